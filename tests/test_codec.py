@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
+import subprocess
+import sys
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_type_hints
 
@@ -122,6 +125,38 @@ def test_strictness(change: dict[str, Any], reason: str) -> None:
     if not any(word in reason for word in ("missing", "range", "not JSON")):  # of which JSON Schema has no word
         exceptions = change in ({"number": 1.0}, {"many": [{"word": "x\n"}]})  # 1.0 is an integer there, $ allows \n
         assert exceptions or not Draft202012Validator(schema(Outer)).is_valid({**SMALL, **change})
+
+
+@pytest.mark.parametrize("text", [" - at `$", " - at `key` in `$", "`", "$`"])
+@pytest.mark.parametrize("end", ["", "\n", "`\n"])
+def test_a_long_name_in_an_error_takes_no_time(text: str, end: str) -> None:
+    """In a process of its own, because an expression that goes back and forth over it would hold up the test."""
+    program = f"""
+from edge_infer.contract.codec import decode_json, dumps
+from edge_infer.errors import WireError
+from edge_infer.ipc.messages import EngineReport
+try:
+    decode_json(EngineReport, dumps({{{text!r} * (1_500_000 // {len(text)}) + {end!r}: 1}}))
+except WireError as error:
+    assert "unknown field" in str(error), str(error)[:300]
+else:
+    raise AssertionError
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "said"),
+    [
+        (dict[int, int], {"a": 1}, "X key: expected `int`, got `str`"),
+        (list[dict[int, int]], [{"a": 1}], "X[0] key: expected `int`, got `str`"),
+        (int, "x", "X: expected `int`, got `str`"),
+        (Inner, {"word": "x", " - at `$.y": 1}, "X.y: object contains unknown field `"),
+    ],
+)
+def test_an_error_begins_with_its_place(kind: type, value: Any, said: str) -> None:
+    with pytest.raises(WireError, match="^" + re.escape(said)):
+        decode(kind, value, "X")
 
 
 def test_digits_are_the_ten_of_json_schema() -> None:

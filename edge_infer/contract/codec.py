@@ -174,8 +174,9 @@ _COSTS: Final = {b",": 72, b"[": 80, b":": 96, b"{": 192}
 _FREE_BYTES: Final = FREE_MEMORY // 128
 """Bytes of JSON that cannot exceed `FREE_MEMORY` when decoded, whatever their values are."""
 _MARKS: Final = re.compile(rb'\\.|[",:\[{]', re.DOTALL)
-_PLACE: Final = re.compile(r" - at `(key` in `)?\$(.*)`$")
-"""Suffix of msgspec's errors: the place of the fault."""
+_PLACE: Final = " - at `"
+_KEY: Final = "key` in `"
+"""Parts of the suffix of msgspec's errors: the place of the fault, or of a key, as a path that begins with ``$``."""
 
 
 def _plain(value: object) -> JsonValue:
@@ -280,9 +281,12 @@ def decode(kind: type[T], value: JsonValue, where: str = "") -> T:
 
 def _described(error: str, where: str) -> str:
     """Return a msgspec error with the place first: ``Result.objects[3].box: expected `array`, got `int```."""
-    found = _PLACE.search(error)
-    place = where + (found[2] + (" key" if found[1] else "") if found is not None else "")
-    reason = error[: found.start()] if found is not None else error
+    reason, _, suffix = error.rpartition(_PLACE)  # no expression: the sender may have written the text before it
+    path = suffix.removeprefix(_KEY)
+    if reason and path.startswith("$") and path.endswith("`"):
+        place = where + path[1:-1] + (" key" if path != suffix else "")
+    else:
+        place, reason = where, error
     return f"{place}: {reason[:1].lower()}{reason[1:]}"
 
 

@@ -32,14 +32,14 @@ class Instant(NamedTuple):
     wall: float
 
     def of(self, earlier: Instant) -> float:
-        """Return the wall time of an earlier instant according to the clock of this one.
+        """Return the wall time of an earlier instant according to the clock of this one; it is not later than this one.
 
         A board without a battery clock sets its clock late. The elapsed time stays right, so the earlier time is
         corrected.
         """
         elapsed = self.moment - earlier.moment
         jump = self.wall - earlier.wall - elapsed
-        return earlier.wall if abs(jump) < JUMP else self.wall - elapsed
+        return min(self.wall, earlier.wall if abs(jump) < JUMP else self.wall - elapsed)
 
 
 Pixels: TypeAlias = NDArray[np.uint8]

@@ -71,7 +71,7 @@ def named_state_dir(config: Path) -> Path | None:
         text = content(config, 65536).decode("utf-8", "replace")
     except OSError:
         return None
-    found = re.search(r"^\s*(?:device:\s*\{.*?)?state_dir:\s*[\"']?([^\"'#,}\n]+)", text, re.MULTILINE)
+    found = re.search(r"^[ \t]*(?:device:\s*\{.*?)?state_dir:\s*[\"']?([^\"'#,}\n]+)", text, re.MULTILINE)
     return config.parent / os.path.expandvars(found[1].strip()) if found else None
 
 

@@ -171,6 +171,10 @@ class Egress:
             raise WireError(f"{place.name!r} is no model of the configuration")
         if isinstance(record, Dated):
             seconds(record.ts)
+        if isinstance(record, (Event, State)) and record.since is not ABSENT:
+            seconds(record.since)
+            if record.since > record.ts:  # both have the same form, so the order of the letters is that of the times
+                raise WireError(f"since {record.since} is later than its time {record.ts}")
         if isinstance(record, Info):
             _check_info(record)
         if isinstance(record, ModelStatus) and isinstance(record.shadow, Mapping):

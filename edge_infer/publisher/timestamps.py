@@ -67,18 +67,12 @@ class Clock:
         Until then the reading of the clock is the best guess; if it is implausible, 1970 plus the uptime is used.
         Raises `WireError` for a time that is not a calendar date.
         """
-        try:
-            return self._dated(record, uptime)
-        except (ValueError, OverflowError, OSError) as error:  # by how far it is off, and by the C library
-            raise WireError(f"its time is on no calendar: {error}") from error
-
-    def _dated(self, record: Dated, uptime: float) -> Dated:
         wall = uptime + (self._wall() - self._uptime() if self.known or self._plausible() else 0.0)
         mark: Literal["unsynced"] | Absent = ABSENT if self.known else "unsynced"
         if isinstance(record, (Event, State)) and record.since is not ABSENT:
             since = wall - (seconds(record.ts) - seconds(record.since))
-            return replace(record, ts=timestamp(wall), since=timestamp(since), clock=mark)
-        told = timestamp(wall)
+            return replace(record, ts=date(wall), since=date(since), clock=mark)
+        told = date(wall)
         return record if (record.ts, record.clock) == (told, mark) else replace(record, ts=told, clock=mark)
 
     def _plausible(self) -> bool:
@@ -102,6 +96,14 @@ def kept(waiting: bytes) -> tuple[float | None, bytes]:
         return float(number), payload
     except ValueError as error:
         raise WireError("what waited does not begin with an uptime") from error
+
+
+def date(wall: float) -> str:
+    """Return the timestamp of a computed time; raises `WireError` for one that is not a calendar date."""
+    try:
+        return timestamp(wall)
+    except (ValueError, OverflowError, OSError) as error:  # by how far it is off, and by the C library
+        raise WireError(f"its time is on no calendar: {error}") from error
 
 
 def seconds(stamp: str) -> float:

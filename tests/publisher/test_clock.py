@@ -8,14 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.contract.codec import ABSENT, dumps, replace
-from edge_infer.contract.messages import Event, Result, State
+from edge_infer.contract.codec import ABSENT, decode_json, dumps, replace
+from edge_infer.contract.messages import Event, Result, State, timestamp
 from edge_infer.contract.topics import Place
 from edge_infer.errors import WireError
+from edge_infer.frames.frame import JUMP, Instant
 from edge_infer.ipc.messages import EngineHello, EngineUp, StateSnapshot, handover
 from edge_infer.plan.records import TlsPlan
 from edge_infer.platform.clock import kernel_tag, new_boot, of_this_kernel, uptime
 from edge_infer.publisher.egress import Egress
+from edge_infer.publisher.state.retained import Retained
+from edge_infer.publisher.state.unknown_states import States
 from edge_infer.publisher.timestamps import Clock, keep, kept
 from tests.broker import Broker, Certificates, Subscriber, free_port
 from tests.publisher.room import Room
@@ -138,6 +141,38 @@ def test_a_time_on_no_calendar_is_a_rejected_message_and_no_end(uptime: float) -
         hands.clock.dated(replace(event, ts=TS, since=ABSENT), uptime)
     waiting = b"%r " % uptime + dumps(replace(event, ts=TS, since=ABSENT, boot=new_boot()))
     assert hands.guard().release(Place("event", "door"), waiting) is None
+
+
+@pytest.mark.parametrize("moment", [None, 100.0], ids=["its own time", "dated"])
+@pytest.mark.parametrize("since", ["2026-11-25T08:45:12.346Z", "9999-12-31T23:59:59.999Z", "2026-02-30T00:00:00.000Z"])
+def test_what_begins_after_its_own_time_or_on_no_day_is_rejected(since: str, moment: float | None) -> None:
+    guard = Hands(known=True).guard()
+    event = Event(1, TS, BOOT, 1, "loiter", label="face", since=TS)
+    assert guard.admit(Place("event", "door"), event, moment)
+    assert guard.admit(Place("event", "door"), replace(event, since=since), moment) is None
+    assert guard.admit(Place("state", "door"), replace(state(1), since=since), moment) is None
+    assert guard.release(Place("event", "door"), dumps(replace(event, since=since))) is None
+    assert guard.rejected == 3
+
+
+@pytest.mark.parametrize("step", [-JUMP / 2, -3600.0, 3600.0])
+def test_a_step_of_the_clock_puts_no_begin_after_the_event(step: float) -> None:
+    now, begin = Instant(100.0, NOW + step), Instant(99.9, NOW - 0.1)
+    assert now.wall - JUMP <= now.of(begin) <= now.wall
+
+
+def test_a_null_state_stays_known_when_the_clock_is_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    hands, retained = Hands(known=True), Retained()
+    here, ticks = plan(mqtt_plan(1883)), [0.0]
+    monkeypatch.setattr(time, "time", lambda: hands.shown)
+    states = States(retained, hands.guard(), lambda: hands.ran, lambda: ticks[0])
+    states.apply(here)
+    states.all_null("engine_failed")
+    hands.shown -= 3600
+    for say in (lambda: states.again(0.0), lambda: states.all_null("engine_failed")):
+        say()
+        said = decode_json(State, retained.values()[Place("state", "door")])
+        assert (said.reason, said.ts, said.since) == ("engine_failed", timestamp(hands.shown), timestamp(hands.shown))
 
 
 @pytest.mark.parametrize(

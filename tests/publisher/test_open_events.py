@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from edge_infer.contract.codec import ABSENT, decode_json, replace
-from edge_infer.contract.messages import Event
+from edge_infer.contract.codec import ABSENT, Absent, decode_json, dumps, replace
+from edge_infer.contract.messages import Event, timestamp
 from edge_infer.contract.topics import Place
 from edge_infer.ipc.crash_safe_note import CrashSafeNote, new_note
-from edge_infer.ipc.messages import ApplyPlan, EngineDown, EngineHello, EngineUp, Handover, Stop, handover
+from edge_infer.ipc.messages import (
+    ApplyPlan,
+    EngineDown,
+    EngineHello,
+    EngineUp,
+    EventHandover,
+    Handover,
+    Stop,
+    handover,
+)
 from edge_infer.plan.records import ZonePlan
+from edge_infer.platform.clock import new_boot, uptime
 from edge_infer.publisher.egress import Egress
 from edge_infer.publisher.outbox.interface import MessageSeries
 from edge_infer.publisher.state.open_events import (
@@ -28,13 +39,15 @@ from edge_infer.publisher.state.open_events import (
     WEAR,
     WRITE_EVERY,
     EventNotes,
+    Noted,
     OpenEvents,
     events_of,
 )
-from tests.broker import DEADLINE, Broker, Subscriber, eventually
+from edge_infer.publisher.timestamps import Clock, seconds
+from tests.broker import DEADLINE, Broker, Subscriber, eventually, free_port
 from tests.faults.gate import Gate
 from tests.publisher.room import Room
-from tests.publisher.samples import BOOT, TS, P, mqtt_plan, plan
+from tests.publisher.samples import BOOT, TS, P, mqtt_plan, plan, result
 
 OTHER = "777777"
 
@@ -183,6 +196,136 @@ def test_a_broken_file_is_told_and_forgotten(tmp_path: Path) -> None:
     known = OpenEvents()
     known.load(tmp_path)
     assert known.begun() == ()
+
+
+FIRST, LAST = "0001-01-01T00:00:00.000Z", "9999-12-31T23:59:59.999Z"
+START, END = -62135596800.0, 253402300799.999999
+"""The first and the last moment of the calendar."""
+
+
+@pytest.mark.parametrize("ts", [FIRST, TS, LAST, "2026-99-99T99:99:99.999Z"])
+@pytest.mark.parametrize("since", [FIRST, LAST, "0000-00-00T00:00:00.000Z", ABSENT])
+@pytest.mark.parametrize("at", [None, 0.0, 1e10])
+@pytest.mark.parametrize("boot", [BOOT, new_boot()], ids=["earlier kernel", "this kernel"])
+def test_whatever_dates_an_earlier_process_noted_the_event_ends(
+    tmp_path: Path, ts: str, since: str | Absent, at: float | None, boot: str
+) -> None:
+    begun = EventHandover("door", replace(appear(1, boot=boot), ts=ts, since=since), at)
+    ((pipeline, ended),) = events_of((_ended_by_the_next(tmp_path, begun),))
+    egress = Egress(Clock(says=lambda _: True))
+    egress.recall([(pipeline, ended)])
+    for moment in (None, uptime()):
+        assert egress.admit(Place("event", pipeline), ended, moment), "the end leaves"
+
+
+def at_edge(number: int, since: str, edge: float, boot: str) -> tuple[Event, float]:
+    """An event that is dated to within microseconds of an end of the calendar, when it is taken and when it ends."""
+    ahead, ts = time.time() - uptime(), timestamp(time.time() - 10)
+    at = edge - (seconds(since) - seconds(ts)) - ahead + (number % 200 - (100 if edge == START else 150)) * 1e-6
+    return replace(appear(number, number, boot), ts=ts, since=since), at
+
+
+@pytest.mark.parametrize(("since", "edge"), [(FIRST, START), (LAST, END)])
+def test_a_begin_at_an_end_of_the_calendar_is_ended_if_it_is_taken(since: str, edge: float) -> None:
+    egress, known = Egress(Clock(says=lambda _: True)), OpenEvents()
+    egress.recall([("door", appear(1))])
+    for number in range(1, 501):
+        event, at = at_edge(number, since, edge, new_boot())
+        if egress.admit(Place("event", "door"), event, at):
+            known.note(handover("door", event, at))
+    assert bool(known.begun()) == (edge == START), "nothing begins after its own time"
+    for _, ended in events_of(known.end("engine_failed", lambda _: True)):
+        assert egress.admit(Place("event", "door"), ended, uptime())
+
+
+def test_an_event_lasts_as_long_as_before_whatever_the_clock_did() -> None:
+    begun = replace(appear(1, boot=new_boot()), ts="1970-01-01T00:01:00.000Z", since="1970-01-01T00:00:50.000Z")
+    known = OpenEvents()
+    known.note(handover("door", begun, uptime() - 100.0))
+    ((_, ended),) = events_of(known.end("engine_failed", lambda _: True))
+    assert seconds(ended.ts) - seconds(str(ended.since)) == pytest.approx(110.0, abs=5.0)
+
+
+def test_a_note_that_is_no_begin_is_dropped_and_the_others_end(tmp_path: Path) -> None:
+    odd = [EventHandover("door", replace(appear(seq), type=kind)) for seq, kind in ((1, "loiter"), (2, "leave"))]
+    ended = _ended_by_the_next(tmp_path, *odd, EventHandover("door", appear(3)))
+    assert (ended.message.type, ended.message.id) == ("leave", 1)
+
+
+def _ended_by_the_next(folder: Path, *begun: EventHandover) -> EventHandover:
+    """What the next process ends of the begins that an earlier one noted: one event."""
+    (folder / FILE).write_bytes(dumps(Noted(begun)))
+    known = OpenEvents()
+    known.load(folder)
+    (ended,) = known.end("engine_failed", lambda _: True)
+    return decode_json(EventHandover, dumps(ended))
+
+
+@pytest.mark.parametrize("left", range(4))
+def test_numbers_end_with_those_that_can_be_told(
+    tmp_path: Path, process: Callable[[Path], OpenEvents], left: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    known = process(tmp_path)
+    for number in range(1, 4):
+        known.note(handover("door", appear(2**53 - left - 3 + number, number)))
+    known.note(handover("yard", appear(1)))
+    found = known.end("engine_failed", lambda _: True)
+    assert [event.seq for place, event in events_of(found) if place == "door"] == [
+        2**53 - left + number for number in range(1, left + 1)
+    ]
+    assert [event.seq for place, event in events_of(found) if place == "yard"] == [2]
+    for ended in found:
+        known.note(ended)
+    assert caplog.text.count("used up its numbers") == 3 - left
+    known.save(now=True)
+    noted = {each.pipeline for each in process(tmp_path).begun()}
+    assert "yard" in noted, "numbers of one pipeline cost another one nothing"
+
+
+def test_numbers_that_are_skipped_after_a_power_cut_stay_numbers(tmp_path: Path) -> None:
+    for _ in range(2):
+        known = OpenEvents()
+        known.load(tmp_path)
+        known.note(handover("door", appear(2**53 - 5)))
+        known.note(handover("yard", appear(1)))
+        known.save(now=True)
+    again = OpenEvents()
+    again.load(tmp_path)
+    assert {each.pipeline for each in again.begun()} == {"door", "yard"}
+
+
+def test_no_date_of_an_engine_ends_the_publisher(broker: Broker, tmp_path: Path) -> None:
+    here, mine = plan(mqtt_plan(broker.port), state_dir=str(tmp_path)), new_boot()
+    with Subscriber(broker.port) as heard, Room() as room:
+        room.start(here)
+        room.tell(EngineUp(mine))
+        room.say(EngineHello(mine))
+        for number in range(1, 301):
+            room.say(handover("door", *at_edge(number, LAST, END, mine)))
+        room.say(handover("door", replace(appear(301, 301, mine), since=ABSENT), 1e10))
+        eventually(lambda: [each[2] for each in told(heard)] == [301], "the one with a date that can be")
+        room.tell(EngineDown("engine_failed", mine))
+        eventually(lambda: told(heard)[1:] == [("leave", mine, 302, "engine_failed")], "its end")
+        assert room.stop() == 0
+
+
+def test_numbers_at_their_end_cost_other_pipelines_no_waiting_message(broker: Broker, tmp_path: Path) -> None:
+    here = plan(mqtt_plan(free_port()), pipelines=("door", "yard"), state_dir=str(tmp_path))
+    with Room() as room:
+        room.start(here)
+        room.say(EngineHello(BOOT))
+        room.hand_over(result(1), "yard")
+        for number in range(3):
+            room.hand_over(appear(2**53 - 2 + number, number + 1))
+        room.wait_acked(1, "yard")
+        room.tell(EngineDown("engine_failed", BOOT))
+        assert room.stop() == 0
+    with Subscriber(broker.port) as heard, Room() as room:
+        room.start(replace(here, mqtt=mqtt_plan(broker.port)))
+        eventually(lambda: heard.on(f"{P}/yard/result"), "what waited")
+        eventually(lambda: len(told(heard)) == 3, "the events")
+        assert room.stop() == 0
+    assert not list(tmp_path.rglob("*.corrupt"))
 
 
 def test_a_pipeline_that_is_gone_may_still_say_the_end() -> None:

@@ -11,7 +11,8 @@ from edge_infer.contract.messages import OutboxHealth
 from edge_infer.contract.topics import Place
 from edge_infer.errors import WireError
 from edge_infer.ipc.messages import Acked, EngineHello, Tally
-from edge_infer.publisher.outbox.delivery_ledger import MOST_SERIES
+from edge_infer.publisher.outbox.database import MAX_COUNT, SeriesRow
+from edge_infer.publisher.outbox.delivery_ledger import MOST_SERIES, DeliveryLedger
 from edge_infer.publisher.outbox.interface import OVERHEAD, Entry, MessageSeries
 from edge_infer.publisher.outbox.stored_outbox import StoredOutbox
 
@@ -110,6 +111,18 @@ def test_numbers_that_leap_leave_an_account_that_can_be_told() -> None:
     for boot in ("aaaaaa", "bbbbbb"):
         outbox.put(MessageSeries("door", boot, "result"), 2**53, b"{}", late=False)
     assert decode(OutboxHealth, encode(outbox.account())).lost == {"handover": 2**53}
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_numbers_that_leap_twice_leave_counts_that_the_file_accepts(begun: bool) -> None:
+    ledger = DeliveryLedger()
+    if begun:
+        ledger.take(DOOR, 2**53, 1, "handover")
+    ledger.restore([SeriesRow(DOOR, 2**53, 0, 0, closed=False, lost={"handover": 2**53, "unknown": 2**53})])
+    ledger.lose(DOOR, 2**53, "rejected", "handover")
+    ledger.everything_changed()
+    (row,), _ = ledger.changes()
+    assert max(row.upto, *row.lost.values()) <= MAX_COUNT
 
 
 def test_the_oldest_give_way_and_are_counted() -> None:

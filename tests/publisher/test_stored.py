@@ -389,6 +389,12 @@ def test_a_file_that_breaks_under_a_commit_is_written_anew(tmp_path: Path) -> No
         "UPDATE entry SET payload = 'text'",
         "UPDATE entry SET taken = 'then'",
         "UPDATE entry SET seq = 'x'",
+        "UPDATE clock SET at = 9e999, kernel = 'earlier'",
+        "UPDATE clock SET ahead = -9e999",
+        "UPDATE entry SET taken = 9e999",
+        f"UPDATE entry SET number = {2**63 - 1} WHERE seq = 1",
+        f"UPDATE series SET id = {2**63 - 1}; UPDATE entry SET series = {2**63 - 1}",
+        f"UPDATE place SET id = {2**63 - 1}; UPDATE entry SET place = {2**63 - 1}",
         "PRAGMA writable_schema = 1; UPDATE sqlite_schema SET sql = sql || ' NU' || x'cc' WHERE name = 'loss'",
     ],
 )

@@ -124,6 +124,7 @@ class Database:
             self._prepare()
             self._ahead = self._clock(kernel, uptime)
             (highest,) = self._one("SELECT coalesce(max(number), 0) FROM entry")
+            _sound((highest,), int)
             self.base: int = highest if base is None else base
             self._learn_names()
         except (sqlite3.Error, UnicodeDecodeError) as error:
@@ -161,10 +162,10 @@ class Database:
     def _learn_names(self) -> None:
         run = self._connection.execute
         for number, pipeline, boot, kind in run("SELECT id, pipeline, boot, kind FROM series"):
-            _sound((pipeline, boot, kind), str, str, str)
+            _sound((number, pipeline, boot, kind), int, str, str, str)
             self._name(number, MessageSeries(pipeline, boot, kind))
         for number, kind, pipeline in run("SELECT id, kind, pipeline FROM place"):
-            _sound((kind, pipeline), str, str)
+            _sound((number, kind, pipeline), int, str, str)
             self._places[Place(kind, pipeline)] = number
 
     def _name(self, number: int, series: MessageSeries) -> None:
@@ -360,7 +361,7 @@ class Database:
                 (count, sizes[series], series),
             )
             (known,) = self._one("SELECT total(count) FROM loss WHERE series = ? AND reason = ?", series, reason)
-            self._connection.execute(_SAVE_LOSS, (series, reason, int(known) + count))
+            self._connection.execute(_SAVE_LOSS, (series, reason, min(int(known) + count, MAX_COUNT)))
         return dropped
 
     def _one(self, statement: str, *values: int | str) -> tuple[int, ...]:
@@ -379,10 +380,11 @@ def _room(entries: Iterable[Entry]) -> int:
 def _sound(row: tuple[object, ...], *kinds: type) -> None:
     """Raise `CorruptError` for a value of the wrong type or an impossible number.
 
-    SQLite has no checksums: a flipped bit can turn a number into text, or a count negative.
+    SQLite has no checksums: a flipped bit can turn a number into text, a count negative, or a time infinite.
     """
     for value, kind in zip(row, kinds, strict=True):
-        if not isinstance(value, kind) or (isinstance(value, int) and not 0 <= value <= MAX_COUNT):
+        least = 0 if kind is int else -MAX_COUNT
+        if not isinstance(value, kind) or (isinstance(value, (int, float)) and not least <= value <= MAX_COUNT):
             raise CorruptError(f"{value!r:.50} is not what belongs there")
 
 

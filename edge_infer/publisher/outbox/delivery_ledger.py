@@ -239,7 +239,8 @@ class DeliveryLedger:
             track.closed |= row.closed
             track.pending += row.waiting
             track.bytes += row.bytes
-            track.lost.update(row.lost)
+            for reason, count in row.lost.items():
+                track.lose(reason, count)
             track.balance()
 
     def begun(self) -> dict[MessageSeries, int]:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, TypeAlias
 
-from edge_infer.contract.codec import ABSENT, Record, at_most, decode_json, dumps, replace
+from edge_infer.contract.codec import ABSENT, Absent, Record, at_most, decode_json, dumps, replace
 from edge_infer.contract.messages import MAX_SKIPPED, Boot, Event, EventType, Name, Number, Reason, timestamp
+from edge_infer.contract.messages import MOST as MAX_NUMBER
 from edge_infer.errors import WireError
 from edge_infer.ipc.crash_safe_note import CrashSafeNote
 from edge_infer.ipc.messages import EventHandover, Handover
@@ -19,7 +20,7 @@ from edge_infer.platform.clock import of_this_kernel, uptime
 from edge_infer.platform.rate_limits import ByteBucket
 from edge_infer.publisher.json_file import JsonFile
 from edge_infer.publisher.outbox.interface import MessageSeries
-from edge_infer.publisher.timestamps import seconds
+from edge_infer.publisher.timestamps import date, seconds
 
 # Notes of open events: in memory that survives the processes, and at intervals in a file on the card.
 
@@ -158,7 +159,7 @@ class OpenEvents:
         noted = self._notes.read(folder)
         for last in noted.last:
             series = MessageSeries(last.pipeline, last.boot, "event")
-            self._last.setdefault(series, last.seq if noted.exact else last.seq + AHEAD)
+            self._last.setdefault(series, last.seq if noted.exact else min(last.seq + AHEAD, MAX_NUMBER))
             if not noted.exact:
                 self._certain.setdefault(series, last.seq)
         for handover in noted.begun:
@@ -167,6 +168,9 @@ class OpenEvents:
             self._remember(end.begun, end.seq)
 
     def _remember(self, handover: EventHandover, ended: int = 0) -> None:
+        """Take over a note. One that is no begin has no end either, so it is dropped."""
+        if handover.message.type not in _ENDS:
+            return
         begun = _Begun(handover, dumps(handover), ended, heard=True)
         self._begun.setdefault(_key(handover.pipeline, handover.message), begun)
         self._last.setdefault(begun.series, handover.message.seq)
@@ -217,16 +221,27 @@ class OpenEvents:
     def end(self, reason: Reason, gone: Callable[[str], bool]) -> tuple[EventHandover, ...]:
         """Return ends for all open events of boots that are ``gone``, zones before the objects in them.
 
-        The caller has to note them.
+        The caller has to note them. An event of a boot that has used up its numbers gets no end and is forgotten.
         """
         open_now = [
-            begun.handover
-            for begun in self._begun.values()
+            (key, begun)
+            for key, begun in self._begun.items()
             if gone(begun.series.boot) and (begun.heard or not begun.ended)
         ]
-        open_now.sort(key=lambda found: found.message.type != "enter")
-        numbers = dict(self._last)
-        return tuple(self._ended(found, reason, numbers) for found in open_now)
+        open_now.sort(key=lambda found: found[1].handover.message.type != "enter")
+        numbers, ends = dict(self._last), []
+        for key, begun in open_now:
+            series = begun.series
+            before = numbers.get(series, begun.handover.message.seq)
+            if before >= MAX_NUMBER:
+                log.warning("%s: engine %s used up its numbers: an event stays open", key[0], series.boot)
+                del self._begun[key]
+                self._to_note = self._to_file = True
+                continue
+            first = series in self._certain and before == self._last.get(series)
+            numbers[series] = before + 1
+            ends.append(_ended(begun.handover, reason, before + 1, before - self._certain[series] if first else 0))
+        return tuple(ends)
 
     def finish(self) -> None:
         """Write the file for the next process: no event of these boots follows, so its numbers and ends are exact.
@@ -266,21 +281,32 @@ class OpenEvents:
         """Whether no later boot of this pipeline is known."""
         return [known for known in self._last if known.pipeline == series.pipeline][-1] == series
 
-    def _ended(self, begun: EventHandover, reason: Reason, numbers: dict[MessageSeries, int]) -> EventHandover:
-        event, series = begun.message, MessageSeries(begun.pipeline, begun.message.boot, "event")
-        before = numbers.get(series, event.seq)
-        numbers[series] = before + 1
-        first = series in self._certain and before == self._last.get(series)
-        ended = replace(
-            event, type=_ENDS[event.type], seq=before + 1, reason=reason, box=ABSENT, replay=ABSENT,
-            skipped=before - self._certain[series] or ABSENT if first else ABSENT,
-        )  # fmt: skip
-        now, since, at = time.time(), event.since, None
-        if begun.at is not None and of_this_kernel(event.boot):  # the same duration as before, whatever the clock did
-            at = uptime()
-            lasted = at - begun.at + (0.0 if since is ABSENT else seconds(event.ts) - seconds(since))
-            since = timestamp(max(0.0, now - lasted))
-        return EventHandover(begun.pipeline, replace(ended, ts=timestamp(now), since=since), at)
+
+def _ended(begun: EventHandover, reason: Reason, seq: int, skipped: int) -> EventHandover:
+    event, now = begun.message, time.time()
+    at = uptime() if begun.at is not None and of_this_kernel(event.boot) else None
+    since = _since(begun, now, at)
+    ended = replace(
+        event, type=_ENDS[event.type], seq=seq, reason=reason, box=ABSENT, replay=ABSENT, skipped=skipped or ABSENT
+    )
+    return EventHandover(begun.pipeline, replace(ended, ts=timestamp(now), since=since), at)
+
+
+def _since(begun: EventHandover, now: float, at: float | None) -> str | Absent:
+    """Return when the subject of an event began that ends ``now``, at uptime ``at``.
+
+    With ``at``, it has the same duration as before, whatever the clock did. ABSENT for a date that cannot be true: the
+    clock was ahead, or the engine or the notes are faulty.
+    """
+    event = begun.message
+    since = event.since
+    try:
+        lasted = 0.0 if since is ABSENT else seconds(event.ts) - seconds(since)
+        if at is not None and begun.at is not None:
+            since = date(max(0.0, now - (at - begun.at) - lasted))
+    except WireError:
+        return ABSENT
+    return ABSENT if since is ABSENT or since > timestamp(now) else since
 
 
 def events_of(handovers: Iterable[EventHandover]) -> Iterable[tuple[str, Event]]:

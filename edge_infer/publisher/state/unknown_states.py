@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from edge_infer.contract.codec import ABSENT, replace
+from edge_infer.contract.codec import ABSENT, Absent, replace
 from edge_infer.contract.messages import Reason, State, timestamp
 from edge_infer.contract.topics import Place
 from edge_infer.plan.records import Plan
@@ -87,7 +87,7 @@ class States:
         due = self._clock() - age
         for name, (state, at) in list(self._null.items()):
             if at <= due:
-                self._set(name, replace(state, ts=timestamp(time.time())), self._uptime())
+                self._set(name, _lasting(state, state.since), self._uptime())
 
     def all_null(self, reason: Reason, boot: str | None = None) -> None:
         """Set all states to null, because those of the engine no longer hold.
@@ -102,7 +102,7 @@ class States:
         state = self._nothing(self._pipelines[name], reason)
         before, _ = self._null.get(name, (state, 0.0))
         if before.reason == reason:
-            state = replace(state, since=before.since)
+            state = _lasting(state, before.since)
         self._set(name, state, self._uptime())
 
     def _set(self, name: str, state: State, at: float | None) -> bool:
@@ -120,3 +120,9 @@ class States:
         nothing: dict[str, Any] = {of.key: None}
         now = timestamp(time.time())
         return State(1, now, self.boot, of.model, of.sha, now, **nothing, reason=reason)
+
+
+def _lasting(state: State, since: str | Absent) -> State:
+    """Return the state as of now. It begins now if the clock was ahead when it began and has been set since."""
+    now = timestamp(time.time())
+    return replace(state, ts=now, since=since if since is ABSENT else min(since, now))
