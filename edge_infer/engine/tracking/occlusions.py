@@ -17,18 +17,25 @@ CALM: Final = 0.7
 """Assumed change of speed of both per second, in sizes a second: passing people keep walking."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Occlusion:
-    """Occlusion of two tracks; ``motion`` of ``hidden`` (row 0) and ``other`` (row 1) is predicted from before it."""
+    """Occlusion of two tracks; ``motion`` of ``hidden`` (row 0) and ``other`` (row 1) is predicted from before it.
+
+    It is ``behind`` by so many seconds until somebody asks.
+    """
 
     hidden: ObjectTrack
     other: ObjectTrack
     motion: KalmanMotion
     since: float
     sure: float
+    behind: float = 0.0
 
     def other_way_round(self, measured: Rows, gate: float) -> bool:
         """Return whether swapped ids fit the measured boxes ``[2, 4]`` better, each within ``gate``."""
+        if self.behind:
+            self.motion.predict(self.behind, CALM)
+            self.behind = 0.0
         squared, _ = self.motion.distances(measured)
         if max(squared[0, 1], squared[1, 0]) > gate:
             return False
@@ -49,7 +56,7 @@ class Occlusions:
     def predict(self, seconds: float) -> None:
         """Advance the predictions."""
         for meeting in self._open.values():
-            meeting.motion.predict(seconds, CALM)
+            meeting.behind += seconds
 
     def begin(
         self, hidden: ObjectTrack, other: ObjectTrack, motion: KalmanMotion, moment: float, *, seen: bool

@@ -52,6 +52,15 @@ class ReidHypothesis:
     jumped: bool = False
     frames: int = 0
     hits: int = 1
+    behind: float = 0.0
+    """Seconds by which ``motion`` still has to be advanced."""
+
+    def predicted(self) -> KalmanMotion:
+        """Return the motion, advanced to this frame."""
+        if self.behind:
+            self.motion.predict(self.behind)
+            self.behind = 0.0
+        return self.motion
 
     @property
     def unproved(self) -> bool:
@@ -90,9 +99,9 @@ class ReidHypotheses:
         self._open.pop(track, None)
 
     def predict(self) -> None:
-        """Advance the predictions by the time of this frame."""
+        """Advance the predictions by the time of this frame; few of them are looked at again."""
         for fork in self._open.values():
-            fork.motion.predict(self._pace.ahead)
+            fork.behind += self._pace.ahead
 
     def pass_over(self) -> None:
         """Count this frame as missed for the earlier states, and mark the tracks that are in doubt."""
@@ -148,7 +157,7 @@ class ReidHypotheses:
             fork = self._open.get(track)
             if fork is None or row in matching.pairs or fork.unseen > self._lost:
                 continue
-            squared, cost = fork.motion.distances(matching.measured)
+            squared, cost = fork.predicted().distances(matching.measured)
             free = [column for column in matching.free(matching.sure) if matching.classes[column] == track.class_id]
             column = min(free, key=lambda column: cost[0, column], default=-1)
             if column >= 0 and squared[0, column] < GATE and cost[0, column] < price:
@@ -211,7 +220,7 @@ class ReidHypotheses:
 
     def _go_back(self, row: int, track: ObjectTrack, fork: ReidHypothesis) -> None:
         """Roll the track back to its state before it was found again."""
-        self._crowd.motion.put(row, fork.motion, 0)
+        self._crowd.motion.put(row, fork.predicted(), 0)
         track.seen, track.score, track.box = fork.seen, fork.score, fork.box
         track.missed, track.unseen = fork.missed, fork.unseen
         track.hits -= fork.hits
