@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from typing import Final, Generic, Literal, TypeVar
 
 from edge_infer.contract.codec import ABSENT
@@ -50,6 +51,8 @@ class Standing:
 
     state: State | None
     why_not: WhyNot = ""
+    events: tuple[Event, ...] = ()
+    """The events that have begun and not ended since this client connected; the oldest first."""
 
     @property
     def counts(self) -> Mapping[str, int] | None:
@@ -57,10 +60,27 @@ class Standing:
         counts = self.state.counts if self.state is not None else None
         return counts if isinstance(counts, Mapping) else None
 
-    def present(self, label: str) -> bool | None:
-        """Return whether an object with this label is there; None if unknown."""
-        counts = self.counts
+    @property
+    def zones(self) -> Mapping[str, Mapping[str, int]] | None:
+        """The number of objects by zone and label; None if unknown, or if the pipeline has no zones."""
+        zones = self.state.zones if self.state is not None else None
+        return zones if isinstance(zones, Mapping) else None
+
+    @property
+    def since(self) -> datetime | None:
+        """When the current state began; None if unknown."""
+        known = self.state is not None and isinstance(self.state.since, str)
+        return when(self.state.since) if known and self.state is not None and self.state.since else None
+
+    def present(self, label: str, zone: str = "") -> bool | None:
+        """Return whether an object with this label is there, or in this zone; None if unknown."""
+        counts = self.counts if not zone else (self.zones or {}).get(zone)
         return None if counts is None else counts.get(label, 0) > 0
+
+
+def when(stamp: str) -> datetime:
+    """Return the time of a message, such as its ``ts`` or ``since``, in UTC; raises `WireError` if it is none."""
+    return datetime.fromtimestamp(seconds(stamp), tz=timezone.utc)
 
 
 @dataclass(frozen=True, slots=True)
