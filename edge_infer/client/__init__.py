@@ -3,10 +3,14 @@
 It needs paho-mqtt and no other large package: no NumPy, no model runtime.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from edge_infer.client.connection import Client
 from edge_infer.client.message_numbers import Series
 from edge_infer.client.snapshots import Snapshot
-from edge_infer.client.state_view import Standing
+from edge_infer.client.state_view import Standing, when
 from edge_infer.client.updates import (
     DeviceUpdate,
     EventUpdate,
@@ -16,10 +20,15 @@ from edge_infer.client.updates import (
     UnreadableUpdate,
     Update,
 )
-from edge_infer.errors import EdgeInferError
+from edge_infer.errors import ConfigError, EdgeInferError, WireError
+
+if TYPE_CHECKING:
+    from edge_infer.client.async_client import AsyncClient
 
 __all__ = [
+    "AsyncClient",
     "Client",
+    "ConfigError",
     "DeviceUpdate",
     "EdgeInferError",
     "EventUpdate",
@@ -31,4 +40,15 @@ __all__ = [
     "StatusUpdate",
     "UnreadableUpdate",
     "Update",
+    "WireError",
+    "when",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import `AsyncClient` when it is used: programs without asyncio need not load that."""
+    if name == "AsyncClient":
+        from edge_infer.client.async_client import AsyncClient
+
+        return AsyncClient
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,12 +7,14 @@ import re
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from paho.mqtt.client import Client as Paho
 from paho.mqtt.client import ConnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 
+from edge_infer.client.events_view import OpenEvents
 from edge_infer.client.message_numbers import ReceivedNumbers, Series
 from edge_infer.client.payloads import read, split
 from edge_infer.client.snapshots import Snapshot, Snapshots
@@ -106,6 +108,7 @@ class Client:
         self._waiting: deque[Update] = deque()
         self._ledger = ReceivedNumbers()
         self._standings = Standings()
+        self._events = OpenEvents()
         self._snapshots = Snapshots()
         self._survey = Survey(prefix, self._snapshots, all_devices=device == "+")
         self._surveyed: tuple[str, ...] = ()
@@ -137,8 +140,11 @@ class Client:
         return self._ledger.gaps()
 
     def standing(self, device: str, pipeline: str) -> Standing:
-        """Return what is known of a pipeline now."""
-        return self._standings.now(device, pipeline)
+        """Return what is known of a pipeline now, and the events that are open."""
+        standing = self._standings.now(device, pipeline)
+        if standing.state is None:
+            return standing
+        return replace(standing, events=self._events.of(device, pipeline))
 
     def health(self, device: str) -> Health | None:
         """Return the present health of a device; None while it is not known."""
@@ -173,6 +179,14 @@ class Client:
             self._turn(end)
             while self._waiting:
                 yield self._waiting.popleft()
+
+    def poll(self, seconds: float) -> list[Update]:
+        """Return what has arrived, after one wait of at most half a second and this time."""
+        if not self._closed:
+            self._turn(time.monotonic() + seconds)
+        found = list(self._waiting)
+        self._waiting.clear()
+        return found
 
     def results(self, seconds: float | None = None) -> Iterator[ResultUpdate]:
         """Yield the results among the `updates`."""
@@ -273,6 +287,7 @@ class Client:
             return
         self._standings.connected(session=flags.session_present)
         self._snapshots.clear()
+        self._events.forget()  # an end may have come meanwhile
         paho.subscribe(self._filter, qos=1)
 
     def _on_subscribe(self, _paho: Paho, _data: Any, _mid: int, reasons: list[Any], _properties: Any) -> None:
@@ -306,9 +321,12 @@ class Client:
     def _take(self, device: str, place: Place, payload: bytes, *, live: bool) -> None:
         self._snapshots.take(device, place, empty=not payload)
         if place.kind == "status":
+            if payload != ONLINE:
+                self._events.forget(device)
             self._take_status(device, payload, live=live)
         elif not payload:
             if place.kind == "state":
+                self._events.forget(device, place.name)
                 self._tell(self._standings.removed(device, place.name))
         else:
             record = read(place, payload)
@@ -342,10 +360,11 @@ class Client:
         if missing is None:
             return
         if isinstance(record, Event):
+            self._events.take(device, pipeline, record)
             self._waiting.append(EventUpdate(device, pipeline, record, missing))
         else:
             self._waiting.append(ResultUpdate(device, pipeline, record, missing))
 
     def _tell(self, pipelines: Iterable[tuple[str, str]]) -> None:
         for device, pipeline in pipelines:
-            self._waiting.append(StateUpdate(device, pipeline, self._standings.now(device, pipeline)))
+            self._waiting.append(StateUpdate(device, pipeline, self.standing(device, pipeline)))

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from typing import Final, Generic, Literal, TypeVar
 
 from edge_infer.contract.codec import ABSENT
@@ -50,6 +51,8 @@ class Standing:
 
     state: State | None
     why_not: WhyNot = ""
+    events: tuple[Event, ...] = ()
+    """The events that have begun and not ended since this client connected; the oldest first."""
 
     @property
     def counts(self) -> Mapping[str, int] | None:
@@ -63,10 +66,21 @@ class Standing:
         zones = self.state.zones if self.state is not None else None
         return zones if isinstance(zones, Mapping) else None
 
+    @property
+    def since(self) -> datetime | None:
+        """When the current state began; None if unknown."""
+        known = self.state is not None and isinstance(self.state.since, str)
+        return when(self.state.since) if known and self.state is not None and self.state.since else None
+
     def present(self, label: str, zone: str | None = None) -> bool | None:
         """Return whether an object with this label is there, in the picture or in a zone; None if unknown."""
         counts = self.counts if zone is None else (self.zones or {}).get(zone)
         return None if counts is None else counts.get(label, 0) > 0
+
+
+def when(stamp: str) -> datetime:
+    """Return the time of a message, such as its ``ts`` or ``since``, in UTC; raises `WireError` if it is none."""
+    return datetime.fromtimestamp(seconds(stamp), tz=timezone.utc)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
-from edge_infer.client.state_view import Standing
+from edge_infer.client.state_view import Standing, when
 from edge_infer.contract.messages import ConfigStatus, Event, Health, Info, ModelStatus, Result
 
 
@@ -17,6 +18,11 @@ class ResultUpdate:
     result: Result
     missing: int = 0
 
+    @property
+    def at(self) -> datetime:
+        """When the frame was captured."""
+        return when(self.result.ts)
+
 
 @dataclass(frozen=True, slots=True)
 class EventUpdate:
@@ -26,6 +32,11 @@ class EventUpdate:
     pipeline: str
     event: Event
     missing: int = 0
+
+    @property
+    def at(self) -> datetime:
+        """When it happened."""
+        return when(self.event.ts)
 
 
 @dataclass(frozen=True, slots=True)

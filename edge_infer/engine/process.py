@@ -41,6 +41,7 @@ from edge_infer.ipc.messages import (
     GrabDone,
     ModelFile,
     Offence,
+    ProcessUse,
     PublisherHello,
     Restrain,
     SetLogLevel,
@@ -51,7 +52,7 @@ from edge_infer.ipc.messages import (
 from edge_infer.plan.files import files_of_pipelines
 from edge_infer.plan.records import Plan
 from edge_infer.platform.logs import set_level
-from edge_infer.platform.process_use import OwnMemory
+from edge_infer.platform.process_use import OwnUse
 from edge_infer.platform.rate_limits import TokenBucket
 from edge_infer.readers.sources.faults import settle_all
 from edge_infer.yamlfile.error_text import suggestion
@@ -107,7 +108,7 @@ class Engine:
         self._greetings = TokenBucket(MAX_GREETINGS, GREETINGS_PER_SECOND)
         self._acks_at = 0.0  # reads no record of the publisher before then
         self._offence = ""  # of the publisher, until it is reported
-        self._own_memory = OwnMemory()
+        self._own_use = OwnUse()
 
     def run(self) -> None:
         """Handle orders until a stop order arrives or the supervisor is gone."""
@@ -347,7 +348,7 @@ class Engine:
             kept=self._outlet.kept,
             tallies=self._outlet.tallies(),
             counts={name: pipeline.counts() for name, pipeline in self._pipelines.items()},
-            pss=self._own_memory.pss(),
+            use=ProcessUse(*self._own_use.read()),
         )
 
     def _close(self) -> None:

@@ -286,6 +286,17 @@ class Running(Record, frozen=True):
     delegate: Delegated | None = None
 
 
+class ProcessUse(Record, frozen=True):
+    """What a process uses: seconds of processor time since ``began``, and bytes of memory (0 if unknown).
+
+    See `edge_infer.platform.process_use.OwnUse`.
+    """
+
+    began: Uptime = 0.0
+    cpu: Annotated[float, at_least(0)] = 0.0
+    pss: Count = 0
+
+
 LATENCY_BOUNDS: Final = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 """Upper bounds of the latency histogram in seconds; one more count is for anything longer."""
 
@@ -326,9 +337,7 @@ class EngineReport(Record, frozen=True):
     kept: Count = 0
     tallies: Tallies = ()
     counts: Annotated[Mapping[Name, PipelineCounts], at_most(MAX_NAMES)] = field(default_factory=dict)
-    pss: Count = 0
-    """Bytes of memory, 0 if unknown: the proportional set size of the process. `PublisherReport` and `ReaderReport`
-    have the same."""
+    use: ProcessUse = ProcessUse()
 
 
 class EngineUp(Record, frozen=True):
@@ -363,9 +372,7 @@ class PublisherReport(Record, frozen=True):
     outbox: OutboxHealth
     egress: EgressHealth
     sandbox: Walls = field(default_factory=dict)
-    began: Uptime = 0.0
-    """The start of the process: its counts begin there."""
-    pss: Count = 0
+    use: ProcessUse = ProcessUse()
 
 
 class ReaderHello(Record, frozen=True):
@@ -469,7 +476,7 @@ class ReaderReport(Record, frozen=True):
     frames: Count
     error: Sentence = ""
     sandbox: Walls = field(default_factory=dict)
-    pss: Count = 0
+    use: ProcessUse = ProcessUse()
 
 
 # The shape of the shared memory of frames, and its limits.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from edge_infer.platform.board import text_of
+from edge_infer.platform.clock import uptime
 
 EVERY: Final = 15.0
 """Seconds between two readings: the kernel walks all pages of the process for each of them."""
@@ -28,20 +29,27 @@ def use_of(pid: int, proc: Path = Path("/proc")) -> tuple[float, int] | None:
         return None
 
 
-class OwnMemory:
-    """Reads the proportional set size: the process's own pages, and its share of those that others use too.
+class OwnUse:
+    """Measures this process itself: its processes are protected from each other, and the unit hides them all.
 
-    Only the process itself may read it, because processes of this program are protected from each other.
+    The memory is the proportional set size: the own pages, and a share of those that other processes use, too.
     """
 
     def __init__(self, root: Path = Path("/"), clock: Callable[[], float] = time.monotonic) -> None:
         self._file = root / "proc/self/smaps_rollup"
         self._clock = clock
+        self._began = uptime()
         self._read_at = -math.inf
         self._pss = 0
 
-    def pss(self) -> int:
-        """Return the bytes of the last reading; 0 where the kernel does not report them."""
+    def read(self) -> tuple[float, float, int]:
+        """Return the uptime at which counting began, the seconds of processor time, and the bytes of memory.
+
+        The memory may be `EVERY` seconds old; it is 0 where the kernel does not report it.
+        """
+        return self._began, round(time.process_time(), 2), self._memory()
+
+    def _memory(self) -> int:
         now = self._clock()
         if now - self._read_at >= EVERY:
             self._read_at = now

@@ -28,6 +28,7 @@ from edge_infer.ipc.messages import (
     EngineUp,
     Handover,
     Offence,
+    ProcessUse,
     PublisherHello,
     PublisherReport,
     Restrain,
@@ -39,7 +40,7 @@ from edge_infer.plan.records import Plan
 from edge_infer.platform.durable_files import remove_irregular
 from edge_infer.platform.logs import set_level
 from edge_infer.platform.paths import publisher_folder
-from edge_infer.platform.process_use import OwnMemory
+from edge_infer.platform.process_use import OwnUse
 from edge_infer.platform.rate_limits import LogThrottle, TokenBucket
 from edge_infer.publisher.allowed_texts import Vocabulary
 from edge_infer.publisher.egress import Egress
@@ -116,7 +117,7 @@ class Publisher:
         self._given: dict[MessageSeries, int] = {}  # handed to an earlier publisher
         self._open = OpenEvents(EventNotes(slate))
         self._health = HealthClock(board)
-        self._own_memory, self._began = OwnMemory(), self._clock.uptime()
+        self._own_use = OwnUse()
         self._plan: Plan | None = None
         self._link: MqttConnection | None = None
         self._early: deque[Handover] = deque(maxlen=MOST_EARLY)
@@ -428,8 +429,7 @@ class Publisher:
             self._outbox.account(),
             self._egress_health(),
             self._sandbox,
-            self._began,
-            self._own_memory.pss(),
+            ProcessUse(*self._own_use.read()),
         )
         try:
             if self._control.send(report) and self._offence and self._control.send(Offence("engine", self._offence)):

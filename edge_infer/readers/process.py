@@ -17,10 +17,10 @@ from edge_infer.errors import EdgeInferError, WireError, shortened
 from edge_infer.frames.pixels import Orientation
 from edge_infer.frames.timing import Pacer
 from edge_infer.ipc.channel import Channel, ChannelClosedError
-from edge_infer.ipc.messages import ReaderReport, SetLogLevel
+from edge_infer.ipc.messages import ProcessUse, ReaderReport, SetLogLevel
 from edge_infer.plan.records import SourcePlan
 from edge_infer.platform.logs import set_level
-from edge_infer.platform.process_use import OwnMemory
+from edge_infer.platform.process_use import OwnUse
 from edge_infer.readers.frame_slots import TO_READER, SlotWriter
 from edge_infer.readers.sample_stream import ROOM_SECONDS, StreamWriter
 from edge_infer.readers.sandbox_watch import Room
@@ -63,7 +63,7 @@ class Progress:
         self.frames = 0
         self.error = ""
         self._until: float | None = None
-        self._own_memory = OwnMemory()
+        self._own_use = OwnUse()
 
     @contextmanager
     def call(self, patience: float = 0.0) -> Iterator[None]:
@@ -78,7 +78,7 @@ class Progress:
         """Return the report of this moment."""
         until = self._until
         busy = 0.0 if until is None else max(0.0, time.monotonic() - until)
-        return ReaderReport(round(busy, 3), self.frames, self.error, self.room.walls, self._own_memory.pss())
+        return ReaderReport(round(busy, 3), self.frames, self.error, self.room.walls, ProcessUse(*self._own_use.read()))
 
 
 class SourceReader:

@@ -118,7 +118,7 @@ def test_examples_of_the_page(block: Block, house: House, tmp_path: Path) -> Non
         cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "faces" in done.stdout
+    assert "faces" in done.stdout or done.stdout.startswith("everything came\nbox: ")
 
 
 def test_there_are_examples() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from edge_infer.contract.codec import ABSENT
 from edge_infer.engine.output.health import PipelineWatch, SourceWatch, rate
+from edge_infer.ipc.messages import LATENCY_BOUNDS
 
 
 def fed(watch: SourceWatch, start: float, count: int, interval: float, *, repeated: bool = False) -> float:
@@ -123,3 +124,17 @@ def test_latency_percentiles_are_of_the_last_half_minute() -> None:
     latency = watch.health(41.0, 101).latency_ms
     assert latency is not None
     assert (latency.p50, latency.p95, latency.p99) == (49.5, 94.0, 98.0)
+
+
+def test_frames_are_counted_by_outcome_and_latency() -> None:
+    watch = PipelineWatch(0.0)
+    for milliseconds in (9.0, 10.0, 11.0, 250.0, 5000.0):
+        watch.done(1.0, milliseconds)
+    watch.looked(0, 1)
+    watch.done(2.0, 1.0)  # nothing moved: it counts, and has no latency
+    watch.dropped, watch.failed = 3, 2
+    counts = watch.counts()
+    assert (counts.looked, counts.still, counts.dropped, counts.failed) == (5, 1, 3, 2)
+    assert counts.latencies == (2, 1, 0, 1, 0, 0, 1)  # an upper bound belongs to its class, as in Prometheus
+    assert len(counts.latencies) == len(LATENCY_BOUNDS) + 1
+    assert counts.seconds == 5.28

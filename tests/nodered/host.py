@@ -14,6 +14,7 @@ from tests.broker import eventually, free_port
 from tests.test_docs import ROOT, blocks_of
 
 PATIENCE = 60.0
+FLOW = ROOT / "deploy" / "recipes" / "node-red" / "flow.json"
 
 
 @dataclass(frozen=True)
@@ -87,27 +88,20 @@ def recipe_of_page(label: str) -> str:
 
 
 def flow(port: int, topic: str, recipe: str, answers: Path) -> list[dict[str, Any]]:
-    """The nodes that the page describes, and one that writes down what comes out."""
-    base = topic.rpartition("/")[0]
-
-    def node(name: str, kind: str, *wires: str, **more: Any) -> dict[str, Any]:
-        return {"id": name, "type": kind, "z": "tab", "x": 0, "y": 0, "wires": [list(wires)], **more}
-
-    def listens(name: str, to: str) -> dict[str, Any]:
-        return node(name, "mqtt in", "recipe", topic=to, qos="1", datatype="utf8", broker="broker", inputs=0)
-
+    """The shipped flow with this broker and topic, and nodes behind its function that write down what comes out."""
+    nodes: list[dict[str, Any]] = json.loads(FLOW.read_text(encoding="utf-8"))
+    by_id = {node["id"].removeprefix("edge-infer-"): node for node in nodes}
+    by_id["broker"] |= {"broker": "127.0.0.1", "port": str(port)}
+    by_id["status"]["topic"] = f"{topic.rpartition('/')[0]}/status"
+    by_id["state"]["topic"] = f"{topic}/state"
+    by_id["recipe"] |= {"func": recipe, "wires": [["stamp", *by_id["recipe"]["wires"][0]]]}
+    more = {"z": by_id["tab"]["id"], "x": 0, "y": 0}
     stamp = "msg.payload = Date.now() + ' ' + msg.payload; return msg;"
     return [
-        {"id": "tab", "type": "tab", "label": "door"},
-        {"id": "broker", "type": "mqtt-broker", "broker": "127.0.0.1", "port": str(port), "clientid": "",
-         "protocolVersion": "4", "keepalive": "15", "cleansession": True, "autoConnect": True},
-        listens("status", f"{base}/status"),
-        listens("state", f"{topic}/state"),
-        node("connection", "status", "recipe", scope=["status", "state"]),
-        node("tick", "inject", "recipe", props=[], repeat="5", once=True, onceDelay="0.1"),
-        node("recipe", "function", "stamp", func=recipe, outputs=1, libs=[]),
-        node("stamp", "function", "file", func=stamp, outputs=1, libs=[]),
-        node("file", "file", filename=str(answers), filenameType="str", appendNewline=True, overwriteFile="false"),
+        *nodes,
+        {"id": "stamp", "type": "function", "wires": [["file"]], "func": stamp, "outputs": 1, "libs": [], **more},
+        {"id": "file", "type": "file", "wires": [], "filename": str(answers), "filenameType": "str",
+         "appendNewline": True, "overwriteFile": "false", **more},
     ]  # fmt: skip
 
 

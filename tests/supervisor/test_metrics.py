@@ -161,3 +161,20 @@ def test_a_swap_leaves_no_series_behind_and_a_roll_back_counts(tmp_path: Path) -
         assert by_label(last, "model_swaps_total", "outcome") == {"committed": 1, "rolled_back": 1}
         assert len(samples(last)) == len(samples(before))
         assert not {"dark", "medium", "bright"} & set(label_values(last))
+
+
+def test_a_reader_has_its_processor_time_and_memory(box: Path, broker: Broker, subscriber: Subscriber) -> None:
+    with Daemon(
+        box, config(broker.port, "{kind: exec, command: [cat, /dev/zero], size: 64x64, format: rgb24}")
+    ) as daemon:
+        subscriber.wait(f"{P}/faces/state", deadline=60)
+
+        def measured() -> bool:
+            text = asked(daemon)
+            busy, size = (
+                value(text, name, process="reader", source="cam") for name in ("cpu_seconds_total", "memory_pss_bytes")
+            )
+            return bool(busy and size and size > 1 << 20)
+
+        eventually(measured, "use of the reader", 30)
+        assert "reader" in by_label(asked(daemon), "sandbox_missing_rules", "process")

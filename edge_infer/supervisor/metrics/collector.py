@@ -20,7 +20,7 @@ from edge_infer.ipc.messages import LATENCY_BOUNDS, EngineReport, PublisherRepor
 from edge_infer.plan.records import Plan
 from edge_infer.platform.board import hottest, throttled
 from edge_infer.platform.clock import MADE, synchronised
-from edge_infer.platform.process_use import OwnMemory, use_of
+from edge_infer.platform.process_use import OwnUse
 from edge_infer.sandbox import missing
 from edge_infer.supervisor.metrics.counters import Counters
 from edge_infer.supervisor.metrics.text import Family
@@ -46,7 +46,7 @@ class Collector:
         self._board = board
         self._counters = Counters()
         self._readers: set[str] = set()  # all that there ever were
-        self._own_memory = OwnMemory()
+        self._own_use = OwnUse()
         self._engine: EngineReport | None = None
         self._publisher: PublisherReport | None = None
 
@@ -76,8 +76,8 @@ class Collector:
         self._counters.raise_to("delivered", report.outbox.delivered)
         for reason in LOSSES:
             self._counters.raise_to(("lost", reason), report.outbox.lost.get(reason, 0))
-        self._counters.follow("egress", report.began, report.egress.bytes or 0)
-        self._counters.follow("rejected", report.began, report.egress.rejected)
+        self._counters.follow("egress", report.use.began, report.egress.bytes or 0)
+        self._counters.follow("rejected", report.use.began, report.egress.rejected)
 
     def families(self) -> Iterator[Family]:
         """Yield every family, those without a sample now included."""
@@ -179,20 +179,21 @@ class Collector:
         busy = Family("edge_infer_cpu_seconds_total", "counter", "Processor time by process.")
         memory = Family("edge_infer_memory_pss_bytes", "gauge", "Proportional set size by process.")
         starts = Family("edge_infer_process_restarts_total", "counter", "Restarts of processes that ended.")
-        busy.add(round(time.process_time(), 2), process="supervisor", source="")
-        memory.add(self._own_memory.pss() or None, process="supervisor", source="")
+        _, seconds, size = self._own_use.read()
+        busy.add(seconds, process="supervisor", source="")
+        memory.add(size or None, process="supervisor", source="")
         reports, readers = self._house.reports(), self._house.readers()
         children = {"engine": self._house.engine, "publisher": self._house.publisher}
         for name, child in {**children, **{f"reader {source}": each for source, each in readers.items()}}.items():
             self._counters.follow(("restarts", name), None, max(0, child.restarts))
             if child.pid == os.getpid():
                 continue  # merged with the supervisor
-            if child.pid is not None and (used := use_of(child.pid)) is not None:
-                self._counters.follow(("cpu", name), child.pid, used[0])
             process, _, source = name.partition(" ")
-            busy.add(self._counters.value(("cpu", name)), process=process, source=source)
-            if name in reports and child.pid is not None:
-                memory.add(reports[name].pss or None, process=process, source=source)
+            if name in reports:
+                use = reports[name].use
+                self._counters.follow(("cpu", name), use.began, use.cpu)
+                memory.add(use.pss or None, process=process, source=source)
+            busy.add(round(self._counters.value(("cpu", name)), 2), process=process, source=source)
         self._readers |= {f"reader {source}" for source in readers}
         for process, names in {**{name: {name} for name in children}, "reader": self._readers}.items():
             starts.add(sum(self._counters.value(("restarts", name)) for name in names), process=process)
