@@ -9,8 +9,10 @@ import pytest
 
 from edge_infer.cli import main
 from edge_infer.cli.config_edit import current_digest
+from edge_infer.cli.models.promote import file_with_shadow
 from edge_infer.config.compile.compile import compile_config, connection
 from edge_infer.config.parts import file_of, read_config
+from edge_infer.errors import ConfigError
 from edge_infer.platform.config_files import look_at
 
 MODEL = Path(__file__).parents[2] / "models/face-detect/1.0.0/face_full_range_int8.tflite"
@@ -153,6 +155,18 @@ def test_the_file_of_an_entry(config: Path) -> None:
     assert file_of(config, "models", "faces") == config
     assert file_of(config, "models", "unknown") == config
     assert read_config(config).value["pipelines"].keys() == {"door", "yard"}
+
+
+def test_a_shadow_is_promoted_in_the_file_of_its_pipelines(config: Path) -> None:
+    config.write_text(f"{MAIN}  next: {{file: {MODEL}, labels: [head]}}\n")
+    part = config.parent / "conf.d/20-yard.yaml"
+    part.write_text(YARD.replace("model: faces", "model: faces, shadow: {model: next}"))
+    assert file_with_shadow(config, "next", None) == part
+    door = config.parent / "conf.d/10-door.yaml"
+    door.write_text(DOOR.replace("model: faces", "model: faces, shadow: {model: next}"))
+    with pytest.raises(ConfigError, match="several files have this shadow; name one: --pipeline door or yard"):
+        file_with_shadow(config, "next", None)
+    assert file_with_shadow(config, "next", "door") == door
 
 
 def test_check_names_the_part(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

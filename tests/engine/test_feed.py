@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from edge_infer.engine.input.capture import LocalCapture
-from edge_infer.engine.input.feed import Feed
+from edge_infer.engine.input.feed import LINES_PER_SECOND, MAX_BURST_LINES, Feed
 from edge_infer.errors import SourceError
 from edge_infer.frames.frame import Frame
 from edge_infer.frames.pixels import Orientation
 from edge_infer.plan.records import SourcePlan
+from edge_infer.platform.rate_limits import TokenBucket
 from edge_infer.readers.sources import Picture
 from tests.broker import eventually
 
@@ -210,4 +211,19 @@ def test_a_source_that_comes_back_is_logged_as_its_loss_was(caplog: pytest.LogCa
         feed.offer(2, lambda: frame(2))
         feed.offer(3, lambda: frame(3))
     assert caplog.messages == ["source cam: it cannot be reached", "source cam is back after 0 s"]
+    feed.close()
+
+
+def test_a_source_that_comes_and_goes_does_not_fill_the_journal(caplog: pytest.LogCaptureFixture) -> None:
+    now = [0.0]
+    feed = Feed(PLAN)
+    feed._lines = TokenBucket(MAX_BURST_LINES, LINES_PER_SECOND, lambda: now[0])
+    with caplog.at_level("INFO"):
+        for number in range(100):
+            feed.trouble("it cannot be reached")
+            feed.offer(number, lambda: frame(1))
+        assert len(caplog.messages) == MAX_BURST_LINES
+        now[0] += 60.0
+        feed.trouble("it cannot be reached")
+    assert caplog.messages[-1] == "source cam: it cannot be reached (180 lines about it were left out)"
     feed.close()

@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
     """Return 0 if applied, 2 if rejected (file restored); exit code 1 without a daemon (file untouched)."""
     socket = find_socket(args.config)
     before = ask(socket, {"do": "status"}, timeout=30.0)
-    file = _file(args.config, args.name, args.pipeline)
+    file = file_with_shadow(args.config, args.name, args.pipeline)
     data = read(file)
     edited, pipelines = promoted(file, data, args.name, args.pipeline)
     news = [
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _file(config: Path, name: str, pipeline: str | None) -> Path:
+def file_with_shadow(config: Path, name: str, pipeline: str | None) -> Path:
     """Return the file with the pipelines that have this shadow: one edit changes one file."""
     if pipeline is not None:
         return file_of(config, "pipelines", pipeline)

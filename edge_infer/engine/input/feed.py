@@ -15,6 +15,7 @@ from edge_infer.engine.output.health import SourceWatch
 from edge_infer.errors import shortened
 from edge_infer.frames.frame import Captured
 from edge_infer.plan.records import SourcePlan
+from edge_infer.platform.rate_limits import TokenBucket
 
 if TYPE_CHECKING:
     from edge_infer.engine.input.capture import FrameCapture
@@ -26,6 +27,8 @@ LEAST_LOOKS: Final = 2.0
 
 The health of a source is judged by these frames: it is lost after ten intervals, which are 5 s at this rate.
 """
+MAX_BURST_LINES, LINES_PER_SECOND = 20, 1 / 60
+"""Log lines about losses and returns of one source."""
 TICK: Final = 0.2
 """Seconds after which every wait checks whether it has to stop."""
 
@@ -60,6 +63,7 @@ class Feed:
         self.offence = ""
         """The protocol violation of its reader, until it is reported."""
         self._watch = SourceWatch(time.monotonic(), noisy=plan.noisy, quiet=plan.gives == "text", pause=plan.pause)
+        self._lines, self._untold = TokenBucket(MAX_BURST_LINES, LINES_PER_SECOND), 0
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._unparked = threading.Condition(self._lock)  # separate: not every frame wakes a parked thread
@@ -208,7 +212,7 @@ class Feed:
             self._number, self._take, self._frame = number, take, None
             now = time.monotonic()
             if self._watch.error:
-                log.info("source %s is back after %.0f s", self.plan.name, self._watch.silence(now))
+                self._log(logging.INFO, f"is back after {self._watch.silence(now):.0f} s")
             self._watch.frame(now, repeated=repeated, black=black)
             self._changed.notify_all()
             if self.lossless and not self.drawn_since:
@@ -218,11 +222,21 @@ class Feed:
         """Record why the source gives no frames; with ``ended`` it never will again."""
         with self._lock:
             if text != self._watch.error and text:
-                log.warning("source %s: %s", self.plan.name, text)
+                self._log(logging.WARNING, text)
             self._watch.trouble(text)
             if ended:
                 log.info("source %s has ended", self.plan.name)
                 self._watch.end()
+
+    def _log(self, level: int, text: str) -> None:
+        """Log a loss or a return; a source that comes and goes all the time does not fill the journal."""
+        if not self._lines.take():
+            self._untold += 1
+            return
+        more = f" ({self._untold} lines about it were left out)" if self._untold else ""
+        self._untold = 0
+        between = " " if level == logging.INFO else ": "
+        log.log(level, "source %s%s%s%s", self.plan.name, between, text, more)
 
     def left_out(self, count: int) -> None:
         """Count readings that were broken or lost before they reached the engine."""
