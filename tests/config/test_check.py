@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import grp
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -160,3 +162,21 @@ def test_what_is_wrong_always_fits_through_the_door_to_the_daemon(tmp_path: Path
     compiled = compile_config(path)
     assert decode(Compiled, encode(compiled)) == compiled
     assert str(compiled.problems[0]).endswith("…: is not known here; known: " + ", ".join(Config.model_fields))
+
+
+def test_a_process_that_can_start_no_thread_is_not_the_fault_of_the_model(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can choose a user without other processes")
+    model = Path(__file__).parents[2] / "models/face-detect/1.0.0"
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        f"device: {{state_dir: {tmp_path}/state}}\nmodels: {{faces: {{file: {model}}}}}\n"
+        "sources: {s: {kind: synthetic}}\npipelines: {p: {source: s, model: faces}}\n"
+    )
+    words = ["prlimit", "--nproc=3:3", sys.executable, "-m", "edge_infer", "check", "-c", str(path)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert "crashed" not in done.stdout + done.stderr
+    assert (
+        "cannot start threads, because its user or service has too many; raise TasksMax=" in done.stdout + done.stderr
+    )

@@ -84,7 +84,7 @@ class TrialProcess(Closing):
         assert process is not None
         order = dumps(question) + b"\n"
         try:
-            self._check_ready(self._exchange(process, b"", (), time.monotonic() + STARTUP))
+            self._wait_ready(process)
             begun = time.monotonic()
             answer = self._exchange(process, order, files, begun + seconds)
             self.seconds = time.monotonic() - begun
@@ -119,6 +119,15 @@ class TrialProcess(Closing):
             bufsize=0,
             start_new_session=True,
         )
+
+    def _wait_ready(self, process: subprocess.Popen[bytes]) -> None:
+        """Wait for the child's first line; raises `StartError`. No model can be to blame for an end before it."""
+        try:
+            self._check_ready(self._exchange(process, b"", (), time.monotonic() + STARTUP))
+        except (BrokenPipeError, ConnectionResetError, EOFError) as error:
+            gone = self._gone(process)
+            how = f"code {gone.status}" if (gone.status or 0) >= 0 else f"signal {-(gone.status or 0)}"
+            raise StartError(f"the process that tries models ended before it had one ({how}).{gone.said}") from error
 
     def _check_ready(self, line: bytes) -> None:
         """Check the child's first line. It is trustworthy because the child has not yet read any part of a model."""

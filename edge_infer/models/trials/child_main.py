@@ -10,6 +10,7 @@ import resource
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -130,6 +131,8 @@ def _ready() -> Ready:
 
     The imports come first because OpenBLAS starts its threads on import, which the resource limits forbid later.
     """
+    if error := _no_threads():
+        return Ready(error=error)
     import cv2
     import numpy  # noqa: F401, ICN001
 
@@ -141,6 +144,25 @@ def _ready() -> Ready:
         return Ready(backend_name()[:64])
     except StartError as error:
         return Ready(error=str(error)[:4000])
+
+
+def _no_threads() -> str:
+    """Return why this process cannot start a thread for each core, as OpenBLAS does; empty if it can."""
+    end = threading.Event()
+    threads = [threading.Thread(target=end.wait, daemon=True) for _ in os.sched_getaffinity(0)]
+    try:
+        for thread in threads:
+            thread.start()
+    except RuntimeError:
+        return (
+            "no models can be tried: the process that tries them cannot start threads, because its user or service has "
+            "too many; raise TasksMax= of the service or the user's limit (ulimit -u)"
+        )
+    finally:
+        end.set()
+    for thread in threads:
+        thread.join()
+    return ""
 
 
 def _question() -> tuple[bytes, list[int]]:
