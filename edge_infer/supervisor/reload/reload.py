@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import logging
 import math
-import select
 import time
 from pathlib import Path
 from typing import Final
@@ -18,6 +17,7 @@ from edge_infer.models.serving_record import remember, remembered
 from edge_infer.plan.files import files_of, files_of_pipelines
 from edge_infer.plan.records import Compiled, Plan, Problem
 from edge_infer.platform.paths import hinted
+from edge_infer.platform.readiness import readable
 from edge_infer.supervisor.control.server import Request
 from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
 from edge_infer.supervisor.reload.compilation import MOVED, Compilation, failed, unchanged
@@ -109,7 +109,7 @@ class Reload:
         self._watch.reading()
         compilation = Compilation(self._config)
         while (compiled := compilation.finished()) is None:
-            select.select([compilation.fileno(), signals.fileno()], [], [], 1.0)
+            readable([compilation.fileno(), signals.fileno()], timeout=1.0)
             signals.drain()
             if signals.stop:
                 compilation.close()
