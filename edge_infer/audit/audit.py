@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import socket
 import tempfile
 import time
@@ -24,6 +23,7 @@ from edge_infer.errors import ConfigError
 from edge_infer.ipc.messages import ApplyPlan
 from edge_infer.plan.records import Gives, MqttPlan, Plan
 from edge_infer.platform.paths import publisher_folder
+from edge_infer.platform.readiness import readable
 from edge_infer.sandbox import network_isolation
 from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
 from edge_infer.supervisor.statedir import locked
@@ -178,7 +178,7 @@ def _run(
             house.apply(ApplyPlan(plan))
             end, latest = 0.0, time.monotonic() + STARTING + seconds
             while time.monotonic() < (end or latest):
-                select.select(house.files(), house.unsent(), [], 0.2)
+                readable(house.files(), house.unsent(), 0.2)
                 house.serve()
                 house.restart_due()
                 spoken = {topic for topic, _ in list(recorder.payloads)}

@@ -19,6 +19,7 @@ from typing import Any, Final, get_args
 from edge_infer.contract.codec import decode_json, dumps, joined
 from edge_infer.errors import WireError
 from edge_infer.platform.rate_limits import TokenBucket
+from edge_infer.platform.readiness import readable
 
 PACKET: Final = 60_000
 """Bytes of one packet; three packets with their overhead fit the kernel's default socket buffer."""
@@ -233,7 +234,7 @@ class Channel:
     def wait(self, timeout: float) -> Any | None:
         """Return the next record, waiting up to ``timeout`` seconds; None if it has not arrived by then."""
         record = self.receive()
-        if record is None and select.select([self.fd], [], [], timeout)[0]:
+        if record is None and readable([self.fd], timeout=timeout):
             record = self.receive()
         return record
 

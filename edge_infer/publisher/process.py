@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import select
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -41,6 +40,7 @@ from edge_infer.platform.logs import set_level
 from edge_infer.platform.paths import publisher_folder
 from edge_infer.platform.process_use import OwnUse
 from edge_infer.platform.rate_limits import LogThrottle, TokenBucket
+from edge_infer.platform.readiness import readable
 from edge_infer.publisher.allowed_texts import Vocabulary
 from edge_infer.publisher.egress import Egress
 from edge_infer.publisher.health import Board, HealthClock
@@ -168,17 +168,17 @@ class Publisher:
         now = time.monotonic()
         # Nearly always something else wakes this process before the acknowledgements are late.
         timeout = max(0.0, min(until - now, self._outbox.due(), self._acks_due + ACKS_WITHIN / 2 - now))
-        readable, writable = self._link.files() if self._link else ([], [])
+        reads, writes = self._link.files() if self._link else ([], [])
         if self._link:
             timeout = min(timeout, self._link.due())
         if self._outbox.ready:  # channels that are not read yet must not wake the loop
-            readable = [*readable, self._control.fd]
+            reads = [*reads, self._control.fd]
             deaf = self._deaf_until - time.monotonic()
             if deaf > 0:
                 timeout = min(timeout, deaf)
             elif self._link and self._boot is not None and not self._engine_gone:
-                readable.append(self._results.fd)
-        return select.select([*readable, *self._outbox.files()], writable, [], timeout)[0]
+                reads.append(self._results.fd)
+        return readable([*reads, *self._outbox.files()], writes, timeout)
 
     def _handle_control(self) -> None:
         """Handle the supervisor's orders before the engine's messages: labels precede the results that use them."""
@@ -505,8 +505,8 @@ class Publisher:
         The engine notices the death too, hands over its messages and ends.
         """
         while self._boot is not None and not self._engine_gone and (left := deadline - time.monotonic()) > 0:
-            readable, writable = self._link.files() if self._link else ([], [])
-            select.select([*readable, self._results.fd], writable, [], min(left, 0.1))
+            reads, writes = self._link.files() if self._link else ([], [])
+            readable([*reads, self._results.fd], writes, min(left, 0.1))
             self._take(MOST_EARLY)
             if self._link:
                 self._link.step()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import platform
-import select
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,6 +17,7 @@ from edge_infer.contract.topics import retained_names
 from edge_infer.ipc.messages import EngineReport
 from edge_infer.plan.records import Plan
 from edge_infer.platform.board import board_name
+from edge_infer.platform.readiness import readable
 from edge_infer.sandbox import privileges
 from edge_infer.sandbox.selftest import TRIED
 from edge_infer.supervisor.control.checks import Checks
@@ -122,12 +122,12 @@ class Daemon:
         files += [file for each in self._helpers for file in each.files()]
         due = min(self._house.next_due(), self._reload.due(), self._governing.due(), self._metrics.due())
         timeout = max(0.0, min(1.0, due - time.monotonic()))
-        readable = set(select.select(files, [*self._house.unsent(), *control.unsent()], [], timeout)[0])
+        ready = set(readable(files, [*self._house.unsent(), *control.unsent()], timeout))
         for death in self._house.serve():
             self._swap.engine_died(death)
         self._swap.hear()
         self._house.restart_due()
-        for file in readable.intersection(control.files()):
+        for file in ready.intersection(control.files()):
             control.serve(file)
         control.flush()
         if self._signals.take_reload():

@@ -22,11 +22,12 @@ import pytest
 
 from edge_infer.errors import EdgeInferError
 from edge_infer.platform.paths import DEFAULT_CONFIG
+from edge_infer.supervisor.control import file_closer, server
+from edge_infer.supervisor.control.file_closer import MAX_CLOSERS, FileCloser
 from edge_infer.supervisor.control.peer import Peer, RefusedError, identify
 from edge_infer.supervisor.control.requests import ModelRequests, PendingExplainRequests
 from edge_infer.supervisor.control.server import (
     LONGEST,
-    MAX_CLOSERS,
     ControlSocket,
     Identify,
     NotRunningError,
@@ -34,10 +35,13 @@ from edge_infer.supervisor.control.server import (
     ask,
     find_socket,
 )
+from tests.broker import eventually
 
 NOBODY = 1_000_000_000
 """The number of a daemon of which no process is a child, so that this process may ask itself."""
 
+
+MAX_UNCLOSED = 20
 
 LONG = "x" * 900_000
 """More than the kernel holds for a client that does not read."""
@@ -323,18 +327,73 @@ def test_an_answer_repeats_little_of_what_was_asked(body: dict[str, Any]) -> Non
     assert len(told[0]) < 400
 
 
-def test_a_file_whose_closing_takes_its_time_holds_nobody_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """As one in a file system that the client itself serves, and does not."""
-    served, close = threading.Event(), os.close
-    monkeypatch.setattr("edge_infer.supervisor.control.server._close_file", lambda file: (served.wait(20), close(file)))
-    with serving(tmp_path / "control.sock"), (tmp_path / "target").open("wb") as target:
-        before = threading.active_count()
-        for _ in range(3 * MAX_CLOSERS):
-            ask(tmp_path / "control.sock", {"do": "status"}, files=(target.fileno(),), timeout=5.0)
-        assert threading.active_count() <= before + MAX_CLOSERS
-        assert [each.getMessage() for each in caplog.records if "stay open" in each.getMessage()] == [
-            "control socket: 1 file(s) stay open, others do not close (logged once a minute)"
-        ]
+def test_files_whose_closing_takes_its_time_hold_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those in a file system that the client itself serves, and does not."""
+    path, served, close = tmp_path / "control.sock", threading.Event(), file_closer._close_file
+    monkeypatch.setattr(file_closer, "_close_file", lambda file: (served.wait(60), close(file)))
+    monkeypatch.setattr(server, "_FILES", FileCloser(MAX_UNCLOSED))
+    monkeypatch.setattr(server, "_CONNECTIONS", FileCloser(MAX_UNCLOSED))
+    with serving(path), (tmp_path / "target").open("wb") as target:
+        before, open_before = threading.active_count(), open_files()
+        for _ in range(MAX_UNCLOSED):
+            ask(path, {"do": "status"}, files=(target.fileno(),), timeout=20)
+        for _ in range(MAX_UNCLOSED):
+            with pytest.raises(RefusedError, match=r"takes no files now.* 20 .*FUSE"):
+                ask(path, {"do": "status"}, files=(target.fileno(),) * 4, timeout=20)
+        assert threading.active_count() <= before + 2 * MAX_CLOSERS
+        assert open_files() <= open_before + 2 * MAX_UNCLOSED + 2
         served.set()
+        eventually(lambda: open_files() <= open_before + 2, "the end of all files", 30)
+        assert ask(path, {"do": "grab"}, files=(target.fileno(),), timeout=20) == {"asked": "grab"}
+    assert (tmp_path / "target").read_bytes() == b"written"
+
+
+def test_requests_without_files_are_answered_while_files_do_not_close(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, served, close = tmp_path / "control.sock", threading.Event(), file_closer._close_file
+    files = FileCloser(1)
+    monkeypatch.setattr(file_closer, "_close_file", lambda file: (served.wait(60), close(file)))
+    monkeypatch.setattr(server, "_FILES", files)
+    files.close((os.dup(0),))
+    with serving(path) as seen:
+        for _ in range(3):
+            assert ask(path, {"do": "status", "long": True}, timeout=20)["asked"] == "status"
+        with socket.socket(socket.AF_UNIX) as client, (tmp_path / "target").open("wb") as target:
+            client.connect(str(path))
+            client.sendall(b'{"do":')  # and files behind it
+            socket.send_fds(client, [b'"grab"}\n'], [target.fileno()])
+            assert b"takes no files now" in client.recv(1000)
+        assert seen == [{"do": "status", "long": True}] * 3
+        served.set()
+
+
+def test_no_connection_is_accepted_while_too_many_do_not_close(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, connections = tmp_path / "control.sock", FileCloser(1)
+    served, close = threading.Event(), file_closer._close_file
+    monkeypatch.setattr(file_closer, "_close_file", lambda file: (served.wait(60), close(file)))
+    monkeypatch.setattr(server, "_CONNECTIONS", connections)
+    connections.close((os.dup(0),))
+    with ControlSocket(path, lambda request: request.answer({}), FOR_ANYBODY) as control:
+        assert control.files() == []
+        served.set()
+        eventually(lambda: len(control.files()) == 1, "a listener")
+
+
+def test_a_closer_without_threads_closes_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closer, before = FileCloser(2), open_files()
+    with monkeypatch.context() as without:
+        without.setattr(threading.Thread, "start", no_thread)
+        closer.close((os.dup(0), os.dup(0)))
+        assert closer.full
+    closer.close(())
+    eventually(lambda: not closer.full, "the end of the files")
+    eventually(lambda: open_files() == before, "the end of the files")
+
+
+def no_thread(_: object) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))

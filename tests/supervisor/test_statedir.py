@@ -92,7 +92,7 @@ def test_the_directory_is_found_in_good_and_broken_files(tmp_path: Path, text: s
 def test_a_long_file_is_searched_in_no_time(tmp_path: Path, text: str) -> None:
     """In a process of its own, because an expression that goes back and forth over the file would hold up the test."""
     config, size = tmp_path / "config.yaml", 65536
-    config.write_text((text * size)[: size - 30] + "\ndevice: {state_dir: /srv/state}")
+    config.write_text((text * size)[: size - 60] + "\nmqtt: {host: broker}\ndevice: {state_dir: /srv/state}")
     program = (
         "import sys, pathlib; from edge_infer.platform.paths import hinted; print(hinted(pathlib.Path(sys.argv[1])))"
     )
@@ -102,7 +102,7 @@ def test_a_long_file_is_searched_in_no_time(tmp_path: Path, text: str) -> None:
 
 def test_blank_lines_are_no_part_of_the_path(tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
-    config.write_text("\n" * 60_000 + "device:\n\n\n  {id: a, state_dir: /srv/state}\n")
+    config.write_text("\n" * 6_000 + "device:\n\n\n  {id: a, state_dir: /srv/state}\n")
     assert hinted(config) == Path("/srv/state")
 
 

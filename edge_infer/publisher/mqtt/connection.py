@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import select
 import ssl
 import time
 from collections.abc import Callable, Container, Mapping
@@ -21,6 +20,7 @@ from edge_infer.contract.codec import replace
 from edge_infer.contract.topics import OFFLINE, ONLINE, RULES, STATUS, Kind, Rule
 from edge_infer.plan.records import MqttPlan
 from edge_infer.platform.rate_limits import LogThrottle
+from edge_infer.platform.readiness import readable
 from edge_infer.publisher.mqtt.connection_failure import (
     ConnectionFailure,
     address,
@@ -222,7 +222,7 @@ class MqttConnection:
         if told and self._client:
             self._client.disconnect()
             while self._client.want_write() and time.monotonic() < deadline:
-                select.select([], self.files()[1], [], 0.05)
+                readable((), self.files()[1], 0.05)
                 self._client.loop_write()
         self.close()
         return told
@@ -242,8 +242,8 @@ class MqttConnection:
 
     def _run(self, deadline: float) -> None:
         while (left := deadline - time.monotonic()) > 0 and (self._client or self._attempt) and not self._idle:
-            readable, writable = self.files()
-            select.select(readable, writable, [], min(left, 0.1))
+            reads, writes = self.files()
+            readable(reads, writes, min(left, 0.1))
             self.step()
 
     def _use_new_files(self, now: float) -> None:
@@ -293,9 +293,7 @@ class MqttConnection:
 
     def _read(self, client: OneWayClient, now: float, ready: Container[int] | None) -> None:
         sock = client.socket()
-        if sock is None or sock.fileno() not in (
-            select.select([sock.fileno()], [], [], 0)[0] if ready is None else ready
-        ):
+        if sock is None or sock.fileno() not in (readable([sock.fileno()]) if ready is None else ready):
             return
         if now - self._reads_since > 1.0:
             self._reads, self._reads_since = 0, now

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-import select
 import time
 from array import array
 from collections import OrderedDict
@@ -20,6 +19,7 @@ from edge_infer.ipc.messages import Acked, Tally
 from edge_infer.plan.records import OutboxPlan
 from edge_infer.platform.clock import kernel_tag, uptime
 from edge_infer.platform.rate_limits import LogThrottle
+from edge_infer.platform.readiness import readable
 from edge_infer.publisher.outbox.database import Batch, Dropped, Limits, SeriesRow
 from edge_infer.publisher.outbox.database_worker import (
     BatchWritten,
@@ -159,7 +159,7 @@ class StoredOutbox:
     def _await(self, disk: DatabaseWorker, deadline: float) -> None:
         """Wait for the outstanding orders of the disk."""
         while (self._writing or not (self._open or self._degraded)) and (left := deadline - time.monotonic()) > 0:
-            select.select([disk.fileno()], [], [], left)
+            readable([disk.fileno()], timeout=left)
             for outcome in disk.outcomes():
                 self._learn(outcome)
 

@@ -10,7 +10,6 @@ import errno
 import math
 import os
 import pwd
-import select
 import socket
 import struct
 import time
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
 
 from edge_infer.errors import EdgeInferError
+from edge_infer.platform.readiness import readable
 from edge_infer.sandbox import privileges
 
 # The ancestors of a process, as ``/proc`` shows them.
@@ -159,7 +159,7 @@ def _check_still_itself(pid: int, file: int | None, quiet: int) -> None:
     if file is None:
         if birth(pid).started >= quiet:
             raise TooYoungError(f"the daemon cannot tell yet whether process {pid} connected; ask again")
-    elif select.select([file], [], [], 0.0)[0]:
+    elif readable([file]):
         raise ProcessLookupError(f"process {pid} has ended")
 
 

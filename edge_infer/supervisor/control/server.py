@@ -7,10 +7,8 @@ import json
 import logging
 import os
 import socket
-import struct
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +17,7 @@ from typing import Any, Final, TypeAlias
 from edge_infer.contract.codec import JsonValue, dumps
 from edge_infer.errors import EdgeInferError, StartError
 from edge_infer.platform.paths import DEFAULT_CONFIG, default_state_dir, hinted, named_state_dir
-from edge_infer.platform.rate_limits import LogThrottle
+from edge_infer.supervisor.control.file_closer import FileCloser
 from edge_infer.supervisor.control.peer import Peer, RefusedError, TooYoungError, identify, ticks
 
 log = logging.getLogger(__name__)
@@ -51,10 +49,15 @@ LOG_EVERY: Final = 60.0
 """Seconds between two log lines about refused processes."""
 AGAIN: Final = 0.05
 """Seconds after which a process that is too young asks again: some ticks of the clock that measures its age."""
-MAX_CLOSERS: Final = 8
-"""Threads that may wait for the end of a file."""
-_CLOSERS: Final[set[threading.Thread]] = set()
-_THROTTLE: Final = LogThrottle()
+MAX_UNCLOSED_FILES: Final = 256
+"""Files of clients that may wait to be closed: a file system that a client serves itself can hold them up without end.
+
+From then on no further file is received, so that the descriptors of this process suffice.
+"""
+MAX_UNCLOSED_CONNECTIONS: Final = 64
+"""Connections with files that were not received, which may wait to be closed; from then on none is accepted."""
+_FILES: Final = FileCloser(MAX_UNCLOSED_FILES)
+_CONNECTIONS: Final = FileCloser(MAX_UNCLOSED_CONNECTIONS)
 Send: TypeAlias = Callable[[socket.socket, bytes], None]
 """Sends an answer and closes the connection, whenever the client reads it."""
 Identify: TypeAlias = Callable[[socket.socket, int], Peer]
@@ -212,7 +215,7 @@ class Request:
         _hang_up(self._connection)
 
     def _close_files(self) -> None:
-        _close_all(self.files)
+        _FILES.close(self.files)
         self.files = ()
 
 
@@ -291,7 +294,7 @@ class ControlSocket:
 
     def files(self) -> list[int]:
         """Return the descriptors to wait on; call `serve` when one is readable."""
-        listener = [] if self._listener is None else [self._listener.fileno()]
+        listener = [] if self._listener is None or _CONNECTIONS.full else [self._listener.fileno()]
         return listener + list(self._clients)
 
     def unsent(self) -> list[int]:
@@ -310,7 +313,14 @@ class ControlSocket:
         if client is None:
             self._accept()
             return
-        request = client.read()
+        try:
+            request = client.read()
+        except RefusedError as error:
+            del self._clients[fd]
+            client.close_files()
+            self._log_refusal(error)
+            self._send(client.connection, dumps({"refused": str(error)}) + b"\n")
+            return
         if request is not None or client.closed:
             del self._clients[fd]
         if request is not None:
@@ -319,6 +329,8 @@ class ControlSocket:
     def _accept(self) -> None:
         assert self._listener is not None
         for _ in range(MOST_AT_ONCE):
+            if _CONNECTIONS.full:
+                return
             now = ticks()
             try:
                 connection, _ = self._listener.accept()
@@ -353,8 +365,10 @@ class ControlSocket:
         with suppress(OSError):
             connection.send(dumps({"refused": str(error), "again": again}) + b"\n", socket.MSG_DONTWAIT)
         _hang_up(connection)
-        if again:
-            return
+        if not again:
+            self._log_refusal(error)
+
+    def _log_refusal(self, error: RefusedError) -> None:
         self._refused += 1
         if time.monotonic() >= self._log_at:
             log.warning("control socket: refused a process, %d since the last line: %s", self._refused, error)
@@ -363,7 +377,7 @@ class ControlSocket:
 
 class _ControlClient:
     def __init__(self, connection: socket.socket, peer: Peer, send: Send) -> None:
-        self._connection = connection
+        self.connection = connection
         self._send = send
         self._peer = peer
         self._data = bytearray()
@@ -371,10 +385,13 @@ class _ControlClient:
         self.closed = False
 
     def read(self) -> Request | None:
+        """Return the request if it is complete now; raises `RefusedError` while no files can be received."""
         try:
-            data, files, _, _ = socket.recv_fds(self._connection, 65536, MAX_FILES_IN_A_MESSAGE)
+            data, files = _receive(self.connection)
         except BlockingIOError:
             return None
+        except RefusedError:
+            raise
         except OSError:
             data, files = b"", []
         self._data += data
@@ -390,61 +407,49 @@ class _ControlClient:
         except (ValueError, RecursionError):
             body = None
         request = Request(
-            self._connection, self._peer, body if isinstance(body, dict) else {}, tuple(self._files), self._send
+            self.connection, self._peer, body if isinstance(body, dict) else {}, tuple(self._files), self._send
         )
         self._files = []
         return request
 
-    def close(self) -> None:
-        _close_all(self._files)
+    def close_files(self) -> None:
+        _FILES.close(self._files)
         self._files = []
-        _hang_up(self._connection)
+
+    def close(self) -> None:
+        self.close_files()
+        _hang_up(self.connection)
         self.closed = True
 
 
-def _hang_up(connection: socket.socket) -> None:
-    """Close a connection and every file in it that was not received; may be called twice."""
-    with suppress(OSError, ValueError):
-        connection.shutdown(socket.SHUT_RD)  # no more data can arrive
-        while True:
-            data, files, _, _ = socket.recv_fds(connection, 65536, MAX_FILES_IN_A_MESSAGE, socket.MSG_DONTWAIT)
-            _close_all(files)
-            if not data:
-                break
-    connection.close()
+def _receive(connection: socket.socket, flags: int = 0) -> tuple[bytes, list[int]]:
+    """Receive data with its files.
 
-
-def _close_all(files: Sequence[int]) -> None:
-    """Close files from a client without waiting: closing one may wait for the client that serves its file system.
-
-    If many such clients keep threads waiting, or no thread can start, the files stay open, which is logged.
+    While too many earlier files are not closed, no file is received: it stays in the connection, and `RefusedError` is
+    raised.
     """
-    if not files:
-        return
-    _CLOSERS.intersection_update([each for each in _CLOSERS if each.is_alive()])
-    closer = threading.Thread(target=_close_each, args=(tuple(files),), daemon=True)
+    if not _FILES.full:
+        data, files, _, _ = socket.recv_fds(connection, 65536, MAX_FILES_IN_A_MESSAGE, flags)
+        return data, files
+    data, _, found, _ = connection.recvmsg(65536, 0, flags | socket.MSG_PEEK)
+    if found & socket.MSG_CTRUNC:  # there are files, which a look does not receive
+        raise RefusedError(
+            f"the daemon takes no files now, because {_FILES.most} of earlier requests do not close: end the program "
+            "that serves their file system (FUSE), or unmount it"
+        )
+    return connection.recv(len(data), flags), []
+
+
+def _hang_up(connection: socket.socket) -> None:
+    """Close a connection and every file in it that was not received, without waiting; may be called twice."""
     try:
-        if len(_CLOSERS) < MAX_CLOSERS:
-            closer.start()
-            _CLOSERS.add(closer)
-            return
-    except RuntimeError:  # no more threads are allowed
+        connection.shutdown(socket.SHUT_RD)  # no more data can arrive
+        data = b"?"
+        while data:
+            data, files = _receive(connection, socket.MSG_DONTWAIT)
+            _FILES.close(files)
+    except RefusedError:  # the kernel closes the files with the connection, which may have to wait as well
+        _CONNECTIONS.close((connection.detach(),))
+    except (OSError, ValueError):
         pass
-    if _THROTTLE.due("files"):
-        log.warning("control socket: %d file(s) stay open, others do not close (logged once a minute)", len(files))
-
-
-def _close_each(files: tuple[int, ...]) -> None:
-    for file in files:
-        _close_file(file)
-
-
-def _close_file(file: int) -> None:
-    """Close a file from a client; a socket may be set to block its last closer for hours."""
-    with suppress(OSError):  # not a socket
-        passed = socket.socket(fileno=file)
-        try:
-            passed.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 0, 0))
-        finally:
-            passed.detach()
-    os.close(file)
+    connection.close()

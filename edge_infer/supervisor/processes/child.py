@@ -7,7 +7,6 @@ import logging
 import math
 import os
 import random
-import select
 import signal
 import socket
 import stat
@@ -22,6 +21,7 @@ from edge_infer.ipc.channel import MAX_REPORT_BYTES, Channel, ChannelClosedError
 from edge_infer.ipc.messages import SetLogLevel
 from edge_infer.platform.logs import printable
 from edge_infer.platform.rate_limits import TokenBucket
+from edge_infer.platform.readiness import readable
 from edge_infer.supervisor.processes.output import Output
 from edge_infer.supervisor.processes.process_handle import ProcessHandle, SubprocessHandle, ThreadHandle
 
@@ -292,7 +292,7 @@ class ChildProcess:
         while body.poll() is None and (left := deadline - time.monotonic()) > 0:
             self.flush()
             left = max(0.0, min(left, self._output.due() - time.monotonic()))
-            select.select([body.fileno(), *self._output.files()], self.unsent(), [], left)
+            readable([body.fileno(), *self._output.files()], self.unsent(), left)
             self._output.read()
         in_time = body.poll() is not None
         if not in_time and not body.killable:
@@ -300,7 +300,7 @@ class ChildProcess:
         elif not in_time:
             log.error("%s (pid %d) did not stop and is killed", self.recipe.name, body.pid)
             body.kill(signal.SIGKILL)
-            if not select.select([body], [], [], LAST_WAIT)[0]:
+            if not readable([body.fileno()], timeout=LAST_WAIT):
                 log.error("%s (pid %d) is stuck in the kernel and is left behind", self.recipe.name, body.pid)
         self._close()
         return in_time

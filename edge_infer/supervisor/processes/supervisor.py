@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import select
 import signal
 import time
 from collections import deque
@@ -39,6 +38,7 @@ from edge_infer.plan.records import PipelinePlan, Plan
 from edge_infer.platform.clock import new_boot
 from edge_infer.platform.logs import printable
 from edge_infer.platform.rate_limits import TokenBucket
+from edge_infer.platform.readiness import readable
 from edge_infer.sandbox.fence import Fence, Identity, identities
 from edge_infer.sandbox.needs import engine_fence, publisher_fence
 from edge_infer.supervisor.processes.child import (
@@ -356,7 +356,7 @@ class ProcessSupervisor:
         while self.publisher.channel is not None and not self.publisher.spoke:  # without a channel it has ended
             if (left := deadline - time.monotonic()) <= 0:
                 return
-            select.select(self.publisher.files(), self.publisher.unsent(), [], min(left, 0.1))
+            readable(self.publisher.files(), self.publisher.unsent(), min(left, 0.1))
             self.publisher.hear()
 
     def _children(self) -> list[ChildProcess]:

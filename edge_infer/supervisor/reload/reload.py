@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import logging
 import math
-import select
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from edge_infer.models.serving_record import remember, remembered
 from edge_infer.plan.files import files_of, files_of_pipelines
 from edge_infer.plan.records import Compiled, Plan, Problem
 from edge_infer.platform.paths import hinted
+from edge_infer.platform.readiness import readable
 from edge_infer.supervisor.control.server import Request
 from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
 from edge_infer.supervisor.reload.compilation import MOVED, NO_BYTES, Compilation, failed, unchanged
@@ -116,7 +116,7 @@ class Reload:
         self._watch.reading()
         compilation = Compilation(self._config)
         while (compiled := compilation.finished()) is None:
-            select.select([compilation.fileno(), signals.fileno()], [], [], 1.0)
+            readable([compilation.fileno(), signals.fileno()], timeout=1.0)
             signals.drain()
             if signals.stop:
                 compilation.close()

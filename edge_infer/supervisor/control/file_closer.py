@@ -1,0 +1,76 @@
+"""Closes files from clients in threads, because closing one may wait for the client without end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import struct
+import threading
+from collections import deque
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Final
+
+from edge_infer.platform.rate_limits import LogThrottle
+
+log = logging.getLogger(__name__)
+
+MAX_CLOSERS: Final = 8
+"""Threads that may wait for the end of a file."""
+
+
+class FileCloser:
+    """Closes files in the order in which they come. ``full``: as many as `most` are not closed yet."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._lock = threading.Lock()
+        self._waiting: deque[int] = deque()
+        self._unclosed = self._threads = 0
+        self._throttle = LogThrottle()
+
+    @property
+    def full(self) -> bool:
+        """Whether no further file should be taken."""
+        return self._unclosed >= self.most
+
+    def close(self, files: Iterable[int]) -> None:
+        """Close files without waiting. Without a free thread they stay open until one is free."""
+        with self._lock:
+            before = len(self._waiting)
+            self._waiting.extend(files)
+            self._unclosed += len(self._waiting) - before
+            if not self._waiting or self._threads >= MAX_CLOSERS:
+                return
+            self._threads += 1
+        try:
+            threading.Thread(target=self._run, daemon=True).start()
+        except RuntimeError:  # no more threads are allowed
+            with self._lock:
+                self._threads -= 1
+            if self._throttle.due(""):
+                log.warning("control socket: %d file(s) stay open: no thread can start", self._unclosed)
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    self._threads -= 1
+                    return
+                file = self._waiting.popleft()
+            _close_file(file)
+            with self._lock:
+                self._unclosed -= 1
+
+
+def _close_file(file: int) -> None:
+    """Close a file from a client; a socket may be set to block its last closer for hours."""
+    with suppress(OSError):  # not a socket
+        passed = socket.socket(fileno=file)
+        try:
+            passed.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 0, 0))
+        finally:
+            passed.detach()
+    with suppress(OSError):  # the file system reports an error, and the file is closed
+        os.close(file)
