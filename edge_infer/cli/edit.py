@@ -39,7 +39,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-c", "--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE", help="default: %(default)s"
     )
-    parser.epilog = "example: edge-infer edit yard -c config.yaml"
+    parser.epilog = "example: edge-infer edit"
 
 
 def run(args: argparse.Namespace) -> int:
