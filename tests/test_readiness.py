@@ -78,3 +78,10 @@ def test_a_closed_descriptor_is_an_error() -> None:
         readable([reading], timeout=10.0)
     with pytest.raises(ValueError, match="negative"):
         readable([-1])
+
+
+def test_a_time_that_has_passed_is_no_wait_without_end() -> None:
+    reading, writing = os.pipe()
+    assert readable([reading], timeout=-1.0) == []
+    os.close(reading)
+    os.close(writing)

@@ -6,7 +6,6 @@ import logging
 import math
 import os
 import re
-import select
 import stat
 import time
 from collections.abc import Iterable, Mapping
@@ -54,6 +53,7 @@ from edge_infer.plan.records import Plan
 from edge_infer.platform.logs import set_level
 from edge_infer.platform.process_use import OwnUse
 from edge_infer.platform.rate_limits import TokenBucket
+from edge_infer.platform.readiness import readable
 from edge_infer.readers.sources.faults import settle_all
 from edge_infer.yamlfile.error_text import suggestion
 
@@ -134,15 +134,15 @@ class Engine:
 
     def _wait(self, until: float) -> None:
         unsent = not self._outlet.flush()
-        writable = [self._results.fd] if unsent else []
+        writes = [self._results.fd] if unsent else []
         now = time.monotonic()
         timeout = max(0.0, until - now) if self._plan is not None else REPORT_EVERY
-        readable = [self._control.fd]
+        reads = [self._control.fd]
         if now >= self._acks_at:
-            readable.append(self._results.fd)
+            reads.append(self._results.fd)
         else:
             timeout = min(timeout, self._acks_at - now)
-        select.select(readable, writable, [], timeout)
+        readable(reads, writes, timeout)
 
     def _handle_control(self) -> bool:
         """Handle the pending orders of the supervisor; return whether one of them was a new plan."""
@@ -371,7 +371,7 @@ class Engine:
         again = False
         while (left := deadline - time.monotonic()) > 0:
             if not self._outlet.flush():
-                select.select([], [self._results.fd], [], left)
+                readable((), [self._results.fd], left)
                 continue
             self._acks_at = 0.0
             self._handle_acks()

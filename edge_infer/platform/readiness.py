@@ -19,7 +19,7 @@ def readable(reads: Iterable[int], writes: Iterable[int] = (), timeout: float = 
     poll = select.poll()
     for file, events in wanted.items():
         poll.register(file, events)
-    found = poll.poll(timeout * 1000)
+    found = poll.poll(max(0.0, timeout) * 1000)  # a negative time would be without end
     if any(events & select.POLLNVAL for _, events in found):
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))
     return [file for file, events in found if wanted[file] & select.POLLIN and events & ~select.POLLOUT]

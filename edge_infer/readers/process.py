@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import random
-import select
 import signal
 import threading
 import time
@@ -21,6 +20,7 @@ from edge_infer.ipc.messages import ProcessUse, ReaderReport, SetLogLevel
 from edge_infer.plan.records import SourcePlan
 from edge_infer.platform.logs import set_level
 from edge_infer.platform.process_use import OwnUse
+from edge_infer.platform.readiness import readable
 from edge_infer.readers.frame_slots import TO_READER, SlotWriter
 from edge_infer.readers.sample_stream import ROOM_SECONDS, StreamWriter
 from edge_infer.readers.sandbox_watch import Room
@@ -186,7 +186,7 @@ class Reporter(threading.Thread):
                 due = time.monotonic() + 1.0
                 self._say()
                 self._count()
-            ready, _, _ = select.select([self._control.fd, self._signals], [], [], max(0.0, due - time.monotonic()))
+            ready = readable([self._control.fd, self._signals], timeout=max(0.0, due - time.monotonic()))
             if self._control.fd in ready:
                 self._hear()
             if self._signals in ready:

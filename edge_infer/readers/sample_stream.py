@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import math
-import select
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from edge_infer.errors import WireError, shortened
 from edge_infer.frames.frame import Signal
 from edge_infer.ipc.channel import Channel, pack
 from edge_infer.ipc.messages import LineReady, ReaderHello, ReaderTrouble, SamplesReady, StreamCounts
+from edge_infer.platform.readiness import readable
 from edge_infer.readers.sources import Block, Words
 from edge_infer.readers.sources.faults import Faults
 
@@ -145,7 +145,7 @@ class StreamWriter:
         left = until - time.monotonic()
         if left <= 0 or self._stopping():
             return False
-        select.select([], [self._channel], [], min(left, TICK))
+        readable((), [self._channel.fd], min(left, TICK))
         self.poll()
         return True
 

@@ -327,7 +327,9 @@ def test_an_answer_repeats_little_of_what_was_asked(body: dict[str, Any]) -> Non
     assert len(told[0]) < 400
 
 
-def test_files_whose_closing_takes_its_time_hold_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_whose_closing_takes_its_time_hold_nobody_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """As those in a file system that the client itself serves, and does not."""
     path, served, close = tmp_path / "control.sock", threading.Event(), file_closer._close_file
     monkeypatch.setattr(file_closer, "_close_file", lambda file: (served.wait(60), close(file)))
@@ -341,6 +343,7 @@ def test_files_whose_closing_takes_its_time_hold_nobody_up(tmp_path: Path, monke
             with pytest.raises(RefusedError, match=r"takes no files now.* 20 .*FUSE"):
                 ask(path, {"do": "status"}, files=(target.fileno(),) * 4, timeout=20)
         assert threading.active_count() <= before + 2 * MAX_CLOSERS
+        assert "20 files of clients do not close" in caplog.text
         assert open_files() <= open_before + 2 * MAX_UNCLOSED + 2
         served.set()
         eventually(lambda: open_files() <= open_before + 2, "the end of all files", 30)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.broker import Broker, Subscriber, eventually
-from tests.running import Daemon, config
+from tests.running import PYTHON, Daemon, config
+from tests.supervisor.test_floods import CAMERA
 
 HIGH = 1500
 FILLED = f"""
@@ -26,7 +27,9 @@ os.execvp(sys.argv[1], sys.argv[1:])
 
 @pytest.mark.parametrize("rooms", ["separate", "merged"])
 def test_a_daemon_with_many_open_files_works(broker: Broker, box: Path, rooms: str) -> None:
-    text = f"rooms: {rooms}\n{config(broker.port)}"
+    (box / "camera.py").write_text(CAMERA)
+    camera = f"{{kind: exec, command: [{PYTHON}, {box / 'camera.py'}], size: 64x48, format: rgb24}}"
+    text = f"rooms: {rooms}\n{config(broker.port, camera)}"
     before = (sys.executable, "-c", FILLED)
     with Subscriber(broker.port) as heard, Daemon(box, text, before=before) as daemon:
         eventually(lambda: heard.on("edge-infer/box/faces/result"), lambda: daemon.log.read_text()[-2000:], 60)

@@ -7,7 +7,6 @@ import logging
 import math
 import mmap
 import os
-import select
 import time
 import weakref
 from collections import deque
@@ -32,6 +31,7 @@ from edge_infer.ipc.messages import (
 from edge_infer.platform import memfd
 from edge_infer.platform.closing import Closing
 from edge_infer.platform.rate_limits import TokenBucket
+from edge_infer.platform.readiness import readable
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ class FrameReceiver(Closing):
             return False
         if not self._greeted:
             self._greet()
-        return self._trouble is not None or bool(select.select([self._channel.fd], [], [], timeout)[0])
+        return self._trouble is not None or bool(readable([self._channel.fd], timeout=timeout))
 
     def receive(self, timeout: float = 0.0) -> FrameReady | ReaderTrouble | None:
         """Return what is new within ``timeout`` seconds; of several frames the newest, which is then held.

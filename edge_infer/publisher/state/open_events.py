@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -229,18 +230,23 @@ class OpenEvents:
             if gone(begun.series.boot) and (begun.heard or not begun.ended)
         ]
         open_now.sort(key=lambda found: found[1].handover.message.type != "enter")
-        numbers, ends = dict(self._last), []
+        numbers, ends, endless = dict(self._last), [], Counter[MessageSeries]()
         for key, begun in open_now:
             series = begun.series
             before = numbers.get(series, begun.handover.message.seq)
             if before >= MAX_NUMBER:
-                log.warning("%s: engine %s used up its numbers: an event stays open", key[0], series.boot)
                 del self._begun[key]
-                self._to_note = self._to_file = True
+                endless[begun.series] += 1
                 continue
             first = series in self._certain and before == self._last.get(series)
             numbers[series] = before + 1
             ends.append(_ended(begun.handover, reason, before + 1, before - self._certain[series] if first else 0))
+        for series, count in endless.items():
+            log.warning(
+                "%s: engine %s used up its numbers: %d event(s) stay open at the broker",
+                series.pipeline, series.boot, count,
+            )  # fmt: skip
+            self._to_note = self._to_file = True
         return tuple(ends)
 
     def finish(self) -> None:

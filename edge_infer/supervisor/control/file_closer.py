@@ -41,16 +41,16 @@ class FileCloser:
             before = len(self._waiting)
             self._waiting.extend(files)
             self._unclosed += len(self._waiting) - before
-            if not self._waiting or self._threads >= MAX_CLOSERS:
-                return
-            self._threads += 1
-        try:
-            threading.Thread(target=self._run, daemon=True).start()
-        except RuntimeError:  # no more threads are allowed
-            with self._lock:
-                self._threads -= 1
-            if self._throttle.due(""):
-                log.warning("control socket: %d file(s) stay open: no thread can start", self._unclosed)
+            starts = bool(self._waiting) and self._threads < MAX_CLOSERS
+            self._threads += starts
+        if starts:
+            try:
+                threading.Thread(target=self._run, daemon=True).start()
+            except RuntimeError:  # no more threads are allowed
+                with self._lock:
+                    self._threads -= 1
+        if self.full and self._throttle.due("full"):
+            log.warning("control socket: %d files of clients do not close (logged once a minute)", self._unclosed)
 
     def _run(self) -> None:
         while True:
