@@ -80,6 +80,21 @@ def test_a_closed_descriptor_is_an_error() -> None:
         readable([-1])
 
 
+def test_more_descriptors_than_a_limit_that_was_lowered() -> None:
+    pairs = [socket.socketpair() for _ in range(3)]
+    files = [each.fileno() for pair in pairs for each in pair]
+    pairs[0][1].sendall(b"x")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        assert readable(files, files[:1], 10.0) == [files[0]]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    for left, right in pairs:
+        left.close()
+        right.close()
+
+
 def test_a_time_that_has_passed_is_no_wait_without_end() -> None:
     reading, writing = os.pipe()
     assert readable([reading], timeout=-1.0) == []

@@ -14,12 +14,20 @@ def readable(reads: Iterable[int], writes: Iterable[int] = (), timeout: float = 
     An end of file and an error count as readable. Raises `OSError` for a descriptor that is not open.
     """
     wanted = dict.fromkeys(reads, select.POLLIN)
+    writes = tuple(writes)
     for file in writes:
         wanted[file] = wanted.get(file, 0) | select.POLLOUT
     poll = select.poll()
     for file, events in wanted.items():
         poll.register(file, events)
-    found = poll.poll(max(0.0, timeout) * 1000)  # a negative time would be without end
+    timeout = max(0.0, timeout)  # a negative time would be without end
+    try:
+        found = poll.poll(timeout * 1000)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        # More descriptors than the limit of open files, which was lowered while they were open.
+        return select.select([file for file in wanted if wanted[file] & select.POLLIN], writes, [], timeout)[0]
     if any(events & select.POLLNVAL for _, events in found):
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))
     return [file for file, events in found if wanted[file] & select.POLLIN and events & ~select.POLLOUT]
