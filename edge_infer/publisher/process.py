@@ -33,7 +33,6 @@ from edge_infer.ipc.messages import (
     Stop,
 )
 from edge_infer.plan.records import Plan
-from edge_infer.platform.durable_files import remove_irregular
 from edge_infer.platform.paths import publisher_folder
 from edge_infer.platform.rate_limits import LogThrottle, TokenBucket
 from edge_infer.publisher.allowed_texts import Vocabulary
@@ -199,8 +198,6 @@ class Publisher:
         folder = publisher_folder(plan.state_dir)
         with suppress(OSError):  # the files in it report the failure themselves
             folder.mkdir(mode=0o700, exist_ok=True)
-            if self._plan is None and (odd := remove_irregular(folder)):
-                log.warning("%s: removed what is not a file of the publisher: %s", folder, shortened(", ".join(odd)))
         self._egress.learn(self._vocabulary.load(folder))
         self._egress.apply(plan)
         self._vocabulary.save(folder, self._egress.words())

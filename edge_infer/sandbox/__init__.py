@@ -57,6 +57,8 @@ def lock(
     privileges.forbid_core_dumps()
     privileges.forbid_message_queues()
     privileges.bound_files(MAX_FILES_OF_CONFIG if reads_all else MAX_FILES)
+    if reads_all:
+        privileges.mark_descendants()
     privileges.drop_capabilities(keep)
     privileges.forbid_new_privileges()
     fenced = _enclosed(ruleset)

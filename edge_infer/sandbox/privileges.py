@@ -19,6 +19,7 @@ _SET_NO_NEW_PRIVS, _GET_NO_NEW_PRIVS, _CAP_AMBIENT, _AMBIENT_RAISE, _AMBIENT_CLE
 _SET_KEEPCAPS: Final = 8
 _CAPABILITIES_V3: Final = 0x20080522
 _SETPCAP: Final = 8
+_RLIMIT_LOCKS: Final = 10
 READ_SEARCH: Final = 1 << 2
 """``CAP_DAC_READ_SEARCH``: to read files and folders that are closed to root as an owner or member."""
 
@@ -57,6 +58,22 @@ def bound_files(most: int) -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     most = most if hard == resource.RLIM_INFINITY else min(most, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def mark_descendants() -> None:
+    """Mark this process and all that it starts, permanently: `marked` then recognizes those that outlive it.
+
+    The kernel counts nothing against this limit, every child inherits it, and raising it needs a capability.
+    """
+    with suppress(OSError, ValueError):  # an emulated kernel may lack it
+        resource.setrlimit(_RLIMIT_LOCKS, (0, 0))
+
+
+def marked(pid: int) -> bool:
+    """Return whether another process of this user descends from one that called `mark_descendants`."""
+    with suppress(OSError):  # it has ended, or has another user
+        return resource.prlimit(pid, _RLIMIT_LOCKS)[1] == 0 != resource.getrlimit(_RLIMIT_LOCKS)[1]
+    return False
 
 
 def allow_files(most: int) -> None:

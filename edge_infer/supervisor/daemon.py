@@ -23,7 +23,7 @@ from edge_infer.supervisor.control.requests import ModelRequests, PendingExplain
 from edge_infer.supervisor.control.server import MAX_ECHO, ControlSocket, Request, socket_path
 from edge_infer.supervisor.governor.governor import Tempo
 from edge_infer.supervisor.governor.governor_loop import GovernorLoop
-from edge_infer.supervisor.processes.orphans import Orphans
+from edge_infer.supervisor.processes.orphans import Orphans, end_left_by_config
 from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
 from edge_infer.supervisor.redaction import outward
 from edge_infer.supervisor.reload.reload import Reload
@@ -55,7 +55,7 @@ class Daemon:
         self._signals = Signals()
         self._house = ProcessSupervisor(log_level)
         self._swap = ModelRollout(self._house)
-        self._reload = Reload(config, self._house, self._swap)
+        self._reload = Reload(config, self._house, self._swap, lambda: end_left_by_config(self._own()))
         self._models = ModelRequests(self._swap, self._reload.begin)
         self._grabs = PendingPictures(self._house)
         self._whys = PendingExplainRequests(self._house)
@@ -96,13 +96,17 @@ class Daemon:
             lost = False
             while not self._signals.stop and not lost:
                 self._turn(control)
-                orphans.reap({*self._house.pids(), *(pid for each in self._helpers for pid in each.pids())})
+                orphans.reap(self._own())
                 lost = self._house.lost()
             log.info("stopping")
             self._notifier.stopping()
             orderly = self._house.close()
             self._swap.close()
         return 0 if orderly and not lost else 1
+
+    def _own(self) -> set[int]:
+        """Return the running children that this process has started itself."""
+        return {*self._house.pids(), *(pid for each in self._helpers for pid in each.pids())}
 
     def _turn(self, control: ControlSocket) -> None:
         files = [self._signals.fileno(), *control.files(), *self._house.files()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import pwd
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from edge_infer.errors import StartError
+from edge_infer.platform.folder_tidy import is_own_file, tidy_folder
 from edge_infer.platform.paths import publisher_folder, trials_folder
 from edge_infer.sandbox.needs import store_folder
 
@@ -86,6 +88,19 @@ def make_folders(state_dir: Path) -> None:
     publisher_folder(state_dir).mkdir(mode=0o700, exist_ok=True)
     store_folder(state_dir).mkdir(mode=0o755, exist_ok=True)
     trials_folder(state_dir).mkdir(mode=0o750, exist_ok=True)
+
+
+def tidy_publisher(state_dir: str | Path) -> bool:
+    """Remove what cannot be a file of the publisher; return whether some is left for another call.
+
+    An earlier one with another program's code may have left named pipes, links, folders or closed files.
+    """
+    return tidy_folder(publisher_folder(state_dir), is_own_file, ("vocabulary.json", *MOVED), level=logging.WARNING)
+
+
+def tidy_trials(state_dir: str | Path) -> bool:
+    """Remove what cannot be a result of trials, between two readings; return whether some is left for another call."""
+    return tidy_folder(trials_folder(state_dir), is_own_file, MOVED_TRIALS, level=logging.WARNING)
 
 
 def _move(state_dir: Path) -> None:

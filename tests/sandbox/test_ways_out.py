@@ -14,7 +14,7 @@ from edge_infer.errors import StartError
 from edge_infer.models.serving_record import APPLIED, read_record, remembered
 from edge_infer.models.trials.known_results import read_known, read_tried
 from edge_infer.plan.records import MqttPlan, Plan, SourcePlan
-from edge_infer.platform.durable_files import remove_irregular
+from edge_infer.platform.folder_tidy import is_own_file, tidy_folder
 from edge_infer.sandbox import Fence
 from edge_infer.sandbox.needs import config_fence, publisher_fence, reader_fence
 from edge_infer.supervisor.statedir import LOCK, locked, make_folders
@@ -134,7 +134,7 @@ def test_what_is_no_file_of_the_publisher_is_removed(tmp_path: Path) -> None:
     (tmp_path / "link.json").symlink_to("/etc/passwd")
     (tmp_path / "folder" / "below").mkdir(parents=True)
     (tmp_path / "closed").touch(mode=0)
-    assert sorted(remove_irregular(tmp_path)) == ["closed", "folder", "link.json", "vocabulary.json"]
+    assert not tidy_folder(tmp_path, is_own_file, seconds=60)
     assert [each.name for each in tmp_path.iterdir()] == ["topics.json"]
     assert Path("/etc/passwd").exists()
 
@@ -155,8 +155,28 @@ def test_pipes_of_an_earlier_publisher_do_not_keep_the_next_from_the_broker(
         os.mkfifo(folder / name)
     with Daemon(tmp_path, config(broker.port)) as daemon:
         subscriber.wait("edge-infer/box/faces/result", deadline=60)
-        line = eventually(lambda: re.search("removed what is not a file.*", daemon.log.read_text()), "line of the log")
+        line = eventually(
+            lambda: re.search("publisher: removed 5 entries: .*", daemon.log.read_text()), "line of the log"
+        )
     assert all(name in line[0] for name in names)
+
+
+def test_closed_folders_of_an_earlier_publisher_do_not_keep_the_next_from_its_files(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber
+) -> None:
+    """As the publisher cannot open them: the supervisor, whose user owns them, removes them before it starts one."""
+    folder = tmp_path / "state" / "publisher"
+    names = ("vocabulary.json", "topics.json", "open-events.json", "outbox.sqlite", "outbox.sqlite-wal", "x")
+    for name in names:
+        (folder / name / "full").mkdir(parents=True)
+        (folder / name / "full" / "f").touch()
+        (folder / name / "full").chmod(0)
+        (folder / name).chmod(0o300)
+    with Daemon(tmp_path, config(broker.port)) as daemon:
+        subscriber.wait("edge-infer/box/faces/result", deadline=60)
+        eventually(lambda: not [path for path in folder.iterdir() if not path.is_file()], "only files", 60.0)
+        assert (folder / "outbox.sqlite").is_file()
+        assert not re.search("publisher.*cannot be", daemon.log.read_text())
 
 
 @pytest.mark.parametrize("room", ["engine", "probe", "publisher", "reader", "config"])

@@ -90,6 +90,48 @@ before.kill()
     assert run(code) == ["S", "S", "gone", "gone", "None", "True"]
 
 
+def test_only_what_a_reading_has_left_behind_is_ended() -> None:
+    """Whatever its session; the process of a reading that still runs stays, and so do other orphans."""
+    code = """
+from edge_infer.supervisor.processes.orphans import end_left_by_config
+MARK = "from edge_infer.sandbox.privileges import mark_descendants; mark_descendants()\\n"
+with Orphans() as orphans:
+    others = orphan(60)
+    ORPHAN = MARK + ORPHAN
+    left = [orphan(60), orphan(60)]
+    ORPHAN = MARK + "import os, time\\nif os.fork() == 0:\\n os.setsid()\\n"
+    ORPHAN += " if os.fork() == 0: print(os.getpid(), flush=True)\\n while True: time.sleep(1)\\n"
+    left.append(orphan(60))
+    reading = subprocess.Popen([sys.executable, "-c", MARK + "print(flush=True); input()"], stdin=-1, stdout=-1)
+    reading.stdout.readline()
+    end_left_by_config([reading.pid])
+    print(*(state(pid) for pid in left), state(others), reading.poll())
+    reading.kill()
+    reading.wait()
+"""
+    assert run(code) == ["gone", "gone", "gone", "S", "None"]
+
+
+def test_no_process_of_a_reading_loses_its_mark() -> None:
+    """As an ordinary user, as which a daemon runs: root could raise the limit."""
+    code = """
+import resource
+from edge_infer.sandbox import privileges
+privileges.drop_all_capabilities()
+command = [sys.executable, "-c", "print(flush=True); input()"]
+child = subprocess.Popen(command, stdin=-1, stdout=-1, preexec_fn=privileges.mark_descendants)
+child.stdout.readline()
+print(privileges.marked(child.pid), privileges.marked(os.getppid()), privileges.marked(2 ** 22))
+child.kill()
+privileges.mark_descendants()
+try:
+    resource.setrlimit(10, (1, 1))
+except (OSError, ValueError):
+    print("refused")
+"""
+    assert run(code) == ["True", "False", "False", "refused"]
+
+
 def test_a_daemon_that_stops_leaves_no_process_of_a_source_behind(tmp_path: Path) -> None:
     script = (
         "import os, sys, time\nif os.fork() == 0:\n os.setsid()\n if os.fork() == 0:\n  os.close(1); os.close(2)\n"

@@ -6,12 +6,14 @@ import errno
 import hashlib
 import os
 import re
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 from edge_infer.errors import StartError
-from edge_infer.platform.durable_files import remove_tree, replacing, sync_folder
+from edge_infer.platform.durable_files import replacing
+from edge_infer.platform.folder_tidy import tidy_folder
 from edge_infer.platform.paths import open_regular
 
 BLOBS: Final = "blobs"
@@ -53,20 +55,13 @@ def promised_digest(path: str) -> str | None:
     return stem if _DIGEST.fullmatch(stem) else None
 
 
-def collect(store: Path, needed: Iterable[str]) -> list[Path]:
-    """Remove all files except those with the names of these paths, and return the removed ones; raises `OSError`.
+def collect(store: Path, needed: Iterable[str]) -> bool:
+    """Remove all entries except files with the names of these paths; return whether entries are left for another call.
 
     The caller makes sure that no process writes into the store at this time.
     """
-    names, gone = {Path(path).name for path in needed}, []
-    for path in sorted(store.iterdir()) if store.is_dir() and not store.is_symlink() else ():
-        folder = path.is_dir() and not path.is_symlink()
-        if folder or path.name not in names:
-            remove_tree(path) if folder else path.unlink()
-            gone.append(path)
-    if gone:
-        sync_folder(store)
-    return gone
+    names = {Path(path).name for path in needed}
+    return tidy_folder(store, lambda name, mode: name in names and stat.S_ISREG(mode), sorted(names))
 
 
 def _hint(store: Path) -> str:

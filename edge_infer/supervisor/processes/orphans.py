@@ -6,13 +6,13 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from edge_infer.platform.closing import Closing
-from edge_infer.sandbox import kernel
+from edge_infer.sandbox import kernel, privileges
 from edge_infer.supervisor.control.peer import birth
 
 log = logging.getLogger(__name__)
@@ -22,6 +22,8 @@ MOST_ENDS: Final = 64
 """Ended orphans handled before others have their turn."""
 LAST_WAIT: Final = 1.0
 """Seconds that orphans may take to end once they are killed."""
+MAX_NAMED: Final = 10
+"""Processes named in a log line."""
 
 
 class Orphans(Closing):
@@ -48,28 +50,41 @@ class Orphans(Closing):
 
     def close(self) -> None:
         """Kill the remaining orphans, or the next daemon takes them for a user's processes; may be called twice."""
-        deadline = time.monotonic() + LAST_WAIT
-        while left := _children() - self._others:
-            if time.monotonic() > deadline:
-                log.error("%d orphans did not end: %s", len(left), " ".join(map(str, sorted(left))))
-                return
-            _stop_all(left, self._others)
-            for pid in _children() - self._others:
-                _signal(pid, signal.SIGKILL)
-            time.sleep(0.01)
-            for pid in left:
-                with suppress(ChildProcessError):
-                    os.waitpid(pid, os.WNOHANG)
+        _end(lambda: _children() - self._others)
 
 
-def _stop_all(left: set[int], others: set[int]) -> None:
+def end_left_by_config(own: Collection[int]) -> None:
+    """Kill the processes that earlier readings of the configuration left behind, except the ``own`` children.
+
+    Any of them may have been compromised by a file, and could act during later readings and while folders are tidied.
+    """
+    _end(lambda: {pid for pid in _children() - set(own) if privileges.marked(pid)})
+
+
+def _end(find: Callable[[], set[int]]) -> None:
+    """Kill and reap the processes found, and those that they start meanwhile."""
+    deadline = time.monotonic() + LAST_WAIT
+    while left := find():
+        if time.monotonic() > deadline:
+            log.error("%d orphans did not end: %s", len(left), " ".join(map(str, sorted(left)[:MAX_NAMED])))
+            return
+        _stop_all(left, find)
+        for pid in find():
+            _signal(pid, signal.SIGKILL)
+        time.sleep(0.01)
+        for pid in left:
+            with suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+
+
+def _stop_all(left: set[int], find: Callable[[], set[int]]) -> None:
     """Stop the processes and those that they start meanwhile: a stopped one starts none and can then be killed."""
     stopped: set[int] = set()
     for _ in range(MOST_ENDS):
         for pid in left - stopped:
             _signal(pid, signal.SIGSTOP)
         stopped |= left
-        left = _children() - others
+        left = find()
         if left <= stopped:
             return
 

@@ -46,6 +46,7 @@ from edge_infer.supervisor.processes.last_numbers import all_numbered, believed
 from edge_infer.supervisor.processes.model_sender import ModelSender
 from edge_infer.supervisor.processes.readers import Readers
 from edge_infer.supervisor.rollout.crash_loops import EngineDeath
+from edge_infer.supervisor.statedir import tidy_publisher
 
 # Summary of the sandbox rules of all processes, by rule.
 
@@ -358,7 +359,9 @@ class ProcessSupervisor:
             self.publisher.tell(EngineUp(self._boot))
             words = (*words, "--boot", self._boot)
         if child is self.publisher:
-            self._merged = self._plan is not None and self._plan.merged
+            assert self._plan is not None
+            tidy_publisher(self._plan.state_dir)
+            self._merged = self._plan.merged
             words = (*words, *(("--merged",) if self._merged else ()))
         child.start(*words, thread=child is self.publisher and self._merged)
         self._brief(child)

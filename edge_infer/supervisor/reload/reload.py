@@ -7,6 +7,7 @@ import logging
 import math
 import select
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -24,25 +25,22 @@ from edge_infer.supervisor.reload.compilation import MOVED, Compilation, failed,
 from edge_infer.supervisor.reload.watch import RESTLESS, ConfigWatcher
 from edge_infer.supervisor.rollout.rollout import ModelRollout
 from edge_infer.supervisor.signals import Signals
+from edge_infer.supervisor.statedir import tidy_publisher, tidy_trials
 
 log = logging.getLogger(__name__)
 
 
-def tidy(state_dir: Path, swap: ModelRollout) -> None:
-    """Remove unreferenced copies; call it between two readings of the configuration, as a reading makes copies.
+def tidy(state_dir: Path, swap: ModelRollout) -> bool:
+    """Remove unreferenced copies and foreign entries; call it between two readings, as a reading makes copies.
 
     It keeps the models of the running, previous, wanted and stored plans, and of the record (fallbacks included).
+    Return whether some are left for another call.
     """
     plans = [plan for plan in (swap.plan, swap.before, swap.wanted, remembered(state_dir)) if plan is not None]
     needed = [path for plan in plans for path in files_of_pipelines(plan.pipelines)]
     needed += [path for model in swap.record.models() for path in files_of(model)]
-    try:
-        gone = collect(state_dir / BLOBS, needed)
-    except OSError as error:
-        log.warning("unused model copies cannot be removed: %s", error)
-        return
-    for path in gone:
-        log.info("removed unused model copy %s", path)
+    left = [tidy_trials(state_dir), tidy_publisher(state_dir), collect(state_dir / BLOBS, needed)]
+    return any(left)
 
 
 MOST_ERRORS: Final = 100
@@ -55,23 +53,30 @@ FIRST_READING: Final = 10.0
 """Maximum seconds between a start without a reading and that reading; it comes earlier once all models are loaded."""
 NEVER_STILL: Final = f"it changes all the time, for {RESTLESS:g} s or more; it is read once it stands still"
 GONE: Final = "there is no such file any more; put it back, or a start runs what was applied last, once more"
+TIDY_PAUSE: Final = 1.0
+"""Seconds until a tidying continues that found more entries than one call removes."""
 DISK_FAULTS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
 
 
 class Reload:
     """Reads the file in a child; the active configuration changes only if the whole file is valid."""
 
-    def __init__(self, config: Path, house: ProcessSupervisor, swap: ModelRollout) -> None:
+    def __init__(
+        self, config: Path, house: ProcessSupervisor, swap: ModelRollout, end_left_behind: Callable[[], None]
+    ) -> None:
+        """``end_left_behind`` ends the processes that a reading has left behind."""
         self.plan: Plan | None = None
         self.status: ConfigStatus | None = None
         self._config = config
         self._house = house
         self._swap = swap
+        self._end_left_behind = end_left_behind
         self._watch = ConfigWatcher(config)
         self._compilation: Compilation | None = None
         self._again = False
         self._pause = 0.0
         self._retry_at = math.inf
+        self._tidy_at = math.inf
         self._owed: Plan | None = None  # applied, but not stored yet
         self._owed_at = math.inf
         self._waiting: list[Request] = []
@@ -114,6 +119,7 @@ class Reload:
             if signals.stop:
                 compilation.close()
                 return None
+        self._end_left_behind()
         return compiled
 
     def start(self, plan: Plan, compiled: Compiled | None) -> None:
@@ -133,7 +139,7 @@ class Reload:
         else:
             self._remember(plan, starting=True)
             self._apply(compiled, plan)
-        tidy(Path(plan.state_dir), self._swap)
+        self._tidy()
 
     def begin(self, request: Request | None = None) -> None:
         """Read the file now, or once more after the current reading; the requester gets the outcome."""
@@ -154,6 +160,8 @@ class Reload:
             self._remember(self._owed, starting=False)
         if self._compilation is not None:
             return
+        if now >= self._tidy_at:
+            self._tidy()
         if self._watch.changed():
             log.info("%s has changed", self._config)
             self._read()
@@ -176,7 +184,7 @@ class Reload:
 
     def due(self) -> float:
         """Return the monotonic time of the next `look`; infinite during a reading, whose outcome wakes us."""
-        return self._watch.due() if self._compilation is None else math.inf
+        return min(self._watch.due(), self._tidy_at) if self._compilation is None else math.inf
 
     def files(self) -> list[int]:
         """Return the descriptors to wait on: for a change of the file or, while it is being read, for the outcome."""
@@ -191,6 +199,7 @@ class Reload:
         if self._compilation is None or (compiled := self._compilation.finished()) is None:
             return
         self._compilation = None
+        self._end_left_behind()
         again, self._again = self._again, False
         if self._watch.moved(compiled.seen):
             log.info("%s has changed while it was read; reading it again", self._config)
@@ -215,12 +224,18 @@ class Reload:
         log.info("reading %s", self._config)
         self._watch.reading()
         self._retry_at = math.inf
-        if self.plan is not None:
-            tidy(Path(self.plan.state_dir), self._swap)
+        self._tidy()
         try:
             self._compilation = Compilation(self._config, state_dir=Path(self.plan.state_dir) if self.plan else None)
         except StartError as error:
             self._decide(failed(self._config, str(error), machine=True))
+
+    def _tidy(self) -> None:
+        """Remove what no plan needs, between two readings."""
+        if self.plan is not None:
+            self._end_left_behind()
+            left = tidy(Path(self.plan.state_dir), self._swap)
+            self._tidy_at = time.monotonic() + TIDY_PAUSE if left else math.inf
 
     def _decide(self, compiled: Compiled) -> None:
         self._judge(compiled)

@@ -1,0 +1,209 @@
+"""Remove foreign entries from a folder that a hostile process may change at the same time.
+
+Nothing outside that folder is ever removed, whatever another process renames meanwhile. A call does a bounded amount of
+work with at most five open files, whatever the depth and number of the entries.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import secrets
+import stat
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from edge_infer.errors import shortened
+from edge_infer.platform.logs import printable
+
+log = logging.getLogger(__name__)
+
+CONDEMNED: Final = ".removed-"
+"""Prefix of the names of folders that wait for their removal, directly in the tidied folder."""
+MAX_STEPS: Final = 2_000
+"""Removals in one call."""
+MAX_SECONDS: Final = 0.25
+"""Duration of a call: the caller must go on answering, on a slow card too."""
+MAX_LOOKS: Final = 20_000
+"""Entries of the tidied folder examined in one call."""
+MAX_NAMES: Final = 5
+"""Entries named in a log line; of more, the rest are counted."""
+MAX_NAME: Final = 80
+_NAMED: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+Keep = Callable[[str, int], bool]
+"""Returns whether the entry with this name and mode stays."""
+
+
+def is_own_file(name: str, mode: int) -> bool:  # noqa: ARG001 - see `Keep`
+    """Return whether an entry can be a file of this program: no pipe, link, folder or closed file."""
+    return stat.S_ISREG(mode) and mode & 0o600 == 0o600
+
+
+def tidy_folder(
+    folder: Path,
+    keep: Keep,
+    first: Iterable[str] = (),
+    *,
+    level: int = logging.INFO,
+    most: int = MAX_STEPS,
+    seconds: float = MAX_SECONDS,
+) -> bool:
+    """Remove the entries of ``folder`` that ``keep`` rejects; return whether entries are left for another call.
+
+    Entries with the names in ``first`` come before others. A link in place of the folder is not followed. The log names
+    a few of the removed entries, at this ``level``, and counts those that cannot be removed. One call makes at most
+    ``most`` removals and starts none after that many ``seconds``.
+    """
+    try:
+        top = os.open(folder, _FOLDER)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            log.warning("%s cannot be tidied: %s", folder, error.strerror)
+        return False
+    tidying = _Tidying(top, most, seconds)
+    try:
+        tidying.run(keep, first)
+    except OSError as error:
+        log.warning("%s cannot be tidied: %s", folder, error.strerror)
+    finally:
+        os.close(top)
+    if tidying.gone:
+        log.log(level, "%s: removed %s", folder, _counted(tidying.gone, tidying.names))
+    if tidying.failed:
+        log.warning("%s: cannot remove %s", folder, _counted(tidying.failed, [tidying.failure]))
+    if tidying.crowded:
+        log.warning("%s has more than %d entries; the others are not examined", folder, MAX_LOOKS)
+    if tidying.left and tidying.gone:
+        log.info("%s: more entries are to be removed; the next tidying continues", folder)
+    return tidying.left
+
+
+def _counted(count: int, names: list[str]) -> str:
+    more = f" and {count - len(names)} more" if count > len(names) else ""
+    return shortened(f"{count} {'entry' if count == 1 else 'entries'}: {', '.join(names)}{more}")
+
+
+class _Tidying:
+    """One call. Each folder that has content is moved to a new name in the top folder, which stays open, and emptied.
+
+    So no path grows, and the way back is never ``..``, which leads elsewhere once another process has moved a folder.
+    """
+
+    def __init__(self, top: int, most: int, seconds: float) -> None:
+        self.gone = self.failed = 0
+        self.names: list[str] = []
+        self.failure = ""
+        self.left = self.crowded = False
+        self._top = top
+        self._steps = most
+        self._deadline = time.monotonic() + seconds
+        self._condemned: dict[str, None] = {}  # a scan may also return the names that are new
+
+    def run(self, keep: Keep, first: Iterable[str]) -> None:
+        for name in first:
+            with suppress(OSError, ValueError):  # mostly, there is no such entry; the scan counts the others
+                mode = os.stat(name, dir_fd=self._top, follow_symlinks=False).st_mode
+                if not keep(name, mode):
+                    self._take(name, folder=stat.S_ISDIR(mode))
+        self._scan(keep)
+        while self._condemned:
+            if self._spent():
+                self.left = True
+                return
+            self._steps -= 1
+            name = self._condemned.popitem()[0]
+            with self._counting(name):
+                self._empty(name)
+
+    def _spent(self) -> bool:
+        return self._steps <= 0 or time.monotonic() >= self._deadline
+
+    def _scan(self, keep: Keep) -> None:
+        with os.scandir(self._top) as entries:
+            for number, entry in enumerate(entries):
+                if self._spent():
+                    self.left = True
+                    return
+                if number >= MAX_LOOKS:
+                    self.crowded = True
+                    return
+                with self._counting(entry.name):
+                    mode = entry.stat(follow_symlinks=False).st_mode
+                    if stat.S_ISDIR(mode) and entry.name.startswith(CONDEMNED):
+                        self._condemned[entry.name] = None
+                    elif not keep(entry.name, mode):
+                        self._take(entry.name, folder=stat.S_ISDIR(mode))
+
+    def _take(self, name: str, *, folder: bool) -> None:
+        """Remove an entry of the top folder; a folder with content leaves its name at once."""
+        self._remove(self._top, name, folder=folder)
+        self.gone += 1
+        if len(self.names) < MAX_NAMES:
+            self.names.append(printable(name)[:MAX_NAME])
+
+    def _empty(self, name: str) -> None:
+        """Remove a condemned folder, and condemn the folders in it that have content."""
+        failed = self.failed
+        with self._opened(self._top, name) as folder, os.scandir(folder) as entries:
+            for entry in entries:
+                if self._spent():
+                    self.left = True
+                    return
+                with self._counting(entry.name):
+                    self._remove(folder, entry.name, folder=entry.is_dir(follow_symlinks=False))
+        if self.failed == failed:
+            os.rmdir(name, dir_fd=self._top)
+
+    def _remove(self, parent: int, name: str, *, folder: bool) -> None:
+        """Remove an entry of an open folder, or condemn it."""
+        self._steps -= 1
+        if not folder:
+            os.unlink(name, dir_fd=parent)
+            return
+        try:
+            os.rmdir(name, dir_fd=parent)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            self._condemn(parent, name)
+
+    def _condemn(self, parent: int, name: str) -> None:
+        fresh = f"{CONDEMNED}{secrets.token_hex(8)}"
+        try:
+            os.rename(name, fresh, src_dir_fd=parent, dst_dir_fd=self._top)
+        except PermissionError:
+            with self._opened(parent, name):  # a folder that is closed to its owner keeps its parent
+                os.rename(name, fresh, src_dir_fd=parent, dst_dir_fd=self._top)
+        self._condemned[fresh] = None
+
+    @contextmanager
+    def _opened(self, parent: int, name: str) -> Iterator[int]:
+        """Open a folder in an open folder, even one that is closed to its owner."""
+        named = os.open(name, _NAMED, dir_fd=parent)
+        try:
+            if stat.S_IMODE(os.fstat(named).st_mode) & stat.S_IRWXU != stat.S_IRWXU:
+                os.chmod(f"/proc/self/fd/{named}", stat.S_IRWXU)  # noqa: PTH101 - the open folder, not a name
+            folder = os.open(".", _FOLDER, dir_fd=named)
+        finally:
+            os.close(named)
+        try:
+            yield folder
+        finally:
+            os.close(folder)
+
+    @contextmanager
+    def _counting(self, name: str) -> Iterator[None]:
+        """Count an entry that cannot be removed, and go on; another process may have removed it."""
+        try:
+            yield
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            self.failed += 1
+            self.failure = self.failure or f"{printable(name)[:MAX_NAME]} ({error.strerror})"
