@@ -11,6 +11,7 @@ import logging
 import os
 import secrets
 import stat
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,9 +24,11 @@ log = logging.getLogger(__name__)
 
 CONDEMNED: Final = ".removed-"
 """Prefix of the names of folders that wait for their removal, directly in the tidied folder."""
-MAX_STEPS: Final = 10_000
-"""Removals in one call: the caller must answer again within about a second, on a slow card too."""
-MAX_LOOKS: Final = 100_000
+MAX_STEPS: Final = 2_000
+"""Removals in one call."""
+MAX_SECONDS: Final = 0.25
+"""Duration of a call: the caller must go on answering, on a slow card too."""
+MAX_LOOKS: Final = 20_000
 """Entries of the tidied folder examined in one call."""
 MAX_NAMES: Final = 5
 """Entries named in a log line; of more, the rest are counted."""
@@ -43,13 +46,19 @@ def is_own_file(name: str, mode: int) -> bool:  # noqa: ARG001 - see `Keep`
 
 
 def tidy_folder(
-    folder: Path, keep: Keep, first: Iterable[str] = (), *, level: int = logging.INFO, most: int = MAX_STEPS
+    folder: Path,
+    keep: Keep,
+    first: Iterable[str] = (),
+    *,
+    level: int = logging.INFO,
+    most: int = MAX_STEPS,
+    seconds: float = MAX_SECONDS,
 ) -> bool:
     """Remove the entries of ``folder`` that ``keep`` rejects; return whether entries are left for another call.
 
     Entries with the names in ``first`` come before others. A link in place of the folder is not followed. The log names
     a few of the removed entries, at this ``level``, and counts those that cannot be removed. One call makes at most
-    ``most`` removals.
+    ``most`` removals and starts none after that many ``seconds``.
     """
     try:
         top = os.open(folder, _FOLDER)
@@ -57,7 +66,7 @@ def tidy_folder(
         if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
             log.warning("%s cannot be tidied: %s", folder, error.strerror)
         return False
-    tidying = _Tidying(top, most)
+    tidying = _Tidying(top, most, seconds)
     try:
         tidying.run(keep, first)
     except OSError as error:
@@ -68,7 +77,9 @@ def tidy_folder(
         log.log(level, "%s: removed %s", folder, _counted(tidying.gone, tidying.names))
     if tidying.failed:
         log.warning("%s: cannot remove %s", folder, _counted(tidying.failed, [tidying.failure]))
-    if tidying.left:
+    if tidying.crowded:
+        log.warning("%s has more than %d entries; the others are not examined", folder, MAX_LOOKS)
+    if tidying.left and tidying.gone:
         log.info("%s: more entries are to be removed; the next tidying continues", folder)
     return tidying.left
 
@@ -84,13 +95,14 @@ class _Tidying:
     So no path grows, and the way back is never ``..``, which leads elsewhere once another process has moved a folder.
     """
 
-    def __init__(self, top: int, most: int) -> None:
+    def __init__(self, top: int, most: int, seconds: float) -> None:
         self.gone = self.failed = 0
         self.names: list[str] = []
         self.failure = ""
-        self.left = False
+        self.left = self.crowded = False
         self._top = top
         self._steps = most
+        self._deadline = time.monotonic() + seconds
         self._condemned: dict[str, None] = {}  # a scan may also return the names that are new
 
     def run(self, keep: Keep, first: Iterable[str]) -> None:
@@ -101,7 +113,7 @@ class _Tidying:
                     self._take(name, folder=stat.S_ISDIR(mode))
         self._scan(keep)
         while self._condemned:
-            if self._steps <= 0:
+            if self._spent():
                 self.left = True
                 return
             self._steps -= 1
@@ -109,11 +121,17 @@ class _Tidying:
             with self._counting(name):
                 self._empty(name)
 
+    def _spent(self) -> bool:
+        return self._steps <= 0 or time.monotonic() >= self._deadline
+
     def _scan(self, keep: Keep) -> None:
         with os.scandir(self._top) as entries:
             for number, entry in enumerate(entries):
-                if self._steps <= 0 or number >= MAX_LOOKS:
+                if self._spent():
                     self.left = True
+                    return
+                if number >= MAX_LOOKS:
+                    self.crowded = True
                     return
                 with self._counting(entry.name):
                     mode = entry.stat(follow_symlinks=False).st_mode
@@ -134,7 +152,7 @@ class _Tidying:
         failed = self.failed
         with self._opened(self._top, name) as folder, os.scandir(folder) as entries:
             for entry in entries:
-                if self._steps <= 0:
+                if self._spent():
                     self.left = True
                     return
                 with self._counting(entry.name):

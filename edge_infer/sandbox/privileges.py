@@ -65,7 +65,8 @@ def mark_descendants() -> None:
 
     The kernel counts nothing against this limit, every child inherits it, and raising it needs a capability.
     """
-    resource.setrlimit(_RLIMIT_LOCKS, (0, 0))
+    with suppress(OSError, ValueError):  # an emulated kernel may lack it
+        resource.setrlimit(_RLIMIT_LOCKS, (0, 0))
 
 
 def marked(pid: int) -> bool:

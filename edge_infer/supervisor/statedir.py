@@ -109,17 +109,17 @@ def make_folders(state_dir: Path) -> None:
     trials_folder(state_dir).mkdir(mode=0o750, exist_ok=True)
 
 
-def tidy_publisher(state_dir: str | Path) -> None:
-    """Remove what cannot be a file of the publisher, before a publisher starts; the rest follows at the next start.
+def tidy_publisher(state_dir: str | Path) -> bool:
+    """Remove what cannot be a file of the publisher; return whether some is left for another call.
 
     An earlier one with another program's code may have left named pipes, links, folders or closed files.
     """
-    tidy_folder(publisher_folder(state_dir), is_own_file, ("vocabulary.json", *MOVED), level=logging.WARNING)
+    return tidy_folder(publisher_folder(state_dir), is_own_file, ("vocabulary.json", *MOVED), level=logging.WARNING)
 
 
-def tidy_trials(state_dir: str | Path) -> None:
-    """Remove what cannot be a result of trials, while no process reads the configuration."""
-    tidy_folder(trials_folder(state_dir), is_own_file, MOVED_TRIALS, level=logging.WARNING)
+def tidy_trials(state_dir: str | Path) -> bool:
+    """Remove what cannot be a result of trials, between two readings; return whether some is left for another call."""
+    return tidy_folder(trials_folder(state_dir), is_own_file, MOVED_TRIALS, level=logging.WARNING)
 
 
 def _move(state_dir: Path) -> None:

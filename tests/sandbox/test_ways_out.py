@@ -141,7 +141,7 @@ def test_what_is_no_file_of_the_publisher_is_removed(tmp_path: Path) -> None:
     (tmp_path / "link.json").symlink_to("/etc/passwd")
     (tmp_path / "folder" / "below").mkdir(parents=True)
     (tmp_path / "closed").touch(mode=0)
-    assert not tidy_folder(tmp_path, is_own_file)
+    assert not tidy_folder(tmp_path, is_own_file, seconds=60)
     assert [each.name for each in tmp_path.iterdir()] == ["topics.json"]
     assert Path("/etc/passwd").exists()
 
@@ -181,7 +181,7 @@ def test_closed_folders_of_an_earlier_publisher_do_not_keep_the_next_from_its_fi
         (folder / name).chmod(0o300)
     with Daemon(tmp_path, config(broker.port)) as daemon:
         subscriber.wait("edge-infer/box/faces/result", deadline=60)
-        assert not [path for path in folder.iterdir() if not path.is_file()]
+        eventually(lambda: not [path for path in folder.iterdir() if not path.is_file()], "only files", 60.0)
         assert (folder / "outbox.sqlite").is_file()
         assert not re.search("publisher.*cannot be", daemon.log.read_text())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import signal
 import time
@@ -9,6 +10,7 @@ import time
 import pytest
 
 from edge_infer.supervisor.processes.helper_process import LONGEST, MAX_PIECES, HelperProcess, HelperResult
+from tests.running import alive
 
 
 def outcome(module: str, *words: str, seconds: float = 60.0) -> HelperResult:
@@ -30,6 +32,23 @@ def test_what_it_said_and_how_it_ended() -> None:
 def test_a_crash_is_an_end() -> None:
     said = outcome("timeit", "-n", "1", "-r", "1", "import os; os.abort()")
     assert said.status == -signal.SIGABRT
+
+
+def test_a_descendant_that_keeps_its_output_open_keeps_nobody_waiting() -> None:
+    code = """
+import os, time
+if (left := os.fork()) == 0:
+    time.sleep(600)
+os.write(1, f"{left}".encode())
+os._exit(3)
+"""
+    said = outcome("timeit", "-n", "1", "-r", "1", code)
+    left = int(said.output)
+    try:
+        assert said.status == 3
+        assert alive(left)
+    finally:
+        os.kill(left, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("before", ["", "print('so far', flush=True);"])

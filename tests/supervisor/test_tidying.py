@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.broker import Broker, Subscriber
+from edge_infer.platform.folder_tidy import MAX_STEPS
+from tests.attacker import attacking
+from tests.broker import Broker, Subscriber, eventually
 from tests.moody import write_model
-from tests.running import MODEL, Daemon, config
+from tests.running import MODEL, Daemon, alive, config
 from tests.swapping import P, Swapping, short, swapping
 
 
@@ -116,3 +118,40 @@ def test_a_store_without_room_costs_a_reason(tmp_path: Path, broker: Broker, sub
             assert daemon.status()["models"]["faces"]["sha"] == short(MODEL)
         assert daemon.reload()["state"] == "applied"
         subscriber.wait(f"{P}/faces/result", lambda heard: heard.value["sha"] == short(other / MODEL.name))
+
+
+LEFT_BEHIND = """
+import os, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        with open({place!r}, "w") as file:
+            file.write(f"{{os.getpid()}} ")
+        os.closerange(0, 4096)
+        time.sleep(600)
+    os._exit(0)
+"""
+
+
+def test_a_process_that_a_reading_leaves_behind_ends_with_it(tmp_path: Path, broker: Broker) -> None:
+    place = tmp_path / "state" / "trials" / "pid"
+    code = LEFT_BEHIND.format(place=str(place))
+    with attacking(tmp_path, {"edge_infer.config": code}), Daemon(tmp_path, config(broker.port)) as daemon:
+        daemon.wait_serving()
+        left = int(eventually(place.read_text, "process", 30.0))
+        eventually(lambda: not alive(left), "its end", 30.0)
+        place.unlink()
+        assert daemon.reload()["state"] == "applied"
+        assert not alive(int(eventually(place.read_text, "process", 30.0)))
+
+
+def test_a_store_full_of_folders_is_emptied_beside_the_work(tmp_path: Path, broker: Broker) -> None:
+    store = tmp_path / "state" / "blobs"
+    for number in range(MAX_STEPS + 100):
+        (store / "x" / str(number)).mkdir(parents=True)
+    with Daemon(tmp_path, config(broker.port)) as daemon:
+        daemon.wait_serving()
+        eventually(lambda: not [path for path in store.iterdir() if path.is_dir()], "an empty store", 60.0)
+        log = daemon.log.read_text()
+        assert re.findall("blobs: removed .*", log) == ["blobs: removed 1 entry: x"]
+        assert "the next tidying continues" in log

@@ -90,7 +90,8 @@ class HelperProcess(Closing):
             if late:
                 self.close()
                 return HelperResult(bytes(self._output), None)
-            if not self._drain():
+            ended = self._process.poll() is not None  # then nothing follows, even if a descendant keeps the output open
+            if not self._drain() and not ended:
                 return None
             if excess := self._excess():
                 self.close()

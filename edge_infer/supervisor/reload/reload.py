@@ -25,13 +25,13 @@ from edge_infer.supervisor.reload.compilation import MOVED, NO_BYTES, Compilatio
 from edge_infer.supervisor.reload.watch import RESTLESS, ConfigWatcher, LackingFiles, is_missing
 from edge_infer.supervisor.rollout.rollout import ModelRollout
 from edge_infer.supervisor.signals import Signals
-from edge_infer.supervisor.statedir import tidy_trials
+from edge_infer.supervisor.statedir import tidy_publisher, tidy_trials
 
 log = logging.getLogger(__name__)
 
 
 def tidy(state_dir: Path, swap: ModelRollout) -> bool:
-    """Remove unreferenced copies; call it between two readings of the configuration, as a reading makes copies.
+    """Remove unreferenced copies and foreign entries; call it between two readings, as a reading makes copies.
 
     It keeps the models of the running, previous, wanted and stored plans, and of the record (fallbacks included).
     Return whether some are left for another call.
@@ -39,8 +39,8 @@ def tidy(state_dir: Path, swap: ModelRollout) -> bool:
     plans = [plan for plan in (swap.plan, swap.before, swap.wanted, remembered(state_dir)) if plan is not None]
     needed = [path for plan in plans for path in files_of_pipelines(plan.pipelines)]
     needed += [path for model in swap.record.models() for path in files_of(model)]
-    tidy_trials(state_dir)
-    return collect(state_dir / BLOBS, needed)
+    left = [tidy_trials(state_dir), tidy_publisher(state_dir), collect(state_dir / BLOBS, needed)]
+    return any(left)
 
 
 MOST_ERRORS: Final = 100
@@ -54,7 +54,7 @@ FIRST_READING: Final = 10.0
 NEVER_STILL: Final = f"it changes all the time, for {RESTLESS:g} s or more; it is read once it stands still"
 UNREACHABLE: Final = "a folder on the way to it may not be entered any more; chmod a+x that folder"
 GONE: Final = "there is no such file any more; put it back, or a start runs what was applied last, once more"
-TIDY_PAUSE: Final = 5.0
+TIDY_PAUSE: Final = 1.0
 """Seconds until a tidying continues that found more entries than one call removes."""
 DISK_FAULTS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
 
