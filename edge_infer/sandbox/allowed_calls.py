@@ -41,6 +41,7 @@ _OWN_STATE: Final = (
     "getpid", "getppid", "getpgrp", "getpgid", "getsid", "getuid", "getuid32", "geteuid", "geteuid32", "getgid",
     "getgid32", "getegid", "getegid32", "getresuid", "getresuid32", "getresgid", "getresgid32", "getgroups",
     "getgroups32", "capget", "capset", "umask", "uname", "sysinfo", "times", "getrusage", "getrlimit", "ugetrlimit",
+    "wait4", "waitid",
     "setrlimit", "prlimit64", "getrandom",
 )
 _CLOCKS: Final = (
@@ -68,7 +69,7 @@ LINKS: Final = ("link", "linkat", "symlink", "symlinkat", "mknod", "mknodat")
 READS_CLOCK: Final = ("adjtimex", "clock_adjtime", "clock_adjtime64")
 """Whether the clock is synchronized; setting it needs a capability that no process has."""
 STARTS_PROCESSES: Final = (
-    "fork", "vfork", "clone3", "execve", "execveat", "wait4", "waitid", "setsid", "setpgid", "unshare",
+    "fork", "vfork", "clone3", "execve", "execveat", "setsid", "setpgid", "unshare",
     "setns", "chdir", "fchdir", "landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self",
     "setuid", "setuid32", "setgid", "setgid32", "setresuid", "setresuid32", "setresgid", "setresgid32", "setgroups",
     "setgroups32", "inotify_init", "inotify_init1", "inotify_rm_watch",
