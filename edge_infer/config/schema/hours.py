@@ -88,9 +88,12 @@ _TIME_JSON: Final = {"type": "string", "pattern": f"^(?:{_TIME})$"}
 _HOURS_JSON: Final = {
     "type": "object",
     "properties": {
-        "days": {"anyOf": [_DAYS_JSON, {"type": "array", "items": _DAYS_JSON, "minItems": 1}]},
-        "from": _TIME_JSON,
-        "to": _TIME_JSON,
+        "days": {
+            "anyOf": [_DAYS_JSON, {"type": "array", "items": _DAYS_JSON, "minItems": 1}],
+            "description": "Days on which the hours begin; without it all.",
+        },
+        "from": {**_TIME_JSON, "description": "When they begin; without it at 00:00."},
+        "to": {**_TIME_JSON, "description": "When they end, on the next day if before `from`; without it at 24:00."},
     },
     "additionalProperties": False,
 }
