@@ -182,7 +182,7 @@ def test_nothing_of_an_engine_is_taken_before_the_supervisor_has_told_of_it(brok
     room.hand_over(result(1))  # as an engine does that is greeted
     room.wait_acked(1)
     assert room.report
-    assert (room.report.rejected, room.report.outbox.lost) == (0, {})
+    assert (room.report.egress.rejected, room.report.outbox.lost) == (0, {})
 
 
 def test_an_engine_that_died_with_the_greeting_is_not_waited_for(broker: Broker, room: Room) -> None:
@@ -229,7 +229,7 @@ def test_a_boot_that_nobody_started_is_not_taken(broker: Broker, room: Room) -> 
         room.say(EngineHello("bbbbbb", (Tally("door", "result", 9, 9),)))
         room.hand_over(result(1))
         room.wait_acked(1)
-        room.wait(lambda: room.report and room.report.rejected == 3, "three rejects")
+        room.wait(lambda: room.report and room.report.egress.rejected == 3, "three rejects")
         assert room.report
         assert (room.report.outbox.produced, room.report.outbox.lost) == (1, {})
         assert not [heard for heard in subscriber.heard if b"bbbbbb" in heard.payload]
@@ -263,7 +263,7 @@ def test_what_does_not_fit_the_schema_or_the_labels_is_never_sent(broker: Broker
         room.hand_over(result(4, objects=40))
         room.hand_over(result(5))
         room.wait_acked(5)
-        room.wait(lambda: room.report and room.report.rejected == 5, "five rejects")
+        room.wait(lambda: room.report and room.report.egress.rejected == 5, "five rejects")
         assert room.report
         assert room.report.outbox.lost["rejected"] == 5
         assert [one.value["seq"] for one in subscriber.on(f"{P}/door/result")] == [5]
