@@ -29,6 +29,15 @@ FILES = {
 }
 
 
+def restricted(written: object, before: object) -> object:
+    """What is written, without the keys that have come since, at any depth."""
+    if isinstance(written, dict) and isinstance(before, dict):
+        return {key: restricted(written.get(key), each) for key, each in before.items()}
+    if isinstance(written, list) and isinstance(before, list) and len(written) == len(before):
+        return [restricted(one, other) for one, other in zip(written, before, strict=True)]
+    return written
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_is_read_and_written_as_it_was(name: str) -> None:
     data = (FOLDER / f"{name}.json").read_bytes()
@@ -36,8 +45,7 @@ def test_a_file_is_read_and_written_as_it_was(name: str) -> None:
     written = encode(found)
     assert isinstance(written, dict)
     before = json.loads(data)
-    assert written | before == written  # keys may have come since
-    assert {key: written[key] for key in before} == before
+    assert restricted(written, before) == before
 
 
 def test_inputs_of_every_kind_are_told_apart() -> None:
