@@ -69,8 +69,8 @@ class Standing:
     @property
     def since(self) -> datetime | None:
         """When the current state began; None if unknown."""
-        known = self.state is not None and isinstance(self.state.since, str)
-        return when(self.state.since) if known and self.state is not None and self.state.since else None
+        since = self.state.since if self.state is not None else ABSENT
+        return None if since is ABSENT else when(since)
 
     def present(self, label: str, zone: str | None = None) -> bool | None:
         """Return whether an object with this label is there, in the picture or in a zone; None if unknown."""

@@ -311,6 +311,8 @@ class Engine:
                 return "the file to write into is not a regular file"
             feed = self._feeds.get(source)
             frame = feed.newest() if feed else None
+            if feed is None and self._plan and any(each.source == source for each in self._plan.pipelines):
+                return f"source {source} is closed: its pipelines are inactive now; edge-infer status says why"
             if feed is None:
                 return f"there is no source {source!r}; {suggestion(source, list(self._feeds))}"
             if frame is None:

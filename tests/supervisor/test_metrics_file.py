@@ -123,6 +123,12 @@ def test_a_link_in_its_place_is_replaced_and_not_followed(file: MetricsFile, tmp
     assert list(file.path.parent.iterdir()) == []
 
 
+def test_a_file_that_was_never_written_is_not_removed(file: MetricsFile) -> None:
+    file.path.write_text("of somebody else")
+    file.remove()
+    assert file.path.exists()
+
+
 def test_a_folder_may_be_a_link(file: MetricsFile, tmp_path: Path, notes: list[str]) -> None:
     (tmp_path / "link").symlink_to(file.path.parent)
     MetricsFile(tmp_path / "link" / "edge.prom", notes.append).write("x 1\n")

@@ -142,6 +142,8 @@ def test_a_paused_pipeline_says_so_and_its_camera_is_closed(box: Path, broker: B
         assert state.value["counts"] is None
         eventually(lambda: "reader cam" not in daemon.status()["rooms"], "end of the reader", 30)
         assert not Path(f"/proc/{reader}").exists()
+        done = daemon.command("cameras", "--grab", "cam", "-o", str(box / "cam.png"))
+        assert (done.returncode, "is closed: its pipelines are inactive" in done.stderr) == (1, True), done.stderr
         status = daemon.status()
         assert status["models"]["faces"]["state"] == "active"
         assert status["inactive"].keys() == {"faces"}

@@ -29,6 +29,7 @@ class MetricsFile:
         self.path = path
         self._note = note
         self._failure = ""
+        self._written = False
 
     def write(self, text: str) -> None:
         """Replace the file; a failure is logged when it begins, and the next call tries again."""
@@ -39,12 +40,13 @@ class MetricsFile:
         else:
             if self._failure:
                 log.info("metrics: %s is written again", self.path)
-            self._failure = ""
+            self._failure, self._written = "", True
 
     def remove(self) -> None:
-        """Remove the file, so that nobody takes it for the state of a daemon that is gone."""
-        with suppress(OSError):
-            self.path.unlink(missing_ok=True)
+        """Remove the file, if it was written: nobody shall take it for the state of a daemon that is gone."""
+        if self._written:
+            with suppress(OSError):
+                self.path.unlink(missing_ok=True)
 
     def _replace(self, data: bytes) -> None:
         fresh = f".{self.path.name}.new"  # no name that the collector reads
