@@ -383,6 +383,13 @@ def report(jobs: list[Job], names: Sequence[str]) -> None:
             for title in titles[2:]:
                 each = [theirs[title, looks][row] for looks in (1, 3)]
                 print(f"    {title:24} {' / '.join(f'{lost:g}+{more:g}' for _, lost, more in each)}")
+        print("\nMicroseconds of CPU time a frame, of this project with its events")
+        times = {title: bench.micros(title) for title in titles}
+        for row in ours:
+            print(
+                f"    {row}: "
+                + ", ".join(f"{title} {times[title][row]:.0f}" for title in titles if "online" not in title)
+            )
 
 
 def main() -> int:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Rows = NDArray[np.float64]
-Sighting = tuple[float, float, float]
+PathPoint = tuple[float, float, float]
 """Moment and place of the centre."""
 
 PLACE_NOISE: Final = 0.06
@@ -89,7 +89,7 @@ class KalmanMotion:
         self.shared += seconds * self.drift + push * (seconds**2 / 2)
         self.drift += push * seconds
 
-    def steady(self, row: int, path: Sequence[Sighting], moment: float, *, sure: bool = False) -> None:
+    def steady(self, row: int, path: Sequence[PathPoint], moment: float, *, sure: bool = False) -> None:
         """Put a row on the straight line through its path, if the path was straight.
 
         The filter trusts the last steps, because objects stop and turn. The whole path predicts an unseen object

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_infer.engine.tasks.detection import Detection
-from edge_infer.engine.tracking.kalman import KalmanMotion, Rows, Sighting
+from edge_infer.engine.tracking.kalman import KalmanMotion, PathPoint, Rows
 from edge_infer.frames.frame import ROUNDING, Instant
 from edge_infer.frames.geometry import Box
 
@@ -94,7 +94,7 @@ class ObjectTrack:
         while self.seen.moment - self.path[0][0].moment > WAY + ROUNDING:
             self.path.popleft()
 
-    def way(self) -> list[Sighting]:
+    def way(self) -> list[PathPoint]:
         """Return moments and places of the last sightings."""
         return [(when.moment, x, y) for when, x, y in self.path]
 
