@@ -17,11 +17,11 @@ LONGEST = 1500
 LIMITS = {
     "index.md": 300,
     "tutorial.md": 900,
-    "architecture.md": 2050,
+    "architecture.md": 2075,
     # Longer than a page should be; they may not grow, and a lower number takes the place of the old one.
     "models.md": 2050,
     "measured.md": 1700,
-    "security.md": 4050,
+    "security.md": 3500,
     "messages.md": 2400,
     "sources.md": 2050,
     "swap-a-model.md": 1750,
