@@ -137,7 +137,9 @@ class Track(Section):
     """An object that is not detected for this time has left; the time is ten times as long for one that has stood still
     for 5 s."""
     confirm: Annotated[float, duration("0s", "1m")] = 0.2
-    """A detection that lasts this long, and occurs at least twice, counts as an object and gets an id."""
+    """A detection that lasts this long, and occurs in at least three frames, counts as an object and gets an id. With
+    `0s` results carry an id from the first frame on; it may turn out to be of no object, and only states and events
+    wait for the three frames."""
 
 
 class Zone(Section):
