@@ -201,8 +201,9 @@ def test_a_parent_is_older_than_its_child() -> None:
 def test_what_a_daemon_left_behind_that_was_killed_is_refused(listener: socket.socket) -> None:
     """It is below nobody's daemon then, but keeps the filter of system calls that its room had."""
     code = (
-        f"from edge_infer.sandbox import seccomp\nfrom edge_infer.sandbox.rules import Rules\n{CONNECT}"
-        "seccomp.install(Rules(('io_uring_setup',)))\nconnect()"
+        f"from edge_infer.sandbox import seccomp\nfrom edge_infer.sandbox.rules import Rules\n"
+        f"from edge_infer.sandbox.syscall_numbers import every_call\n{CONNECT}"
+        "seccomp.install(Rules(every_call(), ('io_uring_setup',)))\nconnect()"
     )
     command = [sys.executable, "-c", code, listener.getsockname()]
     with subprocess.Popen(command, cwd=ROOT) as left:
