@@ -70,3 +70,9 @@ def test_the_folders_of_links_on_the_way_count(tmp_path: Path) -> None:
         tmp_path / "etc",
         real,
     }
+
+
+def test_links_in_a_circle_end_nobody(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").symlink_to(tmp_path / "config.yaml")
+    assert folders_of(tmp_path / "config.yaml") == {tmp_path}
+    assert folders_of(Path("/nowhere/\0/config.yaml")) == {Path("/nowhere/\0")}

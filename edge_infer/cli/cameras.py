@@ -9,6 +9,7 @@ from pathlib import Path
 
 from edge_infer.cli.output import say
 from edge_infer.errors import ConfigError, EdgeInferError
+from edge_infer.platform.logs import printable
 from edge_infer.platform.paths import DEFAULT_CONFIG
 
 
@@ -62,7 +63,7 @@ def _probe(args: argparse.Namespace) -> int:
     found = probe(address)
     if found.error:
         raise EdgeInferError(found.error)
-    print(f"it works: {described(found)}", file=sys.stderr)
+    print(printable(f"it works: {described(found)}"), file=sys.stderr)
     print(block(address, snapshot=found.snapshot))
     return 0
 

@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     file = part_file(config, args.part)
     before = read(file) if file.exists() or args.part is None else None
     _check_writable(file)
-    folder = Path(tempfile.mkdtemp(prefix="edge-infer-edit-"))
+    folder = Path(tempfile.mkdtemp(prefix=".edge-infer-edit-", dir=config.parent))
     copy = folder / file.name
     start = TEMPLATE if before is None else before
     copy.write_bytes(start)

@@ -44,7 +44,8 @@ def look_at(config: Path) -> Look:
 def digest_of(main: str, parts: Iterable[tuple[str, str]]) -> str:
     """Return the digest of a configuration: that of the main file, or of it and the names and digests of the parts."""
     lines = [f"{digest} {name}\n" for name, digest in parts]
-    return hashlib.sha256("".join([f"{main}\n", *lines]).encode()).hexdigest() if lines else main
+    text = "".join([f"{main}\n", *lines])
+    return hashlib.sha256(os.fsencode(text)).hexdigest() if lines else main
 
 
 def texts_of(config: Path) -> dict[Path, bytes]:

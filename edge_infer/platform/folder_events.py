@@ -55,5 +55,8 @@ class FolderEvents:
 
 def folders_of(path: Path) -> set[Path]:
     """Return the folders in which a change can lead ``path`` to another file: its own and those of links on its way."""
-    links = {each.parent for each in (path, *path.parents) if each.is_symlink()}
-    return {path.parent, path.resolve().parent, *links}
+    try:
+        links = {each.parent for each in (path, *path.parents) if each.is_symlink()}
+        return {path.parent, path.resolve().parent, *links}
+    except (OSError, RuntimeError, ValueError):  # a closed folder, or links in a circle: looking reports that
+        return {path.parent}

@@ -26,6 +26,11 @@ class TokenBucket:
         self._tokens -= tokens
         return True
 
+    def set_rate(self, rate: float) -> None:
+        """Change the rate from now on; the tokens stay."""
+        self.left()
+        self._rate = rate
+
     def left(self) -> float:
         """Return the number of tokens in the bucket now."""
         now = self._clock()

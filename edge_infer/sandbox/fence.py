@@ -62,7 +62,7 @@ def identities(places: Places) -> frozenset[Identity]:
     for path in places:
         try:
             status = os.stat(path)  # noqa: PTH116 - follows links, as the fence does
-        except OSError:
+        except (OSError, ValueError):  # no path has a NUL
             continue
         # A terminal that is created again has the same inode as its predecessor.
         since = status.st_ctime_ns if stat.S_ISCHR(status.st_mode) else 0

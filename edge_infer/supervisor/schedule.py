@@ -19,6 +19,7 @@ from edge_infer.platform.paths import content
 log = logging.getLogger(__name__)
 
 FILE: Final = "paused.json"
+SHORTEST_PAUSE: Final = 1.0
 MOST_BYTES: Final = 1 << 20
 LOOK_EVERY: Final = 1.0
 """Seconds between two looks at the clock."""
@@ -82,6 +83,8 @@ class PipelineSchedule:
     def pause(self, plan: Plan, name: str, seconds: float | None, by: str) -> str:
         """Pause a pipeline; return the result in words. Raises `EdgeInferError`."""
         _check(plan, name)
+        if seconds is not None and seconds < SHORTEST_PAUSE:
+            raise EdgeInferError(f"a pause takes {SHORTEST_PAUSE:g} s or longer, not {seconds:g} s")
         until = None if seconds is None else self._wall() + seconds
         self._keep(plan, {**self._pauses.pipelines, name: Pause(by[:128], until)})
         log.info("pipeline %s: paused by %s", name, by)

@@ -20,6 +20,8 @@ LOCK: Final = "lock"
 FORMAT_FILE: Final = "format"
 FORMAT: Final = 1
 """Format of the files in the state directory; raise it when an earlier version would misread them."""
+OURS: Final = (LOCK, FORMAT_FILE, "applied.json", "serving.json", "outbox.sqlite")
+"""Files of which one is in each state directory; the last is of earlier versions."""
 _OPEN: Final = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _DATABASE: Final = "outbox.sqlite"
 MOVED: Final = ("topics.json", "discovery.json", "open-events.json", _DATABASE, f"{_DATABASE}-wal", f"{_DATABASE}-shm")
@@ -35,6 +37,8 @@ def locked(state_dir: Path) -> Iterator[None]:
         make_folders(state_dir)
         _move(state_dir)
         file = os.open(state_dir / LOCK, _OPEN, 0o640)
+    except StartError:
+        raise
     except OSError as error:
         raise StartError(
             f"the state directory {state_dir} cannot be used: {error.strerror or error}; {_remedy(state_dir)}"
@@ -102,8 +106,19 @@ def _remedy(state_dir: Path) -> str:
 
 
 def make_folders(state_dir: Path) -> None:
-    """Make the state directory and its folders, because a sandbox opens only folders that exist; raises `OSError`."""
+    """Make the state directory and its folders, because a sandbox opens only folders that exist; raises `OSError`.
+
+    Folders of these names that another program made are never taken over: tidying would empty them.
+    """
     state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+    if not any(os.path.lexists(state_dir / name) for name in OURS):
+        for folder in (publisher_folder(state_dir), store_folder(state_dir), trials_folder(state_dir)):
+            if os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir())):
+                raise StartError(
+                    f"the state directory {state_dir} holds {folder.name}, which another program made; name an empty "
+                    "folder under device.state_dir, or move that away"
+                )
+        os.close(os.open(state_dir / LOCK, _OPEN, 0o640))
     publisher_folder(state_dir).mkdir(mode=0o700, exist_ok=True)
     store_folder(state_dir).mkdir(mode=0o755, exist_ok=True)
     trials_folder(state_dir).mkdir(mode=0o750, exist_ok=True)

@@ -57,8 +57,9 @@ class Editing:
         )  # fmt: skip
 
     def left(self) -> list[Path]:
-        """What is left of the copies."""
-        return [path for path in self._temporary.rglob("*") if path.is_file()]
+        """What is left of the copies. They lie beside the file: sources may write to the folder of temporary files."""
+        assert not list(self._temporary.iterdir())
+        return [path for path in self.folder.glob(".edge-infer-edit-*/*") if path.is_file()]
 
 
 @pytest.fixture

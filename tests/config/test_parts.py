@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from edge_infer.cli.models.promote import file_with_shadow
 from edge_infer.config.compile.compile import compile_config, connection
 from edge_infer.config.parts import file_of, read_config
 from edge_infer.errors import ConfigError
-from edge_infer.platform.config_files import look_at
+from edge_infer.platform.config_files import digest_of_texts, look_at, texts_of
 
 MODEL = Path(__file__).parents[2] / "models/face-detect/1.0.0/face_full_range_int8.tflite"
 MAIN = f"device: {{id: box, state_dir: state}}\nmodels:\n  faces: {{file: {MODEL}}}\n"
@@ -93,6 +94,13 @@ def test_a_broken_part_breaks_the_whole(config: Path, text: str, line: int, told
     config.write_text(f"{MAIN}pipelines:\n  more: {{source: door, model: faces}}\n")
     (found,) = problems(config)
     assert found.startswith(f"conf.d/10-door.yaml:{line}: {told}")
+
+
+def test_a_name_that_is_no_utf8_ends_nobody(config: Path) -> None:
+    folder = os.fsencode(config.parent / "conf.d")
+    with open(folder + b"/\xff.yaml", "wb") as file:  # noqa: PTH123 - a name in bytes
+        file.write(b"sources: {}\n")
+    assert len(digest_of_texts(texts_of(config))) == 64
 
 
 def test_hidden_files_and_backups_are_no_parts(config: Path) -> None:

@@ -204,7 +204,7 @@ def an_engine_taken_over(folder: Path, repeat: int) -> Hostility:
         leaks = [one for one in subscriber.heard if SECRET.encode() in one.payload or SECRET in one.topic]
         assert len(honest_ones) == next(honest) - 1, "what is honest goes through between"
         room.report = None
-        rejected = room.wait(lambda: room.report, "report").rejected
+        rejected = room.wait(lambda: room.report, "report").egress.rejected
         assert room.stop() == 0
         assert SECRET not in "".join(room.sentences)
     return Hostility("engine to publisher", repeat, len(others) + len(events) + len(leaks), exits, rejected, files)
@@ -261,7 +261,7 @@ def strangers_on_its_topics(folder: Path, repeat: int) -> Hostility:
         stranger.disconnect()
         stranger.loop_stop()
         room.report = None
-        heard = room.wait(lambda: room.report, "report").rejected
+        heard = room.wait(lambda: room.report, "report").egress.rejected
         assert room.stop() == 0
         room.start(plan(mqtt_plan(broker.port)))
         room.wait_connected()

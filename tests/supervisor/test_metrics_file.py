@@ -123,6 +123,19 @@ def test_a_link_in_its_place_is_replaced_and_not_followed(file: MetricsFile, tmp
     assert list(file.path.parent.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["serving.json", "other.prom", "edge.prom\0"])
+def test_nothing_but_metrics_is_ever_replaced(tmp_path: Path, notes: list[str], name: str) -> None:
+    """The plan names the file, and a compromised process may have made the plan."""
+    path = tmp_path / name.rstrip("\0")
+    path.write_text("export PATH=/usr/bin\n")
+    file = MetricsFile(tmp_path / name, notes.append)
+    file.write("# HELP edge_infer_up x\n")
+    file.remove()
+    assert path.read_text() == "export PATH=/usr/bin\n"
+    assert len(notes) == 1
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+
+
 def test_a_file_that_was_never_written_is_not_removed(file: MetricsFile) -> None:
     file.path.write_text("of somebody else")
     file.remove()

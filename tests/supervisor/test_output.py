@@ -201,6 +201,15 @@ def test_the_bound_holds_over_all_starts_of_a_child(written: Written, caplog: py
     assert caplog.text.count("bytes dropped") == 8
 
 
+def test_another_level_gives_no_new_allowance(written: Written) -> None:
+    output = Output("engine")
+    for turn in range(8):
+        output.allow(verbose=turn % 2 == 0)
+        run(output, "for n in range(5000): os.write(2, b'%060d\\n' % n)")
+    output.allow(verbose=False)
+    assert len(written()) <= MAX_BURST_BYTES + MAX_DEBUG_BYTES_PER_MINUTE + 6 * MAX_LAST_WORDS
+
+
 def test_a_program_that_keeps_the_pipe_open_holds_nobody_up(written: Written) -> None:
     output = Output("engine")
     before = time.monotonic()

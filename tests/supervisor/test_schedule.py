@@ -122,6 +122,8 @@ def test_a_pause_that_cannot_be_kept_changes_nothing(tmp_path: Path) -> None:
     schedule = PipelineSchedule()
     (tmp_path / "plain").write_text("")
     schedule.open(tmp_path / "plain")
+    with pytest.raises(EdgeInferError, match="a pause takes 1 s or longer, not 1e-09 s"):
+        schedule.pause(scheduled(), "door", 1e-9, "ann")  # it would be over before it is kept
     with pytest.raises(EdgeInferError, match="a restart would forget it, so nothing was changed"):
         schedule.pause(scheduled(), "door", None, "ann")
     assert schedule.inactive(scheduled()) == {}

@@ -49,6 +49,20 @@ def test_the_state_of_a_newer_version_is_refused_and_stays(tmp_path: Path) -> No
         assert (tmp_path / "format").read_text() == f"{FORMAT}\n"
 
 
+@pytest.mark.parametrize("name", ["blobs", "publisher", "trials"])
+def test_folders_of_another_program_are_not_taken_over(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    with locked(tmp_path):  # an empty one is nobody's
+        pass
+    (tmp_path / "lock").unlink()
+    (tmp_path / "format").unlink()
+    (tmp_path / name / "book").write_text("mine")
+    with pytest.raises(StartError, match=f"holds {name}, which another program made"), locked(tmp_path):
+        pass
+    assert (tmp_path / name / "book").read_text() == "mine"
+    assert not (tmp_path / "lock").exists()
+
+
 def test_a_directory_that_cannot_be_made_names_the_remedy(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StartError, match=r"file/state.*device\.state_dir"), locked(tmp_path / "file" / "state"):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -13,8 +15,33 @@ log = logging.getLogger(__name__)
 
 MODE: Final = 0o644
 """node_exporter runs as another user."""
+SUFFIX: Final = ".prom"
+BEGIN: Final = b"# HELP edge_infer_"
+_KNOWN: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FRESH: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def _check_replaceable(name: str, folder: int) -> None:
+    """Raise `OSError` unless there is no such file, or a link, or metrics: the plan may come from a hostile process."""
+    if not name.endswith(SUFFIX):
+        raise OSError(errno.EINVAL, f"its name does not end with {SUFFIX}")
+    try:
+        file = os.open(name, _KNOWN, dir_fd=folder)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return
+        raise
+    try:
+        status = os.fstat(file)
+        if stat.S_ISDIR(status.st_mode):
+            return  # renaming reports it
+        if not stat.S_ISREG(status.st_mode) or (status.st_size and os.pread(file, len(BEGIN), 0) != BEGIN):
+            raise OSError(errno.EEXIST, "there is something else than metrics of edge-infer; remove it")
+    finally:
+        os.close(file)
 
 
 class MetricsFile:
@@ -35,7 +62,7 @@ class MetricsFile:
         """Replace the file; a failure is logged when it begins, and the next call tries again."""
         try:
             self._replace(text.encode())
-        except OSError as error:
+        except (OSError, ValueError) as error:  # a path may have a NUL
             self._failed(error)
         else:
             if self._failure:
@@ -52,6 +79,8 @@ class MetricsFile:
         fresh = f".{self.path.name}.new"  # no name that the collector reads
         folder = os.open(self.path.parent, _FOLDER)
         try:
+            if not self._written:
+                _check_replaceable(self.path.name, folder)
             with suppress(FileNotFoundError):  # one that was left by a kill
                 os.unlink(fresh, dir_fd=folder)
             try:
@@ -67,8 +96,8 @@ class MetricsFile:
         finally:
             os.close(folder)
 
-    def _failed(self, error: OSError) -> None:
-        failure = f"metrics: cannot write {self.path}: {error.strerror or error}"
+    def _failed(self, error: OSError | ValueError) -> None:
+        failure = f"metrics: cannot write {self.path}: {getattr(error, 'strerror', None) or error}"
         if failure != self._failure:
             self._failure = failure
             told = f"{failure} (metrics: file: names a file in a folder that exists and that the daemon may write to)"

@@ -53,6 +53,8 @@ class Output(Closing):
         """Set ``verbose`` if the child logs at level debug."""
         self._name = name
         self._fd = -1
+        self._per_minute = MAX_BYTES_PER_MINUTE
+        self._allowance = TokenBucket(MAX_BURST_BYTES, self._per_minute / 60)
         self.allow(verbose=verbose)
         self._last_words = TokenBucket(MAX_LAST_BURST, LAST_PER_MINUTE / 60)
         self._journal = "JOURNAL_STREAM" in os.environ
@@ -64,9 +66,9 @@ class Output(Closing):
         """Dropped bytes since the last log line about them."""
 
     def allow(self, *, verbose: bool) -> None:
-        """Set the limits for a child that logs at level debug (``verbose``) or not; a full burst is left then."""
+        """Set the limit for a child that logs at level debug (``verbose``) or not; what is used up stays used up."""
         self._per_minute = MAX_DEBUG_BYTES_PER_MINUTE if verbose else MAX_BYTES_PER_MINUTE
-        self._allowance = TokenBucket(MAX_BURST_BYTES, self._per_minute / 60)
+        self._allowance.set_rate(self._per_minute / 60)
 
     def open(self) -> int:
         """Return the write end for a child about to be started; the caller closes it. Raises `OSError`."""

@@ -98,7 +98,13 @@ class Compilation:
         except WireError as error:
             log.debug("compilation gave no valid outcome: %s", error)
             return failed(self._config, f"the process that reads it {death(said.status)}")
-        return self._again_in(compiled) if compiled.elsewhere else compiled
+        if compiled.elsewhere:
+            return self._again_in(compiled)
+        if b"\\u0000" in said.output:
+            return failed(self._config, "the process that reads it gives a text with a NUL, which no path can have")
+        if compiled.plan is not None and "--store" in self._words and compiled.plan.state_dir != self._words[-1]:
+            return failed(self._config, "the process that reads it names another state directory than the one it had")
+        return compiled
 
     def _again_in(self, compiled: Compiled) -> Compiled | None:
         """Compile again, in a sandbox with the state directory that the file names; fail if another one is in use."""
