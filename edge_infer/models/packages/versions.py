@@ -64,7 +64,8 @@ def is_preview(version: str) -> bool:
     return any(kind == _PREVIEW for kind, _, _ in _rank(version))
 
 
-_PREVIEW, _END, _NUMBER = -1, 0, 1
+_PREVIEW, _END, _NUMBER, _WORD = -1, 0, 1, 2
+"""In a preview after a hyphen, words come after numbers (Semantic Versioning, section 11)."""
 
 
 def _rank(version: str) -> tuple[tuple[int, int, str], ...]:
@@ -73,7 +74,8 @@ def _rank(version: str) -> tuple[tuple[int, int, str], ...]:
     for part in reversed(_parts(release)):
         if part[:2] != (_NUMBER, 0) or (parts and parts[0][0] == _NUMBER):  # 1.0.0 is 1, and 1.0.0rc1 is 1rc1
             parts.insert(0, part)
-    marked = [(_PREVIEW, 0, ""), *_parts(preview)] if preview else []
+    words = [(_WORD if kind == _PREVIEW else kind, number, word) for kind, number, word in _parts(preview)]
+    marked = [(_PREVIEW, 0, ""), *words] if preview else []
     return (*parts, *marked, (_END, 0, ""))
 
 
