@@ -107,6 +107,7 @@ def test_of_the_credentials_each_reads_its_own(tmp_path: Path, monkeypatch: pyte
 
 def test_who_reads_a_configuration_writes_beside_the_records_of_the_daemon(tmp_path: Path) -> None:
     make_folders(tmp_path)
+    (tmp_path / LOCK).unlink()
     fence = config_fence(str(tmp_path))
     fence = replace(fence, writes=tuple(each for each in fence.writes if each.startswith(str(tmp_path))))  # not /tmp
     code = f"""{ATTEMPT}
@@ -124,6 +125,7 @@ def test_a_link_in_place_of_the_lock_is_not_followed(tmp_path: Path) -> None:
     victim, state = tmp_path / "victim", tmp_path / "state"
     victim.write_text("keys")
     make_folders(state)
+    (state / LOCK).unlink()
     (state / LOCK).symlink_to(victim)
     with pytest.raises(StartError, match="cannot be used"), locked(state):
         pass
@@ -157,6 +159,7 @@ def test_pipes_of_an_earlier_publisher_do_not_keep_the_next_from_the_broker(
 ) -> None:
     folder = tmp_path / "state" / "publisher"
     folder.mkdir(parents=True)
+    (tmp_path / "state" / LOCK).touch()
     names = ("vocabulary.json", "topics.json", "discovery.json", "open-events.json", "outbox.sqlite")
     for name in names:
         os.mkfifo(folder / name)
@@ -179,6 +182,7 @@ def test_closed_folders_of_an_earlier_publisher_do_not_keep_the_next_from_its_fi
         (folder / name / "full" / "f").touch()
         (folder / name / "full").chmod(0)
         (folder / name).chmod(0o300)
+    (tmp_path / "state" / LOCK).touch()
     with Daemon(tmp_path, config(broker.port)) as daemon:
         subscriber.wait("edge-infer/box/faces/result", deadline=60)
         eventually(lambda: not [path for path in folder.iterdir() if not path.is_file()], "only files", 60.0)

@@ -149,6 +149,7 @@ def test_a_store_full_of_folders_is_emptied_beside_the_work(tmp_path: Path, brok
     store = tmp_path / "state" / "blobs"
     for number in range(MAX_STEPS + 100):
         (store / "x" / str(number)).mkdir(parents=True)
+    (tmp_path / "state" / "lock").touch()  # of an earlier daemon
     with Daemon(tmp_path, config(broker.port)) as daemon:
         daemon.wait_serving()
         eventually(lambda: not [path for path in store.iterdir() if path.is_dir()], "an empty store", 60.0)
