@@ -47,8 +47,7 @@ def run(args: argparse.Namespace) -> int:
     config = args.config.absolute()
     file = part_file(config, args.part)
     before = read(file) if file.exists() or args.part is None else None
-    _check_writable(file)
-    folder = Path(tempfile.mkdtemp(prefix=".edge-infer-edit-", dir=config.parent))
+    folder = Path(tempfile.mkdtemp(prefix=".edge-infer-edit-", dir=_writable_folder(file)))
     copy = folder / file.name
     start = TEMPLATE if before is None else before
     copy.write_bytes(start)
@@ -75,11 +74,15 @@ def run(args: argparse.Namespace) -> int:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _check_writable(file: Path) -> None:
-    """Raise `ConfigError` before the work, unless this user may replace the file, or make it."""
+def _writable_folder(file: Path) -> Path:
+    """Return the folder of the file; raises `ConfigError` before the work, unless this user may replace or make it.
+
+    The copy lies there, too: sources may write to the folder of temporary files.
+    """
     folder = next(each for each in file.resolve().parents if each.exists())
     if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
         raise ConfigError(f"{file} cannot be replaced by this user; run: sudo edge-infer edit")
+    return folder
 
 
 def _edit(copy: Path) -> None:

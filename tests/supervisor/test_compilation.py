@@ -14,24 +14,27 @@ from edge_infer.supervisor.reload.compilation import Compilation
 from tests.running import config
 
 
-def answer_of(path: Path) -> tuple[Compilation, Compiled]:
-    compilation = Compilation(path, state_dir=path.parent / "state")
+def answer_of(compilation: Compilation) -> Compiled:
     end = time.monotonic() + 60
     while (found := compilation.finished()) is None:
         assert time.monotonic() < end
         time.sleep(0.05)
     compilation.close()
-    assert found.plan is not None, found.problems
-    return compilation, found
+    return found
 
 
 def test_another_state_directory_or_a_nul_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(config(1883))
-    compilation, good = answer_of(path)
-    assert good.plan is not None
+    compilation = Compilation(path, state_dir=tmp_path / "state")
+    good = answer_of(compilation)
+    assert good.plan is not None, good.problems
     elsewhere = replace(good.plan, state_dir=str(tmp_path / "home"))
     hostile = replace(good.plan, mqtt=replace(good.plan.mqtt, password_file="/a\0b"))
+    harmless = replace(good.plan, mqtt=replace(good.plan.mqtt, password_file="/a\\u0000b"))  # no NUL
+    said = HelperResult(dumps(replace(good, plan=harmless)), 0)
+    monkeypatch.setattr(compilation._errand, "said", lambda said=said: said)
+    assert compilation.finished() == replace(good, plan=harmless)
     for plan, words in ((elsewhere, "another state directory"), (hostile, "a text with a NUL")):
         said = HelperResult(dumps(replace(good, plan=plan)), 0)
         monkeypatch.setattr(compilation._errand, "said", lambda said=said: said)
@@ -39,3 +42,26 @@ def test_another_state_directory_or_a_nul_is_refused(tmp_path: Path, monkeypatch
         assert refused is not None
         assert refused.plan is None
         assert words in refused.problems[0].text
+
+
+@pytest.mark.parametrize("written", ["state", "./state/", "other/../state"])
+def test_a_state_directory_may_be_written_in_any_way(tmp_path: Path, written: str) -> None:
+    (tmp_path / "other").mkdir()
+    path = tmp_path / "config.yaml"
+    path.write_text(config(1883).replace("state_dir: state", f"state_dir: {written}"))
+    found = answer_of(Compilation(path))
+    assert found.plan is not None, found.problems
+    assert Path(found.plan.state_dir).resolve() == tmp_path / "state"
+
+
+def test_nothing_is_stored_in_a_folder_of_another_program(tmp_path: Path) -> None:
+    book = tmp_path / "state" / "blobs" / "book"
+    book.parent.mkdir(parents=True)
+    book.write_text("mine")
+    path = tmp_path / "config.yaml"
+    path.write_text(config(1883))
+    found = answer_of(Compilation(path))
+    assert found.plan is None
+    assert "holds blobs, which another program made" in found.problems[0].text
+    assert [each.name for each in book.parent.iterdir()] == ["book"]
+    assert [each.name for each in (tmp_path / "state").iterdir()] == ["blobs"]

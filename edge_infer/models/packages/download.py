@@ -61,10 +61,7 @@ def download(
 ) -> None:
     """Download a file into ``part``, continuing from its current content; raises `DownloadError`.
 
-    Attempts that exceed the largest size so far are not limited. After one more consecutive attempt without progress
-    than there are ``pauses``, the download fails. A shrinking file counts as a restart once: a server that always sends
-    the same beginning makes no progress. On an error ``part`` is kept or removed, depending on whether its content may
-    be right.
+    On an error ``part`` is kept or removed, depending on whether its content may be right.
     """
     with _opened(part) as stream:
         earlier = stream.seek(0, os.SEEK_END)
@@ -79,7 +76,12 @@ def download(
 def _receive(
     wanted: DownloadRequest, stream: IO[bytes], progress: Progress, patience: float, pauses: tuple[float, ...]
 ) -> None:
-    """Append until the size is reached; raises `DownloadError`."""
+    """Append until the size is reached; raises `DownloadError`.
+
+    Attempts that exceed the largest size so far are not limited. After one more consecutive attempt without progress
+    than there are ``pauses``, the download fails. A shrinking file counts as a restart once: a server that always sends
+    the same beginning makes no progress.
+    """
     fruitless, restarted, most = 0, False, stream.seek(0, os.SEEK_END)
     while (have := stream.seek(0, os.SEEK_END)) < wanted.bytes:
         why = _attempt(wanted, stream, progress, patience)

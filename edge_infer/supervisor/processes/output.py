@@ -53,8 +53,7 @@ class Output(Closing):
         """Set ``verbose`` if the child logs at level debug."""
         self._name = name
         self._fd = -1
-        self._per_minute = MAX_BYTES_PER_MINUTE
-        self._allowance = TokenBucket(MAX_BURST_BYTES, self._per_minute / 60)
+        self._allowance = TokenBucket(MAX_BURST_BYTES, MAX_BYTES_PER_MINUTE / 60)
         self.allow(verbose=verbose)
         self._last_words = TokenBucket(MAX_LAST_BURST, LAST_PER_MINUTE / 60)
         self._journal = "JOURNAL_STREAM" in os.environ

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 DEADLINE: Final = 120.0
 """Seconds that validating a configuration and trying each of its models may take."""
+_NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+"""A NUL in a text of JSON, and not a backslash before ``u0000``."""
 NO_BYTES: Final = hashlib.sha256(b"").hexdigest()
 """The digest of a configuration that cannot be read."""
 MOVED: Final = "cannot change while the daemon runs; restart it instead"
@@ -59,14 +61,23 @@ class Compilation:
             self._words = (str(config), "--draft", draft[0])
         elif store:
             guess = str(hinted(config.absolute()))
-            there = os.path.isdir(guess)  # noqa: PTH112 - any text
-            self._words = self._keeping(guess) if there else (str(config), "--store", "")
+            self._words = (str(config), "--store", "")
+            if os.path.isdir(guess):  # noqa: PTH112 - any text
+                with suppress(StartError):  # the guess was wrong, or the file's own folder reports it
+                    self._words = self._keeping(guess)
         self._errand = self._begun()
 
     def _keeping(self, state_dir: str) -> tuple[str, ...]:
-        """Create the state directory and return the arguments for storing models there."""
-        with suppress(OSError, ValueError):  # the process that reads the file reports the error
+        """Create the state directory and return the arguments for storing models there.
+
+        Raises `StartError` for a folder of another program; the process that reads the file reports other errors.
+        """
+        try:
             make_folders(Path(state_dir))
+        except StartError:
+            raise
+        except (OSError, ValueError) as error:
+            log.debug("%s: %s", state_dir, error)
         return str(self._config), "--store", state_dir
 
     def _begun(self) -> HelperProcess:
@@ -100,9 +111,15 @@ class Compilation:
             return failed(self._config, f"the process that reads it {death(said.status)}")
         if compiled.elsewhere:
             return self._again_in(compiled)
-        if b"\\u0000" in said.output:
+        return self._believed(compiled, said.output)
+
+    def _believed(self, compiled: Compiled, output: bytes) -> Compiled:
+        """Return the outcome, or a failure if its plan would have this process act on another place than it had."""
+        if compiled.plan is None or "--store" not in self._words:
+            return compiled
+        if _NUL.search(output):
             return failed(self._config, "the process that reads it gives a text with a NUL, which no path can have")
-        if compiled.plan is not None and "--store" in self._words and compiled.plan.state_dir != self._words[-1]:
+        if Path(compiled.plan.state_dir) != Path(self._words[-1]):
             return failed(self._config, "the process that reads it names another state directory than the one it had")
         return compiled
 
@@ -112,8 +129,8 @@ class Compilation:
             moved = Problem(str(self._config), 1, "device.state_dir", MOVED)
             return Compiled(compiled.digest, None, (moved,), seen=compiled.seen)
         self._searching = False
-        self._words = self._keeping(compiled.elsewhere)
         try:
+            self._words = self._keeping(compiled.elsewhere)
             self._errand = self._begun()
         except (StartError, ValueError) as error:
             return failed(self._config, str(error), machine=True)
