@@ -14,7 +14,7 @@ from paho.mqtt.client import Client as Paho
 from paho.mqtt.client import ConnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 
-from edge_infer.client.events_view import OpenEvents
+from edge_infer.client.events_view import EventsView
 from edge_infer.client.message_numbers import ReceivedNumbers, Series
 from edge_infer.client.payloads import read, split
 from edge_infer.client.snapshots import Snapshot, Snapshots
@@ -108,7 +108,7 @@ class Client:
         self._waiting: deque[Update] = deque()
         self._ledger = ReceivedNumbers()
         self._standings = Standings()
-        self._events = OpenEvents()
+        self._events = EventsView()
         self._snapshots = Snapshots()
         self._survey = Survey(prefix, self._snapshots, all_devices=device == "+")
         self._surveyed: tuple[str, ...] = ()

@@ -13,7 +13,7 @@ _BEGINS: Final = {"appear": "object", "enter": "zone", "start": "label"}
 _ENDS: Final = {"leave": "object", "exit": "zone", "end": "label"}
 
 
-class OpenEvents:
+class EventsView:
     """Pairs ends with begins, as `edge_infer.contract.messages.Event` defines them."""
 
     def __init__(self) -> None:

@@ -26,7 +26,7 @@ from edge_infer.supervisor.control.requests import ModelRequests, PauseRequests,
 from edge_infer.supervisor.control.server import MAX_ECHO, ControlSocket, Request, socket_path
 from edge_infer.supervisor.governor.governor import Tempo
 from edge_infer.supervisor.governor.governor_loop import GovernorLoop
-from edge_infer.supervisor.metrics.metrics import Metrics
+from edge_infer.supervisor.metrics.metrics import MetricsWriter
 from edge_infer.supervisor.processes.orphans import Orphans, end_left_by_config
 from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
 from edge_infer.supervisor.redaction import outward
@@ -67,7 +67,7 @@ class Daemon:
         self._checks = Checks(config)
         self._log_level = LogLevel(self._house, log_level)
         self._governing = GovernorLoop(self._house, board, tempo or Tempo())
-        self._metrics = Metrics(self._house, self._swap, self._reload, board)
+        self._metrics = MetricsWriter(self._house, self._swap, self._reload, board)
         self._figures = Figures()
         self._fast_path = FastPath()
         self._helpers = (self._reload, self._checks, self._fast_path)  # each has short-lived processes

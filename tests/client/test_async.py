@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 import pytest
 
 from edge_infer.client import AsyncClient, EdgeInferError, EventUpdate, ResultUpdate, Standing, StatusUpdate, when
-from edge_infer.client.events_view import MAX_OPEN, OpenEvents
+from edge_infer.client.events_view import MAX_OPEN, EventsView
 from edge_infer.contract.codec import dumps
 from edge_infer.contract.messages import Event, State, timestamp
 from tests.broker import Broker, Talker, free_port
@@ -80,7 +80,7 @@ def test_an_error_has_its_remedy() -> None:
 
 
 def test_open_events_end_with_their_ends() -> None:
-    known = OpenEvents()
+    known = EventsView()
     appear, enter = event(1, "appear", id=1, label="face"), event(2, "enter", id=1, zone="drive", label="face")
     start = event(3, "start", label="alarm")
     for each in (appear, enter, start, event(4, "cross", id=1, line="gate", direction="left")):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import signal
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from edge_infer.client import Client, EventUpdate
 from edge_infer.contract.messages import Event
 from tests.broker import Broker, eventually
 from tests.faults.figure import Figure
+from tests.faults.listening import Listening
 from tests.running import MODEL, Daemon
 
 STOPS: Final = (("broker", "service"), ("service", "broker"), ("both",))
@@ -21,25 +21,15 @@ STARTS: Final = (("broker", "service"), ("service", "broker"))
 PATIENCE: Final = 120.0
 
 
-class Listener:
+class Listener(Listening):
     """A subscriber with a session, so that a broker that was away keeps nothing from it."""
 
     def __init__(self, port: int) -> None:
         self.events: list[Event] = []
         self._port = port
-        self._stop = threading.Event()
         self._missing: list[int] = []
 
-    def __enter__(self) -> Listener:
-        self._thread = threading.Thread(target=self._listen, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join(10)
-
-    def _listen(self) -> None:
+    def listen(self) -> None:
         with Client("127.0.0.1", self._port, client_id="listener", keep_session=True) as client:
             while not self._stop.is_set():
                 for update in client.updates(0.5):

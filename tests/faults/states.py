@@ -24,6 +24,7 @@ import cv2
 from edge_infer.client import Client, StateUpdate
 from tests.broker import Broker, eventually
 from tests.faults.figure import Figure
+from tests.faults.listening import Listening
 from tests.faults.orders import orders
 from tests.nodered.host import NodeRed
 from tests.running import MODEL, PYTHON, Daemon, alive
@@ -54,24 +55,14 @@ Said = tuple[float, "bool | None"]
 
 
 @dataclass
-class ByClient:
+class ByClient(Listening):
     """`edge_infer.client`, in a thread."""
 
     port: int
     name: str = "client"
     _said: dict[str, list[Said]] = field(default_factory=dict)
 
-    def __enter__(self) -> ByClient:
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._listen, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join(10)
-
-    def _listen(self) -> None:
+    def listen(self) -> None:
         with Client("127.0.0.1", self.port, device="box") as client:
             while not self._stop.is_set():
                 for update in client.updates(0.5):

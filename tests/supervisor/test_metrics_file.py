@@ -16,7 +16,7 @@ import pytest
 
 from edge_infer.supervisor.metrics.counters import MAX_COUNTERS, Counters
 from edge_infer.supervisor.metrics.metrics_file import MetricsFile
-from edge_infer.supervisor.metrics.text import Family, render
+from edge_infer.supervisor.metrics.text import MetricFamily, render
 from tests.exposition import samples
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small file system")
@@ -44,10 +44,10 @@ def test_counters_have_a_bound() -> None:
 
 
 def test_a_label_cannot_end_its_line() -> None:
-    family = Family("edge_infer_x", "gauge", "A help.")
+    family = MetricFamily("edge_infer_x", "gauge", "A help.")
     family.add(1, version='1"\n# TYPE "\\')
     family.add(None, version="unknown")
-    assert render([family, Family("edge_infer_y", "gauge", "No sample.")]) == (
+    assert render([family, MetricFamily("edge_infer_y", "gauge", "No sample.")]) == (
         '# HELP edge_infer_x A help.\n# TYPE edge_infer_x gauge\nedge_infer_x{version="1\\"\\n# TYPE \\"\\\\"} 1\n'
     )
 

@@ -23,7 +23,7 @@ from edge_infer.platform.clock import MADE, synchronised
 from edge_infer.platform.process_use import OwnUse
 from edge_infer.sandbox import missing
 from edge_infer.supervisor.metrics.counters import Counters
-from edge_infer.supervisor.metrics.text import Family
+from edge_infer.supervisor.metrics.text import MetricFamily
 from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
 from edge_infer.supervisor.reload.reload import Reload
 from edge_infer.supervisor.rollout.model_status import standing
@@ -79,7 +79,7 @@ class Collector:
         self._counters.follow("egress", report.use.began, report.egress.bytes or 0)
         self._counters.follow("rejected", report.use.began, report.egress.rejected)
 
-    def families(self) -> Iterator[Family]:
+    def families(self) -> Iterator[MetricFamily]:
         """Yield every family, those without a sample now included."""
         plan = self._swap.plan
         if plan is None:
@@ -92,23 +92,31 @@ class Collector:
         yield from self._processes()
         yield from self._system()
 
-    def _program(self, plan: Plan) -> Iterator[Family]:
+    def _program(self, plan: Plan) -> Iterator[MetricFamily]:
         runtime = self._engine.runtime if self._engine is not None else ""
-        info = Family("edge_infer_build_info", "gauge", "Versions of the program, of Python and of the model runtime.")
+        info = MetricFamily(
+            "edge_infer_build_info", "gauge", "Versions of the program, of Python and of the model runtime."
+        )
         info.add(1, version=__version__, python=platform.python_version(), runtime=runtime)
         yield info
-        written = Family("edge_infer_written_timestamp_seconds", "gauge", "Time at which these metrics were composed.")
+        written = MetricFamily(
+            "edge_infer_written_timestamp_seconds", "gauge", "Time at which these metrics were composed."
+        )
         written.add(round(time.time(), 3))
         yield written
-        config = Family("edge_infer_config_applied", "gauge", "1 if the last configuration file read was applied.")
+        config = MetricFamily(
+            "edge_infer_config_applied", "gauge", "1 if the last configuration file read was applied."
+        )
         if (status := self._reload.status) is not None:
             config.add(int(status.state == "applied"))
         yield config
-        clock = Family("edge_infer_clock_synchronized", "gauge", "1 if the time of the board is known.")
+        clock = MetricFamily("edge_infer_clock_synchronized", "gauge", "1 if the time of the board is known.")
         said = synchronised()
         clock.add(int(said if said is not None else time.time() >= MADE))
         yield clock
-        disk = Family("edge_infer_state_disk_free_ratio", "gauge", "Free share of the disk with the state directory.")
+        disk = MetricFamily(
+            "edge_infer_state_disk_free_ratio", "gauge", "Free share of the disk with the state directory."
+        )
         try:
             found = os.statvfs(plan.state_dir)
             disk.add(round(found.f_bavail / found.f_blocks, 4) if found.f_blocks else None)
@@ -116,12 +124,14 @@ class Collector:
             pass  # the failing parts report it themselves
         yield disk
 
-    def _pipelines(self, plan: Plan) -> Iterator[Family]:
-        frames = Family("edge_infer_pipeline_frames_total", "counter", "Frames by outcome.")
-        latency = Family(
+    def _pipelines(self, plan: Plan) -> Iterator[MetricFamily]:
+        frames = MetricFamily("edge_infer_pipeline_frames_total", "counter", "Frames by outcome.")
+        latency = MetricFamily(
             "edge_infer_pipeline_latency_seconds", "histogram", "Time from the capture of a frame to its outcome."
         )
-        limits = Family("edge_infer_governor_limit_fps", "gauge", "Frame rate to which the governor limits a pipeline.")
+        limits = MetricFamily(
+            "edge_infer_governor_limit_fps", "gauge", "Frame rate to which the governor limits a pipeline."
+        )
         governor = self._house.restraint.governor
         for name in (each.name for each in plan.pipelines):
             for outcome in OUTCOMES:
@@ -135,20 +145,24 @@ class Collector:
             limits.add(governor.limits.get(name) if governor is not None else None, pipeline=name)
         yield from (frames, latency, limits)
 
-    def _models(self, plan: Plan) -> Iterator[Family]:
-        info = Family("edge_infer_model_info", "gauge", "The model that serves, by its name in the configuration.")
+    def _models(self, plan: Plan) -> Iterator[MetricFamily]:
+        info = MetricFamily(
+            "edge_infer_model_info", "gauge", "The model that serves, by its name in the configuration."
+        )
         for name, status in (standing(self._swap, self._engine) if self._engine is not None else {}).items():
             if status.sha is not None:
                 info.add(1, model=name, version=status.version or "", sha=status.sha)
         yield info
-        swaps = Family("edge_infer_model_swaps_total", "counter", "Model changes by outcome.")
+        swaps = MetricFamily("edge_infer_model_swaps_total", "counter", "Model changes by outcome.")
         for name in plan.spoken_of():
             for outcome in SWAPS:
                 swaps.add(self._swap.swaps[name, outcome], model=name, outcome=outcome)
         yield swaps
 
-    def _sources(self, plan: Plan) -> Family:
-        family = Family("edge_infer_source_state", "gauge", "1 for the present state of a source, 0 for the others.")
+    def _sources(self, plan: Plan) -> MetricFamily:
+        family = MetricFamily(
+            "edge_infer_source_state", "gauge", "1 for the present state of a source, 0 for the others."
+        )
         known = self._engine.sources if self._engine is not None else {}
         for name in (each.name for each in plan.sources):
             if name in known:
@@ -156,14 +170,18 @@ class Collector:
                     family.add(int(known[name].state == state), source=name, state=state)
         return family
 
-    def _outbox(self) -> Iterator[Family]:
-        messages = Family("edge_infer_outbox_messages", "gauge", "Messages that wait for the broker.")
-        size = Family("edge_infer_outbox_bytes", "gauge", "Bytes of the messages that wait for the broker.")
-        delivered = Family("edge_infer_results_delivered_total", "counter", "Results and events that the broker took.")
-        lost = Family("edge_infer_results_lost_total", "counter", "Results and events that were lost, by reason.")
-        broker = Family("edge_infer_broker_connected", "gauge", "1 while the broker accepts every topic.")
-        sent = Family("edge_infer_egress_bytes_total", "counter", "Bytes published.")
-        rejected = Family("edge_infer_egress_rejected_total", "counter", "Messages that did not fit the closed schema.")
+    def _outbox(self) -> Iterator[MetricFamily]:
+        messages = MetricFamily("edge_infer_outbox_messages", "gauge", "Messages that wait for the broker.")
+        size = MetricFamily("edge_infer_outbox_bytes", "gauge", "Bytes of the messages that wait for the broker.")
+        delivered = MetricFamily(
+            "edge_infer_results_delivered_total", "counter", "Results and events that the broker took."
+        )
+        lost = MetricFamily("edge_infer_results_lost_total", "counter", "Results and events that were lost, by reason.")
+        broker = MetricFamily("edge_infer_broker_connected", "gauge", "1 while the broker accepts every topic.")
+        sent = MetricFamily("edge_infer_egress_bytes_total", "counter", "Bytes published.")
+        rejected = MetricFamily(
+            "edge_infer_egress_rejected_total", "counter", "Messages that did not fit the closed schema."
+        )
         if (report := self._publisher) is not None:
             messages.add(report.outbox.pending)
             size.add(report.outbox.bytes)
@@ -175,10 +193,10 @@ class Collector:
                 lost.add(self._counters.value(("lost", reason)), reason=reason)
         yield from (messages, size, delivered, lost, broker, sent, rejected)
 
-    def _processes(self) -> Iterator[Family]:
-        busy = Family("edge_infer_cpu_seconds_total", "counter", "Processor time by process.")
-        memory = Family("edge_infer_memory_pss_bytes", "gauge", "Proportional set size by process.")
-        starts = Family("edge_infer_process_restarts_total", "counter", "Restarts of processes that ended.")
+    def _processes(self) -> Iterator[MetricFamily]:
+        busy = MetricFamily("edge_infer_cpu_seconds_total", "counter", "Processor time by process.")
+        memory = MetricFamily("edge_infer_memory_pss_bytes", "gauge", "Proportional set size by process.")
+        starts = MetricFamily("edge_infer_process_restarts_total", "counter", "Restarts of processes that ended.")
         _, seconds, size = self._own_use.read()
         busy.add(seconds, process="supervisor", source="")
         memory.add(size or None, process="supervisor", source="")
@@ -199,16 +217,18 @@ class Collector:
             starts.add(sum(self._counters.value(("restarts", name)) for name in names), process=process)
         yield from (busy, memory, starts)
 
-    def _system(self) -> Iterator[Family]:
-        heat = Family("edge_infer_temperature_celsius", "gauge", "Temperature of the hottest part of the board.")
+    def _system(self) -> Iterator[MetricFamily]:
+        heat = MetricFamily("edge_infer_temperature_celsius", "gauge", "Temperature of the hottest part of the board.")
         heat.add(hottest(self._board))
-        slowed = Family("edge_infer_throttled", "gauge", "1 while the firmware slows the board down.")
+        slowed = MetricFamily("edge_infer_throttled", "gauge", "1 while the firmware slows the board down.")
         slowed.add(None if (found := throttled(self._board)) is None else int(found))
         yield from (heat, slowed)
         lacking: Counter[str] = Counter()
         for name, report in self._house.reports().items():
             lacking[name.partition(" ")[0]] += len(missing(report.sandbox))
-        rules = Family("edge_infer_sandbox_missing_rules", "gauge", "Sandbox rules that the kernel does not enforce.")
+        rules = MetricFamily(
+            "edge_infer_sandbox_missing_rules", "gauge", "Sandbox rules that the kernel does not enforce."
+        )
         for process, count in lacking.items():
             rules.add(count, process=process)
         yield rules

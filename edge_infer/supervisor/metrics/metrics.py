@@ -15,7 +15,7 @@ from edge_infer.supervisor.reload.reload import Reload
 from edge_infer.supervisor.rollout.rollout import ModelRollout
 
 
-class Metrics:
+class MetricsWriter:
     """Off until a plan names a file. The file may change at any time."""
 
     def __init__(self, house: ProcessSupervisor, swap: ModelRollout, reload: Reload, board: Path) -> None:

@@ -10,7 +10,7 @@ Labels = Mapping[str, str]
 
 
 @dataclass(slots=True)
-class Family:
+class MetricFamily:
     """One metric with all its samples; ``suffix`` is that of a histogram's series, else empty."""
 
     name: str
@@ -24,7 +24,7 @@ class Family:
             self.samples.append((suffix, labels, value))
 
 
-def render(families: Iterable[Family]) -> str:
+def render(families: Iterable[MetricFamily]) -> str:
     """Return the text of the families that have samples."""
     lines = []
     for family in families:
