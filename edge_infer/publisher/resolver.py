@@ -11,7 +11,6 @@ import ipaddress
 import json
 import logging
 import os
-import select
 import signal
 import socket
 import struct
@@ -20,6 +19,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from edge_infer.platform.readiness import readable
 from edge_infer.sandbox import Fence, kernel, lock
 from edge_infer.sandbox.fence import UnixUse
 from edge_infer.sandbox.name_look_up import need_unix
@@ -70,7 +70,7 @@ class Resolver:
         self._channel.send(_QUESTION.pack(self._count, place))
         deadline = time.monotonic() + TIMEOUT
         while (left := deadline - time.monotonic()) > 0:
-            if not select.select([self._channel], [], [], left)[0]:
+            if not readable([self._channel.fileno()], timeout=left):
                 break
             answer = self._channel.recv(MAX_ANSWER_BYTES)
             if not answer:
@@ -120,7 +120,7 @@ def serve(names: Sequence[str], file: int) -> None:
     with socket.socket(fileno=file) as channel:
         while True:
             question = channel.recv(_QUESTION.size)
-            while select.select([channel], [], [], 0)[0] and question:  # only the newest is still of interest
+            while readable([file]) and question:  # only the newest is still of interest
                 question = channel.recv(_QUESTION.size)
             if not question:
                 return
