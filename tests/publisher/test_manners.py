@@ -14,6 +14,8 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
+from edge_infer.contract.codec import dumps
+from edge_infer.contract.topics import Place
 from edge_infer.ipc.messages import StateSnapshot
 from edge_infer.plan.records import TlsPlan
 from edge_infer.publisher.egress import Egress
@@ -117,6 +119,24 @@ def test_an_idle_connection_to_a_frozen_broker_is_noticed(broker: Broker) -> Non
     assert "does not answer any more" in link.sentence
     broker.send(signal.SIGCONT)
     run(link, lambda: link.up, "new connection")
+    link.close()
+
+
+def test_acknowledgements_wait_while_few_messages_are_in_flight(broker: Broker) -> None:
+    """Each would wake the process by itself. They are read with the next message, or soon after the last one."""
+    pipelines = tuple(f"door{number}" for number in range(20))
+    egress, retained = Egress(), Retained()
+    egress.apply(plan(mqtt_plan(broker.port), pipelines))
+    link = MqttConnection(mqtt_plan(broker.port), OutboundScheduler(retained, StoredOutbox(), egress))
+    run(link, lambda: link._idle, "birth")
+    assert link.files()[0], "an idle connection is watched, so that its end is noticed"
+    for count, watched in ((1, False), (20, True)):
+        for name in pipelines[:count]:
+            retained.set(Place("state", name), dumps(state(count)))
+        link.step([])
+        assert bool(link.files()[0]) is watched
+        assert watched or 0 < link.due() <= 0.125
+        run(link, lambda: link._idle, "acknowledgement")
     link.close()
 
 

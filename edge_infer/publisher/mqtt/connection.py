@@ -97,6 +97,9 @@ _NAMES: Final = {V5: "MQTT 5", V311: "MQTT 3.1.1"}
 _NO_LIMIT: Final = 1 << 28
 _MOST_READS: Final = 200
 """Maximum reads within a second that bring no expected packet."""
+_READ_WITHIN: Final = 0.125
+"""Seconds that acknowledgements may wait while few messages are in flight: each would wake this process by itself, but
+the next message wakes it anyway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +149,7 @@ class MqttConnection:
         self._client: OneWayClient | None = None
         self._up = False
         self._leaving = False
-        self._idle = False
+        self._idle = self._unwatched = False
         self._ended: ConnectionFailure | None = None
         self._since = self._acked_at = 0.0
         self._retry_at = 0.0
@@ -175,22 +178,23 @@ class MqttConnection:
         return f"{self._sentence}, but {denials[0]}" if denials else self._sentence
 
     def files(self) -> tuple[list[int], list[int]]:
-        """Return the file descriptors to wait for: readable and writable."""
+        """Return the file descriptors to wait for: readable, unless acknowledgements may wait, and writable."""
         if self._attempt:
             return [self._attempt.fileno()], []
         sock = self._client.socket() if self._client else None
         if self._client is None or sock is None:
             return [], []
-        return [sock.fileno()], [sock.fileno()] if self._client.want_write() else []
+        self._unwatched = self._patience_left() > 0
+        return [] if self._unwatched else [sock.fileno()], [sock.fileno()] if self._client.want_write() else []
 
     def due(self) -> float:
         """Return the seconds until `step` has something to do without a ready file, at most one."""
         if self._attempt or self._client:
-            return min(1.0, self._cargo.pause() or 1.0)
+            return min(1.0, self._cargo.pause() or 1.0, self._patience_left() or 1.0)
         return min(1.0, max(0.0, self._retry_at - time.monotonic()))
 
     def step(self, ready: Container[int] | None = None) -> None:
-        """Do everything that is possible now. Of `files`, those in ``ready`` are readable; None: not known."""
+        """Do everything that is possible now. Of the last `files`, those in ``ready`` are readable; None: not known."""
         now = time.monotonic()
         if not self._leaving and self._files.changed():
             self._use_new_files(now)
@@ -239,6 +243,13 @@ class MqttConnection:
             self._cargo.interrupted()
         self._under_way.clear()
         self._up = False
+
+    def _patience_left(self) -> float:
+        """Return the seconds for which acknowledgements may wait; 0 if they should be read as soon as they come."""
+        if not self._up or self._leaving or not 0 < len(self._under_way) <= self._flight.window // 2:
+            return 0.0
+        _, oldest = next(iter(self._under_way.values()))
+        return max(0.0, oldest + _READ_WITHIN - time.monotonic())
 
     def _run(self, deadline: float) -> None:
         while (left := deadline - time.monotonic()) > 0 and (self._client or self._attempt) and not self._idle:
@@ -293,7 +304,11 @@ class MqttConnection:
 
     def _read(self, client: OneWayClient, now: float, ready: Container[int] | None) -> None:
         sock = client.socket()
-        if sock is None or sock.fileno() not in (readable([sock.fileno()]) if ready is None else ready):
+        if sock is None:
+            return
+        if ready is None or self._unwatched:
+            ready = readable([sock.fileno()])
+        if sock.fileno() not in ready:
             return
         if now - self._reads_since > 1.0:
             self._reads, self._reads_since = 0, now
