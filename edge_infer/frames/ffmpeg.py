@@ -48,7 +48,8 @@ def log_errors(environment: MutableMapping[str, str]) -> None:
 class Retrievable(Protocol):
     """An object that has grabbed a picture and converts it."""
 
-    def retrieve(self, into: Any = None, /) -> tuple[bool, Any]: ...
+    def retrieve(self, into: Any = None, /) -> tuple[bool, Any]:
+        """Return whether the picture was converted, and its pixels."""
 
 
 def failure(text: str) -> str | None:

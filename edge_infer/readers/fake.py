@@ -33,13 +33,16 @@ class FakeCapture:
         self._pixels: Pixels = np.zeros((height, width, 3), np.uint8)
 
     def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
+        """Return whether it opens and was not released."""
         return self._opens and not self._released.is_set()
 
     def set(self, prop: int, value: float) -> bool:
+        """Note a property."""
         self.settings[prop] = value
         return True
 
     def get(self, prop: int) -> float:
+        """Return a property that was set, or 0."""
         return self.settings.get(prop, 0.0)
 
     def grab(self) -> bool:

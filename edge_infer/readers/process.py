@@ -46,13 +46,17 @@ class Writer(Protocol):
     greetings: int
     looks: float | None
 
-    def poll(self) -> None: ...
+    def poll(self) -> None:
+        """Take the pending records of the engine."""
 
-    def write(self, reading: Any) -> bool: ...
+    def write(self, reading: Any) -> bool:
+        """Hand a reading over; return whether there was room."""
 
-    def trouble(self, text: str, *, ended: bool = False) -> bool: ...
+    def trouble(self, text: str, *, ended: bool = False) -> bool:
+        """Report why there are no readings; return whether the report was sent."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Close the channel."""
 
 
 class Progress:

@@ -1,5 +1,4 @@
-"""The process that handles a picture for `edge_infer.snapshot.request`: it opens the source, or decodes the daemon's
-picture.
+"""The process behind `edge_infer.snapshot.request`: opens the source, or decodes the daemon's picture.
 
 ``python -m edge_infer.snapshot.process CONFIG SOURCE SUFFIX [--grid] [--given]``. If root starts it, it switches to
 another user. It sandboxes itself as a reader. It prints one line of JSON, a `Taken`, and the bytes of the picture.

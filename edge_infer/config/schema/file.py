@@ -49,7 +49,7 @@ NAMES: Final = Short(_names_or_nothing, {"type": "null"})
 
 
 class Device(Section):
-    """This box."""
+    """The box that the daemon runs on."""
 
     id: Annotated[str | None, NAME, Field(examples=["gate-3"])] = None
     """Name of this box in topics; without it the host name up to its first dot (other characters become `-`)."""
@@ -186,7 +186,7 @@ class Config(Section):
     """The whole file. Each section may be left out."""
 
     device: Annotated[Device, OR_NOTHING] = Device()
-    """This box."""
+    """The box that the daemon runs on."""
     security: Annotated[Security, OR_NOTHING] = Security()
     """Requirements that a model must meet before it may serve."""
     mqtt: Annotated[Mqtt, OR_NOTHING] = Mqtt()

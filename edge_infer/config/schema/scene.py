@@ -95,6 +95,7 @@ LABEL_LIST: Final = {"type": "array", "minItems": 1, "items": {"type": ["string"
 
 
 def parse_labels(value: Any, expected: str = "a list of labels such as [person, dog]") -> tuple[str, ...]:
+    """Return the labels of a list that is not empty; raises ValueError that names ``expected`` or the wrong item."""
     if not isinstance(value, list) or not value:
         raise ValueError(wrong(expected, value) if value != [] else f"expected {expected}; this one is empty")
     found, kind = [], text("a label", most=128)

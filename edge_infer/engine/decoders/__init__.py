@@ -70,10 +70,12 @@ class Decoder(Protocol):
 
     def __init__(self, layout: Layout) -> None: ...
 
-    def __call__(self, tensors: Sequence[NDArray[Any]]) -> Candidates: ...
+    def __call__(self, tensors: Sequence[NDArray[Any]]) -> Candidates:
+        """Return the candidates in the output tensors of one run."""
 
     @staticmethod
-    def recognise(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> str | None: ...
+    def recognise(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> str | None:
+        """Return why a model with these tensors is of this family; None if it is not."""
 
 
 def decoder_class(target: str) -> type[Decoder]:

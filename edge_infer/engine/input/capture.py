@@ -57,9 +57,11 @@ class FrameCapture(Protocol):
     or yields False.
     """
 
-    def run(self, feed: Feed) -> None: ...
+    def run(self, feed: Feed) -> None:
+        """Offer what is captured to the feed until it stops."""
 
-    def interrupt(self) -> None: ...
+    def interrupt(self) -> None:
+        """End a wait of `run`, from another thread."""
 
 
 class ReaderCapture:

@@ -1,4 +1,4 @@
-"""Probation of a new model: does it compute, do its outputs depend on its inputs, is it quick enough?"""
+"""Probation of a new model: whether it computes, its outputs depend on its inputs, and it is quick enough."""
 
 from __future__ import annotations
 

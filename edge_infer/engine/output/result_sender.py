@@ -43,17 +43,23 @@ class Outward(Protocol):
 
     boot: str
 
-    def hand_over(self, pipeline: str, make: Callable[[int], Result], at: float | None = None) -> int: ...
+    def hand_over(self, pipeline: str, make: Callable[[int], Result], at: float | None = None) -> int:
+        """Send the result that ``make`` builds from its number, captured at the uptime ``at``; return the number."""
 
-    def happened(self, pipeline: str, make: Callable[[int], Event], at: float | None = None) -> int: ...
+    def happened(self, pipeline: str, make: Callable[[int], Event], at: float | None = None) -> int:
+        """Send an event in the same way."""
 
-    def state(self, pipeline: str, state: State, at: float | None = None) -> None: ...
+    def state(self, pipeline: str, state: State, at: float | None = None) -> None:
+        """Send the newest state of a pipeline."""
 
-    def new_object(self, pipeline: str) -> int: ...
+    def new_object(self, pipeline: str) -> int:
+        """Return an id that no object of this pipeline has had."""
 
-    def numbered(self, pipeline: str) -> int: ...
+    def numbered(self, pipeline: str) -> int:
+        """Return the highest result number of this pipeline."""
 
-    def await_room(self, stop: threading.Event) -> None: ...
+    def await_room(self, stop: threading.Event) -> None:
+        """Wait for a while, at most until ``stop``, if the receiver is behind."""
 
 
 class ResultSender:

@@ -31,11 +31,14 @@ class Preprocessor(Protocol):
 
     def __init__(self, plan: Any, tensor: Tensor) -> None: ...
 
-    def frames(self, taken: Any) -> Iterable[Captured]: ...
+    def frames(self, taken: Any) -> Iterable[Captured]:
+        """Return the model inputs that this captured item completes."""
 
-    def __call__(self, frame: Any, into: NDArray[Any]) -> Transform: ...
+    def __call__(self, frame: Any, into: NDArray[Any]) -> Transform:
+        """Write one input into ``into``, a view of the tensor; return the place of the picture in it."""
 
-    def example(self) -> Captured: ...
+    def example(self) -> Captured:
+        """Return an input for warming up the model."""
 
 
 def preprocess_for(plan: ModelInput, tensor: Tensor) -> Preprocessor:

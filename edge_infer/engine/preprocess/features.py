@@ -26,7 +26,8 @@ class Features(Protocol):
     values: int
     hop: int
 
-    def __call__(self, rows: Rows) -> Rows: ...
+    def __call__(self, rows: Rows) -> Rows:
+        """Return the features of ``need`` rows, shaped (frames, values)."""
 
 
 class Plain:

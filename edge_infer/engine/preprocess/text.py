@@ -25,7 +25,8 @@ class Tokenizer(Protocol):
 
     pad: int
 
-    def __call__(self, text: str) -> list[int]: ...
+    def __call__(self, text: str) -> list[int]:
+        """Return the ids of a line."""
 
 
 class TextPreprocess:

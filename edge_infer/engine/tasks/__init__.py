@@ -80,7 +80,8 @@ class TaskOf(Protocol):
 
     def __init__(self, plan: PipelinePlan) -> None: ...
 
-    def __call__(self, candidates: Any, transform: Transform, moment: float) -> Findings: ...
+    def __call__(self, candidates: Any, transform: Transform, moment: float) -> Findings:
+        """Return what the candidates of a frame mean, in coordinates of the source; ``moment`` is its capture."""
 
 
 def task_class(task: Task) -> type[TaskOf]:

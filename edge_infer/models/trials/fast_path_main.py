@@ -1,5 +1,4 @@
-"""Timing of a model with and without the runtime's fast path: ``python -m edge_infer.models.trials.fast_path_main
-FILE``.
+"""Times a model with and without the runtime's fast path: ``python -m edge_infer.models.trials.fast_path_main FILE``.
 
 It runs in its own process, because a native runtime that does not fit the board may crash it. The process uses the
 sandbox of a probe, because another file may have replaced the model. With ``--background`` it runs at the lowest

@@ -161,9 +161,11 @@ class Source(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def read(self) -> Reading | Passed | None: ...
+    def read(self) -> Reading | Passed | None:
+        """Return the next reading, `PASSED` for one that is left out, or None at the end; raises `SourceError`."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Release the device; may be called twice."""
 
 
 def source_class(target: str) -> Any:

@@ -56,11 +56,14 @@ class AudioStream(Protocol):
 
     samplerate: float
 
-    def start(self) -> None: ...
+    def start(self) -> None:
+        """Start to record."""
 
-    def read(self, frames: int) -> tuple[Any, bool]: ...
+    def read(self, frames: int) -> tuple[Any, bool]:
+        """Return samples, shaped (frames, channels), and whether earlier ones were lost."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Stop and release the device."""
 
 
 def open_stream(device: str, rate: int | None, channels: int) -> AudioStream:

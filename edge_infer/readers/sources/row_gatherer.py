@@ -162,7 +162,8 @@ class Rows(Protocol):
     It raises ValueError for input that is dropped, `EndOfInputError` at the end, OSError when the device is gone.
     """
 
-    def next(self, deadline: float) -> Sequence[Row]: ...
+    def next(self, deadline: float) -> Sequence[Row]:
+        """Return the next rows; none if none came before the deadline."""
 
 
 class TextRows:

@@ -18,17 +18,23 @@ log = logging.getLogger(__name__)
 class VideoCapture(Protocol):
     """A ``cv2.VideoCapture``, or a fake one."""
 
-    def isOpened(self) -> bool: ...  # noqa: N802 - OpenCV's name
+    def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
+        """Return whether there is anything to read."""
 
-    def set(self, prop: int, value: float, /) -> bool: ...
+    def set(self, prop: int, value: float, /) -> bool:
+        """Set a property; return whether the backend knows it."""
 
-    def get(self, prop: int, /) -> float: ...
+    def get(self, prop: int, /) -> float:
+        """Return a property; 0 if the backend does not know it."""
 
-    def grab(self) -> bool: ...
+    def grab(self) -> bool:
+        """Read the next picture without converting it; False for none."""
 
-    def retrieve(self, into: Any = None, /) -> tuple[bool, Any]: ...
+    def retrieve(self, into: Any = None, /) -> tuple[bool, Any]:
+        """Return whether the grabbed picture was converted, and its pixels, shaped (height, width, channels)."""
 
-    def release(self) -> None: ...
+    def release(self) -> None:
+        """Close the device or file."""
 
 
 Retrieve: TypeAlias = Callable[[VideoCapture, Any], tuple[bool, Any]]
