@@ -25,8 +25,8 @@ def test_blocks_of_any_sizes_give_the_same_windows(need: int, step: int, sizes: 
             found.append((window[0].copy(), start - window[1]))
     begins = [begin for begin in range(0, total, step) if begin + need <= total]
     assert [end for _, end in found] == [begin + need for begin in begins]
-    for (window, _), begin in zip(found, begins, strict=True):
-        assert (window == rows[begin : begin + need]).all()
+    for (values, _), begin in zip(found, begins, strict=True):
+        assert np.array_equal(values, rows[begin : begin + need])
 
 
 def test_what_was_gathered_can_be_forgotten() -> None:

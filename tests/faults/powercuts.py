@@ -82,7 +82,8 @@ class Disk:
         elif call.name in ("fsync", "fdatasync") and number in self._open:
             self._sync(self._open[number])
         elif call.name.startswith("rename") and len(call.texts) == 2:
-            return self._renamed(*(Path(text.decode()) for text in call.texts), folder)
+            before, after = (Path(text.decode()) for text in call.texts)
+            return self._renamed(before, after, folder)
         elif call.name.startswith("unlink"):
             self.removed.add(call.texts[0].decode())
         elif call.name == "close" and number in self._open:

@@ -31,7 +31,7 @@ from edge_infer.publisher.outbox.database_worker import (
     Open,
 )
 from edge_infer.publisher.outbox.delivery_ledger import DeliveryLedger
-from edge_infer.publisher.outbox.interface import OVERHEAD, AbstractOutbox, Entry, MessageSeries
+from edge_infer.publisher.outbox.interface import OVERHEAD, Entry, MessageSeries
 from edge_infer.publisher.outbox.queues import PriorityQueues
 
 log = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ class StoredOutbox:
         self._boot = ""
         self._rarely = LogThrottle()
 
-    def __enter__(self) -> AbstractOutbox:
+    def __enter__(self) -> StoredOutbox:
         return self
 
     def __exit__(

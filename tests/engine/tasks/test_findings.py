@@ -54,8 +54,10 @@ def test_only_wanted_labels_even_if_two_classes_share_one() -> None:
 
 def test_labels_that_are_not_wanted_are_known_with_their_best_score() -> None:
     rows = boxes((0, 0, 9, 9, 0.9, 0), (20, 0, 29, 9, 0.6, 1), (40, 0, 49, 9, 0.8, 1), (0, 20, 9, 29, 0.4, 2))
-    assert made(pipeline(labels=("cat",)))(rows, STRETCH, 0.0).left_out == (("dog", pytest.approx(0.8)),)
-    assert made(pipeline())(rows, STRETCH, 0.0).left_out == ()
+    for plan, left_out in ((pipeline(labels=("cat",)), (("dog", pytest.approx(0.8)),)), (pipeline(), ())):
+        findings = made(plan)(rows, STRETCH, 0.0)
+        assert isinstance(findings, Detections)
+        assert findings.left_out == left_out
 
 
 def test_boxes_come_back_in_pixels_of_the_source_and_bars_are_nowhere() -> None:
