@@ -47,7 +47,7 @@ from edge_infer.models.trials.probe import probe
 from edge_infer.plan.records import EventsPlan, InputPlan, MqttPlan, OutboxPlan, PipelinePlan, Plan, TrackPlan
 from edge_infer.platform.clock import new_boot, uptime
 from edge_infer.publisher.egress import Egress
-from edge_infer.publisher.outbox.interface import AbstractOutbox, MessageSeries
+from edge_infer.publisher.outbox.entry import MessageSeries
 from edge_infer.publisher.outbox.scheduler import OutboundScheduler
 from edge_infer.publisher.outbox.stored_outbox import StoredOutbox
 from edge_infer.publisher.state.retained import Retained
@@ -201,7 +201,7 @@ class _Steps(FramePipeline):
 class _Room:
     """What a publisher does with a message from the engine to the broker, and with its acknowledgement."""
 
-    def __init__(self, plan: PipelinePlan, channel: Channel, outbox: AbstractOutbox | None = None) -> None:
+    def __init__(self, plan: PipelinePlan, channel: Channel, outbox: StoredOutbox | None = None) -> None:
         self._channel = channel
         self._egress = Egress(Clock(says=lambda _root: True))  # as on a board that knows the time
         mqtt = MqttPlan("127.0.0.1", 1883, None, None, None, "edge-infer/growth", 1, "growth")

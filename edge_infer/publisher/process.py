@@ -47,8 +47,9 @@ from edge_infer.publisher.health import Board, HealthClock
 from edge_infer.publisher.homeassistant.discovery import Discovery
 from edge_infer.publisher.mqtt.connection import MqttConnection
 from edge_infer.publisher.mqtt.connection_failure import stays
-from edge_infer.publisher.outbox.interface import AbstractOutbox, MessageSeries
+from edge_infer.publisher.outbox.entry import MessageSeries
 from edge_infer.publisher.outbox.scheduler import OutboundScheduler
+from edge_infer.publisher.outbox.stored_outbox import StoredOutbox
 from edge_infer.publisher.resolver import LookUp, addresses_of
 from edge_infer.publisher.state.open_events import EventNotes, OpenEvents, events_of
 from edge_infer.publisher.state.retained import Retained, RetainedTopicRegistry
@@ -92,7 +93,7 @@ class Publisher:
         self,
         control: Channel,
         results: Channel,
-        outbox: AbstractOutbox,
+        outbox: StoredOutbox,
         board: Board,
         clock: Clock | None = None,
         *,

@@ -13,7 +13,7 @@ from edge_infer.contract.messages import Event
 from edge_infer.plan.records import OutboxPlan
 from edge_infer.platform.paths import publisher_folder
 from edge_infer.publisher.outbox.database import FILE
-from edge_infer.publisher.outbox.interface import MessageSeries
+from edge_infer.publisher.outbox.entry import MessageSeries
 from edge_infer.publisher.outbox.stored_outbox import StoredOutbox
 from tests.broker import UNLIMITED, Broker, Subscriber, eventually
 from tests.faults.figure import Figure

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edge_infer.publisher.outbox.database import FILE, Database, Limits
-from edge_infer.publisher.outbox.interface import Entry
+from edge_infer.publisher.outbox.entry import Entry
 from tests.faults.figure import Figure
 from tests.faults.outbox_work import SERIES, payload
 from tests.faults.powercut import cut, record

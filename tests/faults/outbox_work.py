@@ -10,7 +10,7 @@ from pathlib import Path
 
 from edge_infer.plan.records import OutboxPlan
 from edge_infer.publisher.outbox.database import FILE, Batch, Database, Limits, SeriesRow
-from edge_infer.publisher.outbox.interface import OVERHEAD, Entry, MessageSeries
+from edge_infer.publisher.outbox.entry import OVERHEAD, Entry, MessageSeries
 from edge_infer.publisher.outbox.stored_outbox import StoredOutbox
 
 SERIES = MessageSeries("door", "aaaaaa", "result")

@@ -33,7 +33,7 @@ from edge_infer.contract.messages import (
 from edge_infer.contract.topics import OFFLINE, STATUS, Place
 from edge_infer.plan.records import CropsPlan, PipelinePlan, Plan, ValuePlan
 from edge_infer.publisher.egress import Egress
-from edge_infer.publisher.outbox.interface import MessageSeries
+from edge_infer.publisher.outbox.entry import MessageSeries
 from edge_infer.publisher.outbox.scheduler import OutboundScheduler
 from edge_infer.publisher.outbox.stored_outbox import StoredOutbox
 from edge_infer.publisher.state.retained import Retained

@@ -27,7 +27,7 @@ from edge_infer.ipc.messages import (
 from edge_infer.plan.records import ZonePlan
 from edge_infer.platform.clock import new_boot, uptime
 from edge_infer.publisher.egress import Egress
-from edge_infer.publisher.outbox.interface import MessageSeries
+from edge_infer.publisher.outbox.entry import MessageSeries
 from edge_infer.publisher.state.open_events import (
     AHEAD,
     AROUND,

@@ -15,7 +15,7 @@ from edge_infer.ipc.channel import MAX_PLAN_BYTES, MAX_RESULT_BYTES, Channel
 from edge_infer.ipc.messages import ApplyPlan, EngineDown, EngineHello, EngineUp, PublisherReport, Tally, handover
 from edge_infer.publisher.health import Board
 from edge_infer.publisher.outbox.database import Database, SeriesRow
-from edge_infer.publisher.outbox.interface import Entry, MessageSeries
+from edge_infer.publisher.outbox.entry import Entry, MessageSeries
 from edge_infer.publisher.outbox.stored_outbox import READY_WITHIN, StoredOutbox
 from edge_infer.publisher.process import FROM_ENGINE, FROM_SUPERVISOR, Publisher
 from tests.broker import DEADLINE, free_port

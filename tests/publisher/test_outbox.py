@@ -13,7 +13,7 @@ from edge_infer.errors import WireError
 from edge_infer.ipc.messages import Acked, EngineHello, Tally
 from edge_infer.publisher.outbox.database import MAX_COUNT, SeriesRow
 from edge_infer.publisher.outbox.delivery_ledger import MOST_SERIES, DeliveryLedger
-from edge_infer.publisher.outbox.interface import OVERHEAD, Entry, MessageSeries
+from edge_infer.publisher.outbox.entry import OVERHEAD, Entry, MessageSeries
 from edge_infer.publisher.outbox.stored_outbox import StoredOutbox
 
 DOOR, EVENTS, YARD = (

@@ -263,7 +263,7 @@ def test_an_attempt_that_is_abandoned_leaves_nothing_open() -> None:
 def test_the_publisher_loads_nothing_that_knows_frames() -> None:
     code = (
         "import sys, edge_infer.publisher.__main__, edge_infer.publisher.process"
-        ", edge_infer.publisher.outbox.interface;"
+        ", edge_infer.publisher.outbox.entry;"
         "print(sorted({name.partition('.')[0] for name in sys.modules}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

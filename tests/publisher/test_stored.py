@@ -22,7 +22,7 @@ from edge_infer.contract.topics import Place
 from edge_infer.ipc.messages import Acked, Tally
 from edge_infer.plan.records import OutboxPlan
 from edge_infer.publisher.outbox.database import CHUNK, FILE, Batch, Database, Dropped
-from edge_infer.publisher.outbox.interface import Entry, MessageSeries
+from edge_infer.publisher.outbox.entry import Entry, MessageSeries
 from edge_infer.publisher.outbox.stored_outbox import StoredOutbox
 from tests.broker import DEADLINE, eventually
 
@@ -517,7 +517,7 @@ import sys, time
 from pathlib import Path
 from edge_infer.plan.records import OutboxPlan
 from edge_infer.publisher.outbox import stored_outbox as stored
-from edge_infer.publisher.outbox.interface import MessageSeries as Series
+from edge_infer.publisher.outbox.entry import MessageSeries as Series
 stored.OPEN_AGAIN = 0.2
 series, states = Series("door", "aaaaaa", "result"), []
 with stored.StoredOutbox() as outbox:

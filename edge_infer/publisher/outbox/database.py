@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from edge_infer.contract.topics import Place
-from edge_infer.publisher.outbox.interface import OVERHEAD, Entry, MessageSeries
+from edge_infer.publisher.outbox.entry import OVERHEAD, Entry, MessageSeries
 
 FILE: Final = "outbox.sqlite"
 VERSION: Final = 1

@@ -17,7 +17,7 @@ from typing import Final
 from edge_infer.contract.codec import replace
 from edge_infer.contract.topics import Place
 from edge_infer.publisher.outbox.database import FILE, Batch, CorruptError, Database, Dropped, Limits, SeriesRow
-from edge_infer.publisher.outbox.interface import Entry, MessageSeries
+from edge_infer.publisher.outbox.entry import Entry, MessageSeries
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from edge_infer.contract.messages import MOST
 from edge_infer.contract.topics import Place
 from edge_infer.ipc.messages import Acked, Tally
 from edge_infer.publisher.outbox.database import SeriesRow
-from edge_infer.publisher.outbox.interface import Entry, MessageSeries
+from edge_infer.publisher.outbox.entry import Entry, MessageSeries
 
 log = logging.getLogger(__name__)
 

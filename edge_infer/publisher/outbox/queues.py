@@ -8,7 +8,7 @@ from typing import Final
 
 from edge_infer.contract.codec import replace
 from edge_infer.contract.topics import Kind, Place
-from edge_infer.publisher.outbox.interface import Entry
+from edge_infer.publisher.outbox.entry import Entry
 
 # The backlog of one place: the beginning in memory, the long middle only on disk, the newest in memory again.
 

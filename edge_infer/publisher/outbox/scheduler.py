@@ -12,7 +12,8 @@ from edge_infer.plan.records import MAX_RATE
 from edge_infer.platform.rate_limits import ByteBucket, LogThrottle
 from edge_infer.publisher.egress import Egress
 from edge_infer.publisher.mqtt.reconnect import Backoff
-from edge_infer.publisher.outbox.interface import AbstractOutbox, Entry
+from edge_infer.publisher.outbox.entry import Entry
+from edge_infer.publisher.outbox.stored_outbox import StoredOutbox
 from edge_infer.publisher.state.retained import Retained
 
 log = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ class OutboundScheduler:
     """
 
     def __init__(
-        self, retained: Retained, outbox: AbstractOutbox, egress: Egress, clock: Callable[[], float] = time.monotonic
+        self, retained: Retained, outbox: StoredOutbox, egress: Egress, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.retained = retained
         self.outbox = outbox

@@ -31,7 +31,7 @@ from edge_infer.publisher.outbox.database_worker import (
     Open,
 )
 from edge_infer.publisher.outbox.delivery_ledger import DeliveryLedger
-from edge_infer.publisher.outbox.interface import OVERHEAD, Entry, MessageSeries
+from edge_infer.publisher.outbox.entry import OVERHEAD, Entry, MessageSeries
 from edge_infer.publisher.outbox.queues import PriorityQueues
 
 log = logging.getLogger(__name__)
@@ -59,9 +59,17 @@ CLOSE_WITHIN: Final = 0.6
 
 
 class StoredOutbox:
-    """An `AbstractOutbox` in a file of the state directory.
+    """Keeps messages until the broker acknowledges them. Its account is produced = delivered + pending + lost.
 
-    Without a file, or while it fails, it is a ring buffer of ``limit`` bytes.
+    One thread uses it. No call waits for a disk or the network, or raises for their errors. Without a file, or while it
+    fails, it reports ``degraded`` and is a ring buffer of ``limit`` bytes. It counts lost messages by reason:
+
+    - ``full``
+    - ``old``: too old
+    - ``handover``: numbers that the engine left out
+    - ``unknown``: the process that knew more has died
+    - ``corrupt``: the file was corrupt
+    - the reason given to `lose` or `drop`
     """
 
     def __init__(self, limit: int = MEMORY_LIMIT, clock: Callable[[], float] = uptime) -> None:
@@ -97,7 +105,7 @@ class StoredOutbox:
     # Lifecycle
 
     def use(self, folder: Path, plan: OutboxPlan, kernel: str = "") -> None:
-        """See `AbstractOutbox`."""
+        """Store waiting messages in this folder, within these limits. Another folder needs another process."""
         self._limits = Limits(plan.max_size, plan.max_age)
         if self._disk is None:
             self._disk = DatabaseWorker(folder, self._limits, kernel or kernel_tag(), self._clock)
@@ -107,15 +115,18 @@ class StoredOutbox:
 
     @property
     def ready(self) -> bool:
-        """See `AbstractOutbox`."""
+        """Whether the earlier backlog is known.
+
+        Only then may an engine's numbers be taken, and its death be reported.
+        """
         return self._known or self._degraded or self._clock() - self._opening_since > READY_WITHIN
 
     def files(self) -> list[int]:
-        """See `AbstractOutbox`."""
+        """Return the descriptors to wait for: when one is readable, `step` has something to do."""
         return [self._disk.fileno()] if self._disk else []
 
     def due(self) -> float:
-        """See `AbstractOutbox`."""
+        """Return the seconds until `step` has something to do without a readable descriptor."""
         if self._disk is None:
             return math.inf
         moments = [self._open_at] if not self._open else [] if self._writing else [self._write_at()]
@@ -126,7 +137,7 @@ class StoredOutbox:
         return max(0.0, min(moments, default=math.inf) - self._clock())
 
     def step(self) -> None:
-        """See `AbstractOutbox`."""
+        """Do what is due."""
         now = self._clock()
         if self._disk is not None:
             for outcome in self._disk.outcomes():
@@ -143,7 +154,7 @@ class StoredOutbox:
             self._lose(oldest, "old")
 
     def close(self) -> None:
-        """See `AbstractOutbox`."""
+        """Store as much as possible and close. May be called twice."""
         disk, deadline = self._disk, time.monotonic() + CLOSE_WITHIN
         if disk is None:
             return
@@ -166,26 +177,32 @@ class StoredOutbox:
     # Reports from the engine
 
     def resume(self, boot: str, tallies: Iterable[Tally]) -> None:
-        """See `AbstractOutbox`."""
+        """Set the safe numbers of a boot, as the engine reports them, or the supervisor for a dead engine.
+
+        `put` continues there.
+        """
         self._account.resume(boot, tallies)
 
     def report(self, boot: str, tallies: Iterable[Tally]) -> None:
-        """See `AbstractOutbox`."""
+        """Record how far the engine has numbered: messages that it keeps are pending, too."""
         self._account.report(boot, tallies)
 
     def ended(self, boot: str, tallies: Iterable[Tally]) -> None:
-        """See `AbstractOutbox`."""
+        """End a boot: no more messages come. Its missing numbers count as ``unknown``."""
         self._account.close(boot, tallies)
         self._note_change(STORE_AFTER)
 
     def started(self, boot: str) -> None:
-        """See `AbstractOutbox`."""
+        """Record the start of an engine: every earlier one has ended."""
         self._boot = boot
         self._account.close_others((boot,))
         self._note_change(STORE_AFTER)
 
     def put(self, series: MessageSeries, seq: int, payload: bytes, *, late: bool, missing: str = "handover") -> bool:
-        """See `AbstractOutbox`."""
+        """Add a message; return False if this number was taken before. Without space, the oldest messages are dropped.
+
+        Skipped numbers before it are lost for the reason ``missing``.
+        """
         if not self._account.take(series, seq, len(payload) + OVERHEAD, missing):
             return False
         entry = Entry(next(self._numbers), series, seq, payload, late, self._clock())
@@ -198,68 +215,72 @@ class StoredOutbox:
         return True
 
     def lose(self, series: MessageSeries, seq: int, reason: str, missing: str = "handover") -> None:
-        """See `AbstractOutbox`."""
+        """Count a message that was handed over and cannot be published as lost. For the engine it is then safe."""
         self._account.lose(series, seq, reason, missing)
         self._note_change(STORE_AFTER)
 
     def leave_out(self, series: MessageSeries, count: int, seq: int) -> None:
-        """See `AbstractOutbox`."""
+        """Leave out ``count`` numbers before ``seq`` on purpose: it is not known whether they were used."""
         self._account.leave_out(series, count, seq)
         self._note_change(STORE_AFTER)
 
     def highest(self, series: MessageSeries) -> int:
-        """See `AbstractOutbox`."""
+        """Return the highest known number of a series; 0 for none."""
         return self._account.highest(series)
 
     @property
     def settled(self) -> int:
-        """See `AbstractOutbox`."""
+        """How many numbers have become safe or lost since the last call of `safe`."""
         return self._account.settled
 
     def safe(self) -> list[Acked]:
-        """See `AbstractOutbox`."""
+        """Return the messages that the engine may forget and that are not yet acknowledged to it (see `told`)."""
         return self._account.safe()
 
     def told(self, acked: Acked) -> None:
-        """See `AbstractOutbox`."""
+        """Record that the engine has received this acknowledgement."""
         self._account.told(acked)
 
     # Calls of the connection
 
     def next(self, held: Container[Place]) -> Entry | None:
-        """See `AbstractOutbox`."""
+        """Return the next entry to send, outside the ``held`` places.
+
+        Events precede results, and live entries precede the backlog; each group is in order. Each entry is given out
+        once, until `again` or `rewind` takes it back.
+        """
         entry = self._lanes.next(held, backlog=self._beginning_known)
         if entry:
             self._out[entry.number] = entry
         return entry
 
     def acked(self, entry: Entry) -> None:
-        """See `AbstractOutbox`."""
+        """Record that the broker has acknowledged an entry."""
         if self._out.pop(entry.number, None):
             self._settle(entry)
             self._account.delivered(entry.series, entry.seq, entry.size)
             self._note_change(ACCOUNT_EVERY)
 
     def drop(self, entry: Entry, reason: str) -> None:
-        """See `AbstractOutbox`."""
+        """Count an entry that can never be sent as lost for this reason."""
         if self._out.pop(entry.number, None):
             self._settle(entry)
             self._account.lost(entry.series, entry.seq, entry.size, reason)
             self._note_change(STORE_AFTER)
 
     def again(self, entry: Entry) -> None:
-        """See `AbstractOutbox`."""
+        """Put back an entry that the broker did not accept: it waits at its position, marked late."""
         if self._out.pop(entry.number, None):
             self._lanes.give_back([entry])
 
     def rewind(self) -> None:
-        """See `AbstractOutbox`."""
+        """Put back every unacknowledged entry in order, all marked late: the connection is gone."""
         returned, self._out = list(self._out.values()), {}
         self._lanes.give_back(returned)
         self._lanes.turn_late(math.inf)
 
     def account(self) -> OutboxHealth:
-        """See `AbstractOutbox`."""
+        """Return pending messages and bytes, delivered, lost by reason, and degraded."""
         produced, pending, size, delivered, lost = self._account.sums()
         return OutboxHealth(pending, size, delivered, lost, self._degraded or self._hangs, produced)
 

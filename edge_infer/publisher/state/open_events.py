@@ -20,7 +20,7 @@ from edge_infer.ipc.messages import EventHandover, Handover
 from edge_infer.platform.clock import of_this_kernel, uptime
 from edge_infer.platform.rate_limits import ByteBucket
 from edge_infer.publisher.json_file import JsonFile
-from edge_infer.publisher.outbox.interface import MessageSeries
+from edge_infer.publisher.outbox.entry import MessageSeries
 from edge_infer.publisher.timestamps import date, seconds
 
 # Notes of open events: in memory that survives the processes, and at intervals in a file on the card.
