@@ -12,18 +12,12 @@ from urllib.parse import urlsplit
 from edge_infer.contract.codec import replace
 from edge_infer.plan.files import files_of_pipelines
 from edge_infer.plan.records import MqttPlan, PipelinePlan, Plan, SourcePlan
+from edge_infer.plan.source_kinds import KINDS, access_of
 from edge_infer.platform.paths import publisher_folder, trials_folder
 from edge_infer.sandbox import privileges, system_paths
 from edge_infer.sandbox.fence import Fence, UnixUse
 from edge_infer.sandbox.name_look_up import need_look_up, need_unix
 
-# fmt: off
-OPENS_ITS_OPTIONS: Final = frozenset({
-    "v4l2", "rtsp", "http", "video", "images", "synthetic", "audio", "serial", "iio", "mqtt", "csv", "lines", "system",
-    "recording",
-})
-# fmt: on
-"""Kinds that open only what their options name. Other kinds run an external program or external code."""
 USUAL_PORTS: Final[Mapping[str, int]] = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 _WILDCARDS: Final = frozenset("*?[")
 _SOUND_READS: Final = (
@@ -87,7 +81,7 @@ def replay_fence(plans: Sequence[Plan], recording: str | None) -> Fence:
 
 def _is_played(source: SourcePlan) -> bool:
     """Return whether `replay` opens the source directly: a recording, or an external kind of source."""
-    return not source.live or source.kind not in OPENS_ITS_OPTIONS
+    return not source.live or access_of(source.kind) == "program"
 
 
 def config_fence(state_dir: str) -> Fence:
@@ -113,9 +107,11 @@ def publisher_fence(plan: Plan) -> Fence:
 
 
 def reader_fence(source: SourcePlan) -> Fence:
-    """Return the fence of a reader: the device, the file or the port of one source."""
-    options = source.options
-    if source.kind not in OPENS_ITS_OPTIONS:
+    """Return the fence of a reader: what its kind declares, of the device, the file or the port of one source."""
+    options, access = source.options, access_of(source.kind)
+    if access == "nothing":
+        return Fence()
+    if access == "program":
         # The program of `exec` starts without the capability that its reader may keep (see `readers/launch.py`).
         if source.kind != "exec" and privileges.keeps_read_search():
             named = _once((*_files(options), *system_paths.network(), *_SYSTEM))
@@ -127,16 +123,16 @@ def reader_fence(source: SourcePlan) -> Fence:
         unix: UnixUse = "names" if need_unix(host) else ""
         datagrams = need_look_up(host) or options.get("transport") == "udp"
         fence = Fence(reads=_once(found), ports=(_port(options),), unix=unix, datagrams=datagrams)
-        return replace(fence, listens=source.kind == "mqtt")
+        return replace(fence, listens=KINDS[source.kind].listens)
     reads = list(_files(options))
     writes = [path for path in reads if _is_pipe(path)]
     device, root = options.get("device"), options.get("root")
-    sound = source.kind == "audio" and device is not None
+    sound = access == "sound" and device is not None
     if sound:
         home = os.environ.get("HOME", "/nowhere")
         reads += [path.replace("~", home) for path in _SOUND_READS]
         writes += [*_SOUND_WRITES, f"/run/user/{os.geteuid()}"]
-    elif source.kind == "iio":
+    elif access == "iio":
         writes += ["/sys/devices", str(root or "/sys/bus/iio/devices")]
     elif isinstance(device, str) and device.startswith("/"):
         writes.append(device)

@@ -12,17 +12,12 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from edge_infer.plan.records import Plan, SourcePlan
+from edge_infer.plan.source_kinds import KINDS, access_of
 from edge_infer.sandbox.needs import reader_fence, secret_files
 from edge_infer.sandbox.system_paths import accelerators
 
 CREDENTIALS: Final = "/run/credentials/edge-infer.service"
 PLACE: Final = "/etc/systemd/system/edge-infer.service.d/box.conf"
-_ANY_DEVICE: Final = frozenset({"exec", "picamera2"})
-"""Source kinds whose program may open any device: libcamera alone needs a dozen devices of varying names."""
-_GROUPS: Final = {
-    "v4l2": "video", "exec": "video", "picamera2": "video", "audio": "audio", "serial": "dialout", "iio": "plugdev",
-}  # fmt: skip
-"""Group that may open the devices of a kind, used if the device itself is not present."""
 _CLASSES: Final = {"/dev/bus/usb": "char-usb_device", "/dev/dri": "char-drm", "/dev/dma_heap": "char-dma_heap"}
 """Folders of devices, and systemd's name for the devices in them (`/proc/devices`)."""
 
@@ -66,7 +61,8 @@ def _devices(live: Iterable[SourcePlan], delegates: Iterable[str]) -> Iterator[s
 
 
 def _opens_any(source: SourcePlan) -> bool:
-    return source.kind in _ANY_DEVICE or reader_fence(source).anywhere
+    """Return whether the source may open any device: libcamera alone needs a dozen of varying names."""
+    return (source.kind in KINDS and access_of(source.kind) == "program") or reader_fence(source).anywhere
 
 
 def _device_files(source: SourcePlan) -> list[str]:
@@ -78,7 +74,7 @@ def _groups(live: Iterable[SourcePlan], delegates: Iterable[str]) -> Iterator[st
     found: dict[str, None] = dict.fromkeys(name for file in files if (name := _owner(str(file))))
     for source in live:
         owners = [name for path in _device_files(source) if (name := _owner(path))] if not _opens_any(source) else []
-        usual = _GROUPS.get(source.kind)
+        usual = KINDS[source.kind].group if source.kind in KINDS else ""
         for name in owners or ([usual] if usual and _exists(usual) else []):
             found[name] = None
     yield "SupplementaryGroups="

@@ -12,7 +12,7 @@ from edge_infer.config.schema.governor import Governor
 from edge_infer.config.schema.pipelines import Delegate, Motion, Nms, Pipeline, Preprocess, Shadow
 from edge_infer.config.schema.scene import Events, Track, Zone
 from edge_infer.config.schema.signal_sources import SourceSection
-from edge_infer.config.schema.sources import BUILT_IN
+from edge_infer.config.schema.sources import sections
 from edge_infer.yamlfile.error_text import as_yaml
 from edge_infer.yamlfile.section import Section, written_default
 
@@ -35,7 +35,7 @@ SECTIONS: dict[str, type[Section]] = {
     "pipelines.NAME.shadow": Shadow,
     "pipelines.NAME.motion": Motion,
     "sources.NAME": SourceSection,
-    **{f"kind: {kind}": section for kind, section in BUILT_IN.items()},
+    **{f"kind: {kind}": section for kind, section in sections().items()},
 }
 
 HEAD = "| key | default | meaning |\n|---|---|---|"

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -26,6 +27,7 @@ from edge_infer.models.trials.known_results import Tried
 from edge_infer.models.trials.probe import Probe
 from edge_infer.plan.records import Compiled, InputPlan, NmsPlan, Plan, SourcePlan
 from edge_infer.platform.paths import default_device_id, default_state_dir
+from edge_infer.readers.sources import SOURCES
 from edge_infer.yamlfile.load import read_document, validate
 
 SHIPPED = Path(__file__).parents[2] / "models"
@@ -464,13 +466,17 @@ class Thermal:
 """
 
 
-def test_kinds_of_other_packages(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("built_in", [False, True], ids=["of another package", "one file and one entry of the table"])
+def test_a_new_kind(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, built_in: bool) -> None:
     site = tmp_path / "site"
     info = site / "thermal-1.0.dist-info"
     info.mkdir(parents=True)
     (site / "thermal_camera.py").write_text(PLUGIN)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: thermal\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[edge_infer.sources]\nthermal = thermal_camera:Thermal\n")
+    if built_in:
+        monkeypatch.setitem(cast("dict[str, str]", SOURCES), "thermal", "thermal_camera:Thermal")
+    else:
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: thermal\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text("[edge_infer.sources]\nthermal = thermal_camera:Thermal\n")
     monkeypatch.syspath_prepend(str(site))
     monkeypatch.setenv("PYTHONPATH", str(site))  # its code runs in a child
     (source,) = plan_of(make("sources:\n  t: {kind: thermal, channel: 2, fps: 3, rotate: 180}\n")).sources

@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 
 from edge_infer.contract.codec import replace
+from edge_infer.plan import source_kinds
 from edge_infer.plan.records import JsonValue, MqttPlan, Plan, SourcePlan
-from edge_infer.readers.sources import SOURCES
+from edge_infer.plan.source_kinds import KINDS, SourceKind, access_of
+from edge_infer.sandbox import needs
+from edge_infer.sandbox.fence import Fence
 from edge_infer.sandbox.name_look_up import need_unix
-from edge_infer.sandbox.needs import OPENS_ITS_OPTIONS, publisher_fence, reader_fence
+from edge_infer.sandbox.needs import publisher_fence, reader_fence
 
 DEBIAN = "passwd: files\nhosts:          files dns\n"
 RASPBERRY = "# made by hand\nhosts: files mdns4_minimal [NOTFOUND=return] dns # comment\n"
@@ -121,6 +124,18 @@ def test_a_reader_of_the_network_sends_datagrams_for_names_and_streams_alone(
     assert reader_fence(SourcePlan("cam", kind, "", True, True, options)).datagrams == datagrams
 
 
-def test_every_kind_of_the_program_says_what_it_opens() -> None:
-    """A kind that the list lacks counts as a program of somebody else, and may read every file."""
-    assert OPENS_ITS_OPTIONS - {"recording"} | {"exec", "picamera2"} == set(SOURCES)
+def test_a_kind_that_declares_nothing_reaches_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("s3cret")
+    options: dict[str, JsonValue] = {"file": str(secret), "device": "/dev/null", "url": "http://192.0.2.1/"}
+    plan = SourcePlan("new", "silent", "", live=True, network=True, options=options)
+    for kind, reached in ((SourceKind("m:C"), False), (SourceKind("m:C", access="options"), True)):
+        monkeypatch.setattr(source_kinds, "KINDS", {"silent": kind})
+        monkeypatch.setattr(needs, "KINDS", {"silent": kind})
+        assert (reader_fence(plan) != Fence()) is reached
+
+
+def test_every_kind_of_the_program_declares_what_it_reaches() -> None:
+    assert {name for name, kind in KINDS.items() if kind.target and kind.access == "nothing"} == set()
+    assert {name for name, kind in KINDS.items() if kind.access == "program"} == {"exec", "picamera2"}
+    assert access_of("kind-of-another-package") == "program"

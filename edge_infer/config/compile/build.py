@@ -41,6 +41,7 @@ from edge_infer.plan.records import (
     SourcePlan,
     TlsPlan,
 )
+from edge_infer.plan.source_kinds import KINDS
 from edge_infer.plan.state_size import state_bytes
 from edge_infer.platform.paths import default_device_id, default_state_dir
 from edge_infer.readers.describe_plugin import describe
@@ -58,12 +59,6 @@ PERIODS: Final = 2
 """Periods of `rate` after which the next sample of a source is late."""
 COMMON: Final = frozenset({"kind", "fps", "rotate", "flip"})
 """Keys of a source that are not options of its kind."""
-KINDS: Final[Mapping[Gives, tuple[str, ...]]] = {
-    "image": ("v4l2", "rtsp", "exec", "video"),
-    "samples": ("audio", "serial", "iio", "csv"),
-    "text": ("lines",),
-}
-"""Some kinds that give this input, as suggestions in errors."""
 WORDS: Final[Mapping[Gives, str]] = {"image": "pictures", "samples": "samples", "text": "text"}
 
 
@@ -412,7 +407,8 @@ class Builder:
         takes = model.input.takes
         if source is not None and source.gives != takes:
             right = [shown(other.name) for other in sources if other.gives == takes][:3]
-            kinds = ", ".join(right) if right else f"one of kind {' or '.join(KINDS[takes])}"
+            suggested = (name for name, kind in KINDS.items() if kind.suggested_for == takes)
+            kinds = ", ".join(right) if right else f"one of kind {' or '.join(suggested)}"
             text = (
                 f"{source.kind} gives {WORDS[source.gives]}, but model {shown(section.model)} takes {WORDS[takes]}; "
                 f"name a source of {WORDS[takes]} here, such as {kinds}"

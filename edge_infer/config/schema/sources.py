@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from edge_infer.config.schema.cascades import Crops
-from edge_infer.config.schema.signal_sources import Audio, Csv, Iio, Lines, MqttSensor, Serial, SourceSection, System
+from edge_infer.config.schema.signal_sources import SourceSection
 from edge_infer.plan.credentials import PLACE
+from edge_infer.plan.plugins import load
+from edge_infer.plan.source_kinds import KINDS
 from edge_infer.readers.sources import source_kinds
 from edge_infer.yamlfile.error_text import ProblemAtError, suggestion, wrong
 from edge_infer.yamlfile.fields import (
@@ -184,29 +187,15 @@ class OtherSource(SourceSection):
     kind: Annotated[str, text("a kind")]
 
 
-BUILT_IN: Final[dict[str, type[SourceSection]]] = {
-    "v4l2": V4l2,
-    "rtsp": Rtsp,
-    "http": Http,
-    "exec": Exec,
-    "video": Video,
-    "images": Images,
-    "picamera2": Picamera2,
-    "synthetic": Synthetic,
-    "crops": Crops,
-    "audio": Audio,
-    "serial": Serial,
-    "iio": Iio,
-    "mqtt": MqttSensor,
-    "csv": Csv,
-    "lines": Lines,
-    "system": System,
-}
+@cache
+def sections() -> Mapping[str, type[SourceSection]]:
+    """Return the sections by kind, of all kinds that have one."""
+    return {name: load(kind.section) for name, kind in KINDS.items() if kind.section}
 
 
 def _kinds() -> list[str]:
     """Return the kinds that are read, and the kind that a pipeline of this configuration provides."""
-    return list(dict.fromkeys((*source_kinds(), *BUILT_IN)))
+    return list(dict.fromkeys((*source_kinds(), *sections())))
 
 
 def _source(value: Any) -> SourceSection:
@@ -216,8 +205,8 @@ def _source(value: Any) -> SourceSection:
     kind = value.get("kind")
     if kind is None:
         raise ProblemAtError(("kind",), f"is missing; known: {', '.join(_kinds())}")
-    if isinstance(kind, str) and kind in BUILT_IN:
-        return BUILT_IN[kind].model_validate(value)
+    if isinstance(kind, str) and kind in sections():
+        return sections()[kind].model_validate(value)
     if isinstance(kind, str) and kind in source_kinds():
         return OtherSource.model_validate(written_as_is(value))
     raise ProblemAtError(("kind",), f"{wrong('a kind of source', kind)}; {suggestion(str(kind), _kinds())}")
@@ -242,11 +231,11 @@ class _BySource(Kind):
     """Kind of a source's section, whichever its kind; in JSON Schema one of all of them."""
 
     def __get_pydantic_json_schema__(self, _schema: Any, _handler: Any) -> dict[str, Any]:
-        sections = [_in_one(section.model_json_schema()) for section in BUILT_IN.values()]
-        others = [kind for kind in source_kinds() if kind not in BUILT_IN]
+        schemas = [_in_one(section.model_json_schema()) for section in sections().values()]
+        others = [kind for kind in source_kinds() if kind not in sections()]
         if others:
-            sections.append({"type": "object", "properties": {"kind": {"enum": others}}, "required": ["kind"]})
-        return {"oneOf": sections}
+            schemas.append({"type": "object", "properties": {"kind": {"enum": others}}, "required": ["kind"]})
+        return {"oneOf": schemas}
 
 
 AnySource = Annotated[SourceSection, _BySource(_source)]

@@ -1,4 +1,4 @@
-"""Kinds of sources: one kind, one file, one line in `SOURCES`.
+"""Kinds of sources: one kind, one file, one entry in `edge_infer.plan.source_kinds.KINDS`.
 
 A source *must* be a class with
 
@@ -52,6 +52,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, TypeAlias
 from edge_infer.contract.codec import decode, replace
 from edge_infer.plan.plugins import load, names, target
 from edge_infer.plan.records import Color, Gives, SourcePlan
+from edge_infer.plan.source_kinds import KINDS
 from edge_infer.readers.sources.faults import Faults
 
 if TYPE_CHECKING:  # reading a configuration needs the names of the kinds, but not NumPy
@@ -60,23 +61,7 @@ if TYPE_CHECKING:  # reading a configuration needs the names of the kinds, but n
     from edge_infer.frames.frame import Pixels, Signal
 
 GROUP: Final = "edge_infer.sources"
-SOURCES: Final[Mapping[str, str]] = {
-    "v4l2": "edge_infer.readers.sources.v4l2:V4l2Source",
-    "rtsp": "edge_infer.readers.sources.rtsp:RtspSource",
-    "http": "edge_infer.readers.sources.http:HttpSource",
-    "exec": "edge_infer.readers.sources.exec:ExecSource",
-    "video": "edge_infer.readers.sources.video:VideoSource",
-    "images": "edge_infer.readers.sources.images:ImagesSource",
-    "picamera2": "edge_infer.readers.sources.picamera2:Picamera2Source",
-    "synthetic": "edge_infer.readers.sources.synthetic:SyntheticSource",
-    "audio": "edge_infer.readers.sources.audio:AudioSource",
-    "serial": "edge_infer.readers.sources.serial:SerialSource",
-    "iio": "edge_infer.readers.sources.iio:IioSource",
-    "mqtt": "edge_infer.readers.sources.mqtt:MqttSource",
-    "csv": "edge_infer.readers.sources.csv:CsvSource",
-    "lines": "edge_infer.readers.sources.lines:LinesSource",
-    "system": "edge_infer.readers.sources.system:SystemSource",
-}
+SOURCES: Final[Mapping[str, str]] = {name: kind.target for name, kind in KINDS.items() if kind.target}
 
 
 @dataclass(frozen=True, slots=True)
