@@ -79,7 +79,7 @@ def test_the_pipelines_of_a_configuration_with_tiles_and_as_a_table(
     assert (found["name"], found["runs_a_frame"]) == ("hall", 2)
     assert main(["bench", "-c", str(config), *QUICK[:-1]]) == 0
     out = capsys.readouterr().out
-    assert re.search(r"^pipeline / bare +\d\.\d{3} +\d\.\d{3} +", out, re.MULTILINE)
+    assert re.search(r"^pipeline / bare +\d+\.\d{3} +\d+\.\d{3} +", out, re.MULTILINE)
     assert re.search(r"^fast path +\d+ of \d+ operators", out, re.MULTILINE)
 
 
