@@ -213,6 +213,8 @@ class Worker:
             self._say_nothing(reason)
         else:
             self._voice.again(serving)
+        if taken is not None:
+            self._cursor.settled = taken.number
         self._intake.used(serving)
         if self.feed.holds:
             self._outlet.await_room(self._stop)
