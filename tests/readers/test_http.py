@@ -184,6 +184,25 @@ def test_garbage_without_end_is_given_up(tmp_path: Path) -> None:
         assert "no whole JPEG picture" in rig.trouble().text
 
 
+@pytest.mark.parametrize(
+    ("boundary", "delimiter"),
+    [
+        ("frame", b"--frame"),
+        ("--frame", b"--frame"),  # not as the standard wants it, but common
+        ("--frame", b"----frame"),  # as it does
+        ("----WebKitFormBoundaryX", b"------WebKitFormBoundaryX"),
+    ],
+)
+def test_a_boundary_may_begin_with_dashes(boundary: str, delimiter: bytes) -> None:
+    parser = MjpegParser(boundary)
+    pictures = [jpeg(value) for value in (10, 90, 170)]
+    data = b"".join(delimiter + b"\r\nContent-Type: image/jpeg\r\n\r\n" + each + b"\r\n" for each in pictures)
+    data += delimiter + b"--\r\n"
+    found = [picture for start in range(0, len(data), 100) for picture in parser.feed(data[start : start + 100])]
+    assert found == pictures
+    assert parser.broken == 0
+
+
 def test_broken_parts_are_skipped_and_a_slow_camera_is_waited_for() -> None:
     def body() -> Iterator[bytes]:
         whole = jpeg(200)
