@@ -43,7 +43,7 @@ class Cursor:
 
     last: int = 0
     settled: int = 0
-    """The last frame that the pipeline has finished."""
+    """The last item of a stream that the pipeline has finished."""
     dropped: int = 0
     waiting: deque[Captured] = field(default_factory=deque)
     unheard: Reason | None = None
