@@ -229,9 +229,9 @@ class StreamWriter:
         return True
 
     def trouble(self, text: str, *, ended: bool = False) -> bool:
-        """Send the engine the reason for missing readings."""
+        """Send the engine the reason for missing readings, after all readings; return False if there is no room yet."""
         with self._lock:
-            return self._channel.send(ReaderTrouble(shortened(text), ended))
+            return self._flush() and self._channel.send(ReaderTrouble(shortened(text), ended))
 
     def hurry(self, deadline: float) -> None:
         """Wait for the engine until ``deadline`` of the monotonic clock at most; callable from a signal handler."""

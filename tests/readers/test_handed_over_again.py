@@ -18,7 +18,7 @@ from edge_infer.engine.input.capture import FROM_STREAM, StreamCapture
 from edge_infer.engine.input.sample_stream import AHEAD, make_feed
 from edge_infer.frames.frame import Line
 from edge_infer.ipc.channel import MAX_STRETCH_BYTES, Channel
-from edge_infer.ipc.messages import LineReady, ReaderHello, ReadingsDone, StreamBegin, StreamCounts
+from edge_infer.ipc.messages import LineReady, ReaderHello, ReaderTrouble, ReadingsDone, StreamBegin, StreamCounts
 from edge_infer.plan.records import SourcePlan
 from edge_infer.readers.sample_stream import KEEP, SUSPECTS, TO_STREAM_READER, StreamWriter
 from edge_infer.readers.sources import Words
@@ -178,6 +178,15 @@ def test_what_was_lost_with_an_engine_is_counted_by_the_next(ends: Ends) -> None
     assert engine.finish(1) == [SUSPECTS + 1]
     assert engine.cursor.dropped == SUSPECTS
     engine.feed.close()
+
+
+def test_the_end_of_a_source_does_not_overtake_readings(ends: Ends) -> None:
+    ends.write(1, 2)
+    ends.attach()
+    ends.writer.poll()
+    assert ends.writer.trouble("the source has ended", ended=True)
+    records = [ends._engine.receive() for _ in range(6)]
+    assert [type(each) for each in records[2:]] == [StreamBegin, LineReady, LineReady, ReaderTrouble]
 
 
 def test_counts_do_not_overtake_readings(ends: Ends) -> None:

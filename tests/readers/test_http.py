@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ import pytest
 
 from edge_infer.errors import SourceError
 from edge_infer.readers.sources.http import MOST_PICTURE, HttpOptions, HttpSource, MjpegParser
+from tests.broker import Certificates
 from tests.readers.conftest import free_port
 from tests.readers.rig import Rig, make_plan
 
@@ -172,6 +174,17 @@ def test_what_is_no_stream_says_what_to_change() -> None:
         read_one(server.url)
     with pytest.raises(SourceError, match=r"cannot be reached: nothing listens there"):
         read_one(f"http://127.0.0.1:{free_port()}/")
+
+
+def test_a_certificate_of_an_unknown_authority_has_a_remedy(tmp_path: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*Certificates(tmp_path).issue("camera"))
+    with camera(stream) as server:
+        server.handle_error = lambda *_: None  # type: ignore[method-assign]  # the reader hangs up
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        with pytest.raises(SourceError, match=r"its certificate is not accepted .*update-ca-certificates") as refused:
+            read_one(server.url.replace("http:", "https:"))
+    assert "_ssl.c" not in str(refused.value)
 
 
 def test_garbage_without_end_is_given_up(tmp_path: Path) -> None:

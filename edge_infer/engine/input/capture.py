@@ -58,9 +58,9 @@ FROM_STREAM: Final = (StreamBegin, SamplesReady, LineReady, StreamCounts, Reader
 """Records that the engine's end of a signal or text channel accepts."""
 DONE_EVERY: Final = 8
 DONE_AFTER: Final = 0.05
-"""The engine acknowledges as many finished readings at once, and fewer after as many seconds."""
+"""The engine acknowledges finished readings once there are `DONE_EVERY`, or after `DONE_AFTER` seconds."""
 LAST_READING: Final = 0.3
-"""Seconds for the readings in the pipelines when the engine ends: an acknowledged one does not come again."""
+"""Seconds at the end of the engine in which pipelines may finish a reading: what they finish does not come again."""
 
 
 class FrameCapture(Protocol):

@@ -29,9 +29,10 @@ The health of a source is judged by these frames: it is lost after ten intervals
 """
 MAX_BURST_LINES, LINES_PER_SECOND = 20, 1 / 60
 """Log lines about losses and returns of one source."""
-SHORT: Final = 0.01
 TICK: Final = 0.2
 """Seconds after which every wait checks whether it has to stop."""
+SHORT: Final = 0.01
+"""The same where the wait delays an end."""
 
 
 @dataclass(slots=True, eq=False)  # compared by identity: two cursors at the same place are different
