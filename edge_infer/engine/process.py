@@ -354,7 +354,8 @@ class Engine:
         )
 
     def _close(self) -> None:
-        self._end([*self._pipelines.values(), *self._feeds.values()], patience=LAST_PATIENCE)
+        # Feeds first: what a pipeline has not finished by then is not acknowledged, so the next engine gets it.
+        self._end([*self._feeds.values(), *self._pipelines.values()], patience=LAST_PATIENCE)
         self._model_files.close()
         for way in self._readers.values():
             os.close(way)

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 import traceback
+from collections import deque
 from contextlib import AbstractContextManager, nullcontext
 from typing import Final, TypeAlias
 
@@ -65,6 +66,8 @@ class Worker:
         self._light = light or nullcontext()
         self._outlet = outlet
         self._cursor = feed.attach()
+        self._used: deque[tuple[int, int]] = deque()
+        """Items that became results, and how many results there were then; until these are on their way."""
         self._watch = PipelineWatch(time.monotonic())
         self._voice = PipelineOutput(plan.name, outlet)
         self._pipeline = FramePipeline(self._voice, self._watch)
@@ -213,9 +216,19 @@ class Worker:
             self._say_nothing(reason)
         else:
             self._voice.again(serving)
+        self._settle(taken)
         self._intake.used(serving)
         if self.feed.holds:
             self._outlet.await_room(self._stop)
+
+    def _settle(self, taken: Captured | None) -> None:
+        """Mark items as finished once their results are in the channel to the publisher: it outlives this process."""
+        if taken is not None and self.feed.keeps_all:
+            self._used.append((taken.number, self._outlet.given()))
+        if self._used:
+            written = self._outlet.written()
+            while self._used and self._used[0][1] <= written:
+                self._cursor.settled = max(self._cursor.settled, self._used.popleft()[0])
 
     def _counts(self, reason: Reason) -> bool:
         """Return whether a frame still counts: the last one of a source, or one that was only waiting for the pipeline.

@@ -31,6 +31,8 @@ _FAILED: Final = re.compile(
 )
 """Errors of libswscale after which nothing was written. Its warnings, which are about speed, do not match."""
 _MOST_TEXT: Final = 65536
+_SILENT: Final = 0
+"""OpenCV's log level without any output."""
 _ERRORS: Final = 16
 """``AV_LOG_ERROR``."""
 
@@ -122,6 +124,23 @@ def _native_streams() -> _NativeStreams:
 def caught() -> AbstractContextManager[list[str]]:
     """Return a context manager whose list then holds native code's output inside it; it appears nowhere else."""
     return _native_streams().caught()
+
+
+@contextmanager
+def silenced() -> Iterator[list[str]]:
+    """Like `caught`, and without OpenCV's own log, which does not go the way that its libraries print."""
+    with caught() as written:
+        level = _set_log_level(_SILENT)
+        try:
+            yield written
+        finally:
+            _set_log_level(level)
+
+
+def _set_log_level(level: int) -> int:
+    """Set OpenCV's own log level and return the previous one; the function has moved in OpenCV 5."""
+    move = cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel
+    return int(move(level))
 
 
 # Hides the routine messages that the runtime prints when it loads a model.

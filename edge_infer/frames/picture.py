@@ -12,15 +12,13 @@ import cv2
 import numpy as np
 
 from edge_infer.errors import InputError
-from edge_infer.frames.ffmpeg import caught
+from edge_infer.frames.ffmpeg import silenced
 from edge_infer.frames.frame import Pixels
 
 log = logging.getLogger(__name__)
 
 LARGEST: Final = 64 << 20
 """Bytes of a file; a larger one is no picture for these models."""
-SILENT: Final = 0
-"""OpenCV's log level without any output."""
 _BITFIELDS: Final = 3
 
 
@@ -53,23 +51,14 @@ def decode_picture(data: bytes) -> Pixels | None:
 
     Messages of libraries go to the debug log: the caller reports the error, and only once in a loop.
     """
-    with caught() as printed:
-        level = _set_log_level(SILENT)  # OpenCV's own log does not go the way that its libraries print
+    with silenced() as printed:
         try:
             pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
         except cv2.error:  # raised for sizes beyond what OpenCV allows
             return None
-        finally:
-            _set_log_level(level)
     for line in "".join(printed).splitlines():
         log.debug("%s", line)
     return _bitfield_bitmap(data) if pixels is None else np.asarray(pixels, np.uint8)
-
-
-def _set_log_level(level: int) -> int:
-    """Set OpenCV's own log level and return the previous one; the function has moved in OpenCV 5."""
-    move = cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel
-    return int(move(level))
 
 
 def _bitfield_bitmap(data: bytes) -> Pixels | None:

@@ -462,6 +462,21 @@ class StreamCounts(Record, frozen=True):
     faults: Count = 0
 
 
+class StreamBegin(Record, frozen=True):
+    """The reader's answer to `ReaderHello`: readings after ``settled`` follow, also those that it has sent before.
+
+    The channel may still hold readings for an earlier engine. All of them come again after this record, in order.
+    """
+
+    settled: Count = 0
+
+
+class ReadingsDone(Record, frozen=True):
+    """The engine has finished all samples or lines up to ``number``, so the reader forgets its copies of them."""
+
+    number: Count
+
+
 class ReaderTrouble(Record, frozen=True):
     """The device delivers no frames and the reader retries; or, with ``ended``, there will be no more."""
 

@@ -22,7 +22,7 @@ from edge_infer.platform.logs import set_level
 from edge_infer.platform.process_use import OwnUse
 from edge_infer.platform.readiness import readable
 from edge_infer.readers.frame_slots import TO_READER, SlotWriter
-from edge_infer.readers.sample_stream import ROOM_SECONDS, StreamWriter
+from edge_infer.readers.sample_stream import ROOM_SECONDS, TO_STREAM_READER, StreamWriter
 from edge_infer.readers.sandbox_watch import Room
 from edge_infer.readers.sources import Passed, Picture, Reading, Source, first, make_source, selects
 from edge_infer.readers.sources.faults import settle_all
@@ -37,6 +37,8 @@ TICK: Final = 0.1
 """Seconds between two polls of the channels while there is nothing to read."""
 LAST_MOMENT: Final = 0.1
 """Seconds that the source gets to close after SIGTERM; the kernel cleans up after one that hangs."""
+LAST_READINGS: Final = 0.15
+"""Seconds in which the engine may finish the last readings of a pipe after SIGTERM, before the source closes."""
 
 
 class Writer(Protocol):
@@ -135,10 +137,21 @@ class SourceReader:
                     progress.frames = writer.frames
                     self._pacer.restrain(writer.looks)
                 fresh = False
+            if self._stop.is_set() and isinstance(writer, StreamWriter) and self._plan.holds_writer:
+                self._finish(source, writer)
         finally:
             with progress.call():
                 source.close()
         self._rest("the source has ended", ended=True)
+
+    def _finish(self, source: Source, writer: StreamWriter) -> None:
+        """Hand over the readings that the source has taken from its pipe already: no other reader will get them."""
+        if hasattr(source, "finish"):
+            source.finish()
+            while (reading := source.read()) is not None:
+                if not isinstance(reading, (Passed, Picture)):
+                    writer.write(reading)
+        writer.await_finished()
 
     def _wanted(self, reading: Reading) -> bool:
         return self._pacer.due(reading.monotonic) or not isinstance(reading, Picture)
@@ -189,13 +202,17 @@ class Reporter(threading.Thread):
             if time.monotonic() >= due:
                 due = time.monotonic() + 1.0
                 self._say()
-                self._count()
-            ready = readable([self._control.fd, self._signals], timeout=max(0.0, due - time.monotonic()))
+                settle_all()
+            # Counts of dropped readings, and the readings for a new engine, go out even while the source blocks.
+            sent = not isinstance(self._writer, StreamWriter) or self._writer.tell_counts()
+            rest = max(0.0, due - time.monotonic()) if sent else TICK
+            ready = readable([self._control.fd, self._signals], timeout=rest)
             if self._control.fd in ready:
                 self._hear()
             if self._signals in ready:
                 self._stopping.set()
-        time.sleep(LAST_MOMENT)  # the process usually ends before, with the reading thread
+        # The process usually ends before, with the reading thread.
+        time.sleep(LAST_MOMENT + (LAST_READINGS if isinstance(self._writer, StreamWriter) else 0.0))
         os._exit(0)
 
     def _say(self) -> None:
@@ -203,12 +220,6 @@ class Reporter(threading.Thread):
             self._control.send(self._progress.report())
         except ChannelClosedError:
             os._exit(0)
-
-    def _count(self) -> None:
-        """Send counts of dropped readings to the engine and log them, even while the source blocks."""
-        settle_all()
-        if isinstance(self._writer, StreamWriter):
-            self._writer.tell_counts()
 
     def _hear(self) -> None:
         try:
@@ -223,17 +234,23 @@ class Reporter(threading.Thread):
 def run(plan: SourcePlan, control_fd: int, frames_fd: int, room: Room) -> int:
     """Read one source until SIGTERM or until the supervisor is gone; return the exit code."""
     stop, progress = threading.Event(), Progress(room)
-    signals, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-    signal.signal(signal.SIGTERM, lambda _number, _frame: stop.set())
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the supervisor, which stops the others in order
-    channel = Channel(frames_fd, TO_READER)
     pictures = plan.gives == "image"
+    channel = Channel(frames_fd, TO_READER if pictures else TO_STREAM_READER)
     writer: Writer = (
         SlotWriter(channel, Orientation(plan.rotate, plan.flip))
         if pictures
-        else StreamWriter(channel, holds_writer=plan.holds_writer, stopping=stop.is_set)
+        else StreamWriter(channel, holds_writer=plan.holds_writer)
     )
+
+    def end(_number: int, _frame: object) -> None:
+        if isinstance(writer, StreamWriter):
+            writer.hurry(time.monotonic() + LAST_READINGS)
+        stop.set()
+
+    signals, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the supervisor, which stops the others in order
     Reporter(Channel(control_fd, (SetLogLevel,)), signals, progress, writer, stop).start()
     try:
         SourceReader(plan, writer, progress, stop).run()

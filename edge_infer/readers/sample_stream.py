@@ -7,7 +7,8 @@ import contextlib
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -15,11 +16,26 @@ import numpy as np
 from edge_infer.errors import WireError, shortened
 from edge_infer.frames.frame import Signal
 from edge_infer.ipc.channel import Channel, pack
-from edge_infer.ipc.messages import LineReady, ReaderHello, ReaderTrouble, SamplesReady, StreamCounts
+from edge_infer.ipc.messages import (
+    LineReady,
+    ReaderHello,
+    ReaderTrouble,
+    ReadingsDone,
+    SamplesReady,
+    StreamBegin,
+    StreamCounts,
+)
 from edge_infer.platform.readiness import readable
 from edge_infer.readers.sources import Block, Words
 from edge_infer.readers.sources.faults import Faults
 
+TO_STREAM_READER: Final = (ReaderHello, ReadingsDone)
+"""Types of records that the reader's end of a signal or text channel accepts."""
+KEEP: Final = 1 << 20
+"""Bytes of readings that are kept for an engine that may need them again."""
+SUSPECTS: Final = 24
+"""Readings of which one may have ended the engine: those in its queue, in the model, and finished but not yet
+acknowledged."""
 MAX_AT_ONCE: Final = 100
 """Limit of records from the engine that are handled between two readings."""
 LONGEST_LINE: Final = 65536
@@ -30,22 +46,28 @@ this time."""
 TICK: Final = 0.1
 
 
-def never() -> bool:
-    """Return False: the default ``stopping`` callback."""
-    return False
+@dataclass(slots=True)
+class _Kept:
+    counts: StreamCounts
+    data: bytes
+    engines: int = 0
+    """How many engines it has been sent to."""
 
 
 class StreamWriter:
-    """Numbers the readings and sends them to the engine.
+    """Numbers the readings, sends them to the engine, and again to the next engine unless that one has finished them.
 
-    With ``holds_writer`` it waits as long as the channel is full, unless ``stopping`` returns true. The source is not
-    read meanwhile, so a program that writes into a pipe waits too. Otherwise a reading is dropped and logged if the
+    With ``holds_writer`` it waits as long as the channel is full, until `hurry` sets a deadline. The source is not read
+    meanwhile, so a program that writes into a pipe waits too. Otherwise a reading is dropped and logged if the
     channel stays full for ``room_seconds``. It then shows as a missing number.
+
+    If two engines in a row end without having finished any reading, one of the oldest may be the cause: those are
+    dropped.
 
     The reading thread writes, and another thread may call `tell_counts`; a lock keeps their records apart.
     """
 
-    def __init__(self, channel: Channel, *, holds_writer: bool = False, stopping: Callable[[], bool] = never) -> None:
+    def __init__(self, channel: Channel, *, holds_writer: bool = False) -> None:
         self.frames = 0
         self.greetings = 0
         self.looks: float | None = None
@@ -53,11 +75,17 @@ class StreamWriter:
         self.room_seconds = ROOM_SECONDS
         self._channel = channel
         self._holds_writer = holds_writer
-        self._stopping = stopping
+        self._deadline = math.inf
         self._kept_up = True
         self._lost = Faults()
         self._left_out = Faults()
         self._told = StreamCounts()
+        self._kept: deque[_Kept] = deque()
+        self._kept_bytes = 0
+        self._sent = 0  # how many of the kept, from the oldest, have been written to the channel
+        self._settled = 0  # the last reading that an engine has finished
+        self._greet = False
+        self._fruitless = False  # whether the present engine has finished nothing yet
         self._lock = threading.RLock()
         self._before: Signal | None = None
 
@@ -80,23 +108,50 @@ class StreamWriter:
                 if (record := self._channel.receive()) is None:
                     return
                 if isinstance(record, ReaderHello):
-                    self.greetings += 1
-                    self._told = StreamCounts()  # a new engine has no counts yet
+                    self._begin_again()
+                elif record.number <= self.frames:  # it may be for an earlier reader
+                    self._finished(record.number)
 
-    def tell_counts(self) -> None:
-        """Send changed counts without a reading; callable from any thread, and it never blocks.
+    def _begin_again(self) -> None:
+        """Prepare to send a new engine all that no engine has finished."""
+        self.greetings += 1
+        self._told = StreamCounts()  # a new engine has no counts yet
+        suspects = SUSPECTS if self._fruitless else 0
+        dropped = 0
+        while dropped < suspects and self._kept and self._kept[0].engines > 1:
+            self._forget_oldest()
+            dropped += 1
+        if dropped:
+            self._lost.note("readings with which the engine has ended twice", dropped)
+        self._greet, self._sent = True, 0
 
-        It is needed because the source may be inside `read` for hours after the last dropped reading.
+    def _finished(self, number: int) -> None:
+        self._fruitless = False
+        self._settled = max(self._settled, number)
+        while self._kept and self._sent and self._kept[0].counts.number <= number:
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        self._kept_bytes -= len(self._kept.popleft().data)
+        self._sent = max(0, self._sent - 1)
+
+    def tell_counts(self) -> bool:
+        """Send what a new engine needs, and changed counts, without a reading; return False to be called again soon.
+
+        It is callable from any thread and never blocks. It is needed because the source may be inside `read` for hours.
         """
         if not self._lock.acquire(blocking=False):
-            return  # the reading under way carries them
+            return True  # the reading under way carries them
         try:
             with contextlib.suppress(WireError):  # the reading thread gets the same error and handles it
                 if self._channel.fd >= 0:
                     self.poll()
                     counts = StreamCounts(self.frames, self.faults)
+                    if not self._flush():
+                        return False
                     if counts != self._told and self._channel.send(counts):
                         self._told = counts
+            return True
         finally:
             self._lock.release()
 
@@ -105,7 +160,10 @@ class StreamWriter:
         with self._lock:
             self.frames += 1
             self.poll()
-            return self._send(self._record(reading))
+            record = self._record(reading)
+            self._kept.append(_Kept(StreamCounts(record.number, record.faults), pack(record)))
+            self._kept_bytes += len(self._kept[-1].data)
+            return self._send_newest()
 
     def _record(self, reading: Block | Words) -> LineReady | SamplesReady:
         if isinstance(reading, Words):
@@ -126,33 +184,67 @@ class StreamWriter:
             faults=self.faults,
         )
 
-    def _send(self, record: LineReady | SamplesReady) -> bool:
-        data = pack(record)
+    def _send_newest(self) -> bool:
         until = math.inf if self._holds_writer else time.monotonic() + (self.room_seconds if self._kept_up else 0.0)
-        while not self._channel.send_packed(data):
-            if not self._wait_for_room(until):
-                self._lost.note("readings that the engine had no room for")
-                self._kept_up = False
+        while not self._flush() and self._wait_for_room(min(until, self._deadline)):
+            pass
+        self._kept_up = self._sent == len(self._kept)
+        if not self._kept_up:
+            self._kept_bytes -= len(self._kept.pop().data)
+            self._lost.note("readings that the engine had no room for")
+        self._trim()
+        return self._kept_up
+
+    def _flush(self) -> bool:
+        """Send what there is room for; return whether nothing is left."""
+        if self._greet:
+            if not self._channel.send(StreamBegin(self._settled)):
                 return False
-        while self._channel.unsent and self._wait_for_room(until):  # the rest of a long record
-            self._channel.flush()
-        self._kept_up = True
-        self._told = StreamCounts(record.number, record.faults)
-        return True
+            self._greet, self._fruitless = False, True
+        while self._sent < len(self._kept):
+            kept = self._kept[self._sent]
+            if not self._channel.send_packed(kept.data):
+                return False
+            kept.engines += self.greetings > 0
+            self._sent += 1
+            self._told = kept.counts
+        return self._channel.flush()
+
+    def _trim(self) -> None:
+        """Forget copies above `KEEP`, except of the newest; those that the engine has not been sent are lost."""
+        lost = 0
+        while self._kept_bytes > KEEP and len(self._kept) > 1:
+            lost += not self._sent
+            self._forget_oldest()
+        if lost:
+            self._lost.note("readings that the engine had no room for", lost)
 
     def _wait_for_room(self, until: float) -> bool:
-        """Wait for space in the channel; return False when ``until`` has passed or the reader is stopping."""
+        """Wait for space in the channel; return False when ``until`` has passed."""
         left = until - time.monotonic()
-        if left <= 0 or self._stopping():
+        if left <= 0:
             return False
         readable((), [self._channel.fd], min(left, TICK))
         self.poll()
         return True
 
     def trouble(self, text: str, *, ended: bool = False) -> bool:
-        """Send the engine the reason for missing readings."""
+        """Send the engine the reason for missing readings, after all readings; return False if there is no room yet."""
         with self._lock:
-            return self._channel.send(ReaderTrouble(shortened(text), ended))
+            return self._flush() and self._channel.send(ReaderTrouble(shortened(text), ended))
+
+    def hurry(self, deadline: float) -> None:
+        """Wait for the engine until ``deadline`` of the monotonic clock at most; callable from a signal handler."""
+        self._deadline = deadline
+
+    def await_finished(self) -> None:
+        """Wait until the engine has finished all readings or the deadline has passed; log how many are left."""
+        with self._lock:
+            while self._kept and (left := self._deadline - time.monotonic()) > 0:
+                readable([self._channel.fd], timeout=left)
+                self.poll()
+            if self._kept:
+                self._lost.note("readings that were not processed before their reader stopped", len(self._kept))
 
     def close(self) -> None:
         """Close the channel; may be called twice."""

@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from edge_infer.contract.codec import decode_json, dumps, replace
@@ -31,6 +31,8 @@ SECONDS: Final = 3.0
 """How long pictures are counted."""
 FEWEST: Final = 3
 """Pictures that a rate is computed from at least."""
+BURST: Final = 1.0
+"""Seconds in which a server may send pictures faster, because it has kept some."""
 FIRST: Final = 15.0
 """Seconds to wait for a picture."""
 CODECS: Final = {"h264": "H.264", "avc1": "H.264", "hevc": "H.265", "hev1": "H.265", "mjpg": "Motion JPEG"}
@@ -100,17 +102,24 @@ def _http(address: Address) -> Probed:
 
 def _counted(read: Callable[[], Picture | Any | None], began: float) -> Probed:
     """Read pictures for `SECONDS` from the first one on, and return their size and rate."""
-    first, count, last, shape = 0.0, 0, 0.0, (0, 0)
-    while (now := time.monotonic()) < (first + SECONDS if first else began + FIRST):
+    times: list[float] = []
+    shape = (0, 0)
+    while time.monotonic() < (times[0] + SECONDS if times else began + FIRST):
         picture = read()
         if picture is None or not hasattr(picture, "pixels"):
             continue
-        now, shape = picture.monotonic, picture.pixels.shape[:2]
-        first, count, last = first or now, count + 1, now
-    if not first:
+        shape = picture.pixels.shape[:2]
+        times.append(picture.monotonic)
+    if not times:
         raise SourceError(f"it answers, but sends no picture within {FIRST:.0f} s")
-    rate = round((count - 1) / (last - first), 1) if count >= FEWEST else None
-    return Probed("", "", shape[1], shape[0], rate=rate, first=round(first - began, 2))
+    return Probed("", "", shape[1], shape[0], rate=rate_of(times), first=round(times[0] - began, 2))
+
+
+def rate_of(times: Sequence[float]) -> float | None:
+    """Return the pictures a second after the burst at the start, if enough of them are left; None if it is unknown."""
+    later = [moment for moment in times if moment - times[0] >= BURST]
+    counted = later if len(later) >= FEWEST else times
+    return round((len(counted) - 1) / (counted[-1] - counted[0]), 1) if len(counted) >= FEWEST else None
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import yaml
 
 from edge_infer.config.compile.compile import compile_config
 from edge_infer.snapshot.probe import Address, block
+from edge_infer.snapshot.probe_main import rate_of as measured
 from tests.readers.conftest import HttpCamera, RtspCamera, free_port, gstreamer, rtsp_camera
 
 __all__ = ["gstreamer", "rtsp_camera"]
@@ -32,6 +33,14 @@ def rate_of(line: str) -> float:
     found = re.search(r"([0-9.]+) pictures a second", line)
     assert found, line
     return float(found[1])
+
+
+def test_pictures_that_a_server_has_kept_are_no_rate() -> None:
+    burst = [number / 40 for number in range(38)]
+    assert measured([*burst, *(1.0 + number / 12 for number in range(24))]) == 12.0
+    assert measured([number / 12 for number in range(36)]) == 12.0
+    assert measured([0.0, 1.0, 2.0]) == 1.0
+    assert measured([0.0, 0.5]) is None
 
 
 def test_a_stream_that_works(rtsp_camera: RtspCamera, tmp_path: Path) -> None:

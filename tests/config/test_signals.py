@@ -183,7 +183,7 @@ def test_the_schema_knows_them(folder: Path) -> None:
         ),
         (
             "{kind: lines, file: none}",
-            "s.file: {folder}/none does not exist",
+            "s.file: {folder}/none does not exist; a named pipe is made by `mkfifo {folder}/none`",
         ),
         (
             "{kind: lines, file: models}",

@@ -116,6 +116,13 @@ def test_rates_count_what_came_and_cease_with_it() -> None:
     assert rate([1.0], 1.0) == 0.0
 
 
+def test_a_few_events_that_arrive_together_are_no_high_rate() -> None:
+    assert rate([1.0, 1.00002], 1.1) == 1.0
+    assert rate([1.0, 1.0, 1.0], 1.1) == 2.0
+    assert rate([number / 100 for number in range(51)], 0.5) == 50.0
+    assert rate([number / 100 for number in range(301)], 3.0) == 100.0
+
+
 def test_latency_percentiles_are_of_the_last_half_minute() -> None:
     watch = PipelineWatch(0.0)
     watch.done(1.0, 900.0)

@@ -156,3 +156,32 @@ def test_outputs_that_are_no_numbers_are_told_counted_and_pass(
     else:
         assert [item.anomaly.state for item in results(records)] == ["anomalous", "anomalous"]
         assert "engine_failed" in reasons(records)
+
+
+def test_a_reading_is_finished_when_its_result_needs_this_process_no_more(
+    ends: tuple[ResultSender, Channel], assets: Path, tmp_path: Path
+) -> None:
+    outlet, channel = ends
+    feed = SampleStream(source("system", columns=["cpu"]))
+    worker = Worker(plan(assets, tmp_path, SINE), feed, outlet)
+    worker.start()
+    try:
+        feed.offer(1, lambda: one_row(1))
+        records: list[Any] = []
+        eventually(lambda: results(heard(channel, records)), "the first result")
+        eventually(lambda: feed.settled() is None, "the end of the first")
+        count = 1000  # results of which do not fit into the channel
+        for number in range(2, count + 2):
+            feed.offer(number, lambda number=number: one_row(number))  # type: ignore[misc]
+        eventually(lambda: outlet.given() == count + 1, "all results")
+        finished = feed.settled()
+        assert finished is not None
+        assert finished == outlet.written() < count
+        eventually(lambda: heard(channel, records) and outlet.flush(), "room")
+        eventually(lambda: feed.settled() is None, "the end of all")
+    finally:
+        worker.close()
+
+
+def one_row(number: int) -> Samples:
+    return Samples(np.ones((1, 1), np.float32), 1.0, 0.0, time.monotonic(), number)

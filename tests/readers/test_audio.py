@@ -11,8 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edge_infer.engine.interpreter import Tensor
+from edge_infer.engine.preprocess.signal import SignalPreprocess
 from edge_infer.errors import SourceError
-from edge_infer.frames.frame import Signal
+from edge_infer.frames.frame import Samples, Signal
+from edge_infer.plan.records import SignalPlan
 from edge_infer.readers.sources.audio import AudioOptions, AudioSource, open_stream
 
 RATE = 8000
@@ -124,20 +127,40 @@ def test_ten_hours_of_silence_take_no_memory(file: Path) -> None:
         assert opened._left == 36_000 * 16_000 - 1600
 
 
-def test_numbers_that_are_none_become_silence(file: Path) -> None:
-    broken = TONE.copy()
-    broken[5:8] = np.nan, np.inf, -np.inf
-    file.write_bytes(wav(broken.astype("<f4").tobytes(), tag=3, bits=32))
-    opened = source(file)
-    assert np.array_equal(sound(opened)[5:8], np.zeros((3, 1)))
-    assert opened.faults.count == 1
+def raw_windows(opened: AudioSource) -> list[float]:
+    """The first value of each window of 100 samples that a pipeline gathers."""
+    plan = SignalPlan(features="raw", rate=RATE, stride=100 / RATE)
+    process = SignalPreprocess(plan, Tensor("input", 0, (1, 100, 1), "float32"))
+    with opened:
+        blocks = list(iter(opened.read, None))
+    taken = (Samples(each.values, each.rate, 0.0, 0.0, number, each.gap) for number, each in enumerate(blocks, 1))
+    return [float(window.values[0, 0]) for block in taken for window in process.frames(block)]
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_number_beyond_a_float_becomes_silence_too(file: Path) -> None:
+def test_numbers_that_are_none_are_left_out_with_a_gap(file: Path) -> None:
+    count_up = np.arange(1000, dtype="<f4")
+    count_up[250:253] = np.nan, np.inf, -np.inf
+    file.write_bytes(wav(count_up.tobytes(), tag=3, bits=32))
+    opened = source(file)
+    assert raw_windows(opened) == [0, 100, 253, 353, 453, 553, 653, 753, 853]
+    assert opened.faults.count == 3
+
+
+@pytest.mark.filterwarnings("error")
+def test_numbers_that_are_none_stay_so_when_channels_are_mixed(file: Path) -> None:
+    pairs = np.array([[0.5, 0.25], [np.inf, -np.inf], [np.nan, 0.5], [0.25, 0.75]], "<f4")
+    file.write_bytes(wav(pairs.tobytes(), tag=3, bits=32, channels=2))
+    opened = source(file, channels=1)
+    assert np.array_equal(sound(opened)[:, 0], [0.375, np.nan, np.nan, 0.5], equal_nan=True)
+    assert opened.faults.count == 2
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_number_beyond_a_float_is_left_out_too(file: Path) -> None:
     file.write_bytes(wav(np.array([0.5, 1e39, -0.5]).tobytes(), tag=3, bits=64))
     opened = source(file)
-    assert sound(opened)[:, 0].tolist() == [0.5, 0.0, -0.5]
+    assert sound(opened)[:, 0].tolist() == [0.5, np.inf, -0.5]
     assert opened.faults.count == 1
 
 

@@ -14,9 +14,11 @@ import pytest
 
 from edge_infer.engine.input.capture import local_capture
 from edge_infer.engine.input.sample_stream import make_feed
+from edge_infer.engine.replay.replay import _frames
 from edge_infer.errors import SourceError
 from edge_infer.frames.frame import Samples
-from edge_infer.readers.sources import Block
+from edge_infer.plan.records import SourcePlan
+from edge_infer.readers.sources import Block, source_target
 from edge_infer.readers.sources.csv import CsvOptions, CsvSource
 from tests.readers.rig import StreamRig, make_plan, until
 
@@ -60,6 +62,39 @@ def test_broken_rows_are_left_out_counted_and_a_gap(file: Path) -> None:
         ([11], True),
     ]
     assert opened.faults.count == 3
+
+
+@pytest.mark.parametrize("left_out", ["nan", "", "  "])
+def test_rows_that_are_left_out_take_their_time(file: Path, left_out: str) -> None:
+    lines = ["", *(left_out if 10 <= number < 60 else str(number) for number in range(100)), "", ""]
+    file.write_text("\n".join(["v", *lines, ""]))
+    opened = source(file, rate=10.0)
+    blocks = blocks_of(opened)
+    assert values_of(blocks) == [*range(10), *range(60, 100)]
+    assert [(block.values[0, 0], block.left_out, block.gap) for block in blocks if block.left_out or block.gap] == [
+        (0, 0, True),
+        (60, 50, True),
+    ]
+    assert opened.faults.count == 50
+    options = {"file": str(file), "rate": 10.0, "realtime": False}
+    plan = SourcePlan("s", "csv", source_target("csv"), live=False, network=False, options=options, gives="samples")
+    ends = [item.wall for item in _frames(plan, paced=False)]
+    assert ends == [pytest.approx((number + 1) / 10) for number in [*range(10), *range(60, 100)]]
+
+
+def test_rows_that_are_left_out_are_waited_for(file: Path) -> None:
+    file.write_text("0\n" + "nan\n" * 40 + "41\n")
+    with source(file, realtime=True) as opened:
+        began = time.monotonic()
+        assert [block.values[0, 0] for block in iter(opened.read, None)] == [0, 41]
+        assert time.monotonic() - began >= 0.41
+
+
+def test_empty_lines_between_rows_of_several_columns_mean_nothing(file: Path) -> None:
+    file.write_text("x,y\n\n1,2\n\n3,4\n\n")
+    opened = source(file)
+    assert [(block.values.tolist(), block.left_out) for block in blocks_of(opened)] == [([[1, 2], [3, 4]], 0)]
+    assert opened.faults.count == 0
 
 
 def test_a_loop_begins_again_with_a_gap(file: Path) -> None:

@@ -7,6 +7,7 @@ import re
 import shutil
 import threading
 import time
+import tracemalloc
 from pathlib import Path
 
 import cv2
@@ -128,6 +129,67 @@ def test_what_is_skipped_in_a_loop_is_told_once(assets: Path, tmp_path: Path, ca
             source.read()
         assert source.skipped == 4
     assert len(caplog.records) == 1
+
+
+def test_a_file_that_is_far_too_large_is_skipped_unread(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with (tmp_path / "a.jpg").open("wb") as file:
+        file.truncate(400 << 20)  # a hole: it takes no disk
+    cv2.imwrite(str(tmp_path / "b.png"), np.zeros((8, 8, 3), np.uint8))
+    tracemalloc.start()
+    source = ImagesSource(ImagesOptions(str(tmp_path)))
+    assert count(source) == 1
+    assert tracemalloc.get_traced_memory()[1] < 100 << 20
+    tracemalloc.stop()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"skipped: {tmp_path}/a.jpg is larger than 64 MB; make it smaller first"
+    ]
+
+
+def still(path: Path, pictures: int, fps: float) -> str:
+    """A clip of a few gray pictures."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), fps, (64, 48))
+    for number in range(pictures):
+        writer.write(np.full((48, 64, 3), 40 * number, np.uint8))
+    writer.release()
+    return str(path)
+
+
+@pytest.mark.parametrize(("pictures", "fps"), [(1, 10.0), (2, 10.0)])
+def test_each_picture_of_a_loop_is_held_for_its_time(tmp_path: Path, pictures: int, fps: float) -> None:
+    with VideoSource(VideoOptions(still(tmp_path / "few.avi", pictures, fps), loop=True)) as source:
+        times = [picture.monotonic for _ in range(9) if isinstance(picture := source.read(), Picture)]
+    assert times[-1] - times[0] > (len(times) - 1) / fps * 0.9
+    assert min(np.diff(times)) > 0.3 / fps
+
+
+def test_a_loop_lets_go_at_once(tmp_path: Path) -> None:
+    with VideoSource(VideoOptions(still(tmp_path / "one.avi", 1, 0.2), loop=True)) as source:
+        assert source.read() is not None
+        began = time.monotonic()
+        threading.Timer(0.1, source.interrupt).start()
+        assert source.read() is None
+        assert time.monotonic() - began < 3.0
+
+
+def test_a_clip_that_cannot_be_opened_has_ffmpegs_own_lines_once(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    clip = tmp_path / "cut.mp4"
+    whole = (HERE / "clip.mp4").read_bytes()
+    clip.write_bytes(whole[:3000])
+    source, said = VideoSource(VideoOptions(str(clip))), []
+    for _ in range(3):  # as often as the engine tries it
+        with pytest.raises(SourceError, match="no video that can be read here"):
+            source.__enter__()
+        source.close()
+        said.append("".join(capfd.readouterr()))
+    assert said[1:] == ["", ""]
+    clip.write_bytes(whole)
+    assert count(source) > 0
+    clip.write_bytes(whole[:3000])
+    with pytest.raises(SourceError, match="no video"):
+        source.__enter__()
+    assert "".join(capfd.readouterr()).count("\n") == said[0].count("\n")  # another outage
 
 
 def test_a_folder_without_pictures_says_so(tmp_path: Path) -> None:

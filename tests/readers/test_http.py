@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ import pytest
 
 from edge_infer.errors import SourceError
 from edge_infer.readers.sources.http import MOST_PICTURE, HttpOptions, HttpSource, MjpegParser
+from tests.broker import Certificates
 from tests.readers.conftest import free_port
 from tests.readers.rig import Rig, make_plan
 
@@ -174,6 +176,17 @@ def test_what_is_no_stream_says_what_to_change() -> None:
         read_one(f"http://127.0.0.1:{free_port()}/")
 
 
+def test_a_certificate_of_an_unknown_authority_has_a_remedy(tmp_path: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*Certificates(tmp_path).issue("camera"))
+    with camera(stream) as server:
+        server.handle_error = lambda *_: None  # type: ignore[method-assign]  # the reader hangs up
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        with pytest.raises(SourceError, match=r"its certificate is not accepted .*update-ca-certificates") as refused:
+            read_one(server.url.replace("http:", "https:"))
+    assert "_ssl.c" not in str(refused.value)
+
+
 def test_garbage_without_end_is_given_up(tmp_path: Path) -> None:
     def garbage() -> Iterator[bytes]:
         random = np.random.default_rng(1)
@@ -182,6 +195,25 @@ def test_garbage_without_end_is_given_up(tmp_path: Path) -> None:
 
     with camera(garbage) as server, Rig(make_plan("http", {"url": server.url}), tmp_path) as rig:
         assert "no whole JPEG picture" in rig.trouble().text
+
+
+@pytest.mark.parametrize(
+    ("boundary", "delimiter"),
+    [
+        ("frame", b"--frame"),
+        ("--frame", b"--frame"),  # not as the standard wants it, but common
+        ("--frame", b"----frame"),  # as it does
+        ("----WebKitFormBoundaryX", b"------WebKitFormBoundaryX"),
+    ],
+)
+def test_a_boundary_may_begin_with_dashes(boundary: str, delimiter: bytes) -> None:
+    parser = MjpegParser(boundary)
+    pictures = [jpeg(value) for value in (10, 90, 170)]
+    data = b"".join(delimiter + b"\r\nContent-Type: image/jpeg\r\n\r\n" + each + b"\r\n" for each in pictures)
+    data += delimiter + b"--\r\n"
+    found = [picture for start in range(0, len(data), 100) for picture in parser.feed(data[start : start + 100])]
+    assert found == pictures
+    assert parser.broken == 0
 
 
 def test_broken_parts_are_skipped_and_a_slow_camera_is_waited_for() -> None:

@@ -134,7 +134,13 @@ def test_an_encrypted_connection(tmp_path: Path) -> None:
             pass
         other = {"ca_file": str(certificates.other_authority())}
         with StreamRig(make_plan("mqtt", {"topic": TOPIC, "port": broker.port, "tls": other}), tmp_path) as rig:
-            assert "cannot be reached" in rig.error("certificate verify failed")
+            told = rig.error("its certificate is not accepted")
+            assert "for a private authority name its file in `tls: {ca_file: FILE}`" in told
+            assert "_ssl.c" not in told
+    with Broker(tmp_path) as plain:
+        options = {"topic": TOPIC, "port": plain.port, "tls": {}}
+        with StreamRig(make_plan("mqtt", options), tmp_path) as rig:
+            assert "_ssl.c" not in rig.error("does it speak TLS on this port")
     with pytest.raises(SourceError, match="files of tls cannot be used"):
         MqttSource(MqttOptions(TOPIC, port=1, tls=TlsPlan("/none"))).__enter__()
 

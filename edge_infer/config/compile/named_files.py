@@ -65,7 +65,7 @@ class NamedFiles:
             if not os.access(found, os.R_OK | os.W_OK, effective_ids=True):
                 self.wrong(steps, f"the pipe {found} cannot be read and written by {user()}; both are needed")
         else:
-            self._open(steps, found, found)
+            self._open(steps, found, found, f"; a named pipe is made by `mkfifo {found}`")
         return found
 
     def secret(self, steps: Steps, path: str) -> str:
@@ -156,7 +156,7 @@ class NamedFiles:
             self.wrong(steps, f"there is no program {found}{where}; install it, or give its whole path")
         return found
 
-    def _open(self, steps: Steps, path: str, shown: str) -> bytes | None:
+    def _open(self, steps: Steps, path: str, shown: str, remedy: str = "") -> bytes | None:
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
             try:
@@ -171,7 +171,7 @@ class NamedFiles:
         except FileNotFoundError:
             self.lacking.append(path)
             where = "" if shown == path else f"; relative paths begin at {self.folder}"
-            self.wrong(steps, f"{shown} does not exist{where}")
+            self.wrong(steps, f"{shown} does not exist{where}{remedy}")
         except (OSError, ValueError) as error:
             self.wrong(steps, f"{shown} cannot be read: {getattr(error, 'strerror', None) or 'not a path'}")
         return None

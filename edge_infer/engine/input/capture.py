@@ -26,7 +26,16 @@ from edge_infer.frames.frame import Captured, Frame, Line, Samples
 from edge_infer.frames.pixels import Orientation
 from edge_infer.frames.timing import Pacer
 from edge_infer.ipc.channel import MAX_STRETCH_BYTES, Channel, ChannelClosedError
-from edge_infer.ipc.messages import FrameReady, LineReady, ReaderHello, ReaderTrouble, SamplesReady, StreamCounts
+from edge_infer.ipc.messages import (
+    FrameReady,
+    LineReady,
+    ReaderHello,
+    ReaderTrouble,
+    ReadingsDone,
+    SamplesReady,
+    StreamBegin,
+    StreamCounts,
+)
 from edge_infer.plan.records import SourcePlan
 from edge_infer.platform.rate_limits import TokenBucket
 from edge_infer.readers.sources import (
@@ -45,8 +54,13 @@ from edge_infer.readers.sources import (
 log = logging.getLogger(__name__)
 
 RETRY_MOST: Final = 5.0
-FROM_STREAM: Final = (SamplesReady, LineReady, StreamCounts, ReaderTrouble)
+FROM_STREAM: Final = (StreamBegin, SamplesReady, LineReady, StreamCounts, ReaderTrouble)
 """Records that the engine's end of a signal or text channel accepts."""
+DONE_EVERY: Final = 8
+DONE_AFTER: Final = 0.05
+"""The engine acknowledges finished readings once there are `DONE_EVERY`, or after `DONE_AFTER` seconds."""
+LAST_READING: Final = 0.3
+"""Seconds at the end of the engine in which pipelines may finish a reading: what they finish does not come again."""
 
 
 class FrameCapture(Protocol):
@@ -96,12 +110,21 @@ class ReaderCapture:
 
 
 class StreamCapture:
-    """Captures samples or lines of a live source from its reader; owns the channel."""
+    """Captures samples or lines of a live source from its reader; owns the channel.
+
+    The reader keeps a copy of each reading until every pipeline has finished it, and hands it over again to the next
+    engine. So a reading is lost only if the reader dies with the engine, or if it would need more copies than it keeps.
+    """
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._number = 0
-        self._last = 0
+        self._last = 0  # the number of the reader, which counts from 1; ours goes on when another reader takes over
+        self._greeted = self._begun = False
+        """Whether the reader was greeted, and has answered; until then the readings are for an earlier engine."""
+        self._done = 0
+        """The reader's number that was acknowledged last."""
+        self._done_due = 0.0
         self._faults = 0
         self._gap = False
         """Whether the readings missing before the next one have been counted already."""
@@ -113,33 +136,49 @@ class StreamCapture:
     def run(self, feed: Feed) -> None:
         """Take every record, in order."""
         try:
-            self._channel.send(ReaderHello())
             while not feed.stopping:
                 self._take(feed)
+            feed.await_between(LAST_READING)
+            if self._begun:
+                self._acknowledge(feed, now=True)
         except ChannelClosedError:
             feed.trouble("its reader is gone")
         finally:
             self._channel.close()
 
+    def _acknowledge(self, feed: Feed, *, now: bool = False) -> None:
+        """Tell the reader which readings every pipeline has finished, several at a time."""
+        settled = feed.settled()
+        done = self._last if settled is None else self._last - (self._number - settled)
+        moment = time.monotonic()
+        due = now or done - self._done >= DONE_EVERY or (done > self._done and moment >= self._done_due)
+        if due and self._channel.send(ReadingsDone(max(done, self._done))):
+            self._done, self._done_due = max(done, self._done), moment + DONE_AFTER
+
     def _take(self, feed: Feed) -> None:
+        self._greeted = self._greeted or self._channel.send(ReaderHello())
+        self._acknowledge(feed)
         try:
             event = self._channel.wait(TICK)
-            if isinstance(event, (SamplesReady, LineReady)):
+            if isinstance(event, StreamBegin):
+                self._begun = True
+                self._last = self._done = event.settled
+            elif isinstance(event, ReaderTrouble):
+                feed.trouble(event.text, ended=event.ended)
+            elif event is None or not self._begun:
+                return
+            elif isinstance(event, StreamCounts):
+                step = event.number - self._last if event.number >= self._last else event.number
+                self._count(feed, event, step, missed=step)
+                self._gap |= step > 0
+            else:
                 check_moment(event.monotonic)
                 gap = self._gap or event.number != self._last + 1  # also when a new reader counts from 1 again
                 step = event.number - self._last if event.number > self._last else 1
-                feed.missed(step - 1 if self._last else 0)
-                self._number, self._last, self._gap = self._number + step, event.number, False
-                self._left_out(feed, event.faults)
+                self._count(feed, event, step, missed=step - 1)
+                self._gap = False
                 item = _received(event, self._number, gap=gap)
                 feed.offer(self._number, lambda: item, repeated=isinstance(event, SamplesReady) and event.repeated)
-            elif isinstance(event, StreamCounts):
-                step = event.number - self._last if event.number >= self._last else event.number
-                feed.missed(step if self._last else 0)
-                self._number, self._last, self._gap = self._number + step, event.number, self._gap or step > 0
-                self._left_out(feed, event.faults)
-            elif isinstance(event, ReaderTrouble):
-                feed.trouble(event.text, ended=event.ended)
         except ChannelClosedError:
             raise
         except (WireError, ValueError) as error:
@@ -148,10 +187,14 @@ class StreamCapture:
                 feed.offence = shortened(f"invalid records without end: {error}")
                 self._sit_out(feed)
 
-    def _left_out(self, feed: Feed, faults: int) -> None:
-        """Count the readings that the reader has left out since its last report; a new reader counts from 0."""
-        feed.left_out(faults - self._faults if faults >= self._faults else faults)
-        self._faults = faults
+    def _count(self, feed: Feed, event: SamplesReady | LineReady | StreamCounts, step: int, *, missed: int) -> None:
+        """Go on to the reader's number, and count what it has dropped or left out; a new reader counts from 0."""
+        if event.number < self._last:
+            self._done = 0
+        self._number, self._last = self._number + step, event.number
+        feed.missed(missed)
+        feed.left_out(event.faults - self._faults if event.faults >= self._faults else event.faults)
+        self._faults = event.faults
 
     def _sit_out(self, feed: Feed) -> None:
         """Pause while the supervisor kills the reader, then discard the records left in the channel."""
@@ -165,7 +208,8 @@ class StreamCapture:
             except WireError:
                 continue
         self._wrong = TokenBucket(MAX_FAULTS, FAULTS_PER_SECOND)
-        self._channel.send(ReaderHello())
+        self._channel.send(ReadingsDone(self._last))  # those in the pipelines must not come again
+        self._done, self._begun, self._greeted = self._last, False, False
 
 
 class LocalCapture:

@@ -31,6 +31,8 @@ MAX_BURST_LINES, LINES_PER_SECOND = 20, 1 / 60
 """Log lines about losses and returns of one source."""
 TICK: Final = 0.2
 """Seconds after which every wait checks whether it has to stop."""
+SHORT: Final = 0.01
+"""The same where the wait delays an end."""
 
 
 @dataclass(slots=True, eq=False)  # compared by identity: two cursors at the same place are different
@@ -41,11 +43,18 @@ class Cursor:
     """
 
     last: int = 0
+    settled: int = 0
+    """The last item of a stream that the pipeline has finished."""
     dropped: int = 0
     waiting: deque[Captured] = field(default_factory=deque)
     unheard: Reason | None = None
     most: float | None = None
     """Upper limit of the frames per second that the pipeline takes; None if unknown."""
+
+    @property
+    def between(self) -> bool:
+        """Whether the pipeline has finished every frame that it has taken."""
+        return self.settled >= self.last
 
 
 class Feed:
@@ -115,7 +124,7 @@ class Feed:
     def attach(self) -> Cursor:
         """Return the cursor of a new pipeline; it starts with the next frame."""
         with self._lock:
-            cursor = Cursor(self._number)
+            cursor = Cursor(self._number, self._number)
             self._cursors.append(cursor)
             self._tell()
             return cursor
@@ -124,15 +133,18 @@ class Feed:
         """Attach a detached cursor again; it starts with the next frame. Does nothing for an attached one."""
         with self._lock:
             if cursor not in self._cursors:
-                cursor.last = self._number
+                cursor.last = cursor.settled = self._number
                 cursor.waiting.clear()
                 self._cursors.append(cursor)
                 self._tell()
 
     def detach(self, cursor: Cursor) -> None:
-        """Remove the cursor; a lossless feed no longer waits for it."""
+        """Remove the cursor; a lossless feed no longer waits for it.
+
+        A feed that stops keeps it: what its pipeline has not finished is for the next engine.
+        """
         with self._lock:
-            if cursor in self._cursors:
+            if cursor in self._cursors and not self.stopping:
                 self._cursors.remove(cursor)
             self._tell()
 
@@ -243,6 +255,17 @@ class Feed:
         if count > 0:
             with self._lock:
                 self._watch.faults += count
+
+    def settled(self) -> int | None:
+        """Return the number up to which every pipeline has finished all items; None if they have finished all."""
+        with self._lock:
+            return min((each.settled for each in self._cursors if each.waiting or not each.between), default=None)
+
+    def await_between(self, timeout: float) -> None:
+        """Wait up to ``timeout`` seconds until no pipeline is in the middle of an item."""
+        until = time.monotonic() + timeout
+        while not all(each.between for each in self._cursors) and time.monotonic() < until:
+            time.sleep(SHORT)
 
     def missed(self, count: int) -> None:
         """Count readings that were lost on the way because the engine had no room for them."""

@@ -48,7 +48,9 @@ class SampleStream(Feed):
                 return None
             if self.holds:
                 self._changed.notify_all()
-            return cursor.waiting.popleft()
+            item = cursor.waiting.popleft()
+            cursor.last = item.number
+            return item
 
     def rest(self, cursor: Cursor) -> bool:
         """Return False: a signal does not wait, because samples are gathered even if the model does not look."""

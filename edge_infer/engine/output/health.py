@@ -19,6 +19,8 @@ LOST_INTERVALS: Final = 10
 FROZEN_AFTER: Final = 10.0
 BLACK_AFTER: Final = 2.0
 """Seconds of consecutive black frames before a source counts as black: a switching camera may give one dark frame."""
+LEAST_SPAN: Final = 1.0
+"""Seconds over which events count for a rate at least: a few that arrive together are no high rate."""
 WINDOW: Final = 30.0
 """Period in seconds over which rates and latencies are computed."""
 
@@ -172,9 +174,9 @@ class PipelineWatch:
 def rate(times: deque[float] | list[float], now: float) -> float:
     """Return the events per second over the last `WINDOW`; 0 if there are fewer than two or they have ceased."""
     recent = [moment for moment in list(times) if now - moment <= WINDOW]
-    if len(recent) < 2 or recent[-1] <= recent[0]:
+    if len(recent) < 2:
         return 0.0
-    interval = (recent[-1] - recent[0]) / (len(recent) - 1)
+    interval = max(recent[-1] - recent[0], LEAST_SPAN) / (len(recent) - 1)
     return round(1.0 / interval, 2) if now - recent[-1] < max(LOST_AFTER, 2 * interval) else 0.0
 
 

@@ -58,6 +58,12 @@ class Outward(Protocol):
     def numbered(self, pipeline: str) -> int:
         """Return the highest result number of this pipeline."""
 
+    def given(self) -> int:
+        """Return how many results and events there have been."""
+
+    def written(self) -> int:
+        """Return how many of them, from the first, do not need this process any more."""
+
     def await_room(self, stop: threading.Event) -> None:
         """Wait for a while, at most until ``stop``, if the receiver is behind."""
 
@@ -77,6 +83,7 @@ class ResultSender:
         self._channel = channel
         self._lock = threading.Lock()
         self._numbers: dict[Series, int] = {}
+        self._given = 0  # the sum of them
         self._acked: dict[Series, Acked] = {}
         self._objects: dict[str, int] = {}
         self._kept: deque[_Kept] = deque()
@@ -110,6 +117,7 @@ class ResultSender:
             seq = self._numbers.get(series, 0) + 1
             data = pack(handover(series[0], make(seq), at))
             self._numbers[series] = seq
+            self._given += 1
             if self._lights is not None:
                 self._lights.numbered(*series, seq)
             self._kept.append(_Kept(series, seq, data))
@@ -175,6 +183,15 @@ class ResultSender:
     def numbered(self, pipeline: str) -> int:
         """Return the highest result number of this pipeline."""
         return self._numbers.get((pipeline, "result"), 0)
+
+    def given(self) -> int:
+        """Return how many results and events there have been."""
+        return self._given
+
+    def written(self) -> int:
+        """Return how many of them, from the first, do not need this process any more: they are in the channel."""
+        with self._lock:
+            return self._given - (len(self._kept) - self._sent)
 
     def tallies(self) -> tuple[Tally, ...]:
         """Return the number reached in every series."""

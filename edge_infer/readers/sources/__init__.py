@@ -22,6 +22,8 @@ It *may* have
   caller reopens the source, it continues the previous count;
 - ``holds_writer``: true when the writing program can be made to wait, as at a pipe: the source is then read no faster
   than the pipelines process its readings, and nothing is dropped;
+- ``finish()``: with ``holds_writer``, take nothing more from the pipe; `read` then returns at once what was taken
+  before, and then None;
 - ``room_seconds``: how long a reading of samples or text waits for a busy engine before it is dropped; more than a
   quarter of a second only if a large buffer, such as that of a connection, holds the data of that time;
 - ``stdin``: true when it reads the daemon's standard input, which its reader then inherits;
@@ -83,7 +85,8 @@ class Picture:
 class Block:
     """A block of samples: ``values`` ``[n, channels]`` at ``rate`` a second, and the times of the last sample.
 
-    ``gap``: samples were lost before this block (an overrun of the device, a restart).
+    ``gap``: samples were lost before this block (an overrun of the device, a restart). ``left_out`` is their number in
+    a recording, where they take time, too.
     """
 
     values: Signal
@@ -91,6 +94,7 @@ class Block:
     wall: float
     monotonic: float
     gap: bool = False
+    left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -206,12 +206,13 @@ class AudioSource(Closing):
         return Block(values, float(form.rate), time.time(), time.monotonic(), gap)
 
     def _decode(self, data: bytes, form: WavFormat) -> Signal:
+        """Return samples, also those that are no finite numbers: the pipelines leave them out, with a gap."""
         values = decode_samples(data, form)
-        if not np.isfinite(values).all():
-            self.faults.note("samples that are no finite numbers; they are taken for silence")
-            values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
         if self._options.channels == 1 and form.channels > 1:
-            values = values.mean(axis=1, keepdims=True, dtype=np.float32)
+            with np.errstate(invalid="ignore"):
+                values = values.mean(axis=1, keepdims=True, dtype=np.float32)
+        if wrong := int(np.count_nonzero(~np.isfinite(values).all(axis=1))):
+            self.faults.note("samples that are no finite numbers", wrong)
         return values
 
     def _wait(self, seconds: float) -> bool:

@@ -13,7 +13,8 @@ from typing import Final
 from edge_infer.errors import SourceError
 from edge_infer.readers.sources.faults import Faults
 
-CHUNK: Final = 1 << 16
+CHUNK: Final = 1 << 12
+"""Bytes read at once: a reader that is killed loses what it has read and not handed over, so it does not read ahead."""
 LONGEST: Final = 1 << 16
 """Limit of a line in bytes; longer lines are dropped."""
 
@@ -23,14 +24,15 @@ class EndOfInputError(EOFError):
 
 
 class ByteLines:
-    """The lines of ``fd``, without line ends (LF, CR or both) and blank lines. It does not own ``fd``.
+    """The lines of ``fd``, without line ends (LF, CR or both); blank ones only with ``blank``. It does not own ``fd``.
 
     With ``patience``, a line that stays incomplete for that many seconds counts as cut off. It is dropped together with
     everything up to the next line end, which may be the rest of it.
     """
 
-    def __init__(self, fd: int, faults: Faults, patience: float = math.inf) -> None:
+    def __init__(self, fd: int, faults: Faults, patience: float = math.inf, *, blank: bool = False) -> None:
         self._fd = fd
+        self._blank = blank
         self._faults = faults
         self._patience = patience
         self._ready: deque[bytes] = deque()
@@ -59,6 +61,10 @@ class ByteLines:
             self._feed(os.read(self._fd, CHUNK))
         return self._ready.popleft()
 
+    def finish(self) -> None:
+        """Read nothing more: after the lines that are complete by now, the input has ended."""
+        self._ended = True
+
     def skip_first(self) -> None:
         """Skip everything up to the first line end, which is the rest of a line that began earlier."""
         self._overlong = True
@@ -80,7 +86,7 @@ class ByteLines:
                 self._overlong = False
             elif len(line) > LONGEST:
                 self._faults.note(f"a line of more than {LONGEST} bytes")
-            elif line.strip():
+            elif self._blank or line.strip():
                 self._ready.append(line)
 
 

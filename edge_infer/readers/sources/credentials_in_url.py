@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from edge_infer.plan.credentials import PLACE
@@ -36,4 +37,9 @@ def unreachable(error: object) -> str:
         return "it does not answer"
     if isinstance(error, socket.gaierror):
         return "its name is not known"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"its certificate is not accepted ({error.verify_message}): make the system trust its authority "
+            "(`update-ca-certificates`, see docs/cameras.md), or check the address and the clock of this device"
+        )
     return str(error.strerror or error) if isinstance(error, OSError) else str(error) or type(error).__name__

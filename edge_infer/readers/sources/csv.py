@@ -69,14 +69,18 @@ class CsvSource(Closing):
         self._gap = True
         self._due = 0.0
         self._rows = 0
+        self._left_out = 0  # rows before the next one
+        self._empty = 0  # lines since the last row
+        self._kept: Row | None = None  # the row after empty lines
 
     def __enter__(self) -> Self:
         self._fd = open_input(self._options.file)
         self._closed.clear()
         self._parser = RowParser(self._options.columns)
-        self._lines = ByteLines(self._fd, self.faults)
+        self._lines = ByteLines(self._fd, self.faults, blank=not self.live)
         self._gatherer = RowGatherer(self._options.rate)
         self._gap, self._rows, self._due = True, 0, time.monotonic()
+        self._left_out, self._empty, self._kept = 0, 0, None
         return self
 
     def read(self) -> Block | None:
@@ -98,6 +102,10 @@ class CsvSource(Closing):
                 self.values = len(row)
             except EndOfInputError as error:
                 raise self._useless() from error
+
+    def finish(self) -> None:
+        """Take no more rows from the pipe; `read` returns those taken before, and then None."""
+        self._lines.finish()
 
     def interrupt(self) -> None:
         """End a wait in another thread."""
@@ -122,6 +130,7 @@ class CsvSource(Closing):
     def _recorded(self) -> Block | None:
         wanted = max(1, min(4096, round(self._options.rate * STRETCH)))
         rows: list[Row] = []
+        left_out = 0
         gap, self._gap = self._gap, False
         while len(rows) < wanted:
             try:
@@ -131,35 +140,51 @@ class CsvSource(Closing):
                     break
                 row = None
             if row is not None:
+                left_out, self._left_out = left_out + self._left_out, 0
                 rows.append(row)
             elif rows:
                 self._gap = True  # the next rows do not continue these
                 break
             else:
                 gap = True
-        if not rows or not self._wait(len(rows)):
+        if not rows or not self._wait(left_out + len(rows)):
             return None
         values = np.array(rows, np.float32)
-        return Block(values, self._options.rate, time.time(), time.monotonic(), gap)
+        return Block(values, self._options.rate, time.time(), time.monotonic(), gap, left_out)
 
     def _next_row(self) -> Row | None:
-        """Return the next row, None for an unusable one; raises `SourceError` after too many of those."""
+        """Return the next row, None for unusable ones; raises `SourceError` after too many of those.
+
+        An empty line between rows of one column is a row without its value. Elsewhere it means nothing.
+        """
+        if (kept := self._kept) is not None:
+            self._kept = None
+            return kept
         while not self._closed.is_set():
             try:
                 line = self._lines.next()
                 assert line is not None  # without a deadline it waits
+                if not line.strip():
+                    self._empty += self._rows > 0
+                    continue
                 found = self._parser.rows(line.decode("utf-8", "replace"))
             except HeaderError as error:
                 raise SourceError(f"{self._options.file}: {error}") from error
             except ValueError as error:
                 self.faults.note(str(error))
+                self._left_out += 1
                 if self.faults.since_good >= HOPELESS:
                     raise self._useless() from error
                 return None
             if found:
                 self.faults.good()
                 self._rows += 1
-                return found[0]
+                empty, self._empty = self._empty if self._parser.cells == 1 else 0, 0
+                if not empty:
+                    return found[0]
+                self.faults.note("an empty line, which is a row without its value", empty)
+                self._left_out, self._kept = self._left_out + empty, found[0]
+                return None
         raise EndOfInputError
 
     def _start_over(self) -> bool:
@@ -169,7 +194,8 @@ class CsvSource(Closing):
         if not self._options.loop or self._closed.is_set():
             return False
         os.lseek(self._fd, 0, os.SEEK_SET)
-        self._lines = ByteLines(self._fd, self.faults)
+        self._lines = ByteLines(self._fd, self.faults, blank=True)
+        self._empty = 0
         return True
 
     def _useless(self) -> SourceError:

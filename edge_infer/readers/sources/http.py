@@ -115,7 +115,7 @@ class MjpegParser:
 
     def __init__(self, boundary: str) -> None:
         self.broken = 0
-        # Some cameras include the two dashes before each boundary in the header's boundary parameter, others do not.
+        # A boundary parameter that begins with two dashes may include the two that are before each boundary, or not.
         self._delimiter = b"--" + boundary.strip('" ').removeprefix("--").encode("latin-1", "replace")
         self._buffer = bytearray()
         self._inside = False
@@ -126,7 +126,7 @@ class MjpegParser:
         self._buffer += data
         found: list[bytes] = []
         while (part := self._next()) is not None:
-            body = part.rstrip(b"\r\n\0")
+            body = part.rstrip(b"\r\n\0").removesuffix(b"--").rstrip(b"\r\n\0")
             if body.startswith(b"\xff\xd8") and body.endswith(b"\xff\xd9"):
                 found.append(body)
             else:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from edge_infer.errors import SourceError
 from edge_infer.frames.frame import Pixels
-from edge_infer.frames.picture import decode_picture
+from edge_infer.frames.picture import LARGEST, decode_picture
 from edge_infer.plan.records import Gives
 from edge_infer.platform.closing import Closing
 from edge_infer.readers.sources import Picture
@@ -146,9 +146,12 @@ def natural(path: Path) -> list[tuple[int, str]]:
 def read_picture(path: Path) -> Pixels:
     """Return a picture in BGR order, turned upright by its EXIF data; raises `SourceError`."""
     try:
-        data = path.read_bytes()
+        large = path.stat().st_size > LARGEST
+        data = b"" if large else path.read_bytes()
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror}") from error
+    if large:
+        raise SourceError(f"{path} is larger than {LARGEST >> 20} MB; make it smaller first")
     pixels = decode_picture(data) if data else None
     if pixels is None:
         raise SourceError(f"{path} is no picture that can be read, or cut off, or far too large")

@@ -69,6 +69,11 @@ class LinesSource(Closing):
             self.faults.note("characters of a line that is no UTF-8 text; they are replaced")
         return Words(text, time.time(), time.monotonic())
 
+    def finish(self) -> None:
+        """Take no more lines from the pipe; `read` returns those taken before, and then None."""
+        if self._lines is not None:
+            self._lines.finish()
+
     def close(self) -> None:
         """Close the file; may be called twice."""
         fd, self._fd, self._lines = self._fd, -1, None

@@ -151,7 +151,7 @@ class MqttSource(Closing):
             self.close()
             if isinstance(error, SourceError):
                 raise
-            raise SourceError(f"the broker {self._where} cannot be reached: {unreachable(error)}") from error
+            raise SourceError(f"the broker {self._where} cannot be reached: {self._why(error)}") from error
         return self
 
     def read(self) -> Block | None:
@@ -191,6 +191,19 @@ class MqttSource(Closing):
     def _lines(self, text: str) -> list[str]:
         """Split a message into lines, except JSON, which may contain line ends."""
         return [text] if text.lstrip()[:1] in ("[", "{") else text.splitlines()
+
+    def _why(self, error: OSError | ValueError) -> str:
+        """Return why the connection failed; with TLS also the remedy."""
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return (
+                f"its certificate is not accepted ({error.verify_message}): for a private authority name its file in "
+                "`tls: {ca_file: FILE}`; otherwise check the host and the clock of this device"
+            )
+        if isinstance(error, ssl.SSLError) and error.reason:
+            return f"there is no TLS with it ({error.reason}): does it speak TLS on this port?"
+        if self._options.tls is not None and isinstance(error, (ssl.SSLError, ConnectionResetError)):
+            return "it closes the connection: does it speak TLS on this port, does it want a cert_file?"
+        return unreachable(error)
 
     def _wait_for_subscription(self, client: SensorClient) -> None:
         deadline = time.monotonic() + TIMEOUT

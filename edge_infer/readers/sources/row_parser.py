@@ -52,11 +52,11 @@ class RowParser:
             return []
         if self._form == "json" or (self._form == "any" and line[0] in "[{"):
             return [self._fitting(row) for row in self._of_json(line)]
-        row = self._of_csv(text.strip(" \r\n") if self._cells else line)  # a tab at either end may stand for a cell
+        row = self._of_csv(text.strip(" \r\n") if self.cells else line)  # a tab at either end may stand for a cell
         return [] if row is None else [self._fitting(row)]
 
     @property
-    def _cells(self) -> int:
+    def cells(self) -> int:
         """Return the number of cells in a line; 0 if unknown."""
         return self._width if self.header is None else len(self.header)
 
@@ -76,7 +76,7 @@ class RowParser:
         self._begun = True
         if self._unknown:
             raise ValueError(self._unknown)
-        expected = self._cells
+        expected = self.cells
         if len(cells) == expected + 1 and not cells[-1]:
             cells = cells[:-1]
         if expected and len(cells) != expected:
@@ -92,7 +92,7 @@ class RowParser:
         """
         wanted = self.columns or tuple(cells)
         missing = [name for name in wanted if name not in cells]
-        signs = (any(separator in line for separator in DELIMITERS), len(cells) == self._cells)
+        signs = (any(separator in line for separator in DELIMITERS), len(cells) == self.cells)
         likely = any(signs) if self.columns and not missing else all(signs)
         if not all(re.match(NAME, cell) for cell in cells) or (self._begun and not likely):
             raise ValueError(f"no numbers in {shown(', '.join(cells))}")

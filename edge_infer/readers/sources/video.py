@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -15,7 +16,7 @@ import cv2
 
 from edge_infer.contract.codec import replace
 from edge_infer.errors import SourceError
-from edge_infer.frames.ffmpeg import caught, log_errors, retrieve_checked
+from edge_infer.frames.ffmpeg import caught, log_errors, retrieve_checked, silenced
 from edge_infer.plan.records import Gives
 from edge_infer.platform.closing import Closing
 from edge_infer.readers.sources import Passed, Picture, Wanted, all_wanted
@@ -80,6 +81,8 @@ class VideoSource(Closing):
         self._grabbed = False
         self._fps = USUAL_FPS
         self._start = self._elapsed = 0.0
+        self._failed = False
+        """Whether the last attempt gave no picture: FFmpeg's own log lines about it have been logged then."""
 
     def __enter__(self) -> Self:
         log_errors(os.environ)
@@ -92,10 +95,13 @@ class VideoSource(Closing):
         picture = self._next()
         if picture is None and self._options.loop and self._read > 0 and not self._closed.is_set():
             self._tell_end()
+            if not self._hold_last():
+                return None
             self._rewind()
             picture = self._next()
         if picture is None and not self._closed.is_set():
             if self._read == 0:
+                self._failed = True
                 raise SourceError(f"{self._options.file} {self._unreadable()}")
             self._tell_end()
         return picture
@@ -111,6 +117,13 @@ class VideoSource(Closing):
         if capture is not None:
             capture.release()
 
+    def _hold_last(self) -> bool:
+        """Show the last picture for its time, as the others; return False when closed meanwhile."""
+        if not self._options.realtime:
+            return True
+        rest = self._start + self._elapsed + 1 / self._fps - time.monotonic()
+        return not self._closed.wait(max(0.0, rest))
+
     def _rewind(self) -> None:
         """Reopen the file, because seeking to its start fails with some formats."""
         if self._capture is not None:
@@ -122,9 +135,11 @@ class VideoSource(Closing):
                 pass
         except OSError as error:
             raise SourceError(f"the video {path} cannot be opened: {error.strerror}") from error
-        capture = self._factory(str(path.absolute()))  # FFmpeg mistakes some relative names for protocols
+        with silenced() if self._failed else nullcontext():
+            capture = self._factory(str(path.absolute()))  # FFmpeg mistakes some relative names for protocols
         if not capture.isOpened():
             capture.release()
+            self._failed = True
             raise SourceError(f"{path} is no video that can be read here; it is cut off, damaged or of another kind")
         fps = capture.get(cv2.CAP_PROP_FPS)
         self._fps = fps if 0.1 <= fps <= 1000 else USUAL_FPS
@@ -134,8 +149,10 @@ class VideoSource(Closing):
     def _next(self) -> Picture | Passed | None:
         if self._capture is None:
             return None
-        picture = self._past_damage(self._attempt if self._read or not self._is_av1() else self._attempt_quietly)
+        quietly = not self._read and (self._failed or self._is_av1())
+        picture = self._past_damage(self._attempt_quietly if quietly else self._attempt)
         self._read += picture is not None
+        self._failed &= picture is None
         if not isinstance(picture, Picture) or self._options.realtime:
             return picture
         return replace(picture, position=self._position)
@@ -144,7 +161,7 @@ class VideoSource(Closing):
         return next_picture(capture, wanted=self.wanted, grab=self._grab, retrieve=self._retrieve)
 
     def _attempt_quietly(self, capture: VideoCapture) -> Picture | Passed | None:
-        """Read the first picture of a codec that may have no decoder, without FFmpeg's log lines if that fails.
+        """Read the first picture where that probably fails, without FFmpeg's log lines if it does.
 
         The error of this source covers it. FFmpeg's lines would flood the log, because a failed source is reopened
         repeatedly.

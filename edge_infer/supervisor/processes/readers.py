@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,13 +13,14 @@ from edge_infer.ipc.messages import ReaderReport
 from edge_infer.ipc.reader_config import write_reader_config
 from edge_infer.plan.records import SourcePlan
 from edge_infer.supervisor.processes.child import STARTING, ChildProcess, ChildSpec, pair
+from edge_infer.supervisor.processes.held_pipes import HeldPipes
 
 SILENT: Final = 10.0
 BUSY: Final = 8.0
 """Seconds that one call into a device may take before its reader is killed."""
 PAUSE: Final = 2.0
 """Maximum seconds between two starts of a reader: a reconnected camera gives results within 10 s."""
-STOP: Final = 0.3
+STOP: Final = 0.45
 
 
 @dataclass(slots=True)
@@ -46,6 +47,7 @@ class Readers:
         """Set the command-line words for the log level with ``level``."""
         self._level = level
         self._by_source: dict[str, ReaderHandle] = {}
+        self._pipes = HeldPipes()
 
     def __iter__(self) -> Iterator[ReaderHandle]:
         return iter(self._by_source.values())
@@ -57,6 +59,7 @@ class Readers:
     def change(self, sources: tuple[SourcePlan, ...]) -> list[ReaderHandle]:
         """Stop the readers of removed or changed sources, start the missing ones, and return those."""
         wanted = {source.name: source for source in sources if source.live}
+        self.hold_pipes(wanted.values())
         gone = [reader for name, reader in self._by_source.items() if wanted.get(name) != reader.plan]
         self._stop(gone, time.monotonic() + STOP)
         fresh = [self._new(source) for name, source in wanted.items() if name not in self._by_source]
@@ -64,6 +67,11 @@ class Readers:
             self._by_source[reader.plan.name] = reader
             reader.child.start()
         return fresh
+
+    def hold_pipes(self, sources: Iterable[SourcePlan] | None = None) -> None:
+        """Keep the pipes of these sources open, or those of all readers: one may have been made or replaced."""
+        plans = [reader.plan for reader in self] if sources is None else sources
+        self._pipes.hold(str(plan.options.get("file", "")) for plan in plans if plan.holds_writer and not plan.stdin)
 
     def set_log_level(self, level: tuple[str, ...]) -> None:
         """Set the command-line words for the log level of readers to come; see `ChildProcess.set_log_level`."""
@@ -99,6 +107,7 @@ class Readers:
             orderly &= reader.child.stop(STOP)
             reader.close()
         self._by_source.clear()
+        self._pipes.close()
         return orderly
 
     def _stop(self, gone: list[ReaderHandle], deadline: float) -> None:

@@ -388,6 +388,8 @@ class ProcessSupervisor:
             tidy_publisher(self._plan.state_dir)
             self._merged = self._plan.merged
             words = (*words, *(("--merged",) if self._merged else ()))
+        if child not in (self.engine, self.publisher):
+            self._readers.hold_pipes()
         child.start(*words, thread=child is self.publisher and self._merged)
         self._brief(child)
 
