@@ -302,6 +302,11 @@ def test_which_version_is_older(versions: list[str]) -> None:
             assert not older(other, one)
 
 
+def test_a_key_that_is_missing_is_said_to_be(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no\.key cannot be read: No such file"):
+        private_key(tmp_path / "no.key")
+
+
 def test_a_commit_never_lowers_the_highest_version(tmp_path: Path) -> None:
     plan = pipeline().model
     for version, highest in (

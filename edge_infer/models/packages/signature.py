@@ -111,8 +111,9 @@ def trusted_key(path: Path) -> TrustedKey:
 def private_key(path: Path) -> Ed25519PrivateKey:
     """Return the private key of an unencrypted PEM file; raises `ConfigError`, and `StartError` as `trusted_key`."""
     serialization, ed25519 = _cryptography()
+    data = _key_file(path)
     try:
-        key = serialization.load_pem_private_key(_key_file(path), password=None)
+        key = serialization.load_pem_private_key(data, password=None)
     except TypeError as error:
         raise ConfigError(
             f"{path} is encrypted; decrypt it to where only you can read: openssl pkey -in {path} -out KEY"
