@@ -52,8 +52,8 @@ def load(
     """
     _check_choice("task", task, get_args(Task))
     _check_choice("decoder", decoder, decoder_names())
-    _check_number("threads", threads, 1, MAX_THREADS)
-    _check_number("max_payload", max_payload, MIN_PAYLOAD_BYTES)
+    threads = _whole_number("threads", threads, 1, MAX_THREADS)
+    max_payload = _whole_number("max_payload", max_payload, MIN_PAYLOAD_BYTES)
     file = Path(path).absolute()
     given, place = None, None
     if isinstance(labels, (str, os.PathLike)):
@@ -186,11 +186,15 @@ def _check_choice(name: str, said: Any, known: Sequence[str]) -> None:
         raise ModelError(f"{name}={said!r} is not allowed; expected one of {', '.join(known)}")
 
 
-def _check_number(name: str, said: Any, least: int, most: int | None = None) -> None:
-    """Raise `ModelError` unless the argument is a whole number from ``least`` on, up to ``most``."""
+def _whole_number(name: str, said: Any, least: int, most: int | None = None) -> int:
+    """Return the argument as an int; raises `ModelError` unless it is a whole number from ``least`` to ``most``.
+
+    The runtime takes no numbers of NumPy.
+    """
     if isinstance(said, bool) or not isinstance(said, Integral) or not least <= int(said) <= (most or int(said)):
         limits = f"from {least} to {most}" if most is not None else f"{least} or more"
         raise ModelError(f"{name}={said!r} is not allowed; expected a whole number, {limits}")
+    return int(said)
 
 
 def _is_rate(rate: Any) -> bool:
@@ -218,12 +222,24 @@ def _upright(picture: Any, *, gray: bool) -> NDArray[Any]:
     from PIL import ImageOps
 
     picture = ImageOps.exif_transpose(picture)
+    if picture.mode == "CMYK":
+        return _printed(np.asarray(picture))
     if not picture.mode.startswith("I"):
         return np.asarray(picture.convert("L" if gray else "RGB"))
     values = np.asarray(picture)
     if values.min(initial=0) < 0 or values.max(initial=0) >= 1 << 16:
         raise InputError("this picture of Pillow has values beyond 16 bits; make it one of mode L or I;16 first")
     return (values >> 8).astype(np.uint8)
+
+
+def _printed(inks: NDArray[Any]) -> NDArray[Any]:
+    """Return red, green, blue of cyan, magenta, yellow and black as OpenCV computes them for a file.
+
+    Pillow rounds another way.
+    """
+    light = 255 - inks.astype(np.int32)
+    black = light[..., 3:]
+    return (black - ((255 - light[..., :3]) * black >> 8)).astype(np.uint8)
 
 
 def _array(taken: Any, expected: str) -> NDArray[Any]:

@@ -213,6 +213,22 @@ def test_a_picture_of_pillow_is_turned_as_its_file_is(tmp_path: Path, turn: int)
         assert bare(model(turned)) == bare(model(tmp_path / "turned.png"))
 
 
+def test_a_picture_of_pillow_in_the_colours_of_print_is_as_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "print.jpg"
+    with Image.open(ASTRONAUT) as picture:
+        picture.convert("CMYK").save(path)
+    with load(SHIPPED, threshold=0.1) as model, Image.open(path) as printed:
+        assert printed.mode == "CMYK"
+        found = model(path)
+        assert found.objects
+        assert bare(model(printed)) == bare(found)
+
+
+def test_whole_numbers_of_numpy_are_numbers() -> None:
+    with load(SHIPPED, threads=np.int64(2), max_payload=np.int64(1024)) as model:  # type: ignore[arg-type]
+        assert model(ASTRONAUT).objects
+
+
 def test_a_gray_picture_of_pillow_of_16_bits_is_as_its_file(tmp_path: Path) -> None:
     gray = cv2.imread(str(ASTRONAUT), cv2.IMREAD_GRAYSCALE)
     assert gray is not None

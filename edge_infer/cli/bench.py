@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 WIDTH: Final = 24
 SECONDS: Final = 12.0
+MAX_SIDE: Final = 8192
+"""Longest side of a picture in pixels; several are in memory at once."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +48,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--publish", choices=("change", "every"), help="which results are handed over (as configured; MODEL: change)"
     )
     parser.add_argument(
-        "--threads", type=int, default=1, metavar="N", help="interpreter threads, with MODEL (%(default)s)"
+        "--threads", type=int, metavar="N", help="interpreter threads, with MODEL (1); a configuration has its own"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object for each pipeline")
 
@@ -87,12 +89,19 @@ def _measure_all(
 def _checked(args: argparse.Namespace) -> tuple[int, int]:
     if (args.model is None) == (args.config is None):
         raise ConfigError("name a MODEL, or a configuration with -c FILE")
-    if not 1 <= args.seconds <= 3600 or not 2 <= args.rounds <= 100 or not 1 <= args.threads <= 64:
+    if args.config is not None and args.threads is not None:
+        raise ConfigError("--threads is for a MODEL; in a configuration each pipeline has the key threads")
+    if not 1 <= args.seconds <= 3600 or not 2 <= args.rounds <= 100 or not 1 <= (args.threads or 1) <= 64:
         raise ConfigError("--seconds is 1 to 3600, --rounds 2 to 100, --threads 1 to 64")
     try:
-        return parse_pixels(args.frame)
+        width, height = parse_pixels(args.frame)
     except ValueError as error:
         raise ConfigError(f"--frame: {error}") from error
+    if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
+        raise ConfigError(
+            f"--frame: {args.frame} is not a size such as 1280x720, each side from 1 to {MAX_SIDE} pixels"
+        )
+    return width, height
 
 
 def _plans(args: argparse.Namespace) -> tuple[PipelinePlan, ...]:
@@ -109,7 +118,7 @@ def _plans(args: argparse.Namespace) -> tuple[PipelinePlan, ...]:
     model = probe(ModelRequest(Path(args.model).stem or "model", str(Path(args.model).absolute())))
     if isinstance(model.input, InputPlan):
         model = replace(model, input=replace(model.input, scaling="fast"))  # as for pictures of a camera
-    return (PipelinePlan("bench", "memory", model, model.threshold, threads=args.threads),)
+    return (PipelinePlan("bench", "memory", model, model.threshold, threads=args.threads or 1),)
 
 
 class _BenchProgress:

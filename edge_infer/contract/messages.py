@@ -579,7 +579,8 @@ class ShadowStatus(Record, frozen=True):
 
     - ``agreement``: the share of frames with the same outcome (counts by label, class, state, or values in steps)
     - ``matched``: the share of boxes that both models found
-    - ``difference``: the mean difference of scores, distances, shares or values of what both models found
+    - ``difference``: the mean difference of scores, distances, shares or values of what both models found; of classes
+      only the best one is compared
     - ``latency``: the time that the shadow takes as a multiple of the active model's
     - ``skipped``: frames of its share that it left out so that it does not delay other work
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -11,7 +11,7 @@ from edge_infer.contract.codec import Record, at_most, decode_json, dumps, field
 from edge_infer.contract.messages import Count, Digest, Label, Name, Sentence, Timestamp, Title
 from edge_infer.errors import WireError
 from edge_infer.ipc.channel import MAX_PLAN_BYTES
-from edge_infer.plan.records import ModelPlan, PipelinePlan, Plan
+from edge_infer.plan.records import ModelPlan, Overrides, PipelinePlan, Plan
 from edge_infer.platform.durable_files import keep_record
 from edge_infer.platform.paths import content
 
@@ -35,20 +35,48 @@ Refused = Literal["rejected", "rolled_back"]
 
 
 class Fit(Record, frozen=True):
-    """A model, with the parts of a pipeline's plan that belong to it."""
+    """A model that served in a pipeline, without the settings that the pipeline overrode.
+
+    Earlier versions stored the model with them, and also the pipeline's ``threshold`` and ``labels``, which are only
+    read.
+    """
 
     model: ModelPlan
-    threshold: float
-    labels: tuple[Label, ...] | None
+    threshold: float | None = None
+    labels: tuple[Label, ...] | None = None
 
     @classmethod
     def of(cls, pipeline: PipelinePlan) -> Fit:
-        """Return the fit of this pipeline."""
-        return cls(pipeline.model, pipeline.threshold, pipeline.labels)
+        """Return the model of this pipeline, with the model's own settings."""
+        return cls(pipeline.own.onto(pipeline.model))
 
     def onto(self, pipeline: PipelinePlan) -> PipelinePlan:
-        """Return the pipeline with this model in place of its own."""
-        return replace(pipeline, model=self.model, threshold=self.threshold, labels=self.labels)
+        """Return the pipeline with this model in place of its own, and the pipeline's own settings of today.
+
+        Of the labels that the pipeline keeps those remain that this model knows. A threshold of scores does not apply
+        to distances, nor the other way round.
+        """
+        said, tasks = pipeline.said, {self.model.task, pipeline.model.task}
+        if len(tasks) > 1 and "anomaly" in tasks:
+            said = replace(said, threshold=None)
+        model = said.onto(self.model)
+        labels = pipeline.labels
+        if labels is not None:
+            labels = tuple(label for label in labels if label in model.labels)
+        own = Overrides.of(self.model)
+        return replace(pipeline, model=model, threshold=model.threshold, labels=labels, own=own)
+
+    def unusable(self, pipeline: PipelinePlan, signers: Collection[str] | None) -> str:
+        """Return why this model may not take the place of the pipeline's own; empty if it may."""
+        title = self.model.title
+        if signers is not None and self.model.signed not in signers:
+            return (
+                f"{title} served before, but no signature of a key in security.keys was checked for it, and "
+                "security.require_signature is true"
+            )
+        if pipeline.labels and not set(pipeline.labels) & set(self.model.labels):
+            return f"{title} served before, but it has none of the labels that pipeline {pipeline.name} keeps"
+        return ""
 
 
 class Slot(Record, frozen=True):

@@ -212,6 +212,53 @@ class NmsPlan(Record, frozen=True):
     max: int = 100
 
 
+class Overrides(Record, frozen=True):
+    """Settings of a model that the keys of a pipeline can override; None: not overridden.
+
+    ``iou`` and ``max`` are those of `NmsPlan`, ``resize`` to ``overlap`` those of `InputPlan`.
+    """
+
+    threshold: float | None = None
+    iou: float | None = None
+    max: int | None = None
+    resize: Resize | None = None
+    color: Color | None = None
+    scaling: Scaling | None = None
+    tiles: tuple[int, int] | None = None
+    overlap: float | None = None
+
+    @classmethod
+    def of(cls, model: ModelPlan) -> Overrides:
+        """Return the settings of a model as they are."""
+        plan, found = model.input, cls(model.threshold, model.nms.iou, model.nms.max)
+        if not isinstance(plan, InputPlan):
+            return found
+        return replace(found, **{key: getattr(plan, key) for key in _OF_PICTURES})
+
+    def onto(self, model: ModelPlan) -> ModelPlan:
+        """Return the model with these settings, except those that it cannot take.
+
+        The colours have to be as many as those of its input, and only a detector looks at tiles.
+        """
+        plan, nms = model.input, model.nms
+        if isinstance(plan, InputPlan):
+            given = {key: value for key in _OF_PICTURES if (value := getattr(self, key)) is not None}
+            if (given.get("color", plan.color) == "gray") != (plan.color == "gray"):
+                del given["color"]
+            if model.task != "detection":
+                given = {key: value for key, value in given.items() if key not in {"tiles", "overlap"}}
+            plan = replace(plan, **given)
+        return replace(
+            model,
+            threshold=model.threshold if self.threshold is None else self.threshold,
+            input=plan,
+            nms=NmsPlan(nms.iou if self.iou is None else self.iou, nms.max if self.max is None else self.max),
+        )
+
+
+_OF_PICTURES: Final = ("resize", "color", "scaling", "tiles", "overlap")
+
+
 class ValuePlan(Record, frozen=True):
     """One value of a regression: ``scale`` times the model's number; ``step`` is the least change that counts.
 
@@ -261,11 +308,12 @@ class ModelPlan(PartlyCompared, frozen=True, eq=False):
     - ``origin``: where its bytes come from, for people.
     - ``question``: digest of everything that the result of the trial depends on.
     - ``measured``: differs from one trial to the next.
+    - ``signed``: the trusted key (in hexadecimal) whose signature was checked; empty if none was required.
 
-    The last four do not make it another model.
+    The last five do not make it another model.
     """
 
-    not_compared: ClassVar[frozenset[str]] = frozenset({"entry", "origin", "question", "measured"})
+    not_compared: ClassVar[frozenset[str]] = frozenset({"entry", "origin", "question", "measured", "signed"})
     name: ShortText
     title: ShortText
     version: ShortText | None
@@ -287,6 +335,7 @@ class ModelPlan(PartlyCompared, frozen=True, eq=False):
     origin: Sentence = ""
     question: ShortText = ""
     measured: Measured = Measured()
+    signed: ShortText = ""
 
     @property
     def identity(self) -> str:
@@ -442,6 +491,8 @@ class PipelinePlan(Record, frozen=True):
     """One source, one model, and how results are processed. Durations in seconds.
 
     With ``crops`` the source is the objects of another pipeline. ``affinity`` are the CPUs for its threads (none: all).
+    ``said`` are the settings of the model that the pipeline's own keys override, and ``own`` the model's values of all
+    of them, so that another model can take this one's place (plans of earlier versions have neither).
     """
 
     name: ShortText
@@ -470,6 +521,8 @@ class PipelinePlan(Record, frozen=True):
     delegate: DelegatePlan | None = None
     active: tuple[HoursPlan, ...] = ()
     """Without any it is always active."""
+    said: Overrides = Overrides()
+    own: Overrides = Overrides()
 
     def of_shadow(self) -> PipelinePlan:
         """Return the same pipeline with its shadow's model, on the processor and without a shadow."""
@@ -516,6 +569,7 @@ class Plan(PartlyCompared, frozen=True, eq=False):
 
     ``names`` are the models that the configuration uses; another model may serve in place of one. ``made_by`` is the
     version of the program that made the plan. With ``merged`` the publisher runs in the supervisor's process.
+    ``signers`` are the keys (in hexadecimal) of which one has to have signed every model; None: none has to.
     """
 
     not_compared: ClassVar[frozenset[str]] = frozenset({"made_by"})
@@ -532,6 +586,7 @@ class Plan(PartlyCompared, frozen=True, eq=False):
     governor: GovernorPlan | None = None
     made_by: ShortText = ""
     metrics: MetricsPlan | None = None
+    signers: tuple[ShortText, ...] | None = None
 
     def spoken_of(self) -> tuple[str, ...]:
         """Return the names of all models whose status is published."""

@@ -158,6 +158,18 @@ def test_steps_of_a_real_model_name_their_tensors() -> None:
     interpreter.close()
 
 
+@pytest.mark.parametrize("size", ["0x0", "0x10", "10x0", "99999x99999", "8193x10"])
+def test_a_picture_of_no_or_of_any_size_is_refused(size: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", str(FACES), "--frame", size]) == 2
+    expected = f"--frame: {size} is not a size such as 1280x720, each side from 1 to 8192 pixels"
+    assert expected in capsys.readouterr().err
+
+
+def test_the_threads_of_a_configuration_are_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "-c", str(tmp_path / "config.yaml"), "--threads", "2"]) == 2
+    assert "--threads is for a MODEL; in a configuration each pipeline has the key threads" in capsys.readouterr().err
+
+
 def test_quartiles() -> None:
     assert Spread.of([1.0, 2.0, 3.0, 4.0, 5.0]) == Spread(2.0, 3.0, 4.0)
     assert Spread.of([2.0, 2.0]).share == 0.0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,7 +18,7 @@ import pytest
 
 from edge_infer.cli import main
 from edge_infer.config.compile.compile import compile_config
-from edge_infer.errors import ConfigError, DownloadError, InputError
+from edge_infer.errors import ConfigError, DownloadError, InputError, ModelError
 from edge_infer.models.packages.acquire import pull
 from edge_infer.models.packages.catalogue import choose, fetch_catalogue, read_catalogue
 from edge_infer.models.packages.download import fetch
@@ -234,6 +236,55 @@ def test_a_catalogue_that_is_wrong_names_the_line(packages: Path, old: str, new:
     place.write_text(text.replace(old, new, 1))
     with pytest.raises(ConfigError, match=rf"catalogue\.yaml:\d+: .*{words}"):
         read_catalogue(place)
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_a_mirror_has_packages_apart_or_all_files_in_one_folder(
+    packages: Path, tmp_path: Path, serve: Callable[..., str], flat: bool
+) -> None:
+    """Manifests and labels of several packages have the same names."""
+    (packages / "face-detect/1.0.0/words/labels.txt").write_text("face")
+    place, _ = write_listing(packages)
+    mirror = tmp_path / "mirror"
+    shutil.copytree(packages / "face-detect/1.1.0" if flat else packages, mirror)
+    address = serve(partial(Quiet, directory=str(mirror)))
+    library = Library(tmp_path / "store")
+    for version in ("1.1.0",) if flat else ("1.0.0", "1.1.0"):
+        arrival = pull(choose(read_catalogue(place), f"face-detect@{version}"), library, mirror=address)
+        original = packages / "face-detect" / version
+        for path in (path for path in original.rglob("*") if path.is_file()):
+            assert (arrival.folder / path.relative_to(original)).read_bytes() == path.read_bytes()
+    shutil.rmtree(mirror)
+    with pytest.raises(DownloadError, match="the server says 404"):
+        pull(choose(read_catalogue(place), "face-detect@1.0.0"), Library(tmp_path / "other"), mirror=address)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "words"),
+    [
+        ("{task: detektion}", r"c\.yaml:8: models\.face-detect@1\.0\.0\.manifest\.task: "),
+        ("{labels: [face, 1.5e3, {}]}", r"c\.yaml:8: models\.face-detect@1\.0\.0\.manifest\.labels"),
+        (
+            "\n      task: detection\n      threshold: high",
+            r"c\.yaml:10: models\.face-detect@1\.0\.0\.manifest\.threshold: ",
+        ),
+        ("{labels: [face, eye]}", rf"^SHIPPED/{MODEL}: 2 labels \(manifest\) for 1 classes"),
+        ("{labels: no.txt}", rf"^SHIPPED/{MODEL}: no\.txt cannot be read: No such file"),
+    ],
+)
+def test_an_error_in_the_manifest_of_an_entry_names_its_line(tmp_path: Path, manifest: str, words: str) -> None:
+    place, data = tmp_path / "c.yaml", (SHIPPED / MODEL).read_bytes()
+    shutil.copy(SHIPPED / MODEL, tmp_path)
+    place.write_text(
+        "models:\n  face-detect@1.0.0:\n    version: 1.0.0\n    about: faces\n"
+        f"    url: {MODEL}\n    bytes: {len(data)}\n    sha256: {hashlib.sha256(data).hexdigest()}\n"
+        f"    manifest: {manifest}\n"
+    )
+    with pytest.raises((ConfigError, ModelError)) as error:
+        pull(choose(read_catalogue(place), "face-detect"), Library(tmp_path / "store"))
+    text = str(error.value)
+    assert re.search(words.replace("SHIPPED", re.escape(str(tmp_path))), text), text
+    assert str(tmp_path / "store") not in text
 
 
 def test_only_packages_that_are_what_they_say_are_listed(packages: Path) -> None:

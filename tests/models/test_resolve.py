@@ -296,3 +296,15 @@ def test_a_tensor_name_that_is_no_text_is_a_damaged_file(tmp_path: Path, assets:
     path.write_bytes(data.replace(b"input_1_int8", b"input_\xff_int8"))
     with pytest.raises(ModelError, match="cannot load it: 'utf-8' codec"):
         resolve(ModelRequest("m", str(path)))
+
+
+def test_an_empty_list_of_labels_is_a_mistake_in_the_manifest(tmp_path: Path) -> None:
+    """It was said that the model had taken over the process that tried it."""
+    package = tmp_path / "package"
+    shutil.copytree(Path(__file__).parents[2] / "models" / "face-detect" / "1.0.0", package)
+    manifest = package / "manifest.yaml"
+    text = manifest.read_text()
+    line = text[: text.index("labels: [face]")].count("\n") + 1
+    manifest.write_text(text.replace("labels: [face]", "labels: []"))
+    with pytest.raises(ModelError, match=rf"manifest\.yaml:{line}: labels: expected a list of labels such as .*empty"):
+        probe(ModelRequest("faces", str(package)))

@@ -12,12 +12,14 @@ from pathlib import Path
 import pytest
 
 from edge_infer.cli import main
+from edge_infer.contract.codec import replace
 from edge_infer.errors import ConfigError, ModelError
 from edge_infer.models.packages.package import canonical, find_package
 from edge_infer.models.packages.signature import check_policy, private_key, trusted_key
-from edge_infer.models.packages.versions import older
+from edge_infer.models.packages.versions import commit_version, highest_versions, older
 from edge_infer.models.request import Policy
 from edge_infer.yamlfile.load import parse_document
+from tests.engine.plans import pipeline
 
 SHIPPED = Path(__file__).parents[2] / "models" / "face-detect" / "1.0.0"
 MODEL = "face_full_range_int8.tflite"
@@ -298,6 +300,25 @@ def test_which_version_is_older(versions: list[str]) -> None:
         for other in versions[place + 1 :]:
             assert older(one, other)
             assert not older(other, one)
+
+
+def test_a_key_that_is_missing_is_said_to_be(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no\.key cannot be read: No such file"):
+        private_key(tmp_path / "no.key")
+
+
+def test_a_commit_never_lowers_the_highest_version(tmp_path: Path) -> None:
+    plan = pipeline().model
+    for version, highest in (
+        ("1.0.0-alpha.1", "1.0.0-alpha.1"),
+        ("1.0.0-alpha.beta", "1.0.0-alpha.beta"),
+        ("1.0.0-alpha.1", "1.0.0-alpha.beta"),
+        ("1.0.0-1", "1.0.0-alpha.beta"),
+        ("1.0.0", "1.0.0"),
+        ("1.0.0-rc.1", "1.0.0"),
+    ):
+        commit_version(tmp_path, replace(plan, title=f"pets@{version}", version=version))
+        assert highest_versions(tmp_path) == {"pets": highest}
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--mirror",
         metavar="URL",
         default=os.environ.get(MIRROR) or None,
-        help=f"download from this mirror; default: ${MIRROR}",
+        help=f"download from this mirror, as NAME/VERSION/FILE or FILE below it; default: ${MIRROR}",
     )
     fetch.add_argument(
         "--from", dest="folder", metavar="DIR", type=Path, help="take the file from this folder, without internet"

@@ -17,7 +17,7 @@ from edge_infer.config.compile.pipelines import CascadeBuilder, SceneBuilder, un
 from edge_infer.config.schema.broker import Tls
 from edge_infer.config.schema.cascades import Crops
 from edge_infer.config.schema.file import Config, Metrics, ModelSection, Mqtt
-from edge_infer.config.schema.pipelines import Nms, Pipeline, delegate_plan, motion_plan, why_not
+from edge_infer.config.schema.pipelines import Pipeline, delegate_plan, motion_plan, why_not
 from edge_infer.config.schema.signal_sources import SourceSection
 from edge_infer.config.schema.sources import OtherSource
 from edge_infer.contract.codec import JsonValue, decode, encode, replace
@@ -34,6 +34,7 @@ from edge_infer.plan.records import (
     ModelPlan,
     MotionPlan,
     MqttPlan,
+    Overrides,
     PipelinePlan,
     Problem,
     ShadowPlan,
@@ -280,15 +281,16 @@ class Builder:
         below = tuple(key.strip(".").split(".")) if key else ()
         self.problems.append(self.document.problem((*steps, *below), text))
 
-    def _merged_input(self, steps: Steps, section: Pipeline, plan: ModelInput, source: SourcePlan | None) -> ModelInput:
-        """Return the input of the model with the overrides of the pipeline."""
+    def _overrides(self, steps: Steps, section: Pipeline, plan: ModelInput, source: SourcePlan | None) -> Overrides:
+        """Return the settings of the model that the pipeline overrides; those that do not fit are reported."""
         said = section.preprocess
         resize, color, scaling = said.resize, said.color, said.scaling
+        found = Overrides(section.threshold, section.nms.iou, section.nms.max)
         if not isinstance(plan, InputPlan):
             if resize or color or scaling:
                 text = "the model takes no pictures, so there is nothing to resize or colour; remove this key"
                 self.problems.append(self.document.problem((*steps, "preprocess"), text))
-            return plan
+            return found
         if color and (color == "gray") != (plan.color == "gray"):
             text = f"the model's input is {plan.color}: it has {'one channel' if color != 'gray' else 'colours'}"
             self.problems.append(self.document.problem((*steps, "preprocess", "color"), text))
@@ -298,12 +300,12 @@ class Builder:
         if said.tiles and source is not None and source.parent:
             text = "a crop goes in as a whole; remove this key"
             self.problems.append(self.document.problem((*steps, "preprocess", "tiles"), text))
+        tiles, overlap = (1, 1), 0.0  # these two and the scaling are never the model's
         if said.tiles:
-            overlap = DEFAULT_OVERLAP if said.overlap is None else said.overlap
-            plan = replace(plan, tiles=said.tiles, overlap=overlap)
+            tiles, overlap = said.tiles, DEFAULT_OVERLAP if said.overlap is None else said.overlap
         if scaling is None:
             scaling = "exact" if source is not None and source.stills else "fast"
-        return replace(plan, resize=resize or plan.resize, color=color or plan.color, scaling=scaling)
+        return replace(found, resize=resize, color=color, scaling=scaling, tiles=tiles, overlap=overlap)
 
     def pipeline(
         self,
@@ -321,13 +323,13 @@ class Builder:
         self._check_source(steps, section, model, source, sources)
         self._check_labels(steps, section, model)
         self._check_task(steps, section, model)
-        threshold = model.threshold if section.threshold is None else section.threshold
-        merged = self._merged(steps, section, model, source)
+        said = self._overrides(steps, section, model.input, source)
+        merged = said.onto(model)
         plan = PipelinePlan(
             name=name,
             source=source_name,
             model=merged,
-            threshold=threshold,
+            threshold=merged.threshold,
             fps=_slower(section.fps, source),
             labels=section.labels,
             top_k=section.top_k,
@@ -342,9 +344,11 @@ class Builder:
             ahead=section.ahead,
             active=section.active or (),
             priority=section.priority,
-            shadow=self._shadow(steps, section, merged, models, source),
+            shadow=self._shadow(steps, section, merged, models, said),
             crops=cascade,
             motion=self._motion(steps, section, model, source),
+            said=said,
+            own=Overrides.of(model),
             **SceneBuilder(self.document, self.problems).parts(steps, section, model, cascade),
         )
         self._check_state(steps, plan)
@@ -359,22 +363,13 @@ class Builder:
             )
             self.problems.append(self.document.problem((*steps, "labels"), text))
 
-    def _merged(self, steps: Steps, section: Pipeline, model: ModelPlan, source: SourcePlan | None) -> ModelPlan:
-        """Return the model with the overrides of the pipeline."""
-        return replace(
-            model,
-            threshold=model.threshold if section.threshold is None else section.threshold,
-            input=self._merged_input(steps, section, model.input, source),
-            nms=_merged_nms(section.nms, model),
-        )
-
     def _shadow(
         self,
         steps: Steps,
         section: Pipeline,
         serving: ModelPlan,
         models: Mapping[str, ModelPlan],
-        source: SourcePlan | None,
+        said: Overrides,
     ) -> ShadowPlan | None:
         """Return the second model of a pipeline, which could replace the first; None without one."""
         if section.shadow is None or section.shadow.model not in models:
@@ -383,9 +378,7 @@ class Builder:
         if why := unfit(model, serving, section):
             self.problems.append(self.document.problem((*steps, "shadow", "model"), why))
             return None
-        known = len(self.problems)
-        merged = self._merged(steps, section, model, source)
-        del self.problems[known:]  # problems of `preprocess` are reported for the serving model already
+        merged = said.onto(model)
         return ShadowPlan(merged, merged.threshold, section.shadow.share)
 
     def _motion(
@@ -452,11 +445,6 @@ class Builder:
             if given and model.task not in tasks:
                 text = f"belongs to models of task {' or '.join(tasks)}; {model.title} is one of task {model.task}"
                 self.problems.append(self.document.problem((*steps, *place), text))
-
-
-def _merged_nms(section: Nms, model: ModelPlan) -> Any:
-    iou = model.nms.iou if section.iou is None else section.iou
-    return replace(model.nms, iou=iou, max=section.max or model.nms.max)
 
 
 def _pause(instance: Any, fps: float | None, rate: JsonValue) -> float:

@@ -21,7 +21,7 @@ from edge_infer.config.schema.governor import governor_plan, unseen
 from edge_infer.contract.codec import replace
 from edge_infer.errors import ConfigError, ModelError, StartError
 from edge_infer.models.packages.blob_store import BLOBS
-from edge_infer.models.request import ModelRequest, Policy
+from edge_infer.models.request import ModelRequest, Policy, TrustedKey
 from edge_infer.models.serving_record import ServingRecord, read_record
 from edge_infer.models.trials.known_results import MAX_TRIED_MODELS, Tried, read_tried, write_tried
 from edge_infer.models.trials.probe import Probe, probe_all
@@ -145,6 +145,7 @@ class _Compilation:
         self._problems = problems
         self._probe = probe
         self._requests: dict[str, ModelRequest] = {}
+        self._keys: tuple[TrustedKey, ...] = ()
         self.unfit: list[Unfit] = []
         self.machine = False
         self.elsewhere = ""
@@ -190,6 +191,7 @@ class _Compilation:
             governor=governor_plan(config.governor, config.pipelines),
             made_by=__version__,
             metrics=self._build.metrics(config.metrics),
+            signers=tuple(key.hex for key in self._keys) if config.security.require_signature else None,
         )
 
     def _models(self, config: Config, state_dir: str, keep: Path | None, *, again: bool) -> dict[str, ModelPlan]:
@@ -249,6 +251,7 @@ class _Compilation:
         policy, problems, warnings = read_policy(config.security, self._document, state_dir)
         self._problems += problems
         self._build.files.warnings += warnings
+        self._keys = policy.keys
         return policy
 
     def _refused(self, request: ModelRequest, config: Config, error: ModelError) -> None:

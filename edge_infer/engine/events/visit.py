@@ -47,13 +47,20 @@ class Side:
     last: tuple[float, float] | None = None
     """Time and distance to the border of the last look."""
     over: float = 0.0
-    """Time of the crossing, interpolated on a straight line between two looks."""
+    """Time since which it is beyond the margin, or since the crossing, if that was between the last two looks."""
+    came: float = 0.0
+    """Time since which it is on the side of the last look, interpolated on a straight line between two looks."""
+    crossed: float = 0.0
+    """The value of ``came`` when the first look found the point on the other side, beyond the margin."""
 
     def look(self, distance: float, margin: float, now: Instant, span: float) -> bool:
         """Add one look and return whether the side changed; ``distance`` to the border is positive on the true side."""
         beyond = -distance if self.settled else distance
         touched = self.last is not None and self.last[1] * distance > 0.0
-        passed, self.last = self._passed(distance, now), (now.moment, distance)
+        passed = self._passed(distance, now)
+        if not touched:
+            self.came = passed
+        self.last = now.moment, distance
         if beyond > self.farthest:
             self.farthest, self.margin = beyond, margin
         least = margin if self.settled is not None else 0.0
@@ -69,7 +76,7 @@ class Side:
             return False
         if side != self.leaning:
             self.leaning, self.looks, self.since, self.over = side, 0, now, passed
-            self.touched = touched
+            self.touched, self.crossed = touched, self.came
         self.looks += 1
         assert self.since is not None
         self.longest = max(self.longest, (now.moment - self.since.moment, self.looks))
@@ -96,7 +103,7 @@ class Side:
 
     def _change(self) -> None:
         assert self.since is not None
-        self.changed = Instant(self.over, self.since.wall - (self.since.moment - self.over))
+        self.changed = Instant(self.crossed, self.since.wall - (self.since.moment - self.crossed))
         self.settled, self.leaning, self.looks = self.leaning, None, 0
         self.farthest, self.longest = -math.inf, (0.0, 0)
 

@@ -26,7 +26,8 @@ SAME: Final = 0.5
 class Agreement:
     """Agreement on one frame: whether the outcome is the ``same``, boxes found by both models and by either of them.
 
-    ``differences`` compares only what both models found: scores of objects and classes, distances, shares, values.
+    ``differences`` compares only what both models found: scores of objects and of the best class, distances, shares,
+    values.
     """
 
     same: bool

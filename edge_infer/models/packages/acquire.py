@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 from typing import Final
+from urllib.error import HTTPError
 from urllib.parse import quote, urlsplit
 
-from edge_infer.errors import ConfigError, InputError, ModelError
+from edge_infer.errors import ConfigError, DownloadError, InputError, ModelError
 from edge_infer.models.packages.catalogue import Offer, Part, is_address
 from edge_infer.models.packages.download import DownloadRequest, Progress, download
 from edge_infer.models.packages.library import Library, gather, same
@@ -44,7 +46,9 @@ def pull(
     """
     if library.has(offer.title):
         return Arrival(offer.title, library.find(offer.title)[0].folder, new=False)
-    files = [(part, _brought(part, library, progress, mirror, folder)) for part in offer.parts()]
+    files = [
+        (part, _brought(part, library, progress, _places(part, offer.title, mirror), folder)) for part in offer.parts()
+    ]
     with library.incoming() as package:
         for part, here in files:
             target = package / part.name
@@ -53,21 +57,56 @@ def pull(
         manifest = offer.manifest()
         if manifest is not None:
             (package / MANIFEST).write_text(manifest, encoding="utf-8")
-        _check_who_it_is(package, offer)
-        probe(ModelRequest(offer.name, str(package)))
+        try:
+            _check_who_it_is(package, offer)
+            probe(ModelRequest(offer.name, str(package)))
+        except ModelError as error:  # the errors name the catalogue, not the temporary copies
+            raise ModelError(_as_listed(str(error), package, offer), key=error.key, tried=error.tried) from error
+        except ConfigError as error:
+            raise ConfigError(_as_listed(str(error), package, offer)) from error
         return Arrival(offer.title, library.place(package, offer.title), new=True)
 
 
-def _brought(part: Part, library: Library, progress: Progress, mirror: str | None, folder: Path | None) -> Path | bytes:
-    """Return the verified bytes of a file of an offer, or the path of the download."""
+def _brought(
+    part: Part, library: Library, progress: Progress, places: Sequence[str], folder: Path | None
+) -> Path | bytes:
+    """Return the verified bytes of a file of an offer, or the path of the download from the first place that has it."""
     if folder is not None:
         return _from_folder(part, folder)
-    place = part.place if mirror is None else _on_mirror(part, mirror)
-    if not is_address(place):
-        return _from_file(part, Path(place))
+    if not is_address(places[0]):
+        return _from_file(part, Path(places[0]))
     fetched = library.parts() / part.sha256
-    download(DownloadRequest(place, part.bytes, part.sha256), fetched, progress)
+    for place in places:
+        try:
+            download(DownloadRequest(place, part.bytes, part.sha256), fetched, progress)
+        except DownloadError as error:
+            if place == places[-1] or not _is_missing(error):
+                raise
+        else:
+            break
     return fetched
+
+
+def _is_missing(error: DownloadError) -> bool:
+    """Return whether the server has no such file; some refuse what is not there."""
+    cause = error.__cause__
+    return isinstance(cause, HTTPError) and cause.code in {403, 404, 410}
+
+
+def _as_listed(text: str, package: Path, offer: Offer) -> str:
+    """Return an error about a package with the places in the catalogue instead of those of the copies.
+
+    A manifest made from the keys of an entry has other lines than the catalogue.
+    """
+    manifest = str(package / MANIFEST)
+    if offer.manifest() is not None:
+        text = re.sub(
+            rf"^{re.escape(manifest)}:\d+: ([^:\s]+)", lambda found: offer.line(found[1]), text, flags=re.MULTILINE
+        )
+        text = text.replace(manifest, offer.line("").removesuffix(": "))
+    for part in offer.parts():
+        text = text.replace(str(package / part.name), part.place)
+    return text.replace(f"{package}/", "")
 
 
 def _check_who_it_is(package: Path, offer: Offer) -> None:
@@ -98,10 +137,14 @@ def add(path: Path, library: Library) -> Arrival:
         return Arrival(title, library.place(package, title), new=True)
 
 
-def _on_mirror(part: Part, mirror: str) -> str:
+def _places(part: Part, title: str, mirror: str | None) -> tuple[str, ...]:
+    """Return the addresses of a file, or its path; on a mirror as in the store, else by its name alone."""
+    if mirror is None:
+        return (part.place,)
     if not is_address(mirror) or not urlsplit(mirror).hostname:
         raise ConfigError(f"the mirror {mirror} is no address; expected one such as https://HOST/PATH/")
-    return f"{mirror.rstrip('/')}/{quote(part.name)}"
+    whole, name = mirror.rstrip("/"), quote(part.name)
+    return f"{whole}/{quote(title.replace('@', '/', 1))}/{name}", f"{whole}/{name}"
 
 
 def _from_file(part: Part, path: Path) -> bytes:

@@ -6,9 +6,10 @@ lie beside it or at other addresses. A catalogue from a network address is accep
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
@@ -28,7 +29,7 @@ from edge_infer.models.packages.versions import is_preview, older
 from edge_infer.models.request import TrustedKey
 from edge_infer.models.trials.checked_package import MAX_BESIDE_BYTES
 from edge_infer.yamlfile.fields import Kind, integer, text, url, written_as_is
-from edge_infer.yamlfile.load import LARGEST, Document, parse_document, read_document, validate
+from edge_infer.yamlfile.load import LARGEST, Document, Steps, parse_document, read_document, spell, validate
 from edge_infer.yamlfile.section import Section
 
 PLACES: Final = (
@@ -101,11 +102,13 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A model of the catalogue at the address or path ``origin``."""
+    """A model of the catalogue at the address or path ``origin``; ``key`` is that of its entry in ``document``."""
 
     name: str
     listed: Listed
     origin: str
+    key: str = ""
+    document: Document | None = field(default=None, compare=False, repr=False)
 
     @property
     def title(self) -> str:
@@ -132,6 +135,13 @@ class Offer:
         for name, beside in self.listed.files.items():
             path = urljoin(place, quote(name)) if is_address(place) else str(Path(place).parent / name)
             yield Part(name, path, beside.bytes, beside.sha256)
+
+    def line(self, path: str) -> str:
+        """Return the place of a key of the manifest that the entry has: file, line and path, as errors name them."""
+        steps: Steps = ("models", self.key, "manifest")
+        steps += tuple(int(step) if step.isdigit() else step for step in re.findall(r"[^.\[\]]+", path))
+        line = self.document.line(steps) if self.document is not None else 1
+        return f"{self.origin}:{line}: {spell(steps)}"
 
     def manifest(self) -> str | None:
         """Return the manifest text for the new package; None if the manifest is one of the offer's files."""
@@ -191,7 +201,9 @@ def _offers(document: Document, origin: str) -> dict[str, Offer]:
     catalogue, problems = validate(document, Catalogue)
     if catalogue is None or problems:
         raise ConfigError("\n".join(map(str, problems)))
-    offers = {key: Offer(key.partition("@")[0], listed, origin) for key, listed in catalogue.models.items()}
+    offers = {
+        key: Offer(key.partition("@")[0], listed, origin, key, document) for key, listed in catalogue.models.items()
+    }
     wrong = [document.problem(("models", key), why) for key, why in _contradictions(offers)]
     if wrong:
         raise ConfigError("\n".join(map(str, wrong)))

@@ -75,6 +75,10 @@ def _labels(value: Any) -> str | tuple[str, ...]:
         raise ValueError(wrong("a list of labels, or the name of a file beside the manifest", value))  # noqa: TRY004
     if not isinstance(value, list):
         return inside_folder(value)
+    if not value:
+        raise ValueError(
+            "expected a list of labels such as [person, dog]; this one is empty, so name some or remove it"
+        )
     return tuple(_label(item) for item in value)
 
 

@@ -29,8 +29,8 @@ LENGTH: Final = 64
 """Length of a signature in bytes."""
 
 
-def check_signature(package: Package, keys: Sequence[TrustedKey]) -> None:
-    """Raise `ModelError` unless one of the keys has signed the manifest, and the manifest covers all files.
+def check_signature(package: Package, keys: Sequence[TrustedKey]) -> TrustedKey:
+    """Return the key that has signed the manifest; raises `ModelError` unless one has, and it covers all files.
 
     Raises `StartError` if signatures cannot be checked on this machine.
     """
@@ -41,11 +41,11 @@ def check_signature(package: Package, keys: Sequence[TrustedKey]) -> None:
             f"{package.file.with_suffix('.yaml')} and {place}"
         )
     _check_coverage(package)
-    check_signed(package.written, _signature(package, place), keys, str(package.manifest_path), str(place))
+    return check_signed(package.written, _signature(package, place), keys, str(package.manifest_path), str(place))
 
 
-def check_signed(written: bytes, signature: bytes, keys: Sequence[TrustedKey], what: str, place: str) -> None:
-    """Raise `ModelError` unless ``signature`` (bytes of a signature file) is from one of the keys over ``written``.
+def check_signed(written: bytes, signature: bytes, keys: Sequence[TrustedKey], what: str, place: str) -> TrustedKey:
+    """Return the key of which ``signature`` (bytes of a signature file) is over ``written``; else raise `ModelError`.
 
     Error messages name the signed object, ``what``, and the path of the signature, ``place``.
     """
@@ -55,12 +55,14 @@ def check_signed(written: bytes, signature: bytes, keys: Sequence[TrustedKey], w
         raw = b""
     if len(raw) != LENGTH:
         raise ModelError(f"{place} is not a signature; expected the base64 of {LENGTH} bytes")
-    if not any(_holds(key, raw, written) for key in keys):
+    signer = next((key for key in keys if _holds(key, raw, written)), None)
+    if signer is None:
         names = ", ".join(key.name for key in keys)
         raise ModelError(
             f"{place} does not fit: {what} was changed after it was signed, or the signature is by "
             f"another key than those that are trusted here ({names})"
         )
+    return signer
 
 
 def signature_place(package: Package) -> Path:
@@ -109,8 +111,9 @@ def trusted_key(path: Path) -> TrustedKey:
 def private_key(path: Path) -> Ed25519PrivateKey:
     """Return the private key of an unencrypted PEM file; raises `ConfigError`, and `StartError` as `trusted_key`."""
     serialization, ed25519 = _cryptography()
+    data = _key_file(path)
     try:
-        key = serialization.load_pem_private_key(_key_file(path), password=None)
+        key = serialization.load_pem_private_key(data, password=None)
     except TypeError as error:
         raise ConfigError(
             f"{path} is encrypted; decrypt it to where only you can read: openssl pkey -in {path} -out KEY"
@@ -187,12 +190,15 @@ def _cryptography() -> tuple[Any, Any]:
 # Requirements of the configuration for a model, checked before it is parsed: digest, signature, no older version.
 
 
-def check_trust(package: Package, sha256: str, request: ModelRequest) -> None:
-    """Raise `ModelError` unless the request allows the package; ``sha256`` is the digest of its model file."""
+def check_trust(package: Package, sha256: str, request: ModelRequest) -> str:
+    """Return the key (in hexadecimal) that signed the package, empty if none has to; ``sha256`` is its file's digest.
+
+    Raises `ModelError` unless the request allows the package.
+    """
     try:
         _check_digest(sha256, request.sha256, "the configuration", "sha256")
         _check_digest(sha256, package.manifest.sha256, str(package.manifest_path), "file")
-        check_policy(request.policy, package, sha256, asked=request.sha256)
+        return check_policy(request.policy, package, sha256, asked=request.sha256)
     except ModelError as error:
         raise ModelError(f"{package.file}: {error}", key=error.key) from error
 
@@ -202,8 +208,8 @@ def _check_digest(found: str, wanted: str | None, where: str, key: ModelKey) -> 
         raise ModelError(f"its SHA-256 is {found}, but {where} wants {wanted.lower()}", key=key)
 
 
-def check_policy(policy: Policy, package: Package, sha256: str, *, asked: str | None) -> None:
-    """Raise `ModelError` unless the policy allows the package; ``sha256`` is the digest of its model file.
+def check_policy(policy: Policy, package: Package, sha256: str, *, asked: str | None) -> str:
+    """Return the key that signed the package, as `check_trust` does; raises `ModelError` unless the policy allows it.
 
     ``asked`` is the digest in the configuration. The caller has already checked it and the manifest's digest.
     """
@@ -213,9 +219,9 @@ def check_policy(policy: Policy, package: Package, sha256: str, *, asked: str | 
             f"{sha256}",
             key="sha256",
         )
-    if policy.require_signature:
-        check_signature(package, policy.keys)
+    signer = check_signature(package, policy.keys).hex if policy.require_signature else ""
     _check_version(policy, package, sha256)
+    return signer
 
 
 def _check_version(policy: Policy, package: Package, sha256: str) -> None:

@@ -36,7 +36,8 @@ class CheckedPackage(SealedCopies):
         self.package = find_package(Path(request.file), request.roots)
         try:
             self.sha256 = self._add_own(self.package.file, largest_here())
-            check_trust(self.package, self.sha256, request)
+            self.signed = check_trust(self.package, self.sha256, request)
+            """The trusted key (in hexadecimal) that signed the package, if the request requires one."""
             if self.package.manifest_path is not None:
                 self._add_manifest(self.package.manifest_path)
             if request.labels_file is not None:

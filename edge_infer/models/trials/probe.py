@@ -92,7 +92,7 @@ class Probe(Closing):
             with CheckedPackage(request) as checked:
                 known = self._known.get(checked.question)
                 if known is not None and _is_there(known, store) and still_holds(known, checked, request):
-                    return known
+                    return replace(known, signed=checked.signed)
                 return self._tried(request, checked, store, seconds).plan
         except ModelError as error:
             return error
@@ -111,7 +111,12 @@ class Probe(Closing):
         from edge_infer.models.trials.verify_answer import check_answer, kept
 
         resolution = check_answer(*self._answer(request, checked, seconds), request, checked)
-        plan = replace(resolution.plan, question=checked.question, manifest=checked.package.manifest_digest)
+        plan = replace(
+            resolution.plan,
+            question=checked.question,
+            manifest=checked.package.manifest_digest,
+            signed=checked.signed,
+        )
         return replace(resolution, plan=kept(plan, checked, store) if store else plan)
 
     @property

@@ -12,13 +12,37 @@ from edge_infer.supervisor.rollout.shadows import shadowed
 
 
 def effective(wanted: Plan, record: ServingRecord) -> Plan:
-    """Return the plan with the fallback of each rejected model in its place, and with the shadows that may run."""
+    """Return the plan with the fallback of each rejected model in its place, and with the shadows that may run.
+
+    Without a usable fallback (`without_model`) a pipeline keeps its rejected model, which the caller must not run.
+    """
     pipelines = []
     for pipeline in wanted.pipelines:
         fit = record.fallback(pipeline) if record.refusal(pipeline.model) else None
-        pipelines.append(fit.onto(pipeline) if fit else pipeline)
+        usable = fit is not None and not fit.unusable(pipeline, wanted.signers)
+        pipelines.append(fit.onto(pipeline) if fit is not None and usable else pipeline)
     names = tuple(model.name for model in wanted.models())
     return shadowed(replace(wanted, pipelines=tuple(pipelines), names=names), record)
+
+
+def without_model(wanted: Plan, record: ServingRecord) -> dict[str, str]:
+    """Return the pipelines whose model was rejected and whose fallback may not take its place, with the reasons."""
+    found = {}
+    for pipeline in wanted.pipelines:
+        fit = record.fallback(pipeline) if record.refusal(pipeline.model) else None
+        if fit is not None and (why := fit.unusable(pipeline, wanted.signers)):
+            found[pipeline.name] = why
+    return found
+
+
+def unknown_labels(wanted: Plan, plan: Plan) -> dict[str, str]:
+    """Return the pipelines whose fallback does not know all labels that they keep, with a sentence about each."""
+    found = {}
+    for asked, runs in zip(wanted.pipelines, plan.pipelines, strict=True):
+        missing = [label for label in asked.labels or () if label not in (runs.labels or ())]
+        if missing:
+            found[runs.name] = f"{runs.model.title} does not know the label {', '.join(missing)}, which is not reported"
+    return found
 
 
 def with_slots(wanted: Plan, record: ServingRecord) -> ServingRecord:

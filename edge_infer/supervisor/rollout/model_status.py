@@ -17,14 +17,23 @@ from edge_infer.supervisor.rollout.shadows import compared
 
 
 def standing(swap: ModelRollout, report: EngineReport) -> dict[str, ModelStatus]:
-    """Return a status for each model of the configuration and each that serves."""
+    """Return a status for each model of the configuration and each that serves.
+
+    A model of another name that a pipeline goes back to serves, and has a status, only after the switch.
+    """
     plan, wanted = swap.plan, swap.wanted
     if plan is None or wanted is None:
         return {}
     found = {}
     for name, model in {model.name: model for model in (*plan.models(), *wanted.models())}.items():
-        serving = [each for each in plan.pipelines if each.model.name == name]
         asked = [each for each in wanted.pipelines if each.model.name == name]
+        serving = [
+            each
+            for each in plan.pipelines
+            if each.model.name == name and (each.name in _names(asked) or _runs(swap, each, report))
+        ]
+        if not asked and not serving:
+            continue
         status = _status(swap, model, serving or _of(plan, asked), report)
         shadow = compared(swap.record, asked, report, swap.waiting)
         found[name] = replace(status, delegate=delegated(serving, report), shadow=shadow)
@@ -36,8 +45,16 @@ def _of(plan: Plan, asked: list[PipelinePlan]) -> list[PipelinePlan]:
 
     Without them, the status of a model that was rolled back would report that no model serves.
     """
-    names = {each.name for each in asked}
-    return [each for each in plan.pipelines if each.name in names]
+    return [each for each in plan.pipelines if each.name in _names(asked)]
+
+
+def _names(pipelines: list[PipelinePlan]) -> set[str]:
+    return {each.name for each in pipelines}
+
+
+def _runs(swap: ModelRollout, pipeline: PipelinePlan, report: EngineReport) -> bool:
+    """Return whether a pipeline runs the model of its plan already."""
+    return _running(swap, pipeline, report).sha == pipeline.model.identity
 
 
 def _status(swap: ModelRollout, wanted: ModelPlan, pipelines: list[PipelinePlan], report: EngineReport) -> ModelStatus:
@@ -56,11 +73,13 @@ def _status(swap: ModelRollout, wanted: ModelPlan, pipelines: list[PipelinePlan]
             refusal.sha if watched or target is None else target.sha256
         )  # the fallback is the one that is being loaded
         return ModelStatus(state, version, sha, ABSENT, previous, following[:8])
+    held = next((swap.held[each.name] for each in pipelines if each.name in swap.held), None)
     if refusal is not None:
-        return ModelStatus(refusal.state, version, sha, refusal.reason, previous, refusal.sha[:8])
+        alone = held if target is not None and refusal.about(target) else None  # nothing may serve in its place
+        return ModelStatus(refusal.state, version, sha, alone or refusal.reason, previous, refusal.sha[:8])
     if trial is not None and serving is not None and serving.identity == trial.which:
         return ModelStatus("probation", version, sha, ABSENT, previous, trial.sha[:8])
-    if (held := next((swap.held[each.name] for each in pipelines if each.name in swap.held), None)) is not None:
+    if held is not None:
         return ModelStatus("rejected", version, sha, held, previous, wanted.sha256[:8])
     if (unfit := swap.unfit.get(wanted.name)) is not None:
         candidate: str | Absent = unfit.sha256[:8] if unfit.sha256 else ABSENT

@@ -23,7 +23,13 @@ from edge_infer.plan.records import ModelPlan, PipelinePlan, Plan, Unfit
 from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
 from edge_infer.supervisor.rollout.crash_loops import CrashLoopDetector, EngineDeath, PipelineQuarantine
 from edge_infer.supervisor.rollout.delegates import Delegates
-from edge_infer.supervisor.rollout.effective_plan import effective, with_manifests, with_slots
+from edge_infer.supervisor.rollout.effective_plan import (
+    effective,
+    unknown_labels,
+    with_manifests,
+    with_slots,
+    without_model,
+)
 from edge_infer.supervisor.rollout.free_memory import suffices
 from edge_infer.supervisor.rollout.probation import judge, silence
 from edge_infer.supervisor.rollout.serving_ledger import ServingLedger
@@ -60,6 +66,7 @@ class ModelRollout:
         self._admission = Admission()
         self._holds = PipelineQuarantine()
         self._delegates = Delegates()
+        self._gaps: Mapping[str, str] = {}  # what fallbacks cannot do, by pipeline
         self._order = 0
         self._ordered = 0.0
         self._deaths = CrashLoopDetector()
@@ -170,6 +177,11 @@ class ModelRollout:
                 f"there is no model that {name} could go back to: the one before the present one is the only one kept "
                 f"for that; any package of the store serves with: edge-infer models use {name} PACKAGE@VERSION"
             )
+        after = self._refusing(self.record, name, "rolled_back", f"asked for by {by}")
+        if self.wanted is not None and (stranded := without_model(self.wanted, after)):
+            lost = [f"pipeline {each}: {why}" for each, why in stranded.items() if each not in self.held]
+            if lost:
+                raise EdgeInferError(f"{name} keeps {model.title}: {'; '.join(lost)}")
         self._refuse(name, "rolled_back", f"asked for by {by}", by)
         return self._now(name)
 
@@ -208,13 +220,19 @@ class ModelRollout:
         if name is not None and name in suspects and self._without_delegate(name, how):
             self._deaths.clear()
             return
-        if slot is not None and slot.previous is not None:
+        if slot is not None and slot.previous is not None and not self._unusable(name, slot.previous):
             self._refuse(slot.committed.model.name, "rolled_back", f"the {how}", "daemon")
         elif name is not None:
             self._hold([name], f"{how},")
         else:
             return
         self._deaths.clear()
+
+    def _unusable(self, name: str | None, fit: Fit) -> str:
+        """Return why a fallback may not serve in a pipeline of the configuration; empty if it may."""
+        assert self.wanted is not None
+        found = (each for each in self.wanted.pipelines if each.name == name)
+        return next((fit.unusable(each, self.wanted.signers) for each in found), "")
 
     def _without_delegate(self, name: str, how: str) -> bool:
         """Move the pipeline's model from its delegate to the processor; return False unless the plan allows that."""
@@ -289,9 +307,10 @@ class ModelRollout:
             running, slot = report.running.get(pipeline.name), record.slots.get(pipeline.name)
             if running is None or running.sha != pipeline.model.identity or pipeline.model.name in record.trials:
                 continue
-            if slot is None or (slot.committed != Fit.of(pipeline) and _same(slot.committed, pipeline)):
+            fit = Fit.of(pipeline)
+            if slot is None or (_same(slot.committed, pipeline) and _tells_more(fit, slot.committed)):
                 previous, since = (slot.previous, slot.ts) if slot else (None, timestamp(time.time()))
-                fresh = Slot(Fit.of(pipeline), previous, since)
+                fresh = Slot(fit, previous, since)
                 record = replace(record, slots={**record.slots, pipeline.name: fresh})
                 record = record.told(
                     *([] if slot else [self._line(pipeline.model, "first", "configuration", f"in {pipeline.name}")])
@@ -334,21 +353,26 @@ class ModelRollout:
 
     def _refuse(self, name: str, state: Refused, reason: str, by: str, *, run: bool = True) -> None:
         """Refuse the model that serves under a name, and restore its predecessor."""
-        model = self._running_as(name)
-        now, reason = timestamp(time.time()), shortened(reason)
-        refusal = Refusal(model.sha256, model.title, model.entry, state, reason, now, model.identity)
-        record = self.record.refusing(name, refusal)
-        slots = dict(record.slots)
-        for pipeline, slot in record.slots.items():
-            if slot.committed.model.identity == model.identity and slot.committed.model.name == name and slot.previous:
-                slots[pipeline] = Slot(slot.previous, None, now)
-        self._ledger.keep(replace(record, slots=slots).told(self._line(model, state, by, reason)))
+        model, reason = self._running_as(name), shortened(reason)
+        record = self._refusing(self.record, name, state, reason)
+        self._ledger.keep(record.told(self._line(model, state, by, reason)))
         log.error("model %s: %s (%s) is %s: %s", name, model.title, model.sha256[:8], state.replace("_", " "), reason)
         if by == "daemon":
             self._house.note(f"model {name}: {state.replace('_', ' ')}: {reason}", f"model {name}")
         self.swaps[name, state] += 1
         if run:
             self._again()
+
+    def _refusing(self, record: ServingRecord, name: str, state: Refused, reason: str) -> ServingRecord:
+        """Return the record without the model that serves under a name, and with its predecessors in its slots."""
+        model, now = self._running_as(name), timestamp(time.time())
+        refusal = Refusal(model.sha256, model.title, model.entry, state, shortened(reason), now, model.identity)
+        record = record.refusing(name, refusal)
+        slots = dict(record.slots)
+        for pipeline, slot in record.slots.items():
+            if slot.committed.model.identity == model.identity and slot.committed.model.name == name and slot.previous:
+                slots[pipeline] = Slot(slot.previous, None, now)
+        return replace(record, slots=slots)
 
     def _before(self, model: ModelPlan) -> Fit | None:
         """Return the predecessor of a committed model."""
@@ -372,9 +396,15 @@ class ModelRollout:
         return sorted({model.name for model in (*more, *(each for plan in plans for each in plan.models()))})
 
     def _now(self, name: str) -> str:
-        model = self._running_as(name)
+        """Return what runs now in the pipelines that ask for a model, which may be one of another name."""
+        assert self.plan is not None
+        asked = {each.name for each in (self.wanted or self.plan).pipelines if each.model.name == name}
+        pipelines = [each for each in self.plan.pipelines if each.name in asked or each.model.name == name]
+        if held := next((self.held[each.name] for each in pipelines if each.name in self.held), None):
+            return f"{name}: no model serves: {held}"
+        models = {each.model.identity: each.model for each in pipelines}.values()
         state = "on probation" if name in self.record.trials else "serving"
-        return f"{name}: {model.title} ({model.sha256[:8]}) is {state}"
+        return "; ".join(f"{name}: {model.title} ({model.sha256[:8]}) is {state}" for model in models)
 
     # The actions.
 
@@ -382,7 +412,19 @@ class ModelRollout:
         """Apply the plan that follows from the current record."""
         if self.wanted is not None:
             plan = self._delegates.without(effective(self.wanted, self.record))
+            self._report_gaps(self.wanted, plan)
             self._run(self._admission.admitted(plan))
+
+    def _report_gaps(self, wanted: Plan, plan: Plan) -> None:
+        """Report, once each, what a fallback cannot do for its pipeline: serve at all, or know a label."""
+        gaps = {**unknown_labels(wanted, plan), **without_model(wanted, self.record)}
+        for name, why in gaps.items():
+            if self._gaps.get(name) != why:
+                log.error("pipeline %s: %s", name, why)
+                self._house.note(f"pipeline {name}: {why}", f"fallback of {name}")
+        for name in self._gaps.keys() - gaps.keys():
+            self._house.over(f"fallback of {name}")
+        self._gaps = gaps
 
     def _run(self, plan: Plan) -> None:
         self.before, self.plan = self.plan, plan
@@ -397,7 +439,12 @@ class ModelRollout:
     def _held(self, plan: Plan) -> dict[str, str]:
         """Return the pipelines that may not run, with the reasons: in quarantine, or only a refused model is left."""
         refused = {each.name: self.record.refusal(each.model) for each in plan.pipelines}
-        reasons = {name: refusal.reason for name, refusal in refused.items() if refusal is not None}
+        lost = without_model(self.wanted, self.record) if self.wanted is not None else {}
+        reasons = {
+            name: shortened("; ".join(filter(None, (lost.get(name), refusal.reason))))
+            for name, refusal in refused.items()
+            if refusal is not None
+        }
         return {**self._holds.held(plan), **reasons}
 
     def _line(self, model: ModelPlan, what: What, by: str, why: str = "") -> Happened:
@@ -424,6 +471,11 @@ def _difference(record: ServingRecord, model: ModelPlan) -> str:
         "other labels" if all(each.labels != model.labels for each in same) else "",
     ]
     return f"the same file with {' and '.join(filter(None, parts))}" if any(parts) else ""
+
+
+def _tells_more(fit: Fit, committed: Fit) -> bool:
+    """Return whether a model differs from its record, or a signature was checked for it meanwhile."""
+    return fit != committed or (fit.model.signed not in {"", committed.model.signed})
 
 
 def _same(fit: Fit, pipeline: PipelinePlan) -> bool:
