@@ -13,7 +13,8 @@ from edge_infer.contract.codec import JsonValue
 from edge_infer.errors import StartError
 from edge_infer.plan.records import Compiled, Plan, Problem
 from edge_infer.supervisor.control.server import Request
-from edge_infer.supervisor.reload.compilation import Compilation, failed
+from edge_infer.supervisor.processes.output import Output
+from edge_infer.supervisor.reload.compilation import NAME, Compilation, failed
 
 MOST_LINES: Final = 200
 """Maximum number of problems in one answer, which has to fit into a line of the control socket."""
@@ -24,6 +25,7 @@ class Checks:
 
     def __init__(self, config: Path) -> None:
         self._config = config
+        self._output = Output(NAME)
         self._compilation: Compilation | None = None
         self._request: Request | None = None
 
@@ -41,7 +43,7 @@ class Checks:
             self._request = request
             try:
                 at = None if draft is None else (str(draft), request.files[0])
-                self._compilation = Compilation(self._config, store=False, draft=at)
+                self._compilation = Compilation(self._config, store=False, draft=at, output=self._output)
             except StartError as error:
                 self._answer(failed(self._config, str(error)))
 

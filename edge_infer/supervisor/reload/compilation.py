@@ -21,10 +21,13 @@ from edge_infer.platform.config_files import digest_of_texts, texts_of
 from edge_infer.platform.paths import default_device_id, hinted
 from edge_infer.supervisor.processes.child import death
 from edge_infer.supervisor.processes.helper_process import HelperProcess
+from edge_infer.supervisor.processes.output import Output
 from edge_infer.supervisor.statedir import make_folders
 
 log = logging.getLogger(__name__)
 
+NAME: Final = "config"
+"""Name of the process in the log."""
 DEADLINE: Final = 120.0
 """Seconds that validating a configuration and trying each of its models may take."""
 _NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
@@ -49,9 +52,14 @@ class Compilation:
         store: bool = True,
         state_dir: Path | None = None,
         draft: tuple[str, int] | None = None,
+        output: Output | None = None,
     ) -> None:
-        """``draft``: the path of one file of the configuration, and an open file with a text to read in its place."""
+        """``draft``: the path of one file of the configuration, and an open file with a text to read in its place.
+
+        ``output`` limits what several runs write into the log.
+        """
         self._config = config
+        self._output = output or Output(NAME)
         self._stdin = subprocess.DEVNULL if draft is None else draft[1]
         self._searching = store and state_dir is None
         self._words: tuple[str, ...] = (str(config),)
@@ -82,7 +90,9 @@ class Compilation:
 
     def _begun(self) -> HelperProcess:
         try:
-            return HelperProcess("edge_infer.config", *self._words, seconds=DEADLINE, name="config", stdin=self._stdin)
+            return HelperProcess(
+                "edge_infer.config", *self._words, seconds=DEADLINE, output=self._output, stdin=self._stdin
+            )
         except OSError as error:
             raise StartError(f"no process can be started to read it: {error}") from error
 
