@@ -85,6 +85,9 @@ class PipelineSchedule:
         _check(plan, name)
         if seconds is not None and seconds < SHORTEST_PAUSE:
             raise EdgeInferError(f"a pause takes {SHORTEST_PAUSE:g} s or longer, not {seconds:g} s")
+        before = self._pauses.pipelines.get(name)
+        if before is not None and before.until is None and seconds is None:  # nothing changes
+            return f"{name} is {_paused(before)}"
         until = None if seconds is None else self._wall() + seconds
         self._keep(plan, {**self._pauses.pipelines, name: Pause(by[:128], until)})
         log.info("pipeline %s: paused by %s", name, by)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from edge_infer.contract.codec import dumps, replace
+from edge_infer.errors import StartError
 from edge_infer.plan.records import Compiled
 from edge_infer.supervisor.processes.helper_process import HelperResult
 from edge_infer.supervisor.reload.compilation import Compilation
@@ -42,6 +43,13 @@ def test_another_state_directory_or_a_nul_is_refused(tmp_path: Path, monkeypatch
         assert refused is not None
         assert refused.plan is None
         assert words in refused.problems[0].text
+
+
+def test_a_path_with_a_nul_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(config(1883))
+    with path.open() as file, pytest.raises(StartError, match="no process can be started to read it"):
+        Compilation(path, store=False, draft=("a\0b", file.fileno()))
 
 
 @pytest.mark.parametrize("written", ["state", "./state/", "other/../state"])

@@ -23,6 +23,7 @@ import pytest
 from edge_infer.errors import EdgeInferError
 from edge_infer.platform.paths import DEFAULT_CONFIG
 from edge_infer.supervisor.control import file_closer, server
+from edge_infer.supervisor.control.change_limit import ChangeLimit
 from edge_infer.supervisor.control.file_closer import MAX_CLOSERS, FileCloser
 from edge_infer.supervisor.control.peer import Peer, RefusedError, identify
 from edge_infer.supervisor.control.requests import ModelRequests, PendingExplainRequests
@@ -321,7 +322,11 @@ def test_an_answer_repeats_little_of_what_was_asked(body: dict[str, Any]) -> Non
     ours, theirs = socket.socketpair()
     with ours, theirs:
         request = Request(ours, Peer(1, 0, frozenset()), body, (), lambda _, data: told.append(data))
-        handler: Any = ModelRequests(None, None) if body["do"] == "models" else PendingExplainRequests(None)  # type: ignore[arg-type]
+        handler: Any = (
+            ModelRequests(None, None, ChangeLimit())  # type: ignore[arg-type]
+            if body["do"] == "models"
+            else PendingExplainRequests(None)  # type: ignore[arg-type]
+        )
         handler.begin(request)
     assert "error" in json.loads(told[0])
     assert len(told[0]) < 400

@@ -118,6 +118,17 @@ def test_pauses_outlive_a_restart_and_end(tmp_path: Path) -> None:
     assert started().inactive(found) == {}
 
 
+def test_what_is_paused_already_is_not_written_again(tmp_path: Path) -> None:
+    schedule = PipelineSchedule()
+    schedule.open(tmp_path)
+    schedule.pause(scheduled(), "door", None, "ann")
+    (tmp_path / FILE).unlink()
+    assert schedule.pause(scheduled(), "door", None, "bob") == "door is paused by ann"
+    assert not (tmp_path / FILE).exists()
+    schedule.pause(scheduled(), "door", 60.0, "bob")
+    assert (tmp_path / FILE).exists()
+
+
 def test_a_pause_that_cannot_be_kept_changes_nothing(tmp_path: Path) -> None:
     schedule = PipelineSchedule()
     (tmp_path / "plain").write_text("")

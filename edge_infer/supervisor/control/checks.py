@@ -91,7 +91,7 @@ def _no_draft(request: Request, draft: object) -> str:
     """Return why a draft is not read: it makes the service open any file that its text names."""
     if request.peer.uid not in (0, os.geteuid()):
         return "only root and the user of the daemon may have a draft checked; run it with sudo"
-    if not isinstance(draft, str) or len(request.files) != 1:
+    if not isinstance(draft, str) or "\0" in draft or len(request.files) != 1:
         return "a draft needs the path of the file that it is for, and an open file with its text"
     return ""
 

@@ -93,7 +93,7 @@ class Compilation:
             return HelperProcess(
                 "edge_infer.config", *self._words, seconds=DEADLINE, output=self._output, stdin=self._stdin
             )
-        except OSError as error:
+        except (OSError, ValueError) as error:  # no argument has a NUL
             raise StartError(f"no process can be started to read it: {error}") from error
 
     @property
