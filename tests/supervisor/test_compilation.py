@@ -11,7 +11,7 @@ from edge_infer.contract.codec import dumps, replace
 from edge_infer.errors import StartError
 from edge_infer.plan.records import Compiled
 from edge_infer.supervisor.processes.helper_process import HelperResult
-from edge_infer.supervisor.reload.compilation import Compilation
+from edge_infer.supervisor.reload.compilation import Compilation, _names_merged
 from tests.running import config
 
 
@@ -36,13 +36,37 @@ def test_another_state_directory_or_a_nul_is_refused(tmp_path: Path, monkeypatch
     said = HelperResult(dumps(replace(good, plan=harmless)), 0)
     monkeypatch.setattr(compilation._errand, "said", lambda said=said: said)
     assert compilation.finished() == replace(good, plan=harmless)
-    for plan, words in ((elsewhere, "another state directory"), (hostile, "a text with a NUL")):
+    merged = replace(good.plan, merged=True)
+    for plan, words in (
+        (elsewhere, "another state directory"),
+        (hostile, "a text with a NUL"),
+        (merged, "merges rooms and the file does not"),
+    ):
         said = HelperResult(dumps(replace(good, plan=plan)), 0)
         monkeypatch.setattr(compilation._errand, "said", lambda said=said: said)
         refused = compilation.finished()
         assert refused is not None
         assert refused.plan is None
         assert words in refused.problems[0].text
+
+
+@pytest.mark.parametrize(
+    "written", ["rooms: merged", "'rooms': \"merged\"", "rooms:\n  merged", "rooms: ${ROOMS}", "rooms : merged # small"]
+)
+def test_merged_rooms_are_those_of_the_file(tmp_path: Path, written: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROOMS", "merged")
+    path = tmp_path / "config.yaml"
+    path.write_text(f"{config(1883)}{written}\n")
+    found = answer_of(Compilation(path, state_dir=tmp_path / "state"))
+    assert found.plan is not None, found.problems
+    assert found.plan.merged
+
+
+@pytest.mark.parametrize("written", ["", "# rooms: merged", "rooms: separate # merged", "# rooms:\n#   merged"])
+def test_other_files_merge_nothing(tmp_path: Path, written: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(f"{config(1883)}{written}\n")
+    assert not _names_merged(path)
 
 
 def test_a_path_with_a_nul_is_an_error(tmp_path: Path) -> None:

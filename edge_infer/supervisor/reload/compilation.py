@@ -17,8 +17,8 @@ from edge_infer.errors import StartError, WireError
 from edge_infer.models.serving_record import remembered
 from edge_infer.plan.files import files_of_pipelines
 from edge_infer.plan.records import Compiled, Plan, Problem
-from edge_infer.platform.config_files import digest_of_texts, texts_of
-from edge_infer.platform.paths import default_device_id, hinted
+from edge_infer.platform.config_files import MAX_BYTES, digest_of_texts, texts_of
+from edge_infer.platform.paths import content, default_device_id, hinted
 from edge_infer.supervisor.processes.child import death
 from edge_infer.supervisor.processes.helper_process import HelperProcess
 from edge_infer.supervisor.processes.output import Output
@@ -32,6 +32,7 @@ DEADLINE: Final = 120.0
 """Seconds that validating a configuration and trying each of its models may take."""
 _NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 """A NUL in a text of JSON, and not a backslash before ``u0000``."""
+_MERGED: Final = re.compile(rb"""^[^#\n]*\brooms["']?\s*:\s*["']?(?:merged\b|\$\{)""", re.MULTILINE)
 NO_BYTES: Final = hashlib.sha256(b"").hexdigest()
 """The digest of a configuration that cannot be read."""
 MOVED: Final = "cannot change while the daemon runs; restart it instead"
@@ -131,6 +132,9 @@ class Compilation:
             return failed(self._config, "the process that reads it gives a text with a NUL, which no path can have")
         if Path(compiled.plan.state_dir) != Path(self._words[-1]):
             return failed(self._config, "the process that reads it names another state directory than the one it had")
+        if compiled.plan.merged and not _names_merged(self._config):
+            why = "the process that reads it merges rooms and the file does not; write rooms: merged on one line"
+            return failed(self._config, why)
         return compiled
 
     def _again_in(self, compiled: Compiled) -> Compiled | None:
@@ -149,6 +153,13 @@ class Compilation:
     def close(self) -> None:
         """End the child; may be called twice."""
         self._errand.close()
+
+
+def _names_merged(config: Path) -> bool:
+    """Return whether a file seems to merge rooms, which takes a wall from this process."""
+    with suppress(OSError):
+        return _MERGED.search(content(config, MAX_BYTES)) is not None
+    return False
 
 
 def failed(config: Path, why: str, *, machine: bool = False) -> Compiled:
