@@ -76,11 +76,35 @@ def test_a_path_with_a_nul_is_an_error(tmp_path: Path) -> None:
         Compilation(path, store=False, draft=("a\0b", file.fileno()))
 
 
-@pytest.mark.parametrize("written", ["state", "./state/", "other/../state"])
-def test_a_state_directory_may_be_written_in_any_way(tmp_path: Path, written: str) -> None:
+def test_a_folder_that_the_file_does_not_name_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, other = tmp_path / "config.yaml", tmp_path / "other"
+    path.write_text(config(1883))
+    other.mkdir()
+    (other / "topics.json").write_text("mine")
+    compilation = Compilation(path)
+    hostile = HelperResult(dumps(Compiled("0" * 64, None, elsewhere=str(other))), 0)
+    monkeypatch.setattr(compilation._errand, "said", lambda: hostile)
+    refused = compilation.finished()
+    compilation.close()
+    assert refused is not None
+    assert "names a state directory that is not in the file" in refused.problems[0].text
+    assert [each.name for each in other.iterdir()] == ["topics.json"]
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["state_dir: state", "state_dir: ./state/", "state_dir: other/../state", '"state_dir": state',
+     "state_dir: >-\n    state", "state_dir: ${PLACE}", '"state_dir": "${PLACE}"'],
+)  # fmt: skip
+def test_a_state_directory_may_be_written_in_any_way(
+    tmp_path: Path, written: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLACE", "state")
     (tmp_path / "other").mkdir()
     path = tmp_path / "config.yaml"
-    path.write_text(config(1883).replace("state_dir: state", f"state_dir: {written}"))
+    device, rest = config(1883).split("\n", 1)
+    assert "state_dir: state" in device
+    path.write_text(f"device:\n  id: box\n  {written}\n{rest}")
     found = answer_of(Compilation(path))
     assert found.plan is not None, found.problems
     assert Path(found.plan.state_dir).resolve() == tmp_path / "state"

@@ -18,7 +18,7 @@ from edge_infer.models.serving_record import remembered
 from edge_infer.plan.files import files_of_pipelines
 from edge_infer.plan.records import Compiled, Plan, Problem
 from edge_infer.platform.config_files import MAX_BYTES, digest_of_texts, texts_of
-from edge_infer.platform.paths import content, default_device_id, hinted
+from edge_infer.platform.paths import content, default_device_id, default_state_dir, hinted
 from edge_infer.supervisor.processes.child import death
 from edge_infer.supervisor.processes.helper_process import HelperProcess
 from edge_infer.supervisor.processes.output import Output
@@ -143,6 +143,11 @@ class Compilation:
             moved = Problem(str(self._config), 1, "device.state_dir", MOVED)
             return Compiled(compiled.digest, None, (moved,), seen=compiled.seen)
         self._searching = False
+        if not _names_folder(self._config.absolute(), compiled.elsewhere):
+            why = (
+                "the process that reads it names a state directory that is not in the file; write its path on one line"
+            )
+            return failed(self._config, why)
         try:
             self._words = self._keeping(compiled.elsewhere)
             self._errand = self._begun()
@@ -159,6 +164,17 @@ def _names_merged(config: Path) -> bool:
     """Return whether a file seems to merge rooms, which takes a wall from this process."""
     with suppress(OSError):
         return _MERGED.search(content(config, MAX_BYTES)) is not None
+    return False
+
+
+def _names_folder(config: Path, state_dir: str) -> bool:
+    """Return whether a file seems to name this state directory: making and locking one changes the folder."""
+    if Path(state_dir) in (hinted(config), default_state_dir()):
+        return True
+    written = state_dir.removeprefix(f"{config.parent}/").encode(errors="replace")
+    with suppress(OSError):
+        text = content(config, MAX_BYTES)
+        return written in text or written in os.path.expandvars(text)
     return False
 
 
