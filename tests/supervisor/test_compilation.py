@@ -121,3 +121,45 @@ def test_nothing_is_stored_in_a_folder_of_another_program(tmp_path: Path) -> Non
     assert "holds blobs, which another program made" in found.problems[0].text
     assert [each.name for each in book.parent.iterdir()] == ["book"]
     assert [each.name for each in (tmp_path / "state").iterdir()] == ["blobs"]
+
+
+PLUGIN = """
+import os, socket
+from dataclasses import dataclass
+
+@dataclass(frozen=True)
+class Options:
+    channel: int
+
+class Thermal:
+    gives, noisy, live, network, lossless = "image", True, True, False, False
+    Options = Options
+
+    def __init__(self, options):
+        {opens}
+"""
+
+
+@pytest.mark.parametrize(
+    ("opens", "fails"),
+    [
+        ("pass", False),
+        ("socket.socket(socket.AF_INET)", True),
+        ("socket.socket(socket.AF_UNIX)", True),
+        ("os.open('/dev/full', os.O_RDWR)", True),
+    ],
+)
+def test_a_plug_in_that_is_only_described_opens_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opens: str, fails: bool
+) -> None:
+    info = tmp_path / "site" / "thermal-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info.parent / "thermal_camera.py").write_text(PLUGIN.format(opens=opens))
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: thermal\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[edge_infer.sources]\nthermal = thermal_camera:Thermal\n")
+    monkeypatch.setenv("PYTHONPATH", str(info.parent))
+    path = tmp_path / "config.yaml"
+    path.write_text(config(1883, "{kind: thermal, channel: 2}"))
+    found = answer_of(Compilation(path, state_dir=tmp_path / "state"))
+    assert (found.plan is None) == fails, found.problems
+    assert not fails or "thermal_camera:Thermal cannot be used" in found.problems[0].text

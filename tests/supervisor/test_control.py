@@ -314,6 +314,27 @@ print(ask(Path({str(path)!r}), {{"do": "status"}}, timeout=20))
         assert "ask again" in first.stdout
 
 
+def test_refusals_are_one_line_a_minute(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "control.sock"
+
+    def refuse(*_: object) -> Peer:
+        raise RefusedError("it is not welcome")
+
+    with ControlSocket(path, lambda _: None, refuse) as control:
+
+        def turned_away(count: int) -> list[str]:
+            for _ in range(count):
+                with socket.socket(socket.AF_UNIX) as client:
+                    client.connect(str(path))
+                    control.serve(control.files()[0])
+            return [line for line in caplog.messages if "not welcome" in line]
+
+        first = "control socket: refused a process, 1 since the last line: it is not welcome"
+        assert turned_away(50) == [first]
+        control._log_at -= server.LOG_EVERY
+        assert turned_away(1) == [first, first.replace(" 1 since", " 50 since")]
+
+
 @pytest.mark.parametrize(
     "body", [{"do": "models", "action": "x" * 5000}, {"do": "why", "since": "x" * 5000}], ids=["models", "why"]
 )
