@@ -66,7 +66,7 @@ def tidy_folder(
         log.log(level, "%s: removed %s", folder, _counted(tidying.gone, tidying.names))
     if tidying.failed:
         log.warning("%s: cannot remove %s", folder, _counted(tidying.failed, [tidying.failure]))
-    left = tidying.left and tidying.progress
+    left = tidying.left and (tidying.progress or not tidying.failed)
     if left and tidying.gone:
         log.info("%s: more entries are to be removed; the next tidying continues", folder)
     return left

@@ -76,19 +76,23 @@ def test_a_path_with_a_nul_is_an_error(tmp_path: Path) -> None:
         Compilation(path, store=False, draft=("a\0b", file.fileno()))
 
 
-def test_a_folder_that_the_file_does_not_name_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("place", ["other", ""])
+def test_a_folder_that_the_file_does_not_name_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
     path, other = tmp_path / "config.yaml", tmp_path / "other"
     path.write_text(config(1883))
     other.mkdir()
     (other / "topics.json").write_text("mine")
     compilation = Compilation(path)
-    hostile = HelperResult(dumps(Compiled("0" * 64, None, elsewhere=str(other))), 0)
+    hostile = HelperResult(dumps(Compiled("0" * 64, None, elsewhere=f"{tmp_path}/{place}")), 0)
     monkeypatch.setattr(compilation._errand, "said", lambda: hostile)
     refused = compilation.finished()
     compilation.close()
     assert refused is not None
     assert "names a state directory that is not in the file" in refused.problems[0].text
     assert [each.name for each in other.iterdir()] == ["topics.json"]
+    assert not (tmp_path / "lock").exists()
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,10 @@ class HelperResult:
 
 
 class HelperProcess(Closing):
-    """``python -m MODULE WORD...``; wait on `fileno`, then call `said`. Raises `OSError` if it cannot be started."""
+    """``python -m MODULE WORD...``; wait on `fileno`, then call `said`. Raises `OSError` if it cannot be started.
+
+    A word with a NUL raises `ValueError`.
+    """
 
     def __init__(
         self, module: str, *words: str, seconds: float, output: Output, stdin: int = subprocess.DEVNULL
@@ -59,7 +62,7 @@ class HelperProcess(Closing):
                 stderr=errors,
                 start_new_session=True,
             )
-        except OSError:
+        except (OSError, ValueError):
             self._log.close()
             raise
         finally:

@@ -174,7 +174,7 @@ def _names_folder(config: Path, state_dir: str) -> bool:
     written = state_dir.removeprefix(f"{config.parent}/").encode(errors="replace")
     with suppress(OSError):
         text = content(config, MAX_BYTES)
-        return written in text or written in os.path.expandvars(text)
+        return bool(written) and (written in text or written in os.path.expandvars(text))
     return False
 
 
