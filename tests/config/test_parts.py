@@ -14,6 +14,7 @@ from edge_infer.cli.config_edit import current_digest
 from edge_infer.cli.models.promote import file_with_shadow
 from edge_infer.config.compile.compile import compile_config, connection
 from edge_infer.config.parts import file_of, read_config
+from edge_infer.contract.codec import dumps
 from edge_infer.errors import ConfigError
 from edge_infer.platform.config_files import MAX_BYTES, MAX_ENTRIES, MAX_PARTS, digest_of_texts, look_at, texts_of
 
@@ -102,6 +103,8 @@ def test_a_name_that_is_no_utf8_ends_nobody(config: Path) -> None:
     with open(folder + b"/\xff.yaml", "wb") as file:  # noqa: PTH123 - a name in bytes
         file.write(b"sources: {}\n")
     assert len(digest_of_texts(texts_of(config))) == 64
+    assert problems(config) == ["conf.d:1: has a file whose name is not UTF-8: \ufffd.yaml; rename it"]
+    assert dumps(compile_config(config))
 
 
 @pytest.mark.parametrize(
