@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from edge_infer.models.packages.blob_store import collect
-from edge_infer.platform.folder_tidy import MAX_NAMES, is_own_file, tidy_folder
+from edge_infer.platform.folder_tidy import MAX_NAMES, MAX_STEPS, tidy_folder
 from edge_infer.supervisor.statedir import tidy_publisher, tidy_trials
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -113,7 +113,7 @@ def count_calls(code: str, folder: Path) -> int:
     script = f"""
 import os, sys
 from pathlib import Path
-from edge_infer.platform.folder_tidy import is_own_file, tidy_folder
+from edge_infer.platform.folder_tidy import tidy_folder
 folder, calls = Path(sys.argv[1]), 0
 def hook(event, args):
     global calls
@@ -133,12 +133,12 @@ def test_many_folders_side_by_side_take_a_bounded_part_of_them_each_time(tmp_pat
         path.mkdir(parents=True)
         if inside:
             (path / inside).touch()
-    calls = count_calls(f"assert tidy_folder(folder, is_own_file, most={MOST}, seconds=60)", tmp_path)
+    calls = count_calls(f"assert tidy_folder(folder, (), most={MOST}, seconds=60)", tmp_path)
     assert MOST <= calls <= 8 * MOST
     assert rest(tmp_path) >= MOST
     assert not (tmp_path / "x").exists(), "its name is free at once"
     before, calls = open_files(), 1
-    while tidy_folder(tmp_path, is_own_file, most=MOST, seconds=60):
+    while tidy_folder(tmp_path, (), most=MOST, seconds=60):
         calls += 1
     assert list(tmp_path.iterdir()) == []
     assert calls <= (10 if inside else 4)
@@ -151,7 +151,7 @@ def test_the_calls_grow_with_the_entries_and_not_faster(tmp_path: Path) -> None:
         for number in range(many):
             (tmp_path / "x" / str(number)).mkdir(parents=True)
             (tmp_path / "x" / str(number) / "f").touch()
-        calls.append(count_calls("tidy_folder(folder, is_own_file, seconds=60)", tmp_path))
+        calls.append(count_calls("tidy_folder(folder, (), seconds=60)", tmp_path))
         assert list(tmp_path.iterdir()) == []
     assert calls[1] < 4.5 * calls[0]
 
@@ -168,7 +168,7 @@ def test_a_folder_of_any_depth_is_removed_with_few_open_files(tmp_path: Path) ->
     finally:
         os.chdir(here)
     few = f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({open_files() + 8},) * 2)"
-    count_calls(f"{few}\nwhile tidy_folder(folder, lambda *_: False): pass", tmp_path)
+    count_calls(f"{few}\nwhile tidy_folder(folder, ()): pass", tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -212,17 +212,17 @@ def test_closed_folders_go_too(own: Path, mode: int) -> None:
 
 
 def test_closed_folders_in_place_of_files_of_the_publisher_and_of_trials_go(own: Path) -> None:
-    for folder, tidy, names in (
-        ("publisher", tidy_publisher, ("outbox.sqlite", "outbox.sqlite-wal", "vocabulary.json", "open-events.json")),
-        ("trials", tidy_trials, ("tried.json", "equipment.json", "x")),
+    for folder, tidy, kept, names in (
+        ("publisher", tidy_publisher, "topics.json", ("outbox.sqlite", "outbox.sqlite-wal", "vocabulary.json")),
+        ("trials", tidy_trials, "tried.json", ("equipment.json", "x")),
     ):
         (own / folder).mkdir()
         for name in names:
             build_closed(own / folder / name, 0o300)
-        (own / folder / "topics.json").write_text("{}")
+        (own / folder / kept).write_text("{}")
         while tidy(own):
             pass
-        assert [path.name for path in (own / folder).iterdir()] == ["topics.json"]
+        assert [path.name for path in (own / folder).iterdir()] == [kept]
 
 
 def test_the_names_that_a_process_needs_are_free_at_once(tmp_path: Path) -> None:
@@ -231,9 +231,36 @@ def test_the_names_that_a_process_needs_are_free_at_once(tmp_path: Path) -> None
     (tmp_path / "outbox.sqlite" / "x").mkdir(parents=True)
     (tmp_path / "vocabulary.json").symlink_to("/etc/passwd")
     names = ["outbox.sqlite", "vocabulary.json", "not-there", "a\0", "..", ""]
-    assert tidy_folder(tmp_path, is_own_file, names, most=MOST, seconds=60)
+    assert tidy_folder(tmp_path, names, most=MOST, seconds=60)
     assert not os.path.lexists(tmp_path / "outbox.sqlite")
     assert not os.path.lexists(tmp_path / "vocabulary.json")
+
+
+def test_no_folder_hides_behind_files(tmp_path: Path) -> None:
+    """As many ordinary files as a process likes to make: each call removes some, until only the known ones are left."""
+    folder = tmp_path / "publisher"
+    (folder / "outbox.sqlite-journal" / "x").mkdir(parents=True)
+    for number in range(3 * MAX_STEPS):
+        os.close(os.open(folder / f"z{number}", os.O_CREAT, 0o600))
+    for name in ("outbox.sqlite", "topics.json"):
+        (folder / name).touch()
+    assert tidy_publisher(tmp_path)
+    assert not (folder / "outbox.sqlite-journal").exists(), "its name is free at once"
+    while tidy_publisher(tmp_path):
+        pass
+    assert sorted(path.name for path in folder.iterdir()) == ["outbox.sqlite", "topics.json"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may make an entry that its owner cannot remove")
+def test_a_call_that_removes_nothing_asks_for_no_other(tmp_path: Path) -> None:
+    for number in range(3):
+        (tmp_path / str(number)).mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "none", tmp_path / str(number)], check=True)
+    try:
+        assert not tidy_folder(tmp_path, (), most=2, seconds=60)
+    finally:
+        for number in range(3):
+            subprocess.run(["umount", tmp_path / str(number)], check=True)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may make an entry that its owner cannot remove")
@@ -244,21 +271,21 @@ def test_an_entry_that_cannot_be_removed_keeps_no_other(tmp_path: Path, caplog: 
     subprocess.run(["mount", "-t", "tmpfs", "none", tmp_path / "m" / "below"], check=True)
     try:
         (tmp_path / "m" / "below" / "precious").touch()
-        assert not tidy_folder(tmp_path, is_own_file, seconds=60), "a second call would not help"
+        assert not tidy_folder(tmp_path, (), seconds=60), "a second call would not help"
         (left,) = tmp_path.iterdir()
         assert [path.name for path in left.rglob("*")] == ["below", "precious"], "a mount belongs to the operator"
         assert f"{tmp_path}: cannot remove 1 entry: below (Device or resource busy)" in caplog.messages
     finally:
         subprocess.run(["umount", left / "below"], check=True)
-    tidy_folder(tmp_path, is_own_file)
+    tidy_folder(tmp_path, ())
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_link_in_place_of_the_folder_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "victim" / "folder").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "victim")
-    assert not tidy_folder(tmp_path / "link", is_own_file)
-    assert not tidy_folder(tmp_path / "nowhere", is_own_file)
+    assert not tidy_folder(tmp_path / "link", ())
+    assert not tidy_folder(tmp_path / "nowhere", ())
     assert (tmp_path / "victim" / "folder").is_dir()
 
 
@@ -271,7 +298,7 @@ def test_the_log_counts_entries_and_their_names_forge_no_line(tmp_path: Path, ca
     caplog.clear()
     for number in range(300):
         (tmp_path / f"{number}{'x' * 200}").touch()
-    assert not tidy_folder(tmp_path, lambda *_: False, seconds=60)
+    assert not tidy_folder(tmp_path, (), seconds=60)
     (line,) = caplog.messages
     assert line.startswith(f"{tmp_path}: removed 300 entries: ")
     assert line.endswith(f" and {300 - MAX_NAMES} more")
@@ -282,9 +309,9 @@ def test_the_log_says_that_entries_are_left(tmp_path: Path, caplog: pytest.LogCa
     caplog.set_level(logging.INFO)
     for number in range(MOST + 1):
         os.mkfifo(tmp_path / str(number))
-    assert tidy_folder(tmp_path, is_own_file, most=MOST, seconds=60)
+    assert tidy_folder(tmp_path, (), most=MOST, seconds=60)
     assert f"{tmp_path}: more entries are to be removed; the next tidying continues" in caplog.messages
     caplog.clear()
-    assert not tidy_folder(tmp_path, is_own_file, most=MOST, seconds=60)
+    assert not tidy_folder(tmp_path, (), most=MOST, seconds=60)
     (line,) = caplog.messages
     assert line.startswith(f"{tmp_path}: removed 1 entry: ")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from edge_infer.cli.output import say
 from edge_infer.errors import EdgeInferError
 from edge_infer.platform.paths import DEFAULT_CONFIG
 from edge_infer.supervisor.control.server import ask, find_socket
@@ -21,5 +22,5 @@ def run(args: argparse.Namespace) -> int:
     answer = ask(find_socket(args.config), {"do": "metrics"}, timeout=10.0)
     if "error" in answer:
         raise EdgeInferError(answer["error"])
-    print(answer["metrics"], end="")
+    say(answer["metrics"].removesuffix("\n").split("\n"))
     return 0

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from edge_infer.cli.arguments import argument
 from edge_infer.cli.as_owner import act_as_owner_of, check_output, make_output, shut_in
+from edge_infer.cli.output import say
 from edge_infer.contract.codec import dumps, encode, replace
 from edge_infer.errors import ConfigError
 from edge_infer.platform.paths import DEFAULT_CONFIG, hinted
@@ -108,8 +109,7 @@ def _plan(config: Path) -> Plan:
 
     compiled = compile_in_child(config)
     if compiled.plan is None:
-        for problem in compiled.problems:
-            print(problem, file=sys.stderr)
+        say(compiled.problems, sys.stderr)
         raise ConfigError(f"{config} cannot be used as it is")
     return compiled.plan
 
@@ -183,8 +183,7 @@ def _detections(args: argparse.Namespace) -> int:
 
     pipeline = _detector(plan, args.pipeline, numbered=args.mot is not None)
     boxes = read_boxes(args.detections, args.size, pipeline)
-    for note in boxes.notes:
-        print(note, file=sys.stderr)
+    say(boxes.notes, sys.stderr)
     boot = digest_of(f"{plan.digest} {args.fps} {args.size}", [args.detections])
     mot = MotFile() if args.mot is not None else None
     for replayed in replay_detections(pipeline, boxes, args.fps, boot):
@@ -223,6 +222,5 @@ def _compare(args: argparse.Namespace) -> int:
     )  # fmt: skip
     print(f"--- {args.compare[0]}: {len(one)} events")
     print(f"+++ {args.compare[1]}: {len(other)} events")
-    for mark, found in difference(one, other, SAME_TIME):
-        print(f"{mark} {found}")
+    say(f"{mark} {found}" for mark, found in difference(one, other, SAME_TIME))
     return 0

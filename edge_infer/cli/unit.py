@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from edge_infer.cli.as_owner import act_as_owner_of
+from edge_infer.cli.output import say
 from edge_infer.platform.paths import DEFAULT_CONFIG, hinted
 
 
@@ -24,8 +25,7 @@ def run(args: argparse.Namespace) -> int:
     from edge_infer.sandbox.systemd_dropin import drop_in
 
     compiled = compile_config(config)
-    for problem in compiled.problems:
-        print(problem, file=sys.stderr)
+    say(compiled.problems, sys.stderr)
     if compiled.plan is None:
         return 2
     print(drop_in(compiled.plan, config))

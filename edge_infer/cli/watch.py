@@ -15,7 +15,7 @@ from paho.mqtt.client import Client, ConnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 
 from edge_infer.cli.message_lines import Painter
-from edge_infer.cli.output import say
+from edge_infer.cli.output import as_json, say
 from edge_infer.client import Client as Subscriber
 from edge_infer.client import Snapshot
 from edge_infer.contract.messages import timestamp
@@ -155,7 +155,7 @@ class Watcher:
             try:
                 return self._connect()
             except EdgeInferError as error:
-                print(error, file=sys.stderr)
+                say([error], sys.stderr)
         return None
 
     def _on_connect(self, client: Client, _data: Any, _flags: ConnectFlags, reason: Any, _properties: Any) -> None:
@@ -172,7 +172,7 @@ class Watcher:
     def _line(self, topic: str, payload: bytes) -> str:
         if not self._json:
             return self._painter.line(topic, payload)
-        return json.dumps({"topic": topic, "payload": _value(payload)}, separators=(",", ":"), ensure_ascii=False)
+        return as_json({"topic": topic, "payload": _value(payload)}, separators=(",", ":"))
 
 
 def _port(text: str) -> int:

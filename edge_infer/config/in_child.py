@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
+from typing import Final
 
-from edge_infer.contract.codec import decode_json
+from edge_infer.contract.codec import decode_json, joined
 from edge_infer.errors import StartError, WireError
 from edge_infer.plan.records import Compiled
+from edge_infer.platform.bounded_run import run_bounded
 from edge_infer.platform.own_module import own_module
+
+MAX_PLAN_BYTES: Final = 16 << 20
 
 
 def compile_in_child(config: Path) -> Compiled:
     """Return the plan of a configuration file, or all of its problems; raises `StartError`."""
-    done = subprocess.run(own_module("edge_infer.config", str(config.absolute())), stdout=subprocess.PIPE, check=False)
+    done = run_bounded(own_module("edge_infer.config", str(config.absolute())), most=MAX_PLAN_BYTES)
     try:
-        return decode_json(Compiled, done.stdout)
+        return decode_json(Compiled, joined([done.output]))
     except WireError as error:
-        raise StartError(f"{config} could not be read: the child that reads it ended with {done.returncode}") from error
+        raise StartError(f"{config} could not be read: the child that reads it ended with {done.status}") from error

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from edge_infer.errors import ConfigError
 from edge_infer.plan.records import Problem
-from edge_infer.platform.config_files import FOLDER, MAX_PARTS, digest_of, parts_of
+from edge_infer.platform.config_files import FOLDER, MAX_BYTES, MAX_PARTS, TOO_LARGE, digest_of, parts_of, too_many
+from edge_infer.platform.logs import printable
 from edge_infer.platform.permissions import why_unreadable
 from edge_infer.yamlfile.load import Document, Steps, parse_document, read_document
 
@@ -44,11 +45,32 @@ def read_config(
         and at not in [each.absolute() for each in paths]
     ):
         paths = sorted([*paths, config.parent / FOLDER / at.name])
+    if (odd := next((path.name for path in paths if not _is_text(path.name)), None)) is not None:
+        why = f"has a file whose name is not UTF-8: {printable(odd)}; rename it"
+        return replace(main, value=None, problems=(*main.problems, Problem(str(config.parent / FOLDER), 1, "", why)))
     if len(paths) > MAX_PARTS:
         folder = config.parent / FOLDER
-        why = f"has {len(paths)} files; {MAX_PARTS} is the most: write several cameras into one file"
-        return replace(main, value=None, problems=(*main.problems, Problem(str(folder), 1, "", why)))
+        return replace(main, value=None, problems=(*main.problems, Problem(str(folder), 1, "", too_many(len(paths)))))
+    if sum(map(_size, (config, *paths))) > MAX_BYTES:
+        why = f"{TOO_LARGE}; remove what does not belong there"
+        return replace(main, value=None, problems=(*main.problems, Problem(str(config.parent / FOLDER), 1, "", why)))
     return merged(main, [(path.name, read(path)) for path in paths]) if paths else main
+
+
+def _is_text(name: str) -> bool:
+    """Return whether a name of the file system can be part of a message."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # reading it reports that
+        return 0
 
 
 def merged(main: Document, parts: list[tuple[str, Document]]) -> Document:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -12,20 +14,27 @@ from edge_infer.platform.paths import Look, content, look
 
 FOLDER: Final = "conf.d"
 MAX_PARTS: Final = 256
-MAX_BYTES: Final = 16 << 20
+MAX_ENTRIES: Final = 4096
+"""Entries of ``conf.d``, hidden files and backups included."""
+MAX_BYTES: Final = 4 << 20
+"""Bytes of all files together."""
+TOO_LARGE: Final = f"the files of the configuration are larger than {MAX_BYTES >> 20} MiB together"
 
 
 def parts_of(config: Path) -> tuple[Path, ...]:
     """Return the files of ``conf.d``, by name; hidden files and backups (``x.yaml~``) are none of them.
 
-    Raises `OSError` if the folder is there and cannot be listed.
+    Raises `OSError` if the folder is there and cannot be listed, or has too many entries.
     """
     folder = config.parent / FOLDER
     try:
         with os.scandir(folder) as entries:
-            names = sorted(each.name for each in entries if each.name.endswith(".yaml") and each.name[0] != ".")
+            found = [each.name for each in islice(entries, MAX_ENTRIES + 1)]
     except (FileNotFoundError, NotADirectoryError):
         return ()
+    if len(found) > MAX_ENTRIES:
+        raise OSError(errno.E2BIG, f"has more than {MAX_ENTRIES} entries", str(folder))
+    names = sorted(name for name in found if name.endswith(".yaml") and name[0] != ".")
     return tuple(folder / name for name in names)
 
 
@@ -49,8 +58,23 @@ def digest_of(main: str, parts: Iterable[tuple[str, str]]) -> str:
 
 
 def texts_of(config: Path) -> dict[Path, bytes]:
-    """Return the bytes of each file, the main one first; raises `OSError`."""
-    return {path: content(path, MAX_BYTES) for path in (config, *parts_of(config))}
+    """Return the bytes of each file, the main one first; raises `OSError`, also if they are too many or too large."""
+    parts = parts_of(config)
+    if len(parts) > MAX_PARTS:
+        raise OSError(errno.E2BIG, too_many(len(parts)), str(config.parent / FOLDER))
+    texts: dict[Path, bytes] = {}
+    left = MAX_BYTES
+    for path in (config, *parts):
+        texts[path] = content(path, left + 1)
+        left -= len(texts[path])
+        if left < 0:
+            raise OSError(errno.EFBIG, TOO_LARGE, str(path))
+    return texts
+
+
+def too_many(count: int) -> str:
+    """Return the error for too many files in ``conf.d``."""
+    return f"has {count} files; {MAX_PARTS} is the most: write several cameras into one file"
 
 
 def digest_of_texts(texts: Mapping[Path, bytes]) -> str:

@@ -12,7 +12,7 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -28,37 +28,26 @@ MAX_STEPS: Final = 2_000
 """Removals in one call."""
 MAX_SECONDS: Final = 0.25
 """Duration of a call: the caller must go on answering, on a slow card too."""
-MAX_LOOKS: Final = 20_000
-"""Entries of the tidied folder examined in one call."""
 MAX_NAMES: Final = 5
 """Entries named in a log line; of more, the rest are counted."""
 MAX_NAME: Final = 80
 _NAMED: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
-Keep = Callable[[str, int], bool]
-"""Returns whether the entry with this name and mode stays."""
-
-
-def is_own_file(name: str, mode: int) -> bool:  # noqa: ARG001 - see `Keep`
-    """Return whether an entry can be a file of this program: no pipe, link, folder or closed file."""
-    return stat.S_ISREG(mode) and mode & 0o600 == 0o600
-
 
 def tidy_folder(
     folder: Path,
-    keep: Keep,
-    first: Iterable[str] = (),
+    names: Collection[str],
     *,
     level: int = logging.INFO,
     most: int = MAX_STEPS,
     seconds: float = MAX_SECONDS,
 ) -> bool:
-    """Remove the entries of ``folder`` that ``keep`` rejects; return whether entries are left for another call.
+    """Remove all entries but open files with these ``names``; return whether another call would remove more.
 
-    Entries with the names in ``first`` come before others. A link in place of the folder is not followed. The log names
-    a few of the removed entries, at this ``level``, and counts those that cannot be removed. One call makes at most
-    ``most`` removals and starts none after that many ``seconds``.
+    Pipes, links, folders and closed files with these names go first, because a process needs the names. A link in place
+    of the folder is not followed. The log names a few of the removed entries, at this ``level``, and counts those that
+    cannot be removed. One call tries at most ``most`` removals and starts none after that many ``seconds``.
     """
     try:
         top = os.open(folder, _FOLDER)
@@ -68,7 +57,7 @@ def tidy_folder(
         return False
     tidying = _Tidying(top, most, seconds)
     try:
-        tidying.run(keep, first)
+        tidying.run(names)
     except OSError as error:
         log.warning("%s cannot be tidied: %s", folder, error.strerror)
     finally:
@@ -77,16 +66,19 @@ def tidy_folder(
         log.log(level, "%s: removed %s", folder, _counted(tidying.gone, tidying.names))
     if tidying.failed:
         log.warning("%s: cannot remove %s", folder, _counted(tidying.failed, [tidying.failure]))
-    if tidying.crowded:
-        log.warning("%s has more than %d entries; the others are not examined", folder, MAX_LOOKS)
-    if tidying.left and tidying.gone:
+    left = tidying.left and (tidying.progress or not tidying.failed)
+    if left and tidying.gone:
         log.info("%s: more entries are to be removed; the next tidying continues", folder)
-    return tidying.left
+    return left
 
 
 def _counted(count: int, names: list[str]) -> str:
     more = f" and {count - len(names)} more" if count > len(names) else ""
     return shortened(f"{count} {'entry' if count == 1 else 'entries'}: {', '.join(names)}{more}")
+
+
+def _stays(name: str, mode: int, names: Collection[str]) -> bool:
+    return name in names and stat.S_ISREG(mode) and mode & 0o600 == 0o600
 
 
 class _Tidying:
@@ -99,19 +91,19 @@ class _Tidying:
         self.gone = self.failed = 0
         self.names: list[str] = []
         self.failure = ""
-        self.left = self.crowded = False
+        self.left = self.progress = False
         self._top = top
         self._steps = most
         self._deadline = time.monotonic() + seconds
         self._condemned: dict[str, None] = {}  # a scan may also return the names that are new
 
-    def run(self, keep: Keep, first: Iterable[str]) -> None:
-        for name in first:
+    def run(self, names: Collection[str]) -> None:
+        for name in names:
             with suppress(OSError, ValueError):  # mostly, there is no such entry; the scan counts the others
                 mode = os.stat(name, dir_fd=self._top, follow_symlinks=False).st_mode
-                if not keep(name, mode):
+                if not _stays(name, mode, names):
                     self._take(name, folder=stat.S_ISDIR(mode))
-        self._scan(keep)
+        self._scan(names)
         while self._condemned:
             if self._spent():
                 self.left = True
@@ -124,20 +116,17 @@ class _Tidying:
     def _spent(self) -> bool:
         return self._steps <= 0 or time.monotonic() >= self._deadline
 
-    def _scan(self, keep: Keep) -> None:
+    def _scan(self, names: Collection[str]) -> None:
         with os.scandir(self._top) as entries:
-            for number, entry in enumerate(entries):
+            for entry in entries:
                 if self._spent():
                     self.left = True
-                    return
-                if number >= MAX_LOOKS:
-                    self.crowded = True
                     return
                 with self._counting(entry.name):
                     mode = entry.stat(follow_symlinks=False).st_mode
                     if stat.S_ISDIR(mode) and entry.name.startswith(CONDEMNED):
                         self._condemned[entry.name] = None
-                    elif not keep(entry.name, mode):
+                    elif not _stays(entry.name, mode, names):
                         self._take(entry.name, folder=stat.S_ISDIR(mode))
 
     def _take(self, name: str, *, folder: bool) -> None:
@@ -163,15 +152,16 @@ class _Tidying:
     def _remove(self, parent: int, name: str, *, folder: bool) -> None:
         """Remove an entry of an open folder, or condemn it."""
         self._steps -= 1
-        if not folder:
-            os.unlink(name, dir_fd=parent)
-            return
         try:
-            os.rmdir(name, dir_fd=parent)
+            if folder:
+                os.rmdir(name, dir_fd=parent)
+            else:
+                os.unlink(name, dir_fd=parent)
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
             self._condemn(parent, name)
+        self.progress = True
 
     def _condemn(self, parent: int, name: str) -> None:
         fresh = f"{CONDEMNED}{secrets.token_hex(8)}"

@@ -29,10 +29,17 @@ def printable(text: str) -> str:
 
 
 class _Formatter(logging.Formatter):
-    """Formatter that makes lines printable and short, because any line may contain untrusted text."""
+    """Formatter that makes lines printable and short, because any line may contain untrusted text.
+
+    A message is one line. Only a traceback has more, which are indented: none looks like a line of its own.
+    """
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name of the base class
+        return printable(super().formatMessage(record))
 
     def format(self, record: logging.LogRecord) -> str:
-        return "\n".join(printable(line)[:LONGEST_LINE] for line in super().format(record).split("\n"))
+        lines = super().format(record).split("\n")
+        return "\n  ".join(printable(line)[:LONGEST_LINE] for line in lines)
 
 
 class _JournalFormatter(_Formatter):
@@ -43,7 +50,7 @@ class _JournalFormatter(_Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         level = f"<{_PRIORITY.get(record.levelno, 6)}>"
-        return level + super().format(record).replace("\n", f"\n{level}  ")
+        return level + super().format(record).replace("\n", f"\n{level}")
 
 
 class _Room(logging.Filter):

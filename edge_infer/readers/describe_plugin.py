@@ -18,12 +18,14 @@ from typing import Annotated, Final
 from edge_infer.contract.codec import JsonValue, Record, ShortText, at_least, at_most, decode, decode_json, dumps, field
 from edge_infer.errors import ConfigError, SourceError, WireError
 from edge_infer.plan.records import Gives, SourcePlan
+from edge_infer.platform.bounded_run import run_bounded
 from edge_infer.platform.own_module import own_module
 from edge_infer.sandbox import lock
 from edge_infer.sandbox.needs import reader_fence
 
 PATIENCE: Final = 60.0
 """Seconds that the child may take: a slow SD card needs long to load NumPy and OpenCV for the first time."""
+MAX_DESCRIPTION_BYTES: Final = 1 << 20
 _PR_SET_PDEATHSIG: Final = 1
 _MOST: Final = 4000
 Sentence = Annotated[str, at_most(_MOST)]
@@ -64,15 +66,13 @@ class Description(Record, frozen=True):
 def describe(target: str, options: Mapping[str, JsonValue], place: str, fps: float | None) -> Description:
     """Describe the source in a child; raises `ConfigError` if the class does not exist or the child sends no answer."""
     try:
-        done = subprocess.run(
-            own_module(__name__), input=dumps(DescribeRequest(target, options, place, fps)),
-            stdout=subprocess.PIPE, check=False, timeout=PATIENCE,
-        )  # fmt: skip
-        found = decode_json(Description, done.stdout)
+        order = dumps(DescribeRequest(target, options, place, fps))
+        done = run_bounded(own_module(__name__), order, most=MAX_DESCRIPTION_BYTES, seconds=PATIENCE)
+        found = decode_json(Description, done.output)
     except subprocess.TimeoutExpired as error:
         raise ConfigError(f"{target} said nothing of itself for {PATIENCE:g} s") from error
     except WireError as error:
-        raise ConfigError(f"{target} cannot be used: the process that loads it ended with {done.returncode}") from error
+        raise ConfigError(f"{target} cannot be used: the process that loads it ended with {done.status}") from error
     if found.missing:
         raise ConfigError(found.missing)
     return found

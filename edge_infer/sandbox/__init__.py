@@ -24,6 +24,11 @@ MAX_FILES: Final = 512
 """Open files of a locked process: less than half of the supervisor's, see `bound_files`."""
 MAX_FILES_OF_CONFIG: Final = 1024
 """The process hands many files to those that try models, even while locked processes have their maximum in transit."""
+SPARE_TASKS_OF_CONFIG: Final = 256
+"""Tasks that the process may start; each that has ended counts until the supervisor collects its status.
+
+Without a limit, one that forks and ends at once, again and again, stays ahead of the signals that are to end it.
+"""
 _SECOND: Final = frozenset({"network_namespace"})
 """Rules that back up another one which is sufficient by itself: a missing one is logged without a warning."""
 
@@ -60,6 +65,7 @@ def lock(
     privileges.bound_files(MAX_FILES_OF_CONFIG if reads_all else MAX_FILES)
     if reads_all:
         privileges.mark_descendants()
+        privileges.bound_processes(SPARE_TASKS_OF_CONFIG)
     privileges.drop_capabilities(keep)
     privileges.forbid_new_privileges()
     fenced = _enclosed(ruleset)

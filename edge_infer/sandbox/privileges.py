@@ -20,6 +20,8 @@ _SET_KEEPCAPS: Final = 8
 _CAPABILITIES_V3: Final = 0x20080522
 _SETPCAP: Final = 8
 _RLIMIT_LOCKS: Final = 10
+_MAX_TASKS: Final = 1 << 22
+"""The kernel gives no more pids."""
 READ_SEARCH: Final = 1 << 2
 """``CAP_DAC_READ_SEARCH``: to read files and folders that are closed to root as an owner or member."""
 
@@ -58,6 +60,32 @@ def bound_files(most: int) -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     most = most if hard == resource.RLIM_INFINITY else min(most, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def bound_processes(spare: int) -> None:
+    """Limit the tasks of this user permanently, for this process and those that it starts.
+
+    At least ``spare`` more may run than now. The kernel does not report how many there are, in all containers together,
+    so a fork tries whether a limit leaves room. The limit does not bind root.
+    """
+    hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]
+    most = spare
+    while most < _MAX_TASKS and not _leaves_room(most, hard):
+        most *= 2
+    most = most + spare if hard == resource.RLIM_INFINITY else min(most + spare, hard)
+    resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
+
+
+def _leaves_room(most: int, hard: int) -> bool:
+    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(resource.RLIMIT_NPROC, (most, hard))
+    try:
+        if (child := os.fork()) == 0:
+            os._exit(0)
+    except OSError:
+        return False
+    os.waitpid(child, 0)
+    return True
 
 
 def mark_descendants() -> None:

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
 from edge_infer.contract.codec import Record, at_most, decode_json, dumps
 from edge_infer.errors import ConfigError, EdgeInferError, WireError
+from edge_infer.platform.bounded_run import run_bounded
 from edge_infer.platform.own_module import own_module
 from edge_infer.yamlfile.fields import url as url_kind
 
 SCHEMES: Final = ("rtsp", "rtsps", "http", "https")
+MAX_OUTCOME_BYTES: Final = 1 << 20
 _PLAIN: Final = re.compile(r"[\w./@-](?:[\w./@?=&%~+,;!$*'()-]|:(?! ))*", re.ASCII)
 """Texts that mean themselves in YAML without quotes."""
 
@@ -57,13 +58,11 @@ def probe(address: Address) -> Probed:
         url_kind(*SCHEMES).parse(address.url)
     except ValueError as error:
         raise ConfigError(f"--probe: {error}") from error
-    done = subprocess.run(
-        own_module("edge_infer.snapshot.probe_main"), input=dumps(address), stdout=subprocess.PIPE, check=False
-    )
+    done = run_bounded(own_module("edge_infer.snapshot.probe_main"), dumps(address), most=MAX_OUTCOME_BYTES)
     try:
-        return decode_json(Probed, done.stdout)
+        return decode_json(Probed, done.output)
     except WireError as error:
-        raise EdgeInferError(f"the process that opens the address ended with {done.returncode}") from error
+        raise EdgeInferError(f"the process that opens the address ended with {done.status}") from error
 
 
 def described(found: Probed) -> str:

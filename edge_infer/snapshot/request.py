@@ -7,15 +7,16 @@ separate process decodes the picture.
 from __future__ import annotations
 
 import os
-import subprocess
 from pathlib import Path
 from typing import Final
 
 from edge_infer.contract.codec import decode_json
 from edge_infer.errors import ConfigError, EdgeInferError, InputError, StartError, WireError
 from edge_infer.platform import memfd
+from edge_infer.platform.bounded_run import run_bounded
 from edge_infer.platform.durable_files import write_durably
 from edge_infer.platform.own_module import own_module
+from edge_infer.snapshot.probe import MAX_OUTCOME_BYTES
 from edge_infer.snapshot.process import Taken
 from edge_infer.supervisor.control.server import NotRunningError, ask, find_socket
 
@@ -58,15 +59,13 @@ def _from_daemon(config: Path, source: str) -> bytes:
 def _taken(config: Path, source: str, suffix: str, given: bytes | None, *, grid: bool) -> bytes:
     """Return the encoded picture from the decoding process."""
     options = [*(["--grid"] if grid else []), *(["--given"] if given is not None else [])]
-    done = subprocess.run(
-        own_module("edge_infer.snapshot.process", str(config.absolute()), source, suffix, *options),
-        input=given or b"", stdout=subprocess.PIPE, check=False,
-    )  # fmt: skip
-    head, _, data = done.stdout.partition(b"\n")
+    command = own_module("edge_infer.snapshot.process", str(config.absolute()), source, suffix, *options)
+    done = run_bounded(command, given or b"", most=MAX_PICTURE_BYTES + MAX_OUTCOME_BYTES)
+    head, _, data = done.output.partition(b"\n")
     try:
         taken = decode_json(Taken, head)
     except WireError as error:
-        raise EdgeInferError(f"source {source}: the process that opens it ended with {done.returncode}") from error
+        raise EdgeInferError(f"source {source}: the process that opens it ended with {done.status}") from error
     if taken.error:
         raise {2: ConfigError, 3: StartError}.get(taken.code, EdgeInferError)(taken.error)
     return data

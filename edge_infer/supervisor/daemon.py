@@ -20,6 +20,7 @@ from edge_infer.platform.board import board_name
 from edge_infer.platform.readiness import readable
 from edge_infer.sandbox import privileges
 from edge_infer.sandbox.selftest import TRIED
+from edge_infer.supervisor.control.change_limit import ChangeLimit
 from edge_infer.supervisor.control.checks import Checks
 from edge_infer.supervisor.control.log_level import LogLevel
 from edge_infer.supervisor.control.requests import ModelRequests, PauseRequests, PendingExplainRequests, PendingPictures
@@ -60,12 +61,13 @@ class Daemon:
         self._house = ProcessSupervisor(log_level)
         self._swap = ModelRollout(self._house)
         self._reload = Reload(config, self._house, self._swap, lambda: end_left_by_config(self._own()))
-        self._models = ModelRequests(self._swap, self._reload.begin)
-        self._pauses = PauseRequests(self._swap)
+        changes = ChangeLimit()
+        self._models = ModelRequests(self._swap, self._reload.begin, changes)
+        self._pauses = PauseRequests(self._swap, changes)
         self._grabs = PendingPictures(self._house)
         self._whys = PendingExplainRequests(self._house)
         self._checks = Checks(config)
-        self._log_level = LogLevel(self._house, log_level)
+        self._log_level = LogLevel(self._house, log_level, changes)
         self._governing = GovernorLoop(self._house, board, tempo or Tempo())
         self._metrics = MetricsWriter(self._house, self._swap, self._reload, board)
         self._figures = Figures()

@@ -85,10 +85,13 @@ class PipelineSchedule:
         _check(plan, name)
         if seconds is not None and seconds < SHORTEST_PAUSE:
             raise EdgeInferError(f"a pause takes {SHORTEST_PAUSE:g} s or longer, not {seconds:g} s")
-        until = None if seconds is None else self._wall() + seconds
-        self._keep(plan, {**self._pauses.pipelines, name: Pause(by[:128], until)})
+        before = self._pauses.pipelines.get(name)
+        if before is not None and before.until is None and seconds is None:  # nothing changes
+            return f"{name} is {_paused(before)}"
+        pause = Pause(by[:128], None if seconds is None else self._wall() + seconds)
+        self._keep(plan, {**self._pauses.pipelines, name: pause})
         log.info("pipeline %s: paused by %s", name, by)
-        return f"{name} is {_paused(self._pauses.pipelines[name])}"
+        return f"{name} is {_paused(pause)}"
 
     def resume(self, plan: Plan, name: str, by: str) -> str:
         """End a pause; return the result in words. Raises `EdgeInferError` if the pipeline was not paused."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from edge_infer.errors import StartError
-from edge_infer.platform.folder_tidy import is_own_file, tidy_folder
+from edge_infer.platform.folder_tidy import tidy_folder
 from edge_infer.platform.paths import content, publisher_folder, trials_folder
 from edge_infer.sandbox.needs import store_folder
 
@@ -26,8 +26,13 @@ _OPEN: Final = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONB
 _DATABASE: Final = "outbox.sqlite"
 MOVED: Final = ("topics.json", "discovery.json", "open-events.json", _DATABASE, f"{_DATABASE}-wal", f"{_DATABASE}-shm")
 """Files of the publisher that earlier versions stored in the state directory itself."""
-MOVED_TRIALS: Final = ("tried.json", "equipment.json")
-"""Results of trials that earlier versions stored there."""
+_UNFINISHED: Final = ("topics.new", "discovery.new", "open-events.new", "vocabulary.new")
+PUBLISHER_FILES: Final = frozenset((
+    *MOVED, "vocabulary.json", f"{_DATABASE}-journal", f"{_DATABASE}.corrupt", *_UNFINISHED,
+))  # fmt: skip
+"""All files that a publisher makes in its folder."""
+TRIAL_FILES: Final = ("tried.json", "equipment.json")
+"""All results of trials; earlier versions stored them in the state directory itself."""
 
 
 @contextmanager
@@ -125,21 +130,21 @@ def make_folders(state_dir: Path) -> None:
 
 
 def tidy_publisher(state_dir: str | Path) -> bool:
-    """Remove what cannot be a file of the publisher; return whether some is left for another call.
+    """Remove what is no file of the publisher; return whether some is left for another call.
 
-    An earlier one with another program's code may have left named pipes, links, folders or closed files.
+    An earlier one with another program's code may have left named pipes, links, folders, closed files, or more files.
     """
-    return tidy_folder(publisher_folder(state_dir), is_own_file, ("vocabulary.json", *MOVED), level=logging.WARNING)
+    return tidy_folder(publisher_folder(state_dir), PUBLISHER_FILES, level=logging.WARNING)
 
 
 def tidy_trials(state_dir: str | Path) -> bool:
-    """Remove what cannot be a result of trials, between two readings; return whether some is left for another call."""
-    return tidy_folder(trials_folder(state_dir), is_own_file, MOVED_TRIALS, level=logging.WARNING)
+    """Remove what is no result of trials, between two readings; return whether some is left for another call."""
+    return tidy_folder(trials_folder(state_dir), TRIAL_FILES, level=logging.WARNING)
 
 
 def _move(state_dir: Path) -> None:
     """Move files from their places in earlier versions."""
-    for names, folder in ((MOVED, publisher_folder(state_dir)), (MOVED_TRIALS, trials_folder(state_dir))):
+    for names, folder in ((MOVED, publisher_folder(state_dir)), (TRIAL_FILES, trials_folder(state_dir))):
         for name in names:
             with suppress(FileNotFoundError):
                 (state_dir / name).rename(folder / name)

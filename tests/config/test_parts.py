@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,9 @@ from edge_infer.cli.config_edit import current_digest
 from edge_infer.cli.models.promote import file_with_shadow
 from edge_infer.config.compile.compile import compile_config, connection
 from edge_infer.config.parts import file_of, read_config
+from edge_infer.contract.codec import dumps
 from edge_infer.errors import ConfigError
-from edge_infer.platform.config_files import digest_of_texts, look_at, texts_of
+from edge_infer.platform.config_files import MAX_BYTES, MAX_ENTRIES, MAX_PARTS, digest_of_texts, look_at, texts_of
 
 MODEL = Path(__file__).parents[2] / "models/face-detect/1.0.0/face_full_range_int8.tflite"
 MAIN = f"device: {{id: box, state_dir: state}}\nmodels:\n  faces: {{file: {MODEL}}}\n"
@@ -101,6 +103,31 @@ def test_a_name_that_is_no_utf8_ends_nobody(config: Path) -> None:
     with open(folder + b"/\xff.yaml", "wb") as file:  # noqa: PTH123 - a name in bytes
         file.write(b"sources: {}\n")
     assert len(digest_of_texts(texts_of(config))) == 64
+    assert problems(config) == ["conf.d:1: has a file whose name is not UTF-8: \ufffd.yaml; rename it"]
+    assert dumps(compile_config(config))
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "told"),
+    [
+        (MAX_PARTS + 1, 0, f"has {MAX_PARTS + 3} files; {MAX_PARTS} is the most"),
+        (8, 1 << 20, "the files of the configuration are larger than 4 MiB together"),
+        (MAX_ENTRIES, 0, f"has more than {MAX_ENTRIES} entries"),
+    ],
+)
+def test_too_many_or_too_large_files_are_not_read(config: Path, count: int, size: int, told: str) -> None:
+    """Neither by the process that reads a configuration, nor by the supervisor, which compares digests."""
+    for number in range(count):
+        with (config.parent / f"conf.d/{number}.yaml").open("wb") as file:
+            file.truncate(size)
+    (found,) = problems(config)
+    assert found.startswith("conf.d:1: ")
+    assert told in found
+    tracemalloc.start()
+    with pytest.raises(OSError, match=told):
+        texts_of(config)
+    assert tracemalloc.get_traced_memory()[1] < 3 * MAX_BYTES
+    tracemalloc.stop()
 
 
 def test_hidden_files_and_backups_are_no_parts(config: Path) -> None:

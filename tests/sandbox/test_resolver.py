@@ -111,6 +111,21 @@ def test_addresses_are_all_that_an_answer_carries() -> None:
     assert len(str(caught.value.strerror)) == 200
 
 
+def test_it_answers_one_question_a_second() -> None:
+    """A publisher that asks without end is no flood for the name servers."""
+    code = """
+import time
+from edge_infer.publisher.resolver import EVERY, start
+resolver = start(("localhost",))
+resolver("localhost")
+begun = time.monotonic()
+for _ in range(2):
+    resolver("localhost")
+print(time.monotonic() - begun >= 2 * EVERY - 0.1)
+"""
+    assert run("", code) == "True"
+
+
 def test_an_answer_to_a_question_that_was_given_up_is_left_out() -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:

@@ -14,7 +14,7 @@ from edge_infer.errors import StartError
 from edge_infer.models.serving_record import APPLIED, read_record, remembered
 from edge_infer.models.trials.known_results import read_known, read_tried
 from edge_infer.plan.records import MqttPlan, Plan, SourcePlan
-from edge_infer.platform.folder_tidy import is_own_file, tidy_folder
+from edge_infer.platform.folder_tidy import tidy_folder
 from edge_infer.sandbox import Fence
 from edge_infer.sandbox.needs import config_fence, publisher_fence, reader_fence
 from edge_infer.supervisor.statedir import LOCK, locked, make_folders
@@ -143,7 +143,9 @@ def test_what_is_no_file_of_the_publisher_is_removed(tmp_path: Path) -> None:
     (tmp_path / "link.json").symlink_to("/etc/passwd")
     (tmp_path / "folder" / "below").mkdir(parents=True)
     (tmp_path / "closed").touch(mode=0)
-    assert not tidy_folder(tmp_path, is_own_file, seconds=60)
+    (tmp_path / "more").touch()
+    names = ("topics.json", "vocabulary.json", "link.json", "folder", "closed")
+    assert not tidy_folder(tmp_path, names, seconds=60)
     assert [each.name for each in tmp_path.iterdir()] == ["topics.json"]
     assert Path("/etc/passwd").exists()
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from edge_infer.contract.codec import dumps, replace
+from edge_infer.errors import StartError
 from edge_infer.plan.records import Compiled
 from edge_infer.supervisor.processes.helper_process import HelperResult
-from edge_infer.supervisor.reload.compilation import Compilation
+from edge_infer.supervisor.reload.compilation import Compilation, _names_merged
 from tests.running import config
 
 
@@ -35,7 +36,12 @@ def test_another_state_directory_or_a_nul_is_refused(tmp_path: Path, monkeypatch
     said = HelperResult(dumps(replace(good, plan=harmless)), 0)
     monkeypatch.setattr(compilation._errand, "said", lambda said=said: said)
     assert compilation.finished() == replace(good, plan=harmless)
-    for plan, words in ((elsewhere, "another state directory"), (hostile, "a text with a NUL")):
+    merged = replace(good.plan, merged=True)
+    for plan, words in (
+        (elsewhere, "another state directory"),
+        (hostile, "a text with a NUL"),
+        (merged, "merges rooms and the file does not"),
+    ):
         said = HelperResult(dumps(replace(good, plan=plan)), 0)
         monkeypatch.setattr(compilation._errand, "said", lambda said=said: said)
         refused = compilation.finished()
@@ -44,11 +50,65 @@ def test_another_state_directory_or_a_nul_is_refused(tmp_path: Path, monkeypatch
         assert words in refused.problems[0].text
 
 
-@pytest.mark.parametrize("written", ["state", "./state/", "other/../state"])
-def test_a_state_directory_may_be_written_in_any_way(tmp_path: Path, written: str) -> None:
+@pytest.mark.parametrize(
+    "written", ["rooms: merged", "'rooms': \"merged\"", "rooms:\n  merged", "rooms: ${ROOMS}", "rooms : merged # small"]
+)
+def test_merged_rooms_are_those_of_the_file(tmp_path: Path, written: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROOMS", "merged")
+    path = tmp_path / "config.yaml"
+    path.write_text(f"{config(1883)}{written}\n")
+    found = answer_of(Compilation(path, state_dir=tmp_path / "state"))
+    assert found.plan is not None, found.problems
+    assert found.plan.merged
+
+
+@pytest.mark.parametrize("written", ["", "# rooms: merged", "rooms: separate # merged", "# rooms:\n#   merged"])
+def test_other_files_merge_nothing(tmp_path: Path, written: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(f"{config(1883)}{written}\n")
+    assert not _names_merged(path)
+
+
+def test_a_path_with_a_nul_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(config(1883))
+    with path.open() as file, pytest.raises(StartError, match="no process can be started to read it"):
+        Compilation(path, store=False, draft=("a\0b", file.fileno()))
+
+
+@pytest.mark.parametrize("place", ["other", ""])
+def test_a_folder_that_the_file_does_not_name_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    path, other = tmp_path / "config.yaml", tmp_path / "other"
+    path.write_text(config(1883))
+    other.mkdir()
+    (other / "topics.json").write_text("mine")
+    compilation = Compilation(path)
+    hostile = HelperResult(dumps(Compiled("0" * 64, None, elsewhere=f"{tmp_path}/{place}")), 0)
+    monkeypatch.setattr(compilation._errand, "said", lambda: hostile)
+    refused = compilation.finished()
+    compilation.close()
+    assert refused is not None
+    assert "names a state directory that is not in the file" in refused.problems[0].text
+    assert [each.name for each in other.iterdir()] == ["topics.json"]
+    assert not (tmp_path / "lock").exists()
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["state_dir: state", "state_dir: ./state/", "state_dir: other/../state", '"state_dir": state',
+     "state_dir: >-\n    state", "state_dir: ${PLACE}", '"state_dir": "${PLACE}"'],
+)  # fmt: skip
+def test_a_state_directory_may_be_written_in_any_way(
+    tmp_path: Path, written: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLACE", "state")
     (tmp_path / "other").mkdir()
     path = tmp_path / "config.yaml"
-    path.write_text(config(1883).replace("state_dir: state", f"state_dir: {written}"))
+    device, rest = config(1883).split("\n", 1)
+    assert "state_dir: state" in device
+    path.write_text(f"device:\n  id: box\n  {written}\n{rest}")
     found = answer_of(Compilation(path))
     assert found.plan is not None, found.problems
     assert Path(found.plan.state_dir).resolve() == tmp_path / "state"
@@ -65,3 +125,45 @@ def test_nothing_is_stored_in_a_folder_of_another_program(tmp_path: Path) -> Non
     assert "holds blobs, which another program made" in found.problems[0].text
     assert [each.name for each in book.parent.iterdir()] == ["book"]
     assert [each.name for each in (tmp_path / "state").iterdir()] == ["blobs"]
+
+
+PLUGIN = """
+import os, socket
+from dataclasses import dataclass
+
+@dataclass(frozen=True)
+class Options:
+    channel: int
+
+class Thermal:
+    gives, noisy, live, network, lossless = "image", True, True, False, False
+    Options = Options
+
+    def __init__(self, options):
+        {opens}
+"""
+
+
+@pytest.mark.parametrize(
+    ("opens", "fails"),
+    [
+        ("pass", False),
+        ("socket.socket(socket.AF_INET)", True),
+        ("socket.socket(socket.AF_UNIX)", True),
+        ("os.open('/dev/full', os.O_RDWR)", True),
+    ],
+)
+def test_a_plug_in_that_is_only_described_opens_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opens: str, fails: bool
+) -> None:
+    info = tmp_path / "site" / "thermal-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info.parent / "thermal_camera.py").write_text(PLUGIN.format(opens=opens))
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: thermal\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[edge_infer.sources]\nthermal = thermal_camera:Thermal\n")
+    monkeypatch.setenv("PYTHONPATH", str(info.parent))
+    path = tmp_path / "config.yaml"
+    path.write_text(config(1883, "{kind: thermal, channel: 2}"))
+    found = answer_of(Compilation(path, state_dir=tmp_path / "state"))
+    assert (found.plan is None) == fails, found.problems
+    assert not fails or "thermal_camera:Thermal cannot be used" in found.problems[0].text

@@ -23,6 +23,7 @@ import pytest
 from edge_infer.errors import EdgeInferError
 from edge_infer.platform.paths import DEFAULT_CONFIG
 from edge_infer.supervisor.control import file_closer, server
+from edge_infer.supervisor.control.change_limit import ChangeLimit
 from edge_infer.supervisor.control.file_closer import MAX_CLOSERS, FileCloser
 from edge_infer.supervisor.control.peer import Peer, RefusedError, identify
 from edge_infer.supervisor.control.requests import ModelRequests, PendingExplainRequests
@@ -313,6 +314,27 @@ print(ask(Path({str(path)!r}), {{"do": "status"}}, timeout=20))
         assert "ask again" in first.stdout
 
 
+def test_refusals_are_one_line_a_minute(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "control.sock"
+
+    def refuse(*_: object) -> Peer:
+        raise RefusedError("it is not welcome")
+
+    with ControlSocket(path, lambda _: None, refuse) as control:
+
+        def turned_away(count: int) -> list[str]:
+            for _ in range(count):
+                with socket.socket(socket.AF_UNIX) as client:
+                    client.connect(str(path))
+                    control.serve(control.files()[0])
+            return [line for line in caplog.messages if "not welcome" in line]
+
+        first = "control socket: refused a process, 1 since the last line: it is not welcome"
+        assert turned_away(50) == [first]
+        control._log_at -= server.LOG_EVERY
+        assert turned_away(1) == [first, first.replace(" 1 since", " 50 since")]
+
+
 @pytest.mark.parametrize(
     "body", [{"do": "models", "action": "x" * 5000}, {"do": "why", "since": "x" * 5000}], ids=["models", "why"]
 )
@@ -321,7 +343,11 @@ def test_an_answer_repeats_little_of_what_was_asked(body: dict[str, Any]) -> Non
     ours, theirs = socket.socketpair()
     with ours, theirs:
         request = Request(ours, Peer(1, 0, frozenset()), body, (), lambda _, data: told.append(data))
-        handler: Any = ModelRequests(None, None) if body["do"] == "models" else PendingExplainRequests(None)  # type: ignore[arg-type]
+        handler: Any = (
+            ModelRequests(None, None, ChangeLimit())  # type: ignore[arg-type]
+            if body["do"] == "models"
+            else PendingExplainRequests(None)  # type: ignore[arg-type]
+        )
         handler.begin(request)
     assert "error" in json.loads(told[0])
     assert len(told[0]) < 400

@@ -10,11 +10,12 @@ import time
 import pytest
 
 from edge_infer.supervisor.processes.helper_process import LONGEST, MAX_PIECES, HelperProcess, HelperResult
+from edge_infer.supervisor.processes.output import Output
 from tests.running import alive
 
 
 def outcome(module: str, *words: str, seconds: float = 60.0) -> HelperResult:
-    with HelperProcess(module, *words, seconds=seconds) as errand:
+    with HelperProcess(module, *words, seconds=seconds, output=Output("helper")) as errand:
         end = time.monotonic() + 60
         while (said := errand.said()) is None and time.monotonic() < end:
             select.select([errand.fileno()], [], [], 0.1)
@@ -77,7 +78,7 @@ def test_a_child_that_cannot_be_is_an_end_too() -> None:
 
 def test_one_that_takes_its_time_to_end_keeps_nobody_waiting_and_its_exit_code() -> None:
     code = "import os, time; os.close(1); time.sleep(2.5); os._exit(3)"
-    with HelperProcess("timeit", "-n", "1", "-r", "1", code, seconds=60.0) as errand:
+    with HelperProcess("timeit", "-n", "1", "-r", "1", code, seconds=60.0, output=Output("helper")) as errand:
         asked, end = 0, time.monotonic() + 60
         while (said := errand.said()) is None and time.monotonic() < end:
             asked += 1

@@ -262,13 +262,27 @@ def test_who_reads_our_log_may_be_gone(monkeypatch: pytest.MonkeyPatch) -> None:
             gone.close()
 
 
+ONCE = ("timeit", "-n", "1", "-r", "1")
+TEXT = (b"x" * 500 + b"\n") * 120
+
+
 def test_an_errand_writes_there_too(written: Written) -> None:
     with HelperProcess(
-        "timeit", "-n", "1", "-r", "1", "import os; os.write(2, b'\\x1b[31m'); os._exit(3)", seconds=60
+        *ONCE, "import os; os.write(2, b'\\x1b[31m'); os._exit(3)", seconds=60, output=Output("helper")
     ) as errand:
         while errand.said() is None:
             time.sleep(0.01)
     assert written() == "helper: \ufffd[31m\n"
+
+
+def test_the_process_that_reads_a_configuration_has_one_allowance_over_all_of_its_runs(written: Written) -> None:
+    output = Output("config")
+    for _ in range(3):
+        with HelperProcess(*ONCE, f"import os; os.write(2, {TEXT!r}); os._exit(0)", seconds=60, output=output) as run:
+            while run.said() is None:
+                time.sleep(0.01)
+    passed = sum(len(line) for line in written().splitlines() if line.startswith("config: x"))
+    assert MAX_BURST_BYTES // 2 < passed < 1.2 * MAX_BURST_BYTES
 
 
 @pytest.mark.parametrize(

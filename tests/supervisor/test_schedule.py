@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Iterator
@@ -116,6 +117,24 @@ def test_pauses_outlive_a_restart_and_end(tmp_path: Path) -> None:
             started().resume(found, name, "ann")
     (tmp_path / FILE).write_text("{")
     assert started().inactive(found) == {}
+
+
+def test_a_clock_that_is_set_meanwhile_ends_a_pause_and_nothing_else() -> None:
+    wall = itertools.count(MONDAY, 3600.0)
+    schedule = PipelineSchedule(wall=lambda: next(wall))
+    assert schedule.pause(scheduled(), "door", 60.0, "ann") == "door is paused by ann until 2026-11-30T07:01:00.000Z"
+    assert schedule.inactive(scheduled()) == {}
+
+
+def test_what_is_paused_already_is_not_written_again(tmp_path: Path) -> None:
+    schedule = PipelineSchedule()
+    schedule.open(tmp_path)
+    schedule.pause(scheduled(), "door", None, "ann")
+    (tmp_path / FILE).unlink()
+    assert schedule.pause(scheduled(), "door", None, "bob") == "door is paused by ann"
+    assert not (tmp_path / FILE).exists()
+    schedule.pause(scheduled(), "door", 60.0, "bob")
+    assert (tmp_path / FILE).exists()
 
 
 def test_a_pause_that_cannot_be_kept_changes_nothing(tmp_path: Path) -> None:

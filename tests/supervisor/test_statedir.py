@@ -10,8 +10,13 @@ from pathlib import Path
 import pytest
 
 from edge_infer.errors import StartError
+from edge_infer.models.trials import known_results
 from edge_infer.platform.paths import default_state_dir, hinted
-from edge_infer.supervisor.statedir import FORMAT, locked
+from edge_infer.publisher import allowed_texts
+from edge_infer.publisher.homeassistant import discovery
+from edge_infer.publisher.outbox import database, database_worker
+from edge_infer.publisher.state import open_events, retained
+from edge_infer.supervisor.statedir import FORMAT, MOVED, PUBLISHER_FILES, TRIAL_FILES, locked
 
 HOLD = """
 import pathlib, sys
@@ -61,6 +66,14 @@ def test_folders_of_another_program_are_not_taken_over(tmp_path: Path, name: str
         pass
     assert (tmp_path / name / "book").read_text() == "mine"
     assert not (tmp_path / "lock").exists()
+
+
+def test_the_files_that_stay_are_those_that_the_processes_make() -> None:
+    records = [Path(each.FILE) for each in (allowed_texts, discovery, open_events, retained)]
+    data = [f"{database.FILE}{ending}" for ending in ("", "-wal", "-shm", "-journal", database_worker.ASIDE)]
+    assert {*map(str, records), *(str(path.with_suffix(".new")) for path in records), *data} == PUBLISHER_FILES
+    assert set(MOVED) <= PUBLISHER_FILES
+    assert set(TRIAL_FILES) == {known_results.TRIED_FILE, known_results.KNOWN_FILE}
 
 
 def test_a_directory_that_cannot_be_made_names_the_remedy(tmp_path: Path) -> None:

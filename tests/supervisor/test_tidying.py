@@ -134,13 +134,15 @@ if os.fork() == 0:
 
 
 def test_a_process_that_a_reading_leaves_behind_ends_with_it(tmp_path: Path, broker: Broker) -> None:
-    place = tmp_path / "state" / "trials" / "pid"
+    place = tmp_path / "pid"
+    place.touch()
+    place.chmod(0o666)  # a daemon of root becomes another user
     code = LEFT_BEHIND.format(place=str(place))
     with attacking(tmp_path, {"edge_infer.config": code}), Daemon(tmp_path, config(broker.port)) as daemon:
         daemon.wait_serving()
         left = int(eventually(place.read_text, "process", 30.0))
         eventually(lambda: not alive(left), "its end", 30.0)
-        place.unlink()
+        place.write_text("")
         assert daemon.reload()["state"] == "applied"
         assert not alive(int(eventually(place.read_text, "process", 30.0)))
 

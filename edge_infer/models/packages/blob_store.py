@@ -6,7 +6,6 @@ import errno
 import hashlib
 import os
 import re
-import stat
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -61,7 +60,7 @@ def collect(store: Path, needed: Iterable[str]) -> bool:
     The caller makes sure that no process writes into the store at this time.
     """
     names = {Path(path).name for path in needed}
-    return tidy_folder(store, lambda name, mode: name in names and stat.S_ISREG(mode), sorted(names))
+    return tidy_folder(store, names)
 
 
 def _hint(store: Path) -> str:

@@ -13,7 +13,8 @@ from edge_infer.contract.codec import JsonValue
 from edge_infer.errors import StartError
 from edge_infer.plan.records import Compiled, Plan, Problem
 from edge_infer.supervisor.control.server import Request
-from edge_infer.supervisor.reload.compilation import Compilation, failed
+from edge_infer.supervisor.processes.output import Output
+from edge_infer.supervisor.reload.compilation import NAME, Compilation, failed
 
 MOST_LINES: Final = 200
 """Maximum number of problems in one answer, which has to fit into a line of the control socket."""
@@ -24,6 +25,7 @@ class Checks:
 
     def __init__(self, config: Path) -> None:
         self._config = config
+        self._output = Output(NAME)
         self._compilation: Compilation | None = None
         self._request: Request | None = None
 
@@ -41,7 +43,7 @@ class Checks:
             self._request = request
             try:
                 at = None if draft is None else (str(draft), request.files[0])
-                self._compilation = Compilation(self._config, store=False, draft=at)
+                self._compilation = Compilation(self._config, store=False, draft=at, output=self._output)
             except StartError as error:
                 self._answer(failed(self._config, str(error)))
 
@@ -89,7 +91,7 @@ def _no_draft(request: Request, draft: object) -> str:
     """Return why a draft is not read: it makes the service open any file that its text names."""
     if request.peer.uid not in (0, os.geteuid()):
         return "only root and the user of the daemon may have a draft checked; run it with sudo"
-    if not isinstance(draft, str) or len(request.files) != 1:
+    if not isinstance(draft, str) or "\0" in draft or len(request.files) != 1:
         return "a draft needs the path of the file that it is for, and an open file with its text"
     return ""
 

@@ -7,7 +7,9 @@ import math
 import time
 from typing import Final
 
+from edge_infer.errors import EdgeInferError
 from edge_infer.platform.logs import LEVELS, set_level
+from edge_infer.supervisor.control.change_limit import ChangeLimit
 from edge_infer.supervisor.control.server import Request
 from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
 
@@ -19,8 +21,9 @@ MAX_SECONDS: Final = 7 * 86400.0
 class LogLevel:
     """The level of all processes; it goes back to the ``usual`` one by itself."""
 
-    def __init__(self, house: ProcessSupervisor, usual: str) -> None:
+    def __init__(self, house: ProcessSupervisor, usual: str, limit: ChangeLimit) -> None:
         self._house = house
+        self._limit = limit
         self._usual = self._level = usual
         self._until = math.inf
 
@@ -32,11 +35,20 @@ class LogLevel:
         elif seconds is not None and not (isinstance(seconds, (int, float)) and 0 < seconds <= MAX_SECONDS):
             request.answer({"error": f"a log level lasts for more than 0 and at most {MAX_SECONDS:.0f} s"})
         else:
-            if level is not None:
-                self._until = math.inf if seconds is None else time.monotonic() + seconds
-                self._set(str(level), f", as {request.peer.user} asked")
+            try:
+                if level is not None:
+                    self._change(request, str(level), seconds)
+            except EdgeInferError as error:
+                request.answer({"error": str(error)})
+                return
             left = None if math.isinf(self._until) else round(self._until - time.monotonic(), 1)
             request.answer({"level": self._level, "usual": self._usual, "seconds": left})
+
+    def _change(self, request: Request, level: str, seconds: float | None) -> None:
+        if level != self._level:
+            self._limit.count(request.peer.uid)
+            self._set(level, f", as {request.peer.user} asked")
+        self._until = math.inf if seconds is None else time.monotonic() + seconds
 
     def go_on(self) -> None:
         """Return to the usual level once the time is over."""

@@ -16,6 +16,7 @@ from edge_infer.contract.messages import NAME_PATTERN
 from edge_infer.errors import EdgeInferError, WireError
 from edge_infer.ipc.messages import GrabDone, WhyAnswer, WhyQuestion
 from edge_infer.plan.records import Plan
+from edge_infer.supervisor.control.change_limit import ChangeLimit
 from edge_infer.supervisor.control.peer import Peer
 from edge_infer.supervisor.control.server import MAX_ECHO, Request
 from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
@@ -169,9 +170,10 @@ class PendingPictures:
 class ModelRequests:
     """Answers every request at once; ``status`` shows the effects later."""
 
-    def __init__(self, swap: ModelRollout, read: Callable[[], None]) -> None:
+    def __init__(self, swap: ModelRollout, read: Callable[[], None], limit: ChangeLimit) -> None:
         """Reload the configuration with ``read``: this retries a model that could not even be applied."""
         self._swap = swap
+        self._limit = limit
         self._read = read
 
     def begin(self, request: Request) -> None:
@@ -180,6 +182,8 @@ class ModelRequests:
         if isinstance(name, str):
             name = plain(name, MAX_ECHO)  # no model name is longer
         try:
+            if action in ("rollback", "retry"):
+                self._limit.count(request.peer.uid)
             if action == "history":
                 request.answer({"history": [encode(each) for each in self._swap.record.history]})
             elif action == "rollback" and isinstance(name, str):
@@ -210,8 +214,9 @@ MAX_PAUSE_SECONDS: Final = 10 * 365 * 86400.0
 class PauseRequests:
     """Answers every request at once; the engine follows within a second or two."""
 
-    def __init__(self, swap: ModelRollout) -> None:
+    def __init__(self, swap: ModelRollout, limit: ChangeLimit) -> None:
         self._swap = swap
+        self._limit = limit
 
     def begin(self, request: Request) -> None:
         """Handle ``pause``, with a number of ``seconds`` or without an end, and ``resume``, both of a pipeline."""
@@ -229,6 +234,7 @@ class PauseRequests:
     def _answer(self, request: Request, plan: Plan, wanted: str, name: str, seconds: float | None) -> None:
         schedule, user = self._swap.schedule, request.peer.user
         try:
+            self._limit.count(request.peer.uid)
             if wanted == "pause":
                 request.answer({"done": schedule.pause(plan, name, seconds, user)})
             else:

@@ -39,17 +39,20 @@ class HelperResult:
 
 
 class HelperProcess(Closing):
-    """``python -m MODULE WORD...``; wait on `fileno`, then call `said`. Raises `OSError` if it cannot be started."""
+    """``python -m MODULE WORD...``; wait on `fileno`, then call `said`. Raises `OSError` if it cannot be started.
+
+    A word with a NUL raises `ValueError`.
+    """
 
     def __init__(
-        self, module: str, *words: str, seconds: float, name: str = "helper", stdin: int = subprocess.DEVNULL
+        self, module: str, *words: str, seconds: float, output: Output, stdin: int = subprocess.DEVNULL
     ) -> None:
-        """Start the process; ``name`` identifies it in the log."""
+        """Start the process; ``output`` is its way into the log, over all of its runs."""
         self._output = bytearray()
         self._pieces = 0
         self._deadline = time.monotonic() + seconds
         self._complete = False
-        self._log = Output(name)
+        self._log = output
         errors = self._log.open()
         try:
             self._process = subprocess.Popen(
@@ -59,7 +62,7 @@ class HelperProcess(Closing):
                 stderr=errors,
                 start_new_session=True,
             )
-        except OSError:
+        except (OSError, ValueError):
             self._log.close()
             raise
         finally:

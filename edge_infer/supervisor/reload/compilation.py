@@ -17,18 +17,22 @@ from edge_infer.errors import StartError, WireError
 from edge_infer.models.serving_record import remembered
 from edge_infer.plan.files import files_of_pipelines
 from edge_infer.plan.records import Compiled, Plan, Problem
-from edge_infer.platform.config_files import digest_of_texts, texts_of
-from edge_infer.platform.paths import default_device_id, hinted
+from edge_infer.platform.config_files import MAX_BYTES, digest_of_texts, texts_of
+from edge_infer.platform.paths import content, default_device_id, default_state_dir, hinted
 from edge_infer.supervisor.processes.child import death
 from edge_infer.supervisor.processes.helper_process import HelperProcess
+from edge_infer.supervisor.processes.output import Output
 from edge_infer.supervisor.statedir import make_folders
 
 log = logging.getLogger(__name__)
 
+NAME: Final = "config"
+"""Name of the process in the log."""
 DEADLINE: Final = 120.0
 """Seconds that validating a configuration and trying each of its models may take."""
 _NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 """A NUL in a text of JSON, and not a backslash before ``u0000``."""
+_MERGED: Final = re.compile(rb"""^[^#\n]*\brooms["']?\s*:\s*["']?(?:merged\b|\$\{)""", re.MULTILINE)
 NO_BYTES: Final = hashlib.sha256(b"").hexdigest()
 """The digest of a configuration that cannot be read."""
 MOVED: Final = "cannot change while the daemon runs; restart it instead"
@@ -49,9 +53,14 @@ class Compilation:
         store: bool = True,
         state_dir: Path | None = None,
         draft: tuple[str, int] | None = None,
+        output: Output | None = None,
     ) -> None:
-        """``draft``: the path of one file of the configuration, and an open file with a text to read in its place."""
+        """``draft``: the path of one file of the configuration, and an open file with a text to read in its place.
+
+        ``output`` limits what several runs write into the log.
+        """
         self._config = config
+        self._output = output or Output(NAME)
         self._stdin = subprocess.DEVNULL if draft is None else draft[1]
         self._searching = store and state_dir is None
         self._words: tuple[str, ...] = (str(config),)
@@ -82,8 +91,10 @@ class Compilation:
 
     def _begun(self) -> HelperProcess:
         try:
-            return HelperProcess("edge_infer.config", *self._words, seconds=DEADLINE, name="config", stdin=self._stdin)
-        except OSError as error:
+            return HelperProcess(
+                "edge_infer.config", *self._words, seconds=DEADLINE, output=self._output, stdin=self._stdin
+            )
+        except (OSError, ValueError) as error:  # no argument has a NUL
             raise StartError(f"no process can be started to read it: {error}") from error
 
     @property
@@ -121,6 +132,9 @@ class Compilation:
             return failed(self._config, "the process that reads it gives a text with a NUL, which no path can have")
         if Path(compiled.plan.state_dir) != Path(self._words[-1]):
             return failed(self._config, "the process that reads it names another state directory than the one it had")
+        if compiled.plan.merged and not _names_merged(self._config):
+            why = "the process that reads it merges rooms and the file does not; write rooms: merged on one line"
+            return failed(self._config, why)
         return compiled
 
     def _again_in(self, compiled: Compiled) -> Compiled | None:
@@ -129,6 +143,11 @@ class Compilation:
             moved = Problem(str(self._config), 1, "device.state_dir", MOVED)
             return Compiled(compiled.digest, None, (moved,), seen=compiled.seen)
         self._searching = False
+        if not _names_folder(self._config.absolute(), compiled.elsewhere):
+            why = (
+                "the process that reads it names a state directory that is not in the file; write its path on one line"
+            )
+            return failed(self._config, why)
         try:
             self._words = self._keeping(compiled.elsewhere)
             self._errand = self._begun()
@@ -139,6 +158,24 @@ class Compilation:
     def close(self) -> None:
         """End the child; may be called twice."""
         self._errand.close()
+
+
+def _names_merged(config: Path) -> bool:
+    """Return whether a file seems to merge rooms, which takes a wall from this process."""
+    with suppress(OSError):
+        return _MERGED.search(content(config, MAX_BYTES)) is not None
+    return False
+
+
+def _names_folder(config: Path, state_dir: str) -> bool:
+    """Return whether a file seems to name this state directory: making and locking one changes the folder."""
+    if Path(state_dir) in (hinted(config), default_state_dir()):
+        return True
+    written = state_dir.removeprefix(f"{config.parent}/").encode(errors="replace")
+    with suppress(OSError):
+        text = content(config, MAX_BYTES)
+        return bool(written) and (written in text or written in os.path.expandvars(text))
+    return False
 
 
 def failed(config: Path, why: str, *, machine: bool = False) -> Compiled:

@@ -17,11 +17,14 @@ from edge_infer.models.packages.blob_store import BLOBS, collect
 from edge_infer.models.serving_record import remember, remembered
 from edge_infer.plan.files import files_of, files_of_pipelines
 from edge_infer.plan.records import Compiled, Plan, Problem
+from edge_infer.platform.logs import printable
 from edge_infer.platform.paths import hinted
 from edge_infer.platform.readiness import readable
 from edge_infer.supervisor.control.server import Request
+from edge_infer.supervisor.processes.output import Output
 from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
-from edge_infer.supervisor.reload.compilation import MOVED, NO_BYTES, Compilation, failed, unchanged
+from edge_infer.supervisor.reload.compilation import MOVED, NAME, NO_BYTES, Compilation, failed, unchanged
+from edge_infer.supervisor.reload.problem_log import ProblemLog
 from edge_infer.supervisor.reload.watch import RESTLESS, ConfigWatcher, LackingFiles, is_missing
 from edge_infer.supervisor.rollout.rollout import ModelRollout
 from edge_infer.supervisor.signals import Signals
@@ -74,6 +77,8 @@ class Reload:
         self._end_left_behind = end_left_behind
         self._watch = ConfigWatcher(config)
         self._lacking = LackingFiles()
+        self._output = Output(NAME)
+        self._problem_log = ProblemLog()
         self._compilation: Compilation | None = None
         self._again = False
         self._pause = 0.0
@@ -106,15 +111,14 @@ class Reload:
         plan = remembered(hinted(self._config))
         if plan is not None:
             return plan, compiled
-        for problem in compiled.problems:
-            log.error("%s", problem)
+        self._problem_log.write(logging.ERROR, compiled.problems)
         failure = StartError if all(problem.outside for problem in compiled.problems) else ConfigError
         raise failure(f"{self._config} cannot be used, and no earlier configuration was ever applied here")
 
     def _compile_first(self, signals: Signals) -> Compiled | None:
         """Compile the file and return the outcome; None if a signal stopped the daemon."""
         self._watch.reading()
-        compilation = Compilation(self._config)
+        compilation = Compilation(self._config, output=self._output)
         while (compiled := compilation.finished()) is None:
             readable([compilation.fileno(), signals.fileno()], timeout=1.0)
             signals.drain()
@@ -231,7 +235,8 @@ class Reload:
         self._retry_at = math.inf
         self._tidy()
         try:
-            self._compilation = Compilation(self._config, state_dir=Path(self.plan.state_dir) if self.plan else None)
+            state_dir = Path(self.plan.state_dir) if self.plan else None
+            self._compilation = Compilation(self._config, state_dir=state_dir, output=self._output)
         except StartError as error:
             self._decide(failed(self._config, str(error), machine=True))
 
@@ -293,18 +298,16 @@ class Reload:
     def _apply(self, compiled: Compiled, plan: Plan) -> None:
         self._swap.apply(plan)
         self.plan = plan
-        for warning in compiled.warnings:
-            log.warning("%s", warning)
+        self._problem_log.write(logging.WARNING, compiled.warnings)
         log.info("configuration %s is applied", plan.digest[:8])
         self._house.over("config")
         self._say(ConfigStatus("applied", plan.digest, timestamp(time.time())))
 
     def _reject(self, digest: str, problems: tuple[Problem, ...]) -> None:
-        for problem in problems:
-            log.error("%s", problem)
+        self._problem_log.write(logging.ERROR, problems)
         log.error("the configuration is rejected%s", "; the previous configuration stays active" if self.plan else "")
-        self._house.note(str(problems[0]) if problems else "the configuration is rejected", "config")
-        errors = tuple(shortened(str(problem)) for problem in problems[:MOST_ERRORS])
+        errors = tuple(shortened(printable(str(problem))) for problem in problems[:MOST_ERRORS])
+        self._house.note(errors[0] if errors else "the configuration is rejected", "config")
         if len(problems) > MOST_ERRORS:
             errors = (*errors[:-1], f"… and {len(problems) - MOST_ERRORS + 1} more; edge-infer check prints them all")
         self._say(ConfigStatus("rejected", digest, timestamp(time.time()), errors))

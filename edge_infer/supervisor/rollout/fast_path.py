@@ -12,6 +12,7 @@ from edge_infer.errors import WireError
 from edge_infer.models.trials.fast_path import CHILD, Timed, remedy, shipped_model
 from edge_infer.supervisor.processes.child import death
 from edge_infer.supervisor.processes.helper_process import HelperProcess, HelperResult
+from edge_infer.supervisor.processes.output import Output
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ class FastPath:
             return
         try:
             self._errand = HelperProcess(
-                CHILD, str(model.absolute()), "--background", seconds=PATIENCE, name="fast path"
+                CHILD, str(model.absolute()), "--background", seconds=PATIENCE, output=Output("fast path")
             )
         except OSError as error:
             log.warning("fast path: not measured, no process can be started for it: %s", error)

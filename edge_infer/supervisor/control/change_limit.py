@@ -1,0 +1,33 @@
+"""Limit of the changes that a user may make over the control socket: each is logged, and some are written durably."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from edge_infer.errors import EdgeInferError
+from edge_infer.platform.rate_limits import TokenBucket
+
+MAX_AT_ONCE: Final = 128
+MAX_PER_SECOND: Final = 1.0
+MAX_USERS: Final = 1024
+
+
+class ChangeLimit:
+    """Counts for each user on its own, so that none keeps another one from a change."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._users: dict[int, TokenBucket] = {}
+
+    def count(self, uid: int) -> None:
+        """Count a change by this user; raises `EdgeInferError` if there are too many."""
+        if uid not in self._users and len(self._users) >= MAX_USERS:
+            self._users.clear()
+        bucket = self._users.setdefault(uid, TokenBucket(MAX_AT_ONCE, MAX_PER_SECOND, self._clock))
+        if not bucket.take():
+            raise EdgeInferError(
+                f"you have changed something more than {MAX_AT_ONCE} times in a row; one change a second is left, "
+                "so try again in a moment"
+            )

@@ -1,0 +1,89 @@
+"""The figures on the pages about security and privacy are those of the code."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from edge_infer.contract.codec import FREE_MEMORY, MAX_MEMORY_FACTOR
+from edge_infer.contract.messages import MAX_MESSAGE_BYTES
+from edge_infer.engine.input import frame_receiver
+from edge_infer.errors import LONGEST_SENTENCE
+from edge_infer.ipc.channel import MAX_REPORT_BYTES
+from edge_infer.plan.records import MAX_RATE
+from edge_infer.platform import config_files, folder_tidy, logs
+from edge_infer.publisher import resolver
+from edge_infer.sandbox.identity import DYNAMIC
+from edge_infer.sandbox.rules import rules
+from edge_infer.supervisor.control import change_limit, server
+from edge_infer.supervisor.processes import child, helper_process, output, supervisor
+from edge_infer.supervisor.reload import problem_log, reload
+from edge_infer.yamlfile import load
+from tests.running import ROOT
+from tests.sandbox.test_seccomp import MACHINES, PID, ROOMS
+
+
+def sentences(page: str) -> str:
+    return " ".join((ROOT / "docs" / page).read_text().split())
+
+
+@pytest.mark.parametrize(
+    ("page", "said"),
+    [
+        (
+            "security.md",
+            f"accepts records of at most {MAX_REPORT_BYTES >> 20} MiB, {child.MAX_RECORDS_PER_SECOND} a second",
+        ),
+        ("security.md", f"a second and {child.MAX_BYTES_PER_SECOND >> 20} MiB a second"),
+        ("security.md", f"reads the configuration, it accepts {helper_process.LONGEST >> 20} MiB"),
+        ("security.md", {8: "eight"}[MAX_MEMORY_FACTOR] + f" times its bytes, or {FREE_MEMORY >> 20} MiB"),
+        ("security.md", {5: "five"}[supervisor.MAX_ACCUSATIONS] + " such reports and then one a minute"),
+        ("security.md", f"quotes at most {child.MAX_OFFENCE} characters of the reason for an invalid record, and"),
+        ("security.md", f"and {LONGEST_SENTENCE} of a model's fault"),
+        ("config-process.md", f"collects at most {helper_process.LONGEST >> 20} MiB"),
+        ("security.md", f"removes at most {folder_tidy.MAX_STEPS:,} entries of a folder at a time"),
+        ("security.md", {0.25: "for at most a quarter of a second"}[folder_tidy.MAX_SECONDS]),
+        ("security.md", {1.0: "continues after one second"}[reload.TIDY_PAUSE]),
+        ("security.md", "names at most " + {5: "five"}[folder_tidy.MAX_NAMES]),
+        ("config-process.md", f"at most {problem_log.MAX_LOGGED_PROBLEMS} problems and warnings of a reading"),
+        ("security.md", f"may make {change_limit.MAX_AT_ONCE} changes in a row"),
+        ("security.md", {1.0: "and one a second from then on"}[change_limit.MAX_PER_SECOND]),
+        ("security.md", {60.0: "logs refusals, at most one line a minute"}[server.LOG_EVERY]),
+        ("security.md", f"range {DYNAMIC[0]} to {DYNAMIC[-1]} that systemd keeps"),
+        ("privacy.md", f"lines of {logs.LONGEST_LINE:,} bytes: {output.MAX_BURST_BYTES >> 10} KiB at once"),
+        ("privacy.md", f"then {output.MAX_BYTES_PER_MINUTE >> 10} KiB a minute"),
+        ("privacy.md", f"({output.MAX_DEBUG_BYTES_PER_MINUTE >> 10} KiB at `--log-level debug`)"),
+        ("privacy.md", f"its last {output.MAX_LAST_WORDS:,} bytes, once a minute in the long run"),
+        ("privacy.md", f"A result has at most {MAX_MESSAGE_BYTES:,} bytes unless"),
+        ("privacy.md", f"(by default {MAX_RATE >> 10} KiB a second)"),
+        ("system-calls.md", {1.0: "can request a look-up, at most one a second"}[resolver.EVERY]),
+        ("known-gaps.md", f"After {server.MAX_UNCLOSED_FILES} such files the daemon gives nobody a picture"),
+        ("known-gaps.md", {1 << 30: "a quarter of the board's memory, and at most 1 GiB"}[frame_receiver.MAX_MEMORY]),
+        ("configure.md", f"At most {config_files.MAX_PARTS} files count. A file has at most {load.LARGEST >> 20} MiB"),
+        ("configure.md", f"all together have at most {config_files.MAX_BYTES >> 20} MiB"),
+        ("configure.md", f"the folder at most {config_files.MAX_ENTRIES:,} entries"),
+    ],
+)
+def test_a_limit_is_the_one_that_holds(page: str, said: str) -> None:
+    assert said in sentences(page)
+
+
+def test_the_rates_a_minute_are_rates_a_minute() -> None:
+    assert supervisor.ACCUSATIONS_PER_SECOND == 1 / 60
+    assert output.LAST_PER_MINUTE == output.MAX_LAST_WORDS
+
+
+def test_the_lists_of_calls_are_as_long_as_the_page_says() -> None:
+    found = re.search(r"have a list of (\d+) to (\d+) calls each", sentences("system-calls.md"))
+    assert found is not None
+    lengths = []
+    for machine in MACHINES:
+        for room, fence, network in ROOMS:
+            if room == "config" or fence.unix in ("sound", "programs"):
+                continue
+            listed = rules(room, fence, PID, network=network)
+            lengths.append(len((set(listed.allowed) - set(listed.refused)) & machine.numbers.keys()))
+    least, most = map(int, found.groups())
+    assert least <= min(lengths) < least + 10
+    assert most - 10 < max(lengths) <= most
