@@ -19,10 +19,15 @@ from edge_infer.client import Client
 from edge_infer.contract.codec import dumps, replace
 from edge_infer.contract.messages import State, timestamp
 from edge_infer.contract.topics import retained_names
+from edge_infer.publisher.homeassistant.discovery import announce, object_id
 from tests.broker import MOSQUITTO, Broker, Certificates, Talker, eventually, free_port
+from tests.homeassistant.recipe import RECIPE, announced_entities, gate_plan
+from tests.homeassistant.rules import environment
 from tests.nodered.host import FLOW, recipe_of_page
-from tests.publisher.samples import BOOT, SHA, P
+from tests.publisher.samples import BOOT, SHA, P, mqtt_plan
+from tests.publisher.test_discovery import with_sensors
 from tests.running import Daemon, config
+from tests.test_tutorial import entities
 
 ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "deploy" / "recipes"
@@ -159,6 +164,30 @@ def test_the_flow_has_the_function_of_the_page() -> None:
         f"edge-infer-{name}" for name in ("status", "state", "connection", "tick")
     }
     assert all(target in nodes for to in wires.values() for target in to)
+
+
+def test_home_assistant_has_the_entities_of_its_recipe(tmp_path: Path) -> None:
+    plan = gate_plan(mqtt_plan(1883))
+    found = announce(plan, object_id(P), {}, with_sensors(tmp_path)).cmps.values()
+    announced = {f"{each.p}.gate_3_{str(each.name).replace(' ', '_')}" for each in found}
+    tutorial = {each.replace(".", ".gate_3_", 1) for each in entities()}
+    assert len(tutorial) == 3
+    assert tutorial <= announced  # it is the device of the tutorial
+    for name, least in (("package.yaml", 3), ("dashboard.yaml", 12)):
+        used = announced_entities((RECIPE / name).read_text())
+        assert len(used) >= least
+        assert used <= announced
+
+
+@pytest.mark.parametrize(
+    ("present", "shown"),
+    [("on", "person"), ("off", "nobody"), ("unknown", "not known"), ("unavailable", "not known")],
+)
+def test_the_recipe_for_home_assistant_tells_nobody_from_not_known(present: str, shown: str) -> None:
+    (template,) = yaml.safe_load((RECIPE / "package.yaml").read_text())["template"]
+    (watch,) = template["sensor"]
+    states = {"binary_sensor.gate_3_yard_gate_person_present": present}
+    assert environment().from_string(watch["state"]).render(states=states.__getitem__) == shown
 
 
 def fits(pattern: str, topic: str) -> bool:
