@@ -11,13 +11,15 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import yaml
 
 from edge_infer.client import Client
 from edge_infer.contract.codec import dumps, replace
-from edge_infer.contract.messages import State, timestamp
+from edge_infer.contract.messages import Health, OutboxHealth, State, timestamp
 from edge_infer.contract.topics import retained_names
 from edge_infer.publisher.homeassistant.discovery import announce, object_id
 from tests.broker import MOSQUITTO, Broker, Certificates, Talker, eventually, free_port
@@ -121,12 +123,13 @@ def test_a_daemon_and_a_bridge_join_it(site: tuple[Path, int], tmp_path: Path) -
             eventually(lambda: client.poll(0.5) is not None and client.snapshot("gate-3").complete, "snapshot", 60)
 
 
-def test_the_shell_tells_three_answers(tmp_path: Path, broker: Broker) -> None:
-    def state(count: int | None) -> bytes:
-        now = timestamp(1796000000.0)
-        known = State(1, now, BOOT, "m@1", SHA[:8], counts={"person": count or 0})
-        return dumps(known if count is not None else replace(known, counts=None, reason="source_lost"))
+def state(count: int | None) -> bytes:
+    """A state with this number of persons; None: the camera is lost."""
+    known = State(1, timestamp(1796000000.0), BOOT, "m@1", SHA[:8], counts={"person": count} if count else {})
+    return dumps(known if count is not None else replace(known, counts=None, reason="source_lost"))
 
+
+def test_the_shell_tells_three_answers(tmp_path: Path, broker: Broker) -> None:
     if shutil.which("jq") is None or shutil.which("mosquitto_sub") is None:
         pytest.skip("jq and mosquitto_sub are not installed")
     with Talker(broker.port) as talker, (tmp_path / "out").open("w+") as out:
@@ -194,9 +197,36 @@ def fits(pattern: str, topic: str) -> bool:
     return re.fullmatch(pattern.replace("+", "[^/]+").replace("#", ".+"), topic) is not None
 
 
-def test_the_patterns_of_telegraf_fit_real_topics() -> None:
+def telegraf() -> dict[str, Any]:
+    """Its configuration."""
     toml = pytest.importorskip("tomllib", reason="Python 3.10 reads no TOML")
-    found = toml.loads((RECIPES / "telegraf" / "telegraf.conf").read_text())["inputs"]["mqtt_consumer"]
+    found: dict[str, Any] = toml.loads((RECIPES / "telegraf" / "telegraf.conf").read_text())
+    return found
+
+
+@pytest.mark.parametrize(
+    ("count", "fields"),
+    [
+        (2, {"v": 1, "person": 2}),
+        (0, {"v": 1, "person": 0}),
+        (None, {"v": 1, "reason": "source_lost"}),
+    ],
+)
+def test_telegraf_tells_nobody_from_not_known(count: int | None, fields: dict[str, Any]) -> None:
+    """The function is Starlark, which Python understands; null and what is missing give no field there."""
+    (parser,) = telegraf()["inputs"]["mqtt_consumer"][1]["json_v2"]
+    payload = json.loads(state(count))
+    found = {field["path"]: payload[field["path"]] for field in parser["field"] if field["path"] in payload}
+    metric = SimpleNamespace(fields=found | (payload[parser["object"][0]["path"]] or {}))
+    (processor,) = telegraf()["processors"]["starlark"]
+    names: dict[str, Any] = {}
+    exec(processor["source"], names)
+    assert names["apply"](metric).fields == fields
+    assert parser["timestamp_path"] in payload
+
+
+def test_the_patterns_of_telegraf_fit_real_topics() -> None:
+    found = telegraf()["inputs"]["mqtt_consumer"]
     topics = [f"edge-infer/gate-3/{name}" for name in retained_names(["door"], ["faces"])]
     for consumer, wanted in zip(found, (["edge-infer/gate-3/health"], ["edge-infer/gate-3/door/state"]), strict=True):
         (subscribed,), (parsing,) = consumer["topics"], consumer["topic_parsing"]
@@ -204,3 +234,10 @@ def test_the_patterns_of_telegraf_fit_real_topics() -> None:
         assert parsing["topic"] == subscribed
         for key in ("measurement", "tags"):
             assert len(parsing[key].split("/")) == len(wanted[0].split("/"))
+
+
+def test_the_paths_of_telegraf_are_in_health() -> None:
+    (parser,) = telegraf()["inputs"]["mqtt_consumer"][0]["json_v2"]
+    outbox, board = parser["object"]
+    assert {outbox["path"], board["path"], parser["timestamp_path"]} <= set(Health.__struct_fields__)
+    assert set(outbox["included_keys"]) <= set(OutboxHealth.__struct_fields__)
