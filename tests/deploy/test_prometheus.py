@@ -184,6 +184,21 @@ def test_each_query_of_the_dashboard_gets_an_answer(box: Box, query: str) -> Non
     eventually(lambda: box.prometheus.ask(query), f"answer to {query}", 30)
 
 
+def test_the_panels_of_the_dashboard_have_a_place_and_a_table_is_one_table() -> None:
+    taken: set[tuple[int, int]] = set()
+    for panel in DASHBOARD["panels"]:
+        place, refs = panel["gridPos"], [target["refId"] for target in panel["targets"]]
+        assert place["x"] + place["w"] <= 24
+        cells = {(place["x"] + x, place["y"] + y) for x in range(place["w"]) for y in range(place["h"])}
+        assert not cells & taken, f"{panel['title']} lies on another panel"
+        taken |= cells
+        assert len(set(refs)) == len(refs)
+        if panel["type"] == "table":  # Grafana shows one of several results only, unless they are merged
+            assert all(target["instant"] and target["format"] == "table" for target in panel["targets"])
+            assert len(refs) == 1 or panel["transformations"][0]["id"] == "merge", panel["title"]
+    assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
+
+
 def test_the_dashboard_shows_every_family(box: Box) -> None:
     queries = " ".join(target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"])
     families = set(re.findall("^# TYPE (\\S+)", box.file.read_text(), re.MULTILINE))

@@ -11,18 +11,25 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import yaml
 
 from edge_infer.client import Client
 from edge_infer.contract.codec import dumps, replace
-from edge_infer.contract.messages import State, timestamp
+from edge_infer.contract.messages import Health, OutboxHealth, State, timestamp
 from edge_infer.contract.topics import retained_names
+from edge_infer.publisher.homeassistant.discovery import announce, object_id
 from tests.broker import MOSQUITTO, Broker, Certificates, Talker, eventually, free_port
+from tests.homeassistant.recipe import RECIPE, announced_entities, gate_plan
+from tests.homeassistant.rules import environment
 from tests.nodered.host import FLOW, recipe_of_page
-from tests.publisher.samples import BOOT, SHA, P
+from tests.publisher.samples import BOOT, SHA, P, mqtt_plan
+from tests.publisher.test_discovery import with_sensors
 from tests.running import Daemon, config
+from tests.test_tutorial import entities
 
 ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "deploy" / "recipes"
@@ -116,12 +123,13 @@ def test_a_daemon_and_a_bridge_join_it(site: tuple[Path, int], tmp_path: Path) -
             eventually(lambda: client.poll(0.5) is not None and client.snapshot("gate-3").complete, "snapshot", 60)
 
 
-def test_the_shell_tells_three_answers(tmp_path: Path, broker: Broker) -> None:
-    def state(count: int | None) -> bytes:
-        now = timestamp(1796000000.0)
-        known = State(1, now, BOOT, "m@1", SHA[:8], counts={"person": count or 0})
-        return dumps(known if count is not None else replace(known, counts=None, reason="source_lost"))
+def state(count: int | None) -> bytes:
+    """A state with this number of persons; None: the camera is lost."""
+    known = State(1, timestamp(1796000000.0), BOOT, "m@1", SHA[:8], counts={"person": count} if count else {})
+    return dumps(known if count is not None else replace(known, counts=None, reason="source_lost"))
 
+
+def test_the_shell_tells_three_answers(tmp_path: Path, broker: Broker) -> None:
     if shutil.which("jq") is None or shutil.which("mosquitto_sub") is None:
         pytest.skip("jq and mosquitto_sub are not installed")
     with Talker(broker.port) as talker, (tmp_path / "out").open("w+") as out:
@@ -161,13 +169,64 @@ def test_the_flow_has_the_function_of_the_page() -> None:
     assert all(target in nodes for to in wires.values() for target in to)
 
 
+def test_home_assistant_has_the_entities_of_its_recipe(tmp_path: Path) -> None:
+    plan = gate_plan(mqtt_plan(1883))
+    found = announce(plan, object_id(P), {}, with_sensors(tmp_path)).cmps.values()
+    announced = {f"{each.p}.gate_3_{str(each.name).replace(' ', '_')}" for each in found}
+    tutorial = {each.replace(".", ".gate_3_", 1) for each in entities()}
+    assert len(tutorial) == 3
+    assert tutorial <= announced  # it is the device of the tutorial
+    for name, least in (("package.yaml", 3), ("dashboard.yaml", 12)):
+        used = announced_entities((RECIPE / name).read_text())
+        assert len(used) >= least
+        assert used <= announced
+
+
+@pytest.mark.parametrize(
+    ("present", "shown"),
+    [("on", "person"), ("off", "nobody"), ("unknown", "not known"), ("unavailable", "not known")],
+)
+def test_the_recipe_for_home_assistant_tells_nobody_from_not_known(present: str, shown: str) -> None:
+    (template,) = yaml.safe_load((RECIPE / "package.yaml").read_text())["template"]
+    (watch,) = template["sensor"]
+    states = {"binary_sensor.gate_3_yard_gate_person_present": present}
+    assert environment().from_string(watch["state"]).render(states=states.__getitem__) == shown
+
+
 def fits(pattern: str, topic: str) -> bool:
     return re.fullmatch(pattern.replace("+", "[^/]+").replace("#", ".+"), topic) is not None
 
 
-def test_the_patterns_of_telegraf_fit_real_topics() -> None:
+def telegraf() -> dict[str, Any]:
+    """Its configuration."""
     toml = pytest.importorskip("tomllib", reason="Python 3.10 reads no TOML")
-    found = toml.loads((RECIPES / "telegraf" / "telegraf.conf").read_text())["inputs"]["mqtt_consumer"]
+    found: dict[str, Any] = toml.loads((RECIPES / "telegraf" / "telegraf.conf").read_text())
+    return found
+
+
+@pytest.mark.parametrize(
+    ("count", "fields"),
+    [
+        (2, {"v": 1, "person": 2}),
+        (0, {"v": 1, "person": 0}),
+        (None, {"v": 1, "reason": "source_lost"}),
+    ],
+)
+def test_telegraf_tells_nobody_from_not_known(count: int | None, fields: dict[str, Any]) -> None:
+    """The function is Starlark, which Python understands; null and what is missing give no field there."""
+    (parser,) = telegraf()["inputs"]["mqtt_consumer"][1]["json_v2"]
+    payload = json.loads(state(count))
+    found = {field["path"]: payload[field["path"]] for field in parser["field"] if field["path"] in payload}
+    metric = SimpleNamespace(fields=found | (payload[parser["object"][0]["path"]] or {}))
+    (processor,) = telegraf()["processors"]["starlark"]
+    names: dict[str, Any] = {}
+    exec(processor["source"], names)
+    assert names["apply"](metric).fields == fields
+    assert parser["timestamp_path"] in payload
+
+
+def test_the_patterns_of_telegraf_fit_real_topics() -> None:
+    found = telegraf()["inputs"]["mqtt_consumer"]
     topics = [f"edge-infer/gate-3/{name}" for name in retained_names(["door"], ["faces"])]
     for consumer, wanted in zip(found, (["edge-infer/gate-3/health"], ["edge-infer/gate-3/door/state"]), strict=True):
         (subscribed,), (parsing,) = consumer["topics"], consumer["topic_parsing"]
@@ -175,3 +234,10 @@ def test_the_patterns_of_telegraf_fit_real_topics() -> None:
         assert parsing["topic"] == subscribed
         for key in ("measurement", "tags"):
             assert len(parsing[key].split("/")) == len(wanted[0].split("/"))
+
+
+def test_the_paths_of_telegraf_are_in_health() -> None:
+    (parser,) = telegraf()["inputs"]["mqtt_consumer"][0]["json_v2"]
+    outbox, board = parser["object"]
+    assert {outbox["path"], board["path"], parser["timestamp_path"]} <= set(Health.__struct_fields__)
+    assert set(outbox["included_keys"]) <= set(OutboxHealth.__struct_fields__)

@@ -22,6 +22,7 @@ from edge_infer.supervisor.control.server import NotRunningError, ask
 from edge_infer.supervisor.rollout.effective_plan import effective
 from tests.broker import eventually
 from tests.config.test_broken import BROKEN
+from tests.exposition import Series, samples
 from tests.faults import shadow
 from tests.faults.powercuts import Recording, images
 from tests.faults.soak import use
@@ -36,6 +37,8 @@ WITHIN: Final = 2.0
 BACK: Final = 5.0
 """Seconds within which the model of before is back."""
 NONSENSE: Final = ("nonsense: 1", "\tx", "pipelines: {", "models: []", "- a", "mqtt: {port: 70000}", "}", "a: b: c")
+MAX_SERIES: Final = 60 + 25
+"""Metric series of a device with one pipeline."""
 LIMIT: Final = 1.0
 """Seconds that a frame of the small models may take, which have no budget of their own."""
 
@@ -96,9 +99,11 @@ def many_swaps(folder: Path, repeat: int) -> Iterator[Finding]:
         running.model(state="active", sha=short(files[1]), deadline=30)
         rooms = {"supervisor": running.daemon.pid, **running.daemon.pids()}
         before: dict[str, tuple[int, int]] = {}
+        series: set[Series] = set()
         for number in range(5 * repeat + 40):
             if number == 40:  # allocators have what they need
                 before = {room: use(pid) for room, pid in rooms.items()}
+                series = _series(running)
             action, file = (("rollback", files[0]), ("retry", files[1]))[number % 2]
             moment = time.monotonic()
             _ask(running, action)
@@ -111,6 +116,11 @@ def many_swaps(folder: Path, repeat: int) -> Iterator[Finding]:
                 f"{files_before} -> {files_after} open files, {memory_after / 2**20:.1f} MB, {grown:+.1f} MB",
                 grown <= 5.0 and files_after <= files_before,
             )  # fmt: skip
+        same, count = _series(running) == series, len(series)
+        yield Finding(
+            "switches: metric series", 5 * repeat,
+            f"{count}, {'the same' if same else 'others'} after, at most {MAX_SERIES}", same and count <= MAX_SERIES,
+        )  # fmt: skip
 
 
 def broken_files(folder: Path, repeat: int) -> Iterator[Finding]:
@@ -285,6 +295,14 @@ def _ask(running: Swapping, action: str) -> str:
     answer = ask(socket, {"do": "models", "action": action, "name": "light"}, timeout=30)
     assert "done" in answer, answer
     return str(answer["done"])
+
+
+def _series(running: Swapping) -> set[Series]:
+    """The metric series, without the digest and version of the model that serves."""
+    done = running.daemon.command("metrics")
+    assert done.returncode == 0, done.stderr
+    found = samples(done.stdout)
+    return {(name, frozenset(pair for pair in labels if pair[0] not in ("sha", "version"))) for name, labels in found}
 
 
 def _settled(running: Swapping) -> bool:

@@ -14,8 +14,10 @@ def test_good_swaps_lose_no_frame(tmp_path: Path) -> None:
     assert results.kept, str(results)
 
 
-def test_switches_leave_no_file_open(tmp_path: Path) -> None:
-    for room in swap.many_swaps(tmp_path, 4):
+def test_switches_leave_no_file_open_and_no_metric_series(tmp_path: Path) -> None:
+    *rooms, series = swap.many_swaps(tmp_path, 4)
+    assert series.kept, str(series)
+    for room in rooms:
         before, after = map(int, room.figures.split(" open")[0].split(" -> "))
         assert after <= before, str(room)
 

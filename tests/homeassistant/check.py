@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -16,12 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from edge_infer.contract.codec import replace
-from edge_infer.contract.messages import Event, timestamp
+from edge_infer.contract.messages import Event, SourceHealth, timestamp
 from edge_infer.ipc.messages import ApplyPlan
 from edge_infer.publisher.homeassistant.discovery import object_id
 from tests.broker import Broker, Subscriber, Talker, eventually, free_port
+from tests.homeassistant.recipe import PAGE as RECIPE_PAGE
+from tests.homeassistant.recipe import RECIPE, announced_entities, at_the_gate, gate_plan
 from tests.publisher.room import Room
 from tests.publisher.samples import BOOT, TS, P, engine_report, mqtt_plan
 from tests.publisher.tasks import ODD, SAID, every_task, said
@@ -32,6 +36,16 @@ from tests.test_tutorial import command, configurations, entities
 
 HOST = Path(__file__).with_name("host.py")
 PATIENCE = 60.0
+SHOWN = {"gate": "sensor.gate_watch", "box": "binary_sensor.gate_box", "lamp": "light.gate"}
+LAMP = """\
+input_boolean: {lamp: }
+template:
+  - light:
+      - name: Gate
+        state: "{{ is_state('input_boolean.lamp', 'on') }}"
+        turn_on: {action: input_boolean.turn_on, target: {entity_id: input_boolean.lamp}}
+        turn_off: {action: input_boolean.turn_off, target: {entity_id: input_boolean.lamp}}
+"""
 
 
 class HomeAssistant:
@@ -41,14 +55,12 @@ class HomeAssistant:
         self._folder = folder
         self._port = port
         self._more = more
+        self.web = free_port()
 
     def __enter__(self) -> HomeAssistant:
         self._folder.mkdir(exist_ok=True)
-        lines = [
-            "homeassistant: {unit_system: metric}",
-            f"http: {{server_host: 127.0.0.1, server_port: {free_port()}}}",
-        ]
-        (self._folder / "configuration.yaml").write_text("\n".join([*lines, self._more]))
+        lines = f"http: {{server_host: 127.0.0.1, server_port: {self.web}}}\n"
+        (self._folder / "configuration.yaml").write_text(lines + self._more)
         self._log = (self._folder / "log").open("w")
         self._process = subprocess.Popen(
             [os.environ["HOME_ASSISTANT_PYTHON"], HOST, self._folder, str(self._port)],
@@ -203,6 +215,58 @@ def test_the_automation_of_the_tutorial(assets: Path, tmp_path: Path, broker: Br
         eventually(lambda: "A person is at the gate" in home.ask("notes"), "note", PATIENCE)
         shown = home.ask("states")
         assert {f"{kind}.gate_3_{name}" for kind, name in (each.split(".") for each in entities())} <= shown.keys()
+        assert home.complaints() == []
+
+
+def test_the_recipe(tmp_path: Path, broker: Broker, room: Room) -> None:
+    """The package and the dashboard, set up as on the page, with shorter waits and a lamp of a switch."""
+    home_folder = tmp_path / "home"
+    (home_folder / "packages").mkdir(parents=True)
+    package = re.sub(r'"00:0\d:00"', '"00:00:03"', (RECIPE / "package.yaml").read_text())
+    (home_folder / "packages" / "edge_gate.yaml").write_text(package)
+    (home_folder / "packages" / "lamp.yaml").write_text(LAMP)
+    (home_folder / "edge-gate.yaml").write_text((RECIPE / "dashboard.yaml").read_text())
+    setup = next(block.text for block in blocks_of(RECIPE_PAGE) if block.info == "yaml home-assistant setup")
+    silent, blind = "The box at the gate is silent", "does not know who is there"
+    with HomeAssistant(home_folder, broker.port, setup) as home:
+
+        def sees(**wanted: str) -> None:
+            def shown() -> dict[str, str | None]:
+                states = home.ask("states")
+                return {name: states.get(entity) for name, entity in SHOWN.items() if name in wanted}
+
+            eventually(lambda: shown() == wanted, lambda: f"{wanted}: {shown()}", PATIENCE)
+
+        def notes(*wanted: str) -> None:
+            def fit() -> bool:
+                found = home.ask("notes")
+                return len(found) == len(wanted) and all(text in note for text, note in zip(wanted, found, strict=True))
+
+            eventually(fit, lambda: f"{wanted}: {home.ask('notes')}", PATIENCE)
+
+        sees(gate="not known", box="off")
+        notes(silent)  # it was when Home Assistant started
+        room.start(gate_plan(mqtt_plan(broker.port), str(tmp_path)))
+        room.tell(engine_report())
+        room.say(at_the_gate(0))
+        sees(gate="nobody", box="on")
+        notes()
+        room.say(at_the_gate(1))
+        sees(gate="person", box="on", lamp="on")
+        room.tell(replace(engine_report(), sources={"cam": SourceHealth("lost", 0.0)}))
+        room.say(at_the_gate(None))
+        sees(gate="not known", box="on")
+        notes(blind)
+        sees(lamp="on")  # whether the person has left is not known
+        room.say(at_the_gate(0))
+        sees(gate="nobody", lamp="off")
+        notes()
+        assert home.ask("dashboard edge-gate") == yaml.safe_load((RECIPE / "dashboard.yaml").read_text())
+        drawn = announced_entities((RECIPE / "dashboard.yaml").read_text())
+        assert drawn - home.ask("states").keys() == {"sensor.gate_3_temperature", "binary_sensor.gate_3_throttled"}
+        room.kill()
+        sees(gate="not known", box="off")
+        notes(silent)
         assert home.complaints() == []
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from homeassistant import bootstrap, runner
+from homeassistant.components.lovelace.const import LOVELACE_DATA
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import device_registry, entity_registry
 
@@ -27,7 +29,8 @@ async def main(folder: Path, port: int) -> None:
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     while line := await reader.readline():
-        await hass.async_block_till_done()
+        with suppress(TimeoutError):  # an automation that waits is never done
+            await asyncio.wait_for(hass.async_block_till_done(), 0.5)
         answer(await _obey(hass, line.decode().strip()))
     await hass.async_stop()
 
@@ -53,6 +56,8 @@ async def _obey(hass: HomeAssistant, command: str) -> Any:
         return {state.entity_id: state.state for state in hass.states.async_all()}
     if command == "notes":
         return [note["message"] for note in hass.data.get("persistent_notification", {}).values()]
+    if command.startswith("dashboard "):
+        return await hass.data[LOVELACE_DATA].dashboards[command.split()[1]].async_load(force=False)
     assert command == "reload"
     await hass.config_entries.async_reload(hass.config_entries.async_entries("mqtt")[0].entry_id)
     return {}

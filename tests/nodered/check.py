@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from edge_infer.contract.codec import dumps, replace
-from edge_infer.contract.messages import State, timestamp
+from edge_infer.contract.messages import Event, State, timestamp
 from edge_infer.ipc.messages import ApplyPlan, StateSnapshot
 from tests.broker import Broker, Talker, eventually
 from tests.nodered.host import PATIENCE, NodeRed, now
 from tests.publisher.room import Room
-from tests.publisher.samples import P, mqtt_plan, plan
+from tests.publisher.samples import BOOT, P, mqtt_plan, plan
 from tests.publisher.samples import state as sample
 
 
@@ -85,3 +85,20 @@ def test_what_is_180_seconds_old_is_not_known(tmp_path: Path, broker: Broker) ->
         device.say(f"{P}/door/state", b"", retain=True)
         red.wait(None)
         assert True not in red.values_since(sent)
+
+
+def test_events_come_without_late_ones(tmp_path: Path, broker: Broker) -> None:
+    with NodeRed(tmp_path / "red", broker.port, f"{P}/door", "face") as red, Talker(broker.port) as device:
+        eventually(lambda: "Connected to broker" in red.log(), "connection", PATIENCE)
+        sent = [Event(1, timestamp(now()), BOOT, number, "appear", label="face") for number in (1, 2, 3)]
+
+        def arrived() -> bool:
+            """Subscribed a moment after the connection, so the first may be too early."""
+            device.say(f"{P}/door/event", dumps(sent[0]))
+            return bool(red.events())
+
+        eventually(arrived, "first event", PATIENCE)
+        device.say(f"{P}/door/event", dumps(replace(sent[1], replay=True)))
+        device.say(f"{P}/door/event", dumps(sent[2]))
+        eventually(lambda: red.events()[-1]["seq"] == 3, "last event", PATIENCE)
+        assert {event["seq"] for event in red.events()} == {1, 3}

@@ -32,7 +32,7 @@ class NodeRed:
         """``topic`` is that of a pipeline; ``recipe`` is the text of the function node, where not that of the page."""
         self._folder = folder
         self._answers = folder / "answers"
-        self._flow = flow(port, topic, recipe or recipe_of_page(label), self._answers)
+        self._flow = flow(port, topic, recipe or recipe_of_page(label), folder)
 
     def __enter__(self) -> NodeRed:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -75,6 +75,11 @@ class NodeRed:
                 found.append(answer.value)
         return found
 
+    def events(self) -> list[dict[str, Any]]:
+        """The events that its function node let pass."""
+        file = self._folder / "events"
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
     def log(self) -> str:
         """What it has logged."""
         return (self._folder / "log").read_text()
@@ -87,21 +92,22 @@ def recipe_of_page(label: str) -> str:
     return block.text.replace("person", label)
 
 
-def flow(port: int, topic: str, recipe: str, answers: Path) -> list[dict[str, Any]]:
-    """The shipped flow with this broker and topic, and nodes behind its function that write down what comes out."""
+def flow(port: int, topic: str, recipe: str, folder: Path) -> list[dict[str, Any]]:
+    """The shipped flow with this broker and topic, and nodes behind its functions that write down what comes out."""
     nodes: list[dict[str, Any]] = json.loads(FLOW.read_text(encoding="utf-8"))
     by_id = {node["id"].removeprefix("edge-infer-"): node for node in nodes}
     by_id["broker"] |= {"broker": "127.0.0.1", "port": str(port)}
     by_id["status"]["topic"] = f"{topic.rpartition('/')[0]}/status"
-    by_id["state"]["topic"] = f"{topic}/state"
+    by_id["state"]["topic"], by_id["event"]["topic"] = f"{topic}/state", f"{topic}/event"
+    by_id["news"]["wires"][0].append("events")
     by_id["recipe"] |= {"func": recipe, "wires": [["stamp", *by_id["recipe"]["wires"][0]]]}
     more = {"z": by_id["tab"]["id"], "x": 0, "y": 0}
     stamp = "msg.payload = Date.now() + ' ' + msg.payload; return msg;"
     return [
         *nodes,
-        {"id": "stamp", "type": "function", "wires": [["file"]], "func": stamp, "outputs": 1, "libs": [], **more},
-        {"id": "file", "type": "file", "wires": [], "filename": str(answers), "filenameType": "str",
-         "appendNewline": True, "overwriteFile": "false", **more},
+        {"id": "stamp", "type": "function", "wires": [["answers"]], "func": stamp, "outputs": 1, "libs": [], **more},
+        *({"id": file, "type": "file", "wires": [], "filename": str(folder / file), "filenameType": "str",
+           "appendNewline": True, "overwriteFile": "false", **more} for file in ("answers", "events")),
     ]  # fmt: skip
 
 

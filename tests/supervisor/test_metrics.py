@@ -6,6 +6,7 @@ import os
 import signal
 import stat
 import subprocess
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from tests.broker import Broker, Subscriber, eventually
 from tests.exposition import by_label, counters, label_values, samples, value
 from tests.moody import write_model
-from tests.running import CLIP, Daemon, config
+from tests.running import CLIP, MODEL, Daemon, config
 from tests.swapping import short, swapping
 
 P = "edge-infer/box"
@@ -161,6 +162,33 @@ def test_a_swap_leaves_no_series_behind_and_a_roll_back_counts(tmp_path: Path) -
         assert by_label(last, "model_swaps_total", "outcome") == {"committed": 1, "rolled_back": 1}
         assert len(samples(last)) == len(samples(before))
         assert not {"dark", "medium", "bright"} & set(label_values(last))
+
+
+def test_a_pipeline_with_its_source_and_model_has_at_most_25_series(box: Path, broker: Broker) -> None:
+    sections = {
+        "models": f"{{file: {MODEL}}}",
+        "sources": "{kind: exec, command: [cat, /dev/zero], size: 64x64, format: rgb24, fps: 2}",
+        "pipelines": "{source: sources-%d, model: models-%d}",
+    }
+    text = f"device: {{id: box, state_dir: state}}\nmqtt: {{host: 127.0.0.1, port: {broker.port}}}\n"
+    for name, keys in sections.items():
+        lines = [f"  {name}-{number}: {keys.replace('%d', str(number))}\n" for number in (1, 2, 3)]
+        text += f"{name}:\n{''.join(lines)}"
+    with Daemon(box, text) as daemon:
+        daemon.wait_serving(60)
+
+        def measured() -> bool:
+            text = asked(daemon)
+            return all(value(text, "memory_pss_bytes", process="reader", source=f"sources-{n}") for n in (1, 2, 3))
+
+        eventually(measured, "use of every reader", 60)
+        owners = Counter(
+            next((found.rpartition("-")[2] for _, found in labels if found.rpartition("-")[0] in sections), "")
+            for _, labels in samples(asked(daemon))
+        )
+        assert owners.keys() == {"", "1", "2", "3"}
+        assert owners[""] <= 60
+        assert max(owners[number] for number in "123") <= 25
 
 
 def test_a_reader_has_its_processor_time_and_memory(box: Path, broker: Broker, subscriber: Subscriber) -> None:
