@@ -22,6 +22,7 @@ from edge_infer.ipc.messages import SetLogLevel
 from edge_infer.platform.logs import printable
 from edge_infer.platform.rate_limits import TokenBucket
 from edge_infer.platform.readiness import readable
+from edge_infer.platform.stalls import Stalls
 from edge_infer.supervisor.processes.output import Output
 from edge_infer.supervisor.processes.process_handle import ProcessHandle, SubprocessHandle, ThreadHandle
 
@@ -104,8 +105,10 @@ class ChildProcess:
     `flush`.
     """
 
-    def __init__(self, recipe: ChildSpec) -> None:
+    def __init__(self, recipe: ChildSpec, stalls: Stalls | None = None) -> None:
+        """In the ``stalls`` of this process, no silence of the child counts."""
         self.recipe = recipe
+        self._stalls = stalls or Stalls()
         self.channel: Channel | None = None
         self.restarts = -1
         self.heard = -math.inf
@@ -275,7 +278,10 @@ class ChildProcess:
 
     def silent(self) -> float:
         """Return the seconds since the child's last record or its start; 0 if it is being killed already."""
-        return 0.0 if self._body is None or self._killed else time.monotonic() - max(self.heard, self.started)
+        if self._body is None or self._killed:
+            return 0.0
+        last = max(self.heard, self.started)
+        return time.monotonic() - last - self._stalls.since(last)
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
         """Send a signal, if the child still runs."""

@@ -302,7 +302,7 @@ class ModelRollout:
 
     def _judge(self, name: str, report: EngineReport) -> None:
         """Commit a model on probation, roll it back, or wait."""
-        waited = time.monotonic() - self._ordered
+        waited = time.monotonic() - self._ordered - self._house.stalls.since(self._ordered)
         active = [each for each in self._of(name) if each.name not in self.inactive]
         if not active:
             return  # its probation goes on when a pipeline runs it again
