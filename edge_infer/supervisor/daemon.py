@@ -142,7 +142,7 @@ class Daemon:
         self._whys.go_on()
         self._checks.go_on()
         self._log_level.go_on()
-        self._governing.look(self._swap.plan)
+        self._governing.look(self._swap.plan, measuring=bool(self._fast_path.pids()))
         self._metrics.look(self._swap.plan)
         if self._swap.plan is not None:
             self._fast_path.look(Path(self._swap.plan.state_dir), calm=self._reload.calm())

@@ -141,6 +141,7 @@ for _ in $(seq 300); do # until nothing waits
     sleep 0.2
 done
 systemctl stop edge-infer
+cp /var/lib/edge-infer/publisher/outbox.sqlite* /shared
 sleep 2
 systemctl start edge-infer
 until edge-infer status --json >/dev/null 2>&1; do sleep 0.1; done

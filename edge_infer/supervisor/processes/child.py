@@ -34,6 +34,8 @@ LONGEST_PAUSE: Final = 10.0
 SERVED: Final = 1.0
 SERVED_PAUSE: Final = 1.0
 """Seconds between two starts of a child killed after a record and `SERVED` seconds of life, however often."""
+KILLED_PAUSE: Final = 2.0
+"""Seconds between two starts of a child killed before that."""
 STARTING: Final = 30.0
 """Seconds that a child may take to send its first record: a cold SD card is slow."""
 CALM: Final = 60.0
@@ -312,10 +314,11 @@ class ChildProcess:
         return in_time
 
     def _rest(self, *, fell: bool = True) -> None:
-        """Schedule the next start: soon after a kill, with growing back-off after a crash or an early death."""
+        """Schedule the next start: soon after a kill, with growing back-off after a crash."""
         lived = time.monotonic() - self.started
-        killed = self.spoke and lived > SERVED and not fell
-        longest = SERVED_PAUSE if killed else self.recipe.longest_pause
+        longest = self.recipe.longest_pause
+        if not fell:
+            longest = SERVED_PAUSE if self.spoke and lived > SERVED else min(KILLED_PAUSE, longest)
         self._pause = 0.0 if lived > CALM else min(max(self._pause * 2, FIRST_PAUSE), longest)
         self.due = time.monotonic() + self._pause * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, no secret
 

@@ -487,8 +487,9 @@ class ProcessSupervisor:
             self.heard.publisher = None
         return text
 
-    def kill_engine(self, why: str) -> None:
-        """Kill the engine because one of its threads is stuck."""
+    def kill_engine(self, why: str, *, blameless: bool = False) -> None:
+        """Kill the engine because one of its threads is stuck; a ``blameless`` end counts against no model."""
+        self._blameless |= blameless
         self._kill(self.engine, why)
         self.heard.engine = None
 
