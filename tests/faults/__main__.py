@@ -10,7 +10,9 @@ it is goes to standard error.
 For ``states`` N counts rounds of five things that happen at three frame rates, power cuts, and stops and starts of
 broker and service; its parts are ``false``, ``stale`` and ``orders``.
 ``systemd`` makes upgrades that go wrong on a copy of this system that a real systemd runs, in namespaces of its own.
-With ``--minutes`` it makes random faults of the installed service for so long, and compares its account.
+With ``--hours`` it makes random faults of the installed service for so long, and compares its account.
+``soak --hours N`` runs a daemon for N hours and judges memory, open files, threads and disk by their slope, and then
+kills its processes for N hours and judges its account.
 ``frozen`` freezes engine, publisher and, on such a system, the supervisor.
 """
 
@@ -28,6 +30,7 @@ from tests.faults import (
     cameras,
     delivery,
     hostile,
+    long_soak,
     mutated,
     privacy,
     rooms,
@@ -68,7 +71,7 @@ def main() -> int:
     names = [each.__name__ for each in swap.FAULTS] + [part.name for part in delivery.parts(1.0)] + [*states.PARTS]
     names += [*upgrades.BROKEN, *upgrades.KILLED]
     parser.add_argument("--only", choices=names, help="one part of swap, delivery, states or systemd")
-    parser.add_argument("--minutes", type=float, help="of systemd: random faults of the service for so long")
+    parser.add_argument("--hours", type=float, help="of systemd and soak: for so long")
     parser.add_argument("--python", help="of models: a Python that has the packages of this one, and tflite-runtime")
     args = parser.parse_args()
     if args.what == "models":
@@ -76,7 +79,7 @@ def main() -> int:
     if args.what == "states":
         return _states(args.repeat or 10, args.only)
     if args.what == "systemd":
-        return _systemd(args.only, args.minutes)
+        return _systemd(args.only, args.hours)
     if args.what == "frozen":
         return _frozen(args.repeat or 5)
     if args.what == "privacy":
@@ -89,6 +92,8 @@ def main() -> int:
         return _cameras(args.repeat or 10)
     if args.what == "delivery":
         return _delivery(args.repeat or 100, args.only)
+    if args.what == "soak" and args.hours is not None:
+        return _long_soak(3600 * args.hours)
     return _soak(args.repeat or 20) if args.what == "soak" else _measured(rooms.FAULTS, args.repeat or 20)
 
 
@@ -109,13 +114,13 @@ def _states(repeat: int, only: str | None) -> int:
         return states.main(Path(folder), repeat, only)
 
 
-def _systemd(only: str | None, minutes: float | None) -> int:
+def _systemd(only: str | None, hours: float | None) -> int:
     with tempfile.TemporaryDirectory(prefix="edge-infer-faults-") as folder:
         machine = Path(folder) / "machine"
         try:
-            if minutes is None:
+            if hours is None:
                 return upgrades.main(machine, only)
-            promises = service.hour(machine, round(60 * minutes))
+            promises = service.hour(machine, round(3600 * hours))
         except pytest.skip.Exception as why:
             print(f"not run: {why.msg}")
             return 1
@@ -187,6 +192,18 @@ def _soak(repeat: int) -> int:
             for growth in what(Path(folder) / what.__name__, repeat):
                 print(growth, flush=True)
                 kept &= growth.kept
+    return 0 if kept else 1
+
+
+def _long_soak(seconds: float) -> int:
+    kept = True
+    with tempfile.TemporaryDirectory(prefix="edge-infer-faults-") as folder:
+        for course in long_soak.steady(Path(folder) / "steady", seconds):
+            print(course, flush=True)
+            kept &= course.kept
+        for figure in long_soak.kills(Path(folder) / "kills", seconds):
+            print(figure, flush=True)
+            kept &= figure.kept
     return 0 if kept else 1
 
 
