@@ -62,7 +62,7 @@ class Look:
 def panel(look: Look, before: Look | None, width: int) -> list[str]:
     """Return lines of at most ``width`` characters; ``before`` is an earlier look at the same engine, for rates."""
     lines = [*_head(look, before), "", *_sources(look.status), "", *_pipelines(look, before), ""]
-    lines += [*_models(look.status), "", *_rooms(look)]
+    lines += [*_models(look.status), "", *_processes(look)]
     return [plain(line, MOST)[:width].rstrip() for line in lines]
 
 
@@ -125,15 +125,27 @@ def _models(status: Status) -> Iterator[str]:
     yield from table(("MODEL", "STATE", "VERSION", "SHA", ""), rows)
 
 
-def _rooms(look: Look) -> Iterator[str]:
-    rows = []
-    for name, room in look.status.rooms.items():
-        use = look.use.get(room.pid or 0)
-        cpu = f"{use.cpu:.0%}" if use and use.cpu is not None else "-"
-        memory = f"{use.memory / 1e6:.0f} MB" if use else "-"
+def _processes(look: Look) -> Iterator[str]:
+    status, rows = look.status, []
+    if status.pid is not None:
+        use = look.use.get(status.pid)
+        rows.append(("supervisor", str(status.pid), rough_duration(status.uptime), *_used(use), "0"))
+    for name, room in status.rooms.items():
         up = rough_duration(room.uptime) if room.pid else "is being started"
-        rows.append((name, str(room.pid or "-"), up, cpu, memory, str(room.restarts)))
+        rows.append((name, str(room.pid or "-"), up, *_used(look.use.get(room.pid or 0)), str(room.restarts)))
+    rows.append(("all", "", "", *_used(_sum(list(look.use.values()))), ""))
     yield from table(("ROOM", ">PID", "UP", ">CPU", ">MEMORY", ">RESTARTS"), rows)
+
+
+def _used(use: Use | None) -> tuple[str, str]:
+    cpu = f"{use.cpu:.0%}" if use and use.cpu is not None else "-"
+    return cpu, f"{use.memory / 1e6:.0f} MB" if use else "-"
+
+
+def _sum(uses: Sequence[Use]) -> Use | None:
+    """Return the use of all processes together; memory that they share counts in each of them."""
+    shares = [use.cpu for use in uses if use.cpu is not None]
+    return Use(sum(shares) if shares else None, sum(use.memory for use in uses)) if uses else None
 
 
 def _said(text: str | Absent) -> str:

@@ -70,8 +70,8 @@ def _lines(status: Status) -> list[str]:
         error = f"  {status.inactive[name]}" if name in status.inactive else error
         saved = f", {pipeline.motion.saved:.0%} of the looks saved" if pipeline.motion is not ABSENT else ""
         lines.append(
-            f"pipeline  {name}: {pipeline.fps:g} fps{latency}, {pipeline.produced} results, "
-            f"{pipeline.dropped} frames dropped{saved}{error}"
+            f"pipeline  {name}: {pipeline.fps:g} fps{latency}, {_counted(pipeline.produced, 'result')}, "
+            f"{_counted(pipeline.dropped, 'frame')} dropped{saved}{error}"
         )
     for name, model in status.models.items():
         reason = f"  {model.reason}" if model.reason is not ABSENT else ""
@@ -80,10 +80,14 @@ def _lines(status: Status) -> list[str]:
         lines += [f"          {line}" for line in delegate_lines(model)]
     for name, room in status.rooms.items():
         state = f"pid {room.pid}, up {rough_duration(room.uptime)}" if room.pid else "is being started"
-        lines.append(f"room      {name}: {state}, {room.restarts} restarts")
+        lines.append(f"room      {name}: {state}, {_counted(room.restarts, 'restart')}")
     if status.last_error is not None:
         lines.append(f"last error at {status.last_error.ts}: {status.last_error.text}")
     return lines
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _fast_path(gain: float) -> str:

@@ -103,7 +103,7 @@ def _panels(path: Path, args: argparse.Namespace, ended: Ended) -> Iterator[list
             before = None
             continue
         status = decode(Status, answer)
-        pids = [room.pid for room in status.rooms.values() if room.pid]
+        pids = [pid for pid in (status.pid, *(room.pid for room in status.rooms.values())) if pid]
         look = Look(time.monotonic(), status, processes.look(pids))
         yield panel(look, before, shutil.get_terminal_size().columns)
         before = look

@@ -22,6 +22,7 @@ from edge_infer.ipc.messages import (
     WhyQuestion,
 )
 from edge_infer.platform.logs import configure
+from edge_infer.platform.stop_signals import leave_stops_to_supervisor
 from edge_infer.readers.environment import board_memory, most_pixels
 from edge_infer.sandbox import Fence, lock
 
@@ -44,6 +45,7 @@ def main() -> int:
     from edge_infer.ipc.activity_table import ActivityTable
 
     leave_to_models()
+    leave_stops_to_supervisor()
     accepted = (ModelFile, ApplyPlan, AttachReader, Grab, WhyQuestion, Restrain, SetLogLevel, Stop)
     control = Channel(args.control, accepted, MAX_PLAN_BYTES, files=True)
     results = Channel(args.results, (PublisherHello, Acked))

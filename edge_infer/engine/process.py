@@ -54,6 +54,7 @@ from edge_infer.platform.logs import set_level
 from edge_infer.platform.process_use import OwnUse
 from edge_infer.platform.rate_limits import TokenBucket
 from edge_infer.platform.readiness import readable
+from edge_infer.platform.stalls import Stalls
 from edge_infer.readers.sources.faults import settle_all
 from edge_infer.yamlfile.error_text import suggestion
 
@@ -63,7 +64,7 @@ REPORT_EVERY: Final = 1.0
 REPORT_SOON: Final = 0.25
 """Seconds between two reports while a model is being loaded or on probation."""
 STUCK_AFTER: Final = 10.0
-"""Seconds inside one frame after which a pipeline is reported as stuck."""
+"""Minimum seconds inside one frame after which a pipeline is reported as stuck; more for a slow model."""
 PATIENCE: Final = 2.0
 """Seconds that threads may take to finish the current frame; a slower thread is abandoned and its output muted."""
 MAX_AT_ONCE: Final = 100
@@ -109,6 +110,7 @@ class Engine:
         self._acks_at = 0.0  # reads no record of the publisher before then
         self._offence = ""  # of the publisher, until it is reported
         self._own_use = OwnUse()
+        self._stalls = Stalls()
 
     def run(self) -> None:
         """Handle orders until a stop order arrives or the supervisor is gone."""
@@ -142,7 +144,9 @@ class Engine:
             reads.append(self._results.fd)
         else:
             timeout = min(timeout, self._acks_at - now)
+        self._stalls.wait(timeout)
         readable(reads, writes, timeout)
+        self._stalls.woke()
 
     def _handle_control(self) -> bool:
         """Handle the pending orders of the supervisor; return whether one of them was a new plan."""
@@ -258,6 +262,7 @@ class Engine:
                 turns=self._turns,
                 pool=self._pool,
                 files=self._model_files,
+                stalls=self._stalls,
             )
             for name, each in pipelines.items()
             if name not in kept
@@ -343,7 +348,7 @@ class Engine:
             sources={name: feed.health() for name, feed in self._feeds.items()},
             running={name: pipeline.running() for name, pipeline in self._pipelines.items()},
             order=self._order,
-            stuck=tuple(name for name, pipeline in self._pipelines.items() if pipeline.busy() > STUCK_AFTER),
+            stuck=tuple(name for name, pipeline in self._pipelines.items() if pipeline.stuck(STUCK_AFTER)),
             loading=tuple(name for name, pipeline in self._pipelines.items() if pipeline.loading()),
             runtime=_runtime(),
             sandbox=self._sandbox,

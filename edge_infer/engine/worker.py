@@ -29,6 +29,7 @@ from edge_infer.errors import EdgeInferError, ModelError, told
 from edge_infer.frames.frame import Captured
 from edge_infer.ipc.messages import PipelineCounts, Running
 from edge_infer.plan.records import PipelinePlan
+from edge_infer.platform.stalls import Stalls
 
 Light: TypeAlias = AbstractContextManager[None]
 
@@ -54,16 +55,18 @@ class Worker:
         turns: Turns | None = None,
         pool: InterpreterPools | None = None,
         files: ModelFiles | None = None,
+        stalls: Stalls | None = None,
     ) -> None:
         """``watched``: the model is on probation. ``light`` is on during work that may crash the process.
 
         ``turns`` schedules all pipelines that share the cores, and ``pool`` holds their models; without them the worker
         has its own cores and model. ``files`` are the open files from which to make models; without them these are read
-        from the disk.
+        from the disk. ``stalls`` are the times that count as no frame's duration.
         """
         self.feed = feed
         self._name = plan.name
         self._light = light or nullcontext()
+        self._stalls = stalls or Stalls()
         self._outlet = outlet
         self._cursor = feed.attach()
         self._used: deque[tuple[int, int]] = deque()
@@ -156,7 +159,11 @@ class Worker:
             or self._intake.busy_since
             or (self.feed.drawn_since if self._models.serving.quick else 0.0)
         )
-        return time.monotonic() - since if since else 0.0
+        return self._seconds_since(since) if since else 0.0
+
+    def stuck(self, least: float) -> bool:
+        """Return whether the current frame takes so long, ``least`` seconds at any rate, that the thread hangs."""
+        return self.busy() > max(least, self._models.plan.model.longest_frame())
 
     def turn(self) -> None:
         """Run one iteration of the thread: take another model if one is due, then process the next frame."""
@@ -273,12 +280,15 @@ class Worker:
             self._intake.begin(serving)
             with self._light:
                 self._pipeline.step(serving, frame)
-            seconds = time.monotonic() - begun
+            seconds = self._seconds_since(begun)
             if serving.gate.open:
                 self._intake.done(seconds)
             return seconds
         finally:
             self._watch.busy_since = 0.0
+
+    def _seconds_since(self, moment: float) -> float:
+        return max(0.0, time.monotonic() - moment - self._stalls.since(moment))
 
     def _done(self, serving: Serving, frame: Captured, seconds: float) -> None:
         now, trial = time.monotonic(), serving.trial

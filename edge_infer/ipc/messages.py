@@ -320,7 +320,7 @@ class PipelineCounts(Record, frozen=True):
 class EngineReport(Record, frozen=True):
     """The engine's heartbeat, once a second: proof of progress, and the data of health and status.
 
-    ``stuck`` names pipelines whose thread has been inside one frame for longer than 10 s. ``loading`` names those whose
+    ``stuck`` names pipelines whose thread has been inside one frame for too long. ``loading`` names those whose
     model or shadow is being loaded. ``order`` is that of the plan that ``running`` describes.
     """
 
@@ -365,11 +365,14 @@ class Announce(Record, frozen=True):
 
 
 class PublisherReport(Record, frozen=True):
-    """The publisher's heartbeat, once a second; ``broker`` is a sentence for the operator."""
+    """The publisher's heartbeat, once a second; ``broker`` is a sentence for the operator.
+
+    Until the earlier account has been read from the disk, ``outbox`` is null.
+    """
 
     connected: bool
     broker: Sentence
-    outbox: OutboxHealth
+    outbox: OutboxHealth | None
     egress: EgressHealth
     sandbox: Walls = field(default_factory=dict)
     use: ProcessUse = ProcessUse()

@@ -347,10 +347,16 @@ class ModelPlan(PartlyCompared, frozen=True, eq=False):
 
     def patience(self) -> float:
         """Return the seconds that a frame may take: the budget, else ten times the measured time (at least 1)."""
-        looks = math.prod(self.input.tiles) if isinstance(self.input, InputPlan) else 1
         if self.measured.budget is not None:
-            return self.measured.budget * looks
-        return max(LEAST_PATIENCE, 10.0 * looks * (self.measured.latency or 0.0))
+            return self.measured.budget * self._looks()
+        return max(LEAST_PATIENCE, self.longest_frame())
+
+    def longest_frame(self) -> float:
+        """Return ten times the measured seconds of a frame: no process hangs before. 0 if nothing was measured."""
+        return 10.0 * self._looks() * (self.measured.latency or 0.0)
+
+    def _looks(self) -> int:
+        return math.prod(self.input.tiles) if isinstance(self.input, InputPlan) else 1
 
 
 class SourcePlan(Record, frozen=True):

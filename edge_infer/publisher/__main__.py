@@ -35,10 +35,13 @@ def main(words: Sequence[str] | None = None) -> int:
     fence = decode_json(Fence, args.fence.encode())
     sandbox = lock_thread("publisher", fence) if args.merged else lock("publisher", fence=fence)
     from edge_infer.ipc.crash_safe_note import CrashSafeNote
+    from edge_infer.platform.stop_signals import leave_stops_to_supervisor
     from edge_infer.publisher.health import Board
     from edge_infer.publisher.outbox.stored_outbox import StoredOutbox
     from edge_infer.publisher.process import FROM_ENGINE, FROM_SUPERVISOR, Publisher
 
+    if not args.merged:
+        leave_stops_to_supervisor()
     try:
         with ExitStack() as stack:  # merged into the supervisor, the process lives on: leave nothing open
             control = stack.enter_context(closing(Channel(args.control, FROM_SUPERVISOR, MAX_PLAN_BYTES)))

@@ -424,7 +424,7 @@ class Publisher:
         report = PublisherReport(
             connected,
             shortened(sentence),
-            self._outbox.account(),
+            self._outbox.account() if self._plan is not None and self._outbox.ready else None,
             self._egress_health(),
             self._sandbox,
             ProcessUse(*self._own_use.read()),

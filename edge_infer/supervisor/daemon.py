@@ -124,7 +124,11 @@ class Daemon:
         files += [file for each in self._helpers for file in each.files()]
         due = min(self._house.next_due(), self._reload.due(), self._governing.due(), self._metrics.due())
         timeout = max(0.0, min(1.0, due - time.monotonic()))
+        self._house.stalls.wait(timeout)
         ready = set(readable(files, [*self._house.unsent(), *control.unsent()], timeout))
+        self._house.stalls.woke()
+        if self._signals.stop:
+            return  # systemd signals the readers, too: none of them is to be started again
         for death in self._house.serve():
             self._swap.engine_died(death)
         self._swap.hear()
@@ -140,7 +144,7 @@ class Daemon:
         self._whys.go_on()
         self._checks.go_on()
         self._log_level.go_on()
-        self._governing.look(self._swap.plan)
+        self._governing.look(self._swap.plan, measuring=bool(self._fast_path.pids()))
         self._metrics.look(self._swap.plan)
         if self._swap.plan is not None:
             self._fast_path.look(Path(self._swap.plan.state_dir), calm=self._reload.calm())
@@ -206,7 +210,7 @@ class Daemon:
                 self._status_at = now + 0.1
         interval = self._notifier.watchdog_interval()
         if interval is not None and now >= self._watchdog_at and self._house.alive():
-            self._watchdog_at = now + interval / 2
+            self._watchdog_at = now + interval / 4  # the rest is for a card that takes seconds to write
             self._notifier.watchdog()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 
@@ -62,6 +63,8 @@ class Status(Record, frozen=True):
     feeds: Mapping[ShortText, ShortText] = field(default_factory=dict)
     inactive: Mapping[ShortText, ShortText] = field(default_factory=dict)
     """Pipelines that are paused or outside of their hours, with the reasons."""
+    pid: int | None = None
+    """The process id of the supervisor."""
 
 
 def compose(
@@ -96,6 +99,7 @@ def compose(
         fast_path=fast_path,
         feeds={each.name: each.source for each in house.pipelines() if each.crops is None},
         inactive=inactive,
+        pid=os.getpid(),
     )
 
 

@@ -45,11 +45,12 @@ STATUS = Status(
     outbox=OutboxHealth(pending=4, bytes=900, delivered=50, lost={"full": 2}, degraded=True),
     config=None,
     last_error=LastFailure("2026-11-25T08:45:12.345Z", "engine ended\x1b[2J"),
+    pid=9,
 )
 
 
 def test_what_is_on_the_panel() -> None:
-    lines = panel(Look(20.0, STATUS, {10: Use(0.25, 90_000_000)}), None, 200)
+    lines = panel(Look(20.0, STATUS, {9: Use(0.05, 30_000_000), 10: Use(0.25, 90_000_000)}), None, 200)
     text = "\n".join(lines)
     assert "up 1 h 2 min" in lines[0]
     for part in ("DOWN  nothing listens", "50 delivered, 4 waiting, lost: 2 full, DEGRADED", "engine ended\\x1b[2J"):
@@ -62,8 +63,18 @@ def test_what_is_on_the_panel() -> None:
     assert rows["yard"] == ["yard", "0.0", "-", "-", "-", "0", "-", "0"]
     assert rows["faces"][:4] == ["faces", "rejected", "1.0.0", "eac9143a"]
     assert rows["engine"] == ["engine", "10", "1", "min", "1", "s", "25%", "90", "MB", "0"]
+    assert rows["supervisor"] == ["supervisor", "9", "1", "h", "2", "min", "5%", "30", "MB", "0"]
+    assert rows["all"] == ["all", "30%", "120", "MB"]
     assert rows["publisher"] == ["publisher", "-", "is", "being", "started", "-", "-", "2"]
     assert all(len(line) <= 40 for line in panel(Look(20.0, STATUS, {}), None, 40))
+
+
+def test_one_of_a_kind_is_no_plural() -> None:
+    one = PipelineHealth(5.0, None, 1, 1)
+    rooms = {"engine": RoomStatus(10, 1, 61.0), "publisher": RoomStatus(11, 2, 61.0)}
+    text = "\n".join(_lines(replace(STATUS, pipelines={"door": one, "yard": replace(one, dropped=2)}, rooms=rooms)))
+    for part in (", 1 result, 1 frame dropped", ", 1 result, 2 frames dropped", ", 1 restart\n", ", 2 restarts\n"):
+        assert part in text
 
 
 def test_rates_are_of_one_boot() -> None:

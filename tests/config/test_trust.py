@@ -177,7 +177,7 @@ def test_versions_that_nobody_can_read_are_no_versions(folder: Path) -> None:
     (folder / "state").mkdir()
     (folder / "state" / "versions.json").write_text("{")
     assert told(folder, "{}") == (
-        "config.yaml:2: security: state/versions.json is damaged (not JSON: Input data was truncated), "
+        "state/versions.json:1: it is damaged (not JSON: Input data was truncated), "
         "so nobody can tell which versions have served; remove it to begin anew"
     )
     assert compiled(folder, "{allow_downgrade: true}").problems == ()
@@ -190,7 +190,7 @@ def test_who_may_not_look_into_the_state_directory_is_told_so(closed: Path) -> N
     policy, problems, warnings = read_policy(Security(), document, str(closed))
     assert (policy.highest, problems) == ({}, [])
     assert [str(warning) for warning in warnings] == [
-        f"config.yaml:1: security: {closed}/versions.json cannot be read: Permission denied; versions are not compared"
+        f"{closed}/versions.json:1: it cannot be read: Permission denied; versions are not compared"
     ]
 
 

@@ -10,6 +10,10 @@ it is goes to standard error.
 For ``states`` N counts rounds of five things that happen at three frame rates, power cuts, and stops and starts of
 broker and service; its parts are ``false``, ``stale`` and ``orders``.
 ``systemd`` makes upgrades that go wrong on a copy of this system that a real systemd runs, in namespaces of its own.
+With ``--hours`` it makes random faults of the installed service for so long, and compares its account.
+``soak --hours N`` runs a daemon for N hours and judges memory, open files, threads and disk by their slope, and then
+kills its processes for N hours and judges its account.
+``frozen`` freezes engine, publisher and, on such a system, the supervisor.
 """
 
 from __future__ import annotations
@@ -17,11 +21,26 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.faults import cameras, delivery, hostile, mutated, privacy, rooms, soak, states, swap, upgrades, walls
+from tests.faults import (
+    cameras,
+    delivery,
+    hostile,
+    long_soak,
+    mutated,
+    privacy,
+    rooms,
+    service,
+    soak,
+    states,
+    swap,
+    upgrades,
+    walls,
+)
 
 
 def main() -> int:
@@ -29,17 +48,30 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/faults", description=__doc__)
     parser.add_argument(
         "what",
-        choices=["rooms", "cameras", "soak", "swap", "hostile", "models", "delivery", "privacy", "states", "systemd"],
+        choices=[
+            "rooms",
+            "cameras",
+            "soak",
+            "swap",
+            "hostile",
+            "models",
+            "delivery",
+            "privacy",
+            "states",
+            "systemd",
+            "frozen",
+        ],
     )
     parser.add_argument(
         "--repeat",
         type=int,
         help="repetitions of each fault; default: 20, cameras 10, swap 200, hostile 10000, models 1000, delivery 100, "
-        "privacy 600, states 10",
+        "privacy 600, states 10, frozen 5",
     )
     names = [each.__name__ for each in swap.FAULTS] + [part.name for part in delivery.parts(1.0)] + [*states.PARTS]
     names += [*upgrades.BROKEN, *upgrades.KILLED]
     parser.add_argument("--only", choices=names, help="one part of swap, delivery, states or systemd")
+    parser.add_argument("--hours", type=float, help="of systemd and soak: for so long")
     parser.add_argument("--python", help="of models: a Python that has the packages of this one, and tflite-runtime")
     args = parser.parse_args()
     if args.what == "models":
@@ -47,7 +79,9 @@ def main() -> int:
     if args.what == "states":
         return _states(args.repeat or 10, args.only)
     if args.what == "systemd":
-        return _systemd(args.only)
+        return _systemd(args.only, args.hours)
+    if args.what == "frozen":
+        return _frozen(args.repeat or 5)
     if args.what == "privacy":
         return _privacy(args.repeat or 600)
     if args.what == "swap":
@@ -58,7 +92,9 @@ def main() -> int:
         return _cameras(args.repeat or 10)
     if args.what == "delivery":
         return _delivery(args.repeat or 100, args.only)
-    return _soak(args.repeat or 20) if args.what == "soak" else _rooms(args.repeat or 20)
+    if args.what == "soak" and args.hours is not None:
+        return _long_soak(3600 * args.hours)
+    return _soak(args.repeat or 20) if args.what == "soak" else _measured(rooms.FAULTS, args.repeat or 20)
 
 
 def _privacy(seconds: int) -> int:
@@ -78,13 +114,27 @@ def _states(repeat: int, only: str | None) -> int:
         return states.main(Path(folder), repeat, only)
 
 
-def _systemd(only: str | None) -> int:
+def _systemd(only: str | None, hours: float | None) -> int:
     with tempfile.TemporaryDirectory(prefix="edge-infer-faults-") as folder:
+        machine = Path(folder) / "machine"
         try:
-            return upgrades.main(Path(folder) / "machine", only)
+            if hours is None:
+                return upgrades.main(machine, only)
+            promises = service.hour(machine, round(3600 * hours))
         except pytest.skip.Exception as why:
             print(f"not run: {why.msg}")
             return 1
+        print(*promises, sep="\n")
+        return 0 if all(promise.kept for promise in promises) else 1
+
+
+def _frozen(repeat: int) -> int:
+    kept = _measured(rooms.FREEZES, repeat)
+    try:
+        return kept | _measured((service.supervisor_freezes,), repeat, header="")
+    except pytest.skip.Exception as why:
+        print(f"supervisor frozen: not run: {why.msg}")
+        return 1
 
 
 def _swap(repeat: int, only: str | None) -> int:
@@ -112,11 +162,13 @@ def _progress(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _rooms(repeat: int) -> int:
-    print(rooms.HEADER, flush=True)
+def _measured(
+    faults: Sequence[Callable[[Path, int], rooms.Figure]], repeat: int, *, header: str = f"{rooms.HEADER}\n"
+) -> int:
+    print(header, end="", flush=True)
     kept = True
     with tempfile.TemporaryDirectory(prefix="edge-infer-faults-") as folder:
-        for fault in rooms.FAULTS:
+        for fault in faults:
             figure = fault(Path(folder) / fault.__name__, repeat)
             print(figure, flush=True)
             kept &= max(figure.seconds) <= figure.promised
@@ -140,6 +192,18 @@ def _soak(repeat: int) -> int:
             for growth in what(Path(folder) / what.__name__, repeat):
                 print(growth, flush=True)
                 kept &= growth.kept
+    return 0 if kept else 1
+
+
+def _long_soak(seconds: float) -> int:
+    kept = True
+    with tempfile.TemporaryDirectory(prefix="edge-infer-faults-") as folder:
+        for course in long_soak.steady(Path(folder) / "steady", seconds):
+            print(course, flush=True)
+            kept &= course.kept
+        for figure in long_soak.kills(Path(folder) / "kills", seconds):
+            print(figure, flush=True)
+            kept &= figure.kept
     return 0 if kept else 1
 
 

@@ -92,6 +92,40 @@ def publisher_kills(folder: Path, repeat: int) -> Figure:
     return Figure("publisher killed -> next result", tuple(seconds), 5.0)
 
 
+def engine_freezes(folder: Path, repeat: int) -> Figure:
+    """SIGSTOP to the engine until the next result, which is of another boot; the device stays online all the while."""
+    seconds = []
+    with serving(folder) as (daemon, subscriber, _):
+        for _ in range(repeat):
+            served = after(subscriber, f"{P}/faces/result", time.monotonic(), lambda heard: heard.value["seq"] >= 15)
+            boot = served.value["boot"]
+            moment = time.monotonic()
+            os.kill(daemon.pids()["engine"], signal.SIGSTOP)
+            result = after(subscriber, f"{P}/faces/result", moment, lambda heard, b=boot: heard.value["boot"] != b)
+            seconds.append(result.at - moment)
+        assert {heard.payload for heard in subscriber.on(f"{P}/status")} == {b"online"}
+    return Figure("engine frozen -> next result", tuple(seconds), 8.0)
+
+
+def publisher_freezes(folder: Path, repeat: int) -> Figure:
+    """SIGSTOP to the publisher until results flow again; no number is missing and the engine does not notice."""
+    seconds = []
+    with serving(folder) as (daemon, subscriber, _):
+        engine = daemon.pids()["engine"]
+        for _ in range(repeat):
+            eventually(lambda: daemon.status()["rooms"]["publisher"]["uptime"] > 1.5, "publisher that has served")
+            after(subscriber, f"{P}/faces/result", time.monotonic())
+            publisher = daemon.pids()["publisher"]
+            os.kill(publisher, signal.SIGSTOP)
+            moment = time.monotonic()
+            seconds.append(after(subscriber, f"{P}/faces/result", moment + 0.1).at - moment)
+            assert not alive(publisher)
+        last = after(subscriber, f"{P}/faces/result", time.monotonic()).value["seq"]
+        eventually(lambda: _numbers(subscriber) >= set(range(1, last + 1)), "every number from 1 on")
+        assert daemon.pids()["engine"] == engine
+    return Figure("publisher frozen -> next result", tuple(seconds), 8.0)
+
+
 def late_brokers(folder: Path, repeat: int) -> Figure:
     """The broker is not there when the daemon starts; from its appearance until `online`."""
     seconds = []
@@ -173,7 +207,8 @@ def lost_cameras(folder: Path, repeat: int) -> Figure:
     return Figure("camera is back -> next result", tuple(seconds), 10.0)
 
 
-FAULTS = (engine_kills, publisher_kills, late_brokers, ends, supervisor_kills, lost_cameras)
+FREEZES = (engine_freezes, publisher_freezes)
+FAULTS = (engine_kills, publisher_kills, *FREEZES, late_brokers, ends, supervisor_kills, lost_cameras)
 
 
 def _numbers(subscriber: Subscriber) -> set[int]:

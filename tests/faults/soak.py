@@ -53,7 +53,7 @@ def use(pid: int) -> tuple[int, int]:
 def reloads(folder: Path, repeat: int) -> list[Growth]:
     """Reloads that each time replace a reader, a feed and a pipeline; no room may restart or grow."""
     with serving(folder) as (daemon, subscriber, broker):
-        texts = [_two_sources(folder, broker.port, number) for number in range(2)]
+        texts = [two_sources(folder, broker.port, number) for number in range(2)]
         for number in range(4):
             _reload(daemon, texts[number % 2])
         after(subscriber, f"{P}/live/result", time.monotonic())
@@ -72,7 +72,7 @@ def reloads(folder: Path, repeat: int) -> list[Growth]:
 def kills(folder: Path, repeat: int) -> list[Growth]:
     """Kills of engine, publisher and reader, all at once; the supervisor may not grow and results have to come."""
     with serving(folder) as (daemon, subscriber, broker):
-        _reload(daemon, _two_sources(folder, broker.port, 0))
+        _reload(daemon, two_sources(folder, broker.port, 0))
         before = use(daemon.pid)
         for _ in range(repeat):
             rooms = eventually(lambda: len(found := daemon.pids()) == 3 and found, "all rooms", 30)
@@ -86,7 +86,7 @@ def kills(folder: Path, repeat: int) -> list[Growth]:
 SOAKS = (reloads, kills)
 
 
-def _two_sources(folder: Path, port: int, number: int) -> str:
+def two_sources(folder: Path, port: int, number: int) -> str:
     """The clip, and a live source in a reader; both differ with the number."""
     camera = folder / "camera.py"
     camera.write_text(CAMERA)

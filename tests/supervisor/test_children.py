@@ -16,6 +16,7 @@ import pytest
 
 from edge_infer.ipc.messages import Announce, GrabDone
 from edge_infer.supervisor.processes.child import (
+    KILLED_PAUSE,
     LONGEST_PAUSE,
     MOST_UNSENT,
     SERVED,
@@ -34,8 +35,8 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     children: list[ChildProcess] = []
 
-    def make_child(deaf: float = 0.0) -> ChildProcess:
-        child = ChildProcess(ChildSpec("listener", "tests.supervisor.listener", ("--deaf", str(deaf)), (GrabDone,)))
+    def make_child(deaf: float = 0.0, module: str = "tests.supervisor.listener") -> ChildProcess:
+        child = ChildProcess(ChildSpec("listener", module, ("--deaf", str(deaf)), (GrabDone,)))
         children.append(child)
         child.start()
         return child
@@ -147,13 +148,21 @@ def test_a_child_that_served_is_started_again_soon_however_often_it_is_killed(ma
         child.start()
 
 
-def test_a_child_that_dies_at_once_is_started_again_later_and_later(make: Make) -> None:
+def test_a_child_that_is_killed_at_once_is_started_again_soon(make: Make) -> None:
     child = make()
-    pauses = []
     for _ in range(7):
-        pauses.append(killed(child))
+        assert killed(child) <= KILLED_PAUSE
         child.start()
-    assert max(pauses) > SERVED_PAUSE
+
+
+def test_a_child_that_ends_at_once_is_started_again_later_and_later(make: Make) -> None:
+    child = make(module="tests.supervisor.nowhere")
+    pauses = []
+    for _ in range(6):
+        eventually(lambda: child.ended() is not None, "its end")
+        pauses.append(child.due - time.monotonic())
+        child.start()
+    assert max(pauses) > KILLED_PAUSE
     assert max(pauses) <= LONGEST_PAUSE
 
 

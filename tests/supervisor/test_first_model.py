@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import time
 from collections.abc import Iterator
@@ -27,6 +28,34 @@ pipelines:
   yard: {{source: slow, model: calm, publish: every}}
   door: {{source: cam, model: wild, publish: every}}
 """
+
+HANGS = '''
+"""Loads in a trial, and never in the engine."""
+
+import sys
+import time
+
+from edge_infer.engine.decoders.classification import Classification
+
+
+class Hangs(Classification):
+    def __init__(self, layout):
+        while "edge_infer.engine.process" in sys.modules:
+            time.sleep(1)
+        super().__init__(layout)
+
+    @staticmethod
+    def recognise(inputs, outputs):
+        return None
+'''
+IMPATIENT = """
+import sys
+from edge_infer.cli import main
+from edge_infer.supervisor.rollout import probation
+probation.LOADS, probation.SLOWER = 3.0, 0
+sys.exit(main())
+"""
+"""The program with less patience for a model that is being loaded."""
 
 
 @pytest.fixture
@@ -66,3 +95,31 @@ def test_a_first_model_that_crashes_the_engine_is_held_back_and_the_others_serve
         assert daemon.reload()["state"] == "applied"
         ears.wait(f"{P}/door/result", lambda heard: heard.at > moment and heard.value["sha"] == short(wild), 60)
         assert daemon.status()["boot"] == boot
+
+
+def test_a_first_model_that_hangs_while_it_loads_is_held_back(
+    tmp_path: Path, broker_and_ears: tuple[Broker, Subscriber], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker, ears = broker_and_ears
+    (tmp_path / "hangs.py").write_text(HANGS)
+    about = tmp_path / "hangs-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: hangs\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[edge_infer.decoders]\nhangs = hangs:Hangs\n")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
+    box = tmp_path / "box"
+    box.mkdir()
+    write_model(box / "calm.tflite")
+    manifest = write_model(box / "wild.tflite", gain=0.9).with_suffix(".yaml")
+    manifest.write_text(manifest.read_text().replace("kind: classification", "kind: hangs") + "task: classification\n")
+    with Daemon(box, CONFIG.format(port=broker.port), program=("-c", IMPATIENT)) as daemon:
+        eventually(
+            lambda: daemon.status().get("models", {}).get("wild", {}).get("state") == "rejected",
+            lambda: f"{daemon.status().get('models')}\n{daemon.log.read_text()[-3000:]}",
+            60,
+        )
+        reason = daemon.status()["models"]["wild"]["reason"]
+        assert "engine has been loading the model of door for" in reason
+        boot = eventually(lambda: daemon.status()["boot"], "the next engine", 60)
+        ears.wait(f"{P}/yard/result", lambda heard: heard.value["boot"] == boot, 60)
+        eventually(lambda: daemon.status()["models"]["calm"]["state"] == "active", "the other model", 60)

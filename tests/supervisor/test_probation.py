@@ -6,8 +6,9 @@ import pytest
 
 from edge_infer.contract.codec import replace
 from edge_infer.ipc.messages import EngineReport, Running
+from edge_infer.plan.records import Measured
 from edge_infer.supervisor.rollout.crash_loops import CRASH_LOOP_SECONDS, CrashLoopDetector, EngineDeath
-from edge_infer.supervisor.rollout.probation import HUNG, LOADS, SILENT, Verdict, judge, silence
+from edge_infer.supervisor.rollout.probation import HUNG, LOADS, SILENT, SLOWER, Verdict, hung_loads, judge, silence
 from tests.engine.plans import pipeline
 
 DOOR, YARD = replace(pipeline(), name="door"), replace(pipeline(), name="yard")
@@ -61,6 +62,17 @@ def test_what_does_not_load_is_given_up() -> None:
     assert judge([DOOR, YARD], SHA, before, LOADS - 1) is None
     assert judge([DOOR, YARD], SHA, before, LOADS + 1) == Verdict("stuck", "has been loading pets for 60 s")
     assert judge([YARD], SHA, before, LOADS + 1) is None, "another one loads"
+
+
+def test_a_first_model_has_ten_times_the_time_of_its_trial_to_load() -> None:
+    slow = replace(YARD, model=replace(YARD.model, measured=Measured(load=20.0)))
+    quick = replace(DOOR, model=replace(DOOR.model, measured=Measured(load=0.1)))
+    both = report(WELL, loading=("door", "yard"))
+    assert hung_loads([quick, slow], both, LOADS - 1) == {}
+    assert hung_loads([quick, slow], both, LOADS + 1) == {"door": LOADS + 1}
+    assert set(hung_loads([quick, slow], both, 201.0)) == {"door", "yard"}
+    assert set(hung_loads([DOOR], both, SLOWER * LOADS - 1)) == set(), "nothing was measured"
+    assert hung_loads([quick], report(WELL), 1000.0) == {}, "it has been loaded"
 
 
 def test_how_long_an_engine_may_be_silent() -> None:

@@ -85,6 +85,16 @@ def test_the_load_is_that_of_all_cores_over_some_looks(tmp_path: Path) -> None:
     assert sensors.read().load is None
 
 
+def test_work_that_gives_way_is_no_load(tmp_path: Path) -> None:
+    """The daemon measures the fast path of the board with whatever time is left; that is no reason to slow it down."""
+    sensors = Sensors(tmp_path, 2)
+    loads = []
+    for look in range(6):
+        put(tmp_path, stat=f"cpu {1000 * look} 0 0 0 0 0 0 0 0 0")  # all cores are busy
+        loads.append(sensors.read(measuring=look == 3).load)
+    assert loads == [None, None, 1.0, None, None, 1.0]
+
+
 def test_this_machine_has_no_surprises() -> None:
     condition = Sensors(Path("/"), 1).read()
     assert condition.temperature is None or -50 < condition.temperature < 200

@@ -9,7 +9,7 @@ from typing import Final
 from edge_infer.config.schema.file import Security
 from edge_infer.errors import ConfigError, StartError
 from edge_infer.models.packages.signature import available, trusted_key
-from edge_infer.models.packages.versions import highest_versions
+from edge_infer.models.packages.versions import FILE, highest_versions
 from edge_infer.models.request import Applied, Policy, TrustedKey
 from edge_infer.models.serving_record import read_record, remembered
 from edge_infer.plan.records import Problem
@@ -85,11 +85,12 @@ class _PolicyReader:
         try:
             return dict(highest_versions(state_dir))
         except StartError as error:
+            path = state_dir / FILE  # the fault is there, in no line of the configuration
+            text = f"it {str(error).removeprefix(f'{path} ')}"
             if isinstance(error.__cause__, PermissionError):
-                text = f"{error}; versions are not compared"
-                self.warnings.append(self._document.problem(("security",), text))
+                self.warnings.append(Problem(str(path), 1, "", f"{text}; versions are not compared"))
             else:
-                self._wrong(("security",), str(error))
+                self.problems.append(Problem(str(path), 1, "", text, outside=True))
         return {}
 
     def _wrong(self, steps: Steps, text: str) -> tuple[TrustedKey, ...]:

@@ -98,8 +98,8 @@ class GovernorLoop:
         """Return the monotonic time of the next `look`."""
         return self._due
 
-    def look(self, plan: Plan | None) -> None:
-        """Read the sensors if it is time, and limit or release pipelines as needed."""
+    def look(self, plan: Plan | None, *, measuring: bool = False) -> None:
+        """Read the sensors if it is time, and limit or release pipelines as needed; see `Sensors.read`."""
         now = time.monotonic()
         self._change(plan.governor if plan is not None else None, now)
         if plan is None or self._work is None or now < self._due:
@@ -107,7 +107,7 @@ class GovernorLoop:
         self._due = now + self._tempo.look
         report = self._house.heard.engine
         measured = _measured(plan, report) if report is not None else {}
-        self._house.restrain(Restrain(self._work.look(measured, now)))
+        self._house.restrain(Restrain(self._work.look(measured, now, measuring=measuring)))
 
     def _change(self, wanted: GovernorPlan | None, now: float) -> None:
         """Switch the governor on or off, or change its plan; a changed governor keeps its current depth."""
@@ -133,9 +133,9 @@ class _GovernorState:
         self._felt = False  # the last reading had a temperature
         self._spent = False  # no rate can be lowered further
 
-    def look(self, measured: Mapping[str, float], now: float) -> GovernorHealth:
+    def look(self, measured: Mapping[str, float], now: float, *, measuring: bool) -> GovernorHealth:
         """Return the limits from now on; ``measured`` has the rates of pipelines in frames a second."""
-        condition, shed = self._sensors.read(), self.governor.plan.shed
+        condition, shed = self._sensors.read(measuring=measuring), self.governor.plan.shed
         self._notice(condition)
         self._rates.learn(measured, self._limits, now)
         most = self._rates.most(shed)

@@ -37,21 +37,26 @@ class Sensors:
         self._load = ProcessorLoad(root)
         self._loads: deque[float] = deque(maxlen=looks)
 
-    def read(self) -> BoardCondition:
-        """Return the current condition; a sensor that is missing, unreadable or implausible counts as absent."""
+    def read(self, *, measuring: bool = False) -> BoardCondition:
+        """Return the current condition; a sensor that is missing, unreadable or implausible counts as absent.
+
+        While the daemon itself is ``measuring`` the board, there is no load: that work gives way to any other.
+        """
         flags = firmware_flags(self._root) or 0
         return BoardCondition(
             hottest(self._root),
-            self._busy(),
+            self._busy(measuring=measuring),
             bool(flags & SLOWED) or self._cooled(),
             bool(flags & UNDER_VOLTAGE) or self._alarm(),
             self._battery(),
         )
 
-    def _busy(self) -> float | None:
+    def _busy(self, *, measuring: bool) -> float | None:
         """Return the mean of the last readings, once there are enough of them."""
         share = self._load.since_last()
-        if share is None:
+        if measuring:
+            self._loads.clear()
+        if share is None or measuring:
             return None
         self._loads.append(share)
         return sum(self._loads) / len(self._loads) if len(self._loads) == self._loads.maxlen else None

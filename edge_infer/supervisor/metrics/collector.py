@@ -73,9 +73,10 @@ class Collector:
 
     def _follow_publisher(self, report: PublisherReport) -> None:
         """Follow the delivery account, which outlives the publisher, and the counts of this publisher."""
-        self._counters.raise_to("delivered", report.outbox.delivered)
-        for reason in LOSSES:
-            self._counters.raise_to(("lost", reason), report.outbox.lost.get(reason, 0))
+        if (account := report.outbox) is not None:
+            self._counters.raise_to("delivered", account.delivered)
+            for reason in LOSSES:
+                self._counters.raise_to(("lost", reason), account.lost.get(reason, 0))
         self._counters.follow("egress", report.use.began, report.egress.bytes or 0)
         self._counters.follow("rejected", report.use.began, report.egress.rejected)
 
@@ -183,8 +184,9 @@ class Collector:
             "edge_infer_egress_rejected_total", "counter", "Messages that did not fit the closed schema."
         )
         if (report := self._publisher) is not None:
-            messages.add(report.outbox.pending)
-            size.add(report.outbox.bytes)
+            if report.outbox is not None:
+                messages.add(report.outbox.pending)
+                size.add(report.outbox.bytes)
             broker.add(int(report.connected))
             delivered.add(self._counters.value("delivered"))
             sent.add(self._counters.value("egress"))

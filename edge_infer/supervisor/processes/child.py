@@ -22,6 +22,7 @@ from edge_infer.ipc.messages import SetLogLevel
 from edge_infer.platform.logs import printable
 from edge_infer.platform.rate_limits import TokenBucket
 from edge_infer.platform.readiness import readable
+from edge_infer.platform.stalls import Stalls
 from edge_infer.supervisor.processes.output import Output
 from edge_infer.supervisor.processes.process_handle import ProcessHandle, SubprocessHandle, ThreadHandle
 
@@ -33,6 +34,8 @@ LONGEST_PAUSE: Final = 10.0
 SERVED: Final = 1.0
 SERVED_PAUSE: Final = 1.0
 """Seconds between two starts of a child killed after a record and `SERVED` seconds of life, however often."""
+KILLED_PAUSE: Final = 2.0
+"""Seconds between two starts of a child killed before that."""
 STARTING: Final = 30.0
 """Seconds that a child may take to send its first record: a cold SD card is slow."""
 CALM: Final = 60.0
@@ -104,8 +107,10 @@ class ChildProcess:
     `flush`.
     """
 
-    def __init__(self, recipe: ChildSpec) -> None:
+    def __init__(self, recipe: ChildSpec, stalls: Stalls | None = None) -> None:
+        """In the ``stalls`` of this process, no silence of the child counts."""
         self.recipe = recipe
+        self._stalls = stalls or Stalls()
         self.channel: Channel | None = None
         self.restarts = -1
         self.heard = -math.inf
@@ -275,7 +280,10 @@ class ChildProcess:
 
     def silent(self) -> float:
         """Return the seconds since the child's last record or its start; 0 if it is being killed already."""
-        return 0.0 if self._body is None or self._killed else time.monotonic() - max(self.heard, self.started)
+        if self._body is None or self._killed:
+            return 0.0
+        last = max(self.heard, self.started)
+        return time.monotonic() - last - self._stalls.since(last)
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
         """Send a signal, if the child still runs."""
@@ -306,10 +314,11 @@ class ChildProcess:
         return in_time
 
     def _rest(self, *, fell: bool = True) -> None:
-        """Schedule the next start: soon after a kill, with growing back-off after a crash or an early death."""
+        """Schedule the next start: soon after a kill, with growing back-off after a crash."""
         lived = time.monotonic() - self.started
-        killed = self.spoke and lived > SERVED and not fell
-        longest = SERVED_PAUSE if killed else self.recipe.longest_pause
+        longest = self.recipe.longest_pause
+        if not fell:
+            longest = SERVED_PAUSE if self.spoke and lived > SERVED else min(KILLED_PAUSE, longest)
         self._pause = 0.0 if lived > CALM else min(max(self._pause * 2, FIRST_PAUSE), longest)
         self.due = time.monotonic() + self._pause * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, no secret
 

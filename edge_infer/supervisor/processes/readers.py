@@ -12,6 +12,7 @@ from typing import Final
 from edge_infer.ipc.messages import ReaderReport
 from edge_infer.ipc.reader_config import write_reader_config
 from edge_infer.plan.records import SourcePlan
+from edge_infer.platform.stalls import Stalls
 from edge_infer.supervisor.processes.child import STARTING, ChildProcess, ChildSpec, pair
 from edge_infer.supervisor.processes.held_pipes import HeldPipes
 
@@ -43,9 +44,10 @@ class ReaderHandle:
 class Readers:
     """Owns the readers. Iteration yields all of them."""
 
-    def __init__(self, level: tuple[str, ...]) -> None:
+    def __init__(self, level: tuple[str, ...], stalls: Stalls) -> None:
         """Set the command-line words for the log level with ``level``."""
         self._level = level
+        self._stalls = stalls
         self._by_source: dict[str, ReaderHandle] = {}
         self._pipes = HeldPipes()
 
@@ -91,9 +93,12 @@ class Readers:
                 yield child, child.offence
             elif child.silent() > (SILENT if child.spoke else STARTING):
                 yield child, f"said nothing for {child.silent():.0f} s"
-            elif child.spoke and reader.last is not None and reader.last.busy > BUSY:
+            elif child.spoke and reader.last is not None and self._waited(reader.last) > BUSY:
                 yield child, f"has waited {reader.last.busy:.0f} s for its device"
                 reader.last = None
+
+    def _waited(self, last: ReaderReport) -> float:
+        return last.busy - self._stalls.since(time.monotonic() - last.busy)
 
     def end(self) -> None:
         """Ask all readers to stop."""
@@ -130,4 +135,4 @@ class Readers:
             PAUSE,
             source.stdin,
         )
-        return ReaderHandle(source, ChildProcess(recipe), engine_end, reader_end, told)
+        return ReaderHandle(source, ChildProcess(recipe, self._stalls), engine_end, reader_end, told)

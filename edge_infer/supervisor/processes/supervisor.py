@@ -39,6 +39,7 @@ from edge_infer.platform.clock import new_boot
 from edge_infer.platform.logs import printable
 from edge_infer.platform.rate_limits import TokenBucket
 from edge_infer.platform.readiness import readable
+from edge_infer.platform.stalls import Stalls
 from edge_infer.sandbox.fence import Fence, Identity, identities
 from edge_infer.sandbox.needs import engine_fence, publisher_fence
 from edge_infer.supervisor.processes.child import (
@@ -53,6 +54,7 @@ from edge_infer.supervisor.processes.child import (
 )
 from edge_infer.supervisor.processes.last_numbers import all_numbered, believed
 from edge_infer.supervisor.processes.model_sender import ModelSender
+from edge_infer.supervisor.processes.patience import SILENT, TURN, engine_patience
 from edge_infer.supervisor.processes.readers import Readers
 from edge_infer.supervisor.rollout.crash_loops import EngineDeath
 from edge_infer.supervisor.statedir import tidy_publisher
@@ -89,12 +91,6 @@ def _names(rooms: Sequence[str]) -> str:
 
 log = logging.getLogger(__name__)
 
-ENGINE_SILENT: Final = 10.0
-PUBLISHER_SILENT: Final = 15.0
-SLOWER: Final = 10
-"""Factor by which loading a model in the engine may take longer than in its trial."""
-UNKNOWN: Final = 30.0
-"""Seconds that an untried model may take to load."""
 MOST_DEATHS: Final = 16
 """Ended engines reported to a new publisher: it may not know the outcome of their sequence numbers yet."""
 LOOK_EVERY: Final = 5.0
@@ -138,11 +134,13 @@ class ProcessSupervisor:
         self._plan: Plan | None = None
         self._order: ApplyPlan | None = None
         self._why: str | None = None
-        self._accused = False  # the publisher accused the engine of flooding: its end counts against no model
+        self._blameless = False  # the end of the engine counts against no model: it flooded, or the board stalled
         self.restraint = Restrain()
         """The governor's current limits for pipelines."""
         self.engine_patience: float | None = None
         """Seconds that the engine may stay silent, if shorter than usual."""
+        self.stalls = Stalls()
+        """Times in which this process did not run; its main loop records them."""
         self._level = ("--log-level", log_level)
         self._results = pair()  # both ends stay open here: queued results survive the death of either process
         engine_end, publisher_end = self._results
@@ -154,7 +152,8 @@ class ProcessSupervisor:
                 self._level,
                 (EngineReport, GrabDone, WhyAnswer, Offence),
                 {"--results": engine_end, "--lights": self._lights},
-            )
+            ),
+            self.stalls,
         )
         self.publisher = ChildProcess(
             ChildSpec(
@@ -163,13 +162,14 @@ class ProcessSupervisor:
                 self._level,
                 (PublisherReport, Offence),
                 {"--results": publisher_end, "--slate": self._slate},
-            )
+            ),
+            self.stalls,
         )
         self._accusations = {
             child: TokenBucket(MAX_ACCUSATIONS, ACCUSATIONS_PER_SECOND) for child in (self.engine, self.publisher)
         }
         self._model_sender = ModelSender(self.engine)
-        self._readers = Readers(self._level)
+        self._readers = Readers(self._level, self.stalls)
         self._fences: dict[ChildProcess, Fence] = {}  # of the processes as they run
         self._merged = False  # whether the publisher was started as a thread of this process
         self._seen: dict[ChildProcess, frozenset[Identity]] = {}  # the files that their paths led to
@@ -287,8 +287,8 @@ class ProcessSupervisor:
             if (status := child.ended()) is not None:
                 ours, busy = self._why is not None, active_pipelines(self._lights)
                 text = self._on_exit(child, status)
-                accused, self._accused = self._accused, self._accused and child is not self.engine
-                if child is self.engine and text and not accused:
+                blameless, self._blameless = self._blameless, self._blameless and child is not self.engine
+                if child is self.engine and text and not blameless:
                     deaths.append(EngineDeath(text, busy, fell=ours or fell(status)))
         return deaths
 
@@ -303,7 +303,9 @@ class ProcessSupervisor:
 
     def next_due(self) -> float:
         """Return the latest monotonic time at which to call `serve`."""
-        return min(child.due if child.pid is None else child.output_due() for child in self._children())
+        dues = [child.due if child.pid is None else child.output_due() for child in self._children()]
+        now = time.monotonic()
+        return min((*dues, *(now + patience - child.silent() + TURN for child, patience in self._patiences())))
 
     def alive(self) -> bool:
         """Return whether engine and publisher make progress, as the watchdog requires; a mere start does not count."""
@@ -487,17 +489,20 @@ class ProcessSupervisor:
             self.heard.publisher = None
         return text
 
-    def kill_engine(self, why: str) -> None:
-        """Kill the engine because one of its threads is stuck."""
+    def kill_engine(self, why: str, *, blameless: bool = False) -> None:
+        """Kill the engine because one of its threads is stuck; a ``blameless`` end counts against no model."""
+        self._blameless |= blameless
         self._kill(self.engine, why)
         self.heard.engine = None
 
     def _kill_the_hung(self) -> None:
-        for child, patience in ((self.engine, self._engine_patience()), (self.publisher, PUBLISHER_SILENT)):
+        for child, patience in self._patiences():
             if child.offence:
                 self._kill(child, child.offence)
-            elif child.silent() > (patience if child.spoke else STARTING):
-                self._kill(child, f"said nothing for {child.silent():.0f} s")
+            elif (silent := child.silent()) > patience:
+                stalled = self.stalls.since(time.monotonic() - 2 * patience) > 0.0
+                self._blameless |= child is self.engine and stalled
+                self._kill(child, f"said nothing for {silent:.0f} s")
         heard = self.heard.engine
         if heard is not None and heard.stuck:
             self.kill_engine(f"is stuck in {', '.join(heard.stuck)}")
@@ -515,19 +520,14 @@ class ProcessSupervisor:
             return
         if child.pid is None or child.killed or not child.killable or not self._accusations[accuser].take():
             return
-        self._accused |= child is self.engine
+        self._blameless |= child is self.engine
         self._kill(child, f"sends the {accuser.recipe.name} {printable(word.what)[:MAX_OFFENCE]}")
 
-    def _engine_patience(self) -> float:
-        """Return the seconds that the engine may stay silent: loading a model can block all of its threads."""
-        heard, order = self.heard.engine, self._order
-        patience = min(ENGINE_SILENT, self.engine_patience or ENGINE_SILENT)
-        if heard is None or order is None:
-            return STARTING
-        if not heard.loading and heard.order == order.order:
-            return patience
-        loads = [model.measured.load for model in (*order.plan.models(), *order.plan.shadows())]
-        return patience + sum(UNKNOWN if load is None else SLOWER * load for load in loads)
+    def _patiences(self) -> list[tuple[ChildProcess, float]]:
+        """Return engine and publisher with the seconds that each may be silent now."""
+        engine = engine_patience(self.heard.engine, self._order, self.engine_patience)
+        patiences = ((self.engine, engine), (self.publisher, SILENT))
+        return [(child, patience if child.spoke else STARTING) for child, patience in patiences]
 
     def _forget_models(self, plan: Plan) -> None:
         """Forget announcements about removed models: they are not repeated, and are sent again if the model returns."""

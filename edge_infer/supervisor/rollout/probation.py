@@ -19,6 +19,8 @@ HUNG: Final = 2.0
 """Seconds beyond its limit after which a frame on probation counts as hung."""
 LOADS: Final = 60.0
 """Seconds after which a model that is still loading counts as stuck."""
+SLOWER: Final = 10
+"""Factor by which loading in the engine may take longer than in the trial, for a model that replaces no other one."""
 SILENT: Final = 3.0
 """Minimum seconds that an engine with a model on probation may stay silent."""
 
@@ -47,6 +49,16 @@ def judge(pipelines: Sequence[PipelinePlan], sha: str, report: EngineReport, wai
         return Verdict("stuck", f"has computed one frame of {_name(pipelines)} for {hung[0].busy:.1f} s")
     everywhere = running and len(running) == len(pipelines) and all(each.sha == sha for each in running)
     return Verdict("good", _story(running[0])) if everywhere and _enough(running) else None
+
+
+def hung_loads(pipelines: Sequence[PipelinePlan], report: EngineReport, waited: float) -> dict[str, float]:
+    """Return the seconds that each pipeline has been loading for far too long, for models that replace no other one.
+
+    A model without a trial has no measured time; it may be a large one on a slow card, so it gets ten times as long.
+    """
+    loading = [each for each in pipelines if each.name in report.loading]
+    limits = {each.name: max(LOADS, SLOWER * (each.model.measured.load or LOADS)) for each in loading}
+    return {name: waited for name, limit in limits.items() if waited > limit}
 
 
 def silence(pipelines: Sequence[PipelinePlan]) -> float | None:

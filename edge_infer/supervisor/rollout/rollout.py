@@ -31,7 +31,7 @@ from edge_infer.supervisor.rollout.effective_plan import (
     without_model,
 )
 from edge_infer.supervisor.rollout.free_memory import suffices
-from edge_infer.supervisor.rollout.probation import judge, silence
+from edge_infer.supervisor.rollout.probation import hung_loads, judge, silence
 from edge_infer.supervisor.rollout.serving_ledger import ServingLedger
 from edge_infer.supervisor.rollout.shadows import Admission, asked_again, ending, failed, still_wanted
 from edge_infer.supervisor.schedule import PipelineSchedule
@@ -139,6 +139,7 @@ class ModelRollout:
         self._end_shadows(failed(self.plan, report))
         for name in list(self.record.trials):
             self._judge(name, report)
+        self._hold_hung(report)
         inactive = self.schedule.inactive(self.plan)
         changed = self.held != self._held(self.plan) or self.inactive.keys() != inactive.keys()
         self.inactive = inactive
@@ -160,6 +161,17 @@ class ModelRollout:
         elif self._deaths.add(death):
             ours = {each.name for each in self.plan.pipelines}  # the engine's own list is not trusted
             self._blame(self._deaths.suspects() & ours, self._deaths.how())
+
+    def _hold_hung(self, report: EngineReport) -> None:
+        """Put pipelines whose first model hangs while it loads into quarantine: the others get a new engine."""
+        assert self.plan is not None
+        since = max(self._ordered, self._house.engine.started)
+        waited = time.monotonic() - since - self._house.stalls.since(since)
+        first = [each for each in self.plan.pipelines if each.model.name not in self.record.trials]
+        if hung := hung_loads(first, report, waited):
+            why = f"has been loading the model of {', '.join(hung)} for {waited:.0f} s"
+            self._house.kill_engine(why, blameless=True)
+            self._hold(hung, f"engine {why}")
 
     def close(self) -> None:
         """Reset the counted starts: an orderly stop does not count against the models on probation."""
@@ -321,7 +333,7 @@ class ModelRollout:
 
     def _judge(self, name: str, report: EngineReport) -> None:
         """Commit a model on probation, roll it back, or wait."""
-        waited = time.monotonic() - self._ordered
+        waited = time.monotonic() - self._ordered - self._house.stalls.since(self._ordered)
         active = [each for each in self._of(name) if each.name not in self.inactive]
         if not active:
             return  # its probation goes on when a pipeline runs it again

@@ -1,0 +1,43 @@
+"""Stalls: times in which a process, or the whole board, did not run, so that no silence in them counts as a hang."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+GRACE: Final = 0.5
+"""Seconds that a thread may wake up late on a busy board; a longer delay is a stall."""
+REMEMBERED: Final = 32
+
+
+class Stalls:
+    """The delays of one thread that waits with a deadline in every turn of its loop.
+
+    That thread calls `wait` and `woke`; any thread may call `since`. A stall is known before the thread has woken up.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._due = math.inf
+        self._past: deque[tuple[float, float]] = deque(maxlen=REMEMBERED)  # end and length of each
+
+    def wait(self, timeout: float) -> None:
+        """Record that the thread waits from now on, for ``timeout`` seconds at most."""
+        self._due = self._clock() + timeout
+
+    def woke(self) -> None:
+        """Record that the thread runs again."""
+        now, due = self._clock(), self._due
+        self._due = math.inf
+        if now - due > GRACE:
+            self._past.append((now, now - due))
+
+    def since(self, moment: float) -> float:
+        """Return the seconds after a moment of the monotonic clock in which this process did not run."""
+        now = self._clock()
+        late = now - self._due  # it has not woken up yet
+        stalls = [*self._past, (now, late)] if late > GRACE else list(self._past)
+        return sum(min(length, end - moment) for end, length in stalls if end > moment)

@@ -1,0 +1,32 @@
+"""How long the engine and the publisher may be silent before they count as hung. Each reports once a second."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from edge_infer.ipc.messages import ApplyPlan, EngineReport
+from edge_infer.supervisor.processes.child import STARTING
+
+SILENT: Final = 5.0
+"""Seconds of silence after which a process counts as hung."""
+TURN: Final = 0.01
+"""Seconds after the end of its patience at which the main loop looks at a silent process."""
+SLOWER: Final = 10
+"""Factor by which loading a model in the engine may take longer than in its trial."""
+UNKNOWN: Final = 30.0
+"""Seconds that an untried model may take to load."""
+
+
+def engine_patience(report: EngineReport | None, order: ApplyPlan | None, trial: float | None) -> float:
+    """Return the seconds that the engine may be silent, after its last report and in the course of this order.
+
+    A model that is being loaded can block all threads of the engine. ``trial`` is the limit while a model is on
+    probation. A frame may always take ten times as long as it was measured.
+    """
+    if report is None or order is None:
+        return STARTING
+    models = (*order.plan.models(), *order.plan.shadows())
+    patience = max((min(SILENT, trial or SILENT), *(model.longest_frame() for model in models)))
+    if not report.loading and report.order == order.order:
+        return patience
+    return patience + sum(UNKNOWN if (load := model.measured.load) is None else SLOWER * load for model in models)

@@ -1,0 +1,68 @@
+"""Stops as systemd makes them with ``KillMode=control-group``: the signal reaches every process of the service."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.broker import Broker, Subscriber, eventually
+from tests.running import PYTHON, Daemon, alive, config
+
+P = "edge-infer/box"
+CAMERA = (
+    "import sys, time\nwhile True:\n sys.stdout.buffer.write(bytes([int(time.time() * 20) % 256]) * (64 * 48 * 3))\n"
+    " sys.stdout.buffer.flush()\n time.sleep(0.05)\n"
+)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGABRT])
+def test_a_killed_supervisor_costs_nothing(
+    box: Path, broker: Broker, subscriber: Subscriber, number: signal.Signals
+) -> None:
+    """SIGABRT is the watchdog's. The account of the next start has all that the subscriber received."""
+    with Daemon(box, config(broker.port)) as daemon:
+        daemon.wait_serving()
+        subscriber.wait(f"{P}/faces/result", lambda heard: heard.value["seq"] >= 20)
+        rooms = daemon.pids()
+        daemon.signal(signal.SIGKILL)
+        for pid in rooms.values():
+            os.kill(pid, number)
+        daemon.wait(10)
+        eventually(lambda: not any(alive(pid) for pid in rooms.values()), "their end", 4.0)
+        time.sleep(0.5)
+        received = len(subscriber.on(f"{P}/faces/result"))
+        accounts = list[dict[str, int]]()
+        daemon.start()
+
+        def account() -> bool:
+            if found := daemon.status().get("outbox"):
+                accounts.append(found)
+            return bool(accounts) and accounts[-1]["delivered"] > received
+
+        eventually(account, "results of the next start", 30.0)
+        assert min(each["delivered"] for each in accounts) >= received, "delivered never goes back"
+        assert accounts[-1]["lost"] == {}
+
+
+def test_a_stop_that_reaches_the_readers_first_starts_none_again(
+    box: Path, broker: Broker, subscriber: Subscriber
+) -> None:
+    (box / "camera.py").write_text(CAMERA)
+    source = f"{{kind: exec, command: [{PYTHON}, camera.py], size: 64x48, format: rgb24}}"
+    with Daemon(box, config(broker.port, source)) as daemon:
+        daemon.wait_serving()
+        subscriber.wait(f"{P}/faces/result")
+        rooms = daemon.pids()
+        daemon.signal(signal.SIGTERM)
+        for pid in rooms.values():
+            os.kill(pid, signal.SIGTERM)
+        assert daemon.wait(20) == 0
+        said = daemon.log.read_text().partition("stopping")
+        assert said[1], "it stops"
+        assert "starting a new one" not in said[0] + said[2]
+        last = subscriber.on(f"{P}/faces/state")[-1].value
+        assert (last["counts"], last["reason"]) == (None, "stopped")

@@ -1,0 +1,38 @@
+"""Stalls of a thread that wakes regularly, on a clock that a test moves."""
+
+from __future__ import annotations
+
+from edge_infer.platform.stalls import GRACE, Stalls
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_late_wake_up_is_a_stall_and_a_punctual_one_is_not() -> None:
+    clock = Clock()
+    stalls = Stalls(clock)
+    stalls.wait(1.0)
+    clock.now += 1.0 + GRACE / 2
+    stalls.woke()
+    assert stalls.since(0.0) == 0.0
+    stalls.wait(1.0)
+    clock.now += 9.0
+    assert stalls.since(0.0) == 8.0  # another thread, or one that has not woken up yet, knows as well
+    stalls.woke()
+    assert stalls.since(0.0) == 8.0
+    clock.now += 50.0  # work between two waits is none
+    assert stalls.since(0.0) == 8.0
+
+
+def test_only_the_part_after_the_moment_counts() -> None:
+    clock = Clock()
+    stalls = Stalls(clock)
+    stalls.wait(0.0)
+    clock.now += 8.0
+    stalls.woke()
+    assert [stalls.since(moment) for moment in (50.0, 104.0, 108.0)] == [8.0, 4.0, 0.0]
