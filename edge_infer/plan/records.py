@@ -23,6 +23,7 @@ from edge_infer.contract.codec import (
     replace,
 )
 from edge_infer.contract.messages import CASCADE_KEYS, MAX_MESSAGE_BYTES, STATE_KEYS, Label, Name, Sentence, Task
+from edge_infer.contract.precision import Detail
 
 Color = Literal["rgb", "bgr", "gray"]
 Resize = Literal["stretch", "letterbox", "crop"]
@@ -231,6 +232,10 @@ class ValuePlan(Record, frozen=True):
         if not self.step:
             return 6
         return next((n for n in range(6) if math.isclose(self.step, round(self.step, n), rel_tol=1e-6)), 6)
+
+    def rounded(self, value: float) -> float:
+        """Return a value as it is published: with these decimals, and no sign of zero."""
+        return round(value, self.decimals()) + 0.0
 
 
 class Measured(Record, frozen=True):
@@ -470,6 +475,7 @@ class PipelinePlan(Record, frozen=True):
     delegate: DelegatePlan | None = None
     active: tuple[HoursPlan, ...] = ()
     """Without any it is always active."""
+    detail: Detail = "full"
 
     def of_shadow(self) -> PipelinePlan:
         """Return the same pipeline with its shadow's model, on the processor and without a shadow."""

@@ -45,7 +45,7 @@ def plan(
 
 
 def result(seq: int, boot: str = BOOT, label: str = "face", objects: int = 1, **changes: Any) -> Result:
-    found = tuple(DetectedObject(label, round(0.9 - 0.01 * n, 3), (0.1, 0.2, 0.3, 0.4)) for n in range(objects))
+    found = tuple(DetectedObject(label, round(0.9 - 0.01 * n, 3), (0.0, 0.0, 0.5, 0.5)) for n in range(objects))
     made = Result(1, TS, boot, seq, "faces@1.0.0", SHA[:8], "detection", ms=12.3, objects=found)
     return replace(made, **changes)
 
