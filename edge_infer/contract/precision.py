@@ -67,6 +67,8 @@ def _significant(value: float, digits: int, decimals: int) -> float:
 
 
 PRECISIONS: Final[Mapping[Detail, Precision]] = {"full": Precision(4096, 3), "coarse": Precision(64, 1)}
+TIME_STEPS: Final[Mapping[Detail, float]] = {"full": 0.001, "coarse": 1.0}
+"""Seconds to which the times of captures are rounded down."""
 FULL: Final = PRECISIONS["full"]
 
 

@@ -25,11 +25,10 @@ from edge_infer.contract.messages import (
 )
 from edge_infer.contract.precision import PRECISIONS, Precision, class_rank, object_rank, pose_rank, segment_rank
 from edge_infer.errors import WireError
+from edge_infer.plan.outcome_limits import MAX_OBJECTS, has_shares, most_items, state_rows
 from edge_infer.plan.records import PipelinePlan, ValuePlan
 
 Item = TypeVar("Item", DetectedObject, ScoredLabel, Pose, Segment)
-MAX_OBJECTS: Final = 999
-"""Largest published count of present objects; a larger one is published as this."""
 _PLACED: Final[Mapping[EventType, str]] = {"enter": "zone", "exit": "zone", "loiter": "zone", "cross": "line"}
 """The place that each event of a place names."""
 _ENDS: Final = frozenset({"leave", "exit", "end"})
@@ -37,10 +36,15 @@ _ENDS: Final = frozenset({"leave", "exit", "end"})
 
 @dataclass(frozen=True, slots=True)
 class OutcomeForm:
-    """What the plan of a pipeline allows in its messages; ``least`` is the least score, ``most`` the most items.
+    """What the plan of a pipeline allows in its messages.
 
-    ``values`` are those of a regression, in their order. Until a publisher ends, `joined` forms also allow what earlier
-    plans of the pipeline did, because messages of these plans may still come. The precision is the newest.
+    - ``least`` is the least score, ``most`` the most items of a result.
+    - With ``sums`` a state counts no more than ``most`` objects in all; ``rows`` are the most that it may leave out.
+    - ``shares`` and ``stills``: whether results have these fields.
+    - ``values`` are those of a regression, in their order.
+
+    Until a publisher ends, `joined` forms also allow what earlier plans of the pipeline did, because messages of these
+    plans may still come. The precision is the newest.
     """
 
     precision: Precision
@@ -50,6 +54,10 @@ class OutcomeForm:
     least: float
     most: int
     thresholds: frozenset[float]
+    shares: bool = False
+    stills: bool = True
+    sums: bool = False
+    rows: int = MAX_OBJECTS
     values: Mapping[str, ValuePlan] = field(default_factory=dict)
 
     @classmethod
@@ -64,6 +72,10 @@ class OutcomeForm:
             precision.score(max(0.0, min(1.0, plan.floor))),
             most_items(plan),
             frozenset({round(plan.threshold, 3)}),
+            has_shares(plan),
+            plan.motion is not None,
+            not plan.track and not plan.crops,
+            state_rows(plan),
             {value.name: value for value in model.values},
         )
 
@@ -79,6 +91,10 @@ class OutcomeForm:
             min(self.least, earlier.least),
             max(self.most, earlier.most),
             self.thresholds | earlier.thresholds,
+            self.shares or earlier.shares,
+            self.stills or earlier.stills,
+            self.sums and earlier.sums,
+            max(self.rows, earlier.rows),
             {**earlier.values, **self.values},
         )
 
@@ -104,6 +120,8 @@ class OutcomeForm:
                 changes["anomaly"] = anomaly
             elif result.values is not ABSENT and (values := self._values(result.values)) is not result.values:
                 changes["values"] = values
+        if result.still is not ABSENT and not self.stills:
+            changes["still"] = ABSENT
         if result.parent is not ABSENT and (parent := self._parent(result.parent)) is not result.parent:
             changes["parent"] = parent
         return replace(result, **changes) if changes else result
@@ -113,6 +131,8 @@ class OutcomeForm:
         self._check_model(state.sha)
         if all(getattr(state, key) is ABSENT for key in self.state_keys):
             raise WireError(f"a state of the pipeline has {' or '.join(sorted(self.state_keys))}".replace("_", ""))
+        if self.sums and isinstance(state.counts, Mapping) and sum(state.counts.values()) > self.most:
+            raise WireError(f"a state of the pipeline counts at most {self.most} objects")
         changes: dict[str, Any] = {}
         for key in ("counts", "zones", "lines"):
             if isinstance(counts := getattr(state, key), Mapping):
@@ -126,7 +146,7 @@ class OutcomeForm:
         if isinstance(state.answers, tuple):
             changes["answers"] = tuple(self._answer(answer) for answer in state.answers)
         if state.more is not ABSENT:
-            changes["more"] = min(state.more, MAX_OBJECTS)
+            changes["more"] = min(state.more, self.rows) or ABSENT
         return replace(state, **changes) if changes else state
 
     def event(self, event: Event) -> Event:
@@ -135,6 +155,8 @@ class OutcomeForm:
         named = {name for name in ("zone", "line", "direction") if getattr(event, name) is not ABSENT}
         if named != ({"line", "direction"} if place == "line" else {place} if place else set()):
             raise WireError(f"an event {event.type} names {', '.join(sorted(named)) or 'no place'}")
+        if event.label is ABSENT and "anomaly" not in self.tasks:
+            raise WireError(f"an event {event.type} of the pipeline has a label")
         changes: dict[str, Any] = {}
         if event.reason is not ABSENT and event.type not in _ENDS:
             changes["reason"] = ABSENT
@@ -185,15 +207,6 @@ class OutcomeForm:
         return replace(answer, anomaly=anomaly, values=values, counts=counts)
 
 
-def most_items(plan: PipelinePlan) -> int:
-    """Return the most items that a result of the pipeline may hold or count as left out."""
-    if plan.model.task == "classification":
-        return plan.top_k
-    if plan.model.task == "segmentation":
-        return min(256, len(plan.labels or plan.model.labels))
-    return plan.model.nms.max
-
-
 def _ordered(
     items: tuple[Item, ...],
     each: Callable[[Item, OutcomeForm], Item],
@@ -215,7 +228,7 @@ def _ordered(
 def _object(item: DetectedObject, form: OutcomeForm) -> DetectedObject:
     precision = form.precision
     box, score = precision.box(item.box), max(form.least, precision.score(item.score))
-    share = item.share if item.share is ABSENT else precision.place(item.share)
+    share = precision.place(item.share) if form.shares and item.share is not ABSENT else ABSENT
     if box == item.box and score == item.score and share == item.share and score and all(box) and share != 0.0:
         return item
     return replace(item, box=box, score=score, share=share)

@@ -137,7 +137,7 @@ class Egress:
             payload = self._sized(place, dumps(checked))
             return payload if at is None or self._clock.known else keep(payload, at)
         except WireError as error:
-            self._reject(place, error)
+            self.reject(place, error)
             return None
 
     def release(self, place: Place, waiting: bytes, *, late: bool = False) -> bytes | None:
@@ -162,7 +162,7 @@ class Egress:
                 return self._sized(place, self._replayed(record, self._limit(place)))
             return self._sized(place, dumps(record))
         except WireError as error:
-            self._reject(place, error)
+            self.reject(place, error)
             return None
 
     def _status(self, payload: bytes) -> bytes:
@@ -254,7 +254,8 @@ class Egress:
             payload = dumps(record)
         return payload
 
-    def _reject(self, place: Place, error: WireError) -> None:
+    def reject(self, place: Place, error: WireError) -> None:
+        """Count and log a rejected message."""
         self.rejected += 1
         if self._rarely.due(place):
             log.warning("message for %s rejected: %s (logged once a minute)", place.topic("…"), error)
