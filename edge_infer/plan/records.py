@@ -23,6 +23,7 @@ from edge_infer.contract.codec import (
     replace,
 )
 from edge_infer.contract.messages import CASCADE_KEYS, MAX_MESSAGE_BYTES, STATE_KEYS, Label, Name, Sentence, Task
+from edge_infer.contract.precision import Detail
 
 Color = Literal["rgb", "bgr", "gray"]
 Resize = Literal["stretch", "letterbox", "crop"]
@@ -279,6 +280,10 @@ class ValuePlan(Record, frozen=True):
             return 6
         return next((n for n in range(6) if math.isclose(self.step, round(self.step, n), rel_tol=1e-6)), 6)
 
+    def rounded(self, value: float) -> float:
+        """Return a value as it is published: with these decimals, and no sign of zero."""
+        return round(value, self.decimals()) + 0.0
+
 
 class Measured(Record, frozen=True):
     """Measurements of the probe on this board: seconds for a frame, bytes of memory, seconds to load.
@@ -529,6 +534,7 @@ class PipelinePlan(Record, frozen=True):
     """Without any it is always active."""
     said: Overrides = Overrides()
     own: Overrides = Overrides()
+    detail: Detail = "full"
 
     def of_shadow(self) -> PipelinePlan:
         """Return the same pipeline with its shadow's model, on the processor and without a shadow."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 from edge_infer.contract.codec import ABSENT, Absent, decode, decode_json, dumps, encode, replace
@@ -26,6 +27,7 @@ from edge_infer.plan.records import Plan
 from edge_infer.platform.clock import of_this_kernel
 from edge_infer.platform.rate_limits import LogThrottle
 from edge_infer.publisher.allowed_texts import AllowedWords, ModelWords, PipelineWords, closed
+from edge_infer.publisher.canonical import OutcomeForm
 from edge_infer.publisher.timestamps import Clock, Dated, keep, kept, seconds
 from edge_infer.sandbox.selftest import TRIED
 
@@ -53,6 +55,7 @@ class Egress:
         self._places: dict[str, set[str]] = {}
         self._told: dict[str, set[str]] = {}
         self._above: dict[str, set[str]] = {}
+        self._forms: dict[str, OutcomeForm] = {}
         self._rarely = LogThrottle()
 
     def apply(self, plan: Plan) -> None:
@@ -68,7 +71,8 @@ class Egress:
             self._limits[pipeline.name] = max(self._limits.pop(pipeline.name, 0), pipeline.max_payload)
             names = (*(zone.name for zone in pipeline.zones), *(line.name for line in pipeline.lines))
             self._places.setdefault(pipeline.name, set()).update(names)
-            self._told.setdefault(pipeline.name, set()).update(model.labels)
+            self._told.setdefault(pipeline.name, set()).update(pipeline.labels or model.labels, declared)
+            self._forms[pipeline.name] = OutcomeForm.of(pipeline).joined(self._forms.get(pipeline.name))
             above = {label for each in plan.parents(pipeline) for label in each.model.labels}
             self._above.setdefault(pipeline.name, set()).update(above)
         self._models.update(plan.spoken_of())
@@ -114,6 +118,7 @@ class Egress:
 
         A rejection is counted and logged. A record of the right type was decoded from a channel and so fits the schema;
         JSON still has to be decoded. ``at`` is the uptime of its capture, from which its time of day is derived.
+        Results, events and states get their canonical form.
         """
         try:
             assert place.rule.record is not None
@@ -123,6 +128,8 @@ class Egress:
             if isinstance(checked, Info):
                 checked = replace(checked, sandbox=closed(checked.sandbox))
             self._check(place, checked)
+            if form := self._forms.get(place.name):
+                checked = _canonical(form, checked)
             if isinstance(checked, ConfigStatus):
                 checked = _told_within(checked, self._limit(place))
             elif isinstance(checked, (Health, Info)):
@@ -130,7 +137,7 @@ class Egress:
             payload = self._sized(place, dumps(checked))
             return payload if at is None or self._clock.known else keep(payload, at)
         except WireError as error:
-            self._reject(place, error)
+            self.reject(place, error)
             return None
 
     def release(self, place: Place, waiting: bytes, *, late: bool = False) -> bytes | None:
@@ -155,7 +162,7 @@ class Egress:
                 return self._sized(place, self._replayed(record, self._limit(place)))
             return self._sized(place, dumps(record))
         except WireError as error:
-            self._reject(place, error)
+            self.reject(place, error)
             return None
 
     def _status(self, payload: bytes) -> bytes:
@@ -183,12 +190,14 @@ class Egress:
             self._check_pipelines(record.delegate)
         if isinstance(record, (Result, State)):
             self._check_model(record.sha, record.model)
-            self._check_labels(record.words(), self._labels[record.sha])
+            words = record.words()
+            self._check_labels(words, self._labels[record.sha])
+            self._check_labels(words, self._told[place.name])
             for values in (record.values, *(each.values for each in getattr(record, "answers", None) or ())):
                 self._check_decimals(values, self._decimals.get(record.sha, {}))
             self._check_parents(place, record)
         if isinstance(record, Event) and record.label is not ABSENT:
-            self._check_labels((record.label,), frozenset(self._told[place.name]))
+            self._check_labels((record.label,), self._told[place.name])
         if isinstance(record, (Event, State)):
             self._check_places(record.places(), self._places[place.name])
 
@@ -203,7 +212,7 @@ class Egress:
         if title not in self._titles[sha]:
             raise WireError(f"{title!r} is not the title of the model {sha}")
 
-    def _check_labels(self, found: Iterable[str], known: frozenset[str]) -> None:
+    def _check_labels(self, found: Iterable[str], known: AbstractSet[str]) -> None:
         for label in found:
             if label not in known:
                 raise WireError(f"{label!r} is not among the labels of the model")
@@ -245,10 +254,20 @@ class Egress:
             payload = dumps(record)
         return payload
 
-    def _reject(self, place: Place, error: WireError) -> None:
+    def reject(self, place: Place, error: WireError) -> None:
+        """Count and log a rejected message."""
         self.rejected += 1
         if self._rarely.due(place):
             log.warning("message for %s rejected: %s (logged once a minute)", place.topic("…"), error)
+
+
+def _canonical(form: OutcomeForm, record: object) -> object:
+    """Return the canonical form of a result, event or state, and any other record as it is."""
+    if isinstance(record, Result):
+        return form.result(record)
+    if isinstance(record, Event):
+        return form.event(record)
+    return form.state(record) if isinstance(record, State) else record
 
 
 def _check_info(info: Info) -> None:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Final
 
 from edge_infer.contract.codec import ABSENT, replace
-from edge_infer.contract.messages import EgressHealth, Event, Reason
+from edge_infer.contract.messages import EgressHealth, Event, Reason, Result
 from edge_infer.contract.topics import HEALTH, STATUS, STATUS_AGAIN, Place, announced
 from edge_infer.errors import WireError, shortened
 from edge_infer.ipc.channel import Channel, ChannelClosedError
@@ -51,6 +51,7 @@ from edge_infer.publisher.outbox.entry import MessageSeries
 from edge_infer.publisher.outbox.scheduler import OutboundScheduler
 from edge_infer.publisher.outbox.stored_outbox import StoredOutbox
 from edge_infer.publisher.resolver import LookUp, addresses_of
+from edge_infer.publisher.result_guard import Admitted, ResultGuard
 from edge_infer.publisher.state.open_events import EventNotes, OpenEvents, events_of
 from edge_infer.publisher.state.retained import Retained, RetainedTopicRegistry
 from edge_infer.publisher.state.unknown_states import States
@@ -110,7 +111,10 @@ class Publisher:
         self._egress = Egress(self._clock)
         self._retained = Retained()
         self._cargo = OutboundScheduler(self._retained, outbox, self._egress)
+        self._guard = ResultGuard(self._egress, self._clock)
         self._states = States(self._retained, self._egress, self._clock.uptime)
+        self._held: dict[str, StateSnapshot] = {}  # the newest states that came faster than their rate
+        self._held_until = math.inf
         self._memory = RetainedTopicRegistry()
         self._vocabulary = Vocabulary()
         self._discovery = Discovery(self._retained, self._egress)
@@ -150,6 +154,7 @@ class Publisher:
                 self._handle_control()
             if self._deferred is not None or self._results.fd in ready:
                 self._take()
+            self._set_held()
             self._open.save()  # note begins before anything is sent
             if self._link:
                 self._link.step(ready)
@@ -169,6 +174,7 @@ class Publisher:
         now = time.monotonic()
         # Nearly always something else wakes this process before the acknowledgements are late.
         timeout = max(0.0, min(until - now, self._outbox.due(), self._acks_due + ACKS_WITHIN / 2 - now))
+        timeout = max(0.0, min(timeout, self._held_until - now))
         reads, writes = self._link.files() if self._link else ([], [])
         if self._link:
             timeout = min(timeout, self._link.due())
@@ -194,6 +200,7 @@ class Publisher:
                 self._boot = order.boot
                 self._boots.append(order.boot)
                 self._outbox.started(order.boot)
+                self._guard.engine_started()
             elif isinstance(order, EngineReport):
                 self._health.report = order
                 self._states.boot = order.boot
@@ -214,6 +221,7 @@ class Publisher:
         self._egress.learn(self._vocabulary.load(folder))
         self._egress.apply(plan)
         self._vocabulary.save(folder, self._egress.words())
+        self._guard.apply(plan)
         self._outbox.use(folder, plan.outbox)
         self._cargo.limit(plan.mqtt.max_rate)
         self._open.load(folder)
@@ -261,6 +269,7 @@ class Publisher:
         self._greeting_due = True  # the next engine has to know of a publisher, in case this one dies first
         if down.boot == self._boot:
             self._health.report = None
+            self._held = {name: held for name, held in self._held.items() if held.state.boot != down.boot}
             self._states.all_null(down.reason, down.boot)
 
     def _take(self, most: int = MOST_AT_ONCE) -> None:
@@ -287,11 +296,32 @@ class Publisher:
         if isinstance(message, EngineHello):
             self._greet(message)
         elif isinstance(message, StateSnapshot):
-            self._states.update(message.pipeline, message.state, message.at)
+            self._take_state(message)
         elif isinstance(message, Handover) and self._greeted:
             self._put(message)
         elif isinstance(message, Handover):
             self._early.append(message)
+
+    def _take_state(self, snapshot: StateSnapshot) -> None:
+        """Set a state. One that comes faster than its rate waits, and a newer one takes its place."""
+        if wait := self._guard.wait(snapshot.pipeline):
+            self._held[snapshot.pipeline] = snapshot
+            self._held_until = min(self._held_until, time.monotonic() + wait)
+            return
+        self._held.pop(snapshot.pipeline, None)
+        try:
+            state, at = self._guard.state(snapshot)
+        except WireError as error:
+            self._egress.reject(Place("state", snapshot.pipeline), error)
+            return
+        self._states.update(snapshot.pipeline, state, at)
+
+    def _set_held(self) -> None:
+        """Set the states that waited for their rate."""
+        if time.monotonic() >= self._held_until:
+            self._held_until = math.inf
+            for snapshot in list(self._held.values()):
+                self._take_state(snapshot)
 
     def _is_news(self, message: object) -> bool:
         said = isinstance(message, (StateSnapshot, Handover)) and not self._egress.knows(_said(message))
@@ -354,13 +384,22 @@ class Publisher:
             else:
                 message = replace(message, skipped=ABSENT)
         missing = "handover" if message.boot == self._boot else "unknown"
-        payload = self._egress.admit(Place(series.kind, series.pipeline), message, handover.at)
-        if payload is None:
-            self._outbox.lose(series, message.seq, "rejected", missing)
+        admitted = self._admit_own(series, handover) if own else self._admit(series, message, handover.at)
+        if isinstance(admitted, str):
+            self._outbox.lose(series, message.seq, admitted, missing)
         else:
             late = self._link is None or not self._link.up or self._comes_again(series, message.seq)
-            self._outbox.put(series, message.seq, payload, late=late, missing=missing)
-            self._open.note(handover)
+            self._outbox.put(series, message.seq, admitted.payload, late=late, missing=missing)
+            self._open.note(replace(handover, message=admitted.message, at=admitted.at))
+
+    def _admit(self, series: MessageSeries, message: Result | Event, at: float | None) -> Admitted | str:
+        begun = isinstance(message, Event) and self._open.is_open(series.pipeline, message)
+        return self._guard.admit(series, message, at, highest=self._outbox.highest(series), begun=begun)
+
+    def _admit_own(self, series: MessageSeries, handover: Handover) -> Admitted | str:
+        """Return the end of an event that this process made: it needs no check of numbers and rate."""
+        payload = self._egress.admit(series.place, handover.message, handover.at)
+        return "rejected" if payload is None else Admitted(handover.message, handover.at, payload)
 
     def _comes_again(self, series: MessageSeries, seq: int) -> bool:
         """Whether an earlier publisher had this result and may have sent newer ones before it.

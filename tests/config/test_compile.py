@@ -63,6 +63,7 @@ pipelines:
     publish: {interval: 5s}
     heartbeat: 2m
     max_payload: 2K
+    detail: coarse
     threads: 2
     priority: -3
     preprocess: {resize: stretch}
@@ -131,6 +132,7 @@ def test_the_whole_becomes_a_plan(make: Make, tmp_path: Path) -> None:
     assert plan.mqtt.password_file == str(tmp_path / "mqtt.pass")
     first, second = plan.pipelines
     assert (first.fps, first.threshold, first.labels, first.max_payload, first.threads) == (5, 0.6, ("face",), 2048, 2)
+    assert first.detail == "coarse"
     assert (first.publish, first.interval, first.heartbeat, first.priority) == ("interval", 5.0, 120.0, -3)
     assert first.mask == (((0, 0), (0.3, 0), (0.3, 1), (0, 1)),)
     assert (first.model.input.resize, first.model.nms, first.model.threshold) == ("stretch", NmsPlan(0.4, 100), 0.6)

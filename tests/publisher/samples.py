@@ -7,7 +7,18 @@ from typing import Any
 from edge_infer.contract.codec import replace
 from edge_infer.contract.messages import DetectedObject, Latency, PipelineHealth, Result, SourceHealth, State
 from edge_infer.ipc.messages import EngineReport
-from edge_infer.plan.records import DecoderPlan, InputPlan, ModelPlan, MqttPlan, NmsPlan, PipelinePlan, Plan, SourcePlan
+from edge_infer.plan.records import (
+    DecoderPlan,
+    EventsPlan,
+    InputPlan,
+    ModelPlan,
+    MqttPlan,
+    NmsPlan,
+    PipelinePlan,
+    Plan,
+    SourcePlan,
+    TrackPlan,
+)
 
 BOOT = "9f2c1a"
 SHA = "eac9143a" + "0" * 56
@@ -40,12 +51,19 @@ def plan(
         state_dir=state_dir,
         mqtt=mqtt,
         sources=(SourcePlan("cam", "synthetic", "m:C", live=False, network=False, options={}),),
-        pipelines=tuple(PipelinePlan(name, "cam", model, 0.5) for name in pipelines),
+        pipelines=tuple(pipeline_plan(name, model) for name in pipelines),
     )
 
 
+def pipeline_plan(name: str, model: ModelPlan) -> PipelinePlan:
+    """Return a pipeline whose rates are not limited: tests send as fast as they like."""
+    return PipelinePlan(
+        name, "cam", model, 0.5, publish="every", track=TrackPlan(), events=EventsPlan(most=1e6)
+    )  # fmt: skip
+
+
 def result(seq: int, boot: str = BOOT, label: str = "face", objects: int = 1, **changes: Any) -> Result:
-    found = tuple(DetectedObject(label, round(0.9 - 0.01 * n, 3), (0.1, 0.2, 0.3, 0.4)) for n in range(objects))
+    found = tuple(DetectedObject(label, round(0.9 - 0.01 * n, 3), (0.0, 0.0, 0.5, 0.5)) for n in range(objects))
     made = Result(1, TS, boot, seq, "faces@1.0.0", SHA[:8], "detection", ms=12.3, objects=found)
     return replace(made, **changes)
 

@@ -147,7 +147,7 @@ def test_a_time_on_no_calendar_is_a_rejected_message_and_no_end(uptime: float) -
 @pytest.mark.parametrize("since", ["2026-11-25T08:45:12.346Z", "9999-12-31T23:59:59.999Z", "2026-02-30T00:00:00.000Z"])
 def test_what_begins_after_its_own_time_or_on_no_day_is_rejected(since: str, moment: float | None) -> None:
     guard = Hands(known=True).guard()
-    event = Event(1, TS, BOOT, 1, "loiter", label="face", since=TS)
+    event = Event(1, TS, BOOT, 1, "start", label="face", since=TS)
     assert guard.admit(Place("event", "door"), event, moment)
     assert guard.admit(Place("event", "door"), replace(event, since=since), moment) is None
     assert guard.admit(Place("state", "door"), replace(state(1), since=since), moment) is None

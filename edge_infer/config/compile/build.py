@@ -334,6 +334,7 @@ class Builder:
             labels=section.labels,
             top_k=section.top_k,
             max_payload=section.max_payload,
+            detail=section.detail,
             threads=1 if section.threads == "auto" else section.threads,
             affinity=section.affinity or (),
             delegate=delegate_plan(section.delegate, self.files),

@@ -26,6 +26,7 @@ from edge_infer.config.schema.scene import (
     parse_labels,
 )
 from edge_infer.contract.messages import MAX_MESSAGE_BYTES, MIN_PAYLOAD_BYTES
+from edge_infer.contract.precision import Detail
 from edge_infer.plan.records import (
     Ahead,
     Color,
@@ -287,6 +288,9 @@ class Pipeline(Section):
     """With classification: the most labels in a result."""
     max_payload: Annotated[int, size(MIN_PAYLOAD_BYTES, 16384)] = MAX_MESSAGE_BYTES
     """The most bytes of one result; the lowest scores are cut first, and counted in `more`."""
+    detail: Annotated[Detail, choice("full", "coarse")] = "full"
+    """How fine the published numbers are: `full`: places to 1/4096 of the frame, scores to 3 decimals; `coarse`: places
+    to 1/64, scores to 1 decimal."""
     threads: Annotated[
         int | Literal["auto"], Kind(_threads, {"anyOf": [{"const": "auto"}, dict(integer(1, 64).json)]})
     ] = "auto"

@@ -8,8 +8,8 @@ from typing import TypeAlias
 
 from edge_infer.contract.codec import ABSENT
 from edge_infer.contract.messages import Parent
-from edge_infer.engine.tasks import fraction
-from edge_infer.engine.tasks.detection import Detection
+from edge_infer.contract.precision import Precision
+from edge_infer.engine.tasks.detection import Detection, fractions
 from edge_infer.frames.geometry import Region
 
 Key: TypeAlias = tuple[int, int]
@@ -54,12 +54,9 @@ class Sighted:
         top, bottom = _span(ymin - above, ymax + above, height)
         return Region(left, top, right - left, bottom - top)
 
-    def wire(self) -> Parent:
+    def wire(self, precision: Precision) -> Parent:
         """Return the object as the ``parent`` of a result."""
-        width, height = self.size
-        xmin, ymin, xmax, ymax = self.found.box
-        box = fraction(xmin / width), fraction(ymin / height), fraction(xmax / width), fraction(ymax / height)
-        score = round(self.found.score, 3)
+        box, score = precision.box(fractions(self.found.box, self.size)), precision.score(self.found.score)
         return Parent(self.pipeline, self.found.label, score, box, self.id or ABSENT, self.seq or ABSENT)
 
 

@@ -10,6 +10,7 @@ from typing import Final, Literal, TypeAlias, TypeVar
 
 from edge_infer.contract.codec import ABSENT, Absent, replace
 from edge_infer.contract.messages import Event, EventType, FractionBox, Reason, timestamp
+from edge_infer.contract.precision import FULL, Precision
 from edge_infer.engine.events.decision_record import Decisions
 from edge_infer.frames.frame import Instant
 from edge_infer.plan.records import EventsPlan
@@ -29,7 +30,7 @@ Key: TypeAlias = tuple[EventType, "int | str | None", "str | None"]
 
 @dataclass(frozen=True, slots=True)
 class Happening:
-    """Event without a sequence number; ``since`` is when its cause began."""
+    """Event without a sequence number; ``since`` is when its cause began. Numbers are not rounded yet."""
 
     type: EventType
     when: Instant
@@ -43,11 +44,11 @@ class Happening:
     box: FractionBox | None = None
     reason: Reason | None = None
 
-    def numbered(self, boot: str) -> Callable[[int], Event]:
+    def numbered(self, boot: str, precision: Precision = FULL) -> Callable[[int], Event]:
         """Return a function that builds the message from its sequence number."""
-        return partial(self.event, boot=boot)
+        return partial(self.event, boot=boot, precision=precision)
 
-    def event(self, seq: int, boot: str) -> Event:
+    def event(self, seq: int, boot: str, precision: Precision = FULL) -> Event:
         """Build the message with this sequence number."""
         return Event(
             v=1,
@@ -60,11 +61,15 @@ class Happening:
             zone=_or_absent(self.zone),
             line=_or_absent(self.line),
             direction=_or_absent(self.direction),
-            score=ABSENT if self.score is None else round(self.score, 3),
-            box=_or_absent(self.box),
+            score=ABSENT if self.score is None else self._rounded(self.score, precision),
+            box=ABSENT if self.box is None else precision.box(self.box),
             since=ABSENT if self.since is None else timestamp(self.when.of(self.since)),
             reason=_or_absent(self.reason),
         )
+
+    def _rounded(self, score: float, precision: Precision) -> float:
+        """Return the published score. That of an anomaly, which has no label, is a distance."""
+        return precision.distance(score) if self.label is None else precision.score(score)
 
 
 class EventLedger:

@@ -17,8 +17,7 @@ from edge_infer.engine.events.followed import Followed
 from edge_infer.engine.events.reasons import Reasons
 from edge_infer.engine.events.visit import MARGIN, Direction, Passage, Side, Stay, Visit
 from edge_infer.engine.events.zones import CrossingLine, ZoneArea
-from edge_infer.engine.tasks import fraction
-from edge_infer.engine.tasks.detection import Detections
+from edge_infer.engine.tasks.detection import Detections, fractions
 from edge_infer.engine.tracking.track import LEAST_HITS, ObjectTrack
 from edge_infer.engine.tracking.tracker import Tracker, TrackerResult
 from edge_infer.frames.frame import BELIEVED, ROUNDING, Instant
@@ -284,9 +283,7 @@ class Scene:
         )
 
     def _box(self, track: ObjectTrack) -> FractionBox:
-        width, height = self._size
-        xmin, ymin, xmax, ymax = track.box
-        return fraction(xmin / width), fraction(ymin / height), fraction(xmax / width), fraction(ymax / height)
+        return fractions(track.box, self._size)
 
     def _followed(self, found: Detections, seen: TrackerResult) -> Followed:
         """Return the state of the scene; it drops unsure boxes that belong to no confirmed track."""

@@ -8,6 +8,7 @@ from typing import Final
 
 from edge_infer.contract.codec import ABSENT, Absent, dumps, replace
 from edge_infer.contract.messages import MAX_MESSAGE_BYTES, Reason, Result, State, timestamp
+from edge_infer.contract.precision import PRECISIONS
 from edge_infer.engine.cascade.answers import Answers
 from edge_infer.engine.cascade.sighting import Key
 from edge_infer.engine.events.followed import Followed
@@ -73,7 +74,11 @@ class Outcome:
 
     def _head(self) -> Head:
         head = self._composer.head(self._frame.wall, self._milliseconds)
-        return head if self._frame.parent is None else replace(head, parent=self._frame.parent.wire())
+        return (
+            head
+            if self._frame.parent is None
+            else replace(head, parent=self._frame.parent.wire(self._composer.precision))
+        )
 
 
 class Composer:
@@ -84,16 +89,18 @@ class Composer:
         self._timed = timed
         self._boot, self._title, self._sha = boot, plan.model.title, plan.model.sha256[:8]
         self.room = plan.max_payload - MARKS
+        self.precision = PRECISIONS[plan.detail]
         self._unknown: dict[str, None] = {plan.state_key: None}
         self._plan = plan
 
     def __call__(self, findings: Findings, frame: Captured, now: float, *, still: bool = False) -> Outcome:
         """Return the outcome of a frame at ``now`` (monotonic, seconds); ``still``: the model did not look at it."""
-        return Outcome(self, findings, frame, max(0.0, round((now - frame.monotonic) * 1000.0, 1)), still=still)
+        return Outcome(self, findings, frame, (now - frame.monotonic) * 1000.0, still=still)
 
     def head(self, wall: float, milliseconds: float | Absent) -> Head:
         """Return the head of a payload for a time in seconds since the epoch."""
-        return Head(timestamp(wall), self._boot, self._title, self._sha, milliseconds if self._timed else ABSENT)
+        ms = self.precision.milliseconds(milliseconds) if self._timed and milliseconds is not ABSENT else ABSENT
+        return Head(timestamp(wall), self._boot, self._title, self._sha, ms, precision=self.precision)
 
     def known(self, answers: Answers, frame: Captured, since: str | Absent = ABSENT) -> State:
         """Return the state of a cascade after a frame; null while its objects could not have been confirmed yet."""

@@ -49,7 +49,7 @@ class PipelineOutput:
             now = frame.instant
             self._ahead = frame.monotonic - now.moment
             followed, news = serving.follow(findings, now, frame.parent)
-            self._tell(news)
+            self._tell(news, serving)
             return followed
 
     def publish(self, serving: Serving, outcome: Outcome, frame: Captured) -> int | None:
@@ -74,7 +74,7 @@ class PipelineOutput:
             now = frame.instant
             self._ahead = frame.monotonic - now.moment
             answers, news = serving.follow.settled(now)
-            self._tell(news)
+            self._tell(news, serving)
         if answers is not None:
             self._nothing = None
             serving.publication.keep(serving.follow.known())
@@ -117,7 +117,7 @@ class PipelineOutput:
     def end(self, serving: Serving, reason: Reason) -> None:
         """End everything that is open."""
         with self._following:
-            self._tell(serving.follow.end(reason, self._now()))
+            self._tell(serving.follow.end(reason, self._now()), serving)
 
     def go_on(self, before: Serving, fresh: Serving) -> Reason | None:
         """Keep tracking across a model change; if the change affects it, end what is open and return the reason."""
@@ -127,7 +127,7 @@ class PipelineOutput:
                 fresh.follow = before.follow
             else:
                 self._held_back += before.follow.held_back
-                self._tell(before.follow.end(reason, self._now()))
+                self._tell(before.follow.end(reason, self._now()), before)
                 fresh.follow.inherit(before.follow)
         return reason
 
@@ -135,7 +135,8 @@ class PipelineOutput:
         """Return the current time on the clock of the frames."""
         return Instant(time.monotonic() - self._ahead, time.time())
 
-    def _tell(self, news: tuple[Happening, ...]) -> None:
+    def _tell(self, news: tuple[Happening, ...], serving: Serving) -> None:
+        precision = serving.compose.precision
         for happening in news:
             captured = uptime(happening.when.moment + self._ahead)
-            self._outlet.happened(self._pipeline, happening.numbered(self._outlet.boot), captured)
+            self._outlet.happened(self._pipeline, happening.numbered(self._outlet.boot, precision), captured)

@@ -8,6 +8,7 @@ from typing import Final
 from edge_infer.engine.cascade.sighting import Key
 from edge_infer.engine.tasks import Essence
 from edge_infer.frames.frame import ROUNDING
+from edge_infer.plan.channel_rates import CHANGES_A_MINUTE
 from edge_infer.plan.records import PipelinePlan
 
 STATE_AGAIN: Final = 60.0
@@ -30,6 +31,7 @@ class PublishPolicy:
         self._heartbeat = min(plan.heartbeat, STATE_AGAIN)
         self._result_every = plan.heartbeat
         self._together = TOGETHER - ROUNDING if plan.track is not None else 0.0
+        self._changes = _Changes(CHANGES_A_MINUTE * (plan.crops.most if plan.crops else 1))
         self.reset()
 
     def reset(self) -> None:
@@ -68,9 +70,29 @@ class PublishPolicy:
             return True
         if self._publish == "off":
             return False
-        if about not in self._said:
-            return True
-        said, at = self._said[about]
+        said, at = self._said.get(about, (None, -math.inf))
         if self._publish == "interval":
             return now - at >= self._interval
-        return now - at >= (self._result_every if essence == said else self._together)
+        due = now - at >= (self._result_every if essence == said else self._together)
+        return due and self._changes.take(now)
+
+
+class _Changes:
+    """Budget of the results that changes cause, so many a minute; it starts full. A change that has to wait stays due.
+
+    The publisher enforces the same budget.
+    """
+
+    def __init__(self, most: float) -> None:
+        self._most = self._left = most
+        self._at: float | None = None
+
+    def take(self, now: float) -> bool:
+        """Take one; return whether there was one."""
+        if self._at is not None:
+            self._left = min(self._most, self._left + max(0.0, now - self._at) * self._most / 60.0)
+        self._at = now
+        if self._left < 1.0:
+            return False
+        self._left -= 1.0
+        return True

@@ -204,8 +204,9 @@ class _Player:
         if self._last is None:
             return
         now, name = self._last.frame.instant, self._plan.name
+        precision = self._serving.compose.precision
         for happening in self._serving.follow.end("source_ended", now):
-            self._recorder.happened(name, happening.numbered(self._recorder.boot))
+            self._recorder.happened(name, happening.numbered(self._recorder.boot, precision))
         self._recorder.state(name, self._serving.compose.nothing("source_ended", now.wall, timestamp(now.wall)))
         self._last = replace(self._last, said=self._last.said + self._recorder.take())
         yield from self._late()

@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Final, Literal, Protocol, TypeAlias, TypeVar
 
 from edge_infer.contract.codec import ABSENT, Absent, dumps
 from edge_infer.contract.messages import Parent, Result, State, Task
+from edge_infer.contract.precision import FULL, Precision
 from edge_infer.frames.geometry import Transform
 from edge_infer.plan.plugins import load
 from edge_infer.plan.records import PipelinePlan
@@ -48,6 +49,7 @@ class Head:
     parent: Parent | Absent = ABSENT
     still: Literal[True] | Absent = ABSENT
     since: str | Absent = ABSENT  # of a state
+    precision: Precision = FULL  # of the findings
 
     def result(self, seq: int, task: Task, **outcome: Any) -> Result:
         """Return a result with the outcome of its task."""
@@ -132,8 +134,3 @@ def fitting(sizes: Iterable[int], many: int, room: int) -> int:
         if used > room:
             return kept
     return many
-
-
-def fraction(value: float) -> float:
-    """Return a coordinate or share as on the wire: within 0..1, four decimals."""
-    return round(min(1.0, max(0.0, value)), 4)

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from edge_infer.contract.messages import Anomaly, Result, State
+from edge_infer.contract.messages import Result, State
+from edge_infer.contract.precision import FULL
 from edge_infer.engine.records import Distance
 from edge_infer.engine.tasks import Essence, Head
 from edge_infer.errors import ModelError
@@ -25,21 +26,17 @@ class Deviation:
     @property
     def essence(self) -> Essence:
         """Normal or anomalous."""
-        return self._wire().state
+        return FULL.anomaly(self.score, self.threshold).state
 
     def result(self, head: Head, seq: int, room: int) -> Result:
         """Return the score; it always fits."""
         del room
-        return head.result(seq, "anomaly", anomaly=self._wire())
+        return head.result(seq, "anomaly", anomaly=head.precision.anomaly(self.score, self.threshold))
 
     def state(self, head: Head, room: int) -> State:
         """Return the score as a state."""
         del room
-        return head.state(anomaly=self._wire())
-
-    def _wire(self) -> Anomaly:
-        anomalous = self.score >= self.threshold
-        return Anomaly(round(self.score, 3), round(self.threshold, 3), "anomalous" if anomalous else "normal")
+        return head.state(anomaly=head.precision.anomaly(self.score, self.threshold))
 
 
 class AnomalyTask:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_infer.contract.messages import Result, ScoredLabel, State
+from edge_infer.contract.precision import class_rank
 from edge_infer.engine.records import Classes
 from edge_infer.engine.tasks import Essence, Head, fitted
 from edge_infer.engine.tasks.filtering import LabelFilter
@@ -50,7 +51,8 @@ class ClassificationFindings:
 
     def result(self, head: Head, seq: int, room: int) -> Result:
         """Return the classes."""
-        items = tuple(ScoredLabel(item.label, round(item.score, 3)) for item in self.classes)
+        wire = (ScoredLabel(item.label, head.precision.score(item.score)) for item in self.classes)
+        items = tuple(sorted(wire, key=class_rank))
         return fitted(
             lambda kept, more: head.result(seq, "classification", classes=kept, more=more), items, room, MOST, EACH
         )

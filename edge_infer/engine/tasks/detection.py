@@ -10,9 +10,10 @@ from typing import ClassVar, Final
 import numpy as np
 
 from edge_infer.contract.codec import ABSENT, dumps
-from edge_infer.contract.messages import DetectedObject, Result, State
+from edge_infer.contract.messages import DetectedObject, FractionBox, Result, State
+from edge_infer.contract.precision import Precision, object_rank
 from edge_infer.engine.records import Boxes
-from edge_infer.engine.tasks import Essence, Head, fitted, fitting, fraction
+from edge_infer.engine.tasks import Essence, Head, fitted, fitting
 from edge_infer.engine.tasks.filtering import LabelFilter, nms
 from edge_infer.frames.geometry import Box, Transform
 from edge_infer.plan.records import PipelinePlan
@@ -56,7 +57,7 @@ class Detections:
 
     def result(self, head: Head, seq: int, room: int) -> Result:
         """Return the objects in fractions of the frame."""
-        items = tuple(self._wire(item) for item in self.objects)
+        items = tuple(sorted((self._wire(item, head.precision) for item in self.objects), key=object_rank))
         return fitted(
             lambda kept, more: head.result(seq, "detection", objects=kept, more=more), items, room, MOST, EACH
         )
@@ -65,14 +66,18 @@ class Detections:
         """Return the counts by label; only the most frequent if not all fit."""
         return count_state(head, [item.label for item in self.objects], room)
 
-    def _wire(self, item: Detection) -> DetectedObject:
-        width, height = self.source
-        xmin, ymin, xmax, ymax = item.box
-        box = fraction(xmin / width), fraction(ymin / height), fraction(xmax / width), fraction(ymax / height)
-        share = ABSENT if item.share is None else fraction(item.share)
+    def _wire(self, item: Detection, precision: Precision) -> DetectedObject:
+        box = precision.box(fractions(item.box, self.source))
+        share = ABSENT if item.share is None else precision.place(item.share)
         return DetectedObject(
-            item.label, round(item.score, 3), box, share, item.number or ABSENT, item.parent or ABSENT
+            item.label, precision.score(item.score), box, share, item.number or ABSENT, item.parent or ABSENT
         )
+
+
+def fractions(box: Box, size: tuple[int, int]) -> FractionBox:
+    """Return a box of pixels as fractions of a frame of this width and height, unrounded."""
+    (xmin, ymin, xmax, ymax), (width, height) = box, size
+    return xmin / width, ymin / height, xmax / width, ymax / height
 
 
 def count_state(head: Head, labels: list[str], room: int) -> State:

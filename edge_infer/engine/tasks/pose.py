@@ -9,8 +9,9 @@ from typing import ClassVar, Final
 import numpy as np
 
 from edge_infer.contract.messages import Pose, Result, State
+from edge_infer.contract.precision import Precision, pose_rank
 from edge_infer.engine.records import Bodies
-from edge_infer.engine.tasks import Essence, Head, fitted, fraction
+from edge_infer.engine.tasks import Essence, Head, fitted
 from edge_infer.engine.tasks.detection import count_state
 from edge_infer.engine.tasks.filtering import LabelFilter, nms
 from edge_infer.frames.geometry import Transform
@@ -43,16 +44,18 @@ class Poses:
 
     def result(self, head: Head, seq: int, room: int) -> Result:
         """Return the poses in fractions of the frame; a point outside is clamped to its edge."""
-        items = tuple(Pose(round(body.score, 3), self._points(body)) for body in self.bodies)
+        precision = head.precision
+        poses = (Pose(precision.score(body.score), self._points(body, precision)) for body in self.bodies)
+        items = tuple(sorted(poses, key=pose_rank))
         return fitted(lambda kept, more: head.result(seq, "pose", poses=kept, more=more), items, room, MOST)
 
     def state(self, head: Head, room: int) -> State:
         """Return the number of bodies."""
         return count_state(head, [self.label] * len(self.bodies), room)
 
-    def _points(self, body: Body) -> tuple[tuple[float, float, float], ...]:
-        width, height = self.source
-        return tuple((fraction(x / width), fraction(y / height), round(score, 3)) for x, y, score in body.points)
+    def _points(self, body: Body, precision: Precision) -> tuple[tuple[float, float, float], ...]:
+        (width, height), place = self.source, precision.place
+        return tuple((place(x / width), place(y / height), precision.score(score)) for x, y, score in body.points)
 
 
 class PoseTask:

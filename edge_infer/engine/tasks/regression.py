@@ -26,7 +26,7 @@ class MeasuredValue:
         """Return the value with as many decimals as its step has, six at most."""
         if self.value is None:
             return Value(self.plan.name, None, self.plan.unit, implausible=True)
-        return Value(self.plan.name, round(self.value, self.plan.decimals()), self.plan.unit, ABSENT)
+        return Value(self.plan.name, self.plan.rounded(self.value), self.plan.unit, ABSENT)
 
     def steps(self) -> float | int | None:
         """Return the value in whole steps, the unit of change detection."""

@@ -9,8 +9,9 @@ from typing import ClassVar, Final
 import numpy as np
 
 from edge_infer.contract.messages import Result, Segment, State
+from edge_infer.contract.precision import segment_rank
 from edge_infer.engine.records import Regions
-from edge_infer.engine.tasks import Essence, Head, fitted, fraction
+from edge_infer.engine.tasks import Essence, Head, fitted
 from edge_infer.engine.tasks.detection import count_state
 from edge_infer.engine.tasks.filtering import LabelFilter
 from edge_infer.frames.geometry import Transform
@@ -42,7 +43,8 @@ class SegmentationFindings:
 
     def result(self, head: Head, seq: int, room: int) -> Result:
         """Return the shares."""
-        items = tuple(Segment(item.label, fraction(item.share)) for item in self.segments)
+        wire = (Segment(item.label, head.precision.place(item.share)) for item in self.segments)
+        items = tuple(sorted(wire, key=segment_rank))
         return fitted(lambda kept, more: head.result(seq, "segmentation", segments=kept, more=more), items, room, MOST)
 
     def state(self, head: Head, room: int) -> State:

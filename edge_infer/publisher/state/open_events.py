@@ -180,6 +180,11 @@ class OpenEvents:
         """Return the begins of all events that are open or whose end is not safe yet."""
         return tuple(begun.handover for begun in self._begun.values())
 
+    def is_open(self, pipeline: str, event: Event) -> bool:
+        """Whether the begin of this event is known and has no end yet."""
+        begun = self._begun.get(_key(pipeline, event))
+        return begun is not None and not begun.ended
+
     def note(self, handover: Handover) -> None:
         """Record a taken event; results are ignored."""
         if not isinstance(handover, EventHandover):

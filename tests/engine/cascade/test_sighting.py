@@ -7,6 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_infer.contract.precision import FULL
 from tests.engine.cascade.sightings import SIZE, seen
 
 SIDE = st.floats(-50.0, 700.0)
@@ -28,6 +29,6 @@ def test_a_crop_is_a_part_of_the_frame_and_holds_what_of_the_box_is_in_it(
 
 
 def test_a_box_as_a_result_tells_of_it() -> None:
-    parent = seen(4).wire()
+    parent = seen(4).wire(FULL)
     assert (parent.pipeline, parent.label, parent.id, parent.seq) == ("people", "person", 4, 7)
     assert parent.box == (0.1562, 0.2083, 0.2188, 0.2917)

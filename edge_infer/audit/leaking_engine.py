@@ -1,0 +1,409 @@
+"""Plays an engine that wants to leak: it packs a secret into valid messages, and a decoder reads it from what leaves.
+
+The messages pass the publisher's own guard. Every field carries as much of the secret as it can, so what the decoder
+recovers comes close to the calculated bound (`edge_infer.plan.channel_bound`), and may never exceed it.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, Final
+
+from edge_infer.contract.codec import ABSENT, decode_json, dumps, replace
+from edge_infer.contract.messages import (
+    DetectedObject,
+    Event,
+    Reason,
+    Result,
+    ScoredLabel,
+    Segment,
+    State,
+    timestamp,
+)
+from edge_infer.contract.precision import MAX_MILLISECONDS, PRECISIONS, TIME_STEPS, Precision
+from edge_infer.contract.topics import Place
+from edge_infer.ipc.messages import NumberedKind, StateSnapshot
+from edge_infer.plan.channel_bound import PipelineBound, channel_bound
+from edge_infer.plan.channel_rates import channel_rates
+from edge_infer.plan.outcome_limits import MAX_BEFORE, most_items
+from edge_infer.plan.records import PipelinePlan, Plan
+from edge_infer.platform.clock import kernel_tag
+from edge_infer.publisher.egress import Egress
+from edge_infer.publisher.known_numbers import REACH
+from edge_infer.publisher.outbox.entry import MessageSeries
+from edge_infer.publisher.result_guard import Admitted, ResultGuard
+from edge_infer.publisher.timestamps import Clock, seconds
+
+PLAYED: Final = 120
+"""Messages of each kind that are played, if their rate allows so many in `MAX_SECONDS`."""
+MAX_SECONDS: Final = 1200.0
+"""Longest time whose captures are played; playing them takes a second or two."""
+_WALL: Final = 1_700_000_000.0
+"""Time of day at uptime 0."""
+_START: Final = 10_000.0
+_REASONS: Final[tuple[Reason, ...]] = (
+    "starting", "source_lost", "source_frozen", "source_ended", "model_changed", "engine_failed", "stopped",
+    "config_changed", "removed", "inactive",
+)  # fmt: skip
+_TASKS: Final = ("detection", "classification", "segmentation")
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """What the decoder recovered of one pipeline: bytes a second, and the calculated bound, None if unlimited."""
+
+    recovered: float
+    bound: float | None
+
+
+class Secret:
+    """Random bits, and those that the decoder has recovered. Both sides take fields in the same order."""
+
+    def __init__(self) -> None:
+        self.recovered = 0
+        self.wrong = 0
+        self._sent: deque[int] = deque()
+
+    def put(self, options: int) -> int:
+        """Return the next bits of the secret as a number below ``options``."""
+        number = secrets.randbelow(1 << _bits(options))
+        self._sent.append(number)
+        return number
+
+    def got(self, number: int, options: int) -> None:
+        """Record what the decoder read from the oldest field that is left."""
+        if self._sent.popleft() == number:
+            self.recovered += _bits(options)
+        else:
+            self.wrong += 1
+
+
+def _bits(options: int) -> int:
+    return max(0, options.bit_length() - 1)
+
+
+def leaks(plan: Plan) -> dict[str, Leak]:
+    """Return what leaks from each pipeline that can be played: those with a bound, of three tasks, that see frames."""
+    bounds = channel_bound(plan)
+    return {
+        pipeline.name: _Player(plan, pipeline, bounds[pipeline.name]).play()
+        for pipeline in plan.pipelines
+        if pipeline.model.task in _TASKS and not pipeline.crops and bounds[pipeline.name].total is not None
+    }
+
+
+class _Player:
+    """The leaking engine, the publisher's guard and the decoder, for one pipeline."""
+
+    def __init__(self, plan: Plan, pipeline: PipelinePlan, bound: PipelineBound) -> None:
+        self._now = _START
+        self._pipeline, self._bound = pipeline, bound
+        self._clock = Clock(says=lambda _: True, wall=lambda: _WALL + self._now, uptime=lambda: self._now)
+        self._egress = Egress(self._clock)
+        self._egress.apply(plan)
+        self._guard = ResultGuard(self._egress, self._clock)
+        self._guard.apply(plan)
+        self._rates = channel_rates(plan, pipeline)
+        self._precision, self._step = PRECISIONS[pipeline.detail], TIME_STEPS[pipeline.detail]
+        self._labels = tuple(sorted(set(pipeline.labels or pipeline.model.labels)))
+        self._boot = kernel_tag() + "0" * 8
+        self._secret, self._length = Secret(), 0.0
+
+    def play(self) -> Leak:
+        """Return what was recovered. A message that the guard refuses carries nothing."""
+        recovered = 0.0
+        for rate, stream in (
+            (self._rates.results, self._results),
+            (self._rates.states, self._states),
+            (self._rates.events, self._events),
+        ):
+            if rate:
+                self._now, self._secret = _START, Secret()
+                self._length = min(MAX_SECONDS, PLAYED / rate)
+                stream(rate)
+                recovered += self._secret.recovered / 8 / self._length
+        return Leak(round(recovered, 3), None if self._bound.total is None else round(self._bound.total, 3))
+
+    def _moments(self, rate: float) -> Iterator[float]:
+        """Yield the times of captures, whose distances carry bits, ``rate`` a second on average."""
+        self._timing = _Timing(rate, self._step)
+        while True:
+            at = self._timing.next(self._secret.put(self._timing.options))
+            if at > _START + self._length:
+                return
+            self._now = at
+            yield at
+
+    def _read_moment(self, ts: str) -> None:
+        self._secret.got(self._timing.read(seconds(ts) - _WALL), self._timing.options)
+
+    def _results(self, rate: float) -> None:
+        codec = _items(self._pipeline, self._labels, self._precision)
+        size, options = codec.fitting(self._pipeline, self._result(1, ABSENT, codec, ()))
+        choices, times = math.comb(options + size - 1, size), _durations(self._precision)
+        for seq, at in zip(count(1), self._moments(rate), strict=False):
+            rank, ms = self._secret.put(choices), self._secret.put(len(times))
+            found = [codec.item(index) for index in _unranked(rank, size)]
+            result = self._result(seq, times[ms], codec, tuple(found))
+            payload = self._leaves("result", result, at)
+            read = decode_json(Result, payload)
+            self._read_moment(read.ts)
+            self._secret.got(_ranked(sorted(map(codec.index, getattr(read, codec.key)))), choices)
+            self._secret.got(times.index(read.ms or 0.0), len(times))
+
+    def _result(self, seq: int, ms: Any, codec: _Items, items: tuple[Any, ...]) -> Result:
+        model = self._pipeline.model
+        outcome: dict[str, Any] = {codec.key: items}
+        return Result(
+            1, timestamp(_WALL), self._boot, seq, model.title, model.sha256[:8], model.task, ms, **outcome
+        )  # fmt: skip
+
+    def _states(self, rate: float) -> None:
+        model, most = self._pipeline.model, most_items(self._pipeline)
+        counted = self._pipeline.state_key == "counts"
+        choices = math.comb(len(self._labels) + most, most) if counted else len(self._labels) + 1
+        began = _START
+        for at in self._moments(rate):
+            fresh, outcome = divmod(self._secret.put(2 * (choices + len(_REASONS))), choices + len(_REASONS))
+            began = at if fresh else began
+            said: dict[str, Any]
+            if outcome >= choices:
+                said = {"counts" if counted else "class_": None, "reason": _REASONS[outcome - choices]}
+            elif counted:
+                chosen = _unranked(outcome, most)
+                counts = {label: chosen.count(index) for index, label in enumerate(self._labels) if index in chosen}
+                said = {"counts": counts}
+            else:
+                said = {"class_": self._labels[outcome - 1] if outcome else None}
+            state = State(
+                1, timestamp(_WALL + at), self._boot, model.title, model.sha256[:8], timestamp(_WALL + began), **said
+            )  # fmt: skip
+            if self._guard.wait(self._pipeline.name):
+                raise AssertionError("the player was faster than the rate")
+            plausible, moment = self._guard.state(StateSnapshot(self._pipeline.name, state, at))
+            read = decode_json(
+                State, self._released("state", self._egress.admit(self._place("state"), plausible, moment))
+            )
+            self._read_moment(read.ts)
+            fresh = int(read.since == read.ts)
+            found = _REASONS.index(read.reason) + choices if read.reason else self._outcome_of(read, most)
+            self._secret.got(fresh * (choices + len(_REASONS)) + found, 2 * (choices + len(_REASONS)))
+
+    def _outcome_of(self, state: State, most: int) -> int:
+        if isinstance(state.class_, str):
+            return 1 + self._labels.index(state.class_)
+        counts = state.counts or {}
+        found = [index for index, label in enumerate(self._labels) for _ in range(counts.get(label, 0))]
+        return _ranked(found + [len(self._labels)] * (most - len(found))) if state.counts is not ABSENT else 0
+
+    def _events(self, rate: float) -> None:
+        tracked = self._pipeline.track is not None
+        scores, before = _scores(self._precision, self._pipeline.floor), int(MAX_BEFORE / self._step)
+        ids, boxes = (REACH if tracked else 1), (_boxes(self._precision) if tracked else 1)
+        begin = (len(scores) + 1, boxes, len(self._labels), ids, before)
+        end = (len(scores) + 1, boxes, len(_REASONS) + 1)
+        begun: tuple[int, ...] = ()
+        began = 0.0
+        for seq, at in zip(count(1), self._moments(rate), strict=False):
+            ends, kind = bool(begun), "appear" if tracked else "start"
+            if ends:
+                score, box, reason = _digits(self._secret.put(math.prod(end)), end)
+                kind = "leave" if tracked else "end"
+            else:
+                score, box, *begun_parts = _digits(self._secret.put(math.prod(begin)), begin)
+                begun, reason = tuple(begun_parts), 0
+                began = at - begun[2] * self._step
+            event = Event(
+                1, timestamp(_WALL + at), self._boot, seq, kind,  # type: ignore[arg-type]
+                label=self._labels[begun[0]], id=begun[1] + 1 if tracked else ABSENT,
+                score=scores[score - 1] if score else ABSENT, box=_box(box, self._precision) if tracked else ABSENT,
+                since=timestamp(_WALL + began), reason=_REASONS[reason - 1] if reason else ABSENT,
+            )  # fmt: skip
+            read = decode_json(Event, self._leaves("event", event, at, begun=ends))
+            self._read_moment(read.ts)
+            parts = [0 if read.score is ABSENT else scores.index(read.score) + 1]
+            parts.append(_index_of_box(read.box, self._precision) if read.box else 0)
+            if ends:
+                parts.append(_REASONS.index(read.reason) + 1 if read.reason else 0)
+                begun = ()
+            else:
+                assert read.since
+                lasted = round((seconds(read.ts) - seconds(read.since)) / self._step)
+                parts += [self._labels.index(read.label or ""), (read.id or 1) - 1, lasted]
+            self._secret.got(_number(parts, end if ends else begin), math.prod(end if ends else begin))
+
+    def _place(self, kind: Any) -> Place:
+        return Place(kind, self._pipeline.name)
+
+    def _leaves(self, kind: NumberedKind, message: Result | Event, at: float, *, begun: bool = False) -> bytes:
+        series = MessageSeries(self._pipeline.name, self._boot, kind)
+        admitted = self._guard.admit(series, message, at, highest=message.seq - 1, begun=begun)
+        return self._released(kind, admitted.payload if isinstance(admitted, Admitted) else None)
+
+    def _released(self, kind: str, payload: bytes | None) -> bytes:
+        sent = None if payload is None else self._egress.release(self._place(kind), payload)
+        if sent is None:
+            raise AssertionError(f"the guard refused a {kind} that its bound counts")
+        return sent
+
+
+class _Timing:
+    """Distances between messages, as whole steps. Both sides know when the engine has to wait for its rate."""
+
+    def __init__(self, rate: float, step: float) -> None:
+        usual = 1.0 / rate / step  # in steps
+        self.options = 1 << _bits(max(1, int(2 * usual)))
+        self._least, self._rate, self._step = math.ceil(usual - (self.options - 1) / 2), rate, step
+        self._sent = self._read = 0
+        self._at = self._read_at = _START
+
+    def next(self, number: int) -> float:
+        """Return the time of the next message, which carries a number below ``options``."""
+        self._at = self._earliest(self._sent, self._at) + number * self._step
+        self._sent += 1
+        return self._at
+
+    def read(self, at: float) -> int:
+        """Return the number that the time of the next message carries."""
+        number = round((at - self._earliest(self._read, self._read_at)) / self._step)
+        self._read_at = self._earliest(self._read, self._read_at) + number * self._step
+        self._read += 1
+        return number if self.options > 1 else 0
+
+    def _earliest(self, sent: int, before: float) -> float:
+        if self.options == 1:
+            return before + 1.0 / self._rate
+        behind = math.ceil((_START + (sent - _AHEAD) / self._rate - before) / self._step)
+        return before + max(self._least, behind) * self._step
+
+
+_AHEAD: Final = 3
+"""Messages by which the engine is ahead of its rate at most."""
+
+
+def _digits(number: int, options: tuple[int, ...]) -> list[int]:
+    """Return the digits of a number; each has so many options."""
+    found = []
+    for each in options:
+        number, digit = divmod(number, each)
+        found.append(digit)
+    return found
+
+
+def _number(digits: list[int], options: tuple[int, ...]) -> int:
+    number = 0
+    for digit, each in zip(reversed(digits), reversed(options), strict=True):
+        number = number * each + digit
+    return number
+
+
+# The items of a result, numbered: the better one of two has the lower number or not, as long as each has its own.
+
+
+@dataclass(frozen=True, slots=True)
+class _Items:
+    """The list of a result: all items that it may hold, as numbers below ``options``."""
+
+    key: str
+    options: int
+    item: Callable[[int], Any]
+    index: Callable[[Any], int]
+    longest: Any
+
+    def fitting(self, pipeline: PipelinePlan, empty: Result) -> tuple[int, int]:
+        """Return how many items fit whatever they are, and their options."""
+        head = len(dumps(replace(empty, ms=MAX_MILLISECONDS, seq=10**6)))
+        return min(most_items(pipeline), (pipeline.max_payload - head) // (len(dumps(self.longest)) + 1)), self.options
+
+
+def _items(pipeline: PipelinePlan, labels: tuple[str, ...], precision: Precision) -> _Items:
+    task, scores = pipeline.model.task, _scores(precision, pipeline.floor)
+    most = max(labels, key=lambda label: len(dumps(label)))
+    long_score = 0.123 if precision.decimals == 3 else 0.1
+    if task == "classification":
+        return _Items(
+            "classes", len(labels) * len(scores),
+            lambda index: ScoredLabel(labels[index % len(labels)], scores[index // len(labels)]),
+            lambda item: scores.index(item.score) * len(labels) + labels.index(item.label),
+            ScoredLabel(most, long_score),
+        )  # fmt: skip
+    if task == "segmentation":
+        places = [precision.place(step / precision.steps) for step in range(precision.steps + 1)]
+        return _Items(
+            "segments", len(labels) * len(places),
+            lambda index: Segment(labels[index % len(labels)], places[index // len(labels)]),
+            lambda item: places.index(item.share) * len(labels) + labels.index(item.label),
+            Segment(most, 0.1234),
+        )  # fmt: skip
+    ids, boxes = (REACH if pipeline.track else 1), _boxes(precision)
+    kinds = len(labels) * len(scores) * ids
+
+    def made(index: int) -> DetectedObject:
+        box, kind = divmod(index, kinds)
+        score, label, number = kind % len(scores), kind // len(scores) % len(labels), kind // len(scores) // len(labels)
+        found = number + 1 if pipeline.track else ABSENT
+        return DetectedObject(labels[label], scores[score], _box(box, precision), id=found)
+
+    def index_of(item: DetectedObject) -> int:
+        kind = ((item.id or 1) - 1) * len(labels) + labels.index(item.label)
+        return _index_of_box(item.box, precision) * kinds + kind * len(scores) + scores.index(item.score)
+
+    longest = DetectedObject(most, long_score, (0.1234,) * 4, id=9999 if pipeline.track else ABSENT)
+    return _Items("objects", boxes * kinds, made, index_of, longest)
+
+
+def _scores(precision: Precision, least: float) -> list[float]:
+    scale = 10**precision.decimals
+    return [step / scale for step in range(round(precision.score(least) * scale), scale + 1)]
+
+
+def _durations(precision: Precision) -> list[float]:
+    """Return all times in milliseconds that the precision allows."""
+    found = {precision.milliseconds(step / 10) for step in range(10**precision.decimals)}
+    for power in range(precision.decimals - 1, 6):
+        scale = 10.0 ** (power - precision.decimals + 1)
+        found |= {precision.milliseconds(step * scale) for step in range(10**precision.decimals)}
+    return sorted(found)
+
+
+def _pairs(precision: Precision) -> int:
+    return (precision.steps + 1) * (precision.steps + 2) // 2
+
+
+def _boxes(precision: Precision) -> int:
+    return _pairs(precision) ** 2
+
+
+def _box(index: int, precision: Precision) -> tuple[float, float, float, float]:
+    (left, right), (top, bottom) = (_unranked(each, 2) for each in divmod(index, _pairs(precision)))
+    return tuple(precision.place(each / precision.steps) for each in (left, top, right, bottom))  # type: ignore[return-value]
+
+
+def _index_of_box(box: tuple[float, ...], precision: Precision) -> int:
+    left, top, right, bottom = (round(each * precision.steps) for each in box)
+    return _ranked([left, right]) * _pairs(precision) + _ranked([top, bottom])
+
+
+def _ranked(numbers: list[int]) -> int:
+    """Return the number of a sorted list of numbers, each of which may occur several times."""
+    return sum(math.comb(number + place, place + 1) for place, number in enumerate(numbers))
+
+
+def _unranked(rank: int, size: int) -> list[int]:
+    """Return the sorted list of ``size`` numbers that `_ranked` gives this number."""
+    found = []
+    for place in reversed(range(size)):
+        low, high = 0, 1
+        while math.comb(high + place, place + 1) <= rank:
+            low, high = high, high * 2
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if math.comb(middle + place, place + 1) <= rank else (low, middle)
+        rank -= math.comb(low + place, place + 1)
+        found.append(low)
+    return found[::-1]

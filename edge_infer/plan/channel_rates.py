@@ -1,0 +1,86 @@
+"""The most results, states and events a second that a pipeline publishes, as its configuration sets them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+from edge_infer.plan.records import PipelinePlan, Plan, SourcePlan
+
+CHANGES_A_MINUTE: Final = 120
+"""Results that changes may cause in a minute, for each object of a cascade's frame; the same holds for states.
+
+A pipeline that has been quiet may publish them at once.
+"""
+AFTER_LOSS: Final = 5.0
+"""Seconds without a frame after which a source is lost: the next result comes at once, whatever the interval is."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelRates:
+    """Messages a second of a pipeline in the long run; None: unlimited.
+
+    ``frames`` are those that it looks at. An event that begins something counts twice, because it has to end.
+    """
+
+    frames: float | None
+    results: float | None
+    states: float | None
+    events: float
+
+
+def channel_rates(plan: Plan, pipeline: PipelinePlan) -> ChannelRates:
+    """Return the rates of a pipeline."""
+    frames, each = frames_a_second(plan, pipeline), pipeline.crops.most if pipeline.crops else 1
+    events = pipeline.events.most / 60.0 if pipeline.events else 0.0
+    changes = CHANGES_A_MINUTE / 60.0
+    results: float | None
+    if pipeline.publish == "off":
+        results = 0.0
+    elif pipeline.publish == "every" or (pipeline.publish == "interval" and pipeline.crops):
+        results = _times(frames, each)
+    elif pipeline.publish == "interval":
+        results = _least(frames, 1.0 / pipeline.interval + 1.0 / AFTER_LOSS)
+    else:
+        results = _least(_times(frames, each), changes * each)
+    if pipeline.publish == "every":
+        states = frames
+    elif pipeline.publish == "off" and pipeline.events:
+        states = _least(frames, events + 1.0 / pipeline.heartbeat)
+    else:
+        states = _least(frames, changes)
+    return ChannelRates(frames, results, states, events)
+
+
+def frames_a_second(plan: Plan, pipeline: PipelinePlan) -> float | None:
+    """Return the most frames a second that a pipeline looks at; None if nothing limits them.
+
+    Nothing limits a recording that is read as fast as it goes: `fps` selects frames by its own clock.
+    """
+    source = next((each for each in plan.sources if each.name == pipeline.source), None)
+    if source is None or is_unpaced(source):
+        return None
+    above = next(plan.parents(pipeline), None)
+    limits = (pipeline.fps, source.fps, frames_a_second(plan, above) if above else None)
+    if above and limits[2] is None:
+        return None
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def is_unpaced(source: SourcePlan) -> bool:
+    """Whether the source is a recording that is read as fast as it goes."""
+    return not source.live and source.parent is None and not source.options.get("realtime", source.kind != "images")
+
+
+def _times(rate: float | None, count: int) -> float | None:
+    return None if rate is None else rate * count
+
+
+def _least(rate: float | None, other: float) -> float:
+    return other if rate is None else min(rate, other)
+
+
+def burst(rate: float) -> float:
+    """Return how many messages of a rate may leave at once: ten seconds of it, or a minute of changes."""
+    return math.ceil(max(10.0, 10.0 * rate, 60.0 * min(rate, CHANGES_A_MINUTE / 60.0)))

@@ -1,0 +1,52 @@
+"""What the messages of a pipeline may contain, as its configuration and its model set it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from edge_infer.contract.messages import EventType
+from edge_infer.plan.records import PipelinePlan, Plan
+
+MAX_OBJECTS: Final = 999
+"""Largest published count of present objects; a larger one is published as this."""
+MAX_BEFORE: Final = 3600.0
+"""Longest published time from the beginning of an event's subject to the event that begins with it, in seconds."""
+
+
+def state_rows(plan: PipelinePlan) -> int:
+    """Return the most labels, zones and lines that the state of a pipeline may leave out; in a cascade, objects."""
+    labels = len(set(plan.labels or plan.model.labels))
+    return MAX_OBJECTS if plan.crops else min(MAX_OBJECTS, labels + len(plan.zones) + len(plan.lines))
+
+
+def has_shares(plan: PipelinePlan) -> bool:
+    """Return whether objects may have a share of their box: those of instance segmentation, and of a plug-in."""
+    decoder = plan.model.decoder
+    return decoder.kind == "yolov8_segment" or not decoder.target.startswith("edge_infer.")
+
+
+def most_items(plan: PipelinePlan) -> int:
+    """Return the most items that a result of the pipeline may hold or count as left out."""
+    if plan.model.task == "classification":
+        return plan.top_k
+    if plan.model.task == "segmentation":
+        return min(256, len(plan.labels or plan.model.labels))
+    return plan.model.nms.max
+
+
+def tracked_above(plan: Plan, pipeline: PipelinePlan) -> str | None:
+    """Return the nearest pipeline above a cascade whose objects have ids."""
+    above = next(plan.parents(pipeline), None)
+    while above is not None and above.track is None:
+        above = next(plan.parents(above), None)
+    return None if above is None else above.name
+
+
+def event_types(plan: PipelinePlan) -> tuple[EventType, ...]:
+    """Return the types of the events that a pipeline may have."""
+    if plan.events is None:
+        return ()
+    if plan.track is None:
+        return ("start", "end")
+    zones: tuple[EventType, ...] = ("enter", "exit", "loiter") if plan.zones else ()
+    return ("appear", "leave", *zones, *(("cross",) if plan.lines else ()))

@@ -1,0 +1,88 @@
+"""The guard of an engine's messages: their numbers are plausible, their form is canonical, their rate is allowed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edge_infer.contract.messages import Event, Result, State
+from edge_infer.contract.topics import Place
+from edge_infer.errors import WireError
+from edge_infer.ipc.messages import StateSnapshot
+from edge_infer.plan.records import Plan
+from edge_infer.platform.clock import of_this_kernel
+from edge_infer.publisher.admission import Admission, cost
+from edge_infer.publisher.egress import Egress
+from edge_infer.publisher.known_numbers import KnownNumbers
+from edge_infer.publisher.outbox.entry import MessageSeries
+from edge_infer.publisher.timestamps import Clock, seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A message as it leaves, the uptime of its capture, and the bytes to keep in the outbox."""
+
+    message: Result | Event
+    at: float | None
+    payload: bytes
+
+
+class ResultGuard:
+    """Checks what an engine hands over, before `Egress` keeps it for the broker."""
+
+    def __init__(self, egress: Egress, clock: Clock) -> None:
+        self._egress = egress
+        self._clock = clock
+        self._numbers = KnownNumbers()
+        self._admission = Admission(clock.uptime())
+
+    def apply(self, plan: Plan) -> None:
+        """Use a plan from now on."""
+        self._numbers.apply(plan)
+        self._admission.apply(plan, self._clock.uptime())
+
+    def engine_started(self) -> None:
+        """Give a new engine its full budgets."""
+        self._admission.engine_started()
+
+    def admit(
+        self, series: MessageSeries, message: Result | Event, at: float | None, *, highest: int, begun: bool
+    ) -> Admitted | str:
+        """Return what of a message leaves, or the reason for which it counts as lost; a rejection is logged.
+
+        ``highest`` is the highest known number of the series; ``begun``: an event ends one that is known to be open.
+        """
+        place = Place(series.kind, series.pipeline)
+        at = self._captured(*series, at)
+        try:
+            if isinstance(message, Result):
+                message = self._numbers.result(series.pipeline, message)
+            else:
+                message = self._numbers.event(series.pipeline, message, seconds(message.ts) if at is None else at)
+        except WireError as error:
+            self._egress.reject(place, error)
+            return "rejected"
+        payload = self._egress.admit(place, message, at)
+        if payload is None:
+            return "rejected"
+        price = cost(message, begun=begun) if isinstance(message, Event) else 1
+        moment = self._clock.uptime() if at is None else at
+        if not self._admission.admits(series, message.seq, moment, len(payload), highest=highest, cost=price):
+            return "rate"
+        return Admitted(message, at, payload)
+
+    def wait(self, pipeline: str) -> float:
+        """Return the seconds until a state of a pipeline may be set; 0 if now, which is then counted."""
+        return self._admission.wait(pipeline, self._clock.uptime())
+
+    def state(self, snapshot: StateSnapshot) -> tuple[State, float | None]:
+        """Return what of a state leaves, and the time of its capture; raises `WireError`."""
+        state, pipeline = snapshot.state, snapshot.pipeline
+        at = self._captured(pipeline, state.boot, "state", snapshot.at)
+        return self._numbers.state(pipeline, state, seconds(state.ts) if at is None else at), at
+
+    def _captured(self, pipeline: str, boot: str, kind: str, at: float | None) -> float | None:
+        """Return the time of a capture as it may be; that of an engine of another start of the kernel is not known."""
+        if not of_this_kernel(boot):
+            return at
+        now = self._clock.uptime()
+        return self._numbers.captured(pipeline, boot, kind, now if at is None else at, now)
