@@ -317,6 +317,7 @@ def test_the_writer_of_a_pipe_outlives_its_readers(unlimited: Broker, tmp_path: 
         for each in programs:
             each.join(60.0)
         assert [(each.error, each.written) for each in programs] == [(None, LINES)] * 2
+        assert "its reader is gone" not in daemon.log.read_text()
         lost = CHUNK // len("I like it\n")  # the reader that was killed had read them
         eventually(lambda: results(heard, "l") >= LINES - lost, lambda: f"lines, only {results(heard, 'l')}", 60.0)
         eventually(
