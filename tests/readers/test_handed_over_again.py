@@ -118,7 +118,7 @@ def test_a_reading_that_ends_two_engines_is_dropped_and_logged(ends: Ends, caplo
     assert ends.begun() == [60, *range(61, 101)]
 
 
-def test_more_than_the_reader_keeps_is_missing_in_the_numbers(ends: Ends) -> None:
+def test_more_than_the_reader_keeps_is_missing_in_the_numbers(ends: Ends, caplog: pytest.LogCaptureFixture) -> None:
     ends.attach()
     long = "x" * 60_000
     count = 2 * KEEP // len(long)
@@ -130,6 +130,7 @@ def test_more_than_the_reader_keeps_is_missing_in_the_numbers(ends: Ends) -> Non
     assert kept[0] == 0
     assert kept[1:] == list(range(count - len(kept) + 2, count + 1))
     assert KEEP * 0.9 < (len(kept) - 1) * len(long) < KEEP
+    assert f"too many to keep ({count - len(kept) + 1} so far)" in caplog.text
 
 
 class Engine:
