@@ -84,6 +84,7 @@ class StreamWriter:
         self._kept_bytes = 0
         self._sent = 0  # how many of the kept, from the oldest, have been written to the channel
         self._settled = 0  # the last reading that an engine has finished
+        self._forgotten = 0  # the last reading of which no copy is kept
         self._greet = False
         self._fruitless = False  # whether the present engine has finished nothing yet
         self._lock = threading.RLock()
@@ -116,6 +117,9 @@ class StreamWriter:
         """Prepare to send a new engine all that no engine has finished."""
         self.greetings += 1
         self._told = StreamCounts()  # a new engine has no counts yet
+        if (gone := self._forgotten - self._settled) > 0:
+            self._lost.note("readings that the engine had not finished when it ended, too many to keep", gone)
+        self._forgotten = 0
         suspects = SUSPECTS if self._fruitless else 0
         dropped = 0
         while dropped < suspects and self._kept and self._kept[0].engines > 1:
@@ -215,6 +219,7 @@ class StreamWriter:
         lost = 0
         while self._kept_bytes > KEEP and len(self._kept) > 1:
             lost += not self._sent
+            self._forgotten = self._kept[0].counts.number
             self._forget_oldest()
         if lost:
             self._lost.note("readings that the engine had no room for", lost)

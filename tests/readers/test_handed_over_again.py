@@ -118,7 +118,7 @@ def test_a_reading_that_ends_two_engines_is_dropped_and_logged(ends: Ends, caplo
     assert ends.begun() == [60, *range(61, 101)]
 
 
-def test_more_than_the_reader_keeps_is_missing_in_the_numbers(ends: Ends) -> None:
+def test_more_than_the_reader_keeps_is_missing_in_the_numbers(ends: Ends, caplog: pytest.LogCaptureFixture) -> None:
     ends.attach()
     long = "x" * 60_000
     count = 2 * KEEP // len(long)
@@ -130,6 +130,7 @@ def test_more_than_the_reader_keeps_is_missing_in_the_numbers(ends: Ends) -> Non
     assert kept[0] == 0
     assert kept[1:] == list(range(count - len(kept) + 2, count + 1))
     assert KEEP * 0.9 < (len(kept) - 1) * len(long) < KEEP
+    assert f"too many to keep ({count - len(kept) + 1} so far)" in caplog.text
 
 
 class Engine:
@@ -317,6 +318,7 @@ def test_the_writer_of_a_pipe_outlives_its_readers(unlimited: Broker, tmp_path: 
         for each in programs:
             each.join(60.0)
         assert [(each.error, each.written) for each in programs] == [(None, LINES)] * 2
+        assert "its reader is gone" not in daemon.log.read_text()
         lost = CHUNK // len("I like it\n")  # the reader that was killed had read them
         eventually(lambda: results(heard, "l") >= LINES - lost, lambda: f"lines, only {results(heard, 'l')}", 60.0)
         eventually(

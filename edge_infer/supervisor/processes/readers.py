@@ -50,6 +50,8 @@ class Readers:
         self._stalls = stalls
         self._by_source: dict[str, ReaderHandle] = {}
         self._pipes = HeldPipes()
+        self._replaced: list[ReaderHandle] = []
+        """Handles of stopped readers: to the engine a closed channel is a loss until it has the successor's."""
 
     def __iter__(self) -> Iterator[ReaderHandle]:
         return iter(self._by_source.values())
@@ -62,6 +64,7 @@ class Readers:
         """Stop the readers of removed or changed sources, start the missing ones, and return those."""
         wanted = {source.name: source for source in sources if source.live}
         self.hold_pipes(wanted.values())
+        self._release()
         gone = [reader for name, reader in self._by_source.items() if wanted.get(name) != reader.plan]
         self._stop(gone, time.monotonic() + STOP)
         fresh = [self._new(source) for name, source in wanted.items() if name not in self._by_source]
@@ -112,6 +115,7 @@ class Readers:
             orderly &= reader.child.stop(STOP)
             reader.close()
         self._by_source.clear()
+        self._release()
         self._pipes.close()
         return orderly
 
@@ -121,7 +125,11 @@ class Readers:
         for reader in gone:
             del self._by_source[reader.plan.name]
             reader.child.stop(max(0.0, deadline - time.monotonic()))
-            reader.close()
+            self._replaced.append(reader)
+
+    def _release(self) -> None:
+        while self._replaced:
+            self._replaced.pop().close()
 
     def _new(self, source: SourcePlan) -> ReaderHandle:
         engine_end, reader_end = pair()
