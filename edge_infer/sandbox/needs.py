@@ -112,6 +112,11 @@ def publisher_fence(plan: Plan) -> Fence:
     return replace(fence, ports=None, datagrams=need_look_up(mqtt.host), unix="names" if need_unix(mqtt.host) else "")
 
 
+def runs_foreign_code(source: SourcePlan) -> bool:
+    """Return whether code of others runs in the reader of a source: a plug-in, or a sound library's."""
+    return source.kind not in (*OPENS_ITS_OPTIONS, "exec") or source.kind == "audio"
+
+
 def reader_fence(source: SourcePlan) -> Fence:
     """Return the fence of a reader: the device, the file or the port of one source."""
     options = source.options

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import base64
 import logging
+import os
 import random
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import Final, Protocol
 
 import numpy as np
@@ -28,6 +31,7 @@ from edge_infer.frames.timing import Pacer
 from edge_infer.ipc.channel import MAX_STRETCH_BYTES, Channel, ChannelClosedError
 from edge_infer.ipc.messages import FrameReady, LineReady, ReaderHello, ReaderTrouble, SamplesReady, StreamCounts
 from edge_infer.plan.records import SourcePlan
+from edge_infer.platform.closing import Closing
 from edge_infer.platform.rate_limits import TokenBucket
 from edge_infer.readers.sources import (
     Block,
@@ -62,26 +66,60 @@ class FrameCapture(Protocol):
     def interrupt(self) -> None: ...
 
 
+class _NewChannels(Closing):
+    """Channels to a reader that has started again, on their way to the capture thread."""
+
+    def __init__(self) -> None:
+        self._files: SimpleQueue[int] = SimpleQueue()
+
+    def put(self, file: int) -> None:
+        self._files.put(file)
+
+    def take(self) -> int | None:
+        """Return the newest one; None if there is none."""
+        newest = None
+        with suppress(Empty):
+            while True:
+                file = self._files.get_nowait()
+                if newest is not None:
+                    os.close(newest)
+                newest = file
+        return newest
+
+    def close(self) -> None:
+        """Close those that the thread has not taken; may be called twice."""
+        if (file := self.take()) is not None:
+            os.close(file)
+
+
 class ReaderCapture:
     """Captures pictures of a live source from the shared memory of its reader; owns the channel."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
+        self._new = _NewChannels()
 
     def interrupt(self) -> None:
         """Do nothing: this capture never waits long."""
 
+    def renew(self, file: int) -> None:
+        """Continue with another channel; a process that an earlier reader left behind may have the present one."""
+        self._new.put(file)
+
     def run(self, feed: Feed) -> None:
         """Take the newest frame's record; the pixels stay in shared memory."""
-        try:
-            with FrameReceiver(self._channel) as receiver:
-                while not feed.stopping:
+        with self._new, FrameReceiver(self._channel) as receiver:
+            while not feed.stopping:
+                if (file := self._new.take()) is not None:
+                    receiver.renew(Channel(file, FROM_READER, files=True))
+                try:
                     receiver.want(feed.looks())
                     receiver.wait(TICK)
                     with feed.exclusively():
                         self._take(receiver, feed)
-        except ChannelClosedError:
-            feed.trouble("its reader is gone")
+                except ChannelClosedError:
+                    feed.trouble("its reader is gone")
+                    feed.pause(TICK)
 
     def _take(self, receiver: FrameReceiver, feed: Feed) -> None:
         event = receiver.receive()
@@ -98,6 +136,8 @@ class StreamCapture:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
+        self._new = _NewChannels()
+        self._greeted = False
         self._number = 0
         self._last = 0
         self._faults = 0
@@ -108,16 +148,31 @@ class StreamCapture:
     def interrupt(self) -> None:
         """Do nothing: this capture never waits long."""
 
+    def renew(self, file: int) -> None:
+        """Continue with another channel, as `ReaderCapture.renew` does."""
+        self._new.put(file)
+
     def run(self, feed: Feed) -> None:
         """Take every record, in order."""
         try:
-            self._channel.send(ReaderHello())
             while not feed.stopping:
-                self._take(feed)
-        except ChannelClosedError:
-            feed.trouble("its reader is gone")
+                try:
+                    self._greet()
+                    self._take(feed)
+                except ChannelClosedError:
+                    feed.trouble("its reader is gone")
+                    feed.pause(TICK)
         finally:
             self._channel.close()
+            self._new.close()
+
+    def _greet(self) -> None:
+        if (file := self._new.take()) is not None:
+            self._channel.close()
+            self._channel, self._greeted = Channel(file, FROM_STREAM, MAX_STRETCH_BYTES), False
+        if not self._greeted:
+            self._channel.send(ReaderHello())
+            self._greeted = True
 
     def _take(self, feed: Feed) -> None:
         try:
