@@ -42,6 +42,7 @@ STARTERS: Final = (
         "edge_infer.models.packages.library",
     ),
     *("tests.readers.rig", "edge_infer.readers.sources.exec", "edge_infer.doctor.runtime"),
+    "edge_infer.platform.bounded_run",
 )
 """Modules that start processes."""
 FOLDERS: Final = ("tests/bench/", "tests/faults/", "tests/deploy/")

@@ -158,7 +158,7 @@ class Engine:
             elif isinstance(order, ModelFile):
                 self._take(order)
             elif isinstance(order, AttachReader):
-                self._attach(order.source)
+                self._attach(order)
             elif isinstance(order, WhyQuestion):
                 self._control.send(self._why(order))
             elif isinstance(order, Grab):
@@ -219,10 +219,13 @@ class Engine:
         else:
             self._model_files.add(file.path, self._control.take_file())
 
-    def _attach(self, source: str) -> None:
+    def _attach(self, order: AttachReader) -> None:
+        source, file = order.source, self._control.take_file()
+        if order.again and (feed := self._feeds.get(source)) is not None and feed.renew(file):
+            return
         if source in self._readers:
             os.close(self._readers.pop(source))
-        self._readers[source] = self._control.take_file()
+        self._readers[source] = file
 
     def _apply(self, order: ApplyPlan) -> None:
         """Apply a plan and restart only what changed: a feed if its source did; a pipeline keeps an unchanged feed."""

@@ -196,9 +196,13 @@ class SetLogLevel(Record, frozen=True):
 
 
 class AttachReader(Record, frozen=True):
-    """The socket that comes with this message is connected to the reader of ``source``."""
+    """The socket that comes with this message is connected to the reader of ``source``.
+
+    ``again``: the reader starts again, with a new socket in place of the one that the engine has.
+    """
 
     source: Name
+    again: bool = False
 
 
 class WhyQuestion(Record, frozen=True):

@@ -106,6 +106,12 @@ def publisher_fence(plan: Plan) -> Fence:
     return replace(fence, ports=None, datagrams=need_look_up(mqtt.host), unix="names" if need_unix(mqtt.host) else "")
 
 
+def runs_foreign_code(source: SourcePlan) -> bool:
+    """Return whether code of others runs in the reader of a source: a plug-in, or a sound library's."""
+    access = access_of(source.kind)
+    return access == "sound" or (access == "program" and source.kind != "exec")
+
+
 def reader_fence(source: SourcePlan) -> Fence:
     """Return the fence of a reader: what its kind declares, of the device, the file or the port of one source."""
     options, access = source.options, access_of(source.kind)

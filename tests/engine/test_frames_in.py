@@ -23,7 +23,7 @@ from edge_infer.engine.input.frame_receiver import FROM_READER, FrameReceiver
 from edge_infer.engine.output.health import PipelineWatch
 from edge_infer.frames.frame import Frame
 from edge_infer.frames.pixels import Orientation
-from edge_infer.ipc.channel import Channel, pack
+from edge_infer.ipc.channel import Channel, ChannelClosedError, pack
 from edge_infer.ipc.messages import FrameFormat, FrameReady, ReaderReport, ReaderTrouble
 from edge_infer.plan.records import SourcePlan
 from edge_infer.readers.frame_slots import TO_READER, SlotWriter, make_memory
@@ -90,6 +90,27 @@ def test_garbage_from_before_the_engine_was_there_does_not_end_the_capture(ends:
     writer.write(picture(7))
     assert feed.next(cursor, 5.0) is not None
     feed.close()
+
+
+def test_a_reader_that_starts_again_may_have_a_channel_of_its_own(capturing: Capturing) -> None:
+    feed, cursor, old, _ = capturing
+    old.write(picture(7))
+    first = feed.next(cursor, 5.0)
+    assert isinstance(first, Frame)
+    left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with right:
+        assert feed.renew(left.detach())
+        new = SlotWriter(Channel(os.dup(right.fileno()), TO_READER), Orientation())
+        eventually(lambda: new.greetings or new.poll(), "greeting")
+        new.write(picture(9))
+        second = feed.next(cursor, 5.0)
+        assert isinstance(second, Frame)
+        assert (second.pixels == 9).all()
+        assert second.number == first.number + 1
+        assert (first.pixels == 7).all()
+        with pytest.raises(ChannelClosedError):
+            old.write(picture(8))
+        new.close()
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from edge_infer.engine.input.feed import Cursor, Feed
 from edge_infer.engine.input.sample_stream import LARGEST, MOST, SampleStream, make_feed
 from edge_infer.frames.frame import Captured, Line, Samples
 from edge_infer.frames.pixels import Orientation
-from edge_infer.ipc.channel import Channel
+from edge_infer.ipc.channel import Channel, ChannelClosedError
 from edge_infer.plan.records import SourcePlan
 from edge_infer.readers.sample_stream import TO_STREAM_READER, StreamWriter
 from edge_infer.readers.sources import Block, Reading, Words
@@ -255,6 +255,35 @@ def test_lines_arrive_and_a_quiet_source_of_text_is_not_lost(way: tuple[int, Str
     assert writer.trouble("the pipe is broken")
     eventually(lambda: feed.health().error == "the pipe is broken", "trouble")
     feed.close()
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_reader_that_starts_again_may_have_a_channel_of_its_own(way: tuple[int, StreamWriter], gone: bool) -> None:
+    """What its predecessor left behind is not heard any more, and may even have closed the channel."""
+    fd, old = way
+    feed = make_feed(TEXT)
+    cursor = feed.attach()
+    assert not feed.renew(fd), "nothing captures yet"
+    feed.start(reader_capture(TEXT, fd))
+    assert old.write(Words("one", 1.0, 2.0))
+    assert feed.next(cursor, 10.0) is not None
+    if gone:
+        old.close()
+        eventually(lambda: feed.health().error == "its reader is gone", "trouble")
+    left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    new = StreamWriter(Channel(right.detach(), TO_STREAM_READER))
+    assert feed.renew(left.detach())
+    assert new.write(Words("two", 3.0, 4.0))
+    eventually(lambda: new.tell_counts() and new.greetings, "the greeting")
+    taken = feed.next(cursor, 10.0)
+    assert isinstance(taken, Line)
+    assert taken.text == "two"
+    if not gone:
+        with pytest.raises(ChannelClosedError):
+            old.write(Words("three", 5.0, 6.0))
+    feed.close()
+    assert not feed.renew(fd)
+    new.close()
 
 
 def test_nonsense_of_a_reader_is_told_and_survived() -> None:

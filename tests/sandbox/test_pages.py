@@ -41,7 +41,6 @@ def sentences(page: str) -> str:
         ("security.md", {5: "five"}[supervisor.MAX_ACCUSATIONS] + " such reports and then one a minute"),
         ("security.md", f"quotes at most {child.MAX_OFFENCE} characters of the reason for an invalid record, and"),
         ("security.md", f"and {LONGEST_SENTENCE} of a model's fault"),
-        ("config-process.md", f"collects at most {helper_process.LONGEST >> 20} MiB"),
         ("security.md", f"removes at most {folder_tidy.MAX_STEPS:,} entries of a folder at a time"),
         ("security.md", {0.25: "for at most a quarter of a second"}[folder_tidy.MAX_SECONDS]),
         ("security.md", {1.0: "continues after one second"}[reload.TIDY_PAUSE]),

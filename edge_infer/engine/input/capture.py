@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import base64
 import logging
+import os
 import random
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import Final, Protocol
 
 import numpy as np
@@ -37,6 +40,7 @@ from edge_infer.ipc.messages import (
     StreamCounts,
 )
 from edge_infer.plan.records import SourcePlan
+from edge_infer.platform.closing import Closing
 from edge_infer.platform.rate_limits import TokenBucket
 from edge_infer.readers.sources import (
     Block,
@@ -78,26 +82,60 @@ class FrameCapture(Protocol):
         """End a wait of `run`, from another thread."""
 
 
+class _NewChannels(Closing):
+    """Channels to a reader that has started again, on their way to the capture thread."""
+
+    def __init__(self) -> None:
+        self._files: SimpleQueue[int] = SimpleQueue()
+
+    def put(self, file: int) -> None:
+        self._files.put(file)
+
+    def take(self) -> int | None:
+        """Return the newest one; None if there is none."""
+        newest = None
+        with suppress(Empty):
+            while True:
+                file = self._files.get_nowait()
+                if newest is not None:
+                    os.close(newest)
+                newest = file
+        return newest
+
+    def close(self) -> None:
+        """Close those that the thread has not taken; may be called twice."""
+        if (file := self.take()) is not None:
+            os.close(file)
+
+
 class ReaderCapture:
     """Captures pictures of a live source from the shared memory of its reader; owns the channel."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
+        self._new = _NewChannels()
 
     def interrupt(self) -> None:
         """Do nothing: this capture never waits long."""
 
+    def renew(self, file: int) -> None:
+        """Continue with another channel; a process that an earlier reader left behind may have the present one."""
+        self._new.put(file)
+
     def run(self, feed: Feed) -> None:
         """Take the newest frame's record; the pixels stay in shared memory."""
-        try:
-            with FrameReceiver(self._channel) as receiver:
-                while not feed.stopping:
+        with self._new, FrameReceiver(self._channel) as receiver:
+            while not feed.stopping:
+                if (file := self._new.take()) is not None:
+                    receiver.renew(Channel(file, FROM_READER, files=True))
+                try:
                     receiver.want(feed.looks())
                     receiver.wait(TICK)
                     with feed.exclusively():
                         self._take(receiver, feed)
-        except ChannelClosedError:
-            feed.trouble("its reader is gone")
+                except ChannelClosedError:
+                    feed.trouble("its reader is gone")
+                    feed.pause(TICK)
 
     def _take(self, receiver: FrameReceiver, feed: Feed) -> None:
         event = receiver.receive()
@@ -118,6 +156,7 @@ class StreamCapture:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
+        self._new = _NewChannels()
         self._number = 0
         self._last = 0  # the number of the reader, which counts from 1; ours goes on when another reader takes over
         self._greeted = self._begun = False
@@ -133,18 +172,35 @@ class StreamCapture:
     def interrupt(self) -> None:
         """Do nothing: this capture never waits long."""
 
+    def renew(self, file: int) -> None:
+        """Continue with another channel, as `ReaderCapture.renew` does."""
+        self._new.put(file)
+
     def run(self, feed: Feed) -> None:
         """Take every record, in order."""
         try:
             while not feed.stopping:
-                self._take(feed)
+                self._use_new_channel()
+                try:
+                    self._take(feed)
+                except ChannelClosedError:
+                    feed.trouble("its reader is gone")
+                    feed.pause(TICK)
             feed.await_between(LAST_READING)
             if self._begun:
-                self._acknowledge(feed, now=True)
-        except ChannelClosedError:
-            feed.trouble("its reader is gone")
+                with suppress(ChannelClosedError):
+                    self._acknowledge(feed, now=True)
         finally:
             self._channel.close()
+            self._new.close()
+
+    def _use_new_channel(self) -> None:
+        """Go on with a reader that has started again, whose numbers begin anew."""
+        if (file := self._new.take()) is not None:
+            self._channel.close()
+            self._channel = Channel(file, FROM_STREAM, MAX_STRETCH_BYTES)
+            self._greeted = self._begun = False
+            self._last, self._done, self._gap = 0, 0, True
 
     def _acknowledge(self, feed: Feed, *, now: bool = False) -> None:
         """Tell the reader which readings every pipeline has finished, several at a time."""

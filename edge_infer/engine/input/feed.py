@@ -97,6 +97,14 @@ class Feed:
         )
         self._thread.start()
 
+    def renew(self, file: int) -> bool:
+        """Continue with another channel to the reader of a live source; return whether the capture takes it."""
+        renew: Callable[[int], None] | None = getattr(self._capture, "renew", None)
+        if renew is None or self.stopping:
+            return False
+        renew(file)
+        return True
+
     def stop(self) -> None:
         """Begin to stop capturing."""
         self._stop.set()

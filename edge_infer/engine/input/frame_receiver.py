@@ -140,6 +140,11 @@ class FrameReceiver(Closing):
         if self._channel.send(FramesWanted(memory.format.memory, looks)):
             self._looks = looks
 
+    def renew(self, channel: Channel) -> None:
+        """Continue with another channel to a reader that starts again; the held frame stays."""
+        self._channel.close()
+        self._channel, self._greeted, self._looks = channel, False, None
+
     def lend(self) -> Frame:
         """Return the held frame in place: the slot is not written while any view of its pixels exists.
 

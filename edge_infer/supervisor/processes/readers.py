@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from edge_infer.ipc.messages import ReaderReport
 from edge_infer.ipc.reader_config import write_reader_config
 from edge_infer.plan.records import SourcePlan
 from edge_infer.platform.stalls import Stalls
+from edge_infer.sandbox.needs import runs_foreign_code
 from edge_infer.supervisor.processes.child import STARTING, ChildProcess, ChildSpec, pair
 from edge_infer.supervisor.processes.held_pipes import HeldPipes
+
+log = logging.getLogger(__name__)
 
 SILENT: Final = 10.0
 BUSY: Final = 8.0
@@ -24,9 +28,16 @@ PAUSE: Final = 2.0
 STOP: Final = 0.45
 
 
+def _inherited(reader_end: int, told: int) -> dict[str, int]:
+    return {"--frames": reader_end, "--source": told}
+
+
 @dataclass(slots=True)
 class ReaderHandle:
-    """A live source: its reader, and both ends of the channel to the engine, which outlive either process."""
+    """A live source: its reader, and both ends of the channel to the engine, which outlive the engine.
+
+    They outlive the reader as well, unless foreign code runs in it: a process that it left behind may have its end.
+    """
 
     plan: SourcePlan
     child: ChildProcess
@@ -34,6 +45,14 @@ class ReaderHandle:
     reader_end: int
     told: int
     last: ReaderReport | None = None
+
+    def renew(self) -> None:
+        """Make a new channel for the next start; raises `OSError`."""
+        ends = pair()
+        for end in (self.engine_end, self.reader_end):
+            os.close(end)
+        self.engine_end, self.reader_end = ends
+        self.child.recipe = replace(self.child.recipe, inherits=_inherited(self.reader_end, self.told))
 
     def close(self) -> None:
         """Close the files; the child has ended."""
@@ -77,6 +96,18 @@ class Readers:
         """Keep the pipes of these sources open, or those of all readers: one may have been made or replaced."""
         plans = [reader.plan for reader in self] if sources is None else sources
         self._pipes.hold(str(plan.options.get("file", "")) for plan in plans if plan.holds_writer and not plan.stdin)
+
+    def renewed(self, child: ChildProcess) -> ReaderHandle | None:
+        """Return the reader whose process is about to start again with a new channel; None if it keeps the old one."""
+        reader = next((reader for reader in self if reader.child is child), None)
+        if reader is None or not runs_foreign_code(reader.plan):
+            return None
+        try:
+            reader.renew()
+        except OSError as error:
+            log.warning("%s keeps its channel to the engine: %s", child.recipe.name, error)
+            return None
+        return reader
 
     def set_log_level(self, level: tuple[str, ...]) -> None:
         """Set the command-line words for the log level of readers to come; see `ChildProcess.set_log_level`."""
@@ -139,7 +170,7 @@ class Readers:
             "edge_infer.readers",
             self._level,
             (ReaderReport,),
-            {"--frames": reader_end, "--source": told},
+            _inherited(reader_end, told),
             PAUSE,
             source.stdin,
         )

@@ -375,6 +375,8 @@ class ProcessSupervisor:
         The publisher is informed of an engine's id before that engine starts.
         """
         words: tuple[str, ...] = ()
+        if (reader := self._readers.renewed(child)) is not None:
+            self.engine.tell(AttachReader(reader.plan.name, again=True), (reader.engine_end,))
         if child in (self.engine, self.publisher):
             fence = self._fences[child] = self._fence(child)
             self._seen[child] = identities(fence.reads)
