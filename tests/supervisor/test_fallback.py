@@ -17,6 +17,7 @@ from edge_infer.contract.codec import decode_json, replace
 from edge_infer.models.serving_record import Fit, Refusal, ServingRecord, Slot
 from edge_infer.plan.records import InputPlan, ModelPlan, MqttPlan, NmsPlan, Overrides, PipelinePlan, Plan
 from edge_infer.supervisor.rollout.effective_plan import effective, unknown_labels, with_slots, without_model
+from tests.broker import eventually
 from tests.engine.plans import pipeline
 from tests.moody import write_model
 from tests.swapping import P, Swapping, short, swapping
@@ -237,7 +238,7 @@ def test_in_a_crash_loop_a_model_that_may_not_come_back_counts_as_none(running: 
     running.model(state="active", sha=short(new), deadline=LONG)
     for _ in range(3):
         labels(running, short(new), time.monotonic())
-        os.kill(running.daemon.pids()["engine"], signal.SIGKILL)
+        os.kill(eventually(lambda: running.daemon.pids().get("engine"), "engine"), signal.SIGKILL)
     told = running.model(state="rejected", candidate=short(new), deadline=LONG)
     assert "3 times within 60 s" in told["reason"]
     assert [line.split()[2] for line in running.daemon.command("models", "history").stdout.splitlines()][
