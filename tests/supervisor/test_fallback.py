@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import time
@@ -16,6 +17,7 @@ from edge_infer.contract.codec import decode_json, replace
 from edge_infer.models.serving_record import Fit, Refusal, ServingRecord, Slot
 from edge_infer.plan.records import InputPlan, ModelPlan, MqttPlan, NmsPlan, Overrides, PipelinePlan, Plan
 from edge_infer.supervisor.rollout.effective_plan import effective, unknown_labels, with_slots, without_model
+from tests.broker import eventually
 from tests.engine.plans import pipeline
 from tests.moody import write_model
 from tests.swapping import P, Swapping, short, swapping
@@ -228,6 +230,20 @@ def test_by_hand_there_is_no_way_to_a_model_that_knows_no_label_of_the_pipeline(
     assert (done.returncode, done.stdout) == (1, "")
     assert "light keeps new@1.1.0: pipeline hall: old@1.0.0 served before, but it has none of the labels" in done.stderr
     assert running.model(state="active")["sha"] == short(new)
+
+
+def test_in_a_crash_loop_a_model_that_may_not_come_back_counts_as_none(running: Swapping, tmp_path: Path) -> None:
+    new = version(tmp_path, "new", "visage, medium, bright", gain=0.9, version="1.1.0")
+    apply(running, keeps(running.text(new), "labels: [visage]"))
+    running.model(state="active", sha=short(new), deadline=LONG)
+    for _ in range(3):
+        labels(running, short(new), time.monotonic())
+        os.kill(eventually(lambda: running.daemon.pids().get("engine"), "engine"), signal.SIGKILL)
+    told = running.model(state="rejected", candidate=short(new), deadline=LONG)
+    assert "3 times within 60 s" in told["reason"]
+    assert [line.split()[2] for line in running.daemon.command("models", "history").stdout.splitlines()][
+        -1
+    ] == "held-back"
 
 
 def test_a_pipeline_that_goes_back_to_a_model_of_another_name_says_what_serves(

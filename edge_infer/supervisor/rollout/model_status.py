@@ -27,10 +27,11 @@ def standing(swap: ModelRollout, report: EngineReport) -> dict[str, ModelStatus]
     found = {}
     for name, model in {model.name: model for model in (*plan.models(), *wanted.models())}.items():
         asked = [each for each in wanted.pipelines if each.model.name == name]
+        by_name = {each.name for each in asked}
         serving = [
             each
             for each in plan.pipelines
-            if each.model.name == name and (each.name in _names(asked) or _runs(swap, each, report))
+            if each.model.name == name and (each.name in by_name or _runs(swap, each, report))
         ]
         if not asked and not serving:
             continue
@@ -45,11 +46,8 @@ def _of(plan: Plan, asked: list[PipelinePlan]) -> list[PipelinePlan]:
 
     Without them, the status of a model that was rolled back would report that no model serves.
     """
-    return [each for each in plan.pipelines if each.name in _names(asked)]
-
-
-def _names(pipelines: list[PipelinePlan]) -> set[str]:
-    return {each.name for each in pipelines}
+    names = {each.name for each in asked}
+    return [each for each in plan.pipelines if each.name in names]
 
 
 def _runs(swap: ModelRollout, pipeline: PipelinePlan, report: EngineReport) -> bool:

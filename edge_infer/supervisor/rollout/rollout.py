@@ -189,11 +189,8 @@ class ModelRollout:
                 f"there is no model that {name} could go back to: the one before the present one is the only one kept "
                 f"for that; any package of the store serves with: edge-infer models use {name} PACKAGE@VERSION"
             )
-        after = self._refusing(self.record, name, "rolled_back", f"asked for by {by}")
-        if self.wanted is not None and (stranded := without_model(self.wanted, after)):
-            lost = [f"pipeline {each}: {why}" for each, why in stranded.items() if each not in self.held]
-            if lost:
-                raise EdgeInferError(f"{name} keeps {model.title}: {'; '.join(lost)}")
+        if lost := self._would_lose(name):
+            raise EdgeInferError(f"{name} keeps {model.title}: {'; '.join(lost)}")
         self._refuse(name, "rolled_back", f"asked for by {by}", by)
         return self._now(name)
 
@@ -385,6 +382,13 @@ class ModelRollout:
             if slot.committed.model.identity == model.identity and slot.committed.model.name == name and slot.previous:
                 slots[pipeline] = Slot(slot.previous, None, now)
         return replace(record, slots=slots)
+
+    def _would_lose(self, name: str) -> list[str]:
+        """Return a sentence for each pipeline that would be without a model if the one under this name were refused."""
+        assert self.wanted is not None
+        before = without_model(self.wanted, self.record)
+        after = without_model(self.wanted, self._refusing(self.record, name, "rolled_back", ""))
+        return [f"pipeline {each}: {why}" for each, why in after.items() if each not in before]
 
     def _before(self, model: ModelPlan) -> Fit | None:
         """Return the predecessor of a committed model."""
