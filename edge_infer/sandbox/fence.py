@@ -20,10 +20,11 @@ class Fence:
     """Absolute paths beyond the program itself (see `places`); a folder stands for everything below it.
 
     ``writes`` may be read, too. ``files`` may be read unless they are folders. ``anywhere``: all files may be read,
-    because an external program does so. ``ports`` are the TCP ports that may be connected to; None: any. ``unix`` is
-    the purpose of Unix sockets; empty: the process makes none. ``listens``: the process wakes itself over a connection
-    on the loopback interface, as paho does, so it needs to accept one. ``names`` are the hosts that a child of the
-    process resolves for it. ``datagrams``: it sends UDP, to resolve names itself or to receive a stream.
+    because an external program does so. ``ports`` are the TCP ports that may be connected to; None: any; with none of
+    them the process makes no sockets of the internet. ``unix`` is the purpose of Unix sockets; empty: the process makes
+    none. ``listens``: the process wakes itself over a connection on the loopback interface, as paho does, so it needs
+    to accept one. ``names`` are the hosts that a child of the process resolves for it. ``datagrams``: it sends UDP, to
+    resolve names itself or to receive a stream.
 
     This is no `Record`, because locking a process must need only the standard library.
     """

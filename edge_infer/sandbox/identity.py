@@ -21,6 +21,7 @@ DYNAMIC: Final = range(61184, 65520)
 """The range of users that systemd allocates for running services (``DynamicUser=yes``)."""
 DEVICE_GROUPS: Final = ("video", "render", "plugdev", "audio", "dialout")
 """The groups that may open cameras, GPUs, accelerators, microphones and serial ports; `deploy/install` reads this."""
+_NO_GROUP: Final = 65534
 _RESERVED: Final = "/run/systemd/dynamic-uid"
 """systemd does not allocate a number whose file in this folder is locked."""
 _PRIVATE: Final = ("/var/lib/private", "/var/cache/private", "/var/log/private")
@@ -106,14 +107,21 @@ def _maps(path: Path, number: int) -> bool:
 
 
 def _group_of(folder: os.stat_result) -> int:
-    """Return the owner's own group, the service's, or one without rights; never ``shadow`` or ``docker``."""
+    """Return a group for the owner of a folder: never one such as ``shadow`` or ``docker``.
+
+    It is the primary group of the owner's account. If there is no account, it is the group of the folder or the owner's
+    number, if that is the service's group or no group at all.
+    """
     with suppress(KeyError):
         return pwd.getpwuid(folder.st_uid).pw_gid or folder.st_uid
+    return next((number for number in (folder.st_gid, folder.st_uid) if _is_harmless(number)), _NO_GROUP)
+
+
+def _is_harmless(number: int) -> bool:
     try:
-        plain = grp.getgrgid(folder.st_gid).gr_name == ACCOUNT
+        return grp.getgrgid(number).gr_name == ACCOUNT
     except KeyError:  # no group has this number
-        plain = True
-    return folder.st_gid if plain else folder.st_uid
+        return True
 
 
 def _device_groups(uid: int) -> tuple[int, ...]:

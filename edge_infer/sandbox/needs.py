@@ -44,7 +44,7 @@ def engine_fence(plan: Plan) -> Fence:
     delegates = _delegates(plan.pipelines, secrets)
     reads = list(delegates.reads)
     for source in plan.sources:
-        if not source.live:
+        if not source.live and access_of(source.kind) != "nothing":
             reads += [_surroundings(path, secrets) for path in _files(source.options)]
     return Fence(reads=_once(reads), writes=delegates.writes)
 
@@ -116,7 +116,7 @@ def reader_fence(source: SourcePlan) -> Fence:
     """Return the fence of a reader: what its kind declares, of the device, the file or the port of one source."""
     options, access = source.options, access_of(source.kind)
     if access == "nothing":
-        return Fence()
+        return Fence(ports=())
     if access == "program":
         # The program of `exec` starts without the capability that its reader may keep (see `readers/launch.py`).
         if source.kind != "exec" and privileges.keeps_read_search():

@@ -246,7 +246,7 @@ def families_of(room: Room, fence: Fence, *, network: bool) -> tuple[int, ...]:
     """Return the families of sockets that a process may make."""
     if room in ("engine", "probe", "config"):
         return ()
-    internet = (AF_INET, AF_INET6) if network or room in ("publisher", "resolver") else ()
+    internet = (AF_INET, AF_INET6) if (network or room in ("publisher", "resolver")) and fence.ports != () else ()
     # libcamera finds its devices through netlink.
     return (*((AF_UNIX,) if fence.unix else ()), *((AF_NETLINK,) if starts_programs(room, fence) else ()), *internet)
 

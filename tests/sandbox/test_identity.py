@@ -5,6 +5,7 @@ from __future__ import annotations
 import grp
 import json
 import os
+import pwd
 import subprocess
 import sys
 from pathlib import Path
@@ -74,6 +75,15 @@ def test_the_group_of_root_is_left_even_where_the_folder_has_it(tmp_path: Path) 
     found = chosen_identity(tmp_path)
     assert found is not None
     assert (found.uid, found.gid) == (61500, 61500)
+
+
+def test_the_number_of_an_owner_without_account_is_no_group_of_others(tmp_path: Path) -> None:
+    users = {each.pw_uid for each in pwd.getpwall()}
+    group = next(each.gr_gid for each in grp.getgrall() if each.gr_gid not in users and each.gr_name != "edge-infer")
+    os.chown(tmp_path, group, group)
+    found = chosen_identity(tmp_path)
+    assert found is not None
+    assert (found.uid, found.gid) == (group, 65534)
 
 
 def test_it_is_the_account_where_the_folder_is_roots_or_missing(tmp_path: Path) -> None:

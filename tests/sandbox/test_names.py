@@ -13,7 +13,8 @@ from edge_infer.plan.source_kinds import KINDS, SourceKind, access_of
 from edge_infer.sandbox import needs
 from edge_infer.sandbox.fence import Fence
 from edge_infer.sandbox.name_look_up import need_unix
-from edge_infer.sandbox.needs import publisher_fence, reader_fence
+from edge_infer.sandbox.needs import engine_fence, publisher_fence, reader_fence
+from edge_infer.sandbox.rules import families_of
 
 DEBIAN = "passwd: files\nhosts:          files dns\n"
 RASPBERRY = "# made by hand\nhosts: files mdns4_minimal [NOTFOUND=return] dns # comment\n"
@@ -132,7 +133,13 @@ def test_a_kind_that_declares_nothing_reaches_nothing(monkeypatch: pytest.Monkey
     for kind, reached in ((SourceKind("m:C"), False), (SourceKind("m:C", access="options"), True)):
         monkeypatch.setattr(source_kinds, "KINDS", {"silent": kind})
         monkeypatch.setattr(needs, "KINDS", {"silent": kind})
-        assert (reader_fence(plan) != Fence()) is reached
+        assert (reader_fence(plan) != Fence(ports=())) is reached
+        file = replace(plan, live=False)
+        assert (
+            bool(engine_fence(Plan("", "", "", MqttPlan("h", 1, None, None, None, "t", 1, "c"), (file,), ())).reads)
+            is reached
+        )
+        assert bool(families_of("reader", reader_fence(plan), network=True)) is reached
 
 
 def test_every_kind_of_the_program_declares_what_it_reaches() -> None:

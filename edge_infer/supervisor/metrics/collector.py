@@ -29,7 +29,7 @@ from edge_infer.supervisor.reload.reload import Reload
 from edge_infer.supervisor.rollout.model_status import standing
 from edge_infer.supervisor.rollout.rollout import ModelRollout
 
-LOSSES: Final = ("full", "old", "handover", "unknown", "corrupt", "rejected", "too_large")
+LOSSES: Final = ("full", "old", "handover", "unknown", "corrupt", "rejected", "rate", "too_large")
 """Reasons for lost messages. They begin at 0, so that a first loss is an increase."""
 OUTCOMES: Final = ("looked", "still", "dropped", "failed")
 SWAPS: Final = ("committed", "rolled_back")
