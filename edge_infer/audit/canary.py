@@ -18,7 +18,7 @@ _WORDS, _LETTERS = 4, 14
 
 @dataclass(frozen=True, slots=True)
 class Canary:
-    """``rows`` of levels, 0 to 255, and ``words`` that do not exist.
+    """``rows`` of grey levels, 0 to 255, and random ``words`` that no language has.
 
     In a picture all three colours of a pixel have the same level, whatever their order.
     """

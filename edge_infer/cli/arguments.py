@@ -57,7 +57,7 @@ CLOCK: Final = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])(?::([0-5][0-9]))?")
 
 
 def parse_moment(text: str, now: datetime) -> datetime:
-    """Return a point in time before ``now``, which has a time zone; raises ValueError for anything else.
+    """Parse a point in time that is not after ``now``, which has a time zone; raises ValueError for anything else.
 
     A time of day is the last time that the clock showed it. A date and time without a zone is in the zone of ``now``.
     """

@@ -259,7 +259,7 @@ class Standings:
         return age if age >= -FRESH else None
 
     def _caught_up(self, *, live: bool) -> None:
-        """End the absence phase: a broker sends retained messages after those that it kept for a session."""
+        """Stop catching up at the first retained message: a broker sends the queued messages of a session before it."""
         if not live:
             self._absent_until = 0.0
 

@@ -266,7 +266,7 @@ class Interpreter:
 
     def _failed(self, why: str) -> None:
         self.failure = why
-        log.warning("%s; the processor runs the model", why)
+        log.warning("%s; the model runs on the processor instead", why)
 
     def forget(self) -> None:
         """Reset what a model remembers between runs.

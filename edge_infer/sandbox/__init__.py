@@ -102,7 +102,7 @@ def missing(walls: Mapping[str, str]) -> list[str]:
 
 
 def lock_thread(room: Room, fence: Fence) -> dict[str, str]:
-    """Give up in this thread and its children what ``room`` does not need, permanently; return the state of each rule.
+    """Drop for good, for this thread and its children, what this process does not need; return each rule's state.
 
     In Linux files, calls and capabilities belong to a thread, so the rules apply to faults in the thread's input and
     output. Memory is shared: an attacker with code in this thread can use another thread of the process. So a rule

@@ -109,7 +109,7 @@ def test_a_missing_folder_is_told_once_and_made_up_for(
     (tmp_path / "later").mkdir()
     file.write("x 3\n")
     assert file.path.read_text() == "x 3\n"
-    assert [record.message for record in caplog.records] == [notes[0], f"metrics: {file.path} is written again"]
+    assert [record.message for record in caplog.records] == [notes[0], f"metrics: writing {file.path} works again"]
 
 
 def test_a_link_in_its_place_is_replaced_and_not_followed(file: MetricsFile, tmp_path: Path) -> None:

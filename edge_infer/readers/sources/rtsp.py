@@ -43,7 +43,7 @@ _STREAMS: Final = (1, 2)
 
 
 class DecoderLog:
-    """Redirects standard output and error between `open` and `close`; Python's own must be another file."""
+    """Redirects standard output and error between `open` and `close`; ``sys.stderr`` must use another descriptor."""
 
     def __init__(self) -> None:
         self._flush = ctypes.CDLL(None).fflush

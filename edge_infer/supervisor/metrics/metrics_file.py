@@ -66,7 +66,7 @@ class MetricsFile:
             self._failed(error)
         else:
             if self._failure:
-                log.info("metrics: %s is written again", self.path)
+                log.info("metrics: writing %s works again", self.path)
             self._failure, self._written = "", True
 
     def remove(self) -> None:
