@@ -23,7 +23,7 @@ LIMITS = {
     "measured.md": 1700,
     "security.md": 3425,
     "messages.md": 2400,
-    "sources.md": 2050,
+    "sources.md": 1700,
     "swap-a-model.md": 1750,
 }
 """Words outside of examples, for pages whose limit is not `LONGEST`."""
