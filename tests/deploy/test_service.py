@@ -89,8 +89,9 @@ echo 'import os; "RUNTIME_DIRECTORY" in os.environ and os._exit(9)' >> /tmp/brok
 code 'broken in the unit alone' /tmp/broken/deploy/install --upgrade
 [ $ran = $(process) ] && [ "$before" = "$(readlink /opt/edge-infer/current)" ] && echo 'nothing was changed: yes'
 ls -d /run/systemd/system/edge-infer-rehearsal.service /var/lib/{{,private/}}edge-infer-rehearsal 2>/dev/null
-sed -i '$d' /tmp/broken/edge_infer/engine/process.py
-echo 'import os; os.environ.get("HOME") == "/var/lib/edge-infer" and os._exit(9)' >> /tmp/broken/edge_infer/engine/process.py
+engine=/tmp/broken/edge_infer/engine/process.py
+sed -i '$d' $engine
+echo 'import os; os.environ.get("HOME") == "/var/lib/edge-infer" and os._exit(9)' >> $engine
 code 'broken in this service alone' /tmp/broken/deploy/install --upgrade
 say 'after it' systemctl is-active edge-infer
 (/tmp/broken/deploy/install --upgrade >>/shared/log 2>&1 & echo $! >/tmp/upgrade)
