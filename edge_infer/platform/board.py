@@ -20,27 +20,29 @@ class ProcessorLoad:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._busy, self._all = self._ticks()
+        self._busy, self._nice, self._all = self._ticks()
         self._share = self._busy / self._all if self._all else None
 
-    def since_last(self) -> float | None:
+    def since_last(self, *, without_nice: bool = False) -> float | None:
         """Return the load since the previous call; None where the kernel does not report it.
 
-        If no tick has passed since then, the previous share is returned, which is at first the share since boot.
+        Time of processes that give way to others (nice) counts as idle on request. If no tick has passed since then,
+        the previous share is returned, which is at first the share since boot.
         """
-        busy, total = self._ticks()
+        busy, nice, total = self._ticks()
         if not total:
             self._share = None
         elif total > self._all:
-            self._share = (busy - self._busy) / (total - self._all)
-        self._busy, self._all = busy, total
+            work = busy - self._busy - (nice - self._nice if without_nice else 0)
+            self._share = work / (total - self._all)
+        self._busy, self._nice, self._all = busy, nice, total
         return None if self._share is None else round(min(max(self._share, 0.0), 1.0), 3)
 
-    def _ticks(self) -> tuple[int, int]:
+    def _ticks(self) -> tuple[int, int, int]:
         words = text_of(self._root / "proc/stat").partition("\n")[0].split()
         ticks = [int(word) for word in words[1:9]] if words[:1] == ["cpu"] else []
         idle = sum(ticks[3:5])  # idle and waiting for a disk
-        return sum(ticks) - idle, sum(ticks)
+        return sum(ticks) - idle, sum(ticks[1:2]), sum(ticks)
 
 
 def memory_used(root: Path) -> float | None:

@@ -87,6 +87,12 @@ cp {ROOT}/edge_infer/readers/process.py /tmp/broken/edge_infer/readers
 [ $ran = $(process) ] && [ "$before" = "$(readlink /opt/edge-infer/current)" ] && echo 'nothing was changed: yes'
 echo 'import os; "RUNTIME_DIRECTORY" in os.environ and os._exit(9)' >> /tmp/broken/edge_infer/engine/process.py
 code 'broken in the unit alone' /tmp/broken/deploy/install --upgrade
+[ $ran = $(process) ] && [ "$before" = "$(readlink /opt/edge-infer/current)" ] && echo 'nothing was changed: yes'
+ls -d /run/systemd/system/edge-infer-rehearsal.service /var/lib/{{,private/}}edge-infer-rehearsal 2>/dev/null
+engine=/tmp/broken/edge_infer/engine/process.py
+sed -i '$d' $engine
+echo 'import os; os.environ.get("HOME") == "/var/lib/edge-infer" and os._exit(9)' >> $engine
+code 'broken in this service alone' /tmp/broken/deploy/install --upgrade
 say 'after it' systemctl is-active edge-infer
 (/tmp/broken/deploy/install --upgrade >>/shared/log 2>&1 & echo $! >/tmp/upgrade)
 until [ "$before" != "$(readlink /opt/edge-infer/current)" ]; do sleep 0.1; done
@@ -158,6 +164,8 @@ state: directory:edge-infer:edge-infer
 broken for readers: 1
 nothing was changed: yes
 broken in the unit alone: 1
+nothing was changed: yes
+broken in this service alone: 1
 after it: active
 and nobody there to go back: active
 the old one serves: yes

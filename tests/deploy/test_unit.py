@@ -75,3 +75,11 @@ def test_it_says_what_the_daemon_relies_on() -> None:
     assert settings["StateDirectory"] == settings["RuntimeDirectory"] == "edge-infer"
     for harmful in ("ProcSubset", "PrivateDevices", "MemoryDenyWriteExecute"):
         assert harmful not in settings
+
+
+def test_its_settings_are_those_that_the_promises_of_the_delivery_page_rest_on() -> None:
+    """``scripts/faults frozen`` and ``systemd --hours`` measure them."""
+    settings = dict(line.split("=", 1) for line in UNIT.read_text().splitlines() if re.match(r"[A-Z]\w+=", line))
+    assert settings["KillMode"] == "control-group", "mixed kills engine and publisher at once after the supervisor"
+    watchdog, pause = (float(settings[name].removesuffix("s")) for name in ("WatchdogSec", "RestartSec"))
+    assert watchdog + pause <= 19.0, "six seconds are left for the end of the others and the start"

@@ -21,7 +21,8 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,7 @@ from tests.faults import (
     upgrades,
     walls,
 )
+from tests.program import open_program
 
 
 def main() -> int:
@@ -74,6 +76,7 @@ def main() -> int:
     parser.add_argument("--hours", type=float, help="of systemd and soak: for so long")
     parser.add_argument("--python", help="of models: a Python that has the packages of this one, and tflite-runtime")
     args = parser.parse_args()
+    open_program()
     if args.what == "models":
         return mutated.main(args.repeat or 1000, args.python)
     if args.what == "states":
@@ -97,26 +100,34 @@ def main() -> int:
     return _soak(args.repeat or 20) if args.what == "soak" else _measured(rooms.FAULTS, args.repeat or 20)
 
 
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """A folder that is gone afterwards; the user that a daemon of root becomes may enter it."""
+    with tempfile.TemporaryDirectory(prefix="edge-infer-faults-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
 def _privacy(seconds: int) -> int:
-    with tempfile.TemporaryDirectory(prefix="edge-infer-faults-") as folder:
-        findings = privacy.one_way_out(Path(folder) / "wire", seconds)
+    with _folder() as folder:
+        findings = privacy.one_way_out(folder / "wire", seconds)
         print(*findings, sep="\n", flush=True)
-        findings += privacy.audit(Path(folder) / "audit", max(20, seconds // 10))
-        findings.append(privacy.other_pixels(Path(folder) / "pixels"))
+        findings += privacy.audit(folder / "audit", max(20, seconds // 10))
+        findings.append(privacy.other_pixels(folder / "pixels"))
         print(*findings[len(findings) - 6 :], sep="\n", flush=True)
-        price = walls.price(Path(folder) / "price", max(20, seconds // 20))
+        price = walls.price(folder / "price", max(20, seconds // 20))
     print(price)
     return 0 if all(finding.kept is not False for finding in findings) and price.ratio >= walls.LEAST else 1
 
 
 def _states(repeat: int, only: str | None) -> int:
-    with tempfile.TemporaryDirectory(prefix="edge-infer-faults-") as folder:
-        return states.main(Path(folder), repeat, only)
+    with _folder() as folder:
+        return states.main(folder, repeat, only)
 
 
 def _systemd(only: str | None, hours: float | None) -> int:
-    with tempfile.TemporaryDirectory(prefix="edge-infer-faults-") as folder:
-        machine = Path(folder) / "machine"
+    with _folder() as folder:
+        machine = folder / "machine"
         try:
             if hours is None:
                 return upgrades.main(machine, only)
@@ -140,10 +151,10 @@ def _frozen(repeat: int) -> int:
 def _swap(repeat: int, only: str | None) -> int:
     print(swap.HEADER, flush=True)
     kept = True
-    with tempfile.TemporaryDirectory(prefix="edge-infer-faults-") as folder:
+    with _folder() as folder:
         for what in swap.FAULTS:
             if only in (None, what.__name__):
-                for finding in what(Path(folder) / what.__name__, repeat):
+                for finding in what(folder / what.__name__, repeat):
                     print(finding, flush=True)
                     kept &= finding.kept
     return 0 if kept else 1
@@ -151,8 +162,8 @@ def _swap(repeat: int, only: str | None) -> int:
 
 def _delivery(percent: int, only: str | None) -> int:
     kept = True
-    with tempfile.TemporaryDirectory(prefix="edge-infer-faults-") as folder:
-        for figure in delivery.everything(Path(folder), percent / 100, only, _progress):
+    with _folder() as folder:
+        for figure in delivery.everything(folder, percent / 100, only, _progress):
             print(figure, flush=True)
             kept &= figure.kept
     return 0 if kept else 1
@@ -167,9 +178,9 @@ def _measured(
 ) -> int:
     print(header, end="", flush=True)
     kept = True
-    with tempfile.TemporaryDirectory(prefix="edge-infer-faults-") as folder:
+    with _folder() as folder:
         for fault in faults:
-            figure = fault(Path(folder) / fault.__name__, repeat)
+            figure = fault(folder / fault.__name__, repeat)
             print(figure, flush=True)
             kept &= max(figure.seconds) <= figure.promised
     return 0 if kept else 1
@@ -178,8 +189,8 @@ def _measured(
 def _cameras(repeat: int) -> int:
     print(rooms.HEADER, flush=True)
     kept = True
-    with tempfile.TemporaryDirectory(prefix="edge-infer-faults-") as folder:
-        for figure in cameras.every_camera(Path(folder), repeat):
+    with _folder() as folder:
+        for figure in cameras.every_camera(folder, repeat):
             print(figure, flush=True)
             kept &= max(figure.seconds) <= figure.promised
     return 0 if kept else 1
@@ -187,9 +198,9 @@ def _cameras(repeat: int) -> int:
 
 def _soak(repeat: int) -> int:
     kept = True
-    with tempfile.TemporaryDirectory(prefix="edge-infer-faults-") as folder:
+    with _folder() as folder:
         for what in soak.SOAKS:
-            for growth in what(Path(folder) / what.__name__, repeat):
+            for growth in what(folder / what.__name__, repeat):
                 print(growth, flush=True)
                 kept &= growth.kept
     return 0 if kept else 1
@@ -197,11 +208,11 @@ def _soak(repeat: int) -> int:
 
 def _long_soak(seconds: float) -> int:
     kept = True
-    with tempfile.TemporaryDirectory(prefix="edge-infer-faults-") as folder:
-        for course in long_soak.steady(Path(folder) / "steady", seconds):
+    with _folder() as folder:
+        for course in long_soak.steady(folder / "steady", seconds):
             print(course, flush=True)
             kept &= course.kept
-        for figure in long_soak.kills(Path(folder) / "kills", seconds):
+        for figure in long_soak.kills(folder / "kills", seconds):
             print(figure, flush=True)
             kept &= figure.kept
     return 0 if kept else 1
@@ -209,9 +220,9 @@ def _long_soak(seconds: float) -> int:
 
 def _hostile(repeat: int) -> int:
     kept = True
-    with tempfile.TemporaryDirectory(prefix="edge-infer-faults-") as folder:
+    with _folder() as folder:
         for what in hostile.HOSTILE:
-            came = what(Path(folder) / what.__name__, repeat)
+            came = what(folder / what.__name__, repeat)
             print(came, flush=True)
             kept &= came.kept
     return 0 if kept else 1

@@ -91,7 +91,7 @@ def orders(folder: Path, repeat: int, progress: Callable[[str], None]) -> Iterat
             for what in starts:
                 broker.start() if what == "broker" else daemon.start()
         eventually(lambda: len(heard.begins()) > repeat, "the last open event", PATIENCE)
-        lost = sum(daemon.status()["outbox"]["lost"].values())
+        lost = sum(eventually(lambda: daemon.status()["outbox"], "the account", PATIENCE)["lost"].values())
         stop("service")
         eventually(lambda: heard.ends().keys() >= heard.begins(), lambda: f"ends of all: {heard.ends()}", PATIENCE)
     ends = heard.ends()

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import signal
+import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
+from edge_infer.publisher.outbox.database import FILE
 from tests.broker import UNLIMITED, Broker
 from tests.deploy.machine import ROOT, run_under_systemd
 from tests.faults.figure import Figure as Promise
@@ -143,43 +145,73 @@ done
 systemctl stop edge-infer
 cp /var/lib/edge-infer/publisher/outbox.sqlite* /shared
 sleep 2
-systemctl start edge-infer
-until edge-infer status --json >/dev/null 2>&1; do sleep 0.1; done
-look
 """
 """Random faults; `look` writes down what the daemon says of its account."""
 MOST_UNKNOWN: Final = 64
 
 
 def hour(folder: Path, seconds: int, seed: int = 1) -> list[Promise]:
-    """Random faults for so many seconds; the daemon's account against what the subscriber heard."""
+    """Random faults for so many seconds; the daemon's account against what the subscriber received."""
     script = HOUR
     for name, value in {"SEED": str(seed), "SECONDS": str(seconds), "ROOMS": " ".join(ROOMS)}.items():
         script = script.replace(f"@{name}@", value)
     output, heard = run(folder, script, seconds + 900.0)
-    accounts = [json.loads(line)["outbox"] for line in (folder / "shared/looks").read_text().splitlines() if line]
-    return judge(output.splitlines(), [account for account in accounts if account], heard)
+    looks = [json.loads(line)["outbox"] for line in (folder / "shared/looks").read_text().splitlines() if line]
+    return judge(output.splitlines(), [look for look in looks if look], heard, account(folder / "shared" / FILE))
 
 
-def judge(faults: Sequence[str], accounts: Sequence[Mapping[str, Any]], heard: Sequence[Message]) -> list[Promise]:
-    """Compare the accounts in the order of the looks, the last of which follows the last stop, with what was heard."""
-    received = {
-        (topic, message.value["boot"], message.value["seq"])
-        for message in heard
-        if (topic := message.topic.partition("/")[2].partition("/")[2]) != "status"
-    }
-    last = accounts[-1]
-    lost, unknown = dict(last["lost"]), last["lost"].get("unknown", 0)
-    beyond = len(received) - last["delivered"] - unknown
+@dataclass(frozen=True, slots=True)
+class Booked:
+    """What the account has of one series: numbers given, waiting, and lost by reason."""
+
+    given: int
+    waiting: int
+    lost: Mapping[str, int]
+
+    @property
+    def delivered(self) -> int:
+        """The numbers that the broker has acknowledged."""
+        return self.given - self.waiting - sum(self.lost.values())
+
+
+def account(file: Path) -> dict[tuple[str, str, str], Booked]:
+    """The account in the file of a publisher that has ended, by pipeline, engine and kind."""
+    with closing(sqlite3.connect(file)) as database:
+        rows = database.execute("SELECT id, pipeline, boot, kind, upto, waiting FROM series").fetchall()
+        lost: dict[int, dict[str, int]] = {}
+        for number, reason, count in database.execute("SELECT series, reason, count FROM loss"):
+            lost.setdefault(number, {})[reason] = count
+    return {tuple(series): Booked(given, waiting, lost.get(number, {})) for number, *series, given, waiting in rows}
+
+
+def judge(
+    faults: Sequence[str],
+    looks: Sequence[Mapping[str, Any]],
+    heard: Sequence[Message],
+    booked: Mapping[tuple[str, str, str], Booked],
+) -> list[Promise]:
+    """Compare the account, series by series, with what was received, and each look with the one before."""
+    received: dict[tuple[str, str, str], set[int]] = {series: set() for series in booked}
+    for message in heard:
+        pipeline, kind = message.topic.split("/")[-2:]
+        if kind != "status":
+            received.setdefault((pipeline, message.value["boot"], kind), set()).add(message.value["seq"])
+    nobody = beyond = unknown = 0
+    for series, numbers in received.items():
+        known = booked.get(series, Booked(0, 0, {}))
+        unsure = known.lost.get("unknown", 0)
+        nobody += max(0, known.delivered - len(numbers))
+        beyond += max(0, len(numbers) - known.delivered - unsure)
+        unknown += unsure
     kills = sum(fault.startswith(("KILL", "STOP")) for fault in faults)
-    booked = [each["delivered"] + each["pending"] + sum(each["lost"].values()) for each in accounts]
-    uneven = sum(each["produced"] != known for each, known in zip(accounts, booked, strict=True))
-    back = sum(after["delivered"] < before["delivered"] for before, after in pairwise(accounts))
-    note = f"{len(faults)} faults, {len(received)} received, {last['delivered']} delivered, lost: {lost or 'none'}"
+    accounts = [each["delivered"] + each["pending"] + sum(each["lost"].values()) for each in looks]
+    uneven = sum(each["produced"] != known for each, known in zip(looks, accounts, strict=True))
+    back = sum(after["delivered"] < before["delivered"] for before, after in pairwise(looks))
+    note = f"{len(faults)} faults, {sum(map(len, received.values()))} received, {unknown} unknown"
     return [
         Promise("starts after which nothing served", faults.count("NOT SERVING"), 0, note=note),
-        Promise("delivered that nobody received", max(0, last["delivered"] - len(received)), 0),
-        Promise("received beyond delivered and unknown", max(0, beyond), last["pending"]),
+        Promise("delivered that nobody received", nobody, 0),
+        Promise("received beyond delivered and unknown", beyond, 0),
         Promise("unknown, per kill or freeze", unknown / max(1, kills), MOST_UNKNOWN),
         Promise("looks at an account that was not even", uneven, 0),
         Promise("looks at which fewer were delivered than before", back, 0),

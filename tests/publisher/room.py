@@ -106,7 +106,7 @@ class Room:
     def listen(self) -> None:
         """Reads what the process says to both; answers its greeting as an engine does."""
         while self.control is not None and (report := self._receive(self.control)) is not None:
-            self.report = report
+            self.report = report if report.outbox is not None else self.report  # once the account is known
             self.sentences.append(report.broker)
         while (word := self.engine.receive()) is not None:
             if isinstance(word, Acked):

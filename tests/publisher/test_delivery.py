@@ -417,7 +417,7 @@ def test_the_end_of_the_supervisor_is_the_end(broker: Broker, room: Room) -> Non
 
 def test_a_stop_before_any_configuration_is_quick(room: Room) -> None:
     room.start()
-    room.wait(lambda: room.report, "report")
+    room.wait(lambda: room.sentences, "report")
     assert room.stop() == 0
 
 

@@ -116,7 +116,7 @@ def test_a_fault_of_the_publisher_ends_its_thread_alone_and_nothing_is_lost(
     status = daemon.status()
     assert status["rooms"]["publisher"]["restarts"] == 1
     assert daemon.pids() == {"engine": engine, "publisher": daemon.pid}
-    assert status["outbox"]["lost"] == {}
+    assert eventually(lambda: daemon.status()["outbox"], "the account of the new one")["lost"] == {}
 
 
 def test_a_broker_that_goes_and_comes_costs_nothing(daemon: Daemon, broker: Broker) -> None:

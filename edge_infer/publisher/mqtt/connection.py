@@ -31,6 +31,7 @@ from edge_infer.publisher.mqtt.connection_failure import (
     silent,
 )
 from edge_infer.publisher.mqtt.inflight_window import MOST_WINDOW, InflightWindow
+from edge_infer.publisher.mqtt.packet_limit import NO_LIMIT, PacketLimit
 from edge_infer.publisher.mqtt.paho_client import (
     KEEPALIVE,
     PLAIN,
@@ -94,7 +95,8 @@ log = logging.getLogger(__name__)
 
 V5, V311 = MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311
 _NAMES: Final = {V5: "MQTT 5", V311: "MQTT 3.1.1"}
-_NO_LIMIT: Final = 1 << 28
+_AT_ONCE: Final = 5.0
+"""Seconds within which a broker ends a connection because of a message."""
 _MOST_READS: Final = 200
 """Maximum reads within a second that bring no expected packet."""
 _READ_WITHIN: Final = 0.125
@@ -155,7 +157,8 @@ class MqttConnection:
         self._retry_at = 0.0
         self._under_way: dict[int, tuple[Outgoing, float]] = {}
         self._flight = InflightWindow()
-        self._qos, self._most = int(plan.qos), _NO_LIMIT
+        self._qos, self._most = int(plan.qos), NO_LIMIT
+        self._limit = PacketLimit()
         self._reads, self._reads_since = 0, 0.0
         self._sentence = f"not yet connected to {address(plan)}"
 
@@ -321,7 +324,7 @@ class MqttConnection:
 
     def _send(self, client: OneWayClient, now: float) -> None:
         while len(self._under_way) < self._flight.window and not client.want_write():
-            message = self._cargo.next(self._most)
+            message = self._cargo.next(min(self._most, self._limit.most))
             if message is None:
                 self._idle = not self._under_way
                 return
@@ -359,7 +362,7 @@ class MqttConnection:
         self._flight.begin(getattr(properties, "ReceiveMaximum", MOST_WINDOW))
         self._up, self._since, self._acked_at, self._reads = True, now, now, 0
         self._qos = min(int(self.plan.qos), getattr(properties, "MaximumQoS", 1))
-        self._most = getattr(properties, "MaximumPacketSize", _NO_LIMIT) - len(self.plan.topic.encode()) - _ROOM
+        self._most = getattr(properties, "MaximumPacketSize", NO_LIMIT) - len(self.plan.topic.encode()) - _ROOM
         how = _NAMES[self._manner.version] + (", TLS" if self.plan.tls else "")
         self._sentence = f"connected to {address(self.plan)} ({how})"
         log.info("%s", self._sentence)
@@ -375,6 +378,7 @@ class MqttConnection:
         self._reads, self._acked_at = 0, time.monotonic()
         self._flight.acked(self._acked_at - sent, full=full)
         if not reason.is_failure:
+            self._limit.acked(message.size)
             self._cargo.acked(message)
             return
         text = denial(reason.value, reason.getName(), message.place.topic(self.plan.topic), self.plan)
@@ -400,9 +404,20 @@ class MqttConnection:
             self._ended = closed(self.plan)
         elif reason.getName() == "Keep alive timeout":
             self._ended = ConnectionFailure(f"the broker {where} does not answer any more")
+        elif self._manner.version == V311 and (size := self._limit.ended(self._just_sent())) is not None:
+            self._diagnosis.forget()
+            self._ended = ConnectionFailure(
+                f"the broker {where} ends the connection at a message of {size} bytes: it seems to accept smaller ones "
+                "only, and the others are left out (raise its limit of packets)"
+            )
         else:
             why = f" ({self._client.fault})" if self._client.fault else ""
             self._ended = ConnectionFailure(f"the broker {where} closed the connection{why}")
+
+    def _just_sent(self) -> list[int]:
+        """Return the sizes of messages in flight that may be the reason of an end now."""
+        now = time.monotonic()
+        return [message.size for message, sent in self._under_way.values() if now - sent < _AT_ONCE]
 
     def _fail(self, trouble: ConnectionFailure) -> None:
         now = time.monotonic()

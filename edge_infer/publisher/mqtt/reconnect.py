@@ -74,8 +74,9 @@ class ReconnectPolicy:
         """Whether the last failure may be gone as soon as the time is known."""
 
     def forget(self) -> None:
-        """Forget earlier failures: the operator has changed something, so the next failure counts as the first."""
+        """Forget earlier failures: something has changed here, so the next failure counts as the first."""
         self._backoff.reset()
+        self._short = 0
 
     def failed(self, trouble: ConnectionFailure, lived: float | None) -> tuple[ConnectionFailure, float]:
         """Return the failure to report, and the seconds until the next attempt.

@@ -19,6 +19,11 @@ from edge_infer.publisher.state.retained import Retained
 log = logging.getLogger(__name__)
 
 
+def size_of(place: Place, payload: bytes) -> int:
+    """Return the bytes of a payload and of its topic below the device's topic."""
+    return len(payload) + len(place.topic(""))
+
+
 @dataclass(frozen=True, slots=True)
 class Outgoing:
     """One message to send; ``entry`` is None for a retained one."""
@@ -26,6 +31,11 @@ class Outgoing:
     place: Place
     payload: bytes
     entry: Entry | None
+
+    @property
+    def size(self) -> int:
+        """The bytes of the payload and of the topic below the device's topic."""
+        return size_of(self.place, self.payload)
 
 
 class _AllBut:
@@ -143,13 +153,12 @@ class OutboundScheduler:
     def _given(self, message: Outgoing) -> Outgoing:
         if denial := self._denials.get(message.place):
             denial.trying = True
-        size = len(message.payload) + len(message.place.topic(""))
-        self._bucket.take(size)
-        self.bytes += size
+        self._bucket.take(message.size)
+        self.bytes += message.size
         return message
 
     def _fits(self, place: Place, payload: bytes, most: int) -> bool:
-        size = len(payload) + len(place.topic(""))
+        size = size_of(place, payload)
         if size > most and self._rarely.due(place):
             log.warning(
                 "message for %s not sent: %d bytes larger than the broker accepts (raise its max_packet_size; logged "

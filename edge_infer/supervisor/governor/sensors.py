@@ -40,7 +40,7 @@ class Sensors:
     def read(self, *, measuring: bool = False) -> BoardCondition:
         """Return the current condition; a sensor that is missing, unreadable or implausible counts as absent.
 
-        While the daemon itself is ``measuring`` the board, there is no load: that work gives way to any other.
+        While the daemon itself is ``measuring`` the board, work that gives way to any other is no load.
         """
         flags = firmware_flags(self._root) or 0
         return BoardCondition(
@@ -53,10 +53,8 @@ class Sensors:
 
     def _busy(self, *, measuring: bool) -> float | None:
         """Return the mean of the last readings, once there are enough of them."""
-        share = self._load.since_last()
-        if measuring:
-            self._loads.clear()
-        if share is None or measuring:
+        share = self._load.since_last(without_nice=measuring)
+        if share is None:
             return None
         self._loads.append(share)
         return sum(self._loads) / len(self._loads) if len(self._loads) == self._loads.maxlen else None
