@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from edge_infer.audit.canary import Canary, fresh
+from edge_infer.audit.leaking_engine import leaks as leaks_of
 from edge_infer.audit.packet_capture import Broker, PacketCapture, bring_up_loopback
 from edge_infer.audit.recording_broker import RecordingBroker
 from edge_infer.audit.search import Search, leaks
@@ -21,6 +22,7 @@ from edge_infer.config.in_child import compile_in_child
 from edge_infer.contract.codec import ABSENT, replace
 from edge_infer.errors import ConfigError
 from edge_infer.ipc.messages import ApplyPlan
+from edge_infer.plan.channel_bound import channel_bound, device_bound
 from edge_infer.plan.records import Gives, MqttPlan, Plan
 from edge_infer.platform.paths import publisher_folder
 from edge_infer.platform.readiness import readable
@@ -59,13 +61,28 @@ class Audit:
     silent: tuple[str, ...] = field(default=())
     unshown: tuple[str, ...] = field(default=())
     why_silent: Mapping[str, str] = field(default_factory=dict)
+    channel_bound: float | None = None
+    """Bytes a second that all results, states and events can carry; None: unlimited."""
+    picture_seconds: int | None = None
+    bounds: Mapping[str, float | None] = field(default_factory=dict)
+    recovered: Mapping[str, float] = field(default_factory=dict)
+    """Bytes a second that the decoder of a playing engine recovered, by pipeline."""
 
     @property
     def passed(self) -> bool:
         """Whether the claim holds here, as far as the audit can determine."""
         leaked = self.hits or self.elsewhere
         blind = self.silent or self.missed or not all(self.control.values())
-        return not leaked and not blind
+        return not leaked and not blind and not self.exceeded
+
+    @property
+    def exceeded(self) -> tuple[str, ...]:
+        """The pipelines that carried more than their bound."""
+        return tuple(
+            name
+            for name, rate in self.recovered.items()
+            if (bound := self.bounds.get(name)) is not None and rate > bound
+        )
 
 
 def leave_the_network() -> str:
@@ -96,7 +113,19 @@ def audit(config: Path, seconds: float, no_capture: str) -> Audit:
         walls, results, troubles = _run(watched, seconds, recorder, log.fileno())
         found = _judge(watched, seconds, canary, Path(folder), recorder, capture, no_capture, walls, results)
         why = {name: troubles[name] for name in found.silent if name in troubles}
-        return replace(found, why_silent=why)
+        return replace(found, why_silent=why, **_channel(plan))
+
+
+def _channel(plan: Plan) -> dict[str, Any]:
+    """Return the fields about what valid messages can carry, calculated and played."""
+    bound, played = device_bound(plan), leaks_of(plan)
+    totals = {name: each.total for name, each in channel_bound(plan).items()}
+    return {
+        "channel_bound": bound.bytes_per_second,
+        "picture_seconds": bound.picture_seconds or None,
+        "bounds": {name: total if total is None else round(total, 3) for name, total in totals.items()},
+        "recovered": {name: leak.recovered for name, leak in played.items()},
+    }
 
 
 def _judge(  # noqa: PLR0917 - the parts of one record

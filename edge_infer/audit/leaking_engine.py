@@ -39,9 +39,9 @@ from edge_infer.publisher.outbox.entry import MessageSeries
 from edge_infer.publisher.result_guard import Admitted, ResultGuard
 from edge_infer.publisher.timestamps import Clock, seconds
 
-PLAYED: Final = 120
+PLAYED: Final = 200
 """Messages of each kind that are played, if their rate allows so many in `MAX_SECONDS`."""
-MAX_SECONDS: Final = 1200.0
+MAX_SECONDS: Final = 2400.0
 """Longest time whose captures are played; playing them takes a second or two."""
 _WALL: Final = 1_700_000_000.0
 """Time of day at uptime 0."""
@@ -62,29 +62,28 @@ class Leak:
 
 
 class Secret:
-    """Random bits, and those that the decoder has recovered. Both sides take fields in the same order."""
+    """A random number in a mixed radix, one digit for each field, and how much of it the decoder has recovered.
+
+    Both sides take fields in the same order. A digit below ``options`` is worth ``log2(options)`` bits.
+    """
 
     def __init__(self) -> None:
-        self.recovered = 0
+        self.recovered = 0.0
         self.wrong = 0
         self._sent: deque[int] = deque()
 
     def put(self, options: int) -> int:
-        """Return the next bits of the secret as a number below ``options``."""
-        number = secrets.randbelow(1 << _bits(options))
-        self._sent.append(number)
-        return number
+        """Return the next digit, for a field that can have so many values."""
+        digit = secrets.randbelow(options)
+        self._sent.append(digit)
+        return digit
 
-    def got(self, number: int, options: int) -> None:
+    def got(self, digit: int, options: int) -> None:
         """Record what the decoder read from the oldest field that is left."""
-        if self._sent.popleft() == number:
-            self.recovered += _bits(options)
+        if self._sent.popleft() == digit:
+            self.recovered += math.log2(options)
         else:
             self.wrong += 1
-
-
-def _bits(options: int) -> int:
-    return max(0, options.bit_length() - 1)
 
 
 def leaks(plan: Plan) -> dict[str, Leak]:
@@ -126,12 +125,12 @@ class _Player:
                 self._now, self._secret = _START, Secret()
                 self._length = min(MAX_SECONDS, PLAYED / rate)
                 stream(rate)
-                recovered += self._secret.recovered / 8 / self._length
+                recovered += self._secret.recovered / 8 / (self._length + _AHEAD / rate)
         return Leak(round(recovered, 3), None if self._bound.total is None else round(self._bound.total, 3))
 
-    def _moments(self, rate: float) -> Iterator[float]:
+    def _moments(self, rate: float, spread: float = 2.0) -> Iterator[float]:
         """Yield the times of captures, whose distances carry bits, ``rate`` a second on average."""
-        self._timing = _Timing(rate, self._step)
+        self._timing = _Timing(rate, self._step, spread)
         while True:
             at = self._timing.next(self._secret.put(self._timing.options))
             if at > _START + self._length:
@@ -146,7 +145,7 @@ class _Player:
         codec = _items(self._pipeline, self._labels, self._precision)
         size, options = codec.fitting(self._pipeline, self._result(1, ABSENT, codec, ()))
         choices, times = math.comb(options + size - 1, size), _durations(self._precision)
-        for seq, at in zip(count(1), self._moments(rate), strict=False):
+        for seq, at in zip(count(1), self._moments(rate, _STEADY), strict=False):
             rank, ms = self._secret.put(choices), self._secret.put(len(times))
             found = [codec.item(index) for index in _unranked(rank, size)]
             result = self._result(seq, times[ms], codec, tuple(found))
@@ -255,35 +254,40 @@ class _Player:
 class _Timing:
     """Distances between messages, as whole steps. Both sides know when the engine has to wait for its rate."""
 
-    def __init__(self, rate: float, step: float) -> None:
+    def __init__(self, rate: float, step: float, spread: float) -> None:
+        """``spread`` is the range of the distances as a multiple of the usual one, at most 2."""
         usual = 1.0 / rate / step  # in steps
-        self.options = 1 << _bits(max(1, int(2 * usual)))
+        self.options = max(1, int(spread * usual))
         self._least, self._rate, self._step = math.ceil(usual - (self.options - 1) / 2), rate, step
-        self._sent = self._read = 0
-        self._at = self._read_at = _START
+        self._sent = self._read = (_START, _AHEAD)
 
     def next(self, number: int) -> float:
         """Return the time of the next message, which carries a number below ``options``."""
-        self._at = self._earliest(self._sent, self._at) + number * self._step
-        self._sent += 1
-        return self._at
+        self._sent = self._after(self._sent, self._earliest(self._sent) + number * self._step)
+        return self._sent[0]
 
     def read(self, at: float) -> int:
         """Return the number that the time of the next message carries."""
-        number = round((at - self._earliest(self._read, self._read_at)) / self._step)
-        self._read_at = self._earliest(self._read, self._read_at) + number * self._step
-        self._read += 1
-        return number if self.options > 1 else 0
+        earliest = self._earliest(self._read)
+        number = round((at - earliest) / self._step) if self.options > 1 else 0
+        self._read = self._after(self._read, earliest + number * self._step)
+        return number
 
-    def _earliest(self, sent: int, before: float) -> float:
+    def _earliest(self, last: tuple[float, float]) -> float:
+        at, left = last
         if self.options == 1:
-            return before + 1.0 / self._rate
-        behind = math.ceil((_START + (sent - _AHEAD) / self._rate - before) / self._step)
-        return before + max(self._least, behind) * self._step
+            return at + 1.0 / self._rate
+        return at + max(self._least, math.ceil((1.0 - left) / self._rate / self._step)) * self._step
+
+    def _after(self, last: tuple[float, float], at: float) -> tuple[float, float]:
+        """Return the time of a message, and the messages that the engine may be ahead of its rate then."""
+        return at, min(_AHEAD, last[1] + (at - last[0]) * self._rate) - 1.0
 
 
-_AHEAD: Final = 3
-"""Messages by which the engine is ahead of its rate at most."""
+_STEADY: Final = 0.5
+"""Spread of the moments of results: what they carry is little beside the items, and pauses would cost more."""
+_AHEAD: Final = 8.0
+"""Messages by which the engine is ahead of its rate at most. They use up captures of the time before it began."""
 
 
 def _digits(number: int, options: tuple[int, ...]) -> list[int]:

@@ -40,6 +40,24 @@ def run(args: argparse.Namespace) -> int:
     return 0 if found.passed else 1
 
 
+def _channel(found: Audit) -> list[str]:
+    """Return the lines about what valid messages can carry."""
+    if found.channel_bound is None:
+        names = ", ".join(name for name, bound in found.bounds.items() if bound is None)
+        lines = [f"channel    unlimited: nothing limits the rate of {names} (fps, or publish: change)"]
+    elif found.picture_seconds is None:
+        lines = ["channel    nothing is published"]
+    else:
+        picture = f"a picture of 7 kB would take {found.picture_seconds} s"
+        lines = [f"channel    at most {found.channel_bound:g} bytes a second in valid messages; {picture}"]
+    for name, bound in found.bounds.items():
+        if bound is not None:
+            played = f", {found.recovered[name]:g} recovered from a playing engine" if name in found.recovered else ""
+            excess = "  EXCESS   " if name in found.exceeded else "           "
+            lines.append(f"{excess}{name}: {bound:g} bytes a second{played}")
+    return lines
+
+
 def _lines(found: Audit) -> list[str]:
     watched = ", ".join(f"{name} ({_HIDDEN[takes]})" for name, takes in found.pipelines.items())
     lines = [f"{found.seconds:g} s of a known pattern in all that is seen by {watched}"]
@@ -52,6 +70,7 @@ def _lines(found: Audit) -> list[str]:
     lines.append(
         f"published  {found.published} bytes; never more than {found.rate_bound} bytes a second (mqtt.max_rate)"
     )
+    lines += _channel(found)
     lines.append(f"searched   {found.searched} bytes of messages, packets, files and logs: {len(found.hits)} hits")
     lines += [f"  LEAK     {hit}" for hit in found.hits]
     packets = (

@@ -536,6 +536,21 @@ class RetainedTopics(Record, frozen=True):
         return cls(len(ordered), hashlib.sha256("\n".join(ordered).encode()).hexdigest()[:16])
 
 
+class ChannelBound(Record, frozen=True):
+    """The most data that a compromised engine can hide in valid results, states and events of all pipelines.
+
+    ``bytes_per_second`` is calculated from the configuration and holds in the long run; null: nothing limits the rate
+    of a pipeline. ``picture_seconds`` is how long a picture of 7,000 bytes would take.
+    """
+
+    bytes_per_second: Rate | None
+    picture_seconds: Annotated[int, between(0, MOST)] | Absent = ABSENT
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a number with too many decimals."""
+        check_decimals(2, self.bytes_per_second)
+
+
 class Info(Record, frozen=True):
     """The running setup: versions, board, configuration digest, sandbox self-test, pipelines and their models.
 
@@ -557,6 +572,7 @@ class Info(Record, frozen=True):
     tried: Annotated[Mapping[Annotated[str, at_most(64)], Sentence], at_most(64)] | Absent = ABSENT
     """What each process tried to find the state of a rule in ``sandbox``."""
     topics: RetainedTopics | Absent = ABSENT
+    channel: ChannelBound | Absent = ABSENT
 
     def __post_init__(self) -> None:
         """Raise ValueError for a number with too many decimals."""

@@ -33,8 +33,8 @@ class Precision:
 
     def box(self, box: tuple[float, float, float, float]) -> FractionBox:
         """Return a box on the grid, the lower coordinate of each axis first."""
-        xmin, ymin, xmax, ymax = box
-        left, top, right, bottom = self.place(xmin), self.place(ymin), self.place(xmax), self.place(ymax)
+        steps = self.steps  # `place` four times, without the calls: every object takes this way twice
+        left, top, right, bottom = [round(int(min(1.0, max(0.0, each)) * steps + 0.5) / steps, 4) for each in box]
         if left > right:
             left, right = right, left
         if top > bottom:

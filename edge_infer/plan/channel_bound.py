@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final, TypeAlias
 
-from edge_infer.contract.codec import dumps
-from edge_infer.contract.messages import MAX_MESSAGE_BYTES, Result, State
+from edge_infer.contract.codec import ABSENT, dumps
+from edge_infer.contract.messages import MAX_MESSAGE_BYTES, ChannelBound, Result, State
 from edge_infer.contract.precision import MAX_MILLISECONDS, PRECISIONS, TIME_STEPS, Detail
 from edge_infer.plan.channel_rates import channel_rates
 from edge_infer.plan.outcome_limits import MAX_BEFORE, MAX_OBJECTS, has_shares, most_items, state_rows, tracked_above
@@ -55,11 +55,14 @@ def channel_bound(plan: Plan) -> dict[str, PipelineBound]:
     return {pipeline.name: _pipeline(plan, pipeline) for pipeline in plan.pipelines}
 
 
-def total_bound(bounds: Iterable[PipelineBound]) -> float | None:
-    """Return the bytes a second of all pipelines, to one decimal; None if one is unlimited."""
-    totals = [bound.total for bound in bounds]
+def device_bound(plan: Plan) -> ChannelBound:
+    """Return the bound of all pipelines together."""
+    totals = [bound.total for bound in channel_bound(plan).values()]
     known = [total for total in totals if total is not None]
-    return math.ceil(sum(known) * 10) / 10 if len(known) == len(totals) else None
+    if len(known) < len(totals):
+        return ChannelBound(None)
+    rate = math.ceil(sum(known) * 100) / 100
+    return ChannelBound(rate, int(PICTURE_BYTES / rate) if rate else ABSENT)
 
 
 def _pipeline(plan: Plan, pipeline: PipelinePlan) -> PipelineBound:
@@ -315,7 +318,8 @@ def _event_bits(plan: Plan, pipeline: PipelinePlan, step: float) -> float:
     begins = each * (1 + zones) * before
     ends = each * (1 + zones) * (REASONS + 1)
     points = each * (zones + 2 * lines) * before
-    pairs = begins * ends * (_same(detail) + 1) * _ORDERS + ends * before
+    orders = _ORDERS if labels * ids * (1 + zones) > 1 else 1  # one event at a time can only end before the next
+    pairs = begins * ends * (_same(detail) + 1) * orders + ends * before
     return math.log2((points + math.sqrt(points * points + 4 * pairs)) / 2)
 
 

@@ -82,5 +82,8 @@ def _least(rate: float | None, other: float) -> float:
 
 
 def burst(rate: float) -> float:
-    """Return how many messages of a rate may leave at once: ten seconds of it, or a minute of changes."""
-    return math.ceil(max(10.0, 10.0 * rate, 60.0 * min(rate, CHANGES_A_MINUTE / 60.0)))
+    """Return how many messages of a rate may leave at once: a minute of it, and a few for jitter.
+
+    It has to be more than the engine's own budgets allow, which are those of a minute as well.
+    """
+    return math.ceil(60.0 * rate) + 10

@@ -32,13 +32,14 @@ class ModelWords(Record, frozen=True):
 
 
 class PipelineWords(Record, frozen=True):
-    """The size limit of its results, its zones and lines, the labels of its events, and those of its parents."""
+    """The size limit of its results, its zones and lines, its labels, those of its parents, and its models."""
 
     name: Name
     limit: Annotated[int, at_least(1)]
     places: tuple[Name, ...]
     labels: tuple[Label, ...]
     above: tuple[Label, ...] = ()
+    models: tuple[Annotated[str, matching("[0-9a-f]{8}", 8)], ...] = ()
 
 
 class AllowedWords(Record, frozen=True):

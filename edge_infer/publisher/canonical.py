@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
+from operator import is_
 from typing import Any, Final, Literal, TypeVar
 
 from edge_infer.contract.codec import ABSENT, Absent, replace
@@ -216,13 +216,9 @@ def _ordered(
     """Return canonical items in their order; the same tuple if they are so already."""
     if len(items) > form.most:
         raise WireError(f"{len(items)} items are more than {form.most}")
-    found = tuple([each(item, form) for item in items])
-    ranks = [rank(item) for item in found]
-    if any(before > after for before, after in pairwise(ranks)):
-        found = tuple(sorted(found, key=rank))
-    elif all(a is b for a, b in zip(found, items, strict=True)):
-        found = items
-    return found
+    found = [each(item, form) for item in items]
+    ordered = sorted(found, key=rank) if len(found) > 1 else found
+    return items if all(map(is_, ordered, items)) else tuple(ordered)
 
 
 def _object(item: DetectedObject, form: OutcomeForm) -> DetectedObject:

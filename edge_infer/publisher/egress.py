@@ -56,6 +56,7 @@ class Egress:
         self._told: dict[str, set[str]] = {}
         self._above: dict[str, set[str]] = {}
         self._forms: dict[str, OutcomeForm] = {}
+        self._served: dict[str, frozenset[str]] = {}
         self._rarely = LogThrottle()
 
     def apply(self, plan: Plan) -> None:
@@ -72,7 +73,11 @@ class Egress:
             names = (*(zone.name for zone in pipeline.zones), *(line.name for line in pipeline.lines))
             self._places.setdefault(pipeline.name, set()).update(names)
             self._told.setdefault(pipeline.name, set()).update(pipeline.labels or model.labels, declared)
-            self._forms[pipeline.name] = OutcomeForm.of(pipeline).joined(self._forms.get(pipeline.name))
+            served = self._served.pop(pipeline.name, frozenset())  # by the pipeline in the plan before
+            form = OutcomeForm.of(pipeline)
+            self._served[pipeline.name] = form.models
+            form = replace(form, models=form.models | served)
+            self._forms[pipeline.name] = form.joined(self._forms.get(pipeline.name))
             above = {label for each in plan.parents(pipeline) for label in each.model.labels}
             self._above.setdefault(pipeline.name, set()).update(above)
         self._models.update(plan.spoken_of())
@@ -87,6 +92,7 @@ class Egress:
         for pipeline in words.pipelines:
             self._limits[pipeline.name], self._places[pipeline.name] = pipeline.limit, set(pipeline.places)
             self._told[pipeline.name], self._above[pipeline.name] = set(pipeline.labels), set(pipeline.above)
+            self._served[pipeline.name] = frozenset(pipeline.models)
 
     def words(self) -> AllowedWords:
         """Return the current vocabulary, the oldest entries first."""
@@ -96,7 +102,9 @@ class Egress:
         )
         pipelines = (
             PipelineWords(
-                name, limit, *(tuple(sorted(of.get(name, ()))) for of in (self._places, self._told, self._above))
+                name,
+                limit,
+                *(tuple(sorted(of.get(name, ()))) for of in (self._places, self._told, self._above, self._served)),
             )
             for name, limit in self._limits.items()
         )

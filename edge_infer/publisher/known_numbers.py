@@ -6,6 +6,7 @@ data. What an engine claims about the past has to agree with what it claimed bef
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Final, TypeVar
 
@@ -31,6 +32,8 @@ REACH: Final = 512
 """How far an id may be from the newest one, in either direction."""
 MAX_RECENT: Final = 1024
 """Ids further away that stay known, because they were published lately: those of objects that stay for long."""
+MAX_FREE: Final = 64
+"""Ids of a boot that may be anywhere, because a publisher that starts later does not know those of before."""
 SEQ_REACH: Final = 1024
 """How far the number of a parent's result may be from the newest one."""
 LINE_REACH: Final = 1024
@@ -50,27 +53,33 @@ class KnownIds:
     """The ids of the objects of one pipeline in one boot."""
 
     def __init__(self) -> None:
-        self.newest: int | None = None
-        self._open: set[int] = set()
+        self.newest = 0
+        self._free = MAX_FREE
+        self._open: Counter[int] = Counter()
         self._recent: dict[int, None] = {}
 
     def follow(self, number: int, event: EventType) -> None:
         """Keep the id of an open event known until its end."""
-        if event in _BEGINS and self.admits(number):
-            self._open.add(number)
-        elif event in ("leave", "end") and self.admits(number):
-            self._open.discard(number)
+        if not self.admits(number):
+            return
+        if event in _BEGINS:
+            self._open[number] += 1
+            if len(self._open) > MAX_BEGUN:
+                del self._open[next(iter(self._open))]
+        elif event in _ENDS:
+            self._open[number] -= 1
+            self._open = +self._open if self._open[number] <= 0 else self._open
 
     def admits(self, number: int) -> bool:
         """Whether an object may have this id; if so, it is known from now on."""
-        if self.newest is None:  # the first one that this process sees
-            self.newest = number
         if number in self._recent:
             del self._recent[number]
         elif abs(number - self.newest) > REACH and number not in self._open:
-            self.newest += REACH if number > self.newest else 0  # an honest engine is followed soon
-            return False
-        self.newest = max(self.newest, number) if number - self.newest <= REACH else self.newest
+            if not self._free:
+                self.newest += REACH if number > self.newest else 0  # an honest engine is followed soon
+                return False
+            self._free -= 1  # this process may have started after the engine
+        self.newest = max(self.newest, number)
         self._recent[number] = None
         if len(self._recent) > MAX_RECENT:
             del self._recent[next(iter(self._recent))]

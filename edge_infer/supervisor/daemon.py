@@ -15,6 +15,7 @@ from edge_infer.contract.codec import ABSENT, encode
 from edge_infer.contract.messages import ConfigStatus, Info, PipelineInfo, RetainedTopics, timestamp
 from edge_infer.contract.topics import retained_names
 from edge_infer.ipc.messages import EngineReport
+from edge_infer.plan.channel_bound import device_bound
 from edge_infer.plan.records import Plan
 from edge_infer.platform.board import board_name
 from edge_infer.platform.readiness import readable
@@ -240,4 +241,5 @@ def _info(report: EngineReport, plan: Plan, walls: dict[str, str], gain: float |
         fast_path=fast_path,
         tried=tried,
         topics=topics,
+        channel=device_bound(plan),
     )

@@ -43,6 +43,14 @@ def test_a_change_back_within_a_second_is_none() -> None:
     assert said("change", [ONE, *[ONE, TWO, TWO, ONE] * 2, *[ONE] * 20], step=0.1, track=TrackPlan()) == [0]
 
 
+def test_changes_have_a_budget_a_minute_and_the_last_one_is_said_in_the_end() -> None:
+    flicker = [ONE, TWO] * 900 + [NONE] * 60
+    told = said("change", flicker, step=0.1)
+    assert told[:120] == list(range(120))  # at once
+    assert len([index for index in told if 600 <= index < 1200]) in (119, 120, 121)
+    assert flicker[told[-1]] == NONE
+
+
 def test_every_says_each_frame_and_off_says_none() -> None:
     assert said("every", [ONE] * 4) == [0, 1, 2, 3]
     assert said("off", [NONE, ONE, TWO] * 40) == []

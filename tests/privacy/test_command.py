@@ -51,6 +51,13 @@ def test_nothing_is_found_where_nothing_leaks(found: dict[str, Any]) -> None:
     assert found["searched"] > found["published"] > 1000
 
 
+def test_the_bound_of_hidden_data_is_calculated_and_played(found: dict[str, Any]) -> None:
+    bound = found["bounds"]["faces"]
+    assert found["channel_bound"] == pytest.approx(bound, abs=0.02)
+    assert 0.75 * bound <= found["recovered"]["faces"] <= bound
+    assert found["picture_seconds"] == int(7000 / found["channel_bound"])
+
+
 def test_every_deliberate_leak_was_seen(found: dict[str, Any]) -> None:
     assert len(found["control"]) >= 12
     assert set(found["control"].values()) == {True}

@@ -58,7 +58,7 @@ def plan(
 def pipeline_plan(name: str, model: ModelPlan) -> PipelinePlan:
     """Return a pipeline whose rates are not limited: tests send as fast as they like."""
     return PipelinePlan(
-        name, "cam", model, 0.5, publish="every", track=TrackPlan(), events=EventsPlan(most=1e6)
+        name, "cam", model, 0.5, publish="every", track=TrackPlan(), events=EventsPlan(most=1e9)
     )  # fmt: skip
 
 

@@ -198,3 +198,16 @@ def test_the_object_in_which_a_result_was_found_has_one_form_too() -> None:
     parent = Parent("street", "face", -0.0, (0.3, 0.1, 0.1, 0.2))
     found = sent(egress, result(1, parent=parent)).parent
     assert dumps(found) == b'{"pipeline":"street","label":"face","score":0.0,"box":[0.1001,0.1001,0.3,0.2]}'
+
+
+def test_a_new_publisher_still_takes_the_results_of_the_model_before() -> None:
+    """The engine kept them while the publisher was away, and the model was switched."""
+    before = guard()
+    after = Egress()
+    after.learn(before.words())
+    after.apply(plan(mqtt_plan(1883), model=model_plan(sha="ab" * 32)))
+    assert after.admit(RESULT, result(1))
+    last = Egress()
+    last.learn(after.words())
+    last.apply(plan(mqtt_plan(1883), model=model_plan(sha="ab" * 32)))
+    assert last.admit(RESULT, result(1)) is None  # it is two plans old

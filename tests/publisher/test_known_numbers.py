@@ -8,7 +8,7 @@ from edge_infer.contract.codec import ABSENT, replace
 from edge_infer.contract.messages import DetectedObject, Event, LineCounts, Parent, Result, State, timestamp
 from edge_infer.errors import WireError
 from edge_infer.plan.records import CropsPlan, EventsPlan, LinePlan, Plan, TrackPlan
-from edge_infer.publisher.known_numbers import MAX_RECENT, REACH, KnownIds, KnownNumbers
+from edge_infer.publisher.known_numbers import MAX_FREE, MAX_RECENT, REACH, KnownIds, KnownNumbers
 from tests.publisher.samples import BOOT, SHA, mqtt_plan, plan, result
 
 WALL = 1_764_000_000.0
@@ -51,24 +51,36 @@ def test_ids_near_the_newest_and_known_ones_pass() -> None:
 
 def test_an_id_out_of_reach_is_left_out_and_an_honest_engine_is_followed() -> None:
     known = numbers()
-    known.result("door", seen(1))
-    assert ids_of(known.result("door", seen(2**53, 5))) == [ABSENT, 5]
-    far = 10 * REACH
+    for newest in range(2 * REACH, 2 * REACH * (MAX_FREE + 1), 2 * REACH):
+        assert ids_of(known.result("door", seen(newest))) == [newest]
+    assert ids_of(known.result("door", seen(2**53, newest))) == [ABSENT, newest]
+    far = newest + 10 * REACH
     tries = [ids_of(known.result("door", seen(far)))[0] for _ in range(20)]
+    assert tries[0] is ABSENT
     assert tries[-1] == far
+
+
+def test_a_publisher_that_starts_later_takes_the_ids_of_before() -> None:
+    known = numbers()
+    assert ids_of(known.result("door", seen(1, 9000, 8000))) == [1, 9000, 8000]
 
 
 def test_an_id_that_was_not_published_lately_is_left_out() -> None:
     known = KnownIds()
     assert all(known.admits(number) for number in range(1, 10_000))
-    assert not known.admits(1)
+    assert sum(known.admits(1000 + number) for number in range(100)) == MAX_FREE
     assert known.admits(10_000 - REACH)
 
 
 def test_the_id_of_an_open_event_stays_known() -> None:
     known = KnownIds()
     known.follow(1, "appear")
+    known.follow(1, "start")
+    known.follow(1, "end")
     assert all(known.admits(number) for number in range(2, 4 * MAX_RECENT))
+    for number in range(MAX_FREE):
+        known.admits(2 + number)
+    assert not known.admits(200)
     assert known.admits(1)
 
 
@@ -84,6 +96,8 @@ def test_a_parent_has_an_id_and_a_number_of_its_pipeline() -> None:
     known.result("door", replace(seen(3), seq=10))
     parent = Parent("door", "face", 0.9, (0, 0, 0.5, 0.5), 3, 10)
     assert known.result("masks", replace(seen(), parent=parent)).parent == parent
+    for number in range(MAX_FREE):  # use up what a publisher that starts later may take
+        known.result("door", seen(2**41 + number * 2 * REACH))
     wrong = replace(parent, id=2**40, seq=2**50)
     assert known.result("masks", replace(seen(), parent=wrong)).parent == replace(parent, id=ABSENT, seq=ABSENT)
 

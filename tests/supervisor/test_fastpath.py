@@ -51,6 +51,7 @@ def nice(pid: int) -> int:
 def test_info_and_status_tell_the_gain_once_everything_runs(daemon: Daemon, subscriber: Subscriber) -> None:
     first = subscriber.wait(INFO)
     assert "fast_path" not in first.value
+    assert "bytes_per_second" in first.value["channel"]
     subscriber.wait("edge-infer/box/faces/result")
     pid = eventually(lambda: child(daemon), "process that measures", 60)
     assert nice(pid) == 19

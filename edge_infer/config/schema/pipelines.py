@@ -307,8 +307,8 @@ class Pipeline(Section):
     ] = None
     """Polygons that are blacked out before inference: lists of points `[x, y]` in fractions of the frame."""
     publish: Annotated[Publishing, Kind(_publishing, PUBLISH_JSON, lambda found: found.mode)] = Publishing("change")
-    """When a result is published: `change` (of labels, their counts or the class; with `track` at most one a second),
-    `every`, `off`, or at an `{interval: 5s}`."""
+    """When a result is published: `change` (of labels, their counts or the class; at most 120 a minute, and with
+    `track` at most one a second), `every`, `off`, or at an `{interval: 5s}`."""
     heartbeat: Annotated[float, duration("1s", "1d")] = 60.0
     """With `publish: change`: publish the state again, and a result, at least this often."""
     ahead: Ahead = "auto"

@@ -1,0 +1,117 @@
+"""What valid messages can carry: a playing engine comes close to the calculated bound and does not exceed it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from edge_infer.audit import leaking_engine
+from edge_infer.contract.codec import replace
+from edge_infer.contract.precision import PRECISIONS
+from edge_infer.plan.channel_bound import channel_bound, device_bound, moment_bits
+from edge_infer.plan.records import DecoderPlan, EventsPlan, NmsPlan, Plan, SourcePlan, TrackPlan
+from tests.publisher.samples import model_plan, mqtt_plan, plan
+
+LABELS = tuple(f"label {number}" for number in range(80))
+EVENTS_ONLY = {"task": "classification", "publish": "off", "detail": "coarse", "events": EventsPlan(most=6.0)}
+
+
+def configured(labels: tuple[str, ...] = ("face",), task: Any = "detection", most: int = 10, **keys: Any) -> Plan:
+    decoder = DecoderPlan("blazeface", "edge_infer.engine.decoders.blazeface:BlazeFace")
+    model = replace(model_plan(labels=labels), task=task, decoder=decoder, nms=NmsPlan(max=most))
+    made = plan(mqtt_plan(1883), model=model)
+    wanted = {"fps": 2.0, "publish": "change", "track": None, "events": None, **keys}
+    camera = SourcePlan("cam", "v4l2", "m:C", live=True, network=False, options={})
+    return replace(made, sources=(camera,), pipelines=(replace(made.pipelines[0], **wanted),))
+
+
+@pytest.mark.parametrize(
+    ("keys", "most"),
+    [
+        ({}, 220.0),
+        ({"publish": "every"}, 220.0),
+        ({"labels": LABELS}, 220.0),
+        ({"most": 100}, 220.0),
+        ({"detail": "coarse"}, 60.0),
+        (EVENTS_ONLY, 0.5),
+        ({**EVENTS_ONLY, "detail": "full"}, 1.0),
+        ({"labels": LABELS, "task": "classification", "events": EventsPlan()}, 60.0),
+        ({"labels": LABELS[:5], "task": "segmentation"}, 60.0),
+    ],
+    ids=[
+        "default",
+        "every",
+        "80 labels",
+        "100 objects",
+        "coarse",
+        "events only",
+        "events in full",
+        "classes",
+        "shares",
+    ],
+)
+def test_a_playing_engine_comes_close_to_the_bound_and_not_above_it(keys: dict[str, Any], most: float) -> None:
+    leak = leaking_engine.leaks(configured(**keys))["door"]
+    assert leak.bound is not None
+    assert 0.75 * leak.bound <= leak.recovered <= min(most, leak.bound)
+
+
+def test_objects_that_are_followed_carry_more() -> None:
+    wanted = configured(track=TrackPlan(), events=EventsPlan())
+    leak = leaking_engine.leaks(wanted)["door"]
+    assert leak.bound is not None
+    assert channel_bound(configured())["door"].results < channel_bound(wanted)["door"].results  # type: ignore[operator]
+    assert 100.0 < leak.recovered < leak.bound
+
+
+def test_every_field_that_the_engine_fills_is_read_back() -> None:
+    made = configured(track=TrackPlan(), events=EventsPlan())
+    player = leaking_engine._Player(made, made.pipelines[0], channel_bound(made)["door"])
+    player.play()
+    assert player._secret.recovered > 100
+    assert player._secret.wrong == 0
+
+
+def test_without_a_rate_there_is_no_bound() -> None:
+    unlimited = configured(fps=None, publish="every")
+    assert device_bound(unlimited).bytes_per_second is None
+    assert leaking_engine.leaks(unlimited) == {}
+    assert device_bound(configured(fps=None)).bytes_per_second is not None  # changes have a budget
+
+
+def test_the_bound_of_the_device_is_the_sum_and_says_how_long_a_picture_takes() -> None:
+    one = configured()
+    two = replace(one, pipelines=(one.pipelines[0], replace(one.pipelines[0], name="yard")))
+    whole, half = device_bound(two), device_bound(one)
+    assert half.bytes_per_second is not None
+    assert whole.bytes_per_second == pytest.approx(2 * half.bytes_per_second, abs=0.02)
+    assert half.picture_seconds == int(7000 / half.bytes_per_second)
+
+
+@pytest.mark.parametrize("task", ["pose", "anomaly", "regression"])
+def test_other_tasks_have_a_bound_too(task: str) -> None:
+    bound = channel_bound(configured(task=task))["door"].total
+    assert bound is not None
+    assert 1.0 < bound < 1024 * 4
+
+
+@pytest.mark.parametrize("keys", [{}, {"detail": "coarse"}, {"most": 100}, {"labels": LABELS}])
+def test_a_result_carries_no_more_than_its_bytes(keys: dict[str, Any]) -> None:
+    bound = channel_bound(configured(**keys))["door"].results
+    assert bound is not None
+    assert bound < 2 * 1024
+
+
+def test_moments_carry_less_when_they_are_coarse_or_rare() -> None:
+    assert moment_bits(2.0, 1.0) < moment_bits(2.0, 0.001) < 2 * 12
+    assert moment_bits(0.1, 0.001) < moment_bits(2.0, 0.001)
+
+
+@pytest.mark.parametrize("detail", PRECISIONS)
+def test_lists_have_numbers_of_their_own(detail: Any) -> None:
+    precision = PRECISIONS[detail]
+    for rank in (0, 1, 12345, 10**20):
+        assert leaking_engine._ranked(leaking_engine._unranked(rank, 7)) == rank
+    for index in (0, 1, leaking_engine._boxes(precision) - 1):
+        assert leaking_engine._index_of_box(leaking_engine._box(index, precision), precision) == index
