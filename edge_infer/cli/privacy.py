@@ -49,7 +49,8 @@ def _channel(found: Audit) -> list[str]:
         lines = ["channel    nothing is published"]
     else:
         picture = f"a picture of 7 kB would take {found.picture_seconds} s"
-        lines = [f"channel    at most {found.channel_bound:g} bytes a second in valid messages; {picture}"]
+        where = "in valid messages, health among them"
+        lines = [f"channel    at most {found.channel_bound:g} bytes a second {where}; {picture}"]
     for name, bound in found.bounds.items():
         if bound is not None:
             played = f", {found.recovered[name]:g} recovered from a playing engine" if name in found.recovered else ""

@@ -537,7 +537,7 @@ class RetainedTopics(Record, frozen=True):
 
 
 class ChannelBound(Record, frozen=True):
-    """The most data that a compromised engine can hide in valid results, states and events of all pipelines.
+    """The most data that a compromised engine can hide in valid results, states, events and health of all pipelines.
 
     ``bytes_per_second`` is calculated from the configuration and holds in the long run; null: nothing limits the rate
     of a pipeline. ``picture_seconds`` is how long a picture of 7,000 bytes would take.

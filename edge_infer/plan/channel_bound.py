@@ -19,6 +19,7 @@ from edge_infer.contract.codec import ABSENT, dumps
 from edge_infer.contract.messages import MAX_MESSAGE_BYTES, ChannelBound, Result, State
 from edge_infer.contract.precision import MAX_MILLISECONDS, PRECISIONS, TIME_STEPS, Detail
 from edge_infer.plan.channel_rates import channel_rates
+from edge_infer.plan.health_limits import health_bound
 from edge_infer.plan.outcome_limits import MAX_BEFORE, MAX_OBJECTS, has_shares, most_items, state_rows, tracked_above
 from edge_infer.plan.records import PipelinePlan, Plan
 
@@ -56,8 +57,8 @@ def channel_bound(plan: Plan) -> dict[str, PipelineBound]:
 
 
 def device_bound(plan: Plan) -> ChannelBound:
-    """Return the bound of all pipelines together."""
-    totals = [bound.total for bound in channel_bound(plan).values()]
+    """Return the bound of all pipelines together, with the numbers in health."""
+    totals = [*(bound.total for bound in channel_bound(plan).values()), health_bound(plan)]
     known = [total for total in totals if total is not None]
     if len(known) < len(totals):
         return ChannelBound(None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from edge_infer.contract.codec import ABSENT, replace
 from edge_infer.contract.messages import (
@@ -13,12 +13,14 @@ from edge_infer.contract.messages import (
     EgressHealth,
     GovernorHealth,
     Health,
+    Latency,
     OutboxHealth,
     PipelineHealth,
     SourceHealth,
     timestamp,
 )
 from edge_infer.ipc.messages import EngineReport
+from edge_infer.plan.health_limits import EVERY, MAX_COUNT, MAX_LATENCY, MAX_RATE
 from edge_infer.plan.records import PipelinePlan, Plan, SourcePlan
 from edge_infer.platform.board import ProcessorLoad, hottest, memory_used, throttled
 from edge_infer.publisher.state.unknown_states import NO_BOOT
@@ -48,8 +50,12 @@ class Board:
 
 Facts = TypeVar("Facts", PipelineHealth, SourceHealth)
 
-EVERY: Final = 30.0
 FIRST: Final = 1.0
+_LIMITS: Final = {
+    "fps": MAX_RATE,
+    "rate": MAX_RATE,
+    **dict.fromkeys(("dropped", "produced", "held_back", "faults"), MAX_COUNT),
+}
 ENGINE: Final = 10.0
 """Seconds that the first health message waits for a report of the engine."""
 
@@ -99,6 +105,24 @@ class HealthClock:
 
 
 def _numbers(said: Mapping[str, Facts], known: Iterable[PipelinePlan | SourcePlan]) -> dict[str, Facts]:
-    """Return the engine's numbers for configured names. Its error texts are left out; ``status`` shows them."""
+    """Return the engine's numbers for configured names, each within its limit.
+
+    Its error texts are left out; ``status`` shows them.
+    """
     names = {item.name for item in known}
-    return {name: replace(facts, error=ABSENT) for name, facts in said.items() if name in names}
+    return {name: _bounded(replace(facts, error=ABSENT)) for name, facts in said.items() if name in names}
+
+
+def _bounded(facts: Facts) -> Facts:
+    changes: dict[str, Any] = {
+        name: most
+        for name, most in _LIMITS.items()
+        if (number := getattr(facts, name, ABSENT)) is not ABSENT and number > most
+    }
+    if isinstance(facts, PipelineHealth):
+        if facts.latency_ms is not None:
+            p50, p95, p99 = (min(getattr(facts.latency_ms, each), MAX_LATENCY) for each in ("p50", "p95", "p99"))
+            changes["latency_ms"] = Latency(p50, p95, p99)
+        if facts.motion is not ABSENT:
+            changes["motion"] = replace(facts.motion, still=min(facts.motion.still, MAX_COUNT))
+    return replace(facts, **changes) if changes else facts

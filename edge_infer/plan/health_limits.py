@@ -1,0 +1,31 @@
+"""Limits of the numbers that an engine reports in health.
+
+No board reaches them: they bound what the numbers can hide.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from edge_infer.plan.records import Plan
+
+EVERY: Final = 30.0
+"""Seconds between two health messages."""
+MAX_RATE: Final = 1e6
+"""Frames, readings or samples a second."""
+MAX_LATENCY: Final = 1e7
+"""Milliseconds from capture to outcome."""
+MAX_COUNT: Final = 10**12
+_STATES: Final = 8
+_RATE, _LATENCY, _COUNT = math.log2(MAX_RATE * 100 + 1), math.log2(MAX_LATENCY * 10 + 1), math.log2(MAX_COUNT + 1)
+_SHARE: Final = math.log2(10_001)
+
+
+def health_bound(plan: Plan) -> float:
+    """Return the most bytes a second that the engine's numbers in health can carry."""
+    pipeline = _RATE + 3 * _LATENCY + 5 * _COUNT + _SHARE + 4  # and which of four optional fields it has
+    source = math.log2(_STATES) + 2 * _RATE + _COUNT + 2
+    sources = sum(1 for each in plan.sources if each.parent is None)
+    account = 6 * 53  # produced, pending and lost follow the numbers that the engine has reached
+    return (len(plan.pipelines) * pipeline + sources * source + account) / 8 / EVERY
