@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import pwd
+import shlex
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +14,7 @@ from edge_infer.errors import ConfigError, EdgeInferError
 from edge_infer.sandbox import Fence, lock, privileges
 from edge_infer.sandbox.change_user import give_up_root
 from edge_infer.sandbox.identity import Identity
-from edge_infer.sandbox.safe_path import follow
+from edge_infer.sandbox.safe_path import MAX_LINKS, follow
 
 Prepare = Callable[[Identity], None]
 
@@ -101,3 +104,48 @@ def shut_in(args: argparse.Namespace, user: Identity | None, fence: Fence) -> No
         lock("engine", fence=fence, keep=privileges.READ_SEARCH, owners={0})
     else:
         lock("engine", fence=fence, owners={0, os.geteuid()})
+
+
+def act_as_who_may_change(args: argparse.Namespace, path: Path) -> None:
+    """As root, become the user who can exchange a part of a path: that user chooses what is written and read there.
+
+    Nothing changes for other users, or if only root can. Raises `ConfigError` if it is not clear who can.
+    """
+    if not args.own_process or os.geteuid() != 0 or (found := _changer(path)) is None:
+        return
+    try:
+        account = pwd.getpwuid(found.st_uid)
+        os.initgroups(account.pw_name, account.pw_gid)
+        os.setresgid(account.pw_gid, account.pw_gid, account.pw_gid)
+        os.environ |= {"HOME": account.pw_dir, "USER": account.pw_name, "LOGNAME": account.pw_name}
+    except KeyError:
+        os.setgroups([])
+        os.setresgid(found.st_gid, found.st_gid, found.st_gid)
+    os.setresuid(found.st_uid, found.st_uid, found.st_uid)
+
+
+def _changer(path: Path) -> os.stat_result | None:
+    """Return the status of the first part of a path, links included, that is not root's; None if there is none."""
+    waiting, links = [path.absolute()], 0
+    while waiting:
+        whole = waiting.pop()
+        for part in (*reversed(whole.parents), whole):
+            try:
+                found = part.lstat()
+            except FileNotFoundError:
+                break
+            if found.st_uid != 0:
+                return found
+            if stat.S_ISLNK(found.st_mode):
+                links += 1
+                if links > MAX_LINKS:
+                    raise ConfigError(f"{path}: too many links")
+                waiting.append(part.parent / part.readlink() / whole.relative_to(part))
+                break
+            everybody = found.st_mode & stat.S_IWOTH or (found.st_mode & stat.S_IWGRP and found.st_gid)
+            if stat.S_ISDIR(found.st_mode) and everybody and not found.st_mode & stat.S_ISVTX:
+                raise ConfigError(
+                    f"other users than root may change the folder {part}, so root does not edit below it; "
+                    f"run: sudo chmod go-w {shlex.quote(str(part))}"
+                )
+    return None

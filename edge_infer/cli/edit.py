@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from edge_infer.cli.as_owner import act_as_who_may_change
 from edge_infer.cli.config_edit import apply_edit, part_file, read, save
 from edge_infer.cli.output import say
 from edge_infer.cli.waiting import wait_until_it_serves
@@ -46,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
     """Return 0 if applied, saved or unchanged; 1 if a pipeline then has no outcome; 2 if discarded."""
     config = args.config.absolute()
     file = part_file(config, args.part)
+    act_as_who_may_change(args, file)
     before = read(file) if file.exists() or args.part is None else None
     folder = Path(tempfile.mkdtemp(prefix=".edge-infer-edit-", dir=_writable_folder(file)))
     copy = folder / file.name
@@ -55,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         while True:
             _edit(copy)
-            text = copy.read_bytes()
+            text = read(copy)
             if text == start:
                 print(f"{file} is unchanged")
                 return 0
@@ -65,13 +67,21 @@ def run(args: argparse.Namespace) -> int:
                 print(f"edge-infer: discarded; {file} is as it was", file=sys.stderr)
                 return 2
     except EdgeInferError as error:
-        if not copy.exists() or copy.read_bytes() == start:
+        if _is_gone(copy, start):
             raise
         kept = True
         raise type(error)(f"{error}; your text is in {copy}") from error
     finally:
         if not kept:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_gone(copy: Path, start: bytes) -> bool:
+    """Return whether the copy has nothing to keep: it is as it was, or not there."""
+    try:
+        return copy.read_bytes() == start
+    except OSError:
+        return True
 
 
 def _writable_folder(file: Path) -> Path:
@@ -115,7 +125,10 @@ def _editor() -> list[str]:
 def _is_valid(config: Path, part: str | None, copy: Path) -> bool:
     """Let `edge-infer check` judge the copy and print its problems; it may change its user, so it is a process."""
     words = ["check", "-c", str(config), "--draft", str(copy), *(["--part", part] if part is not None else [])]
-    return subprocess.run(own_module("edge_infer", *words), check=False).returncode == 0
+    try:
+        return subprocess.run(own_module("edge_infer", *words), check=False).returncode == 0
+    except OSError as error:
+        raise ConfigError(f"the check cannot be started: {error.strerror or error}: {error.filename}") from error
 
 
 def _again() -> bool:

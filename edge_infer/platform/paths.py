@@ -60,6 +60,12 @@ def content(path: Path, most: int) -> bytes:
         return stream.read(most)
 
 
+_STATE_DIR: Final = re.compile(
+    r"""state_dir["']?[ \t]*:[ \t]*"""
+    r"""(?:[>|][-+]?[ \t]*\n[ \t]*([^\n]*)|"([^"\n]*)"|'([^'\n]*)'|((?:\$\{[^}\n]*\}|[^#,}\n])*))"""
+)
+
+
 def hinted(config: Path) -> Path:
     """Return the state directory that a configuration seems to name, even a broken one; else the default."""
     return named_state_dir(config) or default_state_dir()
@@ -73,6 +79,13 @@ def named_state_dir(config: Path) -> Path | None:
         return None
     found = re.search(r"^[ \t]*(?:device:\s*\{.*?)?state_dir:\s*[\"']?([^\"'#,}\n]+)", text, re.MULTILINE)
     return config.parent / os.path.expandvars(found[1].strip()) if found else None
+
+
+def written_state_dirs(config: Path, most: int) -> set[Path]:
+    """Return every folder that stands after the key in the first ``most`` bytes of a file; raises `OSError`."""
+    text = content(config, most).decode("utf-8", "replace")
+    values = (next(filter(None, found.groups()), "") for found in _STATE_DIR.finditer(text))
+    return {config.parent / os.path.expandvars(value.strip()) for value in values if value.strip()}
 
 
 # Metadata of a path that shows whether its file has changed.

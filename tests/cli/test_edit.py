@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from edge_infer.cli import as_owner
 from edge_infer.cli.edit import differences
+from edge_infer.errors import ConfigError
 from tests.broker import Broker, eventually
 from tests.running import PYTHON, Daemon, config
 
@@ -206,3 +208,57 @@ def test_changes_name_entries_and_values() -> None:
         "pipelines.p.labels: ['a'] -> []",
         "models.faces: added",
     ]
+
+
+UID = 60124
+"""A user without an account."""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root acts as another user")
+@pytest.mark.parametrize("part", [None, "yard"])
+def test_root_edits_in_the_folder_of_another_user_as_that_user(tmp_path: Path, part: str | None) -> None:
+    """That user could exchange the copy, or each folder on the way, while root reads and writes it."""
+    for above in (tmp_path, *tmp_path.parents):
+        if above != Path("/tmp"):
+            above.chmod(above.stat().st_mode | 0o711)
+    home, place = tmp_path / "home", tmp_path / "place"
+    home.mkdir()
+    place.mkdir()
+    (home / "conf.d").symlink_to(place)
+    (home / "tmp").mkdir()
+    editing = Editing.__new__(Editing)
+    editing.folder, editing.config, editing._temporary = home, home / "config.yaml", home / "tmp"
+    editing.config.write_text(config(1))
+    for each in (home, *home.iterdir()):
+        os.chown(each, UID, UID, follow_symlinks=False)
+    editor = tmp_path / "editor.py"
+    editor.write_text(f"import os; open({str(home / 'seen')!r}, 'w').write(str(os.getresuid() + os.getresgid()))")
+    done = editing.run({"EDITOR": f"'{PYTHON}' '{editor}'"}, words=(part,) if part else ())
+    assert list(place.iterdir()) == []
+    if part is None:
+        assert (home / "seen").read_text() == str((UID,) * 6), done.stderr
+        assert (home / "seen").stat().st_uid == UID
+    else:
+        assert done.returncode == 2
+        assert "cannot be replaced by this user" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root acts as another user")
+def test_who_can_exchange_a_part_of_a_path(tmp_path: Path) -> None:
+    folder, link = tmp_path / "folder", tmp_path / "link"
+    folder.mkdir()
+    file = folder / "config.yaml"
+    file.touch()
+    link.symlink_to(folder)
+    assert as_owner._changer(link / file.name) is None
+    os.chown(link, UID, UID, follow_symlinks=False)
+    assert as_owner._changer(link / file.name).st_uid == UID
+    link.unlink()
+    link.symlink_to(link.name)
+    with pytest.raises(ConfigError, match="too many links"):
+        as_owner._changer(link / file.name)
+    folder.chmod(0o777)
+    with pytest.raises(ConfigError, match=f"sudo chmod go-w {folder}"):
+        as_owner._changer(file)
+    os.chown(folder, UID, UID)
+    assert as_owner._changer(file).st_uid == UID

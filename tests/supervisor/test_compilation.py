@@ -76,7 +76,7 @@ def test_a_path_with_a_nul_is_an_error(tmp_path: Path) -> None:
         Compilation(path, store=False, draft=("a\0b", file.fileno()))
 
 
-@pytest.mark.parametrize("place", ["other", ""])
+@pytest.mark.parametrize("place", ["other", "", "sta", "mode"])
 def test_a_folder_that_the_file_does_not_name_is_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:

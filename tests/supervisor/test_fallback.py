@@ -269,18 +269,41 @@ def signed(folder: Path, path: Path) -> Path:
     return path
 
 
-def test_an_unsigned_model_does_not_come_back_once_signatures_are_required(running: Swapping, tmp_path: Path) -> None:
+def make_key(running: Swapping, folder: Path) -> None:
+    """A key to sign with in ``folder``, which the configuration may trust."""
     keys = running.daemon.folder / "keys"
     keys.mkdir()
-    secret, public = tmp_path / "release.key", keys / "release.pem"
+    secret, public = folder / "release.key", keys / "release.pem"
     subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", secret], check=True)
     subprocess.run(["openssl", "pkey", "-in", secret, "-pubout", "-out", public], check=True)
+
+
+def requiring(running: Swapping, file: Path) -> str:
+    """The configuration with this model, and signatures required."""
+    return running.text(file).replace("models:", "security: {require_signature: true, keys: keys}\nmodels:")
+
+
+def test_a_model_that_served_before_signatures_were_required_may_come_back_if_it_is_signed(
+    running: Swapping, tmp_path: Path
+) -> None:
+    make_key(running, tmp_path)
+    good = signed(tmp_path, version(tmp_path, "good", gain=0.8, version="1.2.0"))
+    worse = signed(tmp_path, version(tmp_path, "worse", gain=0.7, mood="nan", version="1.3.0"))
+    apply(running, running.text(good))
+    running.model(state="active", sha=short(good), deadline=LONG)
+    apply(running, requiring(running, good))
+    apply(running, requiring(running, worse))
+    running.model(state="rolled_back", sha=short(good), deadline=LONG)
+
+
+def test_an_unsigned_model_does_not_come_back_once_signatures_are_required(running: Swapping, tmp_path: Path) -> None:
+    make_key(running, tmp_path)
     bad = signed(tmp_path, version(tmp_path, "bad", mood="nan", version="1.1.0"))
     good = signed(tmp_path, version(tmp_path, "good", gain=0.8, version="1.2.0"))
     worse = signed(tmp_path, version(tmp_path, "worse", gain=0.7, mood="nan", version="1.3.0"))
 
     def text(file: Path) -> str:
-        return running.text(file).replace("models:", "security: {require_signature: true, keys: keys}\nmodels:")
+        return requiring(running, file)
 
     apply(running, text(bad))
     told = running.model(state="rolled_back", sha=None, deadline=LONG)

@@ -18,7 +18,7 @@ from edge_infer.models.serving_record import remembered
 from edge_infer.plan.files import files_of_pipelines
 from edge_infer.plan.records import Compiled, Plan, Problem
 from edge_infer.platform.config_files import MAX_BYTES, digest_of_texts, texts_of
-from edge_infer.platform.paths import content, default_device_id, default_state_dir, hinted
+from edge_infer.platform.paths import content, default_device_id, default_state_dir, hinted, written_state_dirs
 from edge_infer.supervisor.processes.child import death
 from edge_infer.supervisor.processes.helper_process import HelperProcess
 from edge_infer.supervisor.processes.output import Output
@@ -168,13 +168,9 @@ def _names_merged(config: Path) -> bool:
 
 
 def _names_folder(config: Path, state_dir: str) -> bool:
-    """Return whether a file seems to name this state directory: making and locking one changes the folder."""
-    if Path(state_dir) in (hinted(config), default_state_dir()):
-        return True
-    written = state_dir.removeprefix(f"{config.parent}/").encode(errors="replace")
+    """Return whether a file names this state directory: making and locking one changes the folder."""
     with suppress(OSError):
-        text = content(config, MAX_BYTES)
-        return bool(written) and (written in text or written in os.path.expandvars(text))
+        return Path(state_dir) in {hinted(config), default_state_dir(), *written_state_dirs(config, MAX_BYTES)}
     return False
 
 

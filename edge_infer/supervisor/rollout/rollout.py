@@ -325,7 +325,7 @@ class ModelRollout:
                     *([] if slot else [self._line(pipeline.model, "first", "configuration", f"in {pipeline.name}")])
                 )
                 self._ledger.note_version(pipeline.model)
-        if record != self.record:
+        if record is not self.record:  # a signature that was checked meanwhile does not count when records are compared
             self._ledger.keep(record)
 
     def _judge(self, name: str, report: EngineReport) -> None:
