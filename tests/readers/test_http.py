@@ -49,6 +49,7 @@ class Camera(ThreadingHTTPServer):
         self.auth = auth
         self.over = threading.Event()
         self.requests = 0
+        self.chunked = False
         self.asked: list[str] = []
         self.url = f"http://127.0.0.1:{self.server_port}/stream"
 
@@ -75,15 +76,18 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("WWW-Authenticate", challenge[self.server.auth])
             self.end_headers()
         else:
+            self.protocol_version = "HTTP/1.1" if self.server.chunked else "HTTP/1.0"
             self.send_response(200)
             self.send_header("Content-Type", self.server.kind)
+            if self.server.chunked:
+                self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
             self._send()
 
     def _send(self) -> None:
         try:
             for data in self.server.body():
-                self.wfile.write(data)
+                self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data) if self.server.chunked else data)
                 self.wfile.flush()
         except OSError:
             pass  # the reader hung up, as it may
@@ -204,6 +208,7 @@ def test_garbage_without_end_is_given_up(tmp_path: Path) -> None:
         ("--frame", b"--frame"),  # not as the standard wants it, but common
         ("--frame", b"----frame"),  # as it does
         ("----WebKitFormBoundaryX", b"------WebKitFormBoundaryX"),
+        ("-----", b"-----"),
     ],
 )
 def test_a_boundary_may_begin_with_dashes(boundary: str, delimiter: bytes) -> None:
@@ -244,6 +249,30 @@ def test_of_many_pictures_that_are_there_the_newest_is_taken() -> None:
         picture = source.read()
         assert picture is not None
         assert int(picture.pixels.mean()) == 190
+
+
+@pytest.mark.parametrize("size", [1 << 20, 1000], ids=["a chunk for each picture", "chunks within pictures"])
+def test_a_picture_in_a_chunk_does_not_wait_for_the_next_one(size: int) -> None:
+    """The line end after a chunk arrives with it, and is no more of the stream."""
+    turn = threading.Semaphore(1)
+
+    def body() -> Iterator[bytes]:
+        for value in (50, 100, 150):
+            turn.acquire(timeout=20)
+            picture = jpeg(value)
+            comment = b"\xff\xfe" + (20_000).to_bytes(2, "big") + bytes(19_998)  # more than what is read ahead
+            picture = picture[:2] + comment + picture[2:]
+            data = part(picture, length=len(picture))
+            yield from (data[start : start + size] for start in range(0, len(data), size))
+
+    with camera(body) as server:
+        server.chunked = True
+        with HttpSource(HttpOptions(server.url)) as source:
+            for value in (50, 100, 150):
+                picture = source.read()
+                assert picture is not None
+                assert int(picture.pixels.mean()) == value
+                turn.release()
 
 
 def test_snapshots_come_one_by_one(tmp_path: Path) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import select
+import socket
 import threading
 import time
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from email.message import Message
 from http.client import HTTPException, HTTPResponse
@@ -260,7 +263,7 @@ class HttpSource(Closing):
     def _boundary(self, response: HTTPResponse) -> str:
         kind = response.headers.get_content_type()
         boundary = response.headers.get_param("boundary")
-        if kind.startswith("multipart/") and isinstance(boundary, str) and boundary.strip('"- '):
+        if kind.startswith("multipart/") and isinstance(boundary, str) and boundary.strip('" '):
             return boundary
         self.close()
         if kind.startswith("image/"):
@@ -300,9 +303,22 @@ class HttpSource(Closing):
                 break  # return the picture first; the next read fails again
             size += len(data)
             newest = next(reversed(self._parser.feed(data)), newest)
-            if self._response is None or not select.select([self._response], [], [], 0)[0]:
+            if not self._waits():
                 break
         return newest
+
+    def _waits(self) -> bool:
+        """Return whether more of the stream has arrived; the rest of a chunk alone, a line end, is none."""
+        response = self._response
+        if response is None or not select.select([response], [], [], 0)[0]:
+            return False
+        if not response.chunked or response.chunk_left:
+            return True
+        if str(response.geturl()).startswith("https:"):  # what is encrypted cannot be looked at
+            return False
+        with socket.socket(fileno=os.dup(response.fileno())) as copy, suppress(OSError):
+            return len(copy.recv(3, socket.MSG_PEEK | socket.MSG_DONTWAIT)) > len(b"\r\n")
+        return False
 
     def _read_some(self) -> bytes:
         if self._response is None:
