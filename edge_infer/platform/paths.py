@@ -61,9 +61,10 @@ def content(path: Path, most: int) -> bytes:
 
 
 _STATE_DIR: Final = re.compile(
-    r"""state_dir["']?[ \t]*:[ \t]*"""
-    r"""(?:[>|][-+]?[ \t]*\n[ \t]*([^\n]*)|"([^"\n]*)"|'([^'\n]*)'|((?:\$\{[^}\n]*\}|[^#,}\n])*))"""
+    r"""state_dir["']?[ \t]*:[ \t]*(?:[>|][-+]?[ \t]*\n[ \t]*([^\n]{0,512})"""
+    r"""|"([^"\n]{0,512})"|'([^'\n]{0,512})'|((?:\$\{\w{1,64}\}|[^#,}\n]){0,512}))"""
 )
+_VARIABLE: Final = re.compile(r"\$\{(\w{1,64})\}")
 
 
 def hinted(config: Path) -> Path:
@@ -78,14 +79,19 @@ def named_state_dir(config: Path) -> Path | None:
     except OSError:
         return None
     found = re.search(r"^[ \t]*(?:device:\s*\{.*?)?state_dir:\s*[\"']?([^\"'#,}\n]+)", text, re.MULTILINE)
-    return config.parent / os.path.expandvars(found[1].strip()) if found else None
+    return config.parent / _expanded(found[1].strip()) if found else None
+
+
+def _expanded(text: str) -> str:
+    """Expand ``${NAME}``, in a time that grows with the text: `os.path.expandvars` of many Pythons takes its square."""
+    return _VARIABLE.sub(lambda found: os.environ.get(found[1], found[0]), text)
 
 
 def written_state_dirs(config: Path, most: int) -> set[Path]:
     """Return every folder that stands after the key in the first ``most`` bytes of a file; raises `OSError`."""
     text = content(config, most).decode("utf-8", "replace")
     values = (next(filter(None, found.groups()), "") for found in _STATE_DIR.finditer(text))
-    return {config.parent / os.path.expandvars(value.strip()) for value in values if value.strip()}
+    return {config.parent / _expanded(value.strip()) for value in values if value.strip()}
 
 
 # Metadata of a path that shows whether its file has changed.

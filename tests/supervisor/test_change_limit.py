@@ -8,7 +8,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -56,9 +56,21 @@ def test_each_user_has_a_number_of_changes_that_comes_back() -> None:
     limit.count(1000)
     with pytest.raises(EdgeInferError):
         limit.count(1000)
-    for uid in range(2000, 2000 + 2 * MAX_USERS):
-        limit.count(uid)
-    assert len(limit._users) <= MAX_USERS
+
+
+def test_many_user_numbers_of_one_person_share_a_limit() -> None:
+    now = [0.0]
+    limit, made = ChangeLimit(lambda: now[0]), 0
+    for uid in range(2000, 2000 + 10 * MAX_USERS):
+        with suppress(EdgeInferError):
+            for _ in range(MAX_AT_ONCE):
+                limit.count(uid)
+                made += 1
+    assert made == (MAX_USERS + 1) * MAX_AT_ONCE
+    assert len(limit._users) == MAX_USERS + 1
+    now[0] += MAX_AT_ONCE
+    limit.count(1000)
+    assert len(limit._users) == 1, "who is quiet is forgotten"
 
 
 def test_a_flood_of_log_levels_is_a_bounded_number_of_lines(caplog: pytest.LogCaptureFixture) -> None:

@@ -108,6 +108,18 @@ def test_a_file_that_is_never_still_is_told_of_once(watched: tuple[ConfigWatcher
     assert not watch.unstable()
 
 
+def test_a_part_that_comes_and_goes_is_no_change_without_end(watched: tuple[ConfigWatcher, Clock, Path]) -> None:
+    watch, clock, path = watched
+    (path.parent / "conf.d").mkdir()
+    watch.reading()
+    part = path.parent / "conf.d" / "yard.yaml"
+    part.write_text("models: {}\n")
+    assert not changed(watch, clock, STILL / 2)
+    part.unlink()
+    assert not changed(watch, clock, 2 * RESTLESS)
+    assert not watch.unstable()
+
+
 def test_what_changes_while_it_is_read_is_not_what_was_read(watched: tuple[ConfigWatcher, Clock, Path]) -> None:
     watch, clock, path = watched
     save("truncate", path, NEW)

@@ -11,7 +11,9 @@ from edge_infer.platform.rate_limits import TokenBucket
 
 MAX_AT_ONCE: Final = 128
 MAX_PER_SECOND: Final = 1.0
-MAX_USERS: Final = 1024
+MAX_USERS: Final = 32
+"""Users that are counted on their own. Further ones share a limit until one of these has been quiet for a while."""
+_ALL_OTHERS: Final = -1
 
 
 class ChangeLimit:
@@ -24,7 +26,9 @@ class ChangeLimit:
     def count(self, uid: int) -> None:
         """Count a change by this user; raises `EdgeInferError` if there are too many."""
         if uid not in self._users and len(self._users) >= MAX_USERS:
-            self._users.clear()
+            self._users = {each: bucket for each, bucket in self._users.items() if bucket.left() < MAX_AT_ONCE}
+        if uid not in self._users and len(self._users) >= MAX_USERS:  # somebody has many user numbers
+            uid = _ALL_OTHERS
         bucket = self._users.setdefault(uid, TokenBucket(MAX_AT_ONCE, MAX_PER_SECOND, self._clock))
         if not bucket.take():
             raise EdgeInferError(

@@ -121,7 +121,7 @@ class ConfigWatcher:
         self._looked, found = now, look_at(self._path)
         if found != self._seen:
             self._seen, self._since = found, now
-            self._changing = None if not found else now if self._changing is None else self._changing
+            self._changing = None if found in ((), self._read) else self._changing or now
         return bool(found) and found != self._read and now - self._since >= STILL
 
     def gone(self) -> bool:
