@@ -28,7 +28,7 @@ MOVED: Final = ("topics.json", "discovery.json", "open-events.json", _DATABASE, 
 """Files of the publisher that earlier versions stored in the state directory itself."""
 _UNFINISHED: Final = ("topics.new", "discovery.new", "open-events.new", "vocabulary.new")
 PUBLISHER_FILES: Final = frozenset((
-    *MOVED, "vocabulary.json", f"{_DATABASE}-journal", f"{_DATABASE}.corrupt", *_UNFINISHED,
+    *MOVED, "vocabulary.json", f"{_DATABASE}-journal", f"{_DATABASE}.corrupt", "outbox.space", *_UNFINISHED,
 ))  # fmt: skip
 """All files that a publisher makes in its folder."""
 TRIAL_FILES: Final = ("tried.json", "equipment.json")

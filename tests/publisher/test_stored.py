@@ -485,6 +485,27 @@ def test_a_disk_that_is_full(disk: Path) -> None:
         assert [entry.seq for entry in drain(outbox, 2000)] == list(range(1, 2001))
 
 
+def test_a_disk_that_is_full_at_the_end_has_room_for_the_account(disk: Path) -> None:
+    with opened(disk) as outbox:
+        for seq in range(1, 501):
+            outbox.put(DOOR, seq, b"x" * 300, late=True)
+        stored(outbox, 500)
+        with suppress(OSError), (disk / "filler").open("wb", buffering=0) as filler:
+            while True:
+                filler.write(b"x" * 512)
+        for seq in range(501, 2001):
+            outbox.put(DOOR, seq, b"x" * 300, late=True)
+        until(outbox, lambda: outbox.account().degraded, "word of it")
+        for entry in drain(outbox, 100)[:100]:
+            outbox.acked(entry)
+    (disk / "filler").unlink()
+    with opened(disk) as outbox:
+        assert outbox.account().delivered == 100
+        assert outbox.account().lost == {"full": 1500}
+        assert outbox.account().pending == 400
+        even(outbox)
+
+
 def test_a_disk_that_is_read_only_at_the_start(disk: Path) -> None:
     """What it holds is found when it can be written again, and fits in with what came meanwhile."""
     clock = Time()

@@ -71,7 +71,12 @@ def test_folders_of_another_program_are_not_taken_over(tmp_path: Path, name: str
 def test_the_files_that_stay_are_those_that_the_processes_make() -> None:
     records = [Path(each.FILE) for each in (allowed_texts, discovery, open_events, retained)]
     data = [f"{database.FILE}{ending}" for ending in ("", "-wal", "-shm", "-journal", database_worker.ASIDE)]
-    assert {*map(str, records), *(str(path.with_suffix(".new")) for path in records), *data} == PUBLISHER_FILES
+    assert {
+        *map(str, records),
+        *(str(path.with_suffix(".new")) for path in records),
+        *data,
+        database_worker.SPACE_FILE,
+    } == PUBLISHER_FILES
     assert set(MOVED) <= PUBLISHER_FILES
     assert set(TRIAL_FILES) == {known_results.TRIED_FILE, known_results.KNOWN_FILE}
 

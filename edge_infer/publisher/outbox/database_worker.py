@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Final
+from typing import Final, TypeAlias
 
 from edge_infer.contract.codec import replace
 from edge_infer.contract.topics import Place
@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 ASIDE: Final = ".corrupt"
 """Suffix of a corrupt file that is kept for inspection; it overwrites the previous one. Of a large one only the
 beginning is kept. Its size counts towards the limit, so both files together never exceed it."""
+SPACE_FILE: Final = "outbox.space"
+SPACE: Final = 512 << 10
+"""Bytes of a file without content, which is removed when a full disk would keep the last account from being written."""
 KEPT_ASIDE: Final = 4
 """A file put aside may take the limit divided by this."""
 
@@ -33,6 +36,13 @@ class Open:
     """Open the file. The engine has resent the messages of a series ``above`` a number: delete them."""
 
     above: dict[MessageSeries, int]
+
+
+@dataclass(frozen=True, slots=True)
+class SaveAccount:
+    """Write a batch without messages, in the space that is kept for it: the disk is full, and the process ends."""
+
+    batch: Batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +87,11 @@ class Loaded:
 class Failed:
     """The disk failed and the file is closed; ``why`` is for the operator."""
 
-    order: Open | Batch | LoadEntries
+    order: Order
     why: str
 
 
-Order = Open | Batch | LoadEntries | None
+Order: TypeAlias = Open | Batch | LoadEntries | SaveAccount
 Outcome = DatabaseOpened | BatchWritten | Loaded | Failed
 
 
@@ -98,7 +108,7 @@ class DatabaseWorker:
         self._uptime = uptime
         self._database: Database | None = None
         self._base: int | None = None
-        self._orders: SimpleQueue[Order] = SimpleQueue()
+        self._orders: SimpleQueue[Order | None] = SimpleQueue()
         self._outcomes: deque[Outcome] = deque()
         self._readable, self._writable = os.pipe()
         os.set_blocking(self._readable, False)
@@ -110,7 +120,7 @@ class DatabaseWorker:
         """Return the file descriptor for select: readable when there are outcomes."""
         return self._readable
 
-    def order(self, order: Open | Batch | LoadEntries) -> None:
+    def order(self, order: Order) -> None:
         """Queue an order after all earlier ones."""
         self._orders.put(order)
 
@@ -143,7 +153,7 @@ class DatabaseWorker:
                 os.write(self._writable, b"!")
         self._release()
 
-    def _attempt(self, order: Open | Batch | LoadEntries) -> Outcome:
+    def _attempt(self, order: Order) -> Outcome:
         try:
             return self._do(order)
         except CorruptError as error:
@@ -152,11 +162,16 @@ class DatabaseWorker:
             self._release()
             return Failed(order, f"{self.path} cannot be used: {error}")
 
-    def _do(self, order: Open | Batch | LoadEntries) -> Outcome:
+    def _do(self, order: Order) -> Outcome:
         if isinstance(order, Open):
             self._release()
             self._database = self._open()
+            self._keep_space()
             return DatabaseOpened(self._database.contents(order.above), emptied=False)
+        if isinstance(order, SaveAccount):
+            self._release()
+            self._space.unlink(missing_ok=True)
+            self._database, order = self._open(), order.batch
         if self._database is None:
             return Failed(order, f"{self.path} is not open")
         if isinstance(order, LoadEntries):
@@ -173,7 +188,22 @@ class DatabaseWorker:
         self._base = database.base
         return database
 
-    def _begin_anew(self, order: Open | Batch | LoadEntries, error: CorruptError) -> Outcome:
+    def _keep_space(self) -> None:
+        """Keep some of the disk for the account: see `SaveAccount`."""
+        try:
+            with self._space.open("xb") as file:
+                file.write(bytes(SPACE))
+        except FileExistsError:
+            return
+        except OSError:
+            with suppress(OSError):
+                self._space.unlink(missing_ok=True)
+
+    @property
+    def _space(self) -> Path:
+        return self.path.with_name(SPACE_FILE)
+
+    def _begin_anew(self, order: Order, error: CorruptError) -> Outcome:
         """Put the corrupt file aside and open a new one. The content of the old file is lost."""
         self._release()
         aside = self._aside

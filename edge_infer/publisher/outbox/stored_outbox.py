@@ -29,6 +29,7 @@ from edge_infer.publisher.outbox.database_worker import (
     Loaded,
     LoadEntries,
     Open,
+    SaveAccount,
 )
 from edge_infer.publisher.outbox.delivery_ledger import DeliveryLedger
 from edge_infer.publisher.outbox.entry import OVERHEAD, Entry, MessageSeries
@@ -163,9 +164,23 @@ class StoredOutbox:
         if self._open:
             self._write(disk)
             self._await(disk, deadline)
+        if (self._fresh or self._account.changed) and not self._hangs:
+            self._give_up_fresh(disk)
+            self._await(disk, deadline)
         if self._fresh or self._writing:
             log.warning("outbox not written at shutdown: %d messages may be lost", len(self._fresh))
         disk.close(max(0.0, deadline - time.monotonic()))
+
+    def _give_up_fresh(self, disk: DatabaseWorker) -> None:
+        """Count as lost what the disk does not take at the end, and write the account alone."""
+        if self._fresh:
+            log.error("the disk does not take the last %d messages; they are counted as lost", len(self._fresh))
+        for entry in self._fresh.values():
+            self._account.lost(entry.series, entry.seq, entry.size, "full")
+        self._fresh.clear()
+        rows, forgotten = self._account.changes()
+        self._writing, self._ordered_at = Batch((), tuple(self._gone), rows, forgotten), self._clock()
+        disk.order(SaveAccount(self._writing))
 
     def _await(self, disk: DatabaseWorker, deadline: float) -> None:
         """Wait for the outstanding orders of the disk."""
