@@ -44,7 +44,7 @@ def look_at(config: Path) -> Look:
     try:
         parts = parts_of(config)[:MAX_PARTS] if found else ()
     except (OSError, ValueError):
-        return found
+        return (*found, *look(config.parent / FOLDER))
     for part in parts:
         found += look(part)
     return found

@@ -514,11 +514,13 @@ class Publisher:
         if not self._link.finish(deadline):
             log.warning("clean disconnect from the broker failed: %s", self._link.sentence)
         self._send_acks(at_once=True)
-        if not self._replaced:
+        if not self._replaced and not self._open.finish():
+            self._outbox.free_space()
             self._open.finish()
         self._memory.save(self._plan, self._retained.clearing(), self._states.left)
         self._discovery.settle(self._plan)
-        if pending := self._outbox.account().pending:
+        account = self._outbox.account()
+        if (pending := account.pending) and not account.degraded:
             log.warning("%d messages were not delivered; they wait in the outbox", pending)
 
     def _end_engine(self) -> None:

@@ -170,7 +170,7 @@ class DatabaseWorker:
             return DatabaseOpened(self._database.contents(order.above), emptied=False)
         if isinstance(order, SaveAccount):
             self._release()
-            self._space.unlink(missing_ok=True)
+            self.free_space()
             self._database, order = self._open(), order.batch
         if self._database is None:
             return Failed(order, f"{self.path} is not open")
@@ -198,6 +198,11 @@ class DatabaseWorker:
         except OSError:
             with suppress(OSError):
                 self._space.unlink(missing_ok=True)
+
+    def free_space(self) -> None:
+        """Remove the file that keeps space for the account."""
+        with suppress(OSError):
+            self._space.unlink(missing_ok=True)
 
     @property
     def _space(self) -> Path:

@@ -171,6 +171,11 @@ class StoredOutbox:
             log.warning("outbox not written at shutdown: %d messages may be lost", len(self._fresh))
         disk.close(max(0.0, deadline - time.monotonic()))
 
+    def free_space(self) -> None:
+        """Free the space that is kept for the last account: the process ends, and another file needs some of it."""
+        if self._disk is not None:
+            self._disk.free_space()
+
     def _give_up_fresh(self, disk: DatabaseWorker) -> None:
         """Count as lost what the disk does not take at the end, and write the account alone."""
         if self._fresh:
@@ -389,9 +394,7 @@ class StoredOutbox:
             self._failed(outcome)
 
     def _opened(self, opened: DatabaseOpened) -> None:
-        if self._degraded:
-            log.info("the disk works again: the outbox is stored on it")
-        self._open, self._degraded = True, False
+        self._open = True
         if opened.unwritten:
             self._writing = None
         if opened.emptied:
@@ -430,6 +433,9 @@ class StoredOutbox:
 
     def _written(self, written: BatchWritten) -> None:
         batch, self._writing = written.batch, None
+        if self._degraded:
+            log.info("the disk works again: the outbox is stored on it")
+            self._degraded = False
         for entry in batch.entries:
             if self._fresh.pop(entry.number, None):
                 self._fresh_bytes -= entry.size

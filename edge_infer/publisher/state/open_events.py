@@ -254,13 +254,14 @@ class OpenEvents:
             self._to_note = self._to_file = True
         return tuple(ends)
 
-    def finish(self) -> None:
+    def finish(self) -> bool:
         """Write the file for the next process: no event of these boots follows, so its numbers and ends are exact.
 
-        Without this, the next process would end again what waits in the outbox as ended.
+        Return False on failure: the next process would then end again what waits in the outbox as ended.
         """
         if self._folder is not None and (self._begun or self._to_file):
             self._to_file = not self._notes.file(self._folder, self._noted(exact=True))
+        return not self._to_file
 
     def save(self, *, now: bool = False) -> None:
         """Note changes in memory, and in the file if that is due or ``now``."""
