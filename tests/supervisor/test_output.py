@@ -14,7 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from edge_infer.contract.codec import replace
+from edge_infer.plan.records import SourcePlan
 from edge_infer.platform.logs import LONGEST_LINE, printable
+from edge_infer.platform.stalls import Stalls
+from edge_infer.supervisor.processes.child import ChildProcess
 from edge_infer.supervisor.processes.helper_process import HelperProcess
 from edge_infer.supervisor.processes.output import (
     MAX_BURST_BYTES,
@@ -23,6 +27,7 @@ from edge_infer.supervisor.processes.output import (
     MAX_LAST_WORDS,
     Output,
 )
+from edge_infer.supervisor.processes.readers import MAX_REMEMBERED, Readers
 from tests.attacker import attacking
 from tests.broker import Broker, eventually
 from tests.running import Daemon, config
@@ -283,6 +288,26 @@ def test_the_process_that_reads_a_configuration_has_one_allowance_over_all_of_it
                 time.sleep(0.01)
     passed = sum(len(line) for line in written().splitlines() if line.startswith("config: x"))
     assert MAX_BURST_BYTES // 2 < passed < 1.2 * MAX_BURST_BYTES
+
+
+def test_a_new_reader_of_a_source_has_what_the_one_before_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pause, or a change of the source, ends a reader and begins another one."""
+    monkeypatch.setattr(ChildProcess, "start", lambda _: None)
+    readers = Readers(("--log-level", "info"), Stalls())
+    source = SourcePlan("cam", "v4l2", "m:C", live=True, network=False, options={"device": "/dev/video9"})
+    for plan in (source, replace(source, fps=3.0)):
+        (reader,) = readers.change((plan,))
+        left = reader.child._output._allowance.left()
+        reader.child._output._allowance.take(left)
+        readers.change(())
+        if plan is source:
+            assert left == MAX_BURST_BYTES
+        else:
+            assert left < 1000
+    for number in range(2 * MAX_REMEMBERED):
+        readers.change((replace(source, name=f"cam{number}"),))
+    assert len(readers._outputs) <= MAX_REMEMBERED + 1
+    readers.close()
 
 
 @pytest.mark.parametrize(

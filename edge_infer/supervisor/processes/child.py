@@ -107,8 +107,11 @@ class ChildProcess:
     `flush`.
     """
 
-    def __init__(self, recipe: ChildSpec, stalls: Stalls | None = None) -> None:
-        """In the ``stalls`` of this process, no silence of the child counts."""
+    def __init__(self, recipe: ChildSpec, stalls: Stalls | None = None, output: Output | None = None) -> None:
+        """In the ``stalls`` of this process, no silence of the child counts.
+
+        An ``output`` that an earlier child used goes on with what that one has left of its limits.
+        """
         self.recipe = recipe
         self._stalls = stalls or Stalls()
         self.channel: Channel | None = None
@@ -120,7 +123,8 @@ class ChildProcess:
         self._pause = 0.0
         self._killed = False
         self._offence = ""
-        self._output = Output(recipe.name, verbose="debug" in recipe.arguments)
+        self._output = output or Output(recipe.name)
+        self._output.allow(verbose="debug" in recipe.arguments)
         self._records = TokenBucket(MAX_BURST_RECORDS, MAX_RECORDS_PER_SECOND)
         self._bytes = TokenBucket(MAX_BURST_BYTES, MAX_BYTES_PER_SECOND)
         self._unsent: deque[tuple[bytes, tuple[int, ...]]] = deque()

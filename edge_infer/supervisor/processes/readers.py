@@ -17,6 +17,7 @@ from edge_infer.platform.stalls import Stalls
 from edge_infer.sandbox.needs import runs_foreign_code
 from edge_infer.supervisor.processes.child import STARTING, ChildProcess, ChildSpec, pair
 from edge_infer.supervisor.processes.held_pipes import HeldPipes
+from edge_infer.supervisor.processes.output import Output
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +27,8 @@ BUSY: Final = 8.0
 PAUSE: Final = 2.0
 """Maximum seconds between two starts of a reader: a reconnected camera gives results within 10 s."""
 STOP: Final = 0.45
+MAX_REMEMBERED: Final = 256
+"""Sources without a reader whose log limits are remembered."""
 
 
 def _inherited(reader_end: int, told: int) -> dict[str, int]:
@@ -69,6 +72,7 @@ class Readers:
         self._stalls = stalls
         self._by_source: dict[str, ReaderHandle] = {}
         self._pipes = HeldPipes()
+        self._outputs: dict[str, Output] = {}  # of all sources there have been, so that a new reader has no new limit
         self._replaced: list[ReaderHandle] = []
         """Handles of stopped readers: to the engine a closed channel is a loss until it has the successor's."""
 
@@ -174,4 +178,12 @@ class Readers:
             PAUSE,
             source.stdin,
         )
-        return ReaderHandle(source, ChildProcess(recipe, self._stalls), engine_end, reader_end, told)
+        child = ChildProcess(recipe, self._stalls, self._output_of(source.name))
+        return ReaderHandle(source, child, engine_end, reader_end, told)
+
+    def _output_of(self, source: str) -> Output:
+        found = self._outputs.pop(source, None) or Output(f"reader {source}")
+        self._outputs[source] = found  # the newest at the end
+        for name in [name for name in self._outputs if name not in self._by_source][:-MAX_REMEMBERED]:
+            del self._outputs[name]
+        return found
