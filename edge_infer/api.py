@@ -20,6 +20,7 @@ from edge_infer.engine.model.loaded_model import LoadedModel
 from edge_infer.engine.output.outcome import Composer
 from edge_infer.errors import InputError, ModelError
 from edge_infer.frames.frame import Frame, Line, Samples
+from edge_infer.models.packages.labels import check_labels
 from edge_infer.models.request import ModelRequest
 from edge_infer.models.trials.probe import probe
 from edge_infer.plan.plugins import decoder_names
@@ -164,11 +165,11 @@ class Model(Closing):
 
 
 def _label_list(labels: Any) -> tuple[str, ...]:
-    """Return the labels as a tuple; raises `ModelError`, also for a set, which has no order."""
+    """Return the labels as a tuple; raises `ModelError` for an invalid one, and for a set, which has no order."""
     found = () if isinstance(labels, (bytes, set, frozenset)) or not isinstance(labels, Iterable) else tuple(labels)
     if not found or not all(isinstance(label, str) for label in found):
         raise ModelError(f"labels={labels!r} are no labels; expected a list of str, or a file with one on each line")
-    return found
+    return check_labels(found, "labels")
 
 
 def _threshold(said: Any) -> float | None:

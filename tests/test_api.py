@@ -161,6 +161,20 @@ def test_what_are_no_labels_is_told(labels: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (["a" * 300], "label 0: 300 characters are more than a label can have (128)"),
+        (["a", ""], "label 1 is empty; write ??? for a class without a name"),
+        (["a\n"], "label 0: 'a\\n' has characters that no label has"),
+        (["a"] * 20_001, "20001 labels are more than 20000"),
+    ],
+)
+def test_a_label_that_cannot_be_is_named(labels: list[str], words: str) -> None:
+    with pytest.raises(ModelError, match=f"^labels: {re.escape(words)}"):
+        load(SHIPPED, labels=labels)
+
+
+@pytest.mark.parametrize(
     ("argument", "values", "expected"),
     [
         ("threshold", [float("nan"), float("inf"), -0.1, 1.5, "0.5", True], "a number from 0 to 1"),

@@ -91,7 +91,8 @@ def _checked(args: argparse.Namespace) -> tuple[int, int]:
         raise ConfigError("name a MODEL, or a configuration with -c FILE")
     if args.config is not None and args.threads is not None:
         raise ConfigError("--threads is for a MODEL; in a configuration each pipeline has the key threads")
-    if not 1 <= args.seconds <= 3600 or not 2 <= args.rounds <= 100 or not 1 <= (args.threads or 1) <= 64:
+    threads = 1 if args.threads is None else args.threads
+    if not 1 <= args.seconds <= 3600 or not 2 <= args.rounds <= 100 or not 1 <= threads <= 64:
         raise ConfigError("--seconds is 1 to 3600, --rounds 2 to 100, --threads 1 to 64")
     try:
         width, height = parse_pixels(args.frame)

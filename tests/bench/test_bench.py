@@ -165,6 +165,12 @@ def test_a_picture_of_no_or_of_any_size_is_refused(size: str, capsys: pytest.Cap
     assert expected in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("threads", ["0", "-1", "65"])
+def test_a_number_of_threads_that_cannot_be_is_refused(threads: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", str(FACES), "--threads", threads, "--seconds", "1", "--rounds", "2"]) == 2
+    assert "--threads 1 to 64" in capsys.readouterr().err
+
+
 def test_the_threads_of_a_configuration_are_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "-c", str(tmp_path / "config.yaml"), "--threads", "2"]) == 2
     assert "--threads is for a MODEL; in a configuration each pipeline has the key threads" in capsys.readouterr().err

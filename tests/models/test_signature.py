@@ -290,7 +290,26 @@ def test_a_signed_version_cannot_be_spelled_into_a_newer_one(
             "1.10",
             "2",
         ],
+        [
+            "1.0.0-0",
+            "1.0.0-2",
+            "1.0.0-10",
+            "1.0.0--",
+            "1.0.0-1a",
+            "1.0.0-Alpha",
+            "1.0.0-alpha",
+            "1.0.0-alpha.1",
+            "1.0.0-alpha.1.0",
+            "1.0.0-alpha-1",
+            "1.0.0-alpha1",
+            "1.0.0-beta.2",
+            "1.0.0-beta.11",
+            "1.0.0-rc10",
+            "1.0.0-rc9",
+            "1.0.0+1",
+        ],
         ["1.0rc1", "v1.0", "1.0.1"],
+        ["1.0rc9", "1.0rc10", "1.0"],
         ["2025-11-25", "2026-01-02"],
         ["a", "b"],
     ],
@@ -322,7 +341,8 @@ def test_a_commit_never_lowers_the_highest_version(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [("1", "1.0.0"), ("v1.2", "1.2"), ("1.0+abc", "1.0+def"), ("1.0RC1", "1.0rc1")]
+    ("one", "other"),
+    [("1", "1.0.0"), ("v1.2", "1.2"), ("1.0+abc", "1.0+def"), ("1.0RC1", "1.0.0-rc.1"), ("1.0-a+1", "1.0-a")],
 )
 def test_versions_that_are_the_same(one: str, other: str) -> None:
     assert not older(one, other)

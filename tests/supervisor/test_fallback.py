@@ -220,6 +220,49 @@ def test_a_model_that_goes_bad_leaves_the_pipeline_its_labels(running: Swapping,
     assert labels(running, old, apply(running, text.replace("visage", "bright"))) == ["bright"]
 
 
+@pytest.mark.parametrize("lost", ["hall", "yard"])
+def test_a_fallback_that_serves_in_one_of_two_pipelines_is_published(
+    running: Swapping, tmp_path: Path, lost: str
+) -> None:
+    """The pipeline without a model is the first of the file, or the last; its reason stands in the status."""
+    old, bad = short(tmp_path / "old.tflite"), version(tmp_path, "bad", "visage, medium, bright", mood="nan")
+    text, only = running.text(bad), "labels: [visage]"
+    yard = "  yard: {source: cam, model: light, publish: every}\n"
+    text = keeps(text, only) + yard if lost == "hall" else text + keeps(yard, only)
+    running.daemon.config.write_text(text)
+    done = running.daemon.command("models", "wait", "--timeout", "30s")
+    missing = f"pipeline {lost} has no model: old@1.0.0 served before, but it has none of the labels"
+    assert (done.returncode, f"1.0.0 ({old}) serves" in done.stdout + done.stderr) == (1, True)
+    told = running.model(state="rolled_back", sha=old)
+    assert told["reason"].startswith("«its output scores has values that are not finite»; ")
+    assert missing in told["reason"]
+    assert told["candidate"] == short(bad)
+    check_never_rolled_back_to(running, bad)
+    done = running.daemon.command("models", "rollback", "light")
+    assert (done.returncode, missing in done.stderr) == (1, True)
+
+
+def test_a_rollback_without_a_fallback_never_names_the_bad_model_as_serving(running: Swapping, tmp_path: Path) -> None:
+    bad = version(tmp_path, "bad", "visage, medium, bright", mood="nan", version="1.1.0")
+    apply(running, keeps(running.text(bad), "labels: [visage]"))
+    running.model(state="rolled_back", sha=None, deadline=LONG)
+    topic = f"{P}/model/light"
+    running.subscriber.wait(topic, lambda heard: heard.value["state"] == "rolled_back" and heard.value["sha"] is None)
+    check_never_rolled_back_to(running, bad)
+    done = running.daemon.command("models", "rollback", "light")
+    assert done.returncode == 1
+    assert "pipeline hall has no model: old@1.0.0 served before, but it has none of the labels" in done.stderr
+    assert "the only one kept" not in done.stderr
+
+
+def check_never_rolled_back_to(running: Swapping, bad: Path) -> None:
+    """Check that no message on the model's topic names a rolled back model as the one that serves."""
+    told = [heard.value for heard in running.subscriber.on(f"{P}/model/light") if heard.payload]
+    ended = [each["sha"] for each in told if each["state"] == "rolled_back"]
+    assert ended
+    assert short(bad) not in ended
+
+
 def test_by_hand_there_is_no_way_to_a_model_that_knows_no_label_of_the_pipeline(
     running: Swapping, tmp_path: Path
 ) -> None:

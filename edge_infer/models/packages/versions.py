@@ -51,36 +51,35 @@ def commit_version(state_dir: Path, model: ModelPlan) -> None:
 
 
 def older(one: str, other: str) -> bool:
-    """Return whether a version precedes another.
+    """Return whether a version precedes another, as in Semantic Versioning, section 11.
 
-    As in Semantic Versioning: numbers compare as numbers, ``1.0.0-rc.1`` precedes ``1.0.0``, and a part after ``+`` is
-    ignored. In addition ``1.0`` equals ``1.0.0``, ``v1`` equals ``1``, and letters start a preview (``1.0rc1``).
+    Other versions have an order, too: ``1.0`` equals ``1.0.0``, ``v1`` equals ``1``, and letters directly behind the
+    numbers start a preview (``1.0rc1`` equals ``1.0.0-rc.1``).
     """
     return _rank(one) < _rank(other)
 
 
 def is_preview(version: str) -> bool:
     """Return whether it is a preview of a release: ``1.0.0-rc.1``, ``1.0rc1``."""
-    return any(kind == _PREVIEW for kind, _, _ in _rank(version))
+    return not _rank(version)[1]
 
 
-_PREVIEW, _END, _NUMBER, _WORD = -1, 0, 1, 2
-"""In a preview after a hyphen, words come after numbers (Semantic Versioning, section 11)."""
+_RELEASE: Final = re.compile(r"(?:[vV](?=[0-9]))?((?:[0-9]+(?:[._][0-9]+)*)?)(.*)", re.DOTALL)
 
 
-def _rank(version: str) -> tuple[tuple[int, int, str], ...]:
-    release, _, preview = version.partition("+")[0].lower().removeprefix("v").partition("-")
-    parts: list[tuple[int, int, str]] = []
-    for part in reversed(_parts(release)):
-        if part[:2] != (_NUMBER, 0) or (parts and parts[0][0] == _NUMBER):  # 1.0.0 is 1, and 1.0.0rc1 is 1rc1
-            parts.insert(0, part)
-    words = [(_WORD if kind == _PREVIEW else kind, number, word) for kind, number, word in _parts(preview)]
-    marked = [(_PREVIEW, 0, ""), *words] if preview else []
-    return (*parts, *marked, (_END, 0, ""))
+def _rank(version: str) -> tuple[tuple[int, ...], bool, tuple[tuple[bool, int, str], ...]]:
+    """Return the numbers of the release, whether it is no preview, and the identifiers of the preview."""
+    found = _RELEASE.fullmatch(version.partition("+")[0])
+    numbers, rest = found.groups() if found else ("", version)
+    release = [int(number) for number in re.findall("[0-9]+", numbers)]
+    while release and release[-1] == 0:
+        release.pop()
+    identifiers = rest[1:].split(".") if rest.startswith("-") else re.findall("[0-9]+|[a-z]+", rest.lower())
+    preview = tuple(_identifier(each) for each in identifiers if each)
+    return tuple(release), not preview, preview
 
 
-def _parts(text: str) -> list[tuple[int, int, str]]:
-    return [
-        (_NUMBER, int(part), "") if part.isdigit() else (_PREVIEW, 0, part)
-        for part in re.findall("[0-9]+|[a-z]+", text)
-    ]
+def _identifier(text: str) -> tuple[bool, int, str]:
+    """Return the rank of an identifier: a number as a number, and before all words."""
+    number = re.fullmatch("[0-9]+", text) is not None
+    return not number, int(text) if number else 0, "" if number else text

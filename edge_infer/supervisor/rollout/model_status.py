@@ -35,7 +35,8 @@ def standing(swap: ModelRollout, report: EngineReport) -> dict[str, ModelStatus]
         ]
         if not asked and not serving:
             continue
-        status = _status(swap, model, serving or _of(plan, asked), report)
+        runs = any(each.name not in swap.held for each in serving)
+        status = _status(swap, model, serving if runs else _of(plan, asked) or serving, report)
         shadow = compared(swap.record, asked, report, swap.waiting)
         found[name] = replace(status, delegate=delegated(serving, report), shadow=shadow)
     return found
@@ -58,13 +59,14 @@ def _runs(swap: ModelRollout, pipeline: PipelinePlan, report: EngineReport) -> b
 def _status(swap: ModelRollout, wanted: ModelPlan, pipelines: list[PipelinePlan], report: EngineReport) -> ModelStatus:
     record = swap.record
     running = [_running(swap, each, report) for each in pipelines]
-    target = pipelines[0].model if pipelines else None
-    serving = _serving(swap, pipelines, running)
+    target = _allowed(swap, pipelines)[0].model if pipelines else None
+    serving = _serving(swap, pipelines, report)
     version, sha = (serving.version, serving.sha256[:8]) if serving else (None, None)
     previous = _previous(record, pipelines, serving)
     refusal, trial = record.refusal(wanted), record.trials.get(wanted.name)
     why = shortened(next((quoted(each.why) for each in running if each.refused), ""))
-    if refusal is not None and _going_back(refusal, target, serving) and not why:
+    stops = any(each.name in swap.held and one.sha for each, one in zip(pipelines, running, strict=True))
+    if refusal is not None and (stops or _going_back(refusal, target, serving)) and not why:
         watched = serving is not None and not _was_committed(record, pipelines, refusal)
         state: Literal["probation", "staging"] = "probation" if watched else "staging"
         following = (
@@ -74,7 +76,8 @@ def _status(swap: ModelRollout, wanted: ModelPlan, pipelines: list[PipelinePlan]
     held = next((swap.held[each.name] for each in pipelines if each.name in swap.held), None)
     if refusal is not None:
         alone = held if target is not None and refusal.about(target) else None  # nothing may serve in its place
-        return ModelStatus(refusal.state, version, sha, alone or refusal.reason, previous, refusal.sha[:8])
+        reason = alone or shortened("; ".join((refusal.reason, *swap.without_model(pipelines))))
+        return ModelStatus(refusal.state, version, sha, reason, previous, refusal.sha[:8])
     if trial is not None and serving is not None and serving.identity == trial.which:
         return ModelStatus("probation", version, sha, ABSENT, previous, trial.sha[:8])
     if held is not None:
@@ -90,8 +93,13 @@ def _status(swap: ModelRollout, wanted: ModelPlan, pipelines: list[PipelinePlan]
 
 def _running(swap: ModelRollout, pipeline: PipelinePlan, report: EngineReport) -> Running:
     """Return what a pipeline runs; an inactive one will run its model when it is active again."""
-    idle = Running(pipeline.model.identity) if pipeline.name in swap.inactive else Running(None)
-    return report.running.get(pipeline.name, idle)
+    resumes = pipeline.name in swap.inactive and pipeline.name not in swap.held
+    return report.running.get(pipeline.name, Running(pipeline.model.identity if resumes else None))
+
+
+def _allowed(swap: ModelRollout, pipelines: list[PipelinePlan]) -> list[PipelinePlan]:
+    """Return the pipelines that may run; all if none may."""
+    return [each for each in pipelines if each.name not in swap.held] or pipelines
 
 
 def _going_back(refusal: Refusal, target: ModelPlan | None, serving: ModelPlan | None) -> bool:
@@ -105,14 +113,15 @@ def _was_committed(record: ServingRecord, pipelines: list[PipelinePlan], refusal
     return any(slot is not None and slot.ts == refusal.ts for slot in slots)
 
 
-def _serving(swap: ModelRollout, pipelines: list[PipelinePlan], running: list[Running]) -> ModelPlan | None:
+def _serving(swap: ModelRollout, pipelines: list[PipelinePlan], report: EngineReport) -> ModelPlan | None:
     """Return the model that serves in these pipelines: the wanted (of several the first) or still the previous one.
 
-    Pipelines with one model name can have several models after each fell back to its own.
+    Pipelines with one model name can have several models after each fell back to its own. A held pipeline runs none.
     """
-    shas = {each.sha for each in running}
-    if pipelines and all(each.sha == one.model.identity for one, each in zip(pipelines, running, strict=True)):
-        return pipelines[0].model
+    allowed = _allowed(swap, pipelines)
+    if allowed and all(_runs(swap, each, report) for each in allowed):
+        return allowed[0].model
+    shas = {_running(swap, each, report).sha for each in pipelines}
     before = swap.before.models() if swap.before else ()
     return next((model for model in before if model.identity in shas), None)
 

@@ -81,6 +81,13 @@ class ModelRollout:
         """The reasons why permitted shadows wait, by pipeline."""
         return self._admission.reasons
 
+    def without_model(self, pipelines: Iterable[PipelinePlan]) -> list[str]:
+        """Return a sentence for each of these pipelines that runs no model, with the reason."""
+        lost = without_model(self.wanted, self.record) if self.wanted is not None else {}
+        reasons = {**self.held, **lost}
+        names = [each.name for each in pipelines if each.name in self.held]
+        return [f"pipeline {name} has no model: {reasons[name]}" for name in names]
+
     # Called by the supervisor.
 
     def open(self, state_dir: Path) -> None:
@@ -185,9 +192,13 @@ class ModelRollout:
         """Roll back to the previous model; return the result in words. Raises `EdgeInferError` if there is none."""
         model = self._running_as(name)
         if name not in self.record.trials and self._before(model) is None:
-            raise EdgeInferError(
+            refused = (each for each in self._asking(name) if self.record.refusal(each.model))
+            why = "; ".join(self.without_model(refused)) or (
                 f"there is no model that {name} could go back to: the one before the present one is the only one kept "
-                f"for that; any package of the store serves with: edge-infer models use {name} PACKAGE@VERSION"
+                "for that"
+            )
+            raise EdgeInferError(
+                f"{why}; any package of the store serves with: edge-infer models use {name} PACKAGE@VERSION"
             )
         if lost := self._would_lose(name):
             raise EdgeInferError(f"{name} keeps {model.title}: {'; '.join(lost)}")
@@ -413,14 +424,19 @@ class ModelRollout:
 
     def _now(self, name: str) -> str:
         """Return what runs now in the pipelines that ask for a model, which may be one of another name."""
+        pipelines = self._asking(name)
+        models = {each.model.identity: each.model for each in pipelines if each.name not in self.held}.values()
+        if not models and (held := next((self.held[each.name] for each in pipelines if each.name in self.held), None)):
+            return f"{name}: no model serves: {held}"
+        state = "on probation" if name in self.record.trials else "serving"
+        lines = [f"{name}: {model.title} ({model.sha256[:8]}) is {state}" for model in models]
+        return "; ".join((*lines, *self.without_model(pipelines)))
+
+    def _asking(self, name: str) -> list[PipelinePlan]:
+        """Return the running pipelines that ask for a model, which may run one of another name, or have it."""
         assert self.plan is not None
         asked = {each.name for each in (self.wanted or self.plan).pipelines if each.model.name == name}
-        pipelines = [each for each in self.plan.pipelines if each.name in asked or each.model.name == name]
-        if held := next((self.held[each.name] for each in pipelines if each.name in self.held), None):
-            return f"{name}: no model serves: {held}"
-        models = {each.model.identity: each.model for each in pipelines}.values()
-        state = "on probation" if name in self.record.trials else "serving"
-        return "; ".join(f"{name}: {model.title} ({model.sha256[:8]}) is {state}" for model in models)
+        return [each for each in self.plan.pipelines if each.name in asked or each.model.name == name]
 
     # The actions.
 
