@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import pwd
 import shlex
 import signal
 import socket
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from edge_infer.errors import ConfigError, EdgeInferError
 from edge_infer.sandbox import Fence, lock, privileges
@@ -70,12 +71,14 @@ class Output:
         if self._path is None:
             return
         above = next(each for each in self._path.parents if each.exists())
-        os.close(follow(str(above), {0}))
+        parts = self._path.relative_to(above).parts
+        place = follow(str(above), {0})  # stays open: nobody can put a link into it until the path is made
         self._maker, theirs = socket.socketpair()
         with theirs:
             self._process = os.fork()
             if self._process == 0:
-                self._serve(theirs, user)
+                self._serve(theirs, user, lambda: _make_below(place, parts, user, folder=self._folder))
+        os.close(place)
 
     def make(self, user: Identity | None) -> None:
         """Create the file or folder if it is missing, and check that ``user`` can write it; raises `ConfigError`.
@@ -85,7 +88,7 @@ class Output:
         if self._path is None:
             return
         if user is None or self._maker is None:
-            error = "" if os.path.lexists(self._path) else self._create(None)
+            error = "" if os.path.lexists(self._path) else self._created(self._create)
         else:
             with self._maker as maker, maker.makefile("rb") as answer:
                 maker.sendall(b"\n")
@@ -99,31 +102,29 @@ class Output:
                 f"place, or give it away: chown {user.uid} {self._path}"
             )
 
-    def _serve(self, requests: socket.socket, user: Identity) -> NoReturn:
+    def _serve(self, requests: socket.socket, user: Identity, create: Callable[[], None]) -> NoReturn:
         """Make the path on request and answer with the error, if any; end with the command."""
         try:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             if self._maker is not None:
                 self._maker.close()
             if requests.recv(1):
-                requests.sendall(self._make_for(user).encode(errors="backslashreplace"))
+                requests.sendall(self._make_for(user, create).encode(errors="backslashreplace"))
         finally:
             os._exit(0)
 
-    def _make_for(self, user: Identity) -> str:
+    def _make_for(self, user: Identity, create: Callable[[], None]) -> str:
         """Create the path for the user, or give it to the user if it is of an earlier run; return why it cannot be."""
         assert self._path is not None
         if not os.path.lexists(self._path):
-            return self._create(user)
+            return self._created(create)
         try:
             folder = follow(str(self._path.parent), {0})
         except (OSError, EdgeInferError) as error:
             return f"{self._shown}: {error}"
         try:
-            if (
-                is_leftover(owner := os.lstat(self._path.name, dir_fd=folder).st_uid)
-                and owner != os.fstat(folder).st_uid
-            ):
+            owner = os.lstat(self._path.name, dir_fd=folder).st_uid
+            if is_leftover(owner) and owner != os.fstat(folder).st_uid:  # a service has a folder of its own
                 _give(self._path.name, folder, owner, user)
         except OSError as error:
             return f"{self._shown}: cannot be given to {user.name}: {error.strerror}"
@@ -131,25 +132,36 @@ class Output:
             os.close(folder)
         return ""
 
-    def _create(self, user: Identity | None) -> str:
-        """Create the path, as root for the user; return why it cannot be created."""
+    def _create(self) -> None:
         assert self._path is not None
+        if self._folder:
+            self._path.mkdir(parents=True)
+        else:
+            os.close(os.open(self._path, _NEW, 0o644))
+
+    def _created(self, create: Callable[[], None]) -> str:
+        """Return why the path cannot be created; empty if it was."""
         try:
-            if self._folder:
-                self._path.mkdir(parents=True)
-                if user is not None:
-                    os.chown(self._path, user.uid, user.gid, follow_symlinks=False)
-                return ""
-            file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-            try:
-                if user is not None:
-                    os.fchown(file, user.uid, user.gid)
-            finally:
-                os.close(file)
+            create()
         except OSError as error:
             what = "used as a folder" if self._folder else "made, name a file in a folder that is there"
             return f"{self._shown}: cannot be {what}: {error.strerror or error}"
         return ""
+
+
+_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+
+
+def _make_below(place: int, parts: Sequence[str], user: Identity, *, folder: bool) -> None:
+    """Create a file for the user, or a folder and those that it lies in, below an open folder; follow no link."""
+    for part in parts if folder else ():
+        os.mkdir(part, dir_fd=place)
+        place = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place)
+    if not folder:
+        if len(parts) > 1:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        place = os.open(parts[0], _NEW, 0o644, dir_fd=place)
+    os.fchown(place, user.uid, user.gid)
 
 
 def _give(name: str, above: int, owner: int, user: Identity) -> None:

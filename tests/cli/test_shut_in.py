@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 
+from edge_infer.cli.as_owner import Output
+from edge_infer.errors import ConfigError
+from edge_infer.sandbox.identity import Identity
 from tests.attacker import attacking
 from tests.running import CLIP, MODEL, ROOT
 
@@ -180,6 +183,23 @@ def test_a_command_of_root_that_is_refused_leaves_no_output(box: Path, words: tu
     assert done.returncode in (2, 3), done.stderr
     assert not (box / output).exists()
     assert not (box / "drawn").exists()
+
+
+@root_only
+@pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
+def test_a_link_that_comes_before_the_output_is_made_is_not_followed(tmp_path: Path, *, folder: bool) -> None:
+    """The configuration is checked between the two steps, which may take seconds."""
+    place, target, user = tmp_path / "place", tmp_path / "target", Identity(USER, USER)
+    place.mkdir()
+    target.mkdir()
+    output = Output(place / "out", folder=folder)
+    output.prepare(user)
+    place.rename(tmp_path / "before")
+    link(place, target, USER)
+    with pytest.raises(ConfigError, match="cannot be written by"):
+        output.make(user)
+    assert list(target.iterdir()) == []
+    assert (tmp_path / "before" / "out").stat().st_uid == USER
 
 
 @root_only
