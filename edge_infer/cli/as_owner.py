@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import pwd
 import shlex
+import signal
+import socket
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final, NoReturn
 
 from edge_infer.errors import ConfigError, EdgeInferError
 from edge_infer.sandbox import Fence, lock, privileges
 from edge_infer.sandbox.change_user import give_up_root
-from edge_infer.sandbox.identity import Identity
+from edge_infer.sandbox.identity import Identity, is_leftover
 from edge_infer.sandbox.safe_path import MAX_LINKS, follow
 
 Prepare = Callable[[Identity], None]
@@ -47,47 +51,137 @@ def make_state_dir(state_dir: Path) -> Prepare:
     return prepare
 
 
-def make_output(path: Path | None, *, folder: bool = False, option: str = "--annotate") -> Prepare:
-    """Return a step in which root creates the file or folder to be written and gives it to the user."""
+class Output:
+    """A file or folder that a command writes; ``path`` is None if it writes none.
 
-    def prepare(user: Identity) -> None:
-        if path is None:
-            return
-        above = next(each for each in path.absolute().parents if each.exists())
-        os.close(follow(str(above), {0}))
-        if _made(path, option, folder=folder):
-            os.chown(path, user.uid, user.gid, follow_symlinks=False)
-
-    return prepare
-
-
-def _made(path: Path, option: str, *, folder: bool) -> bool:
-    """Create a file or folder to be written; return False if it exists, and then leave it as it is."""
-    if os.path.lexists(path):
-        return False
-    try:
-        if folder:
-            path.mkdir(parents=True)
-        else:
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
-    except OSError as error:
-        what = "cannot be used as a folder" if folder else "cannot be made, name a file in a folder that is there"
-        raise ConfigError(f"{option} {path}: {what}: {error.strerror or error}") from error
-    return True
-
-
-def check_output(path: Path | None, user: Identity | None, *, folder: bool = False, option: str = "--annotate") -> None:
-    """Create a missing file or folder: a path that is missing when a process locks itself stays out of reach.
-
-    Raises `ConfigError` if it cannot be created, or if the user that root became cannot write it.
+    For a command of root, `prepare` leaves a process of root behind that waits for `make`: the path is made for the
+    user whom the command has become, but only once the configuration or model is known to be good. A path that is
+    missing when a process locks itself stays out of reach, so call `make` before `shut_in`.
     """
-    if path is None or _made(path, option, folder=folder) or user is None:
-        return
-    if not os.access(path, os.W_OK, effective_ids=True):
-        raise ConfigError(
-            f"{option} {path}: cannot be written by {user.name}, whom this command of root works as; name another "
-            f"place, or give it away: chown {user.uid} {path}"
-        )
+
+    def __init__(self, path: Path | None, *, folder: bool = False, option: str = "--annotate") -> None:
+        self._path = None if path is None else path.absolute()
+        self._folder = folder
+        self._shown = f"{option} {path}"
+        self._maker: socket.socket | None = None
+        self._process = 0
+
+    def prepare(self, user: Identity) -> None:
+        """As root, check where the path leads and start the process that makes it."""
+        if self._path is None:
+            return
+        above = next(each for each in self._path.parents if each.exists())
+        parts = self._path.relative_to(above).parts
+        place = follow(str(above), {0})  # stays open: nobody can put a link into it until the path is made
+        self._maker, theirs = socket.socketpair()
+        with theirs:
+            self._process = os.fork()
+            if self._process == 0:
+                self._serve(theirs, user, lambda: _make_below(place, parts, user, folder=self._folder))
+        os.close(place)
+
+    def make(self, user: Identity | None) -> None:
+        """Create the file or folder if it is missing, and check that ``user`` can write it; raises `ConfigError`.
+
+        ``user`` is the user that root became.
+        """
+        if self._path is None:
+            return
+        if user is None or self._maker is None:
+            error = "" if os.path.lexists(self._path) else self._created(self._create)
+        else:
+            with self._maker as maker, maker.makefile("rb") as answer:
+                maker.sendall(b"\n")
+                error = answer.read().decode()
+            os.waitpid(self._process, 0)
+        if error:
+            raise ConfigError(error)
+        if user is not None and not os.access(self._path, os.W_OK, effective_ids=True):
+            raise ConfigError(
+                f"{self._shown}: cannot be written by {user.name}, whom this command of root works as; name another "
+                f"place, or give it away: chown {user.uid} {self._path}"
+            )
+
+    def _serve(self, requests: socket.socket, user: Identity, create: Callable[[], None]) -> NoReturn:
+        """Make the path on request and answer with the error, if any; end with the command."""
+        try:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            if self._maker is not None:
+                self._maker.close()
+            if requests.recv(1):
+                requests.sendall(self._make_for(user, create).encode(errors="backslashreplace"))
+        finally:
+            os._exit(0)
+
+    def _make_for(self, user: Identity, create: Callable[[], None]) -> str:
+        """Create the path for the user, or give it to the user if it is of an earlier run; return why it cannot be."""
+        assert self._path is not None
+        if not os.path.lexists(self._path):
+            return self._created(create)
+        try:
+            folder = follow(str(self._path.parent), {0})
+        except (OSError, EdgeInferError) as error:
+            return f"{self._shown}: {error}"
+        try:
+            owner = os.lstat(self._path.name, dir_fd=folder).st_uid
+            if is_leftover(owner) and owner != os.fstat(folder).st_uid:  # a service has a folder of its own
+                _give(self._path.name, folder, owner, user)
+        except OSError as error:
+            return f"{self._shown}: cannot be given to {user.name}: {error.strerror}"
+        finally:
+            os.close(folder)
+        return ""
+
+    def _create(self) -> None:
+        assert self._path is not None
+        if self._folder:
+            self._path.mkdir(parents=True)
+        else:
+            os.close(os.open(self._path, _NEW, 0o644))
+
+    def _created(self, create: Callable[[], None]) -> str:
+        """Return why the path cannot be created; empty if it was."""
+        try:
+            create()
+        except OSError as error:
+            what = "used as a folder" if self._folder else "made, name a file in a folder that is there"
+            return f"{self._shown}: cannot be {what}: {error.strerror or error}"
+        return ""
+
+
+_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+
+
+def _make_below(place: int, parts: Sequence[str], user: Identity, *, folder: bool) -> None:
+    """Create a file for the user, or a folder and those that it lies in, below an open folder; follow no link."""
+    for part in parts if folder else ():
+        os.mkdir(part, dir_fd=place)
+        place = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place)
+    if not folder:
+        if len(parts) > 1:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        place = os.open(parts[0], _NEW, 0o644, dir_fd=place)
+    os.fchown(place, user.uid, user.gid)
+
+
+def _give(name: str, above: int, owner: int, user: Identity) -> None:
+    """Give a regular file of ``owner``, or a folder and the regular files in it, to the user.
+
+    No link is followed. A file with a second name is left alone, because it may be a file of a service.
+    """
+    file = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
+    try:
+        found = os.fstat(file)
+        folder = stat.S_ISDIR(found.st_mode)
+        if found.st_uid != owner or not (folder or (stat.S_ISREG(found.st_mode) and found.st_nlink == 1)):
+            return
+        place = f"/proc/self/fd/{file}"
+        for each in os.scandir(place) if folder else ():
+            if each.is_file(follow_symlinks=False):
+                _give(each.name, file, owner, user)
+        os.chown(place, user.uid, user.gid)
+    finally:
+        os.close(file)
 
 
 def shut_in(args: argparse.Namespace, user: Identity | None, fence: Fence) -> None:

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, get_args
 
-from edge_infer.cli.as_owner import act_as_owner_of, check_output, make_output, shut_in
+from edge_infer.cli.as_owner import Output, act_as_owner_of, shut_in
 from edge_infer.cli.output import say
 from edge_infer.contract.codec import dumps, encode
 from edge_infer.contract.messages import Task
@@ -50,13 +50,14 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print one line of JSON an input; return 1 if a file could not be read, after all other inputs."""
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(most_pixels(board_memory())))
-    user = act_as_owner_of(args, None, make_output(args.annotate, folder=True))
+    output = Output(args.annotate, folder=True)
+    user = act_as_owner_of(args, None, output.prepare)
     if args.annotate:
         _check_folder(args.annotate)
-    check_output(args.annotate, user, folder=True)
     model = _resolve(args)
     if args.annotate and model.input.takes != "image":
         raise ConfigError(f"--annotate draws into pictures, but {model.title} takes {model.input.takes}; leave it out")
+    output.make(user)
 
     plan = PipelinePlan("infer", "infer", model, model.threshold)
     drawn = [str(args.annotate.absolute())] if args.annotate else []

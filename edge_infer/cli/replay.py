@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edge_infer.cli.arguments import argument
-from edge_infer.cli.as_owner import act_as_owner_of, check_output, make_output, shut_in
+from edge_infer.cli.as_owner import Output, act_as_owner_of, shut_in
 from edge_infer.cli.output import say
 from edge_infer.contract.codec import dumps, encode, replace
 from edge_infer.errors import ConfigError
@@ -82,9 +82,10 @@ def run(args: argparse.Namespace) -> int:
             raise ConfigError(f"--{option} belongs to --detections: name the file with the boxes")
     if args.compare:
         return _compare(args)
-    user = act_as_owner_of(args, hinted(args.config.absolute()), make_output(args.annotate))
+    output = Output(args.annotate)
+    user = act_as_owner_of(args, hinted(args.config.absolute()), output.prepare)
     plan = _plan(args.config)
-    check_output(args.annotate, user)
+    output.make(user)
     _shut_in(args, user, [plan])
     chosen = list(_chosen(plan, args.pipeline, args.source))
     if args.annotate and sum(len(each.shown) for each in chosen) != 1:
@@ -171,9 +172,10 @@ def _detections(args: argparse.Namespace) -> int:
             raise ConfigError(f"--{option} needs pictures: leave it out, or leave out --detections")
     if args.fps is None or args.size is None:
         raise ConfigError("--detections needs --fps N and --size WxH: the file does not contain them")
-    user = act_as_owner_of(args, hinted(args.config.absolute()), make_output(args.mot, option="--mot"))
+    output = Output(args.mot, option="--mot")
+    user = act_as_owner_of(args, hinted(args.config.absolute()), output.prepare)
     plan = _plan(args.config)
-    check_output(args.mot, user, option="--mot")
+    output.make(user)
     written = () if args.mot is None else (str(args.mot.absolute()),)
     shut_in(args, user, Fence(files=(str(args.detections.absolute()),), writes=written))
     from edge_infer.config.recording import digest_of

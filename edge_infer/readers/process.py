@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import random
 import signal
@@ -257,5 +258,6 @@ def run(plan: SourcePlan, control_fd: int, frames_fd: int, room: Room) -> int:
     except ChannelClosedError:
         log.info("the frame channel is closed; stopping the reader")
     finally:
+        settle_all(math.inf)
         writer.close()
     return 0

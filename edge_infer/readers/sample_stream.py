@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import logging
 import math
 import threading
 import time
@@ -28,6 +29,8 @@ from edge_infer.ipc.messages import (
 from edge_infer.platform.readiness import readable
 from edge_infer.readers.sources import Block, Words
 from edge_infer.readers.sources.faults import Faults
+
+log = logging.getLogger(__name__)
 
 TO_STREAM_READER: Final = (ReaderHello, ReadingsDone)
 """Types of records that the reader's end of a signal or text channel accepts."""
@@ -243,13 +246,17 @@ class StreamWriter:
         self._deadline = deadline
 
     def await_finished(self) -> None:
-        """Wait until the engine has finished all readings or the deadline has passed; log how many are left."""
+        """Wait until the engine has finished all readings or the deadline has passed; log how many may be lost."""
         with self._lock:
             while self._kept and (left := self._deadline - time.monotonic()) > 0:
                 readable([self._channel.fd], timeout=left)
                 self.poll()
-            if self._kept:
-                self._lost.note("readings that were not processed before their reader stopped", len(self._kept))
+            if unsent := len(self._kept) - self._sent:
+                self._lost.note("readings that were not sent to the engine before their reader stopped", unsent)
+            if self._sent:
+                log.warning(
+                    "unconfirmed readings when the reader stopped: %d; the engine may have processed them", self._sent
+                )
 
     def close(self) -> None:
         """Close the channel; may be called twice."""

@@ -149,6 +149,11 @@ def _unused(numbers: range) -> int:
     raise OSError("all users of the range 61184 to 65519 are taken")
 
 
+def is_leftover(uid: int) -> bool:
+    """Return whether files of this user may be of an earlier command of root: a chosen number, without an account."""
+    return uid in DYNAMIC and not _has_account(uid)
+
+
 def _has_account(number: int) -> bool:
     for look in (pwd.getpwuid, grp.getgrgid):
         with suppress(KeyError):

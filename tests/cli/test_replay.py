@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,25 @@ def test_two_configurations_are_compared(tmp_path: Path, capsys: pytest.CaptureF
     assert "- faces: 00:03.500 cross face #1 middle right" in said
     assert main(["replay", "--compare", str(one), str(one)]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+def test_the_log_gives_every_row_that_was_left_out(
+    assets: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model, rows = tmp_path / "sine.tflite", tmp_path / "rows.csv"
+    shutil.copy(assets / "models" / "hello_world_int8.tflite", model)
+    (tmp_path / "sine.yaml").write_text("task: regression\ninput: {features: raw}\nvalues: [{name: sine}]\n")
+    rows.write_text("1\n" * 20 + "nan\n" * 25 + "2\n" * 20)
+    (tmp_path / "config.yaml").write_text(
+        f"device: {{id: box, state_dir: state}}\nmqtt: {{host: 127.0.0.1}}\nmodels: {{sine: {{file: {model}}}}}\n"
+        f"sources: {{rows: {{kind: csv, file: {rows}, rate: 5}}}}\n"
+        "pipelines: {sine: {source: rows, model: sine, publish: every}}\n"
+    )
+    assert main(["replay", "-c", str(tmp_path / "config.yaml")]) == 0
+    assert caplog.messages[-1] == "left out: column 1 holds 'nan', no number (25 so far)"
+    caplog.clear()
+    assert main(["infer", str(model), str(rows)]) == 0
+    assert caplog.messages[-1] == "left out: column 1 holds 'nan', no number (25 so far)"
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 
+from edge_infer.cli.as_owner import Output
+from edge_infer.errors import ConfigError
+from edge_infer.sandbox.identity import Identity
 from tests.attacker import attacking
 from tests.running import CLIP, MODEL, ROOT
 
@@ -118,6 +121,85 @@ def private(tmp_path: Path) -> Path:
 def link(path: Path, target: Path, user: int) -> None:
     path.symlink_to(target)
     os.lchown(path, user, user)
+
+
+EARLIER = 61300
+"""A number that an earlier command of root may have had."""
+OUTPUTS = [
+    (("infer", "{box}/m.tflite", "{box}/a.png", "--annotate", "{box}/drawn"), "drawn/a.jpg"),
+    (("replay", "-c", "{box}/config.yaml", "--annotate", "{box}/out.mp4"), "out.mp4"),
+]
+
+
+def run_as_root(box: Path, words: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "edge_infer", *(word.format(box=box) for word in words)]
+    return subprocess.run(command, cwd=box, capture_output=True, text=True, timeout=180, check=False)
+
+
+@root_only
+@pytest.mark.parametrize(("words", "output"), OUTPUTS)
+def test_root_writes_the_file_of_an_earlier_run_again(box: Path, words: tuple[str, ...], output: str) -> None:
+    """Which worked as another unused user."""
+    path = box / output
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("earlier")
+    for each in (path, path.parent) if path.parent != box else (path,):
+        os.chown(each, EARLIER, EARLIER)
+    done = run_as_root(box, words)
+    assert done.returncode == 0, done.stderr
+    assert path.stat().st_size > 1000
+    assert path.stat().st_uid not in (0, EARLIER)
+
+
+@root_only
+@pytest.mark.parametrize("kind", ["link", "second name", "other user", "folder of a service"])
+def test_root_gives_no_file_away_that_may_be_of_another(box: Path, kind: str) -> None:
+    service = box / "service"
+    service.mkdir()
+    path, real = box / "out.mp4", service / "out.mp4"
+    real.write_text("of a service")
+    owner = USER if kind == "other user" else EARLIER
+    os.chown(real, owner, owner)
+    if kind == "link":
+        path.symlink_to(real)
+    elif kind == "second name":
+        path.hardlink_to(real)
+    elif kind == "other user":
+        real.rename(path)
+    else:
+        os.chown(service, EARLIER, EARLIER)
+        path = real
+    done = run_as_root(box, ("replay", "-c", "{box}/config.yaml", "--annotate", str(path)))
+    assert (done.returncode, "cannot be written by" in done.stderr) == (2, True), done.stderr
+    assert (path.stat().st_uid, path.read_text()) == (owner, "of a service")
+
+
+@root_only
+@pytest.mark.parametrize(("words", "output"), OUTPUTS)
+def test_a_command_of_root_that_is_refused_leaves_no_output(box: Path, words: tuple[str, ...], output: str) -> None:
+    for name in ("m.tflite", "config.yaml"):
+        (box / name).write_text("nonsense")
+    done = run_as_root(box, words)
+    assert done.returncode in (2, 3), done.stderr
+    assert not (box / output).exists()
+    assert not (box / "drawn").exists()
+
+
+@root_only
+@pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
+def test_a_link_that_comes_before_the_output_is_made_is_not_followed(tmp_path: Path, *, folder: bool) -> None:
+    """The configuration is checked between the two steps, which may take seconds."""
+    place, target, user = tmp_path / "place", tmp_path / "target", Identity(USER, USER)
+    place.mkdir()
+    target.mkdir()
+    output = Output(place / "out", folder=folder)
+    output.prepare(user)
+    place.rename(tmp_path / "before")
+    link(place, target, USER)
+    with pytest.raises(ConfigError, match="cannot be written by"):
+        output.make(user)
+    assert list(target.iterdir()) == []
+    assert (tmp_path / "before" / "out").stat().st_uid == USER
 
 
 @root_only

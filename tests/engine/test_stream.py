@@ -17,6 +17,7 @@ from edge_infer.engine.input.sample_stream import LARGEST, MOST, SampleStream, m
 from edge_infer.frames.frame import Captured, Line, Samples
 from edge_infer.frames.pixels import Orientation
 from edge_infer.ipc.channel import Channel, ChannelClosedError
+from edge_infer.ipc.messages import ReaderHello
 from edge_infer.plan.records import SourcePlan
 from edge_infer.readers.sample_stream import TO_STREAM_READER, StreamWriter
 from edge_infer.readers.sources import Block, Reading, Words
@@ -318,3 +319,37 @@ def test_the_last_count_is_logged_at_the_end(caplog: pytest.LogCaptureFixture) -
     settle_all(math.inf)
     settle_all(math.inf)
     assert [record.getMessage().rpartition("(")[2] for record in caplog.records] == ["1 so far)", "31767 so far)"]
+
+
+def test_counts_go_on_after_the_last_one_was_logged(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another recording may follow in the same process."""
+    monkeypatch.setattr(faults_module, "time", clock := Clock())
+    faults = Faults()
+    for clock.now in (1000, 2000):
+        faults.note("a row without its value")
+        settle_all(math.inf)
+    assert [record.getMessage().rpartition("(")[2] for record in caplog.records] == ["1 so far)", "2 so far)"]
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["sent", "not sent to the next engine"])
+def test_a_reader_that_stops_logs_as_lost_only_what_was_not_sent(
+    caplog: pytest.LogCaptureFixture, *, again: bool
+) -> None:
+    engine, reader = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    left = Channel(engine.detach(), ())
+    writer = StreamWriter(Channel(reader.detach(), TO_STREAM_READER), holds_writer=True)
+    assert writer.write(Words("one", 1.0, 2.0))
+    assert writer.write(Words("two", 1.0, 2.0))
+    if again:
+        assert left.send(ReaderHello())
+    writer.hurry(time.monotonic() + 0.05)
+    writer.await_finished()
+    assert [record.getMessage() for record in caplog.records] == [
+        "left out: readings that were not sent to the engine before their reader stopped (2 so far)"
+        if again
+        else "unconfirmed readings when the reader stopped: 2; the engine may have processed them"
+    ]
+    writer.close()
+    left.close()

@@ -118,6 +118,7 @@ def test_realtime_keeps_the_pace_and_lets_go_at_once(file: Path) -> None:
     ("text", "columns", "word"),
     [
         ("x,y\n1,2\n", ("x", "z"), "no column z in the header 'x, y'"),
+        ("x;x\n1;2\n", ("x",), "more than one column x in the header 'x, x'"),
         ("1,2\n", ("x", "y", "z"), "no row of numbers that can be used: 2 columns where 3 are expected"),
         ("time,x\nnoon,1\n", (), "column time holds 'noon', no number"),
         ("", (), "it is empty"),

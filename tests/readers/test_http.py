@@ -53,6 +53,13 @@ class Camera(ThreadingHTTPServer):
         self.asked: list[str] = []
         self.url = f"http://127.0.0.1:{self.server_port}/stream"
 
+    def encrypt(self, certificates: Certificates) -> None:
+        """Speak TLS only."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*certificates.issue("camera"))
+        self.socket = context.wrap_socket(self.socket, server_side=True)
+        self.url = self.url.replace("http:", "https:")
+
 
 class Handler(BaseHTTPRequestHandler):
     server: Camera
@@ -181,13 +188,11 @@ def test_what_is_no_stream_says_what_to_change() -> None:
 
 
 def test_a_certificate_of_an_unknown_authority_has_a_remedy(tmp_path: Path) -> None:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*Certificates(tmp_path).issue("camera"))
     with camera(stream) as server:
         server.handle_error = lambda *_: None  # type: ignore[method-assign]  # the reader hangs up
-        server.socket = context.wrap_socket(server.socket, server_side=True)
+        server.encrypt(Certificates(tmp_path))
         with pytest.raises(SourceError, match=r"its certificate is not accepted .*update-ca-certificates") as refused:
-            read_one(server.url.replace("http:", "https:"))
+            read_one(server.url)
     assert "_ssl.c" not in str(refused.value)
 
 
@@ -251,8 +256,46 @@ def test_of_many_pictures_that_are_there_the_newest_is_taken() -> None:
         assert int(picture.pixels.mean()) == 190
 
 
+@pytest.fixture(params=["http", "https"])
+def certificates(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Certificates | None:
+    """For the second run of a test: those of a camera with TLS, which this process then trusts."""
+    if request.param == "http":
+        return None
+    made = Certificates(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(made.ca))
+    return made
+
+
+@pytest.mark.parametrize("width", [64, 1024], ids=["small pictures", "large pictures"])
+def test_of_many_pictures_in_chunks_the_newest_is_taken(certificates: Certificates | None, width: int) -> None:
+    """Many small ones lie in what the response has read ahead, where no look at the socket finds them."""
+    turns, sent = threading.Semaphore(0), threading.Semaphore(0)
+
+    def body() -> Iterator[bytes]:
+        for values in ((5,), range(10, 100, 10), range(110, 200, 10)):
+            turns.acquire(timeout=20)
+            for value in values:
+                picture = jpeg(value, width)
+                yield part(picture, length=len(picture))
+            sent.release()
+
+    with camera(body) as server:
+        server.chunked = True
+        if certificates is not None:
+            server.encrypt(certificates)
+        with HttpSource(HttpOptions(server.url)) as source:
+            for newest in (5, 90, 190):  # a consumer that takes less than the camera sends
+                turns.release()
+                assert sent.acquire(timeout=20)
+                picture = source.read()
+                assert picture is not None
+                assert int(picture.pixels.mean()) == newest
+
+
 @pytest.mark.parametrize("size", [1 << 20, 1000], ids=["a chunk for each picture", "chunks within pictures"])
-def test_a_picture_in_a_chunk_does_not_wait_for_the_next_one(size: int) -> None:
+def test_a_picture_in_a_chunk_does_not_wait_for_the_next_one(certificates: Certificates | None, size: int) -> None:
     """The line end after a chunk arrives with it, and is no more of the stream."""
     turn = threading.Semaphore(1)
 
@@ -267,6 +310,8 @@ def test_a_picture_in_a_chunk_does_not_wait_for_the_next_one(size: int) -> None:
 
     with camera(body) as server:
         server.chunked = True
+        if certificates is not None:
+            server.encrypt(certificates)
         with HttpSource(HttpOptions(server.url)) as source:
             for value in (50, 100, 150):
                 picture = source.read()

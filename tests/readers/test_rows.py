@@ -135,6 +135,25 @@ def test_below_a_header_without_the_columns_no_row_is_guessed(first: tuple[str, 
     assert parsed(parser, "a;b;c", "7;8;9") == [(8, 9, 7)]
 
 
+@pytest.mark.parametrize("first", [("a;b", "1;2"), ()])
+@pytest.mark.parametrize("header", ["a;a", "a;b;a"])
+def test_below_a_header_with_a_wanted_column_twice_no_row_is_guessed(first: tuple[str, ...], header: str) -> None:
+    parser = RowParser(("a",))
+    assert len(parsed(parser, *first)) == len(first) // 2
+    for line in (header, "3;4;5"[: len(header)]):
+        with pytest.raises(ValueError, match=f"more than one column a in the header '{header.replace(';', ', ')}'"):
+            parser.rows(line)
+    assert parsed(parser, "b;c;b;a", "5;6;7;8") == [(8,)]
+
+
+def test_without_columns_each_cell_is_taken_whatever_its_name() -> None:
+    assert parsed(RowParser(), "a;b;a", "1;2;3", "c;b;b", "4;5;6", "b;b;c", "7;8;9") == [
+        (1, 2, 3),
+        (4, 5, 6),
+        (7, 8, 9),
+    ]
+
+
 @pytest.mark.parametrize("line", ["ready", "sensor is ready", "b too high now", "error; timeout"])
 def test_a_message_among_rows_is_no_header(line: str) -> None:
     parser = RowParser(("b",))

@@ -18,6 +18,7 @@ from edge_infer.errors import InputError, ModelError, SourceError
 from edge_infer.frames.frame import Captured, Samples
 from edge_infer.plan.records import SignalPlan, SourcePlan
 from edge_infer.readers.sources import Block, make_source, source_target
+from edge_infer.readers.sources.faults import settling
 
 STRETCH: Final = 1 << 15
 """Samples per stretch."""
@@ -55,7 +56,7 @@ def _source_plan(path: str, kind: str, rate: float) -> SourcePlan:
 
 def _through(plan: SourcePlan, path: str) -> Iterator[Samples]:
     try:
-        with make_source(plan) as source:
+        with make_source(plan) as source, settling():
             number = 0
             while isinstance(block := source.read(), Block):
                 number += 1

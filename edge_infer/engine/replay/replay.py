@@ -36,6 +36,7 @@ from edge_infer.frames.pixels import Orientation
 from edge_infer.frames.timing import Pacer
 from edge_infer.plan.records import PipelinePlan, SourcePlan
 from edge_infer.readers.sources import Block, Passed, Picture, Reading, first, make_source
+from edge_infer.readers.sources.faults import settling
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -221,7 +222,7 @@ def _frames(plan: SourcePlan, *, paced: bool) -> Iterator[Captured]:
     """Yield the items of a source, stamped with their position in the recording."""
     orientation, pacer = Orientation(plan.rotate, plan.flip), Pacer(plan.fps if paced else None)
     number, position = 0, 0.0
-    with make_source(plan) as source:
+    with make_source(plan) as source, settling():
         while (reading := source.read()) is not None:
             if isinstance(reading, Passed):  # not the end of the recording
                 continue

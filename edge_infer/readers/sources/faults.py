@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 from weakref import WeakSet
 
@@ -66,7 +69,7 @@ class Faults:
         self.since_good = 0
 
     def _say(self, now: float) -> None:
-        self._told_at, self._logged = now, self.count
+        self._told_at, self._logged = min(now, time.monotonic()), self.count
         if not self._quiet:
             log.warning("left out: %s (%d so far)", self.last, self.count)
 
@@ -84,3 +87,12 @@ def settle_all(now: float | None = None) -> None:
         every = list(_ALL)
     for faults in every:
         faults.settle(time.monotonic() if now is None else now)
+
+
+@contextmanager
+def settling() -> Iterator[None]:
+    """Log every count at the end of a command that reads a recording in its own process."""
+    try:
+        yield
+    finally:
+        settle_all(math.inf)

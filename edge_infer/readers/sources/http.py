@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
-import select
-import socket
 import threading
 import time
 import urllib.request
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from email.message import Message
 from http.client import HTTPException, HTTPResponse
@@ -308,17 +304,26 @@ class HttpSource(Closing):
         return newest
 
     def _waits(self) -> bool:
-        """Return whether more of the stream has arrived; the rest of a chunk alone, a line end, is none."""
+        """Return whether more of the stream has arrived; skip the line end after a chunk, which is not more of it.
+
+        The response reads ahead, and so does TLS, so the socket alone does not show what has arrived.
+        """
         response = self._response
-        if response is None or not select.select([response], [], [], 0)[0]:
+        if response is None or response.isclosed():
             return False
-        if not response.chunked or response.chunk_left:
-            return True
-        if str(response.geturl()).startswith("https:"):  # what is encrypted cannot be looked at
+        raw: Any = response.fp.raw
+        raw._sock.settimeout(0.0)  # noqa: SLF001 - no public way leads from the response to its socket
+        try:
+            if response.chunked and response.chunk_left == 0:
+                if not response.fp.peek().startswith(b"\r\n"):
+                    return False
+                response.fp.read(len(b"\r\n"))
+                response.chunk_left = None  # the size of the next chunk is next, as at the beginning
+            return bool(response.fp.peek())
+        except OSError:  # TLS without a whole record; of any other error the next read tells
             return False
-        with socket.socket(fileno=os.dup(response.fileno())) as copy, suppress(OSError):
-            return len(copy.recv(3, socket.MSG_PEEK | socket.MSG_DONTWAIT)) > len(b"\r\n")
-        return False
+        finally:
+            raw._sock.settimeout(TIMEOUT)  # noqa: SLF001
 
     def _read_some(self) -> bytes:
         if self._response is None:

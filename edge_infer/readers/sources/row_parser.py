@@ -22,7 +22,7 @@ TOO_LARGE: Final = (2 - 2**-24) * 2.0**127
 
 
 class HeaderError(ValueError):
-    """A header lacks wanted columns, so no later line can be used."""
+    """A header lacks wanted columns or has one twice, so no later line can be used."""
 
 
 class RowParser:
@@ -92,20 +92,23 @@ class RowParser:
         """
         wanted = self.columns or tuple(cells)
         missing = [name for name in wanted if name not in cells]
+        twice = [name for name in dict.fromkeys(wanted) if cells.count(name) > 1]
         signs = (any(separator in line for separator in DELIMITERS), len(cells) == self.cells)
         likely = any(signs) if self.columns and not missing else all(signs)
         if not all(re.match(NAME, cell) for cell in cells) or (self._begun and not likely):
             raise ValueError(f"no numbers in {shown(', '.join(cells))}")
-        if missing and not self._chosen and (not self._begun or len(cells) == self._width):
-            wanted, missing = tuple(cells), []
-        if missing:
-            reason = f"no column {' or '.join(missing)} in the header {shown(', '.join(cells))}"
+        if (missing or twice) and not self._chosen and (not self._begun or len(cells) == self._width):
+            wanted, missing, twice = tuple(cells), [], []
+        if missing or twice:
+            lacks = f"no column {' or '.join(missing)}" if missing else f"more than one column {' or '.join(twice)}"
+            reason = f"{lacks} in the header {shown(', '.join(cells))}"
             if likely:
                 self._unknown = reason
             raise ValueError(reason) if self._begun else HeaderError(reason)
         self.columns = wanted
         self.header = tuple(cells)
-        self._places = tuple(cells.index(name) for name in wanted)
+        whole = wanted == self.header  # by place, for names that are there twice
+        self._places = tuple(range(len(cells)) if whole else map(cells.index, wanted))
         self._width = len(wanted)
         self._unknown = ""
 
