@@ -213,6 +213,10 @@ class NmsPlan(Record, frozen=True):
     max: int = 100
 
 
+NMS_TASKS: Final[tuple[Task, ...]] = ("detection", "pose")
+"""Tasks whose results can overlap, to which `NmsPlan` applies."""
+
+
 class Overrides(Record, frozen=True):
     """Settings of a model that the keys of a pipeline can override; None: not overridden.
 

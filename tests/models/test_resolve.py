@@ -184,7 +184,12 @@ def test_a_link_to_a_model_is_followed(place: Place, tmp_path: Path) -> None:
         (FACES, "labels: none.txt\n", "none.txt cannot be read: No such file"),
         (FACES, "labels: ../secret.txt\n", "yaml:1: labels: expected a file in the manifest's own folder"),
         (FACES, "file: other.tflite\n", "file: is other.tflite, but it lies beside"),
-        (FACES, "threshold: 2\n", r"int8\.yaml: threshold 2 is not between 0 and 1"),
+        (FACES, "task: detection\nthreshold: 2\n", r"int8\.yaml:2: threshold: 2 is not between 0 and 1"),
+        (
+            PERSON,
+            "task: classification\nnms: {iou: 0.4}\n",
+            r"yaml:2: nms: belongs to models of task detection or",
+        ),
         (FACES, "labels: {0: a}\n", "yaml:1: labels: expected a list of labels, or the name of a file beside the"),
         (FACES, "name: a\nname: b\n", "yaml:2: name: is there twice"),
         (FACES, "lables: [face]\n", 'yaml:1: lables: is not known here; did you mean "labels"'),
@@ -203,6 +208,28 @@ def test_a_link_to_a_model_is_followed(place: Place, tmp_path: Path) -> None:
 def test_a_manifest_that_does_not_fit_is_refused(place: Place, name: str, manifest: str, words: str) -> None:
     with pytest.raises(ModelError, match=words):
         resolve(place(name, manifest))
+
+
+@pytest.mark.parametrize(
+    ("manifest", "notes"),
+    [
+        (
+            "labels: [person, person]\n",
+            ("several classes have one label, and results do not tell them apart: person",),
+        ),
+        ('labels: ["???", "???"]\n', ()),
+        ("labels: [nobody, person]\n", ()),
+    ],
+)
+def test_a_label_of_several_classes_is_noted(place: Place, manifest: str, notes: tuple[str, ...]) -> None:
+    assert examine(place(PERSON, manifest)).notes == notes
+
+
+def test_of_many_shared_labels_the_note_shows_some(place: Place, tmp_path: Path) -> None:
+    """A list of ImageNet's classes has two cranes and two maillots."""
+    (tmp_path / "labels.txt").write_text("a\nb\nc\nd\ne\n" * 2)
+    (note,) = examine(place(CIFAR, "labels: labels.txt\n")).notes
+    assert note.endswith(": a; b; c and 2 more")
 
 
 def test_every_problem_of_a_manifest_is_told_at_once(place: Place) -> None:

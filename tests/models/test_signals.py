@@ -122,7 +122,7 @@ def test_a_model_that_remembers_gets_nothing_twice(said: Said) -> None:
         (SINE, REGRESSION + "values: [{name: a}, {name: b}]\n", "the manifest names 2 values; the model gives 1"),
         (SINE, REGRESSION + "values: [{name: a, min: 2, max: 1}]\n", r"of the value a min \(2\) is above max \(1\)"),
         (SINE, REGRESSION + "values: [{unit: l}]\n", r"yaml:3: values\[0\].name: is missing"),
-        (SINE, REGRESSION + "threshold: 2\n", "threshold 2 is not between 0 and 1"),
+        (SINE, REGRESSION + "threshold: 2\n", "yaml:3: threshold: 2 is not between 0 and 1"),
         (
             SINE,
             "task: anomaly\ninput: {features: raw, rate: 1}\ndecoder: regression\n",

@@ -26,6 +26,7 @@ from edge_infer.errors import ConfigError, SourceError, WireError
 from edge_infer.models.request import ModelRequest, Policy
 from edge_infer.plan.credentials import PLACE
 from edge_infer.plan.records import (
+    NMS_TASKS,
     CropsPlan,
     Gives,
     InputPlan,
@@ -440,7 +441,7 @@ class Builder:
             self.problems.append(self.document.problem((*steps, "threshold"), text))
         for place, given, tasks in (
             (("top_k",), "top_k" in section.model_fields_set, ("classification",)),
-            (("nms",), "nms" in section.model_fields_set, ("detection", "pose")),
+            (("nms",), "nms" in section.model_fields_set, NMS_TASKS),
             (("preprocess", "tiles"), section.preprocess.tiles, ("detection",)),
         ):
             if given and model.task not in tasks:

@@ -17,7 +17,7 @@ from edge_infer.models.packages.read_files import file_options, inside, read_who
 from edge_infer.models.trials.file_handover import ReceivedCopies
 from edge_infer.platform.permissions import why_unreadable
 from edge_infer.sandbox.safe_open import KnownFolder, look_beneath
-from edge_infer.yamlfile.load import parse_document, validate
+from edge_infer.yamlfile.load import Document, parse_document, validate
 from edge_infer.yamlfile.scalars import Written
 
 # Canonical bytes of a manifest, over which signatures are made.
@@ -62,7 +62,7 @@ class Package:
     With ``roots``, no file of the package is opened through a link (see `open_beneath`). Without, links may not lead
     out of ``home``, the folder of the manifest. ``whole`` is true if the caller named the folder and not the model's
     file. ``written`` is the canonical form of the manifest, which a signature covers. A probe process can open only the
-    files in ``handed``.
+    files in ``handed``. ``document`` is the manifest with its lines, for messages.
     """
 
     file: Path
@@ -73,6 +73,7 @@ class Package:
     handed: ReceivedCopies | None = None
     home: KnownFolder | None = None
     whole: bool = False
+    document: Document | None = None
 
     @property
     def folder(self) -> Path:
@@ -111,6 +112,10 @@ class Package:
         """Return a path that opens a file of the package in this process."""
         return str(path.absolute()) if self.handed is None else self.handed.place(path)
 
+    def fault(self, key: str, text: str) -> str:
+        """Return an error about a key of the manifest, with file and line; without a manifest only the text."""
+        return str(self.document.problem((key,), text)) if self.document is not None else f"{key}: {text}"
+
     @property
     def manifest_digest(self) -> str:
         """Return a digest of the manifest's content; its layout and comments do not matter."""
@@ -145,8 +150,8 @@ def handed_package(file: Path, manifest_path: Path | None, handed: ReceivedCopie
     """Return the package of files that the parent process found and handed over; raises `ModelError`."""
     if manifest_path is None:
         return Package(file, handed=handed)
-    manifest, _ = parsed(manifest_path, handed.read(manifest_path, LARGEST_MANIFEST))
-    return Package(file, manifest, manifest_path, handed=handed)
+    manifest, document = parsed(manifest_path, handed.read(manifest_path, LARGEST_MANIFEST))
+    return Package(file, manifest, manifest_path, handed=handed, document=document)
 
 
 def _find(path: Path, roots: tuple[str, ...], *, folder: bool) -> Package:
@@ -184,14 +189,14 @@ def _beside(manifest: Path, model: Path, roots: tuple[str, ...]) -> Package | No
 
 def _read(path: Path, model: Path, roots: tuple[str, ...]) -> Package:
     home = None if roots else KnownFolder.at(path.parent)
-    manifest, written = parsed(path, read_whole(path, LARGEST_MANIFEST, roots=roots, folder=home))
-    return Package(model, manifest, path, roots, written, home=home)
+    manifest, document = parsed(path, read_whole(path, LARGEST_MANIFEST, roots=roots, folder=home))
+    return Package(model, manifest, path, roots, canonical(document.value), home=home, document=document)
 
 
-def parsed(path: Path, data: bytes) -> tuple[Manifest, bytes]:
-    """Return the manifest and its canonical form, which a signature covers."""
+def parsed(path: Path, data: bytes) -> tuple[Manifest, Document]:
+    """Return the manifest, and the document that it was read from; raises `ModelError` with all problems."""
     document = parse_document(path, data)
     manifest, problems = validate(document, Manifest)
     if manifest is None or problems:
         raise ModelError("\n".join(map(str, problems)))
-    return manifest, canonical(document.value)
+    return manifest, document

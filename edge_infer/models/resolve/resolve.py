@@ -7,6 +7,7 @@ is used (to get the real shapes), so an untrusted file is resolved in a child by
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -32,10 +33,14 @@ from edge_infer.models.resolve.text_input import choose_text
 from edge_infer.models.resolve.values import choose_threshold, choose_values, with_activation
 from edge_infer.models.tflite.graph import Graph
 from edge_infer.models.tflite.metadata import Metadata, read_metadata
-from edge_infer.plan.records import DecoderPlan, ModelPlan, NmsPlan
+from edge_infer.plan.records import NMS_TASKS, DecoderPlan, ModelPlan, NmsPlan
 
 NAMELESS: Final[tuple[Task, ...]] = ("anomaly", "regression")
 """Tasks whose results have no labels."""
+NO_LABEL: Final = "???"
+"""The label of a class without a name."""
+_SHOWN: Final = 3
+"""Maximum number of labels in a note."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +110,7 @@ def _resolution(request: ModelRequest, opened: OpenedModel) -> Resolution:
         labels=labels.names,
         input=main,
         threshold=threshold,
-        nms=_nms(manifest.nms, family.decoder.nms),
+        nms=_nms(opened.package, family),
         values=values,
         state=manifest.state,
         further=further,
@@ -122,7 +127,8 @@ def _resolution(request: ModelRequest, opened: OpenedModel) -> Resolution:
         *(_overlaps(plan.nms, manifest.nms, family.name) if family.task == "detection" else ()),
         Reason("threshold", f"{threshold:g}", threshold_why),
     )
-    return Resolution(plan, _facts(whole.inputs), _facts(whole.outputs), reasons, feeding.notes)
+    notes = (*feeding.notes, *(() if family.task in NAMELESS else _shared(labels.names)))
+    return Resolution(plan, _facts(whole.inputs), _facts(whole.outputs), reasons, notes)
 
 
 def _feeding(opened: OpenedModel, signature: Signature, family: Family) -> Feeding:
@@ -212,7 +218,21 @@ def _labels(request: ModelRequest, opened: OpenedModel) -> Labels:
     return Labels((), "nobody names the classes, so they go by number; give labels: FILE", "labels")
 
 
-def _nms(said: NmsSection, usual: NmsPlan) -> NmsPlan:
+def _shared(labels: tuple[str, ...]) -> tuple[str, ...]:
+    """Return a note about classes with the same label, as public label files have them; ``???`` is no label."""
+    counts = Counter(label for label in labels if label != NO_LABEL)
+    several = [label for label, count in counts.items() if count > 1]
+    if not several:
+        return ()
+    more = f" and {len(several) - _SHOWN} more" if len(several) > _SHOWN else ""
+    return (f"several classes have one label, and results do not tell them apart: {'; '.join(several[:_SHOWN])}{more}",)
+
+
+def _nms(package: Package, family: Family) -> NmsPlan:
+    said, usual = package.manifest.nms, family.decoder.nms
+    if "nms" in package.manifest.model_fields_set and family.task not in NMS_TASKS:
+        text = f"belongs to models of task {' or '.join(NMS_TASKS)}; this one is of task {family.task}; remove the key"
+        raise ModelError(package.fault("nms", text))
     iou = usual.iou if said.iou is None else said.iou
     return NmsPlan(iou, usual.max if said.max is None else said.max)
 

@@ -41,8 +41,9 @@ def choose_threshold(request: ModelRequest, package: Package, task: Task) -> tup
     if found is None:
         return THRESHOLDS.get(task, DEFAULT_THRESHOLD), "default"
     if found < 0 or (found > 1 and task != "anomaly"):
-        place = f"{package.manifest_path}: " if why == "manifest" else ""
-        raise ModelError(f"{place}threshold {found:g} is not between 0 and 1", key="threshold")
+        text = f"{found:g} is not between 0 and 1"
+        told = package.fault("threshold", text) if why == "manifest" else f"threshold {text}"
+        raise ModelError(told, key="threshold")
     return found, why
 
 

@@ -16,7 +16,7 @@ from edge_infer import __version__
 from edge_infer.contract.codec import dumps, replace
 from edge_infer.errors import ModelError
 from edge_infer.models.packages.labels import LARGEST as LARGEST_LABELS
-from edge_infer.models.packages.package import LARGEST_MANIFEST, Package, find_package, parsed
+from edge_infer.models.packages.package import LARGEST_MANIFEST, Package, canonical, find_package, parsed
 from edge_infer.models.packages.read_files import inside, largest_here
 from edge_infer.models.packages.signature import check_trust
 from edge_infer.models.request import ModelRequest, Policy
@@ -63,7 +63,7 @@ class CheckedPackage(SealedCopies):
     def _add_manifest(self, path: Path) -> None:
         """Copy the manifest; raises `ModelError` if it differs from the manifest that was checked."""
         self._add_own(path, LARGEST_MANIFEST)
-        if parsed(path, self.read(path))[1] != self.package.written:
+        if canonical(parsed(path, self.read(path))[1].value) != self.package.written:
             raise ModelError(f"{path} has changed while it was read; try again when it is written")
 
     def _add_labels(self, path: Path, request: ModelRequest) -> None:
