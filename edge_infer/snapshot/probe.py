@@ -49,15 +49,17 @@ class Probed(Record, frozen=True):
 
 def probe(address: Address) -> Probed:
     """Open the address in a process of its own; raises `ConfigError` for a wrong address."""
-    if "@" in urlsplit(address.url).netloc:
+    try:
+        secret = "@" in urlsplit(address.url).netloc
+        if not secret:
+            url_kind(*SCHEMES).parse(address.url)
+    except ValueError as error:
+        raise ConfigError(f"--probe: {error}") from error
+    if secret:
         raise ConfigError(
             "--probe: a password does not belong into an address, which every user of this machine can read; give "
             "--username and --password-file"
         )
-    try:
-        url_kind(*SCHEMES).parse(address.url)
-    except ValueError as error:
-        raise ConfigError(f"--probe: {error}") from error
     done = run_bounded(own_module("edge_infer.snapshot.probe_main"), dumps(address), most=MAX_OUTCOME_BYTES)
     try:
         return decode_json(Probed, done.output)

@@ -49,7 +49,7 @@ def main() -> int:
         address = decode_json(Address, sys.stdin.buffer.read())
         user = give_up_root(None, keep=privileges.READ_SEARCH)
         kind = "rtsp" if address.url.startswith("rtsp") else "http"
-        options = {"url": address.url, "password_file": address.password_file}
+        options = {"url": address.url, "password_file": address.password_file, "transport": address.transport}
         plan = SourcePlan("probe", kind, source_target(kind), live=True, network=True, options=options)
         owners = {0} if user is not None else {0, os.geteuid()}
         lock("reader", network=True, fence=reader_fence(plan), keep=privileges.READ_SEARCH, owners=owners)

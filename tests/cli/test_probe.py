@@ -43,13 +43,14 @@ def test_pictures_that_a_server_has_kept_are_no_rate() -> None:
     assert measured([0.0, 0.5]) is None
 
 
-def test_a_stream_that_works(rtsp_camera: RtspCamera, tmp_path: Path) -> None:
-    done = probe(rtsp_camera.url, "--transport", "tcp")
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+def test_a_stream_that_works(rtsp_camera: RtspCamera, tmp_path: Path, transport: str) -> None:
+    done = probe(rtsp_camera.url, "--transport", transport)
     assert done.returncode == 0, done.stderr
     assert done.stderr.startswith("it works: H.264, 320x240, ")
     assert rate_of(done.stderr) > 0
     assert yaml.safe_load(done.stdout) == {
-        "sources": {"camera": {"kind": "rtsp", "url": rtsp_camera.url, "transport": "tcp"}}
+        "sources": {"camera": {"kind": "rtsp", "url": rtsp_camera.url, "transport": transport}}
     }
     assert is_valid(done.stdout, tmp_path)
 
@@ -87,6 +88,7 @@ def test_motion_jpeg_and_single_pictures(tmp_path: Path) -> None:
     [
         ((f"rtsp://127.0.0.1:{free_port()}/cam",), 1, "nothing listens there"),
         (("rtsp://u:p@127.0.0.1/cam",), 2, "give --username and --password-file"),
+        (("http://[::1/cam",), 2, "--probe: "),
         (("ftp://127.0.0.1/cam",), 2, "expected an address such as rtsp://HOST/PATH"),
         (("http://127.0.0.1/cam", "--transport", "udp"), 2, "--transport is of rtsp: addresses"),
         (("http://127.0.0.1/cam", "--grab", "door"), 2, "--grab, -o and --grid are about a configured source"),
