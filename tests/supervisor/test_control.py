@@ -346,7 +346,7 @@ def test_an_answer_repeats_little_of_what_was_asked(body: dict[str, Any]) -> Non
         handler: Any = (
             ModelRequests(None, None, ChangeLimit())  # type: ignore[arg-type]
             if body["do"] == "models"
-            else PendingExplainRequests(None)  # type: ignore[arg-type]
+            else PendingExplainRequests(None, dict)  # type: ignore[arg-type]
         )
         handler.begin(request)
     assert "error" in json.loads(told[0])
