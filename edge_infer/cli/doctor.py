@@ -46,8 +46,12 @@ def daemon(status: Status) -> Finding:
     ]
     if again:
         return warn("daemon", f"{fact}; started again: {', '.join(again)}", "its log says why each ended")
-    missing = {name for name, text in status.walls.items() if "not enforced" in text or "unavailable" in text}
-    if open_walls := sorted(missing - forbidden_by_unit(status)):
+    open_walls = [
+        name
+        for name, text in status.walls.items()
+        if ("not enforced" in text or "unavailable" in text) and not forbidden_by_unit(text)
+    ]
+    if open_walls:
         fact += f"; not all of it is behind {', '.join(open_walls)}: edge-infer status --json says why"
     return ok("daemon", fact)
 

@@ -8,7 +8,6 @@ container, which are not those of the service.
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from edge_infer.doctor.finding import Finding, ok, warn
-from edge_infer.sandbox.selftest import ENFORCED, TRIED
+from edge_infer.sandbox.selftest import ENFORCED, FORBIDDEN_BY_UNIT, TRIED
 from edge_infer.supervisor.status import Status
 
 _SCRIPT: Final = """
@@ -41,61 +40,43 @@ _FOR_SECONDS: Final = ("probe", "configuration")
 """Processes that a running service starts when it needs them."""
 _PATIENCE: Final = 30.0
 _REMEDY: Final = "use a kernel with seccomp and Landlock, and no container that forbids them"
-_UNIT: Final = re.compile(r"/([^/\n]+\.service)$", re.MULTILINE)
-"""The unit of a process, in /proc/PID/cgroup."""
 _FILTERED: Final = "2"
 """The value of ``Seccomp:`` in /proc for a process with a filter."""
 
 
-def sandbox(status: Status | None = None, proc: Path = Path("/proc")) -> Iterator[Finding]:
+def sandbox(status: Status | None = None) -> Iterator[Finding]:
     """Yield one line if every rule of every process is enforced, else one for each process with missing rules.
 
     What the unit forbids on purpose is no reason for a warning, if the process enforces all other rules.
     """
-    found, forbidden = _all(status), forbidden_by_unit(status, proc)
+    found = _all(status)
     lacking = {
         room: {wall: text for wall, text in held.items() if not text.startswith(ENFORCED)}
         for room, held in found.items()
     }
-    faulty = [room for room, held in lacking.items() if held.keys() - (set() if room in _FOR_SECONDS else forbidden)]
+    faulty = [room for room, held in lacking.items() if not all(map(forbidden_by_unit, held.values()))]
     for room in faulty:
         yield warn("sandbox", f"{room}: {', '.join(map(' '.join, lacking[room].items()))}", _REMEDY)
     if not faulty:
-        left = sorted({wall for held in lacking.values() for wall in held})
-        but = f"; the unit forbids {', '.join(left)}, for which the others make up" if left else ""
-        yield ok("sandbox", f"the kernel holds all walls of {', '.join(found)} ({_where(status)}){but}")
+        but = "".join(f"; {room}: {' '.join(each)}" for room, held in lacking.items() for each in held.items())
+        yield ok(
+            "sandbox", f"the kernel holds {'the' if but else 'all'} walls of {', '.join(found)} ({_where(status)}){but}"
+        )
 
 
-def each_wall(status: Status | None = None, proc: Path = Path("/proc")) -> Iterator[Finding]:
+def each_wall(status: Status | None = None) -> Iterator[Finding]:
     """Yield a line for each sandbox rule of each process, with what was tried."""
     yield ok("sandbox", _where(status))
-    forbidden = forbidden_by_unit(status, proc)
     for room, held in _all(status).items():
         for wall, text in held.items():
             fact = f"{wall}: {text}" + (f" (tried: {TRIED[wall]})" if wall in TRIED else "")
-            if text.startswith(ENFORCED):
-                yield ok(room, fact)
-            elif room not in _FOR_SECONDS and wall in forbidden:
-                yield ok(room, f"{fact}; the unit forbids it")
-            else:
-                yield warn(room, fact, _REMEDY)
+            sound = text.startswith(ENFORCED) or forbidden_by_unit(text)
+            yield ok(room, fact) if sound else warn(room, fact, _REMEDY)
 
 
-def forbidden_by_unit(status: Status | None, proc: Path = Path("/proc")) -> frozenset[str]:
-    """Return the rules that the processes of the daemon cannot apply because its systemd unit forbids namespaces."""
-    try:
-        groups = "" if status is None or status.pid is None else (proc / f"{status.pid}/cgroup").read_text()
-    except OSError:
-        return frozenset()
-    if (unit := _UNIT.search(groups)) is None:
-        return frozenset()
-    command = ["systemctl", "show", unit[1], "--property=RestrictNamespaces", "--value"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return frozenset()
-    allowed = done.stdout.split()  # "yes", "no", or the kinds of namespaces that are allowed
-    return frozenset() if not allowed or allowed == ["no"] or "net" in allowed else frozenset({"network_namespace"})
+def forbidden_by_unit(text: str) -> bool:
+    """Return whether the state of a rule says that the unit itself keeps the process from applying it."""
+    return text.endswith(FORBIDDEN_BY_UNIT)
 
 
 def _where(status: Status | None) -> str:

@@ -108,7 +108,7 @@ chmod 644 /etc/edge-infer/config.yaml
 code 'root audits' edge-infer privacy --seconds 3
 ls /opt/edge-infer/versions | wc -l
 code upgraded $install --upgrade
-echo "judged as root: $(grep -c 'read as root' /shared/log)"
+echo "judged as root: $(grep -c 'was read as root' /shared/log)"
 [ "$before" = "$(readlink /opt/edge-infer/previous)" ] && echo 'the one before is kept: yes'
 cp /opt/edge-infer/share/edge-infer.service /opt/edge-infer/previous/share # its own names a user that is gone
 code 'rolled back' $install --rollback
