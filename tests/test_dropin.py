@@ -74,6 +74,32 @@ def test_a_credential_of_the_service_goes_before_the_file(tmp_path: Path, monkey
     assert plan.sources[1].options["password_file"] == str(tmp_path / "cam.pass")
 
 
+def test_systemd_reads_names_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "100%n.pass").write_text("secret\n")
+    (tmp_path / "100%n.pass").chmod(0o600)
+    code, text, told = unit(tmp_path, CONFIG.replace("mqtt.pass", "100%n.pass"))
+    assert code == 0, told
+    assert f"LoadCredential=100%%n.pass:{tmp_path}/100%%n.pass" in text.splitlines()
+
+
+@pytest.mark.parametrize("name", ["a:b.pass", "a\\b.pass"])
+def test_a_file_whose_name_no_credential_can_have_is_named(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("secret\n")
+    (tmp_path / name).chmod(0o600)
+    code, text, told = unit(tmp_path, CONFIG.replace("mqtt.pass", f"'{name}'"))
+    assert (code, text) == (2, "")
+    assert f"{name}: the name of a credential has no colon and no backslash; rename the file" in told
+
+
+def test_a_path_cannot_add_lines(tmp_path: Path) -> None:
+    folder = tmp_path / "box\nExecStartPre=touch x\n#"
+    folder.mkdir()
+    code, text, told = unit(folder, CONFIG)
+    assert (code, text) == (2, "")
+    assert "a unit file holds no line break" in told
+    assert all(line.startswith("edge-infer:") for line in told.splitlines())
+
+
 def test_with_it_the_unit_is_less_exposed_and_still_valid(tmp_path: Path) -> None:
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not installed")

@@ -17,6 +17,8 @@ from typing import Final
 from edge_infer.platform.own_module import own_module
 
 UNIT: Final = "edge-infer.service"
+VERSIONS: Final = "versions"
+"""The folder in which ``deploy/install`` keeps the versions."""
 _KEPT: Final = (
     *("User", "Group", "SupplementaryGroups", "DynamicUser", "StateDirectory", "StateDirectoryMode", "UMask"),
     *("ProtectHome", "ProtectSystem", "PrivateTmp", "ProtectProc", "NoNewPrivileges", "CapabilityBoundingSet"),
@@ -31,7 +33,8 @@ _FILE: Final = re.compile(r"(\S+) \(ignore_errors=(yes|no)\)")
 def service_command(config: Path, words: Sequence[str]) -> list[str] | None:
     """Return the command that runs ``edge-infer WORD...`` as the service would; None where that makes no sense.
 
-    It makes sense for root, with a unit that runs this configuration with this installation of the program.
+    It makes sense for root, with a unit that runs this configuration with this installation of the program, or with
+    another version beside this one: an upgrade asks the new version before it switches.
     """
     if os.geteuid() != 0 or not Path("/run/systemd/system").is_dir():
         return None
@@ -51,7 +54,8 @@ def command_from(shown: Mapping[str, Sequence[str]], config: Path, words: Sequen
     started = shlex.split(argv[1]) if argv else []
     if shown.get("LoadState") != ["loaded"] or not started or str(config.absolute()) not in started[1:]:
         return None
-    if Path(os.path.realpath(started[0])).parent.parent != Path(os.path.realpath(sys.prefix)):
+    runs, own = Path(os.path.realpath(started[0])).parent.parent, Path(os.path.realpath(sys.prefix))
+    if runs != own and (runs.parent != own.parent or own.parent.name != VERSIONS):
         return None
     properties = [
         f"--property={name}={value}"

@@ -8,15 +8,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any
 
 from edge_infer.cli.as_owner import act_as_owner_of
 from edge_infer.cli.as_service import run_as_service, service_command
 from edge_infer.cli.config_edit import part_file, read
 from edge_infer.cli.output import say
-from edge_infer.contract.codec import JsonValue
+from edge_infer.contract.codec import JsonValue, decode
 from edge_infer.errors import ConfigError, EdgeInferError
 from edge_infer.platform.paths import DEFAULT_CONFIG, hinted
+from edge_infer.supervisor.control.answers import CheckAnswer
 from edge_infer.supervisor.control.checks import counts
 from edge_infer.supervisor.control.peer import RefusedError
 from edge_infer.supervisor.control.server import NotRunningError, ask, find_socket
@@ -39,15 +39,19 @@ def run(args: argparse.Namespace) -> int:
     if args.part is not None and args.draft is None:
         raise ConfigError("--part goes with --draft")
     draft = _draft(args.config.absolute(), args.draft, args.part)
+    found: CheckAnswer | None = None
+    other = "no daemon runs with this file"
     silent, closed = "", False
     try:
         found = _ask_the_daemon(args.config, draft)
+    except _OtherDaemonError as error:
+        other = str(error)
     except (NotRunningError, RefusedError) as error:
-        found, closed = None, isinstance(error.__cause__, PermissionError)
+        closed = isinstance(error.__cause__, PermissionError)
     except EdgeInferError as error:
-        found, silent = None, f"{error}; the file was read without it"
+        silent = f"{error}; the file was read without it"
     if found is not None:
-        return _print(args.config, found["problems"], found["warnings"], found["counts"], ", for the daemon that runs")
+        return _print(args.config, found.problems, found.warnings, found.counts, ", for the daemon that runs")
     words = ["check", "-c", str(args.config.absolute()), *(("--draft", "-") if draft is not None else ())]
     words += ["--part", args.part] if args.part is not None else []
     if not silent and (command := service_command(args.config, words)) is not None:
@@ -67,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     if silent:
         warnings.append(silent)
     elif plan is not None and root:
-        warnings.append("no daemon runs with this file, so it was read as root: a service may be able to read less")
+        warnings.append(f"{other}, so the file was read as root: a service may be able to read less")
     return _print(args.config, problems, warnings, counts(plan) if plan is not None else None)
 
 
@@ -78,10 +82,14 @@ def _draft(config: Path, draft: Path | None, part: str | None) -> tuple[Path, by
     return part_file(config, part), sys.stdin.buffer.read() if str(draft) == "-" else read(draft)
 
 
-def _ask_the_daemon(config: Path, draft: tuple[Path, bytes] | None) -> Any:
-    """Return the findings of the daemon of this configuration; None if it runs another file or is another program.
+class _OtherDaemonError(EdgeInferError):
+    """The daemon runs another file, or is another program."""
 
-    Raises what `ask` raises, and `EdgeInferError` while the daemon runs a check for another client.
+
+def _ask_the_daemon(config: Path, draft: tuple[Path, bytes] | None) -> CheckAnswer:
+    """Return the findings of the daemon of this configuration.
+
+    Raises what `ask` raises, `_OtherDaemonError`, and `EdgeInferError` while the daemon checks for another client.
     """
     request: dict[str, JsonValue] = {"do": "check", "config": str(config.absolute()), "program": sys.prefix}
     if draft is None:
@@ -92,8 +100,10 @@ def _ask_the_daemon(config: Path, draft: tuple[Path, bytes] | None) -> Any:
             file.seek(0)
             answer = ask(find_socket(config), {**request, "draft": str(draft[0])}, (file.fileno(),))
     if "busy" in answer:
-        raise EdgeInferError(answer["busy"])
-    return None if "error" in answer else answer
+        raise EdgeInferError(str(answer["busy"]))
+    if "error" in answer:
+        raise _OtherDaemonError(str(answer["error"]))
+    return decode(CheckAnswer, answer)
 
 
 def _print(
@@ -102,10 +112,10 @@ def _print(
     say(problems)  # before the count, which goes to the other stream
     say((f"warning: {warning}" for warning in warnings), sys.stderr)
     if found is None:
-        print(f"{config}: {_count(len(problems), 'problem')}", file=sys.stderr)
+        say([f"{config}: {_count(len(problems), 'problem')}"], sys.stderr)
         return 2
     summary = ", ".join(_count(number, noun) for noun, number in found.items())
-    print(f"{config}: valid{by} ({summary})", file=sys.stderr)
+    say([f"{config}: valid{by} ({summary})"], sys.stderr)
     return 0
 
 

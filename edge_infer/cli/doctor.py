@@ -14,8 +14,10 @@ from edge_infer.cli.as_service import run_as_service, service_command
 from edge_infer.cli.output import say
 from edge_infer.contract.codec import decode
 from edge_infer.doctor.finding import Finding, fail, ok, warn
+from edge_infer.doctor.walls import each_wall, forbidden_by_unit
 from edge_infer.errors import ConfigError, EdgeInferError
 from edge_infer.platform.paths import DEFAULT_CONFIG, hinted
+from edge_infer.supervisor.control.answers import CheckAnswer
 from edge_infer.supervisor.control.server import NotRunningError, ask, find_socket
 from edge_infer.supervisor.status import Status, headline
 from edge_infer.yamlfile.units import rough_duration
@@ -35,12 +37,20 @@ def asked(config: Path) -> Status | Finding:
 
 
 def daemon(status: Status) -> Finding:
-    """Check whether it serves, and has restarted processes."""
+    """Check whether it serves, and has restarted processes that ended by themselves."""
     fact = f"runs for {rough_duration(status.uptime)}, {headline(status)}"
-    again = [f"{name} {room.restarts} times" for name, room in status.rooms.items() if room.restarts]
+    again = [
+        f"{name} {room.failures} time{'' if room.failures == 1 else 's'}"
+        for name, room in status.rooms.items()
+        if room.failures
+    ]
     if again:
         return warn("daemon", f"{fact}; started again: {', '.join(again)}", "its log says why each ended")
-    open_walls = [name for name, text in status.walls.items() if "not enforced" in text or "unavailable" in text]
+    open_walls = [
+        name
+        for name, text in status.walls.items()
+        if ("not enforced" in text or "unavailable" in text) and not forbidden_by_unit(text)
+    ]
     if open_walls:
         fact += f"; not all of it is behind {', '.join(open_walls)}: edge-infer status --json says why"
     return ok("daemon", fact)
@@ -50,12 +60,9 @@ def _by_the_daemon(config: Path, status: Status) -> list[Finding] | None:
     """Return what the daemon says of its configuration and its broker: its eyes count, not those of root."""
     try:
         request = {"do": "check", "config": str(config), "program": sys.prefix}
-        found = ask(find_socket(config), request)
+        problems = decode(CheckAnswer, ask(find_socket(config), request)).problems
     except EdgeInferError:
         return None
-    if not isinstance(found, dict) or "problems" not in found:
-        return None
-    problems = found["problems"]
     remedy = f"see all of them: edge-infer check -c {config}"
     count = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}"
     file = fail("configuration", f"{count}, first {problems[0]}", remedy) if problems else None
@@ -95,7 +102,6 @@ def run(args: argparse.Namespace) -> int:
     identity = act_as_owner_of(args, hinted(config))
     from edge_infer.doctor.examination import examine
     from edge_infer.doctor.machine import user
-    from edge_infer.doctor.walls import each_wall
 
     if args.config and not args.config.exists():
         raise ConfigError(f"{args.config} does not exist")

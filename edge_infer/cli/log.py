@@ -6,9 +6,12 @@ import argparse
 from pathlib import Path
 
 from edge_infer.cli.arguments import argument
+from edge_infer.cli.output import say
+from edge_infer.contract.codec import decode
 from edge_infer.errors import ConfigError, EdgeInferError
 from edge_infer.platform.logs import LEVELS
 from edge_infer.platform.paths import DEFAULT_CONFIG
+from edge_infer.supervisor.control.answers import LevelAnswer
 from edge_infer.supervisor.control.server import ask, find_socket
 from edge_infer.yamlfile.units import parse_seconds, rough_duration
 
@@ -33,8 +36,8 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("--for goes with --level")
     answer = ask(find_socket(args.config), {"do": "log", "level": args.level, "seconds": args.seconds}, timeout=10.0)
     if "error" in answer:
-        raise EdgeInferError(answer["error"])
-    left = answer["seconds"]
-    until = "" if left is None else f" for {rough_duration(left)}, then {answer['usual']}"
-    print(f"{answer['level']}{until}")
+        raise EdgeInferError(str(answer["error"]))
+    found = decode(LevelAnswer, answer)
+    until = "" if found.seconds is None else f" for {rough_duration(found.seconds)}, then {found.usual}"
+    say([f"{found.level}{until}"])
     return 0

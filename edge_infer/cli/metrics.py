@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from edge_infer.cli.output import say
+from edge_infer.contract.codec import decode
 from edge_infer.errors import EdgeInferError
 from edge_infer.platform.paths import DEFAULT_CONFIG
 from edge_infer.supervisor.control.server import ask, find_socket
@@ -21,6 +22,6 @@ def run(args: argparse.Namespace) -> int:
     """Return 0 if a daemon answered, else 1."""
     answer = ask(find_socket(args.config), {"do": "metrics"}, timeout=10.0)
     if "error" in answer:
-        raise EdgeInferError(answer["error"])
-    say(answer["metrics"].removesuffix("\n").split("\n"))
+        raise EdgeInferError(str(answer["error"]))
+    say(decode(str, answer.get("metrics"), "answer.metrics").removesuffix("\n").split("\n"))
     return 0

@@ -8,6 +8,7 @@ from typing import Any
 
 from edge_infer.cli.arguments import argument
 from edge_infer.cli.output import say
+from edge_infer.contract.codec import decode
 from edge_infer.errors import EdgeInferError
 from edge_infer.platform.paths import DEFAULT_CONFIG
 from edge_infer.supervisor.control.server import ask, find_socket
@@ -33,6 +34,6 @@ def tell(config: Path, request: dict[str, Any]) -> int:
     """Send the request, and print the outcome; raises `EdgeInferError`."""
     answer = ask(find_socket(config), request, timeout=10.0)
     if "error" in answer:
-        raise EdgeInferError(answer["error"])
-    say([answer["done"]])
+        raise EdgeInferError(str(answer["error"]))
+    say([decode(str, answer.get("done"), "answer.done")])
     return 0

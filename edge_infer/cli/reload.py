@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 from edge_infer.cli.output import say
+from edge_infer.contract.codec import decode
+from edge_infer.contract.messages import ConfigStatus
 from edge_infer.errors import EdgeInferError
 from edge_infer.platform.paths import DEFAULT_CONFIG
 from edge_infer.supervisor.control.server import ask, find_socket
@@ -22,10 +24,11 @@ def run(args: argparse.Namespace) -> int:
     """Return 0 if applied, 2 if rejected; exit code 1 without a daemon."""
     answer = ask(find_socket(args.config), {"do": "reload"})
     if "error" in answer:
-        raise EdgeInferError(answer["error"])
-    if answer.get("state") == "applied":
-        print(f"applied {answer['digest'][:8]}")
+        raise EdgeInferError(str(answer["error"]))
+    status = decode(ConfigStatus, answer, "answer")
+    if status.state == "applied":
+        print(f"applied {status.digest[:8]}")
         return 0
-    say(answer.get("errors", []), sys.stderr)
+    say(status.errors, sys.stderr)
     print("edge-infer: the configuration is rejected; what ran goes on", file=sys.stderr)
     return 2

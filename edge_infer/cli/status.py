@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(as_json(answer, indent=2))
     else:
-        say(_lines(decode(Status, answer)))
+        say(_lines(decode(Status, answer, "answer")))
     return 0
 
 

@@ -75,10 +75,10 @@ def wait_until_it_serves(config: Path, timeout: float) -> int:
 
 
 class Judge:
-    """Judges a daemon repeatedly; restarts of its processes count from the first look on."""
+    """Judges a daemon repeatedly; processes that end by themselves count from the first look on."""
 
     def __init__(self) -> None:
-        self._restarts: dict[str, int] = {}
+        self._failures: dict[str, int] = {}
 
     def look(self, status: Status) -> Glimpse:
         """Return the missing parts, one a line."""
@@ -95,7 +95,7 @@ class Judge:
 
     def _ended_again(self, status: Status) -> Iterator[str]:
         for name, room in status.rooms.items():
-            again = room.restarts - self._restarts.setdefault(name, room.restarts)
+            again = room.failures - self._failures.setdefault(name, room.failures)
             if again >= MOST_RESTARTS and not _is_away(status, name.removeprefix(READER)):
                 trouble = f": {status.last_error.text}" if status.last_error is not None else ""
                 yield f"the {name} ends again and again{trouble}"

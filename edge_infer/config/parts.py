@@ -32,28 +32,23 @@ def read_config(
             return parse_document(path, text, environment)
         return read_document(path, environment)
 
-    main = read(config)
+    def broken(place: Path, why: str) -> Document:
+        return replace(main, digest="", value=None, problems=(*main.problems, Problem(str(place), 1, "", why)))
+
+    main, folder = read(config), config.parent / FOLDER
     try:
         paths = list(parts_of(config))
     except OSError as error:
-        folder = config.absolute().parent / FOLDER
-        why = why_unreadable(folder, error)
-        return replace(main, value=None, problems=(*main.problems, Problem(str(folder), 1, "", why)))
-    if (
-        at is not None
-        and at.parent == config.absolute().parent / FOLDER
-        and at not in [each.absolute() for each in paths]
-    ):
-        paths = sorted([*paths, config.parent / FOLDER / at.name])
+        closed = config.absolute().parent / FOLDER
+        return broken(closed, why_unreadable(closed, error))
+    if at is not None and at.parent == folder.absolute() and at not in [each.absolute() for each in paths]:
+        paths = sorted([*paths, folder / at.name])
     if (odd := next((path.name for path in paths if not _is_text(path.name)), None)) is not None:
-        why = f"has a file whose name is not UTF-8: {printable(odd)}; rename it"
-        return replace(main, value=None, problems=(*main.problems, Problem(str(config.parent / FOLDER), 1, "", why)))
+        return broken(folder, f"has a file whose name is not UTF-8: {printable(odd)}; rename it")
     if len(paths) > MAX_PARTS:
-        folder = config.parent / FOLDER
-        return replace(main, value=None, problems=(*main.problems, Problem(str(folder), 1, "", too_many(len(paths)))))
+        return broken(folder, too_many(len(paths)))
     if sum(map(_size, (config, *paths))) > MAX_BYTES:
-        why = f"{TOO_LARGE}; remove what does not belong there"
-        return replace(main, value=None, problems=(*main.problems, Problem(str(config.parent / FOLDER), 1, "", why)))
+        return broken(folder, f"{TOO_LARGE}; remove what does not belong there")
     return merged(main, [(path.name, read(path)) for path in paths]) if paths else main
 
 
@@ -76,7 +71,8 @@ def _size(path: Path) -> int:
 def merged(main: Document, parts: list[tuple[str, Document]]) -> Document:
     """Return one document with the entries of all; an entry's problems name the file that it is in."""
     problems = [*main.problems, *(problem for _, part in parts for problem in part.problems)]
-    digest = digest_of(main.digest, [(name, part.digest) for name, part in parts])
+    read = main.digest and all(part.digest for _, part in parts)
+    digest = digest_of(main.digest, [(name, part.digest) for name, part in parts]) if read else ""
     if main.value is None or any(part.value is None for _, part in parts):
         return replace(main, digest=digest, value=None, problems=tuple(problems))
     value = dict(main.value)

@@ -580,7 +580,10 @@ class Info(Record, frozen=True):
 
 
 class ConfigStatus(Record, frozen=True):
-    """Status of the last configuration file that was read; ``digest`` is of that file, whether applied or rejected."""
+    """Outcome of the last reading of the configuration; ``digest`` is of the last file that could be read.
+
+    If a file is missing or cannot be read, that is the one read before; after a restart, the one applied last.
+    """
 
     state: Literal["applied", "rejected"]
     digest: Digest

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from edge_infer.doctor.finding import Finding, ok, warn
-from edge_infer.sandbox.selftest import ENFORCED, TRIED
+from edge_infer.sandbox.selftest import ENFORCED, FORBIDDEN_BY_UNIT, TRIED
 from edge_infer.supervisor.status import Status
 
 _SCRIPT: Final = """
@@ -45,17 +45,23 @@ _FILTERED: Final = "2"
 
 
 def sandbox(status: Status | None = None) -> Iterator[Finding]:
-    """Yield one line if every rule of every process is enforced, else one for each process with missing rules."""
+    """Yield one line if every rule of every process is enforced, else one for each process with missing rules.
+
+    What the unit forbids on purpose is no reason for a warning, if the process enforces all other rules.
+    """
     found = _all(status)
     lacking = {
-        room: ", ".join(f"{wall} {text}" for wall, text in held.items() if not text.startswith(ENFORCED))
+        room: {wall: text for wall, text in held.items() if not text.startswith(ENFORCED)}
         for room, held in found.items()
     }
-    for room, text in lacking.items():
-        if text:
-            yield warn("sandbox", f"{room}: {text}", _REMEDY)
-    if not any(lacking.values()):
-        yield ok("sandbox", f"the kernel holds all walls of {', '.join(found)} ({_where(status)})")
+    faulty = [room for room, held in lacking.items() if not all(map(forbidden_by_unit, held.values()))]
+    for room in faulty:
+        yield warn("sandbox", f"{room}: {', '.join(map(' '.join, lacking[room].items()))}", _REMEDY)
+    if not faulty:
+        but = "".join(f"; {room}: {' '.join(each)}" for room, held in lacking.items() for each in held.items())
+        yield ok(
+            "sandbox", f"the kernel holds {'the' if but else 'all'} walls of {', '.join(found)} ({_where(status)}){but}"
+        )
 
 
 def each_wall(status: Status | None = None) -> Iterator[Finding]:
@@ -64,7 +70,13 @@ def each_wall(status: Status | None = None) -> Iterator[Finding]:
     for room, held in _all(status).items():
         for wall, text in held.items():
             fact = f"{wall}: {text}" + (f" (tried: {TRIED[wall]})" if wall in TRIED else "")
-            yield ok(room, fact) if text.startswith(ENFORCED) else warn(room, fact, _REMEDY)
+            sound = text.startswith(ENFORCED) or forbidden_by_unit(text)
+            yield ok(room, fact) if sound else warn(room, fact, _REMEDY)
+
+
+def forbidden_by_unit(text: str) -> bool:
+    """Return whether the state of a rule says that the unit itself keeps the process from applying it."""
+    return text.endswith(FORBIDDEN_BY_UNIT)
 
 
 def _where(status: Status | None) -> str:

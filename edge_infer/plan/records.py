@@ -681,7 +681,7 @@ class Unfit(Record, frozen=True):
 class Compiled(Record, frozen=True):
     """The outcome of reading a configuration file: the plan, or all problems.
 
-    - ``digest``: SHA-256 of the file's bytes; without a file, of nothing.
+    - ``digest``: SHA-256 of the file's bytes; empty if the file could not be read.
     - ``warnings``: facts that the operator should know and that stop nothing.
     - ``machine``: the fault is of this machine (no space, a read-only disk) and may pass by itself.
     - ``seen``: metadata of the file (`look`) before and after it was read, empty if they differ.

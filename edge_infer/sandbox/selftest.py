@@ -30,6 +30,8 @@ from edge_infer.sandbox.rules import (
 
 ENFORCED: Final = "enforced"
 BY_FILTER: Final = f"{ENFORCED} by seccomp alone"
+FORBIDDEN_BY_UNIT: Final = "(the unit forbids it: its sockets are refused all the same)"
+"""The end of the state of a rule that the systemd unit keeps the process from applying."""
 _UNIX_USES: Final[Mapping[UnixUse, str]] = {
     "names": "names of hosts are looked up over them",
     "sound": "sound services are reached over them",
@@ -115,7 +117,7 @@ def fences(fence: Fence, before: Before, built: str) -> dict[str, str]:
 def outside(before: Before, built: str) -> str:
     """Return whether this process has left its original network."""
     if built != ENFORCED:
-        return f"{built} (the unit forbids it: its sockets are refused all the same)" if _in_unit() else built
+        return f"{built} {FORBIDDEN_BY_UNIT}" if _in_unit() else built
     return _state(network_isolation.current() != before.network, "it is in the network of the system")
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import grp
 import ipaddress
 import os
+import shlex
 import socket
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from edge_infer.errors import ConfigError
 from edge_infer.plan.records import Plan, SourcePlan
 from edge_infer.plan.source_kinds import KINDS, access_of
+from edge_infer.platform.logs import printable
 from edge_infer.sandbox.needs import reader_fence, secret_files
 from edge_infer.sandbox.system_paths import accelerators
 
@@ -23,19 +26,28 @@ _CLASSES: Final = {"/dev/bus/usb": "char-usb_device", "/dev/dri": "char-drm", "/
 
 
 def drop_in(plan: Plan, config: Path) -> str:
-    """Return the text of the file `PLACE`."""
+    """Return the text of the file `PLACE`; raises `ConfigError` if a path or name cannot stand in a unit file."""
     live = [source for source in plan.sources if source.live]
     delegates = accelerators() if any(pipeline.delegate for pipeline in plan.pipelines) else ()
     lines = [
         f"# For {config}; write it anew when sources, broker or credentials change:",
-        f"#   edge-infer unit -c {config} | sudo tee {PLACE}",
+        f"#   edge-infer unit -c {shlex.quote(str(config))} | sudo tee {PLACE}",
         "[Service]",
         *_devices(live, delegates),
         *_groups(live, delegates),
         *_addresses(plan, live),
         *_credentials(plan),
     ]
+    if (odd := next((line for line in lines if not line.isprintable() or line.endswith("\\")), None)) is not None:
+        raise ConfigError(
+            f"{printable(odd)}: a unit file holds no line break and no backslash at the end of a line; rename the path"
+        )
     return "\n".join(lines)
+
+
+def _escaped(text: str) -> str:
+    """Return a text that systemd reads as it is, without specifiers such as ``%n``."""
+    return text.replace("%", "%%")
 
 
 def _devices(live: Iterable[SourcePlan], delegates: Iterable[str]) -> Iterator[str]:
@@ -53,7 +65,7 @@ def _devices(live: Iterable[SourcePlan], delegates: Iterable[str]) -> Iterator[s
         elif source.kind == "audio":
             wanted["char-alsa rw"] = None
         else:
-            wanted.update(dict.fromkeys(f"{path} rw" for path in _device_files(source)))
+            wanted.update(dict.fromkeys(f"{_escaped(path)} rw" for path in _device_files(source)))
     if "char-* rw" in wanted:
         yield "# a source of kind exec or picamera2 opens devices of many names"
     for device in ["char-* rw"] if "char-* rw" in wanted else wanted:
@@ -159,5 +171,9 @@ def _name_servers(path: Path = Path("/etc/resolv.conf")) -> list[str]:
 def _credentials(plan: Plan) -> Iterator[str]:
     """Yield ``LoadCredential=`` lines: secrets keep their owner, perhaps root, and the service gets private copies."""
     for path in dict.fromkeys(secret_files(plan)):
-        if not path.startswith(f"{CREDENTIALS}/"):
-            yield f"LoadCredential={Path(path).name}:{path}"
+        if path.startswith(f"{CREDENTIALS}/"):
+            continue
+        name = Path(path).name
+        if ":" in name or "\\" in name:
+            raise ConfigError(f"{path}: the name of a credential has no colon and no backslash; rename the file")
+        yield f"LoadCredential={_escaped(name)}:{_escaped(path)}"

@@ -66,7 +66,7 @@ class Daemon:
         self._models = ModelRequests(self._swap, self._reload.begin, changes)
         self._pauses = PauseRequests(self._swap, changes)
         self._grabs = PendingPictures(self._house)
-        self._whys = PendingExplainRequests(self._house)
+        self._whys = PendingExplainRequests(self._house, self._swap.resting)
         self._checks = Checks(config)
         self._log_level = LogLevel(self._house, log_level, changes)
         self._governing = GovernorLoop(self._house, board, tempo or Tempo())

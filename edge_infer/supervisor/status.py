@@ -22,12 +22,21 @@ from edge_infer.supervisor.processes.supervisor import LastFailure, ProcessSuper
 
 
 class RoomStatus(Record, frozen=True):
-    """One child process; ``pid`` is null until it is restarted, ``walls`` is what it has tested of its sandbox."""
+    """One child process; ``pid`` is null until it is restarted, ``walls`` is what it has tested of its sandbox.
+
+    ``planned`` of its ``restarts`` were ordered by the supervisor, because the process had to reach other files.
+    """
 
     pid: int | None
     restarts: int
     uptime: float
     walls: Mapping[ShortText, ShortText] = field(default_factory=dict)
+    planned: int = 0
+
+    @property
+    def failures(self) -> int:
+        """Restarts that nobody ordered."""
+        return max(0, self.restarts - self.planned)
 
 
 class BrokerStatus(Record, frozen=True):
@@ -126,4 +135,4 @@ def headline(status: Status) -> str:
 
 def _room(child: ChildProcess, walls: Mapping[str, str]) -> RoomStatus:
     uptime = round(time.monotonic() - child.started, 1) if child.pid else 0.0
-    return RoomStatus(child.pid, max(0, child.restarts), uptime, walls)
+    return RoomStatus(child.pid, max(0, child.restarts), uptime, walls, child.planned)

@@ -34,6 +34,7 @@ LARGEST: Final = 1 << 20
 class Document:
     """A YAML file as it was read: its digest, its values, and its problems so far.
 
+    ``digest`` is empty if the file, or one of its parts, could not be read.
     ``value`` is None if the keys could not be read. ``homes`` has the document of each entry, by the first two steps of
     its path, that is in another file.
     """
@@ -104,7 +105,7 @@ def read_document(path: Path, environment: Mapping[str, str] | None = None) -> D
     try:
         data = _read(path)
     except YamlError as error:
-        return _unreadable(path, b"", error)
+        return _unreadable(path, None, error)
     return parse_document(path, data, environment)
 
 
@@ -119,9 +120,10 @@ def parse_document(path: Path, data: bytes, environment: Mapping[str, str] | Non
     return Document(str(path), hashlib.sha256(data).hexdigest(), root, value, tuple(reading.problems))
 
 
-def _unreadable(path: Path, data: bytes, error: YamlError) -> Document:
+def _unreadable(path: Path, data: bytes | None, error: YamlError) -> Document:
     problem = Problem(str(path), error.line, "", str(error))
-    return Document(str(path), hashlib.sha256(data).hexdigest(), None, None, (problem,))
+    digest = "" if data is None else hashlib.sha256(data).hexdigest()
+    return Document(str(path), digest, None, None, (problem,))
 
 
 def _top(root: Node | None) -> Group:

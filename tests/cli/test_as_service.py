@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pytest
+
 from edge_infer.cli.as_service import command_from
 
 CONFIG = Path("/etc/edge-infer/config.yaml")
@@ -46,3 +48,11 @@ def test_another_file_another_program_and_no_unit_are_not_judged_by_it() -> None
     elsewhere = [line.replace(sys.prefix, "/opt/edge-infer/versions/next") for line in SHOWN["ExecStart"]]
     assert command_from({**SHOWN, "ExecStart": elsewhere}, CONFIG, ["check"]) is None
     assert command_from({}, CONFIG, ["check"]) is None
+
+
+def test_a_version_beside_the_one_of_the_unit_is_judged_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = {**SHOWN, "ExecStart": [SHOWN["ExecStart"][0].replace(sys.prefix, "/opt/edge-infer/versions/present")]}
+    monkeypatch.setattr(sys, "prefix", "/opt/edge-infer/versions/next")
+    assert command_from(elsewhere, CONFIG, ["check"]) is not None
+    monkeypatch.setattr(sys, "prefix", "/srv/versions/next")
+    assert command_from(elsewhere, CONFIG, ["check"]) is None

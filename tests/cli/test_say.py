@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import select
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,8 @@ import pytest
 from edge_infer.cli import main
 from edge_infer.cli.output import as_json
 from edge_infer.contract.codec import encode, replace
-from edge_infer.contract.messages import SourceHealth
+from edge_infer.contract.messages import ConfigStatus, SourceHealth
+from edge_infer.supervisor.control.answers import CheckAnswer, LevelAnswer
 from edge_infer.supervisor.control.peer import identify
 from edge_infer.supervisor.control.server import ControlSocket, Request
 from edge_infer.supervisor.processes.supervisor import LastFailure
@@ -67,10 +69,15 @@ HOSTILE_STATUS = replace(
         (["status"], encode(HOSTILE_STATUS)),
         (["why"], {"lines": [HOSTILE], "notes": [HOSTILE]}),
         (["why"], {"error": HOSTILE}),
-        (["reload"], {"state": "rejected", "errors": [HOSTILE]}),
+        (["reload"], encode(ConfigStatus("rejected", 64 * "0", "2026-11-25T08:45:12.345Z", (HOSTILE,)))),
+        (["log"], encode(LevelAnswer(HOSTILE, HOSTILE, 5.0))),
+        (["log"], {"error": HOSTILE}),
+        (["check"], encode(CheckAnswer((HOSTILE,), (HOSTILE,), {HOSTILE: 3}))),
         (["models", "retry", "faces"], {"done": HOSTILE}),
     ],
-    ids=["status", "why", "an error", "reload", "models"],
+    ids=[
+        *("status", "why", "an error", "reload", "log", "an error of log", "check", "models"),
+    ],
 )
 def test_an_answer_is_lines_of_text(
     words: list[str], answer: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -82,6 +89,48 @@ def test_an_answer_is_lines_of_text(
     assert [letter for letter in told if not letter.isprintable() and letter != "\n"] == []
     if words != ["why"] or "error" not in answer:
         assert not any(line.startswith("source    door") for line in told.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["log"], b"[]"),
+        (["log"], b"null"),
+        (["log"], b"[" * 100_000),
+        (["log"], b"\xff"),
+        (["log"], b'{"level": 5}'),
+        (["reload"], b'{"state": "applied"}'),
+        (["check"], b"null"),
+        (["check"], b'{"problems": 7}'),
+        (["status"], b"[]"),
+        (["pause", "faces"], b"[]"),
+        (["pause", "faces"], b"{}"),
+        (["models", "history"], b"{}"),
+        (["metrics"], b'{"metrics": 3}'),
+    ],
+)
+def test_an_answer_of_another_shape_is_an_error_in_a_line(
+    words: list[str], line: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(f"device: {{id: box, state_dir: {tmp_path}}}\n")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "control.sock"))
+        listener.listen()
+
+        def answer() -> None:
+            with listener.accept()[0] as connection:
+                connection.recv(65536)
+                connection.sendall(line + b"\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        code = main([*words, "-c", str(config)])
+        thread.join(10)
+    told = "".join(capsys.readouterr())
+    assert "answer" in told.lower()
+    if words != ["check"]:  # that reads the file without the daemon
+        assert (code, told.count("\n")) == (1, 1)
 
 
 def test_json_says_the_same_and_holds_nothing_that_a_terminal_obeys() -> None:

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from edge_infer.sandbox.systemd_dropin import drop_in
+from tests.publisher.samples import mqtt_plan, plan
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "deploy/install"
 PYTHON = os.path.realpath(sys.executable)
@@ -124,10 +127,22 @@ def test_its_help_shows_an_example() -> None:
 
 
 def test_removal_keeps_what_is_yours_and_purge_does_not(image: Path) -> None:
-    assert install("--remove", "--root", str(image)).returncode == 0
+    drop_ins = image / "etc/systemd/system/edge-infer.service.d"
+    drop_ins.mkdir()
+    box = drop_in(plan(mqtt_plan(1883)), Path("/etc/edge-infer/config.yaml"))
+    (drop_ins / "box.conf").write_text(box)
+    (drop_ins / "override.conf").write_text("[Service]\nNice=5\n")
+    done = install("--remove", "--root", str(image))
+    assert (done.returncode, f"to remove them: sudo rm -r {drop_ins}" in done.stdout) == (0, True), done.stdout
+    assert sorted(path.name for path in drop_ins.iterdir()) == ["box.conf", "override.conf"]
     left = {str(path.relative_to(image)) for path in image.rglob("*") if path.is_file()}
-    assert all(name.startswith(("etc/edge-infer/", "var/lib/edge-infer/")) for name in left), left
+    kept = ("etc/edge-infer/", "var/lib/edge-infer/", "etc/systemd/system/edge-infer.service.d/")
+    assert all(name.startswith(kept) for name in left), left
     assert "etc/edge-infer/config.yaml" in left
+    done = install("--remove", "--purge", "--root", str(image))
+    assert (done.returncode, f"to remove them: sudo rm -r {drop_ins}" in done.stdout) == (0, True), done.stdout
+    assert [path.name for path in drop_ins.iterdir()] == ["override.conf"]
+    (drop_ins / "override.conf").unlink()
     assert install("--remove", "--purge", "--root", str(image)).returncode == 0
     assert [path for path in image.rglob("*") if not path.is_dir()] == []
     again = install("--remove", "--root", str(image))  # nothing left to remove is no fault

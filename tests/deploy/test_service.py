@@ -108,6 +108,7 @@ chmod 644 /etc/edge-infer/config.yaml
 code 'root audits' edge-infer privacy --seconds 3
 ls /opt/edge-infer/versions | wc -l
 code upgraded $install --upgrade
+echo "judged as root: $(grep -c 'was read as root' /shared/log)"
 [ "$before" = "$(readlink /opt/edge-infer/previous)" ] && echo 'the one before is kept: yes'
 cp /opt/edge-infer/share/edge-infer.service /opt/edge-infer/previous/share # its own names a user that is gone
 code 'rolled back' $install --rollback
@@ -175,6 +176,7 @@ what the service cannot read: 2
 root audits: 0
 1
 upgraded: 0
+judged as root: 0
 the one before is kept: yes
 rolled back: 0
 nothing is left of the switch: 0

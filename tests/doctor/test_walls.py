@@ -7,18 +7,20 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from edge_infer.cli.doctor import asked
+from edge_infer.cli.doctor import asked, daemon
 from edge_infer.contract.codec import replace
 from edge_infer.doctor.refusals import refusals
 from edge_infer.doctor.walls import each_wall, outside, sandbox
 from edge_infer.sandbox import kernel
-from edge_infer.sandbox.selftest import TRIED
-from edge_infer.supervisor.status import Status
+from edge_infer.sandbox.selftest import FORBIDDEN_BY_UNIT, TRIED
+from edge_infer.supervisor.status import RoomStatus, Status
 from tests.broker import Broker
+from tests.cli.test_top import STATUS
 from tests.running import Daemon, config
 from tests.sandbox.locked import ROOT, run
 
@@ -115,3 +117,20 @@ def test_the_kernel_logs_a_refused_call_and_not_those_of_the_self_test() -> None
 
 def _kernel_log() -> list[str]:
     return subprocess.run(["dmesg"], capture_output=True, text=True, check=True, cwd=ROOT).stdout.splitlines()
+
+
+def test_what_the_unit_forbids_is_no_fault_while_all_other_rules_hold() -> None:
+    held = {"no_network": "enforced", "network_namespace": f"unavailable: Operation not permitted {FORBIDDEN_BY_UNIT}"}
+
+    def warned(walls: Mapping[str, str]) -> list[str]:
+        found = replace(STATUS, rooms={"engine": RoomStatus(None, 0, 1.0, walls)}, walls=walls)
+        lines = [line for line in sandbox(found) if line.level == "warn" and line.fact.startswith("engine")]
+        each = [line for line in each_wall(found) if line.level == "warn" and line.what == "engine"]
+        assert bool(lines) == bool(each)
+        assert ("not all of it is behind" in daemon(found).fact) == bool(lines)
+        return [line.fact for line in lines]
+
+    assert warned(held) == []
+    [fact] = warned({**held, "no_network": "not enforced: the kernel lets through socket"})
+    assert fact.startswith("engine: no_network not enforced: the kernel lets through socket, network_namespace unav")
+    assert warned({**held, "network_namespace": "unavailable: Operation not permitted"})

@@ -122,6 +122,17 @@ def test_an_idle_connection_to_a_frozen_broker_is_noticed(broker: Broker) -> Non
     link.close()
 
 
+def test_a_farewell_to_a_frozen_broker_names_the_reason(broker: Broker) -> None:
+    link = MqttConnection(
+        mqtt_plan(broker.port), OutboundScheduler(Retained(), StoredOutbox(), Egress()), MqttTimeouts()
+    )
+    run(link, lambda: link._idle, "birth")
+    broker.send(signal.SIGSTOP)
+    assert not link.finish(time.monotonic() + 0.7)
+    assert link.sentence == f"127.0.0.1:{broker.port} did not acknowledge the last messages in time"
+    broker.send(signal.SIGCONT)
+
+
 def test_acknowledgements_wait_while_few_messages_are_in_flight(broker: Broker) -> None:
     """Each would wake the process by itself. They are read with the next message, or soon after the last one."""
     pipelines = tuple(f"door{number}" for number in range(20))

@@ -75,6 +75,9 @@ def test_another_file_and_another_program_are_not_the_daemons_to_check(daemon: D
     done = check(other)
     assert done.returncode == 0
     assert "for the daemon that runs" not in done.stderr
+    told = f"this daemon runs {daemon.config}, so the file was read as root: a service may be able to read less"
+    assert (told in done.stderr) == (os.geteuid() == 0)
+    assert "no daemon runs" not in done.stderr
 
 
 def test_one_is_checked_at_a_time(daemon: Daemon) -> None:
@@ -97,7 +100,7 @@ def test_without_a_daemon_root_is_told_that_it_sees_more(tmp_path: Path) -> None
     path.write_text(config(1883))
     done = check(path)
     assert done.returncode == 0
-    told = "no daemon runs with this file, so it was read as root: a service may be able to read less"
+    told = "no daemon runs with this file, so the file was read as root: a service may be able to read less"
     assert (told in done.stderr) == (os.geteuid() == 0)
 
 

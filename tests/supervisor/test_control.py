@@ -255,12 +255,39 @@ def test_a_daemon_that_hangs_up_is_told(tmp_path: Path) -> None:
     listener.close()
 
 
-def test_a_user_who_may_not_ask_is_told_who_may(closed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_is_closed_to_this_user_hides_whether_a_daemon_runs(
+    closed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RUNTIME_DIRECTORY", str(closed))
     path = find_socket(DEFAULT_CONFIG)
     assert path == closed / "control.sock"
-    with pytest.raises(NotRunningError, match=r"may not ask the daemon on .*closed/control\.sock; ask as root"):
+    with pytest.raises(
+        NotRunningError, match=r"no daemon answers on .*closed/control\.sock, or .* closed to this user"
+    ):
         ask(path, {"do": "status"})
+
+
+def test_a_user_who_may_not_connect_is_told_who_may(closed: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listener:
+        path = Path(folder, "control.sock")
+        listener.bind(str(path))
+        listener.listen()
+        path.chmod(0)
+        with pytest.raises(NotRunningError, match=r"may not ask the daemon on .*; ask as root"):
+            ask(path, {"do": "status"})
+
+
+def test_a_stopped_service_is_told_to_a_user_who_may_not_look_into_its_folder(
+    closed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        unit = Path(folder, "control.sock")
+        monkeypatch.setattr("edge_infer.supervisor.control.server.SYSTEM_SOCKET", unit)
+        monkeypatch.setattr("edge_infer.supervisor.control.server.ROOT_STATE", closed)
+        with pytest.raises(NotRunningError) as told:
+            ask(closed / "control.sock", {"do": "status"})
+        assert f"no daemon answers on {unit}: the service is stopped or just starting;" in str(told.value)
+        assert f"{closed}/control.sock, ask as root" in str(told.value)
 
 
 def test_a_socket_that_is_there_goes_before_a_folder_that_is_closed(
@@ -346,7 +373,7 @@ def test_an_answer_repeats_little_of_what_was_asked(body: dict[str, Any]) -> Non
         handler: Any = (
             ModelRequests(None, None, ChangeLimit())  # type: ignore[arg-type]
             if body["do"] == "models"
-            else PendingExplainRequests(None)  # type: ignore[arg-type]
+            else PendingExplainRequests(None, dict)  # type: ignore[arg-type]
         )
         handler.begin(request)
     assert "error" in json.loads(told[0])

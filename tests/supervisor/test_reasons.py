@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -100,6 +102,9 @@ def test_a_configuration_that_cannot_be_read_is_told_and_keeps_the_digest_of_wha
     daemon.config.unlink()
     eventually(lambda: "there is no such file any more" in rejected(daemon), "the missing file", LONG)
     assert daemon.status()["config"]["digest"] == before
+    daemon.config.write_text("")
+    eventually(lambda: "the file is empty" in rejected(daemon), "the empty file", LONG)
+    assert daemon.status()["config"]["digest"] == hashlib.sha256(b"").hexdigest()
     daemon.config.write_text(text)
     eventually(lambda: daemon.status()["config"]["state"] == "applied", "its return", LONG)
     if os.geteuid() == 0:
@@ -151,3 +156,19 @@ def test_a_file_that_was_lacking_is_read_once_it_stands_still(tmp_path: Path) ->
     lacking.expect(())
     path.unlink()
     assert [mended(), mended()] == [False, False]
+
+
+def test_after_a_restart_a_missing_file_has_the_digest_of_the_one_applied_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))  # as in the unit
+    with Broker(tmp_path) as broker, Daemon(tmp_path, config(broker.port)) as found:
+        found.wait_serving(LONG)
+        before = found.status()["config"]["digest"]
+        found.signal(signal.SIGTERM)
+        found.wait(LONG)
+        found.config.unlink()
+        found.start()
+        found.wait_serving(LONG)
+        assert "cannot be read: No such file" in rejected(found)
+        assert found.status()["config"]["digest"] == before

@@ -169,6 +169,12 @@ def test_a_paused_pipeline_says_so_and_its_camera_is_closed(box: Path, broker: B
         assert status["models"]["faces"]["state"] == "active"
         assert status["inactive"].keys() == {"faces"}
         assert "paused by" in daemon.command("status").stdout
+        why = daemon.command("why", "--pipeline", "faces")
+        assert (why.returncode, "no pipeline" in why.stderr) == (0, False), why.stderr
+        assert "faces: it does not run now and has no record: paused by " in why.stderr
+        assert " until 20" in why.stderr
+        assert "faces: it does not run now" in daemon.command("why").stderr
+        assert "faces" not in daemon.command("why", "--pipeline", "yard").stderr
         before = len(subscriber.on(f"{P}/yard/result"))
         eventually(lambda: len(subscriber.on(f"{P}/yard/result")) > before, "results of the other pipeline")
         done = daemon.command("resume", "faces")

@@ -48,20 +48,20 @@ def run(args: argparse.Namespace) -> int:
     """Return 0 when the daemon did it; raises `EdgeInferError` with the daemon's reason."""
     answer = _ask(args, {"do": "models", "action": args.action, "name": getattr(args, "name", None)})
     if args.action == "history":
-        told = [decode(Happened, each) for each in answer["history"]]
-        told = [each for each in told if args.name in (None, each.model)]
+        history = decode(tuple[Happened, ...], answer.get("history"), "answer.history")
+        told = [each for each in history if args.name in (None, each.model)]
         if args.name is not None and not told:
             _check_known(args.name, args.config)
         say(_lines(told))
     else:
-        say([answer["done"]])
+        say([decode(str, answer.get("done"), "answer.done")])
     return 0
 
 
 def _ask(args: argparse.Namespace, request: dict[str, Any]) -> Any:
     answer = ask(find_socket(args.config), request, timeout=30.0)
     if "error" in answer:
-        raise EdgeInferError(answer["error"])
+        raise EdgeInferError(str(answer["error"]))
     return answer
 
 

@@ -226,6 +226,8 @@ class MqttConnection:
             self._idle = False
             self._run(deadline - 0.1)
         told = self._up and self._idle
+        if self._up and not told:
+            self._sentence = f"{address(self.plan)} did not acknowledge the last messages in time"
         if told and self._client:
             self._client.disconnect()
             while self._client.want_write() and time.monotonic() < deadline:

@@ -9,9 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from edge_infer.contract.codec import JsonValue
+from edge_infer.contract.codec import encode
 from edge_infer.errors import StartError
 from edge_infer.plan.records import Compiled, Plan, Problem
+from edge_infer.supervisor.control.answers import CheckAnswer
 from edge_infer.supervisor.control.server import Request
 from edge_infer.supervisor.processes.output import Output
 from edge_infer.supervisor.reload.compilation import NAME, Compilation, failed
@@ -77,13 +78,8 @@ class Checks:
 
     def _answer(self, compiled: Compiled) -> None:
         assert self._request is not None
-        self._request.answer(
-            {
-                "problems": _lines(compiled.problems),
-                "warnings": _lines(compiled.warnings),
-                "counts": {**counts(compiled.plan)} if compiled.plan is not None else None,
-            }
-        )
+        found = counts(compiled.plan) if compiled.plan is not None else None
+        self._request.answer(encode(CheckAnswer(_lines(compiled.problems), _lines(compiled.warnings), found)))
         self._request = None
 
 
@@ -103,6 +99,6 @@ def counts(plan: Plan) -> dict[str, int]:
     return {"source": len(plan.sources), "model": len(models), "pipeline": len(plan.pipelines)}
 
 
-def _lines(problems: Sequence[Problem]) -> list[JsonValue]:
-    lines: list[JsonValue] = [str(problem)[:4000] for problem in problems[:MOST_LINES]]
-    return [*lines, f"… and {len(problems) - MOST_LINES} more"] if len(problems) > MOST_LINES else lines
+def _lines(problems: Sequence[Problem]) -> tuple[str, ...]:
+    lines = tuple(str(problem)[:4000] for problem in problems[:MOST_LINES])
+    return (*lines, f"… and {len(problems) - MOST_LINES} more") if len(problems) > MOST_LINES else lines

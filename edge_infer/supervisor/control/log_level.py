@@ -7,8 +7,10 @@ import math
 import time
 from typing import Final
 
+from edge_infer.contract.codec import encode
 from edge_infer.errors import EdgeInferError
 from edge_infer.platform.logs import LEVELS, set_level
+from edge_infer.supervisor.control.answers import LevelAnswer
 from edge_infer.supervisor.control.change_limit import ChangeLimit
 from edge_infer.supervisor.control.server import Request
 from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
@@ -42,7 +44,7 @@ class LogLevel:
                 request.answer({"error": str(error)})
                 return
             left = None if math.isinf(self._until) else round(self._until - time.monotonic(), 1)
-            request.answer({"level": self._level, "usual": self._usual, "seconds": left})
+            request.answer(encode(LevelAnswer(self._level, self._usual, left)))
 
     def _change(self, request: Request, level: str, seconds: float | None) -> None:
         if level != self._level:

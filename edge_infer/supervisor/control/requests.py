@@ -8,12 +8,12 @@ import os
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from edge_infer.contract.codec import ABSENT, decode, encode, replace
 from edge_infer.contract.messages import NAME_PATTERN
-from edge_infer.errors import EdgeInferError, WireError
+from edge_infer.errors import EdgeInferError, WireError, shortened
 from edge_infer.ipc.messages import GrabDone, WhyAnswer, WhyQuestion
 from edge_infer.plan.records import Plan
 from edge_infer.supervisor.control.change_limit import ChangeLimit
@@ -33,8 +33,10 @@ MAX_NOTES: Final = 64
 class PendingExplainRequests:
     """Passes questions to the engine, which answers them in their order."""
 
-    def __init__(self, house: ProcessSupervisor) -> None:
+    def __init__(self, house: ProcessSupervisor, resting: Callable[[], Mapping[str, str]]) -> None:
+        """``resting`` returns the pipelines that are inactive or held back, each with the reason."""
         self._house = house
+        self._resting = resting
         self._waiting: deque[tuple[float, Request, str | None]] = deque()  # deadline, request, asked pipeline
 
     def begin(self, request: Request) -> None:
@@ -71,8 +73,17 @@ class PendingExplainRequests:
     def _answer(self, answer: WhyAnswer) -> None:
         if self._waiting:
             _, request, asked = self._waiting.popleft()
-            answer = replace(answer, notes=(*answer.notes, *self._held_back(asked))[:MAX_NOTES])
+            if asked in {each.name for each in self._house.pipelines()}:
+                answer = replace(answer, error="")  # the engine has no record of a pipeline that does not run
+            notes = (*answer.notes, *self._at_rest(asked), *self._held_back(asked))
+            answer = replace(answer, notes=notes[:MAX_NOTES])
             request.answer({"error": answer.error} if answer.error else encode(answer))
+
+    def _at_rest(self, asked: str | None) -> Iterator[str]:
+        """Return a note for each pipeline that does not run now, and of which the engine has no record."""
+        for name, why in self._resting().items():
+            if asked in (None, name):
+                yield shortened(f"{name}: it does not run now and has no record: {why}")
 
     def _held_back(self, asked: str | None) -> Iterator[str]:
         """Return a note for each pipeline whose frame rate the governor limits."""

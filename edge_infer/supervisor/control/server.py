@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias
 
 from edge_infer.contract.codec import JsonValue, dumps
 from edge_infer.errors import EdgeInferError, StartError
-from edge_infer.platform.paths import DEFAULT_CONFIG, default_state_dir, hinted, named_state_dir
+from edge_infer.platform.paths import DEFAULT_CONFIG, ROOT_STATE, default_state_dir, hinted, named_state_dir
 from edge_infer.supervisor.control.file_closer import FileCloser
 from edge_infer.supervisor.control.peer import Peer, RefusedError, TooYoungError, identify, ticks
 
@@ -113,21 +113,23 @@ def _is_there(path: Path) -> bool | None:
     return True
 
 
-def ask(path: Path, request: Mapping[str, JsonValue], files: tuple[int, ...] = (), timeout: float = 150.0) -> Any:
+def ask(
+    path: Path, request: Mapping[str, JsonValue], files: tuple[int, ...] = (), timeout: float = 150.0
+) -> dict[str, Any]:
     """Send one request with open files and wait for the answer.
 
     Raises `NotRunningError`, `RefusedError` or `EdgeInferError`.
     """
     answer = _ask(path, request, files, timeout)
-    if isinstance(answer, dict) and answer.get("again"):
+    if answer.get("again"):
         time.sleep(AGAIN)
         answer = _ask(path, request, files, timeout)
-    if isinstance(answer, dict) and "refused" in answer:
+    if "refused" in answer:
         raise RefusedError(str(answer["refused"]))
     return answer
 
 
-def _ask(path: Path, request: Mapping[str, JsonValue], files: tuple[int, ...], timeout: float) -> Any:
+def _ask(path: Path, request: Mapping[str, JsonValue], files: tuple[int, ...], timeout: float) -> dict[str, Any]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(timeout)
         try:
@@ -138,7 +140,7 @@ def _ask(path: Path, request: Mapping[str, JsonValue], files: tuple[int, ...], t
                 f"the daemon on {path} is busy: too many programs ask it at once; look which, or try again"
             ) from error
         except PermissionError as error:
-            raise NotRunningError(f"this user may not ask the daemon on {path}; ask as root, with sudo") from error
+            raise NotRunningError(_closed(path)) from error
         except OSError as error:
             raise NotRunningError(
                 f"no daemon answers on {path} ({error.strerror or error}); start it with: edge-infer run"
@@ -152,7 +154,29 @@ def _ask(path: Path, request: Mapping[str, JsonValue], files: tuple[int, ...], t
             raise EdgeInferError(f"the daemon on {path} did not answer: {error}") from error
     if not answer.endswith(b"\n"):
         raise EdgeInferError(f"the daemon on {path} hung up without an answer; it may be stopping")
-    return json.loads(answer)
+    return _object(path, answer)
+
+
+def _closed(path: Path) -> str:
+    """Return the error for a socket to which this user may not connect, or that is behind a closed folder."""
+    if _is_there(path):
+        return f"this user may not ask the daemon on {path}; ask as root, with sudo"
+    if path.parent == ROOT_STATE and not _is_there(SYSTEM_SOCKET):  # the unit removes it when it stops
+        return (
+            f"no daemon answers on {SYSTEM_SOCKET}: the service is stopped or just starting; for a daemon that was "
+            f"started by hand on {path}, ask as root, with sudo"
+        )
+    return f"no daemon answers on {path}, or it runs in a folder that is closed to this user; ask as root, with sudo"
+
+
+def _object(path: Path, line: bytes) -> dict[str, Any]:
+    try:
+        answer = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise EdgeInferError(f"the daemon on {path} sent an answer that is not JSON: {error}") from error
+    if not isinstance(answer, dict):
+        raise EdgeInferError(f"the daemon on {path} sent an answer that is not a JSON object; restart it")
+    return answer
 
 
 @contextmanager

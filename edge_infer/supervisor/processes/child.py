@@ -116,6 +116,7 @@ class ChildProcess:
         self._stalls = stalls or Stalls()
         self.channel: Channel | None = None
         self.restarts = -1
+        self.planned = 0  # ends that the supervisor ordered, because another sandbox was due
         self.heard = -math.inf
         self.started = 0.0
         self.due = 0.0

@@ -472,6 +472,7 @@ class ProcessSupervisor:
         self._replaced.discard(child)
         if planned:
             child.due = 0.0
+            child.planned += 1
             self._why = None if child is self.engine else self._why
         elif status == 0 and child not in (self.engine, self.publisher):
             log.info("%s has ended; starting a new one", child.recipe.name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import re
@@ -33,8 +32,6 @@ DEADLINE: Final = 120.0
 _NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 """A NUL in a text of JSON, and not a backslash before ``u0000``."""
 _MERGED: Final = re.compile(rb"""^[^#\n]*\brooms["']?\s*:\s*["']?(?:merged\b|\$\{)""", re.MULTILINE)
-NO_BYTES: Final = hashlib.sha256(b"").hexdigest()
-"""The digest of a configuration that cannot be read."""
 MOVED: Final = "cannot change while the daemon runs; restart it instead"
 
 
@@ -180,10 +177,11 @@ def failed(config: Path, why: str, *, machine: bool = False) -> Compiled:
 
 
 def _digest(config: Path) -> str:
-    """Return the digest of a configuration, or of no bytes if it is missing or cannot be one."""
+    """Return the digest of a configuration; empty if it is missing or cannot be one."""
     with suppress(OSError, ValueError):
-        return digest_of_texts(texts_of(config))
-    return NO_BYTES
+        if config.is_file():
+            return digest_of_texts(texts_of(config))
+    return ""
 
 
 def unchanged(config: Path, state_dir: Path) -> Plan | None:

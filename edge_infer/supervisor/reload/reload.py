@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from edge_infer.contract.codec import encode, replace
+from edge_infer.contract.codec import encode
 from edge_infer.contract.messages import ConfigStatus, timestamp
 from edge_infer.errors import ConfigError, StartError, shortened
 from edge_infer.models.packages.blob_store import BLOBS, collect
@@ -23,7 +23,7 @@ from edge_infer.platform.readiness import readable
 from edge_infer.supervisor.control.server import Request
 from edge_infer.supervisor.processes.output import Output
 from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
-from edge_infer.supervisor.reload.compilation import MOVED, NAME, NO_BYTES, Compilation, failed, unchanged
+from edge_infer.supervisor.reload.compilation import MOVED, NAME, Compilation, failed, unchanged
 from edge_infer.supervisor.reload.problem_log import ProblemLog
 from edge_infer.supervisor.reload.watch import RESTLESS, ConfigWatcher, LackingFiles, is_missing
 from edge_infer.supervisor.rollout.rollout import ModelRollout
@@ -137,7 +137,7 @@ class Reload:
             return
         self._swap.record_rejections(compiled.unfit)
         if compiled.plan is None:
-            self._reject(compiled.digest, compiled.problems)
+            self._reject(compiled.digest or plan.digest, compiled.problems)
             self._lacking.expect(compiled.lacking)
             self._try_again(machine=compiled.machine)
             log.error("%s is REJECTED; running the last applied configuration instead", self._config)
@@ -256,8 +256,6 @@ class Reload:
 
     def _judge(self, compiled: Compiled) -> None:
         plan, machine = compiled.plan, compiled.machine
-        if compiled.digest == NO_BYTES and self.status is not None:
-            compiled = replace(compiled, digest=self.status.digest)  # it cannot be read: nothing newer is known
         self._lacking.expect(compiled.lacking if plan is None else ())
         self._swap.record_rejections(compiled.unfit)
         if plan is None:
@@ -310,6 +308,10 @@ class Reload:
         self._house.note(errors[0] if errors else "the configuration is rejected", "config")
         if len(problems) > MOST_ERRORS:
             errors = (*errors[:-1], f"… and {len(problems) - MOST_ERRORS + 1} more; edge-infer check prints them all")
+        if not digest:  # the file cannot be read: that of the one read last, or applied last
+            known = self.status or self.plan
+            assert known is not None
+            digest = known.digest
         self._say(ConfigStatus("rejected", digest, timestamp(time.time()), errors))
 
     def _say(self, status: ConfigStatus) -> None:

@@ -468,6 +468,10 @@ class ModelRollout:
         alone, held = suffices(self.before, plan), tuple(self.held)
         self._house.apply(ApplyPlan(plan, self._order, trials, alone, held, tuple(self.inactive)))
 
+    def resting(self) -> Mapping[str, str]:
+        """Return the pipelines that do not run now, with the reasons: inactive, or held back."""
+        return {**{name: f"held back: {why}" for name, why in self.held.items()}, **self.inactive}
+
     def _held(self, plan: Plan) -> dict[str, str]:
         """Return the pipelines that may not run, with the reasons: in quarantine, or only a refused model is left."""
         refused = {each.name: self.record.refusal(each.model) for each in plan.pipelines}

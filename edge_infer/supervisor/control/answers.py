@@ -1,0 +1,23 @@
+"""Answers of the daemon over the control socket that have no other record; the command line validates them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from edge_infer.contract.codec import Record, ShortText
+
+
+class CheckAnswer(Record, frozen=True):
+    """The outcome of a check; ``counts`` is null if there are problems."""
+
+    problems: tuple[str, ...]
+    warnings: tuple[str, ...]
+    counts: Mapping[ShortText, int] | None
+
+
+class LevelAnswer(Record, frozen=True):
+    """The log level now, the usual one, and the seconds until that returns (null: with the next start)."""
+
+    level: ShortText
+    usual: ShortText
+    seconds: float | None
