@@ -20,13 +20,12 @@ from edge_infer.contract.messages import (
     Parent,
     Result,
     State,
-    timestamp,
 )
 from edge_infer.contract.precision import TIME_STEPS
 from edge_infer.errors import WireError
 from edge_infer.plan.outcome_limits import MAX_BEFORE, event_types, tracked_above
 from edge_infer.plan.records import Plan
-from edge_infer.publisher.timestamps import seconds
+from edge_infer.publisher.timestamps import date, seconds
 
 REACH: Final = 512
 """How far an id may be from the newest one, in either direction."""
@@ -95,7 +94,7 @@ class KnownNumbers:
         self._lines: dict[tuple[str, str, str], tuple[int, int]] = {}
         self._states: dict[str, tuple[str, float, float]] = {}  # boot, when it began and when it was captured
         self._begun: dict[tuple[object, ...], float] = {}
-        self._times: dict[tuple[str, str, str], float] = {}
+        self._times: dict[tuple[str, str], float] = {}
         self._steps: dict[str, float] = {}
         self._above: dict[str, str | None] = {}
         self._tracked: set[str] = set()
@@ -109,10 +108,10 @@ class KnownNumbers:
             self._types.setdefault(each.name, set()).update(event_types(each))
         self._above = {each.name: tracked_above(plan, each) for each in plan.pipelines if each.crops}
 
-    def captured(self, pipeline: str, boot: str, kind: str, at: float, now: float) -> float:
+    def captured(self, pipeline: str, kind: str, at: float, now: float) -> float:
         """Return the time of a capture: not in the future, not before the one before, and rounded for ``coarse``."""
         at = self._rounded(pipeline, min(at, now))
-        key = (pipeline, boot, kind)
+        key = (pipeline, kind)  # of one engine after another: none sees what the one before has seen
         at = self._times[key] = max(at, self._times.pop(key, 0.0))
         if len(self._times) > MAX_RECENT:
             del self._times[next(iter(self._times))]
@@ -133,7 +132,10 @@ class KnownNumbers:
         return result
 
     def state(self, pipeline: str, state: State, at: float) -> State:
-        """Return a state without the numbers that cannot be; it began with itself or with the state before."""
+        """Return a state without the numbers that cannot be; it began with itself or with the state before.
+
+        The first state of an engine began after the last one of the engine before. Raises `WireError`.
+        """
         if isinstance(state.ids, Mapping):
             known = self._of(state.boot, pipeline)
             ids = {label: tuple(filter(known.admits, found)) for label, found in state.ids.items()} if known else ABSENT
@@ -150,7 +152,7 @@ class KnownNumbers:
     def event(self, pipeline: str, event: Event, at: float) -> Event:
         """Return an event without the numbers that cannot be; its end began when its begin did.
 
-        Raises `WireError` for an event of a type that the pipeline does not have.
+        Raises `WireError` for an event of a type that the pipeline does not have, and for one dated to no calendar.
         """
         if event.type not in self._types.get(pipeline, (event.type,)):
             raise WireError(f"{pipeline} has no events of type {event.type}")
@@ -221,9 +223,9 @@ class KnownNumbers:
         if state.since is ABSENT:
             return state
         began = at - (seconds(state.ts) - seconds(state.since))
-        boot, before, captured = self._states.get(pipeline, ("", began, at))
+        boot, before, captured = self._states.get(pipeline, (state.boot, began, at))
         if boot != state.boot:
-            before, captured = began, at
+            before = max(began, captured)
         elif began > captured:
             before = at
         self._states[pipeline] = state.boot, before, at
@@ -233,7 +235,7 @@ class KnownNumbers:
         """Return an event or state, captured ``at``, that began when it did; what it claims may differ by rounding."""
         if abs(claimed - began) <= SAME and pipeline not in self._steps:
             return record
-        return replace(record, since=timestamp(seconds(record.ts) - max(0.0, at - began)))
+        return replace(record, since=date(seconds(record.ts) - max(0.0, at - began)))
 
 
 def _key(pipeline: str, event: Event) -> tuple[object, ...]:

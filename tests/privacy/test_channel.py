@@ -10,6 +10,7 @@ from edge_infer.audit import leaking_engine
 from edge_infer.contract.codec import replace
 from edge_infer.contract.precision import PRECISIONS
 from edge_infer.plan.channel_bound import channel_bound, device_bound, moment_bits
+from edge_infer.plan.channel_rates import channel_rates
 from edge_infer.plan.health_limits import health_bound
 from edge_infer.plan.records import DecoderPlan, EventsPlan, NmsPlan, Plan, SourcePlan, TrackPlan
 from tests.publisher.samples import model_plan, mqtt_plan, plan
@@ -90,7 +91,16 @@ def test_the_bound_of_the_device_is_the_sum_and_says_how_long_a_picture_takes() 
     assert 0 < health < 2
     numbers = health_bound(one) - health  # of the source and the account
     assert whole.bytes_per_second == pytest.approx(2 * half.bytes_per_second - numbers, abs=0.02)
-    assert half.picture_seconds == int(7000 / half.bytes_per_second)
+    assert half.burst_bytes
+    assert half.picture_seconds == int((7000 - half.burst_bytes) / half.bytes_per_second)
+
+
+def test_what_may_leave_at_once_is_part_of_the_bound() -> None:
+    bound, rates = channel_bound(configured())["door"], channel_rates(configured(), configured().pipelines[0])
+    assert bound.results is not None
+    assert bound.burst >= 2 * rates.burst("result") * 60  # each result has more than 60 bytes; a new engine has a burst
+    everything = configured(labels=LABELS, track=TrackPlan(), most=100, events=EventsPlan())
+    assert device_bound(everything).picture_seconds == 0
 
 
 @pytest.mark.parametrize("task", ["pose", "anomaly", "regression"])

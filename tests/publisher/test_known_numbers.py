@@ -132,6 +132,26 @@ def test_a_state_began_with_itself_or_with_the_one_before() -> None:
         assert known.state("door", state(at, since), float(at)).since == timestamp(WALL + told)
 
 
+def test_the_first_state_of_an_engine_began_after_the_last_one_of_the_engine_before() -> None:
+    known = numbers()
+
+    def since(boot: str, at: float, began: float) -> object:
+        moments = timestamp(WALL + at), timestamp(WALL + began)
+        state = State(1, moments[0], boot, "faces@1.0.0", SHA[:8], moments[1], counts={"face": 1})
+        return known.state("door", state, at).since
+
+    told = [since(BOOT, 10, 3), since("b" * 6, 20, 14), since("c" * 6, 30, 2), since(BOOT, 40, 5)]
+    assert told == [timestamp(WALL + each) for each in (3, 14, 20, 30)]
+
+
+def test_a_time_on_no_calendar_is_an_invalid_message() -> None:
+    known = numbers()
+    known.event("door", event("appear", 3000.0, before=3000.0), 3000.0)
+    first = "0001-01-01T00:00:00.000Z"
+    with pytest.raises(WireError, match="on no calendar"):
+        known.event("door", replace(event("leave", 3100.0), ts=first, since=first), 3100.0)
+
+
 def test_crossings_grow_little_by_little_or_begin_anew() -> None:
     known = numbers()
 
@@ -145,7 +165,7 @@ def test_crossings_grow_little_by_little_or_begin_anew() -> None:
 
 def test_times_of_captures_grow_and_are_not_in_the_future() -> None:
     known = numbers()
-    assert [known.captured("door", BOOT, "result", at, 100.0) for at in (5.0, 7.25, 6.0, 1e6, 50.0)] == [
+    assert [known.captured("door", "result", at, 100.0) for at in (5.0, 7.25, 6.0, 1e6, 50.0)] == [
         5.0, 7.25, 7.25, 100.0, 100.0,
     ]  # fmt: skip
-    assert numbers(detail="coarse").captured("door", BOOT, "result", 7.25, 100.0) == 7.0
+    assert numbers(detail="coarse").captured("door", "result", 7.25, 100.0) == 7.0
