@@ -23,8 +23,10 @@ from edge_infer.plan.health_limits import EVERY, health_bound
 from edge_infer.plan.outcome_limits import MAX_BEFORE, MAX_OBJECTS, has_shares, most_items, state_rows, tracked_above
 from edge_infer.plan.records import PipelinePlan, Plan
 
-KNOWN_IDS: Final = 2048
-"""Ids that an object may have: those around the newest, and those published lately."""
+KNOWN_IDS: Final = 2305
+"""Ids that an object may have: those around the newest, those published lately, and those of open events."""
+_KNOWN_SIZES: Final = Counter(len(f",{number}") for number in range(KNOWN_IDS))
+"""Of these ids, those with so many bytes in a list."""
 KNOWN_SEQS: Final = 2049
 KNOWN_CROSSINGS: Final = 2048
 REASONS: Final = 10
@@ -300,7 +302,8 @@ def _count_bits(pipeline: PipelinePlan, labels: int) -> float:
     def log_sum(s: float) -> float:
         each = _log(counts, s) - 2 * s
         row = sum(number * math.log2(1 + 2.0 ** (each - s * size)) for size, number in known.items())
-        return row * (1 + len(pipeline.zones)) + KNOWN_IDS * math.log2(1 + 2.0 ** (-s * 2))
+        listed = sum(number * math.log2(1 + labels * 2.0 ** (-s * size)) for size, number in _KNOWN_SIZES.items())
+        return row * (1 + len(pipeline.zones)) + listed
 
     return _least_over_sizes(log_sum, room) + lines + math.log2(rows + 1)
 

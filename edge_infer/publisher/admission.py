@@ -46,13 +46,15 @@ class _CaptureBucket:
 
     def take(self, tokens: float) -> bool:
         """Take this many tokens, at most a whole burst; return whether they were there."""
-        if self.rate is None:
-            return True
-        tokens = min(tokens, self.burst or tokens)
-        if self.left < tokens:
+        if not self.holds(tokens):
             return False
-        self.left -= tokens
+        if self.rate is not None:
+            self.left -= min(tokens, self.burst or tokens)
         return True
+
+    def holds(self, tokens: float) -> bool:
+        """Return whether `take` would return True."""
+        return self.rate is None or self.left >= min(tokens, self.burst or tokens)
 
     def rest(self, now: float) -> float:
         """Return what messages that are on their way may still take after the plan has changed."""
@@ -107,14 +109,33 @@ class Admission:
         before = self._paid.get(series, highest)
         bucket.fill(at)
         if not bucket.take(cost + max(0, seq - before - 1)):
-            if self._rarely.due(series[::2]):
-                log.warning(
-                    "%s of %s rejected: more than its configuration allows (%g a second; logged once a minute)",
-                    series.kind, series.pipeline, bucket.rate,
-                )  # fmt: skip
+            self._log_refusal(series, bucket)
             return False
         self._paid[series] = max(seq, before)
         return True
+
+    def affords(self, series: MessageSeries, seq: int, at: float, *, highest: int, cost: int) -> bool:
+        """Return whether `admits` would admit a message, but take nothing."""
+        bucket = self._buckets.get((series.pipeline, series.kind))
+        if bucket is None or (at < self._started and self._kept_left > 0):
+            return True
+        bucket.fill(at)
+        if bucket.holds(cost + max(0, seq - self._paid.get(series, highest) - 1)):
+            return True
+        self._log_refusal(series, bucket)
+        return False
+
+    def charge(self, series: MessageSeries) -> None:
+        """Count a message that was rejected for another reason: what was learned from it is not free."""
+        if (bucket := self._buckets.get((series.pipeline, series.kind))) is not None:
+            bucket.take(1.0)
+
+    def _log_refusal(self, series: MessageSeries, bucket: _CaptureBucket) -> None:
+        if self._rarely.due(series[::2]):
+            log.warning(
+                "%s of %s rejected: more than its configuration allows (%g a second; logged once a minute)",
+                series.kind, series.pipeline, bucket.rate,
+            )  # fmt: skip
 
     def wait(self, pipeline: str, now: float) -> float:
         """Return the seconds until a state may be set; 0 if now, which is then counted."""

@@ -41,6 +41,8 @@ SAME: Final = 0.002
 """Seconds by which two statements of one time may differ, by rounding."""
 MAX_BEGUN: Final = 16384
 """Begins of events that are remembered for their ends."""
+MAX_OPEN: Final = 256
+"""Ids of open events that stay known: an engine opens no more in a pipeline."""
 MAX_BOOTS: Final = 4
 """Engines whose ids are known."""
 Moment = TypeVar("Moment", State, Event)
@@ -59,11 +61,9 @@ class KnownIds:
 
     def follow(self, number: int, event: EventType) -> None:
         """Keep the id of an open event known until its end."""
-        if not self.admits(number):
-            return
         if event in _BEGINS:
             self._open[number] += 1
-            if len(self._open) > MAX_BEGUN:
+            if len(self._open) > MAX_OPEN:
                 del self._open[next(iter(self._open))]
         elif event in _ENDS:
             self._open[number] -= 1
@@ -94,6 +94,7 @@ class KnownNumbers:
         self._lines: dict[tuple[str, str, str], tuple[int, int]] = {}
         self._states: dict[str, tuple[str, float, float]] = {}  # boot, when it began and when it was captured
         self._begun: dict[tuple[object, ...], float] = {}
+        self._began: float | None = None  # of the newest event, until it is taken
         self._times: dict[tuple[str, str], float] = {}
         self._steps: dict[str, float] = {}
         self._above: dict[str, str | None] = {}
@@ -156,10 +157,9 @@ class KnownNumbers:
         """
         if event.type not in self._types.get(pipeline, (event.type,)):
             raise WireError(f"{pipeline} has no events of type {event.type}")
+        self._began = None
         known = self._parents(event.boot, pipeline) or self._of(event.boot, pipeline)
         if event.id is not ABSENT:
-            if known:
-                known.follow(event.id, event.type)
             event = event if known and known.admits(event.id) else replace(event, id=ABSENT)
         if event.box is not ABSENT and pipeline not in self._tracked:
             event = replace(event, box=ABSENT)
@@ -167,18 +167,25 @@ class KnownNumbers:
             return event
         began = at - (seconds(event.ts) - seconds(event.since))
         key, said = _key(pipeline, event), self._rounded(pipeline, began)
-        if event.type in _BEGINS:
-            self._begun[key] = said
-            if len(self._begun) > MAX_BEGUN:
-                del self._begun[next(iter(self._begun))]
-        elif key in self._begun:
-            said = self._begun[key]
-            if event.type in _ENDS:
-                del self._begun[key]
-            return self._since(pipeline, event, at, began, said)
+        if event.type not in _BEGINS and key in self._begun:
+            return self._since(pipeline, event, at, began, self._begun[key])
         if said < at - MAX_BEFORE:
             return replace(event, since=ABSENT)
+        self._began = said
         return self._since(pipeline, event, at, began, said)
+
+    def taken(self, pipeline: str, event: Event) -> None:
+        """Learn from the event that `event` has just returned, after it was admitted."""
+        known = self._parents(event.boot, pipeline) or self._of(event.boot, pipeline)
+        if known and event.id is not ABSENT:
+            known.follow(event.id, event.type)
+        key = _key(pipeline, event)
+        if event.type in _ENDS:
+            self._begun.pop(key, None)
+        elif event.type in _BEGINS and self._began is not None:
+            self._begun[key] = self._began
+            if len(self._begun) > MAX_BEGUN:
+                del self._begun[next(iter(self._begun))]
 
     def _rounded(self, pipeline: str, at: float) -> float:
         """Return a time as coarse as the pipeline publishes it."""

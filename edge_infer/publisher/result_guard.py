@@ -62,6 +62,10 @@ class ResultGuard:
         """
         place = Place(series.kind, series.pipeline)
         at = self._captured(series.pipeline, series.boot, series.kind, at)
+        moment = self._clock.uptime() if at is None else at
+        price = cost(message, begun=is_open(series.pipeline, message)) if isinstance(message, Event) else 1
+        if not self._admission.affords(series, message.seq, moment, highest=highest, cost=price):
+            return "rate"  # nothing is learned from it
         try:
             if isinstance(message, Result):
                 message = self._numbers.result(series.pipeline, message)
@@ -69,14 +73,17 @@ class ResultGuard:
                 message = self._numbers.event(series.pipeline, message, seconds(message.ts) if at is None else at)
         except WireError as error:
             self._egress.reject(place, error)
+            self._admission.charge(series)
             return "rejected"
         payload = self._egress.admit(place, message, at)
         if payload is None:
+            self._admission.charge(series)
             return "rejected"
         price = cost(message, begun=is_open(series.pipeline, message)) if isinstance(message, Event) else 1
-        moment = self._clock.uptime() if at is None else at
         if not self._admission.admits(series, message.seq, moment, len(payload), highest=highest, cost=price):
             return "rate"
+        if isinstance(message, Event):
+            self._numbers.taken(series.pipeline, message)
         return Admitted(message, at, payload)
 
     def wait(self, pipeline: str) -> float:

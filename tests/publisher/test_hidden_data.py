@@ -38,13 +38,18 @@ def event(seq: int, kind: Any, at: float, before: float = 1.0, boot: str = BOOT)
     return Event(1, moments[0], boot, seq, kind, label="face", id=5, score=0.9, since=moments[1])
 
 
-def test_ends_of_an_object_whose_id_is_no_longer_known_are_not_free() -> None:
-    wanted, now = configured(), 1000.0
+def guard_of(wanted: Plan, now: float) -> ResultGuard:
     clock = Clock(says=lambda _: True, wall=lambda: WALL + now, uptime=lambda: now)
-    egress, known = Egress(clock), OpenEvents()
+    egress = Egress(clock)
     egress.apply(wanted)
     guard = ResultGuard(egress, clock)
     guard.apply(wanted)
+    return guard
+
+
+def test_ends_of_an_object_whose_id_is_no_longer_known_are_not_free() -> None:
+    wanted, now = configured(), 1000.0
+    guard, known = guard_of(wanted, now), OpenEvents()
     series = MessageSeries("door", BOOT, "event")
 
     def admitted(message: Event) -> bool:
@@ -62,6 +67,31 @@ def test_ends_of_an_object_whose_id_is_no_longer_known_are_not_free() -> None:
         guard._numbers.result("door", replace(result(1), objects=(found,)))
     most = channel_rates(wanted, wanted.pipelines[0]).burst("event")
     assert sum(admitted(event(seq, "leave", now)) for seq in range(2, 500)) <= most
+
+
+def test_refused_events_make_no_ids_known() -> None:
+    wanted, now = configured(), 1000.0
+    guard = guard_of(wanted, now)
+    series = MessageSeries("door", BOOT, "event")
+
+    def admitted(seq: int) -> bool:
+        begin = replace(event(seq, "appear", now), id=seq * 500)
+        return isinstance(guard.admit(series, begin, now, highest=seq - 1, is_open=OpenEvents().is_open), Admitted)
+
+    taken = sum(admitted(seq) for seq in range(1, 10_000))
+    known = guard._numbers._of(BOOT, "door")
+    assert known is not None
+    assert 0 < taken == len(known._open) <= 6
+    assert known.newest <= 500 * (taken + 2)
+
+
+def test_a_message_that_is_rejected_for_its_form_counts() -> None:
+    wanted, now = configured(publish="every"), 1000.0
+    guard = guard_of(wanted, now)
+    series, known = MessageSeries("door", BOOT, "result"), OpenEvents()
+    said = [guard.admit(series, result(1, label="nobody"), now, highest=0, is_open=known.is_open) for _ in range(99)]
+    burst = int(channel_rates(wanted, wanted.pipelines[0]).burst("result"))
+    assert said == ["rejected"] * burst + ["rate"] * (99 - burst)
 
 
 def test_no_date_of_an_end_or_a_state_ends_the_publisher(broker: Broker, tmp_path: Path) -> None:

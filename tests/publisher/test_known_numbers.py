@@ -74,6 +74,7 @@ def test_an_id_that_was_not_published_lately_is_left_out() -> None:
 
 def test_the_id_of_an_open_event_stays_known() -> None:
     known = KnownIds()
+    assert known.admits(1)
     known.follow(1, "appear")
     known.follow(1, "start")
     known.follow(1, "end")
@@ -106,9 +107,12 @@ def test_the_end_of_an_event_began_when_its_begin_did() -> None:
     known = numbers()
     begin = event("appear", 10.0, before=0.7)
     assert known.event("door", begin, 10.0) == begin
+    known.taken("door", begin)
     end = event("leave", 60.0, before=50.7)
     assert known.event("door", end, 60.0) == end
+    known.taken("door", end)
     known.event("door", begin, 10.0)
+    known.taken("door", begin)
     assert known.event("door", event("leave", 60.0, before=12.345), 60.0).since == end.since
 
 
@@ -144,9 +148,25 @@ def test_the_first_state_of_an_engine_began_after_the_last_one_of_the_engine_bef
     assert told == [timestamp(WALL + each) for each in (3, 14, 20, 30)]
 
 
+def test_an_event_that_was_refused_teaches_nothing() -> None:
+    known = numbers()
+    known.event("door", event("appear", 10.0, before=0.7), 10.0)
+    told = known.event("door", event("leave", 60.0, before=50.1), 60.0)
+    assert told.since == timestamp(WALL + 9.9)
+
+
+def test_the_end_of_an_event_that_began_too_long_ago_has_no_beginning_either() -> None:
+    known = numbers()
+    begin = event("appear", 10.0, before=10**9)
+    known.taken("door", known.event("door", begin, 10.0))
+    assert known.event("door", event("leave", 60.0, before=50 + 10**9), 60.0).since is ABSENT
+
+
 def test_a_time_on_no_calendar_is_an_invalid_message() -> None:
     known = numbers()
-    known.event("door", event("appear", 3000.0, before=3000.0), 3000.0)
+    begin = event("appear", 3000.0, before=3000.0)
+    known.event("door", begin, 3000.0)
+    known.taken("door", begin)
     first = "0001-01-01T00:00:00.000Z"
     with pytest.raises(WireError, match="on no calendar"):
         known.event("door", replace(event("leave", 3100.0), ts=first, since=first), 3100.0)
