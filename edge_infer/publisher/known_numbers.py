@@ -135,7 +135,8 @@ class KnownNumbers:
     def state(self, pipeline: str, state: State, at: float) -> State:
         """Return a state without the numbers that cannot be; it began with itself or with the state before.
 
-        The first state of an engine began after the last one of the engine before. Raises `WireError`.
+        The first state of an engine began after the last one of the engine before, and no state before the kernel.
+        Raises `WireError`.
         """
         if isinstance(state.ids, Mapping):
             known = self._of(state.boot, pipeline)
@@ -229,14 +230,15 @@ class KnownNumbers:
     def _since_of_state(self, pipeline: str, state: State, at: float) -> State:
         if state.since is ABSENT:
             return state
-        began = at - (seconds(state.ts) - seconds(state.since))
+        claimed = at - (seconds(state.ts) - seconds(state.since))
+        began = self._rounded(pipeline, max(0.0, claimed))
         boot, before, captured = self._states.get(pipeline, (state.boot, began, at))
         if boot != state.boot:
             before = max(began, captured)
         elif began > captured:
             before = at
         self._states[pipeline] = state.boot, before, at
-        return self._since(pipeline, state, at, began, before)
+        return self._since(pipeline, state, at, claimed, before)
 
     def _since(self, pipeline: str, record: Moment, at: float, claimed: float, began: float) -> Moment:
         """Return an event or state, captured ``at``, that began when it did; what it claims may differ by rounding."""

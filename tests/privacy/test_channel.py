@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -93,6 +94,18 @@ def test_the_bound_of_the_device_is_the_sum_and_says_how_long_a_picture_takes() 
     assert whole.bytes_per_second == pytest.approx(2 * half.bytes_per_second - numbers, abs=0.02)
     assert half.burst_bytes
     assert half.picture_seconds == int((7000 - half.burst_bytes) / half.bytes_per_second)
+
+
+def test_the_page_has_these_figures() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "hidden-data.md").read_text()
+    for keys, more in ({}, 1), ({"detail": "coarse"}, 1), (EVENTS_ONLY, 3600):
+        bound = channel_bound(configured(**keys))["door"]
+        assert bound.total is not None
+        seconds = (7000 - bound.burst) / bound.total
+        lasts = f"{int(seconds)} s" if more == 1 else f"{seconds / more:.1f} hours"
+        burst = f"{bound.burst / 1000:.1f} kB" if bound.burst > 999 else f"{bound.burst:.0f} bytes"
+        rate = f"{bound.total:.0f}" if bound.total > 1 else f"{bound.total:.2f}"
+        assert f" | {rate} | {burst} | {lasts} |" in page
 
 
 def test_what_may_leave_at_once_is_part_of_the_bound() -> None:

@@ -148,6 +148,15 @@ def test_the_first_state_of_an_engine_began_after_the_last_one_of_the_engine_bef
     assert told == [timestamp(WALL + each) for each in (3, 14, 20, 30)]
 
 
+def test_the_first_state_began_after_the_kernel_and_is_as_coarse_as_its_pipeline() -> None:
+    def since(known: KnownNumbers, at: float, began: float) -> object:
+        moments = timestamp(WALL + at), timestamp(WALL + began)
+        return known.state("door", State(1, moments[0], BOOT, "f", SHA[:8], moments[1], counts={}), at).since
+
+    assert since(numbers(), 10.0, -1e9) == timestamp(WALL)
+    assert since(numbers(detail="coarse"), 10.0, 3.217) == timestamp(WALL + 3)
+
+
 def test_an_event_that_was_refused_teaches_nothing() -> None:
     known = numbers()
     known.event("door", event("appear", 10.0, before=0.7), 10.0)
