@@ -64,6 +64,7 @@ class Audit:
     channel_bound: float | None = None
     """Bytes a second that all results, states and events can carry; None: unlimited."""
     picture_seconds: int | None = None
+    burst_bytes: int | None = None
     bounds: Mapping[str, float | None] = field(default_factory=dict)
     recovered: Mapping[str, float] = field(default_factory=dict)
     """Bytes a second that the decoder of a playing engine recovered, by pipeline."""
@@ -122,7 +123,8 @@ def _channel(plan: Plan) -> dict[str, Any]:
     totals = {name: each.total for name, each in channel_bound(plan).items()}
     return {
         "channel_bound": bound.bytes_per_second,
-        "picture_seconds": bound.picture_seconds or None,
+        "picture_seconds": None if bound.picture_seconds is ABSENT else bound.picture_seconds,
+        "burst_bytes": None if bound.burst_bytes is ABSENT else bound.burst_bytes,
         "bounds": {name: total if total is None else round(total, 3) for name, total in totals.items()},
         "recovered": {name: leak.recovered for name, leak in played.items()},
     }

@@ -241,7 +241,7 @@ class _Player:
 
     def _leaves(self, kind: NumberedKind, message: Result | Event, at: float, *, begun: bool = False) -> bytes:
         series = MessageSeries(self._pipeline.name, self._boot, kind)
-        admitted = self._guard.admit(series, message, at, highest=message.seq - 1, begun=begun)
+        admitted = self._guard.admit(series, message, at, highest=message.seq - 1, is_open=lambda *_: begun)
         return self._released(kind, admitted.payload if isinstance(admitted, Admitted) else None)
 
     def _released(self, kind: str, payload: bytes | None) -> bytes:

@@ -50,7 +50,8 @@ def _channel(found: Audit) -> list[str]:
     else:
         picture = f"a picture of 7 kB would take {found.picture_seconds} s"
         where = "in valid messages, health among them"
-        lines = [f"channel    at most {found.channel_bound:g} bytes a second {where}; {picture}"]
+        most = f"{found.channel_bound:g} bytes a second {where}, and {found.burst_bytes} at once"
+        lines = [f"channel    at most {most}; {picture}"]
     for name, bound in found.bounds.items():
         if bound is not None:
             played = f", {found.recovered[name]:g} recovered from a playing engine" if name in found.recovered else ""

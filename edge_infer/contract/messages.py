@@ -539,12 +539,14 @@ class RetainedTopics(Record, frozen=True):
 class ChannelBound(Record, frozen=True):
     """The most data that a compromised engine can hide in valid results, states, events and health of all pipelines.
 
-    ``bytes_per_second`` is calculated from the configuration and holds in the long run; null: nothing limits the rate
-    of a pipeline. ``picture_seconds`` is how long a picture of 7,000 bytes would take.
+    In any number of seconds it can hide ``bytes_per_second`` times these, and ``burst_bytes`` once: pipelines that have
+    been quiet may publish several messages at once. Both are calculated from the configuration; null: nothing limits
+    the rate of a pipeline. ``picture_seconds`` is how long a picture of 7,000 bytes would take after a quiet time.
     """
 
     bytes_per_second: Rate | None
     picture_seconds: Annotated[int, between(0, MOST)] | Absent = ABSENT
+    burst_bytes: Annotated[int, between(0, MOST)] | Absent = ABSENT
 
     def __post_init__(self) -> None:
         """Raise ValueError for a number with too many decimals."""

@@ -34,16 +34,20 @@ def main() -> int:
     parser.add_argument("--results", type=int, required=True)
     parser.add_argument("--lights", type=int, required=True, help="a file in memory: what each pipeline is at")
     parser.add_argument("--boot", required=True, help="the id of this start, which the supervisor hands out")
+    parser.add_argument("--empty-budgets", action="store_true", help="the budgets of messages fill from now on")
     parser.add_argument("--fence", required=True, help="a Fence as JSON")
     parser.add_argument("--log-level", default="info")
     args = parser.parse_args()
     configure("engine", args.log_level)
     sandbox = lock("engine", fence=decode_json(Fence, args.fence.encode()))
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(most_pixels(board_memory()))  # before OpenCV is loaded
+    from edge_infer.engine.output.message_budget import MessageBudget
     from edge_infer.engine.process import Engine
     from edge_infer.engine.threads import leave_to_models
     from edge_infer.ipc.activity_table import ActivityTable
 
+    if args.empty_budgets:
+        MessageBudget.start_empty()
     leave_to_models()
     leave_stops_to_supervisor()
     accepted = (ModelFile, ApplyPlan, AttachReader, Grab, WhyQuestion, Restrain, SetLogLevel, Stop)

@@ -345,9 +345,13 @@ class EngineReport(Record, frozen=True):
 
 
 class EngineUp(Record, frozen=True):
-    """An engine starts with this id. The publisher ignores engines that the supervisor has not announced."""
+    """An engine starts with this id. The publisher ignores engines that the supervisor has not announced.
+
+    ``rested``: it starts with full budgets (`edge_infer.plan.channel_rates.RESTED_AFTER`).
+    """
 
     boot: Boot
+    rested: bool = False
 
 
 class EngineDown(Record, frozen=True):

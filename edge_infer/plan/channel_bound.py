@@ -18,13 +18,15 @@ from typing import Final, TypeAlias
 from edge_infer.contract.codec import ABSENT, dumps
 from edge_infer.contract.messages import MAX_MESSAGE_BYTES, ChannelBound, Result, State
 from edge_infer.contract.precision import MAX_MILLISECONDS, PRECISIONS, TIME_STEPS, Detail
-from edge_infer.plan.channel_rates import channel_rates
-from edge_infer.plan.health_limits import health_bound
+from edge_infer.plan.channel_rates import RESTED_AFTER, channel_rates
+from edge_infer.plan.health_limits import EVERY, health_bound
 from edge_infer.plan.outcome_limits import MAX_BEFORE, MAX_OBJECTS, has_shares, most_items, state_rows, tracked_above
 from edge_infer.plan.records import PipelinePlan, Plan
 
-KNOWN_IDS: Final = 2048
-"""Ids that an object may have: those around the newest, and those published lately."""
+KNOWN_IDS: Final = 2305
+"""Ids that an object may have: those around the newest, those published lately, and those of open events."""
+_KNOWN_SIZES: Final = Counter(len(f",{number}") for number in range(KNOWN_IDS))
+"""Of these ids, those with so many bytes in a list."""
 KNOWN_SEQS: Final = 2049
 KNOWN_CROSSINGS: Final = 2048
 REASONS: Final = 10
@@ -37,11 +39,12 @@ Sizes: TypeAlias = Counter[int]
 
 @dataclass(frozen=True, slots=True)
 class PipelineBound:
-    """Bytes a second by kind of message; None: unlimited."""
+    """Bytes a second by kind of message; None: unlimited. ``burst``: bytes that may leave before, at once."""
 
     results: float | None
     states: float | None
     events: float
+    burst: float = 0.0
 
     @property
     def total(self) -> float | None:
@@ -58,22 +61,33 @@ def channel_bound(plan: Plan) -> dict[str, PipelineBound]:
 
 def device_bound(plan: Plan) -> ChannelBound:
     """Return the bound of all pipelines together, with the numbers in health."""
-    totals = [*(bound.total for bound in channel_bound(plan).values()), health_bound(plan)]
+    bounds, health = channel_bound(plan).values(), health_bound(plan)
+    totals = [*(bound.total for bound in bounds), health]
     known = [total for total in totals if total is not None]
     if len(known) < len(totals):
         return ChannelBound(None)
     rate = math.ceil(sum(known) * 100) / 100
-    return ChannelBound(rate, int(PICTURE_BYTES / rate) if rate else ABSENT)
+    burst = math.ceil(sum(bound.burst for bound in bounds) + health * EVERY)
+    return ChannelBound(rate, int(max(0.0, PICTURE_BYTES - burst) / rate) if rate else ABSENT, burst)
 
 
 def _pipeline(plan: Plan, pipeline: PipelinePlan) -> PipelineBound:
     rates, step = channel_rates(plan, pipeline), TIME_STEPS[pipeline.detail]
-    parts = [
-        _bytes(rates.results, lambda: _result_bits(plan, pipeline), step),
-        _bytes(rates.states, lambda: _state_bits(plan, pipeline), step),
-        _bytes(rates.events, lambda: _event_bits(plan, pipeline, step), step),
-    ]
-    return PipelineBound(parts[0], parts[1], parts[2] or 0.0)
+    bits = (
+        lambda: _result_bits(plan, pipeline),
+        lambda: _state_bits(plan, pipeline),
+        lambda: _event_bits(plan, pipeline, step),
+    )
+    parts, burst = [], 0.0
+    for rate, most, each in zip((rates.results, rates.states, rates.events), rates.bursts, bits, strict=True):
+        lasting = rate and rate + most / RESTED_AFTER
+        parts.append(_bytes(lasting, each, step))
+        burst += _BURSTS * most * (parts[-1] or 0.0) / lasting if lasting else 0.0
+    return PipelineBound(parts[0], parts[1], parts[2] or 0.0, burst)
+
+
+_BURSTS: Final = 2
+"""Bursts that may follow each other: the second one comes from a new engine."""
 
 
 def _bytes(rate: float | None, bits: Callable[[], float], step: float) -> float | None:
@@ -288,7 +302,8 @@ def _count_bits(pipeline: PipelinePlan, labels: int) -> float:
     def log_sum(s: float) -> float:
         each = _log(counts, s) - 2 * s
         row = sum(number * math.log2(1 + 2.0 ** (each - s * size)) for size, number in known.items())
-        return row * (1 + len(pipeline.zones)) + KNOWN_IDS * math.log2(1 + 2.0 ** (-s * 2))
+        listed = sum(number * math.log2(1 + labels * 2.0 ** (-s * size)) for size, number in _KNOWN_SIZES.items())
+        return row * (1 + len(pipeline.zones)) + listed
 
     return _least_over_sizes(log_sum, room) + lines + math.log2(rows + 1)
 

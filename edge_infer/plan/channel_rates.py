@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from edge_infer.plan.records import PipelinePlan, Plan, SourcePlan
 
 CHANGES_A_MINUTE: Final = 120
 """Results that changes may cause in a minute, for each object of a cascade's frame; the same holds for states.
-
-A pipeline that has been quiet may publish them at once.
 """
+CHANGES_AT_ONCE: Final = 30
+"""How many of them a pipeline that has been quiet may publish at once."""
+RESTED_AFTER: Final = 3600.0
+"""Seconds after which a new engine has full budgets again. One that starts earlier begins with none, because the engine
+before may have used them up. The budgets then fill at their rate."""
+_BURST_SECONDS: Final = 10.0
+"""Seconds of captures that may come together, where no budget of the engine sets the burst."""
+_STATES_AT_ONCE: Final = 4
+"""States that may follow each other at once; those after them wait for their rate."""
+_JITTER: Final = 4
+"""Messages that a burst has beside the engine's own budget, and beside a second of the rate."""
+Kind: TypeAlias = Literal["result", "state", "event"]
+KINDS: Final[tuple[Kind, ...]] = ("result", "state", "event")
 AFTER_LOSS: Final = 5.0
 """Seconds without a frame after which a source is lost: the next result comes at once, whatever the interval is."""
 
@@ -28,6 +39,12 @@ class ChannelRates:
     results: float | None
     states: float | None
     events: float
+    bursts: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Messages of each kind that may leave at once, more than the engine's own budgets allow."""
+
+    def burst(self, kind: Kind) -> float:
+        """Return how many messages of a kind may leave at once: infinite without a rate, 0 with a rate of 0."""
+        return self.bursts[KINDS.index(kind)]
 
 
 def channel_rates(plan: Plan, pipeline: PipelinePlan) -> ChannelRates:
@@ -50,7 +67,14 @@ def channel_rates(plan: Plan, pipeline: PipelinePlan) -> ChannelRates:
         states = _least(frames, events + 1.0 / pipeline.heartbeat)
     else:
         states = _least(frames, changes)
-    return ChannelRates(frames, results, states, events)
+    by_changes = pipeline.publish == "change" and (frames is None or frames > changes)
+    most = pipeline.events.most if pipeline.events else 0.0
+    bursts = (
+        _burst(results, CHANGES_AT_ONCE * each if by_changes else max(2 * each, _BURST_SECONDS * (results or 0.0))),
+        _burst(states, most if pipeline.publish == "off" else _STATES_AT_ONCE),
+        _burst(events, most),
+    )
+    return ChannelRates(frames, results, states, events, bursts)
 
 
 def frames_a_second(plan: Plan, pipeline: PipelinePlan) -> float | None:
@@ -81,9 +105,8 @@ def _least(rate: float | None, other: float) -> float:
     return other if rate is None else min(rate, other)
 
 
-def burst(rate: float) -> float:
-    """Return how many messages of a rate may leave at once: a minute of it, and a few for jitter.
-
-    It has to be more than the engine's own budgets allow, which are those of a minute as well.
-    """
-    return math.ceil(60.0 * rate) + 10
+def _burst(rate: float | None, budget: float) -> float:
+    """Return how many messages of a rate may leave at once, of an engine whose own budget holds ``budget``."""
+    if not rate:
+        return math.inf if rate is None else 0.0
+    return math.ceil(budget + min(rate, budget)) + _JITTER

@@ -22,6 +22,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--slate", type=int, required=True, help="a file in memory: what the next one has to know")
     parser.add_argument("--fence", required=True, help="a Fence as JSON")
     parser.add_argument("--merged", action="store_true", help="a thread of the supervisor's process calls this")
+    parser.add_argument("--successor", action="store_true", help="an earlier publisher has ended")
     parser.add_argument("--log-level", default="info")
     args = parser.parse_args(words)
     if not args.merged:
@@ -48,7 +49,10 @@ def main(words: Sequence[str] | None = None) -> int:
             results = stack.enter_context(closing(Channel(args.results, FROM_ENGINE, MAX_RESULT_BYTES)))
             slate = stack.enter_context(CrashSafeNote(args.slate))
             outbox = stack.enter_context(StoredOutbox())
-            publisher = Publisher(control, results, outbox, Board(), sandbox=sandbox, slate=slate, look_up=look_up)
+            publisher = Publisher(
+                control, results, outbox, Board(),
+                sandbox=sandbox, slate=slate, look_up=look_up, successor=args.successor,
+            )  # fmt: skip
             stack.enter_context(closing(publisher)).run()
     except Exception:  # outermost loop: the supervisor starts a new publisher
         logging.getLogger(__name__).exception("publisher stops: unexpected exception")

@@ -138,7 +138,7 @@ class OutcomeForm:
             if isinstance(counts := getattr(state, key), Mapping):
                 changes[key] = _counts(counts)
         if isinstance(state.ids, Mapping):
-            changes["ids"] = {label: tuple(sorted(set(ids))) for label, ids in sorted(state.ids.items())}
+            changes["ids"] = _ids(state.ids)
         if isinstance(state.anomaly, Anomaly):
             changes["anomaly"] = self._anomaly(state.anomaly)
         if isinstance(state.values, tuple):
@@ -266,6 +266,16 @@ def _value(value: Value, plan: ValuePlan) -> Value:
     implausible: Literal[True] | Absent = True if number is None else ABSENT
     same = (number, plan.unit, implausible) == (value.value, value.unit, value.implausible)
     return value if same and number else Value(plan.name, number, plan.unit, implausible)
+
+
+def _ids(ids: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """Return ids with sorted labels; an id has one label."""
+    found: dict[str, tuple[int, ...]] = {}
+    seen: set[int] = set()
+    for label, numbers in sorted(ids.items()):
+        found[label] = tuple(sorted(set(numbers) - seen))
+        seen.update(numbers)
+    return found
 
 
 def _counts(counts: Mapping[str, Any]) -> dict[str, Any]:

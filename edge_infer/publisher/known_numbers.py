@@ -20,13 +20,12 @@ from edge_infer.contract.messages import (
     Parent,
     Result,
     State,
-    timestamp,
 )
 from edge_infer.contract.precision import TIME_STEPS
 from edge_infer.errors import WireError
 from edge_infer.plan.outcome_limits import MAX_BEFORE, event_types, tracked_above
 from edge_infer.plan.records import Plan
-from edge_infer.publisher.timestamps import seconds
+from edge_infer.publisher.timestamps import date, seconds
 
 REACH: Final = 512
 """How far an id may be from the newest one, in either direction."""
@@ -42,6 +41,8 @@ SAME: Final = 0.002
 """Seconds by which two statements of one time may differ, by rounding."""
 MAX_BEGUN: Final = 16384
 """Begins of events that are remembered for their ends."""
+MAX_OPEN: Final = 256
+"""Ids of open events that stay known: an engine opens no more in a pipeline."""
 MAX_BOOTS: Final = 4
 """Engines whose ids are known."""
 Moment = TypeVar("Moment", State, Event)
@@ -60,11 +61,9 @@ class KnownIds:
 
     def follow(self, number: int, event: EventType) -> None:
         """Keep the id of an open event known until its end."""
-        if not self.admits(number):
-            return
         if event in _BEGINS:
             self._open[number] += 1
-            if len(self._open) > MAX_BEGUN:
+            if len(self._open) > MAX_OPEN:
                 del self._open[next(iter(self._open))]
         elif event in _ENDS:
             self._open[number] -= 1
@@ -95,7 +94,8 @@ class KnownNumbers:
         self._lines: dict[tuple[str, str, str], tuple[int, int]] = {}
         self._states: dict[str, tuple[str, float, float]] = {}  # boot, when it began and when it was captured
         self._begun: dict[tuple[object, ...], float] = {}
-        self._times: dict[tuple[str, str, str], float] = {}
+        self._began: float | None = None  # of the newest event, until it is taken
+        self._times: dict[tuple[str, str], float] = {}
         self._steps: dict[str, float] = {}
         self._above: dict[str, str | None] = {}
         self._tracked: set[str] = set()
@@ -109,10 +109,10 @@ class KnownNumbers:
             self._types.setdefault(each.name, set()).update(event_types(each))
         self._above = {each.name: tracked_above(plan, each) for each in plan.pipelines if each.crops}
 
-    def captured(self, pipeline: str, boot: str, kind: str, at: float, now: float) -> float:
+    def captured(self, pipeline: str, kind: str, at: float, now: float) -> float:
         """Return the time of a capture: not in the future, not before the one before, and rounded for ``coarse``."""
         at = self._rounded(pipeline, min(at, now))
-        key = (pipeline, boot, kind)
+        key = (pipeline, kind)  # of one engine after another: none sees what the one before has seen
         at = self._times[key] = max(at, self._times.pop(key, 0.0))
         if len(self._times) > MAX_RECENT:
             del self._times[next(iter(self._times))]
@@ -133,7 +133,11 @@ class KnownNumbers:
         return result
 
     def state(self, pipeline: str, state: State, at: float) -> State:
-        """Return a state without the numbers that cannot be; it began with itself or with the state before."""
+        """Return a state without the numbers that cannot be; it began with itself or with the state before.
+
+        The first state of an engine began after the last one of the engine before, and no state before the kernel.
+        Raises `WireError`.
+        """
         if isinstance(state.ids, Mapping):
             known = self._of(state.boot, pipeline)
             ids = {label: tuple(filter(known.admits, found)) for label, found in state.ids.items()} if known else ABSENT
@@ -150,14 +154,13 @@ class KnownNumbers:
     def event(self, pipeline: str, event: Event, at: float) -> Event:
         """Return an event without the numbers that cannot be; its end began when its begin did.
 
-        Raises `WireError` for an event of a type that the pipeline does not have.
+        Raises `WireError` for an event of a type that the pipeline does not have, and for one dated to no calendar.
         """
         if event.type not in self._types.get(pipeline, (event.type,)):
             raise WireError(f"{pipeline} has no events of type {event.type}")
+        self._began = None
         known = self._parents(event.boot, pipeline) or self._of(event.boot, pipeline)
         if event.id is not ABSENT:
-            if known:
-                known.follow(event.id, event.type)
             event = event if known and known.admits(event.id) else replace(event, id=ABSENT)
         if event.box is not ABSENT and pipeline not in self._tracked:
             event = replace(event, box=ABSENT)
@@ -165,18 +168,25 @@ class KnownNumbers:
             return event
         began = at - (seconds(event.ts) - seconds(event.since))
         key, said = _key(pipeline, event), self._rounded(pipeline, began)
-        if event.type in _BEGINS:
-            self._begun[key] = said
-            if len(self._begun) > MAX_BEGUN:
-                del self._begun[next(iter(self._begun))]
-        elif key in self._begun:
-            said = self._begun[key]
-            if event.type in _ENDS:
-                del self._begun[key]
-            return self._since(pipeline, event, at, began, said)
+        if event.type not in _BEGINS and key in self._begun:
+            return self._since(pipeline, event, at, began, self._begun[key])
         if said < at - MAX_BEFORE:
             return replace(event, since=ABSENT)
+        self._began = said
         return self._since(pipeline, event, at, began, said)
+
+    def taken(self, pipeline: str, event: Event) -> None:
+        """Learn from the event that `event` has just returned, after it was admitted."""
+        known = self._parents(event.boot, pipeline) or self._of(event.boot, pipeline)
+        if known and event.id is not ABSENT:
+            known.follow(event.id, event.type)
+        key = _key(pipeline, event)
+        if event.type in _ENDS:
+            self._begun.pop(key, None)
+        elif event.type in _BEGINS and self._began is not None:
+            self._begun[key] = self._began
+            if len(self._begun) > MAX_BEGUN:
+                del self._begun[next(iter(self._begun))]
 
     def _rounded(self, pipeline: str, at: float) -> float:
         """Return a time as coarse as the pipeline publishes it."""
@@ -220,20 +230,21 @@ class KnownNumbers:
     def _since_of_state(self, pipeline: str, state: State, at: float) -> State:
         if state.since is ABSENT:
             return state
-        began = at - (seconds(state.ts) - seconds(state.since))
-        boot, before, captured = self._states.get(pipeline, ("", began, at))
+        claimed = at - (seconds(state.ts) - seconds(state.since))
+        began = self._rounded(pipeline, max(0.0, claimed))
+        boot, before, captured = self._states.get(pipeline, (state.boot, began, at))
         if boot != state.boot:
-            before, captured = began, at
+            before = max(began, captured)
         elif began > captured:
             before = at
         self._states[pipeline] = state.boot, before, at
-        return self._since(pipeline, state, at, began, before)
+        return self._since(pipeline, state, at, claimed, before)
 
     def _since(self, pipeline: str, record: Moment, at: float, claimed: float, began: float) -> Moment:
         """Return an event or state, captured ``at``, that began when it did; what it claims may differ by rounding."""
         if abs(claimed - began) <= SAME and pipeline not in self._steps:
             return record
-        return replace(record, since=timestamp(seconds(record.ts) - max(0.0, at - began)))
+        return replace(record, since=date(seconds(record.ts) - max(0.0, at - began)))
 
 
 def _key(pipeline: str, event: Event) -> tuple[object, ...]:

@@ -52,6 +52,7 @@ from edge_infer.publisher.outbox.scheduler import OutboundScheduler
 from edge_infer.publisher.outbox.stored_outbox import StoredOutbox
 from edge_infer.publisher.resolver import LookUp, addresses_of
 from edge_infer.publisher.result_guard import Admitted, ResultGuard
+from edge_infer.publisher.second_gate import SecondGate
 from edge_infer.publisher.state.open_events import EventNotes, OpenEvents, events_of
 from edge_infer.publisher.state.retained import Retained, RetainedTopicRegistry
 from edge_infer.publisher.state.unknown_states import States
@@ -67,7 +68,7 @@ LAST_WORDS: Final = 2.0
 LAST_RESULTS: Final = 1.1
 """Of these, the seconds that an engine whose supervisor died may take to hand over its messages."""
 MOST_BOOTS: Final = 64
-"""Number of remembered boots of the engine: messages that they left in the channel are taken."""
+"""Number of remembered boots of the engine, which are no news."""
 MOST_AT_ONCE: Final = 500
 """Maximum number of messages taken from the engine before the broker is served."""
 MOST_EARLY: Final = 10_000
@@ -101,7 +102,9 @@ class Publisher:
         sandbox: Mapping[str, str] | None = None,
         slate: CrashSafeNote | None = None,
         look_up: LookUp = addresses_of,
+        successor: bool = False,
     ) -> None:
+        """``successor``: the supervisor has started a publisher before."""
         self._control = control
         self._sandbox = sandbox or {}
         self._look_up = look_up
@@ -111,7 +114,8 @@ class Publisher:
         self._egress = Egress(self._clock)
         self._retained = Retained()
         self._cargo = OutboundScheduler(self._retained, outbox, self._egress)
-        self._guard = ResultGuard(self._egress, self._clock)
+        self._guard = ResultGuard(self._egress, self._clock, successor=successor)
+        self._gate = SecondGate(self._clock.uptime)
         self._states = States(self._retained, self._egress, self._clock.uptime)
         self._held: dict[str, StateSnapshot] = {}  # the newest states that came faster than their rate
         self._held_until = math.inf
@@ -130,7 +134,8 @@ class Publisher:
         self._greeting_due = self._greeted = False
         self._stopping = self._orphaned = self._replaced = False
         self._deferred: object | None = None
-        self._engine_gone = self._draining_dead_engine = False
+        self._engine_gone = False
+        self._draining: str | None = None  # the boot of a dead engine whose messages are being taken
         self._rarely = LogThrottle()
         self._faults = TokenBucket(MAX_FAULTS, FAULTS_PER_SECOND)
         self._deaf_until = 0.0  # the engine is ignored until then
@@ -154,6 +159,7 @@ class Publisher:
                 self._handle_control()
             if self._deferred is not None or self._results.fd in ready:
                 self._take()
+            self._open_gate()
             self._set_held()
             self._open.save()  # note begins before anything is sent
             if self._link:
@@ -174,7 +180,7 @@ class Publisher:
         now = time.monotonic()
         # Nearly always something else wakes this process before the acknowledgements are late.
         timeout = max(0.0, min(until - now, self._outbox.due(), self._acks_due + ACKS_WITHIN / 2 - now))
-        timeout = max(0.0, min(timeout, self._held_until - now))
+        timeout = max(0.0, min(timeout, self._held_until - now, self._gate.wait()))
         reads, writes = self._link.files() if self._link else ([], [])
         if self._link:
             timeout = min(timeout, self._link.due())
@@ -183,7 +189,7 @@ class Publisher:
             deaf = self._deaf_until - time.monotonic()
             if deaf > 0:
                 timeout = min(timeout, deaf)
-            elif self._link and self._boot is not None and not self._engine_gone:
+            elif self._link and self._boot is not None and not self._engine_gone and not self._gate.full:
                 reads.append(self._results.fd)
         return readable([*reads, *self._outbox.files()], writes, timeout)
 
@@ -200,7 +206,8 @@ class Publisher:
                 self._boot = order.boot
                 self._boots.append(order.boot)
                 self._outbox.started(order.boot)
-                self._guard.engine_started()
+                if order.rested:
+                    self._guard.engine_rested()
             elif isinstance(order, EngineReport):
                 self._health.report = order
                 self._states.boot = order.boot
@@ -222,6 +229,7 @@ class Publisher:
         self._egress.apply(plan)
         self._vocabulary.save(folder, self._egress.words())
         self._guard.apply(plan)
+        self._gate.apply(plan)
         self._outbox.use(folder, plan.outbox)
         self._cargo.limit(plan.mqtt.max_rate)
         self._open.load(folder)
@@ -258,9 +266,10 @@ class Publisher:
         """
         if down.boot not in self._boots:
             self._boots.append(down.boot)
-        self._draining_dead_engine = True  # later orders have to wait
+        self._open_gate(at_once=True)
+        self._draining = down.boot  # later orders have to wait
         self._take(MOST_EARLY)
-        self._draining_dead_engine = False
+        self._draining = None
         self._outbox.resume(down.boot, down.tallies)
         self._put_early(lambda boot: boot == down.boot)
         self._learn_ends()
@@ -275,22 +284,33 @@ class Publisher:
     def _take(self, most: int = MOST_AT_ONCE) -> None:
         if self._link is None or self._engine_gone or not self._outbox.ready:
             return  # without labels nothing can be checked, so messages wait in the channel
-        if self._boot is None and not self._draining_dead_engine:
+        if self._boot is None and self._draining is None:
             return  # the supervisor is about to announce the engine
         for _ in range(most):
+            if self._gate.full and self._draining is None:
+                return
             message = self._deferred or self._hear(self._results)
             self._deferred = None
             if message is None:
                 return
-            if self._draining_dead_engine and _boot(message) not in self._boots:
+            if self._draining is not None and _boot(message) not in self._boots:
                 self._deferred = message  # from the next engine, which the supervisor's next order announces
                 return
-            if not self._draining_dead_engine and self._is_news(message):
+            if self._draining is None and self._is_news(message):
                 self._deferred = message  # keeps its place: `_handle_control` may handle a death and take more messages
                 self._handle_control()  # reads the announcement, which the supervisor sent before the engine used it
                 message, self._deferred = self._deferred, None
             if message is not None and self._known(_boot(message)):
-                self._hear_engine(message)
+                self._gate_or_hear(message)
+
+    def _gate_or_hear(self, message: object) -> None:
+        assert isinstance(message, (EngineHello, Handover, StateSnapshot))
+        if self._draining is not None or not self._gate.holds(message):
+            self._hear_engine(message)
+
+    def _open_gate(self, *, at_once: bool = False) -> None:
+        for message in self._gate.opened(at_once=at_once):
+            self._hear_engine(message)
 
     def _hear_engine(self, message: object) -> None:
         if isinstance(message, EngineHello):
@@ -328,12 +348,16 @@ class Publisher:
         return said or _boot(message) not in self._boots
 
     def _known(self, boot: str) -> bool:
-        """Whether the supervisor has announced this boot; messages of an unknown engine are ignored."""
-        if boot in self._boots:
+        """Whether this is the boot of the running engine, or of the dead one whose last messages are being taken.
+
+        Others are ignored: an engine could name any boot that has ended, and its choice would carry data.
+        """
+        if boot == (self._boot if self._draining is None else self._draining):
             return True
         self._egress.rejected += 1
         if self._rarely.due("boot"):
-            log.warning("ignoring messages from unknown engine %s (logged once a minute)", boot)
+            which = "an engine that has ended" if boot in self._boots else "unknown engine"
+            log.warning("ignoring messages from %s %s (logged once a minute)", which, boot)
         return False
 
     def _greet(self, hello: EngineHello) -> None:
@@ -393,8 +417,7 @@ class Publisher:
             self._open.note(replace(handover, message=admitted.message, at=admitted.at))
 
     def _admit(self, series: MessageSeries, message: Result | Event, at: float | None) -> Admitted | str:
-        begun = isinstance(message, Event) and self._open.is_open(series.pipeline, message)
-        return self._guard.admit(series, message, at, highest=self._outbox.highest(series), begun=begun)
+        return self._guard.admit(series, message, at, highest=self._outbox.highest(series), is_open=self._open.is_open)
 
     def _admit_own(self, series: MessageSeries, handover: Handover) -> Admitted | str:
         """Return the end of an event that this process made: it needs no check of numbers and rate."""
@@ -504,6 +527,7 @@ class Publisher:
         if self._orphaned:
             self._hear_out(time.monotonic() + LAST_RESULTS)
         self._take(MOST_EARLY)
+        self._open_gate(at_once=True)
         self._end_engine()
         self._open.save(now=self._replaced)
         if self._link is None or self._plan is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from edge_infer.contract.messages import Event, Result, State
@@ -10,7 +11,7 @@ from edge_infer.errors import WireError
 from edge_infer.ipc.messages import StateSnapshot
 from edge_infer.plan.records import Plan
 from edge_infer.platform.clock import of_this_kernel
-from edge_infer.publisher.admission import Admission, cost
+from edge_infer.publisher.admission import KEPT_BYTES, Admission, cost
 from edge_infer.publisher.egress import Egress
 from edge_infer.publisher.known_numbers import KnownNumbers
 from edge_infer.publisher.outbox.entry import MessageSeries
@@ -29,30 +30,42 @@ class Admitted:
 class ResultGuard:
     """Checks what an engine hands over, before `Egress` keeps it for the broker."""
 
-    def __init__(self, egress: Egress, clock: Clock) -> None:
+    def __init__(self, egress: Egress, clock: Clock, *, successor: bool = False) -> None:
+        """``successor``: there was a publisher before, so an engine may hand over again what it keeps."""
         self._egress = egress
         self._clock = clock
         self._numbers = KnownNumbers()
-        self._admission = Admission(clock.uptime())
+        self._admission = Admission(clock.uptime(), kept=KEPT_BYTES if successor else 0)
 
     def apply(self, plan: Plan) -> None:
         """Use a plan from now on."""
         self._numbers.apply(plan)
         self._admission.apply(plan, self._clock.uptime())
 
-    def engine_started(self) -> None:
+    def engine_rested(self) -> None:
         """Give a new engine its full budgets."""
-        self._admission.engine_started()
+        self._admission.engine_rested()
 
     def admit(
-        self, series: MessageSeries, message: Result | Event, at: float | None, *, highest: int, begun: bool
+        self,
+        series: MessageSeries,
+        message: Result | Event,
+        at: float | None,
+        *,
+        highest: int,
+        is_open: Callable[[str, Event], bool],
     ) -> Admitted | str:
         """Return what of a message leaves, or the reason for which it counts as lost; a rejection is logged.
 
-        ``highest`` is the highest known number of the series; ``begun``: an event ends one that is known to be open.
+        ``highest`` is the highest known number of the series; ``is_open``: whether an event, as it
+        leaves, ends one that is known to be open.
         """
         place = Place(series.kind, series.pipeline)
-        at = self._captured(*series, at)
+        at = self._captured(series.pipeline, series.boot, series.kind, at)
+        moment = self._clock.uptime() if at is None else at
+        price = cost(message, begun=is_open(series.pipeline, message)) if isinstance(message, Event) else 1
+        if not self._admission.affords(series, message.seq, moment, highest=highest, cost=price):
+            return "rate"  # nothing is learned from it
         try:
             if isinstance(message, Result):
                 message = self._numbers.result(series.pipeline, message)
@@ -60,14 +73,17 @@ class ResultGuard:
                 message = self._numbers.event(series.pipeline, message, seconds(message.ts) if at is None else at)
         except WireError as error:
             self._egress.reject(place, error)
+            self._admission.charge(series)
             return "rejected"
         payload = self._egress.admit(place, message, at)
         if payload is None:
+            self._admission.charge(series)
             return "rejected"
-        price = cost(message, begun=begun) if isinstance(message, Event) else 1
-        moment = self._clock.uptime() if at is None else at
+        price = cost(message, begun=is_open(series.pipeline, message)) if isinstance(message, Event) else 1
         if not self._admission.admits(series, message.seq, moment, len(payload), highest=highest, cost=price):
             return "rate"
+        if isinstance(message, Event):
+            self._numbers.taken(series.pipeline, message)
         return Admitted(message, at, payload)
 
     def wait(self, pipeline: str) -> float:
@@ -85,4 +101,4 @@ class ResultGuard:
         if not of_this_kernel(boot):
             return at
         now = self._clock.uptime()
-        return self._numbers.captured(pipeline, boot, kind, now if at is None else at, now)
+        return self._numbers.captured(pipeline, kind, now if at is None else at, now)

@@ -7,6 +7,7 @@ import pytest
 from edge_infer.contract.codec import replace
 from edge_infer.engine.output.publish_policy import PublishPolicy
 from edge_infer.engine.tasks import Essence
+from edge_infer.plan.channel_rates import CHANGES_AT_ONCE
 from edge_infer.plan.records import DecoderPlan, InputPlan, ModelPlan, NmsPlan, PipelinePlan, Publish, TrackPlan
 
 MODEL = ModelPlan(
@@ -46,7 +47,7 @@ def test_a_change_back_within_a_second_is_none() -> None:
 def test_changes_have_a_budget_a_minute_and_the_last_one_is_said_in_the_end() -> None:
     flicker = [ONE, TWO] * 900 + [NONE] * 60
     told = said("change", flicker, step=0.1)
-    assert told[:120] == list(range(120))  # at once
+    assert told[:CHANGES_AT_ONCE] == list(range(CHANGES_AT_ONCE))
     assert len([index for index in told if 600 <= index < 1200]) in (119, 120, 121)
     assert flicker[told[-1]] == NONE
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from edge_infer.audit import leaking_engine
 from edge_infer.contract.codec import replace
 from edge_infer.contract.precision import PRECISIONS
 from edge_infer.plan.channel_bound import channel_bound, device_bound, moment_bits
+from edge_infer.plan.channel_rates import channel_rates
 from edge_infer.plan.health_limits import health_bound
 from edge_infer.plan.records import DecoderPlan, EventsPlan, NmsPlan, Plan, SourcePlan, TrackPlan
 from tests.publisher.samples import model_plan, mqtt_plan, plan
@@ -90,7 +92,28 @@ def test_the_bound_of_the_device_is_the_sum_and_says_how_long_a_picture_takes() 
     assert 0 < health < 2
     numbers = health_bound(one) - health  # of the source and the account
     assert whole.bytes_per_second == pytest.approx(2 * half.bytes_per_second - numbers, abs=0.02)
-    assert half.picture_seconds == int(7000 / half.bytes_per_second)
+    assert half.burst_bytes
+    assert half.picture_seconds == int((7000 - half.burst_bytes) / half.bytes_per_second)
+
+
+def test_the_page_has_these_figures() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "hidden-data.md").read_text()
+    for keys, more in ({}, 1), ({"detail": "coarse"}, 1), (EVENTS_ONLY, 3600):
+        bound = channel_bound(configured(**keys))["door"]
+        assert bound.total is not None
+        seconds = (7000 - bound.burst) / bound.total
+        lasts = f"{int(seconds)} s" if more == 1 else f"{seconds / more:.1f} hours"
+        burst = f"{bound.burst / 1000:.1f} kB" if bound.burst > 999 else f"{bound.burst:.0f} bytes"
+        rate = f"{bound.total:.0f}" if bound.total > 1 else f"{bound.total:.2f}"
+        assert f" | {rate} | {burst} | {lasts} |" in page
+
+
+def test_what_may_leave_at_once_is_part_of_the_bound() -> None:
+    bound, rates = channel_bound(configured())["door"], channel_rates(configured(), configured().pipelines[0])
+    assert bound.results is not None
+    assert bound.burst >= 2 * rates.burst("result") * 60  # each result has more than 60 bytes; a new engine has a burst
+    everything = configured(labels=LABELS, track=TrackPlan(), most=100, events=EventsPlan())
+    assert device_bound(everything).picture_seconds == 0
 
 
 @pytest.mark.parametrize("task", ["pose", "anomaly", "regression"])

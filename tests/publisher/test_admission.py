@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from edge_infer.contract.codec import replace
 from edge_infer.contract.messages import Event
-from edge_infer.plan.channel_rates import CHANGES_A_MINUTE, burst, channel_rates
+from edge_infer.engine.output import message_budget
+from edge_infer.engine.output.message_budget import MessageBudget
+from edge_infer.plan.channel_rates import CHANGES_A_MINUTE, CHANGES_AT_ONCE, Kind, channel_rates
 from edge_infer.plan.records import CropsPlan, EventsPlan, Plan, SourcePlan
-from edge_infer.publisher.admission import KEPT_BYTES, Admission, cost
+from edge_infer.publisher.admission import KEPT_BYTES, MAX_ON_THE_WAY, Admission, cost
 from edge_infer.publisher.outbox.entry import MessageSeries
 from tests.publisher.samples import BOOT, TS, mqtt_plan, plan
 
@@ -24,10 +28,18 @@ def configured(source: SourcePlan = CAMERA, **changes: Any) -> Plan:
     return replace(made, sources=(source,), pipelines=(replace(made.pipelines[0], **keys),))
 
 
-def gate(wanted: Plan, now: float = 1000.0) -> Admission:
-    admission = Admission(now)
+def gate(wanted: Plan, now: float = 1000.0, kept: int = 0) -> Admission:
+    admission = Admission(now, kept=kept)
     admission.apply(wanted, now)
     return admission
+
+
+def burst(wanted: Plan, kind: Kind = "result") -> int:
+    return int(channel_rates(wanted, wanted.pipelines[0]).burst(kind))
+
+
+TWICE_A_SECOND = configured(fps=2.0)
+BURST = burst(TWICE_A_SECOND)
 
 
 def admitted(admission: Admission, times: list[float], series: MessageSeries = RESULTS) -> int:
@@ -36,48 +48,65 @@ def admitted(admission: Admission, times: list[float], series: MessageSeries = R
 
 def test_an_honest_engine_at_its_rate_is_never_refused() -> None:
     times = [1000.0 + index / 2 + 0.2 * (index % 3) for index in range(20_000)]
-    assert admitted(gate(configured(fps=2.0)), times) == len(times)
+    assert admitted(gate(TWICE_A_SECOND), times) == len(times)
 
 
 def test_more_captures_than_the_rate_allows_are_refused() -> None:
     times = [1000.0 + index / 1000 for index in range(60_000)]
-    assert burst(2.0) <= admitted(gate(configured(fps=2.0)), times) <= 2 * 60 + burst(2.0)
+    assert BURST <= admitted(gate(TWICE_A_SECOND), times) <= 2 * 60 + BURST
 
 
 def test_a_backlog_passes_at_once_and_claims_no_time_twice() -> None:
-    admission = gate(configured(fps=2.0))
+    admission = gate(TWICE_A_SECOND)
     backlog = [1000.0 + index / 2 for index in range(7200)]
     assert admitted(admission, backlog) == len(backlog)
     again = range(7201, 8000)
-    assert sum(admission.admits(RESULTS, seq, 1000.0 + seq / 8, 300, highest=0) for seq in again) <= burst(2.0)
+    assert sum(admission.admits(RESULTS, seq, 1000.0 + seq / 8, 300, highest=0) for seq in again) <= BURST
 
 
 def test_a_number_that_is_skipped_costs_as_much_as_a_message() -> None:
-    admission = gate(configured(fps=2.0))
-    assert admission.admits(RESULTS, burst(2.0), 1000.0, 300, highest=0)
-    assert not admission.admits(RESULTS, burst(2.0) + 1, 1000.1, 300, highest=0)
-    assert admission.admits(RESULTS, burst(2.0) + 1, 1001.0, 300, highest=0)
-    assert not admission.admits(RESULTS, 2**53, 1050.0, 300, highest=0)
+    admission = gate(TWICE_A_SECOND)
+    assert admission.admits(RESULTS, BURST, 1000.0, 300, highest=0)
+    assert not admission.admits(RESULTS, BURST + 1, 1000.1, 300, highest=0)
+    assert admission.admits(RESULTS, BURST + 1, 1001.0, 300, highest=0)
+    assert not admission.admits(RESULTS, 2**53, 1005.0, 300, highest=0)
     assert admission.admits(RESULTS, 2**53, 1100.0, 300, highest=0)  # for a whole burst
 
 
 def test_what_an_engine_kept_over_the_death_of_a_publisher_passes_once() -> None:
-    admission = gate(configured(fps=2.0))
+    admission = gate(TWICE_A_SECOND, kept=KEPT_BYTES)
     size = KEPT_BYTES // 1000
-    assert sum(admission.admits(RESULTS, n, 900.0, size, highest=0) for n in range(1, 2001)) == 1000 + burst(2.0)
+    assert sum(admission.admits(RESULTS, n, 900.0, size, highest=0) for n in range(1, 2001)) == 1000 + BURST
+
+
+def test_before_the_first_publisher_no_engine_has_kept_anything() -> None:
+    assert admitted(gate(TWICE_A_SECOND), [900.0] * 5000) == BURST
 
 
 def test_a_change_of_the_plan_still_admits_what_is_on_its_way() -> None:
-    admission = gate(configured(fps=10.0))
+    fast = configured(fps=10.0)
+    admission = gate(fast)
     admission.apply(configured(fps=10.0, publish="off"), 1000.0)
-    assert admitted(admission, [1000.0] * 5000) == burst(10.0)
+    assert admitted(admission, [1000.0] * 5000) == burst(fast)
 
 
-def test_a_new_engine_starts_with_full_budgets() -> None:
-    admission = gate(configured(fps=2.0))
-    assert admitted(admission, [1000.0] * 5000) == burst(2.0)
-    admission.engine_started()
-    assert admitted(admission, [1000.0] * 5000, MessageSeries("door", "ab" * 8, "result")) == burst(2.0)
+def test_what_is_on_its_way_from_a_removed_pipeline_is_admitted_and_no_more() -> None:
+    admission = gate(TWICE_A_SECOND)
+    admission.apply(replace(TWICE_A_SECOND, pipelines=()), 1000.0)
+    assert admitted(admission, [1000.0 + n for n in range(5000)]) == BURST
+
+
+def test_a_limit_holds_after_a_plan_without_one() -> None:
+    admission = gate(configured(fps=None))
+    admission.apply(TWICE_A_SECOND, 1000.0)
+    assert admitted(admission, [1000.0] * 20_000) == MAX_ON_THE_WAY + BURST
+
+
+def test_a_rested_engine_starts_with_full_budgets() -> None:
+    admission = gate(TWICE_A_SECOND)
+    assert admitted(admission, [1000.0] * 5000) == BURST
+    admission.engine_rested()
+    assert admitted(admission, [1000.0] * 5000, MessageSeries("door", "ab" * 8, "result")) == BURST
 
 
 def event(kind: Any) -> Event:
@@ -87,14 +116,14 @@ def event(kind: Any) -> Event:
 def test_a_begin_pays_for_its_end_and_an_end_without_one_pays_too() -> None:
     assert [cost(event(kind), begun=True) for kind in ("appear", "leave", "cross")] == [2, 0, 1]
     assert cost(event("leave"), begun=False) == 2
-    admission = gate(configured(fps=2.0, events=EventsPlan(most=6.0)))
-    times = range(1000)
-    assert sum(admission.admits(EVENTS, n, 1000.0, 200, highest=n - 1, cost=2) for n in times) == burst(0.1) // 2
+    wanted = configured(fps=2.0, events=EventsPlan(most=6.0))
+    admission, most = gate(wanted), burst(wanted, "event") // 2
+    assert sum(admission.admits(EVENTS, n, 1000.0, 200, highest=n - 1, cost=2) for n in range(1000)) == most
 
 
 def test_states_wait_for_their_rate() -> None:
-    admission = gate(configured(fps=2.0))
-    assert sum(admission.wait("door", 1000.0) == 0.0 for _ in range(500)) == burst(2.0)
+    admission = gate(TWICE_A_SECOND)
+    assert sum(admission.wait("door", 1000.0) == 0.0 for _ in range(500)) == burst(TWICE_A_SECOND, "state")
     wait = admission.wait("door", 1000.0)
     assert wait == pytest.approx(0.5)
     assert admission.wait("door", 1000.0 + wait + 0.001) == 0.0
@@ -144,11 +173,44 @@ def test_a_cascade_has_a_result_for_each_object_of_a_frame() -> None:
     assert channel_rates(wanted, child).results == 6.0
 
 
-def test_a_burst_is_at_least_ten_messages() -> None:
-    assert [burst(rate) for rate in (0.01, 2.0, 30.0)] == [11, 130, 1810]
+def test_a_burst_is_that_of_the_engines_budget_or_of_some_seconds_of_captures() -> None:
+    assert burst(configured(fps=15.0, publish="change")) == CHANGES_AT_ONCE + 2 + 4
+    assert [burst(configured(fps=fps)) for fps in (0.01, 2.0, 30.0)] == [7, 26, 334]
 
 
 def test_the_engines_own_budgets_fit_into_the_burst() -> None:
     for most in (0.5, 6.0, 60.0, 600.0):
-        assert most < burst(most / 60.0) - 2
-    assert burst(CHANGES_A_MINUTE / 60.0) > CHANGES_A_MINUTE
+        assert most + most / 60 + 2 < burst(configured(fps=2.0, events=EventsPlan(most=most)), "event")
+
+
+@pytest.mark.parametrize("fps", [1.9, 2.1, 5.0, 30.0])
+def test_an_engine_that_restarts_all_the_time_is_never_refused(fps: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its budgets are full at first, and later fill from its start on, half a second before its first frame."""
+    now = [1000.0]
+    monkeypatch.setattr(message_budget, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(MessageBudget, "_empty_at", -math.inf)
+    wanted = configured(fps=fps, publish="change", events=EventsPlan(most=6.0))
+    admission, sent = gate(wanted), 0
+    for life in range(60):
+        results, events = MessageBudget(CHANGES_A_MINUTE, CHANGES_AT_ONCE), MessageBudget(6.0)
+        series = RESULTS._replace(boot=f"{life:014x}"), EVENTS._replace(boot=f"{life:014x}")
+        result, event = 0, 0
+        for _ in range(1 + life % 7 * int(5 * fps)):
+            if results.take(now[0]):
+                result += 1
+                assert admission.admits(series[0], result, now[0], 300, highest=result - 1)
+            if events.take(now[0], 2):
+                event += 1
+                assert admission.admits(series[1], event, now[0], 300, highest=event - 1, cost=2)
+            now[0] += 1 / fps
+        sent += result
+        MessageBudget.start_empty()
+        now[0] += 0.5
+    assert sent > 100
+
+
+def test_an_engine_that_ends_itself_gets_no_burst_at_each_start() -> None:
+    admission, wanted = gate(TWICE_A_SECOND), 0
+    for life in range(100):
+        wanted += admitted(admission, [1000.0 + life] * 200, RESULTS._replace(boot=f"{life:014x}"))
+    assert wanted <= BURST + 2 * 100

@@ -13,7 +13,7 @@ from edge_infer.contract.messages import Event, Result, State, timestamp
 from edge_infer.contract.topics import Place
 from edge_infer.errors import WireError
 from edge_infer.frames.frame import JUMP, Instant
-from edge_infer.ipc.messages import EngineHello, EngineUp, StateSnapshot, handover
+from edge_infer.ipc.messages import EngineDown, EngineHello, EngineUp, StateSnapshot, handover
 from edge_infer.plan.records import TlsPlan
 from edge_infer.platform.clock import kernel_tag, new_boot, of_this_kernel, uptime
 from edge_infer.publisher.egress import Egress
@@ -256,17 +256,18 @@ def test_what_waits_in_the_outbox_is_corrected(room: Room, tmp_path: Path, monke
     room.start(plan(mqtt_plan(port)))
     room.greet = False
     room.wait(lambda: room.hellos, "greeting")
-    for boot in ("0" * 14, mine):
-        room.tell(EngineUp(boot))
-    room.say(EngineHello(mine))
+    room.tell(EngineUp("0" * 14))
     began = uptime()
-    room.say(handover("door", result(1, boot=mine), began))
     room.say(handover("door", result(2, boot="0" * 14), began))
+    room.tell(EngineDown("engine_failed", "0" * 14))
+    room.tell(EngineUp(mine))
+    room.say(EngineHello(mine))
+    room.say(handover("door", result(1, boot=mine), began))
     room.wait(lambda: room.report and room.report.outbox.pending == 2, "two waiting")
     clock.write_text("yes 0")
     room.wait(lambda: "clock synchronized" in room.log(), "the time")
     with Broker(tmp_path, port=port), Subscriber(port) as subscriber:
-        ours, other = (heard.value for heard in subscriber.first(2, f"{P}/door/result"))
+        other, ours = (heard.value for heard in subscriber.first(2, f"{P}/door/result"))
         assert at(ours["ts"]) == pytest.approx(time.time() - uptime() + began, abs=0.1)
         assert (ours["replay"], "clock" in ours) == (True, False)
         assert (other["boot"], other["clock"], other["ts"][:4]) == ("0" * 14, "unsynced", "1970")

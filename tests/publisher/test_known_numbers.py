@@ -74,6 +74,7 @@ def test_an_id_that_was_not_published_lately_is_left_out() -> None:
 
 def test_the_id_of_an_open_event_stays_known() -> None:
     known = KnownIds()
+    assert known.admits(1)
     known.follow(1, "appear")
     known.follow(1, "start")
     known.follow(1, "end")
@@ -106,9 +107,12 @@ def test_the_end_of_an_event_began_when_its_begin_did() -> None:
     known = numbers()
     begin = event("appear", 10.0, before=0.7)
     assert known.event("door", begin, 10.0) == begin
+    known.taken("door", begin)
     end = event("leave", 60.0, before=50.7)
     assert known.event("door", end, 60.0) == end
+    known.taken("door", end)
     known.event("door", begin, 10.0)
+    known.taken("door", begin)
     assert known.event("door", event("leave", 60.0, before=12.345), 60.0).since == end.since
 
 
@@ -132,6 +136,51 @@ def test_a_state_began_with_itself_or_with_the_one_before() -> None:
         assert known.state("door", state(at, since), float(at)).since == timestamp(WALL + told)
 
 
+def test_the_first_state_of_an_engine_began_after_the_last_one_of_the_engine_before() -> None:
+    known = numbers()
+
+    def since(boot: str, at: float, began: float) -> object:
+        moments = timestamp(WALL + at), timestamp(WALL + began)
+        state = State(1, moments[0], boot, "faces@1.0.0", SHA[:8], moments[1], counts={"face": 1})
+        return known.state("door", state, at).since
+
+    told = [since(BOOT, 10, 3), since("b" * 6, 20, 14), since("c" * 6, 30, 2), since(BOOT, 40, 5)]
+    assert told == [timestamp(WALL + each) for each in (3, 14, 20, 30)]
+
+
+def test_the_first_state_began_after_the_kernel_and_is_as_coarse_as_its_pipeline() -> None:
+    def since(known: KnownNumbers, at: float, began: float) -> object:
+        moments = timestamp(WALL + at), timestamp(WALL + began)
+        return known.state("door", State(1, moments[0], BOOT, "f", SHA[:8], moments[1], counts={}), at).since
+
+    assert since(numbers(), 10.0, -1e9) == timestamp(WALL)
+    assert since(numbers(detail="coarse"), 10.0, 3.217) == timestamp(WALL + 3)
+
+
+def test_an_event_that_was_refused_teaches_nothing() -> None:
+    known = numbers()
+    known.event("door", event("appear", 10.0, before=0.7), 10.0)
+    told = known.event("door", event("leave", 60.0, before=50.1), 60.0)
+    assert told.since == timestamp(WALL + 9.9)
+
+
+def test_the_end_of_an_event_that_began_too_long_ago_has_no_beginning_either() -> None:
+    known = numbers()
+    begin = event("appear", 10.0, before=10**9)
+    known.taken("door", known.event("door", begin, 10.0))
+    assert known.event("door", event("leave", 60.0, before=50 + 10**9), 60.0).since is ABSENT
+
+
+def test_a_time_on_no_calendar_is_an_invalid_message() -> None:
+    known = numbers()
+    begin = event("appear", 3000.0, before=3000.0)
+    known.event("door", begin, 3000.0)
+    known.taken("door", begin)
+    first = "0001-01-01T00:00:00.000Z"
+    with pytest.raises(WireError, match="on no calendar"):
+        known.event("door", replace(event("leave", 3100.0), ts=first, since=first), 3100.0)
+
+
 def test_crossings_grow_little_by_little_or_begin_anew() -> None:
     known = numbers()
 
@@ -145,7 +194,7 @@ def test_crossings_grow_little_by_little_or_begin_anew() -> None:
 
 def test_times_of_captures_grow_and_are_not_in_the_future() -> None:
     known = numbers()
-    assert [known.captured("door", BOOT, "result", at, 100.0) for at in (5.0, 7.25, 6.0, 1e6, 50.0)] == [
+    assert [known.captured("door", "result", at, 100.0) for at in (5.0, 7.25, 6.0, 1e6, 50.0)] == [
         5.0, 7.25, 7.25, 100.0, 100.0,
     ]  # fmt: skip
-    assert numbers(detail="coarse").captured("door", BOOT, "result", 7.25, 100.0) == 7.0
+    assert numbers(detail="coarse").captured("door", "result", 7.25, 100.0) == 7.0

@@ -17,6 +17,7 @@ from edge_infer.errors import SourceError
 from edge_infer.frames.frame import Samples, Signal
 from edge_infer.plan.records import SignalPlan
 from edge_infer.readers.sources.audio import AudioOptions, AudioSource, open_stream
+from edge_infer.readers.sources.wav import read_header
 
 RATE = 8000
 TONE = (0.5 * np.sin(np.arange(RATE) * 2 * np.pi * 440 / RATE)).astype(np.float32)
@@ -271,3 +272,14 @@ def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(__import__("sys").modules, "sounddevice", None)
     with pytest.raises(SourceError, match=r"pip install 'edge-infer\[audio\]'"):
         open_stream("default", None, 1)
+
+
+def test_a_file_of_empty_chunks_is_refused_at_once(file: Path) -> None:
+    with file.open("wb") as written:  # sparse: it takes no place on the disk
+        written.write(b"RIFF\xff\xff\xff\x7fWAVE")
+        written.truncate(1 << 30)
+    with file.open("rb") as opened, pytest.raises(SourceError, match="no samples among its first 1000 chunks; make"):
+        read_header(opened, str(file))
+    chunks = b"junk\0\0\0\0" * 900
+    file.write_bytes(ENCODINGS["16 bits"][:12] + chunks + ENCODINGS["16 bits"][12:])
+    assert len(sound(source(file))) == RATE

@@ -12,6 +12,7 @@ from edge_infer.contract.codec import ABSENT, Absent, replace
 from edge_infer.contract.messages import Event, EventType, FractionBox, Reason, timestamp
 from edge_infer.contract.precision import FULL, Precision
 from edge_infer.engine.events.decision_record import Decisions
+from edge_infer.engine.output.message_budget import MessageBudget
 from edge_infer.frames.frame import Instant
 from edge_infer.plan.records import EventsPlan
 
@@ -80,7 +81,7 @@ class EventLedger:
         self.decisions = decisions
         self._plan = plan
         self._open: dict[Key, Happening | None] = {}  # None: the begin was held back
-        self._budget = _Budget(plan.most) if plan else None
+        self._budget = MessageBudget(plan.most) if plan else None
         self._told: dict[tuple[EventType, str | None, str | None], float] = {}
         self.held_back: Counter[str] = Counter()
 
@@ -119,7 +120,7 @@ class EventLedger:
         kind, moment = (what.type, what.label, what.zone or what.line), what.when.moment
         if moment - self._told.get(kind, -1e9) < self._plan.min_interval:
             return self._hold(what, "min_interval", f"min_interval is {self._plan.min_interval:g} s")
-        if not self._budget.spend(cost, RESERVED.get(what.type, 0.0), moment):
+        if not self._budget.take(moment, cost, reserved=RESERVED.get(what.type, 0.0)):
             return self._hold(what, "most", f"more than {self._plan.most:g} events a minute")
         self._told[kind] = moment
         self._note(what, "told", "told")
@@ -135,24 +136,6 @@ class EventLedger:
         who = f"#{what.number} " if what.number else ""
         stage = f"{stage} {what.type} {what.number}{place}"
         self.decisions.note(what.when.wall, what.label, what.score or 0.0, stage, f"{who}{what.type}{place}: {text}")
-
-
-class _Budget:
-    """Budget of events a minute (token bucket, full after a quiet minute). A begin also pays for its end."""
-
-    def __init__(self, most: float) -> None:
-        self._most = self._left = most
-        self._at: float | None = None
-
-    def spend(self, cost: int, reserved: float, moment: float) -> bool:
-        """Spend the cost if the budget covers it and the reserved share; return whether it did."""
-        if self._at is not None:
-            self._left = min(self._most, self._left + max(0.0, moment - self._at) * self._most / 60.0)
-        self._at = moment
-        if self._left - cost < reserved * self._most:
-            return False
-        self._left -= cost
-        return True
 
 
 def _or_absent(value: T | None) -> T | Absent:

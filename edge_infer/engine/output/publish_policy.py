@@ -6,9 +6,10 @@ import math
 from typing import Final
 
 from edge_infer.engine.cascade.sighting import Key
+from edge_infer.engine.output.message_budget import MessageBudget
 from edge_infer.engine.tasks import Essence
 from edge_infer.frames.frame import ROUNDING
-from edge_infer.plan.channel_rates import CHANGES_A_MINUTE
+from edge_infer.plan.channel_rates import CHANGES_A_MINUTE, CHANGES_AT_ONCE
 from edge_infer.plan.records import PipelinePlan
 
 STATE_AGAIN: Final = 60.0
@@ -31,7 +32,9 @@ class PublishPolicy:
         self._heartbeat = min(plan.heartbeat, STATE_AGAIN)
         self._result_every = plan.heartbeat
         self._together = TOGETHER - ROUNDING if plan.track is not None else 0.0
-        self._changes = _Changes(CHANGES_A_MINUTE * (plan.crops.most if plan.crops else 1))
+        each = plan.crops.most if plan.crops else 1
+        # A change that has to wait for the budget stays due.
+        self._changes = MessageBudget(CHANGES_A_MINUTE * each, CHANGES_AT_ONCE * each)
         self.reset()
 
     def reset(self) -> None:
@@ -75,24 +78,3 @@ class PublishPolicy:
             return now - at >= self._interval
         due = now - at >= (self._result_every if essence == said else self._together)
         return due and self._changes.take(now)
-
-
-class _Changes:
-    """Budget of the results that changes cause, so many a minute; it starts full. A change that has to wait stays due.
-
-    The publisher enforces the same budget.
-    """
-
-    def __init__(self, most: float) -> None:
-        self._most = self._left = most
-        self._at: float | None = None
-
-    def take(self, now: float) -> bool:
-        """Take one; return whether there was one."""
-        if self._at is not None:
-            self._left = min(self._most, self._left + max(0.0, now - self._at) * self._most / 60.0)
-        self._at = now
-        if self._left < 1.0:
-            return False
-        self._left -= 1.0
-        return True

@@ -26,6 +26,8 @@ _TYPES: Final = {
     (_FLOAT, 32): "<f4",
     (_FLOAT, 64): "<f8",
 }
+MAX_CHUNKS: Final = 1000
+"""Chunks before the samples; programs write less than ten. A sparse file of 4 GiB holds millions of empty ones."""
 _UNSAID: Final = (0, 0x7FFF_F000, 0x8000_0000, 0xFFFF_FFFF)
 """Sizes that programs write when they cannot know the size, because the file is a pipe or is still being written."""
 
@@ -64,7 +66,9 @@ def read_header(file: BinaryIO, name: str) -> WavFormat:
     if head[:4] != b"RIFF" or head[8:] != b"WAVE":
         raise SourceError(f"{name} is no WAV file: it begins with {head[:4]!r}")
     form = b""
-    while len(chunk := file.read(8)) == 8:
+    for _ in range(MAX_CHUNKS):
+        if len(chunk := file.read(8)) < 8:
+            raise SourceError(f"{name} is a WAV file without samples: it was cut off before them")
         kind, size = chunk[:4], int.from_bytes(chunk[4:], "little")
         if kind == b"data":
             return _format(form, file, size, name)
@@ -74,7 +78,10 @@ def read_header(file: BinaryIO, name: str) -> WavFormat:
         else:
             file.seek(size, os.SEEK_CUR)
         file.seek(size % 2, os.SEEK_CUR)
-    raise SourceError(f"{name} is a WAV file without samples: it was cut off before them")
+    raise SourceError(
+        f"{name} is a broken WAV file: there are no samples among its first {MAX_CHUNKS} chunks; "
+        f"make plain samples of it: ffmpeg -i {name} -c:a pcm_s16le NEW.wav"
+    )
 
 
 def decode_samples(data: bytes, form: WavFormat) -> Signal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import time
@@ -34,6 +35,7 @@ from edge_infer.ipc.messages import (
     WhyAnswer,
     WhyQuestion,
 )
+from edge_infer.plan.channel_rates import RESTED_AFTER
 from edge_infer.plan.records import PipelinePlan, Plan
 from edge_infer.platform.clock import new_boot
 from edge_infer.platform.logs import printable
@@ -126,6 +128,7 @@ class ProcessSupervisor:
     def __init__(self, log_level: str) -> None:
         self.heard = Heard()
         self._boot = ""  # id of the engine that was started last
+        self._rested_at = -math.inf  # when an engine last started again with full budgets
         self._tallies: tuple[Tally, ...] = ()  # the last ones that it reported
         self._deaths: deque[EngineDown] = deque(maxlen=MOST_DEATHS)
         self._about = ""  # what the last failure is about
@@ -382,26 +385,40 @@ class ProcessSupervisor:
             self._seen[child] = identities(fence.reads)
             words = ("--fence", dumps(fence).decode())
         if child is self.engine:
+            rested = self._budgets_full()
             self._boot, self._tallies = new_boot(), ()
             self._model_sender.start_over()
             reset_activity(self._lights)
-            self.publisher.tell(EngineUp(self._boot))
-            words = (*words, "--boot", self._boot)
+            self.publisher.tell(EngineUp(self._boot, rested))
+            words = (*words, "--boot", self._boot, *(() if rested else ("--empty-budgets",)))
         if child is self.publisher:
             assert self._plan is not None
             tidy_publisher(self._plan.state_dir)
             self._merged = self._plan.merged
             words = (*words, *(("--merged",) if self._merged else ()))
+            words = (*words, *(("--successor",) if child.restarts >= 0 else ()))
         if child not in (self.engine, self.publisher):
             self._readers.hold_pipes()
         child.start(*words, thread=child is self.publisher and self._merged)
         self._brief(child)
+
+    def _budgets_full(self) -> bool:
+        """Return whether an engine that starts now has full budgets: the first one, and later one an hour.
+
+        Otherwise an engine that ends itself would get a burst of messages at each start.
+        """
+        now = time.monotonic()
+        if self._boot and now < self._rested_at + RESTED_AFTER:
+            return False
+        self._rested_at = now if self._boot else self._rested_at
+        return True
 
     def _replace(self, child: ChildProcess, why: str) -> None:
         """Restart the child, because a running sandbox cannot change: it stops in order and starts in a new one."""
         if child not in self._replaced and child.pid is not None:
             log.info("%s %s and is restarted", child.recipe.name, why)
             self._replaced.add(child)
+            self._rested_at = -math.inf if child is self.engine else self._rested_at
             child.tell(Stop(replaced=True))
 
     def _look_for_others(self) -> None:

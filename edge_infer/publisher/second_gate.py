@@ -1,0 +1,65 @@
+"""Holds the messages of pipelines with ``detail: coarse`` until the second of their arrival is over.
+
+Their times are whole seconds. If they left at once, the moment at which a subscriber receives them would be finer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Final, TypeAlias
+
+from edge_infer.contract.precision import TIME_STEPS
+from edge_infer.ipc.messages import EngineHello, Handover, StateSnapshot
+from edge_infer.plan.records import Plan
+
+Word: TypeAlias = EngineHello | Handover | StateSnapshot
+MAX_HELD: Final = 10_000
+"""Messages held at most. Further ones wait in the engine's channel."""
+
+
+class SecondGate:
+    """A queue that opens when a whole second of the uptime has passed. It keeps the order of messages."""
+
+    def __init__(self, uptime: Callable[[], float]) -> None:
+        self._uptime = uptime
+        self._step: dict[str, float] = {}
+        self._held: deque[Word] = deque()
+        self._greeting = False
+        self._opens = math.inf
+
+    def apply(self, plan: Plan) -> None:
+        """Use the pipelines of a plan. What is held stays held until its second is over."""
+        self._step = {each.name: TIME_STEPS[each.detail] for each in plan.pipelines if each.detail == "coarse"}
+
+    @property
+    def full(self) -> bool:
+        """Whether no more messages may be taken from the engine."""
+        return len(self._held) >= MAX_HELD
+
+    def holds(self, word: Word) -> bool:
+        """Hold a message if it may not leave yet; return whether it is held.
+
+        A greeting waits for the messages before it, and what comes after waits for the greeting.
+        """
+        greets = isinstance(word, EngineHello)
+        step = None if isinstance(word, EngineHello) else self._step.get(word.pipeline)
+        if not self._greeting and not (self._held if greets else step):
+            return False
+        self._greeting |= greets
+        if not self._held:
+            self._opens = (self._uptime() // (step or 1.0) + 1) * (step or 1.0)
+        self._held.append(word)
+        return True
+
+    def wait(self) -> float:
+        """Return the seconds until `opened` returns messages; infinite if none are held."""
+        return max(0.0, self._opens - self._uptime()) if self._held else math.inf
+
+    def opened(self, *, at_once: bool = False) -> Iterator[Word]:
+        """Yield the messages whose second is over, or all ``at_once``."""
+        if not self._held or (not at_once and self._uptime() < self._opens):
+            return
+        held, self._held, self._greeting = self._held, deque(), False
+        yield from held
