@@ -259,7 +259,8 @@ class MqttConnection:
     def _run(self, deadline: float) -> None:
         while (left := deadline - time.monotonic()) > 0 and (self._client or self._attempt) and not self._idle:
             reads, writes = self.files()
-            readable(reads, writes, min(left, 0.1))
+            readable([*reads, *self._cargo.outbox.files()], writes, min(left, 0.1))
+            self._cargo.outbox.step()
             self.step()
 
     def _use_new_files(self, now: float) -> None:
@@ -328,7 +329,7 @@ class MqttConnection:
         while len(self._under_way) < self._flight.window and not client.want_write():
             message = self._cargo.next(min(self._most, self._limit.most))
             if message is None:
-                self._idle = not self._under_way
+                self._idle = not self._under_way and not self._cargo.outbox.reading
                 return
             rule = message.place.rule
             properties = _properties(message) if self._manner.version == V5 and message.payload else None

@@ -281,6 +281,12 @@ class StoredOutbox:
             self._account.delivered(entry.series, entry.seq, entry.size)
             self._note_change(ACCOUNT_EVERY)
 
+    @property
+    def reading(self) -> bool:
+        """Whether waiting entries are being read from the disk, so that `next` returns none for a moment."""
+        shelves = self._lanes.shelves.values()
+        return self._open and not self._hangs and any(each.reading or each.wants for each in shelves)
+
     def drop(self, entry: Entry, reason: str) -> None:
         """Count an entry that can never be sent as lost for this reason."""
         if self._out.pop(entry.number, None):
