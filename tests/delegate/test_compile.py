@@ -66,6 +66,22 @@ def test_why_it_is_refused(library: Path, tmp_path: Path, text: str, words: str)
     assert words in problem.text
 
 
+def test_a_classifier_of_a_thousand_classes_is_refused_though_nearly_all_scores_are_right(
+    library: Path, tmp_path: Path, assets: Path
+) -> None:
+    model = tmp_path / "model.tflite"
+    model.write_bytes((assets / "models" / "mobilenet_v2_1.0_224_quant.tflite").read_bytes())
+    (tmp_path / "model.yaml").write_text("task: classification\nlabels: names.txt\n")
+    (tmp_path / "names.txt").write_text("".join(f"class {number}\n" for number in range(1001)))
+    path = tmp_path / "config.yaml"
+    text = f"{{library: {library}, min_delegated: 0.01, options: {{ops: add, mood: wrong}}}}"
+    path.write_text(CONFIG.format(model=model, delegate=text))
+    (problem,) = compile_config(path).problems
+    assert "the delegate computes other values than the processor: of " in problem.text
+    path.write_text(CONFIG.format(model=model, delegate=text.replace(", mood: wrong", "")))
+    assert compile_config(path).problems == ()
+
+
 @pytest.mark.parametrize("what", ["gone", "a crash", "other numbers"])
 def test_or_the_processor_does_it_and_that_is_told(library: Path, tmp_path: Path, what: str) -> None:
     text, words = BAD[what]

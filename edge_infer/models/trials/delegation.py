@@ -18,7 +18,7 @@ from edge_infer.errors import InputError, ModelError
 from edge_infer.frames.frame import Captured, Frame, Samples
 from edge_infer.frames.picture import read_picture
 from edge_infer.models.packages.package import Package
-from edge_infer.models.trials.golden import LARGEST
+from edge_infer.models.trials.golden import LARGEST, NOT_IT, golden_complaint
 from edge_infer.models.trials.output_checks import varied
 from edge_infer.plan.records import PipelinePlan, SignalPlan, TextPlan
 
@@ -31,6 +31,14 @@ STEPS: Final = 2.0
 ALIKE: Final = 0.95
 """Fraction of an output's values, over all inputs, that must be that close. Sorted results may change places."""
 
+PEAK: Final = 0.25
+"""A value is a peak if it is farther from the median of its row than this fraction of the row's range. A row is one
+coordinate or one score of all boxes, or all values of an output without boxes."""
+PEAKS_ALIKE: Final = 0.5
+PEAK_TOLERANCE: Final = 0.1
+"""Fraction of the peaks in each row that must be close, within this fraction of the row's range. Nearly all values of a
+classifier's or a detector's output mean nothing, so few wrong ones can be all that counts."""
+
 Values = list[list[NDArray[Any]]]
 """Output values, indexed by input, then by output."""
 
@@ -42,12 +50,18 @@ def try_delegate(pipeline: PipelinePlan, package: Package) -> float:
         outputs = model.interpreter.outputs
         frames = list(_frames(model, package))
         expected = _run(model, frames)
+        golden = [
+            each for each in package.manifest.golden if not golden_complaint(model, each, package, pipeline.threshold)
+        ]
     strict = replace(pipeline.delegate, on_failure="refuse")
     with LoadedModel(replace(pipeline, delegate=strict)) as model:
         share = model.interpreter.delegated
         found = _run(model, frames)
-    for position, output in enumerate(outputs):
-        _compare(output, *(np.stack([each[position] for each in values]) for values in (expected, found)))
+        for position, output in enumerate(outputs):
+            _compare(output, *(np.stack([each[position] for each in values]) for values in (expected, found)))
+        for each in golden:  # which the processor satisfies with the settings of this pipeline
+            if why := golden_complaint(model, each, package, pipeline.threshold):
+                raise ModelError(f"with the delegate, golden input {each.input} fails: {why.removesuffix(NOT_IT)}")
     return share
 
 
@@ -100,3 +114,28 @@ def _compare(output: Tensor, expected: NDArray[Any], found: NDArray[Any]) -> Non
             f"the delegate computes other values than the processor: of {output.name} only {share:.0%} are within "
             f"{allowed:.3g} of what they should be, the worst is {float(apart.max()):.3g} away; {ALIKE:.0%} have to be"
         )
+    _compare_peaks(output, expected, found)
+
+
+def _compare_peaks(output: Tensor, expected: NDArray[Any], found: NDArray[Any]) -> None:
+    """Raise `ModelError` unless the values that stand out are close, in each row in which some do."""
+    wanted, given = _rows(expected), _rows(found)
+    least = STEPS * output.scale[0] if output.scale else 1e-3
+    span = np.ptp(wanted, axis=1, keepdims=True)
+    # In a row of a small range, what two runtimes may differ by does not stand out.
+    peaks = np.abs(wanted - np.median(wanted, axis=1, keepdims=True)) > np.maximum(PEAK * span, 5 * least)
+    alike = np.abs(given - wanted) <= np.maximum(PEAK_TOLERANCE * span, least)
+    for right, each in zip(alike, peaks, strict=True):
+        if each.any() and (share := float(right[each].mean())) < PEAKS_ALIKE:
+            raise ModelError(
+                f"the delegate computes other values than the processor: of {int(each.sum())} that stand out in "
+                f"{output.name} only {share:.0%} are what they should be; {PEAKS_ALIKE:.0%} have to be"
+            )
+
+
+def _rows(values: NDArray[Any]) -> NDArray[Any]:
+    """Return values of shape (inputs, 1, boxes, numbers), or the last two exchanged, by number; others in one row."""
+    if values.ndim != 4:
+        return values.reshape(1, -1)
+    axis = -1 if values.shape[-1] <= values.shape[-2] else -2
+    return np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1)

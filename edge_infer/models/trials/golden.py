@@ -22,7 +22,7 @@ from edge_infer.models.packages.package import Package
 LARGEST: Final = 64 << 20
 """Maximum size of an input in bytes."""
 
-_NOT_IT: Final = "the file or its manifest is not what was tested"
+NOT_IT: Final = "; the file or its manifest is not what was tested"
 
 Box = tuple[float, float, float, float]
 
@@ -53,15 +53,19 @@ def check_golden(model: LoadedModel, package: Package, threshold: float) -> None
 
 
 def _check_one(model: LoadedModel, golden: Golden, package: Package, threshold: float) -> None:
+    if why := golden_complaint(model, golden, package, threshold):
+        raise ModelError(f"{package.read(golden.input, LARGEST)[0]}: {why}")
+
+
+def golden_complaint(model: LoadedModel, golden: Golden, package: Package, threshold: float) -> str:
+    """Return the error for what a model finds in a golden input; empty if it is as expected. Raises `ModelError`."""
     try:
         path, _ = package.read(golden.input, LARGEST)
-        place = package.place(path)
-        found = find_in_file(model, model.taken, place, path.name)
+        found = find_in_file(model, model.taken, package.place(path), path.name)
         seen = [item for each in found for item in seen_in(each.findings)]
     except (InputError, ModelError) as error:
         raise ModelError(f"{package.manifest_path}: golden input {error}") from error
-    if why := complaint(golden, seen, threshold):
-        raise ModelError(f"{path}: {why}")
+    return complaint(golden, seen, threshold)
 
 
 def complaint(golden: Golden, seen: Sequence[GoldenFinding], threshold: float) -> str:
@@ -72,10 +76,10 @@ def complaint(golden: Golden, seen: Sequence[GoldenFinding], threshold: float) -
     if missing:
         wanted = missing[0]
         own = ", each entry by something of its own" if any(_is(wanted, each) for each in seen) else ""
-        return f"{_asked(wanted)} was to be found in this golden input{own}, but there is {_told(seen)}; {_NOT_IT}"
+        return f"{_asked(wanted)} was to be found in this golden input{own}, but there is {_told(seen)}{NOT_IT}"
     extra = [each for each in rest if _sure(each, golden, threshold)]
     if golden.whole and extra:
-        return f"no more than is listed was to be found in this golden input, but there is {_told(extra)}; {_NOT_IT}"
+        return f"no more than is listed was to be found in this golden input, but there is {_told(extra)}{NOT_IT}"
     return ""
 
 
