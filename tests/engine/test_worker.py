@@ -21,7 +21,7 @@ from edge_infer.engine.input.capture import local_capture
 from edge_infer.engine.input.feed import Cursor, Feed
 from edge_infer.engine.output.health import LOST_AFTER
 from edge_infer.engine.output.result_sender import ResultSender
-from edge_infer.engine.records import Candidates
+from edge_infer.engine.records import Boxes, Candidates
 from edge_infer.engine.worker import Worker
 from edge_infer.frames.frame import Frame
 from edge_infer.ipc.channel import Channel
@@ -44,6 +44,17 @@ class Moody(BlazeFace):
         if 3 <= self.calls <= 5:
             raise IndexError("a fault of a plug-in")
         return super().__call__(tensors)
+
+
+class Lost(BlazeFace):
+    """It can be loaded and warmed, and from the third call on its outputs are no numbers."""
+
+    calls = 0
+
+    def __call__(self, tensors: Sequence[NDArray[Any]]) -> Candidates:
+        self.calls += 1
+        found = super().__call__(tensors)
+        return found if self.calls < 3 else Boxes(found.boxes[:0], found.scores[:0], found.classes[:0], nonfinite=7)
 
 
 class Unbuilt(BlazeFace):
@@ -149,6 +160,22 @@ def test_a_fault_in_a_decoder_makes_the_state_null_and_passes(
     feed.close()
     assert "engine_failed" in reasons(records)
     assert [record.message.seq for record in records if isinstance(record, Handover)][-1] == 5
+
+
+def test_outputs_that_are_no_numbers_make_the_state_null_without_a_probation(
+    ends: tuple[ResultSender, Channel], tmp_path: Path
+) -> None:
+    outlet, channel = ends
+    feed, records = images(tmp_path, 3), list[Any]()
+    pipeline = Worker(pipeline_plan(Lost), feed, outlet)
+    pipeline.start()
+    feed.start(local_capture(feed.plan))
+    eventually(lambda: "source_ended" in reasons(heard(channel, records)), "end of the source", 20)
+    assert pipeline.health().faults == 2 * 7 + 2
+    pipeline.close()
+    feed.close()
+    assert "engine_failed" in reasons(records)
+    assert len([record for record in records if isinstance(record, Handover)]) == 1
 
 
 def test_a_decoder_that_cannot_be_made_is_told(ends: tuple[ResultSender, Channel], tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_infer.engine.records import Array
+from edge_infer.engine.records import Array, Candidates
+from edge_infer.errors import ModelError
 from edge_infer.plan.records import PipelinePlan
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,16 @@ class LabelFilter:
                 self._pipeline,
                 nonfinite,
             )
+
+
+def check_finite(candidates: Candidates) -> None:
+    """Raise `ModelError` if only outputs that are not finite are left: then nothing is known of the scene.
+
+    Distances and numbers are checked by their tasks.
+    """
+    scores = getattr(candidates, "scores", None)
+    if candidates.nonfinite and scores is not None and not np.any(scores > 0):
+        raise ModelError(f"{candidates.nonfinite} of its outputs are not finite, and no other one says anything")
 
 
 # Non-maximum suppression: of overlapping boxes of one class the best remains.

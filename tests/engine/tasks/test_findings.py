@@ -9,6 +9,8 @@ from edge_infer.engine.records import Boxes, Classes
 from edge_infer.engine.tasks import TaskOf, task_class
 from edge_infer.engine.tasks.classification import ClassificationFindings
 from edge_infer.engine.tasks.detection import Detections
+from edge_infer.engine.tasks.filtering import check_finite
+from edge_infer.errors import ModelError
 from edge_infer.frames.geometry import Transform
 from edge_infer.plan.records import PipelinePlan
 from tests.engine.plans import pipeline
@@ -99,3 +101,22 @@ def test_classification_is_cut_to_the_best() -> None:
 
 def test_nothing_found() -> None:
     assert made(pipeline())(boxes(), STRETCH, 0.0) == Detections((), (200, 100))
+
+
+@pytest.mark.parametrize(
+    ("candidates", "says"),
+    [
+        (boxes(nonfinite=3), False),
+        (boxes((0, 0, 1, 1, 0.9, 0), nonfinite=3), True),
+        (boxes(), True),
+        (Classes(np.zeros(3, np.float32), 3), False),
+        (Classes(np.array([0.1, 0, 0], np.float32)), True),
+        (Classes(np.zeros(3, np.float32)), True),
+    ],
+)
+def test_outputs_that_are_no_numbers_are_not_an_empty_scene(candidates: Boxes | Classes, says: bool) -> None:
+    if says:
+        check_finite(candidates)
+    else:
+        with pytest.raises(ModelError, match="3 of its outputs are not finite"):
+            check_finite(candidates)
