@@ -196,6 +196,11 @@ def test_a_certificate_of_an_unknown_authority_has_a_remedy(tmp_path: Path) -> N
     assert "_ssl.c" not in str(refused.value)
 
 
+def test_https_to_a_server_without_it_is_named() -> None:
+    with camera(stream) as server, pytest.raises(SourceError, match="does not speak TLS: is it an address of http"):
+        read_one(server.url.replace("http:", "https:"))
+
+
 def test_garbage_without_end_is_given_up(tmp_path: Path) -> None:
     def garbage() -> Iterator[bytes]:
         random = np.random.default_rng(1)

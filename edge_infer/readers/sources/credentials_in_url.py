@@ -42,4 +42,6 @@ def unreachable(error: object) -> str:
             f"its certificate is not accepted ({error.verify_message}): make the system trust its authority "
             "(`update-ca-certificates`, see docs/cameras.md), or check the address and the clock of this device"
         )
+    if isinstance(error, ssl.SSLError) and error.reason == "WRONG_VERSION_NUMBER":
+        return "it does not speak TLS: is it an address of http:// or rtsp://?"
     return str(error.strerror or error) if isinstance(error, OSError) else str(error) or type(error).__name__
