@@ -30,7 +30,7 @@ from edge_infer.client.updates import (
     Update,
 )
 from edge_infer.contract.codec import ABSENT
-from edge_infer.contract.messages import Event, Health, Info, Result, State, timestamp
+from edge_infer.contract.messages import NAME_PATTERN, Event, Health, Info, Result, State, timestamp
 from edge_infer.contract.topics import OFFLINE, ONLINE, Place
 from edge_infer.errors import ConfigError, EdgeInferError, WireError
 from edge_infer.plan.records import MqttPlan, TlsPlan
@@ -84,7 +84,7 @@ class Client:
             raise ConfigError(f"port={port!r} is not allowed; expected a whole number from 1 to 65535")
         if not isinstance(host, str) or not host:
             raise ConfigError(f"host={host!r} is not allowed; expected the name or address of the broker")
-        if device != "+" and not re.fullmatch("[^+#/\0]+", device):
+        if device != "+" and not re.fullmatch(NAME_PATTERN, device):
             raise ConfigError(f"device={device!r} is not allowed; expected the id of one device, or + for all")
         if not re.fullmatch("[^+#\0]+", prefix):
             raise ConfigError(f"prefix={prefix!r} is not allowed; expected topic levels without + and #")

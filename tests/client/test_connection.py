@@ -185,6 +185,7 @@ def test_a_session_keeps_what_comes_while_we_are_away(broker: Broker, talker: Ta
         ({"host": ""}, r"^host='' is not allowed; expected the name or address of the broker$"),
         ({"host": 5}, r"^host=5 is not allowed"),
         ({"device": "a/b"}, r"^device='a/b' is not allowed; expected the id of one device, or \+ for all$"),
+        ({"device": "a b"}, r"^device='a b' is not allowed; "),
         ({"device": "#"}, r"^device='#' is not allowed"),
         ({"device": ""}, r"^device='' is not allowed"),
         ({"prefix": "#"}, r"^prefix='#' is not allowed; expected topic levels without \+ and #$"),
