@@ -200,22 +200,19 @@ def shut_in(args: argparse.Namespace, user: Identity | None, fence: Fence) -> No
         lock("engine", fence=fence, owners={0, os.geteuid()})
 
 
-def act_as_who_may_change(args: argparse.Namespace, path: Path) -> None:
-    """As root, become the user who can exchange a part of a path: that user chooses what is written and read there.
+def refuse_foreign(args: argparse.Namespace, path: Path) -> None:
+    """Raise `ConfigError` if root would write or read a path of which another user can exchange a part.
 
-    Nothing changes for other users, or if only root can. Raises `ConfigError` if it is not clear who can.
+    That user would choose the file. To act as that user on root's terminal is no way out: a program of that user could
+    type there as root (``TIOCSTI``).
     """
     if not args.own_process or os.geteuid() != 0 or (found := _changer(path)) is None:
         return
     try:
-        account = pwd.getpwuid(found.st_uid)
-        os.initgroups(account.pw_name, account.pw_gid)
-        os.setresgid(account.pw_gid, account.pw_gid, account.pw_gid)
-        os.environ |= {"HOME": account.pw_dir, "USER": account.pw_name, "LOGNAME": account.pw_name}
+        name = pwd.getpwuid(found.st_uid).pw_name
     except KeyError:
-        os.setgroups([])
-        os.setresgid(found.st_gid, found.st_gid, found.st_gid)
-    os.setresuid(found.st_uid, found.st_uid, found.st_uid)
+        name = f"#{found.st_uid}"
+    raise ConfigError(f"{path} belongs to the user {name}, not to root; edit it as that user, or give it to root")
 
 
 def _changer(path: Path) -> os.stat_result | None:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from edge_infer.cli.as_owner import act_as_who_may_change
+from edge_infer.cli.as_owner import refuse_foreign
 from edge_infer.cli.config_edit import apply_edit, part_file, read, save
 from edge_infer.cli.output import say
 from edge_infer.cli.waiting import wait_until_it_serves
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     """Return 0 if applied, saved or unchanged; 1 if a pipeline then has no outcome; 2 if discarded."""
     config = args.config.absolute()
     file = part_file(config, args.part)
-    act_as_who_may_change(args, file)
+    refuse_foreign(args, file)
     before = read(file) if file.exists() or args.part is None else None
     folder = Path(tempfile.mkdtemp(prefix=".edge-infer-edit-", dir=_writable_folder(file)))
     copy = folder / file.name

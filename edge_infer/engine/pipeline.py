@@ -13,7 +13,6 @@ from edge_infer.engine.model.serving import Serving
 from edge_infer.engine.output.health import PipelineWatch
 from edge_infer.engine.output.pipeline_output import PipelineOutput
 from edge_infer.engine.tasks import Findings
-from edge_infer.engine.tasks.filtering import check_finite
 from edge_infer.frames.frame import Captured
 
 
@@ -64,7 +63,6 @@ class FramePipeline:
             looks = [self._look(serving, parts[part]) for part in chosen]
         candidates, transform = model.join(gate.joined(chosen, looks, frame.instant.moment))
         self._watch.faults += candidates.nonfinite
-        check_finite(candidates)
         findings = gate.stand(model.postprocess(candidates, transform, frame.monotonic))
         if (shadow := serving.shadow) is not None and len(chosen) == len(parts):
             shadow.offer(visible, findings, self._watch.busy_since, self._watch.dropped)

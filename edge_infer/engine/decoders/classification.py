@@ -68,7 +68,7 @@ class Classification:
         if self._background:
             scores = scores[1:]
         elif self._pair:
-            scores = np.concatenate((1.0 - scores, scores))
+            scores = np.concatenate((1.0 - scores, scores)) if nonfinite == 0 else np.zeros(2, np.float32)
         return Classes(scores, nonfinite)
 
     def _scores(self, real: Array) -> Array:

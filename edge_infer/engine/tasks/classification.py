@@ -79,7 +79,7 @@ class ClassificationTask:
 
     def __call__(self, found: Classes, _: Transform, _moment: float) -> ClassificationFindings:
         """Return the classes of one frame, best first."""
-        self._named.warn_of(found.nonfinite)
+        self._named.check_finite(found)
         if found.scores.size != self._numbers.size:
             self._numbers = np.arange(found.scores.size)
             asked = self._named.wanted(self._numbers)

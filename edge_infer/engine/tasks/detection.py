@@ -102,7 +102,7 @@ class DetectionTask:
 
     def __call__(self, found: Boxes, transform: Transform, _moment: float) -> Detections:
         """Return the objects of one frame, best first; those below the threshold serve tracking only."""
-        self._named.warn_of(found.nonfinite)
+        self._named.check_finite(found)
         if not len(found.scores):
             return Detections((), transform.source)
         kept = np.flatnonzero((found.scores >= self._floor) & self._named.wanted(found.classes))

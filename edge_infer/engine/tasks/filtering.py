@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_infer.engine.records import Array, Candidates
+from edge_infer.engine.records import Array, Bodies, Boxes, Classes, Regions
 from edge_infer.errors import ModelError
 from edge_infer.plan.records import PipelinePlan
 
@@ -56,8 +56,12 @@ class LabelFilter:
         """Return the label of a class id."""
         return self._labels[number] if self._labels else str(number)
 
-    def warn_of(self, nonfinite: int) -> None:
-        """Log once that the model returned non-finite outputs."""
+    def check_finite(self, candidates: Boxes | Classes | Bodies | Regions) -> None:
+        """Log once that some outputs are not finite. Raises `ModelError` if no other one is left: nothing is known."""
+        nonfinite = candidates.nonfinite
+        left = candidates.classes >= 0 if isinstance(candidates, Regions) else candidates.scores > 0
+        if nonfinite and not np.any(left):
+            raise ModelError(f"{nonfinite} of its outputs are not finite, and no other one says anything")
         if nonfinite and not self._warned_finite:
             self._warned_finite = True
             log.warning(
@@ -65,16 +69,6 @@ class LabelFilter:
                 self._pipeline,
                 nonfinite,
             )
-
-
-def check_finite(candidates: Candidates) -> None:
-    """Raise `ModelError` if only outputs that are not finite are left: then nothing is known of the scene.
-
-    Distances and numbers are checked by their tasks.
-    """
-    scores = getattr(candidates, "scores", None)
-    if candidates.nonfinite and scores is not None and not np.any(scores > 0):
-        raise ModelError(f"{candidates.nonfinite} of its outputs are not finite, and no other one says anything")
 
 
 # Non-maximum suppression: of overlapping boxes of one class the best remains.

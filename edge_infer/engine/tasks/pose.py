@@ -71,7 +71,7 @@ class PoseTask:
 
     def __call__(self, found: Bodies, transform: Transform, _moment: float) -> Poses:
         """Return the bodies of one frame, best first."""
-        self._named.warn_of(found.nonfinite)
+        self._named.check_finite(found)
         kept = np.flatnonzero(found.scores >= self._threshold)
         if found.boxes is None:
             kept = kept[np.argsort(-found.scores[kept], kind="stable")][: self._nms.max]

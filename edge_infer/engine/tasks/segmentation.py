@@ -63,7 +63,7 @@ class SegmentationTask:
 
     def __call__(self, found: Regions, transform: Transform, _moment: float) -> SegmentationFindings:
         """Return the labels of one frame, largest share first."""
-        self._named.warn_of(found.nonfinite)
+        self._named.check_finite(found)
         inside = transform.inside(found.classes)
         numbers, counts = np.unique(inside[inside >= 0], return_counts=True)
         shares = counts / inside.size

@@ -18,7 +18,7 @@ from edge_infer.errors import InputError, ModelError
 from edge_infer.frames.frame import Captured, Frame, Samples
 from edge_infer.frames.picture import read_picture
 from edge_infer.models.packages.package import Package
-from edge_infer.models.trials.golden import LARGEST, NOT_IT, golden_complaint
+from edge_infer.models.trials.golden import LARGEST, NOT_IT, GoldenFinding, golden_complaint, iou, seen_in
 from edge_infer.models.trials.output_checks import varied
 from edge_infer.plan.records import PipelinePlan, SignalPlan, TextPlan
 
@@ -32,12 +32,13 @@ ALIKE: Final = 0.95
 """Fraction of an output's values, over all inputs, that must be that close. Sorted results may change places."""
 
 PEAK: Final = 0.25
-"""A value is a peak if it is farther from the median of its row than this fraction of the row's range. A row is one
-coordinate or one score of all boxes, or all values of an output without boxes."""
-PEAKS_ALIKE: Final = 0.5
-PEAK_TOLERANCE: Final = 0.1
-"""Fraction of the peaks in each row that must be close, within this fraction of the row's range. Nearly all values of a
-classifier's or a detector's output mean nothing, so few wrong ones can be all that counts."""
+"""In an output of one row, as a classifier's, a value is a peak if it is farther from the median than this fraction of
+the range. Nearly all other values mean nothing, so few wrong ones can be all that counts."""
+PEAK_TOLERANCE: Final = 0.25
+"""Allowed difference of a peak, as a fraction of the range. Half of the peaks have to be that close."""
+MARGIN, CLOSE, LEAST_IOU, FOUND_ALIKE = 0.1, 0.2, 0.5, 0.8
+"""Of the findings whose score is above the threshold by the margin, this fraction must be found by both: with the same
+label, a score that close, and a box of this intersection over union."""
 
 Values = list[list[NDArray[Any]]]
 """Output values, indexed by input, then by output."""
@@ -49,7 +50,7 @@ def try_delegate(pipeline: PipelinePlan, package: Package) -> float:
     with LoadedModel(replace(pipeline, delegate=None)) as model:
         outputs = model.interpreter.outputs
         frames = list(_frames(model, package))
-        expected = _run(model, frames)
+        expected, findings = _run(model, frames), _findings(model, frames)
         golden = [
             each for each in package.manifest.golden if not golden_complaint(model, each, package, pipeline.threshold)
         ]
@@ -59,6 +60,7 @@ def try_delegate(pipeline: PipelinePlan, package: Package) -> float:
         found = _run(model, frames)
         for position, output in enumerate(outputs):
             _compare(output, *(np.stack([each[position] for each in values]) for values in (expected, found)))
+        _compare_findings(findings, _findings(model, frames), pipeline.threshold)
         for each in golden:  # which the processor satisfies with the settings of this pipeline
             if why := golden_complaint(model, each, package, pipeline.threshold):
                 raise ModelError(f"with the delegate, golden input {each.input} fails: {why.removesuffix(NOT_IT)}")
@@ -118,24 +120,44 @@ def _compare(output: Tensor, expected: NDArray[Any], found: NDArray[Any]) -> Non
 
 
 def _compare_peaks(output: Tensor, expected: NDArray[Any], found: NDArray[Any]) -> None:
-    """Raise `ModelError` unless the values that stand out are close, in each row in which some do."""
-    wanted, given = _rows(expected), _rows(found)
-    least = STEPS * output.scale[0] if output.scale else 1e-3
-    span = np.ptp(wanted, axis=1, keepdims=True)
-    # In a row of a small range, what two runtimes may differ by does not stand out.
-    peaks = np.abs(wanted - np.median(wanted, axis=1, keepdims=True)) > np.maximum(PEAK * span, 5 * least)
-    alike = np.abs(given - wanted) <= np.maximum(PEAK_TOLERANCE * span, least)
-    for right, each in zip(alike, peaks, strict=True):
-        if each.any() and (share := float(right[each].mean())) < PEAKS_ALIKE:
+    if expected.ndim != 3 or expected.shape[-1] < 2:  # inputs, 1, values
+        return
+    least, span = STEPS * output.scale[0] if output.scale else 1e-3, float(np.ptp(expected))
+    peaks = np.abs(expected - np.median(expected)) > max(PEAK * span, 5 * least)
+    alike = np.abs(found - expected) <= max(PEAK_TOLERANCE * span, least)
+    if peaks.any() and (share := float(alike[peaks].mean())) < 0.5:
+        raise ModelError(
+            f"the delegate computes other values than the processor: of {int(peaks.sum())} that stand out in "
+            f"{output.name} only {share:.0%} are what they should be; half of them have to be"
+        )
+
+
+def _findings(model: LoadedModel, frames: list[Captured]) -> list[list[GoldenFinding]]:
+    found = []
+    for frame in frames:
+        model.interpreter.forget()
+        found.append(seen_in(model.find(frame)))
+    return found
+
+
+def _compare_findings(expected: list[list[GoldenFinding]], found: list[list[GoldenFinding]], threshold: float) -> None:
+    """Raise `ModelError` unless most of what one of the two surely finds is found by the other as well."""
+    for these, others, whose in ((expected, found, "processor"), (found, expected, "delegate")):
+        sure = [
+            (each, more)
+            for one, more in zip(these, others, strict=True)
+            for each in one
+            if each.score is not None and each.score >= threshold + MARGIN
+        ]
+        met = sum(any(_are_alike(each, other) for other in more) for each, more in sure)
+        if met < FOUND_ALIKE * len(sure):
             raise ModelError(
-                f"the delegate computes other values than the processor: of {int(each.sum())} that stand out in "
-                f"{output.name} only {share:.0%} are what they should be; {PEAKS_ALIKE:.0%} have to be"
+                f"the delegate computes other values than the processor: of {len(sure)} findings of the {whose} "
+                f"only {met} are found by both"
             )
 
 
-def _rows(values: NDArray[Any]) -> NDArray[Any]:
-    """Return values of shape (inputs, 1, boxes, numbers), or the last two exchanged, by number; others in one row."""
-    if values.ndim != 4:
-        return values.reshape(1, -1)
-    axis = -1 if values.shape[-1] <= values.shape[-2] else -2
-    return np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1)
+def _are_alike(one: GoldenFinding, other: GoldenFinding) -> bool:
+    if one.label != other.label or one.score is None or other.score is None or abs(one.score - other.score) > CLOSE:
+        return False
+    return one.box is None or other.box is None or iou(one.box, other.box) >= LEAST_IOU

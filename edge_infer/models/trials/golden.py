@@ -144,10 +144,11 @@ def _is(wanted: Expectation, seen: GoldenFinding) -> bool:
         return seen.value is not None and low <= seen.value <= high
     if wanted.score is not None and (seen.score is None or abs(seen.score - wanted.score) > wanted.within):
         return False
-    return wanted.box is None or (seen.box is not None and _iou(wanted.box, seen.box) >= wanted.iou)
+    return wanted.box is None or (seen.box is not None and iou(wanted.box, seen.box) >= wanted.iou)
 
 
-def _iou(one: Box, other: Box) -> float:
+def iou(one: Box, other: Box) -> float:
+    """Return the intersection over union of two boxes."""
     width = min(one[2], other[2]) - max(one[0], other[0])
     height = min(one[3], other[3]) - max(one[1], other[1])
     shared = max(0.0, width) * max(0.0, height)

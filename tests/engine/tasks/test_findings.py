@@ -5,11 +5,11 @@ import logging
 import numpy as np
 import pytest
 
-from edge_infer.engine.records import Boxes, Classes
+from edge_infer.engine.records import Boxes, Classes, Regions
 from edge_infer.engine.tasks import TaskOf, task_class
 from edge_infer.engine.tasks.classification import ClassificationFindings
 from edge_infer.engine.tasks.detection import Detections
-from edge_infer.engine.tasks.filtering import check_finite
+from edge_infer.engine.tasks.filtering import LabelFilter
 from edge_infer.errors import ModelError
 from edge_infer.frames.geometry import Transform
 from edge_infer.plan.records import PipelinePlan
@@ -112,11 +112,14 @@ def test_nothing_found() -> None:
         (Classes(np.zeros(3, np.float32), 3), False),
         (Classes(np.array([0.1, 0, 0], np.float32)), True),
         (Classes(np.zeros(3, np.float32)), True),
+        (Regions(np.full((2, 2), -1, np.int32), 3), False),
+        (Regions(np.array([[-1, -1], [-1, 0]], np.int32), 3), True),
     ],
 )
-def test_outputs_that_are_no_numbers_are_not_an_empty_scene(candidates: Boxes | Classes, says: bool) -> None:
+def test_outputs_that_are_no_numbers_are_not_an_empty_scene(candidates: Boxes | Classes | Regions, says: bool) -> None:
+    filtered = LabelFilter(pipeline())
     if says:
-        check_finite(candidates)
+        filtered.check_finite(candidates)
     else:
         with pytest.raises(ModelError, match="3 of its outputs are not finite"):
-            check_finite(candidates)
+            filtered.check_finite(candidates)
