@@ -122,10 +122,17 @@ class Equipper:
         self._warnings.append(self._document.problem(steps, text[:4000]))
 
 
+JUDGEMENT: Final = 2
+"""Raise it when `try_delegate` becomes stricter: results of an earlier judgement then do not count."""
+
+
 def _about(pipeline: PipelinePlan, delegate: DelegatePlan) -> str:
-    """Return a digest of the delegate's file and options, the model, the runtime and the board."""
+    """Return a digest of the delegate's file and options, the model, the runtime, the board and the way of judging."""
     model = pipeline.model
-    facts = (delegate.library, _looks(delegate.library), delegate.options, model.sha256, model.measured.runtime)
+    facts = (
+        *(delegate.library, _looks(delegate.library), delegate.options),
+        *(model.sha256, model.manifest, model.measured.runtime, JUDGEMENT),
+    )
     return hashlib.sha256(dumps([encode(each) for each in (*facts, board_name())])).hexdigest()
 
 
