@@ -233,8 +233,8 @@ def _changer(path: Path) -> os.stat_result | None:
                     raise ConfigError(f"{path}: too many links")
                 waiting.append(part.parent / part.readlink() / whole.relative_to(part))
                 break
-            everybody = found.st_mode & stat.S_IWOTH or (found.st_mode & stat.S_IWGRP and found.st_gid)
-            if stat.S_ISDIR(found.st_mode) and everybody and not found.st_mode & stat.S_ISVTX:
+            others = found.st_mode & (stat.S_IWOTH | stat.S_IWGRP)  # with an access list the latter is of more users
+            if stat.S_ISDIR(found.st_mode) and others and not found.st_mode & stat.S_ISVTX:
                 raise ConfigError(
                     f"other users than root may change the folder {part}, so root does not edit below it; "
                     f"run: sudo chmod go-w {shlex.quote(str(part))}"

@@ -51,8 +51,10 @@ def timed(model: Path) -> Finding:
     """Time the model with and without the fast path in a child, and return the finding."""
     try:
         done = subprocess.run(
-            own_module(CHILD, str(model)), capture_output=True, text=True, timeout=_PATIENCE, check=False
-        )
+            own_module(CHILD, str(model)),
+            capture_output=True, text=True, timeout=_PATIENCE, check=False,
+            stdin=subprocess.DEVNULL, start_new_session=True,  # no terminal of root for the user that root became
+        )  # fmt: skip
     except subprocess.TimeoutExpired:
         return fail("runtime", f"one small model takes more than {_PATIENCE:.0f} s", "use a faster board")
     try:

@@ -123,8 +123,10 @@ def outside(pid: int, proc: Path = Path("/proc")) -> dict[str, str]:
 def walls(room: str) -> dict[str, str]:
     """Lock the sandbox of a process in a child, and return the status of each rule."""
     done = subprocess.run(
-        [sys.executable, "-c", _SCRIPT, *_ROOMS[room]], capture_output=True, text=True, timeout=_PATIENCE, check=False
-    )
+        [sys.executable, "-c", _SCRIPT, *_ROOMS[room]],
+        capture_output=True, text=True, timeout=_PATIENCE, check=False,
+        stdin=subprocess.DEVNULL, start_new_session=True,  # no terminal of root for the user that root became
+    )  # fmt: skip
     if done.returncode:
         return {"lock": f"failed: {(done.stderr.strip().splitlines() or [f'exit code {done.returncode}'])[-1]}"}
     found: dict[str, str] = json.loads(done.stdout)

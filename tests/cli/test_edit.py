@@ -248,6 +248,9 @@ def test_who_can_exchange_a_part_of_a_path(tmp_path: Path) -> None:
     link.symlink_to(link.name)
     with pytest.raises(ConfigError, match="too many links"):
         as_owner._changer(link / file.name)
+    folder.chmod(0o775)
+    with pytest.raises(ConfigError, match="other users than root may change"):
+        as_owner._changer(file)
     folder.chmod(0o777)
     with pytest.raises(ConfigError, match=f"sudo chmod go-w {folder}"):
         as_owner._changer(file)
