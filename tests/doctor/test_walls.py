@@ -14,6 +14,7 @@ import pytest
 
 from edge_infer.cli.doctor import asked, daemon
 from edge_infer.contract.codec import replace
+from edge_infer.doctor import walls as walls_module
 from edge_infer.doctor.refusals import refusals
 from edge_infer.doctor.walls import each_wall, outside, sandbox
 from edge_infer.sandbox import kernel
@@ -134,3 +135,13 @@ def test_what_the_unit_forbids_is_no_fault_while_all_other_rules_hold() -> None:
     [fact] = warned({**held, "no_network": "not enforced: the kernel lets through socket"})
     assert fact.startswith("engine: no_network not enforced: the kernel lets through socket, network_namespace unav")
     assert warned({**held, "network_namespace": "unavailable: Operation not permitted"})
+
+
+def test_a_child_has_no_terminal_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the user that root became, it could be made to type there as root."""
+    seen = (
+        "import json, os; own = os.getsid(0) == os.getpid()\n"
+        "print(json.dumps({'session': str(own), 'input': os.readlink('/proc/self/fd/0')}))"
+    )
+    monkeypatch.setattr(walls_module, "_SCRIPT", seen)
+    assert walls_module.walls("engine") == {"session": "True", "input": "/dev/null"}
