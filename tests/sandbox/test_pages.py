@@ -55,7 +55,7 @@ def sentences(page: str) -> str:
         ("privacy.md", f"({output.MAX_DEBUG_BYTES_PER_MINUTE >> 10} KiB at `--log-level debug`)"),
         ("privacy.md", f"its last {output.MAX_LAST_WORDS:,} bytes, once a minute in the long run"),
         ("privacy.md", f"A result has at most {MAX_MESSAGE_BYTES:,} bytes unless"),
-        ("privacy.md", f"(by default {MAX_RATE >> 10} KiB a second)"),
+        ("hidden-data.md", f"(by default {MAX_RATE >> 10} KiB a second)"),
         ("system-calls.md", {1.0: "can request a look-up, at most one a second"}[resolver.EVERY]),
         ("known-gaps.md", f"After {server.MAX_UNCLOSED_FILES} such files the daemon gives nobody a picture"),
         ("known-gaps.md", {1 << 30: "a quarter of the board's memory, and at most 1 GiB"}[frame_receiver.MAX_MEMORY]),

@@ -26,7 +26,9 @@ ASIDE: Final = ".corrupt"
 beginning is kept. Its size counts towards the limit, so both files together never exceed it."""
 SPACE_FILE: Final = "outbox.space"
 SPACE: Final = 512 << 10
-"""Bytes of a file without content, which is removed when a full disk would keep the last account from being written."""
+SPACE_SHARE: Final = 16
+"""Bytes of a file without content, at most the limit divided by `SPACE_SHARE`; they count towards the limit. The file is
+removed when a full disk would keep the last account from being written."""
 KEPT_ASIDE: Final = 4
 """A file put aside may take the limit divided by this."""
 
@@ -192,7 +194,7 @@ class DatabaseWorker:
         """Keep some of the disk for the account: see `SaveAccount`."""
         try:
             with self._space.open("xb") as file:
-                file.write(bytes(SPACE))
+                file.write(bytes(self._space_bytes))
         except FileExistsError:
             return
         except OSError:
@@ -203,6 +205,10 @@ class DatabaseWorker:
         """Remove the file that keeps space for the account."""
         with suppress(OSError):
             self._space.unlink(missing_ok=True)
+
+    @property
+    def _space_bytes(self) -> int:
+        return min(SPACE, self.limits.max_size // SPACE_SHARE)
 
     @property
     def _space(self) -> Path:
@@ -230,13 +236,13 @@ class DatabaseWorker:
         return self.path.with_name(self.path.name + ASIDE)
 
     def _within(self) -> Limits:
-        """Return the limits minus the size of a file that was put aside, until the operator removes it."""
+        """Return the limits minus the space that is kept, and minus a file put aside, until the operator removes it."""
         try:
             taken = self._aside.stat().st_size
         except OSError:
             taken = 0
         most = self.limits.max_size
-        return replace(self.limits, max_size=most - min(taken, most // KEPT_ASIDE))
+        return replace(self.limits, max_size=most - min(taken, most // KEPT_ASIDE) - self._space_bytes)
 
     def _release(self) -> None:
         database, self._database = self._database, None
