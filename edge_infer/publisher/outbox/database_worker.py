@@ -27,8 +27,8 @@ beginning is kept. Its size counts towards the limit, so both files together nev
 SPACE_FILE: Final = "outbox.space"
 SPACE: Final = 512 << 10
 SPACE_SHARE: Final = 16
-"""Bytes of a file without content, at most the limit divided by `SPACE_SHARE`; they count towards the limit. The file is
-removed when a full disk would keep the last account from being written."""
+"""Bytes of a file without content, at most the limit divided by `SPACE_SHARE`; they count towards the limit. The file
+is removed when a full disk would keep the last account from being written."""
 KEPT_ASIDE: Final = 4
 """A file put aside may take the limit divided by this."""
 
