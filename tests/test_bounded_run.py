@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from edge_infer.platform.bounded_run import Ended, run_bounded
+from edge_infer.platform.bounded_run import BoundedRun, run_bounded
 
 
 def command(code: str) -> list[str]:
@@ -18,11 +18,13 @@ def command(code: str) -> list[str]:
 def test_input_and_output_longer_than_a_pipe_pass() -> None:
     data = bytes(range(256)) * 4096
     echo = command("sys.stdout.buffer.write(sys.stdin.buffer.read()); sys.stdout.flush(); os._exit(3)")
-    assert run_bounded(echo, data, most=len(data)) == Ended(data, 3)
+    assert run_bounded(echo, data, most=len(data)) == BoundedRun(data, 3)
 
 
 def test_an_output_without_end_ends_the_process() -> None:
-    assert run_bounded(command("while True: os.write(1, bytes(65536))"), most=1 << 20) == Ended(b"", -signal.SIGKILL)
+    assert run_bounded(command("while True: os.write(1, bytes(65536))"), most=1 << 20) == BoundedRun(
+        b"", -signal.SIGKILL
+    )
 
 
 def test_one_byte_too_many_is_too_long() -> None:
@@ -30,7 +32,7 @@ def test_one_byte_too_many_is_too_long() -> None:
 
 
 def test_a_process_that_does_not_read_gets_no_input() -> None:
-    assert run_bounded(command("os.close(0); os.write(1, b'yes')"), bytes(1 << 20), most=10) == Ended(b"yes", 0)
+    assert run_bounded(command("os.close(0); os.write(1, b'yes')"), bytes(1 << 20), most=10) == BoundedRun(b"yes", 0)
 
 
 @pytest.mark.parametrize("code", ["time.sleep(60)", "os.close(1); time.sleep(60)"])

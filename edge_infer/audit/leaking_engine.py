@@ -90,13 +90,13 @@ def leaks(plan: Plan) -> dict[str, Leak]:
     """Return what leaks from each pipeline that can be played: those with a bound, of three tasks, that see frames."""
     bounds = channel_bound(plan)
     return {
-        pipeline.name: _Player(plan, pipeline, bounds[pipeline.name]).play()
+        pipeline.name: _LeakingEngine(plan, pipeline, bounds[pipeline.name]).play()
         for pipeline in plan.pipelines
         if pipeline.model.task in _TASKS and not pipeline.crops and bounds[pipeline.name].total is not None
     }
 
 
-class _Player:
+class _LeakingEngine:
     """The leaking engine, the publisher's guard and the decoder, for one pipeline."""
 
     def __init__(self, plan: Plan, pipeline: PipelinePlan, bound: PipelineBound) -> None:

@@ -51,7 +51,7 @@ def make_state_dir(state_dir: Path) -> Prepare:
     return prepare
 
 
-class Output:
+class CommandOutput:
     """A file or folder that a command writes; ``path`` is None if it writes none.
 
     For a command of root, `prepare` leaves a process of root behind that waits for `make`: the path is made for the

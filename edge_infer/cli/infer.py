@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, get_args
 
-from edge_infer.cli.as_owner import Output, act_as_owner_of, shut_in
+from edge_infer.cli.as_owner import CommandOutput, act_as_owner_of, shut_in
 from edge_infer.cli.output import say
 from edge_infer.contract.codec import dumps, encode
 from edge_infer.contract.messages import Task
@@ -50,7 +50,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print one line of JSON an input; return 1 if a file could not be read, after all other inputs."""
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(most_pixels(board_memory())))
-    output = Output(args.annotate, folder=True)
+    output = CommandOutput(args.annotate, folder=True)
     user = act_as_owner_of(args, None, output.prepare)
     if args.annotate:
         _check_folder(args.annotate)

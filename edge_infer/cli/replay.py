@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edge_infer.cli.arguments import argument
-from edge_infer.cli.as_owner import Output, act_as_owner_of, shut_in
+from edge_infer.cli.as_owner import CommandOutput, act_as_owner_of, shut_in
 from edge_infer.cli.output import say
 from edge_infer.contract.codec import dumps, encode, replace
 from edge_infer.errors import ConfigError
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
             raise ConfigError(f"--{option} belongs to --detections: name the file with the boxes")
     if args.compare:
         return _compare(args)
-    output = Output(args.annotate)
+    output = CommandOutput(args.annotate)
     user = act_as_owner_of(args, hinted(args.config.absolute()), output.prepare)
     plan = _plan(args.config)
     output.make(user)
@@ -172,7 +172,7 @@ def _detections(args: argparse.Namespace) -> int:
             raise ConfigError(f"--{option} needs pictures: leave it out, or leave out --detections")
     if args.fps is None or args.size is None:
         raise ConfigError("--detections needs --fps N and --size WxH: the file does not contain them")
-    output = Output(args.mot, option="--mot")
+    output = CommandOutput(args.mot, option="--mot")
     user = act_as_owner_of(args, hinted(args.config.absolute()), output.prepare)
     plan = _plan(args.config)
     output.make(user)

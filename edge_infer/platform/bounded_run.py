@@ -12,14 +12,14 @@ from typing import Final, NamedTuple
 _BLOCK: Final = 1 << 16
 
 
-class Ended(NamedTuple):
+class BoundedRun(NamedTuple):
     """The complete standard output, and the exit status (negative: the signal)."""
 
     output: bytes
     status: int
 
 
-def run_bounded(command: Sequence[str], given: bytes = b"", *, most: int, seconds: float | None = None) -> Ended:
+def run_bounded(command: Sequence[str], given: bytes = b"", *, most: int, seconds: float | None = None) -> BoundedRun:
     """Run the command with ``given`` as its standard input.
 
     A process that writes more than ``most`` bytes is killed, and its output is empty. Raises
@@ -34,7 +34,7 @@ def run_bounded(command: Sequence[str], given: bytes = b"", *, most: int, second
         except BaseException:
             process.kill()
             raise
-    return Ended(output or b"", status)
+    return BoundedRun(output or b"", status)
 
 
 def _exchange(process: subprocess.Popen[bytes], given: bytes, most: int, seconds: float | None) -> bytes | None:

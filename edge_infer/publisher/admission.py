@@ -1,4 +1,4 @@
-"""Admission by rate: at most as many results, states and events of a pipeline leave as its configuration allows.
+"""RateAdmission by rate: at most as many results, states and events of a pipeline leave as its configuration allows.
 
 The rate is that of the captures, not that of the messages: a backlog of an hour is an hour of captures, and is admitted
 at once. An engine cannot claim captures of the future, and none twice. A number that it skips costs as much as a
@@ -68,7 +68,7 @@ class _CaptureBucket:
         return self.at + (1.0 - self.left) / self.rate if self.rate else math.inf
 
 
-class Admission:
+class RateAdmission:
     """The buckets of all pipelines. Times are uptimes in seconds."""
 
     def __init__(self, started: float, *, kept: int = 0) -> None:

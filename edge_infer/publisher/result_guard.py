@@ -11,7 +11,7 @@ from edge_infer.errors import WireError
 from edge_infer.ipc.messages import StateSnapshot
 from edge_infer.plan.records import Plan
 from edge_infer.platform.clock import of_this_kernel
-from edge_infer.publisher.admission import KEPT_BYTES, Admission, cost
+from edge_infer.publisher.admission import KEPT_BYTES, RateAdmission, cost
 from edge_infer.publisher.egress import Egress
 from edge_infer.publisher.known_numbers import KnownNumbers
 from edge_infer.publisher.outbox.entry import MessageSeries
@@ -35,7 +35,7 @@ class ResultGuard:
         self._egress = egress
         self._clock = clock
         self._numbers = KnownNumbers()
-        self._admission = Admission(clock.uptime(), kept=KEPT_BYTES if successor else 0)
+        self._admission = RateAdmission(clock.uptime(), kept=KEPT_BYTES if successor else 0)
 
     def apply(self, plan: Plan) -> None:
         """Use a plan from now on."""

@@ -50,7 +50,7 @@ TICK: Final = 0.1
 
 
 @dataclass(slots=True)
-class _Kept:
+class _KeptReading:
     counts: StreamCounts
     data: bytes
     engines: int = 0
@@ -83,7 +83,7 @@ class StreamWriter:
         self._lost = Faults()
         self._left_out = Faults()
         self._told = StreamCounts()
-        self._kept: deque[_Kept] = deque()
+        self._kept: deque[_KeptReading] = deque()
         self._kept_bytes = 0
         self._sent = 0  # how many of the kept, from the oldest, have been written to the channel
         self._settled = 0  # the last reading that an engine has finished
@@ -168,7 +168,7 @@ class StreamWriter:
             self.frames += 1
             self.poll()
             record = self._record(reading)
-            self._kept.append(_Kept(StreamCounts(record.number, record.faults), pack(record)))
+            self._kept.append(_KeptReading(StreamCounts(record.number, record.faults), pack(record)))
             self._kept_bytes += len(self._kept[-1].data)
             return self._send_newest()
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from edge_infer.cli.as_owner import Output
+from edge_infer.cli.as_owner import CommandOutput
 from edge_infer.errors import ConfigError
 from edge_infer.sandbox.identity import Identity
 from tests.attacker import attacking
@@ -192,7 +192,7 @@ def test_a_link_that_comes_before_the_output_is_made_is_not_followed(tmp_path: P
     place, target, user = tmp_path / "place", tmp_path / "target", Identity(USER, USER)
     place.mkdir()
     target.mkdir()
-    output = Output(place / "out", folder=folder)
+    output = CommandOutput(place / "out", folder=folder)
     output.prepare(user)
     place.rename(tmp_path / "before")
     link(place, target, USER)

@@ -70,7 +70,7 @@ def test_objects_that_are_followed_carry_more() -> None:
 
 def test_every_field_that_the_engine_fills_is_read_back() -> None:
     made = configured(track=TrackPlan(), events=EventsPlan())
-    player = leaking_engine._Player(made, made.pipelines[0], channel_bound(made)["door"])
+    player = leaking_engine._LeakingEngine(made, made.pipelines[0], channel_bound(made)["door"])
     player.play()
     assert player._secret.recovered > 100
     assert player._secret.wrong == 0

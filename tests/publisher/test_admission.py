@@ -14,7 +14,7 @@ from edge_infer.engine.output import message_budget
 from edge_infer.engine.output.message_budget import MessageBudget
 from edge_infer.plan.channel_rates import CHANGES_A_MINUTE, CHANGES_AT_ONCE, Kind, channel_rates
 from edge_infer.plan.records import CropsPlan, EventsPlan, Plan, SourcePlan
-from edge_infer.publisher.admission import KEPT_BYTES, MAX_ON_THE_WAY, Admission, cost
+from edge_infer.publisher.admission import KEPT_BYTES, MAX_ON_THE_WAY, RateAdmission, cost
 from edge_infer.publisher.outbox.entry import MessageSeries
 from tests.publisher.samples import BOOT, TS, mqtt_plan, plan
 
@@ -28,8 +28,8 @@ def configured(source: SourcePlan = CAMERA, **changes: Any) -> Plan:
     return replace(made, sources=(source,), pipelines=(replace(made.pipelines[0], **keys),))
 
 
-def gate(wanted: Plan, now: float = 1000.0, kept: int = 0) -> Admission:
-    admission = Admission(now, kept=kept)
+def gate(wanted: Plan, now: float = 1000.0, kept: int = 0) -> RateAdmission:
+    admission = RateAdmission(now, kept=kept)
     admission.apply(wanted, now)
     return admission
 
@@ -42,7 +42,7 @@ TWICE_A_SECOND = configured(fps=2.0)
 BURST = burst(TWICE_A_SECOND)
 
 
-def admitted(admission: Admission, times: list[float], series: MessageSeries = RESULTS) -> int:
+def admitted(admission: RateAdmission, times: list[float], series: MessageSeries = RESULTS) -> int:
     return sum(admission.admits(series, seq, at, 300, highest=seq - 1) for seq, at in enumerate(times, 1))
 
 
