@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from edge_infer.contract.topics import Place
 from edge_infer.ipc.messages import Acked, Tally
 from edge_infer.plan.records import OutboxPlan
+from edge_infer.publisher.outbox import stored_outbox
 from edge_infer.publisher.outbox.database import CHUNK, FILE, Batch, Database, Dropped
 from edge_infer.publisher.outbox.entry import Entry, MessageSeries
 from edge_infer.publisher.outbox.stored_outbox import StoredOutbox
@@ -463,18 +464,23 @@ def test_a_burst_faster_than_the_disk_is_not_lost(tmp_path: Path) -> None:
         assert [entry.seq for entry in drain(outbox, 600)] == list(range(1, 601))
 
 
+def overfill(outbox: StoredOutbox, disk: Path) -> None:
+    """Stores 500 results, fills the disk, and puts in 1,500 more, which it does not take."""
+    for seq in range(1, 501):
+        outbox.put(DOOR, seq, b"x" * 300, late=True)
+    stored(outbox, 500)
+    with suppress(OSError), (disk / "filler").open("wb", buffering=0) as filler:
+        while True:
+            filler.write(b"x" * 512)
+    for seq in range(501, 2001):
+        outbox.put(DOOR, seq, b"x" * 300, late=True)
+    until(outbox, lambda: outbox.account().degraded, "word of it")
+
+
 def test_a_disk_that_is_full(disk: Path) -> None:
     clock = Time()
     with opened(disk, clock=clock) as outbox:
-        for seq in range(1, 501):
-            outbox.put(DOOR, seq, b"x" * 300, late=True)
-        stored(outbox, 500)
-        with suppress(OSError), (disk / "filler").open("wb", buffering=0) as filler:
-            while True:
-                filler.write(b"x" * 512)
-        for seq in range(501, 2001):
-            outbox.put(DOOR, seq, b"x" * 300, late=True)
-        until(outbox, lambda: outbox.account().degraded, "word of it")
+        overfill(outbox, disk)
         assert outbox.account().pending == 2000
         even(outbox)
         (disk / "filler").unlink()
@@ -487,15 +493,7 @@ def test_a_disk_that_is_full(disk: Path) -> None:
 
 def test_a_disk_that_is_full_at_the_end_has_room_for_the_account(disk: Path) -> None:
     with opened(disk) as outbox:
-        for seq in range(1, 501):
-            outbox.put(DOOR, seq, b"x" * 300, late=True)
-        stored(outbox, 500)
-        with suppress(OSError), (disk / "filler").open("wb", buffering=0) as filler:
-            while True:
-                filler.write(b"x" * 512)
-        for seq in range(501, 2001):
-            outbox.put(DOOR, seq, b"x" * 300, late=True)
-        until(outbox, lambda: outbox.account().degraded, "word of it")
+        overfill(outbox, disk)
         for entry in drain(outbox, 100)[:100]:
             outbox.acked(entry)
     (disk / "filler").unlink()
@@ -503,6 +501,21 @@ def test_a_disk_that_is_full_at_the_end_has_room_for_the_account(disk: Path) -> 
         assert outbox.account().delivered == 100
         assert outbox.account().lost == {"full": 1500}
         assert outbox.account().pending == 400
+        even(outbox)
+
+
+def test_what_a_slow_disk_is_writing_at_the_end_is_not_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stored_outbox, "CLOSE_WITHIN", 0.0)
+    with opened(tmp_path) as outbox:
+        for seq in range(1, 11):
+            outbox.put(DOOR, seq, b"{}", late=True)
+        disk = outbox._disk
+        assert disk is not None
+    disk._thread.join(20)
+    with opened(tmp_path) as outbox:
+        assert (outbox.account().pending, outbox.account().lost) == (10, {})
         even(outbox)
 
 

@@ -164,8 +164,8 @@ class StoredOutbox:
         if self._open:
             self._write(disk)
             self._await(disk, deadline)
-        if (self._fresh or self._account.changed) and not self._hangs:
-            self._give_up_fresh(disk)
+        if self._degraded and self._writing is None and (self._fresh or self._account.changed):
+            self._give_up_fresh(disk)  # not if the disk is only slow: what it is writing is not lost
             self._await(disk, deadline)
         if self._fresh or self._writing:
             log.warning("outbox not written at shutdown: %d messages may be lost", len(self._fresh))
