@@ -147,35 +147,24 @@ def test_why_a_result_was_not_published(
     assert [any(text in line and " face 0.9" in line for text in said) for line in told] == [True] * len(said), told
 
 
-def test_a_fault_in_a_decoder_makes_the_state_null_and_passes(
-    ends: tuple[ResultSender, Channel], tmp_path: Path
+@pytest.mark.parametrize(
+    ("decoder", "pictures", "numbers", "faults"), [(Moody, 8, [1, 2, 3, 4, 5], 3), (Lost, 3, [1], 2 * 7 + 2)]
+)
+def test_a_frame_that_fails_in_the_decoder_makes_the_state_null(
+    ends: tuple[ResultSender, Channel], tmp_path: Path, *, decoder: type, pictures: int, numbers: list[int], faults: int
 ) -> None:
+    """Also one of outputs that are no numbers, without a probation."""
     outlet, channel = ends
-    feed, records = images(tmp_path, 8), list[Any]()
-    pipeline = Worker(pipeline_plan(Moody), feed, outlet)
+    feed, records = images(tmp_path, pictures), list[Any]()
+    pipeline = Worker(pipeline_plan(decoder), feed, outlet)
     pipeline.start()
     feed.start(local_capture(feed.plan))
     eventually(lambda: "source_ended" in reasons(heard(channel, records)), "end of the source", 20)
+    assert pipeline.health().faults == faults
     pipeline.close()
     feed.close()
     assert "engine_failed" in reasons(records)
-    assert [record.message.seq for record in records if isinstance(record, Handover)][-1] == 5
-
-
-def test_outputs_that_are_no_numbers_make_the_state_null_without_a_probation(
-    ends: tuple[ResultSender, Channel], tmp_path: Path
-) -> None:
-    outlet, channel = ends
-    feed, records = images(tmp_path, 3), list[Any]()
-    pipeline = Worker(pipeline_plan(Lost), feed, outlet)
-    pipeline.start()
-    feed.start(local_capture(feed.plan))
-    eventually(lambda: "source_ended" in reasons(heard(channel, records)), "end of the source", 20)
-    assert pipeline.health().faults == 2 * 7 + 2
-    pipeline.close()
-    feed.close()
-    assert "engine_failed" in reasons(records)
-    assert len([record for record in records if isinstance(record, Handover)]) == 1
+    assert [record.message.seq for record in records if isinstance(record, Handover)] == numbers
 
 
 def test_a_decoder_that_cannot_be_made_is_told(ends: tuple[ResultSender, Channel], tmp_path: Path) -> None:

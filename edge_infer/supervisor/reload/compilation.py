@@ -167,7 +167,7 @@ def _names_merged(config: Path) -> bool:
 def _names_folder(config: Path, state_dir: str) -> bool:
     """Return whether a file names this state directory: making and locking one changes the folder."""
     with suppress(OSError):
-        return Path(state_dir) in {hinted(config), default_state_dir(), *written_state_dirs(config, MAX_BYTES)}
+        return Path(state_dir) in {default_state_dir(), *written_state_dirs(config, MAX_BYTES)}
     return False
 
 
