@@ -25,8 +25,21 @@ def test_a_late_wake_up_is_a_stall_and_a_punctual_one_is_not() -> None:
     assert stalls.since(0.0) == 8.0  # another thread, or one that has not woken up yet, knows as well
     stalls.woke()
     assert stalls.since(0.0) == 8.0
-    clock.now += 50.0  # work between two waits is none
-    assert stalls.since(0.0) == 8.0
+
+
+def test_a_thread_that_is_stopped_while_it_works_has_stalled_as_well() -> None:
+    clock = Clock()
+    stalls = Stalls(clock)
+    clock.now += 50.0  # before its first turn
+    stalls.wait(1.0)
+    stalls.woke()
+    assert stalls.since(0.0) == 0.0
+    clock.now += GRACE
+    assert stalls.since(0.0) == 0.0  # a turn has its work
+    clock.now += 12.0
+    assert stalls.since(0.0) == 12.0 + GRACE
+    stalls.wait(1.0)
+    assert stalls.since(0.0) == 12.0 + GRACE
 
 
 def test_only_the_part_after_the_moment_counts() -> None:

@@ -16,7 +16,8 @@ REMEMBERED: Final = 32
 class Stalls:
     """The delays of one thread that waits with a deadline in every turn of its loop.
 
-    That thread calls `wait` and `woke`; any thread may call `since`. A stall is known before the thread has woken up.
+    That thread calls `wait` and `woke`; any thread may call `since`. A stall is known before the thread goes on. It
+    counts in the whole turn: a process may be stopped while it works as well as while it waits.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -26,18 +27,22 @@ class Stalls:
 
     def wait(self, timeout: float) -> None:
         """Record that the thread waits from now on, for ``timeout`` seconds at most."""
-        self._due = self._clock() + timeout
+        self._go_on(timeout)
 
     def woke(self) -> None:
-        """Record that the thread runs again."""
+        """Record that the thread works again."""
+        self._go_on(0.0)
+
+    def _go_on(self, timeout: float) -> None:
+        """Record that the thread runs, and will run again within ``timeout`` seconds."""
         now, due = self._clock(), self._due
-        self._due = math.inf
+        self._due = now + timeout
         if now - due > GRACE:
             self._past.append((now, now - due))
 
     def since(self, moment: float) -> float:
         """Return the seconds after a moment of the monotonic clock in which this process did not run."""
         now = self._clock()
-        late = now - self._due  # it has not woken up yet
+        late = now - self._due  # it does not run yet
         stalls = [*self._past, (now, late)] if late > GRACE else list(self._past)
         return sum(min(length, end - moment) for end, length in stalls if end > moment)

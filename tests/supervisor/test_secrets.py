@@ -76,7 +76,7 @@ def test_no_secret_is_told_anywhere(daemon: tuple[Daemon, Subscriber], tmp_path:
         assert "Max core file size        0 " in Path(f"/proc/{pid}/limits").read_text() or name == "supervisor"
     assert b"http:" not in seen["arguments of reader cam"], "the address itself is nobody's business"
     for pid in before.values():  # what a crash leaves
-        os.kill(pid, signal.SIGABRT)
+        os.kill(pid, signal.SIGSEGV)
     eventually(lambda: not set(running.pids().values()) & set(before.values()), "new rooms", 30.0)
     running.wait_serving()
     assert running.command("check").returncode == 0
