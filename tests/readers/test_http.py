@@ -22,6 +22,17 @@ from tests.readers.conftest import free_port
 from tests.readers.rig import Rig, make_plan
 
 USER, PASSWORD = "viewer", "s3cret-word"
+_BASIC, _DIGEST = 'Basic realm="cam"', 'Digest realm="cam", nonce="abc", qop="auth"'
+CHALLENGES = {
+    "basic": [_BASIC],
+    "basic after another": ['Bearer realm="cam"', _BASIC],
+    "basic beside a digest that is not known": ['Digest realm="cam", nonce="abc", algorithm=SHA-512-256', _BASIC],
+    "digest": [_DIGEST],
+    "digest sha-256": [f"{_DIGEST}, algorithm=SHA-256", _DIGEST],
+    "digest after another": ["Negotiate", f'{_DIGEST}, algorithm="SHA-512-256"', f"{_DIGEST}, algorithm=MD5", _BASIC],
+    "digest in one line with others": [f'Bearer realm="a, b=c", {_BASIC}, {_DIGEST}'],
+}
+"""What a camera that wants a password sends, in this order."""
 
 
 def jpeg(value: int, width: int = 64, height: int = 48) -> bytes:
@@ -38,7 +49,7 @@ def part(body: bytes, *, length: int | None = None, boundary: bytes = b"frame") 
 
 
 class Camera(ThreadingHTTPServer):
-    """Serves ``body`` as a stream, or as a picture at /picture; ``auth`` is none, basic or digest."""
+    """Serves ``body`` as a stream, or as a picture at /picture; ``auth`` is none or one of `CHALLENGES`."""
 
     daemon_threads = True
 
@@ -79,8 +90,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(404)
         elif not self._welcome():
             self.send_response(401)
-            challenge = {"basic": 'Basic realm="cam"', "digest": 'Digest realm="cam", nonce="abc", qop="auth"'}
-            self.send_header("WWW-Authenticate", challenge[self.server.auth])
+            for challenge in CHALLENGES[self.server.auth]:
+                self.send_header("WWW-Authenticate", challenge)
             self.end_headers()
         else:
             self.protocol_version = "HTTP/1.1" if self.server.chunked else "HTTP/1.0"
@@ -101,15 +112,16 @@ class Handler(BaseHTTPRequestHandler):
 
     def _welcome(self) -> bool:
         given = self.headers.get("Authorization", "")
-        if self.server.auth == "basic":
+        if self.server.auth.startswith("basic"):
             return given == "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
-        if self.server.auth == "digest" and given.startswith("Digest "):
+        if self.server.auth.startswith("digest") and given.startswith("Digest "):
             words = dict(item.strip().split("=", 1) for item in given[7:].split(","))
             value = {key: word.strip('"') for key, word in words.items()}
-            one = hashlib.md5(f"{USER}:cam:{PASSWORD}".encode()).hexdigest()
-            two = hashlib.md5(f"GET:{self.path}".encode()).hexdigest()
+            make = hashlib.sha256 if "sha-256" in self.server.auth else hashlib.md5
+            one = make(f"{USER}:cam:{PASSWORD}".encode()).hexdigest()
+            two = make(f"GET:{self.path}".encode()).hexdigest()
             text = f"{one}:abc:{value['nc']}:{value['cnonce']}:auth:{two}"
-            return value["response"] == hashlib.md5(text.encode()).hexdigest()
+            return value["response"] == make(text.encode()).hexdigest()
         return self.server.auth == "none"
 
     def log_message(self, *_: object) -> None:
@@ -156,7 +168,7 @@ def test_a_stream_is_read_by_a_reader(tmp_path: Path) -> None:
         assert not np.array_equal(first.pixels, later.pixels)
 
 
-@pytest.mark.parametrize("auth", ["basic", "digest"])
+@pytest.mark.parametrize("auth", CHALLENGES)
 def test_a_password_is_used_and_a_wrong_one_named(auth: str, tmp_path: Path) -> None:
     (tmp_path / "pass").write_text(PASSWORD + "\n")
     (tmp_path / "wrong").write_text("nonsense\n")

@@ -79,6 +79,14 @@ def test_what_cannot_be_used_is_left_out_and_old_values_are_not_taken(broker: Br
         assert opened.faults.count == 3  # an empty message is no row, and no fault
 
 
+def test_a_row_that_cannot_be_used_costs_no_other_row_of_its_message(broker: Broker, say: Say) -> None:
+    with source(broker, "t") as opened:
+        for payload in ("[[1], [null], [2]]", "3\nwarm\n4\n", '[{"t": 5}, {"u": 6}, {"t": 7}]', "[[8], [9, 10]]"):
+            say(payload)
+        assert rows_of(opened, 7) == [[1], [2], [3], [4], [5], [7], [8]]
+        assert opened.faults.count == 4
+
+
 def test_the_number_of_useless_messages_grows_while_nothing_good_comes(
     broker: Broker, say: Say, monkeypatch: pytest.MonkeyPatch
 ) -> None:

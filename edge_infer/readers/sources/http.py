@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import threading
 import time
@@ -74,13 +75,48 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 class _Digest(urllib.request.HTTPDigestAuthHandler):
-    def http_error_401(self, req: Any, fp: Any, *rest: Any) -> Any:
-        return _again(super().http_error_401, req, fp, *rest)
+    """Digest authentication with MD5, SHA-1 or SHA-256 (RFC 7616); urllib knows the first two."""
+
+    def http_error_401(self, req: Any, fp: Any, code: int, msg: str, headers: Message) -> Any:
+        usable = [each for each in _challenges(headers, "digest") if _algorithm(each) in _HASHES]
+        return _again(super().http_error_401, req, fp, code, msg, _only(usable))
+
+    def get_algorithm_impls(self, algorithm: str) -> tuple[Callable[[str], str], Callable[[str, str], str]]:
+        make = _HASHES[algorithm.upper()]
+
+        def hashed(text: str) -> str:
+            return make(text.encode()).hexdigest()
+
+        return hashed, lambda secret, data: hashed(f"{secret}:{data}")
 
 
 class _Basic(urllib.request.HTTPBasicAuthHandler):
-    def http_error_401(self, req: Any, fp: Any, *rest: Any) -> Any:
-        return _again(super().http_error_401, req, fp, *rest)
+    def http_error_401(self, req: Any, fp: Any, code: int, msg: str, headers: Message) -> Any:
+        return _again(super().http_error_401, req, fp, code, msg, _only(_challenges(headers, "basic")))
+
+
+_HASHES: Final = {"MD5": hashlib.md5, "SHA": hashlib.sha1, "SHA-256": hashlib.sha256}
+_SCHEME: Final = re.compile(r"(?:^|,)\s*(?=[A-Za-z][\w-]*\s+[\w-]+\s*=)")
+"""Where a challenge begins: one header may hold several, and a challenge has commas too."""
+
+
+def _challenges(headers: Message, scheme: str) -> list[str]:
+    """Return the challenges of one scheme, in the server's order: it names the one that it prefers first."""
+    every = [part.strip(" ,") for line in headers.get_all("www-authenticate", []) for part in _SCHEME.split(line)]
+    return [each for each in every if each.lower().startswith(f"{scheme} ")]
+
+
+def _algorithm(challenge: str) -> str:
+    found = re.search(r"""[\s,]algorithm\s*=\s*"?([\w-]+)""", challenge, re.IGNORECASE)
+    return found[1].upper() if found else "MD5"
+
+
+def _only(challenges: list[str]) -> Message:
+    """Return headers with the first of these challenges: urllib looks at one, and rejects an unknown scheme."""
+    headers = Message()
+    for each in challenges[:1]:
+        headers["www-authenticate"] = each
+    return headers
 
 
 def _again(retry: Callable[..., Any], req: Any, fp: Any, *rest: Any) -> Any:

@@ -167,8 +167,8 @@ class MqttSource(Closing):
                     f"({self.faults.since_good} so far); the last was {self.faults.last}"
                 )
 
-    def next(self, deadline: float) -> Sequence[Row]:
-        """Return the rows of the next message; raises ValueError for an unusable one."""
+    def next(self, deadline: float) -> Sequence[Row | ValueError]:
+        """Return the rows of the next message, with a ValueError in the place of each that is unusable."""
         client = self._client
         if client is None:
             raise SourceError("not connected")
@@ -177,7 +177,7 @@ class MqttSource(Closing):
         if not client.heard:
             return ()
         text = client.heard.popleft().decode("utf-8", "replace")
-        return [row for line in self._lines(text) for row in self._parser.rows(line)]
+        return [row for line in self._lines(text) for row in self._parser.each(line)]
 
     def close(self) -> None:
         """Disconnect; may be called twice."""

@@ -159,10 +159,11 @@ class RowGatherer:
 class Rows(Protocol):
     """A source of rows: `next` waits until ``deadline`` of the monotonic clock for one or a few rows.
 
-    It raises ValueError for input that is dropped, `EndOfInputError` at the end, OSError when the device is gone.
+    A row that cannot be used is a ValueError in its place. It raises ValueError for input that is dropped,
+    `EndOfInputError` at the end, OSError when the device is gone.
     """
 
-    def next(self, deadline: float) -> Sequence[Row]:
+    def next(self, deadline: float) -> Sequence[Row | ValueError]:
         """Return the next rows; none if none came before the deadline."""
 
 
@@ -173,10 +174,10 @@ class TextRows:
         self._lines = lines
         self._parser = parser
 
-    def next(self, deadline: float) -> Sequence[Row]:
+    def next(self, deadline: float) -> Sequence[Row | ValueError]:
         """Return the rows of the next line."""
         line = self._lines.next(deadline)
-        return () if line is None else self._parser.rows(line.decode("utf-8", "replace"))
+        return () if line is None else self._parser.each(line.decode("utf-8", "replace"))
 
 
 def next_block(rows: Rows, gatherer: RowGatherer, faults: Faults, limit: float = math.inf) -> Block | None:
@@ -188,10 +189,12 @@ def next_block(rows: Rows, gatherer: RowGatherer, faults: Faults, limit: float =
         try:
             found = rows.next(min(gatherer.due_at(), end))
         except ValueError as error:
-            faults.note(str(error))
-            gatherer.gap()
-            continue
+            found = (error,)
         for row in found:
+            if isinstance(row, ValueError):
+                faults.note(str(row))
+                gatherer.gap()
+                continue
             faults.good()
             gatherer.add(row, now := time.monotonic())
             end = now + limit

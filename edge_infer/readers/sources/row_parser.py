@@ -6,7 +6,7 @@ import csv
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, Literal, TypeAlias
 
 Row: TypeAlias = tuple[float, ...]
@@ -46,14 +46,32 @@ class RowParser:
 
     def rows(self, text: str) -> list[Row]:
         """Return the rows of one line, none for a header or comment; raises ValueError with the reason if it is bad."""
+        rows: list[Row] = []
+        for found in self.each(text):
+            if isinstance(found, ValueError):
+                raise found
+            rows.append(found)
+        return rows
+
+    def each(self, text: str) -> list[Row | ValueError]:
+        """Return the rows of one line like `rows`, with the reason in the place of each that is bad."""
         text = text.lstrip("\ufeff")
         line = text.strip()
         if not line or line.startswith("#"):
             return []
-        if self._form == "json" or (self._form == "any" and line[0] in "[{"):
-            return [self._fitting(row) for row in self._of_json(line)]
-        row = self._of_csv(text.strip(" \r\n") if self.cells else line)  # a tab at either end may stand for a cell
-        return [] if row is None else [self._fitting(row)]
+        try:
+            if self._form == "json" or (self._form == "any" and line[0] in "[{"):
+                return [self._row_or_reason(value) for value in _json_values(line)]
+            row = self._of_csv(text.strip(" \r\n") if self.cells else line)  # a tab at either end may stand for a cell
+            return [] if row is None else [self._fitting(row)]
+        except ValueError as error:
+            return [error]
+
+    def _row_or_reason(self, value: Any) -> Row | ValueError:
+        try:
+            return self._fitting(self._of_value(value))
+        except ValueError as error:
+            return error
 
     @property
     def cells(self) -> int:
@@ -115,15 +133,6 @@ class RowParser:
     def _name(self, place: int) -> str:
         return self.columns[place] if place < len(self.columns) else str(place + 1)
 
-    def _of_json(self, line: str) -> Iterator[Row]:
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"no JSON: {shown(line)}") from error
-        several = isinstance(value, list) and bool(value) and all(isinstance(item, (list, dict)) for item in value)
-        for item in value if several else [value]:
-            yield self._of_value(item)
-
     def _of_value(self, value: Any) -> Row:
         if isinstance(value, dict):
             if not self.columns:
@@ -133,6 +142,16 @@ class RowParser:
             return tuple(number(member(value, name), name) for name in self.columns)
         items = value if isinstance(value, list) else [value]
         return tuple(number(item, self._name(place)) for place, item in enumerate(items))
+
+
+def _json_values(line: str) -> list[Any]:
+    """Return the values of a line of JSON that are rows: the items of a list of lists or objects, or the one value."""
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"no JSON: {shown(line)}") from error
+    several = isinstance(value, list) and bool(value) and all(isinstance(item, (list, dict)) for item in value)
+    return value if several else [value]
 
 
 def cells_of(line: str) -> list[str]:
