@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,8 +13,7 @@ from edge_infer.errors import ConfigError, InputError
 from edge_infer.plan.records import SourcePlan
 from edge_infer.readers.sources import source_class, source_target
 
-VIDEOS: Final = frozenset({".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".h264", ".mjpeg"})
-PICTURES: Final = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+_NO_VIDEO: Final = frozenset({".wav", ".csv", ".txt"})
 _BLOCK: Final = 1 << 20
 
 
@@ -21,16 +21,21 @@ def recorded(source: SourcePlan, recording: str | None) -> SourcePlan:
     """Return the source with the named recording, or its own file. Raises `ConfigError`."""
     if recording is None:
         return _own(source)
+    from edge_infer.readers.sources.images import SUFFIXES  # loads OpenCV
+
     path = Path(recording).absolute()
     suffix = path.suffix.lower()
-    if path.is_dir() or "*" in recording or suffix in PICTURES:
-        return _other(source, "images", {"path": str(path), "every": 1.0})
-    if suffix in VIDEOS:
+    if path.is_dir() or "*" in recording or suffix in SUFFIXES:
+        pattern = glob.escape(str(path)) if path.is_file() else str(path)
+        return _other(source, "images", {"path": pattern, "every": 1.0})
+    if source.gives == "image" and suffix not in _NO_VIDEO:  # FFmpeg looks at the content
         return _other(source, "video", {"file": str(path)})
     if suffix == ".wav":
         return _other(source, "audio", {"file": str(path)})
     if suffix == ".csv":
         keys = {key: source.options[key] for key in ("rate", "columns") if key in source.options}
+        if source.gives == "samples" and "rate" not in keys:
+            raise ConfigError(f"{recording}: set `rate` of source {source.name}: a file does not say its rows a second")
         return _other(source, "csv", {"file": str(path), **keys})
     if suffix == ".txt":
         return _other(source, "lines", {"file": str(path)})

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 
 from edge_infer.cli import main
@@ -99,6 +100,30 @@ def test_another_recording_goes_at_the_pace_of_the_pipeline(tmp_path: Path, caps
     assert 33 <= len(results) <= 35  # 17 s
 
 
+def test_a_recording_may_have_any_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clip, picture = shutil.copy(CLIP, tmp_path / "clip.asf"), tmp_path / "cam[1].pgm"
+    cv2.imwrite(str(picture), np.zeros((48, 64), np.uint8))
+    config = configured(tmp_path)
+    config.write_text(config.read_text().replace("model: faces,", "model: faces, publish: every,"))
+    for recording, results in ((CLIP, 170), (clip, 170), (picture, 1)):
+        assert main(["replay", "-c", str(config), "--source", str(recording)]) == 0
+        found = [line for line in lines(capsys.readouterr().out) if line["topic"].endswith("/result")]
+        assert len(found) == results
+
+
+def test_rows_need_their_rate(assets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copy(assets / "models" / "hello_world_int8.tflite", tmp_path / "sine.tflite")
+    (tmp_path / "sine.yaml").write_text("task: regression\ninput: {features: raw}\nvalues: [{name: sine}]\n")
+    (tmp_path / "rows.csv").write_text("1\n" * 20)
+    (tmp_path / "config.yaml").write_text(
+        "device: {id: box, state_dir: state}\nmqtt: {host: 127.0.0.1}\nmodels: {sine: {file: sine.tflite}}\n"
+        "sources: {rows: {kind: mqtt, topic: t}}\n"
+        "pipelines: {sine: {source: rows, model: sine}}\n"
+    )
+    assert main(["replay", "-c", str(tmp_path / "config.yaml"), "--source", str(tmp_path / "rows.csv")]) == 2
+    assert "rows.csv: set `rate` of source rows" in capsys.readouterr().err
+
+
 def test_a_cascade_is_in_step_with_its_parents(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config, film = configured(tmp_path), tmp_path / "out.mp4"
     closer = "  closer: {source: {crops: faces, margin: 0.5, again: 2s}, model: faces}\n"
@@ -158,8 +183,9 @@ def test_the_log_gives_every_row_that_was_left_out(
     ("options", "words"),
     [
         (["--source", "/nowhere.mp4"], "/nowhere.mp4: No such file"),
-        (["--source", "/nowhere.xyz"], "name a video, a picture"),
+        (["--source", "/nowhere.xyz"], "/nowhere.xyz: No such file"),
         (["--source", "/nowhere.wav"], "gives no image"),
+        (["--source", "/nowhere.csv"], "gives no image"),
         (["--pipeline", "yard"], "there is no pipeline 'yard'; known: faces"),
         (["--annotate", "/nowhere/out.mp4"], "in a folder that is there"),
     ],

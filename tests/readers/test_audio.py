@@ -24,9 +24,16 @@ TONE = (0.5 * np.sin(np.arange(RATE) * 2 * np.pi * 440 / RATE)).astype(np.float3
 
 
 def wav(
-    data: bytes, *, tag: int = 1, bits: int = 16, channels: int = 1, rate: int = RATE, size: int | None = None
+    data: bytes,
+    *,
+    tag: int = 1,
+    bits: int = 16,
+    channels: int = 1,
+    rate: int = RATE,
+    size: int | None = None,
+    frame: int | None = None,
 ) -> bytes:
-    frame = channels * bits // 8
+    frame = channels * bits // 8 if frame is None else frame
     form = struct.pack("<HHIIHH", tag, channels, rate, rate * frame, frame, bits)
     if tag == 0xFFFE:
         form += struct.pack("<HHI", 22, bits, 0) + struct.pack("<H", 1) + bytes.fromhex("000000001000800000aa00389b71")
@@ -178,6 +185,7 @@ def test_a_number_beyond_a_float_is_left_out_too(file: Path) -> None:
         (wav(b"\0"), {}, "is empty: it holds no sample"),
         (wav(b"\0" * 8, tag=0x55), {}, r"holds MP3; make plain samples of it: ffmpeg -i"),
         (wav(b"\0" * 8, bits=12), {}, "holds 12-bit numbers"),
+        (wav(b"\0" * 8, bits=24, channels=2, frame=8), {}, r"holds 24-bit numbers in 32 bits each; make .*: ffmpeg -i"),
         (wav(b"\0" * 8, channels=0), {}, "claims 0 channels"),
         (wav(b"\0" * 8, rate=0), {}, "at 0 Hz"),
         (b"RIFF\0\0\0\0WAVEdata\x08\0\0\0" + b"\0" * 8, {}, "no whole format before its samples"),

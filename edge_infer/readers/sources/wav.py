@@ -105,7 +105,7 @@ def decode_samples(data: bytes, form: WavFormat) -> Signal:
 def _format(form: bytes, file: BinaryIO, size: int, name: str) -> WavFormat:
     if len(form) < 16:
         raise SourceError(f"{name} is a broken WAV file: there is no whole format before its samples")
-    tag, channels, rate, _, _, bits = struct.unpack("<HHIIHH", form[:16])
+    tag, channels, rate, _, frame, bits = struct.unpack("<HHIIHH", form[:16])
     if tag == _EXTENSIBLE and len(form) >= 26:
         tag = int.from_bytes(form[24:26], "little")
     if (tag, bits) not in _TYPES:
@@ -113,6 +113,11 @@ def _format(form: bytes, file: BinaryIO, size: int, name: str) -> WavFormat:
         raise SourceError(f"{name} holds {kind}; make plain samples of it: ffmpeg -i {name} -c:a pcm_s16le NEW.wav")
     if not 1 <= channels <= 64 or not 1 <= rate <= 768_000:
         raise SourceError(f"{name} is a broken WAV file: it claims {channels} channels at {rate} Hz")
+    if frame > channels * bits // 8 and frame % channels == 0:
+        raise SourceError(
+            f"{name} holds {bits}-bit numbers in {8 * frame // channels} bits each; make plain samples of it: "
+            f"ffmpeg -i {name} -c:a pcm_s16le NEW.wav"
+        )
     start = file.tell()
     there = max(0, file.seek(0, os.SEEK_END) - start)
     file.seek(start)
