@@ -226,7 +226,7 @@ class Worker:
         self._settle(taken)
         self._intake.used(serving)
         if self.feed.holds:
-            self._outlet.await_room(self._stop)
+            self._outlet.await_room(self._name, self._stop)
 
     def _settle(self, taken: Captured | None) -> None:
         """Mark items as finished once their results are in the channel to the publisher: it outlives this process."""

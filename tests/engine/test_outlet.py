@@ -116,11 +116,11 @@ def test_a_pipeline_whose_source_waits_waits_for_room_and_not_for_ever(
 ) -> None:
     outlet, channel = ends
     stop = threading.Event()
-    outlet.await_room(stop)  # there is room
-    while not outlet.crowded or outlet._kept_bytes <= module.CROWDED:
+    outlet.await_room("door", stop)  # there is room
+    while not outlet.crowded or outlet._kept_bytes["door"] <= module.CROWDED:
         outlet.hand_over("door", numbered("x" * 100))
         drain(channel)
-    waiting = threading.Thread(target=outlet.await_room, args=(stop,))
+    waiting = threading.Thread(target=outlet.await_room, args=("door", stop))
     waiting.start()
     waiting.join(3 * module.TICK)
     assert waiting.is_alive()
@@ -128,11 +128,63 @@ def test_a_pipeline_whose_source_waits_waits_for_room_and_not_for_ever(
     waiting.join(15.0)
     assert not waiting.is_alive()
     monkeypatch.setattr(module, "ROOM_WITHIN", 0.1)
-    while outlet._kept_bytes <= module.CROWDED:
+    while outlet._kept_bytes["door"] <= module.CROWDED:
         outlet.hand_over("door", numbered("x" * 100))
-    outlet.await_room(stop)  # no publisher takes anything: it ends all the same
+    outlet.await_room("door", stop)  # no publisher takes anything: it ends all the same
     monkeypatch.setattr(module, "ROOM_WITHIN", 3600.0)
-    outlet.await_room(stop)  # … and costs nothing from then on
+    outlet.await_room("door", stop)  # … and costs nothing from then on
+
+
+def test_a_pipeline_waits_as_long_as_the_publisher_takes_something(
+    ends: tuple[ResultSender, Channel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "ROOM_WITHIN", 0.5)
+    outlet, channel = ends
+    while outlet._kept_bytes["pipe"] <= 1.2 * module.CROWDED:
+        outlet.hand_over("pipe", numbered("x" * 100))
+        drain(channel)
+    waiting = threading.Thread(target=outlet.await_room, args=("pipe", threading.Event()))
+    waiting.start()
+    for seq in range(1, 16):  # for longer than that
+        time.sleep(0.1)
+        assert waiting.is_alive()
+        outlet.acked(Acked("pipe", BOOT, "result", seq))
+    outlet.acked(Acked("pipe", BOOT, "result", outlet.numbered("pipe")))
+    waiting.join(15.0)
+    assert not waiting.is_alive()
+    assert outlet._impatient == set()
+
+
+def test_a_flood_of_one_pipeline_costs_no_other_anything(ends: tuple[ResultSender, Channel]) -> None:
+    outlet, channel = ends
+    for turn in range(3 * module.KEEP // 200):
+        outlet.hand_over("broker", numbered("x" * 100))
+        if turn % 40 == 0:
+            outlet.hand_over("pipe", numbered("x" * 100))
+    assert not outlet._has_to_wait("pipe")
+    drain(channel)  # what fitted at first
+    outlet.again()
+    seen: list[object] = []
+    while part := drain(channel):
+        seen += part
+        outlet.flush()
+    assert numbers(seen, "pipe") == list(range(1, outlet.numbered("pipe") + 1))
+    assert len(numbers(seen, "broker")) < outlet.numbered("broker")
+    outlet.acked(Acked("pipe", BOOT, "result", outlet.numbered("pipe")))  # though older ones of the other are kept
+    assert outlet._kept_bytes["pipe"] == 0
+
+
+def test_what_is_written_counts_from_the_first(ends: tuple[ResultSender, Channel]) -> None:
+    outlet, channel = ends
+    while outlet.written() == outlet.given():
+        outlet.hand_over("door", numbered("x" * 100))
+    full = outlet.written()
+    for _ in range(10):
+        outlet.hand_over("yard", numbered("x" * 100))
+    assert outlet.written() == full
+    drain(channel)
+    outlet.flush()
+    assert outlet.written() == outlet.given() == full + 11
 
 
 def test_a_forgotten_pipeline_is_not_spoken_of_again(ends: tuple[ResultSender, Channel]) -> None:

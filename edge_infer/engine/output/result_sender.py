@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
@@ -21,9 +22,9 @@ log = logging.getLogger(__name__)
 KEEP: Final = 1 << 20
 """Bytes of numbered messages that are kept for a publisher that may need them again."""
 CROWDED: Final = KEEP // 2
-"""Kept bytes from which on a pipeline waits, if its source waits for it."""
+"""Kept bytes from which on pipelines wait whose sources wait for them. Each may keep its share of these."""
 ROOM_WITHIN: Final = 2.0
-"""Seconds that a pipeline waits for room; then it goes on without, until there was room again."""
+"""Seconds without an acknowledgement after which a pipeline waits no longer, until there was room again."""
 TICK: Final = 0.02
 
 
@@ -64,16 +65,16 @@ class Outward(Protocol):
     def written(self) -> int:
         """Return how many of them, from the first, do not need this process any more."""
 
-    def await_room(self, stop: threading.Event) -> None:
-        """Wait for a while, at most until ``stop``, if the receiver is behind."""
+    def await_room(self, pipeline: str, stop: threading.Event) -> None:
+        """Wait while the receiver is behind with this pipeline, at most until ``stop``."""
 
 
 class ResultSender:
     """The engine's end of the results channel; any thread may call it.
 
     Numbers grow by one with every result, every event and every object of a pipeline, across reloads. If the publisher
-    is slow or dead, the outlet drops only the oldest kept messages, once they exceed `KEEP`; the gap in the numbers
-    shows the loss.
+    is slow or dead and the kept messages exceed `KEEP`, the oldest ones of the pipeline that keeps most are dropped.
+    The gap in the numbers shows the loss. Messages are kept by a running number, which counts those of all pipelines.
     """
 
     def __init__(self, channel: Channel, boot: str, lights: ActivityTable | None = None) -> None:
@@ -86,12 +87,14 @@ class ResultSender:
         self._given = 0  # the sum of them
         self._acked: dict[Series, Acked] = {}
         self._objects: dict[str, int] = {}
-        self._kept: deque[_Kept] = deque()
-        self._kept_bytes = 0
+        self._kept: dict[int, _Kept] = {}
+        self._kept_bytes: Counter[str] = Counter()  # of each pipeline
+        self._by_pipeline: dict[str, deque[int]] = {}
+        self._unsent: deque[int] = deque()  # not written to the channel yet
         self._given_up = Faults()
-        self._sent = 0  # how many of the kept, from the oldest, have been written to the channel
         self._greet = self._greeted = False
-        self._waits = True
+        self._taken = 0  # how many kept messages the publisher has acknowledged
+        self._impatient: set[str] = set()  # pipelines that do not wait, since nothing was acknowledged
         self._states: dict[str, StateSnapshot] = {}
         self._unsaid: dict[str, StateSnapshot] = {}
 
@@ -120,9 +123,7 @@ class ResultSender:
             self._given += 1
             if self._lights is not None:
                 self._lights.numbered(*series, seq)
-            self._kept.append(_Kept(series, seq, data))
-            self._kept_bytes += len(data)
-            self._trim()
+            self._keep(_Kept(series, seq, data))
             self._flush()
             return seq
 
@@ -132,13 +133,23 @@ class ResultSender:
             self._states[pipeline] = self._unsaid[pipeline] = StateSnapshot(pipeline, state, at)
             self._flush()
 
-    def await_room(self, stop: threading.Event) -> None:
-        """Wait until the publisher has taken enough, so that a quick source loses nothing; not long, and not twice."""
-        until = time.monotonic() + ROOM_WITHIN
-        while (crowded := self._kept_bytes > CROWDED) and self._waits and not stop.wait(TICK):
-            self._waits = time.monotonic() < until
-        if not crowded:
-            self._waits = True
+    def await_room(self, pipeline: str, stop: threading.Event) -> None:
+        """Wait until the publisher has taken enough of a pipeline, so that a quick source loses nothing.
+
+        It gives up when the publisher takes nothing for `ROOM_WITHIN` seconds, and does not wait again before there was
+        room.
+        """
+        taken, until = self._taken, time.monotonic() + ROOM_WITHIN
+        while self._has_to_wait(pipeline) and pipeline not in self._impatient and not stop.wait(TICK):
+            if self._taken != taken:
+                taken, until = self._taken, time.monotonic() + ROOM_WITHIN
+            elif time.monotonic() >= until:
+                self._impatient.add(pipeline)
+        if not self._has_to_wait(pipeline):
+            self._impatient.discard(pipeline)
+
+    def _has_to_wait(self, pipeline: str) -> bool:
+        return self._kept_bytes[pipeline] > CROWDED // max(1, len(self._by_pipeline))
 
     def forget(self, pipeline: str) -> None:
         """Forget the state of a removed pipeline, so that it is not sent again."""
@@ -149,7 +160,7 @@ class ResultSender:
     def again(self) -> None:
         """Send every kept message and every state again, to a new publisher."""
         with self._lock:
-            self._sent = 0
+            self._unsent = deque(self._kept)
             self._greet = True
             self._unsaid = dict(self._states)
             self._flush()
@@ -162,8 +173,11 @@ class ResultSender:
         with self._lock:
             if acked.seq > self._safe(series):
                 self._acked[series] = acked
-            while self._kept and self._kept[0].seq <= self._safe(self._kept[0].series):
-                self._drop_oldest()
+            for number in list(self._by_pipeline.get(acked.pipeline, ())):
+                if self._kept[number].seq > self._safe(self._kept[number].series):
+                    break
+                self._drop(number)
+                self._taken += 1
 
     def flush(self) -> bool:
         """Send as much as there is room for; return whether nothing is left."""
@@ -173,7 +187,7 @@ class ResultSender:
     @property
     def crowded(self) -> bool:
         """Whether the publisher is behind: acknowledgements should be read soon."""
-        return self._kept_bytes > CROWDED // 4
+        return self._kept_bytes.total() > CROWDED // 4
 
     @property
     def kept(self) -> int:
@@ -191,7 +205,7 @@ class ResultSender:
     def written(self) -> int:
         """Return how many of them, from the first, do not need this process any more: they are in the channel."""
         with self._lock:
-            return self._given - (len(self._kept) - self._sent)
+            return self._given if (first := self._first_unsent()) is None else first - 1
 
     def tallies(self) -> tuple[Tally, ...]:
         """Return the number reached in every series."""
@@ -206,28 +220,46 @@ class ResultSender:
     def _safe(self, series: Series) -> int:
         return self._acked[series].seq if series in self._acked else 0
 
-    def _trim(self) -> None:
-        """Drop messages above `KEEP`: those already in the channel still arrive, the others are lost."""
+    def _keep(self, message: _Kept) -> None:
+        """Keep a message, and drop others above `KEEP`: those already in the channel still arrive, others are lost."""
+        number, pipeline = self._given, message.series[0]
+        self._kept[number] = message
+        self._by_pipeline.setdefault(pipeline, deque()).append(number)
+        self._kept_bytes[pipeline] += len(message.data)
+        self._unsent.append(number)
         lost = 0
-        while self._kept_bytes > KEEP:
-            lost += self._sent == 0
-            self._drop_oldest()
+        while self._kept_bytes.total() > KEEP:
+            ((most, _),) = self._kept_bytes.most_common(1)
+            oldest = self._by_pipeline[most][0]
+            lost += oldest >= (self._first_unsent() or math.inf)
+            self._drop(oldest)
         if lost:
             self._given_up.note("results and events that the publisher does not take as fast as they come", lost)
 
-    def _drop_oldest(self) -> None:
-        self._kept_bytes -= len(self._kept.popleft().data)
-        self._sent = max(0, self._sent - 1)
+    def _drop(self, number: int) -> None:
+        """Drop a message that is the oldest of its pipeline."""
+        message = self._kept.pop(number)
+        pipeline = message.series[0]
+        numbers = self._by_pipeline[pipeline]
+        numbers.popleft()
+        self._kept_bytes[pipeline] -= len(message.data)
+        if not numbers:
+            del self._by_pipeline[pipeline], self._kept_bytes[pipeline]
+
+    def _first_unsent(self) -> int | None:
+        while self._unsent and self._unsent[0] not in self._kept:
+            self._unsent.popleft()
+        return self._unsent[0] if self._unsent else None
 
     def _flush(self) -> bool:
         if self._greet:
             if not self._channel.send(EngineHello(self.boot, self._tallies(), self._greeted)):
                 return False
             self._greet, self._greeted = False, True
-        while self._sent < len(self._kept):
-            if not self._channel.send_packed(self._kept[self._sent].data):
+        while (number := self._first_unsent()) is not None:
+            if not self._channel.send_packed(self._kept[number].data):
                 return False
-            self._sent += 1
+            self._unsent.popleft()
         for pipeline, update in list(self._unsaid.items()):
             if not self._channel.send(update):
                 return False

@@ -95,7 +95,7 @@ class MessageRecorder:
         """Return 0, as `given`."""
         return 0
 
-    def await_room(self, stop: threading.Event) -> None:
+    def await_room(self, _pipeline: str, stop: threading.Event) -> None:
         """Return at once: whoever prints is waited for."""
 
     def numbered(self, _pipeline: str) -> int:
