@@ -406,7 +406,7 @@ def main() -> int:
     parser.add_argument("--tune", action="store_true", help="find the best settings of the other trackers first")
     args = parser.parse_args()
     if args.tune:
-        tune(TRIALS)
+        tune(TRIALS, args.others)
     cases = [(kind, fps) for kind in KINDS for fps in args.rates]
     jobs = [*tud_jobs(args.perturbations), *made_jobs(cases, REPORT if args.report else args.seeds)]
     report([job for job in jobs if args.rows in job.row], args.others)
