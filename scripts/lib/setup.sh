@@ -99,12 +99,40 @@ install_once() {
     printf '%s\n' "$key" >"$stamp"
 }
 
+# lock_holds VENV LOCK: whether LOCK is there and has digests for this Python, processor and C library.
+lock_holds() {
+    [ -f "$2" ] && "$1/bin/python" -c 'import platform, re, sys
+libc, version = platform.libc_ver()
+newer = libc == "glibc" and tuple(map(int, version.split("."))) >= (2, 35)
+known = platform.machine() in ("x86_64", "aarch64") and sys.maxsize > 2**32
+first, last = (tuple(map(int, each)) for each in re.findall(r"(3)\.(\d+)", open(sys.argv[1]).readline()))
+sys.exit(not (newer and known and first <= sys.version_info[:2] <= last))' "$2"
+}
+
+# install_list VENV NAME LIST: what LIST.txt names, with the versions and digests of LIST.lock where there are such.
+install_list() {
+    local venv=$1 name=$2 list=$3 lock=${3%.txt}.lock
+    if lock_holds "$venv" "$lock"; then
+        install_once "$venv" "$name" "$lock" --require-hashes --only-binary :all: --no-deps --requirement "$lock"
+    else
+        install_once "$venv" "$name" "$list" --requirement "$list"
+    fi
+}
+
 # install_product ROOT [EXTRA]: this checkout, editable, in ROOT/.venv; one with development tools has all of it.
 install_product() {
-    local root=$1 extra=${2:-}
+    local root=$1 extra=${2:-} lock
     make_venv "$root/.venv"
     [ -n "$extra" ] || [ ! -f "$root/.venv/installed-dev" ] || extra=dev
-    install_once "$root/.venv" "${extra:-plain}" "$root/pyproject.toml" --editable "$root${extra:+[$extra]}"
+    lock=$root/scripts/$extra.lock
+    [ -n "$extra" ] || lock=$root/deploy/requirements.lock
+    if lock_holds "$root/.venv" "$lock"; then
+        install_once "$root/.venv" "${extra:-plain}-packages" "$lock" \
+            --require-hashes --only-binary :all: --no-deps --requirement "$lock"
+        install_once "$root/.venv" "${extra:-plain}" "$root/pyproject.toml" --no-deps --no-build-isolation --editable "$root"
+    else
+        install_once "$root/.venv" "${extra:-plain}" "$root/pyproject.toml" --editable "$root${extra:+[$extra]}"
+    fi
     # The rooms may not write into the program: what nobody has compiled they would compile at each start.
     "$root/.venv/bin/python" -m compileall -q "$root/edge_infer"
 }
@@ -112,11 +140,11 @@ install_product() {
 # make_model_venv ROOT: ROOT/.venv-model with the tools that quantize models, apart from the product's own packages.
 make_model_venv() {
     make_venv "$1/.venv-model"
-    install_once "$1/.venv-model" tools "$1/scripts/default_model.txt" --requirement "$1/scripts/default_model.txt"
+    install_list "$1/.venv-model" tools "$1/scripts/default_model.txt"
 }
 
 # make_ansible_venv ROOT: ROOT/.venv-ansible with the program that runs deploy/ansible in a test, apart from everything else.
 make_ansible_venv() {
     make_venv "$1/.venv-ansible"
-    install_once "$1/.venv-ansible" ansible "$1/tests/deploy/ansible.txt" --requirement "$1/tests/deploy/ansible.txt"
+    install_list "$1/.venv-ansible" ansible "$1/tests/deploy/ansible.txt"
 }
