@@ -10,13 +10,15 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Final, TypeAlias
 
+from edge_infer.contract.codec import dumps
 from edge_infer.contract.precision import TIME_STEPS
 from edge_infer.ipc.messages import EngineHello, Handover, StateSnapshot
 from edge_infer.plan.records import Plan
 
 Word: TypeAlias = EngineHello | Handover | StateSnapshot
-MAX_HELD: Final = 10_000
-"""Messages held at most. Further ones wait in the engine's channel."""
+MAX_HELD_BYTES: Final = 1 << 20
+"""Bytes of the messages held at most, which take some ten times as much memory. Further ones wait in the engine's
+channel."""
 
 
 class SecondGate:
@@ -26,6 +28,7 @@ class SecondGate:
         self._uptime = uptime
         self._step: dict[str, float] = {}
         self._held: deque[Word] = deque()
+        self._bytes = 0
         self._greeting = False
         self._opens = math.inf
 
@@ -36,7 +39,7 @@ class SecondGate:
     @property
     def full(self) -> bool:
         """Whether no more messages may be taken from the engine."""
-        return len(self._held) >= MAX_HELD
+        return self._bytes >= MAX_HELD_BYTES
 
     def holds(self, word: Word) -> bool:
         """Hold a message if it may not leave yet; return whether it is held.
@@ -51,6 +54,7 @@ class SecondGate:
         if not self._held:
             self._opens = (self._uptime() // (step or 1.0) + 1) * (step or 1.0)
         self._held.append(word)
+        self._bytes += len(dumps(word))
         return True
 
     def wait(self) -> float:
@@ -61,5 +65,5 @@ class SecondGate:
         """Yield the messages whose second is over, or all ``at_once``."""
         if not self._held or (not at_once and self._uptime() < self._opens):
             return
-        held, self._held, self._greeting = self._held, deque(), False
+        held, self._held, self._bytes, self._greeting = self._held, deque(), 0, False
         yield from held

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from edge_infer.contract.codec import replace
-from edge_infer.contract.messages import Event, State, timestamp
+from edge_infer.contract.codec import dumps, replace
+from edge_infer.contract.messages import DetectedObject, Event, State, timestamp
 from edge_infer.ipc.messages import EngineDown, EngineHello, EngineUp, StateSnapshot, handover
 from edge_infer.plan.channel_rates import channel_rates
 from edge_infer.plan.records import EventsPlan, Plan, SourcePlan, TrackPlan
@@ -15,7 +15,7 @@ from edge_infer.platform.clock import new_boot, uptime
 from edge_infer.publisher.egress import Egress
 from edge_infer.publisher.outbox.entry import MessageSeries
 from edge_infer.publisher.result_guard import Admitted, ResultGuard
-from edge_infer.publisher.second_gate import SecondGate
+from edge_infer.publisher.second_gate import MAX_HELD_BYTES, SecondGate
 from edge_infer.publisher.state.open_events import OpenEvents
 from edge_infer.publisher.timestamps import Clock
 from tests.broker import Broker, Heard, Subscriber, eventually
@@ -165,6 +165,20 @@ def test_coarse_messages_leave_when_their_second_is_over() -> None:
     assert gate.wait() == float("inf")
     gate.holds(early)
     assert list(gate.opened(at_once=True)) == [early]
+
+
+def test_the_bytes_that_wait_for_their_second_are_limited() -> None:
+    now = [1000.25]
+    gate = SecondGate(lambda: now[0])
+    gate.apply(configured(detail="coarse"))
+    large = replace(result(1), objects=tuple(DetectedObject("face", 0.9, (0.0, 0.0, 0.5, 0.5)) for _ in range(500)))
+    held = 0
+    while not gate.full:
+        assert gate.holds(handover("door", large))
+        held += 1
+    assert 0.9 * MAX_HELD_BYTES < held * len(dumps(large)) < 1.1 * MAX_HELD_BYTES
+    assert len(list(gate.opened(at_once=True))) == held
+    assert not gate.full
 
 
 def test_a_greeting_keeps_its_place_among_coarse_messages() -> None:
