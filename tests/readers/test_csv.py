@@ -53,6 +53,15 @@ def test_a_file_is_read_to_its_end_and_loses_nothing(file: Path) -> None:
     assert len(blocks_of(opened)) == 10  # opened again
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_every_line_end_gives_the_same_rows(file: Path, end: str) -> None:
+    file.write_bytes("".join(f"{number / 1000:.3f}{end}" for number in range(9000)).encode())
+    opened = source(file)
+    blocks = blocks_of(opened)
+    assert values_of(blocks) == pytest.approx([number / 1000 for number in range(9000)], abs=1e-6)
+    assert (opened.faults.count, sum(block.gap for block in blocks)) == (0, 1)
+
+
 def test_broken_rows_are_left_out_counted_and_a_gap(file: Path) -> None:
     file.write_text("1,2\n3,4\n5\n6,\n7,8\n9,ten\n11,12\n")
     opened = source(file)

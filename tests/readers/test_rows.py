@@ -39,6 +39,7 @@ def test_a_header_says_where_the_columns_are() -> None:
 def test_without_a_header_names_go_by_place_and_without_names_all_is_taken() -> None:
     assert parsed(RowParser(("x", "y")), "1,2") == [(1, 2)]
     assert parsed(RowParser(), "a,b", "1,2") == [(1, 2)]
+    assert parsed(RowParser(), '"a b"', '"1"', "2") == [(1,), (2,)]
 
 
 @pytest.mark.parametrize(

@@ -81,10 +81,21 @@ def test_what_cannot_be_used_is_left_out_and_old_values_are_not_taken(broker: Br
 
 def test_a_row_that_cannot_be_used_costs_no_other_row_of_its_message(broker: Broker, say: Say) -> None:
     with source(broker, "t") as opened:
-        for payload in ("[[1], [null], [2]]", "3\nwarm\n4\n", '[{"t": 5}, {"u": 6}, {"t": 7}]', "[[8], [9, 10]]"):
+        for payload in (
+            "[[1], [null], [2]]", "3\nwarm\n4\n", '[{"t": 5}, {"u": 6}, {"t": 7}]', "[[8], [9, 10]]",
+            '[[11], null, "x", [12]]', "[13, 14, null, 15]",
+        ):  # fmt: skip
             say(payload)
-        assert rows_of(opened, 7) == [[1], [2], [3], [4], [5], [7], [8]]
-        assert opened.faults.count == 4
+        assert rows_of(opened, 12) == [[number] for number in (1, 2, 3, 4, 5, 7, 8, 11, 12, 13, 14, 15)]
+        assert opened.faults.count == 7
+
+
+def test_an_empty_list_is_no_row(broker: Broker, say: Say) -> None:
+    with source(broker) as opened:
+        for payload in ("[]", "[[], [1, 2]]", "[3, 4]"):
+            say(payload)
+        assert rows_of(opened, 2) == [[1, 2], [3, 4]]
+        assert opened.faults.count == 2
 
 
 def test_the_number_of_useless_messages_grows_while_nothing_good_comes(

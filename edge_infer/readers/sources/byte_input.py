@@ -37,6 +37,7 @@ class ByteLines:
         self._patience = patience
         self._ready: deque[bytes] = deque()
         self._part = b""
+        self._after_cr = False
         self._overlong = False
         self._heard = 0.0
         self._ended = False
@@ -74,6 +75,11 @@ class ByteLines:
         if not data:
             self._ended = True
             data = b"\n"
+        elif self._after_cr:
+            data = data.removeprefix(b"\n")  # it belongs to the line end of the bytes before
+        self._after_cr = data.endswith(b"\r")
+        if not data:
+            return
         pieces = (self._part + data).splitlines(keepends=True)
         self._part = b"" if pieces[-1].endswith((b"\n", b"\r")) else pieces.pop()
         if len(self._part) > LONGEST:

@@ -61,7 +61,7 @@ class RowParser:
             return []
         try:
             if self._form == "json" or (self._form == "any" and line[0] in "[{"):
-                return [self._row_or_reason(value) for value in _json_values(line)]
+                return [self._row_or_reason(value) for value in _json_values(line, self._width)]
             row = self._of_csv(text.strip(" \r\n") if self.cells else line)  # a tab at either end may stand for a cell
             return [] if row is None else [self._fitting(row)]
         except ValueError as error:
@@ -79,6 +79,8 @@ class RowParser:
         return self._width if self.header is None else len(self.header)
 
     def _fitting(self, row: Row) -> Row:
+        if not row:
+            raise ValueError("a row without values")
         if not self._width:
             self._width = len(row)
         if len(row) != self._width:
@@ -144,23 +146,27 @@ class RowParser:
         return tuple(number(item, self._name(place)) for place, item in enumerate(items))
 
 
-def _json_values(line: str) -> list[Any]:
-    """Return the values of a line of JSON that are rows: the items of a list of lists or objects, or the one value."""
+def _json_values(line: str, width: int) -> list[Any]:
+    """Return the values of a line of JSON that are rows of ``width``, if that is known: the items of a list, or the value.
+
+    A list of plain values is one row, and of one column a row each.
+    """
     try:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"no JSON: {shown(line)}") from error
-    several = isinstance(value, list) and bool(value) and all(isinstance(item, (list, dict)) for item in value)
-    return value if several else [value]
+    several = isinstance(value, list) and (width == 1 or any(isinstance(item, (list, dict)) for item in value))
+    return value if several and value else [value]
 
 
 def cells_of(line: str) -> list[str]:
     """Return the cells of a line, without surrounding spaces and quotes."""
     delimiter = next((found for found in DELIMITERS if found in line), None)
-    if delimiter is None:
+    if delimiter is None and '"' not in line:
         return line.split()
     try:
-        return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter, skipinitialspace=True))]
+        found = next(csv.reader([line], delimiter=delimiter or " ", skipinitialspace=True))
+        return [cell.strip() for cell in found if cell or delimiter]
     except (csv.Error, StopIteration) as error:
         raise ValueError(f"no CSV: {shown(line)}") from error
 
