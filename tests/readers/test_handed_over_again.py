@@ -333,3 +333,24 @@ def logged(daemon: Daemon) -> int:
     unsent = re.findall(r"left out: readings that were not sent [^(]*\((\d+) so far", daemon.log.read_text())
     unsure = re.findall(r"unconfirmed readings when the reader stopped: (\d+)", daemon.log.read_text())
     return sum(map(int, unsent + unsure))
+
+
+@pytest.mark.usefixtures("models")
+def test_a_program_waits_at_its_pipe_while_the_pipeline_is_paused(unlimited: Broker, tmp_path: Path) -> None:
+    rows = make_pipe(tmp_path / "rows")
+    text = config(
+        unlimited, "{r: {kind: csv, file: rows, rate: 100}}", "{r: {source: r, model: sine, publish: every}}"
+    )
+    with Subscriber(unlimited.port) as heard, Daemon(tmp_path, text) as daemon:
+        daemon.wait_serving()
+        program = Program(rows, (f"{number % 6}\n" for number in range(LINES)))
+        program.start()
+        eventually(lambda: results(heard, "r") > 20, "some results", 60.0)
+        assert daemon.command("pause", "r").returncode == 0
+        eventually(lambda: "reader r" not in daemon.status()["rooms"], "end of the reader", 30.0)
+        before = program.written
+        eventually(lambda: program.written > before + 20 or program.error, "rows that fit into the pipe", 30.0)
+        assert daemon.command("resume", "r").returncode == 0
+        program.join(60.0)
+        assert (program.error, program.written) == (None, LINES)
+        eventually(lambda: results(heard, "r") > LINES - 50, "the results of nearly all rows", 60.0)

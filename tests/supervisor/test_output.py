@@ -296,16 +296,16 @@ def test_a_new_reader_of_a_source_has_what_the_one_before_has_left(monkeypatch: 
     readers = Readers(("--log-level", "info"), Stalls())
     source = SourcePlan("cam", "v4l2", "m:C", live=True, network=False, options={"device": "/dev/video9"})
     for plan in (source, replace(source, fps=3.0)):
-        (reader,) = readers.change((plan,))
+        (reader,) = readers.change((plan,), ())
         left = reader.child._output._allowance.left()
         reader.child._output._allowance.take(left)
-        readers.change(())
+        readers.change((), ())
         if plan is source:
             assert left == MAX_BURST_BYTES
         else:
             assert left < 1000
     for number in range(2 * MAX_REMEMBERED):
-        readers.change((replace(source, name=f"cam{number}"),))
+        readers.change((replace(source, name=f"cam{number}"),), ())
     assert len(readers._outputs) <= MAX_REMEMBERED + 1
     readers.close()
 

@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -72,6 +72,7 @@ class Readers:
         self._stalls = stalls
         self._by_source: dict[str, ReaderHandle] = {}
         self._pipes = HeldPipes()
+        self._configured: tuple[SourcePlan, ...] = ()
         self._outputs: dict[str, Output] = {}  # of all sources there have been, so that a new reader has no new limit
         self._replaced: list[ReaderHandle] = []
         """Handles of stopped readers: to the engine a closed channel is a loss until it has the successor's."""
@@ -83,10 +84,14 @@ class Readers:
         """Return the processes by source."""
         return {name: reader.child for name, reader in self._by_source.items()}
 
-    def change(self, sources: tuple[SourcePlan, ...]) -> list[ReaderHandle]:
-        """Stop the readers of removed or changed sources, start the missing ones, and return those."""
+    def change(self, sources: tuple[SourcePlan, ...], configured: tuple[SourcePlan, ...]) -> list[ReaderHandle]:
+        """Stop the readers of removed or changed sources, start the missing ones, and return those.
+
+        Other ``configured`` sources are only needed later: the programs that write into their pipes wait.
+        """
         wanted = {source.name: source for source in sources if source.live}
-        self.hold_pipes(wanted.values())
+        self._configured = configured
+        self.hold_pipes()
         self._release()
         gone = [reader for name, reader in self._by_source.items() if wanted.get(name) != reader.plan]
         self._stop(gone, time.monotonic() + STOP)
@@ -96,10 +101,10 @@ class Readers:
             reader.child.start()
         return fresh
 
-    def hold_pipes(self, sources: Iterable[SourcePlan] | None = None) -> None:
-        """Keep the pipes of these sources open, or those of all readers: one may have been made or replaced."""
-        plans = [reader.plan for reader in self] if sources is None else sources
-        self._pipes.hold(str(plan.options.get("file", "")) for plan in plans if plan.holds_writer and not plan.stdin)
+    def hold_pipes(self) -> None:
+        """Keep the pipes of all configured sources open. Call it again later: a pipe may have been made or replaced."""
+        piped = (plan for plan in self._configured if plan.live and plan.holds_writer and not plan.stdin)
+        self._pipes.hold(str(plan.options.get("file", "")) for plan in piped)
 
     def renewed(self, child: ChildProcess) -> ReaderHandle | None:
         """Return the reader whose process is about to start again with a new channel; None if it keeps the old one."""

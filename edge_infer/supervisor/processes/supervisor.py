@@ -189,7 +189,7 @@ class ProcessSupervisor:
         order = order.for_engine()
         self._order = replace(order, alone=())  # a new engine has no model to release first
         self._forget_models(plan)
-        for reader in self._readers.change(order.plan.sources):
+        for reader in self._readers.change(order.plan.sources, plan.sources):
             self.engine.tell(AttachReader(reader.plan.name), (reader.engine_end,))
         for child in (self.publisher, self.engine) if before else (self.engine, self.publisher):
             if child.pid is None and before is None:
