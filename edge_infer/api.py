@@ -173,12 +173,15 @@ def _label_list(labels: Any) -> tuple[str, ...]:
 
 
 def _threshold(said: Any) -> float | None:
-    """Return the threshold as a float; raises `ModelError` unless it is a number from 0 to 1."""
+    """Return the threshold as a float; raises `ModelError` unless it is a number of 0 or more.
+
+    The task decides whether it may be more than 1.
+    """
     if said is None:
         return None
-    if not isinstance(said, bool) and isinstance(said, Real) and 0.0 <= float(said) <= 1.0:
+    if not isinstance(said, bool) and isinstance(said, Real) and 0.0 <= float(said) < math.inf:
         return float(said)
-    raise ModelError(f"threshold={said!r} is not allowed; expected a number from 0 to 1", key="threshold")
+    raise ModelError(f"threshold={said!r} is not allowed; expected a number of 0 or more", key="threshold")
 
 
 def _check_choice(name: str, said: Any, known: Sequence[str]) -> None:

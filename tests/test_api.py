@@ -177,7 +177,7 @@ def test_a_label_that_cannot_be_is_named(labels: list[str], words: str) -> None:
 @pytest.mark.parametrize(
     ("argument", "values", "expected"),
     [
-        ("threshold", [float("nan"), float("inf"), -0.1, 1.5, "0.5", True], "a number from 0 to 1"),
+        ("threshold", [float("nan"), float("inf"), -0.1, "0.5", True], "a number of 0 or more"),
         ("task", ["detect", 3, ["detection"]], "one of .*detection"),
         ("decoder", ["blaceface", 5, ""], "one of .*blazeface"),
         ("threads", [0, -1, "2", 1.5, True, None, 65, 99999], "a whole number, from 1 to 64"),
@@ -189,6 +189,13 @@ def test_a_wrong_argument_is_told(argument: str, values: list[Any], expected: st
         words = f"^{re.escape(f'{argument}={value!r}')} is not allowed; expected {expected}"
         with pytest.raises(ModelError, match=words):
             load(SHIPPED, **{argument: value})
+
+
+def test_the_task_decides_how_large_a_threshold_may_be(assets: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"threshold 1\.5 is not between 0 and 1"):
+        load(SHIPPED, threshold=1.5)
+    with load(put(assets, tmp_path, MACHINE), threshold=12) as model:
+        assert model.plan.threshold == 12.0
 
 
 def test_numbers_of_numpy_are_numbers() -> None:

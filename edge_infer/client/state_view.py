@@ -73,9 +73,14 @@ class Standing:
         return None if since is ABSENT else when(since)
 
     def present(self, label: str, zone: str | None = None) -> bool | None:
-        """Return whether an object with this label is there, in the picture or in a zone; None if unknown."""
+        """Return whether an object with this label is there, in the picture or in a zone; None if unknown.
+
+        It is also unknown for a label that has no count, if some found no room in the message (``more``).
+        """
         counts = self.counts if zone is None else (self.zones or {}).get(zone)
-        return None if counts is None else counts.get(label, 0) > 0
+        if counts is None or self.state is None or (label not in counts and self.state.more is not ABSENT):
+            return None
+        return counts.get(label, 0) > 0
 
 
 def when(stamp: str) -> datetime:

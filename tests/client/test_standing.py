@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from edge_infer.client.state_view import CATCHING_UP, SILENT, Standings
+from edge_infer.client.state_view import CATCHING_UP, SILENT, Standing, Standings
 from edge_infer.contract.codec import replace
 from edge_infer.contract.messages import BoardHealth, EgressHealth, Health, OutboxHealth, State, timestamp
 from tests.publisher.samples import BOOT, result
@@ -65,6 +65,12 @@ def test_a_zone_has_three_answers_too() -> None:
     assert answers == [True, False, None, True], "a zone that is not there is not known"
     all_.status("gate-3", online=False)
     assert all_.now(*DOOR).zones is all_.now(*DOOR).present("face", "drive") is None
+
+
+def test_a_label_that_found_no_room_is_not_known() -> None:
+    cut = Standing(replace(sample(1), counts={"person": 2, "car": 0}, more=3))
+    assert [cut.present(label) for label in ("person", "car", "cat")] == [True, False, None]
+    assert Standing(replace(sample(1), counts={"person": 2})).present("cat") is False
 
 
 def test_a_device_that_comes_back_has_to_say_it_again() -> None:

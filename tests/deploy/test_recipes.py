@@ -129,6 +129,10 @@ def state(count: int | None) -> bytes:
     return dumps(known if count is not None else replace(known, counts=None, reason="source_lost"))
 
 
+CUT = dumps(State(1, timestamp(1796000000.0), BOOT, "m@1", SHA[:8], counts={"car": 1}, more=3))
+"""A state that had no room for all labels."""
+
+
 def test_the_shell_tells_three_answers(tmp_path: Path, broker: Broker) -> None:
     if shutil.which("jq") is None or shutil.which("mosquitto_sub") is None:
         pytest.skip("jq and mosquitto_sub are not installed")
@@ -139,9 +143,10 @@ def test_the_shell_tells_three_answers(tmp_path: Path, broker: Broker) -> None:
         try:
             sent: list[tuple[str, bytes]] = [
                 ("status", b"online"), ("door/state", state(2)), ("door/state", state(3)), ("door/state", state(0)),
-                ("door/state", state(None)), ("door/state", state(1)), ("status", b"offline"),
+                ("door/state", state(None)), ("door/state", state(1)), ("door/state", CUT), ("door/state", state(2)),
+                ("status", b"offline"),
             ]  # fmt: skip
-            expected = [None, "yes", None, "no", "unknown", "yes", "unknown"]
+            expected = [None, "yes", None, "no", "unknown", "yes", "unknown", "yes", "unknown"]
             told: list[str] = []
 
             def lines() -> list[str]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from edge_infer.contract.codec import replace
 from edge_infer.engine.interpreter import Interpreter
 from edge_infer.engine.model.probation import SAME, Trial, quiet
+from edge_infer.errors import ModelError
 from tests.engine.plans import pipeline
 
 
@@ -37,3 +40,28 @@ def test_the_same_of_everything_is_quiet_only_where_it_is_sure() -> None:
     assert not quiet([np.full(288, -128, np.int8)])
     assert not quiet([np.tile(np.array([127, -127], np.int8), 144)])
     assert not quiet([empty, np.array([1.0], np.float32)])
+
+
+@pytest.mark.parametrize("task", ["segmentation", "detection"])
+def test_a_map_of_one_class_is_an_empty_scene(assets: Path, task: Any) -> None:
+    interpreter = Interpreter((assets / "models" / "mww_alexa.tflite").read_bytes())
+    trial, chance = Trial(replace(pipeline().model, task=task)), np.random.default_rng(1)
+
+    def look(classes: list[int]) -> None:
+        given = interpreter.input()
+        given[...] = chance.integers(-128, 128, given.shape)
+        del given
+        trial.given(interpreter)
+        trial.told(interpreter, [np.array(classes, np.int64)])
+
+    for _ in range(SAME - 1):
+        look([0] * 100)
+    if task == "segmentation":
+        look([0] * 100)
+    else:
+        with pytest.raises(ModelError, match="the same, bit by bit, for 20 different inputs"):
+            look([0] * 100)
+    for _ in range(SAME - 1):
+        look([0, 1] * 50)
+    with pytest.raises(ModelError, match="the same, bit by bit, for 20 different inputs"):
+        look([0, 1] * 50)  # a broken model repeats a picture

@@ -128,6 +128,22 @@ def test_a_model_is_pulled_from_a_mirror_once(library: Library, mirror: str) -> 
         pull(read_catalogue()["movenet"], library, mirror="ftp://host")
 
 
+def test_a_stored_package_that_is_not_the_catalogues_is_no_success(library: Library, mirror: str) -> None:
+    there = pull(OFFER, library, mirror=mirror).folder
+    file, manifest = there / OFFER.file, there / "manifest.yaml"
+    for path, data in ((file, b"garbage"), (manifest, manifest.read_bytes() + b"threshold: 0.9\n")):
+        before = path.read_bytes()
+        path.write_bytes(data)
+        with pytest.raises(ConfigError, match=f"with other content than .* lists; to take that, remove {there}"):
+            pull(OFFER, library, mirror=mirror)
+        path.write_bytes(before)
+    manifest.write_text(manifest.read_text().replace("source: ", "source: as copied from "))
+    assert not pull(OFFER, library, mirror=mirror).new
+    file.unlink()
+    with pytest.raises(ConfigError, match="with other content"):
+        pull(OFFER, library, mirror=mirror)
+
+
 def test_a_folder_gives_a_model_whatever_its_file_is_called(library: Library, assets: Path, tmp_path: Path) -> None:
     (tmp_path / "wrong").mkdir()
     (tmp_path / "wrong" / OFFER.file).write_bytes(b"x" * OFFER.listed.bytes)

@@ -27,6 +27,7 @@ from edge_infer.contract.messages import (
 from edge_infer.contract.topics import MAX_LARGE_MESSAGE_BYTES, Place
 from edge_infer.ipc.messages import ApplyPlan, EngineDown
 from edge_infer.plan.records import CropsPlan, EventsPlan, LinePlan, PipelinePlan, TrackPlan, ZonePlan
+from edge_infer.publisher.homeassistant import templates
 from edge_infer.publisher.homeassistant.discovery import FILE, announce, object_id
 from edge_infer.publisher.homeassistant.templates import quoted
 from tests.broker import Broker, Subscriber
@@ -101,6 +102,18 @@ def test_a_cascade_of_a_classifier_counts() -> None:
 def test_what_is_shown_of_a_state(entity: str, name: str, outcome: Any, expected: str) -> None:
     assert shown(entity, name, outcome) == expected
     assert shown(entity, name, None, "source_lost") == "None", "not known is not nothing"
+
+
+@pytest.mark.parametrize(
+    ("label", "present", "count"), [("person", "ON", "2"), ("car", "OFF", "0"), ("cat", "None", "None")]
+)
+def test_a_label_that_found_no_room_is_not_known(label: str, present: str, count: str) -> None:
+    cut = {"counts": {"person": 2, "car": 0}, "zones": {"drive": {"person": 2, "car": 0}}, "more": 3}
+    for zone in ("", "drive"):
+        assert render(templates.present(label, zone), cut) == present
+        assert render(templates.count(label, zone), cut) == count
+        whole = {key: value for key, value in cut.items() if key != "more"}
+        assert render(templates.present(label, zone), whole) == present.replace("None", "OFF")
 
 
 @pytest.mark.parametrize(("ago", "clock", "shows"), [(0, None, "online"), (60, None, "online"), (80, None, "offline"),

@@ -338,9 +338,7 @@ def logged(daemon: Daemon) -> int:
 @pytest.mark.usefixtures("models")
 def test_a_program_waits_at_its_pipe_while_the_pipeline_is_paused(unlimited: Broker, tmp_path: Path) -> None:
     rows = make_pipe(tmp_path / "rows")
-    text = config(
-        unlimited, "{r: {kind: csv, file: rows, rate: 100}}", "{r: {source: r, model: sine, publish: every}}"
-    )
+    text = config(unlimited, "{r: {kind: csv, file: rows, rate: 100}}", "{r: {source: r, model: sine, publish: every}}")
     with Subscriber(unlimited.port) as heard, Daemon(tmp_path, text) as daemon:
         daemon.wait_serving()
         program = Program(rows, (f"{number % 6}\n" for number in range(LINES)))

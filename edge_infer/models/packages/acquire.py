@@ -8,9 +8,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.error import HTTPError
 from urllib.parse import quote, urlsplit
+
+import yaml
 
 from edge_infer.errors import ConfigError, DownloadError, InputError, ModelError
 from edge_infer.models.packages.catalogue import Offer, Part, is_address
@@ -45,7 +47,13 @@ def pull(
     Raises `ConfigError`, `DownloadError` and `InputError`, and `ModelError` if the model does not work on this board.
     """
     if library.has(offer.title):
-        return Arrival(offer.title, library.find(offer.title)[0].folder, new=False)
+        there = library.find(offer.title)[0].folder
+        if not _is_offered(there, offer):
+            raise ConfigError(
+                f"{offer.title} is in the store with other content than {offer.origin} lists; to take that, remove "
+                f"{there} and pull again (a model that serves has a copy of its own)"
+            )
+        return Arrival(offer.title, there, new=False)
     files = [
         (part, _brought(part, library, progress, _places(part, offer.title, mirror), folder)) for part in offer.parts()
     ]
@@ -65,6 +73,24 @@ def pull(
         except ConfigError as error:
             raise ConfigError(_as_listed(str(error), package, offer)) from error
         return Arrival(offer.title, library.place(package, offer.title), new=True)
+
+
+def _is_offered(package: Path, offer: Offer) -> bool:
+    """Return whether a package in the store has the bytes of the offer, and its manifest, wherever it came from."""
+    try:
+        for part in offer.parts():
+            if hashlib.sha256(read_whole(package / part.name, LARGEST_MODEL)).hexdigest() != part.sha256:
+                return False
+        manifest = offer.manifest()
+        stored = (package / MANIFEST).read_text(encoding="utf-8") if manifest is not None else ""
+        return manifest is None or _without_source(stored) == _without_source(manifest)
+    except (ModelError, OSError, UnicodeDecodeError, yaml.YAMLError):
+        return False
+
+
+def _without_source(manifest: str) -> dict[str, Any]:
+    said = yaml.safe_load(manifest)
+    return {key: value for key, value in said.items() if key != "source"} if isinstance(said, dict) else {}
 
 
 def _brought(

@@ -41,7 +41,7 @@ def choose_threshold(request: ModelRequest, package: Package, task: Task) -> tup
     if found is None:
         return THRESHOLDS.get(task, DEFAULT_THRESHOLD), "default"
     if found < 0 or (found > 1 and task != "anomaly"):
-        text = f"{found:g} is not between 0 and 1"
+        text = f"{found:g} is not {'a distance of 0 or more' if task == 'anomaly' else 'between 0 and 1'}"
         told = package.fault("threshold", text) if why == "manifest" else f"threshold {text}"
         raise ModelError(told, key="threshold")
     return found, why

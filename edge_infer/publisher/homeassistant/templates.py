@@ -40,14 +40,12 @@ REJECTED: Final = "{{'ON' if value_json.state=='rejected' else 'OFF'}}"
 
 def count(label: str, zone: str = "") -> str:
     """Return the template of the number of objects with this label, in all or in a zone."""
-    counts, known = _counts(zone)
-    return f"{{{{{counts}.get({quoted(label)},0) if {known} else None}}}}"
+    return f"{{{{{_count(label, zone)}}}}}"
 
 
 def present(label: str, zone: str = "") -> str:
     """Return the template of the presence of this label, in all or in a zone."""
-    counts, known = _counts(zone)
-    return f"{{{{('ON' if {counts}.get({quoted(label)}) else 'OFF') if {known} else None}}}}"
+    return f"{{% set n={_count(label, zone)} %}}{{{{('ON' if n else 'OFF') if n is number else None}}}}"
 
 
 def crossed(line: str, side: str) -> str:
@@ -55,11 +53,14 @@ def crossed(line: str, side: str) -> str:
     return f"{{{{value_json.lines[{quoted(line)}].{side} if {_told('lines', line)} else None}}}}"
 
 
-def _counts(zone: str) -> tuple[str, str]:
-    """Return the path of the counts by label, and the condition that they are present."""
-    if not zone:
-        return "value_json.counts", "value_json.counts is mapping"
-    return f"value_json.zones[{quoted(zone)}]", _told("zones", zone)
+def _count(label: str, zone: str) -> str:
+    """Return the expression of the number of objects with this label, in all or in a zone.
+
+    A label that is missing counts 0, unless some found no room in the state (``more``).
+    """
+    counts = f"value_json.zones[{quoted(zone)}]" if zone else "value_json.counts"
+    known = _told("zones", zone) if zone else "value_json.counts is mapping"
+    return f"{counts}.get({quoted(label)},None if value_json.more is defined else 0) if {known} else None"
 
 
 def _told(group: str, name: str) -> str:

@@ -147,7 +147,7 @@ class RowParser:
 
 
 def _json_values(line: str, width: int) -> list[Any]:
-    """Return the values of a line of JSON that are rows of ``width``, if that is known: the items of a list, or the value.
+    """Return the values of a line of JSON that are rows: the items of a list, or the one value; ``width`` 0 is unknown.
 
     A list of plain values is one row, and of one column a row each.
     """
