@@ -23,6 +23,7 @@ from edge_infer.contract.messages import Result
 from edge_infer.engine.input.recording import read_recording
 from edge_infer.errors import InputError, ModelError
 from edge_infer.plan.records import SignalPlan
+from tests.engine.sounds import MACHINE, put
 
 SHIPPED = Path(__file__).parents[1] / "models" / "face-detect" / "1.0.0"
 ASTRONAUT = SHIPPED / "golden" / "astronaut.png"

@@ -17,7 +17,7 @@ from edge_infer.cli.as_owner import CommandOutput, act_as_owner_of, shut_in
 from edge_infer.cli.output import say
 from edge_infer.contract.codec import dumps, encode
 from edge_infer.contract.messages import Task
-from edge_infer.errors import ConfigError, InputError
+from edge_infer.errors import ConfigError, InputError, ModelError
 from edge_infer.models.request import ModelRequest
 from edge_infer.plan.files import files_of
 from edge_infer.plan.records import ModelPlan, PipelinePlan
@@ -106,7 +106,7 @@ def _run_all(plan: PipelinePlan, model: LoadedModel, inputs: Iterable[str], fold
                 print(dumps({"input": name, **result}).decode(), flush=True)
                 if folder and isinstance(found.frame, Frame):
                     _draw(found.frame, found.findings, _free_name(folder, Path(path).stem, drawn))
-        except InputError as error:
+        except (InputError, ModelError) as error:  # outputs of one input may not be finite
             say([f"edge-infer: {error}"], sys.stderr)
             failed += 1
     return 1 if failed else 0
