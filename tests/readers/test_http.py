@@ -181,6 +181,27 @@ def test_a_password_is_used_and_a_wrong_one_named(auth: str, tmp_path: Path) -> 
         assert "nonsense" not in str(wrong.value)
 
 
+@pytest.mark.parametrize(
+    "challenge",
+    [
+        'Digest realm="x, algorithm=MD5", nonce="n", qop="auth", algorithm=FOO',
+        'Digest realm="x", nonce="n", algorithm=MD5, algorithm=FOO',
+        "Digest realm",
+        "Digest ",
+        'Digest realm="x", nonce',
+        'Digest nonce="n"',
+        "",
+    ],
+)
+def test_a_challenge_that_cannot_be_answered_is_a_plain_error(
+    challenge: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(CHALLENGES, "digest", [challenge])
+    (tmp_path / "pass").write_text(PASSWORD + "\n")
+    with camera(stream, auth="digest") as server, pytest.raises(SourceError, match="answers 401"):
+        read_one(server.url, username=USER, password_file=str(tmp_path / "pass"))
+
+
 def test_redirections_are_followed_but_not_for_ever() -> None:
     with camera(stream) as server:
         assert read_one(server.url.replace("/stream", "/moved")) >= 8

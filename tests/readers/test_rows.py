@@ -241,7 +241,7 @@ class Pipe:
 
 def test_lines_come_in_pieces_and_with_any_ends() -> None:
     with Pipe() as pipe:
-        lines = ByteLines(pipe.end, Faults())
+        lines = ByteLines(pipe.end)
         pipe.say(b"on")
         assert lines.next(time.monotonic()) is None
         pipe.say(b"e\r")
@@ -255,44 +255,46 @@ def test_lines_come_in_pieces_and_with_any_ends() -> None:
 
 def test_a_line_that_stops_in_the_middle_is_left_out() -> None:
     with Pipe() as pipe:
-        faults = Faults()
-        lines = ByteLines(pipe.end, faults, patience=0.05)
+        lines = ByteLines(pipe.end, patience=0.05)
         pipe.say(b"1,2")
-        assert lines.next(time.monotonic() + 0.5) is None
+        with pytest.raises(ValueError, match=r"^a line of which only 3 bytes came$"):
+            lines.next(time.monotonic() + 0.5)
         pipe.say(b"3")
         assert lines.next(time.monotonic() + 0.5) is None
         pipe.say(b",4\n5,6\n")  # what follows may be the rest of it
         assert lines.next() == b"5,6"
-        assert (faults.count, faults.last) == (1, "a line of which only 3 bytes came")
 
 
 def test_a_long_line_that_comes_at_once_is_left_out() -> None:
     with Pipe() as pipe:
-        faults = Faults()
-        lines = ByteLines(pipe.end, faults)
-        lines._feed(b"x" * (LONGEST + 1) + b"\nshort\n")
+        lines = ByteLines(pipe.end)
+        lines._feed(b"before\n" + b"x" * (LONGEST + 1) + b"\nshort\n")
+        assert lines.next() == b"before"
+        with pytest.raises(ValueError, match=rf"^a line of more than {LONGEST} bytes$"):
+            lines.next()
         assert lines.next() == b"short"
-        assert (faults.count, faults.last) == (1, f"a line of more than {LONGEST} bytes")
 
 
 def test_a_line_of_blanks_is_none() -> None:
     with Pipe() as pipe:
-        lines = ByteLines(pipe.end, Faults())
+        lines = ByteLines(pipe.end)
         pipe.say(b"  \t \r\n\nfirst\n")
         assert lines.next() == b"first"
 
 
 def test_a_line_without_end_is_left_out_and_takes_no_memory() -> None:
     with Pipe() as pipe:
-        faults = Faults()
-        lines = ByteLines(pipe.end, faults)
+        lines, faults = ByteLines(pipe.end), 0
         for _ in range(40):
             pipe.say(b"x" * (LONGEST // 8))
-            assert lines.next(time.monotonic()) is None
+            try:
+                assert lines.next(time.monotonic()) is None
+            except ValueError:
+                faults += 1
             assert len(lines._part) <= LONGEST
         pipe.say(b"the end\nshort\n")
         assert lines.next() == b"short"
-        assert faults.count == 1
+        assert faults == 1
 
 
 FRAME = struct.Struct("<hh")
@@ -418,7 +420,7 @@ def test_a_sensor_that_speaks_once_a_minute_has_a_rate_too() -> None:
 def test_a_burst_before_the_rate_is_known_waits_for_a_second_at_most() -> None:
     rows, gatherer, faults = Pipe(), RowGatherer(None), Faults()
     with rows:
-        lines = TextRows(ByteLines(rows.end, faults), RowParser(("x",)))
+        lines = TextRows(ByteLines(rows.end), RowParser(("x",)))
         rows.say(b"".join(b"%d\n" % number for number in range(1000)))
         begun = time.monotonic()
         block = next_block(lines, gatherer, faults, 20.0)
@@ -465,7 +467,7 @@ def test_a_pause_and_a_loss_are_gaps_and_nothing_before_them_is_lost() -> None:
 def test_a_broken_line_is_counted_and_what_follows_has_a_gap() -> None:
     with Pipe() as pipe:
         faults = Faults()
-        rows, gatherer = TextRows(ByteLines(pipe.end, faults), RowParser(("x", "y"))), RowGatherer(50.0)
+        rows, gatherer = TextRows(ByteLines(pipe.end), RowParser(("x", "y"))), RowGatherer(50.0)
         pipe.say(b"1,2\n3\n4,5\n")
         first = next_block(rows, gatherer, faults, 5.0)
         second = next_block(rows, gatherer, faults, 5.0)
@@ -481,10 +483,39 @@ def test_a_broken_line_is_counted_and_what_follows_has_a_gap() -> None:
         assert next_block(rows, gatherer, faults, 0.05) is None
 
 
+def test_a_line_that_was_cut_off_is_a_gap() -> None:
+    with Pipe() as pipe:
+        faults = Faults()
+        rows, gatherer = TextRows(ByteLines(pipe.end, patience=0.05), RowParser(("x", "y"))), RowGatherer(4.0)
+        pipe.say(b"1,2\n3,")
+        first = next_block(rows, gatherer, faults, 5.0)
+        assert next_block(rows, gatherer, faults, 0.5) is None
+        pipe.say(b"4\n5,6\n")
+        second = next_block(rows, gatherer, faults, 5.0)
+    assert first is not None
+    assert second is not None
+    assert (first.values.tolist(), second.values.tolist(), second.gap) == ([[1, 2]], [[5, 6]], True)
+    assert (faults.count, faults.last) == (1, "a line of which only 2 bytes came")
+
+
+def test_rows_before_a_device_goes_are_not_lost_because_no_rate_is_known_yet() -> None:
+    with Pipe() as pipe:
+        faults, gatherer = Faults(), RowGatherer(None)
+        rows = TextRows(ByteLines(pipe.end), RowParser(("x",)))
+        pipe.say(b"1\n2\n3\n")
+        pipe.hang_up()
+        block = next_block(rows, gatherer, faults, 5.0)
+        assert block is not None
+        assert block.values[:, 0].tolist() == [1, 2, 3]
+        for _ in range(2):
+            with pytest.raises(EndOfInputError):
+                next_block(rows, gatherer, faults, 5.0)
+
+
 def test_a_number_beyond_a_float_takes_no_other_row_with_it() -> None:
     with Pipe() as pipe:
         faults = Faults()
-        rows, gatherer = TextRows(ByteLines(pipe.end, faults), RowParser(("x",))), RowGatherer(50.0)
+        rows, gatherer = TextRows(ByteLines(pipe.end), RowParser(("x",))), RowGatherer(50.0)
         pipe.say(b"1\n2\n1e39\n3\n4\n")
         blocks = [next_block(rows, gatherer, faults, 5.0) for _ in range(2)]
     assert [(block.values[:, 0].tolist(), block.gap) for block in blocks if block is not None] == [

@@ -11,7 +11,6 @@ from collections import deque
 from typing import Final
 
 from edge_infer.errors import SourceError
-from edge_infer.readers.sources.faults import Faults
 
 CHUNK: Final = 1 << 12
 """Bytes read at once: a reader that is killed loses what it has read and not handed over, so it does not read ahead."""
@@ -30,12 +29,11 @@ class ByteLines:
     everything up to the next line end, which may be the rest of it.
     """
 
-    def __init__(self, fd: int, faults: Faults, patience: float = math.inf, *, blank: bool = False) -> None:
+    def __init__(self, fd: int, patience: float = math.inf, *, blank: bool = False) -> None:
         self._fd = fd
         self._blank = blank
-        self._faults = faults
         self._patience = patience
-        self._ready: deque[bytes] = deque()
+        self._ready: deque[bytes | ValueError] = deque()
         self._part = b""
         self._after_cr = False
         self._overlong = False
@@ -45,7 +43,8 @@ class ByteLines:
     def next(self, deadline: float = math.inf) -> bytes | None:
         """Return the next line, waiting until ``deadline`` of the monotonic clock; None if none arrives by then.
 
-        Raises `EndOfInputError` after the last line, OSError when the device is gone.
+        Raises ValueError in the place of a line that is dropped, `EndOfInputError` after the last line, OSError when
+        the device is gone.
         """
         while not self._ready:
             if self._ended:
@@ -54,13 +53,18 @@ class ByteLines:
             if not wait_readable(self._fd, min(deadline, stale)):
                 if time.monotonic() >= stale:
                     if not self._overlong:
-                        self._faults.note(f"a line of which only {len(self._part)} bytes came")
+                        self._ready.append(ValueError(f"a line of which only {len(self._part)} bytes came"))
                     self._part, self._overlong = b"", True
+                if self._ready:
+                    break
                 if time.monotonic() >= deadline:
                     return None
                 continue
             self._feed(os.read(self._fd, CHUNK))
-        return self._ready.popleft()
+        line = self._ready.popleft()
+        if isinstance(line, ValueError):
+            raise line
+        return line
 
     def finish(self) -> None:
         """Read nothing more: after the lines that are complete by now, the input has ended."""
@@ -82,18 +86,22 @@ class ByteLines:
             return
         pieces = (self._part + data).splitlines(keepends=True)
         self._part = b"" if pieces[-1].endswith((b"\n", b"\r")) else pieces.pop()
-        if len(self._part) > LONGEST:
-            if not self._overlong:
-                self._faults.note(f"a line of more than {LONGEST} bytes")
-            self._part, self._overlong = b"", True
         for piece in pieces:
             line = piece.rstrip(b"\r\n")
             if self._overlong:
                 self._overlong = False
             elif len(line) > LONGEST:
-                self._faults.note(f"a line of more than {LONGEST} bytes")
+                self._ready.append(_too_long())
             elif self._blank or line.strip():
                 self._ready.append(line)
+        if len(self._part) > LONGEST:
+            if not self._overlong:
+                self._ready.append(_too_long())
+            self._part, self._overlong = b"", True
+
+
+def _too_long() -> ValueError:
+    return ValueError(f"a line of more than {LONGEST} bytes")
 
 
 def wait_readable(fd: int, deadline: float) -> bool:

@@ -64,7 +64,7 @@ class CsvSource(Closing):
         self._closed = threading.Event()
         self._fd = -1
         self._parser = RowParser()
-        self._lines = ByteLines(-1, self.faults)
+        self._lines = ByteLines(-1)
         self._gatherer = RowGatherer(options.rate)
         self._gap = True
         self._due = 0.0
@@ -77,7 +77,7 @@ class CsvSource(Closing):
         self._fd = open_input(self._options.file)
         self._closed.clear()
         self._parser = RowParser(self._options.columns)
-        self._lines = ByteLines(self._fd, self.faults, blank=not self.live)
+        self._lines = ByteLines(self._fd, blank=not self.live)
         self._gatherer = RowGatherer(self._options.rate)
         self._gap, self._rows, self._due = True, 0, time.monotonic()
         self._left_out, self._empty, self._kept = 0, 0, None
@@ -194,7 +194,7 @@ class CsvSource(Closing):
         if not self._options.loop or self._closed.is_set():
             return False
         os.lseek(self._fd, 0, os.SEEK_SET)
-        self._lines = ByteLines(self._fd, self.faults, blank=True)
+        self._lines = ByteLines(self._fd, blank=True)
         self._empty = 0
         return True
 

@@ -107,8 +107,12 @@ def _challenges(headers: Message, scheme: str) -> list[str]:
 
 
 def _algorithm(challenge: str) -> str:
-    found = re.search(r"""[\s,]algorithm\s*=\s*"?([\w-]+)""", challenge, re.IGNORECASE)
-    return found[1].upper() if found else "MD5"
+    """Return the algorithm as urllib will read it; empty if it cannot read the challenge."""
+    try:
+        values = urllib.request.parse_keqv_list(urllib.request.parse_http_list(challenge.partition(" ")[2]))
+    except ValueError:
+        return ""
+    return str(values.get("algorithm", "MD5")).upper()
 
 
 def _only(challenges: list[str]) -> Message:

@@ -50,20 +50,23 @@ class LinesSource(Closing):
 
     def __enter__(self) -> Self:
         self._fd = open_input(self._file)
-        self._lines = ByteLines(self._fd, self.faults)
+        self._lines = ByteLines(self._fd)
         return self
 
     def read(self) -> Words | None:
         """Return the next line; None after the last."""
         if self._lines is None:
             raise SourceError(f"{self._file} is not open")
-        try:
-            line = self._lines.next()
-        except EndOfInputError:
-            return None
-        except OSError as error:
-            raise SourceError(f"{self._file} cannot be read: {error.strerror}") from error
-        assert line is not None  # without a deadline it waits
+        line = None
+        while line is None:
+            try:
+                line = self._lines.next()
+            except EndOfInputError:
+                return None
+            except ValueError as error:
+                self.faults.note(str(error))
+            except OSError as error:
+                raise SourceError(f"{self._file} cannot be read: {error.strerror}") from error
         text = line.decode("utf-8", "replace").removeprefix("\ufeff")
         if "\ufffd" in text:
             self.faults.note("characters of a line that is no UTF-8 text; they are replaced")

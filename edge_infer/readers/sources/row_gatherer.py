@@ -10,8 +10,9 @@ from typing import Final, Protocol
 
 import numpy as np
 
+from edge_infer.errors import EdgeInferError
 from edge_infer.readers.sources import Block
-from edge_infer.readers.sources.byte_input import ByteLines
+from edge_infer.readers.sources.byte_input import ByteLines, EndOfInputError
 from edge_infer.readers.sources.faults import Faults
 from edge_infer.readers.sources.row_parser import Row, RowParser
 
@@ -190,6 +191,11 @@ def next_block(rows: Rows, gatherer: RowGatherer, faults: Faults, limit: float =
             found = rows.next(min(gatherer.due_at(), end))
         except ValueError as error:
             found = (error,)
+        except (EndOfInputError, OSError, EdgeInferError):
+            gatherer.gap()
+            if (block := gatherer.take()) is None:
+                raise
+            return block  # the rows that came before; the next call raises the error again
         for row in found:
             if isinstance(row, ValueError):
                 faults.note(str(row))

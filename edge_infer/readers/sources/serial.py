@@ -214,7 +214,7 @@ class SerialSource(Closing):
         if options.layout is not None and options.header is not None:
             self._rows = BinaryRows(self._fd, bytes_of(options.header), struct.Struct(options.layout))
         else:
-            lines = ByteLines(self._fd, self.faults, STALE)
+            lines = ByteLines(self._fd, STALE)
             lines.skip_first()
             self._rows = TextRows(lines, RowParser(options.columns, "json" if options.format == "json" else "csv"))
         return self
