@@ -27,6 +27,17 @@ _KEPT: Final = (
 )
 """Properties that decide what a process of the unit can read."""
 _EMPTY_MEANS_NONE: Final = frozenset({"CapabilityBoundingSet"})
+_SETUP_ENDS_WITH: Final = range(200, 246)
+"""Exit codes with which systemd ends in place of the program (systemd.exec(5), "Process Exit Codes")."""
+_SETUP: Final = {
+    200: "the working directory",
+    203: "the program",
+    216: "the group",
+    217: "the user",
+    226: "a folder or file of the unit, such as one in BindReadOnlyPaths=",
+    238: "the state directory",
+    243: "a credential, such as a file in LoadCredential=",
+}
 _FILE: Final = re.compile(r"(\S+) \(ignore_errors=(yes|no)\)")
 
 
@@ -71,6 +82,32 @@ def command_from(shown: Mapping[str, Sequence[str]], config: Path, words: Sequen
     return [*start, *properties, "--", *own_module("edge_infer", *words)]
 
 
+def failing_unit() -> str:
+    """Return how the service's unit fails now; empty if it does not, or there is none."""
+    if not Path("/run/systemd/system").is_dir():
+        return ""
+    asked = ("LoadState", "ActiveState", "SubState", "Result", "ExecMainStatus", "NRestarts")
+    try:
+        done = subprocess.run(
+            ["systemctl", "show", UNIT, f"--property={','.join(asked)}"],
+            capture_output=True, text=True, timeout=10, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return failing_from(_properties(done.stdout))
+
+
+def failing_from(shown: Mapping[str, Sequence[str]]) -> str:
+    """Return how a unit with these properties fails; see `failing_unit`."""
+    said = {name: values[0] for name, values in shown.items() if values}
+    if said.get("LoadState") != "loaded" or said.get("Result", "success") == "success":
+        return ""
+    state, code = said.get("ActiveState", ""), said.get("ExecMainStatus", "0")
+    why = not_started(int(code)) if code.isdecimal() else ""
+    text = f"its unit is {state} ({said['Result']}, exit code {code}, started again {said.get('NRestarts', '0')} times)"
+    return f"{text}: {why}" if why else text
+
+
 def _properties(text: str) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for line in text.splitlines():
@@ -80,8 +117,26 @@ def _properties(text: str) -> dict[str, list[str]]:
 
 
 def run_as_service(command: Sequence[str], text: bytes | None = None) -> int:
-    """Run the command, with ``text`` as its standard input; return its exit code."""
-    return subprocess.run(command, input=text if text is not None else b"", check=False).returncode
+    """Run the command, with ``text`` as its standard input; return its exit code.
+
+    Prints why systemd could not start it, and returns 3 then.
+    """
+    code = subprocess.run(command, input=text if text is not None else b"", check=False).returncode
+    if not (why := not_started(code)):
+        return code
+    print(f"edge-infer: {why}", file=sys.stderr)
+    return 3
+
+
+def not_started(code: int) -> str:
+    """Return why systemd started no process with the unit's properties; empty unless it ends with such an exit code."""
+    if code not in _SETUP_ENDS_WITH:
+        return ""
+    what = _SETUP.get(code, "what the unit asks for")
+    return (
+        f"systemd cannot start a process as {UNIT} does, nor the service itself: it could not set up {what} "
+        f"(exit code {code}); journalctl -u {UNIT} -n 20 names it, systemctl cat {UNIT} shows the settings"
+    )
 
 
 def refused_by_service(config: Path, words: Sequence[str]) -> str:
@@ -89,5 +144,7 @@ def refused_by_service(config: Path, words: Sequence[str]) -> str:
     if (command := service_command(config, words)) is None:
         return ""
     done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    if why := not_started(done.returncode):
+        return why
     lines = done.stderr.strip().splitlines()
     return lines[-1].removeprefix("edge-infer: ") if done.returncode and lines else ""

@@ -10,13 +10,13 @@ from itertools import chain
 from pathlib import Path
 
 from edge_infer.cli.as_owner import act_as_owner_of
-from edge_infer.cli.as_service import run_as_service, service_command
+from edge_infer.cli.as_service import UNIT, failing_unit, run_as_service, service_command
 from edge_infer.cli.output import say
 from edge_infer.contract.codec import decode
 from edge_infer.doctor.finding import Finding, fail, ok, warn
 from edge_infer.doctor.walls import each_wall, forbidden_by_unit
 from edge_infer.errors import ConfigError, EdgeInferError
-from edge_infer.platform.paths import DEFAULT_CONFIG, hinted
+from edge_infer.platform.paths import DEFAULT_CONFIG, hinted, start_command
 from edge_infer.supervisor.control.answers import CheckAnswer
 from edge_infer.supervisor.control.server import NotRunningError, ask, find_socket
 from edge_infer.supervisor.status import Status, headline
@@ -31,7 +31,9 @@ def asked(config: Path) -> Status | Finding:
         return decode(Status, ask(find_socket(config), {"do": "status"}, timeout=10.0))
     except NotRunningError as error:
         text, _, remedy = str(error).partition("; ")
-        return warn("daemon", text, remedy or "start it with: edge-infer run")
+        if config == DEFAULT_CONFIG and (fails := failing_unit()):
+            return fail("daemon", f"{text}; {fails}", f"journalctl -u {UNIT} -n 20 says why")
+        return warn("daemon", text, remedy or f"start it with: {start_command(config)}")
     except EdgeInferError as error:
         return warn("daemon", str(error), "see its log")
 

@@ -110,3 +110,14 @@ def look(path: Path) -> Look:
         last.st_dev, last.st_ino, last.st_size, last.st_mtime_ns, last.st_ctime_ns,
         through.st_ino, through.st_mtime_ns,
     )  # fmt: skip
+
+
+def start_command(config: Path = DEFAULT_CONFIG) -> str:
+    """Return the command that starts a daemon: that of systemd if the configuration is the installed service's."""
+    installed = any(folder.joinpath("edge-infer.service").exists() for folder in _UNITS)
+    if installed and config == DEFAULT_CONFIG:
+        return "sudo systemctl start edge-infer"
+    return "edge-infer run" + ("" if config == DEFAULT_CONFIG else f" -c {config}")
+
+
+_UNITS: Final = tuple(map(Path, ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")))

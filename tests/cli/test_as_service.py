@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.cli.as_service import command_from
+from edge_infer.cli.as_service import command_from, failing_from, run_as_service
+from edge_infer.platform import paths
 
 CONFIG = Path("/etc/edge-infer/config.yaml")
 PROGRAM = f"{sys.prefix}/bin/edge-infer"
@@ -56,3 +57,37 @@ def test_a_version_beside_the_one_of_the_unit_is_judged_by_it(monkeypatch: pytes
     assert command_from(elsewhere, CONFIG, ["check"]) is not None
     monkeypatch.setattr(sys, "prefix", "/srv/versions/next")
     assert command_from(elsewhere, CONFIG, ["check"]) is None
+
+
+@pytest.mark.parametrize(
+    ("code", "words"), [(226, "BindReadOnlyPaths="), (243, "a credential"), (240, "exit code 240")]
+)
+def test_a_unit_that_systemd_cannot_set_up_is_named(code: int, words: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run_as_service(["sh", "-c", f"exit {code}"]) == 3
+    told = capfd.readouterr().err
+    assert words in told
+    assert "edge-infer: systemd cannot start a process as edge-infer.service does" in told
+    assert run_as_service(["sh", "-c", "exit 2"]) == 2
+    assert capfd.readouterr().err == ""
+
+
+def test_a_unit_that_fails_is_told_by_its_properties() -> None:
+    failing = {
+        "LoadState": ["loaded"], "ActiveState": ["activating"], "SubState": ["auto-restart"], "Result": ["exit-code"],
+        "ExecMainStatus": ["243"], "NRestarts": ["7"],
+    }  # fmt: skip
+    told = failing_from(failing)
+    assert told.startswith("its unit is activating (exit-code, exit code 243, started again 7 times): systemd cannot")
+    assert "a credential" in told
+    assert failing_from({**failing, "ExecMainStatus": ["1"]}).endswith("started again 7 times)")
+    assert failing_from({**failing, "Result": ["success"]}) == ""
+    assert failing_from({**failing, "LoadState": ["not-found"]}) == ""
+    assert failing_from({}) == ""
+
+
+def test_an_installed_service_is_started_by_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paths, "_UNITS", (tmp_path,))
+    assert paths.start_command() == "edge-infer run"
+    (tmp_path / "edge-infer.service").write_text("")
+    assert paths.start_command() == "sudo systemctl start edge-infer"
+    assert paths.start_command(Path("mine.yaml")) == "edge-infer run -c mine.yaml"

@@ -16,7 +16,14 @@ from typing import Any, Final, TypeAlias
 
 from edge_infer.contract.codec import JsonValue, dumps
 from edge_infer.errors import EdgeInferError, StartError
-from edge_infer.platform.paths import DEFAULT_CONFIG, ROOT_STATE, default_state_dir, hinted, named_state_dir
+from edge_infer.platform.paths import (
+    DEFAULT_CONFIG,
+    ROOT_STATE,
+    default_state_dir,
+    hinted,
+    named_state_dir,
+    start_command,
+)
 from edge_infer.supervisor.control.file_closer import FileCloser
 from edge_infer.supervisor.control.peer import Peer, RefusedError, TooYoungError, identify, ticks
 
@@ -97,7 +104,7 @@ def find_socket(config: Path) -> Path:
     ):
         raise NotRunningError(
             f"no daemon answers on {own}, the default, because {config} names no device: state_dir:; start it with: "
-            f"edge-infer run -c {config}"
+            f"{start_command(config)}"
         )
     return found or candidates[-1]
 
@@ -129,6 +136,10 @@ def ask(
     return answer
 
 
+def _start_command(path: Path) -> str:
+    return start_command() if path == SYSTEM_SOCKET else "edge-infer run"
+
+
 def _ask(path: Path, request: Mapping[str, JsonValue], files: tuple[int, ...], timeout: float) -> dict[str, Any]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(timeout)
@@ -143,7 +154,7 @@ def _ask(path: Path, request: Mapping[str, JsonValue], files: tuple[int, ...], t
             raise NotRunningError(_closed(path)) from error
         except OSError as error:
             raise NotRunningError(
-                f"no daemon answers on {path} ({error.strerror or error}); start it with: edge-infer run"
+                f"no daemon answers on {path} ({error.strerror or error}); start it with: {_start_command(path)}"
             ) from error
         try:
             rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", files))] if files else []
