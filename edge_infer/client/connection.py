@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+MAX_TEXT_BYTES: Final = 65_535
+"""Bytes of a text in MQTT."""
 GREETING: Final = 10.0
 """Seconds that a broker has to answer."""
 TURN: Final = 0.5
@@ -84,9 +86,14 @@ class Client:
             raise ConfigError(f"port={port!r} is not allowed; expected a whole number from 1 to 65535")
         if not isinstance(host, str) or not host:
             raise ConfigError(f"host={host!r} is not allowed; expected the name or address of the broker")
+        for name, text in (("device", device), ("prefix", prefix), ("client_id", client_id), ("username", username)):
+            if not isinstance(text, str) and not (name == "username" and text is None):
+                raise ConfigError(f"{name}={text!r} is not allowed; expected a str")
+        if len(client_id.encode()) > MAX_TEXT_BYTES:
+            raise ConfigError(f"client_id has more than {MAX_TEXT_BYTES} bytes")
         if device != "+" and not re.fullmatch(NAME_PATTERN, device):
             raise ConfigError(f"device={device!r} is not allowed; expected the id of one device, or + for all")
-        if not re.fullmatch("[^+#\0]+", prefix):
+        if not re.fullmatch("[^+#\0]+", prefix) or prefix.endswith("/"):
             raise ConfigError(f"prefix={prefix!r} is not allowed; expected topic levels without + and #")
         if password_file and username is None:
             raise ConfigError("password_file needs a username, the user that this password belongs to")

@@ -219,6 +219,19 @@ def test_standard_input_can_be_read_once(folder: Path) -> None:
     ]
 
 
+def test_a_pipe_and_a_port_can_be_read_once(folder: Path) -> None:
+    os.mkfifo(folder / "rows")
+    text = (
+        "sources:\n  a: {kind: lines, file: rows}\n  b: {kind: csv, file: rows, rate: 1}\n"
+        "  c: {kind: serial, device: /dev/ttyS77}\n  d: {kind: serial, device: /dev/ttyS77}\n"
+        "  e: {kind: serial, device: /dev/ttyS78}\n"
+    )
+    assert problems(folder, text) == [
+        f'sources.b.file: {folder}/rows can be read only once, and source "a" reads it',
+        'sources.d.device: /dev/ttyS77 can be read only once, and source "c" reads it',
+    ]
+
+
 def test_a_source_gives_what_the_model_takes(folder: Path, assets: Path) -> None:
     shutil.copy(assets / "models" / "hello_world_int8.tflite", folder / "sine.tflite")
     (folder / "sine.yaml").write_text("task: regression\ninput: {features: raw}\nvalues: [{name: sine}]\n")

@@ -71,7 +71,7 @@ class Builder:
     document: Document
     files: NamedFiles
     problems: list[Problem] = field(default_factory=list)
-    _stdin: str = ""
+    _readers: dict[str, str] = field(default_factory=dict)  # sources by the pipe, port or standard input that they read
     _values: dict[str, int] = field(default_factory=dict)  # in a sample of a source whose file says so
 
     @property
@@ -151,7 +151,7 @@ class Builder:
         if any(item.name == "fps" for item in dataclasses.fields(found.Options)) and section.fps is not None:
             options["fps"] = section.fps
         instance = self._instance(steps, found, options)
-        if instance is None or not self._suits(steps, section, instance):
+        if instance is None or not self._suits(steps, section, instance, options):
             return None
         if len(self.files.problems) == before:
             self._look_inside(steps, instance)
@@ -168,7 +168,7 @@ class Builder:
         if found.misfit:
             self._misfit(steps, found.misfit)
             return None
-        if not self._suits(steps, section, found):
+        if not self._suits(steps, section, found, options):
             return None
         if found.problem:
             self.files.wrong((*steps, "file" if "file" in found.known else "columns"), found.problem)
@@ -196,18 +196,21 @@ class Builder:
             holds_writer=getattr(instance, "holds_writer", False),
         )
 
-    def _suits(self, steps: Steps, section: SourceSection, instance: Any) -> bool:
-        """Reject keys without effect, and a second source that reads standard input."""
+    def _suits(self, steps: Steps, section: SourceSection, instance: Any, options: Mapping[str, JsonValue]) -> bool:
+        """Reject keys without effect, and a second source that reads what only one can read."""
         before = len(self.problems)
         for key in ("rotate", "flip"):
             if key in section.model_fields_set and instance.gives != "image":
                 text = f"belongs to sources of pictures; this one gives {WORDS[instance.gives]}; remove this key"
                 self.problems.append(self.document.problem((*steps, key), text))
-        if getattr(instance, "stdin", False):
-            if self._stdin:
-                text = f'standard input can be read only once, and source "{self._stdin}" reads it; use a named pipe'
-                self.problems.append(self.document.problem((*steps, "file"), text))
-            self._stdin = str(steps[1])
+        key = "device" if getattr(section, "kind", "") == "serial" else "file"
+        stdin = getattr(instance, "stdin", False)
+        if stdin or key == "device" or getattr(instance, "holds_writer", False):
+            place = "standard input" if stdin else str(options.get(key))
+            if other := self._readers.get(place):
+                text = f'{place} can be read only once, and source "{other}" reads it'
+                self.problems.append(self.document.problem((*steps, key), text + "; use a named pipe" * stdin))
+            self._readers[place] = str(steps[1])
         return len(self.problems) == before
 
     def _look_inside(self, steps: Steps, instance: Any) -> None:
