@@ -15,26 +15,39 @@ from edge_infer.plan.records import LinePlan, Polygon, ZonePlan
 
 DEPTH_GRID: Final = 24
 """Sample points per side for measuring the width of a zone."""
-BEYOND: Final = 1.0
-"""Frame sizes by which a zone at the edge of the frame extends outside."""
+WITHIN: Final = 1e-6
+"""Pixels by which a point at the edge of the frame counts as inside the frame."""
 NARROW: Final = 0.4
 """Maximum margin as a share of the distance from the middle of a zone to its border."""
 
 
 class ZoneArea:
-    """Polygon in fractions of the frame, for frames of ``size`` (width, height) pixels."""
+    """Polygon in fractions of the frame, for frames of ``size`` (width, height) pixels.
+
+    A zone that reaches the edge of the frame continues outside: a point out there counts as the nearest one in the
+    frame, and an edge of the zone that lies on that of the frame is no border.
+    """
 
     def __init__(self, plan: ZonePlan, size: tuple[int, int]) -> None:
         self.plan = plan
-        self._starts, self._ways = _edges(plan.polygon, size)
+        corners = np.array(plan.polygon, np.float64)
+        nexts = np.roll(corners, -1, axis=0)
+        self._size = np.array(size, np.float64)
+        self._starts, self._ways = corners * self._size, (nexts - corners) * self._size
         self._lengths = np.maximum((self._ways**2).sum(axis=1), 1e-12)
+        along_frame = ((corners <= 0.0) & (nexts <= 0.0)) | ((corners >= 1.0) & (nexts >= 1.0))
+        self._borders = np.flatnonzero(~along_frame.any(axis=1))
         self.most_margin = NARROW * self._depth()
 
     def distances(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the pixels from each point ``[n, 2]`` to the border, negative outside."""
-        off = points[:, None, :] - self._starts[None]
-        along = np.clip((off * self._ways).sum(axis=2) / self._lengths, 0.0, 1.0)
-        nearest = np.sqrt(((off - along[:, :, None] * self._ways) ** 2).sum(axis=2).min(axis=1))
+        points = np.clip(points, WITHIN, self._size - WITHIN)
+        if not self._borders.size:  # it is the whole frame
+            return np.full(len(points), float(np.hypot(*self._size)))
+        ways = self._ways[self._borders]
+        off = points[:, None, :] - self._starts[None, self._borders]
+        along = np.clip((off * ways).sum(axis=2) / self._lengths[self._borders], 0.0, 1.0)
+        nearest = np.sqrt(((off - along[:, :, None] * ways) ** 2).sum(axis=2).min(axis=1))
         return np.asarray(np.where(self._inside(points), nearest, -nearest))
 
     def _inside(self, points: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -53,13 +66,6 @@ class ZoneArea:
         steps = (np.arange(DEPTH_GRID) + 0.5) / DEPTH_GRID
         x, y = np.meshgrid(low[0] + steps * (high[0] - low[0]), low[1] + steps * (high[1] - low[1]))
         return float(max(0.0, self.distances(np.stack((x.ravel(), y.ravel()), axis=1)).max()))
-
-
-def _edges(polygon: Polygon, size: tuple[int, int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return starts and vectors of the edges; those on the frame's edge are moved outside, so nothing crosses them."""
-    corners = np.array(polygon, np.float64)
-    corners = np.where(corners <= 0.0, -BEYOND, np.where(corners >= 1.0, 1.0 + BEYOND, corners)) * size
-    return corners, np.roll(corners, -1, axis=0) - corners
 
 
 # Share of a box that is hidden by the mask.
