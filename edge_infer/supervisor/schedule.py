@@ -120,6 +120,7 @@ class PipelineSchedule:
         }
         scheduled = [each for each in plan.pipelines if each.active]
         if scheduled and self._known(wall):
+            time.tzset()  # the operator may have set another time zone
             now = self._local(wall)
             for each in scheduled:
                 if not any(covers(hours, now) for hours in each.active):

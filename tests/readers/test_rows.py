@@ -483,6 +483,30 @@ def test_a_broken_line_is_counted_and_what_follows_has_a_gap() -> None:
         assert next_block(rows, gatherer, faults, 0.05) is None
 
 
+def test_a_line_that_was_cut_by_unplugging_is_no_row() -> None:
+    with Pipe() as pipe:
+        lines = ByteLines(pipe.end, patience=5.0)
+        pipe.say(b"1.25\n3.1")
+        pipe.hang_up()
+        assert lines.next() == b"1.25"
+        with pytest.raises(ValueError, match="a line of which only 3 bytes came"):
+            lines.next()
+        with pytest.raises(EndOfInputError):
+            lines.next()
+
+
+def test_a_message_of_the_sensor_is_no_gap_and_a_broken_row_is_one() -> None:
+    for line, gap in ((b"battery ok\n", False), (b"3x\n", True), (b"\xff\xfe\n", True)):
+        with Pipe() as pipe:
+            faults = Faults()
+            rows, gatherer = TextRows(ByteLines(pipe.end), RowParser(("x",))), RowGatherer(50.0)
+            pipe.say(b"1\n2\n" + line + b"3\n4\n")
+            blocks = [next_block(rows, gatherer, faults, 0.5) for _ in range(2)]
+        found = [(block.values[:, 0].tolist(), block.gap) for block in blocks if block is not None]
+        assert found == ([([1, 2], False), ([3, 4], True)] if gap else [([1, 2, 3, 4], False)])
+        assert faults.count == 1
+
+
 def test_a_line_that_was_cut_off_is_a_gap() -> None:
     with Pipe() as pipe:
         faults = Faults()

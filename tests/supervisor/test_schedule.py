@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,6 +74,20 @@ def test_a_change_of_summer_time_follows_the_clock_on_the_wall() -> None:
             schedule = PipelineSchedule(wall=lambda moment=moment: moment)  # type: ignore[misc]
             minutes += "door" not in schedule.inactive(scheduled(sundays))
         assert minutes == inside
+
+
+def test_another_time_zone_of_the_box_holds_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    zone, noon = tmp_path / "zone", 1798718400.0  # 2026-12-31 12:00 UTC
+    monkeypatch.setenv("TZ", f":{zone}")
+    clock = [0.0]
+    schedule = PipelineSchedule(wall=lambda: noon, clock=lambda: clock[0])
+    for name, inactive in (("UTC", False), ("Asia/Tokyo", True), ("Europe/Berlin", False)):
+        shutil.copyfile(Path("/usr/share/zoneinfo", name), tmp_path / "next").replace(zone)
+        clock[0] += 10.0
+        noonish = HoursPlan(tuple(range(7)), 11 * 60, 14 * 60)
+        assert ("door" in schedule.inactive(scheduled(noonish))) is inactive
+    monkeypatch.undo()
+    time.tzset()
 
 
 def test_hours_do_not_apply_until_the_clock_is_set() -> None:

@@ -25,8 +25,8 @@ class EndOfInputError(EOFError):
 class ByteLines:
     """The lines of ``fd``, without line ends (LF, CR or both); blank ones only with ``blank``. It does not own ``fd``.
 
-    With ``patience``, a line that stays incomplete for that many seconds counts as cut off. It is dropped together with
-    everything up to the next line end, which may be the rest of it.
+    With ``patience``, a line that stays incomplete for that many seconds, or until the end, counts as cut off. It is
+    dropped together with everything up to the next line end, which may be the rest of it.
     """
 
     def __init__(self, fd: int, patience: float = math.inf, *, blank: bool = False) -> None:
@@ -52,9 +52,7 @@ class ByteLines:
             stale = self._heard + self._patience if self._part else math.inf
             if not wait_readable(self._fd, min(deadline, stale)):
                 if time.monotonic() >= stale:
-                    if not self._overlong:
-                        self._ready.append(ValueError(f"a line of which only {len(self._part)} bytes came"))
-                    self._part, self._overlong = b"", True
+                    self._cut_off()
                 if self._ready:
                     break
                 if time.monotonic() >= deadline:
@@ -78,6 +76,8 @@ class ByteLines:
         self._heard = time.monotonic()
         if not data:
             self._ended = True
+            if self._part and self._patience < math.inf:
+                self._cut_off()
             data = b"\n"
         elif self._after_cr:
             data = data.removeprefix(b"\n")  # it belongs to the line end of the bytes before
@@ -98,6 +98,11 @@ class ByteLines:
             if not self._overlong:
                 self._ready.append(_too_long())
             self._part, self._overlong = b"", True
+
+    def _cut_off(self) -> None:
+        if not self._overlong:
+            self._ready.append(ValueError(f"a line of which only {len(self._part)} bytes came"))
+        self._part, self._overlong = b"", True
 
 
 def _too_long() -> ValueError:

@@ -18,7 +18,7 @@ from edge_infer.readers.sources import Block
 from edge_infer.readers.sources.byte_input import STDIN, ByteLines, EndOfInputError, is_live, is_pipe, open_input
 from edge_infer.readers.sources.faults import Faults
 from edge_infer.readers.sources.row_gatherer import RowGatherer, TextRows, next_block
-from edge_infer.readers.sources.row_parser import HeaderError, Row, RowParser, shown
+from edge_infer.readers.sources.row_parser import HeaderError, Row, RowParser, WordsError, shown
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -172,9 +172,11 @@ class CsvSource(Closing):
                 raise SourceError(f"{self._options.file}: {error}") from error
             except ValueError as error:
                 self.faults.note(str(error))
-                self._left_out += 1
                 if self.faults.since_good >= HOPELESS:
                     raise self._useless() from error
+                if isinstance(error, WordsError):
+                    continue
+                self._left_out += 1
                 return None
             if found:
                 self.faults.good()

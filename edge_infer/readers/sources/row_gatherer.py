@@ -14,7 +14,7 @@ from edge_infer.errors import EdgeInferError
 from edge_infer.readers.sources import Block
 from edge_infer.readers.sources.byte_input import ByteLines, EndOfInputError
 from edge_infer.readers.sources.faults import Faults
-from edge_infer.readers.sources.row_parser import Row, RowParser
+from edge_infer.readers.sources.row_parser import Row, RowParser, WordsError
 
 STRETCH: Final = 0.08
 """Length of a block in seconds; rows of a slow signal are passed on at once."""
@@ -199,7 +199,8 @@ def next_block(rows: Rows, gatherer: RowGatherer, faults: Faults, limit: float =
         for row in found:
             if isinstance(row, ValueError):
                 faults.note(str(row))
-                gatherer.gap()
+                if not isinstance(row, WordsError):
+                    gatherer.gap()
                 continue
             faults.good()
             gatherer.add(row, now := time.monotonic())

@@ -21,6 +21,10 @@ TOO_LARGE: Final = (2 - 2**-24) * 2.0**127
 """The smallest number that rounds to infinity as a 32-bit float, which is what the models take."""
 
 
+class WordsError(ValueError):
+    """A line of words, which is a message of the sensor: it is left out, and no row is missing."""
+
+
 class HeaderError(ValueError):
     """A header lacks wanted columns or has one twice, so no later line can be used."""
 
@@ -115,8 +119,9 @@ class RowParser:
         twice = [name for name in dict.fromkeys(wanted) if cells.count(name) > 1]
         signs = (any(separator in line for separator in DELIMITERS), len(cells) == self.cells)
         likely = any(signs) if self.columns and not missing else all(signs)
-        if not all(re.match(NAME, cell) for cell in cells) or (self._begun and not likely):
-            raise ValueError(f"no numbers in {shown(', '.join(cells))}")
+        words = all(re.match(NAME, cell) for cell in cells)
+        if not words or (self._begun and not likely):
+            raise (WordsError if words else ValueError)(f"no numbers in {shown(', '.join(cells))}")
         if (missing or twice) and not self._chosen and (not self._begun or len(cells) == self._width):
             wanted, missing, twice = tuple(cells), [], []
         if missing or twice:
