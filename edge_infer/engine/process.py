@@ -80,6 +80,10 @@ There is a burst and a rate per second for each kind. Every greeting makes the e
 """
 DEAF: Final = 1.0
 """Seconds for which the engine ignores a flooding publisher: the supervisor kills it meanwhile."""
+FINISH: Final = 2.0
+QUIET_LOOKS: Final = 5
+"""Seconds for which a pipeline that a plan ends may work off what waits for it, and looks in a row, `REST` apart, at
+which nothing waits any more."""
 LAST_PATIENCE, LAST_WORDS = 0.4, 0.6
 """Seconds at shutdown: to finish the current frames, and to hand over the numbered messages."""
 
@@ -244,6 +248,7 @@ class Engine:
             if name in pipelines and kept_feeds.get(pipelines[name].source) is pipeline.feed
         }
         gone, inactive = self._pipelines.keys() - kept.keys(), set(order.inactive)
+        self._finish([self._pipelines[name] for name in gone])
         self._end((self._pipelines[name] for name in gone - inactive), "config_changed")
         self._end((self._pipelines[name] for name in gone & inactive), "inactive")
         self._end(self._feeds[name] for name in self._feeds.keys() - kept_feeds.keys())
@@ -297,6 +302,20 @@ class Engine:
                 feed.start(local_capture(feed.plan))
         except EdgeInferError as error:
             feed.trouble(str(error), ended=True)
+
+    def _finish(self, ending: list[Worker]) -> None:
+        """Let pipelines that end work off the rows and lines that have arrived for them, for `FINISH` seconds at most.
+
+        The readers that a plan replaces have ended by now, and have handed over what they had read.
+        """
+        until, quiet = time.monotonic() + FINISH, 0
+        while quiet < QUIET_LOOKS and time.monotonic() < until:
+            quiet = 0 if any(worker.backlog() for worker in ending) else quiet + 1
+            if quiet < QUIET_LOOKS and any(worker.feed.keeps_all for worker in ending):
+                time.sleep(REST)
+        for worker in ending:
+            if left := worker.backlog():
+                log.warning("pipeline %s ends: %d rows or lines that waited for it are dropped", worker.name, left)
 
     def _end(self, parts: Iterable[Worker | Feed], reason: Reason = "stopped", patience: float = PATIENCE) -> None:
         """End pipelines and feeds; open events of the pipelines end with ``reason``."""

