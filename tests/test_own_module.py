@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -36,3 +37,15 @@ def test_our_module_runs_and_none_of_theirs(folder: Path, has_safe_path: bool) -
     assert done.stdout.startswith("usage: python -m edge_infer.config"), done.stderr
     assert done.returncode == 0
     assert not (folder / "planted").exists()
+
+
+def test_every_python_that_is_started_searches_no_working_directory() -> None:
+    """``sys.executable`` begins a command only here, and where ``-I`` follows."""
+    package = Path(own_module.__code__.co_filename).parents[1]
+    commands = [
+        (file.relative_to(package).as_posix(), ast.unparse(node.elts[1]) if len(node.elts) > 1 else "")
+        for file in package.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.List | ast.Tuple) and node.elts and ast.unparse(node.elts[0]) == "sys.executable"
+    ]
+    assert sorted(commands) == [("platform/own_module.py", "*start"), ("readers/sources/exec.py", "'-I'")]

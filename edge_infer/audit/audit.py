@@ -26,7 +26,7 @@ from edge_infer.plan.channel_bound import channel_bound, device_bound
 from edge_infer.plan.records import Gives, MqttPlan, Plan
 from edge_infer.platform.paths import publisher_folder
 from edge_infer.platform.readiness import readable
-from edge_infer.sandbox import network_isolation
+from edge_infer.sandbox import network_isolation, privileges
 from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
 from edge_infer.supervisor.statedir import locked
 
@@ -92,7 +92,7 @@ def leave_the_network() -> str:
     Call it before any thread starts.
     """
     try:
-        network_isolation.isolate()
+        network_isolation.isolate(dumpable=privileges.dumpable())
         bring_up_loopback()
     except OSError as error:
         return f"packets are not captured: {error.strerror}"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Final
 
 from edge_infer.audit.canary import Canary
 from edge_infer.contract.codec import JsonValue, replace
 from edge_infer.plan.records import Plan, SignalPlan, SourcePlan
+from edge_infer.platform.own_module import own_module
 
 _WIDTH, _HEIGHT = 640, 480
 _RATE: Final = 50.0
@@ -41,16 +41,9 @@ def _signal(source: SourcePlan, plan: Plan) -> dict[str, JsonValue]:
 
 
 def _camera(source: SourcePlan, canary: Canary) -> SourcePlan:
-    words: list[JsonValue] = [
-        sys.executable,
-        "-m",
-        "edge_infer.audit.camera",
-        str(_WIDTH),
-        str(_HEIGHT),
-        canary.text(),
-    ]
+    words = own_module("edge_infer.audit.camera", str(_WIDTH), str(_HEIGHT), canary.text())
     options: dict[str, JsonValue] = {
-        "command": words,
+        "command": [*words],
         "width": _WIDTH,
         "height": _HEIGHT,
         "format": "rgb24",

@@ -17,7 +17,11 @@ def taker() -> Iterator[Channel]:
     """Yield the engine's end of a channel; the process at the other end receives everything."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     number = theirs.fileno()
-    process = subprocess.Popen(own_module("edge_infer.bench.receiver_main", str(number)), pass_fds=(number,))
+    process = subprocess.Popen(
+        own_module("edge_infer.bench.receiver_main", str(number)), pass_fds=(number,), cwd="/",
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True,  # no terminal of root for the user that root became
+    )  # fmt: skip
     theirs.close()
     channel = Channel(ours.detach(), (Acked,))
     try:

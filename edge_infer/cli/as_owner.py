@@ -6,7 +6,6 @@ import argparse
 import errno
 import os
 import pwd
-import shlex
 import signal
 import socket
 import stat
@@ -16,28 +15,38 @@ from typing import Final, NoReturn
 
 from edge_infer.errors import ConfigError, EdgeInferError
 from edge_infer.sandbox import Fence, lock, privileges
-from edge_infer.sandbox.change_user import give_up_root
+from edge_infer.sandbox.change_user import give_up_root, give_up_root_for
+from edge_infer.sandbox.foreign import changer
 from edge_infer.sandbox.identity import Identity, is_leftover
-from edge_infer.sandbox.safe_path import MAX_LINKS, follow
+from edge_infer.sandbox.safe_path import follow
 
 Prepare = Callable[[Identity], None]
 
 
 def act_as_owner_of(
-    args: argparse.Namespace, state_dir: Path | None, prepare: Prepare | None = None, alone: int = 0
+    args: argparse.Namespace, state_dir: Path | None, prepare: Prepare | None = None
 ) -> Identity | None:
     """Change the user of this process and of its children; return None, without a change, for any user but root.
 
-    The process of another program is not changed either (see `edge_infer.cli.main`).
+    The process of another program is not changed either (see `edge_infer.cli.main`). Use `act_on` for a command that
+    reads what a configuration names.
 
     The command's own code keeps the capability to read (``READ_SEARCH``), because models and the service's folder may
     lie behind a folder that only root may enter. Every child that runs foreign code drops it, and so does `shut_in`.
-    ``prepare`` runs as root before the change; only this process keeps the capabilities ``alone``. Call this before any
-    thread starts. Raises `StartError`.
+    ``prepare`` runs as root before the change. Call this before any thread starts. Raises `StartError`.
     """
     if not args.own_process:
         return None
-    return give_up_root(state_dir, prepare, keep=privileges.READ_SEARCH, alone=alone)
+    return give_up_root(state_dir, prepare, keep=privileges.READ_SEARCH)
+
+
+def act_on(args: argparse.Namespace, *configs: Path, prepare: Prepare | None = None, alone: int = 0) -> Identity | None:
+    """Change the user as `act_as_owner_of` does, for a command that reads what configurations name.
+
+    The capability to read stays only where root alone can change them: see `give_up_root_for`. Only this process keeps
+    the capabilities ``alone``.
+    """
+    return give_up_root_for(*configs, prepare=prepare, alone=alone) if args.own_process else None
 
 
 def make_state_dir(state_dir: Path) -> Prepare:
@@ -200,43 +209,16 @@ def shut_in(args: argparse.Namespace, user: Identity | None, fence: Fence) -> No
         lock("engine", fence=fence, owners={0, os.geteuid()})
 
 
-def refuse_foreign(args: argparse.Namespace, path: Path) -> None:
-    """Raise `ConfigError` if root would write or read a path of which another user can exchange a part.
+def refuse_foreign(path: Path) -> None:
+    """Raise `ConfigError` if root would write a path of which another user can exchange a part.
 
     That user would choose the file. To act as that user on root's terminal is no way out: a program of that user could
     type there as root (``TIOCSTI``).
     """
-    if not args.own_process or os.geteuid() != 0 or (found := _changer(path)) is None:
+    if os.geteuid() != 0 or (uid := changer(path)) is None:
         return
     try:
-        name = pwd.getpwuid(found.st_uid).pw_name
+        name = pwd.getpwuid(uid).pw_name
     except KeyError:
-        name = f"#{found.st_uid}"
+        name = f"#{uid}"
     raise ConfigError(f"{path} belongs to the user {name}, not to root; edit it as that user, or give it to root")
-
-
-def _changer(path: Path) -> os.stat_result | None:
-    """Return the status of the first part of a path, links included, that is not root's; None if there is none."""
-    waiting, links = [path.absolute()], 0
-    while waiting:
-        whole = waiting.pop()
-        for part in (*reversed(whole.parents), whole):
-            try:
-                found = part.lstat()
-            except FileNotFoundError:
-                break
-            if found.st_uid != 0:
-                return found
-            if stat.S_ISLNK(found.st_mode):
-                links += 1
-                if links > MAX_LINKS:
-                    raise ConfigError(f"{path}: too many links")
-                waiting.append(part.parent / part.readlink() / whole.relative_to(part))
-                break
-            others = found.st_mode & (stat.S_IWOTH | stat.S_IWGRP)  # with an access list the latter is of more users
-            if stat.S_ISDIR(found.st_mode) and others and not found.st_mode & stat.S_ISVTX:
-                raise ConfigError(
-                    f"other users than root may change the folder {part}, so root does not edit below it; "
-                    f"run: sudo chmod go-w {shlex.quote(str(part))}"
-                )
-    return None

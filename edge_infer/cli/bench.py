@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edge_infer.bench.receiver import taker
-from edge_infer.cli.as_owner import act_as_owner_of, shut_in
+from edge_infer.cli.as_owner import act_as_owner_of, act_on, shut_in
 from edge_infer.contract.codec import replace
 from edge_infer.errors import ConfigError
 from edge_infer.ipc.channel import Channel
 from edge_infer.plan.records import InputPlan, PipelinePlan
-from edge_infer.platform.paths import hinted
 from edge_infer.sandbox.needs import pipelines_fence
 from edge_infer.yamlfile.units import parse_pixels
 
@@ -56,7 +55,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print a table, or one JSON object, for each pipeline; return 0 even if the machine is too noisy (reported)."""
     size = _checked(args)
-    user = act_as_owner_of(args, hinted(args.config.absolute()) if args.config is not None else None)
+    user = act_as_owner_of(args, None) if args.config is None else act_on(args, args.config)
     plans, clip = _plans(args), () if args.clip is None else (str(args.clip.absolute()),)
     fence = pipelines_fence(plans)
     with taker() as channel:  # a separate process; this one cannot start any once it is locked

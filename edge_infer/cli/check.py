@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from edge_infer.cli.as_owner import act_as_owner_of
+from edge_infer.cli.as_owner import act_on
 from edge_infer.cli.as_service import run_as_service, service_command
 from edge_infer.cli.config_edit import part_file, read
 from edge_infer.cli.output import say
 from edge_infer.contract.codec import JsonValue, decode
 from edge_infer.errors import ConfigError, EdgeInferError
-from edge_infer.platform.paths import DEFAULT_CONFIG, hinted
+from edge_infer.platform.paths import DEFAULT_CONFIG
+from edge_infer.sandbox import privileges
 from edge_infer.supervisor.control.answers import CheckAnswer
 from edge_infer.supervisor.control.checks import counts
 from edge_infer.supervisor.control.peer import RefusedError
@@ -56,8 +56,7 @@ def run(args: argparse.Namespace) -> int:
     words += ["--part", args.part] if args.part is not None else []
     if not silent and (command := service_command(args.config, words)) is not None:
         return run_as_service(command, None if draft is None else draft[1])
-    root = os.geteuid() == 0
-    act_as_owner_of(args, hinted(args.config.absolute()))
+    act_on(args, args.config)
     from edge_infer.config.compile.compile import compile_config
 
     compiled = compile_config(args.config, draft=draft)
@@ -70,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
         )
     if silent:
         warnings.append(silent)
-    elif plan is not None and root:
+    elif plan is not None and privileges.capabilities() & privileges.READ_SEARCH:
         warnings.append(f"{other}, so the file was read as root: a service may be able to read less")
     return _print(args.config, problems, warnings, counts(plan) if plan is not None else None)
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from edge_infer.cli.as_owner import refuse_foreign
 from edge_infer.errors import ConfigError, EdgeInferError
 from edge_infer.platform.config_files import FOLDER, digest_of_texts, texts_of
 from edge_infer.platform.durable_files import replacing
@@ -75,7 +76,11 @@ def apply_edit(
 
 
 def save(config: Path, data: bytes, before: bytes | None, like: Path | None = None) -> None:
-    """Replace the bytes of a file, or write a new one, as `apply_edit` does; raises `ConfigError`, `EdgeInferError`."""
+    """Replace the bytes of a file, or write a new one, as `apply_edit` does; raises `ConfigError`, `EdgeInferError`.
+
+    Root edits no file that another user could exchange for one of root meanwhile.
+    """
+    refuse_foreign(config)
     try:
         if before is None:
             _make(config, data, like)

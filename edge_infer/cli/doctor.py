@@ -9,14 +9,14 @@ from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 
-from edge_infer.cli.as_owner import act_as_owner_of
+from edge_infer.cli.as_owner import act_on
 from edge_infer.cli.as_service import UNIT, failing_unit, run_as_service, service_command
 from edge_infer.cli.output import say
 from edge_infer.contract.codec import decode
 from edge_infer.doctor.finding import Finding, fail, ok, warn
 from edge_infer.doctor.walls import each_wall, forbidden_by_unit
 from edge_infer.errors import ConfigError, EdgeInferError
-from edge_infer.platform.paths import DEFAULT_CONFIG, hinted, start_command
+from edge_infer.platform.paths import DEFAULT_CONFIG, start_command
 from edge_infer.supervisor.control.answers import CheckAnswer
 from edge_infer.supervisor.control.server import NotRunningError, ask, find_socket
 from edge_infer.supervisor.status import Status, headline
@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
     from edge_infer.doctor.refusals import refusals
 
     logged = list(refusals(pids))  # only root may read the kernel's log
-    identity = act_as_owner_of(args, hinted(config))
+    identity = act_on(args, config)
     from edge_infer.doctor.examination import examine
     from edge_infer.doctor.machine import user
 

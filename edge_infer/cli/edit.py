@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     """Return 0 if applied, saved or unchanged; 1 if a pipeline then has no outcome; 2 if discarded."""
     config = args.config.absolute()
     file = part_file(config, args.part)
-    refuse_foreign(args, file)
+    refuse_foreign(file)
     before = read(file) if file.exists() or args.part is None else None
     folder = Path(tempfile.mkdtemp(prefix=".edge-infer-edit-", dir=_writable_folder(file)))
     copy = folder / file.name

@@ -9,8 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from edge_infer.cli.as_owner import act_as_owner_of
-from edge_infer.platform.paths import DEFAULT_CONFIG, hinted
+from edge_infer.cli.as_owner import act_on
+from edge_infer.platform.paths import DEFAULT_CONFIG
 from edge_infer.sandbox import privileges
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     from edge_infer.audit.audit import audit, leave_the_network
 
     no_capture = leave_the_network()
-    act_as_owner_of(args, hinted(args.config.absolute()), alone=0 if no_capture else privileges.CAPTURE)
+    act_on(args, args.config, alone=0 if no_capture else privileges.CAPTURE)
     found = audit(args.config, args.seconds, no_capture)
     print(json.dumps({**asdict(found), "passed": found.passed}) if args.json else "\n".join(_lines(found)))
     return 0 if found.passed else 1

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edge_infer.cli.arguments import argument
-from edge_infer.cli.as_owner import CommandOutput, act_as_owner_of, shut_in
+from edge_infer.cli.as_owner import CommandOutput, act_on, shut_in
 from edge_infer.cli.output import say
 from edge_infer.contract.codec import dumps, encode, replace
 from edge_infer.errors import ConfigError
-from edge_infer.platform.paths import DEFAULT_CONFIG, hinted
+from edge_infer.platform.paths import DEFAULT_CONFIG
 from edge_infer.sandbox.fence import Fence
 from edge_infer.sandbox.identity import Identity
 from edge_infer.sandbox.needs import replay_fence
@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     if args.compare:
         return _compare(args)
     output = CommandOutput(args.annotate)
-    user = act_as_owner_of(args, hinted(args.config.absolute()), output.prepare)
+    user = act_on(args, args.config, prepare=output.prepare)
     plan = _plan(args.config)
     output.make(user)
     _shut_in(args, user, [plan])
@@ -173,7 +173,7 @@ def _detections(args: argparse.Namespace) -> int:
     if args.fps is None or args.size is None:
         raise ConfigError("--detections needs --fps N and --size WxH: the file does not contain them")
     output = CommandOutput(args.mot, option="--mot")
-    user = act_as_owner_of(args, hinted(args.config.absolute()), output.prepare)
+    user = act_on(args, args.config, prepare=output.prepare)
     plan = _plan(args.config)
     output.make(user)
     written = () if args.mot is None else (str(args.mot.absolute()),)
@@ -213,7 +213,7 @@ def _detector(plan: Plan, name: str | None, *, numbered: bool) -> PipelinePlan:
 
 def _compare(args: argparse.Namespace) -> int:
     """Print the events that only one of two configurations reports, in order."""
-    user = act_as_owner_of(args, hinted(args.compare[0].absolute()))
+    user = act_on(args, *args.compare)
     plans = [_plan(config) for config in args.compare]
     _shut_in(args, user, plans)
     from edge_infer.engine.replay.replay import difference, told

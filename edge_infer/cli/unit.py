@@ -6,9 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from edge_infer.cli.as_owner import act_as_owner_of
+from edge_infer.cli.as_owner import act_on
 from edge_infer.cli.output import say
-from edge_infer.platform.paths import DEFAULT_CONFIG, hinted
+from edge_infer.platform.paths import DEFAULT_CONFIG
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +20,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the drop-in; for a wrong configuration print every problem and return 2."""
     config = args.config.absolute()
-    act_as_owner_of(args, hinted(config))
+    act_on(args, config)
     from edge_infer.config.compile.compile import compile_config
     from edge_infer.sandbox.systemd_dropin import drop_in
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 from paho.mqtt.client import Client, ConnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 
+from edge_infer.cli.as_owner import act_as_owner_of, act_on
 from edge_infer.cli.message_lines import Painter
 from edge_infer.cli.output import as_json, say
 from edge_infer.client import Client as Subscriber
@@ -57,7 +58,12 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Return 0 if a message was received or no time is set, else 1."""
-    plan = _from_arguments(args) if args.host else _from_file(args.config or DEFAULT_CONFIG)
+    config = args.config or DEFAULT_CONFIG
+    if args.host:
+        act_as_owner_of(args, None)
+    else:
+        act_on(args, config)
+    plan = _from_arguments(args) if args.host else _from_file(config)
     if args.complete:
         return _complete(args, plan)
     topic = args.topic or ("edge-infer/#" if args.host else f"{plan.topic}/#")

@@ -41,7 +41,10 @@ def _unit_hides_processor(root: Path) -> bool:
         return False
     words = ["systemctl", "show", "--property=ProcSubset", "--value", "edge-infer.service"]
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=10, check=False)
+        done = subprocess.run(
+            words, capture_output=True, text=True, timeout=10, check=False,
+            stdin=subprocess.DEVNULL, start_new_session=True,  # no terminal of root for the user that root became
+        )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):
         return False
     return done.stdout.strip() == "pid"

@@ -7,25 +7,18 @@ container, which are not those of the service.
 
 from __future__ import annotations
 
-import json
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from edge_infer.contract.codec import decode_json
 from edge_infer.doctor.finding import Finding, ok, warn
+from edge_infer.errors import WireError
+from edge_infer.platform.own_module import own_module
 from edge_infer.sandbox.selftest import ENFORCED, FORBIDDEN_BY_UNIT, TRIED
 from edge_infer.supervisor.status import Status
 
-_SCRIPT: Final = """
-import json, sys
-from edge_infer.sandbox import Fence, lock
-room, network = sys.argv[1], len(sys.argv) > 2
-ports = (554,) if network else (1883,) if room == "publisher" else (53,) if room == "resolver" else None
-fence = Fence(anywhere=True) if room == "config" else Fence(ports=ports, datagrams=room == "resolver")
-print(json.dumps(lock(room, network=network, fence=fence)))
-"""
 _ROOMS: Final = {
     "engine": ("engine",),
     "probe": ("probe",),
@@ -35,7 +28,7 @@ _ROOMS: Final = {
     "resolver": ("resolver",),
     "configuration": ("config",),
 }
-"""Process names for the operator, and the arguments of the script."""
+"""Process names for the operator, and the arguments of `edge_infer.doctor.walls_main`."""
 _FOR_SECONDS: Final = ("probe", "configuration")
 """Processes that a running service starts when it needs them."""
 _PATIENCE: Final = 30.0
@@ -123,11 +116,11 @@ def outside(pid: int, proc: Path = Path("/proc")) -> dict[str, str]:
 def walls(room: str) -> dict[str, str]:
     """Lock the sandbox of a process in a child, and return the status of each rule."""
     done = subprocess.run(
-        [sys.executable, "-c", _SCRIPT, *_ROOMS[room]],
-        capture_output=True, text=True, timeout=_PATIENCE, check=False,
+        own_module("edge_infer.doctor.walls_main", *_ROOMS[room]),
+        capture_output=True, text=True, timeout=_PATIENCE, check=False, cwd="/",
         stdin=subprocess.DEVNULL, start_new_session=True,  # no terminal of root for the user that root became
     )  # fmt: skip
-    if done.returncode:
+    try:
+        return decode_json(dict[str, str], done.stdout.encode())
+    except WireError:
         return {"lock": f"failed: {(done.stderr.strip().splitlines() or [f'exit code {done.returncode}'])[-1]}"}
-    found: dict[str, str] = json.loads(done.stdout)
-    return found

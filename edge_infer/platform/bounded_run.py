@@ -5,11 +5,19 @@ from __future__ import annotations
 import os
 import selectors
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final, NamedTuple
 
+from edge_infer.platform.logs import printable
+
 _BLOCK: Final = 1 << 16
+_MOST_SAID: Final = 1 << 16
+"""Bytes of its standard error that are kept."""
+_STEP: Final = 1.0
+"""Seconds between two looks whether a process has ended that has closed its output."""
 
 
 class BoundedRun(NamedTuple):
@@ -20,49 +28,70 @@ class BoundedRun(NamedTuple):
 
 
 def run_bounded(command: Sequence[str], given: bytes = b"", *, most: int, seconds: float | None = None) -> BoundedRun:
-    """Run the command with ``given`` as its standard input.
+    """Run the command with ``given`` as its standard input; print what it says on standard error when it has ended.
 
     A process that writes more than ``most`` bytes is killed, and its output is empty. Raises
-    `subprocess.TimeoutExpired` after that many ``seconds``.
+    `subprocess.TimeoutExpired` after that many ``seconds``. The process has a session of its own and no file of this
+    one: root's terminal must not be open to the user that it may become.
     """
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0, start_new_session=True) as process:
+        said = bytearray()
         try:
-            output = _exchange(process, given, most, seconds)
+            output = _exchange(process, given, said, most, seconds)
             if output is None:
                 process.kill()
             status = process.wait(seconds)
         except BaseException:
             process.kill()
             raise
+        finally:
+            for line in said.decode(errors="replace").splitlines():
+                sys.stderr.write(f"{printable(line)}\n")
     return BoundedRun(output or b"", status)
 
 
-def _exchange(process: subprocess.Popen[bytes], given: bytes, most: int, seconds: float | None) -> bytes | None:
-    """Write the input and read the output; None if that is too long."""
+def _exchange(
+    process: subprocess.Popen[bytes], given: bytes, said: bytearray, most: int, seconds: float | None
+) -> bytes | None:
+    """Write the input and read the output until the process has ended; None if that is too long.
+
+    ``said`` gets the beginning of its standard error.
+    """
     assert process.stdin is not None
     assert process.stdout is not None
+    assert process.stderr is not None
     output, rest = bytearray(), memoryview(given)
-    end = None if seconds is None else time.monotonic() + seconds
-    os.set_blocking(process.stdin.fileno(), False)
+    end = float("inf") if seconds is None else time.monotonic() + seconds
+    for file in (process.stdin, process.stderr):
+        os.set_blocking(file.fileno(), False)
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdin, selectors.EVENT_WRITE)
         selector.register(process.stdout, selectors.EVENT_READ)
-        while process.stdout in selector.get_map():
-            if not (ready := selector.select(None if end is None else max(0.0, end - time.monotonic()))):
+        selector.register(process.stderr, selectors.EVENT_READ)
+        files = selector.get_map()
+        # A process that it has left behind may hold the standard error open.
+        while process.stdout in files or (process.stderr in files and process.poll() is None):
+            if (left := end - time.monotonic()) <= 0:
                 assert seconds is not None
                 raise subprocess.TimeoutExpired(process.args, seconds)
-            for key, _ in ready:
+            for key, _ in selector.select(min(left, _STEP)):
                 if key.fileobj is process.stdin:
                     rest = _written(process.stdin.fileno(), rest)
                     if not rest:
                         selector.unregister(process.stdin)
                         process.stdin.close()
-                elif part := os.read(process.stdout.fileno(), _BLOCK):
+                elif not (part := os.read(key.fd, _BLOCK)):
+                    selector.unregister(key.fileobj)
+                elif key.fileobj is process.stderr:
+                    said += part[: _MOST_SAID - len(said)]
+                else:
                     output += part
                     if len(output) > most:
                         return None
-                else:
-                    selector.unregister(process.stdout)
+    with suppress(BlockingIOError):
+        while part := os.read(process.stderr.fileno(), _BLOCK):
+            said += part[: _MOST_SAID - len(said)]
     return bytes(output)
 
 

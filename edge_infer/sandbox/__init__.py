@@ -56,11 +56,14 @@ def lock(
     before = selftest.look()
     sees_frames = room in ("engine", "reader")
     ruleset = _rules(fence, abstract=fence.unix in ("sound", "programs"), owners=owners)
+    # A capability more keeps the other processes of this user out, so they must be kept out before it is dropped.
+    dumpable = privileges.dumpable()
+    privileges.forbid_core_dumps()  # a process that is not dumpable cannot set that any more
+    privileges.forbid_dumping()
     if os.geteuid() != 0:  # a capability kept by the parent would prevent a namespace
         privileges.drop_capabilities(keep)
-    isolated = _built(network_isolation.isolate) if room in ("engine", "probe") else ""
+    isolated = _built(lambda: network_isolation.isolate(dumpable=dumpable)) if room in ("engine", "probe") else ""
     pinned = _built(privileges.pin) if sees_frames else ""
-    privileges.forbid_core_dumps()
     privileges.forbid_message_queues()
     privileges.bound_files(MAX_FILES_OF_CONFIG if reads_all else MAX_FILES)
     if reads_all:
@@ -69,11 +72,11 @@ def lock(
     privileges.drop_capabilities(keep)
     privileges.forbid_new_privileges()
     fenced = _enclosed(ruleset)
-    fences = selftest.fences(fence, before, fenced)
+    with privileges.shown(dumpable):
+        fences = selftest.fences(fence, before, fenced)
     bounded = not fence.anywhere and fences["files"].startswith(selftest.ENFORCED)
     if not bounded and not reads_all:  # nothing limits the files readable with a capability
         privileges.drop_all_capabilities()
-    privileges.forbid_dumping()
     permitted = rules(room, fence, os.getpid(), parent=os.getppid(), network=network)
     filtered = _built(lambda: seccomp.install(permitted))
     filtered = selftest.only_known_calls(room, fence, filtered)

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from edge_infer.errors import StartError
-from edge_infer.platform.paths import default_state_dir
+from edge_infer.platform.paths import default_state_dir, hinted
 from edge_infer.sandbox import landlock, privileges
+from edge_infer.sandbox.foreign import foreign_part, is_foreign
 from edge_infer.sandbox.identity import Identity, chosen_identity, is_mapped
 
 log = logging.getLogger(__name__)
@@ -59,9 +60,35 @@ def give_up_root(
     if not keep & privileges.READ_SEARCH and privileges.capabilities() & privileges.READ_SEARCH:
         _check_fences(identity)
     privileges.forbid_new_privileges()
-    if keep:  # a command may lock itself later and test that; the daemon stays closed to others of its user
+    # A command may lock itself later and test that. The capability keeps others of its user out meanwhile: without it
+    # the command stays closed to them, like the daemon.
+    if keep & privileges.capabilities():
         privileges.allow_dumping()
     return identity
+
+
+def give_up_root_for(
+    *configs: Path, prepare: Callable[[Identity], None] | None = None, alone: int = 0
+) -> Identity | None:
+    """Become the user of the configurations that a command of root was given, like `give_up_root`.
+
+    Where only root can change them, that is the owner of the first one's state directory, and the capability to read
+    stays: root itself has named every file. Another user's configuration could name a file of root and a server that
+    gets its content. With it the command becomes that user and reads what that user may read.
+    """
+    config = configs[0].absolute()
+    if os.geteuid() != 0:
+        return None
+    found = foreign_part(config)
+    if found is None and not any(map(is_foreign, configs)):
+        return give_up_root(hinted(config), prepare, keep=privileges.READ_SEARCH, alone=alone)
+    user = give_up_root(hinted(config) if found is None else found, prepare, alone=alone)
+    if user is not None and privileges.capabilities() & privileges.READ_SEARCH:
+        raise StartError(
+            f"other users than root may change {config}, so this command works as {user.name}, who cannot read the "
+            f"program; {_REMEDY}"
+        )
+    return user
 
 
 def _stay(why: str) -> None:

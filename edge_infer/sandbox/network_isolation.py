@@ -21,11 +21,13 @@ def current() -> str:
         return ""
 
 
-def isolate() -> None:
+def isolate(*, dumpable: bool) -> None:
     """Leave the network; raises `OSError` if the kernel or the unit forbids it.
 
     Call it before any thread starts and before capabilities are dropped. Without the required privilege the process
     first becomes root of a user namespace that contains only itself. Its files and its user do not change.
+
+    A process that was not ``dumpable`` before keeps its user without a number in that namespace: it stays closed.
     """
     machine = kernel.machine()
     if machine is None:
@@ -38,7 +40,7 @@ def isolate() -> None:
         user, group = os.geteuid(), os.getegid()
         kernel.call(machine.numbers["unshare"], _NEWUSER | _NEWNET)
         # If the parent's sandbox forbids these writes, the process keeps its user, which has no number inside then.
-        with suppress(PermissionError):
+        with privileges.shown(dumpable), suppress(PermissionError):
             Path("/proc/self/setgroups").write_text("deny")
             Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
             Path("/proc/self/gid_map").write_text(f"{group} {group} 1")

@@ -7,7 +7,8 @@ import errno
 import os
 import resource
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -125,6 +126,18 @@ def forbid_dumping() -> None:
 def allow_dumping() -> None:
     """Restore access by the new user after a change of user: until then the process's own ``/proc`` belongs to root."""
     kernel.prctl(_SET_DUMPABLE, 1)
+
+
+@contextmanager
+def shown(dumpable: bool) -> Iterator[None]:
+    """Open this process's own ``/proc`` to it if it is to be ``dumpable`` meanwhile; `forbid_dumping` holds after."""
+    with suppress(PermissionError):  # the filter of the parent process may forbid it
+        if dumpable:
+            allow_dumping()
+    try:
+        yield
+    finally:
+        forbid_dumping()
 
 
 def drop_capabilities(keep: int = 0) -> None:

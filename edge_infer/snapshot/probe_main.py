@@ -48,6 +48,7 @@ def main() -> int:
     try:
         address = decode_json(Address, sys.stdin.buffer.read())
         user = give_up_root(None, keep=privileges.READ_SEARCH)
+        die_with_parent()  # the kernel forgets it with the user
         kind = "rtsp" if address.url.startswith("rtsp") else "http"
         options = {"url": address.url, "password_file": address.password_file, "transport": address.transport}
         plan = SourcePlan("probe", kind, source_target(kind), live=True, network=True, options=options)

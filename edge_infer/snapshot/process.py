@@ -19,10 +19,9 @@ from edge_infer.contract.codec import Record, at_most, dumps
 from edge_infer.errors import ConfigError, EdgeInferError, SourceError
 from edge_infer.models.trials.child_main import die_with_parent, own_output
 from edge_infer.plan.records import Polygon, SourcePlan
-from edge_infer.platform.paths import hinted
 from edge_infer.readers.environment import prepare
 from edge_infer.sandbox import Fence, lock, privileges
-from edge_infer.sandbox.change_user import give_up_root
+from edge_infer.sandbox.change_user import give_up_root_for
 from edge_infer.sandbox.needs import reader_fence
 
 if TYPE_CHECKING:
@@ -53,7 +52,8 @@ def main() -> int:
     logging.basicConfig(level=logging.ERROR)
     prepare(os.environ)
     try:
-        user = give_up_root(hinted(args.config), keep=privileges.READ_SEARCH)
+        user = give_up_root_for(args.config)
+        die_with_parent()  # the kernel forgets it with the user
         if args.given:
             pixels = _decoded(sys.stdin.buffer.read(), args.source)
         else:

@@ -7,6 +7,8 @@ separate process decodes the picture.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +18,7 @@ from edge_infer.platform import memfd
 from edge_infer.platform.bounded_run import run_bounded
 from edge_infer.platform.durable_files import write_durably
 from edge_infer.platform.own_module import own_module
+from edge_infer.sandbox.safe_path import follow
 from edge_infer.snapshot.probe import MAX_OUTCOME_BYTES
 from edge_infer.snapshot.process import Taken
 from edge_infer.supervisor.control.server import NotRunningError, ask, find_socket
@@ -36,10 +39,24 @@ def grab(config: Path, source: str, output: Path, *, grid: bool = False) -> str:
         given, how = None, "opened directly: no daemon runs"
     data = _taken(config, source, output.suffix, given, grid=grid)
     try:
-        write_durably(output, data, 0o600)
+        with _settled(output.absolute().parent) as folder:
+            write_durably(folder / output.name, data, 0o600)
     except OSError as error:
-        raise InputError(f"{output} cannot be written: {error.strerror}") from error
+        raise InputError(f"{output} cannot be written: {error.strerror or error}") from error
     return how
+
+
+@contextmanager
+def _settled(folder: Path) -> Iterator[Path]:
+    """Yield a path of the folder that nobody can exchange; root follows no link of another user to it."""
+    if os.geteuid() != 0:
+        yield folder
+        return
+    place = follow(str(folder), {0})
+    try:
+        yield Path(f"/proc/self/fd/{place}")
+    finally:
+        os.close(place)
 
 
 def _from_daemon(config: Path, source: str) -> bytes:

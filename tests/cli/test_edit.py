@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from edge_infer.cli import as_owner
 from edge_infer.cli.edit import differences
 from edge_infer.errors import ConfigError
+from edge_infer.sandbox.foreign import changer, foreign_part
 from tests.broker import Broker, eventually
 from tests.running import PYTHON, Daemon, config
 
@@ -241,18 +241,18 @@ def test_who_can_exchange_a_part_of_a_path(tmp_path: Path) -> None:
     file = folder / "config.yaml"
     file.touch()
     link.symlink_to(folder)
-    assert as_owner._changer(link / file.name) is None
+    assert changer(link / file.name) is None
     os.chown(link, UID, UID, follow_symlinks=False)
-    assert as_owner._changer(link / file.name).st_uid == UID
+    assert (changer(link / file.name), foreign_part(link / file.name)) == (UID, link)
     link.unlink()
     link.symlink_to(link.name)
     with pytest.raises(ConfigError, match="too many links"):
-        as_owner._changer(link / file.name)
+        changer(link / file.name)
     folder.chmod(0o775)
     with pytest.raises(ConfigError, match="other users than root may change"):
-        as_owner._changer(file)
+        changer(file)
     folder.chmod(0o777)
     with pytest.raises(ConfigError, match=f"sudo chmod go-w {folder}"):
-        as_owner._changer(file)
+        changer(file)
     os.chown(folder, UID, UID)
-    assert as_owner._changer(file).st_uid == UID
+    assert (changer(file), foreign_part(file)) == (UID, folder)

@@ -17,7 +17,7 @@ SCRIPT = ROOT / "deploy/install"
 PYTHON = os.path.realpath(sys.executable)
 
 
-def install(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def install(*words: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
     """Runs the script to its end."""
     return subprocess.run(
         [str(SCRIPT), *words],
@@ -25,6 +25,7 @@ def install(*words: str, **environment: str) -> subprocess.CompletedProcess[str]
         text=True,
         timeout=900,
         check=False,
+        cwd=cwd,
         env={**os.environ, **environment},
     )
 
@@ -118,6 +119,20 @@ def test_a_wrong_command_line_says_what_would_be_right(words: list[str], code: i
     done = install(*words)
     assert (done.returncode, done.stdout) == (code, "")
     assert text in done.stderr
+
+
+def test_no_module_in_the_working_directory_runs(tmp_path: Path) -> None:
+    """Root may stand in a folder of another user: the script ends at a Python that is not there, and asks it before."""
+    folder, root = tmp_path / "folder", tmp_path / "root"
+    folder.mkdir()
+    planted = f"open({str(tmp_path / 'planted')!r}, 'a').write(__name__)\nraise SystemExit(1)\n"
+    for name in ("ensurepip", "venv", "pip", "platform"):
+        (folder / f"{name}.py").write_text(planted)
+    (folder / "python").write_text(f'#!/bin/sh\ncase "$*" in "-m venv"*) exit 7;; esac\nexec {PYTHON} "$@"\n')
+    (folder / "python").chmod(0o755)
+    done = install("--root", str(root), "--python", "./python", cwd=folder)
+    assert (done.returncode, "installing the program" in done.stdout) == (7, True), done.stderr
+    assert not (tmp_path / "planted").exists()
 
 
 def test_its_help_shows_an_example() -> None:

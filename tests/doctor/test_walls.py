@@ -141,7 +141,20 @@ def test_a_child_has_no_terminal_of_ours(monkeypatch: pytest.MonkeyPatch) -> Non
     """As the user that root became, it could be made to type there as root."""
     seen = (
         "import json, os; own = os.getsid(0) == os.getpid()\n"
-        "print(json.dumps({'session': str(own), 'input': os.readlink('/proc/self/fd/0')}))"
+        "print(json.dumps({'session': str(own), 'input': os.readlink('/proc/self/fd/0'), 'folder': os.getcwd()}))"
     )
-    monkeypatch.setattr(walls_module, "_SCRIPT", seen)
-    assert walls_module.walls("engine") == {"session": "True", "input": "/dev/null"}
+    monkeypatch.setattr(walls_module, "own_module", lambda *_: [sys.executable, "-c", seen])
+    assert walls_module.walls("engine") == {"session": "True", "input": "/dev/null", "folder": "/"}
+
+
+def test_a_child_that_does_not_answer_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(walls_module, "own_module", lambda *_: ["true"])
+    assert walls_module.walls("engine") == {"lock": "failed: exit code 0"}
+
+
+def test_a_module_in_the_working_directory_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("json", "runpy", "argparse"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'planted')!r}, 'w')\n")
+    monkeypatch.chdir(tmp_path)
+    assert walls_module.walls("publisher").keys() >= {"seccomp", "files"}
+    assert not (tmp_path / "planted").exists()

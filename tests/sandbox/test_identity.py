@@ -175,6 +175,15 @@ def test_a_parent_keeps_the_power_to_read_and_no_other() -> None:
     assert json.loads(python(BECOME, KEEP="4").stdout)[3] == 4
 
 
+@pytest.mark.parametrize(
+    ("before", "left"), [((), [4, True]), (("setpriv", "--bounding-set=-dac_read_search"), [0, False])]
+)
+def test_only_that_power_opens_a_command_to_itself(before: tuple[str, ...], left: list[object]) -> None:
+    """Where root lacks it, nothing else would keep the other processes of the new user out."""
+    code = f"{BECOME}\nprint(json.dumps([privileges.capabilities(), privileges.dumpable()]))"
+    assert json.loads(python(code, before=before, KEEP="4").stdout.splitlines()[-1]) == left
+
+
 def test_where_only_root_is_mapped_it_stays_without_capabilities() -> None:
     done = python(BECOME, before=("unshare", "--user", "--map-root-user"))
     assert json.loads(done.stdout)[0] == [0, 0, 0]

@@ -359,3 +359,16 @@ def test_no_room_opens_files_by_their_handles(room: str, tmp_path: Path) -> None
     if os.geteuid() == 0:
         assert run("", CALLS + handle + tries).split() == ["allowed", "allowed"]
     assert run(room, CALLS + tries, before=CALLS + handle).split() == ["EPERM", "EPERM"]
+
+
+@pytest.mark.parametrize("room", ["engine", "probe", "reader", "publisher", "config"])
+def test_it_is_closed_to_its_user_before_it_drops_what_keeps_that_out(room: str) -> None:
+    """A process of that user could otherwise take files and memory from it in between."""
+    before = (
+        "from edge_infer.sandbox import privileges\n"
+        "drop, seen = privileges.drop_capabilities, []\n"
+        "def dropped(keep=0):\n"
+        "    seen.append(privileges.dumpable())\n    drop(keep)\n    seen.append(privileges.dumpable())\n"
+        "privileges.drop_capabilities = dropped\n"
+    )
+    assert run(room, "print(set(seen), privileges.dumpable())", before=before) == "{False} False"

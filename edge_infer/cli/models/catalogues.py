@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edge_infer.cli.arguments import Actions, add_action
+from edge_infer.cli.as_owner import refuse_foreign
 from edge_infer.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def _keys(args: argparse.Namespace) -> Sequence[TrustedKey]:
 def _write(args: argparse.Namespace) -> int:
     from edge_infer.models.packages.release import write_listing
 
+    refuse_foreign(args.folder)
     place, titles = write_listing(args.folder.absolute())
     print(f"edge-infer: {place} names {', '.join(titles)}", file=sys.stderr)
     return 0

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from edge_infer.cli.arguments import Actions, add_action
+from edge_infer.cli.as_owner import refuse_foreign
 from edge_infer.cli.output import complain
 from edge_infer.errors import ModelError
 
@@ -41,6 +42,7 @@ def _sign(args: argparse.Namespace) -> int:
     from edge_infer.models.packages.release import signable, write_signature
     from edge_infer.models.packages.signature import private_key
 
+    refuse_foreign(args.path)
     key = private_key(args.key) if args.key else None
     signed = signable(args.path.absolute())
     if key is None:

@@ -1,0 +1,66 @@
+"""Who else than root can change a file: whoever owns a part of the path to it, or may write there."""
+
+from __future__ import annotations
+
+import shlex
+import stat
+from pathlib import Path
+
+from edge_infer.errors import ConfigError
+from edge_infer.platform.config_files import parts_of
+from edge_infer.sandbox.safe_path import MAX_LINKS
+
+
+def foreign_part(path: Path) -> Path | None:
+    """Return the first part of a path, links included, that is not root's; None if there is none."""
+    try:
+        return _changeable(path)
+    except ConfigError:
+        return None
+
+
+def changer(path: Path) -> int | None:
+    """Return the user who owns the first part of a path that is not root's; None if there is none.
+
+    Raises `ConfigError` if other users may change a folder of root on the path.
+    """
+    part = _changeable(path)
+    return None if part is None else part.lstat().st_uid
+
+
+def is_foreign(config: Path) -> bool:
+    """Return whether other users than root can change a configuration, or a file of its ``conf.d``."""
+    try:
+        return any(_changeable(each) is not None or _is_shared(each) for each in (config, *parts_of(config)))
+    except (ConfigError, OSError):
+        return True
+
+
+def _is_shared(file: Path) -> bool:
+    return file.exists() and bool(file.stat().st_mode & (stat.S_IWOTH | stat.S_IWGRP))
+
+
+def _changeable(path: Path) -> Path | None:
+    waiting, links = [path.absolute()], 0
+    while waiting:
+        whole = waiting.pop()
+        for part in (*reversed(whole.parents), whole):
+            try:
+                found = part.lstat()
+            except FileNotFoundError:
+                break
+            if found.st_uid != 0:
+                return part
+            if stat.S_ISLNK(found.st_mode):
+                links += 1
+                if links > MAX_LINKS:
+                    raise ConfigError(f"{path}: too many links")
+                waiting.append(part.parent / part.readlink() / whole.relative_to(part))
+                break
+            others = found.st_mode & (stat.S_IWOTH | stat.S_IWGRP)  # with an access list the latter is of more users
+            if stat.S_ISDIR(found.st_mode) and others and not found.st_mode & stat.S_ISVTX:
+                raise ConfigError(
+                    f"other users than root may change the folder {part}, so root does not edit below it; "
+                    f"run: sudo chmod go-w {shlex.quote(str(part))}"
+                )
+    return None

@@ -1,0 +1,172 @@
+"""Commands of root on a configuration that another user may change: they act as that user, and write nothing there."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edge_infer.cli.config_edit import save
+from edge_infer.errors import ConfigError
+from edge_infer.sandbox.foreign import is_foreign
+from tests.running import ROOT
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root acts as another user")
+OTHER = 61400
+TOKEN = "token-of-root-4711"
+SENT = (b"token-of-root", b"dTp0b2tlbi1vZi1yb290")
+"""The token as it is, and as a camera gets it."""
+
+
+class Server:
+    """Listens where a broker or a camera would, and keeps what it is sent."""
+
+    def __init__(self) -> None:
+        self.heard = bytearray()
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self._socket.getsockname()[1]
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                client, _ = self._socket.accept()
+            except OSError:
+                return
+            with client:
+                client.settimeout(1.0)
+                self._listen(client)
+
+    def _listen(self, client: socket.socket) -> None:
+        try:
+            data = client.recv(4096)
+            if data.startswith(b"GET") and b"uthorization" not in data:
+                client.sendall(b'HTTP/1.1 401 x\r\nWWW-Authenticate: Basic realm="x"\r\nContent-Length: 0\r\n\r\n')
+        except OSError:
+            return
+        self.heard += data
+
+    def close(self) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    found = Server()
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def box(tmp_path: Path, server: Server) -> Path:
+    """A folder with a configuration that names a file which root alone may read, and a server."""
+    secret = tmp_path / "root" / "token"
+    secret.parent.mkdir(mode=0o700)
+    secret.write_text(f"{TOKEN}\n")
+    secret.chmod(0o600)
+    folder = tmp_path / "box"
+    (folder / "state").mkdir(parents=True)
+    os.chown(folder / "state", OTHER, OTHER)
+    login = f"username: u, password_file: {secret}"
+    (folder / "config.yaml").write_text(
+        f"device: {{id: box, state_dir: state}}\nmqtt: {{host: 127.0.0.1, port: {server.port}, {login}}}\n"
+        f"sources: {{cam: {{kind: http, url: 'http://127.0.0.1:{server.port}/x', {login}}}}}\n"
+    )
+    return folder
+
+
+def run(box: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "edge_infer", *words, "-c", str(box / "config.yaml")]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=180, check=False)
+
+
+COMMANDS = [
+    ("watch", "--seconds", "3"),
+    ("watch", "--complete", "--seconds", "3"),
+    ("cameras", "--grab", "cam", "-o", "{box}/x.png"),
+    ("doctor",),
+]
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_a_file_of_root_goes_to_a_server_only_where_root_named_both(
+    box: Path, server: Server, words: tuple[str, ...]
+) -> None:
+    words = tuple(word.format(box=box) for word in words)
+    run(box, *words)
+    assert any(text in server.heard for text in SENT)
+    server.heard.clear()
+    os.chown(box, OTHER, OTHER)
+    done = run(box, *words)
+    assert not any(text in server.heard for text in SENT)
+    assert "cannot be read" in done.stdout + done.stderr
+
+
+def test_it_acts_as_who_may_change_the_file_and_not_as_whom_that_user_names(box: Path) -> None:
+    os.chown(box / "state", OTHER + 1, OTHER + 1)
+    secret = box.parent / "root" / "token"
+    secret.parent.chmod(0o711)
+    os.chown(secret, OTHER + 1, OTHER + 1)
+    assert "0 problems" not in run(box, "check").stdout
+    os.chown(box / "config.yaml", OTHER, OTHER)
+    done = run(box, "check")
+    assert f"cannot be read by user {OTHER}" in done.stdout + done.stderr
+
+
+def test_a_configuration_is_roots_own_where_nobody_else_may_write(tmp_path: Path) -> None:
+    config, part = tmp_path / "config.yaml", tmp_path / "conf.d" / "yard.yaml"
+    part.parent.mkdir()
+    for each in (config, part):
+        each.touch()
+    assert not is_foreign(config)
+    os.chown(config, 0, OTHER)  # as an installation leaves it
+    config.chmod(0o640)
+    assert not is_foreign(config)
+    for mode in (0o660, 0o602):
+        config.chmod(mode)
+        assert is_foreign(config)
+    config.chmod(0o640)
+    os.chown(part, OTHER, OTHER)
+    assert is_foreign(config)
+
+
+def test_root_edits_no_file_in_the_folder_of_another_user(tmp_path: Path) -> None:
+    file = tmp_path / "box" / "config.yaml"
+    file.parent.mkdir()
+    file.write_text("before")
+    os.chown(file.parent, OTHER, OTHER)
+    with pytest.raises(ConfigError, match=f"belongs to the user #{OTHER}, not to root"):
+        save(file, b"after", b"before")
+    with pytest.raises(ConfigError, match="not to root"):
+        save(file.with_name("new.yaml"), b"after", None)
+    assert [(each.name, each.read_text()) for each in file.parent.iterdir()] == [("config.yaml", "before")]
+
+
+@pytest.mark.parametrize("words", [("sign", "{box}", "--print"), ("catalogue", "{box}")], ids=" ".join)
+def test_root_signs_and_lists_nothing_there_either(tmp_path: Path, words: tuple[str, ...]) -> None:
+    os.chown(tmp_path, OTHER, OTHER)
+    command = [sys.executable, "-m", "edge_infer", "models", *(word.format(box=tmp_path) for word in words)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, "not to root; edit it as that user" in done.stderr) == (2, True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_root_saves_no_picture_over_the_link_of_another_user(box: Path, server: Server) -> None:
+    (box / "out").symlink_to(box.parent / "root")
+    os.chown(box / "out", OTHER, OTHER, follow_symlinks=False)
+    (box / "config.yaml").write_text(
+        "device: {id: box, state_dir: state}\nsources: {cam: {kind: synthetic}}\nmqtt: {host: h}\n"
+    )
+    done = run(box, "cameras", "--grab", "cam", "-o", str(box / "out" / "x.png"))
+    assert "another user can choose where that leads" in done.stderr
+    assert [each.name for each in (box.parent / "root").iterdir()] == ["token"]
+    done = run(box, "cameras", "--grab", "cam", "-o", str(box / "x.png"))
+    assert done.returncode == 0, done.stderr
+    assert (box / "x.png").stat().st_mode & 0o777 == 0o600
