@@ -1,0 +1,138 @@
+"""Labelled examples, as the readers of label files give them to an evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal, Protocol, TypeAlias
+
+import numpy as np
+
+from edge_infer.evaluate.matching import Flags, Floats, Ints, TrueBoxes
+
+Truth = Literal["boxes", "class", "values"]
+"""The kind of labels: boxes of a picture, one class of an input, or the values of a regression."""
+SHOWN: Final = 3
+"""Names in a note."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledBoxes:
+    """Boxes as the file has them: ``[n, 4]`` corners in pixels, or in fractions of the picture.
+
+    ``size`` is the width and height that the labels state for the picture. ``areas`` is None where they state none.
+    """
+
+    boxes: Floats
+    classes: Ints
+    crowd: Flags
+    areas: Floats | None = None
+    fractions: bool = False
+    size: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledClass:
+    """The class of a whole input, as a place in the names of the data."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledValues:
+    """The true values of a regression by name."""
+
+    values: tuple[tuple[str, float], ...]
+
+
+Label: TypeAlias = LabelledBoxes | TrueBoxes | LabelledClass | LabelledValues
+"""Boxes become `TrueBoxes` once the size of their picture is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledExample:
+    """One labelled input: a file, or the ``text`` or the ``row`` of numbers of a table.
+
+    ``number`` is its place in the data. ``name`` is what a person finds it by.
+    """
+
+    number: int
+    name: str
+    label: Label
+    path: str = ""
+    text: str | None = None
+    row: tuple[float, ...] = ()
+
+
+class LabelledData(Protocol):
+    """Labelled inputs, read one after the other; every pass gives the same ones in the same order."""
+
+    truth: Truth
+    names: Sequence[str]
+    """The classes of the labels."""
+    notes: NoteCounter
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[LabelledExample]: ...
+
+
+@dataclass
+class NoteCounter:
+    """What is odd in the data: each kind of oddity with how often it occurs and the first places."""
+
+    _counts: dict[str, int] = field(default_factory=dict)
+    _places: dict[str, list[str]] = field(default_factory=dict)
+    _cut: set[str] = field(default_factory=set)
+
+    def add(self, what: str, place: str = "", count: int = 1) -> None:
+        """Count an oddity; ``what`` names such things in the plural."""
+        self._counts[what] = self._counts.get(what, 0) + count
+        places = self._places.setdefault(what, [])
+        if place and writable(place) not in places:
+            if len(places) < SHOWN:
+                places.append(writable(place))
+            else:
+                self._cut.add(what)
+
+    def sentences(self) -> list[str]:
+        """Return one sentence a kind of oddity."""
+        return [self._sentence(what, count) for what, count in self._counts.items()]
+
+    def _sentence(self, what: str, count: int) -> str:
+        places = self._places[what]
+        more = ", …" if what in self._cut else ""
+        return f"{what}: {count}" + (f" ({', '.join(places)}{more})" if places else "")
+
+
+def writable(text: str) -> str:
+    """Return a text that can be written as UTF-8: names of files may be any bytes."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def placed(label: LabelledBoxes, size: tuple[int, int], name: str, notes: NoteCounter) -> TrueBoxes:
+    """Return the boxes in pixels of a picture of this width and height; count those that do not lie in it.
+
+    A box that reaches beyond the picture is cut. One without any area in the picture is left out.
+    """
+    boxes, scale = label.boxes, np.ones(2)
+    if label.fractions:
+        scale = np.array(size, np.float64)
+    elif label.size is not None and label.size != size:
+        scale = np.array(size, np.float64) / label.size
+        notes.add("pictures of another size than their labels state, boxes scaled", name)
+    boxes = boxes * np.tile(scale, 2)
+    cut = np.clip(boxes, 0.0, np.tile(np.array(size, np.float64), 2))
+    beyond = np.abs(cut - boxes).max(axis=1, initial=0.0) > _BEYOND
+    kept = np.asarray(np.isfinite(boxes).all(axis=1) & (cut[:, 2] > cut[:, 0]) & (cut[:, 3] > cut[:, 1]), np.bool_)
+    if lost := int((~kept).sum()):
+        notes.add("labelled boxes that are empty or outside of their picture, left out", name, lost)
+    if many := int((beyond & kept).sum()):
+        notes.add("labelled boxes that reach beyond their picture, cut", name, many)
+    own = np.asarray((cut[:, 2:] - cut[:, :2]).prod(axis=1), np.float64)
+    areas = own if label.areas is None else np.where(beyond, own, label.areas * scale.prod())
+    return TrueBoxes(cut, label.classes, np.asarray(areas, np.float64), label.crowd).of(kept)
+
+
+_BEYOND: Final = 1.0
+"""Pixels by which a box may reach beyond its picture without a note: labels are rounded."""
