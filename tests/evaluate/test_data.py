@@ -115,6 +115,7 @@ def test_no_name_of_a_picture_leads_out_of_its_folder(tmp_path: Path, name: str)
     assert [example.path for example in opened(labels)] == [""]
 
 
+@pytest.mark.long
 def test_labels_of_a_hundred_thousand_pictures_take_little_memory(tmp_path: Path) -> None:
     many = 100_000
     path = tmp_path / "labels.json"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -138,5 +139,20 @@ def test_a_sample_with_a_known_answer() -> None:
             rows.append((score, bool(hit)))
     right = np.array([hit for _, hit in sorted(rows, key=lambda row: -row[0])])
     recall, precision = curve(right.astype(float), (~right).astype(float), 15.0)
-    assert round(100 * average_precision(recall, precision, "all"), 2) == 24.57
-    assert round(100 * average_precision(recall, precision, "eleven"), 2) == 26.84
+    assert 100 * average_precision(recall, precision, "all") == pytest.approx(24.56, abs=0.01)
+    assert 100 * average_precision(recall, precision, "eleven") == pytest.approx(26.84, abs=0.01)
+
+
+def test_a_picture_takes_some_hundred_bytes() -> None:
+    """So that 100,000 of them fit a small board."""
+    pictures = random_scene(5, 500).pictures
+    tally = DetectionTally(["class0", "class1", "class2"], 0.5)
+    for found, true in pictures:
+        tally.add(found, true)
+    tracemalloc.start()
+    for found, true in pictures:
+        tally.add(found, true)
+    grown, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert tally.examples == 1000
+    assert grown / 500 < 1000
