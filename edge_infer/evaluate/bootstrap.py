@@ -42,6 +42,11 @@ class Difference:
     interval: Interval
     verdict: Verdict
 
+    @property
+    def known(self) -> bool:
+        """Return whether there is an interval."""
+        return math.isfinite(self.interval.low)
+
 
 def rounds_for(work: int) -> int:
     """Return the number of rounds for figures that take so many additions."""

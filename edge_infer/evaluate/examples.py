@@ -9,6 +9,7 @@ from typing import Final, Literal, Protocol, TypeAlias
 import numpy as np
 
 from edge_infer.evaluate.matching import Flags, Floats, Ints, TrueBoxes
+from edge_infer.platform.logs import printable
 
 Truth = Literal["boxes", "class", "values"]
 """The kind of labels: boxes of a picture, one class of an input, or the values of a regression."""
@@ -89,9 +90,9 @@ class NoteCounter:
         """Count an oddity; ``what`` names such things in the plural."""
         self._counts[what] = self._counts.get(what, 0) + count
         places = self._places.setdefault(what, [])
-        if place and writable(place) not in places:
+        if place and printable(place) not in places:
             if len(places) < SHOWN:
-                places.append(writable(place))
+                places.append(printable(place))
             else:
                 self._cut.add(what)
 
@@ -103,11 +104,6 @@ class NoteCounter:
         places = self._places[what]
         more = ", …" if what in self._cut else ""
         return f"{what}: {count}" + (f" ({', '.join(places)}{more})" if places else "")
-
-
-def writable(text: str) -> str:
-    """Return a text that can be written as UTF-8: names of files may be any bytes."""
-    return text.encode(errors="backslashreplace").decode()
 
 
 def placed(label: LabelledBoxes, size: tuple[int, int], name: str, notes: NoteCounter) -> TrueBoxes:

@@ -19,11 +19,12 @@ from edge_infer.engine.tasks.detection import Detections
 from edge_infer.engine.tasks.regression import Measurement
 from edge_infer.errors import InputError, ModelError, shortened
 from edge_infer.evaluate.class_names import ClassNames
-from edge_infer.evaluate.examples import LabelledClass, LabelledExample, writable
+from edge_infer.evaluate.examples import LabelledClass, LabelledExample
 from edge_infer.evaluate.resume_file import Looked
 from edge_infer.frames.frame import Captured, Frame, Line, Samples
 from edge_infer.frames.picture import read_picture
 from edge_infer.plan.records import ModelPlan, PipelinePlan, SignalPlan, TextPlan
+from edge_infer.platform.logs import printable
 
 FLOOR: Final = 0.01
 """Lowest score of a box that counts for average precision."""
@@ -60,7 +61,7 @@ def look(model: LoadedModel, example: LabelledExample, frame: Frame | None, clas
         begun = time.perf_counter()
         return _looked(find_in_recording(model, stretches, example.name)[0], begun, example, classes)
     except ModelError as error:
-        return Looked(time.perf_counter() - begun, failed=writable(shortened(str(error))))
+        return Looked(time.perf_counter() - begun, failed=printable(shortened(str(error))))
 
 
 def _line(example: LabelledExample) -> Captured:

@@ -61,6 +61,7 @@ def _body(report: EvaluationReport) -> Iterator[str]:
     yield f"<p>Labels: {_safe(report.data)}</p>"
     if report.compared is not None:
         yield f'<p class="verdict">{_safe(report.compared.sentence)}</p>'
+        yield _table(text.side_by_side(report))
     if report.notes:
         yield f"<ul>{''.join(f'<li>{_safe(note)}</li>' for note in report.notes)}</ul>"
     for found in report.evaluations:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import math
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -22,7 +21,7 @@ from edge_infer.evaluate.class_names import ClassNames, check_known, check_renam
 from edge_infer.evaluate.class_tally import ClassTally
 from edge_infer.evaluate.data import open_data
 from edge_infer.evaluate.data_place import DataPlace
-from edge_infer.evaluate.examples import LabelledBoxes, LabelledData, LabelledExample, NoteCounter, placed, writable
+from edge_infer.evaluate.examples import LabelledBoxes, LabelledData, LabelledExample, NoteCounter, placed
 from edge_infer.evaluate.golden_examples import GoldenExample
 from edge_infer.evaluate.judge import ExampleJudge, make_judge
 from edge_infer.evaluate.look import FLOOR, look, pipeline, read_frame
@@ -31,6 +30,7 @@ from edge_infer.evaluate.scores import TaskScores, Wish
 from edge_infer.evaluate.worst import WorstMistakes
 from edge_infer.frames.ffmpeg import without_chatter
 from edge_infer.plan.records import InputPlan, Measured, ModelPlan
+from edge_infer.platform.logs import printable
 
 CLASSES: Final = ("detection", "classification")
 """Tasks whose results have classes."""
@@ -75,6 +75,11 @@ class EvaluationReport:
     compared: Compared | None
     notes: tuple[str, ...]
     unread: int
+
+    @property
+    def titles(self) -> list[str]:
+        """Return names that distinguish the models."""
+        return _titles([each.model for each in self.evaluations])
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +152,7 @@ class _Run:
             frame = read_frame(example) if picture else None
             looked = [look(model, example, frame, names) for model, names in zip(models, self._classes, strict=True)]
         except InputError as error:
-            return ExampleOutcome(example.number, unread=writable(shortened(str(error))))
+            return ExampleOutcome(example.number, unread=printable(shortened(str(error))))
         return ExampleOutcome(example.number, frame.size if frame is not None else None, tuple(looked))
 
     def _take(self, example: LabelledExample, outcome: ExampleOutcome) -> None:
@@ -210,10 +215,12 @@ class _Run:
         named = dict(zip(first.compared, found, strict=True))
         if isinstance(first, ClassTally) and isinstance(second, ClassTally):
             named["accuracy"] = _doubted(named["accuracy"], first, second)
-        titles = [_title(plan, self._plans) for plan in self._plans]
         values = [judge.tally.figures()(np.ones(judge.tally.examples)) for judge in self._judges]
         return Compared(
-            named, _sentence(titles, named, [float(each[0]) for each in values], first.examples, _noun(self._plans[0]))
+            named,
+            _sentence(
+                _titles(self._plans), named, [float(each[0]) for each in values], first.examples, _noun(self._plans[0])
+            ),
         )
 
 
@@ -230,7 +237,7 @@ def _sentence(
     figure, found = next(iter(named.items()))
     many = counted(count, noun)
     between = f"95 % interval {found.interval.low:+.4f} to {found.interval.high:+.4f}"
-    if not math.isfinite(found.interval.low):
+    if not found.known:
         between = "too few for an interval"
     numbers = f"{figure} {values[1]:.4g} against {values[0]:.4g}, a difference of {found.value:+.4f} ({between})"
     if found.verdict == "unclear":
@@ -238,10 +245,10 @@ def _sentence(
     return f"{titles[1]} is {found.verdict} than {titles[0]} on {many}: {numbers}"
 
 
-def _title(plan: ModelPlan, plans: Sequence[ModelPlan]) -> str:
-    """Return a name that distinguishes two models."""
-    same = len({each.title for each in plans}) < len(plans)
-    return f"{plan.title} ({plan.sha256[:8]})" if same else plan.title
+def _titles(plans: Sequence[ModelPlan]) -> list[str]:
+    """Return names that distinguish the models."""
+    same = len({plan.title for plan in plans}) < len(plans)
+    return [f"{plan.title} ({plan.sha256[:8]})" if same else plan.title for plan in plans]
 
 
 def counted(count: int, noun: str) -> str:
@@ -278,7 +285,8 @@ def _question(place: DataPlace, plans: Sequence[ModelPlan], renamed: Mapping[str
     found = place.labels.stat()
     asked = [
         FLOOR,
-        *map(writable, map(str, (place.labels, place.folder))),
+        printable(str(place.labels)),
+        printable(str(place.folder)),
         found.st_size,
         found.st_mtime_ns,
         sorted(renamed.items()),

@@ -34,12 +34,15 @@ NAMES: Final = {
 
 
 def lines(report: EvaluationReport) -> Iterator[str]:
-    """Yield the report line by line."""
+    """Yield the report line by line; the verdict on two models is at the end."""
     for place, found in enumerate(report.evaluations):
         if place:
             yield ""
         yield from _model(found, report)
     if report.compared is not None:
+        yield ""
+        yield "side by side"
+        yield from table(side_by_side(report))
         yield ""
         yield report.compared.sentence
     for note in report.notes:
@@ -77,6 +80,20 @@ def _model(found: Evaluation, report: EvaluationReport) -> Iterator[str]:
             yield from table(rows)
     for note in found.notes:
         yield f"note: {note}"
+
+
+def side_by_side(report: EvaluationReport) -> list[list[str]]:
+    """Return the rows of a table with the figures of two models and their differences, with a header."""
+    assert report.compared is not None
+    first, second = report.evaluations
+    rows = [["", *report.titles, "difference", "95 % interval"]]
+    for name, value in first.scores.figures.items():
+        other, found = second.scores.figures.get(name), report.compared.differences.get(name)
+        apart = "-" if value is None or other is None else f"{other - value:+.3f}"
+        between = f"{found.interval.low:+.3f} to {found.interval.high:+.3f}" if found and found.known else ""
+        rows.append([name_of(name), number(value), number(other), apart, between])
+    latency = [f"{1e3 * each.latency[0]:.1f} ms" if each.latency else "-" for each in report.evaluations]
+    return [*rows, ["latency", *latency, "", ""]]
 
 
 def span(between: Interval | None) -> str:

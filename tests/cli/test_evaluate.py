@@ -168,6 +168,19 @@ def test_a_model_that_is_worse_by_a_known_amount(tmp_path: Path) -> None:
     assert found["models"][1]["confusion"][-1] == {"true": "a", "found": "b", "count": wrong}
 
 
+def test_two_models_side_by_side(tmp_path: Path) -> None:
+    good, bad = write_model(tmp_path / "good"), write_model(tmp_path / "bad", 0.4, "1.1.0")
+    apart = write_rows(tmp_path / "rows.csv", 300)
+    wrong = int(((apart > 0) & (apart < 0.4)).sum()) / 300
+    out = tmp_path / "out.html"
+    told = evaluate(good, tmp_path / "rows.csv", "--against", bad, "--report", out).stdout
+    assert re.search(rf"accuracy +1\.000 +{1 - wrong:.3f} +-{wrong:.3f} +-0\.\d+ to -0\.\d+\n", told)
+    assert told.splitlines()[-1].startswith("rows@1.1.0 is worse than rows@1.0.0 on 300 recordings: ")
+    page = out.read_text()
+    assert f"<td>accuracy</td><td>1.000</td><td>{1 - wrong:.3f}</td><td>-{wrong:.3f}</td>" in page
+    assert '<p class="verdict">rows@1.1.0 is worse' in page
+
+
 def test_a_table_for_people(tmp_path: Path) -> None:
     model = write_model(tmp_path / "bad", 0.4)
     apart = write_rows(tmp_path / "rows.csv", 200)

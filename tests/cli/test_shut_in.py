@@ -280,12 +280,17 @@ def test_labelled_pictures_of_root_that_are_named_are_read(box: Path, private: P
     assert (done.returncode, found) == (0, REFUSED), done.stderr
 
 
-def test_the_process_that_evaluates_a_package_for_the_store_is_locked(box: Path) -> None:
+@pytest.mark.parametrize("user", [USER, None] if os.geteuid() == 0 else [None])
+def test_the_process_that_evaluates_a_package_for_the_store_is_locked(box: Path, user: int | None) -> None:
     (box / "m.yaml").write_text("name: m\nversion: 1.0.0\nlabels: [face]\n")
     words = ["models", "add", box / "m.tflite", "-c", box / "config.yaml", "--evaluate", box / "data"]
-    user = USER if os.geteuid() == 0 else None
     if user is not None:
         os.chown(box / "m.yaml", USER, USER)
+    elif os.geteuid() == 0:  # it works as the owner of the store, and reads what only root may read
+        (box / "state").mkdir()
+        shutil.chown(box / "state", USER, USER)
+        shutil.chown(box / "data", 0, 0)
+        (box / "data").chmod(0o700)
     done, found = attacked(box, box / "secret", *words, "--at-least", "map50=0.5", user=user)
     assert (done.returncode, found) == (0, REFUSED), done.stderr
     assert (box / "state" / "models" / "m" / "1.0.0").is_dir()

@@ -19,6 +19,7 @@ from edge_infer.contract.codec import Record, at_most, decode_json, dumps, repla
 from edge_infer.errors import ConfigError, EdgeInferError, ModelError, WireError
 from edge_infer.plan.files import files_of
 from edge_infer.plan.records import ModelPlan
+from edge_infer.platform.logs import printable
 from edge_infer.readers.environment import bound_pictures
 from edge_infer.sandbox.identity import Identity
 
@@ -175,18 +176,14 @@ def _serve(work: Callable[[], EvaluationAnswer], writing: int) -> None:
         try:
             answer = work()
         except EdgeInferError as error:
-            answer = EvaluationAnswer(error=_writable(str(error)))
+            answer = EvaluationAnswer(error=printable(str(error))[:4000])
         except Exception as error:
             log.exception("evaluation failed: unexpected exception")
-            answer = EvaluationAnswer(error=_writable(f"{type(error).__name__}: {error}"))
+            answer = EvaluationAnswer(error=printable(f"{type(error).__name__}: {error}")[:4000])
         with open(writing, "wb") as stream:
             stream.write(dumps(answer))
     finally:
         os._exit(0)
-
-
-def _writable(error: str) -> str:
-    return error[:3000].encode(errors="backslashreplace").decode()[:4000]
 
 
 def _least(text: str) -> tuple[str, float]:
