@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 
+from edge_infer.contract.codec import replace
 from edge_infer.engine.input.files import read_lines
 from edge_infer.engine.input.recording import find_in_recording, read_recording
 from edge_infer.engine.model.loaded_model import LoadedModel
@@ -33,7 +34,11 @@ _BOX_DECIMALS: Final = 3
 
 
 def pipeline(model: ModelPlan) -> PipelinePlan:
-    """Return the plan to evaluate a model: everything that it finds, however low its score is."""
+    """Return the plan to evaluate a model: everything that it finds, however low its score is.
+
+    A value does not depend on the one before, which is of another example.
+    """
+    model = replace(model, values=tuple(replace(value, max_rate=None) for value in model.values))
     if model.task == "anomaly":
         return PipelinePlan("evaluate", "evaluate", model, model.threshold)
     floor = min(FLOOR, model.threshold) if model.task == "detection" else 0.0
@@ -58,7 +63,6 @@ def look(model: LoadedModel, example: LabelledExample, frame: Frame | None, clas
             begun = time.perf_counter()
             return _looked(model.find(line), begun, example, classes)
         stretches = _stretches(example, model, model.taken)
-        begun = time.perf_counter()
         return _looked(find_in_recording(model, stretches, example.name)[0], begun, example, classes)
     except ModelError as error:
         return Looked(time.perf_counter() - begun, failed=printable(shortened(str(error))))
@@ -76,7 +80,7 @@ def _line(example: LabelledExample) -> Captured:
 def _stretches(example: LabelledExample, model: LoadedModel, plan: object) -> Iterable[Samples]:
     assert isinstance(plan, SignalPlan)
     if not example.row:
-        return list(read_recording(_path(example), plan, example.path))
+        return read_recording(_path(example), plan, example.path)
     width = getattr(model.preprocess, "values", 0) or plan.width or 1
     if len(example.row) % width:
         raise InputError(f"{example.name}: {len(example.row)} numbers are no whole number of samples of {width}")
@@ -104,6 +108,8 @@ def _looked(findings: Findings, begun: float, example: LabelledExample, classes:
         return Looked(seconds, answer=(0, _finite(findings.score), 0))
     assert isinstance(findings, ClassificationFindings)
     assert isinstance(example.label, LabelledClass)
+    if not findings.classes:
+        return Looked(seconds)
     ranks = (
         place for place, each in enumerate(findings.classes) if classes.place(each.class_id) == example.label.number
     )

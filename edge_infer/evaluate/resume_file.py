@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 LONGEST_LINE: Final = 8 << 20
+LONGEST_NAME: Final = 500
+"""Characters at the end of an example's name."""
 Item = tuple[Annotated[int, at_least(0)], float, float, float, float, float]
 """Class id of the model, score, and xmin, ymin, xmax, ymax in pixels."""
 
@@ -35,9 +37,10 @@ class Looked(Record, frozen=True):
 
 
 class ExampleOutcome(Record, frozen=True):
-    """All models on the example ``number``; ``size`` is the width and height of a picture. ``unread`` is the error."""
+    """All models on one example; ``size`` is the width and height of a picture, ``unread`` the error of reading it."""
 
     number: Annotated[int, at_least(0)]
+    name: Annotated[str, at_most(LONGEST_NAME)]
     size: tuple[int, int] | None = None
     looked: tuple[Looked, ...] = ()
     unread: Annotated[str, at_most(500)] = ""

@@ -25,7 +25,7 @@ from edge_infer.evaluate.examples import LabelledBoxes, LabelledData, LabelledEx
 from edge_infer.evaluate.golden_examples import GoldenExample
 from edge_infer.evaluate.judge import ExampleJudge, make_judge
 from edge_infer.evaluate.look import FLOOR, look, pipeline, read_frame
-from edge_infer.evaluate.resume_file import ExampleOutcome, ResumeFile
+from edge_infer.evaluate.resume_file import LONGEST_NAME, ExampleOutcome, ResumeFile
 from edge_infer.evaluate.scores import TaskScores, Wish
 from edge_infer.evaluate.worst import WorstMistakes
 from edge_infer.frames.ffmpeg import without_chatter
@@ -143,7 +143,8 @@ class _Run:
         """Raise `InputError` unless an outcome of an earlier run can be of this example."""
         picture = isinstance(self._plans[0].input, InputPlan)
         whole = len(outcome.looked) == len(self._plans) and (outcome.size is not None or not picture)
-        if outcome.number != example.number or not (whole or outcome.unread):
+        same = (outcome.number, outcome.name) == (example.number, _name(example))
+        if not same or not (whole or outcome.unread):
             raise InputError("--resume: the outcomes in the file are not those of these labels; name a new file")
 
     def _outcome(self, models: Sequence[LoadedModel], example: LabelledExample) -> ExampleOutcome:
@@ -152,8 +153,9 @@ class _Run:
             frame = read_frame(example) if picture else None
             looked = [look(model, example, frame, names) for model, names in zip(models, self._classes, strict=True)]
         except InputError as error:
-            return ExampleOutcome(example.number, unread=printable(shortened(str(error))))
-        return ExampleOutcome(example.number, frame.size if frame is not None else None, tuple(looked))
+            return ExampleOutcome(example.number, _name(example), unread=printable(shortened(str(error))))
+        size = frame.size if frame is not None else None
+        return ExampleOutcome(example.number, _name(example), size, tuple(looked))
 
     def _take(self, example: LabelledExample, outcome: ExampleOutcome) -> None:
         if outcome.unread:
@@ -222,6 +224,10 @@ class _Run:
                 _titles(self._plans), named, [float(each[0]) for each in values], first.examples, _noun(self._plans[0])
             ),
         )
+
+
+def _name(example: LabelledExample) -> str:
+    return printable(example.name)[-LONGEST_NAME:]
 
 
 def _doubted(found: Difference, first: ClassTally, second: ClassTally) -> Difference:

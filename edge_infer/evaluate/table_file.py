@@ -113,7 +113,10 @@ class TableFile:
 
     def _header(self, stream: TextIO) -> list[str]:
         """Return the names of the columns; the next line is the first row."""
-        header = next(csv.reader([stream.readline(LONGEST_CELL)]), [])
+        try:
+            header = next(csv.reader([stream.readline(LONGEST_CELL)]), [])
+        except csv.Error as error:
+            raise InputError(f"{self._path}:1: not the header of a CSV file: {error}") from error
         names = [name.strip() for name in header]
         if not names or len(set(names)) != len(names) or "" in names:
             raise InputError(f"{self._path}:1: the first line names the columns, each once, such as file,label")

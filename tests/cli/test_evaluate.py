@@ -450,6 +450,43 @@ def test_values_of_a_regression(assets: Path, tmp_path: Path) -> None:
     assert found["implausible"] == 0
 
 
+def test_an_anomaly_detector(assets: Path, tmp_path: Path) -> None:
+    """Windows of a real machine, and the same numbers in another order."""
+    model = tmp_path / "machine.tflite"
+    shutil.copy(assets / "models" / "ad01_int8.tflite", model)
+    model.with_suffix(".yaml").write_text("task: anomaly\nthreshold: 20\ninput: {features: raw, channels: 640}\n")
+    frames = np.fromfile(assets / "sensor" / "normal_id_01_00000000_hist_librosa.bin", np.float32).reshape(200, 128)
+    random = np.random.default_rng(0)
+    path = tmp_path / "rows.csv"
+    with path.open("w") as file:
+        file.write(",".join(["label", *(f"v{place}" for place in range(640))]) + "\n")
+        for start in range(0, 196, 4):
+            window = frames[start : start + 5].reshape(-1)
+            for label, row in (("normal", window), ("broken", random.permutation(window))):
+                file.write(",".join([label, *(f"{value:.4f}" for value in row.tolist())]) + "\n")
+    found = figures(model, path, "--recall", "0.95")
+    assert found["auc"] > 0.95
+    assert found["examples"] == 98
+    assert found["intervals"]["auc"][0] <= found["auc"] <= found["intervals"]["auc"][1]
+    wished = found["thresholds"][-1]
+    assert (wished["for"], wished["recall"] >= 0.95, wished["precision"] > 0.9) == ("recall", True, True)
+
+
+def test_names_of_files_that_are_no_text(assets: Path, tmp_path: Path) -> None:
+    (tmp_path / "cat").mkdir()
+    for name in (b"caf\xe9.bmp", b"gone\xe9.bmp"):
+        target = Path(os.fsdecode(os.fsencode(tmp_path / "cat") + b"/" + name))
+        target.write_bytes((assets / "images" / "cat.bmp").read_bytes() if name.startswith(b"caf") else b"nothing")
+    labels = tmp_path / "labels.txt"
+    labels.write_text("airplane\nautomobile\nbird\ncat\ndeer\ndog\nfrog\nhorse\nship\ntruck\n")
+    model, out = assets / "models" / "pretrainedResnet_quant.tflite", tmp_path / "out.html"
+    words = ("--labels", labels, "--threshold", "1", "--report", out, "--resume", tmp_path / "kept")
+    found = figures(model, tmp_path, *words, code=1)
+    assert (found["examples"], found["unread"]) == (1, 1)
+    assert "caf\ufffd.bmp: labelled cat" in out.read_text()
+    assert figures(model, tmp_path, *words, code=1)["worst"] == found["worst"]
+
+
 def test_a_model_whose_task_has_no_labels_is_refused(assets: Path, tmp_path: Path) -> None:
     labels = shipped_labels(tmp_path)
     done = evaluate(assets / "models" / "movenet_single_pose_lightning_ptq.tflite", labels, code=2)
