@@ -107,27 +107,26 @@ class NoteCounter:
 
 
 def placed(label: LabelledBoxes, size: tuple[int, int], name: str, notes: NoteCounter) -> TrueBoxes:
-    """Return the boxes in pixels of a picture of this width and height; count those that do not lie in it.
+    """Return the boxes in pixels of a picture of this width and height; note those that do not lie in it.
 
-    A box that reaches beyond the picture is cut. One without any area in the picture is left out.
+    One without any area in the picture is left out. One that reaches beyond stays as it is, as in the COCO evaluation.
     """
-    boxes, scale = label.boxes, np.ones(2)
+    scale = np.ones(2)
     if label.fractions:
         scale = np.array(size, np.float64)
     elif label.size is not None and label.size != size:
         scale = np.array(size, np.float64) / label.size
         notes.add("pictures of another size than their labels state, boxes scaled", name)
-    boxes = boxes * np.tile(scale, 2)
-    cut = np.clip(boxes, 0.0, np.tile(np.array(size, np.float64), 2))
-    beyond = np.abs(cut - boxes).max(axis=1, initial=0.0) > _BEYOND
-    kept = np.asarray(np.isfinite(boxes).all(axis=1) & (cut[:, 2] > cut[:, 0]) & (cut[:, 3] > cut[:, 1]), np.bool_)
+    boxes = label.boxes * np.tile(scale, 2)
+    inside = np.clip(boxes, 0.0, np.tile(np.array(size, np.float64), 2))
+    kept = np.isfinite(boxes).all(axis=1) & (inside[:, 2:] > inside[:, :2]).all(axis=1)
     if lost := int((~kept).sum()):
         notes.add("labelled boxes that are empty or outside of their picture, left out", name, lost)
-    if many := int((beyond & kept).sum()):
-        notes.add("labelled boxes that reach beyond their picture, cut", name, many)
-    own = np.asarray((cut[:, 2:] - cut[:, :2]).prod(axis=1), np.float64)
-    areas = own if label.areas is None else np.where(beyond, own, label.areas * scale.prod())
-    return TrueBoxes(cut, label.classes, np.asarray(areas, np.float64), label.crowd).of(kept)
+    if many := int((np.abs(inside - boxes).max(axis=1, initial=0.0) > _BEYOND)[kept].sum()):
+        notes.add("labelled boxes that reach beyond their picture", name, many)
+    own = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    areas = own if label.areas is None else label.areas * scale.prod()
+    return TrueBoxes(boxes, label.classes, np.asarray(areas, np.float64), label.crowd).of(kept)
 
 
 _BEYOND: Final = 1.0

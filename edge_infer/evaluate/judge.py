@@ -128,7 +128,8 @@ class BoxJudge:
             return
         ours = {place: label for label, place in zip(self._plan.labels, self._classes.of_model, strict=True)}
         expect = tuple(
-            (ours[int(number)], fractions(_box(true, place), size)) for place, number in enumerate(true.classes)
+            (ours[int(number)], fractions(_inside(_box(true, place), size), size))
+            for place, number in enumerate(true.classes)
         )
         self.golden.offer(margin, GoldenExample(example.path, expect))
 
@@ -136,6 +137,12 @@ class BoxJudge:
 def _box(boxes: TrueBoxes | FoundBoxes, place: int) -> Box:
     left, top, right, bottom = boxes.boxes[place].tolist()
     return left, top, right, bottom
+
+
+def _inside(box: Box, size: Size) -> Box:
+    """Return the part of a box that lies in a picture: a manifest takes no other."""
+    left, top, right, bottom = box
+    return max(left, 0.0), max(top, 0.0), min(right, float(size[0])), min(bottom, float(size[1]))
 
 
 class ClassJudge:

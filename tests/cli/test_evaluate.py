@@ -71,12 +71,15 @@ def public_boxes(assets: Path, tmp_path: Path) -> Path:
     return path
 
 
-def test_the_public_boxes_as_pycocotools_judges_them(assets: Path, public_boxes: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [SSD, "yolov8n_full_integer_quant_224.tflite"])
+def test_the_public_boxes_as_pycocotools_judges_them(
+    assets: Path, public_boxes: Path, tmp_path: Path, name: str
+) -> None:
     kept = tmp_path / "kept"
-    found = figures(assets / "models" / SSD, public_boxes, "--resume", kept)
+    found = figures(assets / "models" / name, public_boxes, "--resume", kept)
     labels = json.loads(public_boxes.read_text())
     numbers = {each["name"]: each["id"] for each in labels["categories"]}
-    with load(assets / "models" / SSD) as model:
+    with load(assets / "models" / name) as model:
         classes = model.plan.labels
     items = [
         {

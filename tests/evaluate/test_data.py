@@ -137,18 +137,18 @@ def test_labels_of_a_hundred_thousand_pictures_take_little_memory(tmp_path: Path
     assert most < 70_000_000
 
 
-def test_boxes_outside_of_their_picture_are_cut_or_left_out() -> None:
+def test_boxes_outside_of_their_picture_are_noted_and_empty_ones_left_out() -> None:
     table = np.array(
         [(-10, 5, 30, 35), (90, 40, 90, 45), (200, 0, 220, 20), (0, 0, 100.5, 50), (5, 5, np.nan, 9)], np.float64
     )
     notes = NoteCounter()
     label = LabelledBoxes(table, np.arange(5), np.zeros(5, np.bool_), np.array([1200.0, 0, 400, 5025, 3]))
     found = placed(label, (100, 50), "a.jpg", notes)
-    assert found.boxes.tolist() == [[0, 5, 30, 35], [0, 0, 100, 50]]
-    assert (found.classes.tolist(), found.areas.tolist()) == ([0, 3], [900.0, 5025.0])
+    assert found.boxes.tolist() == [[-10, 5, 30, 35], [0, 0, 100.5, 50]]
+    assert (found.classes.tolist(), found.areas.tolist()) == ([0, 3], [1200.0, 5025.0])
     assert notes.sentences() == [
         "labelled boxes that are empty or outside of their picture, left out: 3 (a.jpg)",
-        "labelled boxes that reach beyond their picture, cut: 1 (a.jpg)",
+        "labelled boxes that reach beyond their picture: 1 (a.jpg)",
     ]
 
 
