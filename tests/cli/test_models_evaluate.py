@@ -64,6 +64,9 @@ def test_the_least_values_of_figures_decide(store: Store) -> None:
     assert low.returncode == 3
     assert f"rows@1.0.0 is not taken: accuracy is {1 - wrong / 400:.4g} on 400 examples, below 0.99" in low.stderr
     assert store.versions == []
+    most = store.evaluated(0.6, "1.0.0", "--at-most", "accuracy=0.5")
+    assert (most.returncode, store.versions) == (3, [])
+    assert "examples, above 0.5" in most.stderr
     high = store.evaluated(0.6, "1.0.0", "--at-least", "accuracy=0.5")
     assert (high.returncode, store.versions) == (0, ["1.0.0"])
     assert f"rows@1.0.0: accuracy is {1 - wrong / 400:.4g} on 400 examples" in high.stderr
@@ -77,8 +80,12 @@ def test_the_least_values_of_figures_decide(store: Store) -> None:
             2,
             "the store has no other version of rows to compare with; say what is good enough",
         ),
-        (("--evaluate", "{rows}", "--at-least", "map50=0.5"), 2, "--at-least map50: its figures are accuracy, "),
-        (("--evaluate", "{rows}", "--at-least", "good"), 2, "good is not a figure and its least value"),
+        (
+            ("--evaluate", "{rows}", "--at-least", "map50=0.5"),
+            2,
+            "there is no figure map50; the figures of rows@1.0.0 are accuracy, ",
+        ),
+        (("--evaluate", "{rows}", "--at-least", "good"), 2, "good is not a figure and its limit"),
         (("--evaluate", "{rows}.gone", "--at-least", "accuracy=0.5"), 2, "there is no "),
         (("--at-least", "accuracy=0.5"), 2, "--at-least belongs to --evaluate LABELS"),
         (("--evaluate", "{folder}", "--at-least", "accuracy=0.5"), 3, "rows@1.0.0 could not be evaluated: "),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import os
 import re
 import sys
@@ -54,13 +55,15 @@ def add(child: argparse.ArgumentParser) -> None:
     child.add_argument("--evaluate", metavar="LABELS", type=Path, help=asked)
     add_images(child)
     least = "least value of a figure, such as map50=0.6; default: no worse than the newest other version in the store"
-    child.add_argument("--at-least", metavar="FIGURE=X", type=argument(_least), action="append", default=[], help=least)
+    child.add_argument("--at-least", metavar="FIGURE=X", type=argument(_limit), action="append", default=[], help=least)
+    most = "largest value of a figure of errors, such as mae=0.1"
+    child.add_argument("--at-most", metavar="FIGURE=X", type=argument(_limit), action="append", default=[], help=most)
 
 
 def condition(args: argparse.Namespace, library: Library, user: Identity | None) -> Condition | None:
     """Return the check of a package; None if the command asks for none. Raises `ConfigError`."""
     if args.evaluate is None:
-        for option in ("at_least", "images", "rename"):
+        for option in ("at_least", "at_most", "images", "rename"):
             if getattr(args, option):
                 raise ConfigError(f"--{option.replace('_', '-')} belongs to --evaluate LABELS")
         return None
@@ -76,7 +79,7 @@ def _other_version(args: argparse.Namespace, library: Library, plan: ModelPlan) 
     from edge_infer.models.request import ModelRequest
     from edge_infer.models.trials.probe import probe
 
-    if args.at_least:
+    if args.at_least or args.at_most:
         return []
     name = plan.title.partition("@")[0]
     others = [each for each in library.find(name) if each.manifest is not None and each.title != plan.title]
@@ -104,21 +107,24 @@ def _check(args: argparse.Namespace, user: Identity | None, place: DataPlace, pl
     if found.error:
         raise ModelError(f"{title} could not be evaluated: {found.error}")
     if len(plans) > 1:
-        if found.verdict == "worse":
+        if found.verdict not in ("better", "unclear"):
             raise ModelError(f"{title} is not taken: {found.sentence}")
         say([f"edge-infer: {found.sentence}"], sys.stderr)
         return
     for figure, least in args.at_least:
-        _check_figure(title, figure, least, found)
+        _check_figure(title, figure, (least, math.inf), found)
+    for figure, most in args.at_most:
+        _check_figure(title, figure, (-math.inf, most), found)
 
 
-def _check_figure(title: str, figure: str, least: float, found: EvaluationAnswer) -> None:
+def _check_figure(title: str, figure: str, limits: tuple[float, float], found: EvaluationAnswer) -> None:
+    (least, most), value = limits, found.figures.get(figure)
     if figure not in found.figures:
-        raise ConfigError(f"--at-least {figure}: its figures are {', '.join(found.figures)}")
-    value = found.figures[figure]
-    if value is None or not value >= least:
+        raise ConfigError(f"there is no figure {figure}; the figures of {title} are {', '.join(found.figures)}")
+    if value is None or not least <= value <= most:
         shown = "not known" if value is None else f"{value:.4g}"
-        raise ModelError(f"{title} is not taken: {figure} is {shown} on {found.examples} examples, below {least:g}")
+        bound = f"below {least:g}" if math.isfinite(least) else f"above {most:g}"
+        raise ModelError(f"{title} is not taken: {figure} is {shown} on {found.examples} examples, {bound}")
     say([f"edge-infer: {title}: {figure} is {value:.4g} on {found.examples} examples"], sys.stderr)
 
 
@@ -186,8 +192,8 @@ def _serve(work: Callable[[], EvaluationAnswer], writing: int) -> None:
         os._exit(0)
 
 
-def _least(text: str) -> tuple[str, float]:
+def _limit(text: str) -> tuple[str, float]:
     figure, _, value = text.partition("=")
     if not re.fullmatch(r"[A-Za-z0-9_]+", figure) or not re.fullmatch(r"[0-9]*\.?[0-9]+", value):
-        raise ValueError(f"{text} is not a figure and its least value, such as map50=0.6")
+        raise ValueError(f"{text} is not a figure and its limit, such as map50=0.6")
     return figure, float(value)
