@@ -25,6 +25,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "infer": "runs one model on pictures and prints what it finds",
     "replay": "runs the configured pipelines on a recording and publishes nothing",
     "bench": "measures how fast a model is by itself and in the pipeline",
+    "evaluate": "measures how often a model is right on labelled data, or compares two models",
     "inspect": "explains a model file and how it would be used",
     "models": "manages the model store and downloads public models",
     "status": "shows the state of the running daemon",

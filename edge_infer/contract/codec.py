@@ -41,6 +41,7 @@ __all__ = [
     "JsonValue",
     "OneOf",
     "PartlyCompared",
+    "RawJson",
     "Record",
     "ShortText",
     "asdict",
@@ -66,6 +67,8 @@ if TYPE_CHECKING:
 else:
     JsonValue = Any  # as a field type: any JSON value, unchanged
 
+RawJson: TypeAlias = msgspec.Raw
+"""A part of a JSON text that is not decoded yet: a view of it, for `decode_json`."""
 Absent: TypeAlias = UnsetType
 ABSENT: Final = UNSET
 """Value of a field that has no key on the wire; it counts as false."""
@@ -256,7 +259,7 @@ def _one_of(kind: type[Any], value: Any) -> Any:
     return kind.from_json(value)
 
 
-def decode_json(kind: type[T], data: bytes | memoryview, where: str = "") -> T:
+def decode_json(kind: type[T], data: bytes | memoryview | RawJson, where: str = "") -> T:
     """Decode JSON to a record of type ``kind``; raises `WireError` naming the key that does not fit."""
     try:
         record: T = _decoder(kind).decode(data)  # type: ignore[arg-type]  # every type can be hashed

@@ -28,6 +28,11 @@ def most_pixels(memory: int | None) -> int:
     return _USUAL_PIXELS if memory is None else min(MAX_PIXELS, memory // 4 // _BYTES_A_PIXEL)
 
 
+def bound_pictures() -> None:
+    """Bound the size of pictures in this process unless its environment does so; call it before OpenCV loads."""
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(most_pixels(board_memory())))
+
+
 def board_memory() -> int | None:
     """Return the bytes of the board's memory; None if the system does not tell."""
     try:

@@ -68,12 +68,15 @@ def box(tmp_path: Path) -> Path:
     shutil.copy(PICTURE, folder / "a.png")
     shutil.copy(CLIP, folder / "clip.mp4")
     (folder / "secret").write_text("secret")
+    (folder / "data").mkdir()
+    shutil.copy(PICTURE, folder / "data" / "a.png")
+    (folder / "data" / "a.txt").write_text("0 0.4 0.3 0.3 0.3\n")
     (folder / "config.yaml").write_text(
         "device: {id: box, state_dir: state}\nmqtt: {host: 127.0.0.1, port: 1}\nmodels: {m: {file: m.tflite}}\n"
         "sources: {cam: {kind: video, file: clip.mp4}}\npipelines: {m: {source: cam, model: m}}\n"
     )
     if os.geteuid() == 0:
-        for path in (folder, *folder.iterdir()):
+        for path in (folder, *folder.rglob("*")):
             os.chown(path, USER, USER)
     return folder
 
@@ -83,6 +86,8 @@ COMMANDS = [
     ("infer", "{box}/m.tflite", "{box}/a.png", "--annotate", "{box}/drawn"),
     ("bench", "{box}/m.tflite", "--seconds", "1", "--rounds", "2"),
     ("bench", "{box}/m.tflite", "--seconds", "1", "--rounds", "2", "--clip", "{box}/clip.mp4"),
+    ("evaluate", "{box}/m.tflite", "{box}/data"),
+    ("evaluate", "{box}/m.tflite", "{box}/data", "--report", "{box}/out.html", "--resume", "{box}/kept"),
     ("replay", "-c", "{box}/config.yaml"),
     ("replay", "-c", "{box}/config.yaml", "--annotate", "{box}/out.mp4"),
 ]
@@ -94,7 +99,7 @@ def test_an_ordinary_user_is_behind_the_walls_of_an_engine(box: Path, words: tup
     done, found = attacked(box, box / "secret", *(word.format(box=box) for word in words), user=user)
     assert (done.returncode, found) == (0, REFUSED), done.stderr
     assert not (box / "secret.left").exists()
-    for drawn in ("drawn/a.jpg", "out.mp4"):
+    for drawn in ("drawn/a.jpg", "out.html", "out.mp4"):
         assert not any(drawn.split("/")[0] in word for word in words) or (box / drawn).stat().st_size > 1000
 
 
@@ -128,6 +133,7 @@ EARLIER = 61300
 OUTPUTS = [
     (("infer", "{box}/m.tflite", "{box}/a.png", "--annotate", "{box}/drawn"), "drawn/a.jpg"),
     (("replay", "-c", "{box}/config.yaml", "--annotate", "{box}/out.mp4"), "out.mp4"),
+    (("evaluate", "{box}/m.tflite", "{box}/data", "--report", "{box}/out.html", "--golden", "{box}/drawn"), "out.html"),
 ]
 
 
@@ -224,6 +230,8 @@ def test_root_follows_no_link_of_another_user(box: Path, private: Path, target: 
     [
         ("replay", "-c", "{box}/config.yaml", "--source", "{link}"),
         ("bench", "{box}/m.tflite", "--seconds", "1", "--rounds", "2", "--clip", "{link}"),
+        ("evaluate", "{box}/m.tflite", "{link}"),
+        ("evaluate", "{box}/m.tflite", "{box}/data", "--images", "{link}"),
     ],
     ids=lambda words: words[0],
 )
@@ -262,6 +270,30 @@ def test_links_that_give_nobody_anything_are_followed(box: Path, private: Path, 
 def test_a_picture_of_root_that_is_named_is_read(box: Path, private: Path) -> None:
     done, found = attacked(box, private / "secret", "infer", box / "m.tflite", private / "a.png")
     assert (done.returncode, found) == (0, REFUSED), done.stderr
+
+
+@root_only
+def test_labelled_pictures_of_root_that_are_named_are_read(box: Path, private: Path) -> None:
+    (private / "a.txt").write_text("0 0.4 0.3 0.3 0.3\n")
+    (private / "secret").rename(private.parent / "secret")
+    done, found = attacked(box, private.parent / "secret", "evaluate", box / "m.tflite", private)
+    assert (done.returncode, found) == (0, REFUSED), done.stderr
+
+
+@pytest.mark.parametrize("user", [USER, None] if os.geteuid() == 0 else [None])
+def test_the_process_that_evaluates_a_package_for_the_store_is_locked(box: Path, user: int | None) -> None:
+    (box / "m.yaml").write_text("name: m\nversion: 1.0.0\nlabels: [face]\n")
+    words = ["models", "add", box / "m.tflite", "-c", box / "config.yaml", "--evaluate", box / "data"]
+    if user is not None:
+        os.chown(box / "m.yaml", USER, USER)
+    elif os.geteuid() == 0:  # it works as the owner of the store, and reads what only root may read
+        (box / "state").mkdir()
+        shutil.chown(box / "state", USER, USER)
+        shutil.chown(box / "data", 0, 0)
+        (box / "data").chmod(0o700)
+    done, found = attacked(box, box / "secret", *words, "--at-least", "map50=0.5", user=user)
+    assert (done.returncode, found) == (0, REFUSED), done.stderr
+    assert (box / "state" / "models" / "m" / "1.0.0").is_dir()
 
 
 def test_standard_input_is_read(box: Path) -> None:

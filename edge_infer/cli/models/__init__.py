@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from edge_infer.cli.arguments import add_action, add_config
 from edge_infer.cli.as_owner import act_as_owner_of, make_state_dir
-from edge_infer.cli.models import catalogues, of_daemon, promote, signing, use, wait
+from edge_infer.cli.models import catalogues, evaluation, of_daemon, promote, signing, use, wait
 from edge_infer.errors import ConfigError
 from edge_infer.platform.paths import hinted
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from edge_infer.models.packages.acquire import Arrival
     from edge_infer.models.packages.catalogue import Example, Offer
     from edge_infer.models.packages.library import Library, Stored
+    from edge_infer.sandbox.identity import Identity
 
 MIRROR: Final = "EDGE_INFER_MIRROR"
 BAR: Final = 30
@@ -36,6 +37,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     purpose = "tries your package and copies it into the store"
     into = add_config(add_action(actions, "add", purpose, "person/1.2.0", _add))
     into.add_argument("path", metavar="PATH", type=Path, help="a package's folder, or X.tflite with X.yaml beside it")
+    evaluation.add(into)
     for others in (of_daemon, promote, use, wait):
         others.add(actions)
     purpose = "downloads a model of the catalogue, tries it and puts it into the store"
@@ -69,10 +71,11 @@ def _library(args: argparse.Namespace) -> Library:
     return Library(state_dir / "models")
 
 
-def _writable_library(args: argparse.Namespace) -> Library:
+def _writable_library(args: argparse.Namespace) -> tuple[Library, Identity | None]:
+    """Return the store, and the user that root became to write there."""
     state_dir = hinted(args.config).absolute()
-    act_as_owner_of(args, state_dir, make_state_dir(state_dir))
-    return _library(args)
+    user = act_as_owner_of(args, state_dir, make_state_dir(state_dir))
+    return _library(args), user
 
 
 def _list(args: argparse.Namespace) -> int:
@@ -84,8 +87,8 @@ def _list(args: argparse.Namespace) -> int:
 def _add(args: argparse.Namespace) -> int:
     from edge_infer.models.packages.acquire import add as add_package
 
-    library = _writable_library(args)
-    _tell(add_package(args.path.absolute(), library))
+    library, user = _writable_library(args)
+    _tell(add_package(args.path.absolute(), library, evaluation.condition(args, library, user)))
     return 0
 
 
@@ -93,7 +96,7 @@ def _pull(args: argparse.Namespace) -> int:
     from edge_infer.models.packages.acquire import pull
     from edge_infer.models.packages.catalogue import choose
 
-    library = _writable_library(args)
+    library, _ = _writable_library(args)
     offer = choose(catalogues.offers(args), args.name)
     with _DownloadProgress(offer.title) as bar:
         arrival = pull(offer, library, bar, args.mirror, args.folder.absolute() if args.folder else None)

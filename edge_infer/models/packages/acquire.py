@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -22,6 +22,7 @@ from edge_infer.models.packages.package import MANIFEST, find_package
 from edge_infer.models.packages.read_files import LARGEST_MODEL, read_whole
 from edge_infer.models.request import ModelRequest
 from edge_infer.models.trials.probe import probe
+from edge_infer.plan.records import ModelPlan
 
 MOST_LOOKED_AT: Final = 10_000
 
@@ -144,8 +145,11 @@ def _check_who_it_is(package: Path, offer: Offer) -> None:
         raise ConfigError(f"the manifest of {offer.title} names the file {found.file.name}, the catalogue {offer.file}")
 
 
-def add(path: Path, library: Library) -> Arrival:
-    """Copy a package into the store after a successful probe; raises `ModelError`, `ConfigError`, `StartError`."""
+def add(path: Path, library: Library, condition: Callable[[ModelPlan], None] | None = None) -> Arrival:
+    """Copy a package into the store after a successful probe; raises `ModelError`, `ConfigError`, `StartError`.
+
+    The ``condition`` may refuse it with one of these errors. A package that the store has already is not asked again.
+    """
     with library.incoming() as package:
         title = gather(path, package)
         if library.has(title):
@@ -156,7 +160,9 @@ def add(path: Path, library: Library) -> Arrival:
                 f"{title} is in the store with other content, and what is there stays: give a new version"
             )
         try:
-            probe(ModelRequest(title.partition("@")[0], str(package)))
+            plan = probe(ModelRequest(title.partition("@")[0], str(package)))
+            if condition is not None:
+                condition(plan)
         except ModelError as error:  # the error names the path that the user gave, not the temporary copy
             text = str(error).replace(str(package), str(path if path.is_dir() else path.parent))
             raise ModelError(text, key=error.key, tried=error.tried) from error

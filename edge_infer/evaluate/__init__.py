@@ -1,0 +1,1 @@
+"""Measures how often a model is right on labelled pictures, sounds, rows and texts, and compares two models."""

@@ -1,0 +1,58 @@
+"""Opens labelled data with the reader for their form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from edge_infer.contract.messages import Task
+from edge_infer.errors import InputError
+from edge_infer.evaluate.class_folder import ClassFolder
+from edge_infer.evaluate.coco_file import CocoFile
+from edge_infer.evaluate.data_place import DataPlace
+from edge_infer.evaluate.examples import LabelledData, Truth
+from edge_infer.evaluate.picture_folder import PictureFolder
+from edge_infer.evaluate.table_file import TableFile
+from edge_infer.evaluate.yolo_folder import YoloFolder
+from edge_infer.plan.records import ModelPlan
+
+_TRUTH: Final[Mapping[Task, Truth]] = {
+    "detection": "boxes",
+    "classification": "class",
+    "anomaly": "class",
+    "regression": "values",
+}
+_NEEDS: Final[Mapping[Task, str]] = {
+    "detection": "labelled boxes: a COCO file, or a folder of YOLO text files",
+    "classification": "a folder for each class, or a CSV file with a column label",
+    "anomaly": "the folders normal and anomalous, or a CSV file with a column label",
+    "regression": "a CSV file with a column for each value",
+}
+
+
+def open_data(place: DataPlace, plan: ModelPlan) -> LabelledData:
+    """Return the labelled data for a model; raises `InputError`."""
+    data = _open(place, plan)
+    if data.truth != _TRUTH[plan.task]:
+        raise InputError(f"{place.labels}: {plan.title} needs {_NEEDS[plan.task]}")
+    if not len(data):
+        raise InputError(f"{place.labels}: it names nothing to evaluate")
+    return data
+
+
+def _open(place: DataPlace, plan: ModelPlan) -> LabelledData:
+    if not place.labels.is_dir():
+        table = place.labels.suffix.lower() == ".csv"
+        if table:
+            return TableFile(place.labels, PictureFolder((place.folder,)), plan)
+        return CocoFile(place.labels, PictureFolder(_picture_folders(place.labels, place.folder)))
+    if plan.task == "detection":
+        return YoloFolder(place.labels, place.folder, plan.labels)
+    return ClassFolder(place.labels, plan.input.takes)
+
+
+def _picture_folders(labels: Path, folder: Path) -> tuple[Path, ...]:
+    """Return the folders that names of pictures may be relative to: ``instances_val2017.json`` names ``val2017/``."""
+    part = labels.stem.partition("_")[2] or labels.stem
+    return folder, folder / "images", folder / part, folder / "images" / part

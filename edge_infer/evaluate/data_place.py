@@ -1,0 +1,70 @@
+"""Where labelled data lie. Nothing of them is read before the process has locked itself, and NumPy is not imported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from edge_infer.errors import ConfigError
+from edge_infer.plan.records import ModelPlan
+from edge_infer.sandbox.fence import Fence
+
+TASKS: Final = ("detection", "classification", "anomaly", "regression")
+NAME_LISTS: Final = ("classes.txt", "obj.names")
+NAME_FILES: Final = ("data.yaml", "dataset.yaml", *NAME_LISTS)
+"""Files that give the classes of YOLO's text files their names."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataPlace:
+    """The labels, and the folder of the files that they name."""
+
+    labels: Path
+    folder: Path
+
+    @classmethod
+    def of(cls, labels: Path, folder: Path | None) -> DataPlace:
+        """Return the place for the arguments of a command; raises `ConfigError`."""
+        labels = labels.absolute()
+        if (labels / "labels").is_dir() and (labels / "images").is_dir():
+            labels = labels / "labels"
+        if not labels.exists():
+            raise ConfigError(f"there is no {labels}; name a COCO file, a CSV file, or a folder with labelled files")
+        if folder is not None:
+            if not folder.is_dir():
+                raise ConfigError(f"--images {folder}: there is no such folder")
+            return cls(labels, folder.absolute())
+        return cls(labels, _usual_folder(labels))
+
+    def fence(self) -> Fence:
+        """Return what the process needs to read."""
+        names = tuple(str(path) for path in name_files(self.labels)) if self.labels.is_dir() else ()
+        return Fence(reads=(str(self.labels), str(self.folder)), files=names)
+
+
+def name_files(labels: Path) -> list[Path]:
+    """Return where names of classes may be: in the folder of the labels, or in one of the two above it."""
+    return [folder / name for folder in (labels, labels.parent, labels.parent.parent) for name in NAME_FILES]
+
+
+def check_task(plan: ModelPlan) -> None:
+    """Raise `ConfigError` for a model whose task cannot be evaluated."""
+    if plan.task not in TASKS:
+        raise ConfigError(f"{plan.title}: evaluate is for {', '.join(TASKS)}, and this model is for {plan.task}")
+
+
+def _usual_folder(labels: Path) -> Path:
+    """Return where the files of these labels usually are; raises `ConfigError` for a home directory."""
+    if labels.is_dir():
+        parts = list(labels.parts)
+        if "labels" in parts:  # YOLO: images/train beside labels/train
+            place = len(parts) - 1 - parts[::-1].index("labels")
+            beside = Path(*parts[:place], "images", *parts[place + 1 :])
+            if beside.is_dir():
+                return beside
+        return labels
+    folder = labels.parent.parent if labels.parent.name in ("annotations", "labels") else labels.parent
+    if folder in (Path.home(), Path("/")):
+        raise ConfigError(f"name the folder with the files of {labels.name}: --images FOLDER (not all of {folder})")
+    return folder

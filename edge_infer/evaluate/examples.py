@@ -1,0 +1,133 @@
+"""Labelled examples, as the readers of label files give them to an evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal, Protocol, TypeAlias
+
+import numpy as np
+
+from edge_infer.evaluate.matching import Flags, Floats, Ints, TrueBoxes
+from edge_infer.platform.logs import printable
+
+Truth = Literal["boxes", "class", "values"]
+"""The kind of labels: boxes of a picture, one class of an input, or the values of a regression."""
+SHOWN: Final = 3
+"""Names in a note."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledBoxes:
+    """Boxes as the file has them: ``[n, 4]`` corners in pixels, or in fractions of the picture.
+
+    ``size`` is the width and height that the labels state for the picture. ``areas`` is None where they state none.
+    """
+
+    boxes: Floats
+    classes: Ints
+    crowd: Flags
+    areas: Floats | None = None
+    fractions: bool = False
+    size: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledClass:
+    """The class of a whole input, as a place in the names of the data."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledValues:
+    """The true values of a regression by name."""
+
+    values: tuple[tuple[str, float], ...]
+
+
+Label: TypeAlias = LabelledBoxes | TrueBoxes | LabelledClass | LabelledValues
+"""Boxes become `TrueBoxes` once the size of their picture is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledExample:
+    """One labelled input: a file, or the ``text`` or the ``row`` of numbers of a table.
+
+    ``number`` is its place in the data. ``name`` is what a person finds it by.
+    """
+
+    number: int
+    name: str
+    label: Label
+    path: str = ""
+    text: str | None = None
+    row: tuple[float, ...] = ()
+
+
+class LabelledData(Protocol):
+    """Labelled inputs, read one after the other; every pass gives the same ones in the same order."""
+
+    truth: Truth
+    names: Sequence[str]
+    """The classes of the labels."""
+    notes: NoteCounter
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[LabelledExample]: ...
+
+
+@dataclass
+class NoteCounter:
+    """What is odd in the data: each kind of oddity with how often it occurs and the first places."""
+
+    _counts: dict[str, int] = field(default_factory=dict)
+    _places: dict[str, list[str]] = field(default_factory=dict)
+    _cut: set[str] = field(default_factory=set)
+
+    def add(self, what: str, place: str = "", count: int = 1) -> None:
+        """Count an oddity; ``what`` names such things in the plural."""
+        self._counts[what] = self._counts.get(what, 0) + count
+        places = self._places.setdefault(what, [])
+        if place and printable(place) not in places:
+            if len(places) < SHOWN:
+                places.append(printable(place))
+            else:
+                self._cut.add(what)
+
+    def sentences(self) -> list[str]:
+        """Return one sentence a kind of oddity."""
+        return [self._sentence(what, count) for what, count in self._counts.items()]
+
+    def _sentence(self, what: str, count: int) -> str:
+        places = self._places[what]
+        more = ", …" if what in self._cut else ""
+        return f"{what}: {count}" + (f" ({', '.join(places)}{more})" if places else "")
+
+
+def placed(label: LabelledBoxes, size: tuple[int, int], name: str, notes: NoteCounter) -> TrueBoxes:
+    """Return the boxes in pixels of a picture of this width and height; note those that do not lie in it.
+
+    One without any area in the picture is left out. One that reaches beyond stays as it is, as in the COCO evaluation.
+    """
+    scale = np.ones(2)
+    if label.fractions:
+        scale = np.array(size, np.float64)
+    elif label.size is not None and label.size != size:
+        scale = np.array(size, np.float64) / label.size
+        notes.add("pictures of another size than their labels state, boxes scaled", name)
+    boxes = label.boxes * np.tile(scale, 2)
+    inside = np.clip(boxes, 0.0, np.tile(np.array(size, np.float64), 2))
+    kept = np.isfinite(boxes).all(axis=1) & (inside[:, 2:] > inside[:, :2]).all(axis=1)
+    if lost := int((~kept).sum()):
+        notes.add("labelled boxes that are empty or outside of their picture, left out", name, lost)
+    if many := int((np.abs(inside - boxes).max(axis=1, initial=0.0) > _BEYOND)[kept].sum()):
+        notes.add("labelled boxes that reach beyond their picture", name, many)
+    own = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    areas = own if label.areas is None else label.areas * scale.prod()
+    return TrueBoxes(boxes, label.classes, np.asarray(areas, np.float64), label.crowd).of(kept)
+
+
+_BEYOND: Final = 1.0
+"""Pixels by which a box may reach beyond its picture without a note: labels are rounded."""
