@@ -101,10 +101,11 @@ def look(label: str = "person") -> dict[str, Any]:
 def event(seq: int, label: str = "person", kind: str = "enter", pipeline: str = "door-people") -> dict[str, Any]:
     """One of ``/api/events``, a minute ago."""
     at = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(time.time() - 60))
-    return {
-        "pipeline": pipeline, "v": 1, "ts": at, "boot": "9f2c1a", "seq": seq, "type": kind, "label": label, "id": 3,
-        "zone": "drive", "score": 0.87,
+    body = {
+        "v": 1, "ts": at, "boot": "9f2c1a", "seq": seq, "type": kind, "label": label, "id": 3, "zone": "drive",
+        "score": 0.87,
     }  # fmt: skip
+    return {"pipeline": pipeline, "event": body}
 
 
 def answers() -> dict[str, Any]:

@@ -246,9 +246,9 @@ def test_shapes_are_renamed_deleted_and_restored(chrome: Browser, page: Canned) 
 
 def test_the_slider_tells_how_many_results_lie_above(chrome: Browser, page: Canned) -> None:
     in_view(chrome, page, "draw")
-    chrome.shows("50 of 50 results of the last 60 minutes lie at or above 0.6.")
+    chrome.shows("50 of 50 results of the last 60 min lie at or above 0.6.")
     chrome.type("#threshold", "0.9")
-    chrome.shows("20 of 50 results of the last 60 minutes lie at or above 0.9.")
+    chrome.shows("20 of 50 results of the last 60 min lie at or above 0.9.")
     assert saved(chrome, page) == [{"what": "threshold", "value": 0.9}]
 
 

@@ -228,8 +228,8 @@ async function save() {
     show(find("save-text"), `Saved and applied at ${clock(Date.now())}.`);
     if (digest !== scene.digest) tell("Somebody else saved right after you; this is the file as it is now.");
   } catch (error) {
-    if (error.kind === "conflict") {
-      await loadScene();
+    if (error.kind === "conflict") await loadScene();
+    if (error.kind === "conflict" && scene.digest !== draft.digest) {
       if (await settled(draft)) setTimeout(save);
     } else {
       show(find("save-errors"), [error.message, ...error.errors].map((line) => el("li", {}, line)), el("li", {}, "Nothing was saved; the file is as it was."));

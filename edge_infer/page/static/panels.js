@@ -3,7 +3,7 @@
 import { el, find, show } from "./dom.js";
 import { shapesOf } from "./geometry.js";
 import { occupies } from "./stage.js";
-import { clock, list, number, percent } from "./words.js";
+import { clock, duration, list, number, percent } from "./words.js";
 
 // Show the figures that move while somebody turns the lens, and what each pipeline found in this frame.
 export function showAim(facts, scene, rate) {
@@ -90,7 +90,7 @@ export function showThreshold(draft, scores) {
   const sum = (from) => counts.slice(from).reduce((total, count) => total + count, 0);
   const unknown = draft.threshold < known ? ` Scores below ${known} are not counted while ${known} is the threshold, so there may be more.` : "";
   show(find("threshold-text"), scores
-    ? `${number(sum(first), 0)} of ${number(sum(0), 0)} results of the last ${number(seconds / 60, 0)} minutes lie at or above ${draft.threshold}.${unknown}` : "…");
+    ? `${number(sum(first), 0)} of ${number(sum(0), 0)} results of the last ${duration(seconds)} lie at or above ${draft.threshold}.${unknown}` : "…");
 }
 
 export function hintOf(editor) {

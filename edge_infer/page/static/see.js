@@ -60,7 +60,7 @@ function device({ status, board = {}, clock: set, watched, device: name }) {
       facts([["delivered", number(outbox.delivered, 0)], ["waiting", `${number(outbox.pending, 0)} (${bytes(outbox.bytes)})`], ["lost", list(lost) || "none"]])),
     config && card("Configuration", config.state === "applied" ? "good" : "bad", badge(config.state === "applied" ? "good" : "bad", config.state),
       facts([["digest", config.digest.slice(0, 8)], ["since", clock(config.ts)]]),
-      config.errors?.length && el("ul", { class: "errors" }, config.errors.map((error) => el("li", {}, error)))),
+      config.errors?.length > 0 && el("ul", { class: "errors" }, config.errors.map((error) => el("li", {}, error)))),
     card("Board", hot, badge(hot, board.throttled ? "throttled" : "ok"),
       facts([
         ["processor", percent(board.cpu)], ["memory", percent(board.memory)], ["temperature", board.temperature == null ? "unknown" : `${number(board.temperature)} °C`],
@@ -127,7 +127,7 @@ export class Events {
   }
 
   async look(now) {
-    this.events = (await get("events")).events;
+    this.events = (await get("events")).events.map(({ pipeline: name, event }) => ({ ...event, pipeline: name }));
     if (this.moment === null) this.now = now;
     this.draw();
     const rows = this.events.toReversed().map((event) => el("tr", { "data-key": `${event.pipeline} ${event.boot} ${event.seq}` },
