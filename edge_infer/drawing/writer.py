@@ -13,7 +13,7 @@ import re
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -93,6 +93,9 @@ def _written(request: Mapping[str, Any], config: Path, find: Callable[[], Path])
         user = request.get("for")
         log.info("%s: %s, by the page for %s", file, "; ".join(told), _user(user) if type(user) is int else "its user")
         applied = apply_text(file, before, edited, lambda: ask(control, {"do": "reload"}))
+        if not applied.digest:
+            with suppress(EdgeInferError):  # so that it knows at once that the file is restored
+                ask(control, {"do": "reload"})
     if not applied.digest:
         log.warning("%s: the daemon rejects that, and the file is as it was", file)
         return {"kind": "rejected", "error": "the daemon rejects this; the file is as it was", "errors": applied.errors}

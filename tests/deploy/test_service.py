@@ -54,18 +54,18 @@ say 'the page waits' sh -c "systemctl is-active edge-infer-page.socket edge-infe
 say 'and runs' systemctl is-active edge-infer-page.service
 page() {{ runuser -u $1 -- curl -s --max-time 60 --unix-socket /run/edge-infer-page/page.sock -H 'X-Edge-Infer: page' \
     "http://localhost/api/$2" "${{@:3}}"; }}
-say 'it knows who looks' sh -c "$(declare -f page); page warden overview | grep -o '\"user\":\"[a-z]*\",'"
+page warden overview | grep -o '"user":"[a-z]*"'
 page warden 'look?source=clip' | grep -o '"width":[0-9]*'
 mosquitto_sub -p @PORT@ -t '+/+/health' -C 2 -W 20 | grep -c '"watched":true' | sed 's/^[12]$/health: watched/'
 useradd stranger
 page stranger overview; echo "a stranger: $?"
-digest=$(page warden scene | sed 's/^{{"digest":"\([0-9a-f]*\)".*/\1/')
+digest=$(page warden scene | sed 's/^{{"digest":"\\([0-9a-f]*\\)".*/\\1/')
 edit='{{"what":"mask","name":0,"points":[[0,0],[0.5,0],[0.5,0.5]]}}'
 draw() {{ page warden edit -H 'Origin: http://localhost' -H 'Content-Type: application/json' \
-    -d "{{\"digest\":\"$digest\",\"pipeline\":\"clip-faces\",\"edits\":[$edit]}}"; echo; }}
+    -d "{{\\"digest\\":\\"$digest\\",\\"pipeline\\":\\"clip-faces\\",\\"edits\\":[$edit]}}"; echo; }}
 draw | sed 's/"digest":"[0-9a-f]*",//'
 draw | grep -o '"kind":"[a-z]*"'
-grep -c '^    mask: \[\[\[0, 0\], \[0.5, 0\], \[0.5, 0.5\]\]\]$' /etc/edge-infer/config.yaml
+grep -c '^    mask: \\[\\[\\[0, 0\\], \\[0.5, 0\\], \\[0.5, 0.5\\]\\]\\]$' /etc/edge-infer/config.yaml
 echo "the file: $(stat -c %U:%G:%a /etc/edge-infer/config.yaml)"
 sed -i '/^    mask: /d' /etc/edge-infer/config.yaml
 until edge-infer reload >>/shared/log 2>&1; do sleep 0.2; done
@@ -154,8 +154,10 @@ say stopped systemctl show -p Result --value edge-infer
 say 'last word' sh -c "mosquitto_sub -p @PORT@ -t '+/+/status' -C 1 -W 20"
 code removed $install --remove --purge
 say 'after it' systemctl is-active edge-infer
-ls -d /opt/edge-infer /etc/edge-infer /var/lib/{{,private/}}edge-infer /usr/local/bin/edge-infer 2>/dev/null
-getent group edge-infer edge-infer-pictures
+ls -d /opt/edge-infer /etc/edge-infer /var/lib/{{,private/}}edge-infer /usr/local/bin/edge-infer /run/edge-infer-page \
+    /etc/systemd/system/edge-infer* 2>/dev/null
+getent group edge-infer edge-infer-pictures edge-infer-page
+getent passwd edge-infer-page
 """
 EXPECTED = """\
 installed: 0
@@ -179,7 +181,7 @@ for the operator: warden:600
 logged: 1
 the page waits: active
 and runs: inactive
-it knows who looks: "user":"warden",
+"user":"warden"
 "width":640
 health: watched
 a stranger: 7
