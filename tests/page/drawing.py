@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.actions import interaction
+from selenium.webdriver.common.actions.action_builder import ActionBuilder
+from selenium.webdriver.common.actions.pointer_input import PointerInput
 
 from tests.page.chrome import Browser
 
@@ -20,6 +23,16 @@ def tap(chrome: Browser, *places: tuple[float, float]) -> list[tuple[float, floa
     for pixel in pixels:
         _move(ActionChains(chrome.driver, duration=20), *pixel).click().perform()
     return [((x - left) / width, (y - top) / height) for x, y in pixels]
+
+
+def swipe(chrome: Browser, selector: str, x: float, y: float) -> None:
+    """Moves the middle of an element to a place of the picture with a finger."""
+    left, top, width, height = chrome.run(RECTANGLE, "#overlay")
+    at = chrome.run(RECTANGLE, selector)
+    finger = ActionBuilder(chrome.driver, PointerInput(interaction.POINTER_TOUCH, "finger"), duration=50)
+    finger.pointer_action.move_to_location(round(at[0] + at[2] / 2), round(at[1] + at[3] / 2)).pointer_down()
+    finger.pointer_action.move_to_location(round(left + x * width), round(top + y * height)).pointer_up()
+    finger.perform()
 
 
 def drag(chrome: Browser, selector: str, x: float, y: float) -> None:

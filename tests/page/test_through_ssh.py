@@ -93,7 +93,8 @@ def test_the_picture_is_there_with_boxes_and_anchors(desk: Desk) -> None:
     desk.chrome.requests()
     began = time.monotonic()
     desk.open("aim")
-    print(f"picture after {time.monotonic() - began:.2f} s")
+    state = desk.chrome.run("return performance.getEntriesByName('state')[0].startTime") / 1000
+    print(f"state after {state:.2f} s, picture after {time.monotonic() - began:.2f} s")
     desk.chrome.until("return document.querySelector('#overlay .object .anchor')", "box with its anchor point")
     desk.chrome.shows("face #", "#findings")
     assert desk.chrome.run(BRIGHTNESS) > 10
@@ -202,7 +203,7 @@ def test_a_refused_file_is_shown_with_line_and_remedy(desk: Desk) -> None:
     desk.daemon.config.write_text(good.replace("track: true", "track: yes please"))
     desk.daemon.reload()
     desk.open("see")
-    desk.chrome.shows("config.yaml:")
+    desk.chrome.shows("config.yaml:", "#problems")
     desk.chrome.shows("pipelines.door-faces.track")
     desk.chrome.shows("The previous configuration stays active.")
     desk.daemon.config.write_text(good)

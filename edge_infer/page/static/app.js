@@ -20,6 +20,7 @@ let facts = null; // of the last picture
 let scores = null;
 let paused = false;
 let saving = false;
+let worst = "good"; // level of the problems
 const drafts = new Map(); // by pipeline
 const stage = new Stage(find("canvas"), find("overlay"), looked);
 const editor = new Editor(stage, drawn);
@@ -35,16 +36,10 @@ function tell(text, wrong = false) {
   show(find("told"), text);
 }
 
-// Do a task again and again while `active()`; `failed` shows an error until the next answer.
-async function repeat(pause, active, task, failed) {
+// Do a task again and again while the page is visible.
+async function repeat(pause, task) {
   for (;;) {
-    if (!document.hidden && active()) {
-      try {
-        await task();
-      } catch (error) {
-        failed(error);
-      }
-    }
+    if (!document.hidden) await task();
     await new Promise((done) => setTimeout(done, pause));
   }
 }
@@ -59,6 +54,7 @@ function noAnswer(error) {
 async function lookAtState() {
   overview = await get("overview");
   find("gone").hidden = true;
+  if (!document.title.includes(":")) performance.mark("state");
   show(find("device"), overview.device);
   document.title = `${overview.device}: edge-infer`;
   const found = problems(overview);
@@ -66,6 +62,8 @@ async function lookAtState() {
   find("summary").className = level;
   show(find("summary"), text);
   find("problem-box").hidden = !found.length;
+  if (level === "bad" && worst !== "bad") find("problem-box").open = true;
+  worst = level;
   show(find("problems"), found.map(({ level: how, what, text: words, remedy }) => el("li", { class: how },
     el("strong", {}, what), " ", words, remedy && el("span", { class: "hint" }, ` ${remedy}`))));
   if (view() === "see") showState(overview, scene);
@@ -104,10 +102,24 @@ function openDraft() {
   const name = find("pipeline").value;
   if (!drafts.has(name) && pipeline()) drafts.set(name, new Draft(name, pipeline(), scene.digest));
   const draft = drafts.get(name) ?? null;
-  scores = null;
+  if (draft !== editor.draft) scores = null;
   if (draft !== editor.draft) editor.open(draft);
   else drawn();
+  if (!scores) lookAtScores();
   showModel();
+}
+
+async function lookAtScores() {
+  const { draft } = editor;
+  if (view() !== "draw" || !draft?.base.thresholds) return;
+  try {
+    const found = await get("scores", { pipeline: draft.name });
+    if (draft !== editor.draft) return;
+    scores = found;
+    showThreshold(draft, scores);
+  } catch (error) {
+    show(find("threshold-text"), error.message);
+  }
 }
 
 // Show the frame, or the model's input with its letterbox.
@@ -140,6 +152,7 @@ function enter() {
   stage.overlay.setAttribute("role", now === "draw" ? "group" : "img");
   stage.overlay.setAttribute("aria-label", now === "draw" ? "Picture to draw on" : "Picture of the source with what was found");
   if (now === "see" && overview) showState(overview, scene);
+  if (now === "draw" && !scores) lookAtScores();
   showModel();
   stage.run(wanted);
 }
@@ -311,9 +324,6 @@ window.addEventListener("beforeunload", (event) => {
 });
 watchRollbacks(tell);
 enter();
-repeat(EVERY.overview, () => true, lookAtState, noAnswer);
-repeat(EVERY.events, () => view() === "see", () => events.look(overview?.now ?? Date.now() / 1000), (error) => events.fail(error));
-repeat(EVERY.scores, () => view() === "draw" && editor.draft?.base.thresholds, async () => {
-  scores = await get("scores", { pipeline: editor.draft.name });
-  showThreshold(editor.draft, scores);
-}, (error) => show(find("threshold-text"), error.message));
+repeat(EVERY.overview, () => lookAtState().catch(noAnswer));
+repeat(EVERY.events, () => view() === "see" && events.look(overview?.now ?? Date.now() / 1000));
+repeat(EVERY.scores, lookAtScores);

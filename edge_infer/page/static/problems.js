@@ -49,7 +49,7 @@ function configuration(status, add) {
 function connection(status, add) {
   const { broker, outbox } = status;
   if (!broker.connected) {
-    const waiting = outbox ? ` ${outbox.pending} messages wait.` : "";
+    const waiting = outbox?.pending ? ` ${outbox.pending} messages wait.` : "";
     const refused = /refus|denie|not authori|credential|password/i.test(broker.text);
     add(refused ? "bad" : "warn", "Broker", broker.text, (refused
       ? "Correct username, password file or the broker's access list." : "The daemon connects again by itself.") + waiting);
@@ -79,7 +79,8 @@ function device(state, status, board, add) {
     if (room.pid === null) add("warn", `Process ${name}`, "is being started again");
     else if (room.restarts > (room.planned ?? 0) && room.uptime < 600) add("warn", `Process ${name}`, `failed and was started again ${duration(room.uptime)} ago`);
   }
-  if (status.last_error && Date.now() - Date.parse(status.last_error.ts) < 600000) {
+  const known = status.config?.errors ?? [];
+  if (status.last_error && !known.includes(status.last_error.text) && state.now * 1000 - Date.parse(status.last_error.ts) < 600000) {
     add("note", "Last error", `at ${clock(status.last_error.ts)}: ${status.last_error.text}`);
   }
 }

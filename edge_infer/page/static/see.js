@@ -34,7 +34,7 @@ function pipeline(name, { fps, latency_ms: latency, produced, dropped, error, he
       ["rate", `${number(fps)} frames/s`],
       ["governor", Object.hasOwn(limits, name) && `at most ${number(limits[name])} frames/s`],
       ["latency", latency && `${number(latency.p50)} ms, 95 % under ${number(latency.p95)} ms`],
-      ["results", number(produced, 0)], ["dropped frames", number(dropped, 0)],
+      ["results", number(produced, 0)], ["dropped", `${number(dropped, 0)} frames`],
       ["events held back", held && number(held, 0)], ["runs saved by motion", motion && percent(motion.saved)],
     ]));
 }
@@ -127,17 +127,19 @@ export class Events {
   }
 
   async look(now) {
-    this.events = (await get("events")).events.map(({ pipeline: name, event }) => ({ ...event, pipeline: name }));
+    try {
+      const { events } = await get("events");
+      this.events = events.map(({ pipeline: name, event }) => ({ ...event, pipeline: name }));
+    } catch (error) {
+      show(find("events"), el("tr", {}, el("td", { colspan: 3 }, error.message)));
+      return;
+    }
     if (this.moment === null) this.now = now;
     this.draw();
     const rows = this.events.toReversed().map((event) => el("tr", { "data-key": `${event.pipeline} ${event.boot} ${event.seq}` },
       el("td", {}, el("button", { type: "button", class: "link", "data-do": "moment", "data-at": Date.parse(event.ts) / 1000, title: "Why?" }, clock(event.ts))),
       el("td", {}, event.pipeline), el("td", {}, sentence(event))));
     show(find("events"), rows.length ? rows : el("tr", {}, el("td", { colspan: 3 }, "No event yet.")));
-  }
-
-  fail(error) {
-    show(find("events"), el("tr", {}, el("td", { colspan: 3 }, error.message)));
   }
 
   choose(moment) {
