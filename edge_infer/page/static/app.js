@@ -64,6 +64,7 @@ async function lookAtState() {
   find("problem-box").hidden = !found.length;
   if (level === "bad" && worst !== "bad") find("problem-box").open = true;
   worst = level;
+  show(find("problem-names"), list(new Set(found.map(({ what }) => what))));
   show(find("problems"), found.map(({ level: how, what, text: words, remedy }) => el("li", { class: how },
     el("strong", {}, what), " ", words, remedy && el("span", { class: "hint" }, ` ${remedy}`))));
   if (view() === "see") showState(overview, scene);
