@@ -16,6 +16,7 @@ from tests.page.drawing import drag, swipe, tap
 
 VIEWS = ("aim", "draw", "see")
 REJECTED = "/etc/edge-infer/config.yaml:12: pipelines.door-people.threshold: must be a number from 0 to 1"
+REFUSED = "the daemon rejects this; the file is as it was"
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
 
 
@@ -307,12 +308,12 @@ def test_a_drawing_may_give_way_to_the_file(chrome: Browser, page: Canned) -> No
 
 
 def test_a_refused_drawing_stays_on_the_screen(chrome: Browser, page: Canned) -> None:
-    page.answers["edit"] = {"status": 422, "kind": "rejected", "error": "the file was refused", "errors": [REJECTED]}
+    page.answers["edit"] = {"status": 422, "kind": "rejected", "error": REFUSED, "errors": [REJECTED]}
     in_view(chrome, page, "draw")
     chrome.click("[aria-label='Delete zone drive']")
     chrome.press("Save")
     chrome.shows(REJECTED, "#save-errors")
-    chrome.shows("the file is as it was")
+    chrome.shows(REFUSED, "#save-errors")
     assert chrome.find("#save").is_enabled()
 
 
@@ -352,6 +353,9 @@ def test_sharpness_and_light_are_numbers(chrome: Browser, page: Canned) -> None:
     chrome.shows("48", "#light-box")
     chrome.shows("dark", "#light-box")
     chrome.shows("person #3 0.87, in drive", "#findings")
+    page.answers["look"] = {"status": 404, "kind": "request", "error": "source door is lost"}
+    chrome.shows("There is no picture now.", "#findings")
+    assert chrome.text("#light-box") == ""
 
 
 def test_no_picture_is_asked_for_that_nobody_sees(chrome: Browser, page: Canned) -> None:

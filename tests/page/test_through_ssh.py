@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ import yaml
 from selenium.webdriver.common.keys import Keys
 
 from tests.broker import Broker, Subscriber, eventually
-from tests.page.browser import Page
+from tests.page.browser import Page, command_page
 from tests.page.chrome import Browser, browser
 from tests.page.drawing import tap
 from tests.page.tunnel import tunnel
@@ -104,6 +106,21 @@ def test_the_picture_is_there_with_boxes_and_anchors(desk: Desk) -> None:
         subscriber.wait("edge-infer/mill/health", lambda heard: "watched" not in heard.value)
     assert desk.chrome.foreign() == []
     assert desk.chrome.faults() == []
+
+
+def test_an_address_with_a_token_admits_one_browser(desk: Desk) -> None:
+    with command_page(desk.daemon, "--port", "0") as command:
+        try:
+            assert command.stdout is not None
+            (address,) = re.findall(r"http://localhost:\d+/\?token=\S+", command.stdout.readline())
+            desk.chrome.driver.get(address)
+            desk.chrome.until(BRIGHTNESS, "picture")
+            assert "token" not in desk.chrome.driver.current_url
+            desk.chrome.driver.delete_all_cookies()
+            desk.chrome.driver.get(address)
+            desk.chrome.shows("it admits one browser")
+        finally:
+            command.send_signal(signal.SIGINT)
 
 
 def test_no_port_is_opened(desk: Desk) -> None:

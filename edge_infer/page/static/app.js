@@ -20,7 +20,7 @@ let facts = null; // of the last picture
 let scores = null;
 let paused = false;
 let saving = false;
-let worst = "good"; // level of the problems
+let unfolded = false; // whether the list of problems has been opened once
 const drafts = new Map(); // by pipeline
 const stage = new Stage(find("canvas"), find("overlay"), looked);
 const editor = new Editor(stage, drawn);
@@ -62,8 +62,7 @@ async function lookAtState() {
   find("summary").className = level;
   show(find("summary"), text);
   find("problem-box").hidden = !found.length;
-  if (level === "bad" && worst !== "bad") find("problem-box").open = true;
-  worst = level;
+  if (level === "bad" && !unfolded && view() === "see") find("problem-box").open = unfolded = true;
   show(find("problem-names"), list(new Set(found.map(({ what }) => what))));
   show(find("problems"), found.map(({ level: how, what, text: words, remedy }) => el("li", { class: how },
     el("strong", {}, what), " ", words, remedy && el("span", { class: "hint" }, ` ${remedy}`))));
@@ -168,7 +167,13 @@ function looked(found, error) {
   facts = found ? { ...found, source: stage.source, at: performance.now() } : null;
   note(error ? error.message : "");
   if (view() === "aim" && find("layer-input").disabled) showModel(); // the size of the input comes with the look
-  if (facts && view() === "aim") showAim(facts, scene, rate());
+  if (view() !== "aim") return;
+  if (facts) {
+    showAim(facts, scene, rate());
+  } else {
+    show(find("light-box"));
+    show(find("findings"), el("p", { class: "hint" }, "There is no picture now."));
+  }
 }
 
 let times = [];
@@ -246,7 +251,7 @@ async function save() {
     if (error.kind === "conflict" && scene.digest !== draft.digest) {
       if (await settled(draft)) setTimeout(save);
     } else {
-      show(find("save-errors"), [error.message, ...error.errors].map((line) => el("li", {}, line)), el("li", {}, "Nothing was saved; the file is as it was."));
+      show(find("save-errors"), [error.message, ...error.errors].map((line) => el("li", {}, line)));
     }
   } finally {
     saving = false;
