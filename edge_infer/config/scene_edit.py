@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import yaml
 
-from edge_infer.config.schema.scene import MOST_PLACES
 from edge_infer.contract.messages import NAME_PATTERN
 from edge_infer.errors import ConfigError
 from edge_infer.yamlfile.edit import (
@@ -202,8 +201,8 @@ def _place(
     if "points" in edit and edit["points"] is None:
         sketch.told += ": removed"
         return _without_place(sketch, section, places, name)
-    if name not in places and (rename is not None or len(places) >= MOST_PLACES):
-        raise DrawingError(f"there is no {name} in {section}" if rename else f"{section} has {MOST_PLACES} at most")
+    if name not in places and rename is not None:
+        raise DrawingError(f"there is no {name} in {section}")
     wanted = places
     if "points" in edit:
         points = _points(edit["points"], *corners)
