@@ -1,1 +1,1 @@
-"""The writer of what is drawn on the local page: masks, zones, lines, thresholds and tracking, nothing else."""
+"""The writer of drawings of the local page: masks, zones, lines, thresholds and tracking, nothing else."""

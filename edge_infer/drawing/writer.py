@@ -1,6 +1,6 @@
 """Answers one request: edits a pipeline in the configuration file, and has the daemon apply it.
 
-The process that shows the page has no right to the file. It sends what was drawn, and this code makes the edit.
+The process that shows the page has no right to the file. It sends the drawing, and this code makes the edit.
 """
 
 from __future__ import annotations

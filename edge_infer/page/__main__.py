@@ -34,7 +34,7 @@ READ_ONLY: Final = "nothing can be saved here: the socket of the writer, edge-in
 
 
 def main() -> int:
-    """Lock the process, then serve until nobody has been connected for some time."""
+    """Lock the process, then serve until it has had no connection for some time."""
     parser = argparse.ArgumentParser(prog="edge-infer page")
     parser.add_argument("--listen", type=int, help="an open socket that listens")
     parser.add_argument("--parent", type=int, help="an open socket to the command that has started this process")
@@ -72,7 +72,7 @@ def main() -> int:
 
 
 def _give_up_root(settings: dict[str, Any]) -> None:
-    """Become another user if root has started the command: this process parses what browsers send."""
+    """Become another user if root has started the command: this process parses input of browsers."""
     if os.geteuid() == 0:
         from edge_infer.sandbox.change_user import give_up_root
 

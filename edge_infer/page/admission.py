@@ -1,4 +1,4 @@
-"""Which requests are answered: those of the page itself, by a browser that reaches this socket.
+"""Admission of requests: only the page itself may send them, from an admitted browser.
 
 Any web page may make a browser send requests to an address of the person's own computer. The checks of ``Host``,
 ``Origin`` and ``Sec-Fetch-Site`` refuse those, also when a name of an attacker leads to that address (DNS rebinding).
@@ -20,10 +20,10 @@ _HOST: Final = re.compile(r"(?:localhost|127\.0\.0\.1|\[::1\])(?::[0-9]{1,5})?")
 
 
 class Admission:
-    """Checks each request. Where any user of a computer can connect, a ``token`` admits one browser."""
+    """Checks each request. On a socket that every user of the computer can reach, a ``token`` admits one browser."""
 
     def __init__(self, token: str = "") -> None:
-        """``token`` is for one use: the browser that brings it gets a cookie. Empty: whoever connects is admitted."""
+        """``token`` is for one use: the browser that brings it gets a cookie. Empty: every connection is admitted."""
         self._token = token
         self._asks = bool(token)
         self._session = secrets.token_urlsafe(32)

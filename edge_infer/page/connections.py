@@ -1,4 +1,4 @@
-"""The browsers' connections: each reads one request after the other, and nobody waits for a slow one."""
+"""Connections of browsers, served without blocking: one request at a time on each."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edge_infer.page.response import json_response
 log = logging.getLogger(__name__)
 
 MAX_CLIENTS: Final = 64
-"""Connections at a time; for one more, the one closes that has made no progress for the longest time."""
+"""Connections at a time; one more closes the connection that is closest to its deadline."""
 READ_SECONDS: Final = 10.0
 """Seconds for a request to arrive, and for a browser to take some of an answer."""
 WRITE_SECONDS: Final = 30.0
@@ -48,11 +48,11 @@ class Client:
 
     @property
     def events(self) -> int:
-        """What to wait for; nothing but an end of the connection while the answer is being made."""
+        """The event to wait for."""
         return selectors.EVENT_WRITE if self._unsent else selectors.EVENT_READ
 
     def ready(self) -> None:
-        """Read or write what is possible now."""
+        """Read or write as much as possible now."""
         try:
             if self._unsent:
                 self._write()
@@ -74,7 +74,7 @@ class Client:
         self.ready()
 
     def refuse(self, refusal: RefusedError) -> None:
-        """Answer with a refusal and close: what follows a malformed request cannot be told apart."""
+        """Answer with a refusal and close: the end of a malformed request is unknown."""
         body = {"kind": refusal.kind, "error": str(refusal)}
         self.answer(json_response(body, refusal.status, close=True), close=True)
 

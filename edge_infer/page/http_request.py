@@ -1,4 +1,4 @@
-"""Strict parsing of HTTP/1.1 requests: what no browser sends is refused, so that it cannot be read in two ways."""
+"""Strict parser of HTTP/1.1 requests: it refuses all forms that browsers do not send."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures of sources: each is taken once, at most two a second, for everybody who looks."""
+"""Pictures of sources: at most two a second, each taken once for all viewers."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from edge_infer.page.upstream import Answer, Upstream
 PAUSE: Final = 0.5
 """Seconds between the beginnings of two pictures."""
 KEPT: Final = 3
-"""Pictures of a source that are kept, in memory: a browser asks for one after its description."""
+"""Pictures of a source in memory: a browser requests one after its description."""
 FORGET_SECONDS: Final = 10.0
-"""Seconds without anybody looking, after which the pictures and the best sharpness are forgotten."""
+"""Seconds without a viewer after which this process forgets the pictures and the best sharpness."""
 MAX_BYTES: Final = 1 << 20
 MAX_SOURCES: Final = 64
 Told = Callable[[Answer], None]
@@ -35,7 +35,7 @@ class _Series:
 
 
 class Looks:
-    """Takes pictures for those who wait, the sources in turn."""
+    """Takes pictures for waiting viewers, the sources in turn."""
 
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
@@ -58,11 +58,11 @@ class Looks:
         return next((data for each, data in series.pictures if str(each) == number), None) if series else None
 
     def due(self) -> float:
-        """Return the latest monotonic time of the next `step`; infinite while nobody waits for one."""
+        """Return the latest monotonic time of the next `step`; infinite while no viewer waits."""
         return self._next_at if self._ready() else math.inf
 
     def step(self, now: float) -> None:
-        """Begin the next picture if it is time, and forget what nobody looks at."""
+        """Begin the next picture if it is time, and forget sources without viewers."""
         for source, series in list(self._series.items()):
             if not series.taking and not series.waiting and now > series.wanted_at + FORGET_SECONDS:
                 del self._series[source]
@@ -73,7 +73,7 @@ class Looks:
             self._take(source, self._series[source])
 
     def _ready(self) -> list[str]:
-        """Return the sources of which a picture is wanted and none is being taken."""
+        """Return the sources with waiting viewers and no picture in progress."""
         return [source for source, each in self._series.items() if each.waiting and not each.taking]
 
     def _take(self, source: str, series: _Series) -> None:

@@ -1,4 +1,4 @@
-"""What the page answers: its own files, and what the daemon and the writer of the configuration say."""
+"""Routes of the page: its own files, and answers of the daemon and of the writer of the configuration."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def _asker(client: Client) -> dict[str, int]:
 
 
 def _tell(client: Client, answer: Answer, extra: Mapping[str, Any] | None = None, *, missing: int = 422) -> None:
-    """Pass on an answer of the daemon; ``missing`` is the HTTP status of an error."""
+    """Pass on the daemon's answer; ``missing`` is the HTTP status of an error."""
     if answer.get("away"):
         refusal: tuple[int, str, str] = (503, "away", _AWAY)
     elif busy := answer.get("busy"):

@@ -19,7 +19,7 @@ TICK: Final = 1.0
 
 
 class PageServer:
-    """Serves the page on a listening socket until nobody has been connected for some time."""
+    """Serves the page on a listening socket until it has had no connection for some time."""
 
     def __init__(
         self,

@@ -18,7 +18,7 @@ Connect: TypeAlias = Callable[[], socket.socket]
 
 
 class StartedPage:
-    """Runs from the block's beginning to its end, or until nobody has been connected for some time."""
+    """Runs from the block's beginning to its end, or until it has had no connection for some time."""
 
     def __init__(self, listener: socket.socket, settings: Mapping[str, str], daemon: Connect, writer: Connect) -> None:
         """Serve on ``listener``; ``settings`` are as `edge_infer.page.__main__` reads them. Raises `StartError`."""

@@ -18,7 +18,7 @@ MAX_ANSWER_BYTES: Final = 4 << 20
 MAX_AT_ONCE: Final = 6
 MAX_WAITING: Final = 64
 AGAIN: Final = 0.05
-"""Seconds after which the daemon, which could not tell yet who asks, is asked again."""
+"""Seconds until a request is repeated that the daemon could not attribute yet."""
 Answer: TypeAlias = dict[str, Any]
 Done: TypeAlias = Callable[[Answer], None]
 AWAY: Final[Answer] = {"away": True}
@@ -112,11 +112,11 @@ class Query:
 
     @property
     def events(self) -> int:
-        """What to wait for."""
+        """The event to wait for."""
         return selectors.EVENT_WRITE if self._unsent else selectors.EVENT_READ
 
     def ready(self) -> None:
-        """Send or receive what is possible now."""
+        """Send or receive as much as possible now."""
         try:
             if self._unsent:
                 self._send()
@@ -173,7 +173,7 @@ class Upstream:
         return min((at for at, _ in self._later), default=time.monotonic() + 1.0)
 
     def step(self, now: float) -> None:
-        """Finish what is done or overdue, and begin what waits."""
+        """Finish complete and overdue requests, and begin waiting ones."""
         for query in list(self.queries):
             if query.answer is None and now >= query.wanted.until:
                 query.answer = AWAY

@@ -20,7 +20,7 @@ from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
 from edge_infer.supervisor.status import Status
 
 PAGE_MAY: Final = frozenset({"overview", "scene", "look", "events", "scores", "why", "models"})
-"""Requests that the user of the page's process may make: that process parses what browsers send."""
+"""Requests that the user of the page's process may make: that process parses input of browsers."""
 
 
 # The state of the device, for a glance.
