@@ -75,7 +75,7 @@ def well(folder: Path, broker: Broker, text: str) -> np.ndarray:
         chrome.until("return document.querySelectorAll('#overlay .object').length > 1", "two faces", 60)
         write("page-aim.jpg", picture(chrome))
         chrome.open(url, "draw", (1280, 820), "dark")
-        chrome.until("return document.querySelector('#overlay .zone')", "zone")
+        chrome.until("return document.querySelector('#overlay .object')", "face", 60)
         chrome.press("zone drive")
         chrome.shows("results of the last", "#threshold-text")
         write("page-draw.jpg", picture(chrome))
@@ -86,7 +86,7 @@ def well(folder: Path, broker: Broker, text: str) -> np.ndarray:
         chrome.run("scrollTo(0, 0)")
         write("page-see.jpg", picture(chrome))
         chrome.open(url, "draw", PHONE, "dark")
-        chrome.until("return document.querySelector('#overlay .zone')", "zone")
+        chrome.until("return document.querySelector('#overlay .object')", "face", 60)
         chrome.press("zone drive")
         return picture(chrome)
 

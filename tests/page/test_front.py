@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -215,6 +216,7 @@ def test_a_mask_is_drawn_with_the_keyboard_alone(chrome: Browser, page: Canned) 
         chain.key_down(Keys.SHIFT).send_keys(key * 2).key_up(Keys.SHIFT).send_keys(Keys.ENTER)
     chain.perform()
     chrome.button("Finish").send_keys(Keys.ENTER)
+    assert chrome.driver.switch_to.active_element.get_attribute("data-point") == "0"
     (edit,) = saved(chrome, page)
     assert edit == {"what": "mask", "name": 1, "points": [[0.5, 0.5], [0.6, 0.5], [0.6, 0.6]]}
 
@@ -307,6 +309,29 @@ def test_a_drawing_may_give_way_to_the_file(chrome: Browser, page: Canned) -> No
     assert len(page.posted) == 1
 
 
+def test_what_is_drawn_while_it_is_saved_is_kept(chrome: Browser, page: Canned) -> None:
+    in_view(chrome, page, "draw")
+
+    drawn = threading.Event()
+
+    def slowly(_sent: Any) -> dict[str, Any]:
+        assert drawn.wait(10)
+        page.answers["scene"] = {**scene(mask=[]), "digest": "d" * 64}
+        return {"digest": "d" * 64, "done": []}
+
+    page.answers["edit"] = slowly
+    chrome.click("[aria-label='Delete mask 1']")
+    chrome.press("Save")
+    chrome.shows("Saving")
+    chrome.click("[aria-label='Delete line gate']")
+    drawn.set()
+    chrome.shows("Not saved: 1 change.")
+    page.answers["edit"] = canned.answers()["edit"]
+    chrome.press("Save")
+    chrome.shows("Saved and applied")
+    assert page.posted[-1][1]["edits"] == [{"what": "line", "name": "gate", "points": None}]
+
+
 def test_a_refused_drawing_stays_on_the_screen(chrome: Browser, page: Canned) -> None:
     page.answers["edit"] = {"status": 422, "kind": "rejected", "error": REFUSED, "errors": [REJECTED]}
     in_view(chrome, page, "draw")
@@ -377,6 +402,7 @@ def test_a_rollback_asks_first(chrome: Browser, page: Canned) -> None:
     in_view(chrome, page, "see")
     chrome.press("Roll back …")
     chrome.shows("It goes back from eac9143a to 77aa1200")
+    assert chrome.driver.switch_to.active_element.text == "Cancel"
     chrome.press("Cancel")
     assert page.posted == []
     chrome.press("Roll back …")

@@ -241,9 +241,12 @@ async function save() {
   showSaving();
   try {
     if (draft.digest !== scene.digest && !(await settled(draft))) return;
-    const { digest } = await post("edit", { digest: draft.digest, pipeline: draft.name, edits: draft.edits() });
-    drafts.delete(draft.name);
+    const edits = draft.edits();
+    const { digest } = await post("edit", { digest: draft.digest, pipeline: draft.name, edits });
+    const more = JSON.stringify(draft.edits()) !== JSON.stringify(edits); // somebody went on drawing
+    if (!more) drafts.delete(draft.name);
     await loadScene();
+    if (more) draft.rebase(scene.pipelines[draft.name], scene.digest);
     show(find("save-text"), `Saved and applied at ${clock(Date.now())}.`);
     if (digest !== scene.digest) tell("Somebody else saved right after you; this is the file as it is now.");
   } catch (error) {

@@ -119,6 +119,7 @@ export class Editor {
     this.draft.shapes.push({ kind, name, origin: null, points, rest: {} });
     this.adding = null;
     this.select(this.draft.shapes.length - 1);
+    this.#focus(0);
   }
 
   remove(index) {
@@ -150,6 +151,11 @@ export class Editor {
     this.draft.remember();
     this.shape.points.splice(index, 1);
     this.changed();
+    this.#focus(Math.max(0, index - 1));
+  }
+
+  #focus(index) {
+    this.stage.overlay.querySelector(`[data-point="${index}"]`)?.focus({ preventScroll: true });
   }
 
   #add(point) {
@@ -179,7 +185,7 @@ export class Editor {
       const index = corner === undefined ? Number(after) + 1 : Number(corner);
       this.drag = { index };
       this.stage.overlay.setPointerCapture(event.pointerId);
-      this.stage.overlay.querySelector(`[data-point="${index}"]`)?.focus({ preventScroll: true });
+      this.#focus(index);
     } else if (shape !== undefined && Number(shape) === this.selected) {
       this.draft.remember();
       this.drag = { from: point, points: structuredClone(this.shape.points) };
