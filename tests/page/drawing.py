@@ -1,4 +1,4 @@
-"""A hand with a mouse on the picture of the page."""
+"""Mouse and finger on the picture of the page."""
 
 from __future__ import annotations
 

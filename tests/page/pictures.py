@@ -1,4 +1,4 @@
-"""Makes the pictures of docs/page.md: the page of a running daemon that is well, and of one with many faults.
+"""Makes the pictures of docs/page.md: the page of a running daemon, and of one with many faults.
 
 usage: python -m tests.page.pictures
 """
@@ -19,7 +19,7 @@ import numpy as np
 from tests.broker import Broker
 from tests.page.browser import Page
 from tests.page.chrome import Browser, browser
-from tests.page.ill import NAMED, cameras, make_ill, with_sources
+from tests.page.faulty import NAMED, cameras, make_faulty, with_sources
 from tests.page.tunnel import tunnel
 from tests.running import CLIP, MODEL, Daemon
 
@@ -48,7 +48,7 @@ pipelines:
 
 
 @contextmanager
-def desk(folder: Path, broker: Broker, text: str) -> Iterator[tuple[Daemon, Browser, str]]:
+def opened_page(folder: Path, broker: Broker, text: str) -> Iterator[tuple[Daemon, Browser, str]]:
     """A daemon and a browser on its page."""
     folder.mkdir()
     with Daemon(folder, text) as daemon:
@@ -68,9 +68,9 @@ def write(name: str, *pictures: np.ndarray) -> None:
     cv2.imwrite(str(PICTURES / name), np.hstack(pictures), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
 
 
-def well(folder: Path, broker: Broker, text: str) -> np.ndarray:
+def working(folder: Path, broker: Broker, text: str) -> np.ndarray:
     """Makes the pictures of each view; returns that of a phone."""
-    with desk(folder, broker, text) as (_, chrome, url):
+    with opened_page(folder, broker, text) as (_, chrome, url):
         chrome.open(url, "aim", (1280, 640))
         chrome.until("return document.querySelectorAll('#overlay .object').length > 1", "two faces", 60)
         write("page-aim.jpg", picture(chrome))
@@ -91,10 +91,13 @@ def well(folder: Path, broker: Broker, text: str) -> np.ndarray:
         return picture(chrome)
 
 
-def ill(folder: Path, broker: Broker, text: str) -> np.ndarray:
+def faulty(folder: Path, broker: Broker, text: str) -> np.ndarray:
     """Brings a daemon into many states, and returns the picture of a phone that shows them."""
-    with cameras() as port, desk(folder, broker, with_sources(text, folder.parent, port)) as (daemon, chrome, url):
-        make_ill(daemon)
+    with (
+        cameras() as port,
+        opened_page(folder, broker, with_sources(text, folder.parent, port)) as (daemon, chrome, url),
+    ):
+        make_faulty(daemon)
         broker.stop()
         chrome.open(url, "see", PHONE)
         for words in NAMED:
@@ -106,7 +109,9 @@ def main() -> int:
     """Makes all of them."""
     with tempfile.TemporaryDirectory() as name, Broker(Path(name)) as broker:
         text = WELL.format(port=broker.port, model=MODEL, clip=CLIP)
-        write("page-phone.jpg", well(Path(name) / "well", broker, text), ill(Path(name) / "ill", broker, text))
+        write(
+            "page-phone.jpg", working(Path(name) / "working", broker, text), faulty(Path(name) / "faulty", broker, text)
+        )
     return 0
 
 

@@ -41,7 +41,7 @@ pipelines:
 
 
 @dataclass(frozen=True)
-class Desk:
+class PageSession:
     """A browser on the page of a daemon, through a tunnel."""
 
     daemon: Daemon
@@ -80,70 +80,70 @@ TOP_LEFT = [0.02, 0.02, 0.26, 0.26]
 
 
 @pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
-    folder = tmp_path_factory.mktemp("desk")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageSession]:
+    folder = tmp_path_factory.mktemp("session")
     (folder / "box").mkdir()
     with Broker(folder) as broker:
         text = TEXT.format(port=broker.port, model=MODEL, clip=CLIP)
         with Daemon(folder / "box", text) as daemon:
             daemon.wait_serving(60.0)
             with Page(daemon) as page, tunnel(folder, page.path) as port, browser() as chrome:
-                yield Desk(daemon, page, broker, chrome, f"http://localhost:{port}")
+                yield PageSession(daemon, page, broker, chrome, f"http://localhost:{port}")
 
 
-def test_the_picture_is_there_with_boxes_and_anchors(desk: Desk) -> None:
-    desk.chrome.requests()
+def test_the_picture_is_there_with_boxes_and_anchors(session: PageSession) -> None:
+    session.chrome.requests()
     began = time.monotonic()
-    desk.open("aim")
-    state = desk.chrome.run("return performance.getEntriesByName('state')[0].startTime") / 1000
+    session.open("aim")
+    state = session.chrome.run("return performance.getEntriesByName('state')[0].startTime") / 1000
     print(f"state after {state:.2f} s, picture after {time.monotonic() - began:.2f} s")
-    desk.chrome.until("return document.querySelector('#overlay .object .anchor')", "box with its anchor point")
-    desk.chrome.shows("face #", "#findings")
-    assert desk.chrome.run(BRIGHTNESS) > 10
-    with Subscriber(desk.broker.port) as subscriber:
+    session.chrome.until("return document.querySelector('#overlay .object .anchor')", "box with its anchor point")
+    session.chrome.shows("face #", "#findings")
+    assert session.chrome.run(BRIGHTNESS) > 10
+    with Subscriber(session.broker.port) as subscriber:
         subscriber.wait("edge-infer/mill/health", lambda heard: heard.value.get("watched") is True)
-        desk.chrome.press("Stop pictures")
+        session.chrome.press("Stop pictures")
         subscriber.wait("edge-infer/mill/health", lambda heard: "watched" not in heard.value)
-    assert desk.chrome.foreign() == []
-    assert desk.chrome.faults() == []
+    assert session.chrome.foreign() == []
+    assert session.chrome.faults() == []
 
 
-def test_an_address_with_a_token_admits_one_browser(desk: Desk) -> None:
-    with command_page(desk.daemon, "--port", "0") as command:
+def test_an_address_with_a_token_admits_one_browser(session: PageSession) -> None:
+    with command_page(session.daemon, "--port", "0") as command:
         try:
             assert command.stdout is not None
             (address,) = re.findall(r"http://localhost:\d+/\?token=\S+", command.stdout.readline())
-            desk.chrome.driver.get(address)
-            desk.chrome.until(BRIGHTNESS, "picture")
-            assert "token" not in desk.chrome.driver.current_url
-            desk.chrome.driver.delete_all_cookies()
-            desk.chrome.driver.get(address)
-            desk.chrome.shows("it admits one browser")
+            session.chrome.driver.get(address)
+            session.chrome.until(BRIGHTNESS, "picture")
+            assert "token" not in session.chrome.driver.current_url
+            session.chrome.driver.delete_all_cookies()
+            session.chrome.driver.get(address)
+            session.chrome.shows("it admits one browser")
         finally:
             command.send_signal(signal.SIGINT)
 
 
-def test_no_port_is_opened(desk: Desk) -> None:
-    desk.open("aim")
-    for pid in (desk.daemon.pid, *desk.daemon.pids().values(), desk.page.pid):
+def test_no_port_is_opened(session: PageSession) -> None:
+    session.open("aim")
+    for pid in (session.daemon.pid, *session.daemon.pids().values(), session.page.pid):
         assert [each for each in psutil.Process(pid).net_connections() if each.status == psutil.CONN_LISTEN] == []
 
 
-def test_a_mask_is_drawn_and_black_in_the_next_pictures(desk: Desk) -> None:
-    desk.open("draw")
-    assert desk.chrome.run(BRIGHTNESS, TOP_LEFT) > 10
-    desk.chrome.press("Add mask")
-    corners = tap(desk.chrome, *MASK, MASK[0])[:4]
+def test_a_mask_is_drawn_and_black_in_the_next_pictures(session: PageSession) -> None:
+    session.open("draw")
+    assert session.chrome.run(BRIGHTNESS, TOP_LEFT) > 10
+    session.chrome.press("Add mask")
+    corners = tap(session.chrome, *MASK, MASK[0])[:4]
     began = time.monotonic()
-    desk.chrome.press("Save")
-    eventually(lambda: "mask" in desk.pipeline(), "mask in the file")
+    session.chrome.press("Save")
+    eventually(lambda: "mask" in session.pipeline(), "mask in the file")
     print(f"mask in the file {time.monotonic() - began:.2f} s after a click on Save, ", end="")
-    eventually(lambda: desk.chrome.run(BRIGHTNESS, TOP_LEFT) < 3, "black corner")
+    eventually(lambda: session.chrome.run(BRIGHTNESS, TOP_LEFT) < 3, "black corner")
     print(f"black in the picture after {time.monotonic() - began:.2f} s")
-    desk.chrome.shows("Saved and applied")
-    (mask,) = desk.pipeline()["mask"]
+    session.chrome.shows("Saved and applied")
+    (mask,) = session.pipeline()["mask"]
     assert near(mask, corners)
-    text = desk.daemon.config.read_text()
+    text = session.daemon.config.read_text()
     for comment in (
         "# The door of the mill.",
         "# the broker beside it",
@@ -158,90 +158,90 @@ def near(points: list[list[float]], wanted: list[tuple[float, float]]) -> bool:
     return [[pytest.approx(value, abs=0.001) for value in place] for place in wanted] == points
 
 
-def test_a_zone_is_in_force_without_a_restart(desk: Desk) -> None:
-    boot = desk.daemon.status()["boot"]
-    with Subscriber(desk.broker.port) as subscriber:
-        desk.open("draw")
-        desk.chrome.press("Add zone")
-        corners = tap(desk.chrome, (0.05, 0.05), (0.95, 0.05), (0.95, 0.95), (0.05, 0.95))
-        desk.chrome.press("Finish")
-        desk.chrome.type("#shapes input[type=text]", "inside")
-        desk.save()
+def test_a_zone_is_in_force_without_a_restart(session: PageSession) -> None:
+    boot = session.daemon.status()["boot"]
+    with Subscriber(session.broker.port) as subscriber:
+        session.open("draw")
+        session.chrome.press("Add zone")
+        corners = tap(session.chrome, (0.05, 0.05), (0.95, 0.05), (0.95, 0.95), (0.05, 0.95))
+        session.chrome.press("Finish")
+        session.chrome.type("#shapes input[type=text]", "inside")
+        session.save()
         subscriber.wait("edge-infer/mill/door-faces/event", lambda heard: heard.value.get("zone") == "inside", 60)
-    assert near(desk.pipeline()["zones"]["inside"], corners)
-    assert desk.daemon.status()["boot"] == boot
-    assert desk.daemon.command("check").returncode == 0
-    desk.open("see")
-    desk.chrome.shows("enter inside", "#events")
-    desk.chrome.click("#events button")
-    desk.chrome.shows("inside", "#why")
+    assert near(session.pipeline()["zones"]["inside"], corners)
+    assert session.daemon.status()["boot"] == boot
+    assert session.daemon.command("check").returncode == 0
+    session.open("see")
+    session.chrome.shows("enter inside", "#events")
+    session.chrome.click("#events button")
+    session.chrome.shows("inside", "#why")
 
 
-def test_a_file_that_was_edited_over_ssh_meanwhile_is_not_overwritten(desk: Desk) -> None:
-    desk.open("draw")
-    desk.chrome.press("Add line")
-    tap(desk.chrome, (0.5, 0.1), (0.5, 0.9))
-    text = desk.daemon.config.read_text().replace("fps: 5 ", "fps: 4 ")
-    desk.daemon.config.write_text(text)
-    desk.daemon.reload()
-    desk.chrome.press("Save")
-    desk.chrome.shows("The file was changed while you drew")
-    desk.chrome.shows("They changed nothing that is drawn in door-faces.")
-    assert desk.daemon.config.read_text() == text
-    desk.chrome.press("Save mine over it")
-    desk.chrome.shows("Saved and applied")
-    pipeline = desk.pipeline()
+def test_a_file_that_was_edited_over_ssh_meanwhile_is_not_overwritten(session: PageSession) -> None:
+    session.open("draw")
+    session.chrome.press("Add line")
+    tap(session.chrome, (0.5, 0.1), (0.5, 0.9))
+    text = session.daemon.config.read_text().replace("fps: 5 ", "fps: 4 ")
+    session.daemon.config.write_text(text)
+    session.daemon.reload()
+    session.chrome.press("Save")
+    session.chrome.shows("The file was changed while you drew")
+    session.chrome.shows("They changed nothing that is drawn in door-faces.")
+    assert session.daemon.config.read_text() == text
+    session.chrome.press("Save mine over it")
+    session.chrome.shows("Saved and applied")
+    pipeline = session.pipeline()
     assert (pipeline["fps"], list(pipeline["lines"])) == (4, ["line-1"])
 
 
-def test_a_border_that_crosses_itself_is_refused_with_its_line(desk: Desk) -> None:
-    desk.open("draw")
-    before = desk.daemon.config.read_text()
-    desk.chrome.press("Add zone")
-    tap(desk.chrome, (0.2, 0.2), (0.8, 0.8), (0.8, 0.2), (0.2, 0.8))
-    desk.chrome.press("Finish")
-    desk.chrome.press("Save")
-    desk.chrome.shows("config.yaml:", "#save-errors")
-    desk.chrome.shows("zones.zone-1", "#save-errors")
-    assert desk.daemon.config.read_text() == before
-    desk.chrome.press("Discard")
-    desk.chrome.shows("zone inside", "#shapes")
+def test_a_border_that_crosses_itself_is_refused_with_its_line(session: PageSession) -> None:
+    session.open("draw")
+    before = session.daemon.config.read_text()
+    session.chrome.press("Add zone")
+    tap(session.chrome, (0.2, 0.2), (0.8, 0.8), (0.8, 0.2), (0.2, 0.8))
+    session.chrome.press("Finish")
+    session.chrome.press("Save")
+    session.chrome.shows("config.yaml:", "#save-errors")
+    session.chrome.shows("zones.zone-1", "#save-errors")
+    assert session.daemon.config.read_text() == before
+    session.chrome.press("Discard")
+    session.chrome.shows("zone inside", "#shapes")
 
 
-def test_a_threshold_is_set_with_the_keyboard(desk: Desk) -> None:
-    desk.open("draw")
-    desk.chrome.shows("results of the last", "#threshold-text")
-    slider = desk.chrome.find("#threshold-range")
+def test_a_threshold_is_set_with_the_keyboard(session: PageSession) -> None:
+    session.open("draw")
+    session.chrome.shows("results of the last", "#threshold-text")
+    slider = session.chrome.find("#threshold-range")
     before = float(slider.get_attribute("value") or 0)
     slider.send_keys(Keys.ARROW_RIGHT * 5)
-    desk.save()
-    assert desk.pipeline()["threshold"] == pytest.approx(before + 0.05)
+    session.save()
+    assert session.pipeline()["threshold"] == pytest.approx(before + 0.05)
 
 
-def test_a_refused_file_is_shown_with_line_and_remedy(desk: Desk) -> None:
-    good = desk.daemon.config.read_text()
-    desk.daemon.config.write_text(good.replace("track: true", "track: yes please"))
-    desk.daemon.reload()
-    desk.open("see")
-    desk.chrome.shows("config.yaml:", "#problems")
-    desk.chrome.shows("pipelines.door-faces.track")
-    desk.chrome.shows("The previous configuration stays active.")
-    desk.daemon.config.write_text(good)
-    desk.daemon.reload()
-    desk.chrome.shows("applied", "#device-cards")
+def test_a_refused_file_is_shown_with_line_and_remedy(session: PageSession) -> None:
+    good = session.daemon.config.read_text()
+    session.daemon.config.write_text(good.replace("track: true", "track: yes please"))
+    session.daemon.reload()
+    session.open("see")
+    session.chrome.shows("config.yaml:", "#problems")
+    session.chrome.shows("pipelines.door-faces.track")
+    session.chrome.shows("The previous configuration stays active.")
+    session.daemon.config.write_text(good)
+    session.daemon.reload()
+    session.chrome.shows("applied", "#device-cards")
 
 
-def test_a_paused_pipeline_and_a_broker_that_is_away(desk: Desk) -> None:
-    desk.open("see")
-    assert desk.daemon.command("pause", "door-faces").returncode == 0
-    desk.chrome.shows("paused by", "#pipelines")
-    assert desk.daemon.command("resume", "door-faces").returncode == 0
-    desk.broker.stop()
-    desk.chrome.shows("Broker", "#problem-box", 30)
-    desk.chrome.shows("away", "#device-cards")
-    desk.broker.start()
-    desk.chrome.shows("connected to 127.0.0.1", "#device-cards", 60)
-    desk.chrome.until(
+def test_a_paused_pipeline_and_a_broker_that_is_away(session: PageSession) -> None:
+    session.open("see")
+    assert session.daemon.command("pause", "door-faces").returncode == 0
+    session.chrome.shows("paused by", "#pipelines")
+    assert session.daemon.command("resume", "door-faces").returncode == 0
+    session.broker.stop()
+    session.chrome.shows("Broker", "#problem-box", 30)
+    session.chrome.shows("away", "#device-cards")
+    session.broker.start()
+    session.chrome.shows("connected to 127.0.0.1", "#device-cards", 60)
+    session.chrome.until(
         "return !document.getElementById('problems').textContent.includes('Broker')", "end of the problem"
     )
-    assert desk.chrome.faults() == []
+    assert session.chrome.faults() == []

@@ -78,7 +78,7 @@ def with_sources(text: str, folder: Path, port: int) -> str:
     return text.replace("pipelines:\n", SOURCES.format(closed=free_port(), port=port))
 
 
-def make_ill(daemon: Daemon) -> None:
+def make_faulty(daemon: Daemon) -> None:
     """Puts another model on probation, pauses the pipeline before that is over, and has a file refused."""
     detector(daemon.folder / "next.tflite", "2.0.0", 64)
     good = re.sub(r"/\S+/faces\.tflite", str(daemon.folder / "next.tflite"), daemon.config.read_text())
