@@ -23,6 +23,7 @@ from edge_infer.config.scene_edit import DrawingError, drawn
 from edge_infer.contract.messages import NAME_PATTERN
 from edge_infer.errors import EdgeInferError
 from edge_infer.platform.logs import printable
+from edge_infer.supervisor.control.peer import user_name
 from edge_infer.supervisor.control.server import NotRunningError, ask
 
 log = logging.getLogger(__name__)
@@ -90,8 +91,7 @@ def _written(request: Mapping[str, Any], config: Path, find: Callable[[], Path])
         file = file_of(config, "pipelines", pipeline)
         before = read(file)
         edited, told = drawn(file, before, pipeline, edits)
-        user = request.get("for")
-        log.info("%s: %s, by the page for %s", file, "; ".join(told), _user(user) if type(user) is int else "its user")
+        log.info("%s: %s, by the page for %s", file, "; ".join(told), _user(request.get("for")))
         applied = apply_text(file, before, edited, lambda: ask(control, {"do": "reload"}))
         if not applied.digest:
             with suppress(EdgeInferError):  # so that it knows at once that the file is restored
@@ -102,10 +102,9 @@ def _written(request: Mapping[str, Any], config: Path, find: Callable[[], Path])
     return {"digest": applied.digest, "done": told}
 
 
-def _user(uid: int) -> str:
-    from edge_infer.supervisor.control.peer import user_name
-
-    return user_name(uid) if 0 <= uid < 1 << 32 else "its user"
+def _user(uid: object) -> str:
+    """Return the name of the user at the browser; the page's process names none where the command serves it."""
+    return user_name(uid) if type(uid) is int and 0 <= uid < 1 << 32 else "its user"
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from edge_infer.sandbox.selftest import TRIED
 from edge_infer.supervisor.control.change_limit import ChangeLimit
 from edge_infer.supervisor.control.checks import Checks
 from edge_infer.supervisor.control.log_level import LogLevel
-from edge_infer.supervisor.control.page_requests import PAGE_MAY, BoardWatch, PendingRecalls, scene
+from edge_infer.supervisor.control.page_requests import BoardWatch, PendingRecalls, page_refusal, scene
 from edge_infer.supervisor.control.requests import ModelRequests, PauseRequests, PendingExplainRequests, PendingPictures
 from edge_infer.supervisor.control.server import MAX_ECHO, ControlSocket, Request, socket_path
 from edge_infer.supervisor.governor.governor import Tempo
@@ -159,8 +159,8 @@ class Daemon:
 
     def _handle(self, request: Request) -> None:
         wanted = request.body.get("do")
-        if request.peer.is_page and wanted not in PAGE_MAY:
-            request.answer({"error": f"the page may not ask for {plain(repr(wanted), MAX_ECHO)}"})
+        if (refusal := page_refusal(request)) is not None:
+            request.answer({"error": refusal})
         elif wanted == "reload":
             self._reload.begin(request)
         elif wanted == "status":

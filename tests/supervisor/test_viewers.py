@@ -132,6 +132,9 @@ def test_the_page_is_known_by_its_user_and_may_ask_for_little(box: Box) -> None:
     log = box.daemon.log.read_text()
     for name in ("root", "nobody"):
         assert f"pictures of source cam are being shown to {name}" in log
+    assert box.ask("models", ASKS, user=PAGE, action="retry", name="faces")[0] == {
+        "error": "the page may not ask for 'models'"
+    }
     rolled, _ = box.ask("models", ASKS, user=PAGE, action="rollback", name="faces", **{"for": USER})
     assert "error" in rolled
 

@@ -15,12 +15,21 @@ from edge_infer.ipc.messages import EventsAnswer, EventsQuestion, ScoresAnswer, 
 from edge_infer.plan.records import Anchor, Gives, InputPlan, LinePlan, PipelinePlan, Plan, Polygon, Resize, ZonePlan
 from edge_infer.platform.board import ProcessorLoad, hottest, memory_used, throttled
 from edge_infer.platform.clock import MADE, synchronised
-from edge_infer.supervisor.control.server import Request
+from edge_infer.supervisor.control.server import MAX_ECHO, Request
 from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
 from edge_infer.supervisor.status import Status
+from edge_infer.yamlfile.scalars import plain
 
 PAGE_MAY: Final = frozenset({"overview", "scene", "look", "events", "scores", "why", "models"})
 """Requests that the user of the page's process may make: that process parses input of browsers."""
+
+
+def page_refusal(request: Request) -> str | None:
+    """Return why the page's user may not make a request; None for any other user, and if it may."""
+    wanted = request.body.get("do")
+    if not request.peer.is_page or (wanted in PAGE_MAY and request.body.get("action") != "retry"):
+        return None
+    return f"the page may not ask for {plain(repr(wanted), MAX_ECHO)}"
 
 
 # The state of the device, for a glance.
