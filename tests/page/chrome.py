@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
@@ -88,6 +89,11 @@ class Browser:
     def _click(self, element: WebElement) -> None:
         self.run("arguments[0].scrollIntoView({block: 'center'})", element)
         element.click()
+
+    def keys(self, selector: str, keys: str) -> None:
+        """Moves the focus to an element and presses keys."""
+        self.run("document.querySelector(arguments[0]).focus()", selector)
+        ActionChains(self.driver).send_keys(keys).perform()
 
     def type(self, selector: str, text: str) -> None:
         """Replaces the text of a field with the keyboard."""

@@ -226,8 +226,8 @@ def test_points_are_moved_added_and_removed(chrome: Browser, page: Canned) -> No
     chrome.press("zone drive")
     drag(chrome, "[data-point='0']", 0.2, 0.4)
     drag(chrome, "[data-after='0']", 0.5, 0.3)
-    chrome.find("[data-point='3']").send_keys(Keys.ARROW_UP * 2)
-    chrome.find("[data-point='4']").send_keys(Keys.DELETE)
+    chrome.keys("[data-point='3']", Keys.ARROW_UP * 2)
+    chrome.keys("[data-point='4']", Keys.DELETE)
     (edit,) = saved(chrome, page)
     assert edit["name"] == "drive"
     wanted = [(0.2, 0.4), (0.5, 0.3), (0.9, 0.5), (0.9, 0.99)]

@@ -1,6 +1,6 @@
 // Requests to the page's own server; every error is an `ApiError` with a sentence and its kind.
 
-const PATIENCE = 15000; // milliseconds
+const PATIENCE = { read: 15000, write: 65000 }; // milliseconds; the daemon may try a model before it applies an edit
 
 export class ApiError extends Error {
   constructor(status, body) {
@@ -11,11 +11,11 @@ export class ApiError extends Error {
   }
 }
 
-async function request(path, options = {}) {
+async function request(path, options = {}, patience = PATIENCE.read) {
   const headers = { "X-Edge-Infer": "page", ...options.headers };
   let response;
   try {
-    response = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(PATIENCE), ...options, headers });
+    response = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(patience), ...options, headers });
   } catch (error) {
     if (!(error instanceof TypeError) && error.name !== "TimeoutError") throw error;
     throw new ApiError(0, { kind: "gone", error: "The page's server does not answer. Look whether the ssh connection still stands, then load this page again." });
@@ -31,7 +31,7 @@ export async function get(path, values = {}) {
 
 export async function post(path, body) {
   const headers = { "Content-Type": "application/json" };
-  return (await request(`/api/${path}`, { method: "POST", headers, body: JSON.stringify(body) })).json();
+  return (await request(`/api/${path}`, { method: "POST", headers, body: JSON.stringify(body) }, PATIENCE.write)).json();
 }
 
 // Return one look at a source: what the server knows of the frame, and its picture.
