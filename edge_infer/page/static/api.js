@@ -2,7 +2,7 @@
 
 const PATIENCE = { read: 15000, write: 65000 }; // milliseconds; the daemon may try a model before it applies an edit
 
-export class ApiError extends Error {
+class ApiError extends Error {
   constructor(status, body) {
     super(body.error ?? `The page's server answered ${status}.`);
     this.status = status;

@@ -97,7 +97,7 @@ export function showState(overview, scene) {
   show(find("walls"), walls(status.walls));
 }
 
-export async function showHistory() {
+async function showHistory() {
   const { history } = await get("history");
   const line = ({ ts, model: name, what, title, by, why }) => el("li", {}, el("time", { datetime: ts }, clock(ts)),
     ` ${name}: ${String(what).replaceAll("_", " ")} ${title} by ${by}${why ? `: ${why}` : ""}`);

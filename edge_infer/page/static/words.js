@@ -2,7 +2,6 @@
 
 export const percent = (share) => (share === null || share === undefined ? "unknown" : `${Math.round(share * 100)} %`);
 export const number = (value, digits = 1) => Number(value).toLocaleString("en", { maximumFractionDigits: digits });
-export const plural = (count, noun) => `${number(count, 0)} ${noun}${count === 1 ? "" : "s"}`;
 export const list = (items) => [...items].join(", ");
 
 export function bytes(count) {
