@@ -19,6 +19,7 @@ import pytest
 
 STARTERS: Final = (
     *("subprocess", "multiprocessing", "tests.broker", "tests.running", "tests.swapping", "tests.sandbox.locked"),
+    *("tests.page.chrome", "tests.page.tunnel"),
     *(
         "edge_infer.models.trials.child",
         "edge_infer.models.trials.probe",

@@ -15,6 +15,7 @@ from typing import Any, Final
 from edge_infer.audit.canary import Canary, fresh
 from edge_infer.audit.leaking_engine import leaks as leaks_of
 from edge_infer.audit.packet_capture import Broker, PacketCapture, bring_up_loopback
+from edge_infer.audit.page_viewer import PageViewer
 from edge_infer.audit.recording_broker import RecordingBroker
 from edge_infer.audit.search import Search, leaks
 from edge_infer.audit.stand_in import stand_in
@@ -68,6 +69,8 @@ class Audit:
     bounds: Mapping[str, float | None] = field(default_factory=dict)
     recovered: Mapping[str, float] = field(default_factory=dict)
     """Bytes a second that the decoder of a playing engine recovered, by pipeline."""
+    page_pictures: int | None = None
+    """Pictures that came through the socket of the local page, where they may be; None: no source gives pictures."""
 
     @property
     def passed(self) -> bool:
@@ -111,8 +114,11 @@ def audit(config: Path, seconds: float, no_capture: str) -> Audit:
         recorder = stack.enter_context(RecordingBroker())
         capture = None if no_capture else stack.enter_context(PacketCapture(Broker("127.0.0.1", recorder.port)))
         watched = _watched(plan, canary, Path(folder) / "state", recorder.port)
-        walls, results, troubles = _run(watched, seconds, recorder, log.fileno())
+        walls, results, troubles, viewer = _run(watched, seconds, recorder, log.fileno(), Path(folder))
         found = _judge(watched, seconds, canary, Path(folder), recorder, capture, no_capture, walls, results)
+        if viewer is not None:
+            control = {**found.control, "the page's own socket": bool(Search(canary).found(bytes(viewer.seen)))}
+            found = replace(found, page_pictures=viewer.pictures, control=control)
         why = {name: troubles[name] for name in found.silent if name in troubles}
         return replace(found, why_silent=why, **_channel(plan))
 
@@ -198,31 +204,36 @@ def _cascades(plan: Plan) -> tuple[str, ...]:
 
 
 def _run(
-    plan: Plan, seconds: float, recorder: RecordingBroker, log: int
-) -> tuple[dict[str, str], dict[str, list[int]], dict[str, str]]:
-    """Run the processes until every pipeline has had its time. Return sandbox states, sizes of results, and errors."""
+    plan: Plan, seconds: float, recorder: RecordingBroker, log: int, folder: Path
+) -> tuple[dict[str, str], dict[str, list[int]], dict[str, str], PageViewer | None]:
+    """Run the processes until every pipeline has had its time, while a browser looks at the local page.
+
+    Return sandbox states, sizes of results, errors, and that browser.
+    """
     topics = {f"{plan.mqtt.topic}/{pipeline.name}/result": pipeline.name for pipeline in plan.pipelines}
     wanted = {topic for topic, name in topics.items() if name not in _cascades(plan)}
-    with locked(Path(plan.state_dir)), _standard_error(log):
+    shown = [source.name for source in plan.sources if source.gives == "image" and source.parent is None]
+    with locked(Path(plan.state_dir)), _standard_error(log), ExitStack() as stack:
         house = ProcessSupervisor("debug")
-        try:
-            house.apply(ApplyPlan(plan))
-            end, latest = 0.0, time.monotonic() + STARTING + seconds
-            while time.monotonic() < (end or latest):
-                readable(house.files(), house.unsent(), 0.2)
-                house.serve()
-                house.restart_due()
-                spoken = {topic for topic, _ in list(recorder.payloads)}
-                if not end and wanted <= spoken:
-                    end = time.monotonic() + seconds
-            walls, troubles = house.walls(), _troubles(plan, house)
-        finally:
-            house.close()
+        stack.callback(house.close)
+        viewer = stack.enter_context(PageViewer(house, folder, shown)) if shown else None
+        house.apply(ApplyPlan(plan))
+        end, latest = 0.0, time.monotonic() + STARTING + seconds
+        while time.monotonic() < (end or latest):
+            ready = readable([*house.files(), *(viewer.files() if viewer else ())], house.unsent(), 0.2)
+            house.serve()
+            house.restart_due()
+            if viewer is not None:
+                viewer.step(ready)
+            spoken = {topic for topic, _ in list(recorder.payloads)}
+            if not end and wanted <= spoken:
+                end = time.monotonic() + seconds
+        walls, troubles = house.walls(), _troubles(plan, house)
     sizes: dict[str, list[int]] = {name: [] for name in topics.values()}
     for topic, payload in recorder.payloads:
         if topic in topics:
             sizes[topics[topic]].append(len(payload))
-    return walls, sizes, troubles
+    return walls, sizes, troubles, viewer
 
 
 def _troubles(plan: Plan, house: ProcessSupervisor) -> dict[str, str]:

@@ -33,6 +33,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "resume": "ends the pause of a pipeline",
     "why": "explains why something was or was not reported",
     "log": "shows or changes the log level of the running daemon",
+    "page": "shows how to open the local page in a browser, or serves it",
     "top": "shows the state of the running daemon, updated continuously",
     "metrics": "prints the metrics of the running daemon for Prometheus",
     "watch": "subscribes to a device and prints its messages",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import errno
 import os
-import pwd
 import signal
 import socket
 import stat
@@ -16,7 +15,6 @@ from typing import Final, NoReturn
 from edge_infer.errors import ConfigError, EdgeInferError
 from edge_infer.sandbox import Fence, lock, privileges
 from edge_infer.sandbox.change_user import give_up_root, give_up_root_for
-from edge_infer.sandbox.foreign import changer
 from edge_infer.sandbox.identity import Identity, is_leftover
 from edge_infer.sandbox.safe_path import follow
 
@@ -207,18 +205,3 @@ def shut_in(args: argparse.Namespace, user: Identity | None, fence: Fence) -> No
         lock("engine", fence=fence, keep=privileges.READ_SEARCH, owners={0})
     else:
         lock("engine", fence=fence, owners={0, os.geteuid()})
-
-
-def refuse_foreign(path: Path) -> None:
-    """Raise `ConfigError` if root would write a path of which another user can exchange a part.
-
-    That user would choose the file. To act as that user on root's terminal is no way out: a program of that user could
-    type there as root (``TIOCSTI``).
-    """
-    if os.geteuid() != 0 or (uid := changer(path)) is None:
-        return
-    try:
-        name = pwd.getpwuid(uid).pw_name
-    except KeyError:
-        name = f"#{uid}"
-    raise ConfigError(f"{path} belongs to the user {name}, not to root; edit it as that user, or give it to root")

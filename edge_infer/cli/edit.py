@@ -14,13 +14,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from edge_infer.cli.as_owner import refuse_foreign
-from edge_infer.cli.config_edit import apply_edit, part_file, read, save
+from edge_infer.cli.config_edit import apply_edit, part_file
 from edge_infer.cli.output import say
 from edge_infer.cli.waiting import wait_until_it_serves
+from edge_infer.config.file_edit import read, save
 from edge_infer.errors import ConfigError, EdgeInferError
 from edge_infer.platform.own_module import own_module
 from edge_infer.platform.paths import DEFAULT_CONFIG
+from edge_infer.sandbox.foreign import refuse_foreign
 from edge_infer.supervisor.control.server import NotRunningError, ask, find_socket
 from edge_infer.yamlfile.scalars import plain
 

@@ -75,6 +75,8 @@ def _lines(found: Audit) -> list[str]:
     lines += _channel(found)
     lines.append(f"searched   {found.searched} bytes of messages, packets, files and logs: {len(found.hits)} hits")
     lines += [f"  LEAK     {hit}" for hit in found.hits]
+    if found.page_pictures is not None:
+        lines.append(f"page       {found.page_pictures} pictures in the socket of the local page, where they may be")
     packets = (
         "" if found.packets is None else f", {found.packets} packets, {sum(found.elsewhere.values())} to elsewhere"
     )

@@ -509,6 +509,8 @@ class Health(Record, frozen=True):
     governor: GovernorHealth | Absent = ABSENT
     more: Number | Absent = ABSENT
     """Number of pipelines and sources that did not fit."""
+    watched: Literal[True] | Absent = ABSENT
+    """A person is looking at pictures of a source now. A change is published at once."""
 
 
 class PipelineInfo(Record, frozen=True):

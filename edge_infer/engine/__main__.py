@@ -13,10 +13,12 @@ from edge_infer.ipc.messages import (
     Acked,
     ApplyPlan,
     AttachReader,
+    EventsQuestion,
     Grab,
     ModelFile,
     PublisherHello,
     Restrain,
+    ScoresQuestion,
     SetLogLevel,
     Stop,
     WhyQuestion,
@@ -50,7 +52,8 @@ def main() -> int:
         MessageBudget.start_empty()
     leave_to_models()
     leave_stops_to_supervisor()
-    accepted = (ModelFile, ApplyPlan, AttachReader, Grab, WhyQuestion, Restrain, SetLogLevel, Stop)
+    questions = (Grab, WhyQuestion, EventsQuestion, ScoresQuestion)
+    accepted = (ModelFile, ApplyPlan, AttachReader, *questions, Restrain, SetLogLevel, Stop)
     control = Channel(args.control, accepted, MAX_PLAN_BYTES, files=True)
     results = Channel(args.results, (PublisherHello, Acked))
     try:

@@ -13,7 +13,7 @@ from typing import Final
 
 import cv2
 
-from edge_infer.contract.messages import Reason
+from edge_infer.contract.messages import Reason, timestamp
 from edge_infer.engine.cascade.parent import CropsFeed
 from edge_infer.engine.events.explain import answer
 from edge_infer.engine.input.capture import local_capture, reader_capture
@@ -23,11 +23,11 @@ from edge_infer.engine.interpreter import backend_name
 from edge_infer.engine.model.interpreter_pool import InterpreterPools
 from edge_infer.engine.model.model_files import ModelFiles
 from edge_infer.engine.model.run_scheduler import Turns
+from edge_infer.engine.output.picture_for_people import png, small_picture
 from edge_infer.engine.output.result_sender import ResultSender
 from edge_infer.engine.worker import Held, Worker
 from edge_infer.errors import EdgeInferError, WireError, shortened
 from edge_infer.frames.frame import Frame
-from edge_infer.frames.pixels import Mask
 from edge_infer.ipc.activity_table import ActivityTable
 from edge_infer.ipc.channel import Channel, ChannelClosedError
 from edge_infer.ipc.messages import (
@@ -36,13 +36,18 @@ from edge_infer.ipc.messages import (
     ApplyPlan,
     AttachReader,
     EngineReport,
+    EventsAnswer,
+    EventsQuestion,
     Grab,
     GrabDone,
+    Look,
     ModelFile,
     Offence,
     ProcessUse,
     PublisherHello,
     Restrain,
+    ScoresAnswer,
+    ScoresQuestion,
     SetLogLevel,
     Stop,
     WhyAnswer,
@@ -67,6 +72,8 @@ STUCK_AFTER: Final = 10.0
 """Minimum seconds inside one frame after which a pipeline is reported as stuck; more for a slow model."""
 PATIENCE: Final = 2.0
 """Seconds that threads may take to finish the current frame; a slower thread is abandoned and its output muted."""
+STALE: Final = 5.0
+"""Seconds after which findings are not shown with a picture any more."""
 MAX_AT_ONCE: Final = 100
 REST: Final = 0.01
 """Publisher records processed in one go, and seconds until the next ones if there are more."""
@@ -166,7 +173,11 @@ class Engine:
             elif isinstance(order, WhyQuestion):
                 self._control.send(self._why(order))
             elif isinstance(order, Grab):
-                self._control.send(GrabDone(order.source, self._grab(order.source)))
+                self._control.send(self._grabbed(order))
+            elif isinstance(order, EventsQuestion):
+                self._control.send(EventsAnswer(self._outlet.recent_events()))
+            elif isinstance(order, ScoresQuestion):
+                self._control.send(self._scores(order.pipeline))
             elif isinstance(order, Restrain):
                 self._limits = order.governor.limits if order.governor is not None else {}
                 self._restrain()
@@ -330,9 +341,21 @@ class Engine:
     def _why(self, question: WhyQuestion) -> WhyAnswer:
         return answer(question, {name: (worker.plan, worker.decisions) for name, worker in self._pipelines.items()})
 
-    def _grab(self, source: str) -> str:
-        """Write a picture into the file that came with the order; return an error text, or nothing on success."""
-        file = self._control.take_file()
+    def _scores(self, pipeline: str) -> ScoresAnswer:
+        worker = self._pipelines.get(pipeline)
+        if worker is None:
+            return ScoresAnswer(pipeline, error=f"pipeline {pipeline} does not run now")
+        return worker.scores()
+
+    def _grabbed(self, order: Grab) -> GrabDone:
+        outcome = self._grab(order)
+        if isinstance(outcome, str):
+            return GrabDone(order.source, outcome)
+        return GrabDone(order.source, look=outcome)
+
+    def _grab(self, order: Grab) -> str | Look | None:
+        """Write a picture into the file that came with the order; return why that failed, or its description."""
+        file, source = self._control.take_file(), order.source
         try:
             if not stat.S_ISREG(os.fstat(file).st_mode):
                 return "the file to write into is not a regular file"
@@ -344,12 +367,9 @@ class Engine:
                 return f"there is no source {source!r}; {suggestion(source, list(self._feeds))}"
             if frame is None:
                 return f"source {source} has given no frame yet; edge-infer status says what is with it"
-            masks = self._plan.masks(source) if self._plan else ()
-            frame = Mask(masks)(frame)
             if not isinstance(frame, Frame):
                 return f"it is of kind {feed.plan.kind}, which gives {feed.plan.gives} and no pictures"
-            pixels = frame.pixels if frame.color != "rgb" else cv2.cvtColor(frame.pixels, cv2.COLOR_RGB2BGR)
-            data = cv2.imencode(".png", pixels)[1].tobytes()
+            data, look = self._picture(order, frame)
             written = 0
             while written < len(data):
                 written += os.write(file, data[written:])
@@ -357,7 +377,22 @@ class Engine:
             return shortened(f"cannot write the picture: {error}")
         finally:
             os.close(file)
-        return ""
+        return look
+
+    def _picture(self, order: Grab, frame: Frame) -> tuple[bytes, Look | None]:
+        """Return the encoded picture and, for a small one, its description."""
+        masks = self._plan.masks(order.source) if self._plan else ()
+        if not order.side:
+            return png(frame, masks), None
+        small = small_picture(frame, masks, order.side)
+        since = time.monotonic() - STALE
+        workers = {name: worker for name, worker in self._pipelines.items() if worker.plan.source == order.source}
+        found = {name: worker.newest(since) for name, worker in workers.items()}
+        findings = {name: result for name, result in found.items() if result is not None}
+        sizes = {name: worker.input_size() for name, worker in workers.items()}
+        inputs = {name: size for name, size in sizes.items() if size is not None}
+        ts = timestamp(frame.wall)
+        return small.jpeg, Look(*small.size, frame.size, ts, small.light, small.sharpness, findings, inputs)
 
     def _report(self) -> EngineReport:
         return EngineReport(

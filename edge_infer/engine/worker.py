@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Final, TypeAlias
 
 from edge_infer.contract.codec import replace
-from edge_infer.contract.messages import PipelineHealth, Reason
+from edge_infer.contract.messages import PipelineHealth, Reason, Result
 from edge_infer.engine.cascade.parent import Cascade
 from edge_infer.engine.events.decision_record import Decisions
 from edge_infer.engine.input.feed import TICK, Feed
@@ -25,9 +25,10 @@ from edge_infer.engine.output.health import PipelineWatch
 from edge_infer.engine.output.pipeline_output import PipelineOutput
 from edge_infer.engine.output.result_sender import Outward
 from edge_infer.engine.pipeline import FramePipeline
+from edge_infer.engine.preprocess.image import ImagePreprocess
 from edge_infer.errors import EdgeInferError, ModelError, told
 from edge_infer.frames.frame import Captured
-from edge_infer.ipc.messages import PipelineCounts, Running
+from edge_infer.ipc.messages import PipelineCounts, Running, ScoresAnswer
 from edge_infer.plan.records import PipelinePlan
 from edge_infer.platform.stalls import Stalls
 
@@ -140,6 +141,20 @@ class Worker:
     def decisions(self) -> Decisions:
         """The decisions of the last minutes, with reasons."""
         return self._models.serving.follow.decisions
+
+    def newest(self, since: float) -> Result | None:
+        """Return the findings of the newest frame since this time of the monotonic clock."""
+        return self._voice.newest(self._models.serving, since)
+
+    def input_size(self) -> tuple[int, int] | None:
+        """Return the width and height of the model's picture; None without a picture or a loaded model."""
+        serving = self._models.serving
+        preprocess = serving.model.preprocess if serving.ready else None
+        return preprocess.size if isinstance(preprocess, ImagePreprocess) else None
+
+    def scores(self) -> ScoresAnswer:
+        """Return how often which score was the best one of a frame."""
+        return self._voice.scores.answer(self._name, self.plan.floor)
 
     def counts(self) -> PipelineCounts:
         """Return the frames by outcome, and their latencies."""

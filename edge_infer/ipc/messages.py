@@ -2,11 +2,12 @@
 
 engine -> publisher: `EngineHello`, `ResultHandover`, `EventHandover`, `StateSnapshot`; back: `PublisherHello`, `Acked`.
 
-engine -> supervisor: `EngineReport`, `GrabDone`, `WhyAnswer`, `Offence`; back: `ModelFile`, `ApplyPlan`,
-`AttachReader`, `Grab`, `WhyQuestion`, `Restrain`, `SetLogLevel`, `Stop`.
+engine -> supervisor: `EngineReport`, `GrabDone`, `WhyAnswer`, `EventsAnswer`, `ScoresAnswer`, `Offence`; back:
+`ModelFile`, `ApplyPlan`, `AttachReader`, `Grab`, `WhyQuestion`, `EventsQuestion`, `ScoresQuestion`, `Restrain`,
+`SetLogLevel`, `Stop`.
 
 publisher -> supervisor: `PublisherReport`, `Offence`; back: `ApplyPlan`, `Announce`, `EngineUp`, `EngineReport`,
-`EngineDown`, `Restrain`, `SetLogLevel`, `Stop`.
+`EngineDown`, `Restrain`, `Watched`, `SetLogLevel`, `Stop`.
 
 reader -> engine: `FrameFormat` (with the memory), `FrameReady`, `SamplesReady`, `LineReady`, `StreamCounts`,
 `ReaderTrouble`; back: `ReaderHello`, `SlotFree`, `FramesWanted`.
@@ -38,6 +39,7 @@ from edge_infer.contract.messages import (
     ShadowStatus,
     SourceHealth,
     State,
+    Timestamp,
 )
 from edge_infer.errors import WireError
 from edge_infer.plan.records import Color, FilePath, PipelinePlan, Plan
@@ -226,9 +228,31 @@ class WhyAnswer(Record, frozen=True):
 
 
 class Grab(Record, frozen=True):
-    """A request to write one picture of ``source`` as PNG into the file that comes with this message."""
+    """A request to write one picture of ``source`` as PNG into the file that comes with this message.
+
+    With a ``side`` it is a JPEG of at most so many pixels a side, and a `Look` describes it.
+    """
 
     source: Name
+    side: Annotated[int, between(0, 4096)] = 0
+
+
+class Look(Record, frozen=True):
+    """A small picture and what was found in the source's frames around its time.
+
+    ``width`` and ``height`` are those of the picture, ``size`` those of the frame. ``light`` is the mean brightness of
+    what no mask hides (None: all is hidden). ``sharpness`` grows with the contrast of fine details there; it has no
+    unit. ``findings`` are the newest results by pipeline, ``inputs`` the width and height of the models' pictures.
+    """
+
+    width: Count
+    height: Count
+    size: tuple[Count, Count]
+    ts: Timestamp
+    light: Fraction | None
+    sharpness: Annotated[float, at_least(0)]
+    findings: Annotated[Mapping[Name, Result], at_most(256)]
+    inputs: Annotated[Mapping[Name, tuple[Count, Count]], at_most(256)]
 
 
 class GrabDone(Record, frozen=True):
@@ -236,6 +260,55 @@ class GrabDone(Record, frozen=True):
 
     source: Name
     error: Sentence = ""
+    look: Look | None = None
+
+
+MAX_RECENT_EVENTS: Final = 200
+
+
+class EventsQuestion(Record, frozen=True):
+    """A request for the last events of all pipelines."""
+
+
+class RecentEvent(Record, frozen=True):
+    """An event with its pipeline."""
+
+    pipeline: Name
+    event: Event
+
+
+class EventsAnswer(Record, frozen=True):
+    """The last events since the engine started, the oldest first."""
+
+    events: Annotated[tuple[RecentEvent, ...], at_most(MAX_RECENT_EVENTS)]
+
+
+class ScoresQuestion(Record, frozen=True):
+    """A request for the scores of a pipeline in the last hour."""
+
+    pipeline: Name
+
+
+SCORE_STEPS: Final = 100
+
+
+class ScoresAnswer(Record, frozen=True):
+    """Frames of the last ``seconds`` by the best score in them: ``counts[i]`` had one from ``i / 100`` on.
+
+    Below ``known_from`` no score is processed, so none is counted. ``error`` is why there are no counts.
+    """
+
+    pipeline: Name
+    seconds: Annotated[float, at_least(0)] = 0.0
+    known_from: float = 0.0
+    counts: Annotated[tuple[Count, ...], at_most(SCORE_STEPS + 1)] = ()
+    error: Sentence = ""
+
+
+class Watched(Record, frozen=True):
+    """Whether a person is looking at pictures now."""
+
+    watched: bool
 
 
 class Offence(Record, frozen=True):

@@ -66,6 +66,8 @@ class HealthClock:
     def __init__(self, board: Board, clock: Callable[[], float] = time.monotonic) -> None:
         self.report: EngineReport | None = None
         self._governor: GovernorHealth | None = None
+        self._watched = False
+        self._last: Health | None = None
         self._board = board
         self._clock = clock
         self._due = clock() + EVERY
@@ -81,6 +83,17 @@ class HealthClock:
             self._governor = governor
             self.connected()
 
+    def watch(self, *, watched: bool) -> Health | None:
+        """Take over whether a person looks at pictures; return the last message with a change, if there was one."""
+        if watched == self._watched:
+            return None
+        self._watched = watched
+        if self._last is None:
+            self.connected()
+            return None
+        self._last = replace(self._last, ts=timestamp(time.time()), watched=watched or ABSENT)
+        return self._last
+
     def due(self) -> bool:
         """Return whether health is due; True starts the next interval."""
         if self._clock() < self._due or (self.report is None and self._clock() < self._wait_until):
@@ -91,7 +104,7 @@ class HealthClock:
     def compose(self, plan: Plan, outbox: OutboxHealth, egress: EgressHealth) -> Health:
         """Compose the message. Without an engine it lists no pipelines and no sources."""
         report = self.report
-        return Health(
+        self._last = Health(
             v=1,
             ts=timestamp(time.time()),
             boot=report.boot if report else NO_BOOT,
@@ -101,7 +114,9 @@ class HealthClock:
             egress=egress,
             board=self._board.read(),
             governor=ABSENT if self._governor is None else self._governor,
+            watched=self._watched or ABSENT,
         )
+        return self._last
 
 
 def _numbers(said: Mapping[str, Facts], known: Iterable[PipelinePlan | SourcePlan]) -> dict[str, Facts]:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Final
 
 from edge_infer.contract.codec import ABSENT, replace
-from edge_infer.contract.messages import EgressHealth, Event, Reason, Result
+from edge_infer.contract.messages import EgressHealth, Event, Health, Reason, Result
 from edge_infer.contract.topics import HEALTH, STATUS, STATUS_AGAIN, Place, announced
 from edge_infer.errors import WireError, shortened
 from edge_infer.ipc.channel import Channel, ChannelClosedError
@@ -34,6 +34,7 @@ from edge_infer.ipc.messages import (
     SetLogLevel,
     StateSnapshot,
     Stop,
+    Watched,
 )
 from edge_infer.plan.records import Plan
 from edge_infer.platform.logs import set_level
@@ -60,7 +61,9 @@ from edge_infer.publisher.timestamps import Clock
 
 log = logging.getLogger(__name__)
 
-FROM_SUPERVISOR: Final = (ApplyPlan, Announce, EngineUp, EngineReport, EngineDown, Restrain, SetLogLevel, Stop)
+FROM_SUPERVISOR: Final = (
+    ApplyPlan, Announce, EngineUp, EngineReport, EngineDown, Restrain, Watched, SetLogLevel, Stop,
+)  # fmt: skip
 FROM_ENGINE: Final = (EngineHello, Handover, StateSnapshot)
 REPORT_EVERY: Final = 1.0
 LAST_WORDS: Final = 2.0
@@ -216,6 +219,8 @@ class Publisher:
                 self._engine_down(order)
             elif isinstance(order, Restrain):
                 self._health.restrained(order.governor)
+            elif isinstance(order, Watched):
+                self._say_watched(watched=order.watched)
             elif isinstance(order, SetLogLevel):
                 set_level(order.level)
             elif isinstance(order, Stop):
@@ -466,9 +471,19 @@ class Publisher:
             self._set_health(self._plan)
 
     def _set_health(self, plan: Plan) -> None:
-        health = self._health.compose(plan, self._outbox.account(), self._egress_health())
+        self._retain_health(self._health.compose(plan, self._outbox.account(), self._egress_health()))
+
+    def _retain_health(self, health: Health) -> None:
         if payload := self._egress.admit(HEALTH, health, self._clock.uptime()):
             self._retained.set(HEALTH, payload)
+
+    def _say_watched(self, *, watched: bool) -> None:
+        """Publish at once that a person looks at pictures, or has ended.
+
+        The other values are those of the last message: newer ones would let the engine say more in a given time.
+        """
+        if (health := self._health.watch(watched=watched)) is not None:
+            self._retain_health(health)
 
     def _look_at_clock(self) -> None:
         """After the time has become known, send again with it what was sent without it."""

@@ -10,8 +10,8 @@ from typing import Literal
 
 Identity = tuple[str, int, int, int]
 """A path with the device and inode that it leads to, and for a character device its change time."""
-UnixUse = Literal["", "names", "sound", "programs"]
-"""Purposes of Unix sockets: to resolve host names, to reach a sound service, or for an external program."""
+UnixUse = Literal["", "names", "sound", "programs", "page"]
+"""Purposes of Unix sockets: to resolve host names, to reach a sound service, for an external program, for the page."""
 Places = tuple[str, ...]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import shlex
 import stat
 from pathlib import Path
@@ -26,6 +28,21 @@ def changer(path: Path) -> int | None:
     """
     part = _changeable(path)
     return None if part is None else part.lstat().st_uid
+
+
+def refuse_foreign(path: Path) -> None:
+    """Raise `ConfigError` if root would write a path of which another user can exchange a part.
+
+    That user would choose the file. To act as that user on root's terminal is no way out: a program of that user could
+    type there as root (``TIOCSTI``).
+    """
+    if os.geteuid() != 0 or (uid := changer(path)) is None:
+        return
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        name = f"#{uid}"
+    raise ConfigError(f"{path} belongs to the user {name}, not to root; edit it as that user, or give it to root")
 
 
 def is_foreign(config: Path) -> bool:

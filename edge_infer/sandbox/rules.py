@@ -9,7 +9,7 @@ from edge_infer.sandbox import allowed_calls
 from edge_infer.sandbox.fence import Fence
 from edge_infer.sandbox.syscall_numbers import every_call
 
-Room = Literal["engine", "probe", "reader", "publisher", "resolver", "config"]
+Room = Literal["engine", "probe", "reader", "publisher", "resolver", "config", "page"]
 
 AF_UNIX, AF_INET, AF_INET6, AF_NETLINK = 1, 2, 10, 16
 """Families of sockets, by number: the engine may not import ``socket``."""
@@ -25,6 +25,8 @@ _MSG_FASTOPEN: Final = 0x20000000
 """With TCP Fast Open, the first message connects the socket, and Landlock limits only ``connect``."""
 _LISTENING: Final = ("listen", "accept", "accept4")
 """A socket that listens without a port gets one, past the rule for ports."""
+_ACCEPTING: Final = ("accept", "accept4")
+"""What the page's process needs of them: its listening socket is open already."""
 _SIGN: Final = 1 << 31
 _TRACING: Final = ("ptrace", "process_vm_readv", "process_vm_writev", "pidfd_getfd")
 # io_uring makes sockets and connections past every other filter.
@@ -189,6 +191,8 @@ def rules(room: Room, fence: Fence, pid: int, *, parent: int = 0, network: bool 
         # One end of a pair of datagram sockets can send to any socket of the file system.
         conditions.append(ArgumentCheck("socketpair", 0, tuple(each for each in families if each == AF_UNIX)))
         conditions.append(_socket_options(strict=not makes_processes(room, fence)))
+        refused += ("bind", "listen", "socketpair") if room == "page" else ()
+        conditions += [ArgumentCheck("socket", 1, (_STREAM,), mask=_KINDS)] if room == "page" else []
         if AF_NETLINK in families:
             conditions.append(ArgumentCheck("socket", 2, (0, _UEVENTS), when=(0, AF_NETLINK)))
     elif room == "config":
@@ -199,7 +203,7 @@ def rules(room: Room, fence: Fence, pid: int, *, parent: int = 0, network: bool 
             ArgumentCheck("socketpair", 1, (_STREAM,), mask=_KINDS),
         ]
     else:
-        refused += _SOCKETS
+        refused += (each for each in _SOCKETS if room != "page" or each not in _ACCEPTING)
     if not starts_programs(room, fence):
         refused += _SIGNALS
         conditions += _signals_to_children(parent) if room == "config" else _own_signals(pid)
@@ -229,9 +233,9 @@ def _allowed(room: Room, fence: Fence) -> tuple[str, ...]:
     if shares_memory(room, fence):  # a program of the operator, or a library that starts some: it may need any call
         return tuple(call for call in every_call() if call != "clone3" or makes_namespaces(room, fence))
     allowed = [*allowed_calls.EVERY_PROCESS, *allowed_calls.LOCKS_ITSELF]
-    if room in ("reader", "publisher", "resolver", "config"):
+    if room in ("reader", "publisher", "resolver", "config", "page"):
         allowed += (*allowed_calls.SENDS, *allowed_calls.CONNECTS)
-    if room in ("reader", "publisher"):
+    if room in ("reader", "publisher", "page"):
         allowed += allowed_calls.LISTENS
     if makes_files(room, fence):
         allowed += allowed_calls.MAKES_FILES

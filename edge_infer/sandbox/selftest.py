@@ -36,6 +36,7 @@ _UNIX_USES: Final[Mapping[UnixUse, str]] = {
     "names": "names of hosts are looked up over them",
     "sound": "sound services are reached over them",
     "programs": "a program that is not ours may need them",
+    "page": "the daemon and the writer are asked over them",
 }
 TRIED: Final[Mapping[str, str]] = {
     "seccomp": "add_key, personality",
@@ -212,7 +213,8 @@ def _calls(room: Room, fence: Fence, *, network: bool) -> dict[str, Iterable[_Ca
         found["no_namespaces"] = (("unshare", (0,)), ("setns", (_NONE, 0)), ("clone3", (0, 0)))
     families = families_of(room, fence, network=network)
     if not families:
-        rest = ((name, (_NONE, 0, 0, 0)) for name in ("connect", "bind", "listen", "accept", "accept4"))
+        names = ("connect", "bind", "listen", *(() if room == "page" else ("accept", "accept4")))
+        rest = ((name, (_NONE, 0, 0, 0)) for name in names)
         found["no_network"] = (("socket", (AF_INET, _SOCK_DGRAM, 0)), ("socketpair", (0, 0, 0, 0)), *rest)
     elif AF_INET not in families:
         found["no_network"] = (("socket", (AF_INET, _SOCK_DGRAM, 0)),)

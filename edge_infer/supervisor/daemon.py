@@ -24,6 +24,7 @@ from edge_infer.sandbox.selftest import TRIED
 from edge_infer.supervisor.control.change_limit import ChangeLimit
 from edge_infer.supervisor.control.checks import Checks
 from edge_infer.supervisor.control.log_level import LogLevel
+from edge_infer.supervisor.control.page_requests import BoardWatch, PendingRecalls, page_refusal, scene
 from edge_infer.supervisor.control.requests import ModelRequests, PauseRequests, PendingExplainRequests, PendingPictures
 from edge_infer.supervisor.control.server import MAX_ECHO, ControlSocket, Request, socket_path
 from edge_infer.supervisor.governor.governor import Tempo
@@ -67,6 +68,8 @@ class Daemon:
         self._pauses = PauseRequests(self._swap, changes)
         self._grabs = PendingPictures(self._house)
         self._whys = PendingExplainRequests(self._house, self._swap.resting)
+        self._recalls = PendingRecalls(self._house)
+        self._board = BoardWatch(board)
         self._checks = Checks(config)
         self._log_level = LogLevel(self._house, log_level, changes)
         self._governing = GovernorLoop(self._house, board, tempo or Tempo())
@@ -100,6 +103,7 @@ class Daemon:
             stack.callback(self._reload.close)
             stack.callback(self._grabs.close)
             stack.callback(self._whys.close)
+            stack.callback(self._recalls.close)
             stack.callback(self._checks.close)
             stack.callback(self._fast_path.close)
             self._swap.open(Path(plan.state_dir))
@@ -143,6 +147,7 @@ class Daemon:
         self._reload.go_on()
         self._grabs.go_on()
         self._whys.go_on()
+        self._recalls.go_on()
         self._checks.go_on()
         self._log_level.go_on()
         self._governing.look(self._swap.plan, measuring=bool(self._fast_path.pids()))
@@ -154,14 +159,24 @@ class Daemon:
 
     def _handle(self, request: Request) -> None:
         wanted = request.body.get("do")
-        if wanted == "reload":
+        if (refusal := page_refusal(request)) is not None:
+            request.answer({"error": refusal})
+        elif wanted == "reload":
             self._reload.begin(request)
         elif wanted == "status":
             request.answer(encode(self._status()))
         elif wanted == "metrics":
             request.answer({"metrics": self._metrics.text()})
-        elif wanted == "grab":
+        elif wanted in ("grab", "look"):
             self._grabs.begin(request)
+        elif wanted in ("events", "scores"):
+            self._recalls.begin(request)
+        elif wanted == "overview":
+            device = self._reload.plan.device if self._reload.plan is not None else ""
+            overview = self._board.overview(request.user, device, self._status(), watched=self._house.watched)
+            request.answer(encode(overview))
+        elif wanted == "scene" and self._reload.plan is not None:
+            request.answer(encode(scene(self._reload.plan)))
         elif wanted == "why":
             self._whys.begin(request)
         elif wanted == "check":

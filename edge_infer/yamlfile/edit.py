@@ -31,6 +31,44 @@ def replacing(node: Any, text: str) -> Edit:
     return Edit(node.start_mark.index, node.end_mark.index, text)
 
 
+def rewriting(text: str, key: Any, value: Any, fresh: str) -> Edit:
+    """Return the edit that replaces any value by one in flow style; ``key`` is that of a mapping, None in a list."""
+    if _ends(value):
+        return Edit(value.start_mark.index, value.end_mark.index, fresh)
+    end = _last(value)
+    if key is None:
+        return Edit(value.start_mark.index, end, fresh)
+    return Edit(text.index(":", key.end_mark.index) + 1, end, f" {fresh}")
+
+
+def adding(text: str, group: Any, name: str, value: str) -> Edit:
+    """Return the edit that adds an entry, in flow style, at the end of a mapping with at least one entry."""
+    if group.flow_style:
+        end = _last(group.value[-1][1])
+        return Edit(end, end, f", {name}: {value}")
+    return _new_line(text, _last(group.value[-1][1]), group.value[-1][0].start_mark.column, f"{name}: {value}")
+
+
+def appending(text: str, items: Any, value: str) -> Edit:
+    """Return the edit that adds an item, in flow style, at the end of a list with at least one item."""
+    end = _last(items.value[-1])
+    if items.flow_style:
+        return Edit(end, end, f", {value}")
+    return _new_line(text, end, items.start_mark.column, f"- {value}")
+
+
+def removing_item(text: str, items: Any, index: int) -> Edit:
+    """Return the edit that removes an item of a list with at least two."""
+    item = items.value[index]
+    if not items.flow_style:
+        start = text.rfind("\n", 0, item.start_mark.index) + 1
+        end = text.find("\n", _last(item))
+        return Edit(start, len(text) if end < 0 else end + 1, "")
+    if index + 1 < len(items.value):
+        return Edit(item.start_mark.index, items.value[index + 1].start_mark.index, "")
+    return Edit(_last(items.value[index - 1]), _last(item), "")
+
+
 def removing(text: str, group: Any, name: str) -> Edit:
     """Return the edit that removes the entry of this name from a mapping."""
     key, value = below(group, name)
@@ -62,8 +100,7 @@ def every(node: Any) -> Iterator[Any]:
 
 def _lines(text: str, key: Any, value: Any) -> Edit:
     """Remove an entry in lines of its own, with the rest of its last line; comments above and below it stay."""
-    last = max(node.end_mark.index for node in every(value) if _ends(node))
-    start, end = text.rfind("\n", 0, key.start_mark.index) + 1, text.find("\n", last)
+    start, end = text.rfind("\n", 0, key.start_mark.index) + 1, text.find("\n", _last(value))
     return Edit(start, len(text) if end < 0 else end + 1, "")
 
 
@@ -76,6 +113,17 @@ def _entry(text: str, group: Any, key: Any, value: Any) -> Edit:
     tokens = (token for token in yaml.scan(text, yaml.SafeLoader) if isinstance(token, yaml.FlowEntryToken))
     before = max(token.start_mark.index for token in tokens if token.start_mark.index < start)
     return Edit(before, end, "")
+
+
+def _new_line(text: str, end: int, column: int, line: str) -> Edit:
+    """Add a line after the one with this position, which may end with a comment."""
+    at = text.find("\n", end)
+    return Edit(at, at, f"\n{' ' * column}{line}")
+
+
+def _last(value: Any) -> int:
+    """Return where the text of a value ends, without what follows a block."""
+    return int(max(node.end_mark.index for node in every(value) if _ends(node)))
 
 
 def _ends(node: Any) -> bool:

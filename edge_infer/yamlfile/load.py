@@ -12,18 +12,18 @@ import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, TypeAlias, TypeVar
-
-from pydantic import BaseModel, ValidationError
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from edge_infer.plan.records import Problem
 from edge_infer.platform.permissions import why_unreadable
 from edge_infer.yamlfile.error_text import in_words
 from edge_infer.yamlfile.nodes import Group, Listing, Node, Scalar, YamlError, compose
 from edge_infer.yamlfile.scalars import Expanded, expand, plain, resolve
-from edge_infer.yamlfile.section import TOLD
 
-M = TypeVar("M", bound=BaseModel)
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+M = TypeVar("M", bound="BaseModel")
 Steps: TypeAlias = tuple[str | int, ...]
 """The path of a value: keys, and positions in lists."""
 
@@ -82,6 +82,8 @@ def validate(document: Document, model: type[M]) -> tuple[M | None, tuple[Proble
     """Return the record if the document's value is valid, and all problems of the document, by line."""
     if document.value is None:
         return None, document.problems
+    from pydantic import ValidationError  # half a second on a small board: who edits a file does without
+
     try:
         return model.model_validate(document.value), document.problems
     except ValidationError as error:
@@ -96,6 +98,8 @@ def in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:
 
 
 def _problem(document: Document, detail: Any) -> Problem:
+    from edge_infer.yamlfile.section import TOLD
+
     steps = tuple(step for step in detail["loc"] if step != "[key]")
     return document.problem(steps, detail["msg"] if detail["type"] == TOLD else in_words(detail))
 

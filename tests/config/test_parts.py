@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from edge_infer.cli import main
-from edge_infer.cli.config_edit import current_digest
 from edge_infer.cli.models.promote import file_with_shadow
 from edge_infer.config.compile.compile import compile_config, connection
+from edge_infer.config.file_edit import current_digest
 from edge_infer.config.parts import file_of, read_config
 from edge_infer.contract.codec import dumps
 from edge_infer.errors import ConfigError

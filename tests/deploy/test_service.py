@@ -50,6 +50,29 @@ usermod --append --groups edge-infer-pictures warden
 code 'in the other group' $operator edge-infer cameras --grab clip -o /tmp/clip.png
 echo "for the operator: $(stat -c %U:%a /tmp/clip.png)"
 say logged sh -c "journalctl -u edge-infer | grep -c 'source clip given to warden'"
+say 'the page waits' sh -c "systemctl is-active edge-infer-page.socket edge-infer-draw.socket | sort -u"
+say 'and runs' systemctl is-active edge-infer-page.service
+page() {{ runuser -u $1 -- curl -s --max-time 60 --unix-socket /run/edge-infer-page/page.sock -H 'X-Edge-Infer: page' \
+    "http://localhost/api/$2" "${{@:3}}"; }}
+page warden overview | grep -o '"user":"[a-z]*"'
+page warden 'look?source=clip' | grep -o '"width":[0-9]*'
+mosquitto_sub -p @PORT@ -t '+/+/health' -C 2 -W 20 | grep -c '"watched":true' | sed 's/^[12]$/health: watched/'
+useradd stranger
+page stranger overview; echo "a stranger: $?"
+digest=$(page warden scene | sed 's/^{{"digest":"\\([0-9a-f]*\\)".*/\\1/')
+edit='{{"what":"mask","name":0,"points":[[0,0],[0.5,0],[0.5,0.5]]}}'
+draw() {{ page warden edit -H 'Origin: http://localhost' -H 'Content-Type: application/json' \
+    -d "{{\\"digest\\":\\"$digest\\",\\"pipeline\\":\\"clip-faces\\",\\"edits\\":[$edit]}}"; echo; }}
+draw | sed 's/"digest":"[0-9a-f]*",//'
+draw | grep -o '"kind":"[a-z]*"'
+grep -c '^    mask: \\[\\[\\[0, 0\\], \\[0.5, 0\\], \\[0.5, 0.5\\]\\]\\]$' /etc/edge-infer/config.yaml
+echo "the file: $(stat -c %U:%G:%a /etc/edge-infer/config.yaml)"
+sed -i '/^    mask: /d' /etc/edge-infer/config.yaml
+until edge-infer reload >>/shared/log 2>&1; do sleep 0.2; done
+say 'the writer is logged' sh -c "journalctl -u 'edge-infer-draw@*' | grep -c 'by the page for warden'"
+say 'the viewer is logged' sh -c "journalctl -u edge-infer | grep -c 'source clip are being shown to warden'"
+echo "its user: $(stat -c %U /proc/$(systemctl show -p MainPID --value edge-infer-page))"
+echo "complaints: $(journalctl -u edge-infer-page | grep -c WARNING)"
 dynamic="setpriv --reuid $(owner /var/lib/edge-infer) --regid edge-infer --clear-groups --"
 code 'a process of its user' $dynamic edge-infer status
 mkdir /tmp/package && cp -r {ROOT}/models/face-detect/1.0.0/* /tmp/package
@@ -131,8 +154,10 @@ say stopped systemctl show -p Result --value edge-infer
 say 'last word' sh -c "mosquitto_sub -p @PORT@ -t '+/+/status' -C 1 -W 20"
 code removed $install --remove --purge
 say 'after it' systemctl is-active edge-infer
-ls -d /opt/edge-infer /etc/edge-infer /var/lib/{{,private/}}edge-infer /usr/local/bin/edge-infer 2>/dev/null
-getent group edge-infer edge-infer-pictures
+ls -d /opt/edge-infer /etc/edge-infer /var/lib/{{,private/}}edge-infer /usr/local/bin/edge-infer /run/edge-infer-page \
+    /etc/systemd/system/edge-infer* 2>/dev/null
+getent group edge-infer edge-infer-pictures edge-infer-page
+getent passwd edge-infer-page
 """
 EXPECTED = """\
 installed: 0
@@ -154,6 +179,20 @@ nor see: 1
 in the other group: 0
 for the operator: warden:600
 logged: 1
+the page waits: active
+and runs: inactive
+"user":"warden"
+"width":640
+health: watched
+a stranger: 7
+{"done":["pipelines.clip-faces.mask[0]: added"]}
+"kind":"conflict"
+1
+the file: root:root:644
+the writer is logged: 1
+the viewer is logged: 1
+its user: edge-infer-page
+complaints: 0
 a process of its user: 1
 root adds a model: 0
 for the service: yes

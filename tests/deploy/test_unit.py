@@ -11,6 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "systemd/edge-infer.service"
+PAGE = ROOT / "systemd/edge-infer-page.service"
+WRITER = ROOT / "systemd/edge-infer-draw@.service"
 SYSTEM_UNITS = Path("/usr/lib/systemd/system")
 MOST_EXPOSURE = 1.5
 
@@ -28,29 +30,57 @@ def test_systemd_finds_nothing_wrong_with_it(analyze: str, tmp_path: Path) -> No
     """In a root that has the units of this system and the program where ``deploy/install`` puts it."""
     shutil.copytree(SYSTEM_UNITS, tmp_path / "usr/lib/systemd/system", symlinks=True)
     (tmp_path / "etc/systemd/system").mkdir(parents=True)
-    shutil.copy(UNIT, tmp_path / "etc/systemd/system")
-    program = tmp_path / "opt/edge-infer/bin/edge-infer"
-    program.parent.mkdir(parents=True)
-    program.write_text("#!/bin/sh\n")
-    program.chmod(0o755)
+    units = sorted((ROOT / "systemd").iterdir())
+    for unit in units:
+        shutil.copy(unit, tmp_path / "etc/systemd/system")
+    for name in ("bin/edge-infer", "current/bin/python"):
+        program = tmp_path / "opt/edge-infer" / name
+        program.parent.mkdir(parents=True)
+        program.write_text("#!/bin/sh\n")
+        program.chmod(0o755)
+    names = [unit.name.replace("@.", "@1.") for unit in units]
     done = subprocess.run(
-        [analyze, "verify", f"--root={tmp_path}", UNIT.name], capture_output=True, text=True, timeout=60, check=False
+        [analyze, "verify", f"--root={tmp_path}", *names], capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_its_exposure_is_low(analyze: str) -> None:
+@pytest.mark.parametrize("unit", [UNIT, PAGE, WRITER], ids=lambda unit: str(unit.name))
+def test_its_exposure_is_low(analyze: str, unit: Path) -> None:
     done = subprocess.run(
-        [analyze, "security", "--offline=true", "--no-pager", str(UNIT)],
+        [analyze, "security", "--offline=true", "--no-pager", str(unit)],
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
-    exposure = re.search(r"exposure level for edge-infer.service: ([0-9.]+)", done.stdout)
+    exposure = re.search(r"exposure level for edge-infer[^:]*: ([0-9.]+)", done.stdout)
     assert exposure is not None, done.stdout + done.stderr
     print(exposure[0])
     assert float(exposure[1]) <= MOST_EXPOSURE
+
+
+def _settings(unit: Path) -> dict[str, str]:
+    lines = unit.read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+
+
+def test_the_page_has_no_network_and_cannot_open_what_the_daemon_keeps() -> None:
+    page, writer = _settings(PAGE), _settings(WRITER)
+    for unit in (page, writer):
+        assert unit["PrivateNetwork"] == "yes"
+        assert unit["RestrictAddressFamilies"] == "AF_UNIX"
+        assert unit["CapabilityBoundingSet"] == ""
+        assert unit["ProtectSystem"] == "strict"
+    assert page["User"] == "edge-infer-page"
+    assert set(page["InaccessiblePaths"].split()) >= {"-/etc/edge-infer", "-/var/lib/edge-infer"}
+    assert "ReadWritePaths" not in page
+    assert writer["ReadWritePaths"] == "/etc/edge-infer"
+    opened, written = (_settings(ROOT / f"systemd/edge-infer-{name}.socket") for name in ("page", "draw"))
+    assert (opened["SocketGroup"], opened["SocketMode"]) == ("edge-infer-pictures", "0660")
+    assert (written["SocketUser"], written["SocketMode"]) == (page["User"], "0600")
+    for socket in (opened, written):
+        assert socket["ListenStream"].startswith("/run/edge-infer-page/"), "a folder that the daemon does not own"
 
 
 def test_it_stops_before_a_broker_of_the_same_box() -> None:

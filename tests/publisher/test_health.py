@@ -33,3 +33,19 @@ def test_numbers_are_limited_and_texts_are_left_out(tmp_path: Path) -> None:
         )
     }
     assert found.sources == {"cam": SourceHealth("ok", MAX_RATE, ABSENT, MAX_COUNT, MAX_RATE)}
+
+
+def test_a_look_at_pictures_is_published_with_the_numbers_of_before(tmp_path: Path) -> None:
+    """Otherwise who looks often would let the engine say more in health than its bound counts."""
+    health, now = HealthClock(Board(tmp_path), lambda: 1000.0), plan(mqtt_plan(1883))
+    assert health.watch(watched=True) is None, "there is no message yet; the first one says it"
+    health.report = engine_report()
+    first = health.compose(now, OutboxHealth(1, 0, 0, {}, degraded=False), EgressHealth(0))
+    assert first.watched is True
+    assert health.watch(watched=True) is None
+    health.report = replace(health.report, boot="abcdef123456")
+    second = health.watch(watched=False)
+    assert second is not None
+    assert replace(second, ts=first.ts, watched=True) == first
+    assert second.watched is ABSENT
+    assert health.compose(now, OutboxHealth(2, 0, 0, {}, degraded=False), EgressHealth(0)).boot == "abcdef123456"

@@ -32,6 +32,8 @@ ROOMS: tuple[tuple[Room, Fence, bool], ...] = (
     ("reader", Fence(unix="sound"), False),
     ("reader", PROGRAMS, True),
     ("publisher", Fence(unix="names"), False),
+    ("page", Fence(), False),
+    ("page", Fence(unix="page"), False),
 )
 
 

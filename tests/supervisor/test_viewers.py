@@ -6,17 +6,20 @@ import json
 import os
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from edge_infer.supervisor.control.page_requests import PAGE_MAY
+from edge_infer.supervisor.control.peer import PAGE_USER
 from edge_infer.supervisor.control.requests import GROUP
 from tests.broker import Broker
 from tests.running import Daemon, config
 
-ASKS, LOOKS, OTHER, DAEMON, USER = 61001, 61002, 61003, 61004, 65534
+ASKS, LOOKS, OTHER, DAEMON, PAGE, USER = 61001, 61002, 61003, 61004, 61005, 65534
 ASK = """
 import array, json, os, socket, sys
 file = os.memfd_create("picture")
@@ -24,7 +27,7 @@ way = socket.socket(socket.AF_UNIX)
 way.settimeout(20)
 way.connect(sys.argv[1])
 rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [file]))]
-way.sendmsg([json.dumps({"do": sys.argv[2], "source": "cam"}).encode() + b"\\n"], rights)
+way.sendmsg([json.dumps({"do": sys.argv[2], "source": "cam", **json.loads(sys.argv[3])}).encode() + b"\\n"], rights)
 answer = b""
 while not answer.endswith(b"\\n"):
     answer += way.recv(65536)
@@ -42,9 +45,12 @@ class Box:
     def set_groups(self, *lines: str) -> None:
         self._groups.write_text("".join(f"{line}\n" for line in ("root:x:0:", *lines)))
 
-    def ask(self, do: str, *groups: int, user: int = USER, group: int = OTHER) -> tuple[dict[str, Any], int]:
+    def ask(
+        self, do: str, *groups: int, user: int = USER, group: int = OTHER, **more: Any
+    ) -> tuple[dict[str, Any], int]:
         """The answer to a user with these groups, and how many bytes of a picture came."""
-        command = ["/usr/bin/python3", "-c", ASK, str(self.daemon.folder / "state/control.sock"), do]
+        socket = str(self.daemon.folder / "state/control.sock")
+        command = ["/usr/bin/python3", "-c", ASK, socket, do, json.dumps(more)]
         done = subprocess.run(
             command, cwd="/", capture_output=True, text=True, timeout=60, check=False,
             user=user, group=group, extra_groups=groups,
@@ -67,9 +73,13 @@ def box() -> Iterator[Box]:
         folder.chmod(0o755)
         groups = folder / "group"
         groups.write_text("")
+        users = folder / "passwd"
+        users.write_text(
+            f"{Path('/etc/passwd').read_text()}\n{PAGE_USER}:x:{PAGE}:{OTHER}::/nonexistent:/usr/sbin/nologin\n"
+        )
         (folder / "state").mkdir(mode=0o755)
         os.chown(folder / "state", DAEMON, ASKS)  # whom root becomes
-        enter = f'mount --bind {groups} /etc/group && exec "$@"'
+        enter = f'mount --bind {groups} /etc/group && mount --bind {users} /etc/passwd && exec "$@"'
         with Broker(folder) as broker:
             text = config(broker.port, "{kind: synthetic, size: 64x48}")
             with Daemon(folder, text, before=("unshare", "--mount", "sh", "-c", enter, "sh")) as daemon:
@@ -108,3 +118,41 @@ def test_without_the_group_root_alone_gets_pictures(box: Box) -> None:
     before = box.given()
     answer, size = box.ask("grab", user=0, group=0)
     assert (answer, size > 0, box.given()) == ({"ok": True}, True, before + 1)
+
+
+def test_the_page_is_known_by_its_user_and_may_ask_for_little(box: Box) -> None:
+    box.set_groups(f"edge-infer:x:{ASKS}:", f"{GROUP}:x:{LOOKS}:")
+    looked, size = box.ask("look", ASKS, user=PAGE, viewers=[0, USER])
+    assert (looked["size"], size > 0) == ([64, 48], True)
+    assert box.ask("overview", ASKS, user=PAGE, **{"for": USER})[0]["user"] == "nobody"
+    for wanted in ("status", "reload", "grab", "log", "check", "metrics", "pause", "resume", "anything"):
+        assert wanted not in PAGE_MAY
+        answer, size = box.ask(wanted, ASKS, user=PAGE)
+        assert (answer, size) == ({"error": f"the page may not ask for '{wanted}'"}, 0)
+    log = box.daemon.log.read_text()
+    for name in ("root", "nobody"):
+        assert f"pictures of source cam are being shown to {name}" in log
+    assert box.ask("models", ASKS, user=PAGE, action="retry", name="faces")[0] == {
+        "error": "the page may not ask for 'models'"
+    }
+    rolled, _ = box.ask("models", ASKS, user=PAGE, action="rollback", name="faces", **{"for": USER})
+    assert "error" in rolled
+
+
+def test_nobody_else_can_name_another_user(box: Box) -> None:
+    box.set_groups(f"edge-infer:x:{ASKS}:", f"{GROUP}:x:{LOOKS}:")
+    assert box.ask("overview", ASKS, **{"for": 0})[0]["user"] == "nobody"
+    answer, size = box.ask("look", ASKS, **{"for": 0})
+    assert f"only members of the group {GROUP}" in answer["error"]
+    assert size == 0
+
+
+def test_more_than_two_looks_a_second_are_refused(box: Box) -> None:
+    box.set_groups(f"edge-infer:x:{ASKS}:", f"{GROUP}:x:{LOOKS}:")
+    answers: list[dict[str, Any]] = []
+    people = [threading.Thread(target=lambda: answers.append(box.ask("look", ASKS, LOOKS)[0])) for _ in range(12)]
+    for each in people:
+        each.start()
+    for each in people:
+        each.join()
+    assert any("at most 2 pictures a second" in answer.get("busy", "") for answer in answers), answers

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edge_infer.cli.arguments import Actions, add_action
-from edge_infer.cli.as_owner import refuse_foreign
 from edge_infer.errors import ConfigError
+from edge_infer.sandbox.foreign import refuse_foreign
 
 if TYPE_CHECKING:
     from edge_infer.models.packages.catalogue import Offer

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from edge_infer.cli.arguments import Actions, add_action
-from edge_infer.cli.as_owner import refuse_foreign
 from edge_infer.cli.output import complain
 from edge_infer.errors import ModelError
+from edge_infer.sandbox.foreign import refuse_foreign
 
 _PACKAGE: Final = "a package's folder, X.tflite with X.yaml beside it, or a catalogue (.yaml)"
 

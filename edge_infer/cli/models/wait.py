@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from edge_infer.cli.arguments import Actions, add_action, add_config, argument
-from edge_infer.cli.config_edit import current_digest
 from edge_infer.cli.waiting import Glimpse, wait
+from edge_infer.config.file_edit import current_digest
 from edge_infer.contract.codec import ABSENT, decode
 from edge_infer.contract.messages import ModelStatus
 from edge_infer.errors import ConfigError

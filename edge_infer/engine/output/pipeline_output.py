@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Final
 
-from edge_infer.contract.codec import replace
-from edge_infer.contract.messages import Reason, State, timestamp
+from edge_infer.contract.codec import ABSENT, replace
+from edge_infer.contract.messages import Reason, Result, State, timestamp
 from edge_infer.engine.cascade.answers import Answers
 from edge_infer.engine.cascade.parent import Cascade
 from edge_infer.engine.events.event_ledger import Happening
 from edge_infer.engine.model.serving import Serving
 from edge_infer.engine.output.outcome import EARLY, Outcome
 from edge_infer.engine.output.result_sender import Outward
+from edge_infer.engine.output.score_counts import ScoreCounts
 from edge_infer.engine.tasks import Findings
 from edge_infer.frames.frame import Captured, Instant
 from edge_infer.platform.clock import uptime
+
+LOOK_ROOM: Final = 4096
+"""Most bytes of the findings that a person at the device looks at."""
 
 
 class PipelineOutput:
@@ -32,6 +37,8 @@ class PipelineOutput:
         self._since: tuple[object, Instant] = (None, Instant(0.0, 0.0))  # the current essence, and since when it holds
         self._hushed = False
         self._held_back = 0  # by previous trackers
+        self._newest: tuple[Findings, float, float] | None = None  # with the capture, monotonic and wall
+        self.scores = ScoreCounts()
 
     def mute(self) -> None:
         """Mute all output except the end of what is open: a slow frame may still be in progress."""
@@ -58,6 +65,9 @@ class PipelineOutput:
             return None
         now = frame.instant.moment
         self._nothing = None
+        if outcome.about is None:
+            self._newest = outcome.findings, frame.monotonic, frame.wall
+        self.scores.note(outcome.findings)
         if outcome.about is None and serving.publication.state_due(outcome.standing, now):
             self._say(outcome.state(self._holds(outcome.lasting, frame.instant)), outcome.at)
         told = serving.publication.result_due(outcome.essence, now, outcome.about)
@@ -65,6 +75,13 @@ class PipelineOutput:
         if told:
             return self._outlet.hand_over(self._pipeline, outcome.result, outcome.at)
         return None
+
+    def newest(self, serving: Serving, since: float) -> Result | None:
+        """Return the findings of the newest frame; None if there are none since this time of the monotonic clock."""
+        if self._newest is None or self._newest[1] < since:
+            return None
+        findings, _, wall = self._newest
+        return findings.result(serving.compose.head(wall, ABSENT), 1, LOOK_ROOM)
 
     def settle(self, serving: Serving, frame: Captured) -> Answers | None:
         """Finish a frame after all its parts: send a cascade's state, and pass the findings on to child pipelines."""

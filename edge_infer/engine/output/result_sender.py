@@ -14,7 +14,16 @@ from typing import Final, Protocol, TypeAlias
 from edge_infer.contract.messages import Event, Result, State
 from edge_infer.ipc.activity_table import ActivityTable
 from edge_infer.ipc.channel import Channel, pack
-from edge_infer.ipc.messages import Acked, EngineHello, NumberedKind, StateSnapshot, Tally, handover
+from edge_infer.ipc.messages import (
+    MAX_RECENT_EVENTS,
+    Acked,
+    EngineHello,
+    NumberedKind,
+    RecentEvent,
+    StateSnapshot,
+    Tally,
+    handover,
+)
 from edge_infer.readers.sources.faults import Faults
 
 log = logging.getLogger(__name__)
@@ -97,6 +106,7 @@ class ResultSender:
         self._impatient: set[str] = set()  # pipelines that do not wait, since nothing was acknowledged
         self._states: dict[str, StateSnapshot] = {}
         self._unsaid: dict[str, StateSnapshot] = {}
+        self._recent: deque[RecentEvent] = deque(maxlen=MAX_RECENT_EVENTS)
 
     def hand_over(self, pipeline: str, make: Callable[[int], Result], at: float | None = None) -> int:
         """Number a result, which ``make`` builds from its number, and send it as soon as there is room.
@@ -118,7 +128,10 @@ class ResultSender:
     def _number(self, series: Series, make: Callable[[int], Result] | Callable[[int], Event], at: float | None) -> int:
         with self._lock:
             seq = self._numbers.get(series, 0) + 1
-            data = pack(handover(series[0], make(seq), at))
+            message = make(seq)
+            data = pack(handover(series[0], message, at))
+            if isinstance(message, Event):
+                self._recent.append(RecentEvent(series[0], message))
             self._numbers[series] = seq
             self._given += 1
             if self._lights is not None:
@@ -206,6 +219,11 @@ class ResultSender:
         """Return how many of them, from the first, do not need this process any more: they are in the channel."""
         with self._lock:
             return self._given if (first := self._first_unsent()) is None else first - 1
+
+    def recent_events(self) -> tuple[RecentEvent, ...]:
+        """Return the last events of all pipelines, the oldest first."""
+        with self._lock:
+            return tuple(self._recent)
 
     def tallies(self) -> tuple[Tally, ...]:
         """Return the number reached in every series."""

@@ -64,6 +64,11 @@ class ImagePreprocess:
         """Return the picture as the only input."""
         return (taken,)
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the model's picture."""
+        return self._size
+
     def example(self) -> Frame:
         """Return a gray picture."""
         width, height = EXAMPLE

@@ -85,6 +85,18 @@ class TooYoungError(RefusedError):
     """The pid may have been reused since the process connected; a second connection settles that."""
 
 
+PAGE_USER: Final = "edge-infer-page"
+"""The user of the unit that serves the local page; no other process has it."""
+
+
+def user_name(uid: int) -> str:
+    """Return the name of a user, or its number if it has none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
+
+
 @dataclass(frozen=True, slots=True)
 class Peer:
     """The process that connected, at that time. ``groups`` are all of its groups."""
@@ -96,10 +108,17 @@ class Peer:
     @property
     def user(self) -> str:
         """The name of its user."""
+        return user_name(self.uid)
+
+    @property
+    def is_page(self) -> bool:
+        """Whether it is the process that serves the local page, which asks for the people at browsers."""
+        if self.uid in (0, os.geteuid()):
+            return False
         try:
-            return pwd.getpwuid(self.uid).pw_name
+            return pwd.getpwnam(PAGE_USER).pw_uid == self.uid
         except KeyError:
-            return f"user {self.uid}"
+            return False
 
 
 def peer_pidfd(connection: socket.socket) -> int | None:

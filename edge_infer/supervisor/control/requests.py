@@ -16,8 +16,9 @@ from edge_infer.contract.messages import NAME_PATTERN
 from edge_infer.errors import EdgeInferError, WireError, shortened
 from edge_infer.ipc.messages import GrabDone, WhyAnswer, WhyQuestion
 from edge_infer.plan.records import Plan
+from edge_infer.platform.rate_limits import TokenBucket
 from edge_infer.supervisor.control.change_limit import ChangeLimit
-from edge_infer.supervisor.control.peer import Peer
+from edge_infer.supervisor.control.peer import Peer, user_name
 from edge_infer.supervisor.control.server import MAX_ECHO, Request
 from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
 from edge_infer.supervisor.rollout.rollout import ModelRollout
@@ -52,7 +53,7 @@ class PendingExplainRequests:
             request.answer({"error": "a question has since before until"})
         elif len(self._waiting) >= MAX_WAITING_QUESTIONS:
             request.answer({"error": "others are asking; try again in a moment"})
-        elif not self._house.ask_why(question):
+        elif not self._house.ask_engine(question):
             request.answer({"error": "the engine does not run now; try again in a moment"})
         else:
             self._waiting.append((time.monotonic() + EXPLAIN_SECONDS, request, question.pipeline))
@@ -102,8 +103,11 @@ GROUP: Final = "edge-infer-pictures"
 
 
 def pictures_refusal(peer: Peer) -> str | None:
-    """Return why ``peer`` may not have pictures; None for root, the daemon's own user and members of `GROUP`."""
-    if peer.uid in (0, os.geteuid()):
+    """Return why ``peer`` may not have pictures; None for root, the daemon's own user, the page and `GROUP`.
+
+    Only members of the group may connect to the page.
+    """
+    if peer.uid in (0, os.geteuid()) or peer.is_page:
         return None
     try:
         number = grp.getgrnam(GROUP).gr_gid
@@ -123,28 +127,69 @@ log = logging.getLogger(__name__)
 PICTURE_SECONDS: Final = 10.0
 """Seconds that the engine may take for one picture."""
 MAX_WAITING_PICTURES: Final = 8
+LOOK_SIDE: Final = 640
+"""Most pixels a side of the pictures that a person looks at."""
+LOOKS_PER_SECOND, LOOKS_AT_ONCE = 2.0, 3
+MAX_VIEWERS: Final = 64
+WATCHED_SECONDS: Final = 3.0
+"""Seconds after a picture in which somebody counts as looking."""
+
+
+class Viewers:
+    """The people who look at pictures now, for health and the log."""
+
+    def __init__(self, house: ProcessSupervisor) -> None:
+        self._house = house
+        self._last: dict[tuple[str, str], float] = {}  # by user and source, the time of the last picture
+        self._series: set[tuple[str, str]] = set()
+
+    def shown(self, user: str, source: str) -> None:
+        """Note a picture of a series; the log names the first one."""
+        if (user, source) not in self._series:
+            self._series.add((user, source))
+            log.info("pictures of source %s are being shown to %s", source, user)
+        self.seen(user, source)
+
+    def seen(self, user: str, source: str) -> None:
+        """Note a picture."""
+        self._last[user, source] = time.monotonic()
+        self._house.watch(watched=True)
+
+    def go_on(self) -> None:
+        """Note who has stopped looking."""
+        now = time.monotonic()
+        for user, source in [each for each, last in self._last.items() if now > last + WATCHED_SECONDS]:
+            del self._last[user, source]
+            if (user, source) in self._series:
+                self._series.remove((user, source))
+                log.info("pictures of source %s are not shown to %s any more", source, user)
+        self._house.watch(watched=bool(self._last))
 
 
 class PendingPictures:
     """Passes requests for pictures to the engine, which writes into the file of the request.
 
-    No pixel passes through the supervisor. It logs each picture that leaves this way, with the user who gets it.
+    No pixel passes through the supervisor. It logs the pictures that leave this way, with the user who gets them.
     """
 
     def __init__(self, house: ProcessSupervisor) -> None:
         self._house = house
+        self._viewers = Viewers(house)
+        self._looks = TokenBucket(LOOKS_AT_ONCE, LOOKS_PER_SECOND)
         self._waiting: list[tuple[float, str, Request]] = []
 
     def begin(self, request: Request) -> None:
-        """Pass the request to the engine, or answer it with an error."""
-        source = request.body.get("source")
+        """Pass the request to the engine, or answer it with an error: ``grab`` for a whole picture, or ``look``."""
+        source, small = request.body.get("source"), request.body.get("do") == "look"
         if not isinstance(source, str) or not re.fullmatch(NAME_PATTERN, source) or not request.files:
             request.answer({"error": "a picture needs the name of a source and a file to write into"})
         elif why := pictures_refusal(request.peer):
             request.answer({"error": why})
         elif len(self._waiting) >= MAX_WAITING_PICTURES:
             request.answer({"error": f"{MAX_WAITING_PICTURES} pictures are being taken already; try again in a moment"})
-        elif not self._house.grab(source, request.files[0]):
+        elif small and not self._looks.take():
+            request.answer({"busy": f"at most {LOOKS_PER_SECOND:.0f} pictures a second are shown; try again"})
+        elif not self._house.grab(source, request.files[0], LOOK_SIDE if small else 0):
             request.answer({"error": "the engine does not run now; try again in a moment"})
         else:
             self._waiting.append((time.monotonic() + PICTURE_SECONDS, source, request))
@@ -153,10 +198,11 @@ class PendingPictures:
         """Answer finished and overdue requests."""
         for done in self._house.take_grabs():
             self._finish(done)
+        self._viewers.go_on()
         now = time.monotonic()
         for entry in [entry for entry in self._waiting if entry[0] < now]:
             self._waiting.remove(entry)
-            log.info("picture of source %s for %s is late, and may still be written", entry[1], entry[2].peer.user)
+            log.info("picture of source %s for %s is late, and may still be written", entry[1], entry[2].user)
             entry[2].answer({"error": f"the engine did not answer within {PICTURE_SECONDS:.0f} s"})
 
     def close(self) -> None:
@@ -167,12 +213,32 @@ class PendingPictures:
 
     def _finish(self, done: GrabDone) -> None:
         for entry in self._waiting:
-            if entry[1] == done.source:
+            small = entry[2].body.get("do") == "look"
+            if entry[1] == done.source and (done.error or small == (done.look is not None)):
                 self._waiting.remove(entry)
-                if not done.error:
-                    log.info("picture of source %s given to %s", done.source, entry[2].peer.user)
-                entry[2].answer({"error": done.error} if done.error else {"ok": True})
+                self._give(done, entry[2])
                 return
+
+    def _give(self, done: GrabDone, request: Request) -> None:
+        if done.error:
+            request.answer({"error": done.error})
+        elif done.look is None:
+            log.info("picture of source %s given to %s", done.source, request.user)
+            self._viewers.seen(request.user, done.source)
+            request.answer({"ok": True})
+        else:
+            for user in _viewers(request):
+                self._viewers.shown(user, done.source)
+            request.answer(encode(done.look))
+
+
+def _viewers(request: Request) -> list[str]:
+    """Return who gets a picture: the people whom the page's process names, or the user who asks."""
+    named = request.body.get("viewers")
+    if not request.peer.is_page or not isinstance(named, list) or not named:
+        return [request.user]
+    uids = [uid for uid in named[:MAX_VIEWERS] if type(uid) is int and 0 <= uid < 1 << 32]
+    return [user_name(uid) for uid in uids] or [request.user]
 
 
 # Model requests over the control socket: the history, a rollback or a retry.
@@ -194,13 +260,13 @@ class ModelRequests:
             name = plain(name, MAX_ECHO)  # no model name is longer
         try:
             if action in ("rollback", "retry"):
-                self._limit.count(request.peer.uid)
+                self._limit.count(request.uid)
             if action == "history":
                 request.answer({"history": [encode(each) for each in self._swap.record.history]})
             elif action == "rollback" and isinstance(name, str):
-                request.answer({"done": self._swap.roll_back(name, request.peer.user)})
+                request.answer({"done": self._swap.roll_back(name, request.user)})
             elif action == "retry" and isinstance(name, str):
-                request.answer({"done": self._retry(name, request.peer.user)})
+                request.answer({"done": self._retry(name, request.user)})
             else:
                 request.answer(
                     {"error": f"this daemon does not know the request {plain(repr(action), MAX_ECHO)} about models"}
@@ -243,9 +309,9 @@ class PauseRequests:
             self._answer(request, self._swap.plan, str(wanted), plain(name, MAX_ECHO), seconds)
 
     def _answer(self, request: Request, plan: Plan, wanted: str, name: str, seconds: float | None) -> None:
-        schedule, user = self._swap.schedule, request.peer.user
+        schedule, user = self._swap.schedule, request.user
         try:
-            self._limit.count(request.peer.uid)
+            self._limit.count(request.uid)
             if wanted == "pause":
                 request.answer({"done": schedule.pause(plan, name, seconds, user)})
             else:

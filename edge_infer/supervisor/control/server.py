@@ -25,7 +25,7 @@ from edge_infer.platform.paths import (
     start_command,
 )
 from edge_infer.supervisor.control.file_closer import FileCloser
-from edge_infer.supervisor.control.peer import Peer, RefusedError, TooYoungError, identify, ticks
+from edge_infer.supervisor.control.peer import Peer, RefusedError, TooYoungError, identify, ticks, user_name
 
 log = logging.getLogger(__name__)
 
@@ -141,21 +141,7 @@ def _start_command(path: Path) -> str:
 
 
 def _ask(path: Path, request: Mapping[str, JsonValue], files: tuple[int, ...], timeout: float) -> dict[str, Any]:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(timeout)
-        try:
-            with _address(path) as address:
-                _connect(connection, address, timeout)
-        except BlockingIOError as error:
-            raise EdgeInferError(
-                f"the daemon on {path} is busy: too many programs ask it at once; look which, or try again"
-            ) from error
-        except PermissionError as error:
-            raise NotRunningError(_closed(path)) from error
-        except OSError as error:
-            raise NotRunningError(
-                f"no daemon answers on {path} ({error.strerror or error}); start it with: {_start_command(path)}"
-            ) from error
+    with connected(path, timeout) as connection:
         try:
             rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", files))] if files else []
             with suppress(BrokenPipeError):  # refused already; the answer contains the reason
@@ -166,6 +152,33 @@ def _ask(path: Path, request: Mapping[str, JsonValue], files: tuple[int, ...], t
     if not answer.endswith(b"\n"):
         raise EdgeInferError(f"the daemon on {path} hung up without an answer; it may be stopping")
     return _object(path, answer)
+
+
+def connected(path: Path, timeout: float) -> socket.socket:
+    """Return a connection to the daemon's socket; raises `NotRunningError` or `EdgeInferError`."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(timeout)
+    try:
+        with _address(path) as address:
+            _connect(connection, address, timeout)
+    except BaseException as error:
+        connection.close()
+        if isinstance(error, OSError):
+            raise _unreached(path, error) from error
+        raise
+    return connection
+
+
+def _unreached(path: Path, error: OSError) -> EdgeInferError:
+    if isinstance(error, BlockingIOError):
+        return EdgeInferError(
+            f"the daemon on {path} is busy: too many programs ask it at once; look which, or try again"
+        )
+    if isinstance(error, PermissionError):
+        return NotRunningError(_closed(path))
+    return NotRunningError(
+        f"no daemon answers on {path} ({error.strerror or error}); start it with: {_start_command(path)}"
+    )
 
 
 def _closed(path: Path) -> str:
@@ -238,6 +251,18 @@ class Request:
         self.peer = peer
         self.body = body
         self.files = files
+
+    @property
+    def uid(self) -> int:
+        """The user who asks; the page's process names the one at the browser, in ``for``."""
+        named = self.body.get("for")
+        by_page = type(named) is int and 0 <= named < 1 << 32 and self.peer.is_page
+        return named if by_page and named is not None else self.peer.uid
+
+    @property
+    def user(self) -> str:
+        """The name of the user who asks."""
+        return user_name(self.uid)
 
     def answer(self, value: JsonValue) -> None:
         """Queue the answer without waiting, then close; a client that disconnected or does not read loses it."""

@@ -24,14 +24,19 @@ from edge_infer.ipc.messages import (
     EngineDown,
     EngineReport,
     EngineUp,
+    EventsAnswer,
+    EventsQuestion,
     Grab,
     GrabDone,
     Offence,
     PublisherReport,
     ReaderReport,
     Restrain,
+    ScoresAnswer,
+    ScoresQuestion,
     Stop,
     Tally,
+    Watched,
     WhyAnswer,
     WhyQuestion,
 )
@@ -134,12 +139,15 @@ class ProcessSupervisor:
         self._about = ""  # what the last failure is about
         self._grabs: list[GrabDone] = []
         self._whys: list[WhyAnswer] = []
+        self._recalled: list[EventsAnswer | ScoresAnswer] = []
         self._plan: Plan | None = None
         self._order: ApplyPlan | None = None
         self._why: str | None = None
         self._blameless = False  # the end of the engine counts against no model: it flooded, or the board stalled
         self.restraint = Restrain()
         """The governor's current limits for pipelines."""
+        self.watched = False
+        """Whether a person looks at pictures now."""
         self.engine_patience: float | None = None
         """Seconds that the engine may stay silent, if shorter than usual."""
         self.stalls = Stalls()
@@ -153,7 +161,7 @@ class ProcessSupervisor:
                 "engine",
                 "edge_infer.engine",
                 self._level,
-                (EngineReport, GrabDone, WhyAnswer, Offence),
+                (EngineReport, GrabDone, WhyAnswer, EventsAnswer, ScoresAnswer, Offence),
                 {"--results": engine_end, "--lights": self._lights},
             ),
             self.stalls,
@@ -218,13 +226,24 @@ class ProcessSupervisor:
             for child in (self.engine, self.publisher):
                 child.tell(word)
 
-    def grab(self, source: str, file: int) -> bool:
-        """Ask the engine for a picture; return False when no engine runs."""
-        return self.engine.tell(Grab(source), (file,))
+    def watch(self, *, watched: bool) -> None:
+        """Have the publisher say whether a person looks at pictures now."""
+        if watched != self.watched:
+            self.watched = watched
+            self.publisher.tell(Watched(watched))
 
-    def ask_why(self, question: WhyQuestion) -> bool:
-        """Ask the engine about its decisions; return False when no engine runs."""
+    def grab(self, source: str, file: int, side: int = 0) -> bool:
+        """Ask the engine for a picture (see `Grab`); return False when no engine runs."""
+        return self.engine.tell(Grab(source, side), (file,))
+
+    def ask_engine(self, question: WhyQuestion | EventsQuestion | ScoresQuestion) -> bool:
+        """Ask the engine what it remembers; return False when no engine runs."""
         return self.engine.tell(question)
+
+    def take_recalled(self) -> list[EventsAnswer | ScoresAnswer]:
+        """Return the events and scores received since the last call."""
+        done, self._recalled = self._recalled, []
+        return done
 
     def take_whys(self) -> list[WhyAnswer]:
         """Return the answers received since the last call."""
@@ -271,6 +290,8 @@ class ProcessSupervisor:
                 self._grabs.append(word)
             elif isinstance(word, WhyAnswer):
                 self._whys.append(word)
+            elif isinstance(word, (EventsAnswer, ScoresAnswer)):
+                self._recalled.append(word)
             elif isinstance(word, Offence):
                 self._accuse(self.engine, word)
             elif word.boot == self._boot:
@@ -470,6 +491,8 @@ class ProcessSupervisor:
         elif child is self.publisher:
             child.tell(ApplyPlan(self._plan))
             self._tell_restraint(child)
+            if self.watched:
+                child.tell(Watched(self.watched))
             for down in self._deaths:
                 child.tell(down)
             if self._boot and self.engine.pid is not None:

@@ -1,0 +1,299 @@
+"""Edits of masks, zones, lines, thresholds and tracking in a configuration file's text that keep all else."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from edge_infer.contract.messages import NAME_PATTERN
+from edge_infer.errors import ConfigError
+from edge_infer.yamlfile.edit import (
+    Edit,
+    adding,
+    appending,
+    below,
+    edited,
+    every,
+    removing,
+    removing_item,
+    repeated,
+    rewriting,
+)
+from edge_infer.yamlfile.load import parse_document
+
+DECIMALS: Final = 4
+MAX_CORNERS: Final = 100
+MAX_MASKS: Final = 100
+Points = Sequence[tuple[float, float]]
+
+
+class DrawingError(ConfigError):
+    """A drawing that makes no edit: the name of something that is not there, or points that are none."""
+
+
+def drawn(path: Path, data: bytes, pipeline: str, edits: Sequence[Mapping[str, Any]]) -> tuple[bytes, list[str]]:
+    """Return the file's bytes with all edits, and a sentence for each.
+
+    An edit has ``what``: ``mask``, ``zone``, ``line``, ``threshold`` or ``track``, and other keys by that. Raises
+    `DrawingError` for an edit that makes no sense, and `ConfigError` if the text cannot be edited here, or if an edit
+    would change anything else.
+    """
+    before = parse_document(path, data)
+    if before.problems or before.value is None:
+        raise ConfigError("\n".join(map(str, before.problems)) or f"{path} is empty")
+    told, value, text = [], before.value, data.decode("utf-8")
+    if not isinstance(_keys(_keys(value).get("pipelines")).get(pipeline), dict):
+        raise DrawingError(f"{path} has no pipeline {pipeline}")
+    for edit in edits:
+        what = edit.get("what")
+        change = _CHANGES.get(what) if isinstance(what, str) else None
+        if change is None:
+            raise DrawingError(f"what is one of {', '.join(_CHANGES)}")
+        body = value["pipelines"][pipeline]
+        sketch = _Sketch(path, pipeline, text, body)
+        wanted = change(sketch, edit)
+        text = sketch.text
+        value = {**value, "pipelines": {**value["pipelines"], pipeline: wanted}}
+        told.append(sketch.told)
+        after = parse_document(path, text.encode("utf-8"))
+        if after.problems or after.value != value:
+            raise ConfigError(
+                f"{path} is written in a way that cannot be edited here: change {sketch.told} with an editor"
+            )
+    return text.encode("utf-8"), told
+
+
+class _Sketch:
+    """The text of a file while one edit of a pipeline is made."""
+
+    def __init__(self, path: Path, pipeline: str, text: str, body: Mapping[str, Any]) -> None:
+        self.text = text
+        self.told = f"pipelines.{pipeline}"
+        self.body = body
+        self._path = path
+        self._pipeline = pipeline
+        self._root = yaml.compose(text, yaml.SafeLoader)
+        self.place, self.group = below(below(self._root, "pipelines")[1], pipeline)
+
+    def again(self) -> _Sketch:
+        """Return the same for the text as it is now."""
+        return _Sketch(self._path, self._pipeline, self.text, self.body)
+
+    def check(self, nodes: Sequence[Any]) -> None:
+        """Raise `ConfigError` if the document repeats one of these nodes: an edit would change it everywhere."""
+        if repeated(self._root, [self.group, *nodes]):
+            line = self.place.start_mark.line + 1
+            raise ConfigError(
+                f"{self._path}:{line}: anchors (&) and aliases (*) are used here; change {self.told} with an editor"
+            )
+
+    def make(self, edit: Edit) -> None:
+        """Change the text."""
+        self.text = edited(self.text, [edit])
+
+    def set(self, key: str, value: str) -> None:
+        """Set a key of the pipeline to a value in flow style."""
+        if key in self.body:
+            node = below(self.group, key)
+            self.check([*every(node[1])])
+            self.make(rewriting(self.text, *node, value))
+        else:
+            self.check([])
+            self.make(adding(self.text, self.group, key, value))
+
+    def remove(self, key: str) -> None:
+        """Remove a key of the pipeline."""
+        self.check([*every(below(self.group, key)[1])])
+        self.make(removing(self.text, self.group, key))
+
+
+def _threshold(sketch: _Sketch, edit: Mapping[str, Any]) -> dict[str, Any]:
+    value = edit.get("value")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
+        raise DrawingError("a threshold is a number of at least 0")
+    written = _number(value)
+    sketch.set("threshold", written)
+    sketch.told += f".threshold: {written}"
+    return {**sketch.body, "threshold": float(written)}
+
+
+def _track(sketch: _Sketch, edit: Mapping[str, Any]) -> dict[str, Any]:
+    if edit.get("value") is not True or sketch.body.get("track"):
+        raise DrawingError("track can only be added to a pipeline without it: value is true")
+    sketch.set("track", "true")
+    sketch.told += ".track: true"
+    return {**sketch.body, "track": True}
+
+
+def _mask(sketch: _Sketch, edit: Mapping[str, Any]) -> dict[str, Any]:
+    found, index, points = sketch.body.get("mask"), edit.get("name"), edit.get("points")
+    masks = found if isinstance(found, list) else []
+    if isinstance(index, str) and index.isdecimal():
+        index = int(index)
+    if type(index) is not int or not 0 <= index <= min(len(masks), MAX_MASKS - 1):
+        raise DrawingError(f"a mask has a number from 0 to {len(masks)}")
+    sketch.told += f".mask[{index}]"
+    if points is None:
+        if index == len(masks):
+            raise DrawingError(f"there is no mask {index}")
+        sketch.told += ": removed"
+        return _without_mask(sketch, masks, index)
+    polygon = _points(points, 3, MAX_CORNERS)
+    shape = [list(point) for point in polygon]
+    if not masks:
+        sketch.set("mask", f"[{_flow(polygon)}]")
+    else:
+        node = below(sketch.group, "mask")[1]
+        sketch.check([*every(node)])
+        if index == len(masks):
+            sketch.make(appending(sketch.text, node, _flow(polygon)))
+        else:
+            sketch.make(rewriting(sketch.text, None, node.value[index], _flow(polygon)))
+    sketch.told += ": added" if index == len(masks) else ": changed"
+    return {**sketch.body, "mask": [*masks[:index], shape, *masks[index + 1 :]]}
+
+
+def _without_mask(sketch: _Sketch, masks: list[Any], index: int) -> dict[str, Any]:
+    if len(masks) == 1:
+        sketch.remove("mask")
+        return {key: value for key, value in sketch.body.items() if key != "mask"}
+    node = below(sketch.group, "mask")[1]
+    sketch.check([*every(node)])
+    sketch.make(removing_item(sketch.text, node, index))
+    return {**sketch.body, "mask": [*masks[:index], *masks[index + 1 :]]}
+
+
+def _zone(sketch: _Sketch, edit: Mapping[str, Any]) -> dict[str, Any]:
+    def shape(before: Any, points: Points) -> tuple[Any, Mapping[str, str]]:
+        corners = [list(point) for point in points]
+        if isinstance(before, dict):
+            return {**before, "polygon": corners}, {"polygon": _flow(points)}
+        return corners, {"": _flow(points)}
+
+    return _place(sketch, edit, "zones", (3, MAX_CORNERS), shape)
+
+
+def _line(sketch: _Sketch, edit: Mapping[str, Any]) -> dict[str, Any]:
+    def shape(before: Any, points: Points) -> tuple[Any, Mapping[str, str]]:
+        start, end = points
+        values = {"from": list(start), "to": list(end)}
+        if isinstance(before, dict):
+            return {**before, **values}, {"from": _flow_point(start), "to": _flow_point(end)}
+        return values, {"": f"{{from: {_flow_point(start)}, to: {_flow_point(end)}}}"}
+
+    return _place(sketch, edit, "lines", (2, 2), shape)
+
+
+Shape = Callable[[Any, Points], tuple[Any, Mapping[str, str]]]
+"""Returns the new value of a place, and the texts of the keys that change, or of all of it under an empty key."""
+
+
+def _place(
+    sketch: _Sketch, edit: Mapping[str, Any], section: str, corners: tuple[int, int], shape: Shape
+) -> dict[str, Any]:
+    places, name, rename = _keys(sketch.body.get(section)), _name(edit.get("name")), edit.get("rename")
+    sketch.told += f".{section}.{name}"
+    if "points" in edit and edit["points"] is None:
+        sketch.told += ": removed"
+        return _without_place(sketch, section, places, name)
+    if name not in places and rename is not None:
+        raise DrawingError(f"there is no {name} in {section}")
+    wanted = places
+    if "points" in edit:
+        points = _points(edit["points"], *corners)
+        value, texts = shape(places.get(name), points)
+        wanted = {**places, name: value}
+        _write_place(sketch, section, places, name, texts)
+        sketch.told += ": changed" if name in places else ": added"
+    if rename is not None:
+        new = _name(rename)
+        if new in places:
+            raise DrawingError(f"there is a {new} in {section} already")
+        again = sketch.again()
+        key = below(below(again.group, section)[1], name)[0]
+        again.check([key])
+        again.make(rewriting(again.text, None, key, new))
+        sketch.text = again.text
+        sketch.told += f"{',' if 'points' in edit else ':'} renamed to {new}"
+        wanted = {new if each == name else each: value for each, value in wanted.items()}
+    return {**sketch.body, section: wanted}
+
+
+def _write_place(sketch: _Sketch, section: str, places: Mapping[str, Any], name: str, texts: Mapping[str, str]) -> None:
+    if not places:
+        sketch.set(section, f"{{{name}: {texts['']}}}")
+        return
+    group = below(sketch.group, section)[1]
+    sketch.check([*every(group)])
+    if name not in places:
+        sketch.make(adding(sketch.text, group, name, texts[""]))
+        return
+    place = below(group, name)
+    if "" in texts:
+        sketch.make(rewriting(sketch.text, *place, texts[""]))
+        return
+    edits = [rewriting(sketch.text, *below(place[1], key), text) for key, text in texts.items()]
+    sketch.text = edited(sketch.text, edits)
+
+
+def _without_place(sketch: _Sketch, section: str, places: Mapping[str, Any], name: str) -> dict[str, Any]:
+    if name not in places:
+        raise DrawingError(f"there is no {name} in {section}")
+    if len(places) == 1:
+        sketch.remove(section)
+        return {key: value for key, value in sketch.body.items() if key != section}
+    group = below(sketch.group, section)[1]
+    sketch.check([*every(group)])
+    sketch.make(removing(sketch.text, group, name))
+    return {**sketch.body, section: {each: value for each, value in places.items() if each != name}}
+
+
+_CHANGES: Final[Mapping[str, Callable[[_Sketch, Mapping[str, Any]], dict[str, Any]]]] = {
+    "mask": _mask,
+    "zone": _zone,
+    "line": _line,
+    "threshold": _threshold,
+    "track": _track,
+}
+
+
+def _points(value: Any, least: int, most: int) -> Points:
+    """Return points within the frame, rounded; raises `DrawingError`."""
+    if not isinstance(value, list) or not least <= len(value) <= most:
+        raise DrawingError(f"points is a list of {least} to {most} points [x, y]")
+    found = []
+    for point in value:
+        if not isinstance(point, list) or len(point) != 2:
+            raise DrawingError("a point is [x, y]")
+        for part in point:
+            if isinstance(part, bool) or not isinstance(part, (int, float)) or not 0 <= part <= 1:
+                raise DrawingError("a point is [x, y] in fractions of the frame, both between 0 and 1")
+        found.append((round(float(point[0]), DECIMALS), round(float(point[1]), DECIMALS)))
+    return found
+
+
+def _name(value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(NAME_PATTERN, value):
+        raise DrawingError("a name has letters, digits, _ and -, at most 64, the first a letter or digit")
+    return value
+
+
+def _number(value: float) -> str:
+    return f"{value:.{DECIMALS}f}".rstrip("0").rstrip(".")
+
+
+def _flow_point(point: tuple[float, float]) -> str:
+    return f"[{_number(point[0])}, {_number(point[1])}]"
+
+
+def _flow(points: Points) -> str:
+    return f"[{', '.join(map(_flow_point, points))}]"
+
+
+def _keys(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}

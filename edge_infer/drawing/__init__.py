@@ -1,0 +1,1 @@
+"""The writer of drawings of the local page: masks, zones, lines, thresholds and tracking, nothing else."""

@@ -1,0 +1,38 @@
+"""Entry point of the writer's unit: ``python -m edge_infer.drawing CONFIG`` with a connection as standard input.
+
+systemd starts it for each connection to a socket that only the user of the page's process may open.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import socket
+import sys
+from pathlib import Path
+
+from edge_infer.drawing.writer import serve
+from edge_infer.errors import EdgeInferError
+from edge_infer.sandbox import privileges
+from edge_infer.supervisor.control.server import find_socket
+
+
+def main() -> int:
+    """Answer one request."""
+    parser = argparse.ArgumentParser(prog="python -m edge_infer.drawing")
+    parser.add_argument("config", type=Path)
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    privileges.forbid_core_dumps()
+    privileges.forbid_new_privileges()
+    try:
+        with socket.socket(fileno=sys.stdin.fileno()) as connection:
+            serve(connection, args.config, lambda: find_socket(args.config))
+    except (OSError, EdgeInferError) as error:
+        logging.getLogger(__name__).warning("the page is gone: %s", error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

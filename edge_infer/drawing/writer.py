@@ -1,0 +1,126 @@
+"""Answers one request: edits a pipeline in the configuration file, and has the daemon apply it.
+
+The process that shows the page has no right to the file. It sends the drawing, and this code makes the edit.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import re
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from edge_infer.config.file_edit import apply_text, current_digest, read
+from edge_infer.config.parts import file_of
+from edge_infer.config.scene_edit import DrawingError, drawn
+from edge_infer.contract.messages import NAME_PATTERN
+from edge_infer.errors import EdgeInferError
+from edge_infer.platform.logs import printable
+from edge_infer.supervisor.control.peer import user_name
+from edge_infer.supervisor.control.server import NotRunningError, ask
+
+log = logging.getLogger(__name__)
+
+MAX_REQUEST_BYTES: Final = 1 << 17
+MAX_EDITS: Final = 100
+READ_SECONDS: Final = 10.0
+TURN_SECONDS: Final = 20.0
+"""Seconds to wait for another writer."""
+Answer: TypeAlias = dict[str, Any]
+
+
+class ConflictError(EdgeInferError):
+    """The configuration is not the one that was drawn on."""
+
+
+def serve(connection: socket.socket, config: Path, find: Callable[[], Path]) -> None:
+    """Answer the request of a connection; ``find`` returns the daemon's control socket."""
+    connection.settimeout(READ_SECONDS)
+    data = bytearray()
+    while not data.endswith(b"\n") and len(data) <= MAX_REQUEST_BYTES and (part := connection.recv(65536)):
+        data += part
+    try:
+        request = json.loads(data)
+    except (ValueError, RecursionError):
+        request = None
+    answer = answered(request if isinstance(request, dict) else {}, config, find)
+    connection.sendall(json.dumps(answer).encode() + b"\n")
+
+
+def answered(request: Mapping[str, Any], config: Path, find: Callable[[], Path]) -> Answer:
+    """Make the edits of a request and return the answer for the page."""
+    try:
+        return _written(request, config, find)
+    except NotRunningError as error:
+        return {"kind": "away", "error": str(error)}
+    except ConflictError as error:
+        return {"kind": "conflict", "error": str(error)}
+    except DrawingError as error:
+        return {"kind": "request", "error": str(error)}
+    except (EdgeInferError, OSError) as error:
+        log.warning("nothing was changed by the page: %s", printable(str(error)))
+        return {"kind": "rejected", "error": str(error), "errors": []}
+
+
+def _written(request: Mapping[str, Any], config: Path, find: Callable[[], Path]) -> Answer:
+    pipeline, edits = request.get("pipeline"), request.get("edits")
+    if not isinstance(pipeline, str) or not re.fullmatch(NAME_PATTERN, pipeline):
+        raise DrawingError("pipeline is the name of a pipeline")
+    are_edits = isinstance(edits, list) and all(isinstance(each, dict) for each in edits)
+    if not isinstance(edits, list) or not are_edits or not 1 <= len(edits) <= MAX_EDITS:
+        raise DrawingError(f"edits is a list of 1 to {MAX_EDITS}")
+    control = find()
+    with _turn(config):
+        standing = ask(control, {"do": "status"}, timeout=30.0)["config"]
+        if request.get("digest") != current_digest(config):
+            raise ConflictError(
+                "the configuration was changed meanwhile, over SSH or by somebody else at this page; nothing was "
+                "saved: compare your drawing with the present one, and save it again"
+            )
+        if not standing or standing["state"] != "applied":
+            raise ConflictError(
+                "the daemon has rejected the present file; correct it first: edge-infer check names all faults"
+            )
+        file = file_of(config, "pipelines", pipeline)
+        before = read(file)
+        edited, told = drawn(file, before, pipeline, edits)
+        log.info("%s: %s, by the page for %s", file, "; ".join(told), _user(request.get("for")))
+        applied = apply_text(file, before, edited, lambda: ask(control, {"do": "reload"}))
+        if not applied.digest:
+            with suppress(EdgeInferError):  # so that it knows at once that the file is restored
+                ask(control, {"do": "reload"})
+    if not applied.digest:
+        log.warning("%s: the daemon rejects that, and the file is as it was", file)
+        return {"kind": "rejected", "error": "the daemon rejects this; the file is as it was", "errors": applied.errors}
+    return {"digest": applied.digest, "done": told}
+
+
+def _user(uid: object) -> str:
+    """Return the name of the user at the browser; the page's process names none where the command serves it."""
+    return user_name(uid) if type(uid) is int and 0 <= uid < 1 << 32 else "its user"
+
+
+@contextmanager
+def _turn(config: Path) -> Iterator[None]:
+    """Be the only writer; raises `ConflictError` if another one does not finish."""
+    folder = os.open(config.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        until = time.monotonic() + TURN_SECONDS
+        while True:
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise ConflictError("somebody else is saving; try again in a moment") from None
+                time.sleep(0.05)
+        yield
+    finally:
+        os.close(folder)

@@ -1,0 +1,83 @@
+"""Entry point of the page's process: systemd's socket or `edge-infer page` starts ``python -m edge_infer.page``.
+
+Without arguments systemd passes the listening socket. With ``--listen`` and ``--parent`` the command passes both; the
+settings come as a line of JSON from it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+from edge_infer.page.routes import static_files
+from edge_infer.page.server import PageServer
+from edge_infer.page.upstream import GivenPeers, Peers, SocketPeers
+from edge_infer.sandbox import Fence, lock
+
+log = logging.getLogger(__name__)
+
+_PR_SET_PDEATHSIG: Final = 1
+FIRST_PASSED: Final = 3
+"""The descriptor of the first socket that systemd passes."""
+CONTROL: Final = Path("/run/edge-infer/control.sock")
+WRITER: Final = Path("/run/edge-infer-page/draw.sock")
+READ_ONLY: Final = "nothing can be saved here: the socket of the writer, edge-infer-draw.socket, is not started"
+
+
+def main() -> int:
+    """Lock the process, then serve until it has had no connection for some time."""
+    parser = argparse.ArgumentParser(prog="edge-infer page")
+    parser.add_argument("--listen", type=int, help="an open socket that listens")
+    parser.add_argument("--parent", type=int, help="an open socket to the command that has started this process")
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    settings: dict[str, Any] = {}
+    peers: Peers
+    fence = Fence(unix="page")
+    if args.parent is not None:
+        fence = Fence()
+        channel = socket.socket(fileno=args.parent)
+        settings = json.loads(channel.makefile("rb").readline())
+        listener, peers = socket.socket(fileno=args.listen), GivenPeers(channel)
+        _give_up_root(settings)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # after the change of user, which resets it
+    else:
+        if os.environ.get("LISTEN_PID") != str(os.getpid()) or os.environ.get("LISTEN_FDS") != "1":
+            log.error("this process is started by systemd (edge-infer-page.socket) or by: edge-infer page")
+            return 2
+        listener = socket.socket(fileno=FIRST_PASSED)
+        peers = SocketPeers(CONTROL, WRITER)
+        settings["why_not"] = "" if WRITER.is_socket() else READ_ONLY
+    files = static_files()
+    lock("page", fence=fence)
+    token, why_not = settings.get("token", ""), settings.get("why_not", "")
+    server = PageServer(listener, peers, files, token=token, why_not=why_not)
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        server.stopping = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    server.run()
+    return 0
+
+
+def _give_up_root(settings: dict[str, Any]) -> None:
+    """Become another user if root has started the command: this process parses input of browsers."""
+    if os.geteuid() == 0:
+        from edge_infer.sandbox.change_user import give_up_root
+
+        give_up_root(Path(settings["state_dir"]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""Admission of requests: only the page itself may send them, from an admitted browser.
+
+Any web page may make a browser send requests to an address of the person's own computer. The checks of ``Host``,
+``Origin`` and ``Sec-Fetch-Site`` refuse those, also when a name of an attacker leads to that address (DNS rebinding).
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+import secrets
+from typing import Final
+
+from edge_infer.page.http_request import HttpRequest, RefusedError, bad
+
+COOKIE: Final = "edge-infer-page"
+MARK: Final = "x-edge-infer"
+"""A header that other pages cannot make a browser send without asking this server first."""
+_HOST: Final = re.compile(r"(?:localhost|127\.0\.0\.1|\[::1\])(?::[0-9]{1,5})?")
+
+
+class Admission:
+    """Checks each request. On a socket that every user of the computer can reach, a ``token`` admits one browser."""
+
+    def __init__(self, token: str = "") -> None:
+        """``token`` is for one use: the browser that brings it gets a cookie. Empty: every connection is admitted."""
+        self._token = token
+        self._asks = bool(token)
+        self._session = secrets.token_urlsafe(32)
+
+    def check(self, request: HttpRequest) -> None:
+        """Raise `RefusedError` unless the page itself sends the request, from an admitted browser."""
+        host = self._host(request)
+        origin = request.headers.get("origin")
+        if (origin is None and request.method == "POST") or (origin is not None and origin != f"http://{host}"):
+            raise RefusedError(403, "forbidden", "another page has sent this request")
+        if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+            raise RefusedError(403, "forbidden", "another page has sent this request")
+        if self._asks and not self._is_known(request.headers.get("cookie", "")):
+            raise RefusedError(401, "token", "open the address that edge-infer page has printed; it admits one browser")
+        if request.path.startswith("/api/") and request.path != "/api/picture" and request.headers.get(MARK) != "page":
+            raise bad("requests below /api/ need the header X-Edge-Infer: page")
+
+    def cookie(self, request: HttpRequest) -> str | None:
+        """Return the cookie for a browser that brings the token to ``/``; None for any other request."""
+        brought = request.query.get("token", "")
+        if not self._token or request.path != "/" or not hmac.compare_digest(brought.encode(), self._token.encode()):
+            return None
+        self._host(request)
+        self._token = ""
+        return f"{COOKIE}={self._session}; HttpOnly; SameSite=Strict; Path=/"
+
+    def _host(self, request: HttpRequest) -> str:
+        """Return the host of a request; raise `RefusedError` unless it is this computer."""
+        host = request.headers.get("host", "")
+        if not _HOST.fullmatch(host):
+            raise RefusedError(403, "forbidden", "the page is at localhost; open http://localhost with its port")
+        return host
+
+    def _is_known(self, cookies: str) -> bool:
+        for each in cookies.split(";"):
+            name, _, value = each.strip().partition("=")
+            if name == COOKIE and hmac.compare_digest(value.encode(), self._session.encode()):
+                return True
+        return False

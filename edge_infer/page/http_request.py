@@ -1,0 +1,106 @@
+"""Strict parser of HTTP/1.1 requests: it refuses all forms that browsers do not send."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+MAX_HEAD_BYTES: Final = 16 << 10
+MAX_BODY_BYTES: Final = 1 << 16
+MAX_HEADERS: Final = 64
+METHODS: Final = ("GET", "POST")
+END_OF_HEAD: Final = b"\r\n\r\n"
+_LINE: Final = re.compile(r"([A-Z]{1,16}) (/[!-~]{0,4000}) HTTP/1\.1")
+_FIELD: Final = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}):[ \t]*([ -~]*)")
+_PATH: Final = re.compile(r"/[A-Za-z0-9/._-]{0,128}")
+_QUERY: Final = re.compile(r"[A-Za-z0-9%._~:+-]{0,512}")
+_LENGTH: Final = re.compile(r"[0-9]{1,18}")
+
+
+class RefusedError(Exception):
+    """A request that gets an answer with this HTTP status; ``kind`` is for the page's program."""
+
+    def __init__(self, status: int, kind: str, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+        self.kind = kind
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """The head of a request; names of ``headers`` are in lower case, each is there once."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    length: int
+
+
+def parse_head(head: bytes) -> HttpRequest:
+    """Return the request of a head without its empty line; raises `RefusedError`."""
+    try:
+        first, *lines = head.decode("ascii").split("\r\n")
+    except UnicodeDecodeError:
+        raise bad("the head has characters that are not ASCII") from None
+    found = _LINE.fullmatch(first)
+    if found is None:
+        raise bad("the request line is not one of HTTP/1.1")
+    method, target = found[1], found[2]
+    if method not in METHODS:
+        raise RefusedError(405, "request", f"the method {method} is not known here; {' and '.join(METHODS)} are")
+    headers = _headers(lines)
+    if "transfer-encoding" in headers or "expect" in headers:
+        raise bad("a body needs Content-Length, and no other framing is taken")
+    path, mark, query = target.partition("?")
+    if not _PATH.fullmatch(path) or "//" in path or "/." in path:
+        raise RefusedError(404, "request", "there is nothing at this path")
+    return HttpRequest(method, path, _query(query) if mark else {}, headers, _length(method, headers))
+
+
+def _headers(lines: list[str]) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    if len(lines) > MAX_HEADERS:
+        raise RefusedError(431, "request", f"at most {MAX_HEADERS} headers are taken")
+    for line in lines:
+        found = _FIELD.fullmatch(line)
+        if found is None:
+            raise bad("a header is malformed")
+        name = found[1].lower()
+        if name in headers:
+            raise bad(f"the header {name} is there twice")
+        headers[name] = found[2].rstrip(" ")
+    return headers
+
+
+def _length(method: str, headers: Mapping[str, str]) -> int:
+    text = headers.get("content-length", "0")
+    if not _LENGTH.fullmatch(text):
+        raise bad("Content-Length is no number")
+    length = int(text)
+    if length > MAX_BODY_BYTES:
+        raise RefusedError(413, "request", f"a body has at most {MAX_BODY_BYTES} bytes")
+    if length and method == "GET":
+        raise bad("GET has no body")
+    return length
+
+
+def _query(text: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for part in text.split("&"):
+        name, _, value = part.partition("=")
+        if not name.isidentifier() or not name.isascii() or name in found or not _QUERY.fullmatch(value):
+            raise bad("the query is malformed")
+        try:
+            found[name] = unquote_to_bytes(value.replace("+", " ")).decode()
+        except UnicodeDecodeError:
+            raise bad("the query is not UTF-8") from None
+    return found
+
+
+def bad(text: str) -> RefusedError:
+    """Return the refusal of a malformed request."""
+    return RefusedError(400, "request", text)

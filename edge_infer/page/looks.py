@@ -1,0 +1,107 @@
+"""Pictures of sources: at most two a second, each taken once for all viewers."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from edge_infer.page.upstream import Answer, Upstream
+
+PAUSE: Final = 0.5
+"""Seconds between the beginnings of two pictures."""
+KEPT: Final = 3
+"""Pictures of a source in memory: a browser requests one after its description."""
+FORGET_SECONDS: Final = 10.0
+"""Seconds without a viewer after which this process forgets the pictures and the best sharpness."""
+MAX_BYTES: Final = 1 << 20
+MAX_SOURCES: Final = 64
+Told = Callable[[Answer], None]
+
+
+@dataclass(slots=True)
+class _Series:
+    """The looks at one source."""
+
+    waiting: list[tuple[int, Told]] = field(default_factory=list)
+    pictures: deque[tuple[int, bytes]] = field(default_factory=lambda: deque(maxlen=KEPT))
+    best: float = 0.0
+    wanted_at: float = 0.0
+    taking: bool = False
+
+
+class Looks:
+    """Takes pictures for waiting viewers, the sources in turn."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+        self._series: dict[str, _Series] = {}
+        self._number = 0
+        self._next_at = 0.0
+
+    def want(self, source: str, uid: int, told: Told) -> None:
+        """Have the description of the next picture passed to ``told``."""
+        if source not in self._series and len(self._series) >= MAX_SOURCES:
+            told({"busy": "too many sources are looked at"})
+            return
+        series = self._series.setdefault(source, _Series())
+        series.wanted_at = time.monotonic()
+        series.waiting.append((uid, told))
+
+    def picture(self, source: str, number: str) -> bytes | None:
+        """Return the JPEG with this number; None once it is forgotten."""
+        series = self._series.get(source)
+        return next((data for each, data in series.pictures if str(each) == number), None) if series else None
+
+    def due(self) -> float:
+        """Return the latest monotonic time of the next `step`; infinite while no viewer waits."""
+        return self._next_at if self._ready() else math.inf
+
+    def step(self, now: float) -> None:
+        """Begin the next picture if it is time, and forget sources without viewers."""
+        for source, series in list(self._series.items()):
+            if not series.taking and not series.waiting and now > series.wanted_at + FORGET_SECONDS:
+                del self._series[source]
+        ready = self._ready()
+        if ready and now >= self._next_at:
+            source = min(ready, key=lambda name: self._series[name].wanted_at)
+            self._next_at = now + PAUSE
+            self._take(source, self._series[source])
+
+    def _ready(self) -> list[str]:
+        """Return the sources with waiting viewers and no picture in progress."""
+        return [source for source, each in self._series.items() if each.waiting and not each.taking]
+
+    def _take(self, source: str, series: _Series) -> None:
+        series.taking = True
+        waiting, series.waiting = series.waiting, []
+        viewers = sorted({uid for uid, _ in waiting if uid >= 0})
+        file = os.memfd_create("picture", os.MFD_CLOEXEC)
+
+        def done(answer: Answer) -> None:
+            try:
+                told = self._described(source, series, answer, file)
+            finally:
+                os.close(file)
+                series.taking = False
+            for _, tell in waiting:
+                tell(told)
+
+        body: dict[str, Any] = {"do": "look", "source": source, "viewers": viewers}
+        self._upstream.ask(body, done, files=(file,))
+
+    def _described(self, source: str, series: _Series, answer: Answer, file: int) -> Answer:
+        if "width" not in answer:
+            return answer
+        size = os.fstat(file).st_size
+        if not 0 < size <= MAX_BYTES:
+            return {"error": f"the daemon gives {size} bytes as a picture, which is none"}
+        self._number += 1
+        series.pictures.append((self._number, os.pread(file, size, 0)))
+        series.best = max(series.best, float(answer.get("sharpness", 0.0)))
+        place = f"/api/picture?source={source}&number={self._number}"
+        return {"number": self._number, "picture": place, **answer, "best": series.best}

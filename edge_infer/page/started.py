@@ -1,0 +1,64 @@
+"""The page's process, started by a command that passes it connections: it opens none itself."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import TypeAlias
+
+from edge_infer.errors import EdgeInferError, StartError
+from edge_infer.platform.own_module import own_module
+
+Connect: TypeAlias = Callable[[], socket.socket]
+"""Opens a connection; raises `OSError` or `EdgeInferError`."""
+
+
+class StartedPage:
+    """Runs from the block's beginning to its end, or until it has had no connection for some time."""
+
+    def __init__(self, listener: socket.socket, settings: Mapping[str, str], daemon: Connect, writer: Connect) -> None:
+        """Serve on ``listener``; ``settings`` are as `edge_infer.page.__main__` reads them. Raises `StartError`."""
+        self._connect = {b"d": daemon, b"w": writer}
+        self._ours, theirs = socket.socketpair()
+        words = ("--listen", str(listener.fileno()), "--parent", str(theirs.fileno()))
+        try:
+            self._process = subprocess.Popen(
+                own_module("edge_infer.page", *words),
+                pass_fds=(listener.fileno(), theirs.fileno()),
+                stdin=subprocess.DEVNULL,
+            )
+        except OSError as error:
+            self._ours.close()
+            raise StartError(f"the page cannot be started: {error.strerror or error}") from error
+        finally:
+            theirs.close()
+        self._ours.sendall(json.dumps(dict(settings)).encode() + b"\n")
+
+    def __enter__(self) -> StartedPage:
+        threading.Thread(target=self._give, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.wait()
+        self._ours.close()
+
+    def wait(self) -> int:
+        """Wait for its end; return its exit code."""
+        return self._process.wait()
+
+    def _give(self) -> None:
+        """Give connections on request, until the process ends."""
+        with suppress(OSError):
+            while letter := self._ours.recv(1):
+                try:
+                    connection = self._connect[letter]()
+                except (OSError, EdgeInferError, KeyError):
+                    self._ours.sendall(b"x")
+                    continue
+                with connection:
+                    socket.send_fds(self._ours, [b"f"], [connection.fileno()])

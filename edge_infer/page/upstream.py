@@ -1,0 +1,227 @@
+"""Requests of the page to the daemon and to the writer of its configuration: a JSON line each way a connection."""
+
+from __future__ import annotations
+
+import array
+import json
+import os
+import selectors
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol, TypeAlias
+
+MAX_ANSWER_BYTES: Final = 4 << 20
+MAX_AT_ONCE: Final = 6
+MAX_WAITING: Final = 64
+AGAIN: Final = 0.05
+"""Seconds until a request is repeated that the daemon could not attribute yet."""
+Answer: TypeAlias = dict[str, Any]
+Done: TypeAlias = Callable[[Answer], None]
+AWAY: Final[Answer] = {"away": True}
+"""The answer if there is none."""
+
+
+class Peers(Protocol):
+    """How the page reaches others: it opens connections itself, or gets them from the command that started it."""
+
+    def daemon(self) -> socket.socket:
+        """Return a new connection to the daemon's control socket; raises `OSError`."""
+
+    def writer(self) -> socket.socket:
+        """Return a new connection to the writer of the configuration; raises `OSError`."""
+
+
+class SocketPeers:
+    """Opens connections to the sockets at these paths."""
+
+    def __init__(self, daemon: Path, writer: Path) -> None:
+        self._daemon, self._writer = daemon, writer
+
+    def daemon(self) -> socket.socket:
+        """Connect to the daemon."""
+        return _connected(self._daemon)
+
+    def writer(self) -> socket.socket:
+        """Connect to the writer."""
+        return _connected(self._writer)
+
+
+def _connected(path: Path) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.setblocking(False)
+        connection.connect(str(path))
+    except OSError:
+        connection.close()
+        raise
+    return connection
+
+
+class GivenPeers:
+    """Gets connections from the command that started this process, whose rights they have.
+
+    ``channel`` leads to that command: each request is a letter, and each answer one byte with an open file.
+    """
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+
+    def daemon(self) -> socket.socket:
+        """Get a connection to the daemon."""
+        return self._given(b"d")
+
+    def writer(self) -> socket.socket:
+        """Get a connection to the writer."""
+        return self._given(b"w")
+
+    def _given(self, letter: bytes) -> socket.socket:
+        self._channel.sendall(letter)
+        data, files, _, _ = socket.recv_fds(self._channel, 1, 1)
+        if not data or not files:
+            for file in files:
+                os.close(file)
+            raise ConnectionRefusedError("the command gave no connection")
+        connection = socket.socket(fileno=files[0])
+        connection.setblocking(False)
+        return connection
+
+
+@dataclass(slots=True)
+class _Wanted:
+    open: Callable[[], socket.socket]
+    line: bytes
+    files: tuple[int, ...]
+    until: float
+    done: Done
+    tries: int = 2
+
+
+class Query:
+    """One request on its way."""
+
+    def __init__(self, wanted: _Wanted) -> None:
+        self.wanted = wanted
+        self.connection = wanted.open()
+        self._unsent = wanted.line
+        self._data = bytearray()
+        self.answer: Answer | None = None
+
+    @property
+    def events(self) -> int:
+        """The event to wait for."""
+        return selectors.EVENT_WRITE if self._unsent else selectors.EVENT_READ
+
+    def ready(self) -> None:
+        """Send or receive as much as possible now."""
+        try:
+            if self._unsent:
+                self._send()
+            else:
+                self._receive()
+        except BlockingIOError:
+            pass
+        except (OSError, ValueError, RecursionError):
+            self.answer = AWAY
+
+    def close(self) -> None:
+        """Close the connection; may be called twice."""
+        self.connection.close()
+
+    def _send(self) -> None:
+        files = self.wanted.files if self._unsent is self.wanted.line else ()
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", files))] if files else []
+        self._unsent = self._unsent[self.connection.sendmsg([self._unsent], rights) :]
+
+    def _receive(self) -> None:
+        part = self.connection.recv(65536)
+        self._data += part
+        if len(self._data) > MAX_ANSWER_BYTES or not part:
+            self.answer = AWAY
+        elif self._data.endswith(b"\n"):
+            found = json.loads(self._data)
+            self.answer = found if isinstance(found, dict) else AWAY
+
+
+class Upstream:
+    """Sends requests, a few at a time, and passes on the answers."""
+
+    def __init__(self, peers: Peers) -> None:
+        self._peers = peers
+        self.queries: set[Query] = set()
+        self._waiting: deque[_Wanted] = deque()
+        self._later: list[tuple[float, _Wanted]] = []
+
+    @property
+    def crowded(self) -> bool:
+        """Whether too many requests wait already."""
+        return len(self._waiting) >= MAX_WAITING
+
+    def ask(self, body: Mapping[str, Any], done: Done, *, seconds: float = 15.0, files: tuple[int, ...] = ()) -> None:
+        """Ask the daemon; ``done`` gets the answer, or `AWAY`. ``files`` have to stay open until then."""
+        self._put(self._peers.daemon, body, done, seconds, files)
+
+    def write(self, body: Mapping[str, Any], done: Done, *, seconds: float = 60.0) -> None:
+        """Ask the writer of the configuration."""
+        self._put(self._peers.writer, body, done, seconds, ())
+
+    def due(self) -> float:
+        """Return the latest monotonic time of the next `step`."""
+        return min((at for at, _ in self._later), default=time.monotonic() + 1.0)
+
+    def step(self, now: float) -> None:
+        """Finish complete and overdue requests, and begin waiting ones."""
+        for query in list(self.queries):
+            if query.answer is None and now >= query.wanted.until:
+                query.answer = AWAY
+            if query.answer is not None:
+                self._finish(query, query.answer, now)
+        for entry in [entry for entry in self._later if entry[0] <= now]:
+            self._later.remove(entry)
+            self._waiting.append(entry[1])
+        while self._waiting and len(self.queries) < MAX_AT_ONCE:
+            wanted = self._waiting.popleft()
+            try:
+                query = Query(wanted)
+            except BlockingIOError:  # its backlog is full
+                self._again(wanted, now)
+            except OSError:
+                wanted.done(AWAY)
+            else:
+                self.queries.add(query)
+                query.ready()
+
+    def close(self) -> None:
+        """Close all connections; may be called twice."""
+        for query in self.queries:
+            query.close()
+        self.queries.clear()
+
+    def _put(
+        self,
+        connect: Callable[[], socket.socket],
+        body: Mapping[str, Any],
+        done: Done,
+        seconds: float,
+        files: tuple[int, ...],
+    ) -> None:
+        line = json.dumps(body, ensure_ascii=True, allow_nan=False).encode() + b"\n"
+        self._waiting.append(_Wanted(connect, line, files, time.monotonic() + seconds, done))
+
+    def _finish(self, query: Query, answer: Answer, now: float) -> None:
+        self.queries.discard(query)
+        query.close()
+        if answer.get("again"):
+            self._again(query.wanted, now)
+        else:
+            query.wanted.done(answer)
+
+    def _again(self, wanted: _Wanted, now: float) -> None:
+        wanted.tries -= 1
+        if wanted.tries > 0:
+            self._later.append((now + AGAIN, wanted))
+        else:
+            wanted.done(AWAY)

@@ -1,0 +1,229 @@
+"""Requests of the local page that the command line does not make: an overview, the scene, events and scores."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, Literal
+
+from edge_infer.contract.codec import Record, ShortText, decode, encode, field
+from edge_infer.contract.messages import BoardHealth, Label, Task
+from edge_infer.errors import WireError
+from edge_infer.ipc.messages import EventsAnswer, EventsQuestion, ScoresAnswer, ScoresQuestion
+from edge_infer.plan.records import Anchor, Gives, InputPlan, LinePlan, PipelinePlan, Plan, Polygon, Resize, ZonePlan
+from edge_infer.platform.board import ProcessorLoad, hottest, memory_used, throttled
+from edge_infer.platform.clock import MADE, synchronised
+from edge_infer.supervisor.control.server import MAX_ECHO, Request
+from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
+from edge_infer.supervisor.status import Status
+from edge_infer.yamlfile.scalars import plain
+
+PAGE_MAY: Final = frozenset({"overview", "scene", "look", "events", "scores", "why", "models"})
+"""Requests that the user of the page's process may make: that process parses input of browsers."""
+
+
+def page_refusal(request: Request) -> str | None:
+    """Return why the page's user may not make a request; None for any other user, and if it may."""
+    wanted = request.body.get("do")
+    if not request.peer.is_page or (wanted in PAGE_MAY and request.body.get("action") != "retry"):
+        return None
+    return f"the page may not ask for {plain(repr(wanted), MAX_ECHO)}"
+
+
+# The state of the device, for a glance.
+
+
+class Overview(Record, frozen=True):
+    """The status, with what subscribers find in health; ``now`` is the clock of the device, ``user`` who asks."""
+
+    user: ShortText
+    device: ShortText
+    clock: Literal["ok", "unsynced"]
+    now: float
+    watched: bool
+    board: BoardHealth
+    status: Status
+
+
+class BoardWatch:
+    """Reads the board below ``root``; the load is that since the last reading."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._load = ProcessorLoad(root)
+
+    def overview(self, user: str, device: str, status: Status, *, watched: bool) -> Overview:
+        """Return the overview of this moment."""
+        board = BoardHealth(
+            self._load.since_last(), memory_used(self._root), hottest(self._root), throttled(self._root)
+        )
+        known, now = synchronised(), time.time()
+        right = known if known is not None else now >= MADE
+        return Overview(user, device, "ok" if right else "unsynced", round(now, 3), watched, board, status)
+
+
+# What can be drawn: masks, zones, lines and thresholds of the plan, and nothing else of it.
+
+
+class SceneSource(Record, frozen=True):
+    """A source, by its kind and what it gives."""
+
+    kind: ShortText
+    gives: Gives
+
+
+class SceneZone(Record, frozen=True):
+    """A zone as in `ZonePlan`."""
+
+    polygon: Polygon
+    labels: tuple[Label, ...] | None
+    anchor: Anchor
+    loiter: float | None
+
+
+class SceneLine(Record, frozen=True):
+    """A line as in `LinePlan`; ``from_`` is where it begins."""
+
+    from_: tuple[float, float]
+    to: tuple[float, float]
+    labels: tuple[Label, ...] | None
+    anchor: Anchor
+
+
+class SceneInput(Record, frozen=True):
+    """How a frame is fitted into the model's picture, and columns and rows of tiles if there are any."""
+
+    resize: Resize
+    tiles: tuple[int, int] | None
+
+
+class ScenePipeline(Record, frozen=True):
+    """A pipeline; ``source`` is the one whose pictures show it. ``thresholds`` are the least and the greatest score."""
+
+    source: ShortText
+    cascade: bool
+    model: ShortText
+    title: ShortText
+    task: Task
+    threshold: float
+    thresholds: tuple[float, float] | None
+    labels: tuple[Label, ...]
+    track: bool
+    may_track: bool
+    why_no_places: ShortText
+    mask: tuple[Polygon, ...]
+    zones: Mapping[ShortText, SceneZone]
+    lines: Mapping[ShortText, SceneLine]
+    input: SceneInput | None
+
+
+class Scene(Record, frozen=True):
+    """The drawable part of the configuration with this digest."""
+
+    digest: ShortText
+    device: ShortText
+    sources: Mapping[ShortText, SceneSource] = field(default_factory=dict)
+    pipelines: Mapping[ShortText, ScenePipeline] = field(default_factory=dict)
+
+
+def scene(plan: Plan) -> Scene:
+    """Return what can be drawn in a plan."""
+    sources = {each.name: SceneSource(each.kind, each.gives) for each in plan.sources if each.parent is None}
+    pipelines = {each.name: _pipeline(plan, each) for each in plan.pipelines}
+    return Scene(plan.digest, plan.device, sources, pipelines)
+
+
+def _pipeline(plan: Plan, each: PipelinePlan) -> ScenePipeline:
+    model, why = each.model, ""
+    if model.task != "detection":
+        why = f"zones and lines need a detector; this is a model of task {model.task}"
+    elif each.crops is not None:
+        why = f"this pipeline looks at parts of the picture; draw in the pipeline {each.crops.pipeline}"
+    elif each.track is None:
+        why = "zones and lines need track: true in the pipeline; add it with edge-infer edit"
+    return ScenePipeline(
+        source=plan.root(each.source),
+        cascade=each.crops is not None,
+        model=model.name,
+        title=model.title,
+        task=model.task,
+        threshold=each.threshold,
+        thresholds=(0.0, 1.0) if model.task in ("detection", "classification", "pose") else None,
+        labels=each.labels or model.labels,
+        track=each.track is not None,
+        may_track=model.task == "detection" and each.crops is None and each.track is None,
+        why_no_places=why,
+        mask=each.mask,
+        zones={zone.name: _zone(zone) for zone in each.zones},
+        lines={line.name: _line(line) for line in each.lines},
+        input=_input(each),
+    )
+
+
+def _zone(zone: ZonePlan) -> SceneZone:
+    return SceneZone(zone.polygon, zone.labels, zone.anchor, zone.loiter)
+
+
+def _line(line: LinePlan) -> SceneLine:
+    return SceneLine(line.start, line.end, line.labels, line.anchor)
+
+
+def _input(each: PipelinePlan) -> SceneInput | None:
+    plan = each.model.input
+    if not isinstance(plan, InputPlan):
+        return None
+    return SceneInput(plan.resize, None if plan.tiles == (1, 1) else plan.tiles)
+
+
+# Events and scores that the engine remembers.
+
+MAX_WAITING: Final = 16
+RECALL_SECONDS: Final = 5.0
+
+
+class PendingRecalls:
+    """Passes requests for recent events and scores to the engine."""
+
+    def __init__(self, house: ProcessSupervisor) -> None:
+        self._house = house
+        self._waiting: deque[tuple[float, str | None, Request]] = deque()  # deadline, pipeline of scores, request
+
+    def begin(self, request: Request) -> None:
+        """Pass a request to the engine, or answer it with an error."""
+        question: EventsQuestion | ScoresQuestion = EventsQuestion()
+        if request.body.get("do") == "scores":
+            try:
+                question = decode(ScoresQuestion, {"pipeline": request.body.get("pipeline")})
+            except WireError:
+                request.answer({"error": "scores need the name of a pipeline"})
+                return
+        if len(self._waiting) >= MAX_WAITING:
+            request.answer({"busy": "others are asking; try again in a moment"})
+        elif not self._house.ask_engine(question):
+            request.answer({"error": "the engine does not run now; try again in a moment"})
+        else:
+            name = question.pipeline if isinstance(question, ScoresQuestion) else None
+            self._waiting.append((time.monotonic() + RECALL_SECONDS, name, request))
+
+    def go_on(self) -> None:
+        """Answer the requests that the engine has answered, and the overdue ones."""
+        for answer in self._house.take_recalled():
+            self._answer(answer)
+        while self._waiting and self._waiting[0][0] < time.monotonic():
+            self._waiting.popleft()[2].answer({"error": f"the engine did not answer within {RECALL_SECONDS:.0f} s"})
+
+    def close(self) -> None:
+        """Close the connections of all waiting requests."""
+        for _, _, request in self._waiting:
+            request.close()
+        self._waiting.clear()
+
+    def _answer(self, answer: EventsAnswer | ScoresAnswer) -> None:
+        asked = answer.pipeline if isinstance(answer, ScoresAnswer) else None
+        for entry in self._waiting:
+            if entry[1] == asked:
+                self._waiting.remove(entry)
+                entry[2].answer(encode(answer))
+                return

@@ -1,0 +1,166 @@
+"""The page's loop beside a daemon that answers as a test wants: waiting, repeating, giving up, ending by itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_infer.page.connections import MAX_CLIENTS
+from edge_infer.page.server import PageServer
+from edge_infer.page.upstream import SocketPeers
+from tests.page.browser import HOST
+
+Answers = Callable[[dict[str, Any], list[int]], bytes]
+FILES: Mapping[str, tuple[str, bytes]] = {"/": ("text/html", b"<p>page</p>")}
+
+
+def listening(path: Path) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen(128)
+    return listener
+
+
+@contextmanager
+def serving(folder: Path, answers: Answers, idle: float = 60.0) -> Iterator[threading.Thread]:
+    """The page's loop in a thread; ``answers`` makes the bytes that the daemon sends."""
+    daemon, page = listening(folder / "control.sock"), listening(folder / "page.sock")
+
+    def answer() -> None:
+        while True:
+            try:
+                connection, _ = daemon.accept()
+            except OSError:
+                return
+            with connection:
+                data, files, _, _ = socket.recv_fds(connection, 65536, 4)
+                connection.sendall(answers(json.loads(data), files))
+                for file in files:
+                    os.close(file)
+
+    threading.Thread(target=answer, daemon=True).start()
+    server = PageServer(page, SocketPeers(folder / "control.sock", folder / "no.sock"), FILES, idle=idle)
+    loop = threading.Thread(target=server.run)
+    loop.start()
+    try:
+        yield loop
+    finally:
+        server.stopping = True
+        loop.join(20)
+        daemon.shutdown(socket.SHUT_RDWR)
+        daemon.close()
+    assert not loop.is_alive()
+
+
+def connected(folder: Path) -> socket.socket:
+    client = socket.socket(socket.AF_UNIX)
+    client.settimeout(20)
+    client.connect(str(folder / "page.sock"))
+    return client
+
+
+def asked(client: socket.socket, target: str) -> tuple[int, bytes]:
+    """The status and the body that come back to a request on an open connection."""
+    client.sendall(f"GET {target} HTTP/1.1\r\nHost: {HOST}\r\nX-Edge-Infer: page\r\n\r\n".encode())
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += client.recv(65536)
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = int(next(line for line in head.split(b"\r\n") if line.startswith(b"Content-Length")).split()[1])
+    while len(body) < length:
+        body += client.recv(65536)
+    return int(head.split()[1]), body
+
+
+def status_only(body: dict[str, Any], _files: list[int]) -> bytes:
+    return json.dumps({"asked": body["do"]}).encode() + b"\n"
+
+
+def test_a_connection_serves_one_request_after_the_other(tmp_path: Path) -> None:
+    with serving(tmp_path, status_only), connected(tmp_path) as client:
+        assert asked(client, "/") == (200, b"<p>page</p>")
+        assert asked(client, "/api/scene") == (200, b'{"asked":"scene"}')
+        assert asked(client, "/api/overview") == (200, b'{"asked":"overview","may_edit":true,"why_not":""}')
+
+
+def test_it_ends_when_nobody_is_connected_any_more(tmp_path: Path) -> None:
+    with serving(tmp_path, status_only, idle=0.3) as loop:
+        with connected(tmp_path) as client:
+            assert asked(client, "/")[0] == 200
+            loop.join(0.9)
+            assert loop.is_alive(), "somebody is connected"
+        loop.join(20)
+        assert not loop.is_alive()
+
+
+def test_a_daemon_that_cannot_tell_yet_who_asks_is_asked_again(tmp_path: Path) -> None:
+    told = iter([b'{"refused":"too young","again":true}\n', b'{"scene":1}\n'])
+    with serving(tmp_path, lambda *_: next(told)), connected(tmp_path) as client:
+        assert asked(client, "/api/scene") == (200, b'{"scene":1}')
+
+
+@pytest.mark.parametrize("nonsense", [b"", b"nonsense\n", b"[1]\n", b"[" * 100_000 + b"\n", b'{"cut": '])
+def test_a_daemon_that_gives_no_answer_is_away(tmp_path: Path, nonsense: bytes) -> None:
+    with serving(tmp_path, lambda *_: nonsense), connected(tmp_path) as client:
+        status, body = asked(client, "/api/scene")
+        assert (status, json.loads(body)["kind"]) == (503, "away")
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "kind"),
+    [
+        ({"busy": "later"}, 429, "busy"),
+        ({"refused": "no"}, 403, "forbidden"),
+        ({"error": "no source"}, 404, "request"),
+        ({"width": 1}, 404, "request"),
+    ],
+)
+def test_a_look_that_fails_says_why(tmp_path: Path, answer: dict[str, Any], status: int, kind: str) -> None:
+    """The last one writes no picture."""
+    with serving(tmp_path, lambda *_: json.dumps(answer).encode() + b"\n"), connected(tmp_path) as client:
+        found, body = asked(client, "/api/look?source=cam")
+        assert (found, json.loads(body)["kind"]) == (status, kind)
+
+
+def test_pictures_are_numbered_and_old_ones_forgotten(tmp_path: Path) -> None:
+    def look(body: dict[str, Any], files: list[int]) -> bytes:
+        os.write(files[0], b"picture of " + body["source"].encode())
+        return b'{"width":2,"sharpness":0.5}\n'
+
+    with serving(tmp_path, look), connected(tmp_path) as client:
+        numbers = []
+        for source in ("cam", "cam", "yard", "cam", "cam"):
+            description = json.loads(asked(client, f"/api/look?source={source}")[1])
+            numbers.append(description["number"])
+            assert asked(client, description["picture"]) == (200, b"picture of " + source.encode())
+        assert numbers == [1, 2, 3, 4, 5]
+        assert asked(client, "/api/picture?source=yard&number=3")[0] == 200
+        with connected(tmp_path) as other:
+            assert asked(other, "/api/picture?source=cam&number=1")[0] == 404
+
+
+def test_a_second_request_at_once_is_refused(tmp_path: Path) -> None:
+    with serving(tmp_path, status_only), connected(tmp_path) as client:
+        head = f"GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
+        client.sendall(head + head)
+        assert client.recv(65536).startswith(b"HTTP/1.1 400 ")
+        assert client.recv(65536) == b""
+
+
+def test_more_connections_than_there_is_room_for_push_out_the_slowest(tmp_path: Path) -> None:
+    with serving(tmp_path, status_only):
+        slow = [connected(tmp_path) for _ in range(2 * MAX_CLIENTS)]
+        for each in slow:
+            each.send(b"GET / HTT")
+        with connected(tmp_path) as client:
+            assert asked(client, "/")[0] == 200
+        for each in slow:
+            each.close()
