@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         else:
             listener = stack.enter_context(_tcp_listener(0 if args.port is None else args.port))
         config = args.config.absolute()
-        settings = {"token": token, "why_not": _why_not(args, config), "state_dir": str(hinted(config))}
+        settings = {"token": token, "why_not": _why_not(config), "state_dir": str(hinted(config))}
         page = stack.enter_context(
             StartedPage(
                 listener,
@@ -111,7 +111,7 @@ def _unix_listener(path: Path) -> socket.socket:
     return listener
 
 
-def _why_not(args: argparse.Namespace, config: Path) -> str:
+def _why_not(config: Path) -> str:
     """Return why this user cannot save; empty if it can."""
     try:
         refuse_foreign(config)
