@@ -22,6 +22,14 @@ ONLY_ROOT: Final = "there is no other user in this container, so edge-infer runs
 _REMEDY: Final = (
     "install it where everybody may read it (deploy/install puts it below /opt), or start it as the user that it is of"
 )
+_HARMLESS: Final = frozenset(
+    {
+        *("PATH", "HOME", "TMPDIR", "LANG", "LANGUAGE", "TZ", "TERM", "COLUMNS", "LINES", "NO_COLOR"),
+        *("STATE_DIRECTORY", "RUNTIME_DIRECTORY", "LD_LIBRARY_PATH", "RES_OPTIONS"),
+    }
+)
+_HARMLESS_PREFIXES: Final = ("LC_", "PYTHON", "OPENCV_", "OMP_", "OPENBLAS_")
+"""Variables of root that a command on another user's configuration keeps."""
 
 
 def give_up_root(
@@ -74,7 +82,8 @@ def give_up_root_for(
 
     Where only root can change them, that is the owner of the first one's state directory, and the capability to read
     stays: root itself has named every file. Another user's configuration could name a file of root and a server that
-    gets its content. With it the command becomes that user and reads what that user may read.
+    gets its content. With it the command becomes that user and reads what that user may read. The environment of root
+    goes: the configuration could name variables, and that user may look into children before they are locked.
     """
     config = configs[0].absolute()
     if os.geteuid() != 0:
@@ -82,6 +91,9 @@ def give_up_root_for(
     found = foreign_part(config)
     if found is None and not any(map(is_foreign, configs)):
         return give_up_root(hinted(config), prepare, keep=privileges.READ_SEARCH, alone=alone)
+    for name in os.environ.keys() - _HARMLESS:
+        if not name.startswith(_HARMLESS_PREFIXES):
+            del os.environ[name]
     user = give_up_root(hinted(config) if found is None else found, prepare, alone=alone)
     if user is not None and privileges.capabilities() & privileges.READ_SEARCH:
         raise StartError(

@@ -120,6 +120,16 @@ def test_it_acts_as_who_may_change_the_file_and_not_as_whom_that_user_names(box:
     assert f"cannot be read by user {OTHER}" in done.stdout + done.stderr
 
 
+def test_the_environment_of_root_is_not_there_for_it(box: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEY_OF_ROOT", "key-4711")
+    (box / "config.yaml").write_text(
+        "device: {id: box, state_dir: state}\nmqtt: {host: h, username: '${KEY_OF_ROOT}'}\n"
+    )
+    assert "KEY_OF_ROOT" not in run(box, "check").stdout
+    os.chown(box, OTHER, OTHER)
+    assert "KEY_OF_ROOT" in run(box, "check").stdout
+
+
 def test_a_configuration_is_roots_own_where_nobody_else_may_write(tmp_path: Path) -> None:
     config, part = tmp_path / "config.yaml", tmp_path / "conf.d" / "yard.yaml"
     part.parent.mkdir()

@@ -32,8 +32,8 @@ def fork():
     if os.fork() == 0:
         os._exit(0)
 found = {
-    "read": attempt(lambda: open(os.environ["SECRET"]).read()),
-    "write": attempt(lambda: open(os.environ["SECRET"] + ".left", "w").close()),
+    "read": attempt(lambda: open(SECRET).read()),
+    "write": attempt(lambda: open(SECRET + ".left", "w").close()),
     "fork": attempt(fork),
     "unix": attempt(lambda: socket.socket(socket.AF_UNIX).close()),
     "inet": attempt(lambda: socket.socket(socket.AF_INET).close()),
@@ -47,10 +47,10 @@ def attacked(
     folder: Path, secret: Path, *words: object, user: int | None = None
 ) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
     """An ``edge-infer`` command as ``user``, and what somebody else's code in it could do after its lock."""
-    with attacking(folder, {"edge_infer": ATTACK}):
+    with attacking(folder, {"edge_infer": f"SECRET = {str(secret)!r}\n{ATTACK}"}):
         done = subprocess.run(
             [sys.executable, "-m", "edge_infer", *map(str, words)],
-            cwd=folder, env={**os.environ, "SECRET": str(secret), "HOME": str(folder)}, user=user, group=user,
+            cwd=folder, env={**os.environ, "HOME": str(folder)}, user=user, group=user,
             extra_groups=None if user is None else [], capture_output=True, text=True, timeout=180, check=False,
         )  # fmt: skip
     shutil.rmtree(folder / "attack")
