@@ -23,8 +23,8 @@ WRITE_SECONDS: Final = 30.0
 """Seconds for a whole answer."""
 KEEP_SECONDS: Final = 60.0
 """Seconds between two requests."""
-ANSWER_SECONDS: Final = 60.0
-"""Seconds for an answer to be ready: applying an edit may try a model."""
+ANSWER_SECONDS: Final = 240.0
+"""Seconds for an answer to be ready: longer than any request to the daemon or the writer takes."""
 
 
 class Client:

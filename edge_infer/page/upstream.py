@@ -17,6 +17,8 @@ from typing import Any, Final, Protocol, TypeAlias
 MAX_ANSWER_BYTES: Final = 4 << 20
 MAX_AT_ONCE: Final = 6
 MAX_WAITING: Final = 64
+WRITE_SECONDS: Final = 200.0
+"""Seconds for an edit: the daemon may take two minutes to read the file and to try its models."""
 AGAIN: Final = 0.05
 """Seconds until a request is repeated that the daemon could not attribute yet."""
 Answer: TypeAlias = dict[str, Any]
@@ -164,7 +166,7 @@ class Upstream:
         """Ask the daemon; ``done`` gets the answer, or `AWAY`. ``files`` have to stay open until then."""
         self._put(self._peers.daemon, body, done, seconds, files)
 
-    def write(self, body: Mapping[str, Any], done: Done, *, seconds: float = 60.0) -> None:
+    def write(self, body: Mapping[str, Any], done: Done, *, seconds: float = WRITE_SECONDS) -> None:
         """Ask the writer of the configuration."""
         self._put(self._peers.writer, body, done, seconds, ())
 

@@ -1,6 +1,6 @@
 // Requests to the page's own server; every error is an `ApiError` with a sentence and its kind.
 
-const PATIENCE = { read: 15000, write: 65000 }; // milliseconds; the daemon may try a model before it applies an edit
+const PATIENCE = { read: 15000, write: 205000 }; // milliseconds; the daemon may try a model before it applies an edit
 
 class ApiError extends Error {
   constructor(status, body) {
