@@ -11,16 +11,15 @@ import time
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, get_args
+from typing import TYPE_CHECKING, Final
 
 from edge_infer.cli.as_owner import CommandOutput, act_as_owner_of, shut_in
+from edge_infer.cli.named_model import add_model_options, probe_named
 from edge_infer.cli.output import say
 from edge_infer.contract.codec import dumps, encode
-from edge_infer.contract.messages import Task
 from edge_infer.errors import ConfigError, InputError
-from edge_infer.models.request import ModelRequest
 from edge_infer.plan.files import files_of
-from edge_infer.plan.records import ModelPlan, PipelinePlan
+from edge_infer.plan.records import PipelinePlan
 from edge_infer.readers.environment import board_memory, most_pixels
 from edge_infer.sandbox import Fence
 
@@ -40,10 +39,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "example: edge-infer infer models/face-detect/1.0.0 models/face-detect/1.0.0/golden/astronaut.png"
     parser.add_argument("model", metavar="MODEL", help="a .tflite file or the folder of a model package")
     parser.add_argument("inputs", metavar="INPUT", nargs="+", help=INPUTS)
-    parser.add_argument("--labels", metavar="F", help="file with one label a line, instead of the model's own")
-    parser.add_argument("--threshold", metavar="X", type=_score, help="lowest score, 0 to 1; for anomalies a distance")
-    parser.add_argument("--task", metavar="T", choices=get_args(Task), help=" or ".join(get_args(Task)))
-    parser.add_argument("--decoder", metavar="D", help="model family, if the file does not identify it")
+    add_model_options(parser)
     parser.add_argument("--annotate", metavar="DIR", type=Path, help="write pictures with drawn results to this folder")
 
 
@@ -54,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     user = act_as_owner_of(args, None, output.prepare)
     if args.annotate:
         _check_folder(args.annotate)
-    model = _resolve(args)
+    model = probe_named(args)
     if args.annotate and model.input.takes != "image":
         raise ConfigError(f"--annotate draws into pictures, but {model.title} takes {model.input.takes}; leave it out")
     output.make(user)
@@ -70,21 +66,6 @@ def run(args: argparse.Namespace) -> int:
         with without_chatter():
             loaded = stack.enter_context(LoadedModel(plan))
         return _run_all(plan, loaded, args.inputs, args.annotate)
-
-
-def _resolve(args: argparse.Namespace) -> ModelPlan:
-    from edge_infer.models.trials.probe import probe
-
-    file = Path(args.model).absolute()
-    request = ModelRequest(
-        name=file.stem,
-        file=str(file),
-        labels_file=str(Path(args.labels).absolute()) if args.labels else None,
-        threshold=args.threshold,
-        task=args.task,
-        decoder=args.decoder,
-    )
-    return probe(request)
 
 
 def _run_all(plan: PipelinePlan, model: LoadedModel, inputs: Iterable[str], folder: Path | None) -> int:
@@ -143,13 +124,3 @@ def _free_name(folder: Path, stem: str, used: set[Path]) -> Path:
         path = folder / f"{stem}-{number}.jpg"
     used.add(path)
     return path
-
-
-def _score(text: str) -> float:
-    try:
-        score = float(text)
-    except ValueError:
-        score = -1.0
-    if not 0.0 <= score <= 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1, or, for anomalies, 0 or more")
-    return score
