@@ -23,6 +23,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "check": "validates a configuration and every model it names",
     "edit": "opens the configuration in an editor, checks it and applies it",
     "infer": "runs one model on pictures and prints what it finds",
+    "explain": "shows which part of an input made the answer of a model",
     "replay": "runs the configured pipelines on a recording and publishes nothing",
     "bench": "measures how fast a model is by itself and in the pipeline",
     "evaluate": "measures how often a model is right on labelled data, or compares two models",

@@ -34,7 +34,7 @@ def grab(config: Path, source: str, output: Path, *, grid: bool = False) -> str:
     """
     given: bytes | None
     try:
-        given, how = _from_daemon(config, source), "from the running daemon"
+        given, how = newest_picture(config, source), "from the running daemon"
     except NotRunningError:
         given, how = None, "opened directly: no daemon runs"
     data = _taken(config, source, output.suffix, given, grid=grid)
@@ -59,7 +59,11 @@ def _settled(folder: Path) -> Iterator[Path]:
         os.close(place)
 
 
-def _from_daemon(config: Path, source: str) -> bytes:
+def newest_picture(config: Path, source: str) -> bytes:
+    """Return the newest picture of a source of the running daemon, encoded, with masked areas black.
+
+    Nothing is decoded here: that is for a sandboxed process. Raises `NotRunningError`, `EdgeInferError`.
+    """
     file = memfd.create("picture")
     try:
         answer = ask(find_socket(config), {"do": "grab", "source": source}, files=(file,), timeout=15.0)

@@ -84,6 +84,7 @@ def box(tmp_path: Path) -> Path:
 COMMANDS = [
     ("infer", "{box}/m.tflite", "{box}/a.png"),
     ("infer", "{box}/m.tflite", "{box}/a.png", "--annotate", "{box}/drawn"),
+    ("explain", "{box}/m.tflite", "{box}/a.png", "--masks", "200", "-o", "{box}/why.png"),
     ("bench", "{box}/m.tflite", "--seconds", "1", "--rounds", "2"),
     ("bench", "{box}/m.tflite", "--seconds", "1", "--rounds", "2", "--clip", "{box}/clip.mp4"),
     ("evaluate", "{box}/m.tflite", "{box}/data"),
@@ -99,7 +100,7 @@ def test_an_ordinary_user_is_behind_the_walls_of_an_engine(box: Path, words: tup
     done, found = attacked(box, box / "secret", *(word.format(box=box) for word in words), user=user)
     assert (done.returncode, found) == (0, REFUSED), done.stderr
     assert not (box / "secret.left").exists()
-    for drawn in ("drawn/a.jpg", "out.html", "out.mp4"):
+    for drawn in ("drawn/a.jpg", "out.html", "out.mp4", "why.png"):
         assert not any(drawn.split("/")[0] in word for word in words) or (box / drawn).stat().st_size > 1000
 
 
@@ -134,6 +135,7 @@ OUTPUTS = [
     (("infer", "{box}/m.tflite", "{box}/a.png", "--annotate", "{box}/drawn"), "drawn/a.jpg"),
     (("replay", "-c", "{box}/config.yaml", "--annotate", "{box}/out.mp4"), "out.mp4"),
     (("evaluate", "{box}/m.tflite", "{box}/data", "--report", "{box}/out.html", "--golden", "{box}/drawn"), "out.html"),
+    (("explain", "{box}/m.tflite", "{box}/a.png", "--masks", "200", "-o", "{box}/why.png"), "why.png"),
 ]
 
 

@@ -12,13 +12,14 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 FLOAT, INT, RESOURCE = schema.TensorType.FLOAT32, schema.TensorType.INT32, schema.TensorType.RESOURCE
-ADD, MEAN, HANDLE = schema.BuiltinOperator.ADD, schema.BuiltinOperator.MEAN, schema.BuiltinOperator.VAR_HANDLE
+ADD, MUL, MEAN = schema.BuiltinOperator.ADD, schema.BuiltinOperator.MUL, schema.BuiltinOperator.MEAN
+HANDLE = schema.BuiltinOperator.VAR_HANDLE
 READ, ASSIGN, ONCE = (
     schema.BuiltinOperator.READ_VARIABLE,
     schema.BuiltinOperator.ASSIGN_VARIABLE,
     schema.BuiltinOperator.CALL_ONCE,
 )
-CODES = (ADD, MEAN, HANDLE, READ, ASSIGN, ONCE)
+CODES = (ADD, MUL, MEAN, HANDLE, READ, ASSIGN, ONCE)
 
 
 def summing_model() -> bytes:
@@ -53,6 +54,24 @@ def lifting_model(picture: Entry, out: NDArray[np.float32]) -> bytes:
     tensors += [_tensor("base", buffer=2, shape=out.shape), _tensor("lifted", shape=out.shape)]
     steps = [_operator(MEAN, [0, 1], [2]), _operator(ADD, [2, 3], [4])]
     return _model([_graph(tensors, [0], [4], steps)], axes.tobytes(), out.tobytes())
+
+
+def weighing_model(
+    picture: Entry, weights: NDArray[np.float32], base: NDArray[np.float32], gain: NDArray[np.float32]
+) -> bytes:
+    """``base`` plus ``gain`` times the mean of an input times its ``weights`` of the same shape, float32."""
+    axes = np.arange(len(picture.shape), dtype=np.int32)
+    tensors = [
+        _open(picture),
+        _tensor("weights", buffer=1, shape=weights.shape),
+        _tensor("weighed", shape=picture.shape),
+    ]
+    tensors += [_tensor("axes", INT, 2, axes.shape), _tensor("mean", shape=())]
+    tensors += [_tensor("base", buffer=3, shape=base.shape), _tensor("gain", buffer=4, shape=gain.shape)]
+    tensors += [_tensor("gained", shape=base.shape), _tensor("out", shape=base.shape)]
+    steps = [_operator(MUL, [0, 1], [2]), _operator(MEAN, [2, 3], [4])]
+    steps += [_operator(MUL, [6, 4], [7]), _operator(ADD, [7, 5], [8])]
+    return _model([_graph(tensors, [0], [8], steps)], *(each.tobytes() for each in (weights, axes, base, gain)))
 
 
 def remembering_model(first: float) -> bytes:
@@ -113,6 +132,9 @@ def _operator(code: int, inputs: list[int], outputs: list[int]) -> Any:
     if code == ADD:
         operator.builtinOptionsType = schema.BuiltinOptions.AddOptions
         operator.builtinOptions = schema.AddOptionsT()
+    elif code == MUL:
+        operator.builtinOptionsType = schema.BuiltinOptions.MulOptions
+        operator.builtinOptions = schema.MulOptionsT()
     elif code == MEAN:
         operator.builtinOptionsType = schema.BuiltinOptions.ReducerOptions
         operator.builtinOptions = schema.ReducerOptionsT()
