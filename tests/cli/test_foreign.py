@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.cli.config_edit import save
+from edge_infer.config.file_edit import save
 from edge_infer.errors import ConfigError
 from edge_infer.sandbox.foreign import is_foreign
 from tests.running import ROOT
