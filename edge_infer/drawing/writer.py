@@ -67,6 +67,8 @@ def answered(request: Mapping[str, Any], config: Path, find: Callable[[], Path])
     except (EdgeInferError, OSError) as error:
         log.warning("nothing was changed by the page: %s", printable(str(error)))
         return {"kind": "rejected", "error": str(error), "errors": []}
+    except (OverflowError, ValueError, RecursionError):  # numbers that no float holds, or with thousands of digits
+        return {"kind": "request", "error": "a number in the drawing is out of all bounds"}
 
 
 def _written(request: Mapping[str, Any], config: Path, find: Callable[[], Path]) -> Answer:

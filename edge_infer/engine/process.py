@@ -348,36 +348,38 @@ class Engine:
         return worker.scores()
 
     def _grabbed(self, order: Grab) -> GrabDone:
-        outcome = self._grab(order)
-        if isinstance(outcome, str):
-            return GrabDone(order.source, outcome)
-        return GrabDone(order.source, look=outcome)
-
-    def _grab(self, order: Grab) -> str | Look | None:
-        """Write a picture into the file that came with the order; return why that failed, or its description."""
-        file, source = self._control.take_file(), order.source
+        """Write a picture into the file that came with the order."""
+        file, begun = self._control.take_file(), False
         try:
-            if not stat.S_ISREG(os.fstat(file).st_mode):
-                return "the file to write into is not a regular file"
-            feed = self._feeds.get(source)
-            frame = feed.newest() if feed else None
-            if feed is None and self._plan and any(each.source == source for each in self._plan.pipelines):
-                return f"source {source} is closed: its pipelines are inactive now; edge-infer status says why"
-            if feed is None:
-                return f"there is no source {source!r}; {suggestion(source, list(self._feeds))}"
-            if frame is None:
-                return f"source {source} has given no frame yet; edge-infer status says what is with it"
-            if not isinstance(frame, Frame):
-                return f"it is of kind {feed.plan.kind}, which gives {feed.plan.gives} and no pictures"
-            data, look = self._picture(order, frame)
-            written = 0
+            found = self._grab(order, file)
+            if isinstance(found, str):
+                return GrabDone(order.source, found)
+            data, look = found
+            begun, written = True, 0
             while written < len(data):
                 written += os.write(file, data[written:])
         except (OSError, EdgeInferError, cv2.error) as error:
-            return shortened(f"cannot write the picture: {error}")
+            return GrabDone(order.source, shortened(f"cannot write the picture: {error}"), begun=begun)
         finally:
             os.close(file)
-        return look
+        return GrabDone(order.source, look=look)
+
+    def _grab(self, order: Grab, file: int) -> str | tuple[bytes, Look | None]:
+        """Return the picture and, for a small one, its description, or why there is none."""
+        source = order.source
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            return "the file to write into is not a regular file"
+        feed = self._feeds.get(source)
+        frame = feed.newest() if feed else None
+        if feed is None and self._plan and any(each.source == source for each in self._plan.pipelines):
+            return f"source {source} is closed: its pipelines are inactive now; edge-infer status says why"
+        if feed is None:
+            return f"there is no source {source!r}; {suggestion(source, list(self._feeds))}"
+        if frame is None:
+            return f"source {source} has given no frame yet; edge-infer status says what is with it"
+        if not isinstance(frame, Frame):
+            return f"it is of kind {feed.plan.kind}, which gives {feed.plan.gives} and no pictures"
+        return self._picture(order, frame)
 
     def _picture(self, order: Grab, frame: Frame) -> tuple[bytes, Look | None]:
         """Return the encoded picture and, for a small one, its description."""

@@ -256,11 +256,12 @@ class Look(Record, frozen=True):
 
 
 class GrabDone(Record, frozen=True):
-    """Outcome of a `Grab`; ``error`` is empty when the picture was written."""
+    """Outcome of a `Grab`; ``error`` is empty when the picture was written, ``begun`` if part of it may have been."""
 
     source: Name
     error: Sentence = ""
     look: Look | None = None
+    begun: bool = False
 
 
 MAX_RECENT_EVENTS: Final = 200

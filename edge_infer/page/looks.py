@@ -28,7 +28,7 @@ class _Series:
     """The looks at one source."""
 
     waiting: list[tuple[int, Told]] = field(default_factory=list)
-    pictures: deque[tuple[int, bytes]] = field(default_factory=lambda: deque(maxlen=KEPT))
+    pictures: deque[tuple[int, tuple[int, ...], bytes]] = field(default_factory=lambda: deque(maxlen=KEPT))
     best: float = 0.0
     wanted_at: float = 0.0
     taking: bool = False
@@ -52,10 +52,12 @@ class Looks:
         series.wanted_at = time.monotonic()
         series.waiting.append((uid, told))
 
-    def picture(self, source: str, number: str) -> bytes | None:
-        """Return the JPEG with this number; None once it is forgotten."""
+    def picture(self, source: str, number: str, uid: int) -> bytes | None:
+        """Return the JPEG with this number; None once it is forgotten, and for a user for whom it was not taken."""
         series = self._series.get(source)
-        return next((data for each, data in series.pictures if str(each) == number), None) if series else None
+        if series is None:
+            return None
+        return next((data for each, users, data in series.pictures if str(each) == number and uid in users), None)
 
     def due(self) -> float:
         """Return the latest monotonic time of the next `step`; infinite while no viewer waits."""
@@ -84,7 +86,7 @@ class Looks:
 
         def done(answer: Answer) -> None:
             try:
-                told = self._described(source, series, answer, file)
+                told = self._described(source, series, answer, file, tuple(uid for uid, _ in waiting))
             finally:
                 os.close(file)
                 series.taking = False
@@ -94,14 +96,14 @@ class Looks:
         body: dict[str, Any] = {"do": "look", "source": source, "viewers": viewers}
         self._upstream.ask(body, done, files=(file,))
 
-    def _described(self, source: str, series: _Series, answer: Answer, file: int) -> Answer:
+    def _described(self, source: str, series: _Series, answer: Answer, file: int, users: tuple[int, ...]) -> Answer:
         if "width" not in answer:
             return answer
         size = os.fstat(file).st_size
         if not 0 < size <= MAX_BYTES:
             return {"error": f"the daemon gives {size} bytes as a picture, which is none"}
         self._number += 1
-        series.pictures.append((self._number, os.pread(file, size, 0)))
+        series.pictures.append((self._number, users, os.pread(file, size, 0)))
         series.best = max(series.best, float(answer.get("sharpness", 0.0)))
         place = f"/api/picture?source={source}&number={self._number}"
         return {"number": self._number, "picture": place, **answer, "best": series.best}

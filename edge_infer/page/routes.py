@@ -87,7 +87,7 @@ class Routes:
             raise RefusedError(404, "request", "there is nothing at this path")
 
     def _picture(self, client: Client, request: HttpRequest) -> None:
-        data = self.looks.picture(_name(request, "source"), request.query.get("number", ""))
+        data = self.looks.picture(_name(request, "source"), request.query.get("number", ""), client.uid)
         if data is None:
             raise RefusedError(404, "request", "this picture is not kept any more")
         client.answer(response(200, "image/jpeg", data))
@@ -99,6 +99,7 @@ class Routes:
             raise RefusedError(415, "request", f"a body is {JSON}")
         try:
             value = json.loads(body)
+            json.dumps(value, allow_nan=False)  # it is passed on: no infinite number, and not too deep
         except (ValueError, RecursionError):
             raise bad("the body is not JSON") from None
         if not isinstance(value, dict):

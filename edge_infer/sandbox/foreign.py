@@ -9,7 +9,7 @@ import stat
 from pathlib import Path
 
 from edge_infer.errors import ConfigError
-from edge_infer.platform.config_files import parts_of
+from edge_infer.platform.config_files import FOLDER, parts_of
 from edge_infer.sandbox.safe_path import MAX_LINKS
 
 
@@ -46,8 +46,15 @@ def refuse_foreign(path: Path) -> None:
 
 
 def is_foreign(config: Path) -> bool:
-    """Return whether other users than root can change a configuration, or a file of its ``conf.d``."""
+    """Return whether other users than root can change a configuration, or a file of its ``conf.d``, or make one."""
     try:
+        place = config.parent / FOLDER
+        if (
+            _changeable(place / "a part that is not there") is not None
+            or _is_shared(config.parent)
+            or _is_shared(place)
+        ):
+            return True
         return any(_changeable(each) is not None or _is_shared(each) for each in (config, *parts_of(config)))
     except (ConfigError, OSError):
         return True

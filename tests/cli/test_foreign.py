@@ -145,6 +145,15 @@ def test_a_configuration_is_roots_own_where_nobody_else_may_write(tmp_path: Path
     config.chmod(0o640)
     os.chown(part, OTHER, OTHER)
     assert is_foreign(config)
+    part.unlink()
+    assert not is_foreign(config)
+    os.chown(part.parent, OTHER, OTHER)  # who may make a part at any moment
+    assert is_foreign(config)
+    part.parent.rmdir()
+    assert not is_foreign(config)
+    tmp_path.chmod(0o1777)  # and here the folder of parts
+    assert is_foreign(config)
+    tmp_path.chmod(0o700)
 
 
 def test_root_edits_no_file_in_the_folder_of_another_user(tmp_path: Path) -> None:

@@ -51,6 +51,13 @@ def test_nothing_is_let_in(page: Page) -> None:
         {"Content_Type": "application/json", "X_Edge_Infer": "page", "Origin": "http://evil.example"},
     ):
         assert page.request("POST", "/api/edit", body, **headers).status in (400, 403, 415)
+    headers = {"Content_Type": "application/json", "X_Edge_Infer": "page", "Origin": f"http://{HOST}"}
+    digest = page.get("/api/scene").json["digest"]
+    for value in ("NaN", "1e999", "[" * 5000 + "]" * 5000, "1" + "0" * 400):
+        edit = f'{{"what": "threshold", "value": {value}}}'
+        strange = f'{{"digest": "{digest}", "pipeline": "door", "edits": [{edit}]}}'.encode()
+        assert page.request("POST", "/api/edit", strange, **headers).status in (400, 422), value
+    assert page.get("/api/scene").status == 200, "the process goes on"
     assert page.daemon.config.read_text() == text
 
 

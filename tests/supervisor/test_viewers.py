@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 from edge_infer.supervisor.control.page_requests import PAGE_MAY
 from edge_infer.supervisor.control.peer import PAGE_USER
 from edge_infer.supervisor.control.requests import GROUP
+from edge_infer.supervisor.control.server import ask
 from tests.broker import Broker
 from tests.running import Daemon, config
 
@@ -46,11 +48,11 @@ class Box:
         self._groups.write_text("".join(f"{line}\n" for line in ("root:x:0:", *lines)))
 
     def ask(
-        self, do: str, *groups: int, user: int = USER, group: int = OTHER, **more: Any
+        self, do: Any, *groups: int, user: int = USER, group: int = OTHER, **more: Any
     ) -> tuple[dict[str, Any], int]:
         """The answer to a user with these groups, and how many bytes of a picture came."""
         socket = str(self.daemon.folder / "state/control.sock")
-        command = ["/usr/bin/python3", "-c", ASK, socket, do, json.dumps(more)]
+        command = ["/usr/bin/python3", "-c", ASK, socket, "", json.dumps({**more, "do": do})]
         done = subprocess.run(
             command, cwd="/", capture_output=True, text=True, timeout=60, check=False,
             user=user, group=group, extra_groups=groups,
@@ -110,6 +112,19 @@ def test_a_member_of_the_group_gets_a_picture_and_the_log_names_it(
     assert box.daemon.log.read_text().splitlines()[-1].endswith("picture of source cam given to nobody")
 
 
+def test_part_of_a_picture_is_logged_as_well(box: Box) -> None:
+    box.set_groups(f"edge-infer:x:{ASKS}:", f"{GROUP}:x:{LOOKS}:")
+    file = os.memfd_create("small", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.truncate(file, 4096)
+    os.lseek(file, 4000, os.SEEK_SET)
+    fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW)  # the engine writes so much of it, and no more
+    answer = ask(box.daemon.folder / "state" / "control.sock", {"do": "grab", "source": "cam"}, files=(file,))
+    assert "cannot write the picture" in answer["error"]
+    assert os.pread(file, 4, 4000) == b"\x89PNG"
+    os.close(file)
+    assert box.daemon.log.read_text().splitlines()[-1].endswith("part of a picture of source cam given to root")
+
+
 def test_without_the_group_root_alone_gets_pictures(box: Box) -> None:
     box.set_groups(f"edge-infer:x:{ASKS}:")
     answer, size = box.ask("grab", ASKS, LOOKS)
@@ -129,6 +144,9 @@ def test_the_page_is_known_by_its_user_and_may_ask_for_little(box: Box) -> None:
         assert wanted not in PAGE_MAY
         answer, size = box.ask(wanted, ASKS, user=PAGE)
         assert (answer, size) == ({"error": f"the page may not ask for '{wanted}'"}, 0)
+    for strange in (["look"], {"look": 1}, 5, None):
+        assert "the page may not ask for" in box.ask(strange, ASKS, user=PAGE)[0]["error"]
+    assert box.daemon.status()["broker"]["connected"]
     log = box.daemon.log.read_text()
     for name in ("root", "nobody"):
         assert f"pictures of source cam are being shown to {name}" in log

@@ -27,7 +27,8 @@ PAGE_MAY: Final = frozenset({"overview", "scene", "look", "events", "scores", "w
 def page_refusal(request: Request) -> str | None:
     """Return why the page's user may not make a request; None for any other user, and if it may."""
     wanted = request.body.get("do")
-    if not request.peer.is_page or (wanted in PAGE_MAY and request.body.get("action") != "retry"):
+    may = isinstance(wanted, str) and wanted in PAGE_MAY
+    if not request.peer.is_page or (may and request.body.get("action") != "retry"):
         return None
     return f"the page may not ask for {plain(repr(wanted), MAX_ECHO)}"
 

@@ -220,16 +220,20 @@ class PendingPictures:
                 return
 
     def _give(self, done: GrabDone, request: Request) -> None:
-        if done.error:
+        if done.error and not done.begun:
             request.answer({"error": done.error})
-        elif done.look is None:
-            log.info("picture of source %s given to %s", done.source, request.user)
-            self._viewers.seen(request.user, done.source)
-            request.answer({"ok": True})
-        else:
+            return
+        if request.body.get("do") == "look":
             for user in _viewers(request):
                 self._viewers.shown(user, done.source)
-            request.answer(encode(done.look))
+        else:
+            part = "part of a picture" if done.error else "picture"
+            log.info("%s of source %s given to %s", part, done.source, request.user)
+            self._viewers.seen(request.user, done.source)
+        if done.error:
+            request.answer({"error": done.error})
+        else:
+            request.answer({"ok": True} if done.look is None else encode(done.look))
 
 
 def _viewers(request: Request) -> list[str]:
