@@ -88,7 +88,7 @@ There is a burst and a rate per second for each kind. Every greeting makes the e
 DEAF: Final = 1.0
 """Seconds for which the engine ignores a flooding publisher: the supervisor kills it meanwhile."""
 FINISH: Final = 2.0
-QUIET_LOOKS: Final = 5
+QUIET_LOOKS: Final = 20
 """Seconds for which a pipeline that a plan ends may work off what waits for it, and looks in a row, `REST` apart, at
 which nothing waits any more."""
 LAST_PATIENCE, LAST_WORDS = 0.4, 0.6
