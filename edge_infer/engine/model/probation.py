@@ -24,22 +24,16 @@ BYTES: Final = ("int8", "uint8", "bool")
 def quiet(tensors: Sequence[NDArray[Any]]) -> bool:
     """Return whether the outputs are bytes, and are either at most four or all saturated.
 
-    Saturated means: both the lowest and the highest value occur, and no other. Up to four scores that a model computed
-    in bytes and returns as floats count as well.
+    Saturated means: both the lowest and the highest value occur, and no other.
 
-    A wake word model returns 0 for everything but the word, and one of activities the same for a sensor at rest. A face
-    detector's grid returns "nothing" for a whole night, in every cell, with all the certainty of eight bits. A broken
-    model repeats its outputs as well, but hardly these.
+    A wake word model returns 0 for everything but the word. A face detector's grid returns "nothing" for a whole night,
+    in every cell, with all the certainty of eight bits. A broken model repeats its outputs as well, but hardly these.
     """
+    if not all(values.dtype.name in BYTES for values in tensors):
+        return False
     if sum(values.size for values in tensors) <= FEW:
-        return all(values.dtype.name in BYTES or _of_bytes(values) for values in tensors)
-    return all(values.dtype.name in BYTES and _sure(values) for values in tensors)
-
-
-def _of_bytes(values: NDArray[Any]) -> bool:
-    """Return whether floats are steps of 1/256 from 0 to 1, as a softmax in bytes gives them."""
-    steps = values * 256.0
-    return bool(values.dtype.kind == "f" and ((steps == np.rint(steps)) & (values >= 0.0) & (values <= 1.0)).all())
+        return True
+    return all(_sure(values) for values in tensors)
 
 
 def _sure(values: NDArray[Any]) -> bool:
