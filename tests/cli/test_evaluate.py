@@ -317,7 +317,7 @@ def test_no_report_shows_a_picture_outside_of_the_data(tmp_path: Path) -> None:
 
 
 def test_an_evaluation_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
-    many = 120
+    many = 600
     labels = shipped_labels(tmp_path, images=[{"id": number, "file_name": "astronaut.png"} for number in range(many)])
     kept = tmp_path / "kept"
     process = subprocess.Popen(
