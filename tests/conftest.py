@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,11 @@ from tests.broker import Broker
 from tests.program import open_program
 
 _FOLDER = pytest.StashKey[Path]()
+
+# A shell starts what it sends into the background with the interrupt ignored, and every program that a test starts
+# would inherit that: those that tests interrupt would never end.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)
