@@ -47,16 +47,9 @@ def service_command(config: Path, words: Sequence[str]) -> list[str] | None:
     It makes sense for root, with a unit that runs this configuration with this installation of the program, or with
     another version beside this one: an upgrade asks the new version before it switches.
     """
-    if os.geteuid() != 0 or not Path("/run/systemd/system").is_dir():
+    if os.geteuid() != 0:
         return None
-    try:
-        done = subprocess.run(
-            ["systemctl", "show", UNIT, f"--property=LoadState,ExecStart,EnvironmentFiles,{','.join(_KEPT)}"],
-            capture_output=True, text=True, timeout=10, check=False,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return command_from(_properties(done.stdout), config, words)
+    return command_from(_shown("LoadState", "ExecStart", "EnvironmentFiles", *_KEPT), config, words)
 
 
 def command_from(shown: Mapping[str, Sequence[str]], config: Path, words: Sequence[str]) -> list[str] | None:
@@ -84,17 +77,7 @@ def command_from(shown: Mapping[str, Sequence[str]], config: Path, words: Sequen
 
 def failing_unit() -> str:
     """Return how the service's unit fails now; empty if it does not, or there is none."""
-    if not Path("/run/systemd/system").is_dir():
-        return ""
-    asked = ("LoadState", "ActiveState", "SubState", "Result", "ExecMainStatus", "NRestarts")
-    try:
-        done = subprocess.run(
-            ["systemctl", "show", UNIT, f"--property={','.join(asked)}"],
-            capture_output=True, text=True, timeout=10, check=False,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return failing_from(_properties(done.stdout))
+    return failing_from(_shown("LoadState", "ActiveState", "SubState", "Result", "ExecMainStatus", "NRestarts"))
 
 
 def failing_from(shown: Mapping[str, Sequence[str]]) -> str:
@@ -108,7 +91,22 @@ def failing_from(shown: Mapping[str, Sequence[str]]) -> str:
     return f"{text}: {why}" if why else text
 
 
-def _properties(text: str) -> dict[str, list[str]]:
+def _shown(*names: str) -> dict[str, list[str]]:
+    """Return these properties of the unit, each with its values; nothing where systemd does not answer."""
+    if not Path("/run/systemd/system").is_dir():
+        return {}
+    try:
+        done = subprocess.run(
+            ["systemctl", "show", UNIT, f"--property={','.join(names)}"],
+            capture_output=True, text=True, timeout=10, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return {}
+    return properties_from(done.stdout)
+
+
+def properties_from(text: str) -> dict[str, list[str]]:
+    """Return what ``systemctl show`` printed, each property with its values."""
     found: dict[str, list[str]] = {}
     for line in text.splitlines():
         name, _, value = line.partition("=")
