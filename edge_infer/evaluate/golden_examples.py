@@ -16,7 +16,7 @@ from edge_infer.platform.paths import content
 LARGEST: Final = 64 << 20
 """Bytes of a golden input."""
 MARGIN: Final = 0.1
-"""TaskScores lie at least so far from the threshold: another runtime may differ by some hundredths."""
+"""Scores lie at least so far from the threshold: another runtime may differ by some hundredths."""
 LEAST_IOU: Final = 0.6
 """A manifest asks for 0.5."""
 MOST_OBJECTS: Final = 10
