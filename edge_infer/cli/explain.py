@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edge_infer.cli.arguments import argument
-from edge_infer.cli.as_owner import CommandOutput, act_as_owner_of, shut_in
+from edge_infer.cli.as_owner import CommandOutput, act_as_owner_of, act_on, shut_in
 from edge_infer.cli.model_options import add_model_options, resolve_model
 from edge_infer.cli.output import as_json, say
 from edge_infer.errors import ConfigError, EdgeInferError, InputError
 from edge_infer.plan.files import files_of
 from edge_infer.plan.records import ModelPlan
-from edge_infer.platform.paths import DEFAULT_CONFIG, hinted
+from edge_infer.platform.paths import DEFAULT_CONFIG
 from edge_infer.platform.priority import take_lowest
 from edge_infer.readers.environment import bound_pictures
 from edge_infer.sandbox import Fence
@@ -78,7 +78,10 @@ def run(args: argparse.Namespace) -> int:
     serving = {} if args.source is None else _serving(args.config)
     os.umask(0o077)  # the picture shows the input, which is for its owner alone
     output = CommandOutput(args.output, option="-o")
-    user = act_as_owner_of(args, hinted(args.config.absolute()) if args.source is not None else None, output.prepare)
+    if args.source is None:
+        user = act_as_owner_of(args, None, output.prepare)
+    else:
+        user = act_on(args, args.config, prepare=output.prepare)
     subject = _of_file(args) if picture is None else _of_source(args, picture, serving)
     output.make(user)
     read = [] if subject.picture is not None else [str(Path(subject.name).absolute())]

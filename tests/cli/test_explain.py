@@ -181,6 +181,26 @@ def test_the_running_daemon_gives_a_picture_to_explain(tmp_path: Path) -> None:
         assert (other.returncode, "pipelines of source cam" in other.stderr) == (2, True), other.stderr
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root acts as another user")
+def test_a_configuration_of_another_user_leads_root_to_no_model_that_this_user_may_not_read(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    secret = tmp_path / "root"
+    secret.mkdir(mode=0o700)
+    planted_detector(secret, PATCH)
+    box = tmp_path / "box"
+    box.mkdir()
+    text = config(free_port())
+    with Daemon(box, text) as daemon:
+        eventually(lambda: daemon.status().get("sources", {}).get("cam", {}).get("fps"), "frames", 60.0)
+        (box / "config.yaml").write_text(text.replace(str(MODEL), str(secret / "planted.tflite")))
+        words = ("explain", "--source", "cam", "--masks", "100", "--threshold", "0")
+        done = daemon.command(*words, timeout=600.0)
+        assert done.returncode == 0, done.stderr
+        os.chown(box, 61400, 61400)
+        done = daemon.command(*words, timeout=600.0)
+        assert (done.returncode, "cannot be used as it is" in done.stderr) == (2, True), done.stderr
+
+
 def test_without_a_daemon_there_is_no_picture_of_a_source(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(config(free_port()))
