@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from edge_infer.bench.receiver import taker
 from edge_infer.cli.as_owner import act_as_owner_of, act_on, shut_in
+from edge_infer.cli.progress_bar import ProgressBar
 from edge_infer.contract.codec import replace
 from edge_infer.errors import ConfigError
 from edge_infer.ipc.channel import Channel
@@ -22,7 +23,6 @@ from edge_infer.yamlfile.units import parse_pixels
 if TYPE_CHECKING:
     from edge_infer.bench.measure import BenchResult, Spread
 
-WIDTH: Final = 24
 SECONDS: Final = 12.0
 MAX_SIDE: Final = 8192
 """Longest side of a picture in pixels; several are in memory at once."""
@@ -69,12 +69,19 @@ def _measure_all(
     from edge_infer.bench.measure import measure
     from edge_infer.engine.threads import staying_on
 
-    bar = _BenchProgress(sys.stderr.isatty())
+    bar = ProgressBar()
+
+    def progress(what: str, share: float) -> None:
+        if share < 1:
+            bar.draw(share, what)
+        else:
+            bar.clear()
+
     for plan in plans:
         if args.publish:
             plan = replace(plan, publish=args.publish)  # noqa: PLW2901
         with staying_on(plan.affinity):
-            found = measure(plan, size, args.seconds, args.rounds, bar, channel=channel, clip=args.clip)
+            found = measure(plan, size, args.seconds, args.rounds, progress, channel=channel, clip=args.clip)
         print(json.dumps(_facts(found)) if args.json else "\n".join(_table(found)), flush=True)
         if found.noisy:
             print(
@@ -119,20 +126,6 @@ def _plans(args: argparse.Namespace) -> tuple[PipelinePlan, ...]:
     if isinstance(model.input, InputPlan):
         model = replace(model, input=replace(model.input, scaling="fast"))  # as for pictures of a camera
     return (PipelinePlan("bench", "memory", model, model.threshold, threads=args.threads or 1),)
-
-
-class _BenchProgress:
-    """Progress bar on standard error, shown only on a terminal."""
-
-    def __init__(self, shown: bool) -> None:
-        self._shown = shown
-
-    def __call__(self, what: str, share: float) -> None:
-        if self._shown:
-            full = round(WIDTH * share)
-            line = f"[{'#' * full}{' ' * (WIDTH - full)}] {what}"
-            sys.stderr.write(f"\r\033[K{line}" if share < 1 else "\r\033[K")
-            sys.stderr.flush()
 
 
 def _facts(found: BenchResult) -> dict[str, object]:

@@ -12,6 +12,7 @@ from edge_infer.cli.arguments import argument
 from edge_infer.cli.as_owner import CommandOutput, act_as_owner_of, shut_in
 from edge_infer.cli.model_options import add_model_options, resolve_model
 from edge_infer.cli.output import as_json, say
+from edge_infer.cli.progress_bar import ProgressBar
 from edge_infer.contract.codec import replace
 from edge_infer.errors import InputError
 from edge_infer.plan.files import files_of
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
 
 GOLDEN: Final = 5
 """Golden inputs that ``--golden`` writes at most."""
-WIDTH: Final = 24
-REDRAW: Final = 0.2
-"""Seconds between two states of the progress bar."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -147,30 +145,23 @@ def _write_golden(folder: Path, report: EvaluationReport) -> None:
 
 
 class EvaluationProgress:
-    """Progress bar on standard error with the estimated end, shown only on a terminal."""
+    """The progress bar, with the estimated end."""
 
     def __init__(self) -> None:
-        self._shown = sys.stderr.isatty()
+        self._bar = ProgressBar()
         self._begun = time.monotonic()
-        self._drawn = 0.0
 
     def __call__(self, done: int, earlier: int, whole: int) -> None:
         """Show how many examples are done; an earlier run did ``earlier`` of them."""
-        now = time.monotonic()
-        if not self._shown or (now - self._drawn < REDRAW and done < whole):
+        if done < whole and not self._bar.due():
             return
-        self._drawn = now
-        full = WIDTH * done // max(1, whole)
-        rate = (done - earlier) / max(1e-9, now - self._begun)
+        rate = (done - earlier) / max(1e-9, time.monotonic() - self._begun)
         end = "" if rate <= 0 else f", {rate:.1f} a second, until {_clock(time.time() + (whole - done) / rate)}"
-        sys.stderr.write(f"\r\033[K[{'#' * full}{' ' * (WIDTH - full)}] {done} of {whole}{end}")
-        sys.stderr.flush()
+        self._bar.draw(done / max(1, whole), f"{done} of {whole}{end}")
 
     def clear(self) -> None:
         """Remove the bar."""
-        if self._shown:
-            sys.stderr.write("\r\033[K")
-            sys.stderr.flush()
+        self._bar.clear()
 
 
 def _clock(moment: float) -> str:

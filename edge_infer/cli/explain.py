@@ -17,6 +17,7 @@ from edge_infer.cli.arguments import argument
 from edge_infer.cli.as_owner import CommandOutput, act_as_owner_of, act_on, shut_in
 from edge_infer.cli.model_options import add_model_options, resolve_model
 from edge_infer.cli.output import as_json, say
+from edge_infer.cli.progress_bar import ProgressBar
 from edge_infer.errors import ConfigError, EdgeInferError, InputError
 from edge_infer.plan.files import files_of
 from edge_infer.plan.records import ModelPlan
@@ -35,9 +36,6 @@ SUFFIXES: Final = (".png", ".jpg", ".jpeg")
 MASKS: Final = 1200
 FEWEST_MASKS: Final = 100
 MOST_MASKS: Final = 1_000_000
-WIDTH: Final = 24
-EVERY: Final = 0.1
-"""Seconds between two changes of the progress bar."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +97,7 @@ def _explain(args: argparse.Namespace, subject: _Subject) -> int:
     from edge_infer.frames.ffmpeg import without_chatter
 
     order = Order(subject.threshold, Wanted(args.label, args.at), args.seed, args.masks)
-    bar = _Progress(shown=sys.stderr.isatty())
+    bar = _Progress()
     with ExitStack() as stack:
         with without_chatter():
             model = stack.enter_context(LoadedModel(sampling_plan(subject.model, subject.threshold)))
@@ -206,11 +204,11 @@ def _point(text: str) -> tuple[float, float]:
 
 
 class _Progress:
-    """Progress bar on standard error, with the time that is left; shown only on a terminal."""
+    """The progress bar, with the time that is left."""
 
-    def __init__(self, *, shown: bool) -> None:
-        self._shown = shown
-        self._begun = self._last = time.monotonic()
+    def __init__(self) -> None:
+        self._bar = ProgressBar()
+        self._begun = time.monotonic()
         self._before = 0
 
     def __call__(self, done: int, most: int) -> None:
@@ -218,17 +216,10 @@ class _Progress:
         if done < self._before:  # the next line of a text
             self._begun = now
         self._before = done
-        if not self._shown or now - self._last < EVERY:
-            return
-        self._last = now
-        full = WIDTH * done // most
-        left = rough_duration((now - self._begun) * (most - done) / done)
-        bar = f"[{'#' * full}{' ' * (WIDTH - full)}]"
-        sys.stderr.write(f"\r\033[K{bar} {done} of at most {most} masks, at most {left} left")
-        sys.stderr.flush()
+        if self._bar.due():
+            left = rough_duration((now - self._begun) * (most - done) / done)
+            self._bar.draw(done / most, f"{done} of at most {most} masks, at most {left} left")
 
     def clear(self) -> None:
         """Remove the bar."""
-        if self._shown:
-            sys.stderr.write("\r\033[K")
-            sys.stderr.flush()
+        self._bar.clear()
