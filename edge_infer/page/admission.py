@@ -11,7 +11,7 @@ import re
 import secrets
 from typing import Final
 
-from edge_infer.page.http_request import HttpRequest, RefusedError, bad
+from edge_infer.page.http_request import HttpRequest, RefusedRequestError, bad
 
 COOKIE: Final = "edge-infer-page"
 MARK: Final = "x-edge-infer"
@@ -19,7 +19,7 @@ MARK: Final = "x-edge-infer"
 _HOST: Final = re.compile(r"(?:localhost|127\.0\.0\.1|\[::1\])(?::[0-9]{1,5})?")
 
 
-class Admission:
+class BrowserAdmission:
     """Checks each request. On a socket that every user of the computer can reach, a ``token`` admits one browser."""
 
     def __init__(self, token: str = "") -> None:
@@ -29,15 +29,17 @@ class Admission:
         self._session = secrets.token_urlsafe(32)
 
     def check(self, request: HttpRequest) -> None:
-        """Raise `RefusedError` unless the page itself sends the request, from an admitted browser."""
+        """Raise `RefusedRequestError` unless the page itself sends the request, from an admitted browser."""
         host = self._host(request)
         origin = request.headers.get("origin")
         if (origin is None and request.method == "POST") or (origin is not None and origin != f"http://{host}"):
-            raise RefusedError(403, "forbidden", "another page has sent this request")
+            raise RefusedRequestError(403, "forbidden", "another page has sent this request")
         if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
-            raise RefusedError(403, "forbidden", "another page has sent this request")
+            raise RefusedRequestError(403, "forbidden", "another page has sent this request")
         if self._asks and not self._is_known(request.headers.get("cookie", "")):
-            raise RefusedError(401, "token", "open the address that edge-infer page has printed; it admits one browser")
+            raise RefusedRequestError(
+                401, "token", "open the address that edge-infer page has printed; it admits one browser"
+            )
         if request.path.startswith("/api/") and request.path != "/api/picture" and request.headers.get(MARK) != "page":
             raise bad("requests below /api/ need the header X-Edge-Infer: page")
 
@@ -51,10 +53,10 @@ class Admission:
         return f"{COOKIE}={self._session}; HttpOnly; SameSite=Strict; Path=/"
 
     def _host(self, request: HttpRequest) -> str:
-        """Return the host of a request; raise `RefusedError` unless it is this computer."""
+        """Return the host of a request; raise `RefusedRequestError` unless it is this computer."""
         host = request.headers.get("host", "")
         if not _HOST.fullmatch(host):
-            raise RefusedError(403, "forbidden", "the page is at localhost; open http://localhost with its port")
+            raise RefusedRequestError(403, "forbidden", "the page is at localhost; open http://localhost with its port")
         return host
 
     def _is_known(self, cookies: str) -> bool:

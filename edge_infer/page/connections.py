@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from edge_infer.page.http_request import END_OF_HEAD, MAX_HEAD_BYTES, HttpRequest, RefusedError, bad, parse_head
+from edge_infer.page.http_request import END_OF_HEAD, MAX_HEAD_BYTES, HttpRequest, RefusedRequestError, bad, parse_head
 from edge_infer.page.response import json_response
 
 log = logging.getLogger(__name__)
@@ -27,11 +27,11 @@ ANSWER_SECONDS: Final = 240.0
 """Seconds for an answer to be ready: longer than any request to the daemon or the writer takes."""
 
 
-class Client:
+class BrowserConnection:
     """One connection. ``uid`` is the user at its other end; `answer` is called once for each request."""
 
     def __init__(
-        self, connection: socket.socket, uid: int, handle: Callable[[Client, HttpRequest, bytes], None]
+        self, connection: socket.socket, uid: int, handle: Callable[[BrowserConnection, HttpRequest, bytes], None]
     ) -> None:
         connection.setblocking(False)
         self.connection = connection
@@ -73,7 +73,7 @@ class Client:
         self.until, self._write_until = now + READ_SECONDS, now + WRITE_SECONDS
         self.ready()
 
-    def refuse(self, refusal: RefusedError) -> None:
+    def refuse(self, refusal: RefusedRequestError) -> None:
         """Answer with a refusal and close: the end of a malformed request is unknown."""
         body = {"kind": refusal.kind, "error": str(refusal)}
         self.answer(json_response(body, refusal.status, close=True), close=True)
@@ -107,17 +107,17 @@ class Client:
             self._data.clear()
             self.until = time.monotonic() + ANSWER_SECONDS
             self._handle(self, request, body)
-        except RefusedError as refusal:
+        except RefusedRequestError as refusal:
             self.refuse(refusal)
 
     def _take_head(self) -> bool:
         head, mark, rest = self._data.partition(END_OF_HEAD)
         if not mark:
             if len(self._data) > MAX_HEAD_BYTES:
-                raise RefusedError(431, "request", f"a head has at most {MAX_HEAD_BYTES} bytes")
+                raise RefusedRequestError(431, "request", f"a head has at most {MAX_HEAD_BYTES} bytes")
             return False
         if len(head) > MAX_HEAD_BYTES:
-            raise RefusedError(431, "request", f"a head has at most {MAX_HEAD_BYTES} bytes")
+            raise RefusedRequestError(431, "request", f"a head has at most {MAX_HEAD_BYTES} bytes")
         self._request, self._data = parse_head(bytes(head)), bytearray(rest)
         return True
 
@@ -145,15 +145,16 @@ def peer_uid(connection: socket.socket) -> int:
 class Doorway:
     """Accepts connections and keeps at most `MAX_CLIENTS` of them."""
 
-    def __init__(self, listener: socket.socket, handle: Callable[[Client, HttpRequest, bytes], None]) -> None:
+    def __init__(
+        self, listener: socket.socket, handle: Callable[[BrowserConnection, HttpRequest, bytes], None]
+    ) -> None:
         listener.setblocking(False)
         self.listener = listener
-        self.clients: set[Client] = set()
+        self.clients: set[BrowserConnection] = set()
         self._handle = handle
 
-    def accept(self) -> list[Client]:
-        """Return the new connections."""
-        fresh: list[Client] = []
+    def accept(self) -> None:
+        """Accept the new connections."""
         for _ in range(MAX_CLIENTS):
             try:
                 connection, _ = self.listener.accept()
@@ -166,10 +167,7 @@ class Doorway:
                 slowest = min(self.clients, key=lambda each: each.until)
                 slowest.close()
                 self.clients.discard(slowest)
-            client = Client(connection, peer_uid(connection), self._handle)
-            self.clients.add(client)
-            fresh.append(client)
-        return fresh
+            self.clients.add(BrowserConnection(connection, peer_uid(connection), self._handle))
 
     def sweep(self, now: float) -> None:
         """Close connections that are overdue, and forget the closed ones."""

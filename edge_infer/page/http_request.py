@@ -20,7 +20,7 @@ _QUERY: Final = re.compile(r"[A-Za-z0-9%._~:+-]{0,512}")
 _LENGTH: Final = re.compile(r"[0-9]{1,18}")
 
 
-class RefusedError(Exception):
+class RefusedRequestError(Exception):
     """A request that gets an answer with this HTTP status; ``kind`` is for the page's program."""
 
     def __init__(self, status: int, kind: str, text: str) -> None:
@@ -41,7 +41,7 @@ class HttpRequest:
 
 
 def parse_head(head: bytes) -> HttpRequest:
-    """Return the request of a head without its empty line; raises `RefusedError`."""
+    """Return the request of a head without its empty line; raises `RefusedRequestError`."""
     try:
         first, *lines = head.decode("ascii").split("\r\n")
     except UnicodeDecodeError:
@@ -51,20 +51,20 @@ def parse_head(head: bytes) -> HttpRequest:
         raise bad("the request line is not one of HTTP/1.1")
     method, target = found[1], found[2]
     if method not in METHODS:
-        raise RefusedError(405, "request", f"the method {method} is not known here; {' and '.join(METHODS)} are")
+        raise RefusedRequestError(405, "request", f"the method {method} is not known here; {' and '.join(METHODS)} are")
     headers = _headers(lines)
     if "transfer-encoding" in headers or "expect" in headers:
         raise bad("a body needs Content-Length, and no other framing is taken")
     path, mark, query = target.partition("?")
     if not _PATH.fullmatch(path) or "//" in path or "/." in path:
-        raise RefusedError(404, "request", "there is nothing at this path")
+        raise RefusedRequestError(404, "request", "there is nothing at this path")
     return HttpRequest(method, path, _query(query) if mark else {}, headers, _length(method, headers))
 
 
 def _headers(lines: list[str]) -> dict[str, str]:
     headers: dict[str, str] = {}
     if len(lines) > MAX_HEADERS:
-        raise RefusedError(431, "request", f"at most {MAX_HEADERS} headers are taken")
+        raise RefusedRequestError(431, "request", f"at most {MAX_HEADERS} headers are taken")
     for line in lines:
         found = _FIELD.fullmatch(line)
         if found is None:
@@ -82,7 +82,7 @@ def _length(method: str, headers: Mapping[str, str]) -> int:
         raise bad("Content-Length is no number")
     length = int(text)
     if length > MAX_BODY_BYTES:
-        raise RefusedError(413, "request", f"a body has at most {MAX_BODY_BYTES} bytes")
+        raise RefusedRequestError(413, "request", f"a body has at most {MAX_BODY_BYTES} bytes")
     if length and method == "GET":
         raise bad("GET has no body")
     return length
@@ -101,6 +101,6 @@ def _query(text: str) -> dict[str, str]:
     return found
 
 
-def bad(text: str) -> RefusedError:
+def bad(text: str) -> RefusedRequestError:
     """Return the refusal of a malformed request."""
-    return RefusedError(400, "request", text)
+    return RefusedRequestError(400, "request", text)

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from edge_infer.page.admission import Admission
-from edge_infer.page.connections import Client
-from edge_infer.page.http_request import HttpRequest, RefusedError, bad
+from edge_infer.page.admission import BrowserAdmission
+from edge_infer.page.connections import BrowserConnection
+from edge_infer.page.http_request import HttpRequest, RefusedRequestError, bad
 from edge_infer.page.looks import Looks
 from edge_infer.page.response import JSON, json_response, response
 from edge_infer.page.upstream import Answer, Upstream
@@ -45,7 +45,7 @@ class Routes:
     """Answers the requests of browsers."""
 
     def __init__(
-        self, files: Mapping[str, tuple[str, bytes]], admission: Admission, upstream: Upstream, why_not: str = ""
+        self, files: Mapping[str, tuple[str, bytes]], admission: BrowserAdmission, upstream: Upstream, why_not: str = ""
     ) -> None:
         """``why_not`` is why nothing can be saved here; empty: it can."""
         self._files = files
@@ -62,8 +62,8 @@ class Routes:
             "/api/why": _why,
         }
 
-    def handle(self, client: Client, request: HttpRequest, body: bytes) -> None:
-        """Answer a request now or later; raises `RefusedError`."""
+    def handle(self, client: BrowserConnection, request: HttpRequest, body: bytes) -> None:
+        """Answer a request now or later; raises `RefusedRequestError`."""
         if cookie := self._admission.cookie(request):
             more = f"Location: /\r\nSet-Cookie: {cookie}\r\n"
             client.answer(response(303, "text/plain", b"", more=more))
@@ -76,7 +76,7 @@ class Routes:
         elif request.path == "/api/picture":
             self._picture(client, request)
         elif self._upstream.crowded:
-            raise RefusedError(429, "busy", "too many requests wait for the daemon; try again in a moment")
+            raise RefusedRequestError(429, "busy", "too many requests wait for the daemon; try again in a moment")
         elif request.path == "/api/look":
             self.looks.want(_name(request, "source"), client.uid, lambda answer: _tell(client, answer, missing=404))
         elif request.path in self._reads:
@@ -84,19 +84,19 @@ class Routes:
             extra = {"may_edit": not self._why_not, "why_not": self._why_not} if request.path == "/api/overview" else {}
             self._upstream.ask(question, lambda answer: _tell(client, answer, extra), seconds=WHY_SECONDS)
         else:
-            raise RefusedError(404, "request", "there is nothing at this path")
+            raise RefusedRequestError(404, "request", "there is nothing at this path")
 
-    def _picture(self, client: Client, request: HttpRequest) -> None:
+    def _picture(self, client: BrowserConnection, request: HttpRequest) -> None:
         data = self.looks.picture(_name(request, "source"), request.query.get("number", ""), client.uid)
         if data is None:
-            raise RefusedError(404, "request", "this picture is not kept any more")
+            raise RefusedRequestError(404, "request", "this picture is not kept any more")
         client.answer(response(200, "image/jpeg", data))
 
-    def _post(self, client: Client, request: HttpRequest, body: bytes) -> None:
+    def _post(self, client: BrowserConnection, request: HttpRequest, body: bytes) -> None:
         if request.path not in ("/api/edit", "/api/rollback"):
-            raise RefusedError(404, "request", "there is nothing at this path")
+            raise RefusedRequestError(404, "request", "there is nothing at this path")
         if request.headers.get("content-type", "").partition(";")[0].strip() != JSON:
-            raise RefusedError(415, "request", f"a body is {JSON}")
+            raise RefusedRequestError(415, "request", f"a body is {JSON}")
         try:
             value = json.loads(body)
             json.dumps(value, allow_nan=False)  # it is passed on: no infinite number, and not too deep
@@ -105,16 +105,16 @@ class Routes:
         if not isinstance(value, dict):
             raise bad("the body is not a JSON object")
         if self._upstream.crowded:
-            raise RefusedError(429, "busy", "too many requests wait for the daemon; try again in a moment")
+            raise RefusedRequestError(429, "busy", "too many requests wait for the daemon; try again in a moment")
         if request.path == "/api/rollback":
             question = {"do": "models", "action": "rollback", "name": str(value.get("model", ""))[:100]}
             self._upstream.ask({**question, **_asker(client)}, lambda answer: _tell(client, answer, missing=422))
         else:
             self._edit(client, value)
 
-    def _edit(self, client: Client, value: Mapping[str, Any]) -> None:
+    def _edit(self, client: BrowserConnection, value: Mapping[str, Any]) -> None:
         if self._why_not:
-            raise RefusedError(403, "forbidden", self._why_not)
+            raise RefusedRequestError(403, "forbidden", self._why_not)
         edits = value.get("edits")
         if not isinstance(edits, list) or not 1 <= len(edits) <= MAX_EDITS:
             raise bad(f"edits is a list of 1 to {MAX_EDITS}")
@@ -139,11 +139,13 @@ def _why(request: HttpRequest) -> Mapping[str, Any]:
     return {"do": "why", **times, "pipeline": request.query.get("pipeline"), "label": request.query.get("label")}
 
 
-def _asker(client: Client) -> dict[str, int]:
+def _asker(client: BrowserConnection) -> dict[str, int]:
     return {"for": client.uid} if client.uid >= 0 else {}
 
 
-def _tell(client: Client, answer: Answer, extra: Mapping[str, Any] | None = None, *, missing: int = 422) -> None:
+def _tell(
+    client: BrowserConnection, answer: Answer, extra: Mapping[str, Any] | None = None, *, missing: int = 422
+) -> None:
     """Pass on the daemon's answer; ``missing`` is the HTTP status of an error."""
     if answer.get("away"):
         refusal: tuple[int, str, str] = (503, "away", _AWAY)
@@ -160,7 +162,7 @@ def _tell(client: Client, answer: Answer, extra: Mapping[str, Any] | None = None
     client.answer(json_response({"kind": kind, "error": text}, status))
 
 
-def _tell_of_edit(client: Client, answer: Answer) -> None:
+def _tell_of_edit(client: BrowserConnection, answer: Answer) -> None:
     kind = answer.get("kind")
     if answer.get("away"):
         client.answer(json_response({"kind": "away", "error": _NO_WRITER}, 503))

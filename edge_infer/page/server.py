@@ -8,8 +8,8 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
-from edge_infer.page.admission import Admission
-from edge_infer.page.connections import Client, Doorway
+from edge_infer.page.admission import BrowserAdmission
+from edge_infer.page.connections import BrowserConnection, Doorway
 from edge_infer.page.routes import Routes
 from edge_infer.page.upstream import Peers, Query, Upstream
 
@@ -31,9 +31,9 @@ class PageServer:
         why_not: str = "",
         idle: float = IDLE_SECONDS,
     ) -> None:
-        """``token`` and ``why_not`` are as in `Admission` and `Routes`."""
+        """``token`` and ``why_not`` are as in `BrowserAdmission` and `Routes`."""
         self._upstream = Upstream(peers)
-        self._routes = Routes(files, Admission(token), self._upstream, why_not)
+        self._routes = Routes(files, BrowserAdmission(token), self._upstream, why_not)
         self._door = Doorway(listener, self._routes.handle)
         self._idle = idle
         self.stopping = False
@@ -55,9 +55,9 @@ class PageServer:
                 self._upstream.close()
 
     def _turn(self, selector: selectors.BaseSelector) -> None:
-        waiting: dict[object, Client | Query] = {}
+        waiting: dict[object, BrowserConnection | Query] = {}
         selector.register(self._door.listener, selectors.EVENT_READ)
-        ends: list[Client | Query] = [*self._door.clients, *self._upstream.queries]
+        ends: list[BrowserConnection | Query] = [*self._door.clients, *self._upstream.queries]
         for each in ends:
             waiting[each.connection] = each
             selector.register(each.connection, each.events)

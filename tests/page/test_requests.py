@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from edge_infer.page.admission import Admission
-from edge_infer.page.http_request import HttpRequest, RefusedError, parse_head
+from edge_infer.page.admission import BrowserAdmission
+from edge_infer.page.http_request import HttpRequest, RefusedRequestError, parse_head
 
 HEAD = b"GET /api/why?since=1&until=2&label=a%20b HTTP/1.1\r\nHost: localhost:8080\r\nX-Edge-Infer: page"
 
@@ -49,7 +49,7 @@ def test_a_request_of_a_browser_is_read() -> None:
     ],
 )  # fmt: skip
 def test_what_no_browser_sends_is_refused(head: bytes, status: int) -> None:
-    with pytest.raises(RefusedError) as refused:
+    with pytest.raises(RefusedRequestError) as refused:
         parse_head(head)
     assert refused.value.status == status
 
@@ -61,9 +61,9 @@ def request(method: str = "GET", path: str = "/api/scene", token: str = "", **he
 
 @pytest.mark.parametrize("host", ["localhost", "localhost:1", "127.0.0.1:8080", "[::1]:8080"])
 def test_the_page_itself_is_admitted(host: str) -> None:
-    Admission().check(request(host=host, sec_fetch_site="same-origin"))
-    Admission().check(request(path="/", host=host, sec_fetch_site="none"))
-    Admission().check(request("POST", host=host, origin=f"http://{host}"))
+    BrowserAdmission().check(request(host=host, sec_fetch_site="same-origin"))
+    BrowserAdmission().check(request(path="/", host=host, sec_fetch_site="none"))
+    BrowserAdmission().check(request("POST", host=host, origin=f"http://{host}"))
 
 
 @pytest.mark.parametrize(
@@ -86,35 +86,35 @@ def test_the_page_itself_is_admitted(host: str) -> None:
     ],
 )
 def test_requests_of_other_pages_are_refused(headers: dict[str, str]) -> None:
-    with pytest.raises(RefusedError) as refused:
-        Admission().check(request(**headers))
+    with pytest.raises(RefusedRequestError) as refused:
+        BrowserAdmission().check(request(**headers))
     assert (refused.value.status, refused.value.kind) == (403, "forbidden")
 
 
 def test_other_pages_cannot_send_the_header_of_the_program() -> None:
-    with pytest.raises(RefusedError, match="X-Edge-Infer"):
-        Admission().check(request(x_edge_infer=""))
-    Admission().check(request(path="/api/picture", x_edge_infer=""))
+    with pytest.raises(RefusedRequestError, match="X-Edge-Infer"):
+        BrowserAdmission().check(request(x_edge_infer=""))
+    BrowserAdmission().check(request(path="/api/picture", x_edge_infer=""))
 
 
 def test_a_token_admits_one_browser() -> None:
-    admission = Admission("secret-1")
+    admission = BrowserAdmission("secret-1")
     for wrong in (
         request(),
         request(path="/"),
         request(cookie="edge-infer-page=x"),
         request(cookie="edge-infer-page="),
     ):
-        with pytest.raises(RefusedError) as refused:
+        with pytest.raises(RefusedRequestError) as refused:
             admission.check(wrong)
         assert (refused.value.status, refused.value.kind) == (401, "token")
     assert admission.cookie(request(path="/", token="secret-2")) is None
     assert admission.cookie(request(path="/api/scene", token="secret-1")) is None
-    with pytest.raises(RefusedError, match="localhost"):
+    with pytest.raises(RefusedRequestError, match="localhost"):
         admission.cookie(request(path="/", token="secret-1", host="evil.example"))
     cookie = admission.cookie(request(path="/", token="secret-1"))
     assert cookie is not None
     assert cookie.endswith("; HttpOnly; SameSite=Strict; Path=/")
     admission.check(request(cookie=f"other=1; {cookie.partition(';')[0]}"))
     assert admission.cookie(request(path="/", token="secret-1")) is None, "an old token admits nobody"
-    assert Admission().cookie(request(path="/", token="x")) is None
+    assert BrowserAdmission().cookie(request(path="/", token="x")) is None
