@@ -1,4 +1,4 @@
-"""RateAdmission by rate: at most as many results, states and events of a pipeline leave as its configuration allows.
+"""Admission by rate: at most as many results, states and events of a pipeline leave as its configuration allows.
 
 The rate is that of the captures, not that of the messages: a backlog of an hour is an hour of captures, and is admitted
 at once. An engine cannot claim captures of the future, and none twice. A number that it skips costs as much as a
