@@ -33,6 +33,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "pause": "pauses a pipeline, and closes its camera if no other pipeline needs it",
     "resume": "ends the pause of a pipeline",
     "why": "explains why something was or was not reported",
+    "drift": "compares cameras and models with what was learned of them",
     "log": "shows or changes the log level of the running daemon",
     "page": "shows how to open the local page in a browser, or serves it",
     "top": "shows the state of the running daemon, updated continuously",

@@ -9,8 +9,8 @@ from edge_infer.contract.messages import Event
 
 MAX_OPEN: Final = 256
 """Open events kept of a pipeline; the oldest are forgotten first."""
-_BEGINS: Final = {"appear": "object", "enter": "zone", "start": "label"}
-_ENDS: Final = {"leave": "object", "exit": "zone", "end": "label"}
+_BEGINS: Final = {"appear": "object", "enter": "zone", "start": "label", "drift": "drift"}
+_ENDS: Final = {"leave": "object", "exit": "zone", "end": "label", "drift_end": "drift"}
 
 
 class EventsView:
@@ -27,7 +27,13 @@ class EventsView:
         subject = _BEGINS.get(event.type) or _ENDS.get(event.type)
         if subject is None:
             return  # a loiter or a crossing is one moment
-        key = {"object": (event.id,), "zone": (event.id, event.zone), "label": (None, event.label)}[subject]
+        keys = {
+            "object": (event.id,),
+            "zone": (event.id, event.zone),
+            "label": (None, event.label),
+            "drift": (None, event.kind),
+        }
+        key = keys[subject]
         known.pop((subject, *key), None)
         if event.type in _BEGINS:
             known[(subject, *key)] = event

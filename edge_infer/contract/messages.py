@@ -52,6 +52,7 @@ MOST: Final = 2**53
 """Largest integer that every JSON reader represents exactly."""
 Count = Annotated[int, between(0, MOST)]
 Number = Annotated[int, between(1, MOST)]
+Shift = Annotated[float, between(-1, 1)]
 FractionBox = tuple[Fraction, Fraction, Fraction, Fraction]
 Task = Literal["classification", "detection", "pose", "segmentation", "anomaly", "regression"]
 Reason = Literal[
@@ -67,7 +68,14 @@ Reason = Literal[
     "inactive",
 ]
 SourceState = Literal["starting", "ok", "lost", "frozen", "black", "ended"]
-EventType = Literal["appear", "leave", "enter", "exit", "loiter", "cross", "start", "end"]
+EventType = Literal["appear", "leave", "enter", "exit", "loiter", "cross", "start", "end", "drift", "drift_end"]
+CameraDrift = Literal["covered", "dark", "moved", "defocused", "veiled", "changed"]
+"""How the picture of a camera differs from what was learned of it; ``changed``: in another way than the others."""
+OutcomeDrift = Literal[
+    "scores_lower", "scores_higher", "more_objects", "fewer_objects", "larger", "smaller", "mix", "values"
+]
+"""How the answers of a model differ from what was learned of them."""
+DriftKind = Literal[CameraDrift, OutcomeDrift]
 ModelState = Literal["active", "staging", "probation", "rejected", "rolled_back"]
 
 
@@ -342,8 +350,10 @@ class Event(Record, frozen=True):
     """An event: something in the scene that began, changed or ended.
 
     A ``leave`` of the same ``id`` ends an ``appear``; an ``exit`` of the same ``id`` and ``zone`` ends an ``enter``; an
-    ``end`` of the same ``label`` ends a ``start``. ``since`` is when the subject of the event began. ``score`` is the
-    best so far. For an anomaly it is the distance, which may be more than 1. ``reason`` is present if something other
+    ``end`` of the same ``label`` ends a ``start``; a ``drift_end`` of the same ``kind`` ends a ``drift``. ``shift`` is
+    how far the content of the picture moved to the right and down, in fractions of the frame. ``since`` is when the
+    subject of the event began. ``score`` is the best so far. For an anomaly it is the distance, which may be more than
+    1. ``reason`` is present if something other
     than the scene ended it. The ``skipped`` numbers before ``seq`` are left out on purpose: they are not lost.
     """
 
@@ -361,6 +371,8 @@ class Event(Record, frozen=True):
     box: FractionBox | Absent = ABSENT
     since: Timestamp | Absent = ABSENT
     reason: Reason | Absent = ABSENT
+    kind: DriftKind | Absent = ABSENT
+    shift: tuple[Shift, Shift] | Absent = ABSENT
     skipped: Annotated[int, between(1, MAX_SKIPPED)] | Absent = ABSENT
     clock: Literal["unsynced"] | Absent = ABSENT
     replay: Literal[True] | Absent = ABSENT
@@ -369,6 +381,11 @@ class Event(Record, frozen=True):
         """Raise ValueError for a number with too many decimals."""
         check_decimals(3, self.score)
         check_decimals(4, *(() if self.box is ABSENT else self.box))
+        check_decimals(2, *(() if self.shift is ABSENT else self.shift))
+        if (self.kind is ABSENT) == (self.type in ("drift", "drift_end")):
+            raise ValueError("an event of drift has a kind, and no other event has one")
+        if self.shift is not ABSENT and self.kind != "moved":
+            raise ValueError("only a moved camera has a shift")
 
     def places(self) -> list[str]:
         """Return the names of zones and lines, which the configuration declares."""
@@ -421,6 +438,26 @@ class PipelineHealth(Record, frozen=True):
     def __post_init__(self) -> None:
         """Raise ValueError for a number with too many decimals."""
         check_decimals(2, self.fps)
+
+
+class DriftHealth(Record, frozen=True):
+    """Drift of a pipeline: whether its camera and the answers of its model are as learned.
+
+    A part is absent if the pipeline does not have it. ``learned`` is the share of the reference while that is learned.
+    """
+
+    camera: Literal["learning", "ok", CameraDrift] | Absent = ABSENT
+    outcome: Literal["learning", "ok", OutcomeDrift] | Absent = ABSENT
+    learned: Fraction | Absent = ABSENT
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a number with too many decimals."""
+        check_decimals(2, self.learned)
+
+    @property
+    def present(self) -> bool:
+        """Whether a drift is present."""
+        return any(part not in (ABSENT, "learning", "ok") for part in (self.camera, self.outcome))
 
 
 class SourceHealth(Record, frozen=True):
@@ -511,6 +548,8 @@ class Health(Record, frozen=True):
     """Number of pipelines and sources that did not fit."""
     watched: Literal[True] | Absent = ABSENT
     """A person is looking at pictures of a source now. A change is published at once."""
+    drift: Annotated[Mapping[Name, DriftHealth], at_most(256)] | Absent = ABSENT
+    """Drift of the pipelines that watch for it."""
 
 
 class PipelineInfo(Record, frozen=True):

@@ -9,6 +9,7 @@ import sys
 
 from edge_infer.contract.codec import decode_json
 from edge_infer.ipc.channel import MAX_PLAN_BYTES, Channel
+from edge_infer.ipc.drift import DriftAccept, DriftQuestion, DriftReference
 from edge_infer.ipc.messages import (
     Acked,
     ApplyPlan,
@@ -52,8 +53,18 @@ def main() -> int:
         MessageBudget.start_empty()
     leave_to_models()
     leave_stops_to_supervisor()
-    questions = (Grab, WhyQuestion, EventsQuestion, ScoresQuestion)
-    accepted = (ModelFile, ApplyPlan, AttachReader, *questions, Restrain, SetLogLevel, Stop)
+    questions = (Grab, WhyQuestion, EventsQuestion, ScoresQuestion, DriftQuestion)
+    accepted = (
+        ModelFile,
+        ApplyPlan,
+        AttachReader,
+        *questions,
+        DriftReference,
+        DriftAccept,
+        Restrain,
+        SetLogLevel,
+        Stop,
+    )
     control = Channel(args.control, accepted, MAX_PLAN_BYTES, files=True)
     results = Channel(args.results, (PublisherHello, Acked))
     try:

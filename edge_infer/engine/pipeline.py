@@ -6,8 +6,10 @@ capture -> gate -> preprocess -> infer -> decode -> postprocess -> follow -> out
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from edge_infer.engine.cascade.answers import Answers
+from edge_infer.engine.drift.watch import DriftWatch
 from edge_infer.engine.model.loaded_model import Look, Staged
 from edge_infer.engine.model.serving import Serving
 from edge_infer.engine.output.health import PipelineWatch
@@ -19,9 +21,10 @@ from edge_infer.frames.frame import Captured
 class FramePipeline:
     """Processes frames, whether a `Worker` brings them from a feed or a replay from a recording."""
 
-    def __init__(self, voice: PipelineOutput, watch: PipelineWatch) -> None:
+    def __init__(self, voice: PipelineOutput, watch: PipelineWatch, drift: DriftWatch | None = None) -> None:
         self._voice = voice
         self._watch = watch
+        self._drift = drift
 
     def step(self, serving: Serving, frame: Captured) -> Findings:
         """Process one captured frame and return its findings; raises whatever a plug-in throws.
@@ -41,6 +44,9 @@ class FramePipeline:
         outcome = serving.compose(findings, frame, time.monotonic(), still=still)
         seq = self._voice.publish(serving, outcome, frame)
         self._voice.cascade.saw(visible, findings, seq)
+        if self._drift is not None and serving.plan.drift is not None:
+            shown = partial(serving.mask, frame) if still else lambda: visible
+            self._voice.tell(self._drift.see(serving.plan, frame, shown, findings, still=still), serving)
         return findings
 
     def settle(self, serving: Serving, frame: Captured) -> Answers | None:

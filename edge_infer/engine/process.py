@@ -9,6 +9,7 @@ import re
 import stat
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Final
 
 import cv2
@@ -30,6 +31,7 @@ from edge_infer.errors import EdgeInferError, WireError, shortened
 from edge_infer.frames.frame import Frame
 from edge_infer.ipc.activity_table import ActivityTable
 from edge_infer.ipc.channel import Channel, ChannelClosedError
+from edge_infer.ipc.drift import DriftAccept, DriftAnswer, DriftQuestion, DriftReference
 from edge_infer.ipc.messages import (
     RUNTIME,
     Acked,
@@ -114,6 +116,7 @@ class Engine:
         self._pipelines: dict[str, Worker] = {}
         self._held: dict[str, Held] = {}
         self._readers: dict[str, int] = {}  # channels to readers that no feed has taken yet
+        self._references: dict[str, DriftReference] = {}  # what drift is measured from, by pipeline
         self._limits: Mapping[str, float] = {}  # frames per second, for pipelines that the governor limits
         self._stopping = self._told_wrong = False
         self._faults = TokenBucket(MAX_FAULTS, FAULTS_PER_SECOND)
@@ -134,6 +137,7 @@ class Engine:
                     for held in self._held.values():
                         held.say()
                     self._control.send(self._report())
+                    self._keep_references()
                     settle_all()
                     self._accuse()
                 self._wait(report_at)
@@ -178,6 +182,13 @@ class Engine:
                 self._control.send(EventsAnswer(self._outlet.recent_events()))
             elif isinstance(order, ScoresQuestion):
                 self._control.send(self._scores(order.pipeline))
+            elif isinstance(order, DriftQuestion):
+                self._control.send(self._drift())
+            elif isinstance(order, DriftAccept):
+                if (worker := self._pipelines.get(order.pipeline)) is not None:
+                    worker.drift.accept()
+            elif isinstance(order, DriftReference):
+                self._references[order.pipeline] = order
             elif isinstance(order, Restrain):
                 self._limits = order.governor.limits if order.governor is not None else {}
                 self._restrain()
@@ -282,6 +293,7 @@ class Engine:
                 pool=self._pool,
                 files=self._model_files,
                 stalls=self._stalls,
+                learned=self._references.get(name),
             )
             for name, each in pipelines.items()
             if name not in kept
@@ -337,9 +349,24 @@ class Engine:
         for part in ending:
             left = max(0.0, deadline - time.monotonic())
             part.close(left, reason) if isinstance(part, Worker) else part.close(left)
+            if isinstance(part, Worker) and part.drift.watches:
+                self._references[part.name] = part.drift.last_reference()
+                with suppress(ChannelClosedError):
+                    self._control.send(self._references[part.name])
 
     def _why(self, question: WhyQuestion) -> WhyAnswer:
         return answer(question, {name: (worker.plan, worker.decisions) for name, worker in self._pipelines.items()})
+
+    def _drift(self) -> DriftAnswer:
+        found = {name: worker.drift.report() for name, worker in self._pipelines.items()}
+        return DriftAnswer({name: report for name, report in found.items() if report is not None})
+
+    def _keep_references(self) -> None:
+        """Send the references that are due to the supervisor, which keeps them."""
+        for name, worker in self._pipelines.items():
+            if (reference := worker.drift.reference()) is not None:
+                self._references[name] = reference
+                self._control.send(reference)
 
     def _scores(self, pipeline: str) -> ScoresAnswer:
         worker = self._pipelines.get(pipeline)
@@ -415,6 +442,8 @@ class Engine:
             tallies=self._outlet.tallies(),
             counts={name: pipeline.counts() for name, pipeline in self._pipelines.items()},
             use=ProcessUse(*self._own_use.read()),
+            drift={name: health for name, each in self._pipelines.items() if (health := each.drift.health())},
+            drift_scores={name: scores for name, each in self._pipelines.items() if (scores := each.drift.scores())},
         )
 
     def _close(self) -> None:

@@ -13,6 +13,7 @@ from typing import Final, TypeAlias
 from edge_infer.contract.codec import replace
 from edge_infer.contract.messages import PipelineHealth, Reason, Result
 from edge_infer.engine.cascade.parent import Cascade
+from edge_infer.engine.drift.watch import DriftWatch
 from edge_infer.engine.events.decision_record import Decisions
 from edge_infer.engine.input.feed import TICK, Feed
 from edge_infer.engine.input.next_frame import Intake
@@ -28,6 +29,7 @@ from edge_infer.engine.pipeline import FramePipeline
 from edge_infer.engine.preprocess.image import ImagePreprocess
 from edge_infer.errors import EdgeInferError, ModelError, told
 from edge_infer.frames.frame import Captured
+from edge_infer.ipc.drift import DriftReference
 from edge_infer.ipc.messages import PipelineCounts, Running, ScoresAnswer
 from edge_infer.plan.records import PipelinePlan
 from edge_infer.platform.stalls import Stalls
@@ -57,12 +59,14 @@ class Worker:
         pool: InterpreterPools | None = None,
         files: ModelFiles | None = None,
         stalls: Stalls | None = None,
+        learned: DriftReference | None = None,
     ) -> None:
         """``watched``: the model is on probation. ``light`` is on during work that may crash the process.
 
         ``turns`` schedules all pipelines that share the cores, and ``pool`` holds their models; without them the worker
         has its own cores and model. ``files`` are the open files from which to make models; without them these are read
-        from the disk. ``stalls`` are the times that count as no frame's duration.
+        from the disk. ``stalls`` are the times that count as no frame's duration. ``learned`` is what drift is
+        measured from.
         """
         self.feed = feed
         self._name = plan.name
@@ -74,7 +78,8 @@ class Worker:
         """Items that became results, and how many results there were then; until these are on their way."""
         self._watch = PipelineWatch(time.monotonic())
         self._voice = PipelineOutput(plan.name, outlet)
-        self._pipeline = FramePipeline(self._voice, self._watch)
+        self.drift = DriftWatch(plan.name, feed.plan, learned)
+        self._pipeline = FramePipeline(self._voice, self._watch, self.drift)
         self._stop = threading.Event()
         self._intake = Intake(feed, self._cursor, plan.name, turns or Turns(), self._stop)
         self._models = ModelSlot(plan, outlet, self._voice, watched=watched, turns=turns, pool=pool, files=files)
@@ -122,6 +127,7 @@ class Worker:
         if (shadow := self._models.serving.shadow) is not None:
             shadow.close(max(0.0, until - time.monotonic()))
         self._voice.end(self._models.serving, reason)
+        self._voice.tell(self.drift.end(reason), self._models.serving)
 
     def change(self, plan: PipelinePlan, *, watched: bool = False, alone: bool = False) -> None:
         """Request another plan for the same feed (see `ModelSlot.change`); it takes effect between two frames."""

@@ -2,7 +2,8 @@
 
 engine -> publisher: `EngineHello`, `ResultHandover`, `EventHandover`, `StateSnapshot`; back: `PublisherHello`, `Acked`.
 
-engine -> supervisor: `EngineReport`, `GrabDone`, `WhyAnswer`, `EventsAnswer`, `ScoresAnswer`, `Offence`; back:
+engine -> supervisor: `EngineReport`, `GrabDone`, `WhyAnswer`, `EventsAnswer`, `ScoresAnswer`, `Offence`, and the
+records of `edge_infer.ipc.drift`; back:
 `ModelFile`, `ApplyPlan`, `AttachReader`, `Grab`, `WhyQuestion`, `EventsQuestion`, `ScoresQuestion`, `Restrain`,
 `SetLogLevel`, `Stop`.
 
@@ -25,6 +26,7 @@ from edge_infer.contract.messages import (
     Boot,
     Count,
     Digest,
+    DriftHealth,
     EgressHealth,
     Event,
     Fraction,
@@ -395,6 +397,10 @@ class PipelineCounts(Record, frozen=True):
     seconds: Annotated[float, at_least(0)] = 0.0
 
 
+DriftScores = Annotated[Mapping[ShortText, Annotated[float, between(0, 1e6)]], at_most(32)]
+"""How far each signal of drift is on the way to its threshold, by signal; 1: reached."""
+
+
 class EngineReport(Record, frozen=True):
     """The engine's heartbeat, once a second: proof of progress, and the data of health and status.
 
@@ -416,6 +422,8 @@ class EngineReport(Record, frozen=True):
     tallies: Tallies = ()
     counts: Annotated[Mapping[Name, PipelineCounts], at_most(MAX_NAMES)] = field(default_factory=dict)
     use: ProcessUse = ProcessUse()
+    drift: Annotated[Mapping[Name, DriftHealth], at_most(MAX_NAMES)] = field(default_factory=dict)
+    drift_scores: Annotated[Mapping[Name, DriftScores], at_most(MAX_NAMES)] = field(default_factory=dict)
 
 
 class EngineUp(Record, frozen=True):

@@ -331,7 +331,9 @@ def _event_bits(plan: Plan, pipeline: PipelinePlan, step: float) -> float:
     boxes = 2.0 ** _box_bits(detail) + 1 if pipeline.track else 1.0
     each, before = labels * ids * (scores + 1.0) * boxes, MAX_BEFORE / step + 2
     zones, lines = len(pipeline.zones), len(pipeline.lines)
-    begins = each * (1 + zones) * before
+    each = each if pipeline.events else 0.0
+    drifts = _DRIFTS * before * (REASONS + 1) if pipeline.drift else 0.0
+    begins = each * (1 + zones) * before + drifts
     ends = each * (1 + zones) * (REASONS + 1)
     points = each * (zones + 2 * lines) * before
     orders = _ORDERS if labels * ids * (1 + zones) > 1 else 1  # one event at a time can only end before the next
@@ -339,5 +341,7 @@ def _event_bits(plan: Plan, pipeline: PipelinePlan, step: float) -> float:
     return math.log2((points + math.sqrt(points * points + 4 * pairs)) / 2)
 
 
+_DRIFTS: Final = 14 * 201**2
+"""Kinds of drift with their shifts."""
 _ORDERS: Final = 4
 """Orders of a begin and its end among other events: one choice of two for each."""

@@ -24,6 +24,8 @@ _JITTER: Final = 4
 """Messages that a burst has beside the engine's own budget, and beside a second of the rate."""
 Kind: TypeAlias = Literal["result", "state", "event"]
 KINDS: Final[tuple[Kind, ...]] = ("result", "state", "event")
+DRIFTS_AT_ONCE, DRIFTS_PER_SECOND = 4, 1 / 600
+"""Drifts that may begin at once in a pipeline that has been quiet, and in the long run."""
 AFTER_LOSS: Final = 5.0
 """Seconds without a frame after which a source is lost: the next result comes at once, whatever the interval is."""
 
@@ -50,7 +52,8 @@ class ChannelRates:
 def channel_rates(plan: Plan, pipeline: PipelinePlan) -> ChannelRates:
     """Return the rates of a pipeline."""
     frames, each = frames_a_second(plan, pipeline), pipeline.crops.most if pipeline.crops else 1
-    events = pipeline.events.most / 60.0 if pipeline.events else 0.0
+    drifts = 2 * DRIFTS_PER_SECOND if pipeline.drift else 0.0
+    events = (pipeline.events.most / 60.0 if pipeline.events else 0.0) + drifts
     changes = CHANGES_A_MINUTE / 60.0
     results: float | None
     if pipeline.publish == "off":
@@ -68,7 +71,7 @@ def channel_rates(plan: Plan, pipeline: PipelinePlan) -> ChannelRates:
     else:
         states = _least(frames, changes)
     by_changes = pipeline.publish == "change" and (frames is None or frames > changes)
-    most = pipeline.events.most if pipeline.events else 0.0
+    most = (pipeline.events.most if pipeline.events else 0.0) + (2 * DRIFTS_AT_ONCE if pipeline.drift else 0)
     bursts = (
         _burst(results, CHANGES_AT_ONCE * each if by_changes else max(2 * each, _BURST_SECONDS * (results or 0.0))),
         _burst(states, most if pipeline.publish == "off" else _STATES_AT_ONCE),

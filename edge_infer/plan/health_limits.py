@@ -20,12 +20,15 @@ MAX_COUNT: Final = 10**12
 _STATES: Final = 8
 _RATE, _LATENCY, _COUNT = math.log2(MAX_RATE * 100 + 1), math.log2(MAX_LATENCY * 10 + 1), math.log2(MAX_COUNT + 1)
 _SHARE: Final = math.log2(10_001)
+_DRIFT: Final = math.log2(9 * 11 * 102)
+"""The states of the two parts, and the learned share in hundredths."""
 
 
 def health_bound(plan: Plan) -> float:
     """Return the most bytes a second that the engine's numbers in health can carry."""
     pipeline = _RATE + 3 * _LATENCY + 5 * _COUNT + _SHARE + 4  # and which of four optional fields it has
     source = math.log2(_STATES) + 2 * _RATE + _COUNT + 2
+    drift = sum(_DRIFT for each in plan.pipelines if each.drift)
     sources = sum(1 for each in plan.sources if each.parent is None)
     account = 6 * 53  # produced, pending and lost follow the numbers that the engine has reached
-    return (len(plan.pipelines) * pipeline + sources * source + account) / 8 / EVERY
+    return (len(plan.pipelines) * pipeline + sources * source + account + drift) / 8 / EVERY

@@ -44,9 +44,10 @@ def tracked_above(plan: Plan, pipeline: PipelinePlan) -> str | None:
 
 def event_types(plan: PipelinePlan) -> tuple[EventType, ...]:
     """Return the types of the events that a pipeline may have."""
+    drift: tuple[EventType, ...] = ("drift", "drift_end") if plan.drift else ()
     if plan.events is None:
-        return ()
+        return drift
     if plan.track is None:
-        return ("start", "end")
+        return ("start", "end", *drift)
     zones: tuple[EventType, ...] = ("enter", "exit", "loiter") if plan.zones else ()
-    return ("appear", "leave", *zones, *(("cross",) if plan.lines else ()))
+    return ("appear", "leave", *zones, *(("cross",) if plan.lines else ()), *drift)

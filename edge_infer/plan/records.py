@@ -465,6 +465,16 @@ class MotionPlan(Record, frozen=True):
     still_check: float = 10.0
 
 
+class DriftPlan(Record, frozen=True):
+    """Watch for drift: ``false_alarm`` seconds are expected between two false alarms.
+
+    The answers of the model are learned for ``learn`` seconds.
+    """
+
+    false_alarm: float = 365 * 86400.0
+    learn: float = 7 * 86400.0
+
+
 class ShadowPlan(Record, frozen=True):
     """A second model that gets a ``share`` (0..1) of a pipeline's frames and is only compared with the first."""
 
@@ -539,6 +549,7 @@ class PipelinePlan(Record, frozen=True):
     said: Overrides = Overrides()
     own: Overrides = Overrides()
     detail: Detail = "full"
+    drift: DriftPlan | None = None
 
     def of_shadow(self) -> PipelinePlan:
         """Return the same pipeline with its shadow's model, on the processor and without a shadow."""

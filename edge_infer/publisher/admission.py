@@ -25,7 +25,7 @@ KEPT_BYTES: Final = 2 << 20
 """Bytes of messages captured before this process started that are admitted: what an engine keeps, and its channel."""
 MAX_ON_THE_WAY: Final = 10_000
 """Messages of an earlier plan that are admitted, of a pipeline and kind that had no limit."""
-COSTS: Final = {"appear": 2, "enter": 2, "start": 2, "leave": 0, "exit": 0, "end": 0}
+COSTS: Final = {"appear": 2, "enter": 2, "start": 2, "drift": 2, "leave": 0, "exit": 0, "end": 0, "drift_end": 0}
 """What an event costs: a begin pays for its end, as in the engine. Others cost 1, and an end without a begin 2."""
 
 

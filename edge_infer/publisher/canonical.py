@@ -31,7 +31,7 @@ from edge_infer.plan.records import PipelinePlan, ValuePlan
 Item = TypeVar("Item", DetectedObject, ScoredLabel, Pose, Segment)
 _PLACED: Final[Mapping[EventType, str]] = {"enter": "zone", "exit": "zone", "loiter": "zone", "cross": "line"}
 """The place that each event of a place names."""
-_ENDS: Final = frozenset({"leave", "exit", "end"})
+_ENDS: Final = frozenset({"leave", "exit", "end", "drift_end"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +155,8 @@ class OutcomeForm:
         named = {name for name in ("zone", "line", "direction") if getattr(event, name) is not ABSENT}
         if named != ({"line", "direction"} if place == "line" else {place} if place else set()):
             raise WireError(f"an event {event.type} names {', '.join(sorted(named)) or 'no place'}")
+        if event.kind is not ABSENT:
+            return _drift(event)
         if event.label is ABSENT and "anomaly" not in self.tasks:
             raise WireError(f"an event {event.type} of the pipeline has a label")
         changes: dict[str, Any] = {}
@@ -245,6 +247,15 @@ def _pose(item: Pose, form: OutcomeForm) -> Pose:
 def _segment(item: Segment, form: OutcomeForm) -> Segment:
     share = form.precision.place(item.share)
     return item if share == item.share and share else Segment(item.label, share)
+
+
+def _drift(event: Event) -> Event:
+    """Return an event of drift, which has nothing but its kind and times, and a shift."""
+    reason = event.reason if event.type in _ENDS else ABSENT
+    shift: tuple[float, float] | Absent = (
+        ABSENT if event.shift is ABSENT else (event.shift[0] + 0.0, event.shift[1] + 0.0)
+    )
+    return replace(event, label=ABSENT, id=ABSENT, score=ABSENT, box=ABSENT, reason=reason, shift=shift)
 
 
 _LISTS: Final[tuple[tuple[str, Callable[..., Any], Callable[..., Any]], ...]] = (

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 from edge_infer.contract.codec import ABSENT, replace
 from edge_infer.contract.messages import (
     BoardHealth,
+    DriftHealth,
     EgressHealth,
     GovernorHealth,
     Health,
@@ -115,8 +116,14 @@ class HealthClock:
             board=self._board.read(),
             governor=ABSENT if self._governor is None else self._governor,
             watched=self._watched or ABSENT,
+            drift=(_drift(report.drift, plan.pipelines) if report else {}) or ABSENT,
         )
         return self._last
+
+
+def _drift(said: Mapping[str, DriftHealth], known: Iterable[PipelinePlan]) -> dict[str, DriftHealth]:
+    """Return the drift of the configured pipelines that watch for it."""
+    return {each.name: said[each.name] for each in known if each.drift is not None and each.name in said}
 
 
 def _numbers(said: Mapping[str, Facts], known: Iterable[PipelinePlan | SourcePlan]) -> dict[str, Facts]:

@@ -46,8 +46,8 @@ MAX_OPEN: Final = 256
 MAX_BOOTS: Final = 4
 """Engines whose ids are known."""
 Moment = TypeVar("Moment", State, Event)
-_BEGINS: Final = frozenset({"appear", "enter", "start"})
-_ENDS: Final = frozenset({"leave", "exit", "end"})
+_BEGINS: Final = frozenset({"appear", "enter", "start", "drift"})
+_ENDS: Final = frozenset({"leave", "exit", "end", "drift_end"})
 
 
 class KnownIds:
@@ -249,8 +249,9 @@ class KnownNumbers:
 
 def _key(pipeline: str, event: Event) -> tuple[object, ...]:
     """Return what begin and end of an event share, and a stay in a zone with its loitering."""
-    kind = {"leave": "appear", "exit": "enter", "end": "start", "loiter": "enter"}.get(event.type, event.type)
-    return pipeline, event.boot, kind, event.id, event.zone, event.label if kind == "start" else None
+    begins = {"leave": "appear", "exit": "enter", "end": "start", "loiter": "enter", "drift_end": "drift"}
+    kind = begins.get(event.type, event.type)
+    return pipeline, event.boot, kind, event.id, event.zone, event.label if kind == "start" else event.kind
 
 
 def _object(item: DetectedObject, own: KnownIds | None, above: KnownIds | None) -> DetectedObject:

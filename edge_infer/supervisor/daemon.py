@@ -25,7 +25,13 @@ from edge_infer.supervisor.control.change_limit import ChangeLimit
 from edge_infer.supervisor.control.checks import Checks
 from edge_infer.supervisor.control.log_level import LogLevel
 from edge_infer.supervisor.control.page_requests import BoardWatch, PendingRecalls, page_refusal, scene
-from edge_infer.supervisor.control.requests import ModelRequests, PauseRequests, PendingExplainRequests, PendingPictures
+from edge_infer.supervisor.control.requests import (
+    DriftRequests,
+    ModelRequests,
+    PauseRequests,
+    PendingExplainRequests,
+    PendingPictures,
+)
 from edge_infer.supervisor.control.server import MAX_ECHO, ControlSocket, Request, socket_path
 from edge_infer.supervisor.governor.governor import Tempo
 from edge_infer.supervisor.governor.governor_loop import GovernorLoop
@@ -69,6 +75,7 @@ class Daemon:
         self._grabs = PendingPictures(self._house)
         self._whys = PendingExplainRequests(self._house, self._swap.resting)
         self._recalls = PendingRecalls(self._house)
+        self._drift = DriftRequests(self._house, changes)
         self._board = BoardWatch(board)
         self._checks = Checks(config)
         self._log_level = LogLevel(self._house, log_level, changes)
@@ -107,6 +114,7 @@ class Daemon:
             stack.callback(self._checks.close)
             stack.callback(self._fast_path.close)
             self._swap.open(Path(plan.state_dir))
+            self._house.references.open(Path(plan.state_dir))
             self._reload.start(plan, compiled)
             lost = False
             while not self._signals.stop and not lost:
@@ -150,6 +158,7 @@ class Daemon:
         self._recalls.go_on()
         self._checks.go_on()
         self._log_level.go_on()
+        self._house.references.look()
         self._governing.look(self._swap.plan, measuring=bool(self._fast_path.pids()))
         self._metrics.look(self._swap.plan)
         if self._swap.plan is not None:
@@ -169,7 +178,9 @@ class Daemon:
             request.answer({"metrics": self._metrics.text()})
         elif wanted in ("grab", "look"):
             self._grabs.begin(request)
-        elif wanted in ("events", "scores"):
+        elif wanted == "drift" and request.body.get("action") == "accept":
+            self._drift.begin(request)
+        elif wanted in ("events", "scores", "drift"):
             self._recalls.begin(request)
         elif wanted == "overview":
             device = self._reload.plan.device if self._reload.plan is not None else ""

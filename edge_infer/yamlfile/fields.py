@@ -143,7 +143,7 @@ def duration(low: str, high: str) -> Kind:
         return found
 
     json = [{"type": "number", "minimum": parse_duration(low), "maximum": parse_duration(high)}]
-    written = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(ms|s|m|h|d)$"}
+    written = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(ms|s|m|h|d|y)$"}
     return Kind(parse, {"anyOf": [*json, written]}, format_duration)
 
 

@@ -5,24 +5,24 @@ from __future__ import annotations
 import re
 from typing import Final
 
-SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "y": 365 * 86400.0}
 BYTES: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 NUMBER: Final = r"[0-9]{1,15}(?:\.[0-9]{1,9})?"
 
 
 def parse_duration(value: str | float) -> float:
-    """Return seconds of ``500ms``, ``10s``, ``5m``, ``2h``, ``7d`` or a plain number; raises ValueError for others."""
+    """Return seconds of ``500ms``, ``10s``, ``2h``, ``7d``, ``1y`` or a plain number; raises ValueError for others."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
-    found = re.fullmatch(rf"({NUMBER})(ms|s|m|h|d)", value) if isinstance(value, str) else None
+    found = re.fullmatch(rf"({NUMBER})(ms|s|m|h|d|y)", value) if isinstance(value, str) else None
     if found is None:
-        raise ValueError("a duration is a number of seconds, or a number with its unit: 500ms, 10s, 5m, 2h, 7d")
+        raise ValueError("a duration is a number of seconds, or a number with its unit: 500ms, 10s, 5m, 2h, 7d, 1y")
     return round(float(found[1]) * SECONDS[found[2]], 9)
 
 
 def parse_seconds(word: str) -> float:
     """Do the same as `parse_duration` for a word on a command line, where a plain number is text too."""
-    if re.fullmatch(rf"-{NUMBER}(ms|s|m|h|d)?", word):
+    if re.fullmatch(rf"-{NUMBER}(ms|s|m|h|d|y)?", word):
         raise ValueError(
             f"{word} is negative; a duration is a number of seconds from 0 on, or one with its unit: 500ms, 10s"
         )
@@ -49,7 +49,14 @@ def parse_pixels(value: str) -> tuple[int, int]:
 
 def format_duration(seconds: float) -> str:
     """Return a short text that `parse_duration` reads as these seconds; ``60s`` rather than ``1m``."""
-    for unit, factor, least in (("d", 86400, 86400), ("h", 3600, 3600), ("m", 60, 120), ("s", 1, 1), ("ms", 0.001, 0)):
+    for unit, factor, least in (
+        ("y", 31536000, 31536000),
+        ("d", 86400, 86400),
+        ("h", 3600, 3600),
+        ("m", 60, 120),
+        ("s", 1, 1),
+        ("ms", 0.001, 0),
+    ):
         if seconds >= least and round(seconds / factor, 6).is_integer():
             return f"{round(seconds / factor)}{unit}"
     return f"{seconds:g}"

@@ -16,6 +16,7 @@ from edge_infer.config.compile.model_policy import read_policy
 from edge_infer.config.compile.named_files import NamedFiles
 from edge_infer.config.parts import SECTIONS as NAMED_SECTIONS
 from edge_infer.config.parts import read_config
+from edge_infer.config.schema.drift import drift_plan
 from edge_infer.config.schema.file import Config, dangling
 from edge_infer.config.schema.governor import governor_plan, unseen
 from edge_infer.contract.codec import replace
@@ -278,7 +279,10 @@ class _Compilation:
     ) -> list[PipelinePlan]:
         cascades = self._build.cascades.plans(config, models)
         return [
-            self._build.pipeline(name, section, models, sources, cascades.get(name))
+            replace(
+                self._build.pipeline(name, section, models, sources, cascades.get(name)),
+                drift=drift_plan(config.drift, section.drift, own="drift" in section.model_fields_set),
+            )
             for name, section in config.pipelines.items()
             if section.model in models
         ]

@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 
 from edge_infer.config.schema.broker import HOST, TLS, Tls
 from edge_infer.config.schema.cascades import wrong_parents
+from edge_infer.config.schema.drift import DRIFT, Drift
 from edge_infer.config.schema.governor import GOVERNOR, Governor, unknown_pipelines
 from edge_infer.config.schema.pipelines import Pipeline
 from edge_infer.config.schema.scene import LABEL_LIST, on_or_off, parse_labels
@@ -199,6 +200,8 @@ class Config(Section):
     """Lower frame rates before the board gets too hot or too busy; `true`, or keys."""
     metrics: Annotated[Metrics | None, Short(_metrics, {"type": ["boolean", "null"]}), Field(examples=[True])] = None
     """Write metrics for Prometheus into a file; `true`, or keys."""
+    drift: Annotated[Drift | None, DRIFT, Field(examples=[True])] = None
+    """Notice when a camera or a model is not as it was, in all pipelines; `true`, or keys."""
     models: Annotated[dict[ModelName, ModelSection], NAMES] = Field(default_factory=dict)
     """Models by name."""
     sources: Annotated[dict[Name, AnySource], NAMES] = Field(default_factory=dict)

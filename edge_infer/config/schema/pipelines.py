@@ -9,6 +9,7 @@ from pydantic import Field
 
 from edge_infer.config.compile.named_files import NamedFiles
 from edge_infer.config.schema.cascades import SOURCE, Crops
+from edge_infer.config.schema.drift import DRIFT, Drift
 from edge_infer.config.schema.hours import ACTIVE
 from edge_infer.config.schema.scene import (
     EVENTS,
@@ -349,3 +350,6 @@ class Pipeline(Section):
     published."""
     motion: Annotated[Motion | None, MOTION, Field(examples=[True])] = None
     """Run the model only where something moves; elsewhere its last result stands. `true`, or keys."""
+    drift: Annotated[Drift | None, DRIFT, Field(examples=[True])] = None
+    """Notice when the camera or the model is not as it was: `true`, keys, or `false`; without it as the top-level
+    `drift` says."""

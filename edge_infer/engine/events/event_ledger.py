@@ -9,7 +9,7 @@ from functools import partial
 from typing import Final, Literal, TypeAlias, TypeVar
 
 from edge_infer.contract.codec import ABSENT, Absent, replace
-from edge_infer.contract.messages import Event, EventType, FractionBox, Reason, timestamp
+from edge_infer.contract.messages import DriftKind, Event, EventType, FractionBox, Reason, timestamp
 from edge_infer.contract.precision import FULL, Precision
 from edge_infer.engine.events.decision_record import Decisions
 from edge_infer.engine.output.message_budget import MessageBudget
@@ -44,6 +44,8 @@ class Happening:
     score: float | None = None
     box: FractionBox | None = None
     reason: Reason | None = None
+    kind: DriftKind | None = None
+    shift: tuple[float, float] | None = None
 
     def numbered(self, boot: str, precision: Precision = FULL) -> Callable[[int], Event]:
         """Return a function that builds the message from its sequence number."""
@@ -66,6 +68,8 @@ class Happening:
             box=ABSENT if self.box is None else precision.box(self.box),
             since=ABSENT if self.since is None else timestamp(self.when.of(self.since)),
             reason=_or_absent(self.reason),
+            kind=_or_absent(self.kind),
+            shift=_or_absent(self.shift),
         )
 
     def _rounded(self, score: float, precision: Precision) -> float:

@@ -56,7 +56,7 @@ class PipelineOutput:
             now = frame.instant
             self._ahead = frame.monotonic - now.moment
             followed, news = serving.follow(findings, now, frame.parent)
-            self._tell(news, serving)
+            self.tell(news, serving)
             return followed
 
     def publish(self, serving: Serving, outcome: Outcome, frame: Captured) -> int | None:
@@ -91,7 +91,7 @@ class PipelineOutput:
             now = frame.instant
             self._ahead = frame.monotonic - now.moment
             answers, news = serving.follow.settled(now)
-            self._tell(news, serving)
+            self.tell(news, serving)
         if answers is not None:
             self._nothing = None
             serving.publication.keep(serving.follow.known())
@@ -134,7 +134,7 @@ class PipelineOutput:
     def end(self, serving: Serving, reason: Reason) -> None:
         """End everything that is open."""
         with self._following:
-            self._tell(serving.follow.end(reason, self._now()), serving)
+            self.tell(serving.follow.end(reason, self._now()), serving)
 
     def go_on(self, before: Serving, fresh: Serving) -> Reason | None:
         """Keep tracking across a model change; if the change affects it, end what is open and return the reason."""
@@ -144,7 +144,7 @@ class PipelineOutput:
                 fresh.follow = before.follow
             else:
                 self._held_back += before.follow.held_back
-                self._tell(before.follow.end(reason, self._now()), before)
+                self.tell(before.follow.end(reason, self._now()), before)
                 fresh.follow.inherit(before.follow)
         return reason
 
@@ -152,7 +152,8 @@ class PipelineOutput:
         """Return the current time on the clock of the frames."""
         return Instant(time.monotonic() - self._ahead, time.time())
 
-    def _tell(self, news: tuple[Happening, ...], serving: Serving) -> None:
+    def tell(self, news: tuple[Happening, ...], serving: Serving) -> None:
+        """Send events."""
         precision = serving.compose.precision
         for happening in news:
             captured = uptime(happening.when.moment + self._ahead)

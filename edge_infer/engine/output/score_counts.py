@@ -45,7 +45,7 @@ class ScoreCounts:
 def best_score(findings: Findings) -> float | None:
     """Return the best score of a frame's objects, classes or poses; None without any."""
     found = findings.detections if isinstance(findings, Followed) else findings
-    for name in ("objects", "classes", "poses"):
+    for name in ("objects", "classes", "bodies"):
         if items := getattr(found, name, None):
             return float(max(item.score for item in items))
     return None

@@ -23,9 +23,10 @@ EXPIRE_AFTER: Final = 120
 """Seconds without a new message after which Home Assistant shows no value any more. Messages repeat every 60 s at the
 latest. A health message counts as new until it is 70 s old (`jinja.RECENT`): together about the 180 s of other
 subscribers."""
+OF_DRIFT: Final[tuple[EventType, ...]] = ("drift", "drift_end")
 OF_CLASSES: Final[tuple[EventType, ...]] = ("start", "end")
 """Types of the events of classes and anomalies."""
-OF_OBJECTS: Final = tuple(kind for kind in get_args(EventType) if kind not in OF_CLASSES)
+OF_OBJECTS: Final = tuple(kind for kind in get_args(EventType) if kind not in OF_CLASSES + OF_DRIFT)
 """Types of the events of objects: all, because zones and lines of the configuration change while one is open."""
 MEASURED: Final[Mapping[str, Any]] = {"stat_cla": "measurement"}
 
@@ -67,8 +68,10 @@ def _of_pipeline(pipeline: PipelinePlan, base: str) -> Keyed:
             template = templates.value(value.name)
             shown = Entity("sensor", f"{name} {value.name}", val_tpl=template, **unit, **MEASURED, **state)
             yield f"p.{name}.value.{_slug(value.name)}", shown
-    if pipeline.events is not None:
+    if pipeline.events is not None or pipeline.drift is not None:
         yield f"p.{name}.event", _last_event(pipeline, base)
+    if pipeline.drift is not None:
+        yield f"p.{name}.drift", _diagnosis("binary_sensor", f"{name} drift", templates.drift(name), dev_cla="problem")
 
 
 def _counts(pipeline: PipelinePlan, state: Mapping[str, Any]) -> Keyed:
@@ -123,6 +126,8 @@ def _class(pipeline: PipelinePlan, state: Mapping[str, Any]) -> Entity:
 
 def _last_event(pipeline: PipelinePlan, base: str) -> Entity:
     types, topic = OF_OBJECTS if pipeline.track else OF_CLASSES, Place("event", pipeline.name).topic(base)
+    if pipeline.drift is not None:
+        types += OF_DRIFT
     return Entity("event", f"{pipeline.name} last event", stat_t=topic, val_tpl=templates.EVENT, evt_typ=types, qos=1)
 
 

@@ -89,6 +89,15 @@ def alarm(path: str) -> str:
     return f"{{{{('ON' if value_json{path} else 'OFF') if value_json{path} is boolean else None}}}}"
 
 
+def drift(name: str) -> str:
+    """Return the template of whether the camera or the model of a pipeline is not as learned, from ``health``."""
+    there = f"value_json.drift is mapping and {quoted(name)} in value_json.drift"
+    part = f"value_json.drift[{quoted(name)}]"
+    calm = "['ok','learning',None]"
+    states = f"{part}.get('camera') not in {calm} or {part}.get('outcome') not in {calm}"
+    return f"{{{{('ON' if {states} else 'OFF') if {there} else None}}}}"
+
+
 def told(group: str, name: str, member: str, below: str = "") -> str:
     """Return the template of a ``health`` member of one pipeline or source, which may be missing or null."""
     part = f"value_json.{group}[{quoted(name)}]"

@@ -113,7 +113,7 @@ AHEAD: Final = MAX_SKIPPED
 """Maximum number of event numbers of a boot between two writes of the file; then it is written, due or not. A process
 that continues from the file skips this many: subscribers would take an end with a known number for a repetition. The
 next event tells them so (``skipped``)."""
-_ENDS: Final[dict[EventType, EventType]] = {"appear": "leave", "enter": "exit", "start": "end"}
+_ENDS: Final[dict[EventType, EventType]] = {"appear": "leave", "enter": "exit", "start": "end", "drift": "drift_end"}
 _BEGINS: Final = {end: begin for begin, end in _ENDS.items()}
 
 _Key: TypeAlias = tuple[str, str, EventType, object, object, object]
@@ -329,5 +329,5 @@ def events_of(handovers: Iterable[EventHandover]) -> Iterable[tuple[str, Event]]
 def _key(pipeline: str, event: Event) -> _Key:
     """Return the key that begin and end of one event share."""
     begin = _BEGINS.get(event.type, event.type)
-    label = event.label if begin == "start" else ABSENT
-    return pipeline, event.boot, begin, event.id, event.zone, label
+    subject = event.label if begin == "start" else event.kind
+    return pipeline, event.boot, begin, event.id, event.zone, subject

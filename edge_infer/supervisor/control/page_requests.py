@@ -6,11 +6,12 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
 from edge_infer.contract.codec import Record, ShortText, decode, encode, field
 from edge_infer.contract.messages import BoardHealth, Label, Task
 from edge_infer.errors import WireError
+from edge_infer.ipc.drift import DriftAnswer, DriftQuestion
 from edge_infer.ipc.messages import EventsAnswer, EventsQuestion, ScoresAnswer, ScoresQuestion
 from edge_infer.plan.records import Anchor, Gives, InputPlan, LinePlan, PipelinePlan, Plan, Polygon, Resize, ZonePlan
 from edge_infer.platform.board import ProcessorLoad, hottest, memory_used, throttled
@@ -20,7 +21,7 @@ from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
 from edge_infer.supervisor.status import Status
 from edge_infer.yamlfile.scalars import plain
 
-PAGE_MAY: Final = frozenset({"overview", "scene", "look", "events", "scores", "why", "models"})
+PAGE_MAY: Final = frozenset({"overview", "scene", "look", "events", "scores", "drift", "why", "models"})
 """Requests that the user of the page's process may make: that process parses input of browsers."""
 
 
@@ -28,7 +29,8 @@ def page_refusal(request: Request) -> str | None:
     """Return why the page's user may not make a request; None for any other user, and if it may."""
     wanted = request.body.get("do")
     may = isinstance(wanted, str) and wanted in PAGE_MAY
-    if not request.peer.is_page or (may and request.body.get("action") != "retry"):
+    changes = request.body.get("action") in ("retry", "accept")
+    if not request.peer.is_page or (may and not changes):
         return None
     return f"the page may not ask for {plain(repr(wanted), MAX_ECHO)}"
 
@@ -178,23 +180,34 @@ def _input(each: PipelinePlan) -> SceneInput | None:
     return SceneInput(plan.resize, None if plan.tiles == (1, 1) else plan.tiles)
 
 
-# Events and scores that the engine remembers.
+# Events, scores and drift that the engine remembers.
 
 MAX_WAITING: Final = 16
 RECALL_SECONDS: Final = 5.0
 
 
+_Asked: TypeAlias = tuple[type, str | None]
+"""The record of the answer that is waited for, and the pipeline of scores."""
+_ANSWERS: Final[Mapping[type, type]] = {
+    EventsQuestion: EventsAnswer,
+    ScoresQuestion: ScoresAnswer,
+    DriftQuestion: DriftAnswer,
+}
+
+
 class PendingRecalls:
-    """Passes requests for recent events and scores to the engine."""
+    """Passes requests for recent events, scores and drift to the engine."""
 
     def __init__(self, house: ProcessSupervisor) -> None:
         self._house = house
-        self._waiting: deque[tuple[float, str | None, Request]] = deque()  # deadline, pipeline of scores, request
+        self._waiting: deque[tuple[float, _Asked, Request]] = deque()  # with the deadline
 
     def begin(self, request: Request) -> None:
         """Pass a request to the engine, or answer it with an error."""
-        question: EventsQuestion | ScoresQuestion = EventsQuestion()
-        if request.body.get("do") == "scores":
+        question: EventsQuestion | ScoresQuestion | DriftQuestion = EventsQuestion()
+        if request.body.get("do") == "drift":
+            question = DriftQuestion()
+        elif request.body.get("do") == "scores":
             try:
                 question = decode(ScoresQuestion, {"pipeline": request.body.get("pipeline")})
             except WireError:
@@ -205,8 +218,8 @@ class PendingRecalls:
         elif not self._house.ask_engine(question):
             request.answer({"error": "the engine does not run now; try again in a moment"})
         else:
-            name = question.pipeline if isinstance(question, ScoresQuestion) else None
-            self._waiting.append((time.monotonic() + RECALL_SECONDS, name, request))
+            asked = (_ANSWERS[type(question)], question.pipeline if isinstance(question, ScoresQuestion) else None)
+            self._waiting.append((time.monotonic() + RECALL_SECONDS, asked, request))
 
     def go_on(self) -> None:
         """Answer the requests that the engine has answered, and the overdue ones."""
@@ -221,8 +234,8 @@ class PendingRecalls:
             request.close()
         self._waiting.clear()
 
-    def _answer(self, answer: EventsAnswer | ScoresAnswer) -> None:
-        asked = answer.pipeline if isinstance(answer, ScoresAnswer) else None
+    def _answer(self, answer: EventsAnswer | ScoresAnswer | DriftAnswer) -> None:
+        asked = (type(answer), answer.pipeline if isinstance(answer, ScoresAnswer) else None)
         for entry in self._waiting:
             if entry[1] == asked:
                 self._waiting.remove(entry)

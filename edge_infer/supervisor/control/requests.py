@@ -22,6 +22,7 @@ from edge_infer.supervisor.control.peer import Peer, user_name
 from edge_infer.supervisor.control.server import MAX_ECHO, Request
 from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
 from edge_infer.supervisor.rollout.rollout import ModelRollout
+from edge_infer.yamlfile.error_text import suggestion
 from edge_infer.yamlfile.scalars import plain
 
 # Questions about the decision record, asked over the control socket and not answered yet.
@@ -322,3 +323,36 @@ class PauseRequests:
                 request.answer({"done": schedule.resume(plan, name, user)})
         except EdgeInferError as error:
             request.answer({"error": str(error)})
+
+
+# Drift that is meant to be: the reference is learned anew.
+
+
+class DriftRequests:
+    """Handles ``drift accept``; `PendingRecalls` passes questions on."""
+
+    def __init__(self, house: ProcessSupervisor, limit: ChangeLimit) -> None:
+        self._house = house
+        self._limit = limit
+
+    def begin(self, request: Request) -> None:
+        """Learn a pipeline anew, or without a name all that watch for drift."""
+        wanted = request.body.get("pipeline")
+        known = [each.name for each in self._house.pipelines() if each.drift is not None]
+        if wanted is not None and wanted not in known:
+            name = plain(repr(wanted), MAX_ECHO)
+            request.answer({"error": f"no pipeline {name} watches for drift; {suggestion(str(wanted), known)}"})
+            return
+        names = known if wanted is None else [str(wanted)]
+        if not names:
+            request.answer({"error": "no pipeline watches for drift: add drift: true to the configuration"})
+            return
+        try:
+            self._limit.count(request.uid)
+        except EdgeInferError as error:
+            request.answer({"error": str(error)})
+            return
+        for name in names:
+            self._house.accept_drift(name)
+        log.info("drift of %s accepted, as %s asked: learning anew", ", ".join(names), request.user)
+        request.answer({"done": f"{', '.join(names)}: what changed is accepted, and is learned anew"})

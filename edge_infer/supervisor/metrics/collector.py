@@ -16,6 +16,7 @@ from typing import Final, get_args
 
 from edge_infer import __version__
 from edge_infer.contract.messages import SourceState
+from edge_infer.ipc.drift import DRIFT_SIGNALS
 from edge_infer.ipc.messages import LATENCY_BOUNDS, EngineReport, PublisherReport
 from edge_infer.plan.records import Plan
 from edge_infer.platform.board import hottest, throttled
@@ -87,6 +88,7 @@ class Collector:
             return
         yield from self._program(plan)
         yield from self._pipelines(plan)
+        yield self._drift(plan)
         yield from self._models(plan)
         yield self._sources(plan)
         yield from self._outbox()
@@ -145,6 +147,17 @@ class Collector:
             latency.add(sum(counts), "_count", pipeline=name)
             limits.add(governor.limits.get(name) if governor is not None else None, pipeline=name)
         yield from (frames, latency, limits)
+
+    def _drift(self, plan: Plan) -> MetricFamily:
+        family = MetricFamily(
+            "edge_infer_drift_score", "gauge", "How far a signal of drift is on the way to its threshold (1: reached)."
+        )
+        scores = self._engine.drift_scores if self._engine is not None else {}
+        for name in (each.name for each in plan.pipelines if each.drift is not None):
+            for signal, score in scores.get(name, {}).items():
+                if signal in DRIFT_SIGNALS:
+                    family.add(score, pipeline=name, signal=signal)
+        return family
 
     def _models(self, plan: Plan) -> Iterator[MetricFamily]:
         info = MetricFamily(

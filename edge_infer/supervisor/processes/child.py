@@ -117,6 +117,8 @@ class ChildProcess:
         self.channel: Channel | None = None
         self.restarts = -1
         self.planned = 0  # ends that the supervisor ordered, because another sandbox was due
+        self.last_words: list[Any] = []
+        """What it had sent and nobody had read when it was stopped."""
         self.heard = -math.inf
         self.started = 0.0
         self.due = 0.0
@@ -315,6 +317,7 @@ class ChildProcess:
             body.kill(signal.SIGKILL)
             if not readable([body.fileno()], timeout=LAST_WAIT):
                 log.error("%s (pid %d) is stuck in the kernel and is left behind", self.recipe.name, body.pid)
+        self.last_words = self.hear()
         self._close()
         return in_time
 

@@ -10,13 +10,14 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeAlias
 
 from edge_infer.contract.codec import Record, ShortText, dumps, encode, replace
 from edge_infer.contract.messages import Sentence, timestamp
 from edge_infer.errors import shortened
 from edge_infer.ipc.activity_table import active_pipelines, new_activity_table, numbers_given, reset_activity
 from edge_infer.ipc.crash_safe_note import new_note
+from edge_infer.ipc.drift import DriftAccept, DriftAnswer, DriftQuestion, DriftReference
 from edge_infer.ipc.messages import (
     Announce,
     ApplyPlan,
@@ -49,6 +50,7 @@ from edge_infer.platform.readiness import readable
 from edge_infer.platform.stalls import Stalls
 from edge_infer.sandbox.fence import Fence, Identity, identities
 from edge_infer.sandbox.needs import engine_fence, publisher_fence
+from edge_infer.supervisor.drift_references import DriftReferences
 from edge_infer.supervisor.processes.child import (
     CALM,
     MAX_OFFENCE,
@@ -127,6 +129,10 @@ class Heard:
     trouble: LastFailure | None = None
 
 
+Recalled: TypeAlias = EventsAnswer | ScoresAnswer | DriftAnswer
+"""Something that the engine remembers."""
+
+
 class ProcessSupervisor:
     """Owns every child process and every channel between two of them."""
 
@@ -139,7 +145,9 @@ class ProcessSupervisor:
         self._about = ""  # what the last failure is about
         self._grabs: list[GrabDone] = []
         self._whys: list[WhyAnswer] = []
-        self._recalled: list[EventsAnswer | ScoresAnswer] = []
+        self._recalled: list[Recalled] = []
+        self.references = DriftReferences()
+        """What drift is measured from."""
         self._plan: Plan | None = None
         self._order: ApplyPlan | None = None
         self._why: str | None = None
@@ -161,7 +169,7 @@ class ProcessSupervisor:
                 "engine",
                 "edge_infer.engine",
                 self._level,
-                (EngineReport, GrabDone, WhyAnswer, EventsAnswer, ScoresAnswer, Offence),
+                (EngineReport, GrabDone, WhyAnswer, EventsAnswer, ScoresAnswer, DriftAnswer, DriftReference, Offence),
                 {"--results": engine_end, "--lights": self._lights},
             ),
             self.stalls,
@@ -236,12 +244,17 @@ class ProcessSupervisor:
         """Ask the engine for a picture (see `Grab`); return False when no engine runs."""
         return self.engine.tell(Grab(source, side), (file,))
 
-    def ask_engine(self, question: WhyQuestion | EventsQuestion | ScoresQuestion) -> bool:
+    def ask_engine(self, question: WhyQuestion | EventsQuestion | ScoresQuestion | DriftQuestion) -> bool:
         """Ask the engine what it remembers; return False when no engine runs."""
         return self.engine.tell(question)
 
-    def take_recalled(self) -> list[EventsAnswer | ScoresAnswer]:
-        """Return the events and scores received since the last call."""
+    def accept_drift(self, pipeline: str) -> bool:
+        """Have the engine learn a pipeline anew; return False when no engine runs."""
+        self.references.forget(pipeline)
+        return self.engine.tell(DriftAccept(pipeline))
+
+    def take_recalled(self) -> list[Recalled]:
+        """Return the events, scores and drift received since the last call."""
         done, self._recalled = self._recalled, []
         return done
 
@@ -290,8 +303,10 @@ class ProcessSupervisor:
                 self._grabs.append(word)
             elif isinstance(word, WhyAnswer):
                 self._whys.append(word)
-            elif isinstance(word, (EventsAnswer, ScoresAnswer)):
+            elif isinstance(word, (EventsAnswer, ScoresAnswer, DriftAnswer)):
                 self._recalled.append(word)
+            elif isinstance(word, DriftReference):
+                self.references.keep(word, [each.name for each in self.pipelines()])
             elif isinstance(word, Offence):
                 self._accuse(self.engine, word)
             elif word.boot == self._boot:
@@ -355,6 +370,7 @@ class ProcessSupervisor:
                 self.publisher.kill(signal.SIGTERM)  # it is starting too, and has no results from any engine
         self.engine.tell(Stop())
         orderly &= self.engine.stop(ENGINE_STOP)
+        self._take_last_references()
         orderly &= self._readers.close()
         self._revive_publisher()
         if self.engine.heard > 0.0:
@@ -367,6 +383,13 @@ class ProcessSupervisor:
                 os.close(end)
         self._results, self._slate, self._lights = (-1, -1), -1, -1
         return orderly
+
+    def _take_last_references(self) -> None:
+        """Keep the references that the engine has sent at its end."""
+        for word in self.engine.last_words:
+            if isinstance(word, DriftReference):
+                self.references.keep(word, [each.name for each in self.pipelines()])
+        self.references.close()
 
     def _revive_publisher(self) -> None:
         """Start the publisher if it has just died: one must send the last results and disconnect."""
@@ -485,6 +508,8 @@ class ProcessSupervisor:
             for reader in self._readers:
                 child.tell(AttachReader(reader.plan.name), (reader.engine_end,))
             self._tell_restraint(child)
+            for reference in self.references.read(each.name for each in self._plan.pipelines if each.drift):
+                child.tell(reference)
             assert self._order is not None  # set together with the plan
             self._model_sender.send(self._order)
             child.tell(self._order)

@@ -1,0 +1,136 @@
+"""``edge-infer drift``: compare cameras and models with what the running daemon has learned of them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from edge_infer.cli.output import as_json, say
+from edge_infer.cli.pause import tell
+from edge_infer.contract.codec import decode, encode
+from edge_infer.errors import EdgeInferError
+from edge_infer.ipc.drift import DriftAnswer, DriftHistogram, PartDrift, PipelineDrift
+from edge_infer.platform.paths import DEFAULT_CONFIG
+from edge_infer.supervisor.control.server import ask, find_socket
+from edge_infer.yamlfile.units import format_duration
+
+BAR: Final = 24
+"""Characters of a full bar."""
+MOST_SIGNALS: Final = 4
+"""Signals shown of each part, those nearest to their thresholds."""
+_REMEDIES: Final[Mapping[str, str]] = {
+    "covered": "look whether something covers the lens",
+    "dark": "look whether the scene is lit and the lens free",
+    "moved": "turn the camera back, or check mask and zones and run: edge-infer drift accept {name}",
+    "defocused": "clean the lens and focus it",
+    "veiled": "clean the lens: a web, drops or dirt hide part of the picture",
+    "changed": "look at the picture (edge-infer page); if it is as it should be: edge-infer drift accept {name}",
+}
+_OF_ANSWERS: Final = (
+    "the camera is as it was, so the scene or the model has changed: compare with edge-infer evaluate; if it is as it "
+    "should be: edge-infer drift accept {name}"
+)
+_OF_BOTH: Final = "the camera has changed too, so look at that first"
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("action", nargs="?", choices=("accept",), help="learn anew: what changed was meant to change")
+    parser.add_argument("pipeline", nargs="?", metavar="PIPELINE", help="with accept: only this one; default: all")
+    parser.add_argument("-c", "--config", type=Path, default=DEFAULT_CONFIG, help="default: %(default)s")
+    parser.add_argument("--json", action="store_true", help="print the comparison as JSON")
+    parser.epilog = "example: edge-infer drift"
+
+
+def run(args: argparse.Namespace) -> int:
+    """Return 0 without drift, 1 with drift; raises `EdgeInferError` with the daemon's reason."""
+    if args.action == "accept":
+        return tell(args.config, {"do": "drift", "action": "accept", "pipeline": args.pipeline})
+    said = ask(find_socket(args.config), {"do": "drift"}, timeout=10.0)
+    if error := said.get("error"):
+        raise EdgeInferError(str(error))
+    found = decode(DriftAnswer, said).pipelines
+    if args.json:
+        say([as_json(encode(DriftAnswer(found)))])
+    elif not found:
+        say(["no pipeline watches for drift: add drift: true to the configuration"])
+    else:
+        say(line for name, drift in found.items() for line in lines(name, drift))
+    return int(any(each.camera or each.outcome for each in found.values()))
+
+
+def lines(name: str, drift: PipelineDrift) -> Iterator[str]:
+    """Yield the lines of a pipeline."""
+    yield f"{name}: {_verdict(drift)}"
+    for remedy in _remedies(name, drift):
+        yield f"  {remedy}"
+    for part, title in ((drift.camera_part, "camera"), (drift.outcome_part, "answers")):
+        if part is not None:
+            yield from _part(title, part)
+    for what, histogram in drift.histograms.items():
+        yield from _histogram(what, histogram)
+    yield f"  expected time between two false alarms: {format_duration(drift.false_alarm)}"
+
+
+def _verdict(drift: PipelineDrift) -> str:
+    found = [
+        f"{what} {kind.replace('_', ' ')}{_by(drift) if kind == 'moved' else ''}{_since(part)}"
+        for what, kind, part in (
+            ("camera", drift.camera, drift.camera_part),
+            ("answers:", drift.outcome, drift.outcome_part),
+        )
+        if kind is not None
+    ]
+    if found:
+        return ", ".join(found)
+    parts = [each for each in (drift.camera_part, drift.outcome_part) if each is not None]
+    if any(each.learned < 1.0 for each in parts):
+        return "learning; no drift in what is learned" if any(each.learned >= 1.0 for each in parts) else "learning"
+    return "as learned"
+
+
+def _by(drift: PipelineDrift) -> str:
+    if drift.shift is None:
+        return ""
+    right, down = drift.shift
+    return f" (content {right:+.0%} of the width, {down:+.0%} of the height)"
+
+
+def _since(part: PartDrift | None) -> str:
+    return f" since {part.since}" if part is not None and part.since else ""
+
+
+def _remedies(name: str, drift: PipelineDrift) -> Iterator[str]:
+    if drift.camera is not None:
+        yield _REMEDIES[drift.camera].format(name=name)
+    if drift.outcome is not None:
+        yield _OF_BOTH if drift.camera is not None else _OF_ANSWERS.format(name=name)
+
+
+def _part(title: str, part: PartDrift) -> Iterator[str]:
+    if part.learned < 1.0:
+        yield f"  {title:8} learned {_bar(part.learned)} {part.learned:.0%}"
+        return
+    nearest = sorted(part.signals.items(), key=lambda item: -item[1].score)[:MOST_SIGNALS]
+    for number, (name, signal) in enumerate(nearest):
+        bar = _bar(min(1.0, signal.score))
+        yield f"  {'' if number else title:8} {name:17}{bar} {signal.score:.0%} of the threshold"
+    blind = [name for name, signal in part.signals.items() if not signal.telling]
+    if blind:
+        yield f"  {'':8} not told, because it changes too much anyway: {', '.join(blind)}"
+
+
+def _histogram(what: str, histogram: DriftHistogram) -> Iterator[str]:
+    title = {"score": "best score of a frame", "objects": "objects in a frame"}.get(what, what)
+    yield f"  {title}: learned, and now (index {histogram.psi:.3f}; without drift about {histogram.noise:.3f})"
+    most = max((*histogram.reference, *histogram.now), default=0.0) or 1.0
+    for label, before, now in zip(histogram.bins, histogram.reference, histogram.now, strict=True):
+        if before or now:
+            yield f"    {label:>8} {_bar(before / most)} {before:4.0%}  {_bar(now / most)} {now:4.0%}"
+
+
+def _bar(share: float) -> str:
+    full = round(share * BAR)
+    return "█" * full + "·" * (BAR - full)

@@ -1,0 +1,66 @@
+"""Numbers of the answers of a model: how many objects it finds, how sure it is, how large they are, their labels."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from edge_infer.contract.messages import FractionBox
+from edge_infer.engine.events.followed import Followed
+from edge_infer.engine.tasks import Findings
+from edge_infer.engine.tasks.detection import fractions
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerNumbers:
+    """Numbers of the findings of one frame; None where the task has no such number.
+
+    ``score`` is the best one, ``margin`` its distance from the second class. ``size`` is the mean logarithm (base 2) of
+    the areas of boxes. ``value`` is the first value of a regression, or the distance of an anomaly.
+    """
+
+    objects: int | None
+    score: float | None
+    margin: float | None = None
+    size: float | None = None
+    value: float | None = None
+    labels: tuple[str, ...] = ()
+
+
+def answer_numbers(findings: Findings) -> AnswerNumbers:
+    """Return the numbers of the findings of a frame, whatever their task is."""
+    found: Any = findings.detections if isinstance(findings, Followed) else findings
+    if (objects := getattr(found, "objects", None)) is not None:
+        areas = [_area(fractions(item.box, found.source)) for item in objects]
+        size = sum(areas) / len(areas) if areas else None
+        labels = tuple(item.label for item in objects)
+        return AnswerNumbers(len(objects), _best(objects), None, size, None, labels)
+    if (bodies := getattr(found, "bodies", None)) is not None:
+        return AnswerNumbers(len(bodies), _best(bodies))
+    if (classes := getattr(found, "classes", None)) is not None:
+        margin = classes[0].score - classes[1].score if len(classes) > 1 else None
+        return AnswerNumbers(
+            len(classes), _best(classes), margin, None, None, tuple(each.label for each in classes[:1])
+        )
+    if (segments := getattr(found, "segments", None)) is not None:
+        return AnswerNumbers(len(segments), None, labels=tuple(each.label for each in segments))
+    return AnswerNumbers(None, None, value=_value(found))
+
+
+def _best(items: Any) -> float | None:
+    return float(max(item.score for item in items)) if items else None
+
+
+def _area(box: FractionBox) -> float:
+    left, top, right, bottom = box
+    return math.log2(max(1e-5, (right - left) * (bottom - top)))
+
+
+def _value(found: Any) -> float | None:
+    """Return the distance of an anomaly or the first value of a regression."""
+    distance = getattr(found, "score", None)
+    if distance is None:
+        values = getattr(found, "values", None) or ()
+        distance = values[0].value if values else None
+    return None if distance is None or not math.isfinite(distance) else float(distance)

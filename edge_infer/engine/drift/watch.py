@@ -1,0 +1,233 @@
+"""The drift of one pipeline: of its camera, and of the answers of its model."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Final, Literal
+
+from edge_infer.contract.codec import ABSENT, dumps, replace
+from edge_infer.contract.messages import DriftHealth, DriftKind, Reason, timestamp
+from edge_infer.engine.drift.answers import answer_numbers
+from edge_infer.engine.drift.camera import CameraWatch
+from edge_infer.engine.drift.outcome import OutcomeWatch
+from edge_infer.engine.drift.picture import picture_signals
+from edge_infer.engine.events.event_ledger import Happening
+from edge_infer.engine.output.message_budget import MessageBudget
+from edge_infer.engine.tasks import Findings
+from edge_infer.frames.frame import Captured, Frame, Instant
+from edge_infer.ipc.drift import CameraReference, DriftReference, OutcomeReference, PartDrift, PipelineDrift
+from edge_infer.plan.channel_rates import DRIFTS_AT_ONCE, DRIFTS_PER_SECOND
+from edge_infer.plan.records import DriftPlan, PipelinePlan, SourcePlan
+
+log = logging.getLogger(__name__)
+
+KEEP_EVERY: Final = 1800.0
+"""Seconds between two references to keep while they are learned: each is written to the card."""
+
+
+class DriftWatch:
+    """The pipeline's thread calls `see`; other threads may call the rest."""
+
+    def __init__(
+        self, name: str, source: SourcePlan, kept: DriftReference | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        self._name = name
+        self._source = source
+        self._kept = kept or DriftReference(name)
+        self._lock = threading.Lock()
+        self._clock = clock
+        self._plan: PipelinePlan | None = None
+        self._camera: CameraWatch | None = None
+        self._outcome: OutcomeWatch | None = None
+        self._told: dict[str, Happening] = {}
+        self._budget = MessageBudget(60 * DRIFTS_PER_SECOND, DRIFTS_AT_ONCE)
+        self._keep_at = clock() + KEEP_EVERY
+        self._complete = 0
+        self._at = Instant(0.0, 0.0)
+
+    def see(
+        self, plan: PipelinePlan, frame: Captured, visible: Callable[[], Captured], findings: Findings, *, still: bool
+    ) -> tuple[Happening, ...]:
+        """Take in a frame and its findings; return the drifts that began or ended.
+
+        ``visible`` returns the frame without the masked areas. The findings of a ``still`` frame are older.
+        """
+        with self._lock:
+            if plan is not self._plan:
+                self._use(plan)
+            now = self._at = frame.instant
+            if self._camera is not None and isinstance(frame, Frame) and self._camera.due(now.moment):
+                shown = visible()
+                if isinstance(shown, Frame):
+                    self._camera.see(now.moment, picture_signals(shown.pixels))
+            if self._outcome is not None and not still:
+                self._outcome.see(now.moment, time.localtime(now.wall).tm_hour, answer_numbers(findings))
+            return self._news(now)
+
+    def end(self, reason: Reason) -> tuple[Happening, ...]:
+        """End what is open, for a reason other than the scene."""
+        with self._lock:
+            now = Instant(time.monotonic(), time.time())
+            return tuple(self._ended(part, now, reason) for part in list(self._told))
+
+    def accept(self) -> None:
+        """Forget the reference and learn anew."""
+        with self._lock:
+            self._kept, plan, self._plan = DriftReference(self._name), self._plan, None
+            self._camera = self._outcome = None
+            self._keep_at = 0.0
+            if plan is not None:
+                self._use(plan)
+
+    def reference(self) -> DriftReference | None:
+        """Return the reference if it is time to keep it, else None."""
+        with self._lock:
+            complete = sum(each is not None and each.learned >= 1.0 for each in (self._camera, self._outcome))
+            if self._plan is None or (self._clock() < self._keep_at and complete == self._complete):
+                return None
+            learning = complete < sum(each is not None for each in (self._camera, self._outcome))
+            self._keep_at = self._clock() + KEEP_EVERY if learning else float("inf")
+            self._complete = complete
+            return self._taken()
+
+    @property
+    def watches(self) -> bool:
+        """Whether there is something to keep."""
+        return self._camera is not None or self._outcome is not None
+
+    def last_reference(self) -> DriftReference:
+        """Return the reference as it is."""
+        with self._lock:
+            return self._taken()
+
+    def health(self) -> DriftHealth | None:
+        """Return the entry of the pipeline in health; None if it does not watch for drift."""
+        camera, outcome = self._camera, self._outcome
+        if camera is None and outcome is None:
+            return None
+        learned = min(each.learned for each in (camera, outcome) if each is not None)
+        return DriftHealth(
+            ABSENT if camera is None else camera.raised.kind if camera.raised else _calm(camera.learned),
+            ABSENT if outcome is None else outcome.raised.kind if outcome.raised else _calm(outcome.learned),
+            int(learned * 100) / 100 if learned < 1.0 else ABSENT,
+        )
+
+    def scores(self) -> dict[str, float]:
+        """Return how far each signal is on the way to its threshold."""
+        with self._lock:
+            parts = [each.signals() for each in (self._camera, self._outcome) if each is not None]
+        return {name: signal.score for part in parts for name, signal in part.items()}
+
+    def report(self) -> PipelineDrift | None:
+        """Return the comparison with the reference; None if the pipeline does not watch for drift."""
+        with self._lock:
+            if self._plan is None or self._plan.drift is None:
+                return None
+            camera, outcome = self._camera, self._outcome
+            return PipelineDrift(
+                camera.raised.kind if camera is not None and camera.raised else None,
+                outcome.raised.kind if outcome is not None and outcome.raised else None,
+                self._part(camera),
+                self._part(outcome),
+                None if camera is None or camera.shift is None else _rounded(camera.shift),
+                {} if outcome is None else outcome.histograms(),
+                self._plan.drift.false_alarm,
+            )
+
+    def _part(self, watch: CameraWatch | OutcomeWatch | None) -> PartDrift | None:
+        if watch is None:
+            return None
+        since = None if watch.raised is None else timestamp(self._at.of(self._instant(watch.raised.since)))
+        return PartDrift(round(watch.learned, 3), watch.signals(), since)
+
+    def _instant(self, moment: float) -> Instant:
+        return Instant(moment, self._at.wall - (self._at.moment - moment))
+
+    def _use(self, plan: PipelinePlan) -> None:
+        """Watch with the settings of a plan; what it changes is learned anew."""
+        kept = self._taken() if self._plan is not None else self._kept
+        self._plan, self._kept = plan, kept
+        self._camera = self._outcome = None
+        if plan.drift is None:
+            return
+        if self._source.gives == "image" and not self._source.stills and plan.crops is None:
+            self._camera = self._camera_watch(plan, plan.drift, kept.camera)
+        self._outcome = self._outcome_watch(plan, plan.drift, kept.outcome)
+        if self._told:  # the same drift goes on if the reference does
+            self._keep_at = 0.0
+
+    def _camera_watch(self, plan: PipelinePlan, drift: DriftPlan, kept: CameraReference | None) -> CameraWatch:
+        basis = _digest(replace(self._source, fps=None), plan.mask)
+        if kept is not None and kept.basis == basis:
+            try:
+                return CameraWatch(basis, drift.false_alarm, kept)
+            except ValueError as error:
+                log.warning("pipeline %s: the reference of its camera cannot be used: %s", self._name, error)
+        log.info("pipeline %s: learning how its camera looks", self._name)
+        return CameraWatch(basis, drift.false_alarm, CameraReference(basis))
+
+    def _outcome_watch(self, plan: PipelinePlan, drift: DriftPlan, kept: OutcomeReference | None) -> OutcomeWatch:
+        model = plan.model
+        basis = _digest(
+            replace(self._source, fps=None), plan.mask, [model.identity, plan.threshold], plan.labels, model.nms
+        )
+        if kept is not None and kept.basis == basis:
+            try:
+                return OutcomeWatch(basis, drift.false_alarm, drift.learn, plan.threshold, kept)
+            except ValueError as error:
+                log.warning("pipeline %s: the reference of its answers cannot be used: %s", self._name, error)
+        log.info("pipeline %s: learning how %s answers", self._name, model.title)
+        return OutcomeWatch(basis, drift.false_alarm, drift.learn, plan.threshold, OutcomeReference(basis))
+
+    def _taken(self) -> DriftReference:
+        camera = self._kept.camera if self._camera is None else self._camera.kept()
+        outcome = self._kept.outcome if self._outcome is None else self._outcome.kept()
+        return DriftReference(self._name, camera, outcome)
+
+    def _news(self, now: Instant) -> tuple[Happening, ...]:
+        """Return the ends and begins of drift; a begin waits while there were too many."""
+        found: list[Happening] = []
+        for part, watch in (("camera", self._camera), ("outcome", self._outcome)):
+            raised = None if watch is None else watch.raised
+            told = self._told.get(part)
+            if told is not None and (raised is None or raised.kind != told.kind):
+                found.append(self._ended(part, now, None))
+                told = None
+            if raised is not None and told is None and self._budget.take(self._clock()):
+                shift = _rounded(watch.shift) if isinstance(watch, CameraWatch) and watch.shift else None
+                begun = Happening("drift", now, self._instant(raised.since), kind=raised.kind, shift=shift)
+                self._told[part] = begun
+                found.append(begun)
+                log.warning("pipeline %s: drift, %s%s", self._name, _words(raised.kind), _by(shift))
+        return tuple(found)
+
+    def _ended(self, part: str, now: Instant, reason: Reason | None) -> Happening:
+        begun = self._told.pop(part)
+        assert begun.kind is not None
+        log.info("pipeline %s: drift has ended, %s", self._name, _words(begun.kind))
+        return replace(begun, type="drift_end", when=now, reason=reason)
+
+
+def _calm(learned: float) -> Literal["learning", "ok"]:
+    return "ok" if learned >= 1.0 else "learning"
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(b"\n".join(dumps(part) for part in parts)).hexdigest()[:16]
+
+
+def _rounded(shift: tuple[float, float]) -> tuple[float, float]:
+    return round(shift[0], 2) + 0.0, round(shift[1], 2) + 0.0
+
+
+def _words(kind: DriftKind) -> str:
+    return kind.replace("_", " ")
+
+
+def _by(shift: tuple[float, float] | None) -> str:
+    return "" if shift is None else f" by {shift[0]:+.0%} of the width and {shift[1]:+.0%} of the height"

@@ -1,0 +1,117 @@
+"""What pipelines have learned of their cameras and models, in the state directory. The engine cannot write there."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from edge_infer.contract.codec import decode_json, dumps
+from edge_infer.errors import WireError
+from edge_infer.ipc.drift import MAX_REFERENCE_BYTES, DriftReference
+from edge_infer.platform.durable_files import write_durably
+from edge_infer.platform.paths import content
+from edge_infer.platform.rate_limits import LogThrottle
+
+log = logging.getLogger(__name__)
+
+FOLDER: Final = "drift"
+SUFFIX: Final = ".json"
+WRITE_EVERY: Final = 600.0
+"""Least seconds between two writes of one file, whatever the engine sends."""
+
+
+class DriftReferences:
+    """One small file a pipeline. A reference that cannot be read is learned anew, and one that cannot be written waits.
+
+    The engine that sends references parses foreign input, so each is checked, and none is written more often than
+    `WRITE_EVERY`.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._folder: Path | None = None
+        self._written: dict[str, float] = {}
+        self._waiting: dict[str, DriftReference] = {}
+        self._rarely = LogThrottle(3600.0)
+
+    def open(self, state_dir: Path) -> None:
+        """Use the folder in this state directory."""
+        self._folder = state_dir / FOLDER
+
+    def read(self, pipelines: Iterable[str]) -> Iterator[DriftReference]:
+        """Yield the newest references of these pipelines, as far as there are any."""
+        for name in pipelines:
+            found = self._waiting.get(name) or self._read(name)
+            if found is not None:
+                yield found
+
+    def _read(self, name: str) -> DriftReference | None:
+        if self._folder is None:
+            return None
+        path = self._folder / f"{name}{SUFFIX}"
+        try:
+            found = decode_json(DriftReference, content(path, MAX_REFERENCE_BYTES))
+        except FileNotFoundError:
+            return None
+        except (OSError, WireError) as error:
+            log.warning("%s cannot be read (%s): drift of pipeline %s is learned anew", path, error, name)
+            return None
+        if found.pipeline != name:
+            log.warning("%s is the reference of pipeline %s: that of %s is learned anew", path, found.pipeline, name)
+            return None
+        return found
+
+    def keep(self, reference: DriftReference, pipelines: Iterable[str]) -> None:
+        """Keep the reference of one of these pipelines, and write it when it is due."""
+        if reference.pipeline not in pipelines:
+            return
+        if (size := len(dumps(reference))) > MAX_REFERENCE_BYTES:
+            if self._rarely.due(reference.pipeline):
+                log.warning("the reference of pipeline %s has %d bytes and is not kept", reference.pipeline, size)
+            return
+        self._waiting[reference.pipeline] = reference
+        self.look()
+
+    def look(self) -> None:
+        """Write what waits and is due."""
+        now = self._clock()
+        for name in list(self._waiting):
+            if now - self._written.get(name, -WRITE_EVERY) >= WRITE_EVERY:
+                self._written[name] = now
+                self._write(name)
+
+    def forget(self, pipeline: str) -> None:
+        """Remove the reference of a pipeline."""
+        self._waiting.pop(pipeline, None)
+        if self._folder is not None:
+            with suppress(OSError):
+                (self._folder / f"{pipeline}{SUFFIX}").unlink(missing_ok=True)
+
+    def tidy(self, pipelines: Iterable[str]) -> None:
+        """Remove the files of other pipelines."""
+        kept = {f"{name}{SUFFIX}" for name in pipelines}
+        with suppress(OSError):
+            for path in [] if self._folder is None else list(self._folder.iterdir()):
+                if path.name not in kept and path.is_file():
+                    path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Write what waits."""
+        for name in list(self._waiting):
+            self._write(name)
+
+    def _write(self, name: str) -> None:
+        if self._folder is None:
+            return
+        path = self._folder / f"{name}{SUFFIX}"
+        try:
+            self._folder.mkdir(mode=0o750, exist_ok=True)
+            write_durably(path, dumps(self._waiting[name]), 0o640)
+            del self._waiting[name]
+        except OSError as error:
+            if self._rarely.due(path):
+                log.warning("%s cannot be written (%s): a restart would learn drift anew", path, error.strerror)
