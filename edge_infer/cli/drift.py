@@ -123,7 +123,7 @@ def _part(title: str, part: PartDrift) -> Iterator[str]:
 
 
 def _histogram(what: str, histogram: DriftHistogram) -> Iterator[str]:
-    title = {"score": "best score of a frame", "objects": "objects in a frame"}.get(what, what)
+    title = {"score": "mean score in a frame", "objects": "objects in a frame"}.get(what, what)
     yield f"  {title}: learned, and now (index {histogram.psi:.3f}; without drift about {histogram.noise:.3f})"
     most = max((*histogram.reference, *histogram.now), default=0.0) or 1.0
     for label, before, now in zip(histogram.bins, histogram.reference, histogram.now, strict=True):

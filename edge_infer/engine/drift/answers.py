@@ -16,7 +16,8 @@ from edge_infer.engine.tasks.detection import fractions
 class AnswerNumbers:
     """Numbers of the findings of one frame; None where the task has no such number.
 
-    ``score`` is the best one, ``margin`` its distance from the second class. ``size`` is the mean logarithm (base 2) of
+    ``score`` is the mean of all objects (the best of many would rise with their number), or that of the best class, and
+    ``margin`` is its distance from the second class. ``size`` is the mean logarithm (base 2) of
     the areas of boxes. ``value`` is the first value of a regression, or the distance of an anomaly.
     """
 
@@ -35,21 +36,21 @@ def answer_numbers(findings: Findings) -> AnswerNumbers:
         areas = [_area(fractions(item.box, found.source)) for item in objects]
         size = sum(areas) / len(areas) if areas else None
         labels = tuple(item.label for item in objects)
-        return AnswerNumbers(len(objects), _best(objects), None, size, None, labels)
+        return AnswerNumbers(len(objects), _mean(objects), None, size, None, labels)
     if (bodies := getattr(found, "bodies", None)) is not None:
-        return AnswerNumbers(len(bodies), _best(bodies))
+        return AnswerNumbers(len(bodies), _mean(bodies))
     if (classes := getattr(found, "classes", None)) is not None:
         margin = classes[0].score - classes[1].score if len(classes) > 1 else None
         return AnswerNumbers(
-            len(classes), _best(classes), margin, None, None, tuple(each.label for each in classes[:1])
+            len(classes), _mean(classes[:1]), margin, None, None, tuple(each.label for each in classes[:1])
         )
     if (segments := getattr(found, "segments", None)) is not None:
         return AnswerNumbers(len(segments), None, labels=tuple(each.label for each in segments))
     return AnswerNumbers(None, None, value=_value(found))
 
 
-def _best(items: Any) -> float | None:
-    return float(max(item.score for item in items)) if items else None
+def _mean(items: Any) -> float | None:
+    return float(sum(item.score for item in items) / len(items)) if items else None
 
 
 def _area(box: FractionBox) -> float:

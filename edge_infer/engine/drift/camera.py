@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Final, Literal
 
 import numpy as np
@@ -21,8 +22,8 @@ EVERY: Final = 1.0
 """Seconds between two pictures that are looked at."""
 LOOKS: Final = 5
 """Pictures whose medians count as the present, so that one passing object does not."""
-SLOW_EVERY, SLOW_LOOKS = 30.0, 10
-"""Seconds of a mean, and how many means count as the present of slow signals: 5 minutes."""
+MEAN_SECONDS, MEANS = 30.0, 10
+"""Seconds of a mean, and how many means there are in the median that is a slow signal: 5 minutes."""
 GAP: Final = 120.0
 """Seconds without a picture after which the present begins anew; more for a slow source."""
 LEAST_FRAMES, LEAST_HOURS = 2000, 24.0
@@ -33,6 +34,8 @@ BLOCK_LOOKS: Final = 60
 MAX_APPEARANCES: Final = 6
 FAR: Final = 1.0
 """Distance from which on a picture has another appearance."""
+LEAST_WEIGHT: Final = 3.0
+"""Means that an appearance consists of at least: one may have been taken while the light was switched."""
 
 Signal = Literal["detail", "dark", "sharpness", "moved", "changed", "detail_slow", "sharpness_slow", "veil"]
 LEAST: Final[Mapping[Signal, float]] = {
@@ -48,10 +51,12 @@ MOST: Final[Mapping[Signal, float]] = {
 """Largest useful threshold. The signal tells nothing if the reference needs a larger one."""
 FLAT: Final = 0.9
 """Share without detail from which on a picture with too little detail is that of a covered lens."""
+SAME_VIEW: Final = 0.4
+"""Agreement from which on a picture shows the same view, so that its sharpness can be compared."""
 SIMILAR: Final = 0.8
 """Agreement from which on nothing has moved."""
-OVERLAP: Final = 0.5
-"""Agreement that the overlapping parts of a shifted picture have at least."""
+OVERLAP, OVERLAP_EACH = 0.6, 0.45
+"""Agreement that the overlapping parts of a shifted picture have at least: of both profiles, and of each."""
 WEAK: Final = 0.75
 """Octaves by which edges under a veil are weaker than elsewhere."""
 LASTS: Final[Mapping[CameraDrift, float]] = {
@@ -159,15 +164,19 @@ class _Known:
 
 @dataclass(frozen=True, slots=True)
 class Deviation:
-    """How far a view is from the known appearances, by signal; ``shift`` is that of a moved picture."""
+    """How far a view is from the known appearances, by signal; ``shift`` is that of a moved picture.
 
-    signals: Mapping[Signal, float]
-    flat: float = 0.0
-    agreement: float = 1.0
-    shift: tuple[float, float] | None = None
+    ``signed`` are losses that may be negative, of which the slow signals are made.
+    """
+
+    signals: dict[Signal, float]
+    signed: dict[Signal, float]
+    flat: float
+    agreement: float
+    shift: tuple[float, float] | None
 
 
-def _deviation(view: _View, known: list[_Known], *, slow: bool = False) -> Deviation:
+def _deviation(view: _View, known: list[_Known]) -> Deviation:
     views = [each.view for each in known]
     agreements = [view.agreement(each) for each in views]
     nearest = min(
@@ -175,21 +184,28 @@ def _deviation(view: _View, known: list[_Known], *, slow: bool = False) -> Devia
         key=lambda each: abs(_octaves(view.light, each[0].light)) + 2 * (1 - each[1]),
     )[0]
     best = max(agreements)
-    detail = max(0.0, nearest.detail - view.detail)
-    sharpness = max(0.0, nearest.sharpness - view.sharpness)
-    if slow:
-        veil = _veil(view, views[agreements.index(best)])
-        return Deviation({"detail_slow": detail, "sharpness_slow": sharpness, "veil": veil}, view.flat, best)
-    dark = max(0.0, min(_octaves(each.light, view.light) for each in views))
+    detail, sharpness = nearest.detail - view.detail, nearest.sharpness - view.sharpness
     found = None if best >= SIMILAR else _moved(view, views, best)
     signals: dict[Signal, float] = {
-        "detail": detail,
-        "dark": dark,
-        "sharpness": sharpness,
+        "detail": max(0.0, detail),
+        "dark": max(0.0, min(_octaves(each.light, view.light) for each in views)),
+        "sharpness": max(0.0, sharpness),
         "moved": 0.0 if found is None else math.hypot(*found),
         "changed": max(0.0, 1.0 - best),
     }
-    return Deviation(signals, view.flat, best, found)
+    veil = _veil(view, views[agreements.index(best)])
+    signed: dict[Signal, float] = {"detail_slow": detail, "sharpness_slow": sharpness, "veil": veil}
+    return Deviation(signals, signed, view.flat, best, found)
+
+
+def _means(found: list[Mapping[Signal, float]]) -> dict[Signal, float]:
+    return {name: sum(each[name] for each in found) / len(found) for name in found[0]}
+
+
+def _medians(found: Iterable[Mapping[Signal, float]]) -> dict[Signal, float]:
+    """Return the medians, so that a mean across a switch of the light does not count."""
+    means = list(found)
+    return {name: max(0.0, median(each[name] for each in means)) for name in means[0]}
 
 
 def _moved(view: _View, views: list[_View], unmoved: float) -> tuple[float, float] | None:
@@ -197,7 +213,7 @@ def _moved(view: _View, views: list[_View], unmoved: float) -> tuple[float, floa
     best, found = max(OVERLAP, unmoved + 0.05), None
     for each in sorted(views, key=lambda other: abs(_octaves(view.light, other.light)))[:2]:
         (right, across), (down, along) = shift(view.columns, each.columns), shift(view.rows, each.rows)
-        if (across + along) / 2 > best:
+        if (across + along) / 2 > best and min(across, along) > OVERLAP_EACH:
             best, found = (across + along) / 2, (right, down)
     return found
 
@@ -237,8 +253,9 @@ class CameraWatch:
     _known: list[_Known] = field(default_factory=list)
     _extremes: dict[str, Extremes] = field(default_factory=dict)
     _looks: deque[_View] = field(default_factory=lambda: deque(maxlen=LOOKS))
-    _means: deque[_View] = field(default_factory=lambda: deque(maxlen=SLOW_LOOKS))
     _mean: list[_View] = field(default_factory=list)
+    _slow: list[Mapping[Signal, float]] = field(default_factory=list)
+    _slow_means: deque[Mapping[Signal, float]] = field(default_factory=lambda: deque(maxlen=MEANS))
     _last: float | None = None
     _mean_since: float = 0.0
     _interval: float = EVERY
@@ -277,10 +294,26 @@ class CameraWatch:
         view = _View.of(signals)
         self._pass_time(now)
         self._looks.append(view)
-        self._gather(now, view)
-        if self._built and len(self._looks) == LOOKS:
+        if not self._built:
+            self._mean.append(view)
+            if self._mean_is_due(now, len(self._mean)):
+                self._learn(_View.middle(self._mean, mean=True))
+                self._mean = []
+        elif len(self._looks) == LOOKS:
             found = _deviation(_View.middle(list(self._looks)), self._known)
+            self._slow.append(found.signed)
+            if self._mean_is_due(now, len(self._slow)):
+                self._slow_means.append(_means(self._slow))
+                self._slow = []
+                if len(self._slow_means) == MEANS:
+                    found.signals.update(_medians(self._slow_means))
             self._use(now, found)
+
+    def _mean_is_due(self, now: float, count: int) -> bool:
+        if now - self._mean_since < MEAN_SECONDS or count < LOOKS:
+            return False
+        self._mean_since = now
+        return True
 
     @property
     def _built(self) -> bool:
@@ -290,9 +323,8 @@ class CameraWatch:
         elapsed = 0.0 if self._last is None else now - self._last
         self._last = now
         if not 0 < elapsed <= max(GAP, 5 * self._interval):
-            self._looks.clear()
-            self._mean.clear()
-            self._means.clear()
+            for kept in (self._looks, self._mean, self._slow, self._slow_means):
+                kept.clear()
             self._mean_since = now
             elapsed = 0.0
         else:
@@ -300,20 +332,8 @@ class CameraWatch:
         if not self._built:
             frames, hours = self.reference.frames + 1, self.reference.hours + elapsed / 3600
             self.reference = replace(self.reference, frames=frames, hours=round(hours, 6))
-
-    def _gather(self, now: float, view: _View) -> None:
-        """Average the pictures of half a minute; learn from the mean, or judge the slow signals."""
-        self._mean.append(view)
-        if now - self._mean_since < SLOW_EVERY or len(self._mean) < LOOKS:
-            return
-        mean = _View.middle(self._mean, mean=True)
-        self._mean, self._mean_since = [], now
-        if not self._built:
-            self._learn(mean)
-            return
-        self._means.append(mean)
-        if len(self._means) == SLOW_LOOKS:
-            self._use(now, _deviation(_View.middle(list(self._means), mean=True), self._known, slow=True))
+            if self._built:
+                self._known = [each for each in self._known if each.weight >= LEAST_WEIGHT] or self._known
 
     def _learn(self, mean: _View) -> None:
         if not self._known:
@@ -419,10 +439,11 @@ def _kind(above: set[Signal], found: Deviation) -> tuple[CameraDrift, Signal] | 
         return "dark", "dark"
     if "moved" in above and found.shift is not None:
         return "moved", "moved"
-    for name in ("sharpness", "sharpness_slow"):
-        if name in above:
-            return "defocused", name
-    for slow in ("veil", "detail_slow", "detail"):
-        if slow in above:
-            return "veiled", slow
+    if found.agreement >= SAME_VIEW:
+        for name in ("sharpness", "sharpness_slow"):
+            if name in above:
+                return "defocused", name
+        for slow in ("veil", "detail_slow", "detail"):
+            if slow in above:
+                return "veiled", slow
     return ("changed", "changed") if "changed" in above else None

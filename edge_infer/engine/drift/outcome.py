@@ -110,6 +110,11 @@ _KINDS: Final[Mapping[str, tuple[OutcomeDrift, OutcomeDrift]]] = {
     "value": ("values", "values"),
 }
 """The kind of drift that a rise, and a fall, of a signal means; that of a share of labels is ``mix``."""
+LEAST_SPREAD: Final[Mapping[str, float]] = {
+    "score": 0.01, "margin": 0.01, "size": 0.05, "objects": 0.05, "nothing": 0.05, "near": 0.05,
+    **{f"label_{number + 1}": 0.05 for number in range(MOST_LABELS)},
+}  # fmt: skip
+"""Least standard deviation of a step, for signals that never changed while they were learned."""
 SIGNALS: Final = len(_KINDS) + MOST_LABELS
 
 
@@ -224,33 +229,37 @@ class OutcomeWatch:
             self._sums[name] = Cusum(ALLOWANCE)
 
     def _judge(self, now: float, part: int, window: _Window) -> None:
+        found: dict[str, float] = {}
         for name, value in window.signals(self.reference.labels):
             signal = self._signals.get(name)
-            if signal is None or not signal.parts[part].count or not 0.0 < signal.step_spread() < math.inf:
+            if signal is None or not signal.parts[part].count:
                 continue
-            before = self._previous(name, now, part, window)
-            deviation, spread = value - signal.parts[part].mean, signal.step_spread()
+            spread = max(signal.step_spread(), LEAST_SPREAD.get(name, 0.0))
+            if not 0.0 < spread < math.inf:
+                continue
+            before, deviation = self._previous(name, now, part, window), value - signal.parts[part].mean
             used = signal.correlation() if before is not None else 0.0
             step = deviation if before is None else deviation - used * (before - signal.parts[part].mean)
             if before is None:  # then it varies as a single window does
                 spread /= math.sqrt(1.0 - signal.correlation() ** 2)
             step = max(-MOST_STEP, min(MOST_STEP, step / spread))
             self._before[name] = now, value, part
-            found = self._sums[name].add(step)
-            self._now[name] = value, min(1e6, abs(found) / self._limits[name])
-            self._decide(now, name, found, deviation / spread)
+            found[name] = self._sums[name].add(step) / self._limits[name]
+            self._now[name] = value, min(1e6, abs(found[name]))
+            if self.raised is not None and self.raised.signal == name:
+                self._look_for_end(self.raised, deviation / spread)
+        if self.raised is None and found:
+            name = max(found, key=lambda each: abs(found[each]))
+            if abs(found[name]) >= 1.0:
+                rose, fell = _KINDS.get(name, ("mix", "mix"))
+                self.raised = _Raised(rose if found[name] > 0 else fell, name, now)
 
-    def _decide(self, now: float, name: str, found: float, deviation: float) -> None:
-        raised = self.raised
-        if raised is None and abs(found) >= self._limits[name]:
-            rose, fell = _KINDS.get(name, ("mix", "mix"))
-            self.raised = _Raised(rose if found > 0 else fell, name, now)
-        elif raised is not None and raised.signal == name:
-            raised.recent = [*raised.recent, deviation][-BACK_AFTER:]
-            if len(raised.recent) == BACK_AFTER and abs(sum(raised.recent)) / BACK_AFTER < BACK_WITHIN:
-                self.raised = None
-                for each in self._sums.values():
-                    each.reset()
+    def _look_for_end(self, raised: _Raised, deviation: float) -> None:
+        raised.recent = [*raised.recent, deviation][-BACK_AFTER:]
+        if len(raised.recent) == BACK_AFTER and abs(sum(raised.recent)) / BACK_AFTER < BACK_WITHIN:
+            self.raised = None
+            for each in self._sums.values():
+                each.reset()
 
     def signals(self) -> dict[str, SignalDrift]:
         """Return the present signals, and how far each is on the way to its limit."""

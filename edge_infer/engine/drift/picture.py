@@ -1,4 +1,4 @@
-"""What a picture shows of its camera: light, contrast, sharpness, and where its edges lie. No picture is kept."""
+"""What a picture shows of its camera: light, sharpness, and where its edges lie. No picture is kept."""
 
 from __future__ import annotations
 
@@ -16,13 +16,12 @@ Profile: TypeAlias = NDArray[np.float32]
 
 COLUMNS, ROWS = 64, 36
 """Numbers of the two edge profiles: the mean strength of vertical edges by column, of horizontal ones by row."""
-_FINE: Final = 4
-"""The edges are found in a picture this much larger than the profiles."""
+_FINE: Final = 2
+"""The edges are found in a picture this much larger than the profiles: most noise of the sensor is averaged out."""
+_NOISE: Final = 2.0
+"""Brightness steps (of 255) of an edge that are still noise."""
 _LINES: Final = 48
 """Lines of the whole picture in which the sharpness is measured."""
-_FLAT: Final = 3.0
-"""Brightness steps (of 255) below which neighbouring areas count as equal."""
-_LEAST_CONTRAST: Final = 1.0 / 1024
 _LEAST_ENERGY: Final = 0.05
 """Of differences in brightness steps: below the rounding of a picture without any detail."""
 
@@ -32,23 +31,16 @@ class PictureSignals:
     """Numbers of one picture, without the areas that a mask hides.
 
     - ``light``: the mean brightness, 0 to 1
-    - ``contrast``: the logarithm (base 2) of the standard deviation of the brightness
     - ``sharpness``: the logarithm (base 2) of the energy of fine details relative to that of coarser ones
     - ``flat``: the share of the picture without any detail
     - ``columns``, ``rows``: the edge profiles, ``COLUMNS`` and ``ROWS`` numbers of at least 0
     """
 
     light: float
-    contrast: float
     sharpness: float
     flat: float
     columns: Profile
     rows: Profile
-
-    @property
-    def levels(self) -> tuple[float, float, float]:
-        """Light, contrast and sharpness."""
-        return self.light, self.contrast, self.sharpness
 
 
 def picture_signals(pixels: Pixels) -> PictureSignals:
@@ -56,14 +48,13 @@ def picture_signals(pixels: Pixels) -> PictureSignals:
     size = COLUMNS * _FINE, ROWS * _FINE
     small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
     gray = np.asarray(small if small.ndim == 2 else small[..., 1], np.float32)
-    across, down = np.abs(np.diff(gray, axis=1)), np.abs(np.diff(gray, axis=0))
-    areas = gray.reshape(ROWS * 2, _FINE // 2, COLUMNS * 2, _FINE // 2).mean(axis=(1, 3))
-    steps = np.abs(np.diff(areas, axis=1))[:-1] + np.abs(np.diff(areas, axis=0))[:, :-1]
+    across = np.maximum(0.0, np.abs(np.diff(gray, axis=1)) - _NOISE)
+    down = np.maximum(0.0, np.abs(np.diff(gray, axis=0)) - _NOISE)
+    flat = (across[:-1] == 0.0) & (down[:, :-1] == 0.0)
     return PictureSignals(
         float(gray.mean()) / 255,
-        math.log2(max(_LEAST_CONTRAST, float(gray.std()) / 255)),
         _sharpness(pixels),
-        float((steps < _FLAT).mean()),
+        float(flat.mean()),
         _profile(across.mean(axis=0), COLUMNS),
         _profile(down.mean(axis=1), ROWS),
     )

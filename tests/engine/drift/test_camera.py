@@ -1,0 +1,154 @@
+"""A camera that was learned: what happens to it is named rightly and in time, and its usual days raise nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_infer.contract.codec import dumps, replace
+from edge_infer.engine.drift.camera import CameraWatch
+from edge_infer.engine.drift.picture import picture_signals
+from edge_infer.frames.frame import Pixels
+from edge_infer.ipc.drift import CameraReference
+from tests.engine.drift.scenes import HEIGHT, WIDTH, YEAR, frame, learned, run
+
+
+@pytest.fixture(scope="module")
+def reference() -> CameraReference:
+    """What was learned of the scene."""
+    return learned().kept()
+
+
+@pytest.fixture
+def watch(reference: CameraReference) -> CameraWatch:
+    """A watch that has seen six usual minutes."""
+    watch = CameraWatch("basis", YEAR, reference)
+    assert run(watch, 360, frame, 1e6 - 360) is None
+    return watch
+
+
+def _covered(number: int) -> Pixels:
+    return np.clip(np.random.default_rng(number).normal(20, 2, (HEIGHT, WIDTH, 3)), 0, 255).astype(np.uint8)
+
+
+def _defocused(number: int) -> Pixels:
+    return np.asarray(cv2.GaussianBlur(frame(number), (0, 0), 3), np.uint8)
+
+
+def _dark(number: int) -> Pixels:
+    return (frame(number) * 0.12).astype(np.uint8)
+
+
+def _veiled(number: int) -> Pixels:
+    """A web over the left half: what lies behind it is paler and blurred."""
+    pixels = frame(number).astype(np.float32)
+    behind = pixels[:, : WIDTH // 2]
+    pixels[:, : WIDTH // 2] = 0.3 * behind + 0.7 * (cv2.GaussianBlur(behind, (0, 0), 4) * 0.5 + 80)
+    return pixels.astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("kind", "picture", "within"),
+    [
+        ("covered", _covered, 10),
+        ("dark", _dark, 10),
+        ("defocused", _defocused, 60),
+        ("moved", lambda number: frame(number, right=24), 60),
+        ("veiled", _veiled, 600),
+    ],
+)
+def test_a_fault_is_named_in_time(watch: CameraWatch, kind: str, picture: Callable[[int], Pixels], within: int) -> None:
+    after = run(watch, within + 1, picture)
+    assert watch.raised is not None, watch.signals()
+    assert (watch.raised.kind, after is not None) == (kind, True)
+
+
+@pytest.mark.parametrize(("right", "down"), [(16, 0), (-30, 0), (40, 20), (0, -24)])
+def test_a_moved_camera_is_told_with_its_shift(watch: CameraWatch, right: int, down: int) -> None:
+    run(watch, 60, lambda number: frame(number, right=right, down=down))
+    assert watch.raised is not None
+    assert watch.raised.kind == "moved"
+    assert watch.shift == pytest.approx((right / WIDTH, down / HEIGHT), abs=0.02)
+
+
+def test_a_camera_that_is_turned_away_has_another_view(watch: CameraWatch) -> None:
+    run(watch, 300, lambda number: np.ascontiguousarray(cv2.resize(np.rot90(frame(number)), (WIDTH, HEIGHT))))
+    assert watch.raised is not None
+    assert watch.raised.kind == "changed"
+    assert watch.shift is None
+
+
+def test_days_and_nights_as_learned_raise_nothing(watch: CameraWatch) -> None:
+    days = [picture_signals(frame(number)) for number in range(50, 80)]
+    nights = [picture_signals(frame(number, night=True)) for number in range(50, 80)]
+    draw = np.random.default_rng(3)
+    for step in range(3 * 24 * 360):  # three days, one look every ten seconds, with a sudden switch twice a day
+        dark = step % (24 * 360) > 12 * 360
+        watch.see(1e6 + 10 * step, (nights if dark else days)[draw.integers(30)])
+        assert watch.raised is None, (step, watch.signals())
+
+
+def test_somebody_who_passes_close_by_is_no_drift(watch: CameraWatch) -> None:
+    signals = [picture_signals(frame(number)) for number in range(20)]
+    hand = picture_signals(_covered(1))
+    for second in range(120):
+        watch.see(1e6 + second, hand if second % 10 < 2 else signals[second % 20])
+        assert watch.raised is None
+
+
+def test_a_drift_ends_a_minute_after_its_cause(watch: CameraWatch) -> None:
+    run(watch, 60, _defocused)
+    signals, ended = [picture_signals(frame(number)) for number in range(20)], None
+    for second in range(200):
+        watch.see(1e6 + 100 + second, signals[second % 20])
+        ended = second if ended is None and watch.raised is None else ended
+    assert ended is not None
+    assert 60 <= ended <= 80
+    assert watch.raised is None
+
+
+def test_a_reference_is_small_and_outlives_the_process(reference: CameraReference) -> None:
+    assert len(dumps(reference)) < 2000
+    again = CameraWatch("basis", YEAR, reference)
+    assert again.learned == 1.0
+    assert again.kept() == reference
+
+
+def test_a_reference_of_other_settings_is_learned_anew(reference: CameraReference) -> None:
+    assert CameraWatch("other", YEAR, reference).learned == 0.0
+
+
+def test_a_damaged_reference_is_refused(reference: CameraReference) -> None:
+    wrong = replace(reference.appearances[0], edges="QUJD")
+    with pytest.raises(ValueError, match="size"):
+        CameraWatch("basis", YEAR, replace(reference, appearances=(wrong,)))
+
+
+def test_learning_goes_on_after_a_restart() -> None:
+    signals = [picture_signals(frame(number)) for number in range(10)]
+    watch = CameraWatch("basis", YEAR, CameraReference("basis"))
+    for step in range(900):
+        watch.see(40.0 * step, signals[step % 10])
+    half = watch.learned
+    again = CameraWatch("basis", YEAR, watch.kept())
+    assert again.learned == pytest.approx(half, abs=0.001)
+    assert half > 0.15
+    for step in range(5000):  # its clock begins elsewhere
+        again.see(77.0 + 40.0 * step, signals[step % 10])
+    assert again.learned == 1.0
+
+
+def test_a_clock_that_stops_or_a_source_that_comes_back_is_no_drift(watch: CameraWatch) -> None:
+    signals = [picture_signals(frame(number)) for number in range(20)]
+    for second in range(100):
+        watch.see(1e6, signals[second % 20])
+        watch.see(2e6 + second * 3600, signals[second % 20])
+    assert watch.raised is None
+
+
+def test_the_reference_holds_no_picture(reference: CameraReference) -> None:
+    numbers = sum(100 + 5 for _ in reference.appearances) + 3 * len(reference.extremes)
+    assert numbers < 800  # a picture of 320x240 has 230,400
