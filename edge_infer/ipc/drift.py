@@ -12,13 +12,7 @@ from typing import Annotated, Final
 from edge_infer.contract.codec import Record, ShortText, at_least, at_most, between, field
 from edge_infer.contract.messages import CameraDrift, Count, Fraction, Label, Name, OutcomeDrift, Sentence, Timestamp
 
-CAMERA_SIGNALS: Final = ("detail", "dark", "sharpness", "moved", "changed", "detail_slow", "sharpness_slow", "veil")
-"""Deviations of a picture from what was learned; the slow ones are means of five minutes."""
-OUTCOME_SIGNALS: Final = (
-    "score", "margin", "near", "objects", "nothing", "size", "value", "label_1", "label_2", "label_3",
-)  # fmt: skip
-"""Numbers of the answers of a model in a window."""
-DRIFT_SIGNALS: Final = (*CAMERA_SIGNALS, *OUTCOME_SIGNALS)
+DRIFT_PARTS: Final = ("camera", "answers")
 MAX_REFERENCE_BYTES: Final = 4096
 """Most bytes of the reference of a pipeline on the disk."""
 Level = Annotated[float, between(-1e9, 1e9)]

@@ -397,8 +397,8 @@ class PipelineCounts(Record, frozen=True):
     seconds: Annotated[float, at_least(0)] = 0.0
 
 
-DriftScores = Annotated[Mapping[ShortText, Annotated[float, between(0, 1e6)]], at_most(32)]
-"""How far each signal of drift is on the way to its threshold, by signal; 1: reached."""
+DriftScores = Annotated[Mapping[Literal["camera", "answers"], Annotated[float, between(0, 1e6)]], at_most(2)]
+"""How far the camera and the answers of a pipeline are on the way to drift; 1: reached."""
 
 
 class EngineReport(Record, frozen=True):

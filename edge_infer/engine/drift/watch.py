@@ -117,11 +117,13 @@ class DriftWatch:
             int(learned * 100) / 100 if learned < 1.0 else ABSENT,
         )
 
-    def scores(self) -> dict[str, float]:
-        """Return how far each signal is on the way to its threshold."""
+    def scores(self) -> dict[Literal["camera", "answers"], float]:
+        """Return how far the most suspicious signal of each part is on the way to its threshold."""
         with self._lock:
-            parts = [each.signals() for each in (self._camera, self._outcome) if each is not None]
-        return {name: signal.score for part in parts for name, signal in part.items()}
+            parts: dict[Literal["camera", "answers"], CameraWatch | OutcomeWatch | None]
+            parts = {"camera": self._camera, "answers": self._outcome}
+            found = {name: part.signals().values() for name, part in parts.items() if part is not None}
+        return {name: max((each.score for each in signals), default=0.0) for name, signals in found.items()}
 
     def report(self) -> PipelineDrift | None:
         """Return the comparison with the reference; None if the pipeline does not watch for drift."""

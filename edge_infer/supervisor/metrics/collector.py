@@ -16,7 +16,7 @@ from typing import Final, get_args
 
 from edge_infer import __version__
 from edge_infer.contract.messages import SourceState
-from edge_infer.ipc.drift import DRIFT_SIGNALS
+from edge_infer.ipc.drift import DRIFT_PARTS
 from edge_infer.ipc.messages import LATENCY_BOUNDS, EngineReport, PublisherReport
 from edge_infer.plan.records import Plan
 from edge_infer.platform.board import hottest, throttled
@@ -150,13 +150,12 @@ class Collector:
 
     def _drift(self, plan: Plan) -> MetricFamily:
         family = MetricFamily(
-            "edge_infer_drift_score", "gauge", "How far a signal of drift is on the way to its threshold (1: reached)."
+            "edge_infer_drift_score", "gauge", "How far camera or answers are on the way to drift (1: reached)."
         )
         scores = self._engine.drift_scores if self._engine is not None else {}
         for name in (each.name for each in plan.pipelines if each.drift is not None):
-            for signal, score in scores.get(name, {}).items():
-                if signal in DRIFT_SIGNALS:
-                    family.add(score, pipeline=name, signal=signal)
+            for part in DRIFT_PARTS:
+                family.add(scores.get(name, {}).get(part), pipeline=name, signal=part)
         return family
 
     def _models(self, plan: Plan) -> Iterator[MetricFamily]:
