@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pydantic.fields import FieldInfo
 
 from edge_infer.config.schema.broker import Tls
+from edge_infer.config.schema.drift import Drift
 from edge_infer.config.schema.file import Config, Device, Metrics, ModelSection, Mqtt, Outbox, Security
 from edge_infer.config.schema.governor import Governor
 from edge_infer.config.schema.pipelines import Delegate, Motion, Nms, Pipeline, Preprocess, Shadow
@@ -24,6 +25,7 @@ SECTIONS: dict[str, type[Section]] = {
     "outbox": Outbox,
     "governor": Governor,
     "metrics": Metrics,
+    "drift": Drift,
     "models.NAME": ModelSection,
     "pipelines.NAME": Pipeline,
     "pipelines.NAME.delegate": Delegate,
