@@ -21,6 +21,8 @@ LEARN_EVERY: Final = 45.0
 FAULTS: Final = ("none", "covered", "dark", "defocused", "moved", "veiled")
 WITHIN: Final = {"none": 1800, "covered": 10, "dark": 10, "defocused": 60, "moved": 60, "veiled": 600}
 """Seconds in which a fault has to be named; with none, those in which nothing may be."""
+BLOCK: Final = 8
+"""Frames of a part of the clip."""
 _CLIPS: Final = ("vtest_first160.avi", "carphone_pristine.mp4")
 
 
@@ -35,7 +37,7 @@ def clip(assets: Path, number: int) -> list[Pixels]:
 
 
 class Scene:
-    """A part of a clip as one camera sees it; the first half of the frames is learned, the second half is for tests."""
+    """A part of a clip as one camera sees it; every second part of the clip is learned, the others are for tests."""
 
     def __init__(self, assets: Path, seed: int) -> None:
         self.draw = np.random.default_rng(seed)
@@ -47,7 +49,8 @@ class Scene:
         self._top = self.draw.uniform(0, height - self._down)
         self._rain = self.draw.uniform(0, 20)
         self._noise = self.draw.standard_normal((8, SIZE[1], SIZE[0], 1), dtype=np.float32)
-        self.learned, self.unseen = self._frames[: len(self._frames) // 2], self._frames[len(self._frames) // 2 :]
+        blocks = [self._frames[start : start + BLOCK] for start in range(0, len(self._frames), BLOCK)]
+        self.learned, self.unseen = ([frame for block in blocks[half::2] for frame in block] for half in (0, 1))
 
     def picture(self, frame: Pixels, now: float, move: tuple[float, float] = (0.0, 0.0)) -> Pixels:
         """Return a frame at a time of the day; its content is moved by shares of the frame."""

@@ -332,12 +332,13 @@ def _event_bits(plan: Plan, pipeline: PipelinePlan, step: float) -> float:
     each, before = labels * ids * (scores + 1.0) * boxes, MAX_BEFORE / step + 2
     zones, lines = len(pipeline.zones), len(pipeline.lines)
     each = each if pipeline.events else 0.0
-    drifts = _DRIFTS * before * (REASONS + 1) if pipeline.drift else 0.0
-    begins = each * (1 + zones) * before + drifts
+    begins = each * (1 + zones) * before
     ends = each * (1 + zones) * (REASONS + 1)
     points = each * (zones + 2 * lines) * before
     orders = _ORDERS if labels * ids * (1 + zones) > 1 else 1  # one event at a time can only end before the next
     pairs = begins * ends * (_same(detail) + 1) * orders + ends * before
+    if pipeline.drift:
+        pairs += _DRIFTS * before * (REASONS + 1) * (_same(detail) + 1) * _ORDERS
     return math.log2((points + math.sqrt(points * points + 4 * pairs)) / 2)
 
 

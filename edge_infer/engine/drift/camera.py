@@ -111,10 +111,10 @@ class _View:
     def distance(self, other: _View) -> float:
         """Return how different two views are; `FAR` is another appearance."""
         return (
-            abs(_octaves(self.light, other.light)) / 1.5
-            + abs(self.detail - other.detail) / 2
-            + abs(self.sharpness - other.sharpness) / 1.5
-            + (1.0 - self.agreement(other)) / 0.5
+            abs(_octaves(self.light, other.light))
+            + abs(self.detail - other.detail)
+            + abs(self.sharpness - other.sharpness) * 2
+            + (1.0 - self.agreement(other)) * 2
         )
 
     def agreement(self, other: _View) -> float:
@@ -179,10 +179,7 @@ class Deviation:
 def _deviation(view: _View, known: list[_Known]) -> Deviation:
     views = [each.view for each in known]
     agreements = [view.agreement(each) for each in views]
-    nearest = min(
-        zip(views, agreements, strict=True),
-        key=lambda each: abs(_octaves(view.light, each[0].light)) + 2 * (1 - each[1]),
-    )[0]
+    nearest = min(views, key=view.distance)
     best = max(agreements)
     detail, sharpness = nearest.detail - view.detail, nearest.sharpness - view.sharpness
     found = None if best >= SIMILAR else _moved(view, views, best)
