@@ -13,13 +13,14 @@ import pytest
 
 from edge_infer.ipc.activity_table import new_activity_table
 from edge_infer.ipc.crash_safe_note import new_note
+from edge_infer.ipc.delivered_numbers import new_delivered_numbers
 from edge_infer.platform import memfd
 
 SEAL_EXEC = 0x20
 """``F_SEAL_EXEC`` of Linux 6.3."""
 
 
-@pytest.mark.parametrize("make", [lambda: memfd.create("any"), new_note, new_activity_table])
+@pytest.mark.parametrize("make", [lambda: memfd.create("any"), new_note, new_activity_table, new_delivered_numbers])
 def test_no_program_can_be_run_from_it_where_the_kernel_knows_how(make: Callable[[], int]) -> None:
     fd = make()
     try:

@@ -20,6 +20,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--control", type=int, required=True)
     parser.add_argument("--results", type=int, required=True)
     parser.add_argument("--slate", type=int, required=True, help="a file in memory: what the next one has to know")
+    parser.add_argument("--delivered", type=int, required=True, help="a file in memory: what the broker has")
     parser.add_argument("--fence", required=True, help="a Fence as JSON")
     parser.add_argument("--merged", action="store_true", help="a thread of the supervisor's process calls this")
     parser.add_argument("--successor", action="store_true", help="an earlier publisher has ended")
@@ -36,6 +37,7 @@ def main(words: Sequence[str] | None = None) -> int:
     fence = decode_json(Fence, args.fence.encode())
     sandbox = lock_thread("publisher", fence) if args.merged else lock("publisher", fence=fence)
     from edge_infer.ipc.crash_safe_note import CrashSafeNote
+    from edge_infer.ipc.delivered_numbers import DeliveredNumbers
     from edge_infer.platform.stop_signals import leave_stops_to_supervisor
     from edge_infer.publisher.health import Board
     from edge_infer.publisher.outbox.stored_outbox import StoredOutbox
@@ -48,7 +50,8 @@ def main(words: Sequence[str] | None = None) -> int:
             control = stack.enter_context(closing(Channel(args.control, FROM_SUPERVISOR, MAX_PLAN_BYTES)))
             results = stack.enter_context(closing(Channel(args.results, FROM_ENGINE, MAX_RESULT_BYTES)))
             slate = stack.enter_context(CrashSafeNote(args.slate))
-            outbox = stack.enter_context(StoredOutbox())
+            delivered = stack.enter_context(DeliveredNumbers(args.delivered))
+            outbox = stack.enter_context(StoredOutbox(delivered=delivered))
             publisher = Publisher(
                 control, results, outbox, Board(),
                 sandbox=sandbox, slate=slate, look_up=look_up, successor=args.successor,

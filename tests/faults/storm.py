@@ -58,10 +58,12 @@ class _Storm:
         self.daemon = stack.enter_context(Daemon(folder, _text(folder, self._gate.port)))
         self.daemon.wait_serving()
         self.uneven = 0
+        self.faults: list[tuple[float, str]] = []
 
     def kill(self, room: str) -> None:
         """SIGKILL, and then until everything runs again."""
         pids = eventually(self._serving, "rooms that serve", 60)
+        self.faults.append((time.monotonic(), room))
         if room == "supervisor":
             self.daemon.signal(signal.SIGKILL)
             self.daemon.wait(10)
@@ -82,6 +84,7 @@ class _Storm:
     def interrupt(self, how: signal.Signals) -> None:
         """The broker stops, is killed or frozen for a moment. Who hears is there again before the daemon is let in."""
         pause = self._chance.uniform(0.3, 3.0)
+        self.faults.append((time.monotonic(), how.name))
         if how == signal.SIGSTOP:
             self._broker.send(signal.SIGSTOP)
             time.sleep(pause)
@@ -178,10 +181,23 @@ def _judge(weather: _Storm, file: Path, kills: int, outages: int) -> list[Figure
     return [
         Figure("results that are missing and not counted", uncounted, 0, note=note),
         Figure("results missing, per kill of engine and publisher at once", missing / max(1, both), RATE * PIPELINES),
-        Figure("results that came twice, percent", 100.0 * twice / max(1, results), 5.0),
+        Figure("results that came twice, percent", 100.0 * twice / max(1, results), 5.0, note=_again(weather)),
         Figure("results out of order", disorder, 0),
         Figure("looks at an account that was not even", weather.uneven, 0),
     ]
+
+
+def _again(weather: _Storm) -> str:
+    """After which faults results came again, and how many of them said that they were late."""
+    first, found, late = set[tuple[str, str, int]](), Counter[str](), Counter[str]()
+    for one in weather.heard:
+        value = one.value
+        if (key := (one.topic, value["boot"], value["seq"])) in first:
+            fault = next((what for at, what in reversed(weather.faults) if at < one.at), "nothing")
+            found[fault] += 1
+            late[fault] += value.get("replay", False)
+        first.add(key)
+    return ", ".join(f"{count} after {fault} ({late[fault]} late)" for fault, count in found.most_common())
 
 
 def _disorder(messages: list[tuple[int, bool]]) -> int:

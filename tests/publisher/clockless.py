@@ -36,6 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--fence")
     parser.add_argument("--slate")
+    parser.add_argument("--delivered")
     parser.add_argument("--control", type=int)
     parser.add_argument("--results", type=int)
     args = parser.parse_args()

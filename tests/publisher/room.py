@@ -16,6 +16,7 @@ from edge_infer.contract.codec import dumps
 from edge_infer.contract.messages import Event, Result
 from edge_infer.ipc.channel import Channel
 from edge_infer.ipc.crash_safe_note import new_note
+from edge_infer.ipc.delivered_numbers import new_delivered_numbers
 from edge_infer.ipc.messages import (
     Acked,
     ApplyPlan,
@@ -44,7 +45,7 @@ class Room:
     def __init__(self) -> None:
         ours, self._theirs = pair()
         self.engine = Channel(ours, (PublisherHello, Acked))
-        self._slate = new_note()
+        self._slate, self._delivered = new_note(), new_delivered_numbers()
         self.control: Channel | None = None
         self.process: subprocess.Popen[bytes] | None = None
         self.report: PublisherReport | None = None
@@ -69,6 +70,7 @@ class Room:
         self.engine.close()
         os.close(self._theirs)
         os.close(self._slate)
+        os.close(self._delivered)
         self._log.close()
 
     def start(self, plan: Plan | None = None) -> Room:
@@ -78,8 +80,9 @@ class Room:
         ours, theirs = pair()
         words = [sys.executable, "-m", self.program, "--control", str(theirs), "--results", str(self._theirs)]
         words += ["--fence", dumps(Fence(writes=("/tmp",), anywhere=True)).decode()]
-        words += ["--slate", str(self._slate)]
-        self.process = subprocess.Popen(words, pass_fds=(theirs, self._theirs, self._slate), stderr=self._log)
+        words += ["--slate", str(self._slate), "--delivered", str(self._delivered)]
+        files = (theirs, self._theirs, self._slate, self._delivered)
+        self.process = subprocess.Popen(words, pass_fds=files, stderr=self._log)
         os.close(theirs)
         self.control = Channel(ours, (PublisherReport,))
         self.report = None

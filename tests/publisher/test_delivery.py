@@ -166,6 +166,30 @@ def test_a_killed_publisher_leaves_its_will_and_a_new_one_goes_on(broker: Broker
         assert room.report.outbox.lost == {}
 
 
+def test_what_the_broker_has_acknowledged_does_not_come_twice_although_the_engine_sends_it_again(
+    broker: Broker, room: Room
+) -> None:
+    with Subscriber(broker.port) as subscriber:
+        room.start(plan(mqtt_plan(broker.port)))
+        room.wait_connected()
+        for seq in range(1, 6):
+            room.hand_over(result(seq))
+        room.wait_acked(5)
+        room.kill()
+        room.greet = False
+        room.start(plan(mqtt_plan(broker.port)))
+        room.wait(lambda: room.hellos == 2, "greeting")
+        room.acked.clear()
+        room.say(EngineHello(BOOT, (Tally("door", "result", 5, 2),), again=True))  # it did not hear of three of them
+        for seq in range(3, 8):
+            room.hand_over(result(seq))
+        room.wait_acked(7)
+        assert [one.value["seq"] for one in subscriber.first(7, f"{P}/door/result")] == [*range(1, 8)]
+        room.wait(lambda: room.report and room.report.outbox.delivered == 7, "account of all of them")
+        assert room.report
+        assert (room.report.outbox.pending, room.report.outbox.lost) == (0, {})
+
+
 def test_results_of_an_engine_that_died_with_the_publisher_are_taken(broker: Broker, room: Room) -> None:
     for seq in (1, 2, 3):
         room.hand_over(result(seq, boot="aaaaaa"))

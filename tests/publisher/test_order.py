@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import threading
 from contextlib import closing
@@ -12,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edge_infer.ipc.channel import MAX_PLAN_BYTES, MAX_RESULT_BYTES, Channel
+from edge_infer.ipc.delivered_numbers import DeliveredNumbers, new_delivered_numbers
 from edge_infer.ipc.messages import ApplyPlan, EngineDown, EngineHello, EngineUp, PublisherReport, Tally, handover
 from edge_infer.publisher.health import Board
 from edge_infer.publisher.outbox.database import Database, SeriesRow
@@ -147,7 +149,10 @@ class Story:
         self._under_way: list[Entry] = []
         self._heard: dict[MessageSeries, set[int]] = {series: set() for series in self._given}
         self._highest: dict[tuple[MessageSeries, bool], int] = {}
-        self.outbox = opened(folder, clock=self._clock)
+        self._acked: set[tuple[MessageSeries, int]] = set()
+        self._memory = new_delivered_numbers()
+        self._delivered = DeliveredNumbers(os.dup(self._memory))
+        self.outbox = opened(folder, clock=self._clock, delivered=self._delivered)
 
     def give(self, count: int) -> None:
         for series in self._given:
@@ -163,12 +168,14 @@ class Story:
         """The broker takes it, and acknowledges it some time."""
         for _ in range(10 * count if self._up else 0):
             if entry := self.outbox.next(()):
+                assert (entry.series, entry.seq) not in self._acked, "sent again"
                 self._under_way.append(entry)
 
     def ack(self, count: int) -> None:
         for entry in self._under_way[:count]:
             self._hear(entry)
             self.outbox.acked(entry)
+            self._acked.add((entry.series, entry.seq))
         del self._under_way[:count]
 
     def commit(self, _count: int) -> None:
@@ -204,7 +211,9 @@ class Story:
         self._up = at_once
         assert self.outbox._disk
         self.outbox._disk.close(DEADLINE)
-        self.outbox = opened(self._folder, clock=self._clock)
+        self._delivered.close()
+        self._delivered = DeliveredNumbers(os.dup(self._memory))
+        self.outbox = opened(self._folder, clock=self._clock, delivered=self._delivered)
         tallies = [Tally(s.pipeline, s.kind, self._given[s], *self._safe[s]) for s in self._given if self._given[s]]
         self.outbox.resume("aaaaaa", tallies)
         for series, last in self._given.items():
@@ -226,6 +235,8 @@ class Story:
         assert {series: len(heard) for series, heard in self._heard.items()} == self._given
         assert self.outbox.account().lost == {}
         self.outbox.close()
+        self._delivered.close()
+        os.close(self._memory)
 
     def _put(self, series: MessageSeries, seq: int) -> None:
         self.outbox.put(series, seq, b"%d" % seq, late=not self._up)

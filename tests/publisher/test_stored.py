@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_infer.contract.topics import Place
+from edge_infer.ipc.delivered_numbers import DeliveredNumbers, new_delivered_numbers
 from edge_infer.ipc.messages import Acked, Tally
 from edge_infer.plan.records import OutboxPlan
 from edge_infer.publisher.outbox import stored_outbox
@@ -45,8 +46,13 @@ class Time:
         return time.monotonic() + self.ahead
 
 
-def opened(folder: Path, plan: OutboxPlan = PLAN, clock: Callable[[], float] | None = None) -> StoredOutbox:
-    outbox = StoredOutbox(clock=clock or time.monotonic)
+def opened(
+    folder: Path,
+    plan: OutboxPlan = PLAN,
+    clock: Callable[[], float] | None = None,
+    delivered: DeliveredNumbers | None = None,
+) -> StoredOutbox:
+    outbox = StoredOutbox(clock=clock or time.monotonic, delivered=delivered)
     outbox.use(folder, plan, "kernel")
     until(outbox, lambda: outbox.ready, "an open file")
     return outbox
@@ -143,6 +149,36 @@ def test_a_publisher_killed_with_its_memory_goes_on_where_the_engine_knows(tmp_p
         even(outbox)
         account = outbox.account()
         assert (account.produced, account.pending, account.delivered, account.lost) == (13, 11, 1, {"unknown": 1})
+
+
+def test_what_was_acknowledged_and_is_still_on_the_disk_is_not_sent_again(tmp_path: Path) -> None:
+    memory = new_delivered_numbers()
+    killed = opened(tmp_path, delivered=DeliveredNumbers(os.dup(memory)))
+    for seq in range(1, 2 * CHUNK + 1):
+        killed.put(DOOR, seq, b"{}", late=True)
+        killed.put(YARD, seq, b"{}", late=True)
+    stored(killed, 2 * CHUNK, YARD)
+    for entry in drain(killed, 4 * CHUNK):
+        if entry.series == DOOR and entry.seq not in (7, 2 * CHUNK):
+            killed.acked(entry)  # and never removed from the disk
+    killed._disk.close(5)  # type: ignore[union-attr]
+    for _ in range(2):  # the next one is killed, too, before it removes any
+        with opened(tmp_path, delivered=DeliveredNumbers(os.dup(memory))) as outbox:
+            found = drain(outbox, 2 * CHUNK + 2)
+            assert [entry.seq for entry in found if entry.series == DOOR] == [7, 2 * CHUNK]
+            assert [entry.seq for entry in found if entry.series == YARD] == [*range(1, 2 * CHUNK + 1)]
+            until(outbox, lambda: not outbox.reading and outbox.next(()) is None, "the end of the backlog")
+            assert (outbox.account().delivered, outbox.account().pending) == (2 * CHUNK - 2, 2 * CHUNK + 2)
+            account = outbox.account()
+            assert account.produced == account.delivered + account.pending
+            outbox._disk.close(5)  # type: ignore[union-attr]
+            outbox._disk = None
+    with opened(tmp_path, delivered=DeliveredNumbers(memory)) as outbox:
+        for entry in drain(outbox, 2 * CHUNK + 2):
+            outbox.acked(entry)
+        until(outbox, lambda: outbox.account().pending == 0, "an empty outbox")
+    with closing(sqlite3.connect(tmp_path / FILE)) as file:
+        assert file.execute("SELECT count(*) FROM entry").fetchone() == (0,)
 
 
 def test_a_boot_whose_witnesses_died_is_closed_with_what_is_unknown(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Final
 
 from edge_infer.contract.messages import OutboxHealth
 from edge_infer.contract.topics import Place
+from edge_infer.ipc.delivered_numbers import DeliveredNumbers
 from edge_infer.ipc.messages import Acked, Tally
 from edge_infer.plan.records import OutboxPlan
 from edge_infer.platform.clock import kernel_tag, uptime
@@ -45,7 +46,7 @@ STORE_AFTER: Final = 0.8
 LATE_AFTER: Final = 10.0
 """Seconds after which an unsent message is late; newer ones then go first."""
 REMOVE_AFTER: Final = 0.3
-"""Seconds until delivered messages are deleted from the disk. A kill before that sends them twice."""
+"""Seconds until delivered messages are deleted from the disk. A power cut before that sends them twice."""
 ACCOUNT_EVERY: Final = 120.0
 """Seconds between two commits while everything is acknowledged. Each writes some 24 KiB to the card, with the overhead
 of the file system."""
@@ -73,8 +74,15 @@ class StoredOutbox:
     - the reason given to `lose` or `drop`
     """
 
-    def __init__(self, limit: int = MEMORY_LIMIT, clock: Callable[[], float] = uptime) -> None:
+    def __init__(
+        self,
+        limit: int = MEMORY_LIMIT,
+        clock: Callable[[], float] = uptime,
+        delivered: DeliveredNumbers | None = None,
+    ) -> None:
+        """``delivered``: what the broker acknowledged to an earlier process is not sent again."""
         self._limit = limit
+        self._noted = delivered
         self._clock = clock
         self._account = DeliveryLedger()
         self._lanes = PriorityQueues()
@@ -223,8 +231,13 @@ class StoredOutbox:
 
         Skipped numbers before it are lost for the reason ``missing``.
         """
-        if not self._account.take(series, seq, len(payload) + OVERHEAD, missing):
+        size = len(payload) + OVERHEAD
+        if not self._account.take(series, seq, size, missing):
             return False
+        if self._noted is not None and self._noted.before(series, seq):
+            self._account.delivered(series, seq, size)
+            self._note_change(ACCOUNT_EVERY)
+            return True
         entry = Entry(next(self._numbers), series, seq, payload, late, self._clock())
         self._fresh[entry.number] = entry
         self._fresh_bytes += entry.size
@@ -269,17 +282,19 @@ class StoredOutbox:
         Events precede results, and live entries precede the backlog; each group is in order. Each entry is given out
         once, until `again` or `rewind` takes it back.
         """
-        entry = self._lanes.next(held, backlog=self._beginning_known)
-        if entry:
-            self._out[entry.number] = entry
-        return entry
+        while entry := self._lanes.next(held, backlog=self._beginning_known):
+            if self._noted is None or not self._noted.before(entry.series, entry.seq):
+                self._out[entry.number] = entry
+                return entry
+            self._deliver(entry)
+        return None
 
     def acked(self, entry: Entry) -> None:
         """Record that the broker has acknowledged an entry."""
         if self._out.pop(entry.number, None):
-            self._settle(entry)
-            self._account.delivered(entry.series, entry.seq, entry.size)
-            self._note_change(ACCOUNT_EVERY)
+            if self._noted is not None:
+                self._noted.add(entry.series, entry.seq)
+            self._deliver(entry)
 
     @property
     def reading(self) -> bool:
@@ -328,6 +343,11 @@ class StoredOutbox:
         self._account.lost(entry.series, entry.seq, entry.size, reason)
         self._note_change(STORE_AFTER)
         self._tell_loss(reason)
+
+    def _deliver(self, entry: Entry) -> None:
+        self._settle(entry)
+        self._account.delivered(entry.series, entry.seq, entry.size)
+        self._note_change(ACCOUNT_EVERY)
 
     def _settle(self, entry: Entry) -> None:
         if self._fresh.pop(entry.number, None):

@@ -17,6 +17,7 @@ from edge_infer.contract.messages import Sentence, timestamp
 from edge_infer.errors import shortened
 from edge_infer.ipc.activity_table import active_pipelines, new_activity_table, numbers_given, reset_activity
 from edge_infer.ipc.crash_safe_note import new_note
+from edge_infer.ipc.delivered_numbers import new_delivered_numbers
 from edge_infer.ipc.drift import DriftAccept, DriftAnswer, DriftQuestion, DriftReference
 from edge_infer.ipc.messages import (
     Announce,
@@ -163,7 +164,7 @@ class ProcessSupervisor:
         self._level = ("--log-level", log_level)
         self._results = pair()  # both ends stay open here: queued results survive the death of either process
         engine_end, publisher_end = self._results
-        self._slate, self._lights = new_note(), new_activity_table()
+        self._slate, self._delivered, self._lights = new_note(), new_delivered_numbers(), new_activity_table()
         self.engine = ChildProcess(
             ChildSpec(
                 "engine",
@@ -180,7 +181,7 @@ class ProcessSupervisor:
                 "edge_infer.publisher",
                 self._level,
                 (PublisherReport, Offence),
-                {"--results": publisher_end, "--slate": self._slate},
+                {"--results": publisher_end, "--slate": self._slate, "--delivered": self._delivered},
             ),
             self.stalls,
         )
@@ -378,10 +379,10 @@ class ProcessSupervisor:
         self.publisher.tell(Stop())
         orderly &= self.publisher.stop(PUBLISHER_STOP)
         self._plan = None
-        for end in (*self._results, self._slate, self._lights):
+        for end in (*self._results, self._slate, self._delivered, self._lights):
             if end >= 0:
                 os.close(end)
-        self._results, self._slate, self._lights = (-1, -1), -1, -1
+        self._results, self._slate, self._delivered, self._lights = (-1, -1), -1, -1, -1
         return orderly
 
     def _take_last_references(self) -> None:
