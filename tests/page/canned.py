@@ -156,7 +156,7 @@ def drift(**pipelines: PipelineDrift) -> dict[str, Any]:
 _MOVED: Final = part({**CAMERA_SCORES, "moved": 2.4}, TS)
 _VEILED: Final = part({**CAMERA_SCORES, "veil": 1.1}, TS)
 _LOWER: Final = part({**ANSWER_SCORES, "score": 1.3}, TS)
-_SCORES: Final = histograms(LOWER_SCORES, 0.9812)
+_SCORES: Final = histograms(LOWER_SCORES, 1.3296)
 DRIFTS: Final[Mapping[str, PipelineDrift]] = {
     "learning": PipelineDrift(None, None, PartDrift(0.42), PartDrift(0.13), None, {}, 365 * 86400.0),
     "ok": pipeline_drift(),

@@ -444,7 +444,7 @@ DRIFT_TEXTS: dict[str, tuple[str, ...]] = {
     "moved": ("camera moved since", "12 % right and 3 % up", "turn the camera back", "moved\n240 %"),
     "scores_lower": (
         "answers: scores lower since",
-        "stability index 0.981, without drift about 0.004",
+        "stability index 1.330, without drift about 0.004",
         "to 0.7\n5 %\n30 %",
     ),
     "both": ("camera veiled since", "clean the lens", "answers: scores lower since", "look at that first"),
@@ -514,7 +514,7 @@ def test_histograms_unfold_at_a_drift_and_stay_as_a_person_leaves_them(chrome: B
     chrome.keys("#drift summary", Keys.ENTER)
     assert chrome.run(is_open) is True
     page.answers["drift"] = drift(door_people=DRIFTS["scores_lower"])
-    chrome.shows("0.981", "#drift")
+    chrome.shows("1.330", "#drift")
     chrome.keys("#drift summary", Keys.ENTER)
     page.answers["drift"] = drift(door_people=replace(DRIFTS["scores_lower"], false_alarm=3600.0))
     chrome.shows("60 min", "#drift")

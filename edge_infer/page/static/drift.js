@@ -5,7 +5,7 @@ import { badge, card } from "./see.js";
 import { clock, duration, list, percent, spaced } from "./words.js";
 
 const NEAREST = 4; // signals shown of each part, those nearest to their thresholds
-const TITLES = { score: "Best score of a frame", objects: "Objects in a frame" };
+const TITLES = { score: "Mean score in a frame", objects: "Objects in a frame" };
 const unfolded = new Set(); // pipelines whose histograms were opened because of a drift
 
 // Return what drifts in a pipeline: `camera moved since 08:45:12, its content 12 % right and 3 % down`.
