@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +12,7 @@ from edge_infer.cli.pause import tell
 from edge_infer.contract.codec import decode, encode
 from edge_infer.errors import EdgeInferError
 from edge_infer.ipc.drift import DriftAnswer, DriftHistogram, PartDrift, PipelineDrift
+from edge_infer.ipc.drift_remedies import remedies
 from edge_infer.platform.paths import DEFAULT_CONFIG
 from edge_infer.supervisor.control.server import ask, find_socket
 from edge_infer.yamlfile.units import format_duration
@@ -20,19 +21,6 @@ BAR: Final = 24
 """Characters of a full bar."""
 MOST_SIGNALS: Final = 4
 """Signals shown of each part, those nearest to their thresholds."""
-_REMEDIES: Final[Mapping[str, str]] = {
-    "covered": "look whether something covers the lens",
-    "dark": "look whether the scene is lit and the lens free",
-    "moved": "turn the camera back, or check mask and zones and run: edge-infer drift accept {name}",
-    "defocused": "clean the lens and focus it",
-    "veiled": "clean the lens: a web, drops or dirt hide part of the picture",
-    "changed": "look at the picture (edge-infer page); if it is as it should be: edge-infer drift accept {name}",
-}
-_OF_ANSWERS: Final = (
-    "the camera is as it was, so the scene or the model has changed: compare with edge-infer evaluate; if it is as it "
-    "should be: edge-infer drift accept {name}"
-)
-_OF_BOTH: Final = "the camera has changed too, so look at that first"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -64,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
 def lines(name: str, drift: PipelineDrift) -> Iterator[str]:
     """Yield the lines of a pipeline."""
     yield f"{name}: {_verdict(drift)}"
-    for remedy in _remedies(name, drift):
+    for remedy in remedies(name, drift.camera, drift.outcome):
         yield f"  {remedy}"
     for part, title in ((drift.camera_part, "camera"), (drift.outcome_part, "answers")):
         if part is not None:
@@ -100,13 +88,6 @@ def _by(drift: PipelineDrift) -> str:
 
 def _since(part: PartDrift | None) -> str:
     return f" since {part.since}" if part is not None and part.since else ""
-
-
-def _remedies(name: str, drift: PipelineDrift) -> Iterator[str]:
-    if drift.camera is not None:
-        yield _REMEDIES[drift.camera].format(name=name)
-    if drift.outcome is not None:
-        yield _OF_BOTH if drift.camera is not None else _OF_ANSWERS.format(name=name)
 
 
 def _part(title: str, part: PartDrift) -> Iterator[str]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from edge_infer.ipc.drift_remedies import remedies
 from edge_infer.page.admission import BrowserAdmission
 from edge_infer.page.connections import BrowserConnection
 from edge_infer.page.http_request import HttpRequest, RefusedRequestError, bad
@@ -58,6 +59,7 @@ class Routes:
             "/api/scene": lambda _: {"do": "scene"},
             "/api/events": lambda _: {"do": "events"},
             "/api/scores": lambda request: {"do": "scores", "pipeline": request.query.get("pipeline")},
+            "/api/drift": lambda _: {"do": "drift"},
             "/api/history": lambda _: {"do": "models", "action": "history"},
             "/api/why": _why,
         }
@@ -81,10 +83,22 @@ class Routes:
             self.looks.want(_name(request, "source"), client.uid, lambda answer: _tell(client, answer, missing=404))
         elif request.path in self._reads:
             question = {**self._reads[request.path](request), **_asker(client)}
-            extra = {"may_edit": not self._why_not, "why_not": self._why_not} if request.path == "/api/overview" else {}
-            self._upstream.ask(question, lambda answer: _tell(client, answer, extra), seconds=WHY_SECONDS)
+            self._upstream.ask(
+                question, lambda answer: _tell(client, answer, self._extra(request.path, answer)), seconds=WHY_SECONDS
+            )
         else:
             raise RefusedRequestError(404, "request", "there is nothing at this path")
+
+    def _extra(self, path: str, answer: Answer) -> Mapping[str, Any]:
+        """Return what the page adds to an answer of the daemon."""
+        if path == "/api/overview":
+            return {"may_edit": not self._why_not, "why_not": self._why_not}
+        if path == "/api/drift":
+            found = answer.get("pipelines", {}).items()
+            return {
+                "remedies": {name: [*remedies(name, each.get("camera"), each.get("outcome"))] for name, each in found}
+            }
+        return {}
 
     def _picture(self, client: BrowserConnection, request: HttpRequest) -> None:
         data = self.looks.picture(_name(request, "source"), request.query.get("number", ""), client.uid)

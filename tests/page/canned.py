@@ -15,7 +15,10 @@ from urllib.parse import parse_qs, urlsplit
 import cv2
 import numpy as np
 
-from edge_infer.contract.codec import decode
+from edge_infer.contract.codec import decode, encode
+from edge_infer.engine.drift.outcome import BINS
+from edge_infer.ipc.drift import DriftAnswer, DriftHistogram, PartDrift, PipelineDrift, SignalDrift
+from edge_infer.ipc.drift_remedies import remedies
 from edge_infer.supervisor.status import Status
 
 STATIC: Final = Path(__file__).parents[2] / "edge_infer" / "page" / "static"
@@ -108,6 +111,65 @@ def event(seq: int, label: str = "person", kind: str = "enter", pipeline: str = 
     return {"pipeline": pipeline, "event": body}
 
 
+CAMERA_SCORES: Final = {"moved": 0.62, "detail": 0.41, "sharpness": 0.2, "changed": 0.31, "detail_slow": 0.05}
+ANSWER_SCORES: Final = {"score": 0.55, "margin": 0.5, "near": 0.12, "objects": 0.3, "label_1": 0.08}
+USUAL_SCORES: Final = (0.1, 0.0, 0.0, 0.0, 0.0, 0.0, 0.05, 0.15, 0.4, 0.3)
+LOWER_SCORES: Final = (0.25, 0.0, 0.0, 0.0, 0.0, 0.0, 0.3, 0.25, 0.15, 0.05)
+
+
+def part(scores: Mapping[str, float], since: str | None = None, blind: str = "") -> PartDrift:
+    """A part of a pipeline that has been learned; ``blind`` is a signal by which nothing can be told."""
+    signals = {
+        name: SignalDrift(0.1, 0.0 if name == blind else score, None, name != blind) for name, score in scores.items()
+    }
+    return PartDrift(1.0, signals, since)
+
+
+def histograms(now: tuple[float, ...] = USUAL_SCORES, psi: float = 0.0021) -> dict[str, DriftHistogram]:
+    """The histograms of a pipeline; ``now`` are the shares of frames by score."""
+    objects = (0.5, 0.3, 0.1, 0.1, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    return {
+        "score": DriftHistogram(BINS["score"], USUAL_SCORES, now, psi, 0.004),
+        "objects": DriftHistogram(BINS["objects"], objects, objects, 0.0, 0.004),
+    }
+
+
+def pipeline_drift(**changes: Any) -> PipelineDrift:
+    """A pipeline whose camera and answers are as learned, with some fields replaced."""
+    camera, answers = part(CAMERA_SCORES, blind="sharpness"), part(ANSWER_SCORES)
+    usual = {
+        "camera_part": camera, "outcome_part": answers, "histograms": histograms(), "false_alarm": 365 * 86400.0,
+    }  # fmt: skip
+    return PipelineDrift(**{**usual, **changes})
+
+
+def drift(**pipelines: PipelineDrift) -> dict[str, Any]:
+    """The answer of ``/api/drift``; ``_`` in the names stand for ``-``."""
+    found = {name.replace("_", "-"): each for name, each in pipelines.items()}
+    sentences = {name: [*remedies(name, each.camera, each.outcome)] for name, each in found.items()}
+    answer = encode(DriftAnswer(found))
+    decode(DriftAnswer, answer, "drift")
+    assert isinstance(answer, dict)
+    return {**answer, "remedies": sentences}
+
+
+_MOVED: Final = part({**CAMERA_SCORES, "moved": 2.4}, TS)
+_VEILED: Final = part({**CAMERA_SCORES, "veil": 1.1}, TS)
+_LOWER: Final = part({**ANSWER_SCORES, "score": 1.3}, TS)
+_SCORES: Final = histograms(LOWER_SCORES, 1.3296)
+DRIFTS: Final[Mapping[str, PipelineDrift]] = {
+    "learning": PipelineDrift(None, None, PartDrift(0.42), PartDrift(0.13), None, {}, 365 * 86400.0),
+    "ok": pipeline_drift(),
+    "moved": pipeline_drift(camera="moved", camera_part=_MOVED, shift=(0.12, -0.03)),
+    "scores_lower": pipeline_drift(outcome="scores_lower", outcome_part=_LOWER, histograms=_SCORES),
+    "both": pipeline_drift(
+        camera="veiled", camera_part=_VEILED, outcome="scores_lower", outcome_part=_LOWER, histograms=_SCORES
+    ),
+    "answers alone": PipelineDrift(None, None, None, part({"value": 0.2}), None, {}, 365 * 86400.0),
+}
+"""A pipeline in each state of drift."""
+
+
 def answers() -> dict[str, Any]:
     """An answer for each path below ``/api/``; one with ``error`` has its ``status``."""
     return {
@@ -117,6 +179,7 @@ def answers() -> dict[str, Any]:
         "scores": {"seconds": 3600, "known_from": 0.6, "counts": [0] * 60 + [1] * 30 + [2] * 10 + [0]},
         "events": {"events": [event(seq) for seq in range(1, 4)]},
         "why": {"lines": ["door-people: 08:45:12 person 0.87: told"], "notes": ["the record begins at 08:00:00"]},
+        "drift": drift(),
         "history": {"history": [history()]},
         "rollback": {"done": "people goes back to 77aa1200"},
         "edit": {"digest": "b" * 64, "done": ["pipelines.door-people.zones.drive: changed"]},
@@ -175,9 +238,8 @@ def serving() -> Iterator[Canned]:
             answer = canned.answers[name]
             if callable(answer):
                 answer = answer(canned.posted[-1][1] if self.command == "POST" else parse_qs(urlsplit(self.path).query))
-            self.send(
-                answer.get("status", 400) if "error" in answer else 200, "application/json", json.dumps(answer).encode()
-            )
+            status = answer.get("status", 400) if answer.get("error") else 200
+            self.send(status, "application/json", json.dumps(answer).encode())
 
         def do_GET(self) -> None:
             path = urlsplit(self.path).path

@@ -1,4 +1,4 @@
-"""Makes the pictures of docs/page.md: the page of a running daemon, and of one with many faults.
+"""Makes the pictures of docs/page.md: the page of a running daemon, of one with many faults, and of made-up drift.
 
 usage: python -m tests.page.pictures
 """
@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from tests.broker import Broker
+from tests.page import canned
 from tests.page.browser import Page
 from tests.page.chrome import Browser, browser
 from tests.page.faulty import NAMED, cameras, make_faulty, with_sources
@@ -105,8 +106,21 @@ def faulty(folder: Path, broker: Broker, text: str) -> np.ndarray:
         return picture(chrome)
 
 
+def drift() -> None:
+    """Makes the picture of drift, of made-up answers: a camera is learned for days."""
+    with canned.serving() as page, browser() as chrome:
+        moved, lower = canned.DRIFTS["moved"], canned.DRIFTS["scores_lower"]
+        page.answers["drift"] = canned.drift(yard_people=moved, door_people=lower)
+        chrome.open(page.url, "see", (700, 1200))
+        chrome.shows("stability index", "#drift")
+        chrome.run("document.getElementById('drift-panel').scrollIntoView()")
+        height = int(chrome.run("return document.getElementById('drift-panel').offsetHeight"))
+        write("page-drift.jpg", picture(chrome)[:height])
+
+
 def main() -> int:
     """Makes all of them."""
+    drift()
     with tempfile.TemporaryDirectory() as name, Broker(Path(name)) as broker:
         text = WELL.format(port=broker.port, model=MODEL, clip=CLIP)
         write(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -10,16 +11,18 @@ import pytest
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
+from edge_infer.contract.codec import replace
 from tests.broker import eventually
 from tests.page import canned
-from tests.page.canned import TS, Canned, overview, pipeline, scene
-from tests.page.chrome import PHONE, Browser, browser
+from tests.page.canned import DRIFTS, TS, Canned, drift, overview, pipeline, scene
+from tests.page.chrome import PHONE, WIDE, Browser, browser
 from tests.page.drawing import drag, swipe, tap
 
 VIEWS = ("aim", "draw", "see")
 REJECTED = "/etc/edge-infer/config.yaml:12: pipelines.door-people.threshold: must be a number from 0 to 1"
 REFUSED = "the daemon rejects this; the file is as it was"
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
+HOSTILE_JSON = json.dumps(HOSTILE)[1:-1]
 
 
 @pytest.fixture(scope="module")
@@ -159,6 +162,7 @@ def test_hostile_text_stays_text(chrome: Browser, page: Canned) -> None:
         "events": {"events": [canned.event(1, HOSTILE)]},
         "why": {"lines": [HOSTILE], "notes": [HOSTILE]},
         "history": {"history": [canned.history(why=HOSTILE, by=HOSTILE)]},
+        "drift": json.loads(json.dumps(drift(door_people=DRIFTS["both"])).replace("veil", HOSTILE_JSON)),
         "edit": {"status": 422, "kind": "rejected", "error": HOSTILE, "errors": [HOSTILE]},
         "rollback": {"status": 422, "kind": "rejected", "error": HOSTILE},
     }
@@ -170,7 +174,7 @@ def test_hostile_text_stays_text(chrome: Browser, page: Canned) -> None:
     chrome.press("Save")
     chrome.shows(HOSTILE, "#save-errors")
     chrome.run("location.hash = 'see'; document.getElementById('history-box').open = true")
-    for place in ("#sources", "#models", "#device-cards", "#events", "#history"):
+    for place in ("#sources", "#models", "#device-cards", "#events", "#history", "#drift"):
         chrome.shows(HOSTILE, place)
     chrome.press("Why?")
     chrome.shows(HOSTILE, "#why")
@@ -430,6 +434,104 @@ def test_why_is_asked_for_the_moment_of_an_event(chrome: Browser, page: Canned) 
     since, until = (float(asked[0][key][0]) for key in ("since", "until"))
     assert until - since == pytest.approx(60)
     assert since < page.answers["overview"]["now"] - 60 < until
+
+
+BARS = """return [...document.querySelectorAll('#drift .bar')].map((bar) =>
+    [bar.getAttribute('class').trim(), Number(bar.firstChild.getAttribute('width'))])"""
+DRIFT_TEXTS: dict[str, tuple[str, ...]] = {
+    "learning": ("learning", "learned\n42 %", "learned\n13 %"),
+    "ok": ("as learned", "moved\n62 %", "Not told, because it changes too much anyway: sharpness."),
+    "moved": ("camera moved since", "12 % right and 3 % up", "turn the camera back", "moved\n240 %"),
+    "scores_lower": (
+        "answers: scores lower since",
+        "stability index 1.330, without drift about 0.004",
+        "to 0.7\n5 %\n30 %",
+    ),
+    "both": ("camera veiled since", "clean the lens", "answers: scores lower since", "look at that first"),
+    "answers alone": ("as learned", "value\n20 %"),
+}
+
+
+@pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
+@pytest.mark.parametrize("name", DRIFTS)
+def test_drift_is_shown(chrome: Browser, page: Canned, name: str, size: tuple[int, int]) -> None:
+    page.answers["drift"] = drift(door_people=DRIFTS[name])
+    for scheme in ("light", "dark"):
+        in_view(chrome, page, "see", size=size, scheme=scheme)
+        for text in ("door-people", "Expected time between two false alarms: 365 days.", *DRIFT_TEXTS[name]):
+            chrome.shows(text, "#drift")
+        assert not chrome.scrolls_sideways()
+        assert chrome.faults() == []
+        assert chrome.violations() == []
+
+
+def test_nothing_of_drift_is_shown_where_no_pipeline_watches_for_it(chrome: Browser, page: Canned) -> None:
+    page.answers["drift"] = {"status": 422, "error": "the engine does not run now; try again in a moment"}
+    in_view(chrome, page, "see")
+    assert not chrome.find("#drift-panel").is_displayed()
+    page.answers["drift"] = drift(door_people=DRIFTS["ok"])
+    chrome.shows("as learned", "#drift")
+    chrome.shows("all well")
+    page.answers["drift"] = drift()
+    chrome.until("return document.getElementById('drift-panel').hidden", "page without drift")
+
+
+def test_drift_is_among_the_warnings_with_its_remedy(chrome: Browser, page: Canned) -> None:
+    page.answers["drift"] = drift(door_people=DRIFTS["both"], yard_people=DRIFTS["learning"])
+    in_view(chrome, page, "aim")
+    chrome.shows("2 warnings")
+    chrome.click("#problem-box summary")
+    chrome.shows("Drift in door-people camera veiled since", "#problems")
+    chrome.shows("clean the lens: a web, drops or dirt hide part of the picture", "#problems")
+    page.answers["drift"] = drift(door_people=DRIFTS["ok"])
+    chrome.shows("all well")
+
+
+def test_bars_have_the_lengths_of_their_numbers(chrome: Browser, page: Canned) -> None:
+    page.answers["drift"] = drift(door_people=DRIFTS["scores_lower"])
+    in_view(chrome, page, "see")
+    chrome.shows("stability index", "#drift")
+    found = chrome.run(BARS)
+    assert found[:4] == [["bar", pytest.approx(100 * share)] for share in (0.62, 0.41, 0.31, 0.05)]
+    assert found[4:6] == [["bar over", 100], ["bar", pytest.approx(50)]]
+    pairs = [
+        (before, now) for before, now in zip(canned.USUAL_SCORES, canned.LOWER_SCORES, strict=True) if before or now
+    ]
+    wanted = [
+        [kind, pytest.approx(250 * share)]
+        for pair in pairs
+        for kind, share in zip(("bar before", "bar"), pair, strict=True)
+    ]
+    assert found[8:18] == wanted
+
+
+def test_histograms_unfold_at_a_drift_and_stay_as_a_person_leaves_them(chrome: Browser, page: Canned) -> None:
+    page.answers["drift"] = drift(door_people=DRIFTS["ok"])
+    in_view(chrome, page, "see")
+    is_open = "return document.querySelector('#drift details')?.open"
+    chrome.shows("Learned and now", "#drift")
+    assert chrome.run(is_open) is False
+    chrome.keys("#drift summary", Keys.ENTER)
+    assert chrome.run(is_open) is True
+    page.answers["drift"] = drift(door_people=DRIFTS["scores_lower"])
+    chrome.shows("1.330", "#drift")
+    chrome.keys("#drift summary", Keys.ENTER)
+    page.answers["drift"] = drift(door_people=replace(DRIFTS["scores_lower"], false_alarm=3600.0))
+    chrome.shows("60 min", "#drift")
+    assert chrome.run(is_open) is False
+
+
+def test_an_event_of_drift_has_its_kind(chrome: Browser, page: Canned) -> None:
+    moved = canned.event(1, kind="drift_end")
+    moved["event"] = {key: moved["event"][key] for key in ("v", "ts", "boot", "seq", "type")} | {"kind": "scores_lower"}
+    page.answers["events"] = {"events": [moved]}
+    in_view(chrome, page, "see")
+    chrome.shows("drift end scores lower", "#events")
+
+
+def test_a_command_that_explains_the_answer_can_be_copied(chrome: Browser, page: Canned) -> None:
+    in_view(chrome, page, "aim")
+    chrome.shows("edge-infer explain --source door --pipeline door-people -o why.png", "#explain code")
 
 
 def test_the_daemon_goes_and_comes_back(chrome: Browser, page: Canned) -> None:

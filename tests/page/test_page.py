@@ -147,6 +147,19 @@ def test_records_of_the_engine_are_shown(page: Page) -> None:
     assert "there is no source" in absent.json["error"]
 
 
+def test_drift_is_shown_but_not_accepted(page: Page) -> None:
+    assert page.get("/api/drift").json == {"pipelines": {}, "error": "", "remedies": {}}
+    text = page.daemon.config.read_text()
+    page.daemon.config.write_text(text.replace("fps: 5 ", "drift: true\n    fps: 5 "))
+    assert page.daemon.reload()["state"] == "applied"
+    eventually(lambda: "door" in page.get("/api/drift").json.get("pipelines", ()), "drift of a pipeline", 20.0)
+    found = page.get("/api/drift?action=accept").json
+    assert found["pipelines"]["door"]["camera_part"]["learned"] < 1
+    assert found["remedies"] == {"door": []}
+    assert page.post("/api/drift", {"action": "accept"}).status == 404
+    assert problems(page) == []
+
+
 def test_a_daemon_that_is_away_and_comes_back(page: Page) -> None:
     page.daemon.__exit__()
     gone = page.get("/api/overview")

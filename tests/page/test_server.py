@@ -91,6 +91,23 @@ def test_a_connection_serves_one_request_after_the_other(tmp_path: Path) -> None
         assert asked(client, "/api/overview") == (200, b'{"asked":"overview","may_edit":true,"why_not":""}')
 
 
+def test_drift_comes_with_its_remedies(tmp_path: Path) -> None:
+    found = {"yard": {"camera": "veiled", "outcome": "mix"}, "door": {"camera": "from a later version"}, "hall": {}}
+    told = json.dumps({"pipelines": found, "error": ""}).encode() + b"\n"
+    with serving(tmp_path, lambda *_: told), connected(tmp_path) as client:
+        status, body = asked(client, "/api/drift")
+        answer = json.loads(body)
+        assert (status, answer["pipelines"]) == (200, found)
+        assert answer["remedies"] == {
+            "yard": [
+                "clean the lens: a web, drops or dirt hide part of the picture",
+                "the camera has changed too, so look at that first",
+            ],
+            "door": ["look at the picture (edge-infer page); if it is as it should be: edge-infer drift accept door"],
+            "hall": [],
+        }
+
+
 def test_it_ends_when_nobody_is_connected_any_more(tmp_path: Path) -> None:
     with serving(tmp_path, status_only, idle=0.3) as loop:
         with connected(tmp_path) as client:

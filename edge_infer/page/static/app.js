@@ -4,6 +4,7 @@ import { get, post } from "./api.js";
 import { ask } from "./ask.js";
 import { delegate, el, find, show } from "./dom.js";
 import { Draft, Editor } from "./draw.js";
+import { showDrift } from "./drift.js";
 import { differences, shapesOf } from "./geometry.js";
 import { hintOf, showAim, showShapes, showThreshold } from "./panels.js";
 import { problems, summary } from "./problems.js";
@@ -11,13 +12,14 @@ import { Events, showState, watchRollbacks } from "./see.js";
 import { findingLayer, gridLayer, shapeLayer, Stage, tileLayer } from "./stage.js";
 import { clock, list } from "./words.js";
 
-const EVERY = { overview: 1000, events: 2000, scores: 5000 }; // milliseconds
+const EVERY = { overview: 1000, events: 2000, scores: 5000, drift: 5000 }; // milliseconds
 const VIEWS = ["aim", "draw", "see"];
 
 let overview = null;
 let scene = null;
 let facts = null; // of the last picture
 let scores = null;
+let drift = { pipelines: {}, remedies: {} };
 let paused = false;
 let saving = false;
 let unfolded = false; // whether the list of problems has been opened once
@@ -57,7 +59,7 @@ async function lookAtState() {
   if (!document.title.includes(":")) performance.mark("state");
   show(find("device"), overview.device);
   document.title = `${overview.device}: edge-infer`;
-  const found = problems(overview);
+  const found = problems(overview, drift);
   const { level, text } = summary(found);
   find("summary").className = level;
   show(find("summary"), text);
@@ -70,6 +72,11 @@ async function lookAtState() {
   const { config } = overview.status;
   if (!scene || (config?.state === "applied" && config.digest !== scene.digest)) await loadScene();
   showSaving();
+}
+
+async function lookAtDrift() {
+  drift = await get("drift").catch(() => ({ pipelines: {}, remedies: {} })); // the state says why there is no answer
+  showDrift(drift);
 }
 
 async function loadScene() {
@@ -106,6 +113,8 @@ function openDraft() {
   if (draft !== editor.draft) editor.open(draft);
   else drawn();
   if (!scores) lookAtScores();
+  find("explain").hidden = !draft;
+  show(find("explain").querySelector("code"), draft && `edge-infer explain --source ${find("source").value} --pipeline ${name} -o why.png`);
   showModel();
 }
 
@@ -336,3 +345,4 @@ enter();
 repeat(EVERY.overview, () => lookAtState().catch(noAnswer));
 repeat(EVERY.events, () => view() === "see" && events.look(overview?.now ?? Date.now() / 1000));
 repeat(EVERY.scores, lookAtScores);
+repeat(EVERY.drift, lookAtDrift);

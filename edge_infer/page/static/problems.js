@@ -1,5 +1,6 @@
 // What is wrong with the daemon, from its state: each problem with a level, a sentence and a remedy.
 
+import { drifting } from "./drift.js";
 import { clock, duration, list, percent } from "./words.js";
 
 const SOURCE = {
@@ -16,8 +17,8 @@ const MODEL = {
   staging: ["note", "is being loaded", "The model before it serves until then."],
 };
 
-// Return a list of `{level, what, text, remedy}`; `level` is `bad`, `warn` or `note`.
-export function problems(state) {
+// Return a list of `{level, what, text, remedy}`; `level` is `bad`, `warn` or `note`. `drift` is what drifts, by pipeline.
+export function problems(state, drift) {
   const found = [];
   const add = (level, what, text, remedy = "") => found.push({ level, what, text, remedy });
   const { status, board } = state;
@@ -33,6 +34,9 @@ export function problems(state) {
     else if (!model.sha) add("warn", `Model ${name}`, model.reason ? `does not serve: ${model.reason}` : "does not serve");
   }
   pipelines(status, add);
+  for (const [name, found] of Object.entries(drift.pipelines)) {
+    drifting(found).forEach((text, index) => add("warn", `Drift in ${name}`, text, drift.remedies[name]?.[index]));
+  }
   device(state, status, board ?? {}, add);
   return found;
 }

@@ -8,10 +8,10 @@ import { bytes, clock, duration, list, number, percent, sentence } from "./words
 const AROUND = 30; // seconds before and after the chosen moment
 const KEYS = { good: "ok", bad: "fault", warn: "warning", note: "note" };
 
-const card = (title, level, ...content) => el("article", { class: `card ${level}` }, el("h3", {}, title), content);
+export const card = (title, level, ...content) => el("article", { class: `card ${level}` }, el("h3", {}, title), content);
 const facts = (pairs) => el("dl", {}, pairs.filter(([, value]) => value || value === 0)
   .map(([key, value]) => el("div", {}, el("dt", {}, key), el("dd", {}, value))));
-const badge = (level, text) => el("span", { class: `badge ${level}` }, text ?? KEYS[level]);
+export const badge = (level, text) => el("span", { class: `badge ${level}` }, text ?? KEYS[level]);
 
 const LEVEL = {
   ok: "good", active: "good", starting: "note", staging: "note", probation: "warn", black: "warn", ended: "note",

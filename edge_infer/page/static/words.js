@@ -2,6 +2,7 @@
 
 export const percent = (share) => (share === null || share === undefined ? "unknown" : `${Math.round(share * 100)} %`);
 export const number = (value, digits = 1) => Number(value).toLocaleString("en", { maximumFractionDigits: digits });
+export const spaced = (name) => String(name).replaceAll("_", " ");
 export const list = (items) => [...items].join(", ");
 
 export function bytes(count) {
@@ -31,8 +32,8 @@ export function clock(moment) {
 export function sentence(event) {
   const id = event.id === undefined ? null : `#${event.id}`;
   const score = event.score === undefined ? null : `score ${event.score.toFixed(2)}`;
-  const reason = event.reason ? `(${event.reason.replaceAll("_", " ")})` : null;
+  const reason = event.reason ? `(${spaced(event.reason)})` : null;
   const place = event.zone ?? event.line;
-  const words = [event.label, id, event.type, place, event.direction && `to the ${event.direction}`, score, reason];
+  const words = [event.label, id, spaced(event.type), event.kind && spaced(event.kind), place, event.direction && `to the ${event.direction}`, score, reason];
   return words.filter(Boolean).join(" ");
 }
