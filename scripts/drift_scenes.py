@@ -19,7 +19,7 @@ SIZE: Final = (640, 480)
 LEARN_EVERY: Final = 45.0
 """Seconds between two pictures while a scene is learned; afterwards there is one a second."""
 FAULTS: Final = ("none", "covered", "dark", "defocused", "moved", "veiled")
-WITHIN: Final = {"none": 1800, "covered": 10, "dark": 10, "defocused": 60, "moved": 60, "veiled": 600}
+WITHIN: Final = {"none": 900, "covered": 10, "dark": 10, "defocused": 60, "moved": 60, "veiled": 600}
 """Seconds in which a fault has to be named; with none, those in which nothing may be."""
 BLOCK: Final = 8
 """Frames of a part of the clip."""

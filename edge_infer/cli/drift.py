@@ -94,7 +94,8 @@ def _part(title: str, part: PartDrift) -> Iterator[str]:
     if part.learned < 1.0:
         yield f"  {title:8} learned {_bar(part.learned)} {part.learned:.0%}"
         return
-    nearest = sorted(part.signals.items(), key=lambda item: -item[1].score)[:MOST_SIGNALS]
+    telling = [(name, signal) for name, signal in part.signals.items() if signal.telling]
+    nearest = sorted(telling, key=lambda item: -item[1].score)[:MOST_SIGNALS]
     for number, (name, signal) in enumerate(nearest):
         bar = _bar(min(1.0, signal.score))
         yield f"  {'' if number else title:8} {name:17}{bar} {signal.score:.0%} of the threshold"

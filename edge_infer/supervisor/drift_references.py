@@ -92,7 +92,7 @@ class DriftReferences:
                 (self._folder / f"{pipeline}{SUFFIX}").unlink(missing_ok=True)
 
     def tidy(self, pipelines: Iterable[str]) -> None:
-        """Remove the files of other pipelines."""
+        """Remove the files of other pipelines; at the start only, so that one can be taken out for a while."""
         kept = {f"{name}{SUFFIX}" for name in pipelines}
         with suppress(OSError):
             for path in [] if self._folder is None else list(self._folder.iterdir()):

@@ -24,6 +24,8 @@ LOOKS: Final = 5
 """Pictures whose medians count as the present, so that one passing object does not."""
 MEAN_SECONDS, MEANS = 30.0, 10
 """Seconds of a mean, and how many means there are in the median that is a slow signal: 5 minutes."""
+MAX_INTERVAL: Final = 3600.0
+"""Longest pause between two pictures that a slow source may have."""
 GAP: Final = 120.0
 """Seconds without a picture after which the present begins anew; more for a slow source."""
 LEAST_FRAMES, LEAST_HOURS = 2000, 24.0
@@ -49,6 +51,8 @@ MOST: Final[Mapping[Signal, float]] = {
     "detail_slow": 6.0, "sharpness_slow": 3.0, "veil": 0.9,
 }  # fmt: skip
 """Largest useful threshold. The signal tells nothing if the reference needs a larger one."""
+SLOW: Final[frozenset[Signal]] = frozenset({"detail_slow", "sharpness_slow", "veil"})
+"""Signals that are medians of five minutes."""
 FLAT: Final = 0.9
 """Share without detail from which on a picture with too little detail is that of a covered lens."""
 SAME_VIEW: Final = 0.4
@@ -60,9 +64,10 @@ OVERLAP, OVERLAP_EACH = 0.6, 0.45
 WEAK: Final = 0.75
 """Octaves by which edges under a veil are weaker than elsewhere."""
 LASTS: Final[Mapping[CameraDrift, float]] = {
-    "covered": 2.5, "dark": 2.5, "moved": 10.0, "defocused": 10.0, "veiled": 0.0, "changed": 120.0,
+    "covered": 2.5, "dark": 2.5, "moved": 10.0, "defocused": 10.0, "veiled": 120.0, "changed": 120.0,
 }  # fmt: skip
-"""Seconds for which a kind has to last until it counts: a vehicle may stand before the camera for a minute."""
+"""Seconds for which a kind has to last until it counts, unless a slow signal shows it: a vehicle may stop in the
+picture for a minute."""
 END_SHARE, END_AFTER = 0.7, 60.0
 """A drift ends when its signal has been below this share of the threshold for so many seconds."""
 
@@ -272,7 +277,7 @@ class CameraWatch:
 
     def due(self, now: float) -> bool:
         """Return whether the next picture should be looked at."""
-        return self._last is None or now - self._last >= EVERY
+        return self._last is None or not 0.0 <= now - self._last < EVERY
 
     @property
     def learned(self) -> float:
@@ -291,7 +296,7 @@ class CameraWatch:
         view = _View.of(signals)
         self._pass_time(now)
         self._looks.append(view)
-        if not self._built:
+        if not self._is_built():
             self._mean.append(view)
             if self._mean_is_due(now, len(self._mean)):
                 self._learn(_View.middle(self._mean, mean=True))
@@ -312,24 +317,22 @@ class CameraWatch:
         self._mean_since = now
         return True
 
-    @property
-    def _built(self) -> bool:
+    def _is_built(self) -> bool:
         return self.reference.frames >= LEAST_FRAMES and self.reference.hours >= LEAST_HOURS and bool(self._known)
 
     def _pass_time(self, now: float) -> None:
         elapsed = 0.0 if self._last is None else now - self._last
         self._last = now
-        if not 0 < elapsed <= max(GAP, 5 * self._interval):
+        follows = 0 < elapsed <= max(GAP, 5 * self._interval)
+        self._interval += 0.1 * (min(max(0.0, elapsed), MAX_INTERVAL) - self._interval)
+        if not follows:
             for kept in (self._looks, self._mean, self._slow, self._slow_means):
                 kept.clear()
-            self._mean_since = now
-            elapsed = 0.0
-        else:
-            self._interval += 0.1 * (elapsed - self._interval)
-        if not self._built:
+            self._mean_since, elapsed = now, 0.0
+        if not self._is_built():
             frames, hours = self.reference.frames + 1, self.reference.hours + elapsed / 3600
             self.reference = replace(self.reference, frames=frames, hours=round(hours, 6))
-            if self._built:
+            if self._is_built():
                 self._known = [each for each in self._known if each.weight >= LEAST_WEIGHT] or self._known
 
     def _learn(self, mean: _View) -> None:
@@ -383,14 +386,17 @@ class CameraWatch:
         kind, raised = _kind(above, found), self.raised
         if kind is not None and (raised is None or _RANK[kind[0]] < _RANK[raised.kind]):
             self._raise(now, kind, found)
-        elif raised is not None and raised.signal in found.signals:
+            return
+        self._begun = None, now
+        if raised is not None and raised.signal in found.signals:
             self._look_for_end(now, raised, found)
 
     def _raise(self, now: float, kind: tuple[CameraDrift, Signal], found: Deviation) -> None:
         """Raise a drift of this kind once it has lasted."""
         if self._begun[0] != kind[0]:
             self._begun = kind[0], now
-        if now - self._begun[1] >= LASTS[kind[0]]:
+        lasts = 0.0 if kind[1] in SLOW else LASTS[kind[0]]
+        if now - self._begun[1] >= lasts:
             shift = found.shift if kind[0] == "moved" else None
             self.raised = _Raised(*kind, self._begun[1], shift=shift)
 

@@ -122,8 +122,7 @@ class DriftWatch:
         with self._lock:
             parts: dict[Literal["camera", "answers"], CameraWatch | OutcomeWatch | None]
             parts = {"camera": self._camera, "answers": self._outcome}
-            found = {name: part.signals().values() for name, part in parts.items() if part is not None}
-        return {name: max((each.score for each in signals), default=0.0) for name, signals in found.items()}
+            return {name: _score(part) for name, part in parts.items() if part is not None}
 
     def report(self) -> PipelineDrift | None:
         """Return the comparison with the reference; None if the pipeline does not watch for drift."""
@@ -217,6 +216,12 @@ class DriftWatch:
 
 def _calm(learned: float) -> Literal["learning", "ok"]:
     return "ok" if learned >= 1.0 else "learning"
+
+
+def _score(watch: CameraWatch | OutcomeWatch) -> float:
+    """Return the score of the most suspicious signal; at least 1 until a drift has ended."""
+    least = 0.0 if watch.raised is None else 1.0
+    return max(least, *(each.score for each in watch.signals().values()), 0.0)
 
 
 def _digest(*parts: object) -> str:

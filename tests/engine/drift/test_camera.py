@@ -38,6 +38,16 @@ def _defocused(number: int) -> Pixels:
     return np.asarray(cv2.GaussianBlur(frame(number), (0, 0), 3), np.uint8)
 
 
+def _slightly_defocused(number: int) -> Pixels:
+    """Half an octave less of fine details."""
+    pixels = frame(number)
+    return np.asarray(cv2.addWeighted(pixels, 0.4, cv2.GaussianBlur(pixels, (0, 0), 0.6), 0.6, 0), np.uint8)
+
+
+def _turned(number: int) -> Pixels:
+    return np.asarray(cv2.resize(np.ascontiguousarray(np.rot90(frame(number))), (WIDTH, HEIGHT)), np.uint8)
+
+
 def _dark(number: int) -> Pixels:
     return (frame(number) * 0.12).astype(np.uint8)
 
@@ -75,7 +85,7 @@ def test_a_moved_camera_is_told_with_its_shift(watch: CameraWatch, right: int, d
 
 
 def test_a_camera_that_is_turned_away_has_another_view(watch: CameraWatch) -> None:
-    run(watch, 300, lambda number: np.ascontiguousarray(cv2.resize(np.rot90(frame(number)), (WIDTH, HEIGHT))))
+    run(watch, 300, _turned)
     assert watch.raised is not None
     assert watch.raised.kind == "changed"
     assert watch.shift is None
@@ -97,6 +107,39 @@ def test_somebody_who_passes_close_by_is_no_drift(watch: CameraWatch) -> None:
     for second in range(120):
         watch.see(1e6 + second, hand if second % 10 < 2 else signals[second % 20])
         assert watch.raised is None
+
+
+def test_a_vehicle_that_stops_now_and_then_is_no_other_view(watch: CameraWatch) -> None:
+    signals = [picture_signals(frame(number)) for number in range(20)]
+    lorry = [picture_signals(_turned(number)) for number in range(20)]
+    for second in range(2000):
+        stands = second % 400 < 60
+        watch.see(1e6 + second, (lorry if stands else signals)[second % 20])
+        assert watch.raised is None, second
+
+
+def test_a_slight_defocus_takes_five_minutes(reference: CameraReference) -> None:
+    watch = CameraWatch("basis", YEAR, reference)
+    after = run(watch, 600, _slightly_defocused)
+    assert watch.raised is not None
+    assert watch.raised.kind == "defocused"
+    assert after is not None
+    assert after > 240
+
+
+def test_a_clock_that_goes_back_does_not_stop_the_watch(watch: CameraWatch) -> None:
+    assert watch.due(10.0)
+    watch.see(10.0, picture_signals(frame(1)))
+    assert not watch.due(10.5)
+    assert watch.due(3.0)
+
+
+def test_a_picture_every_ten_minutes_is_learned_as_well() -> None:
+    signals = [picture_signals(frame(number)) for number in range(10)]
+    watch = CameraWatch("basis", YEAR, CameraReference("basis"))
+    for step in range(6000):
+        watch.see(600.0 * step, signals[step % 10])
+    assert watch.learned == 1.0
 
 
 def test_a_drift_ends_a_minute_after_its_cause(watch: CameraWatch) -> None:
