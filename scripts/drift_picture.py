@@ -1,32 +1,53 @@
-"""Draws what can be rebuilt from the reference of a camera beside a picture of it."""
+"""Draws what can be rebuilt from the reference of a camera beside a picture of it, of the shipped clip."""
 
 from __future__ import annotations
 
 import base64
 from pathlib import Path
+from typing import Final
 
 import cv2
 import numpy as np
-from drift_scenes import SIZE, Scene
 
-from edge_infer.engine.drift.picture import COLUMNS
+from edge_infer.engine.drift.camera import CameraWatch
+from edge_infer.engine.drift.picture import COLUMNS, picture_signals
+from edge_infer.frames.frame import Pixels
 from edge_infer.ipc.drift import CameraReference
 
+ROOT: Final = Path(__file__).parents[1]
+CLIP: Final = ROOT / "models" / "demo" / "faces.mp4"
+SIZE: Final = (640, 360)
 
-def draw(scene: Scene, reference: CameraReference, place: Path) -> float:
-    """Write the pictures side by side; return the correlation of the rebuilt picture with the edges of the real one.
+
+def _frames() -> list[Pixels]:
+    reader, frames = cv2.VideoCapture(str(CLIP)), []
+    while True:
+        found, frame = reader.read()
+        if not found:
+            return frames
+        frames.append(np.asarray(frame, np.uint8))
+
+
+def draw(place: Path) -> tuple[CameraReference, float]:
+    """Write both pictures side by side; return the reference, and how the rebuilt one correlates with the real edges.
 
     The mean edges by column and by row are all that is known of the place of anything, so the best picture made of them
     is the one in which both are independent: their product.
     """
-    real = scene.picture(scene.learned[0], 12 * 3600.0)
+    frames = _frames()
+    signals = [picture_signals(frame) for frame in frames]
+    watch, number = CameraWatch("clip", 365 * 86400.0, CameraReference("clip")), 0
+    while watch.learned < 1.0:
+        watch.see(number * 45.0, signals[number % len(signals)])
+        number += 1
+    reference = watch.kept()
     best = max(reference.appearances, key=lambda each: each.weight)
     edges = np.frombuffer(base64.b64decode(best.edges), np.uint8).astype(np.float32)
     rebuilt = np.outer(edges[COLUMNS:], edges[:COLUMNS])
-    gray = np.asarray(cv2.cvtColor(real, cv2.COLOR_BGR2GRAY), np.float32)
-    true = np.abs(cv2.Laplacian(cv2.resize(gray, rebuilt.shape[::-1], interpolation=cv2.INTER_AREA), cv2.CV_32F))
-    likeness = float(np.corrcoef(rebuilt.ravel(), true.ravel())[0, 1])
+    gray = np.asarray(cv2.cvtColor(frames[0], cv2.COLOR_BGR2GRAY), np.float32)
+    small = cv2.resize(gray, rebuilt.shape[::-1], interpolation=cv2.INTER_AREA)
+    likeness = float(np.corrcoef(rebuilt.ravel(), np.abs(cv2.Laplacian(small, cv2.CV_32F)).ravel())[0, 1])
     shown = cv2.resize(rebuilt / rebuilt.max() * 255, SIZE, interpolation=cv2.INTER_NEAREST).astype(np.uint8)
-    both = np.hstack([real, cv2.cvtColor(shown, cv2.COLOR_GRAY2BGR)])
-    cv2.imwrite(str(place), cv2.resize(both, (960, 360), interpolation=cv2.INTER_AREA), [cv2.IMWRITE_JPEG_QUALITY, 80])
-    return likeness
+    both = np.hstack([cv2.resize(frames[0], SIZE), cv2.cvtColor(shown, cv2.COLOR_GRAY2BGR)])
+    cv2.imwrite(str(place), cv2.resize(both, (960, 270), interpolation=cv2.INTER_AREA), [cv2.IMWRITE_JPEG_QUALITY, 80])
+    return reference, likeness

@@ -15,6 +15,7 @@ from typing import Final
 import cv2
 import numpy as np
 from drift_causes import cause
+from drift_picture import draw
 from drift_scenes import FAULTS, Scene, learned, trial
 from drift_years import camera_year, outcome_year
 
@@ -50,7 +51,7 @@ def main() -> int:
     if "cost" in chosen:
         _cost(assets)
     if "reference" in chosen:
-        _reference(assets)
+        _reference()
     return 0
 
 
@@ -119,12 +120,8 @@ def _cost(assets: Path) -> None:
     print(f"cost: at most {health} bytes of a pipeline in health", flush=True)
 
 
-def _reference(assets: Path) -> None:
+def _reference() -> None:
     """Draw what can be rebuilt from the reference of a camera beside a picture of it."""
-    scene = Scene(assets, 1)
-    reference = learned(scene)
+    reference, likeness = draw(ROOT / "docs" / "pictures" / "drift-reference.jpg")
     print(f"reference: {len(dumps(DriftReference('door', reference)))} bytes, {len(reference.appearances)} appearances")
-    from drift_picture import draw
-
-    likeness = draw(scene, reference, ROOT / "docs" / "pictures" / "drift-reference.jpg")
-    print(f"reference: the best picture made of it correlates by {likeness:.2f} with the real one")
+    print(f"reference: the best picture made of it correlates by {likeness:.2f} with the edges of the real one")

@@ -50,6 +50,7 @@ def test_it_is_json_schema_with_a_title() -> None:
         "rooms",
         "governor",
         "metrics",
+        "drift",
         "models",
         "sources",
         "pipelines",
