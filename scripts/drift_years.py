@@ -51,8 +51,8 @@ def outcome_year(rho: float, seed: int) -> int:
         if watch.raised is not None:
             alarms += 1
             watch.raised = None
-            for sums in watch._sums.values():  # noqa: SLF001
-                sums.reset()
+            for judged in watch._judged.values():  # noqa: SLF001
+                judged.sums.reset()
     return alarms
 
 

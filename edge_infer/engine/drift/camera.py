@@ -42,7 +42,7 @@ LEAST_WEIGHT: Final = 3.0
 Signal = Literal["detail", "dark", "sharpness", "moved", "changed", "detail_slow", "sharpness_slow", "veil"]
 LEAST: Final[Mapping[Signal, float]] = {
     "detail": 1.5, "dark": 1.5, "sharpness": 0.6, "moved": 0.025, "changed": 0.4,
-    "detail_slow": 0.6, "sharpness_slow": 0.4, "veil": 0.12,
+    "detail_slow": 0.6, "sharpness_slow": 0.4, "veil": 0.09,
 }  # fmt: skip
 """Least deviation that counts, whatever the reference is. Octaves for detail, darkness and sharpness; a share of the
 frame for a shift; a loss of agreement; a share of the edge profiles for a veil."""
@@ -61,7 +61,9 @@ SIMILAR: Final = 0.8
 """Agreement from which on nothing has moved."""
 OVERLAP, OVERLAP_EACH = 0.6, 0.45
 """Agreement that the overlapping parts of a shifted picture have at least: of both profiles, and of each."""
-WEAK: Final = 0.75
+STEADY: Final = 0.03
+"""Share of the frame by which the shift of a moved camera may vary: that of an object that moves varies more."""
+WEAK: Final = 0.6
 """Octaves by which edges under a veil are weaker than elsewhere."""
 LASTS: Final[Mapping[CameraDrift, float]] = {
     "covered": 2.5, "dark": 2.5, "moved": 10.0, "defocused": 10.0, "veiled": 120.0, "changed": 120.0,
@@ -252,6 +254,7 @@ class CameraWatch:
     reference: CameraReference
     raised: _Raised | None = None
     _begun: tuple[CameraDrift | None, float] = (None, 0.0)
+    _begun_shift: tuple[float, float] | None = None
     _known: list[_Known] = field(default_factory=list)
     _extremes: dict[str, Extremes] = field(default_factory=dict)
     _looks: deque[_View] = field(default_factory=lambda: deque(maxlen=LOOKS))
@@ -393,8 +396,8 @@ class CameraWatch:
 
     def _raise(self, now: float, kind: tuple[CameraDrift, Signal], found: Deviation) -> None:
         """Raise a drift of this kind once it has lasted."""
-        if self._begun[0] != kind[0]:
-            self._begun = kind[0], now
+        if self._begun[0] != kind[0] or (kind[0] == "moved" and not _near(found.shift, self._begun_shift)):
+            self._begun, self._begun_shift = (kind[0], now), found.shift
         lasts = 0.0 if kind[1] in SLOW else LASTS[kind[0]]
         if now - self._begun[1] >= lasts:
             shift = found.shift if kind[0] == "moved" else None
@@ -426,6 +429,10 @@ class CameraWatch:
             appearances=tuple(each.record() for each in self._known),
             extremes={name: (count, round(a, 6), round(b, 6)) for name, (count, a, b) in extremes.items()},
         )
+
+
+def _near(shift: tuple[float, float] | None, other: tuple[float, float] | None) -> bool:
+    return shift is not None and other is not None and math.dist(shift, other) <= STEADY
 
 
 _RANK: Final[Mapping[CameraDrift, int]] = {

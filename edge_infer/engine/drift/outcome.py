@@ -119,6 +119,33 @@ SIGNALS: Final = len(_KINDS) + MOST_LABELS
 
 
 @dataclass(slots=True)
+class _Judged:
+    """A learned signal: its mean in each part of the day, the spread of a step, its correlation, and its limit."""
+
+    means: tuple[float | None, ...]
+    spread: float
+    correlation: float
+    limit: float
+    sums: Cusum = field(default_factory=lambda: Cusum(ALLOWANCE))
+
+    @property
+    def single(self) -> float:
+        """The standard deviation of a window whose window before is not known."""
+        return self.spread / math.sqrt(1.0 - self.correlation**2)
+
+    def deviation(self, part: int, value: float) -> float:
+        """Return how far a value is from the mean of a part of the day."""
+        return value - (self.means[part] or 0.0)
+
+    def add(self, part: int, value: float, before: tuple[float, int] | None) -> float:
+        """Add a window, without what the window before explains of it; return the sum as a share of the limit."""
+        step, spread = self.deviation(part, value), self.single
+        if before is not None and self.means[before[1]] is not None:
+            step, spread = step - self.correlation * self.deviation(before[1], before[0]), self.spread
+        return self.sums.add(max(-MOST_STEP, min(MOST_STEP, step / spread))) / self.limit
+
+
+@dataclass(slots=True)
 class _Raised:
     """A present drift: its kind and signal, whether it rose, since when, and the last deviations."""
 
@@ -142,8 +169,7 @@ class OutcomeWatch:
     _learned_labels: Counter[str] = field(default_factory=Counter)
     _window: _Window | None = None
     _before: dict[str, tuple[float, float, int]] = field(default_factory=dict)  # time, value and part of the day
-    _sums: dict[str, Cusum] = field(default_factory=dict)
-    _limits: dict[str, float] = field(default_factory=dict)
+    _judged: dict[str, _Judged] = field(default_factory=dict)
     _now: dict[str, tuple[float, float]] = field(default_factory=dict)  # value, and share of the way to the limit
     _present: dict[Histogram, list[float]] = field(default_factory=lambda: {name: [0.0] * 10 for name in BINS})
     _seen: float = 0.0  # frames in the present histograms
@@ -198,7 +224,8 @@ class OutcomeWatch:
             labels = tuple(label for label, _ in self._learned_labels.most_common(MOST_LABELS))
         for name, value in window.signals(labels):
             signal = self._signals.setdefault(name, DailySignal())
-            signal.add(part, value, self._previous(name, now, part, window))
+            before = self._previous(name, now, window)
+            signal.add(part, value, before[0] if before is not None and before[1] == part else None)
             self._before[name] = now, value, part
         histograms = {
             name: tuple(a + b for a, b in zip(reference.histograms.get(name, (0,) * 10), counts, strict=True))
@@ -211,10 +238,10 @@ class OutcomeWatch:
             self._before.clear()
             self._set_limits()
 
-    def _previous(self, name: str, now: float, part: int, window: _Window) -> float | None:
-        """Return the window before this one, if it is of the same part of the day and follows it closely."""
-        at, value, of = self._before.get(name, (-math.inf, 0.0, part))
-        return value if of == part and now - at < GAP * (now - window.since) else None
+    def _previous(self, name: str, now: float, window: _Window) -> tuple[float, int] | None:
+        """Return value and part of the day of the window before, if this one follows it closely."""
+        at, value, part = self._before.get(name, (-math.inf, 0.0, 0))
+        return (value, part) if now - at < GAP * (now - window.since) else None
 
     def _set_limits(self) -> None:
         """Set the limit of each signal from the expected time between false alarms.
@@ -225,29 +252,24 @@ class OutcomeWatch:
         for name, signal in self._signals.items():
             error = 1.0 / math.sqrt(max(1.0, signal.count / PARTS_OF_DAY))
             steps = self.false_alarm / self._usual * 2 * 2 * SIGNALS  # both directions, and half is for the camera
-            self._limits[name] = cusum_threshold(max(10.0, steps), max(0.1, ALLOWANCE - error))
-            self._sums[name] = Cusum(ALLOWANCE)
+            limit = cusum_threshold(max(10.0, steps), max(0.1, ALLOWANCE - error))
+            spread = max(signal.step_spread(), LEAST_SPREAD.get(name, 0.0))
+            if 0.0 < spread < math.inf:
+                means = tuple(part.mean if part.count else None for part in signal.parts)
+                self._judged[name] = _Judged(means, spread, signal.correlation(), limit)
 
     def _judge(self, now: float, part: int, window: _Window) -> None:
         found: dict[str, float] = {}
         for name, value in window.signals(self.reference.labels):
-            signal = self._signals.get(name)
-            if signal is None or not signal.parts[part].count:
+            judged = self._judged.get(name)
+            if judged is None or judged.means[part] is None:
                 continue
-            spread = max(signal.step_spread(), LEAST_SPREAD.get(name, 0.0))
-            if not 0.0 < spread < math.inf:
-                continue
-            before, deviation = self._previous(name, now, part, window), value - signal.parts[part].mean
-            used = signal.correlation() if before is not None else 0.0
-            step = deviation if before is None else deviation - used * (before - signal.parts[part].mean)
-            if before is None:  # then it varies as a single window does
-                spread /= math.sqrt(1.0 - signal.correlation() ** 2)
-            step = max(-MOST_STEP, min(MOST_STEP, step / spread))
+            before = self._previous(name, now, window)
             self._before[name] = now, value, part
-            found[name] = self._sums[name].add(step) / self._limits[name]
+            found[name] = judged.add(part, value, before)
             self._now[name] = value, min(1e6, abs(found[name]))
             if self.raised is not None and self.raised.signal == name:
-                self._look_for_end(self.raised, deviation / spread)
+                self._look_for_end(self.raised, judged.deviation(part, value) / judged.single)
         if self.raised is None and found:
             name = max(found, key=lambda each: abs(found[each]))
             if abs(found[name]) >= 1.0:
@@ -258,8 +280,8 @@ class OutcomeWatch:
         raised.recent = [*raised.recent, deviation][-BACK_AFTER:]
         if len(raised.recent) == BACK_AFTER and abs(sum(raised.recent)) / BACK_AFTER < BACK_WITHIN:
             self.raised = None
-            for each in self._sums.values():
-                each.reset()
+            for each in self._judged.values():
+                each.sums.reset()
 
     def signals(self) -> dict[str, SignalDrift]:
         """Return the present signals, and how far each is on the way to its limit."""
