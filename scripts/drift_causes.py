@@ -36,8 +36,8 @@ def _bank(assets: Path, file: str, seed: int, *, unseen: bool) -> tuple[AnswerNu
 
 def _numbers(model: Model, picture: Pixels) -> AnswerNumbers:
     objects = model(picture, color="bgr").objects or ()
-    score = sum(each.score for each in objects) / len(objects) if objects else None
-    return AnswerNumbers(len(objects), score, None, None, None, tuple(each.label for each in objects))
+    scores = tuple(each.score for each in objects)
+    return AnswerNumbers(len(objects), scores, None, None, None, tuple(each.label for each in objects))
 
 
 @cache

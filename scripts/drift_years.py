@@ -47,7 +47,7 @@ def outcome_year(rho: float, seed: int) -> int:
         hour = number % day * 24 / day
         values = level + rhythm * math.sin(2 * math.pi * hour / 24)
         now = (number + 1) * WINDOW
-        watch._close(now, int(hour // 6), _Window(now - WINDOW, values))  # type: ignore[arg-type]  # noqa: SLF001
+        watch._close(now, int(hour), _Window(now - WINDOW, values))  # type: ignore[arg-type]  # noqa: SLF001
         if watch.raised is not None:
             alarms += 1
             watch.raised = None

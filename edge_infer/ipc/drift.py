@@ -19,9 +19,6 @@ Level = Annotated[float, between(-1e9, 1e9)]
 Sum = Annotated[float, between(-1e15, 1e15)]
 Extreme = tuple[Count, Sum, Sum]
 """Number, sum and sum of the squares of largest values."""
-DAY_PART: Final = 6
-DayPartSums = Annotated[tuple[Sum, ...], at_most(DAY_PART)]
-"""The fields of `edge_infer.engine.drift.statistics.DayPart`."""
 
 
 class Appearance(Record, frozen=True):
@@ -51,10 +48,21 @@ class CameraReference(Record, frozen=True):
     extremes: Annotated[Mapping[ShortText, Extreme], at_most(16)] = field(default_factory=dict)
 
 
+class LearnedSignal(Record, frozen=True):
+    """The fields of `edge_infer.engine.drift.statistics.DailySignal`."""
+
+    counts: Annotated[tuple[Count, ...], at_most(24)]
+    means: Annotated[tuple[Level, ...], at_most(24)]
+    residuals: Count
+    squares: Sum
+    pairs: Count
+    products: Sum
+
+
 class OutcomeReference(Record, frozen=True):
     """What is learned of the answers of a model for the settings with the digest ``basis``.
 
-    ``signals`` are the sums of windows by signal and part of the day. ``histograms`` count frames. ``labels`` are the
+    ``signals`` are the windows by signal. ``histograms`` count frames. ``labels`` are the
     most frequent ones.
     """
 
@@ -62,9 +70,7 @@ class OutcomeReference(Record, frozen=True):
     frames: Count = 0
     hours: Annotated[float, at_least(0)] = 0.0
     labels: Annotated[tuple[Label, ...], at_most(3)] = ()
-    signals: Annotated[Mapping[ShortText, Annotated[tuple[DayPartSums, ...], at_most(4)]], at_most(12)] = field(
-        default_factory=dict
-    )
+    signals: Annotated[Mapping[ShortText, LearnedSignal], at_most(12)] = field(default_factory=dict)
     histograms: Annotated[Mapping[ShortText, Annotated[tuple[Count, ...], at_most(10)]], at_most(4)] = field(
         default_factory=dict
     )

@@ -16,17 +16,22 @@ from edge_infer.engine.tasks.detection import fractions
 class AnswerNumbers:
     """Numbers of the findings of one frame; None where the task has no such number.
 
-    ``score`` is the mean of all objects (the best of many would rise with their number), or that of the best class, and
-    ``margin`` is its distance from the second class. ``size`` is the mean logarithm (base 2) of
-    the areas of boxes. ``value`` is the first value of a regression, or the distance of an anomaly.
+    ``scores`` are those of all objects or bodies, or that of the best class. ``margin`` is its distance from the second
+    class. ``size`` is the mean logarithm (base 2) of the areas of boxes. ``value`` is the first value of a regression,
+    or the distance of an anomaly.
     """
 
     objects: int | None
-    score: float | None
+    scores: tuple[float, ...] = ()
     margin: float | None = None
     size: float | None = None
     value: float | None = None
     labels: tuple[str, ...] = ()
+
+    @property
+    def score(self) -> float | None:
+        """The mean score of a frame: the best one of many objects would rise with their number."""
+        return sum(self.scores) / len(self.scores) if self.scores else None
 
 
 def answer_numbers(findings: Findings) -> AnswerNumbers:
@@ -36,21 +41,20 @@ def answer_numbers(findings: Findings) -> AnswerNumbers:
         areas = [_area(fractions(item.box, found.source)) for item in objects]
         size = sum(areas) / len(areas) if areas else None
         labels = tuple(item.label for item in objects)
-        return AnswerNumbers(len(objects), _mean(objects), None, size, None, labels)
+        return AnswerNumbers(len(objects), _scores(objects), None, size, None, labels)
     if (bodies := getattr(found, "bodies", None)) is not None:
-        return AnswerNumbers(len(bodies), _mean(bodies))
+        return AnswerNumbers(len(bodies), _scores(bodies))
     if (classes := getattr(found, "classes", None)) is not None:
         margin = classes[0].score - classes[1].score if len(classes) > 1 else None
-        return AnswerNumbers(
-            len(classes), _mean(classes[:1]), margin, None, None, tuple(each.label for each in classes[:1])
-        )
+        best = tuple(each.label for each in classes[:1])
+        return AnswerNumbers(len(classes), _scores(classes[:1]), margin, None, None, best)
     if (segments := getattr(found, "segments", None)) is not None:
-        return AnswerNumbers(len(segments), None, labels=tuple(each.label for each in segments))
-    return AnswerNumbers(None, None, value=_value(found))
+        return AnswerNumbers(len(segments), labels=tuple(each.label for each in segments))
+    return AnswerNumbers(None, value=_value(found))
 
 
-def _mean(items: Any) -> float | None:
-    return float(sum(item.score for item in items) / len(items)) if items else None
+def _scores(items: Any) -> tuple[float, ...]:
+    return tuple(float(item.score) for item in items)
 
 
 def _area(box: FractionBox) -> float:

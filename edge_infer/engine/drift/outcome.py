@@ -1,26 +1,25 @@
-"""Learns how a model answers at each part of the day, and notices when it answers in another way."""
+"""Learns how a model answers at each hour of the day, and notices when it answers in another way."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from edge_infer.contract.codec import replace
 from edge_infer.contract.messages import OutcomeDrift
 from edge_infer.engine.drift.answers import AnswerNumbers
 from edge_infer.engine.drift.statistics import (
-    PARTS_OF_DAY,
+    HOURS,
     Cusum,
     DailySignal,
-    DayPart,
     cusum_threshold,
     psi,
     psi_without_drift,
 )
-from edge_infer.ipc.drift import DriftHistogram, OutcomeReference, SignalDrift
+from edge_infer.ipc.drift import DriftHistogram, LearnedSignal, OutcomeReference, SignalDrift
 
 WINDOW: Final = 900.0
 LEAST_FRAMES_OF_WINDOW: Final = 20
@@ -30,6 +29,8 @@ LEAST_WINDOWS: Final = 60
 """Frames and windows of a reference, besides the time to learn."""
 GAP: Final = 3.0
 """A pause of so many windows cuts the correlation of one window with the one before."""
+VARYING_FROM: Final = 0.4
+"""Share of the learning from which on windows count for the spread: before, the means of the hours are not known."""
 ALLOWANCE: Final = 0.5
 """Standard deviations of a step that the cumulative sum forgives."""
 MOST_STEP: Final = 4.0
@@ -58,6 +59,7 @@ class _Window:
     since: float
     frames: int = 0
     nothing: int = 0
+    scores: int = 0
     near: int = 0
     sums: Counter[str] = field(default_factory=Counter)
     counts: Counter[str] = field(default_factory=Counter)
@@ -71,10 +73,11 @@ class _Window:
             if (number := getattr(numbers, name)) is not None:
                 self.sums[name] += number
                 self.counts[name] += 1
+        self.scores += len(numbers.scores)
+        self.near += sum(abs(score - threshold) <= NEAR for score in numbers.scores)
         self.labels.update(numbers.labels)
         if numbers.objects is not None:
             self.nothing += numbers.objects == 0
-            self.near += numbers.score is not None and abs(numbers.score - threshold) <= NEAR
             place = next((i for i, most in enumerate(_OBJECT_BINS) if numbers.objects <= most), 9)
             self.histograms["objects"][place] += 1
             score = numbers.score
@@ -89,7 +92,8 @@ class _Window:
         if counts["objects"]:
             yield "objects", math.sqrt(max(0.0, self.sums["objects"]) / counts["objects"])
             yield "nothing", _angle(self.nothing / counts["objects"])
-            yield "near", _angle(self.near / counts["objects"])
+        if self.scores >= LEAST_FRAMES_OF_WINDOW:
+            yield "near", _angle(self.near / self.scores)
         if (total := self.labels.total()) >= LEAST_FRAMES_OF_WINDOW:
             for number, label in enumerate(labels):
                 yield f"label_{number + 1}", _angle(self.labels[label] / total)
@@ -120,7 +124,7 @@ SIGNALS: Final = len(_KINDS) + MOST_LABELS
 
 @dataclass(slots=True)
 class _Judged:
-    """A learned signal: its mean in each part of the day, the spread of a step, its correlation, and its limit."""
+    """A learned signal: its mean in each hour of the day, the spread of a step, its correlation, and its limit."""
 
     means: tuple[float | None, ...]
     spread: float
@@ -133,16 +137,10 @@ class _Judged:
         """The standard deviation of a window whose window before is not known."""
         return self.spread / math.sqrt(1.0 - self.correlation**2)
 
-    def deviation(self, part: int, value: float) -> float:
-        """Return how far a value is from the mean of a part of the day."""
-        return value - (self.means[part] or 0.0)
-
-    def add(self, part: int, value: float, before: tuple[float, int] | None) -> float:
+    def add(self, deviation: float, before: float | None) -> float:
         """Add a window, without what the window before explains of it; return the sum as a share of the limit."""
-        step, spread = self.deviation(part, value), self.single
-        if before is not None and self.means[before[1]] is not None:
-            step, spread = step - self.correlation * self.deviation(before[1], before[0]), self.spread
-        return self.sums.add(max(-MOST_STEP, min(MOST_STEP, step / spread))) / self.limit
+        step = deviation / self.single if before is None else (deviation - self.correlation * before) / self.spread
+        return self.sums.add(max(-MOST_STEP, min(MOST_STEP, step))) / self.limit
 
 
 @dataclass(slots=True)
@@ -157,7 +155,10 @@ class _Raised:
 
 @dataclass(slots=True)
 class OutcomeWatch:
-    """Learns and judges the answers of one pipeline. Times are seconds of a clock that does not jump."""
+    """Learns and judges the answers of one pipeline. Times are seconds of a clock that does not jump.
+
+    Raises ValueError for a damaged ``reference``.
+    """
 
     basis: str
     false_alarm: float
@@ -168,7 +169,7 @@ class OutcomeWatch:
     _signals: dict[str, DailySignal] = field(default_factory=dict)
     _learned_labels: Counter[str] = field(default_factory=Counter)
     _window: _Window | None = None
-    _before: dict[str, tuple[float, float, int]] = field(default_factory=dict)  # time, value and part of the day
+    _before: dict[str, tuple[float, float]] = field(default_factory=dict)  # time and deviation of the last window
     _judged: dict[str, _Judged] = field(default_factory=dict)
     _now: dict[str, tuple[float, float]] = field(default_factory=dict)  # value, and share of the way to the limit
     _present: dict[Histogram, list[float]] = field(default_factory=lambda: {name: [0.0] * 10 for name in BINS})
@@ -178,8 +179,13 @@ class OutcomeWatch:
         """Take over what the reference holds, if it is of the same settings."""
         if self.reference.basis != self.basis:
             self.reference = OutcomeReference(self.basis)
+        if any(len(each.counts) != HOURS or len(each.means) != HOURS for each in self.reference.signals.values()):
+            raise ValueError("a signal of a reference does not have 24 hours")
         self._signals = {
-            name: DailySignal([_day_part(sums) for sums in parts]) for name, parts in self.reference.signals.items()
+            name: DailySignal(
+                list(each.counts), list(each.means), each.residuals, each.squares, each.pairs, each.products
+            )
+            for name, each in self.reference.signals.items()
         }
         if self.learned >= 1.0:
             self._set_limits()
@@ -198,7 +204,7 @@ class OutcomeWatch:
             window = self._window = _Window(now)
         window.add(numbers, self.threshold)
         if now - window.since >= WINDOW and window.frames >= LEAST_FRAMES_OF_WINDOW:
-            self._close(now, hour * PARTS_OF_DAY // 24, window)
+            self._close(now, hour, window)
             self._window = _Window(now)
 
     @property
@@ -207,16 +213,16 @@ class OutcomeWatch:
         windows = max((each.count for each in self._signals.values()), default=0)
         return self.reference.hours * 3600 / windows if windows else 86400.0
 
-    def _close(self, now: float, part: int, window: _Window) -> None:
+    def _close(self, now: float, hour: int, window: _Window) -> None:
         for name, counts in window.histograms.items():
             self._present[name] = [KEPT_SHARE * old + new for old, new in zip(self._present[name], counts, strict=True)]
         self._seen = KEPT_SHARE * self._seen + window.frames
         if self.learned < 1.0:
-            self._learn(now, part, window)
+            self._learn(now, hour, window)
         else:
-            self._judge(now, part, window)
+            self._judge(now, hour, window)
 
-    def _learn(self, now: float, part: int, window: _Window) -> None:
+    def _learn(self, now: float, hour: int, window: _Window) -> None:
         reference, seconds = self.reference, now - window.since
         self._learned_labels.update(window.labels)
         labels = reference.labels
@@ -224,9 +230,10 @@ class OutcomeWatch:
             labels = tuple(label for label, _ in self._learned_labels.most_common(MOST_LABELS))
         for name, value in window.signals(labels):
             signal = self._signals.setdefault(name, DailySignal())
-            before = self._previous(name, now, window)
-            signal.add(part, value, before[0] if before is not None and before[1] == part else None)
-            self._before[name] = now, value, part
+            before, varying = self._previous(name, now, window), self.learned >= VARYING_FROM
+            residual = signal.add(hour, value, before, varying=varying)
+            if residual is not None:
+                self._before[name] = now, residual
         histograms = {
             name: tuple(a + b for a, b in zip(reference.histograms.get(name, (0,) * 10), counts, strict=True))
             for name, counts in window.histograms.items()
@@ -238,38 +245,38 @@ class OutcomeWatch:
             self._before.clear()
             self._set_limits()
 
-    def _previous(self, name: str, now: float, window: _Window) -> tuple[float, int] | None:
-        """Return value and part of the day of the window before, if this one follows it closely."""
-        at, value, part = self._before.get(name, (-math.inf, 0.0, 0))
-        return (value, part) if now - at < GAP * (now - window.since) else None
+    def _previous(self, name: str, now: float, window: _Window) -> float | None:
+        """Return how far the window before was from its mean, if this one follows it closely."""
+        at, deviation = self._before.get(name, (-math.inf, 0.0))
+        return deviation if now - at < GAP * (now - window.since) else None
 
     def _set_limits(self) -> None:
         """Set the limit of each signal from the expected time between false alarms.
 
-        The mean of a part of the day has an error of its own. An error of one standard deviation is deducted from the
-        allowance, so that it does not shorten that time.
+        The mean of an hour has an error of its own. Its standard deviation is deducted from the allowance, so that it
+        does not shorten that time.
         """
         for name, signal in self._signals.items():
-            error = 1.0 / math.sqrt(max(1.0, signal.count / PARTS_OF_DAY))
+            error = 1.0 / math.sqrt(max(1.0, signal.count / HOURS))
             steps = self.false_alarm / self._usual * 2 * 2 * SIGNALS  # both directions, and half is for the camera
             limit = cusum_threshold(max(10.0, steps), max(0.1, ALLOWANCE - error))
             spread = max(signal.step_spread(), LEAST_SPREAD.get(name, 0.0))
             if 0.0 < spread < math.inf:
-                means = tuple(part.mean if part.count else None for part in signal.parts)
+                means = tuple(mean if count else None for count, mean in zip(signal.counts, signal.means, strict=True))
                 self._judged[name] = _Judged(means, spread, signal.correlation(), limit)
 
-    def _judge(self, now: float, part: int, window: _Window) -> None:
+    def _judge(self, now: float, hour: int, window: _Window) -> None:
         found: dict[str, float] = {}
         for name, value in window.signals(self.reference.labels):
             judged = self._judged.get(name)
-            if judged is None or judged.means[part] is None:
+            if judged is None or (mean := judged.means[hour]) is None:
                 continue
-            before = self._previous(name, now, window)
-            self._before[name] = now, value, part
-            found[name] = judged.add(part, value, before)
+            before, deviation = self._previous(name, now, window), value - mean
+            self._before[name] = now, deviation
+            found[name] = judged.add(deviation, before)
             self._now[name] = value, min(1e6, abs(found[name]))
             if self.raised is not None and self.raised.signal == name:
-                self._look_for_end(self.raised, judged.deviation(part, value) / judged.single)
+                self._look_for_end(self.raised, deviation / judged.single)
         if self.raised is None and found:
             name = max(found, key=lambda each: abs(found[each]))
             if abs(found[name]) >= 1.0:
@@ -287,8 +294,7 @@ class OutcomeWatch:
         """Return the present signals, and how far each is on the way to its limit."""
         found: dict[str, SignalDrift] = {}
         for name, (value, score) in self._now.items():
-            usual = sum(part.total for part in self._signals[name].parts) / max(1, self._signals[name].count)
-            found[name] = SignalDrift(round(value, 3), round(score, 3), round(usual, 3))
+            found[name] = SignalDrift(round(value, 3), round(score, 3), round(self._signals[name].mean, 3))
         return found
 
     def histograms(self) -> dict[str, DriftHistogram]:
@@ -307,12 +313,14 @@ class OutcomeWatch:
     def kept(self) -> OutcomeReference:
         """Return the reference to keep."""
         signals = {
-            name: tuple(tuple(round(number, 5) for number in astuple(part)) for part in signal.parts)
-            for name, signal in self._signals.items()
+            name: LearnedSignal(
+                tuple(each.counts),
+                tuple(round(mean, 4) for mean in each.means),
+                each.residuals,
+                round(each.squares, 5),
+                each.pairs,
+                round(each.products, 5),
+            )
+            for name, each in self._signals.items()
         }
         return replace(self.reference, signals=signals)
-
-
-def _day_part(sums: tuple[float, ...]) -> DayPart:
-    count, total, squares, pairs, products, pair_totals = sums
-    return DayPart(int(count), total, squares, int(pairs), products, pair_totals)

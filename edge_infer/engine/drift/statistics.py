@@ -116,80 +116,77 @@ class Extremes:
         return mean + scale * (reduced - _EULER + 2.0 * error)
 
 
-# Mean, spread and correlation of the windows of a signal, apart for each part of the day.
+# Mean, spread and correlation of the windows of a signal that follows the time of day.
 
-PARTS_OF_DAY: Final = 4
+HOURS: Final = 24
 _FEW: Final = 8
 """Windows below which nothing is estimated."""
 
 
 @dataclass(slots=True)
-class DayPart:
-    """Sums over the windows of one part of the day; ``pairs`` are windows that follow each other in it."""
+class DailySignal:
+    """The means of a signal by hour of the day, and how its windows vary around them.
 
-    count: int = 0
-    total: float = 0.0
+    The residuals are those of windows that the means did not contain yet, so they include the error of the means.
+    ``pairs`` are windows that follow each other.
+    """
+
+    counts: list[int] = field(default_factory=lambda: [0] * HOURS)
+    means: list[float] = field(default_factory=lambda: [0.0] * HOURS)
+    residuals: int = 0
     squares: float = 0.0
     pairs: int = 0
     products: float = 0.0
-    pair_totals: float = 0.0
-
-    @property
-    def mean(self) -> float:
-        """The mean of the windows."""
-        return self.total / self.count if self.count else 0.0
-
-
-@dataclass(slots=True)
-class DailySignal:
-    """A signal that follows the time of day: its means, and the common spread and correlation around them."""
-
-    parts: list[DayPart] = field(default_factory=lambda: [DayPart() for _ in range(PARTS_OF_DAY)])
-
-    def add(self, part: int, value: float, before: float | None) -> None:
-        """Add a window in a part of the day; ``before``: the window before it, if that is of the same part."""
-        sums = self.parts[part]
-        sums.count += 1
-        sums.total += value
-        sums.squares += value * value
-        if before is not None:
-            sums.pairs += 1
-            sums.products += value * before
-            sums.pair_totals += value + before
 
     @property
     def count(self) -> int:
         """The number of windows."""
-        return sum(part.count for part in self.parts)
+        return sum(self.counts)
+
+    @property
+    def mean(self) -> float:
+        """The mean of all windows."""
+        return sum(count * mean for count, mean in zip(self.counts, self.means, strict=True)) / max(1, self.count)
+
+    def add(self, hour: int, value: float, before: float | None, *, varying: bool) -> float | None:
+        """Add a window; with ``varying``, count its residual too, and return it.
+
+        ``before`` is the residual of the window before, if there was one. None without a mean of the hour.
+        """
+        residual = value - self.means[hour] if self.counts[hour] else None
+        self.counts[hour] += 1
+        self.means[hour] += (value - self.means[hour]) / self.counts[hour]
+        if residual is not None and varying:
+            self.residuals += 1
+            self.squares += residual * residual
+            if before is not None:
+                self.pairs += 1
+                self.products += residual * before
+        return residual
 
     def correlation(self) -> float:
         """Return the correlation of a window with the one before, at the upper end of its uncertainty; at most 0.98.
 
         It is corrected for the bias of a short series (Kendall, 1954).
         """
-        found, pairs = self._correlation(), sum(part.pairs for part in self.parts)
-        if pairs < _FEW:
+        found = self._correlation()
+        if self.pairs < _FEW:
             return 0.0
-        return min(0.98, found + (1.0 + 3.0 * found) / pairs + math.sqrt((1.0 - found * found) / pairs))
+        error = (1.0 + 3.0 * found) / self.pairs + math.sqrt((1.0 - found * found) / self.pairs)
+        return min(0.98, found + error)
 
     def step_spread(self) -> float:
         """Return the standard deviation of what a window adds to the part that the window before explains.
 
         It is at the upper end of its uncertainty (one standard error); infinite with too few windows.
         """
-        freedom = self.count - sum(part.count > 0 for part in self.parts) - 1
-        if freedom < _FEW:
+        if self.residuals < _FEW:
             return math.inf
         found, used = self._correlation(), self.correlation()
-        variance = self._squares() / freedom * (1.0 - 2.0 * used * found + used * used)
-        return math.sqrt(max(0.0, variance)) * (1.0 + 1.0 / math.sqrt(2.0 * freedom))
-
-    def _squares(self) -> float:
-        return sum(max(0.0, part.squares - part.count * part.mean**2) for part in self.parts)
+        variance = self.squares / self.residuals * (1.0 - 2.0 * used * found + used * used)
+        return math.sqrt(max(0.0, variance)) * (1.0 + 1.0 / math.sqrt(2.0 * self.residuals))
 
     def _correlation(self) -> float:
-        pairs, squares = sum(part.pairs for part in self.parts), self._squares()
-        if not pairs or squares <= 0.0:
+        if not self.pairs or self.squares <= 0.0:
             return 0.0
-        common = sum(part.products - part.mean * part.pair_totals + part.pairs * part.mean**2 for part in self.parts)
-        return min(1.0, max(0.0, (common / pairs) / (squares / self.count)))
+        return min(1.0, max(0.0, (self.products / self.pairs) / (self.squares / self.residuals)))

@@ -92,20 +92,20 @@ def test_too_few_extremes_set_no_level() -> None:
 
 def test_a_daily_signal_knows_its_means_and_its_correlation() -> None:
     draw, signal, level = np.random.default_rng(5), DailySignal(), 0.0
-    last, value = -1, 0.0
-    for step in range(4000):
-        part = step % 96 // 24
+    before: float | None = None
+    for step in range(6000):
+        hour = step // 4 % 24
         level = 0.8 * level + 0.6 * draw.standard_normal()
-        signal.add(part, 10 * part + level, value if part == last else None)
-        last, value = part, 10 * part + level
-    assert [part.mean for part in signal.parts] == pytest.approx([0, 10, 20, 30], abs=0.3)
+        before = signal.add(hour, 10 * hour + level, before, varying=step > 2000)
+    assert signal.means == pytest.approx([10 * hour for hour in range(24)], abs=0.35)
     assert 0.79 < signal.correlation() < 0.85
-    assert signal.step_spread() == pytest.approx(0.6, rel=0.05)
+    assert signal.step_spread() == pytest.approx(0.6, rel=0.06)
+    assert signal.mean == pytest.approx(115, abs=0.5)
 
 
 def test_a_signal_of_few_windows_or_one_value_decides_nothing() -> None:
     signal = DailySignal()
     assert signal.step_spread() == math.inf
     for _ in range(50):
-        signal.add(0, 1.0, 1.0)
+        signal.add(0, 1.0, 0.0, varying=True)
     assert signal.step_spread() == 0.0
