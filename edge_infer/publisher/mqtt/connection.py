@@ -19,6 +19,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from edge_infer.contract.codec import replace
 from edge_infer.contract.topics import OFFLINE, ONLINE, RULES, STATUS, Kind, Rule
 from edge_infer.plan.records import MqttPlan
+from edge_infer.platform.mqtt_guard import FloodError
 from edge_infer.platform.rate_limits import LogThrottle
 from edge_infer.platform.readiness import readable
 from edge_infer.publisher.mqtt.connection_failure import (
@@ -37,7 +38,6 @@ from edge_infer.publisher.mqtt.paho_client import (
     PLAIN,
     Attempt,
     ConnectOptions,
-    FloodError,
     OneWayClient,
     hang_up,
 )
