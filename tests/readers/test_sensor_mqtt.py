@@ -192,21 +192,6 @@ def test_a_reader_survives_a_restart_of_the_broker(broker: Broker, say: Say, tmp
         assert first().gap
 
 
-def flooding(packet: bytes, count: int) -> Callable[[socket.socket, servers.Server], None]:
-    """A broker that answers a subscription and then sends a packet again and again."""
-
-    def serve(connection: socket.socket, server: servers.Server) -> None:
-        connection.recv(1024)
-        connection.sendall(b"\x20\x02\x00\x00")
-        subscribe = connection.recv(1024)
-        connection.sendall(b"\x90\x03" + subscribe[2:4] + b"\x00")
-        for _ in range(count):
-            connection.sendall(packet)
-        server.stopping.wait(20)
-
-    return serve
-
-
 @pytest.mark.parametrize(
     ("packet", "words"),
     [
@@ -217,7 +202,7 @@ def flooding(packet: bytes, count: int) -> Callable[[socket.socket, servers.Serv
     ids=["QoS 2", "QoS 1", "questions"],
 )
 def test_a_broker_that_sends_what_nobody_subscribed_to_is_told(packet: bytes, words: str) -> None:
-    with servers.Server(flooding(packet, 1000)) as server:
+    with servers.Server(servers.subscribed([packet] * 1000)) as server:
         options = MqttOptions("a", port=server.port, rate=50.0)
         with MqttSource(options) as opened:
             client = opened._client

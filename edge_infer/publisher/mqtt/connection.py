@@ -28,6 +28,7 @@ from edge_infer.publisher.mqtt.connection_failure import (
     closed,
     denial,
     explain,
+    flooding,
     refusal,
     silent,
 )
@@ -398,9 +399,7 @@ class MqttConnection:
         if flags.is_disconnect_packet_from_server:
             self._ended = refusal(reason.value, reason.getName(), self.plan)
         elif isinstance(self._client.fault, FloodError):
-            self._ended = ConnectionFailure(
-                f"the broker {where} floods us: {self._client.fault}: check mqtt.host", refused=True
-            )
+            self._ended = flooding(self.plan, self._client.fault)
         elif self._client.fault is not None and not self._up:
             self._ended = explain(self._client.fault, self.plan, self._clock.now())
         elif not self._up:
