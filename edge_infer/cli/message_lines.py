@@ -43,7 +43,7 @@ class Painter:
             return self._line(topic, self._paint("cleared", "dim"))
         try:
             record = decode(_record(topic), json.loads(payload))
-        except (WireError, ValueError):
+        except (WireError, ValueError, RecursionError):
             return self._line(topic, _plain(payload[:200].decode(errors="replace")))
         return self._line(name.rpartition("/")[2] if kind in ("result", "state", "event") else kind, self._say(record))
 

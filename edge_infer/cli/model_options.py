@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 from edge_infer.contract.messages import Task
+from edge_infer.errors import ConfigError, ModelError
 from edge_infer.models.request import ModelRequest
 from edge_infer.plan.records import ModelPlan
 
@@ -20,7 +21,10 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 
 
 def resolve_model(model: str, args: argparse.Namespace | None = None) -> ModelPlan:
-    """Return the plan of a model that works here, with the options in ``args``; raises `ModelError`, `StartError`."""
+    """Return the plan of a model that works here, with the options in ``args``.
+
+    Raises `ModelError` and `StartError`, and `ConfigError` if one of these options does not fit the model.
+    """
     from edge_infer.models.trials.probe import probe
 
     file = Path(model).absolute()
@@ -34,7 +38,13 @@ def resolve_model(model: str, args: argparse.Namespace | None = None) -> ModelPl
         task=args.task,
         decoder=args.decoder,
     )
-    return probe(request)
+    try:
+        return probe(request)
+    except ModelError as error:
+        at_fault = {error.key, "task"} if error.key in ("decoder", "threshold") else {error.key}  # both follow the task
+        if any(getattr(args, key, None) is not None for key in at_fault):
+            raise ConfigError(str(error)) from error
+        raise
 
 
 def _score(text: str) -> float:

@@ -22,12 +22,14 @@ from edge_infer.client import Snapshot
 from edge_infer.contract.messages import timestamp
 from edge_infer.errors import ConfigError, EdgeInferError
 from edge_infer.plan.records import MqttPlan, TlsPlan
+from edge_infer.platform.mqtt_guard import GuardedClient
 from edge_infer.platform.paths import DEFAULT_CONFIG
-from edge_infer.publisher.mqtt.connection_failure import explain, refusal, silent
+from edge_infer.publisher.mqtt.connection_failure import explain, flooding, refusal, silent
 from edge_infer.publisher.mqtt.paho_client import KEEPALIVE, equip
 
 GREETING: Final = 10.0
 """Seconds for a broker to answer."""
+QOS: Final = 1
 MOST_PORT: Final = 65535
 COMPLETE: Final = 120.0
 """Seconds that `--complete` takes at most without `--seconds`."""
@@ -111,6 +113,14 @@ def _snapshot_line(device: str, snapshot: Snapshot) -> str:
     return f"{device}: INCOMPLETE, {snapshot.received} of {snapshot.expected} topics; missing: {missing}"
 
 
+class _WatchClient(GuardedClient):
+    """Cuts messages of more than 1 MiB: other publishers may send up to 256 MiB."""
+
+    largest = 1 << 20
+    highest_qos = QOS
+    cuts = True
+
+
 class Watcher:
     """Subscribes and prints until the time is over; reports a lost connection and reconnects."""
 
@@ -135,14 +145,17 @@ class Watcher:
                     continue
                 if self._refused:
                     raise self._refused
-                print("the connection is lost; trying again", file=sys.stderr)
+                lost = flooding(self._plan, client.flood).text if client.flood else "the connection is lost"
+                say([f"{lost}; trying again"], sys.stderr)
                 client = self._connect_again(end) or client
         finally:
             client.disconnect()
 
-    def _connect(self) -> Client:
+    def _connect(self) -> _WatchClient:
         plan = self._plan
-        client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv311, reconnect_on_failure=False)
+        client = _WatchClient(
+            CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv311, reconnect_on_failure=False
+        )
         client.on_connect = self._on_connect
         client.on_message = self._on_message
         equip(client, plan)
@@ -155,7 +168,7 @@ class Watcher:
         self._silent_at = time.monotonic() + GREETING
         return client
 
-    def _connect_again(self, end: float) -> Client | None:
+    def _connect_again(self, end: float) -> _WatchClient | None:
         while time.monotonic() < end:
             time.sleep(min(AGAIN, max(0.0, end - time.monotonic())))
             try:
@@ -169,16 +182,23 @@ class Watcher:
             self._refused = EdgeInferError(refusal(reason.value, reason.getName(), self._plan).text)
             return
         self._silent_at = float("inf")
-        client.subscribe(self._topic, qos=1)
+        client.subscribe(self._topic, qos=QOS)
 
     def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
         self.received += 1
-        print(self._line(message.topic, bytes(message.payload)), flush=True)
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            topic = "(a topic that is not UTF-8)"
+        print(self._line(topic, bytes(message.payload)), flush=True)
 
     def _line(self, topic: str, payload: bytes) -> str:
         if not self._json:
             return self._painter.line(topic, payload)
-        return as_json({"topic": topic, "payload": _value(payload)}, separators=(",", ":"))
+        try:
+            return as_json({"topic": topic, "payload": _value(payload)}, separators=(",", ":"))
+        except RecursionError:  # what is read may be one level too deep to be written
+            return as_json({"topic": topic, "payload": _text(payload)}, separators=(",", ":"))
 
 
 def _port(text: str) -> int:
@@ -194,7 +214,11 @@ def _value(payload: bytes) -> Any:
     try:
         return json.loads(payload)
     except (ValueError, RecursionError):
-        return payload.decode(errors="replace")
+        return _text(payload)
+
+
+def _text(payload: bytes) -> str:
+    return payload.decode(errors="replace")
 
 
 def _from_arguments(args: argparse.Namespace) -> MqttPlan:

@@ -15,6 +15,7 @@ from paho.mqtt.client import ConnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 
 from edge_infer.client.events_view import EventsView
+from edge_infer.client.heard_names import HeardNames
 from edge_infer.client.message_numbers import ReceivedNumbers, Series
 from edge_infer.client.payloads import read, split
 from edge_infer.client.snapshots import Snapshot, Snapshots
@@ -34,8 +35,9 @@ from edge_infer.contract.messages import NAME_PATTERN, Event, Health, Info, Resu
 from edge_infer.contract.topics import OFFLINE, ONLINE, Place
 from edge_infer.errors import ConfigError, EdgeInferError, WireError
 from edge_infer.plan.records import MqttPlan, TlsPlan
+from edge_infer.platform.mqtt_guard import GuardedClient
 from edge_infer.platform.rate_limits import LogThrottle
-from edge_infer.publisher.mqtt.connection_failure import closed, explain, refusal, silent
+from edge_infer.publisher.mqtt.connection_failure import closed, explain, flooding, refusal, silent
 from edge_infer.publisher.mqtt.paho_client import KEEPALIVE, equip, hang_up
 from edge_infer.publisher.mqtt.reconnect import Backoff
 
@@ -48,8 +50,19 @@ MAX_TEXT_BYTES: Final = 65_535
 """Bytes of a text in MQTT."""
 GREETING: Final = 10.0
 """Seconds that a broker has to answer."""
+QOS: Final = 1
+LASTING: Final = 10.0
+"""Seconds after which a connection counts as a success; until then the pauses before new attempts grow."""
 TURN: Final = 0.5
 """The longest wait inside paho; an expired state is noticed after this time."""
+
+
+class _GuardedPaho(GuardedClient):
+    """Cuts what is longer than a message of any kind with the longest topic, so that its topic can be told."""
+
+    largest = 1 << 17
+    highest_qos = QOS
+    cuts = True
 
 
 class Client:
@@ -106,13 +119,14 @@ class Client:
         self._filter = f"{prefix}/{device}/#"
         self._prefix = prefix
         self._keep = keep_session
-        self._paho: Paho | None = None
+        self._paho: _GuardedPaho | None = None
         self._closed = False
         self._refused: EdgeInferError | None = None
-        self._silent_at = 0.0
+        self._silent_at = self._connected_at = 0.0
         self._backoff = Backoff()
         self._rarely = LogThrottle()
         self._waiting: deque[Update] = deque()
+        self._heard = HeardNames()
         self._ledger = ReceivedNumbers()
         self._standings = Standings()
         self._events = EventsView()
@@ -141,6 +155,11 @@ class Client:
     def repetitions(self) -> int:
         """The number of duplicate messages, which were dropped."""
         return self._ledger.repetitions
+
+    @property
+    def forgotten(self) -> int:
+        """The number of devices, pipelines and models that were forgotten because messages named too many."""
+        return self._heard.forgotten
 
     def gaps(self) -> dict[Series, list[tuple[int, int]]]:
         """Return the missing numbers by series: the first and the last of each gap. Late messages close their gaps."""
@@ -213,30 +232,32 @@ class Client:
             return
         left = max(0.0, min(TURN, end - time.monotonic()))
         fine = self._paho.loop(left) == MQTTErrorCode.MQTT_ERR_SUCCESS
+        if self._paho.flood:
+            self._refused = EdgeInferError(_of_arguments(flooding(self._plan, self._paho.flood).text))
         if not fine or time.monotonic() > self._silent_at or self._refused:
             self._lost(self._refused or EdgeInferError(silent(self._plan).text if fine else "the connection is lost"))
         elif (filters := self._survey.step()) is not None:
             self._change_filters(self._paho, filters)
         self._tell(self._standings.aged())
 
-    def _change_filters(self, paho: Paho, filters: tuple[str, ...]) -> None:
+    def _change_filters(self, paho: _GuardedPaho, filters: tuple[str, ...]) -> None:
         """End the last step of the survey and begin the next one."""
         if self._surveyed:
             paho.unsubscribe(list(self._surveyed))
         self._surveyed = filters
         if filters:
-            paho.subscribe([(each, 1) for each in filters])
+            paho.subscribe([(each, QOS) for each in filters])
 
     def _connect(self) -> None:
         """Connect, and return once subscribed. Raises `EdgeInferError`, with the names of the arguments of `Client`."""
         try:
             self._dial()
         except EdgeInferError as error:
-            raise EdgeInferError(re.sub(r"\bmqtt\.(tls\.)?", "", str(error))) from error
+            raise EdgeInferError(_of_arguments(str(error))) from error
 
     def _dial(self) -> None:
         plan = self._plan
-        paho = Paho(
+        paho = _GuardedPaho(
             CallbackAPIVersion.VERSION2,
             client_id=plan.client_id,
             clean_session=not self._keep,
@@ -259,13 +280,14 @@ class Client:
             hang_up(paho)
             self._tell(self._standings.disconnected())
             raise
-        self._paho = paho
+        self._paho, self._connected_at = paho, time.monotonic()
 
-    def _await_welcome(self, paho: Paho) -> None:
+    def _await_welcome(self, paho: _GuardedPaho) -> None:
         while self._silent_at < float("inf"):
             ended = paho.loop(TURN) != MQTTErrorCode.MQTT_ERR_SUCCESS
             if self._refused or ended or time.monotonic() > self._silent_at:
-                raise self._refused or EdgeInferError((closed if ended else silent)(self._plan).text)
+                told = flooding(self._plan, paho.flood) if paho.flood else (closed if ended else silent)(self._plan)
+                raise self._refused or EdgeInferError(told.text)
 
     def _connect_again(self, end: float) -> None:
         pause = self._backoff.failed(refused=self._refused is not None)
@@ -277,11 +299,11 @@ class Client:
         except EdgeInferError as error:
             if self._rarely.due(str(error)):
                 log.warning("%s (logged once a minute)", error)
-        else:
-            self._backoff.reset()
 
     def _lost(self, error: EdgeInferError) -> None:
         log.warning("%s; reconnecting", error)
+        if time.monotonic() - self._connected_at > LASTING:
+            self._backoff.reset()
         if self._paho is not None:
             hang_up(self._paho)
             self._paho = None
@@ -295,10 +317,10 @@ class Client:
         self._standings.connected(session=flags.session_present)
         self._snapshots.clear()
         self._events.forget()  # an end may have come meanwhile
-        paho.subscribe(self._filter, qos=1)
+        paho.subscribe(self._filter, qos=QOS)
 
     def _on_subscribe(self, _paho: Paho, _data: Any, _mid: int, reasons: list[Any], _properties: Any) -> None:
-        if reasons[0].is_failure:
+        if not reasons or reasons[0].is_failure:
             who = f"user {self._plan.username!r}" if self._plan.username else "clients without a user name"
             text = f"the broker lets {who} not read {self._filter}: allow it in its access rules"
             self._refused = EdgeInferError(text)
@@ -326,6 +348,8 @@ class Client:
             self._waiting.append(UnreadableUpdate(topic, str(error)))
 
     def _take(self, device: str, place: Place, payload: bytes, *, live: bool) -> None:
+        for gone in self._heard.hear(device, place.name_below if place.kind == "model" else place.name):
+            self._forget(*gone)
         self._snapshots.take(device, place, empty=not payload)
         if place.kind == "status":
             if payload != ONLINE:
@@ -347,6 +371,23 @@ class Client:
                 if isinstance(record, Health):
                     self._tell(self._standings.spoken(device, record, live=live))
                 self._waiting.append(DeviceUpdate(device, record, place.name))
+
+    def _forget(self, device: str, name: str) -> None:
+        """Forget a device, or one of its pipelines or models, because messages have named too many."""
+        if self._rarely.due("forgotten"):
+            log.warning(
+                "messages name more devices, pipelines or models than this client remembers: %s/%s is forgotten, "
+                "not heard of for longest (logged once a minute, %d so far)",
+                *(device, name or "#", self._heard.forgotten),
+            )
+        if name.startswith("model/"):
+            self._snapshots.forget(device, name)
+            return
+        if not name:
+            self._online.pop(device, None)
+        self._snapshots.forget(device, f"{name}/state" if name else "")
+        self._events.forget(device, name)
+        self._tell(self._standings.forget(device, name))
 
     def _take_status(self, device: str, payload: bytes, *, live: bool) -> None:
         if payload not in (ONLINE, OFFLINE, b""):
@@ -375,3 +416,8 @@ class Client:
     def _tell(self, pipelines: Iterable[tuple[str, str]]) -> None:
         for device, pipeline in pipelines:
             self._waiting.append(StateUpdate(device, pipeline, self.standing(device, pipeline)))
+
+
+def _of_arguments(text: str) -> str:
+    """Return a sentence about keys of the configuration with the names of the arguments of `Client`."""
+    return re.sub(r"\bmqtt\.(tls\.)?", "", text)

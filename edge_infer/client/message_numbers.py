@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from typing import Final, Literal, NamedTuple
 
 MOST_RANGES: Final = 64
@@ -10,6 +11,7 @@ MOST_RANGES: Final = 64
 MOST_BOOTS: Final = 8
 """Maximum number of remembered engine starts of one pipeline."""
 MOST_SERIES: Final = 4096
+"""Maximum number of remembered series; of more, the device with the most loses its oldest."""
 
 
 class Series(NamedTuple):
@@ -89,7 +91,8 @@ class ReceivedNumbers:
             if len(others) >= MOST_BOOTS:
                 del self._series[others[0]]
             elif len(self._series) > MOST_SERIES:
-                del self._series[next(iter(self._series))]
+                most, _ = Counter(each.device for each in self._series).most_common(1)[0]
+                del self._series[next(each for each in self._series if each.device == most)]
         missing = seen.take(seq, skipped)
         self.repetitions += missing is None
         return missing

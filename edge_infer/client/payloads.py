@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, Final, Union, get_args, get_origin, get_type_hints
 
 from edge_infer.contract.codec import JsonValue, Record, decode, loads
-from edge_infer.contract.topics import RULES, Kind, Place
+from edge_infer.contract.messages import MAX_MESSAGE_BYTES, NAME_PATTERN
+from edge_infer.contract.topics import MAX_LARGE_MESSAGE_BYTES, RULES, Kind, Place
+from edge_infer.errors import WireError
 
 _OF_DEVICE: Final[Mapping[str, Kind]] = {"status": "status", "info": "info", "config": "config", "health": "health"}
 _OF_PIPELINE: Final[Mapping[str, Kind]] = {"result": "result", "event": "event", "state": "state"}
+_NAME: Final = re.compile(NAME_PATTERN)
+_KEPT_BYTES: Final = 4 * MAX_MESSAGE_BYTES
+"""Most bytes of a state or an event, which a client keeps: a later version may add to them, but not without end."""
 
 
 def split(topic: str, prefix: str) -> tuple[str, Place] | None:
-    """Return the device of a topic and its place there; None for a foreign topic."""
+    """Return the device of a topic and its place there; None for a foreign topic, or names that no device has."""
     if not topic.startswith(f"{prefix}/"):
         return None
-    device, *rest = topic.removeprefix(f"{prefix}/").split("/")
+    device, *rest = topic.removeprefix(f"{prefix}/").split("/", 3)
+    if not all(_NAME.fullmatch(word) for word in (device, *rest)):
+        return None
     if len(rest) == 1 and rest[0] in _OF_DEVICE:
         return device, Place(_OF_DEVICE[rest[0]])
     if len(rest) == 2 and rest[0] == "model":
@@ -30,6 +38,9 @@ def split(topic: str, prefix: str) -> tuple[str, Place] | None:
 
 def read(place: Place, payload: bytes) -> Any:
     """Return the record of a payload, without keys that a newer device may have added; raises `WireError`."""
+    most = _KEPT_BYTES if place.kind in ("state", "event") else MAX_LARGE_MESSAGE_BYTES
+    if len(payload) > most:
+        raise WireError(f"it has more than {most} bytes")
     kind = RULES[place.kind].record
     assert kind is not None
     return decode(kind, _known(kind, loads(payload)))

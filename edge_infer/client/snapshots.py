@@ -58,6 +58,13 @@ class Snapshots:
         """Forget everything: a new connection brings a new snapshot."""
         self._devices.clear()
 
+    def forget(self, device: str, topic: str = "") -> None:
+        """Forget a topic of a device, or the whole device."""
+        if not topic:
+            self._devices.pop(device, None)
+        elif device in self._devices:
+            self._devices[device].received.discard(topic)
+
     def has(self, device: str, place: Place) -> bool:
         """Return whether this topic has come."""
         return device in self._devices and place.name_below in self._devices[device].received

@@ -214,6 +214,18 @@ class Standings:
         device.states.pop(pipeline, None)
         return [(name, pipeline)] if known else []
 
+    def forget(self, name: str, pipeline: str = "") -> list[tuple[str, str]]:
+        """Forget everything of a pipeline, or of a device."""
+        if not pipeline:
+            gone = self._devices.pop(name, _Device())
+            return [(name, each) for each in sorted(gone.pipelines)]
+        changed = self.removed(name, pipeline)
+        device = self._devices.get(name, _Device())
+        device.silent.discard(pipeline)
+        for key in [key for key in device.times if key[1] == pipeline]:
+            del device.times[key]
+        return changed
+
     def aged(self) -> list[tuple[str, str]]:
         """Return the pipelines whose state has expired since the last call."""
         now, found = self._clock(), []

@@ -244,6 +244,24 @@ class Interpreter:
             each.input.store(each.output.dequantize(each.output_view()), each.input_view())
         return [view() for view in self._views] + given
 
+    def computed(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Return inputs and outputs as the model computes with them: integers, if it converts its floats only there."""
+        steps = [step for step in _steps(self._runtime) if step.name != DELEGATE]
+        details = {int(detail["index"]): detail for detail in self._runtime.get_tensor_details()}
+
+        def inside(tensor: Tensor, touching: list[Step], name: str, other: str) -> Tensor:
+            if tensor.dtype != "float32" or [step.name for step in touching] != [name]:
+                return tensor
+            found = _tensor(details[getattr(touching[0], other)[0]])
+            return found if found.dtype in LIMITS and len(found.scale) == 1 else tensor
+
+        readers = [[step for step in steps if tensor.index in step.inputs] for tensor in self.inputs]
+        makers = [[step for step in steps if tensor.index in step.outputs] for tensor in self.outputs]
+        return (
+            tuple(inside(one, by, "QUANTIZE", "outputs") for one, by in zip(self.inputs, readers, strict=True)),
+            tuple(inside(one, by, "DEQUANTIZE", "inputs") for one, by in zip(self.outputs, makers, strict=True)),
+        )
+
     def _recover(self, error: Exception) -> None:
         """Continue on the processor, with the same inputs; raises `ModelError` if it runs there already or must not."""
         if self._delegate is None or self.failure or self._delegate.on_failure == "refuse":

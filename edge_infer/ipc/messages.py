@@ -530,7 +530,7 @@ class SamplesReady(Record, frozen=True):
     number: Number
     wall: Wall
     monotonic: Uptime
-    rate: Annotated[float, between(1e-6, 1e9)]
+    rate: Annotated[float, between(1e-6, 1e7)]
     channels: Annotated[int, between(1, 4096)]
     values: Annotated[str, at_most(4 << 20)]
     gap: bool

@@ -87,9 +87,14 @@ def test_classes_with_labels_from_a_file(assets: Path) -> None:
     [
         (("--threshold", "-1.5"), 2, "'-1.5' is not a number from 0 to 1"),
         (("--task", "poetry"), 2, "invalid choice"),
-        (("--decoder", "yolov8"), 3, "a YOLOv8 head is one output"),
-        (("--decoder", "nonsense"), 3, "known: classification"),
-        (("--labels", "/nowhere/labels.txt"), 3, "/nowhere/labels.txt cannot be read"),
+        (("--decoder", "yolov8"), 2, "a YOLOv8 head is one output"),
+        (("--decoder", "nonsense"), 2, "known: classification"),
+        (("--labels", "/nowhere/labels.txt"), 2, "/nowhere/labels.txt cannot be read"),
+        (("--labels", "/etc/passwd"), 2, " for 1 classes"),
+        (("--threshold", "5"), 2, "threshold 5 is not between 0 and 1"),
+        (("--task", "pose"), 2, "no decoder for pose (asked for) recognises it"),
+        (("--task", "classification"), 2, "a classifier has one output"),
+        (("--task", "anomaly"), 2, "nobody says from which distance on"),
         (("--annotate", "/proc/nowhere"), 2, "--annotate /proc/nowhere: cannot be used as a folder"),
     ],
 )

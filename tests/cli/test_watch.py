@@ -81,6 +81,32 @@ def test_a_payload_of_brackets_without_end_is_a_text(broker: Broker) -> None:
     assert json.loads(done.stdout)["payload"] == deep.decode()
 
 
+@pytest.mark.parametrize("words", [("--json",), ()], ids=["JSON", "lines"])
+def test_it_goes_on_after_messages_that_are_none(words: tuple[str, ...]) -> None:
+    def publish(topic: bytes, payload: bytes) -> bytes:
+        length = len(topic) + len(payload) + 2
+        return bytes([0x30, length % 128 | 128, length // 128 % 128 | 128, length // 16384]) + b"\0" + bytes(
+            [len(topic)]
+        ) + topic + payload  # fmt: skip
+
+    deep = (b"[" * 100_000, b'{"a":' * 50_000, *(b"[" * depth + b"]" * depth for depth in range(970, 1000)))
+    packets = [publish(b"edge-infer/evil/info", payload) for payload in deep]
+    packets += [b"\x90\x02\x00\x07", publish(b"edge-infer/\xff\xfe/info", b"1"), publish(b"a/b/status", b"online")]
+    with servers.Server(servers.subscribed(packets)) as server:
+        done = watch("--host", "127.0.0.1", "--port", server.port, *words, seconds=3)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(deep) + 2
+    assert ("not UTF-8" in lines[-2], "online" in lines[-1]) == (True, True)
+
+
+def test_a_broker_that_floods_is_told() -> None:
+    with servers.Server(servers.subscribed([b"\x34\x06\x00\x01a\x00\x07\x31"] * 100)) as server:
+        done = watch("--host", "127.0.0.1", "--port", server.port, seconds=2)
+    assert done.returncode == 1
+    assert "floods us: it sent a message with QoS 2, and we subscribed with QoS 1" in done.stderr
+
+
 def test_the_broker_of_a_configuration(broker: Broker, tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text(f"device: {{id: gate-3}}\nmqtt: {{host: 127.0.0.1, port: {broker.port}}}\n")

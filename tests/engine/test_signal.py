@@ -263,3 +263,37 @@ def test_ten_hours_of_silence_take_no_memory(kind: str) -> None:
         tracemalloc.stop()
     assert max(held[5:]) - held[1] < 200_000
     assert count > 60 * len(held) * 1.9
+
+
+def test_a_block_that_becomes_much_longer_takes_little_memory() -> None:
+    preprocess = SignalPreprocess(SignalPlan("raw", 6400, stride=1.0), tensor(1, 64, 1))
+    block = Samples(np.zeros((60_000, 1), np.float32), 100.0, 700.0, 700.0, 1)
+    assert list(preprocess.frames(Samples(block.values[:1000], 100.0, 100.0, 100.0, 0)))
+    tracemalloc.start()
+    found = list(preprocess.frames(block))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(found) == 600
+    assert peak < 12 << 20, "all of it at once takes 30 MB, and twice that while it is put together"
+
+
+def test_times_are_right_in_the_pieces_of_a_large_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(3).normal(size=(2000, 1)).astype(np.float32)
+    for rate in (100.0, 40.0):
+        (block,) = stretches(values, rate)
+        monkeypatch.setattr("edge_infer.engine.preprocess.signal.PIECE", 1 << 18)
+        whole = list(SignalPreprocess(RAW, tensor(1, 10, 1)).frames(block))
+        monkeypatch.setattr("edge_infer.engine.preprocess.signal.PIECE", 100)
+        pieces = list(SignalPreprocess(RAW, tensor(1, 10, 1)).frames(block))
+        assert [each.monotonic for each in pieces] == pytest.approx([each.monotonic for each in whole])
+        assert np.allclose([each.values for each in pieces], [each.values for each in whole])
+
+
+def test_a_rate_that_is_refused_ends_the_window_before() -> None:
+    preprocess = SignalPreprocess(RAW, tensor(1, 10, 1))
+    assert not list(preprocess.frames(Samples(ramp(6), 100.0, 1.0, 1.0, 1)))
+    with pytest.raises(ModelError, match="cannot be made 100"):
+        list(preprocess.frames(Samples(ramp(6), 0.5, 2.0, 2.0, 2)))
+    assert not list(preprocess.frames(Samples(ramp(6), 100.0, 3.0, 3.0, 3)))
+    (found,) = preprocess.frames(Samples(ramp(4), 100.0, 4.0, 4.0, 4))
+    assert found.gap

@@ -13,6 +13,7 @@ from edge_infer.engine.interpreter import Interpreter
 from edge_infer.engine.model.probation import SAME, Trial, quiet
 from edge_infer.errors import ModelError
 from tests.engine.plans import pipeline
+from tests.engine.sounds import RESTING
 
 
 @pytest.mark.parametrize("file", ["mww_alexa.tflite", "openmv_fomo_face_detection.tflite"])
@@ -31,6 +32,24 @@ def test_a_wake_word_in_silence_and_a_grid_in_the_dark_stay(assets: Path, file: 
         trial.told(interpreter, tensors)
         del tensors
     assert len(set(told[-SAME:])) == 1
+
+
+@pytest.mark.parametrize("noise", [0.01, 0.3])
+def test_a_resting_sensor_before_a_model_that_computes_in_bytes_stays(assets: Path, noise: float) -> None:
+    """It takes and returns floats: faint noise is the same bytes to it, and a sure answer of few bytes repeats."""
+    interpreter = Interpreter((assets / "models" / RESTING).read_bytes())
+    trial, chance = Trial(pipeline().model), np.random.default_rng(1)
+    told = []
+    for _ in range(4 * SAME):
+        rest = np.zeros(interpreter.inputs[0].shape, np.float32)
+        rest[0, :, 2] = 9.75
+        interpreter.input()[...] = rest + chance.normal(0.0, noise, rest.shape)
+        trial.given(interpreter)
+        tensors = interpreter.invoke()
+        told.append(tensors[0].tobytes())
+        trial.told(interpreter, tensors)
+        del tensors
+    assert max(map(told.count, told)) >= SAME
 
 
 def test_the_same_of_everything_is_quiet_only_where_it_is_sure() -> None:

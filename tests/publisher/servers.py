@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 
 from tests.broker import DEADLINE
@@ -74,6 +74,21 @@ def repeating(answer: bytes, flood: bytes) -> Callable[[socket.socket, Server], 
         connection.sendall(answer)
         while not server.stopping.is_set():
             connection.sendall(flood)
+
+    return serve
+
+
+def subscribed(packets: Iterable[bytes]) -> Callable[[socket.socket, Server], None]:
+    """Accepts a subscriber with MQTT 3.1.1 and sends it these packets after its first subscription."""
+
+    def serve(connection: socket.socket, server: Server) -> None:
+        connection.recv(65536)
+        connection.sendall(b"\x20\x02\x00\x00")
+        subscribe = connection.recv(65536)
+        connection.sendall(b"\x90\x03" + subscribe[2:4] + b"\x00")
+        for packet in packets:
+            connection.sendall(packet)
+        server.stopping.wait(DEADLINE)
 
     return serve
 

@@ -464,6 +464,50 @@ def test_a_pause_and_a_loss_are_gaps_and_nothing_before_them_is_lost() -> None:
     ]
 
 
+def after_a_pause() -> RowGatherer:
+    """One that has measured a row every 2 s, and then nothing for a long time."""
+    gatherer = RowGatherer(None)
+    for number in range(5):
+        gatherer.add((0.0,), 2.0 * number)
+        gatherer.due(2.0 * number)
+        gatherer.take()
+    assert gatherer.rate == 0.5
+    return gatherer
+
+
+def test_rows_that_are_faster_after_a_pause_have_no_rate_until_it_is_measured() -> None:
+    gatherer = after_a_pause()
+    for number in range(200):
+        gatherer.add((1.0,), 50.0 + number / 1000)
+    assert gatherer.rate is None
+    assert not gatherer.due(50.5)
+    assert gatherer.due(51.1)
+    block = gatherer.take()
+    assert block is not None
+    assert (len(block.values), block.gap) == (200, True)
+    assert block.rate > 100
+
+
+def test_a_burst_after_a_pause_is_not_slow() -> None:
+    gatherer = after_a_pause()
+    for _ in range(8000):
+        gatherer.add((1.0,), 50.0)
+    assert gatherer.due(50.0)
+    block = gatherer.take()
+    assert block is not None
+    assert block.rate > 100_000
+
+
+def test_a_slow_sensor_goes_on_at_once_after_a_pause() -> None:
+    gatherer = after_a_pause()
+    for number in range(3):
+        gatherer.add((1.0,), 50.0 + 2 * number)
+        assert gatherer.due(50.0 + 2 * number)
+        block = gatherer.take()
+        assert block is not None
+        assert (block.rate, block.gap) == (0.5, number == 0)
+
+
 def test_a_broken_line_is_counted_and_what_follows_has_a_gap() -> None:
     with Pipe() as pipe:
         faults = Faults()

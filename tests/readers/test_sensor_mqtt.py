@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from edge_infer.plan.records import TlsPlan
 from edge_infer.readers.sources.faults import Faults
 from edge_infer.readers.sources.mqtt import LARGEST, MqttOptions, MqttSource
 from tests.broker import Broker, Certificates, free_port
+from tests.publisher import servers
 from tests.readers.rig import StreamRig, make_plan
 
 TOPIC = "hall/accel"
@@ -188,3 +190,34 @@ def test_a_reader_survives_a_restart_of_the_broker(broker: Broker, say: Say, tmp
             pass
         broker.start()
         assert first().gap
+
+
+@pytest.mark.parametrize(
+    ("packet", "words"),
+    [
+        (b"\x34\x06\x00\x01a\x00\x07\x31", "it sent a message with QoS 2, and we subscribed with QoS 0"),
+        (b"\x32\x06\x00\x01a\x00\x07\x31", "it sent a message with QoS 1, and we subscribed with QoS 0"),
+        (b"\xc0\x00", "it sent a packet of type 12, which no broker sends us"),
+    ],
+    ids=["QoS 2", "QoS 1", "questions"],
+)
+def test_a_broker_that_sends_what_nobody_subscribed_to_is_told(packet: bytes, words: str) -> None:
+    with servers.Server(servers.subscribed([packet] * 1000)) as server:
+        options = MqttOptions("a", port=server.port, rate=50.0)
+        with MqttSource(options) as opened:
+            client = opened._client
+            assert client is not None
+            with pytest.raises(SourceError, match=f"floods us: {words}"):
+                opened.read()
+        assert len(client._in_messages) + len(client._out_packet) < 3
+
+
+def test_a_broker_that_grants_no_subscription_is_told() -> None:
+    def serve(connection: socket.socket, server: servers.Server) -> None:
+        connection.recv(1024)
+        connection.sendall(b"\x20\x02\x00\x00")
+        connection.sendall(b"\x90\x02" + connection.recv(1024)[2:4])
+        server.stopping.wait(20)
+
+    with servers.Server(serve) as server, pytest.raises(SourceError, match="does not let us read a"):
+        MqttSource(MqttOptions("a", port=server.port)).__enter__()

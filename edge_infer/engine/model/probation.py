@@ -9,14 +9,17 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_infer.engine.interpreter import Interpreter
+from edge_infer.engine.interpreter import Interpreter, Tensor
 from edge_infer.errors import ModelError
 from edge_infer.plan.records import ModelPlan
 
 # Detects outputs that a healthy model may repeat for many different inputs.
 
 SAME: Final = 20
-"""Number of different inputs whose outputs may not be bit-identical, unless the outputs are `quiet`."""
+"""Number of different inputs whose outputs may not be bit-identical, unless the outputs are `quiet`.
+
+Both count as the model computes with them: floats that it turns into the same bytes are the same to it.
+"""
 FEW: Final = 4
 BYTES: Final = ("int8", "uint8", "bool")
 
@@ -65,12 +68,15 @@ class Trial:
         self._input = 0
         self._output: int | None = None
         self._inputs: set[int] = set()
+        self._computed: tuple[tuple[Tensor, ...], tuple[Tensor, ...]] | None = None
 
     def given(self, interpreter: Interpreter) -> None:
         """Record the inputs of the next run."""
+        if self._computed is None:
+            self._computed = interpreter.computed()
         self._input = 0
-        for position in range(len(interpreter.inputs)):
-            self._input = zlib.crc32(_bytes(interpreter.input(position)), self._input)
+        for position, tensor in enumerate(self._computed[0]):
+            self._input = zlib.crc32(_bytes(_stored(interpreter.input(position), tensor)), self._input)
 
     def told(self, interpreter: Interpreter, tensors: Sequence[NDArray[Any]]) -> None:
         """Check the outputs of the run; raises `ModelError` for outputs that no healthy model gives."""
@@ -83,8 +89,12 @@ class Trial:
             self._output, self._inputs = output, set()
         self._inputs.add(self._input)
         outputs = tensors[: len(interpreter.outputs)]
-        if len(self._inputs) >= SAME and not quiet(outputs) and not (self._maps and one_class(outputs)):
+        if len(self._inputs) >= SAME and not self._quiet(outputs) and not (self._maps and one_class(outputs)):
             raise ModelError(f"its outputs were the same, bit by bit, for {SAME} different inputs")
+
+    def _quiet(self, outputs: Sequence[NDArray[Any]]) -> bool:
+        assert self._computed is not None
+        return quiet([_stored(values, tensor) for values, tensor in zip(outputs, self._computed[1], strict=True)])
 
     def done(self, seconds: float) -> None:
         """Record that a frame became an outcome within ``seconds``."""
@@ -97,6 +107,16 @@ class Trial:
     def failed(self, text: str) -> None:
         """Record a fault; only the first one is kept."""
         self.fault = self.fault or text[:400]
+
+
+def _stored(values: NDArray[Any], tensor: Tensor) -> NDArray[Any]:
+    """Return floats as the integers that the model computes with; anything else as it is."""
+    if values.dtype.name == tensor.dtype or values.dtype.kind != "f":
+        return values
+    stored = np.empty(values.shape, tensor.dtype)
+    with np.errstate(invalid="ignore"):  # what is no number becomes any integer
+        tensor.store(values, stored)
+    return stored
 
 
 def _bytes(values: NDArray[Any]) -> memoryview:

@@ -195,6 +195,8 @@ BETA: Final = 8.6
 LARGEST: Final = 4096
 MOST_COEFFICIENTS: Final = 1 << 21
 """16 MiB; ratios that need more (such as 48 kHz to 1 Hz) are a mistake in the manifest."""
+MOST_TIMES: Final = 64
+"""Most outputs for a sample. A signal that is slower still tells a model nothing, and would become too large."""
 _CHUNK: Final = 4096
 
 
@@ -202,12 +204,15 @@ class Resampler:
     """Resampler of blocks ``[n, channels]``; the delay is `ZEROS` samples of the lower rate."""
 
     def __init__(self, source: float, target: float) -> None:
-        """Compute the filters; raise `ModelError` if the rates lie too far apart."""
+        """Compute the filters; raise `ModelError` if the rates lie too far apart.
+
+        A block gives at most `MOST_TIMES` times its rows: the caller bounds the blocks.
+        """
         ratio = (Fraction(target) / Fraction(source)).limit_denominator(LARGEST)
         lower = min(1.0, target / source)
         self._reach = ceil(ZEROS / lower)
         self._rates = source, target
-        if not ratio or 2 * self._reach * ratio.numerator > MOST_COEFFICIENTS:
+        if not ratio or ratio > MOST_TIMES or 2 * self._reach * ratio.numerator > MOST_COEFFICIENTS:
             raise ModelError(f"the source gives {source:g} samples a second; that cannot be made {target:g}")
         self._up, self._down = ratio.numerator, ratio.denominator
         self._filters = _filters(self._up, self._reach, lower * ROLLOFF)
@@ -219,6 +224,12 @@ class Resampler:
         if not len(rows):
             return rows
         if self._rows is None:
+            if self._reach * rows.shape[1] > MOST_COEFFICIENTS:
+                source, target = self._rates
+                raise ModelError(
+                    f"the source gives {source:g} samples a second of {rows.shape[1]} values; that cannot be made "
+                    f"{target:g}"
+                )
             self._rows = np.repeat(rows[:1], self._reach, axis=0)
             self._first = -self._reach
         self._rows = np.concatenate((self._rows, rows))
@@ -253,7 +264,7 @@ class Resampler:
         if end <= self._made:
             return
         windows = sliding_window_view(rows, 2 * self._reach, axis=0)
-        size = max(1, min(_CHUNK, (1 << 18) // self._reach))
+        size = max(1, min(_CHUNK, (1 << 18) // (self._reach * rows.shape[1])))
         for start in range(self._made, end, size):
             positions = np.arange(start, min(start + size, end), dtype=np.int64) * self._down
             begins = positions // self._up - self._reach + 1 - self._first

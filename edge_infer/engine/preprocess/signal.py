@@ -24,13 +24,16 @@ from edge_infer.engine.interpreter import Tensor
 from edge_infer.engine.preprocess.features import MICRO_STEP, MicroFrontend, make_features
 from edge_infer.engine.preprocess.row_filters import Resampler, Rows, SlidingWindow, make_filters
 from edge_infer.errors import InputError, ModelError
-from edge_infer.frames.frame import Samples
+from edge_infer.frames.frame import Samples, Signal
 from edge_infer.frames.geometry import NO_PLACE, Transform
 from edge_infer.plan.records import FilterPlan, SignalPlan
+from edge_infer.platform.rate_limits import LogThrottle
 
 log = logging.getLogger(__name__)
 
 SAME_RATE: Final = 0.005
+PIECE: Final = 1 << 18
+"""Values at the model's rate that are made at once, in double precision: a block may become 64 times as large."""
 MIXED: Final = ("waveform", "mfcc", "log_mel", "micro")
 FLOATS: Final = ("float32", "float16")
 INTEGERS: Final = ("uint8", "int8", "int16", "int32")
@@ -54,6 +57,7 @@ class SignalPreprocess:
         self._channels = self._features.values if plan.features == "raw" else plan.channels
         self._columns = self._picked(plan)
         self._refused = 0
+        self._rarely = LogThrottle(600.0)
         self._fresh = True
         self.step = 1
         """Samples, or steps of the micro front end, from one inference to the next."""
@@ -96,13 +100,17 @@ class SignalPreprocess:
         return f"{self.span:.3g} s"
 
     def frames(self, taken: Samples) -> Iterator[Samples]:
-        """Return the windows that these samples complete; the time of a window is that of its last sample."""
+        """Return the windows that these samples complete; the time of a window is that of its last sample.
+
+        Large blocks are processed piece by piece, while their windows are taken.
+        """
         if np.count_nonzero(np.isfinite(taken.values)) != taken.values.size:
             return self._between(taken)
         if taken.gap or taken.rate != self._rate:
             self._open(taken.rate)
-        self._windows.add(self._front(self._mixed(taken)))
-        return self._whole(taken)
+        size = max(1, int(PIECE / (max(1, taken.values.shape[1]) * self._front.times)))
+        self._windows.add(self._front(self._mixed(taken.values[:size])))
+        return self._pieces(taken, size)
 
     def rest(self, taken: Samples) -> Iterator[Samples]:
         """Return the windows that are complete if no samples follow ``taken``."""
@@ -142,10 +150,19 @@ class SignalPreprocess:
             )
         return list(plan.columns)
 
-    def _whole(self, taken: Samples) -> Iterator[Samples]:
+    def _pieces(self, taken: Samples, size: int) -> Iterator[Samples]:
+        """Yield the windows of a block whose first ``size`` rows are gathered already."""
+        rows = taken.values
+        yield from self._whole(taken, max(0, len(rows) - size) / taken.rate)
+        for start in range(size, len(rows), size):
+            self._windows.add(self._front(self._mixed(rows[start : start + size])))
+            yield from self._whole(taken, max(0, len(rows) - start - size) / taken.rate)
+
+    def _whole(self, taken: Samples, missing: float = 0.0) -> Iterator[Samples]:
+        """Yield the complete windows; ``missing`` are the seconds of ``taken`` that are not gathered yet."""
         while (found := self._windows.take()) is not None:
             window, after = found
-            late = after / self._row_rate + self._front.lag
+            late = missing + after / self._row_rate + self._front.lag
             if self._moment <= taken.monotonic:  # rows faster than their rate would be dated before the last
                 late = min(late, taken.monotonic - self._moment)
             self._moment = taken.monotonic - late
@@ -161,7 +178,8 @@ class SignalPreprocess:
 
     def _open(self, rate: float) -> None:
         """Restart with a signal of this rate."""
-        if rate != self._rate and self._plan.rate is not None and rate < self._plan.rate * (1 - SAME_RATE):
+        lower = self._plan.rate is not None and rate < self._plan.rate * (1 - SAME_RATE)
+        if rate != self._rate and lower and self._rarely.due("rate"):
             log.warning(
                 "the source gives %g samples a second, the model takes %g: resampled, but frequencies above %g Hz are "
                 "missing",
@@ -169,6 +187,7 @@ class SignalPreprocess:
                 self._plan.rate,
                 rate / 2,
             )
+        self._rate = math.nan  # if the rate is refused, the signal begins anew with the next one
         self._front = _Front(self._plan, rate)
         self._rate = rate
         self._row_rate = 1 / MICRO_STEP if self._plan.features == "micro" else self._plan.rate or rate
@@ -194,7 +213,7 @@ class SignalPreprocess:
                 )
             )
         if not usable[-1]:
-            self._open(self._rate)
+            self._open(taken.rate)
 
     def _drop(self, samples: int) -> None:
         before, self._refused = self._refused, self._refused + samples
@@ -206,9 +225,9 @@ class SignalPreprocess:
         """Number of values of a sample that a source must provide; 0 if any number is averaged to one."""
         return 0 if self._plan.features in MIXED else self._channels
 
-    def _mixed(self, taken: Samples) -> Rows:
+    def _mixed(self, values: Signal) -> Rows:
         """Return samples in double precision with as many channels as the model takes."""
-        rows = np.asarray(taken.values, np.float64)
+        rows = np.asarray(values, np.float64)
         if self._plan.width:
             return self._wide(rows)
         if rows.shape[1] == self._channels:
@@ -238,6 +257,8 @@ class _Front:
         self._scale = plan.scale
         near = abs(rate - wanted) <= SAME_RATE * wanted
         self._resampler = None if near else Resampler(rate, wanted)
+        self.times = 1.0 if near else max(1.0, wanted / rate)
+        """Rows for each sample, at least 1."""
         self._filters = make_filters(plan.filter, wanted)
         self._micro = MicroFrontend() if plan.features == "micro" else None
 

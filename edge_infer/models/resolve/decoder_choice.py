@@ -90,7 +90,8 @@ def _labelled(task: Task | None, task_why: str, metadata: Metadata, signature: S
     raise ModelError(
         f"no decoder{for_task} recognises it yet; families known: {', '.join(decoder_names())}. It has "
         f"{_seen(signature)}. If it is of one of them, say so with decoder: NAME in a manifest beside the file (or "
-        "--decoder)"
+        "--decoder)",
+        key=_key("", task_why),
     )
 
 
@@ -117,13 +118,14 @@ def _named(name: str, said_by: str, options: Mapping[str, JsonValue], task: Task
     decoder = decoder_class(target)
     if task is not None and decoder.task != task:
         raise ModelError(
-            f"decoder {name} ({said_by}) is for {decoder.task}, but the task is {task} ({task_why})", key=_key(said_by)
+            f"decoder {name} ({said_by}) is for {decoder.task}, but the task is {task} ({task_why})",
+            key=_key(said_by, task_why),
         )
     return Family(name, target, decoder, decoder.task, task_why or f"decoder {name}", said_by, options)
 
 
-def _key(said_by: str) -> ModelKey:
-    return "decoder" if said_by == "asked for" else "file"
+def _key(decoder_why: str, task_why: str) -> ModelKey:
+    return "decoder" if decoder_why == "asked for" else "task" if task_why == "asked for" else "file"
 
 
 def _recognised(task: Task | None, task_why: str, signature: Signature) -> Family | None:

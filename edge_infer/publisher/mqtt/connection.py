@@ -19,6 +19,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from edge_infer.contract.codec import replace
 from edge_infer.contract.topics import OFFLINE, ONLINE, RULES, STATUS, Kind, Rule
 from edge_infer.plan.records import MqttPlan
+from edge_infer.platform.mqtt_guard import FloodError
 from edge_infer.platform.rate_limits import LogThrottle
 from edge_infer.platform.readiness import readable
 from edge_infer.publisher.mqtt.connection_failure import (
@@ -27,6 +28,7 @@ from edge_infer.publisher.mqtt.connection_failure import (
     closed,
     denial,
     explain,
+    flooding,
     refusal,
     silent,
 )
@@ -37,7 +39,6 @@ from edge_infer.publisher.mqtt.paho_client import (
     PLAIN,
     Attempt,
     ConnectOptions,
-    FloodError,
     OneWayClient,
     hang_up,
 )
@@ -398,9 +399,7 @@ class MqttConnection:
         if flags.is_disconnect_packet_from_server:
             self._ended = refusal(reason.value, reason.getName(), self.plan)
         elif isinstance(self._client.fault, FloodError):
-            self._ended = ConnectionFailure(
-                f"the broker {where} floods us: {self._client.fault}: check mqtt.host", refused=True
-            )
+            self._ended = flooding(self.plan, self._client.fault)
         elif self._client.fault is not None and not self._up:
             self._ended = explain(self._client.fault, self.plan, self._clock.now())
         elif not self._up:

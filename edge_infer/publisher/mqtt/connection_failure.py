@@ -11,6 +11,7 @@ from typing import Final
 
 from edge_infer.errors import StartError
 from edge_infer.plan.records import MqttPlan
+from edge_infer.platform.mqtt_guard import FloodError
 
 UNSUPPORTED_VERSION: Final = 0x84
 TAKEN_OVER: Final = 0x8E
@@ -132,6 +133,11 @@ def closed(plan: MqttPlan) -> ConnectionFailure:
     return ConnectionFailure(
         f"{where} closes the connection without an answer: is an MQTT broker there?", other_version=True
     )
+
+
+def flooding(plan: MqttPlan, how: FloodError) -> ConnectionFailure:
+    """Return the failure of a broker that sends what nobody asked for."""
+    return ConnectionFailure(f"the broker {address(plan)} floods us: {how}: check mqtt.host", refused=True)
 
 
 def explain(error: BaseException, plan: MqttPlan, now: str) -> ConnectionFailure:

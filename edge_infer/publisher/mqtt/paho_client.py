@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from paho.mqtt.client import Client
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
@@ -20,6 +20,7 @@ from edge_infer.contract.topics import OFFLINE, STATUS
 from edge_infer.errors import StartError
 from edge_infer.plan.credentials import broker_password
 from edge_infer.plan.records import MqttPlan, TlsPlan
+from edge_infer.platform.mqtt_guard import GuardedClient
 from edge_infer.publisher.mqtt.inflight_window import MOST_WINDOW
 from edge_infer.publisher.resolver import LookUp, addresses_of
 
@@ -32,10 +33,6 @@ HANDSHAKE_TIMEOUT: Final = 15.0
 latency."""
 MOST_RECEIVED: Final = 16384
 """Maximum bytes of one packet from the broker, which has to send only short acknowledgements."""
-
-
-class FloodError(ConnectionError):
-    """The broker sends packets that this client did not ask for."""
 
 
 class _Ear(logging.Logger):
@@ -52,15 +49,15 @@ class _Ear(logging.Logger):
             self.fault = next((arg for arg in args if isinstance(arg, OSError)), self.fault)
 
 
-class OneWayClient(Client):
+class OneWayClient(GuardedClient):
     """A client that subscribes to nothing and ends a connection that brings messages or long packets.
 
-    The overridden methods are internal to paho. Without the first two a hostile broker could fill the memory: a packet
-    may have 256 MiB, and messages with QoS 2 are stored. A test with a flooding broker guards them. Without the third
-    each failed handshake leaves its socket open until garbage collection; a test counts open files. The fourth resolves
-    the broker's name with ``look_up``, and does not bind the socket first, which the publisher may not.
+    The overridden methods are internal to paho. Without the first each failed handshake leaves its socket open until
+    garbage collection; a test counts open files. The second resolves the broker's name with ``look_up``, and does not
+    bind the socket first, which the publisher may not.
     """
 
+    largest = MOST_RECEIVED
     look_up: LookUp = staticmethod(addresses_of)
 
     def __init__(self, client_id: str, protocol: MQTTProtocolVersion) -> None:
@@ -72,17 +69,8 @@ class OneWayClient(Client):
 
     @property
     def fault(self) -> OSError | None:
-        """The error that ended the connection, if the operating system or TLS gave one."""
-        return self._ear.fault
-
-    def _sock_recv(self, bufsize: int) -> bytes:
-        if bufsize > MOST_RECEIVED:
-            raise FloodError(f"it sent a packet of {bufsize} bytes, which is no MQTT for us")
-        return super()._sock_recv(bufsize)
-
-    def _handle_publish(self) -> MQTTErrorCode:
-        self._ear.fault = FloodError("it sent us messages, though we subscribe to nothing")
-        return MQTTErrorCode.MQTT_ERR_PROTOCOL
+        """The error that ended the connection, if the operating system, TLS or the guard gave one."""
+        return self.flood or self._ear.fault
 
     def _ssl_wrap_socket(self, tcp_sock: socket.socket) -> ssl.SSLSocket:
         assert self._ssl_context is not None

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from io import FileIO
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.client import MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 
 from edge_infer.errors import SourceError
 from edge_infer.plan.credentials import source_password
 from edge_infer.plan.records import Gives, TlsPlan
 from edge_infer.platform.closing import Closing
+from edge_infer.platform.mqtt_guard import GuardedClient
 from edge_infer.readers.sources import Block
 from edge_infer.readers.sources.credentials_in_url import unreachable
 from edge_infer.readers.sources.faults import Faults
@@ -34,6 +35,8 @@ TIMEOUT: Final = 5.0
 KEEPALIVE: Final = 15
 LARGEST: Final = 1 << 18
 """Limit of a message in bytes. A longer one ends the connection, because paho would accept 256 MiB."""
+QOS: Final = 0
+"""QoS of the subscription: what the connection loses of a signal would come too late."""
 USELESS: Final = 30.0
 """Seconds with only unusable messages after which the source fails."""
 
@@ -91,28 +94,23 @@ def wake_up() -> tuple[PipeEnd, PipeEnd]:
     return PipeEnd(read, "r"), PipeEnd(write, "w")
 
 
-class SensorClient(Client):
-    """A client that only receives, messages of at most `LARGEST` bytes. ``heard`` is the queue of unread messages.
+class SensorClient(GuardedClient):
+    """A client that only receives, with QoS 0 and at most `LARGEST` bytes. ``heard`` is the queue of unread messages.
 
-    ``_sock_recv`` and the two ends that wake up its loop are internal to paho. Tests with an oversized message and in a
-    reader's sandbox guard them.
+    The two ends that wake up its loop are internal to paho. A test in a reader's sandbox guards them.
     """
+
+    largest = LARGEST
+    highest_qos = QOS
 
     def __init__(self) -> None:
         super().__init__(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv311, reconnect_on_failure=False)
         self.connect_timeout = TIMEOUT
         self.heard: deque[bytes] = deque()
-        self.oversized = False
         self.refused = ""
         self.listening = False
         # paho would connect two sockets over a loopback port, which a reader's sandbox denies.
         self._sockpairR, self._sockpairW = wake_up()  # type: ignore[assignment]
-
-    def _sock_recv(self, bufsize: int) -> bytes:
-        if bufsize > LARGEST:
-            self.oversized = True
-            raise ConnectionError("a message that is too long")
-        return super()._sock_recv(bufsize)
 
 
 class MqttSource(Closing):
@@ -218,8 +216,10 @@ class MqttSource(Closing):
         code = client.loop(max(0.0, timeout))
         if client.refused:
             raise SourceError(client.refused)
-        if client.oversized:
+        if client.too_long:
             raise SourceError(f"a message on {self._options.topic} has more than {LARGEST} bytes, which is no sample")
+        if client.flood:
+            raise SourceError(f"the broker {self._where} floods us: {client.flood}")
         if code != MQTTErrorCode.MQTT_ERR_SUCCESS:
             raise SourceError(f"the broker {self._where} has closed the connection")
 
@@ -229,10 +229,10 @@ class MqttSource(Closing):
             remedy = "are username and password right?" if named else "it may want username and password_file"
             client.refused = f"the broker {self._where} does not let us in ({reason}): {remedy}"
         else:
-            client.subscribe(self._options.topic)
+            client.subscribe(self._options.topic, qos=QOS)
 
     def _subscribed(self, client: Any, _data: Any, _number: int, reasons: Any, _properties: Any) -> None:
-        if any(reason.is_failure for reason in reasons):
+        if not reasons or any(reason.is_failure for reason in reasons):
             client.refused = f"the broker {self._where} does not let us read {self._options.topic}"
         client.listening = True
 

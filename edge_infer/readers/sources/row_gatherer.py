@@ -49,6 +49,8 @@ class ArrivalRate:
         begin, before = self._marks[0]
         span = now - begin
         if span < SPAN:
+            if self.rate is not None and self._count - 1 - before > self.rate * (span + SPAN) + 1:
+                self.rate, self.supposed = None, False  # more than the rows of a second at once: it is another one
             return False
         found = (self._count - 1 - before) / span
         self.supposed = False
@@ -65,7 +67,7 @@ class ArrivalRate:
             self.rate = float(f"{max(self._count - 1 - before, 1) / max(now - begin, FINE):.3g}")
 
     def forget(self) -> None:
-        """Restart the measurement after a pause; the old rate is valid until there is a new one."""
+        """Restart the measurement after a pause; the old rate is valid until rows are faster or there is a new one."""
         self._marks.clear()
 
 

@@ -1,0 +1,78 @@
+"""A paho client that neither a hostile broker nor another publisher behind it can fill with packets."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+from paho.mqtt.client import Client
+from paho.mqtt.enums import MessageType, MQTTErrorCode
+
+NO_MESSAGES: Final = -1
+"""The highest QoS of a client that subscribes to nothing."""
+MOST_UNSENT: Final = 4096
+"""Acknowledgements that may wait for a broker that does not read them, some 600 bytes each."""
+PIECE: Final = 1 << 16
+"""Bytes that are read at once of a message that is cut."""
+_EXPECTED: Final = frozenset(
+    {
+        MessageType.CONNACK, MessageType.PUBLISH, MessageType.PUBACK, MessageType.SUBACK, MessageType.UNSUBACK,
+        MessageType.PINGRESP, MessageType.DISCONNECT,
+    }
+)  # fmt: skip
+"""Packets that a broker may send to a client that uses no QoS 2."""
+
+
+class FloodError(ConnectionError):
+    """The broker sends packets that this client did not ask for."""
+
+
+class GuardedClient(Client):
+    """A client that ends a connection which brings longer packets, or messages of a higher QoS, than it asked for.
+
+    The overridden methods are internal to paho, which bounds neither: a packet may have 256 MiB, and paho keeps 65,535
+    messages of QoS 2 until the broker releases them. Tests with flooding brokers guard them. ``flood`` is the reason
+    after such an end.
+    """
+
+    largest: ClassVar[int] = 16384
+    """Maximum bytes of one packet."""
+    highest_qos: ClassVar[int] = NO_MESSAGES
+    """The QoS of the subscriptions."""
+    cuts: ClassVar[bool] = False
+    """Whether a longer packet loses its end instead of ending the connection. A broker passes on what any publisher
+    sends, and keeps it: one retained message would keep a client of many publishers away for ever."""
+
+    flood: FloodError | None = None
+    too_long = False
+    """Whether the reason was the length of a packet."""
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        if bufsize <= self.largest:
+            return super()._sock_recv(bufsize)
+        if not self.cuts:
+            self.too_long = True
+            self.flood = FloodError(f"it sent a packet of {bufsize} bytes, which is no MQTT for us")
+            raise self.flood
+        del self._in_packet["packet"][self.largest :]
+        return super()._sock_recv(min(bufsize, PIECE))
+
+    def _packet_handle(self) -> MQTTErrorCode:
+        del self._in_packet["packet"][self.largest :]
+        if (why := self._unasked()) is not None:
+            self.flood = FloodError(why)
+            return MQTTErrorCode.MQTT_ERR_PROTOCOL
+        return super()._packet_handle()
+
+    def _unasked(self) -> str | None:
+        """Return what is wrong with the kind of the packet that has come."""
+        command = self._in_packet["command"]
+        kind, qos = command & 0xF0, command >> 1 & 3
+        if kind not in _EXPECTED:
+            return f"it sent a packet of type {kind >> 4}, which no broker sends us"
+        if kind == MessageType.PUBLISH and qos > self.highest_qos:
+            if self.highest_qos == NO_MESSAGES:
+                return "it sent us messages, though we subscribe to nothing"
+            return f"it sent a message with QoS {qos}, and we subscribed with QoS {self.highest_qos}"
+        if len(self._out_packet) > MOST_UNSENT:
+            return "it does not read our answers"
+        return None
