@@ -14,7 +14,7 @@ from typing import Final, NoReturn
 
 from edge_infer.errors import ConfigError, EdgeInferError
 from edge_infer.sandbox import Fence, lock, privileges
-from edge_infer.sandbox.change_user import give_up_root, give_up_root_for
+from edge_infer.sandbox.change_user import give_up_root, give_up_root_for, give_up_root_for_state
 from edge_infer.sandbox.identity import Identity, is_leftover
 from edge_infer.sandbox.safe_path import follow
 
@@ -45,6 +45,14 @@ def act_on(args: argparse.Namespace, *configs: Path, prepare: Prepare | None = N
     the capabilities ``alone``.
     """
     return give_up_root_for(*configs, prepare=prepare, alone=alone) if args.own_process else None
+
+
+def act_on_state(args: argparse.Namespace, config: Path, prepare: Prepare) -> Identity | None:
+    """Change the user as `act_as_owner_of` does, for a command that writes to the state directory.
+
+    See `give_up_root_for_state` for whom it becomes where other users may change the configuration.
+    """
+    return give_up_root_for_state(config, prepare, keep=privileges.READ_SEARCH) if args.own_process else None
 
 
 def make_state_dir(state_dir: Path) -> Prepare:
