@@ -17,12 +17,12 @@ from edge_infer.page.started import StartedPage
 from edge_infer.platform.paths import DEFAULT_CONFIG, default_device_id, hinted
 from edge_infer.sandbox.change_user import become_changer
 from edge_infer.sandbox.foreign import is_shared, refuse_foreign
-from edge_infer.supervisor.control.server import connected, find_socket
+from edge_infer.supervisor.control.page_relay import relayed
+from edge_infer.supervisor.control.server import find_socket
 
 SYSTEM_SOCKET: Final = Path("/run/edge-infer-page/page.sock")
 """The socket of ``systemd/edge-infer-page.socket``."""
 PORT: Final = 8080
-CONNECT_SECONDS: Final = 5.0
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
             StartedPage(
                 listener,
                 settings,
-                lambda: connected(find_socket(config), CONNECT_SECONDS),
+                lambda: relayed(lambda: find_socket(config)),
                 lambda: _to_writer(config),
             )
         )

@@ -173,7 +173,7 @@ def test_a_daemon_of_root_is_not_whom_another_user_names(theirs: Path) -> None:
     os.chown(theirs / "state", OTHER, OTHER)
     with started(theirs, "run") as daemon:
         said = lines_until(daemon, f"running as user {OTHER} ")
-        eventually(lambda: (theirs / "ran").exists(), lambda: "a program that runs", 60.0)
+        eventually((theirs / "ran").exists, "a program that runs", 60.0)
         daemon.terminate()
         daemon.wait(30)
     assert set((theirs / "ran").read_text().split()) == {str(OTHER)}

@@ -293,6 +293,11 @@ def test_the_process_that_evaluates_a_package_for_the_store_is_locked(box: Path,
         shutil.chown(box / "state", USER, USER)
         shutil.chown(box / "data", 0, 0)
         (box / "data").chmod(0o700)
+        command = [sys.executable, "-m", "edge_infer", *map(str, words)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False, cwd=ROOT)
+        assert (done.returncode, "data/labels: Permission denied" in done.stderr) == (2, True), "for another user's box"
+        for place in (box, box / "config.yaml"):
+            shutil.chown(place, 0, 0)
     done, found = attacked(box, box / "secret", *words, "--at-least", "map50=0.5", user=user)
     assert (done.returncode, found) == (0, REFUSED), done.stderr
     assert (box / "state" / "models" / "m" / "1.0.0").is_dir()
