@@ -58,10 +58,11 @@ def program(*, others: bool = False) -> tuple[str, ...]:
     return _plain((*_LIBRARIES, *_SETTINGS, *_BOARD, *proc, *_DEVICES, *libraries, *_code()))
 
 
-def network() -> tuple[str, ...]:
+def network(servers: Path = Path("/etc/resolv.conf")) -> tuple[str, ...]:
     """Return the paths needed to resolve a host name and to check its certificate."""
-    real = Path("/etc/resolv.conf").resolve()  # often a link to a file that another program replaces
-    return _plain((*_NETWORK, *([] if real.parent == Path("/etc") else [str(real.parent)])))
+    # Often a link to a file in /run or /tmp that another program replaces. Its folder has other files, so a process is
+    # started again when it cannot read the present one.
+    return _plain((*_NETWORK, str(servers.resolve())))
 
 
 def accelerators(devices: Path = Path("/dev")) -> tuple[str, ...]:
