@@ -76,7 +76,6 @@ def run(args: argparse.Namespace) -> int:
     # Root may have every picture, but what comes of it goes to whom another user's configuration belongs.
     later = args.own_process and os.geteuid() == 0 and may_name_folders(args.config)
     asked = None if args.source is None or later else _asked(args)
-    os.umask(0o077)  # the picture shows the input, which is for its owner alone
     output = CommandOutput(args.output, option="-o")
     if args.source is None:
         user = act_as_owner_of(args, None, output.prepare)

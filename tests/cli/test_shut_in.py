@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -157,6 +158,21 @@ def test_root_writes_the_file_of_an_earlier_run_again(box: Path, words: tuple[st
     assert done.returncode == 0, done.stderr
     assert path.stat().st_size > 1000
     assert path.stat().st_uid not in (0, EARLIER)
+
+
+@pytest.mark.parametrize("user", [USER, None] if os.geteuid() == 0 else [None])
+@pytest.mark.parametrize(("words", "output"), OUTPUTS)
+def test_pictures_are_for_their_owner_alone(box: Path, words: tuple[str, ...], output: str, user: int | None) -> None:
+    before = set(box.rglob("*"))
+    command = [sys.executable, "-m", "edge_infer", *(word.format(box=box) for word in words)]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=180, check=False, umask=0o022,
+        user=user, group=user, extra_groups=None if user is None else [],
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    new = {path: stat.S_IMODE(path.stat().st_mode) for path in set(box.rglob("*")) - before}
+    assert box / output in new
+    assert all(mode == (0o700 if path.is_dir() else 0o600) for path, mode in new.items()), new
 
 
 @root_only
