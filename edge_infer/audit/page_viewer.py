@@ -13,9 +13,10 @@ from types import TracebackType
 from typing import Final
 
 from edge_infer.page.started import StartedPage
+from edge_infer.supervisor.control.page_relay import relayed
 from edge_infer.supervisor.control.peer import Peer
 from edge_infer.supervisor.control.requests import PendingPictures
-from edge_infer.supervisor.control.server import ControlSocket, Request, connected
+from edge_infer.supervisor.control.server import ControlSocket, Request
 from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
 
 HOST: Final = "localhost"
@@ -48,7 +49,7 @@ class PageViewer:
             listener.listen()
             control = self._control.path
             settings = {"why_not": "the audit saves nothing", "state_dir": str(control.parent)}
-            stack.enter_context(StartedPage(listener, settings, lambda: connected(control, SECONDS), _no_writer))
+            stack.enter_context(StartedPage(listener, settings, lambda: relayed(lambda: control), _no_writer))
             self._thread.start()
             self._stack = stack.pop_all()
         return self

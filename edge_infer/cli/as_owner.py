@@ -14,7 +14,7 @@ from typing import Final, NoReturn
 
 from edge_infer.errors import ConfigError, EdgeInferError
 from edge_infer.sandbox import Fence, lock, privileges
-from edge_infer.sandbox.change_user import give_up_root, give_up_root_for
+from edge_infer.sandbox.change_user import give_up_root, give_up_root_for, give_up_root_for_state
 from edge_infer.sandbox.identity import Identity, is_leftover
 from edge_infer.sandbox.safe_path import follow
 
@@ -47,6 +47,14 @@ def act_on(args: argparse.Namespace, *configs: Path, prepare: Prepare | None = N
     return give_up_root_for(*configs, prepare=prepare, alone=alone) if args.own_process else None
 
 
+def act_on_state(args: argparse.Namespace, config: Path, prepare: Prepare) -> Identity | None:
+    """Change the user as `act_as_owner_of` does, for a command that writes to the state directory.
+
+    See `give_up_root_for_state` for whom it becomes where other users may change the configuration.
+    """
+    return give_up_root_for_state(config, prepare, keep=privileges.READ_SEARCH) if args.own_process else None
+
+
 def make_state_dir(state_dir: Path) -> Prepare:
     """Return a step that creates the folder for the user, or hands over a folder that root owns."""
 
@@ -59,7 +67,7 @@ def make_state_dir(state_dir: Path) -> Prepare:
 
 
 class CommandOutput:
-    """A file or folder that a command writes; ``path`` is None if it writes none.
+    """A file or folder of pictures that a command writes, for its owner alone; ``path`` is None if it writes none.
 
     For a command of root, `prepare` leaves a process of root behind that waits for `make`: the path is made for the
     user whom the command has become, but only once the configuration or model is known to be good. A path that is
@@ -94,6 +102,7 @@ class CommandOutput:
         """
         if self._path is None:
             return
+        os.umask(0o077)  # also for what comes into a folder
         if user is None or self._maker is None:
             error = "" if os.path.lexists(self._path) else self._created(self._create)
         else:
@@ -142,9 +151,9 @@ class CommandOutput:
     def _create(self) -> None:
         assert self._path is not None
         if self._folder:
-            self._path.mkdir(parents=True)
+            self._path.mkdir(mode=0o700, parents=True)
         else:
-            os.close(os.open(self._path, _NEW, 0o644))
+            os.close(os.open(self._path, _NEW, 0o600))
 
     def _created(self, create: Callable[[], None]) -> str:
         """Return why the path cannot be created; empty if it was."""
@@ -162,12 +171,13 @@ _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 def _make_below(place: int, parts: Sequence[str], user: Identity, *, folder: bool) -> None:
     """Create a file for the user, or a folder and those that it lies in, below an open folder; follow no link."""
     for part in parts if folder else ():
-        os.mkdir(part, dir_fd=place)
+        os.mkdir(part, 0o755, dir_fd=place)
         place = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place)
     if not folder:
         if len(parts) > 1:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-        place = os.open(parts[0], _NEW, 0o644, dir_fd=place)
+        place = os.open(parts[0], _NEW, 0o600, dir_fd=place)
+    os.fchmod(place, 0o700 if folder else 0o600)
     os.fchown(place, user.uid, user.gid)
 
 

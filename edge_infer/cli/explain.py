@@ -25,6 +25,7 @@ from edge_infer.platform.paths import DEFAULT_CONFIG
 from edge_infer.platform.priority import take_lowest
 from edge_infer.readers.environment import bound_pictures
 from edge_infer.sandbox import Fence
+from edge_infer.sandbox.foreign import may_name_folders
 from edge_infer.snapshot.request import newest_picture
 from edge_infer.supervisor.control.server import SYSTEM_SOCKET, ask, find_socket
 from edge_infer.yamlfile.units import rough_duration
@@ -72,15 +73,17 @@ def run(args: argparse.Namespace) -> int:
     """Print a sentence or a JSON object for each answer."""
     _check(args)
     bound_pictures()
-    picture = None if args.source is None else newest_picture(args.config, args.source)
-    serving = {} if args.source is None else _serving(args.config)
-    os.umask(0o077)  # the picture shows the input, which is for its owner alone
+    # Root may have every picture, but what comes of it goes to whom another user's configuration belongs.
+    later = args.own_process and os.geteuid() == 0 and may_name_folders(args.config)
+    asked = None if args.source is None or later else _asked(args)
     output = CommandOutput(args.output, option="-o")
     if args.source is None:
         user = act_as_owner_of(args, None, output.prepare)
     else:
         user = act_on(args, args.config, prepare=output.prepare)
-    subject = _of_file(args) if picture is None else _of_source(args, picture, serving)
+    if args.source is not None and later:
+        asked = _asked(args)
+    subject = _of_file(args) if asked is None else _of_source(args, *asked)
     output.make(user)
     read = [] if subject.picture is not None else [str(Path(subject.name).absolute())]
     written = () if args.output is None else (str(args.output.absolute()),)
@@ -135,6 +138,11 @@ def _draw(explained: Sequence[Explanation], path: Path) -> None:
         path.write_bytes(cv2.imencode(path.suffix.lower(), drawn(explained))[1].tobytes())
     except OSError as error:
         raise InputError(f"{path}: the picture cannot be written: {error.strerror or error}") from error
+
+
+def _asked(args: argparse.Namespace) -> tuple[bytes, dict[str, str]]:
+    """Return the daemon's newest picture of the source, and the models that it runs (see `_serving`)."""
+    return newest_picture(args.config, args.source), _serving(args.config)
 
 
 def _of_file(args: argparse.Namespace) -> _Subject:

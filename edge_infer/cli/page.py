@@ -15,13 +15,14 @@ from typing import Final
 from edge_infer.errors import ConfigError, StartError
 from edge_infer.page.started import StartedPage
 from edge_infer.platform.paths import DEFAULT_CONFIG, default_device_id, hinted
-from edge_infer.sandbox.foreign import refuse_foreign
-from edge_infer.supervisor.control.server import connected, find_socket
+from edge_infer.sandbox.change_user import become_changer
+from edge_infer.sandbox.foreign import is_shared, refuse_foreign
+from edge_infer.supervisor.control.page_relay import relayed
+from edge_infer.supervisor.control.server import find_socket
 
 SYSTEM_SOCKET: Final = Path("/run/edge-infer-page/page.sock")
 """The socket of ``systemd/edge-infer-page.socket``."""
 PORT: Final = 8080
-CONNECT_SECONDS: Final = 5.0
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -48,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
     if args.port is None and args.socket is None and args.config == DEFAULT_CONFIG and SYSTEM_SOCKET.exists():
         _print_way(SYSTEM_SOCKET)
         return 0
+    if args.own_process:
+        become_changer(args.config)
     with ExitStack() as stack:
         token = secrets.token_urlsafe(24)
         if args.socket is not None:
@@ -56,12 +59,14 @@ def run(args: argparse.Namespace) -> int:
         else:
             listener = stack.enter_context(_tcp_listener(0 if args.port is None else args.port))
         config = args.config.absolute()
-        settings = {"token": token, "why_not": _why_not(config), "state_dir": str(hinted(config))}
+        settings = {"token": token, "why_not": _why_not(config)}
+        if not is_shared(config):  # where others could name a folder, and so the user that the page becomes
+            settings["state_dir"] = str(hinted(config))
         page = stack.enter_context(
             StartedPage(
                 listener,
                 settings,
-                lambda: connected(find_socket(config), CONNECT_SECONDS),
+                lambda: relayed(lambda: find_socket(config)),
                 lambda: _to_writer(config),
             )
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edge_infer.platform.logs import LEVELS, configure
 from edge_infer.platform.paths import DEFAULT_CONFIG, hinted
-from edge_infer.sandbox.change_user import give_up_root
+from edge_infer.sandbox.change_user import give_up_root_for_state
 from edge_infer.supervisor.daemon import Daemon
 from edge_infer.supervisor.take_over import hand_over
 
@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     configure("supervisor", args.log_level)
     config = args.config.absolute()
     state_dir = hinted(config).absolute()
-    user = give_up_root(state_dir, lambda identity: hand_over(state_dir, identity))
+    user = give_up_root_for_state(config, lambda identity: hand_over(state_dir, identity))
     if user is not None:
         log.info("started by root, running as %s (uid %d, gid %d)", user.name, user.uid, user.gid)
     return Daemon(config, args.log_level).run()

@@ -26,7 +26,13 @@ class DataPlace:
     @classmethod
     def of(cls, labels: Path, folder: Path | None) -> DataPlace:
         """Return the place for the arguments of a command; raises `ConfigError`."""
-        labels = labels.absolute()
+        try:
+            return cls._found(labels.absolute(), folder)
+        except PermissionError as error:
+            raise ConfigError(f"{error.filename}: {error.strerror}") from error
+
+    @classmethod
+    def _found(cls, labels: Path, folder: Path | None) -> DataPlace:
         if (labels / "labels").is_dir() and (labels / "images").is_dir():
             labels = labels / "labels"
         if not labels.exists():

@@ -76,7 +76,8 @@ def _give_up_root(settings: dict[str, Any]) -> None:
     if os.geteuid() == 0:
         from edge_infer.sandbox.change_user import give_up_root
 
-        give_up_root(Path(settings["state_dir"]))
+        folder = settings.get("state_dir")
+        give_up_root(None if folder is None else Path(folder))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import resource
+import shlex
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Final
 from edge_infer.errors import StartError
 from edge_infer.platform.paths import default_state_dir, hinted
 from edge_infer.sandbox import landlock, privileges
-from edge_infer.sandbox.foreign import foreign_part, is_foreign
+from edge_infer.sandbox.foreign import foreign_part, is_foreign, is_shared
 from edge_infer.sandbox.identity import Identity, chosen_identity, is_mapped
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ _HARMLESS: Final = frozenset(
     {
         *("PATH", "HOME", "TMPDIR", "LANG", "LANGUAGE", "TZ", "TERM", "COLUMNS", "LINES", "NO_COLOR"),
         *("STATE_DIRECTORY", "RUNTIME_DIRECTORY", "LD_LIBRARY_PATH", "RES_OPTIONS"),
+        *("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "CREDENTIALS_DIRECTORY"),
     }
 )
 _HARMLESS_PREFIXES: Final = ("LC_", "PYTHON", "OPENCV_", "OMP_", "OPENBLAS_")
@@ -91,10 +93,64 @@ def give_up_root_for(
     found = foreign_part(config)
     if found is None and not any(map(is_foreign, configs)):
         return give_up_root(hinted(config), prepare, keep=privileges.READ_SEARCH, alone=alone)
+    if found is None and not _names_anybody(config):
+        found = hinted(config)
+    return _become_changer(config, found, prepare, alone)
+
+
+def give_up_root_for_state(config: Path, hand_over: Callable[[Identity], None], *, keep: int = 0) -> Identity | None:
+    """Become the user for a command that writes to the state directory of a configuration, like `give_up_root`.
+
+    Where root alone can change the file, that is the owner of the state directory, and ``hand_over`` runs as root
+    beforehand. Another user could name the folder of anybody there, or have root make one anywhere. So the command of
+    another user's file becomes that user, and refuses a folder of anybody else. Raises `StartError`.
+    """
+    if os.geteuid() != 0:
+        return None
+    config, state_dir = config.absolute(), hinted(config).absolute()
+    if (found := foreign_part(config)) is not None:
+        _refuse_state_of_others(config, state_dir, found.lstat().st_uid)
+        return _become_changer(config, found)
+    if _names_anybody(config):
+        raise StartError(
+            f"other users than root may change {config}, which names the state directory {state_dir}; "
+            f"run: sudo chmod go-w {shlex.quote(str(config))}, or start this as the user whose folder that is"
+        )
+    return give_up_root(state_dir, hand_over, keep=keep)
+
+
+def become_changer(config: Path) -> Identity | None:
+    """Become the other user who can change a configuration; None if there is none, or this is not root."""
+    found = foreign_part(config) if os.geteuid() == 0 else None
+    return None if found is None else _become_changer(config.absolute(), found)
+
+
+def _names_anybody(config: Path) -> bool:
+    """Return whether users of whom none owns the file may have named the state directory in it."""
+    return is_shared(config) and hinted(config).absolute() != default_state_dir().absolute()
+
+
+def _refuse_state_of_others(config: Path, state_dir: Path, changer: int) -> None:
+    try:
+        owner = state_dir.stat().st_uid
+    except OSError:  # as that user, the command makes it or says why it cannot
+        return
+    if owner != changer:
+        user, other = Identity(changer, changer).name, "root" if owner == 0 else Identity(owner, owner).name
+        raise StartError(
+            f"{config} belongs to {user}, but the state directory {state_dir} belongs to {other}: name a folder of "
+            f"{user} under device.state_dir, or give that one away: chown -R {changer} {shlex.quote(str(state_dir))}"
+        )
+
+
+def _become_changer(
+    config: Path, owned: Path | None, prepare: Callable[[Identity], None] | None = None, alone: int = 0
+) -> Identity | None:
+    """Become the owner of ``owned``, or a user of no account, without the environment of root."""
     for name in os.environ.keys() - _HARMLESS:
         if not name.startswith(_HARMLESS_PREFIXES):
             del os.environ[name]
-    user = give_up_root(hinted(config) if found is None else found, prepare, alone=alone)
+    user = give_up_root(owned, prepare, alone=alone)
     if user is not None and privileges.capabilities() & privileges.READ_SEARCH:
         raise StartError(
             f"other users than root may change {config}, so this command works as {user.name}, who cannot read the "

@@ -60,6 +60,19 @@ def is_foreign(config: Path) -> bool:
         return True
 
 
+def is_shared(config: Path) -> bool:
+    """Return whether users who own no part of the path to a file can change it: by its mode, or that of a folder."""
+    try:
+        return _changeable(config) is None and _is_shared(config)
+    except (ConfigError, OSError):
+        return True
+
+
+def may_name_folders(config: Path) -> bool:
+    """Return whether other users than root may have chosen what a configuration names, such as its state directory."""
+    return foreign_part(config) is not None or is_shared(config)
+
+
 def _is_shared(file: Path) -> bool:
     return file.exists() and bool(file.stat().st_mode & (stat.S_IWOTH | stat.S_IWGRP))
 

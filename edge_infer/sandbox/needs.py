@@ -91,7 +91,7 @@ def config_fence(state_dir: str) -> Fence:
     this fence: a delegate opens accelerators, and a plug-in that describes itself may need temporary files.
     """
     own = (str(store_folder(state_dir)), str(trials_folder(state_dir))) if state_dir else ()
-    return Fence(writes=(*own, *system_paths.temporary(), *system_paths.accelerators()), anywhere=True)
+    return Fence(writes=(*own, *system_paths.temporary(state_dir), *system_paths.accelerators()), anywhere=True)
 
 
 def publisher_fence(plan: Plan) -> Fence:

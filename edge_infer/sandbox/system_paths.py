@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -58,10 +58,11 @@ def program(*, others: bool = False) -> tuple[str, ...]:
     return _plain((*_LIBRARIES, *_SETTINGS, *_BOARD, *proc, *_DEVICES, *libraries, *_code()))
 
 
-def network() -> tuple[str, ...]:
+def network(servers: Path = Path("/etc/resolv.conf")) -> tuple[str, ...]:
     """Return the paths needed to resolve a host name and to check its certificate."""
-    real = Path("/etc/resolv.conf").resolve()  # often a link to a file that another program replaces
-    return _plain((*_NETWORK, *([] if real.parent == Path("/etc") else [str(real.parent)])))
+    # Often a link to a file in /run or /tmp that another program replaces. Its folder has other files, so a process is
+    # started again when it cannot read the present one.
+    return _plain((*_NETWORK, str(servers.resolve())))
 
 
 def accelerators(devices: Path = Path("/dev")) -> tuple[str, ...]:
@@ -85,9 +86,34 @@ def device_places(folder: Path = Path("/dev")) -> tuple[str, ...]:
     return tuple(sorted(str(path) for path in found if path.is_dir() or path.is_char_device()))
 
 
-def temporary() -> tuple[str, ...]:
-    """Return the folders for temporary files."""
-    return _plain((os.environ.get("TMPDIR", ""), "/tmp", "/var/tmp"))  # noqa: S108 - a rule, nothing is made there
+def temporary(state_dir: str | Path = "") -> tuple[str, ...]:
+    """Return the folders for temporary files, but no folder with which the daemon's own would be open."""
+    given = os.environ.get("TMPDIR", "")
+    own = [os.path.realpath(place) for place in (_runtime_directory(), *_state_directories(state_dir))]
+    usual = (place for place in ("/tmp", "/var/tmp") if os.path.realpath(place) not in own)  # noqa: S108 - a rule
+    return _plain((*([] if opens_own(given, state_dir) else [given]), *usual))
+
+
+def opens_own(folder: str, state_dir: str | Path = "") -> bool:
+    """Return whether a program that may write to this folder could replace the control socket, or the daemon's state.
+
+    The folder of the socket is the first in ``$RUNTIME_DIRECTORY``; below it there may be one for temporary files.
+    """
+    if not folder:
+        return False
+    here, runtime = Path(os.path.realpath(folder)), _runtime_directory()
+    if runtime and Path(os.path.realpath(runtime)).is_relative_to(here):
+        return True
+    states = (Path(os.path.realpath(place)) for place in _state_directories(state_dir))
+    return any(here.is_relative_to(state) or state.is_relative_to(here) for state in states)
+
+
+def _runtime_directory() -> str:
+    return os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
+
+
+def _state_directories(state_dir: str | Path) -> Iterator[str]:
+    yield from filter(None, (str(state_dir), os.environ.get("STATE_DIRECTORY", "").partition(":")[0]))
 
 
 def _code() -> Iterable[str]:

@@ -45,7 +45,7 @@ from edge_infer.supervisor.rollout.model_status import standing
 from edge_infer.supervisor.rollout.rollout import ModelRollout
 from edge_infer.supervisor.rollout.shadows import Figures
 from edge_infer.supervisor.signals import Signals
-from edge_infer.supervisor.statedir import locked
+from edge_infer.supervisor.statedir import leave_temporary, locked
 from edge_infer.supervisor.status import Status, compose, headline
 from edge_infer.supervisor.systemd_notify import Notifier
 from edge_infer.yamlfile.scalars import plain
@@ -105,6 +105,7 @@ class Daemon:
                 return 0
             plan, compiled = first
             stack.enter_context(locked(Path(plan.state_dir)))
+            leave_temporary(Path(plan.state_dir))
             control = stack.enter_context(ControlSocket(socket_path(plan.state_dir), self._handle))
             stack.callback(self._house.close)
             stack.callback(self._reload.close)

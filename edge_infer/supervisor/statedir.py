@@ -15,6 +15,9 @@ from edge_infer.errors import StartError
 from edge_infer.platform.folder_tidy import tidy_folder
 from edge_infer.platform.paths import content, publisher_folder, trials_folder
 from edge_infer.sandbox.needs import store_folder
+from edge_infer.sandbox.system_paths import opens_own
+
+log = logging.getLogger(__name__)
 
 LOCK: Final = "lock"
 FORMAT_FILE: Final = "format"
@@ -127,6 +130,13 @@ def make_folders(state_dir: Path) -> None:
     publisher_folder(state_dir).mkdir(mode=0o700, exist_ok=True)
     store_folder(state_dir).mkdir(mode=0o755, exist_ok=True)
     trials_folder(state_dir).mkdir(mode=0o750, exist_ok=True)
+
+
+def leave_temporary(state_dir: Path) -> None:
+    """Forget ``$TMPDIR`` if programs of sources, which may write there, could replace what is the daemon's."""
+    if opens_own(place := os.environ.get("TMPDIR", ""), state_dir):
+        log.warning("TMPDIR=%s has the control socket or the state in it, so programs get /tmp in its place", place)
+        del os.environ["TMPDIR"]
 
 
 def tidy_publisher(state_dir: str | Path) -> bool:

@@ -196,9 +196,32 @@ def test_a_configuration_of_another_user_leads_root_to_no_model_that_this_user_m
         words = ("explain", "--source", "cam", "--masks", "100", "--threshold", "0")
         done = daemon.command(*words, timeout=600.0)
         assert done.returncode == 0, done.stderr
-        os.chown(box, 61400, 61400)
+        os.chown(box, (box / "state").stat().st_uid, -1)
         done = daemon.command(*words, timeout=600.0)
         assert (done.returncode, "cannot be used as it is" in done.stderr) == (2, True), done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root acts as another user")
+def test_root_asks_no_daemon_for_a_picture_that_goes_to_another_user(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    box, theirs = tmp_path / "box", tmp_path / "theirs"
+    for folder in (box, theirs):
+        folder.mkdir()
+    text = config(free_port(), "{kind: synthetic}")
+    with Daemon(box, text, level="info") as daemon:
+        eventually(lambda: daemon.status().get("sources", {}).get("cam", {}).get("fps"), "frames", 60.0)
+        (theirs / "config.yaml").write_text(text.replace("state_dir: state", f"state_dir: {box}/state"))
+        os.chown(theirs, 61400, 61400)
+        words = ("--source", "cam", "--masks", "100", "-c", theirs / "config.yaml", "-o", theirs / "why.png")
+        done = run(*words)
+        assert (done.returncode, "closed to this user" in done.stderr) == (1, True), done.stderr
+        assert not (theirs / "why.png").exists()
+        assert "given to" not in daemon.log.read_text()
+        (theirs / "config.yaml").chmod(0o666)
+        os.chown(theirs, 0, 0)
+        done = run(*words)
+        assert (done.returncode, "closed to this user" in done.stderr) == (1, True), done.stderr
+        assert "given to" not in daemon.log.read_text()
 
 
 def test_without_a_daemon_there_is_no_picture_of_a_source(tmp_path: Path) -> None:

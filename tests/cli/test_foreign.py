@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -15,7 +17,8 @@ import pytest
 from edge_infer.config.file_edit import save
 from edge_infer.errors import ConfigError
 from edge_infer.sandbox.foreign import is_foreign
-from tests.running import ROOT
+from tests.broker import eventually
+from tests.running import MODEL, ROOT
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root acts as another user")
 OTHER = 61400
@@ -118,6 +121,96 @@ def test_it_acts_as_who_may_change_the_file_and_not_as_whom_that_user_names(box:
     os.chown(box / "config.yaml", OTHER, OTHER)
     done = run(box, "check")
     assert f"cannot be read by user {OTHER}" in done.stdout + done.stderr
+
+
+def started(box: Path, *words: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "edge_infer", *words, "-c", str(box / "config.yaml")]
+    environment = {name: text for name, text in os.environ.items() if name != "RUNTIME_DIRECTORY"}
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def lines_until(process: subprocess.Popen[str], text: str) -> str:
+    """What it says until this text, or its end."""
+    assert process.stdout is not None
+    said = ""
+    while text not in said and (line := process.stdout.readline()):
+        said += line
+    return said
+
+
+def users(process: int) -> dict[int, int]:
+    """The user of a process and of its children, by pid."""
+    found = [process, *map(int, Path(f"/proc/{process}/task/{process}/children").read_text().split())]
+    return {pid: Path(f"/proc/{pid}").stat().st_uid for pid in found}
+
+
+@pytest.fixture
+def theirs(box: Path) -> Path:
+    """A box of `OTHER` with a program, whose state directory is that of a third user."""
+    program = box / "program"
+    program.write_text(f"#!/bin/sh\nid -u >>{box}/ran\nexec sleep 100\n")
+    program.chmod(0o755)
+    (box / "config.yaml").write_text(
+        f"device: {{id: box, state_dir: state}}\nmqtt: {{host: 127.0.0.1, port: 9}}\nmodels: {{f: {{file: {MODEL}}}}}\n"
+        f"sources: {{cam: {{kind: exec, command: [{program}], size: 64x64, format: rgb24}}}}\n"
+        "pipelines: {f: {source: cam, model: f, fps: 1}}\n"
+    )
+    for each in (box, program, box / "config.yaml"):
+        os.chown(each, OTHER, OTHER)
+    os.chown(box / "state", OTHER + 1, OTHER + 1)
+    return box
+
+
+def test_a_daemon_of_root_is_not_whom_another_user_names(theirs: Path) -> None:
+    with started(theirs, "run") as daemon:
+        said = lines_until(daemon, "reader cam")
+        daemon.terminate()
+        assert daemon.wait(30) == 3, said
+    assert f"belongs to user {OTHER + 1}" in said
+    assert not (theirs / "ran").exists()
+    os.chown(theirs / "state", OTHER, OTHER)
+    with started(theirs, "run") as daemon:
+        said = lines_until(daemon, f"running as user {OTHER} ")
+        eventually((theirs / "ran").exists, "a program that runs", 60.0)
+        daemon.terminate()
+        daemon.wait(30)
+    assert set((theirs / "ran").read_text().split()) == {str(OTHER)}
+
+
+@pytest.mark.parametrize("words", [("run",), ("models", "add", str(MODEL.parent))], ids=" ".join)
+def test_root_makes_no_folder_for_another_user_where_that_may_not(box: Path, words: tuple[str, ...]) -> None:
+    config, place = box / "config.yaml", box.parent / "root" / "new"
+    config.write_text(config.read_text().replace("state_dir: state", f"state_dir: {place}"))
+    os.chown(config, OTHER, OTHER)
+    assert run(box, *words).returncode != 0
+    assert not place.exists()
+    os.chown(config, 0, 0)
+    config.chmod(0o666)  # users of whom none owns a part of the path
+    done = run(box, *words)
+    assert (done.returncode, "other users than root may change" in done.stderr) == (3, True), done.stderr
+    assert not place.exists()
+
+
+def test_root_reads_and_fills_no_store_that_another_user_names(theirs: Path) -> None:
+    (theirs / "state").chmod(0o700)
+    assert f"belongs to user {OTHER + 1}" in run(theirs, "models", "add", str(MODEL.parent)).stderr
+    assert list((theirs / "state").iterdir()) == []
+    shutil.copytree(MODEL.parent, theirs / "state" / "models" / "secret" / "1.0.0")
+    assert "secret" not in run(theirs, "models", "list").stdout
+    os.chown(theirs / "config.yaml", 0, 0)
+    os.chown(theirs, 0, 0)
+    assert "secret" in run(theirs, "models", "list").stdout
+
+
+def test_the_page_of_another_users_configuration_is_that_users(theirs: Path) -> None:
+    with started(theirs, "page", "--port", "0") as page:
+        assert "Ctrl-C ends the page" in lines_until(page, "Ctrl-C")
+        found = users(page.pid)
+        page.send_signal(signal.SIGINT)
+        page.wait(30)
+    assert (len(found), set(found.values())) == (2, {OTHER})
 
 
 def test_the_environment_of_root_is_not_there_for_it(box: Path, monkeypatch: pytest.MonkeyPatch) -> None:

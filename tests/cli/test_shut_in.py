@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -159,6 +160,21 @@ def test_root_writes_the_file_of_an_earlier_run_again(box: Path, words: tuple[st
     assert path.stat().st_uid not in (0, EARLIER)
 
 
+@pytest.mark.parametrize("user", [USER, None] if os.geteuid() == 0 else [None])
+@pytest.mark.parametrize(("words", "output"), OUTPUTS)
+def test_pictures_are_for_their_owner_alone(box: Path, words: tuple[str, ...], output: str, user: int | None) -> None:
+    before = set(box.rglob("*"))
+    command = [sys.executable, "-m", "edge_infer", *(word.format(box=box) for word in words)]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=180, check=False, umask=0o022,
+        user=user, group=user, extra_groups=None if user is None else [],
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    new = {path: stat.S_IMODE(path.stat().st_mode) for path in set(box.rglob("*")) - before}
+    assert box / output in new
+    assert all(mode == (0o700 if path.is_dir() else 0o600) for path, mode in new.items()), new
+
+
 @root_only
 @pytest.mark.parametrize("kind", ["link", "second name", "other user", "folder of a service"])
 def test_root_gives_no_file_away_that_may_be_of_another(box: Path, kind: str) -> None:
@@ -293,6 +309,11 @@ def test_the_process_that_evaluates_a_package_for_the_store_is_locked(box: Path,
         shutil.chown(box / "state", USER, USER)
         shutil.chown(box / "data", 0, 0)
         (box / "data").chmod(0o700)
+        command = [sys.executable, "-m", "edge_infer", *map(str, words)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False, cwd=ROOT)
+        assert (done.returncode, "data/labels: Permission denied" in done.stderr) == (2, True), "for another user's box"
+        for place in (box, box / "config.yaml"):
+            shutil.chown(place, 0, 0)
     done, found = attacked(box, box / "secret", *words, "--at-least", "map50=0.5", user=user)
     assert (done.returncode, found) == (0, REFUSED), done.stderr
     assert (box / "state" / "models" / "m" / "1.0.0").is_dir()

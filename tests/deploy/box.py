@@ -53,7 +53,7 @@ getent passwd edge-infer > /dev/null || {{
 }}
 mkdir -p -m 700 /root/.ssh
 cp {folder}/key.pub /root/.ssh/authorized_keys
-mkdir -p /etc/dropbear /etc/edge-infer /run/edge-infer /var/lib/edge-infer
+mkdir -p /etc/dropbear /etc/edge-infer /run/edge-infer/tmp /var/lib/edge-infer
 cp {folder}/{name}.yaml {config}
 cp -r {folder}/models /var/lib/edge-infer
 chgrp -R edge-infer /etc/edge-infer
@@ -62,7 +62,7 @@ chown -R edge-infer:edge-infer /run/edge-infer /var/lib/edge-infer
 echo {made}
 
 dropbear -F -E -s -R -p 127.0.0.1:{port} -P /run/dropbear.pid &
-export RUNTIME_DIRECTORY=/run/edge-infer STATE_DIRECTORY=/var/lib/edge-infer TMPDIR=/run/edge-infer
+export RUNTIME_DIRECTORY=/run/edge-infer STATE_DIRECTORY=/var/lib/edge-infer TMPDIR=/run/edge-infer/tmp
 setpriv --reuid=edge-infer --regid=edge-infer --clear-groups {program} run
 """
 

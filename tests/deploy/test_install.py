@@ -11,6 +11,7 @@ import pytest
 
 from edge_infer.sandbox.systemd_dropin import drop_in
 from tests.publisher.samples import mqtt_plan, plan
+from tests.running import PYTHON as OTHERS_PYTHON
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "deploy/install"
@@ -133,6 +134,67 @@ def test_no_module_in_the_working_directory_runs(tmp_path: Path) -> None:
     done = install("--root", str(root), "--python", "./python", cwd=folder)
     assert (done.returncode, "installing the program" in done.stdout) == (7, True), done.stderr
     assert not (tmp_path / "planted").exists()
+
+
+EXCHANGE = """
+import os, pathlib, sys
+folder, secret, owner = pathlib.Path(sys.argv[1]), sys.argv[2], os.getuid()
+print("ready", flush=True)
+while folder.stat().st_uid == owner:
+    pass
+done = 0
+for place in sorted(folder.glob("e*/f")):
+    try:
+        place.rename(place.parent / "g")
+        place.symlink_to(secret)
+        done += 1
+    except OSError:
+        pass
+print("exchanged", done > 0, flush=True)
+"""
+"""Once the first folder has changed hands, its former owner puts links into the paths of files still to come."""
+RACE = f"""
+set -eu
+mkdir -p secret etc && for each in $(seq 50); do mkdir -p etc/d/e$each/f && touch etc/d/e$each/f/shadow; done
+echo "of root" >secret/shadow
+chmod 600 secret/shadow
+touch etc/config.yaml
+for each in $(seq 300); do touch etc/d/a$each; done
+chmod 600 etc/d/a* && chmod 700 etc/d/e1 && ln -s ../config.yaml etc/d/link && ln etc/d/a1 second
+touch etc/d/setuid && chmod 4700 etc/d/setuid
+chown -R -h nobody:nogroup etc/d
+chmod 4700 etc/d/setuid
+setpriv --reuid nobody --regid nogroup --clear-groups {OTHERS_PYTHON} -c "$2" "$PWD/etc/d" "$PWD/secret" >attack &
+until grep -q ready attack; do sleep 0.1; done
+eval "$(sed -n '/^hand_over_files() {{/,/^}}/p' {SCRIPT})"
+say() {{ printf '%s\\n' "$*" >>said; }}
+root= account=nobody group=nogroup config=$PWD/etc/config.yaml new=$1
+hand_over_files
+wait
+grep exchanged attack
+stat -c '%U:%G:%a' secret/shadow etc/d/a2 etc/d/e1 etc/d/setuid etc/d/link etc/config.yaml
+grep -c 'a2 belongs to root now' said
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root hands files over")
+def test_the_former_account_gets_no_file_of_root_while_its_own_are_handed_over(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / "new/bin").mkdir(parents=True)
+    (tmp_path / "new/bin/python").symlink_to(PYTHON)
+    folder = tmp_path / "here"
+    folder.mkdir()
+    done = subprocess.run(
+        ["bash", "-c", RACE, "race", str(tmp_path / "new"), EXCHANGE],
+        cwd=folder, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    attacked, *lines = done.stdout.splitlines()
+    assert attacked == "exchanged True", done.stderr
+    assert lines == [
+        *("root:root:600", "root:nogroup:640", "root:nogroup:750", "root:nogroup:740", "root:nogroup:777"),
+        *("root:root:644", "1"),
+    ], done.stderr
+    assert (folder / "second").owner() == "nobody", "a file with another name may be one of a program"
 
 
 def test_its_help_shows_an_example() -> None:

@@ -26,6 +26,9 @@ echo "state: $(readlink /var/lib/edge-infer) $(stat -Lc %G:%a /var/lib/edge-infe
     [ $(owner /proc/$(process)) = $(owner /var/lib/edge-infer) ] && echo 'its user is dynamic: yes'
 video=$(getent group video | cut -d: -f3)
 echo "cameras: $(ls /proc/$(process)/root/tmp) $(grep -cw "^Groups:.*$video" /proc/$(process)/status)"
+environment=$(tr '\\0' '\\n' </proc/$(process)/environ)
+echo "its folders: $(grep -E '^(TMPDIR|RUNTIME_DIRECTORY)=' <<<"$environment" | sort | paste -sd' ')"
+[ $(owner /run/edge-infer/tmp) = $(owner /run/edge-infer) ] && echo 'both are its own: yes'
 sed -i 's/  # port: 8883/  port: @PORT@/' /etc/edge-infer/config.yaml
 code reloaded systemctl reload edge-infer
 until_shows 'broker *ok'
@@ -164,6 +167,8 @@ installed: 0
 state: private/edge-infer edge-infer:750
 its user is dynamic: yes
 cameras: argus_socket 1
+its folders: RUNTIME_DIRECTORY=/run/edge-infer:/run/edge-infer/tmp TMPDIR=/run/edge-infer/tmp
+both are its own: yes
 reloaded: 0
 connected: 1
 serving: 1

@@ -102,7 +102,9 @@ def test_it_says_what_the_daemon_relies_on() -> None:
     assert settings["PrivateUsers"] == "identity", "otherwise everybody who asks is nobody"
     assert settings["DynamicUser"] == "yes"
     assert settings["User"] != settings["Group"], "a group of this name is there, so a user of it would have to be"
-    assert settings["StateDirectory"] == settings["RuntimeDirectory"] == "edge-infer"
+    assert settings["StateDirectory"] == "edge-infer"
+    assert settings["RuntimeDirectory"].split() == ["edge-infer", "edge-infer/tmp"]
+    assert "TMPDIR=%t/edge-infer/tmp" in settings["Environment"].split(), "the control socket is in the folder above"
     for harmful in ("ProcSubset", "PrivateDevices", "MemoryDenyWriteExecute"):
         assert harmful not in settings
 

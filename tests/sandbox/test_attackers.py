@@ -7,13 +7,14 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from edge_infer.plan.records import MqttPlan, Plan, SourcePlan
 from edge_infer.sandbox.fence import Fence
-from edge_infer.sandbox.needs import engine_fence, publisher_fence, reader_fence
+from edge_infer.sandbox.needs import config_fence, engine_fence, publisher_fence, reader_fence
 from tests.sandbox.locked import ROOT, run
 
 ATTACK = """
@@ -290,6 +291,32 @@ def test_a_program_of_the_operator_reads_what_it_wants_and_writes_to_devices_and
     assert allowed - {"write", "model"} == {"read", "temporary"}
     assert found["keep"] == "EACCES"
     assert found["network"] == "EPERM"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make folders outside of those for temporary files")
+@pytest.mark.parametrize("room", ["reader", "config"])
+def test_the_control_socket_is_not_among_temporary_files(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch, room: str
+) -> None:
+    """A program that took its place would answer ``edge-infer check`` and ``reload`` of root."""
+    command = SourcePlan("cam", "exec", "", True, False, {"command": ["rpicam-vid"]})
+    with tempfile.TemporaryDirectory(dir="/run") as folder:
+        sock = Path(folder) / "control.sock"
+        own = Path(folder) / "tmp"
+        own.mkdir()
+        tries = {
+            "remove it": f"lambda: os.unlink({str(sock)!r})",
+            "take its place": f"lambda: socket.socket(socket.AF_UNIX).bind({str(sock)!r} + '2')",
+            "temporary": f"lambda: tempfile.TemporaryFile(dir={str(own)!r}).close()",
+        }
+        monkeypatch.setenv("RUNTIME_DIRECTORY", f"{folder}:{own}")
+        for temporary, expected in ((folder, "EACCES"), (own, "allowed"), ("/run", "EACCES")):
+            sock.touch()
+            monkeypatch.setenv("TMPDIR", str(temporary))
+            fence = reader_fence(command) if room == "reader" else config_fence(plan.state_dir)
+            found = attacked(room, fence, plan, tries)
+            taken = "EPERM" if room == "config" else "EACCES"  # no socket at all
+            assert found == {"remove it": "EACCES", "take its place": taken, "temporary": expected}, temporary
 
 
 def test_a_probe_writes_to_the_store_alone(plan: Plan) -> None:

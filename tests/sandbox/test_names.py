@@ -15,6 +15,8 @@ from edge_infer.sandbox.fence import Fence
 from edge_infer.sandbox.name_look_up import need_unix
 from edge_infer.sandbox.needs import engine_fence, publisher_fence, reader_fence
 from edge_infer.sandbox.rules import families_of
+from edge_infer.sandbox.system_paths import network
+from tests.sandbox.locked import ATTEMPT, run
 
 DEBIAN = "passwd: files\nhosts:          files dns\n"
 RASPBERRY = "# made by hand\nhosts: files mdns4_minimal [NOTFOUND=return] dns # comment\n"
@@ -146,3 +148,15 @@ def test_every_kind_of_the_program_declares_what_it_reaches() -> None:
     assert {name for name, kind in KINDS.items() if kind.target and kind.access == "nothing"} == set()
     assert {name for name, kind in KINDS.items() if kind.access == "program"} == {"exec", "picamera2"}
     assert access_of("kind-of-another-package") == "program"
+
+
+def test_what_lies_beside_the_list_of_name_servers_is_not_readable(tmp_path: Path) -> None:
+    """Small systems have it in /tmp or /run, where another program writes it, and a link to it."""
+    (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.1\n")
+    (tmp_path / "secret").write_text("secret")
+    link = tmp_path / "etc" / "resolv.conf"
+    link.parent.mkdir()
+    link.symlink_to("../resolv.conf")
+    reads = network(link)
+    opened = "".join(f"attempt(lambda: open({str(tmp_path / name)!r}))\n" for name in ("resolv.conf", "secret"))
+    assert run("publisher", ATTEMPT + opened, fence=Fence(reads=reads)).split() == ["allowed", "EACCES"]

@@ -16,7 +16,7 @@ from edge_infer.publisher import allowed_texts
 from edge_infer.publisher.homeassistant import discovery
 from edge_infer.publisher.outbox import database, database_worker
 from edge_infer.publisher.state import open_events, retained
-from edge_infer.supervisor.statedir import FORMAT, MOVED, PUBLISHER_FILES, TRIAL_FILES, locked
+from edge_infer.supervisor.statedir import FORMAT, MOVED, PUBLISHER_FILES, TRIAL_FILES, leave_temporary, locked
 
 HOLD = """
 import pathlib, sys
@@ -142,3 +142,18 @@ def test_without_a_file_the_default_is_meant(tmp_path: Path) -> None:
     assert hinted(tmp_path / "none.yaml") == default_state_dir()
     os.mkfifo(tmp_path / "pipe.yaml")  # whose beginning would be waited for
     assert hinted(tmp_path / "pipe.yaml") == default_state_dir()
+
+
+@pytest.mark.parametrize(
+    ("temporary", "left"), [("state", ""), ("state/blobs", ""), (".", ""), ("link", ""), ("other", "other")]
+)
+def test_programs_of_sources_get_no_folder_for_temporary_files_that_has_the_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, temporary: str, left: str
+) -> None:
+    for name in ("state/blobs", "other"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "link").symlink_to("state")
+    monkeypatch.setenv("TMPDIR", str(tmp_path / temporary))
+    leave_temporary(tmp_path / "state")
+    assert os.environ.get("TMPDIR", "") == (str(tmp_path / left) if left else "")
+    assert ("programs get /tmp" in caplog.text) is not bool(left)

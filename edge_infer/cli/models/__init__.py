@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edge_infer.cli.arguments import add_action, add_config
-from edge_infer.cli.as_owner import act_as_owner_of, make_state_dir
+from edge_infer.cli.as_owner import act_on, act_on_state, make_state_dir
 from edge_infer.cli.models import catalogues, evaluation, of_daemon, promote, signing, use, wait
 from edge_infer.errors import ConfigError
 from edge_infer.platform.paths import hinted
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _library(args: argparse.Namespace) -> Library:
     state_dir = hinted(args.config).absolute()
-    act_as_owner_of(args, state_dir)
+    act_on(args, args.config)
     from edge_infer.models.packages.library import Library
 
     return Library(state_dir / "models")
@@ -74,7 +74,7 @@ def _library(args: argparse.Namespace) -> Library:
 def _writable_library(args: argparse.Namespace) -> tuple[Library, Identity | None]:
     """Return the store, and the user that root became to write there."""
     state_dir = hinted(args.config).absolute()
-    user = act_as_owner_of(args, state_dir, make_state_dir(state_dir))
+    user = act_on_state(args, args.config, make_state_dir(state_dir))
     return _library(args), user
 
 

@@ -22,15 +22,18 @@ from edge_infer.supervisor.status import Status
 from edge_infer.yamlfile.scalars import plain
 
 PAGE_MAY: Final = frozenset({"overview", "scene", "look", "events", "scores", "drift", "why", "models"})
-"""Requests that the user of the page's process may make: that process parses input of browsers."""
+"""Requests that a page's process may make, in its unit or of a command: that process parses input of browsers."""
 
 
 def page_refusal(request: Request) -> str | None:
     """Return why the page's user may not make a request; None for any other user, and if it may."""
-    wanted = request.body.get("do")
-    may = isinstance(wanted, str) and wanted in PAGE_MAY
-    changes = request.body.get("action") in ("retry", "accept")
-    if not request.peer.is_page or (may and not changes):
+    return refusal_for_page(request.body) if request.peer.is_page else None
+
+
+def refusal_for_page(body: Mapping[str, object]) -> str | None:
+    """Return why a page's process may not make this request; None if it may."""
+    wanted = body.get("do")
+    if isinstance(wanted, str) and wanted in PAGE_MAY and body.get("action") not in ("retry", "accept"):
         return None
     return f"the page may not ask for {plain(repr(wanted), MAX_ECHO)}"
 

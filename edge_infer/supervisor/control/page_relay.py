@@ -1,0 +1,85 @@
+"""Relay between a page's process and the daemon, in the command that started both ends of it.
+
+The command may be one of root, and a connection has the rights of the process that opened it. So the page's process
+gets none to the daemon: its requests come here, and those that `PAGE_MAY` allows are made anew.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from edge_infer.contract.codec import dumps
+from edge_infer.errors import EdgeInferError
+from edge_infer.supervisor.control.page_requests import refusal_for_page
+from edge_infer.supervisor.control.peer import RefusedError
+from edge_infer.supervisor.control.server import MAX_REQUEST_BYTES, ask
+
+MAX_AT_ONCE: Final = 8
+"""Requests under way; the page's process makes no more than six."""
+REQUEST_SECONDS: Final = 10.0
+ANSWER_SECONDS: Final = 20.0
+_places: Final = threading.BoundedSemaphore(MAX_AT_ONCE)
+
+
+def relayed(find: Callable[[], Path]) -> socket.socket:
+    """Return a connection for one request of the page; ``find`` returns the daemon's control socket.
+
+    It closes without an answer if the daemon gives none. Raises `OSError` while too many requests are under way.
+    """
+    if not _places.acquire(blocking=False):
+        raise OSError(errno.EAGAIN, "too many requests of the page are under way")
+    try:
+        ours, theirs = socket.socketpair()
+        threading.Thread(target=_relay, args=(ours, find), daemon=True).start()
+    except BaseException:
+        _places.release()
+        raise
+    return theirs
+
+
+def _relay(connection: socket.socket, find: Callable[[], Path]) -> None:
+    files: list[int] = []
+    try:
+        with connection, suppress(OSError, EdgeInferError):
+            connection.settimeout(REQUEST_SECONDS)
+            body = _request(connection, files)
+            if body is not None:
+                connection.sendall(dumps(_answer(body, files, find)) + b"\n")
+    finally:
+        for file in files:
+            os.close(file)
+        _places.release()
+
+
+def _request(connection: socket.socket, files: list[int]) -> dict[str, Any] | None:
+    """Return the request, with its file in ``files``; None if it is none."""
+    data = bytearray()
+    while not data.endswith(b"\n"):
+        part, found, _, _ = socket.recv_fds(connection, 65536, 1)
+        files += found
+        data += part
+        if not part or len(data) > MAX_REQUEST_BYTES or len(files) > 1:
+            return None
+    try:
+        body = json.loads(data)
+        dumps(body)  # what no request may hold, such as a number that is not finite
+    except (ValueError, RecursionError):
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def _answer(body: dict[str, Any], files: list[int], find: Callable[[], Path]) -> dict[str, Any]:
+    if (refusal := refusal_for_page(body)) is not None:
+        return {"error": refusal}
+    try:
+        return ask(find(), body, tuple(files) if body["do"] == "look" else (), ANSWER_SECONDS)
+    except RefusedError as error:
+        return {"refused": str(error)}
