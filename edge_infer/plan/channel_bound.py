@@ -284,7 +284,7 @@ def _state_bits(plan: Plan, pipeline: PipelinePlan) -> float:
         known = _values_bits(pipeline)
     else:
         known = _count_bits(pipeline, labels)
-    return _log_sum([known, math.log2(REASONS)]) + math.log2(1 + _same(pipeline.detail))
+    return _log_sum([known, math.log2(REASONS + 1)]) + math.log2(1 + _same(pipeline.detail))
 
 
 def _count_bits(pipeline: PipelinePlan, labels: int) -> float:
@@ -305,7 +305,8 @@ def _count_bits(pipeline: PipelinePlan, labels: int) -> float:
         listed = sum(number * math.log2(1 + labels * 2.0 ** (-s * size)) for size, number in _KNOWN_SIZES.items())
         return row * (1 + len(pipeline.zones)) + listed
 
-    return _least_over_sizes(log_sum, room) + lines + math.log2(rows + 1)
+    left_out = len(pipeline.zones) + 1  # each zone, and the list of ids: whether the state has it
+    return _least_over_sizes(log_sum, room) + lines + left_out + math.log2(rows + 1)
 
 
 def _same(detail: Detail) -> int:

@@ -407,11 +407,8 @@ class Publisher:
         """Queue a message. Only an ``own`` one may leave out numbers: the engine does not know which were used."""
         message = handover.message
         series = MessageSeries(handover.pipeline, message.boot, "event" if isinstance(message, Event) else "result")
-        if isinstance(message, Event) and message.skipped is not ABSENT:
-            if own:
-                self._outbox.leave_out(series, message.skipped, message.seq)
-            else:
-                message = replace(message, skipped=ABSENT)
+        if own and isinstance(message, Event) and message.skipped is not ABSENT:
+            self._outbox.leave_out(series, message.skipped, message.seq)
         missing = "handover" if message.boot == self._boot else "unknown"
         admitted = self._admit_own(series, handover) if own else self._admit(series, message, handover.at)
         if isinstance(admitted, str):

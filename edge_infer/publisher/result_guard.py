@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from edge_infer.contract.codec import ABSENT, replace
 from edge_infer.contract.messages import Event, Result, State
 from edge_infer.contract.topics import Place
 from edge_infer.errors import WireError
@@ -60,7 +61,7 @@ class ResultGuard:
         ``highest`` is the highest known number of the series; ``is_open``: whether an event, as it
         leaves, ends one that is known to be open.
         """
-        place = Place(series.kind, series.pipeline)
+        place, message = Place(series.kind, series.pipeline), _without_marks(message)
         at = self._captured(series.pipeline, series.boot, series.kind, at)
         moment = self._clock.uptime() if at is None else at
         price = cost(message, begun=is_open(series.pipeline, message)) if isinstance(message, Event) else 1
@@ -102,3 +103,12 @@ class ResultGuard:
             return at
         now = self._clock.uptime()
         return self._numbers.captured(pipeline, kind, now if at is None else at, now)
+
+
+def _without_marks(message: Result | Event) -> Result | Event:
+    """Return an engine's message without what the publisher alone says."""
+    if message.replay is not ABSENT:
+        message = replace(message, replay=ABSENT)
+    if isinstance(message, Event) and message.skipped is not ABSENT:
+        message = replace(message, skipped=ABSENT)
+    return message

@@ -60,6 +60,31 @@ def test_a_playing_engine_comes_close_to_the_bound_and_not_above_it(keys: dict[s
     assert 0.75 * leak.bound <= leak.recovered <= min(most, leak.bound)
 
 
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"labels": LABELS, "publish": "off", "detail": "coarse", "events": EventsPlan(most=6.0)},
+        {"labels": LABELS, "publish": "interval", "interval": 60.0, "detail": "coarse"},
+        {"labels": LABELS, "detail": "coarse"},
+        {"labels": LABELS, "most": 1},
+        {"labels": LABELS[:21], "task": "segmentation", "detail": "coarse"},
+        {"labels": LABELS[:21], "task": "segmentation", "detail": "coarse", "publish": "interval", "interval": 60.0},
+        {"labels": LABELS[:3], "most": 2, "publish": "interval", "interval": 60.0, "detail": "coarse"},
+        {"labels": LABELS[:2], "task": "classification", "publish": "interval", "interval": 60.0},
+        {"labels": LABELS[:2], "events": EventsPlan(), "track": TrackPlan(), "detail": "coarse", "publish": "off"},
+    ],
+    ids=lambda keys: ", ".join(f"{key} {value if isinstance(value, str) else ''}" for key, value in keys.items()),
+)
+def test_optional_fields_carry_nothing_in_any_plan(keys: dict[str, Any]) -> None:
+    """The player fills them by chance, and what it reads back counts."""
+    made = configured(**keys)
+    player = leaking_engine._LeakingEngine(made, made.pipelines[0], channel_bound(made)["door"])
+    leak = player.play()
+    assert leak.bound is not None
+    assert 0.0 < leak.recovered <= leak.bound
+    assert player._secret.wrong == 0
+
+
 def test_objects_that_are_followed_carry_more() -> None:
     wanted = configured(track=TrackPlan(), events=EventsPlan())
     leak = leaking_engine.leaks(wanted)["door"]
