@@ -34,7 +34,7 @@ from edge_infer.plan.outcome_limits import MAX_BEFORE, most_items
 from edge_infer.plan.records import PipelinePlan, Plan
 from edge_infer.platform.clock import kernel_tag
 from edge_infer.publisher.egress import Egress
-from edge_infer.publisher.known_numbers import REACH
+from edge_infer.publisher.known_numbers import REACH, SAME
 from edge_infer.publisher.outbox.entry import MessageSeries
 from edge_infer.publisher.result_guard import Admitted, ResultGuard
 from edge_infer.publisher.timestamps import Clock, seconds
@@ -192,7 +192,7 @@ class _LeakingEngine:
         choices = math.comb(len(self._labels) + most, most) if counted else len(self._labels) + 1
         began = before = _START
         for at in self._moments(rate):
-            later = math.floor(at / self._step) > math.floor(before / self._step)
+            later = (math.floor(at / self._step) - math.floor(before / self._step)) * self._step > SAME
             starts = 2 if later else 1  # the state began with itself, or not
             fresh, outcome = divmod(self._secret.put(starts * (choices + len(_REASONS))), choices + len(_REASONS))
             began, before = (at if fresh else began), at
