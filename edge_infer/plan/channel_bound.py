@@ -18,7 +18,8 @@ from typing import Final, TypeAlias
 from edge_infer.contract.codec import ABSENT, dumps
 from edge_infer.contract.messages import MAX_MESSAGE_BYTES, ChannelBound, Result, State
 from edge_infer.contract.precision import MAX_MILLISECONDS, PRECISIONS, TIME_STEPS, Detail
-from edge_infer.plan.channel_rates import RESTED_AFTER, channel_rates
+from edge_infer.plan.announcement_limits import announcement_bound
+from edge_infer.plan.channel_rates import RESTED_AFTER, channel_rates, moment_bits
 from edge_infer.plan.health_limits import EVERY, health_bound
 from edge_infer.plan.outcome_limits import MAX_BEFORE, MAX_OBJECTS, has_shares, most_items, state_rows, tracked_above
 from edge_infer.plan.records import PipelinePlan, Plan
@@ -60,14 +61,15 @@ def channel_bound(plan: Plan) -> dict[str, PipelineBound]:
 
 
 def device_bound(plan: Plan) -> ChannelBound:
-    """Return the bound of all pipelines together, with the numbers in health."""
+    """Return the bound of all pipelines together, with the numbers in health and what is announced."""
     bounds, health = channel_bound(plan).values(), health_bound(plan)
-    totals = [*(bound.total for bound in bounds), health]
+    announced, at_once = announcement_bound(plan)
+    totals = [*(bound.total for bound in bounds), health, announced]
     known = [total for total in totals if total is not None]
     if len(known) < len(totals):
         return ChannelBound(None)
     rate = math.ceil(sum(known) * 100) / 100
-    burst = math.ceil(sum(bound.burst for bound in bounds) + health * EVERY)
+    burst = math.ceil(sum(bound.burst for bound in bounds) + health * EVERY + at_once)
     return ChannelBound(rate, int(max(0.0, PICTURE_BYTES - burst) / rate) if rate else ABSENT, burst)
 
 
@@ -94,15 +96,6 @@ def _bytes(rate: float | None, bits: Callable[[], float], step: float) -> float 
     if not rate:
         return rate
     return (rate * bits() + moment_bits(rate, step)) / 8
-
-
-def moment_bits(rate: float, step: float) -> float:
-    """Return the bits a second in the moments of messages, ``rate`` a second on average, each a multiple of ``step``.
-
-    It is the largest entropy of the number of messages in each step.
-    """
-    mean = rate * step
-    return ((1 + mean) * math.log2(1 + mean) - mean * math.log2(mean)) / step
 
 
 # Numbers by the size of their JSON.

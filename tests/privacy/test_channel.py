@@ -10,8 +10,9 @@ import pytest
 from edge_infer.audit import leaking_engine
 from edge_infer.contract.codec import replace
 from edge_infer.contract.precision import PRECISIONS
-from edge_infer.plan.channel_bound import channel_bound, device_bound, moment_bits
-from edge_infer.plan.channel_rates import channel_rates
+from edge_infer.plan.announcement_limits import announcement_bound
+from edge_infer.plan.channel_bound import channel_bound, device_bound
+from edge_infer.plan.channel_rates import channel_rates, moment_bits
 from edge_infer.plan.health_limits import health_bound
 from edge_infer.plan.records import DecoderPlan, EventsPlan, NmsPlan, Plan, SourcePlan, TrackPlan
 from tests.publisher.samples import model_plan, mqtt_plan, plan
@@ -115,7 +116,7 @@ def test_the_bound_of_the_device_is_the_sum_and_says_how_long_a_picture_takes() 
     assert half.bytes_per_second is not None
     health = health_bound(two) - health_bound(one)
     assert 0 < health < 2
-    numbers = health_bound(one) - health  # of the source and the account
+    numbers = health_bound(one) - health + announcement_bound(one)[0]  # of the source, the account and the model
     assert whole.bytes_per_second == pytest.approx(2 * half.bytes_per_second - numbers, abs=0.02)
     assert half.burst_bytes
     assert half.picture_seconds == int((7000 - half.burst_bytes) / half.bytes_per_second)

@@ -63,6 +63,7 @@ from edge_infer.supervisor.processes.last_numbers import all_numbered, believed
 from edge_infer.supervisor.processes.model_sender import ModelSender
 from edge_infer.supervisor.processes.patience import SILENT, TURN, engine_patience
 from edge_infer.supervisor.processes.readers import Readers
+from edge_infer.supervisor.processes.sandbox_reports import SandboxReports
 from edge_infer.supervisor.rollout.crash_loops import EngineDeath
 from edge_infer.supervisor.statedir import tidy_publisher
 
@@ -180,7 +181,8 @@ class ProcessSupervisor:
             child: TokenBucket(MAX_ACCUSATIONS, ACCUSATIONS_PER_SECOND) for child in (self.engine, self.publisher)
         }
         self._model_sender = ModelSender(self.engine)
-        self._readers = Readers(self._level, self.stalls)
+        self._sandboxes = SandboxReports()
+        self._readers = Readers(self._level, self.stalls, self._sandboxes)
         self._fences: dict[ChildProcess, Fence] = {}  # of the processes as they run
         self._merged = False  # whether the publisher was started as a thread of this process
         self._seen: dict[ChildProcess, frozenset[Identity]] = {}  # the files that their paths led to
@@ -296,14 +298,15 @@ class ProcessSupervisor:
                 self._accuse(self.engine, word)
             elif word.boot == self._boot:
                 self._tallies = believed(self._tallies, word.tallies)
-                word = self.heard.engine = replace(word, tallies=self._tallies)  # noqa: PLW2901
+                word = self._sandboxes.settled(self.engine, replace(word, tallies=self._tallies))  # noqa: PLW2901
+                self.heard.engine = word
                 self._model_sender.hear(word)
                 self.publisher.tell(word)
         for word in self.publisher.hear():
             if isinstance(word, Offence):
                 self._accuse(self.publisher, word)
             else:
-                self.heard.publisher = word
+                self.heard.publisher = self._sandboxes.settled(self.publisher, word)
         self._readers.hear()
         self._kill_the_hung()
         deaths: list[EngineDeath] = []
@@ -439,6 +442,7 @@ class ProcessSupervisor:
         if child not in self._replaced and child.pid is not None:
             log.info("%s %s and is restarted", child.recipe.name, why)
             self._replaced.add(child)
+            self._sandboxes.renew(child.recipe.name)
             self._rested_at = -math.inf if child is self.engine else self._rested_at
             child.tell(Stop(replaced=True))
 
@@ -464,8 +468,12 @@ class ProcessSupervisor:
         return self._plan.pipelines if self._plan is not None else ()
 
     def walls(self) -> dict[str, str]:
-        """Return the sandbox rules that the kernel enforces, by rule."""
-        return together(self.tested_walls())
+        """Return the sandbox rules that the kernel enforces, by rule, as they leave the device."""
+        return together({room: self._sandboxes.published(room) for room in self.reports()})
+
+    def runtime(self) -> str:
+        """Return name and version of the engine's runtime, as they leave the device."""
+        return self._sandboxes.runtime()
 
     def tested_walls(self) -> dict[str, Mapping[str, str]]:
         """Return the sandbox rules of each process, as it has tested them."""
