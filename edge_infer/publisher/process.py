@@ -105,9 +105,9 @@ class Publisher:
         sandbox: Mapping[str, str] | None = None,
         slate: CrashSafeNote | None = None,
         look_up: LookUp = addresses_of,
-        successor: bool = False,
+        rates: CrashSafeNote | None = None,
     ) -> None:
-        """``successor``: the supervisor has started a publisher before."""
+        """``slate`` has the open events of a publisher before, ``rates`` what it has left of the rates."""
         self._control = control
         self._sandbox = sandbox or {}
         self._look_up = look_up
@@ -117,7 +117,7 @@ class Publisher:
         self._egress = Egress(self._clock)
         self._retained = Retained()
         self._cargo = OutboundScheduler(self._retained, outbox, self._egress)
-        self._guard = ResultGuard(self._egress, self._clock, successor=successor)
+        self._guard = ResultGuard(self._egress, self._clock, rates)
         self._gate = SecondGate(self._clock.uptime)
         self._states = States(self._retained, self._egress, self._clock.uptime)
         self._held: dict[str, StateSnapshot] = {}  # the newest states that came faster than their rate
@@ -165,6 +165,7 @@ class Publisher:
             self._open_gate()
             self._set_held()
             self._open.save()  # note begins before anything is sent
+            self._guard.save()
             if self._link:
                 self._link.step(ready)
                 if self._link.up and not was_up:
@@ -453,6 +454,7 @@ class Publisher:
                 self._acks_due = now + ACKS_WITHIN
                 return
             self._outbox.told(acked)
+            self._guard.acked(acked)
 
     def _tell_engine(self, word: PublisherHello | Acked) -> bool:
         try:
@@ -542,6 +544,7 @@ class Publisher:
         self._open_gate(at_once=True)
         self._end_engine()
         self._open.save(now=self._replaced)
+        self._guard.save()
         if self._link is None or self._plan is None:
             return
         if not self._replaced:  # no source is "ok" once the device is offline

@@ -105,6 +105,8 @@ LOOK_EVERY: Final = 5.0
 """Seconds between two checks for replaced files while the broker cannot be reached."""
 MAX_ACCUSATIONS, ACCUSATIONS_PER_SECOND = 5, 1 / 60
 """How often an accusation of flooding is accepted: a compromised process could otherwise have the others killed."""
+MAX_ACCUSATIONS_OF_PUBLISHER: Final = 3
+"""The same of the publisher at once, and then one an hour: a new one does not know which numbers an engine has used."""
 ENGINE_STOP, PUBLISHER_STOP = 1.6, 4.0
 """Seconds from the order to stop until the process is killed."""
 PUBLISHER_START: Final = 5.0
@@ -156,7 +158,7 @@ class ProcessSupervisor:
         self._level = ("--log-level", log_level)
         self._results = pair()  # both ends stay open here: queued results survive the death of either process
         engine_end, publisher_end = self._results
-        self._slate, self._lights = new_note(), new_activity_table()
+        self._slate, self._rates, self._lights = new_note(), new_note(), new_activity_table()
         self.engine = ChildProcess(
             ChildSpec(
                 "engine",
@@ -173,13 +175,14 @@ class ProcessSupervisor:
                 "edge_infer.publisher",
                 self._level,
                 (PublisherReport, Offence),
-                {"--results": publisher_end, "--slate": self._slate},
+                {"--results": publisher_end, "--slate": self._slate, "--rates": self._rates},
             ),
             self.stalls,
         )
         self._accusations = {
             child: TokenBucket(MAX_ACCUSATIONS, ACCUSATIONS_PER_SECOND) for child in (self.engine, self.publisher)
         }
+        self._accusations_of_publisher = TokenBucket(MAX_ACCUSATIONS_OF_PUBLISHER, 1 / RESTED_AFTER)
         self._model_sender = ModelSender(self.engine)
         self._sandboxes = SandboxReports()
         self._readers = Readers(self._level, self.stalls, self._sandboxes)
@@ -365,10 +368,10 @@ class ProcessSupervisor:
         self.publisher.tell(Stop())
         orderly &= self.publisher.stop(PUBLISHER_STOP)
         self._plan = None
-        for end in (*self._results, self._slate, self._lights):
+        for end in (*self._results, self._slate, self._rates, self._lights):
             if end >= 0:
                 os.close(end)
-        self._results, self._slate, self._lights = (-1, -1), -1, -1
+        self._results, self._slate, self._rates, self._lights = (-1, -1), -1, -1, -1
         return orderly
 
     def _revive_publisher(self) -> None:
@@ -420,7 +423,6 @@ class ProcessSupervisor:
             tidy_publisher(self._plan.state_dir)
             self._merged = self._plan.merged
             words = (*words, *(("--merged",) if self._merged else ()))
-            words = (*words, *(("--successor",) if child.restarts >= 0 else ()))
         if child not in (self.engine, self.publisher):
             self._readers.hold_pipes()
         child.start(*words, thread=child is self.publisher and self._merged)
@@ -570,6 +572,8 @@ class ProcessSupervisor:
         if child is None or child is accuser or (accuser is self.publisher and child is not self.engine):
             return
         if child.pid is None or child.killed or not child.killable or not self._accusations[accuser].take():
+            return
+        if child is self.publisher and not self._accusations_of_publisher.take():
             return
         self._blameless |= child is self.engine
         self._kill(child, f"sends the {accuser.recipe.name} {printable(word.what)[:MAX_OFFENCE]}")
