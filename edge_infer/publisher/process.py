@@ -468,6 +468,8 @@ class Publisher:
             self._memory.save(self._plan, self._retained.clearing(), self._states.left)
             self._discovery.settle(self._plan)
             self._set_health(self._plan)
+        elif (health := self._health.again()) is not None:
+            self._retain_health(health)
 
     def _set_health(self, plan: Plan) -> None:
         self._retain_health(self._health.compose(plan, self._outbox.account(), self._egress_health()))

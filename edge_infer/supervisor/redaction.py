@@ -1,7 +1,8 @@
 """Redaction of the engine's text before it leaves the device: only known forms pass, nothing of any other.
 
-The engine sees frames. Its text about a failed model is meant for users at the device (``edge-infer status``, ``models
-history``). There the text stands between « and », which marks the rest of a sentence as the supervisor's.
+The engine sees frames, and a process that tries a model runs what the file makes of it. Their text about a failed model
+is meant for users at the device (``edge-infer status``, ``models history``). There the text stands between « and »,
+which marks the rest of a sentence as the supervisor's.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from typing import Final
 from edge_infer.contract.codec import ABSENT, Absent, replace
 from edge_infer.contract.messages import ModelStatus
 from edge_infer.plan.announcement_limits import KNOWN_WORDS, WORDS_AT_ONCE, WORDS_EVERY
+from edge_infer.plan.records import Problem
 from edge_infer.platform.rate_limits import TokenBucket
 
 _ELSEWHERE: Final = "edge-infer status says why"
+_CHECK: Final = "edge-infer check says why"
 _NUMBER: Final = r"[0-9][0-9.e+-]{0,8}"
 _FORMS: Final = (
     (re.compile(r"its outputs were the same, bit by bit, for [0-9]{1,4} different inputs"), r"\g<0>"),
@@ -31,11 +34,6 @@ _FORMS: Final = (
 )
 """Forms of the engine's text about a model on probation, with the published text for each."""
 _QUOTED: Final = re.compile(r"«([^»]*)(?:»|$)")
-
-
-def quoted(text: str) -> str:
-    """Return the engine's text in quotation marks, for a sentence of the supervisor."""
-    return "«" + re.sub("[«»]", "'", text) + "»"
 
 
 class EngineWords:
@@ -77,3 +75,10 @@ def _told(words: str) -> str:
         if found := form.fullmatch(words):
             return found.expand(told)
     return _ELSEWHERE
+
+
+def published(problem: Problem) -> str:
+    """Return a problem of the configuration as it may leave the device, with its place."""
+    if problem.foreign:
+        problem = replace(problem, text=_CHECK)
+    return _QUOTED.sub(_CHECK, str(problem))

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from edge_infer.config.compile.checks import unfit
 from edge_infer.contract.codec import ABSENT, decode
-from edge_infer.contract.messages import DelegateStatus, ModelStatus
-from edge_infer.errors import WireError
+from edge_infer.contract.messages import ConfigStatus, DelegateStatus, ModelStatus
+from edge_infer.errors import ModelError, WireError, quoted
 from edge_infer.ipc.messages import EngineReport
+from edge_infer.models.request import ModelRequest
 from edge_infer.plan.announcement_limits import WORDS_AT_ONCE, WORDS_EVERY
-from edge_infer.supervisor.redaction import EngineWords, quoted
+from edge_infer.plan.records import Problem
+from edge_infer.supervisor.redaction import EngineWords, published
+from edge_infer.supervisor.reload.reload import Reload
 
 
 def said(reason: str) -> object:
@@ -73,3 +80,34 @@ def test_new_texts_with_numbers_pass_rarely() -> None:
     assert told(0.0) == "a frame did not come back within 0.0 s", "one that is known"
     now[0] = WORDS_EVERY + 1
     assert told(99.5) == "a frame did not come back within 99.5 s"
+
+
+WORDS = "/nowhere/m.tflite: /proc/version=Linux aW1hZ2U="
+
+
+def test_words_of_a_model_on_trial_stay_on_the_device() -> None:
+    """They are in the answer of a reload and in `status`. On the topics are their places."""
+    said: list[ConfigStatus] = []
+    house: Any = SimpleNamespace(note=lambda *_: None, announce=lambda _, status: said.append(status))
+    reload = Reload(Path("/nowhere/config.yaml"), house, SimpleNamespace(), lambda: None)  # type: ignore[arg-type]
+    wrong = Problem("config.yaml", 3, "models.m.file", WORDS, outside=True, foreign=True)
+    again = Problem("config.yaml", 4, "models.n.file", f"{quoted(WORDS)} (so it was before)", outside=True)
+    ours = Problem("config.yaml", 7, "models.n", "no such key")
+    reload._reject("0" * 64, (wrong, wrong, again, ours))
+    reload.close()
+    assert reload.status is not None
+    assert reload.status.errors[0] == f"config.yaml:3: models.m.file: {WORDS}"
+    (status,) = said
+    assert status.errors == (
+        "config.yaml:3: models.m.file: edge-infer check says why",
+        "config.yaml:4: models.n.file: edge-infer check says why (so it was before)",
+        "config.yaml:7: models.n: no such key",
+    )
+
+
+def test_the_reason_of_a_model_that_failed_its_trial_is_quoted() -> None:
+    failed = unfit(ModelRequest("m", "/nowhere/m.tflite"), "1", ModelError(f"a» {WORDS} «b", tried=True, foreign=True))
+    assert failed.reason == f"«a' {WORDS} 'b»"
+    assert said(failed.reason) == "edge-infer status says why"
+    assert unfit(ModelRequest("m", "/nowhere/m.tflite"), "1", ModelError("no file")).reason == "no file"
+    assert published(Problem("c", 1, "", f"x {'y' * 999} «{WORDS}")) == f"c:1: x {'y' * 999} edge-infer check says why"

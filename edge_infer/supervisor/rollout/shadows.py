@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from edge_infer.contract.codec import ABSENT, Absent, replace
 from edge_infer.contract.messages import ModelStatus, ShadowStatus, timestamp
-from edge_infer.errors import shortened
+from edge_infer.errors import quoted, shortened
 from edge_infer.ipc.messages import EngineReport, Running
 from edge_infer.models.serving_record import Happened, ServingRecord, ShadowEnded
 from edge_infer.plan.announcement_limits import (
@@ -33,7 +33,6 @@ from edge_infer.plan.announcement_limits import (
 )
 from edge_infer.plan.records import PipelinePlan, Plan
 from edge_infer.platform.rate_limits import TokenBucket
-from edge_infer.supervisor.redaction import quoted
 from edge_infer.supervisor.rollout.free_memory import SPARE, free
 
 EVERY: Final = FIGURES_EVERY
