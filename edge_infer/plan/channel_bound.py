@@ -92,10 +92,14 @@ _BURSTS: Final = 2
 """Bursts that may follow each other: the second one comes from a new engine."""
 
 
+_CLOCKS: Final = 2
+"""Moments of a message that an engine chooses: that of its capture, and that at which it hands it over."""
+
+
 def _bytes(rate: float | None, bits: Callable[[], float], step: float) -> float | None:
     if not rate:
         return rate
-    return (rate * bits() + moment_bits(rate, step)) / 8
+    return (rate * bits() + _CLOCKS * moment_bits(rate, step)) / 8
 
 
 # Numbers by the size of their JSON.
