@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final, Literal
 
 LONGEST_SENTENCE: Final = 500
@@ -33,15 +34,16 @@ class ModelError(EdgeInferError, ValueError):
     """A model file, its manifest or its labels cannot be used; fatal for the pipelines that name it.
 
     ``key`` is the faulty key of the model's entry in the configuration. ``tried`` is true when the model file itself
-    was tried and failed.
+    was tried and failed. ``foreign``: a process that had opened the file has worded the text.
     """
 
     exit_code = 3
 
-    def __init__(self, text: str, *, key: ModelKey = "file", tried: bool = False) -> None:
+    def __init__(self, text: str, *, key: ModelKey = "file", tried: bool = False, foreign: bool = False) -> None:
         super().__init__(text)
         self.key = key
         self.tried = tried
+        self.foreign = foreign
 
 
 class InputError(EdgeInferError, ValueError):
@@ -73,3 +75,11 @@ def shortened(sentence: str) -> str:
     if len(sentence) <= LONGEST_SENTENCE:
         return sentence
     return f"{sentence[: LONGEST_SENTENCE - _END - 3]} … {sentence[-_END:]}"
+
+
+def quoted(text: str) -> str:
+    """Return the text of a process that sees frames or opens models in quotation marks: it does not leave the device.
+
+    The rest of the sentence is the supervisor's (see `edge_infer.supervisor.redaction`).
+    """
+    return "«" + re.sub("[«»]", "'", text) + "»"

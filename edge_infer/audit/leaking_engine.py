@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import secrets
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, Final
@@ -34,7 +34,7 @@ from edge_infer.plan.outcome_limits import MAX_BEFORE, most_items
 from edge_infer.plan.records import PipelinePlan, Plan
 from edge_infer.platform.clock import kernel_tag
 from edge_infer.publisher.egress import Egress
-from edge_infer.publisher.known_numbers import REACH
+from edge_infer.publisher.known_numbers import REACH, SAME
 from edge_infer.publisher.outbox.entry import MessageSeries
 from edge_infer.publisher.result_guard import Admitted, ResultGuard
 from edge_infer.publisher.timestamps import Clock, seconds
@@ -86,6 +86,28 @@ class Secret:
             self.wrong += 1
 
 
+class SpareFields:
+    """Fields that may carry nothing, each filled by chance. One carries something if the decoder reads all of it."""
+
+    def __init__(self) -> None:
+        self._sent: dict[str, list[int]] = {}
+        self._read: dict[str, list[int]] = {}
+
+    def put(self, field: str) -> bool:
+        """Return whether to fill the field in the next message."""
+        filled = secrets.randbelow(2)
+        self._sent.setdefault(field, []).append(filled)
+        return bool(filled)
+
+    def got(self, field: str, *, filled: bool) -> None:
+        """Record whether a message that left has the field."""
+        self._read.setdefault(field, []).append(int(filled))
+
+    def bits(self) -> float:
+        """Return the bits that the decoder has read."""
+        return float(sum(len(sent) for field, sent in self._sent.items() if sent == self._read[field] and any(sent)))
+
+
 def leaks(plan: Plan) -> dict[str, Leak]:
     """Return what leaks from each pipeline that can be played: those with a bound, of three tasks, that see frames."""
     bounds = channel_bound(plan)
@@ -111,7 +133,8 @@ class _LeakingEngine:
         self._precision, self._step = PRECISIONS[pipeline.detail], TIME_STEPS[pipeline.detail]
         self._labels = tuple(sorted(set(pipeline.labels or pipeline.model.labels)))
         self._boot = kernel_tag() + "0" * 8
-        self._secret, self._length = Secret(), 0.0
+        self._tried: list[str] = []
+        self._secret, self._spare, self._length = Secret(), SpareFields(), 0.0
 
     def play(self) -> Leak:
         """Return what was recovered. A message that the guard refuses carries nothing."""
@@ -122,10 +145,11 @@ class _LeakingEngine:
             (self._rates.events, self._events),
         ):
             if rate:
-                self._now, self._secret = _START, Secret()
+                self._now, self._secret, self._spare = _START, Secret(), SpareFields()
                 self._length = min(MAX_SECONDS, PLAYED / rate)
                 stream(rate)
-                recovered += self._secret.recovered / 8 / (self._length + _AHEAD / rate)
+                bits = self._secret.recovered + self._spare.bits()
+                recovered += bits / 8 / (self._length + _AHEAD / rate)
         return Leak(round(recovered, 3), None if self._bound.total is None else round(self._bound.total, 3))
 
     def _moments(self, rate: float, spread: float = 2.0) -> Iterator[float]:
@@ -166,10 +190,12 @@ class _LeakingEngine:
         model, most = self._pipeline.model, most_items(self._pipeline)
         counted = self._pipeline.state_key == "counts"
         choices = math.comb(len(self._labels) + most, most) if counted else len(self._labels) + 1
-        began = _START
+        began = before = _START
         for at in self._moments(rate):
-            fresh, outcome = divmod(self._secret.put(2 * (choices + len(_REASONS))), choices + len(_REASONS))
-            began = at if fresh else began
+            later = (math.floor(at / self._step) - math.floor(before / self._step)) * self._step > SAME
+            starts = 2 if later else 1  # the state began with itself, or not
+            fresh, outcome = divmod(self._secret.put(starts * (choices + len(_REASONS))), choices + len(_REASONS))
+            began, before = (at if fresh else began), at
             said: dict[str, Any]
             if outcome >= choices:
                 said = {"counts" if counted else "class_": None, "reason": _REASONS[outcome - choices]}
@@ -182,6 +208,7 @@ class _LeakingEngine:
             state = State(
                 1, timestamp(_WALL + at), self._boot, model.title, model.sha256[:8], timestamp(_WALL + began), **said
             )  # fmt: skip
+            state = self._filled(state)
             if self._guard.wait(self._pipeline.name):
                 raise AssertionError("the player was faster than the rate")
             plausible, moment = self._guard.state(StateSnapshot(self._pipeline.name, state, at))
@@ -189,9 +216,10 @@ class _LeakingEngine:
                 State, self._released("state", self._egress.admit(self._place("state"), plausible, moment))
             )
             self._read_moment(read.ts)
-            fresh = int(read.since == read.ts)
+            self._read_spare(read)
+            fresh = int(starts == 2 and read.since == read.ts)
             found = _REASONS.index(read.reason) + choices if read.reason else self._outcome_of(read, most)
-            self._secret.got(fresh * (choices + len(_REASONS)) + found, 2 * (choices + len(_REASONS)))
+            self._secret.got(fresh * (choices + len(_REASONS)) + found, starts * (choices + len(_REASONS)))
 
     def _outcome_of(self, state: State, most: int) -> int:
         if isinstance(state.class_, str):
@@ -240,15 +268,49 @@ class _LeakingEngine:
         return Place(kind, self._pipeline.name)
 
     def _leaves(self, kind: NumberedKind, message: Result | Event, at: float, *, begun: bool = False) -> bytes:
-        series = MessageSeries(self._pipeline.name, self._boot, kind)
+        series, message = MessageSeries(self._pipeline.name, self._boot, kind), self._filled(message)
         admitted = self._guard.admit(series, message, at, highest=message.seq - 1, is_open=lambda *_: begun)
-        return self._released(kind, admitted.payload if isinstance(admitted, Admitted) else None)
+        payload = self._released(kind, admitted.payload if isinstance(admitted, Admitted) else None)
+        self._read_spare(decode_json(type(message), payload))
+        return payload
 
     def _released(self, kind: str, payload: bytes | None) -> bytes:
         sent = None if payload is None else self._egress.release(self._place(kind), payload)
         if sent is None:
             raise AssertionError(f"the guard refused a {kind} that its bound counts")
         return sent
+
+    def _filled(self, message: Any) -> Any:
+        """Return the message with spare fields filled by chance: marks, empty groups, and labels with a count of 0."""
+        spare = _spare_fields(message, still=self._pipeline.motion is not None)
+        self._tried = [*spare]
+        message = replace(message, **{name: value for name, value in spare.items() if self._spare.put(name)})
+        if isinstance(message, State) and isinstance(message.counts, Mapping):
+            free = [label for label in self._labels if label not in message.counts][:_MOST_ZEROS]
+            self._tried += free
+            zeros = dict.fromkeys((label for label in free if self._spare.put(label)), 0)
+            message = replace(message, counts={**message.counts, **zeros})
+        return message
+
+    def _read_spare(self, read: Result | Event | State) -> None:
+        counts = (read.counts or {}) if isinstance(read, State) else {}
+        for name in self._tried:
+            self._spare.got(name, filled=name in counts or getattr(read, name, ABSENT) is not ABSENT)
+
+
+def _spare_fields(message: Result | Event | State, *, still: bool) -> dict[str, Any]:
+    """Return the optional fields of a message that the bound does not count; ``still``: it counts that one."""
+    found: dict[str, Any] = {"clock": "unsynced"}
+    if isinstance(message, Event):
+        return {**found, "replay": True, "skipped": 1}
+    if isinstance(message, Result):
+        return {**found, "replay": True, **({} if still else {"still": True})}
+    found |= {} if message.reason else {"answers": ()}
+    return {**found, "zones": {}, "lines": {}, "ids": {}} if isinstance(message.counts, Mapping) else found
+
+
+_MOST_ZEROS: Final = 20
+"""Labels with a count of 0 that fit into a state whatever else it has."""
 
 
 class _Timing:

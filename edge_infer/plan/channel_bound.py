@@ -18,7 +18,8 @@ from typing import Final, TypeAlias
 from edge_infer.contract.codec import ABSENT, dumps
 from edge_infer.contract.messages import MAX_MESSAGE_BYTES, ChannelBound, Result, State
 from edge_infer.contract.precision import MAX_MILLISECONDS, PRECISIONS, TIME_STEPS, Detail
-from edge_infer.plan.channel_rates import RESTED_AFTER, channel_rates
+from edge_infer.plan.announcement_limits import announcement_bound
+from edge_infer.plan.channel_rates import RESTED_AFTER, channel_rates, moment_bits
 from edge_infer.plan.health_limits import EVERY, health_bound
 from edge_infer.plan.outcome_limits import MAX_BEFORE, MAX_OBJECTS, has_shares, most_items, state_rows, tracked_above
 from edge_infer.plan.records import PipelinePlan, Plan
@@ -60,14 +61,15 @@ def channel_bound(plan: Plan) -> dict[str, PipelineBound]:
 
 
 def device_bound(plan: Plan) -> ChannelBound:
-    """Return the bound of all pipelines together, with the numbers in health."""
+    """Return the bound of all pipelines together, with the numbers in health and what is announced."""
     bounds, health = channel_bound(plan).values(), health_bound(plan)
-    totals = [*(bound.total for bound in bounds), health]
+    announced, at_once = announcement_bound(plan)
+    totals = [*(bound.total for bound in bounds), health, announced]
     known = [total for total in totals if total is not None]
     if len(known) < len(totals):
         return ChannelBound(None)
     rate = math.ceil(sum(known) * 100) / 100
-    burst = math.ceil(sum(bound.burst for bound in bounds) + health * EVERY)
+    burst = math.ceil(sum(bound.burst for bound in bounds) + health * EVERY + at_once)
     return ChannelBound(rate, int(max(0.0, PICTURE_BYTES - burst) / rate) if rate else ABSENT, burst)
 
 
@@ -90,19 +92,14 @@ _BURSTS: Final = 2
 """Bursts that may follow each other: the second one comes from a new engine."""
 
 
+_CLOCKS: Final = 2
+"""Moments of a message that an engine chooses: that of its capture, and that at which it hands it over."""
+
+
 def _bytes(rate: float | None, bits: Callable[[], float], step: float) -> float | None:
     if not rate:
         return rate
-    return (rate * bits() + moment_bits(rate, step)) / 8
-
-
-def moment_bits(rate: float, step: float) -> float:
-    """Return the bits a second in the moments of messages, ``rate`` a second on average, each a multiple of ``step``.
-
-    It is the largest entropy of the number of messages in each step.
-    """
-    mean = rate * step
-    return ((1 + mean) * math.log2(1 + mean) - mean * math.log2(mean)) / step
+    return (rate * bits() + _CLOCKS * moment_bits(rate, step)) / 8
 
 
 # Numbers by the size of their JSON.
@@ -284,7 +281,7 @@ def _state_bits(plan: Plan, pipeline: PipelinePlan) -> float:
         known = _values_bits(pipeline)
     else:
         known = _count_bits(pipeline, labels)
-    return _log_sum([known, math.log2(REASONS)]) + math.log2(1 + _same(pipeline.detail))
+    return _log_sum([known, math.log2(REASONS + 1)]) + math.log2(1 + _same(pipeline.detail))
 
 
 def _count_bits(pipeline: PipelinePlan, labels: int) -> float:
@@ -305,7 +302,8 @@ def _count_bits(pipeline: PipelinePlan, labels: int) -> float:
         listed = sum(number * math.log2(1 + labels * 2.0 ** (-s * size)) for size, number in _KNOWN_SIZES.items())
         return row * (1 + len(pipeline.zones)) + listed
 
-    return _least_over_sizes(log_sum, room) + lines + math.log2(rows + 1)
+    left_out = len(pipeline.zones) + 1  # each zone, and the list of ids: whether the state has it
+    return _least_over_sizes(log_sum, room) + lines + left_out + math.log2(rows + 1)
 
 
 def _same(detail: Detail) -> int:

@@ -100,6 +100,15 @@ def is_unpaced(source: SourcePlan) -> bool:
     return not source.live and source.parent is None and not source.options.get("realtime", source.kind != "images")
 
 
+def moment_bits(rate: float, step: float) -> float:
+    """Return the bits a second in the moments of messages, ``rate`` a second on average, each a multiple of ``step``.
+
+    It is the largest entropy of the number of messages in each step.
+    """
+    mean = rate * step
+    return ((1 + mean) * math.log2(1 + mean) - mean * math.log2(mean)) / step
+
+
 def _times(rate: float | None, count: int) -> float | None:
     return None if rate is None else rate * count
 

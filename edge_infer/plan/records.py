@@ -662,6 +662,7 @@ class Problem(Record, frozen=True):
     """One problem of a configuration: the place, the fault, and the remedy.
 
     ``outside``: the file itself is right, but something that it names (a model, a credentials file) cannot be used.
+    ``foreign``: a process that tried a model has worded the text, which does not leave the device.
     """
 
     file: FilePath
@@ -669,6 +670,7 @@ class Problem(Record, frozen=True):
     path: Annotated[str, at_most(2048)]
     text: Annotated[str, at_most(4096)]
     outside: bool = False
+    foreign: bool = False
 
     def __str__(self) -> str:
         """Return ``FILE:LINE: path.to.key: what is wrong and what would be right``."""

@@ -1,11 +1,13 @@
-"""Check whether a pipeline's state has space for every label that its configuration names."""
+"""The labels that a pipeline's state counts even if there are none of them, and whether it has space for all."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
-from edge_infer.contract.codec import ABSENT, dumps
-from edge_infer.contract.messages import LineCounts, State
+from edge_infer.contract.codec import ABSENT, dumps, replace
+from edge_infer.contract.messages import MAX_MESSAGE_BYTES, LineCounts, State
 from edge_infer.plan.records import PipelinePlan
 
 MARKS: Final = len(',"clock":"unsynced","replay":true')
@@ -27,3 +29,38 @@ def state_bytes(plan: PipelinePlan) -> int:
         zones=zones or ABSENT, lines=lines or ABSENT,
     )  # fmt: skip
     return len(dumps(state)) + MARKS
+
+
+@dataclass(frozen=True, slots=True)
+class CountedLabels:
+    """The labels that the configuration names: of the pipeline, and of each zone. None: those that are present."""
+
+    labels: tuple[str, ...] | None
+    zones: Mapping[str, tuple[str, ...] | None]
+
+    @classmethod
+    def of(cls, plan: PipelinePlan) -> CountedLabels:
+        """Return the labels of a pipeline."""
+        return cls(plan.labels, {zone.name: zone.labels or plan.labels for zone in plan.zones})
+
+    def filled(self, state: State) -> State:
+        """Return the state with a zero count for each missing label of the configuration, if they fit."""
+        if not isinstance(state.counts, Mapping):
+            return state
+        whole = replace(state, counts=_filled(state.counts, self.labels))
+        if isinstance(state.zones, Mapping):
+            zones = {name: _filled(counts, self.zones.get(name)) for name, counts in state.zones.items()}
+            whole = replace(whole, zones=zones)
+        if whole == state or _fits(whole):
+            return whole
+        without = replace(whole, ids=ABSENT)
+        return without if _fits(without) else state
+
+
+def _filled(counts: Mapping[str, int], labels: tuple[str, ...] | None) -> Mapping[str, int]:
+    """Return the counts with a zero for each missing label, sorted by name."""
+    return {label: counts.get(label, 0) for label in sorted({*counts, *(labels or ())})}
+
+
+def _fits(state: State) -> bool:
+    return len(dumps(replace(state, clock=ABSENT))) <= MAX_MESSAGE_BYTES - MARKS

@@ -23,7 +23,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--delivered", type=int, required=True, help="a file in memory: what the broker has")
     parser.add_argument("--fence", required=True, help="a Fence as JSON")
     parser.add_argument("--merged", action="store_true", help="a thread of the supervisor's process calls this")
-    parser.add_argument("--successor", action="store_true", help="an earlier publisher has ended")
+    parser.add_argument("--rates", type=int, help="the same, for what is left of the rates")
     parser.add_argument("--log-level", default="info")
     args = parser.parse_args(words)
     if not args.merged:
@@ -51,10 +51,11 @@ def main(words: Sequence[str] | None = None) -> int:
             results = stack.enter_context(closing(Channel(args.results, FROM_ENGINE, MAX_RESULT_BYTES)))
             slate = stack.enter_context(CrashSafeNote(args.slate))
             delivered = stack.enter_context(DeliveredNumbers(args.delivered))
+            rates = None if args.rates is None else stack.enter_context(CrashSafeNote(args.rates))
             outbox = stack.enter_context(StoredOutbox(delivered=delivered))
             publisher = Publisher(
                 control, results, outbox, Board(),
-                sandbox=sandbox, slate=slate, look_up=look_up, successor=args.successor,
+                sandbox=sandbox, slate=slate, look_up=look_up, rates=rates,
             )  # fmt: skip
             stack.enter_context(closing(publisher)).run()
     except Exception:  # outermost loop: the supervisor starts a new publisher

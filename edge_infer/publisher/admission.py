@@ -2,27 +2,30 @@
 
 The rate is that of the captures, not that of the messages: a backlog of an hour is an hour of captures, and is admitted
 at once. An engine cannot claim captures of the future, and none twice. A number that it skips costs as much as a
-message. A message that was captured before this process started may come again, as the engine keeps it: such messages
-count against the size of what it keeps.
+message. A successor of this process continues with what is left of the rates; messages that were admitted and not
+acknowledged may come again.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from edge_infer.contract.messages import Event, EventType
-from edge_infer.plan.channel_rates import KINDS, channel_rates
+from edge_infer.contract.codec import Record
+from edge_infer.contract.messages import Boot, Event, EventType, Name
+from edge_infer.ipc.messages import NumberedKind
+from edge_infer.plan.channel_rates import KINDS, ChannelRates, Kind, channel_rates
 from edge_infer.plan.records import Plan
 from edge_infer.platform.rate_limits import LogThrottle
 from edge_infer.publisher.outbox.entry import MessageSeries
 
 log = logging.getLogger(__name__)
 
-KEPT_BYTES: Final = 2 << 20
-"""Bytes of messages captured before this process started that are admitted: what an engine keeps, and its channel."""
+MAX_UNACKNOWLEDGED: Final = 512
+"""Series whose unacknowledged numbers a successor gets to know, the newest."""
 MAX_ON_THE_WAY: Final = 10_000
 """Messages of an earlier plan that are admitted, of a pipeline and kind that had no limit."""
 COSTS: Final = {"appear": 2, "enter": 2, "start": 2, "drift": 2, "leave": 0, "exit": 0, "end": 0, "drift_end": 0}
@@ -68,20 +71,75 @@ class _CaptureBucket:
         return self.at + (1.0 - self.left) / self.rate if self.rate else math.inf
 
 
+class BucketLevel(Record, frozen=True):
+    """What is left of a rate at an uptime."""
+
+    pipeline: Name
+    kind: Kind
+    left: float
+    at: float
+
+
+class Unacknowledged(Record, frozen=True):
+    """The highest number of a series that was acknowledged, and the highest that was admitted."""
+
+    pipeline: Name
+    boot: Boot
+    kind: NumberedKind
+    acked: int
+    paid: int
+
+
+class AdmissionState(Record, frozen=True):
+    """What a successor has to know of the rates."""
+
+    levels: tuple[BucketLevel, ...] = ()
+    unacknowledged: tuple[Unacknowledged, ...] = ()
+
+
 class RateAdmission:
     """The buckets of all pipelines. Times are uptimes in seconds."""
 
-    def __init__(self, started: float, *, kept: int = 0) -> None:
-        """``started``: when this process did; ``kept``: the bytes that an engine may have kept from before."""
-        self._started = started
-        self._kept_left = kept
+    def __init__(self, earlier: AdmissionState | None = None) -> None:
+        """``earlier`` is the state of an earlier process."""
+        self._earlier = earlier
         self._buckets: dict[tuple[str, str], _CaptureBucket] = {}
         self._paid: dict[MessageSeries, int] = {}
+        self._acked: dict[MessageSeries, int] = {}  # of series with admitted numbers that are not acknowledged
+        self._again: dict[MessageSeries, tuple[int, int]] = {}  # numbers that may come again: after, and up to
+        for each in earlier.unacknowledged if earlier else ():
+            series = MessageSeries(each.pipeline, each.boot, each.kind)
+            self._acked[series], self._paid[series] = each.acked, each.paid
+            self._again[series] = each.acked, each.paid
         self._rarely = LogThrottle()
+
+    def state(self) -> AdmissionState:
+        """Return what a successor has to know."""
+        levels = (
+            BucketLevel(pipeline, kind, bucket.left, bucket.at)  # type: ignore[arg-type]
+            for (pipeline, kind), bucket in self._buckets.items()
+            if bucket.rate is not None
+        )
+        found = (
+            Unacknowledged(series.pipeline, series.boot, series.kind, acked, self._paid[series])
+            for series, acked in self._acked.items()
+        )
+        return AdmissionState(tuple(levels), tuple(found))
+
+    def acked(self, series: MessageSeries, seq: int) -> None:
+        """Record that the engine does not hand over the numbers up to ``seq`` again."""
+        if series in self._acked:
+            self._acked[series] = max(seq, self._acked[series])
+            if self._acked[series] >= self._paid[series]:
+                del self._acked[series]
 
     def apply(self, plan: Plan, now: float) -> None:
         """Set the rates of a plan. What the plan before still allows at once stays allowed, as messages of it come."""
         rates = {pipeline.name: channel_rates(plan, pipeline) for pipeline in plan.pipelines}
+        if self._earlier is not None:
+            self._go_on(self._earlier, rates, now)
+            self._earlier = None
+            return
         before = {key: bucket.rest(now) for key, bucket in self._buckets.items()}
         self._buckets = {key: _CaptureBucket(0.0, 0.0, left, now) for key, left in before.items()}
         for name, of in rates.items():
@@ -89,19 +147,31 @@ class RateAdmission:
                 rate, most = getattr(of, kind + "s"), of.burst(kind)
                 self._buckets[name, kind] = _CaptureBucket(rate, most, most + before.get((name, kind), 0.0), now)
 
+    def _go_on(self, earlier: AdmissionState, rates: Mapping[str, ChannelRates], now: float) -> None:
+        """Continue with the levels of an earlier process. A start gives nothing anew: an engine can cause it."""
+        levels = {(level.pipeline, level.kind): level for level in earlier.levels}
+        for (name, kind), level in levels.items():
+            if name not in rates:
+                self._buckets[name, kind] = _CaptureBucket(0.0, 0.0, level.left, level.at)
+        for name, of in rates.items():
+            for kind in KINDS:
+                rate, most = getattr(of, kind + "s"), of.burst(kind)
+                known = None if rate is None else levels.get((name, kind))
+                left, at = (most, now) if known is None else (known.left if rate else 0.0, known.at)
+                self._buckets[name, kind] = _CaptureBucket(rate, most, left, at)
+
     def engine_rested(self) -> None:
         """Fill the buckets: an engine starts with full budgets."""
         for bucket in self._buckets.values():
             bucket.left = max(bucket.left, bucket.burst)
 
-    def admits(self, series: MessageSeries, seq: int, at: float, size: int, *, highest: int, cost: int = 1) -> bool:
-        """Return whether a numbered message of ``size`` bytes, captured ``at``, is within its rate.
+    def admits(self, series: MessageSeries, seq: int, at: float, *, highest: int, cost: int = 1) -> bool:
+        """Return whether a numbered message, captured ``at``, is within its rate, or may come again.
 
         ``highest`` is the number of the series before it, as far as it is known from elsewhere.
         """
-        if at < self._started and self._kept_left >= size:
-            self._kept_left -= size
-            self._paid[series] = max(seq, self._paid.get(series, 0))
+        if self._may_come_again(series, seq):
+            self._again[series] = seq, self._again[series][1]
             return True
         bucket = self._buckets.get((series.pipeline, series.kind))
         if bucket is None:
@@ -112,18 +182,27 @@ class RateAdmission:
             self._log_refusal(series, bucket)
             return False
         self._paid[series] = max(seq, before)
+        if series not in self._acked:
+            self._acked[series] = max(0, seq - 1)
+            if len(self._acked) > MAX_UNACKNOWLEDGED:
+                del self._acked[next(iter(self._acked))]
         return True
 
     def affords(self, series: MessageSeries, seq: int, at: float, *, highest: int, cost: int) -> bool:
         """Return whether `admits` would admit a message, but take nothing."""
         bucket = self._buckets.get((series.pipeline, series.kind))
-        if bucket is None or (at < self._started and self._kept_left > 0):
+        if bucket is None or self._may_come_again(series, seq):
             return True
         bucket.fill(at)
         if bucket.holds(cost + max(0, seq - self._paid.get(series, highest) - 1)):
             return True
         self._log_refusal(series, bucket)
         return False
+
+    def _may_come_again(self, series: MessageSeries, seq: int) -> bool:
+        """Return whether an earlier process admitted this number, and did not acknowledge it. Each comes once."""
+        after, last = self._again.get(series, (0, 0))
+        return after < seq <= last
 
     def charge(self, series: MessageSeries) -> None:
         """Count a message that was rejected for another reason: what was learned from it is not free."""

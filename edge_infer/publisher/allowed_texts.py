@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -75,22 +76,35 @@ class Vocabulary:
 log = logging.getLogger(__name__)
 
 # fmt: off
-_WALLS: Final = frozenset({
-    "seccomp", "files", "ports", "no_signals", "network_namespace", "no_swap", "no_new_privileges", "no_capabilities",
-    "no_core_dump", "not_dumpable", "no_tracing", "no_io_uring", "no_network", "no_camera", "no_microphone",
-    "no_calls_on_others", "no_unix_sockets", "no_processes", "no_file_attributes", "no_shared_memory",
-    "no_lasting_flags", "not_shown", "no_namespaces", "no_other_protocols",
-})
-_CALLS: Final = (
-    "ptrace", "process_vm_readv", "process_vm_writev", "pidfd_getfd", "io_uring_setup", "io_uring_enter",
-    "io_uring_register", "socket", "socketpair", "connect", "bind", "listen", "accept", "accept4", "ioctl",
-    "prlimit64", "setpriority", "sched_setaffinity", "sched_setscheduler", "sched_setparam", "sched_setattr",
-    "ioprio_set", "get_robust_list", "migrate_pages", "move_pages", "kcmp", "perf_event_open", "prctl",
-    "process_madvise", "process_mrelease", "clone", "clone3", "fchmod", "fchmodat", "fchown", "fchownat",
-    "utimensat", "fsetxattr", "fremovexattr", "shmget", "shmat", "semget", "msgget", "mq_open", "fcntl",
-    "setsockopt", "execve", "execveat", "unshare", "setns", "sendto", "sendmsg", "sendmmsg",
-    "add_key", "personality",
-)
+CALLS: Final[Mapping[str, tuple[str, ...]]] = {
+    "seccomp": ("add_key", "personality"),
+    "files": (), "ports": (), "network_namespace": (), "no_swap": (), "no_new_privileges": (), "no_capabilities": (),
+    "no_core_dump": (), "not_dumpable": (),
+    "no_signals": (
+        "kill", "tkill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "pidfd_open", "fcntl", "pidfd_send_signal",
+        "ioctl",
+    ),
+    "no_tracing": ("ptrace", "process_vm_readv", "process_vm_writev", "pidfd_getfd"),
+    "no_io_uring": ("io_uring_setup", "io_uring_enter", "io_uring_register"),
+    "no_network": ("socket", "socketpair", "connect", "bind", "listen", "accept", "accept4"),
+    "no_camera": ("ioctl",), "no_microphone": ("ioctl",),
+    "no_calls_on_others": (
+        "prlimit64", "setpriority", "sched_setaffinity", "sched_setscheduler", "sched_setparam", "sched_setattr",
+        "ioprio_set", "get_robust_list", "migrate_pages", "move_pages", "kcmp", "perf_event_open", "prctl",
+        "process_madvise", "process_mrelease",
+    ),
+    "no_unix_sockets": ("socket", "socketpair"),
+    "no_processes": ("clone", "clone3", "execve", "execveat"),
+    "no_file_attributes": (
+        "fchmod", "fchmodat", "fchown", "fchownat", "utimensat", "fsetxattr", "fremovexattr", "ioctl",
+    ),
+    "no_shared_memory": ("shmget", "shmat", "semget", "msgget", "mq_open"),
+    "no_lasting_flags": ("fcntl", "setsockopt"),
+    "not_shown": ("prctl",),
+    "no_namespaces": ("unshare", "setns", "clone3"),
+    "no_other_protocols": ("socket", "sendto", "sendmsg", "sendmmsg", "listen", "accept4", "bind"),
+}
+"""The rules, each with the calls that are tried, in the order in which a report names those that succeed."""
 _REASONS: Final = (
     "setuid programs still have their effect", "the limit of core files is not 0", "it is in the network of the system",
     "processes of the same user can read its memory", "there is no table of system calls for this processor",
@@ -114,8 +128,9 @@ def _any(words: tuple[str, ...]) -> str:
 
 _ROOMS: Final = r"(?:engine|publisher|reader [A-Za-z0-9_-]{1,64})"
 _ERRORS: Final = _any(tuple(sorted({os.strerror(number) for number in errno.errorcode})))
-_CALLED: Final = rf"the kernel lets through (?:{_any(_CALLS)})(?:, (?:{_any(_CALLS)}))*"
-_WHY: Final = rf"(?:{_any(_REASONS)}|(?:it could not be tried, )?(?:{_ERRORS})|{_CALLED}|0x[0-9a-f]{{1,16}} is left)"
+_CALLED: Final = r"the kernel lets through (?P<calls>[a-z0-9_]{1,20}(?:, [a-z0-9_]{1,20}){0,31})"
+_LEFT: Final = r"(?P<left>0x[1-9a-f][0-9a-f]{0,10}) is left"
+_WHY: Final = rf"(?:{_any(_REASONS)}|(?:it could not be tried, )?(?:{_ERRORS})|{_CALLED}|{_LEFT})"
 _UNIT: Final = r"(?: \(the unit forbids it: its sockets are refused all the same\))?"
 _TEXT: Final = rf"(?:enforced(?:{_any(_EXCEPTIONS)})?|(?:not enforced|unavailable): {_WHY}{_UNIT})"
 _PART: Final = re.compile(
@@ -127,12 +142,23 @@ ELSEWHERE: Final = ": edge-infer doctor says why"
 
 def closed(walls: Mapping[str, str]) -> dict[str, str]:
     """Return the reports in closed forms: of other texts only their beginning, of unknown sandbox rules nothing."""
-    return {wall: _closed(wall, text) for wall, text in walls.items() if wall in _WALLS}
+    return {wall: _closed(wall, text) for wall, text in walls.items() if wall in CALLS}
+
+
+def most_bits() -> float:
+    """Return what a process can choose in its reports of all rules: each has one of these texts, or none."""
+    reasons = len(_REASONS) + 2 * len({os.strerror(number) for number in errno.errorcode})
+    bits = 0.0
+    for wall, calls in CALLS.items():
+        left = 1 << 44 if wall == "no_capabilities" else 0
+        bits += math.log2(2 + len(_EXCEPTIONS) + 1 + 4 * (reasons + (1 << len(calls)) + left + 1))
+    return bits
 
 
 def _closed(wall: str, text: str) -> str:
-    if _is_closed(text) or text in {f"{state}{ELSEWHERE}" for state in ("not enforced", "unavailable")}:
-        return text
+    found = _in_form(wall, text)
+    if found or text in {f"{state}{ELSEWHERE}" for state in ("not enforced", "unavailable")}:
+        return found or text
     log.warning("sandbox rule %s: report has no known form and is not published: %.100s", wall, text)
     states = set(_STATE.findall(text))
     if states == {"enforced"}:
@@ -140,7 +166,20 @@ def _closed(wall: str, text: str) -> str:
     return f"{'unavailable' if 'unavailable' in states else 'not enforced'}{ELSEWHERE}"
 
 
-def _is_closed(text: str) -> bool:
-    """Whether a text is one report for all processes, or one for each group of them."""
-    parts = [_PART.fullmatch(part) for part in text.split("; ")]
-    return all(part is not None and (part["rooms"] or len(parts) == 1) for part in parts)
+def _in_form(wall: str, text: str) -> str:
+    """Return one report for all processes, or one for each group of them, in its only form; empty if it has none."""
+    texts = text.split("; ")
+    parts = [_part(wall, each, alone=len(texts) == 1) for each in texts]
+    return "; ".join(parts) if all(parts) else ""
+
+
+def _part(wall: str, text: str, *, alone: bool) -> str:
+    found = _PART.fullmatch(text)
+    if found is None or not (found["rooms"] or alone) or (found["left"] and wall != "no_capabilities"):
+        return ""
+    if found["calls"] is None:
+        return text
+    named = set(found["calls"].split(", "))
+    if not named <= set(CALLS[wall]):
+        return ""
+    return text.replace(found["calls"], ", ".join(call for call in CALLS[wall] if call in named))

@@ -27,6 +27,7 @@ from edge_infer.contract.precision import PRECISIONS, Precision, class_rank, obj
 from edge_infer.errors import WireError
 from edge_infer.plan.outcome_limits import MAX_OBJECTS, has_shares, most_items, state_rows
 from edge_infer.plan.records import PipelinePlan, ValuePlan
+from edge_infer.plan.state_size import CountedLabels
 
 Item = TypeVar("Item", DetectedObject, ScoredLabel, Pose, Segment)
 _PLACED: Final[Mapping[EventType, str]] = {"enter": "zone", "exit": "zone", "loiter": "zone", "cross": "line"}
@@ -42,6 +43,7 @@ class OutcomeForm:
     - With ``sums`` a state counts no more than ``most`` objects in all; ``rows`` are the most that it may leave out.
     - ``shares`` and ``stills``: whether results have these fields.
     - ``values`` are those of a regression, in their order.
+    - ``answers``: whether states have them. ``counted`` has the labels that states count, by model.
 
     Until a publisher ends, `joined` forms also allow what earlier plans of the pipeline did, because messages of these
     plans may still come. The precision is the newest.
@@ -59,6 +61,8 @@ class OutcomeForm:
     sums: bool = False
     rows: int = MAX_OBJECTS
     values: Mapping[str, ValuePlan] = field(default_factory=dict)
+    answers: bool = False
+    counted: Mapping[str, CountedLabels] = field(default_factory=dict)
 
     @classmethod
     def of(cls, plan: PipelinePlan) -> OutcomeForm:
@@ -77,6 +81,8 @@ class OutcomeForm:
             not plan.track and not plan.crops,
             state_rows(plan),
             {value.name: value for value in model.values},
+            plan.crops is not None,
+            {model.sha256[:8]: CountedLabels.of(plan)},
         )
 
     def joined(self, earlier: OutcomeForm | None) -> OutcomeForm:
@@ -96,6 +102,8 @@ class OutcomeForm:
             self.sums and earlier.sums,
             max(self.rows, earlier.rows),
             {**earlier.values, **self.values},
+            self.answers or earlier.answers,
+            {**earlier.counted, **self.counted},
         )
 
     def result(self, result: Result) -> Result:
@@ -127,7 +135,7 @@ class OutcomeForm:
         return replace(result, **changes) if changes else result
 
     def state(self, state: State) -> State:
-        """Return the canonical state, the same object if it is canonical; raises `WireError` if it has none."""
+        """Return the canonical state; raises `WireError` if it has none."""
         self._check_model(state.sha)
         if all(getattr(state, key) is ABSENT for key in self.state_keys):
             raise WireError(f"a state of the pipeline has {' or '.join(sorted(self.state_keys))}".replace("_", ""))
@@ -137,6 +145,9 @@ class OutcomeForm:
         for key in ("counts", "zones", "lines"):
             if isinstance(counts := getattr(state, key), Mapping):
                 changes[key] = _counts(counts)
+        for key in ("zones", "lines"):
+            if self.sums or not changes.get(key):
+                changes[key] = ABSENT
         if isinstance(state.ids, Mapping):
             changes["ids"] = _ids(state.ids)
         if isinstance(state.anomaly, Anomaly):
@@ -144,10 +155,12 @@ class OutcomeForm:
         if isinstance(state.values, tuple):
             changes["values"] = self._values(state.values)
         if isinstance(state.answers, tuple):
-            changes["answers"] = tuple(self._answer(answer) for answer in state.answers)
+            changes["answers"] = tuple(self._answer(answer) for answer in state.answers) if self.answers else ABSENT
         if state.more is not ABSENT:
-            changes["more"] = min(state.more, self.rows) or ABSENT
-        return replace(state, **changes) if changes else state
+            lists = self.answers or isinstance(state.counts, Mapping)
+            changes["more"] = (lists and min(state.more, self.rows)) or ABSENT
+        state, counted = replace(state, **changes), self.counted.get(state.sha)
+        return state if counted is None else counted.filled(state)
 
     def event(self, event: Event) -> Event:
         """Return the canonical event, the same object if it is canonical; raises `WireError` if it has none."""
@@ -280,17 +293,18 @@ def _value(value: Value, plan: ValuePlan) -> Value:
 
 
 def _ids(ids: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-    """Return ids with sorted labels; an id has one label."""
+    """Return ids with sorted labels, none without an id; an id has one label."""
     found: dict[str, tuple[int, ...]] = {}
     seen: set[int] = set()
     for label, numbers in sorted(ids.items()):
-        found[label] = tuple(sorted(set(numbers) - seen))
+        if fresh := tuple(sorted(set(numbers) - seen)):
+            found[label] = fresh
         seen.update(numbers)
     return found
 
 
 def _counts(counts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return counts with sorted labels, each within its limit; counts of lines and zones are nested."""
+    """Return counts with sorted labels, each within its limit and none of 0; those of lines and zones are nested."""
     return {
         name: min(count, MAX_OBJECTS)
         if isinstance(count, int)
@@ -298,4 +312,5 @@ def _counts(counts: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(count, Mapping)
         else count
         for name, count in sorted(counts.items())
+        if count != 0
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -62,7 +63,11 @@ ENGINE: Final = 10.0
 
 
 class HealthClock:
-    """Holds the engine's newest report, and decides when health is due: soon after a connection, then every 30 s."""
+    """Holds the engine's newest report, and decides when health is due: soon after a connection, then every 30 s.
+
+    In between, the last message is sent again where something else calls for one: newer numbers of the engine would
+    let it say more in a given time than its bound counts.
+    """
 
     def __init__(self, board: Board, clock: Callable[[], float] = time.monotonic) -> None:
         self.report: EngineReport | None = None
@@ -72,20 +77,26 @@ class HealthClock:
         self._board = board
         self._clock = clock
         self._due = clock() + EVERY
+        self._again_at = math.inf
         self._wait_until = clock() + ENGINE
 
     def connected(self) -> None:
         """Make health due soon after a new connection: subscribers wait for a first message."""
-        self._due = min(self._due, self._clock() + FIRST)
+        if self._last is None:
+            self._due = min(self._due, self._clock() + FIRST)
+        else:
+            self._again_at = min(self._again_at, self._clock() + FIRST)
 
     def restrained(self, governor: GovernorHealth | None) -> None:
         """Take over the governor's state; a change makes health due soon."""
         if governor != self._governor:
             self._governor = governor
+            if self._last is not None:
+                self._last = replace(self._last, governor=ABSENT if governor is None else governor)
             self.connected()
 
     def watch(self, *, watched: bool) -> Health | None:
-        """Take over whether a person looks at pictures; return the last message with a change, if there was one."""
+        """Take over whether a person looks at pictures; return the last message with the change, if there was one."""
         if watched == self._watched:
             return None
         self._watched = watched
@@ -93,6 +104,14 @@ class HealthClock:
             self.connected()
             return None
         self._last = replace(self._last, ts=timestamp(time.time()), watched=watched or ABSENT)
+        return self._last
+
+    def again(self) -> Health | None:
+        """Return the last message if it is to be sent again now."""
+        if self._last is None or self._clock() < self._again_at:
+            return None
+        self._again_at = math.inf
+        self._last = replace(self._last, ts=timestamp(time.time()))
         return self._last
 
     def due(self) -> bool:
@@ -105,6 +124,7 @@ class HealthClock:
     def compose(self, plan: Plan, outbox: OutboxHealth, egress: EgressHealth) -> Health:
         """Compose the message. Without an engine it lists no pipelines and no sources."""
         report = self.report
+        self._again_at = math.inf
         self._last = Health(
             v=1,
             ts=timestamp(time.time()),

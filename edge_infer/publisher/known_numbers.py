@@ -229,13 +229,14 @@ class KnownNumbers:
 
     def _since_of_state(self, pipeline: str, state: State, at: float) -> State:
         if state.since is ABSENT:
-            return state
+            state = replace(state, since=state.ts)  # an engine always says it
+        assert state.since is not ABSENT
         claimed = at - (seconds(state.ts) - seconds(state.since))
         began = self._rounded(pipeline, max(0.0, claimed))
         boot, before, captured = self._states.get(pipeline, (state.boot, began, at))
         if boot != state.boot:
             before = max(began, captured)
-        elif began > captured:
+        elif began > captured + SAME:
             before = at
         self._states[pipeline] = state.boot, before, at
         return self._since(pipeline, state, at, claimed, before)

@@ -105,9 +105,9 @@ class Publisher:
         sandbox: Mapping[str, str] | None = None,
         slate: CrashSafeNote | None = None,
         look_up: LookUp = addresses_of,
-        successor: bool = False,
+        rates: CrashSafeNote | None = None,
     ) -> None:
-        """``successor``: the supervisor has started a publisher before."""
+        """``slate`` has the open events of a publisher before, ``rates`` what it has left of the rates."""
         self._control = control
         self._sandbox = sandbox or {}
         self._look_up = look_up
@@ -117,7 +117,7 @@ class Publisher:
         self._egress = Egress(self._clock)
         self._retained = Retained()
         self._cargo = OutboundScheduler(self._retained, outbox, self._egress)
-        self._guard = ResultGuard(self._egress, self._clock, successor=successor)
+        self._guard = ResultGuard(self._egress, self._clock, rates)
         self._gate = SecondGate(self._clock.uptime)
         self._states = States(self._retained, self._egress, self._clock.uptime)
         self._held: dict[str, StateSnapshot] = {}  # the newest states that came faster than their rate
@@ -165,6 +165,7 @@ class Publisher:
             self._open_gate()
             self._set_held()
             self._open.save()  # note begins before anything is sent
+            self._guard.save()
             if self._link:
                 self._link.step(ready)
                 if self._link.up and not was_up:
@@ -407,11 +408,8 @@ class Publisher:
         """Queue a message. Only an ``own`` one may leave out numbers: the engine does not know which were used."""
         message = handover.message
         series = MessageSeries(handover.pipeline, message.boot, "event" if isinstance(message, Event) else "result")
-        if isinstance(message, Event) and message.skipped is not ABSENT:
-            if own:
-                self._outbox.leave_out(series, message.skipped, message.seq)
-            else:
-                message = replace(message, skipped=ABSENT)
+        if own and isinstance(message, Event) and message.skipped is not ABSENT:
+            self._outbox.leave_out(series, message.skipped, message.seq)
         missing = "handover" if message.boot == self._boot else "unknown"
         admitted = self._admit_own(series, handover) if own else self._admit(series, message, handover.at)
         if isinstance(admitted, str):
@@ -456,6 +454,7 @@ class Publisher:
                 self._acks_due = now + ACKS_WITHIN
                 return
             self._outbox.told(acked)
+            self._guard.acked(acked)
 
     def _tell_engine(self, word: PublisherHello | Acked) -> bool:
         try:
@@ -469,6 +468,8 @@ class Publisher:
             self._memory.save(self._plan, self._retained.clearing(), self._states.left)
             self._discovery.settle(self._plan)
             self._set_health(self._plan)
+        elif (health := self._health.again()) is not None:
+            self._retain_health(health)
 
     def _set_health(self, plan: Plan) -> None:
         self._retain_health(self._health.compose(plan, self._outbox.account(), self._egress_health()))
@@ -545,6 +546,7 @@ class Publisher:
         self._open_gate(at_once=True)
         self._end_engine()
         self._open.save(now=self._replaced)
+        self._guard.save()
         if self._link is None or self._plan is None:
             return
         if not self._replaced:  # no source is "ok" once the device is offline

@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Final
 
 from edge_infer import __version__
-from edge_infer.contract.codec import ABSENT, encode
+from edge_infer.contract.codec import ABSENT, encode, replace
 from edge_infer.contract.messages import ConfigStatus, Info, PipelineInfo, RetainedTopics, timestamp
 from edge_infer.contract.topics import retained_names
 from edge_infer.ipc.messages import EngineReport
+from edge_infer.plan.announcement_limits import INFO_AT_ONCE, INFO_EVERY
 from edge_infer.plan.channel_bound import device_bound
 from edge_infer.plan.records import Plan
 from edge_infer.platform.board import board_name
+from edge_infer.platform.rate_limits import TokenBucket
 from edge_infer.platform.readiness import readable
 from edge_infer.sandbox import privileges
 from edge_infer.sandbox.selftest import TRIED
@@ -38,7 +40,7 @@ from edge_infer.supervisor.governor.governor_loop import GovernorLoop
 from edge_infer.supervisor.metrics.metrics import MetricsWriter
 from edge_infer.supervisor.processes.orphans import Orphans, end_left_by_config
 from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
-from edge_infer.supervisor.redaction import outward
+from edge_infer.supervisor.redaction import EngineWords
 from edge_infer.supervisor.reload.reload import Reload
 from edge_infer.supervisor.rollout.fast_path import FastPath
 from edge_infer.supervisor.rollout.model_status import standing
@@ -87,6 +89,8 @@ class Daemon:
         self._since = time.monotonic()
         self._ready = False
         self._said_info: tuple[str, Plan, dict[str, str], float | None, tuple[str, ...]] | None = None
+        self._infos = TokenBucket(INFO_AT_ONCE, 1 / INFO_EVERY)
+        self._words = EngineWords()
         self._told_config: ConfigStatus | None = None
         self._status_at = self._watchdog_at = 0.0
 
@@ -211,12 +215,15 @@ class Daemon:
         if report is None or plan is None or report.digest != plan.digest:
             return
         walls, gain, models = self._house.walls(), self._fast_path.gain, standing(self._swap, report)
-        if self._said_info != (report.boot, plan, walls, gain, tuple(models)):
-            self._said_info = (report.boot, plan, walls, gain, tuple(models))
+        said, before = (report.boot, plan, walls, gain, tuple(models)), self._said_info
+        if said != before and (before is None or before[1] != plan or self._infos.take()):
+            self._said_info = said
             topics = retained_names((each.name for each in plan.pipelines), models)
+            report = replace(report, runtime=self._house.runtime())
             self._house.announce("info", _info(report, plan, walls, gain, RetainedTopics.of(topics)))
+        decided = self._swap.decisions()
         for name, status in models.items():
-            told = self._figures.settled(name, outward(status), time.monotonic())
+            told = self._figures.settled(name, self._words.outward(status), time.monotonic(), decided)
             self._house.announce(f"model/{name}", told)
 
     def _status(self) -> Status:

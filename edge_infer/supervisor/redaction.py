@@ -1,19 +1,25 @@
 """Redaction of the engine's text before it leaves the device: only known forms pass, nothing of any other.
 
-The engine sees frames. Its text about a failed model is meant for users at the device (``edge-infer status``, ``models
-history``). There the text stands between « and », which marks the rest of a sentence as the supervisor's.
+The engine sees frames, and a process that tries a model runs what the file makes of it. Their text about a failed model
+is meant for users at the device (``edge-infer status``, ``models history``). There the text stands between « and »,
+which marks the rest of a sentence as the supervisor's.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from edge_infer.contract.codec import ABSENT, Absent, replace
 from edge_infer.contract.messages import ModelStatus
+from edge_infer.plan.announcement_limits import KNOWN_WORDS, WORDS_AT_ONCE, WORDS_EVERY
+from edge_infer.plan.records import Problem
+from edge_infer.platform.rate_limits import TokenBucket
 
 _ELSEWHERE: Final = "edge-infer status says why"
+_CHECK: Final = "edge-infer check says why"
 _NUMBER: Final = r"[0-9][0-9.e+-]{0,8}"
 _FORMS: Final = (
     (re.compile(r"its outputs were the same, bit by bit, for [0-9]{1,4} different inputs"), r"\g<0>"),
@@ -30,24 +36,38 @@ _FORMS: Final = (
 _QUOTED: Final = re.compile(r"«([^»]*)(?:»|$)")
 
 
-def quoted(text: str) -> str:
-    """Return the engine's text in quotation marks, for a sentence of the supervisor."""
-    return "«" + re.sub("[«»]", "'", text) + "»"
+class EngineWords:
+    """Redacts the status of models. New texts with numbers pass rarely: an engine could number its data with them."""
 
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._new = TokenBucket(WORDS_AT_ONCE, 1 / WORDS_EVERY, clock)
+        self._known: dict[str, None] = {}
 
-def outward(status: ModelStatus) -> ModelStatus:
-    """Return the status as it may leave the device."""
-    if isinstance(status.shadow, Mapping):
-        shadows = {name: replace(each, reason=_outward(each.reason)) for name, each in status.shadow.items()}
-        status = replace(status, shadow=shadows)
-    if isinstance(status.delegate, Mapping):
-        delegates = {name: replace(each, reason=_outward(each.reason)) for name, each in status.delegate.items()}
-        status = replace(status, delegate=delegates)
-    return replace(status, reason=_outward(status.reason))
+    def outward(self, status: ModelStatus) -> ModelStatus:
+        """Return the status as it may leave the device."""
+        if isinstance(status.shadow, Mapping):
+            shadows = {name: replace(each, reason=self._outward(each.reason)) for name, each in status.shadow.items()}
+            status = replace(status, shadow=shadows)
+        if isinstance(status.delegate, Mapping):
+            found = status.delegate.items()
+            delegates = {name: replace(each, reason=self._outward(each.reason)) for name, each in found}
+            status = replace(status, delegate=delegates)
+        return replace(status, reason=self._outward(status.reason))
 
+    def _outward(self, reason: str | Absent) -> str | Absent:
+        return reason if reason is ABSENT else _QUOTED.sub(lambda found: self._rarely(_told(found[1])), reason)
 
-def _outward(reason: str | Absent) -> str | Absent:
-    return reason if reason is ABSENT else _QUOTED.sub(lambda found: _told(found[1]), reason)
+    def _rarely(self, told: str) -> str:
+        """Return a text that leaves, with numbers only if it is known or another one is due."""
+        if not any(map(str.isdigit, told)):
+            return told
+        if told not in self._known and not self._new.take():
+            return _ELSEWHERE
+        self._known.pop(told, None)
+        self._known[told] = None
+        if len(self._known) > KNOWN_WORDS:
+            del self._known[next(iter(self._known))]
+        return told
 
 
 def _told(words: str) -> str:
@@ -55,3 +75,10 @@ def _told(words: str) -> str:
         if found := form.fullmatch(words):
             return found.expand(told)
     return _ELSEWHERE
+
+
+def published(problem: Problem) -> str:
+    """Return a problem of the configuration as it may leave the device, with its place."""
+    if problem.foreign:
+        problem = replace(problem, text=_CHECK)
+    return _QUOTED.sub(_CHECK, str(problem))

@@ -14,7 +14,7 @@ from edge_infer.engine.output import message_budget
 from edge_infer.engine.output.message_budget import MessageBudget
 from edge_infer.plan.channel_rates import CHANGES_A_MINUTE, CHANGES_AT_ONCE, Kind, channel_rates
 from edge_infer.plan.records import CropsPlan, EventsPlan, Plan, SourcePlan
-from edge_infer.publisher.admission import KEPT_BYTES, MAX_ON_THE_WAY, RateAdmission, cost
+from edge_infer.publisher.admission import MAX_ON_THE_WAY, AdmissionState, RateAdmission, cost
 from edge_infer.publisher.outbox.entry import MessageSeries
 from tests.publisher.samples import BOOT, TS, mqtt_plan, plan
 
@@ -28,8 +28,8 @@ def configured(source: SourcePlan = CAMERA, **changes: Any) -> Plan:
     return replace(made, sources=(source,), pipelines=(replace(made.pipelines[0], **keys),))
 
 
-def gate(wanted: Plan, now: float = 1000.0, kept: int = 0) -> RateAdmission:
-    admission = RateAdmission(now, kept=kept)
+def gate(wanted: Plan, now: float = 1000.0, earlier: AdmissionState | None = None) -> RateAdmission:
+    admission = RateAdmission(earlier)
     admission.apply(wanted, now)
     return admission
 
@@ -43,7 +43,7 @@ BURST = burst(TWICE_A_SECOND)
 
 
 def admitted(admission: RateAdmission, times: list[float], series: MessageSeries = RESULTS) -> int:
-    return sum(admission.admits(series, seq, at, 300, highest=seq - 1) for seq, at in enumerate(times, 1))
+    return sum(admission.admits(series, seq, at, highest=seq - 1) for seq, at in enumerate(times, 1))
 
 
 def test_an_honest_engine_at_its_rate_is_never_refused() -> None:
@@ -61,22 +61,55 @@ def test_a_backlog_passes_at_once_and_claims_no_time_twice() -> None:
     backlog = [1000.0 + index / 2 for index in range(7200)]
     assert admitted(admission, backlog) == len(backlog)
     again = range(7201, 8000)
-    assert sum(admission.admits(RESULTS, seq, 1000.0 + seq / 8, 300, highest=0) for seq in again) <= BURST
+    assert sum(admission.admits(RESULTS, seq, 1000.0 + seq / 8, highest=0) for seq in again) <= BURST
 
 
 def test_a_number_that_is_skipped_costs_as_much_as_a_message() -> None:
     admission = gate(TWICE_A_SECOND)
-    assert admission.admits(RESULTS, BURST, 1000.0, 300, highest=0)
-    assert not admission.admits(RESULTS, BURST + 1, 1000.1, 300, highest=0)
-    assert admission.admits(RESULTS, BURST + 1, 1001.0, 300, highest=0)
-    assert not admission.admits(RESULTS, 2**53, 1005.0, 300, highest=0)
-    assert admission.admits(RESULTS, 2**53, 1100.0, 300, highest=0)  # for a whole burst
+    assert admission.admits(RESULTS, BURST, 1000.0, highest=0)
+    assert not admission.admits(RESULTS, BURST + 1, 1000.1, highest=0)
+    assert admission.admits(RESULTS, BURST + 1, 1001.0, highest=0)
+    assert not admission.admits(RESULTS, 2**53, 1005.0, highest=0)
+    assert admission.admits(RESULTS, 2**53, 1100.0, highest=0)  # for a whole burst
 
 
-def test_what_an_engine_kept_over_the_death_of_a_publisher_passes_once() -> None:
-    admission = gate(TWICE_A_SECOND, kept=KEPT_BYTES)
-    size = KEPT_BYTES // 1000
-    assert sum(admission.admits(RESULTS, n, 900.0, size, highest=0) for n in range(1, 2001)) == 1000 + BURST
+def test_what_was_not_acknowledged_passes_again_after_the_death_of_a_publisher() -> None:
+    first = gate(TWICE_A_SECOND)
+    assert admitted(first, [1000.0] * BURST) == BURST
+    first.acked(RESULTS, BURST - 5)
+    second = gate(TWICE_A_SECOND, 1002.0, first.state())
+    again = [second.admits(RESULTS, seq, 1000.0, highest=0) for seq in range(1, BURST + 20)]
+    assert again == [False] * (BURST - 5) + [True] * 5 + [False] * 19
+    assert not second.admits(RESULTS, BURST, 1000.0, highest=0), "once"
+    assert second.admits(RESULTS, BURST + 1, 1002.0, highest=0), "captured meanwhile"
+
+
+def test_publishers_that_follow_each_other_give_nothing_anew() -> None:
+    admission, passed, seq = gate(TWICE_A_SECOND), 0, 0
+    for start in range(50):
+        now = 1000.0 + start
+        for _ in range(100):
+            seq += 1
+            passed += admission.admits(RESULTS, seq, now - 0.5, highest=seq - 1)
+        admission.acked(RESULTS, seq)
+        admission = gate(TWICE_A_SECOND, now + 0.5, admission.state())
+    assert BURST < passed <= BURST + 2 * 50
+
+
+def test_nothing_is_kept_where_no_results_are_published() -> None:
+    silent = configured(fps=2.0, publish="off")
+    earlier = gate(TWICE_A_SECOND).state()
+    for admission in (gate(silent), gate(silent, 1010.0, gate(silent).state()), gate(silent, 1010.0, earlier)):
+        assert admitted(admission, [900.0] * 5000) == 0
+
+
+def test_the_levels_of_removed_pipelines_and_of_new_ones() -> None:
+    before = gate(TWICE_A_SECOND)
+    assert admitted(before, [1000.0] * 10) == 10
+    other = replace(TWICE_A_SECOND, pipelines=(replace(TWICE_A_SECOND.pipelines[0], name="yard"),))
+    after = gate(other, 1000.0, before.state())
+    assert admitted(after, [1000.0] * 5000, RESULTS._replace(pipeline="yard")) == BURST
+    assert sum(after.admits(RESULTS, seq, 1000.0, highest=seq - 1) for seq in range(11, 500)) == BURST - 10
 
 
 def test_before_the_first_publisher_no_engine_has_kept_anything() -> None:
@@ -118,7 +151,7 @@ def test_a_begin_pays_for_its_end_and_an_end_without_one_pays_too() -> None:
     assert cost(event("leave"), begun=False) == 2
     wanted = configured(fps=2.0, events=EventsPlan(most=6.0))
     admission, most = gate(wanted), burst(wanted, "event") // 2
-    assert sum(admission.admits(EVENTS, n, 1000.0, 200, highest=n - 1, cost=2) for n in range(1000)) == most
+    assert sum(admission.admits(EVENTS, n, 1000.0, highest=n - 1, cost=2) for n in range(1000)) == most
 
 
 def test_states_wait_for_their_rate() -> None:
@@ -198,10 +231,10 @@ def test_an_engine_that_restarts_all_the_time_is_never_refused(fps: float, monke
         for _ in range(1 + life % 7 * int(5 * fps)):
             if results.take(now[0]):
                 result += 1
-                assert admission.admits(series[0], result, now[0], 300, highest=result - 1)
+                assert admission.admits(series[0], result, now[0], highest=result - 1)
             if events.take(now[0], 2):
                 event += 1
-                assert admission.admits(series[1], event, now[0], 300, highest=event - 1, cost=2)
+                assert admission.admits(series[1], event, now[0], highest=event - 1, cost=2)
             now[0] += 1 / fps
         sent += result
         MessageBudget.start_empty()

@@ -136,6 +136,15 @@ def test_a_state_began_with_itself_or_with_the_one_before() -> None:
         assert known.state("door", state(at, since), float(at)).since == timestamp(WALL + told)
 
 
+def test_a_state_that_lasts_keeps_its_beginning_whatever_fractions_its_times_have() -> None:
+    """The times of the message are rounded down to milliseconds, the time of its capture is not."""
+    known, began = numbers(), WALL + 10.0001
+    for at in (10.0001, 20.0009, 30.0005):
+        moments = timestamp(WALL + at), timestamp(began)
+        said = State(1, moments[0], BOOT, "faces@1.0.0", SHA[:8], moments[1], counts={})
+        assert known.state("door", said, at).since == timestamp(began)
+
+
 def test_the_first_state_of_an_engine_began_after_the_last_one_of_the_engine_before() -> None:
     known = numbers()
 

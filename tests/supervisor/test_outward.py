@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from edge_infer.config.compile.checks import unfit
 from edge_infer.contract.codec import ABSENT, decode
-from edge_infer.contract.messages import DelegateStatus, ModelStatus
-from edge_infer.errors import WireError
+from edge_infer.contract.messages import ConfigStatus, DelegateStatus, ModelStatus
+from edge_infer.errors import ModelError, WireError, quoted
 from edge_infer.ipc.messages import EngineReport
-from edge_infer.supervisor.redaction import outward, quoted
+from edge_infer.models.request import ModelRequest
+from edge_infer.plan.announcement_limits import WORDS_AT_ONCE, WORDS_EVERY
+from edge_infer.plan.records import Problem
+from edge_infer.supervisor.redaction import EngineWords, published
+from edge_infer.supervisor.reload.reload import Reload
 
 
 def said(reason: str) -> object:
-    return outward(ModelStatus("rolled_back", "1.0.0", "eac9143a", reason)).reason
+    return EngineWords().outward(ModelStatus("rolled_back", "1.0.0", "eac9143a", reason)).reason
 
 
 @pytest.mark.parametrize(
@@ -37,7 +45,7 @@ def test_words_of_the_engine(words: str, told: str | None) -> None:
 
 def test_words_of_a_delegate_are_those_of_the_engine() -> None:
     lost = DelegateStatus("libedgetpu.so.1", 0.0, quoted("the delegate cannot be loaded: aW1hZ2U="))
-    status = outward(ModelStatus("active", "1.0.0", "eac9143a", delegate={"door": lost}))
+    status = EngineWords().outward(ModelStatus("active", "1.0.0", "eac9143a", delegate={"door": lost}))
     assert isinstance(status.delegate, Mapping)
     assert status.delegate["door"].reason == "the delegate cannot be loaded"
 
@@ -45,7 +53,7 @@ def test_words_of_a_delegate_are_those_of_the_engine() -> None:
 def test_sentences_of_the_supervisor_are_told_as_they_are() -> None:
     text = "the engine died of SIGSEGV while it was on probation"
     assert said(text) == text
-    assert outward(ModelStatus("active", "1.0.0", "eac9143a")).reason is ABSENT
+    assert EngineWords().outward(ModelStatus("active", "1.0.0", "eac9143a")).reason is ABSENT
     assert said(quoted("x" * 600)[:500]) == "edge-infer status says why", "cut off before its end"
 
 
@@ -56,3 +64,50 @@ def test_a_runtime_is_a_name_and_a_version(runtime: str) -> None:
     assert decode(EngineReport, {**kept, "runtime": runtime}).runtime == runtime
     with pytest.raises(WireError, match="runtime"):
         decode(EngineReport, {**kept, "runtime": f"{runtime} aW1hZ2U="})
+
+
+def test_new_texts_with_numbers_pass_rarely() -> None:
+    now = [0.0]
+    words = EngineWords(lambda: now[0])
+
+    def told(seconds: float) -> object:
+        text = quoted(f"a frame did not come back within {seconds} s")
+        return words.outward(ModelStatus("rolled_back", "1.0.0", "eac9143a", text)).reason
+
+    passed = {told(number / 7) for number in range(100)}
+    assert len(passed) == WORDS_AT_ONCE + 1
+    assert "edge-infer status says why" in passed
+    assert told(0.0) == "a frame did not come back within 0.0 s", "one that is known"
+    now[0] = WORDS_EVERY + 1
+    assert told(99.5) == "a frame did not come back within 99.5 s"
+
+
+WORDS = "/nowhere/m.tflite: /proc/version=Linux aW1hZ2U="
+
+
+def test_words_of_a_model_on_trial_stay_on_the_device() -> None:
+    """They are in the answer of a reload and in `status`. On the topics are their places."""
+    said: list[ConfigStatus] = []
+    house: Any = SimpleNamespace(note=lambda *_: None, announce=lambda _, status: said.append(status))
+    reload = Reload(Path("/nowhere/config.yaml"), house, SimpleNamespace(), lambda: None)  # type: ignore[arg-type]
+    wrong = Problem("config.yaml", 3, "models.m.file", WORDS, outside=True, foreign=True)
+    again = Problem("config.yaml", 4, "models.n.file", f"{quoted(WORDS)} (so it was before)", outside=True)
+    ours = Problem("config.yaml", 7, "models.n", "no such key")
+    reload._reject("0" * 64, (wrong, wrong, again, ours))
+    reload.close()
+    assert reload.status is not None
+    assert reload.status.errors[0] == f"config.yaml:3: models.m.file: {WORDS}"
+    (status,) = said
+    assert status.errors == (
+        "config.yaml:3: models.m.file: edge-infer check says why",
+        "config.yaml:4: models.n.file: edge-infer check says why (so it was before)",
+        "config.yaml:7: models.n: no such key",
+    )
+
+
+def test_the_reason_of_a_model_that_failed_its_trial_is_quoted() -> None:
+    failed = unfit(ModelRequest("m", "/nowhere/m.tflite"), "1", ModelError(f"a» {WORDS} «b", tried=True, foreign=True))
+    assert failed.reason == f"«a' {WORDS} 'b»"
+    assert said(failed.reason) == "edge-infer status says why"
+    assert unfit(ModelRequest("m", "/nowhere/m.tflite"), "1", ModelError("no file")).reason == "no file"
+    assert published(Problem("c", 1, "", f"x {'y' * 999} «{WORDS}")) == f"c:1: x {'y' * 999} edge-infer check says why"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edge_infer.config.schema.file import Config, ModelSection
-from edge_infer.errors import ModelError, shortened
+from edge_infer.errors import ModelError, quoted, shortened
 from edge_infer.models.packages.package import find_package
 from edge_infer.models.packages.read_files import largest_here
 from edge_infer.models.request import ModelRequest
@@ -26,7 +26,8 @@ def unfit(request: ModelRequest, entry: str, error: ModelError) -> Unfit:
     """Return the record of a model that was refused."""
     found = _look(request)
     title, sha256 = found or (Path(request.file).stem[:128] or request.name, None)
-    return Unfit(request.name, sha256, entry, title, shortened(str(error)), error.tried and sha256 is not None)
+    reason = shortened(quoted(str(error)) if error.foreign else str(error))
+    return Unfit(request.name, sha256, entry, title, reason, error.tried and sha256 is not None)
 
 
 def in_vain(request: ModelRequest, entry: str, record: ServingRecord) -> ModelError | None:

@@ -268,11 +268,11 @@ class _Compilation:
                 "what it has, models add PATH and models pull NAME put more there"
             )
         for line in text.splitlines():
-            self._outside(steps, line)
+            self._outside(steps, line, foreign=error.foreign)
 
-    def _outside(self, steps: Steps, text: str) -> None:
+    def _outside(self, steps: Steps, text: str, *, foreign: bool = False) -> None:
         place = self._document.problem(steps, text)
-        self._problems.append(Problem(place.file, place.line, place.path, text[:4000], outside=True))
+        self._problems.append(Problem(place.file, place.line, place.path, text[:4000], outside=True, foreign=foreign))
 
     def _pipelines(
         self, config: Config, models: Mapping[str, ModelPlan], sources: Sequence[SourcePlan]

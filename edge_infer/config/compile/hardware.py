@@ -11,7 +11,7 @@ from typing import Final
 from edge_infer.config.schema.file import Config
 from edge_infer.config.schema.pipelines import Pipeline
 from edge_infer.contract.codec import dumps, encode, replace
-from edge_infer.errors import ModelError, StartError, shortened
+from edge_infer.errors import ModelError, StartError, quoted, shortened
 from edge_infer.models.request import ModelRequest
 from edge_infer.models.trials import hardware
 from edge_infer.models.trials.known_results import Count, Known, Proof, read_known, write_known
@@ -103,7 +103,8 @@ class Equipper:
         try:
             share = hardware.delegated(pipeline, request)
         except (ModelError, StartError) as error:
-            return self._without(pipeline, delegate, str(error)), known
+            why = quoted(str(error)) if isinstance(error, ModelError) and error.foreign else str(error)
+            return self._without(pipeline, delegate, why), known
         return pipeline, known.having(Proof(about, share))
 
     def _without(self, pipeline: PipelinePlan, delegate: DelegatePlan, why: str) -> PipelinePlan:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from typing import Final
 
-from edge_infer.contract.codec import ABSENT, Absent, dumps, replace
+from edge_infer.contract.codec import ABSENT, Absent, replace
 from edge_infer.contract.messages import MAX_MESSAGE_BYTES, Reason, Result, State, timestamp
 from edge_infer.contract.precision import PRECISIONS
 from edge_infer.engine.cascade.answers import Answers
@@ -15,7 +14,7 @@ from edge_infer.engine.events.followed import Followed
 from edge_infer.engine.tasks import Essence, Findings, Head
 from edge_infer.frames.frame import Captured
 from edge_infer.plan.records import PipelinePlan
-from edge_infer.plan.state_size import MARKS
+from edge_infer.plan.state_size import MARKS, CountedLabels
 from edge_infer.platform.clock import uptime
 
 EARLY: Final[Reason] = "starting"
@@ -91,7 +90,7 @@ class Composer:
         self.room = plan.max_payload - MARKS
         self.precision = PRECISIONS[plan.detail]
         self._unknown: dict[str, None] = {plan.state_key: None}
-        self._plan = plan
+        self._counted = CountedLabels.of(plan)
 
     def __call__(self, findings: Findings, frame: Captured, now: float, *, still: bool = False) -> Outcome:
         """Return the outcome of a frame at ``now`` (monotonic, seconds); ``still``: the model did not look at it."""
@@ -111,24 +110,9 @@ class Composer:
 
     def filled(self, state: State) -> State:
         """Return the state with a zero count for each missing label of the configuration, if they fit."""
-        if not isinstance(state.counts, Mapping):
-            return state
-        whole = replace(state, counts=zeros(self._plan.labels, state.counts))
-        if isinstance(state.zones, Mapping):
-            zones = {zone.name: zone.labels or self._plan.labels for zone in self._plan.zones}
-            filled = {name: zeros(zones.get(name), counts) for name, counts in state.zones.items()}
-            whole = replace(whole, zones=filled)
-        if whole == state or len(dumps(whole)) <= MAX_MESSAGE_BYTES - MARKS:
-            return whole
-        without = replace(whole, ids=ABSENT)
-        return without if len(dumps(without)) <= MAX_MESSAGE_BYTES - MARKS else state
+        return self._counted.filled(state)
 
     def nothing(self, reason: Reason, wall: float | None = None, since: str | Absent = ABSENT) -> State:
         """Return the null state with a reason, as of now or of a time in seconds since the epoch."""
         head = self.head(time.time() if wall is None else wall, ABSENT)
         return replace(head, since=since).state(**self._unknown, reason=reason)
-
-
-def zeros(labels: tuple[str, ...] | None, counts: Mapping[str, int]) -> Mapping[str, int]:
-    """Return the counts with a zero for each missing label, sorted by name."""
-    return {label: counts.get(label, 0) for label in sorted({*counts, *(labels or ())})}

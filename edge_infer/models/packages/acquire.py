@@ -70,7 +70,9 @@ def pull(
             _check_who_it_is(package, offer)
             probe(ModelRequest(offer.name, str(package)))
         except ModelError as error:  # the errors name the catalogue, not the temporary copies
-            raise ModelError(_as_listed(str(error), package, offer), key=error.key, tried=error.tried) from error
+            raise ModelError(
+                _as_listed(str(error), package, offer), key=error.key, tried=error.tried, foreign=error.foreign
+            ) from error
         except ConfigError as error:
             raise ConfigError(_as_listed(str(error), package, offer)) from error
         return Arrival(offer.title, library.place(package, offer.title), new=True)
@@ -165,7 +167,7 @@ def add(path: Path, library: Library, condition: Callable[[ModelPlan], None] | N
                 condition(plan)
         except ModelError as error:  # the error names the path that the user gave, not the temporary copy
             text = str(error).replace(str(package), str(path if path.is_dir() else path.parent))
-            raise ModelError(text, key=error.key, tried=error.tried) from error
+            raise ModelError(text, key=error.key, tried=error.tried, foreign=error.foreign) from error
         return Arrival(title, library.place(package, title), new=True)
 
 

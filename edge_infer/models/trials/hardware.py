@@ -55,11 +55,13 @@ def _found(
         try:
             found = decode_json(HardwareTrialResult, joined([child.ask(wanted, seconds, copies.descriptors)]))
         except GoneError as gone:
-            raise ModelError(f"{what} {_why_gone(gone, seconds)}") from gone
+            raise ModelError(f"{what} {_why_gone(gone, seconds)}", foreign=True) from gone
         except WireError as error:
-            raise ModelError(f"the process that tried {what} gave no answer that makes sense: {error}") from error
+            raise ModelError(
+                f"the process that tried {what} gave no answer that makes sense: {error}", foreign=True
+            ) from error
     if found.error:
-        raise ModelError(printable(found.error))
+        raise ModelError(printable(found.error), foreign=True)
     return found
 
 

@@ -145,7 +145,7 @@ class Probe(Closing):
             answer = ProbeAnswer(error=f"{package.file}: {text}", tried=True)
         if answer.resolution is None:
             lines = map(printable, answer.error.split("\n"))  # each problem of a manifest is one line
-            raise ModelError("\n".join(lines), key=answer.key, tried=answer.tried)
+            raise ModelError("\n".join(lines), key=answer.key, tried=answer.tried, foreign=True)
         return answer.resolution, child.seconds
 
 

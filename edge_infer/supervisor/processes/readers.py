@@ -18,6 +18,7 @@ from edge_infer.sandbox.needs import runs_foreign_code
 from edge_infer.supervisor.processes.child import STARTING, ChildProcess, ChildSpec, pair
 from edge_infer.supervisor.processes.held_pipes import HeldPipes
 from edge_infer.supervisor.processes.output import Output
+from edge_infer.supervisor.processes.sandbox_reports import SandboxReports
 
 log = logging.getLogger(__name__)
 
@@ -66,9 +67,10 @@ class ReaderHandle:
 class Readers:
     """Owns the readers. Iteration yields all of them."""
 
-    def __init__(self, level: tuple[str, ...], stalls: Stalls) -> None:
+    def __init__(self, level: tuple[str, ...], stalls: Stalls, sandboxes: SandboxReports | None = None) -> None:
         """Set the command-line words for the log level with ``level``."""
         self._level = level
+        self._sandboxes = sandboxes or SandboxReports()
         self._stalls = stalls
         self._by_source: dict[str, ReaderHandle] = {}
         self._pipes = HeldPipes()
@@ -126,7 +128,7 @@ class Readers:
         """Receive the reports of the readers."""
         for reader in self:
             for word in reader.child.hear():
-                reader.last = word
+                reader.last = self._sandboxes.settled(reader.child, word)
 
     def hung(self) -> Iterator[tuple[ChildProcess, str]]:
         """Yield the readers that have to be killed, with the reason."""
@@ -183,6 +185,7 @@ class Readers:
             PAUSE,
             source.stdin,
         )
+        self._sandboxes.renew(recipe.name)
         child = ChildProcess(recipe, self._stalls, self._output_of(source.name))
         return ReaderHandle(source, child, engine_end, reader_end, told)
 

@@ -66,6 +66,7 @@ from edge_infer.supervisor.processes.last_numbers import all_numbered, believed
 from edge_infer.supervisor.processes.model_sender import ModelSender
 from edge_infer.supervisor.processes.patience import SILENT, TURN, engine_patience
 from edge_infer.supervisor.processes.readers import Readers
+from edge_infer.supervisor.processes.sandbox_reports import SandboxReports
 from edge_infer.supervisor.rollout.crash_loops import EngineDeath
 from edge_infer.supervisor.statedir import tidy_publisher
 
@@ -107,6 +108,8 @@ LOOK_EVERY: Final = 5.0
 """Seconds between two checks for replaced files while the broker cannot be reached."""
 MAX_ACCUSATIONS, ACCUSATIONS_PER_SECOND = 5, 1 / 60
 """How often an accusation of flooding is accepted: a compromised process could otherwise have the others killed."""
+MAX_ACCUSATIONS_OF_PUBLISHER: Final = 3
+"""The same of the publisher at once, and then one an hour: a new one does not know which numbers an engine has used."""
 ENGINE_STOP, PUBLISHER_STOP = 1.6, 4.0
 """Seconds from the order to stop until the process is killed."""
 PUBLISHER_START: Final = 5.0
@@ -164,7 +167,8 @@ class ProcessSupervisor:
         self._level = ("--log-level", log_level)
         self._results = pair()  # both ends stay open here: queued results survive the death of either process
         engine_end, publisher_end = self._results
-        self._slate, self._delivered, self._lights = new_note(), new_delivered_numbers(), new_activity_table()
+        self._slate, self._rates, self._lights = new_note(), new_note(), new_activity_table()
+        self._delivered = new_delivered_numbers()
         self.engine = ChildProcess(
             ChildSpec(
                 "engine",
@@ -181,15 +185,22 @@ class ProcessSupervisor:
                 "edge_infer.publisher",
                 self._level,
                 (PublisherReport, Offence),
-                {"--results": publisher_end, "--slate": self._slate, "--delivered": self._delivered},
+                {
+                    "--results": publisher_end,
+                    "--slate": self._slate,
+                    "--delivered": self._delivered,
+                    "--rates": self._rates,
+                },
             ),
             self.stalls,
         )
         self._accusations = {
             child: TokenBucket(MAX_ACCUSATIONS, ACCUSATIONS_PER_SECOND) for child in (self.engine, self.publisher)
         }
+        self._accusations_of_publisher = TokenBucket(MAX_ACCUSATIONS_OF_PUBLISHER, 1 / RESTED_AFTER)
         self._model_sender = ModelSender(self.engine)
-        self._readers = Readers(self._level, self.stalls)
+        self._sandboxes = SandboxReports()
+        self._readers = Readers(self._level, self.stalls, self._sandboxes)
         self._fences: dict[ChildProcess, Fence] = {}  # of the processes as they run
         self._merged = False  # whether the publisher was started as a thread of this process
         self._seen: dict[ChildProcess, frozenset[Identity]] = {}  # the files that their paths led to
@@ -312,14 +323,15 @@ class ProcessSupervisor:
                 self._accuse(self.engine, word)
             elif word.boot == self._boot:
                 self._tallies = believed(self._tallies, word.tallies)
-                word = self.heard.engine = replace(word, tallies=self._tallies)  # noqa: PLW2901
+                word = self._sandboxes.settled(self.engine, replace(word, tallies=self._tallies))  # noqa: PLW2901
+                self.heard.engine = word
                 self._model_sender.hear(word)
                 self.publisher.tell(word)
         for word in self.publisher.hear():
             if isinstance(word, Offence):
                 self._accuse(self.publisher, word)
             else:
-                self.heard.publisher = word
+                self.heard.publisher = self._sandboxes.settled(self.publisher, word)
         self._readers.hear()
         self._kill_the_hung()
         deaths: list[EngineDeath] = []
@@ -379,10 +391,10 @@ class ProcessSupervisor:
         self.publisher.tell(Stop())
         orderly &= self.publisher.stop(PUBLISHER_STOP)
         self._plan = None
-        for end in (*self._results, self._slate, self._delivered, self._lights):
+        for end in (*self._results, self._slate, self._delivered, self._rates, self._lights):
             if end >= 0:
                 os.close(end)
-        self._results, self._slate, self._delivered, self._lights = (-1, -1), -1, -1, -1
+        self._results, self._slate, self._delivered, self._rates, self._lights = (-1, -1), -1, -1, -1, -1
         return orderly
 
     def _take_last_references(self) -> None:
@@ -441,7 +453,6 @@ class ProcessSupervisor:
             tidy_publisher(self._plan.state_dir)
             self._merged = self._plan.merged
             words = (*words, *(("--merged",) if self._merged else ()))
-            words = (*words, *(("--successor",) if child.restarts >= 0 else ()))
         if child not in (self.engine, self.publisher):
             self._readers.hold_pipes()
         child.start(*words, thread=child is self.publisher and self._merged)
@@ -463,6 +474,7 @@ class ProcessSupervisor:
         if child not in self._replaced and child.pid is not None:
             log.info("%s %s and is restarted", child.recipe.name, why)
             self._replaced.add(child)
+            self._sandboxes.renew(child.recipe.name)
             self._rested_at = -math.inf if child is self.engine else self._rested_at
             child.tell(Stop(replaced=True))
 
@@ -488,8 +500,12 @@ class ProcessSupervisor:
         return self._plan.pipelines if self._plan is not None else ()
 
     def walls(self) -> dict[str, str]:
-        """Return the sandbox rules that the kernel enforces, by rule."""
-        return together(self.tested_walls())
+        """Return the sandbox rules that the kernel enforces, by rule, as they leave the device."""
+        return together({room: self._sandboxes.published(room) for room in self.reports()})
+
+    def runtime(self) -> str:
+        """Return name and version of the engine's runtime, as they leave the device."""
+        return self._sandboxes.runtime()
 
     def tested_walls(self) -> dict[str, Mapping[str, str]]:
         """Return the sandbox rules of each process, as it has tested them."""
@@ -588,6 +604,8 @@ class ProcessSupervisor:
         if child is None or child is accuser or (accuser is self.publisher and child is not self.engine):
             return
         if child.pid is None or child.killed or not child.killable or not self._accusations[accuser].take():
+            return
+        if child is self.publisher and not self._accusations_of_publisher.take():
             return
         self._blameless |= child is self.engine
         self._kill(child, f"sends the {accuser.recipe.name} {printable(word.what)[:MAX_OFFENCE]}")

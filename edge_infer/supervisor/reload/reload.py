@@ -6,11 +6,12 @@ import errno
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from edge_infer.contract.codec import encode
+from edge_infer.contract.codec import encode, replace
 from edge_infer.contract.messages import ConfigStatus, timestamp
 from edge_infer.errors import ConfigError, StartError, shortened
 from edge_infer.models.packages.blob_store import BLOBS, collect
@@ -23,6 +24,7 @@ from edge_infer.platform.readiness import readable
 from edge_infer.supervisor.control.server import Request
 from edge_infer.supervisor.processes.output import Output
 from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
+from edge_infer.supervisor.redaction import published
 from edge_infer.supervisor.reload.compilation import MOVED, NAME, Compilation, failed, unchanged
 from edge_infer.supervisor.reload.problem_log import ProblemLog
 from edge_infer.supervisor.reload.watch import RESTLESS, ConfigWatcher, LackingFiles, is_missing
@@ -304,16 +306,26 @@ class Reload:
     def _reject(self, digest: str, problems: tuple[Problem, ...]) -> None:
         self._problem_log.write(logging.ERROR, problems)
         log.error("the configuration is rejected%s", "; the previous configuration stays active" if self.plan else "")
-        errors = tuple(shortened(printable(str(problem))) for problem in problems[:MOST_ERRORS])
+        errors, told = (
+            _sentences(map(str, problems), len(problems)),
+            _sentences(map(published, problems), len(problems)),
+        )
         self._house.note(errors[0] if errors else "the configuration is rejected", "config")
-        if len(problems) > MOST_ERRORS:
-            errors = (*errors[:-1], f"… and {len(problems) - MOST_ERRORS + 1} more; edge-infer check prints them all")
         if not digest:  # the file cannot be read: that of the one read last, or applied last
             known = self.status or self.plan
             assert known is not None
             digest = known.digest
-        self._say(ConfigStatus("rejected", digest, timestamp(time.time()), errors))
+        status = ConfigStatus("rejected", digest, timestamp(time.time()), errors)
+        self._say(status, replace(status, errors=tuple(dict.fromkeys(told))))
 
-    def _say(self, status: ConfigStatus) -> None:
+    def _say(self, status: ConfigStatus, outward: ConfigStatus | None = None) -> None:
         self.status = status
-        self._house.announce("config", status)
+        self._house.announce("config", outward or status)
+
+
+def _sentences(problems: Iterable[str], count: int) -> tuple[str, ...]:
+    """Return the first of so many problems as sentences, and the number of the others."""
+    told = tuple(shortened(printable(problem)) for problem in islice(problems, MOST_ERRORS))
+    if count <= MOST_ERRORS:
+        return told
+    return *told[:-1], f"… and {count - MOST_ERRORS + 1} more; edge-infer check prints them all"

@@ -7,10 +7,9 @@ from pathlib import Path
 
 from edge_infer.contract.codec import ABSENT, Absent, replace
 from edge_infer.contract.messages import DelegateStatus
-from edge_infer.errors import shortened
+from edge_infer.errors import quoted, shortened
 from edge_infer.ipc.messages import EngineReport, Running
 from edge_infer.plan.records import DelegatePlan, PipelinePlan, Plan
-from edge_infer.supervisor.redaction import quoted
 
 
 def delegated(pipelines: Iterable[PipelinePlan], report: EngineReport) -> Mapping[str, DelegateStatus] | Absent:

@@ -6,11 +6,10 @@ from typing import Literal
 
 from edge_infer.contract.codec import ABSENT, Absent, replace
 from edge_infer.contract.messages import ModelStatus
-from edge_infer.errors import shortened
+from edge_infer.errors import quoted, shortened
 from edge_infer.ipc.messages import EngineReport, Running
 from edge_infer.models.serving_record import Refusal, ServingRecord
 from edge_infer.plan.records import ModelPlan, PipelinePlan, Plan
-from edge_infer.supervisor.redaction import quoted
 from edge_infer.supervisor.rollout.delegates import delegated
 from edge_infer.supervisor.rollout.rollout import ModelRollout
 from edge_infer.supervisor.rollout.shadows import compared

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from edge_infer.errors import quoted
 from edge_infer.ipc.messages import EngineReport, Running
 from edge_infer.plan.records import PipelinePlan
-from edge_infer.supervisor.redaction import quoted
 
 ENOUGH: Final = 100
 """Frames after which probation ends."""

@@ -81,6 +81,10 @@ class ModelRollout:
         """The reasons why permitted shadows wait, by pipeline."""
         return self._admission.reasons
 
+    def decisions(self) -> tuple[object, ...]:
+        """Return all that the supervisor has decided about models; the engine's reports alone do not change it."""
+        return self.plan, self.record, self.held, tuple(self.inactive), tuple(self.unfit.items())
+
     def without_model(self, pipelines: Iterable[PipelinePlan]) -> list[str]:
         """Return a sentence for each of these pipelines that runs no model, with the reason."""
         lost = without_model(self.wanted, self.record) if self.wanted is not None else {}

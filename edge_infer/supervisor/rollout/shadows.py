@@ -11,21 +11,31 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from edge_infer.contract.codec import ABSENT, Absent, replace
 from edge_infer.contract.messages import ModelStatus, ShadowStatus, timestamp
-from edge_infer.errors import shortened
+from edge_infer.errors import quoted, shortened
 from edge_infer.ipc.messages import EngineReport, Running
 from edge_infer.models.serving_record import Happened, ServingRecord, ShadowEnded
+from edge_infer.plan.announcement_limits import (
+    CHANGES_AT_ONCE,
+    CHANGES_EVERY,
+    DELEGATE_DECIMALS,
+    FIGURES_EVERY,
+    MAX_FIGURE,
+    MAX_RATIO,
+    RATIO_DECIMALS,
+    SHARE_DECIMALS,
+)
 from edge_infer.plan.records import PipelinePlan, Plan
-from edge_infer.supervisor.redaction import quoted
+from edge_infer.platform.rate_limits import TokenBucket
 from edge_infer.supervisor.rollout.free_memory import SPARE, free
 
-EVERY: Final = 30.0
-"""Seconds between two publications of figures; a start or end of a shadow is published at once."""
+EVERY: Final = FIGURES_EVERY
 WAITS: Final = "it waits until no model is on probation"
 NOBODY: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -109,19 +119,82 @@ def _told(
     return running if running.reason is ABSENT else replace(running, reason=shortened(quoted(running.reason)))
 
 
+@dataclass(slots=True)
+class _Told:
+    """A published status, when it was published and what had been decided; and what is left of its limits."""
+
+    at: float
+    status: ModelStatus
+    decided: object
+    claims: TokenBucket
+    decisions: TokenBucket
+
+
 class Figures:
-    """Limits how often the published figures of shadows change."""
+    """Limits how often the published status of a model changes, and how finely its figures are told.
+
+    A change that the supervisor has decided, and one that follows from the engine's report alone, are told at once,
+    each within a limit of its own: an engine could otherwise report another model each time. New figures wait for their
+    time.
+    """
 
     def __init__(self) -> None:
-        self._told: dict[str, tuple[float, ModelStatus]] = {}
+        self._now = 0.0
+        self._told: dict[str, _Told] = {}
 
-    def settled(self, name: str, status: ModelStatus, now: float) -> ModelStatus:
-        """Return the status to publish now: with the previous figures until it is time for new ones."""
-        since, before = self._told.get(name, (0.0, None))
-        if before is not None and now < since + EVERY and _without_figures(before) == _without_figures(status):
-            return before
-        self._told[name] = now, status
-        return status
+    def settled(self, name: str, status: ModelStatus, now: float, decided: object = None) -> ModelStatus:
+        """Return the status to publish now; ``decided`` is all that the supervisor has decided about models."""
+        self._now, status, told = now, _coarse(status), self._told.get(name)
+        if told is None:
+            self._told[name] = _Told(now, status, decided, self._bucket(), self._bucket())
+            return status
+        if told.status != status and self._due(told, status, decided):
+            told.at, told.status, told.decided = now, status, decided
+        return told.status
+
+    def _bucket(self) -> TokenBucket:
+        return TokenBucket(CHANGES_AT_ONCE, 1 / CHANGES_EVERY, lambda: self._now)
+
+    def _due(self, told: _Told, status: ModelStatus, decided: object) -> bool:
+        if _without_figures(told.status) == _without_figures(status):
+            return self._now >= told.at + EVERY
+        return (told.decided != decided and told.decisions.take()) or told.claims.take()
+
+
+def _coarse(status: ModelStatus) -> ModelStatus:
+    """Return the status with figures that have few digits."""
+    if isinstance(status.shadow, Mapping):
+        status = replace(status, shadow={name: _coarse_figures(each) for name, each in status.shadow.items()})
+    if isinstance(status.delegate, Mapping):
+        shares = {name: round(each.share, DELEGATE_DECIMALS) for name, each in status.delegate.items()}
+        delegates = {name: replace(each, share=shares[name]) for name, each in status.delegate.items()}
+        status = replace(status, delegate=delegates)
+    return status
+
+
+def _coarse_figures(shadow: ShadowStatus) -> ShadowStatus:
+    changes: dict[str, Any] = {key: _few_digits(getattr(shadow, key)) for key in ("frames", "skipped", "errors")}
+    if shadow.agreement is not None:
+        changes["agreement"] = round(shadow.agreement, SHARE_DECIMALS)
+    if shadow.matched is not ABSENT:
+        changes["matched"] = round(shadow.matched, SHARE_DECIMALS)
+    for key, decimals in (("difference", RATIO_DECIMALS), ("latency", 2)):
+        if (value := getattr(shadow, key)) is not ABSENT:
+            changes[key] = _ratio(value, decimals)
+    return replace(shadow, **changes)
+
+
+def _few_digits(count: int) -> int:
+    """Return a count rounded down to two significant digits."""
+    count = min(count, MAX_FIGURE)
+    step: int = 10 ** max(0, len(str(count)) - 2)
+    return count // step * step
+
+
+def _ratio(value: float, decimals: int) -> float:
+    """Return a number with two significant digits and at most so many decimals."""
+    value = min(value, MAX_RATIO)
+    return round(value, min(decimals, 1 - math.floor(math.log10(value)))) if value > 0 else 0.0
 
 
 def _without_figures(status: ModelStatus) -> ModelStatus:
