@@ -12,12 +12,14 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from edge_infer.contract.codec import ABSENT, decode_json, dumps, replace
 from edge_infer.contract.messages import (
+    CameraDrift,
     DetectedObject,
     Event,
+    OutcomeDrift,
     Reason,
     Result,
     ScoredLabel,
@@ -59,6 +61,19 @@ class Leak:
 
     recovered: float
     bound: float | None
+
+
+_UNSHIFTED: Final = tuple(kind for kind in (*get_args(OutcomeDrift), *get_args(CameraDrift)) if kind != "moved")
+_SHIFTS: Final = 100
+"""Steps of a shift to either side."""
+
+
+def _subject(read: Event, kinds: tuple[str, ...], shifts: int) -> int:
+    """Return the number of a kind of drift, or of a moved camera's shift after all kinds."""
+    if read.shift is ABSENT:
+        return kinds.index(read.kind or "")
+    right, down = (round(part * _SHIFTS) + _SHIFTS for part in read.shift)
+    return len(kinds) + right * shifts + down
 
 
 class Secret:
@@ -142,7 +157,7 @@ class _LeakingEngine:
         for rate, stream in (
             (self._rates.results, self._results),
             (self._rates.states, self._states),
-            (self._rates.events, self._events),
+            (self._rates.events, self._events if self._pipeline.events else self._drifts),
         ):
             if rate:
                 self._now, self._secret, self._spare = _START, Secret(), SpareFields()
@@ -263,6 +278,33 @@ class _LeakingEngine:
                 lasted = round((seconds(read.ts) - seconds(read.since)) / self._step)
                 parts += [self._labels.index(read.label or ""), (read.id or 1) - 1, lasted]
             self._secret.got(_number(parts, end if ends else begin), math.prod(end if ends else begin))
+
+    def _drifts(self, rate: float) -> None:
+        """Play the events of drift, which are the only ones of a pipeline without others."""
+        kinds, shifts, before = _UNSHIFTED, 2 * _SHIFTS + 1, int(MAX_BEFORE / self._step)
+        subjects, begun, began = len(kinds) + shifts * shifts, -1, 0.0
+        for seq, at in zip(count(1), self._moments(rate), strict=False):
+            ends, choices = begun >= 0, (len(_REASONS) + 1,) if begun >= 0 else (subjects, before)
+            digits = _digits(self._secret.put(math.prod(choices)), choices)
+            if not ends:
+                begun, began = digits[0], at - digits[1] * self._step
+            right, down = divmod(max(0, begun - len(kinds)), shifts)
+            moved = begun >= len(kinds)
+            event = Event(
+                1, timestamp(_WALL + at), self._boot, seq, "drift_end" if ends else "drift",
+                kind="moved" if moved else kinds[begun], since=timestamp(_WALL + began),
+                shift=((right - _SHIFTS) / _SHIFTS, (down - _SHIFTS) / _SHIFTS) if moved else ABSENT,
+                reason=_REASONS[digits[0] - 1] if ends and digits[0] else ABSENT,
+            )  # fmt: skip
+            read = decode_json(Event, self._leaves("event", event, at, begun=ends))
+            self._read_moment(read.ts)
+            if ends:
+                parts, begun = [_REASONS.index(read.reason) + 1 if read.reason else 0], -1
+            else:
+                assert read.since
+                lasted = round((seconds(read.ts) - seconds(read.since)) / self._step)
+                parts = [_subject(read, kinds, shifts), lasted]
+            self._secret.got(_number(parts, choices), math.prod(choices))
 
     def _place(self, kind: Any) -> Place:
         return Place(kind, self._pipeline.name)

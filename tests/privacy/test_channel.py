@@ -14,7 +14,7 @@ from edge_infer.plan.announcement_limits import announcement_bound
 from edge_infer.plan.channel_bound import channel_bound, device_bound
 from edge_infer.plan.channel_rates import RESTED_AFTER, channel_rates, moment_bits
 from edge_infer.plan.health_limits import health_bound
-from edge_infer.plan.records import DecoderPlan, EventsPlan, NmsPlan, Plan, SourcePlan, TrackPlan
+from edge_infer.plan.records import DecoderPlan, DriftPlan, EventsPlan, NmsPlan, Plan, SourcePlan, TrackPlan
 from tests.publisher.samples import model_plan, mqtt_plan, plan
 
 LABELS = tuple(f"label {number}" for number in range(80))
@@ -117,6 +117,20 @@ def test_every_field_that_the_engine_fills_is_read_back() -> None:
     player.play()
     assert player._secret.recovered > 100
     assert player._secret.wrong == 0
+
+
+@pytest.mark.parametrize("keys", [{"publish": "off", "detail": "coarse"}, EVENTS_ONLY, {"detail": "coarse"}])
+def test_drift_is_within_the_bound(keys: dict[str, Any]) -> None:
+    """The player fills the budget of both with one of them: with other events, or with those of drift alone."""
+    made, without = configured(**keys, drift=DriftPlan()), configured(**keys)
+    leak, bound, before = (
+        leaking_engine.leaks(made)["door"],
+        channel_bound(made)["door"],
+        channel_bound(without)["door"],
+    )
+    assert leak.bound is not None
+    assert 0.5 * (leak.bound - arrivals(made)) <= leak.recovered <= leak.bound
+    assert before.events < bound.events < before.events + 0.15
 
 
 def test_without_a_rate_there_is_no_bound() -> None:

@@ -166,3 +166,11 @@ def test_a_wrong_configuration_is_told_as_check_tells_it(tmp_path: Path) -> None
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert "speed" in done.stderr
+
+
+def test_nothing_leaks_while_drift_is_watched(tmp_path: Path) -> None:
+    code, output = privacy(tmp_path, "--json", config=CONFIG + "drift: true\n")
+    assert code == 0, output
+    found = json.loads(output)
+    assert (found["passed"], found["hits"], found["elsewhere"]) == (True, [], {})
+    assert found["recovered"]["faces"] <= found["bounds"]["faces"]
