@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 TUNING: Final = (1, 2, 3)
-REPORT: Final = (101, 102)
+REPORT: Final = (101, 102, 103, 104, 105, 106)
 LABELS: Final = ("person", "bicycle", "dog")
 RATES: Final = (25.0, 12.5, 10.0, 5.0, 3.0)
 

@@ -11,6 +11,7 @@ vertical lines, and ``micros``, the CPU time of a frame.
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import time
 import warnings
@@ -21,6 +22,7 @@ import numpy as np
 import supervision as sv
 
 warnings.filterwarnings("ignore")
+logging.disable(logging.WARNING)
 
 LINES = (0.3, 0.4, 0.5, 0.6, 0.7)
 LOOKS = (1, 3)
@@ -43,15 +45,24 @@ class Supervised:
 
 
 class Norfair:
-    """Norfair with boxes; only boxes that it has just matched count."""
+    """Norfair with boxes; only boxes that it has just matched count.
 
-    def __init__(self, fps, seconds=None, delay=None, distance_threshold=0.7):
-        from norfair import Tracker
+    ``distance`` is a kind and the greatest distance: ``iou``, or ``corners``, which is norfair's distance of points in
+    shares of the picture.
+    """
 
-        more = (
-            {} if seconds is None else {"hit_counter_max": max(1, round(seconds * fps)), "initialization_delay": delay}
+    def __init__(self, fps, size, *, seconds=None, delay=None, least_score=0.0, distance=("iou", 0.7)):
+        from norfair import Tracker, create_normalized_mean_euclidean_distance
+
+        most = 15 if seconds is None else max(1, round(seconds * fps))
+        kind, greatest = distance
+        self._tracker = Tracker(
+            distance_function=create_normalized_mean_euclidean_distance(*size[::-1]) if kind == "corners" else kind,
+            distance_threshold=greatest,
+            hit_counter_max=most,
+            initialization_delay=None if delay is None else min(delay, most - 1),
         )
-        self._tracker = Tracker(distance_function="iou", distance_threshold=distance_threshold, **more)
+        self._least_score = least_score
 
     def __call__(self, boxes, scores, classes):
         from norfair import Detection
@@ -59,6 +70,7 @@ class Norfair:
         found = [
             Detection(box.reshape(2, 2), scores=np.array([score, score]), data=row, label=int(label))
             for row, (box, score, label) in enumerate(zip(boxes, scores, classes, strict=True))
+            if score >= self._least_score
         ]
         ids = np.zeros(len(boxes), np.int64)
         for tracked in self._tracker.update(found):
@@ -67,10 +79,10 @@ class Norfair:
         return ids
 
 
-def make(name, options, fps):
+def make(name, options, fps, size):
     """Return a tracker: a function from boxes, scores and classes of a frame to ids."""
     if name == "norfair":
-        return Norfair(fps, **options)
+        return Norfair(fps, size, **options)
     if name == "sv-ByteTrack":
         return Supervised(sv.ByteTrack(frame_rate=fps, **options), "update_with_detections")
     import trackers
@@ -101,7 +113,7 @@ def run(name, options, sequence, *, lines):
     """Run a tracker over a sequence."""
     found, fps, size = sequence["found"], float(sequence["fps"]), sequence["size"].tolist()
     starts = np.searchsorted(found[:, 0], np.arange(int(sequence["frames"]) + 1))
-    tracker, lines = make(name, options, fps), counters(size) if lines else []
+    tracker, lines = make(name, options, fps, size), counters(size) if lines else []
     ids, crossings, spent = np.zeros(len(found), np.int64), [], 0.0
     for frame, (start, end) in enumerate(pairwise(starts)):
         rows = found[start:end]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import math
 import os
 import random
 import subprocess
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,46 +40,47 @@ MADE_RATES: Final = (25.0, 12.5, 10.0, 5.0, 3.0)
 LINES: Final = tuple(LinePlan(f"line {at:g}", (at, 0.0), (at, 1.0)) for at in (0.3, 0.4, 0.5, 0.6, 0.7))
 ACROSS: Final = 0.2
 """Seconds on the other side of a line that make a true crossing."""
-TRIALS: Final = 24
-"""Settings of each tracker that are tried on the scenes for tuning; this project's constants got as many."""
+TRIALS: Final = 30
+"""Settings of each other tracker that are tried at each rate; this project's constants got as many, for all rates."""
+BUFFERS: Final = {"lost_track_buffer": (15, 30, 60, 90), "minimum_consecutive_frames": (1, 2, 3)}
 PEERS: Final[dict[str, tuple[Path, dict[str, tuple[Any, ...]]]]] = {
-    "SORTTracker": (TRACKERS, {
-        "lost_track_buffer": (15, 30, 60), "minimum_consecutive_frames": (1, 2, 3),
-        "minimum_iou_threshold": (0.05, 0.1, 0.2, 0.3), "track_activation_threshold": (0.25, 0.5),
+    "SORTTracker": (TRACKERS, BUFFERS | {
+        "minimum_iou_threshold": (0.01, 0.05, 0.1, 0.2, 0.3), "track_activation_threshold": (0.25, 0.4, 0.5, 0.6),
     }),
-    "ByteTrackTracker": (TRACKERS, {
-        "lost_track_buffer": (15, 30, 60), "minimum_consecutive_frames": (1, 2, 3),
-        "minimum_iou_threshold": (0.02, 0.05, 0.1, 0.2), "track_activation_threshold": (0.5, 0.7),
+    "ByteTrackTracker": (TRACKERS, BUFFERS | {
+        "minimum_iou_threshold": (0.01, 0.02, 0.05, 0.1, 0.2), "track_activation_threshold": (0.5, 0.6, 0.7),
         "high_conf_det_threshold": (0.4, 0.5, 0.6),
     }),
-    "OCSORTTracker": (TRACKERS, {
-        "lost_track_buffer": (15, 30, 60), "minimum_consecutive_frames": (1, 2, 3),
-        "minimum_iou_threshold": (0.05, 0.1, 0.2, 0.3), "high_conf_det_threshold": (0.4, 0.5, 0.6),
-        "direction_consistency_weight": (0.0, 0.1, 0.2),
+    "OCSORTTracker": (TRACKERS, BUFFERS | {
+        "minimum_iou_threshold": (0.01, 0.05, 0.1, 0.2, 0.3), "high_conf_det_threshold": (0.3, 0.4, 0.5, 0.6),
+        "direction_consistency_weight": (0.0, 0.1, 0.2, 0.4), "delta_t": (1, 2, 3),
     }),
-    "CBIoUTracker": (TRACKERS, {
-        "lost_track_buffer": (15, 30, 60), "minimum_consecutive_frames": (1, 2, 3),
-        "buffer_ratio_first": (0.1, 0.3, 0.5), "buffer_ratio_second": (0.3, 0.5, 0.8),
-        "track_activation_threshold": (0.5, 0.7), "high_conf_det_threshold": (0.4, 0.5, 0.6),
+    "CBIoUTracker": (TRACKERS, BUFFERS | {
+        "buffer_ratio_first": (0.1, 0.3, 0.5, 0.7, 1.0), "buffer_ratio_second": (0.3, 0.5, 0.7, 1.0),
+        "minimum_iou_threshold_first_assoc": (0.05, 0.1, 0.2),
+        "minimum_iou_threshold_second_assoc": (0.1, 0.3, 0.5),
+        "minimum_iou_threshold_unconfirmed_assoc": (0.05, 0.1, 0.3),
+        "track_activation_threshold": (0.5, 0.6, 0.7), "high_conf_det_threshold": (0.4, 0.5, 0.6),
     }),
-    "sv-ByteTrack": (SUPERVISION, {
-        "lost_track_buffer": (15, 30, 60), "minimum_consecutive_frames": (1, 2, 3),
-        "minimum_matching_threshold": (0.7, 0.8, 0.9, 0.95), "track_activation_threshold": (0.25, 0.4, 0.5),
+    "sv-ByteTrack": (SUPERVISION, BUFFERS | {
+        "minimum_matching_threshold": (0.7, 0.8, 0.9, 0.95, 0.99),
+        "track_activation_threshold": (0.25, 0.4, 0.5, 0.6),
     }),
     "norfair": (SUPERVISION, {
-        "seconds": (0.5, 1.0, 2.0), "delay": (0, 1, 2), "distance_threshold": (0.6, 0.7, 0.8, 0.9),
+        "seconds": (0.5, 1.0, 2.0, 3.0), "delay": (0, 1, 2), "least_score": (0.0, 0.4, 0.5),
+        "distance": (
+            ("iou", 0.6), ("iou", 0.7), ("iou", 0.8), ("iou", 0.9), ("iou", 0.95), ("iou", 0.99),
+            ("corners", 0.03), ("corners", 0.06), ("corners", 0.12), ("corners", 0.2),
+        ),
     }),
 }  # fmt: skip
 TUNED: Final = ROOT / "scripts" / "track_tuned.json"
-"""The best settings of the other trackers, as ``scripts/track --tune`` found them."""
-TUNING_CASES: Final = (
-    ("crowd", 10.0),
-    ("crowd", 5.0),
-    ("street", 25.0),
-    ("street", 5.0),
-    ("cars", 10.0),
-    ("cars", 5.0),
-)
+"""The best settings of the other trackers at each of ``TUNING_RATES``, as ``scripts/track --tune`` found them."""
+TUNING_RATES: Final = (25.0, 10.0, 5.0)
+
+Options = dict[str, Any]
+Peer = tuple[str, str, Callable[[float], Options]]
+"""A tracker: its title in the table, its name, and its options by frames a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,13 +259,13 @@ class Bench:
             for name, ids in (("edge-infer", given.back), ("edge-infer online", given.online)):
                 np.savez(self._ids(name, number), ids=ids, crossings=given.crossings, micros=given.micros)
 
-    def theirs(self, trackers: Sequence[tuple[str, str, dict[str, Any]]], *more: str) -> None:
-        """Follow everything with other trackers: title, name and options of each."""
+    def theirs(self, trackers: Sequence[Peer], *more: str) -> None:
+        """Follow everything with other trackers."""
         commands = []
         for title, name, options in trackers:
             jobs = [
-                [name, options, str(self._sequence(number)), str(self._ids(title, number))]
-                for number in range(len(self.jobs))
+                [name, options(job.shots.fps), str(self._sequence(number)), str(self._ids(title, number))]
+                for number, job in enumerate(self.jobs)
             ]
             commands.append((PEERS[name][0], "track_peers.py", self._json(title, jobs), *more))
         _run(commands)
@@ -333,32 +335,65 @@ def _run_one(command: tuple[object, ...]) -> None:
 
 
 def tune(trials: int, names: Sequence[str] = tuple(PEERS)) -> None:
-    """Try settings of the other trackers on the scenes for tuning, and write the best ones."""
-    for name in names:
-        with tempfile.TemporaryDirectory() as folder:
-            bench = Bench(Path(folder), list(made_jobs(TUNING_CASES, TUNING[:1])))
-            bench.write()
-            options = PEERS[name][1]
-            dice = random.Random(f"tune {name}")
-            picked = [{}, *({key: dice.choice(of) for key, of in options.items()} for _ in range(1, trials))]
-            tried = [(f"{name} {number}", name, each) for number, each in enumerate(picked)]
-            bench.theirs(tried, "--no-lines")
-            scores = bench.scores([title for title, _, _ in tried])
-            mean = {
-                title: float(np.mean([found["IDF1"] for (_, of), found in scores.items() if of == title]))
-                for title, _, _ in tried
-            }
-            chosen = max(tried, key=lambda each: mean[each[0]])
-            best = json.loads(TUNED.read_text()) if TUNED.exists() else {}
-            print(f"{name}: {mean[f'{name} 0']:.1f} by default, {mean[chosen[0]]:.1f} with {chosen[2]}", flush=True)
-            TUNED.write_text(json.dumps(best | {name: chosen[2]}, indent=1, sort_keys=True) + "\n")
+    """Try settings of the other trackers on the scenes for tuning, at each rate, and write the best ones.
+
+    A tracker gets the same number of trials at each rate: its defaults, random settings, and in the last third the best
+    ones so far with one option changed.
+    """
+    for name, fps in itertools.product(names, TUNING_RATES):
+        tried: list[tuple[Options, float]] = []
+        for count in (trials - 2 * (trials // 6), trials // 6, trials // 6):
+            fresh = _proposals(name, fps, count, tried)
+            tried += zip(fresh, _means(name, fps, fresh), strict=True)
+        best, mean = max(tried, key=lambda each: each[1])
+        tuned: dict[str, dict[str, Options]] = json.loads(TUNED.read_text()) if TUNED.exists() else {}
+        tuned[name] = tuned.get(name, {}) | {f"{fps:g}": best}
+        TUNED.write_text(json.dumps(tuned, indent=1, sort_keys=True) + "\n")
+        print(f"{name} {fps:g}: {tried[0][1]:.1f} by default, {mean:.1f} with {best}, {len(tried)} trials", flush=True)
+
+
+def _proposals(name: str, fps: float, count: int, tried: Sequence[tuple[Options, float]]) -> list[Options]:
+    """Return settings that were not tried yet: random ones at first, then neighbours of the best."""
+    options, dice = PEERS[name][1], random.Random(f"tune {name} {fps:g} {len(tried)}")
+    known: list[Options] = [each for each, _ in tried] or [{}]
+    fresh: list[Options] = [] if tried else [{}]
+    while len(fresh) < count:
+        if tried:
+            key = dice.choice(list(options))
+            each = max(tried, key=lambda of: of[1])[0] | {key: dice.choice(options[key])}
+        else:
+            each = {key: dice.choice(of) for key, of in options.items()}
+        if each not in known + fresh:
+            fresh.append(each)
+    return fresh
+
+
+def _means(name: str, fps: float, settings: Sequence[Options]) -> list[float]:
+    """Return the mean IDF1 of each of the settings over the kinds of scenes, with the first seed for tuning."""
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(Path(folder), list(made_jobs([(kind, fps) for kind in KINDS], TUNING[:1])))
+        bench.write()
+        peers = [_peer(f"{name} {number}", name, each) for number, each in enumerate(settings)]
+        bench.theirs(peers, "--no-lines")
+        scores = bench.scores([title for title, _, _ in peers])
+        rows = dict.fromkeys(job.row for job in bench.jobs)
+        return [float(np.mean([scores[row, title]["IDF1"] for row in rows])) for title, _, _ in peers]
+
+
+def _peer(title: str, name: str, options: Options) -> Peer:
+    return title, name, lambda _: options
+
+
+def _tuned(name: str, by_rate: dict[str, Options]) -> Peer:
+    """Return a tracker with the settings of the nearest rate for which it was tuned."""
+    return f"{name} tuned", name, lambda fps: by_rate[min(by_rate, key=lambda rate: abs(math.log(float(rate) / fps)))]
 
 
 def report(jobs: list[Job], names: Sequence[str]) -> None:
     """Print the table of these sequences, with these other trackers beside this project."""
-    tuned: dict[str, dict[str, Any]] = json.loads(TUNED.read_text())
-    peers = [(name, name, dict[str, Any]()) for name in names]
-    peers += [(f"{name} tuned", name, options) for name, options in tuned.items() if options and name in names]
+    tuned: dict[str, dict[str, Options]] = json.loads(TUNED.read_text())
+    peers = [_peer(name, name, {}) for name in names]
+    peers += [_tuned(name, by_rate) for name, by_rate in tuned.items() if name in names]
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder), jobs)
         bench.write()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -66,3 +67,23 @@ def test_crossings_are_missed_invented_or_neither(bench: Any) -> None:
     assert [(line, way) for _, line, way in true] == [(line, 1) for line in range(5)]
     told = np.array([*true[:4], (30.0, 0, -1)], np.float64)
     assert bench.compare(shots, told) == (5, 1, 1)
+
+
+def test_every_other_tracker_is_tuned_at_each_rate_within_what_may_be_tried(bench: Any) -> None:
+    tuned = json.loads(bench.TUNED.read_text())
+    assert set(tuned) == set(bench.PEERS)
+    for name, by_rate in tuned.items():
+        assert set(by_rate) == {f"{fps:g}" for fps in bench.TUNING_RATES}
+        for options in by_rate.values():
+            for key, value in options.items():
+                assert json.dumps(value) in map(json.dumps, bench.PEERS[name][1][key])
+
+
+def test_proposals_are_the_defaults_first_and_then_neighbours_of_the_best(bench: Any) -> None:
+    first = bench._proposals("SORTTracker", 10.0, 6, [])
+    assert first[0] == {}
+    best = first[3]
+    tried = [(each, 50.0 if each == best else 40.0) for each in first]
+    for options in bench._proposals("SORTTracker", 10.0, 4, tried):
+        assert options not in first
+        assert sum(options[key] != best[key] for key in best) == 1
