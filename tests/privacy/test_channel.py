@@ -38,7 +38,7 @@ def arrivals(made: Plan) -> float:
 
 
 def test_the_moment_of_arrival_counts_as_the_one_of_capture_does() -> None:
-    """An engine may hold a message back: its capture is as it was, and the moment of its arrival says something else."""
+    """An engine may hold a message back: its capture stays as it was, and its arrival says something else."""
     made = configured(**EVENTS_ONLY)
     bound = channel_bound(made)["door"]
     assert bound.total is not None
