@@ -20,7 +20,8 @@ SIZE: Final = (640, 360)
 
 
 def _frames() -> list[Pixels]:
-    reader, frames = cv2.VideoCapture(str(CLIP)), []
+    reader = cv2.VideoCapture(str(CLIP))
+    frames: list[Pixels] = []
     while True:
         found, frame = reader.read()
         if not found:

@@ -28,7 +28,8 @@ _CLIPS: Final = ("vtest_first160.avi", "carphone_pristine.mp4")
 
 def clip(assets: Path, number: int) -> list[Pixels]:
     """Return the frames of a public clip: three of four scenes are of the first one."""
-    reader, frames = cv2.VideoCapture(str(assets / "video" / _CLIPS[number % 4 == 0])), []
+    reader = cv2.VideoCapture(str(assets / "video" / _CLIPS[number % 4 == 0]))
+    frames: list[Pixels] = []
     while True:
         found, frame = reader.read()
         if not found:
@@ -62,7 +63,8 @@ class Scene:
         hour, pixels = now / 3600 % 24, np.asarray(cut, np.float32)
         day = max(0.0, math.sin((hour - 6) / 12 * math.pi))
         if day < 0.08:  # the camera has switched to infrared
-            pixels, noise = np.repeat(pixels.mean(axis=2, keepdims=True), 3, 2) * 0.55 + 10, 6.0
+            gray = np.asarray(pixels.mean(axis=2, keepdims=True), np.float32)
+            pixels, noise = np.repeat(gray, 3, 2) * 0.55 + 10, 6.0
         else:
             pixels, noise = pixels * (0.45 + 0.6 * day**0.5) * float(self.draw.normal(1, 0.02)), 2.0
         if 0 < hour - self._rain < 3:

@@ -66,16 +66,23 @@ def test_a_bumped_camera_is_told_with_its_shift(broker: Broker, tmp_path: Path) 
         said = daemon.command("drift")
         assert said.returncode == 1
         assert said.stdout.startswith("faces: camera moved (content +1"), said.stdout
-        assert "edge-infer drift accept faces" in said.stdout
-        found = json.loads(daemon.command("drift", "--json").stdout)["pipelines"]["faces"]
+        assert f"edge-infer drift accept faces -c {tmp_path}/config.yaml" in said.stdout
+        line = "drift     faces: camera moved, answers learning (edge-infer drift shows what to do)"
+        eventually(lambda: line in daemon.command("status").stdout, "a line of status", 30)
+        found = json.loads(daemon.command("drift", "--json").stdout)["faces"]
         assert found["camera"] == "moved"
         assert found["camera_part"]["signals"]["moved"]["score"] > 1
         accepted = daemon.command("drift", "accept", "faces")
         assert accepted.returncode == 0, accepted
         ended = json.loads(heard.wait(f"{P}/faces/event", _is(type="drift_end"), 30).payload)
-        assert (ended["kind"], ended["since"], ended.get("reason")) == ("moved", event["since"], None)
+        assert (ended["kind"], ended.get("reason")) == ("moved", "config_changed")
+        assert ended["since"][:19] == event["since"][:19]
         eventually(lambda: "camera   learned" in daemon.command("drift").stdout, "a camera that is learned anew", 30)
         assert daemon.command("drift", "accept", "yard").returncode == 1
+        refused = daemon.command("drift", "accept")
+        assert refused.returncode == 1
+        assert "nothing drifts in faces; to learn all of a pipeline anew" in refused.stderr
+        assert daemon.command("drift", "yard").returncode == 1
     kept = decode_json(DriftReference, (tmp_path / "state" / "drift" / "faces.json").read_bytes())
     assert kept.camera is not None
     assert kept.camera.appearances == ()

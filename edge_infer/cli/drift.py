@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from edge_infer.cli.output import as_json, say
 from edge_infer.cli.pause import tell
@@ -15,6 +16,7 @@ from edge_infer.ipc.drift import DriftAnswer, DriftHistogram, PartDrift, Pipelin
 from edge_infer.ipc.drift_remedies import remedies
 from edge_infer.platform.paths import DEFAULT_CONFIG
 from edge_infer.supervisor.control.server import ask, find_socket
+from edge_infer.yamlfile.error_text import suggestion
 from edge_infer.yamlfile.units import format_duration
 
 BAR: Final = 24
@@ -25,38 +27,65 @@ MOST_SIGNALS: Final = 4
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("action", nargs="?", choices=("accept",), help="learn anew: what changed was meant to change")
-    parser.add_argument("pipeline", nargs="?", metavar="PIPELINE", help="with accept: only this one; default: all")
+    parser.add_argument(
+        "words", nargs="*", metavar="[accept] [PIPELINE ...]",
+        help="these pipelines only; with accept, what drifts in them is learned anew: the change was meant",
+    )  # fmt: skip
     parser.add_argument("-c", "--config", type=Path, default=DEFAULT_CONFIG, help="default: %(default)s")
+    parser.add_argument("--whole", action="store_true", help="with accept: camera and answers, drifting or not")
     parser.add_argument("--json", action="store_true", help="print the comparison as JSON")
     parser.epilog = "example: edge-infer drift"
 
 
 def run(args: argparse.Namespace) -> int:
     """Return 0 without drift, 1 with drift; raises `EdgeInferError` with the daemon's reason."""
-    if args.action == "accept":
-        return tell(args.config, {"do": "drift", "action": "accept", "pipeline": args.pipeline})
+    if args.words[:1] == ["accept"]:
+        return _accept(args)
     said = ask(find_socket(args.config), {"do": "drift"}, timeout=10.0)
     if error := said.get("error"):
         raise EdgeInferError(str(error))
     found = decode(DriftAnswer, said).pipelines
+    if unknown := [name for name in args.words if name not in found]:
+        raise EdgeInferError(f"no pipeline {unknown[0]!r} watches for drift; {suggestion(unknown[0], list(found))}")
+    found = {name: drift for name, drift in found.items() if not args.words or name in args.words}
     if args.json:
-        say([as_json(encode(DriftAnswer(found)))])
+        say([as_json({name: _as_json(drift) for name, drift in found.items()})])
     elif not found:
         say(["no pipeline watches for drift: add drift: true to the configuration"])
     else:
-        say(line for name, drift in found.items() for line in lines(name, drift))
+        option = "" if args.config == DEFAULT_CONFIG else f" -c {shlex.quote(str(args.config))}"
+        say(line for name, drift in found.items() for line in lines(name, drift, option))
     return int(any(each.camera or each.outcome for each in found.values()))
 
 
-def lines(name: str, drift: PipelineDrift) -> Iterator[str]:
-    """Yield the lines of a pipeline."""
+def _accept(args: argparse.Namespace) -> int:
+    for name in args.words[1:] or [None]:
+        tell(args.config, {"do": "drift", "action": "accept", "pipeline": name, "whole": args.whole})
+    return 0
+
+
+def _as_json(drift: PipelineDrift) -> dict[str, Any]:
+    """Return the comparison with the words of `health`: ``ok``, ``learning`` or the kind of each part that there is."""
+    found: Any = encode(drift)
+    for name, part in (("camera", drift.camera_part), ("outcome", drift.outcome_part)):
+        if part is None:
+            del found[name], found[f"{name}_part"]
+        elif found[name] is None:
+            found[name] = "ok" if part.learned >= 1.0 else "learning"
+    return dict(found)
+
+
+def lines(name: str, drift: PipelineDrift, option: str = "") -> Iterator[str]:
+    """Yield the lines of a pipeline; ``option`` names the configuration in the commands that they show."""
     yield f"{name}: {_verdict(drift)}"
-    for remedy in remedies(name, drift.camera, drift.outcome):
+    for remedy in remedies(name, drift.camera, drift.outcome, option):
         yield f"  {remedy}"
-    for part, title in ((drift.camera_part, "camera"), (drift.outcome_part, "answers")):
+    for part, title, days in (
+        (drift.camera_part, "camera", 2.0),
+        (drift.outcome_part, "answers", drift.learn / 86400),
+    ):
         if part is not None:
-            yield from _part(title, part)
+            yield from _part(title, part, days)
     for what, histogram in drift.histograms.items():
         yield from _histogram(what, histogram)
     yield f"  expected time between two false alarms: {format_duration(drift.false_alarm)}"
@@ -90,9 +119,10 @@ def _since(part: PartDrift | None) -> str:
     return f" since {part.since}" if part is not None and part.since else ""
 
 
-def _part(title: str, part: PartDrift) -> Iterator[str]:
+def _part(title: str, part: PartDrift, days: float) -> Iterator[str]:
     if part.learned < 1.0:
-        yield f"  {title:8} learned {_bar(part.learned)} {part.learned:.0%}"
+        left = f"about {max(0.1, (1 - part.learned) * days):.1f} days left; nothing is told before"
+        yield f"  {title:8} learned {_bar(part.learned)} {part.learned:.0%}, {left}"
         return
     telling = [(name, signal) for name, signal in part.signals.items() if signal.telling]
     nearest = sorted(telling, key=lambda item: -item[1].score)[:MOST_SIGNALS]

@@ -11,6 +11,7 @@ from edge_infer.cli.output import as_json, say
 from edge_infer.cli.panel import pace_of
 from edge_infer.cli.waiting import wait_until_it_serves
 from edge_infer.contract.codec import ABSENT, decode
+from edge_infer.contract.messages import DriftHealth
 from edge_infer.models.trials.fast_path import LEAST_GAIN
 from edge_infer.platform.paths import DEFAULT_CONFIG
 from edge_infer.supervisor.control.server import ask, find_socket
@@ -73,6 +74,7 @@ def _lines(status: Status) -> list[str]:
             f"pipeline  {name}: {pipeline.fps:g} fps{latency}, {_counted(pipeline.produced, 'result')}, "
             f"{_counted(pipeline.dropped, 'frame')} dropped{saved}{error}"
         )
+    lines += [f"drift     {name}: {_drift(drift)}" for name, drift in status.drift.items()]
     for name, model in status.models.items():
         reason = f"  {model.reason}" if model.reason is not ABSENT else ""
         words = (model.state, model.version, model.sha)
@@ -88,6 +90,15 @@ def _lines(status: Status) -> list[str]:
 
 def _counted(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _drift(drift: DriftHealth) -> str:
+    parts = [
+        f"{title} {state.replace('_', ' ')}"
+        for title, state in (("camera", drift.camera), ("answers", drift.outcome))
+        if state is not ABSENT
+    ]
+    return ", ".join(parts) + (" (edge-infer drift shows what to do)" if drift.present else "")
 
 
 def _fast_path(gain: float) -> str:

@@ -44,7 +44,7 @@ class FramePipeline:
         outcome = serving.compose(findings, frame, time.monotonic(), still=still)
         seq = self._voice.publish(serving, outcome, frame)
         self._voice.cascade.saw(visible, findings, seq)
-        if self._drift is not None and serving.plan.drift is not None:
+        if self._drift is not None and (serving.plan.drift is not None or self._drift.watches):
             shown = partial(serving.mask, frame) if still else lambda: visible
             self._voice.tell(self._drift.see(serving.plan, frame, shown, findings, still=still), serving)
         return findings

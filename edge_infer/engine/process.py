@@ -186,7 +186,7 @@ class Engine:
                 self._control.send(self._drift())
             elif isinstance(order, DriftAccept):
                 if (worker := self._pipelines.get(order.pipeline)) is not None:
-                    worker.drift.accept()
+                    worker.drift.accept(camera=order.camera, outcome=order.outcome)
             elif isinstance(order, DriftReference):
                 self._references[order.pipeline] = order
             elif isinstance(order, Restrain):

@@ -89,9 +89,11 @@ class DriftQuestion(Record, frozen=True):
 
 
 class DriftAccept(Record, frozen=True):
-    """An order to forget the reference of a pipeline and to learn anew: what changed was meant to change."""
+    """An order to forget what was learned of the camera or the answers of a pipeline: the change was meant."""
 
     pipeline: Name
+    camera: bool
+    outcome: bool
 
 
 class SignalDrift(Record, frozen=True):
@@ -142,6 +144,8 @@ class PipelineDrift(Record, frozen=True):
     histograms: Annotated[Mapping[ShortText, DriftHistogram], at_most(4)] = field(default_factory=dict)
     false_alarm: Annotated[float, at_least(0)] = 0.0
     """Seconds that are expected between two false alarms."""
+    learn: Annotated[float, at_least(0)] = 0.0
+    """Seconds over which the answers are learned."""
 
 
 class DriftAnswer(Record, frozen=True):

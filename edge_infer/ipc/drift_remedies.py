@@ -8,21 +8,24 @@ from typing import Final
 _REMEDIES: Final[Mapping[str, str]] = {
     "covered": "look whether something covers the lens",
     "dark": "look whether the scene is lit and the lens free",
-    "moved": "turn the camera back, or check mask and zones and run: edge-infer drift accept {name}",
+    "moved": "turn the camera back, or check mask and zones and run: edge-infer drift accept {name}{option}",
     "defocused": "clean the lens and focus it",
     "veiled": "clean the lens: a web, drops or dirt hide part of the picture",
-    "changed": "look at the picture (edge-infer page); if it is as it should be: edge-infer drift accept {name}",
+    "changed": "look at the picture (edge-infer page); if it should be so: edge-infer drift accept {name}{option}",
 }
 _OF_ANSWERS: Final = (
     "the camera is as it was, so the scene or the model has changed: compare with edge-infer evaluate; if it is as it "
-    "should be: edge-infer drift accept {name}"
+    "should be: edge-infer drift accept {name}{option}"
 )
 _OF_BOTH: Final = "the camera has changed too, so look at that first"
 
 
-def remedies(name: str, camera: str | None, outcome: str | None) -> Iterator[str]:
-    """Yield a sentence for the drift of the camera of a pipeline, then one for that of its answers."""
+def remedies(name: str, camera: str | None, outcome: str | None, option: str = "") -> Iterator[str]:
+    """Yield a sentence for the drift of the camera of a pipeline, then one for that of its answers.
+
+    ``option`` names the configuration in a command, with a space before.
+    """
     if camera is not None:
-        yield _REMEDIES.get(camera, _REMEDIES["changed"]).format(name=name)
+        yield _REMEDIES.get(camera, _REMEDIES["changed"]).format(name=name, option=option)
     if outcome is not None:
-        yield _OF_BOTH if camera is not None else _OF_ANSWERS.format(name=name)
+        yield _OF_BOTH if camera is not None else _OF_ANSWERS.format(name=name, option=option)

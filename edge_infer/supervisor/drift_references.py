@@ -84,12 +84,9 @@ class DriftReferences:
                 self._written[name] = now
                 self._write(name)
 
-    def forget(self, pipeline: str) -> None:
-        """Remove the reference of a pipeline."""
-        self._waiting.pop(pipeline, None)
-        if self._folder is not None:
-            with suppress(OSError):
-                (self._folder / f"{pipeline}{SUFFIX}").unlink(missing_ok=True)
+    def write_soon(self, pipeline: str) -> None:
+        """Write the next reference of a pipeline at once, because a person has asked for another one."""
+        self._written.pop(pipeline, None)
 
     def tidy(self, pipelines: Iterable[str]) -> None:
         """Remove the files of other pipelines; at the start only, so that one can be taken out for a while."""

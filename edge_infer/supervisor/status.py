@@ -10,6 +10,7 @@ from edge_infer import __version__
 from edge_infer.contract.codec import ABSENT, Record, ShortText, field
 from edge_infer.contract.messages import (
     ConfigStatus,
+    DriftHealth,
     GovernorHealth,
     ModelStatus,
     OutboxHealth,
@@ -74,6 +75,7 @@ class Status(Record, frozen=True):
     """Pipelines that are paused or outside of their hours, with the reasons."""
     pid: int | None = None
     """The process id of the supervisor."""
+    drift: Mapping[ShortText, DriftHealth] = field(default_factory=dict)
 
 
 def compose(
@@ -109,6 +111,7 @@ def compose(
         feeds={each.name: each.source for each in house.pipelines() if each.crops is None},
         inactive=inactive,
         pid=os.getpid(),
+        drift=engine.drift if engine else {},
     )
 
 

@@ -131,7 +131,8 @@ def choice(*options: str | int) -> Kind:
 
 def duration(low: str, high: str) -> Kind:
     """Return the kind of a duration in seconds, from a number or a text such as ``10s``, between two limits."""
-    expected = f"a duration between {low} and {high}, such as 500ms, 10s, 5m, 2h or a number of seconds"
+    examples = "500ms, 10s, 5m, 2h" if parse_duration(low) < parse_duration("2h") else "7d"
+    expected = f"a duration between {low} and {high}, such as {examples} or a number of seconds"
 
     def parse(value: Any) -> float:
         try:

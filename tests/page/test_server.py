@@ -103,7 +103,7 @@ def test_drift_comes_with_its_remedies(tmp_path: Path) -> None:
                 "clean the lens: a web, drops or dirt hide part of the picture",
                 "the camera has changed too, so look at that first",
             ],
-            "door": ["look at the picture (edge-infer page); if it is as it should be: edge-infer drift accept door"],
+            "door": ["look at the picture (edge-infer page); if it should be so: edge-infer drift accept door"],
             "hall": [],
         }
 

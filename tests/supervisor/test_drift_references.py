@@ -110,5 +110,13 @@ def test_files_of_other_pipelines_are_removed(store: DriftReferences, tmp_path: 
     store.keep(DOOR, ["door"])
     store.tidy(["yard"])
     assert not (tmp_path / FOLDER / "door.json").exists()
-    store.forget("door")
     assert list(store.read(["door"])) == []
+
+
+def test_what_a_person_asked_for_is_written_at_once(store: DriftReferences, tmp_path: Path) -> None:
+    store.keep(DOOR, ["door"])
+    store.write_soon("door")
+    store.keep(DriftReference("door"), ["door"])
+    again = DriftReferences()
+    again.open(tmp_path)
+    assert list(again.read(["door"])) == [DriftReference("door")]

@@ -190,6 +190,17 @@ class OutcomeWatch:
         if self.learned >= 1.0:
             self._set_limits()
 
+    def expect(self, false_alarm: float, learn: float) -> None:
+        """Set the expected seconds between two false alarms, and those of learning."""
+        complete = self.learned >= 1.0
+        if (false_alarm, learn) == (self.false_alarm, self.learn):
+            return
+        self.false_alarm, self.learn = false_alarm, learn
+        if self.learned < 1.0:
+            self.raised = None
+        elif not complete or self._judged:
+            self._set_limits()
+
     @property
     def learned(self) -> float:
         """Share of the reference that is complete."""

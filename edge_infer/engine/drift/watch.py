@@ -25,6 +25,8 @@ from edge_infer.plan.records import DriftPlan, PipelinePlan, SourcePlan
 
 log = logging.getLogger(__name__)
 
+_OF_RATE: Final = frozenset({"fps", "every", "realtime"})
+"""Options of sources that change how often pictures come, and not how they look."""
 KEEP_EVERY: Final = 1800.0
 """Seconds between two references to keep while they are learned: each is written to the card."""
 
@@ -45,6 +47,8 @@ class DriftWatch:
         self._camera: CameraWatch | None = None
         self._outcome: OutcomeWatch | None = None
         self._told: dict[str, Happening] = {}
+        self._seen: dict[str, CameraWatch | OutcomeWatch | None] = {}  # the watch that each told drift comes from
+        self._why: Reason = "config_changed"  # why the last watch was replaced
         self._budget = MessageBudget(60 * DRIFTS_PER_SECOND, DRIFTS_AT_ONCE)
         self._keep_at = clock() + KEEP_EVERY
         self._complete = 0
@@ -75,12 +79,16 @@ class DriftWatch:
             now = Instant(time.monotonic(), time.time())
             return tuple(self._ended(part, now, reason) for part in list(self._told))
 
-    def accept(self) -> None:
-        """Forget the reference and learn anew."""
+    def accept(self, *, camera: bool, outcome: bool) -> None:
+        """Forget what was learned of the camera, the answers or both, and learn it anew."""
         with self._lock:
-            self._kept, plan, self._plan = DriftReference(self._name), self._plan, None
-            self._camera = self._outcome = None
-            self._keep_at = 0.0
+            taken, plan, self._plan = self._taken(), self._plan, None
+            self._kept = DriftReference(
+                self._name, None if camera else taken.camera, None if outcome else taken.outcome
+            )
+            self._camera = None if camera else self._camera
+            self._outcome = None if outcome else self._outcome
+            self._keep_at, self._why = 0.0, "config_changed"
             if plan is not None:
                 self._use(plan)
 
@@ -138,6 +146,7 @@ class DriftWatch:
                 None if camera is None or camera.shift is None else _rounded(camera.shift),
                 {} if outcome is None else outcome.histograms(),
                 self._plan.drift.false_alarm,
+                self._plan.drift.learn,
             )
 
     def _part(self, watch: CameraWatch | OutcomeWatch | None) -> PartDrift | None:
@@ -151,19 +160,22 @@ class DriftWatch:
 
     def _use(self, plan: PipelinePlan) -> None:
         """Watch with the settings of a plan; what it changes is learned anew."""
-        kept = self._taken() if self._plan is not None else self._kept
+        before, kept = self._plan, self._taken() if self._plan is not None else self._kept
         self._plan, self._kept = plan, kept
-        self._camera = self._outcome = None
+        if before is not None:
+            self._why = "config_changed" if before.model.identity == plan.model.identity else "model_changed"
         if plan.drift is None:
+            self._camera = self._outcome = None
             return
         if self._source.gives == "image" and not self._source.stills and plan.crops is None:
             self._camera = self._camera_watch(plan, plan.drift, kept.camera)
         self._outcome = self._outcome_watch(plan, plan.drift, kept.outcome)
-        if self._told:  # the same drift goes on if the reference does
-            self._keep_at = 0.0
 
     def _camera_watch(self, plan: PipelinePlan, drift: DriftPlan, kept: CameraReference | None) -> CameraWatch:
-        basis = _digest(replace(self._source, fps=None), plan.mask)
+        basis = _digest(*self._scene(plan))
+        if self._camera is not None and self._camera.basis == basis:
+            self._camera.expect(drift.false_alarm)
+            return self._camera
         if kept is not None and kept.basis == basis:
             try:
                 return CameraWatch(basis, drift.false_alarm, kept)
@@ -174,9 +186,10 @@ class DriftWatch:
 
     def _outcome_watch(self, plan: PipelinePlan, drift: DriftPlan, kept: OutcomeReference | None) -> OutcomeWatch:
         model = plan.model
-        basis = _digest(
-            replace(self._source, fps=None), plan.mask, [model.identity, plan.threshold], plan.labels, model.nms
-        )
+        basis = _digest(*self._scene(plan), [model.identity, plan.threshold], plan.labels, model.nms)
+        if self._outcome is not None and self._outcome.basis == basis:
+            self._outcome.expect(drift.false_alarm, drift.learn)
+            return self._outcome
         if kept is not None and kept.basis == basis:
             try:
                 return OutcomeWatch(basis, drift.false_alarm, drift.learn, plan.threshold, kept)
@@ -184,6 +197,12 @@ class DriftWatch:
                 log.warning("pipeline %s: the reference of its answers cannot be used: %s", self._name, error)
         log.info("pipeline %s: learning how %s answers", self._name, model.title)
         return OutcomeWatch(basis, drift.false_alarm, drift.learn, plan.threshold, OutcomeReference(basis))
+
+    def _scene(self, plan: PipelinePlan) -> tuple[object, ...]:
+        """Return what the look of the pictures depends on; their rate does not change it."""
+        source = self._source
+        options = {name: value for name, value in source.options.items() if name not in _OF_RATE}
+        return [source.name, source.target, source.rotate, source.flip], options, plan.mask
 
     def _taken(self) -> DriftReference:
         camera = self._kept.camera if self._camera is None else self._camera.kept()
@@ -197,12 +216,14 @@ class DriftWatch:
             raised = None if watch is None else watch.raised
             told = self._told.get(part)
             if told is not None and (raised is None or raised.kind != told.kind):
-                found.append(self._ended(part, now, None))
+                gone = raised is None and watch is not self._seen.get(part)
+                found.append(self._ended(part, now, self._why if gone else None))
                 told = None
             if raised is not None and told is None and self._budget.take(self._clock()):
                 shift = _rounded(watch.shift) if isinstance(watch, CameraWatch) and watch.shift else None
                 begun = Happening("drift", now, self._instant(raised.since), kind=raised.kind, shift=shift)
                 self._told[part] = begun
+                self._seen[part] = watch
                 found.append(begun)
                 log.warning("pipeline %s: drift, %s%s", self._name, _words(raised.kind), _by(shift))
         return tuple(found)

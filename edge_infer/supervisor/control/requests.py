@@ -336,23 +336,38 @@ class DriftRequests:
         self._limit = limit
 
     def begin(self, request: Request) -> None:
-        """Learn a pipeline anew, or without a name all that watch for drift."""
-        wanted = request.body.get("pipeline")
+        """Learn anew what drifts in a pipeline, or in all without a name; with ``whole``, everything of it."""
+        wanted, whole = request.body.get("pipeline"), request.body.get("whole") is True
         known = [each.name for each in self._house.pipelines() if each.drift is not None]
-        if wanted is not None and wanted not in known:
+        if not known:
+            request.answer({"error": "no pipeline watches for drift: add drift: true to the configuration"})
+        elif wanted is not None and wanted not in known:
             name = plain(repr(wanted), MAX_ECHO)
             request.answer({"error": f"no pipeline {name} watches for drift; {suggestion(str(wanted), known)}"})
-            return
-        names = known if wanted is None else [str(wanted)]
-        if not names:
-            request.answer({"error": "no pipeline watches for drift: add drift: true to the configuration"})
-            return
-        try:
-            self._limit.count(request.uid)
-        except EdgeInferError as error:
-            request.answer({"error": str(error)})
-            return
+        else:
+            try:
+                self._limit.count(request.uid)
+                names = known if wanted is None else [str(wanted)]
+                request.answer({"done": "; ".join(self._accept(names, request, whole=whole))})
+            except EdgeInferError as error:
+                request.answer({"error": str(error)})
+
+    def _accept(self, names: list[str], request: Request, *, whole: bool) -> list[str]:
+        """Accept the drift of these pipelines, and return a sentence for each; raises `EdgeInferError` without any."""
+        engine, sentences = self._house.heard.engine, []
         for name in names:
-            self._house.accept_drift(name)
-        log.info("drift of %s accepted, as %s asked: learning anew", ", ".join(names), request.user)
-        request.answer({"done": f"{', '.join(names)}: what changed is accepted, and is learned anew"})
+            health = engine.drift.get(name) if engine is not None else None
+            camera, outcome = (
+                whole or (health is not None and part not in (ABSENT, "ok", "learning"))
+                for part in ((health.camera, health.outcome) if health is not None else (ABSENT, ABSENT))
+            )
+            if (camera or outcome) and self._house.accept_drift(name, camera=camera, outcome=outcome):
+                parts = " and ".join(part for part, due in (("the camera", camera), ("the answers", outcome)) if due)
+                log.info("drift of %s accepted, as %s asked: learning %s anew", name, request.user, parts)
+                sentences.append(f"{name}: {parts} will be learned anew, and no drift of that is told until then")
+        if not sentences:
+            raise EdgeInferError(
+                f"nothing drifts in {', '.join(names)}; to learn all of a pipeline anew: "
+                f"edge-infer drift accept {names[0]} --whole"
+            )
+        return sentences

@@ -260,10 +260,10 @@ class ProcessSupervisor:
         """Ask the engine what it remembers; return False when no engine runs."""
         return self.engine.tell(question)
 
-    def accept_drift(self, pipeline: str) -> bool:
-        """Have the engine learn a pipeline anew; return False when no engine runs."""
-        self.references.forget(pipeline)
-        return self.engine.tell(DriftAccept(pipeline))
+    def accept_drift(self, pipeline: str, *, camera: bool, outcome: bool) -> bool:
+        """Have the engine learn the camera or the answers of a pipeline anew; return False when no engine runs."""
+        self.references.write_soon(pipeline)
+        return self.engine.tell(DriftAccept(pipeline, camera, outcome))
 
     def take_recalled(self) -> list[Recalled]:
         """Return the events, scores and drift received since the last call."""

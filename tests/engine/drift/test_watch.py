@@ -147,14 +147,45 @@ def test_another_picture_size_of_the_source_is_learned_anew(kept: DriftReference
 def test_accepted_drift_ends_and_is_learned_anew(kept: DriftReference) -> None:
     watch = DriftWatch("door", SOURCE, kept)
     _see(watch, 60, _moved)
-    watch.accept()
-    assert [each.type for each in _see(watch, 5, _moved, 1e6 + 60)] == ["drift_end"]
+    watch.accept(camera=True, outcome=False)
+    ended = _see(watch, 5, _moved, 1e6 + 60)
+    assert [(each.type, each.reason) for each in ended] == [("drift_end", "config_changed")]
     health, reference = watch.health(), watch.reference()
     assert health is not None
     assert (health.camera, health.learned) == ("learning", 0.0)
     assert reference is not None, "the old one on the disk has to be replaced at once"
     assert reference.camera is not None
     assert reference.camera.appearances == ()
+
+
+def test_an_edit_that_does_not_concern_the_camera_ends_no_drift_of_it(kept: DriftReference) -> None:
+    watch = DriftWatch("door", SOURCE, kept)
+    begun = _see(watch, 60, _moved)
+    assert _see(watch, 30, _moved, 1e6 + 60, plan=replace(PLAN, threshold=0.9)) == []
+    other = replace(PLAN, mask=(((0.0, 0.0), (0.2, 0.0), (0.2, 0.2)),))
+    ended = _see(watch, 5, _moved, 1e6 + 90, plan=other)
+    assert [(each.type, each.since, each.reason) for each in ended] == [
+        ("drift_end", begun[0].since, "config_changed"),
+    ]  # fmt: skip
+
+
+def test_a_drift_ends_when_the_key_is_taken_away(kept: DriftReference) -> None:
+    watch = DriftWatch("door", SOURCE, kept)
+    _see(watch, 60, _moved)
+    ended = _see(watch, 1, _moved, 1e6 + 60, plan=replace(PLAN, drift=None))
+    assert [(each.type, each.reason) for each in ended] == [("drift_end", "config_changed")]
+    assert watch.health() is None
+
+
+def test_accepting_the_camera_keeps_the_answers(kept: DriftReference) -> None:
+    watch = DriftWatch("door", SOURCE, kept)
+    _see(watch, 2000, frame)
+    _see(watch, 60, _moved, 1e6 + 2000)
+    before = watch.last_reference().outcome
+    watch.accept(camera=True, outcome=False)
+    assert before is not None
+    assert before.frames > 0
+    assert watch.last_reference().outcome == before
 
 
 def test_a_damaged_reference_is_learned_anew(kept: DriftReference, caplog: pytest.LogCaptureFixture) -> None:
