@@ -150,7 +150,9 @@ class Model(Closing):
                 f"an array {list(values.shape)} of {values.dtype} is no signal; expected numbers [n] or [n, channels]"
             )
         stretch = real_values(values.reshape(len(values), -1), plan)
-        samples = Samples(stretch, rate or plan.rate or 1.0, time.time(), time.monotonic(), self._number + 1, gap=True)
+        samples = Samples(
+            stretch, float(rate or plan.rate or 1.0), time.time(), time.monotonic(), self._number + 1, gap=True
+        )
         return FileFindings("samples", *find_in_recording(self._model, [samples], "samples"))
 
     def _text(self, taken: Taken) -> FileFindings:

@@ -298,8 +298,10 @@ def _all_refused(calls: Iterable[_Call]) -> str:
     machine = kernel.machine()
     if machine is None:
         return "unavailable: there is no table of system calls for this processor"
-    open_calls = [name for name, arguments in calls if not _refused(machine, name, arguments)]
-    return _state(not open_calls, f"the kernel lets through {', '.join(dict.fromkeys(open_calls))}")
+    tried = [(name, not _refused(machine, name, arguments)) for name, arguments in calls]
+    open_calls = {name for name, passed in tried if passed}
+    named = [name for name in dict.fromkeys(name for name, _ in tried) if name in open_calls]  # in a fixed order
+    return _state(not open_calls, f"the kernel lets through {', '.join(named)}")
 
 
 def _refused(machine: kernel.Machine, name: str, arguments: tuple[int, ...]) -> bool:

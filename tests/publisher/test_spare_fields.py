@@ -74,6 +74,7 @@ OTHER: dict[type, dict[str, list[Any]]] = {
     Event: {
         "label": ["face", ABSENT, "mask"], "id": [1, 2], "zone": ["drive"], "line": ["gate"], "direction": ["left"],
         "box": [BOX], "skipped": [1, 2], "clock": ["unsynced"], "replay": [True], "v": [1], "boot": [BOOT],
+        "kind": ["moved", "mix"], "shift": [(0.1, 0.0)],
     },
     State: {
         "ids": [{}, {"face": ()}, {"face": (1,)}], "class_": ["face", None], "anomaly": [None], "values": [(), None],
