@@ -90,5 +90,11 @@ def _parser(name: str | None) -> argparse.ArgumentParser:
 def _dispatch(parser: argparse.ArgumentParser, words: list[str], *, own_process: bool) -> int:
     args = parser.parse_args(words)
     args.own_process = own_process
-    code: int = import_module(f"edge_infer.cli.{args.command}").run(args)
+    mask = os.umask(0o077)
+    os.umask(mask)
+    try:
+        code: int = import_module(f"edge_infer.cli.{args.command}").run(args)
+    finally:
+        if not own_process:  # a command that writes pictures hides its files from others
+            os.umask(mask)
     return code

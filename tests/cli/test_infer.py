@@ -10,8 +10,10 @@ from typing import Any
 import cv2
 import pytest
 
+from edge_infer.cli import main
 from edge_infer.contract.codec import decode
 from edge_infer.contract.messages import Result
+from tests.running import MODEL as SHIPPED
 
 FACES = "derived_blazeface_full_range_192_int8.tflite"
 
@@ -28,6 +30,26 @@ def labels(tmp_path: Path) -> Path:
     path = tmp_path / "labels.txt"
     path.write_text("face\n")
     return path
+
+
+def test_a_program_that_calls_the_command_keeps_its_umask(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        assert (
+            main(
+                [
+                    "infer",
+                    str(SHIPPED),
+                    str(SHIPPED.parent / "golden" / "astronaut.png"),
+                    "--annotate",
+                    str(tmp_path / "out"),
+                ]
+            )
+            == 0
+        )
+        assert os.umask(0o022) == 0o022
+    finally:
+        os.umask(before)
 
 
 def test_one_result_a_picture_with_its_input(assets: Path, labels: Path) -> None:
