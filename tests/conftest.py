@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,9 +63,15 @@ def tmp_path_factory(tmp_path_factory: pytest.TempPathFactory) -> pytest.TempPat
 
 @pytest.fixture(autouse=True)
 def own_environment() -> Iterator[None]:
-    """Takes back what a test changes in the environment: readers do so on purpose, and a child would inherit it."""
-    before = dict(os.environ)
+    """Takes back what a test changes in the environment: readers do so on purpose, and a child would inherit it.
+
+    The same holds for the umask, which commands that write pictures change.
+    """
+    before, mask, writes = dict(os.environ), os.umask(0o022), sys.dont_write_bytecode
+    os.umask(mask)
     yield
+    os.umask(mask)
+    sys.dont_write_bytecode = writes
     for key in {*before, *os.environ} - {"PYTEST_CURRENT_TEST"}:
         if key in before:
             os.environ[key] = before[key]

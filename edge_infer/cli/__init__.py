@@ -90,11 +90,12 @@ def _parser(name: str | None) -> argparse.ArgumentParser:
 def _dispatch(parser: argparse.ArgumentParser, words: list[str], *, own_process: bool) -> int:
     args = parser.parse_args(words)
     args.own_process = own_process
-    mask = os.umask(0o077)
+    mask, writes = os.umask(0o077), sys.dont_write_bytecode
     os.umask(mask)
     try:
         code: int = import_module(f"edge_infer.cli.{args.command}").run(args)
     finally:
         if not own_process:  # a command that writes pictures hides its files from others
             os.umask(mask)
+            sys.dont_write_bytecode = writes
     return code

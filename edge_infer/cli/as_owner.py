@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import stat
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NoReturn
@@ -103,6 +104,7 @@ class CommandOutput:
         if self._path is None:
             return
         os.umask(0o077)  # also for what comes into a folder
+        sys.dont_write_bytecode = True  # caches of the program are not for this user alone
         if user is None or self._maker is None:
             error = "" if os.path.lexists(self._path) else self._created(self._create)
         else:

@@ -21,10 +21,10 @@ SAID_BITS: Final = 340.0
 """What a process can choose in the states of its sandbox rules, and the engine in its runtime."""
 FIGURES_EVERY: Final = 30.0
 """Seconds between two publications of a model's status with nothing new but figures."""
-CHANGES_EVERY: Final = 120.0
-CHANGES_AT_ONCE: Final = 8
+CHANGES_EVERY: Final = 60.0
+CHANGES_AT_ONCE: Final = 24
 """Changes of a model's status that follow from the engine's reports alone. Those that the supervisor decides have the
-same limit of their own."""
+same limit of their own. One swap has three or four."""
 WORDS_EVERY: Final = RESTED_AFTER
 WORDS_AT_ONCE: Final = 4
 KNOWN_WORDS: Final = 16
