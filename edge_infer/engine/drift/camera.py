@@ -42,7 +42,7 @@ LEAST_WEIGHT: Final = 3.0
 Signal = Literal["detail", "dark", "sharpness", "moved", "changed", "detail_slow", "sharpness_slow", "veil"]
 LEAST: Final[Mapping[Signal, float]] = {
     "detail": 1.5, "dark": 1.5, "sharpness": 0.6, "moved": 0.025, "changed": 0.4,
-    "detail_slow": 0.6, "sharpness_slow": 0.4, "veil": 0.07,
+    "detail_slow": 0.6, "sharpness_slow": 0.4, "veil": 0.09,
 }  # fmt: skip
 """Least deviation that counts, whatever the reference is. Octaves for detail, darkness and sharpness; a share of the
 frame for a shift; a loss of agreement; a share of the edge profiles for a veil."""
