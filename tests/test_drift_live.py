@@ -79,6 +79,8 @@ def test_a_bumped_camera_is_told_with_its_shift(broker: Broker, tmp_path: Path) 
         assert ended["since"][:19] == event["since"][:19]
         eventually(lambda: "camera   learned" in daemon.command("drift").stdout, "a camera that is learned anew", 30)
         assert daemon.command("drift", "accept", "yard").returncode == 1
+        line = "drift     faces: camera learning"
+        eventually(lambda: line in daemon.command("status").stdout, "a report after it", 30)
         refused = daemon.command("drift", "accept")
         assert refused.returncode == 1
         assert "nothing drifts in faces; to learn all of a pipeline anew" in refused.stderr
