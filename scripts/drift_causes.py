@@ -50,8 +50,9 @@ def _signals(assets: Path, seed: int, *, unseen: bool) -> tuple[PictureSignals, 
 def cause(assets: Path, what: Literal["model", "scene"], seed: int) -> str:
     """Let the model or the scene become another one; return what is told: model, scene, both or nothing."""
     draw, other = np.random.default_rng(seed), seed + 101
+    labels = tuple((assets / "labels" / "coco_labels.txt").read_text().split("\n"))
     camera = CameraWatch("scene", YEAR, CameraReference("scene"))
-    outcome = OutcomeWatch("scene", YEAR, DAY, 0.3, OutcomeReference("scene"))
+    outcome = OutcomeWatch("scene", YEAR, DAY, 0.3, labels, OutcomeReference("scene"))
     pictures, answers = _signals(assets, seed, unseen=False), _bank(assets, GOOD, seed, unseen=False)
     now = 0.0
     while camera.learned < 1.0 or outcome.learned < 1.0:

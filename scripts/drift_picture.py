@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from pathlib import Path
 from typing import Final
 
@@ -10,7 +9,8 @@ import cv2
 import numpy as np
 
 from edge_infer.engine.drift.camera import CameraWatch
-from edge_infer.engine.drift.picture import COLUMNS, picture_signals
+from edge_infer.engine.drift.packed import unpack_appearance
+from edge_infer.engine.drift.picture import picture_signals
 from edge_infer.frames.frame import Pixels
 from edge_infer.ipc.drift import CameraReference
 
@@ -42,9 +42,8 @@ def draw(place: Path) -> tuple[CameraReference, float]:
         watch.see(number * 45.0, signals[number % len(signals)])
         number += 1
     reference = watch.kept()
-    best = max(reference.appearances, key=lambda each: each.weight)
-    edges = np.frombuffer(base64.b64decode(best.edges), np.uint8).astype(np.float32)
-    rebuilt = np.outer(edges[COLUMNS:], edges[:COLUMNS])
+    _, _, columns, rows = max(map(unpack_appearance, reference.appearances), key=lambda each: each[0])
+    rebuilt = np.outer(rows, columns)
     gray = np.asarray(cv2.cvtColor(frames[0], cv2.COLOR_BGR2GRAY), np.float32)
     small = cv2.resize(gray, rebuilt.shape[::-1], interpolation=cv2.INTER_AREA)
     likeness = float(np.corrcoef(rebuilt.ravel(), np.abs(cv2.Laplacian(small, cv2.CV_32F)).ravel())[0, 1])

@@ -39,7 +39,7 @@ def outcome_year(rho: float, seed: int) -> int:
     """Return the false alarms of a year after a week of learning; windows correlate by ``rho``."""
     draw, day = np.random.default_rng(seed), round(86400 / WINDOW)
     total, noise = round((YEAR + 8 * 86400) / WINDOW), math.sqrt(1 - rho * rho)
-    watch = OutcomeWatch("year", YEAR, 7 * 86400.0, 0.5, OutcomeReference("year"))
+    watch = OutcomeWatch("year", YEAR, 7 * 86400.0, 0.5, (), OutcomeReference("year"))
     level, alarms, rhythm = draw.standard_normal(len(SIGNALS)), 0, draw.uniform(-3, 3, len(SIGNALS))
     steps = draw.standard_normal((total, len(SIGNALS)))
     for number in range(total):

@@ -12,7 +12,7 @@ from edge_infer.cli.output import as_json, say
 from edge_infer.cli.pause import tell
 from edge_infer.contract.codec import decode, encode
 from edge_infer.errors import EdgeInferError
-from edge_infer.ipc.drift import DriftAnswer, DriftHistogram, PartDrift, PipelineDrift
+from edge_infer.ipc.drift import CAMERA_HOURS, DriftAnswer, DriftHistogram, PartDrift, PipelineDrift
 from edge_infer.ipc.drift_remedies import remedies
 from edge_infer.platform.paths import DEFAULT_CONFIG
 from edge_infer.supervisor.control.server import ask, find_socket
@@ -81,7 +81,7 @@ def lines(name: str, drift: PipelineDrift, option: str = "") -> Iterator[str]:
     for remedy in remedies(name, drift.camera, drift.outcome, option):
         yield f"  {remedy}"
     for part, title, days in (
-        (drift.camera_part, "camera", 2.0),
+        (drift.camera_part, "camera", 2 * CAMERA_HOURS / 24),
         (drift.outcome_part, "answers", drift.learn / 86400),
     ):
         if part is not None:

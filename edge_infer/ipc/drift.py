@@ -10,29 +10,25 @@ from collections.abc import Mapping
 from typing import Annotated, Final
 
 from edge_infer.contract.codec import Record, ShortText, at_least, at_most, between, field
-from edge_infer.contract.messages import CameraDrift, Count, Fraction, Label, Name, OutcomeDrift, Sentence, Timestamp
+from edge_infer.contract.messages import CameraDrift, Count, Fraction, Name, OutcomeDrift, Sentence, Timestamp
 
 DRIFT_PARTS: Final = ("camera", "answers")
+"""The parts of a pipeline that are compared, each with a score in the metrics."""
+CAMERA_HOURS: Final = 24.0
+"""Hours in which the appearances of a camera are learned, and as many in which it is learned how much it varies."""
 MAX_REFERENCE_BYTES: Final = 4096
 """Most bytes of the reference of a pipeline on the disk."""
+MAX_APPEARANCES: Final = 6
+MAX_SIGNALS: Final = 12
+MAX_LABELS: Final = 3
 Level = Annotated[float, between(-1e9, 1e9)]
 Sum = Annotated[float, between(-1e15, 1e15)]
 Extreme = tuple[Count, Sum, Sum]
 """Number, sum and sum of the squares of largest values."""
-
-
-class Appearance(Record, frozen=True):
-    """One look of a scene, such as by day: its mean light, detail and sharpness, and its mean edge profiles.
-
-    ``edges`` are the two profiles in 100 steps of a byte, of which ``scale`` is the largest, in base64.
-    """
-
-    weight: Annotated[float, between(0, 1e9)]
-    light: Level
-    detail: Level
-    sharpness: Level
-    scale: Annotated[float, between(0, 1e6)]
-    edges: Annotated[str, at_most(140)]
+PackedAppearance = Annotated[str, at_most(160)]
+"""One look of a scene, such as by day (see `edge_infer.engine.drift.packed.pack_appearance`)."""
+PackedSignal = Annotated[str, at_most(140)]
+"""What was learned of one signal of the answers (see `edge_infer.engine.drift.packed.pack_signal`)."""
 
 
 class CameraReference(Record, frozen=True):
@@ -44,33 +40,21 @@ class CameraReference(Record, frozen=True):
     basis: ShortText
     frames: Count = 0
     hours: Annotated[float, at_least(0)] = 0.0
-    appearances: Annotated[tuple[Appearance, ...], at_most(6)] = ()
-    extremes: Annotated[Mapping[ShortText, Extreme], at_most(16)] = field(default_factory=dict)
-
-
-class LearnedSignal(Record, frozen=True):
-    """The fields of `edge_infer.engine.drift.statistics.DailySignal`."""
-
-    counts: Annotated[tuple[Count, ...], at_most(24)]
-    means: Annotated[tuple[Level, ...], at_most(24)]
-    residuals: Count
-    squares: Sum
-    pairs: Count
-    products: Sum
+    appearances: Annotated[tuple[PackedAppearance, ...], at_most(MAX_APPEARANCES)] = ()
+    extremes: Annotated[Mapping[ShortText, Extreme], at_most(MAX_SIGNALS)] = field(default_factory=dict)
 
 
 class OutcomeReference(Record, frozen=True):
     """What is learned of the answers of a model for the settings with the digest ``basis``.
 
-    ``signals`` are the windows by signal. ``histograms`` count frames. ``labels`` are the
-    most frequent ones.
+    ``histograms`` count frames. ``labels`` are the places of the most frequent labels among those of the pipeline.
     """
 
     basis: ShortText
     frames: Count = 0
     hours: Annotated[float, at_least(0)] = 0.0
-    labels: Annotated[tuple[Label, ...], at_most(3)] = ()
-    signals: Annotated[Mapping[ShortText, LearnedSignal], at_most(12)] = field(default_factory=dict)
+    labels: Annotated[tuple[Count, ...], at_most(MAX_LABELS)] = ()
+    signals: Annotated[Mapping[ShortText, PackedSignal], at_most(MAX_SIGNALS)] = field(default_factory=dict)
     histograms: Annotated[Mapping[ShortText, Annotated[tuple[Count, ...], at_most(10)]], at_most(4)] = field(
         default_factory=dict
     )

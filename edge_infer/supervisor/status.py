@@ -76,6 +76,7 @@ class Status(Record, frozen=True):
     pid: int | None = None
     """The process id of the supervisor."""
     drift: Mapping[ShortText, DriftHealth] = field(default_factory=dict)
+    """Pipelines that watch for drift."""
 
 
 def compose(

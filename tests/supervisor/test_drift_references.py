@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.ipc.drift import CameraReference, DriftReference
+from edge_infer.ipc.drift import CameraReference, DriftReference, OutcomeReference
 from edge_infer.supervisor.drift_references import FOLDER, WRITE_EVERY, DriftReferences
 
 DOOR = DriftReference("door", CameraReference("basis", frames=7))
@@ -82,9 +82,9 @@ def test_a_pipeline_that_is_not_configured_keeps_nothing(store: DriftReferences,
 def test_one_that_is_too_large_is_not_kept(
     store: DriftReferences, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    large = DriftReference(
-        "door", CameraReference("b" * 250, extremes={f"{number:x<250}": (1, 1.0, 1.0) for number in range(16)})
-    )
+    names = [f"{number:x<250}" for number in range(12)]
+    camera = CameraReference("basis", extremes=dict.fromkeys(names, (1, 1.0, 1.0)))
+    large = DriftReference("door", camera, OutcomeReference("basis", signals=dict.fromkeys(names, "A" * 140)))
     with caplog.at_level(logging.WARNING):
         store.keep(large, ["door"])
     assert "bytes and is not kept" in caplog.text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -14,9 +13,10 @@ import numpy as np
 
 from edge_infer.contract.codec import replace
 from edge_infer.contract.messages import CameraDrift
-from edge_infer.engine.drift.picture import COLUMNS, ROWS, PictureSignals, Profile, agreement, shift
+from edge_infer.engine.drift.packed import pack_appearance, unpack_appearance
+from edge_infer.engine.drift.picture import PictureSignals, Profile, agreement, shift
 from edge_infer.engine.drift.statistics import Extremes
-from edge_infer.ipc.drift import Appearance, CameraReference, SignalDrift
+from edge_infer.ipc.drift import CAMERA_HOURS, MAX_APPEARANCES, CameraReference, SignalDrift
 
 EVERY: Final = 1.0
 """Seconds between two pictures that are looked at."""
@@ -28,12 +28,11 @@ MAX_INTERVAL: Final = 3600.0
 """Longest pause between two pictures that a slow source may have."""
 GAP: Final = 120.0
 """Seconds without a picture after which the present begins anew; more for a slow source."""
-LEAST_FRAMES, LEAST_HOURS = 2000, 24.0
-"""Pictures and hours over which the appearances are learned. Then the extremes are, over `LEAST_HOURS` more."""
+LEAST_FRAMES: Final = 2000
+"""Pictures over which the appearances are learned, in `CAMERA_HOURS` at least. Then the extremes are, as long."""
 BLOCK: Final = 3600.0
 BLOCK_LOOKS: Final = 60
 """Seconds and pictures of which the largest deviation is one extreme."""
-MAX_APPEARANCES: Final = 6
 FAR: Final = 1.0
 """Distance from which on a picture has another appearance."""
 LEAST_WEIGHT: Final = 3.0
@@ -149,28 +148,20 @@ class _Known:
         self.view = self.view.toward(view, weight / (self.weight + weight))
         self.weight += weight
 
-    def record(self) -> Appearance:
+    def packed(self) -> str:
         """Return what is kept of it."""
         view = self.view
-        edges = np.concatenate((view.columns, view.rows))
-        scale = max(1e-3, float(edges.max()))
-        packed = base64.b64encode(np.rint(edges / scale * 255).astype(np.uint8).tobytes()).decode()
-        light, detail, sharpness = (round(number, 4) for number in (view.light, view.detail, view.sharpness))
-        return Appearance(round(self.weight, 1), light, detail, sharpness, round(scale, 4), packed)
+        return pack_appearance(self.weight, (view.light, view.detail, view.sharpness), view.columns, view.rows)
 
     @classmethod
-    def of(cls, record: Appearance) -> _Known:
-        """Return the appearance of a record; raises ValueError for a damaged one."""
-        edges = np.frombuffer(base64.b64decode(record.edges, validate=True), np.uint8).astype(np.float32)
-        if len(edges) != COLUMNS + ROWS:
-            raise ValueError("the edge profiles of a reference have another size")
-        edges *= record.scale / 255
-        view = _View(record.light, record.detail, record.sharpness, 0.0, edges[:COLUMNS], edges[COLUMNS:])
-        return cls(view, record.weight)
+    def of(cls, packed: str) -> _Known:
+        """Return a kept appearance; raises ValueError for a damaged one."""
+        weight, (light, detail, sharpness), columns, rows = unpack_appearance(packed)
+        return cls(_View(light, detail, sharpness, 0.0, columns, rows), weight)
 
 
 @dataclass(frozen=True, slots=True)
-class Deviation:
+class _Deviation:
     """How far a view is from the known appearances, by signal; ``shift`` is that of a moved picture.
 
     ``signed`` are losses that may be negative, of which the slow signals are made.
@@ -183,7 +174,7 @@ class Deviation:
     shift: tuple[float, float] | None
 
 
-def _deviation(view: _View, known: list[_Known]) -> Deviation:
+def _deviation(view: _View, known: list[_Known]) -> _Deviation:
     views = [each.view for each in known]
     agreements = [view.agreement(each) for each in views]
     nearest = min(views, key=view.distance)
@@ -199,7 +190,7 @@ def _deviation(view: _View, known: list[_Known]) -> Deviation:
     }
     veil = _veil(view, views[agreements.index(best)])
     signed: dict[Signal, float] = {"detail_slow": detail, "sharpness_slow": sharpness, "veil": veil}
-    return Deviation(signals, signed, view.flat, best, found)
+    return _Deviation(signals, signed, view.flat, best, found)
 
 
 def _means(found: list[Mapping[Signal, float]]) -> dict[Signal, float]:
@@ -290,9 +281,9 @@ class CameraWatch:
     @property
     def learned(self) -> float:
         """Share of the reference that is complete."""
-        built = min(1.0, self.reference.frames / LEAST_FRAMES, self.reference.hours / LEAST_HOURS)
+        built = min(1.0, self.reference.frames / LEAST_FRAMES, self.reference.hours / CAMERA_HOURS)
         blocks = min((each.count for each in self._extremes.values()), default=0)
-        return min(1.0, (built + min(1.0, blocks / LEAST_HOURS)) / 2)
+        return min(1.0, (built + min(1.0, blocks / CAMERA_HOURS)) / 2)
 
     @property
     def shift(self) -> tuple[float, float] | None:
@@ -326,7 +317,7 @@ class CameraWatch:
         return True
 
     def _is_built(self) -> bool:
-        return self.reference.frames >= LEAST_FRAMES and self.reference.hours >= LEAST_HOURS and bool(self._known)
+        return self.reference.frames >= LEAST_FRAMES and self.reference.hours >= CAMERA_HOURS and bool(self._known)
 
     def _pass_time(self, now: float) -> None:
         elapsed = 0.0 if self._last is None else now - self._last
@@ -336,6 +327,7 @@ class CameraWatch:
         if not follows:
             for kept in (self._looks, self._mean, self._slow, self._slow_means):
                 kept.clear()
+            self._block_since = None if elapsed < 0 else self._block_since  # the clock began anew
             self._mean_since, elapsed = now, 0.0
         if not self._is_built():
             frames, hours = self.reference.frames + 1, self.reference.hours + elapsed / 3600
@@ -358,14 +350,14 @@ class CameraWatch:
             self._known = [each for each in self._known if each is not other]
         self._known.append(_Known(mean))
 
-    def _use(self, now: float, found: Deviation) -> None:
+    def _use(self, now: float, found: _Deviation) -> None:
         self._now.update(found.signals)
         if self.learned < 1.0:
             self._calibrate(now, found)
         else:
             self._judge(now, found)
 
-    def _calibrate(self, now: float, found: Deviation) -> None:
+    def _calibrate(self, now: float, found: _Deviation) -> None:
         """Note the largest deviation of each hour."""
         if self._block_since is None:
             self._block_since = now
@@ -385,7 +377,7 @@ class CameraWatch:
             name: max(least, self._extremes.get(name, Extremes()).level(blocks)) for name, least in LEAST.items()
         }
 
-    def _judge(self, now: float, found: Deviation) -> None:
+    def _judge(self, now: float, found: _Deviation) -> None:
         above = {
             name
             for name, value in found.signals.items()
@@ -399,7 +391,7 @@ class CameraWatch:
         if raised is not None and raised.signal in found.signals:
             self._look_for_end(now, raised, found)
 
-    def _raise(self, now: float, kind: tuple[CameraDrift, Signal], found: Deviation) -> None:
+    def _raise(self, now: float, kind: tuple[CameraDrift, Signal], found: _Deviation) -> None:
         """Raise a drift of this kind once it has lasted."""
         if self._begun[0] != kind[0] or (kind[0] == "moved" and not _near(found.shift, self._begun_shift)):
             self._begun, self._begun_shift = (kind[0], now), found.shift
@@ -408,7 +400,7 @@ class CameraWatch:
             shift = found.shift if kind[0] == "moved" else None
             self.raised = _Raised(*kind, self._begun[1], shift=shift)
 
-    def _look_for_end(self, now: float, raised: _Raised, found: Deviation) -> None:
+    def _look_for_end(self, now: float, raised: _Raised, found: _Deviation) -> None:
         if found.signals[raised.signal] > END_SHARE * self._thresholds[raised.signal]:
             raised.low_since = None
         elif raised.low_since is None:
@@ -431,7 +423,7 @@ class CameraWatch:
         return replace(
             self.reference,
             hours=round(self.reference.hours, 4),
-            appearances=tuple(each.record() for each in self._known),
+            appearances=tuple(each.packed() for each in self._known),
             extremes={name: (count, round(a, 6), round(b, 6)) for name, (count, a, b) in extremes.items()},
         )
 
@@ -446,7 +438,7 @@ _RANK: Final[Mapping[CameraDrift, int]] = {
 """The more certain kind of two that apply at once has the lower rank."""
 
 
-def _kind(above: set[Signal], found: Deviation) -> tuple[CameraDrift, Signal] | None:
+def _kind(above: set[Signal], found: _Deviation) -> tuple[CameraDrift, Signal] | None:
     """Return the kind of drift that signals above their threshold mean, and the one to watch for its end."""
     if "detail" in above and found.flat >= FLAT:
         return "covered", "detail"

@@ -11,6 +11,7 @@ from typing import Final, Literal
 from edge_infer.contract.codec import replace
 from edge_infer.contract.messages import OutcomeDrift
 from edge_infer.engine.drift.answers import AnswerNumbers
+from edge_infer.engine.drift.packed import pack_signal, unpack_signal
 from edge_infer.engine.drift.statistics import (
     HOURS,
     Cusum,
@@ -19,7 +20,7 @@ from edge_infer.engine.drift.statistics import (
     psi,
     psi_without_drift,
 )
-from edge_infer.ipc.drift import DriftHistogram, LearnedSignal, OutcomeReference, SignalDrift
+from edge_infer.ipc.drift import MAX_LABELS, DriftHistogram, OutcomeReference, SignalDrift
 
 WINDOW: Final = 900.0
 LEAST_FRAMES_OF_WINDOW: Final = 20
@@ -42,7 +43,6 @@ BACK_WITHIN: Final = 1.0
 """A drift has ended when the mean of so many windows is within this many standard deviations of the reference."""
 KEPT_SHARE: Final = 0.96
 """What is left of the present histogram after a window: it is that of the last six hours or so."""
-MOST_LABELS: Final = 3
 
 Histogram = Literal["score", "objects"]
 BINS: Final[Mapping[Histogram, tuple[str, ...]]] = {
@@ -116,10 +116,10 @@ _KINDS: Final[Mapping[str, tuple[OutcomeDrift, OutcomeDrift]]] = {
 """The kind of drift that a rise, and a fall, of a signal means; that of a share of labels is ``mix``."""
 LEAST_SPREAD: Final[Mapping[str, float]] = {
     "score": 0.01, "margin": 0.01, "size": 0.05, "objects": 0.05, "nothing": 0.05, "near": 0.05,
-    **{f"label_{number + 1}": 0.05 for number in range(MOST_LABELS)},
+    **{f"label_{number + 1}": 0.05 for number in range(MAX_LABELS)},
 }  # fmt: skip
 """Least standard deviation of a step, for signals that never changed while they were learned."""
-SIGNALS: Final = len(_KINDS) + MOST_LABELS
+SIGNALS: Final = len(_KINDS) + MAX_LABELS
 
 
 @dataclass(slots=True)
@@ -164,6 +164,7 @@ class OutcomeWatch:
     false_alarm: float
     learn: float
     threshold: float
+    labels: tuple[str, ...]
     reference: OutcomeReference
     raised: _Raised | None = None
     _signals: dict[str, DailySignal] = field(default_factory=dict)
@@ -179,26 +180,18 @@ class OutcomeWatch:
         """Take over what the reference holds, if it is of the same settings."""
         if self.reference.basis != self.basis:
             self.reference = OutcomeReference(self.basis)
-        if any(len(each.counts) != HOURS or len(each.means) != HOURS for each in self.reference.signals.values()):
-            raise ValueError("a signal of a reference does not have 24 hours")
-        self._signals = {
-            name: DailySignal(
-                list(each.counts), list(each.means), each.residuals, each.squares, each.pairs, each.products
-            )
-            for name, each in self.reference.signals.items()
-        }
+        self._signals = {name: unpack_signal(packed) for name, packed in self.reference.signals.items()}
         if self.learned >= 1.0:
             self._set_limits()
 
     def expect(self, false_alarm: float, learn: float) -> None:
         """Set the expected seconds between two false alarms, and those of learning."""
-        complete = self.learned >= 1.0
         if (false_alarm, learn) == (self.false_alarm, self.learn):
             return
         self.false_alarm, self.learn = false_alarm, learn
         if self.learned < 1.0:
             self.raised = None
-        elif not complete or self._judged:
+        else:
             self._set_limits()
 
     @property
@@ -238,8 +231,9 @@ class OutcomeWatch:
         self._learned_labels.update(window.labels)
         labels = reference.labels
         if not labels and reference.hours * 3600 >= min(86400.0, self.learn / 4):  # by then all of them occurred
-            labels = tuple(label for label, _ in self._learned_labels.most_common(MOST_LABELS))
-        for name, value in window.signals(labels):
+            frequent = self._learned_labels.most_common(MAX_LABELS)
+            labels = tuple(self.labels.index(label) for label, _ in frequent if label in self.labels)
+        for name, value in window.signals(self._named(labels)):
             signal = self._signals.setdefault(name, DailySignal())
             before, varying = self._previous(name, now, window), self.learned >= VARYING_FROM
             residual = signal.add(hour, value, before, varying=varying)
@@ -255,6 +249,9 @@ class OutcomeWatch:
         if self.learned >= 1.0:
             self._before.clear()
             self._set_limits()
+
+    def _named(self, places: tuple[int, ...]) -> tuple[str, ...]:
+        return tuple(self.labels[place] for place in places if place < len(self.labels))
 
     def _previous(self, name: str, now: float, window: _Window) -> float | None:
         """Return how far the window before was from its mean, if this one follows it closely."""
@@ -278,7 +275,7 @@ class OutcomeWatch:
 
     def _judge(self, now: float, hour: int, window: _Window) -> None:
         found: dict[str, float] = {}
-        for name, value in window.signals(self.reference.labels):
+        for name, value in window.signals(self._named(self.reference.labels)):
             judged = self._judged.get(name)
             if judged is None or (mean := judged.means[hour]) is None:
                 continue
@@ -323,15 +320,5 @@ class OutcomeWatch:
 
     def kept(self) -> OutcomeReference:
         """Return the reference to keep."""
-        signals = {
-            name: LearnedSignal(
-                tuple(each.counts),
-                tuple(round(mean, 4) for mean in each.means),
-                each.residuals,
-                round(each.squares, 5),
-                each.pairs,
-                round(each.products, 5),
-            )
-            for name, each in self._signals.items()
-        }
+        signals = {name: pack_signal(each) for name, each in self._signals.items()}
         return replace(self.reference, signals=signals)

@@ -187,16 +187,18 @@ class DriftWatch:
     def _outcome_watch(self, plan: PipelinePlan, drift: DriftPlan, kept: OutcomeReference | None) -> OutcomeWatch:
         model = plan.model
         basis = _digest(*self._scene(plan), [model.identity, plan.threshold], plan.labels, model.nms)
+        labels = plan.labels or model.labels
         if self._outcome is not None and self._outcome.basis == basis:
             self._outcome.expect(drift.false_alarm, drift.learn)
             return self._outcome
         if kept is not None and kept.basis == basis:
             try:
-                return OutcomeWatch(basis, drift.false_alarm, drift.learn, plan.threshold, kept)
+                return OutcomeWatch(basis, drift.false_alarm, drift.learn, plan.threshold, labels, kept)
             except ValueError as error:
                 log.warning("pipeline %s: the reference of its answers cannot be used: %s", self._name, error)
         log.info("pipeline %s: learning how %s answers", self._name, model.title)
-        return OutcomeWatch(basis, drift.false_alarm, drift.learn, plan.threshold, OutcomeReference(basis))
+        fresh = OutcomeReference(basis)
+        return OutcomeWatch(basis, drift.false_alarm, drift.learn, plan.threshold, labels, fresh)
 
     def _scene(self, plan: PipelinePlan) -> tuple[object, ...]:
         """Return what the look of the pictures depends on; their rate does not change it."""

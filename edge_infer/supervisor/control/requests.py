@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from edge_infer.contract.codec import ABSENT, decode, encode, replace
-from edge_infer.contract.messages import NAME_PATTERN
+from edge_infer.contract.messages import NAME_PATTERN, DriftHealth
 from edge_infer.errors import EdgeInferError, WireError, shortened
 from edge_infer.ipc.messages import GrabDone, WhyAnswer, WhyQuestion
 from edge_infer.plan.records import Plan
@@ -355,11 +355,13 @@ class DriftRequests:
     def _accept(self, names: list[str], request: Request, *, whole: bool) -> list[str]:
         """Accept the drift of these pipelines, and return a sentence for each; raises `EdgeInferError` without any."""
         engine, sentences = self._house.heard.engine, []
+        if engine is None:
+            raise EdgeInferError("the engine does not run now; try again in a moment")
         for name in names:
-            health = engine.drift.get(name) if engine is not None else None
+            health = engine.drift.get(name, DriftHealth())
             camera, outcome = (
-                whole or (health is not None and part not in (ABSENT, "ok", "learning"))
-                for part in ((health.camera, health.outcome) if health is not None else (ABSENT, ABSENT))
+                part is not ABSENT and (whole or part not in ("ok", "learning"))
+                for part in (health.camera, health.outcome)
             )
             if (camera or outcome) and self._house.accept_drift(name, camera=camera, outcome=outcome):
                 parts = " and ".join(part for part, due in (("the camera", camera), ("the answers", outcome)) if due)

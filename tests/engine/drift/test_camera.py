@@ -10,6 +10,7 @@ import pytest
 
 from edge_infer.contract.codec import dumps, replace
 from edge_infer.engine.drift.camera import CameraWatch
+from edge_infer.engine.drift.packed import unpack_appearance
 from edge_infer.engine.drift.picture import picture_signals
 from edge_infer.frames.frame import Pixels
 from edge_infer.ipc.drift import CameraReference
@@ -165,9 +166,8 @@ def test_a_reference_of_other_settings_is_learned_anew(reference: CameraReferenc
 
 
 def test_a_damaged_reference_is_refused(reference: CameraReference) -> None:
-    wrong = replace(reference.appearances[0], edges="QUJD")
-    with pytest.raises(ValueError, match="size"):
-        CameraWatch("basis", YEAR, replace(reference, appearances=(wrong,)))
+    with pytest.raises(ValueError, match="3 bytes in the place of 120"):
+        CameraWatch("basis", YEAR, replace(reference, appearances=("QUJD",)))
 
 
 def test_learning_goes_on_after_a_restart() -> None:
@@ -192,6 +192,24 @@ def test_a_clock_that_stops_or_a_source_that_comes_back_is_no_drift(watch: Camer
     assert watch.raised is None
 
 
-def test_the_reference_holds_no_picture(reference: CameraReference) -> None:
-    numbers = sum(100 + 5 for _ in reference.appearances) + 3 * len(reference.extremes)
-    assert numbers < 800  # a picture of 320x240 has 230,400
+def test_no_picture_can_be_made_of_the_reference(reference: CameraReference) -> None:
+    """The best one is the product of both profiles: all that is known of a place is its column and its row."""
+    _, _, columns, rows = max(map(unpack_appearance, reference.appearances), key=lambda each: each[0])
+    rebuilt = np.outer(rows, columns)
+    shown = cv2.resize(cv2.cvtColor(frame(1), cv2.COLOR_BGR2GRAY), (64, 36), interpolation=cv2.INTER_AREA)
+    edges = np.abs(cv2.Laplacian(shown.astype(np.float32), cv2.CV_32F))
+    for real in (shown, edges):
+        assert abs(np.corrcoef(rebuilt.ravel(), real.ravel())[0, 1]) < 0.4
+    assert np.corrcoef(picture_signals(frame(1)).columns, columns)[0, 1] > 0.8, "the columns are those of this scene"
+
+
+def test_a_clock_that_begins_anew_does_not_stop_the_learning() -> None:
+    signals = [picture_signals(frame(number)) for number in range(10)]
+    watch = CameraWatch("basis", YEAR, CameraReference("basis"))
+    for step in range(2600):
+        watch.see(1e7 + 40.0 * step, signals[step % 10])
+    half = watch.learned
+    assert 0.5 <= half < 1.0
+    for step in range(2400):
+        watch.see(40.0 * step, signals[step % 10])
+    assert watch.learned == 1.0

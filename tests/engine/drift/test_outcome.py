@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge_infer.contract.codec import dumps
+from edge_infer.contract.codec import dumps, replace
 from edge_infer.engine.drift.answers import AnswerNumbers
 from edge_infer.engine.drift.outcome import OutcomeWatch
 from edge_infer.ipc.drift import OutcomeReference
 
 YEAR = 365 * 86400.0
+LABELS = ("cat", "dog", "person")
 STEP = 20.0
 """Seconds between two frames."""
 
@@ -49,7 +50,7 @@ def _run(watch: OutcomeWatch, answers: Answers, hours: float, begin: float, **mo
 @pytest.fixture(scope="module")
 def reference() -> OutcomeReference:
     """What was learned in three days."""
-    watch = OutcomeWatch("basis", YEAR, 3 * 86400.0, 0.5, OutcomeReference("basis"))
+    watch = OutcomeWatch("basis", YEAR, 3 * 86400.0, 0.5, LABELS, OutcomeReference("basis"))
     _run(watch, Answers(1), 73, 0.0)
     assert watch.learned == 1.0
     return watch.kept()
@@ -58,7 +59,7 @@ def reference() -> OutcomeReference:
 @pytest.fixture
 def watch(reference: OutcomeReference) -> OutcomeWatch:
     """A watch that knows it."""
-    return OutcomeWatch("basis", YEAR, 3 * 86400.0, 0.5, reference)
+    return OutcomeWatch("basis", YEAR, 3 * 86400.0, 0.5, LABELS, reference)
 
 
 BEGIN = 80 * 3600.0
@@ -96,7 +97,7 @@ def test_a_drift_ends_when_the_answers_are_as_before(watch: OutcomeWatch) -> Non
 
 
 def test_what_has_never_been_there_is_noticed() -> None:
-    watch = OutcomeWatch("basis", YEAR, 2 * 86400.0, 0.5, OutcomeReference("basis"))
+    watch = OutcomeWatch("basis", YEAR, 2 * 86400.0, 0.5, LABELS, OutcomeReference("basis"))
     nothing, one = AnswerNumbers(0), AnswerNumbers(1, (0.8,), None, -5.0, None, ("cat",))
     for step in range(int(50 * 3600 / STEP)):
         watch.see(step * STEP, int(step * STEP / 3600 % 24), nothing)
@@ -120,12 +121,12 @@ def test_histograms_compare_the_reference_with_now(watch: OutcomeWatch) -> None:
 
 
 def test_the_reference_is_small(reference: OutcomeReference) -> None:
-    assert len(dumps(reference)) < 3000
-    assert reference.labels == ("person", "dog")
+    assert len(dumps(reference)) < 1600
+    assert [LABELS[place] for place in reference.labels] == ["person", "dog"]
 
 
 def test_one_frame_a_minute_is_learned_as_well() -> None:
-    watch = OutcomeWatch("basis", YEAR, 86400.0, 0.5, OutcomeReference("basis"))
+    watch = OutcomeWatch("basis", YEAR, 86400.0, 0.5, LABELS, OutcomeReference("basis"))
     answers = Answers(6)
     for step in range(2000):
         watch.see(60.0 * step, step // 60 % 24, answers.at(60.0 * step))
@@ -137,4 +138,23 @@ def test_gaps_and_jumps_of_the_clock_raise_nothing(watch: OutcomeWatch) -> None:
     for step in range(6000):
         now += STEP if step % 500 else -1000.0 if step % 1000 else 90_000.0
         watch.see(now, int(now / 3600 % 24), answers.at(now))
+    assert watch.raised is None
+
+
+def test_a_damaged_reference_is_refused(reference: OutcomeReference) -> None:
+    with pytest.raises(ValueError, match="in the place of"):
+        OutcomeWatch("basis", YEAR, 1.0, 0.5, LABELS, replace(reference, signals={"score": "QUJD"}))
+
+
+def test_a_reference_outlives_the_process(reference: OutcomeReference) -> None:
+    again = OutcomeWatch("basis", YEAR, 3 * 86400.0, 0.5, LABELS, reference)
+    assert again.learned == 1.0
+    assert again.kept() == reference
+
+
+def test_a_longer_time_to_learn_goes_on_with_what_was_learned(watch: OutcomeWatch) -> None:
+    watch.expect(YEAR, 6 * 86400.0)
+    assert 0.45 < watch.learned < 0.55
+    _run(watch, Answers(8), 74, BEGIN)
+    assert watch.learned == 1.0
     assert watch.raised is None

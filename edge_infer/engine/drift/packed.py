@@ -1,0 +1,65 @@
+"""The compact form of what was learned, so that a reference of everything fits into 4 KB."""
+
+from __future__ import annotations
+
+import base64
+import math
+import struct
+from typing import Any, Final
+
+import numpy as np
+
+from edge_infer.engine.drift.picture import COLUMNS, ROWS, Profile
+from edge_infer.engine.drift.statistics import HOURS, DailySignal
+
+_APPEARANCE: Final = struct.Struct(f"<5f{COLUMNS + ROWS}B")
+_SIGNAL: Final = struct.Struct(f"<2f2I2d{HOURS}B{HOURS}H")
+_MOST_COUNT: Final = 255
+"""Windows of an hour of the day that count at most."""
+_STEPS: Final = 65535
+
+
+def pack_appearance(weight: float, levels: tuple[float, float, float], columns: Profile, rows: Profile) -> str:
+    """Return an appearance as base64: its weight, light, detail and sharpness, and its edge profiles in 255 steps."""
+    edges = np.concatenate((columns, rows))
+    scale = max(1e-3, float(edges.max()))
+    steps = np.rint(edges / scale * 255).astype(np.uint8)
+    return base64.b64encode(_APPEARANCE.pack(weight, *levels, scale, *steps.tolist())).decode()
+
+
+def unpack_appearance(packed: str) -> tuple[float, tuple[float, float, float], Profile, Profile]:
+    """Return what `pack_appearance` took; raises ValueError for a damaged text."""
+    weight, light, detail, sharpness, scale, *steps = _unpacked(_APPEARANCE, packed)
+    if weight <= 0.0 or scale <= 0.0:
+        raise ValueError("an appearance has no weight or no edges")
+    edges = np.asarray(steps, np.float32) * np.float32(scale / 255)
+    return weight, (light, detail, sharpness), edges[:COLUMNS], edges[COLUMNS:]
+
+
+def pack_signal(signal: DailySignal) -> str:
+    """Return a signal as base64: its residuals, and the counts and means of the hours, these in steps of its range."""
+    known = [mean for count, mean in zip(signal.counts, signal.means, strict=True) if count] or [0.0]
+    low, high = min(known), max(known)
+    steps = [round((min(max(mean, low), high) - low) / (high - low or 1.0) * _STEPS) for mean in signal.means]
+    counts = [min(count, _MOST_COUNT) for count in signal.counts]
+    sums = signal.residuals, signal.pairs, signal.squares, signal.products
+    return base64.b64encode(_SIGNAL.pack(low, high, *sums, *counts, *steps)).decode()
+
+
+def unpack_signal(packed: str) -> DailySignal:
+    """Return what `pack_signal` took; raises ValueError for a damaged text."""
+    low, high, residuals, pairs, squares, products, *hours = _unpacked(_SIGNAL, packed)
+    if high < low or squares < 0.0:
+        raise ValueError("the numbers of a signal contradict each other")
+    means = [low + (high - low) * step / _STEPS for step in hours[HOURS:]]
+    return DailySignal(hours[:HOURS], means, residuals, squares, pairs, products)
+
+
+def _unpacked(form: struct.Struct, packed: str) -> list[Any]:
+    data = base64.b64decode(packed, validate=True)
+    if len(data) != form.size:
+        raise ValueError(f"{len(data)} bytes in the place of {form.size}")
+    numbers = list(form.unpack(data))
+    if not all(map(math.isfinite, numbers)):
+        raise ValueError("a number that is not finite")
+    return numbers
