@@ -22,7 +22,7 @@ SAID_BITS: Final = 340.0
 FIGURES_EVERY: Final = 30.0
 """Seconds between two publications of a model's status with nothing new but figures."""
 CHANGES_EVERY: Final = 60.0
-CHANGES_AT_ONCE: Final = 48
+CHANGES_AT_ONCE: Final = 40
 """Changes of a model's status that follow from the engine's reports alone. Those that the supervisor decides have the
 same limit of their own. One swap has three or four."""
 WORDS_EVERY: Final = RESTED_AFTER

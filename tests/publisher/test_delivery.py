@@ -139,14 +139,18 @@ def test_what_waits_of_an_earlier_configuration_outlives_the_process(tmp_path: P
         assert room.report.outbox.lost == {}
 
 
+def _delivers_five_and_is_killed(broker: Broker, room: Room) -> None:
+    room.start(plan(mqtt_plan(broker.port)))
+    room.wait_connected()
+    for seq in range(1, 6):
+        room.hand_over(result(seq))
+    room.wait_acked(5)
+    room.kill()
+
+
 def test_a_killed_publisher_leaves_its_will_and_a_new_one_goes_on(broker: Broker, room: Room) -> None:
     with Subscriber(broker.port) as subscriber:
-        room.start(plan(mqtt_plan(broker.port)))
-        room.wait_connected()
-        for seq in range(1, 6):
-            room.hand_over(result(seq))
-        room.wait_acked(5)
-        room.kill()
+        _delivers_five_and_is_killed(broker, room)
         subscriber.wait(f"{P}/status", lambda heard: heard.payload == b"offline")
         for seq in (6, 7, 8):
             room.hand_over(result(seq))  # lies in the channel
@@ -170,12 +174,7 @@ def test_what_the_broker_has_acknowledged_does_not_come_twice_although_the_engin
     broker: Broker, room: Room
 ) -> None:
     with Subscriber(broker.port) as subscriber:
-        room.start(plan(mqtt_plan(broker.port)))
-        room.wait_connected()
-        for seq in range(1, 6):
-            room.hand_over(result(seq))
-        room.wait_acked(5)
-        room.kill()
+        _delivers_five_and_is_killed(broker, room)
         room.greet = False
         room.start(plan(mqtt_plan(broker.port)))
         room.wait(lambda: room.hellos == 2, "greeting")

@@ -189,7 +189,7 @@ def test_the_bound_counts_what_is_announced() -> None:
     more, at_once = announcement_bound(compared)
     assert 0.05 < rate < 0.25
     assert rate + 0.2 < more < 1.0
-    assert 0 < burst < at_once < 2000
+    assert 0 < burst < at_once < 1000
     limited = replace(PLAN, pipelines=(replace(one, publish="off", events=None),))
     bound = device_bound(limited)
     assert bound.bytes_per_second is None or bound.bytes_per_second > rate
