@@ -7,26 +7,16 @@ from typing import Final
 
 import cv2
 import numpy as np
+from drift_scenes import frames_of
 
 from edge_infer.engine.drift.camera import CameraWatch
 from edge_infer.engine.drift.packed import unpack_appearance
 from edge_infer.engine.drift.picture import picture_signals
-from edge_infer.frames.frame import Pixels
 from edge_infer.ipc.drift import CameraReference
 
 ROOT: Final = Path(__file__).parents[1]
 CLIP: Final = ROOT / "models" / "demo" / "faces.mp4"
 SIZE: Final = (640, 360)
-
-
-def _frames() -> list[Pixels]:
-    reader = cv2.VideoCapture(str(CLIP))
-    frames: list[Pixels] = []
-    while True:
-        found, frame = reader.read()
-        if not found:
-            return frames
-        frames.append(np.asarray(frame, np.uint8))
 
 
 def draw(place: Path) -> tuple[CameraReference, float]:
@@ -35,7 +25,7 @@ def draw(place: Path) -> tuple[CameraReference, float]:
     The mean edges by column and by row are all that is known of the place of anything, so the best picture made of them
     is the one in which both are independent: their product.
     """
-    frames = _frames()
+    frames = frames_of(CLIP)
     signals = [picture_signals(frame) for frame in frames]
     watch, number = CameraWatch("clip", 365 * 86400.0, CameraReference("clip")), 0
     while watch.learned < 1.0:

@@ -24,11 +24,12 @@ WITHIN: Final = {"none": 900, "covered": 10, "dark": 10, "defocused": 60, "moved
 BLOCK: Final = 8
 """Frames of a part of the clip."""
 _CLIPS: Final = ("vtest_first160.avi", "carphone_pristine.mp4")
+"""Three of four scenes are of the first one."""
 
 
-def clip(assets: Path, number: int) -> list[Pixels]:
-    """Return the frames of a public clip: three of four scenes are of the first one."""
-    reader = cv2.VideoCapture(str(assets / "video" / _CLIPS[number % 4 == 0]))
+def frames_of(clip: Path) -> list[Pixels]:
+    """Return all frames of a clip."""
+    reader = cv2.VideoCapture(str(clip))
     frames: list[Pixels] = []
     while True:
         found, frame = reader.read()
@@ -42,7 +43,7 @@ class Scene:
 
     def __init__(self, assets: Path, seed: int) -> None:
         self.draw = np.random.default_rng(seed)
-        self._frames = clip(assets, seed)
+        self._frames = frames_of(assets / "video" / _CLIPS[seed % 4 == 0])
         height, width = self._frames[0].shape[:2]
         share = self.draw.uniform(0.6, 0.95)
         self._across, self._down = width * share, height * share
