@@ -68,7 +68,8 @@ LASTS: Final[Mapping[CameraDrift, float]] = {
     "covered": 2.5, "dark": 2.5, "moved": 10.0, "defocused": 10.0, "veiled": 120.0, "changed": 120.0,
 }  # fmt: skip
 """Seconds for which a kind has to last until it counts, unless a slow signal shows it: a vehicle may stop in the
-picture for a minute."""
+picture for a minute. It also has to last for one picture a second of these, or for `LOOKS` more, so that a slow source
+does not tell it from two or three pictures."""
 END_SHARE, END_AFTER = 0.7, 60.0
 """A drift ends when its signal has been below this share of the threshold for so many seconds."""
 
@@ -246,6 +247,7 @@ class CameraWatch:
     raised: _Raised | None = None
     _begun: tuple[CameraDrift | None, float] = (None, 0.0)
     _begun_shift: tuple[float, float] | None = None
+    _begun_looks: int = 0
     _known: list[_Known] = field(default_factory=list)
     _extremes: dict[str, Extremes] = field(default_factory=dict)
     _looks: deque[_View] = field(default_factory=lambda: deque(maxlen=LOOKS))
@@ -394,9 +396,10 @@ class CameraWatch:
     def _raise(self, now: float, kind: tuple[CameraDrift, Signal], found: _Deviation) -> None:
         """Raise a drift of this kind once it has lasted."""
         if self._begun[0] != kind[0] or (kind[0] == "moved" and not _near(found.shift, self._begun_shift)):
-            self._begun, self._begun_shift = (kind[0], now), found.shift
+            self._begun, self._begun_shift, self._begun_looks = (kind[0], now), found.shift, -1
+        self._begun_looks += 1
         lasts = 0.0 if kind[1] in SLOW else LASTS[kind[0]]
-        if now - self._begun[1] >= lasts:
+        if now - self._begun[1] >= lasts and self._begun_looks >= min(LOOKS, lasts / EVERY):
             shift = found.shift if kind[0] == "moved" else None
             self.raised = _Raised(*kind, self._begun[1], shift=shift)
 

@@ -119,6 +119,19 @@ def test_a_vehicle_that_stops_now_and_then_is_no_other_view(watch: CameraWatch) 
         assert watch.raised is None, second
 
 
+def test_a_slow_source_needs_as_many_pictures_as_a_fast_one(reference: CameraReference) -> None:
+    watch = CameraWatch("basis", YEAR, reference)
+    usual = [picture_signals(frame(number)) for number in range(20)]
+    moved = picture_signals(frame(3, right=40))
+    for look in range(200):  # one every 30 s; now and then four times the same odd one
+        watch.see(1e6 + 30 * look, moved if look % 50 < 4 else usual[look % 20])
+        assert watch.raised is None, look
+    for look in range(200, 210):
+        watch.see(1e6 + 30 * look, moved)
+    assert watch.raised is not None
+    assert watch.raised.kind == "moved"
+
+
 def test_a_slight_defocus_takes_five_minutes(reference: CameraReference) -> None:
     watch = CameraWatch("basis", YEAR, reference)
     after = run(watch, 600, _slightly_defocused)
