@@ -1,10 +1,11 @@
 """Child process that reads a configuration: ``python -m edge_infer.config FILE [--store STATE_DIR] [--draft PATH]``.
 
-It prints one JSON object, a `Compiled`, and exits with 0 or 2. The supervisor runs it as a child. So the supervisor
-loads neither pydantic nor a YAML parser, and no file can crash it. The child locks itself before it opens the file.
+With ``--wait`` it loads its modules, and reads the file once a line comes on the standard input. It prints one JSON
+object, a `Compiled`, and exits with 0 or 2. The supervisor runs it as a child. So the supervisor loads neither pydantic
+nor a YAML parser, and no file can crash it. The child locks itself before it opens the file.
 
-The process that tries the first model starts before the child knows which model that is: both load their modules at the
-same time.
+Where no model was tried yet, the process that tries the first one starts before the child knows which model that is:
+both load their modules at the same time. Later on, most edits name only models that were tried before.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from pathlib import Path
 from edge_infer.contract.codec import dumps
 from edge_infer.errors import StartError
 from edge_infer.models.trials.child_main import die_with_parent, go_first, own_output
+from edge_infer.models.trials.known_results import TRIED_FILE
 from edge_infer.models.trials.probe import Probe
+from edge_infer.platform.paths import trials_folder
 from edge_infer.sandbox import lock
 from edge_infer.sandbox.needs import config_fence
 from edge_infer.sandbox.privileges import READ_SEARCH
@@ -35,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--draft", type=Path, metavar="PATH", help="read the standard input in place of this file of the configuration"
     )
+    parser.add_argument("--wait", action="store_true", help="read nothing before a line comes on the standard input")
     args = parser.parse_args(arguments)
     die_with_parent()
     go_first()
@@ -42,11 +46,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     lock("config", fence=config_fence(args.store or ""), keep=READ_SEARCH)
     store = False if args.store is None else Path(args.store)
     with own_output() as output, Probe() as probe:
-        with suppress(StartError):  # the first model that needs it retries and reports the error
-            probe.begin()
+        if args.store is None or not (trials_folder(args.store) / TRIED_FILE).exists():
+            with suppress(StartError):  # the first model that needs it retries and reports the error
+                probe.begin()
         from edge_infer.config.compile.compile import compile_config
         from edge_infer.yamlfile.load import LARGEST
 
+        if args.wait and not sys.stdin.buffer.readline():
+            return 0  # the file is as it was
         draft = None if args.draft is None else (args.draft, sys.stdin.buffer.read(LARGEST + 1))
         compiled = compile_config(args.file, store=store, probe=probe, draft=draft)
         output.write(dumps(compiled) + b"\n")

@@ -1,4 +1,4 @@
-"""Where labelled data lie. Nothing of them is read before the process has locked itself, and NumPy is not imported."""
+"""Where labelled data lie. This process reads them only once it is in its sandbox. NumPy is not imported here."""
 
 from __future__ import annotations
 

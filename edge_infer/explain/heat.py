@@ -132,7 +132,7 @@ def _seconds(canvas: Canvas, times: Lines, unit: str) -> None:
 
 
 def _words(cut: WordCells, evidence: Cells) -> Pixels:
-    """Write the words on the colour of their evidence."""
+    """Draw each word on a background in the colour of its evidence."""
     width, height = WORDS_SIZE
     canvas = Canvas(np.full((height, width, 3), 255, np.uint8))
     most = float(np.abs(evidence).max()) or 1.0

@@ -563,7 +563,7 @@ class PipelinePlan(Record, frozen=True):
 
     @property
     def floor(self) -> float:
-        """Return the least score that is processed: open events hold a little below the threshold.
+        """Return the lowest score that is processed; a score a little below the threshold keeps an open event open.
 
         A small threshold is at most halved, so that not everything passes. An anomaly's distance is processed whatever
         it is.

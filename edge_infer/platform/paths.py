@@ -52,7 +52,7 @@ def open_regular(path: Path, flags: int = 0) -> BinaryIO | None:
 
 
 def content(path: Path, most: int) -> bytes:
-    """Return the first bytes of a regular file, none of anything else; raises `OSError`."""
+    """Return the first ``most`` bytes of a regular file, and none if the path is anything else; raises `OSError`."""
     stream = open_regular(path)
     if stream is None:
         return b""

@@ -18,7 +18,7 @@ The ``minimal`` ones of multicast DNS query Avahi only for names below ``.local`
 def need_look_up(host: str) -> bool:
     """Return whether the system has to look up ``host``: an address is known, and ``localhost`` is in /etc/hosts.
 
-    The number of the interface in the address of a link (``fe80::1%eth0``) is looked up, too.
+    The zone of a link-local address (``fe80::1%eth0``) is looked up, too.
     """
     name = host.rstrip(".").lower()
     return "%" in name or not (name in ("", "localhost") or _is_address(name))

@@ -177,7 +177,7 @@ def test_a_longer_file_is_refused_before_it_fills_the_disk(serve: Callable[..., 
 def test_other_bytes_are_refused_and_not_kept(serve: Callable[..., Server], tmp_path: Path) -> None:
     other = DATA[:-1] + b"!"
     server = serve(lambda handler, begin: send(handler, other[begin:], begin, len(other) - begin))
-    with pytest.raises(DownloadError, match=f"what came has the SHA-256 {hashlib.sha256(other).hexdigest()}"):
+    with pytest.raises(DownloadError, match=f"the downloaded file has the SHA-256 {hashlib.sha256(other).hexdigest()}"):
         fetch(server, tmp_path / "part")
     assert not (tmp_path / "part").exists()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from edge_infer.contract.codec import dumps, replace
@@ -12,6 +13,7 @@ from edge_infer.errors import StartError
 from edge_infer.plan.records import Compiled
 from edge_infer.supervisor.processes.helper_process import HelperResult
 from edge_infer.supervisor.reload.compilation import Compilation, _names_merged
+from tests.broker import eventually
 from tests.running import config
 
 
@@ -67,6 +69,40 @@ def test_other_files_merge_nothing(tmp_path: Path, written: str) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(f"{config(1883)}{written}\n")
     assert not _names_merged(path)
+
+
+def test_a_process_that_was_started_ahead_reads_the_file_as_it_is_when_it_may(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("half of a")
+    compilation = Compilation(path, state_dir=tmp_path / "state", ahead=True)
+    eventually(lambda: _rests(compilation.pid), "a process that has loaded its modules and waits")
+    assert compilation.waits()
+    assert compilation.finished() is None
+    path.write_text(config(1883))
+    compilation.go()
+    assert not compilation.waits()
+    assert answer_of(compilation).problems == ()
+
+
+def test_a_process_that_was_started_ahead_ends_without_its_parent_asking(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(config(1883))
+    compilation = Compilation(path, state_dir=tmp_path / "state", ahead=True)
+    process = psutil.Process(compilation.pid)
+    compilation.close()
+    assert not process.is_running()
+    dead = Compilation(path, state_dir=tmp_path / "state", ahead=True)
+    psutil.Process(dead.pid).kill()
+    eventually(lambda: not dead.waits(), "its end")
+    dead.close()
+    assert not (tmp_path / "state" / "trials" / "tried.json").exists(), "nothing was read"
+
+
+def _rests(pid: int) -> bool:
+    """Whether a process needs no processor time for a while, after it has needed some."""
+    before = psutil.Process(pid).cpu_times()
+    time.sleep(0.3)
+    return psutil.Process(pid).cpu_times() == before and before.user > 0.1
 
 
 def test_a_path_with_a_nul_is_an_error(tmp_path: Path) -> None:

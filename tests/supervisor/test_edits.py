@@ -7,9 +7,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+import psutil
 import pytest
 
 from edge_infer.contract.codec import decode
@@ -184,6 +186,27 @@ def test_two_editors_at_once_leave_the_last_whole_file_applied_and_no_half(
     assert digests[-1] == last
     assert set(digests) <= whole.keys()
     running.subscriber.wait(f"{P}/ann1/state")
+
+
+def test_the_process_that_reads_an_edit_starts_before_the_file_is_stable(running: Swapping) -> None:
+    """One such process for an edit, which then reads it; after an edit that is put back it ends by itself."""
+    seen: set[int] = set()
+
+    def waiting() -> set[int]:
+        found = set()
+        for child in psutil.Process(running.daemon.pid).children():
+            with suppress(psutil.Error):
+                found |= {child.pid} if "--wait" in child.cmdline() else set()
+        seen.update(found)
+        return found
+
+    text = running.daemon.config.read_text()
+    running.daemon.config.write_text(f"{text}# first half")
+    eventually(waiting, "a process that waits", LONG)
+    running.daemon.config.write_text(f"{text}# first half, second half\n")
+    eventually(lambda: waiting() or running.daemon.status()["config"]["digest"] == digest(running), "the edit", LONG)
+    eventually(lambda: not waiting() and applied(running) == digest(running), "the edit applied", LONG)
+    assert len(seen) == 1
 
 
 def test_a_file_that_is_never_still_is_told_of(running: Swapping, slowly: tuple[Swapping, Path]) -> None:

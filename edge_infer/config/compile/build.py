@@ -16,6 +16,7 @@ from edge_infer.config.compile.named_files import NamedFiles
 from edge_infer.config.compile.pipelines import CascadeBuilder, SceneBuilder, unfit
 from edge_infer.config.schema.broker import Tls
 from edge_infer.config.schema.cascades import Crops
+from edge_infer.config.schema.drift import Drift, drift_plan
 from edge_infer.config.schema.file import Config, Metrics, ModelSection, Mqtt
 from edge_infer.config.schema.pipelines import Pipeline, delegate_plan, motion_plan, why_not
 from edge_infer.config.schema.signal_sources import SourceSection
@@ -318,8 +319,13 @@ class Builder:
         models: Mapping[str, ModelPlan],
         sources: Sequence[SourcePlan],
         cascade: CropsPlan | None = None,
+        *,
+        drift: Drift | None = None,
     ) -> PipelinePlan:
-        """Return the plan of a pipeline with its overrides; ``cascade`` is given if its source is crops."""
+        """Return the plan of a pipeline with its overrides; ``cascade`` is given if its source is crops.
+
+        ``drift`` is that of the device, for a pipeline without one of its own.
+        """
         steps: Steps = ("pipelines", name)
         model = models[section.model]
         source_name = section.source if isinstance(section.source, str) else name
@@ -354,6 +360,7 @@ class Builder:
             motion=self._motion(steps, section, model, source),
             said=said,
             own=Overrides.of(model),
+            drift=drift_plan(drift, section.drift, own="drift" in section.model_fields_set),
             **SceneBuilder(self.document, self.problems).parts(steps, section, model, cascade),
         )
         self._check_state(steps, plan)

@@ -16,7 +16,6 @@ from edge_infer.config.compile.model_policy import read_policy
 from edge_infer.config.compile.named_files import NamedFiles
 from edge_infer.config.parts import SECTIONS as NAMED_SECTIONS
 from edge_infer.config.parts import read_config
-from edge_infer.config.schema.drift import drift_plan
 from edge_infer.config.schema.file import Config, dangling
 from edge_infer.config.schema.governor import governor_plan, unseen
 from edge_infer.contract.codec import replace
@@ -279,10 +278,7 @@ class _Compilation:
     ) -> list[PipelinePlan]:
         cascades = self._build.cascades.plans(config, models)
         return [
-            replace(
-                self._build.pipeline(name, section, models, sources, cascades.get(name)),
-                drift=drift_plan(config.drift, section.drift, own="drift" in section.model_fields_set),
-            )
+            self._build.pipeline(name, section, models, sources, cascades.get(name), drift=config.drift)
             for name, section in config.pipelines.items()
             if section.model in models
         ]

@@ -47,7 +47,7 @@ class Spells:
         self._moment = 0.0
 
     def __call__(self, scores: Mapping[str | None, float], now: Instant) -> tuple[Happening, ...]:
-        """Process one frame: the scores of all labels that have one."""
+        """Process one frame; ``scores`` has an entry for each label that the model found in it."""
         self._moment = now.moment
         told: list[Happening] = []
         for label in [*scores, *(label for label in self._spells if label not in scores)]:

@@ -108,8 +108,8 @@ def _check(wanted: DownloadRequest, stream: IO[bytes], part: Path) -> None:
     if size != wanted.bytes:
         raise DownloadError(f"{wanted.url} has more than the {wanted.bytes} bytes of the catalogue: it is another file")
     raise DownloadError(
-        f"{wanted.url}: what came has the SHA-256 {digest}, but the catalogue wants {wanted.sha256}: it is "
-        "another file, or was changed on its way; nothing of it was kept"
+        f"{wanted.url}: the downloaded file has the SHA-256 {digest}, but the catalogue expects {wanted.sha256}: it is "
+        "another file, or was changed in transit; it was deleted"
     )
 
 

@@ -81,6 +81,10 @@ class HelperProcess(Closing):
         """The id of the process."""
         return self._process.pid
 
+    def runs(self) -> bool:
+        """Return whether the process has not ended."""
+        return self._process.poll() is None
+
     def fileno(self) -> int:
         """Return the descriptor that is readable when there is more output, or, after the output, at the end."""
         return self._pidfd if self._complete else self._output_file

@@ -39,8 +39,8 @@ class Compilation:
     """One run of ``edge_infer.config`` over a file; wait on `fileno`, then call `finished`.
 
     With ``store`` the child copies the models for the engine. It may write only to ``state_dir``; if that is None,
-    because nothing runs yet, to the state directory that the file names. Raises `StartError` if the process cannot be
-    started.
+    because nothing runs yet, to the state directory that the file names. With ``ahead`` the child loads its modules and
+    reads the file only after `go`. Raises `StartError` if the process cannot be started.
     """
 
     def __init__(
@@ -51,6 +51,7 @@ class Compilation:
         state_dir: Path | None = None,
         draft: tuple[str, int] | None = None,
         output: Output | None = None,
+        ahead: bool = False,
     ) -> None:
         """``draft``: the path of one file of the configuration, and an open file with a text to read in its place.
 
@@ -59,6 +60,8 @@ class Compilation:
         self._config = config
         self._output = output or Output(NAME)
         self._stdin = subprocess.DEVNULL if draft is None else draft[1]
+        self._signal = -1
+        """Where a process that started ahead waits for a line; -1 without one."""
         self._searching = store and state_dir is None
         self._words: tuple[str, ...] = (str(config),)
         if state_dir is not None:
@@ -71,7 +74,35 @@ class Compilation:
             if os.path.isdir(guess):  # noqa: PTH112 - any text
                 with suppress(StartError):  # the guess was wrong, or the file's own folder reports it
                     self._words = self._keeping(guess)
-        self._errand = self._begun()
+        self._errand = self._started_ahead() if ahead else self._begun()
+
+    def _started_ahead(self) -> HelperProcess:
+        words, self._words = self._words, (*self._words, "--wait")
+        self._stdin, self._signal = os.pipe()
+        try:
+            return self._begun()
+        except StartError:
+            self._drop()
+            raise
+        finally:
+            os.close(self._stdin)
+            self._stdin, self._words = subprocess.DEVNULL, words
+
+    def go(self) -> None:
+        """Let a process that was started ahead read the file."""
+        if self._signal >= 0:
+            with suppress(OSError):  # it has ended, and `finished` tells
+                os.write(self._signal, b"\n")
+            self._drop()
+
+    def _drop(self) -> None:
+        if self._signal >= 0:
+            os.close(self._signal)
+            self._signal = -1
+
+    def waits(self) -> bool:
+        """Return whether the process was started ahead and still waits for `go`."""
+        return self._signal >= 0 and self._errand.runs()
 
     def _keeping(self, state_dir: str) -> tuple[str, ...]:
         """Create the state directory and return the arguments for storing models there.
@@ -154,6 +185,7 @@ class Compilation:
 
     def close(self) -> None:
         """End the child; may be called twice."""
+        self._drop()
         self._errand.close()
 
 

@@ -7,6 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -61,6 +62,8 @@ UNREACHABLE: Final = "a folder on the way to it may not be entered any more; chm
 GONE: Final = "there is no such file any more; put it back, or a start runs what was applied last, once more"
 TIDY_PAUSE: Final = 1.0
 """Seconds until a tidying continues that found more entries than one call removes."""
+AHEAD_SECONDS: Final = 10.0
+"""Seconds for which a process that was started ahead waits for a stable file."""
 DISK_FAULTS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
 
 
@@ -82,6 +85,8 @@ class Reload:
         self._output = Output(NAME)
         self._problem_log = ProblemLog()
         self._compilation: Compilation | None = None
+        self._ahead: Compilation | None = None
+        self._ahead_until = 0.0
         self._again = False
         self._pause = 0.0
         self._retry_at = math.inf
@@ -171,7 +176,9 @@ class Reload:
             return
         if now >= self._tidy_at:
             self._tidy()
-        if self._watch.changed():
+        changed = self._watch.changed()
+        self._look_ahead(now)
+        if changed:
             log.info("%s has changed", self._config)
             self._read()
         elif self._watch.gone():
@@ -202,8 +209,8 @@ class Reload:
         return self._watch.files() if self._compilation is None else [self._compilation.fileno()]
 
     def pids(self) -> list[int]:
-        """Return the process that reads the file, if there is one."""
-        return [] if self._compilation is None else [self._compilation.pid]
+        """Return the processes that read the file, now or in a moment."""
+        return [each.pid for each in (self._compilation, self._ahead) if each is not None]
 
     def go_on(self) -> None:
         """Apply or reject the file once it has been read."""
@@ -226,6 +233,7 @@ class Reload:
         if self._compilation is not None:
             self._compilation.close()
             self._compilation = None
+        self._drop_ahead()
         for request in (*self._waiting, *self._later):
             request.close()
         self._waiting.clear()
@@ -236,11 +244,34 @@ class Reload:
         self._watch.reading()
         self._retry_at = math.inf
         self._tidy()
+        self._ahead_until = 0.0
+        if self._ahead is not None and self._ahead.waits():
+            self._compilation, self._ahead = self._ahead, None
+            self._compilation.go()
+            return
+        self._drop_ahead()
         try:
-            state_dir = Path(self.plan.state_dir) if self.plan else None
-            self._compilation = Compilation(self._config, state_dir=state_dir, output=self._output)
+            self._compilation = self._compile()
         except StartError as error:
             self._decide(failed(self._config, str(error), machine=True))
+
+    def _compile(self, *, ahead: bool = False) -> Compilation:
+        state_dir = Path(self.plan.state_dir) if self.plan else None
+        return Compilation(self._config, state_dir=state_dir, output=self._output, ahead=ahead)
+
+    def _look_ahead(self, now: float) -> None:
+        """Start the process that will read a file that is changing now, so that its modules are loaded by then."""
+        if self._ahead is not None and now > self._ahead_until:
+            self._drop_ahead()
+        elif self._ahead is None and self._watch.changing() and now > self._ahead_until:
+            self._ahead_until = now + AHEAD_SECONDS
+            with suppress(StartError):  # the reading tries again, and tells
+                self._ahead = self._compile(ahead=True)
+
+    def _drop_ahead(self) -> None:
+        if self._ahead is not None:
+            self._ahead.close()
+            self._ahead = None
 
     def _tidy(self) -> None:
         """Remove what no plan needs, between two readings."""

@@ -124,6 +124,10 @@ class ConfigWatcher:
             self._changing = None if found in ((), self._read) else self._changing or now
         return bool(found) and found != self._read and now - self._since >= STILL
 
+    def changing(self) -> bool:
+        """Return whether the file differs from the one read last, so that it will be read once it is stable."""
+        return self._changing is not None
+
     def gone(self) -> bool:
         """Return, once, whether the file has been missing or unreachable for a while."""
         if self._seen or self._clock() - self._since < GONE:
