@@ -90,6 +90,9 @@ class PartlyCompared(Record, frozen=True, eq=False):
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and self._compared() == other._compared()
 
+    def __ne__(self, other: object) -> bool:
+        return not self == other  # msgspec's own compares identities here
+
     def __hash__(self) -> int:
         return hash(self._compared())
 

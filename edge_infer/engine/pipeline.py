@@ -70,6 +70,8 @@ class FramePipeline:
         candidates, transform = model.join(gate.joined(chosen, looks, frame.instant.moment))
         self._watch.faults += candidates.nonfinite
         findings = gate.stand(model.postprocess(candidates, transform, frame.monotonic))
+        if serving.trial is not None:
+            serving.trial.found(findings)
         if (shadow := serving.shadow) is not None and len(chosen) == len(parts):
             shadow.offer(visible, findings, self._watch.busy_since, self._watch.dropped)
         return visible, findings

@@ -71,6 +71,7 @@ class Frame:
     parent: Sighted | None = None
 
     gap: ClassVar[bool] = False
+    covers: ClassVar[float] = 0.0
 
     @property
     def size(self) -> tuple[int, int]:
@@ -105,6 +106,11 @@ class Samples:
     parent: ClassVar[None] = None
 
     @property
+    def covers(self) -> float:
+        """Seconds from the first to the last sample, both included."""
+        return len(self.values) / self.rate
+
+    @property
     def instant(self) -> Instant:
         """Capture time of the last sample."""
         return Instant(self.monotonic, self.wall)
@@ -119,6 +125,7 @@ class Line:
     monotonic: float
     number: int
     gap: ClassVar[bool] = False
+    covers: ClassVar[float] = 0.0
     parent: ClassVar[None] = None
 
     @property

@@ -21,7 +21,9 @@ MAX_REFERENCE_BYTES: Final = 4096
 MAX_APPEARANCES: Final = 6
 MAX_SIGNALS: Final = 12
 MAX_LABELS: Final = 3
-Level = Annotated[float, between(-1e9, 1e9)]
+MAX_SCORE: Final = 1e6
+MAX_LEVEL: Final = 1e9
+Level = Annotated[float, between(-MAX_LEVEL, MAX_LEVEL)]
 Sum = Annotated[float, between(-1e15, 1e15)]
 Extreme = tuple[Count, Sum, Sum]
 """Number, sum and sum of the squares of largest values."""
@@ -88,7 +90,7 @@ class SignalDrift(Record, frozen=True):
     """
 
     value: Level
-    score: Annotated[float, between(0, 1e6)]
+    score: Annotated[float, between(0, MAX_SCORE)]
     usual: Level | None = None
     telling: bool = True
 

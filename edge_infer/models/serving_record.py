@@ -53,18 +53,20 @@ class Fit(Record, frozen=True):
     def onto(self, pipeline: PipelinePlan) -> PipelinePlan:
         """Return the pipeline with this model in place of its own, and the pipeline's own settings of today.
 
-        Of the labels that the pipeline keeps those remain that this model knows. A threshold of scores does not apply
-        to distances, nor the other way round.
+        Of the labels that the pipeline, its zones and its lines keep those remain that this model knows. A threshold of
+        scores does not apply to distances, nor the other way round.
         """
         said, tasks = pipeline.said, {self.model.task, pipeline.model.task}
         if len(tasks) > 1 and "anomaly" in tasks:
             said = replace(said, threshold=None)
         model = said.onto(self.model)
-        labels = pipeline.labels
-        if labels is not None:
-            labels = tuple(label for label in labels if label in model.labels)
+        places = {
+            "labels": _known(pipeline.labels, model),
+            "zones": tuple(replace(zone, labels=_known(zone.labels, model)) for zone in pipeline.zones),
+            "lines": tuple(replace(line, labels=_known(line.labels, model)) for line in pipeline.lines),
+        }
         own = Overrides.of(self.model)
-        return replace(pipeline, model=model, threshold=model.threshold, labels=labels, own=own)
+        return replace(pipeline, model=model, threshold=model.threshold, own=own, **places)
 
     def unusable(self, pipeline: PipelinePlan, signers: Collection[str] | None) -> str:
         """Return why this model may not take the place of the pipeline's own; empty if it may."""
@@ -77,6 +79,11 @@ class Fit(Record, frozen=True):
         if pipeline.labels and not set(pipeline.labels) & set(self.model.labels):
             return f"{title} served before, but it has none of the labels that pipeline {pipeline.name} keeps"
         return ""
+
+
+def _known(labels: tuple[Label, ...] | None, model: ModelPlan) -> tuple[Label, ...] | None:
+    """Return those labels that a model has; None stays None: all."""
+    return None if labels is None else tuple(label for label in labels if label in model.labels)
 
 
 class Slot(Record, frozen=True):

@@ -121,7 +121,8 @@ class SignalPlan(PartlyCompared, frozen=True, eq=False):
 
     ``scale`` multiplies the samples; with ``peak`` those of each window are divided by the largest of them. ``mean``
     and ``std`` of the features have one number, or one for each value of a frame. Without a ``rate`` samples are taken
-    as they come. Without a ``stride`` a window begins half a window after the one before.
+    as they come. Without a ``stride`` a window begins half a window after the one before, or, if it is to be ``whole``,
+    after its end.
 
     With ``columns``, counted from 0, only these values of a sample go in, and a source gives at least ``width`` of
     them. Otherwise it gives ``values`` of them (0: unknown, or any number, which is reduced to one).
@@ -135,6 +136,7 @@ class SignalPlan(PartlyCompared, frozen=True, eq=False):
     window: float | None = None
     hop: float | None = None
     stride: float | None = None
+    whole: bool = False
     channels: int = 1
     bins: int | None = None
     coefficients: int | None = None

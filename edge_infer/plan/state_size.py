@@ -22,7 +22,9 @@ def state_bytes(plan: PipelinePlan) -> int:
     """Return the most bytes of a state that counts each label of ``labels:``, by zone too; 0 without ``labels:``."""
     if plan.labels is None or plan.state_key != "counts":
         return 0
-    zones = {zone.name: dict.fromkeys(zone.labels or plan.labels, _OBJECTS) for zone in plan.zones}
+    zones = {
+        zone.name: dict.fromkeys(plan.labels if zone.labels is None else zone.labels, _OBJECTS) for zone in plan.zones
+    }
     lines = {line.name: LineCounts(_CROSSED, _CROSSED) for line in plan.lines}
     state = State(
         1, _TS, _BOOT, plan.model.title, plan.model.sha256[:8], _TS, dict.fromkeys(plan.labels, _OBJECTS),
@@ -41,7 +43,7 @@ class CountedLabels:
     @classmethod
     def of(cls, plan: PipelinePlan) -> CountedLabels:
         """Return the labels of a pipeline."""
-        return cls(plan.labels, {zone.name: zone.labels or plan.labels for zone in plan.zones})
+        return cls(plan.labels, {zone.name: plan.labels if zone.labels is None else zone.labels for zone in plan.zones})
 
     def filled(self, state: State) -> State:
         """Return the state with a zero count for each missing label of the configuration, if they fit."""

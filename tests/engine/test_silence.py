@@ -11,6 +11,9 @@ import pytest
 from edge_infer.contract.codec import replace
 from edge_infer.engine.interpreter import Interpreter
 from edge_infer.engine.model.probation import SAME, Trial, quiet
+from edge_infer.engine.tasks import Findings
+from edge_infer.engine.tasks.detection import Detection, Detections
+from edge_infer.engine.tasks.segmentation import Filled, SegmentationFindings
 from edge_infer.errors import ModelError
 from tests.engine.plans import pipeline
 from tests.engine.sounds import RESTING
@@ -84,3 +87,27 @@ def test_a_map_of_one_class_is_an_empty_scene(assets: Path, task: Any) -> None:
         look([0, 1] * 50)
     with pytest.raises(ModelError, match="the same, bit by bit, for 20 different inputs"):
         look([0, 1] * 50)  # a broken model repeats a picture
+
+
+@pytest.mark.parametrize("task", ["segmentation", "detection"])
+def test_a_map_that_shows_the_same_things_everywhere_is_not_quiet(assets: Path, task: Any) -> None:
+    interpreter = Interpreter((assets / "models" / "mww_alexa.tflite").read_bytes())
+    trial, chance = Trial(replace(pipeline().model, task=task)), np.random.default_rng(1)
+    segments = task == "segmentation"
+    values = np.full(100, 15, np.int64) if segments else np.tile(np.array([-128, 127], np.int8), 50)
+    face = Detection("face", 0, 0.996, (0.0, 0.0, 100.0, 100.0))
+    shown: Findings = (
+        SegmentationFindings((Filled("person", 15, 1.0),)) if segments else Detections((face,), (100, 100))
+    )
+    nothing: Findings = (
+        SegmentationFindings((Filled("background", 0, 1.0),)) if segments else Detections((), (100, 100))
+    )
+    for _ in range(2 * SAME):
+        given = interpreter.input()
+        given[...] = chance.integers(-128, 128, given.shape)
+        del given
+        trial.given(interpreter)
+        trial.told(interpreter, [values])
+        trial.found(nothing)
+    with pytest.raises(ModelError, match="the same, bit by bit, for 20 different inputs"):
+        trial.found(shown)

@@ -14,8 +14,20 @@ import pytest
 
 from edge_infer.cli import main
 from edge_infer.contract.codec import decode_json, replace
+from edge_infer.contract.messages import State
 from edge_infer.models.serving_record import Fit, Refusal, ServingRecord, Slot
-from edge_infer.plan.records import InputPlan, ModelPlan, MqttPlan, NmsPlan, Overrides, PipelinePlan, Plan
+from edge_infer.plan.records import (
+    InputPlan,
+    LinePlan,
+    ModelPlan,
+    MqttPlan,
+    NmsPlan,
+    Overrides,
+    PipelinePlan,
+    Plan,
+    ZonePlan,
+)
+from edge_infer.plan.state_size import CountedLabels
 from edge_infer.supervisor.rollout.effective_plan import effective, unknown_labels, with_slots, without_model
 from tests.broker import eventually
 from tests.engine.plans import pipeline
@@ -93,6 +105,17 @@ def test_labels_that_the_old_model_does_not_know_are_left_out_and_told() -> None
     assert found.pipelines[0].labels == ("cat",)
     assert unknown_labels(wanted, found) == {"door": "pets@1.0.0 does not know the label visage, which is not reported"}
     assert without_model(wanted, record) == {}
+
+
+def test_labels_of_zones_and_lines_that_the_old_model_does_not_know_are_left_out_and_told() -> None:
+    drive = ZonePlan("drive", ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0)), ("visage",))
+    gate = LinePlan("gate", (0.5, 0.0), (0.5, 1.0), ("cat", "visage"))
+    record, wanted = served(("door", door(OLD))), plan(door(NEW, zones=(drive,), lines=(gate,)))
+    found = effective(wanted, record)
+    assert [each.labels for each in (*found.pipelines[0].zones, *found.pipelines[0].lines)] == [(), ("cat",)]
+    assert unknown_labels(wanted, found) == {"door": "pets@1.0.0 does not know the label visage, which is not reported"}
+    state = State(1, NOW, "0" * 16, OLD.title, OLD.sha256[:8], counts={"cat": 1}, zones={"drive": {}})
+    assert CountedLabels.of(found.pipelines[0]).filled(state) == state, "no zero for a label that the publisher refuses"
 
 
 def test_a_model_without_any_label_that_the_pipeline_keeps_does_not_serve() -> None:

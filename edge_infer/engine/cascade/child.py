@@ -47,9 +47,10 @@ class Inquiry(Follow):
         return tuple(replace(frame, region=each.region(margin), parent=each, sighting=None) for each in chosen)
 
     def __call__(
-        self, findings: Findings, now: Instant, parent: Sighted | None = None
+        self, findings: Findings, now: Instant, parent: Sighted | None = None, covers: float = 0.0
     ) -> tuple[Findings, tuple[Happening, ...]]:
         """Store the model's findings about an object."""
+        del covers
         assert parent is not None
         self._note_limits(findings, now)
         if isinstance(findings, Detections):

@@ -16,7 +16,7 @@ from edge_infer.contract.messages import CameraDrift
 from edge_infer.engine.drift.packed import pack_appearance, unpack_appearance
 from edge_infer.engine.drift.picture import PictureSignals, Profile, agreement, shift
 from edge_infer.engine.drift.statistics import Extremes
-from edge_infer.ipc.drift import CAMERA_HOURS, MAX_APPEARANCES, CameraReference, SignalDrift
+from edge_infer.ipc.drift import CAMERA_HOURS, MAX_APPEARANCES, MAX_SCORE, CameraReference, SignalDrift
 
 EVERY: Final = 1.0
 """Seconds between two pictures that are looked at."""
@@ -417,7 +417,8 @@ class CameraWatch:
         for name, value in self._now.items():
             most, threshold = MOST[name], self._thresholds[name]
             telling = threshold <= most
-            found[name] = SignalDrift(round(value, 3), round(value / threshold, 3) if telling else 0.0, None, telling)
+            score = min(MAX_SCORE, value / threshold) if telling else 0.0
+            found[name] = SignalDrift(round(value, 3), round(score, 3), None, telling)
         return found
 
     def kept(self) -> CameraReference:

@@ -20,7 +20,7 @@ from edge_infer.engine.drift.statistics import (
     psi,
     psi_without_drift,
 )
-from edge_infer.ipc.drift import MAX_LABELS, DriftHistogram, OutcomeReference, SignalDrift
+from edge_infer.ipc.drift import MAX_LABELS, MAX_LEVEL, MAX_SCORE, DriftHistogram, OutcomeReference, SignalDrift
 
 WINDOW: Final = 900.0
 LEAST_FRAMES_OF_WINDOW: Final = 20
@@ -97,6 +97,11 @@ class _Window:
         if (total := self.labels.total()) >= LEAST_FRAMES_OF_WINDOW:
             for number, label in enumerate(labels):
                 yield f"label_{number + 1}", _angle(self.labels[label] / total)
+
+
+def _level(value: float) -> float:
+    """Return a value as a report has it: a model may have larger ones."""
+    return round(max(-MAX_LEVEL, min(MAX_LEVEL, value)), 3)
 
 
 def _angle(share: float) -> float:
@@ -282,7 +287,7 @@ class OutcomeWatch:
             before, deviation = self._previous(name, now, window), value - mean
             self._before[name] = now, deviation
             found[name] = judged.add(deviation, before)
-            self._now[name] = value, min(1e6, abs(found[name]))
+            self._now[name] = value, min(MAX_SCORE, abs(found[name]))
             if self.raised is not None and self.raised.signal == name:
                 self._look_for_end(self.raised, deviation / judged.single)
         if self.raised is None and found:
@@ -302,7 +307,7 @@ class OutcomeWatch:
         """Return the present signals, and how far each is on the way to its limit."""
         found: dict[str, SignalDrift] = {}
         for name, (value, score) in self._now.items():
-            found[name] = SignalDrift(round(value, 3), round(score, 3), round(self._signals[name].mean, 3))
+            found[name] = SignalDrift(_level(value), round(score, 3), _level(self._signals[name].mean))
         return found
 
     def histograms(self) -> dict[str, DriftHistogram]:

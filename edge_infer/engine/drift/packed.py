@@ -17,6 +17,10 @@ _SIGNAL: Final = struct.Struct(f"<2f2I2d{HOURS}B{HOURS}H")
 _MOST_COUNT: Final = 255
 """Windows of an hour of the day that count at most."""
 _STEPS: Final = 65535
+_MOST_LEVEL: Final = 64.0
+"""Largest detail and sharpness of a picture, in octaves; eight bits give less."""
+_MOST_MEAN: Final = 1e9
+_MOST_SQUARES: Final = 1e20
 
 
 def pack_appearance(weight: float, levels: tuple[float, float, float], columns: Profile, rows: Profile) -> str:
@@ -30,8 +34,10 @@ def pack_appearance(weight: float, levels: tuple[float, float, float], columns: 
 def unpack_appearance(packed: str) -> tuple[float, tuple[float, float, float], Profile, Profile]:
     """Return what `pack_appearance` took; raises ValueError for a damaged text."""
     weight, light, detail, sharpness, scale, *steps = _unpacked(_APPEARANCE, packed)
-    if weight <= 0.0 or scale <= 0.0:
+    if not (0.0 < weight <= _MOST_MEAN and 0.0 < scale <= _MOST_MEAN):
         raise ValueError("an appearance has no weight or no edges")
+    if not (0.0 <= light <= 1.0 and abs(detail) <= _MOST_LEVEL and abs(sharpness) <= _MOST_LEVEL):
+        raise ValueError("an appearance that no picture has")
     edges = np.asarray(steps, np.float32) * np.float32(scale / 255)
     return weight, (light, detail, sharpness), edges[:COLUMNS], edges[COLUMNS:]
 
@@ -39,6 +45,7 @@ def unpack_appearance(packed: str) -> tuple[float, tuple[float, float, float], P
 def pack_signal(signal: DailySignal) -> str:
     """Return a signal as base64: its residuals, and the counts and means of the hours, these in steps of its range."""
     known = [mean for count, mean in zip(signal.counts, signal.means, strict=True) if count] or [0.0]
+    known = [max(-_MOST_MEAN, min(_MOST_MEAN, mean)) for mean in known]
     low, high = min(known), max(known)
     steps = [round((min(max(mean, low), high) - low) / (high - low or 1.0) * _STEPS) for mean in signal.means]
     counts = [min(count, _MOST_COUNT) for count in signal.counts]
@@ -49,7 +56,8 @@ def pack_signal(signal: DailySignal) -> str:
 def unpack_signal(packed: str) -> DailySignal:
     """Return what `pack_signal` took; raises ValueError for a damaged text."""
     low, high, residuals, pairs, squares, products, *hours = _unpacked(_SIGNAL, packed)
-    if high < low or squares < 0.0:
+    sums = 0.0 <= squares <= _MOST_SQUARES and abs(products) <= _MOST_SQUARES and pairs <= residuals
+    if not (-_MOST_MEAN <= low <= high <= _MOST_MEAN and sums):
         raise ValueError("the numbers of a signal contradict each other")
     means = [low + (high - low) * step / _STEPS for step in hours[HOURS:]]
     return DailySignal(hours[:HOURS], means, residuals, squares, pairs, products)

@@ -187,6 +187,5 @@ class DailySignal:
         return math.sqrt(max(0.0, variance)) * (1.0 + 1.0 / math.sqrt(2.0 * self.residuals))
 
     def _correlation(self) -> float:
-        if not self.pairs or self.squares <= 0.0:
-            return 0.0
-        return min(1.0, max(0.0, (self.products / self.pairs) / (self.squares / self.residuals)))
+        variance = self.squares / self.residuals if self.residuals else 0.0
+        return min(1.0, max(0.0, self.products / self.pairs / variance)) if self.pairs and variance > 0.0 else 0.0

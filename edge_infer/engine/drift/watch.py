@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 from edge_infer.contract.codec import ABSENT, dumps, replace
 from edge_infer.contract.messages import DriftHealth, DriftKind, Reason, timestamp
-from edge_infer.engine.drift.answers import answer_numbers
+from edge_infer.engine.drift.answers import AnswerNumbers, answer_numbers
 from edge_infer.engine.drift.camera import CameraWatch
 from edge_infer.engine.drift.outcome import OutcomeWatch
 from edge_infer.engine.drift.picture import picture_signals
@@ -62,16 +62,28 @@ class DriftWatch:
         ``visible`` returns the frame without the masked areas. The findings of a ``still`` frame are older.
         """
         with self._lock:
-            if plan is not self._plan:
+            self._at = frame.instant
+            try:
+                self._see(plan, frame, visible, None if still else answer_numbers(findings))
+            except (ArithmeticError, ValueError) as error:
+                log.warning("pipeline %s: what drift has learned makes no sense (%s); learning anew", self._name, error)
+                self._kept, self._plan = DriftReference(self._name), None
+                self._camera = self._outcome = None
                 self._use(plan)
-            now = self._at = frame.instant
-            if self._camera is not None and isinstance(frame, Frame) and self._camera.due(now.moment):
-                shown = visible()
-                if isinstance(shown, Frame):
-                    self._camera.see(now.moment, picture_signals(shown.pixels))
-            if self._outcome is not None and not still:
-                self._outcome.see(now.moment, time.localtime(now.wall).tm_hour, answer_numbers(findings))
-            return self._news(now)
+            return self._news(self._at)
+
+    def _see(
+        self, plan: PipelinePlan, frame: Captured, visible: Callable[[], Captured], numbers: AnswerNumbers | None
+    ) -> None:
+        if plan is not self._plan:
+            self._use(plan)
+        now = self._at
+        if self._camera is not None and isinstance(frame, Frame) and self._camera.due(now.moment):
+            shown = visible()
+            if isinstance(shown, Frame):
+                self._camera.see(now.moment, picture_signals(shown.pixels))
+        if self._outcome is not None and numbers is not None:
+            self._outcome.see(now.moment, time.localtime(now.wall).tm_hour, numbers)
 
     def end(self, reason: Reason) -> tuple[Happening, ...]:
         """End what is open, for a reason other than the scene."""
@@ -179,7 +191,7 @@ class DriftWatch:
         if kept is not None and kept.basis == basis:
             try:
                 return CameraWatch(basis, drift.false_alarm, kept)
-            except ValueError as error:
+            except (ArithmeticError, ValueError) as error:
                 log.warning("pipeline %s: the reference of its camera cannot be used: %s", self._name, error)
         log.info("pipeline %s: learning how its camera looks", self._name)
         return CameraWatch(basis, drift.false_alarm, CameraReference(basis))
@@ -194,7 +206,7 @@ class DriftWatch:
         if kept is not None and kept.basis == basis:
             try:
                 return OutcomeWatch(basis, drift.false_alarm, drift.learn, plan.threshold, labels, kept)
-            except ValueError as error:
+            except (ArithmeticError, ValueError) as error:
                 log.warning("pipeline %s: the reference of its answers cannot be used: %s", self._name, error)
         log.info("pipeline %s: learning how %s answers", self._name, model.title)
         fresh = OutcomeReference(basis)

@@ -17,7 +17,7 @@ from edge_infer.engine.tasks.classification import ClassificationFindings
 from edge_infer.engine.tasks.detection import Detections
 from edge_infer.frames.frame import Instant
 from edge_infer.frames.geometry import Box
-from edge_infer.plan.records import PipelinePlan, SignalPlan
+from edge_infer.plan.records import PipelinePlan
 
 if TYPE_CHECKING:
     from edge_infer.engine.cascade.answers import Answers
@@ -46,18 +46,21 @@ class Follow:
         return (frame,)
 
     def __call__(
-        self, findings: Findings, now: Instant, parent: Sighted | None = None
+        self, findings: Findings, now: Instant, parent: Sighted | None = None, covers: float = 0.0
     ) -> tuple[Findings, tuple[Happening, ...]]:
-        """Return the findings with tracking data, and new events; in a cascade the findings concern ``parent``."""
+        """Return the findings with tracking data, and new events; in a cascade the findings concern ``parent``.
+
+        ``covers`` is the length in seconds of a window of a signal, which ends ``now``.
+        """
         del parent
         self._note_limits(findings, now)
         if self._scene is not None and isinstance(findings, Detections):
             return self._scene(findings, now)
         if self._spells is not None and isinstance(findings, ClassificationFindings):
             scores: dict[str | None, float] = {i.label: i.score for i in (*findings.classes, *findings.near)}
-            return findings, self._spells(scores, now)
+            return findings, self._spells(scores, now, covers)
         if self._spells is not None and isinstance(findings, Deviation):
-            return findings, self._spells({ANOMALY: findings.score}, now)
+            return findings, self._spells({ANOMALY: findings.score}, now, covers)
         return findings, ()
 
     def published(self, findings: Findings, now: Instant, *, told: bool) -> None:
@@ -125,7 +128,5 @@ def make_spells(plan: PipelinePlan, ledger: EventLedger, number: int | None = No
     """Return the tracker for labels of a whole frame or of one object; None if they cause no events."""
     if plan.events is None or plan.model.task not in ("classification", "anomaly"):
         return None
-    taken = plan.model.input
-    covered = (taken.window or 0.0) if isinstance(taken, SignalPlan) else 0.0
     low = plan.threshold * (1 - plan.events.hysteresis) if plan.model.task == "anomaly" else plan.floor
-    return Spells(plan.events, ledger, plan.threshold, low, covered, number=number)
+    return Spells(plan.events, ledger, plan.threshold, low, number=number)

@@ -29,29 +29,27 @@ class Spells:
         ledger: EventLedger,
         threshold: float,
         low: float,
-        covered: float = 0.0,
         *,
         number: int | None = None,
     ) -> None:
-        """Start without spells; ``covered`` is the signal window in seconds before the capture time of a frame.
-
-        ``number`` is the id of the object that the labels describe; None: the whole frame.
-        """
+        """Start without spells; ``number`` is the id of the object that the labels describe; None: the whole frame."""
         self._number = number
         self._least = plan.min_duration
         self._ledger = ledger
         self._threshold, self._low = threshold, low
         self._below = f"below the threshold of {threshold:g}"
-        self._covered = covered
         self._spells: dict[str | None, _Spell] = {}
         self._moment = 0.0
 
-    def __call__(self, scores: Mapping[str | None, float], now: Instant) -> tuple[Happening, ...]:
-        """Process one frame; ``scores`` has an entry for each label that the model found in it."""
+    def __call__(self, scores: Mapping[str | None, float], now: Instant, covers: float = 0.0) -> tuple[Happening, ...]:
+        """Process one frame; ``scores`` has an entry for each label that the model found in it.
+
+        A window of a signal ``covers`` so many seconds before ``now``.
+        """
         self._moment = now.moment
         told: list[Happening] = []
         for label in [*scores, *(label for label in self._spells if label not in scores)]:
-            told += self._see(label, scores.get(label, 0.0), now)
+            told += self._see(label, scores.get(label, 0.0), now, covers)
         return tuple(told)
 
     @property
@@ -70,14 +68,14 @@ class Spells:
         """Drop all spells without an end event."""
         self._spells.clear()
 
-    def _see(self, label: str | None, score: float, now: Instant) -> tuple[Happening, ...]:
+    def _see(self, label: str | None, score: float, now: Instant, covers: float) -> tuple[Happening, ...]:
         spell = self._spells.get(label)
         if spell is None:
             if score < self._threshold:
                 if score >= self._low:
                     self._ledger.decisions.note(now.wall, label, score, "below", self._below)
                 return ()
-            start = Instant(now.moment - self._covered, now.wall - self._covered)
+            start = Instant(now.moment - covers, now.wall - covers)
             spell = self._spells[label] = _Spell(start, score)
         elif not spell.begun and score < self._threshold:
             del self._spells[label]

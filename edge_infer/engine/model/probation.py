@@ -10,16 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_infer.engine.interpreter import Interpreter, Tensor
+from edge_infer.engine.tasks import Findings
+from edge_infer.engine.tasks.segmentation import SegmentationFindings
 from edge_infer.errors import ModelError
 from edge_infer.plan.records import ModelPlan
 
 # Detects outputs that a healthy model may repeat for many different inputs.
 
 SAME: Final = 20
-"""Number of different inputs whose outputs may not be bit-identical, unless the outputs are `quiet`.
+"""Number of different inputs whose outputs may not be bit-identical, unless the outputs are `quiet` or `one_class`.
 
 Both count as the model computes with them: floats that it turns into the same bytes are the same to it.
 """
+_REPEATED: Final = f"its outputs were the same, bit by bit, for {SAME} different inputs"
 FEW: Final = 4
 BYTES: Final = ("int8", "uint8", "bool")
 
@@ -68,6 +71,7 @@ class Trial:
         self._input = 0
         self._output: int | None = None
         self._inputs: set[int] = set()
+        self._repeats = False
         self._computed: tuple[tuple[Tensor, ...], tuple[Tensor, ...]] | None = None
 
     def given(self, interpreter: Interpreter) -> None:
@@ -89,8 +93,22 @@ class Trial:
             self._output, self._inputs = output, set()
         self._inputs.add(self._input)
         outputs = tensors[: len(interpreter.outputs)]
-        if len(self._inputs) >= SAME and not self._quiet(outputs) and not (self._maps and one_class(outputs)):
-            raise ModelError(f"its outputs were the same, bit by bit, for {SAME} different inputs")
+        self._repeats = len(self._inputs) >= SAME
+        if self._repeats and not self._quiet(outputs) and not (self._maps and one_class(outputs)):
+            raise ModelError(_REPEATED)
+        self._repeats &= sum(values.size for values in outputs) > FEW
+
+    def found(self, findings: Findings) -> None:
+        """Check what a map shows that is the same for many inputs; raises `ModelError` unless nothing is in it.
+
+        The first class of a segmentation is the background, or a wall.
+        """
+        if isinstance(findings, SegmentationFindings):
+            shows = any(item.class_id for item in findings.segments)
+        else:
+            shows = bool(findings.essence)
+        if self._repeats and shows:
+            raise ModelError(_REPEATED)
 
     def _quiet(self, outputs: Sequence[NDArray[Any]]) -> bool:
         assert self._computed is not None

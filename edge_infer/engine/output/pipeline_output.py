@@ -55,7 +55,7 @@ class PipelineOutput:
                 return findings
             now = frame.instant
             self._ahead = frame.monotonic - now.moment
-            followed, news = serving.follow(findings, now, frame.parent)
+            followed, news = serving.follow(findings, now, frame.parent, frame.covers)
             self.tell(news, serving)
             return followed
 

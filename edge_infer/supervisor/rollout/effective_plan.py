@@ -36,10 +36,13 @@ def without_model(wanted: Plan, record: ServingRecord) -> dict[str, str]:
 
 
 def unknown_labels(wanted: Plan, plan: Plan) -> dict[str, str]:
-    """Return the pipelines whose fallback does not know all labels that they keep, with a sentence about each."""
+    """Return the pipelines whose fallback does not know all labels that they, their zones and lines keep, and why."""
     found = {}
     for asked, runs in zip(wanted.pipelines, plan.pipelines, strict=True):
-        missing = [label for label in asked.labels or () if label not in (runs.labels or ())]
+        pairs = [(asked.labels, runs.labels)]
+        pairs += [(one.labels, other.labels) for one, other in zip(asked.zones, runs.zones, strict=True)]
+        pairs += [(one.labels, other.labels) for one, other in zip(asked.lines, runs.lines, strict=True)]
+        missing = dict.fromkeys(label for wish, has in pairs for label in wish or () if label not in (has or ()))
         if missing:
             found[runs.name] = f"{runs.model.title} does not know the label {', '.join(missing)}, which is not reported"
     return found

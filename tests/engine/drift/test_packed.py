@@ -55,6 +55,27 @@ def test_a_signal_without_windows_or_with_many_can_be_packed() -> None:
     assert unpack_signal(pack_signal(many)).means == [5.0] * 24
 
 
+@pytest.mark.parametrize("levels", [(0.5, 1e30, 0.0), (0.5, 0.0, -1e30), (-5.0, 0.0, 0.0), (1.5, 0.0, 0.0)], ids=str)
+def test_an_appearance_that_no_picture_has_is_refused(levels: tuple[float, float, float]) -> None:
+    edges = np.ones(100, np.float32)
+    with pytest.raises(ValueError, match="that no picture has"):
+        unpack_appearance(pack_appearance(3.0, levels, edges[:64], edges[64:]))
+    with pytest.raises(ValueError, match="no weight"):
+        unpack_appearance(pack_appearance(1e30, (0.5, 0.0, 0.0), edges[:64], edges[64:]))
+
+
+def test_hostile_sums_of_a_signal_are_refused_or_harmless() -> None:
+    tiny = DailySignal([100] * 24, [1.0] * 24, residuals=8, squares=5e-324, pairs=8, products=5e-324)
+    assert unpack_signal(pack_signal(tiny)).correlation() < 1.0
+    assert unpack_signal(pack_signal(tiny)).step_spread() == 0.0
+    for changes in ({"squares": 1e200}, {"products": -1e200}, {"pairs": 900}):
+        hostile = DailySignal([100] * 24, [1.0] * 24, **{"residuals": 800, "squares": 1.0, "pairs": 8, **changes})
+        with pytest.raises(ValueError, match="contradict"):
+            unpack_signal(pack_signal(hostile))
+    large = DailySignal([100] * 24, [1e300] * 24)
+    assert unpack_signal(pack_signal(large)).means == [1e9] * 24
+
+
 @pytest.mark.parametrize("change", [lambda data: data[:-1], lambda data: b"\xff" * 12 + data[12:], lambda data: b""])
 def test_a_damaged_text_is_refused(change: object) -> None:
     for packed, unpack in ((_appearance(1), unpack_appearance), (pack_signal(_signal(1)), unpack_signal)):

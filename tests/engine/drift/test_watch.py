@@ -39,6 +39,26 @@ def kept(reference: CameraReference) -> DriftReference:
     return DriftReference("door", replace(reference, basis=basis.basis))
 
 
+def test_a_reference_that_makes_no_sense_is_learned_anew(
+    kept: DriftReference, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert kept.camera is not None
+    wild = replace(kept.camera, extremes=dict.fromkeys(kept.camera.extremes, (1000, 1e15, -1e15)))
+    watch = DriftWatch("door", SOURCE, replace(kept, camera=wild))
+    _see(watch, 30, frame)
+    assert max(watch.scores().values()) <= 1e6
+    levels = DriftWatch("door", SOURCE, kept)
+    _see(levels, 30, frame)
+    assert levels._camera is not None
+    levels._camera._known[0].view = replace(levels._camera._known[0].view, light=-5.0)
+    with caplog.at_level(logging.WARNING):
+        assert _see(levels, 30, frame) == []
+    assert "learning anew" in caplog.text
+    health = levels.health()
+    assert health is not None
+    assert health.camera == "learning"
+
+
 def _see(
     watch: DriftWatch,
     seconds: int,
