@@ -293,7 +293,7 @@ class _LeakingEngine:
             event = Event(
                 1, timestamp(_WALL + at), self._boot, seq, "drift_end" if ends else "drift",
                 kind="moved" if moved else kinds[begun], since=timestamp(_WALL + began),
-                shift=((right - _SHIFTS) / _SHIFTS, (down - _SHIFTS) / _SHIFTS) if moved else ABSENT,
+                shift=((right - _SHIFTS) / _SHIFTS, (down - _SHIFTS) / _SHIFTS) if moved and not ends else ABSENT,
                 reason=_REASONS[digits[0] - 1] if ends and digits[0] else ABSENT,
             )  # fmt: skip
             read = decode_json(Event, self._leaves("event", event, at, begun=ends))

@@ -148,16 +148,22 @@ class RateAdmission:
                 self._buckets[name, kind] = _CaptureBucket(rate, most, most + before.get((name, kind), 0.0), now)
 
     def _go_on(self, earlier: AdmissionState, rates: Mapping[str, ChannelRates], now: float) -> None:
-        """Continue with the levels of an earlier process. A start gives nothing anew: an engine can cause it."""
+        """Continue with the levels of an earlier process. A start gives nothing anew: an engine can cause it.
+
+        A compromised process may have left any numbers, so they are limited to those that a bucket can have.
+        """
         levels = {(level.pipeline, level.kind): level for level in earlier.levels}
         for (name, kind), level in levels.items():
             if name not in rates:
-                self._buckets[name, kind] = _CaptureBucket(0.0, 0.0, level.left, level.at)
+                left = _within(level.left, MAX_ON_THE_WAY)
+                self._buckets[name, kind] = _CaptureBucket(0.0, 0.0, left, min(level.at, now))
         for name, of in rates.items():
             for kind in KINDS:
                 rate, most = getattr(of, kind + "s"), of.burst(kind)
                 known = None if rate is None else levels.get((name, kind))
-                left, at = (most, now) if known is None else (known.left if rate else 0.0, known.at)
+                left, at = most, now
+                if known is not None:
+                    left, at = _within(known.left, most + MAX_ON_THE_WAY) if rate else 0.0, min(known.at, now)
                 self._buckets[name, kind] = _CaptureBucket(rate, most, left, at)
 
     def engine_rested(self) -> None:
@@ -230,3 +236,7 @@ def cost(event: Event, *, begun: bool) -> int:
     kind: EventType = event.type
     found = COSTS.get(kind, 1)
     return found if found or begun else 2
+
+
+def _within(left: float, most: float) -> float:
+    return min(max(0.0, left), most)

@@ -263,10 +263,10 @@ def _segment(item: Segment, form: OutcomeForm) -> Segment:
 
 
 def _drift(event: Event) -> Event:
-    """Return an event of drift, which has nothing but its kind and times, and a shift."""
+    """Return an event of drift, which has nothing but its kind and times; a begin also has a shift."""
     reason = event.reason if event.type in _ENDS else ABSENT
     shift: tuple[float, float] | Absent = (
-        ABSENT if event.shift is ABSENT else (event.shift[0] + 0.0, event.shift[1] + 0.0)
+        ABSENT if event.shift is ABSENT or event.type in _ENDS else (event.shift[0] + 0.0, event.shift[1] + 0.0)
     )
     return replace(event, label=ABSENT, id=ABSENT, score=ABSENT, box=ABSENT, reason=reason, shift=shift)
 

@@ -14,7 +14,7 @@ from edge_infer.engine.output import message_budget
 from edge_infer.engine.output.message_budget import MessageBudget
 from edge_infer.plan.channel_rates import CHANGES_A_MINUTE, CHANGES_AT_ONCE, Kind, channel_rates
 from edge_infer.plan.records import CropsPlan, EventsPlan, Plan, SourcePlan
-from edge_infer.publisher.admission import MAX_ON_THE_WAY, AdmissionState, RateAdmission, cost
+from edge_infer.publisher.admission import MAX_ON_THE_WAY, AdmissionState, BucketLevel, RateAdmission, cost
 from edge_infer.publisher.outbox.entry import MessageSeries
 from tests.publisher.samples import BOOT, TS, mqtt_plan, plan
 
@@ -54,6 +54,16 @@ def test_an_honest_engine_at_its_rate_is_never_refused() -> None:
 def test_more_captures_than_the_rate_allows_are_refused() -> None:
     times = [1000.0 + index / 1000 for index in range(60_000)]
     assert BURST <= admitted(gate(TWICE_A_SECOND), times) <= 2 * 60 + BURST
+
+
+@pytest.mark.parametrize(("left", "at"), [(0.0, 1e18), (1e300, 0.0), (-1e300, 1000.0)])
+def test_impossible_levels_of_a_compromised_process_last_no_longer_than_the_rate(left: float, at: float) -> None:
+    earlier = AdmissionState((BucketLevel("door", "result", left, at),))
+    admission = gate(TWICE_A_SECOND, earlier=earlier)
+    times = [1000.0 + index / 2 for index in range(2000)]
+    assert 1900 <= admitted(admission, times) <= 2000
+    flood = gate(TWICE_A_SECOND, earlier=earlier)
+    assert admitted(flood, [1000.0] * 20_000) <= MAX_ON_THE_WAY + BURST
 
 
 def test_a_backlog_passes_at_once_and_claims_no_time_twice() -> None:

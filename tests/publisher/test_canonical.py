@@ -166,6 +166,14 @@ def test_an_event_names_the_place_of_its_type(event: Event) -> None:
     assert guard().admit(EVENT, event) is None
 
 
+def test_only_the_begin_of_a_drift_has_a_shift() -> None:
+    begin = Event(1, TS, BOOT, 1, "drift", kind="moved", since=TS, shift=(0.1, -0.0))
+    end = replace(begin, type="drift_end", seq=2)
+    egress = guard()
+    payloads = [egress.admit(EVENT, each) for each in (begin, end)]
+    assert [decode_json(Event, payload or b"").shift for payload in payloads] == [(0.1, 0.0), ABSENT]
+
+
 def test_a_state_counts_in_the_order_of_labels() -> None:
     state = State(1, TS, BOOT, "faces@1.0.0", SHA[:8], counts={"mask": 2**53, "face": 1}, ids={"face": (9, 3, 9)})
     payload = guard().admit(STATE, state)

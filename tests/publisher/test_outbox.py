@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +12,7 @@ from edge_infer.contract.codec import decode, encode
 from edge_infer.contract.messages import OutboxHealth
 from edge_infer.contract.topics import Place
 from edge_infer.errors import WireError
+from edge_infer.ipc.delivered_numbers import DeliveredNumbers, new_delivered_numbers
 from edge_infer.ipc.messages import Acked, EngineHello, Tally
 from edge_infer.publisher.outbox.database import MAX_COUNT, SeriesRow
 from edge_infer.publisher.outbox.delivery_ledger import MOST_SERIES, DeliveryLedger
@@ -43,6 +46,19 @@ def test_events_go_first_and_each_lane_in_order() -> None:
     assert order == [
         ("door", "event", 1), ("door", "event", 2), ("door", "result", 1), ("yard", "result", 1), ("door", "result", 2),
     ]  # fmt: skip
+
+
+def test_numbers_that_the_engine_had_not_given_were_not_delivered_before() -> None:
+    """A compromised publisher may leave numbers to come in the ring; its successor sends those messages."""
+    ring = new_delivered_numbers()
+    with DeliveredNumbers(os.dup(ring)) as compromised:
+        for number in range(1, 100):
+            compromised.add(DOOR, number)
+    outbox = StoredOutbox(delivered=DeliveredNumbers(ring))
+    outbox.resume("aaaaaa", (Tally("door", "result", given=3, safe=1),))
+    for seq in range(2, 8):
+        assert outbox.put(DOOR, seq, b"{}", late=False)
+    assert [entry.seq for entry in drain(outbox)] == [4, 5, 6, 7]
 
 
 def test_a_held_place_does_not_hold_the_others() -> None:

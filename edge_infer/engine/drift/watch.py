@@ -246,7 +246,7 @@ class DriftWatch:
         begun = self._told.pop(part)
         assert begun.kind is not None
         log.info("pipeline %s: drift has ended, %s", self._name, _words(begun.kind))
-        return replace(begun, type="drift_end", when=now, reason=reason)
+        return replace(begun, type="drift_end", when=now, reason=reason, shift=None)
 
 
 def _calm(learned: float) -> Literal["learning", "ok"]:

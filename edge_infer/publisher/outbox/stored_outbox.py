@@ -83,6 +83,7 @@ class StoredOutbox:
         """``delivered``: what the broker acknowledged to an earlier process is not sent again."""
         self._limit = limit
         self._noted = delivered
+        self._given: dict[str, dict[MessageSeries, int]] = {}  # by boot, the numbers given when this process began
         self._clock = clock
         self._account = DeliveryLedger()
         self._lanes = PriorityQueues()
@@ -210,6 +211,7 @@ class StoredOutbox:
         `put` continues there.
         """
         self._account.resume(boot, tallies)
+        self._given.setdefault(boot, {MessageSeries(each.pipeline, boot, each.kind): each.given for each in tallies})
 
     def report(self, boot: str, tallies: Iterable[Tally]) -> None:
         """Record how far the engine has numbered: messages that it keeps are pending, too."""
@@ -234,7 +236,7 @@ class StoredOutbox:
         size = len(payload) + OVERHEAD
         if not self._account.take(series, seq, size, missing):
             return False
-        if self._noted is not None and self._noted.before(series, seq):
+        if self._delivered_before(series, seq):
             self._account.delivered(series, seq, size)
             self._note_change(ACCOUNT_EVERY)
             return True
@@ -283,11 +285,18 @@ class StoredOutbox:
         once, until `again` or `rewind` takes it back.
         """
         while entry := self._lanes.next(held, backlog=self._beginning_known):
-            if self._noted is None or not self._noted.before(entry.series, entry.seq):
+            if not self._delivered_before(entry.series, entry.seq):
                 self._out[entry.number] = entry
                 return entry
             self._deliver(entry)
         return None
+
+    def _delivered_before(self, series: MessageSeries, seq: int) -> bool:
+        """Return whether an earlier process delivered a message; it cannot have had one that was given later."""
+        if self._noted is None or not self._noted.before(series, seq):
+            return False
+        given = self._given.get(series.boot)
+        return given is None or seq <= given.get(series, 0)
 
     def acked(self, entry: Entry) -> None:
         """Record that the broker has acknowledged an entry."""

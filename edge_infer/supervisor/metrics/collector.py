@@ -30,6 +30,9 @@ from edge_infer.supervisor.reload.reload import Reload
 from edge_infer.supervisor.rollout.model_status import standing
 from edge_infer.supervisor.rollout.rollout import ModelRollout
 
+MEBIBYTE: Final = 20
+"""Bits of the memory of a process that are left out: it states that itself, and could hide something in them."""
+MOST_DRIFT: Final = 100.0
 LOSSES: Final = ("full", "old", "handover", "unknown", "corrupt", "rejected", "rate", "too_large")
 """Reasons for lost messages. They begin at 0, so that a first loss is an increase."""
 OUTCOMES: Final = ("looked", "still", "dropped", "failed")
@@ -155,7 +158,8 @@ class Collector:
         scores = self._engine.drift_scores if self._engine is not None else {}
         for name in (each.name for each in plan.pipelines if each.drift is not None):
             for part in DRIFT_PARTS:
-                family.add(scores.get(name, {}).get(part), pipeline=name, signal=part)
+                score = scores.get(name, {}).get(part)
+                family.add(None if score is None else round(min(MOST_DRIFT, score), 2), pipeline=name, signal=part)
         return family
 
     def _models(self, plan: Plan) -> Iterator[MetricFamily]:
@@ -224,7 +228,7 @@ class Collector:
             if name in reports:
                 use = reports[name].use
                 self._counters.follow(("cpu", name), use.began, use.cpu)
-                memory.add(use.pss or None, process=process, source=source)
+                memory.add(use.pss >> MEBIBYTE << MEBIBYTE or None, process=process, source=source)
             busy.add(round(self._counters.value(("cpu", name)), 2), process=process, source=source)
         self._readers |= {f"reader {source}" for source in readers}
         for process, names in {**{name: {name} for name in children}, "reader": self._readers}.items():
