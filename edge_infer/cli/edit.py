@@ -55,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
     start = TEMPLATE if before is None else before
     copy.write_bytes(start)
     kept = False
+    before_signals = {number: signal.signal(number, _ended) for number in (signal.SIGHUP, signal.SIGTERM)}
     try:
         while True:
             _edit(copy)
@@ -75,6 +76,13 @@ def run(args: argparse.Namespace) -> int:
     finally:
         if not kept:
             shutil.rmtree(folder, ignore_errors=True)
+        for number, handler in before_signals.items():
+            signal.signal(number, handler)
+
+
+def _ended(number: int, _frame: object) -> None:
+    """End as after a failure: the copy goes, or its path is named if there is something to keep in it."""
+    raise ConfigError(f"ended by {signal.Signals(number).name}")
 
 
 def _is_gone(copy: Path, start: bytes) -> bool:

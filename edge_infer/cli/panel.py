@@ -11,7 +11,7 @@ from typing import Final
 from edge_infer.contract.codec import ABSENT, Absent
 from edge_infer.contract.messages import SourceHealth
 from edge_infer.platform.process_use import use_of
-from edge_infer.supervisor.status import Status, held_back
+from edge_infer.supervisor.status import DEGRADED, Status, held_back
 from edge_infer.yamlfile.scalars import plain
 from edge_infer.yamlfile.units import rough_duration
 
@@ -75,8 +75,7 @@ def _head(look: Look, before: Look | None) -> Iterator[str]:
         rate = _rate(outbox.delivered, earlier.delivered if earlier else None, look, before)
         delivered = f"{outbox.delivered} delivered" + (f" ({rate}/s)" if rate else "")
         lost = ", ".join(f"{count} {reason}" for reason, count in outbox.lost.items()) or "none"
-        degraded = ", DEGRADED: nothing can be kept on disk" if outbox.degraded else ""
-        yield f"outbox  {delivered}, {outbox.pending} waiting, lost: {lost}{degraded}"
+        yield f"outbox  {delivered}, {outbox.pending} waiting, lost: {lost}{DEGRADED if outbox.degraded else ''}"
     if status.config is not None:
         yield f"config  {status.config.state} {status.config.digest[:8]} at {status.config.ts}"
         yield from (f"        {error}" for error in status.config.errors[:3])

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from edge_infer.errors import EdgeInferError, SourceError, StartError
 from edge_infer.plan.records import MqttPlan, Plan
+from edge_infer.platform.permissions import denied
 
 LONGEST: Final = 4096
 _PLAIN_SCHEMES: Final = ("http", "rtsp")
@@ -68,6 +69,8 @@ def _password(path: str, what: str, failure: type[EdgeInferError]) -> str:
     try:
         with Path(path).open("rb") as file:
             data = file.read(LONGEST + 1)
+    except PermissionError as error:
+        raise failure(f"{what} {denied(path)}") from error
     except OSError as error:
         raise failure(f"{what} cannot be read: {error.strerror}") from error
     if len(data) > LONGEST:

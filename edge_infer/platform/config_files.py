@@ -46,8 +46,17 @@ def look_at(config: Path) -> Look:
     except (OSError, ValueError):
         return (*found, *look(config.parent / FOLDER))
     for part in parts:
-        found += look(part)
+        found += look(part) or _place(part)
     return found
+
+
+def _place(part: Path) -> Look:
+    """Return the metadata of a link to nowhere, or of a file that this user may not look at; empty if it is gone."""
+    try:
+        found = part.lstat()
+    except (OSError, ValueError):
+        return ()
+    return found.st_ino, found.st_mtime_ns
 
 
 def digest_of(main: str, parts: Iterable[tuple[str, str]]) -> str:

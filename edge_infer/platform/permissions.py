@@ -50,6 +50,8 @@ def denied(path: str | Path, shown: str = "FILE") -> str:
         if shown == str(path) and not _HOMES & {closed, *closed.parents}:
             remedy = f"let its group enter: {for_the_group(str(closed), 0o750)}"
         return f"cannot be read by {user()}, who may not enter {where}; {remedy}"
+    if Path("/etc") in Path(path).parents and Path("/etc/edge-infer") not in Path(path).parents:
+        return f"cannot be read by {user()}; it belongs to the system: keep a copy of it in /etc/edge-infer"
     mode = 0o750 if Path(path).is_dir() else 0o640
     return f"cannot be read by {user()}; let its group read it: {for_the_group(shown, mode)}"
 

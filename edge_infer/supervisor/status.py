@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
+from typing import Final
 
 from edge_infer import __version__
 from edge_infer.contract.codec import ABSENT, Record, ShortText, field
@@ -114,6 +115,10 @@ def compose(
         pid=os.getpid(),
         drift=engine.drift if engine else {},
     )
+
+
+DEGRADED: Final = ", DEGRADED: nothing can be kept on disk"
+"""What stands behind the outbox's account while its file cannot be written."""
 
 
 def held_back(governor: GovernorHealth) -> str:

@@ -14,9 +14,10 @@ from edge_infer.platform.paths import publisher_folder, trials_folder
 from edge_infer.sandbox.identity import Identity
 from edge_infer.sandbox.safe_path import ForeignLinkError, real_place
 from edge_infer.supervisor.control.server import SOCKET_NAME
+from edge_infer.supervisor.drift_references import FOLDER as DRIFT
 from edge_infer.supervisor.statedir import FORMAT_FILE, LOCK, MOVED, held
 
-_FOLDERS: Final = (BLOBS, "models", publisher_folder("/").name, trials_folder("/").name)
+_FOLDERS: Final = (BLOBS, DRIFT, "models", publisher_folder("/").name, trials_folder("/").name)
 _OURS: Final = frozenset({LOCK, FORMAT_FILE, SOCKET_NAME, *_FOLDERS, *MOVED})
 """Names in a state directory other than the JSON records."""
 _SYSTEM: Final = frozenset(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -139,6 +140,19 @@ def test_discarding_changes_nothing(editing: Editing) -> None:
         assert done.stderr.endswith(f"edge-infer: discarded; {editing.config} is as it was\n")
         assert editing.config.read_text() == before
         assert editing.left() == []
+
+
+@pytest.mark.parametrize(("number", "text"), [(signal.SIGHUP, ""), (signal.SIGTERM, "# more")], ids=str)
+def test_a_lost_terminal_leaves_the_own_text_and_nothing_else(editing: Editing, number: int, text: str) -> None:
+    script = editing.folder / "slow.sh"
+    script.write_text(f"printf '%s' '{text}' >>\"$1\"; kill -{number} $PPID; sleep 1\n")
+    done = editing.run({"VISUAL": f"sh {script}"})
+    assert done.returncode == 2
+    assert f"ended by {signal.Signals(number).name}" in done.stderr
+    left = editing.left()
+    assert [path.read_text().endswith(text) for path in left] == ([True] if text else [])
+    assert bool(left) == bool(list(editing.folder.glob(".edge-infer-edit-*")))
+    assert all(str(path) in done.stderr for path in left)
 
 
 def test_without_a_daemon_it_is_saved_for_the_next_start(editing: Editing) -> None:

@@ -225,6 +225,40 @@ def test_a_file_that_is_never_still_is_told_of(running: Swapping, slowly: tuple[
     running.subscriber.wait(f"{P}/config", lambda heard: heard.value["state"] == "applied", LONG)
 
 
+def test_the_same_file_in_a_folder_that_was_closed_for_a_while_is_taken_again(running: Swapping) -> None:
+    """No byte of it and no time of it has changed."""
+    config = running.daemon.config
+    away = config.with_suffix(".away")
+    config.rename(away)
+    eventually(lambda: running.daemon.status()["config"]["state"] == "rejected", "a word about it", LONG)
+    away.rename(config)
+    eventually(lambda: running.daemon.status()["config"]["state"] == "applied", "the file again", LONG)
+
+
+def test_a_link_to_nowhere_in_the_folder_of_parts_is_noticed_and_so_is_its_end(running: Swapping) -> None:
+    folder = running.daemon.config.parent / "conf.d"
+    folder.mkdir(exist_ok=True)
+    link = folder / "gone.yaml"
+    link.symlink_to("/nowhere/at/all")
+    eventually(lambda: running.daemon.status()["config"]["state"] == "rejected", "a word about it", LONG)
+    link.unlink()
+    eventually(lambda: running.daemon.status()["config"]["state"] == "applied", "its end", LONG)
+    folder.rmdir()
+
+
+def test_a_password_that_is_written_after_its_file_is_noticed(running: Swapping) -> None:
+    config = running.daemon.config
+    text, secret = config.read_text(), config.parent / "later.pass"
+    secret.write_text("")
+    assert "mqtt: {" in text
+    config.write_text(text.replace("mqtt: {", "mqtt: {username: edge, password_file: later.pass, "))
+    eventually(lambda: running.daemon.status()["config"]["state"] == "rejected", "a word about it", LONG)
+    secret.write_text("at last\n")
+    eventually(lambda: running.daemon.status()["config"]["state"] == "applied", "the password", LONG)
+    config.write_text(text)
+    eventually(lambda: applied(running) == digest(running), "the file as it was", LONG)
+
+
 def test_a_file_that_is_deleted_is_told_and_taken_again_when_it_is_back(running: Swapping) -> None:
     config, held = running.daemon.config, applied(running)
     text = config.read_bytes()

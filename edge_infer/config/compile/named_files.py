@@ -76,9 +76,9 @@ class NamedFiles:
         if data is None:
             return found
         if not data.splitlines() or not data.splitlines()[0].strip():
-            self.wrong(steps, "this file is empty; it should hold the password")
+            self._unfit(steps, found, "this file is empty; it should hold the password")
         elif b"\n" in data.removesuffix(b"\n"):
-            self.wrong(steps, "this file has several lines; it should hold the password alone")
+            self._unfit(steps, found, "this file has several lines; it should hold the password alone")
         elif (word := data.splitlines()[0]) != word.strip():
             text = "the password in this file begins or ends with a blank, which counts as a part of it"
             self.warnings.append(self.document.problem(steps, text))
@@ -114,7 +114,7 @@ class NamedFiles:
             if os.access(found, os.R_OK, effective_ids=True):
                 ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(found)
         except ssl.SSLError:
-            self.wrong(steps, f"{found} holds no certificate that can be read; it should be in PEM form")
+            self._unfit(steps, found, f"{found} holds no certificate that can be read; it should be in PEM form")
         return found
 
     def identity(self, steps: Steps, cert_file: str, key_file: str | None) -> tuple[str, str | None]:
@@ -129,9 +129,10 @@ class NamedFiles:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(cert, key, password=lambda: b"-")
         except ssl.SSLError as error:
             if error.reason == "KEY_VALUES_MISMATCH":
-                self.wrong(last, "this key does not belong to the certificate in cert_file")
+                self._unfit(last, key or cert, "this key does not belong to the certificate in cert_file")
             else:
-                self.wrong(last, "no certificate with an unencrypted private key in PEM form can be read here")
+                text = "no certificate with an unencrypted private key in PEM form can be read here"
+                self._unfit(last, key or cert, text)
         return cert, key
 
     def pictures(self, steps: Steps, path: str) -> str:
@@ -175,6 +176,11 @@ class NamedFiles:
         except (OSError, ValueError) as error:
             self.wrong(steps, f"{shown} cannot be read: {getattr(error, 'strerror', None) or 'not a path'}")
         return None
+
+    def _unfit(self, steps: Steps, path: str, text: str) -> None:
+        """Record a problem with the content of a file; once the file has changed, the configuration is read again."""
+        self.lacking.append(path)
+        self.wrong(steps, text)
 
     def wrong(self, steps: Steps, text: str) -> None:
         """Record a problem with a file or program that the document names."""

@@ -53,6 +53,14 @@ def one_class(tensors: Sequence[NDArray[Any]]) -> bool:
     return all(values.dtype.kind in "iu" and values.size > 0 and values.min() == values.max() for values in tensors)
 
 
+def _same_everywhere(values: NDArray[Any]) -> bool:
+    """Return whether an output is a map, and has the same numbers in each of its cells."""
+    if one_class([values]):
+        return values.size > FEW
+    cells = values.reshape(-1, values.shape[-1])
+    return len(cells) > 1 and bool((cells == cells[0]).all())
+
+
 SLOW: Final = 5
 """Consecutive frames above the limit that show a slow model; fewer may be due to other load on the board."""
 LONG: Final = 1.0
@@ -96,10 +104,10 @@ class Trial:
         self._repeats = len(self._inputs) >= SAME
         if self._repeats and not self._quiet(outputs) and not (self._maps and one_class(outputs)):
             raise ModelError(_REPEATED)
-        self._repeats &= sum(values.size for values in outputs) > FEW
+        self._repeats &= all(map(_same_everywhere, outputs))
 
     def found(self, findings: Findings) -> None:
-        """Check what a map shows that is the same for many inputs; raises `ModelError` unless nothing is in it.
+        """Check what a map shows that is the same for many inputs and everywhere; raises `ModelError` for any object.
 
         The first class of a segmentation is the background, or a wall.
         """

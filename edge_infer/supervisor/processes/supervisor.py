@@ -154,7 +154,7 @@ class ProcessSupervisor:
         """What drift is measured from."""
         self._plan: Plan | None = None
         self._order: ApplyPlan | None = None
-        self._why: str | None = None
+        self._reasons: dict[ChildProcess, str] = {}  # why a process is being killed
         self._blameless = False  # the end of the engine counts against no model: it flooded, or the board stalled
         self.restraint = Restrain()
         """The governor's current limits for pipelines."""
@@ -337,7 +337,7 @@ class ProcessSupervisor:
         deaths: list[EngineDeath] = []
         for child in self._children():
             if (status := child.ended()) is not None:
-                ours, busy = self._why is not None, active_pipelines(self._lights)
+                ours, busy = self.engine in self._reasons, active_pipelines(self._lights)
                 text = self._on_exit(child, status)
                 blameless, self._blameless = self._blameless, self._blameless and child is not self.engine
                 if child is self.engine and text and not blameless:
@@ -550,18 +550,15 @@ class ProcessSupervisor:
 
     def _on_exit(self, child: ChildProcess, status: int) -> str:
         """Handle the end of a child; return its description, empty if the end was planned."""
-        planned, text = child in self._replaced, ""
+        planned, text, why = child in self._replaced, "", self._reasons.pop(child, None)
         self._replaced.discard(child)
         if planned:
             child.due = 0.0
             child.planned += 1
-            self._why = None if child is self.engine else self._why
         elif status == 0 and child not in (self.engine, self.publisher):
             log.info("%s has ended; starting a new one", child.recipe.name)
         else:
-            text = f"{child.recipe.name} {death(status)}"
-            if child is self.engine and self._why is not None:
-                text, self._why = f"engine {self._why} and was killed", None
+            text = f"{child.recipe.name} {death(status) if why is None else f'{why} and was killed'}"
             log.error("%s; restarting it", text)
             self.note(text, child.recipe.name)
         if child is self.engine:
@@ -629,6 +626,5 @@ class ProcessSupervisor:
             self.note(f"{text} and was killed", child.recipe.name)
         else:
             log.error("%s and can only be ended with the supervisor, of whose process it is part", text)
-        if child is self.engine:
-            self._why = why
+        self._reasons[child] = why
         child.kill()

@@ -134,6 +134,7 @@ class ConfigWatcher:
             self._told_gone &= not self._seen
             return False
         told, self._told_gone = self._told_gone, True
+        self._read = ()  # whatever comes back is read, also the same file in a folder that was closed for a while
         return not told
 
     def unstable(self) -> bool:
