@@ -32,7 +32,9 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="these pipelines only; with accept, what drifts in them is learned anew: the change was meant",
     )  # fmt: skip
     parser.add_argument("-c", "--config", type=Path, default=DEFAULT_CONFIG, help="default: %(default)s")
-    parser.add_argument("--whole", action="store_true", help="with accept: camera and answers, drifting or not")
+    parser.add_argument(
+        "--whole", nargs="*", metavar="PIPELINE", help="with accept: camera and answers, drifting or not"
+    )
     parser.add_argument("--json", action="store_true", help="print the comparison as JSON")
     parser.epilog = "example: edge-infer drift"
 
@@ -59,8 +61,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _accept(args: argparse.Namespace) -> int:
-    for name in args.words[1:] or [None]:
-        tell(args.config, {"do": "drift", "action": "accept", "pipeline": name, "whole": args.whole})
+    for name in [*args.words[1:], *(args.whole or ())] or [None]:
+        order = {"do": "drift", "action": "accept", "pipeline": name, "whole": args.whole is not None}
+        tell(args.config, order)
     return 0
 
 

@@ -156,9 +156,11 @@ def _of_source(args: argparse.Namespace, picture: bytes, serving: Mapping[str, s
     """Return the picture of the daemon with the model of the pipeline that looks at its source."""
     from edge_infer.config.in_child import compile_in_child
 
-    plan = compile_in_child(args.config).plan
-    if plan is None:
-        raise ConfigError(f"{args.config} cannot be used as it is; run: edge-infer check -c {args.config}")
+    compiled = compile_in_child(args.config)
+    if compiled.plan is None:
+        say(compiled.problems, sys.stderr)
+        raise ConfigError(f"{args.config} cannot be used by this user as it is")
+    plan = compiled.plan
     looking = {each.name: each for each in plan.pipelines if each.source == args.source and each.crops is None}
     if args.pipeline is None and len(looking) > 1:
         raise ConfigError(f"source {args.source} has several pipelines; choose one of {', '.join(looking)}: --pipeline")

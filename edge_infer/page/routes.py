@@ -109,6 +109,8 @@ class Routes:
     def _post(self, client: BrowserConnection, request: HttpRequest, body: bytes) -> None:
         if request.path not in ("/api/edit", "/api/rollback"):
             raise RefusedRequestError(404, "request", "there is nothing at this path")
+        if self._why_not:
+            raise RefusedRequestError(403, "forbidden", self._why_not)
         if request.headers.get("content-type", "").partition(";")[0].strip() != JSON:
             raise RefusedRequestError(415, "request", f"a body is {JSON}")
         try:
@@ -127,8 +129,6 @@ class Routes:
             self._edit(client, value)
 
     def _edit(self, client: BrowserConnection, value: Mapping[str, Any]) -> None:
-        if self._why_not:
-            raise RefusedRequestError(403, "forbidden", self._why_not)
         edits = value.get("edits")
         if not isinstance(edits, list) or not 1 <= len(edits) <= MAX_EDITS:
             raise bad(f"edits is a list of 1 to {MAX_EDITS}")

@@ -1,14 +1,14 @@
-"""The labels that a pipeline's state counts even if there are none of them, and whether it has space for all."""
+"""The labels that a pipeline's state counts even if there are none of them, and whether it has space for everything."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from edge_infer.contract.codec import ABSENT, dumps, replace
-from edge_infer.contract.messages import MAX_MESSAGE_BYTES, LineCounts, State
-from edge_infer.plan.records import PipelinePlan
+from edge_infer.contract.messages import MAX_MESSAGE_BYTES, LineCounts, State, Value
+from edge_infer.plan.records import PipelinePlan, ValuePlan
 
 MARKS: Final = len(',"clock":"unsynced","replay":true')
 """Bytes reserved for marks that are added on the way to the broker."""
@@ -16,10 +16,17 @@ _TS: Final = "2026-01-01T00:00:00.000Z"
 _BOOT: Final = "0" * 16
 _OBJECTS: Final = 999
 _CROSSED: Final = 999_999
+_UNBOUNDED: Final = 999_999.0
 
 
 def state_bytes(plan: PipelinePlan) -> int:
-    """Return the most bytes of a state that counts each label of ``labels:``, by zone too; 0 without ``labels:``."""
+    """Return the most bytes of a state that counts each label of ``labels:``, by zone too, or that has these values.
+
+    0 where that is not known: without ``labels:``. A value without bounds counts with six digits before the point.
+    """
+    if plan.model.values and plan.crops is None:
+        state = State(1, _TS, _BOOT, plan.model.title, plan.model.sha256[:8], _TS, values=_longest(plan.model.values))
+        return len(dumps(state)) + MARKS
     if plan.labels is None or plan.state_key != "counts":
         return 0
     zones = {
@@ -31,6 +38,18 @@ def state_bytes(plan: PipelinePlan) -> int:
         zones=zones or ABSENT, lines=lines or ABSENT,
     )  # fmt: skip
     return len(dumps(state)) + MARKS
+
+
+def _longest(values: Sequence[ValuePlan]) -> tuple[Value, ...]:
+    found = []
+    for plan in values:
+        bounds = (-_UNBOUNDED if plan.min is None else plan.min, _UNBOUNDED if plan.max is None else plan.max)
+        digits = max(len(str(int(bound))) for bound in bounds) + 1 + plan.decimals()
+        number = Value(plan.name, float(10 ** min(15, digits) - 1), plan.unit)
+        found.append(
+            max(number, Value(plan.name, None, plan.unit, implausible=True), key=lambda each: len(dumps(each)))
+        )
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,7 +120,7 @@ class Daemon:
             stack.callback(self._fast_path.close)
             self._swap.open(Path(plan.state_dir))
             self._house.references.open(Path(plan.state_dir))
-            self._house.references.tidy(each.name for each in plan.pipelines)
+            self._house.references.tidy(each.name for each in plan.pipelines if each.drift is not None)
             self._reload.start(plan, compiled)
             lost = False
             while not self._signals.stop and not lost:

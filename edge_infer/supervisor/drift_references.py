@@ -89,7 +89,7 @@ class DriftReferences:
         self._written.pop(pipeline, None)
 
     def tidy(self, pipelines: Iterable[str]) -> None:
-        """Remove the files of other pipelines; at the start only, so that one can be taken out for a while."""
+        """Remove the files of other pipelines; at the start only, so that drift can be turned off for a while."""
         kept = {f"{name}{SUFFIX}" for name in pipelines}
         with suppress(OSError):
             for path in [] if self._folder is None else list(self._folder.iterdir()):

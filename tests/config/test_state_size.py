@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from edge_infer.config.compile.compile import compile_config
-from edge_infer.contract.codec import dumps
-from edge_infer.contract.messages import MAX_MESSAGE_BYTES, timestamp
+from edge_infer.contract.codec import dumps, replace
+from edge_infer.contract.messages import MAX_MESSAGE_BYTES, State, Value, timestamp
 from edge_infer.engine.events.followed import Followed
 from edge_infer.engine.output.outcome import Composer
 from edge_infer.engine.tasks.detection import Detections
-from edge_infer.plan.records import TrackPlan, ZonePlan
+from edge_infer.plan.records import TrackPlan, ValuePlan, ZonePlan
 from edge_infer.plan.state_size import MARKS, state_bytes
 from tests.engine.plans import pipeline
 from tests.engine.test_outcome import FRAME
@@ -38,6 +38,23 @@ def test_without_labels_and_without_counts_there_is_nothing_to_fit() -> None:
     assert state_bytes(pipeline()) == 0
     assert state_bytes(pipeline("classification", labels=("cat",))) == 0
     assert 100 < state_bytes(pipeline("pose", labels=("cat",))) < MAX_MESSAGE_BYTES
+
+
+@pytest.mark.parametrize(
+    ("plan", "largest"),
+    [
+        (ValuePlan("level", "l"), 999_999.123456),
+        (ValuePlan("level", "l", step=0.25, min=-10.0, max=10.0), -10.25),
+        (ValuePlan("level", "l", step=5.0, min=0.0, max=1e12), 1e12),
+    ],
+)
+def test_values_have_the_room_that_their_digits_need(plan: ValuePlan, largest: float) -> None:
+    made = pipeline("regression")
+    made = replace(made, model=replace(made.model, values=(plan,) * 3))
+    state = State(1, "2026-01-01T00:00:00.000Z", "0" * 16, made.model.title, made.model.sha256[:8],
+                  "2026-01-01T00:00:00.000Z", values=(Value("level", plan.rounded(largest), "l"),) * 3)  # fmt: skip
+    assert len(dumps(state)) + MARKS <= state_bytes(made) <= len(dumps(state)) + MARKS + 3 * 30
+    assert state_bytes(replace(made, model=replace(made.model, values=(plan,) * 32))) > MAX_MESSAGE_BYTES
 
 
 @pytest.mark.parametrize(("many", "zones", "fits"), [(12, 1, True), (40, 0, True), (60, 0, False), (12, 5, False)])

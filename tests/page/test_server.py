@@ -30,7 +30,7 @@ def listening(path: Path) -> socket.socket:
 
 
 @contextmanager
-def serving(folder: Path, answers: Answers, idle: float = 60.0) -> Iterator[threading.Thread]:
+def serving(folder: Path, answers: Answers, idle: float = 60.0, why_not: str = "") -> Iterator[threading.Thread]:
     """The page's loop in a thread; ``answers`` makes the bytes that the daemon sends."""
     daemon, page = listening(folder / "control.sock"), listening(folder / "page.sock")
 
@@ -47,7 +47,9 @@ def serving(folder: Path, answers: Answers, idle: float = 60.0) -> Iterator[thre
                     os.close(file)
 
     threading.Thread(target=answer, daemon=True).start()
-    server = PageServer(page, SocketPeers(folder / "control.sock", folder / "no.sock"), FILES, idle=idle)
+    server = PageServer(
+        page, SocketPeers(folder / "control.sock", folder / "no.sock"), FILES, idle=idle, why_not=why_not
+    )
     loop = threading.Thread(target=server.run)
     loop.start()
     try:
@@ -67,9 +69,13 @@ def connected(folder: Path) -> socket.socket:
     return client
 
 
-def asked(client: socket.socket, target: str) -> tuple[int, bytes]:
-    """The status and the body that come back to a request on an open connection."""
-    client.sendall(f"GET {target} HTTP/1.1\r\nHost: {HOST}\r\nX-Edge-Infer: page\r\n\r\n".encode())
+def asked(client: socket.socket, target: str, value: Any = None) -> tuple[int, bytes]:
+    """The status and the body that come back to a request on an open connection; with a ``value`` it is a POST."""
+    lines = f"Host: {HOST}\r\nX-Edge-Infer: page\r\n"
+    body = b"" if value is None else json.dumps(value).encode()
+    if value is not None:
+        lines += f"Origin: http://{HOST}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    client.sendall(f"{'GET' if value is None else 'POST'} {target} HTTP/1.1\r\n{lines}\r\n".encode() + body)
     data = b""
     while b"\r\n\r\n" not in data:
         data += client.recv(65536)
@@ -106,6 +112,24 @@ def test_drift_comes_with_its_remedies(tmp_path: Path) -> None:
             "door": ["look at the picture (edge-infer page); if it should be so: edge-infer drift accept door"],
             "hall": [],
         }
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [("/api/rollback", {"model": "faces"}), ("/api/edit", {"digest": "", "pipeline": "door", "edits": [{}]})],
+)
+def test_a_page_that_may_only_show_changes_nothing(tmp_path: Path, path: str, value: Any) -> None:
+    orders: list[Any] = []
+
+    def noting(body: dict[str, Any], _files: list[int]) -> bytes:
+        orders.append(body)
+        return b'{"done":"x"}\n'
+
+    with serving(tmp_path, noting, why_not="it is read-only here"), connected(tmp_path) as client:
+        status, body = asked(client, path, value)
+        assert (status, json.loads(body)["kind"]) == (403, "forbidden")
+        assert "read-only" in json.loads(body)["error"]
+        assert orders == []
 
 
 def test_it_ends_when_nobody_is_connected_any_more(tmp_path: Path) -> None:

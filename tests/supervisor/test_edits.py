@@ -246,6 +246,19 @@ def test_a_link_to_nowhere_in_the_folder_of_parts_is_noticed_and_so_is_its_end(r
     folder.rmdir()
 
 
+def test_labels_that_come_after_the_configuration_are_noticed(running: Swapping) -> None:
+    config = running.daemon.config
+    text, labels = config.read_text(), config.parent / "later.txt"
+    assert "  light: {file: " in text, text
+    config.write_text(text.replace("  light: {file: ", "  light: {labels: later.txt, file: "))
+    eventually(lambda: running.daemon.status()["config"]["state"] == "rejected", "a word about it", LONG)
+    before = running.daemon.status()["config"]
+    labels.write_text("")
+    eventually(lambda: running.daemon.status()["config"] != before, "another reading", LONG)
+    config.write_text(text)
+    eventually(lambda: applied(running) == digest(running), "the file as it was", LONG)
+
+
 def test_a_password_that_is_written_after_its_file_is_noticed(running: Swapping) -> None:
     config = running.daemon.config
     text, secret = config.read_text(), config.parent / "later.pass"

@@ -367,7 +367,16 @@ class Builder:
         return plan
 
     def _check_state(self, steps: Steps, plan: PipelinePlan) -> None:
-        if (size := state_bytes(plan)) > MAX_MESSAGE_BYTES:
+        if (size := state_bytes(plan)) <= MAX_MESSAGE_BYTES:
+            return
+        if values := plan.model.values:
+            text = (
+                f"a state with the {len(values)} values of {plan.model.title} may have {size} bytes, and at most "
+                f"{MAX_MESSAGE_BYTES} are published: give them shorter names, or a larger step (fewer decimals), or "
+                "min and max in the manifest"
+            )
+            self.problems.append(self.document.problem((*steps, "model"), text))
+        else:
             zones = f" in {len(plan.zones) + 1} rows, one for each zone and one for all" if plan.zones else ""
             text = (
                 f"a state that counts these {len(plan.labels or ())} labels{zones} has up to {size} bytes, and at most "

@@ -259,7 +259,8 @@ class _Compilation:
         name, section = request.name, config.models[request.name]
         key = "use" if error.key == "file" and section.use else error.key
         steps: Steps = ("models", name, key) if key in section.model_fields_set else ("models", name)
-        self._build.files.lacking.append(str(request.file))
+        manifest = str(Path(request.file).with_suffix(".yaml"))
+        self._build.files.lacking += filter(None, (request.file, manifest, request.labels_file))
         text = str(error)
         if section.use and _is_missing(request.file):
             text = (

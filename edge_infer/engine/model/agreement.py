@@ -42,7 +42,11 @@ def compare(ours: Findings, theirs: Findings, floors: tuple[float, float] = (0.0
         return _objects(_above(ours, floors[0]), _above(theirs, floors[1]))
     if isinstance(ours, Poses) and isinstance(theirs, Poses):
         return _objects(_bodies(ours.bodies), _bodies(theirs.bodies))
-    return Agreement(ours.essence == theirs.essence, differences=tuple(_differences(ours, theirs)))
+    if isinstance(ours, Measurement) and isinstance(theirs, Measurement):
+        same = [item.steps() for item in ours.values] == [item.steps() for item in theirs.values]
+    else:
+        same = ours.essence == theirs.essence
+    return Agreement(same, differences=tuple(_differences(ours, theirs)))
 
 
 def _differences(ours: Findings, theirs: Findings) -> list[float]:

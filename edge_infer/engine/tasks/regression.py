@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from edge_infer.contract.codec import ABSENT
 from edge_infer.contract.messages import Result, State, Value
@@ -14,13 +14,17 @@ from edge_infer.engine.tasks import Essence, Head
 from edge_infer.frames.geometry import Transform
 from edge_infer.plan.records import PipelinePlan, ValuePlan
 
+_EXACT: Final = 1e-9
+"""Relative error of a difference that is a whole step."""
+
 
 @dataclass(frozen=True, slots=True)
 class MeasuredValue:
-    """One value; None is implausible."""
+    """One value; None is implausible. ``counted`` is the one from which the next change is measured."""
 
     plan: ValuePlan
     value: float | None
+    counted: float | None = None
 
     def wire(self) -> Value:
         """Return the value with as many decimals as its step has, six at most."""
@@ -29,7 +33,7 @@ class MeasuredValue:
         return Value(self.plan.name, self.plan.rounded(self.value), self.plan.unit, ABSENT)
 
     def steps(self) -> float | int | None:
-        """Return the value in whole steps, the unit of change detection."""
+        """Return the value in whole steps."""
         if self.value is None or not self.plan.step:
             return self.value
         return round(self.value / self.plan.step)
@@ -43,8 +47,8 @@ class Measurement:
 
     @property
     def essence(self) -> Essence:
-        """Values in steps."""
-        return tuple(item.steps() for item in self.values)
+        """The values that count."""
+        return tuple(item.counted for item in self.values)
 
     def result(self, head: Head, seq: int, room: int) -> Result:
         """Return the values; a manifest declares no more than fit."""
@@ -65,13 +69,24 @@ class RegressionTask:
     def __init__(self, plan: PipelinePlan) -> None:
         self._values = plan.model.values
         self._last: dict[str, tuple[float, float]] = {}
+        self._counted: dict[str, float | None] = {}
+        self._one = plan.crops is None  # else each object has values of its own
 
     def __call__(self, found: Numbers, _: Transform, moment: float) -> Measurement:
         """Return the values of one frame; implausible ones are None."""
         pairs = zip(self._values, found.values.tolist(), strict=True)
         return Measurement(
-            tuple(MeasuredValue(plan, self._plausible(plan, number * plan.scale, moment)) for plan, number in pairs)
+            tuple(self._measured(plan, self._plausible(plan, number * plan.scale, moment)) for plan, number in pairs)
         )
+
+    def _measured(self, plan: ValuePlan, value: float | None) -> MeasuredValue:
+        """Return a value; one that differs by less than its step from the last one that counted does not count."""
+        if not self._one:
+            return MeasuredValue(plan, value, MeasuredValue(plan, value).steps())
+        counted = self._counted.get(plan.name)
+        if value is None or counted is None or abs(value - counted) >= plan.step * (1 - _EXACT):
+            counted = self._counted[plan.name] = value
+        return MeasuredValue(plan, value, counted)
 
     def _plausible(self, plan: ValuePlan, value: float, now: float) -> float | None:
         """Return the value, or None if it is out of bounds or changed too fast since the last plausible one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import get_args
 
 import numpy as np
@@ -15,7 +16,7 @@ from edge_infer.engine.tasks import TASKS, Findings, task_class
 from edge_infer.errors import ModelError
 from edge_infer.frames.frame import Frame
 from edge_infer.frames.geometry import NO_PLACE, Transform
-from edge_infer.plan.records import PipelinePlan, ValuePlan
+from edge_infer.plan.records import CropsPlan, PipelinePlan, ValuePlan
 from edge_infer.plan.state_size import MARKS
 from tests.engine.plans import pipeline
 
@@ -120,7 +121,19 @@ def test_values_are_scaled_named_and_rounded_to_their_step() -> None:
         {"name": "level", "value": 2.47, "unit": "l"},
         {"name": "flow", "value": 0.5, "unit": ""},
     ]
-    assert found.essence == (10, 0.5)
+    assert found.essence == pytest.approx((2.468, 0.5))
+
+
+def test_a_value_counts_as_changed_once_it_has_moved_by_its_step() -> None:
+    task = task_class("regression")(values(ValuePlan("level", step=0.5)))
+    told = [task(numbers(value), NO_PLACE, 0.0).essence for value in (0.24, 0.26, 0.24, 0.3, 0.73, 0.75, 0.3, 0.24)]
+    assert [round(value, 2) for (value,) in told] == [0.24, 0.24, 0.24, 0.24, 0.24, 0.75, 0.75, 0.24]
+    again = [task(numbers(value), NO_PLACE, 0.0).essence for value in (math.nan, 0.25)]
+    assert again == [(None,), (0.25,)]
+    crops = replace(values(ValuePlan("age", step=1.0)), crops=CropsPlan("parent"))
+    ages = task_class("regression")(crops)
+    told = [ages(numbers(age), NO_PLACE, 0.0).essence for age in (30.0, 40.0, 30.2, 40.2)]
+    assert told == [(30,), (40,), (30,), (40,)]
 
 
 @pytest.mark.parametrize("impossible", [-0.1, 10.1, float("nan"), float("inf")])
