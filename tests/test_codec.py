@@ -33,6 +33,7 @@ from edge_infer.contract.codec import (
 )
 from edge_infer.contract.messages import PAYLOADS, Event, Value
 from edge_infer.errors import WireError
+from edge_infer.plan.records import SignalPlan
 
 
 class Inner(Record, frozen=True):
@@ -318,3 +319,11 @@ def test_no_number_of_a_message_has_room_for_a_picture() -> None:
     for more in ({"score": 0.9123}, {"box": [0.1, 0.2, 0.3, 0.40001]}):
         with pytest.raises(WireError, match="decimals"):
             decode(Event, {**whole, **more})
+
+
+def test_plans_that_are_equal_are_not_unequal() -> None:
+    """msgspec compares identities in ``__ne__`` of a record that has its own ``__eq__``."""
+    one, other = (SignalPlan("raw", values=values) for values in (1, 2))
+    assert one == other
+    assert (one != other) is False
+    assert one != SignalPlan("raw", stride=1.0)

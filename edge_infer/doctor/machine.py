@@ -215,7 +215,7 @@ def _word(path: Path) -> str:
 def user(identity: Identity | None) -> Iterator[Finding]:
     """Report the user that root has become (``identity``), or warn if root cannot; nothing for any other user."""
     if identity is not None:
-        yield ok("user", f"started by root, the daemon runs as {identity.name} (uid {identity.uid})")
+        yield ok("user", f"a daemon that root starts by hand runs as {identity.name} (uid {identity.uid})")
     elif os.geteuid() == 0:
         yield warn(
             "user",

@@ -85,6 +85,9 @@ def _stretches(example: LabelledExample, model: LoadedModel, plan: object) -> It
     if len(example.row) % width:
         raise InputError(f"{example.name}: {len(example.row)} numbers are no whole number of samples of {width}")
     values = np.array(example.row, np.float32).reshape(-1, width)
+    need = getattr(model.preprocess, "need", len(values))
+    if plan.features == "raw" and len(values) > need:
+        raise InputError(f"{example.name}: {len(example.row)} numbers, but the model takes {need * width}")
     return [Samples(values, plan.rate or 1.0, 0.0, 0.0, 1, gap=True)]
 
 

@@ -21,6 +21,7 @@ from edge_infer.platform.paths import open_regular
 LABEL: Final = "label"
 FILES: Final = ("file", "image", "filename")
 TEXT: Final = "text"
+DELIMITERS: Final = (",", ";", "\t")
 LONGEST_CELL: Final = 1 << 20
 MAX_CLASSES: Final = 20_000
 
@@ -89,7 +90,7 @@ class TableFile:
         """Yield each row with its line."""
         with self._open() as stream:
             self._header(stream)
-            reader = csv.reader(stream)
+            reader = csv.reader(stream, delimiter=self._delimiter)
             try:
                 for row in reader:
                     if len(row) == len(self._places):
@@ -114,7 +115,9 @@ class TableFile:
     def _header(self, stream: TextIO) -> list[str]:
         """Return the names of the columns; the next line is the first row."""
         try:
-            header = next(csv.reader([stream.readline(LONGEST_CELL)]), [])
+            line = stream.readline(LONGEST_CELL)
+            self._delimiter = next((found for found in DELIMITERS if found in line), DELIMITERS[0])
+            header = next(csv.reader([line], delimiter=self._delimiter), [])
         except csv.Error as error:
             raise InputError(f"{self._path}:1: not the header of a CSV file: {error}") from error
         names = [name.strip() for name in header]

@@ -145,7 +145,7 @@ def thresholds(granted: Sequence[Granted]) -> list[list[str]]:
         wish += f" of {each.label}" if each.label else ""
         point = each.point
         values = ["none", "-", "-"] if point is None else [
-            f"{point.threshold:.3f}", number(point.precision), number(point.recall)
+            f"{math.floor(point.threshold * 1000) / 1000:.3f}", number(point.precision), number(point.recall)
         ]  # fmt: skip
         rows.append([wish, *values])
     return [["for", "threshold", "precision", "recall"], *rows]

@@ -219,7 +219,6 @@ def _beside(x: float, y: float, box: Box) -> str:
 
 def _part(x: float, y: float) -> str:
     """Return in which ninth of the picture a point lies, in words."""
-    across, down = ("left", "", "right")[min(2, int(x * 3))], ("upper", "", "lower")[min(2, int(y * 3))]
-    if not across and not down:
-        return "in the middle"
-    return "in the " + {"": f"middle {across}", "upper": f"upper {across}", "lower": f"lower {across}"}[down].rstrip()
+    across, down = ("left", "middle", "right")[min(2, int(x * 3))], ("upper", "middle", "lower")[min(2, int(y * 3))]
+    words = [word for word in (down, across) if word != "middle"] or ["middle"]
+    return f"in the {' '.join(words)} part of the picture"

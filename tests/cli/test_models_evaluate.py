@@ -46,6 +46,17 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path)
 
 
+def test_a_package_that_is_there_already_is_held_to_its_figures(store: Store) -> None:
+    assert store.add(0.6, "1.0.0").returncode == 0
+    again = store.evaluated(0.6, "1.0.0", "--at-least", "accuracy=0.99")
+    assert (again.returncode, again.stdout) == (3, "")
+    assert "rows@1.0.0 is not taken: accuracy is 0." in again.stderr
+    assert store.evaluated(0.6, "1.0.0", "--at-least", "nonsense=0.1").returncode == 2
+    good = store.evaluated(0.6, "1.0.0", "--at-least", "accuracy=0.1")
+    assert (good.returncode, good.stdout) == (0, "rows@1.0.0\n")
+    assert store.versions == ["1.0.0"]
+
+
 def test_a_version_that_is_worse_is_refused_and_one_that_is_not_is_taken(store: Store) -> None:
     assert store.add(0.0, "1.0.0").returncode == 0
     assert store.add(2.0, "0.9.0").returncode == 0  # worse than all, but older than the one to compare with

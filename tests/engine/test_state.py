@@ -48,6 +48,17 @@ def test_declared_state_is_carried_and_is_nothing_else(tmp_path: Path) -> None:
         assert values(model, [5, 6], gap=True) == [10, 22]
 
 
+@pytest.mark.parametrize("rate", [0.1, 20.0, 400.0])
+def test_without_a_rate_a_model_that_remembers_gets_every_sample(tmp_path: Path, rate: float) -> None:
+    plan = resolve(put_model(tmp_path, "task: regression\ninput: {features: raw}\nstate: {total: before}\n"))
+    with LoadedModel(PipelinePlan("p", "s", plan, 0.5)) as model:
+        rows = np.arange(1, 201, dtype=np.float32)[:, np.newaxis]
+        found = [model.find(frame) for frame in model.frames(Samples(rows, rate, 0.0, 0.0, 1))]
+    assert len(found) == 200
+    assert isinstance(found[-1], Measurement)
+    assert found[-1].values[0].value == 40200
+
+
 def test_variables_of_its_own_begin_again_at_a_gap(tmp_path: Path) -> None:
     request = put_model(tmp_path, "task: regression\ninput: {features: raw, rate: 1}\n", remembering_model(100.0))
     with LoadedModel(PipelinePlan("p", "s", resolve(request), 0.5)) as model:

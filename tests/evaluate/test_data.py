@@ -250,6 +250,13 @@ def test_a_table_of_texts(tmp_path: Path) -> None:
     assert [each.text for each in data] == ["good, good dog", "purr"]
 
 
+@pytest.mark.parametrize("between", [",", ";", "\t"])
+def test_cells_are_separated_as_in_the_header(tmp_path: Path, between: str) -> None:
+    text = "x,label,y\n1,dog,2.5\n".replace(",", between)
+    (example,) = opened(table(tmp_path, text), replace(CLASSES, input=SignalPlan("raw")))
+    assert example.row == (1.0, 2.5)
+
+
 def test_a_table_of_numbers(tmp_path: Path) -> None:
     plan = replace(CLASSES, input=SignalPlan("raw"))
     data = opened(table(tmp_path, "x,label,y\n1,dog,2.5\nno,cat,3\n4,,5\n1e3,cat,inf\n7,cat,8\n"), plan)

@@ -79,6 +79,15 @@ def test_what_is_in_the_store_does_not_change(library: Library, tmp_path: Path) 
     assert [stored.title for stored in library.find("face-detect")] == ["face-detect@1.0.0", "face-detect@1.1.0"]
 
 
+def test_what_is_left_of_a_broken_package_is_named(library: Library) -> None:
+    place = library.folder / "face-detect" / "1.0.0"
+    place.mkdir(parents=True)
+    with pytest.raises(
+        ConfigError, match=rf"{place} is no whole package: it has no manifest\.yaml; remove that folder"
+    ):
+        add(SHIPPED, library)
+
+
 def test_a_file_with_a_manifest_beside_it_becomes_a_package(library: Library, assets: Path, tmp_path: Path) -> None:
     shutil.copyfile(assets / "models" / "vww_96_int8.tflite", tmp_path / "vww.tflite")
     (tmp_path / "names.txt").write_text("nobody\nperson\n")

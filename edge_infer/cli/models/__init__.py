@@ -88,7 +88,8 @@ def _add(args: argparse.Namespace) -> int:
     from edge_infer.models.packages.acquire import add as add_package
 
     library, user = _writable_library(args)
-    _tell(add_package(args.path.absolute(), library, evaluation.condition(args, library, user)))
+    wish, again = evaluation.condition(args, library, user), bool(args.at_least or args.at_most)
+    _tell(add_package(args.path.absolute(), library, wish, again=again))
     return 0
 
 

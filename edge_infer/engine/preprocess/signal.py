@@ -191,8 +191,9 @@ class SignalPreprocess:
         self._front = _Front(self._plan, rate)
         self._rate = rate
         self._row_rate = 1 / MICRO_STEP if self._plan.features == "micro" else self._plan.rate or rate
-        after = self._features.frames * self._features.hop if self._plan.whole else self._features.need // 2
-        self.step = max(1, after if self._plan.stride is None else round(self._plan.stride * self._row_rate))
+        whole, half = self._features.frames * self._features.hop, self._features.need // 2
+        stride = self._plan.stride
+        self.step = max(1, round(stride * self._row_rate) if stride else whole if self._plan.whole else half)
         self._windows = SlidingWindow(self._features.need, self.step)
         self._fresh = True
 

@@ -48,7 +48,7 @@ def pull(
     Raises `ConfigError`, `DownloadError` and `InputError`, and `ModelError` if the model does not work on this board.
     """
     if library.has(offer.title):
-        there = library.find(offer.title)[0].folder
+        there = _folder_of(library, offer.title)
         if not _is_offered(there, offer):
             raise ConfigError(
                 f"{offer.title} is in the store with other content than {offer.origin} lists; to take that, remove "
@@ -76,6 +76,14 @@ def pull(
         except ConfigError as error:
             raise ConfigError(_as_listed(str(error), package, offer)) from error
         return Arrival(offer.title, library.place(package, offer.title), new=True)
+
+
+def _folder_of(library: Library, title: str) -> Path:
+    """Return the folder of a package of the store; raises `ConfigError` for what is left of a broken one."""
+    if not (found := library.find(title)):
+        place = library.folder / title.replace("@", "/", 1)
+        raise ConfigError(f"{place} is no whole package: it has no {MANIFEST}; remove that folder and try again")
+    return found[0].folder
 
 
 def _is_offered(package: Path, offer: Offer) -> bool:
@@ -147,16 +155,20 @@ def _check_who_it_is(package: Path, offer: Offer) -> None:
         raise ConfigError(f"the manifest of {offer.title} names the file {found.file.name}, the catalogue {offer.file}")
 
 
-def add(path: Path, library: Library, condition: Callable[[ModelPlan], None] | None = None) -> Arrival:
+def add(
+    path: Path, library: Library, condition: Callable[[ModelPlan], None] | None = None, *, again: bool = False
+) -> Arrival:
     """Copy a package into the store after a successful probe; raises `ModelError`, `ConfigError`, `StartError`.
 
-    The ``condition`` may refuse it with one of these errors. A package that the store has already is not asked again.
+    The ``condition`` may refuse it with one of these errors; a package that the store has already only with ``again``.
     """
     with library.incoming() as package:
         title = gather(path, package)
         if library.has(title):
-            there = library.find(title)[0].folder
+            there = _folder_of(library, title)
             if same(package, there):
+                if condition is not None and again:
+                    condition(probe(ModelRequest(title.partition("@")[0], str(there))))
                 return Arrival(title, there, new=False)
             raise ConfigError(
                 f"{title} is in the store with other content, and what is there stays: give a new version"

@@ -118,7 +118,8 @@ class Offer:
     @property
     def file(self) -> str:
         """Return the name of the model's file: the last part of its address."""
-        return unquote(urlsplit(self.listed.url).path).rpartition("/")[2]
+        url = self.listed.url
+        return (unquote(urlsplit(url).path) if is_address(url) else url).rpartition("/")[2]
 
     @property
     def place(self) -> str:

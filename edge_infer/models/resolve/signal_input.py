@@ -60,7 +60,7 @@ def choose_signal(said: InputSection, metadata: Metadata, tensor: Tensor, *, rem
     if plan.stride is None:
         stride_why = "half of it: no stride is said"
         if remembers:
-            plan = replace(plan, whole=True)
+            plan = replace(plan, stride=preprocess.turn) if plan.rate else replace(plan, whole=True)
             preprocess = SignalPreprocess(plan, tensor)
             stride_why = "it remembers: nothing twice"
     plan = replace(plan, values=preprocess.values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Sequence
 
 from edge_infer.contract.codec import replace
 from edge_infer.contract.messages import timestamp
@@ -37,15 +38,24 @@ def without_model(wanted: Plan, record: ServingRecord) -> dict[str, str]:
 
 def unknown_labels(wanted: Plan, plan: Plan) -> dict[str, str]:
     """Return the pipelines whose fallback does not know all labels that they, their zones and lines keep, and why."""
-    found = {}
+    found, models = {}, {each.name: each.model for each in plan.pipelines}
     for asked, runs in zip(wanted.pipelines, plan.pipelines, strict=True):
         pairs = [(asked.labels, runs.labels)]
         pairs += [(one.labels, other.labels) for one, other in zip(asked.zones, runs.zones, strict=True)]
         pairs += [(one.labels, other.labels) for one, other in zip(asked.lines, runs.lines, strict=True)]
-        missing = dict.fromkeys(label for wish, has in pairs for label in wish or () if label not in (has or ()))
-        if missing:
-            found[runs.name] = f"{runs.model.title} does not know the label {', '.join(missing)}, which is not reported"
+        if missing := _missing(pairs):
+            found[runs.name] = f"{runs.model.title} does not know the label {missing}, which is not reported"
+        above = models.get(runs.crops.pipeline) if runs.crops else None
+        if runs.crops and above and (missing := _missing([(runs.crops.labels, above.labels)])):
+            found[runs.name] = f"{above.title} does not know the label {missing}, so no object with it is looked at"
     return found
+
+
+def _missing(pairs: Iterable[tuple[Sequence[str] | None, Sequence[str] | None]]) -> str:
+    """Return the labels that are wished for and not there, in words; each pair has the wish and what there is."""
+    return ", ".join(
+        dict.fromkeys(label for wish, there in pairs for label in wish or () if label not in (there or ()))
+    )
 
 
 def with_slots(wanted: Plan, record: ServingRecord) -> ServingRecord:

@@ -62,6 +62,17 @@ def test_objects(steps: list[Any], most: float, interval: float) -> None:
     assert not balance(watched.told)
 
 
+@pytest.mark.parametrize("covers", [0.98, 0.3])
+def test_a_window_of_a_signal_counts_with_its_length(covers: float) -> None:
+    ledger = EventLedger(EventsPlan(), Decisions())
+    spells = Spells(EventsPlan(), ledger, 0.6, 0.5)
+    told = [each for step in range(3) for each in spells({"yes": 0.99}, Instant(6 + 0.3 * step, NOW), covers)]
+    (begun,) = told
+    assert begun.when.moment == pytest.approx(6 if covers >= EventsPlan().min_duration else 6.3)
+    assert begun.since is not None
+    assert begun.since.moment == pytest.approx(6 - covers)
+
+
 @pytest.mark.long
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.dictionaries(st.sampled_from("abc"), st.floats(0, 1)), st.floats(0, 2)), max_size=40))
