@@ -19,7 +19,13 @@ import pytest
 
 STARTERS: Final = (
     *("subprocess", "multiprocessing", "tests.broker", "tests.running", "tests.swapping", "tests.sandbox.locked"),
-    *("tests.page.chrome", "tests.page.tunnel"),
+    *(
+        "tests.page.chrome",
+        "tests.page.tunnel",
+        "tests.attacker",
+        "edge_infer.doctor.walls",
+        "edge_infer.cli.as_service",
+    ),
     *(
         "edge_infer.models.trials.child",
         "edge_infer.models.trials.probe",

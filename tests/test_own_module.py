@@ -39,6 +39,7 @@ def test_our_module_runs_and_none_of_theirs(folder: Path, has_safe_path: bool) -
     assert not (folder / "planted").exists()
 
 
+@pytest.mark.long
 def test_every_python_that_is_started_searches_no_working_directory() -> None:
     """``sys.executable`` begins a command only here, and where ``-I`` follows."""
     package = Path(own_module.__code__.co_filename).parents[1]

@@ -51,4 +51,4 @@ def test_inputs_of_every_kind_are_told_apart() -> None:
     data = (FOLDER / "inputs.json").read_bytes()
     found = [decode_json(FurtherInput, json.dumps(each).encode()) for each in json.loads(data)]
     assert [type(each.plan).__name__ for each in found] == ["InputPlan", "SignalPlan", "TextPlan", "NoneType"]
-    assert encode(found) == json.loads(data)
+    assert contains(encode(found), json.loads(data))

@@ -209,6 +209,7 @@ def test_a_command_of_root_that_is_refused_leaves_no_output(box: Path, words: tu
     assert not (box / "drawn").exists()
 
 
+@pytest.mark.long
 @root_only
 @pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
 def test_a_link_that_comes_before_the_output_is_made_is_not_followed(tmp_path: Path, *, folder: bool) -> None:

@@ -112,7 +112,8 @@ def test_labels_of_zones_and_lines_that_the_old_model_does_not_know_are_left_out
     gate = LinePlan("gate", (0.5, 0.0), (0.5, 1.0), ("cat", "visage"))
     record, wanted = served(("door", door(OLD))), plan(door(NEW, zones=(drive,), lines=(gate,)))
     found = effective(wanted, record)
-    assert [each.labels for each in (*found.pipelines[0].zones, *found.pipelines[0].lines)] == [(), ("cat",)]
+    (runs,) = found.pipelines
+    assert (runs.zones[0].labels, runs.lines[0].labels) == ((), ("cat",))
     assert unknown_labels(wanted, found) == {"door": "pets@1.0.0 does not know the label visage, which is not reported"}
     state = State(1, NOW, "0" * 16, OLD.title, OLD.sha256[:8], counts={"cat": 1}, zones={"drive": {}})
     assert CountedLabels.of(found.pipelines[0]).filled(state) == state, "no zero for a label that the publisher refuses"

@@ -121,7 +121,8 @@ def _activation(layout: Layout, output: Tensor) -> Activation | None:
 
 def _activated(real: Array, activation: Activation | None) -> Array:
     if activation == "softmax":
-        powers: Array = np.exp(real - real.max())
+        with np.errstate(over="ignore"):  # the distance of two logits may be larger than any float: a power of 0
+            powers: Array = np.exp(real - real.max())
         powers /= powers.sum()
         return powers
     return sigmoid(real) if activation == "sigmoid" else np.clip(real, 0.0, 1.0)
