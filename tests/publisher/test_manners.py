@@ -19,10 +19,11 @@ from edge_infer.contract.topics import Place
 from edge_infer.ipc.messages import StateSnapshot
 from edge_infer.plan.records import TlsPlan
 from edge_infer.publisher.egress import Egress
-from edge_infer.publisher.mqtt.connection import LOOK_EVERY, MqttConnection, MqttTimeouts, SecretFiles
+from edge_infer.publisher.mqtt.connection import MqttConnection, MqttTimeouts
 from edge_infer.publisher.mqtt.connection_failure import ConnectionFailure
 from edge_infer.publisher.mqtt.paho_client import Attempt, ConnectOptions, dial, hang_up
 from edge_infer.publisher.mqtt.reconnect import Backoff, ReconnectPolicy
+from edge_infer.publisher.mqtt.secret_files import LOOK_EVERY, SecretFiles
 from edge_infer.publisher.outbox.scheduler import OutboundScheduler
 from edge_infer.publisher.outbox.stored_outbox import StoredOutbox
 from edge_infer.publisher.state.retained import Retained

@@ -10,8 +10,6 @@ from numpy.lib.stride_tricks import sliding_window_view
 from edge_infer.engine.preprocess.row_filters import Rows
 from edge_infer.plan.records import Mel
 
-LN_FLOOR: Final = 1e-6
-
 
 class Spectra:
     """Spectra of frames of ``length`` samples every ``hop``, under a periodic Hann window, padded to a power of two.

@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import ssl
 import time
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
@@ -43,59 +42,19 @@ from edge_infer.publisher.mqtt.paho_client import (
     hang_up,
 )
 from edge_infer.publisher.mqtt.reconnect import ReconnectPolicy
+from edge_infer.publisher.mqtt.secret_files import SecretFiles
 from edge_infer.publisher.outbox.scheduler import OutboundScheduler, Outgoing
 from edge_infer.publisher.resolver import LookUp, ResolverEndedError, addresses_of
 from edge_infer.publisher.timestamps import Clock
-
-# Credential files of the connection: changes take effect without a restart.
-
-LOOK_EVERY: Final = 2.0
-_Look = tuple[tuple[int, int, int] | None, ...]
-
-
-class SecretFiles:
-    """Password, CA, certificate and key files of a plan, watched by time, size and inode; they are not read here."""
-
-    def __init__(self, plan: MqttPlan, clock: Callable[[], float] = time.monotonic) -> None:
-        tls = plan.tls
-        paths = (plan.password_file, *((tls.ca_file, tls.cert_file, tls.key_file) if tls else ()))
-        self._paths = tuple(Path(path) for path in paths if path)
-        self._clock = clock
-        self._look_at = 0.0
-        self.used()
-
-    def used(self) -> None:
-        """Remember the present files as those in use by an attempt."""
-        self._before = self._used = self._look()
-
-    def changed(self) -> bool:
-        """Whether the files differ from those in use.
-
-        They also must not have changed since the last look, so that writing is complete.
-        """
-        if not self._paths or self._clock() < self._look_at:
-            return False
-        self._look_at = self._clock() + LOOK_EVERY
-        now = self._look()
-        still, self._before = now == self._before, now
-        return still and now != self._used
-
-    def _look(self) -> _Look:
-        return tuple(map(_state, self._paths))
-
-
-def _state(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
-
 
 log = logging.getLogger(__name__)
 
 V5, V311 = MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311
 _NAMES: Final = {V5: "MQTT 5", V311: "MQTT 3.1.1"}
+_GOODBYE: Final = 2.0
+"""Seconds to leave a broker before reconnecting with other credentials."""
+_ROOM: Final = 40
+"""Maximum bytes of a packet beside its payload and topic: header 5, two lengths 4, packet id 2, properties 28."""
 _AT_ONCE: Final = 5.0
 """Seconds within which a broker ends a connection because of a message."""
 _MOST_READS: Final = 200
@@ -436,12 +395,6 @@ class MqttConnection:
         self._retry_at = now + pause
         if self._rarely.due(trouble.text):
             log.warning("%s (next attempt in %.1f s; logged once a minute)", trouble.text, pause)
-
-
-_GOODBYE: Final = 2.0
-"""Seconds to leave a broker before reconnecting with other credentials."""
-_ROOM: Final = 40
-"""Maximum bytes of a packet beside its payload and topic: header 5, two lengths 4, packet id 2, properties 28."""
 
 
 class _Packed(Properties):

@@ -11,8 +11,6 @@ from typing import Final
 from edge_infer.contract.messages import timestamp
 from edge_infer.plan.records import PipelinePlan, Plan
 
-# Crash loops of the engine, and the pipelines suspected of causing them.
-
 CRASH_LOOP_DEATHS: Final = 3
 CRASH_LOOP_SECONDS: Final = 60.0
 """`CRASH_LOOP_DEATHS` deaths within `CRASH_LOOP_SECONDS` seconds are a crash loop."""

@@ -75,7 +75,7 @@ def _status(swap: ModelRollout, wanted: ModelPlan, pipelines: list[PipelinePlan]
     held = next((swap.held[each.name] for each in pipelines if each.name in swap.held), None)
     if refusal is not None:
         alone = held if target is not None and refusal.about(target) else None  # nothing may serve in its place
-        reason = alone or shortened("; ".join((refusal.reason, *swap.without_model(pipelines))))
+        reason = alone or shortened("; ".join((refusal.reason, *swap.why_no_model(pipelines))))
         return ModelStatus(refusal.state, version, sha, reason, previous, refusal.sha[:8])
     if trial is not None and serving is not None and serving.identity == trial.which:
         return ModelStatus("probation", version, sha, ABSENT, previous, trial.sha[:8])

@@ -9,6 +9,7 @@ from typing import Final, Literal
 from edge_infer.errors import quoted
 from edge_infer.ipc.messages import EngineReport, Running
 from edge_infer.plan.records import PipelinePlan
+from edge_infer.supervisor.processes.patience import SLOWER
 
 ENOUGH: Final = 100
 """Frames after which probation ends."""
@@ -19,8 +20,6 @@ HUNG: Final = 2.0
 """Seconds beyond its limit after which a frame on probation counts as hung."""
 LOADS: Final = 60.0
 """Seconds after which a model that is still loading counts as stuck."""
-SLOWER: Final = 10
-"""Factor by which loading in the engine may take longer than in the trial, for a model that replaces no other one."""
 SILENT: Final = 3.0
 """Minimum seconds that an engine with a model on probation may stay silent."""
 

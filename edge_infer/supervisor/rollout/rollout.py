@@ -85,9 +85,12 @@ class ModelRollout:
         """Return all that the supervisor has decided about models; the engine's reports alone do not change it."""
         return self.plan, self.record, self.held, tuple(self.inactive), tuple(self.unfit.items())
 
-    def without_model(self, pipelines: Iterable[PipelinePlan]) -> list[str]:
+    def _without_model(self) -> dict[str, str]:
+        return {} if self.wanted is None else without_model(self.wanted, self.record)
+
+    def why_no_model(self, pipelines: Iterable[PipelinePlan]) -> list[str]:
         """Return a sentence for each of these pipelines that runs no model, with the reason."""
-        lost = without_model(self.wanted, self.record) if self.wanted is not None else {}
+        lost = self._without_model()
         reasons = {**self.held, **lost}
         names = [each.name for each in pipelines if each.name in self.held]
         return [f"pipeline {name} has no model: {reasons[name]}" for name in names]
@@ -197,7 +200,7 @@ class ModelRollout:
         model = self._running_as(name)
         if name not in self.record.trials and self._before(model) is None:
             refused = (each for each in self._asking(name) if self.record.refusal(each.model))
-            why = "; ".join(self.without_model(refused)) or (
+            why = "; ".join(self.why_no_model(refused)) or (
                 f"there is no model that {name} could go back to: the one before the present one is the only one kept "
                 "for that"
             )
@@ -434,7 +437,7 @@ class ModelRollout:
             return f"{name}: no model serves: {held}"
         state = "on probation" if name in self.record.trials else "serving"
         lines = [f"{name}: {model.title} ({model.sha256[:8]}) is {state}" for model in models]
-        return "; ".join((*lines, *self.without_model(pipelines)))
+        return "; ".join((*lines, *self.why_no_model(pipelines)))
 
     def _asking(self, name: str) -> list[PipelinePlan]:
         """Return the running pipelines that ask for a model, which may run one of another name, or have it."""
@@ -479,7 +482,7 @@ class ModelRollout:
     def _held(self, plan: Plan) -> dict[str, str]:
         """Return the pipelines that may not run, with the reasons: in quarantine, or only a refused model is left."""
         refused = {each.name: self.record.refusal(each.model) for each in plan.pipelines}
-        lost = without_model(self.wanted, self.record) if self.wanted is not None else {}
+        lost = self._without_model()
         reasons = {
             name: shortened("; ".join(filter(None, (lost.get(name), refusal.reason))))
             for name, refusal in refused.items()
