@@ -48,6 +48,15 @@ def test_declared_state_is_carried_and_is_nothing_else(tmp_path: Path) -> None:
         assert values(model, [5, 6], gap=True) == [10, 22]
 
 
+def test_the_run_at_the_start_is_no_value_to_compare_with(tmp_path: Path) -> None:
+    manifest = f"{STATE}values: [{{name: sum, step: 100, max_rate: 0.001}}]\n"
+    with LoadedModel(PipelinePlan("p", "s", resolve(put_model(tmp_path, manifest)), 0.5)) as model:
+        (frame,) = model.frames(Samples(np.array([[7.0]], np.float32), 1.0, 0.0, 0.0, 1))
+        found = model.find(frame)
+    assert isinstance(found, Measurement)
+    assert (found.values[0].value, found.essence) == (14.0, (14.0,))
+
+
 @pytest.mark.parametrize("rate", [0.1, 20.0, 400.0])
 def test_without_a_rate_a_model_that_remembers_gets_every_sample(tmp_path: Path, rate: float) -> None:
     plan = resolve(put_model(tmp_path, "task: regression\ninput: {features: raw}\nstate: {total: before}\n"))

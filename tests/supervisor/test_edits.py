@@ -272,6 +272,22 @@ def test_a_password_that_is_written_after_its_file_is_noticed(running: Swapping)
     eventually(lambda: applied(running) == digest(running), "the file as it was", LONG)
 
 
+@pytest.mark.parametrize("key", ["threshold: 0.123", "top_k: 1", "heartbeat: 7s"])
+def test_an_edit_of_a_key_is_no_change_of_the_model(running: Swapping, key: str) -> None:
+    config = running.daemon.config
+    text = config.read_text()
+    running.subscriber.heard.clear()
+    config.write_text(text.replace("publish: every", f"publish: every, {key}"))
+    eventually(lambda: applied(running) == digest(running), "the edit", LONG)
+    running.subscriber.wait(f"{P}/config", lambda heard: heard.value["state"] == "applied", LONG)
+    eventually(lambda: running.daemon.status()["pipelines"]["hall"].get("state") != "loading", "the pipeline", LONG)
+    running.subscriber.wait(f"{P}/hall/result", deadline=LONG)
+    states = [heard.value.get("reason") for heard in running.subscriber.on(f"{P}/hall/state") if heard.payload]
+    assert "model_changed" not in states, states
+    config.write_text(text)
+    eventually(lambda: applied(running) == digest(running), "the file as it was", LONG)
+
+
 def test_a_file_that_is_deleted_is_told_and_taken_again_when_it_is_back(running: Swapping) -> None:
     config, held = running.daemon.config, applied(running)
     text = config.read_bytes()

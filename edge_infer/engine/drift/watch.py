@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import struct
 import threading
 import time
 from collections.abc import Callable
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
-from edge_infer.contract.codec import ABSENT, dumps, replace
+from edge_infer.contract.codec import ABSENT, Record, decode_json, dumps, replace
 from edge_infer.contract.messages import DriftHealth, DriftKind, Reason, timestamp
 from edge_infer.engine.drift.answers import AnswerNumbers, answer_numbers
 from edge_infer.engine.drift.camera import CameraWatch
@@ -18,15 +19,18 @@ from edge_infer.engine.drift.picture import picture_signals
 from edge_infer.engine.events.event_ledger import Happening
 from edge_infer.engine.output.message_budget import MessageBudget
 from edge_infer.engine.tasks import Findings
+from edge_infer.errors import WireError
 from edge_infer.frames.frame import Captured, Frame, Instant
 from edge_infer.ipc.drift import CameraReference, DriftReference, OutcomeReference, PartDrift, PipelineDrift
 from edge_infer.plan.channel_rates import DRIFTS_AT_ONCE, DRIFTS_PER_SECOND
 from edge_infer.plan.records import DriftPlan, PipelinePlan, SourcePlan
 
 log = logging.getLogger(__name__)
+T = TypeVar("T", bound=Record)
 
 _OF_RATE: Final = frozenset({"fps", "every", "realtime"})
 """Options of sources that change how often pictures come, and not how they look."""
+_SENSELESS: Final = (ArithmeticError, ValueError, WireError, struct.error)
 KEEP_EVERY: Final = 1800.0
 """Seconds between two references to keep while they are learned: each is written to the card."""
 
@@ -65,11 +69,9 @@ class DriftWatch:
             self._at = frame.instant
             try:
                 self._see(plan, frame, visible, None if still else answer_numbers(findings))
-            except (ArithmeticError, ValueError) as error:
-                log.warning("pipeline %s: what drift has learned makes no sense (%s); learning anew", self._name, error)
-                self._kept, self._plan = DriftReference(self._name), None
-                self._camera = self._outcome = None
-                self._use(plan)
+            except _SENSELESS as error:
+                self._plan = plan
+                self._forget(error)
             return self._news(self._at)
 
     def _see(
@@ -94,7 +96,7 @@ class DriftWatch:
     def accept(self, *, camera: bool, outcome: bool) -> None:
         """Forget what was learned of the camera, the answers or both, and learn it anew."""
         with self._lock:
-            taken, plan, self._plan = self._taken(), self._plan, None
+            taken, plan, self._plan = self._sound(self._taken), self._plan, None
             self._kept = DriftReference(
                 self._name, None if camera else taken.camera, None if outcome else taken.outcome
             )
@@ -113,7 +115,7 @@ class DriftWatch:
             learning = complete < sum(each is not None for each in (self._camera, self._outcome))
             self._keep_at = self._clock() + KEEP_EVERY if learning else float("inf")
             self._complete = complete
-            return self._taken()
+            return self._sound(self._taken)
 
     @property
     def watches(self) -> bool:
@@ -123,7 +125,7 @@ class DriftWatch:
     def last_reference(self) -> DriftReference:
         """Return the reference as it is."""
         with self._lock:
-            return self._taken()
+            return self._sound(self._taken)
 
     def health(self) -> DriftHealth | None:
         """Return the entry of the pipeline in health; None if it does not watch for drift."""
@@ -147,19 +149,42 @@ class DriftWatch:
     def report(self) -> PipelineDrift | None:
         """Return the comparison with the reference; None if the pipeline does not watch for drift."""
         with self._lock:
-            if self._plan is None or self._plan.drift is None:
-                return None
-            camera, outcome = self._camera, self._outcome
-            return PipelineDrift(
-                camera.raised.kind if camera is not None and camera.raised else None,
-                outcome.raised.kind if outcome is not None and outcome.raised else None,
-                self._part(camera),
-                self._part(outcome),
-                None if camera is None or camera.shift is None else _rounded(camera.shift),
-                {} if outcome is None else outcome.histograms(),
-                self._plan.drift.false_alarm,
-                self._plan.drift.learn,
-            )
+            drift = None if self._plan is None else self._plan.drift
+            return None if drift is None else self._sound(lambda: self._compared(drift))
+
+    def _compared(self, drift: DriftPlan) -> PipelineDrift:
+        camera, outcome = self._camera, self._outcome
+        return PipelineDrift(
+            camera.raised.kind if camera is not None and camera.raised else None,
+            outcome.raised.kind if outcome is not None and outcome.raised else None,
+            self._part(camera),
+            self._part(outcome),
+            None if camera is None or camera.shift is None else _rounded(camera.shift),
+            {} if outcome is None else outcome.histograms(),
+            drift.false_alarm,
+            drift.learn,
+        )
+
+    def _sound(self, make: Callable[[], T]) -> T:
+        """Return a record that the supervisor takes, which ends an engine for any other one.
+
+        A reference that a compromised engine has left may hold any numbers. If they lead to no valid record, all of it
+        is forgotten.
+        """
+        try:
+            found = make()
+            decode_json(type(found), dumps(found))
+        except _SENSELESS as error:
+            self._forget(error)
+            return make()
+        return found
+
+    def _forget(self, error: Exception) -> None:
+        log.warning("pipeline %s: what drift has learned makes no sense (%s); learning anew", self._name, error)
+        self._kept, plan, self._plan = DriftReference(self._name), self._plan, None
+        self._camera = self._outcome = None
+        if plan is not None:
+            self._use(plan)
 
     def _part(self, watch: CameraWatch | OutcomeWatch | None) -> PartDrift | None:
         if watch is None:
@@ -191,7 +216,7 @@ class DriftWatch:
         if kept is not None and kept.basis == basis:
             try:
                 return CameraWatch(basis, drift.false_alarm, kept)
-            except (ArithmeticError, ValueError) as error:
+            except _SENSELESS as error:
                 log.warning("pipeline %s: the reference of its camera cannot be used: %s", self._name, error)
         log.info("pipeline %s: learning how its camera looks", self._name)
         return CameraWatch(basis, drift.false_alarm, CameraReference(basis))
@@ -206,7 +231,7 @@ class DriftWatch:
         if kept is not None and kept.basis == basis:
             try:
                 return OutcomeWatch(basis, drift.false_alarm, drift.learn, plan.threshold, labels, kept)
-            except (ArithmeticError, ValueError) as error:
+            except _SENSELESS as error:
                 log.warning("pipeline %s: the reference of its answers cannot be used: %s", self._name, error)
         log.info("pipeline %s: learning how %s answers", self._name, model.title)
         fresh = OutcomeReference(basis)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edge_infer.engine.events.event_ledger import EventLedger, Happening, Key
-from edge_infer.frames.frame import BELIEVED, Instant
+from edge_infer.frames.frame import BELIEVED, ROUNDING, Instant
 from edge_infer.plan.records import EventsPlan
 
 
@@ -90,13 +90,13 @@ class Spells:
             spell.falling = None
             return ()
         spell.falling = spell.falling or now
-        if now.moment - spell.falling.moment < self._least:
+        if now.moment - spell.falling.moment < self._least - ROUNDING:
             return ()
         del self._spells[label]
         return self._end(label, spell, now)
 
     def _begin(self, label: str | None, spell: _Spell, now: Instant) -> tuple[Happening, ...]:
-        if now.moment - spell.since.moment < self._least:
+        if now.moment - spell.since.moment < self._least - ROUNDING:
             return ()
         spell.begun = True
         what = Happening("start", now, spell.since, label=label, number=self._number, score=spell.best)

@@ -215,7 +215,7 @@ class LoadedModel(Closing):
         self.echo = (main,) if getattr(decoder, "wants_input", False) else ()
         if not isinstance(self.lent, Loan):
             self.interpreter.echo = self.echo
-        self.postprocess = task_class(model.task)(self._plan)
+        self._forget()
         self._tiles = None
         if isinstance(model.input, InputPlan) and model.input.tiles != (1, 1):
             if model.task != "detection":
@@ -237,6 +237,11 @@ class LoadedModel(Closing):
             for _ in range(RUNS if self.seconds < LONG else 0):
                 self._timed()
             self.interpreter.forget()
+        self._forget()
+
+    def _forget(self) -> None:
+        """Begin the postprocessing without what it has learned of the first run: a value that was never measured."""
+        self.postprocess = task_class(self._plan.model.task)(self._plan)
 
     def _timed(self) -> list[NDArray[Any]]:
         """Time the run alone: the first pre- and postprocessing takes long, whatever the model is."""

@@ -186,7 +186,7 @@ class ModelSlot:
             self.plan.name, model.title, model.sha256[:8], self.plan.source, fresh.plan.threads, switch.seconds * 1000,
             switch.pause * 1000,
         )  # fmt: skip
-        if fresh is not before and model != before.plan.model:
+        if fresh is not before and model.identity != before.plan.model.identity:
             self._voice.nothing(fresh, "model_changed")
         elif changed:  # the next frame may come late, and until then nothing is known under the new settings
             self._voice.nothing(fresh, "starting")

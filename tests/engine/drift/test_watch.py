@@ -8,12 +8,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from edge_infer.contract.codec import ABSENT, dumps, replace
+from edge_infer.contract.codec import ABSENT, decode_json, dumps, replace
 from edge_infer.engine.drift.watch import DriftWatch
 from edge_infer.engine.events.event_ledger import Happening
 from edge_infer.engine.tasks.detection import Detection, Detections
 from edge_infer.frames.frame import Frame, Pixels
-from edge_infer.ipc.drift import MAX_REFERENCE_BYTES, CameraReference, DriftReference
+from edge_infer.ipc.drift import MAX_REFERENCE_BYTES, CameraReference, DriftReference, PipelineDrift
 from edge_infer.plan.records import DriftPlan, PipelinePlan, SourcePlan
 from tests.engine.drift.scenes import HEIGHT, WIDTH, frame, learned
 from tests.engine.plans import pipeline
@@ -57,6 +57,21 @@ def test_a_reference_that_makes_no_sense_is_learned_anew(
     health = levels.health()
     assert health is not None
     assert health.camera == "learning"
+
+
+def test_counts_at_the_end_of_their_range_are_learned_anew(kept: DriftReference) -> None:
+    """The next one would be no valid record, for which the supervisor ends the engine."""
+    assert kept.camera is not None
+    most = 2**53
+    for camera in (
+        replace(kept.camera, frames=most, hours=0.0),
+        replace(kept.camera, extremes=dict.fromkeys(kept.camera.extremes, (most, 1e15, 1e15))),
+    ):
+        watch = DriftWatch("door", SOURCE, DriftReference("door", camera))
+        _see(watch, 30, frame)
+        reference, report = watch.last_reference(), watch.report()
+        assert decode_json(DriftReference, dumps(reference)) == reference
+        assert decode_json(PipelineDrift, dumps(report)) == report
 
 
 def _see(
