@@ -143,6 +143,11 @@ echo "nothing is left of the switch: $(ls -d /etc/systemd/system/edge-infer-upgr
 [ "$before" = "$(readlink /opt/edge-infer/current)" ] && echo 'the one before serves: yes'
 code 'and back again' $install --rollback
 ls /opt/edge-infer/versions | wc -l
+systemctl disable --now --quiet edge-infer
+code 'rolled back while it is off' $install --rollback
+say 'it stays off' sh -c 'systemctl is-active edge-infer; systemctl is-enabled edge-infer'
+code 'and back while it is off' $install --rollback
+systemctl enable --now --quiet edge-infer
 say 'after it' systemctl is-active edge-infer
 until_shows 'broker *ok'
 say connected sh -c "edge-infer status | grep -c 'broker *ok'"
@@ -227,6 +232,9 @@ nothing is left of the switch: 0
 the one before serves: yes
 and back again: 0
 2
+rolled back while it is off: 0
+it stays off: disabled
+and back while it is off: 0
 after it: active
 connected: 1
 state: private/edge-infer
