@@ -82,13 +82,17 @@ class Scene:
         )
         self._visits: dict[ObjectTrack, Visit] = {}
         self._passed: dict[str, Counter[Direction]] = {line.name: Counter() for line in plan.lines}
-        self._size = (0, 0)
+        self._size = self._shown = (0, 0)
         self._zones: tuple[ZoneArea, ...] = ()
         self._lines: tuple[CrossingLine, ...] = ()
 
     def __call__(self, found: Detections, now: Instant) -> tuple[Followed, tuple[Happening, ...]]:
         """Process one frame; return the state of the scene and new events."""
-        self._fit(found.source)
+        shown, self._shown = found, found.source
+        if not self._tracker.tracks:
+            self._fit(found.source)
+        elif found.source != self._size:  # a stream that changes its size: tracks keep the pixels in which they began
+            found = _scaled(found, self._size)
         seen = self._tracker(found.objects, now, found.source)
         tracks = [track for track in seen.tracks.values() if not track.doubtful]
         fresh = [track for track in self._tracker.tracks if track not in self._visits]
@@ -111,7 +115,7 @@ class Scene:
             self._reasons.ended(track, self._visits[track], now)
             news += self._gone(track, self._visits.pop(track), now)
         self._warmup.frame(now, pending=self._pending())
-        return self._followed(found, seen), tuple(news)
+        return self._followed(shown, seen), tuple(news)
 
     @property
     def unsettled(self) -> bool:
@@ -127,9 +131,10 @@ class Scene:
         )
 
     def places(self) -> list[Box]:
-        """Return the predicted boxes of all tracks in pixels."""
+        """Return the predicted boxes of all tracks in pixels of the last frame."""
         centres = [track.place for track in self._tracker.tracks]
-        return [(x - width / 2, y - height / 2, x + width / 2, y + height / 2) for x, y, width, height in centres]
+        boxes = [(x - width / 2, y - height / 2, x + width / 2, y + height / 2) for x, y, width, height in centres]
+        return boxes if self._shown == self._size else [_resized(box, self._size, self._shown) for box in boxes]
 
     def forget(self) -> None:
         """Drop all tracks; the line counts stay."""
@@ -329,3 +334,14 @@ def _anchors(places: NDArray[np.float64], anchor: Anchor) -> NDArray[np.float64]
     if anchor == "bottom":
         points[:, 1] += places[:, 3] / 2
     return points
+
+
+def _scaled(found: Detections, size: tuple[int, int]) -> Detections:
+    """Return detections in the pixels of a frame of another size."""
+    objects = tuple(replace(item, box=_resized(item.box, found.source, size)) for item in found.objects)
+    return replace(found, objects=objects, source=size)
+
+
+def _resized(box: Box, size: tuple[int, int], wanted: tuple[int, int]) -> Box:
+    across, down = wanted[0] / size[0], wanted[1] / size[1]
+    return box[0] * across, box[1] * down, box[2] * across, box[3] * down

@@ -32,9 +32,13 @@ class Watched:
 
     def frame(self, *found: Detection, seconds: float = 0.1, wall: float | None = None) -> None:
         """One frame, so many seconds after the one before."""
+        self.see(Detections(found, SIZE), seconds, wall)
+
+    def see(self, found: Detections, seconds: float = 0.1, wall: float | None = None) -> None:
+        """Detections of a frame of any size."""
         self.at += seconds
         now = Instant(self.at, NOW + self.at if wall is None else wall)
-        followed, news = self.follow(Detections(found, SIZE), now)
+        followed, news = self.follow(found, now)
         assert isinstance(followed, Followed)
         self.last, self.told = followed, self.told + list(news)
 

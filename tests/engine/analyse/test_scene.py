@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edge_infer.contract.codec import replace
+from edge_infer.engine.tasks.detection import Detections
 from edge_infer.frames.frame import Instant
 from edge_infer.plan.records import EventsPlan, TrackPlan
 from tests.engine.analyse.moments import LINE, NOW, ZONE, Watched, box
@@ -35,6 +36,25 @@ def test_a_slow_camera_loses_nobody_between_two_pictures() -> None:
     for _ in range(6):
         watched.frame(box(300), seconds=5.0)
     assert watched.types() == ["appear"]
+
+
+def test_a_stream_that_changes_its_size_changes_nothing_else() -> None:
+    """The camera shows half as many pixels from the middle of the walk on, in another shape."""
+    whole, changed = Watched(), Watched()
+    for number in range(60):
+        item = box(300 + 7 * number)
+        whole.frame(item)
+        half = replace(item, box=(item.box[0] / 2, item.box[1] / 4, item.box[2] / 2, item.box[3] / 4))
+        changed.see(Detections((half,), (500, 250)) if number >= 30 else Detections((item,), (1000, 1000)))
+        assert changed.last is not None
+        assert changed.last.counts == (whole.last.counts if whole.last else None)
+    assert [(each.type, each.number, each.box) for each in changed.told] == [
+        (each.type, each.number, pytest.approx(each.box, abs=0.002)) for each in whole.told
+    ]
+    assert {"appear", "enter", "cross", "exit"} <= set(changed.types())
+    (place,) = changed.follow.places()
+    assert place[2] < 500
+    assert place[3] < 250
 
 
 def test_what_is_gone_comes_back_as_another() -> None:
