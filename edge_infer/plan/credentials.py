@@ -70,7 +70,7 @@ def _password(path: str, what: str, failure: type[EdgeInferError]) -> str:
         with Path(path).open("rb") as file:
             data = file.read(LONGEST + 1)
     except PermissionError as error:
-        raise failure(f"{what} {denied(path)}") from error
+        raise failure(f"{what} {denied(path, path)}") from error
     except OSError as error:
         raise failure(f"{what} cannot be read: {error.strerror}") from error
     if len(data) > LONGEST:

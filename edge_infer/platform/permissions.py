@@ -9,6 +9,7 @@ import grp
 import os
 import pwd
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -33,10 +34,17 @@ def closed_folder(path: str | Path) -> Path | None:
 
 def for_the_group(shown: str, mode: int = 0o640) -> str:
     """Return the command that lets this process's group read a file, and nobody else."""
-    group = str(os.getegid())
-    with suppress(KeyError):
-        group = grp.getgrgid(os.getegid()).gr_name
-    return f"chgrp {group} {shown} && chmod {mode:o} {shown}"
+    return f"chgrp {_group(os.getegid())} {shown} && chmod {mode:o} {shown}"
+
+
+@cache
+def _group(number: int) -> str:
+    with suppress(KeyError, OSError):
+        return grp.getgrgid(number).gr_name
+    return str(number)
+
+
+_group(os.getegid())  # a process that has locked itself may not read the names of groups
 
 
 def denied(path: str | Path, shown: str = "FILE") -> str:
