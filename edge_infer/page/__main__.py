@@ -56,11 +56,10 @@ def main() -> int:
             return 2
         listener = socket.socket(fileno=FIRST_PASSED)
         peers = SocketPeers(CONTROL, WRITER)
-        settings["why_not"] = "" if WRITER.is_socket() else READ_ONLY
     files = static_files()
     lock("page", fence=fence)
-    token, why_not = settings.get("token", ""), settings.get("why_not", "")
-    server = PageServer(listener, peers, files, token=token, why_not=why_not)
+    token = settings.get("token", "")
+    server = PageServer(listener, peers, files, token=token, why_not=lambda: _why_not(settings))
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         server.stopping = True
@@ -69,6 +68,13 @@ def main() -> int:
         signal.signal(number, stop)
     server.run()
     return 0
+
+
+def _why_not(settings: dict[str, Any]) -> str:
+    """Return why nothing can be saved now; the writer's socket may come and go while this process runs."""
+    if "why_not" in settings:
+        return str(settings["why_not"])
+    return "" if WRITER.is_socket() else READ_ONLY
 
 
 def _give_up_root(settings: dict[str, Any]) -> None:

@@ -46,9 +46,13 @@ class Routes:
     """Answers the requests of browsers."""
 
     def __init__(
-        self, files: Mapping[str, tuple[str, bytes]], admission: BrowserAdmission, upstream: Upstream, why_not: str = ""
+        self,
+        files: Mapping[str, tuple[str, bytes]],
+        admission: BrowserAdmission,
+        upstream: Upstream,
+        why_not: Callable[[], str] = str,
     ) -> None:
-        """``why_not`` is why nothing can be saved here; empty: it can."""
+        """``why_not`` returns why nothing can be saved here now; empty: it can."""
         self._files = files
         self._admission = admission
         self._upstream = upstream
@@ -92,7 +96,8 @@ class Routes:
     def _extra(self, path: str, answer: Answer) -> Mapping[str, Any]:
         """Return what the page adds to an answer of the daemon."""
         if path == "/api/overview":
-            return {"may_edit": not self._why_not, "why_not": self._why_not}
+            why_not = self._why_not()
+            return {"may_edit": not why_not, "why_not": why_not}
         if path == "/api/drift":
             found = answer.get("pipelines", {}).items()
             return {
@@ -109,8 +114,8 @@ class Routes:
     def _post(self, client: BrowserConnection, request: HttpRequest, body: bytes) -> None:
         if request.path not in ("/api/edit", "/api/rollback"):
             raise RefusedRequestError(404, "request", "there is nothing at this path")
-        if self._why_not:
-            raise RefusedRequestError(403, "forbidden", self._why_not)
+        if why_not := self._why_not():
+            raise RefusedRequestError(403, "forbidden", why_not)
         if request.headers.get("content-type", "").partition(";")[0].strip() != JSON:
             raise RefusedRequestError(415, "request", f"a body is {JSON}")
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import selectors
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from edge_infer.page.admission import BrowserAdmission
@@ -28,7 +28,7 @@ class PageServer:
         files: Mapping[str, tuple[str, bytes]],
         *,
         token: str = "",
-        why_not: str = "",
+        why_not: Callable[[], str] = str,
         idle: float = IDLE_SECONDS,
     ) -> None:
         """``token`` and ``why_not`` are as in `BrowserAdmission` and `Routes`."""

@@ -24,13 +24,15 @@ TOO_LARGE: Final = f"the files of the configuration are larger than {MAX_BYTES >
 def parts_of(config: Path) -> tuple[Path, ...]:
     """Return the files of ``conf.d``, by name; hidden files and backups (``x.yaml~``) are none of them.
 
-    Raises `OSError` if the folder is there and cannot be listed, or has too many entries.
+    Raises `OSError` if the folder is there and cannot be listed, is a link to nowhere, or has too many entries.
     """
     folder = config.parent / FOLDER
     try:
         with os.scandir(folder) as entries:
             found = [each.name for each in islice(entries, MAX_ENTRIES + 1)]
     except (FileNotFoundError, NotADirectoryError):
+        if folder.is_symlink():  # to a place that is away now: its pipelines were not taken out
+            raise
         return ()
     if len(found) > MAX_ENTRIES:
         raise OSError(errno.E2BIG, f"has more than {MAX_ENTRIES} entries", str(folder))

@@ -12,9 +12,9 @@ import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
 
-from edge_infer.contract.codec import Record
+from edge_infer.contract.codec import Record, at_most
 from edge_infer.contract.messages import Boot, Event, EventType, Name
 from edge_infer.ipc.messages import NumberedKind
 from edge_infer.plan.channel_rates import KINDS, ChannelRates, Kind, channel_rates
@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 MAX_UNACKNOWLEDGED: Final = 512
 """Series whose unacknowledged numbers a successor gets to know, the newest."""
+MAX_LEVELS: Final = 4096
+"""Rates that a successor gets to know: of all pipelines, and of those that are gone."""
 MAX_ON_THE_WAY: Final = 10_000
 """Messages of an earlier plan that are admitted, of a pipeline and kind that had no limit."""
 COSTS: Final = {"appear": 2, "enter": 2, "start": 2, "drift": 2, "leave": 0, "exit": 0, "end": 0, "drift_end": 0}
@@ -93,8 +95,8 @@ class Unacknowledged(Record, frozen=True):
 class AdmissionState(Record, frozen=True):
     """What a successor has to know of the rates."""
 
-    levels: tuple[BucketLevel, ...] = ()
-    unacknowledged: tuple[Unacknowledged, ...] = ()
+    levels: Annotated[tuple[BucketLevel, ...], at_most(MAX_LEVELS)] = ()
+    unacknowledged: Annotated[tuple[Unacknowledged, ...], at_most(MAX_UNACKNOWLEDGED)] = ()
 
 
 class RateAdmission:
@@ -153,10 +155,9 @@ class RateAdmission:
         A compromised process may have left any numbers, so they are limited to those that a bucket can have.
         """
         levels = {(level.pipeline, level.kind): level for level in earlier.levels}
-        for (name, kind), level in levels.items():
-            if name not in rates:
-                left = _within(level.left, MAX_ON_THE_WAY)
-                self._buckets[name, kind] = _CaptureBucket(0.0, 0.0, left, min(level.at, now))
+        gone = [(key, level) for key, level in levels.items() if key[0] not in rates]
+        for key, level in gone[: MAX_LEVELS // 2]:
+            self._buckets[key] = _CaptureBucket(0.0, 0.0, _within(level.left, MAX_ON_THE_WAY), min(level.at, now))
         for name, of in rates.items():
             for kind in KINDS:
                 rate, most = getattr(of, kind + "s"), of.burst(kind)

@@ -208,3 +208,11 @@ def test_check_names_the_part(config: Path, capsys: pytest.CaptureFixture[str]) 
     (config.parent / "conf.d/10-door.yaml").write_text(DOOR.replace("synthetic", "nonsense"))
     assert main(["check", "-c", str(config)]) == 2
     assert capsys.readouterr().out.startswith(f"{config.parent}/conf.d/10-door.yaml:2: sources.door.kind: ")
+
+
+def test_a_folder_that_is_a_link_to_nowhere_is_no_empty_one(tmp_path: Path) -> None:
+    """Its pipelines were not taken out: the share on which they lie is away."""
+    main = tmp_path / "config.yaml"
+    main.write_text("device: {id: box}\n")
+    (tmp_path / "conf.d").symlink_to("/nowhere/at/all")
+    assert any("conf.d" in problem.file or "conf.d" in problem.text for problem in read_config(main, {}).problems)

@@ -48,7 +48,7 @@ def serving(folder: Path, answers: Answers, idle: float = 60.0, why_not: str = "
 
     threading.Thread(target=answer, daemon=True).start()
     server = PageServer(
-        page, SocketPeers(folder / "control.sock", folder / "no.sock"), FILES, idle=idle, why_not=why_not
+        page, SocketPeers(folder / "control.sock", folder / "no.sock"), FILES, idle=idle, why_not=lambda: why_not
     )
     loop = threading.Thread(target=server.run)
     loop.start()

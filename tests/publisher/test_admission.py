@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from edge_infer.contract.codec import replace
+from edge_infer.contract.codec import decode_json, dumps, replace
 from edge_infer.contract.messages import Event
 from edge_infer.engine.output import message_budget
 from edge_infer.engine.output.message_budget import MessageBudget
+from edge_infer.errors import WireError
 from edge_infer.plan.channel_rates import CHANGES_A_MINUTE, CHANGES_AT_ONCE, Kind, channel_rates
 from edge_infer.plan.records import CropsPlan, EventsPlan, Plan, SourcePlan
-from edge_infer.publisher.admission import MAX_ON_THE_WAY, AdmissionState, BucketLevel, RateAdmission, cost
+from edge_infer.publisher.admission import MAX_LEVELS, MAX_ON_THE_WAY, AdmissionState, BucketLevel, RateAdmission, cost
 from edge_infer.publisher.outbox.entry import MessageSeries
 from tests.publisher.samples import BOOT, TS, mqtt_plan, plan
 
@@ -64,6 +65,15 @@ def test_impossible_levels_of_a_compromised_process_last_no_longer_than_the_rate
     assert 1900 <= admitted(admission, times) <= 2000
     flood = gate(TWICE_A_SECOND, earlier=earlier)
     assert admitted(flood, [1000.0] * 20_000) <= MAX_ON_THE_WAY + BURST
+
+
+def test_what_a_compromised_process_leaves_does_not_grow() -> None:
+    levels = tuple(BucketLevel(f"p{number}", "result", 1.0, 0.0) for number in range(MAX_LEVELS))
+    state = gate(TWICE_A_SECOND, earlier=AdmissionState(levels)).state()
+    assert decode_json(AdmissionState, dumps(state)) == state
+    assert len(gate(TWICE_A_SECOND, earlier=state).state().levels) <= len(state.levels) < MAX_LEVELS
+    with pytest.raises(WireError):
+        decode_json(AdmissionState, dumps(AdmissionState((*levels, levels[0]))))
 
 
 def test_a_backlog_passes_at_once_and_claims_no_time_twice() -> None:

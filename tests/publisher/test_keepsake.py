@@ -7,8 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from edge_infer.contract.codec import dumps, replace
+from edge_infer.contract.topics import Place
+from edge_infer.platform.paths import publisher_folder
 from edge_infer.publisher.allowed_texts import FILE, AllowedWords, ModelWords, Vocabulary
 from edge_infer.publisher.json_file import JsonFile
+from edge_infer.publisher.state.retained import FILE as TOPICS
+from edge_infer.publisher.state.retained import MAX_PLACES, Remembered, RetainedTopicRegistry
+from tests.publisher.samples import mqtt_plan, plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +69,19 @@ def test_labels_that_cannot_be_kept_are_told(tmp_path: Path, caplog: pytest.LogC
     (tmp_path / FILE).with_suffix(".new").rmdir()
     vocabulary.save(tmp_path, words)
     assert Vocabulary().load(tmp_path) == words
+
+
+def test_a_full_list_of_topics_leaves_room_for_those_of_the_plan(tmp_path: Path) -> None:
+    """A compromised publisher may have filled it: its successors go on, and forget some."""
+    made = replace(plan(mqtt_plan(1883)), state_dir=str(tmp_path))
+    folder = publisher_folder(made.state_dir)
+    folder.mkdir()
+    places = tuple(("state", f"p{number}") for number in range(MAX_PLACES))
+    (folder / TOPICS).write_bytes(dumps(Remembered(made.mqtt.topic, places)))
+    registry = RetainedTopicRegistry()
+    found = registry.load(made)
+    assert len(found) == MAX_PLACES
+    registry.save(made, found)
+    again = RetainedTopicRegistry().load(made)
+    assert Place("state", made.pipelines[0].name) in again
+    assert len(again) == MAX_PLACES

@@ -711,10 +711,29 @@ class History:
 PLANTED = {
     "a trigger": "CREATE TRIGGER t AFTER INSERT ON clock BEGIN DELETE FROM loss; END",
     "a view": "DROP TABLE loss; CREATE VIEW loss AS SELECT 1 AS series, 'full' AS reason, 1 AS count",
+    "a computed column": "ALTER TABLE series ADD COLUMN more AS (length(hex(zeroblob(10 + upto)))) VIRTUAL",
+    "a check": "ALTER TABLE entry ADD COLUMN more INTEGER CHECK (length(zeroblob(10)) > 5)",
+    "an index of an expression": "CREATE INDEX more ON entry (length(payload) + 1)",
+    "no constraint": "DROP TABLE place; CREATE TABLE place (id INTEGER PRIMARY KEY, kind TEXT, pipeline TEXT)",
     "no reason": "INSERT INTO loss (series, reason, count) VALUES (1, 'not a reason! \x1b[31m', 3)",
     "many reasons": "".join(f"INSERT INTO loss VALUES (1, 'reason_{each}', 1);" for each in "abcdefghijklmnopqrst"),
     "a number": f"UPDATE series SET upto = {2**62}",
 }
+
+
+def test_a_plain_column_of_a_later_version_is_no_damage(tmp_path: Path) -> None:
+    with opened(tmp_path) as outbox:
+        outbox.put(DOOR, 1, b"{}", late=True)
+        stored(outbox, 1)
+    with closing(sqlite3.connect(tmp_path / FILE)) as file:
+        for table, column in (
+            ("series", "more TEXT NOT NULL DEFAULT ''"),
+            ("loss", "since REAL"),
+            ("entry", "n INTEGER"),
+        ):
+            file.execute(f"ALTER TABLE {table} ADD COLUMN {column}")
+    with opened(tmp_path) as outbox:
+        assert [entry.seq for entry in drain(outbox, 1)] == [1]
 
 
 @pytest.mark.parametrize("what", PLANTED)

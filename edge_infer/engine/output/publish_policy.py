@@ -23,6 +23,11 @@ each change at once, so a result only shows where the objects are.
 """
 
 
+EARLY_BY: Final = 0.05
+"""Seconds by which an interval may end early: the pictures of a source do not come exactly in time, and to wait for the
+next one could double the interval."""
+
+
 class PublishPolicy:
     """Remembers what was published last. Times are seconds of the monotonic clock."""
 
@@ -75,6 +80,6 @@ class PublishPolicy:
             return False
         said, at = self._said.get(about, (None, -math.inf))
         if self._publish == "interval":
-            return now - at >= self._interval
+            return now - at >= self._interval - min(EARLY_BY, self._interval / 10)
         due = now - at >= (self._result_every if essence == said else self._together)
         return due and self._changes.take(now)

@@ -18,13 +18,27 @@ _EXACT: Final = 1e-9
 """Relative error of a difference that is a whole step."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Reading:
+    """A value that equals each other one within less than a step: compared with the last one told, it has not moved."""
+
+    value: float | None
+    step: float
+
+    __hash__ = None  # type: ignore[assignment]  # what equals it equals not each other
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Reading) or self.value is None or other.value is None:
+            return isinstance(other, Reading) and self.value is other.value
+        return self.value == other.value or abs(self.value - other.value) < self.step * (1 - _EXACT)
+
+
 @dataclass(frozen=True, slots=True)
 class MeasuredValue:
-    """One value; None is implausible. ``counted`` is the one from which the next change is measured."""
+    """One value; None is implausible."""
 
     plan: ValuePlan
     value: float | None
-    counted: float | None = None
 
     def wire(self) -> Value:
         """Return the value with as many decimals as its step has, six at most."""
@@ -47,8 +61,8 @@ class Measurement:
 
     @property
     def essence(self) -> Essence:
-        """The values that count."""
-        return tuple(item.counted for item in self.values)
+        """The values, equal to those that differ by less than their steps."""
+        return tuple(Reading(item.value, item.plan.step) for item in self.values)
 
     def result(self, head: Head, seq: int, room: int) -> Result:
         """Return the values; a manifest declares no more than fit."""
@@ -69,24 +83,13 @@ class RegressionTask:
     def __init__(self, plan: PipelinePlan) -> None:
         self._values = plan.model.values
         self._last: dict[str, tuple[float, float]] = {}
-        self._counted: dict[str, float | None] = {}
-        self._one = plan.crops is None  # else each object has values of its own
 
     def __call__(self, found: Numbers, _: Transform, moment: float) -> Measurement:
         """Return the values of one frame; implausible ones are None."""
         pairs = zip(self._values, found.values.tolist(), strict=True)
         return Measurement(
-            tuple(self._measured(plan, self._plausible(plan, number * plan.scale, moment)) for plan, number in pairs)
+            tuple(MeasuredValue(plan, self._plausible(plan, number * plan.scale, moment)) for plan, number in pairs)
         )
-
-    def _measured(self, plan: ValuePlan, value: float | None) -> MeasuredValue:
-        """Return a value; one that differs by less than its step from the last one that counted does not count."""
-        if not self._one:
-            return MeasuredValue(plan, value, MeasuredValue(plan, value).steps())
-        counted = self._counted.get(plan.name)
-        if value is None or counted is None or abs(value - counted) >= plan.step * (1 - _EXACT):
-            counted = self._counted[plan.name] = value
-        return MeasuredValue(plan, value, counted)
 
     def _plausible(self, plan: ValuePlan, value: float, now: float) -> float | None:
         """Return the value, or None if it is out of bounds or changed too fast since the last plausible one."""

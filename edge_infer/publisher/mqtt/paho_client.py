@@ -9,6 +9,7 @@ import socket
 import ssl
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from paho.mqtt.client import Client
@@ -21,6 +22,7 @@ from edge_infer.errors import StartError
 from edge_infer.plan.credentials import broker_password
 from edge_infer.plan.records import MqttPlan, TlsPlan
 from edge_infer.platform.mqtt_guard import GuardedClient
+from edge_infer.platform.permissions import denied
 from edge_infer.publisher.mqtt.inflight_window import MOST_WINDOW
 from edge_infer.publisher.resolver import LookUp, addresses_of
 
@@ -158,6 +160,9 @@ def tls_context(plan: TlsPlan) -> ssl.SSLContext:
 
     Raises `StartError` for files that cannot be used.
     """
+    for key, path in (("ca_file", plan.ca_file), ("cert_file", plan.cert_file), ("key_file", plan.key_file)):
+        if path is not None and Path(path).exists() and not os.access(path, os.R_OK, effective_ids=True):
+            raise StartError(f"mqtt.tls.{key} {path} {denied(path, path)}")
     try:
         context = ssl.create_default_context(cafile=plan.ca_file)
     except OSError as error:

@@ -11,8 +11,9 @@ import re
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -60,6 +61,7 @@ MAX_COUNT: Final = 2**53
 MAX_REASONS: Final = 16
 """More than this program gives, and fewer than a report may have."""
 _REASON: Final = re.compile(r"[a-z_]{1,32}")
+_COLUMNS: Final = re.compile(r"(, ?[a-z_]+ (INTEGER|TEXT|REAL|BLOB)( NOT NULL)?( DEFAULT (-?\d+|'[^']*'|NULL))?)*")
 _BROKEN: Final = ("malformed", "not a database", "corrupt")
 
 
@@ -141,8 +143,9 @@ class Database:
         run(f"PRAGMA journal_size_limit = {WAL_ROOM}")
         # Sync the commits of an earlier connection: a failed fsync may have left them off the disk.
         run("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        if run("SELECT 1 FROM sqlite_master WHERE type NOT IN ('table', 'index')").fetchone():
-            raise CorruptError("the file has programs of its own")  # triggers and views, which could run without end
+        for row in run("SELECT type, name, tbl_name, sql FROM sqlite_master"):
+            if not _is_ours(*row):
+                raise CorruptError("the file has another layout, whose expressions could run without end")
         (version,) = self._one("PRAGMA user_version")
         run("BEGIN IMMEDIATE")
         for statement in _LAYOUT.split(";\n"):
@@ -386,6 +389,35 @@ def _sound(row: tuple[object, ...], *kinds: type) -> None:
         least = 0 if kind is int else -MAX_COUNT
         if not isinstance(value, kind) or (isinstance(value, (int, float)) and not least <= value <= MAX_COUNT):
             raise CorruptError(f"{value!r:.50} is not what belongs there")
+
+
+@cache
+def _layout() -> dict[tuple[str, str], str | None]:
+    """Return the statement of each table and index as SQLite writes it down; None for an index of its own."""
+    with closing(sqlite3.connect(":memory:")) as memory:
+        memory.executescript(_LAYOUT)
+        return {(kind, name): sql for kind, name, sql in memory.execute("SELECT type, name, sql FROM sqlite_master")}
+
+
+def _is_ours(kind: object, name: object, table: object, statement: object) -> bool:
+    """Return whether a part of the file is one of the layout, or stands apart from it.
+
+    A trigger, a view, a computed column or a constraint of somebody else holds expressions, which SQLite evaluates. A
+    later version may have added plain columns, and tables.
+    """
+    if not isinstance(kind, str) or not isinstance(name, str) or kind not in ("table", "index"):
+        return False
+    if ("table", table) not in _layout():
+        return True
+    ours = _layout().get((kind, name), "")
+    if not ours or not isinstance(statement, str):
+        return ours is None and statement is None
+    more = len(statement) - len(ours)
+    alike = next((at for at, (a, b) in enumerate(zip(ours, statement, strict=False)) if a != b), len(ours))
+    return statement == ours or any(
+        statement[at + more :] == ours[at:] and _COLUMNS.fullmatch(statement[at : at + more])
+        for at in range(max(0, alike - 2), alike + 1)
+    )
 
 
 def _judged(error: sqlite3.Error | UnicodeDecodeError) -> sqlite3.Error:

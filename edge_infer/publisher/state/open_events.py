@@ -7,6 +7,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, TypeAlias
@@ -92,7 +93,8 @@ class EventNotes:
     def keep(self, noted: bytes) -> None:
         """Write the notes to shared memory, if there is one: at once and without wear."""
         if self._slate is not None:
-            self._slate.write(noted)
+            with suppress(ValueError):  # too many to fit: the file has them
+                self._slate.write(noted)
 
     @property
     def due(self) -> bool:

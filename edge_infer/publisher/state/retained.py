@@ -125,6 +125,8 @@ log = logging.getLogger(__name__)
 
 FILE: Final = "topics.json"
 MOST_BYTES: Final = 1 << 20
+MAX_PLACES: Final = 10_000
+"""Topics that are remembered; further ones of what is removed may stay at the broker."""
 
 
 StateKey = Literal["counts", "class_", "anomaly", "values"]
@@ -150,8 +152,8 @@ class Remembered(Record, frozen=True):
     """
 
     topic: ShortText
-    places: Annotated[tuple[tuple[Literal["state", "model"], Name], ...], at_most(10_000)]
-    states: Annotated[Mapping[Name, Spoken], at_most(10_000)] = field(default_factory=dict)
+    places: Annotated[tuple[tuple[Literal["state", "model"], Name], ...], at_most(MAX_PLACES)]
+    states: Annotated[Mapping[Name, Spoken], at_most(MAX_PLACES)] = field(default_factory=dict)
 
 
 class RetainedTopicRegistry:
@@ -182,8 +184,10 @@ class RetainedTopicRegistry:
         clearing = tuple(clearing)
         names = [("state", pipeline.name) for pipeline in plan.pipelines]
         names += [("model", name) for name in plan.spoken_of()]
-        names += [(place.kind, place.name) for place in clearing if place.kind in ("state", "model")]
-        states = {name: spoken for name, spoken in (left or {}).items() if Place("state", name) in clearing}
+        kept = [each for each in clearing if each.kind in ("state", "model")][: max(0, MAX_PLACES - len(names))]
+        names += [(place.kind, place.name) for place in kept]
+        removed = set(kept)
+        states = {name: spoken for name, spoken in (left or {}).items() if Place("state", name) in removed}
         states |= {pipeline.name: Spoken.of(pipeline) for pipeline in plan.pipelines}
         of = {name: encode(states[name]) for name in sorted(states)}
         new = decode(Remembered, {"topic": plan.mqtt.topic, "places": encode(sorted(names)), "states": of})

@@ -11,12 +11,14 @@ import pytest
 from edge_infer.contract.codec import JsonValue, decode_json, dumps, encode, loads, replace
 from edge_infer.contract.messages import STATE_KEYS, Result, State, Task
 from edge_infer.engine.output.outcome import Composer, Outcome
+from edge_infer.engine.output.publish_policy import PublishPolicy
 from edge_infer.engine.records import Bodies, Distance, Numbers, Regions
 from edge_infer.engine.tasks import TASKS, Findings, task_class
+from edge_infer.engine.tasks.regression import Measurement
 from edge_infer.errors import ModelError
 from edge_infer.frames.frame import Frame
 from edge_infer.frames.geometry import NO_PLACE, Transform
-from edge_infer.plan.records import CropsPlan, PipelinePlan, ValuePlan
+from edge_infer.plan.records import PipelinePlan, ValuePlan
 from edge_infer.plan.state_size import MARKS
 from tests.engine.plans import pipeline
 
@@ -121,19 +123,26 @@ def test_values_are_scaled_named_and_rounded_to_their_step() -> None:
         {"name": "level", "value": 2.47, "unit": "l"},
         {"name": "flow", "value": 0.5, "unit": ""},
     ]
-    assert found.essence == pytest.approx((2.468, 0.5))
+    assert read(found) == pytest.approx((2.468, 0.5))
 
 
 def test_a_value_counts_as_changed_once_it_has_moved_by_its_step() -> None:
-    task = task_class("regression")(values(ValuePlan("level", step=0.5)))
-    told = [task(numbers(value), NO_PLACE, 0.0).essence for value in (0.24, 0.26, 0.24, 0.3, 0.73, 0.75, 0.3, 0.24)]
-    assert [round(float(str(each[0])), 2) for each in told] == [0.24, 0.24, 0.24, 0.24, 0.24, 0.75, 0.75, 0.24]
-    again = [task(numbers(value), NO_PLACE, 0.0).essence for value in (math.nan, 0.25)]
-    assert again == [(None,), (0.25,)]
-    crops = replace(values(ValuePlan("age", step=1.0)), crops=CropsPlan("parent"))
-    ages = task_class("regression")(crops)
-    told = [ages(numbers(age), NO_PLACE, 0.0).essence for age in (30.0, 40.0, 30.2, 40.2)]
-    assert told == [(30,), (40,), (30,), (40,)]
+    """Compared with the last one that was told, also if a heartbeat told it."""
+    plan = replace(values(ValuePlan("level", step=0.5)), publish="change", heartbeat=60.0)
+    task, policy = task_class("regression")(plan), PublishPolicy(plan)
+    told = []
+    series = (0.24, 0.26, 0.24, 0.3, 0.73, 0.75, 0.3, 0.24, math.nan, 0.25)
+    for second, value in enumerate(series):
+        found = task(numbers(value), NO_PLACE, second)
+        told += [value] if policy.result_due(found.essence, float(second)) else []
+    assert told == pytest.approx([0.24, 0.75, 0.24, math.nan, 0.25], nan_ok=True)
+    beaten = task(numbers(0.7), NO_PLACE, 80.0)
+    assert policy.result_due(beaten.essence, 80.0), "the heartbeat"
+    assert policy.result_due(task(numbers(0.1), NO_PLACE, 81.0).essence, 81.0)
+
+
+def read(found: Measurement) -> tuple[float | None, ...]:
+    return tuple(each.value for each in found.essence)
 
 
 @pytest.mark.parametrize("impossible", [-0.1, 10.1, float("nan"), float("inf")])
@@ -145,5 +154,5 @@ def test_what_cannot_be_is_null_and_marked(impossible: float) -> None:
 
 def test_a_value_that_jumps_is_implausible_until_time_allows_it() -> None:
     task = task_class("regression")(values(ValuePlan("level", max_rate=1.0)))
-    told = [task(numbers(value), NO_PLACE, moment).essence for value, moment in ((1, 0), (5, 1), (1.5, 2), (5, 6))]
+    told = [read(task(numbers(value), NO_PLACE, moment)) for value, moment in ((1, 0), (5, 1), (1.5, 2), (5, 6))]
     assert told == [(1.0,), (None,), (1.5,), (5.0,)]
