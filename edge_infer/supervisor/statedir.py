@@ -74,9 +74,10 @@ def _claim_format(state_dir: Path) -> None:
     with suppress(OSError, ValueError):
         found = int(content(place, 16))
     if found > FORMAT:
+        real = os.path.realpath(state_dir)  # systemd keeps that of a service elsewhere, and makes the link to it again
         raise StartError(
             f"the state directory {state_dir} was written by a newer edge-infer (format {found}, this version knows "
-            f"{FORMAT}): run that version again, or begin with an empty state: mv {state_dir} {state_dir}.newer"
+            f"{FORMAT}): run that version again, or begin with an empty state: mv {real} {real}.newer"
         )
     if found < FORMAT:
         with suppress(OSError):  # on a full disk it is noted at the next start

@@ -54,6 +54,18 @@ def test_the_state_of_a_newer_version_is_refused_and_stays(tmp_path: Path) -> No
         assert (tmp_path / "format").read_text() == f"{FORMAT}\n"
 
 
+def test_the_remedy_for_a_newer_state_names_the_folder_itself(tmp_path: Path) -> None:
+    """That of the service lies behind a link, which systemd makes again."""
+    (tmp_path / "private").mkdir()
+    (tmp_path / "state").symlink_to(tmp_path / "private")
+    (tmp_path / "private" / "format").write_text(f"{FORMAT + 1}\n")
+    with (
+        pytest.raises(StartError, match=rf"mv {tmp_path}/private {tmp_path}/private\.newer"),
+        locked(tmp_path / "state"),
+    ):
+        pass
+
+
 @pytest.mark.parametrize("name", ["blobs", "publisher", "trials"])
 def test_folders_of_another_program_are_not_taken_over(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
