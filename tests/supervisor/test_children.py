@@ -185,7 +185,7 @@ def test_a_thread_is_a_child_like_others_that_nobody_can_end() -> None:
     assert not child.stop(0.1)
     assert child.ended() is None  # nobody waits for it any more: it finds its channel closed
     eventually(lambda: "listener" not in {thread.name for thread in threading.enumerate()}, "end of the thread")
-    assert len(places() - before) == 1  # by which it told its end
+    assert len(places() - before) <= 1  # by which it told its end; its number may be that of one of an earlier test
 
 
 def test_a_thread_with_a_fault_has_ended_with_1_and_may_be_started_again() -> None:
