@@ -19,6 +19,8 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 DEADLINE = 15.0
+PATIENCE = 40.0
+"""Seconds for what a busy machine does at some time; a test that fails takes that long."""
 UNLIMITED = ("max_inflight_messages 0", "max_queued_messages 0")
 """A broker drops nothing that a subscriber is too slow for."""
 MOSQUITTO = shutil.which("mosquitto", path=os.environ["PATH"] + ":/usr/sbin:/usr/local/sbin")
@@ -32,7 +34,7 @@ def free_port() -> int:
         return port
 
 
-def eventually(condition: Callable[[], Any], what: str | Callable[[], str], deadline: float = DEADLINE) -> Any:
+def eventually(condition: Callable[[], Any], what: str | Callable[[], str], deadline: float = PATIENCE) -> Any:
     """Waits until ``condition`` gives something true and returns it; fails after ``deadline`` seconds."""
     end = time.monotonic() + deadline
     while time.monotonic() < end:
@@ -158,7 +160,7 @@ class Subscriber:
         """The newest on this topic."""
         return next(iter(reversed(self.on(topic))), None)
 
-    def wait(self, topic: str, fits: Callable[[Heard], bool] = lambda _: True, deadline: float = DEADLINE) -> Heard:
+    def wait(self, topic: str, fits: Callable[[Heard], bool] = lambda _: True, deadline: float = PATIENCE) -> Heard:
         """The first message on ``topic`` that fits, waiting for it."""
         found: Heard = eventually(
             lambda: next((heard for heard in self.on(topic) if fits(heard)), None), f"message on {topic}", deadline

@@ -141,7 +141,7 @@ class Daemon:
         """Process ids by room."""
         return {name: room["pid"] for name, room in self.status().get("rooms", {}).items() if room["pid"]}
 
-    def wait_serving(self, timeout: float = 30.0) -> None:
+    def wait_serving(self, timeout: float = 60.0) -> None:
         """Until every model serves and the broker has let it in."""
 
         def serving() -> bool:

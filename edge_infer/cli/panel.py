@@ -51,7 +51,7 @@ MOST: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class DaemonSample:
     """A status, the time of the request (monotonic seconds), and the resource use of the processes."""
 
     at: float
@@ -59,14 +59,14 @@ class Look:
     use: Mapping[int, Use]
 
 
-def panel(look: Look, before: Look | None, width: int) -> list[str]:
+def panel(look: DaemonSample, before: DaemonSample | None, width: int) -> list[str]:
     """Return lines of at most ``width`` characters; ``before`` is an earlier look at the same engine, for rates."""
     lines = [*_head(look, before), "", *_sources(look.status), "", *_pipelines(look, before), ""]
     lines += [*_models(look.status), "", *_processes(look)]
     return [plain(line, MOST)[:width].rstrip() for line in lines]
 
 
-def _head(look: Look, before: Look | None) -> Iterator[str]:
+def _head(look: DaemonSample, before: DaemonSample | None) -> Iterator[str]:
     status, outbox = look.status, look.status.outbox
     yield f"edge-infer {status.version}, up {rough_duration(status.uptime)}, {status.runtime or 'no engine yet'}"
     yield f"broker  {status.broker.word:<4}  {status.broker.text}"
@@ -103,7 +103,7 @@ def _sources(status: Status) -> Iterator[str]:
     yield from table(("SOURCE", "STATE", ">FPS", ">LEFT OUT", ""), rows)
 
 
-def _pipelines(look: Look, before: Look | None) -> Iterator[str]:
+def _pipelines(look: DaemonSample, before: DaemonSample | None) -> Iterator[str]:
     rows = []
     for name, pipeline in look.status.pipelines.items():
         latency = pipeline.latency_ms
@@ -124,7 +124,7 @@ def _models(status: Status) -> Iterator[str]:
     yield from table(("MODEL", "STATE", "VERSION", "SHA", ""), rows)
 
 
-def _processes(look: Look) -> Iterator[str]:
+def _processes(look: DaemonSample) -> Iterator[str]:
     status, rows = look.status, []
     if status.pid is not None:
         use = look.use.get(status.pid)
@@ -151,7 +151,7 @@ def _said(text: str | Absent) -> str:
     return "" if text is ABSENT else text
 
 
-def _rate(now: int, then: int | None, look: Look, before: Look | None) -> str:
+def _rate(now: int, then: int | None, look: DaemonSample, before: DaemonSample | None) -> str:
     """Return the rate a second since the look before; empty if the engine was another one then."""
     if then is None or before is None or now < then or look.status.boot != before.status.boot:
         return ""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge_infer.cli.output import as_json
-from edge_infer.cli.panel import Look, Processes, panel
+from edge_infer.cli.panel import DaemonSample, Processes, panel
 from edge_infer.contract.codec import decode
 from edge_infer.errors import ConfigError, EdgeInferError
 from edge_infer.platform.paths import DEFAULT_CONFIG
@@ -104,7 +104,7 @@ def _panels(path: Path, args: argparse.Namespace, ended: Ended) -> Iterator[list
             continue
         status = decode(Status, answer)
         pids = [pid for pid in (status.pid, *(room.pid for room in status.rooms.values())) if pid]
-        look = Look(time.monotonic(), status, processes.look(pids))
+        look = DaemonSample(time.monotonic(), status, processes.look(pids))
         yield panel(look, before, shutil.get_terminal_size().columns)
         before = look
 

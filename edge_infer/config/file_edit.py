@@ -16,7 +16,7 @@ from edge_infer.sandbox.foreign import refuse_foreign
 
 
 @dataclass(frozen=True, slots=True)
-class Applied:
+class EditOutcome:
     """The outcome: the ``digest`` of the configuration that is active now; empty if it was rejected, for ``errors``."""
 
     digest: str
@@ -41,7 +41,7 @@ def current_digest(config: Path) -> str:
 
 def apply_text(
     file: Path, before: bytes | None, edited: bytes, reload: Callable[[], Mapping[str, Any]], like: Path | None = None
-) -> Applied:
+) -> EditOutcome:
     """Save ``edited`` in place of ``before``, and restore the file if the daemon rejects it, which ``reload`` asks.
 
     Without ``before`` the file is new, and gets the owner and mode of the file ``like``. Raises `ConfigError`,
@@ -53,7 +53,7 @@ def apply_text(
     except EdgeInferError as error:
         raise EdgeInferError(f"{error}; {file} stays as it was edited: edge-infer status tells if it holds") from error
     if answer.get("state") == "applied":
-        return Applied(str(answer["digest"]))
+        return EditOutcome(str(answer["digest"]))
     try:
         if before is None:
             file.unlink()
@@ -62,7 +62,7 @@ def apply_text(
     except OSError as error:
         text = f"the configuration is rejected, and {file} cannot be put back: {error.strerror or error}"
         raise ConfigError(f"{text}; edit it by hand") from error
-    return Applied("", problems_of(answer))
+    return EditOutcome("", problems_of(answer))
 
 
 def problems_of(answer: Mapping[str, Any]) -> tuple[str, ...]:

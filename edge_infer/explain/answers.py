@@ -36,7 +36,7 @@ Box: TypeAlias = tuple[float, float, float, float]
 Item = TypeVar("Item")
 
 
-class Answer(Protocol):
+class ExplainedAnswer(Protocol):
     """One answer of a model."""
 
     @property
@@ -173,7 +173,7 @@ def sampling_plan(model: ModelPlan, threshold: float) -> PipelinePlan:
     return PipelinePlan("explain", "explain", model, threshold, top_k=MOST)
 
 
-def choose(findings: Findings, look: Look, model: ModelPlan, threshold: float, wanted: Wanted) -> Answer:
+def choose(findings: Findings, look: Look, model: ModelPlan, threshold: float, wanted: Wanted) -> ExplainedAnswer:
     """Return the best answer that is wanted; raises `InputError`, without the name of the input, if there is none."""
     if isinstance(findings, Detections):
         return _box(findings, look, threshold, wanted)

@@ -14,7 +14,7 @@ from edge_infer.engine.input.recording import Average, read_recording, windows
 from edge_infer.engine.model.loaded_model import LoadedModel, Look
 from edge_infer.engine.preprocess.signal import SignalPreprocess
 from edge_infer.errors import InputError
-from edge_infer.explain.answers import Answer, Box, Wanted, choose
+from edge_infer.explain.answers import Box, ExplainedAnswer, Wanted, choose
 from edge_infer.explain.pictures import PictureCells, shrunk
 from edge_infer.explain.sampling import Cells, Progress, Question, Sampled, Sampler
 from edge_infer.explain.signals import signal_cells
@@ -68,7 +68,7 @@ class Explanation:
     """
 
     name: str
-    answer: Answer
+    answer: ExplainedAnswer
     cut: Cut
     sampled: Sampled
     inside: float | None
@@ -162,7 +162,7 @@ class Explainer:
         start = (number - len(strongest) + 1) * model.preprocess.stride
         return self._explained(path, answer, signal_cells(model, taken, strongest, answer, start))
 
-    def _strongest(self, path: str, taken: SignalPlan, answer: Answer) -> tuple[list[Samples], int]:
+    def _strongest(self, path: str, taken: SignalPlan, answer: ExplainedAnswer) -> tuple[list[Samples], int]:
         """Return the window with the strongest answer, and its number from 0.
 
         For a model with a memory, the windows before it come first.
@@ -180,14 +180,14 @@ class Explainer:
                 best, most, place = recent, found, number
         return best, place
 
-    def _chosen(self, name: str, look: Look, frame: Captured) -> Answer:
+    def _chosen(self, name: str, look: Look, frame: Captured) -> ExplainedAnswer:
         try:
             findings = self.model.postprocess(*look, frame.monotonic)
             return choose(findings, look, self._plan, self._order.threshold, self._order.wanted)
         except InputError as error:
             raise InputError(f"{name}: {error}") from error
 
-    def _explained(self, name: str, answer: Answer, cut: Cut) -> Explanation:
+    def _explained(self, name: str, answer: ExplainedAnswer, cut: Cut) -> Explanation:
         sampled = Sampler(cut, self._order.seed, self._order.budget, self._progress).run()
         positive = np.maximum(sampled.evidence, 0.0)
         whole = float(positive.sum())

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edge_infer.contract.codec import replace
 from edge_infer.engine.model.loaded_model import LoadedModel
 from edge_infer.engine.preprocess.scale import scaler
-from edge_infer.explain.answers import Answer, Box
+from edge_infer.explain.answers import Box, ExplainedAnswer
 from edge_infer.explain.sampling import Cells, Visible
 from edge_infer.frames.frame import Frame
 from edge_infer.frames.geometry import Region, Transform
@@ -66,7 +66,7 @@ class PictureCells:
 
     fills = FILLS
 
-    def __init__(self, model: LoadedModel, frame: Frame, answer: Answer, whole: Frame, region: Region) -> None:
+    def __init__(self, model: LoadedModel, frame: Frame, answer: ExplainedAnswer, whole: Frame, region: Region) -> None:
         """``frame`` shows the ``region`` of the ``whole`` picture, as `shrunk` returns them; the answer is about it."""
         self._model, self.frame, self._answer = model, frame, answer
         self.whole, self.region = whole, region

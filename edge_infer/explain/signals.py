@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from edge_infer.contract.codec import replace
 from edge_infer.engine.model.loaded_model import LoadedModel
 from edge_infer.engine.preprocess.signal import MIXED
-from edge_infer.explain.answers import Answer
+from edge_infer.explain.answers import ExplainedAnswer
 from edge_infer.explain.pictures import Lines
 from edge_infer.explain.sampling import Cells, Visible
 from edge_infer.frames.frame import Samples
@@ -43,7 +43,7 @@ class SoundCells:
     fills = 1
     box = None
 
-    def __init__(self, model: LoadedModel, windows: Sequence[Samples], answer: Answer, start: float) -> None:
+    def __init__(self, model: LoadedModel, windows: Sequence[Samples], answer: ExplainedAnswer, start: float) -> None:
         self._model, self._windows, self._answer = model, windows, answer
         rows = np.concatenate([window.values for window in windows]).astype(np.float64)
         rate = windows[0].rate
@@ -106,7 +106,7 @@ class RowCells:
     box = None
 
     def __init__(
-        self, model: LoadedModel, windows: Sequence[Samples], answer: Answer, start: float, plan: SignalPlan
+        self, model: LoadedModel, windows: Sequence[Samples], answer: ExplainedAnswer, start: float, plan: SignalPlan
     ) -> None:
         """Without a rate in the plan, a sample counts as a second."""
         self._model, self._windows, self._answer = model, windows, answer
@@ -151,7 +151,7 @@ def _axes(low: float, high: float, axis: tuple[str, str]) -> str:
 
 
 def signal_cells(
-    model: LoadedModel, plan: SignalPlan, windows: Sequence[Samples], answer: Answer, start: float
+    model: LoadedModel, plan: SignalPlan, windows: Sequence[Samples], answer: ExplainedAnswer, start: float
 ) -> SoundCells | RowCells:
     """Return the cells of a window that begins at this second of its recording.
 
@@ -161,7 +161,7 @@ def signal_cells(
     return SoundCells(model, windows, answer, start) if sound else RowCells(model, windows, answer, start, plan)
 
 
-def strength(model: LoadedModel, windows: Sequence[Samples], rows: Rows, answer: Answer) -> float:
+def strength(model: LoadedModel, windows: Sequence[Samples], rows: Rows, answer: ExplainedAnswer) -> float:
     """Return the answer's strength for the last window, after a model with a memory has taken those before it."""
     if model.interpreter.remembers:
         model.interpreter.forget()

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from edge_infer.contract.codec import replace
 from edge_infer.engine.model.loaded_model import LoadedModel
-from edge_infer.explain.answers import Answer
+from edge_infer.explain.answers import ExplainedAnswer
 from edge_infer.explain.sampling import Cells, Visible
 from edge_infer.frames.frame import Line
 
@@ -23,7 +23,7 @@ class WordCells:
     fills = 1
     box = None
 
-    def __init__(self, model: LoadedModel, line: Line, answer: Answer, length: int) -> None:
+    def __init__(self, model: LoadedModel, line: Line, answer: ExplainedAnswer, length: int) -> None:
         """``length`` is the number of words that the model reads."""
         self._model, self._line, self._answer = model, line, answer
         every = WORD.findall(line.text)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.cli.panel import Look, Processes, Use, panel
+from edge_infer.cli.panel import DaemonSample, Processes, Use, panel
 from edge_infer.cli.status import _lines
 from edge_infer.contract.codec import decode, replace
 from edge_infer.contract.messages import Latency, ModelStatus, OutboxHealth, PipelineHealth, SourceHealth
@@ -50,7 +50,7 @@ STATUS = Status(
 
 
 def test_what_is_on_the_panel() -> None:
-    lines = panel(Look(20.0, STATUS, {9: Use(0.05, 30_000_000), 10: Use(0.25, 90_000_000)}), None, 200)
+    lines = panel(DaemonSample(20.0, STATUS, {9: Use(0.05, 30_000_000), 10: Use(0.25, 90_000_000)}), None, 200)
     text = "\n".join(lines)
     assert "up 1 h 2 min" in lines[0]
     for part in ("DOWN  nothing listens", "50 delivered, 4 waiting, lost: 2 full, DEGRADED", "engine ended\\x1b[2J"):
@@ -66,7 +66,7 @@ def test_what_is_on_the_panel() -> None:
     assert rows["supervisor"] == ["supervisor", "9", "1", "h", "2", "min", "5%", "30", "MB", "0"]
     assert rows["all"] == ["all", "30%", "120", "MB"]
     assert rows["publisher"] == ["publisher", "-", "is", "being", "started", "-", "-", "2"]
-    assert all(len(line) <= 40 for line in panel(Look(20.0, STATUS, {}), None, 40))
+    assert all(len(line) <= 40 for line in panel(DaemonSample(20.0, STATUS, {}), None, 40))
 
 
 def test_one_of_a_kind_is_no_plural() -> None:
@@ -78,12 +78,12 @@ def test_one_of_a_kind_is_no_plural() -> None:
 
 
 def test_rates_are_of_one_boot() -> None:
-    before = Look(10.0, STATUS, {})
+    before = DaemonSample(10.0, STATUS, {})
     later = replace(STATUS, pipelines={"door": replace(STATUS.pipelines["door"], produced=125)})
-    rows = {line.split()[0]: line.split() for line in panel(Look(20.0, later, {}), before, 200) if line}
+    rows = {line.split()[0]: line.split() for line in panel(DaemonSample(20.0, later, {}), before, 200) if line}
     assert rows["door"][6] == "2.5"
     other = replace(later, boot="aaaaaa")
-    rows = {line.split()[0]: line.split() for line in panel(Look(20.0, other, {}), before, 200) if line}
+    rows = {line.split()[0]: line.split() for line in panel(DaemonSample(20.0, other, {}), before, 200) if line}
     assert rows["door"][6] == "-"
 
 

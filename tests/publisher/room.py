@@ -30,7 +30,7 @@ from edge_infer.ipc.messages import (
 )
 from edge_infer.plan.records import Plan
 from edge_infer.sandbox.fence import Fence
-from tests.broker import DEADLINE, eventually
+from tests.broker import DEADLINE, PATIENCE, eventually
 from tests.publisher.samples import BOOT
 
 
@@ -100,7 +100,7 @@ class Room:
 
     def say(self, record: object) -> None:
         """What the engine says; it waits for room here, because the test wants it to arrive."""
-        end = time.monotonic() + DEADLINE
+        end = time.monotonic() + PATIENCE
         while not self.engine.send(record):
             assert time.monotonic() < end, "the publisher takes nothing"
             self.listen()
@@ -132,21 +132,21 @@ class Room:
         except ValueError:
             return None
 
-    def wait(self, condition: Callable[[], Any], what: str, deadline: float = DEADLINE) -> Any:
+    def wait(self, condition: Callable[[], Any], what: str, deadline: float = PATIENCE) -> Any:
         def fits() -> Any:
             self.listen()
             return condition()
 
         return eventually(fits, lambda: f"{what}; it said: {self.sentences[-3:]}; log: {self.log()[-2000:]}", deadline)
 
-    def wait_told(self, part: str, deadline: float = DEADLINE) -> str:
+    def wait_told(self, part: str, deadline: float = PATIENCE) -> str:
         """The first sentence about the broker that has ``part`` in it."""
         found: str = self.wait(
             lambda: next((text for text in self.sentences if part in text), ""), f"sentence with {part!r}", deadline
         )
         return found
 
-    def wait_connected(self, deadline: float = DEADLINE) -> None:
+    def wait_connected(self, deadline: float = PATIENCE) -> None:
         self.wait(lambda: self.report and self.report.connected, "connection", deadline)
 
     def wait_acked(self, seq: int, pipeline: str = "door", boot: str = BOOT) -> None:

@@ -125,7 +125,7 @@ class ScenePipeline(Record, frozen=True):
     input: SceneInput | None
 
 
-class Scene(Record, frozen=True):
+class DrawnScene(Record, frozen=True):
     """The drawable part of the configuration with this digest."""
 
     digest: ShortText
@@ -134,11 +134,11 @@ class Scene(Record, frozen=True):
     pipelines: Mapping[ShortText, ScenePipeline] = field(default_factory=dict)
 
 
-def scene(plan: Plan) -> Scene:
+def scene(plan: Plan) -> DrawnScene:
     """Return what can be drawn in a plan."""
     sources = {each.name: SceneSource(each.kind, each.gives) for each in plan.sources if each.parent is None}
     pipelines = {each.name: _pipeline(plan, each) for each in plan.pipelines}
-    return Scene(plan.digest, plan.device, sources, pipelines)
+    return DrawnScene(plan.digest, plan.device, sources, pipelines)
 
 
 def _pipeline(plan: Plan, each: PipelinePlan) -> ScenePipeline:
