@@ -73,6 +73,16 @@ REMEMBER: Final = frozenset(
     }
 )
 """Operators that keep data from one run for the next."""
+SEQUENCES: Final = frozenset(
+    {
+        "UNIDIRECTIONAL_SEQUENCE_RNN",
+        "UNIDIRECTIONAL_SEQUENCE_LSTM",
+        "BIDIRECTIONAL_SEQUENCE_RNN",
+        "BIDIRECTIONAL_SEQUENCE_LSTM",
+    }
+)
+"""Those among them that take a whole sequence in one run. It begins without memory, as in training: the next one is
+another picture or window."""
 LIMITS: Final[Mapping[str, tuple[int, int]]] = {
     kind: (int(np.iinfo(kind).min), int(np.iinfo(kind).max))
     for kind in ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
@@ -185,6 +195,7 @@ class Interpreter:
         self._load()
         operators = self.operators()
         self._variables = "VAR_HANDLE" in operators
+        self._anew = not SEQUENCES.isdisjoint(operators) and REMEMBER.isdisjoint(set(operators) - SEQUENCES)
         self.remembers = bool(state) or not REMEMBER.isdisjoint(operators)
         """Whether a run depends on earlier runs."""
         self._empty()
@@ -234,6 +245,8 @@ class Interpreter:
 
     def invoke(self) -> list[NDArray[Any]]:
         """Run the model; the outputs are views that must be dropped before the next call."""
+        if self._anew and self._ran:
+            self._runtime.reset_all_variables()
         self._ran = True
         given = [self._input_views[position]().copy() for position in self.echo] if self.echo else []
         try:

@@ -651,6 +651,22 @@ class Plan(PartlyCompared, frozen=True, eq=False):
             source = parent.source
         return source
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for cascades in a circle, in which `root` and `below` would not end."""
+        sources = {pipeline.name: pipeline.source for pipeline in self.pipelines}
+        above = {each.name: sources.get(each.parent) for each in self.sources if each.parent}
+        above |= {
+            f"{each.name}#": f"{each.crops.pipeline}#" for each in self.pipelines if each.crops
+        }  # no source's name
+        for name in above:
+            seen: set[str] = set()
+            place: str | None = name
+            while place is not None and place not in seen:
+                seen.add(place)
+                place = above.get(place)
+            if place is not None:
+                raise ValueError("its cascades form a circle")
+
     def models(self) -> tuple[ModelPlan, ...]:
         """Return the models in use, each once, by name."""
         return tuple({pipeline.model.name: pipeline.model for pipeline in self.pipelines}.values())

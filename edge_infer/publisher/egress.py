@@ -67,7 +67,8 @@ class Egress:
             declared = {word for value in model.values for word in (value.name, value.unit)}
             self._labels[sha] = self._labels.pop(sha, frozenset()) | set(model.labels) | declared
             steps = {value.name: value.decimals() for value in model.values}
-            self._decimals[sha] = {**self._decimals.pop(sha, {}), **steps}
+            known = self._decimals.pop(sha, {})  # of another model of the same file, with other steps
+            self._decimals[sha] = known | {name: max(most, known.get(name, 0)) for name, most in steps.items()}
             self._titles[sha] = self._titles.pop(sha, frozenset()) | {model.title}
             self._limits[pipeline.name] = max(self._limits.pop(pipeline.name, 0), pipeline.max_payload)
             names = (*(zone.name for zone in pipeline.zones), *(line.name for line in pipeline.lines))

@@ -12,7 +12,7 @@ from typing import Final
 
 from edge_infer import __version__
 from edge_infer.contract.codec import ABSENT, encode, replace
-from edge_infer.contract.messages import ConfigStatus, Info, PipelineInfo, RetainedTopics, timestamp
+from edge_infer.contract.messages import ChannelBound, ConfigStatus, Info, PipelineInfo, RetainedTopics, timestamp
 from edge_infer.contract.topics import retained_names
 from edge_infer.ipc.messages import EngineReport
 from edge_infer.plan.announcement_limits import INFO_AT_ONCE, INFO_EVERY
@@ -276,5 +276,14 @@ def _info(report: EngineReport, plan: Plan, walls: dict[str, str], gain: float |
         fast_path=fast_path,
         tried=tried,
         topics=topics,
-        channel=device_bound(plan),
+        channel=_bound(plan),
     )
+
+
+def _bound(plan: Plan) -> ChannelBound:
+    """Return the bound of hidden data; not known for numbers that a compromised trial of a model has made up."""
+    try:
+        return device_bound(plan)
+    except (ArithmeticError, ValueError) as error:
+        log.warning("the bound of hidden data cannot be calculated: %s", error)
+        return ChannelBound(None)

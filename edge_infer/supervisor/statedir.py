@@ -77,7 +77,8 @@ def _claim_format(state_dir: Path) -> None:
         real = os.path.realpath(state_dir)  # systemd keeps that of a service elsewhere, and makes the link to it again
         raise StartError(
             f"the state directory {state_dir} was written by a newer edge-infer (format {found}, this version knows "
-            f"{FORMAT}): run that version again, or begin with an empty state: mv {real} {real}.newer"
+            f"{FORMAT}): run that version again, or begin with a state that has the "
+            f"models only: mv {real} {real}.newer && mkdir {real} && cp -a {real}.newer/models {real}/"
         )
     if found < FORMAT:
         with suppress(OSError):  # on a full disk it is noted at the next start

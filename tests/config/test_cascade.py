@@ -5,7 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from edge_infer.config.compile.compile import compile_config
+from edge_infer.contract.codec import decode_json, dumps, encode, replace
+from edge_infer.errors import WireError
 from edge_infer.plan.records import CropsPlan, PipelinePlan, Plan
 from tests.running import CLIP, MODEL
 
@@ -73,6 +77,13 @@ def test_a_cascade_of_a_cascade(tmp_path: Path, assets: Path) -> None:
     assert [each.name for each in way] == ["faces", "closer", "classes"]
     assert by_name(found, "classes").events is not None  # told of each face that is followed
     assert found.root("classes") == "clip"
+    crops = replace(found.pipelines[1].crops or CropsPlan("x"), pipeline="closer")
+    circle = [encode(replace(each, crops=crops) if each.name == "closer" else each) for each in found.pipelines]
+    with pytest.raises(WireError, match="form a circle"):
+        decode_json(Plan, dumps(encode(found) | {"pipelines": circle}))
+    sources = tuple(replace(each, parent="closer") if each.name == "closer" else each for each in found.sources)
+    with pytest.raises(WireError, match="form a circle"):  # what a compromised process might have left
+        decode_json(Plan, dumps(encode(found) | {"sources": encode(sources)}))
 
 
 def test_what_is_wrong(tmp_path: Path, assets: Path) -> None:

@@ -33,6 +33,20 @@ def test_change_says_a_result_again_at_the_heartbeat() -> None:
     assert said("change", [ONE] * 65, heartbeat=30.0) == [0, 30, 60]
 
 
+def test_a_heartbeat_is_not_late_by_one_picture() -> None:
+    """The times of pictures are not exact: 3 s later may be 2.9999 s later."""
+    assert said("change", [ONE] * 100, step=0.1, heartbeat=3.0) == [0, 30, 60, 90]
+    assert said("change", [ONE] * 40, step=1 / 3, heartbeat=4.0) == [0, 12, 24, 36]
+
+
+def test_an_interval_keeps_its_rate() -> None:
+    """A picture that comes a little early counts; the next interval begins where this one should have ended."""
+    assert said("interval", [ONE] * 1001, step=0.03, interval=0.5)[-1] >= 980
+    assert len(said("interval", [ONE] * 1001, step=0.03, interval=0.5)) in (60, 61)
+    assert said("interval", [ONE] * 20, step=1.0001, interval=3.0) == [0, 3, 6, 9, 12, 15, 18]
+    assert said("interval", [ONE] * 20, step=0.9999, interval=3.0) == [0, 3, 6, 9, 12, 15, 18]
+
+
 def test_changes_within_a_second_share_a_result_where_objects_are_followed() -> None:
     come_and_go = [NONE, ONE, *[TWO] * 12, ONE, TWO, *[ONE] * 14]
     assert said("change", come_and_go, step=0.1) == [0, 1, 2, 14, 15, 16]

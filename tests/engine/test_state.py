@@ -57,6 +57,18 @@ def test_the_run_at_the_start_is_no_value_to_compare_with(tmp_path: Path) -> Non
     assert found.values[0].value == 14.0
 
 
+def test_a_model_of_whole_sequences_begins_each_picture_without_memory(assets: Path) -> None:
+    interpreter = Interpreter((assets / "models" / "keras_lstm_mnist_ptq.tflite").read_bytes())
+    given = np.random.default_rng(1).random(interpreter.inputs[0].shape, np.float32)
+    told = []
+    for picture in (given, given, np.zeros_like(given), given):
+        interpreter.inputs[0].store(picture, interpreter.input())
+        told.append(interpreter.invoke()[0].copy())
+    assert np.array_equal(told[0], told[1])
+    assert np.array_equal(told[0], told[3])
+    assert not np.array_equal(told[0], told[2])
+
+
 @pytest.mark.parametrize("rate", [0.1, 20.0, 400.0])
 def test_without_a_rate_a_model_that_remembers_gets_every_sample(tmp_path: Path, rate: float) -> None:
     plan = resolve(put_model(tmp_path, "task: regression\ninput: {features: raw}\nstate: {total: before}\n"))

@@ -113,6 +113,7 @@ FORGED = {
         plan, decoder=replace(plan.decoder, options={**plan.decoder.options, "anchors_file": str(TARGET / "secret")})
     ),
     "labels": lambda plan: replace(plan, labels=("the-broker-password",)),
+    "no labels": lambda plan: replace(plan, labels=()),
     "threshold": lambda plan: replace(plan, threshold=0.0),
     "nms": lambda plan: replace(plan, nms=replace(plan.nms, max=99)),
     "outputs": lambda plan: replace(plan, outputs=("x",)),
@@ -248,6 +249,7 @@ FORGERIES = {
     "code": "decoder",
     "decoder file": "decoder",
     "labels": "labels",
+    "no labels": "labels",
     "threshold": "threshold",
     "nms": "nms",
     "outputs": "outputs",

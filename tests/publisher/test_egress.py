@@ -300,6 +300,21 @@ def test_a_value_has_the_decimals_of_its_step() -> None:
     assert egress.admit(RESULT, said[1]) is None
 
 
+def test_two_models_of_one_file_have_the_decimals_of_both() -> None:
+    egress, door = Egress(), plan(mqtt_plan(1883), model=model_plan("fine", labels=()))
+    fine, coarse = (
+        replace(model_plan(name, labels=()), task="regression", values=(ValuePlan("level", "l", step=step),))
+        for name, step in (("fine", 0.0), ("coarse", 0.5))
+    )
+    pipelines = tuple(
+        replace(door.pipelines[0], name=each.name, model=each, track=None, events=None) for each in (fine, coarse)
+    )
+    egress.apply(replace(door, pipelines=pipelines))
+    for name, value in (("fine", 100.400002), ("coarse", 100.5)):
+        found = Result(1, TS, BOOT, 1, f"{name}@1.0.0", SHA[:8], "regression", values=(Value("level", value, "l"),))
+        assert egress.admit(Place("result", name), found) is not None, name
+
+
 def test_what_rooms_say_of_their_walls_has_closed_forms() -> None:
     texts = {
         "seccomp": "enforced",

@@ -714,6 +714,9 @@ PLANTED = {
     "a computed column": "ALTER TABLE series ADD COLUMN more AS (length(hex(zeroblob(10 + upto)))) VIRTUAL",
     "a check": "ALTER TABLE entry ADD COLUMN more INTEGER CHECK (length(zeroblob(10)) > 5)",
     "an index of an expression": "CREATE INDEX more ON entry (length(payload) + 1)",
+    "a table in capitals": "DROP TABLE loss; CREATE TABLE LOSS (series, reason, count AS (1))",
+    "a column that nobody fills": "DROP TABLE place; CREATE TABLE place (\n  id INTEGER PRIMARY KEY, kind TEXT NOT "
+    "NULL, pipeline TEXT NOT NULL, more INTEGER NOT NULL, UNIQUE (kind, pipeline))",
     "no constraint": "DROP TABLE place; CREATE TABLE place (id INTEGER PRIMARY KEY, kind TEXT, pipeline TEXT)",
     "no reason": "INSERT INTO loss (series, reason, count) VALUES (1, 'not a reason! \x1b[31m', 3)",
     "many reasons": "".join(f"INSERT INTO loss VALUES (1, 'reason_{each}', 1);" for each in "abcdefghijklmnopqrst"),

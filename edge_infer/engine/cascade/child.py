@@ -15,7 +15,7 @@ from edge_infer.engine.tasks import Findings
 from edge_infer.engine.tasks.anomaly import Deviation
 from edge_infer.engine.tasks.classification import ClassificationFindings
 from edge_infer.engine.tasks.detection import Detections
-from edge_infer.frames.frame import Captured, Frame, Instant
+from edge_infer.frames.frame import ROUNDING, Captured, Frame, Instant
 from edge_infer.plan.records import CropsPlan, PipelinePlan
 
 
@@ -100,7 +100,7 @@ class Inquiry(Follow):
         if number is not None and number in self._asked:
             at, area = self._asked[number]
             since, larger = now.moment - at, each.area / area - 1 if area else 0.0
-            if 0 <= since < crops.again and larger < crops.grown:
+            if 0 <= since < crops.again - ROUNDING and larger < crops.grown:
                 change = "grown" if larger >= 0.0 else "shrunk"
                 text = f"not looked at again: that was {since:.1f} s ago, and it has {change} by {abs(larger):.0%}; "
                 return "again", f"{text}crops.again is {crops.again:g} s, crops.grown {crops.grown:.0%}"

@@ -61,6 +61,13 @@ def _same_everywhere(values: NDArray[Any]) -> bool:
     return len(cells) > 1 and bool((cells == cells[0]).all())
 
 
+def _is_full(values: NDArray[Any]) -> bool:
+    """Return whether a map that is the same everywhere has another class there than the first, the background."""
+    if one_class([values]):
+        return bool(values.flat[0])
+    return bool(values.reshape(-1, values.shape[-1])[0].argmax())
+
+
 SLOW: Final = 5
 """Consecutive frames above the limit that show a slow model; fewer may be due to other load on the board."""
 LONG: Final = 1.0
@@ -105,6 +112,8 @@ class Trial:
         if self._repeats and not self._quiet(outputs) and not (self._maps and one_class(outputs)):
             raise ModelError(_REPEATED)
         self._repeats &= all(map(_same_everywhere, outputs))
+        if self._repeats and any(map(_is_full, outputs)):  # whatever threshold and labels hide of it now
+            raise ModelError(_REPEATED)
 
     def found(self, findings: Findings) -> None:
         """Check what a map shows that is the same for many inputs and everywhere; raises `ModelError` for any object.

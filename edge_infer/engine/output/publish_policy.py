@@ -52,7 +52,9 @@ class PublishPolicy:
         """Return whether a result (in a cascade ``about`` an object) is due now; if so, record it as published."""
         if not self._wanted(essence, now, about):
             return False
-        self._said[about] = essence, now
+        _, at = self._said.get(about, (None, -math.inf))
+        early = self._publish == "interval" and now < at + self._interval
+        self._said[about] = essence, at + self._interval if early else now  # so that intervals do not become shorter
         return True
 
     def keep(self, known: frozenset[Key]) -> None:
@@ -61,7 +63,7 @@ class PublishPolicy:
 
     def state_due(self, essence: Essence, now: float) -> bool:
         """Return whether the state has changed or has to be repeated now; if so, record it as published."""
-        if essence == self._stated and now - self._stated_at < self._heartbeat:
+        if essence == self._stated and now - self._stated_at < _nearly(self._heartbeat):
             return False
         self._stated, self._stated_at = essence, now
         return True
@@ -80,6 +82,10 @@ class PublishPolicy:
             return False
         said, at = self._said.get(about, (None, -math.inf))
         if self._publish == "interval":
-            return now - at >= self._interval - min(EARLY_BY, self._interval / 10)
-        due = now - at >= (self._result_every if essence == said else self._together)
+            return now - at >= _nearly(self._interval)
+        due = now - at >= (_nearly(self._result_every) if essence == said else self._together)
         return due and self._changes.take(now)
+
+
+def _nearly(seconds: float) -> float:
+    return seconds - min(EARLY_BY, seconds / 10)

@@ -11,9 +11,12 @@ from edge_infer.contract.codec import ABSENT
 from edge_infer.contract.messages import Result, State, Value
 from edge_infer.engine.records import Numbers
 from edge_infer.engine.tasks import Essence, Head
+from edge_infer.frames.frame import ROUNDING
 from edge_infer.frames.geometry import Transform
 from edge_infer.plan.records import PipelinePlan, ValuePlan
 
+_FLOAT: Final = 1e-6
+"""Relative error of a number of a model."""
 _EXACT: Final = 1e-9
 """Relative error of a difference that is a whole step."""
 
@@ -99,7 +102,8 @@ class RegressionTask:
             return None
         if plan.max_rate is not None and plan.name in self._last:
             before, then = self._last[plan.name]
-            if abs(value - before) > plan.max_rate * max(now - then, 0.0):
+            most = plan.max_rate * (max(now - then, 0.0) + ROUNDING) + _FLOAT * abs(value)
+            if abs(value - before) > most:
                 return None
         self._last[plan.name] = (value, now)
         return value

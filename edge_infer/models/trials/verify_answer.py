@@ -88,6 +88,8 @@ def _usable(plan: ModelInput) -> bool:
     return all(map(math.isfinite, (*(plan.mean or ()), *(plan.std or ())))) and all(each > 0 for each in plan.std or ())
 
 
+LABELLED: Final = ("classification", "detection", "segmentation")
+"""Tasks whose models have at least one label."""
 MAX_INPUTS: Final = 64
 MAX_TENSOR: Final = 1 << 28
 """Maximum count of numbers in one input."""
@@ -149,7 +151,8 @@ def _comparisons(plan: ModelPlan, request: ModelRequest, checked: CheckedPackage
     yield "file", (plan.sha256, plan.path) == (checked.sha256, str(package.file))
     yield "task", plan.task == (request.task or manifest.task or plan.task)
     yield "decoder", _is_the_decoder(plan, request, checked)
-    yield "labels", plan.labels == _labels(request, checked, plan.labels)
+    labelled = bool(plan.labels) or plan.task not in LABELLED  # without names they are numbers
+    yield "labels", labelled and plan.labels == _labels(request, checked, plan.labels)
     threshold = manifest.threshold if request.threshold is None else request.threshold
     yield "threshold", threshold in (None, plan.threshold)
     yield "nms", all(said in (None, found) for said, found in _pairs(manifest.nms, plan.nms))

@@ -161,8 +161,12 @@ def tls_context(plan: TlsPlan) -> ssl.SSLContext:
     Raises `StartError` for files that cannot be used.
     """
     for key, path in (("ca_file", plan.ca_file), ("cert_file", plan.cert_file), ("key_file", plan.key_file)):
-        if path is not None and Path(path).exists() and not os.access(path, os.R_OK, effective_ids=True):
-            raise StartError(f"mqtt.tls.{key} {path} {denied(path, path)}")
+        try:
+            Path(path or os.devnull).open("rb").close()
+        except PermissionError as error:
+            raise StartError(f"mqtt.tls.{key} {path} {denied(path or '', path or '')}") from error
+        except OSError as error:
+            raise StartError(f"mqtt.tls.{key} {path} cannot be used: {error.strerror}") from error
     try:
         context = ssl.create_default_context(cafile=plan.ca_file)
     except OSError as error:

@@ -61,7 +61,11 @@ MAX_COUNT: Final = 2**53
 MAX_REASONS: Final = 16
 """More than this program gives, and fewer than a report may have."""
 _REASON: Final = re.compile(r"[a-z_]{1,32}")
-_COLUMNS: Final = re.compile(r"(, ?[a-z_]+ (INTEGER|TEXT|REAL|BLOB)( NOT NULL)?( DEFAULT (-?\d+|'[^']*'|NULL))?)*")
+MAX_SERIES: Final = 16_384
+"""Many more than a ledger keeps; an outbox of somebody else may have any number, which fill the memory."""
+_COLUMNS: Final = re.compile(
+    r"(, ?[a-z_]+ (INTEGER|TEXT|REAL|BLOB)( NOT NULL(?= DEFAULT (-?\d+|')))?( DEFAULT (-?\d+|'[^']*'|NULL))?)*"
+)
 _BROKEN: Final = ("malformed", "not a database", "corrupt")
 
 
@@ -146,6 +150,8 @@ class Database:
         for row in run("SELECT type, name, tbl_name, sql FROM sqlite_master"):
             if not _is_ours(*row):
                 raise CorruptError("the file has another layout, whose expressions could run without end")
+        if self._too_many_series():
+            raise CorruptError("the file has more series than this program makes")
         (version,) = self._one("PRAGMA user_version")
         run("BEGIN IMMEDIATE")
         for statement in _LAYOUT.split(";\n"):
@@ -153,6 +159,12 @@ class Database:
         if version < VERSION:
             run(f"PRAGMA user_version = {VERSION}")
         run("COMMIT")
+
+    def _too_many_series(self) -> bool:
+        if not self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'series'").fetchone():
+            return False
+        (count,) = self._one("SELECT count(*) FROM (SELECT 1 FROM series LIMIT ?)", MAX_SERIES + 1)
+        return int(count) > MAX_SERIES
 
     def _clock(self, kernel: str, uptime: float) -> float:
         """Return the offset of the file's clock to the uptime. The file's clock stands still while the board is off."""
@@ -407,7 +419,7 @@ def _is_ours(kind: object, name: object, table: object, statement: object) -> bo
     """
     if not isinstance(kind, str) or not isinstance(name, str) or kind not in ("table", "index"):
         return False
-    if ("table", table) not in _layout():
+    if not isinstance(table, str) or ("table", table.lower()) not in _layout():  # names are the same in any case
         return True
     ours = _layout().get((kind, name), "")
     if not ours or not isinstance(statement, str):

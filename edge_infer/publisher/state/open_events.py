@@ -29,7 +29,7 @@ from edge_infer.publisher.timestamps import date, seconds
 log = logging.getLogger(__name__)
 
 FILE: Final = "open-events.json"
-MOST: Final = 16384
+MOST: Final = 2048
 """Maximum number of remembered events; the oldest are dropped first. An engine opens at most 256 in each pipeline."""
 MOST_BYTES: Final = 30 << 20
 WRITE_EVERY: Final = 20.0

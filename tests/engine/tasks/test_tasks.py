@@ -126,6 +126,13 @@ def test_values_are_scaled_named_and_rounded_to_their_step() -> None:
     assert read(found) == pytest.approx((2.468, 0.5))
 
 
+def test_a_value_may_move_exactly_as_fast_as_its_limit() -> None:
+    task = task_class("regression")(values(ValuePlan("level", max_rate=1.0)))
+    told = [read(task(numbers(20 + 0.1 * step), NO_PLACE, 0.1 * step)) for step in range(100)]
+    assert all(each != (None,) for each in told)
+    assert read(task(numbers(31.0), NO_PLACE, 10.0)) == (None,)
+
+
 def test_a_value_counts_as_changed_once_it_has_moved_by_its_step() -> None:
     """Compared with the last one that was told, also if a heartbeat told it."""
     plan = replace(values(ValuePlan("level", step=0.5)), publish="change", heartbeat=60.0)
