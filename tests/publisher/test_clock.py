@@ -228,7 +228,7 @@ def test_a_board_that_learns_the_time_tells_it_of_what_was_before(
         room.say(handover("door", result(1, boot=mine), began))
         early = subscriber.wait(f"{P}/door/result").value
         assert early["clock"] == "unsynced"
-        assert early["ts"].startswith("1970-01-01T")
+        assert early["ts"].startswith("1970-01-"), "1970 and the uptime of this machine"
         assert subscriber.wait(f"{P}/health").value["clock"] == "unsynced"
         clock.write_text("yes 0")
         told = subscriber.wait(f"{P}/door/state", lambda heard: not heard.value["ts"].startswith("1970"))
