@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from edge_infer.contract.codec import dumps, replace
-from edge_infer.contract.messages import ModelStatus, ShadowStatus
+from edge_infer.contract.messages import ChannelBound, ModelStatus, ShadowStatus
 from edge_infer.ipc.messages import ReaderReport
 from edge_infer.plan.announcement_limits import (
     CHANGES_AT_ONCE,
@@ -27,11 +27,12 @@ from edge_infer.publisher.allowed_texts import CALLS, closed, most_bits
 from edge_infer.sandbox import selftest
 from edge_infer.sandbox.fence import Fence
 from edge_infer.supervisor import daemon as daemon_module
-from edge_infer.supervisor.daemon import Daemon
+from edge_infer.supervisor.daemon import Daemon, _bound
 from edge_infer.supervisor.processes.sandbox_reports import SandboxReports
 from edge_infer.supervisor.rollout.shadows import Figures
 from tests.engine.plans import pipeline
 from tests.publisher.samples import engine_report
+from tests.publisher.test_admission import configured
 
 MQTT = MqttPlan("127.0.0.1", 1883, None, None, None, "edge-infer/box", 1, "box")
 PLAN = Plan("0" * 64, "box", "/nowhere", MQTT, (), (pipeline(),))
@@ -193,3 +194,12 @@ def test_the_bound_counts_what_is_announced() -> None:
     limited = replace(PLAN, pipelines=(replace(one, publish="off", events=None),))
     bound = device_bound(limited)
     assert bound.bytes_per_second is None or bound.bytes_per_second > rate
+
+
+def test_a_plan_with_impossible_numbers_has_no_bound_and_does_no_harm(caplog: pytest.LogCaptureFixture) -> None:
+    """A compromised trial of a model may have answered with them."""
+    made = configured(fps=2.0)
+    (door,) = made.pipelines
+    model = replace(door.model, task="classification", labels=())
+    assert _bound(replace(made, pipelines=(replace(door, model=model, labels=None),))) == ChannelBound(None)
+    assert "cannot be calculated" in caplog.text
