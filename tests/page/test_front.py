@@ -12,7 +12,6 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
 from edge_infer.contract.codec import replace
-from tests.broker import eventually
 from tests.page import canned
 from tests.page.canned import DRIFTS, TS, Canned, drift, overview, pipeline, scene
 from tests.page.chrome import PHONE, WIDE, Browser, browser
@@ -232,19 +231,24 @@ def test_points_are_moved_added_and_removed(chrome: Browser, page: Canned) -> No
     drag(chrome, "[data-point='0']", 0.2, 0.4)
     drag(chrome, "[data-after='0']", 0.5, 0.3)
 
-    def at(place: str) -> bool:
-        """Whether the last corner is there; presses the key once more if not: a busy browser may lose one."""
-        label = chrome.run("return document.querySelector(\"[data-point='3']\").getAttribute('aria-label')")
-        if place not in str(label):
-            chrome.keys("[data-point='3']", Keys.ARROW_UP)
-        return place in str(label)
-
-    eventually(lambda: at("y 0.99."), "the corner moved by the keyboard", 20.0)
+    chrome.keys("[data-point='3']", Keys.ARROW_UP * 2)
     chrome.keys("[data-point='4']", Keys.DELETE)
     (edit,) = saved(chrome, page)
     assert edit["name"] == "drive"
     wanted = [(0.2, 0.4), (0.5, 0.3), (0.9, 0.5), (0.9, 0.99)]
     assert edit["points"] == [pytest.approx(point, abs=0.002) for point in wanted]
+
+
+def test_a_corner_keeps_the_focus_while_people_come_and_go(chrome: Browser, page: Canned) -> None:
+    empty = canned.look()
+    page.answers["look"] = {**empty, "findings": {}}
+    in_view(chrome, page, "draw")
+    chrome.press("zone drive")
+    chrome.run("document.querySelector(\"[data-point='2']\").focus()")
+    for found, objects in ((canned.look(), 1), ({**empty, "findings": {}}, 0)):
+        page.answers["look"] = found
+        chrome.until(f"return document.querySelectorAll('#overlay .object').length === {objects}", "the objects")
+        assert chrome.driver.switch_to.active_element.get_attribute("data-point") == "2", objects
 
 
 def test_a_point_is_moved_with_a_finger(chrome: Browser, page: Canned) -> None:

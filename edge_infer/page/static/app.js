@@ -197,13 +197,15 @@ stage.layers = () => {
   const objects = find("layer-objects").checked;
   const shapes = pipeline() ? shapesOf(pipeline()).filter(({ kind }) => kind !== "mask") : [];
   const anchors = new Set(shapes.length ? shapes.map(({ rest }) => rest.anchor) : ["bottom"]);
-  return [
+  // A group for each layer: what comes and goes in one moves no node of another, so a corner that is moved by keys keeps the focus.
+  const layers = [
     find("layer-grid").checked && gridLayer(stage),
     pipeline()?.input?.tiles && find("layer-grid").checked && tileLayer(stage, pipeline().input.tiles),
     view() !== "draw" && find("layer-places").checked && shapeLayer(stage, shapes, found.objects),
     objects && findingLayer(stage, found, anchors),
     view() === "draw" && editor.layer(),
   ];
+  return layers.map((layer) => el("g", {}, [layer]));
 };
 
 // Called whenever something was drawn.
