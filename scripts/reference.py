@@ -1,4 +1,5 @@
-"""Writes the generated reference pages: docs/cli.md from the argument parsers, docs/payloads.md from the records.
+"""Writes the generated reference: docs/cli.md from the argument parsers, docs/payloads.md from the records, and the
+tables of docs/configure.md from the sections of the configuration.
 
 usage: python scripts/reference.py [--check]
 
@@ -14,6 +15,8 @@ from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
+
+import configure_tables
 
 from edge_infer.cli import COMMANDS
 from edge_infer.contract.asyncapi import document
@@ -183,7 +186,7 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
-PAGES: Final = {"docs/cli.md": cli_page, "docs/payloads.md": payloads_page}
+PAGES: Final = {"docs/cli.md": cli_page, "docs/payloads.md": payloads_page, "docs/configure.md": configure_tables.page}
 
 
 def main() -> int:

@@ -39,6 +39,7 @@ __all__ = [
     "MAX_MEMORY_FACTOR",
     "Absent",
     "JsonValue",
+    "Meta",
     "OneOf",
     "PartlyCompared",
     "RawJson",

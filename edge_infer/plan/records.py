@@ -22,8 +22,18 @@ from edge_infer.contract.codec import (
     field,
     replace,
 )
-from edge_infer.contract.messages import CASCADE_KEYS, MAX_MESSAGE_BYTES, STATE_KEYS, Label, Name, Sentence, Task
+from edge_infer.contract.messages import (
+    CASCADE_KEYS,
+    MAX_MESSAGE_BYTES,
+    MIN_PAYLOAD_BYTES,
+    STATE_KEYS,
+    Label,
+    Name,
+    Sentence,
+    Task,
+)
 from edge_infer.contract.precision import Detail
+from edge_infer.plan.keys import key
 
 Color = Literal["rgb", "bgr", "gray"]
 Resize = Literal["stretch", "letterbox", "crop"]
@@ -77,10 +87,12 @@ class MqttPlan(Record, frozen=True):
 
 
 class OutboxPlan(Record, frozen=True):
-    """Limits of the queue for the broker: ``max_size`` bytes on the disk, ``max_age`` seconds."""
+    """Limits of the queue for the broker, in bytes and seconds."""
 
-    max_size: int = 256 << 20
-    max_age: float = 7 * 86400.0
+    max_size: Annotated[int, key("size", 1 << 20, 1 << 40, examples=("64M",))] = 256 << 20
+    """Bytes that may wait on the disk; the oldest messages are dropped first, and counted."""
+    max_age: Annotated[float, key("duration", "1s", "3650d", examples=("24h",))] = 7 * 86400.0
+    """How long a message may wait; counted while the board is on."""
 
 
 class InputPlan(Record, frozen=True):
@@ -401,37 +413,50 @@ class SourcePlan(Record, frozen=True):
 
 
 class CropsPlan(Record, frozen=True):
-    """The objects of another pipeline that go into a model: those with these ``labels`` (None: all).
+    """The objects of another pipeline that go into a model.
 
-    Each box is widened by the share ``margin`` on every side; at most ``most`` boxes of a frame are cropped. An object
-    with an id of its own is cropped again after ``again`` seconds, or when its area has grown by the share ``grown``.
     ``followed``: the cut-out object has an id, its own or that of an object around it.
     """
 
-    pipeline: Name
-    labels: tuple[Label, ...] | None = None
-    margin: float = 0.1
-    most: int = 5
-    again: float = 5.0
-    grown: float = 0.5
+    pipeline: Annotated[Name, key(examples=("door-people",))]
+    """The pipeline, with detection, whose objects are cut out."""
+    labels: Annotated[tuple[Label, ...] | None, key(examples=(["person"],))] = None
+    """Only objects with these labels of its model; without it all."""
+    margin: Annotated[float, key("number", 0, 2)] = 0.1
+    """Share of its width and height by which a box is widened on each side, within the frame."""
+    most: Annotated[int, key("integer", 1, 32)] = 5
+    """The most crops of a frame: those of the best score."""
+    again: Annotated[float, key("duration", "0s", "1d")] = 5.0
+    """With `track` in that pipeline: time after which an object is cropped again; `0s` is in every frame."""
+    grown: Annotated[float, key("number", 0.01, 100)] = 0.5
+    """With `track`: an object is cropped before that time when the area of its box has grown by this share."""
     followed: bool = False
 
 
 class TrackPlan(Record, frozen=True):
-    """Tracking of objects: ``confirm`` seconds seen make an object, ``lost`` seconds unseen end it."""
+    """Tracking of objects, in seconds."""
 
-    lost: float = 1.0
-    confirm: float = 0.2
+    lost: Annotated[float, key("duration", "100ms", "1h")] = 1.0
+    """An object that is not detected for this time has left; the time is ten times as long for one that has stood still
+    for 5 s."""
+    confirm: Annotated[float, key("duration", "0s", "1m")] = 0.2
+    """A detection that lasts this long, and occurs in at least three frames, counts as an object and gets an id. With
+    `0s` results carry an id from the first frame on; it may turn out to be of no object, and only states and events
+    wait for the three frames."""
 
 
 class ZonePlan(Record, frozen=True):
-    """An area to watch, for objects of these ``labels`` (None: all); ``loiter`` seconds in it raise an event."""
+    """An area to watch; ``loiter`` is in seconds."""
 
     name: ShortText
-    polygon: Polygon
-    labels: tuple[Label, ...] | None = None
-    anchor: Anchor = "bottom"
-    loiter: float | None = None
+    polygon: Annotated[Polygon, key(examples=([[0.1, 0.5], [0.9, 0.5], [0.9, 1], [0.1, 1]],))]
+    """Corners `[x, y]` in fractions of the frame, in order around the area; the border may not cross itself."""
+    labels: Annotated[tuple[Label, ...] | None, key(examples=(["person"],))] = None
+    """Only objects with these labels; without it all."""
+    anchor: Annotated[Anchor, key()] = "bottom"
+    """The point of an object's box that has to be inside: the middle of its lower edge, or of the whole box."""
+    loiter: Annotated[float | None, key("duration", "1s", "1d", examples=("30s",))] = None
+    """An object that stays this long raises an event `loiter`, once."""
 
 
 class LinePlan(Record, frozen=True):
@@ -445,58 +470,64 @@ class LinePlan(Record, frozen=True):
 
 
 class EventsPlan(Record, frozen=True):
-    """Limits of events: least ``min_duration`` seconds, and ``min_interval`` seconds between two of the same kind.
+    """Limits of events, in seconds; ``most`` is a number a minute."""
 
-    An open event ends ``hysteresis`` below the threshold; ``most`` is the limit of events a minute.
-    """
-
-    min_duration: float = 0.5
-    min_interval: float = 0.0
-    hysteresis: float = 0.1
-    most: float = 60.0
+    min_duration: Annotated[float, key("duration", "0s", "1h")] = 0.5
+    """Least duration of an event; anything shorter is no event."""
+    min_interval: Annotated[float, key("duration", "0s", "1d")] = 0.0
+    """Least time between the starts of two events with the same type, label and zone."""
+    hysteresis: Annotated[float, key("number", 0, 0.5)] = 0.1
+    """An open event stays open while its score is not more than this below the threshold; for anomalies, this is a
+    share of the threshold."""
+    most: Annotated[float, key()] = 60.0
+    """The most events a minute; further events are dropped, those of objects first, and counted."""
 
 
 class MotionPlan(Record, frozen=True):
-    """Motion detection: the model runs where at least ``area`` (a share of the picture) changes by ``threshold``.
+    """Motion detection: the parts of a picture where the model runs; ``still_check`` is in seconds."""
 
-    The threshold is a share of full brightness. The model also runs ``still_check`` seconds after its last run.
-    """
-
-    threshold: float = 0.06
-    area: float = 0.001
-    still_check: float = 10.0
+    threshold: Annotated[float, key("number", 0.01, 0.9)] = 0.06
+    """A spot has changed when it is this much brighter or darker than usual, as a share of full brightness."""
+    area: Annotated[float, key("number", 0.0001, 0.5)] = 0.001
+    """Share of the picture (with tiles: of a tile) that has to change."""
+    still_check: Annotated[float, key("duration", "500ms", "1h")] = 10.0
+    """Time after the last run of the model until it runs again, even if nothing moves."""
 
 
 class DriftPlan(Record, frozen=True):
-    """Watch for drift: ``false_alarm`` seconds are expected between two false alarms.
+    """Watch for drift; durations in seconds."""
 
-    The answers of the model are learned for ``learn`` seconds.
-    """
-
-    false_alarm: float = 365 * 86400.0
-    learn: float = 7 * 86400.0
+    false_alarm: Annotated[float, key("duration", "1d", "100y")] = 365 * 86400.0
+    """The expected time between two false alarms of a pipeline, over all of its signals. A longer time needs more
+    evidence."""
+    learn: Annotated[float, key("duration", "1d", "30d")] = 7 * 86400.0
+    """How long the answers of the model are learned. A week includes a weekend. The camera is learned in 2 days."""
 
 
 class ShadowPlan(Record, frozen=True):
-    """A second model that gets a ``share`` (0..1) of a pipeline's frames and is only compared with the first."""
+    """A second model that gets a part of a pipeline's frames and is only compared with the first."""
 
     model: ModelPlan
     threshold: float
-    share: float = 0.2
+    share: Annotated[float, key("number", 0.001, 1)] = 0.2
+    """The share of the frames that it runs on, and of the time that it may take."""
 
 
 class DelegatePlan(Record, frozen=True):
     """A library that runs a model's graph instead of the processor: an absolute path, or a name to search for.
 
-    At least the share ``min_delegated`` of the graph's operators has to run there. With ``on_failure`` ``cpu`` the
-    processor runs the whole graph after the library has failed. It does so from the start if ``unusable`` gives a
-    reason.
+    With a reason in ``unusable`` the processor runs the whole graph from the start.
     """
 
-    library: FilePath
-    options: tuple[tuple[ShortText, ShortText], ...] = ()
-    min_delegated: float = 0.9
-    on_failure: OnFailure = "refuse"
+    library: Annotated[FilePath, key(examples=("libedgetpu.so.1",))]
+    """A file, or a name that the system looks up in its library folders."""
+    options: Annotated[tuple[tuple[ShortText, ShortText], ...], key(examples=({"device": "usb"},))] = ()
+    """Options for the library: names and values from its documentation."""
+    min_delegated: Annotated[float, key("number", 0, 1)] = 0.9
+    """The least share of the model's operators that has to run there; less counts as a failure (`on_failure`)."""
+    on_failure: Annotated[OnFailure, key()] = "refuse"
+    """Action when the library fails or takes too few operators: `refuse` the model, or `cpu`: run it on the processor
+    and report that."""
     unusable: Sentence = ""
 
 
@@ -517,9 +548,9 @@ class HoursPlan(Record, frozen=True):
 class PipelinePlan(Record, frozen=True):
     """One source, one model, and how results are processed. Durations in seconds.
 
-    With ``crops`` the source is the objects of another pipeline. ``affinity`` are the CPUs for its threads (none: all).
-    ``said`` are the settings of the model that the pipeline's own keys override, and ``own`` the model's values of all
-    of them, so that another model can take this one's place (plans of earlier versions have neither).
+    With ``crops`` the source is the objects of another pipeline. ``said`` are the settings of the model that the
+    pipeline's own keys override, and ``own`` the model's values of all of them, so that another model can take this
+    one's place (plans of earlier versions have neither).
     """
 
     name: ShortText
@@ -528,29 +559,39 @@ class PipelinePlan(Record, frozen=True):
     threshold: float
     fps: float | None = None
     labels: tuple[Label, ...] | None = None
-    top_k: int = 5
-    max_payload: int = MAX_MESSAGE_BYTES
+    top_k: Annotated[int, key("integer", 1, 100)] = 5
+    """With classification: the most labels in a result."""
+    max_payload: Annotated[int, key("size", MIN_PAYLOAD_BYTES, 16384)] = MAX_MESSAGE_BYTES
+    """The most bytes of one result; the lowest scores are cut first, and counted in `more`."""
     threads: int = 1
     mask: tuple[Polygon, ...] = ()
     publish: Publish = "change"
     interval: float = 0.0
-    heartbeat: float = 60.0
+    heartbeat: Annotated[float, key("duration", "1s", "1d")] = 60.0
+    """With `publish: change`: publish the state again, and a result, at least this often."""
     track: TrackPlan | None = None
     zones: tuple[ZonePlan, ...] = ()
     lines: tuple[LinePlan, ...] = ()
     events: EventsPlan | None = None
     shadow: ShadowPlan | None = None
-    ahead: Ahead = "auto"
-    priority: int = 0
+    ahead: Annotated[Ahead, key()] = "auto"
+    """Whether to prepare the next frame while the model runs: `always`, `never`, or `auto`: with pictures, unless a run
+    of the model takes less than 0.3 ms."""
+    priority: Annotated[int, key("integer", -100, 100)] = 0
+    """Order when pipelines need more than the cores can give: the higher number goes first."""
     crops: CropsPlan | None = None
     motion: MotionPlan | None = None
-    affinity: tuple[int, ...] = ()
+    affinity: Annotated[tuple[int, ...], key(examples=([2, 3],))] = ()
+    """Numbers of the CPUs that its threads run on, those of the interpreter included; without it all."""
     delegate: DelegatePlan | None = None
-    active: tuple[HoursPlan, ...] = ()
-    """Without any it is always active."""
+    active: Annotated[tuple[HoursPlan, ...], key(examples=({"days": "mon-fri", "from": "22:00", "to": "06:00"},))] = ()
+    """Hours in which it is active, `{days: mon-fri, from: 22:00, to: 06:00}` or a list of such, in the time zone of the
+    box; without it always."""
     said: Overrides = Overrides()
     own: Overrides = Overrides()
-    detail: Detail = "full"
+    detail: Annotated[Detail, key()] = "full"
+    """How fine the published numbers are: `full`: places to 1/4096 of the frame, scores to 3 decimals; `coarse`: places
+    to 1/64, scores to 1 decimal."""
     drift: DriftPlan | None = None
 
     def of_shadow(self) -> PipelinePlan:
@@ -576,21 +617,24 @@ class PipelinePlan(Record, frozen=True):
 
 
 class GovernorPlan(Record, frozen=True):
-    """When frame rates are lowered: degrees Celsius, and a share of all cores (None: at any load).
+    """When frame rates are lowered; ``shed`` are the pipelines that are slowed down, in this order."""
 
-    ``shed`` are the pipelines that are slowed down, in this order.
-    """
-
-    max_temperature: float = 80.0
-    max_load: float | None = None
+    max_temperature: Annotated[float, key("number", 30, 120)] = 80.0
+    """Degrees Celsius that the hottest part of the board should stay below. The governor lowers rates from 5 degrees
+    below it on, and raises them once the board is 10 degrees below it."""
+    max_load: Annotated[float | None, key("number", 0.1, 1, examples=(0.9,))] = None
+    """The share of all cores that may be busy, with all processes of the board, over 10 s; without it the governor
+    ignores the load."""
     shed: tuple[Name, ...] = ()
 
 
 class MetricsPlan(Record, frozen=True):
     """The file that the metrics are written to, and the seconds between two times."""
 
-    file: FilePath
-    every: float = 15.0
+    file: Annotated[FilePath, key()] = "/run/edge-infer/metrics.prom"
+    """The file; its folder must exist. The collector reads files that end with `.prom` only."""
+    every: Annotated[float, key("duration", "1s", "5m")] = 15.0
+    """How often it is written. The shipped alert rules need `30s` or less."""
 
 
 class Plan(PartlyCompared, frozen=True, eq=False):

@@ -54,7 +54,7 @@ def test_what_it_becomes(tmp_path: Path, written: str, plan: GovernorPlan | None
 @pytest.mark.parametrize(
     ("written", "problem"),
     [
-        ("governor: 80", "governor: expected true, false, or the keys max_temperature, max_load, shed, not 80"),
+        ("governor: 80", "governor: expected true, false, or the keys shed, max_temperature, max_load, not 80"),
         ("governor: {max_temp: 80}", 'governor.max_temp: is not known here; did you mean "max_temperature"?'),
         ("governor: {max_temperature: 8}", "governor.max_temperature: expected a number between 30 and 120, not 8"),
         ("governor: {max_load: 90}", "governor.max_load: expected a number between 0.1 and 1, not 90"),

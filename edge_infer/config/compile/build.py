@@ -18,6 +18,7 @@ from edge_infer.config.schema.broker import Tls
 from edge_infer.config.schema.cascades import Crops
 from edge_infer.config.schema.drift import Drift, drift_plan
 from edge_infer.config.schema.file import Config, Metrics, ModelSection, Mqtt
+from edge_infer.config.schema.keys import planned
 from edge_infer.config.schema.pipelines import Pipeline, delegate_plan, motion_plan, why_not
 from edge_infer.config.schema.signal_sources import SourceSection
 from edge_infer.config.schema.sources import OtherSource
@@ -105,7 +106,10 @@ class Builder:
 
     def metrics(self, section: Metrics | None) -> MetricsPlan | None:
         """Return the plan of the metrics file; None without the section."""
-        return None if section is None else MetricsPlan(self.files.absolute(section.file), section.every)
+        if section is None:
+            return None
+        plan = planned(MetricsPlan, section)
+        return replace(plan, file=self.files.absolute(plan.file))
 
     def _tls(self, tls: Tls | None, steps: Steps) -> TlsPlan | None:
         if tls is None:
@@ -335,26 +339,20 @@ class Builder:
         self._check_task(steps, section, model)
         said = self._overrides(steps, section, model.input, source)
         merged = said.onto(model)
-        plan = PipelinePlan(
+        plan = planned(
+            PipelinePlan,
+            section,
             name=name,
             source=source_name,
             model=merged,
             threshold=merged.threshold,
             fps=_slower(section.fps, source),
             labels=section.labels,
-            top_k=section.top_k,
-            max_payload=section.max_payload,
-            detail=section.detail,
             threads=1 if section.threads == "auto" else section.threads,
-            affinity=section.affinity or (),
             delegate=delegate_plan(section.delegate, self.files),
             mask=tuple(section.mask or ()),
             publish=section.publish.mode,
             interval=section.publish.interval,
-            heartbeat=section.heartbeat,
-            ahead=section.ahead,
-            active=section.active or (),
-            priority=section.priority,
             shadow=self._shadow(steps, section, merged, models, said),
             crops=cascade,
             motion=self._motion(steps, section, model, source),
@@ -400,7 +398,7 @@ class Builder:
             self.problems.append(self.document.problem((*steps, "shadow", "model"), why))
             return None
         merged = said.onto(model)
-        return ShadowPlan(merged, merged.threshold, section.shadow.share)
+        return planned(ShadowPlan, section.shadow, model=merged, threshold=merged.threshold)
 
     def _motion(
         self, steps: Steps, section: Pipeline, model: ModelPlan, source: SourcePlan | None

@@ -18,6 +18,7 @@ from edge_infer.config.parts import SECTIONS as NAMED_SECTIONS
 from edge_infer.config.parts import read_config
 from edge_infer.config.schema.file import Config, dangling
 from edge_infer.config.schema.governor import governor_plan, unseen
+from edge_infer.config.schema.keys import planned
 from edge_infer.contract.codec import replace
 from edge_infer.errors import ConfigError, ModelError, StartError
 from edge_infer.models.packages.blob_store import BLOBS
@@ -186,7 +187,7 @@ class _Compilation:
             tuple(usable),
             equipped,
             discovery=config.mqtt.discovery,
-            outbox=OutboxPlan(config.outbox.max_size, config.outbox.max_age),
+            outbox=planned(OutboxPlan, config.outbox),
             merged=config.rooms == "merged",
             governor=governor_plan(config.governor, config.pipelines),
             made_by=__version__,

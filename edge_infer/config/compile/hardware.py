@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from edge_infer.config.schema.file import Config
+from edge_infer.config.schema.keys import values_of
 from edge_infer.config.schema.pipelines import Pipeline
 from edge_infer.contract.codec import dumps, encode, replace
 from edge_infer.errors import ModelError, StartError, quoted, shortened
@@ -41,7 +42,7 @@ class Equipper:
         cpus = cpus_here()
         for name, section in config.pipelines.items():
             steps: Steps = ("pipelines", name)
-            for index, cpu in enumerate(section.affinity or ()):
+            for index, cpu in enumerate(values_of(PipelinePlan, section)["affinity"]):
                 if cpu not in cpus:
                     self._wrong((*steps, "affinity", index), f"this machine has no CPU {cpu}; it has {_spelled(cpus)}")
             self._check_threads(steps, section, len(os.sched_getaffinity(0)))
@@ -66,7 +67,7 @@ class Equipper:
         return tuple(found)
 
     def _check_threads(self, steps: Steps, section: Pipeline, cores: int) -> None:
-        mine = len(section.affinity or ()) or cores
+        mine = len(values_of(PipelinePlan, section)["affinity"]) or cores
         if section.threads == "auto" or section.threads <= min(mine, cores):
             return
         most = min(mine, cores)

@@ -8,9 +8,19 @@ from typing import Any, Final
 
 from edge_infer.config.schema.cascades import SHORT, Crops
 from edge_infer.config.schema.file import Config
+from edge_infer.config.schema.keys import planned, values_of
 from edge_infer.config.schema.pipelines import Pipeline
 from edge_infer.contract.codec import replace
-from edge_infer.plan.records import CropsPlan, EventsPlan, LinePlan, ModelPlan, Problem, SourcePlan, TrackPlan, ZonePlan
+from edge_infer.plan.records import (
+    CropsPlan,
+    EventsPlan,
+    ModelPlan,
+    PipelinePlan,
+    Problem,
+    SourcePlan,
+    TrackPlan,
+    ZonePlan,
+)
 from edge_infer.yamlfile.error_text import suggestion
 from edge_infer.yamlfile.load import Document, Steps
 from edge_infer.yamlfile.scalars import shown
@@ -41,19 +51,15 @@ class SceneBuilder:
         for key in ("zones", "lines"):
             if getattr(section, key) and track is None:
                 self._wrong((*steps, key), "needs track: true, because only what is followed can come and go")
-        for name, zone in section.zones.items():
-            self._check_labels((*steps, "zones", name, "labels"), zone.labels, section, model)
-        for name, line in section.lines.items():
-            self._check_labels((*steps, "lines", name, "labels"), line.labels, section, model)
+        zones = tuple(planned(ZonePlan, zone, name=name) for name, zone in section.zones.items())
+        lines = tuple(replace(line, name=name) for name, line in section.lines.items())
+        for key, places in (("zones", zones), ("lines", lines)):
+            for place in places:
+                self._check_labels((*steps, key, place.name, "labels"), place.labels, section, model)
         return {
-            "track": TrackPlan(track.lost, track.confirm) if track else None,
-            "zones": tuple(
-                ZonePlan(name, zone.polygon, zone.labels, zone.anchor, zone.loiter)
-                for name, zone in section.zones.items()
-            ),
-            "lines": tuple(
-                LinePlan(name, line.start, line.end, line.labels, line.anchor) for name, line in section.lines.items()
-            ),
+            "track": planned(TrackPlan, track) if track else None,
+            "zones": zones,
+            "lines": lines,
             "events": self._events(steps, section, model, cascade),
         }
 
@@ -75,7 +81,7 @@ class SceneBuilder:
             self._wrong((*steps, "events"), f"{needs}; there is nothing here that begins and ends")
         if said is None or not possible:
             return None
-        return EventsPlan(said.min_duration, said.min_interval, said.hysteresis, said.most)
+        return planned(EventsPlan, said)
 
     def _check_labels(self, steps: Steps, labels: Sequence[str] | None, section: Pipeline, model: ModelPlan) -> None:
         known = section.labels or model.labels
@@ -121,7 +127,8 @@ class CascadeBuilder:
             self._wrong((*steps, key), f"{text}; remove this key")
         if turned:
             return None
-        return SourcePlan(name, "crops", "", False, False, {}, section.fps, noisy=False, parent=section.pipeline)
+        parent = planned(CropsPlan, section).pipeline
+        return SourcePlan(name, "crops", "", False, False, {}, section.fps, noisy=False, parent=parent)
 
     def as_their_roots(self, sources: Sequence[SourcePlan], config: Config) -> list[SourcePlan]:
         """Return the sources, with crops of single pictures marked as such, so that they are scaled exactly too."""
@@ -140,15 +147,14 @@ class CascadeBuilder:
                 continue
             if isinstance(section.source, Crops):
                 self._check(("pipelines", name, "source"), SHORT, crops, config, models)
-            if section.ahead != "auto":
+            if values_of(PipelinePlan, section)["ahead"] != "auto":
                 text = "does nothing in a cascade, whose crops are known only when their frame has been looked at"
                 self._wrong(("pipelines", name, "ahead"), f"{text}; remove this key")
-            followed = _followed(crops, config)
-            plan = CropsPlan(crops.pipeline, crops.labels, crops.margin, crops.most, crops.again, crops.grown, followed)
-            found[name] = plan
+            found[name] = planned(CropsPlan, crops, followed=_followed(crops, config))
         return found
 
-    def _check(self, steps: Steps, key: str, crops: Crops, config: Config, models: Mapping[str, ModelPlan]) -> None:
+    def _check(self, steps: Steps, key: str, section: Crops, config: Config, models: Mapping[str, ModelPlan]) -> None:
+        crops = planned(CropsPlan, section)
         parent = config.pipelines.get(crops.pipeline)
         model = models.get(parent.model) if parent is not None else None
         if parent is None or model is None:
@@ -165,7 +171,7 @@ class CascadeBuilder:
                 whose = f"pipeline {shown(crops.pipeline)} {'keeps' if parent.labels else 'has'} no label"
                 self._wrong((*steps, "labels", index), f"{whose} {shown(label)}; {suggestion(label, known)}")
         for name in ("again", "grown"):
-            if name in crops.model_fields_set and parent.track is None:
+            if name in section.model_fields_set and parent.track is None:
                 text = f"needs track: true in pipeline {shown(crops.pipeline)}, because only what is followed is known"
                 self._wrong((*steps, name), f"{text} to have been looked at; without it every frame's crops are")
 
@@ -194,7 +200,7 @@ def _root(source: SourcePlan, known: Mapping[str, SourcePlan], config: Config) -
 def _followed(crops: Crops | None, config: Config) -> bool:
     """Return whether the cut-out object has an id, its own or that of an object around it."""
     for _ in config.pipelines:  # circles are reported elsewhere
-        parent = config.pipelines.get(crops.pipeline) if crops is not None else None
+        parent = config.pipelines.get(planned(CropsPlan, crops).pipeline) if crops is not None else None
         if parent is None:
             return False
         if parent.track is not None:

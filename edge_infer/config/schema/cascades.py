@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from edge_infer.config.schema.scene import LABEL_LIST, parse_labels
+from edge_infer.config.schema.keys import with_keys_of
+from edge_infer.config.schema.scene import LABELS
 from edge_infer.config.schema.signal_sources import SourceSection
+from edge_infer.plan.records import CropsPlan
 from edge_infer.yamlfile.error_text import ProblemAtError, suggestion, wrong
-from edge_infer.yamlfile.fields import NAME, Kind, Name, duration, integer, number
+from edge_infer.yamlfile.fields import NAME, Kind
 from edge_infer.yamlfile.scalars import shown
 from edge_infer.yamlfile.section import TOLD
 
@@ -19,22 +21,11 @@ SHORT: Final = "crops"
 """The key that names the parent pipeline if the cascade is written into its own pipeline."""
 
 
+@with_keys_of(CropsPlan, pipeline=NAME, labels=LABELS)
 class Crops(SourceSection):
     """What another pipeline has found, each cut out of the very frame that it was found in."""
 
     kind: Literal["crops"]
-    pipeline: Annotated[Name, Field(examples=["door-people"])]
-    """The pipeline, with detection, whose objects are cut out."""
-    labels: Annotated[tuple[str, ...] | None, Kind(parse_labels, LABEL_LIST), Field(examples=[["person"]])] = None
-    """Only objects with these labels of its model; without it all."""
-    margin: Annotated[float, number(0, 2)] = 0.1
-    """Share of its width and height by which a box is widened on each side, within the frame."""
-    most: Annotated[int, integer(1, 32)] = 5
-    """The most crops of a frame: those of the best score."""
-    again: Annotated[float, duration("0s", "1d")] = 5.0
-    """With `track` in that pipeline: time after which an object is cropped again; `0s` is in every frame."""
-    grown: Annotated[float, number(0.01, 100)] = 0.5
-    """With `track`: an object is cropped before that time when the area of its box has grown by this share."""
 
 
 def _from(value: Any) -> str | Crops:

@@ -17,13 +17,14 @@ from edge_infer.config.schema.broker import HOST, TLS, Tls
 from edge_infer.config.schema.cascades import wrong_parents
 from edge_infer.config.schema.drift import DRIFT, Drift
 from edge_infer.config.schema.governor import GOVERNOR, Governor, unknown_pipelines
+from edge_infer.config.schema.keys import with_keys_of
 from edge_infer.config.schema.pipelines import Pipeline
 from edge_infer.config.schema.scene import LABEL_LIST, on_or_off, parse_labels
 from edge_infer.config.schema.sources import AnySource
 from edge_infer.contract.messages import NAME_PATTERN, RESERVED_MODEL_NAMES, RESERVED_NAMES
-from edge_infer.plan.records import MAX_RATE
+from edge_infer.plan.records import MAX_RATE, MetricsPlan, OutboxPlan
 from edge_infer.yamlfile.error_text import ProblemAtError, suggestion
-from edge_infer.yamlfile.fields import NAME, PATH, Kind, Name, choice, duration, flag, integer, size, text
+from edge_infer.yamlfile.fields import NAME, PATH, Kind, Name, choice, flag, integer, size, text
 from edge_infer.yamlfile.scalars import shown
 from edge_infer.yamlfile.section import Section, Short
 
@@ -105,24 +106,14 @@ class Mqtt(Section):
         return self
 
 
+@with_keys_of(OutboxPlan)
 class Outbox(Section):
     """Queue of messages while the broker is unreachable."""
 
-    max_size: Annotated[int, size(1 << 20, 1 << 40), Field(examples=["64M"])] = 256 << 20
-    """Bytes that may wait on the disk; the oldest messages are dropped first, and counted."""
-    max_age: Annotated[float, duration("1s", "3650d"), Field(examples=["24h"])] = 7 * 86400.0
-    """How long a message may wait; counted while the board is on."""
 
-
+@with_keys_of(MetricsPlan, file=text("the path of a file that ends with .prom", r"[^\x00-\x1f\x7f]+\.prom", 4096))
 class Metrics(Section):
     """A file with metrics for Prometheus, which node_exporter's textfile collector reads."""
-
-    file: Annotated[str, text("the path of a file that ends with .prom", r"[^\x00-\x1f\x7f]+\.prom", 4096)] = (
-        "/run/edge-infer/metrics.prom"
-    )
-    """The file; its folder must exist. The collector reads files that end with `.prom` only."""
-    every: Annotated[float, duration("1s", "5m")] = 15.0
-    """How often it is written. The shipped alert rules need `30s` or less."""
 
 
 def _metrics(value: Any) -> Any:

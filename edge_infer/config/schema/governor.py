@@ -8,13 +8,14 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field
 
+from edge_infer.config.schema.keys import planned, values_of, with_keys_of
 from edge_infer.config.schema.pipelines import Pipeline
 from edge_infer.config.schema.scene import on_or_off
 from edge_infer.contract.messages import NAME_PATTERN
-from edge_infer.plan.records import GovernorPlan
+from edge_infer.plan.records import GovernorPlan, PipelinePlan
 from edge_infer.platform.board import hottest
 from edge_infer.yamlfile.error_text import ProblemAtError, suggestion, wrong
-from edge_infer.yamlfile.fields import NAME, Kind, Name, number
+from edge_infer.yamlfile.fields import NAME, Kind, Name
 from edge_infer.yamlfile.scalars import Written, shown
 from edge_infer.yamlfile.section import Section, Short
 
@@ -45,15 +46,10 @@ SHED_JSON: Final = {
 }
 
 
+@with_keys_of(GovernorPlan)
 class Governor(Section):
     """When frame rates are lowered, so that the firmware does not have to slow everything down."""
 
-    max_temperature: Annotated[float, number(30, 120)] = 80.0
-    """Degrees Celsius that the hottest part of the board should stay below. The governor lowers rates from 5 degrees
-    below it on, and raises them once the board is 10 degrees below it."""
-    max_load: Annotated[float | None, number(0.1, 1), Field(examples=[0.9])] = None
-    """The share of all cores that may be busy, with all processes of the board, over 10 s; without it the governor
-    ignores the load."""
     shed: Annotated[tuple[Name, ...] | None, Kind(_shed, SHED_JSON), Field(examples=[["yard-faces"]])] = None
     """Pipelines that are slowed down, in this order; others keep their rate. Without it all of them: those of the
     lowest `priority` first, and of these the last of the file."""
@@ -74,9 +70,11 @@ def governor_plan(section: Governor | None, pipelines: Mapping[str, Pipeline]) -
     if section is None:
         return None
     names = list(pipelines)
-    least_first = sorted(names, key=lambda name: (pipelines[name].priority, -names.index(name)))
+    least_first = sorted(
+        names, key=lambda name: (values_of(PipelinePlan, pipelines[name])["priority"], -names.index(name))
+    )
     shed = tuple(least_first) if section.shed is None else section.shed
-    return GovernorPlan(section.max_temperature, section.max_load, shed)
+    return planned(GovernorPlan, section, shed=shed)
 
 
 def unknown_pipelines(governor: Any, pipelines: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
@@ -94,7 +92,11 @@ def unseen(section: Governor | None, root: Path = Path("/")) -> list[tuple[tuple
     """Return sensors that a governor lacks on this board, which is no error of the file: the place and a sentence."""
     if section is None or hottest(root) is not None:
         return []
-    others = "throttling and the load" if section.max_load is not None else "throttling (max_load is not given)"
+    others = (
+        "throttling and the load"
+        if values_of(GovernorPlan, section)["max_load"] is not None
+        else "throttling (max_load is not given)"
+    )
     where = ("governor", "max_temperature") if "max_temperature" in section.model_fields_set else ("governor",)
     text = "this board tells no temperature: no zone in /sys/class/thermal can be read; the governor goes by"
     return [(where, f"{text} {others} alone")]

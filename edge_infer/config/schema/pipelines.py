@@ -11,38 +11,36 @@ from edge_infer.config.compile.named_files import NamedFiles
 from edge_infer.config.schema.cascades import SOURCE, Crops
 from edge_infer.config.schema.drift import DRIFT, Drift
 from edge_infer.config.schema.hours import ACTIVE
+from edge_infer.config.schema.keys import planned, with_keys_of
 from edge_infer.config.schema.scene import (
     EVENTS,
-    LABEL_LIST,
+    LABELS,
     LINE,
     PLACES,
     POLYGON,
     TRACK,
     ZONE,
     Events,
-    LineKeys,
     Track,
     Zone,
     on_or_off,
-    parse_labels,
 )
-from edge_infer.contract.messages import MAX_MESSAGE_BYTES, MIN_PAYLOAD_BYTES
-from edge_infer.contract.precision import Detail
+from edge_infer.contract.codec import replace
 from edge_infer.plan.records import (
-    Ahead,
     Color,
     DelegatePlan,
-    HoursPlan,
+    LinePlan,
     ModelPlan,
     MotionPlan,
-    OnFailure,
+    PipelinePlan,
     Publish,
     Resize,
     Scaling,
+    ShadowPlan,
     SourcePlan,
 )
 from edge_infer.yamlfile.error_text import ProblemAtError, unknown, wrong
-from edge_infer.yamlfile.fields import Kind, Name, choice, duration, integer, limit, number, size, text
+from edge_infer.yamlfile.fields import Kind, Name, choice, duration, integer, limit, number, text
 from edge_infer.yamlfile.section import Section, Short
 from edge_infer.yamlfile.units import parse_pixels
 
@@ -70,18 +68,9 @@ OPTIONS: Final = Kind(
 )
 
 
+@with_keys_of(DelegatePlan, library=text("the path or the name of a library", most=4096), options=OPTIONS)
 class Delegate(Section):
     """A library that runs the model's graph, or most of it."""
-
-    library: Annotated[str, text("the path or the name of a library", most=4096), Field(examples=["libedgetpu.so.1"])]
-    """A file, or a name that the system looks up in its library folders."""
-    options: Annotated[tuple[tuple[str, str], ...], OPTIONS, Field(examples=[{"device": "usb"}])] = ()
-    """Options for the library: names and values from its documentation."""
-    min_delegated: Annotated[float, number(0, 1)] = 0.9
-    """The least share of the model's operators that has to run there; less counts as a failure (`on_failure`)."""
-    on_failure: Annotated[OnFailure, choice("refuse", "cpu")] = "refuse"
-    """Action when the library fails or takes too few operators: `refuse` the model, or `cpu`: run it on the processor
-    and report that."""
 
 
 def delegate_plan(section: Delegate | None, files: NamedFiles) -> DelegatePlan | None:
@@ -92,22 +81,16 @@ def delegate_plan(section: Delegate | None, files: NamedFiles) -> DelegatePlan |
     """
     if section is None:
         return None
-    library = files.absolute(section.library) if "/" in section.library else section.library
-    return DelegatePlan(library, section.options, section.min_delegated, section.on_failure)
+    plan = planned(DelegatePlan, section)
+    return replace(plan, library=files.absolute(plan.library)) if "/" in plan.library else plan
 
 
 # The keys of motion detection: run the model only where something moves.
 
 
+@with_keys_of(MotionPlan)
 class Motion(Section):
     """When a part of the picture is worth a look."""
-
-    threshold: Annotated[float, number(0.01, 0.9)] = 0.06
-    """A spot has changed when it is this much brighter or darker than usual, as a share of full brightness."""
-    area: Annotated[float, number(0.0001, 0.5)] = 0.001
-    """Share of the picture (with tiles: of a tile) that has to change."""
-    still_check: Annotated[float, duration("500ms", "1h")] = 10.0
-    """Time after the last run of the model until it runs again, even if nothing moves."""
 
 
 def _motion(value: Any) -> Any:
@@ -119,7 +102,7 @@ MOTION: Final = Short(_motion, {"type": "boolean"})
 
 def motion_plan(section: Motion | None) -> MotionPlan | None:
     """Return the plan; None if every frame is processed as a whole."""
-    return MotionPlan(section.threshold, section.area, section.still_check) if section else None
+    return planned(MotionPlan, section) if section else None
 
 
 def why_not(source: SourcePlan | None, model: ModelPlan) -> str | None:
@@ -261,15 +244,15 @@ class Nms(Section):
     """The most objects that remain; without it as in the manifest (100)."""
 
 
+@with_keys_of(ShadowPlan)
 class Shadow(Section):
     """A second model that is compared with the one that serves; nothing of what it finds is published."""
 
     model: Annotated[Name, Field(examples=["people-next"])]
     """Name under `models`; a model of the same task."""
-    share: Annotated[float, number(0.001, 1)] = 0.2
-    """The share of the frames that it runs on, and of the time that it may take."""
 
 
+@with_keys_of(PipelinePlan, affinity=CPUS, active=ACTIVE)
 class Pipeline(Section):
     """One source, one model, and what to do with the outcome."""
 
@@ -283,22 +266,13 @@ class Pipeline(Section):
     threshold: Annotated[float | None, limit(), Field(examples=[0.6])] = None
     """The least score that counts, or, for anomalies, the distance from which on a frame is an anomaly; without it as
     in the manifest."""
-    labels: Annotated[tuple[str, ...] | None, Kind(parse_labels, LABEL_LIST), Field(examples=[["person"]])] = None
+    labels: Annotated[tuple[str, ...] | None, LABELS, Field(examples=[["person"]])] = None
     """Keep only these labels; without it all. In a state each of them is counted, with 0 where there is none."""
-    top_k: Annotated[int, integer(1, 100)] = 5
-    """With classification: the most labels in a result."""
-    max_payload: Annotated[int, size(MIN_PAYLOAD_BYTES, 16384)] = MAX_MESSAGE_BYTES
-    """The most bytes of one result; the lowest scores are cut first, and counted in `more`."""
-    detail: Annotated[Detail, choice("full", "coarse")] = "full"
-    """How fine the published numbers are: `full`: places to 1/4096 of the frame, scores to 3 decimals; `coarse`: places
-    to 1/64, scores to 1 decimal."""
     threads: Annotated[
         int | Literal["auto"], Kind(_threads, {"anyOf": [{"const": "auto"}, dict(integer(1, 64).json)]})
     ] = "auto"
     """Threads of the interpreter; `auto`: with one pipeline the quickest number measured on this board; with several,
     which share the processor, one each."""
-    affinity: Annotated[tuple[int, ...] | None, CPUS, Field(examples=[[2, 3]])] = None
-    """Numbers of the CPUs that its threads run on, those of the interpreter included; without it all."""
     delegate: Annotated[Delegate | None, Field(examples=[{"library": "libedgetpu.so.1"}])] = None
     """A library that runs the model on an accelerator instead of the processor."""
     mask: Annotated[
@@ -310,20 +284,6 @@ class Pipeline(Section):
     publish: Annotated[Publishing, Kind(_publishing, PUBLISH_JSON, lambda found: found.mode)] = Publishing("change")
     """When a result is published: `change` (of labels, their counts or the class; at most 120 a minute, and with
     `track` at most one a second), `every`, `off`, or at an `{interval: 5s}`."""
-    heartbeat: Annotated[float, duration("1s", "1d")] = 60.0
-    """With `publish: change`: publish the state again, and a result, at least this often."""
-    ahead: Ahead = "auto"
-    """Whether to prepare the next frame while the model runs: `always`, `never`, or `auto`: with pictures, unless a run
-    of the model takes less than 0.3 ms."""
-    active: Annotated[
-        tuple[HoursPlan, ...] | None,
-        ACTIVE,
-        Field(examples=[{"days": "mon-fri", "from": "22:00", "to": "06:00"}]),
-    ] = None
-    """Hours in which it is active, `{days: mon-fri, from: 22:00, to: 06:00}` or a list of such, in the time zone of the
-    box; without it always."""
-    priority: Annotated[int, integer(-100, 100)] = 0
-    """Order when pipelines need more than the cores can give: the higher number goes first."""
     preprocess: Preprocess = Preprocess()
     """Override the preprocessing of the manifest."""
     nms: Nms = Nms()
@@ -337,7 +297,7 @@ class Pipeline(Section):
     ] = Field(default_factory=dict)
     """With `track`: areas by name, each a polygon or keys; objects that enter, stay or leave raise events."""
     lines: Annotated[
-        dict[Name, Annotated[LineKeys, LINE]],
+        dict[Name, Annotated[LinePlan, LINE]],
         PLACES,
         Field(examples=[{"gate": {"from": [0.5, 0.2], "to": [0.5, 1]}}]),
     ] = Field(default_factory=dict)

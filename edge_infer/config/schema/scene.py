@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
-from pydantic import Field
-
-from edge_infer.plan.records import Anchor
+from edge_infer.config.schema.keys import with_keys_of
+from edge_infer.plan.records import EventsPlan, LinePlan, TrackPlan, ZonePlan
 from edge_infer.yamlfile.error_text import ProblemAtError, unknown, wrong
-from edge_infer.yamlfile.fields import Kind, choice, duration, number, polygon_point, text
+from edge_infer.yamlfile.fields import Kind, choice, polygon_point, text
 from edge_infer.yamlfile.section import Section, Short
 from edge_infer.yamlfile.units import SECONDS
 
@@ -107,6 +105,7 @@ def parse_labels(value: Any, expected: str = "a list of labels such as [person, 
     return tuple(found)
 
 
+LABELS: Final = Kind(parse_labels, LABEL_LIST)
 MOST_PLACES: Final = 32
 """Most zones, and most lines, of one pipeline."""
 SHORTEST: Final = 0.01
@@ -131,31 +130,14 @@ def _events(value: Any) -> Any:
     return on_or_off(value, ", ".join(Events.model_fields))
 
 
+@with_keys_of(TrackPlan)
 class Track(Section):
     """Following objects from frame to frame."""
 
-    lost: Annotated[float, duration("100ms", "1h")] = 1.0
-    """An object that is not detected for this time has left; the time is ten times as long for one that has stood still
-    for 5 s."""
-    confirm: Annotated[float, duration("0s", "1m")] = 0.2
-    """A detection that lasts this long, and occurs in at least three frames, counts as an object and gets an id. With
-    `0s` results carry an id from the first frame on; it may turn out to be of no object, and only states and events
-    wait for the three frames."""
 
-
+@with_keys_of(ZonePlan, polygon=ZONE_POLYGON, labels=LABELS)
 class Zone(Section):
     """An area of the picture."""
-
-    polygon: Annotated[
-        tuple[tuple[float, float], ...], ZONE_POLYGON, Field(examples=[[[0.1, 0.5], [0.9, 0.5], [0.9, 1], [0.1, 1]]])
-    ]
-    """Corners `[x, y]` in fractions of the frame, in order around the area; the border may not cross itself."""
-    labels: Annotated[tuple[str, ...] | None, Kind(parse_labels, LABEL_LIST), Field(examples=[["person"]])] = None
-    """Only objects with these labels; without it all."""
-    anchor: Annotated[Anchor, ANCHOR] = "bottom"
-    """The point of an object's box that has to be inside: the middle of its lower edge, or of the whole box."""
-    loiter: Annotated[float | None, duration("1s", "1d"), Field(examples=["30s"])] = None
-    """An object that stays this long raises an event `loiter`, once."""
 
 
 def _zone(value: Any) -> Any:
@@ -166,18 +148,8 @@ def _zone(value: Any) -> Any:
 ZONE: Final = Short(_zone, dict(ZONE_POLYGON.json))
 
 
-@dataclass(frozen=True, slots=True)
-class LineKeys:
-    """A line, in fractions of the frame."""
-
-    start: tuple[float, float]
-    end: tuple[float, float]
-    labels: tuple[str, ...] | None
-    anchor: Anchor
-
-
-def _line(value: Any) -> LineKeys:
-    """Parse the keys ``from``, ``to``, ``labels`` and ``anchor`` of a line."""
+def _line(value: Any) -> LinePlan:
+    """Return a line without its name from the keys ``from``, ``to``, ``labels`` and ``anchor``."""
     keys = ("from", "to", "labels", "anchor")
     if not isinstance(value, dict):
         raise ValueError(wrong(f"the keys {', '.join(keys)}", value))  # noqa: TRY004
@@ -191,7 +163,7 @@ def _line(value: Any) -> LineKeys:
     if max(abs(start[0] - end[0]), abs(start[1] - end[1])) < SHORTEST:
         raise ProblemAtError(("to",), "is where the line begins; a line needs two points that are apart")
     labels = _part(value, "labels", parse_labels) if "labels" in value else None
-    return LineKeys(start, end, labels, _part(value, "anchor", ANCHOR.parse) if "anchor" in value else "bottom")
+    return LinePlan("", start, end, labels, _part(value, "anchor", ANCHOR.parse) if "anchor" in value else "bottom")
 
 
 def _part(value: Mapping[str, Any], key: str, parse: Any) -> Any:
@@ -239,18 +211,9 @@ def _most(value: Any) -> float:
 MOST: Final = Kind(_most, {"type": "string", "pattern": "^[0-9]+ ?/ ?(s|min|h)$"}, lambda found: f"{found:g}/min")
 
 
+@with_keys_of(EventsPlan, most=MOST)
 class Events(Section):
     """What of a scene is told, and how often."""
-
-    min_duration: Annotated[float, duration("0s", "1h")] = 0.5
-    """Least duration of an event; anything shorter is no event."""
-    min_interval: Annotated[float, duration("0s", "1d")] = 0.0
-    """Least time between the starts of two events with the same type, label and zone."""
-    hysteresis: Annotated[float, number(0, 0.5)] = 0.1
-    """An open event stays open while its score is not more than this below the threshold; for anomalies, this is a
-    share of the threshold."""
-    most: Annotated[float, MOST] = 60.0
-    """The most events a minute; further events are dropped, those of objects first, and counted."""
 
 
 TRACK: Final = Short(_track, {"type": "boolean"})

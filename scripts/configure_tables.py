@@ -1,8 +1,11 @@
-"""The tables of docs/configure.md, made of the schema: ``python -m tests.config.reference`` prints them."""
+"""The tables of docs/configure.md, made of the classes that the configuration is read with."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
 
 from pydantic.fields import FieldInfo
 
@@ -17,16 +20,20 @@ from edge_infer.config.schema.sources import sections
 from edge_infer.yamlfile.error_text import as_yaml
 from edge_infer.yamlfile.section import Section, written_default
 
-SECTIONS: dict[str, type[Section]] = {
+PAGE: Final = Path(__file__).resolve().parents[1] / "docs" / "configure.md"
+SECTIONS: Final[dict[str, type[Section]]] = {
     "device": Device,
     "security": Security,
     "mqtt": Mqtt,
     "mqtt.tls": Tls,
     "outbox": Outbox,
+    "": Config,
     "governor": Governor,
     "metrics": Metrics,
     "drift": Drift,
     "models.NAME": ModelSection,
+    "sources.NAME": SourceSection,
+    **{f"kind: {kind}": section for kind, section in sections().items()},
     "pipelines.NAME": Pipeline,
     "pipelines.NAME.delegate": Delegate,
     "pipelines.NAME.preprocess": Preprocess,
@@ -36,31 +43,32 @@ SECTIONS: dict[str, type[Section]] = {
     "pipelines.NAME.events": Events,
     "pipelines.NAME.shadow": Shadow,
     "pipelines.NAME.motion": Motion,
-    "sources.NAME": SourceSection,
-    **{f"kind: {kind}": section for kind, section in sections().items()},
 }
-
-HEAD = "| key | default | meaning |\n|---|---|---|"
-VALUES = ("rooms",)
+"""Every section, in the order of the page."""
+VALUES: Final = {"rooms"}
 """Keys of the file that are no sections."""
+HEAD: Final = "| key | default | meaning |\n|---|---|---|\n"
+_TABLE: Final = re.compile(re.escape(HEAD) + r"(?:\|.*\n)+")
 
 
-def tables() -> Iterator[tuple[str, str]]:
-    """The name of every section and its table."""
-    for key in VALUES:
-        yield key, "\n".join([HEAD, row(key, Config.model_fields[key])])
+def page() -> str:
+    """Return the page with its tables written again; raises ValueError if it has more or fewer than sections."""
+    text = PAGE.read_text(encoding="utf-8")
+    if len(_TABLE.findall(text)) != len(SECTIONS):
+        raise ValueError(f"{PAGE} has {len(_TABLE.findall(text))} tables of keys, for {len(SECTIONS)} sections")
+    made = tables()
+    return _TABLE.sub(lambda _: next(made), text)
+
+
+def tables() -> Iterator[str]:
+    """Yield the table of every section."""
     for name, section in SECTIONS.items():
-        common = SourceSection.model_fields if name.startswith("kind: ") else {}
-        rows = [row(key, item) for key, item in section.model_fields.items() if key not in {*common, "kind"}]
-        yield name, "\n".join([HEAD, *rows])
+        common = {*SourceSection.model_fields, "kind"} if name.startswith("kind: ") else set()
+        keys = section.model_fields if name else {key: section.model_fields[key] for key in VALUES}
+        yield HEAD + "".join(_row(key, item) for key, item in keys.items() if key not in common)
 
 
-def row(key: str, item: FieldInfo) -> str:
+def _row(key: str, item: FieldInfo) -> str:
     default = written_default(item)
     shown = "required" if item.is_required() else "" if default is None else f"`{as_yaml(default)}`"
-    return f"| `{key}` | {shown} | {' '.join((item.description or '').split()).replace('|', chr(92) + '|')} |"
-
-
-if __name__ == "__main__":
-    for title, table in tables():
-        print(f"{title}\n\n{table}\n")
+    return f"| `{key}` | {shown} | {' '.join((item.description or '').split()).replace('|', chr(92) + '|')} |\n"

@@ -1,0 +1,78 @@
+"""Sections of the configuration whose keys are declared in the plan (`plan/keys.py`)."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Callable
+from functools import cache
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+
+from pydantic import Field, create_model
+
+from edge_infer.contract.codec import Record
+from edge_infer.plan.keys import Key, keys_of
+from edge_infer.yamlfile import fields as kinds
+from edge_infer.yamlfile.fields import Kind
+from edge_infer.yamlfile.section import Section
+
+S = TypeVar("S", bound=Section)
+R = TypeVar("R", bound=Record)
+
+
+def with_keys_of(record: type[Record], **others: Kind) -> Callable[[type[S]], type[S]]:
+    """Return a decorator that gives a section the keys of a record of the plan, after the section's own.
+
+    ``others`` are the parsers of the keys whose kind is ``other``.
+    """
+
+    def add(section: type[S]) -> type[S]:
+        meanings, defaults = _docstrings(record), _defaults(record)
+        added: dict[str, Any] = {}
+        for name, (annotation, key) in keys_of(record).items():
+            kind = others[name] if key.kind == "other" and name in others else _kind(annotation, key)
+            told = Field(description=meanings[name], examples=list(key.examples) or None)
+            added[name] = (Annotated[annotation, kind, told], defaults.get(name, ...))
+        made = create_model(
+            section.__name__, __base__=section, __module__=section.__module__, __doc__=section.__doc__, **added
+        )
+        made.__qualname__ = section.__qualname__
+        return made
+
+    return add
+
+
+def _kind(annotation: Any, key: Key) -> Kind:
+    if get_origin(annotation) is Literal:
+        return kinds.choice(*get_args(annotation))
+    made: Kind = getattr(kinds, key.kind)(key.low, key.high)
+    return made
+
+
+def _defaults(record: type[Record]) -> dict[str, Any]:
+    values = record.__struct_defaults__
+    return dict(zip(record.__struct_fields__[len(record.__struct_fields__) - len(values) :], values, strict=True))
+
+
+@cache
+def _docstrings(record: type[Record]) -> dict[str, str]:
+    """Return the docstring below each field, by name; pydantic reads those of its own classes in the same way."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(record))).body[0]
+    assert isinstance(body, ast.ClassDef)
+    found = {}
+    for field, text in zip(body.body, body.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
+            assert isinstance(text.value, ast.Constant)
+            found[field.target.id] = " ".join(str(text.value.value).split())
+    return found
+
+
+def values_of(record: type[Record], section: Section) -> dict[str, Any]:
+    """Return the values that a section has for the keys of a record."""
+    return {name: getattr(section, name) for name in keys_of(record)}
+
+
+def planned(record: type[R], section: Section, **others: Any) -> R:
+    """Return a record with the values of a section, and ``others``, which may replace some of them."""
+    return record(**{**values_of(record, section), **others})
