@@ -66,6 +66,17 @@ def test_changes_have_a_budget_a_minute_and_the_last_one_is_said_in_the_end() ->
     assert flicker[told[-1]] == NONE
 
 
+def test_a_change_that_waits_for_the_budget_is_told_from_one_that_is_none() -> None:
+    publication = PublishPolicy(PLAN)
+    waits = []
+    for index in range(CHANGES_AT_ONCE + 2):
+        publication.result_due((ONE, TWO)[index % 2], 1000.0)
+        waits.append(publication.over_budget)
+    assert waits == [False] * CHANGES_AT_ONCE + [True] * 2
+    assert not publication.result_due((ONE, TWO)[(CHANGES_AT_ONCE - 1) % 2], 1000.0)
+    assert not publication.over_budget, "it is as in the last result"
+
+
 def test_every_says_each_frame_and_off_says_none() -> None:
     assert said("every", [ONE] * 4) == [0, 1, 2, 3]
     assert said("off", [NONE, ONE, TWO] * 40) == []

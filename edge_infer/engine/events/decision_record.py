@@ -18,7 +18,9 @@ STILL: Final = "still"
 """Stage before all others: no motion, so no inference ran, whatever the label."""
 TOLD: Final = "result"
 REPEATED: Final = "repeated"
-"""Last stages in a pipeline without events: a result was published, or ``publish`` suppressed it."""
+SPENT: Final = "spent"
+"""Last stages in a pipeline without events: a result was published, ``publish`` suppressed it, or it has to wait for
+the budget of changes."""
 
 
 @dataclass(slots=True)
@@ -89,7 +91,7 @@ class Decisions:
     def now(self, wall: float) -> list[Decision]:
         """Return the decisions about the frame of this time, without those that its result shows anyway."""
         recent = [self._kept[-index] for index in range(1, min(RECENT, len(self._kept)) + 1)]
-        return [each for each in reversed(recent) if each.end == wall and each.stage not in (TOLD, REPEATED)]
+        return [each for each in reversed(recent) if each.end == wall and each.stage not in (TOLD, REPEATED, SPENT)]
 
     @property
     def begins(self) -> float:

@@ -63,9 +63,9 @@ class Follow:
             return findings, self._spells({ANOMALY: findings.score}, now, covers)
         return findings, ()
 
-    def published(self, findings: Findings, now: Instant, *, told: bool) -> None:
-        """Record whether the findings of a frame were published as a result."""
-        self._results(findings, now, told=told)
+    def published(self, findings: Findings, now: Instant, *, told: bool, waits: bool) -> None:
+        """Record whether the findings of a frame were published as a result; ``waits``: not, for want of a budget."""
+        self._results(findings, now, told=told, waits=waits)
 
     def inherit(self, before: Follow) -> None:
         """Continue after a predecessor that has ended its open events: take over its record and its line counts."""

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Final
 
 from edge_infer.contract.messages import Task
-from edge_infer.engine.events.decision_record import REPEATED, TOLD, Decisions
+from edge_infer.engine.events.decision_record import REPEATED, SPENT, TOLD, Decisions
 from edge_infer.engine.events.followed import Followed
 from edge_infer.engine.events.visit import ACROSS, FRAMES, Side, Visit
 from edge_infer.engine.events.zones import WORTH_SAYING, Covered
@@ -21,6 +21,7 @@ from edge_infer.engine.tasks.regression import Measurement
 from edge_infer.engine.tasks.segmentation import SegmentationFindings
 from edge_infer.engine.tracking.track import LEAST_HITS, ObjectTrack
 from edge_infer.frames.frame import Instant
+from edge_infer.plan.channel_rates import CHANGES_A_MINUTE
 from edge_infer.plan.records import EventsPlan, LinePlan, PipelinePlan, Publish, TrackPlan, ZonePlan
 
 # Reasons why an object, zone or line caused no event: sentences for the record of decisions.
@@ -141,6 +142,10 @@ CHANGE: Final[dict[Task, str]] = {
     "regression": "the values in their steps are",
 }
 """Criterion of a change by task; all other tasks compare labels and counts."""
+BUDGET: Final = (
+    f"in the state, in no result: the pipeline has published its {CHANGES_A_MINUTE} changes a minute; "
+    "the newest follows when it may publish again"
+)
 
 
 class ResultReasons:
@@ -151,11 +156,11 @@ class ResultReasons:
         self._silent = plan.events is None and plan.crops is None
         self._text = f"in the state, in no result: {why_held(plan)}"
 
-    def __call__(self, findings: Findings, now: Instant, *, told: bool) -> None:
-        """Record the findings of a frame and whether its result was published."""
+    def __call__(self, findings: Findings, now: Instant, *, told: bool, waits: bool) -> None:
+        """Record the findings of a frame and whether its result was published; ``waits``: not, for want of a budget."""
         if not self._silent:
             return
-        stage, text = (TOLD, "told in a result") if told else (REPEATED, self._text)
+        stage, text = (TOLD, "told in a result") if told else (SPENT, BUDGET) if waits else (REPEATED, self._text)
         for label, score in islice(found_in(findings), MOST):
             self._decisions.note(now.wall, label, score, stage, text)
 

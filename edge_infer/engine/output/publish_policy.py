@@ -40,6 +40,8 @@ class PublishPolicy:
         each = plan.crops.most if plan.crops else 1
         # A change that has to wait for the budget stays due.
         self._changes = MessageBudget(CHANGES_A_MINUTE * each, CHANGES_AT_ONCE * each)
+        self.over_budget = False
+        """Whether the last result that was not due waits for the budget alone."""
         self.reset()
 
     def reset(self) -> None:
@@ -76,6 +78,7 @@ class PublishPolicy:
         return True
 
     def _wanted(self, essence: Essence, now: float, about: Key | None) -> bool:
+        self.over_budget = False
         if self._publish == "every":
             return True
         if self._publish == "off":
@@ -84,7 +87,8 @@ class PublishPolicy:
         if self._publish == "interval":
             return now - at >= _nearly(self._interval)
         due = now - at >= (_nearly(self._result_every) if essence == said else self._together)
-        return due and self._changes.take(now)
+        self.over_budget = due and not self._changes.take(now)
+        return due and not self.over_budget
 
 
 def _nearly(seconds: float) -> float:
