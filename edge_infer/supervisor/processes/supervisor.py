@@ -113,6 +113,8 @@ MAX_ACCUSATIONS, ACCUSATIONS_PER_SECOND = 5, 1 / 60
 """How often an accusation of flooding is accepted: a compromised process could otherwise have the others killed."""
 MAX_ACCUSATIONS_OF_PUBLISHER: Final = 3
 """The same of the publisher at once, and then one an hour: a new one does not know which numbers an engine has used."""
+BUSY: Final = 0.2
+"""Share of a processor from which a silent publisher counts as busy."""
 ENGINE_STOP, PUBLISHER_STOP = 1.6, 4.0
 """Seconds from the order to stop until the process is killed."""
 PUBLISHER_START: Final = 5.0
@@ -614,14 +616,14 @@ class ProcessSupervisor:
             self._kill(child, why)
 
     def _was_busy(self, seconds: float) -> bool:
-        """Return whether the publisher computed most of the time in which it was silent; a slow disk computes nothing.
+        """Return whether the publisher computed while it was silent: one that waits for a slow disk does not.
 
-        It may be a thread of this process, which nobody can kill alone.
+        On a busy board it gets a part of the time only. A thread of this process cannot be killed, so it never counts.
         """
         pid, report = self.publisher.pid, self.heard.publisher
         use = use_of(pid) if pid is not None and self.publisher.killable else None
         before = report.use.cpu if report is not None else 0.0
-        return use is not None and use[0] - before > seconds / 2
+        return use is not None and use[0] - before > seconds * BUSY
 
     def _accuse(self, accuser: ChildProcess, word: Offence) -> None:
         """Kill a child that floods another. The publisher may accuse only the engine, and no process itself."""
