@@ -28,6 +28,12 @@ def new_note() -> int:
     return file
 
 
+def forget_note(file: int) -> None:
+    """Drop the value while no process uses the note."""
+    for at in (0, HALF):
+        os.pwrite(file, bytes(_HEAD.size), at)
+
+
 class CrashSafeNote:
     """One value, replaced atomically: writes alternate between two halves, so a kill in the middle keeps the old value.
 
@@ -53,8 +59,7 @@ class CrashSafeNote:
         if _HEAD.size + len(data) > HALF:
             raise ValueError(f"{len(data)} bytes do not fit")
         if self._generation >= LAST:  # corrupt: it must not win over new notes
-            for at in (0, HALF):
-                os.pwrite(self._fd, bytes(_HEAD.size), at)
+            forget_note(self._fd)
             self._generation = 0
         generation = self._generation + 1
         head = _HEAD.pack(generation, len(data), zlib.crc32(data))

@@ -24,7 +24,7 @@ class Fence:
     them the process makes no sockets of the internet. ``unix`` is the purpose of Unix sockets; empty: the process makes
     none. ``listens``: the process wakes itself over a connection on the loopback interface, as paho does, so it needs
     to accept one. ``names`` are the hosts that a child of the process resolves for it. ``datagrams``: it sends UDP, to
-    resolve names itself or to receive a stream.
+    resolve names itself or to receive a stream. ``max_file_bytes`` bounds every file that it writes; 0: no bound.
 
     This is no `Record`, because locking a process must need only the standard library.
     """
@@ -38,6 +38,7 @@ class Fence:
     listens: bool = False
     names: tuple[str, ...] = ()
     datagrams: bool = False
+    max_file_bytes: int = 0
 
     def covers(self, other: Fence) -> bool:
         """Return whether a process behind this fence can reach everything that ``other`` permits."""
@@ -50,7 +51,9 @@ class Fence:
         sockets = bool(self.unix) or not other.unix
         listens = self.listens or not other.listens
         names = set(other.names) <= set(self.names) and (self.datagrams or not other.datagrams)
-        return reads and writes and ports and sockets and listens and names and (self.anywhere or not other.anywhere)
+        sizes = other.max_file_bytes <= self.max_file_bytes
+        anywhere = self.anywhere or not other.anywhere
+        return reads and writes and ports and sockets and listens and names and sizes and anywhere
 
 
 def _within(path: str, places: Places) -> bool:

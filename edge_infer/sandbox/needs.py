@@ -27,6 +27,8 @@ _SOUND_READS: Final = (
 _SOUND_WRITES: Final = ("/dev/snd", "/dev/shm")  # noqa: S108 - a rule, nothing is made there
 
 
+OTHER_FILES: Final = 64 << 20
+"""Bytes that a file of the publisher may have beyond the limit of the outbox: the log of SQLite, notes, other files."""
 _SYSTEM: Final = ("/sys", "/run/udev", "/etc/alternatives")
 
 
@@ -97,12 +99,14 @@ def config_fence(state_dir: str) -> Fence:
 def publisher_fence(plan: Plan) -> Fence:
     """Return the publisher's fence: its folder in the state directory, the broker's port and credentials.
 
+    No file that it writes may grow far beyond the limit of the outbox.
     Another process resolves the broker's name. A thread of the supervisor has to do that itself.
     """
     folder, mqtt = str(publisher_folder(plan.state_dir)), plan.mqtt
     fence = Fence(reads=_once([*system_paths.network(), *_files_of_broker(mqtt)]), writes=(folder,), ports=(mqtt.port,))
     if not plan.merged:
-        return replace(fence, names=(mqtt.host,) if need_look_up(mqtt.host) else ())
+        names = (mqtt.host,) if need_look_up(mqtt.host) else ()
+        return replace(fence, names=names, max_file_bytes=plan.outbox.max_size + OTHER_FILES)
     return replace(fence, ports=None, datagrams=need_look_up(mqtt.host), unix="names" if need_unix(mqtt.host) else "")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import closing, suppress
@@ -63,10 +64,14 @@ MAX_REASONS: Final = 16
 _REASON: Final = re.compile(r"[a-z_]{1,32}")
 MAX_SERIES: Final = 16_384
 """Many more than a ledger keeps; an outbox of somebody else may have any number, which fill the memory."""
+MAX_ROWS: Final = {"series": MAX_SERIES, "place": MAX_SERIES, "loss": MAX_SERIES * MAX_REASONS}
+"""Rows of the tables that are read as a whole."""
+MAX_VALUE_BYTES: Final = 64 << 10
+"""More than a message may have; longer values, of somebody else, fill the memory."""
 _COLUMNS: Final = re.compile(
     r"(, ?[a-z_]+ (INTEGER|TEXT|REAL|BLOB)( NOT NULL(?= DEFAULT (-?\d+|')))?( DEFAULT (-?\d+|'[^']*'|NULL))?)*"
 )
-_BROKEN: Final = ("malformed", "not a database", "corrupt")
+_BROKEN: Final = ("malformed", "not a database", "corrupt", "too big")
 
 
 class CorruptError(sqlite3.DatabaseError):
@@ -126,6 +131,8 @@ class Database:
         self._names: dict[int, MessageSeries] = {}
         self._places: dict[Place, int] = {}
         self._connection = sqlite3.connect(path, timeout=0.5, isolation_level=None, cached_statements=64)
+        if sys.version_info >= (3, 11):
+            self._connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES)
         try:
             self._prepare()
             self._ahead = self._clock(kernel, uptime)
@@ -150,8 +157,9 @@ class Database:
         for row in run("SELECT type, name, tbl_name, sql FROM sqlite_master"):
             if not _is_ours(*row):
                 raise CorruptError("the file has another layout, whose expressions could run without end")
-        if self._too_many_series():
-            raise CorruptError("the file has more series than this program makes")
+        for table, most in MAX_ROWS.items():
+            if self._has_more(table, most):
+                raise CorruptError(f"the table {table} has more rows than this program makes")
         (version,) = self._one("PRAGMA user_version")
         run("BEGIN IMMEDIATE")
         for statement in _LAYOUT.split(";\n"):
@@ -160,11 +168,11 @@ class Database:
             run(f"PRAGMA user_version = {VERSION}")
         run("COMMIT")
 
-    def _too_many_series(self) -> bool:
-        if not self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'series'").fetchone():
+    def _has_more(self, table: str, most: int) -> bool:
+        if not self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone():
             return False
-        (count,) = self._one("SELECT count(*) FROM (SELECT 1 FROM series LIMIT ?)", MAX_SERIES + 1)
-        return int(count) > MAX_SERIES
+        (count,) = self._one(f"SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT ?)", most + 1)  # noqa: S608
+        return int(count) > most
 
     def _clock(self, kernel: str, uptime: float) -> float:
         """Return the offset of the file's clock to the uptime. The file's clock stands still while the board is off."""
