@@ -238,11 +238,11 @@ def test_json_in_its_forms() -> None:
         ('{"y": 1}', "column x is missing; there are 'y'"),
         ('{"x": null}', "column x is empty"),
         ('{"x": [1]}', "no number"),
-        ('{"x": true}', "column x holds 'True', no number"),
+        ('{"x": true}', "column x holds 'true', no number"),
         ('{"x": 1e39}', "column x holds '1e[+]39', too large for a 32-bit float"),
         ('{"x": "1_5"}', "column x holds '1_5', no number"),
         ("[[1], [1e39], [2]]", "column x holds '1e[+]39', too large"),
-        ("[false]", "column x holds 'False', no number"),
+        ("[false]", "column x holds 'false', no number"),
         ("[" * 5000, "no JSON"),
     ],
 )

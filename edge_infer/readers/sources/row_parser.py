@@ -242,7 +242,8 @@ def number(value: Any, name: str) -> float:
         found = math.nan
     if not is_usable(found):
         why = "too large for a 32-bit float" if math.isfinite(found) else "no number"
-        raise ValueError(f"column {name} holds {shown(str(value))}, {why}")
+        text = json.dumps(value) if isinstance(value, bool) else str(value)
+        raise ValueError(f"column {name} holds {shown(text)}, {why}")
     return found
 
 
