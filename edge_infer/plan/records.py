@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal
 
@@ -20,12 +21,17 @@ from edge_infer.contract.codec import (
     at_least,
     at_most,
     field,
+    matching,
     replace,
 )
 from edge_infer.contract.messages import (
     CASCADE_KEYS,
     MAX_MESSAGE_BYTES,
+    MAX_PREFIX_CHARACTERS,
     MIN_PAYLOAD_BYTES,
+    NAME_PATTERN,
+    PREFIX_PATTERN,
+    RESERVED_NAMES,
     STATE_KEYS,
     Label,
     Name,
@@ -54,6 +60,7 @@ Publish = Literal["change", "every", "off", "interval"]
 Anchor = Literal["bottom", "center"]
 """The point of a box that lies in a zone or on a side of a line: the middle of its lower edge, or of the whole box."""
 FilePath = Annotated[str, at_most(8192)]
+_NAME: Final = re.compile(NAME_PATTERN)
 MAX_RATE: Final = 256 << 10
 LEAST_PATIENCE: Final = 1.0
 """Seconds that every frame may take if no budget is given."""
@@ -80,7 +87,7 @@ class MqttPlan(Record, frozen=True):
     tls: TlsPlan | None
     username: ShortText | None
     password_file: FilePath | None
-    topic: ShortText
+    topic: Annotated[str, matching(f"{PREFIX_PATTERN}/{NAME_PATTERN}", MAX_PREFIX_CHARACTERS + 65)]
     qos: Literal[0, 1]
     client_id: ShortText
     max_rate: int = MAX_RATE
@@ -394,7 +401,7 @@ class SourcePlan(Record, frozen=True):
     - ``parent``: without a ``target`` nothing is read; the frames are those of this pipeline.
     """
 
-    name: ShortText
+    name: Name
     kind: ShortText
     target: ShortText
     live: bool
@@ -448,7 +455,7 @@ class TrackPlan(Record, frozen=True):
 class ZonePlan(Record, frozen=True):
     """An area to watch; ``loiter`` is in seconds."""
 
-    name: ShortText
+    name: Name
     polygon: Annotated[Polygon, key(examples=([[0.1, 0.5], [0.9, 0.5], [0.9, 1], [0.1, 1]],))]
     """Corners `[x, y]` in fractions of the frame, in order around the area; the border may not cross itself."""
     labels: Annotated[tuple[Label, ...] | None, key(examples=(["person"],))] = None
@@ -462,7 +469,7 @@ class ZonePlan(Record, frozen=True):
 class LinePlan(Record, frozen=True):
     """A line to cross, from ``start`` to ``end`` in fractions of the frame."""
 
-    name: ShortText
+    name: Name
     start: tuple[float, float]
     end: tuple[float, float]
     labels: tuple[Label, ...] | None = None
@@ -553,8 +560,8 @@ class PipelinePlan(Record, frozen=True):
     one's place (plans of earlier versions have neither).
     """
 
-    name: ShortText
-    source: ShortText
+    name: Name
+    source: Name
     model: ModelPlan
     threshold: float
     fps: float | None = None
@@ -647,12 +654,12 @@ class Plan(PartlyCompared, frozen=True, eq=False):
 
     not_compared: ClassVar[frozenset[str]] = frozenset({"made_by"})
     digest: ShortText
-    device: ShortText
+    device: Name
     state_dir: FilePath
     mqtt: MqttPlan
     sources: tuple[SourcePlan, ...]
     pipelines: tuple[PipelinePlan, ...]
-    names: tuple[ShortText, ...] = ()
+    names: tuple[Name, ...] = ()
     discovery: Literal["off", "homeassistant"] = "off"
     outbox: OutboxPlan = field(default_factory=OutboxPlan)
     merged: bool = False
@@ -696,7 +703,15 @@ class Plan(PartlyCompared, frozen=True, eq=False):
         return source
 
     def __post_init__(self) -> None:
-        """Raise ValueError for cascades in a circle, in which `root` and `below` would not end."""
+        """Raise ValueError for names that no configuration gives, and for cascades in a circle.
+
+        In a circle `root` and `below` would not end.
+        """
+        names = [model.name for model in (*self.models(), *self.shadows())]  # a command names a model after its file
+        if wrong := [name for name in names if not _NAME.fullmatch(name)]:
+            raise ValueError(f"{wrong[0]!r:.80} is no name of a model")
+        if RESERVED_NAMES.intersection(each.name for each in self.pipelines):
+            raise ValueError("a pipeline has the name of a topic of the device")
         sources = {pipeline.name: pipeline.source for pipeline in self.pipelines}
         above = {each.name: sources.get(each.parent) for each in self.sources if each.parent}
         above |= {

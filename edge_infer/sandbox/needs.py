@@ -76,7 +76,7 @@ def replay_fence(plans: Sequence[Plan], recording: str | None) -> Fence:
     folders = [path for fence in models for path in fence.reads]
     for path in named:
         place = _without_wildcards(path)
-        (folders if place != path or Path(place).is_dir() else files).append(place)
+        (folders if place != path or _is_folder(place) else files).append(place)
     writes = _once(path for fence in models for path in fence.writes)
     return Fence(reads=_once(folders), files=_once(files), writes=writes)
 
@@ -170,13 +170,18 @@ def _paths(options: Mapping[str, Any]) -> Iterator[str]:
 def _without_wildcards(path: str) -> str:
     parts = Path(path).parts
     plain = next((place for place, part in enumerate(parts) if _WILDCARDS & set(part)), len(parts))
-    return path if Path(path).exists() else str(Path(*parts[:plain]))
+    # `Path.exists` raises in a closed folder, which another user may own.
+    return path if os.path.exists(path) else str(Path(*parts[:plain]))  # noqa: PTH110
+
+
+def _is_folder(path: str) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112 - `Path.is_dir` raises in a closed folder
 
 
 def _surroundings(path: str, secrets: Collection[str]) -> str:
     """Return the folder of a file, so that the file may be replaced; the file alone if secrets are beside it."""
     folder = Path(path).parent
-    if Path(path).is_dir() or folder == Path("/") or any(Path(secret).is_relative_to(folder) for secret in secrets):
+    if _is_folder(path) or folder == Path("/") or any(Path(secret).is_relative_to(folder) for secret in secrets):
         return path
     return str(folder)
 
@@ -218,7 +223,7 @@ def _port(options: Mapping[str, Any]) -> int:
 def _is_pipe(path: str) -> bool:
     try:
         return not stat.S_ISREG(os.stat(path).st_mode) and not Path(path).is_dir()  # noqa: PTH116 - follows links
-    except OSError:
+    except (OSError, ValueError):  # no path has a NUL
         return False
 
 

@@ -767,6 +767,12 @@ PLANTED = {
     "a table in capitals": "DROP TABLE loss; CREATE TABLE LOSS (series, reason, count AS (1))",
     "a column that nobody fills": "DROP TABLE place; CREATE TABLE place (\n  id INTEGER PRIMARY KEY, kind TEXT NOT "
     "NULL, pipeline TEXT NOT NULL, more INTEGER NOT NULL, UNIQUE (kind, pipeline))",
+    "a column within another": "DROP TABLE entry; CREATE TABLE entry (\n  number INTEGER PRIMARY KEY, place INTEGER "
+    "NOT NULL, series INTEGER NOT NULL, seq INTEGER NOT NULL,\n  taken REAL NOT NULL, payload BLOB, more TEXT NOT "
+    "NULL)",
+    "a key that nobody fills": "DROP TABLE clock; CREATE TABLE clock (id INTEGER, more INTEGER PRIMARY KEY CHECK "
+    "(id = 1), kernel TEXT NOT NULL, at REAL NOT NULL,\n  ahead REAL NOT NULL); "
+    "INSERT INTO clock VALUES (1, 1, 'kernel', 0, 0)",
     "no constraint": "DROP TABLE place; CREATE TABLE place (id INTEGER PRIMARY KEY, kind TEXT, pipeline TEXT)",
     "no reason": "INSERT INTO loss (series, reason, count) VALUES (1, 'not a reason! \x1b[31m', 3)",
     "many reasons": "".join(f"INSERT INTO loss VALUES (1, 'reason_{each}', 1);" for each in "abcdefghijklmnopqrst"),
@@ -783,6 +789,8 @@ def test_a_plain_column_of_a_later_version_is_no_damage(tmp_path: Path) -> None:
             ("series", "more TEXT NOT NULL DEFAULT ''"),
             ("loss", "since REAL"),
             ("entry", "n INTEGER"),
+            ("place", "title TEXT DEFAULT 'it'"),
+            ("clock", "zone INTEGER DEFAULT -1"),
         ):
             file.execute(f"ALTER TABLE {table} ADD COLUMN {column}")
     with opened(tmp_path) as outbox:
@@ -801,3 +809,18 @@ def test_what_somebody_has_planted_in_the_file_is_put_aside(tmp_path: Path, what
         outbox.put(YARD, 1, b"{}", late=True)
         stored(outbox, 1, YARD)
         assert [entry.series for entry in drain(outbox, 1)] == [YARD]
+
+
+def test_an_index_that_refuses_the_rows_is_damage(tmp_path: Path) -> None:
+    with opened(tmp_path) as outbox:
+        outbox.put(DOOR, 1, b"{}", late=True)
+        stored(outbox, 1)
+    with closing(sqlite3.connect(tmp_path / FILE)) as file:
+        file.executescript("""
+            CREATE TABLE other (kind, pipeline, UNIQUE (kind, pipeline)); INSERT INTO other VALUES ('result', 'yard');
+            PRAGMA writable_schema = ON; UPDATE sqlite_master SET rootpage = (SELECT rootpage FROM sqlite_master
+            WHERE name = 'sqlite_autoindex_other_1') WHERE name = 'sqlite_autoindex_place_1'""")
+    with opened(tmp_path) as outbox:
+        outbox.put(YARD, 1, b"{}", late=True)
+        stored(outbox, 1, YARD)
+    assert (tmp_path / f"{FILE}.corrupt").exists()

@@ -69,8 +69,10 @@ MAX_ROWS: Final = {"series": MAX_SERIES, "place": MAX_SERIES, "loss": MAX_SERIES
 MAX_VALUE_BYTES: Final = 64 << 10
 """More than a message may have; longer values, of somebody else, fill the memory."""
 _COLUMNS: Final = re.compile(
-    r"(, ?[a-z_]+ (INTEGER|TEXT|REAL|BLOB)( NOT NULL(?= DEFAULT (-?\d+|')))?( DEFAULT (-?\d+|'[^']*'|NULL))?)*"
+    r"(, ?[a-z_]+ (INTEGER|TEXT|REAL|BLOB)( NOT NULL(?= DEFAULT (-?\d|')))?( DEFAULT (-?\d{1,18}|'[^']{0,64}'|NULL))?)*"
 )
+_AFTER_COLUMNS: Final = re.compile(r"(,\s+(UNIQUE|PRIMARY KEY) \([a-z, ]+\))?\)( WITHOUT ROWID)?$")
+"""The end of a statement of the layout: SQLite puts the columns of a later version before it."""
 _BROKEN: Final = ("malformed", "not a database", "corrupt", "too big")
 
 
@@ -176,7 +178,7 @@ class Database:
 
     def _clock(self, kernel: str, uptime: float) -> float:
         """Return the offset of the file's clock to the uptime. The file's clock stands still while the board is off."""
-        row = self._connection.execute("SELECT kernel, at, ahead FROM clock").fetchone()
+        row = self._connection.execute("SELECT kernel, at, ahead FROM clock WHERE id = 1").fetchone()
         if row is None:
             return 0.0
         _sound(row, str, float, float)
@@ -432,17 +434,19 @@ def _is_ours(kind: object, name: object, table: object, statement: object) -> bo
     ours = _layout().get((kind, name), "")
     if not ours or not isinstance(statement, str):
         return ours is None and statement is None
-    more = len(statement) - len(ours)
-    alike = next((at for at, (a, b) in enumerate(zip(ours, statement, strict=False)) if a != b), len(ours))
-    return statement == ours or any(
-        statement[at + more :] == ours[at:] and _COLUMNS.fullmatch(statement[at : at + more])
-        for at in range(max(0, alike - 2), alike + 1)
-    )
+    if statement == ours:
+        return True
+    place = after.start() if (after := _AFTER_COLUMNS.search(ours)) else len(ours)
+    columns = statement.removeprefix(ours[:place]).removesuffix(ours[place:])
+    return statement == ours[:place] + columns + ours[place:] and bool(_COLUMNS.fullmatch(columns))
 
 
 def _judged(error: sqlite3.Error | UnicodeDecodeError) -> sqlite3.Error:
-    """Return the error as a `CorruptError` if the file is unusable. SQLite's own messages may be invalid text."""
-    if isinstance(error, UnicodeDecodeError):
+    """Return the error as a `CorruptError` if the file is unusable. SQLite's own messages may be invalid text.
+
+    A sound file refuses no row of this program, so a constraint that fails is damage as well.
+    """
+    if isinstance(error, (UnicodeDecodeError, sqlite3.IntegrityError)):
         return CorruptError(str(error))
     broken = isinstance(error, sqlite3.DatabaseError) and any(word in str(error) for word in _BROKEN)
     return CorruptError(str(error)) if broken else error

@@ -23,6 +23,7 @@ from edge_infer.ipc.messages import (
     Announce,
     ApplyPlan,
     AttachReader,
+    EarlierPlan,
     EngineDown,
     EngineReport,
     EngineUp,
@@ -158,6 +159,7 @@ class ProcessSupervisor:
         self.references = DriftReferences()
         """What drift is measured from."""
         self._plan: Plan | None = None
+        self._earlier: Plan | None = None
         self._order: ApplyPlan | None = None
         self._reasons: dict[ChildProcess, str] = {}  # why a process is being killed
         self._blameless = False  # the end of the engine counts against no model: it flooded, or the board stalled
@@ -220,6 +222,8 @@ class ProcessSupervisor:
         At the start the engine comes first: it takes longest, and its results are queued.
         """
         before, plan = self._plan, order.plan
+        if before != plan:
+            self._earlier = before
         self._plan = plan
         order = order.for_engine()
         self._order = replace(order, alone=())  # a new engine has no model to release first
@@ -542,6 +546,8 @@ class ProcessSupervisor:
             self._model_sender.send(self._order)
             child.tell(self._order)
         elif child is self.publisher:
+            if self._earlier is not None:
+                child.tell(EarlierPlan(self._earlier))
             child.tell(ApplyPlan(self._plan))
             self._tell_restraint(child)
             if self.watched:
