@@ -1,4 +1,7 @@
-"""The guard at the only exit: it checks a message when it is taken, and its bytes again when they are sent."""
+"""Egress guard: the only exit for messages.
+
+It checks a message when it is queued, and checks its bytes again when they are sent.
+"""
 
 from __future__ import annotations
 
@@ -34,14 +37,14 @@ from edge_infer.sandbox.selftest import TRIED
 log = logging.getLogger(__name__)
 
 MOST_DIGESTS: Final = 256
-"""Number of model files whose labels are remembered: messages taken before a model switch may leave after it."""
+"""Number of model files whose labels stay known: messages queued before a model change may be sent after it."""
 
 
 class Egress:
     """Rejects messages that do not fit the closed schema, the labels of their model, or the size limit.
 
-    Labels are keyed by the digest of the model file. Labels, places and sizes of earlier plans stay known, because
-    messages of their pipelines may still wait. `words` and `learn` carry them over to the next process.
+    Labels are stored by the digest of the model file. Labels, places and size limits of earlier plans stay known,
+    because messages of these plans may still be queued. `words` and `learn` pass them on to the next process.
     """
 
     def __init__(self, clock: Clock | None = None) -> None:
@@ -60,21 +63,21 @@ class Egress:
         self._rarely = LogThrottle()
 
     def apply(self, plan: Plan) -> None:
-        """Add the labels of the models, before any message that uses them."""
+        """Add the labels of the plan's models; call it before any message that uses them."""
         for pipeline in plan.pipelines:
             model = pipeline.model
             sha = model.sha256[:8]
             declared = {word for value in model.values for word in (value.name, value.unit)}
             self._labels[sha] = self._labels.pop(sha, frozenset()) | set(model.labels) | declared
             steps = {value.name: value.decimals() for value in model.values}
-            known = self._decimals.pop(sha, {})  # of another model of the same file, with other steps
+            known = self._decimals.pop(sha, {})  # of another model with the same file and other steps
             self._decimals[sha] = known | {name: max(most, known.get(name, 0)) for name, most in steps.items()}
             self._titles[sha] = self._titles.pop(sha, frozenset()) | {model.title}
             self._limits[pipeline.name] = max(self._limits.pop(pipeline.name, 0), pipeline.max_payload)
             names = (*(zone.name for zone in pipeline.zones), *(line.name for line in pipeline.lines))
             self._places.setdefault(pipeline.name, set()).update(names)
             self._told.setdefault(pipeline.name, set()).update(pipeline.labels or model.labels, declared)
-            served = self._served.pop(pipeline.name, frozenset())  # by the pipeline in the plan before
+            served = self._served.pop(pipeline.name, frozenset())  # of the same pipeline in the previous plan
             form = OutcomeForm.of(pipeline)
             self._served[pipeline.name] = form.models
             form = replace(form, models=form.models | served)
@@ -96,7 +99,7 @@ class Egress:
             self._served[pipeline.name] = frozenset(pipeline.models)
 
     def words(self) -> AllowedWords:
-        """Return the current vocabulary, the oldest entries first."""
+        """Return the current vocabulary, oldest entries first."""
         models = (
             ModelWords(sha, tuple(sorted(labels)), tuple(sorted(self._titles[sha])), self._decimals[sha])
             for sha, labels in self._labels.items()
@@ -112,21 +115,21 @@ class Egress:
         return AllowedWords(tuple(models), tuple(pipelines))
 
     def knows(self, record: object) -> bool:
-        """Whether the plan has brought the labels of the model that made the record."""
+        """Return whether a plan has named the labels of the model that produced the record."""
         return not isinstance(record, (Result, State)) or record.sha in self._labels
 
     def recall(self, begun: Iterable[tuple[str, Event]]) -> None:
-        """Allow the ends of events that an earlier process admitted, whatever the present configuration contains."""
+        """Allow the ends of events whose begin an earlier process admitted, whatever the configuration contains now."""
         for pipeline, event in begun:
             self._limits.setdefault(pipeline, MAX_MESSAGE_BYTES)
             self._places.setdefault(pipeline, set()).update(event.places())
             self._told.setdefault(pipeline, set()).update([] if event.label is ABSENT else [event.label])
 
     def admit(self, place: Place, record: object, at: float | None = None) -> bytes | None:
-        """Check a message that was just taken, and return the bytes to keep in the outbox; None if it is rejected.
+        """Check a message that is about to be queued. Return the bytes to store in the outbox; None if it is rejected.
 
-        A rejection is counted and logged. A record of the right type was decoded from a channel and so fits the schema;
-        JSON still has to be decoded. ``at`` is the uptime of its capture, from which its time of day is derived.
+        A rejection is counted and logged. A record was decoded from a channel with its type, so it fits the schema;
+        JSON still has to be decoded. ``at`` is the uptime of the capture, from which the time of day is derived.
         Results, events and states get their canonical form.
         """
         try:
@@ -150,19 +153,19 @@ class Egress:
             return None
 
     def release(self, place: Place, waiting: bytes, *, late: bool = False) -> bytes | None:
-        """Check a waiting message, and return the bytes to send now; None if it is rejected.
+        """Check a queued message. Return the bytes to send now; None if it is rejected.
 
-        A rejection is counted and logged. The bytes are encoded anew from the decoded record, so that spaces and
-        repeated keys carry nothing. A record that was captured before the time was known gets the time as it is known
-        now. With ``late`` the message is marked ``replay``. To make room for the mark, the outcome with the lowest
-        score may have to be dropped.
+        A rejection is counted and logged. The bytes are encoded again from the decoded record, so that spaces and
+        repeated keys cannot carry data. A record that was captured before the time was known gets the time as it is
+        known now. With ``late`` the message is marked ``replay``. If there is no room for the mark, the outcome with
+        the lowest score is dropped.
         """
         try:
             if place.rule.record is None:
                 return self._status(waiting)
             at, payload = kept(waiting)
             if not payload and place.rule.retained:
-                return payload  # clears a retained topic
+                return payload  # an empty payload clears a retained topic
             record = decode_json(place.rule.record, payload)
             if at is not None and isinstance(record, Dated) and (place.rule.retained or of_this_kernel(record.boot)):
                 record = self._clock.dated(record, at)
@@ -180,7 +183,7 @@ class Egress:
         return payload
 
     def _check(self, place: Place, record: object) -> None:
-        """Check what the schema does not cover: pipelines, models and their labels."""
+        """Check what the schema does not cover: pipelines, models, and their labels."""
         if place.kind in ("result", "event", "state") and place.name not in self._limits:
             raise WireError(f"{place.name!r} is no pipeline of the configuration")
         if place.kind == "model" and place.name not in self._models:
@@ -189,7 +192,7 @@ class Egress:
             seconds(record.ts)
         if isinstance(record, (Event, State)) and record.since is not ABSENT:
             seconds(record.since)
-            if record.since > record.ts:  # both have the same form, so the order of the letters is that of the times
+            if record.since > record.ts:  # both have the same form, so the order of the texts is the order of the times
                 raise WireError(f"since {record.since} is later than its time {record.ts}")
         if isinstance(record, Info):
             _check_info(record)
@@ -271,7 +274,7 @@ class Egress:
 
 
 def _canonical(form: OutcomeForm, record: object) -> object:
-    """Return the canonical form of a result, event or state, and any other record as it is."""
+    """Return the canonical form of a result, event or state; return any other record unchanged."""
     if isinstance(record, Result):
         return form.result(record)
     if isinstance(record, Event):
@@ -280,7 +283,7 @@ def _canonical(form: OutcomeForm, record: object) -> object:
 
 
 def _check_info(info: Info) -> None:
-    """Check that the engine's texts in it have closed forms."""
+    """Check that all texts of the engine in it have closed forms."""
     if not re.fullmatch(RUNTIME, info.versions.get("runtime", "")):
         raise WireError("the runtime is a name and a version")
     if closed(info.sandbox) != info.sandbox:
@@ -290,7 +293,7 @@ def _check_info(info: Info) -> None:
 
 
 def _told_within(status: ConfigStatus, limit: int) -> ConfigStatus:
-    """Return the status with as many errors as fit. A rejection is published however many reasons it has."""
+    """Return the status with as many errors as fit, so that a rejection is published however many reasons it has."""
     told, errors = status, status.errors
     while errors and len(dumps(told)) > limit:
         errors = errors[:-1]
@@ -300,7 +303,7 @@ def _told_within(status: ConfigStatus, limit: int) -> ConfigStatus:
 
 
 def _cut(told: Health | Info, limit: int) -> Health | Info:
-    """Return the record with as many pipelines and sources, by name, as fit; ``more`` is the number left out."""
+    """Return the record with as many pipelines and sources as fit, by name. ``more`` is the number of the others."""
     cut, left_out = told, 0
     pipelines, sources = sorted(told.pipelines), sorted(told.sources) if isinstance(told, Health) else []
     while (pipelines or sources) and len(dumps(cut)) > limit:
