@@ -113,7 +113,7 @@ class KnownNumbers:
         self._above = {each.name: tracked_above(plan, each) for each in plan.pipelines if each.crops}
 
     def captured(self, pipeline: str, kind: str, at: float, now: float) -> float:
-        """Return the time of a capture: not in the future, not before the one before, and rounded for ``coarse``."""
+        """Return a plausible capture time: not in the future, not before the previous one, rounded for ``coarse``."""
         at = self._rounded(pipeline, min(at, now))
         key = (pipeline, kind)  # over all engines: no engine has seen what its predecessor saw
         at = self._times[key] = max(at, self._times.pop(key, 0.0))
