@@ -1,4 +1,7 @@
-"""A recording in place of a configured source, read as fast as possible; the kind follows from the file name."""
+"""Replaces a configured source by a recording, which is read as fast as possible.
+
+The kind of source follows from the file name.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +21,17 @@ _BLOCK: Final = 1 << 20
 
 
 def recorded(source: SourcePlan, recording: str | None) -> SourcePlan:
-    """Return the source with the named recording, or its own file. Raises `ConfigError`."""
+    """Return the source with the named recording or, without a name, its own file. Raises `ConfigError`."""
     if recording is None:
         return _own(source)
-    from edge_infer.readers.sources.images import SUFFIXES  # loads OpenCV
+    from edge_infer.readers.sources.images import SUFFIXES  # this import loads OpenCV
 
     path = Path(recording).absolute()
     suffix = path.suffix.lower()
     if path.is_dir() or "*" in recording or suffix in SUFFIXES:
         pattern = glob.escape(str(path)) if path.is_file() else str(path)
         return _other(source, "images", {"path": pattern, "every": 1.0})
-    if source.gives == "image" and suffix not in _NO_VIDEO:  # FFmpeg looks at the content
+    if source.gives == "image" and suffix not in _NO_VIDEO:  # FFmpeg detects the format from the content
         return _other(source, "video", {"file": str(path)})
     if suffix == ".wav":
         return _other(source, "audio", {"file": str(path)})
@@ -63,13 +66,16 @@ def _fast(source: SourcePlan) -> SourcePlan:
 
 
 def plays(source: SourcePlan) -> bool:
-    """Return whether the source drops frames like a camera, so that limits of frames a second select some of them."""
+    """Return whether the source drops frames like a camera.
+
+    If so, a limit of frames per second selects some of them.
+    """
     known = source_class(source.target).Options.__dataclass_fields__
     return bool(source.options.get("realtime", known["realtime"].default if "realtime" in known else True))
 
 
 def digest(config: str, source: SourcePlan) -> str:
-    """Return twelve hexadecimal digits of a digest over a configuration's digest and a recording's bytes."""
+    """Return twelve hexadecimal digits of a digest over the configuration's digest and a recording's bytes."""
     place = str(source.options.get("file") or source.options.get("path"))
     paths = [Path(place)]
     if source.kind == "images":
@@ -80,7 +86,7 @@ def digest(config: str, source: SourcePlan) -> str:
 
 
 def digest_of(config: str, paths: Iterable[Path]) -> str:
-    """Return the same for these files."""
+    """Return the same digest over these files."""
     found = hashlib.sha256(config.encode())
     for path in paths:
         try:

@@ -1,4 +1,4 @@
-"""Compilation of a configuration file to a plan: schema, references, every named file, and a trial of every model."""
+"""Compiles a configuration file into a plan: schema, references, named files, and a trial of every model."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ from edge_infer.yamlfile.load import Document, Steps, in_order, spell, validate
 
 MAX_LACKING = 256
 MOST_LIVE = 64
-"""Sources with a process of their own. The supervisor keeps a few files open for each and can wait for 1024 in all."""
+"""Maximum number of sources with a reader process. The supervisor keeps some files open for each, and can wait for 1024
+in total."""
 
 
 def compile_config(
@@ -56,9 +57,10 @@ def compile_config(
     """Return the plan of a configuration file, or all of its problems.
 
     With ``store`` the models are copied to ``<state_dir>/blobs`` under their digests, and the plan names the copies.
-    Without it nothing is written anywhere. If ``store`` is a path, it is the only writable state directory: a file that
-    names another one gives no plan (`Compiled.elsewhere`). ``probe`` tries the models; its process may have started
-    already. ``draft`` is the text of one file of the configuration, to be read in place of what is on the disk.
+    Without it nothing is written anywhere. If ``store`` is a path, this is the only state directory that may be
+    written. A file that names another state directory results in no plan (`Compiled.elsewhere`). ``probe`` tries the
+    models; its process may already be running. ``draft`` is the path of one file of the configuration and a text that
+    is read in place of its content.
     """
     with probe or Probe() as child:
         before = look_at(path)
@@ -100,7 +102,7 @@ def _dangling(document: Document) -> list[Problem]:
 
 
 def sound_part(document: Document, problems: Sequence[Problem]) -> Config | None:
-    """Return the configuration without its faulty entries, so that the other entries are checked too."""
+    """Return the configuration without its faulty entries, so that its other entries are checked as well."""
     paths = [problem.path for problem in problems]
     value: dict[str, Any] = {}
     for section, body in document.value.items():
@@ -115,13 +117,13 @@ def sound_part(document: Document, problems: Sequence[Problem]) -> Config | None
 
 
 def _used(config: Config) -> set[str]:
-    """Return the models that pipelines name, to run or to compare."""
+    """Return the names of the models that pipelines use, as their model or as a shadow."""
     pipelines = config.pipelines.values()
     return {each.model for each in pipelines} | {each.shadow.model for each in pipelines if each.shadow is not None}
 
 
 def _is_missing(path: str) -> bool:
-    """Return whether a path does not exist; False if it is behind a folder that this user may not enter."""
+    """Return whether a path does not exist. Return False if this user may not look into its folder."""
     try:
         Path(path).stat()
     except FileNotFoundError:
@@ -132,13 +134,13 @@ def _is_missing(path: str) -> bool:
 
 
 def _touched(paths: Sequence[str], steps: Steps) -> bool:
-    """Return whether one of the paths is the place or lies below it."""
+    """Return whether one of the paths is the position ``steps`` or lies below it."""
     place = spell(steps)
     return any(path == place or path.startswith((f"{place}.", f"{place}[")) for path in paths)
 
 
 class _Compilation:
-    """One run over the valid part of a configuration; adds to ``problems``."""
+    """One compilation of the valid part of a configuration; it adds to ``problems``."""
 
     def __init__(self, document: Document, builder: Builder, problems: list[Problem], probe: Probe) -> None:
         self._document = document
@@ -175,7 +177,7 @@ class _Compilation:
         equipper.check(config)
         if self._problems:
             return None
-        self._probe.close()  # the next step starts its own child, and a small board lacks the memory for both
+        self._probe.close()  # the next step starts its own child, and a small board lacks memory for both
         equipped = equipper.equipped(config, pipelines, self._requests)
         if self._problems:
             return None
@@ -196,9 +198,12 @@ class _Compilation:
         )
 
     def _models(self, config: Config, state_dir: str, keep: Path | None, *, again: bool) -> dict[str, ModelPlan]:
-        """Return the usable models by name; with ``again``, a model whose last trial is valid is not tried again."""
+        """Return the usable models by name.
+
+        With ``again``, a model whose last trial is still valid is not tried again.
+        """
         policy, used = self._policy(config, state_dir), _used(config)
-        lenient = replace(policy, highest={})  # what nothing runs or compares is no step back
+        lenient = replace(policy, highest={})  # a model that no pipeline uses is not a downgrade
         requests = [
             self._build.request(name, model, state_dir, policy if name in used else lenient)
             for name, model in config.models.items()
@@ -233,7 +238,10 @@ class _Compilation:
         return {name: self._with_entry(plan, config) for name, plan in found.items()}
 
     def _remember(self, state_dir: str, before: Tried, now: Tried) -> None:
-        """Store the results of the trials for the next time, only if they changed, to spare the card."""
+        """Store the results of the trials for the next time.
+
+        They are written only if they changed, to reduce wear of the card.
+        """
         answers = [[(plan.question, plan) for plan in tried.plans] for tried in (before, now)]
         if answers[0] != answers[1]:
             try:
@@ -256,7 +264,7 @@ class _Compilation:
         return policy
 
     def _refused(self, request: ModelRequest, config: Config, error: ModelError) -> None:
-        """Report a refused model; each line of a manifest's problems is a problem of its own."""
+        """Report a refused model. If its manifest has several problems, each becomes a problem of its own."""
         name, section = request.name, config.models[request.name]
         key = "use" if error.key == "file" and section.use else error.key
         steps: Steps = ("models", name, key) if key in section.model_fields_set else ("models", name)
@@ -286,21 +294,24 @@ class _Compilation:
         ]
 
 
-# The broker and the state directory, read from a configuration that may have errors elsewhere.
+# The broker and the state directory, read from a configuration that may have errors in other sections.
 
 SECTIONS: Final = ("device", "mqtt")
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """The part of the configuration that other tools beside the daemon need."""
+    """The part of the configuration that tools other than the daemon need."""
 
     mqtt: MqttPlan
     state_dir: Path
 
 
 def connection(path: Path, environment: Mapping[str, str] = os.environ) -> Connection:
-    """Return the connection of a file; raises `ConfigError` if it is unreadable or ``device`` or ``mqtt`` is wrong."""
+    """Return the connection of a file.
+
+    Raises `ConfigError` if the file is unreadable, or if ``device`` or ``mqtt`` is invalid.
+    """
     document = read_config(path, environment)
     config, problems = validate(document, Config)
     if document.value is not None:
@@ -312,7 +323,7 @@ def connection(path: Path, environment: Mapping[str, str] = os.environ) -> Conne
 
 
 def usual_connection() -> Connection:
-    """Return the connection of an empty configuration."""
+    """Return the connection that an empty configuration has."""
     return _connection(Document("", "", None, None), Config())
 
 
