@@ -35,7 +35,7 @@ class Birth(NamedTuple):
 
 def birth(pid: int) -> Birth:
     """Return the parent and the start time of a process; raises `OSError` if it has ended or ``/proc`` hides it."""
-    fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()  # the name may contain anything
+    fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()  # the name may contain any character
     return Birth(int(fields[1]), int(fields[19]))
 
 

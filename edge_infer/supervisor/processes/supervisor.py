@@ -419,7 +419,7 @@ class ProcessSupervisor:
     def _await_publisher(self) -> None:
         """Wait for a publisher that starts, because it must receive the results that the engine has left."""
         deadline = time.monotonic() + PUBLISHER_START
-        while self.publisher.channel is not None and not self.publisher.spoke:  # without a channel it has ended
+        while self.publisher.channel is not None and not self.publisher.spoke:  # the publisher has ended
             if (left := deadline - time.monotonic()) <= 0:
                 return
             readable(self.publisher.files(), self.publisher.unsent(), min(left, 0.1))
