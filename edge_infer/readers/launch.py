@@ -1,6 +1,6 @@
-"""Script that becomes a given command, which the kernel kills when the reader that started it dies.
+"""Script that replaces itself by a command, which the kernel kills when the reader that started it dies.
 
-It is a separate script because running our own code between fork and exec is not safe in a process with threads.
+It is a separate script because running Python code between fork and exec is not safe in a process with threads.
 """
 
 from __future__ import annotations
