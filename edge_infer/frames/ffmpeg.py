@@ -88,7 +88,7 @@ class _NativeStreams:
 
     def __init__(self) -> None:
         libc = ctypes.CDLL(None)
-        self._reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)  # a full pipe loses text and never waits
+        self._reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)  # a full pipe loses text; writing never waits
         libc.fdopen.restype = ctypes.c_void_p
         self._flush = libc.fflush
         self._flush.argtypes = (ctypes.c_void_p,)

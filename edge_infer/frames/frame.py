@@ -22,12 +22,15 @@ JUMP: Final = 0.5
 ROUNDING: Final = 0.001
 """Tolerance of frame times in seconds."""
 BELIEVED: Final = 2.0
-"""Seconds after which a sighting that every frame has confirmed counts as lasting, however long the configured duration
-is."""
+"""Seconds for which every frame must confirm a sighting before it is assumed to last, even if its event is due
+later."""
 
 
 class Instant(NamedTuple):
-    """``moment`` is for durations (seconds of a monotonic clock), ``wall`` for people (seconds since the epoch)."""
+    """Time on two clocks: ``moment`` for durations (monotonic clock), ``wall`` for people (since the epoch).
+
+    Both are in seconds.
+    """
 
     moment: float
     wall: float

@@ -31,7 +31,7 @@ def parts_of(config: Path) -> tuple[Path, ...]:
         with os.scandir(folder) as entries:
             found = [each.name for each in islice(entries, MAX_ENTRIES + 1)]
     except (FileNotFoundError, NotADirectoryError):
-        if folder.is_symlink():  # to a place that is away now: its pipelines were not taken out
+        if folder.is_symlink():  # a link to a place not available now: its pipelines stay
             raise
         return ()
     if len(found) > MAX_ENTRIES:
@@ -62,7 +62,7 @@ def _place(part: Path) -> Look:
 
 
 def digest_of(main: str, parts: Iterable[tuple[str, str]]) -> str:
-    """Return the digest of a configuration: that of the main file, or of it and the names and digests of the parts."""
+    """Return the digest of a configuration: that of the main file, combined with names and digests of any parts."""
     lines = [f"{digest} {name}\n" for name, digest in parts]
     text = "".join([f"{main}\n", *lines])
     return hashlib.sha256(os.fsencode(text)).hexdigest() if lines else main

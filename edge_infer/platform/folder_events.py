@@ -61,5 +61,5 @@ def folders_of(path: Path) -> set[Path]:
     try:
         links = {each.parent for each in (path, *path.parents) if each.is_symlink()}
         return {path.parent, path.resolve().parent, *links}
-    except (OSError, RuntimeError, ValueError):  # a closed folder, or links in a circle: looking reports that
+    except (OSError, RuntimeError, ValueError):  # no access, or a circle of links: examining the file reports it
         return {path.parent}

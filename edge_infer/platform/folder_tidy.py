@@ -138,7 +138,10 @@ class _Tidying:
             self.names.append(printable(name)[:MAX_NAME])
 
     def _empty(self, name: str) -> None:
-        """Remove a condemned folder, and condemn the folders in it that have content."""
+        """Remove a condemned folder, and condemn those folders in it that have content.
+
+        A condemned folder is one that was renamed for its removal.
+        """
         failed = self.failed
         with self._opened(self._top, name) as folder, os.scandir(folder) as entries:
             for entry in entries:

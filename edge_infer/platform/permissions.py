@@ -48,7 +48,10 @@ _group(os.getegid())  # a process in its sandbox may be unable to read the names
 
 
 def denied(path: str | Path, shown: str = "FILE") -> str:
-    """Return why a file cannot be opened, as the end of a sentence; ``shown`` replaces a secret path in the command."""
+    """Return why a file cannot be opened, as the end of a sentence.
+
+    ``shown`` replaces a secret path in the command.
+    """
     closed = closed_folder(os.path.realpath(path)) or closed_folder(path)
     if closed == _PRIVATE:
         return f"cannot be read by {user()}: it is the service's own; run this as root, with sudo"

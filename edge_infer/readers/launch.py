@@ -21,7 +21,7 @@ def main() -> None:
         sys.exit(1)
     # A reader may have kept the capability to read this program; the command must not inherit it.
     ctypes.CDLL(None).prctl(_PR_CAP_AMBIENT, _AMBIENT_CLEAR_ALL, 0, 0, 0)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the command would inherit that the reader ignores it
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the command must not inherit that this signal is ignored
     try:
         os.execvp(command[0], command)  # noqa: S606 - no shell, by design
     except OSError as error:

@@ -149,7 +149,7 @@ class SourceReader:
         self._rest("the source has ended", ended=True)
 
     def _finish(self, source: Source, writer: StreamWriter) -> None:
-        """Hand over the readings that the source has taken from its pipe already: no other reader will get them."""
+        """Pass on the readings that the source has already taken from its pipe: no other reader will get them."""
         if hasattr(source, "finish"):
             source.finish()
             while (reading := source.read()) is not None:
@@ -254,7 +254,7 @@ def run(plan: SourcePlan, control_fd: int, frames_fd: int, room: Room) -> int:
     signals, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     signal.signal(signal.SIGTERM, end)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the supervisor, which stops the others in order
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the supervisor alone, which stops the others in order
     Reporter(Channel(control_fd, (SetLogLevel,)), signals, progress, writer, stop).start()
     try:
         SourceReader(plan, writer, progress, stop).run()

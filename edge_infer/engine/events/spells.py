@@ -60,7 +60,7 @@ class Spells:
 
     @property
     def unsettled(self) -> bool:
-        """Whether a start or an end is pending. This lasts no longer than the minimum duration."""
+        """Whether a start or an end is pending. Each one counts for at most `BELIEVED` seconds."""
         pending = [spell.falling or spell.since for spell in self._spells.values() if spell.falling or not spell.begun]
         return any(self._moment - since.moment < BELIEVED for since in pending)
 
