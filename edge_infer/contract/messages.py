@@ -581,14 +581,12 @@ class RetainedTopics(Record, frozen=True):
 
 
 class ChannelBound(Record, frozen=True):
-    """The maximum data that a compromised engine can hide in valid messages of all pipelines.
+    """The maximum data that a compromised engine can hide in valid results, states, events and health messages.
 
-    The messages are results, states, events and health.
-
-    In any period it can hide ``bytes_per_second`` times the seconds of the period, and ``burst_bytes`` once: pipelines
-    that have been quiet may publish several messages at once. Both are calculated from the configuration; null: nothing
-    limits the rate of a pipeline. ``picture_seconds`` is how long a picture of 7,000 bytes would take after a quiet
-    time.
+    This is for all pipelines together. In any period it can hide ``bytes_per_second`` times the seconds of the period,
+    and ``burst_bytes`` once: pipelines that have been quiet may publish several messages at once. Both are calculated
+    from the configuration; null: nothing limits the rate of a pipeline. ``picture_seconds`` is how long a picture of
+    7,000 bytes would take after a quiet time.
     """
 
     bytes_per_second: Rate | None
@@ -672,10 +670,7 @@ class ShadowStatus(Record, frozen=True):
 
 
 class DelegateStatus(Record, frozen=True):
-    """The delegate library of a model, and its share of the operators.
-
-    With a ``reason``, the CPU runs all operators.
-    """
+    """The delegate library of a model and its share of the operators; with a ``reason`` the CPU runs all of them."""
 
     library: Annotated[str, at_most(255)]
     share: Fraction
