@@ -60,7 +60,7 @@ class _PolicyReader:
         self._document = document
 
     def keys(self, said: str) -> tuple[TrustedKey, ...]:
-        """Return the keys in a folder."""
+        """Return the trusted public keys in a folder."""
         folder = Path(self._document.file).absolute().parent / said
         try:
             found = sorted(folder.glob("*.pem")) if folder.is_dir() else []

@@ -192,7 +192,8 @@ class Config(Section):
     metrics: Annotated[Metrics | None, Short(_metrics, {"type": ["boolean", "null"]}), Field(examples=[True])] = None
     """Write metrics for Prometheus into a file; `true`, or keys."""
     drift: Annotated[Drift | None, DRIFT, Field(examples=[True])] = None
-    """Notice when a camera or a model is not as it was, in all pipelines; `true`, or keys."""
+    """Report when a camera's pictures or a model's findings no longer look as learned, in all pipelines; `true`, or
+    keys."""
     models: Annotated[dict[ModelName, ModelSection], NAMES] = Field(default_factory=dict)
     """Models by name."""
     sources: Annotated[dict[Name, AnySource], NAMES] = Field(default_factory=dict)

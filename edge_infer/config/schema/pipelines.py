@@ -270,7 +270,7 @@ class Pipeline(Section):
     """The least score that counts, or, for anomalies, the distance from which on a frame is an anomaly; without it as
     in the manifest."""
     labels: Annotated[tuple[str, ...] | None, LABELS, Field(examples=[["person"]])] = None
-    """Keep only these labels; without it all. In a state each of them is counted, with 0 where there is none."""
+    """Keep only these labels; without it all. A state counts each of them, with 0 if there is none."""
     threads: Annotated[
         int | Literal["auto"], Kind(_threads, {"anyOf": [{"const": "auto"}, dict(integer(1, 64).json)]})
     ] = "auto"
@@ -314,5 +314,5 @@ class Pipeline(Section):
     motion: Annotated[Motion | None, MOTION, Field(examples=[True])] = None
     """Run the model only where something moves; elsewhere its last result stands. `true`, or keys."""
     drift: Annotated[Drift | None, DRIFT, Field(examples=[True])] = None
-    """Notice when the camera or the model is not as it was: `true`, keys, or `false`; without it as the top-level
-    `drift` says."""
+    """Report when the camera's pictures or the model's findings no longer look as learned: `true`, keys, or `false`;
+    without it as the top-level `drift` says."""

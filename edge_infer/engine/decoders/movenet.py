@@ -29,7 +29,8 @@ POINTS: Final = 17
 SINGLE: Final = (1, 1, POINTS, 3)
 MULTI: Final = POINTS * 3 + 5
 MULTIPLE: Final = 32
-"""The multi-pose model leaves the size of its picture open; each side must be a multiple of so many pixels."""
+"""Each side of the multi-pose model's picture must be a multiple of this number of pixels; the file leaves the size
+open."""
 
 
 class MoveNet:

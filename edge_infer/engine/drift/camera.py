@@ -247,7 +247,7 @@ class _Raised:
 
 @dataclass(slots=True)
 class CameraWatch:
-    """Learns and judges the pictures of one pipeline. Times are seconds of the monotonic clock.
+    """Learns and judges the pictures of one pipeline. Times are seconds of a clock that never jumps.
 
     Raises ValueError for a damaged ``reference``.
     """

@@ -168,7 +168,7 @@ class _Raised:
 
 @dataclass(slots=True)
 class OutcomeWatch:
-    """Learns and judges the findings of one pipeline. Times are seconds of the monotonic clock.
+    """Learns and judges the findings of one pipeline. Times are seconds of a clock that never jumps.
 
     Raises ValueError for a damaged ``reference``.
     """

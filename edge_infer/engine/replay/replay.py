@@ -262,7 +262,7 @@ class Told:
 
     @property
     def matter(self) -> tuple[object, ...]:
-        """The properties that must be equal for two events to match."""
+        """Properties that must be equal for two events to match."""
         event = self.event
         return self.pipeline, event.type, event.label, event.zone, event.line, event.direction
 
