@@ -221,7 +221,10 @@ class DecoderPlan(Record, frozen=True):
 
 
 class NmsPlan(Record, frozen=True):
-    """Non-maximum suppression: boxes of one label that overlap more than ``iou`` are one object; ``max`` remain."""
+    """Settings of non-maximum suppression.
+
+    Boxes of one label that overlap more than ``iou`` count as one object; at most ``max`` objects remain.
+    """
 
     iou: float = 0.5
     max: int = 100

@@ -15,7 +15,7 @@ ENOUGH: Final = 100
 """Number of frames after which probation ends."""
 LONG_ENOUGH: Final = 60.0
 FEW: Final = 10
-"""Number of frames with which probation may also end after `LONG_ENOUGH` seconds."""
+"""Minimum number of frames with which probation may already end after `LONG_ENOUGH` seconds."""
 HUNG: Final = 2.0
 """Seconds beyond its limit after which a frame on probation counts as hung."""
 LOADS: Final = 60.0
