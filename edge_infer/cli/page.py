@@ -17,12 +17,15 @@ from edge_infer.page.started import StartedPage
 from edge_infer.platform.paths import DEFAULT_CONFIG, default_device_id, hinted
 from edge_infer.sandbox.change_user import become_changer
 from edge_infer.sandbox.foreign import is_shared, refuse_foreign
-from edge_infer.supervisor.control.page_relay import relayed
+from edge_infer.supervisor.control.page_relay import relayed, served
 from edge_infer.supervisor.control.server import find_socket
 
 SYSTEM_SOCKET: Final = Path("/run/edge-infer-page/page.sock")
 """The socket of ``systemd/edge-infer-page.socket``."""
 PORT: Final = 8080
+MAX_WRITERS: Final = 4
+"""Writers at once, as of the unit."""
+_writers: Final = threading.BoundedSemaphore(MAX_WRITERS)
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -131,14 +134,7 @@ def _why_not(config: Path) -> str:
 
 
 def _to_writer(config: Path) -> socket.socket:
-    """Return a connection to a writer process with the rights of this command."""
-    ours, theirs = socket.socketpair()
-    threading.Thread(target=_write, args=(ours, config), daemon=True).start()
-    return theirs
-
-
-def _write(connection: socket.socket, config: Path) -> None:
+    """Return a connection to a writer with the rights of this command."""
     from edge_infer.drawing.writer import serve
 
-    with connection, suppress(OSError):
-        serve(connection, config, lambda: find_socket(config))
+    return served(lambda connection: serve(connection, config, lambda: find_socket(config)), _writers)

@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
         return _compare(args)
     output = CommandOutput(args.annotate)
     user = act_on(args, args.config, prepare=output.prepare)
-    plan = _plan(args.config)
+    plan = _plan(args.config, args.source)
     output.make(user)
     _shut_in(args, user, [plan])
     chosen = list(_chosen(plan, args.pipeline, args.source))
@@ -106,10 +106,11 @@ def _print(replayed: Replayed, topic: str) -> None:
         print(dumps(line).decode(), flush=True)
 
 
-def _plan(config: Path) -> Plan:
+def _plan(config: Path, recording: str | None) -> Plan:
+    """Return the plan; with a recording, what the configured sources need may be missing."""
     from edge_infer.config.in_child import compile_in_child
 
-    compiled = compile_in_child(config)
+    compiled = compile_in_child(config, replayed=recording is not None)
     if compiled.plan is None:
         say(compiled.problems, sys.stderr)
         raise ConfigError(f"{config} cannot be used as it is")
@@ -124,18 +125,24 @@ def _shut_in(args: argparse.Namespace, user: Identity | None, plans: list[Plan])
 
 
 def _chosen(plan: Plan, name: str | None, recording: str | None) -> Iterator[_Chosen]:
-    """Yield each pipeline with a source of its own, with the pipelines below it and its recording."""
-    from edge_infer.config.recording import digest, plays, recorded
+    """Yield each pipeline with a source of its own, the pipelines below it, and its recording.
+
+    Of all pipelines, a recording is for those whose source gives the same.
+    """
+    from edge_infer.config.recording import digest, fits, plays, recorded
 
     names = [pipeline.name for pipeline in plan.pipelines]
     if name is not None and name not in names:
         raise ConfigError(f"there is no pipeline {name!r}; known: {', '.join(names) or 'none'}")
-    for root in (pipeline for pipeline in plan.pipelines if pipeline.crops is None):
+    sources = {source.name: source for source in plan.sources}
+    roots = [pipeline for pipeline in plan.pipelines if pipeline.crops is None]
+    if name is None and recording is not None:
+        roots = [each for each in roots if fits(sources[each.source], recording)] or roots
+    for root in roots:
         below = plan.below(root) if name is None else plan.way(root, name)
         if below is not None:
-            source = next(source for source in plan.sources if source.name == root.source)
-            changed = recorded(source, recording)
-            paced = recording is not None or plays(source)
+            changed = recorded(sources[root.source], recording)
+            paced = recording is not None or plays(sources[root.source])
             shown = below if name is None else below[-1:]
             yield _Chosen(below, shown, changed, digest(plan.digest, changed), plan.mqtt.topic, paced=paced)
 
@@ -175,7 +182,7 @@ def _detections(args: argparse.Namespace) -> int:
         raise ConfigError("--detections needs --fps N and --size WxH: the file does not contain them")
     output = CommandOutput(args.mot, option="--mot")
     user = act_on(args, args.config, prepare=output.prepare)
-    plan = _plan(args.config)
+    plan = _plan(args.config, str(args.detections))
     output.make(user)
     written = () if args.mot is None else (str(args.mot.absolute()),)
     shut_in(args, user, Fence(files=(str(args.detections.absolute()),), writes=written))
@@ -215,7 +222,7 @@ def _detector(plan: Plan, name: str | None, *, numbered: bool) -> PipelinePlan:
 def _compare(args: argparse.Namespace) -> int:
     """Print the events that only one of two configurations reports, sorted by time."""
     user = act_on(args, *args.compare)
-    plans = [_plan(config) for config in args.compare]
+    plans = [_plan(config, args.source) for config in args.compare]
     _shut_in(args, user, plans)
     from edge_infer.engine.replay.replay import difference, told
 

@@ -1,4 +1,4 @@
-"""Child process that reads a configuration: ``python -m edge_infer.config FILE [--store STATE_DIR] [--draft PATH]``.
+"""Child process that reads a configuration: ``python -m edge_infer.config FILE [OPTION …]``.
 
 It prints one JSON object, a `Compiled`, and exits with 0 or 2. With ``--wait`` it first loads its modules, then waits
 for a line on the standard input before it reads the file. The supervisor runs it as a child. So the supervisor loads
@@ -39,6 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--draft", type=Path, metavar="PATH", help="read the standard input in place of this file of the configuration"
     )
+    parser.add_argument(
+        "--replayed", action="store_true", help="take a recording for the sources: their own files need not be there"
+    )
     parser.add_argument("--wait", action="store_true", help="read nothing before a line comes on the standard input")
     args = parser.parse_args(arguments)
     die_with_parent()
@@ -56,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if args.wait and not sys.stdin.buffer.readline():
             return 0  # the file has not changed
         draft = None if args.draft is None else (args.draft, sys.stdin.buffer.read(LARGEST + 1))
-        compiled = compile_config(args.file, store=store, probe=probe, draft=draft)
+        compiled = compile_config(args.file, store=store, probe=probe, draft=draft, replayed=args.replayed)
         output.write(dumps(compiled) + b"\n")
     return 2 if compiled.problems else 0
 

@@ -14,9 +14,13 @@ from edge_infer.platform.own_module import own_module
 MAX_PLAN_BYTES: Final = 16 << 20
 
 
-def compile_in_child(config: Path) -> Compiled:
-    """Return the plan of a configuration file, or all of its problems; raises `StartError`."""
-    done = run_bounded(own_module("edge_infer.config", str(config.absolute())), most=MAX_PLAN_BYTES)
+def compile_in_child(config: Path, *, replayed: bool = False) -> Compiled:
+    """Return the plan of a configuration file, or all of its problems; raises `StartError`.
+
+    ``replayed``: the sources and the broker are not opened, so their files and programs need not be there.
+    """
+    options = ("--replayed",) if replayed else ()
+    done = run_bounded(own_module("edge_infer.config", str(config.absolute()), *options), most=MAX_PLAN_BYTES)
     try:
         return decode_json(Compiled, joined([done.output]))
     except WireError as error:

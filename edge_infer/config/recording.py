@@ -7,42 +7,59 @@ from __future__ import annotations
 
 import glob
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
 from edge_infer.contract.codec import JsonValue, replace
 from edge_infer.errors import ConfigError, InputError
-from edge_infer.plan.records import SourcePlan
+from edge_infer.plan.records import Gives, SourcePlan
 from edge_infer.readers.sources import source_class, source_target
 
-_NO_VIDEO: Final = frozenset({".wav", ".csv", ".txt"})
+_KINDS: Final = {".wav": "audio", ".csv": "csv", ".txt": "lines"}
+_FITTING: Final[Mapping[Gives, str]] = {
+    "image": "name a video, a picture or a folder of pictures",
+    "samples": "name a .wav or .csv file",
+    "text": "name a .txt file",
+}
 _BLOCK: Final = 1 << 20
+
+
+def kind_of(recording: str) -> str:
+    """Return the kind of source that plays a file or folder; a video if the name says nothing else."""
+    from edge_infer.readers.sources.images import SUFFIXES  # loads OpenCV
+
+    suffix = Path(recording).suffix.lower()
+    if Path(recording).is_dir() or "*" in recording or suffix in SUFFIXES:
+        return "images"
+    return _KINDS.get(suffix, "video")  # FFmpeg looks at the content
+
+
+def fits(source: SourcePlan, recording: str) -> bool:
+    """Return whether a recording gives what the source gives."""
+    gives: Gives = source_class(source_target(kind_of(recording))).gives
+    return gives == source.gives
 
 
 def recorded(source: SourcePlan, recording: str | None) -> SourcePlan:
     """Return the source with the named recording or, without a name, its own file. Raises `ConfigError`."""
     if recording is None:
         return _own(source)
-    from edge_infer.readers.sources.images import SUFFIXES  # this import loads OpenCV
-
-    path = Path(recording).absolute()
-    suffix = path.suffix.lower()
-    if path.is_dir() or "*" in recording or suffix in SUFFIXES:
+    path, kind = Path(recording).absolute(), kind_of(recording)
+    if not fits(source, recording):
+        raise ConfigError(
+            f"{recording}: a recording of kind {kind} gives no {source.gives}, as source {source.name} does; "
+            f"{_FITTING[source.gives]}, or choose another pipeline with --pipeline"
+        )
+    if kind == "images":
         pattern = glob.escape(str(path)) if path.is_file() else str(path)
-        return _other(source, "images", {"path": pattern, "every": 1.0})
-    if source.gives == "image" and suffix not in _NO_VIDEO:  # FFmpeg detects the format from the content
-        return _other(source, "video", {"file": str(path)})
-    if suffix == ".wav":
-        return _other(source, "audio", {"file": str(path)})
-    if suffix == ".csv":
-        keys = {key: source.options[key] for key in ("rate", "columns") if key in source.options}
-        if source.gives == "samples" and "rate" not in keys:
-            raise ConfigError(f"{recording}: set `rate` of source {source.name}: a file does not say its rows a second")
-        return _other(source, "csv", {"file": str(path), **keys})
-    if suffix == ".txt":
-        return _other(source, "lines", {"file": str(path)})
-    raise ConfigError(f"{recording}: name a video, a picture, a folder of pictures, or a .wav, .csv or .txt file")
+        return _other(source, kind, {"path": pattern, "every": 1.0})
+    if kind != "csv":
+        return _other(source, kind, {"file": str(path)})
+    keys = {key: source.options[key] for key in ("rate", "columns") if key in source.options}
+    if "rate" not in keys:
+        raise ConfigError(f"{recording}: set `rate` of source {source.name}: a file does not say its rows a second")
+    return _other(source, kind, {"file": str(path), **keys})
 
 
 def _own(source: SourcePlan) -> SourcePlan:
@@ -53,9 +70,6 @@ def _own(source: SourcePlan) -> SourcePlan:
 
 def _other(source: SourcePlan, kind: str, options: dict[str, JsonValue]) -> SourcePlan:
     target = source_target(kind)
-    found = source_class(target)
-    if found.gives != source.gives:
-        raise ConfigError(f"a recording of kind {kind} gives no {source.gives}, as source {source.name} does")
     return _fast(replace(source, kind=kind, target=target, options=options, live=False, network=False, stdin=False))
 
 

@@ -30,6 +30,8 @@ MAX_MESSAGE_BYTES: Final = 1024
 MIN_PAYLOAD_BYTES: Final = 512
 """Minimum of ``max_payload``: a result without its items fits into it."""
 NAME_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
+PREFIX_PATTERN: Final = r"(?!\$)[^\x00-\x1f\x7f+#/]+(?:/[^\x00-\x1f\x7f+#/]+)*"
+MAX_PREFIX_CHARACTERS: Final = 200
 RESERVED_NAMES: Final = frozenset({"status", "info", "config", "model", "health", "command"})
 """Names that a pipeline may not have, because they are topics of the device itself."""
 

@@ -11,11 +11,11 @@ from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 
 import numpy as np
 
-from edge_infer.contract.codec import RawJson, decode_json
+from edge_infer.contract.codec import RawJson, between, decode_json
 from edge_infer.errors import InputError, WireError
 from edge_infer.evaluate.class_names import repeated
 from edge_infer.evaluate.examples import LabelledBoxes, LabelledExample, NoteCounter, Truth
@@ -26,15 +26,20 @@ LARGEST: Final = 1 << 30
 """Bytes of a file of labels; those of COCO's 118,000 training pictures take 450 MB."""
 MAX_CLASSES: Final = 20_000
 
+MAX_SIDE: Final = 1e6
+"""Pixels; no picture has more, and their squares are sound numbers."""
+
 Id: TypeAlias = int | str
+Side: TypeAlias = Annotated[float, between(0, MAX_SIDE)]
+Coordinate: TypeAlias = Annotated[float, between(-MAX_SIDE, MAX_SIDE)]
 
 
 @dataclass(slots=True)
 class _Picture:
     id: Id
     file_name: str
-    width: float | None = None
-    height: float | None = None
+    width: Side | None = None
+    height: Side | None = None
 
 
 @dataclass(slots=True)
@@ -47,8 +52,8 @@ class _Category:
 class _Annotation:
     image_id: Id
     category_id: Id
-    bbox: tuple[float, float, float, float] | None = None
-    area: float | None = None
+    bbox: tuple[Coordinate, Coordinate, Coordinate, Coordinate] | None = None
+    area: Annotated[float, between(0, MAX_SIDE**2)] | None = None
     iscrowd: int = 0
 
 
@@ -87,9 +92,9 @@ class CocoFile:
     def __iter__(self) -> Iterator[LabelledExample]:
         """Yield the pictures."""
         for number, picture in enumerate(self._pictures):
-            size = (round(picture.width), round(picture.height)) if picture.width and picture.height else None
+            size = round(picture.width or 0), round(picture.height or 0)
             path = self._folder.find(picture.file_name)
-            yield LabelledExample(number, picture.file_name, self._boxes.of(number, size), path)
+            yield LabelledExample(number, picture.file_name, self._boxes.of(number, size if all(size) else None), path)
 
 
 class _Boxes:

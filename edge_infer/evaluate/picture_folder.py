@@ -28,7 +28,8 @@ class PictureFolder:
         if not name or name.startswith("/") or "\0" in name or ".." in name.split("/"):
             return ""
         for place, folder in enumerate(self._folders):
-            if (folder / name).is_file():
+            # `Path.is_file` raises for a name that is too long, and in a closed folder.
+            if os.path.isfile(folder / name):  # noqa: PTH113
                 if place:
                     self._folders = (folder, *self._folders[:place], *self._folders[place + 1 :])
                 return str(folder / name)

@@ -6,7 +6,7 @@ y3 …``, the corners of a polygon.
 
 from __future__ import annotations
 
-import math
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -23,6 +23,8 @@ from edge_infer.yamlfile.load import read_document
 
 LARGEST: Final = 1 << 20
 """Bytes of one file of labels or names."""
+MAX_FRACTION: Final = 1e6
+"""Of a picture; a corner further away is a fault of the file."""
 
 
 class YoloFolder:
@@ -37,7 +39,7 @@ class YoloFolder:
         self._paths = list(files_below(pictures, PICTURES))
         if not self._paths:
             raise InputError(f"{pictures}: it holds no pictures; name the folder with them: --images FOLDER")
-        if not any(self._label_file(path).is_file() for path in self._paths):
+        if not any(os.path.isfile(self._label_file(path)) for path in self._paths):  # noqa: PTH113 - it may be a closed folder
             raise InputError(
                 f"{labels}: no picture in {pictures} has a text file of labels there, such as "
                 f"{self._label_file(self._paths[0])}"
@@ -89,7 +91,7 @@ def _row(line: str, classes: int) -> tuple[float, ...] | None:
         number, *values = int(float(words[0])), *map(float, words[1:])
     except (ValueError, OverflowError, IndexError):
         return None
-    if not all(map(math.isfinite, values)) or not 0 <= number < max(classes, 1):
+    if not all(abs(value) <= MAX_FRACTION for value in values) or not 0 <= number < max(classes, 1):
         return None
     if len(values) in (4, 5):  # the fifth one is the score of a model
         x, y, width, height = values[:4]

@@ -28,6 +28,12 @@ def new_note() -> int:
     return file
 
 
+def forget_note(file: int) -> None:
+    """Drop the value while no process uses the note."""
+    for at in (0, HALF):
+        os.pwrite(file, bytes(_HEAD.size), at)
+
+
 class CrashSafeNote:
     """One value, replaced atomically: writes alternate between two halves, so a kill during a write keeps the old one.
 
@@ -52,9 +58,8 @@ class CrashSafeNote:
         """Write the value; raises ValueError for more than `HALF` bytes including the header."""
         if _HEAD.size + len(data) > HALF:
             raise ValueError(f"{len(data)} bytes do not fit")
-        if self._generation >= LAST:  # corrupt: it must not take precedence over new notes
-            for at in (0, HALF):
-                os.pwrite(self._fd, bytes(_HEAD.size), at)
+        if self._generation >= LAST:  # corrupt: it must not win over new notes
+            forget_note(self._fd)
             self._generation = 0
         generation = self._generation + 1
         head = _HEAD.pack(generation, len(data), zlib.crc32(data))

@@ -7,8 +7,8 @@ records of `edge_infer.ipc.drift`; back:
 `ModelFile`, `ApplyPlan`, `AttachReader`, `Grab`, `WhyQuestion`, `EventsQuestion`, `ScoresQuestion`, `Restrain`,
 `SetLogLevel`, `Stop`.
 
-publisher -> supervisor: `PublisherReport`, `Offence`; back: `ApplyPlan`, `Announce`, `EngineUp`, `EngineReport`,
-`EngineDown`, `Restrain`, `Watched`, `SetLogLevel`, `Stop`.
+publisher -> supervisor: `PublisherReport`, `Offence`; back: `EarlierPlan`, `ApplyPlan`, `Announce`, `EngineUp`,
+`EngineReport`, `EngineDown`, `Restrain`, `Watched`, `SetLogLevel`, `Stop`.
 
 reader -> engine: `FrameFormat` (with the memory), `FrameReady`, `SamplesReady`, `LineReady`, `StreamCounts`,
 `ReaderTrouble`; back: `ReaderHello`, `SlotFree`, `FramesWanted`.
@@ -173,6 +173,12 @@ class ApplyPlan(Record, frozen=True):
         sources = tuple(each for each in plan.sources if each.name not in idle)
         pipelines = tuple(replace(each, active=()) for each in plan.pipelines)  # only the supervisor evaluates hours
         return replace(self, plan=replace(plan, sources=sources, pipelines=pipelines))
+
+
+class EarlierPlan(Record, frozen=True):
+    """For a new publisher: the plan before the present one, of which an engine may still hand over messages."""
+
+    plan: Plan
 
 
 class ModelFile(Record, frozen=True):

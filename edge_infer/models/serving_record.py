@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -261,6 +263,27 @@ def _length(value: Fit | Slot | None) -> int:
 # The plan that was applied last, in the state directory.
 
 APPLIED: Final = "applied.json"
+
+
+UNPROVEN: Final = "unproven"
+"""Name of a file that is there while the processes have not worked with the plan that was applied last."""
+
+
+def mark_unproven(state_dir: Path) -> None:
+    """Note that a plan is about to be applied: if the daemon dies before `mark_proven`, the plan may be the cause."""
+    with suppress(OSError):  # a full disk ends nothing
+        (state_dir / UNPROVEN).touch(mode=0o640)
+
+
+def mark_proven(state_dir: Path) -> None:
+    """Note that the processes have worked with the plan that was applied last, or that the daemon stops in order."""
+    with suppress(OSError):
+        (state_dir / UNPROVEN).unlink(missing_ok=True)
+
+
+def is_unproven(state_dir: Path) -> bool:
+    """Return whether the daemon died before the processes had worked with the plan that was applied last."""
+    return os.path.lexists(state_dir / UNPROVEN)
 
 
 def remember(plan: Plan) -> None:

@@ -83,7 +83,7 @@ def _give_up_root(settings: dict[str, Any]) -> None:
         from edge_infer.sandbox.change_user import give_up_root
 
         folder = settings.get("state_dir")
-        give_up_root(None if folder is None else Path(folder))
+        give_up_root(None if folder is None else Path(folder), devices=False)
 
 
 if __name__ == "__main__":

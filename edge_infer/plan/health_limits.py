@@ -17,9 +17,14 @@ MAX_RATE: Final = 1e6
 MAX_LATENCY: Final = 1e7
 """Maximum milliseconds from capture to outcome."""
 MAX_COUNT: Final = 10**12
+LOOK, PACE = 2.0, 10.0
+"""Seconds between two looks of the governor at the board, and between two steps down; those back take longer."""
+STEPS: Final = 3
+"""Limits that the governor has for a pipeline: halves of its rate, which has two digits."""
 _STATES: Final = 8
 _RATE, _LATENCY, _COUNT = math.log2(MAX_RATE * 100 + 1), math.log2(MAX_LATENCY * 10 + 1), math.log2(MAX_COUNT + 1)
 _SHARE: Final = math.log2(10_001)
+_LIMIT: Final = math.log2(1 + STEPS * (90 * math.log10(MAX_RATE) + 1))  # each decade has 90 rates, and fps may be one
 _DRIFT: Final = math.log2(9 * 11 * 102)
 """Bits of the states of both parts, and of the learned share in hundredths."""
 
@@ -30,5 +35,9 @@ def health_bound(plan: Plan) -> float:
     source = math.log2(_STATES) + 2 * _RATE + _COUNT + 2
     drift = sum(_DRIFT for each in plan.pipelines if each.drift)
     sources = sum(1 for each in plan.sources if each.parent is None)
-    account = 6 * 53  # produced, pending and lost follow from the numbers that the engine has reached
-    return (len(plan.pipelines) * pipeline + sources * source + account + drift) / 8 / EVERY
+    account = 6 * 53  # produced, pending and lost follow the numbers that the engine has reached
+    numbers = (len(plan.pipelines) * pipeline + sources * source + account + drift) / 8 / EVERY
+    if plan.governor is None:
+        return numbers
+    # Its load and its rates are the engine's: it chooses what is limited, to which rate, and at which look.
+    return numbers + (len(plan.governor.shed) * _LIMIT + math.log2(PACE / LOOK)) / 8 / PACE

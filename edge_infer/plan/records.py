@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal
 
@@ -20,12 +21,17 @@ from edge_infer.contract.codec import (
     at_least,
     at_most,
     field,
+    matching,
     replace,
 )
 from edge_infer.contract.messages import (
     CASCADE_KEYS,
     MAX_MESSAGE_BYTES,
+    MAX_PREFIX_CHARACTERS,
     MIN_PAYLOAD_BYTES,
+    NAME_PATTERN,
+    PREFIX_PATTERN,
+    RESERVED_NAMES,
     STATE_KEYS,
     Label,
     Name,
@@ -55,6 +61,7 @@ Anchor = Literal["bottom", "center"]
 """The point of a box that must lie in a zone or on a side of a line: the middle of its lower edge, or of the whole
 box."""
 FilePath = Annotated[str, at_most(8192)]
+_NAME: Final = re.compile(NAME_PATTERN)
 MAX_RATE: Final = 256 << 10
 LEAST_PATIENCE: Final = 1.0
 """Seconds that a frame may always take if the manifest gives no budget."""
@@ -81,7 +88,7 @@ class MqttPlan(Record, frozen=True):
     tls: TlsPlan | None
     username: ShortText | None
     password_file: FilePath | None
-    topic: ShortText
+    topic: Annotated[str, matching(f"{PREFIX_PATTERN}/{NAME_PATTERN}", MAX_PREFIX_CHARACTERS + 65)]
     qos: Literal[0, 1]
     client_id: ShortText
     max_rate: int = MAX_RATE
@@ -403,7 +410,7 @@ class SourcePlan(Record, frozen=True):
     - ``parent``: for a source without a ``target``, from which nothing is read: the pipeline that provides the frames.
     """
 
-    name: ShortText
+    name: Name
     kind: ShortText
     target: ShortText
     live: bool
@@ -457,7 +464,7 @@ class TrackPlan(Record, frozen=True):
 class ZonePlan(Record, frozen=True):
     """An area to watch; ``loiter`` is in seconds."""
 
-    name: ShortText
+    name: Name
     polygon: Annotated[Polygon, key(examples=([[0.1, 0.5], [0.9, 0.5], [0.9, 1], [0.1, 1]],))]
     """Corners `[x, y]` in fractions of the frame, in order around the area; the border may not cross itself."""
     labels: Annotated[tuple[Label, ...] | None, key(examples=(["person"],))] = None
@@ -471,7 +478,7 @@ class ZonePlan(Record, frozen=True):
 class LinePlan(Record, frozen=True):
     """A line to cross, from ``start`` to ``end`` in fractions of the frame."""
 
-    name: ShortText
+    name: Name
     start: tuple[float, float]
     end: tuple[float, float]
     labels: tuple[Label, ...] | None = None
@@ -562,8 +569,8 @@ class PipelinePlan(Record, frozen=True):
     one. Plans of earlier versions have neither field.
     """
 
-    name: ShortText
-    source: ShortText
+    name: Name
+    source: Name
     model: ModelPlan
     threshold: float
     fps: float | None = None
@@ -655,12 +662,12 @@ class Plan(PartlyCompared, frozen=True, eq=False):
 
     not_compared: ClassVar[frozenset[str]] = frozenset({"made_by"})
     digest: ShortText
-    device: ShortText
+    device: Name
     state_dir: FilePath
     mqtt: MqttPlan
     sources: tuple[SourcePlan, ...]
     pipelines: tuple[PipelinePlan, ...]
-    names: tuple[ShortText, ...] = ()
+    names: tuple[Name, ...] = ()
     discovery: Literal["off", "homeassistant"] = "off"
     outbox: OutboxPlan = field(default_factory=OutboxPlan)
     merged: bool = False
@@ -707,7 +714,15 @@ class Plan(PartlyCompared, frozen=True, eq=False):
         return source
 
     def __post_init__(self) -> None:
-        """Raise ValueError for a circle of cascades, in which `root` and `below` would not end."""
+        """Raise ValueError for names that no configuration gives, and for cascades in a circle.
+
+        In a circle `root` and `below` would not end.
+        """
+        names = [model.name for model in (*self.models(), *self.shadows())]  # a command names a model after its file
+        if wrong := [name for name in names if not _NAME.fullmatch(name)]:
+            raise ValueError(f"{wrong[0]!r:.80} is no name of a model")
+        if RESERVED_NAMES.intersection(each.name for each in self.pipelines):
+            raise ValueError("a pipeline has the name of a topic of the device")
         sources = {pipeline.name: pipeline.source for pipeline in self.pipelines}
         above = {each.name: sources.get(each.parent) for each in self.sources if each.parent}
         above |= {

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
@@ -61,9 +62,9 @@ def main(words: Sequence[str] | None = None) -> int:
                 sandbox=sandbox, slate=slate, look_up=look_up, rates=rates,
             )  # fmt: skip
             stack.enter_context(closing(publisher)).run()
-    except Exception:  # the outermost handler: the process ends, and the supervisor starts a new publisher
+    except Exception as error:  # outermost loop: the supervisor starts a new publisher
         logging.getLogger(__name__).exception("publisher stops: unexpected exception")
-        return 1
+        return os.EX_IOERR if isinstance(error, OSError) else 1
     return 0
 
 

@@ -34,7 +34,10 @@ class ModelWords(Record, frozen=True):
 
 
 class PipelineWords(Record, frozen=True):
-    """Limits and words of one pipeline: result size, zones and lines, labels (also those of its parents), models."""
+    """The size limit of its results, its zones and lines, its labels, and those of its parents.
+
+    ``models`` is in files of earlier versions and has no meaning now.
+    """
 
     name: Name
     limit: Annotated[int, at_least(1)]

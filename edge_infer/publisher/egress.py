@@ -7,131 +7,74 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Mapping
-from collections.abc import Set as AbstractSet
-from typing import Final
+from collections.abc import Iterable
 
-from edge_infer.contract.codec import ABSENT, Absent, decode, decode_json, dumps, encode, replace
-from edge_infer.contract.messages import (
-    MAX_MESSAGE_BYTES,
-    ConfigStatus,
-    Event,
-    Health,
-    Info,
-    ModelStatus,
-    Result,
-    State,
-    Value,
-)
+from edge_infer.contract.codec import ABSENT, decode, decode_json, dumps, encode, replace
+from edge_infer.contract.messages import ConfigStatus, Event, Health, Info, Result, State
 from edge_infer.contract.topics import OFFLINE, ONLINE, Place
 from edge_infer.errors import WireError
 from edge_infer.ipc.messages import RUNTIME
 from edge_infer.plan.records import Plan
 from edge_infer.platform.clock import of_this_kernel
 from edge_infer.platform.rate_limits import LogThrottle
-from edge_infer.publisher.allowed_texts import AllowedWords, ModelWords, PipelineWords, closed
+from edge_infer.publisher.allowed_texts import AllowedWords, closed
 from edge_infer.publisher.canonical import OutcomeForm
+from edge_infer.publisher.known_words import KnownWords
 from edge_infer.publisher.timestamps import Clock, Dated, keep, kept, seconds
 from edge_infer.sandbox.selftest import TRIED
 
 log = logging.getLogger(__name__)
 
-MOST_DIGESTS: Final = 256
-"""Number of model files whose labels stay known: messages queued before a model change may be sent after it."""
-
 
 class Egress:
     """Rejects messages that do not fit the closed schema, the labels of their model, or the size limit.
 
-    Labels are stored by the digest of the model file. Labels, places and size limits of earlier plans stay known,
-    because messages of these plans may still be queued. `words` and `learn` pass them on to the next process.
+    What an engine hands over has the words of the plans that this process was given. What waits, and what the
+    publisher says itself of earlier messages, may have those of earlier processes, too: `learn` loads them from a file
+    that an earlier publisher wrote.
     """
 
     def __init__(self, clock: Clock | None = None) -> None:
         self.rejected = 0
         self._clock = clock or Clock()
-        self._labels: dict[str, frozenset[str]] = {}
-        self._titles: dict[str, frozenset[str]] = {}
-        self._decimals: dict[str, dict[str, int]] = {}
-        self._limits: dict[str, int] = {}
+        self._live = KnownWords()
+        self._kept = KnownWords()
         self._models: set[str] = set()
-        self._places: dict[str, set[str]] = {}
-        self._told: dict[str, set[str]] = {}
-        self._above: dict[str, set[str]] = {}
         self._forms: dict[str, OutcomeForm] = {}
-        self._served: dict[str, frozenset[str]] = {}
         self._rarely = LogThrottle()
 
     def apply(self, plan: Plan) -> None:
-        """Add the labels of the plan's models; call it before any message that uses them."""
+        """Add the labels of the models, before any message that uses them."""
+        for words in (self._live, self._kept):
+            words.apply(plan)
         for pipeline in plan.pipelines:
-            model = pipeline.model
-            sha = model.sha256[:8]
-            declared = {word for value in model.values for word in (value.name, value.unit)}
-            self._labels[sha] = self._labels.pop(sha, frozenset()) | set(model.labels) | declared
-            steps = {value.name: value.decimals() for value in model.values}
-            known = self._decimals.pop(sha, {})  # of another model with the same file and other steps
-            self._decimals[sha] = known | {name: max(most, known.get(name, 0)) for name, most in steps.items()}
-            self._titles[sha] = self._titles.pop(sha, frozenset()) | {model.title}
-            self._limits[pipeline.name] = max(self._limits.pop(pipeline.name, 0), pipeline.max_payload)
-            names = (*(zone.name for zone in pipeline.zones), *(line.name for line in pipeline.lines))
-            self._places.setdefault(pipeline.name, set()).update(names)
-            self._told.setdefault(pipeline.name, set()).update(pipeline.labels or model.labels, declared)
-            served = self._served.pop(pipeline.name, frozenset())  # of the same pipeline in the previous plan
-            form = OutcomeForm.of(pipeline)
-            self._served[pipeline.name] = form.models
-            form = replace(form, models=form.models | served)
-            self._forms[pipeline.name] = form.joined(self._forms.get(pipeline.name))
-            above = {label for each in plan.parents(pipeline) for label in each.model.labels}
-            self._above.setdefault(pipeline.name, set()).update(above)
+            self._forms[pipeline.name] = OutcomeForm.of(pipeline).joined(self._forms.get(pipeline.name))
         self._models.update(plan.spoken_of())
-        for sha in list(self._labels)[:-MOST_DIGESTS]:
-            del self._labels[sha], self._titles[sha], self._decimals[sha]
 
     def learn(self, words: AllowedWords) -> None:
         """Load the vocabulary of plans of earlier processes, before the first `apply`."""
-        for model in words.models:
-            self._labels[model.sha], self._titles[model.sha] = frozenset(model.labels), frozenset(model.titles)
-            self._decimals[model.sha] = dict(model.decimals)
-        for pipeline in words.pipelines:
-            self._limits[pipeline.name], self._places[pipeline.name] = pipeline.limit, set(pipeline.places)
-            self._told[pipeline.name], self._above[pipeline.name] = set(pipeline.labels), set(pipeline.above)
-            self._served[pipeline.name] = frozenset(pipeline.models)
+        self._kept.learn(words)
 
     def words(self) -> AllowedWords:
-        """Return the current vocabulary, oldest entries first."""
-        models = (
-            ModelWords(sha, tuple(sorted(labels)), tuple(sorted(self._titles[sha])), self._decimals[sha])
-            for sha, labels in self._labels.items()
-        )
-        pipelines = (
-            PipelineWords(
-                name,
-                limit,
-                *(tuple(sorted(of.get(name, ()))) for of in (self._places, self._told, self._above, self._served)),
-            )
-            for name, limit in self._limits.items()
-        )
-        return AllowedWords(tuple(models), tuple(pipelines))
+        """Return the current vocabulary, the oldest entries first."""
+        return self._kept.words()
 
     def knows(self, record: object) -> bool:
-        """Return whether a plan has named the labels of the model that produced the record."""
-        return not isinstance(record, (Result, State)) or record.sha in self._labels
+        """Whether the plan has brought the labels of the model that made the record."""
+        return not isinstance(record, (Result, State)) or record.sha in self._live.labels
 
     def recall(self, begun: Iterable[tuple[str, Event]]) -> None:
-        """Allow the ends of events whose begin an earlier process admitted, whatever the configuration contains now."""
-        for pipeline, event in begun:
-            self._limits.setdefault(pipeline, MAX_MESSAGE_BYTES)
-            self._places.setdefault(pipeline, set()).update(event.places())
-            self._told.setdefault(pipeline, set()).update([] if event.label is ABSENT else [event.label])
+        """Allow the ends of events that an earlier process admitted, whatever the present configuration contains."""
+        self._kept.recall(begun)
 
-    def admit(self, place: Place, record: object, at: float | None = None) -> bytes | None:
-        """Check a message that is about to be queued. Return the bytes to store in the outbox; None if it is rejected.
+    def admit(self, place: Place, record: object, at: float | None = None, *, own: bool = False) -> bytes | None:
+        """Check a message that was just taken, and return the bytes to keep in the outbox; None if it is rejected.
 
-        A rejection is counted and logged. A record was decoded from a channel with its type, so it fits the schema;
-        JSON still has to be decoded. ``at`` is the uptime of the capture, from which the time of day is derived.
-        Results, events and states get their canonical form.
+        A rejection is counted and logged. A record of the right type was decoded from a channel and so fits the schema;
+        JSON still has to be decoded. ``at`` is the uptime of its capture, from which its time of day is derived.
+        Results, events and states get their canonical form. ``own``: this process says it, of an earlier message.
         """
+        words = self._kept if own else self._live
         try:
             assert place.rule.record is not None
             checked = record if isinstance(record, place.rule.record) else decode(place.rule.record, encode(record))
@@ -139,14 +82,14 @@ class Egress:
                 checked = self._clock.dated(checked, at)
             if isinstance(checked, Info):
                 checked = replace(checked, sandbox=closed(checked.sandbox))
-            self._check(place, checked)
+            self._check(place, checked, words)
             if form := self._forms.get(place.name):
                 checked = _canonical(form, checked)
             if isinstance(checked, ConfigStatus):
-                checked = _told_within(checked, self._limit(place))
+                checked = _told_within(checked, _limit(place, words))
             elif isinstance(checked, (Health, Info)):
-                checked = _cut(checked, self._limit(place))
-            payload = self._sized(place, dumps(checked))
+                checked = _cut(checked, _limit(place, words))
+            payload = _sized(place, dumps(checked), words)
             return payload if at is None or self._clock.known else keep(payload, at)
         except WireError as error:
             self.reject(place, error)
@@ -169,10 +112,10 @@ class Egress:
             record = decode_json(place.rule.record, payload)
             if at is not None and isinstance(record, Dated) and (place.rule.retained or of_this_kernel(record.boot)):
                 record = self._clock.dated(record, at)
-            self._check(place, record)
+            self._check(place, record, self._kept)
             if late and isinstance(record, (Result, Event)):
-                return self._sized(place, self._replayed(record, self._limit(place)))
-            return self._sized(place, dumps(record))
+                return _sized(place, _replayed(record, _limit(place, self._kept)), self._kept)
+            return _sized(place, dumps(record), self._kept)
         except WireError as error:
             self.reject(place, error)
             return None
@@ -182,10 +125,8 @@ class Egress:
             raise WireError(f"the status is 'online' or 'offline', not {payload[:32]!r}")
         return payload
 
-    def _check(self, place: Place, record: object) -> None:
-        """Check what the schema does not cover: pipelines, models, and their labels."""
-        if place.kind in ("result", "event", "state") and place.name not in self._limits:
-            raise WireError(f"{place.name!r} is no pipeline of the configuration")
+    def _check(self, place: Place, record: object, words: KnownWords) -> None:
+        """Check what the schema does not cover: pipelines, models and their labels."""
         if place.kind == "model" and place.name not in self._models:
             raise WireError(f"{place.name!r} is no model of the configuration")
         if isinstance(record, Dated):
@@ -196,81 +137,32 @@ class Egress:
                 raise WireError(f"since {record.since} is later than its time {record.ts}")
         if isinstance(record, Info):
             _check_info(record)
-        if isinstance(record, ModelStatus) and isinstance(record.shadow, Mapping):
-            self._check_pipelines(record.shadow)
-        if isinstance(record, ModelStatus) and isinstance(record.delegate, Mapping):
-            self._check_pipelines(record.delegate)
-        if isinstance(record, (Result, State)):
-            self._check_model(record.sha, record.model)
-            words = record.words()
-            self._check_labels(words, self._labels[record.sha])
-            self._check_labels(words, self._told[place.name])
-            for values in (record.values, *(each.values for each in getattr(record, "answers", None) or ())):
-                self._check_decimals(values, self._decimals.get(record.sha, {}))
-            self._check_parents(place, record)
-        if isinstance(record, Event) and record.label is not ABSENT:
-            self._check_labels((record.label,), self._told[place.name])
-        if isinstance(record, (Event, State)):
-            self._check_places(record.places(), self._places[place.name])
-
-    def _check_pipelines(self, found: Iterable[str]) -> None:
-        for name in found:
-            if name not in self._limits:
-                raise WireError(f"{name!r} is no pipeline of the configuration")
-
-    def _check_model(self, sha: str, title: str) -> None:
-        if sha not in self._labels:
-            raise WireError(f"{sha} is the digest of no model of the configuration")
-        if title not in self._titles[sha]:
-            raise WireError(f"{title!r} is not the title of the model {sha}")
-
-    def _check_labels(self, found: Iterable[str], known: AbstractSet[str]) -> None:
-        for label in found:
-            if label not in known:
-                raise WireError(f"{label!r} is not among the labels of the model")
-
-    def _check_parents(self, place: Place, record: Result | State) -> None:
-        """Check the labels and the pipeline of the parent objects in the output of a cascade."""
-        above = frozenset(self._above.get(place.name, ()))
-        if isinstance(record, State):
-            self._check_labels((answer.label for answer in record.answers or ()), above)
-        elif record.parent is not ABSENT:
-            self._check_labels((record.parent.label,), above)
-            if record.parent.pipeline not in self._limits:
-                raise WireError(f"{record.parent.pipeline!r} is no pipeline of the configuration")
-
-    def _check_places(self, found: Iterable[str], known: set[str]) -> None:
-        for name in found:
-            if name not in known:
-                raise WireError(f"{name!r} is neither a zone nor a line of the pipeline")
-
-    def _check_decimals(self, values: tuple[Value, ...] | Absent | None, known: Mapping[str, int]) -> None:
-        for value in values if isinstance(values, tuple) else ():
-            most = known.get(value.name, 0)
-            if value.value is not None and value.value != round(value.value, most):
-                raise WireError(f"{value.value} has more than the {most} decimals of {value.name!r}")
-
-    def _limit(self, place: Place) -> int:
-        return self._limits[place.name] if place.kind == "result" else place.rule.limit
-
-    def _sized(self, place: Place, payload: bytes) -> bytes:
-        if len(payload) > self._limit(place):
-            raise WireError(f"{len(payload)} bytes are more than {self._limit(place)}")
-        return payload
-
-    def _replayed(self, record: Result | Event, limit: int) -> bytes:
-        record = replace(record, replay=True)
-        payload = dumps(record)
-        while len(payload) > limit and isinstance(record, Result) and (shorter := record.shorter()):
-            record = shorter
-            payload = dumps(record)
-        return payload
+        words.check(place, record)
 
     def reject(self, place: Place, error: WireError) -> None:
         """Count and log a rejected message."""
         self.rejected += 1
         if self._rarely.due(place):
             log.warning("message for %s rejected: %s (logged once a minute)", place.topic("…"), error)
+
+
+def _limit(place: Place, words: KnownWords) -> int:
+    return words.limits[place.name] if place.kind == "result" else place.rule.limit
+
+
+def _sized(place: Place, payload: bytes, words: KnownWords) -> bytes:
+    if len(payload) > _limit(place, words):
+        raise WireError(f"{len(payload)} bytes are more than {_limit(place, words)}")
+    return payload
+
+
+def _replayed(record: Result | Event, limit: int) -> bytes:
+    record = replace(record, replay=True)
+    payload = dumps(record)
+    while len(payload) > limit and isinstance(record, Result) and (shorter := record.shorter()):
+        record = shorter
+        payload = dumps(record)
+    return payload
 
 
 def _canonical(form: OutcomeForm, record: object) -> object:

@@ -21,6 +21,7 @@ from edge_infer.ipc.messages import (
     Acked,
     Announce,
     ApplyPlan,
+    EarlierPlan,
     EngineDown,
     EngineHello,
     EngineReport,
@@ -62,7 +63,7 @@ from edge_infer.publisher.timestamps import Clock
 log = logging.getLogger(__name__)
 
 FROM_SUPERVISOR: Final = (
-    ApplyPlan, Announce, EngineUp, EngineReport, EngineDown, Restrain, Watched, SetLogLevel, Stop,
+    EarlierPlan, ApplyPlan, Announce, EngineUp, EngineReport, EngineDown, Restrain, Watched, SetLogLevel, Stop,
 )  # fmt: skip
 FROM_ENGINE: Final = (EngineHello, Handover, StateSnapshot)
 REPORT_EVERY: Final = 1.0
@@ -130,6 +131,7 @@ class Publisher:
         self._health = HealthClock(board)
         self._own_use = OwnUse()
         self._plan: Plan | None = None
+        self._earlier: Plan | None = None
         self._link: MqttConnection | None = None
         self._early: deque[Handover] = deque(maxlen=MOST_EARLY)
         self._boots: deque[str] = deque(maxlen=MOST_BOOTS)
@@ -202,6 +204,8 @@ class Publisher:
         while self._outbox.ready and (order := self._hear(self._control)) is not None:
             if isinstance(order, ApplyPlan):
                 self._apply(order.plan)
+            elif isinstance(order, EarlierPlan):
+                self._earlier = order.plan
             elif isinstance(order, Announce):
                 place = announced(order.topic)
                 if payload := self._egress.admit(place, order.payload):
@@ -232,6 +236,8 @@ class Publisher:
         with suppress(OSError):  # the files in this folder report the failure themselves
             folder.mkdir(mode=0o700, exist_ok=True)
         self._egress.learn(self._vocabulary.load(folder))
+        if self._earlier is not None:
+            self._egress.apply(self._earlier)
         self._egress.apply(plan)
         self._vocabulary.save(folder, self._egress.words())
         self._guard.apply(plan)
@@ -427,8 +433,8 @@ class Publisher:
         return self._guard.admit(series, message, at, highest=self._outbox.highest(series), is_open=self._open.is_open)
 
     def _admit_own(self, series: MessageSeries, handover: Handover) -> Admitted | str:
-        """Return an end event that this process made. Its numbers and rate need no check."""
-        payload = self._egress.admit(series.place, handover.message, handover.at)
+        """Return the end of an event that this process made: it needs no check of numbers and rate."""
+        payload = self._egress.admit(series.place, handover.message, handover.at, own=True)
         return "rejected" if payload is None else Admitted(handover.message, handover.at, payload)
 
     def _comes_again(self, series: MessageSeries, seq: int) -> bool:

@@ -71,6 +71,8 @@ def lock(
     pinned = _built(privileges.pin) if sees_frames else ""
     privileges.forbid_message_queues()
     privileges.bound_files(MAX_FILES_OF_CONFIG if reads_all else MAX_FILES)
+    if fence.max_file_bytes:
+        privileges.bound_file_size(fence.max_file_bytes)
     if reads_all:
         privileges.mark_descendants()
         privileges.bound_processes(SPARE_TASKS_OF_CONFIG)

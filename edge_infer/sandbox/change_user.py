@@ -8,6 +8,7 @@ import resource
 import shlex
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -40,17 +41,19 @@ def give_up_root(
     *,
     keep: int = 0,
     alone: int = 0,
+    devices: bool = True,
 ) -> Identity | None:
     """Become the owner of ``state_dir`` or the user of `chosen_identity`; None if this process does not run as root.
 
-    ``prepare`` runs as root before the change, for that user. ``keep`` are capabilities that stay, for a parent whose
-    children all drop them. ``alone`` are capabilities that children do not inherit. Call this before any thread starts.
-    Raises `StartError`.
+    ``prepare`` runs as root beforehand, for that user. ``keep`` are capabilities that stay for a parent whose children
+    all drop them. ``alone`` are those that no child gets. Without ``devices`` it is in no group of cameras. Call this
+    before any thread starts. Raises `StartError`.
     """
     try:
         identity = chosen_identity(state_dir)
         if identity is None:
             return None
+        identity = identity if devices else replace(identity, groups=())
         os.environ.setdefault("STATE_DIRECTORY", str(default_state_dir()))  # the default depends on the user
         if not is_mapped(identity):
             _stay(ONLY_ROOT)

@@ -20,16 +20,12 @@ Places = tuple[str, ...]
 class Fence:
     """Absolute paths in addition to the program itself (see `system_paths`); a folder includes everything below it.
 
-    - ``writes`` may also be read.
-    - ``files`` may be read unless they are folders.
-    - ``anywhere``: all files may be read, because an external program does so.
-    - ``ports`` are the TCP ports to which the process may connect. None: any. If it is empty, the process creates no
-      internet sockets.
-    - ``unix`` is the purpose of Unix sockets; empty: the process creates none.
-    - ``listens``: the process wakes itself by a connection on the loopback interface, as paho does, so it must be able
-      to accept one.
-    - ``names`` are the hosts that a child of the process resolves for it.
-    - ``datagrams``: the process uses UDP, to resolve names itself or to receive a stream.
+    ``writes`` may be read, too. ``files`` may be read unless they are folders. ``anywhere``: all files may be read,
+    because an external program does so. ``ports`` are the TCP ports that may be connected to; None: any; with none of
+    them the process makes no sockets of the internet. ``unix`` is the purpose of Unix sockets; empty: the process makes
+    none. ``listens``: the process wakes itself over a connection on the loopback interface, as paho does, so it needs
+    to accept one. ``names`` are the hosts that a child of the process resolves for it. ``datagrams``: it sends UDP, to
+    resolve names itself or to receive a stream. ``max_file_bytes`` bounds every file that it writes; 0: no bound.
 
     This is not a `Record`, because locking a process must need only the standard library.
     """
@@ -43,6 +39,7 @@ class Fence:
     listens: bool = False
     names: tuple[str, ...] = ()
     datagrams: bool = False
+    max_file_bytes: int = 0
 
     def covers(self, other: Fence) -> bool:
         """Return whether a process with this fence can access everything that ``other`` permits."""
@@ -55,7 +52,9 @@ class Fence:
         sockets = bool(self.unix) or not other.unix
         listens = self.listens or not other.listens
         names = set(other.names) <= set(self.names) and (self.datagrams or not other.datagrams)
-        return reads and writes and ports and sockets and listens and names and (self.anywhere or not other.anywhere)
+        sizes = other.max_file_bytes <= self.max_file_bytes
+        anywhere = self.anywhere or not other.anywhere
+        return reads and writes and ports and sockets and listens and names and sizes and anywhere
 
 
 def _within(path: str, places: Places) -> bool:

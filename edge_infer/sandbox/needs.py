@@ -27,6 +27,8 @@ _SOUND_READS: Final = (
 _SOUND_WRITES: Final = ("/dev/snd", "/dev/shm")  # noqa: S108 - a rule, nothing is made there
 
 
+OTHER_FILES: Final = 64 << 20
+"""Bytes that a file of the publisher may have beyond the limit of the outbox: the log of SQLite, notes, other files."""
 _SYSTEM: Final = ("/sys", "/run/udev", "/etc/alternatives")
 
 
@@ -74,7 +76,7 @@ def replay_fence(plans: Sequence[Plan], recording: str | None) -> Fence:
     folders = [path for fence in models for path in fence.reads]
     for path in named:
         place = _without_wildcards(path)
-        (folders if place != path or Path(place).is_dir() else files).append(place)
+        (folders if place != path or _is_folder(place) else files).append(place)
     writes = _once(path for fence in models for path in fence.writes)
     return Fence(reads=_once(folders), files=_once(files), writes=writes)
 
@@ -97,12 +99,14 @@ def config_fence(state_dir: str) -> Fence:
 def publisher_fence(plan: Plan) -> Fence:
     """Return the publisher's fence: its folder in the state directory, the broker's port and credentials.
 
+    No file that it writes may grow far beyond the limit of the outbox.
     Another process resolves the broker's name. A thread of the supervisor has to do that itself.
     """
     folder, mqtt = str(publisher_folder(plan.state_dir)), plan.mqtt
     fence = Fence(reads=_once([*system_paths.network(), *_files_of_broker(mqtt)]), writes=(folder,), ports=(mqtt.port,))
     if not plan.merged:
-        return replace(fence, names=(mqtt.host,) if need_look_up(mqtt.host) else ())
+        names = (mqtt.host,) if need_look_up(mqtt.host) else ()
+        return replace(fence, names=names, max_file_bytes=plan.outbox.max_size + OTHER_FILES)
     return replace(fence, ports=None, datagrams=need_look_up(mqtt.host), unix="names" if need_unix(mqtt.host) else "")
 
 
@@ -166,13 +170,18 @@ def _paths(options: Mapping[str, Any]) -> Iterator[str]:
 def _without_wildcards(path: str) -> str:
     parts = Path(path).parts
     plain = next((place for place, part in enumerate(parts) if _WILDCARDS & set(part)), len(parts))
-    return path if Path(path).exists() else str(Path(*parts[:plain]))
+    # `Path.exists` raises in a closed folder, which another user may own.
+    return path if os.path.exists(path) else str(Path(*parts[:plain]))  # noqa: PTH110
+
+
+def _is_folder(path: str) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112 - `Path.is_dir` raises in a closed folder
 
 
 def _surroundings(path: str, secrets: Collection[str]) -> str:
     """Return the folder of a file, so that the file may be replaced; the file alone if secrets are beside it."""
     folder = Path(path).parent
-    if Path(path).is_dir() or folder == Path("/") or any(Path(secret).is_relative_to(folder) for secret in secrets):
+    if _is_folder(path) or folder == Path("/") or any(Path(secret).is_relative_to(folder) for secret in secrets):
         return path
     return str(folder)
 
@@ -214,7 +223,7 @@ def _port(options: Mapping[str, Any]) -> int:
 def _is_pipe(path: str) -> bool:
     try:
         return not stat.S_ISREG(os.stat(path).st_mode) and not Path(path).is_dir()  # noqa: PTH116 - follows links
-    except OSError:
+    except (OSError, ValueError):  # no path has a NUL
         return False
 
 

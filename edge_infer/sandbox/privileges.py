@@ -64,6 +64,13 @@ def bound_files(most: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
+def bound_file_size(most: int) -> None:
+    """Limit the size of every file that this process writes, permanently; a write beyond it fails with ``EFBIG``."""
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+
+
 def bound_processes(spare: int) -> None:
     """Limit the tasks of this user permanently, for this process and those that it starts.
 

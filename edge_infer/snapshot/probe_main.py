@@ -98,7 +98,8 @@ def _http(address: Address) -> Probed:
         picture = source.read()
         assert isinstance(picture, Picture)  # every picture is needed, and a failure raises an error
         height, width = picture.pixels.shape[:2]
-        return Probed("", "JPEG", width, height, first=round(time.monotonic() - began, 2), snapshot=True)
+        codec = source.content_type.removeprefix("image/").upper()[:32]
+        return Probed("", codec, width, height, first=round(time.monotonic() - began, 2), snapshot=True)
 
 
 def _counted(read: Callable[[], Picture | Any | None], began: float) -> Probed:

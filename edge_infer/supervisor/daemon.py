@@ -6,6 +6,7 @@ It handles signals, the control socket and the notifications to systemd.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import platform
 import time
@@ -22,7 +23,7 @@ from edge_infer.plan.announcement_limits import INFO_AT_ONCE, INFO_EVERY
 from edge_infer.plan.channel_bound import device_bound
 from edge_infer.plan.records import Plan
 from edge_infer.platform.board import board_name
-from edge_infer.platform.rate_limits import TokenBucket
+from edge_infer.platform.rate_limits import LogThrottle, TokenBucket
 from edge_infer.platform.readiness import readable
 from edge_infer.sandbox import privileges
 from edge_infer.sandbox.selftest import TRIED
@@ -97,6 +98,7 @@ class Daemon:
         self._infos = TokenBucket(INFO_AT_ONCE, 1 / INFO_EVERY)
         self._words = EngineWords()
         self._told_config: ConfigStatus | None = None
+        self._rarely = LogThrottle(math.inf)
         self._status_at = self._watchdog_at = 0.0
 
     def run(self) -> int:
@@ -115,6 +117,7 @@ class Daemon:
             plan, compiled = first
             stack.enter_context(locked(Path(plan.state_dir)))
             leave_temporary(Path(plan.state_dir))
+            self._reload.try_out(plan)
             control = stack.enter_context(ControlSocket(socket_path(plan.state_dir), self._handle))
             stack.callback(self._house.close)
             stack.callback(self._reload.close)
@@ -133,6 +136,7 @@ class Daemon:
                 orphans.reap(self._own())
                 lost = self._house.lost()
             log.info("stopping")
+            self._reload.look_at_proof(stops=not lost)
             self._notifier.stopping()
             orderly = self._house.close()
             self._swap.close()
@@ -174,8 +178,9 @@ class Daemon:
         self._metrics.look(self._swap.plan)
         if self._swap.plan is not None:
             self._fast_path.look(Path(self._swap.plan.state_dir), calm=self._reload.calm())
-        self._announce()
+        self._announce_safely()
         self._tell_systemd()
+        self._reload.look_at_proof()
 
     def _handle(self, request: Request) -> None:
         wanted = request.body.get("do")
@@ -213,6 +218,14 @@ class Daemon:
             request.answer(
                 {"error": f"edge-infer {__version__} does not know the request {plain(repr(wanted), MAX_ECHO)}"}
             )
+
+    def _announce_safely(self) -> None:
+        """Announce; what cannot be announced, because a compromised process made the plan, ends no daemon."""
+        try:
+            self._announce()
+        except Exception:
+            if self._rarely.due("announce"):
+                log.exception("info or the status of a model cannot be announced (logged once)")
 
     def _announce(self) -> None:
         """Publish the device information as soon as the engine runs the current plan."""
@@ -289,6 +302,6 @@ def _bound(plan: Plan) -> ChannelBound:
     """Return the limit of hidden data. It is unknown if a compromised model trial has returned invalid numbers."""
     try:
         return device_bound(plan)
-    except (ArithmeticError, ValueError) as error:
+    except Exception as error:  # noqa: BLE001 - whatever the numbers are, they cost this figure alone
         log.warning("the bound of hidden data cannot be calculated: %s", error)
         return ChannelBound(None)

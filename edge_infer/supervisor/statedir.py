@@ -6,6 +6,7 @@ import fcntl
 import logging
 import os
 import pwd
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -34,7 +35,12 @@ _UNFINISHED: Final = ("topics.new", "discovery.new", "open-events.new", "vocabul
 PUBLISHER_FILES: Final = frozenset((
     *MOVED, "vocabulary.json", f"{_DATABASE}-journal", f"{_DATABASE}.corrupt", "outbox.space", *_UNFINISHED,
 ))  # fmt: skip
-"""All files that the publisher creates in its folder."""
+"""All files that a publisher makes in its folder."""
+ASIDE: Final = "publisher.put-aside-"
+"""Prefix of the names of the publisher's folders that were put aside; a number follows, the newest has the highest."""
+_ASIDE_NAME: Final = re.compile(re.escape(ASIDE) + "[1-9][0-9]{0,8}")
+MAX_ASIDE: Final = 2
+"""Folders that stay; older ones are removed."""
 TRIAL_FILES: Final = ("tried.json", "equipment.json")
 """All files with results of trials. Earlier versions stored them in the state directory itself."""
 
@@ -154,7 +160,21 @@ def tidy_publisher(state_dir: str | Path) -> bool:
     An earlier publisher that ran an attacker's code may have left named pipes, links, folders, unreadable files, or
     many files.
     """
-    return tidy_folder(publisher_folder(state_dir), PUBLISHER_FILES, level=logging.WARNING)
+    left = tidy_folder(publisher_folder(state_dir), PUBLISHER_FILES, level=logging.WARNING)
+    aside = folders_aside(state_dir)
+    for folder in aside[:-MAX_ASIDE]:
+        left |= tidy_folder(folder, ())
+        with suppress(OSError):  # the next call continues
+            folder.rmdir()
+    for folder in aside[-MAX_ASIDE:]:
+        left |= tidy_folder(folder, PUBLISHER_FILES, level=logging.WARNING)
+    return left
+
+
+def folders_aside(state_dir: str | Path) -> list[Path]:
+    """Return the publisher's folders that were put aside, the oldest first."""
+    found = (each for each in Path(state_dir).iterdir() if _ASIDE_NAME.fullmatch(each.name))
+    return sorted(found, key=lambda each: int(each.name.removeprefix(ASIDE)))
 
 
 def tidy_trials(state_dir: str | Path) -> bool:

@@ -9,17 +9,18 @@ from typing import Final
 
 from edge_infer.errors import StartError
 from edge_infer.models.packages.blob_store import BLOBS
+from edge_infer.models.serving_record import UNPROVEN
 from edge_infer.platform.durable_files import UNFINISHED
 from edge_infer.platform.paths import publisher_folder, trials_folder
 from edge_infer.sandbox.identity import Identity
 from edge_infer.sandbox.safe_path import ForeignLinkError, real_place
 from edge_infer.supervisor.control.server import SOCKET_NAME
 from edge_infer.supervisor.drift_references import FOLDER as DRIFT
-from edge_infer.supervisor.statedir import FORMAT_FILE, LOCK, MOVED, held
+from edge_infer.supervisor.statedir import ASIDE, FORMAT_FILE, LOCK, MOVED, held
 
 _FOLDERS: Final = (BLOBS, DRIFT, "models", publisher_folder("/").name, trials_folder("/").name)
-_OURS: Final = frozenset({LOCK, FORMAT_FILE, SOCKET_NAME, *_FOLDERS, *MOVED})
-"""Names in a state directory that are not JSON records."""
+_OURS: Final = frozenset({LOCK, FORMAT_FILE, SOCKET_NAME, UNPROVEN, *_FOLDERS, *MOVED})
+"""Names in a state directory other than the JSON records."""
 _SYSTEM: Final = frozenset(
     f"/{name}"
     for name in (
@@ -104,7 +105,7 @@ def _check(place: Path, folder: int, identity: Identity) -> None:
 
 
 def _is_ours(name: str) -> bool:
-    return name in _OURS or name.endswith(".json") or name.startswith(UNFINISHED)
+    return name in _OURS or name.endswith(".json") or name.startswith((UNFINISHED, ASIDE))
 
 
 def _give(folder: int, identity: Identity, device: int) -> None:

@@ -81,6 +81,7 @@ def test_motion_jpeg_and_single_pictures(tmp_path: Path) -> None:
         assert done.stderr.startswith("it works: JPEG, 320x240, single pictures, first picture after ")
         assert yaml.safe_load(done.stdout)["sources"]["camera"]["snapshot"] == "10s"
         assert is_valid(done.stdout, tmp_path)
+        assert probe(f"{camera.picture}.webp").stderr.startswith("it works: WEBP, 64x48, single pictures")
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,66 @@ def test_a_recording_may_have_any_name(tmp_path: Path, capsys: pytest.CaptureFix
         assert len(found) == results
 
 
+def beside_samples(assets: Path, folder: Path) -> Path:
+    """A configuration with a camera's pipeline, and one of samples."""
+    shutil.copy(assets / "models" / "hello_world_int8.tflite", folder / "sine.tflite")
+    (folder / "sine.yaml").write_text("task: regression\ninput: {features: raw}\nvalues: [{name: sine}]\n")
+    (folder / "rows.csv").write_text("1\n" * 20)
+    text = configured(folder).read_text()
+    text = text.replace("models:\n", "models:\n  sine: {file: sine.tflite}\n")
+    text = text.replace("pipelines:\n", "pipelines:\n  sine: {source: rows, model: sine, publish: every}\n")
+    config = folder / "config.yaml"
+    config.write_text(text.replace("sources:\n", "sources:\n  rows: {kind: mqtt, topic: t, rate: 10}\n"))
+    return config
+
+
+def test_a_recording_is_for_the_pipelines_that_take_such(
+    assets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = beside_samples(assets, tmp_path)
+    for recording, pipeline in ((str(CLIP), "faces"), (str(tmp_path / "rows.csv"), "sine")):
+        assert main(["replay", "-c", str(config), "--source", recording]) == 0
+        assert {line["topic"].split("/")[2] for line in lines(capsys.readouterr().out)} == {pipeline}
+    film = tmp_path / "out.mp4"
+    assert main(["replay", "-c", str(config), "--source", str(CLIP), "--annotate", str(film)]) == 0
+    assert film.stat().st_size > 0
+    capsys.readouterr()
+    for recording, pipeline, told in (
+        (
+            str(CLIP),
+            "sine",
+            "gives no samples, as source rows does; name a .wav or .csv file, or choose another pipeline",
+        ),
+        (
+            "rows.csv",
+            "faces",
+            "gives no image, as source cam does; name a video, a picture or a folder of pictures, or choose",
+        ),
+        ("notes.txt", None, "name a .wav or .csv file, or choose"),
+    ):
+        chosen = [] if pipeline is None else ["--pipeline", pipeline]
+        assert main(["replay", "-c", str(config), "--source", recording, *chosen]) == 2
+        assert told in capsys.readouterr().err
+
+
+def test_what_a_recording_replaces_need_not_be_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = configured(tmp_path)
+    others = """\
+  cam: {kind: exec, command: [no-such-program], size: 640x360, format: yuv420}
+  yard: {kind: rtsp, url: "rtsp://cam.lan/", username: u, password_file: missing.pass}
+  clip: {kind: video, file: missing.mp4}
+  rows: {kind: csv, file: missing.csv, rate: 1}
+"""
+    text = config.read_text().replace(f"  cam: {{kind: video, file: {CLIP}, realtime: false}}\n", others)
+    config.write_text(text.replace("port: 1883", "username: u, password_file: broker.pass"))
+    assert main(["replay", "-c", str(config), "--source", str(CLIP)]) == 0
+    assert "/faces/event" in capsys.readouterr().out
+    assert main(["replay", "-c", str(config)]) == 2
+    told = capsys.readouterr().err
+    for key in ("mqtt.password_file", "cam.command", "yard.password_file", "clip.file", "rows.file"):
+        assert key in told
+
+
 def test_rows_need_their_rate(assets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copy(assets / "models" / "hello_world_int8.tflite", tmp_path / "sine.tflite")
     (tmp_path / "sine.yaml").write_text("task: regression\ninput: {features: raw}\nvalues: [{name: sine}]\n")

@@ -84,6 +84,32 @@ def test_a_wrong_coco_file_is_told_with_the_place(tmp_path: Path, changes: dict[
     assert said in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"images": [{"id": 7, "file_name": "b.jpg", "width": 1e308, "height": 1e308}]},
+        {"images": [{"id": 7, "file_name": "b.jpg", "width": -5, "height": -5}]},
+        {"annotations": [{"image_id": 7, "category_id": 9, "bbox": [1, 1, 1e308, 1e308]}]},
+        {"annotations": [{"image_id": 7, "category_id": 9, "bbox": [1, 1, 1, 1], "area": 1e308}]},
+    ],
+)
+def test_sizes_that_no_picture_has_are_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="not the labels of COCO"):
+        opened(coco(tmp_path, **changes))
+
+
+def test_a_size_that_rounds_to_nothing_is_none(tmp_path: Path) -> None:
+    images = [{"id": 7, "file_name": "b.jpg", "width": 100, "height": 5e-324}]
+    (example,) = opened(coco(tmp_path, images=images))
+    assert isinstance(example.label, LabelledBoxes)
+    assert example.label.size is None
+
+
+def test_a_name_that_is_too_long_is_that_of_no_file(tmp_path: Path) -> None:
+    (example,) = opened(coco(tmp_path, images=[{"id": 7, "file_name": "b" * 5000}]))
+    assert example.path == str(tmp_path / ("b" * 5000))
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[1, 2]", b'{"images": [' + b"[" * 100_000])
 def test_what_is_no_coco_file_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "labels.json"

@@ -19,7 +19,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
-from tests.broker import eventually
+from tests.broker import PATIENCE, eventually
 
 CHROMIUM = shutil.which("chromium")
 DRIVER = shutil.which("chromedriver")
@@ -62,7 +62,7 @@ class Browser:
         """What a script in the page returns."""
         return self.driver.execute_script(script, *values)
 
-    def until(self, script: str, what: str, deadline: float = 15.0) -> Any:
+    def until(self, script: str, what: str, deadline: float = PATIENCE) -> Any:
         """What a script returns once that is true."""
         return eventually(lambda: self.run(script), lambda: f"{what} on the page:\n{self.text()}", deadline)
 
@@ -70,7 +70,7 @@ class Browser:
         """What a person reads in an element."""
         return self.find(selector).text
 
-    def shows(self, text: str, selector: str = "body", deadline: float = 15.0) -> None:
+    def shows(self, text: str, selector: str = "body", deadline: float = PATIENCE) -> None:
         """Waits until a person can read this text."""
         eventually(lambda: text in self.text(selector), lambda: f"{text!r} in:\n{self.text()}", deadline)
 

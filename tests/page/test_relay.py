@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from edge_infer.cli.page import MAX_WRITERS, _to_writer
 from edge_infer.errors import EdgeInferError
 from edge_infer.supervisor.control.page_relay import MAX_AT_ONCE, relayed
 from edge_infer.supervisor.control.server import MAX_REQUEST_BYTES
@@ -55,7 +56,14 @@ def attack():
         file = os.memfd_create("x")
         found[body["do"]] = [ask(peers, file, **body), os.fstat(file).st_size]
         os.close(file)
-    print("FOUND", json.dumps(found), file=sys.stderr, flush=True)
+    writers = []
+    try:
+        while len(writers) < 20:
+            writers.append(peers.writer())
+    except OSError:
+        pass
+    said = {"bodies": found, "writers": len(writers), "groups": os.getgroups()}
+    print("FOUND", json.dumps(said), file=sys.stderr, flush=True)
 """
 BODIES = (
     {"do": "grab", "source": "cam"},
@@ -76,14 +84,17 @@ def test_a_page_that_was_taken_over_asks_for_no_more_than_a_page(page: Page, tmp
     words = [sys.executable, "-m", "edge_infer", "page", "--port", "0", "-c", str(page.daemon.config)]
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
     with (tmp_path / "log").open("wb") as log, subprocess.Popen(words, env=environment, stdout=log, stderr=log) as own:
-        told = eventually(lambda: _found(tmp_path / "log"), (tmp_path / "log").read_text, 60.0)
+        said = eventually(lambda: _found(tmp_path / "log"), (tmp_path / "log").read_text, 60.0)
         own.send_signal(signal.SIGINT)
         own.wait(20)
+    told = said["bodies"]
     may = {body["do"] for body, (answer, _) in zip(BODIES, told.values(), strict=True) if "error" not in answer}
     assert may == {"overview", "look"}
     assert all("the page may not ask for" in told[name][0]["error"] for name in told.keys() - may)
     assert [name for name, (_, size) in told.items() if size] == ["look"]
     assert page.daemon.status()["inactive"] == {}
+    assert said["writers"] == MAX_WRITERS
+    assert said["groups"] == ([] if os.geteuid() == 0 else os.getgroups())
 
 
 def _found(log: Path) -> dict[str, Any] | None:
@@ -169,3 +180,11 @@ def test_a_page_has_few_requests_under_way(control: Control) -> None:
     control.go_on.set()
     assert {told(way, b'{"do": "scene"}\n') for way in ways} == {b'{"ok":true}\n'}
     eventually(lambda: told(relayed(lambda: control.path), b'{"do": "scene"}\n'), "another one", 10.0)
+
+
+def test_the_page_has_few_writers_at_once(tmp_path: Path) -> None:
+    ways = [_to_writer(tmp_path / "config.yaml") for _ in range(MAX_WRITERS)]
+    with pytest.raises(OSError, match="too many"):
+        _to_writer(tmp_path / "config.yaml")
+    assert all(b"pipeline is the name of a pipeline" in told(way, b"{}\n") for way in ways)
+    eventually(lambda: told(_to_writer(tmp_path / "config.yaml"), b"{}\n"), "another one", 10.0)

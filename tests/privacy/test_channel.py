@@ -14,7 +14,16 @@ from edge_infer.plan.announcement_limits import announcement_bound
 from edge_infer.plan.channel_bound import channel_bound, device_bound
 from edge_infer.plan.channel_rates import RESTED_AFTER, channel_rates, moment_bits
 from edge_infer.plan.health_limits import health_bound
-from edge_infer.plan.records import DecoderPlan, DriftPlan, EventsPlan, NmsPlan, Plan, SourcePlan, TrackPlan
+from edge_infer.plan.records import (
+    DecoderPlan,
+    DriftPlan,
+    EventsPlan,
+    GovernorPlan,
+    NmsPlan,
+    Plan,
+    SourcePlan,
+    TrackPlan,
+)
 from tests.publisher.samples import model_plan, mqtt_plan, plan
 
 LABELS = tuple(f"label {number}" for number in range(80))
@@ -151,6 +160,12 @@ def test_the_bound_of_the_device_is_the_sum_and_says_how_long_a_picture_takes() 
     assert whole.bytes_per_second == pytest.approx(2 * half.bytes_per_second - numbers, abs=0.02)
     assert half.burst_bytes
     assert half.picture_seconds == int((7000 - half.burst_bytes) / half.bytes_per_second)
+
+
+def test_limits_of_the_governor_count_in_the_bound() -> None:
+    made = configured()
+    governed = replace(made, governor=GovernorPlan(shed=(made.pipelines[0].name,)))
+    assert 0.13 < health_bound(governed) - health_bound(made) < 0.17
 
 
 def test_the_page_has_these_figures() -> None:

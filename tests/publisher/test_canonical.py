@@ -208,11 +208,9 @@ def test_the_object_in_which_a_result_was_found_has_one_form_too() -> None:
     assert dumps(found) == b'{"pipeline":"street","label":"face","score":0.0,"box":[0.1001,0.1001,0.3,0.2]}'
 
 
-def test_a_new_publisher_still_takes_the_results_of_the_model_before() -> None:
+def test_a_new_publisher_still_takes_the_results_of_the_plan_before() -> None:
     """The engine kept them while the publisher was away, and the model was switched."""
-    before = guard()
-    after = Egress()
-    after.learn(before.words())
+    after = guard()
     after.apply(plan(mqtt_plan(1883), model=model_plan(sha="ab" * 32)))
     assert after.admit(RESULT, result(1))
     last = Egress()

@@ -8,7 +8,16 @@ from pathlib import Path
 
 from edge_infer.contract.codec import decode, encode, loads, replace
 from edge_infer.contract.messages import PAYLOADS, ConfigStatus, Health, ModelStatus, SourceHealth
-from edge_infer.ipc.messages import Announce, ApplyPlan, EngineDown, EngineHello, EngineUp, StateSnapshot, Tally
+from edge_infer.ipc.messages import (
+    Announce,
+    ApplyPlan,
+    EarlierPlan,
+    EngineDown,
+    EngineHello,
+    EngineUp,
+    StateSnapshot,
+    Tally,
+)
 from edge_infer.publisher.process import ACKS_AFTER, ACKS_WITHIN
 from tests.broker import Broker, Subscriber, free_port
 from tests.publisher.room import Room
@@ -201,6 +210,32 @@ def test_results_of_an_engine_that_died_with_the_publisher_are_taken(broker: Bro
         assert room.report
         assert (room.report.outbox.produced, room.report.outbox.lost) == (5, {"unknown": 2})
         assert [one.value["boot"] for one in subscriber.first(3, f"{P}/door/result")] == ["aaaaaa"] * 3
+
+
+def test_labels_of_earlier_configurations_leave_only_in_what_waits(broker: Broker, room: Room, tmp_path: Path) -> None:
+    narrow = plan(mqtt_plan(broker.port), state_dir=str(tmp_path))
+    wide = plan(narrow.mqtt, model=model_plan(labels=("face", "mask", "cat")), state_dir=str(tmp_path))
+    broker.stop()
+    room.start(wide)
+    room.wait(lambda: room.hellos == 1, "greeting")
+    room.hand_over(result(1, label="cat"))
+    room.wait_acked(1)  # on the disk
+    assert room.stop() == 0
+    broker.start()
+    with Subscriber(broker.port) as subscriber:
+        room.start(narrow)
+        room.wait(lambda: room.hellos == 2, "greeting")
+        room.hand_over(result(2, label="cat"))
+        room.wait(lambda: room.report and room.report.outbox.lost == {"rejected": 1}, "rejection")
+        subscriber.wait(f"{P}/door/result")
+        assert room.stop() == 0
+        room.start()
+        room.tell(EarlierPlan(wide))  # the engine may not have changed its model yet
+        room.tell(ApplyPlan(narrow))
+        room.tell(EngineUp(BOOT))
+        room.wait(lambda: room.hellos == 3, "greeting")
+        room.hand_over(result(3, label="cat"))
+        assert [one.value["seq"] for one in subscriber.first(2, f"{P}/door/result")] == [1, 3]
 
 
 def test_nothing_of_an_engine_is_taken_before_the_supervisor_has_told_of_it(broker: Broker, room: Room) -> None:

@@ -13,8 +13,10 @@ from edge_infer.contract.messages import (
     Answer,
     BoardHealth,
     ConfigStatus,
+    DetectedObject,
     EgressHealth,
     Event,
+    EventType,
     GovernorHealth,
     Health,
     Info,
@@ -32,6 +34,7 @@ from edge_infer.contract.messages import (
 )
 from edge_infer.contract.topics import OFFLINE, STATUS, Place
 from edge_infer.plan.records import CropsPlan, PipelinePlan, Plan, ValuePlan
+from edge_infer.publisher.allowed_texts import AllowedWords, ModelWords, PipelineWords
 from edge_infer.publisher.egress import Egress
 from edge_infer.publisher.outbox.entry import MessageSeries
 from edge_infer.publisher.outbox.scheduler import OutboundScheduler
@@ -60,8 +63,8 @@ def test_what_fits_passes_twice() -> None:
     assert egress.rejected == 0
 
 
-def event(label: str) -> Event:
-    return Event(1, TS, BOOT, 1, "appear", label=label)
+def event(label: str, kind: EventType = "appear") -> Event:
+    return Event(1, TS, BOOT, 1, kind, label=label)
 
 
 @pytest.mark.parametrize(
@@ -177,16 +180,38 @@ def test_what_a_cascade_says_of_its_objects_has_the_labels_of_both() -> None:
         (state_of, known_of(Answer("face", 3, class_="A. Smith"))),
         (state_of, known_of(Answer("face", 3, counts={"A. Smith": 1}))),
     )
-    for each in (egress, later):
-        for place, record in (
-            (result_of, about()),
-            (state_of, known_of(Answer("face", 3, class_="mask"), Answer("face"))),
-        ):
-            payload = each.admit(place, record)
-            assert payload is not None
-            assert each.release(place, payload) == payload
-        assert [each.admit(place, record) for place, record in wrong] == [None] * len(wrong)
-        assert each.rejected == len(wrong)
+    for place, record in (
+        (result_of, about()),
+        (state_of, known_of(Answer("face", 3, class_="mask"), Answer("face"))),
+    ):
+        payload = egress.admit(place, record)
+        assert payload is not None
+        assert [each.release(place, payload) for each in (egress, later)] == [payload] * 2
+    assert [egress.admit(place, record) for place, record in wrong] == [None] * len(wrong)
+    assert [later.release(place, dumps(record)) for place, record in wrong] == [None] * len(wrong)
+    assert (egress.rejected, later.rejected) == (len(wrong), len(wrong))
+
+
+def test_words_that_an_earlier_process_left_allow_an_engine_nothing() -> None:
+    """The operator has removed the label, or a compromised publisher has planted the words."""
+    planted = tuple(f"{n:04x}" for n in range(1000))
+    door = PipelineWords("door", 10**6, planted, (*planted, "face"), planted, (SHA[:8],))
+    egress = Egress()
+    egress.learn(AllowedWords((ModelWords(SHA[:8], planted, ("A. Smith",), {"level": 100}),), (door,)))
+    egress.recall([("door", event("A. Smith"))])
+    egress.apply(plan(mqtt_plan(1883)))
+    many = tuple(DetectedObject("face", 0.9, (0.1, 0.1, 0.2, 0.2)) for _ in range(40))
+    engine = (
+        (RESULT, result(1, label="00ff")),
+        (RESULT, result(1, model="A. Smith")),
+        (RESULT, replace(result(1), objects=many)),
+        (STATE, replace(state(1), counts={"00ff": 1})),
+        (Place("event", "door"), event("A. Smith")),
+        (Place("event", "door"), event("00ff")),
+    )
+    assert [egress.admit(place, record) for place, record in engine] == [None] * len(engine)
+    assert egress.release(RESULT, dumps(result(1, label="00ff"))), "it may have been admitted under an earlier plan"
+    assert egress.admit(Place("event", "door"), event("A. Smith", "leave"), own=True)
 
 
 def test_the_state_of_a_cascade_is_null_in_the_words_it_says_otherwise() -> None:

@@ -215,7 +215,7 @@ def test_whatever_dates_an_earlier_process_noted_the_event_ends(
     egress = Egress(Clock(says=lambda _: True))
     egress.recall([(pipeline, ended)])
     for moment in (None, uptime()):
-        assert egress.admit(Place("event", pipeline), ended, moment), "the end leaves"
+        assert egress.admit(Place("event", pipeline), ended, moment, own=True), "the end leaves"
 
 
 def at_edge(number: int, since: str, edge: float, boot: str) -> tuple[Event, float]:
@@ -231,11 +231,11 @@ def test_a_begin_at_an_end_of_the_calendar_is_ended_if_it_is_taken(since: str, e
     egress.recall([("door", appear(1))])
     for number in range(1, 501):
         event, at = at_edge(number, since, edge, new_boot())
-        if egress.admit(Place("event", "door"), event, at):
+        if egress.admit(Place("event", "door"), event, at, own=True):
             known.note(handover("door", event, at))
     assert bool(known.begun()) == (edge == START), "nothing begins after its own time"
     for _, ended in events_of(known.end("engine_failed", lambda _: True)):
-        assert egress.admit(Place("event", "door"), ended, uptime())
+        assert egress.admit(Place("event", "door"), ended, uptime(), own=True)
 
 
 def test_an_event_lasts_as_long_as_before_whatever_the_clock_did() -> None:
@@ -333,10 +333,11 @@ def test_a_pipeline_that_is_gone_may_still_say_the_end() -> None:
     egress.apply(plan(mqtt_plan(1883)))
     gone = replace(enter(1), type="exit")
     place = Place("event", "attic")
-    assert egress.admit(place, gone) is None
+    assert egress.admit(place, gone, own=True) is None
     egress.recall([("attic", enter(1))])
-    assert egress.admit(place, gone) is not None
-    assert egress.admit(place, replace(gone, zone="secret")) is None
+    assert egress.admit(place, gone, own=True) is not None
+    assert egress.admit(place, replace(gone, zone="secret"), own=True) is None
+    assert egress.admit(place, gone) is None, "an engine says nothing of it"
 
 
 def test_a_place_that_is_not_configured_stays() -> None:

@@ -23,7 +23,7 @@ from edge_infer.ipc.delivered_numbers import DeliveredNumbers, new_delivered_num
 from edge_infer.ipc.messages import Acked, Tally
 from edge_infer.plan.records import OutboxPlan
 from edge_infer.publisher.outbox import stored_outbox
-from edge_infer.publisher.outbox.database import CHUNK, FILE, Batch, Database, Dropped
+from edge_infer.publisher.outbox.database import CHUNK, FILE, MAX_SERIES, Batch, Database, Dropped
 from edge_infer.publisher.outbox.entry import Entry, MessageSeries
 from edge_infer.publisher.outbox.stored_outbox import StoredOutbox
 from tests.broker import DEADLINE, eventually
@@ -453,6 +453,56 @@ def test_a_bit_that_turned_over_is_a_corrupt_file(tmp_path: Path, damage: str) -
         even(outbox)
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="sqlite3 has no limits before Python 3.11")
+@pytest.mark.parametrize(
+    "huge",
+    [
+        "UPDATE entry SET payload = zeroblob(100000000) WHERE seq = 5",
+        "UPDATE place SET pipeline = CAST(zeroblob(100000000) AS TEXT)",
+    ],
+)
+def test_a_value_that_no_message_has_is_a_corrupt_file(tmp_path: Path, huge: str) -> None:
+    with opened(tmp_path) as outbox:
+        for seq in range(1, 11):
+            outbox.put(DOOR, seq, b"{}", late=True)
+        stored(outbox, 10)
+    with closing(sqlite3.connect(tmp_path / FILE)) as file:
+        file.executescript(huge)
+    with opened(tmp_path) as outbox:
+        outbox.put(YARD, 1, b"{}", late=False)
+        until(outbox, (tmp_path / f"{FILE}.corrupt").exists, "the file put aside")
+        even(outbox)
+
+
+def test_more_places_than_a_program_makes_are_a_corrupt_file(tmp_path: Path) -> None:
+    with opened(tmp_path) as outbox:
+        outbox.put(DOOR, 1, b"{}", late=True)
+        stored(outbox, 1)
+    with closing(sqlite3.connect(tmp_path / FILE, isolation_level=None)) as file:
+        rows = (("result", str(number)) for number in range(MAX_SERIES + 1))
+        file.execute("BEGIN")
+        file.executemany("INSERT INTO place (kind, pipeline) VALUES (?, ?)", rows)
+        file.execute("COMMIT")
+    with opened(tmp_path) as outbox:
+        until(outbox, (tmp_path / f"{FILE}.corrupt").exists, "the file put aside")
+
+
+def test_a_file_put_aside_by_somebody_else_is_cut(tmp_path: Path) -> None:
+    with (tmp_path / f"{FILE}.corrupt").open("wb") as file:
+        file.truncate(1 << 30)
+    with opened(tmp_path, OutboxPlan(max_size=1 << 20)) as outbox:
+        assert (tmp_path / f"{FILE}.corrupt").stat().st_size == 1 << 18
+        even(outbox)
+
+
+def test_without_its_file_the_numbers_of_a_running_engine_are_unknown(tmp_path: Path) -> None:
+    with opened(tmp_path) as outbox:
+        outbox.resume("aaaaaa", (Tally("door", "result", 50, 40),))
+        told = outbox.account()
+        assert (told.delivered, told.lost) == (0, {"unknown": 40})
+        even(outbox)
+
+
 def test_files_of_other_versions_keep_the_backlog(tmp_path: Path) -> None:
     with opened(tmp_path) as outbox:
         outbox.put(DOOR, 1, b"{}", late=True)
@@ -717,6 +767,12 @@ PLANTED = {
     "a table in capitals": "DROP TABLE loss; CREATE TABLE LOSS (series, reason, count AS (1))",
     "a column that nobody fills": "DROP TABLE place; CREATE TABLE place (\n  id INTEGER PRIMARY KEY, kind TEXT NOT "
     "NULL, pipeline TEXT NOT NULL, more INTEGER NOT NULL, UNIQUE (kind, pipeline))",
+    "a column within another": "DROP TABLE entry; CREATE TABLE entry (\n  number INTEGER PRIMARY KEY, place INTEGER "
+    "NOT NULL, series INTEGER NOT NULL, seq INTEGER NOT NULL,\n  taken REAL NOT NULL, payload BLOB, more TEXT NOT "
+    "NULL)",
+    "a key that nobody fills": "DROP TABLE clock; CREATE TABLE clock (id INTEGER, more INTEGER PRIMARY KEY CHECK "
+    "(id = 1), kernel TEXT NOT NULL, at REAL NOT NULL,\n  ahead REAL NOT NULL); "
+    "INSERT INTO clock VALUES (1, 1, 'kernel', 0, 0)",
     "no constraint": "DROP TABLE place; CREATE TABLE place (id INTEGER PRIMARY KEY, kind TEXT, pipeline TEXT)",
     "no reason": "INSERT INTO loss (series, reason, count) VALUES (1, 'not a reason! \x1b[31m', 3)",
     "many reasons": "".join(f"INSERT INTO loss VALUES (1, 'reason_{each}', 1);" for each in "abcdefghijklmnopqrst"),
@@ -733,6 +789,8 @@ def test_a_plain_column_of_a_later_version_is_no_damage(tmp_path: Path) -> None:
             ("series", "more TEXT NOT NULL DEFAULT ''"),
             ("loss", "since REAL"),
             ("entry", "n INTEGER"),
+            ("place", "title TEXT DEFAULT 'it'"),
+            ("clock", "zone INTEGER DEFAULT -1"),
         ):
             file.execute(f"ALTER TABLE {table} ADD COLUMN {column}")
     with opened(tmp_path) as outbox:
@@ -751,3 +809,18 @@ def test_what_somebody_has_planted_in_the_file_is_put_aside(tmp_path: Path, what
         outbox.put(YARD, 1, b"{}", late=True)
         stored(outbox, 1, YARD)
         assert [entry.series for entry in drain(outbox, 1)] == [YARD]
+
+
+def test_an_index_that_refuses_the_rows_is_damage(tmp_path: Path) -> None:
+    with opened(tmp_path) as outbox:
+        outbox.put(DOOR, 1, b"{}", late=True)
+        stored(outbox, 1)
+    with closing(sqlite3.connect(tmp_path / FILE)) as file:
+        file.executescript("""
+            CREATE TABLE other (kind, pipeline, UNIQUE (kind, pipeline)); INSERT INTO other VALUES ('result', 'yard');
+            PRAGMA writable_schema = ON; UPDATE sqlite_master SET rootpage = (SELECT rootpage FROM sqlite_master
+            WHERE name = 'sqlite_autoindex_other_1') WHERE name = 'sqlite_autoindex_place_1'""")
+    with opened(tmp_path) as outbox:
+        outbox.put(YARD, 1, b"{}", late=True)
+        stored(outbox, 1, YARD)
+    assert (tmp_path / f"{FILE}.corrupt").exists()

@@ -1,4 +1,5 @@
-"""A real HTTP camera for tests: ``http_server.py PORT``; a Motion JPEG stream at /stream, a picture at /picture.
+"""A real HTTP camera for tests: ``http_server.py PORT``; a Motion JPEG stream at /stream, a picture at /picture
+and /picture.webp.
 
 Prints ``ready``. The line ``still`` on standard input makes all pictures the same, ``moving`` different ones again.
 """
@@ -16,6 +17,7 @@ import numpy as np
 FPS = 15
 chance = np.random.default_rng(20261127)
 pictures = [cv2.imencode(".jpg", chance.integers(0, 255, (240, 320, 3), np.uint8))[1].tobytes() for _ in range(FPS)]
+WEBP = cv2.imencode(".webp", np.full((48, 64, 3), 90, np.uint8))[1].tobytes()
 still = threading.Event()
 
 
@@ -25,12 +27,14 @@ def picture() -> bytes:
 
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        single = self.path == "/picture"
+        single = self.path.startswith("/picture")
+        webp = self.path == "/picture.webp"
         self.send_response(200)
-        self.send_header("Content-Type", "image/jpeg" if single else "multipart/x-mixed-replace; boundary=frame")
+        kind = "image/webp" if webp else "image/jpeg"
+        self.send_header("Content-Type", kind if single else "multipart/x-mixed-replace; boundary=frame")
         self.end_headers()
         try:
-            self.wfile.write(picture()) if single else self._stream()
+            self.wfile.write(WEBP if webp else picture()) if single else self._stream()
         except OSError:
             self.close_connection = True  # the reader hung up, as it may
 

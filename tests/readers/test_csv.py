@@ -73,7 +73,7 @@ def test_broken_rows_are_left_out_counted_and_a_gap(file: Path) -> None:
     assert opened.faults.count == 3
 
 
-@pytest.mark.parametrize("left_out", ["nan", "", "  "])
+@pytest.mark.parametrize("left_out", ["nan", "", "  ", "NA", "null", "OL", "sensor timeout", "#N/A"])
 def test_rows_that_are_left_out_take_their_time(file: Path, left_out: str) -> None:
     lines = ["", *(left_out if 10 <= number < 60 else str(number) for number in range(100)), "", ""]
     file.write_text("\n".join(["v", *lines, ""]))
@@ -89,6 +89,32 @@ def test_rows_that_are_left_out_take_their_time(file: Path, left_out: str) -> No
     plan = SourcePlan("s", "csv", source_target("csv"), live=False, network=False, options=options, gives="samples")
     ends = [item.wall for item in _frames(plan, paced=False)]
     assert ends == [pytest.approx((number + 1) / 10) for number in [*range(10), *range(60, 100)]]
+
+
+@pytest.mark.parametrize("columns", [(), ("y", "x")])
+@pytest.mark.parametrize("left_out", ["NA,NA,NA", "error,error,error", "t5,NA,NA", "sensor timeout"])
+def test_a_row_without_numbers_takes_its_time_and_is_a_gap(file: Path, columns: tuple[str, ...], left_out: str) -> None:
+    lines = [f"{number},{number},{-number}" for number in range(100)]
+    lines[60:65] = [left_out] * 5
+    file.write_text("\n".join(["time,x,y", *lines, "time,x,y", "100,100,-100"]))
+    opened = source(file, columns=columns)
+    blocks = blocks_of(opened)
+    expected = [*range(60), *range(65, 101)]
+    assert values_of(blocks) == ([-number for number in expected] if columns else expected)
+    assert [(block.left_out, len(block.values)) for block in blocks if block.gap] == [(0, 10), (5, 10)]
+    assert opened.faults.count == 5
+
+
+def test_lines_above_the_first_row_take_no_time(file: Path) -> None:
+    file.write_text("t,x [rad]\ns,rad\nready to measure\n1,2\n3,4\n")
+    blocks = blocks_of(source(file))
+    assert [(block.values.tolist(), block.left_out) for block in blocks] == [([[1, 2], [3, 4]], 0)]
+
+
+def test_a_file_may_begin_with_rows_without_numbers(file: Path) -> None:
+    file.write_text("NA\nNA\n1\nNA\n2\n")
+    blocks = blocks_of(source(file))
+    assert [(block.values.tolist(), block.left_out) for block in blocks] == [([[1]], 2), ([[2]], 1)]
 
 
 def test_rows_that_are_left_out_are_waited_for(file: Path) -> None:
@@ -189,6 +215,16 @@ def test_what_a_program_writes_into_a_pipe_is_read_and_outlives_the_program(tmp_
             with pipe.open("w") as way:
                 subprocess.run([sys.executable, "-c", code], stdout=way, check=True)
             assert rig.rows(2) == [[number, 0], [number, 1]]
+
+
+def test_a_pipe_survives_words_in_the_place_of_numbers(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    options = {"file": str(pipe), "rate": 50.0, "columns": ["y", "x"]}
+    with StreamRig(make_plan("csv", options), tmp_path) as rig, pipe.open("w", buffering=1) as way:
+        for number, words in enumerate(("error,error,error", "NA,NA,NA", "ERR,sensor,timeout", "t,x,y")):
+            way.write("t,x,y\n" * (not number) + f"{number},1,2\n{words}\n{number},3,4\n")
+            assert rig.rows(2) == [[2, 1], [4, 3]]
 
 
 def test_standard_input_is_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -278,6 +278,17 @@ def test_a_varying_frame_rate_is_no_cut(caplog: pytest.LogCaptureFixture) -> Non
     assert caplog.records == []
 
 
+def test_a_clip_that_begins_later_than_0_is_no_cut(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """``later.mkv`` is ``varying.mkv``, moved by 5 s (``-c copy -output_ts_offset 5``)."""
+    cut, data = tmp_path / "cut.mkv", (HERE / "later.mkv").read_bytes()
+    assert count(VideoSource(VideoOptions(str(HERE / "later.mkv"), realtime=False))) == 68
+    if hasattr(cv2, "CAP_PROP_PTS"):
+        assert caplog.records == []
+    cut.write_bytes(data[: len(data) // 2])
+    assert 0 < count(VideoSource(VideoOptions(str(cut), realtime=False))) < 68
+    assert "of 11.0 s; it seems to be cut off" in caplog.records[-1].getMessage()
+
+
 def test_pictures_of_a_varying_frame_rate_have_the_times_that_the_file_gives_them() -> None:
     """It has every picture of 25 a second at first, and then every fourth. Times go on where the clip begins anew."""
     own = [0.04 * number for number in range(40)] + [0.04 * number for number in range(40, 150, 4)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import ssl
 import threading
@@ -61,6 +62,7 @@ class Camera(ThreadingHTTPServer):
         self.over = threading.Event()
         self.requests = 0
         self.chunked = False
+        self.packed = ""
         self.asked: list[str] = []
         self.url = f"http://127.0.0.1:{self.server_port}/stream"
 
@@ -82,6 +84,10 @@ class Handler(BaseHTTPRequestHandler):
             self.send_response(302)
             self.send_header("Location", "/stream")
             self.end_headers()
+        elif self.path.startswith("/to/"):
+            self.send_response(302)
+            self.send_header("Location", f"http://127.0.0.1:{self.path.removeprefix('/to/')}/stream?token=s3cret")
+            self.end_headers()
         elif self.path == "/round":
             self.send_response(302)
             self.send_header("Location", "/round")
@@ -99,6 +105,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Type", self.server.kind)
             if self.server.chunked:
                 self.send_header("Transfer-Encoding", "chunked")
+            if self.server.packed:
+                self.send_header("Content-Encoding", self.server.packed)
             self.end_headers()
             self._send()
 
@@ -205,10 +213,30 @@ def test_a_challenge_that_cannot_be_answered_is_a_plain_error(
 def test_redirections_are_followed_but_not_for_ever() -> None:
     with camera(stream) as server:
         assert read_one(server.url.replace("/stream", "/moved")) >= 8
-        with pytest.raises(SourceError, match="answers 302"):
+        with pytest.raises(SourceError, match="answers 302: it redirects in a circle"):
             read_one(server.url.replace("/stream", "/round"))
         with pytest.raises(SourceError, match="404: check the path"):
             read_one(server.url.replace("/stream", "/missing"))
+
+
+def test_a_redirection_to_another_port_has_a_remedy(tmp_path: Path) -> None:
+    """The sandbox of a reader allows the port of its address alone."""
+    with camera(stream) as old, camera(stream) as new:
+        moved = old.url.replace("/stream", f"/to/{new.server_port}")
+        with Rig(make_plan("http", {"url": moved}), tmp_path) as rig:
+            assert rig.trouble().text == f"{moved} redirects to {new.url}: write that address as `url`"
+        with Rig(make_plan("http", {"url": new.url}), tmp_path) as rig:
+            rig.frame()
+
+
+@pytest.mark.parametrize("challenge", ['Digest realm="cam", nonce="abc", qop="auth-int"', 'Bearer realm="cam"'])
+def test_a_login_that_is_not_supported_is_no_wrong_password(
+    challenge: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(CHALLENGES, "digest", [challenge])
+    (tmp_path / "pass").write_text(PASSWORD + "\n")
+    with camera(stream, auth="digest") as server, pytest.raises(SourceError, match="in another way than basic or"):
+        read_one(server.url, username=USER, password_file=str(tmp_path / "pass"))
 
 
 def test_what_is_no_stream_says_what_to_change() -> None:
@@ -371,6 +399,18 @@ def test_snapshots_come_one_by_one(tmp_path: Path) -> None:
 def test_a_snapshot_that_is_none_says_so() -> None:
     with camera(lambda: iter([b"busy"]), kind="image/jpeg") as server, pytest.raises(SourceError, match="no picture"):
         read_one(server.url, snapshot=1.0)
+
+
+def test_a_snapshot_of_a_stream_says_what_to_change() -> None:
+    with camera(stream) as server, pytest.raises(SourceError, match="sends a stream; leave out `snapshot`"):
+        read_one(server.url, snapshot=1.0)
+
+
+def test_a_snapshot_that_is_compressed_says_so() -> None:
+    with camera(lambda: iter([gzip.compress(jpeg(7))]), kind="image/jpeg") as server:
+        server.packed = "gzip"
+        with pytest.raises(SourceError, match=r"no picture that can be read; it packs them \(gzip\)"):
+            read_one(server.url, snapshot=1.0)
 
 
 def test_a_stream_without_a_boundary_says_what_is_missing() -> None:

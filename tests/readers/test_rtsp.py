@@ -155,6 +155,7 @@ def test_a_camera_that_is_off_is_told_from_one_that_refuses_us(tmp_path: Path) -
         ("401 Unauthorized", "it answers 401 Unauthorized: user name or password are wrong, or missing"),
         ("403 Forbidden", "it answers 403 Forbidden: user name or password are wrong, or this user may not see"),
         ("404 Stream Not Found", "it answers 404 Stream Not Found: the path is wrong"),
+        ("461 Unsupported Transport", "it does not send by tcp: set `transport: udp`"),
         ("453 Not Enough Bandwidth", "it answers 453 Not Enough Bandwidth: it refuses this request"),
     ],
 )

@@ -165,3 +165,17 @@ def test_a_reader_reads_it_tells_what_is_wrong_and_comes_back(sensor: Sensor, tm
         assert isinstance(taken, Samples)
         assert (taken.gap, taken.values[0].tolist()) == (True, [3, 4])
         another.unplug()
+
+
+def test_a_sensor_that_writes_words_in_the_place_of_numbers_goes_on(sensor: Sensor, tmp_path: Path) -> None:
+    plan = make_plan("serial", {"device": sensor.port, "columns": ["x", "y", "z"], "rate": 50.0})
+    with StreamRig(plan, tmp_path) as rig:
+        rig.report()
+        until(lambda: sensor.say("0,0,0") or rig.feed.next(rig.cursor, 0.1), "its first rows")
+        sensor.say("1,2,3", "error,error,error", "4,5,6", "Battery, low, replace", "7,8,9")
+        taken: list[Samples] = []
+        while not taken or taken[-1].values[-1].tolist() != [7, 8, 9]:
+            found = rig.take()
+            assert isinstance(found, Samples)
+            taken.append(found)
+        assert [each.values[0].tolist() for each in taken if each.gap] == [[4, 5, 6], [7, 8, 9]]

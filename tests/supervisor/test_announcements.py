@@ -22,7 +22,7 @@ from edge_infer.plan.announcement_limits import (
     announcement_bound,
 )
 from edge_infer.plan.channel_bound import device_bound
-from edge_infer.plan.records import MqttPlan, Plan, ShadowPlan
+from edge_infer.plan.records import CropsPlan, MqttPlan, Plan, ShadowPlan
 from edge_infer.publisher.allowed_texts import CALLS, closed, most_bits
 from edge_infer.sandbox import selftest
 from edge_infer.sandbox.fence import Fence
@@ -203,3 +203,26 @@ def test_a_plan_with_impossible_numbers_has_no_bound_and_does_no_harm(caplog: py
     model = replace(door.model, task="classification", labels=())
     assert _bound(replace(made, pipelines=(replace(door, model=model, labels=None),))) == ChannelBound(None)
     assert "cannot be calculated" in caplog.text
+
+
+def test_a_tower_of_cascades_has_no_bound_and_does_no_harm(caplog: pytest.LogCaptureFixture) -> None:
+    (door,) = configured(fps=2.0).pipelines
+    tower = (door, *(replace(door, name=f"{n}", crops=CropsPlan(f"{n - 1}" if n else door.name)) for n in range(3000)))
+    assert _bound(replace(configured(fps=2.0), pipelines=tower)) == ChannelBound(None)
+    assert "cannot be calculated: maximum recursion depth" in caplog.text
+
+
+def test_what_cannot_be_announced_ends_nothing_and_is_logged_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    def standing(*_: object) -> None:
+        raise KeyError("pets")
+
+    daemon = Daemon(tmp_path / "config.yaml", "info")
+    monkeypatch.setattr(daemon_module, "standing", standing)
+    daemon._swap.plan = PLAN
+    daemon._house.heard.engine = replace(engine_report(), digest=PLAN.digest)
+    for _ in range(3):
+        daemon._announce_safely()
+    assert caplog.text.count("cannot be announced") == 1
+    daemon._house.close()

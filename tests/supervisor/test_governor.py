@@ -6,14 +6,18 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_infer.contract.codec import replace
+from edge_infer.plan.health_limits import MAX_RATE, STEPS
 from edge_infer.plan.records import GovernorPlan
 from edge_infer.supervisor.governor.governor import FrameRateGovernor, Tempo
-from edge_infer.supervisor.governor.governor_loop import HALVINGS, SLOWEST, WINDOW, Rates
+from edge_infer.supervisor.governor.governor_loop import SLOWEST, WINDOW, Rates, _measured
 from edge_infer.supervisor.governor.sensors import BoardCondition
+from tests.publisher.samples import engine_report, mqtt_plan, plan
 
 SHED = ("yard", "door", "hall")
 TEMPO = Tempo()
@@ -171,6 +175,20 @@ def test_who_wakes_up_takes_over_what_those_after_it_have_given() -> None:
     assert rates.limits(SHED, 2) == {"yard": 2.0}
 
 
+def test_an_engine_chooses_few_limits() -> None:
+    """They are published: what an engine says of its rate could carry data in 53 bits."""
+    made = plan(mqtt_plan(1883))
+    report = engine_report()
+
+    def rate(fps: float) -> float:
+        health = replace(report.pipelines["door"], fps=fps)
+        return _measured(made, replace(report, pipelines={"door": health}))["door"]
+
+    assert (rate(14.97), rate(1.23), rate(4.5e307)) == (15.0, 1.2, MAX_RATE)
+    found = {rate(round(float(number), 2)) for number in np.geomspace(1.0, 2 * MAX_RATE, 100_000)}
+    assert len(found) == 90 * math.log10(MAX_RATE) + 1
+
+
 CONDITIONS = st.builds(
     BoardCondition,
     st.none() | st.floats(-50, 200),
@@ -206,7 +224,7 @@ def test_nobody_is_slowed_down_out_of_turn_or_below_the_floor_and_all_come_back(
             steps = rates.steps(name)
             if name in limits:
                 assert limits[name] in steps
-                assert limits[name] >= max(SLOWEST, round(usual[name] / 2**HALVINGS, 2))
+                assert limits[name] >= max(SLOWEST, round(usual[name] / 2**STEPS, 2))
                 assert all(limits.get(other) == rates.steps(other)[-1] for other in SHED[:place] if rates.steps(other))
         assert sum(limits.get(name) != before.get(name) for name in SHED) <= 1, "one at a time"
         before = limits

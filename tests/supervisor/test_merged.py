@@ -109,7 +109,7 @@ def test_a_fault_of_the_publisher_ends_its_thread_alone_and_nothing_is_lost(
         usurper = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="edge-infer-box")
         usurper.connect("127.0.0.1", broker.port)
         usurper.disconnect()
-        eventually(lambda: "publisher ended with exit code 1" in daemon.log.read_text(), "end of the publisher")
+        eventually(lambda: f"ended with exit code {os.EX_IOERR}" in daemon.log.read_text(), "end of the publisher")
     moment = time.monotonic()
     last = subscriber.wait(f"{P}/faces/result", lambda heard: heard.at > moment + 1.0, 30).value["seq"]
     eventually(lambda: whole(subscriber, last), "every number from 1 on")

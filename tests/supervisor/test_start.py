@@ -13,10 +13,11 @@ import pytest
 
 from edge_infer.config.compile.compile import compile_config
 from edge_infer.contract.codec import replace
-from edge_infer.models.serving_record import remember, remembered
-from edge_infer.plan.records import ShadowPlan
+from edge_infer.models.serving_record import is_unproven, remember, remembered
+from edge_infer.plan.records import Plan, ShadowPlan
 from edge_infer.supervisor.reload.compilation import unchanged
-from tests.broker import Broker, Subscriber
+from edge_infer.supervisor.reload.reload import PROVEN_AFTER
+from tests.broker import Broker, Subscriber, eventually
 from tests.running import MODEL, Daemon, config
 
 P = "edge-infer/box"
@@ -147,3 +148,95 @@ def test_a_copy_that_the_card_has_damaged_is_made_anew_and_serves(tmp_path: Path
         daemon.start()
         daemon.wait_serving()
         assert copy.read_bytes() == MODEL.read_bytes()
+
+
+# A stored plan that a compromised process made.
+
+LONG_PATH = f"/{'x' * 300}"
+FIRST = "the last start ended before the processes worked"
+
+
+def with_a_long_path(plan: Plan) -> Plan:
+    """No file may have this name, and the system says so in another way than for a missing file."""
+    (door,) = plan.pipelines
+    return replace(plan, pipelines=(replace(door, model=replace(door.model, path=LONG_PATH)),))
+
+
+def with_a_long_clip(plan: Plan) -> Plan:
+    """The supervisor looks at the clip when it makes the sandbox of the engine."""
+    (cam,) = plan.sources
+    return replace(plan, sources=(replace(cam, options={**cam.options, "file": LONG_PATH}),))
+
+
+def test_a_stored_plan_that_raises_is_no_plan(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    plan = remembered(file.parent / "state")
+    assert plan is not None
+    remember(with_a_long_path(plan))
+    assert unchanged(file, file.parent / "state") is None
+    assert "cannot be used: [Errno 36] File name too long" in caplog.text
+
+
+def edit_stored(folder: Path, edit: Callable[[Plan], Plan]) -> None:
+    plan = remembered(folder / "state")
+    assert plan is not None
+    owner = (folder / "state").stat()
+    remember(edit(plan))
+    os.chown(folder / "state" / "applied.json", owner.st_uid, owner.st_gid)
+
+
+def said(daemon: Daemon, before: int) -> str:
+    """What the log has got since it had so many characters."""
+    return daemon.log.read_text()[before:]
+
+
+@pytest.mark.parametrize(("edit", "ends"), [(with_a_long_path, False), (with_a_long_clip, True)])
+def test_a_stored_plan_that_ends_a_start_does_not_end_the_next(
+    tmp_path: Path, broker: Broker, edit: Callable[[Plan], Plan], ends: bool
+) -> None:
+    with Daemon(tmp_path, config(broker.port)) as daemon:
+        daemon.wait_serving()
+        daemon.signal(signal.SIGTERM)
+        assert daemon.wait(20) == 0
+        edit_stored(tmp_path, edit)
+        before = len(daemon.log.read_text())
+        daemon.start()
+        if ends:
+            assert daemon.wait(30) == 1
+            assert "OSError: [Errno 36] File name too long" in said(daemon, before)
+            daemon.start()
+        daemon.wait_serving()
+        assert (FIRST in said(daemon, before)) == ends
+        plan = remembered(tmp_path / "state")
+        assert plan is not None
+        assert plan != edit(plan), "the file was read"
+
+
+def test_a_plan_proves_itself_by_its_work_or_by_an_orderly_stop(tmp_path: Path, broker: Broker) -> None:
+    state = tmp_path / "state"
+    with Daemon(tmp_path, config(broker.port)) as daemon:
+        daemon.wait_serving()
+        assert is_unproven(state)
+        daemon.signal(signal.SIGKILL)
+        daemon.wait(20)
+        before = len(daemon.log.read_text())
+        daemon.start()
+        daemon.wait_serving()
+        assert FIRST in said(daemon, before)
+        daemon.signal(signal.SIGTERM)
+        assert daemon.wait(20) == 0
+        assert not is_unproven(state)
+        before = len(daemon.log.read_text())
+        daemon.start()
+        daemon.wait_serving()
+        assert "is unchanged; starting the last applied configuration" in said(daemon, before)
+        eventually(lambda: not is_unproven(state), "a plan that has proved itself", PROVEN_AFTER + 30)
+        daemon.config.write_text(config(broker.port).replace("fps: 10", "fps: 9"))
+        assert daemon.reload()["state"] == "applied"
+        assert is_unproven(state), "the next one has not"
+        eventually(lambda: not is_unproven(state), "a plan that has proved itself", PROVEN_AFTER + 30)
+        daemon.signal(signal.SIGKILL)
+        daemon.wait(20)
+        before = len(daemon.log.read_text())
+        daemon.start()
+        daemon.wait_serving()
+        assert "is unchanged; starting the last applied configuration" in said(daemon, before)

@@ -174,3 +174,13 @@ def test_more_than_two_looks_a_second_are_refused(box: Box) -> None:
     for each in people:
         each.join()
     assert any("at most 2 pictures a second" in answer.get("busy", "") for answer in answers), answers
+
+
+def test_a_picture_goes_into_memory_alone(box: Box) -> None:
+    """The engine would wait for a file system that a user serves."""
+    with tempfile.TemporaryFile(dir="/var/tmp") as file:
+        socket = box.daemon.folder / "state" / "control.sock"
+        answer = ask(socket, {"do": "grab", "source": "cam"}, files=(file.fileno(),))
+        size = file.seek(0, os.SEEK_END)
+    assert "not one of memory" in answer.get("error", "")
+    assert not size

@@ -41,6 +41,8 @@ from edge_infer.platform.config_files import look_at
 from edge_infer.yamlfile.load import Document, Steps, in_order, spell, validate
 
 MAX_LACKING = 256
+UNOPENED = ("sources", "mqtt")
+"""Sections whose files and programs a replay of another recording does not open."""
 MOST_LIVE = 64
 """Maximum number of sources with a reader process. The supervisor keeps some files open for each, and can wait for 1024
 in total."""
@@ -53,23 +55,24 @@ def compile_config(
     environment: Mapping[str, str] = os.environ,
     probe: Probe | None = None,
     draft: tuple[Path, bytes] | None = None,
+    replayed: bool = False,
 ) -> Compiled:
     """Return the plan of a configuration file, or all of its problems.
 
     With ``store`` the models are copied to ``<state_dir>/blobs`` under their digests, and the plan names the copies.
-    Without it nothing is written anywhere. If ``store`` is a path, this is the only state directory that may be
-    written. A file that names another state directory results in no plan (`Compiled.elsewhere`). ``probe`` tries the
-    models; its process may already be running. ``draft`` is the path of one file of the configuration and a text that
-    is read in place of its content.
+    Without it nothing is written anywhere. If ``store`` is a path, it is the only writable state directory: a file that
+    names another one gives no plan (`Compiled.elsewhere`). ``probe`` tries the models; its process may have started
+    already. ``draft`` is the text of one file of the configuration, to be read in place of what is on the disk. With
+    ``replayed`` the files and programs of `UNOPENED` need not be there.
     """
     with probe or Probe() as child:
         before = look_at(path)
         document = read_config(path, environment, draft)
         seen = before if look_at(path) == before else ()
-        return replace(_compile(document, child, store=store), seen=seen)
+        return replace(_compile(document, child, store=store, replayed=replayed), seen=seen)
 
 
-def _compile(document: Document, probe: Probe, *, store: bool | Path) -> Compiled:
+def _compile(document: Document, probe: Probe, *, store: bool | Path, replayed: bool) -> Compiled:
     config, found = validate(document, Config)
     if document.value is None:
         return Compiled(document.digest, None, found)
@@ -83,7 +86,8 @@ def _compile(document: Document, probe: Probe, *, store: bool | Path) -> Compile
     plan = compilation.plan(sound, store=store)
     if compilation.elsewhere:
         return Compiled(document.digest, None, elsewhere=compilation.elsewhere)
-    everything = in_order([*problems, *files.problems])
+    missing = [each for each in files.problems if not (replayed and each.path.partition(".")[0] in UNOPENED)]
+    everything = in_order([*problems, *missing])
     odd = idle(document, sound, plan) if plan is not None else ()
     unfit, warnings = tuple(compilation.unfit), in_order([*files.warnings, *odd])
     return Compiled(

@@ -21,7 +21,13 @@ from edge_infer.config.schema.keys import with_keys_of
 from edge_infer.config.schema.pipelines import Pipeline
 from edge_infer.config.schema.scene import LABEL_LIST, on_or_off, parse_labels
 from edge_infer.config.schema.sources import AnySource
-from edge_infer.contract.messages import NAME_PATTERN, RESERVED_MODEL_NAMES, RESERVED_NAMES
+from edge_infer.contract.messages import (
+    MAX_PREFIX_CHARACTERS,
+    NAME_PATTERN,
+    PREFIX_PATTERN,
+    RESERVED_MODEL_NAMES,
+    RESERVED_NAMES,
+)
 from edge_infer.plan.records import MAX_RATE, MetricsPlan, OutboxPlan
 from edge_infer.yamlfile.error_text import ProblemAtError, suggestion
 from edge_infer.yamlfile.fields import NAME, PATH, Kind, Name, choice, flag, integer, size, text
@@ -31,7 +37,6 @@ from edge_infer.yamlfile.section import Section, Short
 MOST: Final = 256
 """Maximum number of pipelines, sources or models. Health and info messages can list no more."""
 USE_PATTERN: Final = rf"{NAME_PATTERN}@[A-Za-z0-9][A-Za-z0-9._+-]{{0,63}}"
-PREFIX_PATTERN: Final = r"(?!\$)[^\x00-\x1f\x7f+#/]+(?:/[^\x00-\x1f\x7f+#/]+)*"
 
 
 def _section_or_nothing(value: Any) -> Any:
@@ -87,7 +92,12 @@ class Mqtt(Section):
     password_file: Annotated[str | None, PATH, Field(examples=["mqtt.pass"])] = None
     """File that holds the password and nothing else."""
     prefix: Annotated[
-        str, text("topic levels such as site/edge, without +, #, a leading $ or empty levels", PREFIX_PATTERN, 200)
+        str,
+        text(
+            "topic levels such as site/edge, without +, #, a leading $ or empty levels",
+            PREFIX_PATTERN,
+            MAX_PREFIX_CHARACTERS,
+        ),
     ] = "edge-infer"
     """First part of every topic."""
     qos: Annotated[Literal[0, 1], choice(0, 1)] = 1

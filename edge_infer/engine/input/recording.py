@@ -42,7 +42,10 @@ def read_recording(path: str, plan: SignalPlan, name: str = "") -> Iterator[Samp
         return _array(path, plan)
     if kind in (".wav", ".csv"):
         return _through(_source_plan(path, kind, rate), path)
-    raise InputError(f"{path}: the model takes a signal; give it a .wav, .csv or .npy file")
+    raise InputError(
+        f"{path}: the model takes a signal; give it a .wav, .csv or .npy file (of other sound: ffmpeg -i {path} "
+        "-c:a pcm_s16le NEW.wav)"
+    )
 
 
 def _source_plan(path: str, kind: str, rate: float) -> SourcePlan:

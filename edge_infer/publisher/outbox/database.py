@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import closing, suppress
@@ -63,10 +64,16 @@ MAX_REASONS: Final = 16
 _REASON: Final = re.compile(r"[a-z_]{1,32}")
 MAX_SERIES: Final = 16_384
 """Many more than a ledger keeps; an outbox of somebody else may have any number, which fill the memory."""
+MAX_ROWS: Final = {"series": MAX_SERIES, "place": MAX_SERIES, "loss": MAX_SERIES * MAX_REASONS}
+"""Rows of the tables that are read as a whole."""
+MAX_VALUE_BYTES: Final = 64 << 10
+"""More than a message may have; longer values, of somebody else, fill the memory."""
 _COLUMNS: Final = re.compile(
-    r"(, ?[a-z_]+ (INTEGER|TEXT|REAL|BLOB)( NOT NULL(?= DEFAULT (-?\d+|')))?( DEFAULT (-?\d+|'[^']*'|NULL))?)*"
+    r"(, ?[a-z_]+ (INTEGER|TEXT|REAL|BLOB)( NOT NULL(?= DEFAULT (-?\d|')))?( DEFAULT (-?\d{1,18}|'[^']{0,64}'|NULL))?)*"
 )
-_BROKEN: Final = ("malformed", "not a database", "corrupt")
+_AFTER_COLUMNS: Final = re.compile(r"(,\s+(UNIQUE|PRIMARY KEY) \([a-z, ]+\))?\)( WITHOUT ROWID)?$")
+"""The end of a statement of the layout: SQLite puts the columns of a later version before it."""
+_BROKEN: Final = ("malformed", "not a database", "corrupt", "too big")
 
 
 class CorruptError(sqlite3.DatabaseError):
@@ -126,6 +133,8 @@ class Database:
         self._names: dict[int, MessageSeries] = {}
         self._places: dict[Place, int] = {}
         self._connection = sqlite3.connect(path, timeout=0.5, isolation_level=None, cached_statements=64)
+        if sys.version_info >= (3, 11):
+            self._connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES)
         try:
             self._prepare()
             self._ahead = self._clock(kernel, uptime)
@@ -150,8 +159,9 @@ class Database:
         for row in run("SELECT type, name, tbl_name, sql FROM sqlite_master"):
             if not _is_ours(*row):
                 raise CorruptError("the file has another layout, whose expressions could run without end")
-        if self._too_many_series():
-            raise CorruptError("the file has more series than this program makes")
+        for table, most in MAX_ROWS.items():
+            if self._has_more(table, most):
+                raise CorruptError(f"the table {table} has more rows than this program makes")
         (version,) = self._one("PRAGMA user_version")
         run("BEGIN IMMEDIATE")
         for statement in _LAYOUT.split(";\n"):
@@ -160,15 +170,15 @@ class Database:
             run(f"PRAGMA user_version = {VERSION}")
         run("COMMIT")
 
-    def _too_many_series(self) -> bool:
-        if not self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'series'").fetchone():
+    def _has_more(self, table: str, most: int) -> bool:
+        if not self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone():
             return False
-        (count,) = self._one("SELECT count(*) FROM (SELECT 1 FROM series LIMIT ?)", MAX_SERIES + 1)
-        return int(count) > MAX_SERIES
+        (count,) = self._one(f"SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT ?)", most + 1)  # noqa: S608
+        return int(count) > most
 
     def _clock(self, kernel: str, uptime: float) -> float:
         """Return the offset of the file's clock to the uptime. The file's clock stands still while the board is off."""
-        row = self._connection.execute("SELECT kernel, at, ahead FROM clock").fetchone()
+        row = self._connection.execute("SELECT kernel, at, ahead FROM clock WHERE id = 1").fetchone()
         if row is None:
             return 0.0
         _sound(row, str, float, float)
@@ -424,17 +434,19 @@ def _is_ours(kind: object, name: object, table: object, statement: object) -> bo
     ours = _layout().get((kind, name), "")
     if not ours or not isinstance(statement, str):
         return ours is None and statement is None
-    more = len(statement) - len(ours)
-    alike = next((at for at, (a, b) in enumerate(zip(ours, statement, strict=False)) if a != b), len(ours))
-    return statement == ours or any(
-        statement[at + more :] == ours[at:] and _COLUMNS.fullmatch(statement[at : at + more])
-        for at in range(max(0, alike - 2), alike + 1)
-    )
+    if statement == ours:
+        return True
+    place = after.start() if (after := _AFTER_COLUMNS.search(ours)) else len(ours)
+    columns = statement.removeprefix(ours[:place]).removesuffix(ours[place:])
+    return statement == ours[:place] + columns + ours[place:] and bool(_COLUMNS.fullmatch(columns))
 
 
 def _judged(error: sqlite3.Error | UnicodeDecodeError) -> sqlite3.Error:
-    """Return the error as a `CorruptError` if the file is unusable. SQLite's own messages may be invalid text."""
-    if isinstance(error, UnicodeDecodeError):
+    """Return the error as a `CorruptError` if the file is unusable. SQLite's own messages may be invalid text.
+
+    A sound file refuses no row of this program, so a constraint that fails is damage as well.
+    """
+    if isinstance(error, (UnicodeDecodeError, sqlite3.IntegrityError)):
         return CorruptError(str(error))
     broken = isinstance(error, sqlite3.DatabaseError) and any(word in str(error) for word in _BROKEN)
     return CorruptError(str(error)) if broken else error

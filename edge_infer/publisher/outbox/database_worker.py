@@ -58,7 +58,7 @@ class LoadEntries:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseOpened:
-    """The file is open and holds this account; ``emptied``: it was corrupt and a new one replaces it.
+    """The file is open and holds this account; ``emptied``: it was corrupt or missing, and a new one replaces it.
 
     ``unwritten``: a batch found the corruption and was not written; the caller has to order it again.
     """
@@ -167,9 +167,11 @@ class DatabaseWorker:
     def _do(self, order: Order) -> Outcome:
         if isinstance(order, Open):
             self._release()
+            missing = not self.path.exists()
+            self._trim_aside()
             self._database = self._open()
             self._keep_space()
-            return DatabaseOpened(self._database.contents(order.above), emptied=False)
+            return DatabaseOpened(self._database.contents(order.above), emptied=missing)
         if isinstance(order, SaveAccount):
             self._release()
             self.free_space()
@@ -220,8 +222,7 @@ class DatabaseWorker:
         aside = self._aside
         try:
             self.path.replace(aside)
-            if aside.stat().st_size > (most := self.limits.max_size // KEPT_ASIDE):
-                os.truncate(aside, most)
+            self._trim_aside()
             for ending in ("-wal", "-shm"):
                 self.path.with_name(self.path.name + ending).unlink(missing_ok=True)
             log.error("%s is corrupt (%s): kept as %s; starting a new file", self.path, error, aside.name)
@@ -230,6 +231,12 @@ class DatabaseWorker:
         except (sqlite3.Error, OSError) as further:
             self._release()
             return Failed(order, f"{self.path} is corrupt, and a new one cannot be made: {further}")
+
+    def _trim_aside(self) -> None:
+        """Keep the beginning of the file put aside; an earlier process may have left one of any size."""
+        with suppress(FileNotFoundError):
+            if self._aside.stat().st_size > (most := self.limits.max_size // KEPT_ASIDE):
+                os.truncate(self._aside, most)
 
     @property
     def _aside(self) -> Path:

@@ -80,6 +80,7 @@ class DeliveryLedger:
         self._tracks: OrderedDict[MessageSeries, SeriesCounts] = OrderedDict()
         self._changed: set[MessageSeries] = set()
         self._forgotten: list[MessageSeries] = []
+        self._without_file = False
         self.settled = 0
         """How many numbers have become safe or lost since the last call of `safe`."""
 
@@ -96,6 +97,8 @@ class DeliveryLedger:
             elif track.resumed:
                 continue
             self._go_on(series, track, tally)
+            if self._without_file:
+                self._lose_unrecorded(series, track)
 
     def _go_on(self, series: MessageSeries, track: SeriesCounts, tally: Tally) -> None:
         """Count numbers that the engine reports as safe and the file lacks: they were delivered or lost in between."""
@@ -282,13 +285,18 @@ class DeliveryLedger:
     def without_file(self) -> None:
         """Count the ``unrecorded`` numbers as lost (``unknown``).
 
-        The file of earlier processes cannot be read, so it is not known whether they were delivered.
+        The file of earlier processes cannot be read, so it is not known whether they were delivered. The same holds for
+        those that an engine reports later.
         """
+        self._without_file = True
         for series, track in self._tracks.items():
-            if track.unrecorded:
-                track.lose(UNKNOWN, track.unrecorded)
-                track.delivered, track.unrecorded = max(0, track.delivered - track.unrecorded), 0
-                self._changed.add(series)
+            self._lose_unrecorded(series, track)
+
+    def _lose_unrecorded(self, series: MessageSeries, track: SeriesCounts) -> None:
+        if track.unrecorded:
+            track.lose(UNKNOWN, track.unrecorded)
+            track.delivered, track.unrecorded = max(0, track.delivered - track.unrecorded), 0
+            self._changed.add(series)
 
     def changes(self) -> tuple[tuple[SeriesRow, ...], tuple[MessageSeries, ...]]:
         """Return the series that changed since the last commit, and those that were merged into the total of old ones.

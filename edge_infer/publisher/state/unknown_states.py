@@ -71,7 +71,7 @@ class States:
         """
         spoken = {**self.left, **self._pipelines}.get(place.name) if place.kind == "state" else None
         last = None if spoken is None else self._nothing(spoken, "removed")
-        if last and (payload := self._egress.admit(place, last, self._uptime())):
+        if last and (payload := self._egress.admit(place, last, self._uptime(), own=True)):
             self._retained.retire(place, kept(payload)[1])
         else:
             self._retained.set(place, b"")

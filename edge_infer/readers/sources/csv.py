@@ -155,7 +155,8 @@ class CsvSource(Closing):
     def _next_row(self) -> Row | None:
         """Return the next row, None for unusable ones; raises `SourceError` after too many of those.
 
-        An empty line between rows of one column is a row without its value. Elsewhere it means nothing.
+        Each line below the first row that is left out is such a row, also a line of words: at a fixed rate it has its
+        time. So is an empty line between rows of one column. Elsewhere it means nothing.
         """
         if (kept := self._kept) is not None:
             self._kept = None
@@ -174,7 +175,7 @@ class CsvSource(Closing):
                 self.faults.note(str(error))
                 if self.faults.since_good >= HOPELESS:
                     raise self._useless() from error
-                if isinstance(error, WordsError):
+                if isinstance(error, WordsError) and not self._rows:
                     continue
                 self._left_out += 1
                 return None

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 # HTTP client for network cameras: HTTP and HTTPS only, with a password that is sent to this host only.
 
 
-def make_opener(url: str, username: str | None, password: str) -> urllib.request.OpenerDirector:
+def make_opener(
+    url: str, username: str | None, password: str, redirects: urllib.request.HTTPRedirectHandler
+) -> urllib.request.OpenerDirector:
     """Return an opener for HTTP and HTTPS only.
 
     It ignores proxies in the environment and sends basic or digest authentication to this host only.
@@ -42,7 +44,7 @@ def make_opener(url: str, username: str | None, password: str) -> urllib.request
         urllib.request.HTTPDefaultErrorHandler(),
         urllib.request.HTTPErrorProcessor(),
         urllib.request.UnknownHandler(),
-        _Redirects(),
+        redirects,
     ]
     if username is not None:
         secrets = urllib.request.HTTPPasswordMgrWithDefaultRealm()
@@ -59,6 +61,10 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     max_repeats = 2
     max_redirections = 5
 
+    def __init__(self) -> None:
+        self.target = ""
+        """The last address that a redirection named."""
+
     def redirect_request(  # noqa: PLR0917 - the signature is urllib's
         self,
         req: urllib.request.Request,
@@ -71,6 +77,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         if req.type == "https" and urlsplit(newurl).scheme != "https":
             fp.close()
             raise URLError("it redirects from https to an address without encryption")
+        self.target = newurl
         return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]  # typeshed's own
 
 
@@ -78,8 +85,7 @@ class _Digest(urllib.request.HTTPDigestAuthHandler):
     """Digest authentication with MD5, SHA-1 or SHA-256 (RFC 7616); urllib knows the first two."""
 
     def http_error_401(self, req: Any, fp: Any, code: int, msg: str, headers: Message) -> Any:
-        usable = [each for each in _challenges(headers, "digest") if _algorithm(each) in _HASHES]
-        return _again(super().http_error_401, req, fp, code, msg, _only(usable))
+        return _again(super().http_error_401, req, fp, code, msg, _only(_digests(headers)))
 
     def get_algorithm_impls(self, algorithm: str) -> tuple[Callable[[str], str], Callable[[str, str], str]]:
         make = _HASHES[algorithm.upper()]
@@ -106,13 +112,23 @@ def _challenges(headers: Message, scheme: str) -> list[str]:
     return [each for each in every if each.lower().startswith(f"{scheme} ")]
 
 
-def _algorithm(challenge: str) -> str:
-    """Return the algorithm as urllib will read it; empty if it cannot read the challenge."""
-    try:
-        values = urllib.request.parse_keqv_list(urllib.request.parse_http_list(challenge.partition(" ")[2]))
-    except ValueError:
-        return ""
-    return str(values.get("algorithm", "MD5")).upper()
+def _digests(headers: Message) -> list[str]:
+    """Return the challenges that digest authentication can answer, as urllib will read them."""
+    usable = []
+    for challenge in _challenges(headers, "digest"):
+        try:
+            values = urllib.request.parse_keqv_list(urllib.request.parse_http_list(challenge.partition(" ")[2]))
+        except ValueError:
+            continue
+        protection = [each.strip() for each in values.get("qop", "auth").split(",")]
+        if str(values.get("algorithm", "MD5")).upper() in _HASHES and "auth" in protection:
+            usable.append(challenge)
+    return usable
+
+
+def can_answer(headers: Message) -> bool:
+    """Return whether the server asks for the password in a way that is supported."""
+    return bool(_challenges(headers, "basic") or _digests(headers))
 
 
 def _only(challenges: list[str]) -> Message:
@@ -246,7 +262,10 @@ class HttpSource(Closing):
         self._url = ""
         self._closed = threading.Event()
         self._opener: urllib.request.OpenerDirector | None = None
+        self._redirects = _Redirects()
         self._response: HTTPResponse | None = None
+        self.content_type = ""
+        """The type of the last response, such as ``image/jpeg``."""
         self._parser = MjpegParser("")
         self._due = 0.0
 
@@ -254,7 +273,8 @@ class HttpSource(Closing):
         options = self._options
         password = source_password(options.password_file) if options.password_file is not None else ""
         self._closed.clear()
-        self._opener = make_opener(options.url, options.username, password)
+        self._redirects = _Redirects()
+        self._opener = make_opener(options.url, options.username, password, self._redirects)
         self._url = with_credentials(options.url, None, password)
         self._due = time.monotonic()
         if options.snapshot is None:
@@ -279,25 +299,36 @@ class HttpSource(Closing):
 
     def _get(self) -> HTTPResponse:
         assert self._opener is not None
+        self._redirects.target = ""
         try:
             response: HTTPResponse = self._opener.open(self._url, timeout=TIMEOUT)
         except HTTPError as error:
             error.close()
-            raise SourceError(f"{self._shown} answers {error.code}: {self._remedy(error.code)}") from error
+            raise SourceError(f"{self._shown} answers {error.code}: {self._remedy(error)}") from error
         except URLError as error:
+            target = self._redirects.target
+            if target and isinstance(error.reason, PermissionError):  # the sandbox allows the port of `url` alone
+                raise SourceError(f"{self._shown} redirects to {shown(target)}: write that address as `url`") from error
             raise SourceError(f"{self._shown} cannot be reached: {unreachable(error.reason)}") from error
         except (OSError, HTTPException, ValueError) as error:
             raise SourceError(f"{self._shown} cannot be reached: {unreachable(error)}") from error
+        self.content_type = response.headers.get_content_type()
         return response
 
-    def _remedy(self, code: int) -> str:
-        if code in (401, 403):
-            named = self._options.username is not None
-            return "user name or password are wrong" if named else "it wants a username and a password_file"
-        return "check the path of the url" if code == 404 else "the camera refuses the request"
+    def _remedy(self, error: HTTPError) -> str:
+        if error.code in (401, 403):
+            if self._options.username is None:
+                return "it wants a username and a password_file"
+            if error.code == 401 and not can_answer(error.headers):
+                return "it asks for the password in another way than basic or digest (MD5, SHA-256) authentication"
+            return "user name or password are wrong"
+        if 300 <= error.code < 400:
+            circle = "in a circle, or too often"
+            return f"it redirects {circle if self._redirects.target else 'to no address that can be opened'}"
+        return "check the path of the url" if error.code == 404 else "the camera refuses the request"
 
     def _boundary(self, response: HTTPResponse) -> str:
-        kind = response.headers.get_content_type()
+        kind = self.content_type
         boundary = response.headers.get_param("boundary")
         if kind.startswith("multipart/") and isinstance(boundary, str) and boundary.strip('" '):
             return boundary
@@ -383,6 +414,10 @@ class HttpSource(Closing):
         self._due = max(self._due + self._options.snapshot, time.monotonic())
         self._response = self._get()
         wall, monotonic = time.time(), time.monotonic()
+        if self.content_type.startswith("multipart/"):
+            self.close()
+            raise SourceError(f"{self._shown} sends a stream; leave out `snapshot` to read that")
+        packed = self._response.headers.get("Content-Encoding", "")
         data, deadline = bytearray(), time.monotonic() + TIMEOUT
         try:
             while part := self._response.read1(CHUNK):
@@ -400,7 +435,6 @@ class HttpSource(Closing):
             return PASSED
         pixels = decode_picture(bytes(data))
         if pixels is None:
-            raise SourceError(
-                f"{self._shown} sent {len(data)} bytes that are no picture that can be read, or far too large a one"
-            )
+            why = f"; it packs them ({packed}), which is not supported" if packed else ", or far too large a one"
+            raise SourceError(f"{self._shown} sent {len(data)} bytes that are no picture that can be read{why}")
         return Picture(pixels, "bgr", wall, monotonic)

@@ -201,7 +201,7 @@ def next_block(rows: Rows, gatherer: RowGatherer, faults: Faults, limit: float =
         for row in found:
             if isinstance(row, ValueError):
                 faults.note(str(row))
-                if not isinstance(row, WordsError):
+                if not isinstance(row, WordsError) or row.instead:
                     gatherer.gap()
                 continue
             faults.good()

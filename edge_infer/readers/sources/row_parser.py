@@ -16,13 +16,35 @@ DELIMITERS: Final = (";", ",", "\t")
 """Delimiters in order of priority; a line without any of them is split at spaces."""
 NAME: Final = r"[^\W\d]"
 """Pattern for the first character of a column name in a header; anything else is garbage."""
+NO_VALUES: Final = frozenset(
+    {
+        *("NA", "N/A", "n/a", "NULL", "Null", "null", "NIL", "nil", "NONE", "None", "none"),
+        "True",
+        "true",
+        "False",
+        "false",
+    }
+)
+"""Words that programs write in the place of a number; `na` and `Na` are missing, because sodium is a column too."""
+_COMMENT: Final = re.compile(r"#(?!(?:N/A|VALUE!|DIV/0!|NUM!|REF!|NAME\?|NULL!))")
+"""The beginning of a comment, other than the errors that spreadsheets write into a cell."""
+_QUOTED: Final = re.compile(r'"[^"]*"')
+_BLANK: Final = re.compile(r"\s+(?![\[(])")
+"""What separates cells without a delimiter; the unit after a name, as in `x [rad]`, is part of it."""
 SHOWN: Final = 60
 TOO_LARGE: Final = (2 - 2**-24) * 2.0**127
 """The smallest number that rounds to infinity as a 32-bit float, which is what the models take."""
 
 
 class WordsError(ValueError):
-    """A line of words, which is a message of the sensor: it is left out, and no row is missing."""
+    """A line of words that is no header. ``instead``: it has as many cells as a row, so it stands in the place of one.
+
+    Otherwise it is a message of the sensor, and no row is missing.
+    """
+
+    def __init__(self, text: str, *, instead: bool) -> None:
+        super().__init__(text)
+        self.instead = instead
 
 
 class HeaderError(ValueError):
@@ -32,10 +54,10 @@ class HeaderError(ValueError):
 class RowParser:
     """Parses lines into rows of ``columns``, in that order; without columns the first row or header decides.
 
-    In CSV a line without any number is a header. Columns are then found by name, and without a header by position. A
-    row has as many cells as the header, the columns, or the first row. An empty cell after a separator at the end is
-    ignored where that number is known. JSON may be an object (columns are its keys, ``a.b`` for nested ones), a list,
-    one number, or a list of objects or lists.
+    In CSV a line of names is a header, see `_read_header`. Columns are then found by name, and without a header by
+    position. A row has as many cells as the header, the columns, or the first row. An empty cell after a separator at
+    the end is ignored where that number is known. JSON may be an object (columns are its keys, ``a.b`` for nested
+    ones), a list, one number, or a list of objects or lists.
     """
 
     def __init__(self, columns: Sequence[str] = (), form: Format = "csv") -> None:
@@ -46,6 +68,7 @@ class RowParser:
         self._places: tuple[int, ...] | None = None
         self._width = len(self.columns)
         self._begun = False
+        self._delimiter = ""  # that of the last header or row, which a text between quotes or in a cell does not change
         self._unknown = ""  # why no row can be used until another header
 
     def rows(self, text: str) -> list[Row]:
@@ -61,7 +84,7 @@ class RowParser:
         """Return the rows of one line like `rows`, with the reason in the place of each that is bad."""
         text = text.lstrip("\ufeff")
         line = text.strip()
-        if not line or line.startswith("#"):
+        if not line or _COMMENT.match(line):
             return []
         try:
             if self._form == "json" or (self._form == "any" and line[0] in "[{"):
@@ -93,9 +116,10 @@ class RowParser:
         return row
 
     def _of_csv(self, line: str) -> Row | None:
-        cells = cells_of(line)
+        delimiter = delimiter_of(line, self._delimiter)
+        cells = cells_of(line, delimiter)
         if not any(map(is_number, cells)):
-            self._read_header(cells[:-1] if len(cells) > 1 and not cells[-1] else cells, line)
+            self._read_header(cells[:-1] if len(cells) > 1 and not cells[-1] else cells, delimiter)
             return None
         self._begun = True
         if self._unknown:
@@ -105,23 +129,22 @@ class RowParser:
             cells = cells[:-1]
         if expected and len(cells) != expected:
             raise ValueError(f"{count(len(cells))} where {expected} are expected")
+        self._delimiter = delimiter
         places = range(len(cells)) if self._places is None else self._places
         return tuple(number(cells[place], self._name(index)) for index, place in enumerate(places))
 
-    def _read_header(self, cells: Sequence[str], line: str) -> None:
+    def _read_header(self, cells: Sequence[str], delimiter: str) -> None:
         """Read a header before the first row, or again later: a sensor repeats it when it is switched on.
 
-        A later one has separators, or as many cells as before, and both if it lacks wanted names. Any other line is a
-        message of the sensor.
+        A later one repeats a name that is known. It has separators and as many cells as before; if it names all wanted
+        columns, one of both is enough.
         """
         wanted = self.columns or tuple(cells)
         missing = [name for name in wanted if name not in cells]
         twice = [name for name in dict.fromkeys(wanted) if cells.count(name) > 1]
-        signs = (any(separator in line for separator in DELIMITERS), len(cells) == self.cells)
+        signs = (bool(delimiter), len(cells) == self.cells)
         likely = any(signs) if self.columns and not missing else all(signs)
-        words = all(re.match(NAME, cell) for cell in cells)
-        if not words or (self._begun and not likely):
-            raise (WordsError if words else ValueError)(f"no numbers in {shown(', '.join(cells))}")
+        self._require_names(cells, delimiter, likely=likely)
         if (missing or twice) and not self._chosen and (not self._begun or len(cells) == self._width):
             wanted, missing, twice = tuple(cells), [], []
         if missing or twice:
@@ -135,7 +158,24 @@ class RowParser:
         whole = wanted == self.header  # by place, for names that are there twice
         self._places = tuple(range(len(cells)) if whole else map(cells.index, wanted))
         self._width = len(wanted)
+        self._delimiter = delimiter
         self._unknown = ""
+
+    def _require_names(self, cells: Sequence[str], delimiter: str, *, likely: bool) -> None:
+        """Raise ValueError if a line without numbers is no header, and `WordsError` if it is one of words.
+
+        One word in all of several cells, and words for no value, are no names, unless one of them is known. Between a
+        header and the first row, another header has separators if that has, and another number of cells.
+        """
+        names, instead = set(cells), len(cells) == self.cells
+        known = not names.isdisjoint((*self.columns, *(self.header or ())))
+        named = names - NO_VALUES and (len(names) > 1 or len(cells) == 1)
+        problem = f"no numbers in {shown(', '.join(cells))}"
+        if not all(re.match(NAME, cell) for cell in cells) or not (known or named):
+            raise ValueError(problem)
+        later = self._begun or (self.header is not None and (instead or bool(self._delimiter and not delimiter)))
+        if later and not (known and likely):
+            raise WordsError(problem, instead=instead)
 
     def _name(self, place: int) -> str:
         return self.columns[place] if place < len(self.columns) else str(place + 1)
@@ -164,11 +204,16 @@ def _json_values(line: str, width: int) -> list[Any]:
     return value if several and value else [value]
 
 
-def cells_of(line: str) -> list[str]:
+def delimiter_of(line: str, usual: str = "") -> str:
+    """Return the delimiter of a line, the usual one if it has that; empty if it is split at spaces."""
+    plain = _QUOTED.sub("", line) if '"' in line else line
+    return next((found for found in (usual, *DELIMITERS) if found and found in plain), "")
+
+
+def cells_of(line: str, delimiter: str) -> list[str]:
     """Return the cells of a line, without surrounding spaces and quotes."""
-    delimiter = next((found for found in DELIMITERS if found in line), None)
-    if delimiter is None and '"' not in line:
-        return line.split()
+    if not delimiter and '"' not in line:
+        return _BLANK.split(line.strip())
     try:
         found = next(csv.reader([line], delimiter=delimiter or " ", skipinitialspace=True))
         return [cell.strip() for cell in found if cell or delimiter]
@@ -197,7 +242,8 @@ def number(value: Any, name: str) -> float:
         found = math.nan
     if not is_usable(found):
         why = "too large for a 32-bit float" if math.isfinite(found) else "no number"
-        raise ValueError(f"column {name} holds {shown(str(value))}, {why}")
+        text = json.dumps(value) if isinstance(value, bool) else str(value)
+        raise ValueError(f"column {name} holds {shown(text)}, {why}")
     return found
 
 

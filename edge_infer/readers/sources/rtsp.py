@@ -185,7 +185,13 @@ class RtspSource(Closing):
             refusal = self._log.refusal()
             self.close()
             silent = time.monotonic() - began > OPEN_TIMEOUT * 0.9
-            why = "it does not answer" if silent else _why_refused(*refusal) if refusal else _why_closed(options.url)
+            why = (
+                "it does not answer"
+                if silent
+                else _why_refused(*refusal, options.transport)
+                if refusal
+                else _why_closed(options.url)
+            )
             raise SourceError(f"{shown(options.url)} cannot be opened: {why}")
         return self
 
@@ -219,8 +225,10 @@ class RtspSource(Closing):
         return self._log.retrieve(capture, into, shown(self._options.url))
 
 
-def _why_refused(code: int, reason: str) -> str:
+def _why_refused(code: int, reason: str, transport: str) -> str:
     """Return what the answer of a camera means."""
+    if code == 461:
+        return f"it does not send by {transport}: set `transport: {'udp' if transport == 'tcp' else 'tcp'}`"
     meaning = _MEANINGS.get(code, "path and password are not the cause" if code >= 500 else "it refuses this request")
     return f"it answers {code}{f' {reason}' if reason else ''}: {meaning}"
 

@@ -36,7 +36,9 @@ LONGEST_STEP: Final = 60.0
 """Maximum seconds between the times of two pictures. A larger difference is a jump of the times, not a picture that is
 shown for so long."""
 LONGEST_CLIP: Final = 1e7
-"""Maximum length of a clip in seconds; a larger number is taken as unknown."""
+"""Limit of a clip's length in seconds; a longer one is taken as unknown."""
+_PTS: Final[int] = getattr(cv2, "CAP_PROP_PTS", -1)
+"""Time of a picture in frames, with that of the first one; OpenCV before 4.11 does not give it."""
 MAX_DAMAGED: Final = 100
 """Failed attempts in a row after which a clip counts as ended; each attempt skips some damaged data."""
 MISSING_SECONDS: Final = 1.0
@@ -77,7 +79,7 @@ class VideoSource(Closing):
         self._closed = threading.Event()
         self._capture: VideoCapture | None = None
         self._read = self._damaged = 0
-        self._position = self._reached = 0.0
+        self._position = self._reached = self._begin = 0.0
         self._shown: float | None = None
         self._grabbed = False
         self._fps = USUAL_FPS
@@ -213,6 +215,8 @@ class VideoSource(Closing):
             found = attempt(self._capture)
             if found is not None:
                 self._damaged += number > 0
+                if not self._read:
+                    self._begin = max(0.0, self._capture.get(_PTS) / self._fps)
                 self._reached = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
                 return found
         return None
@@ -233,13 +237,14 @@ class VideoSource(Closing):
     def _tell_end(self) -> None:
         """Log a warning if the file was cut off or damaged.
 
-        A file that was cut off ends early without an error, and reading continues past damage without one.
+        A file that was cut off ends early without an error, and reading continues past damage without one. A clip may
+        begin later than 0, and the stated length of Matroska is then the time of its end.
         """
         if self._capture is None:
             return
         if self._damaged:
             log.warning("%s is damaged in %d place(s); the rest of it was read", self._options.file, self._damaged)
         promised = self._capture.get(cv2.CAP_PROP_FRAME_COUNT) / self._fps
-        read = self._reached + 1 / self._fps
+        read = self._begin + self._reached + 1 / self._fps
         if max(MISSING_SECONDS, MISSING_SHARE * promised) < promised - read and promised < LONGEST_CLIP:
             log.warning("%s ends after %.1f of %.1f s; it seems to be cut off", self._options.file, read, promised)

@@ -68,7 +68,9 @@ def read_header(file: BinaryIO, name: str) -> WavFormat:
             f"ffmpeg -i {name} -c:a pcm_s16le NEW.wav"
         )
     if head[:4] != b"RIFF" or head[8:] != b"WAVE":
-        raise SourceError(f"{name} is no WAV file: it begins with {head[:4]!r}")
+        remedy = f"make a WAV file of other sound: ffmpeg -i {name} -c:a pcm_s16le NEW.wav"
+        why = f"it begins with {head[:4]!r}; {remedy}" if head else "it is empty"
+        raise SourceError(f"{name} is no WAV file: {why}")
     form = b""
     for _ in range(MAX_CHUNKS):
         if len(chunk := file.read(8)) < 8:

@@ -36,13 +36,26 @@ def relayed(find: Callable[[], Path]) -> socket.socket:
     The connection closes without an answer if the daemon gives none. Raises `OSError` while too many requests are in
     progress.
     """
-    if not _places.acquire(blocking=False):
+    return served(lambda connection: _relay(connection, find), _places)
+
+
+def served(serve: Callable[[socket.socket], None], places: threading.BoundedSemaphore) -> socket.socket:
+    """Return a connection that a thread serves and closes. Raises `OSError` while none of the ``places`` is free."""
+
+    def run(connection: socket.socket) -> None:
+        try:
+            with connection, suppress(OSError, EdgeInferError):
+                serve(connection)
+        finally:
+            places.release()
+
+    if not places.acquire(blocking=False):
         raise OSError(errno.EAGAIN, "too many requests of the page are under way")
     try:
         ours, theirs = socket.socketpair()
-        threading.Thread(target=_relay, args=(ours, find), daemon=True).start()
+        threading.Thread(target=run, args=(ours,), daemon=True).start()
     except BaseException:
-        _places.release()
+        places.release()
         raise
     return theirs
 
@@ -50,15 +63,13 @@ def relayed(find: Callable[[], Path]) -> socket.socket:
 def _relay(connection: socket.socket, find: Callable[[], Path]) -> None:
     files: list[int] = []
     try:
-        with connection, suppress(OSError, EdgeInferError):
-            connection.settimeout(REQUEST_SECONDS)
-            body = _request(connection, files)
-            if body is not None:
-                connection.sendall(dumps(_answer(body, files, find)) + b"\n")
+        connection.settimeout(REQUEST_SECONDS)
+        body = _request(connection, files)
+        if body is not None:
+            connection.sendall(dumps(_answer(body, files, find)) + b"\n")
     finally:
         for file in files:
             os.close(file)
-        _places.release()
 
 
 def _request(connection: socket.socket, files: list[int]) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import grp
 import logging
 import os
@@ -187,6 +188,8 @@ class PendingPictures:
         source, small = request.body.get("source"), request.body.get("do") == "look"
         if not isinstance(source, str) or not re.fullmatch(NAME_PATTERN, source) or not request.files:
             request.answer({"error": "a picture needs the name of a source and a file to write into"})
+        elif not _is_memory(request.files[0]):
+            request.answer({"error": "the file for a picture is not one of memory (memfd_create)"})
         elif why := pictures_refusal(request.peer):
             request.answer({"error": why})
         elif len(self._waiting) >= MAX_WAITING_PICTURES:
@@ -207,6 +210,7 @@ class PendingPictures:
         for entry in [entry for entry in self._waiting if entry[0] < now]:
             self._waiting.remove(entry)
             log.info("picture of source %s for %s is late, and may still be written", entry[1], entry[2].user)
+            self._viewers.seen(entry[2].user, entry[1])
             entry[2].answer({"error": f"the engine did not answer within {PICTURE_SECONDS:.0f} s"})
 
     def close(self) -> None:
@@ -238,6 +242,15 @@ class PendingPictures:
             request.answer({"error": done.error})
         else:
             request.answer({"ok": True} if done.look is None else encode(done.look))
+
+
+def _is_memory(file: int) -> bool:
+    """Return whether a file is one of the kernel's memory: the engine could wait for another one without end."""
+    try:
+        fcntl.fcntl(file, fcntl.F_GET_SEALS)
+    except OSError:
+        return False
+    return True
 
 
 def _viewers(request: Request) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Final
 from edge_infer.contract.codec import ABSENT
 from edge_infer.contract.messages import GovernorHealth
 from edge_infer.ipc.messages import EngineReport, Restrain
+from edge_infer.plan.health_limits import MAX_RATE, STEPS
 from edge_infer.plan.records import GovernorPlan, Plan
 from edge_infer.supervisor.governor.governor import FrameRateGovernor, Tempo
 from edge_infer.supervisor.governor.sensors import BoardCondition, Sensors
@@ -19,7 +20,6 @@ from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
 
 # Rates of pipelines: the usual rate of each, and the steps by which the governor lowers it.
 
-HALVINGS: Final = 3
 SLOWEST: Final = 1.0
 """Frames per second below which no pipeline is slowed down: one picture per second still detects presence."""
 WORTH: Final = 1.25
@@ -55,7 +55,7 @@ class Rates:
         be saved.
         """
         rate, found = self._usual.get(name, 0.0), []
-        for _ in range(HALVINGS):
+        for _ in range(STEPS):
             if rate <= WORTH * SLOWEST:
                 break
             rate = max(rate / 2, SLOWEST)
@@ -196,7 +196,10 @@ def _rate(limit: float | None, usual: float | None) -> str:
 
 
 def _measured(plan: Plan, report: EngineReport) -> dict[str, float]:
-    """Return the frames per second of every pipeline. A cascade runs at the rate of its root pipeline."""
+    """Return the frames a second of every pipeline; a cascade runs at the rate of its root pipeline.
+
+    The limits follow from these rates and leave the device: a rate that the engine chooses has two digits.
+    """
     found = {}
     for pipeline in plan.pipelines:
         root = pipeline
@@ -205,5 +208,7 @@ def _measured(plan: Plan, report: EngineReport) -> dict[str, float]:
         health = report.pipelines.get(root.name)
         rate = health.fps if health is not None else 0.0
         limit = pipeline.fps
-        found[pipeline.name] = rate if limit is None or rate < NEAR * limit else limit
+        if limit is None or rate < NEAR * limit:
+            limit = float(f"{min(rate, MAX_RATE):.2g}")
+        found[pipeline.name] = limit
     return found

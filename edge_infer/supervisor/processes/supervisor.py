@@ -16,13 +16,14 @@ from edge_infer.contract.codec import Record, ShortText, dumps, encode, replace
 from edge_infer.contract.messages import Sentence, timestamp
 from edge_infer.errors import shortened
 from edge_infer.ipc.activity_table import active_pipelines, new_activity_table, numbers_given, reset_activity
-from edge_infer.ipc.crash_safe_note import new_note
+from edge_infer.ipc.crash_safe_note import forget_note, new_note
 from edge_infer.ipc.delivered_numbers import new_delivered_numbers
 from edge_infer.ipc.drift import DriftAccept, DriftAnswer, DriftQuestion, DriftReference
 from edge_infer.ipc.messages import (
     Announce,
     ApplyPlan,
     AttachReader,
+    EarlierPlan,
     EngineDown,
     EngineReport,
     EngineUp,
@@ -46,6 +47,7 @@ from edge_infer.plan.channel_rates import RESTED_AFTER
 from edge_infer.plan.records import PipelinePlan, Plan
 from edge_infer.platform.clock import new_boot
 from edge_infer.platform.logs import printable
+from edge_infer.platform.process_use import use_of
 from edge_infer.platform.rate_limits import TokenBucket
 from edge_infer.platform.readiness import readable
 from edge_infer.platform.stalls import Stalls
@@ -61,10 +63,12 @@ from edge_infer.supervisor.processes.child import (
     death,
     fell,
     pair,
+    restore,
 )
 from edge_infer.supervisor.processes.last_numbers import all_numbered, believed
 from edge_infer.supervisor.processes.model_sender import ModelSender
 from edge_infer.supervisor.processes.patience import SILENT, TURN, engine_patience
+from edge_infer.supervisor.processes.publisher_folder import PublisherFolder
 from edge_infer.supervisor.processes.readers import Readers
 from edge_infer.supervisor.processes.sandbox_reports import SandboxReports
 from edge_infer.supervisor.rollout.crash_loops import EngineDeath
@@ -109,8 +113,9 @@ LOOK_EVERY: Final = 5.0
 MAX_ACCUSATIONS, ACCUSATIONS_PER_SECOND = 5, 1 / 60
 """How often an accusation of flooding is accepted. Otherwise a compromised process could have the others killed."""
 MAX_ACCUSATIONS_OF_PUBLISHER: Final = 3
-"""Number of accusations by the publisher that are accepted at once; after that, one per hour. A new publisher does not
-know which numbers an engine has used, so accusations are limited."""
+"""The same of the publisher at once, and then one an hour: a new one does not know which numbers an engine has used."""
+BUSY: Final = 0.2
+"""Share of a processor from which a silent publisher counts as busy."""
 ENGINE_STOP, PUBLISHER_STOP = 1.6, 4.0
 """Seconds from the stop order until the process is killed."""
 PUBLISHER_START: Final = 5.0
@@ -154,9 +159,12 @@ class ProcessSupervisor:
         self.references = DriftReferences()
         """Drift references of the pipelines."""
         self._plan: Plan | None = None
+        self._earlier: Plan | None = None
         self._order: ApplyPlan | None = None
-        self._reasons: dict[ChildProcess, str] = {}  # reason for which a process is being killed
-        self._blameless = False  # whether no model is to blame for the engine's end: flooding or a stall
+        self._reasons: dict[ChildProcess, str] = {}  # why a process is being killed
+        self._blameless = False  # the end of the engine counts against no model: it flooded, or the board stalled
+        self._folder = PublisherFolder()
+        self._own_fault = False  # the publisher is being killed for what its folder may have caused
         self.restraint = Restrain()
         """The governor's current limits for pipelines."""
         self.watched = False
@@ -214,6 +222,8 @@ class ProcessSupervisor:
         At the start the engine comes first, because its start takes longest; its results wait in the channel.
         """
         before, plan = self._plan, order.plan
+        if before != plan:
+            self._earlier = before
         self._plan = plan
         order = order.for_engine()
         self._order = replace(order, alone=())  # a new engine has no earlier model to release
@@ -336,6 +346,10 @@ class ProcessSupervisor:
                 self._accuse(self.publisher, word)
             else:
                 self.heard.publisher = self._sandboxes.settled(self.publisher, word)
+                if word.outbox is not None:
+                    self._folder.waiting = word.outbox.pending
+                    if time.monotonic() - self.publisher.started > CALM:
+                        self._folder.healthy()
         self._readers.hear()
         self._kill_the_hung()
         deaths: list[EngineDeath] = []
@@ -537,6 +551,8 @@ class ProcessSupervisor:
             self._model_sender.send(self._order)
             child.tell(self._order)
         elif child is self.publisher:
+            if self._earlier is not None:
+                child.tell(EarlierPlan(self._earlier))
             child.tell(ApplyPlan(self._plan))
             self._tell_restraint(child)
             if self.watched:
@@ -567,6 +583,8 @@ class ProcessSupervisor:
             text = f"{child.recipe.name} {death(status) if why is None else f'{why} and was killed'}"
             log.error("%s; restarting it", text)
             self.note(text, child.recipe.name)
+            if child is self.publisher and (self._own_fault or (fell(status) and status != os.EX_IOERR)):
+                self._publisher_failed()
         if child is self.engine:
             tallies = all_numbered(self._tallies, numbers_given(self._lights))
             down = EngineDown("starting" if planned else "engine_failed", self._boot, tallies)
@@ -574,8 +592,17 @@ class ProcessSupervisor:
             self.publisher.tell(down)
             self.heard.engine = None
         elif child is self.publisher:
-            self.heard.publisher = None
+            self.heard.publisher, self._own_fault = None, False
         return text
+
+    def _publisher_failed(self) -> None:
+        """Count a failure of the publisher against its folder, and drop its notes with the folder."""
+        assert self._plan is not None
+        if done := self._folder.failed(self._plan.state_dir):
+            log.error("%s", done)
+            self.note(done, "the publisher's folder")
+            restore(self._slate)
+            forget_note(self._slate)
 
     def kill_engine(self, why: str, *, blameless: bool = False) -> None:
         """Kill the engine because one of its threads is stuck. ``blameless``: the end counts against no model."""
@@ -586,16 +613,28 @@ class ProcessSupervisor:
     def _kill_the_hung(self) -> None:
         for child, patience in self._patiences():
             if child.offence:
+                self._own_fault |= child is self.publisher
                 self._kill(child, child.offence)
             elif (silent := child.silent()) > patience:
                 stalled = self.stalls.since(time.monotonic() - 2 * patience) > 0.0
                 self._blameless |= child is self.engine and stalled
+                self._own_fault |= child is self.publisher and self._was_busy(silent)
                 self._kill(child, f"said nothing for {silent:.0f} s")
         heard = self.heard.engine
         if heard is not None and heard.stuck:
             self.kill_engine(f"is stuck in {', '.join(heard.stuck)}")
         for child, why in self._readers.hung():
             self._kill(child, why)
+
+    def _was_busy(self, seconds: float) -> bool:
+        """Return whether the publisher computed while it was silent: one that waits for a slow disk does not.
+
+        On a busy board it gets a part of the time only. A thread of this process cannot be killed, so it never counts.
+        """
+        pid, report = self.publisher.pid, self.heard.publisher
+        use = use_of(pid) if pid is not None and self.publisher.killable else None
+        before = report.use.cpu if report is not None else 0.0
+        return use is not None and use[0] - before > seconds * BUSY
 
     def _accuse(self, accuser: ChildProcess, word: Offence) -> None:
         """Kill a child that floods another one.

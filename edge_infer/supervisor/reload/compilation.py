@@ -221,8 +221,16 @@ def unchanged(config: Path, state_dir: Path) -> Plan | None:
 
     Changes outside the file do not matter: models run from their copies. The result is None if the file refers to the
     environment, if another version made the plan, if the device name comes from another box (a copied card), or if a
-    model copy is missing.
+    model copy is missing. It is also None for a plan that cannot be used, whatever a compromised process wrote.
     """
+    try:
+        return _unchanged(config, state_dir)
+    except Exception as error:  # noqa: BLE001 - a file that a compromised process made must not end every start
+        log.warning("the last applied configuration cannot be used: %s", error)
+        return None
+
+
+def _unchanged(config: Path, state_dir: Path) -> Plan | None:
     try:
         texts = texts_of(config)
     except (OSError, ValueError):

@@ -16,7 +16,7 @@ from edge_infer.contract.codec import encode, replace
 from edge_infer.contract.messages import ConfigStatus, timestamp
 from edge_infer.errors import ConfigError, StartError, shortened
 from edge_infer.models.packages.blob_store import BLOBS, collect
-from edge_infer.models.serving_record import remember, remembered
+from edge_infer.models.serving_record import is_unproven, mark_proven, mark_unproven, remember, remembered
 from edge_infer.plan.files import files_of, files_of_pipelines
 from edge_infer.plan.records import Compiled, Plan, Problem
 from edge_infer.platform.logs import printable
@@ -64,6 +64,8 @@ TIDY_PAUSE: Final = 1.0
 """Seconds until a tidying continues that found more entries than one call removes."""
 AHEAD_SECONDS: Final = 10.0
 """Seconds for which a process that was started ahead waits for a stable file."""
+PROVEN_AFTER: Final = 30.0
+"""Seconds after which a plan that the processes work with has proved that it ends no start."""
 DISK_FAULTS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
 
 
@@ -93,17 +95,22 @@ class Reload:
         self._tidy_at = math.inf
         self._owed: Plan | None = None  # applied, but not stored yet
         self._owed_at = math.inf
+        self._proven_at = math.inf  # of the plan that was applied last; infinite once it has proved itself
         self._waiting: list[Request] = []
         self._later: list[Request] = []
 
     def read_first(self, signals: Signals) -> tuple[Plan, Compiled | None] | None:
         """Return the plan to start with: the file's or, with an error logged, the last one applied; None if stopped.
 
-        The plan of an unchanged file is returned without a reading, which follows later. Raises `ConfigError` if there
-        is no plan at all, or `StartError` if only things outside the file are missing.
+        The plan of an unchanged file is returned without a reading, which follows later, unless the daemon died before
+        that plan had proved itself. Raises `ConfigError` if there is no plan at all, or `StartError` if only things
+        outside the file are missing.
         """
         self._watch.reading()
-        if (plan := unchanged(self._config, hinted(self._config.absolute()))) is not None:
+        state_dir = hinted(self._config.absolute())
+        if is_unproven(state_dir):
+            log.warning("the last start ended before the processes worked; reading %s first", self._config)
+        elif (plan := unchanged(self._config, state_dir)) is not None:
             log.info("%s is unchanged; starting the last applied configuration", self._config)
             return plan, None
         for _ in range(FIRST_TRIES):
@@ -194,6 +201,21 @@ class Reload:
     def calm(self) -> bool:
         """Return whether the engine runs the configuration as read, and nothing is being read or tried."""
         return self.status is not None and self._compilation is None and self._runs()
+
+    def try_out(self, plan: Plan) -> None:
+        """Note that this plan is about to be applied and may end the daemon."""
+        mark_unproven(Path(plan.state_dir))
+        self._proven_at = time.monotonic() + PROVEN_AFTER
+
+    def look_at_proof(self, *, stops: bool = False) -> None:
+        """Note that the current plan ends no start: the processes work with it, or the daemon ``stops`` in order."""
+        if self.plan is None or self._proven_at == math.inf:
+            return
+        publisher = self._house.heard.publisher
+        works = self._runs() and publisher is not None and publisher.outbox is not None
+        if stops or (works and time.monotonic() >= self._proven_at):
+            mark_proven(Path(self.plan.state_dir))
+            self._proven_at = math.inf
 
     def _runs(self) -> bool:
         """Return whether the engine has loaded everything that it is to run."""
@@ -296,6 +318,7 @@ class Reload:
         elif self.plan is not None and plan.state_dir != self.plan.state_dir:
             self._reject(compiled.digest, (Problem(str(self._config), 1, "device.state_dir", MOVED),))
         else:
+            self.try_out(plan)
             try:
                 self._apply(compiled, plan)
             except StartError as error:

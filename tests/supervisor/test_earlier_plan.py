@@ -1,0 +1,28 @@
+"""A publisher that starts again gets the plan before the present one: the engine may still hand over its results."""
+
+from __future__ import annotations
+
+import pytest
+
+from edge_infer.ipc.messages import ApplyPlan, EarlierPlan
+from edge_infer.sandbox.fence import Fence
+from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
+from tests.publisher.samples import model_plan, mqtt_plan, plan
+
+
+def test_a_new_publisher_gets_the_plan_before_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = ProcessSupervisor("info")
+    said: list[object] = []
+    monkeypatch.setattr(house, "_start", lambda _: None)
+    monkeypatch.setattr(house, "_fence", lambda _: Fence())
+    monkeypatch.setattr(house, "_fences", dict.fromkeys((house.engine, house.publisher), Fence()))
+    monkeypatch.setattr(house.publisher, "tell", said.append)
+    one, two = (plan(mqtt_plan(1), model=model_plan(labels=(label,))) for label in ("face", "mask"))
+    try:
+        for each in (one, two, two):
+            house.apply(ApplyPlan(each))
+        del said[:]
+        house._brief(house.publisher)
+        assert said[:2] == [EarlierPlan(one), ApplyPlan(two)]
+    finally:
+        house.close()
