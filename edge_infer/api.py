@@ -28,10 +28,10 @@ from edge_infer.plan.records import Color, ModelPlan, PipelinePlan, SignalPlan, 
 from edge_infer.platform.closing import Closing
 
 MAX_THREADS: Final = 64
-"""As in the configuration: with thousands the runtime ends the process."""
+"""The same limit as in the configuration: with thousands of threads the runtime ends the process."""
 
 Taken = str | os.PathLike[str] | NDArray[Any] | Any
-"""An input of a model: a file, a text, a picture (an array or a Pillow image) or samples."""
+"""Input of a model: a file, a text, a picture (an array or a Pillow image) or samples."""
 COLORS: Final[tuple[str, ...]] = get_args(Color)
 
 
@@ -47,9 +47,9 @@ def load(
 ) -> Model:
     """Load a model from a ``.tflite`` file or a package folder; raises `ModelError`, also for a wrong argument.
 
-    A process of its own tries the model first. The arguments take precedence over its manifest. ``labels`` is a file
-    with one label on each line, or the labels themselves. ``max_payload`` is the largest size of a result in bytes, at
-    least 512; ``more`` in the result counts the items that did not fit.
+    The model is first tried in a separate process. The arguments take precedence over its manifest. ``labels`` is a
+    file with one label per line, or the labels themselves. ``max_payload`` is the maximum size of a result in bytes, at
+    least 512. The field ``more`` of a result is the number of items that did not fit.
     """
     _check_choice("task", task, get_args(Task))
     _check_choice("decoder", decoder, decoder_names())
@@ -75,7 +75,7 @@ def load(
 
 
 class Model(Closing):
-    """A loaded model for one thread. `close`, or the end of a ``with`` block, releases it."""
+    """A loaded model for use by one thread. `close`, or the end of a ``with`` block, releases it."""
 
     def __init__(self, plan: ModelPlan, *, threads: int = 1, max_payload: int = MAX_MESSAGE_BYTES) -> None:
         self.plan = plan
@@ -93,12 +93,12 @@ class Model(Closing):
     def __call__(self, taken: Taken, *, color: Color | None = None, rate: float | None = None) -> Result:
         """Run the model on one input and return the record that ``edge-infer infer`` prints. Raises `InputError`.
 
-        What ``taken`` may be depends on the input of the model:
+        The type of ``taken`` depends on the kind of model:
 
-        - Pictures: a file, a Pillow image, whose mode gives the colour order, or a uint8 array, which is ``[height,
-          width]`` (gray) or ``[height, width, 3]`` (``color``: bgr, as in OpenCV, or rgb).
+        - Pictures: a file, a Pillow image, whose mode gives the colour order, or a uint8 array, which is
+          ``[height, width]`` (gray) or ``[height, width, 3]`` (``color``: bgr, as in OpenCV, or rgb).
         - Sound and samples: a file, or numbers ``[n]`` or ``[n, channels]`` at ``rate`` samples a second (default: the
-          rate of the model). Full scale of sound is 1 for floats, and the limit of their type for integers.
+          rate of the model). Full scale of sound is 1 for floats; for integers it is the maximum of their type.
         - Text: the text.
         """
         self._check_open()
@@ -120,7 +120,7 @@ class Model(Closing):
         return self._result(self._picture(*_pixels(taken, color)))
 
     def each(self, path: str | os.PathLike[str]) -> Iterator[Result]:
-        """Yield one result for a file, or for text one for each line that is not blank. Raises `InputError`."""
+        """Yield one result for a file; for text, one for each line that is not blank. Raises `InputError`."""
         self._check_open()
         for found in find_in_file(self._model, self.plan.input, os.fspath(path)):
             yield self._result(found)
@@ -167,7 +167,7 @@ class Model(Closing):
 
 
 def _label_list(labels: Any) -> tuple[str, ...]:
-    """Return the labels as a tuple; raises `ModelError` for an invalid one, and for a set, which has no order."""
+    """Return the labels as a tuple; raises `ModelError` for an invalid label, and for a set, which has no order."""
     found = () if isinstance(labels, (bytes, set, frozenset)) or not isinstance(labels, Iterable) else tuple(labels)
     if not found or not all(isinstance(label, str) for label in found):
         raise ModelError(f"labels={labels!r} are no labels; expected a list of str, or a file with one on each line")
@@ -187,7 +187,7 @@ def _threshold(said: Any) -> float | None:
 
 
 def _check_choice(name: str, said: Any, known: Sequence[str]) -> None:
-    """Raise `ModelError` unless the argument is absent or one of these words."""
+    """Raise `ModelError` unless the argument is None or one of the ``known`` words."""
     if said is not None and not (isinstance(said, str) and said in known):
         raise ModelError(f"{name}={said!r} is not allowed; expected one of {', '.join(known)}")
 
@@ -195,7 +195,7 @@ def _check_choice(name: str, said: Any, known: Sequence[str]) -> None:
 def _whole_number(name: str, said: Any, least: int, most: int | None = None) -> int:
     """Return the argument as an int; raises `ModelError` unless it is a whole number from ``least`` to ``most``.
 
-    The runtime takes no numbers of NumPy.
+    The conversion is needed because the runtime does not accept NumPy numbers.
     """
     if isinstance(said, bool) or not isinstance(said, Integral) or not least <= int(said) <= (most or int(said)):
         limits = f"from {least} to {most}" if most is not None else f"{least} or more"
@@ -239,9 +239,9 @@ def _upright(picture: Any, *, gray: bool) -> NDArray[Any]:
 
 
 def _printed(inks: NDArray[Any]) -> NDArray[Any]:
-    """Return red, green, blue of cyan, magenta, yellow and black as OpenCV computes them for a file.
+    """Return red, green, blue for cyan, magenta, yellow and black, as OpenCV computes them for a file.
 
-    Pillow rounds another way.
+    Pillow rounds differently.
     """
     light = 255 - inks.astype(np.int32)
     black = light[..., 3:]

@@ -6,7 +6,7 @@ import re
 from typing import Final, Literal
 
 LONGEST_SENTENCE: Final = 500
-"""Characters of a sentence in a record."""
+"""Maximum number of characters of a sentence in a record."""
 _END: Final = 240
 
 ModelKey = Literal["file", "labels", "sha256", "threshold", "task", "decoder"]
@@ -34,7 +34,7 @@ class ModelError(EdgeInferError, ValueError):
     """A model file, its manifest or its labels cannot be used; fatal for the pipelines that name it.
 
     ``key`` is the faulty key of the model's entry in the configuration. ``tried`` is true when the model file itself
-    was tried and failed. ``foreign``: a process that had opened the file has worded the text.
+    was tried and failed. ``foreign``: the text was written by a process that had opened the file.
     """
 
     exit_code = 3
@@ -63,14 +63,14 @@ class WireError(EdgeInferError, ValueError):
 
 
 def told(error: Exception) -> str:
-    """Return the text for any caught error; errors of edge-infer keep their own text."""
+    """Return the text for any caught error. Errors of edge-infer keep their own text."""
     return str(error) if isinstance(error, EdgeInferError) else f"unexpected {type(error).__name__}: {error}"
 
 
 def shortened(sentence: str) -> str:
     """Return the sentence shortened for a record.
 
-    A longer one keeps its beginning, and its end, because the remedy is there.
+    Its beginning and its end are kept; the remedy is at the end.
     """
     if len(sentence) <= LONGEST_SENTENCE:
         return sentence
@@ -78,8 +78,8 @@ def shortened(sentence: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """Return the text of a process that sees frames or opens models in quotation marks: it does not leave the device.
+    """Return text of a process that sees frames or opens models in quotation marks, which do not leave the device.
 
-    The rest of the sentence is the supervisor's (see `edge_infer.supervisor.redaction`).
+    The rest of the sentence is by the supervisor (see `edge_infer.supervisor.redaction`).
     """
     return "«" + re.sub("[«»]", "'", text) + "»"

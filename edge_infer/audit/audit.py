@@ -1,4 +1,4 @@
-"""Runs the configured pipelines on the pattern, in their sandboxes, and searches their output for it."""
+"""Runs the configured pipelines on the pattern, in their sandboxes, and searches their output for the pattern."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
 from edge_infer.supervisor.statedir import locked
 
 STARTING: Final = 60.0
-"""Seconds that the first result may take beyond the requested ones."""
+"""Seconds within which the first result must come, in addition to the requested seconds."""
 _ELSEWHERE: Final = ("127.0.0.2", 9)
-"""Destination of the packet of the positive control."""
+"""Destination of the packet in the positive control."""
 
 
 @dataclass(frozen=True, slots=True)
 class Audit:
     """The findings. ``passed``: nothing leaked, everything was searched, and every deliberate leak was found.
 
-    The audit cannot judge the ``unshown`` pipelines: they process what others detect, and in the pattern there was
-    nothing to detect.
+    The audit cannot judge the ``unshown`` pipelines. They process objects that other pipelines detect, and the pattern
+    contains no objects.
     """
 
     seconds: float
@@ -63,14 +63,15 @@ class Audit:
     unshown: tuple[str, ...] = field(default=())
     why_silent: Mapping[str, str] = field(default_factory=dict)
     channel_bound: float | None = None
-    """Bytes a second that all results, states and events can carry; None: unlimited."""
+    """Bytes per second that all results, states and events can carry; None: unlimited."""
     picture_seconds: int | None = None
     burst_bytes: int | None = None
     bounds: Mapping[str, float | None] = field(default_factory=dict)
     recovered: Mapping[str, float] = field(default_factory=dict)
-    """Bytes a second that the decoder of a playing engine recovered, by pipeline."""
+    """Bytes per second that the decoder recovered from the messages of a simulated leaking engine, by pipeline."""
     page_pictures: int | None = None
-    """Pictures that came through the socket of the local page, where they may be; None: no source gives pictures."""
+    """Pictures that came through the socket of the local page, the only place where they may be; None: no source gives
+    pictures."""
 
     @property
     def passed(self) -> bool:
@@ -90,7 +91,9 @@ class Audit:
 
 
 def leave_the_network() -> str:
-    """Enter a network namespace in which every packet can be captured; return why not, or an empty text.
+    """Enter a network namespace in which every packet can be captured.
+
+    Return why this is not possible, or an empty text.
 
     Call it before any thread starts.
     """
@@ -124,7 +127,7 @@ def audit(config: Path, seconds: float, no_capture: str) -> Audit:
 
 
 def _channel(plan: Plan) -> dict[str, Any]:
-    """Return the fields about what valid messages can carry, calculated and played."""
+    """Return the fields about what valid messages can carry: the calculated bound, and the simulation."""
     bound, played = device_bound(plan), leaks_of(plan)
     totals = {name: each.total for name, each in channel_bound(plan).items()}
     return {
@@ -198,7 +201,7 @@ def _watched(plan: Plan, canary: Canary, state: Path, port: int) -> Plan:
 
 
 def _cascades(plan: Plan) -> tuple[str, ...]:
-    """Return the pipelines that process what another one has detected."""
+    """Return the pipelines that process objects that another pipeline has detected."""
     within = {source.name for source in plan.sources if source.parent is not None}
     return tuple(pipeline.name for pipeline in plan.pipelines if pipeline.source in within)
 
@@ -206,7 +209,7 @@ def _cascades(plan: Plan) -> tuple[str, ...]:
 def _run(
     plan: Plan, seconds: float, recorder: RecordingBroker, log: int, folder: Path
 ) -> tuple[dict[str, str], dict[str, list[int]], dict[str, str], PageViewer | None]:
-    """Run the processes until every pipeline has had its time, while a browser looks at the local page.
+    """Run the processes until every pipeline has had its time, while a browser views the local page.
 
     Return sandbox states, sizes of results, errors, and that browser.
     """
@@ -237,7 +240,10 @@ def _run(
 
 
 def _troubles(plan: Plan, house: ProcessSupervisor) -> dict[str, str]:
-    """Return the last error of each pipeline, or else of its source, or else of any process: the log is deleted."""
+    """Return the last error of each pipeline, or of its source, or of any process.
+
+    They are needed because the log is deleted.
+    """
     engine, trouble = house.heard.engine, house.heard.trouble
     found: dict[str, str] = {}
     for pipeline in plan.pipelines:
@@ -272,7 +278,7 @@ def _files_of(folder: Path) -> list[Path]:
 def _control(
     search: Search, canary: Canary, folder: Path, recorder: RecordingBroker, capture: PacketCapture | None
 ) -> dict[str, bool]:
-    """Leak the pattern on purpose in every way, and return which leaks were found."""
+    """Leak the pattern on purpose in every way; return which leaks were found."""
     leak = leaks(canary)
     seen = {f"a payload, {name}": _seen(search, recorder, name, data) for name, data in leak.items()}
     path = publisher_folder(folder / "state") / "leak"
@@ -290,7 +296,7 @@ def _control(
 
 
 def _seen(search: Search, recorder: RecordingBroker, name: str, data: bytes) -> bool:
-    """Publish a leak as any client would, and search for it in the recorded payloads."""
+    """Publish a leak as any client would, and search the recorded payloads for it."""
     topic = f"leak/{name}".encode()
     body = len(topic).to_bytes(2, "big") + topic + data
     before = len(recorder.payloads)

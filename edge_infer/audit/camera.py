@@ -11,7 +11,7 @@ _PAUSE = 0.1
 
 
 def main() -> None:
-    """Write rgb24 frames to standard output until the reader closes it; a moving edge makes each frame different."""
+    """Write rgb24 frames to standard output until the reader closes it. A moving edge makes each frame different."""
     width, height = int(sys.argv[1]), int(sys.argv[2])
     frame = bytearray(Canary.from_text(sys.argv[3]).picture(width, height, 3))
     count = 0

@@ -1,6 +1,6 @@
-"""A pattern that can be recognized after scaling, new for each audit.
+"""Pattern that can be recognized after scaling; it is new for each audit.
 
-It has eight rows of eight flat levels, and some words.
+It has eight rows of eight flat grey levels, and some words.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from typing import Final
 
 BLOCKS: Final = 8
 _LEAST_STEP: Final = 24
-"""Minimum difference in grey levels between neighbours in a row, so that each new block changes the value."""
+"""Minimum difference in grey level between neighbours in a row, so that every new block changes the value."""
 _WORDS, _LETTERS = 4, 14
 
 
 @dataclass(frozen=True, slots=True)
 class Canary:
-    """``rows`` of grey levels, 0 to 255, and random ``words`` that no language has.
+    """``rows`` of grey levels, 0 to 255, and random ``words`` that occur in no language.
 
-    In a picture all three colours of a pixel have the same level, whatever their order.
+    In a picture, all three colours of a pixel have the same level, so their order does not matter.
     """
 
     rows: tuple[tuple[int, ...], ...]
@@ -48,7 +48,7 @@ class Canary:
         return " ".join(self.words)
 
     def text(self) -> str:
-        """Return the whole pattern in letters and digits, for a command line."""
+        """Return the whole pattern as letters and digits, for a command line."""
         return "-".join((b"".join(map(bytes, self.rows)).hex(), *self.words))
 
     @classmethod

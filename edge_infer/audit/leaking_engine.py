@@ -1,7 +1,7 @@
-"""Plays an engine that wants to leak: it packs a secret into valid messages, and a decoder reads it from what leaves.
+"""Simulates an engine that leaks on purpose: it hides a secret in valid messages, and a decoder reads it back.
 
-The messages pass the publisher's own guard. Every field carries as much of the secret as it can, so what the decoder
-recovers comes close to the calculated bound (`edge_infer.plan.channel_bound`), and may never exceed it.
+The messages pass the publisher's own guard. Every field carries as much of the secret as it can. So the amount that the
+decoder recovers comes close to the calculated bound (`edge_infer.plan.channel_bound`), and must never exceed it.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ from edge_infer.publisher.result_guard import Admitted, ResultGuard
 from edge_infer.publisher.timestamps import Clock, seconds
 
 PLAYED: Final = 200
-"""Messages of each kind that are played, if their rate allows so many in `MAX_SECONDS`."""
+"""Number of simulated messages of each kind, if their rate allows so many in `MAX_SECONDS`."""
 MAX_SECONDS: Final = 2400.0
-"""Longest time whose captures are played; playing them takes a second or two."""
+"""Maximum simulated time in seconds; simulating it takes a second or two."""
 _WALL: Final = 1_700_000_000.0
 """Time of day at uptime 0."""
 _START: Final = 10_000.0
@@ -57,7 +57,7 @@ _TASKS: Final = ("detection", "classification", "segmentation")
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """What the decoder recovered of one pipeline: bytes a second, and the calculated bound, None if unlimited."""
+    """What the decoder recovered from one pipeline: bytes per second, and the calculated bound (None: unlimited)."""
 
     recovered: float
     bound: float | None
@@ -69,7 +69,7 @@ _SHIFTS: Final = 100
 
 
 def _subject(read: Event, kinds: tuple[str, ...], shifts: int) -> int:
-    """Return the number of a kind of drift, or of a moved camera's shift after all kinds."""
+    """Return one number for a kind of drift or, after all kinds, for the shift of a moved camera."""
     if read.shift is ABSENT:
         return kinds.index(read.kind or "")
     right, down = (round(part * _SHIFTS) + _SHIFTS for part in read.shift)
@@ -77,9 +77,9 @@ def _subject(read: Event, kinds: tuple[str, ...], shifts: int) -> int:
 
 
 class Secret:
-    """A random number in a mixed radix, one digit for each field, and how much of it the decoder has recovered.
+    """A random number in a mixed radix with one digit per field, and the amount that the decoder has recovered.
 
-    Both sides take fields in the same order. A digit below ``options`` is worth ``log2(options)`` bits.
+    Both sides take fields in the same order. A digit below ``options`` counts as ``log2(options)`` bits.
     """
 
     def __init__(self) -> None:
@@ -88,13 +88,13 @@ class Secret:
         self._sent: deque[int] = deque()
 
     def put(self, options: int) -> int:
-        """Return the next digit, for a field that can have so many values."""
+        """Return the next digit, for a field with ``options`` possible values."""
         digit = secrets.randbelow(options)
         self._sent.append(digit)
         return digit
 
     def got(self, digit: int, options: int) -> None:
-        """Record what the decoder read from the oldest field that is left."""
+        """Record the digit that the decoder read from the oldest field that is not read yet."""
         if self._sent.popleft() == digit:
             self.recovered += math.log2(options)
         else:
@@ -102,7 +102,10 @@ class Secret:
 
 
 class SpareFields:
-    """Fields that may carry nothing, each filled by chance. One carries something if the decoder reads all of it."""
+    """Fields that must carry no information.
+
+    Each is filled at random, and carries information if the decoder reads all of it.
+    """
 
     def __init__(self) -> None:
         self._sent: dict[str, list[int]] = {}
@@ -115,7 +118,7 @@ class SpareFields:
         return bool(filled)
 
     def got(self, field: str, *, filled: bool) -> None:
-        """Record whether a message that left has the field."""
+        """Record whether a message that left the guard has the field."""
         self._read.setdefault(field, []).append(int(filled))
 
     def bits(self) -> float:
@@ -124,7 +127,7 @@ class SpareFields:
 
 
 def leaks(plan: Plan) -> dict[str, Leak]:
-    """Return what leaks from each pipeline that can be played: those with a bound, of three tasks, that see frames."""
+    """Return the leaks of all pipelines that can be simulated: with a bound, of three tasks, with whole frames."""
     bounds = channel_bound(plan)
     return {
         pipeline.name: _LeakingEngine(plan, pipeline, bounds[pipeline.name]).play()
@@ -134,7 +137,7 @@ def leaks(plan: Plan) -> dict[str, Leak]:
 
 
 class _LeakingEngine:
-    """The leaking engine, the publisher's guard and the decoder, for one pipeline."""
+    """The simulated engine, the publisher's guard and the decoder, for one pipeline."""
 
     def __init__(self, plan: Plan, pipeline: PipelinePlan, bound: PipelineBound) -> None:
         self._now = _START
@@ -168,7 +171,7 @@ class _LeakingEngine:
         return Leak(round(recovered, 3), None if self._bound.total is None else round(self._bound.total, 3))
 
     def _moments(self, rate: float, spread: float = 2.0) -> Iterator[float]:
-        """Yield the times of captures, whose distances carry bits, ``rate`` a second on average."""
+        """Yield capture times, ``rate`` per second on average; the distances between them carry bits."""
         self._timing = _Timing(rate, self._step, spread)
         while True:
             at = self._timing.next(self._secret.put(self._timing.options))
@@ -208,7 +211,7 @@ class _LeakingEngine:
         began = before = _START
         for at in self._moments(rate):
             later = (math.floor(at / self._step) - math.floor(before / self._step)) * self._step > SAME
-            starts = 2 if later else 1  # the state began with itself, or not
+            starts = 2 if later else 1  # whether the state began with itself
             fresh, outcome = divmod(self._secret.put(starts * (choices + len(_REASONS))), choices + len(_REASONS))
             began, before = (at if fresh else began), at
             said: dict[str, Any]
@@ -280,7 +283,7 @@ class _LeakingEngine:
             self._secret.got(_number(parts, end if ends else begin), math.prod(end if ends else begin))
 
     def _drifts(self, rate: float) -> None:
-        """Play the events of drift, which are the only ones of a pipeline without others."""
+        """Simulate the events of drift; a pipeline without other events has only these."""
         kinds, shifts, before = _UNSHIFTED, 2 * _SHIFTS + 1, int(MAX_BEFORE / self._step)
         subjects, begun, began = len(kinds) + shifts * shifts, -1, 0.0
         for seq, at in zip(count(1), self._moments(rate), strict=False):
@@ -323,7 +326,7 @@ class _LeakingEngine:
         return sent
 
     def _filled(self, message: Any) -> Any:
-        """Return the message with spare fields filled by chance: marks, empty groups, and labels with a count of 0."""
+        """Return the message with spare fields filled at random: marks, empty groups, and labels with a count of 0."""
         spare = _spare_fields(message, still=self._pipeline.motion is not None)
         self._tried = [*spare]
         message = replace(message, **{name: value for name, value in spare.items() if self._spare.put(name)})
@@ -341,7 +344,10 @@ class _LeakingEngine:
 
 
 def _spare_fields(message: Result | Event | State, *, still: bool) -> dict[str, Any]:
-    """Return the optional fields of a message that the bound does not count; ``still``: it counts that one."""
+    """Return the optional fields of a message that the bound does not count.
+
+    ``still``: the bound counts the field of this name.
+    """
     found: dict[str, Any] = {"clock": "unsynced"}
     if isinstance(message, Event):
         return {**found, "replay": True, "skipped": 1}
@@ -352,11 +358,14 @@ def _spare_fields(message: Result | Event | State, *, still: bool) -> dict[str, 
 
 
 _MOST_ZEROS: Final = 20
-"""Labels with a count of 0 that fit into a state whatever else it has."""
+"""Number of labels with a count of 0 that always fit into a state, whatever else it contains."""
 
 
 class _Timing:
-    """Distances between messages, as whole steps. Both sides know when the engine has to wait for its rate."""
+    """Distances between messages in whole steps.
+
+    Engine and decoder both know when the engine has to wait for its rate.
+    """
 
     def __init__(self, rate: float, step: float, spread: float) -> None:
         """``spread`` is the range of the distances as a multiple of the usual one, at most 2."""
@@ -366,12 +375,12 @@ class _Timing:
         self._sent = self._read = (_START, _AHEAD)
 
     def next(self, number: int) -> float:
-        """Return the time of the next message, which carries a number below ``options``."""
+        """Return the time of the next message, which encodes a number below ``options``."""
         self._sent = self._after(self._sent, self._earliest(self._sent) + number * self._step)
         return self._sent[0]
 
     def read(self, at: float) -> int:
-        """Return the number that the time of the next message carries."""
+        """Return the number that the time of the next message encodes."""
         earliest = self._earliest(self._read)
         number = round((at - earliest) / self._step) if self.options > 1 else 0
         self._read = self._after(self._read, earliest + number * self._step)
@@ -384,18 +393,19 @@ class _Timing:
         return at + max(self._least, math.ceil((1.0 - left) / self._rate / self._step)) * self._step
 
     def _after(self, last: tuple[float, float], at: float) -> tuple[float, float]:
-        """Return the time of a message, and the messages that the engine may be ahead of its rate then."""
+        """Return the time of a message, and by how many messages the engine may then be ahead of its rate."""
         return at, min(_AHEAD, last[1] + (at - last[0]) * self._rate) - 1.0
 
 
 _STEADY: Final = 0.5
-"""Spread of the moments of results: what they carry is little beside the items, and pauses would cost more."""
+"""Spread of the times of results. Times carry little information compared with the items, and pauses would cost
+more."""
 _AHEAD: Final = 8.0
-"""Messages by which the engine is ahead of its rate at most. They use up captures of the time before it began."""
+"""Maximum number of messages by which the engine is ahead of its rate. They use up captures from before its start."""
 
 
 def _digits(number: int, options: tuple[int, ...]) -> list[int]:
-    """Return the digits of a number; each has so many options."""
+    """Return the digits of a number in a mixed radix; ``options`` are the numbers of values of each digit."""
     found = []
     for each in options:
         number, digit = divmod(number, each)
@@ -410,7 +420,8 @@ def _number(digits: list[int], options: tuple[int, ...]) -> int:
     return number
 
 
-# The items of a result, numbered: the better one of two has the lower number or not, as long as each has its own.
+# The items of a result as numbers. Their order by score may differ from that by number, as long as each item has its
+# own.
 
 
 @dataclass(frozen=True, slots=True)
@@ -424,7 +435,7 @@ class _Items:
     longest: Any
 
     def fitting(self, pipeline: PipelinePlan, empty: Result) -> tuple[int, int]:
-        """Return how many items fit whatever they are, and their options."""
+        """Return how many items fit whatever they are, and the number of their possible values."""
         head = len(dumps(replace(empty, ms=MAX_MILLISECONDS, seq=10**6)))
         return min(most_items(pipeline), (pipeline.max_payload - head) // (len(dumps(self.longest)) + 1)), self.options
 
@@ -498,12 +509,12 @@ def _index_of_box(box: tuple[float, ...], precision: Precision) -> int:
 
 
 def _ranked(numbers: list[int]) -> int:
-    """Return the number of a sorted list of numbers, each of which may occur several times."""
+    """Return a number for a sorted list of numbers, in which numbers may repeat."""
     return sum(math.comb(number + place, place + 1) for place, number in enumerate(numbers))
 
 
 def _unranked(rank: int, size: int) -> list[int]:
-    """Return the sorted list of ``size`` numbers that `_ranked` gives this number."""
+    """Return the sorted list of ``size`` numbers for which `_ranked` returns ``rank``."""
     found = []
     for place in reversed(range(size)):
         low, high = 0, 1

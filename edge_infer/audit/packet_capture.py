@@ -1,6 +1,6 @@
-"""Captures every packet received on an interface.
+"""Captures every packet that arrives on an interface.
 
-The interface is the only loopback of a namespace, or the outer end of a link.
+The interface is the only loopback interface of a namespace, or the outer end of a link.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MOST: Final = 64 << 20
 
 
 def bring_up_loopback() -> None:
-    """Enable the loopback, which a new namespace has disabled; raises `OSError`."""
+    """Enable the loopback interface, which is disabled in a new namespace; raises `OSError`."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as handle:
         request = struct.pack("16sh14x", b"lo", 0)
         flags = struct.unpack("16sh14x", fcntl.ioctl(handle, _SIOCGIFFLAGS, request))[1]
@@ -40,7 +40,7 @@ def bring_up_loopback() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """The broker: the only permitted destination of packets."""
+    """Address of the broker, the only permitted destination of packets."""
 
     address: str
     port: int
@@ -49,8 +49,8 @@ class Broker:
 class PacketCapture:
     """Counts packets by destination and keeps their content. Raises `OSError` without the right to capture.
 
-    ``others`` went to any other destination than the broker. ``kernel`` are packets that the kernel needs to find the
-    broker on the link (ARP for its address, IPv6 neighbours), which no process without CAP_NET_RAW can send.
+    ``others`` counts packets to destinations other than the broker. ``kernel`` counts packets with which the kernel
+    finds the broker on the link (ARP for its address, IPv6 neighbours); no process without CAP_NET_RAW can send them.
     """
 
     def __init__(self, broker: Broker, interface: str = "") -> None:
@@ -63,11 +63,11 @@ class PacketCapture:
         self._kept = 0
         self._missed = 0
         self._stop = threading.Event()
-        everything = socket.htons(_ALL_PROTOCOLS)  # with an interface 0, so that nothing arrives before bind
+        everything = socket.htons(_ALL_PROTOCOLS)  # interface 0: nothing can arrive before bind
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0 if interface else everything)
         if interface:
             self._socket.bind((interface, _ALL_PROTOCOLS))
-        with suppress(OSError):  # without the privilege it stays smaller
+        with suppress(OSError):  # without the privilege, the buffer stays smaller
             self._socket.setsockopt(socket.SOL_SOCKET, _RCVBUFFORCE, _BUFFER)
         self._socket.settimeout(_TICK)
         self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
@@ -89,7 +89,7 @@ class PacketCapture:
     def missed(self) -> int:
         """Return the number of packets that the kernel dropped, or that exceeded the limit."""
         counted = struct.unpack("II", self._socket.getsockopt(_SOL_PACKET, _STATISTICS, 8))
-        self._missed += counted[1]  # the kernel resets its count at each read
+        self._missed += counted[1]  # the kernel resets its counter at each read
         return self._missed
 
     def _run(self) -> None:
@@ -98,7 +98,7 @@ class PacketCapture:
                 packet, (_, protocol, kind, *_) = self._socket.recvfrom(1 << 17)
             except TimeoutError:
                 continue
-            if kind != _OUTGOING:  # a loopback shows each packet a second time as outgoing
+            if kind != _OUTGOING:  # a loopback interface shows each packet a second time, as outgoing
                 self._take(protocol, packet)
 
     def _take(self, protocol: int, packet: bytes) -> None:

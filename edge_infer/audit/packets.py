@@ -75,7 +75,7 @@ class _Flow:
     expected: int | None = None
 
     def take(self, number: int, flags: int, payload: bytes) -> None:
-        """Append the next segment, without retransmitted data; a gap is closed up."""
+        """Append the next segment, without data that was retransmitted. A gap in the data is ignored."""
         if flags & _SYN:
             number = (number + 1) & 0xFFFFFFFF
         ahead = 0 if self.expected is None else (number - self.expected) & 0xFFFFFFFF
@@ -87,7 +87,7 @@ class _Flow:
 
 
 class Flows:
-    """Keeps each direction of each connection separate, by its addresses and ports."""
+    """Keeps the two directions of each connection apart, by addresses and ports."""
 
     def __init__(self) -> None:
         self._flows: dict[bytes, _Flow] = {}
@@ -105,5 +105,5 @@ class Flows:
         return len(payload)
 
     def said(self) -> bytes:
-        """Return all data, one direction of one connection after the other."""
+        """Return all data, one direction of one connection after another."""
         return b"\n".join(bytes(flow.said) for flow in list(self._flows.values()))

@@ -1,4 +1,4 @@
-"""A browser at the local page of the audited processes: pictures may be in the page's socket, and nowhere else."""
+"""A browser that views the local page of the audited processes: pictures may only pass through its socket."""
 
 from __future__ import annotations
 
@@ -22,14 +22,17 @@ from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
 HOST: Final = "localhost"
 PAUSE: Final = 0.5
 SECONDS: Final = 20.0
-"""Seconds that an answer may take."""
+"""Seconds within which an answer must arrive."""
 
 
 class PageViewer:
-    """Looks at sources through a real page, while `step` is called; ``seen`` is all that came through its socket."""
+    """Views sources through a real page process, driven by `step`.
+
+    ``seen`` is all data that came through its socket.
+    """
 
     def __init__(self, house: ProcessSupervisor, folder: Path, sources: Iterable[str]) -> None:
-        """Make the sockets in ``folder``."""
+        """Create the sockets in ``folder``."""
         self.seen = bytearray()
         self.pictures = 0
         self._sources = tuple(sources)
@@ -62,11 +65,11 @@ class PageViewer:
         self._thread.join(SECONDS)
 
     def files(self) -> list[int]:
-        """Return the descriptors to wait on; call `step` then, and regularly."""
+        """Return the descriptors to wait on. Call `step` when one is readable, and periodically."""
         return self._control.files()
 
     def step(self, ready: Iterable[int]) -> None:
-        """Pass on requests of the page, and the pictures that the engine has given."""
+        """Forward requests of the page, and the pictures that the engine has delivered."""
         for file in set(ready).intersection(self._control.files()):
             self._control.serve(file)
         self._control.flush()
@@ -79,12 +82,12 @@ class PageViewer:
             request.answer({"error": "the audit answers looks alone"})
 
     def _look(self) -> None:
-        """Ask as the page's program does, until the end."""
+        """Send requests as the page's script does, until the end."""
         while not self._stop.wait(PAUSE):
             for source in self._sources:
                 try:
                     self._take(source)
-                except (OSError, http.client.HTTPException, ValueError):  # the page is starting, or has ended
+                except (OSError, http.client.HTTPException, ValueError):  # the page process is starting, or has ended
                     break
 
     def _take(self, source: str) -> None:
@@ -105,7 +108,7 @@ class PageViewer:
 
 
 def _known(_connection: socket.socket, _quiet: int) -> Peer:
-    """Return the peer of any connection: the folder of the socket belongs to the audit, which opens all of them."""
+    """Return the peer of any connection: the socket's folder belongs to the audit, which opens all connections."""
     return Peer(0, 0, frozenset())
 
 

@@ -1,4 +1,4 @@
-"""A stand-in for the broker on a loopback port that keeps every byte it receives."""
+"""Replacement for the broker on a loopback port; it keeps every byte that it receives."""
 
 from __future__ import annotations
 

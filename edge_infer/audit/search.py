@@ -1,4 +1,4 @@
-"""Searches bytes for the pattern: plain, in base64 or hex, compressed, as numbers, as pictures or sound, scaled."""
+"""Searches bytes for the pattern: plain, in base64 or hex, compressed, as numbers, as pictures or sound, or scaled."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DEEPEST: Final = 3
 LARGEST: Final = 16 << 20
 """Maximum number of bytes to decompress."""
 _ENOUGH: Final = 6
-"""Number of consecutive blocks of a row that cannot be an accident."""
+"""Number of consecutive blocks of a row that cannot match by accident."""
 _LEAST: Final = 3 * _ENOUGH
 _NEAR, _NEAR_PICTURE, _SKIP = 3, 20, 2
 _RUNS: Final = re.compile(rb"(.)\1{2,}", re.DOTALL)
@@ -36,7 +36,7 @@ _PACKED: Final[tuple[tuple[bytes, Callable[[], Any]], ...]] = (
 
 
 class Search:
-    """Searches for one pattern. It recognizes a row by the order of its levels, whatever the width of its blocks."""
+    """Searches for one pattern. It recognizes a row by the order of its levels, however wide its blocks are."""
 
     def __init__(self, canary: Canary) -> None:
         self._canary = canary
@@ -73,7 +73,7 @@ class Search:
         return any(_follows(values, needle) for needle in self._needles)
 
     def _has_words(self, data: bytes) -> bool:
-        """Search for the words in letters of one byte or two, in upper or lower case."""
+        """Return whether the words occur, in letters of one or two bytes, in upper or lower case."""
         plain = data.replace(b"\0", b"").lower()
         return any(word in plain for word in self._words)
 
@@ -88,7 +88,7 @@ class Search:
 
 
 def _follows(values: bytes, needle: tuple[int, ...]) -> bool:
-    """Return whether these levels follow each other with few other values between them."""
+    """Return whether these levels follow each other, with only few other values between them."""
     at = skipped = 0
     for value in values:
         if abs(value - needle[at]) <= _NEAR:
@@ -122,14 +122,14 @@ def _views(data: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def _signals(data: bytes) -> Iterator[tuple[str, bytes]]:
-    """Yield values of two or four bytes as levels, in the ranges of sound and models: from 0 to 1, or from -1 to 1."""
+    """Yield values of two or four bytes as levels, in the ranges of sound and models: 0 to 1, or -1 to 1."""
     import numpy as np
 
     for name, kind in (("floats", "<f4"), ("sound", "<i2"), ("sound", ">i2")):
         size = np.dtype(kind).itemsize
         for start in range(min(size, len(data))):
             values = np.frombuffer(data, kind, (len(data) - start) // size, start)
-            with np.errstate(invalid="ignore"):  # some bytes are not a number
+            with np.errstate(invalid="ignore"):  # some bytes are not finite numbers
                 values = values[np.abs(values) <= 1].astype(np.float64) if size == 4 else values / 32768
             if len(values) >= _LEAST:
                 yield name, np.rint(127.5 * (values + 1)).astype(np.uint8).tobytes()
@@ -137,7 +137,7 @@ def _signals(data: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def _levels(numbers: Any) -> bytes:
-    """Return numbers as grey levels: from 0 to 1, from -1 to 1, or unchanged."""
+    """Return numbers as grey levels: from 0..1, from -1..1, or unchanged."""
     least, most = min(numbers), max(numbers)
     if most <= 1.0:
         return bytes(round(255 * n if least >= 0 else 127.5 * (n + 1)) & 0xFF for n in numbers if -1 <= n <= 1)

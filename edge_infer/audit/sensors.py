@@ -1,4 +1,4 @@
-"""A microphone, a sensor and a line writer that produce only the pattern; readers use them like any other source."""
+"""A microphone, a sensor and a text source that give only the pattern; readers use them like any other source."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _STRETCH: Final = 0.1
-"""Seconds of a signal in one block; a slow signal is read sample by sample."""
+"""Length of a block of a signal in seconds; a slow signal is read sample by sample."""
 _PAUSE: Final = 0.2
 """Seconds between two lines."""
 
 
 @dataclass(frozen=True, slots=True)
 class PatternOptions:
-    """``pattern`` is the text of a `Canary`; ``rate`` is in samples a second, of ``channels`` values each."""
+    """``pattern`` is the text of a `Canary`; ``rate`` is in samples per second, each with ``channels`` values."""
 
     pattern: str
     rate: float = 1.0
@@ -33,7 +33,7 @@ class PatternOptions:
 
 
 class _Paced(Closing):
-    """The common part of both sources: waiting for the next turn, and interruption."""
+    """Common part of both sources: waiting for the next turn, and interruption."""
 
     live: ClassVar[bool] = True
     noisy: ClassVar[bool] = False
@@ -68,7 +68,7 @@ class _Paced(Closing):
 
 
 class PatternSamples(_Paced):
-    """The rows of the pattern one after the other, from -1 to 1, each level for a while (`Canary.samples`)."""
+    """The rows of the pattern as a signal from -1 to 1, each level for a while (`Canary.samples`)."""
 
     gives: ClassVar[Gives] = "samples"
 

@@ -1,4 +1,4 @@
-"""Replaces a source in an audit by one of the same name and kind that produces the pattern."""
+"""Replaces a source in an audit by one with the same name and kind that gives the pattern."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from edge_infer.platform.own_module import own_module
 
 _WIDTH, _HEIGHT = 640, 480
 _RATE: Final = 50.0
-"""Samples a second for models without a sample rate of their own."""
+"""Samples per second for models without a sample rate of their own."""
 
 
 def stand_in(source: SourcePlan, canary: Canary, plan: Plan) -> SourcePlan:
     """Return a live source without network access, so that it runs in a sandboxed reader."""
-    if source.parent is not None:  # it reads crops from another source
+    if source.parent is not None:  # such a source reads crops from another pipeline
         return source
     if source.gives == "image":
         return _camera(source, canary)

@@ -1,1 +1,1 @@
-"""Benchmark of a model by itself, and of the whole pipeline from a frame to the result for a subscriber."""
+"""Benchmark of a model alone, and of the whole pipeline from a frame to the result for a subscriber."""

@@ -1,4 +1,4 @@
-"""Frames in memory of the kind that a model takes: pictures, stretches of a signal, lines of text."""
+"""Frames in memory of the kind that a model takes: pictures, blocks of a signal, lines of text."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from edge_infer.readers.sources import Picture, make_source, source_target
 
 MEMORY: Final = "memory"
 MANY: Final = 8
-"""Number of different frames, so that no cache holds them and no two in a row are equal."""
+"""Number of different frames: too many for a cache, and no two consecutive frames are equal."""
 WORDS: Final = "the quick brown fox jumps over the lazy dog and was never heard of again"
 
 
 def make_frames(model: LoadedModel, size: tuple[int, int]) -> list[Captured]:
-    """Return pictures of width and height ``size``, lines of text, or signal stretches of one more window each."""
+    """Return pictures of width and height ``size``, lines of text, or blocks that each complete one more window."""
     random = np.random.default_rng(0)
     if model.taken.takes == "image":
         width, height = size
@@ -84,7 +84,7 @@ class Memory:
 
 
 def _now(frame: Captured, number: int) -> Captured:
-    """Return a copy of the frame with the current time, made as sources make it."""
+    """Return a copy of the frame with the current time, built in the same way as in sources."""
     wall, monotonic = time.time(), time.monotonic()
     if isinstance(frame, Frame):
         return Frame(frame.pixels, frame.color, wall, monotonic, number)
@@ -94,7 +94,7 @@ def _now(frame: Captured, number: int) -> Captured:
 
 
 def _picture(random: np.random.Generator, width: int, height: int) -> Pixels:
-    """Return a picture with slow changes of colour and a little noise, as from a camera."""
+    """Return a picture with slow colour changes and a little noise, as from a camera."""
     coarse = random.integers(0, 256, (9, 16, 3)).astype(np.float32)
     rows, columns = np.linspace(0, 8, height), np.linspace(0, 15, width)
     smooth = coarse[rows.astype(int)][:, columns.astype(int)]
@@ -103,7 +103,7 @@ def _picture(random: np.random.Generator, width: int, height: int) -> Pixels:
 
 
 def _stretch(random: np.random.Generator, model: LoadedModel, example: Samples) -> Samples:
-    """Return noise that lasts from one window to the next, at the model's own rate."""
+    """Return noise that is as long as one stride between windows, at the model's own rate."""
     rate = getattr(model.taken, "rate", None) or 1.0
     rows = max(1, round(float(getattr(model.preprocess, "stride", 1.0 / rate)) * rate))
     sound = getattr(model.taken, "features", "raw") in MIXED

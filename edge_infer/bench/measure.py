@@ -19,7 +19,7 @@ from edge_infer.plan.records import InputPlan, PipelinePlan, Publish
 
 ROUNDS: Final = 5
 NOISY: Final = 0.1
-"""Spread of the bare loop (quartile distance over median) above which a machine is too noisy for a result."""
+"""Spread of the bare loop (interquartile distance over median) above which a machine is too noisy for a result."""
 OTHER_THREADS: Final = (1, 2, 4)
 
 
@@ -39,17 +39,17 @@ class Spread:
 
     @property
     def share(self) -> float:
-        """Return the distance of the quartiles as a fraction of the median."""
+        """Return the interquartile distance as a fraction of the median."""
         return (self.high - self.low) / self.median if self.median else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class BenchResult:
-    """Results for one pipeline. Rates are frames a second, times are seconds; ``ratio`` is calculated in each round.
+    """Results for one pipeline. Rates are frames per second, times are seconds; ``ratio`` is computed for each round.
 
-    ``delegated`` is the fraction of operators that the pipeline's delegate runs, None without a delegate.
-    ``delegate_failure`` is the reason why it runs none. ``not_delegated`` are the operators that neither the delegate
-    nor the runtime's own fast path runs.
+    ``delegated`` is the fraction of operators that the pipeline's delegate runs, None without a delegate. If the
+    delegate runs none, ``delegate_failure`` is the reason. ``not_delegated`` are the operators that neither the
+    delegate nor the runtime's own fast path runs.
     """
 
     name: str
@@ -81,7 +81,7 @@ class BenchResult:
 
 
 Told = Callable[[str, float], None]
-"""Callback with the current step and the completed fraction of the whole measurement."""
+"""Callback that gets the current step and the completed fraction of the whole measurement."""
 
 
 def measure(

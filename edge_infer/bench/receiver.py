@@ -1,4 +1,4 @@
-"""The process that receives the results of a benchmark, as the publisher receives those of the engine."""
+"""The process that receives the results of a benchmark, in place of the publisher."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from edge_infer.platform.own_module import own_module
 
 @contextmanager
 def taker() -> Iterator[Channel]:
-    """Yield the engine's end of a channel; the process at the other end receives everything."""
+    """Yield the engine's end of a channel. The process at the other end receives all messages."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     number = theirs.fileno()
     process = subprocess.Popen(
         own_module("edge_infer.bench.receiver_main", str(number)), pass_fds=(number,), cwd="/",
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        start_new_session=True,  # no terminal of root for the user that root became
+        start_new_session=True,  # root's terminal must not be open to the user that root became
     )  # fmt: skip
     theirs.close()
     channel = Channel(ours.detach(), (Acked,))

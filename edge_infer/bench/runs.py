@@ -1,4 +1,4 @@
-"""The two benchmarks to compare: the bare loop of `invoke`, and the pipeline from a frame to the publisher."""
+"""The two benchmarks that are compared: a bare loop of `invoke`, and the pipeline from a frame to the publisher."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from edge_infer.ipc.messages import Acked
 from edge_infer.plan.records import PipelinePlan
 
 START: Final = 30.0
-"""Seconds until the first result must come."""
+"""Seconds within which the first result must arrive."""
 BATCH: Final = 0.005
 """Seconds of invokes between two reads of the clock."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Frames a second; for each frame, seconds of processor time of this process, and of waiting for the frame."""
+    """Frames per second and, per frame, seconds of this process's processor time and of waiting for the frame."""
 
     rate: float
     cpu: float
@@ -38,7 +38,7 @@ class Run:
 
 
 class Bare:
-    """The bare loop: a filled input, and only `invoke`."""
+    """The bare loop: the input is filled once, and only `invoke` is called."""
 
     def __init__(self, plan: PipelinePlan, frame: Captured, threads: int | None = None) -> None:
         with LoadedModel(plan) as model:
@@ -88,7 +88,7 @@ class Whole:
         ``channel`` comes from `taker`; it serves one run after another.
         """
         self._runs += 1
-        outlet = ResultSender(channel, f"{self._runs:06x}")  # a late ack of the previous run has another id
+        outlet = ResultSender(channel, f"{self._runs:06x}")  # an acknowledgement for the previous run has another id
         feed = make_feed(self._source)
         pipeline = Worker(self._plan, feed, outlet)
         pipeline.start()

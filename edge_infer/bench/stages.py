@@ -1,4 +1,4 @@
-"""Time of each pipeline step for a frame, measured one frame after another in one thread."""
+"""Time of each pipeline step per frame, measured frame by frame in one thread."""
 
 from __future__ import annotations
 
@@ -109,5 +109,5 @@ class _Steps:
     def _look(self, part: Captured) -> Look:
         model, clock = self._model, self.clocks.time
         transform = clock("preprocess", lambda: model.feed(part))
-        tensors = clock("invoke", model.interpreter.invoke)  # released on return, before the next run
+        tensors = clock("invoke", model.interpreter.invoke)  # the views are released on return, before the next run
         return clock("decode", lambda: model.decode(tensors)), transform

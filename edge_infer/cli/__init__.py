@@ -51,8 +51,8 @@ COMMANDS: Final[Mapping[str, str]] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 failed, 2 wrong usage or configuration, 3 start failed.
 
-    Without ``arguments`` the process belongs to the command, and one that root started becomes another user. A program
-    that passes ``arguments`` keeps control of its own process.
+    Without ``arguments`` the process belongs to the command, and a process that root started changes to another user. A
+    program that passes ``arguments`` keeps control of its own process.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     name = next((word for word in words if not word.startswith("-")), None)
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(
             os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # the reader of the pipe has gone; print nothing more
+        )  # the reader of the pipe is gone: print nothing more
         return 0
     except KeyboardInterrupt:
         return 130
@@ -95,7 +95,7 @@ def _dispatch(parser: argparse.ArgumentParser, words: list[str], *, own_process:
     try:
         code: int = import_module(f"edge_infer.cli.{args.command}").run(args)
     finally:
-        if not own_process:  # a command that writes pictures hides its files from others
+        if not own_process:  # a command that writes pictures makes its files unreadable for other users
             os.umask(mask)
             sys.dont_write_bytecode = writes
     return code

@@ -29,14 +29,17 @@ def argument(parse: Callable[[str], T]) -> Callable[[str], T]:
     return parsed
 
 
-# Helpers that declare an action of ``edge-infer models``; each action is declared where it is implemented.
+# Helpers that declare an action of ``edge-infer models``. Each action is declared in the module that implements it.
 
 Actions: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - it has no public name
 Run: TypeAlias = Callable[[argparse.Namespace], int]
 
 
 def add_action(actions: Actions, name: str, purpose: str, example: str, run: Run) -> argparse.ArgumentParser:
-    """Return the action's parser, for more arguments; ``example`` follows its name, ``run`` implements it."""
+    """Return the parser of the action, so that arguments can be added.
+
+    ``example`` follows the action's name in its help, and ``run`` implements the action.
+    """
     child = actions.add_parser(
         name, help=purpose, description=purpose, epilog=f"example: edge-infer models {name} {example}".rstrip()
     )
@@ -59,7 +62,8 @@ CLOCK: Final = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])(?::([0-5][0-9]))?")
 def parse_moment(text: str, now: datetime) -> datetime:
     """Parse a point in time that is not after ``now``, which has a time zone; raises ValueError for anything else.
 
-    A time of day is the last time that the clock showed it. A date and time without a zone is in the zone of ``now``.
+    A time of day means the last moment at which the clock showed it. A date and time without a zone is in the zone of
+    ``now``.
     """
     moment = _parsed(text.strip(), now)
     if moment > now:

@@ -1,4 +1,4 @@
-"""Commands of root run as the owner of the state directory, or as a user without any rights: see `give_up_root`."""
+"""Commands of root run as the owner of the state directory, or as a user without any rights; see `give_up_root`."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def act_as_owner_of(
 ) -> Identity | None:
     """Change the user of this process and of its children; return None, without a change, for any user but root.
 
-    The process of another program is not changed either (see `edge_infer.cli.main`). Use `act_on` for a command that
-    reads what a configuration names.
+    The process of another program, which calls `edge_infer.cli.main` with arguments, is not changed either. Use
+    `act_on` for a command that reads files that a configuration names.
 
     The command's own code keeps the capability to read (``READ_SEARCH``), because models and the service's folder may
-    lie behind a folder that only root may enter. Every child that runs foreign code drops it, and so does `shut_in`.
-    ``prepare`` runs as root before the change. Call this before any thread starts. Raises `StartError`.
+    be inside a folder that only root may enter. Every child that runs foreign code drops the capability, and `shut_in`
+    drops it, too. ``prepare`` runs as root before the change. Call this before any thread starts. Raises `StartError`.
     """
     if not args.own_process:
         return None
@@ -40,10 +40,10 @@ def act_as_owner_of(
 
 
 def act_on(args: argparse.Namespace, *configs: Path, prepare: Prepare | None = None, alone: int = 0) -> Identity | None:
-    """Change the user as `act_as_owner_of` does, for a command that reads what configurations name.
+    """Change the user as `act_as_owner_of` does, for a command that reads files that configurations name.
 
-    The capability to read stays only where root alone can change them: see `give_up_root_for`. Only this process keeps
-    the capabilities ``alone``.
+    The capability to read stays only if root alone can change the configurations; see `give_up_root_for`. Only this
+    process, not its children, keeps the capabilities ``alone``.
     """
     return give_up_root_for(*configs, prepare=prepare, alone=alone) if args.own_process else None
 
@@ -51,13 +51,13 @@ def act_on(args: argparse.Namespace, *configs: Path, prepare: Prepare | None = N
 def act_on_state(args: argparse.Namespace, config: Path, prepare: Prepare) -> Identity | None:
     """Change the user as `act_as_owner_of` does, for a command that writes to the state directory.
 
-    See `give_up_root_for_state` for whom it becomes where other users may change the configuration.
+    See `give_up_root_for_state` for the user that it becomes if other users may change the configuration.
     """
     return give_up_root_for_state(config, prepare, keep=privileges.READ_SEARCH) if args.own_process else None
 
 
 def make_state_dir(state_dir: Path) -> Prepare:
-    """Return a step that creates the folder for the user, or hands over a folder that root owns."""
+    """Return a function that creates the folder for the user, or hands over a folder that root owns."""
 
     def prepare(user: Identity) -> None:
         from edge_infer.supervisor.take_over import hand_over
@@ -68,11 +68,11 @@ def make_state_dir(state_dir: Path) -> Prepare:
 
 
 class CommandOutput:
-    """A file or folder of pictures that a command writes, for its owner alone; ``path`` is None if it writes none.
+    """A file or folder of pictures that a command writes, readable for its owner only; ``path`` None: no pictures.
 
-    For a command of root, `prepare` leaves a process of root behind that waits for `make`: the path is made for the
-    user whom the command has become, but only once the configuration or model is known to be good. A path that is
-    missing when a process locks itself stays out of reach, so call `make` before `shut_in`.
+    For a command of root, `prepare` leaves a process of root behind, which waits for `make`. The path is then created
+    for the user that the command has become, but only once the configuration or model is known to be valid. After a
+    process has entered its sandbox it cannot access a path that was missing before, so call `make` before `shut_in`.
     """
 
     def __init__(self, path: Path | None, *, folder: bool = False, option: str = "--annotate") -> None:
@@ -83,12 +83,12 @@ class CommandOutput:
         self._process = 0
 
     def prepare(self, user: Identity) -> None:
-        """As root, check where the path leads and start the process that makes it."""
+        """As root, check where the path leads, and start the process that creates the path."""
         if self._path is None:
             return
         above = next(each for each in self._path.parents if each.exists())
         parts = self._path.relative_to(above).parts
-        place = follow(str(above), {0})  # stays open: nobody can put a link into it until the path is made
+        place = follow(str(above), {0})  # stays open: nobody can insert a link before the path is created
         self._maker, theirs = socket.socketpair()
         with theirs:
             self._process = os.fork()
@@ -103,8 +103,8 @@ class CommandOutput:
         """
         if self._path is None:
             return
-        os.umask(0o077)  # also for what comes into a folder
-        sys.dont_write_bytecode = True  # caches of the program are not for this user alone
+        os.umask(0o077)  # this also holds for files in a folder
+        sys.dont_write_bytecode = True  # caches of the program are not for this user only
         if user is None or self._maker is None:
             error = "" if os.path.lexists(self._path) else self._created(self._create)
         else:
@@ -121,7 +121,7 @@ class CommandOutput:
             )
 
     def _serve(self, requests: socket.socket, user: Identity, create: Callable[[], None]) -> NoReturn:
-        """Make the path on request and answer with the error, if any; end with the command."""
+        """Create the path on request and answer with the error, if any; end when the command ends."""
         try:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             if self._maker is not None:
@@ -132,7 +132,10 @@ class CommandOutput:
             os._exit(0)
 
     def _make_for(self, user: Identity, create: Callable[[], None]) -> str:
-        """Create the path for the user, or give it to the user if it is of an earlier run; return why it cannot be."""
+        """Create the path for the user, or hand over a path of an earlier run.
+
+        Return why that is impossible; empty if it was done.
+        """
         assert self._path is not None
         if not os.path.lexists(self._path):
             return self._created(create)
@@ -142,7 +145,7 @@ class CommandOutput:
             return f"{self._shown}: {error}"
         try:
             owner = os.lstat(self._path.name, dir_fd=folder).st_uid
-            if is_leftover(owner) and owner != os.fstat(folder).st_uid:  # a service has a folder of its own
+            if is_leftover(owner) and owner != os.fstat(folder).st_uid:  # a service has its own folder
                 _give(self._path.name, folder, owner, user)
         except OSError as error:
             return f"{self._shown}: cannot be given to {user.name}: {error.strerror}"
@@ -186,7 +189,7 @@ def _make_below(place: int, parts: Sequence[str], user: Identity, *, folder: boo
 def _give(name: str, above: int, owner: int, user: Identity) -> None:
     """Give a regular file of ``owner``, or a folder and the regular files in it, to the user.
 
-    No link is followed. A file with a second name is left alone, because it may be a file of a service.
+    No link is followed. A file with a second hard link is skipped, because it may be a file of a service.
     """
     file = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
     try:
@@ -204,7 +207,7 @@ def _give(name: str, above: int, owner: int, user: Identity) -> None:
 
 
 def shut_in(args: argparse.Namespace, user: Identity | None, fence: Fence) -> None:
-    """Lock a command that runs a model itself, as the engine is locked; the process of another program is not locked.
+    """Lock a command that runs a model itself in the sandbox of the engine; skip the process of another program.
 
     Call this before an import that starts threads. The paths in ``fence`` are opened with the rights of the user who
     started the command, and no link of another user is followed. ``user`` is the user that root became.

@@ -1,4 +1,4 @@
-"""Commands of root that judge for the service: in its unit's identity and view of the files, by ``systemd-run``.
+"""Commands of root that must judge as the service does: with the unit's user and view of the files, by ``systemd-run``.
 
 While the service runs, the daemon itself answers ``check`` and ``doctor``.
 """
@@ -25,10 +25,10 @@ _KEPT: Final = (
     *("Environment", "LoadCredential", "BindPaths", "BindReadOnlyPaths", "InaccessiblePaths"),
     *("TemporaryFileSystem", "RootDirectory", "DevicePolicy", "DeviceAllow", "WorkingDirectory"),
 )
-"""Properties that decide what a process of the unit can read."""
+"""Properties that determine which files a process of the unit can read."""
 _EMPTY_MEANS_NONE: Final = frozenset({"CapabilityBoundingSet"})
 _SETUP_ENDS_WITH: Final = range(200, 246)
-"""Exit codes with which systemd ends in place of the program (systemd.exec(5), "Process Exit Codes")."""
+"""Exit codes of systemd when it could not start the program (systemd.exec(5), "Process Exit Codes")."""
 _SETUP: Final = {
     200: "the working directory",
     203: "the program",
@@ -42,10 +42,10 @@ _FILE: Final = re.compile(r"(\S+) \(ignore_errors=(yes|no)\)")
 
 
 def service_command(config: Path, words: Sequence[str]) -> list[str] | None:
-    """Return the command that runs ``edge-infer WORD...`` as the service would; None where that makes no sense.
+    """Return the command that runs ``edge-infer WORD...`` as the service would; None if that is not possible.
 
-    It makes sense for root, with a unit that runs this configuration with this installation of the program, or with
-    another version beside this one: an upgrade asks the new version before it switches.
+    It is possible for root, if the unit runs this configuration with this installation of the program, or with another
+    version beside it: before an upgrade, the new version is asked.
     """
     if os.geteuid() != 0:
         return None
@@ -76,7 +76,7 @@ def command_from(shown: Mapping[str, Sequence[str]], config: Path, words: Sequen
 
 
 def failing_unit() -> str:
-    """Return how the service's unit fails now; empty if it does not, or there is none."""
+    """Return how the service's unit currently fails; empty if it does not fail or does not exist."""
     return failing_from(_shown("LoadState", "ActiveState", "SubState", "Result", "ExecMainStatus", "NRestarts"))
 
 
@@ -92,7 +92,7 @@ def failing_from(shown: Mapping[str, Sequence[str]]) -> str:
 
 
 def _shown(*names: str) -> dict[str, list[str]]:
-    """Return these properties of the unit, each with its values; nothing where systemd does not answer."""
+    """Return these properties of the unit, each with its values; empty if systemd does not answer."""
     if not Path("/run/systemd/system").is_dir():
         return {}
     try:
@@ -106,7 +106,7 @@ def _shown(*names: str) -> dict[str, list[str]]:
 
 
 def properties_from(text: str) -> dict[str, list[str]]:
-    """Return what ``systemctl show`` printed, each property with its values."""
+    """Parse the output of ``systemctl show``: each property with its values."""
     found: dict[str, list[str]] = {}
     for line in text.splitlines():
         name, _, value = line.partition("=")
@@ -117,7 +117,7 @@ def properties_from(text: str) -> dict[str, list[str]]:
 def run_as_service(command: Sequence[str], text: bytes | None = None) -> int:
     """Run the command, with ``text`` as its standard input; return its exit code.
 
-    Prints why systemd could not start it, and returns 3 then.
+    If systemd could not start it, print why and return 3.
     """
     code = subprocess.run(command, input=text if text is not None else b"", check=False).returncode
     if not (why := not_started(code)):
@@ -127,7 +127,7 @@ def run_as_service(command: Sequence[str], text: bytes | None = None) -> int:
 
 
 def not_started(code: int) -> str:
-    """Return why systemd started no process with the unit's properties; empty unless it ends with such an exit code."""
+    """Return why systemd could not start the process with the unit's properties; empty for other exit codes."""
     if code not in _SETUP_ENDS_WITH:
         return ""
     what = _SETUP.get(code, "what the unit asks for")
@@ -138,7 +138,7 @@ def not_started(code: int) -> str:
 
 
 def refused_by_service(config: Path, words: Sequence[str]) -> str:
-    """Return why the command fails as the service, its last line; empty if it does not, or makes no sense."""
+    """Return the last line of the command's output as the service, if it fails there; otherwise empty."""
     if (command := service_command(config, words)) is None:
         return ""
     done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)

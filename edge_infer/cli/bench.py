@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 SECONDS: Final = 12.0
 MAX_SIDE: Final = 8192
-"""Longest side of a picture in pixels; several are in memory at once."""
+"""Maximum side length of a picture in pixels; several pictures are in memory at once."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     user = act_as_owner_of(args, None) if args.config is None else act_on(args, args.config)
     plans, clip = _plans(args), () if args.clip is None else (str(args.clip.absolute()),)
     fence = pipelines_fence(plans)
-    with taker() as channel:  # a separate process; this one cannot start any once it is locked
+    with taker() as channel:  # a separate process, because this one can start none once locked
         shut_in(args, user, replace(fence, files=(*fence.files, *clip)))
         return _measure_all(args, plans, size, channel)
 

@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _draft(config: Path, draft: Path | None, part: str | None) -> tuple[Path, bytes] | None:
-    """Return the text to check, ``-`` is the standard input, and the path of the file that it is for."""
+    """Return the path of the file for which a draft is meant, and the draft's text (``-``: from the standard input)."""
     if draft is None:
         return None
     return part_file(config, part), sys.stdin.buffer.read() if str(draft) == "-" else read(draft)
@@ -87,7 +87,7 @@ class _OtherDaemonError(EdgeInferError):
 
 
 def _ask_the_daemon(config: Path, draft: tuple[Path, bytes] | None) -> CheckAnswer:
-    """Return the findings of the daemon of this configuration.
+    """Return the findings of the daemon that runs this configuration.
 
     Raises what `ask` raises, `_OtherDaemonError`, and `EdgeInferError` while the daemon checks for another client.
     """
@@ -109,7 +109,7 @@ def _ask_the_daemon(config: Path, draft: tuple[Path, bytes] | None) -> CheckAnsw
 def _print(
     config: Path, problems: Sequence[str], warnings: Sequence[str], found: Mapping[str, int] | None, by: str = ""
 ) -> int:
-    say(problems)  # before the count, which goes to the other stream
+    say(problems)  # before the count, which goes to the other output stream
     say((f"warning: {warning}" for warning in warnings), sys.stderr)
     if found is None:
         say([f"{config}: {_count(len(problems), 'problem')}"], sys.stderr)

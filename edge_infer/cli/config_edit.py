@@ -1,4 +1,4 @@
-"""Edits of the configuration file by a command: saved atomically, applied, and undone if the daemon rejects them."""
+"""Edits of the configuration file by a command: saved atomically, applied, and restored if the daemon rejects them."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def apply_edit(
 ) -> str | None:
     """Save ``edited`` in place of ``data``, print ``news`` and let the daemon apply it (see `apply_text`).
 
-    Return the beginning of the active digest, or None if the daemon rejects the text; then the reasons are printed and
-    the file is restored. Raises `ConfigError`, `EdgeInferError`.
+    Return the beginning of the active digest. If the daemon rejects the text, print the reasons, restore the file and
+    return None. Raises `ConfigError`, `EdgeInferError`.
     """
 
     def reload() -> Mapping[str, Any]:

@@ -26,7 +26,10 @@ from edge_infer.yamlfile.units import rough_duration
 
 
 def asked(config: Path) -> Status | Finding:
-    """Return the daemon's status, or why there is none. Call this before root switches to another user."""
+    """Return the daemon's status, or a finding that says why there is none.
+
+    Call this before root changes to another user.
+    """
     try:
         return decode(Status, ask(find_socket(config), {"do": "status"}, timeout=10.0))
     except NotRunningError as error:
@@ -39,7 +42,7 @@ def asked(config: Path) -> Status | Finding:
 
 
 def daemon(status: Status) -> Finding:
-    """Check whether it serves, and has restarted processes that ended by themselves."""
+    """Check whether the daemon serves, and whether processes ended by themselves and were restarted."""
     fact = f"runs for {rough_duration(status.uptime)}, {headline(status)}"
     again = [
         f"{name} {room.failures} time{'' if room.failures == 1 else 's'}"
@@ -59,7 +62,7 @@ def daemon(status: Status) -> Finding:
 
 
 def _by_the_daemon(config: Path, status: Status) -> list[Finding] | None:
-    """Return what the daemon says of its configuration and its broker: its eyes count, not those of root."""
+    """Return the daemon's findings about its configuration and its broker: its view of the files counts, not root's."""
     try:
         request = {"do": "check", "config": str(config), "program": sys.prefix}
         problems = decode(CheckAnswer, ask(find_socket(config), request)).problems

@@ -20,9 +20,9 @@ from edge_infer.yamlfile.error_text import suggestion
 from edge_infer.yamlfile.units import format_duration
 
 BAR: Final = 24
-"""Characters of a full bar."""
+"""Length of a full bar in characters."""
 MOST_SIGNALS: Final = 4
-"""Signals shown of each part, those nearest to their thresholds."""
+"""Maximum number of signals shown for each part: those nearest to their thresholds."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -68,7 +68,10 @@ def _accept(args: argparse.Namespace) -> int:
 
 
 def _as_json(drift: PipelineDrift) -> dict[str, Any]:
-    """Return the comparison with the words of `health`: ``ok``, ``learning`` or the kind of each part that there is."""
+    """Return the comparison in the words of ``health``.
+
+    For each existing part this is ``ok``, ``learning`` or the kind of drift.
+    """
     found: Any = encode(drift)
     for name, part in (("camera", drift.camera_part), ("outcome", drift.outcome_part)):
         if part is None:
@@ -79,7 +82,7 @@ def _as_json(drift: PipelineDrift) -> dict[str, Any]:
 
 
 def lines(name: str, drift: PipelineDrift, option: str = "") -> Iterator[str]:
-    """Yield the lines of a pipeline; ``option`` names the configuration in the commands that they show."""
+    """Yield the lines about a pipeline; ``option`` names the configuration in the commands that they contain."""
     yield f"{name}: {_verdict(drift)}"
     for remedy in remedies(name, drift.camera, drift.outcome, option):
         yield f"  {remedy}"

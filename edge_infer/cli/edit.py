@@ -26,12 +26,12 @@ from edge_infer.supervisor.control.server import NotRunningError, ask, find_sock
 from edge_infer.yamlfile.scalars import plain
 
 EDITORS: Final = ("editor", "nano", "vi")
-"""Editors to look for where the environment names none."""
+"""Editors to look for if the environment names none."""
 TEMPLATE: Final = b"# Models, sources and pipelines for the configuration in the folder above.\n"
 LONGEST: Final = 80
-"""Characters of a value that is shown."""
+"""Maximum number of characters of a value that are shown."""
 MOST: Final = 40
-"""Changes that are shown."""
+"""Maximum number of changes that are shown."""
 OUTCOME_SECONDS: Final = 30.0
 
 
@@ -81,12 +81,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _ended(number: int, _frame: object) -> None:
-    """End as after a failure: the copy goes, or its path is named if there is something to keep in it."""
+    """End as after a failure: delete the copy, or print its path if it contains changes."""
     raise ConfigError(f"ended by {signal.Signals(number).name}")
 
 
 def _is_gone(copy: Path, start: bytes) -> bool:
-    """Return whether the copy has nothing to keep: it is as it was, or not there."""
+    """Return whether the copy contains no changes: it is unchanged, or does not exist."""
     try:
         return copy.read_bytes() == start
     except OSError:
@@ -94,9 +94,11 @@ def _is_gone(copy: Path, start: bytes) -> bool:
 
 
 def _writable_folder(file: Path) -> Path:
-    """Return the folder of the file; raises `ConfigError` before the work, unless this user may replace or make it.
+    """Return the folder of the file.
 
-    The copy lies there, too: sources may write to the folder of temporary files.
+    Raise `ConfigError` before any work unless this user may replace or create the file.
+
+    The copy is in the same folder, because sources may write to the folder for temporary files.
     """
     folder = next(each for each in file.resolve().parents if each.exists())
     if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
@@ -107,7 +109,7 @@ def _writable_folder(file: Path) -> Path:
 def _edit(copy: Path) -> None:
     """Run the editor until it ends; raises `ConfigError` if there is none or it fails."""
     words = _editor()
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the editor
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is meant for the editor
     try:
         done = subprocess.run(
             [*words, str(copy)], check=False, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -121,7 +123,7 @@ def _edit(copy: Path) -> None:
 
 
 def _editor() -> list[str]:
-    """Return the words of the command, as the environment names it, or the first editor that is installed."""
+    """Return the editor command that the environment names, or the first installed editor."""
     for name in ("SUDO_EDITOR", "VISUAL", "EDITOR"):
         if words := shlex.split(os.environ.get(name, "")):
             return words
@@ -132,7 +134,10 @@ def _editor() -> list[str]:
 
 
 def _is_valid(config: Path, part: str | None, copy: Path) -> bool:
-    """Let `edge-infer check` judge the copy and print its problems; it may change its user, so it is a process."""
+    """Check the copy with ``edge-infer check``, which prints its problems.
+
+    It runs as a process, because it may change its user.
+    """
     words = ["check", "-c", str(config), "--draft", str(copy), *(["--part", part] if part is not None else [])]
     try:
         return subprocess.run(own_module("edge_infer", *words), check=False).returncode == 0
@@ -188,7 +193,7 @@ def differences(before: Any, after: Any, path: str = "") -> Iterator[str]:
             yield f"{place}: removed"
         elif key in before:
             yield from differences(before[key], after[key], place)
-        elif isinstance(after[key], Mapping) and path == "":  # a section: name its entries
+        elif isinstance(after[key], Mapping) and path == "":  # a section: show the names of its entries
             yield from differences({}, after[key], place)
         else:
             yield f"{place}: added" + ("" if isinstance(after[key], Mapping) else f": {_shown(after[key])}")

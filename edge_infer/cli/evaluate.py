@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from edge_infer.evaluate.run import EvaluationOptions, EvaluationReport
 
 GOLDEN: Final = 5
-"""Golden inputs that ``--golden`` writes at most."""
+"""Maximum number of golden inputs that ``--golden`` writes."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def options(args: argparse.Namespace) -> EvaluationOptions:
-    """Return the options of an evaluation; an action that lacks some has none of them."""
+    """Return the options of an evaluation. An option that the action does not have gets its default."""
     from edge_infer.evaluate.run import EvaluationOptions
     from edge_infer.evaluate.scores import Wish
 

@@ -1,4 +1,4 @@
-"""``edge-infer explain``: which part of an input made the answer of a model."""
+"""``edge-infer explain``: show which part of an input led to the result of a model."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ MOST_MASKS: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class _Subject:
-    """What is explained: the model with its threshold, and a picture of the daemon, or a file of this name."""
+    """What is explained: the model with its threshold, and a picture from the daemon or a file of this name."""
 
     model: ModelPlan
     threshold: float
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     """Print a sentence or a JSON object for each answer."""
     _check(args)
     bound_pictures()
-    # Root may have every picture, but what comes of it goes to whom another user's configuration belongs.
+    # Root may get every picture. The result goes to the user to whom another user's configuration belongs.
     later = args.own_process and os.geteuid() == 0 and may_name_folders(args.config)
     asked = None if args.source is None or later else _asked(args)
     output = CommandOutput(args.output, option="-o")
@@ -146,14 +146,14 @@ def _asked(args: argparse.Namespace) -> tuple[bytes, dict[str, str]]:
 
 
 def _of_file(args: argparse.Namespace) -> _Subject:
-    if Path(args.input).is_dir():  # to open it would fail with a permission error of the sandbox
+    if Path(args.input).is_dir():  # opening it would fail with a permission error of the sandbox
         raise InputError(f"{args.input}: {os.strerror(errno.EISDIR)}")
     model = resolve_model(args.model, args)
     return _Subject(model, model.threshold, args.input)
 
 
 def _of_source(args: argparse.Namespace, picture: bytes, serving: Mapping[str, str]) -> _Subject:
-    """Return the picture of the daemon with the model of the pipeline that looks at its source."""
+    """Return the picture from the daemon, with the model of the pipeline that processes its source."""
     from edge_infer.config.in_child import compile_in_child
 
     compiled = compile_in_child(args.config)
@@ -176,13 +176,13 @@ def _of_source(args: argparse.Namespace, picture: bytes, serving: Mapping[str, s
 
 
 def _serving(config: Path) -> dict[str, str]:
-    """Return the beginning of the digest of each model that the daemon runs, by the model's name."""
+    """Return the first digits of the digest of each model that the daemon runs, by the name of the model."""
     models = ask(find_socket(config), {"do": "status"}, timeout=15.0).get("models", {})
     return {name: str(model["sha"]) for name, model in models.items() if model.get("sha")}
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Raise `ConfigError` for arguments that do not go together."""
+    """Raise `ConfigError` for arguments that exclude each other."""
     if args.source is None and (args.model is None or args.input is None):
         raise ConfigError("name a MODEL and an INPUT, or a source of the running daemon with --source NAME")
     if args.source is None and args.pipeline is not None:
@@ -196,7 +196,7 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _serves() -> bool:
-    """Return whether the service runs on this box, so that its pipelines come first."""
+    """Return whether the service runs on this device, so that its pipelines have precedence."""
     try:
         return SYSTEM_SOCKET.exists()
     except OSError:
@@ -214,7 +214,7 @@ def _point(text: str) -> tuple[float, float]:
 
 
 class _Progress:
-    """The progress bar, with the time that is left."""
+    """The progress bar, with the remaining time."""
 
     def __init__(self) -> None:
         self._bar = ProgressBar()
@@ -223,7 +223,7 @@ class _Progress:
 
     def __call__(self, done: int, most: int) -> None:
         now = time.monotonic()
-        if done < self._before:  # the next line of a text
+        if done < self._before:  # the next line of a text file
             self._begun = now
         self._before = done
         if self._bar.due():

@@ -1,4 +1,4 @@
-"""``edge-infer infer``: run one model on pictures, recordings or text, and print one JSON object an input."""
+"""``edge-infer infer``: run one model on pictures, recordings or text, and print one JSON object for each input."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print one line of JSON an input; return 1 if a file could not be read, after all other inputs."""
+    """Print one line of JSON for each input. If a file could not be read, return 1 after all other inputs."""
     bound_pictures()
     output = CommandOutput(args.annotate, folder=True)
     user = act_as_owner_of(args, None, output.prepare)
@@ -87,7 +87,7 @@ def _run_all(plan: PipelinePlan, model: LoadedModel, inputs: Iterable[str], fold
                 print(dumps({"input": name, **result}).decode(), flush=True)
                 if folder and isinstance(found.frame, Frame):
                     _draw(found.frame, found.findings, _free_name(folder, Path(path).stem, drawn))
-        except (InputError, ModelError) as error:  # outputs of one input may not be finite
+        except (InputError, ModelError) as error:  # outputs for one input may not be finite
             say([f"edge-infer: {error}"], sys.stderr)
             failed += 1
     return 1 if failed else 0

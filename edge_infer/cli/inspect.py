@@ -26,7 +26,7 @@ from edge_infer.platform.paths import DEFAULT_CONFIG
 WIDTH: Final = 100
 GAP: Final = "  "
 GLUE: Final = "\u00a0"
-"""A space at which no line is broken."""
+"""A space at which lines are not broken."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +39,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the facts about a model; return 0 if it can be used, else 1 (known facts are printed in both cases)."""
+    """Print the facts about a model; return 0 if it can be used, else 1. Known facts are printed in both cases."""
     path = args.model.absolute()
     refusal = refused_by_service(DEFAULT_CONFIG, ["inspect", "--json", str(path)])
     act_as_owner_of(args, None)
@@ -109,7 +109,7 @@ def _about(found: Report) -> list[tuple[str, str]]:
 
 
 def _near(path: str) -> str:
-    """Shorten a path below the working directory to a relative one."""
+    """Return the path relative to the working directory, if it is inside that."""
     here = Path.cwd()
     return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
 
@@ -149,7 +149,7 @@ def _section(title: str, rows: Iterable[Sequence[str]]) -> Iterable[str]:
 
 
 def _table(rows: Sequence[Sequence[str]]) -> Iterable[str]:
-    """Lay out columns side by side and wrap the last one."""
+    """Yield the lines of a table with aligned columns; the last column is wrapped."""
     clean = [[_clean(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in clean if len(row) > column) for column in range(len(clean[0]) - 1)]
     for row in clean:

@@ -23,7 +23,7 @@ from edge_infer.contract.messages import (
 from edge_infer.errors import WireError
 
 WIDTH: Final = 40
-"""Columns of a strip, which spans the picture's whole width."""
+"""Width of a strip in characters; it represents the whole width of the picture."""
 _COLORS: Final[Mapping[str, str]] = {"good": "32", "bad": "31", "dim": "2", "name": "36", "warn": "33"}
 
 
@@ -111,7 +111,10 @@ def _value(value: Value) -> str:
 
 
 def strip(result: Result, width: int = WIDTH) -> str:
-    """Draw the picture from left to right; an object fills its extent with its label's initial, the best on top."""
+    """Return a strip of the picture, from left to right: an object fills its extent with its label's initial.
+
+    The best object is on top.
+    """
     columns = ["."] * width
     for item in reversed(() if result.objects is ABSENT else result.objects):
         left, right = (min(int(x * width), width - 1) for x in (item.box[0], item.box[2]))

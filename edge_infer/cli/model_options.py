@@ -1,4 +1,4 @@
-"""The options of commands that run a model file: what takes precedence over its manifest."""
+"""Options of commands that run a model file; they take precedence over its manifest."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def resolve_model(model: str, args: argparse.Namespace | None = None) -> ModelPl
     try:
         return probe(request)
     except ModelError as error:
-        at_fault = {error.key, "task"} if error.key in ("decoder", "threshold") else {error.key}  # both follow the task
+        at_fault = {error.key, "task"} if error.key in ("decoder", "threshold") else {error.key}  # both depend on task
         if any(getattr(args, key, None) is not None for key in at_fault):
             raise ConfigError(str(error)) from error
         raise

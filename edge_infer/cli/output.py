@@ -1,4 +1,4 @@
-"""Output of lines in a terminal; any part of a line may come from a camera, a model or a broker."""
+"""Output of lines on a terminal. Any part of a line may come from a camera, a model or a broker."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from edge_infer.platform.logs import printable
 
 
 def say(lines: Iterable[object], file: TextIO | None = None) -> None:
-    """Print each as one line, without characters that would control the terminal or look like another line."""
+    """Print each as one line, without characters that would control the terminal or make it look like several lines."""
     for line in lines:
         print(printable(str(line)), file=file, flush=True)
 
 
 def complain(error: object) -> None:
-    """Print an error; every line is marked as one, and the further ones are indented.
+    """Print an error. Every line is marked as part of an error, and further lines are indented.
 
-    A model on trial words its own errors: none of their lines may look like the outcome of the command.
+    A model on trial may choose the text of its errors, so none of their lines may look like the outcome of the command.
     """
     first, *further = str(error).split("\n")
     say([f"edge-infer: {first}", *(f"edge-infer:   {line}" for line in further)], sys.stderr)
 
 
 def as_json(value: Any, **options: Any) -> str:
-    """Return JSON with all control characters escaped; letters of all languages stay as they are."""
+    """Return JSON with all control characters escaped. Letters of all languages stay unchanged."""
     text = json.dumps(value, ensure_ascii=False, **options)
     return "".join(each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] for each in text)

@@ -1,4 +1,4 @@
-"""``edge-infer page``: print how to open the local page, or serve it while the command runs."""
+"""``edge-infer page``: print how to open the local page, or serve the page while the command runs."""
 
 from __future__ import annotations
 
@@ -48,7 +48,10 @@ def _port(text: str) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the line for ssh if systemd serves the page, else serve it until Ctrl-C or 15 idle minutes; return 0."""
+    """Print the command for ssh if systemd serves the page; otherwise serve it until Ctrl-C or 15 idle minutes.
+
+    Return 0.
+    """
     if args.port is None and args.socket is None and args.config == DEFAULT_CONFIG and SYSTEM_SOCKET.exists():
         _print_way(SYSTEM_SOCKET)
         return 0
@@ -63,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
             listener = stack.enter_context(_tcp_listener(0 if args.port is None else args.port))
         config = args.config.absolute()
         settings = {"token": token, "why_not": _why_not(config)}
-        if not is_shared(config):  # where others could name a folder, and so the user that the page becomes
+        if not is_shared(config):  # if others may choose a folder, and so the user that the page becomes
             settings["state_dir"] = str(hinted(config))
         page = stack.enter_context(
             StartedPage(
@@ -88,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print_way(path: Path) -> None:
-    """Print the commands for the computer with the browser."""
+    """Print the commands to run on the computer with the browser."""
     print(f"ssh -L {PORT}:{path} {default_device_id()}")
     print(f"then open http://localhost:{PORT}/", flush=True)
 
@@ -103,7 +106,7 @@ def _tcp_listener(port: int) -> socket.socket:
 
 
 def _unix_listener(path: Path) -> socket.socket:
-    """Return a socket that listens at the path, for this user alone; a leftover is replaced."""
+    """Return a socket that listens at the path, for this user only. A leftover socket is replaced."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     mask = os.umask(0o177)
     try:
@@ -120,7 +123,7 @@ def _unix_listener(path: Path) -> socket.socket:
 
 
 def _why_not(config: Path) -> str:
-    """Return why this user cannot save; empty if it can."""
+    """Return why this user cannot save the configuration; empty if the user can."""
     try:
         refuse_foreign(config)
     except ConfigError as error:

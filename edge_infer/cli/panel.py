@@ -1,4 +1,4 @@
-"""The live view of a daemon as lines of text: its status, and the rates since the previous look."""
+"""Live view of a daemon as lines of text: its status, and the rates since the previous sample."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from edge_infer.yamlfile.units import rough_duration
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """``cpu``: share of one processor since the last look, None at the first; ``memory``: bytes."""
+    """``cpu``: share of one processor since the previous sample, None at the first one; ``memory``: bytes."""
 
     cpu: float | None
     memory: int
@@ -47,7 +47,7 @@ class Processes:
 
 
 MOST: Final = 500
-"""Most characters in a line."""
+"""Maximum number of characters in a line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class DaemonSample:
 
 
 def panel(look: DaemonSample, before: DaemonSample | None, width: int) -> list[str]:
-    """Return lines of at most ``width`` characters; ``before`` is an earlier look at the same engine, for rates."""
+    """Return lines of at most ``width`` characters. ``before`` is an earlier sample of the same engine, for rates."""
     lines = [*_head(look, before), "", *_sources(look.status), "", *_pipelines(look, before), ""]
     lines += [*_models(look.status), "", *_processes(look)]
     return [plain(line, MOST)[:width].rstrip() for line in lines]
@@ -86,12 +86,12 @@ def _head(look: DaemonSample, before: DaemonSample | None) -> Iterator[str]:
 
 
 def pace_of(source: SourceHealth) -> str:
-    """Return the rate of a source: pictures or lines a second, or samples a second of a signal."""
+    """Return the rate of a source: pictures or lines per second, or samples per second of a signal."""
     return f"{source.fps:g} fps" if source.rate is ABSENT else f"{source.rate:g} samples/s"
 
 
 def _pace(source: SourceHealth) -> str:
-    """Return the same for a column of frames a second."""
+    """Return the same for a column with frames per second."""
     return f"{source.fps:.1f}" if source.rate is ABSENT else f"{source.rate:g}/s"
 
 
@@ -142,7 +142,7 @@ def _used(use: Use | None) -> tuple[str, str]:
 
 
 def _sum(uses: Sequence[Use]) -> Use | None:
-    """Return the use of all processes together; memory that they share counts in each of them."""
+    """Return the use of all processes together. Memory that they share is counted for each of them."""
     shares = [use.cpu for use in uses if use.cpu is not None]
     return Use(sum(shares) if shares else None, sum(use.memory for use in uses)) if uses else None
 
@@ -152,14 +152,17 @@ def _said(text: str | Absent) -> str:
 
 
 def _rate(now: int, then: int | None, look: DaemonSample, before: DaemonSample | None) -> str:
-    """Return the rate a second since the look before; empty if the engine was another one then."""
+    """Return the rate per second since the previous sample; empty if another engine ran then."""
     if then is None or before is None or now < then or look.status.boot != before.status.boot:
         return ""
     return f"{(now - then) / (look.at - before.at):.1f}" if look.at > before.at else ""
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Lay out columns as wide as their cells; a head that begins with > aligns its column to the right."""
+    """Yield the lines of a table.
+
+    Columns are as wide as their cells; a head that begins with > aligns its column right.
+    """
     cells = [[head.lstrip(">") for head in heads], *rows]
     widths = [max(len(row[column]) for row in cells) for column in range(len(heads))]
     right = [head.startswith(">") for head in heads]

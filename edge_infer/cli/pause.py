@@ -1,4 +1,4 @@
-"""``edge-infer pause``: let a pipeline of the running daemon rest, for a while or until ``edge-infer resume``."""
+"""``edge-infer pause``: pause a pipeline of the running daemon, for a while or until ``edge-infer resume``."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import Final
 
 WIDTH: Final = 24
 REDRAW: Final = 0.2
-"""Seconds between two states of the bar."""
+"""Minimum seconds between two states of the bar."""
 
 
 class ProgressBar:
@@ -19,7 +19,7 @@ class ProgressBar:
         self._drawn = float("-inf")
 
     def due(self) -> bool:
-        """Return whether the bar is shown, and was not drawn just now."""
+        """Return whether the bar is shown and has not just been drawn."""
         return self._shown and time.monotonic() - self._drawn >= REDRAW
 
     def draw(self, share: float, text: str) -> None:

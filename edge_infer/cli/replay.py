@@ -24,17 +24,18 @@ if TYPE_CHECKING:
     from edge_infer.plan.records import PipelinePlan, Plan, SourcePlan
 
 MAX_RATE: Final = 1000.0
-"""Highest frames a second of a file of detections; `MAX_SIDE` is the longest side of its pictures in pixels."""
+"""Maximum frames per second of a file of detections. `MAX_SIDE` is the maximum side length of its pictures in
+pixels."""
 MAX_SIDE: Final = 65_535
 SAME_TIME: Final = 1.0
-"""Most seconds between two events of two configurations that count as the same event."""
+"""Maximum seconds between two events of two configurations that count as the same event."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Chosen:
-    """The pipelines for one recording: the first reads it, the others are below it. Only ``shown`` ones are printed.
+    """Pipelines for one recording: the first one reads it, the others are below it. Only ``shown`` ones are printed.
 
-    ``paced``: whether limits of frames a second apply.
+    ``paced``: limits of frames per second apply.
     """
 
     pipelines: tuple[PipelinePlan, ...]
@@ -74,7 +75,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print one line of JSON a message, or the events in which two configurations differ."""
+    """Print one line of JSON for each message, or the events in which two configurations differ."""
     if args.detections is not None:
         return _detections(args)
     for option in ("fps", "size", "mot"):
@@ -117,7 +118,7 @@ def _plan(config: Path, recording: str | None) -> Plan:
 
 
 def _shut_in(args: argparse.Namespace, user: Identity | None, plans: list[Plan]) -> None:
-    """Lock the process before it loads any source or model."""
+    """Lock the process in its sandbox before it loads any source or model."""
     fence = replay_fence(plans, args.source)
     written = () if args.annotate is None else (str(args.annotate.absolute()),)
     shut_in(args, user, replace(fence, writes=(*fence.writes, *written)))
@@ -147,7 +148,7 @@ def _chosen(plan: Plan, name: str | None, recording: str | None) -> Iterator[_Ch
 
 
 def _drawn(chosen: _Chosen, path: Path) -> Iterator[Replayed]:
-    """Yield the same frames, and draw each one into a video."""
+    """Yield the frames unchanged, and draw each one into a video."""
     from edge_infer.engine.replay.video_writer import Film
 
     if chosen.source.gives != "image":
@@ -173,7 +174,7 @@ def _frame_size(text: str) -> tuple[int, int]:
 
 
 def _detections(args: argparse.Namespace) -> int:
-    """Print one line of JSON a message of a pipeline that gets its boxes from a file."""
+    """Print one line of JSON for each message of a pipeline that gets its boxes from a file."""
     for option in ("source", "annotate", "compare"):
         if getattr(args, option) is not None:
             raise ConfigError(f"--{option} needs pictures: leave it out, or leave out --detections")
@@ -219,7 +220,7 @@ def _detector(plan: Plan, name: str | None, *, numbered: bool) -> PipelinePlan:
 
 
 def _compare(args: argparse.Namespace) -> int:
-    """Print the events that only one of two configurations reports, in order."""
+    """Print the events that only one of two configurations reports, sorted by time."""
     user = act_on(args, *args.compare)
     plans = [_plan(config, args.source) for config in args.compare]
     _shut_in(args, user, plans)

@@ -1,4 +1,4 @@
-"""``edge-infer schema``: print JSON Schema and AsyncAPI, from the definitions that the program validates with."""
+"""``edge-infer schema``: print JSON Schema and AsyncAPI, from the definitions with which the program validates."""
 
 from __future__ import annotations
 

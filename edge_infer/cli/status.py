@@ -33,7 +33,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Return 0 if a daemon answered, and with ``--wait`` if it serves, else 1."""
+    """Return 0 if a daemon answered and, with ``--wait``, if it serves; otherwise 1."""
     if args.wait and (code := wait_until_it_serves(args.config, args.timeout)):
         return code
     answer = ask(find_socket(args.config), {"do": "status"}, timeout=10.0)

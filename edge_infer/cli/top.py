@@ -28,9 +28,9 @@ OTHER_SCREEN: Final = "\x1b[?1049h\x1b[?25l"
 BACK: Final = "\x1b[?25h\x1b[?1049l"
 HOME, REST_OF_LINE, REST_OF_SCREEN = "\x1b[H", "\x1b[K", "\x1b[J"
 PATIENCE: Final = 10.0
-"""Seconds for a daemon to answer."""
+"""Seconds to wait for an answer of the daemon."""
 Ended = Callable[[float], bool]
-"""Waits for so many seconds; returns true if there shall be no further look."""
+"""Function that waits for some seconds, and returns true if the view has to end."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -43,12 +43,12 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Return 0 at the end; exit code 1 without a daemon at the start. Later the command waits for its return."""
+    """Return 0 at the end; exit code 1 if there is no daemon at the start. Later the command waits for its return."""
     if not 0.1 <= args.interval <= 3600:
         raise ConfigError(f"--interval {args.interval:g} is not within 0.1 and 3600 seconds")
     path = find_socket(args.config)
     ask(path, {"do": "status"}, timeout=PATIENCE)
-    for number in (signal.SIGINT, signal.SIGTERM):  # even if a shell ignores it; restores the terminal
+    for number in (signal.SIGINT, signal.SIGTERM):  # even if a shell ignores this signal; restores the terminal
         signal.signal(number, signal.default_int_handler)
     try:
         if args.json:
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _answers(path: Path, args: argparse.Namespace, ended: Ended) -> Iterator[Any]:
-    """Yield the daemon's status, or as a text the reason for a missing answer."""
+    """Yield the daemon's status or, as text, the reason why there is no answer."""
     looks = 0
     while True:
         try:
@@ -115,7 +115,7 @@ def _sleep(seconds: float) -> bool:
 
 
 def _pressed_q(seconds: float) -> bool:
-    """Wait; return true as soon as q is pressed."""
+    """Wait; return true as soon as the key q is pressed."""
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
         if not sys.stdin.isatty():

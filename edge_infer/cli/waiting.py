@@ -1,4 +1,4 @@
-"""Polling of the running daemon by commands that wait for a condition."""
+"""Repeated queries to the running daemon, for commands that wait for a condition."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ from edge_infer.supervisor.status import Status
 from edge_infer.yamlfile.units import format_duration
 
 PAUSE: Final = 0.5
-"""Seconds between two looks."""
+"""Seconds between two queries."""
 
 
 @dataclass(frozen=True, slots=True)
 class Glimpse:
-    """The state now, in lines; ``code`` is the exit code, None while the wait goes on; ``late`` is for a timeout."""
+    """The current state as lines.
+
+    ``code`` is the exit code, None while the wait continues; ``late`` is the line for a timeout.
+    """
 
     lines: tuple[str, ...]
     code: int | None = None
@@ -29,9 +32,9 @@ class Glimpse:
 
 
 def wait(look: Callable[[], Glimpse], timeout: float, hint: str, *, starting: bool = False) -> int:
-    """Look until there is a code, for ``timeout`` seconds at most; print the last lines and return the code.
+    """Query until there is an exit code, for ``timeout`` seconds at most; print the last lines and return the code.
 
-    A daemon that does not answer at the first look is an error, unless it may be ``starting``.
+    A daemon that does not answer the first query is an error, unless it may be ``starting``.
     """
     end, shown = time.monotonic() + timeout, Glimpse(())
     seen = _look(look) if starting else look()
@@ -55,17 +58,17 @@ def _look(look: Callable[[], Glimpse]) -> Glimpse:
         return Glimpse((str(error),))
 
 
-# ``edge-infer status --wait``: wait until the daemon serves, or until it is clear that it does not.
+# ``edge-infer status --wait``: wait until the daemon serves, or until it is clear that it will not.
 
 READER: Final = "reader "
-"""Prefix of a reader's name, before the name of its source; a lost source is no failure of its reader."""
+"""Prefix of a reader's name, before the name of its source. A lost source is not a failure of its reader."""
 MOST_RESTARTS: Final = 2
-"""Restarts of a process during the wait, a few seconds apart, that show that it does not start."""
+"""Number of restarts of a process during the wait, a few seconds apart, that show that it cannot start."""
 HINT: Final = "edge-infer status and the log tell more"
 
 
 def wait_until_it_serves(config: Path, timeout: float) -> int:
-    """Wait and print; return 0 when the daemon serves or lacks nothing but a frame, else 1."""
+    """Wait and print; return 0 if the daemon serves, or if only a first frame is missing, else 1."""
     judge = Judge()
 
     def look() -> Glimpse:
@@ -75,13 +78,13 @@ def wait_until_it_serves(config: Path, timeout: float) -> int:
 
 
 class Judge:
-    """Judges a daemon repeatedly; processes that end by themselves count from the first look on."""
+    """Judges a daemon repeatedly. Processes that end by themselves count from the first query on."""
 
     def __init__(self) -> None:
         self._failures: dict[str, int] = {}
 
     def look(self, status: Status) -> Glimpse:
-        """Return the missing parts, one a line."""
+        """Return the missing parts, one per line."""
         lost = tuple(self._ended_again(status))
         if lost:
             return Glimpse(lost, 1)
@@ -102,7 +105,7 @@ class Judge:
 
 
 def _missing(status: Status) -> Iterator[str]:
-    """Yield what keeps the daemon itself from serving: parts that are not up yet, and errors."""
+    """Yield the reasons why the daemon itself does not serve: parts that have not started yet, and errors."""
     if status.boot is None:
         yield "the engine is being started"
     if status.outbox is None:
@@ -118,7 +121,7 @@ def _missing(status: Status) -> Iterator[str]:
 
 
 def _without_outcome(status: Status) -> Iterator[str]:
-    """Yield pipelines that have processed no frame although their sources are available."""
+    """Yield the pipelines that have processed no frame although their sources are available."""
     for name, source in status.feeds.items():
         pipeline = status.pipelines.get(name)
         looked = pipeline is not None and (pipeline.produced > 0 or pipeline.latency_ms is not None)

@@ -28,13 +28,13 @@ from edge_infer.publisher.mqtt.connection_failure import explain, flooding, refu
 from edge_infer.publisher.mqtt.paho_client import KEEPALIVE, equip
 
 GREETING: Final = 10.0
-"""Seconds for a broker to answer."""
+"""Seconds to wait for an answer of the broker."""
 QOS: Final = 1
 MOST_PORT: Final = 65535
 COMPLETE: Final = 120.0
-"""Seconds that `--complete` takes at most without `--seconds`."""
+"""Maximum seconds of ``--complete`` without ``--seconds``."""
 STEP: Final = 0.2
-"""Seconds between two looks whether everything has come."""
+"""Seconds between two checks whether all messages have arrived."""
 AGAIN: Final = 1.0
 """Seconds between attempts to reconnect."""
 
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _complete(args: argparse.Namespace, plan: MqttPlan) -> int:
-    """Print the snapshot of each device, of the configured one or of all; return 0 if all are complete."""
+    """Print the snapshot of the configured device, or of all devices; return 0 if all are complete."""
     if args.topic:
         raise ConfigError("--complete looks at all topics of a device; leave out --topic")
     prefix, _, device = plan.topic.rpartition("/")
@@ -103,7 +103,7 @@ def _complete(args: argparse.Namespace, plan: MqttPlan) -> int:
 
 
 def _snapshot_line(device: str, snapshot: Snapshot) -> str:
-    """Return what a subscriber has of the retained topics of a device."""
+    """Return a line about the retained topics of a device that a subscriber has received."""
     if snapshot.complete is None:
         why = "info has not come" if snapshot.missing else "its version does not tell how many there are"
         return f"{device}: {snapshot.received} topics, not known whether that is all ({why})"
@@ -114,7 +114,7 @@ def _snapshot_line(device: str, snapshot: Snapshot) -> str:
 
 
 class _WatchClient(GuardedClient):
-    """Cuts messages of more than 1 MiB: other publishers may send up to 256 MiB."""
+    """Truncates messages of more than 1 MiB, because other publishers may send up to 256 MiB."""
 
     largest = 1 << 20
     highest_qos = QOS
@@ -122,7 +122,7 @@ class _WatchClient(GuardedClient):
 
 
 class Watcher:
-    """Subscribes and prints until the time is over; reports a lost connection and reconnects."""
+    """Subscribes and prints messages until the time is over. It reports a lost connection and reconnects."""
 
     def __init__(self, plan: MqttPlan, topic: str, *, json_lines: bool, color: bool) -> None:
         self.received = 0
@@ -134,7 +134,10 @@ class Watcher:
         self._silent_at = 0.0
 
     def watch(self, seconds: float | None) -> None:
-        """Print messages; raises `EdgeInferError` if the broker cannot be reached or refuses at the start."""
+        """Print messages.
+
+        Raises `EdgeInferError` if, at the start, the broker cannot be reached or refuses the connection.
+        """
         end = time.monotonic() + seconds if seconds is not None else float("inf")
         client = self._connect()
         try:
@@ -197,7 +200,7 @@ class Watcher:
             return self._painter.line(topic, payload)
         try:
             return as_json({"topic": topic, "payload": _value(payload)}, separators=(",", ":"))
-        except RecursionError:  # what is read may be one level too deep to be written
+        except RecursionError:  # a value that could be read may be one level too deep to be written
             return as_json({"topic": topic, "payload": _text(payload)}, separators=(",", ":"))
 
 
@@ -208,7 +211,10 @@ def _port(text: str) -> int:
 
 
 def _value(payload: bytes) -> Any:
-    """Return the JSON value, the text of a payload that is not JSON, or None for an empty one, which clears a topic."""
+    """Return the JSON value, or the text of a payload that is not JSON.
+
+    Return None for an empty one, which clears a topic.
+    """
     if not payload:
         return None
     try:

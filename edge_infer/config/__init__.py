@@ -1,1 +1,1 @@
-"""The configuration file: its schema, its loader, and the plan that every process receives."""
+"""The configuration file: its schema, its loader, and its compilation into the plan that every process receives."""

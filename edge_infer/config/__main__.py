@@ -1,11 +1,12 @@
 """Child process that reads a configuration: ``python -m edge_infer.config FILE [OPTION …]``.
 
-With ``--wait`` it loads its modules, and reads the file once a line comes on the standard input. It prints one JSON
-object, a `Compiled`, and exits with 0 or 2. The supervisor runs it as a child. So the supervisor loads neither pydantic
-nor a YAML parser, and no file can crash it. The child locks itself before it opens the file.
+It prints one JSON object, a `Compiled`, and exits with 0 or 2. With ``--wait`` it first loads its modules, then waits
+for a line on the standard input before it reads the file. The supervisor runs it as a child. So the supervisor loads
+neither pydantic nor a YAML parser, and no file can crash it. The child enters its sandbox before it opens the file.
 
-Where no model was tried yet, the process that tries the first one starts before the child knows which model that is:
-both load their modules at the same time. Later on, most edits name only models that were tried before.
+If no model was tried on this device yet, the process that tries the first model is started before the child knows which
+model that is, so that both load their modules at the same time. Later, most edits name only models that were tried
+before.
 """
 
 from __future__ import annotations
@@ -50,13 +51,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     store = False if args.store is None else Path(args.store)
     with own_output() as output, Probe() as probe:
         if args.store is None or not (trials_folder(args.store) / TRIED_FILE).exists():
-            with suppress(StartError):  # the first model that needs it retries and reports the error
+            with suppress(StartError):  # the first model that needs this process retries and reports the error
                 probe.begin()
         from edge_infer.config.compile.compile import compile_config
         from edge_infer.yamlfile.load import LARGEST
 
         if args.wait and not sys.stdin.buffer.readline():
-            return 0  # the file is as it was
+            return 0  # the file has not changed
         draft = None if args.draft is None else (args.draft, sys.stdin.buffer.read(LARGEST + 1))
         compiled = compile_config(args.file, store=store, probe=probe, draft=draft, replayed=args.replayed)
         output.write(dumps(compiled) + b"\n")

@@ -1,4 +1,4 @@
-"""Edits of a configuration file's text by commands: another package for a model, a shadow promoted."""
+"""Edits of a configuration file's text by commands: another package for a model, or promotion of a shadow."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from edge_infer.errors import ConfigError
 from edge_infer.yamlfile.edit import below, edited, every, removing, repeated, replacing
 from edge_infer.yamlfile.load import parse_document
 
-# Edit of a configuration file's text that switches a model to another package of the store and keeps all else.
+# Edit that changes a model to another package of the store. The rest of the text stays unchanged.
 
 
 def using(path: Path, data: bytes, name: str, title: str, digest: str) -> tuple[bytes, str]:
     """Return the file's bytes with ``use: title`` in the entry of model ``name``, and the previous value.
 
-    A ``sha256`` in the entry becomes ``digest``, that of the package's file; ``file`` becomes ``use``. Raises
-    `ConfigError` if there is no such model, or if an edit would change other values of the file.
+    A ``sha256`` in the entry becomes ``digest``, which is that of the package's file; ``file`` becomes ``use``. Raises
+    `ConfigError` if there is no such model, or if the edit would change other values of the file.
     """
     before = parse_document(path, data)
     if before.problems or before.value is None:
@@ -61,14 +61,14 @@ def _package_by_hand(name: str, title: str) -> str:
     return f"set use: {title} of model {name} with an editor"
 
 
-# Edit of a configuration file's text that makes a shadow the serving model and keeps all else.
+# Edit that makes a shadow the model of its pipeline. The rest of the text stays unchanged.
 
 
 def promoted(path: Path, data: bytes, name: str, pipeline: str | None = None) -> tuple[bytes, tuple[str, ...]]:
     """Return the file's bytes with model ``name`` in place of the model that it shadows, and the changed pipelines.
 
     Only the value of ``model`` and the entry ``shadow`` change. Raises `ConfigError` if there is no such shadow, or if
-    an edit would change other values of the file.
+    the edit would change other values of the file.
     """
     before = parse_document(path, data)
     if before.problems or before.value is None:

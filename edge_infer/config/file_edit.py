@@ -1,4 +1,4 @@
-"""Replacement of a configuration file by an edited text: saved atomically, applied, and undone if it is rejected."""
+"""Replaces a configuration file by an edited text: saved atomically, applied, and restored if rejected."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from edge_infer.sandbox.foreign import refuse_foreign
 
 @dataclass(frozen=True, slots=True)
 class EditOutcome:
-    """The outcome: the ``digest`` of the configuration that is active now; empty if it was rejected, for ``errors``."""
+    """Outcome of an edit.
+
+    ``digest`` is that of the now active configuration, or empty if the edit was rejected because of ``errors``.
+    """
 
     digest: str
     errors: tuple[str, ...] = ()
@@ -42,9 +45,11 @@ def current_digest(config: Path) -> str:
 def apply_text(
     file: Path, before: bytes | None, edited: bytes, reload: Callable[[], Mapping[str, Any]], like: Path | None = None
 ) -> EditOutcome:
-    """Save ``edited`` in place of ``before``, and restore the file if the daemon rejects it, which ``reload`` asks.
+    """Save ``edited`` in place of ``before``; ``reload`` asks the daemon to apply it.
 
-    Without ``before`` the file is new, and gets the owner and mode of the file ``like``. Raises `ConfigError`,
+    If it is rejected, restore the file.
+
+    Without ``before`` the file is new and gets the owner and mode of the file ``like``. Raises `ConfigError`,
     `EdgeInferError`.
     """
     save(file, edited, before, like)
@@ -66,14 +71,14 @@ def apply_text(
 
 
 def problems_of(answer: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return why the daemon did not apply a configuration, from its answer to a reload."""
+    """Return the reasons why the daemon did not apply a configuration, from its answer to a reload."""
     return tuple(map(str, answer.get("errors", [answer.get("error", "")])))
 
 
 def save(config: Path, data: bytes, before: bytes | None, like: Path | None = None) -> None:
-    """Replace the bytes of a file, or write a new one, as `apply_text` does; raises `ConfigError`, `EdgeInferError`.
+    """Replace the bytes of a file or write a new file, as `apply_text` does; raises `ConfigError`, `EdgeInferError`.
 
-    Root edits no file that another user could exchange for one of root meanwhile.
+    Root edits no file that another user could replace by a file of root in the meantime.
     """
     refuse_foreign(config)
     try:

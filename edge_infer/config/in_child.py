@@ -1,4 +1,4 @@
-"""Reading of a configuration in a child process, so that this process loads none of its modules and threads."""
+"""Reads a configuration in a child process, so that this process loads none of the modules and threads for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A configuration in several files: ``conf.d/*.yaml`` beside the main file adds models, sources and pipelines."""
+"""A configuration in several files: ``conf.d/*.yaml`` beside the main file may add models, sources and pipelines."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from edge_infer.platform.permissions import why_unreadable
 from edge_infer.yamlfile.load import Document, Steps, parse_document, read_document
 
 SECTIONS: Final = ("models", "sources", "pipelines")
-"""What a part may have: sections of named entries."""
+"""The sections that such a part may have; each contains named entries."""
 
 
 def read_config(
     config: Path, environment: Mapping[str, str] | None = None, draft: tuple[Path, bytes] | None = None
 ) -> Document:
-    """Read a configuration with its parts; the content never raises an error.
+    """Read a configuration with its parts. Its content never raises an error.
 
-    ``draft`` is the text of one of the files, to be read in place of what is on the disk.
+    ``draft`` is the path of one of the files and a text that is read in place of its content.
     """
     at, text = (None, b"") if draft is None else (draft[0].absolute(), draft[1])
 
@@ -53,7 +53,7 @@ def read_config(
 
 
 def _is_text(name: str) -> bool:
-    """Return whether a name of the file system can be part of a message."""
+    """Return whether a file name can be part of a message."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -64,12 +64,12 @@ def _is_text(name: str) -> bool:
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
-    except OSError:  # reading it reports that
+    except OSError:  # this is reported when the file is read
         return 0
 
 
 def merged(main: Document, parts: list[tuple[str, Document]]) -> Document:
-    """Return one document with the entries of all; an entry's problems name the file that it is in."""
+    """Return one document with the entries of all. Problems of an entry name the file that contains it."""
     problems = [*main.problems, *(problem for _, part in parts for problem in part.problems)]
     read = main.digest and all(part.digest for _, part in parts)
     digest = digest_of(main.digest, [(name, part.digest) for name, part in parts]) if read else ""
@@ -108,7 +108,7 @@ def _twice(first: Document, part: Document, section: str, name: str) -> Problem:
 
 
 def file_of(config: Path, section: str, name: str) -> Path:
-    """Return the file that has this entry; the main file if none has it. Raises `ConfigError`."""
+    """Return the file that contains this entry; the main file if none does. Raises `ConfigError`."""
     try:
         parts = parts_of(config)
     except OSError as error:

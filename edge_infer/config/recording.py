@@ -1,4 +1,7 @@
-"""A recording in place of a configured source, read as fast as possible; the kind follows from the file name."""
+"""Replaces a configured source by a recording, which is read as fast as possible.
+
+The kind of source follows from the file name.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ def fits(source: SourcePlan, recording: str) -> bool:
 
 
 def recorded(source: SourcePlan, recording: str | None) -> SourcePlan:
-    """Return the source with the named recording, or its own file. Raises `ConfigError`."""
+    """Return the source with the named recording or, without a name, its own file. Raises `ConfigError`."""
     if recording is None:
         return _own(source)
     path, kind = Path(recording).absolute(), kind_of(recording)
@@ -77,13 +80,16 @@ def _fast(source: SourcePlan) -> SourcePlan:
 
 
 def plays(source: SourcePlan) -> bool:
-    """Return whether the source drops frames like a camera, so that limits of frames a second select some of them."""
+    """Return whether the source drops frames like a camera.
+
+    If so, a limit of frames per second selects some of them.
+    """
     known = source_class(source.target).Options.__dataclass_fields__
     return bool(source.options.get("realtime", known["realtime"].default if "realtime" in known else True))
 
 
 def digest(config: str, source: SourcePlan) -> str:
-    """Return twelve hexadecimal digits of a digest over a configuration's digest and a recording's bytes."""
+    """Return twelve hexadecimal digits of a digest over the configuration's digest and a recording's bytes."""
     place = str(source.options.get("file") or source.options.get("path"))
     paths = [Path(place)]
     if source.kind == "images":
@@ -94,7 +100,7 @@ def digest(config: str, source: SourcePlan) -> str:
 
 
 def digest_of(config: str, paths: Iterable[Path]) -> str:
-    """Return the same for these files."""
+    """Return the same digest over these files."""
     found = hashlib.sha256(config.encode())
     for path in paths:
         try:

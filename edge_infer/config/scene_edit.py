@@ -1,4 +1,7 @@
-"""Edits of masks, zones, lines, thresholds and tracking in a configuration file's text that keep all else."""
+"""Edits of masks, zones, lines, thresholds and tracking in the text of a configuration file.
+
+The rest of the text stays unchanged.
+"""
 
 from __future__ import annotations
 
@@ -33,15 +36,15 @@ Points = Sequence[tuple[float, float]]
 
 
 class DrawingError(ConfigError):
-    """A drawing that makes no edit: the name of something that is not there, or points that are none."""
+    """A drawing that results in no edit, because it names something that does not exist or its points are invalid."""
 
 
 def drawn(path: Path, data: bytes, pipeline: str, edits: Sequence[Mapping[str, Any]]) -> tuple[bytes, list[str]]:
-    """Return the file's bytes with all edits, and a sentence for each.
+    """Return the file's bytes after all edits, and a sentence about each edit.
 
-    An edit has ``what``: ``mask``, ``zone``, ``line``, ``threshold`` or ``track``, and other keys by that. Raises
-    `DrawingError` for an edit that makes no sense, and `ConfigError` if the text cannot be edited here, or if an edit
-    would change anything else.
+    The key ``what`` of an edit is ``mask``, ``zone``, ``line``, ``threshold`` or ``track``; it determines the other
+    keys. Raises `DrawingError` for an invalid edit. Raises `ConfigError` if the text cannot be edited here, or if an
+    edit would change anything else.
     """
     before = parse_document(path, data)
     if before.problems or before.value is None:
@@ -69,7 +72,7 @@ def drawn(path: Path, data: bytes, pipeline: str, edits: Sequence[Mapping[str, A
 
 
 class _Sketch:
-    """The text of a file while one edit of a pipeline is made."""
+    """The text of a file during one edit of a pipeline."""
 
     def __init__(self, path: Path, pipeline: str, text: str, body: Mapping[str, Any]) -> None:
         self.text = text
@@ -81,11 +84,11 @@ class _Sketch:
         self.place, self.group = below(below(self._root, "pipelines")[1], pipeline)
 
     def again(self) -> _Sketch:
-        """Return the same for the text as it is now."""
+        """Return a new object for the current text."""
         return _Sketch(self._path, self._pipeline, self.text, self.body)
 
     def check(self, nodes: Sequence[Any]) -> None:
-        """Raise `ConfigError` if the document repeats one of these nodes: an edit would change it everywhere."""
+        """Raise `ConfigError` if an alias repeats one of these nodes: the edit would change all occurrences."""
         if repeated(self._root, [self.group, *nodes]):
             line = self.place.start_mark.line + 1
             raise ConfigError(
@@ -93,7 +96,7 @@ class _Sketch:
             )
 
     def make(self, edit: Edit) -> None:
-        """Change the text."""
+        """Apply the edit to the text."""
         self.text = edited(self.text, [edit])
 
     def set(self, key: str, value: str) -> None:
@@ -190,7 +193,8 @@ def _line(sketch: _Sketch, edit: Mapping[str, Any]) -> dict[str, Any]:
 
 
 Shape = Callable[[Any, Points], tuple[Any, Mapping[str, str]]]
-"""Returns the new value of a place, and the texts of the keys that change, or of all of it under an empty key."""
+"""Function that returns the new value, and the texts of the keys that change (under an empty key: of the whole
+value)."""
 
 
 def _place(

@@ -1,7 +1,7 @@
-"""The Home Assistant announcement of a device: one retained message with all of its entities.
+"""The Home Assistant announcement of a device: one retained message with all its entities.
 
-It follows Home Assistant's MQTT discovery for devices, with the abbreviated keys. Its documentation explains each key
-(https://www.home-assistant.io/integrations/mqtt/#discovery-payload).
+It follows Home Assistant's MQTT discovery for devices and uses the abbreviated keys. Home Assistant's documentation
+explains each key (https://www.home-assistant.io/integrations/mqtt/#discovery-payload).
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ KEY: Final = r"[A-Za-z0-9_.-]{1,250}"
 OBJECT: Final = r"[A-Za-z0-9_-]{1,270}"
 
 Key = Annotated[str, matching(KEY, 250)]
-"""Name of an entity within its device. It stays the same as long as the entity is the same."""
+"""Name of an entity within its device. It stays the same during the life of the entity."""
 ObjectId = Annotated[str, matching(OBJECT, 270)]
 """Name of a device in Home Assistant."""
 Topic = Annotated[str, matching(r"[^+#\x00]+", 400)]
 Template = Annotated[str, at_most(2500)]
-"""A Jinja template with which Home Assistant reads a payload."""
+"""Jinja template with which Home Assistant reads a value from a payload."""
 Word = Annotated[str, matching(r"[a-z_]+", 40)]
 Shown = Annotated[str, at_most(400)]
 Platform = Literal["sensor", "binary_sensor", "event"]
@@ -30,7 +30,7 @@ Platform = Literal["sensor", "binary_sensor", "event"]
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """One entity. With ``p`` alone, it removes the entity."""
+    """One entity. An entry with ``p`` alone removes the entity."""
 
     p: Platform
     name: Shown | Absent = ABSENT
@@ -79,7 +79,7 @@ class Availability:
 class Announcement:
     """A device and its entities by key.
 
-    The device is available when all of ``avty`` are. The diagnostics read ``stat_t``.
+    The device is available when all of ``avty`` are. Diagnostic entities read their values from the topic ``stat_t``.
     """
 
     dev: Box

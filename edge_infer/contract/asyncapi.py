@@ -1,4 +1,4 @@
-"""Generate the AsyncAPI 3 document of a device's messages from the definitions that the publisher validates with.
+"""Generates the AsyncAPI 3 document of a device's messages from the definitions with which the publisher validates.
 
 Payloads are in JSON Schema draft 07, which AsyncAPI accepts without an extension. These schemas are open: a subscriber
 that validates with them keeps working when a payload gains a field. ``edge-infer schema NAME`` prints the closed form.

@@ -1,11 +1,13 @@
-"""Convert records to JSON and back, strictly: all processes validate with the same closed schema, by `msgspec`.
+"""Converts records to JSON and back, strictly: all processes validate with the same closed schema, by `msgspec`.
 
 The annotations of a `Record` are its schema. `decode` rejects unknown keys, missing keys and numbers that are not
 finite. `schema` prints the same definition as JSON Schema, so the documented schema is the enforced one. Constraints
-that annotations cannot express are in a record's ``__post_init__``, which raises ValueError.
+that annotations cannot express are checked in ``__post_init__`` of a record, which raises ValueError.
 
-Rules: ``None`` is written as ``null``; ``ABSENT`` leaves the key out; a trailing underscore of a field name is not part
-of the key (``class_`` is ``"class"``).
+Rules:
+- ``None`` is written as ``null``.
+- ``ABSENT`` leaves the key out.
+- A trailing underscore of a field name is not part of the key (``class_`` becomes ``"class"``).
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, TypeAlias, Ty
 
 from edge_infer.errors import WireError
 
-# msgspec would load typing_extensions without needing it. That takes 1 MB and loads _socket, which the engine may not
+# msgspec would load typing_extensions without using it. That takes 1 MB and loads _socket, which the engine may not
 # import. No other module imports msgspec before this one.
 if _missing := "typing_extensions" not in sys.modules:
     sys.modules["typing_extensions"] = None  # type: ignore[assignment]
@@ -69,10 +71,10 @@ else:
     JsonValue = Any  # as a field type: any JSON value, unchanged
 
 RawJson: TypeAlias = msgspec.Raw
-"""A part of a JSON text that is not decoded yet: a view of it, for `decode_json`."""
+"""A part of a JSON text that is not decoded yet. It is a view of the text, for `decode_json`."""
 Absent: TypeAlias = UnsetType
 ABSENT: Final = UNSET
-"""Value of a field that has no key on the wire; it counts as false."""
+"""Value of a field whose key is absent from the JSON; it is false in conditions."""
 
 
 def _key(name: str) -> str:
@@ -92,7 +94,7 @@ class PartlyCompared(Record, frozen=True, eq=False):
         return type(other) is type(self) and self._compared() == other._compared()
 
     def __ne__(self, other: object) -> bool:
-        return not self == other  # msgspec's own compares identities here
+        return not self == other  # msgspec's own comparison uses identity here
 
     def __hash__(self) -> int:
         return hash(self._compared())
@@ -102,17 +104,17 @@ class PartlyCompared(Record, frozen=True, eq=False):
 
 
 class _Members(type):
-    """Metaclass of `OneOf`: an instance of any of its records counts as an instance of it."""
+    """Metaclass of `OneOf`: an instance of any of its records is an instance of it."""
 
     def __instancecheck__(cls, instance: object) -> bool:
         return isinstance(instance, tuple(cls.__dict__["by_key"].values()))
 
 
 class OneOf(metaclass=_Members):
-    """Field type for one of several untagged records, chosen by a key that only one of them has.
+    """Field type for one of several untagged records. A key that only one of them has decides which it is.
 
-    ``by_key`` maps each such key to its record, in order; the empty key stands for the record that has none of them.
-    (msgspec requires a tag in each record of a union.)
+    ``by_key`` maps each such key to its record, in order. The empty key stands for the record that has none of these
+    keys. (msgspec requires a tag in each record of a union.)
     """
 
     by_key: ClassVar[Mapping[str, type[Record]]] = {}
@@ -157,8 +159,8 @@ def replace(item: T, **changes: Any) -> T:
 def check_decimals(most: int, *values: object) -> None:
     """Raise ValueError for a number with more than ``most`` decimals, which carry no information but could hide some.
 
-    Values that are not floats pass. From 2**53 on a float is a whole number, and scaling it could overflow. Above 2**53
-    steps a float has no such decimals; the comparison with `round` covers that case.
+    Values that are not floats pass. From 2**53 on every float is a whole number, and scaling it could overflow. If the
+    scaled number is above 2**53, a float cannot have such decimals; the comparison with `round` covers that case.
     """
     scale = _SCALES[most]
     for value in values:
@@ -177,13 +179,15 @@ _END: Final = "(?!\n)$"
 MAX_MEMORY_FACTOR: Final = 8
 FREE_MEMORY: Final = 16 << 20
 _COSTS: Final = {b",": 72, b"[": 80, b":": 96, b"{": 192}
-"""Most bytes that CPython allocates for the value that each mark starts (lists, dicts and short strings)."""
+"""Maximum bytes that CPython allocates for the value that each of these characters starts (lists, dicts, short
+strings)."""
 _FREE_BYTES: Final = FREE_MEMORY // 128
-"""Bytes of JSON that cannot exceed `FREE_MEMORY` when decoded, whatever their values are."""
+"""Size of JSON in bytes that, whatever it contains, takes at most `FREE_MEMORY` when it is decoded."""
 _MARKS: Final = re.compile(rb'\\.|[",:\[{]', re.DOTALL)
 _PLACE: Final = " - at `"
 _KEY: Final = "key` in `"
-"""Parts of the suffix of msgspec's errors: the place of the fault, or of a key, as a path that begins with ``$``."""
+"""Separators in msgspec's errors, before the position of the fault or of a key. The position is a path that begins with
+``$``."""
 
 
 def _plain(value: object) -> JsonValue:
@@ -198,7 +202,7 @@ _ENCODER: Final = msgspec.json.Encoder(enc_hook=_plain)
 
 
 def dumps(value: object) -> bytes:
-    """Return the compact UTF-8 JSON of a record or JSON value; numbers that are not finite become ``null``."""
+    """Return a record or a JSON value as compact JSON in UTF-8. Numbers that are not finite become ``null``."""
     try:
         return _ENCODER.encode(value)
     except (TypeError, ValueError, MsgspecError) as error:
@@ -217,8 +221,8 @@ def loads(data: bytes) -> JsonValue:
 def joined(parts: list[bytes]) -> bytes:
     """Join the ``parts`` of an untrusted JSON text and empty the list.
 
-    Decoding the result takes at most `MAX_MEMORY_FACTOR` times its size, or `FREE_MEMORY` if that is more. Raises
-    `WireError` where it would take more.
+    The memory for decoding the result is limited to `MAX_MEMORY_FACTOR` times its size, or to `FREE_MEMORY` if that is
+    more. Raises `WireError` if decoding would take more.
     """
     data = parts.pop() if len(parts) == 1 else b"".join(parts)
     parts.clear()
@@ -232,9 +236,9 @@ def joined(parts: list[bytes]) -> bytes:
 
 
 def _cost(data: bytes, enough: int) -> int:
-    """Return the bytes that the values of JSON take besides the letters of strings; stop counting above ``enough``.
+    """Return the memory in bytes that the values of a JSON text take, without the characters of strings.
 
-    It runs in constant memory, because the input may be crafted to exhaust memory.
+    Counting stops above ``enough``. It takes constant memory, because the input may be crafted to exhaust memory.
     """
     cost, quoted = 0, False
     for found in _MARKS.finditer(data):
@@ -264,7 +268,7 @@ def _one_of(kind: type[Any], value: Any) -> Any:
 
 
 def decode_json(kind: type[T], data: bytes | memoryview | RawJson, where: str = "") -> T:
-    """Decode JSON to a record of type ``kind``; raises `WireError` naming the key that does not fit."""
+    """Decode JSON to a record of type ``kind``; raises `WireError`, which names the key that does not fit."""
     try:
         record: T = _decoder(kind).decode(data)  # type: ignore[arg-type]  # every type can be hashed
     except ValidationError as error:
@@ -280,15 +284,15 @@ def decode(kind: type[T], value: JsonValue, where: str = "") -> T:
         data = json.dumps(value, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise WireError(f"{where or kind.__name__}: {error}") from error
-    if dataclasses.is_dataclass(kind) and isinstance(value, Mapping):  # of other packages; records are strict
+    if dataclasses.is_dataclass(kind) and isinstance(value, Mapping):  # types of other packages; records are strict
         for key in value.keys() - {field.name for field in dataclasses.fields(kind)}:
             raise WireError(f"{where or kind.__name__}: object contains unknown field `{key}`")
     return decode_json(kind, data, where)
 
 
 def _described(error: str, where: str) -> str:
-    """Return a msgspec error with the place first: ``Result.objects[3].box: expected `array`, got `int```."""
-    reason, _, suffix = error.rpartition(_PLACE)  # no expression: the sender may have written the text before it
+    """Return a msgspec error with the position first: ``Result.objects[3].box: expected `array`, got `int```."""
+    reason, _, suffix = error.rpartition(_PLACE)  # no regular expression: the sender may have chosen the text
     path = suffix.removeprefix(_KEY)
     if reason and path.startswith("$") and path.endswith("`"):
         place = where + path[1:-1] + (" key" if path != suffix else "")
@@ -306,7 +310,7 @@ def schema(kind: type[Any], title: str = "") -> dict[str, JsonValue]:
 
 
 def _inline(part: Any, records: Mapping[str, Any]) -> Any:
-    """Return a part of a schema with its records inlined, each with the first line of its description."""
+    """Return a part of a schema with its records inlined; each has the first line of its description."""
     if isinstance(part, list):
         return [_inline(item, records) for item in part]
     if not isinstance(part, dict):

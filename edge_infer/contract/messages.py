@@ -1,7 +1,8 @@
-"""Payloads that leave the device: one frozen record for each kind of topic, with one wire form.
+"""Payloads that leave the device: one frozen record for each kind of topic, with exactly one JSON form.
 
 The publisher decodes and validates each of them twice. ``edge-infer schema NAME`` prints the same definitions as JSON
-Schema. Coordinates are fractions of the source frame, x to the right, y down. Payloads only ever gain fields.
+Schema. Coordinates are fractions of the source frame, x to the right, y down. Later versions may add fields to
+payloads, but never remove any.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ from edge_infer.contract.codec import (
 from edge_infer.errors import LONGEST_SENTENCE
 
 MAX_MESSAGE_BYTES: Final = 1024
-"""Most bytes of a state, an event and the online status, and of a result unless its pipeline has ``max_payload``."""
+"""Maximum bytes of a state, an event and the online status, and of a result unless its pipeline has ``max_payload``."""
 MIN_PAYLOAD_BYTES: Final = 512
-"""Least ``max_payload``: it holds a result without its items."""
+"""Minimum of ``max_payload``: a result without its items fits into it."""
 NAME_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
 PREFIX_PATTERN: Final = r"(?!\$)[^\x00-\x1f\x7f+#/]+(?:/[^\x00-\x1f\x7f+#/]+)*"
 MAX_PREFIX_CHARACTERS: Final = 200
@@ -35,7 +36,7 @@ RESERVED_NAMES: Final = frozenset({"status", "info", "config", "model", "health"
 """Names that a pipeline may not have, because they are topics of the device itself."""
 
 RESERVED_MODEL_NAMES: Final = frozenset({"result", "event", "state"})
-"""Names that a model may not have: ``P/model/NAME`` would be mistaken for a topic of a pipeline ``model``."""
+"""Names that a model may not have: ``P/model/NAME`` would be taken for a topic of a pipeline ``model``."""
 
 Name = Annotated[str, matching(NAME_PATTERN, 64)]
 Timestamp = Annotated[str, matching(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z", 24)]
@@ -72,17 +73,17 @@ Reason = Literal[
 SourceState = Literal["starting", "ok", "lost", "frozen", "black", "ended"]
 EventType = Literal["appear", "leave", "enter", "exit", "loiter", "cross", "start", "end", "drift", "drift_end"]
 CameraDrift = Literal["covered", "dark", "moved", "defocused", "veiled", "changed"]
-"""How the picture of a camera differs from what was learned of it; ``changed``: in another way than the others."""
+"""How the pictures of a camera differ from the reference. ``changed``: in a way that is none of the others."""
 OutcomeDrift = Literal[
     "scores_lower", "scores_higher", "more_objects", "fewer_objects", "larger", "smaller", "mix", "values"
 ]
-"""How the answers of a model differ from what was learned of them."""
+"""How the findings of a model differ from the reference."""
 DriftKind = Literal[CameraDrift, OutcomeDrift]
 ModelState = Literal["active", "staging", "probation", "rejected", "rolled_back"]
 
 
 def timestamp(wall: float) -> str:
-    """Return the UTC time with milliseconds, as all payloads carry it; ``wall`` is seconds since the epoch."""
+    """Return the UTC time with milliseconds, in the format of all payloads; ``wall`` is in seconds since the epoch."""
     moment = datetime.fromtimestamp(wall, tz=timezone.utc)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
@@ -99,10 +100,10 @@ class ScoredLabel(Record, frozen=True):
 
 
 class DetectedObject(Record, frozen=True):
-    """One object: its label, score and box ``[xmin, ymin, xmax, ymax]``; ``share`` of the box that it fills.
+    """One object: its label, score and box ``[xmin, ymin, xmax, ymax]``, and the share of the box that it fills.
 
-    With tracking, ``id`` is the same from frame to frame; it is never reused in this boot. ``parent`` is the id of the
-    object in whose crop this one was found.
+    With tracking, ``id`` is the same from frame to frame; an id is never reused in this boot. ``parent`` is the id of
+    the object in whose crop this one was found.
     """
 
     label: Label
@@ -119,7 +120,7 @@ class DetectedObject(Record, frozen=True):
 
 
 class Parent(Record, frozen=True):
-    """The object that a result is about, as published by the pipeline that detected it.
+    """The object that a cascade's result is about, as published by the pipeline that detected it.
 
     ``seq`` is the number of that pipeline's result for the same frame and boot, if it published one. ``id`` is the id
     of the object if objects are tracked, else that of the object in which it was found.
@@ -162,7 +163,7 @@ class Segment(Record, frozen=True):
 
 
 class Anomaly(Record, frozen=True):
-    """Distance of a frame from the normal ones, and the threshold from which it counts as anomalous."""
+    """Distance of a frame from normal frames, and the threshold from which on it counts as anomalous."""
 
     score: Annotated[float, at_least(0)]
     threshold: Annotated[float, at_least(0)]
@@ -201,7 +202,7 @@ _OUTCOMES: Final[Mapping[Task, str]] = {
 
 
 class Result(Record, frozen=True):
-    """The inference result of one frame, with the key (device, pipeline, boot, seq), which shows gaps and duplicates.
+    """The inference result of one frame. Its key (device, pipeline, boot, seq) shows gaps and duplicates.
 
     ``still``: nothing moved in the frame, so the model did not run and this is the previous outcome.
     """
@@ -251,16 +252,16 @@ class Result(Record, frozen=True):
 
 
 class LineCounts(Record, frozen=True):
-    """Objects that crossed a line, counted by the side they went to, looking along the line."""
+    """Numbers of objects that crossed a line to its left and to its right, seen from its start to its end."""
 
     left: Count
     right: Count
 
 
 class Answer(Record, frozen=True):
-    """The outcome of a cascade for one object: ``label`` and ``id`` in the pipeline that detected it, and the outcome.
+    """The outcome of a cascade for one object; ``label`` and ``id`` are those of the pipeline that detected it.
 
-    It carries the one outcome that a state of the task has. A null class means that no class reached the threshold.
+    It has the same one outcome field as a state of the task. A null class means that no class reached the threshold.
     """
 
     label: Label
@@ -339,13 +340,13 @@ STATE_KEYS: Final[Mapping[Task, str]] = {
     "anomaly": "anomaly",
     "regression": "values",
 }
-"""Outcome field of a state for each task; null while the state is unknown."""
+"""Outcome field of a state, for each task; its value is null while the state is unknown."""
 CASCADE_KEYS: Final[Mapping[Task, str]] = {**STATE_KEYS, "classification": "counts"}
 """Outcome field of a state in a cascade, where several classes may apply at once."""
 
 
 MAX_SKIPPED: Final = 128
-"""Most numbers that one event leaves out."""
+"""Maximum number of sequence numbers that one event skips."""
 
 
 class Event(Record, frozen=True):
@@ -354,9 +355,10 @@ class Event(Record, frozen=True):
     A ``leave`` of the same ``id`` ends an ``appear``; an ``exit`` of the same ``id`` and ``zone`` ends an ``enter``; an
     ``end`` of the same ``label`` ends a ``start``; a ``drift_end`` of the same ``kind`` ends a ``drift``. ``shift`` is
     how far the content of the picture moved to the right and down, in fractions of the frame. ``since`` is when the
-    subject of the event began. ``score`` is the best so far. For an anomaly it is the distance, which may be more than
-    1. ``reason`` is present if something other
-    than the scene ended it. The ``skipped`` numbers before ``seq`` are left out on purpose: they are not lost.
+    subject of the event began. ``score`` is the best score so far. For an anomaly it is the distance, which may be more
+    than
+    1. ``reason`` is present if something other than the scene ended the event. ``skipped`` is how many numbers before
+       ``seq`` were left out on purpose; they are not lost.
     """
 
     v: Literal[1]
@@ -425,7 +427,7 @@ class PipelineHealth(Record, frozen=True):
     """Health of one pipeline since the last health message; ``dropped`` and ``produced`` count from the boot.
 
     ``held_back`` counts the events that the limits of the pipeline suppressed. ``faults`` counts the frames that could
-    not be processed and the model outputs that are no numbers.
+    not be processed, and the model outputs that are not finite.
     """
 
     fps: Rate
@@ -443,9 +445,10 @@ class PipelineHealth(Record, frozen=True):
 
 
 class DriftHealth(Record, frozen=True):
-    """Drift of a pipeline: whether its camera and the answers of its model are as learned.
+    """Drift of a pipeline: whether its camera's pictures and its model's findings match the reference.
 
-    A part is absent if the pipeline does not have it. ``learned`` is the share of the reference while that is learned.
+    A part is absent if the pipeline does not have it. ``learned`` is the completed share of the reference while it is
+    being learned.
     """
 
     camera: Literal["learning", "ok", CameraDrift] | Absent = ABSENT
@@ -463,10 +466,10 @@ class DriftHealth(Record, frozen=True):
 
 
 class SourceHealth(Record, frozen=True):
-    """Health of one source; ``fps`` is the rate that it delivers, which is limited to what its pipelines process.
+    """Health of one source; ``fps`` is its delivered rate, which is limited to the rate that its pipelines process.
 
     ``faults`` counts readings that were dropped because they were broken, cut off or overrun. ``rate`` is the number of
-    signal samples a second. They are delivered in blocks, which ``fps`` counts.
+    signal samples per second. Samples are delivered in blocks, which ``fps`` counts.
     """
 
     state: SourceState
@@ -495,10 +498,10 @@ class OutboxHealth(Record, frozen=True):
 
 
 class EgressHealth(Record, frozen=True):
-    """What passed the check of outgoing messages since the publisher started.
+    """Counts of the egress guard since the publisher started.
 
     ``rejected`` counts the messages that the publisher refused because they did not fit the closed schema. ``bytes``
-    counts the bytes that it published: payloads, and topics below the device's.
+    counts the bytes that it published: payloads, and topics below that of the device.
     """
 
     rejected: Count
@@ -519,11 +522,11 @@ class BoardHealth(Record, frozen=True):
 
 
 GovernorReason = Literal["temperature", "throttled", "voltage", "battery", "load"]
-"""Reason for reduced frame rates; ``throttled`` and ``voltage`` are the current report of the firmware or kernel."""
+"""Reason for reduced frame rates. ``throttled`` and ``voltage`` are current reports of the firmware or the kernel."""
 
 
 class GovernorHealth(Record, frozen=True):
-    """Pipelines that the governor limits to protect the board, in frames a second, and the latest reason."""
+    """Frame rates (per second) to which the governor limits pipelines, and the latest reason."""
 
     limits: Annotated[Mapping[Name, Rate], at_most(256)]
     reason: GovernorReason | Absent = ABSENT
@@ -563,10 +566,10 @@ class PipelineInfo(Record, frozen=True):
 
 
 class RetainedTopics(Record, frozen=True):
-    """The retained topics of a device below its own, without Home Assistant's: their number, and a digest of the names.
+    """Number and digest of the retained topics below the device's own topic; Home Assistant's are not included.
 
     The digest is the beginning of the SHA-256 of the sorted names, such as ``door/state``, joined by line feeds. A
-    subscriber compares both with what it has received.
+    subscriber compares both with the topics that it has received.
     """
 
     count: Count
@@ -580,11 +583,12 @@ class RetainedTopics(Record, frozen=True):
 
 
 class ChannelBound(Record, frozen=True):
-    """The most data that a compromised engine can hide in valid results, states, events and health of all pipelines.
+    """The maximum data that a compromised engine can hide in valid results, states, events and health messages.
 
-    In any number of seconds it can hide ``bytes_per_second`` times these, and ``burst_bytes`` once: pipelines that have
-    been quiet may publish several messages at once. Both are calculated from the configuration; null: nothing limits
-    the rate of a pipeline. ``picture_seconds`` is how long a picture of 7,000 bytes would take after a quiet time.
+    This is for all pipelines together. In any period it can hide ``bytes_per_second`` times the seconds of the period,
+    and ``burst_bytes`` once: pipelines that have been quiet may publish several messages at once. Both are calculated
+    from the configuration; null: nothing limits the rate of a pipeline. ``picture_seconds`` is how long a picture of
+    7,000 bytes would take after a quiet time.
     """
 
     bytes_per_second: Rate | None
@@ -599,8 +603,8 @@ class ChannelBound(Record, frozen=True):
 class Info(Record, frozen=True):
     """The running setup: versions, board, configuration digest, sandbox self-test, pipelines and their models.
 
-    ``fast_path`` is the measured speed-up of the runtime's fast path since the start. Below 1.2 the fast path does not
-    work.
+    ``fast_path`` is the speed-up by the runtime's fast path (XNNPACK), as measured since the start. A value below 1.2
+    means that the fast path does not work.
     """
 
     v: Literal[1]
@@ -615,7 +619,7 @@ class Info(Record, frozen=True):
     """Number of pipelines that did not fit."""
     fast_path: Gain | Absent = ABSENT
     tried: Annotated[Mapping[Annotated[str, at_most(64)], Sentence], at_most(64)] | Absent = ABSENT
-    """What each process tried to find the state of a rule in ``sandbox``."""
+    """What each process has tried, to find out whether a rule in ``sandbox`` is in force."""
     topics: RetainedTopics | Absent = ABSENT
     channel: ChannelBound | Absent = ABSENT
 
@@ -625,9 +629,9 @@ class Info(Record, frozen=True):
 
 
 class ConfigStatus(Record, frozen=True):
-    """Outcome of the last reading of the configuration; ``digest`` is of the last file that could be read.
+    """Outcome of the last reading of the configuration; ``digest`` is that of the last file that could be read.
 
-    If a file is missing or cannot be read, that is the one read before; after a restart, the one applied last.
+    If a file is missing or cannot be read, this is the file read before; after a restart it is the file applied last.
     """
 
     state: Literal["applied", "rejected"]
@@ -637,14 +641,14 @@ class ConfigStatus(Record, frozen=True):
 
 
 class ShadowStatus(Record, frozen=True):
-    """Comparison of a shadow model with the active one on a share of a pipeline's frames, without its findings.
+    """Comparison of a shadow model with the active model on a share of a pipeline's frames. It contains no findings.
 
-    The values are over ``frames`` since the shadow began:
+    The values are computed over ``frames`` frames since the shadow began:
 
     - ``agreement``: the share of frames with the same outcome (counts by label, class, state, or values in steps)
     - ``matched``: the share of boxes that both models found
-    - ``difference``: the mean difference of scores, distances, shares or values of what both models found; of classes
-      only the best one is compared
+    - ``difference``: the mean difference of scores, distances, shares or values where both models found the same; of
+      classes only the best one is compared
     - ``latency``: the time that the shadow takes as a multiple of the active model's
     - ``skipped``: frames of its share that it left out so that it does not delay other work
     """
@@ -668,7 +672,7 @@ class ShadowStatus(Record, frozen=True):
 
 
 class DelegateStatus(Record, frozen=True):
-    """The delegate library of a model and its share of the operators; with a ``reason`` the CPU runs them."""
+    """The delegate library of a model and its share of the operators; with a ``reason`` the CPU runs all of them."""
 
     library: Annotated[str, at_most(255)]
     share: Fraction
@@ -701,4 +705,4 @@ PAYLOADS: Final[Mapping[str, type]] = {
     "config-status": ConfigStatus,
     "model": ModelStatus,
 }
-"""Record that ``edge-infer schema NAME`` prints, by name (``config`` is the schema of the configuration file)."""
+"""Record that ``edge-infer schema NAME`` prints, by name. (``config`` is the schema of the configuration file.)"""

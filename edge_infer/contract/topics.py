@@ -1,4 +1,4 @@
-"""Outgoing messages: their kinds, topics and limits."""
+"""Kinds of outgoing messages, their topics and limits."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EXPIRY: Final = 180
 """Seconds after which an MQTT 5 broker deletes a state, a health message or the online status, unless it is
 repeated."""
 STATUS_AGAIN: Final = 60.0
-"""Seconds after which the device repeats its online status, and its current states."""
+"""Interval in seconds at which the device repeats its online status and its current states."""
 MAX_LARGE_MESSAGE_BYTES: Final = 16384
 
 
@@ -52,11 +52,14 @@ RULES: Final[Mapping[Kind, Rule]] = {
     "event": Rule(Event, retained=False, limit=MAX_MESSAGE_BYTES),
     "result": Rule(Result, retained=False, limit=MAX_MESSAGE_BYTES),
 }
-"""Retained kinds are published on connect in this order, the birth first."""
+"""Retained kinds are published in this order after a connect, the ``online`` status first."""
 
 
 class Place(NamedTuple):
-    """The address of a message: its kind, and the pipeline or model it is about, or for discovery the device's name."""
+    """Address of a message: its kind, and the pipeline or model that it is about.
+
+    For discovery, the name is that of the device.
+    """
 
     kind: Kind
     name: str = ""
@@ -77,14 +80,14 @@ class Place(NamedTuple):
 
     @property
     def name_below(self) -> str:
-        """The topic below that of the device."""
+        """Topic below that of the device."""
         if self.kind == "model":
             return f"model/{self.name}"
         return f"{self.name}/{self.kind}" if self.name else self.kind
 
 
 def retained_names(pipelines: Iterable[str], models: Iterable[str]) -> set[str]:
-    """Return the names of all retained topics of a device with these pipelines and models, below its own topic."""
+    """Return the names of all retained topics below the topic of a device that has these pipelines and models."""
     places = [Place("status"), Place("info"), Place("config"), Place("health")]
     places += [Place("state", name) for name in pipelines] + [Place("model", name) for name in models]
     return {place.name_below for place in places}

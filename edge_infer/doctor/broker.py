@@ -1,4 +1,4 @@
-"""Check of the broker: connect under a separate client id and disconnect, without publishing."""
+"""Check of the broker: connects with a separate client id and disconnects, without publishing."""
 
 from __future__ import annotations
 

@@ -16,17 +16,17 @@ from edge_infer.models.trials.fast_path import shipped_model
 from edge_infer.readers.devices import capture_devices
 from edge_infer.supervisor.status import Status
 
-# Check of the configuration, and the settings that other checks need even from an invalid one.
+# Check of the configuration, and settings that other checks need even if the configuration is invalid.
 
 
 def settings(path: Path) -> Connection | None:
-    """Return the settings of the file, or the defaults if there is no file; None if they are invalid."""
+    """Return the settings of the file; the defaults if there is no file; None if the settings are invalid."""
     if not path.exists():
         return usual_connection()
     try:
         return connection(path)
     except ConfigError:
-        return None  # `configuration` reports the errors
+        return None  # `configuration` reports these errors
 
 
 def configuration(path: Path, state_dir: Path) -> Iterator[Finding]:
@@ -47,7 +47,7 @@ def configuration(path: Path, state_dir: Path) -> Iterator[Finding]:
 
 
 def _closed(place: Path) -> bool:
-    """Return whether the place exists, or is hidden by a folder that this user may not enter, and is not readable."""
+    """Return whether the file exists and this user may not read it, or may not enter its folder."""
     try:
         place.stat()
     except PermissionError:
@@ -62,7 +62,7 @@ def examine(
 ) -> Iterator[Finding]:
     """Yield each finding once it is known, quick checks first; ``root`` holds ``proc``, ``sys``, ``dev``, ``run``.
 
-    ``status`` is what the daemon answered, if it runs, and ``judged`` its findings about its configuration and broker.
+    ``status`` is the answer of the daemon, if it runs; ``judged`` are its findings about its configuration and broker.
     """
     from edge_infer.doctor.broker import broker
 

@@ -10,9 +10,9 @@ Level = Literal["ok", "warn", "fail"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The result of one check; ``fail`` keeps the daemon from working here, ``warn`` degrades it.
+    """The result of one check. With ``fail`` the daemon cannot work here; with ``warn`` it works worse than it could.
 
-    Both have a remedy.
+    Both levels have a remedy.
     """
 
     level: Level
@@ -26,7 +26,7 @@ class Finding:
 
 
 def ok(what: str, fact: str) -> Finding:
-    """Return a finding that all is well, or a piece of information."""
+    """Return a finding that all is well, or that only informs."""
     return Finding("ok", what, fact)
 
 

@@ -37,7 +37,7 @@ def board(root: Path) -> Iterator[Finding]:
 
 
 def memory(root: Path) -> Finding:
-    """Check the memory for this process: that of the board, or a smaller limit of its control group."""
+    """Check the memory for this process: the board's, or a lower limit of the control group."""
     total, limit = _number(root / "proc/meminfo", "MemTotal:") * 1024, _group_limit(root)
     if not total:
         return ok("memory", "/proc/meminfo does not say how much")
@@ -48,7 +48,7 @@ def memory(root: Path) -> Finding:
 
 
 def system() -> Finding:
-    """Check the system and its Python: pip mistakes a 32-bit system on a 64-bit kernel for a 64-bit one."""
+    """Check the system and its Python. On a 64-bit kernel, pip mistakes a 32-bit system for a 64-bit one."""
     bits, machine = 8 * struct.calcsize("P"), os.uname().machine
     fact = f"{bits}-bit {machine}, Linux {os.uname().release}, Python {sys.version.split()[0]} ({sys.executable})"
     if bits == 32 and machine == "aarch64":
@@ -61,7 +61,10 @@ def system() -> Finding:
 
 
 def temperature(root: Path) -> Iterator[Finding]:
-    """Check the hottest zone and the throttling by a Raspberry Pi's firmware; nothing if the board reports neither."""
+    """Check the hottest thermal zone, and throttling by a Raspberry Pi's firmware.
+
+    Yield nothing if the board reports neither.
+    """
     health = Board(root).read()
     if health.throttled:
         yield warn(
@@ -76,7 +79,7 @@ def temperature(root: Path) -> Iterator[Finding]:
 
 
 def clock(root: Path, synced: bool | None) -> Finding:
-    """Check whether timestamps are reliable, now and right after the next start."""
+    """Check whether timestamps are reliable: now, and directly after the next start."""
     battery = "with" if any((root / "sys/class/rtc").glob("rtc*")) else "without"
     now = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
     remedy = "start a time service: timedatectl set-ntp true"
@@ -92,7 +95,10 @@ def clock(root: Path, synced: bool | None) -> Finding:
 
 
 def _group_limit(root: Path) -> int | None:
-    """Return the smallest memory limit from this process's control group (version 2) up to the root, or None."""
+    """Return the lowest memory limit of this process's control groups (version 2) up to the root.
+
+    Returns None if there is none.
+    """
     group = next((line[3:] for line in _text(root / "proc/self/cgroup").splitlines() if line.startswith("0::")), "/")
     folder, top = root / "sys/fs/cgroup" / group.lstrip("/"), root / "sys/fs/cgroup"
     found = []
@@ -117,11 +123,11 @@ def _text(path: Path) -> str:
 # Check of the state directory and its disk.
 
 _LITTLE: Final = 200 << 20
-"""Bytes of free space below which an outbox and a second version of a model may not fit."""
+"""Free bytes below which an outbox and a second version of a model may not fit."""
 
 
 def storage(state_dir: Path) -> Finding:
-    """Check whether state can be stored there, and how much space is free."""
+    """Check whether state can be stored in the directory, and how much space is free."""
     try:
         place = _nearest(state_dir)
     except PermissionError:

@@ -1,4 +1,4 @@
-"""System calls that the kernel refused to the processes and logged, from its log."""
+"""System calls that the kernel refused to processes and logged, as found in the kernel's log."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ MAX_NAMED: Final = 8
 
 
 def refusals(pids: Collection[int], log: Path = Path("/dev/kmsg")) -> Iterator[Finding]:
-    """Yield the calls that the kernel refused to processes of this Python and logged; ``pids`` run now."""
+    """Yield the calls that the kernel refused to processes of this Python and logged.
+
+    ``pids`` are the running processes.
+    """
     if _AUDITD.exists():
         yield ok("refused calls", "the audit service keeps them: ausearch -m SECCOMP")
         return
@@ -60,7 +63,7 @@ def _named(calls: Counter[str]) -> str:
 
 
 def _records(log: Path) -> Iterator[str]:
-    """Yield the records of the kernel's log that are there now."""
+    """Yield the records that are in the kernel's log now."""
     file = os.open(log, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         with suppress(BlockingIOError):
@@ -68,7 +71,7 @@ def _records(log: Path) -> Iterator[str]:
                 try:
                     record = os.read(file, _MAX_RECORD_BYTES)
                 except BrokenPipeError:
-                    continue  # newer records have replaced the next one
+                    continue  # newer records have overwritten the next one
                 if not record:
                     return
                 yield from record.decode("utf-8", "replace").splitlines()

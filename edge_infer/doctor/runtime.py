@@ -17,7 +17,7 @@ _PATIENCE: Final = 120.0
 
 
 def runtime(root: Path, model: Path | None) -> Iterator[Finding]:
-    """Check which runtime works here and how fast; ``root`` holds ``proc``."""
+    """Check which runtime works here, and how fast; ``root`` holds ``proc``."""
     if not (root / "proc/cpuinfo").exists():
         yield _no_processor("there is no /proc/cpuinfo here")
     elif _unit_hides_processor(root):
@@ -43,7 +43,7 @@ def _unit_hides_processor(root: Path) -> bool:
     try:
         done = subprocess.run(
             words, capture_output=True, text=True, timeout=10, check=False,
-            stdin=subprocess.DEVNULL, start_new_session=True,  # no terminal of root for the user that root became
+            stdin=subprocess.DEVNULL, start_new_session=True,  # the user that root became must not get root's terminal
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):
         return False
@@ -56,7 +56,7 @@ def timed(model: Path) -> Finding:
         done = subprocess.run(
             own_module(CHILD, str(model)),
             capture_output=True, text=True, timeout=_PATIENCE, check=False,
-            stdin=subprocess.DEVNULL, start_new_session=True,  # no terminal of root for the user that root became
+            stdin=subprocess.DEVNULL, start_new_session=True,  # the user that root became must not get root's terminal
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return fail("runtime", f"one small model takes more than {_PATIENCE:.0f} s", "use a faster board")
@@ -68,7 +68,7 @@ def timed(model: Path) -> Finding:
 
 
 def verdict(found: Timed) -> Finding:
-    """Return the finding for the times that the child measured."""
+    """Return the finding about the times that the child measured."""
     if found.error:
         return fail("runtime", *found.error.split(". ", 1))
     fact = f"{found.runtime}, {found.fast:.1f} ms for the face model"

@@ -1,8 +1,8 @@
 """Checks of the sandbox rules of each process: of the running service, and of the processes that live for seconds.
 
 The processes of the service report what they have tested, and the kernel shows their filters from outside. For
-processes that do not run now, child processes lock themselves and try. They inherit the limits of this shell or
-container, which are not those of the service.
+processes that do not run now, child processes enter the same sandbox and test it. They inherit the limits of this shell
+or container, which may differ from those of the service.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ _ROOMS: Final = {
     "resolver": ("resolver",),
     "configuration": ("config",),
 }
-"""Process names for the operator, and the arguments of `edge_infer.doctor.walls_main`."""
+"""Names of processes for the operator, and the arguments of `edge_infer.doctor.walls_main` for each."""
 _FOR_SECONDS: Final = ("probe", "configuration")
-"""Processes that a running service starts when it needs them."""
+"""Processes that a running service starts only when it needs them."""
 _PATIENCE: Final = 30.0
 _REMEDY: Final = "use a kernel with seccomp and Landlock, and no container that forbids them"
 _FILTERED: Final = "2"
-"""The value of ``Seccomp:`` in /proc for a process with a filter."""
+"""Value of ``Seccomp:`` in /proc for a process with a filter."""
 
 
 def sandbox(status: Status | None = None) -> Iterator[Finding]:
-    """Yield one line if every rule of every process is enforced, else one for each process with missing rules.
+    """Yield one line if every rule of every process is enforced; otherwise one line per process with missing rules.
 
-    What the unit forbids on purpose is no reason for a warning, if the process enforces all other rules.
+    A rule that the unit forbids on purpose is no reason for a warning if the process enforces all other rules.
     """
     found = _all(status)
     lacking = {
@@ -58,7 +58,7 @@ def sandbox(status: Status | None = None) -> Iterator[Finding]:
 
 
 def each_wall(status: Status | None = None) -> Iterator[Finding]:
-    """Yield a line for each sandbox rule of each process, with what was tried."""
+    """Yield a line for each sandbox rule of each process, with a description of the test."""
     yield ok("sandbox", _where(status))
     for room, held in _all(status).items():
         for wall, text in held.items():
@@ -68,7 +68,7 @@ def each_wall(status: Status | None = None) -> Iterator[Finding]:
 
 
 def forbidden_by_unit(text: str) -> bool:
-    """Return whether the state of a rule says that the unit itself keeps the process from applying it."""
+    """Return whether the state of a rule says that the unit itself prevents the process from applying it."""
     return text.endswith(FORBIDDEN_BY_UNIT)
 
 
@@ -79,7 +79,7 @@ def _where(status: Status | None) -> str:
 
 
 def _all(status: Status | None) -> dict[str, Mapping[str, str]]:
-    """Return the rules of each process: as the running ones report them, and as tried here."""
+    """Return the rules of each process: as running processes report them, or as tested here."""
     if status is None:
         return {room: walls(room) for room in _ROOMS}
     running: dict[str, Mapping[str, str]] = {}
@@ -100,7 +100,7 @@ def outside(pid: int, proc: Path = Path("/proc")) -> dict[str, str]:
                 fields = dict(line.split(":\t", 1) for line in (task / "status").read_text().splitlines())
                 below = [int(word) for word in (task / "children").read_text().split()]
             except (OSError, ValueError):
-                continue  # it has ended
+                continue  # the thread has ended
             threads += 1
             unfiltered += fields.get("Seccomp") != _FILTERED or fields.get("NoNewPrivs") != "1"
             children += len(below)
@@ -114,11 +114,11 @@ def outside(pid: int, proc: Path = Path("/proc")) -> dict[str, str]:
 
 
 def walls(room: str) -> dict[str, str]:
-    """Lock the sandbox of a process in a child, and return the status of each rule."""
+    """Test the sandbox of a process in a child process, and return the state of each rule."""
     done = subprocess.run(
         own_module("edge_infer.doctor.walls_main", *_ROOMS[room]),
         capture_output=True, text=True, timeout=_PATIENCE, check=False, cwd="/",
-        stdin=subprocess.DEVNULL, start_new_session=True,  # no terminal of root for the user that root became
+        stdin=subprocess.DEVNULL, start_new_session=True,  # the user that root became must not get root's terminal
     )  # fmt: skip
     try:
         return decode_json(dict[str, str], done.stdout.encode())

@@ -1,4 +1,4 @@
-"""Process that locks itself as one of the service: ``python -m edge_infer.doctor.walls_main ROOM [network]``.
+"""Process that enters the sandbox of one of the service: ``python -m edge_infer.doctor.walls_main ROOM [network]``.
 
 It prints the state of each sandbox rule as one JSON object.
 """
@@ -14,7 +14,7 @@ from edge_infer.sandbox import Fence, lock
 
 
 def main(words: Sequence[str]) -> int:
-    """Lock this process, print the state of each rule and return 0."""
+    """Lock this process in the sandbox, print the state of each rule, and return 0."""
     room: Any = words[0]
     network = len(words) > 1
     ports = (554,) if network else (1883,) if room == "publisher" else (53,) if room == "resolver" else None

@@ -1,1 +1,1 @@
-"""The writer of drawings of the local page: masks, zones, lines, thresholds and tracking, nothing else."""
+"""The configuration writer for the local page: it saves masks, zones, lines, thresholds and tracking, nothing else."""

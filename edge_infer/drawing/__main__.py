@@ -1,6 +1,6 @@
-"""Entry point of the writer's unit: ``python -m edge_infer.drawing CONFIG`` with a connection as standard input.
+"""Entry point of the writer: ``python -m edge_infer.drawing CONFIG``, with a connection as standard input.
 
-systemd starts it for each connection to a socket that only the user of the page's process may open.
+systemd starts it for each connection to a socket to which only the user of the page's process may connect.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Answers one request: edits a pipeline in the configuration file, and has the daemon apply it.
+"""Handles one request: edits a pipeline in the configuration file, and has the daemon apply it.
 
-The process that shows the page has no right to the file. It sends the drawing, and this code makes the edit.
+The process that serves the page has no access to the file. It sends the drawing, and this code makes the edit.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ MAX_REQUEST_BYTES: Final = 1 << 17
 MAX_EDITS: Final = 100
 READ_SECONDS: Final = 10.0
 TURN_SECONDS: Final = 20.0
-"""Seconds to wait for another writer."""
+"""Seconds to wait while another writer is active."""
 Answer: TypeAlias = dict[str, Any]
 
 
 class ConflictError(EdgeInferError):
-    """The configuration is not the one that was drawn on."""
+    """The configuration has changed since the drawing was made."""
 
 
 def serve(connection: socket.socket, config: Path, find: Callable[[], Path]) -> None:
@@ -55,7 +55,7 @@ def serve(connection: socket.socket, config: Path, find: Callable[[], Path]) -> 
 
 
 def answered(request: Mapping[str, Any], config: Path, find: Callable[[], Path]) -> Answer:
-    """Make the edits of a request and return the answer for the page."""
+    """Make the edits in a request, and return the answer for the page."""
     try:
         return _written(request, config, find)
     except NotRunningError as error:
@@ -67,7 +67,7 @@ def answered(request: Mapping[str, Any], config: Path, find: Callable[[], Path])
     except (EdgeInferError, OSError) as error:
         log.warning("nothing was changed by the page: %s", printable(str(error)))
         return {"kind": "rejected", "error": str(error), "errors": []}
-    except (OverflowError, ValueError, RecursionError):  # numbers that no float holds, or with thousands of digits
+    except (OverflowError, ValueError, RecursionError):  # numbers that no float can hold, or with thousands of digits
         return {"kind": "request", "error": "a number in the drawing is out of all bounds"}
 
 
@@ -96,7 +96,7 @@ def _written(request: Mapping[str, Any], config: Path, find: Callable[[], Path])
         log.info("%s: %s, by the page for %s", file, "; ".join(told), _user(request.get("for")))
         applied = apply_text(file, before, edited, lambda: ask(control, {"do": "reload"}))
         if not applied.digest:
-            with suppress(EdgeInferError):  # so that it knows at once that the file is restored
+            with suppress(EdgeInferError):  # so that it knows immediately that the file was restored
                 ask(control, {"do": "reload"})
     if not applied.digest:
         log.warning("%s: the daemon rejects that, and the file is as it was", file)
@@ -105,13 +105,13 @@ def _written(request: Mapping[str, Any], config: Path, find: Callable[[], Path])
 
 
 def _user(uid: object) -> str:
-    """Return the name of the user at the browser; the page's process names none where the command serves it."""
+    """Return the name of the user at the browser. If a command serves the page, the page's process names no user."""
     return user_name(uid) if type(uid) is int and 0 <= uid < 1 << 32 else "its user"
 
 
 @contextmanager
 def _turn(config: Path) -> Iterator[None]:
-    """Be the only writer; raises `ConflictError` if another one does not finish."""
+    """Hold the lock of the only writer; raises `ConflictError` if another writer does not finish."""
     folder = os.open(config.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         until = time.monotonic() + TURN_SECONDS

@@ -1,4 +1,7 @@
-"""Entry point of ``python -m edge_infer.engine``; the supervisor starts it and passes the channels as open files."""
+"""Entry point of ``python -m edge_infer.engine``.
+
+The supervisor starts this process and passes the channels as open file descriptors.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +72,7 @@ def main() -> int:
     results = Channel(args.results, (PublisherHello, Acked))
     try:
         Engine(control, results, sandbox, args.boot, ActivityTable(args.lights)).run()
-    except Exception:  # the outermost handler: the supervisor starts a new engine
+    except Exception:  # the outermost handler: the process ends, and the supervisor starts a new engine
         logging.getLogger(__name__).exception("engine stops: unexpected exception")
         return 1
     return 0

@@ -1,3 +1,3 @@
-"""The path under which plug-ins and programs import `edge_infer.frames.frame`."""
+"""Public import path of `edge_infer.frames.frame` for plug-ins and programs."""
 
 from edge_infer.frames.frame import *  # noqa: F403 - the same names, for programs of others

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from edge_infer.errors import ModelError, StartError
 from edge_infer.plan.records import DelegatePlan
 
-# How much of a model's graph runs on a delegate: the runtime's own (XNNPACK), or an external library.
+# The share of a model's graph that a delegate runs: the runtime's own delegate (XNNPACK), or an external library.
 
 DELEGATE: Final = "DELEGATE"
 
@@ -26,8 +26,8 @@ DELEGATE: Final = "DELEGATE"
 def left_alone(steps: Sequence[Step], outputs: Sequence[int]) -> list[str]:
     """Return the names of the operators that no delegate has taken.
 
-    A runtime lists the steps that a delegate has taken as well as the delegate. The steps that still run are those that
-    the outputs need, traced back through the steps that produce their inputs.
+    The runtime lists the steps that a delegate has taken as well as the delegate itself. The steps that still run are
+    therefore found by tracing back from the outputs through the steps that produce their inputs.
     """
     makers = {index: step for step in steps for index in step.outputs}
     makers |= {index: step for step in steps if step.name == DELEGATE for index in step.outputs}
@@ -48,11 +48,11 @@ def left_alone(steps: Sequence[Step], outputs: Sequence[int]) -> list[str]:
 log = logging.getLogger(__name__)
 
 BACKENDS: Final = (("ai_edge_litert.interpreter", "ai-edge-litert"), ("tflite_runtime.interpreter", "tflite-runtime"))
-"""Module and distribution, best first."""
+"""Module and distribution of each runtime, the best first."""
 PLUGIN: Final = ("tflite_plugin_create_delegate", "tflite_plugin_destroy_delegate")
 """Symbols that a delegate library must export."""
-# The smallest valid model: one subgraph with one float32[1] tensor that is input and output. A runtime is tried by
-# constructing it, because tflite-runtime 2.14 imports under NumPy 2 and fails only then.
+# The smallest valid model: one subgraph with one float32[1] tensor that is input and output. A runtime is tested by
+# loading this model, because tflite-runtime 2.14 imports under NumPy 2 and fails only then.
 _SMALLEST: Final = bytes.fromhex(
     "1800000054464c3300000e001800140010000c00080004000e00000014000000280000002c00000098000000030000000200"
     "00001000000004000000fcffffff0400040004000000000000000000000001000000100000000c00140010000c0008000400"
@@ -72,7 +72,7 @@ REMEMBER: Final = frozenset(
         "BIDIRECTIONAL_SEQUENCE_LSTM",
     }
 )
-"""Operators that keep data from one run for the next."""
+"""Operators that keep data from one run to the next."""
 SEQUENCES: Final = frozenset(
     {
         "UNIDIRECTIONAL_SEQUENCE_RNN",
@@ -81,8 +81,8 @@ SEQUENCES: Final = frozenset(
         "BIDIRECTIONAL_SEQUENCE_LSTM",
     }
 )
-"""Those among them that take a whole sequence in one run. It begins without memory, as in training: the next one is
-another picture or window."""
+"""Those operators of `REMEMBER` that process a whole sequence in one run. Each sequence starts without memory, as in
+training, because the next picture or window is another sequence."""
 LIMITS: Final[Mapping[str, tuple[int, int]]] = {
     kind: (int(np.iinfo(kind).min), int(np.iinfo(kind).max))
     for kind in ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
@@ -92,7 +92,7 @@ LIMITS: Final[Mapping[str, tuple[int, int]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """One input or output: ``real = scale * (stored - zero_point)``; both are empty without quantization."""
+    """One input or output: ``real = scale * (stored - zero_point)``. Without quantization both parameters are empty."""
 
     name: str
     index: int
@@ -103,11 +103,14 @@ class Tensor:
 
     @property
     def quantized(self) -> bool:
-        """Whether stored values have to be scaled to become real ones."""
+        """Whether stored values must be scaled to obtain real values."""
         return bool(self.scale)
 
     def dequantize(self, values: NDArray[Any]) -> NDArray[np.float32]:
-        """Return real values of stored ones in a new array; per-tensor parameters only, as inputs and outputs have."""
+        """Return the real values of stored ones in a new array.
+
+        Only per-tensor parameters are supported; inputs and outputs have no others.
+        """
         if not self.quantized:
             return np.array(values, np.float32)
         real = values.astype(np.float32)
@@ -116,9 +119,9 @@ class Tensor:
         return real
 
     def store(self, real: NDArray[Any], into: NDArray[Any]) -> None:
-        """Fill ``into``, a view of this tensor: ``round(real / scale) + zero_point``, half to even, clipped.
+        """Fill ``into``, a view of this tensor, with ``round(real / scale) + zero_point``, half to even, clipped.
 
-        An integer tensor without parameters takes the rounded numbers themselves.
+        An integer tensor without parameters receives the rounded real numbers.
         """
         flat = real.reshape(into.shape)
         if into.dtype.kind == "f":
@@ -130,7 +133,7 @@ class Tensor:
             stored += self.zero_point[0]
         least, most = LIMITS[self.dtype]
         np.rint(stored, out=stored)
-        np.maximum(stored, least, out=stored)  # both take a third of the time of np.clip, and NaN stays NaN
+        np.maximum(stored, least, out=stored)  # both calls take a third of the time of np.clip, and NaN stays NaN
         np.minimum(stored, most, out=stored)
         into[...] = stored
 
@@ -146,7 +149,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class _Carried:
-    """An output that becomes an input of the next run, and the functions that create views of them."""
+    """An output that becomes an input of the next run, and the functions that create views of the two."""
 
     output: Tensor
     input: Tensor
@@ -155,11 +158,11 @@ class _Carried:
 
 
 class Interpreter:
-    """A model, allocated and ready; only one thread may use it at a time.
+    """A model that is allocated and ready to run; only one thread may use it at a time.
 
-    ``inputs`` and ``outputs`` are those that frames fill and decoders read; tensors carried from one run to the next
-    are not among them. `invoke` also returns the inputs at the positions of ``echo``, behind the outputs, as copies
-    made before the run.
+    ``inputs`` are the inputs that frames fill, ``outputs`` the outputs that decoders read. Tensors carried from one run
+    to the next are not among them. After the outputs, `invoke` also returns the inputs at the positions of ``echo``, as
+    copies made before the run.
     """
 
     _runtime: Any = None
@@ -177,10 +180,10 @@ class Interpreter:
     ) -> None:
         """Load a file by path (mapped, not copied) or by content; raises `ModelError` with the runtime's reason.
 
-        ``state`` names outputs and the inputs that they become in the next run; these start as 0. ``shapes`` are those
-        of inputs whose size the file leaves open. ``outputs`` names the wanted outputs, in order. Operators that a
-        ``delegate`` does not take run on the processor. After a failure of the delegate all operators do, if the plan
-        permits that.
+        ``state`` pairs outputs with the inputs that they become in the next run; these inputs start as 0. ``shapes``
+        are the shapes of inputs whose size the file leaves open. ``outputs`` names the wanted outputs, in order.
+        Operators that a ``delegate`` does not take run on the processor. If the delegate fails, all operators run on
+        the processor, provided that the plan permits it.
         """
         self._source = {"model_path": model} if isinstance(model, str) else {"model_content": model}
         self._threads = threads
@@ -189,9 +192,9 @@ class Interpreter:
         self._wanted = tuple(outputs)
         self._delegate = delegate
         self.delegated = 0.0
-        """The share of the operators that the delegate runs."""
+        """Share of the operators that the delegate runs, 0 to 1."""
         self.failure = delegate.unusable if delegate is not None else ""
-        """Why the processor runs everything in spite of a delegate."""
+        """Why the processor runs everything although a delegate is configured."""
         self._load()
         operators = self.operators()
         self._variables = "VAR_HANDLE" in operators
@@ -202,7 +205,7 @@ class Interpreter:
 
     def _load(self) -> None:
         if self._delegate is not None and not self.failure:
-            self.close()  # an accelerator may have room for one model only
+            self.close()  # an accelerator may have room for only one model
             try:
                 self._load_with(self._delegate)
             except ModelError as error:
@@ -221,12 +224,12 @@ class Interpreter:
             for detail in runtime.get_input_details() if self._shapes else ():
                 if detail["name"] in self._shapes:
                     runtime.resize_tensor_input(detail["index"], self._shapes[detail["name"]], strict=True)
-            if delegate is not None:  # before the runtime's own delegate takes the rest
+            if delegate is not None:  # before the runtime's own delegate takes the other operators
                 self.delegated = _share(runtime, delegate)
             runtime.allocate_tensors()
             inputs = tuple(_tensor(detail) for detail in runtime.get_input_details())
             outputs = tuple(_tensor(detail) for detail in runtime.get_output_details())
-        except (ValueError, RuntimeError, TypeError) as error:  # a name that is not UTF-8 is a ValueError, too
+        except (ValueError, RuntimeError, TypeError) as error:  # a name that is not UTF-8 raises ValueError as well
             who = "the delegate" if delegate is not None else f"the runtime ({backend_name()})"
             raise ModelError(f"{who} cannot load it: {_reason(error)}") from error
         pairs = [_pair(output, into, outputs, inputs) for output, into in self._state]
@@ -234,17 +237,17 @@ class Interpreter:
         self._runtime, self._ran = runtime, False
         self.inputs = tuple(each for each in inputs if each not in [pair[1] for pair in pairs])
         self.outputs = _wanted(tuple(each for each in outputs if each not in [pair[0] for pair in pairs]), self._wanted)
-        # A held view of a tensor makes the next invoke raise, so the functions that create views are kept instead.
+        # While a view of a tensor is held, the next invoke raises. So the functions that create views are kept instead.
         self._carried = [_Carried(one, other, view(one.index), view(other.index)) for one, other in pairs]
         self._views = tuple(view(tensor.index) for tensor in self.outputs)
         self._input_views = tuple(view(tensor.index) for tensor in self.inputs)
 
     def input(self, position: int = 0) -> NDArray[Any]:
-        """Return a view of an input tensor; write to it and drop it before `invoke`."""
+        """Return a view of an input tensor; write to it and release it before `invoke`."""
         return self._input_views[position]()
 
     def invoke(self) -> list[NDArray[Any]]:
-        """Run the model; the outputs are views that must be dropped before the next call."""
+        """Run the model. The returned outputs are views, which must be released before the next call."""
         if self._anew and self._ran:
             self._runtime.reset_all_variables()
         self._ran = True
@@ -258,7 +261,10 @@ class Interpreter:
         return [view() for view in self._views] + given
 
     def computed(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """Return inputs and outputs as the model computes with them: integers, if it converts its floats only there."""
+        """Return inputs and outputs as the model computes with them.
+
+        These are integer tensors if the model converts its float inputs and outputs only at its ends.
+        """
         steps = [step for step in _steps(self._runtime) if step.name != DELEGATE]
         details = {int(detail["index"]): detail for detail in self._runtime.get_tensor_details()}
 
@@ -276,7 +282,10 @@ class Interpreter:
         )
 
     def _recover(self, error: Exception) -> None:
-        """Continue on the processor, with the same inputs; raises `ModelError` if it runs there already or must not."""
+        """Run all operators on the processor from now on, with the same inputs.
+
+        Raises `ModelError` if they run there already or must not.
+        """
         if self._delegate is None or self.failure or self._delegate.on_failure == "refuse":
             who = "the model" if self._delegate is None or self.failure else "the delegate"
             raise ModelError(f"{who} failed while running: {_reason(error)}") from error
@@ -300,7 +309,7 @@ class Interpreter:
         log.warning("%s; the model runs on the processor instead", why)
 
     def forget(self) -> None:
-        """Reset what a model remembers between runs.
+        """Reset the memory that a model keeps between runs.
 
         Neither runtime's ``reset_all_variables`` resets variables with a handle (tested), so a model with such
         variables is loaded again: 0.3 ms for a wake word.
@@ -320,7 +329,7 @@ class Interpreter:
         return [step.name for step in self.steps()]
 
     def steps(self) -> list[Step]:
-        """Return the operators with their tensors; ``DELEGATE`` follows the operators that a delegate has taken."""
+        """Return the operators with their tensors. ``DELEGATE`` follows the operators that a delegate has taken."""
         return _steps(self._runtime)
 
     def close(self) -> None:
@@ -352,7 +361,7 @@ def _backend() -> tuple[ModuleType, str]:
         except Exception as error:  # noqa: BLE001 - a runtime that does not fit this NumPy fails in many ways
             problems.append(f"{distribution} is installed but does not work here: {_reason(error)}")
         else:
-            package = import_module(module_name.partition(".")[0])  # importlib.metadata would load socket
+            package = import_module(module_name.partition(".")[0])  # importlib.metadata would load the module socket
             return module, f"{distribution} {getattr(package, '__version__', '')}".rstrip()
     raise StartError(
         "no interpreter for TFLite models works here ("
@@ -363,9 +372,10 @@ def _backend() -> tuple[ModuleType, str]:
 
 
 def _library(delegate: DelegatePlan) -> Any:
-    """Return the runtime's delegate of a library; raises `ModelError`.
+    """Return the runtime's delegate object for a library; raises `ModelError`.
 
-    The symbols are checked first, because the runtime's own class raises in its destructor after a failed constructor.
+    The symbols are checked first, because the runtime's own class raises an error in its destructor if its constructor
+    has failed.
     """
     try:
         library = ctypes.CDLL(delegate.library)
@@ -376,7 +386,7 @@ def _library(delegate: DelegatePlan) -> Any:
     try:
         return backend().load_delegate(delegate.library, dict(delegate.options))
     except (ValueError, RuntimeError) as error:
-        said = " ".join(str(error).split("\n", 1)[-1].split())[:200]  # below the line that names the library
+        said = " ".join(str(error).split("\n", 1)[-1].split())[:200]  # the line before names the library
         raise ModelError(f"the delegate cannot be loaded: {said or 'it does not say why'}") from error
 
 

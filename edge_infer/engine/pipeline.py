@@ -1,4 +1,4 @@
-"""The processing of one frame, from source to outcome, readable at a glance.
+"""Processing of one frame, from source to outcome.
 
 capture -> gate -> preprocess -> infer -> decode -> postprocess -> follow -> outcome -> publish
 """
@@ -19,7 +19,7 @@ from edge_infer.frames.frame import Captured
 
 
 class FramePipeline:
-    """Processes frames, whether a `Worker` brings them from a feed or a replay from a recording."""
+    """Processes frames that a `Worker` takes from a feed, or that a replay takes from a recording."""
 
     def __init__(self, voice: PipelineOutput, watch: PipelineWatch, drift: DriftWatch | None = None) -> None:
         self._voice = voice
@@ -27,10 +27,10 @@ class FramePipeline:
         self._drift = drift
 
     def step(self, serving: Serving, frame: Captured) -> Findings:
-        """Process one captured frame and return its findings; raises whatever a plug-in throws.
+        """Process one captured frame and return its findings; raises any error of a plug-in.
 
-        The model looks at the whole frame or at tiles. If nothing moves it does not look, and the last findings stay
-        valid (see `Gate`).
+        The model runs on the whole frame or on tiles. Without motion it does not run, and the last findings stay valid
+        (see `Gate`).
         """
         chosen = self._choose(serving, frame)
         visible, findings = self._find(serving, frame, chosen) if chosen else self._standing(serving, frame)
@@ -39,7 +39,7 @@ class FramePipeline:
     def finish(
         self, serving: Serving, frame: Captured, visible: Captured, findings: Findings, *, still: bool
     ) -> Findings:
-        """Follow the findings of a frame, publish what is due and return the followed ones."""
+        """Track the findings of a frame and publish what is due; return the findings with tracking data."""
         findings = self._voice.follow(serving, findings, frame)
         outcome = serving.compose(findings, frame, time.monotonic(), still=still)
         seq = self._voice.publish(serving, outcome, frame)
@@ -54,7 +54,7 @@ class FramePipeline:
         return self._voice.settle(serving, frame)
 
     def _choose(self, serving: Serving, frame: Captured) -> tuple[int, ...]:
-        """Return the parts of the frame that are worth a look; a model on probation gets all of them."""
+        """Return the parts of the frame on which the model has to run. For a model on probation these are all parts."""
         parts = serving.model.parts(frame)
         chosen = serving.gate.choose(parts, serving.follow, anyway=serving.trial is not None)
         if serving.gate.plan is not None:
@@ -62,10 +62,10 @@ class FramePipeline:
         return chosen
 
     def _find(self, serving: Serving, frame: Captured, chosen: tuple[int, ...]) -> tuple[Captured, Findings]:
-        """Return the visible part of a frame (after the mask), and the findings from the chosen parts."""
+        """Return the masked frame, and the findings from the chosen parts."""
         model, gate = serving.model, serving.gate
         visible, parts = serving.prepared(frame)
-        with model.lent:  # the interpreter, which other pipelines may share
+        with model.lent:  # lease the interpreter, which other pipelines may share
             looks = [self._look(serving, parts[part]) for part in chosen]
         candidates, transform = model.join(gate.joined(chosen, looks, frame.instant.moment))
         self._watch.faults += candidates.nonfinite
@@ -77,7 +77,7 @@ class FramePipeline:
         return visible, findings
 
     def _standing(self, serving: Serving, frame: Captured) -> tuple[Captured, Findings]:
-        """Return the same for a frame without motion; only a cascade needs the masked frame."""
+        """Return the same as `_find`, for a frame without motion. Only a cascade needs the masked frame."""
         assert serving.gate.standing is not None
         serving.pass_over(frame)
         return serving.mask(frame) if self._voice.cascade.feeds else frame, serving.gate.standing
@@ -88,7 +88,7 @@ class FramePipeline:
         transform = model.feed(part)  # preprocess, unless it was done while the previous frame was in the model
         if trial is not None:
             trial.given(model.interpreter)
-        tensors = model.interpreter.invoke()  # infer; the views must be gone before the next run, and are on return
+        tensors = model.interpreter.invoke()  # infer; the output views are released on return, before the next run
         if trial is not None:
             trial.told(model.interpreter, tensors)
         candidates = model.decode(tensors)

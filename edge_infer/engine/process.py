@@ -1,4 +1,7 @@
-"""The engine process: its main thread obeys the supervisor, its other threads capture and infer."""
+"""The engine process.
+
+Its main thread handles the orders of the supervisor; its other threads capture frames and run models.
+"""
 
 from __future__ import annotations
 
@@ -71,34 +74,38 @@ REPORT_EVERY: Final = 1.0
 REPORT_SOON: Final = 0.25
 """Seconds between two reports while a model is being loaded or on probation."""
 STUCK_AFTER: Final = 10.0
-"""Minimum seconds inside one frame after which a pipeline is reported as stuck; more for a slow model."""
+"""Minimum seconds within one frame after which a pipeline is reported as stuck; more for a slow model."""
 PATIENCE: Final = 2.0
-"""Seconds that threads may take to finish the current frame; a slower thread is abandoned and its output muted."""
+"""Seconds that threads may take to finish the current frame. A thread that takes longer is abandoned, and its output is
+suppressed."""
 STALE: Final = 5.0
-"""Seconds after which findings are not shown with a picture any more."""
+"""Seconds after which findings are too old to be shown with a picture."""
 MAX_AT_ONCE: Final = 100
 REST: Final = 0.01
-"""Publisher records processed in one go, and seconds until the next ones if there are more."""
+"""Maximum number of publisher records processed at once, and seconds until the next ones if there are more."""
 ACKS_EVERY: Final = 0.25
-"""Seconds between two readings of the acknowledgements. They can wait, and each reading costs two thread switches."""
+"""Seconds between two readings of the acknowledgements. These are not urgent, and each reading costs two thread
+switches."""
 MAX_FAULTS, FAULTS_PER_SECOND = 50, 1.0
 MAX_GREETINGS, GREETINGS_PER_SECOND = 100, 2.0
-"""Faults that a publisher may make before it counts as an attack.
+"""Faults that a publisher may make before it counts as an attacker.
 
-There is a burst and a rate per second for each kind. Every greeting makes the engine send all kept messages again.
+The limits, a burst and a rate per second, apply to each kind of fault. Every greeting makes the engine send all kept
+messages again.
 """
 DEAF: Final = 1.0
-"""Seconds for which the engine ignores a flooding publisher: the supervisor kills it meanwhile."""
+"""Seconds for which the engine ignores a publisher that floods it. The supervisor ends the publisher in the
+meantime."""
 FINISH: Final = 2.0
 QUIET_LOOKS: Final = 20
-"""Seconds for which a pipeline that a plan ends may work off what waits for it, and looks in a row, `REST` apart, at
-which nothing waits any more."""
+"""Maximum seconds in which a pipeline that a new plan ends may process its waiting items. The pipeline is done when
+`QUIET_LOOKS` checks in a row, `REST` seconds apart, find nothing waiting."""
 LAST_PATIENCE, LAST_WORDS = 0.4, 0.6
-"""Seconds at shutdown: to finish the current frames, and to hand over the numbered messages."""
+"""Seconds at shutdown for finishing the current frames, and for sending the numbered messages."""
 
 
 class Engine:
-    """Runs feeds and pipelines according to the newest plan; `run` is the main thread."""
+    """Runs feeds and pipelines according to the newest plan; the main thread runs `run`."""
 
     def __init__(
         self, control: Channel, results: Channel, sandbox: dict[str, str], boot: str, lights: ActivityTable
@@ -115,19 +122,19 @@ class Engine:
         self._feeds: dict[str, Feed] = {}
         self._pipelines: dict[str, Worker] = {}
         self._held: dict[str, Held] = {}
-        self._readers: dict[str, int] = {}  # channels to readers that no feed has taken yet
-        self._references: dict[str, DriftReference] = {}  # what drift is measured from, by pipeline
+        self._readers: dict[str, int] = {}  # channels to readers whose feed has not started yet
+        self._references: dict[str, DriftReference] = {}  # drift references by pipeline
         self._limits: Mapping[str, float] = {}  # frames per second, for pipelines that the governor limits
         self._stopping = self._told_wrong = False
         self._faults = TokenBucket(MAX_FAULTS, FAULTS_PER_SECOND)
         self._greetings = TokenBucket(MAX_GREETINGS, GREETINGS_PER_SECOND)
-        self._acks_at = 0.0  # reads no record of the publisher before then
-        self._offence = ""  # of the publisher, until it is reported
+        self._acks_at = 0.0  # no record of the publisher is read before this time
+        self._offence = ""  # protocol violation of the publisher, until it is reported
         self._own_use = OwnUse()
         self._stalls = Stalls()
 
     def run(self) -> None:
-        """Handle orders until a stop order arrives or the supervisor is gone."""
+        """Handle the supervisor's orders until a stop order arrives or the supervisor is gone."""
         report_at = 0.0
         try:
             while not self._stopping:
@@ -164,7 +171,7 @@ class Engine:
         self._stalls.woke()
 
     def _handle_control(self) -> bool:
-        """Handle the pending orders of the supervisor; return whether one of them was a new plan."""
+        """Handle the pending orders of the supervisor; return whether one of them contained a new plan."""
         changed = False
         while (order := self._control.receive()) is not None:
             if isinstance(order, ApplyPlan):
@@ -217,7 +224,7 @@ class Engine:
             self._acks_at = now + REST
         except ChannelClosedError:
             raise
-        except WireError as error:  # a faulty process with network access must not harm this one
+        except WireError as error:  # a faulty process with network access must not affect this one
             if not self._told_wrong:
                 log.warning("invalid record from the publisher: %s (logged once)", error)
             self._told_wrong = True
@@ -225,14 +232,17 @@ class Engine:
                 self._turn_deaf(f"invalid records without end: {error}")
 
     def _turn_deaf(self, what: str) -> None:
-        """Ignore the publisher while the supervisor kills it; its successor starts with a clean record."""
+        """Ignore the publisher while the supervisor ends it. For its successor the fault limits start afresh."""
         self._offence = shortened(what)
         self._acks_at = time.monotonic() + DEAF
         self._faults = TokenBucket(MAX_FAULTS, FAULTS_PER_SECOND)
         self._greetings = TokenBucket(MAX_GREETINGS, GREETINGS_PER_SECOND)
 
     def _accuse(self) -> None:
-        """Report flooding processes to the supervisor; a report that does not fit into the channel is retried."""
+        """Report processes that flood the engine to the supervisor.
+
+        A report that does not fit into the channel is sent again.
+        """
         if self._offence and self._control.send(Offence("publisher", self._offence)):
             self._offence = ""
         for name, feed in self._feeds.items():
@@ -254,7 +264,7 @@ class Engine:
         self._readers[source] = file
 
     def _apply(self, order: ApplyPlan) -> None:
-        """Apply a plan and restart only what changed: a feed if its source did; a pipeline keeps an unchanged feed."""
+        """Apply a plan and restart only what changed: a feed if its source changed, a pipeline if its feed changed."""
         plan = order.plan
         wanted = {source.name: source for source in plan.sources}
         kept_feeds = {
@@ -327,9 +337,9 @@ class Engine:
             feed.trouble(str(error), ended=True)
 
     def _finish(self, ending: list[Worker]) -> None:
-        """Let pipelines that end work off the rows and lines that have arrived for them, for `FINISH` seconds at most.
+        """Let pipelines that end process the rows and lines that wait for them, for `FINISH` seconds at most.
 
-        The readers that a plan replaces have ended by now, and have handed over what they had read.
+        The readers that the plan replaces have ended by now, and all that they had read has arrived.
         """
         until, quiet = time.monotonic() + FINISH, 0
         while quiet < QUIET_LOOKS and time.monotonic() < until:
@@ -341,9 +351,9 @@ class Engine:
                 log.warning("pipeline %s ends: %d rows or lines that waited for it are dropped", worker.name, left)
 
     def _end(self, parts: Iterable[Worker | Feed], reason: Reason = "stopped", patience: float = PATIENCE) -> None:
-        """End pipelines and feeds; open events of the pipelines end with ``reason``."""
+        """End pipelines and feeds. Open events of the pipelines end with ``reason``."""
         ending = list(parts)
-        for part in ending:  # all at once, so that slow ones are waited for together
+        for part in ending:  # all at once, so that slow ones are waited for in parallel
             part.stop()
         deadline = time.monotonic() + patience
         for part in ending:
@@ -362,7 +372,7 @@ class Engine:
         return DriftAnswer({name: report for name, report in found.items() if report is not None})
 
     def _keep_references(self) -> None:
-        """Send the references that are due to the supervisor, which keeps them."""
+        """Send the drift references that are due to the supervisor, which stores them."""
         for name, worker in self._pipelines.items():
             if (reference := worker.drift.reference()) is not None:
                 self._references[name] = reference
@@ -375,7 +385,7 @@ class Engine:
         return worker.scores()
 
     def _grabbed(self, order: Grab) -> GrabDone:
-        """Write a picture into the file that came with the order."""
+        """Write a picture into the file that came with the order; return the result for the supervisor."""
         file, begun = self._control.take_file(), False
         try:
             found = self._grab(order, file)
@@ -392,7 +402,10 @@ class Engine:
         return GrabDone(order.source, look=look)
 
     def _grab(self, order: Grab, file: int) -> str | tuple[bytes, Look | None]:
-        """Return the picture and, for a small one, its description, or why there is none."""
+        """Return the picture and, for a small one, its description.
+
+        Return the reason as text if there is no picture.
+        """
         source = order.source
         if not stat.S_ISREG(os.fstat(file).st_mode):
             return "the file to write into is not a regular file"
@@ -447,7 +460,8 @@ class Engine:
         )
 
     def _close(self) -> None:
-        # Feeds first: what a pipeline has not finished by then is not acknowledged, so the next engine gets it.
+        # Feeds first: items that a pipeline has not finished by then are not acknowledged, so the next engine receives
+        # them.
         self._end([*self._feeds.values(), *self._pipelines.values()], patience=LAST_PATIENCE)
         self._model_files.close()
         for way in self._readers.values():
@@ -460,9 +474,9 @@ class Engine:
         settle_all(math.inf)
 
     def _leave_all(self, deadline: float) -> None:
-        """Leave in the channel whatever no publisher has acknowledged, all of it once more.
+        """Write all messages that no publisher has acknowledged into the channel once more.
 
-        The publisher that read it may have died, and its successor starts when this process has ended.
+        The publisher that read them may have died, and its successor starts after this process has ended.
         """
         again = False
         while (left := deadline - time.monotonic()) > 0:
@@ -478,6 +492,6 @@ class Engine:
 
 
 def _runtime() -> str:
-    """Return name and version of the runtime, without a version of unusual form."""
+    """Return name and version of the runtime; only the name if the version has an unusual form."""
     name = backend_name()
     return name if re.fullmatch(RUNTIME, name) else name.partition(" ")[0]

@@ -1,4 +1,4 @@
-"""Results of decoders: arrays of candidates, not yet filtered by label, merged or limited in number."""
+"""Results of decoders: arrays of candidates, before filtering by label, merging and limiting their number."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Boxes:
     ``boxes`` is ``[n, 4]`` as xmin, ymin, xmax, ymax in fractions of the model's input (letterbox borders included);
     ``scores`` is ``[n]`` in 0..1 and ``classes`` ``[n]`` with class ids from 0 that index the labels. ``merged`` is
     true if the model has already suppressed overlapping boxes. All values are finite; ``nonfinite`` counts the
-    candidates that were left out because the model returned NaN or infinity, which a sound model never does.
-    ``shares``, ``[n]`` in 0..1, is the fraction of each box that its object fills, if the model provides it.
+    candidates that were dropped because the model returned NaN or infinity, which a sound model never does. ``shares``,
+    ``[n]`` in 0..1, is the fraction of each box that its object fills, if the model provides it.
     """
 
     boxes: Array
@@ -32,7 +32,7 @@ class Boxes:
 
 @dataclass(frozen=True, slots=True)
 class Classes:
-    """Scores of a classifier: ``scores`` is ``[labels]`` in 0..1, by class id; ``nonfinite`` counts as in `Boxes`."""
+    """Scores of a classifier: ``scores`` is ``[labels]`` in 0..1, by class id; ``nonfinite`` is as in `Boxes`."""
 
     scores: Array
     nonfinite: int = 0
@@ -62,7 +62,7 @@ class Regions:
 
 @dataclass(frozen=True, slots=True)
 class Distance:
-    """The distance of one frame from normal, not below 0; NaN if the model returned no number."""
+    """Distance of one frame from normal, at least 0; NaN if the model's output is not finite."""
 
     score: float
     nonfinite: int = 0
@@ -70,7 +70,7 @@ class Distance:
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """Values of a regression, ``[values]``, in the order of the manifest; NaN if the model returned no number."""
+    """Values of a regression, ``[values]``, in the order of the manifest; NaN where the output is not finite."""
 
     values: Array
     nonfinite: int = 0

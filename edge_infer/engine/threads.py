@@ -1,4 +1,4 @@
-"""CPUs and priorities of the engine's threads: models get the cores, everything else gives way."""
+"""CPU affinity and priority of the engine's threads: models get the cores, and all other work yields to them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import cv2
 from edge_infer.errors import ModelError
 from edge_infer.sandbox import kernel
 
-# CPU affinity of threads: a thread that a runtime creates inherits the CPUs of its creator (sched_setaffinity(2)).
+# CPU affinity of threads. A thread that a runtime creates inherits the CPUs of its creator (sched_setaffinity(2)).
 
 
 def stay_on(cpus: Collection[int]) -> None:
@@ -47,23 +47,23 @@ def staying_on(cpus: Collection[int]) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-# Leaves the CPU cores to the models: everything else in the process uses as little of them as possible.
+# Settings that leave the CPU cores to the models: everything else in the process uses the cores as little as possible.
 
 SWITCH: Final = 0.0005
-"""Switch interval in seconds: a Python thread that returns from a model run must not wait 5 ms for another one."""
+"""Switch interval in seconds: a Python thread that returns from a model run must not wait 5 ms for another thread."""
 
 
 def leave_to_models() -> None:
-    """Configure the whole process: OpenCV works in the calling thread, because its pool costs more than it gives here.
+    """Configure the whole process so that OpenCV works in the calling thread: its thread pool costs more than it gains.
 
-    Measured at 720p to 224: a third thread took 0.65 ms of each frame, and MobileNetV2 ran at 0.93 of the bare loop
-    instead of 0.96.
+    Measured at 720p to 224: a third thread took 0.65 ms of each frame, and MobileNetV2 ran at 0.93 of the speed of the
+    bare loop instead of 0.96.
     """
     sys.setswitchinterval(SWITCH)
     cv2.setNumThreads(1)
 
 
-# Lowers the priority of a thread that hangs.
+# Lowering the priority of a thread that hangs.
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.signal.restype = ctypes.c_void_p
@@ -80,5 +80,5 @@ def give_up_priority(thread: threading.Thread) -> None:
     if machine is None or thread.native_id is None:
         return
     _libc.signal(signal.SIGRTMIN, ctypes.cast(_libc.nice, ctypes.c_void_p))
-    with suppress(OSError):  # it has ended
+    with suppress(OSError):  # the thread has ended
         kernel.call(machine.numbers["tgkill"], os.getpid(), thread.native_id, signal.SIGRTMIN)

@@ -1,4 +1,4 @@
-"""The thread of a pipeline: takes the frames of a feed one by one and survives a failure of any of them."""
+"""The thread of a pipeline: takes the frames of a feed one by one. A failure in one frame does not end it."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ Light: TypeAlias = AbstractContextManager[None]
 log = logging.getLogger(__name__)
 
 FAILURE_PAUSE: Final = 1.0
-"""Seconds to wait after a failed frame, so that a broken model does not use up the board's CPU."""
+"""Seconds to wait after a failed frame, so that a broken model does not use up the CPU."""
 VERDICT: Final = 2.0
-"""Seconds that a slow model on probation waits for its replacement: another frame would only delay that."""
+"""Seconds for which a slow model on probation waits for its replacement, because another frame would only delay it."""
 
 
 class Worker:
-    """Turns the frames of a feed into results and states, according to a plan and with the model in service."""
+    """Turns the frames of a feed into results and states, according to a plan and with the current model."""
 
     def __init__(
         self,
@@ -64,9 +64,8 @@ class Worker:
         """``watched``: the model is on probation. ``light`` is on during work that may crash the process.
 
         ``turns`` schedules all pipelines that share the cores, and ``pool`` holds their models; without them the worker
-        has its own cores and model. ``files`` are the open files from which to make models; without them these are read
-        from the disk. ``stalls`` are the times that count as no frame's duration. ``learned`` is what drift is
-        measured from.
+        has its own cores and model. Models are made from the open ``files``, or else read from the disk. ``stalls`` are
+        periods that do not count for the duration of a frame. ``learned`` is the drift reference.
         """
         self.feed = feed
         self._name = plan.name
@@ -75,7 +74,8 @@ class Worker:
         self._outlet = outlet
         self._cursor = feed.attach()
         self._used: deque[tuple[int, int]] = deque()
-        """Items that became results, and how many results there were then; until these are on their way."""
+        """Items that became results, each with the number of messages at that time, until these messages have been
+        sent."""
         self._watch = PipelineWatch(time.monotonic())
         self._voice = PipelineOutput(plan.name, outlet)
         self.drift = DriftWatch(plan.name, feed.plan, learned)
@@ -87,12 +87,12 @@ class Worker:
 
     @property
     def cascade(self) -> Cascade:
-        """The child pipelines that look closer at findings of this one."""
+        """The link to the child pipelines, which run their models on this pipeline's findings."""
         return self._voice.cascade
 
     @property
     def plan(self) -> PipelinePlan:
-        """The newest plan, which may not be in force yet."""
+        """The newest plan, which may not be in effect yet."""
         return self._models.plan
 
     def start(self) -> None:
@@ -101,7 +101,7 @@ class Worker:
         self._thread.start()
 
     def stop(self) -> None:
-        """Begin to end, after the current frame."""
+        """Ask the thread to end after the current frame."""
         self._stop.set()
         self._voice.mute()
         self.feed.detach(self._cursor)
@@ -112,11 +112,11 @@ class Worker:
         return self._name
 
     def backlog(self) -> int:
-        """Return the rows and lines that wait for this pipeline; 0 for pictures, which do not wait."""
+        """Return the number of rows and lines that wait for this pipeline; 0 for pictures, which do not wait."""
         return self.feed.backlog(self._cursor) if self._models.serving.ready else 0
 
     def close(self, timeout: float = 2.0, reason: Reason = "stopped") -> None:
-        """Wait up to ``timeout`` seconds for the end, and end what is open with ``reason``; may be called twice."""
+        """Wait up to ``timeout`` seconds for the end, and end open events with ``reason``; may be called twice."""
         self.stop()
         until = time.monotonic() + timeout
         if self._thread.is_alive():
@@ -134,7 +134,7 @@ class Worker:
         self._models.change(plan, watched=watched, alone=alone)
 
     def restrain(self, most: float | None) -> None:
-        """Limit the pipeline to ``most`` frames per second from now on, whichever model serves; None: as configured."""
+        """Limit the pipeline to ``most`` frames per second from now on, whatever the model; None: as configured."""
         self._models.restrain(most)
 
     def health(self) -> PipelineHealth:
@@ -149,7 +149,7 @@ class Worker:
         return self._models.serving.follow.decisions
 
     def newest(self, since: float) -> Result | None:
-        """Return the findings of the newest frame since this time of the monotonic clock."""
+        """Return the findings of the newest frame; None if that frame is older than ``since`` (monotonic clock)."""
         return self._voice.newest(self._models.serving, since)
 
     def input_size(self) -> tuple[int, int] | None:
@@ -159,7 +159,7 @@ class Worker:
         return preprocess.size if isinstance(preprocess, ImagePreprocess) else None
 
     def scores(self) -> ScoresAnswer:
-        """Return how often which score was the best one of a frame."""
+        """Return the histogram of the best scores of frames."""
         return self._voice.scores.answer(self._name, self.plan.floor)
 
     def counts(self) -> PipelineCounts:
@@ -167,7 +167,7 @@ class Worker:
         return self._watch.counts()
 
     def running(self) -> Running:
-        """Return what runs here and its status."""
+        """Return the identity of the model in service and its status."""
         return self._models.running(self.busy())
 
     def progress(self) -> tuple[int, float]:
@@ -192,11 +192,11 @@ class Worker:
         return self._seconds_since(since) if since else 0.0
 
     def stuck(self, least: float) -> bool:
-        """Return whether the current frame takes so long, ``least`` seconds at any rate, that the thread hangs."""
+        """Return whether the current frame has taken so long, at least ``least`` seconds, that the thread hangs."""
         return self.busy() > max(least, self._models.plan.model.longest_frame())
 
     def turn(self) -> None:
-        """Run one iteration of the thread: take another model if one is due, then process the next frame."""
+        """Run one iteration of the thread: replace the model if one is due, then process the next frame."""
         self._take_over()
         if self._models.serving.ready:
             self._serve(self._models.serving)
@@ -215,7 +215,10 @@ class Worker:
             self.feed.detach(self._cursor)
 
     def _take_over(self) -> None:
-        """Put another model into service, if one is due; if none serves, detach, so that the feed does not wait."""
+        """Put another model into service, if one is due.
+
+        If no model is in service, detach, so that the feed does not wait.
+        """
         if not self._models.due():
             return
         self._intake.pause()
@@ -236,7 +239,7 @@ class Worker:
             self.feed.detach(self._cursor)
 
     def _serve(self, serving: Serving) -> None:
-        """Run one round: process the next frame, if there is one, or report why nothing is known."""
+        """Process the next frame, if there is one, or report why nothing is known."""
         try:
             taken = self._intake.next(serving)
         except Exception as error:  # noqa: BLE001 - there may be memory for the next frame, if not for this one
@@ -259,7 +262,7 @@ class Worker:
             self._outlet.await_room(self._name, self._stop)
 
     def _settle(self, taken: Captured | None) -> None:
-        """Mark items as finished once their results are in the channel to the publisher: it outlives this process."""
+        """Mark items as finished once their results are in the publisher's channel, which outlives this process."""
         if taken is not None and self.feed.keeps_all:
             self._used.append((taken.number, self._outlet.given()))
         if self._used:
@@ -268,15 +271,15 @@ class Worker:
                 self._cursor.settled = max(self._cursor.settled, self._used.popleft()[0])
 
     def _counts(self, reason: Reason) -> bool:
-        """Return whether a frame still counts: the last one of a source, or one that was only waiting for the pipeline.
+        """Return whether a frame still counts although its source is blocked for ``reason``.
 
-        Frames of a file wait, and so does every reading of a sensor and every line: the source has become silent since
-        then.
+        The last frame of a source counts. A frame of a file, a reading of a sensor and a line also count: they only
+        waited for the pipeline, and the source has become silent since then.
         """
         return reason == "source_ended" or (reason == "source_lost" and (self.feed.lossless or self.feed.keeps_all))
 
     def _use(self, serving: Serving, taken: Captured) -> None:
-        """Process the frames that an item completes; samples that cannot be gathered count as a fault of the model."""
+        """Process the frames that an item completes. Samples that cannot be gathered count as a fault of the model."""
         try:
             for frame in serving.model.frames(taken):
                 if serving.pacer.due(time.monotonic()):
@@ -286,7 +289,7 @@ class Worker:
             self._pause()
 
     def _ask(self, serving: Serving, frame: Captured) -> None:
-        """Process a frame, or in a cascade its crops, each independently of the others."""
+        """Process a frame or, in a cascade, its crops, each independently of the others."""
         went_well = [self._try(serving, part) for part in serving.follow.asks(frame)]
         if all(went_well):
             self._pipeline.settle(serving, frame)
@@ -339,13 +342,16 @@ class Worker:
         self._intake.pass_over()
 
     def _failed(self, error: Exception) -> None:
-        """Record a fault and log it unless it repeats; the state becomes null: nothing is known of the scene."""
+        """Record a fault; log it unless it is a repetition.
+
+        The state becomes null, because nothing is known of the scene.
+        """
         text = told(error)
         if text != self._watch.error:
             log.error(
                 "pipeline %s: %s", self._name, text, exc_info=None if isinstance(error, EdgeInferError) else error
             )
-        traceback.clear_frames(error.__traceback__)  # a tensor held there would make the next invoke fail
+        traceback.clear_frames(error.__traceback__)  # a tensor that is still held would make the next invoke fail
         self._watch.error = text
         self._watch.faults += 1
         self._watch.failed += 1
@@ -357,13 +363,14 @@ class Worker:
         self._voice.nothing(self._models.serving, reason)
 
 
-# A pipeline that does not run, so that its state is unknown: its model crashed the engine, or it is inactive now.
+# A pipeline that does not run, so that its state is unknown: its model crashed the engine, or its schedule makes it
+# inactive now.
 
 WHY: Final = "it is held back; edge-infer status says why"
 
 
 class Held:
-    """Loads no model; the caller has to call `say` regularly."""
+    """Stand-in for a pipeline that does not run. It loads no model; the caller has to call `say` regularly."""
 
     def __init__(self, plan: PipelinePlan, outlet: Outward, *, inactive: bool = False) -> None:
         self.plan = plan
@@ -375,11 +382,11 @@ class Held:
 
     @property
     def cascade(self) -> Cascade:
-        """The cascade of pipelines that take crops from this one; it is informed that no findings come."""
+        """The link to the child pipelines, which are informed that no findings will come."""
         return self._voice.cascade
 
     def say(self) -> None:
-        """Publish a null state, at first and again every minute."""
+        """Publish a null state, first at once and then every minute."""
         self._voice.nothing(self._serving, "inactive" if self._inactive else "engine_failed")
 
     def health(self) -> PipelineHealth:

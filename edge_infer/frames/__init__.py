@@ -1,1 +1,1 @@
-"""Captured items: pictures, signals and lines of text, with their time and their geometry."""
+"""Captured items: pictures, signals and lines of text, with their times and geometry."""

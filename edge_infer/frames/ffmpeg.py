@@ -1,9 +1,9 @@
-"""Detect whether FFmpeg converted a picture, which OpenCV does not check.
+"""Detects whether FFmpeg has converted a picture; OpenCV does not check this.
 
-From OpenCV 4.13 on, FFmpeg's converter refuses some pictures, above all interlaced ones. OpenCV ignores that error and
-returns its buffer as a good frame: unwritten memory, or an older picture. The buffer is OpenCV's own, so no marker can
-be put into it before a conversion. Its content is no evidence either: an unwritten buffer may be black, and so may a
-picture. The only sign of the failure is the error that the converter logs.
+From OpenCV 4.13 on, FFmpeg's converter refuses some pictures, mostly interlaced ones. OpenCV ignores that error and
+returns its buffer as a good frame; the buffer contains unwritten memory or an older picture. The buffer belongs to
+OpenCV, so no marker can be written into it before the conversion. Its content shows nothing either: both an unwritten
+buffer and a picture may be black. The only sign of the failure is the error that the converter logs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from edge_infer.errors import SourceError
 from edge_infer.platform.logs import CHAT
 
 _STREAMS: Final = ("stdout", "stderr")
-"""FFmpeg logs to standard error, OpenCV's own log callback to standard output."""
+"""FFmpeg logs to standard error; OpenCV's own log callback writes to standard output."""
 _INTERLACED: Final = "Cannot convert interlaced"
 _FAILED: Final = re.compile(
     rf"{_INTERLACED}.*|\(.*\): fmt:\S+ .*-> fmt:.*|Failed initializing scaling graph.*"
@@ -38,7 +38,7 @@ _ERRORS: Final = 16
 
 
 def log_errors(environment: MutableMapping[str, str]) -> None:
-    """Make FFmpeg log errors, whatever level is set; call it before OpenCV first uses FFmpeg."""
+    """Make FFmpeg log errors, whatever level is set. Call it before OpenCV first uses FFmpeg."""
     try:
         silent = int(environment.get("OPENCV_FFMPEG_LOGLEVEL", _ERRORS)) < _ERRORS
     except ValueError:
@@ -48,7 +48,7 @@ def log_errors(environment: MutableMapping[str, str]) -> None:
 
 
 class Retrievable(Protocol):
-    """An object that has grabbed a picture and converts it."""
+    """Interface of an object that has grabbed a picture and converts it."""
 
     def retrieve(self, into: Any = None, /) -> tuple[bool, Any]:
         """Return whether the picture was converted, and its pixels."""
@@ -74,7 +74,7 @@ def retrieve_checked(capture: Retrievable, into: Any, name: str) -> tuple[bool, 
     text = "".join(written)
     if (reason := failure(text)) is not None:
         raise SourceError(f"{name} {reason}")
-    if text:  # from another thread, or unrelated
+    if text:  # it is from another thread, or unrelated
         os.write(2, text.encode("utf-8", "surrogateescape"))
     return answer
 
@@ -82,13 +82,13 @@ def retrieve_checked(capture: Retrievable, into: Any, name: str) -> tuple[bool, 
 class _NativeStreams:
     """The C library's standard streams, and a pipe that replaces them for a moment.
 
-    Only the stream pointers are exchanged. The descriptors stay, so that Python's own output, and the last output of
-    native code that aborts, still go to the usual place.
+    Only the stream pointers are replaced. The descriptors stay, so that Python's own output, and the last output of
+    native code that aborts, still go to their usual destination.
     """
 
     def __init__(self) -> None:
         libc = ctypes.CDLL(None)
-        self._reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)  # a full pipe loses text and never waits
+        self._reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)  # a full pipe loses text; writing never waits
         libc.fdopen.restype = ctypes.c_void_p
         self._flush = libc.fflush
         self._flush.argtypes = (ctypes.c_void_p,)
@@ -122,13 +122,16 @@ def _native_streams() -> _NativeStreams:
 
 
 def caught() -> AbstractContextManager[list[str]]:
-    """Return a context manager whose list then holds native code's output inside it; it appears nowhere else."""
+    """Return a context manager.
+
+    Its list then holds the output of native code inside the context, which appears nowhere else.
+    """
     return _native_streams().caught()
 
 
 @contextmanager
 def silenced() -> Iterator[list[str]]:
-    """Like `caught`, and without OpenCV's own log, which does not go the way that its libraries print."""
+    """Do the same as `caught`, and also suppress OpenCV's own log, which does not use the C library's streams."""
     with caught() as written:
         level = _set_log_level(_SILENT)
         try:

@@ -1,4 +1,4 @@
-"""One captured item with its time: an image, a stretch of samples, or a line of text."""
+"""One captured item with its time: a picture, a block of samples, or a line of text."""
 
 from __future__ import annotations
 
@@ -15,18 +15,22 @@ if TYPE_CHECKING:
     from edge_infer.engine.cascade.sighting import Sighted, Sighting
 
 
-# Time of a sighting on both clocks.
+# Time of a capture on both clocks.
 
 JUMP: Final = 0.5
-"""Drift in seconds between wall clock and monotonic clock that counts as a clock jump."""
+"""Difference in seconds between the progress of wall clock and monotonic clock that counts as a clock jump."""
 ROUNDING: Final = 0.001
 """Tolerance of frame times in seconds."""
 BELIEVED: Final = 2.0
-"""Seconds after which a sighting that every look confirmed is assumed to last, however long its report still takes."""
+"""Seconds for which every frame must confirm a sighting before it is assumed to last, even if its event is due
+later."""
 
 
 class Instant(NamedTuple):
-    """``moment`` is for durations (seconds of a monotonic clock), ``wall`` for people (seconds since the epoch)."""
+    """Time on two clocks: ``moment`` for durations (monotonic clock), ``wall`` for people (since the epoch).
+
+    Both are in seconds.
+    """
 
     moment: float
     wall: float
@@ -34,8 +38,8 @@ class Instant(NamedTuple):
     def of(self, earlier: Instant) -> float:
         """Return the wall time of an earlier instant according to the clock of this one; it is not later than this one.
 
-        A board without a battery clock sets its clock late. The elapsed time stays right, so the earlier time is
-        corrected.
+        A board without a battery clock sets its clock late. The elapsed time is correct, so the earlier wall time is
+        computed from it.
         """
         elapsed = self.moment - earlier.moment
         jump = self.wall - earlier.wall - elapsed
@@ -55,9 +59,10 @@ class Frame:
 
     - ``wall`` is seconds since the epoch and ``monotonic`` seconds of the monotonic clock, both at capture.
     - ``number`` counts the frames that the source captured, from 1.
-    - ``region`` is the part of the image to look at; None: all of it.
-    - ``position`` is the place in a recording, in seconds, if the recording runs faster than real time.
-    - ``sighting`` holds the findings of another pipeline in this image, and ``parent`` the one that ``region`` shows.
+    - ``region`` is the part of the image on which the model runs; None: all of it.
+    - ``position`` is the position in a recording in seconds, if the recording is read faster than real time.
+    - ``sighting`` holds the objects that another pipeline has found in this image; ``parent`` is the one that
+      ``region`` shows.
     """
 
     pixels: Pixels
@@ -91,10 +96,10 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """A stretch of a signal: ``values`` is ``[n, channels]``, ``rate`` samples per second.
+    """A block of a signal: ``values`` is ``[n, channels]``, ``rate`` is in samples per second.
 
-    The times are those of the last sample; ``number`` counts the stretches of the source, from 1. ``gap`` is true if
-    samples are missing between the previous stretch and this one. Samples gathered before a gap are useless.
+    The times are those of the last sample; ``number`` counts the blocks of the source, from 1. ``gap`` is true if
+    samples are missing between the previous block and this one. Samples gathered before a gap cannot be used.
     """
 
     values: Signal
@@ -135,4 +140,4 @@ class Line:
 
 
 Captured: TypeAlias = Frame | Samples | Line
-"""Any item that a source gives; the source's class states which of the three it is (``gives``)."""
+"""Any item that a source gives. The attribute ``gives`` of the source's class states which of the three it is."""

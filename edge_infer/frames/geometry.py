@@ -1,4 +1,4 @@
-"""The place of a source frame inside a model's input, and the exact inverse mapping."""
+"""The position of a source frame inside a model's input, and the exact inverse mapping."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Region:
 class Transform:
     """Maps a ``region`` of the source frame to ``width`` x ``height`` pixels at (``left``, ``top``) of the input.
 
-    All values are the whole numbers that were used, so the inverse adds no rounding error.
+    All values are the whole numbers that were used for scaling, so the inverse adds no rounding error.
     """
 
     source: tuple[int, int]
@@ -116,4 +116,4 @@ class Transform:
 
 
 NO_PLACE: Final = Transform.fit((1, 1), (1, 1), "stretch")
-"""For inputs that are not pictures: their results have no place in a frame."""
+"""For inputs that are not pictures: their results have no position in a frame."""

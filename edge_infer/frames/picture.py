@@ -18,7 +18,7 @@ from edge_infer.frames.frame import Pixels
 log = logging.getLogger(__name__)
 
 LARGEST: Final = 64 << 20
-"""Bytes of a file; a larger one is no picture for these models."""
+"""Maximum bytes of a file; a larger file is not accepted as a picture."""
 _BITFIELDS: Final = 3
 
 
@@ -49,12 +49,12 @@ def read_picture(path: str) -> Pixels:
 def decode_picture(data: bytes) -> Pixels | None:
     """Return the pixels of a whole file as blue, green, red; None if it is not a picture.
 
-    Messages of libraries go to the debug log: the caller reports the error, and only once in a loop.
+    Messages of libraries go to the debug log, because the caller reports the error, and in a loop only once.
     """
     with silenced() as printed:
         try:
             pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-        except cv2.error:  # raised for sizes beyond what OpenCV allows
+        except cv2.error:  # raised for sizes that exceed OpenCV's limit
             return None
     for line in "".join(printed).splitlines():
         log.debug("%s", line)

@@ -1,4 +1,4 @@
-"""Changes of pixels before anything else sees them: rotation, mirroring, privacy mask."""
+"""Changes of pixels before any other code uses them: rotation, mirroring, privacy mask."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from edge_infer.contract.codec import replace
 from edge_infer.frames.frame import Captured, Frame, Pixels
 from edge_infer.plan.records import Flip, Polygon, Rotation
 
-# Rotate and mirror pictures, in one pass into existing memory.
+# Rotation and mirroring of pictures, in one pass into existing memory.
 
 
 @dataclass(frozen=True, slots=True)
 class Orientation:
-    """A rotation clockwise by ``rotate`` degrees, then a mirroring: ``horizontal`` swaps left and right."""
+    """A clockwise rotation by ``rotate`` degrees, then mirroring: ``horizontal`` swaps left and right."""
 
     rotate: Rotation = 0
     flip: Flip | None = None
@@ -50,7 +50,7 @@ class Orientation:
         return into
 
 
-# Codes of cv2.flip: 0 upside down, 1 left and right, -1 both.
+# Codes of cv2.flip: 0 swaps top and bottom, 1 left and right, -1 both.
 _ONE_PASS: dict[tuple[Rotation, Flip | None], int] = {
     (0, "horizontal"): 1,
     (0, "vertical"): 0,
@@ -60,7 +60,7 @@ _ONE_PASS: dict[tuple[Rotation, Flip | None], int] = {
 }
 
 
-# Privacy mask: polygons that are blacked out before any other code sees the frame.
+# Privacy mask: polygons that are blacked out before other code receives the frame.
 
 
 def black_out(pixels: Pixels, polygons: tuple[Polygon, ...]) -> Pixels:
@@ -80,14 +80,17 @@ def _filled(pixels: Pixels, polygons: list[NDArray[np.int32]]) -> Pixels:
 
 
 class Mask:
-    """Blacks out polygons, given as fractions of the frame; the source's own frame stays unchanged."""
+    """Blacks out polygons, given as fractions of the frame. The source's own frame stays unchanged."""
 
     def __init__(self, polygons: tuple[Polygon, ...]) -> None:
         self._polygons = polygons
         self._known: tuple[tuple[int, int], list[NDArray[np.int32]]] = (0, 0), []
 
     def __call__(self, frame: Captured) -> Captured:
-        """Return the frame with every polygon zeroed; the same frame if it is no picture or there are no polygons."""
+        """Return the frame with all polygons zeroed.
+
+        Return the same frame if it is not a picture or there are no polygons.
+        """
         if not self._polygons or not isinstance(frame, Frame):
             return frame
         size, corners = self._known  # read and set in one step: two threads may process different frames

@@ -6,31 +6,31 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-# Limit the rate of frames.
+# Limit of the frame rate.
 
 EARLY: Final = 0.3
-"""Share of an interval by which a frame may be early. At a half, every other frame of a source could fall exactly on
-the border, where jitter decides."""
+"""Share of an interval by which a frame may be early. With one half, every second frame of a source could be exactly at
+the limit, where jitter decides."""
 
 
 class Pacer:
-    """Selects frames of a source so that on average at most ``fps`` a second pass.
+    """Selects frames of a source so that on average at most ``fps`` per second pass.
 
-    Turns come at equal intervals. A frame passes if it is the first one from slightly before its turn on. So a consumer
-    gets a fresh frame, and a source of exactly ``fps`` loses no frame to jitter. ``fps`` None lets everything pass.
+    Turns come at equal intervals. From slightly before each turn on, the first frame passes. So a consumer gets a fresh
+    frame, and a source with exactly ``fps`` loses no frame because of jitter. If ``fps`` is None, all frames pass.
     """
 
     def __init__(self, fps: float | None) -> None:
         self._fps = fps
         self.most: float | None = None
-        """Current limit in frames a second; None: no limit."""
+        """Current limit in frames per second; None: no limit."""
         self._interval = 0.0
         self.restrain(None)
         self._next: float | None = None
         """Earliest monotonic time at which the next frame passes."""
 
     def restrain(self, most: float | None) -> None:
-        """Limit the rate to ``most`` if that is lower than ``fps``; None restores ``fps`` alone.
+        """Limit the rate to ``most`` if that is lower than ``fps``; None restores ``fps``.
 
         This method may be called in another thread than the others.
         """
@@ -54,22 +54,23 @@ class Pacer:
         return 0.0 if self._next is None else max(0.0, self._next - now)
 
 
-# Usual frame interval, and the share of a longer gap that counts as missed time.
+# Usual frame interval, and the part of a longer gap that counts as missed time.
 
 USUAL_GAIN: Final = 0.1
 PAUSE: Final = 1.5
-"""Usual intervals that count at most as missed time; the rest of a longer interval is a pause."""
+"""Maximum missed time, in usual intervals; the rest of a longer interval counts as a pause."""
 GAP: Final = 2.5
-"""Usual intervals above which the whole path of an object predicts its place instead of its last steps."""
+"""Length of a gap, in usual intervals, above which the whole path of an object predicts its position, not only its last
+steps."""
 FORESIGHT: Final = 1.0
-"""Maximum seconds of prediction from one frame to the next; motion between slow pictures is unknown."""
+"""Maximum seconds of prediction from one frame to the next, because motion between slow pictures is unknown."""
 
 
 @dataclass(slots=True)
 class FrameInterval:
-    """Timing of frames; ``now`` is the moment of the last frame, ``step`` the seconds before it counted as missed.
+    """Timing of frames. ``now`` is the time of the last frame, ``step`` the seconds before it that count as missed.
 
-    ``ahead`` is the prediction step in seconds, ``gap`` whether a pause preceded the frame.
+    ``ahead`` is the prediction step in seconds; ``gap``: there was a pause before the frame.
     """
 
     now: float = -math.inf

@@ -1,1 +1,1 @@
-"""What processes share: the channel, the messages on it, and memory that outlives a process."""
+"""What processes share: channels, the messages on them, and memory that outlives a process."""

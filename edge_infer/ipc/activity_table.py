@@ -1,7 +1,7 @@
-"""Shared memory that shows which pipelines are active, and their last numbers, when the engine dies.
+"""Shared memory that shows which pipelines are active and their last numbers; it can be read after the engine has died.
 
-A crashed process sends no more reports, and its last one is up to a second old. The supervisor owns this memory, which
-still holds what the engine wrote last.
+A crashed process sends no more reports, and its last report may be a second old. The supervisor owns this memory, which
+still contains what the engine wrote last.
 """
 
 from __future__ import annotations
@@ -41,14 +41,15 @@ def new_activity_table() -> int:
 def reset_activity(fd: int) -> None:
     """Reset the table before a new engine starts.
 
-    The previous engine may have set the file to append, and a sealed file cannot grow, so the flags are cleared first.
+    The previous engine may have set the file to append mode. Because the file is sealed it cannot grow, so this flag is
+    cleared first.
     """
     fcntl.fcntl(fd, fcntl.F_SETFL, 0)
     os.pwrite(fd, bytes(MOST * _SIZE), 0)
 
 
 def active_pipelines(fd: int) -> frozenset[str]:
-    """Return the names of the active pipelines; a corrupted name matches no pipeline."""
+    """Return the names of the active pipelines. A corrupted name matches no pipeline."""
     return frozenset(name for name, on, _ in _entries(fd) if on)
 
 
@@ -89,7 +90,10 @@ class ActivityTable:
         self._names: dict[str, int] = {}
 
     def of(self, name: str) -> contextlib.AbstractContextManager[None]:
-        """Return the pipeline's activity marker, always the same entry; beyond `MOST` pipelines some have none."""
+        """Return the activity marker of a pipeline, always the same one.
+
+        If there are more than `MOST` pipelines, some get a marker without effect.
+        """
         place = self._place(name)
         return contextlib.nullcontext() if place is None else ActivityEntry(self._memory, place)
 

@@ -1,8 +1,8 @@
-"""Typed records over one end of a ``SOCK_SEQPACKET`` pair that the supervisor created.
+"""Sends and receives typed records over one end of a ``SOCK_SEQPACKET`` pair that the supervisor created.
 
-The engine may not import ``socket``; a channel needs only a file descriptor, ``os.read`` and ``os.write``. A record can
-carry open files by ``SCM_RIGHTS``. For the same reason the channel receives these through libc. A record longer than
-one packet is split and reassembled.
+The engine may not import ``socket``. A channel needs only a file descriptor, ``os.read`` and ``os.write``. A record can
+carry open files by ``SCM_RIGHTS``; for the same reason the channel calls libc for this. A record longer than one packet
+is split and reassembled.
 """
 
 from __future__ import annotations
@@ -22,27 +22,30 @@ from edge_infer.platform.rate_limits import TokenBucket
 from edge_infer.platform.readiness import readable
 
 PACKET: Final = 60_000
-"""Bytes of one packet; three packets with their overhead fit the kernel's default socket buffer."""
+"""Maximum bytes of one packet. Three packets with their overhead fit into the kernel's default socket buffer."""
 MAX_PACKETS: Final = 64
-"""Packets that one call of `Channel.receive` reads at most, so that the caller's other channels get a turn."""
+"""Maximum number of packets that one call of `Channel.receive` reads, so that the caller can serve its other
+channels."""
 MAX_PLAN_BYTES: Final = 16 << 20
-"""Limit for a record with a plan; only the supervisor sends such records."""
+"""Maximum bytes of a record with a plan; only the supervisor sends such records."""
 MAX_REPORT_BYTES: Final = 2 << 20
-"""Limit for a record to the supervisor. The longest is a `WhyAnswer` of 500 lines of four-byte letters: 1.1 MB."""
+"""Maximum bytes of a record to the supervisor. The longest is a `WhyAnswer` of 500 lines of four-byte characters: 1.1
+MB."""
 MAX_RESULT_BYTES: Final = 1 << 20
-"""Limit for a record from engine to publisher. The longest is a `StateSnapshot` before its strings are cut."""
+"""Maximum bytes of a record from the engine to the publisher. The longest is a `StateSnapshot` before its strings are
+shortened."""
 MAX_STRETCH_BYTES: Final = 5 << 20
-"""Limit for a record with samples: 4 MiB in base64 and the other fields."""
+"""Maximum bytes of a record with samples: 4 MiB in base64, and the other fields."""
 MAX_UNFINISHED: Final = 16
 UNFINISHED_PER_SECOND: Final = 0.5
-"""Refill rate of the allowance for incomplete records (burst: `MAX_UNFINISHED`). A sender that dies in the middle of a
+"""Incomplete records per second that are tolerated (burst: `MAX_UNFINISHED`). A sender that dies in the middle of a
 record leaves one."""
 MAX_NAME_BYTES: Final = 40
-"""Limit for the name of a record's type."""
+"""Maximum bytes of the name of a record's type."""
 MOST_FILES: Final = 4
 _WHOLE, _FIRST, _MIDDLE, _LAST = (bytes([mark]) for mark in range(4))
-"""Position of a packet in its record. It is marked because an end may be inherited from a process that died in the
-middle of a record."""
+"""Position of a packet in its record. Packets are marked because this end may be inherited from a process that died in
+the middle of a record."""
 
 
 class _Vector(ctypes.Structure):
@@ -63,7 +66,7 @@ class _Message(ctypes.Structure):  # struct msghdr of Linux, all architectures o
 
 _CONTROL_HEADER: Final = struct.Struct("@Nii")  # length, level, type
 _CONTROL: Final = _CONTROL_HEADER.size + 4 * MOST_FILES
-"""Size for exactly `MOST_FILES` files; the kernel closes any others."""
+"""Size for exactly `MOST_FILES` files; the kernel closes further ones."""
 _SOL_SOCKET, _SCM_RIGHTS, _MSG_CMSG_CLOEXEC = 1, 1, 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.recvmsg.argtypes = (ctypes.c_int, ctypes.POINTER(_Message), ctypes.c_int)
@@ -76,7 +79,7 @@ _MSG_NOSIGNAL = 0x4000
 class _Inbox:
     """Receive buffer for one packet and its files, allocated once.
 
-    The packet buffer is mapped, so only the pages in use take memory.
+    The packet buffer is mapped memory, so only the pages in use take memory.
     """
 
     def __init__(self) -> None:
@@ -95,19 +98,20 @@ class ChannelClosedError(WireError):
 
 
 class TooManyFilesError(WireError):
-    """Files cannot be sent now: the kernel limits how many sent files of a user may be waiting to be received."""
+    """Files cannot be sent now, because the kernel limits how many sent files of a user may wait to be received."""
 
 
 def pack(record: object) -> bytes:
-    """Return the bytes of a record, as `Channel.send_packed` takes them."""
+    """Return the bytes of a record, in the form that `Channel.send_packed` takes."""
     return b'{"%b":%b}' % (type(record).__name__.encode(), dumps(record))
 
 
 class Channel:
     """One end of a channel: `receive` returns records of the types in ``accepts``; `send` takes any record.
 
-    Not thread-safe: one thread receives, and one (perhaps another) sends. The channel owns the file descriptor.
-    ``longest`` limits the bytes of a received record. The other end may attach open files only if ``files`` is true.
+    It is not thread-safe: only one thread may receive, and only one (perhaps another) may send. The channel owns the
+    file descriptor. ``longest`` limits the bytes of a received record. The other end may attach open files only if
+    ``files`` is true.
     """
 
     def __init__(self, fd: int, accepts: tuple[Any, ...], longest: int = PACKET, *, files: bool = False) -> None:
@@ -117,13 +121,13 @@ class Channel:
         self._accepts = {kind.__name__.encode(): kind for kind in kinds}
         self._longest = longest
         self._parts: list[bytes] = []
-        self._size = 0  # of the parts together
+        self._size = 0  # total size of the parts
         self.bytes_received = 0
         self._unfinished = TokenBucket(MAX_UNFINISHED, UNFINISHED_PER_SECOND)
-        self._passed_over: int | None = 0  # skipped bytes of a record without its start; None: no skip allowed
+        self._passed_over: int | None = 0  # skipped bytes of a record without its start; None: no skipping
         self._files: deque[int] = deque()
         self._unsent: deque[bytes] = deque()
-        self._inbox: _Inbox | None = None  # allocated by the first receive
+        self._inbox: _Inbox | None = None  # allocated by the first `receive`
         os.set_blocking(fd, False)
         os.set_inheritable(fd, False)
 
@@ -132,15 +136,15 @@ class Channel:
         return self.fd
 
     def send(self, record: object, files: tuple[int, ...] = ()) -> bool:
-        """Send the record now or not at all; False when the other end does not keep up. Raises `ChannelClosedError`.
+        """Send the record now or not at all; return False if the receiver is too slow. Raises `ChannelClosedError`.
 
-        The rest of an earlier long record goes first. If the socket fills up in the middle of a long record, the next
-        calls send the rest, so records never mix.
+        The rest of an earlier long record is sent first. If the socket buffer is full in the middle of a long record,
+        the next calls send the rest, so records never mix.
         """
         return self.send_packed(pack(record), files)
 
     def send_packed(self, data: bytes, files: tuple[int, ...] = ()) -> bool:
-        """Send a record that `pack` has already turned into bytes; otherwise like `send`."""
+        """Send a record that `pack` has already turned into bytes; otherwise the same as `send`."""
         if not self.flush():
             return False
         if len(data) <= PACKET:
@@ -156,7 +160,7 @@ class Channel:
 
     @property
     def unsent(self) -> bool:
-        """Return whether part of a long record is unsent; call `flush` when the socket is writable."""
+        """Return whether a part of a long record is still unsent. If so, call `flush` when the socket is writable."""
         return bool(self._unsent)
 
     def flush(self) -> bool:
@@ -170,16 +174,16 @@ class Channel:
     def receive(self) -> Any | None:
         """Return the next record, or None until it has arrived completely. Raises `ChannelClosedError`, `WireError`.
 
-        One call reads at most `MAX_PACKETS`; the next call continues the record. Files of the previous record that the
-        caller did not take are closed, so they cannot pile up. A record that is incomplete because a process died is
-        dropped.
+        One call reads at most `MAX_PACKETS` packets; the next call continues the record. Files of the previous record
+        that the caller did not take are closed, so they cannot pile up. A record that is incomplete because its sender
+        died is dropped.
         """
         if not self._parts:
             self._close_files()
         for _ in range(MAX_PACKETS):
             if (packet := self._read()) is None:
                 return None
-            if packet[0] == 0 and not self._parts and 1 < len(packet) <= PACKET:  # nearly all: one short packet
+            if packet[0] == 0 and not self._parts and 1 < len(packet) <= PACKET:  # nearly always one short packet
                 self._passed_over = None
                 self.bytes_received += len(packet) - 1
                 return self._record(packet[1:])
@@ -188,7 +192,10 @@ class Channel:
         return None
 
     def _is_last(self, mark: bytes, part: bytes) -> bool:
-        """Keep a part; return whether it completes a record. Raises `WireError` for packets that `send` never sends."""
+        """Store a part; return whether it completes a record.
+
+        Raises `WireError` for packets that `send` never produces.
+        """
         self.bytes_received += len(part)
         if mark in (_WHOLE, _FIRST):
             if self._parts and not self._unfinished.take():
@@ -213,7 +220,7 @@ class Channel:
         return last
 
     def _pass_over(self, size: int, *, last: bool) -> None:
-        """Skip the rest of a record whose start an earlier process read, or that was refused."""
+        """Skip the rest of a record that was refused, or whose start an earlier process has read."""
         if self._passed_over is None:
             raise self._refused("the rest of a record that was not begun")
         self._passed_over += size
@@ -232,14 +239,14 @@ class Channel:
         self._size = 0
 
     def wait(self, timeout: float) -> Any | None:
-        """Return the next record, waiting up to ``timeout`` seconds; None if it has not arrived by then."""
+        """Return the next record; wait up to ``timeout`` seconds for it. Return None if it has not arrived by then."""
         record = self.receive()
         if record is None and readable([self.fd], timeout=timeout):
             record = self.receive()
         return record
 
     def take_file(self) -> int:
-        """Return an open file of the last record, which the caller then owns. Raises `WireError` if there is none."""
+        """Return an open file of the last record; the caller then owns it. Raises `WireError` if there is none."""
         if not self._files:
             raise WireError("no open file came with the record")
         return self._files.popleft()
@@ -261,7 +268,7 @@ class Channel:
         return self._record(joined(parts))
 
     def _record(self, data: bytes) -> Any:
-        """Decode a record as `pack` writes it, without spaces around its type."""
+        """Decode a record in the form that `pack` writes, without spaces around its type."""
         name, mark, _ = data[2 : MAX_NAME_BYTES + 4].partition(b'":')
         if not (data.startswith(b'{"') and mark and data.endswith(b"}")):
             raise WireError("a record is an object with one key, its type")
@@ -285,7 +292,10 @@ class Channel:
         return self._failed()
 
     def _write_bytes(self, packet: bytes) -> bool:
-        """Write a packet without files, in a third of the time of `_write`'s other path. Python ignores SIGPIPE."""
+        """Write a packet without files.
+
+        Python ignores SIGPIPE. This takes a third of the time of `_write` with files.
+        """
         try:
             os.write(self.fd, packet)
         except (BlockingIOError, InterruptedError):
@@ -300,7 +310,7 @@ class Channel:
         message.control_length = _CONTROL
         size = _libc.recvmsg(self.fd, inbox.pointer, _MSG_CMSG_CLOEXEC)
         if size == 0:
-            if self._is_open():  # size 0 means either a closed other end or an empty packet
+            if self._is_open():  # size 0: the other end is closed, or the packet is empty
                 raise self._refused("an empty packet")
             raise ChannelClosedError("the other end is gone")
         if size < 0:
@@ -328,7 +338,7 @@ class Channel:
         raise self._refused("open files, which may not come this way")
 
     def _failed(self) -> bool:
-        """Return False if the call can be repeated later; otherwise raise the error of libc's last call."""
+        """Return False if the call can be repeated later; otherwise raise the error of the last libc call."""
         error = ctypes.get_errno()
         if error in (errno.EAGAIN, errno.EINTR):
             return False

@@ -1,6 +1,6 @@
-"""A crash-safe note in memory that the supervisor holds.
+"""Crash-safe note: one value in memory that the supervisor holds.
 
-A publisher writes to it. It outlives that process without wearing out an SD card.
+A publisher writes it. The note outlives the publisher and does not wear out an SD card.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Final
 from edge_infer.platform import memfd
 
 HALF: Final = 32 << 20
-"""Bytes of each half; unwritten parts take no memory."""
+"""Bytes of each half. Parts that were never written take no memory."""
 LAST: Final = 1 << 48
-"""The highest generation; one note a millisecond reaches it after nine thousand years."""
+"""Maximum generation. With one note per millisecond it is reached after nine thousand years."""
 _HEAD: Final = struct.Struct("<QII")  # generation, length, checksum
 
 
@@ -35,9 +35,9 @@ def forget_note(file: int) -> None:
 
 
 class CrashSafeNote:
-    """One value, replaced atomically: writes alternate between two halves, so a kill in the middle keeps the old value.
+    """One value, replaced atomically: writes alternate between two halves, so a kill during a write keeps the old one.
 
-    One process at a time uses it; it takes over ``fd``.
+    Only one process at a time uses it. It takes over ``fd``.
     """
 
     def __init__(self, fd: int) -> None:
@@ -51,7 +51,7 @@ class CrashSafeNote:
         self.close()
 
     def read(self) -> bytes | None:
-        """Return the value that the previous process wrote last; None when there is none."""
+        """Return the last value that the previous process wrote; None if there is none."""
         return self._found if self._generation else None
 
     def write(self, data: bytes) -> None:

@@ -1,7 +1,7 @@
-"""The message numbers that the broker acknowledged last, in memory that the supervisor holds.
+"""Message numbers that the broker has acknowledged recently, in memory that the supervisor holds.
 
-A publisher notes each of them at once, without wearing out an SD card. After its death, the disk and the engine still
-have some of these messages; the next publisher reads here that they need not be sent again.
+A publisher notes each number at once, without wearing out an SD card. After the publisher's death, the disk and the
+engine still have some of these messages. The next publisher reads here that they need not be sent again.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from edge_infer.ipc.messages import NumberedKind
 from edge_infer.platform import memfd
 
 Series: TypeAlias = tuple[str, str, NumberedKind]
-"""Pipeline, boot and kind: what has numbers of its own."""
+"""Pipeline, boot and kind; each such series has its own numbers."""
 SLOTS: Final = 4096
-"""Number of the newest that stay known: more than leave in the second until the disk or the engine knows them."""
+"""Number of newest entries that stay known: more than are sent in the second until the disk or the engine has recorded
+them."""
 LAST: Final = 1 << 48
-"""The highest running number of a slot, which no publisher reaches."""
+"""Maximum running number of a slot, which no publisher reaches."""
 _TAG: Final = 8
 _SLOT: Final = struct.Struct(f"<Q{_TAG}sQ")  # running number, series, number of the message
 _SUM: Final = struct.Struct("<I")
@@ -42,21 +43,21 @@ def new_delivered_numbers() -> int:
 
 
 class DeliveredNumbers:
-    """A ring of slots with a checksum each, so that a kill in the middle of one leaves nothing wrong.
+    """Ring of slots. Each slot has a checksum, so that a kill during a write leaves no wrong entry.
 
-    A number that was never acknowledged must not seem to be: its message would be lost. One process at a time uses the
-    ring; it takes over ``fd``.
+    A number that was never acknowledged must not appear as acknowledged, because its message would be lost. Only one
+    process at a time uses the ring. It takes over ``fd``.
     """
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        fcntl.fcntl(fd, fcntl.F_SETFL, 0)  # an earlier process may have set it to append, which the seals forbid
+        fcntl.fcntl(fd, fcntl.F_SETFL, 0)  # an earlier process may have set append mode, which the seals forbid
         slots = list(_slots(os.pread(fd, BYTES, 0)))
         self._newest = max((running for running, _, _ in slots), default=0)
-        if self._newest == LAST:  # corrupt: it must not win over new slots
+        if self._newest == LAST:  # corrupt: it must not take precedence over new slots
             os.pwrite(fd, bytes(BYTES), 0)
             self._newest = 0
-        self._earlier: dict[bytes, array[int]] = {}  # each in order
+        self._earlier: dict[bytes, array[int]] = {}  # sorted, for each series
         for tag, number in sorted((tag, number) for _, tag, number in slots):
             self._earlier.setdefault(tag, array("Q")).append(number)
 
@@ -73,7 +74,7 @@ class DeliveredNumbers:
         os.pwrite(self._fd, slot + _SUM.pack(zlib.crc32(slot)), self._newest % SLOTS * SLOT_BYTES)
 
     def before(self, series: Series, number: int) -> bool:
-        """Whether the broker acknowledged this message to an earlier process."""
+        """Return whether the broker acknowledged this message to an earlier process."""
         if not self._earlier or (numbers := self._earlier.get(_tag(series))) is None:
             return False
         at = bisect_left(numbers, number)
@@ -88,7 +89,7 @@ class DeliveredNumbers:
 
 @lru_cache(maxsize=1024)
 def _tag(series: Series) -> bytes:
-    """Return what stands for a series in a slot. No two of the series that one supervisor sees share it."""
+    """Return the code of a series in a slot. All series that one supervisor handles have different codes."""
     return sha256("\0".join(series).encode()).digest()[:_TAG]
 
 

@@ -1,6 +1,6 @@
-"""Records of drift: what a pipeline has learned of its camera and model, how that compares with now, and requests.
+"""Records of drift detection: the learned reference of a pipeline, its comparison with the present, and requests.
 
-engine -> supervisor: `DriftReference` to keep, `DriftAnswer`; back: `DriftReference` as it was kept, `DriftQuestion`,
+engine -> supervisor: `DriftReference` for storage, `DriftAnswer`; back: the stored `DriftReference`, `DriftQuestion`,
 `DriftAccept`.
 """
 
@@ -13,11 +13,12 @@ from edge_infer.contract.codec import Record, ShortText, at_least, at_most, betw
 from edge_infer.contract.messages import CameraDrift, Count, Fraction, Name, OutcomeDrift, Sentence, Timestamp
 
 DRIFT_PARTS: Final = ("camera", "answers")
-"""The parts of a pipeline that are compared, each with a score in the metrics."""
+"""Parts of a pipeline that are compared, each with a score in the metrics: the camera, and the model's findings
+(``answers``)."""
 CAMERA_HOURS: Final = 24.0
-"""Hours in which the appearances of a camera are learned, and as many in which it is learned how much it varies."""
+"""Hours for learning the appearances of a camera, and further hours for learning how much they vary."""
 MAX_REFERENCE_BYTES: Final = 4096
-"""Most bytes of the reference of a pipeline on the disk."""
+"""Maximum bytes of the stored reference of a pipeline."""
 MAX_APPEARANCES: Final = 6
 MAX_SIGNALS: Final = 12
 MAX_LABELS: Final = 3
@@ -26,17 +27,18 @@ MAX_LEVEL: Final = 1e9
 Level = Annotated[float, between(-MAX_LEVEL, MAX_LEVEL)]
 Sum = Annotated[float, between(-1e15, 1e15)]
 Extreme = tuple[Count, Sum, Sum]
-"""Number, sum and sum of the squares of largest values."""
+"""Number, sum, and sum of squares of the largest values."""
 PackedAppearance = Annotated[str, at_most(160)]
-"""One look of a scene, such as by day (see `edge_infer.engine.drift.packed.pack_appearance`)."""
+"""One appearance of a scene, such as that by day (see `edge_infer.engine.drift.packed.pack_appearance`)."""
 PackedSignal = Annotated[str, at_most(140)]
-"""What was learned of one signal of the answers (see `edge_infer.engine.drift.packed.pack_signal`)."""
+"""What was learned about one signal of the findings (see `edge_infer.engine.drift.packed.pack_signal`)."""
 
 
 class CameraReference(Record, frozen=True):
-    """What is learned of a camera for the settings with the digest ``basis``.
+    """What was learned about a camera, with the settings whose digest is ``basis``.
 
-    ``extremes`` are by signal: the largest deviations of an hour from the appearances, once these are complete.
+    ``extremes`` holds for each signal the largest hourly deviations from the appearances, collected once the
+    appearances are complete.
     """
 
     basis: ShortText
@@ -47,9 +49,10 @@ class CameraReference(Record, frozen=True):
 
 
 class OutcomeReference(Record, frozen=True):
-    """What is learned of the answers of a model for the settings with the digest ``basis``.
+    """What was learned about the findings of a model, with the settings whose digest is ``basis``.
 
-    ``histograms`` count frames. ``labels`` are the places of the most frequent labels among those of the pipeline.
+    ``histograms`` count frames. ``labels`` are the indices of the most frequent labels among the labels of the
+    pipeline.
     """
 
     basis: ShortText
@@ -71,11 +74,11 @@ class DriftReference(Record, frozen=True):
 
 
 class DriftQuestion(Record, frozen=True):
-    """A request to compare the present with the reference."""
+    """Request to compare the present with the reference."""
 
 
 class DriftAccept(Record, frozen=True):
-    """An order to forget what was learned of the camera or the answers of a pipeline: the change was meant."""
+    """Order to discard what was learned about the camera or the findings of a pipeline: the change was intended."""
 
     pipeline: Name
     camera: bool
@@ -83,10 +86,10 @@ class DriftAccept(Record, frozen=True):
 
 
 class SignalDrift(Record, frozen=True):
-    """One signal: its present value, and how far it is on the way to the threshold (1: reached).
+    """One signal: its present value, and its ratio to the threshold (1: reached).
 
-    ``usual`` is its mean in the reference; None for a deviation, whose usual value is 0. ``telling``: whether a fault
-    can be told by it; it cannot where the reference itself changes too much.
+    ``usual`` is its mean in the reference; None for a deviation, whose usual value is 0. ``telling``: whether the
+    signal can reveal a fault; it cannot if it varied too much in the reference.
     """
 
     value: Level
@@ -96,9 +99,9 @@ class SignalDrift(Record, frozen=True):
 
 
 class DriftHistogram(Record, frozen=True):
-    """Shares of frames by bin in the reference and now, and their stability index.
+    """Shares of frames by bin, in the reference and now, and their population stability index.
 
-    ``noise`` is the mean index of so many frames without any drift.
+    ``noise`` is the mean index for the same number of frames without any drift.
     """
 
     bins: Annotated[tuple[Annotated[str, at_most(16)], ...], at_most(10)]
@@ -109,9 +112,10 @@ class DriftHistogram(Record, frozen=True):
 
 
 class PartDrift(Record, frozen=True):
-    """One part of a pipeline, its camera or its answers.
+    """One part of a pipeline: its camera, or its model's findings.
 
-    ``learned`` is the share of the reference, 1 when it is complete. ``since`` is when the present drift began.
+    ``learned`` is the completed share of the reference, 1 when it is complete. ``since`` is the begin of the present
+    drift.
     """
 
     learned: Fraction
@@ -120,7 +124,7 @@ class PartDrift(Record, frozen=True):
 
 
 class PipelineDrift(Record, frozen=True):
-    """The drift of one pipeline. ``shift`` is how far the content of the picture moved, in fractions of the frame."""
+    """Drift of one pipeline. ``shift`` is how far the content of the picture has moved, in fractions of the frame."""
 
     camera: CameraDrift | None = None
     outcome: OutcomeDrift | None = None
@@ -129,13 +133,13 @@ class PipelineDrift(Record, frozen=True):
     shift: tuple[Level, Level] | None = None
     histograms: Annotated[Mapping[ShortText, DriftHistogram], at_most(4)] = field(default_factory=dict)
     false_alarm: Annotated[float, at_least(0)] = 0.0
-    """Seconds that are expected between two false alarms."""
+    """Expected seconds between two false alarms."""
     learn: Annotated[float, at_least(0)] = 0.0
-    """Seconds over which the answers are learned."""
+    """Seconds over which the findings are learned."""
 
 
 class DriftAnswer(Record, frozen=True):
-    """The drift of every pipeline that watches for it; ``error`` is why there is none."""
+    """Drift of all pipelines that watch for it. If there is none, ``error`` is the reason."""
 
     pipelines: Annotated[Mapping[Name, PipelineDrift], at_most(512)] = field(default_factory=dict)
     error: Sentence = ""

@@ -1,4 +1,7 @@
-"""What a person does about drift, in the words of the command and of the page; imports nothing: the page is light."""
+"""Advice about drift, in the words that the command and the page use.
+
+It imports nothing, so that the page stays light.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +24,9 @@ _OF_BOTH: Final = "the camera has changed too, so look at that first"
 
 
 def remedies(name: str, camera: str | None, outcome: str | None, option: str = "") -> Iterator[str]:
-    """Yield a sentence for the drift of the camera of a pipeline, then one for that of its answers.
+    """Yield a sentence about the drift of a pipeline's camera, then a sentence about that of its model's findings.
 
-    ``option`` names the configuration in a command, with a space before.
+    ``option`` is text for a command that names the configuration, with a leading space.
     """
     if camera is not None:
         yield _REMEDIES.get(camera, _REMEDIES["changed"]).format(name=name, option=option)

@@ -1,4 +1,4 @@
-"""Messages between the processes: one frozen record each, validated on both sides.
+"""Messages between the processes: one frozen record for each, validated on both sides.
 
 engine -> publisher: `EngineHello`, `ResultHandover`, `EventHandover`, `StateSnapshot`; back: `PublisherHello`, `Acked`.
 
@@ -51,9 +51,9 @@ RUNTIME: Final = r"(?:(?:ai-edge-litert|tflite-runtime)(?: [0-9]{1,3}(?:\.[0-9]{
 Uptime = Annotated[float, between(0, 1e10)]
 """Seconds since the kernel started (see `edge_infer.platform.clock.uptime`)."""
 Wall = Annotated[float, between(0, 253_402_300_799)]
-"""Seconds since the epoch, until the end of the year 9999."""
+"""Seconds since the epoch, at most until the end of the year 9999."""
 STARTING_UP: Final = "starting"
-"""The sentence about the broker before the publisher has tried to reach it."""
+"""Sentence about the broker before the publisher has tried to connect."""
 NumberedKind = Literal["result", "event"]
 """Kind of numbered message; each kind has its own sequence for each pipeline and boot."""
 Walls = Annotated[Mapping[Annotated[str, at_most(64)], Sentence], at_most(64)]
@@ -61,7 +61,7 @@ Walls = Annotated[Mapping[Annotated[str, at_most(64)], Sentence], at_most(64)]
 
 
 class ResultHandover(Record, frozen=True):
-    """A result that must be delivered: the engine keeps it until `Acked`.
+    """A result that must be delivered; the engine keeps it until `Acked`.
 
     ``at`` is the uptime of its capture.
     """
@@ -72,7 +72,7 @@ class ResultHandover(Record, frozen=True):
 
 
 class EventHandover(Record, frozen=True):
-    """An event that must be delivered; otherwise like `ResultHandover`."""
+    """An event that must be delivered; otherwise the same as `ResultHandover`."""
 
     pipeline: Name
     message: Event
@@ -83,7 +83,7 @@ Handover: TypeAlias = ResultHandover | EventHandover
 
 
 def handover(pipeline: str, message: Result | Event, at: float | None = None) -> Handover:
-    """Return the record that hands a numbered message to the publisher."""
+    """Return the record in which a numbered message is sent to the publisher."""
     if isinstance(message, Result):
         return ResultHandover(pipeline, message, at)
     return EventHandover(pipeline, message, at)
@@ -104,7 +104,7 @@ class PublisherHello(Record, frozen=True):
 class Tally(Record, frozen=True):
     """Progress of a pipeline's numbers in one boot: ``given`` by the engine, acknowledged as ``safe`` by a publisher.
 
-    ``lost`` is how many of them a publisher had counted as lost when it acknowledged.
+    ``lost`` is how many of these numbers a publisher had counted as lost when it acknowledged them.
     """
 
     pipeline: Name
@@ -116,14 +116,15 @@ class Tally(Record, frozen=True):
 
 Tallies = Annotated[tuple[Tally, ...], at_most(512)]
 MAX_NAMES: Final = 512
-"""Limit of sources or pipelines in a report; a status message has no space for more."""
+"""Maximum number of sources or pipelines in a report, because a status message has no space for more."""
 
 
 class EngineHello(Record, frozen=True):
     """Reply to `PublisherHello`: the engine now resends everything above the safe numbers of this boot, in order.
 
-    Messages read before this reply will come again. A number that is missing after it is lost. ``again``: the engine
-    has replied to an earlier publisher, which may have sent some of these messages.
+    Messages received before this reply will be sent again. A number that is missing after this reply is lost.
+    ``again``: the engine has already replied to an earlier publisher, which may have sent some of these messages to the
+    broker.
     """
 
     boot: Boot
@@ -132,9 +133,9 @@ class EngineHello(Record, frozen=True):
 
 
 class Acked(Record, frozen=True):
-    """All numbered messages of this pipeline and boot up to ``seq`` are safe: with the broker, on the disk, or lost.
+    """All messages of this series up to ``seq`` need no resending: they are at the broker, on the disk, or lost.
 
-    ``lost`` is how many have been counted as lost so far; the engine passes that on to a restarted publisher.
+    ``lost`` is how many have been counted as lost so far; the engine sends this number to a restarted publisher.
     """
 
     pipeline: Name
@@ -164,13 +165,13 @@ class ApplyPlan(Record, frozen=True):
         return tuple(each for each in self.plan.pipelines if each.name not in {*self.held, *self.inactive})
 
     def for_engine(self) -> ApplyPlan:
-        """Return the order without what the engine must not open: the sources that only inactive pipelines need."""
+        """Return the order without the sources that the engine must not open: only inactive pipelines need them."""
         plan = self.plan
         asked = {each.name: {each.source, plan.root(each.source)} for each in plan.pipelines}
         needed = {source for name, sources in asked.items() if name not in self.inactive for source in sources}
         idle = {source for name in self.inactive for source in asked.get(name, ())} - needed
         sources = tuple(each for each in plan.sources if each.name not in idle)
-        pipelines = tuple(replace(each, active=()) for each in plan.pipelines)  # the supervisor evaluates the hours
+        pipelines = tuple(replace(each, active=()) for each in plan.pipelines)  # only the supervisor evaluates hours
         return replace(self, plan=replace(plan, sources=sources, pipelines=pipelines))
 
 
@@ -181,9 +182,9 @@ class EarlierPlan(Record, frozen=True):
 
 
 class ModelFile(Record, frozen=True):
-    """The open file that comes with this message is the model file at ``path``, for plans that name it.
+    """The open file that comes with this message is the model file at ``path``, for plans that name this path.
 
-    If there is an ``error``, a sentence, no file comes.
+    If ``error`` contains a sentence, no file comes with the message.
     """
 
     path: FilePath
@@ -191,7 +192,7 @@ class ModelFile(Record, frozen=True):
 
 
 class Restrain(Record, frozen=True):
-    """The governor's frame rate limits from now on; pipelines that it does not name run as configured.
+    """The governor's frame rate limits from now on; pipelines that are not named run as configured.
 
     None: the governor is off.
     """
@@ -208,7 +209,7 @@ class SetLogLevel(Record, frozen=True):
 class AttachReader(Record, frozen=True):
     """The socket that comes with this message is connected to the reader of ``source``.
 
-    ``again``: the reader starts again, with a new socket in place of the one that the engine has.
+    ``again``: the reader is restarted, and this socket replaces the one that the engine has.
     """
 
     source: Name
@@ -216,7 +217,10 @@ class AttachReader(Record, frozen=True):
 
 
 class WhyQuestion(Record, frozen=True):
-    """A request to explain decisions between two times (seconds since the epoch), for one pipeline or label or all."""
+    """A request to explain decisions between two times (seconds since the epoch).
+
+    It is about one pipeline or all, and one label or all.
+    """
 
     since: float
     until: float
@@ -227,7 +231,7 @@ class WhyQuestion(Record, frozen=True):
 class WhyAnswer(Record, frozen=True):
     """The explanation: the newest sentences, at most 500, the oldest first.
 
-    ``notes`` name the limits of the explanation; ``error`` is why there is none.
+    ``notes`` describe the limits of the explanation. If there is none, ``error`` is the reason.
     """
 
     lines: Annotated[tuple[Sentence, ...], at_most(500)]
@@ -238,7 +242,7 @@ class WhyAnswer(Record, frozen=True):
 class Grab(Record, frozen=True):
     """A request to write one picture of ``source`` as PNG into the file that comes with this message.
 
-    With a ``side`` it is a JPEG of at most so many pixels a side, and a `Look` describes it.
+    With ``side`` it is a JPEG with sides of at most this many pixels, and a `Look` describes it.
     """
 
     source: Name
@@ -248,9 +252,10 @@ class Grab(Record, frozen=True):
 class Look(Record, frozen=True):
     """A small picture and what was found in the source's frames around its time.
 
-    ``width`` and ``height`` are those of the picture, ``size`` those of the frame. ``light`` is the mean brightness of
-    what no mask hides (None: all is hidden). ``sharpness`` grows with the contrast of fine details there; it has no
-    unit. ``findings`` are the newest results by pipeline, ``inputs`` the width and height of the models' pictures.
+    ``width`` and ``height`` are those of the picture, ``size`` those of the frame. ``light`` is the mean brightness
+    outside the masks (None: all is masked). ``sharpness`` grows with the contrast of fine details outside the masks; it
+    has no unit. ``findings`` are the newest results by pipeline, ``inputs`` the width and height of the models'
+    pictures.
     """
 
     width: Count
@@ -264,7 +269,10 @@ class Look(Record, frozen=True):
 
 
 class GrabDone(Record, frozen=True):
-    """Outcome of a `Grab`; ``error`` is empty when the picture was written, ``begun`` if part of it may have been."""
+    """Outcome of a `Grab`.
+
+    ``error`` is empty if the picture was written; ``begun``: part of it may have been written.
+    """
 
     source: Name
     error: Sentence = ""
@@ -302,9 +310,10 @@ SCORE_STEPS: Final = 100
 
 
 class ScoresAnswer(Record, frozen=True):
-    """Frames of the last ``seconds`` by the best score in them: ``counts[i]`` had one from ``i / 100`` on.
+    """Histogram of the best scores of frames in the last ``seconds``: ``counts[i]`` is for scores from ``i / 100`` on.
 
-    Below ``known_from`` no score is processed, so none is counted. ``error`` is why there are no counts.
+    Scores below ``known_from`` are not processed, so they are not counted. If there are no counts, ``error`` is the
+    reason.
     """
 
     pipeline: Name
@@ -321,9 +330,10 @@ class Watched(Record, frozen=True):
 
 
 class Offence(Record, frozen=True):
-    """A report that another process floods the sender, or repeatedly violates the protocol, and has to be terminated.
+    """A report that another process floods the sender or repeatedly violates the protocol, and must be ended.
 
-    ``by`` is the kind of that process, ``source`` the source of a reader. The log shows ``what`` it sends.
+    ``by`` is the kind of that process, ``source`` the source of a reader. ``what`` describes, for the log, what it
+    sends.
     """
 
     by: Literal["engine", "publisher", "reader"]
@@ -341,21 +351,21 @@ class Stop(Record, frozen=True):
 
 
 class Delegated(Record, frozen=True):
-    """The share of a model's operators that a delegate runs; with a ``failure`` the CPU runs all of them."""
+    """The share of a model's operators that a delegate runs. If there is a ``failure``, the CPU runs all of them."""
 
     share: Fraction
     failure: Sentence = ""
 
 
 class Running(Record, frozen=True):
-    """The model that a pipeline runs: its digest (null: none), seconds since it began, and frames processed since.
+    """The model that a pipeline runs: its digest (null: none), the seconds since its start, and the frames since then.
 
     ``fault`` is an error of a model on probation. ``refused`` and ``why`` describe a model that could not be loaded.
     ``busy`` is how long the current frame has taken so far.
 
-    For the last model switch, in seconds: ``load`` is the loading time, ``pause`` the longest wait of another thread
-    for it, ``gap`` the time from the last outcome before the switch to the first one after it; 0 if this engine
-    saw none before it.
+    Three durations describe the last replacement of the model, in seconds. ``load`` is the loading time. ``pause`` is
+    the longest time for which it blocked another thread. ``gap`` is the time from the last outcome before the
+    replacement to the first one after it; 0 if this engine had no outcome before it.
     """
 
     sha: Digest | None
@@ -373,7 +383,7 @@ class Running(Record, frozen=True):
 
 
 class ProcessUse(Record, frozen=True):
-    """What a process uses: seconds of processor time since ``began``, and bytes of memory (0 if unknown).
+    """Resources that a process uses: seconds of processor time since ``began``, and bytes of memory (0 if unknown).
 
     See `edge_infer.platform.process_use.OwnUse`.
     """
@@ -384,11 +394,11 @@ class ProcessUse(Record, frozen=True):
 
 
 LATENCY_BOUNDS: Final = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
-"""Upper bounds of the latency histogram in seconds; one more count is for anything longer."""
+"""Upper bounds of the latency histogram in seconds; one additional count is for longer latencies."""
 
 
 class PipelineCounts(Record, frozen=True):
-    """Frames of a pipeline by outcome since ``began``, and the latencies of those that the model looked at.
+    """Frames of a pipeline by outcome since ``began``, and the latencies of the frames on which the model ran.
 
     ``still`` frames were skipped because nothing moved. ``latencies`` counts by `LATENCY_BOUNDS`; ``seconds`` is their
     sum.
@@ -404,14 +414,14 @@ class PipelineCounts(Record, frozen=True):
 
 
 DriftScores = Annotated[Mapping[Literal["camera", "answers"], Annotated[float, between(0, 1e6)]], at_most(2)]
-"""How far the camera and the answers of a pipeline are on the way to drift; 1: reached."""
+"""Ratio of the worst signal to its threshold, for the camera and for the findings of a pipeline; 1: reached."""
 
 
 class EngineReport(Record, frozen=True):
     """The engine's heartbeat, once a second: proof of progress, and the data of health and status.
 
-    ``stuck`` names pipelines whose thread has been inside one frame for too long. ``loading`` names those whose
-    model or shadow is being loaded. ``order`` is that of the plan that ``running`` describes.
+    ``stuck`` names pipelines whose thread has been busy with one frame for too long. ``loading`` names pipelines whose
+    model or shadow is being loaded. ``order`` is the number of the `ApplyPlan` that ``running`` describes.
     """
 
     boot: Boot
@@ -435,7 +445,7 @@ class EngineReport(Record, frozen=True):
 class EngineUp(Record, frozen=True):
     """An engine starts with this id. The publisher ignores engines that the supervisor has not announced.
 
-    ``rested``: it starts with full budgets (`edge_infer.plan.channel_rates.RESTED_AFTER`).
+    ``rested``: the engine starts with full budgets (`edge_infer.plan.channel_rates.RESTED_AFTER`).
     """
 
     boot: Boot
@@ -443,9 +453,9 @@ class EngineUp(Record, frozen=True):
 
 
 class EngineDown(Record, frozen=True):
-    """The engine with this id has died, so its last states are no longer valid.
+    """The engine with this id has died, so its last states no longer hold.
 
-    ``tallies`` are the ones it reported last.
+    ``tallies`` are the last ones that it reported.
     """
 
     reason: Reason
@@ -463,7 +473,7 @@ class Announce(Record, frozen=True):
 class PublisherReport(Record, frozen=True):
     """The publisher's heartbeat, once a second; ``broker`` is a sentence for the operator.
 
-    Until the earlier account has been read from the disk, ``outbox`` is null.
+    ``outbox`` is null until the stored delivery account has been read from the disk.
     """
 
     connected: bool
@@ -475,7 +485,7 @@ class PublisherReport(Record, frozen=True):
 
 
 class ReaderHello(Record, frozen=True):
-    """An engine has attached: the reader must send the memory again, and all slots are free."""
+    """A new engine has attached: the reader must send its memory again, and all slots are free."""
 
 
 class FrameFormat(Record, frozen=True):
@@ -494,8 +504,8 @@ class FrameFormat(Record, frozen=True):
 class FrameReady(Record, frozen=True):
     """A frame is in ``slot`` of ``memory``; the slot belongs to the engine until `SlotFree`.
 
-    ``wall`` and ``monotonic`` are capture times in seconds. ``number`` counts captured frames from 1, so a gap means
-    frames for which no slot was free. ``repeated`` is true when the frame is bit-equal to the one sent before it.
+    ``wall`` and ``monotonic`` are capture times in seconds. ``number`` counts captured frames from 1. A gap means that
+    there was no free slot for some frames. ``repeated`` is true when the frame is bit-equal to the one sent before it.
     """
 
     memory: Count
@@ -522,15 +532,15 @@ class FramesWanted(Record, frozen=True):
 
     memory: Count
     looks: Annotated[float, between(0.001, 1e6)] | None
-    """The upper limit exceeds that of `fps`: the governor may set a pipeline without `fps` to half of its actual
-    rate."""
+    """The upper limit exceeds that of `fps`, because the governor may limit a pipeline without `fps` to half of its
+    actual rate."""
 
 
 class SamplesReady(Record, frozen=True):
     """A block of a signal: ``values`` are ``n x channels`` float32, little-endian, in base64.
 
-    ``number`` counts captured blocks from 1. A missing number is a gap, and so is ``gap``. ``faults`` counts what the
-    reader has dropped so far because it was unusable.
+    ``number`` counts captured blocks from 1. A missing number is a gap in the signal; ``gap`` also marks one.
+    ``faults`` counts the invalid data that the reader has dropped so far.
     """
 
     number: Number
@@ -555,29 +565,30 @@ class LineReady(Record, frozen=True):
 
 
 class StreamCounts(Record, frozen=True):
-    """The last ``number`` and the ``faults`` of samples or lines, sent when no reading carries them."""
+    """The last ``number`` and the ``faults`` of samples or lines; sent when there is no reading to carry them."""
 
     number: Count = 0
     faults: Count = 0
 
 
 class StreamBegin(Record, frozen=True):
-    """The reader's answer to `ReaderHello`: readings after ``settled`` follow, also those that it has sent before.
+    """The reader's answer to `ReaderHello`: readings after ``settled`` follow, including those sent before.
 
-    The channel may still hold readings for an earlier engine. All of them come again after this record, in order.
+    The channel may still contain readings for an earlier engine. All of them are sent again, in order, after this
+    record.
     """
 
     settled: Count = 0
 
 
 class ReadingsDone(Record, frozen=True):
-    """The engine has finished all samples or lines up to ``number``, so the reader forgets its copies of them."""
+    """The engine has finished all samples or lines up to ``number``, so the reader may discard its copies of them."""
 
     number: Count
 
 
 class ReaderTrouble(Record, frozen=True):
-    """The device delivers no frames and the reader retries; or, with ``ended``, there will be no more."""
+    """The device delivers no frames, and the reader tries again. With ``ended`` there will be no more frames."""
 
     text: Sentence
     ended: bool = False
@@ -593,7 +604,7 @@ class ReaderReport(Record, frozen=True):
     use: ProcessUse = ProcessUse()
 
 
-# The shape of the shared memory of frames, and its limits.
+# Shape of the shared memory for frames, and its limits.
 
 LARGEST_SIDE: Final = 16_384
 
@@ -601,7 +612,7 @@ MOST_SLOTS: Final = 16
 
 
 def frame_shape(wanted: FrameFormat) -> tuple[int, ...]:
-    """Return the shape of the whole memory, ``[slots, height, width(, 3)]``; raises `WireError` if impossible."""
+    """Return the shape of the whole memory, ``[slots, height, width(, 3)]``; raises `WireError` if it is impossible."""
     sides = (wanted.height, wanted.width)
     if not 1 <= wanted.slots <= MOST_SLOTS or not all(1 <= side <= LARGEST_SIDE for side in sides):
         raise WireError(f"{wanted.slots} frames of {wanted.width}x{wanted.height} pixels")

@@ -1,4 +1,4 @@
-"""Pass the plan of a source to its reader in an open file, because every user can read the arguments of a process."""
+"""Passes the plan of a source to its reader in an open file, because every user can read the arguments of a process."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def write_reader_config(source: SourcePlan) -> int:
 
 
 def read_reader_config(file: int) -> SourcePlan:
-    """Return the plan in the file and close it; raises `WireError`.
+    """Return the plan in the file, and close the file; raises `WireError`.
 
-    Reading does not move the position of the file, so a later reader gets the same plan.
+    Reading does not change the file position, so a later reader gets the same plan.
     """
     data = os.pread(file, os.fstat(file).st_size, 0)
     os.close(file)

@@ -1,1 +1,1 @@
-"""Model files and their descriptions: manifests, metadata inside the file, labels, and the probe that tries them."""
+"""Model files and their descriptions: manifests, metadata inside the file, labels, and trials in child processes."""

@@ -22,7 +22,7 @@ class TrustedKey(Record, frozen=True):
 
 
 class Applied(Record, frozen=True):
-    """A current or former model: name and version, and the digests of its file and (if known) of its manifest."""
+    """A model in use now or before: name and version, and the digests of its file and (if known) of its manifest."""
 
     title: ShortText
     sha256: ShortText
@@ -32,8 +32,8 @@ class Applied(Record, frozen=True):
 class Policy(Record, frozen=True):
     """Requirements of a configuration for every model.
 
-    ``highest`` maps packages to the highest version that was committed here; it is empty if older versions are allowed.
-    ``applied`` lists the models of the active configuration, which never count as a downgrade.
+    ``highest`` maps packages to the highest version that was committed on this device; it is empty if downgrades are
+    allowed. ``applied`` lists the models of the active configuration, which never count as a downgrade.
     """
 
     require_digest: bool = False
@@ -46,8 +46,8 @@ class Policy(Record, frozen=True):
 class ModelRequest(Record, frozen=True):
     """A model to be resolved. Paths are absolute; values given here take precedence over the manifest.
 
-    ``labels`` and ``labels_file`` exclude each other. ``sha256`` is the only accepted digest. With ``roots``, no file
-    is opened through a link below them or anywhere else; without, the user has named the files and links are allowed.
+    ``labels`` and ``labels_file`` exclude each other. If ``sha256`` is given, only this digest is accepted. With
+    ``roots``, no file is opened through a link. Without ``roots``, the user has named the files and links are allowed.
     No manifest may name one of the ``private`` files.
     """
 
@@ -70,7 +70,7 @@ Words = Annotated[str, at_most(4000)]
 
 
 class Reason(Record, frozen=True):
-    """One decision: ``what`` was decided, its ``value`` in words, and ``why``."""
+    """One decision: ``what`` was decided, its ``value`` as text, and ``why``."""
 
     what: ShortText
     value: Words
@@ -90,7 +90,7 @@ class TensorFacts(Record, frozen=True):
 class Resolution(Record, frozen=True):
     """A plan ready to be loaded, with the reasons for it; ``notes`` are hints for the operator.
 
-    ``inputs`` and ``outputs`` have the shapes of the runtime, because a file may leave shapes open.
+    ``inputs`` and ``outputs`` have the shapes that the runtime reports, because a file may leave shapes open.
     """
 
     plan: ModelPlan

@@ -1,4 +1,4 @@
-"""The record of serving models and the applied plan, in files that a power cut cannot corrupt."""
+"""The record of the models in service and the applied plan, in files that a power cut cannot corrupt."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from edge_infer.plan.records import ModelPlan, Overrides, PipelinePlan, Plan
 from edge_infer.platform.durable_files import keep_record
 from edge_infer.platform.paths import content
 
-# The record of serving models, kept in the state directory so that a kill or power cut cannot corrupt it.
+# The record of the models in service, stored in the state directory so that a kill or a power cut cannot corrupt it.
 #
-# It stores for every pipeline the current and the previous model, the models on probation, the digests that are not
-# tried again, and the history of models on this board.
+# For every pipeline it holds the current and the previous model. It also holds the models on probation, the digests
+# that are not tried again, and the history of models on this board.
 
 log = logging.getLogger(__name__)
 
 FILE: Final = "serving.json"
 MOST_HISTORY: Final = 200
 MOST_REFUSED: Final = 20
-"""Maximum number of rejected digests stored for a model; the oldest are dropped and may be tried again."""
+"""Maximum number of refused digests stored for a model. The oldest are dropped and may then be tried again."""
 LONGEST: Final = 16 << 20
 
 What = Literal[
@@ -37,10 +37,10 @@ Refused = Literal["rejected", "rolled_back"]
 
 
 class Fit(Record, frozen=True):
-    """A model that served in a pipeline, without the settings that the pipeline overrode.
+    """A model that ran in a pipeline, without the settings that the pipeline overrode.
 
-    Earlier versions stored the model with them, and also the pipeline's ``threshold`` and ``labels``, which are only
-    read.
+    Earlier versions stored the model with these settings, and also the pipeline's ``threshold`` and ``labels``. These
+    fields are only read.
     """
 
     model: ModelPlan
@@ -49,14 +49,14 @@ class Fit(Record, frozen=True):
 
     @classmethod
     def of(cls, pipeline: PipelinePlan) -> Fit:
-        """Return the model of this pipeline, with the model's own settings."""
+        """Return the model of this pipeline, with the settings of the model itself."""
         return cls(pipeline.own.onto(pipeline.model))
 
     def onto(self, pipeline: PipelinePlan) -> PipelinePlan:
-        """Return the pipeline with this model in place of its own, and the pipeline's own settings of today.
+        """Return the pipeline with this model in place of its own, and with the pipeline's current settings.
 
-        Of the labels that the pipeline, its zones and its lines keep those remain that this model knows. A threshold of
-        scores does not apply to distances, nor the other way round.
+        Of the labels that the pipeline, its zones and its lines select, only those stay that this model knows. A
+        threshold for scores does not apply to distances, and a threshold for distances does not apply to scores.
         """
         said, tasks = pipeline.said, {self.model.task, pipeline.model.task}
         if len(tasks) > 1 and "anomaly" in tasks:
@@ -71,7 +71,7 @@ class Fit(Record, frozen=True):
         return replace(pipeline, model=model, threshold=model.threshold, own=own, **places)
 
     def unusable(self, pipeline: PipelinePlan, signers: Collection[str] | None) -> str:
-        """Return why this model may not take the place of the pipeline's own; empty if it may."""
+        """Return why this model must not replace the pipeline's own model; empty if it may."""
         title = self.model.title
         if signers is not None and self.model.signed not in signers:
             return (
@@ -84,7 +84,7 @@ class Fit(Record, frozen=True):
 
 
 def _known(labels: tuple[Label, ...] | None, model: ModelPlan) -> tuple[Label, ...] | None:
-    """Return those labels that a model has; None stays None: all."""
+    """Return the labels that a model knows; None (all labels) stays None."""
     return None if labels is None else tuple(label for label in labels if label in model.labels)
 
 
@@ -97,9 +97,9 @@ class Slot(Record, frozen=True):
 
 
 class OnTrial(Record, frozen=True):
-    """A model on probation; ``starts`` counts unclean restarts of the daemon in that time.
+    """A model on probation; ``starts`` counts unclean restarts of the daemon during the probation.
 
-    ``identity`` is that of its plan; older records have none, and are identified by the digest of the file.
+    ``identity`` is that of its plan. Older records have none; the digest of the file identifies them.
     """
 
     sha: Digest
@@ -115,7 +115,7 @@ class OnTrial(Record, frozen=True):
 
 
 class Refusal(Record, frozen=True):
-    """A rejected model that is not tried again until its settings in the configuration (``entry``) change.
+    """A refused model that is not tried again until its settings in the configuration (``entry``) change.
 
     A model that never became a plan has no ``identity``; the digest of its file and its title (name and version)
     identify it.
@@ -137,7 +137,7 @@ class Refusal(Record, frozen=True):
 
 
 class ShadowEnded(Record, frozen=True):
-    """A model that failed as a shadow, and does not run as one again until its configuration changes."""
+    """A model that failed as a shadow. It does not run as a shadow again until its configuration changes."""
 
     model: Name
     sha: Digest
@@ -160,7 +160,10 @@ class Happened(Record, frozen=True):
 
 
 class ServingRecord(Record, frozen=True):
-    """The whole record. Slots and ended ``shadows`` are keyed by pipeline, trials and refusals by the model's name."""
+    """The whole record.
+
+    Slots and ended ``shadows`` are stored by pipeline, trials and refusals by the name of the model.
+    """
 
     slots: Mapping[Name, Slot] = field(default_factory=dict)
     trials: Mapping[Name, OnTrial] = field(default_factory=dict)
@@ -169,12 +172,12 @@ class ServingRecord(Record, frozen=True):
     shadows: Mapping[Name, ShadowEnded] = field(default_factory=dict)
 
     def refusal(self, model: ModelPlan) -> Refusal | None:
-        """Return the refusal that forbids to try this model, or None."""
+        """Return the refusal because of which this model must not be tried, or None."""
         found = (each for each in self.refused.get(model.name, ()) if each.about(model))
         return next((each for each in found if each.entry == model.entry), None)
 
     def shadow_ended(self, pipeline: PipelinePlan) -> ShadowEnded | None:
-        """Return the record that forbids to run the pipeline's shadow, or None."""
+        """Return the record because of which the pipeline's shadow must not run, or None."""
         ended, shadow = self.shadows.get(pipeline.name), pipeline.shadow
         if ended is None or shadow is None:
             return None
@@ -183,7 +186,7 @@ class ServingRecord(Record, frozen=True):
         return ended if same else None
 
     def fallback(self, pipeline: PipelinePlan) -> Fit | None:
-        """Return a rollback target: the pipeline's committed model, or one of other pipelines under that name."""
+        """Return a fallback: the pipeline's committed model, or one that other pipelines have under that model name."""
         own = self.slots.get(pipeline.name)
         others = [slot for slot in self.slots.values() if slot.committed.model.name == pipeline.model.name]
         for slot in [own, *others] if own else others:
@@ -193,15 +196,15 @@ class ServingRecord(Record, frozen=True):
         return None
 
     def models(self) -> tuple[ModelPlan, ...]:
-        """Return every model that pipelines can roll back to, in addition to those of the configuration."""
+        """Return all models to which pipelines can roll back, in addition to those of the configuration."""
         return tuple(fit.model for slot in self.slots.values() for fit in (slot.committed, slot.previous) if fit)
 
     def told(self, *news: Happened) -> ServingRecord:
-        """Return a copy with more history; the oldest entries are dropped."""
+        """Return a copy with additional history; the oldest entries are dropped."""
         return replace(self, history=(*self.history, *news)[-MOST_HISTORY:])
 
     def refusing(self, name: str, refusal: Refusal) -> ServingRecord:
-        """Return a copy with one more rejected model, which is no longer on trial."""
+        """Return a copy with one more refused model, which is no longer on probation."""
         which = (refusal.sha, refusal.title, refusal.identity)
         others = [each for each in self.refused.get(name, ()) if (each.sha, each.title, each.identity) != which]
         refused = {**self.refused, name: (*others, refusal)[-MOST_REFUSED:]}
@@ -210,7 +213,7 @@ class ServingRecord(Record, frozen=True):
         return replace(self, refused=refused, trials=trials)
 
     def forgiving(self, model: ModelPlan) -> ServingRecord:
-        """Return a copy without refusals of a model that has proved good."""
+        """Return a copy without refusals of a model that has proved to work."""
         kept = tuple(each for each in self.refused.get(model.name, ()) if not each.about(model))
         refused = {key: each for key, each in self.refused.items() if key != model.name}
         return replace(self, refused={**refused, model.name: kept} if kept else refused)
@@ -231,14 +234,14 @@ def read_record(state_dir: Path) -> ServingRecord:
 def write_record(state_dir: Path, record: ServingRecord) -> None:
     """Write the record; raises `StartError` if the state directory is not writable.
 
-    If the record is too long to be read again, the longest rollback targets are left out.
+    If the record would be too long to be read again, the longest fallbacks are left out.
     """
     excess = len(dumps(record)) - LONGEST
     keep_record(state_dir / FILE, record if excess <= 0 else _shortened(record, excess))
 
 
 def _shortened(record: ServingRecord, excess: int) -> ServingRecord:
-    """Return the record shortened by ``excess`` bytes: drops the longest previous models, then the longest slots."""
+    """Return the record shortened by ``excess`` bytes. It drops the longest previous models, then the longest slots."""
     slots, left_out = dict(record.slots), []
     for name, slot in sorted(slots.items(), key=lambda each: -_length(each[1].previous)):
         if excess > 0 and slot.previous is not None:
@@ -284,12 +287,12 @@ def is_unproven(state_dir: Path) -> bool:
 
 
 def remember(plan: Plan) -> None:
-    """Store the plan as the last one applied; raises `StartError` if the state directory is not writable."""
+    """Store the plan as the one that was applied last; raises `StartError` if the state directory is not writable."""
     keep_record(Path(plan.state_dir) / APPLIED, plan)
 
 
 def remembered(state_dir: Path) -> Plan | None:
-    """Return the last plan that was applied, if there is one that this version can read."""
+    """Return the plan that was applied last; None if there is none that this version can read."""
     path = state_dir / APPLIED
     try:
         return decode_json(Plan, content(path, MAX_PLAN_BYTES))

@@ -1,7 +1,7 @@
-"""Entry point of the page's process: systemd's socket or `edge-infer page` starts ``python -m edge_infer.page``.
+"""Entry point of the page's process, ``python -m edge_infer.page``; systemd's socket or `edge-infer page` starts it.
 
-Without arguments systemd passes the listening socket. With ``--listen`` and ``--parent`` the command passes both; the
-settings come as a line of JSON from it.
+Without arguments systemd passes the listening socket. With ``--listen`` and ``--parent`` the command passes the
+listening socket and a channel, over which it sends the settings as a line of JSON.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ READ_ONLY: Final = "nothing can be saved here: the socket of the writer, edge-in
 
 
 def main() -> int:
-    """Lock the process, then serve until it has had no connection for some time."""
+    """Lock the process in its sandbox, then serve until there has been no connection for some time."""
     parser = argparse.ArgumentParser(prog="edge-infer page")
     parser.add_argument("--listen", type=int, help="an open socket that listens")
     parser.add_argument("--parent", type=int, help="an open socket to the command that has started this process")
@@ -49,7 +49,7 @@ def main() -> int:
         settings = json.loads(channel.makefile("rb").readline())
         listener, peers = socket.socket(fileno=args.listen), GivenPeers(channel)
         _give_up_root(settings)
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # after the change of user, which resets it
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # after the change of user, which resets this
     else:
         if os.environ.get("LISTEN_PID") != str(os.getpid()) or os.environ.get("LISTEN_FDS") != "1":
             log.error("this process is started by systemd (edge-infer-page.socket) or by: edge-infer page")
@@ -71,14 +71,14 @@ def main() -> int:
 
 
 def _why_not(settings: dict[str, Any]) -> str:
-    """Return why nothing can be saved now; the writer's socket may come and go while this process runs."""
+    """Return why nothing can be saved now. The writer's socket may appear and disappear while this process runs."""
     if "why_not" in settings:
         return str(settings["why_not"])
     return "" if WRITER.is_socket() else READ_ONLY
 
 
 def _give_up_root(settings: dict[str, Any]) -> None:
-    """Become another user if root has started the command: this process parses input of browsers."""
+    """Become another user if root started the command, because this process parses the input of browsers."""
     if os.geteuid() == 0:
         from edge_infer.sandbox.change_user import give_up_root
 

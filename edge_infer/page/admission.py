@@ -1,7 +1,8 @@
 """Admission of requests: only the page itself may send them, from an admitted browser.
 
-Any web page may make a browser send requests to an address of the person's own computer. The checks of ``Host``,
-``Origin`` and ``Sec-Fetch-Site`` refuse those, also when a name of an attacker leads to that address (DNS rebinding).
+Any web page can make a browser send requests to an address of the user's own computer. The checks of ``Host``,
+``Origin`` and ``Sec-Fetch-Site`` refuse such requests, even if a host name of an attacker resolves to that address (DNS
+rebinding).
 """
 
 from __future__ import annotations
@@ -15,15 +16,18 @@ from edge_infer.page.http_request import HttpRequest, RefusedRequestError, bad
 
 COOKIE: Final = "edge-infer-page"
 MARK: Final = "x-edge-infer"
-"""A header that other pages cannot make a browser send without asking this server first."""
+"""Header that a browser sends for another web page only after asking this server for permission."""
 _HOST: Final = re.compile(r"(?:localhost|127\.0\.0\.1|\[::1\])(?::[0-9]{1,5})?")
 
 
 class BrowserAdmission:
-    """Checks each request. On a socket that every user of the computer can reach, a ``token`` admits one browser."""
+    """Checks each request. If every user of the computer can reach the socket, a ``token`` admits one browser."""
 
     def __init__(self, token: str = "") -> None:
-        """``token`` is for one use: the browser that brings it gets a cookie. Empty: every connection is admitted."""
+        """``token`` can be used once: the browser that sends it gets a cookie.
+
+        If it is empty, every connection is admitted.
+        """
         self._token = token
         self._asks = bool(token)
         self._session = secrets.token_urlsafe(32)
@@ -44,7 +48,7 @@ class BrowserAdmission:
             raise bad("requests below /api/ need the header X-Edge-Infer: page")
 
     def cookie(self, request: HttpRequest) -> str | None:
-        """Return the cookie for a browser that brings the token to ``/``; None for any other request."""
+        """Return the cookie for a browser that sends the token to ``/``; None for any other request."""
         brought = request.query.get("token", "")
         if not self._token or request.path != "/" or not hmac.compare_digest(brought.encode(), self._token.encode()):
             return None
@@ -53,7 +57,7 @@ class BrowserAdmission:
         return f"{COOKIE}={self._session}; HttpOnly; SameSite=Strict; Path=/"
 
     def _host(self, request: HttpRequest) -> str:
-        """Return the host of a request; raise `RefusedRequestError` unless it is this computer."""
+        """Return the host in a request; raise `RefusedRequestError` unless it is this computer."""
         host = request.headers.get("host", "")
         if not _HOST.fullmatch(host):
             raise RefusedRequestError(403, "forbidden", "the page is at localhost; open http://localhost with its port")

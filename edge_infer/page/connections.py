@@ -1,4 +1,4 @@
-"""Connections of browsers, served without blocking: one request at a time on each."""
+"""Connections of browsers, served without blocking; each has one request at a time."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from edge_infer.page.response import json_response
 log = logging.getLogger(__name__)
 
 MAX_CLIENTS: Final = 64
-"""Connections at a time; one more closes the connection that is closest to its deadline."""
+"""Maximum number of connections. For one more, the connection closest to its deadline is closed."""
 READ_SECONDS: Final = 10.0
-"""Seconds for a request to arrive, and for a browser to take some of an answer."""
+"""Seconds in which a request must arrive, and in which a browser must accept a part of an answer."""
 WRITE_SECONDS: Final = 30.0
-"""Seconds for a whole answer."""
+"""Seconds in which a browser must accept a whole answer."""
 KEEP_SECONDS: Final = 60.0
-"""Seconds between two requests."""
+"""Seconds that a connection may be idle between two requests."""
 ANSWER_SECONDS: Final = 240.0
-"""Seconds for an answer to be ready: longer than any request to the daemon or the writer takes."""
+"""Seconds in which an answer must be ready; longer than any request to the daemon or the writer takes."""
 
 
 class BrowserConnection:
-    """One connection. ``uid`` is the user at its other end; `answer` is called once for each request."""
+    """One connection. ``uid`` is the user at the other end. `answer` is called exactly once for each request."""
 
     def __init__(
         self, connection: socket.socket, uid: int, handle: Callable[[BrowserConnection, HttpRequest, bytes], None]
@@ -48,7 +48,7 @@ class BrowserConnection:
 
     @property
     def events(self) -> int:
-        """The event to wait for."""
+        """The poll events to wait for."""
         return selectors.EVENT_WRITE if self._unsent else selectors.EVENT_READ
 
     def ready(self) -> None:
@@ -74,7 +74,7 @@ class BrowserConnection:
         self.ready()
 
     def refuse(self, refusal: RefusedRequestError) -> None:
-        """Answer with a refusal and close: the end of a malformed request is unknown."""
+        """Answer with a refusal and close, because the end of a malformed request is unknown."""
         body = {"kind": refusal.kind, "error": str(refusal)}
         self.answer(json_response(body, refusal.status, close=True), close=True)
 
@@ -85,14 +85,14 @@ class BrowserConnection:
 
     def _read(self) -> None:
         data = self.connection.recv(65536)
-        if not data or self._waiting:  # gone, or it sends before it has an answer
+        if not data or self._waiting:  # the browser is gone, or sends before it has received an answer
             self.close()
             return
         self._data += data
         self._next()
 
     def _next(self) -> None:
-        """Handle the next request once all of it is there."""
+        """Handle the next request as soon as it is complete."""
         try:
             if self._request is None and not self._take_head():
                 return

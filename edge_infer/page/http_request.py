@@ -1,4 +1,4 @@
-"""Strict parser of HTTP/1.1 requests: it refuses all forms that browsers do not send."""
+"""Strict parser of HTTP/1.1 requests: it refuses all forms that browsers never send."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LENGTH: Final = re.compile(r"[0-9]{1,18}")
 
 
 class RefusedRequestError(Exception):
-    """A request that gets an answer with this HTTP status; ``kind`` is for the page's program."""
+    """A request that is refused with this HTTP status; ``kind`` is for the script of the page."""
 
     def __init__(self, status: int, kind: str, text: str) -> None:
         super().__init__(text)
@@ -31,7 +31,7 @@ class RefusedRequestError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """The head of a request; names of ``headers`` are in lower case, each is there once."""
+    """Head of a request. Names of ``headers`` are in lower case, and each occurs only once."""
 
     method: str
     path: str

@@ -1,4 +1,4 @@
-"""Pictures of sources: at most two a second, each taken once for all viewers."""
+"""Pictures of sources for the page: at most two per second, each requested once for all viewers."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import Any, Final
 from edge_infer.page.upstream import Answer, Upstream
 
 PAUSE: Final = 0.5
-"""Seconds between the beginnings of two pictures."""
+"""Minimum seconds between the starts of two pictures."""
 KEPT: Final = 3
-"""Pictures of a source in memory: a browser requests one after its description."""
+"""Number of pictures of a source in memory; a browser requests a picture after its description."""
 FORGET_SECONDS: Final = 10.0
 """Seconds without a viewer after which this process forgets the pictures and the best sharpness."""
 MAX_BYTES: Final = 1 << 20
@@ -25,7 +25,7 @@ Told = Callable[[Answer], None]
 
 @dataclass(slots=True)
 class _Series:
-    """The looks at one source."""
+    """The current pictures of one source."""
 
     waiting: list[tuple[int, Told]] = field(default_factory=list)
     pictures: deque[tuple[int, tuple[int, ...], bytes]] = field(default_factory=lambda: deque(maxlen=KEPT))
@@ -35,7 +35,7 @@ class _Series:
 
 
 class Looks:
-    """Takes pictures for waiting viewers, the sources in turn."""
+    """Requests pictures for waiting viewers, from the sources in turn."""
 
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
@@ -44,7 +44,7 @@ class Looks:
         self._next_at = 0.0
 
     def want(self, source: str, uid: int, told: Told) -> None:
-        """Have the description of the next picture passed to ``told``."""
+        """Register ``told`` to receive the description of the next picture."""
         if source not in self._series and len(self._series) >= MAX_SOURCES:
             told({"busy": "too many sources are looked at"})
             return
@@ -53,7 +53,10 @@ class Looks:
         series.waiting.append((uid, told))
 
     def picture(self, source: str, number: str, uid: int) -> bytes | None:
-        """Return the JPEG with this number; None once it is forgotten, and for a user for whom it was not taken."""
+        """Return the JPEG with this number.
+
+        Return None if it is no longer in memory, or if it was not requested for this user.
+        """
         series = self._series.get(source)
         if series is None:
             return None
@@ -64,7 +67,7 @@ class Looks:
         return self._next_at if self._ready() else math.inf
 
     def step(self, now: float) -> None:
-        """Begin the next picture if it is time, and forget sources without viewers."""
+        """Begin the next picture if it is due, and forget sources without viewers."""
         for source, series in list(self._series.items()):
             if not series.taking and not series.waiting and now > series.wanted_at + FORGET_SECONDS:
                 del self._series[source]

@@ -29,7 +29,7 @@ _EVERYWHERE: Final = "".join(
 
 
 def response(status: int, content_type: str, body: bytes, *, close: bool = False, more: str = "") -> bytes:
-    """Return the bytes of a response; ``more`` are further header lines."""
+    """Return the bytes of a response; ``more`` contains additional header lines."""
     head = (
         f"HTTP/1.1 {status} {TEXTS[status]}\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
         f"{_EVERYWHERE}{more}Connection: {'close' if close else 'keep-alive'}\r\n\r\n"

@@ -1,4 +1,4 @@
-"""Routes of the page: its own files, and answers of the daemon and of the writer of the configuration."""
+"""Routes of the page: its own files, and answers of the daemon and of the configuration writer."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ _STATUSES: Final = {"request": 400, "forbidden": 403, "conflict": 409, "rejected
 
 
 def static_files(folder: Path = STATIC) -> dict[str, tuple[str, bytes]]:
-    """Return type and content of the page's own files by path; they are read once, before the process locks itself."""
+    """Return type and content of the page's own files, by path.
+
+    They are read once, before the process enters its sandbox.
+    """
     known = [each for each in folder.iterdir() if each.suffix in TYPES]
     files = {f"/{each.name}": (TYPES[each.suffix], each.read_bytes()) for each in known}
     if "/index.html" in files:
@@ -52,7 +55,7 @@ class Routes:
         upstream: Upstream,
         why_not: Callable[[], str] = str,
     ) -> None:
-        """``why_not`` returns why nothing can be saved here now; empty: it can."""
+        """``why_not`` returns why nothing can be saved here now; an empty text means that it can."""
         self._files = files
         self._admission = admission
         self._upstream = upstream
@@ -120,7 +123,7 @@ class Routes:
             raise RefusedRequestError(415, "request", f"a body is {JSON}")
         try:
             value = json.loads(body)
-            json.dumps(value, allow_nan=False)  # it is passed on: no infinite number, and not too deep
+            json.dumps(value, allow_nan=False)  # it is forwarded: no infinite number, and not nested too deeply
         except (ValueError, RecursionError):
             raise bad("the body is not JSON") from None
         if not isinstance(value, dict):
@@ -165,7 +168,7 @@ def _asker(client: BrowserConnection) -> dict[str, int]:
 def _tell(
     client: BrowserConnection, answer: Answer, extra: Mapping[str, Any] | None = None, *, missing: int = 422
 ) -> None:
-    """Pass on the daemon's answer; ``missing`` is the HTTP status of an error."""
+    """Forward the daemon's answer; ``missing`` is the HTTP status of an error."""
     if answer.get("away"):
         refusal: tuple[int, str, str] = (503, "away", _AWAY)
     elif busy := answer.get("busy"):

@@ -1,4 +1,4 @@
-"""The loop of the page's process: browsers, the daemon and the writer, in one thread."""
+"""Main loop of the page's process: browsers, the daemon and the writer, in one thread."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edge_infer.page.routes import Routes
 from edge_infer.page.upstream import Peers, Query, Upstream
 
 IDLE_SECONDS: Final = 15 * 60.0
-"""Seconds without a connection after which the process ends; systemd starts it again for the next one."""
+"""Seconds without a connection after which the process ends; systemd starts it again for the next connection."""
 TICK: Final = 1.0
 
 

@@ -1,4 +1,4 @@
-"""The page's process, started by a command that passes it connections: it opens none itself."""
+"""The page's process, started by a command that passes connections to it; it opens none itself."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Connect: TypeAlias = Callable[[], socket.socket]
 
 
 class StartedPage:
-    """Runs from the block's beginning to its end, or until it has had no connection for some time."""
+    """Runs from the start to the end of the context, or until it has had no connection for some time."""
 
     def __init__(self, listener: socket.socket, settings: Mapping[str, str], daemon: Connect, writer: Connect) -> None:
-        """Serve on ``listener``; ``settings`` are as `edge_infer.page.__main__` reads them. Raises `StartError`."""
+        """Serve on ``listener``; ``settings`` are those that `edge_infer.page.__main__` reads. Raises `StartError`."""
         self._connect = {b"d": daemon, b"w": writer}
         self._ours, theirs = socket.socketpair()
         words = ("--listen", str(listener.fileno()), "--parent", str(theirs.fileno()))
@@ -48,11 +48,11 @@ class StartedPage:
         self._ours.close()
 
     def wait(self) -> int:
-        """Wait for its end; return its exit code."""
+        """Wait for the end of the process; return its exit code."""
         return self._process.wait()
 
     def _give(self) -> None:
-        """Give connections on request, until the process ends."""
+        """Pass connections on request, until the process ends."""
         with suppress(OSError):
             while letter := self._ours.recv(1):
                 try:

@@ -1,4 +1,4 @@
-"""Requests of the page to the daemon and to the writer of its configuration: a JSON line each way a connection."""
+"""Requests of the page to the daemon and to the configuration writer: one JSON line each way per connection."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ MAX_ANSWER_BYTES: Final = 4 << 20
 MAX_AT_ONCE: Final = 6
 MAX_WAITING: Final = 64
 WRITE_SECONDS: Final = 200.0
-"""Seconds for an edit: the daemon may take two minutes to read the file and to try its models."""
+"""Seconds for an edit; the daemon may take two minutes to read the file and try its models."""
 AGAIN: Final = 0.05
-"""Seconds until a request is repeated that the daemon could not attribute yet."""
+"""Seconds until a request is repeated because the daemon could not identify this process yet."""
 Answer: TypeAlias = dict[str, Any]
 Done: TypeAlias = Callable[[Answer], None]
 AWAY: Final[Answer] = {"away": True}
-"""The answer if there is none."""
+"""The answer if the other process gives none."""
 
 
 class Peers(Protocol):
@@ -66,7 +66,7 @@ def _connected(path: Path) -> socket.socket:
 class GivenPeers:
     """Gets connections from the command that started this process, whose rights they have.
 
-    ``channel`` leads to that command: each request is a letter, and each answer one byte with an open file.
+    ``channel`` leads to that command. Each request is one letter, and each answer is one byte with an open file.
     """
 
     def __init__(self, channel: socket.socket) -> None:
@@ -103,7 +103,7 @@ class _Wanted:
 
 
 class Query:
-    """One request on its way."""
+    """One request in progress."""
 
     def __init__(self, wanted: _Wanted) -> None:
         self.wanted = wanted
@@ -114,7 +114,7 @@ class Query:
 
     @property
     def events(self) -> int:
-        """The event to wait for."""
+        """The poll events to wait for."""
         return selectors.EVENT_WRITE if self._unsent else selectors.EVENT_READ
 
     def ready(self) -> None:
@@ -149,7 +149,7 @@ class Query:
 
 
 class Upstream:
-    """Sends requests, a few at a time, and passes on the answers."""
+    """Sends requests, a few at a time, and forwards the answers."""
 
     def __init__(self, peers: Peers) -> None:
         self._peers = peers
@@ -159,15 +159,15 @@ class Upstream:
 
     @property
     def crowded(self) -> bool:
-        """Whether too many requests wait already."""
+        """Whether too many requests are already waiting."""
         return len(self._waiting) >= MAX_WAITING
 
     def ask(self, body: Mapping[str, Any], done: Done, *, seconds: float = 15.0, files: tuple[int, ...] = ()) -> None:
-        """Ask the daemon; ``done`` gets the answer, or `AWAY`. ``files`` have to stay open until then."""
+        """Send a request to the daemon; ``done`` gets the answer, or `AWAY`. ``files`` must stay open until then."""
         self._put(self._peers.daemon, body, done, seconds, files)
 
     def write(self, body: Mapping[str, Any], done: Done, *, seconds: float = WRITE_SECONDS) -> None:
-        """Ask the writer of the configuration."""
+        """Send a request to the configuration writer."""
         self._put(self._peers.writer, body, done, seconds, ())
 
     def due(self) -> float:

@@ -1,1 +1,1 @@
-"""The plan that every process receives, and what follows from it: files, credentials, limits, plug-ins."""
+"""The plan that every process receives, and values derived from it: files, credentials, limits, plug-ins."""

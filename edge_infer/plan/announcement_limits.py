@@ -1,7 +1,7 @@
-"""Limits of the topics ``info`` and ``model/NAME``, and the most that reports of engine and readers can hide there.
+"""Limits of the topics ``info`` and ``model/NAME``, and the maximum data that engine and readers can hide there.
 
-The supervisor publishes both, but from what the processes report: the state of their sandbox rules, which models run,
-why one failed, and the figures of shadows.
+The supervisor publishes both topics, but their content comes from reports of the processes: the state of their sandbox
+rules, which models run, why a model failed, and the figures of shadows.
 """
 
 from __future__ import annotations
@@ -14,24 +14,25 @@ from edge_infer.plan.records import Plan
 
 INFO_EVERY: Final = 60.0
 INFO_AT_ONCE: Final = 4
-"""Messages on ``info`` about the same plan: one in so many seconds, and so many at once."""
+"""Interval in seconds and burst of the messages on ``info`` about the same plan."""
 SAID_EVERY: Final = RESTED_AFTER
-"""Seconds in which a process that starts again by itself may change what ``info`` says of it once."""
+"""Seconds in which a process that restarts by itself may change the content of ``info`` once."""
 SAID_BITS: Final = 340.0
-"""What a process can choose in the states of its sandbox rules, and the engine in its runtime."""
+"""Bits that a process can choose in the states of its sandbox rules, plus those of the engine's runtime."""
 FIGURES_EVERY: Final = 30.0
-"""Seconds between two publications of a model's status with nothing new but figures."""
+"""Minimum seconds between two publications of a model's status if only its figures changed."""
 CHANGES_EVERY: Final = 60.0
 CHANGES_AT_ONCE: Final = 40
-"""Changes of a model's status that follow from the engine's reports alone. Those that the supervisor decides have the
-same limit of their own. One swap has three or four."""
+"""Number of changes of a model's status at once that follow only from the engine's reports. Changes that the supervisor
+decides have a separate limit of the same size. One replacement of a model causes three or four changes."""
 WORDS_EVERY: Final = RESTED_AFTER
 WORDS_AT_ONCE: Final = 4
 KNOWN_WORDS: Final = 16
-"""Reasons of the engine with numbers: new ones in so many seconds and at once, and old ones that may be said again."""
+"""Limits for the engine's reasons that contain numbers: interval in seconds and burst of new reasons, and number of
+earlier reasons that may be repeated."""
 MAX_FIGURE: Final = 10**9
 MAX_RATIO: Final = 1000.0
-"""Largest published counts, and differences and latencies, of a shadow. They have two significant digits."""
+"""Maximum published counts, differences and latencies of a shadow. They have two significant digits."""
 RATIO_DECIMALS: Final = 4
 SHARE_DECIMALS: Final = 3
 DELEGATE_DECIMALS: Final = 2
@@ -39,17 +40,17 @@ _STEP: Final = 0.001
 _STATES: Final = 5
 _SHADOW_STATES: Final = 3
 _WORDS_BITS: Final = 80.0
-"""Two numbers of nine characters each."""
+"""Bits of two numbers with nine characters each."""
 _REASON_BITS: Final = math.log2(KNOWN_WORDS + 16)
 _SHARE_BITS: Final = math.log2(10**SHARE_DECIMALS + 2)
 _FIGURE_BITS: Final = 3 * math.log2(100 + 90 * 8) + 2 * _SHARE_BITS + 2 * math.log2(90 * 8 + 2)
 
 
 def announcement_bound(plan: Plan) -> tuple[float, float]:
-    """Return the most bytes a second, and the most bytes at once, that the reports can hide in both topics."""
+    """Return the maximum bytes per second, and the maximum bytes at once, that the reports can hide in both topics."""
     models = plan.spoken_of()
     processes = 1 + sum(1 for each in plan.sources if each.live and each.parent is None)
-    info = float(len(models))  # which of them have a topic
+    info = float(len(models))  # and which of them have a topic
     rate = (info + 1) / INFO_EVERY + moment_bits(1 / INFO_EVERY, _STEP)
     rate += processes * SAID_BITS / SAID_EVERY + _WORDS_BITS / WORDS_EVERY
     burst = info * INFO_AT_ONCE + processes * SAID_BITS + _WORDS_BITS * WORDS_AT_ONCE
@@ -61,7 +62,7 @@ def announcement_bound(plan: Plan) -> tuple[float, float]:
 
 
 def _status_bits(plan: Plan, name: str) -> float:
-    """Return the bits of a status of a model."""
+    """Return the bits of one status of a model."""
     bits = math.log2(_STATES * (len(plan.spoken_of()) + 2)) + _REASON_BITS
     for each in plan.pipelines:
         if each.model.name == name and each.delegate is not None:
@@ -72,6 +73,6 @@ def _status_bits(plan: Plan, name: str) -> float:
 
 
 def _messages(plan: Plan, name: str) -> float:
-    """Return the most messages a second about a model."""
+    """Return the maximum messages per second about a model."""
     compared = any(each.model.name == name and each.shadow is not None for each in plan.pipelines)
     return 2 / CHANGES_EVERY + (1 / FIGURES_EVERY if compared else 0.0)

@@ -1,9 +1,10 @@
-"""The bound of the result channel: the most bytes a second that results, states and events of a pipeline can carry.
+"""The bound of the result channel: the maximum information that messages of a pipeline can carry, in bytes per second.
 
-It counts the messages that the publisher would let pass (`edge_infer.publisher.canonical` and its neighbours) and their
-moments, as an attacker could choose them who controls the engine. The logarithm of that number is what they
-carry. Where messages are limited by their size in bytes, a generating function counts them: if ``z`` is the sum over
-all messages of ``2**-(s * bytes)``, then at most ``z * 2**(s * limit)`` messages have at most ``limit`` bytes.
+The messages are results, states and events. The bound assumes an attacker who controls the engine. It counts all
+combinations of messages and times that the publisher would let pass (`edge_infer.publisher.canonical` and its
+neighbours). The logarithm of that number is the information. Where the size of messages in bytes is the limit, a
+generating function counts them: if ``z`` is the sum over all messages of ``2**-(s * bytes)``, then at most
+``z * 2**(s * limit)`` messages have at most ``limit`` bytes.
 """
 
 from __future__ import annotations
@@ -25,22 +26,25 @@ from edge_infer.plan.outcome_limits import MAX_BEFORE, MAX_OBJECTS, has_shares, 
 from edge_infer.plan.records import PipelinePlan, Plan
 
 KNOWN_IDS: Final = 2305
-"""Ids that an object may have: those around the newest, those published lately, and those of open events."""
+"""Number of ids that an object may have: ids around the newest, recently published ids, and ids of open events."""
 _KNOWN_SIZES: Final = Counter(len(f",{number}") for number in range(KNOWN_IDS))
-"""Of these ids, those with so many bytes in a list."""
+"""Number of these ids by the bytes that they take in a list."""
 KNOWN_SEQS: Final = 2049
 KNOWN_CROSSINGS: Final = 2048
 REASONS: Final = 10
 PICTURE_BYTES: Final = 7_000
-"""A small JPEG picture of 320x240 pixels."""
+"""Bytes of a small JPEG picture of 320x240 pixels."""
 
 Sizes: TypeAlias = Counter[int]
-"""Number of values by the bytes of their JSON."""
+"""Number of values by the size of their JSON in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class PipelineBound:
-    """Bytes a second by kind of message; None: unlimited. ``burst``: bytes that may leave before, at once."""
+    """Bytes per second by kind of message; None: unlimited.
+
+    ``burst`` is the number of bytes that may leave at once before that.
+    """
 
     results: float | None
     states: float | None
@@ -49,7 +53,7 @@ class PipelineBound:
 
     @property
     def total(self) -> float | None:
-        """The sum; None if a part is unlimited."""
+        """The sum of all kinds; None if one of them is unlimited."""
         if self.results is None or self.states is None:
             return None
         return self.results + self.states + self.events
@@ -61,7 +65,7 @@ def channel_bound(plan: Plan) -> dict[str, PipelineBound]:
 
 
 def device_bound(plan: Plan) -> ChannelBound:
-    """Return the bound of all pipelines together, with the numbers in health and what is announced."""
+    """Return the bound of all pipelines together, including the numbers in health and the announced topics."""
     bounds, health = channel_bound(plan).values(), health_bound(plan)
     announced, at_once = announcement_bound(plan)
     totals = [*(bound.total for bound in bounds), health, announced]
@@ -89,11 +93,12 @@ def _pipeline(plan: Plan, pipeline: PipelinePlan) -> PipelineBound:
 
 
 _BURSTS: Final = 2
-"""Bursts that may follow each other: the second one comes from a new engine."""
+"""Number of bursts that may follow each other: the second one comes from a new engine."""
 
 
 _CLOCKS: Final = 2
-"""Moments of a message that an engine chooses: that of its capture, and that at which it hands it over."""
+"""Number of times that an engine chooses for a message: the capture time, and the time at which it sends the
+message."""
 
 
 def _bytes(rate: float | None, bits: Callable[[], float], step: float) -> float | None:
@@ -118,8 +123,8 @@ def _scores(detail: Detail, least: float) -> Sizes:
 
 
 def _count_digits(most: float, digits: int, decimals: int) -> int:
-    """Return how many numbers from 0 to ``most`` have at most so many significant digits and decimals."""
-    fine = int(10**digits)  # all that have no more digits than decimals and significant digits allow
+    """Return how many numbers from 0 to ``most`` have at most this many significant digits and decimals."""
+    fine = int(10**digits)  # all numbers within both limits
     return fine + math.ceil(9 * fine / 10 * max(0.0, math.log10(most) - digits + decimals)) + 1
 
 
@@ -157,9 +162,9 @@ def _result_bits(plan: Plan, pipeline: PipelinePlan) -> float:
 
 
 _FEW: Final = 6
-"""Items that are equal in one result; more are too rare to matter."""
+"""Maximum number of equal items in one result that are considered; more are too rare to matter."""
 _LEAST_ITEM: Final = 20
-"""Bytes that each item of a list has at least."""
+"""Minimum bytes of an item in a list."""
 
 
 def _multisets(powers: list[float], most: int) -> list[float]:
@@ -171,14 +176,14 @@ def _multisets(powers: list[float], most: int) -> list[float]:
 
 
 def _log_sum(logs: Iterable[float]) -> float:
-    """Return the logarithm of a sum of numbers that are given by their logarithms."""
+    """Return the logarithm of a sum whose terms are given by their logarithms."""
     found = list(logs)
     largest = max(found)
     return largest + math.log2(sum(2.0 ** (each - largest) for each in found))
 
 
 def _least_over_sizes(log_sum: Callable[[float], float], room: int) -> float:
-    """Return the least of ``s * room + log_sum(s)``, which is convex, over ``s`` of at least 0."""
+    """Return the minimum over ``s`` of at least 0 of ``s * room + log_sum(s)``, which is convex."""
     low, high = 0.0, 8.0
     best = log_sum(0.0)
     for _ in range(40):
@@ -190,7 +195,7 @@ def _least_over_sizes(log_sum: Callable[[float], float], room: int) -> float:
 
 
 def _head(pipeline: PipelinePlan) -> int:
-    """Return the least bytes of a result beside its items."""
+    """Return the minimum bytes of a result without its items."""
     model = pipeline.model
     empty = Result(1, _TS, "0" * 6, 1, model.title, model.sha256[:8], "detection", objects=())
     return len(dumps(empty)) - _HEAD_MORE
@@ -198,11 +203,11 @@ def _head(pipeline: PipelinePlan) -> int:
 
 _TS: Final = "2026-01-01T00:00:00.000Z"
 _HEAD_MORE: Final = 16
-"""Bytes by which an empty message made here may be larger than a message without its optional parts."""
+"""Maximum bytes by which an empty message built here is larger than a message without its optional parts."""
 
 
 def _items(plan: Plan, pipeline: PipelinePlan) -> Callable[[float], float]:
-    """Return the logarithm of the generating function of one item of the list of a result."""
+    """Return a function: the logarithm of the generating function of one item in the list of a result."""
     detail, labels = pipeline.detail, _texts(pipeline.labels or pipeline.model.labels)
     scores, places, task = _scores(detail, pipeline.floor), _places(detail), pipeline.model.task
     if task == "classification":
@@ -222,7 +227,7 @@ def _items(plan: Plan, pipeline: PipelinePlan) -> Callable[[float], float]:
     share = places if has_shares(pipeline) else Counter[int]()
 
     def item(s: float) -> float:
-        pair = math.log2((2.0 ** (2 * _log(places, s)) + 2.0 ** _log(places, 2 * s)) / 2)  # the lower one comes first
+        pair = math.log2((2.0 ** (2 * _log(places, s)) + 2.0 ** _log(places, 2 * s)) / 2)  # lower coordinate first
         found = -s * len('{"label":,"score":,"box":[,,,]},') + _log(labels, s) + _log(scores, s) + 2 * pair
         found += math.log2(1 + number * 2.0 ** (-s * len(',"id":1')))
         found += math.log2(1 + parent * 2.0 ** (-s * len(',"parent":1')))
@@ -261,7 +266,7 @@ def _values_bits(pipeline: PipelinePlan) -> float:
         if value.min is None or value.max is None:
             bits += math.log2(2.0**64 + 2)
         else:
-            bits += math.log2((value.max - value.min) * 10 ** value.decimals() + 4)  # null, absent, and both ends
+            bits += math.log2((value.max - value.min) * 10 ** value.decimals() + 4)  # null, absent, and both limits
     return bits
 
 
@@ -272,7 +277,7 @@ def _state_bits(plan: Plan, pipeline: PipelinePlan) -> float:
     del plan
     labels, key = len(set(pipeline.labels or pipeline.model.labels)), pipeline.state_key
     if pipeline.crops:
-        return MAX_MESSAGE_BYTES * 8.0  # the answers are bounded by the size of the message alone
+        return MAX_MESSAGE_BYTES * 8.0  # only the size of the message limits the answers
     if key == "class_":
         known = math.log2(labels + 1)
     elif key == "anomaly":
@@ -285,7 +290,7 @@ def _state_bits(plan: Plan, pipeline: PipelinePlan) -> float:
 
 
 def _count_bits(pipeline: PipelinePlan, labels: int) -> float:
-    """Return the bits of the counts of a state, with those of zones and lines, and the ids of the objects."""
+    """Return the bits of a state's counts (also of zones and lines), and of its ids of objects."""
     most, rows = most_items(pipeline), state_rows(pipeline)
     if not pipeline.track:
         return math.log2(math.comb(labels + most, most) * (rows + 1))
@@ -302,12 +307,12 @@ def _count_bits(pipeline: PipelinePlan, labels: int) -> float:
         listed = sum(number * math.log2(1 + labels * 2.0 ** (-s * size)) for size, number in _KNOWN_SIZES.items())
         return row * (1 + len(pipeline.zones)) + listed
 
-    left_out = len(pipeline.zones) + 1  # each zone, and the list of ids: whether the state has it
+    left_out = len(pipeline.zones) + 1  # for each zone and for the list of ids: whether the state contains it
     return _least_over_sizes(log_sum, room) + lines + left_out + math.log2(rows + 1)
 
 
 def _same(detail: Detail) -> int:
-    """Return the number of times that count as the same beginning."""
+    """Return the number of times that count as the same begin."""
     return 1 if detail == "coarse" else 5
 
 
@@ -317,8 +322,8 @@ def _same(detail: Detail) -> int:
 def _event_bits(plan: Plan, pipeline: PipelinePlan, step: float) -> float:
     """Return the bits of an event for each time that it counts (`ChannelRates.events`).
 
-    A begin counts twice and its end not at all; an end without a begin counts twice. So with ``x`` as the inverse of
-    the number of choices for each time, ``points * x + pairs * x**2`` is 1.
+    A begin counts twice and its end not at all; an end without a begin counts twice. So ``points * x + pairs * x**2``
+    is 1, where ``x`` is the inverse of the number of choices for each time.
     """
     detail, labels = pipeline.detail, len(set(pipeline.labels or pipeline.model.labels)) or 1
     ids = KNOWN_IDS + 1 if pipeline.track or tracked_above(plan, pipeline) else 1
@@ -333,7 +338,7 @@ def _event_bits(plan: Plan, pipeline: PipelinePlan, step: float) -> float:
     begins = each * (1 + zones) * before
     ends = each * (1 + zones) * (REASONS + 1)
     points = each * (zones + 2 * lines) * before
-    orders = _ORDERS if labels * ids * (1 + zones) > 1 else 1  # one event at a time can only end before the next
+    orders = _ORDERS if labels * ids * (1 + zones) > 1 else 1  # each event can only end before the next one begins
     pairs = begins * ends * (_same(detail) + 1) * orders + ends * before
     if pipeline.drift:
         pairs += _DRIFTS * before * (REASONS + 1) * (_same(detail) + 1) * _ORDERS
@@ -341,6 +346,6 @@ def _event_bits(plan: Plan, pipeline: PipelinePlan, step: float) -> float:
 
 
 _DRIFTS: Final = 14 * 201**2
-"""Kinds of drift with their shifts."""
+"""Number of kinds of drift with their shifts."""
 _ORDERS: Final = 4
-"""Orders of a begin and its end among other events: one choice of two for each."""
+"""Number of orders of a begin and its end among other events: a choice of two for each."""

@@ -1,4 +1,4 @@
-"""The most results, states and events a second that a pipeline publishes, as its configuration sets them."""
+"""Maximum results, states and events per second of a pipeline, as its configuration determines them."""
 
 from __future__ import annotations
 
@@ -9,32 +9,33 @@ from typing import Final, Literal, TypeAlias
 from edge_infer.plan.records import PipelinePlan, Plan, SourcePlan
 
 CHANGES_A_MINUTE: Final = 120
-"""Results that changes may cause in a minute, for each object of a cascade's frame; the same holds for states.
-"""
+"""Number of results that changes may cause per minute, for each object of a cascade's frame; the same holds for
+states."""
 CHANGES_AT_ONCE: Final = 30
-"""How many of them a pipeline that has been quiet may publish at once."""
+"""Number of such messages that a pipeline may publish at once after a quiet time."""
 RESTED_AFTER: Final = 3600.0
-"""Seconds after which a new engine has full budgets again. One that starts earlier begins with none, because the engine
-before may have used them up. The budgets then fill at their rate."""
+"""Seconds after which a new engine has full budgets again. An engine that starts earlier begins with empty budgets,
+because its predecessor may have used them up. The budgets then fill at their rate."""
 _BURST_SECONDS: Final = 10.0
-"""Seconds of captures that may come together, where no budget of the engine sets the burst."""
+"""Seconds of captures that may arrive together, if no budget of the engine limits the burst."""
 _STATES_AT_ONCE: Final = 4
-"""States that may follow each other at once; those after them wait for their rate."""
+"""Number of states that may directly follow each other; later states wait for their rate."""
 _JITTER: Final = 4
-"""Messages that a burst has beside the engine's own budget, and beside a second of the rate."""
+"""Messages that a burst may contain in addition to the engine's own budget and to one second of the rate."""
 Kind: TypeAlias = Literal["result", "state", "event"]
 KINDS: Final[tuple[Kind, ...]] = ("result", "state", "event")
 DRIFTS_AT_ONCE, DRIFTS_PER_SECOND = 4, 1 / 600
-"""Drifts that may begin at once in a pipeline that has been quiet, and in the long run."""
+"""Number of drifts that may begin at once in a pipeline after a quiet time, and drifts per second in the long run."""
 AFTER_LOSS: Final = 5.0
-"""Seconds without a frame after which a source is lost: the next result comes at once, whatever the interval is."""
+"""Seconds without a frame after which a source is lost. The next result then comes at once, whatever the interval
+is."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChannelRates:
-    """Messages a second of a pipeline in the long run; None: unlimited.
+    """Messages per second of a pipeline in the long run; None: unlimited.
 
-    ``frames`` are those that it looks at. An event that begins something counts twice, because it has to end.
+    ``frames`` are the frames that the pipeline processes. A begin event counts twice, because it will end.
     """
 
     frames: float | None
@@ -42,10 +43,10 @@ class ChannelRates:
     states: float | None
     events: float
     bursts: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    """Messages of each kind that may leave at once, more than the engine's own budgets allow."""
+    """Number of messages of each kind that may leave at once, in addition to the engine's own budgets."""
 
     def burst(self, kind: Kind) -> float:
-        """Return how many messages of a kind may leave at once: infinite without a rate, 0 with a rate of 0."""
+        """Return how many messages of a kind may leave at once: infinite if there is no rate, 0 for a rate of 0."""
         return self.bursts[KINDS.index(kind)]
 
 
@@ -81,9 +82,10 @@ def channel_rates(plan: Plan, pipeline: PipelinePlan) -> ChannelRates:
 
 
 def frames_a_second(plan: Plan, pipeline: PipelinePlan) -> float | None:
-    """Return the most frames a second that a pipeline looks at; None if nothing limits them.
+    """Return the maximum frames per second that a pipeline processes; None if nothing limits them.
 
-    Nothing limits a recording that is read as fast as it goes: `fps` selects frames by its own clock.
+    Nothing limits a recording that is read as fast as possible, because `fps` selects its frames by the recording's own
+    clock.
     """
     source = next((each for each in plan.sources if each.name == pipeline.source), None)
     if source is None or is_unpaced(source):
@@ -96,14 +98,14 @@ def frames_a_second(plan: Plan, pipeline: PipelinePlan) -> float | None:
 
 
 def is_unpaced(source: SourcePlan) -> bool:
-    """Whether the source is a recording that is read as fast as it goes."""
+    """Return whether the source is a recording that is read as fast as possible."""
     return not source.live and source.parent is None and not source.options.get("realtime", source.kind != "images")
 
 
 def moment_bits(rate: float, step: float) -> float:
-    """Return the bits a second in the moments of messages, ``rate`` a second on average, each a multiple of ``step``.
+    """Return the bits per second in the times of ``rate`` messages per second, each time a multiple of ``step``.
 
-    It is the largest entropy of the number of messages in each step.
+    The rate is an average. The bits are the maximum entropy of the number of messages in each step.
     """
     mean = rate * step
     return ((1 + mean) * math.log2(1 + mean) - mean * math.log2(mean)) / step
@@ -118,7 +120,7 @@ def _least(rate: float | None, other: float) -> float:
 
 
 def _burst(rate: float | None, budget: float) -> float:
-    """Return how many messages of a rate may leave at once, of an engine whose own budget holds ``budget``."""
+    """Return how many messages may leave at once for a rate, if the engine's own budget holds ``budget``."""
     if not rate:
         return math.inf if rate is None else 0.0
     return math.ceil(budget + min(rate, budget)) + _JITTER

@@ -1,4 +1,4 @@
-"""Read secrets from their files each time they are needed, so that a changed file takes effect without a restart."""
+"""Reads secrets from their files each time they are needed, so that a changed file takes effect without a restart."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PLAIN_SCHEMES: Final = ("http", "rtsp")
 
 
 def plain_connections(plan: Plan) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Yield the part of the configuration and a sentence for each secret or result that crosses a network as it is."""
+    """Yield the part of the configuration and a sentence for each secret or result sent unencrypted over a network."""
     if sent := plain_broker(plan.mqtt):
         yield ("mqtt",), sent
     for source in plan.sources:
@@ -34,7 +34,10 @@ def plain_connections(plan: Plan) -> Iterator[tuple[tuple[str, ...], str]]:
 
 
 def plain_broker(mqtt: MqttPlan) -> str:
-    """Return what goes to the broker unencrypted, with the remedy; empty with TLS and for a broker on this host."""
+    """Return what is sent to the broker unencrypted, with the remedy.
+
+    Return an empty text with TLS, or for a broker on this host.
+    """
     if mqtt.tls is not None or _is_this_host(mqtt.host):
         return ""
     what = "the password and all results go" if mqtt.password_file else "all results go"
@@ -65,7 +68,7 @@ def source_password(path: str) -> str:
 
 
 def _password(path: str, what: str, failure: type[EdgeInferError]) -> str:
-    """Return the content of a file without its last newline; raises ``failure`` unless it is one line."""
+    """Return the content of a file without its final newline; raises ``failure`` unless it is exactly one line."""
     try:
         with Path(path).open("rb") as file:
             data = file.read(LONGEST + 1)

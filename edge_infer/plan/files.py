@@ -1,4 +1,4 @@
-"""The files of a model's plan: the model itself, its vocabulary, and the files of its decoder."""
+"""Files that a model's plan names: the model itself, its vocabulary, and the files of its decoder."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def files_of(model: ModelPlan) -> tuple[str, ...]:
 
 
 def files_of_pipelines(pipelines: Iterable[PipelinePlan]) -> tuple[str, ...]:
-    """Return the path of every file that the models and shadows of the pipelines need, each once."""
+    """Return the paths of all files that the models and shadows of the pipelines need, each once."""
     models = [model for each in pipelines for model in (each.model, each.shadow and each.shadow.model) if model]
     return tuple(dict.fromkeys(path for model in models for path in files_of(model)))
 

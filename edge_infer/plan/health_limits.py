@@ -1,6 +1,6 @@
 """Limits of the numbers that an engine reports in health.
 
-No board reaches them: they bound what the numbers can hide.
+No board reaches them. They limit how much data the numbers can hide.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from edge_infer.plan.records import Plan
 EVERY: Final = 30.0
 """Seconds between two health messages."""
 MAX_RATE: Final = 1e6
-"""Frames, readings or samples a second."""
+"""Maximum frames, readings or samples per second."""
 MAX_LATENCY: Final = 1e7
-"""Milliseconds from capture to outcome."""
+"""Maximum milliseconds from capture to outcome."""
 MAX_COUNT: Final = 10**12
 LOOK, PACE = 2.0, 10.0
 """Seconds between two looks of the governor at the board, and between two steps down; those back take longer."""
@@ -26,12 +26,12 @@ _RATE, _LATENCY, _COUNT = math.log2(MAX_RATE * 100 + 1), math.log2(MAX_LATENCY *
 _SHARE: Final = math.log2(10_001)
 _LIMIT: Final = math.log2(1 + STEPS * (90 * math.log10(MAX_RATE) + 1))  # each decade has 90 rates, and fps may be one
 _DRIFT: Final = math.log2(9 * 11 * 102)
-"""The states of the two parts, and the learned share in hundredths."""
+"""Bits of the states of both parts, and of the learned share in hundredths."""
 
 
 def health_bound(plan: Plan) -> float:
-    """Return the most bytes a second that the engine's numbers in health can carry."""
-    pipeline = _RATE + 3 * _LATENCY + 5 * _COUNT + _SHARE + 4  # and which of four optional fields it has
+    """Return the maximum bytes per second that the engine's numbers in health can carry."""
+    pipeline = _RATE + 3 * _LATENCY + 5 * _COUNT + _SHARE + 4  # and which of the four optional fields are present
     source = math.log2(_STATES) + 2 * _RATE + _COUNT + 2
     drift = sum(_DRIFT for each in plan.pipelines if each.drift)
     sources = sum(1 for each in plan.sources if each.parent is None)

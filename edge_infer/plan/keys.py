@@ -1,7 +1,8 @@
-"""Keys of the configuration that the plan gets as they are written: each is declared once, as a field of its record.
+"""Configuration keys whose values enter the plan unchanged: each is declared once, as a field of a plan record.
 
 The field has the type, the default, the limits (`key`) and, in the docstring below it, the meaning. The section of the
-configuration, its JSON Schema and the tables of the documentation derive from it (`config/schema/keys.py`).
+configuration, its JSON Schema and the tables of the documentation are derived from this field
+(`config/schema/keys.py`).
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ _EXTRA: Final = "key"
 
 
 class Key(Record, frozen=True):
-    """How a file spells the value of a field: the kind of value and its limits, both included.
+    """How a file spells the value of a field: the kind of value, and its inclusive limits.
 
-    With ``other`` the section gives the parser. A ``Literal`` needs no limits.
+    With the kind ``other`` the section provides the parser. A ``Literal`` needs no limits.
     """
 
     kind: Kind = "other"
@@ -28,7 +29,7 @@ class Key(Record, frozen=True):
 
 
 def key(kind: Kind = "other", low: Any = None, high: Any = None, *, examples: tuple[Any, ...] = ()) -> Meta:
-    """Mark a field as a key of the configuration; durations and sizes may be limited by texts such as ``10s``.
+    """Mark a field as a key of the configuration. Limits of durations and sizes may be texts such as ``10s``.
 
     Examples are for keys without a default.
     """
@@ -37,7 +38,7 @@ def key(kind: Kind = "other", low: Any = None, high: Any = None, *, examples: tu
 
 @cache
 def keys_of(record: type[Record]) -> dict[str, tuple[Any, Key]]:
-    """Return the type and the `Key` of each field of a record that is a key of the configuration, by name."""
+    """Return the type and the `Key` of each field of a record that is a configuration key, by name."""
     found = {}
     for name, hint in get_type_hints(record, include_extras=True).items():
         if get_origin(hint) is not Annotated:

@@ -1,4 +1,4 @@
-"""What the messages of a pipeline may contain, as its configuration and its model set it."""
+"""Limits for the content of a pipeline's messages, as its configuration and its model determine them."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from edge_infer.contract.messages import EventType
 from edge_infer.plan.records import PipelinePlan, Plan
 
 MAX_OBJECTS: Final = 999
-"""Largest published count of present objects; a larger one is published as this."""
+"""Maximum published count of present objects; a larger count is published as this number."""
 MAX_BEFORE: Final = 3600.0
-"""Longest published time from the beginning of an event's subject to the event that begins with it, in seconds."""
+"""Maximum published time in seconds from the begin of an event's subject to its begin event."""
 
 
 def state_rows(plan: PipelinePlan) -> int:
-    """Return the most labels, zones and lines that the state of a pipeline may leave out; in a cascade, objects."""
+    """Return the maximum number of rows that a state may leave out: labels, zones and lines; in a cascade, objects."""
     labels = len(set(plan.labels or plan.model.labels))
     return MAX_OBJECTS if plan.crops else min(MAX_OBJECTS, labels + len(plan.zones) + len(plan.lines))
 
 
 def has_shares(plan: PipelinePlan) -> bool:
-    """Return whether objects may have a share of their box: those of instance segmentation, and of a plug-in."""
+    """Return whether objects may have a share of their box; they may with instance segmentation and with plug-ins."""
     decoder = plan.model.decoder
     return decoder.kind == "yolov8_segment" or not decoder.target.startswith("edge_infer.")
 
 
 def most_items(plan: PipelinePlan) -> int:
-    """Return the most items that a result of the pipeline may hold or count as left out."""
+    """Return the maximum number of items that a result of the pipeline may contain or count as left out."""
     if plan.model.task == "classification":
         return plan.top_k
     if plan.model.task == "segmentation":
@@ -35,7 +35,7 @@ def most_items(plan: PipelinePlan) -> int:
 
 
 def tracked_above(plan: Plan, pipeline: PipelinePlan) -> str | None:
-    """Return the nearest pipeline above a cascade whose objects have ids."""
+    """Return the nearest pipeline above a cascade whose objects have ids; None if there is none."""
     above = next(plan.parents(pipeline), None)
     while above is not None and above.track is None:
         above = next(plan.parents(above), None)
@@ -43,7 +43,7 @@ def tracked_above(plan: Plan, pipeline: PipelinePlan) -> str | None:
 
 
 def event_types(plan: PipelinePlan) -> tuple[EventType, ...]:
-    """Return the types of the events that a pipeline may have."""
+    """Return the types of events that a pipeline may have."""
     drift: tuple[EventType, ...] = ("drift", "drift_end") if plan.drift else ()
     if plan.events is None:
         return drift

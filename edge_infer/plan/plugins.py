@@ -1,7 +1,7 @@
-"""Plug-ins: a table ``name -> "module:Class"``, and the entry points with which other packages extend it.
+"""Plug-ins: a table ``name -> "module:Class"``, and the entry points by which other packages extend it.
 
-The process that reads a configuration resolves names to targets. The other processes get targets and import them on
-use. So the engine does not need ``importlib.metadata``, which would load ``socket``.
+The process that reads a configuration resolves names to targets. The other processes receive targets and import them
+when needed. So the engine does not need ``importlib.metadata``, which would load ``socket``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from edge_infer.errors import ConfigError
 
 
 def names(table: Mapping[str, str], group: str) -> tuple[str, ...]:
-    """Return all names of a table, built in and added by other packages under the entry point ``group``."""
+    """Return all names of a table: built-in ones, and those of other packages by the entry point ``group``."""
     return tuple(dict.fromkeys([*table, *_plugins(group)]))
 
 
@@ -26,7 +26,7 @@ def target(table: Mapping[str, str], group: str, name: str) -> str:
     return found
 
 
-def load(target: str) -> Any:  # the caller knows the protocol of its table
+def load(target: str) -> Any:  # the caller knows the interface of the classes in its table
     """Return the class behind ``module:Class``; raises `ConfigError` when it cannot be imported."""
     module, _, attribute = target.partition(":")
     try:
@@ -41,7 +41,7 @@ def _plugins(group: str) -> dict[str, str]:
     return {point.name: point.value for point in metadata.entry_points(group=group)}
 
 
-# Decoder names and their import targets. This table avoids importing NumPy, which starts threads on import.
+# Decoder names and their import targets. The targets are texts, because importing NumPy starts threads.
 
 GROUP: Final = "edge_infer.decoders"
 DECODERS: Final[Mapping[str, str]] = {
@@ -72,5 +72,5 @@ def decoder_target(name: str) -> str:
 
 
 def decoder_names() -> tuple[str, ...]:
-    """Return all families, built-in and from other packages."""
+    """Return the names of all families, built-in and from other packages."""
     return names(DECODERS, GROUP)

@@ -1,7 +1,7 @@
-"""The plan, which every process receives: small frozen records, validated, with absolute paths.
+"""The plan, which every process receives: small frozen records that are validated and contain absolute paths.
 
 This module imports neither pydantic nor YAML. A plan is sent to the processes as JSON and compared by value, so that a
-reload restarts only changed parts. A plan never contains secrets, only the paths of their files.
+reload restarts only the changed parts. A plan never contains secrets, only the paths of their files.
 """
 
 from __future__ import annotations
@@ -53,17 +53,18 @@ Gravity = Literal["remove", "rotate"]
 Mel = Literal["htk", "slaney"]
 Logarithm = Literal["none", "ln", "db"]
 Ahead = Literal["auto", "always", "never"]
-"""Whether the next frame is prepared while the model runs on one; ``auto``: unless the model is too fast for it."""
+"""Whether the next frame is prepared while the model runs; ``auto``: yes, unless the model is too fast for it."""
 OnFailure = Literal["refuse", "cpu"]
 """Action when a delegate fails: refuse the model, or run it on the processor."""
 Publish = Literal["change", "every", "off", "interval"]
 Anchor = Literal["bottom", "center"]
-"""The point of a box that lies in a zone or on a side of a line: the middle of its lower edge, or of the whole box."""
+"""The point of a box that must lie in a zone or on a side of a line: the middle of its lower edge, or of the whole
+box."""
 FilePath = Annotated[str, at_most(8192)]
 _NAME: Final = re.compile(NAME_PATTERN)
 MAX_RATE: Final = 256 << 10
 LEAST_PATIENCE: Final = 1.0
-"""Seconds that every frame may take if no budget is given."""
+"""Seconds that a frame may always take if the manifest gives no budget."""
 Polygon = tuple[tuple[float, float], ...]
 """Corners as fractions of the frame."""
 
@@ -79,7 +80,7 @@ class TlsPlan(Record, frozen=True):
 class MqttPlan(Record, frozen=True):
     """The connection to the broker. ``topic`` is ``<prefix>/<device>``, and every message is published below it.
 
-    ``max_rate`` is in bytes a second.
+    ``max_rate`` is in bytes per second.
     """
 
     host: ShortText
@@ -106,13 +107,12 @@ class InputPlan(Record, frozen=True):
     """How a frame becomes the model's input tensor.
 
     ``real = (value_of_0..255 - mean) / std`` for each colour channel, and the tensor's own quantization applies to
-    ``real``. With ``None`` for both, a quantized tensor's own quantization alone applies (see
-    ``engine/preprocess/image.py``).
+    ``real``. If both are ``None``, only the quantization of the tensor applies (see ``engine/preprocess/image.py``).
 
     ``border`` is the brightness (0..255) of the bars beside a letterboxed picture; the family of the model determines
-    it. With ``tiles`` (columns, rows) the parts of the frame go in one after the other; ``overlap`` is the share of a
-    tile that its neighbour also covers. ``scaling`` is the filter that makes a frame smaller: ``exact`` is the filter
-    of the reference results, ``fast`` one close to it at a tenth of the cost (see `preprocess/scale.py`).
+    it. With ``tiles`` (columns, rows) the model runs on the parts of the frame one after the other; ``overlap`` is the
+    share of a tile that its neighbour also covers. ``scaling`` is the filter that makes a frame smaller: ``exact`` is
+    the filter of the reference results, ``fast`` one close to it at a tenth of the cost (see `preprocess/scale.py`).
     """
 
     takes: ClassVar[Gives] = "image"
@@ -138,13 +138,13 @@ class FilterPlan(Record, frozen=True):
 class SignalPlan(PartlyCompared, frozen=True, eq=False):
     """How a signal becomes the input tensor; durations in seconds, frequencies in Hz (see `preprocess/signal.py`).
 
-    ``scale`` multiplies the samples; with ``peak`` those of each window are divided by the largest of them. ``mean``
-    and ``std`` of the features have one number, or one for each value of a frame. Without a ``rate`` samples are taken
-    as they come. Without a ``stride`` a window begins half a window after the one before, or, if it is to be ``whole``,
-    after its end.
+    ``scale`` multiplies the samples; with ``peak`` the samples of each window are divided by the largest of them.
+    ``mean`` and ``std`` normalize the features; they have one number, or one for each value of a frame. Without a
+    ``rate`` samples are not resampled. Without a ``stride`` a window begins half a window after the previous one or,
+    with ``whole``, at the end of the previous one.
 
-    With ``columns``, counted from 0, only these values of a sample go in, and a source gives at least ``width`` of
-    them. Otherwise it gives ``values`` of them (0: unknown, or any number, which is reduced to one).
+    With ``columns``, counted from 0, the model takes only these values of a sample, and a source must give at least
+    ``width`` values. Otherwise it must give ``values`` values (0: unknown, or any number, which are averaged to one).
     """
 
     not_compared: ClassVar[frozenset[str]] = frozenset({"values"})
@@ -208,10 +208,10 @@ else:
 
 
 class FurtherInput(Record, frozen=True):
-    """An input beside the one that ``ModelPlan.input`` describes, by the tensor's name.
+    """An input of the model in addition to the one that ``ModelPlan.input`` describes, by the name of its tensor.
 
-    With a ``plan`` it takes the same frame, prepared by that plan. Without, it always takes the same ``values``, real
-    ones: one for the whole tensor, or one for each of its numbers.
+    With a ``plan`` it receives the same frame, prepared by that plan. Otherwise it always receives the same ``values``,
+    given as real numbers: one number for the whole tensor, or one for each of its elements.
     """
 
     name: ShortText
@@ -228,20 +228,23 @@ class DecoderPlan(Record, frozen=True):
 
 
 class NmsPlan(Record, frozen=True):
-    """Non-maximum suppression: boxes of one label that overlap more than ``iou`` are one; at most ``max`` remain."""
+    """Settings of non-maximum suppression.
+
+    Boxes of one label that overlap more than ``iou`` count as one object; at most ``max`` objects remain.
+    """
 
     iou: float = 0.5
     max: int = 100
 
 
 NMS_TASKS: Final[tuple[Task, ...]] = ("detection", "pose")
-"""Tasks whose results can overlap, to which `NmsPlan` applies."""
+"""Tasks to which `NmsPlan` applies, because their results can overlap."""
 
 
 class Overrides(Record, frozen=True):
     """Settings of a model that the keys of a pipeline can override; None: not overridden.
 
-    ``iou`` and ``max`` are those of `NmsPlan`, ``resize`` to ``overlap`` those of `InputPlan`.
+    ``iou`` and ``max`` are fields of `NmsPlan`; ``resize`` to ``overlap`` are fields of `InputPlan`.
     """
 
     threshold: float | None = None
@@ -255,16 +258,16 @@ class Overrides(Record, frozen=True):
 
     @classmethod
     def of(cls, model: ModelPlan) -> Overrides:
-        """Return the settings of a model as they are."""
+        """Return the current settings of a model."""
         plan, found = model.input, cls(model.threshold, model.nms.iou, model.nms.max)
         if not isinstance(plan, InputPlan):
             return found
         return replace(found, **{key: getattr(plan, key) for key in _OF_PICTURES})
 
     def onto(self, model: ModelPlan) -> ModelPlan:
-        """Return the model with these settings, except those that it cannot take.
+        """Return the model with these settings, except those that it cannot use.
 
-        The colours have to be as many as those of its input, and only a detector looks at tiles.
+        The number of colours must be that of its input, and only a detector can use tiles.
         """
         plan, nms = model.input, model.nms
         if isinstance(plan, InputPlan):
@@ -286,9 +289,9 @@ _OF_PICTURES: Final = ("resize", "color", "scaling", "tiles", "overlap")
 
 
 class ValuePlan(Record, frozen=True):
-    """One value of a regression: ``scale`` times the model's number; ``step`` is the least change that counts.
+    """One value of a regression: ``scale`` times the model's number; ``step`` is the smallest change that counts.
 
-    The value is implausible outside ``min`` and ``max``, or if it changes faster than ``max_rate`` a second.
+    The value is implausible outside ``min`` and ``max``, or if it changes by more than ``max_rate`` per second.
     """
 
     name: ShortText
@@ -300,21 +303,21 @@ class ValuePlan(Record, frozen=True):
     max_rate: float | None = None
 
     def decimals(self) -> int:
-        """Return the number of published decimals: those of the step, 2 for 0.25 and 0 for 5; six without a step."""
+        """Return the number of published decimals: those of the step (2 for 0.25, 0 for 5); six without a step."""
         if not self.step:
             return 6
         return next((n for n in range(6) if math.isclose(self.step, round(self.step, n), rel_tol=1e-6)), 6)
 
     def rounded(self, value: float) -> float:
-        """Return a value as it is published: with these decimals, and no sign of zero."""
+        """Return a value as it is published: with these decimals, and without a minus sign for zero."""
         return round(value, self.decimals()) + 0.0
 
 
 class Measured(Record, frozen=True):
-    """Measurements of the probe on this board: seconds for a frame, bytes of memory, seconds to load.
+    """Measurements of a trial on this board: seconds per frame, bytes of memory, seconds to load.
 
-    ``budget`` is the manifest's, in seconds for a frame; ``runtime`` names the interpreter. ``run`` is the fastest run
-    of the model alone, which hardly depends on other load of the board.
+    ``budget`` is the number in the manifest, in seconds per frame; ``runtime`` names the interpreter. ``run`` is the
+    fastest run of the model alone, which hardly depends on other load of the board.
     """
 
     latency: float | None = None
@@ -326,21 +329,21 @@ class Measured(Record, frozen=True):
 
 
 class ModelPlan(PartlyCompared, frozen=True, eq=False):
-    """One resolved model: its bytes (a copy under its digest), how to prepare its input and decode its output.
+    """One resolved model: its bytes (a copy under its digest), and how its input is prepared and its output decoded.
 
     - ``state``: outputs, and the inputs that they become in the next run.
-    - ``further``: the content of inputs beside the one that ``input`` describes.
-    - ``outputs``: those that the decoder reads, in its order (none: all).
-    - ``shapes``: shapes of inputs whose size the file leaves open.
-    - ``manifest``: digest of the manifest's content, or of nothing without a manifest (empty: a program version that
-      recorded none).
+    - ``further``: the content of further inputs, in addition to the one that ``input`` describes.
+    - ``outputs``: the outputs that the decoder reads, in its order (none: all).
+    - ``shapes``: shapes of inputs whose size the file does not define.
+    - ``manifest``: digest of the manifest's content; without a manifest the digest of no bytes (empty: recorded by a
+      program version without this field).
     - ``entry``: digest of the model's configuration entry.
-    - ``origin``: where its bytes come from, for people.
-    - ``question``: digest of everything that the result of the trial depends on.
-    - ``measured``: differs from one trial to the next.
+    - ``origin``: where its bytes come from, as text for people.
+    - ``question``: digest of everything on which the result of the trial depends.
+    - ``measured``: measurements, which differ from one trial to the next.
     - ``signed``: the trusted key (in hexadecimal) whose signature was checked; empty if none was required.
 
-    The last five do not make it another model.
+    A difference in the last five does not make it another model.
     """
 
     not_compared: ClassVar[frozenset[str]] = frozenset({"entry", "origin", "question", "measured", "signed"})
@@ -369,20 +372,26 @@ class ModelPlan(PartlyCompared, frozen=True, eq=False):
 
     @property
     def identity(self) -> str:
-        """Return a digest of bytes, manifest and labels; another digest is another model, which goes on probation."""
+        """Return a digest of bytes, manifest and labels.
+
+        A model with another digest is another model, which goes on probation.
+        """
         if not self.manifest:
             return self.sha256
-        labels = "\n".join(self.labels)  # a labels file may have no digest in the manifest or the configuration
+        labels = "\n".join(self.labels)  # a labels file may have no digest in manifest or configuration
         return hashlib.sha256(f"{self.sha256} {self.manifest}\n{labels}".encode()).hexdigest()
 
     def patience(self) -> float:
-        """Return the seconds that a frame may take: the budget, else ten times the measured time (at least 1)."""
+        """Return the seconds that a frame may take: the budget, otherwise ten times the measured time (at least 1)."""
         if self.measured.budget is not None:
             return self.measured.budget * self._looks()
         return max(LEAST_PATIENCE, self.longest_frame())
 
     def longest_frame(self) -> float:
-        """Return ten times the measured seconds of a frame: no process hangs before. 0 if nothing was measured."""
+        """Return ten times the measured seconds of a frame; no process counts as hung before.
+
+        Return 0 if nothing was measured.
+        """
         return 10.0 * self._looks() * (self.measured.latency or 0.0)
 
     def _looks(self) -> int:
@@ -390,15 +399,15 @@ class ModelPlan(PartlyCompared, frozen=True, eq=False):
 
 
 class SourcePlan(Record, frozen=True):
-    """One source. ``target`` is the class that opens it and decodes ``options``, the keys of its kind.
+    """One source. ``target`` is the class that opens it and interprets ``options``, the keys of its kind.
 
     - ``live`` sources have a reader process; only ``network`` ones may open inet sockets in it.
     - ``noisy``: two equal readings in a row show that the source is stuck.
     - ``stdin``: its reader inherits the daemon's standard input.
     - ``stills``: single pictures, not a stream.
-    - ``pause``: seconds between two readings that are no fault.
-    - ``holds_writer``: nothing is dropped, because the writer waits.
-    - ``parent``: without a ``target`` nothing is read; the frames are those of this pipeline.
+    - ``pause``: seconds that may pass between two readings without a fault.
+    - ``holds_writer``: nothing is dropped, because the program that writes the data waits.
+    - ``parent``: for a source without a ``target``, from which nothing is read: the pipeline that provides the frames.
     """
 
     name: Name
@@ -420,9 +429,9 @@ class SourcePlan(Record, frozen=True):
 
 
 class CropsPlan(Record, frozen=True):
-    """The objects of another pipeline that go into a model.
+    """The objects of another pipeline on which the model runs.
 
-    ``followed``: the cut-out object has an id, its own or that of an object around it.
+    ``followed``: the object in a crop has an id, its own or that of an object around it.
     """
 
     pipeline: Annotated[Name, key(examples=("door-people",))]
@@ -477,7 +486,7 @@ class LinePlan(Record, frozen=True):
 
 
 class EventsPlan(Record, frozen=True):
-    """Limits of events, in seconds; ``most`` is a number a minute."""
+    """Limits of events; durations in seconds. ``most`` is the maximum number per minute."""
 
     min_duration: Annotated[float, key("duration", "0s", "1h")] = 0.5
     """Least duration of an event; anything shorter is no event."""
@@ -491,7 +500,7 @@ class EventsPlan(Record, frozen=True):
 
 
 class MotionPlan(Record, frozen=True):
-    """Motion detection: the parts of a picture where the model runs; ``still_check`` is in seconds."""
+    """Motion detection: the parts of a picture on which the model runs; ``still_check`` is in seconds."""
 
     threshold: Annotated[float, key("number", 0.01, 0.9)] = 0.06
     """A spot has changed when it is this much brighter or darker than usual, as a share of full brightness."""
@@ -502,7 +511,7 @@ class MotionPlan(Record, frozen=True):
 
 
 class DriftPlan(Record, frozen=True):
-    """Watch for drift; durations in seconds."""
+    """Drift detection; durations in seconds."""
 
     false_alarm: Annotated[float, key("duration", "1d", "100y")] = 365 * 86400.0
     """The expected time between two false alarms of a pipeline, over all of its signals. A longer time needs more
@@ -512,7 +521,7 @@ class DriftPlan(Record, frozen=True):
 
 
 class ShadowPlan(Record, frozen=True):
-    """A second model that gets a part of a pipeline's frames and is only compared with the first."""
+    """A second model that processes a share of a pipeline's frames and is only compared with the first."""
 
     model: ModelPlan
     threshold: float
@@ -521,9 +530,9 @@ class ShadowPlan(Record, frozen=True):
 
 
 class DelegatePlan(Record, frozen=True):
-    """A library that runs a model's graph instead of the processor: an absolute path, or a name to search for.
+    """A library that runs a model's graph in place of the processor: an absolute path, or a name to search for.
 
-    With a reason in ``unusable`` the processor runs the whole graph from the start.
+    If ``unusable`` contains a reason, the processor runs the whole graph from the start.
     """
 
     library: Annotated[FilePath, key(examples=("libedgetpu.so.1",))]
@@ -542,9 +551,9 @@ MINUTES_A_DAY: Final = 24 * 60
 
 
 class HoursPlan(Record, frozen=True):
-    """Hours in which a pipeline is active: days (Monday is 0), and minutes since midnight, local time.
+    """Hours in which a pipeline is active: days (Monday is 0), and minutes since midnight in local time.
 
-    With an ``end`` before the ``start`` they end on the next day.
+    If ``end`` is before ``start``, the hours end on the next day.
     """
 
     days: tuple[int, ...]
@@ -553,11 +562,11 @@ class HoursPlan(Record, frozen=True):
 
 
 class PipelinePlan(Record, frozen=True):
-    """One source, one model, and how results are processed. Durations in seconds.
+    """One source, one model, and how results are processed. Durations are in seconds.
 
-    With ``crops`` the source is the objects of another pipeline. ``said`` are the settings of the model that the
-    pipeline's own keys override, and ``own`` the model's values of all of them, so that another model can take this
-    one's place (plans of earlier versions have neither).
+    With ``crops`` the source is the objects of another pipeline. ``said`` holds the model settings that the pipeline's
+    own keys override. ``own`` holds the model's values of all these settings, so that another model can replace this
+    one. Plans of earlier versions have neither field.
     """
 
     name: Name
@@ -602,21 +611,20 @@ class PipelinePlan(Record, frozen=True):
     drift: DriftPlan | None = None
 
     def of_shadow(self) -> PipelinePlan:
-        """Return the same pipeline with its shadow's model, on the processor and without a shadow."""
+        """Return the same pipeline with the model of its shadow, on the processor and without a shadow."""
         assert self.shadow is not None
         return replace(self, model=self.shadow.model, threshold=self.shadow.threshold, shadow=None, delegate=None)
 
     @property
     def state_key(self) -> str:
-        """Return the key that holds the content of the pipeline's state; its value is null while it is unknown."""
+        """Return the key for the content of the pipeline's state; its value is null while the state is unknown."""
         return (CASCADE_KEYS if self.crops else STATE_KEYS)[self.model.task]
 
     @property
     def floor(self) -> float:
-        """Return the lowest score that is processed; a score a little below the threshold keeps an open event open.
+        """Return the lowest score that is processed. A score slightly below the threshold keeps an open event open.
 
-        A small threshold is at most halved, so that not everything passes. An anomaly's distance is processed whatever
-        it is.
+        A small threshold is at most halved, so that not everything passes. Distances of anomalies are always processed.
         """
         if self.events is None or self.model.task == "anomaly":
             return self.threshold
@@ -624,7 +632,7 @@ class PipelinePlan(Record, frozen=True):
 
 
 class GovernorPlan(Record, frozen=True):
-    """When frame rates are lowered; ``shed`` are the pipelines that are slowed down, in this order."""
+    """When to lower frame rates; ``shed`` lists the pipelines that are slowed down, in this order."""
 
     max_temperature: Annotated[float, key("number", 30, 120)] = 80.0
     """Degrees Celsius that the hottest part of the board should stay below. The governor lowers rates from 5 degrees
@@ -636,7 +644,7 @@ class GovernorPlan(Record, frozen=True):
 
 
 class MetricsPlan(Record, frozen=True):
-    """The file that the metrics are written to, and the seconds between two times."""
+    """The file into which the metrics are written, and the interval in seconds."""
 
     file: Annotated[FilePath, key()] = "/run/edge-infer/metrics.prom"
     """The file; its folder must exist. The collector reads files that end with `.prom` only."""
@@ -647,9 +655,9 @@ class MetricsPlan(Record, frozen=True):
 class Plan(PartlyCompared, frozen=True, eq=False):
     """A whole configuration. ``digest`` is the SHA-256 of the file's bytes.
 
-    ``names`` are the models that the configuration uses; another model may serve in place of one. ``made_by`` is the
-    version of the program that made the plan. With ``merged`` the publisher runs in the supervisor's process.
-    ``signers`` are the keys (in hexadecimal) of which one has to have signed every model; None: none has to.
+    ``names`` are the names of the models that the configuration uses; a fallback may run in place of one. ``made_by``
+    is the version of the program that made the plan. With ``merged`` the publisher runs in the supervisor's process.
+    ``signers`` are keys in hexadecimal; every model must be signed by one of them. None: no signature is required.
     """
 
     not_compared: ClassVar[frozenset[str]] = frozenset({"made_by"})
@@ -673,12 +681,12 @@ class Plan(PartlyCompared, frozen=True, eq=False):
         return tuple(dict.fromkeys([*(model.name for model in self.models()), *self.names]))
 
     def masks(self, source: str) -> tuple[Polygon, ...]:
-        """Return the masks of all pipelines of a source, its cascades included; snapshots hide all of these areas."""
+        """Return the masks of all pipelines of a source, including its cascades. Snapshots hide all of these areas."""
         root = self.root(source)
         return tuple(polygon for each in self.pipelines if self.root(each.source) == root for polygon in each.mask)
 
     def parents(self, pipeline: PipelinePlan) -> Iterator[PipelinePlan]:
-        """Yield the pipeline whose objects a cascade processes; nothing for a pipeline of another source."""
+        """Yield the pipeline whose objects a cascade processes; yield nothing for a pipeline with another source."""
         return (each for each in self.pipelines if pipeline.crops and each.name == pipeline.crops.pipeline)
 
     def below(self, pipeline: PipelinePlan) -> tuple[PipelinePlan, ...]:
@@ -687,7 +695,7 @@ class Plan(PartlyCompared, frozen=True, eq=False):
         return (pipeline, *(each for child in children for each in self.below(child)))
 
     def way(self, root: PipelinePlan, name: str) -> tuple[PipelinePlan, ...] | None:
-        """Return the way from a pipeline down to the cascade of this name; None if it is not below it."""
+        """Return the pipelines from ``root`` down to the cascade of this name; None if the cascade is not below it."""
         found = next((each for each in self.below(root) if each.name == name), None)
         way: tuple[PipelinePlan, ...] = () if found is None else (found,)
         while way and way[0] is not root:
@@ -695,7 +703,10 @@ class Plan(PartlyCompared, frozen=True, eq=False):
         return way or None
 
     def root(self, source: str) -> str:
-        """Return the source whose frames these are; for crops, the source of the pipeline that they are cut out of."""
+        """Return the source that provides the frames.
+
+        For crops it is the source of the pipeline from whose frames they are cut.
+        """
         by_name = {pipeline.name: pipeline for pipeline in self.pipelines}
         parents = {each.name: by_name.get(each.parent) for each in self.sources if each.parent}
         while (parent := parents.get(source)) is not None:
@@ -716,7 +727,7 @@ class Plan(PartlyCompared, frozen=True, eq=False):
         above = {each.name: sources.get(each.parent) for each in self.sources if each.parent}
         above |= {
             f"{each.name}#": f"{each.crops.pipeline}#" for each in self.pipelines if each.crops
-        }  # no source's name
+        }  # not a name of a source
         for name in above:
             seen: set[str] = set()
             place: str | None = name
@@ -727,19 +738,19 @@ class Plan(PartlyCompared, frozen=True, eq=False):
                 raise ValueError("its cascades form a circle")
 
     def models(self) -> tuple[ModelPlan, ...]:
-        """Return the models in use, each once, by name."""
+        """Return the models in use, each once, sorted by name."""
         return tuple({pipeline.model.name: pipeline.model for pipeline in self.pipelines}.values())
 
     def shadows(self) -> tuple[ModelPlan, ...]:
-        """Return the models of shadows."""
+        """Return the models that are used as shadows."""
         return tuple(pipeline.shadow.model for pipeline in self.pipelines if pipeline.shadow is not None)
 
 
 class Problem(Record, frozen=True):
-    """One problem of a configuration: the place, the fault, and the remedy.
+    """One problem of a configuration: the position, the fault, and the remedy.
 
-    ``outside``: the file itself is right, but something that it names (a model, a credentials file) cannot be used.
-    ``foreign``: a process that tried a model has worded the text, which does not leave the device.
+    ``outside``: the file itself is valid, but something that it names (a model, a credentials file) cannot be used.
+    ``foreign``: the text was written by a process that tried a model, so it must not leave the device.
     """
 
     file: FilePath
@@ -757,7 +768,8 @@ class Problem(Record, frozen=True):
 class Unfit(Record, frozen=True):
     """A model of the configuration that cannot be used: its digest, if the file could be read, and the reason.
 
-    ``tried``: the model ran and failed. Otherwise the user must first correct something about it.
+    ``tried``: the model ran and failed. Otherwise the user must first correct something in the model or its
+    configuration.
     """
 
     name: Name
@@ -772,10 +784,10 @@ class Compiled(Record, frozen=True):
     """The outcome of reading a configuration file: the plan, or all problems.
 
     - ``digest``: SHA-256 of the file's bytes; empty if the file could not be read.
-    - ``warnings``: facts that the operator should know and that stop nothing.
-    - ``machine``: the fault is of this machine (no space, a read-only disk) and may pass by itself.
+    - ``warnings``: facts that the operator should know; they do not prevent the plan.
+    - ``machine``: the cause is this machine (no space, a read-only disk), so the fault may disappear by itself.
     - ``seen``: metadata of the file (`look`) before and after it was read, empty if they differ.
-    - ``lacking``: paths of named files that could not be used; with other permissions the same text may be right.
+    - ``lacking``: paths of named files that could not be used; with other permissions the same text may be valid.
     - ``elsewhere``: the state directory that the file names, if the reading process may write only to another one;
       compilation stopped there.
     """

@@ -1,7 +1,7 @@
-"""The kinds of sources in this package: an entry declares everything about a kind but how it is read.
+"""Kinds of sources in this package: an entry declares everything about a kind except how it is read.
 
-The table names classes and does not import them: the supervisor and the process that reads a configuration need no
-NumPy.
+The table contains the names of classes and does not import them, because the supervisor and the process that reads a
+configuration need no NumPy.
 """
 
 from __future__ import annotations
@@ -13,25 +13,26 @@ from typing import Final, Literal, TypeAlias
 from edge_infer.plan.records import Gives
 
 Access: TypeAlias = Literal["nothing", "options", "sound", "iio", "program"]
-"""What the reader of a kind may reach: nothing; the file, device or port that its options name; with ``sound`` or
-``iio`` also what the sound system or the kernel's sensors need; with ``program`` what an external program may."""
+"""What the reader of a kind may access: ``nothing``; with ``options`` the file, device or port that its options name;
+with ``sound`` or ``iio`` also what the sound system or the kernel's sensors need; with ``program`` what an external
+program may access."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceKind:
-    """A kind of source. Without ``access`` its reader reaches nothing."""
+    """A kind of source. Without ``access`` its reader may access nothing."""
 
     target: str = ""
-    """``module:Class`` that reads it; empty for a kind that a pipeline provides."""
+    """``module:Class`` that reads the source; empty for a kind whose data a pipeline provides."""
     section: str = ""
-    """``module:Class`` of its keys; without it the fields of the reading class's ``Options`` are the keys."""
+    """``module:Class`` with its keys. Without it, the fields of the reading class's ``Options`` are the keys."""
     access: Access = "nothing"
     listens: bool = False
     """Whether its library needs a listening socket."""
     group: str = ""
-    """Group that may open its devices, used if the device itself is not present."""
+    """Group whose members may open its devices; used if the device itself does not exist."""
     suggested_for: Gives | None = None
-    """Input of a model for which errors suggest this kind."""
+    """Kind of model input for which error texts suggest this kind of source."""
 
 
 _READ: Final = "edge_infer.readers.sources"
@@ -86,5 +87,5 @@ KINDS: Final[Mapping[str, SourceKind]] = {
 
 
 def access_of(kind: str) -> Access:
-    """Return what the reader of a kind may reach; a kind of another package runs as a program."""
+    """Return what the reader of a kind may access. A kind of another package has the access of an external program."""
     return KINDS[kind].access if kind in KINDS else "program"

@@ -1,4 +1,4 @@
-"""The labels that a pipeline's state counts even if there are none of them, and whether it has space for everything."""
+"""Labels that a state counts even if no such object is present, and whether the state has room for all."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edge_infer.contract.messages import MAX_MESSAGE_BYTES, LineCounts, State, V
 from edge_infer.plan.records import PipelinePlan, ValuePlan
 
 MARKS: Final = len(',"clock":"unsynced","replay":true')
-"""Bytes reserved for marks that are added on the way to the broker."""
+"""Bytes reserved for marks that the publisher adds before sending."""
 _TS: Final = "2026-01-01T00:00:00.000Z"
 _BOOT: Final = "0" * 16
 _OBJECTS: Final = 999
@@ -20,9 +20,10 @@ _UNBOUNDED: Final = 999_999.0
 
 
 def state_bytes(plan: PipelinePlan) -> int:
-    """Return the most bytes of a state that counts each label of ``labels:``, by zone too, or that has these values.
+    """Return the maximum bytes of a state that counts each label of ``labels:``, also by zone, or has these values.
 
-    0 where that is not known: without ``labels:``. A value without bounds counts with six digits before the point.
+    Return 0 if that is unknown, that is, without ``labels:``. A value without bounds is assumed to have six digits
+    before the decimal point.
     """
     if plan.model.values and plan.crops is None:
         state = State(1, _TS, _BOOT, plan.model.title, plan.model.sha256[:8], _TS, values=_longest(plan.model.values))
@@ -54,7 +55,10 @@ def _longest(values: Sequence[ValuePlan]) -> tuple[Value, ...]:
 
 @dataclass(frozen=True, slots=True)
 class CountedLabels:
-    """The labels that the configuration names: of the pipeline, and of each zone. None: those that are present."""
+    """Labels that the configuration names, for the pipeline and for each zone.
+
+    None: only labels that are present are counted.
+    """
 
     labels: tuple[str, ...] | None
     zones: Mapping[str, tuple[str, ...] | None]

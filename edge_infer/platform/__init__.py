@@ -1,1 +1,1 @@
-"""The machine below: board, clock, files, logs, and small tools that every process uses."""
+"""The machine: board, clock, files, logs, and small tools that every process uses."""

@@ -1,4 +1,4 @@
-"""Read name, load, memory, temperature and firmware flags of the board. ``root`` holds ``proc`` and ``sys``."""
+"""Reads name, load, memory, temperature and firmware flags of the board. ``root`` holds ``proc`` and ``sys``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import platform
 from pathlib import Path
 from typing import Final
 
-# Read load, memory, temperature and firmware flags of the board. ``root`` holds ``proc`` and ``sys``.
+# Load, memory, temperature and firmware flags of the board. ``root`` holds ``proc`` and ``sys``.
 
 NO_SENSORS: Final = frozenset({"PMIC-Die"})
 """Thermal zones with a constant value: this zone of a Jetson always shows 100 °C."""
@@ -16,7 +16,7 @@ FIRMWARE: Final = ("soc*/soc*firmware", "soc*firmware")
 
 
 class ProcessorLoad:
-    """Measure the load of all processors since the previous call, as a share of 1; see proc(5)."""
+    """Measures the load of all processors since the previous call, as a share of 1; see proc(5)."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -26,8 +26,8 @@ class ProcessorLoad:
     def since_last(self, *, without_nice: bool = False) -> float | None:
         """Return the load since the previous call; None where the kernel does not report it.
 
-        Time of processes that give way to others (nice) counts as idle on request. If no tick has passed since then,
-        the previous share is returned, which is at first the share since boot.
+        With ``without_nice``, processor time at low priority (nice) counts as idle. If no tick has passed since the
+        previous call, the previous share is returned; at first this is the share since boot.
         """
         busy, nice, total = self._ticks()
         if not total:
@@ -41,7 +41,7 @@ class ProcessorLoad:
     def _ticks(self) -> tuple[int, int, int]:
         words = text_of(self._root / "proc/stat").partition("\n")[0].split()
         ticks = [int(word) for word in words[1:9]] if words[:1] == ["cpu"] else []
-        idle = sum(ticks[3:5])  # idle and waiting for a disk
+        idle = sum(ticks[3:5])  # idle, and waiting for a disk
         return sum(ticks) - idle, sum(ticks[1:2]), sum(ticks)
 
 

@@ -1,4 +1,4 @@
-"""Run a child process to its end, with a limit of its output: it may handle foreign data, and be compromised."""
+"""Runs a child process to its end, with limited output, because it may handle foreign data and be compromised."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from edge_infer.platform.logs import printable
 
 _BLOCK: Final = 1 << 16
 _MOST_SAID: Final = 1 << 16
-"""Bytes of its standard error that are kept."""
+"""Bytes of the child's standard error that are kept."""
 _STEP: Final = 1.0
-"""Seconds between two looks whether a process has ended that has closed its output."""
+"""Seconds between two checks whether a process that has closed its output has ended."""
 
 
 class BoundedRun(NamedTuple):
@@ -28,11 +28,11 @@ class BoundedRun(NamedTuple):
 
 
 def run_bounded(command: Sequence[str], given: bytes = b"", *, most: int, seconds: float | None = None) -> BoundedRun:
-    """Run the command with ``given`` as its standard input; print what it says on standard error when it has ended.
+    """Run the command with ``given`` as its standard input; print its standard error when it has ended.
 
     A process that writes more than ``most`` bytes is killed, and its output is empty. Raises
-    `subprocess.TimeoutExpired` after that many ``seconds``. The process has a session of its own and no file of this
-    one: root's terminal must not be open to the user that it may become.
+    `subprocess.TimeoutExpired` after that many ``seconds``. The process has a session of its own and inherits no file,
+    because it may change to a user who must not get root's terminal.
     """
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0, start_new_session=True) as process:
@@ -54,9 +54,9 @@ def run_bounded(command: Sequence[str], given: bytes = b"", *, most: int, second
 def _exchange(
     process: subprocess.Popen[bytes], given: bytes, said: bytearray, most: int, seconds: float | None
 ) -> bytes | None:
-    """Write the input and read the output until the process has ended; None if that is too long.
+    """Write the input and read the output until the process has ended.
 
-    ``said`` gets the beginning of its standard error.
+    Return None if the output is too long. ``said`` gets the beginning of the standard error.
     """
     assert process.stdin is not None
     assert process.stdout is not None
@@ -70,7 +70,7 @@ def _exchange(
         selector.register(process.stdout, selectors.EVENT_READ)
         selector.register(process.stderr, selectors.EVENT_READ)
         files = selector.get_map()
-        # A process that it has left behind may hold the standard error open.
+        # A process that the child has left behind may hold its standard error open.
         while process.stdout in files or (process.stderr in files and process.poll() is None):
             if (left := end - time.monotonic()) <= 0:
                 assert seconds is not None
@@ -96,7 +96,7 @@ def _exchange(
 
 
 def _written(file: int, rest: memoryview) -> memoryview:
-    """Return what is left to write; nothing if the process reads no more."""
+    """Return the data that is left to write; nothing if the process has stopped reading."""
     try:
         return rest[os.write(file, rest) :] if rest else rest
     except BlockingIOError:

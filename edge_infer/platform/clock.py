@@ -1,4 +1,4 @@
-"""Starts of the engine and of the kernel, the time since, and whether the clock is synchronized."""
+"""Ids of starts of the engine and the kernel, time since the kernel started, and synchronization of the clock."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from typing import Final
 
 from edge_infer.errors import StartError
 
-# Identify starts of the engine and of the kernel, and measure the time since the kernel started.
+# Ids of starts of the engine and of the kernel, and the time since the kernel started.
 
 _KERNEL: Final = Path("/proc/sys/kernel/random/boot_id")
 _TAG: Final = 6
-"""Leading hex digits that all engine ids of one kernel start share. Two starts collide with odds of 1 to 16 million."""
+"""Number of leading hex digits that all engine ids of one kernel start share. Two kernel starts collide with odds of 1
+to 16 million."""
 
 
 def new_boot() -> str:
@@ -44,7 +45,7 @@ def kernel_tag() -> str:
 def uptime(monotonic: float | None = None) -> float:
     """Return the seconds since the kernel started, including suspend, now or at a moment of the monotonic clock.
 
-    A suspend between that moment and now is counted as if it had been before the moment.
+    A suspend between that moment and now is counted as if it had happened before the moment.
     """
     now = time.clock_gettime(time.CLOCK_BOOTTIME)
     return now if monotonic is None else now - time.clock_gettime(time.CLOCK_MONOTONIC) + monotonic
@@ -53,7 +54,7 @@ def uptime(monotonic: float | None = None) -> float:
 # Detect whether the clock of the board is synchronized.
 
 MADE: Final = 1764000000.0
-"""A moment in November 2025, in seconds since the epoch; a correct clock shows no less."""
+"""A time in November 2025, in seconds since the epoch. A correct clock never shows an earlier time."""
 _TIME_ERROR: Final = 5
 """Return value of adjtimex(2) while the clock is not synchronized."""
 _TIMESYNCD: Final = "run/systemd/timesync/synchronized"
@@ -63,7 +64,8 @@ _TIMESYNCD: Final = "run/systemd/timesync/synchronized"
 def synchronised(root: Path = Path("/")) -> bool | None:
     """Return whether a time service has set the clock; None if that is unknown.
 
-    ``ProtectClock=`` in a unit makes it unknown: it forbids adjtimex(2), which both reads and sets the clock.
+    With ``ProtectClock=`` in a unit it is unknown, because that forbids adjtimex(2), which both reads and sets the
+    clock.
     """
     if (root / _TIMESYNCD).exists():
         return True

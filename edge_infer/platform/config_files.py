@@ -15,23 +15,23 @@ from edge_infer.platform.paths import Look, content, look
 FOLDER: Final = "conf.d"
 MAX_PARTS: Final = 256
 MAX_ENTRIES: Final = 4096
-"""Entries of ``conf.d``, hidden files and backups included."""
+"""Maximum number of entries in ``conf.d``, including hidden files and backups."""
 MAX_BYTES: Final = 4 << 20
-"""Bytes of all files together."""
+"""Maximum bytes of all files together."""
 TOO_LARGE: Final = f"the files of the configuration are larger than {MAX_BYTES >> 20} MiB together"
 
 
 def parts_of(config: Path) -> tuple[Path, ...]:
-    """Return the files of ``conf.d``, by name; hidden files and backups (``x.yaml~``) are none of them.
+    """Return the files of ``conf.d``, by name; hidden files and backups (``x.yaml~``) do not count.
 
-    Raises `OSError` if the folder is there and cannot be listed, is a link to nowhere, or has too many entries.
+    Raises `OSError` if the folder exists but cannot be listed, if it is a broken link, or if it has too many entries.
     """
     folder = config.parent / FOLDER
     try:
         with os.scandir(folder) as entries:
             found = [each.name for each in islice(entries, MAX_ENTRIES + 1)]
     except (FileNotFoundError, NotADirectoryError):
-        if folder.is_symlink():  # to a place that is away now: its pipelines were not taken out
+        if folder.is_symlink():  # a link to a place not available now: its pipelines stay
             raise
         return ()
     if len(found) > MAX_ENTRIES:
@@ -53,7 +53,7 @@ def look_at(config: Path) -> Look:
 
 
 def _place(part: Path) -> Look:
-    """Return the metadata of a link to nowhere, or of a file that this user may not look at; empty if it is gone."""
+    """Return the metadata of a broken link, or of a file that this user may not examine; empty if it is gone."""
     try:
         found = part.lstat()
     except (OSError, ValueError):
@@ -62,14 +62,14 @@ def _place(part: Path) -> Look:
 
 
 def digest_of(main: str, parts: Iterable[tuple[str, str]]) -> str:
-    """Return the digest of a configuration: that of the main file, or of it and the names and digests of the parts."""
+    """Return the digest of a configuration: that of the main file, combined with names and digests of any parts."""
     lines = [f"{digest} {name}\n" for name, digest in parts]
     text = "".join([f"{main}\n", *lines])
     return hashlib.sha256(os.fsencode(text)).hexdigest() if lines else main
 
 
 def texts_of(config: Path) -> dict[Path, bytes]:
-    """Return the bytes of each file, the main one first; raises `OSError`, also if they are too many or too large."""
+    """Return the bytes of each file, the main file first; raises `OSError`, also for too many or too large files."""
     parts = parts_of(config)
     if len(parts) > MAX_PARTS:
         raise OSError(errno.E2BIG, too_many(len(parts)), str(config.parent / FOLDER))

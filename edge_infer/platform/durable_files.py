@@ -1,4 +1,4 @@
-"""Write files atomically: after a kill or power cut at any moment, the file is whole, either old or new."""
+"""Writes files atomically: after a kill or power cut at any moment, the file is complete, either old or new."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ UNFINISHED: Final = ".incoming-"
 
 
 def write_durably(path: Path, data: bytes, mode: int = 0o640) -> None:
-    """Replace a file by ``data``, on the disk when this returns; raises `OSError` and then changes nothing."""
+    """Replace a file by ``data``, which is on the disk when this returns.
+
+    If it raises `OSError`, nothing has changed.
+    """
     with replacing(path, mode) as file:
         file.write(data)
 
@@ -33,7 +36,7 @@ def keep_record(path: Path, record: object) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path, mode: int = 0o640) -> Iterator[BinaryIO]:
-    """Yield a file that durably replaces ``path`` at the end, unless an exception comes before."""
+    """Yield a file that durably replaces ``path`` at the end, unless an exception occurs before."""
     fresh = path.parent / f"{UNFINISHED}{secrets.token_hex(8)}"
     handle = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode & 0o666)
     try:
@@ -51,7 +54,7 @@ def replacing(path: Path, mode: int = 0o640) -> Iterator[BinaryIO]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Sync a folder, because file names have to survive a power cut too; raises `OSError`."""
+    """Sync a folder, because file names must also survive a power cut; raises `OSError`."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(handle)

@@ -1,4 +1,4 @@
-"""Wakes a process when the kernel sees a change in one of a few folders (inotify)."""
+"""Wakes a process when the kernel reports a change in one of a few folders (inotify)."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Final
 _CHANGES: Final = 0x4 | 0x8 | 0x40 | 0x80 | 0x100 | 0x200 | 0x400 | 0x800
 """IN_ATTRIB, _CLOSE_WRITE, _MOVED_FROM, _MOVED_TO, _CREATE, _DELETE, _DELETE_SELF, _MOVE_SELF.
 
-Not IN_MODIFY: a log file in the folder would wake the process with every line.
+IN_MODIFY is not included, because a log file in the folder would wake the process with every line.
 """
 _READ: Final = 1 << 16
 
 
 class FolderEvents:
-    """Becomes readable after a change in a watched folder. Without inotify it never does, and `files` is empty.
+    """Its descriptor becomes readable after a change in a watched folder. Without inotify, `files` is empty.
 
-    It is a hint: the caller looks at the files themselves, and from time to time without an event too. A network file
-    system causes none, and neither does every link that leads elsewhere.
+    An event is only a hint: the caller examines the files, and does so from time to time without an event as well.
+    Network file systems, and some links that lead elsewhere, cause no events.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,10 @@ class FolderEvents:
         self._fd = self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def watch(self, folders: Iterable[Path]) -> None:
-        """Watch these folders too. Watching one again costs a system call, and is needed once it was replaced."""
+        """Watch these folders in addition.
+
+        Watching a folder again costs a system call, and is needed after it was replaced.
+        """
         for folder in folders if self._fd >= 0 else ():
             self._libc.inotify_add_watch(self._fd, os.fsencode(folder), _CHANGES)
 
@@ -37,7 +40,7 @@ class FolderEvents:
         return [self._fd] if self._fd >= 0 else []
 
     def happened(self) -> bool:
-        """Return whether there was a change since the last call."""
+        """Return whether there has been a change since the last call."""
         found = False
         try:
             while self._fd >= 0 and os.read(self._fd, _READ):
@@ -58,5 +61,5 @@ def folders_of(path: Path) -> set[Path]:
     try:
         links = {each.parent for each in (path, *path.parents) if each.is_symlink()}
         return {path.parent, path.resolve().parent, *links}
-    except (OSError, RuntimeError, ValueError):  # a closed folder, or links in a circle: looking reports that
+    except (OSError, RuntimeError, ValueError):  # no access, or a circle of links: examining the file reports it
         return {path.parent}

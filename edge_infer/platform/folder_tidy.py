@@ -1,7 +1,7 @@
-"""Remove foreign entries from a folder that a hostile process may change at the same time.
+"""Removes foreign entries from a folder that a hostile process may change at the same time.
 
-Nothing outside that folder is ever removed, whatever another process renames meanwhile. A call does a bounded amount of
-work with at most five open files, whatever the depth and number of the entries.
+Nothing outside that folder is ever removed, whatever another process renames in the meantime. A call does a bounded
+amount of work with at most five open files, whatever the depth and number of the entries.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ log = logging.getLogger(__name__)
 CONDEMNED: Final = ".removed-"
 """Prefix of the names of folders that wait for their removal, directly in the tidied folder."""
 MAX_STEPS: Final = 2_000
-"""Removals in one call."""
+"""Maximum number of removals in one call."""
 MAX_SECONDS: Final = 0.25
-"""Duration of a call: the caller must go on answering, on a slow card too."""
+"""Maximum duration of a call in seconds, because the caller must remain responsive even with a slow card."""
 MAX_NAMES: Final = 5
-"""Entries named in a log line; of more, the rest are counted."""
+"""Maximum number of entries that a log line names; further ones are only counted."""
 MAX_NAME: Final = 80
 _NAMED: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -43,11 +43,12 @@ def tidy_folder(
     most: int = MAX_STEPS,
     seconds: float = MAX_SECONDS,
 ) -> bool:
-    """Remove all entries but open files with these ``names``; return whether another call would remove more.
+    """Remove all entries except readable files with these ``names``; return whether another call would remove more.
 
-    Pipes, links, folders and closed files with these names go first, because a process needs the names. A link in place
-    of the folder is not followed. The log names a few of the removed entries, at this ``level``, and counts those that
-    cannot be removed. One call tries at most ``most`` removals and starts none after that many ``seconds``.
+    Pipes, links, folders and unreadable files with these names are removed first, because a process needs the names. A
+    link in place of the folder is not followed. The log names a few of the removed entries, at this ``level``, and
+    counts those that cannot be removed. One call tries at most ``most`` removals and starts none after ``seconds``
+    seconds.
     """
     try:
         top = os.open(folder, _FOLDER)
@@ -82,9 +83,9 @@ def _stays(name: str, mode: int, names: Collection[str]) -> bool:
 
 
 class _Tidying:
-    """One call. Each folder that has content is moved to a new name in the top folder, which stays open, and emptied.
+    """One call. Each folder with content is renamed into the top folder, which stays open, and then emptied.
 
-    So no path grows, and the way back is never ``..``, which leads elsewhere once another process has moved a folder.
+    So paths stay short, and ``..`` is never used; it would lead elsewhere once another process has moved a folder.
     """
 
     def __init__(self, top: int, most: int, seconds: float) -> None:
@@ -95,11 +96,11 @@ class _Tidying:
         self._top = top
         self._steps = most
         self._deadline = time.monotonic() + seconds
-        self._condemned: dict[str, None] = {}  # a scan may also return the names that are new
+        self._condemned: dict[str, None] = {}  # a scan may also return the new names
 
     def run(self, names: Collection[str]) -> None:
         for name in names:
-            with suppress(OSError, ValueError):  # mostly, there is no such entry; the scan counts the others
+            with suppress(OSError, ValueError):  # usually there is no such entry; the scan counts the others
                 mode = os.stat(name, dir_fd=self._top, follow_symlinks=False).st_mode
                 if not _stays(name, mode, names):
                     self._take(name, folder=stat.S_ISDIR(mode))
@@ -130,14 +131,17 @@ class _Tidying:
                         self._take(entry.name, folder=stat.S_ISDIR(mode))
 
     def _take(self, name: str, *, folder: bool) -> None:
-        """Remove an entry of the top folder; a folder with content leaves its name at once."""
+        """Remove an entry of the top folder. A folder with content is renamed first."""
         self._remove(self._top, name, folder=folder)
         self.gone += 1
         if len(self.names) < MAX_NAMES:
             self.names.append(printable(name)[:MAX_NAME])
 
     def _empty(self, name: str) -> None:
-        """Remove a condemned folder, and condemn the folders in it that have content."""
+        """Remove a condemned folder, and condemn those folders in it that have content.
+
+        A condemned folder is one that was renamed for its removal.
+        """
         failed = self.failed
         with self._opened(self._top, name) as folder, os.scandir(folder) as entries:
             for entry in entries:
@@ -168,13 +172,13 @@ class _Tidying:
         try:
             os.rename(name, fresh, src_dir_fd=parent, dst_dir_fd=self._top)
         except PermissionError:
-            with self._opened(parent, name):  # a folder that is closed to its owner keeps its parent
+            with self._opened(parent, name):  # a folder that its owner may not enter keeps its parent
                 os.rename(name, fresh, src_dir_fd=parent, dst_dir_fd=self._top)
         self._condemned[fresh] = None
 
     @contextmanager
     def _opened(self, parent: int, name: str) -> Iterator[int]:
-        """Open a folder in an open folder, even one that is closed to its owner."""
+        """Open a folder in an open folder, even if its owner may not enter it."""
         named = os.open(name, _NAMED, dir_fd=parent)
         try:
             if stat.S_IMODE(os.fstat(named).st_mode) & stat.S_IRWXU != stat.S_IRWXU:
@@ -189,7 +193,7 @@ class _Tidying:
 
     @contextmanager
     def _counting(self, name: str) -> Iterator[None]:
-        """Count an entry that cannot be removed, and go on; another process may have removed it."""
+        """Count an entry that cannot be removed, and continue; another process may have removed it."""
         try:
             yield
         except FileNotFoundError:

@@ -15,13 +15,14 @@ CHAT: Final = ("INFO:", "VERBOSE:")
 LEVELS: Final = ("debug", "info", "warning", "error")
 _PRIORITY: Final = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 LONGEST_LINE: Final = 1000
-"""Limit of a log line, in characters; for the output of a child, in bytes."""
+"""Maximum length of a log line in characters; for the output of a child process, in bytes."""
 
 
 def printable(text: str) -> str:
     """Return the text without control, format and unassigned characters and lone surrogates.
 
-    A terminal would obey these, or they are invisible. U+FFFD replaces each, and a space replaces white space.
+    A terminal would interpret these characters, or they are invisible. U+FFFD replaces each of them, and a space
+    replaces white space.
     """
     if text.isprintable():
         return text
@@ -31,7 +32,8 @@ def printable(text: str) -> str:
 class _Formatter(logging.Formatter):
     """Formatter that makes lines printable and short, because any line may contain untrusted text.
 
-    A message is one line. Only a traceback has more, which are indented: none looks like a line of its own.
+    A message is one line. Only a traceback has further lines, which are indented, so that none looks like another
+    message.
     """
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name of the base class
@@ -56,7 +58,7 @@ class _JournalFormatter(_Formatter):
 class _Room(logging.Filter):
     """Adds the process name to each line.
 
-    Lines of the publisher carry its name even where it runs inside another process.
+    Lines of the publisher carry its name even if it runs inside another process.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:

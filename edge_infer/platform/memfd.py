@@ -11,7 +11,7 @@ import sys
 from typing import Final
 
 _NOEXEC_SEAL: Final = 0x0008
-"""``MFD_NOEXEC_SEAL`` of Linux 6.3: the file can never be executed, whatever others write into it."""
+"""``MFD_NOEXEC_SEAL`` of Linux 6.3: the file can never be executed, whatever is written into it."""
 _SEALS: Final = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 _BLOCK: Final = 1 << 20
 
@@ -29,7 +29,7 @@ def create(name: str, flags: int = 0) -> int:
 def copied(source: int, name: str, most: int = sys.maxsize) -> tuple[int, str]:
     """Return a sealed copy of an open file's bytes, at most ``most`` of them, and the SHA-256 of the copy.
 
-    No process can change the copy. Its position is at the beginning, and the caller owns it. Raises `OSError`.
+    No process can change the copy. Its file position is 0, and the caller owns it. Raises `OSError`.
     """
     digest, file = hashlib.sha256(), create(name, os.MFD_ALLOW_SEALING)
     try:

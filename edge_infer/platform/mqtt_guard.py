@@ -1,4 +1,4 @@
-"""A paho client that neither a hostile broker nor another publisher behind it can fill with packets."""
+"""A paho client whose memory neither a hostile broker nor a publisher behind it can fill with packets."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import MessageType, MQTTErrorCode
 
 NO_MESSAGES: Final = -1
-"""The highest QoS of a client that subscribes to nothing."""
+"""Maximum QoS of a client that subscribes to nothing."""
 MOST_UNSENT: Final = 4096
-"""Acknowledgements that may wait for a broker that does not read them, some 600 bytes each."""
+"""Maximum number of acknowledgements that wait for a broker that does not read them; each takes about 600 bytes."""
 PIECE: Final = 1 << 16
-"""Bytes that are read at once of a message that is cut."""
+"""Bytes that are read at once of a message that is truncated."""
 _EXPECTED: Final = frozenset(
     {
         MessageType.CONNACK, MessageType.PUBLISH, MessageType.PUBACK, MessageType.SUBACK, MessageType.UNSUBACK,
@@ -23,15 +23,15 @@ _EXPECTED: Final = frozenset(
 
 
 class FloodError(ConnectionError):
-    """The broker sends packets that this client did not ask for."""
+    """The broker sends packets that this client did not request."""
 
 
 class GuardedClient(Client):
-    """A client that ends a connection which brings longer packets, or messages of a higher QoS, than it asked for.
+    """A client that ends a connection on which packets are too long, or the QoS is higher than requested.
 
-    The overridden methods are internal to paho, which bounds neither: a packet may have 256 MiB, and paho keeps 65,535
-    messages of QoS 2 until the broker releases them. Tests with flooding brokers guard them. ``flood`` is the reason
-    after such an end.
+    The overridden methods are internal to paho, which limits neither: a packet may have 256 MiB, and paho keeps 65,535
+    messages of QoS 2 until the broker releases them. Tests with flooding brokers check the overrides. After such an
+    end, ``flood`` is the reason.
     """
 
     largest: ClassVar[int] = 16384
@@ -39,8 +39,8 @@ class GuardedClient(Client):
     highest_qos: ClassVar[int] = NO_MESSAGES
     """The QoS of the subscriptions."""
     cuts: ClassVar[bool] = False
-    """Whether a longer packet loses its end instead of ending the connection. A broker passes on what any publisher
-    sends, and keeps it: one retained message would keep a client of many publishers away for ever."""
+    """Whether a packet that is too long is truncated instead of ending the connection. A broker forwards and retains
+    what any publisher sends. Otherwise one retained message would keep a client of many publishers away for ever."""
 
     flood: FloodError | None = None
     too_long = False
@@ -64,7 +64,7 @@ class GuardedClient(Client):
         return super()._packet_handle()
 
     def _unasked(self) -> str | None:
-        """Return what is wrong with the kind of the packet that has come."""
+        """Return the fault if the received packet is of a kind that was not requested."""
         command = self._in_packet["command"]
         kind, qos = command & 0xF0, command >> 1 & 3
         if kind not in _EXPECTED:

@@ -1,4 +1,4 @@
-"""Build the command for a child process of this program, safe from modules in the working directory."""
+"""Builds the command for a child process of this program, safe from modules in the working directory."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ first entry is removed."""
 def own_module(name: str, *words: str, has_safe_path: bool = sys.version_info >= (3, 11)) -> list[str]:
     """Return the command that runs a module of this program.
 
-    Any user may control the working directory, and ``python -m`` searches it first. A command run by root keeps the
-    right to read all files, which a module from there would get too.
+    Any user may control the working directory, and ``python -m`` searches it first. A command of root keeps the right
+    to read all files, and a module from that folder would get this right as well.
     """
     start = ("-P", "-m") if has_safe_path else ("-c", _STARTER)
     return [sys.executable, *start, name, *words]

@@ -32,7 +32,10 @@ def publisher_folder(state_dir: str | Path) -> Path:
 
 
 def trials_folder(state_dir: str | Path) -> Path:
-    """Return the folder for the results of trials; beside the store, the process that reads a file writes only here."""
+    """Return the folder for results of trials.
+
+    Apart from the store, the process that reads a configuration writes only here.
+    """
     return Path(state_dir, "trials")
 
 
@@ -52,7 +55,7 @@ def open_regular(path: Path, flags: int = 0) -> BinaryIO | None:
 
 
 def content(path: Path, most: int) -> bytes:
-    """Return the first ``most`` bytes of a regular file, and none if the path is anything else; raises `OSError`."""
+    """Return the first ``most`` bytes of a regular file; empty if the path is anything else. Raises `OSError`."""
     stream = open_regular(path)
     if stream is None:
         return b""
@@ -68,12 +71,12 @@ _VARIABLE: Final = re.compile(r"\$\{(\w{1,64})\}")
 
 
 def hinted(config: Path) -> Path:
-    """Return the state directory that a configuration seems to name, even a broken one; else the default."""
+    """Return the state directory that a configuration seems to name, even if it is invalid; otherwise the default."""
     return named_state_dir(config) or default_state_dir()
 
 
 def named_state_dir(config: Path) -> Path | None:
-    """Return the state directory that a configuration seems to name, even a broken one."""
+    """Return the state directory that a configuration seems to name, even if it is invalid."""
     try:
         text = content(config, 65536).decode("utf-8", "replace")
     except OSError:
@@ -83,12 +86,12 @@ def named_state_dir(config: Path) -> Path | None:
 
 
 def _expanded(text: str) -> str:
-    """Expand ``${NAME}``, in a time that grows with the text: `os.path.expandvars` of many Pythons takes its square."""
+    """Expand ``${NAME}`` in linear time; `os.path.expandvars` of many Python versions takes quadratic time."""
     return _VARIABLE.sub(lambda found: os.environ.get(found[1], found[0]), text)
 
 
 def written_state_dirs(config: Path, most: int) -> set[Path]:
-    """Return every folder that stands after the key in the first ``most`` bytes of a file; raises `OSError`."""
+    """Return every folder that follows the key in the first ``most`` bytes of a file; raises `OSError`."""
     text = content(config, most).decode("utf-8", "replace")
     values = (next(filter(None, found.groups()), "") for found in _STATE_DIR.finditer(text))
     return {config.parent / _expanded(value.strip()) for value in values if value.strip()}
@@ -113,7 +116,7 @@ def look(path: Path) -> Look:
 
 
 def start_command(config: Path = DEFAULT_CONFIG) -> str:
-    """Return the command that starts a daemon: that of systemd if the configuration is the installed service's."""
+    """Return the command that starts a daemon: that of systemd for the configuration of the installed service."""
     installed = any(folder.joinpath("edge-infer.service").exists() for folder in _UNITS)
     if installed and config == DEFAULT_CONFIG:
         return "sudo systemctl start edge-infer"

@@ -1,4 +1,4 @@
-"""Messages about files that this user cannot read, with the command that permits it: one rule for all of them.
+"""Messages about files that this user cannot read, with the command that permits it; the same rule for all files.
 
 The daemon reads what its group may read: ``chgrp GROUP FILE && chmod 640 FILE``.
 """
@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Final
 
 _HOMES: Final = {Path("/home"), Path("/root"), Path("/run/user")}
-"""Folders that no service should be let into."""
+"""Folders that no service should get access to."""
 _PRIVATE: Final = Path("/var/lib/private")
-"""The folder of systemd behind which the state of a service with a dynamic user lies."""
+"""Folder of systemd that contains the state of services with a dynamic user."""
 
 
 def user() -> str:
@@ -33,7 +33,7 @@ def closed_folder(path: str | Path) -> Path | None:
 
 
 def for_the_group(shown: str, mode: int = 0o640) -> str:
-    """Return the command that lets this process's group read a file, and nobody else."""
+    """Return the command that lets this process's group read a file, and no other users."""
     return f"chgrp {_group(os.getegid())} {shown} && chmod {mode:o} {shown}"
 
 
@@ -44,11 +44,14 @@ def _group(number: int) -> str:
     return str(number)
 
 
-_group(os.getegid())  # a process that has locked itself may not read the names of groups
+_group(os.getegid())  # a process in its sandbox may be unable to read the names of groups
 
 
 def denied(path: str | Path, shown: str = "FILE") -> str:
-    """Return why a file cannot be opened, as the end of a sentence; ``shown`` replaces a secret path in the command."""
+    """Return why a file cannot be opened, as the end of a sentence.
+
+    ``shown`` replaces a secret path in the command.
+    """
     closed = closed_folder(os.path.realpath(path)) or closed_folder(path)
     if closed == _PRIVATE:
         return f"cannot be read by {user()}: it is the service's own; run this as root, with sudo"

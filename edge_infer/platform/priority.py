@@ -7,7 +7,7 @@ from contextlib import suppress
 
 
 def take_lowest() -> None:
-    """Run only when nothing else wants the processor; later threads and child processes inherit this."""
+    """Let this process run only when no other needs the processor; later threads and child processes inherit this."""
     with suppress(OSError):
         os.nice(19)
     with suppress(OSError):  # a container may forbid it

@@ -1,4 +1,4 @@
-"""Read how much processor time and memory processes use."""
+"""Reads how much processor time and memory processes use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edge_infer.platform.board import text_of
 from edge_infer.platform.clock import uptime
 
 EVERY: Final = 15.0
-"""Seconds between two readings: the kernel walks all pages of the process for each of them."""
+"""Seconds between two readings. For each of them the kernel walks all pages of the process."""
 
 
 def use_of(pid: int, proc: Path = Path("/proc")) -> tuple[float, int] | None:
@@ -30,9 +30,9 @@ def use_of(pid: int, proc: Path = Path("/proc")) -> tuple[float, int] | None:
 
 
 class OwnUse:
-    """Measures this process itself: its processes are protected from each other, and the unit hides them all.
+    """Measures this process itself, because the processes are protected from each other and the unit hides them.
 
-    The memory is the proportional set size: the own pages, and a share of those that other processes use, too.
+    The memory is the proportional set size: the process's own pages, and a share of the pages that others use, too.
     """
 
     def __init__(self, root: Path = Path("/"), clock: Callable[[], float] = time.monotonic) -> None:
@@ -45,7 +45,7 @@ class OwnUse:
     def read(self) -> tuple[float, float, int]:
         """Return the uptime at which counting began, the seconds of processor time, and the bytes of memory.
 
-        The memory may be `EVERY` seconds old; it is 0 where the kernel does not report it.
+        The number for memory may be `EVERY` seconds old; it is 0 if the kernel does not report it.
         """
         return self._began, round(time.process_time(), 2), self._memory()
 

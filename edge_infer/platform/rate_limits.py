@@ -1,4 +1,4 @@
-"""Limits of rates: token buckets, and a throttle for log lines."""
+"""Rate limits: token buckets, and a throttle for log lines."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable, Hashable
 from typing import Final
 
-# A token bucket: a limit on the size of a burst and on the rate that follows it.
+# Token bucket: limits the size of a burst and the rate after it.
 
 
 class TokenBucket:
-    """A token bucket of at most ``burst`` tokens, refilled at ``rate`` tokens a second. Not thread-safe."""
+    """A token bucket with at most ``burst`` tokens, refilled at ``rate`` tokens per second. Not thread-safe."""
 
     def __init__(self, burst: float, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._burst = burst
@@ -20,14 +20,14 @@ class TokenBucket:
         self._at = clock()
 
     def take(self, tokens: float = 1.0) -> bool:
-        """Take this many tokens if the bucket holds them; return whether it did."""
+        """Take ``tokens`` if the bucket holds them; return whether it did."""
         if tokens > self.left():
             return False
         self._tokens -= tokens
         return True
 
     def set_rate(self, rate: float) -> None:
-        """Change the rate from now on; the tokens stay."""
+        """Change the rate from now on; the current tokens stay."""
         self.left()
         self._rate = rate
 
@@ -39,21 +39,20 @@ class TokenBucket:
         return self._tokens
 
 
-# A token bucket: a limit of bytes a second on average, with bursts.
+# Token bucket for bytes: limits the average bytes per second, with bursts.
 
 BURST_SECONDS: Final = 10.0
-"""Default burst, in seconds of the rate."""
+"""Default size of a burst, in seconds of the rate."""
 
 
 class ByteBucket:
     """A token bucket that starts full.
 
-    The last message before it is empty may be larger than the remaining level. The level then goes below 0, and the
-    difference has to be refilled first.
+    A message may be larger than the remaining level. The level then becomes negative and must first be refilled to 0.
     """
 
     def __init__(self, rate: int, clock: Callable[[], float] = time.monotonic, burst: float = BURST_SECONDS) -> None:
-        """``burst`` is the amount that may leave at once, in seconds of the rate."""
+        """``burst`` is the amount that may be sent at once, in seconds of the rate."""
         self._clock = clock
         self._rate = rate
         self._burst = burst
@@ -66,12 +65,12 @@ class ByteBucket:
         self._rate, self._level = rate, min(self._level, rate * self._burst)
 
     def take(self, size: int) -> None:
-        """Count bytes that leave."""
+        """Count bytes that are sent."""
         self._fill()
         self._level -= size
 
     def pause(self) -> float:
-        """Return the seconds until something may leave; 0 for now."""
+        """Return the seconds until something may be sent; 0 if it may be sent now."""
         self._fill()
         return 0.0 if self._level > 0 else (1 - self._level) / self._rate
 
@@ -81,13 +80,13 @@ class ByteBucket:
         self._at = now
 
 
-# A throttle for log lines that could repeat for ever.
+# Throttle for log lines that could repeat for ever.
 
 MAX_THROTTLED_KEYS: Final = 1000
 
 
 class LogThrottle:
-    """Allows a log line for each key the first time, and then once in ``interval`` seconds."""
+    """Allows a log line for each key at the first time, and then once per ``interval`` seconds."""
 
     def __init__(self, interval: float = 60.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._interval = interval

@@ -1,4 +1,4 @@
-"""Wait for descriptors with poll(2), which has no highest descriptor; select(2) fails from 1024 on."""
+"""Waits for descriptors with poll(2), which has no maximum descriptor; select(2) fails from 1024 on."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def readable(reads: Iterable[int], writes: Iterable[int] = (), timeout: float = 
     poll = select.poll()
     for file, events in wanted.items():
         poll.register(file, events)
-    timeout = max(0.0, timeout)  # a negative time would be without end
+    timeout = max(0.0, timeout)  # a negative time would mean no time limit
     try:
         found = poll.poll(timeout * 1000)
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
-        # More descriptors than the limit of open files, which was lowered while they were open.
+        # There are more descriptors than the limit of open files, which was lowered while they were open.
         return select.select([file for file in wanted if wanted[file] & select.POLLIN], writes, [], timeout)[0]
     if any(events & select.POLLNVAL for _, events in found):
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))

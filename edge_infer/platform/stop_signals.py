@@ -1,4 +1,4 @@
-"""Signals of systemd that a child process leaves to the supervisor, so that a unit may send them to all processes."""
+"""Signals of systemd that a child process ignores, so that a unit may send them to all its processes."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import signal
 from typing import Final
 
 _SENT: Final = (signal.SIGTERM, signal.SIGABRT)
-"""Of a stop, and of the watchdog."""
+"""The signal of a stop, and that of the watchdog."""
 
 
 def leave_stops_to_supervisor() -> None:
-    """Ignore these signals: the supervisor orders the stop, and its end makes this process finish its work and end.
+    """Ignore these signals. The supervisor orders the stop; when it ends, this process finishes its work and ends.
 
-    Only the main thread may call this. ``abort(3)`` ends the process all the same.
+    Only the main thread may call this. ``abort(3)`` still ends the process.
     """
     for number in _SENT:
         signal.signal(number, signal.SIG_IGN)

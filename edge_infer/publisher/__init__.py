@@ -1,1 +1,1 @@
-"""The publisher process: it has network access and never receives a frame."""
+"""The publisher process: the only process that connects to the broker. It never receives a frame."""

@@ -1,9 +1,9 @@
-"""Admission by rate: at most as many results, states and events of a pipeline leave as its configuration allows.
+"""Rate limits of an engine's messages: only as many of each kind leave the device as the configuration allows.
 
-The rate is that of the captures, not that of the messages: a backlog of an hour is an hour of captures, and is admitted
-at once. An engine cannot claim captures of the future, and none twice. A number that it skips costs as much as a
-message. A successor of this process continues with what is left of the rates; messages that were admitted and not
-acknowledged may come again.
+The kinds are the results, states and events of a pipeline. The rate limits the captures, not the sending. A backlog of
+an hour contains an hour of captures and is admitted at once. An engine can claim neither captures of the future nor the
+same capture time twice. A number that the engine skips costs as much as a message. A restarted publisher continues with
+what its predecessor has left of the limits. Messages that were admitted but not acknowledged may be sent again.
 """
 
 from __future__ import annotations
@@ -25,18 +25,20 @@ from edge_infer.publisher.outbox.entry import MessageSeries
 log = logging.getLogger(__name__)
 
 MAX_UNACKNOWLEDGED: Final = 512
-"""Series whose unacknowledged numbers a successor gets to know, the newest."""
+"""Maximum number of series whose unacknowledged numbers are passed to a restarted publisher; the newest ones are
+kept."""
 MAX_LEVELS: Final = 4096
-"""Rates that a successor gets to know: of all pipelines, and of those that are gone."""
+"""Maximum number of rate levels that are passed to a restarted publisher, including those of removed pipelines."""
 MAX_ON_THE_WAY: Final = 10_000
-"""Messages of an earlier plan that are admitted, of a pipeline and kind that had no limit."""
+"""Maximum number of messages of an earlier plan that are still admitted, for a pipeline and kind without a limit."""
 COSTS: Final = {"appear": 2, "enter": 2, "start": 2, "drift": 2, "leave": 0, "exit": 0, "end": 0, "drift_end": 0}
-"""What an event costs: a begin pays for its end, as in the engine. Others cost 1, and an end without a begin 2."""
+"""Cost of an event in tokens: a begin pays for its end, as in the engine. Other events cost 1; an end without a known
+begin costs 2."""
 
 
 @dataclass(slots=True)
 class _CaptureBucket:
-    """A token bucket over the time of captures. Without a ``rate`` it holds any number."""
+    """A token bucket over capture times. Without a ``rate`` it never runs out."""
 
     rate: float | None
     burst: float
@@ -44,13 +46,13 @@ class _CaptureBucket:
     at: float
 
     def fill(self, at: float) -> None:
-        """Add the tokens up to the capture time ``at``. More than ``burst`` stays, but does not grow."""
+        """Add the tokens up to the capture time ``at``. A level above ``burst`` is kept but does not grow."""
         if self.rate is not None and at > self.at:
             self.left = max(self.left, min(self.burst, self.left + (at - self.at) * self.rate))
             self.at = at
 
     def take(self, tokens: float) -> bool:
-        """Take this many tokens, at most a whole burst; return whether they were there."""
+        """Take ``tokens``, at most a whole burst. Return whether the bucket held them."""
         if not self.holds(tokens):
             return False
         if self.rate is not None:
@@ -62,19 +64,19 @@ class _CaptureBucket:
         return self.rate is None or self.left >= min(tokens, self.burst or tokens)
 
     def rest(self, now: float) -> float:
-        """Return what messages that are on their way may still take after the plan has changed."""
+        """Return the tokens for messages of the present plan that are still on their way when the plan changes."""
         self.fill(now)
         return min(self.left, self.burst, MAX_ON_THE_WAY)
 
     def due(self) -> float:
-        """Return the capture time at which there is a token again."""
+        """Return the capture time at which the bucket holds a token again."""
         if self.rate is None or self.left >= 1.0:
             return -math.inf
         return self.at + (1.0 - self.left) / self.rate if self.rate else math.inf
 
 
 class BucketLevel(Record, frozen=True):
-    """What is left of a rate at an uptime."""
+    """The level of a bucket at an uptime."""
 
     pipeline: Name
     kind: Kind
@@ -83,7 +85,7 @@ class BucketLevel(Record, frozen=True):
 
 
 class Unacknowledged(Record, frozen=True):
-    """The highest number of a series that was acknowledged, and the highest that was admitted."""
+    """The highest acknowledged number of a series, and the highest admitted one."""
 
     pipeline: Name
     boot: Boot
@@ -93,22 +95,22 @@ class Unacknowledged(Record, frozen=True):
 
 
 class AdmissionState(Record, frozen=True):
-    """What a successor has to know of the rates."""
+    """State of the rate limits that a restarted publisher needs."""
 
     levels: Annotated[tuple[BucketLevel, ...], at_most(MAX_LEVELS)] = ()
     unacknowledged: Annotated[tuple[Unacknowledged, ...], at_most(MAX_UNACKNOWLEDGED)] = ()
 
 
 class RateAdmission:
-    """The buckets of all pipelines. Times are uptimes in seconds."""
+    """The token buckets of all pipelines. Times are uptimes in seconds."""
 
     def __init__(self, earlier: AdmissionState | None = None) -> None:
-        """``earlier`` is the state of an earlier process."""
+        """Continue from ``earlier``, the state of the previous publisher, if there is one."""
         self._earlier = earlier
         self._buckets: dict[tuple[str, str], _CaptureBucket] = {}
         self._paid: dict[MessageSeries, int] = {}
-        self._acked: dict[MessageSeries, int] = {}  # of series with admitted numbers that are not acknowledged
-        self._again: dict[MessageSeries, tuple[int, int]] = {}  # numbers that may come again: after, and up to
+        self._acked: dict[MessageSeries, int] = {}  # of series with admitted numbers that are not acknowledged yet
+        self._again: dict[MessageSeries, tuple[int, int]] = {}  # numbers that may come again: after, up to
         for each in earlier.unacknowledged if earlier else ():
             series = MessageSeries(each.pipeline, each.boot, each.kind)
             self._acked[series], self._paid[series] = each.acked, each.paid
@@ -116,7 +118,7 @@ class RateAdmission:
         self._rarely = LogThrottle()
 
     def state(self) -> AdmissionState:
-        """Return what a successor has to know."""
+        """Return the state that a restarted publisher needs."""
         levels = (
             BucketLevel(pipeline, kind, bucket.left, bucket.at)  # type: ignore[arg-type]
             for (pipeline, kind), bucket in self._buckets.items()
@@ -129,14 +131,17 @@ class RateAdmission:
         return AdmissionState(tuple(levels), tuple(found))
 
     def acked(self, series: MessageSeries, seq: int) -> None:
-        """Record that the engine does not hand over the numbers up to ``seq`` again."""
+        """Record that the engine will not send the numbers up to ``seq`` again."""
         if series in self._acked:
             self._acked[series] = max(seq, self._acked[series])
             if self._acked[series] >= self._paid[series]:
                 del self._acked[series]
 
     def apply(self, plan: Plan, now: float) -> None:
-        """Set the rates of a plan. What the plan before still allows at once stays allowed, as messages of it come."""
+        """Set the rates of a plan.
+
+        Tokens that are left from the previous plan stay valid, because its messages may still arrive.
+        """
         rates = {pipeline.name: channel_rates(plan, pipeline) for pipeline in plan.pipelines}
         if self._earlier is not None:
             self._go_on(self._earlier, rates, now)
@@ -150,7 +155,7 @@ class RateAdmission:
                 self._buckets[name, kind] = _CaptureBucket(rate, most, most + before.get((name, kind), 0.0), now)
 
     def _go_on(self, earlier: AdmissionState, rates: Mapping[str, ChannelRates], now: float) -> None:
-        """Continue with the levels of an earlier process. A start gives nothing anew: an engine can cause it.
+        """Continue with the levels of the previous publisher. A restart adds no tokens, because an engine can cause it.
 
         A compromised process may have left any numbers, so they are limited to those that a bucket can have.
         """
@@ -168,14 +173,14 @@ class RateAdmission:
                 self._buckets[name, kind] = _CaptureBucket(rate, most, left, at)
 
     def engine_rested(self) -> None:
-        """Fill the buckets: an engine starts with full budgets."""
+        """Fill the buckets, because an engine starts with full budgets."""
         for bucket in self._buckets.values():
             bucket.left = max(bucket.left, bucket.burst)
 
     def admits(self, series: MessageSeries, seq: int, at: float, *, highest: int, cost: int = 1) -> bool:
-        """Return whether a numbered message, captured ``at``, is within its rate, or may come again.
+        """Return whether a numbered message, captured ``at``, is within its rate or may be sent again.
 
-        ``highest`` is the number of the series before it, as far as it is known from elsewhere.
+        ``highest`` is the highest number of the series that is known from elsewhere.
         """
         if self._may_come_again(series, seq):
             self._again[series] = seq, self._again[series][1]
@@ -196,7 +201,7 @@ class RateAdmission:
         return True
 
     def affords(self, series: MessageSeries, seq: int, at: float, *, highest: int, cost: int) -> bool:
-        """Return whether `admits` would admit a message, but take nothing."""
+        """Return whether `admits` would admit a message, without taking tokens."""
         bucket = self._buckets.get((series.pipeline, series.kind))
         if bucket is None or self._may_come_again(series, seq):
             return True
@@ -207,12 +212,15 @@ class RateAdmission:
         return False
 
     def _may_come_again(self, series: MessageSeries, seq: int) -> bool:
-        """Return whether an earlier process admitted this number, and did not acknowledge it. Each comes once."""
+        """Return whether an earlier publisher admitted this number without acknowledging it.
+
+        Each such number is admitted once more.
+        """
         after, last = self._again.get(series, (0, 0))
         return after < seq <= last
 
     def charge(self, series: MessageSeries) -> None:
-        """Count a message that was rejected for another reason: what was learned from it is not free."""
+        """Charge for a message that was rejected for another reason, because even a rejection carries information."""
         if (bucket := self._buckets.get((series.pipeline, series.kind))) is not None:
             bucket.take(1.0)
 
@@ -224,7 +232,7 @@ class RateAdmission:
             )  # fmt: skip
 
     def wait(self, pipeline: str, now: float) -> float:
-        """Return the seconds until a state may be set; 0 if now, which is then counted."""
+        """Return the seconds until a state may be set. If it is 0, a token for the state is taken."""
         bucket = self._buckets.get((pipeline, "state"))
         if bucket is None:
             return 0.0
@@ -233,7 +241,7 @@ class RateAdmission:
 
 
 def cost(event: Event, *, begun: bool) -> int:
-    """Return what an event costs; ``begun``: it ends an event that is known to be open."""
+    """Return the cost of an event; ``begun``: the event ends another one that is known to be open."""
     kind: EventType = event.type
     found = COSTS.get(kind, 1)
     return found if found or begun else 2

@@ -1,4 +1,4 @@
-"""Texts that may leave: the labels of this and earlier configurations, and reports of the sandbox."""
+"""Texts that may leave the device: labels of this and earlier configurations, and known forms of sandbox reports."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from edge_infer.contract.codec import Record, at_least, at_most, between, matchi
 from edge_infer.contract.messages import Label, Name, Title
 from edge_infer.publisher.json_file import JsonFile
 
-# The remembered vocabulary of messages: the outbox may hold messages of earlier configurations and processes.
+# The stored vocabulary. The outbox may hold messages of earlier configurations and processes, so their labels must stay
+# known.
 
 FILE: Final = "vocabulary.json"
 MOST: Final = 256
-"""Maximum number of remembered models and pipelines, the newest."""
+"""Maximum number of stored models and pipelines; the newest ones are kept."""
 MOST_BYTES: Final = 32 << 20
 
 
 class ModelWords(Record, frozen=True):
-    """Labels, titles and the decimals of each value of the model file whose digest begins with ``sha``."""
+    """Labels and titles of the model file whose digest begins with ``sha``, and the decimals of each of its values."""
 
     sha: Annotated[str, matching("[0-9a-f]{8}", 8)]
     labels: tuple[Label, ...]
@@ -47,34 +48,35 @@ class PipelineWords(Record, frozen=True):
 
 
 class AllowedWords(Record, frozen=True):
-    """The content of the file."""
+    """Content of the file."""
 
     models: Annotated[tuple[ModelWords, ...], at_most(MOST)] = ()
     pipelines: Annotated[tuple[PipelineWords, ...], at_most(MOST)] = ()
 
 
 class Vocabulary:
-    """A small file in the publisher's folder, written only when the vocabulary changes."""
+    """A small file in the publisher's folder. It is written only when the vocabulary changes."""
 
     def __init__(self) -> None:
         self._known: AllowedWords | None = None
         self._file = JsonFile(AllowedWords, FILE, MOST_BYTES, "what waits of earlier models may be rejected")
 
     def load(self, folder: Path) -> AllowedWords:
-        """Return the vocabulary of earlier processes on the first call, and nothing after that."""
+        """Return the vocabulary of earlier processes on the first call, and an empty one after that."""
         if self._known is not None:
             return AllowedWords()
         self._known = self._file.read(folder) or AllowedWords()
         return self._known
 
     def save(self, folder: Path, words: AllowedWords) -> None:
-        """Save the newest words. A failed write is repeated the next time."""
+        """Store the newest words. A failed write is repeated with the next call."""
         new = AllowedWords(words.models[-MOST:], words.pipelines[-MOST:])
         if new != self._known and self._file.write(folder, new):
             self._known = new
 
 
-# The closed forms of sandbox reports. The engine, which sees frames, sends such reports, too.
+# Closed forms of sandbox reports, that is, a fixed set of texts. They are needed because the engine, which sees frames,
+# also sends such reports.
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +109,7 @@ CALLS: Final[Mapping[str, tuple[str, ...]]] = {
     "no_namespaces": ("unshare", "setns", "clone3"),
     "no_other_protocols": ("socket", "sendto", "sendmsg", "sendmmsg", "listen", "accept4", "bind"),
 }
-"""The rules, each with the calls that are tried, in the order in which a report names those that succeed."""
+"""For each sandbox rule the calls that are tried, in the order in which a report names those that succeed."""
 _REASONS: Final = (
     "setuid programs still have their effect", "the limit of core files is not 0", "it is in the network of the system",
     "processes of the same user can read its memory", "there is no table of system calls for this processor",
@@ -138,18 +140,24 @@ _UNIT: Final = r"(?: \(the unit forbids it: its sockets are refused all the same
 _TEXT: Final = rf"(?:enforced(?:{_any(_EXCEPTIONS)})?|(?:not enforced|unavailable): {_WHY}{_UNIT})"
 _PART: Final = re.compile(
     rf"(?P<rooms>{_ROOMS}(?:, {_ROOMS})*(?: and [1-9][0-9]{{0,2}} more)?: )?{_TEXT}"
-)  # long, and compiled at each start
+)  # the pattern is long, and this runs at each start
 _STATE: Final = re.compile(r"enforced|not enforced|unavailable")
 ELSEWHERE: Final = ": edge-infer doctor says why"
 
 
 def closed(walls: Mapping[str, str]) -> dict[str, str]:
-    """Return the reports in closed forms: of other texts only their beginning, of unknown sandbox rules nothing."""
+    """Return the reports reduced to closed forms.
+
+    Of any other text only the state at its beginning remains; unknown sandbox rules are dropped.
+    """
     return {wall: _closed(wall, text) for wall, text in walls.items() if wall in CALLS}
 
 
 def most_bits() -> float:
-    """Return what a process can choose in its reports of all rules: each has one of these texts, or none."""
+    """Return the maximum information, in bits, that a process can put into its reports.
+
+    For each rule it has one of these texts, or none.
+    """
     reasons = len(_REASONS) + 2 * len({os.strerror(number) for number in errno.errorcode})
     bits = 0.0
     for wall, calls in CALLS.items():
@@ -165,12 +173,15 @@ def _closed(wall: str, text: str) -> str:
     log.warning("sandbox rule %s: report has no known form and is not published: %.100s", wall, text)
     states = set(_STATE.findall(text))
     if states == {"enforced"}:
-        return "enforced"  # the list of processes was too long and was cut
+        return "enforced"  # the list of processes was too long and has been cut off
     return f"{'unavailable' if 'unavailable' in states else 'not enforced'}{ELSEWHERE}"
 
 
 def _in_form(wall: str, text: str) -> str:
-    """Return one report for all processes, or one for each group of them, in its only form; empty if it has none."""
+    """Return a report in its only valid form: one for all processes, or one for each group of them.
+
+    Return an empty text if it has none.
+    """
     texts = text.split("; ")
     parts = [_part(wall, each, alone=len(texts) == 1) for each in texts]
     return "; ".join(parts) if all(parts) else ""

@@ -1,4 +1,7 @@
-"""The canonical form of results, events and states: one outcome has one record, so spare digits carry nothing."""
+"""Canonical form of results, events and states: each outcome has exactly one record.
+
+So an engine cannot hide data in spare digits or in an order.
+"""
 
 from __future__ import annotations
 
@@ -31,22 +34,23 @@ from edge_infer.plan.state_size import CountedLabels
 
 Item = TypeVar("Item", DetectedObject, ScoredLabel, Pose, Segment)
 _PLACED: Final[Mapping[EventType, str]] = {"enter": "zone", "exit": "zone", "loiter": "zone", "cross": "line"}
-"""The place that each event of a place names."""
+"""The field that names the place, for each type of event about a place."""
 _ENDS: Final = frozenset({"leave", "exit", "end", "drift_end"})
 
 
 @dataclass(frozen=True, slots=True)
 class OutcomeForm:
-    """What the plan of a pipeline allows in its messages.
+    """Limits that the plan of a pipeline sets for its messages.
 
-    - ``least`` is the least score, ``most`` the most items of a result.
-    - With ``sums`` a state counts no more than ``most`` objects in all; ``rows`` are the most that it may leave out.
+    - ``least`` is the lowest score, ``most`` the maximum number of items in a result.
+    - With ``sums`` a state counts at most ``most`` objects in total. ``rows`` is the maximum number of rows that it may
+      leave out.
     - ``shares`` and ``stills``: whether results have these fields.
-    - ``values`` are those of a regression, in their order.
-    - ``answers``: whether states have them. ``counted`` has the labels that states count, by model.
+    - ``values`` are the values of a regression, in order.
+    - ``answers``: whether states have answers of a cascade. ``counted`` holds the labels that states count, by model.
 
-    Until a publisher ends, `joined` forms also allow what earlier plans of the pipeline did, because messages of these
-    plans may still come. The precision is the newest.
+    As long as a publisher runs, it uses `joined` forms. They also allow what earlier plans of the pipeline allowed,
+    because messages of these plans may still arrive. The precision is always that of the newest plan.
     """
 
     precision: Precision
@@ -66,7 +70,7 @@ class OutcomeForm:
 
     @classmethod
     def of(cls, plan: PipelinePlan) -> OutcomeForm:
-        """Return the form that the plan of a pipeline sets."""
+        """Return the form that the plan of a pipeline defines."""
         model, precision = plan.model, PRECISIONS[plan.detail]
         return cls(
             precision,
@@ -86,7 +90,7 @@ class OutcomeForm:
         )
 
     def joined(self, earlier: OutcomeForm | None) -> OutcomeForm:
-        """Return the form that also allows what an earlier plan did."""
+        """Return the form that also allows what an earlier plan allowed."""
         if earlier is None or earlier == self:
             return self
         return OutcomeForm(
@@ -107,7 +111,10 @@ class OutcomeForm:
         )
 
     def result(self, result: Result) -> Result:
-        """Return the canonical result, the same object if it is canonical; raises `WireError` if it has none."""
+        """Return the canonical result; raises `WireError` if it has no canonical form.
+
+        A result that is already canonical is returned as the same object.
+        """
         if result.task not in self.tasks:
             raise WireError(f"the model of the pipeline has another task than {result.task}")
         self._check_model(result.sha)
@@ -135,7 +142,7 @@ class OutcomeForm:
         return replace(result, **changes) if changes else result
 
     def state(self, state: State) -> State:
-        """Return the canonical state; raises `WireError` if it has none."""
+        """Return the canonical state; raises `WireError` if it has no canonical form."""
         self._check_model(state.sha)
         if all(getattr(state, key) is ABSENT for key in self.state_keys):
             raise WireError(f"a state of the pipeline has {' or '.join(sorted(self.state_keys))}".replace("_", ""))
@@ -163,7 +170,10 @@ class OutcomeForm:
         return state if counted is None else counted.filled(state)
 
     def event(self, event: Event) -> Event:
-        """Return the canonical event, the same object if it is canonical; raises `WireError` if it has none."""
+        """Return the canonical event; raises `WireError` if it has no canonical form.
+
+        An event that is already canonical is returned as the same object.
+        """
         place = _PLACED.get(event.type)
         named = {name for name in ("zone", "line", "direction") if getattr(event, name) is not ABSENT}
         if named != ({"line", "direction"} if place == "line" else {place} if place else set()):
@@ -201,7 +211,7 @@ class OutcomeForm:
         return Anomaly(self.precision.distance(anomaly.score), nearest, anomaly.state)
 
     def _values(self, values: tuple[Value, ...]) -> tuple[Value, ...]:
-        """Return the values of the manifest in its order; a value out of its bounds becomes null."""
+        """Return the values in the order of the manifest. A value outside its bounds becomes null."""
         order = {name: index for index, name in enumerate(self.values)}
         places = [order.get(value.name, -1) for value in values]
         if -1 in places or places != sorted(set(places)):
@@ -228,7 +238,7 @@ def _ordered(
     rank: Callable[[Item], Any],
     form: OutcomeForm,
 ) -> tuple[Item, ...]:
-    """Return canonical items in their order; the same tuple if they are so already."""
+    """Return canonical items in their canonical order. If they already are, return the same tuple."""
     if len(items) > form.most:
         raise WireError(f"{len(items)} items are more than {form.most}")
     found = [each(item, form) for item in items]
@@ -263,7 +273,7 @@ def _segment(item: Segment, form: OutcomeForm) -> Segment:
 
 
 def _drift(event: Event) -> Event:
-    """Return an event of drift, which has nothing but its kind and times; a begin also has a shift."""
+    """Return a drift event reduced to its kind and times; a begin also keeps a shift."""
     reason = event.reason if event.type in _ENDS else ABSENT
     shift: tuple[float, float] | Absent = (
         ABSENT if event.shift is ABSENT or event.type in _ENDS else (event.shift[0] + 0.0, event.shift[1] + 0.0)
@@ -277,7 +287,7 @@ _LISTS: Final[tuple[tuple[str, Callable[..., Any], Callable[..., Any]], ...]] = 
     ("poses", _pose, pose_rank),
     ("segments", _segment, segment_rank),
 )
-"""The lists of items of a result, with their canonical form and order."""
+"""The item lists of a result, each with the canonical form and the order of its items."""
 
 
 def _value(value: Value, plan: ValuePlan) -> Value:
@@ -293,7 +303,7 @@ def _value(value: Value, plan: ValuePlan) -> Value:
 
 
 def _ids(ids: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-    """Return ids with sorted labels, none without an id; an id has one label."""
+    """Return the ids by label: labels are sorted, none is empty, and each id has one label."""
     found: dict[str, tuple[int, ...]] = {}
     seen: set[int] = set()
     for label, numbers in sorted(ids.items()):
@@ -304,7 +314,10 @@ def _ids(ids: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
 
 
 def _counts(counts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return counts with sorted labels, each within its limit and none of 0; those of lines and zones are nested."""
+    """Return the counts with sorted labels, each within its limit and none of 0.
+
+    Counts of lines and zones are nested.
+    """
     return {
         name: min(count, MAX_OBJECTS)
         if isinstance(count, int)

@@ -1,4 +1,7 @@
-"""The guard at the only exit: it checks a message when it is taken, and its bytes again when they are sent."""
+"""Egress guard: the only exit for messages.
+
+It checks a message when it is queued, and checks its bytes again when they are sent.
+"""
 
 from __future__ import annotations
 
@@ -93,19 +96,19 @@ class Egress:
             return None
 
     def release(self, place: Place, waiting: bytes, *, late: bool = False) -> bytes | None:
-        """Check a waiting message, and return the bytes to send now; None if it is rejected.
+        """Check a queued message. Return the bytes to send now; None if it is rejected.
 
-        A rejection is counted and logged. The bytes are encoded anew from the decoded record, so that spaces and
-        repeated keys carry nothing. A record that was captured before the time was known gets the time as it is known
-        now. With ``late`` the message is marked ``replay``. To make room for the mark, the outcome with the lowest
-        score may have to be dropped.
+        A rejection is counted and logged. The bytes are encoded again from the decoded record, so that spaces and
+        repeated keys cannot carry data. A record that was captured before the time was known gets the time as it is
+        known now. With ``late`` the message is marked ``replay``. If there is no room for the mark, the outcome with
+        the lowest score is dropped.
         """
         try:
             if place.rule.record is None:
                 return self._status(waiting)
             at, payload = kept(waiting)
             if not payload and place.rule.retained:
-                return payload  # clears a retained topic
+                return payload  # an empty payload clears a retained topic
             record = decode_json(place.rule.record, payload)
             if at is not None and isinstance(record, Dated) and (place.rule.retained or of_this_kernel(record.boot)):
                 record = self._clock.dated(record, at)
@@ -130,7 +133,7 @@ class Egress:
             seconds(record.ts)
         if isinstance(record, (Event, State)) and record.since is not ABSENT:
             seconds(record.since)
-            if record.since > record.ts:  # both have the same form, so the order of the letters is that of the times
+            if record.since > record.ts:  # both have the same form, so the order of the texts is the order of the times
                 raise WireError(f"since {record.since} is later than its time {record.ts}")
         if isinstance(record, Info):
             _check_info(record)
@@ -163,7 +166,7 @@ def _replayed(record: Result | Event, limit: int) -> bytes:
 
 
 def _canonical(form: OutcomeForm, record: object) -> object:
-    """Return the canonical form of a result, event or state, and any other record as it is."""
+    """Return the canonical form of a result, event or state; return any other record unchanged."""
     if isinstance(record, Result):
         return form.result(record)
     if isinstance(record, Event):
@@ -172,7 +175,7 @@ def _canonical(form: OutcomeForm, record: object) -> object:
 
 
 def _check_info(info: Info) -> None:
-    """Check that the engine's texts in it have closed forms."""
+    """Check that all texts of the engine in it have closed forms."""
     if not re.fullmatch(RUNTIME, info.versions.get("runtime", "")):
         raise WireError("the runtime is a name and a version")
     if closed(info.sandbox) != info.sandbox:
@@ -182,7 +185,7 @@ def _check_info(info: Info) -> None:
 
 
 def _told_within(status: ConfigStatus, limit: int) -> ConfigStatus:
-    """Return the status with as many errors as fit. A rejection is published however many reasons it has."""
+    """Return the status with as many errors as fit, so that a rejection is published however many reasons it has."""
     told, errors = status, status.errors
     while errors and len(dumps(told)) > limit:
         errors = errors[:-1]
@@ -192,7 +195,7 @@ def _told_within(status: ConfigStatus, limit: int) -> ConfigStatus:
 
 
 def _cut(told: Health | Info, limit: int) -> Health | Info:
-    """Return the record with as many pipelines and sources, by name, as fit; ``more`` is the number left out."""
+    """Return the record with as many pipelines and sources as fit, by name. ``more`` is the number of the others."""
     cut, left_out = told, 0
     pipelines, sources = sorted(told.pipelines), sorted(told.sources) if isinstance(told, Health) else []
     while (pipelines or sources) and len(dumps(cut)) > limit:

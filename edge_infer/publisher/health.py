@@ -1,4 +1,4 @@
-"""The health message of the device, composed from the engine, the outbox, the egress guard and the board."""
+"""Health message of the device, composed from the reports of the engine, the outbox, the egress guard and the board."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from edge_infer.publisher.state.unknown_states import NO_BOOT
 
 
 class Board:
-    """Reads processor load since the last reading, memory, temperature and throttling.
+    """Reads temperature, memory, throttling, and the processor load since the previous reading.
 
     ``root`` holds ``proc`` and ``sys``.
     """
@@ -41,7 +41,7 @@ class Board:
         self._load = ProcessorLoad(root)
 
     def read(self) -> BoardHealth:
-        """Read the current values; null where the board does not provide one."""
+        """Read the current values; a value that the board does not provide is null."""
         return BoardHealth(
             cpu=self._load.since_last(),
             memory=memory_used(self._root),
@@ -59,14 +59,14 @@ _LIMITS: Final = {
     **dict.fromkeys(("dropped", "produced", "held_back", "faults"), MAX_COUNT),
 }
 ENGINE: Final = 10.0
-"""Seconds that the first health message waits for a report of the engine."""
+"""Seconds for which the first health message waits for a report of the engine."""
 
 
 class HealthClock:
     """Holds the engine's newest report, and decides when health is due: soon after a connection, then every 30 s.
 
-    In between, the last message is sent again where something else calls for one: newer numbers of the engine would
-    let it say more in a given time than its bound counts.
+    In between, other changes send the last message again with unchanged numbers of the engine. Otherwise the engine
+    could send more information in a given time than its limit counts.
     """
 
     def __init__(self, board: Board, clock: Callable[[], float] = time.monotonic) -> None:
@@ -81,14 +81,14 @@ class HealthClock:
         self._wait_until = clock() + ENGINE
 
     def connected(self) -> None:
-        """Make health due soon after a new connection: subscribers wait for a first message."""
+        """Make health due soon after a new connection, because subscribers wait for a first message."""
         if self._last is None:
             self._due = min(self._due, self._clock() + FIRST)
         else:
             self._again_at = min(self._again_at, self._clock() + FIRST)
 
     def restrained(self, governor: GovernorHealth | None) -> None:
-        """Take over the governor's state; a change makes health due soon."""
+        """Set the governor's state; a change makes health due soon."""
         if governor != self._governor:
             self._governor = governor
             if self._last is not None:
@@ -96,7 +96,10 @@ class HealthClock:
             self.connected()
 
     def watch(self, *, watched: bool) -> Health | None:
-        """Take over whether a person looks at pictures; return the last message with the change, if there was one."""
+        """Set whether a person looks at pictures.
+
+        Return the last message with this change; None if there was no message.
+        """
         if watched == self._watched:
             return None
         self._watched = watched
@@ -115,14 +118,14 @@ class HealthClock:
         return self._last
 
     def due(self) -> bool:
-        """Return whether health is due; True starts the next interval."""
+        """Return whether health is due. If so, the next interval begins."""
         if self._clock() < self._due or (self.report is None and self._clock() < self._wait_until):
             return False
         self._due = self._clock() + EVERY
         return True
 
     def compose(self, plan: Plan, outbox: OutboxHealth, egress: EgressHealth) -> Health:
-        """Compose the message. Without an engine it lists no pipelines and no sources."""
+        """Compose the message. Without an engine it contains no pipelines and no sources."""
         report = self.report
         self._again_at = math.inf
         self._last = Health(
@@ -147,9 +150,9 @@ def _drift(said: Mapping[str, DriftHealth], known: Iterable[PipelinePlan]) -> di
 
 
 def _numbers(said: Mapping[str, Facts], known: Iterable[PipelinePlan | SourcePlan]) -> dict[str, Facts]:
-    """Return the engine's numbers for configured names, each within its limit.
+    """Return the engine's numbers for the configured names, each within its limit.
 
-    Its error texts are left out; ``status`` shows them.
+    Error texts of the engine are left out; ``edge-infer status`` shows them.
     """
     names = {item.name for item in known}
     return {name: _bounded(replace(facts, error=ABSENT)) for name, facts in said.items() if name in names}

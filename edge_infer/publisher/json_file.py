@@ -1,4 +1,4 @@
-"""One record in a small file of the publisher's folder, for the next process."""
+"""One record in a small file of the publisher's folder, which the next process reads."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ T = TypeVar("T")
 
 
 class JsonFile(Generic[T]):
-    """Reads and writes the file. It never raises: it logs errors together with their consequence.
+    """Reads and writes the file. It never raises: it logs errors with their consequence.
 
-    A write replaces the whole file, so that a kill leaves the old or the new one. It does not wait for the disk,
-    because its thread also serves the broker.
+    A write replaces the whole file, so that after a kill either the old or the new file exists. It does not wait for
+    the disk, because its thread also serves the broker.
     """
 
     def __init__(self, kind: type[T], name: str, most: int, without: str) -> None:
@@ -44,7 +44,7 @@ class JsonFile(Generic[T]):
         return found
 
     def write(self, folder: Path, record: T | None) -> bool:
-        """Replace the file by this record, or remove it with None. Return False on failure."""
+        """Replace the file by this record; with None remove it. Return False on failure."""
         return self.put(folder, None if record is None else dumps(record))
 
     def put(self, folder: Path, packed: bytes | None) -> bool:

@@ -1,7 +1,8 @@
-"""The numbers that an engine may publish: ids of objects and of results, counts of lines, times of beginnings.
+"""Plausibility check of the numbers that an engine publishes: object ids, result numbers, line counts, and begin times.
 
-Ids and numbers grow. One that is neither near the newest nor was published lately is left out, so that it carries no
-data. What an engine claims about the past has to agree with what it claimed before.
+Ids and numbers grow. A number that is neither near the newest one nor was published recently is removed from the
+message, so that an engine cannot encode data in it. What an engine states about the past must agree with what it stated
+before.
 """
 
 from __future__ import annotations
@@ -28,30 +29,32 @@ from edge_infer.plan.records import Plan
 from edge_infer.publisher.timestamps import date, seconds
 
 REACH: Final = 512
-"""How far an id may be from the newest one, in either direction."""
+"""Maximum difference between an id and the newest id, in either direction."""
 MAX_RECENT: Final = 1024
-"""Ids further away that stay known, because they were published lately: those of objects that stay for long."""
+"""Maximum number of ids that stay known beyond this difference, because they were published recently: objects that stay
+for long."""
 MAX_FREE: Final = 64
-"""Ids of a boot that may be anywhere, because a publisher that starts later does not know those of before."""
+"""Number of ids of an engine that may be anywhere. A publisher that starts after the engine does not know the earlier
+ids."""
 SEQ_REACH: Final = 1024
-"""How far the number of a parent's result may be from the newest one."""
+"""Maximum difference between the number of a parent's result and the newest number."""
 LINE_REACH: Final = 1024
-"""Crossings of a line from one state to the next."""
+"""Maximum increase of a line's count from one state to the next."""
 SAME: Final = 0.002
-"""Seconds by which two statements of one time may differ, by rounding."""
+"""Seconds by which two statements of the same time may differ because of rounding."""
 MAX_BEGUN: Final = 16384
-"""Begins of events that are remembered for their ends."""
+"""Maximum number of begin events that are remembered for the check of their ends."""
 MAX_OPEN: Final = 256
-"""Ids of open events that stay known: an engine opens no more in a pipeline."""
+"""Maximum number of ids of open events that stay known: an engine opens no more in one pipeline."""
 MAX_BOOTS: Final = 4
-"""Engines whose ids are known."""
+"""Number of engines whose ids are known."""
 Moment = TypeVar("Moment", State, Event)
 _BEGINS: Final = frozenset({"appear", "enter", "start", "drift"})
 _ENDS: Final = frozenset({"leave", "exit", "end", "drift_end"})
 
 
 class KnownIds:
-    """The ids of the objects of one pipeline in one boot."""
+    """Known ids of the objects of one pipeline, from one engine."""
 
     def __init__(self) -> None:
         self.newest = 0
@@ -60,7 +63,7 @@ class KnownIds:
         self._recent: dict[int, None] = {}
 
     def follow(self, number: int, event: EventType) -> None:
-        """Keep the id of an open event known until its end."""
+        """Keep the id of an open event known until the event ends."""
         if event in _BEGINS:
             self._open[number] += 1
             if len(self._open) > MAX_OPEN:
@@ -70,12 +73,12 @@ class KnownIds:
             self._open = +self._open if self._open[number] <= 0 else self._open
 
     def admits(self, number: int) -> bool:
-        """Whether an object may have this id; if so, it is known from now on."""
+        """Return whether an object may have this id. If so, the id is known from now on."""
         if number in self._recent:
             del self._recent[number]
         elif abs(number - self.newest) > REACH and number not in self._open:
             if not self._free:
-                self.newest += REACH if number > self.newest else 0  # an honest engine is followed soon
+                self.newest += REACH if number > self.newest else 0  # ids of an honest engine are soon accepted again
                 return False
             self._free -= 1  # this process may have started after the engine
         self.newest = max(self.newest, number)
@@ -86,15 +89,15 @@ class KnownIds:
 
 
 class KnownNumbers:
-    """What is known of the numbers of all pipelines; one engine after another."""
+    """The known numbers of all pipelines, over successive engines."""
 
     def __init__(self) -> None:
-        self._ids: dict[str, dict[str, KnownIds]] = {}  # by boot and pipeline
+        self._ids: dict[str, dict[str, KnownIds]] = {}  # by boot (engine id) and pipeline
         self._seqs: dict[tuple[str, str], int] = {}
         self._lines: dict[tuple[str, str, str], tuple[int, int]] = {}
-        self._states: dict[str, tuple[str, float, float]] = {}  # boot, when it began and when it was captured
+        self._states: dict[str, tuple[str, float, float]] = {}  # boot, begin, and capture time of the last state
         self._begun: dict[tuple[object, ...], float] = {}
-        self._began: float | None = None  # of the newest event, until it is taken
+        self._began: float | None = None  # begin of the last checked event, until `taken` is called
         self._times: dict[tuple[str, str], float] = {}
         self._steps: dict[str, float] = {}
         self._above: dict[str, str | None] = {}
@@ -102,7 +105,7 @@ class KnownNumbers:
         self._types: dict[str, set[EventType]] = {}
 
     def apply(self, plan: Plan) -> None:
-        """Use the pipelines of a plan."""
+        """Set the pipelines of a plan."""
         self._steps = {each.name: TIME_STEPS[each.detail] for each in plan.pipelines if each.detail != "full"}
         self._tracked.update(each.name for each in plan.pipelines if each.track)
         for each in plan.pipelines:
@@ -110,16 +113,16 @@ class KnownNumbers:
         self._above = {each.name: tracked_above(plan, each) for each in plan.pipelines if each.crops}
 
     def captured(self, pipeline: str, kind: str, at: float, now: float) -> float:
-        """Return the time of a capture: not in the future, not before the one before, and rounded for ``coarse``."""
+        """Return a plausible capture time: not in the future, not before the previous one, rounded for ``coarse``."""
         at = self._rounded(pipeline, min(at, now))
-        key = (pipeline, kind)  # of one engine after another: none sees what the one before has seen
+        key = (pipeline, kind)  # over all engines: no engine has seen what its predecessor saw
         at = self._times[key] = max(at, self._times.pop(key, 0.0))
         if len(self._times) > MAX_RECENT:
             del self._times[next(iter(self._times))]
         return at
 
     def result(self, pipeline: str, result: Result) -> Result:
-        """Return a result without the numbers that cannot be."""
+        """Return the result without its implausible numbers."""
         if result.seq > self._seqs.get((pipeline, result.boot), 0):
             self._seqs[pipeline, result.boot] = result.seq
         if result.objects is not ABSENT and any(each.id or each.parent for each in result.objects):
@@ -133,10 +136,10 @@ class KnownNumbers:
         return result
 
     def state(self, pipeline: str, state: State, at: float) -> State:
-        """Return a state without the numbers that cannot be; it began with itself or with the state before.
+        """Return the state without its implausible numbers. Its begin is its own capture, or that of the state before.
 
-        The first state of an engine began after the last one of the engine before, and no state before the kernel.
-        Raises `WireError`.
+        The first state of an engine began after the last state of the previous engine, and no state began before the
+        kernel started. Raises `WireError`.
         """
         if isinstance(state.ids, Mapping):
             known = self._of(state.boot, pipeline)
@@ -152,9 +155,10 @@ class KnownNumbers:
         return self._since_of_state(pipeline, state, at)
 
     def event(self, pipeline: str, event: Event, at: float) -> Event:
-        """Return an event without the numbers that cannot be; its end began when its begin did.
+        """Return the event without its implausible numbers. An end event has the begin time of its begin event.
 
-        Raises `WireError` for an event of a type that the pipeline does not have, and for one dated to no calendar.
+        Raises `WireError` for a type of event that the pipeline does not have, and for a time that is not a calendar
+        date.
         """
         if event.type not in self._types.get(pipeline, (event.type,)):
             raise WireError(f"{pipeline} has no events of type {event.type}")
@@ -176,7 +180,7 @@ class KnownNumbers:
         return self._since(pipeline, event, at, began, said)
 
     def taken(self, pipeline: str, event: Event) -> None:
-        """Learn from the event that `event` has just returned, after it was admitted."""
+        """Record the event that `event` returned last; call this after the event was admitted."""
         known = self._parents(event.boot, pipeline) or self._of(event.boot, pipeline)
         if known and event.id is not ABSENT:
             known.follow(event.id, event.type)
@@ -189,12 +193,12 @@ class KnownNumbers:
                 del self._begun[next(iter(self._begun))]
 
     def _rounded(self, pipeline: str, at: float) -> float:
-        """Return a time as coarse as the pipeline publishes it."""
+        """Return a time with the precision with which the pipeline publishes it."""
         step = self._steps.get(pipeline)
         return int(at / step) * step if step else at
 
     def _of(self, boot: str, pipeline: str) -> KnownIds | None:
-        """Return the ids of a pipeline; None if its objects have none."""
+        """Return the known ids of a pipeline; None if its objects have no ids."""
         if pipeline not in self._tracked:
             return None
         pipelines = self._ids.setdefault(boot, {})
@@ -206,7 +210,7 @@ class KnownNumbers:
         return pipelines.setdefault(pipeline, KnownIds())
 
     def _parents(self, boot: str, pipeline: str) -> KnownIds | None:
-        """Return the ids of the objects that a cascade looks at; None if they have none."""
+        """Return the known ids of the parent objects of a cascade; None if they have no ids."""
         above = self._above.get(pipeline)
         return None if above is None else self._of(boot, above)
 
@@ -229,7 +233,7 @@ class KnownNumbers:
 
     def _since_of_state(self, pipeline: str, state: State, at: float) -> State:
         if state.since is ABSENT:
-            state = replace(state, since=state.ts)  # an engine always says it
+            state = replace(state, since=state.ts)  # an engine always states it
         assert state.since is not ABSENT
         claimed = at - (seconds(state.ts) - seconds(state.since))
         began = self._rounded(pipeline, max(0.0, claimed))
@@ -242,14 +246,17 @@ class KnownNumbers:
         return self._since(pipeline, state, at, claimed, before)
 
     def _since(self, pipeline: str, record: Moment, at: float, claimed: float, began: float) -> Moment:
-        """Return an event or state, captured ``at``, that began when it did; what it claims may differ by rounding."""
+        """Return an event or state, captured ``at``, with ``began`` as its begin.
+
+        The claimed begin is kept if it differs only by rounding.
+        """
         if abs(claimed - began) <= SAME and pipeline not in self._steps:
             return record
         return replace(record, since=date(seconds(record.ts) - max(0.0, at - began)))
 
 
 def _key(pipeline: str, event: Event) -> tuple[object, ...]:
-    """Return what begin and end of an event share, and a stay in a zone with its loitering."""
+    """Return the key that a begin event and its end event share, and also a stay in a zone and its loiter event."""
     begins = {"leave": "appear", "exit": "enter", "end": "start", "loiter": "enter", "drift_end": "drift"}
     kind = begins.get(event.type, event.type)
     return pipeline, event.boot, kind, event.id, event.zone, event.label if kind == "start" else event.kind
@@ -266,5 +273,5 @@ def _answer(answer: Answer, above: KnownIds | None) -> Answer:
 
 
 def _crossed(now: int, before: int) -> int:
-    """Return a count of crossings: a little more than before, or counted anew."""
+    """Return a plausible count of crossings: slightly more than before, or a count that started again."""
     return now if before <= now < before + LINE_REACH or now < LINE_REACH else before + LINE_REACH - 1

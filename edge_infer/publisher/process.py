@@ -1,4 +1,4 @@
-"""The publisher process, in one thread: receives from engine and supervisor, and sends to the broker."""
+"""The publisher process. One thread receives from the engine and the supervisor, and sends to the broker."""
 
 from __future__ import annotations
 
@@ -68,32 +68,32 @@ FROM_SUPERVISOR: Final = (
 FROM_ENGINE: Final = (EngineHello, Handover, StateSnapshot)
 REPORT_EVERY: Final = 1.0
 LAST_WORDS: Final = 2.0
-"""Seconds to publish remaining messages at the end."""
+"""Seconds to publish remaining messages at shutdown."""
 LAST_RESULTS: Final = 1.1
-"""Of these, the seconds that an engine whose supervisor died may take to hand over its messages."""
+"""The part of these seconds that an engine may take to send its last messages after the supervisor died."""
 MOST_BOOTS: Final = 64
-"""Number of remembered boots of the engine, which are no news."""
+"""Number of remembered boots (engine ids): a message of a boot that is not among them needs an announcement first."""
 MOST_AT_ONCE: Final = 500
-"""Maximum number of messages taken from the engine before the broker is served."""
+"""Maximum number of messages received from the engine before the broker is served."""
 MOST_EARLY: Final = 10_000
-"""Number of messages kept until the engine has answered the greeting. If there are more, the engine sends the oldest
+"""Maximum number of messages that are held until the engine has answered the greeting. The engine sends dropped ones
 again."""
 MAX_FAULTS, FAULTS_PER_SECOND = 50, 1.0
-"""Invalid records that an engine may send, and how many a second are forgiven, before they count as an attack."""
+"""Invalid records that an engine may send before it counts as an attacker: a burst, and a rate per second."""
 DEAF: Final = 1.0
-"""Seconds for which a flooding engine is ignored; the supervisor kills it in that time."""
+"""Seconds for which an engine that floods the publisher is ignored. The supervisor ends the engine in the meantime."""
 ACKS_AFTER: Final = 64
 ACKS_WITHIN: Final = 0.1
-"""Messages, and seconds since the last acknowledgement, after which the engine gets one for all messages since then.
+"""Number of messages, and seconds since the last acknowledgement, after which the engine gets an acknowledgement.
 
-If this process is killed before, its successor gets these messages again.
+If this process is killed before that, its successor receives these messages again.
 """
 MOVE: Final = 1.0
-"""Seconds to leave the old broker after a change of broker."""
+"""Seconds allowed for leaving the old broker when the broker changes."""
 
 
 class Publisher:
-    """The publisher; `run` is the whole life of the process."""
+    """The publisher; `run` covers the whole life of the process."""
 
     def __init__(
         self,
@@ -108,7 +108,7 @@ class Publisher:
         look_up: LookUp = addresses_of,
         rates: CrashSafeNote | None = None,
     ) -> None:
-        """``slate`` has the open events of a publisher before, ``rates`` what it has left of the rates."""
+        """``slate`` holds the open events of the previous publisher; ``rates`` the state of its rate limits."""
         self._control = control
         self._sandbox = sandbox or {}
         self._look_up = look_up
@@ -121,12 +121,12 @@ class Publisher:
         self._guard = ResultGuard(self._egress, self._clock, rates)
         self._gate = SecondGate(self._clock.uptime)
         self._states = States(self._retained, self._egress, self._clock.uptime)
-        self._held: dict[str, StateSnapshot] = {}  # the newest states that came faster than their rate
+        self._held: dict[str, StateSnapshot] = {}  # newest states that came faster than their rate allows
         self._held_until = math.inf
         self._memory = RetainedTopicRegistry()
         self._vocabulary = Vocabulary()
         self._discovery = Discovery(self._retained, self._egress)
-        self._given: dict[MessageSeries, int] = {}  # handed to an earlier publisher
+        self._given: dict[MessageSeries, int] = {}  # numbers that an earlier publisher received
         self._open = OpenEvents(EventNotes(slate))
         self._health = HealthClock(board)
         self._own_use = OwnUse()
@@ -135,20 +135,20 @@ class Publisher:
         self._link: MqttConnection | None = None
         self._early: deque[Handover] = deque(maxlen=MOST_EARLY)
         self._boots: deque[str] = deque(maxlen=MOST_BOOTS)
-        self._boot: str | None = None  # of the running engine
+        self._boot: str | None = None  # boot of the running engine
         self._greeting_due = self._greeted = False
         self._stopping = self._orphaned = self._replaced = False
         self._deferred: object | None = None
         self._engine_gone = False
-        self._draining: str | None = None  # the boot of a dead engine whose messages are being taken
+        self._draining: str | None = None  # boot of a dead engine, while its last messages are received
         self._rarely = LogThrottle()
         self._faults = TokenBucket(MAX_FAULTS, FAULTS_PER_SECOND)
-        self._deaf_until = 0.0  # the engine is ignored until then
-        self._offence = ""  # of the engine, until it is reported
+        self._deaf_until = 0.0  # time until which the engine is ignored
+        self._offence = ""  # protocol violation of the engine, until it is reported
         self._acks_due, self._acked_at = math.inf, -math.inf
 
     def run(self) -> None:
-        """Work until a stop order or the death of the supervisor, then publish that the device is offline."""
+        """Run until a stop order or the death of the supervisor, then publish that the device is offline."""
         report_at = 0.0
         while not self._stopping:
             was_up = self._link is not None and self._link.up
@@ -166,7 +166,7 @@ class Publisher:
                 self._take()
             self._open_gate()
             self._set_held()
-            self._open.save()  # note begins before anything is sent
+            self._open.save()  # store begin events before anything is sent
             self._guard.save()
             if self._link:
                 self._link.step(ready)
@@ -177,20 +177,20 @@ class Publisher:
         self._end()
 
     def close(self) -> None:
-        """Drop the connection if `run` did not finish. May be called twice."""
+        """Close the connection if `run` did not finish. May be called twice."""
         if self._link:
             self._link.close()
 
     def _wait(self, until: float) -> list[int]:
         """Wait until there is something to do; return the readable descriptors."""
         now = time.monotonic()
-        # Nearly always something else wakes this process before the acknowledgements are late.
+        # Nearly always another event wakes this process before the acknowledgements become late.
         timeout = max(0.0, min(until - now, self._outbox.due(), self._acks_due + ACKS_WITHIN / 2 - now))
         timeout = max(0.0, min(timeout, self._held_until - now, self._gate.wait()))
         reads, writes = self._link.files() if self._link else ([], [])
         if self._link:
             timeout = min(timeout, self._link.due())
-        if self._outbox.ready:  # channels that are not read yet must not wake the loop
+        if self._outbox.ready:  # a channel that is not read yet must not wake the loop
             reads = [*reads, self._control.fd]
             deaf = self._deaf_until - time.monotonic()
             if deaf > 0:
@@ -200,7 +200,7 @@ class Publisher:
         return readable([*reads, *self._outbox.files()], writes, timeout)
 
     def _handle_control(self) -> None:
-        """Handle the supervisor's orders before the engine's messages: labels precede the results that use them."""
+        """Handle the supervisor's orders, before the engine's messages: a plan brings the labels that results use."""
         while self._outbox.ready and (order := self._hear(self._control)) is not None:
             if isinstance(order, ApplyPlan):
                 self._apply(order.plan)
@@ -233,7 +233,7 @@ class Publisher:
 
     def _apply(self, plan: Plan) -> None:
         folder = publisher_folder(plan.state_dir)
-        with suppress(OSError):  # the files in it report the failure themselves
+        with suppress(OSError):  # the files in this folder report the failure themselves
             folder.mkdir(mode=0o700, exist_ok=True)
         self._egress.learn(self._vocabulary.load(folder))
         if self._earlier is not None:
@@ -259,7 +259,7 @@ class Publisher:
     def _move(self, link: MqttConnection, plan: Plan) -> None:
         """Change to another broker or topic.
 
-        It leaves the old one cleanly, and sends the waiting messages to the new one.
+        The old broker is left with a clean disconnect, and queued messages are sent to the new one.
         """
         log.info("the mqtt section has changed: reconnecting")
         values = self._retained.values()
@@ -272,14 +272,14 @@ class Publisher:
         self._link = MqttConnection(plan.mqtt, self._cargo, clock=self._clock, look_up=self._look_up)
 
     def _engine_down(self, down: EngineDown) -> None:
-        """End a boot after taking the messages that its engine left in the channel.
+        """End the boot of a dead engine, after receiving the messages that it left in the channel.
 
-        The engine may have left them there before this process started.
+        The engine may have left them before this process started.
         """
         if down.boot not in self._boots:
             self._boots.append(down.boot)
         self._open_gate(at_once=True)
-        self._draining = down.boot  # later orders have to wait
+        self._draining = down.boot  # later orders wait until this is done
         self._take(MOST_EARLY)
         self._draining = None
         self._outbox.resume(down.boot, down.tallies)
@@ -287,7 +287,7 @@ class Publisher:
         self._learn_ends()
         self._outbox.ended(down.boot, down.tallies)
         self._end_events(down.reason, lambda boot: boot == down.boot)
-        self._greeting_due = True  # the next engine has to know of a publisher, in case this one dies first
+        self._greeting_due = True  # the next engine must know of a publisher, in case this one dies before it
         if down.boot == self._boot:
             self._health.report = None
             self._held = {name: held for name, held in self._held.items() if held.state.boot != down.boot}
@@ -295,9 +295,9 @@ class Publisher:
 
     def _take(self, most: int = MOST_AT_ONCE) -> None:
         if self._link is None or self._engine_gone or not self._outbox.ready:
-            return  # without labels nothing can be checked, so messages wait in the channel
+            return  # without labels nothing can be checked, so messages stay in the channel
         if self._boot is None and self._draining is None:
-            return  # the supervisor is about to announce the engine
+            return  # the supervisor announces the engine next
         for _ in range(most):
             if self._gate.full and self._draining is None:
                 return
@@ -306,11 +306,11 @@ class Publisher:
             if message is None:
                 return
             if self._draining is not None and _boot(message) not in self._boots:
-                self._deferred = message  # from the next engine, which the supervisor's next order announces
+                self._deferred = message  # it is from the next engine, which the supervisor's next order announces
                 return
             if self._draining is None and self._is_news(message):
-                self._deferred = message  # keeps its place: `_handle_control` may handle a death and take more messages
-                self._handle_control()  # reads the announcement, which the supervisor sent before the engine used it
+                self._deferred = message  # the message keeps its place, because `_handle_control` may receive more
+                self._handle_control()  # reads the announcement, which was sent before the engine started
                 message, self._deferred = self._deferred, None
             if message is not None and self._known(_boot(message)):
                 self._gate_or_hear(message)
@@ -335,7 +335,7 @@ class Publisher:
             self._early.append(message)
 
     def _take_state(self, snapshot: StateSnapshot) -> None:
-        """Set a state. One that comes faster than its rate waits, and a newer one takes its place."""
+        """Set a state. A state that exceeds its rate waits, and a newer state replaces it."""
         if wait := self._guard.wait(snapshot.pipeline):
             self._held[snapshot.pipeline] = snapshot
             self._held_until = min(self._held_until, time.monotonic() + wait)
@@ -349,7 +349,7 @@ class Publisher:
         self._states.update(snapshot.pipeline, state, at)
 
     def _set_held(self) -> None:
-        """Set the states that waited for their rate."""
+        """Set the states that had to wait for their rate."""
         if time.monotonic() >= self._held_until:
             self._held_until = math.inf
             for snapshot in list(self._held.values()):
@@ -360,9 +360,9 @@ class Publisher:
         return said or _boot(message) not in self._boots
 
     def _known(self, boot: str) -> bool:
-        """Whether this is the boot of the running engine, or of the dead one whose last messages are being taken.
+        """Whether this is the boot of the running engine, or of a dead engine whose last messages are being received.
 
-        Others are ignored: an engine could name any boot that has ended, and its choice would carry data.
+        Other boots are ignored. An engine could name any boot that has ended, and so encode data in its choice.
         """
         if boot == (self._boot if self._draining is None else self._draining):
             return True
@@ -375,8 +375,8 @@ class Publisher:
     def _greet(self, hello: EngineHello) -> None:
         """Accept the engine's answer to the greeting.
 
-        The engine sends earlier messages of its boot again. The early messages of a dead engine are all that there is,
-        so they are taken.
+        The engine sends earlier messages of its boot again, so the held ones are dropped. A dead engine sends nothing
+        again, so its held messages are used.
         """
         self._greeted = True
         again = hello.tallies if hello.again else ()
@@ -388,15 +388,15 @@ class Publisher:
         self._end_events("engine_failed", lambda boot: boot != hello.boot)
 
     def _learn_ends(self) -> None:
-        """Settle the ends that an earlier process took.
+        """Settle the end events that an earlier process received.
 
-        An end was not lost with that process if the outbox knows its number.
+        If the outbox knows the number of an end, that end was not lost with the process.
         """
         for series in {MessageSeries(begun.pipeline, begun.message.boot, "event") for begun in self._open.begun()}:
             self._open.settle(series, self._outbox.highest(series), heard=True)
 
     def _end_events(self, reason: Reason, gone: Callable[[str], bool]) -> None:
-        """End the events that a dead engine has left open, before any message of the next one."""
+        """End the events that a dead engine has left open, before any message of the next engine."""
         for begun in self._open.begun():
             series = MessageSeries(begun.pipeline, begun.message.boot, "event")
             self._open.reached(series.pipeline, series.boot, self._outbox.highest(series))
@@ -411,7 +411,11 @@ class Publisher:
             self._put(handover)
 
     def _put(self, handover: Handover, *, own: bool = False) -> None:
-        """Queue a message. Only an ``own`` one may leave out numbers: the engine does not know which were used."""
+        """Queue a message.
+
+        Only an end event that this process made (``own``) may skip numbers: it is not known which numbers the engine
+        used.
+        """
         message = handover.message
         series = MessageSeries(handover.pipeline, message.boot, "event" if isinstance(message, Event) else "result")
         if own and isinstance(message, Event) and message.skipped is not ABSENT:
@@ -434,14 +438,14 @@ class Publisher:
         return "rejected" if payload is None else Admitted(handover.message, handover.at, payload)
 
     def _comes_again(self, series: MessageSeries, seq: int) -> bool:
-        """Whether an earlier publisher had this result and may have sent newer ones before it.
+        """Return whether an earlier publisher received this result, so that newer ones may have been sent before it.
 
-        A repeated event counts as live: an alarm that is sent twice is better than one that is taken for old.
+        Events always count as live: an alarm that is sent twice is better than one that is taken for an old one.
         """
         return series.kind == "result" and seq <= self._given.get(series, 0)
 
     def _send_acks(self, *, at_once: bool = False) -> None:
-        """Send the engine the greeting and, when they are due, the acknowledgements; later what does not fit now."""
+        """Send the engine the greeting and the acknowledgements that are due. What does not fit now is sent later."""
         greets = self._greeting_due and self._boot is not None and self._outbox.ready
         if greets and self._tell_engine(PublisherHello()):
             self._greeting_due = False
@@ -454,7 +458,7 @@ class Publisher:
         for acked in safe:
             if acked.kind == "event":
                 self._open.settle(MessageSeries(acked.pipeline, acked.boot, acked.kind), acked.seq)
-        self._open.save()  # before the engine forgets them
+        self._open.save()  # before the engine discards the messages
         for acked in safe:
             if not self._tell_engine(acked):
                 self._acks_due = now + ACKS_WITHIN
@@ -485,15 +489,16 @@ class Publisher:
             self._retained.set(HEALTH, payload)
 
     def _say_watched(self, *, watched: bool) -> None:
-        """Publish at once that a person looks at pictures, or has ended.
+        """Publish at once that a person looks at pictures, or no longer does.
 
-        The other values are those of the last message: newer ones would let the engine say more in a given time.
+        The other values are those of the last message. With newer values the engine could send more information in a
+        given time.
         """
         if (health := self._health.watch(watched=watched)) is not None:
             self._retain_health(health)
 
     def _look_at_clock(self) -> None:
-        """After the time has become known, send again with it what was sent without it."""
+        """When the clock has become known, send messages again that were sent without it."""
         if self._clock.look():
             log.info("clock synchronized; correcting queued timestamps")
             self._retained.refresh("state", 0.0)
@@ -523,7 +528,7 @@ class Publisher:
         return EgressHealth(self._egress.rejected, self._cargo.bytes)
 
     def _hear(self, channel: Channel) -> object | None:
-        """Return the next record. Handle the end of a channel and invalid records."""
+        """Return the next record of a channel. Handle the end of a channel and invalid records."""
         while channel is self._control or time.monotonic() >= self._deaf_until:
             try:
                 return channel.receive()
@@ -555,7 +560,7 @@ class Publisher:
         self._guard.save()
         if self._link is None or self._plan is None:
             return
-        if not self._replaced:  # no source is "ok" once the device is offline
+        if not self._replaced:  # while the device is offline, no source is "ok"
             self._health.report = None
             self._set_health(self._plan)
         if not self._link.finish(deadline):
@@ -573,7 +578,7 @@ class Publisher:
     def _end_engine(self) -> None:
         """End the events of the running engine.
 
-        If this publisher is replaced, that engine sends the rest to the new one.
+        If this publisher is being replaced, the engine sends the rest to the new publisher.
         """
         if self._replaced:
             self._put_early(lambda boot: boot != self._boot)
@@ -591,7 +596,7 @@ class Publisher:
     def _hear_out(self, deadline: float) -> None:
         """Receive the last messages after the supervisor's death.
 
-        The engine notices the death too, hands over its messages and ends.
+        The engine notices that death as well, sends its messages and ends.
         """
         while self._boot is not None and not self._engine_gone and (left := deadline - time.monotonic()) > 0:
             reads, writes = self._link.files() if self._link else ([], [])

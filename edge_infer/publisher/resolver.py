@@ -1,7 +1,8 @@
-"""A process that resolves the broker's name for the publisher, which can then do without UDP and Unix sockets.
+"""A process that resolves the broker's name for the publisher, which then needs neither UDP nor Unix sockets.
 
-The publisher forks it before either of them locks itself. It knows the names from the configuration, so the publisher
-asks by number and cannot send data in a name. It ends with the publisher.
+The publisher forks this process before either of them enters its sandbox. The process knows the names from the
+configuration. The publisher asks for a name by its number, so it cannot send data in a name. The process ends with the
+publisher.
 """
 
 from __future__ import annotations
@@ -27,25 +28,25 @@ from edge_infer.sandbox.system_paths import network
 
 log = logging.getLogger(__name__)
 LookUp = Callable[[str], Sequence[str]]
-"""Returns the addresses of a host, the best one first; raises OSError."""
+"""Function that returns the addresses of a host, the best one first; raises OSError."""
 _QUESTION: Final = struct.Struct("=IB")
-"""The number of the question, and the place of the name in the list."""
+"""The number of the question, and the position of the name in the list."""
 _PORTS: Final = (53,)
-"""TCP, for answers that are too long for UDP."""
+"""Ports of TCP, which is needed for answers that are too long for UDP."""
 _PR_SET_PDEATHSIG: Final = 1
 MAX_ANSWER_BYTES, MAX_ADDRESSES = 4096, 16
 TIMEOUT: Final = 30.0
-"""Seconds for one question; the C library tries several servers several times."""
+"""Seconds for one question. The C library tries several servers several times."""
 EVERY: Final = 1.0
-"""Seconds between two look-ups, at least: their times are all that the publisher chooses."""
+"""Minimum seconds between two look-ups, because the publisher can choose their times."""
 
 
 class ResolverEndedError(OSError):
-    """The resolver has ended; the publisher has to start again, because it cannot start another one."""
+    """The resolver process has ended. The publisher must restart, because it cannot start another resolver."""
 
 
 class Resolver:
-    """Asks the process that resolves names. A thread may be abandoned while it waits here for an answer."""
+    """Asks the process that resolves names. A thread that waits here for an answer may be abandoned."""
 
     def __init__(self, names: Sequence[str], channel: socket.socket) -> None:
         self._names = tuple(names)
@@ -55,7 +56,7 @@ class Resolver:
         self.ended = False
 
     def __call__(self, host: str) -> Sequence[str]:
-        """Return the addresses of ``host``; raises OSError, which is `ResolverEndedError` if no process answers."""
+        """Return the addresses of ``host``; raises OSError, or `ResolverEndedError` if the process does not answer."""
         if host not in self._names:
             return addresses_of(host)
         with self._lock:
@@ -76,22 +77,25 @@ class Resolver:
             if not answer:
                 raise ConnectionResetError
             number, found = _read(answer)
-            if number == self._count:  # otherwise an answer to somebody who did not wait for it
+            if number == self._count:  # otherwise it is the answer to a question whose caller did not wait
                 return found()
         raise TimeoutError(f"the name was not resolved within {TIMEOUT:.0f} s")
 
 
 def addresses_of(host: str) -> Sequence[str]:
-    """Return the addresses of a host in this process: of an address and of ``localhost`` without any socket."""
+    """Return the addresses of a host, resolved in this process.
+
+    For an address and for ``localhost`` no socket is needed.
+    """
     found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     return tuple(dict.fromkeys(str(entry[4][0]) for entry in found))[:MAX_ADDRESSES]
 
 
 def start(names: Sequence[str]) -> Resolver:
-    """Fork the process that resolves these names; call it before any thread runs, and before `lock`."""
+    """Fork the process that resolves these names. Call it before any thread runs, and before `lock`."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     parent = os.getpid()
-    gc.freeze()  # a collection would write to the pages that the processes share
+    gc.freeze()  # a collection would write to the memory pages that the processes share
     if os.fork() == 0:
         status = 1
         try:
@@ -112,15 +116,15 @@ def start(names: Sequence[str]) -> Resolver:
 
 
 def serve(names: Sequence[str], file: int) -> None:
-    """Lock this process and answer questions until nobody can ask any more."""
-    for each in (signal.SIGINT, signal.SIGTERM):  # it ends with the publisher, which may still need it
+    """Enter the sandbox, and answer questions until the publisher is gone."""
+    for each in (signal.SIGINT, signal.SIGTERM):  # the process ends with the publisher, which may still need it
         signal.signal(each, signal.SIG_IGN)
     unix: UnixUse = "names" if any(map(need_unix, names)) else ""
     lock("resolver", fence=Fence(reads=network(), ports=_PORTS, unix=unix, datagrams=True))
     with socket.socket(fileno=file) as channel:
         while True:
             question = channel.recv(_QUESTION.size)
-            while readable([file]) and question:  # only the newest is still of interest
+            while readable([file]) and question:  # only the newest question still matters
                 question = channel.recv(_QUESTION.size)
             if not question:
                 return
@@ -141,7 +145,7 @@ def _answer(number: int, host: str) -> dict[str, Any]:
 def _read(answer: bytes) -> tuple[int, Callable[[], Sequence[str]]]:
     """Return the number of a question, and a function that returns its addresses or raises its error.
 
-    The answer comes from a process that reads what any name server sends: only addresses are taken from it.
+    The answer comes from a process that parses data of any name server, so only addresses are accepted from it.
     """
     try:
         found = json.loads(answer)

@@ -1,4 +1,4 @@
-"""The guard of an engine's messages: their numbers are plausible, their form is canonical, their rate is allowed."""
+"""Guard for an engine's messages: plausible numbers, canonical form, and allowed rate."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A message as it leaves, the uptime of its capture, and the bytes to keep in the outbox."""
+    """A message as it leaves the device, the uptime of its capture, and the bytes to store in the outbox."""
 
     message: Result | Event
     at: float | None
@@ -33,10 +33,13 @@ class Admitted:
 
 
 class ResultGuard:
-    """Checks what an engine hands over, before `Egress` keeps it for the broker."""
+    """Checks the messages of an engine, before `Egress` prepares them for the broker."""
 
     def __init__(self, egress: Egress, clock: Clock, note: CrashSafeNote | None = None) -> None:
-        """``note`` is what a publisher before has left of the rates, and what the next one finds."""
+        """Set up.
+
+        ``note`` holds what the previous publisher left of the rate limits; the next publisher reads it from there, too.
+        """
         self._egress = egress
         self._clock = clock
         self._numbers = KnownNumbers()
@@ -45,18 +48,18 @@ class ResultGuard:
         self._admission = RateAdmission(_earlier(self._noted))
 
     def apply(self, plan: Plan) -> None:
-        """Use a plan from now on."""
+        """Set the plan."""
         self._numbers.apply(plan)
         self._admission.apply(plan, self._clock.uptime())
 
     def save(self) -> None:
-        """Note what is left of the rates, before anything of it is sent."""
+        """Store the state of the rate limits, before a message that counted is sent."""
         if self._note is not None and (noted := dumps(self._admission.state())) != self._noted:
             self._note.write(noted)
             self._noted = noted
 
     def acked(self, acked: Acked) -> None:
-        """Record what the engine has forgotten."""
+        """Record that the engine has discarded messages after an acknowledgement."""
         self._admission.acked(MessageSeries(acked.pipeline, acked.boot, acked.kind), acked.seq)
 
     def engine_rested(self) -> None:
@@ -72,17 +75,19 @@ class ResultGuard:
         highest: int,
         is_open: Callable[[str, Event], bool],
     ) -> Admitted | str:
-        """Return what of a message leaves, or the reason for which it counts as lost; a rejection is logged.
+        """Return the message in the form that leaves the device.
 
-        ``highest`` is the highest known number of the series; ``is_open``: whether an event, as it
-        leaves, ends one that is known to be open.
+        If it is rejected, return the reason for the loss; it is logged.
+
+        ``highest`` is the highest known number of the series. ``is_open`` returns whether an event (as it leaves) ends
+        one that is known to be open.
         """
         place, message = Place(series.kind, series.pipeline), _without_marks(message)
         at = self._captured(series.pipeline, series.boot, series.kind, at)
         moment = self._clock.uptime() if at is None else at
         price = cost(message, begun=is_open(series.pipeline, message)) if isinstance(message, Event) else 1
         if not self._admission.affords(series, message.seq, moment, highest=highest, cost=price):
-            return "rate"  # nothing is learned from it
+            return "rate"  # the guard records nothing of it
         try:
             if isinstance(message, Result):
                 message = self._numbers.result(series.pipeline, message)
@@ -104,17 +109,17 @@ class ResultGuard:
         return Admitted(message, at, payload)
 
     def wait(self, pipeline: str) -> float:
-        """Return the seconds until a state of a pipeline may be set; 0 if now, which is then counted."""
+        """Return the seconds until a state of a pipeline may be set. If it is 0, the state is counted."""
         return self._admission.wait(pipeline, self._clock.uptime())
 
     def state(self, snapshot: StateSnapshot) -> tuple[State, float | None]:
-        """Return what of a state leaves, and the time of its capture; raises `WireError`."""
+        """Return the state in the form that leaves the device, and the uptime of its capture; raises `WireError`."""
         state, pipeline = snapshot.state, snapshot.pipeline
         at = self._captured(pipeline, state.boot, "state", snapshot.at)
         return self._numbers.state(pipeline, state, seconds(state.ts) if at is None else at), at
 
     def _captured(self, pipeline: str, boot: str, kind: str, at: float | None) -> float | None:
-        """Return the time of a capture as it may be; that of an engine of another start of the kernel is not known."""
+        """Return a plausible capture time. It is not known for an engine that ran before the kernel was restarted."""
         if not of_this_kernel(boot):
             return at
         now = self._clock.uptime()
@@ -122,7 +127,7 @@ class ResultGuard:
 
 
 def _earlier(noted: bytes) -> AdmissionState | None:
-    """Return the state of the publisher before; None for the first one."""
+    """Return the state of the previous publisher; None if this is the first one."""
     try:
         return decode_json(AdmissionState, noted) if noted else None
     except WireError as error:
@@ -131,7 +136,7 @@ def _earlier(noted: bytes) -> AdmissionState | None:
 
 
 def _without_marks(message: Result | Event) -> Result | Event:
-    """Return an engine's message without what the publisher alone says."""
+    """Return an engine's message without the fields that only the publisher may set."""
     if message.replay is not ABSENT:
         message = replace(message, replay=ABSENT)
     if isinstance(message, Event) and message.skipped is not ABSENT:

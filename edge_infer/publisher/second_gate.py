@@ -1,6 +1,7 @@
 """Holds the messages of pipelines with ``detail: coarse`` until the second of their arrival is over.
 
-Their times are whole seconds. If they left at once, the moment at which a subscriber receives them would be finer.
+Their timestamps are whole seconds. If they were sent at once, the time at which a subscriber receives them would reveal
+a finer time.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from edge_infer.plan.records import Plan
 
 Word: TypeAlias = EngineHello | Handover | StateSnapshot
 MAX_HELD_BYTES: Final = 1 << 20
-"""Bytes of the messages held at most, which take some ten times as much memory. Further ones wait in the engine's
+"""Maximum bytes of the held messages, which take about ten times as much memory. Further messages stay in the engine's
 channel."""
 
 
 class SecondGate:
-    """A queue that opens when a whole second of the uptime has passed. It keeps the order of messages."""
+    """A queue that opens when a whole second of the uptime has passed. It keeps the order of the messages."""
 
     def __init__(self, uptime: Callable[[], float]) -> None:
         self._uptime = uptime
@@ -33,18 +34,18 @@ class SecondGate:
         self._opens = math.inf
 
     def apply(self, plan: Plan) -> None:
-        """Use the pipelines of a plan. What is held stays held until its second is over."""
+        """Set the pipelines of a plan. Held messages stay held until their second is over."""
         self._step = {each.name: TIME_STEPS[each.detail] for each in plan.pipelines if each.detail == "coarse"}
 
     @property
     def full(self) -> bool:
-        """Whether no more messages may be taken from the engine."""
+        """Whether no more messages may be received from the engine."""
         return self._bytes >= MAX_HELD_BYTES
 
     def holds(self, word: Word) -> bool:
         """Hold a message if it may not leave yet; return whether it is held.
 
-        A greeting waits for the messages before it, and what comes after waits for the greeting.
+        A greeting waits for the messages before it, and messages after it wait for the greeting.
         """
         greets = isinstance(word, EngineHello)
         step = None if isinstance(word, EngineHello) else self._step.get(word.pipeline)
@@ -62,7 +63,7 @@ class SecondGate:
         return max(0.0, self._opens - self._uptime()) if self._held else math.inf
 
     def opened(self, *, at_once: bool = False) -> Iterator[Word]:
-        """Yield the messages whose second is over, or all ``at_once``."""
+        """Yield the messages whose second is over; ``at_once``: all messages."""
         if not self._held or (not at_once and self._uptime() < self._opens):
             return
         held, self._held, self._bytes, self._greeting = self._held, deque(), 0, False

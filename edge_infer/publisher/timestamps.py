@@ -1,8 +1,8 @@
 """Timestamps of outgoing messages: derived from the uptime at capture, and corrected once the clock is synchronized.
 
 A board without a battery clock starts in 1970, or where it stopped, and then jumps. The publisher keeps earlier
-captures with their uptime (seconds since the kernel started, which no clock step changes). Once the time is known, it
-dates them: uptime plus the present difference between clock and uptime.
+captures with their uptime (seconds since the kernel started, which no clock step changes). Once the time is known, the
+publisher computes their timestamps: uptime plus the present difference between clock and uptime.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from edge_infer.errors import WireError
 from edge_infer.platform.clock import MADE, synchronised, uptime
 
 Dated: TypeAlias = Result | Event | State | Health
-"""Records that carry the time of their capture."""
+"""Records that carry their capture time."""
 
 
 class Clock:
-    """The time of day, and whether it is known. Once known, it stays known while this process lives.
+    """The time of day, and whether it is known. Once known, it stays known while this process runs.
 
-    It is known when a time service has set the clock. Where the system cannot report that, a clock later than the build
-    of this program counts as set (decision 7).
+    The time is known when a time service has set the clock. If the system cannot report that, a clock later than the
+    build of this program counts as set (decision 7).
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Clock:
         self.look()
 
     def look(self) -> bool:
-        """Return True when the time has just become known."""
+        """Return True if the time has become known since the last call."""
         if self.known:
             return False
         said = self._says(self._root)
@@ -57,14 +57,14 @@ class Clock:
         return self._uptime()
 
     def now(self) -> str:
-        """Return the current time for people, marked while the clock is not synchronized."""
+        """Return the current time as text for people; it is marked while the clock is not synchronized."""
         shown = timestamp(self._wall())[:16]
         return shown if self.known else f"{shown}, not synchronised"
 
     def dated(self, record: Dated, uptime: float) -> Dated:
         """Return the record with the time of this uptime, and with a mark while the time is not known.
 
-        Until then the reading of the clock is the best guess; if it is implausible, 1970 plus the uptime is used.
+        While the time is not known, the clock is the best estimate; if it is implausible, 1970 plus the uptime is used.
         Raises `WireError` for a time that is not a calendar date.
         """
         wall = uptime + (self._wall() - self._uptime() if self.known or self._plausible() else 0.0)
@@ -80,12 +80,12 @@ class Clock:
 
 
 def keep(payload: bytes, uptime: float) -> bytes:
-    """Return a payload prefixed with its uptime, as it waits on this device if captured before the time was known."""
+    """Return a payload prefixed with its uptime, as it is queued if captured before the time was known."""
     return b"%.3f " % uptime + payload
 
 
 def kept(waiting: bytes) -> tuple[float | None, bytes]:
-    """Split a waiting payload into its uptime, if any, and the payload: a record never begins with a digit.
+    """Split a queued payload into its uptime, if any, and the payload itself. A record never begins with a digit.
 
     Raises `WireError`.
     """
@@ -102,7 +102,7 @@ def date(wall: float) -> str:
     """Return the timestamp of a computed time; raises `WireError` for one that is not a calendar date."""
     try:
         return timestamp(wall)
-    except (ValueError, OverflowError, OSError) as error:  # by how far it is off, and by the C library
+    except (ValueError, OverflowError, OSError) as error:  # depends on the C library and the size of the error
         raise WireError(f"its time is on no calendar: {error}") from error
 
 

@@ -1,1 +1,1 @@
-"""Readers: one small process for each source, which owns its device and can be killed."""
+"""Readers: one small process for each source. It owns the device and can be killed without harm to the others."""

@@ -1,6 +1,6 @@
-"""``python -m edge_infer.readers``: the process of one live source.
+"""Entry point of ``python -m edge_infer.readers``: the process that reads one live source.
 
-The supervisor starts it and passes the channels as inherited files.
+The supervisor starts this process and passes the channels as inherited file descriptors.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def main() -> int:
     args = parser.parse_args()
     plan = read_reader_config(args.source)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    # A source may take over the descriptor that native code writes to; our own lines must not go with it.
+    # A source may take over the descriptor to which native code writes; our own log lines must not go there.
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="backslashreplace")
     configure(f"reader {plan.name}", args.log_level)
     prepare(os.environ)
@@ -55,10 +55,10 @@ def main() -> int:
         logging.getLogger(__name__).error("%s", text)  # noqa: TRY400 - a sentence is enough
         Channel(args.frames, ()).send(ReaderTrouble(shortened(text)))  # so that `status` shows it
         return 1
-    cv2.setNumThreads(1)  # the cores belong to the models
+    cv2.setNumThreads(1)  # the cores are for the models
     try:
         return run(plan, args.control, args.frames, room)
-    except Exception:  # the outermost loop: the supervisor starts a new reader
+    except Exception:  # the outermost handler: the process ends, and the supervisor starts a new reader
         logging.getLogger(__name__).exception("reader stops: unexpected exception")
         return 1
 

@@ -24,7 +24,7 @@ from edge_infer.sandbox import lock
 from edge_infer.sandbox.needs import reader_fence
 
 PATIENCE: Final = 60.0
-"""Seconds that the child may take: a slow SD card needs long to load NumPy and OpenCV for the first time."""
+"""Seconds that the child may take; a slow SD card may have to read NumPy and OpenCV for the first time."""
 MAX_DESCRIPTION_BYTES: Final = 1 << 20
 _PR_SET_PDEATHSIG: Final = 1
 _MOST: Final = 4000
@@ -32,9 +32,9 @@ Sentence = Annotated[str, at_most(_MOST)]
 
 
 class DescribeRequest(Record, frozen=True):
-    """The request: ``target`` is ``module:Class``, ``options`` are the configured keys, ``place`` is where they stand.
+    """The request: ``target`` is ``module:Class``, ``options`` are the configured keys, ``place`` is their position.
 
-    ``fps`` is passed as an option to a source that has one.
+    ``fps`` is passed as an option to a source that has such an option.
     """
 
     target: ShortText
@@ -46,8 +46,8 @@ class DescribeRequest(Record, frozen=True):
 class Description(Record, frozen=True):
     """The attributes of a `Source`; ``known`` maps the names of its options to whether each is required.
 
-    ``missing`` is why the class cannot be loaded, ``misfit`` why the options do not fit, with their place, and
-    ``problem`` why the source could not be read.
+    Three fields hold reasons: ``missing`` why the class cannot be loaded, ``misfit`` why the options do not fit (with
+    their position), and ``problem`` why the source could not be read.
     """
 
     known: Mapping[ShortText, bool] = field(default_factory=dict)
@@ -85,7 +85,7 @@ def main() -> int:
     plan = SourcePlan("source", "", order.target, live=True, network=False, options=order.options)
     lock("reader", fence=reader_fence(plan))
     with os.fdopen(os.dup(1), "wb") as answers:
-        os.dup2(2, 1)  # prints of the source must not mix with the answer
+        os.dup2(2, 1)  # output of the source must not mix with the answer
         answers.write(dumps(_described(order)))
     return 0
 

@@ -1,4 +1,4 @@
-"""List the capture devices of this board and their modes, as the kernel (V4L2) reports them."""
+"""Lists the capture devices of this board and their modes, as the kernel (V4L2) reports them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DEVICE_CAPS: Final = 0x80000000
 _BUFFER_CAPTURE: Final = 1
 _DISCRETE: Final = 1
 _MOST: Final = 256
-"""Limit of entries in one list; a driver that reports more is broken."""
+"""Maximum number of entries in one list; a driver that reports more is broken."""
 
 Ioctl = Callable[[int, int, bytearray], object]
 

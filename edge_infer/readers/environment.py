@@ -1,4 +1,4 @@
-"""Set environment variables for OpenCV and the resolver before their first use."""
+"""Sets environment variables for OpenCV and the resolver before their first use."""
 
 from __future__ import annotations
 
@@ -7,34 +7,34 @@ from collections.abc import MutableMapping
 from typing import Final
 
 MAX_PIXELS: Final = 1 << 26
-"""Upper limit of the pixels of a picture, however large the board's memory is."""
+"""Maximum number of pixels of a picture, however large the board's memory is."""
 _USUAL_PIXELS: Final = 1 << 24
-"""The limit where the size of the memory is unknown."""
+"""Maximum number of pixels if the size of the memory is unknown."""
 _BYTES_A_PIXEL: Final = 15
-"""Three channels in five slots of frame memory."""
+"""Bytes per pixel in frame memory: three channels in five slots."""
 _SETTINGS: Final = {
-    "OPENCV_LOG_LEVEL": "SILENT",  # OpenCV and FFmpeg would print the address with its password
+    "OPENCV_LOG_LEVEL": "SILENT",  # OpenCV and FFmpeg would log the address with its password
     "OPENCV_FFMPEG_LOGLEVEL": "-8",
     "OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT": "5",  # seconds; the default of 10 would look like a hang
-    "RES_OPTIONS": "timeout:2 attempts:1",  # so that a dead name server ends as an error and not as a hang
+    "RES_OPTIONS": "timeout:2 attempts:1",  # so that a name server that is down causes an error and not a hang
 }
 
 
 def most_pixels(memory: int | None) -> int:
-    """Return how many pixels a picture may have: its frames take at most a quarter of the memory in bytes.
+    """Return the maximum pixels of a picture, so that its frames take at most a quarter of the memory (bytes).
 
-    A small file can claim to be a picture that fills the memory.
+    Without a limit, a small file can claim to be a picture that fills the memory.
     """
     return _USUAL_PIXELS if memory is None else min(MAX_PIXELS, memory // 4 // _BYTES_A_PIXEL)
 
 
 def bound_pictures() -> None:
-    """Bound the size of pictures in this process unless its environment does so; call it before OpenCV loads."""
+    """Limit the size of pictures in this process, unless its environment already does. Call it before OpenCV loads."""
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(most_pixels(board_memory())))
 
 
 def board_memory() -> int | None:
-    """Return the bytes of the board's memory; None if the system does not tell."""
+    """Return the bytes of the board's memory; None if the system does not report it."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError):

@@ -1,4 +1,4 @@
-"""A capture device without hardware, for tests of camera behaviour, also of your own code around a source."""
+"""A capture device without hardware, for tests of camera failures and of your own code around a source."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Act = Literal["frame", "same", "black", "fail", "unplug", "hang"]
 
 
 class FakeCapture:
-    """Stand-in for ``cv2.VideoCapture`` that follows ``script``, one word a frame, repeating the last word.
+    """Replacement for ``cv2.VideoCapture`` that follows ``script``: one word per frame; the last word is repeated.
 
     ``frame`` is a new picture, ``same`` the previous one again, ``black`` a black one, ``fail`` no picture. ``unplug``
     raises ENODEV, and ``hang`` blocks until `release`. `grabbed` and `retrieved` count the calls.
@@ -33,7 +33,7 @@ class FakeCapture:
         self._pixels: Pixels = np.zeros((height, width, 3), np.uint8)
 
     def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
-        """Return whether it opens and was not released."""
+        """Return whether the device could be opened and is not released."""
         return self._opens and not self._released.is_set()
 
     def set(self, prop: int, value: float) -> bool:

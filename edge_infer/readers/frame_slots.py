@@ -1,4 +1,4 @@
-"""Reader's end of a frames channel: write each frame once into a shared memory slot that the engine does not use."""
+"""The reader's end of a frames channel: writes each frame once, into a shared memory slot that is not in use."""
 
 from __future__ import annotations
 
@@ -27,29 +27,31 @@ from edge_infer.platform import memfd
 from edge_infer.readers.sources import Picture
 
 TO_READER: Final = (ReaderHello, SlotFree, FramesWanted)
-"""Types of records that the reader's end of a frames channel accepts."""
+"""Record types that the reader's end of a frames channel accepts."""
 SLOTS: Final = 5
-"""Number of slots: three in transit, see `edge_infer.engine.input.frame_receiver`, and two that the engine may lease: a
-frame that a model processes and the next one in preparation. The writer uses the lowest free slot, so unused slots take
-no memory."""
+"""Number of slots. Three are in transit (see `edge_infer.engine.input.frame_receiver`). The engine may lease two: for
+the frame that a model processes, and for the next one in preparation. The writer uses the lowest free slot, so unused
+slots take no memory."""
 MAX_AT_ONCE: Final = 100
-"""Limit of records from the engine that are handled between two pictures."""
+"""Maximum number of records from the engine that are handled between two pictures."""
 DARK: Final = 32
-"""Darkness threshold, of 255. A frame is black when 98 % of a sparse sample are darker (as FFmpeg's blackframe)."""
+"""Brightness (of 255) below which a pixel is dark. A frame is black if 98 % of a sparse sample of pixels are dark (as
+in FFmpeg's blackframe)."""
 
 
 class SlotWriter:
-    """Writes pictures into slots and notifies the engine; for one thread only. `frames` counts the captured ones.
+    """Writes pictures into slots and notifies the engine; for one thread only. `frames` counts captured pictures.
 
-    It allocates memory for each frame format and for each engine that attaches, and does not write to it after the next
-    allocation. It does not overwrite the newest frame's slot either, because the next frame is compared with it.
+    It allocates new memory for each frame format and for each engine that attaches, and no longer writes to the
+    previous memory. It does not overwrite the slot of the newest frame either, because the next frame is compared with
+    that frame.
     """
 
     def __init__(self, channel: Channel, orientation: Orientation) -> None:
         self.frames = 0
         self.greetings = 0
         self.looks: float | None = None
-        """Frames a second that the engine processes; None: no limit, or not reported yet."""
+        """Frames per second that the engine processes; None: no limit, or not reported yet."""
         self._channel = channel
         self._orientation = orientation
         self._format: FrameFormat | None = None
@@ -77,7 +79,10 @@ class SlotWriter:
                 self._free.add(record.slot)
 
     def place(self) -> Pixels | None:
-        """Return a free slot for the next picture's pixels; None if none is free or the picture must be turned."""
+        """Return a free slot for the pixels of the next picture.
+
+        Return None if no slot is free, or if the picture must be rotated.
+        """
         self.poll()
         self._placed = self._unused() if self._orientation == Orientation() else None
         memory = self._memory
@@ -85,9 +90,9 @@ class SlotWriter:
         return self._given
 
     def write(self, picture: Picture) -> bool:
-        """Send one picture to the engine; return False when it was dropped because the engine holds every slot.
+        """Send one picture to the engine; return False if it was dropped because the engine holds all slots.
 
-        A picture that is already in the slot from the last `place` is not copied.
+        A picture that is already in the slot that `place` returned is not copied.
         """
         self.frames += 1
         self.poll()
@@ -116,7 +121,7 @@ class SlotWriter:
         return True
 
     def trouble(self, text: str, *, ended: bool = False) -> bool:
-        """Send the engine the reason for missing frames."""
+        """Send the engine the reason why there are no frames."""
         return self._channel.send(ReaderTrouble(shortened(text), ended))
 
     def close(self) -> None:
@@ -172,7 +177,7 @@ def make_memory(wanted: FrameFormat) -> tuple[int, Pixels]:
 def same(left: Pixels, right: Pixels) -> bool:
     """Return whether two frames are bit-equal.
 
-    A sparse sample is compared first. It differs for nearly all frames of a live camera because of noise, so the check
+    A sparse sample is compared first. Because of noise it differs for nearly all frames of a live camera, so the check
     is cheap.
     """
     return np.array_equal(left[::61, ::53], right[::61, ::53]) and np.array_equal(_words(left), _words(right))

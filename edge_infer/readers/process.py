@@ -1,4 +1,4 @@
-"""The reader's process: the main thread reads the source, a second thread reports to the supervisor."""
+"""The reader's process. The main thread reads the source; a second thread reports to the supervisor."""
 
 from __future__ import annotations
 
@@ -33,27 +33,27 @@ log = logging.getLogger(__name__)
 FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 5.0
 CALM: Final = 10.0
-"""Seconds that a source must run, with frames, to reset the back-off."""
+"""Seconds that a source must run and give frames before the back-off is reset."""
 TICK: Final = 0.1
 """Seconds between two polls of the channels while there is nothing to read."""
 LAST_MOMENT: Final = 0.1
-"""Seconds that the source gets to close after SIGTERM; the kernel cleans up after one that hangs."""
+"""Seconds that the source gets for closing after SIGTERM. If it hangs, the kernel releases its device."""
 LAST_READINGS: Final = 0.15
-"""Seconds in which the engine may finish the last readings of a pipe after SIGTERM, before the source closes."""
+"""Seconds after SIGTERM in which the engine may finish the last readings of a pipe, before the source closes."""
 
 
 class Writer(Protocol):
-    """Destination of readings: `SlotWriter` for pictures, `StreamWriter` for samples and lines."""
+    """Interface of the destination of readings: `SlotWriter` for pictures, `StreamWriter` for samples and lines."""
 
     frames: int
     greetings: int
     looks: float | None
 
     def poll(self) -> None:
-        """Take the pending records of the engine."""
+        """Handle the pending records of the engine."""
 
     def write(self, reading: Any) -> bool:
-        """Hand a reading over; return whether there was room."""
+        """Pass a reading to the engine; return whether there was room."""
 
     def trouble(self, text: str, *, ended: bool = False) -> bool:
         """Report why there are no readings; return whether the report was sent."""
@@ -63,7 +63,10 @@ class Writer(Protocol):
 
 
 class Progress:
-    """Activity of the reader, for the supervisor; the reading thread writes it, the reporting thread reads it."""
+    """Activity of the reader, reported to the supervisor.
+
+    The reading thread writes it; the reporting thread reads it.
+    """
 
     def __init__(self, room: Room) -> None:
         self.room = room
@@ -74,7 +77,7 @@ class Progress:
 
     @contextmanager
     def call(self, patience: float = 0.0) -> Iterator[None]:
-        """Mark a call into a device, which may normally take ``patience`` seconds."""
+        """Mark a call into a device. It may normally take ``patience`` seconds."""
         self._until = time.monotonic() + patience
         try:
             yield
@@ -82,14 +85,14 @@ class Progress:
             self._until = None
 
     def report(self) -> ReaderReport:
-        """Return the report of this moment."""
+        """Return the current report."""
         until = self._until
         busy = 0.0 if until is None else max(0.0, time.monotonic() - until)
         return ReaderReport(round(busy, 3), self.frames, self.error, self.room.walls, ProcessUse(*self._own_use.read()))
 
 
 class SourceReader:
-    """Opens the source, sends its frames, and reopens it after a failure, until stopped."""
+    """Opens the source, sends its frames, and reopens it after a failure, until it is stopped."""
 
     def __init__(self, plan: SourcePlan, writer: Writer, progress: Progress, stop: threading.Event) -> None:
         self._plan = plan
@@ -110,7 +113,7 @@ class SourceReader:
                 raise
             except EdgeInferError as error:
                 self._retry(str(error), began)
-            except Exception as error:  # drivers, decoders and plug-ins raise anything: retry
+            except Exception as error:  # drivers, decoders and plug-ins may raise anything; open the source again
                 log.exception("source failed: unexpected exception")
                 self._retry(f"unexpected {type(error).__name__}: {error}", began)
 
@@ -146,7 +149,7 @@ class SourceReader:
         self._rest("the source has ended", ended=True)
 
     def _finish(self, source: Source, writer: StreamWriter) -> None:
-        """Hand over the readings that the source has taken from its pipe already: no other reader will get them."""
+        """Pass on the readings that the source has already taken from its pipe: no other reader will get them."""
         if hasattr(source, "finish"):
             source.finish()
             while (reading := source.read()) is not None:
@@ -158,7 +161,7 @@ class SourceReader:
         return self._pacer.due(reading.monotonic) or not isinstance(reading, Picture)
 
     def _retry(self, text: str, began: float) -> None:
-        """Wait before the next attempt; time since the start of the failed attempt counts towards the back-off."""
+        """Wait before the next attempt. The time since the failed attempt began counts towards the back-off."""
         lasted = time.monotonic() - began
         if lasted > CALM and self._progress.frames > self._frames_before:
             self._failures = 0
@@ -184,7 +187,7 @@ class SourceReader:
 
 
 class Reporter(threading.Thread):
-    """Reports once a second and ends the process in time, even when the reading thread hangs."""
+    """Reports once per second, and ends the process in time even if the reading thread hangs."""
 
     def __init__(
         self, control: Channel, signals: int, progress: Progress, writer: Writer, stop: threading.Event
@@ -197,14 +200,14 @@ class Reporter(threading.Thread):
         self._stopping = stop
 
     def run(self) -> None:
-        """End the process at once when the supervisor is gone, and shortly after SIGTERM."""
+        """End the process at once when the supervisor is gone, and soon after SIGTERM."""
         due = 0.0
         while not self._stopping.is_set():
             if time.monotonic() >= due:
                 due = time.monotonic() + 1.0
                 self._say()
                 settle_all()
-            # Counts of dropped readings, and the readings for a new engine, go out even while the source blocks.
+            # Counts of dropped readings, and readings for a new engine, are sent even while the source blocks.
             sent = not isinstance(self._writer, StreamWriter) or self._writer.tell_counts()
             rest = max(0.0, due - time.monotonic()) if sent else TICK
             ready = readable([self._control.fd, self._signals], timeout=rest)
@@ -212,7 +215,7 @@ class Reporter(threading.Thread):
                 self._hear()
             if self._signals in ready:
                 self._stopping.set()
-        # The process usually ends before, with the reading thread.
+        # The process usually ends earlier, together with the reading thread.
         time.sleep(LAST_MOMENT + (LAST_READINGS if isinstance(self._writer, StreamWriter) else 0.0))
         os._exit(0)
 
@@ -251,7 +254,7 @@ def run(plan: SourcePlan, control_fd: int, frames_fd: int, room: Room) -> int:
     signals, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     signal.signal(signal.SIGTERM, end)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the supervisor, which stops the others in order
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the supervisor alone, which stops the others in order
     Reporter(Channel(control_fd, (SetLogLevel,)), signals, progress, writer, stop).start()
     try:
         SourceReader(plan, writer, progress, stop).run()

@@ -1,4 +1,4 @@
-"""Reader's end of a channel for signals and text: every block and line goes to the engine, in order."""
+"""The reader's end of a channel for samples or text: every block and line goes to the engine, in order."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ from edge_infer.readers.sources.faults import Faults
 log = logging.getLogger(__name__)
 
 TO_STREAM_READER: Final = (ReaderHello, ReadingsDone)
-"""Types of records that the reader's end of a signal or text channel accepts."""
+"""Record types that the reader's end of a channel for samples or text accepts."""
 KEEP: Final = 1 << 20
-"""Bytes of readings that are kept for an engine that may need them again."""
+"""Bytes of readings that are kept, in case a new engine needs them again."""
 SUSPECTS: Final = 24
-"""Readings of which one may have ended the engine: those in its queue, in the model, and finished but not yet
-acknowledged."""
+"""Number of readings among which the one that ended the engine must be: those in its queue, in the model, and finished
+but not yet acknowledged."""
 MAX_AT_ONCE: Final = 100
-"""Limit of records from the engine that are handled between two readings."""
+"""Maximum number of records from the engine that are handled between two readings."""
 LONGEST_LINE: Final = 65536
-"""Limit of a line in characters; longer lines are cut."""
+"""Maximum length of a line in characters; longer lines are cut."""
 ROOM_SECONDS: Final = 0.25
-"""Default wait for a full channel, in seconds, for sources that set none: a device's small buffer holds the data of
-this time."""
+"""Default wait for a full channel in seconds, for sources that define none. The small buffer of a device holds the data
+of this time."""
 TICK: Final = 0.1
 
 
@@ -54,17 +54,17 @@ class _KeptReading:
     counts: StreamCounts
     data: bytes
     engines: int = 0
-    """How many engines it has been sent to."""
+    """Number of engines to which it has been sent."""
 
 
 class StreamWriter:
-    """Numbers the readings, sends them to the engine, and again to the next engine unless that one has finished them.
+    """Numbers the readings and sends them to the engine; unfinished ones are sent again to the next engine.
 
     With ``holds_writer`` it waits as long as the channel is full, until `hurry` sets a deadline. The source is not read
-    meanwhile, so a program that writes into a pipe waits too. Otherwise a reading is dropped and logged if the
-    channel stays full for ``room_seconds``. It then shows as a missing number.
+    in the meantime, so a program that writes into a pipe waits as well. Without it, a reading is dropped and logged if
+    the channel stays full for ``room_seconds``; the engine then sees a missing number.
 
-    If two engines in a row end without having finished any reading, one of the oldest may be the cause: those are
+    If two engines in a row end without finishing any reading, one of the oldest readings may be the cause, so these are
     dropped.
 
     The reading thread writes, and another thread may call `tell_counts`; a lock keeps their records apart.
@@ -74,7 +74,7 @@ class StreamWriter:
         self.frames = 0
         self.greetings = 0
         self.looks: float | None = None
-        """Always None: signals and text have no rate limit."""
+        """Always None, because samples and text have no rate limit."""
         self.room_seconds = ROOM_SECONDS
         self._channel = channel
         self._holds_writer = holds_writer
@@ -85,17 +85,17 @@ class StreamWriter:
         self._told = StreamCounts()
         self._kept: deque[_KeptReading] = deque()
         self._kept_bytes = 0
-        self._sent = 0  # how many of the kept, from the oldest, have been written to the channel
+        self._sent = 0  # number of kept readings, from the oldest, that have been written to the channel
         self._settled = 0  # the last reading that an engine has finished
-        self._forgotten = 0  # the last reading of which no copy is kept
+        self._forgotten = 0  # the last reading that has no kept copy
         self._greet = False
-        self._fruitless = False  # whether the present engine has finished nothing yet
+        self._fruitless = False  # whether the current engine has not finished any reading yet
         self._lock = threading.RLock()
         self._before: Signal | None = None
 
     @property
     def faults(self) -> int:
-        """Return how many readings the source has dropped, over all its openings."""
+        """Return the number of readings that the source has dropped, over all its openings."""
         return self._left_out.count
 
     def follow(self, faults: Faults | None) -> None:
@@ -113,11 +113,11 @@ class StreamWriter:
                     return
                 if isinstance(record, ReaderHello):
                     self._begin_again()
-                elif record.number <= self.frames:  # it may be for an earlier reader
+                elif record.number <= self.frames:  # the record may be meant for an earlier reader
                     self._finished(record.number)
 
     def _begin_again(self) -> None:
-        """Prepare to send a new engine all that no engine has finished."""
+        """Prepare to send all unfinished readings to a new engine."""
         self.greetings += 1
         self._told = StreamCounts()  # a new engine has no counts yet
         if (gone := self._forgotten - self._settled) > 0:
@@ -143,12 +143,15 @@ class StreamWriter:
         self._sent = max(0, self._sent - 1)
 
     def tell_counts(self) -> bool:
-        """Send what a new engine needs, and changed counts, without a reading; return False to be called again soon.
+        """Send counts, and what a new engine needs, without a new reading.
 
-        It is callable from any thread and never blocks. It is needed because the source may be inside `read` for hours.
+        Return False if it has to be called again soon.
+
+        It may be called from any thread and never blocks. It is needed because the source may be inside `read` for
+        hours.
         """
         if not self._lock.acquire(blocking=False):
-            return True  # the reading under way carries them
+            return True  # the reading in progress carries them
         try:
             with contextlib.suppress(WireError):  # the reading thread gets the same error and handles it
                 if self._channel.fd >= 0:
@@ -163,7 +166,7 @@ class StreamWriter:
             self._lock.release()
 
     def write(self, reading: Block | Words) -> bool:
-        """Send one reading to the engine; return False when it was dropped because the engine does not keep up."""
+        """Send one reading to the engine; return False if it was dropped because the engine is too slow."""
         with self._lock:
             self.frames += 1
             self.poll()
@@ -203,7 +206,7 @@ class StreamWriter:
         return self._kept_up
 
     def _flush(self) -> bool:
-        """Send what there is room for; return whether nothing is left."""
+        """Send as many readings as there is room for; return whether none is left."""
         if self._greet:
             if not self._channel.send(StreamBegin(self._settled)):
                 return False
@@ -218,7 +221,7 @@ class StreamWriter:
         return self._channel.flush()
 
     def _trim(self) -> None:
-        """Forget copies above `KEEP`, except of the newest; those that the engine has not been sent are lost."""
+        """Discard copies above `KEEP`, except the newest. Those that were not sent to the engine are lost."""
         lost = 0
         while self._kept_bytes > KEEP and len(self._kept) > 1:
             lost += not self._sent
@@ -237,12 +240,15 @@ class StreamWriter:
         return True
 
     def trouble(self, text: str, *, ended: bool = False) -> bool:
-        """Send the engine the reason for missing readings, after all readings; return False if there is no room yet."""
+        """Send the engine the reason why there are no readings, after all readings.
+
+        Return False if there is no room yet.
+        """
         with self._lock:
             return self._flush() and self._channel.send(ReaderTrouble(shortened(text), ended))
 
     def hurry(self, deadline: float) -> None:
-        """Wait for the engine until ``deadline`` of the monotonic clock at most; callable from a signal handler."""
+        """Wait for the engine until ``deadline`` (monotonic clock) at most; may be called from a signal handler."""
         self._deadline = deadline
 
     def await_finished(self) -> None:

@@ -1,4 +1,4 @@
-"""The sandbox of a reader, and whether it still fits the source's files."""
+"""The sandbox of a reader, and whether it still fits the files of the source."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from edge_infer.sandbox.selftest import ENFORCED
 class Room:
     """The sandbox of a reader.
 
-    ``walls`` is the status of each rule, ``places`` are the paths of the source, and ``were`` the identities of what
-    those paths led to at the start.
+    ``walls`` is the state of each rule. ``places`` are the paths of the source, and ``were`` the identities of the
+    files to which those paths led at the start.
     """
 
     walls: Mapping[str, str] = field(default_factory=dict)
@@ -22,8 +22,8 @@ class Room:
     were: frozenset[Identity] = frozenset()
 
     def outdated(self) -> bool:
-        """Return whether the sandbox may block the source because its paths now lead elsewhere than at the start.
+        """Return whether the sandbox may block the source, because its paths now lead to other files than at the start.
 
-        The source is then another file or device, which the sandbox rules do not cover.
+        The source is then another file or device, which the sandbox rules do not include.
         """
         return self.walls.get("files", "").startswith(ENFORCED) and not identities(self.places) <= self.were

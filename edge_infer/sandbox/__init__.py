@@ -1,7 +1,7 @@
 """The sandbox of the processes, enforced by the kernel.
 
-`lock` is the first action of each process: before numpy is imported, before any input. It needs no root. The states
-that it returns were tested in the locked process, not assumed.
+`lock` is the first action of each process, before NumPy is imported and before any input. It does not need root. The
+states that it returns were determined by tests in the locked process.
 """
 
 from __future__ import annotations
@@ -21,16 +21,17 @@ __all__ = ["Fence", "Room", "lock", "lock_thread"]
 _log = logging.getLogger(__name__)
 THREAD_ONLY: Final = "not enforced: rooms are merged, so it holds for a thread alone"
 MAX_FILES: Final = 512
-"""Open files of a locked process: less than half of the supervisor's, see `bound_files`."""
+"""Maximum number of open files of a locked process: less than half of the supervisor's limit, see `bound_files`."""
 MAX_FILES_OF_CONFIG: Final = 1024
-"""The process hands many files to those that try models, even while locked processes have their maximum in transit."""
+"""The same limit for the process that reads a configuration. It hands many files to the processes that try models,
+possibly while locked processes have their maximum in transit."""
 SPARE_TASKS_OF_CONFIG: Final = 256
-"""Tasks that the process may start; each that has ended counts until the supervisor collects its status.
+"""Number of tasks that this process may start. A task that has ended counts until the supervisor has reaped it.
 
-Without a limit, one that forks and ends at once, again and again, stays ahead of the signals that are to end it.
+Without a limit, a process that forks and ends at once, again and again, would evade the signals that are to end it.
 """
 _SECOND: Final = frozenset({"network_namespace"})
-"""Rules that back up another one which is sufficient by itself: a missing one is logged without a warning."""
+"""Rules that only back up another, sufficient rule. If such a rule is missing, this is logged without a warning."""
 
 
 def lock(
@@ -41,11 +42,14 @@ def lock(
     keep: int = 0,
     owners: Collection[int] | None = None,
 ) -> dict[str, str]:
-    """Give up everything that ``room`` does not need, permanently and in all threads; return the state of each rule.
+    """Give up all rights that the process ``room`` does not need; return the state of each rule.
 
-    ``network`` is for a reader whose source is on the network. ``fence`` lists the needs of the process beyond the
-    program. ``keep`` are capabilities to read. They stay if the fence limits the readable files, and in the process
-    that reads a configuration. With ``owners`` the fence follows no links of other users (see `landlock.make_rules`).
+    This is permanent and holds for all threads.
+
+    ``network``: the process is a reader whose source is on the network. ``fence`` lists what the process needs in
+    addition to the program itself. ``keep`` are capabilities to read; they stay if the fence limits the readable files,
+    and in the process that reads a configuration. With ``owners`` the fence follows no links of other users (see
+    `landlock.make_rules`).
 
     Each rule has a text: ``enforced`` (perhaps with an exception), ``not enforced: why`` or ``unavailable: why``. A
     rule that the kernel lacks is logged and does not stop the process.
@@ -56,11 +60,12 @@ def lock(
     before = selftest.look()
     sees_frames = room in ("engine", "reader")
     ruleset = _rules(fence, abstract=fence.unix in ("sound", "programs"), owners=owners)
-    # A capability more keeps the other processes of this user out, so they must be kept out before it is dropped.
+    # A process with an additional capability is protected from other processes of this user. They must be kept out by
+    # other means before the capability is dropped.
     dumpable = privileges.dumpable()
-    privileges.forbid_core_dumps()  # a process that is not dumpable cannot set that any more
+    privileges.forbid_core_dumps()  # a process that is not dumpable can no longer set this
     privileges.forbid_dumping()
-    if os.geteuid() != 0:  # a capability kept by the parent would prevent a namespace
+    if os.geteuid() != 0:  # with a capability kept by the parent, no namespace can be made
         privileges.drop_capabilities(keep)
     isolated = _built(lambda: network_isolation.isolate(dumpable=dumpable)) if room in ("engine", "probe") else ""
     pinned = _built(privileges.pin) if sees_frames else ""
@@ -77,7 +82,7 @@ def lock(
     with privileges.shown(dumpable):
         fences = selftest.fences(fence, before, fenced)
     bounded = not fence.anywhere and fences["files"].startswith(selftest.ENFORCED)
-    if not bounded and not reads_all:  # nothing limits the files readable with a capability
+    if not bounded and not reads_all:  # with a capability, nothing limits the readable files
         privileges.drop_all_capabilities()
     permitted = rules(room, fence, os.getpid(), parent=os.getppid(), network=network)
     filtered = _built(lambda: seccomp.install(permitted))
@@ -97,7 +102,7 @@ def lock(
 
 
 def missing(walls: Mapping[str, str]) -> list[str]:
-    """Return the rules that are not enforced although the configuration does not ask for that."""
+    """Return the rules that are not enforced, except where the configuration asks for that."""
     wanted = {THREAD_ONLY, *selftest.exceptions()}
     return [
         wall
@@ -107,11 +112,12 @@ def missing(walls: Mapping[str, str]) -> list[str]:
 
 
 def lock_thread(room: Room, fence: Fence) -> dict[str, str]:
-    """Drop for good, for this thread and its children, what this process does not need; return each rule's state.
+    """Give up, for this thread and its children, all rights that the process does not need; return each rule's state.
 
-    In Linux files, calls and capabilities belong to a thread, so the rules apply to faults in the thread's input and
-    output. Memory is shared: an attacker with code in this thread can use another thread of the process. So a rule
-    counts as ``enforced`` only if it holds for the whole process, and as missing if it holds for this thread alone.
+    In Linux, access to files, calls and capabilities belong to a thread, so the rules limit faults in what the thread
+    reads and writes. But memory is shared: an attacker who runs code in this thread can use another thread of the
+    process. So a rule counts as ``enforced`` only if it holds for the whole process, and as missing if it holds for
+    this thread alone.
     """
     before, whole = selftest.look(), selftest.walls(room, fence)  # a thread inherits the rules of its process
     privileges.drop_capabilities()
@@ -130,10 +136,10 @@ def lock_thread(room: Room, fence: Fence) -> dict[str, str]:
 
 
 def _log_refusals(room: Room, fence: Fence, permitted: Rules, *, thread: bool = False) -> None:
-    """Have the kernel log refused calls from now on: those of the self-test were meant.
+    """Let the kernel log refused calls from now on; before, the self-test made such calls on purpose.
 
-    This needs a second filter, which refuses the same calls. The kernel logs none for a program that may start others,
-    because many try calls that they can do without.
+    This needs a second filter, which refuses the same calls. For a process that may start other programs the kernel
+    logs nothing, because many programs try calls that they can do without.
     """
     if not starts_programs(room, fence):
         with suppress(OSError):  # a kernel before 4.14
@@ -141,7 +147,7 @@ def _log_refusals(room: Room, fence: Fence, permitted: Rules, *, thread: bool = 
 
 
 def _worth(mine: str, whole: str) -> str:
-    """Return the state of a rule that holds for this thread, and perhaps for its whole process."""
+    """Return the state of a rule that holds for this thread, and possibly for its whole process."""
     if whole.startswith(selftest.ENFORCED):
         return whole
     return THREAD_ONLY if mine.startswith(selftest.ENFORCED) else mine

@@ -1,7 +1,8 @@
-"""The system calls that processes need, by purpose. A name that a processor does not have counts for the others.
+"""System calls that processes need, by purpose. If a processor does not have a call of this name, the name is ignored.
 
-They were found by tracing the processes over all tests, and completed by what the C libraries, Python, NumPy, OpenCV,
-FFmpeg, LiteRT, SQLite and OpenSSL call rarely: on other processors, with other versions, out of memory, at a crash.
+The calls were found by tracing the processes during all tests. Calls that the C libraries, Python, NumPy, OpenCV,
+FFmpeg, LiteRT, SQLite and OpenSSL make rarely were added: on other processors, with other versions, out of memory, at a
+crash.
 """
 
 from __future__ import annotations
@@ -65,16 +66,16 @@ MAKES_FILES: Final = (
     "fallocate", "fsync", "fdatasync", "sync_file_range", "sync_file_range2", "syncfs",
 )
 LINKS: Final = ("link", "linkat", "symlink", "symlinkat", "mknod", "mknodat")
-"""Only programs of the operator make links, pipes and device files."""
+"""Only programs of the operator create links, pipes and device files."""
 READS_CLOCK: Final = ("adjtimex", "clock_adjtime", "clock_adjtime64")
-"""Whether the clock is synchronized; setting it needs a capability that no process has."""
+"""Reading whether the clock is synchronized. Setting the clock needs a capability that no process has."""
 STARTS_PROCESSES: Final = (
     "fork", "vfork", "clone3", "execve", "execveat", "setsid", "setpgid", "unshare",
     "setns", "chdir", "fchdir", "landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self",
     "setuid", "setuid32", "setgid", "setgid32", "setresuid", "setresuid32", "setresgid", "setresgid32", "setgroups",
     "setgroups32", "inotify_init", "inotify_init1", "inotify_rm_watch",
 )
-"""For processes whose children lock themselves in addition."""
+"""For processes whose children enter a further sandbox."""
 NEVER: Final = (
     "acct", "add_key", "bpf", "clock_settime", "clock_settime64", "delete_module", "finit_module", "init_module",
     "ioperm", "iopl", "kexec_file_load", "kexec_load", "keyctl", "lookup_dcookie", "lsm_set_self_attr", "modify_ldt",
@@ -82,8 +83,8 @@ NEVER: Final = (
     "quotactl", "quotactl_fd", "reboot", "request_key", "sethostname", "setdomainname", "settimeofday", "swapoff",
     "swapon", "syslog", "userfaultfd", "vhangup",
 )
-"""Calls that no process and no program of a source needs: the kernel as a whole, keys, files by number, other
-processors' memory, page faults of its own handling."""
+"""Calls that neither a process nor a program of a source needs. They concern the kernel as a whole, keys, files by
+number, memory of other processors, and handling of page faults."""
 MOUNTS: Final = (
     "mount", "umount2", "pivot_root", "chroot", "fsopen", "fsconfig", "fsmount", "fspick", "open_tree",
     "move_mount", "mount_setattr", "statmount", "listmount",

@@ -1,4 +1,4 @@
-"""Change of user for commands started by root: no code of a model, source or plug-in runs as root."""
+"""Change of user for commands that root starts, so that no code of a model, source or plug-in runs as root."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _HARMLESS: Final = frozenset(
     }
 )
 _HARMLESS_PREFIXES: Final = ("LC_", "PYTHON", "OPENCV_", "OMP_", "OPENBLAS_")
-"""Variables of root that a command on another user's configuration keeps."""
+"""Environment variables of root that a command keeps when it works on another user's configuration."""
 
 
 def give_up_root(
@@ -60,8 +60,8 @@ def give_up_root(
             return None
         if prepare is not None:
             prepare(identity)
-        privileges.forbid_core_dumps()  # a process that is not dumpable cannot set that any more
-        with suppress(ValueError, OSError):  # so that its children can keep frames out of the swap space
+        privileges.forbid_core_dumps()  # a process that is not dumpable can no longer set this
+        with suppress(ValueError, OSError):  # so that its children can keep frames out of swap
             resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         privileges.become(identity, keep, alone)
     except PermissionError as error:
@@ -74,8 +74,8 @@ def give_up_root(
     if not keep & privileges.READ_SEARCH and privileges.capabilities() & privileges.READ_SEARCH:
         _check_fences(identity)
     privileges.forbid_new_privileges()
-    # A command may lock itself later and test that. The capability keeps others of its user out meanwhile: without it
-    # the command stays closed to them, like the daemon.
+    # A command may enter its sandbox later and test it. Until then the capability protects the command from other
+    # processes of its user. Without the capability, the command stays protected by not being dumpable, like the daemon.
     if keep & privileges.capabilities():
         privileges.allow_dumping()
     return identity
@@ -86,10 +86,11 @@ def give_up_root_for(
 ) -> Identity | None:
     """Become the user of the configurations that a command of root was given, like `give_up_root`.
 
-    Where only root can change them, that is the owner of the first one's state directory, and the capability to read
-    stays: root itself has named every file. Another user's configuration could name a file of root and a server that
-    gets its content. With it the command becomes that user and reads what that user may read. The environment of root
-    goes: the configuration could name variables, and that user may look into children before they are locked.
+    If only root can change the configurations, the user is the owner of the first one's state directory, and the
+    capability to read stays, because root itself has named every file. A configuration of another user could name a
+    file of root and a server that receives its content. For such a configuration the command becomes that user and
+    reads only what that user may read. The environment of root is dropped, because the configuration could name its
+    variables, and because that user may inspect children before they are locked.
     """
     config = configs[0].absolute()
     if os.geteuid() != 0:
@@ -105,9 +106,9 @@ def give_up_root_for(
 def give_up_root_for_state(config: Path, hand_over: Callable[[Identity], None], *, keep: int = 0) -> Identity | None:
     """Become the user for a command that writes to the state directory of a configuration, like `give_up_root`.
 
-    Where root alone can change the file, that is the owner of the state directory, and ``hand_over`` runs as root
-    beforehand. Another user could name the folder of anybody there, or have root make one anywhere. So the command of
-    another user's file becomes that user, and refuses a folder of anybody else. Raises `StartError`.
+    If only root can change the file, the user is the owner of the state directory, and ``hand_over`` runs as root
+    before the change. Another user could name anybody's folder in the file, or have root create a folder anywhere. So
+    for a file of another user the command becomes that user, and refuses a folder of anybody else. Raises `StartError`.
     """
     if os.geteuid() != 0:
         return None
@@ -130,14 +131,14 @@ def become_changer(config: Path) -> Identity | None:
 
 
 def _names_anybody(config: Path) -> bool:
-    """Return whether users of whom none owns the file may have named the state directory in it."""
+    """Return whether the state directory in the file may have been named by users who do not own the file."""
     return is_shared(config) and hinted(config).absolute() != default_state_dir().absolute()
 
 
 def _refuse_state_of_others(config: Path, state_dir: Path, changer: int) -> None:
     try:
         owner = state_dir.stat().st_uid
-    except OSError:  # as that user, the command makes it or says why it cannot
+    except OSError:  # as that user, the command creates the folder or reports why it cannot
         return
     if owner != changer:
         user, other = Identity(changer, changer).name, "root" if owner == 0 else Identity(owner, owner).name
@@ -150,7 +151,7 @@ def _refuse_state_of_others(config: Path, state_dir: Path, changer: int) -> None
 def _become_changer(
     config: Path, owned: Path | None, prepare: Callable[[Identity], None] | None = None, alone: int = 0
 ) -> Identity | None:
-    """Become the owner of ``owned``, or a user of no account, without the environment of root."""
+    """Become the owner of ``owned``, or a user without an account, and drop the environment of root."""
     for name in os.environ.keys() - _HARMLESS:
         if not name.startswith(_HARMLESS_PREFIXES):
             del os.environ[name]
@@ -170,7 +171,10 @@ def _stay(why: str) -> None:
 
 
 def _check_fences(identity: Identity) -> None:
-    """Raise `StartError` without Landlock: the children keep the capability to read this program and must be fenced."""
+    """Raise `StartError` without Landlock.
+
+    The children keep the capability to read this program, so Landlock must limit them.
+    """
     try:
         landlock.version()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Access of a process to files and network, as a value that is compared and from which Landlock rules are made."""
+"""The files and network that a process may access, as a value that can be compared. Landlock rules are made from it."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from pathlib import PurePath
 from typing import Literal
 
 Identity = tuple[str, int, int, int]
-"""A path with the device and inode that it leads to, and for a character device its change time."""
+"""A path with the device and inode of its target; for a character device also its change time."""
 UnixUse = Literal["", "names", "sound", "programs", "page"]
-"""Purposes of Unix sockets: to resolve host names, to reach a sound service, for an external program, for the page."""
+"""Purpose of Unix sockets: to resolve host names, to reach a sound service, for an external program, or for the
+page."""
 Places = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """Absolute paths beyond the program itself (see `places`); a folder stands for everything below it.
+    """Absolute paths in addition to the program itself (see `system_paths`); a folder includes everything below it.
 
     ``writes`` may be read, too. ``files`` may be read unless they are folders. ``anywhere``: all files may be read,
     because an external program does so. ``ports`` are the TCP ports that may be connected to; None: any; with none of
@@ -26,7 +27,7 @@ class Fence:
     to accept one. ``names`` are the hosts that a child of the process resolves for it. ``datagrams``: it sends UDP, to
     resolve names itself or to receive a stream. ``max_file_bytes`` bounds every file that it writes; 0: no bound.
 
-    This is no `Record`, because locking a process must need only the standard library.
+    This is not a `Record`, because locking a process must need only the standard library.
     """
 
     reads: Places = ()
@@ -41,7 +42,7 @@ class Fence:
     max_file_bytes: int = 0
 
     def covers(self, other: Fence) -> bool:
-        """Return whether a process behind this fence can reach everything that ``other`` permits."""
+        """Return whether a process with this fence can access everything that ``other`` permits."""
         reads = self.anywhere or (
             all(_within(path, self.reads + self.writes) for path in other.reads)
             and all(path in self.files or _within(path, self.reads + self.writes) for path in other.files)
@@ -61,14 +62,17 @@ def _within(path: str, places: Places) -> bool:
 
 
 def identities(places: Places) -> frozenset[Identity]:
-    """Return the files that these paths lead to now: a fence covers these, not their replacements."""
+    """Return the identities of the files to which these paths lead now.
+
+    A fence admits these files, not their replacements.
+    """
     found = set()
     for path in places:
         try:
             status = os.stat(path)  # noqa: PTH116 - follows links, as the fence does
-        except (OSError, ValueError):  # no path has a NUL
+        except (OSError, ValueError):  # no path contains a NUL
             continue
-        # A terminal that is created again has the same inode as its predecessor.
+        # A terminal that is created again has the same inode as its predecessor; only the change time differs.
         since = status.st_ctime_ns if stat.S_ISCHR(status.st_mode) else 0
         found.add((path, status.st_dev, status.st_ino, since))
     return frozenset(found)

@@ -1,4 +1,4 @@
-"""Who else than root can change a file: whoever owns a part of the path to it, or may write there."""
+"""Who except root can change a file: every user who owns a part of the path to it, or may write there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edge_infer.sandbox.safe_path import MAX_LINKS
 
 
 def foreign_part(path: Path) -> Path | None:
-    """Return the first part of a path, links included, that is not root's; None if there is none."""
+    """Return the first part of a path, links included, that does not belong to root; None if there is none."""
     try:
         return _changeable(path)
     except ConfigError:
@@ -22,7 +22,7 @@ def foreign_part(path: Path) -> Path | None:
 
 
 def changer(path: Path) -> int | None:
-    """Return the user who owns the first part of a path that is not root's; None if there is none.
+    """Return the user who owns the first part of a path that does not belong to root; None if there is none.
 
     Raises `ConfigError` if other users may change a folder of root on the path.
     """
@@ -31,9 +31,9 @@ def changer(path: Path) -> int | None:
 
 
 def refuse_foreign(path: Path) -> None:
-    """Raise `ConfigError` if root would write a path of which another user can exchange a part.
+    """Raise `ConfigError` if root would write to a path of which another user can replace a part.
 
-    That user would choose the file. To act as that user on root's terminal is no way out: a program of that user could
+    That user could choose the file. Acting as that user on root's terminal is no solution: a program of that user could
     type there as root (``TIOCSTI``).
     """
     if os.geteuid() != 0 or (uid := changer(path)) is None:
@@ -46,7 +46,7 @@ def refuse_foreign(path: Path) -> None:
 
 
 def is_foreign(config: Path) -> bool:
-    """Return whether other users than root can change a configuration, or a file of its ``conf.d``, or make one."""
+    """Return whether users other than root can change a configuration or a file of its ``conf.d``, or create one."""
     try:
         place = config.parent / FOLDER
         if (
@@ -61,7 +61,7 @@ def is_foreign(config: Path) -> bool:
 
 
 def is_shared(config: Path) -> bool:
-    """Return whether users who own no part of the path to a file can change it: by its mode, or that of a folder."""
+    """Return whether users who own no part of the path can change the file, because of its mode or that of a folder."""
     try:
         return _changeable(config) is None and _is_shared(config)
     except (ConfigError, OSError):
@@ -69,7 +69,7 @@ def is_shared(config: Path) -> bool:
 
 
 def may_name_folders(config: Path) -> bool:
-    """Return whether other users than root may have chosen what a configuration names, such as its state directory."""
+    """Return whether users other than root may have chosen the paths in a configuration, such as a state directory."""
     return foreign_part(config) is not None or is_shared(config)
 
 
@@ -94,7 +94,7 @@ def _changeable(path: Path) -> Path | None:
                     raise ConfigError(f"{path}: too many links")
                 waiting.append(part.parent / part.readlink() / whole.relative_to(part))
                 break
-            others = found.st_mode & (stat.S_IWOTH | stat.S_IWGRP)  # with an access list the latter is of more users
+            others = found.st_mode & (stat.S_IWOTH | stat.S_IWGRP)  # with an access list, they cover more users
             if stat.S_ISDIR(found.st_mode) and others and not found.st_mode & stat.S_ISVTX:
                 raise ConfigError(
                     f"other users than root may change the folder {part}, so root does not edit below it; "

@@ -1,4 +1,4 @@
-"""The user that a process started by root becomes, because no code of a model, source or plug-in runs as root."""
+"""The user that a process of root becomes, because no code of a model, source or plug-in may run as root."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from typing import Final
 from edge_infer.sandbox.safe_path import ForeignLinkError, follow
 
 ACCOUNT: Final = "edge-infer"
-"""The account to use if it exists, and the group whose members may connect to the daemon."""
+"""The account to use if it exists; also the group whose members may connect to the daemon."""
 DYNAMIC: Final = range(61184, 65520)
 """The range of users that systemd allocates for running services (``DynamicUser=yes``)."""
 DEVICE_GROUPS: Final = ("video", "render", "plugdev", "audio", "dialout")
 """The groups that may open cameras, GPUs, accelerators, microphones and serial ports; `deploy/install` reads this."""
 _NO_GROUP: Final = 65534
 _RESERVED: Final = "/run/systemd/dynamic-uid"
-"""systemd does not allocate a number whose file in this folder is locked."""
+"""systemd does not assign a number whose file in this folder is locked."""
 _PRIVATE: Final = ("/var/lib/private", "/var/cache/private", "/var/log/private")
-"""Folders of services that may get such a number again at their next start."""
+"""Folders of services that may get the same number again at their next start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +54,10 @@ class Identity:
 
 
 def chosen_identity(folder: Path | None) -> Identity | None:
-    """Return the owner of ``folder`` unless that is root, else the account, else an unused user; None if not root.
+    """Return the owner of ``folder`` unless that is root, otherwise the account, otherwise an unused user.
 
-    A chosen unused number stays reserved while this process runs. Raises `ForeignLinkError` if another user could
-    choose the folder, and thereby the user that root becomes.
+    Return None if this process is not root. A chosen unused number stays reserved while this process runs. Raises
+    `ForeignLinkError` if another user could choose the folder, and thereby the user that root becomes.
     """
     if os.geteuid() != 0:
         return None
@@ -101,7 +101,7 @@ def is_mapped(identity: Identity, root: Path = Path("/")) -> bool:
 def _maps(path: Path, number: int) -> bool:
     try:
         rows = [[int(word) for word in line.split()] for line in path.read_text().splitlines()]
-    except OSError:  # a kernel without user namespaces has all numbers
+    except OSError:  # a kernel without user namespaces maps all numbers
         return True
     return any(first <= number < first + count for first, _, count in rows)
 
@@ -109,8 +109,8 @@ def _maps(path: Path, number: int) -> bool:
 def _group_of(folder: os.stat_result) -> int:
     """Return a group for the owner of a folder: never one such as ``shadow`` or ``docker``.
 
-    It is the primary group of the owner's account. If there is no account, it is the group of the folder or the owner's
-    number, if that is the service's group or no group at all.
+    It is the primary group of the owner's account. Without an account, it is the group of the folder or the owner's
+    number, provided that this is the service's group or not a group of the system.
     """
     with suppress(KeyError):
         return pwd.getpwuid(folder.st_uid).pw_gid or folder.st_uid
@@ -120,7 +120,7 @@ def _group_of(folder: os.stat_result) -> int:
 def _is_harmless(number: int) -> bool:
     try:
         return grp.getgrgid(number).gr_name == ACCOUNT
-    except KeyError:  # no group has this number
+    except KeyError:  # there is no group with this number
         return True
 
 
@@ -141,7 +141,7 @@ def _device_groups(uid: int) -> tuple[int, ...]:
 
 
 def _unused(numbers: range) -> int:
-    """Reserve and return the first number without an account, a process or a service folder."""
+    """Reserve and return the first number that has no account, no process and no service folder."""
     taken = set(_in_use())
     for uid in numbers:
         if uid not in taken and not _has_account(uid) and _reserved(uid):
@@ -150,7 +150,7 @@ def _unused(numbers: range) -> int:
 
 
 def is_leftover(uid: int) -> bool:
-    """Return whether files of this user may be of an earlier command of root: a chosen number, without an account."""
+    """Return whether files of this user may come from an earlier command of root: a chosen number, no account."""
     return uid in DYNAMIC and not _has_account(uid)
 
 
@@ -177,7 +177,10 @@ def _in_use() -> Iterator[int]:
 
 
 def _reserved(uid: int) -> bool:
-    """Lock the number against systemd and other edge-infer processes until this one ends; False if it is locked."""
+    """Lock the number against systemd and other edge-infer processes while this process runs.
+
+    Return False if it is locked.
+    """
     try:
         Path(_RESERVED).mkdir(mode=0o755, parents=True, exist_ok=True)
         file = os.open(f"{_RESERVED}/{uid}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

@@ -1,6 +1,6 @@
 """Landlock: permanent restriction of a process's own access to files, TCP ports and signals (landlock(7)).
 
-It holds for the calling thread and its children, so it must come before any other thread.
+It holds for the calling thread and its later children, so it must be set before any other thread starts.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ def version() -> int:
 def make_rules(fence: Fence, *, abstract: bool, owners: Collection[int] | None = None) -> int:
     """Return the rules for ``fence`` as a descriptor for `enclose`; raises `OSError` if the kernel has no Landlock.
 
-    They hold for the files that the paths lead to now. With ``owners`` a path that contains another user's link gets
-    no rule (see `follow`). Call this before the process enters a user namespace, in which it cannot determine the
-    owner of a link. Without ``abstract`` no abstract Unix socket of another process can be reached. Signals reach only
-    the processes that this one has started, on kernels with such rules (6.12).
+    The rules hold for the files to which the paths lead now. With ``owners``, a path that contains another user's link
+    gets no rule (see `follow`). Call this before the process enters a user namespace, because it cannot determine the
+    owner of a link there. Without ``abstract``, abstract Unix sockets of other processes cannot be reached. On kernels
+    with such rules (6.12), signals reach only the processes that this one has started.
     """
     abi = version()
     handled = _files_of(abi)
@@ -67,7 +67,7 @@ def make_rules(fence: Fence, *, abstract: bool, owners: Collection[int] | None =
             _allow(rules, path, _READ & handled, owners, folder=False)
         for path in fence.writes:
             _allow(rules, path, _WRITE & handled, owners)
-        if ports and fence.ports is not None:  # port 0 means any free one, as some libraries bind before they connect
+        if ports and fence.ports is not None:  # port 0: any free port; some libraries bind before they connect
             for port, right in ((0, _BIND), *((port, _CONNECT) for port in fence.ports)):
                 rule = create_string_buffer(struct.pack("=QQ", right, port), 16)
                 _call("landlock_add_rule", rules, _PORT, addressof(rule), 0)
@@ -94,7 +94,7 @@ def _files_of(abi: int) -> int:
 
 
 def _allow(rules: int, path: str, rights: int, owners: Collection[int] | None = None, *, folder: bool = True) -> None:
-    """Add one rule; a missing or inaccessible path is skipped, because it cannot be opened later either."""
+    """Add one rule. A missing or inaccessible path is skipped, because it cannot be opened later either."""
     with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
         try:
             file = os.open(path, os.O_PATH | os.O_CLOEXEC) if owners is None else follow(path, owners, to_own=True)
@@ -110,7 +110,7 @@ def _allow(rules: int, path: str, rights: int, owners: Collection[int] | None = 
             rule = create_string_buffer(struct.pack("=Qi", rights, file), 12)
             _call("landlock_add_rule", rules, _BENEATH, addressof(rule), 0)
         except OSError as error:
-            if error.errno != errno.EBADFD:  # such as an unnamed pipe: it needs no rule, as no folder contains it
+            if error.errno != errno.EBADFD:  # for example an unnamed pipe: it needs no rule, because it is in no folder
                 raise
         finally:
             os.close(file)

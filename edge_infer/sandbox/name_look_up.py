@@ -1,4 +1,4 @@
-"""What looking up a host name needs: nothing, name servers, or Unix sockets of a service."""
+"""What the look-up of a host name needs: nothing, name servers, or Unix sockets of a service."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _MULTICAST: Final = ".local"
 _WITHOUT: Final = frozenset({"files", "dns", "mdns_minimal", "mdns4_minimal", "mdns6_minimal"})
 """Modules of nsswitch.conf(5) that read files or query name servers over UDP and TCP.
 
-The ``minimal`` ones of multicast DNS query Avahi only for names below ``.local``.
+The ``minimal`` modules of multicast DNS query Avahi only for names below ``.local``.
 """
 
 
 def need_look_up(host: str) -> bool:
-    """Return whether the system has to look up ``host``: an address is known, and ``localhost`` is in /etc/hosts.
+    """Return whether the system has to look up ``host``. An address needs no look-up; ``localhost`` is in /etc/hosts.
 
-    The zone of a link-local address (``fe80::1%eth0``) is looked up, too.
+    A link-local address with a zone (``fe80::1%eth0``) needs a look-up of the zone.
     """
     name = host.rstrip(".").lower()
     return "%" in name or not (name in ("", "localhost") or _is_address(name))
@@ -45,7 +45,7 @@ def _is_address(name: str) -> bool:
 
 
 def _modules(config: Path) -> frozenset[str]:
-    """Return the modules of the ``hosts:`` line without actions in brackets; without a line the C library's default."""
+    """Return the modules in the ``hosts:`` line, or the C library's default; actions in brackets are left out."""
     text = ""
     with suppress(OSError, UnicodeDecodeError):
         text = config.read_text(encoding="utf-8")

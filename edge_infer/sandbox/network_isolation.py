@@ -1,4 +1,4 @@
-"""Network isolation of a process that needs no network: its namespace has not even an active loopback interface."""
+"""Network isolation of a process that needs no network: in its namespace not even the loopback interface is active."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ def current() -> str:
 def isolate(*, dumpable: bool) -> None:
     """Leave the network; raises `OSError` if the kernel or the unit forbids it.
 
-    Call it before any thread starts and before capabilities are dropped. Without the required privilege the process
-    first becomes root of a user namespace that contains only itself. Its files and its user do not change.
+    Call it before any thread starts and before capabilities are dropped. If the process lacks the privilege, it first
+    becomes root of a user namespace that contains only itself. Its access to files and its user do not change.
 
-    A process that was not ``dumpable`` before keeps its user without a number in that namespace: it stays closed.
+    A process that is not ``dumpable`` keeps its user, which has no number in that namespace, so the process stays
+    closed to others.
     """
     machine = kernel.machine()
     if machine is None:
@@ -35,11 +36,12 @@ def isolate(*, dumpable: bool) -> None:
     try:
         kernel.call(machine.numbers["unshare"], _NEWNET)
     except PermissionError:
-        if privileges.capabilities() & privileges.READ_SEARCH:  # it has no effect on files in such a namespace
+        if privileges.capabilities() & privileges.READ_SEARCH:  # this has no effect on files in such a namespace
             raise
         user, group = os.geteuid(), os.getegid()
         kernel.call(machine.numbers["unshare"], _NEWUSER | _NEWNET)
-        # If the parent's sandbox forbids these writes, the process keeps its user, which has no number inside then.
+        # If the parent's sandbox forbids these writes, the process keeps its user, which then has no number inside the
+        # namespace.
         with privileges.shown(dumpable), suppress(PermissionError):
             Path("/proc/self/setgroups").write_text("deny")
             Path("/proc/self/uid_map").write_text(f"{user} {user} 1")

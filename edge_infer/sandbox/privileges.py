@@ -22,9 +22,9 @@ _CAPABILITIES_V3: Final = 0x20080522
 _SETPCAP: Final = 8
 _RLIMIT_LOCKS: Final = 10
 _MAX_TASKS: Final = 1 << 22
-"""The kernel gives no more pids."""
+"""The kernel assigns no more pids than this."""
 READ_SEARCH: Final = 1 << 2
-"""``CAP_DAC_READ_SEARCH``: to read files and folders that are closed to root as an owner or member."""
+"""``CAP_DAC_READ_SEARCH``: reading files and folders without permission by owner, group or mode."""
 
 CAPTURE: Final = 1 << 12 | 1 << 13
 """``CAP_NET_RAW`` and ``CAP_NET_ADMIN``: to capture packets without losses."""
@@ -48,15 +48,16 @@ def forbid_core_dumps() -> None:
 
 
 def forbid_message_queues() -> None:
-    """Forbid POSIX message queues permanently, for child processes too: they could carry frames between processes."""
+    """Forbid POSIX message queues permanently, also for child processes: frames could pass through them."""
     resource.setrlimit(resource.RLIMIT_MSGQUEUE, (0, 0))
 
 
 def bound_files(most: int) -> None:
-    """Limit the number of open files permanently, for child processes too.
+    """Limit the number of open files permanently, also for child processes.
 
-    The limit also bounds how many files of this user may be in transit between processes before the kernel refuses
-    further sends of this one (``ETOOMANYREFS``). A process with a higher limit can always send some (`allow_files`).
+    The limit also applies to files in transit: when this many files of the user are in transit between processes, the
+    kernel refuses further sends of this process (``ETOOMANYREFS``). A process with a higher limit can still send some
+    (`allow_files`).
     """
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     most = most if hard == resource.RLIM_INFINITY else min(most, hard)
@@ -73,8 +74,8 @@ def bound_file_size(most: int) -> None:
 def bound_processes(spare: int) -> None:
     """Limit the tasks of this user permanently, for this process and those that it starts.
 
-    At least ``spare`` more may run than now. The kernel does not report how many there are, in all containers together,
-    so a fork tries whether a limit leaves room. The limit does not bind root.
+    At least ``spare`` more tasks may run than now. The kernel does not report how many tasks of the user there are in
+    all containers together, so a fork tests whether a limit leaves room. The limit does not apply to root.
     """
     hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]
     most = spare
@@ -97,23 +98,24 @@ def _leaves_room(most: int, hard: int) -> bool:
 
 
 def mark_descendants() -> None:
-    """Mark this process and all that it starts, permanently: `marked` then recognizes those that outlive it.
+    """Mark this process and all its descendants permanently, so that `marked` recognizes those that outlive it.
 
-    The kernel counts nothing against this limit, every child inherits it, and raising it needs a capability.
+    The mark is a limit against which the kernel counts nothing, which every child inherits, and which cannot be raised
+    without a capability.
     """
-    with suppress(OSError, ValueError):  # an emulated kernel may lack it
+    with suppress(OSError, ValueError):  # an emulated kernel may not have it
         resource.setrlimit(_RLIMIT_LOCKS, (0, 0))
 
 
 def marked(pid: int) -> bool:
     """Return whether another process of this user descends from one that called `mark_descendants`."""
-    with suppress(OSError):  # it has ended, or has another user
+    with suppress(OSError):  # the process has ended, or has another user
         return resource.prlimit(pid, _RLIMIT_LOCKS)[1] == 0 != resource.getrlimit(_RLIMIT_LOCKS)[1]
     return False
 
 
 def allow_files(most: int) -> None:
-    """Raise the limit of open files, as far as the hard limit allows; never lower it."""
+    """Raise the limit of open files as far as the hard limit allows; never lower it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = most if hard == resource.RLIM_INFINITY else min(most, hard)
     if soft != resource.RLIM_INFINITY and wanted > soft:
@@ -126,18 +128,24 @@ def forbid_new_privileges() -> None:
 
 
 def forbid_dumping() -> None:
-    """Prevent other processes of this user from reading this memory, tracing it or taking its files; no core either."""
+    """Prevent other processes of this user from reading this memory, tracing this process or taking its files.
+
+    There is no core dump either.
+    """
     kernel.prctl(_SET_DUMPABLE, 0)
 
 
 def allow_dumping() -> None:
-    """Restore access by the new user after a change of user: until then the process's own ``/proc`` belongs to root."""
+    """Restore access for the new user after a change of user: until then ``/proc`` of this process belongs to root."""
     kernel.prctl(_SET_DUMPABLE, 1)
 
 
 @contextmanager
 def shown(dumpable: bool) -> Iterator[None]:
-    """Open this process's own ``/proc`` to it if it is to be ``dumpable`` meanwhile; `forbid_dumping` holds after."""
+    """Open this process's own ``/proc`` to itself during the context, if ``dumpable``.
+
+    After the context, `forbid_dumping` is in force.
+    """
     with suppress(PermissionError):  # the filter of the parent process may forbid it
         if dumpable:
             allow_dumping()
@@ -148,10 +156,10 @@ def shown(dumpable: bool) -> Iterator[None]:
 
 
 def drop_capabilities(keep: int = 0) -> None:
-    """Drop all capabilities but ``keep`` (one bit each), for this process and its children.
+    """Drop all capabilities except ``keep`` (one bit each), for this process and its children.
 
-    One exception: root keeps ``CAP_DAC_READ_SEARCH`` if this program lies in folders that root can read only with that
-    capability, such as the private home of the user who installed it.
+    There is one exception. Root keeps ``CAP_DAC_READ_SEARCH`` if this program is in folders that root can read only
+    with that capability, such as the private home of the user who installed it.
     """
     if not any(_sets()):
         return
@@ -166,7 +174,7 @@ def drop_capabilities(keep: int = 0) -> None:
 
 
 def drop_all_capabilities() -> None:
-    """Drop every capability, for this process and its children, even if they can read less then."""
+    """Drop every capability, for this process and its children, even if they can then read fewer files."""
     _clear_inherited()
     _set_all(0)
 
@@ -174,8 +182,8 @@ def drop_all_capabilities() -> None:
 def become(identity: Identity, keep: int = 0, alone: int = 0) -> None:
     """Turn root into another user permanently; raises `OSError` before any change if the kernel refuses.
 
-    The capabilities ``keep`` stay, also for child processes; those of ``alone`` for this process only.
-    ``CAP_DAC_READ_SEARCH`` stays, too, if the other user cannot read this program otherwise (see `drop_capabilities`).
+    The capabilities ``keep`` stay, also for child processes; the capabilities ``alone`` stay for this process only.
+    ``CAP_DAC_READ_SEARCH`` also stays if the other user cannot read this program otherwise (see `drop_capabilities`).
     """
     held = _sets()[1]
     kernel.prctl(_SET_KEEPCAPS, 1)
@@ -233,7 +241,7 @@ def _program_readable() -> bool:
             os.scandir(folder).close()
         except PermissionError:
             return False
-        except OSError:  # missing, or an archive: capabilities make no difference
+        except OSError:  # the folder is missing, or an archive; capabilities make no difference
             continue
     return True
 
@@ -252,7 +260,7 @@ def _drop_bounding(keep: int) -> None:
             continue
         try:
             kernel.prctl(_CAPBSET_READ, capability)
-        except OSError:  # the kernel has no further ones
+        except OSError:  # the kernel has no further capabilities
             return
         kernel.prctl(_CAPBSET_DROP, capability)
 
@@ -290,9 +298,9 @@ _CURRENT, _FUTURE, _ON_FAULT = 1, 2, 4
 def pin(root: Path = Path("/")) -> None:
     """Keep every page off the disk; raises `OSError` with the reason if that is impossible.
 
-    There is nothing to do without swap space on a disk (zram is memory) or if the control group forbids swap
-    (``MemorySwapMax=0``). Otherwise pages are locked as they are touched, which requires an unlimited RLIMIT_MEMLOCK:
-    with less, the next allocation would fail. ``root`` contains ``proc`` and ``sys``.
+    Nothing is needed without swap space on a disk (zram is memory), or if the control group forbids swap
+    (``MemorySwapMax=0``). Otherwise pages are locked when they are touched. This requires an unlimited RLIMIT_MEMLOCK;
+    with a limit, a later allocation would fail. ``root`` contains ``proc`` and ``sys``.
     """
     if not _swap_on_disk(root) or _group_has_none(root):
         return

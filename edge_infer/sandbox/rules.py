@@ -1,4 +1,4 @@
-"""The system calls that each process may make."""
+"""Rules for the system calls that each process may make."""
 
 from __future__ import annotations
 
@@ -12,55 +12,56 @@ from edge_infer.sandbox.syscall_numbers import every_call
 Room = Literal["engine", "probe", "reader", "publisher", "resolver", "config", "page"]
 
 AF_UNIX, AF_INET, AF_INET6, AF_NETLINK = 1, 2, 10, 16
-"""Families of sockets, by number: the engine may not import ``socket``."""
+"""Socket families by number, because the engine may not import ``socket``."""
 _SOCKETS: Final = ("socket", "socketpair", "connect", "bind", "listen", "accept", "accept4", "setsockopt")
 _STREAM, _KINDS = 1, 0xF
-"""SOCK_STREAM, and the bits of the socket type: the other bits are flags."""
+"""SOCK_STREAM, and the bits that hold the socket type; the other bits are flags."""
 _PROTOCOLS: Final = (0, 6, 17)
-"""The default of a socket's family and type, TCP and UDP. Landlock does not limit the ports of any other protocol:
-MPTCP, SCTP and SMC would reach every port."""
+"""Permitted protocols: the default of a socket's family and type, TCP and UDP. Landlock does not limit the ports of any
+other protocol; MPTCP, SCTP and SMC would reach every port."""
 _UEVENTS: Final = 15
-"""The protocol of netlink by which udev and libcamera find devices."""
+"""The netlink protocol by which udev and libcamera find devices."""
 _MSG_FASTOPEN: Final = 0x20000000
-"""With TCP Fast Open, the first message connects the socket, and Landlock limits only ``connect``."""
+"""With TCP Fast Open the first message connects the socket, but Landlock limits only ``connect``."""
 _LISTENING: Final = ("listen", "accept", "accept4")
-"""A socket that listens without a port gets one, past the rule for ports."""
+"""Calls of listening sockets. A socket that listens without a port gets one from the kernel, so the rule for ports does
+not apply."""
 _ACCEPTING: Final = ("accept", "accept4")
-"""What the page's process needs of them: its listening socket is open already."""
+"""The calls among these that the page's process needs, because its listening socket is already open."""
 _SIGN: Final = 1 << 31
 _TRACING: Final = ("ptrace", "process_vm_readv", "process_vm_writev", "pidfd_getfd")
-# io_uring makes sockets and connections past every other filter.
+# io_uring could create sockets and connections without passing any other filter.
 _IO_URING: Final = ("io_uring_setup", "io_uring_enter", "io_uring_register")
 _CAPTURE: Final = "V|AU"
 """Types of the requests to cameras (Video4Linux, its media controller) and microphones (ALSA's sound and control)."""
 _ABOUT_OTHERS: Final = ("kcmp", "process_madvise", "process_mrelease", "perf_event_open")
-"""Calls that no process here needs, not even on itself."""
+"""Calls that no process here needs, not even for itself."""
 _ABOUT_A_PROCESS: Final = (
     *("prlimit64", "sched_setaffinity", "sched_setscheduler", "sched_setparam", "sched_setattr", "get_robust_list"),
     *("migrate_pages", "move_pages"),
 )
-"""Calls whose first argument is a process or thread. 0 is the caller, and the only number known in advance: other
-threads and programs started later have numbers of their own."""
+"""Calls whose first argument is a process or thread. 0 means the caller. It is the only number known in advance,
+because other threads and programs started later have numbers of their own."""
 _SIGNALS: Final = ("tkill", "pidfd_open", "pidfd_send_signal")
-"""Calls that are not needed within the process; the C library signals threads with ``tgkill``."""
+"""Calls that are not needed inside a process; the C library signals its threads with ``tgkill``."""
 _SIGNALS_TO: Final = ("kill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo")
 """Calls whose first argument is the process that gets the signal."""
 _SOL_SOCKET: Final = 1
 _SOCKET_OPTIONS: Final = (2, 6, 7, 8, 9, 15, 20, 21, 66, 67)
-"""Allowed options: address reuse, broadcasts, buffer sizes, keep-alive, time-outs. All others are refused. A filter
-that is attached to a channel and locked would block input for its next user, and a lingering socket blocks its last
-closer."""
+"""Permitted socket options: address reuse, broadcasts, buffer sizes, keep-alive, time-outs. All others are refused. For
+example, a filter that is attached to a channel and locked would block input for its next user, and a lingering socket
+blocks the process that closes it last."""
 _SO_LINGER, _SO_LOCK_FILTER = 13, 44
-"""Forbidden for programs, too, which attach filters of their own to the sockets of udev."""
+"""Options that are forbidden even for programs, which attach filters of their own to the sockets of udev."""
 _F_SETLEASE: Final = 1024
-"""A process that opens a file leased by another process has to wait."""
+"""If a process has a lease on a file, another process that opens the file has to wait."""
 _PROGRAMS: Final = ("execve", "execveat")
-"""Another program could show memory to users of the box as its command line, and other processes could read its
-memory."""
+"""Starting another program is forbidden: it could show memory to other users as its command line, and other processes
+could read its memory."""
 _NAMESPACES: Final = ("unshare", "setns")
-"""In a user namespace of its own, a process has every capability."""
+"""Forbidden, because a process has every capability in a user namespace of its own."""
 _CLONE_NEW: Final = 0x20000 | 0x7E000000
-"""Flags of ``clone`` that make namespaces."""
+"""Flags of ``clone`` that create namespaces."""
 _FORKS: Final = ("fork", "vfork")
 _CLONE_THREAD: Final = 0x10000
 _ATTRIBUTES: Final = (
@@ -69,18 +70,18 @@ _ATTRIBUTES: Final = (
     *("setxattr", "lsetxattr", "fsetxattr", "removexattr", "lremovexattr", "fremovexattr"),
     *("utime", "utimes", "futimesat", "utimensat", "utimensat_time64"),
 )
-"""Calls that change the access rights, attributes or times of a file. Landlock covers none of them: a process could
-open files to others that it cannot read itself."""
+"""Calls that change the access rights, attributes or times of a file. Landlock covers none of them. Without this rule a
+process could open files to others that it cannot read itself."""
 _SHARED: Final = (
     *("shmget", "shmat", "shmctl", "shmdt", "semget", "semop", "semctl", "semtimedop", "semtimedop_time64"),
     *("msgget", "msgsnd", "msgrcv", "msgctl", "mq_open", "mq_unlink"),
 )
-"""Memory, semaphores and queues of System V and POSIX: without a file, and their creator can admit any process."""
+"""Memory, semaphores and queues of System V and POSIX. They have no file, and their creator can admit any process."""
 _WATCHES: Final = ("inotify_add_watch", "fanotify_init", "fanotify_mark")
-"""Landlock does not limit them: a process could see the names of files in a folder that it may not read."""
+"""Watches, which Landlock does not limit: a process could see the names of files in a folder that it may not read."""
 _F_SETFL: Final = 4
 _FLAGS_OF_ALL: Final = 0x400 | 0x2000
-"""O_APPEND and O_ASYNC belong to an open file, not to the process. With O_APPEND, the supervisor could write only at
+"""O_APPEND and O_ASYNC are flags of an open file, not of a process. With O_APPEND, the supervisor could write only at
 the end of a file that it shares."""
 _PRIO_PROCESS, _IOPRIO_WHO_PROCESS = 0, 1
 _PR_SET_DUMPABLE: Final = 4
@@ -90,14 +91,14 @@ _PRCTL: Final = (
     50, 51, 52, 53, 54, 55, 56, 63, 64, 66, 0x53564D41,
 )
 # fmt: on
-"""Options of ``prctl`` that read, that affect the caller alone, or that reduce its rights. Others let it show memory
-as its command line, or a name that other processes read (``PR_SET_MM``, ``PR_SET_NAME``)."""
+"""Options of ``prctl`` that read, that affect only the caller, or that reduce its rights. Other options would let it
+show memory as its command line, or as a name that other processes read (``PR_SET_MM``, ``PR_SET_NAME``)."""
 _PRCTL_OF_PROGRAMS: Final = (15, 36)
 """Programs name their threads, and may adopt their orphans."""
 _OWNERS: Final = (8, 15)
-"""F_SETOWN and F_SETOWN_EX set the process that gets a signal, chosen by F_SETSIG, when a file has input."""
+"""F_SETOWN and F_SETOWN_EX set the process that receives a signal, chosen by F_SETSIG, when a file has input."""
 _OWNERS_BY_IOCTL: Final = (0x8901, 0x8902)
-"""FIOSETOWN and SIOCSPGRP do the same."""
+"""FIOSETOWN and SIOCSPGRP have the same effect."""
 _FIOASYNC: Final = 0x5452
 """Sets O_ASYNC."""
 _TERMINAL: Final = (0x5412, 0x541C, 0x540A, 0x5410, 0x5414, 0x5423)
@@ -109,13 +110,13 @@ _ATTRIBUTES_BY_IOCTL: Final = (ord("f") << 8, ord("X") << 8)
 
 
 _TRIED_IN_VAIN: Final = ("fchmod", "fchown", "fchown32", "prctl")
-"""Calls that go well without: files keep the access rights that they have, SQLite gives its files to the owner of the
-database, and threads get names. Look-ups of names try a socket of each family."""
+"""Calls that may fail without harm: files then keep their access rights, SQLite cannot give its files to the owner of
+the database, and threads get no names. Look-ups of names try a socket of each family."""
 
 
 @dataclass(frozen=True, slots=True)
 class ArgumentCheck:
-    """``call`` fails with EPERM unless its argument ``place`` is one of ``values``; with ``never``, if it is one.
+    """``call`` fails with EPERM unless its argument number ``place`` is one of ``values``; with ``never``, if it is.
 
     ``when`` is an argument and its value: the condition applies only to calls with that value.
 
@@ -135,9 +136,9 @@ class ArgumentCheck:
 class Rules:
     """Of the ``allowed`` calls, those that violate one of the ``conditions`` fail with EPERM.
 
-    ``refused`` calls fail with EPERM in any case. All others fail with ENOSYS, as on a kernel without them: C libraries
-    then use another call. No filter can read the flags of ``clone3``, which are in memory. Where they matter it is not
-    allowed, and C libraries use ``clone``, with the flags in an argument.
+    ``refused`` calls always fail with EPERM. All other calls fail with ENOSYS, as on a kernel without them, so that C
+    libraries use another call. No filter can read the flags of ``clone3``, because they are in memory. Where these
+    flags matter, ``clone3`` is not allowed, and C libraries use ``clone``, which has the flags in an argument.
     """
 
     allowed: tuple[str, ...]
@@ -148,8 +149,8 @@ class Rules:
 def rules(room: Room, fence: Fence, pid: int, *, parent: int = 0, network: bool = False) -> Rules:
     """Return the rules of ``room``; ``network`` is for a reader of a network source, ``pid`` is the caller's own.
 
-    Channels that a process inherits stay usable: sending and receiving is not refused. ``parent`` is the process that
-    must get no signal from a process that may signal others.
+    Channels that a process inherits stay usable, because sending and receiving is not refused. ``parent`` is the
+    process that must not receive a signal from a process that may signal others.
     """
     refused = [*_TRACING, *_IO_URING, *_ABOUT_OTHERS, *_ATTRIBUTES, *allowed_calls.NEVER]
     conditions = [*_self_only(), ArgumentCheck("ioctl", 1, (*_TERMINAL, _FIOASYNC), never=True)]
@@ -172,13 +173,13 @@ def rules(room: Room, fence: Fence, pid: int, *, parent: int = 0, network: bool 
         refused += (*_WATCHES, *allowed_calls.MOUNTS)
     if not shares_memory(room, fence):
         refused += _SHARED
-        # Channels outlive the process: a shutdown here would close them for its successor.
+        # Channels outlive the process. If the process could shut them down, they would be closed for its successor.
         refused.append("shutdown")
         refused += allowed_calls.LINKS
     if not makes_files(room, fence):
         refused += allowed_calls.MAKES_FILES
     if room in ("engine", "probe"):
-        # Channels are written with `write`. Open files that others send burden the receiver until it closes them.
+        # Channels are written with `write`. Open files that are sent burden the receiver until it closes them.
         refused += allowed_calls.SENDS
     if families := families_of(room, fence, network=network):
         conditions.append(ArgumentCheck("socket", 0, families))
@@ -197,7 +198,7 @@ def rules(room: Room, fence: Fence, pid: int, *, parent: int = 0, network: bool 
             conditions.append(ArgumentCheck("socket", 2, (0, _UEVENTS), when=(0, AF_NETLINK)))
     elif room == "config":
         refused += (each for each in _SOCKETS if each != "socketpair")
-        # For its children. Unlike a datagram pair, such a pair can reach no other socket.
+        # For its children. Unlike a pair of datagram sockets, such a pair cannot reach any other socket.
         conditions += [
             ArgumentCheck("socketpair", 0, (AF_UNIX,)),
             ArgumentCheck("socketpair", 1, (_STREAM,), mask=_KINDS),
@@ -215,9 +216,10 @@ def rules(room: Room, fence: Fence, pid: int, *, parent: int = 0, network: bool 
 
 
 def logged(room: Room, fence: Fence, complete: Rules) -> Rules:
-    """Return the rules of the filter whose refusals the kernel logs, for a process behind the filter ``complete``.
+    """Return the rules for the filter whose refusals the kernel logs, for a process with the filter ``complete``.
 
-    It allows in addition what well-meaning libraries try and do without. The process needs no further filter.
+    This filter also allows calls that well-behaved libraries try and can do without. The process needs no further
+    filter.
     """
     quiet = (*_TRIED_IN_VAIN, "clone3")
     locks = () if makes_processes(room, fence) else allowed_calls.LOCKS_ITSELF
@@ -230,7 +232,7 @@ def logged(room: Room, fence: Fence, complete: Rules) -> Rules:
 
 def _allowed(room: Room, fence: Fence) -> tuple[str, ...]:
     """Return the calls that a process may make unless the rules refuse them."""
-    if shares_memory(room, fence):  # a program of the operator, or a library that starts some: it may need any call
+    if shares_memory(room, fence):  # a program of the operator, or a library that starts programs: it may need any call
         return tuple(call for call in every_call() if call != "clone3" or makes_namespaces(room, fence))
     allowed = [*allowed_calls.EVERY_PROCESS, *allowed_calls.LOCKS_ITSELF]
     if room in ("reader", "publisher", "resolver", "config", "page"):
@@ -251,14 +253,15 @@ def families_of(room: Room, fence: Fence, *, network: bool) -> tuple[int, ...]:
     if room in ("engine", "probe", "config"):
         return ()
     internet = (AF_INET, AF_INET6) if (network or room in ("publisher", "resolver")) and fence.ports != () else ()
-    # libcamera finds its devices through netlink.
+    # libcamera finds its devices by netlink.
     return (*((AF_UNIX,) if fence.unix else ()), *((AF_NETLINK,) if starts_programs(room, fence) else ()), *internet)
 
 
 def starts_programs(room: Room, fence: Fence) -> bool:
     """Return whether a process runs the operator's programs, which it must be able to end.
 
-    Their pids are not known in advance, so no filter can distinguish them from others. Landlock has to do that.
+    The pids of programs are not known in advance, so a filter cannot distinguish them from others. Landlock does this
+    instead.
     """
     return room == "reader" and fence.anywhere
 
@@ -266,19 +269,20 @@ def starts_programs(room: Room, fence: Fence) -> bool:
 def makes_processes(room: Room, fence: Fence) -> bool:
     """Return whether a process may start others: programs, a sound service that a library starts, or models on trial.
 
-    Other processes may not, because a child would keep the inherited files, channels included, and outlive its parent.
+    Other processes may not, because a child would keep the inherited files, including channels, and could outlive its
+    parent.
     """
     return room == "config" or shares_memory(room, fence)
 
 
 def makes_files(room: Room, fence: Fence) -> bool:
-    """Return whether a process may make, rename and remove files: for its outbox, models, or pictures of a command."""
+    """Return whether a process may create, rename and remove files: its outbox, models, or a command's pictures."""
     ours = (path for path in fence.writes if not path.startswith(("/dev/", "/sys/")))
     return room in ("config", "publisher") or shares_memory(room, fence) or (room == "engine" and any(ours))
 
 
 def binds(room: Room, fence: Fence) -> bool:
-    """Return whether a process of the network may bind a socket: to receive datagrams, or as paho does."""
+    """Return whether a process with network access may bind a socket: to receive datagrams, or as paho does."""
     return room == "reader" and (fence.datagrams or fence.listens or starts_programs(room, fence))
 
 
@@ -288,12 +292,12 @@ def makes_namespaces(room: Room, fence: Fence) -> bool:
 
 
 def shares_memory(room: Room, fence: Fence) -> bool:
-    """Return whether a process may use memory without a file: programs may, and ALSA's mixing plug-ins need it."""
+    """Return whether a process may use memory without a file; programs may, and ALSA's mixing plug-ins need it."""
     return starts_programs(room, fence) or fence.unix == "sound"
 
 
 def _only_tcp_and_udp(families: tuple[int, ...]) -> list[ArgumentCheck]:
-    """Forbid the ways past Landlock's rules for ports."""
+    """Return the checks that forbid protocols for which Landlock has no rules about ports."""
     protocols = (*_PROTOCOLS, *((_UEVENTS,) if AF_NETLINK in families else ()))
     flags = (("sendto", 3), ("sendmsg", 2), ("sendmmsg", 3))
     return [
@@ -303,7 +307,10 @@ def _only_tcp_and_udp(families: tuple[int, ...]) -> list[ArgumentCheck]:
 
 
 def _self_only() -> list[ArgumentCheck]:
-    """Forbid changes to limits, priorities, processors and pages of other processes; the caller may change its own."""
+    """Return the checks that forbid changes to limits, priorities, processors and pages of other processes.
+
+    The caller may change its own.
+    """
     return [
         *(ArgumentCheck(call, 0, (0,)) for call in _ABOUT_A_PROCESS),
         *(ArgumentCheck("setpriority", 0, (_PRIO_PROCESS,)), ArgumentCheck("setpriority", 1, (0,))),
@@ -312,24 +319,26 @@ def _self_only() -> list[ArgumentCheck]:
 
 
 def _socket_options(*, strict: bool) -> ArgumentCheck:
-    """Return the condition for the options of a socket, except those of its protocol."""
+    """Return the check for the options of a socket, except the options of its protocol."""
     if strict:
         return ArgumentCheck("setsockopt", 2, _SOCKET_OPTIONS, when=(1, _SOL_SOCKET))
     return ArgumentCheck("setsockopt", 2, (_SO_LINGER, _SO_LOCK_FILTER), never=True, when=(1, _SOL_SOCKET))
 
 
 def _own_signals(pid: int) -> list[ArgumentCheck]:
-    """Forbid signals to other processes. 0 and -1 are not the caller: they are its process group, and all processes.
+    """Return the checks that forbid signals to other processes.
 
-    A child made by ``fork`` keeps the pid of its parent here: it can signal the parent, but not itself.
+    0 and -1 are not the caller: 0 is its process group, and -1 all processes. A child made by ``fork`` has the parent's
+    pid in these checks: it can signal the parent, but not itself.
     """
     return [*(ArgumentCheck(call, 0, (pid,)) for call in _SIGNALS_TO), *_no_owners()]
 
 
 def _signals_to_children(parent: int) -> list[ArgumentCheck]:
-    """Forbid signals to the parent, to a process group, and to all processes, which are 0 and negative numbers.
+    """Return the checks that forbid signals to the parent, to a process group, and to all processes.
 
-    The pids of children are not known in advance: Landlock, if it supports signals, excludes all others.
+    Groups and all processes are 0 and negative numbers. The pids of children are not known in advance. Landlock, if it
+    supports signals, excludes all other processes.
     """
     return [
         *(ArgumentCheck(call, 0, (0, parent), never=True) for call in _SIGNALS_TO),
@@ -339,7 +348,7 @@ def _signals_to_children(parent: int) -> list[ArgumentCheck]:
 
 
 def _no_owners() -> list[ArgumentCheck]:
-    """Forbid setting the process that an open file signals."""
+    """Return the checks that forbid setting the process that an open file signals."""
     return [
         *(ArgumentCheck(call, 1, _OWNERS, never=True) for call in ("fcntl", "fcntl64")),
         ArgumentCheck("ioctl", 1, _OWNERS_BY_IOCTL, never=True),

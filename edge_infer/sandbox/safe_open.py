@@ -1,10 +1,10 @@
-"""Safe opening of files that other users may have replaced: regular files below a root, with links refused or confined.
+"""Safe opening of files that other users may have replaced: regular files below a root, without or with limited links.
 
-Without links: every part of the path is opened relative to its parent folder with ``O_NOFOLLOW``, so no other process
-can swap in a link between two steps. ``openat2`` with ``RESOLVE_NO_SYMLINKS`` does the same from Linux 5.6 on. The code
-here also works on older boards, and its error names the part that is a link.
+If links are refused, every part of the path is opened relative to its parent folder with ``O_NOFOLLOW``, so that no
+other process can insert a link between two steps. From Linux 5.6 on, ``openat2`` with ``RESOLVE_NO_SYMLINKS`` does the
+same. The code here also works with older kernels, and its error names the part that is a link.
 
-With links that stay inside a folder: only the kernel can follow them in one step without a race.
+If links must stay inside a folder, only the kernel can follow them in one step without a race.
 
 Each file is examined before it is opened, because opening a device can have side effects.
 """
@@ -25,14 +25,16 @@ from edge_infer.sandbox.kernel import openat2
 
 _LOOK: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-"""Flags to open the file for reading. It may have become a named pipe or a link since it was examined.
+"""Flags to open the file for reading.
 
-Opening it must neither block nor follow the link.
+Since it was examined, the file may have been replaced by a named pipe or a link. Opening it must neither block nor
+follow the link.
 """
 _FOLDER: Final = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _NO_MAGICLINKS, _BENEATH = 0x02, 0x08  # linux/openat2.h
 _MAX_TRIES: Final = 100
-"""Attempts to open a file: the kernel returns EAGAIN if any file is renamed while it resolves a ``..``."""
+"""Maximum number of attempts to open a file. The kernel returns EAGAIN if any file is renamed while it resolves a
+``..``."""
 
 
 def open_beneath(path: Path, roots: Sequence[str]) -> int:
@@ -161,7 +163,7 @@ def _is(handle: int, device: int, inode: int) -> bool:
 
 @contextmanager
 def _way(folder: int, root: Path, path: Path) -> Iterator[tuple[int, str]]:
-    """Yield the open parent folder of the path, and the path's last part; closes ``folder``, which is the ``root``."""
+    """Yield the open parent folder of the path and the path's last part; close ``folder``, which is the ``root``."""
     try:
         parts = path.relative_to(root).parts
         if ".." in parts:
@@ -188,9 +190,9 @@ def _look(folder: int, name: str, path: Path) -> os.stat_result:
 
 
 def _link(path: Path) -> str:
-    """Return the error text for a link: a daemon that followed it would run a file that another user can replace."""
+    """Return the error text for a link: the daemon would use a file that another user can replace."""
     try:
         real = path.resolve(strict=True)
-    except (OSError, RuntimeError):  # a loop is a RuntimeError before Python 3.13
+    except (OSError, RuntimeError):  # before Python 3.13 a circle raises RuntimeError
         return f"{path} is a link that leads nowhere; name the file itself"
     return f"{path} is a link, and links are not followed; name the place itself: {real}"

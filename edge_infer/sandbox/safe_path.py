@@ -1,8 +1,8 @@
 """Safe path resolution: a descriptor of a path's target, without following links that other users control.
 
 Each part is opened relative to the folder before it, and a link is read from its own descriptor. So nothing can be
-exchanged between check and use. A root command that followed any link would read a file chosen by the owner of the
-link.
+replaced between check and use. If a command of root followed any link, it would read a file that the owner of the link
+has chosen.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class ForeignLinkError(StartError):
 def follow(path: str, owners: Collection[int], *, to_own: bool = False) -> int:
     """Return an ``O_PATH`` descriptor of the target of an absolute path; raises `ForeignLinkError`, `OSError`.
 
-    A link is followed if one of the ``owners`` owns it and no other user could replace it. With ``to_own`` it is also
-    followed if it leads to a file of the link's own user, which gives that user no new access. A folder is excluded,
-    because it may contain files of others.
+    A link is followed if one of the ``owners`` owns it and no other user could replace it. With ``to_own``, a link is
+    also followed if it leads to a file of the user who owns the link, which gives that user no new access. A folder is
+    excluded, because it may contain files of others.
     """
     processes = _device_of_processes()
     place = os.open("/", _LOOK)
@@ -57,12 +57,12 @@ def follow(path: str, owners: Collection[int], *, to_own: bool = False) -> int:
                 leads = os.readlink("", dir_fd=found)
             finally:
                 os.close(found)
-            if status.st_dev == processes:  # the kernel's own link, for example behind /dev/stdin: some lead to no path
+            if status.st_dev == processes:  # a link of the kernel, for example behind /dev/stdin: some lead to no path
                 place = _exchanged(place, os.open(part, os.O_PATH | os.O_CLOEXEC, dir_fd=place))
                 continue
             if not _is_settled(status, os.fstat(place), owners):
                 doubtful.append((ForeignLinkError(path, part, leads), status.st_uid))
-                if not to_own:  # an error whatever the target is, even a missing one
+                if not to_own:  # this is an error for any target, even a missing one
                     break
             if leads.startswith("/"):
                 place = _exchanged(place, os.open("/", _LOOK))
@@ -75,7 +75,7 @@ def follow(path: str, owners: Collection[int], *, to_own: bool = False) -> int:
 
 
 def real_place(path: Path, owners: Collection[int]) -> Path:
-    """Return the path without links, even if its end does not exist yet; raises `ForeignLinkError`, `OSError`."""
+    """Return the path without links; its end need not exist yet. Raises `ForeignLinkError`, `OSError`."""
     path = path.absolute()
     for above in (path, *path.parents):
         try:
@@ -91,7 +91,7 @@ def real_place(path: Path, owners: Collection[int]) -> Path:
 
 
 def _check(doubtful: Iterable[tuple[ForeignLinkError, int]], end: os.stat_result, *, to_own: bool) -> None:
-    """Raise the first error unless its link leads to a file, not a folder, of the link's own user."""
+    """Raise the first error unless its link leads to a file (not a folder) of the user who owns the link."""
     for error, uid in doubtful:
         if not to_own or uid != end.st_uid or stat.S_ISDIR(end.st_mode):
             raise error
@@ -114,10 +114,10 @@ def _exchanged(old: int, new: int) -> int:
 
 
 def _is_settled(link: os.stat_result, folder: os.stat_result, owners: Collection[int]) -> bool:
-    """Return whether only ``owners`` can choose the link's target; the owner of a folder can replace its content."""
+    """Return whether only ``owners`` can choose the link's target. The owner of a folder can replace its content."""
     if not {link.st_uid, folder.st_uid} <= set(owners):
         return False
-    # Users share groups with users they trust; no group is trusted with root's links.
+    # Groups do not count: users share groups with users whom they trust, but no group is trusted with links of root.
     shared = stat.S_IWOTH | (stat.S_IWGRP if set(owners) == {0} else 0)
     return not folder.st_mode & shared or bool(folder.st_mode & stat.S_ISVTX)
 

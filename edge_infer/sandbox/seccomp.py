@@ -1,7 +1,7 @@
-"""A seccomp filter: the system calls that a process permits itself, as a BPF program, for all of its threads.
+"""Seccomp filter: the system calls that a process permits itself, as a BPF program, for all its threads.
 
-The program is a list of permissions. A call that is not on it fails as on a kernel without that call, so that libraries
-use another one (seccomp(2), linux/filter.h, linux/seccomp.h).
+The program is a list of permissions. A call that is not on the list fails as on a kernel without that call, so that
+libraries use another one (seccomp(2), linux/filter.h, linux/seccomp.h).
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _MAX_JUMP: Final = 255
 """Instructions that a conditional jump can skip."""
 _INSTRUCTION: Final = struct.Struct("=HBBI")
 _Steps = tuple[bytes, ...]
-"""Instructions. Jumps in them go forward and end inside, or at the instruction that follows."""
+"""Instructions. Their jumps go forward and end inside, or at the instruction that follows."""
 
 
 def install(rules: Rules, *, thread: bool = False, log: bool = False) -> None:
     """Install the filter in every thread of this process, permanently; raises `OSError` if the kernel refuses.
 
-    With ``thread`` it applies only to the calling thread and its children. With ``log`` the kernel logs what this
-    filter refuses, if it is the newest one that does.
+    With ``thread`` it applies only to the calling thread and its children. With ``log`` the kernel logs the calls that
+    this filter refuses, if it is the newest filter that refuses them.
 
     ``PR_SET_NO_NEW_PRIVS`` must be set. The ``seccomp`` call with TSYNC is used because a filter set by ``prctl``
     applies to the calling thread only.
@@ -67,7 +67,7 @@ def program(rules: Rules, machine: kernel.Machine) -> bytes:
 
 
 def _ranges(rules: Rules, machine: kernel.Machine) -> list[tuple[int, _Steps]]:
-    """Return the decisions by number: each holds from its number to the next one's."""
+    """Return the decisions by call number. Each holds from its number up to the number of the next one."""
     deny = (_step(_RETURN, _DENY),)
     decisions: dict[str, _Steps] = dict.fromkeys(rules.allowed, (_step(_RETURN, _ALLOW),))
     for name in {each.call for each in rules.conditions} & decisions.keys():
@@ -85,7 +85,7 @@ def _ranges(rules: Rules, machine: kernel.Machine) -> list[tuple[int, _Steps]]:
 
 
 def _search(ranges: Sequence[tuple[int, _Steps]]) -> _Steps:
-    """Return a binary search for the range of a number: the program runs at every call that its arguments decide."""
+    """Return a binary search for the range of a number. The program runs for every call whose arguments decide."""
     if len(ranges) == 1:
         return ranges[0][1]
     middle = len(ranges) // 2
@@ -102,10 +102,10 @@ def _conditional(conditions: Iterable[ArgumentCheck]) -> _Steps:
 
 
 def _tested(condition: ArgumentCheck) -> _Steps:
-    """Return the steps that refuse a call or continue behind them."""
+    """Return the steps that refuse a call, or continue after them."""
     masked = (_step(_AND, condition.mask),) if condition.mask != _ALL_BITS else ()
     count = len(condition.values)
-    matched = (  # a match jumps over the refusal, or with `never` to it
+    matched = (  # a match skips the refusal or, with `never`, jumps to it
         _step(_IF_EQUAL, value, count - place) for place, value in enumerate(condition.values)
     )
     end = (_step(_JUMP, 1),) if condition.never else ()

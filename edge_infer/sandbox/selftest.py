@@ -31,7 +31,7 @@ from edge_infer.sandbox.rules import (
 ENFORCED: Final = "enforced"
 BY_FILTER: Final = f"{ENFORCED} by seccomp alone"
 FORBIDDEN_BY_UNIT: Final = "(the unit forbids it: its sockets are refused all the same)"
-"""The end of the state of a rule that the systemd unit keeps the process from applying."""
+"""End of the state of a rule that the systemd unit itself prevents the process from applying."""
 _UNIX_USES: Final[Mapping[UnixUse, str]] = {
     "names": "names of hosts are looked up over them",
     "sound": "sound services are reached over them",
@@ -64,13 +64,13 @@ TRIED: Final[Mapping[str, str]] = {
     "no_core_dump": "getrlimit RLIMIT_CORE",
     "no_swap": "swap space, limits and mlockall",
 }
-"""What the state of each rule was found with, for people."""
+"""What was tried to find the state of each rule, as text for people."""
 _Call = tuple[str, tuple[int, ...]]
-"""The name of a system call, and the arguments to try it with."""
+"""Name of a system call, and the arguments with which it is tried."""
 _NONE = 2**31 - 1  # a pid and a file descriptor that do not exist
 _SOCK_STREAM, _SOCK_DGRAM, _SOCK_NONBLOCK = 1, 2, 0o4000
 _LIST, _WRITE = "/", "/proc/self/comm"
-"""A folder that every user may list, and a file that every process may write to while others may inspect it."""
+"""A folder that every user may list, and a file that every process may write to if other processes may inspect it."""
 _QUERYCAP: Final = 0x80685600
 """VIDIOC_QUERYCAP, a harmless query to any camera."""
 _PCM_INFO: Final = 0x81204101
@@ -84,14 +84,15 @@ _PR_SET_DUMPABLE, _PR_SET_MM, _PR_SET_MM_MAP_SIZE = 4, 35, 15
 _READ_PERSONALITY: Final = 0xFFFFFFFF
 _MPTCP, _MSG_FASTOPEN = 262, 0x20000000
 _CLONE_SIGHAND: Final = 0x800
-"""Valid only for a thread, so that the kernel makes no process with this flag alone, nor from an empty description."""
+"""This flag is valid only for threads, so with it alone, or with an empty description, the kernel creates no
+process."""
 _MAKE_FILES: Final = frozenset({"socket", "pidfd_open"})
 """Calls that open a file if they are permitted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """The access and the network of this process before it was locked."""
+    """Access of this process to files and network, before it was locked."""
 
     lists: bool
     writes: bool
@@ -105,7 +106,10 @@ def look() -> Before:
 
 
 def fences(fence: Fence, before: Before, built: str) -> dict[str, str]:
-    """Return the state of the Landlock rules: earlier access must be gone. ``built`` is the outcome of their setup."""
+    """Return the state of the Landlock rules: access that existed before must be gone.
+
+    ``built`` is the outcome of their setup.
+    """
     if built != ENFORCED:
         names = ("files", "no_signals", *(() if fence.ports is None else ("ports",)))
         return dict.fromkeys(names, built)
@@ -116,14 +120,14 @@ def fences(fence: Fence, before: Before, built: str) -> dict[str, str]:
 
 
 def outside(before: Before, built: str) -> str:
-    """Return whether this process has left its original network."""
+    """Return the state of network isolation: whether this process has left its original network."""
     if built != ENFORCED:
         return f"{built} {FORBIDDEN_BY_UNIT}" if _in_unit() else built
     return _state(network_isolation.current() != before.network, "it is in the network of the system")
 
 
 def exceptions() -> frozenset[str]:
-    """Return the states of rules that the configuration itself makes an exception from."""
+    """Return the states of rules from which the configuration itself requires an exception."""
     return frozenset(map(_exception, _UNIX_USES))
 
 
@@ -146,7 +150,10 @@ def walls(room: Room, fence: Fence, *, network: bool = False) -> dict[str, str]:
 
 
 def only_known_calls(room: Room, fence: Fence, built: str) -> str:
-    """Return whether a call that is not on the list fails; ``built`` is the outcome of the filter's setup."""
+    """Return the state of the filter: a call that is not on the list must fail.
+
+    ``built`` is the outcome of its setup.
+    """
     if built != ENFORCED:
         return built
     calls: list[_Call] = [("add_key", (0, 0, 0, 0, 0))]
@@ -193,7 +200,7 @@ def _calls(room: Room, fence: Fence, *, network: bool) -> dict[str, Iterable[_Ca
         ),
         "not_shown": (
             ("prctl", (_PR_SET_MM, _PR_SET_MM_MAP_SIZE, 0, 0, 0)),
-            ("prctl", (_PR_SET_DUMPABLE, 2, 0, 0, 0)),  # sets nothing if it is permitted
+            ("prctl", (_PR_SET_DUMPABLE, 2, 0, 0, 0)),  # if it is permitted, it sets nothing
         ),
     }
     if not shares_memory(room, fence):
@@ -240,7 +247,7 @@ def _calls(room: Room, fence: Fence, *, network: bool) -> dict[str, Iterable[_Ca
 
 
 def _calls_on_others() -> Iterator[_Call]:
-    """Yield each call on another process; a permitted one reads, sets the present value again, or fails otherwise."""
+    """Yield each call on another process. If it is permitted, it only reads, sets the present value again, or fails."""
     for pid in _others():
         yield "prlimit64", (pid, resource.RLIMIT_CORE, 0, 0)
         yield "setpriority", (os.PRIO_PROCESS, pid, _priority(pid))
@@ -264,9 +271,9 @@ def _calls_on_others() -> Iterator[_Call]:
 
 
 def _others() -> Iterator[int]:
-    """Yield the parent and an unused pid: the kernel itself may protect the parent, which would prove no rule of ours.
+    """Yield the parent and an unused pid. The kernel itself may protect the parent, so that alone would prove no rule.
 
-    In a namespace of its own the first process has a parent with pid 0, which stands for the caller.
+    In a namespace of its own, the first process has a parent with pid 0, which stands for the caller.
     """
     yield from filter(None, (os.getppid(), _NONE))
 
@@ -305,7 +312,7 @@ def _all_refused(calls: Iterable[_Call]) -> str:
 
 
 def _refused(machine: kernel.Machine, name: str, arguments: tuple[int, ...]) -> bool:
-    """Return whether the call is refused or unknown to this kernel, which is equivalent."""
+    """Return whether the call is refused or unknown to this kernel; both are equivalent."""
     try:
         result = kernel.call(machine.numbers[name], *arguments)
     except OSError as error:
@@ -327,7 +334,7 @@ def _state(holds: bool, otherwise: str) -> str:
 
 
 def _files(fence: Fence, before: Before) -> str:
-    if not before.lists:  # the fence of the parent process may have closed it for writing
+    if not before.lists:  # the sandbox of the parent process may have closed it for writing
         return f"not enforced: it could not be tried, {_LIST} and {_WRITE} were closed before"
     if _writes():
         return "not enforced: the kernel lets it write to files that are not its own"
@@ -343,12 +350,12 @@ def _no_signals(before: Before) -> str:
 
 
 def _ports(allowed: tuple[int, ...]) -> str:
-    """Try a forbidden local port: the kernel refuses it before it looks for a listener.
+    """Try to connect to a forbidden local port. The kernel refuses this before it looks for a listener.
 
     The socket does not block: if the unit's ``IPAddressDeny=`` drops the packet, no answer ever arrives.
     """
     machine = kernel.machine()
-    assert machine is not None  # otherwise there is no fence
+    assert machine is not None  # otherwise no rule is in force
     other = next(port for port in range(1, 1024) if port not in allowed)
     address = ctypes.create_string_buffer(struct.pack("=HHI8x", AF_INET, (other & 0xFF) << 8 | other >> 8, 0x100007F))
     try:
@@ -375,7 +382,7 @@ def _writes() -> bool:
 
 
 def _signals() -> bool:
-    parent = os.getppid()  # 0: the parent is in another namespace, and the number stands for the caller's process group
+    parent = os.getppid()  # 0: the parent is in another namespace; the number means the caller's process group
     return parent != 0 and _possible(lambda: os.kill(parent, 0))
 
 

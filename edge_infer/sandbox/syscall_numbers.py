@@ -114,5 +114,5 @@ uretprobe 335 - -; uselib 134 - 86; userfaultfd 323 282 388; ustat 136 - 62; uti
 utimensat_time64 - - 412; utimes 235 - 269; vfork 58 - 190; vhangup 153 58 111; vmsplice 278 75 343; vserver 236 - 313;
 wait4 61 260 114; waitid 247 95 280; write 1 64 4; writev 20 66 146
 """
-"""Name, then the numbers in the order of `COLUMNS`. ``-``: the processor does not have this call. The calls
-above 0xF0000 belong to the processor: thread-local storage, and code that is written at run time."""
+"""Name, then the numbers in the order of `COLUMNS`. ``-``: the processor does not have this call. Calls above 0xF0000
+are specific to a processor: thread-local storage, and code written at run time."""

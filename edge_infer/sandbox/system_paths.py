@@ -1,4 +1,4 @@
-"""Places of the program on this system, and the files that each of its processes needs: code, libraries, settings."""
+"""Paths of the program on this system, and the files that each process needs: code, libraries, settings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Final
 
 _LIBRARIES: Final = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/opt/vc", "/opt/nvidia")
 _SETTINGS: Final = ("/etc/ld.so.cache", "/etc/ld.so.preload", "/etc/localtime", "/etc/alternatives")
-# The processor, the memory and the temperatures; not the rest of /sys, where sensors are read.
+# The processor, the memory and the temperatures. The rest of /sys is not included, because sensors are read there.
 _BOARD: Final = (
     "/sys/devices/system",
     "/sys/fs/cgroup",
@@ -21,7 +21,7 @@ _BOARD: Final = (
 )
 _DEVICES: Final = ("/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 BIN: Final = "/dev/null"
-"""The only place that every process may write to."""
+"""The only file to which every process may write."""
 _NETWORK: Final = (
     "/etc/resolv.conf",
     "/etc/hosts",
@@ -48,11 +48,12 @@ _PROC: Final = (
     *("self", "asound", "cmdline", "cpuinfo", "device-tree", "devices", "driver", "filesystems", "loadavg", "meminfo"),
     *("modules", "stat", "sys", "uptime", "version", "vmstat"),
 )
-"""Below /proc: the system and the process itself. The command line that another process shows there may be a frame."""
+"""Below /proc: the system, and the process itself. Command lines of other processes are excluded, because one could
+contain a frame."""
 
 
 def program(*, others: bool = False) -> tuple[str, ...]:
-    """Return the paths needed to run at all; with ``others``, also those needed by child programs."""
+    """Return the paths needed to run at all; with ``others``, also those that child programs need."""
     libraries = os.environ.get("LD_LIBRARY_PATH", "").split(":")
     proc = ("/proc",) if others else (f"/proc/{name}" for name in _PROC)
     return _plain((*_LIBRARIES, *_SETTINGS, *_BOARD, *proc, *_DEVICES, *libraries, *_code()))
@@ -60,13 +61,13 @@ def program(*, others: bool = False) -> tuple[str, ...]:
 
 def network(servers: Path = Path("/etc/resolv.conf")) -> tuple[str, ...]:
     """Return the paths needed to resolve a host name and to check its certificate."""
-    # Often a link to a file in /run or /tmp that another program replaces. Its folder has other files, so a process is
-    # started again when it cannot read the present one.
+    # This is often a link to a file in /run or /tmp that another program replaces. The folder there contains other
+    # files, so it is not admitted. A process that cannot read the present file is restarted.
     return _plain((*_NETWORK, str(servers.resolve())))
 
 
 def accelerators(devices: Path = Path("/dev")) -> tuple[str, ...]:
-    """Return the devices that a delegate may open, as far as they exist now."""
+    """Return the devices that a delegate may open, where they exist now."""
     return tuple(sorted(str(path) for pattern in _ACCELERATORS for path in devices.glob(pattern)))
 
 
@@ -87,7 +88,7 @@ def device_places(folder: Path = Path("/dev")) -> tuple[str, ...]:
 
 
 def temporary(state_dir: str | Path = "") -> tuple[str, ...]:
-    """Return the folders for temporary files, but no folder with which the daemon's own would be open."""
+    """Return the folders for temporary files, without any folder that would also give access to the daemon's own."""
     given = os.environ.get("TMPDIR", "")
     own = [os.path.realpath(place) for place in (_runtime_directory(), *_state_directories(state_dir))]
     usual = (place for place in ("/tmp", "/var/tmp") if os.path.realpath(place) not in own)  # noqa: S108 - a rule
@@ -97,7 +98,7 @@ def temporary(state_dir: str | Path = "") -> tuple[str, ...]:
 def opens_own(folder: str, state_dir: str | Path = "") -> bool:
     """Return whether a program that may write to this folder could replace the control socket, or the daemon's state.
 
-    The folder of the socket is the first in ``$RUNTIME_DIRECTORY``; below it there may be one for temporary files.
+    The folder of the socket is the first one in ``$RUNTIME_DIRECTORY``; it may contain a folder for temporary files.
     """
     if not folder:
         return False
@@ -117,7 +118,7 @@ def _state_directories(state_dir: str | Path) -> Iterator[str]:
 
 
 def _code() -> Iterable[str]:
-    """Yield the interpreter and all folders of modules; not the working directory, which may be any folder."""
+    """Yield the interpreter and all folders of modules, except the working directory, which may be any folder."""
     package = Path(__file__).parents[1]
     yield str(package)
     yield from (sys.prefix, sys.base_prefix, sys.exec_prefix, str(Path(sys.executable).parent))

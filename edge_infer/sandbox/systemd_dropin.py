@@ -1,4 +1,4 @@
-"""Generate the output of ``edge-infer unit``: a systemd drop-in that restricts the unit to one configuration."""
+"""Generates the output of ``edge-infer unit``: a systemd drop-in that restricts the unit to one configuration."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from edge_infer.sandbox.system_paths import accelerators
 CREDENTIALS: Final = "/run/credentials/edge-infer.service"
 PLACE: Final = "/etc/systemd/system/edge-infer.service.d/box.conf"
 _CLASSES: Final = {"/dev/bus/usb": "char-usb_device", "/dev/dri": "char-drm", "/dev/dma_heap": "char-dma_heap"}
-"""Folders of devices, and systemd's name for the devices in them (`/proc/devices`)."""
+"""Folders of devices, and systemd's name for the devices in them (``/proc/devices``)."""
 
 
 def drop_in(plan: Plan, config: Path) -> str:
@@ -46,18 +46,18 @@ def drop_in(plan: Plan, config: Path) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Return a text that systemd reads as it is, without specifiers such as ``%n``."""
+    """Return a text that systemd reads unchanged, with specifiers such as ``%n`` escaped."""
     return text.replace("%", "%%")
 
 
 def _devices(live: Iterable[SourcePlan], delegates: Iterable[str]) -> Iterator[str]:
-    """Yield the ``DeviceAllow=`` lines; the empty one resets what the unit allows.
+    """Yield the ``DeviceAllow=`` lines. The empty line resets what the unit allows.
 
     ``DevicePolicy=closed`` still allows null, random and similar devices.
     """
     yield "DeviceAllow="
     wanted: dict[str, None] = {}
-    for path in delegates:  # a folder allows all devices of its class
+    for path in delegates:  # for a folder, all devices of its class are allowed
         wanted[f"{_CLASSES.get(path, path)} rw"] = None
     for source in live:
         if _opens_any(source):
@@ -73,7 +73,7 @@ def _devices(live: Iterable[SourcePlan], delegates: Iterable[str]) -> Iterator[s
 
 
 def _opens_any(source: SourcePlan) -> bool:
-    """Return whether the source may open any device: libcamera alone needs a dozen of varying names."""
+    """Return whether the source may open any device. libcamera alone needs a dozen, with varying names."""
     return (source.kind in KINDS and access_of(source.kind) == "program") or reader_fence(source).anywhere
 
 
@@ -112,7 +112,7 @@ def _exists(group: str) -> bool:
 
 
 def _addresses(plan: Plan, live: Iterable[SourcePlan]) -> Iterator[str]:
-    """Yield the lines with which the kernel blocks all other addresses for all processes of the unit.
+    """Yield the lines by which the kernel blocks all other addresses for all processes of the unit.
 
     The allowed hosts are the broker, the cameras and, if any host is given by name, the name servers.
     """

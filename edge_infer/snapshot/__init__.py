@@ -1,1 +1,1 @@
-"""One picture of a configured source, to draw masks and zones in."""
+"""One picture of a configured source, as a background for drawing masks and zones."""

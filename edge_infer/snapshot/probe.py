@@ -1,6 +1,6 @@
-"""Try the address of a network camera: whether it works, what it sends, and how to configure it.
+"""Tries the address of a network camera: whether it works, what it sends, and how to configure it.
 
-A process of its own opens the address: it decodes what the network sends, so it is sandboxed as a reader.
+A separate process opens the address. It decodes data from the network, so it runs in the sandbox of a reader.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from edge_infer.yamlfile.fields import url as url_kind
 SCHEMES: Final = ("rtsp", "rtsps", "http", "https")
 MAX_OUTCOME_BYTES: Final = 1 << 20
 _PLAIN: Final = re.compile(r"[\w./@-](?:[\w./@?=&%~+,;!$*'()-]|:(?! ))*", re.ASCII)
-"""Texts that mean themselves in YAML without quotes."""
+"""Texts that YAML reads unchanged without quotes."""
 
 
 class Address(Record, frozen=True):
-    """The address to try, and what is needed to open it."""
+    """The address to try, and the credentials and options needed to open it."""
 
     url: Annotated[str, at_most(4096)]
     username: Annotated[str, at_most(256)] | None = None
@@ -32,9 +32,9 @@ class Address(Record, frozen=True):
 
 
 class Probed(Record, frozen=True):
-    """Outcome: ``error`` is why there is no picture; rates in pictures a second, ``first`` in seconds.
+    """Outcome: ``error`` is why there is no picture; rates are in pictures per second, ``first`` is in seconds.
 
-    ``snapshot``: the address sends single pictures. ``told`` is the rate that the stream states.
+    ``snapshot``: the address sends single pictures. ``told`` is the rate that the stream claims.
     """
 
     error: Annotated[str, at_most(1 << 16)] = ""
@@ -48,7 +48,7 @@ class Probed(Record, frozen=True):
 
 
 def probe(address: Address) -> Probed:
-    """Open the address in a process of its own; raises `ConfigError` for a wrong address."""
+    """Open the address in a separate process; raises `ConfigError` for an invalid address."""
     try:
         secret = "@" in urlsplit(address.url).netloc
         if not secret:
@@ -68,7 +68,7 @@ def probe(address: Address) -> Probed:
 
 
 def described(found: Probed) -> str:
-    """Return what the address sends, in a line."""
+    """Return a line that describes what the address sends."""
     if found.snapshot:
         rate = "single pictures"
     elif found.rate is None:

@@ -1,7 +1,7 @@
-"""The process that opens an address for `edge_infer.snapshot.probe`, sandboxed as the reader of such a source.
+"""The process that opens an address for `edge_infer.snapshot.probe`, in the sandbox of a reader.
 
 ``python -m edge_infer.snapshot.probe_main`` reads an `Address` from standard input and prints a `Probed`. If root
-starts it, it switches to another user.
+starts it, it changes to another user.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
     from edge_infer.readers.sources import Picture
 
 SECONDS: Final = 3.0
-"""How long pictures are counted."""
+"""Seconds for which pictures are counted."""
 FEWEST: Final = 3
-"""Pictures that a rate is computed from at least."""
+"""Minimum number of pictures for computing a rate."""
 BURST: Final = 1.0
-"""Seconds in which a server may send pictures faster, because it has kept some."""
+"""Seconds at the start in which a server may send buffered pictures faster."""
 FIRST: Final = 15.0
 """Seconds to wait for a picture."""
 CODECS: Final = {"h264": "H.264", "avc1": "H.264", "hevc": "H.265", "hev1": "H.265", "mjpg": "Motion JPEG"}
-"""Names of the codecs by the four characters with which FFmpeg calls them."""
+"""Names of codecs, by the four characters that FFmpeg uses for them."""
 
 
 def main() -> int:
@@ -48,7 +48,7 @@ def main() -> int:
     try:
         address = decode_json(Address, sys.stdin.buffer.read())
         user = give_up_root(None, keep=privileges.READ_SEARCH)
-        die_with_parent()  # the kernel forgets it with the user
+        die_with_parent()  # the kernel resets this when the user changes
         kind = "rtsp" if address.url.startswith("rtsp") else "http"
         options = {"url": address.url, "password_file": address.password_file, "transport": address.transport}
         plan = SourcePlan("probe", kind, source_target(kind), live=True, network=True, options=options)
@@ -96,14 +96,14 @@ def _http(address: Address) -> Probed:
             raise
     with HttpSource(HttpOptions(address.url, address.username, address.password_file, snapshot=1.0)) as source:
         picture = source.read()
-        assert isinstance(picture, Picture)  # every picture is wanted, and a failure raises
+        assert isinstance(picture, Picture)  # every picture is needed, and a failure raises an error
         height, width = picture.pixels.shape[:2]
         codec = source.content_type.removeprefix("image/").upper()[:32]
         return Probed("", codec, width, height, first=round(time.monotonic() - began, 2), snapshot=True)
 
 
 def _counted(read: Callable[[], Picture | Any | None], began: float) -> Probed:
-    """Read pictures for `SECONDS` from the first one on, and return their size and rate."""
+    """Read pictures for `SECONDS` from the first one on; return their size and rate."""
     times: list[float] = []
     shape = (0, 0)
     while time.monotonic() < (times[0] + SECONDS if times else began + FIRST):
@@ -118,7 +118,7 @@ def _counted(read: Callable[[], Picture | Any | None], began: float) -> Probed:
 
 
 def rate_of(times: Sequence[float]) -> float | None:
-    """Return the pictures a second after the burst at the start, if enough of them are left; None if it is unknown."""
+    """Return the pictures per second after the burst at the start; None if too few are left."""
     later = [moment for moment in times if moment - times[0] >= BURST]
     counted = later if len(later) >= FEWEST else times
     return round((len(counted) - 1) / (counted[-1] - counted[0]), 1) if len(counted) >= FEWEST else None

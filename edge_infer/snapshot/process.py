@@ -1,7 +1,8 @@
-"""The process behind `edge_infer.snapshot.request`: opens the source, or decodes the daemon's picture.
+"""The process of `edge_infer.snapshot.request`, which opens the source or decodes the daemon's picture.
 
-``python -m edge_infer.snapshot.process CONFIG SOURCE SUFFIX [--grid] [--given]``. If root starts it, it switches to
-another user. It sandboxes itself as a reader. It prints one line of JSON, a `Taken`, and the bytes of the picture.
+``python -m edge_infer.snapshot.process CONFIG SOURCE SUFFIX [--grid] [--given]``. If root starts it, it changes to
+another user. It enters the sandbox of a reader. It prints one line of JSON, a `Taken`, and then the bytes of the
+picture.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ LINES: Final = 10
 
 
 class Taken(Record, frozen=True):
-    """Outcome: ``error`` is why there is no picture, ``code`` the exit code that goes with it."""
+    """Outcome: ``error`` is why there is no picture; ``code`` is the corresponding exit code."""
 
     error: Annotated[str, at_most(1 << 16)] = ""
     code: int = 0
@@ -53,7 +54,7 @@ def main() -> int:
     prepare(os.environ)
     try:
         user = give_up_root_for(args.config)
-        die_with_parent()  # the kernel forgets it with the user
+        die_with_parent()  # the kernel resets this when the user changes
         if args.given:
             pixels = _decoded(sys.stdin.buffer.read(), args.source)
         else:
@@ -124,7 +125,7 @@ def _plan_of(config: Path, source: str) -> tuple[SourcePlan, tuple[Polygon, ...]
 
 
 def draw_grid(pixels: Pixels) -> None:
-    """Draw lines at every tenth of width and height, with the fractions as masks and zones use them."""
+    """Draw lines at every tenth of width and height, labelled with fractions in the form that masks and zones use."""
     import cv2
 
     height, width = pixels.shape[:2]

@@ -1,4 +1,4 @@
-"""Save one picture of a configured source for drawing masks and zones, from the running daemon or directly.
+"""Saves one picture of a configured source for drawing masks and zones, from the running daemon or directly.
 
 This process sends the request to the daemon and writes the file, with the rights of the user who ran the command. A
 separate process decodes the picture.
@@ -29,8 +29,8 @@ MAX_PICTURE_BYTES: Final = 1 << 27
 def grab(config: Path, source: str, output: Path, *, grid: bool = False) -> str:
     """Save the picture as ``output``, with masked areas black, and return where it came from.
 
-    Only the owner may read the file. It replaces an existing file or link, so that whoever created that gains no
-    access.
+    Only the owner may read the file. It replaces an existing file or link, so that whoever created that does not get
+    access to the picture.
     """
     given: bytes | None
     try:
@@ -48,7 +48,7 @@ def grab(config: Path, source: str, output: Path, *, grid: bool = False) -> str:
 
 @contextmanager
 def _settled(folder: Path) -> Iterator[Path]:
-    """Yield a path of the folder that nobody can exchange; root follows no link of another user to it."""
+    """Yield a path of the folder that nobody can replace. Root follows no link of another user to it."""
     if os.geteuid() != 0:
         yield folder
         return
@@ -62,7 +62,7 @@ def _settled(folder: Path) -> Iterator[Path]:
 def newest_picture(config: Path, source: str) -> bytes:
     """Return the newest picture of a source of the running daemon, encoded, with masked areas black.
 
-    Nothing is decoded here: that is for a sandboxed process. Raises `NotRunningError`, `EdgeInferError`.
+    Nothing is decoded here; a sandboxed process does that. Raises `NotRunningError`, `EdgeInferError`.
     """
     file = memfd.create("picture")
     try:

@@ -1,1 +1,4 @@
-"""The supervisor: the process that starts, watches and restarts the others. It has neither frames nor the broker."""
+"""The supervisor: the process that starts, watches and restarts the other processes.
+
+It receives no frames and does not connect to the broker.
+"""

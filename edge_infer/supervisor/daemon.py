@@ -1,4 +1,7 @@
-"""The daemon: start-up, main loop, shutdown. It handles signals, the control socket and systemd."""
+"""The daemon: start-up, main loop and shutdown.
+
+It handles signals, the control socket and the notifications to systemd.
+"""
 
 from __future__ import annotations
 
@@ -56,9 +59,11 @@ from edge_infer.yamlfile.scalars import plain
 log = logging.getLogger(__name__)
 
 READY_AFTER: Final = 15.0
-"""Seconds after which the start counts as done even without a report of the engine, which is being restarted then."""
+"""Seconds after which the start counts as complete even without a report of the engine, which is being restarted
+then."""
 MAX_FILES: Final = 4096
-"""Limit of open files: far fewer are open, but child processes may have a fraction of it in transit between them."""
+"""Limit of open files. Far fewer are open, but child processes may have a part of this number in transit between
+them."""
 STATUS_EVERY: Final = 5.0
 
 
@@ -66,7 +71,7 @@ class Daemon:
     """Runs one configuration file. `run` covers the whole life of the daemon."""
 
     def __init__(self, config: Path, log_level: str, board: Path = Path("/"), tempo: Tempo | None = None) -> None:
-        """Let the governor read ``proc`` and ``sys`` below ``board``, at this ``tempo``."""
+        """Set up. The governor reads ``proc`` and ``sys`` below ``board``, at the intervals of ``tempo``."""
         self._notifier = Notifier(os.environ)
         self._signals = Signals()
         self._house = ProcessSupervisor(log_level)
@@ -86,7 +91,7 @@ class Daemon:
         self._metrics = MetricsWriter(self._house, self._swap, self._reload, board)
         self._figures = Figures()
         self._fast_path = FastPath()
-        self._helpers = (self._reload, self._checks, self._fast_path)  # each has short-lived processes
+        self._helpers = (self._reload, self._checks, self._fast_path)  # each of these starts short-lived processes
         self._since = time.monotonic()
         self._ready = False
         self._said_info: tuple[str, Plan, dict[str, str], float | None, tuple[str, ...]] | None = None
@@ -97,12 +102,12 @@ class Daemon:
         self._status_at = self._watchdog_at = 0.0
 
     def run(self) -> int:
-        """Start, loop, shut down; return the exit code. Before the start, raises `ConfigError` and `StartError`."""
-        # This process holds the channel ends. No process of the same user may take them or read the records.
+        """Start, loop and shut down; return the exit code. Raises `ConfigError` and `StartError` before the start."""
+        # This process holds the ends of all channels. No process of the same user may take them or read the records.
         privileges.forbid_core_dumps()
         privileges.allow_files(MAX_FILES)
         privileges.forbid_dumping()
-        privileges.forbid_new_privileges()  # so no child process can have another user, see `peer.identify`
+        privileges.forbid_new_privileges()  # so no child process can change its user, see `peer.identify`
         with ExitStack() as stack:
             orphans = stack.enter_context(Orphans())
             stack.enter_context(self._signals)
@@ -139,7 +144,7 @@ class Daemon:
         return 0 if orderly and not lost else 1
 
     def _own(self) -> set[int]:
-        """Return the running children that this process has started itself."""
+        """Return the running children that this process itself has started."""
         return {*self._house.pids(), *(pid for each in self._helpers for pid in each.pids())}
 
     def _turn(self, control: ControlSocket) -> None:
@@ -151,7 +156,7 @@ class Daemon:
         ready = set(readable(files, [*self._house.unsent(), *control.unsent()], timeout))
         self._house.stalls.woke()
         if self._signals.stop:
-            return  # systemd signals the readers, too: none of them is to be started again
+            return  # systemd also signals the readers: none of them may be started again
         for death in self._house.serve():
             self._swap.engine_died(death)
         self._swap.hear()
@@ -223,7 +228,7 @@ class Daemon:
                 log.exception("info or the status of a model cannot be announced (logged once)")
 
     def _announce(self) -> None:
-        """Publish the device information, once the engine runs the current plan."""
+        """Publish the device information as soon as the engine runs the current plan."""
         report, plan = self._house.heard.engine, self._swap.plan
         if report is None or plan is None or report.digest != plan.digest:
             return
@@ -259,7 +264,7 @@ class Daemon:
                 self._status_at = now + 0.1
         interval = self._notifier.watchdog_interval()
         if interval is not None and now >= self._watchdog_at and self._house.alive():
-            self._watchdog_at = now + interval / 4  # the rest is for a card that takes seconds to write
+            self._watchdog_at = now + interval / 4  # the remaining time is for a card that takes seconds to write
             self._notifier.watchdog()
 
 
@@ -294,7 +299,7 @@ def _info(report: EngineReport, plan: Plan, walls: dict[str, str], gain: float |
 
 
 def _bound(plan: Plan) -> ChannelBound:
-    """Return the bound of hidden data; not known for numbers that a compromised trial of a model has made up."""
+    """Return the limit of hidden data. It is unknown if a compromised model trial has returned invalid numbers."""
     try:
         return device_bound(plan)
     except Exception as error:  # noqa: BLE001 - whatever the numbers are, they cost this figure alone

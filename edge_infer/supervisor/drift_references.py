@@ -1,4 +1,4 @@
-"""What pipelines have learned of their cameras and models, in the state directory. The engine cannot write there."""
+"""Drift references of the pipelines, in the state directory. The engine cannot write there itself."""
 
 from __future__ import annotations
 
@@ -21,14 +21,16 @@ log = logging.getLogger(__name__)
 FOLDER: Final = "drift"
 SUFFIX: Final = ".json"
 WRITE_EVERY: Final = 600.0
-"""Least seconds between two writes of one file, whatever the engine sends."""
+"""Minimum seconds between two writes of one file, whatever the engine sends."""
 
 
 class DriftReferences:
-    """One small file a pipeline. A reference that cannot be read is learned anew, and one that cannot be written waits.
+    """One small file for each pipeline.
 
-    The engine that sends references parses foreign input, so each is checked, and none is written more often than
-    `WRITE_EVERY`.
+    If it cannot be read, the reference is learned again; if it cannot be written, it waits.
+
+    The engine, which sends the references, parses foreign input. So each reference is checked, and none is written more
+    often than `WRITE_EVERY`.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -43,7 +45,7 @@ class DriftReferences:
         self._folder = state_dir / FOLDER
 
     def read(self, pipelines: Iterable[str]) -> Iterator[DriftReference]:
-        """Yield the newest references of these pipelines, as far as there are any."""
+        """Yield the newest references of these pipelines, where they exist."""
         for name in pipelines:
             found = self._waiting.get(name) or self._read(name)
             if found is not None:
@@ -66,7 +68,7 @@ class DriftReferences:
         return found
 
     def keep(self, reference: DriftReference, pipelines: Iterable[str]) -> None:
-        """Keep the reference of one of these pipelines, and write it when it is due."""
+        """Keep the reference of one of these pipelines; write it when it is due."""
         if reference.pipeline not in pipelines:
             return
         if (size := len(dumps(reference))) > MAX_REFERENCE_BYTES:
@@ -77,7 +79,7 @@ class DriftReferences:
         self.look()
 
     def look(self) -> None:
-        """Write what waits and is due."""
+        """Write the references that wait and are due."""
         now = self._clock()
         for name in list(self._waiting):
             if now - self._written.get(name, -WRITE_EVERY) >= WRITE_EVERY:
@@ -85,11 +87,14 @@ class DriftReferences:
                 self._write(name)
 
     def write_soon(self, pipeline: str) -> None:
-        """Write the next reference of a pipeline at once, because a person has asked for another one."""
+        """Write the next reference of a pipeline without delay, because a person has accepted its drift."""
         self._written.pop(pipeline, None)
 
     def tidy(self, pipelines: Iterable[str]) -> None:
-        """Remove the files of other pipelines; at the start only, so that drift can be turned off for a while."""
+        """Remove the files of other pipelines.
+
+        This happens only at the start, so that drift detection can be turned off for a while.
+        """
         kept = {f"{name}{SUFFIX}" for name in pipelines}
         with suppress(OSError):
             for path in [] if self._folder is None else list(self._folder.iterdir()):
@@ -97,7 +102,7 @@ class DriftReferences:
                     path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Write what waits."""
+        """Write the references that wait."""
         for name in list(self._waiting):
             self._write(name)
 

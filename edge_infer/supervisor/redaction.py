@@ -1,8 +1,8 @@
-"""Redaction of the engine's text before it leaves the device: only known forms pass, nothing of any other.
+"""Redaction of the engine's text before it leaves the device: only known forms pass.
 
-The engine sees frames, and a process that tries a model runs what the file makes of it. Their text about a failed model
-is meant for users at the device (``edge-infer status``, ``models history``). There the text stands between « and »,
-which marks the rest of a sentence as the supervisor's.
+The engine sees frames, and a process that tries a model runs what the model file makes of it. Their text about a failed
+model is meant for users at the device (``edge-infer status``, ``models history``). There, the text is enclosed in « and
+»; the rest of such a sentence is by the supervisor.
 """
 
 from __future__ import annotations
@@ -37,14 +37,17 @@ _QUOTED: Final = re.compile(r"«([^»]*)(?:»|$)")
 
 
 class EngineWords:
-    """Redacts the status of models. New texts with numbers pass rarely: an engine could number its data with them."""
+    """Redacts the status of models.
+
+    A new text with numbers passes only rarely, because an engine could encode data in numbers.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._new = TokenBucket(WORDS_AT_ONCE, 1 / WORDS_EVERY, clock)
         self._known: dict[str, None] = {}
 
     def outward(self, status: ModelStatus) -> ModelStatus:
-        """Return the status as it may leave the device."""
+        """Return the status in the form in which it may leave the device."""
         if isinstance(status.shadow, Mapping):
             shadows = {name: replace(each, reason=self._outward(each.reason)) for name, each in status.shadow.items()}
             status = replace(status, shadow=shadows)
@@ -58,7 +61,10 @@ class EngineWords:
         return reason if reason is ABSENT else _QUOTED.sub(lambda found: self._rarely(_told(found[1])), reason)
 
     def _rarely(self, told: str) -> str:
-        """Return a text that leaves, with numbers only if it is known or another one is due."""
+        """Return a text in the published form.
+
+        A text with numbers passes only if it is known already or another one is due.
+        """
         if not any(map(str.isdigit, told)):
             return told
         if told not in self._known and not self._new.take():
@@ -78,7 +84,7 @@ def _told(words: str) -> str:
 
 
 def published(problem: Problem) -> str:
-    """Return a problem of the configuration as it may leave the device, with its place."""
+    """Return a configuration problem in the form in which it may leave the device, with its position."""
     if problem.foreign:
         problem = replace(problem, text=_CHECK)
     return _QUOTED.sub(_CHECK, str(problem))

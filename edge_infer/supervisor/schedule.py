@@ -1,4 +1,4 @@
-"""Which pipelines are inactive now: outside of their hours, or paused by hand."""
+"""Which pipelines are inactive now: outside their hours, or paused by command."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ FILE: Final = "paused.json"
 SHORTEST_PAUSE: Final = 1.0
 MOST_BYTES: Final = 1 << 20
 LOOK_EVERY: Final = 1.0
-"""Seconds between two looks at the clock."""
+"""Seconds between two checks of the clock."""
 
 
 class Pause(Record, frozen=True):
-    """Who paused a pipeline, and until when in seconds since the epoch (None: until it is resumed)."""
+    """Pause of a pipeline: who ordered it, and its end in seconds since the epoch (None: until it is resumed)."""
 
     by: Annotated[str, at_most(128)]
     until: float | None = None
@@ -41,8 +41,8 @@ class Pauses(Record, frozen=True):
 def covers(hours: HoursPlan, now: time.struct_time) -> bool:
     """Return whether a local time is within these hours. Hours across midnight belong to the day on which they begin.
 
-    The clock on the wall counts: in an hour that a change of summer time repeats, both count, and one that it skips is
-    missing.
+    The local clock time counts. So an hour that a change of summer time repeats counts both times, and an hour that it
+    skips does not occur.
     """
     minute = now.tm_hour * 60 + now.tm_min
     if hours.start < hours.end:
@@ -86,7 +86,7 @@ class PipelineSchedule:
         if seconds is not None and seconds < SHORTEST_PAUSE:
             raise EdgeInferError(f"a pause takes {SHORTEST_PAUSE:g} s or longer, not {seconds:g} s")
         before = self._pauses.pipelines.get(name)
-        if before is not None and before.until is None and seconds is None:  # nothing changes
+        if before is not None and before.until is None and seconds is None:  # nothing would change
             return f"{name} is {_paused(before)}"
         pause = Pause(by[:128], None if seconds is None else self._wall() + seconds)
         self._keep(plan, {**self._pauses.pipelines, name: pause})
@@ -104,7 +104,7 @@ class PipelineSchedule:
         return f"{name} is {self.inactive(plan).get(name, 'active')}"
 
     def inactive(self, plan: Plan) -> Mapping[str, str]:
-        """Return the inactive pipelines of a plan, each with a reason in words. A cascade follows its parent."""
+        """Return the inactive pipelines of a plan, each with a reason as text. A cascade follows its parent."""
         now = self._clock()
         if self._looked[0] is not plan or now - self._looked[1] >= LOOK_EVERY:
             self._looked = plan, now
@@ -130,7 +130,7 @@ class PipelineSchedule:
         return {**found, **_below(plan, found)}
 
     def _known(self, wall: float) -> bool:
-        """Return whether the clock shows a time that can be; until it does, hours do not apply."""
+        """Return whether the clock shows a plausible time. Until it does, hours do not apply."""
         if wall < MADE and not self._unset:
             log.warning("the clock is not set, so pipelines with active hours run until it is")
         self._unset = wall < MADE
@@ -153,7 +153,7 @@ class PipelineSchedule:
 
 
 def _below(plan: Plan, inactive: Iterable[str]) -> dict[str, str]:
-    """Return the cascades of inactive pipelines: nothing cuts their crops out."""
+    """Return the cascades of inactive pipelines: without the parent they get no crops."""
     parents = [each for each in plan.pipelines if each.name in inactive]
     return {
         each.name: f"a cascade of {parent.name}, which is inactive"
@@ -167,7 +167,7 @@ def _check(plan: Plan, name: str) -> None:
     names = [each.name for each in plan.pipelines]
     if name in names:
         return
-    from edge_infer.yamlfile.error_text import suggestion  # compares words, for which the daemon has no other need
+    from edge_infer.yamlfile.error_text import suggestion  # a module to compare words, not needed elsewhere
 
     raise EdgeInferError(f"there is no pipeline {name!r}; {suggestion(name, names)}")
 

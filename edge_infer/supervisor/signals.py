@@ -1,4 +1,4 @@
-"""Signals as a descriptor to wait on: SIGTERM and SIGINT stop, SIGHUP reloads."""
+"""Signals as a descriptor to wait on: SIGTERM and SIGINT stop the daemon, SIGHUP reloads the configuration."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class Signals:
-    """Collects the process's signals between enter and exit, for the main thread to handle when it is ready."""
+    """Collects the signals of the process while the context is open. The main thread handles them when it is ready."""
 
     def __init__(self) -> None:
         self.stop = False

@@ -1,4 +1,4 @@
-"""The state directory: locked by one daemon at a time, and found even if the configuration is broken."""
+"""The state directory. One daemon at a time locks it, and it is found even if the configuration is invalid."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ log = logging.getLogger(__name__)
 LOCK: Final = "lock"
 FORMAT_FILE: Final = "format"
 FORMAT: Final = 1
-"""Format of the files in the state directory; raise it when an earlier version would misread them."""
+"""Format of the files in the state directory. Increase it when an earlier version would misinterpret them."""
 OURS: Final = (LOCK, FORMAT_FILE, "applied.json", "serving.json", "outbox.sqlite")
-"""Files of which one is in each state directory; the last is of earlier versions."""
+"""Files by which a state directory is recognized: each one contains at least one of them. Earlier versions wrote the
+last one."""
 _OPEN: Final = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _DATABASE: Final = "outbox.sqlite"
 MOVED: Final = ("topics.json", "discovery.json", "open-events.json", _DATABASE, f"{_DATABASE}-wal", f"{_DATABASE}-shm")
@@ -41,12 +42,12 @@ _ASIDE_NAME: Final = re.compile(re.escape(ASIDE) + "[1-9][0-9]{0,8}")
 MAX_ASIDE: Final = 2
 """Folders that stay; older ones are removed."""
 TRIAL_FILES: Final = ("tried.json", "equipment.json")
-"""All results of trials; earlier versions stored them in the state directory itself."""
+"""All files with results of trials. Earlier versions stored them in the state directory itself."""
 
 
 @contextmanager
 def locked(state_dir: Path) -> Iterator[None]:
-    """Lock the state directory, and make it if it is missing; raises `StartError` for a second daemon."""
+    """Lock the state directory; create it if it is missing. Raises `StartError` if another daemon holds the lock."""
     try:
         make_folders(state_dir)
         _move(state_dir)
@@ -66,7 +67,7 @@ def locked(state_dir: Path) -> Iterator[None]:
                 "or give this one a device.state_dir of its own"
             ) from error
         _claim_format(state_dir)
-        with suppress(OSError):  # on a full disk the lock holds, but without the pid of its holder
+        with suppress(OSError):  # on a full disk the lock holds, but the file lacks the pid of its holder
             os.ftruncate(file, 0)
             os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
         yield
@@ -75,24 +76,30 @@ def locked(state_dir: Path) -> Iterator[None]:
 
 
 def _claim_format(state_dir: Path) -> None:
-    """Note the format of the files; raises `StartError` for one of a newer version, which this one would misread."""
+    """Record the format of the files.
+
+    Raises `StartError` if a newer version wrote them, because this one would misinterpret them.
+    """
     place, found = state_dir / FORMAT_FILE, 0
     with suppress(OSError, ValueError):
         found = int(content(place, 16))
     if found > FORMAT:
-        real = os.path.realpath(state_dir)  # systemd keeps that of a service elsewhere, and makes the link to it again
+        real = os.path.realpath(state_dir)  # systemd keeps it elsewhere, and creates the link again
         raise StartError(
             f"the state directory {state_dir} was written by a newer edge-infer (format {found}, this version knows "
             f"{FORMAT}): run that version again, or begin with a state that has the "
             f"models only: mv {real} {real}.newer && mkdir {real} && cp -a {real}.newer/models {real}/"
         )
     if found < FORMAT:
-        with suppress(OSError):  # on a full disk it is noted at the next start
+        with suppress(OSError):  # on a full disk the format is recorded at the next start
             place.write_text(f"{FORMAT}\n")
 
 
 def held(state_dir: Path) -> str:
-    """Return the pid that holds the state directory, or ``unknown``; empty if it is not locked. Raises `OSError`."""
+    """Return the pid of the process that holds the state directory, or ``unknown``; empty if it is not locked.
+
+    Raises `OSError`.
+    """
     try:
         file = os.open(state_dir / LOCK, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
@@ -111,7 +118,7 @@ def _holder(file: int) -> str:
 
 
 def _remedy(state_dir: Path) -> str:
-    """Return the remedy that gives this user access."""
+    """Return the remedy by which this user gets access."""
     user = f"user {os.geteuid()}"
     with suppress(KeyError):
         user = pwd.getpwuid(os.geteuid()).pw_name
@@ -122,9 +129,9 @@ def _remedy(state_dir: Path) -> str:
 
 
 def make_folders(state_dir: Path) -> None:
-    """Make the state directory and its folders, because a sandbox opens only folders that exist; raises `OSError`.
+    """Create the state directory and its folders, because a sandbox admits only folders that exist. Raises `OSError`.
 
-    Folders of these names that another program made are never taken over: tidying would empty them.
+    A folder of one of these names that another program created is never used: tidying would empty it.
     """
     state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
     if not any(os.path.lexists(state_dir / name) for name in OURS):
@@ -141,16 +148,17 @@ def make_folders(state_dir: Path) -> None:
 
 
 def leave_temporary(state_dir: Path) -> None:
-    """Forget ``$TMPDIR`` if programs of sources, which may write there, could replace what is the daemon's."""
+    """Unset ``$TMPDIR`` if programs of sources may write there: they could replace files of the daemon."""
     if opens_own(place := os.environ.get("TMPDIR", ""), state_dir):
         log.warning("TMPDIR=%s has the control socket or the state in it, so programs get /tmp in its place", place)
         del os.environ["TMPDIR"]
 
 
 def tidy_publisher(state_dir: str | Path) -> bool:
-    """Remove what is no file of the publisher; return whether some is left for another call.
+    """Remove everything that is not a file of the publisher; return whether some of it is left for another call.
 
-    An earlier one with another program's code may have left named pipes, links, folders, closed files, or more files.
+    An earlier publisher that ran an attacker's code may have left named pipes, links, folders, unreadable files, or
+    many files.
     """
     left = tidy_folder(publisher_folder(state_dir), PUBLISHER_FILES, level=logging.WARNING)
     aside = folders_aside(state_dir)
@@ -170,12 +178,15 @@ def folders_aside(state_dir: str | Path) -> list[Path]:
 
 
 def tidy_trials(state_dir: str | Path) -> bool:
-    """Remove what is no result of trials, between two readings; return whether some is left for another call."""
+    """Remove everything that is not a result of trials, between two readings.
+
+    Return whether some of it is left for another call.
+    """
     return tidy_folder(trials_folder(state_dir), TRIAL_FILES, level=logging.WARNING)
 
 
 def _move(state_dir: Path) -> None:
-    """Move files from their places in earlier versions."""
+    """Move files from the places that earlier versions used."""
     for names, folder in ((MOVED, publisher_folder(state_dir)), (TRIAL_FILES, trials_folder(state_dir))):
         for name in names:
             with suppress(FileNotFoundError):

@@ -24,9 +24,9 @@ from edge_infer.supervisor.processes.supervisor import LastFailure, ProcessSuper
 
 
 class RoomStatus(Record, frozen=True):
-    """One child process; ``pid`` is null until it is restarted, ``walls`` is what it has tested of its sandbox.
+    """One child process. ``pid`` is null until it is restarted; ``walls`` holds what it has tested of its sandbox.
 
-    ``planned`` of its ``restarts`` were ordered by the supervisor, because the process had to reach other files.
+    ``planned`` counts the ``restarts`` that the supervisor ordered because the process needed other files.
     """
 
     pid: int | None
@@ -37,7 +37,7 @@ class RoomStatus(Record, frozen=True):
 
     @property
     def failures(self) -> int:
-        """Restarts that nobody ordered."""
+        """Number of restarts that the supervisor did not order."""
         return max(0, self.restarts - self.planned)
 
 
@@ -49,12 +49,12 @@ class BrokerStatus(Record, frozen=True):
 
     @property
     def word(self) -> str:
-        """``ok``, ``DOWN``, or neither while nobody has tried yet."""
+        """``ok``, ``DOWN``, or ``…`` while the first attempt to connect has not ended."""
         return "ok" if self.connected else "…" if self.text == STARTING_UP else "DOWN"
 
 
 class Status(Record, frozen=True):
-    """The whole answer; ``feeds`` has the source of each pipeline that gets whole frames."""
+    """The whole answer. ``feeds`` holds the source of each pipeline that processes whole frames."""
 
     version: ShortText
     uptime: float
@@ -77,7 +77,7 @@ class Status(Record, frozen=True):
     pid: int | None = None
     """The process id of the supervisor."""
     drift: Mapping[ShortText, DriftHealth] = field(default_factory=dict)
-    """Pipelines that watch for drift."""
+    """Drift of the pipelines that watch for it."""
 
 
 def compose(
@@ -118,11 +118,11 @@ def compose(
 
 
 DEGRADED: Final = ", DEGRADED: nothing can be kept on disk"
-"""What stands behind the outbox's account while its file cannot be written."""
+"""Appended to the description of the outbox while its file cannot be written."""
 
 
 def held_back(governor: GovernorHealth) -> str:
-    """Return the governor's limits in a line."""
+    """Return the governor's limits as one line."""
     if not governor.limits:
         return "nothing is held back"
     held = ", ".join(f"{name} at most {fps:g} fps" for name, fps in governor.limits.items())

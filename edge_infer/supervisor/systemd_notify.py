@@ -13,9 +13,9 @@ _log = logging.getLogger(__name__)
 
 
 class Notifier:
-    """Sends to ``$NOTIFY_SOCKET``; without one, as in a manual start, every method does nothing.
+    """Sends to ``$NOTIFY_SOCKET``. Without this variable, as in a manual start, every method does nothing.
 
-    A datagram that cannot be sent is logged and never stops the daemon. The time-outs of systemd then apply.
+    If a datagram cannot be sent, this is logged and never stops the daemon; the time-outs of systemd then apply.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -24,7 +24,7 @@ class Notifier:
         self._interval = _watchdog(environ)
 
     def watchdog_interval(self) -> float | None:
-        """Return the seconds within which to call `watchdog`, half of systemd's time-out; None without a watchdog."""
+        """Return the seconds within which to call `watchdog`: half of systemd's time-out; None without a watchdog."""
         return self._interval if self._address else None
 
     def ready(self, status: str) -> None:
@@ -55,7 +55,7 @@ class Notifier:
 
 
 def _watchdog(environ: Mapping[str, str]) -> float | None:
-    """Return half of the unit's ``WatchdogSec``, as sd_watchdog_enabled(3) advises."""
+    """Return half of ``WatchdogSec`` of the unit, as sd_watchdog_enabled(3) advises."""
     microseconds = environ.get("WATCHDOG_USEC", "")
     if not microseconds.isdecimal() or int(microseconds) == 0:
         return None
@@ -65,5 +65,8 @@ def _watchdog(environ: Mapping[str, str]) -> float | None:
 
 
 def _line(text: str) -> str:
-    """Return one printable line: a line break would start another assignment. ``systemctl status`` prints it raw."""
+    """Return one printable line.
+
+    A line break would begin another assignment, and ``systemctl status`` prints the line unchanged.
+    """
     return printable(" ".join(text.split()))

@@ -1,4 +1,4 @@
-"""Handover by root: the state directory is made for the target user, or taken over from an earlier version as root."""
+"""Handover by root: creates the state directory for the target user, or hands over one that root has used."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ _REMEDY: Final = "name a folder of its own under device.state_dir, or give this 
 
 
 def hand_over(state_dir: Path, identity: Identity) -> None:
-    """Make ``state_dir`` and give it to ``identity``, with the files that an earlier version left there as root.
+    """Create ``state_dir`` and give it to ``identity``, with the files that an earlier version left there as root.
 
-    Links are never followed, except root's own links on the way to it, which no other user can replace. Files with
-    several hard links are skipped, so nothing outside changes its owner. Raises `StartError` for a folder that does
-    not belong to edge-infer, or that another user could replace.
+    Links are never followed, except root's own links on the way to the directory, which no other user can replace.
+    Files with several hard links are skipped, so that no file outside changes its owner. Raises `StartError` for a
+    folder that does not belong to edge-infer, or that another user could replace.
     """
     try:
         place = real_place(state_dir, {0})
@@ -64,10 +64,10 @@ def hand_over(state_dir: Path, identity: Identity) -> None:
 
 
 def _make(place: Path) -> int:
-    """Make the folder and its missing parents; return an open descriptor of the folder.
+    """Create the folder and its missing parents; return an open descriptor of the folder.
 
-    Each part is made and opened relative to the one before, so a link that another process puts there meanwhile is an
-    error.
+    Each part is created and opened relative to its parent, so that a link that another process puts there in the
+    meantime is an error.
     """
     folder = os.open("/", _FOLDER)
     for path in (*reversed(place.parents[:-1]), place):
@@ -109,7 +109,10 @@ def _is_ours(name: str) -> bool:
 
 
 def _give(folder: int, identity: Identity, device: int) -> None:
-    """Change the owner of an open folder and its content; the folder comes last, so an interrupted run is repeated."""
+    """Change the owner of an open folder and its content.
+
+    The folder itself comes last, so that an interrupted run is repeated.
+    """
     for name in os.listdir(folder):
         found = os.stat(name, dir_fd=folder, follow_symlinks=False)
         if found.st_uid != 0 or found.st_dev != device:
@@ -126,7 +129,7 @@ def _give(folder: int, identity: Identity, device: int) -> None:
 
 
 def _give_runtime_directory(identity: Identity) -> None:
-    """Hand over the folder that systemd made for the control socket of a service that it runs as root."""
+    """Hand over the folder that systemd created for the control socket of a service that runs as root."""
     place = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
     if place and Path(place).is_dir() and Path(place).lstat().st_uid == 0 and not any(Path(place).iterdir()):
         os.chown(place, identity.uid, identity.gid, follow_symlinks=False)

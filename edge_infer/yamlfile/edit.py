@@ -1,4 +1,4 @@
-"""Edits of single values in the text of a YAML file that leave the rest of the text unchanged."""
+"""Edits single values in the text of a YAML file and leaves the rest of the text unchanged."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Edit:
 
 
 def edited(text: str, edits: Iterable[Edit]) -> str:
-    """Return the text with all edits, which do not overlap."""
+    """Return the text after all edits, which must not overlap."""
     for edit in sorted(edits, key=lambda edit: -edit.start):
         text = text[: edit.start] + edit.text + text[edit.end :]
     return text
@@ -32,7 +32,10 @@ def replacing(node: Any, text: str) -> Edit:
 
 
 def rewriting(text: str, key: Any, value: Any, fresh: str) -> Edit:
-    """Return the edit that replaces any value by one in flow style; ``key`` is that of a mapping, None in a list."""
+    """Return the edit that replaces any value by one in flow style. ``key`` is the node of its key, or None in a list.
+
+    ``fresh`` is the new value.
+    """
     if _ends(value):
         return Edit(value.start_mark.index, value.end_mark.index, fresh)
     end = _last(value)
@@ -58,7 +61,7 @@ def appending(text: str, items: Any, value: str) -> Edit:
 
 
 def removing_item(text: str, items: Any, index: int) -> Edit:
-    """Return the edit that removes an item of a list with at least two."""
+    """Return the edit that removes an item from a list with at least two items."""
     item = items.value[index]
     if not items.flow_style:
         start = text.rfind("\n", 0, item.start_mark.index) + 1
@@ -76,12 +79,12 @@ def removing(text: str, group: Any, name: str) -> Edit:
 
 
 def below(node: Any, name: str) -> tuple[Any, Any]:
-    """Return the nodes of a mapping's key and of its value."""
+    """Return the nodes of a key in a mapping and of its value."""
     return next((key, value) for key, value in node.value if key.value == name)
 
 
 def repeated(root: Any, nodes: Iterable[Any]) -> bool:
-    """Return whether anchors (&) and aliases (*) repeat one of the nodes in the document."""
+    """Return whether the document repeats one of the nodes, by an anchor (&) and an alias (*)."""
     times = Counter(map(id, every(root)))
     return any(times[id(node)] > 1 for node in nodes)
 
@@ -99,13 +102,16 @@ def every(node: Any) -> Iterator[Any]:
 
 
 def _lines(text: str, key: Any, value: Any) -> Edit:
-    """Remove an entry in lines of its own, with the rest of its last line; comments above and below it stay."""
+    """Remove an entry that has lines of its own, including the rest of its last line.
+
+    Comments above and below it stay.
+    """
     start, end = text.rfind("\n", 0, key.start_mark.index) + 1, text.find("\n", _last(value))
     return Edit(start, len(text) if end < 0 else end + 1, "")
 
 
 def _entry(text: str, group: Any, key: Any, value: Any) -> Edit:
-    """Remove an entry within brackets with the comma after it or, for the last one, before it."""
+    """Remove an entry within brackets, together with the comma after it or, if it is the last entry, before it."""
     start, end = key.start_mark.index, value.end_mark.index
     following = min((each.start_mark.index for each, _ in group.value if each.start_mark.index > start), default=None)
     if following is not None:
@@ -116,16 +122,16 @@ def _entry(text: str, group: Any, key: Any, value: Any) -> Edit:
 
 
 def _new_line(text: str, end: int, column: int, line: str) -> Edit:
-    """Add a line after the one with this position, which may end with a comment."""
+    """Add a line after the line with this position, which may end with a comment."""
     at = text.find("\n", end)
     return Edit(at, at, f"\n{' ' * column}{line}")
 
 
 def _last(value: Any) -> int:
-    """Return where the text of a value ends, without what follows a block."""
+    """Return the position where the text of a value ends, without what follows a block."""
     return int(max(node.end_mark.index for node in every(value) if _ends(node)))
 
 
 def _ends(node: Any) -> bool:
-    """Return whether the node's end mark is exact; for a block it is the start of the following token."""
+    """Return whether the node's end position is exact. For a block it is the start of the following token."""
     return isinstance(node, yaml.ScalarNode) or bool(node.flow_style)

@@ -1,4 +1,4 @@
-"""Error messages about a value: the expected value, the given one, and a suggestion."""
+"""Error texts about a value: the expected value, the given one, and a suggestion."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class ProblemAtError(ValueError):
 
 
 def as_yaml(value: Any) -> str:
-    """Return a value in one line of YAML; words have no quotes."""
+    """Return a value as one line of YAML; words have no quotes."""
     if isinstance(value, list):
         return f"[{', '.join(map(as_yaml, value))}]"
     return {True: "true", False: "false"}[value] if isinstance(value, bool) else str(value)
 
 
 def in_words(error: Mapping[str, Any]) -> str:
-    """Return a sentence for an error of pydantic's own types."""
+    """Return a sentence for one of pydantic's own types of errors."""
     expected = {
         "string_type": "a text",
         "bool_type": "true or false",
@@ -48,7 +48,7 @@ def in_words(error: Mapping[str, Any]) -> str:
 
 
 def wrong(expected: str, value: Any) -> str:
-    """Return ``expected …, not …``, with a remedy for a number in quotes and for a key without a value."""
+    """Return ``expected …, not …``. For a number in quotes and for a key without a value, add the remedy."""
     remedy = ""
     if isinstance(value, str) and in_quotes(value) and "number" in expected:
         remedy = " (without quotes)"
@@ -58,7 +58,7 @@ def wrong(expected: str, value: Any) -> str:
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """Return ``did you mean "x"?`` or the known names."""
+    """Return ``did you mean "x"?`` or a list of the known names."""
     names = [plain(str(name), 128) for name in known]
     close = difflib.get_close_matches(word, names, 1, 0.6)
     if close:

@@ -1,8 +1,9 @@
 """Kinds of values in a YAML file: what each accepts, for error messages and as JSON Schema for editors.
 
-A kind goes into ``Annotated[...]`` of a field of a `Section`. Kinds raise ValueError with a sentence that describes the
-expected value. `Section` adds the sentences for unknown and missing keys. Each kind decides what a plain YAML word
-means: a `text` takes ``007`` as it is written, a `number` does not take ``"0.5"`` in quotes.
+A kind is written into ``Annotated[...]`` of a field of a `Section`. If a value does not fit, the kind raises ValueError
+with a sentence that describes the expected value. `Section` adds the sentences for unknown and missing keys. Each kind
+decides what a plain YAML word means: a `text` accepts ``007`` unchanged; a `number` does not accept ``"0.5"`` in
+quotes.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ from edge_infer.yamlfile.units import format_duration, format_size, parse_durati
 
 @dataclass(frozen=True, eq=False)
 class Kind:
-    """One kind of value: ``parse`` converts a YAML value or raises ValueError; ``json`` is its JSON Schema.
+    """One kind of value. ``parse`` converts a YAML value or raises ValueError; ``json`` is the JSON Schema of the kind.
 
-    ``write`` is the reverse: it spells a default as in a file.
+    ``write`` is the inverse of ``parse``: it spells a default as in a file.
     """
 
     parse: Callable[[Any], Any]
@@ -43,9 +44,10 @@ class Kind:
 
 
 def text(expected: str, pattern: str = r"[^\x00-\x1f\x7f]+", most: int = 256, *, visible: bool = True) -> Kind:
-    """Return the kind of a text that matches the pattern as a whole; numbers are taken as they are written.
+    """Return the kind of a text that matches the whole pattern; a number is accepted as it is written.
 
-    ``visible``: terminals and pages show it, so it has no characters that control them or turn the text round.
+    ``visible``: the text is shown on terminals and pages, so it must not contain characters that control them or
+    reverse the text direction.
     """
 
     def parse(value: Any) -> str:
@@ -79,9 +81,9 @@ def number(low: float, high: float) -> Kind:
 
 
 def limit() -> Kind:
-    """Return the kind of a score between 0 and 1; larger values up to 1e9 pass.
+    """Return the kind of a score between 0 and 1; larger values up to 1e9 are accepted as well.
 
-    An anomaly's distance may be larger than 1, and only the model determines the task.
+    The distance of an anomaly may be larger than 1, and only the model determines the task.
     """
     score = number(0, 1)
 
@@ -184,7 +186,7 @@ def pixels() -> Kind:
 SECRETS: Final = frozenset(
     {"password", "passwd", "passphrase", "pass", "pwd", "psw", "pw", "secret", "token", "access_token", "apikey"}
 )
-"""Keys in the query of a URL whose values are secret."""
+"""Names of keys in the query of a URL whose values are secret."""
 
 
 def _no_secret(query: str) -> None:
@@ -197,7 +199,7 @@ def _no_secret(query: str) -> None:
 
 
 def url(*schemes: str) -> Kind:
-    """Return the kind of an address with one of the schemes and without a password, which no message repeats."""
+    """Return the kind of an address with one of the schemes and without a password. No message repeats a password."""
     expected = f"an address such as {schemes[0]}://HOST/PATH"
 
     def parse(value: Any) -> str:

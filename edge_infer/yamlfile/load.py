@@ -1,7 +1,8 @@
-"""Loader that reads a YAML file into a `Section` and reports all problems at once, with file, line, path and remedy.
+"""Reads a YAML file into a `Section`, and reports all problems at once, with file, line, path and remedy.
 
-It serves the configuration and manifests. PyYAML only parses: on its own it keeps the last of two equal keys and reads
-``12:30`` as 750 and ``on`` as true. So `edge_infer.yamlfile.scalars` turns words into values.
+It is used for the configuration and for manifests. PyYAML is used only as a parser. Its own loader would keep the last
+of two equal keys and would read ``12:30`` as 750 and ``on`` as true. Here, `edge_infer.yamlfile.scalars` turns words
+into values.
 """
 
 from __future__ import annotations
@@ -25,18 +26,17 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound="BaseModel")
 Steps: TypeAlias = tuple[str | int, ...]
-"""The path of a value: keys, and positions in lists."""
+"""Path of a value in a document: keys, and positions in lists."""
 
 LARGEST: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A YAML file as it was read: its digest, its values, and its problems so far.
+    """A YAML file after reading: its digest, its values, and the problems found so far.
 
-    ``digest`` is empty if the file, or one of its parts, could not be read.
-    ``value`` is None if the keys could not be read. ``homes`` has the document of each entry, by the first two steps of
-    its path, that is in another file.
+    ``digest`` is empty if the file, or one of its parts, could not be read. ``value`` is None if the keys could not be
+    read. ``homes`` holds the document of each entry that is in another file, by the first two steps of its path.
     """
 
     file: str
@@ -52,7 +52,7 @@ class Document:
         return Problem(home.file, home.line(steps), spell(steps), text)
 
     def line(self, steps: Steps) -> int:
-        """Return the line of a value or, if it is missing, of its closest parent."""
+        """Return the line of a value. If the value is missing, return the line of its closest parent."""
         line, node = (self.root.line if self.root else 1), self.root
         for step in steps:
             if isinstance(node, Group) and isinstance(step, str) and step in node.pairs:
@@ -72,17 +72,17 @@ def spell(steps: Steps) -> str:
 
 
 def load_yaml(path: Path, model: type[M]) -> tuple[M | None, tuple[Problem, ...]]:
-    """Return the record of a YAML file, or all of its problems. Environment variables are not expanded."""
+    """Return the record of a YAML file, or all its problems. Environment variables are not expanded."""
     document = read_document(path)
     value, problems = validate(document, model)
     return (None if problems else value), problems
 
 
 def validate(document: Document, model: type[M]) -> tuple[M | None, tuple[Problem, ...]]:
-    """Return the record if the document's value is valid, and all problems of the document, by line."""
+    """Return the record if the document's value is valid, and all problems of the document, sorted by line."""
     if document.value is None:
         return None, document.problems
-    from pydantic import ValidationError  # half a second on a small board: who edits a file does without
+    from pydantic import ValidationError  # this import takes half a second on a small board
 
     try:
         return model.model_validate(document.value), document.problems
@@ -93,7 +93,7 @@ def validate(document: Document, model: type[M]) -> tuple[M | None, tuple[Proble
 
 
 def in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:
-    """Return the problems by line, each once."""
+    """Return the problems sorted by line, each once."""
     return tuple(sorted(dict.fromkeys(problems), key=lambda problem: (problem.file, problem.line)))
 
 
@@ -105,7 +105,7 @@ def _problem(document: Document, detail: Any) -> Problem:
 
 
 def read_document(path: Path, environment: Mapping[str, str] | None = None) -> Document:
-    """Read a file; with an ``environment``, expand ``${NAME}`` in texts. Its content never raises an error."""
+    """Read a file. With an ``environment``, expand ``${NAME}`` in texts. Its content never raises an error."""
     try:
         data = _read(path)
     except YamlError as error:
@@ -114,7 +114,7 @@ def read_document(path: Path, environment: Mapping[str, str] | None = None) -> D
 
 
 def parse_document(path: Path, data: bytes, environment: Mapping[str, str] | None = None) -> Document:
-    """Do the same as `read_document` for bytes that were read already; ``path`` is for messages."""
+    """Do the same as `read_document` for bytes that have been read already; ``path`` is used in messages."""
     try:
         root = _top(compose(_decode(data)))
     except YamlError as error:
@@ -141,7 +141,7 @@ def _top(root: Node | None) -> Group:
 
 
 def _read(path: Path) -> bytes:
-    """Return the bytes of a regular file, 1 MiB and one byte at most; raises `YamlError`."""
+    """Return the bytes of a regular file, at most 1 MiB and one byte; raises `YamlError`."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # opening a pipe must not block
     except (OSError, ValueError) as error:
@@ -179,7 +179,7 @@ def _decode(data: bytes) -> str:
 
 @dataclass(slots=True)
 class _NodeWalk:
-    """One walk over the nodes of a file that converts them to values and collects problems."""
+    """One pass over the nodes of a file. It converts them to values and collects problems."""
 
     file: str
     environment: Mapping[str, str] | None

@@ -1,7 +1,7 @@
 """A YAML text as a tree of nodes with their lines, limited in depth and size.
 
-The tree is built from the parser's events without recursion. Neither deep nesting nor an anchor that multiplies itself
-can exhaust the process: both are reported as errors.
+The tree is built from the parser's events without recursion. Neither deep nesting nor anchors that multiply can exhaust
+the memory of the process; both are reported as errors.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import yaml
 DEEPEST: Final = 20
 MOST_NODES: Final = 50_000
 PARSER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""libyaml, if PyYAML was built with it: PyYAML's own parser takes half a minute for 1 MiB on a small board."""
+"""libyaml, if PyYAML was built with it. PyYAML's own parser takes half a minute for 1 MiB on a small board."""
 
 
 class YamlError(ValueError):
-    """The text is not YAML in the form used here; ``line`` counts from 1."""
+    """The text is not YAML in the supported form. ``line`` counts from 1."""
 
     def __init__(self, line: int, text: str) -> None:
         super().__init__(text)
@@ -29,7 +29,7 @@ class YamlError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """A word or text; ``plain`` when it is not in quotes."""
+    """A word or a text. ``plain``: it is not in quotes."""
 
     line: int
     text: str
@@ -39,7 +39,7 @@ class Scalar:
 
 @dataclass(slots=True)
 class Listing:
-    """A list; ``size`` counts the nodes below it, those behind aliases each time."""
+    """A list. ``size`` counts the nodes below it; nodes behind an alias count each time."""
 
     line: int
     items: list[Node] = field(default_factory=list)
@@ -52,7 +52,10 @@ class Listing:
 
 @dataclass(slots=True)
 class Group:
-    """Keys and their values. ``repeated`` has further occurrences of a key: name, line, line of the first."""
+    """Keys and their values.
+
+    ``repeated`` holds further occurrences of a key: its name, its line, and the line of the first one.
+    """
 
     line: int
     pairs: dict[str, tuple[int, Node]] = field(default_factory=dict)
@@ -77,7 +80,7 @@ Node = Scalar | Listing | Group
 
 
 def compose(text: str, parser: type[Any] = PARSER) -> Node | None:
-    """Return the tree of a text with one document, None for an empty one; raises `YamlError`."""
+    """Return the tree of a text that contains one document; None for an empty text. Raises `YamlError`."""
     try:
         loader = parser(text)
     except yaml.YAMLError as error:
@@ -166,13 +169,13 @@ def _key(node: Node) -> Scalar:
 
 
 def _bad_character(text: str) -> int:
-    """Return the line of the first character that YAML does not allow."""
+    """Return the line of the first character that YAML does not permit."""
     found = re.search("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", text)
     return text.count("\n", 0, found.start()) + 1 if found else 1
 
 
 def _said(error: yaml.MarkedYAMLError, text: str) -> YamlError:
-    """Return the parser's error in this program's words; the parser's own text may quote the file."""
+    """Return the parser's error in our own words, because the parser's text may quote the file."""
     mark, start = error.problem_mark, error.context_mark
     noticed = mark.line if mark else 0
     begun = start.line if start else noticed
@@ -196,7 +199,7 @@ def _said(error: yaml.MarkedYAMLError, text: str) -> YamlError:
 
 
 def _without_colon(lines: list[str], noticed: int) -> int | None:
-    """Return the line above the reported one if it has a word in place of a key, else None."""
+    """Return the line above the reported one if it contains a word instead of a key, otherwise None."""
     for index in range(noticed - 1, -1, -1):
         words = re.sub(r"(^|\s)#.*", "", lines[index]).strip()
         if words:
@@ -218,4 +221,4 @@ SAID: Final = {
     "did not find expected ',' or": "a comma or a closing bracket is missing",
     "expected ',' or": "a comma or a closing bracket is missing",
 }
-"""Parts of PyYAML's and libyaml's messages, and the sentences that replace them."""
+"""Parts of the messages of PyYAML and libyaml, and the sentences that replace these messages."""

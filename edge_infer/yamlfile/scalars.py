@@ -1,8 +1,8 @@
-"""Values of plain words in a YAML file, by the core schema of YAML 1.2, with the original text kept.
+"""Values of plain words in a YAML file, by the core schema of YAML 1.2. The original text is kept.
 
 PyYAML would convert ``on``, ``yes``, ``12:30`` and ``0o17`` by the rules of YAML 1.1. This module reads a word as null,
-true, false or a number only where YAML 1.2 does. A number keeps its spelling, so that a text field gets ``007`` and not
-``7``.
+true, false or a number only where YAML 1.2 does. A number keeps its spelling, so that a field for text receives ``007``
+and not ``7``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ VARIABLE: Final = re.compile(r"\$?\$\{([^}]*)\}?")
 
 
 class Written:
-    """A number that keeps its ``text``, and as ``written`` the spelling that messages may show."""
+    """A number that keeps its ``text``. ``written`` is the spelling that messages may show."""
 
     text: str
     written: str
@@ -35,14 +35,14 @@ class WrittenFloat(float, Written):
 
 
 class Expanded(str):
-    """A text with environment variables expanded; messages show the unexpanded ``written`` instead."""
+    """A text in which environment variables were expanded. Messages show ``written``, the text before the expansion."""
 
     __slots__ = ("written",)
     written: str
 
 
 def resolve(word: str, written: str | None = None) -> Any:
-    """Return the value of a plain (unquoted) word; ``written`` is the word before variables were expanded."""
+    """Return the value of a plain (unquoted) word. ``written`` is the word before variables were expanded."""
     if word in NULL:
         return None
     if word in BOOLEAN:
@@ -81,18 +81,18 @@ def expand(word: str, environment: Mapping[str, str]) -> str:
 
 
 def in_quotes(value: str) -> bool:
-    """Return whether a text would be a number without its quotes."""
+    """Return whether a text would be a number if it were written without quotes."""
     return isinstance(resolve(value), Written)
 
 
 def plain(word: str, most: int = 40) -> str:
-    """Return a text of the file for a message: short, in one line, and without terminal control characters."""
+    """Return a text of the file for use in a message: short, on one line, and without terminal control characters."""
     short = word if len(word) <= most else f"{word[:most]}…"
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in short)
 
 
 def shown(value: Any) -> str:
-    """Return a value for a message: short, and never with the content of an environment variable."""
+    """Return a value for use in a message: short, and never with the content of an environment variable."""
     if isinstance(value, (Expanded, Written)):
         return value.written
     if isinstance(value, str):

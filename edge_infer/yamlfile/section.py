@@ -1,4 +1,4 @@
-"""A mapping of a YAML file with fixed keys: a pydantic model whose error messages are whole sentences."""
+"""Mapping in a YAML file with fixed keys: a pydantic model whose error messages are complete sentences."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ from edge_infer.yamlfile.fields import Kind
 from edge_infer.yamlfile.scalars import shown
 
 TOLD: Final = "told"
-"""The type of an error whose message is already one of this program's sentences."""
+"""Type of an error whose message is already a sentence of this program."""
 
 
 @dataclass(frozen=True, eq=False)
 class Short:
-    """A shorter spelling of a section or list: ``convert`` returns the long form, or any other value unchanged."""
+    """Shorter spelling of a section or list.
+
+    ``convert`` returns the long form; it returns any other value unchanged.
+    """
 
     convert: Callable[[Any], Any]
     json: Mapping[str, Any] | None = None
@@ -37,7 +40,7 @@ class Short:
 
 
 class Section(BaseModel):
-    """A mapping of the file with fixed keys; any other key is an error that suggests the right one."""
+    """Mapping in a file with fixed keys. Any other key is an error that suggests the correct one."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
 
@@ -65,12 +68,12 @@ class Section(BaseModel):
             extra = [str(found["loc"][0]) for found in errors if _is(found, "extra_forbidden")]
             meant = {close for key in extra for close in difflib.get_close_matches(key, cls.model_fields, 1)}
             told = [found for found in errors if not (_is(found, "missing") and found["loc"][0] in meant)]
-            details = [cls._detail(found) for found in told]  # a misspelt key is not missing as well
+            details = [cls._detail(found) for found in told]  # a misspelt key is not reported as missing in addition
             raise ValidationError.from_exception_data(cls.__name__, details) from None
 
     @classmethod
     def _detail(cls, error: Any) -> InitErrorDetails:
-        """Return the error with this program's sentence; an error of a nested section already has one."""
+        """Return the error with a sentence of this program. An error of a nested section already has one."""
         path, text = error["loc"], None
         if _is(error, "extra_forbidden"):
             text = unknown(str(path[0]), cls.model_fields)
@@ -88,12 +91,15 @@ class Section(BaseModel):
 
 
 def _is(error: Any, kind: str) -> bool:
-    """Return whether an error is of this type and about a key of the section itself."""
+    """Return whether an error has this type and is about a key of the section itself."""
     return error["type"] == kind and len(error["loc"]) == 1
 
 
 def written_default(item: FieldInfo) -> Any:
-    """Return a field's default as a file spells it; None if only leaving the key out gives the default."""
+    """Return a field's default in the spelling of a file.
+
+    Return None if the default applies only when the key is left out.
+    """
     default = item.get_default(call_default_factory=True)
     if item.is_required() or default is None or default == () or isinstance(default, (Section, dict)):
         return None

@@ -21,7 +21,7 @@ def parse_duration(value: str | float) -> float:
 
 
 def parse_seconds(word: str) -> float:
-    """Do the same as `parse_duration` for a word on a command line, where a plain number is text too."""
+    """Do the same as `parse_duration` for a word on a command line, where a plain number is also a text."""
     if re.fullmatch(rf"-{NUMBER}(ms|s|m|h|d|y)?", word):
         raise ValueError(
             f"{word} is negative; a duration is a number of seconds from 0 on, or one with its unit: 500ms, 10s"
@@ -40,7 +40,7 @@ def parse_size(value: str | int) -> int:
 
 
 def parse_pixels(value: str) -> tuple[int, int]:
-    """Return width and height of ``640x480``; raises ValueError for others."""
+    """Return the width and height for ``640x480``; raises ValueError otherwise."""
     found = re.fullmatch(r"([0-9]{1,5})x([0-9]{1,5})", value) if isinstance(value, str) else None
     if found is None:
         raise ValueError("a picture size is WIDTHxHEIGHT in pixels: 640x480")
@@ -48,7 +48,7 @@ def parse_pixels(value: str) -> tuple[int, int]:
 
 
 def format_duration(seconds: float) -> str:
-    """Return a short text that `parse_duration` reads as these seconds; ``60s`` rather than ``1m``."""
+    """Return a short text that `parse_duration` reads as this number of seconds; ``60s`` rather than ``1m``."""
     for unit, factor, least in (
         ("y", 31536000, 31536000),
         ("d", 86400, 86400),

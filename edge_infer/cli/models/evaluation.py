@@ -1,4 +1,4 @@
-"""``edge-infer models add --evaluate``: a package must prove itself on labelled data before the store takes it."""
+"""``edge-infer models add --evaluate``: the store accepts a package only after an evaluation on labelled data."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ log = logging.getLogger(__name__)
 
 LONGEST_ANSWER: Final = 1 << 20
 Condition = Callable[[ModelPlan], None]
-"""Raises `ModelError` for a package that the store must not take."""
+"""Function that raises `ModelError` for a package that the store must not accept."""
 
 
 class EvaluationAnswer(Record, frozen=True):
-    """What the process that evaluated the package answers: figures, the comparison with another version, or an error.
+    """Answer of the process that evaluated the package: figures, comparison with another version, or an error.
 
-    Code of the model may have written it, as it may have given its results.
+    Code of the model may have forged it, as it may have forged its results.
     """
 
     figures: Annotated[dict[str, float | None], at_most(1000)] = {}  # noqa: RUF012 - a default of msgspec
@@ -61,7 +61,7 @@ def add(child: argparse.ArgumentParser) -> None:
 
 
 def condition(args: argparse.Namespace, library: Library, user: Identity | None) -> Condition | None:
-    """Return the check of a package; None if the command asks for none. Raises `ConfigError`."""
+    """Return the check of a package; None if the command requests none. Raises `ConfigError`."""
     if args.evaluate is None:
         for option in ("at_least", "at_most", "images", "rename"):
             if getattr(args, option):
@@ -74,7 +74,10 @@ def condition(args: argparse.Namespace, library: Library, user: Identity | None)
 
 
 def _other_version(args: argparse.Namespace, library: Library, plan: ModelPlan) -> list[ModelPlan]:
-    """Return the plan of the version to compare with, if one decides; raises `ConfigError`, `ModelError`."""
+    """Return the plan of the version with which the package is compared, if there is one.
+
+    Raises `ConfigError`, `ModelError`.
+    """
     from edge_infer.models.packages.versions import older
     from edge_infer.models.request import ModelRequest
     from edge_infer.models.trials.probe import probe
@@ -131,7 +134,7 @@ def _check_figure(title: str, figure: str, limits: tuple[float, float], found: E
 def _evaluate(
     args: argparse.Namespace, user: Identity | None, place: DataPlace, plans: Sequence[ModelPlan]
 ) -> EvaluationAnswer:
-    """Lock this process, and return the outcome."""
+    """Lock this process in its sandbox, evaluate, and return the outcome."""
     fence = place.fence()
     files = tuple(path for plan in plans for path in files_of(plan))
     bound_pictures()
@@ -155,7 +158,10 @@ def _evaluate(
 
 
 def _answer(work: Callable[[], EvaluationAnswer], title: str) -> EvaluationAnswer:
-    """Return what a child process answers that runs the model: this process goes on to write into the store."""
+    """Run the work, which runs the model, in a child process and return its answer.
+
+    This process continues and writes into the store.
+    """
     reading, writing = os.pipe2(os.O_CLOEXEC)
     process = os.fork()
     if process == 0:
@@ -174,7 +180,7 @@ def _answer(work: Callable[[], EvaluationAnswer], title: str) -> EvaluationAnswe
 
 
 def _serve(work: Callable[[], EvaluationAnswer], writing: int) -> None:
-    """Do the work in this process, answer, and end it."""
+    """Do the work in this process, send the answer, and end the process."""
     from edge_infer.models.trials.child_main import die_with_parent
 
     try:

@@ -66,7 +66,7 @@ def _ask(args: argparse.Namespace, request: dict[str, Any]) -> Any:
 
 
 def _check_known(name: str, config: Path) -> None:
-    """Raise `EdgeInferError` for a model that the daemon does not know: the name is mistyped."""
+    """Raise `EdgeInferError` if the daemon does not know the model, because the name is mistyped."""
     known = ask(find_socket(config), {"do": "status"}, timeout=30.0)["models"]
     if name not in known:
         raise EdgeInferError(f"there is no model {name!r}; {suggestion(name, known)}")
@@ -81,7 +81,7 @@ def _lines(history: list[Happened]) -> Iterator[str]:
 
 
 def serving(config: Path, name: str) -> list[str]:
-    """Return the daemon's status of a configured model and of its shadows, in lines; nothing without a daemon."""
+    """Return lines with the daemon's status of a configured model and of its shadows; empty without a daemon."""
     try:
         models = ask(find_socket(config), {"do": "status"}, timeout=30.0)["models"]
     except NotRunningError:

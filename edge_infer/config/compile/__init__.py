@@ -1,1 +1,1 @@
-"""From a configuration file to a plan: references, named files, models, and their trials."""
+"""From a configuration file to a plan: references, named files, models and their trials."""

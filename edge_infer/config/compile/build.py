@@ -1,4 +1,4 @@
-"""Conversion of valid configuration sections to a plan: absolute paths, resolved models, merged overrides."""
+"""Converts valid configuration sections into a plan: absolute paths, resolved models, merged overrides."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ from edge_infer.yamlfile.scalars import shown
 
 _OURS: Final = "edge_infer."
 DEFAULT_OVERLAP: Final = 0.1
-"""Share of a tile that its neighbour also covers."""
+"""Share of a tile that its neighbour also covers, by default."""
 LATE: Final = 1.5
-"""Intervals of `fps` after which the next picture of a source is late."""
+"""Number of intervals of `fps` after which the next picture of a source is late."""
 PERIODS: Final = 2
-"""Periods of `rate` after which the next sample of a source is late."""
+"""Number of periods of `rate` after which the next sample of a source is late."""
 COMMON: Final = frozenset({"kind", "fps", "rotate", "flip"})
-"""Keys of a source that are not options of its kind."""
+"""Keys that every source may have; all other keys are options of its kind."""
 WORDS: Final[Mapping[Gives, str]] = {"image": "pictures", "samples": "samples", "text": "text"}
 
 
@@ -73,8 +73,8 @@ class Builder:
     document: Document
     files: NamedFiles
     problems: list[Problem] = field(default_factory=list)
-    _readers: dict[str, str] = field(default_factory=dict)  # sources by the pipe, port or standard input that they read
-    _values: dict[str, int] = field(default_factory=dict)  # in a sample of a source whose file says so
+    _readers: dict[str, str] = field(default_factory=dict)  # the source that reads a pipe, a port or the standard input
+    _values: dict[str, int] = field(default_factory=dict)  # values in a sample, if the source's file states it
 
     @property
     def cascades(self) -> CascadeBuilder:
@@ -90,7 +90,7 @@ class Builder:
         return self.files.absolute(config.device.state_dir or str(default_state_dir()))
 
     def mqtt(self, section: Mqtt, device: str) -> MqttPlan:
-        """Return the broker's plan, with every value that follows from other keys."""
+        """Return the plan of the broker connection, including the values that follow from other keys."""
         secret = section.password_file
         return MqttPlan(
             host=section.host,
@@ -163,7 +163,10 @@ class Builder:
         return self._source_plan(name, section, target, options, instance)
 
     def _foreign(self, steps: Steps, section: SourceSection, target: str) -> SourcePlan | None:
-        """Do the same for a source of another package, whose code does not run in this process."""
+        """Return the plan of a source of another package, whose code does not run in this process.
+
+        Returns None if it has a problem.
+        """
         options = self._options(steps, section)
         found = describe(target, options, ".".join(map(str, steps)), section.fps)
         if "fps" in found.known and section.fps is not None:
@@ -202,7 +205,7 @@ class Builder:
         )
 
     def _suits(self, steps: Steps, section: SourceSection, instance: Any, options: Mapping[str, JsonValue]) -> bool:
-        """Reject keys without effect, and a second source that reads what only one can read."""
+        """Report keys without effect, and a second source that reads what only one source can read."""
         before = len(self.problems)
         for key in ("rotate", "flip"):
             if key in section.model_fields_set and instance.gives != "image":
@@ -219,7 +222,7 @@ class Builder:
         return len(self.problems) == before
 
     def _look_inside(self, steps: Steps, instance: Any) -> None:
-        """Reject a file from which no sample can be read, before the source starts."""
+        """Report a file from which no sample can be read, before the source starts."""
         check = getattr(instance, "check", None)
         if check is None or instance.live:
             return
@@ -231,7 +234,7 @@ class Builder:
             self.files.wrong((*steps, key), str(error))
 
     def _options(self, steps: Steps, section: SourceSection) -> dict[str, JsonValue]:
-        """Return the keys of the kind in the spelling of its ``Options``."""
+        """Return the options of the kind, with the names that its ``Options`` record uses."""
         if isinstance(section, OtherSource):
             return dict(section.model_extra or {})
         options: dict[str, Any] = {}
@@ -249,7 +252,7 @@ class Builder:
         return options
 
     def _option(self, steps: Steps, key: str, value: Any, *, pipes: bool) -> Any:
-        """Return one option; paths become absolute, and the files that they name must exist."""
+        """Return one option. Paths become absolute, and the files that they name must exist."""
         if key == "password_file":
             return self.files.secret(steps, value)
         if key == "file":
@@ -291,7 +294,7 @@ class Builder:
         self.problems.append(self.document.problem((*steps, *below), text))
 
     def _overrides(self, steps: Steps, section: Pipeline, plan: ModelInput, source: SourcePlan | None) -> Overrides:
-        """Return the settings of the model that the pipeline overrides; those that do not fit are reported."""
+        """Return the model settings that the pipeline overrides. Those that do not fit are reported."""
         said = section.preprocess
         resize, color, scaling = said.resize, said.color, said.scaling
         found = Overrides(section.threshold, section.nms.iou, section.nms.max)
@@ -309,7 +312,7 @@ class Builder:
         if said.tiles and source is not None and source.parent:
             text = "a crop goes in as a whole; remove this key"
             self.problems.append(self.document.problem((*steps, "preprocess", "tiles"), text))
-        tiles, overlap = (1, 1), 0.0  # these two and the scaling are never the model's
+        tiles, overlap = (1, 1), 0.0  # these two, and the scaling, are always the pipeline's own
         if said.tiles:
             tiles, overlap = said.tiles, DEFAULT_OVERLAP if said.overlap is None else said.overlap
         if scaling is None:
@@ -326,9 +329,9 @@ class Builder:
         *,
         drift: Drift | None = None,
     ) -> PipelinePlan:
-        """Return the plan of a pipeline with its overrides; ``cascade`` is given if its source is crops.
+        """Return the plan of a pipeline with its overrides. ``cascade`` is given if its source is crops.
 
-        ``drift`` is that of the device, for a pipeline without one of its own.
+        ``drift`` is the section of the device, which applies to a pipeline without one of its own.
         """
         steps: Steps = ("pipelines", name)
         model = models[section.model]
@@ -390,7 +393,7 @@ class Builder:
         models: Mapping[str, ModelPlan],
         said: Overrides,
     ) -> ShadowPlan | None:
-        """Return the second model of a pipeline, which could replace the first; None without one."""
+        """Return the plan of the shadow model, which could replace the pipeline's model; None if there is none."""
         if section.shadow is None or section.shadow.model not in models:
             return None
         model = models[section.shadow.model]
@@ -415,7 +418,7 @@ class Builder:
         source: SourcePlan | None,
         sources: Sequence[SourcePlan],
     ) -> None:
-        """Report a source that does not give the kind of input that the model takes."""
+        """Report a source whose kind of data the model does not take."""
         takes = model.input.takes
         if source is not None and source.gives != takes:
             right = [shown(other.name) for other in sources if other.gives == takes][:3]
@@ -433,7 +436,7 @@ class Builder:
             self.problems.append(self.document.problem((*steps, "mask"), text))
 
     def _check_values(self, steps: Steps, section: Pipeline, wants: SignalPlan, source: SourcePlan) -> None:
-        """Report samples with too few or too many values for the model, if the source's keys or its file fix it."""
+        """Report samples with a wrong number of values for the model, if the source's keys or file fix the number."""
         given = _values_of(source) or self._values.get(source.name, 0)
         fits = given >= wants.width if wants.width else given == wants.values
         if given and (wants.width or wants.values) and not fits:
@@ -452,7 +455,7 @@ class Builder:
                 self.problems.append(self.document.problem((*steps, "labels", index), text))
 
     def _check_task(self, steps: Steps, section: Pipeline, model: ModelPlan) -> None:
-        """Reject keys without effect."""
+        """Report keys that have no effect for the model's task."""
         if model.task != "anomaly" and section.threshold is not None and section.threshold > 1:
             text = f"expected a number between 0 and 1, as scores are, not {section.threshold:g}"
             self.problems.append(self.document.problem((*steps, "threshold"), text))
@@ -467,7 +470,10 @@ class Builder:
 
 
 def _pause(instance: Any, fps: float | None, rate: JsonValue) -> float:
-    """Return the seconds that may pass between two readings without a fault; infinite patience does not count."""
+    """Return the seconds that may pass between two readings without a fault.
+
+    A source that may be silent for ever does not count.
+    """
     patience: float = getattr(instance, "patience", 0.0)
     slowest = LATE / fps if fps is not None and instance.gives == "image" else 0.0
     if instance.gives == "samples" and isinstance(rate, (int, float)) and rate > 0:
@@ -476,20 +482,23 @@ def _pause(instance: Any, fps: float | None, rate: JsonValue) -> float:
 
 
 def _slower(fps: float | None, source: SourcePlan | None) -> float | None:
-    """Return the lower of two limits: a signal or crops are not thinned at the source, so pipelines keep its limit."""
+    """Return the lower of two rate limits.
+
+    Signals and crops are not limited at the source, so their pipelines apply the limit.
+    """
     limits = [fps, source.fps if source is not None and (source.gives != "image" or source.parent) else None]
     return min((limit for limit in limits if limit is not None), default=None)
 
 
 def _without_user(url: str) -> dict[str, JsonValue]:
-    """Return the address without its user, and that user."""
+    """Return the address without its user name, and that user name."""
     parts = urlsplit(url)
     user, at, host = parts.netloc.rpartition("@")
     return {"url": urlunsplit(parts._replace(netloc=host)), **({"username": unquote(user)} if at else {})}
 
 
 def _values_of(source: SourcePlan) -> int:
-    """Return the number of values in a source's sample, as far as its keys determine it; else 0."""
+    """Return the number of values in a sample of the source if its keys determine it, otherwise 0."""
     for key in ("columns", "channels"):
         said = source.options.get(key)
         if isinstance(said, (list, tuple)) and said:
@@ -500,9 +509,9 @@ def _values_of(source: SourcePlan) -> int:
 
 
 def installed_models(prefix: Path = Path(sys.prefix)) -> tuple[str, ...]:
-    """Return the folder of the models that came with the installed program, by the path that no upgrade changes.
+    """Return the folder of the models that are installed with the program, as a path that stays valid after an upgrade.
 
-    ``deploy/install`` makes links of ``/opt/edge-infer/share`` and ``current``; both lead to the version that runs.
+    ``deploy/install`` makes ``/opt/edge-infer/share`` and ``current`` links; both lead to the running version.
     """
     share = prefix.parent.parent / "share"
     if share.is_symlink() and os.path.realpath(share) == os.path.realpath(prefix / "share"):

@@ -1,4 +1,4 @@
-"""Knowledge about models before a trial: which cannot be used, and which were tried here before."""
+"""Which models cannot be used, and which were tried before; this is known without another trial."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from edge_infer.yamlfile.load import Document
 
 
 def entry_of(section: ModelSection) -> str:
-    """Return a digest of a model's configuration entry."""
+    """Return a digest of a model's entry in the configuration."""
     return hashlib.sha256(section.model_dump_json().encode()).hexdigest()[:16]
 
 
@@ -31,7 +31,10 @@ def unfit(request: ModelRequest, entry: str, error: ModelError) -> Unfit:
 
 
 def in_vain(request: ModelRequest, entry: str, record: ServingRecord) -> ModelError | None:
-    """Return why a model is not tried again: the same bytes failed, and the configuration entry is unchanged."""
+    """Return why a model is not tried again: the same bytes failed before, and its configuration entry is unchanged.
+
+    Return None if it is to be tried.
+    """
     refused = [each for each in record.refused.get(request.name, ()) if (each.entry, each.state) == (entry, "rejected")]
     found = _look(request) if refused else None
     for each in refused:
@@ -44,7 +47,7 @@ def in_vain(request: ModelRequest, entry: str, record: ServingRecord) -> ModelEr
 
 
 def _look(request: ModelRequest) -> tuple[str, str] | None:
-    """Return title and digest of the model at this path now; only its manifest is parsed."""
+    """Return the title and the digest of the model that is at this path now. Only its manifest is parsed."""
     try:
         package = find_package(Path(request.file), request.roots)
         return package.title, hashlib.sha256(package.content(package.file, largest_here())).hexdigest()
@@ -52,11 +55,11 @@ def _look(request: ModelRequest) -> tuple[str, str] | None:
         return None
 
 
-# Warnings about a valid configuration whose effect may not be intended.
+# Warnings about a valid configuration whose effect may not be what the user intends.
 
 
 def idle(document: Document, config: Config, plan: Plan) -> Iterator[Problem]:
-    """Yield a warning for each unused model or source, unnamed classes, limits that drop lines, and plain secrets."""
+    """Yield warnings: unused models or sources, unnamed classes, limits that drop lines, unencrypted secrets."""
     for steps, text in plain_connections(plan):
         yield document.problem(steps, text)
     used = {model.name: model for model in (*plan.models(), *plan.shadows())}

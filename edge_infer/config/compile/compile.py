@@ -1,4 +1,4 @@
-"""Compilation of a configuration file to a plan: schema, references, every named file, and a trial of every model."""
+"""Compiles a configuration file into a plan: schema, references, named files, and a trial of every model."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ MAX_LACKING = 256
 UNOPENED = ("sources", "mqtt")
 """Sections whose files and programs a replay of another recording does not open."""
 MOST_LIVE = 64
-"""Sources with a process of their own. The supervisor keeps a few files open for each and can wait for 1024 in all."""
+"""Maximum number of sources with a reader process. The supervisor keeps some files open for each, and can wait for 1024
+in total."""
 
 
 def compile_config(
@@ -105,7 +106,7 @@ def _dangling(document: Document) -> list[Problem]:
 
 
 def sound_part(document: Document, problems: Sequence[Problem]) -> Config | None:
-    """Return the configuration without its faulty entries, so that the other entries are checked too."""
+    """Return the configuration without its faulty entries, so that its other entries are checked as well."""
     paths = [problem.path for problem in problems]
     value: dict[str, Any] = {}
     for section, body in document.value.items():
@@ -120,13 +121,13 @@ def sound_part(document: Document, problems: Sequence[Problem]) -> Config | None
 
 
 def _used(config: Config) -> set[str]:
-    """Return the models that pipelines name, to run or to compare."""
+    """Return the names of the models that pipelines use, as their model or as a shadow."""
     pipelines = config.pipelines.values()
     return {each.model for each in pipelines} | {each.shadow.model for each in pipelines if each.shadow is not None}
 
 
 def _is_missing(path: str) -> bool:
-    """Return whether a path does not exist; False if it is behind a folder that this user may not enter."""
+    """Return whether a path does not exist. Return False if this user may not look into its folder."""
     try:
         Path(path).stat()
     except FileNotFoundError:
@@ -137,13 +138,13 @@ def _is_missing(path: str) -> bool:
 
 
 def _touched(paths: Sequence[str], steps: Steps) -> bool:
-    """Return whether one of the paths is the place or lies below it."""
+    """Return whether one of the paths is the position ``steps`` or lies below it."""
     place = spell(steps)
     return any(path == place or path.startswith((f"{place}.", f"{place}[")) for path in paths)
 
 
 class _Compilation:
-    """One run over the valid part of a configuration; adds to ``problems``."""
+    """One compilation of the valid part of a configuration; it adds to ``problems``."""
 
     def __init__(self, document: Document, builder: Builder, problems: list[Problem], probe: Probe) -> None:
         self._document = document
@@ -180,7 +181,7 @@ class _Compilation:
         equipper.check(config)
         if self._problems:
             return None
-        self._probe.close()  # the next step starts its own child, and a small board lacks the memory for both
+        self._probe.close()  # the next step starts its own child, and a small board lacks memory for both
         equipped = equipper.equipped(config, pipelines, self._requests)
         if self._problems:
             return None
@@ -201,9 +202,12 @@ class _Compilation:
         )
 
     def _models(self, config: Config, state_dir: str, keep: Path | None, *, again: bool) -> dict[str, ModelPlan]:
-        """Return the usable models by name; with ``again``, a model whose last trial is valid is not tried again."""
+        """Return the usable models by name.
+
+        With ``again``, a model whose last trial is still valid is not tried again.
+        """
         policy, used = self._policy(config, state_dir), _used(config)
-        lenient = replace(policy, highest={})  # what nothing runs or compares is no step back
+        lenient = replace(policy, highest={})  # a model that no pipeline uses is not a downgrade
         requests = [
             self._build.request(name, model, state_dir, policy if name in used else lenient)
             for name, model in config.models.items()
@@ -238,7 +242,10 @@ class _Compilation:
         return {name: self._with_entry(plan, config) for name, plan in found.items()}
 
     def _remember(self, state_dir: str, before: Tried, now: Tried) -> None:
-        """Store the results of the trials for the next time, only if they changed, to spare the card."""
+        """Store the results of the trials for the next time.
+
+        They are written only if they changed, to reduce wear of the card.
+        """
         answers = [[(plan.question, plan) for plan in tried.plans] for tried in (before, now)]
         if answers[0] != answers[1]:
             try:
@@ -261,7 +268,7 @@ class _Compilation:
         return policy
 
     def _refused(self, request: ModelRequest, config: Config, error: ModelError) -> None:
-        """Report a refused model; each line of a manifest's problems is a problem of its own."""
+        """Report a refused model. If its manifest has several problems, each becomes a problem of its own."""
         name, section = request.name, config.models[request.name]
         key = "use" if error.key == "file" and section.use else error.key
         steps: Steps = ("models", name, key) if key in section.model_fields_set else ("models", name)
@@ -291,21 +298,24 @@ class _Compilation:
         ]
 
 
-# The broker and the state directory, read from a configuration that may have errors elsewhere.
+# The broker and the state directory, read from a configuration that may have errors in other sections.
 
 SECTIONS: Final = ("device", "mqtt")
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """The part of the configuration that other tools beside the daemon need."""
+    """The part of the configuration that tools other than the daemon need."""
 
     mqtt: MqttPlan
     state_dir: Path
 
 
 def connection(path: Path, environment: Mapping[str, str] = os.environ) -> Connection:
-    """Return the connection of a file; raises `ConfigError` if it is unreadable or ``device`` or ``mqtt`` is wrong."""
+    """Return the connection of a file.
+
+    Raises `ConfigError` if the file is unreadable, or if ``device`` or ``mqtt`` is invalid.
+    """
     document = read_config(path, environment)
     config, problems = validate(document, Config)
     if document.value is not None:
@@ -317,7 +327,7 @@ def connection(path: Path, environment: Mapping[str, str] = os.environ) -> Conne
 
 
 def usual_connection() -> Connection:
-    """Return the connection of an empty configuration."""
+    """Return the connection that an empty configuration has."""
     return _connection(Document("", "", None, None), Config())
 
 

@@ -1,4 +1,4 @@
-"""The hardware settings of pipelines: number of threads, CPUs, and delegate."""
+"""Hardware settings of pipelines: number of threads, CPUs and delegate."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ LIBRARIES: Final = ("/usr/local/lib", "/usr/lib", "/usr/lib/*-linux-gnu*", "/lib
 
 
 class Equipper:
-    """Adds to ``problems`` and ``warnings``; stores measurements in the state directory if it ``keeps`` them."""
+    """Adds the hardware settings to pipelines.
+
+    Problems go to ``problems`` and ``warnings``; measurements are stored if it ``keeps`` them.
+    """
 
     def __init__(
         self, document: Document, problems: list[Problem], warnings: list[Problem], state_dir: Path, *, keeps: bool
@@ -38,7 +41,7 @@ class Equipper:
         self._keeps = keeps
 
     def check(self, config: Config) -> None:
-        """Check that this machine has the CPUs and cores that pipelines ask for."""
+        """Check that this machine has the CPUs and cores that the pipelines request."""
         cpus = cpus_here()
         for name, section in config.pipelines.items():
             steps: Steps = ("pipelines", name)
@@ -50,7 +53,10 @@ class Equipper:
     def equipped(
         self, config: Config, pipelines: Sequence[PipelinePlan], requests: Mapping[str, ModelRequest]
     ) -> tuple[PipelinePlan, ...]:
-        """Return all pipelines with these settings; several pipelines share the processor, one thread each."""
+        """Return all pipelines with these settings.
+
+        If there are several, they share the processor, with one thread each.
+        """
         known = before = read_known(self._state_dir)
         found = []
         for each in pipelines:
@@ -77,7 +83,7 @@ class Equipper:
         self._warn((*steps, "threads"), text)
 
     def _counted(self, pipeline: PipelinePlan, request: ModelRequest, known: Known) -> tuple[PipelinePlan, Known]:
-        """Return the plan with the fastest number of threads on this board, stored or measured now."""
+        """Return the plan with the fastest number of threads on this board, stored before or measured now."""
         cores, measured = len(os.sched_getaffinity(0)), pipeline.model.measured
         if cores == 1 or (measured.run or 0.0) < TINY:
             return pipeline, known
@@ -93,7 +99,7 @@ class Equipper:
         return replace(pipeline, threads=min(threads or 1, len(pipeline.affinity) or cores)), known
 
     def _delegated(self, pipeline: PipelinePlan, request: ModelRequest, known: Known) -> tuple[PipelinePlan, Known]:
-        """Return the plan if its delegate works, or if the processor may replace it."""
+        """Return the plan, if its delegate works or if the processor may replace the delegate."""
         delegate = pipeline.delegate
         if delegate is None:
             return pipeline, known
@@ -117,7 +123,7 @@ class Equipper:
         return pipeline
 
     def _wrong(self, steps: Steps, text: str) -> None:
-        """Report a problem of this machine, not of the file."""
+        """Report a problem of this machine; it is not a problem of the file."""
         self._problems.append(replace(self._document.problem(steps, text[:4000]), outside=True))
 
     def _warn(self, steps: Steps, text: str) -> None:
@@ -125,11 +131,12 @@ class Equipper:
 
 
 JUDGEMENT: Final = 2
-"""Raise it when `try_delegate` becomes stricter: results of an earlier judgement then do not count."""
+"""Version of the criteria of `try_delegate`. Increase it when they become stricter, so that earlier results no longer
+count."""
 
 
 def _about(pipeline: PipelinePlan, delegate: DelegatePlan) -> str:
-    """Return a digest of the delegate's file and options, the model, the runtime, the board and the way of judging."""
+    """Return a digest of all that affects the result: delegate file, options, model, runtime, board, criteria."""
     model = pipeline.model
     facts = (
         *(delegate.library, _looks(delegate.library), delegate.options),
@@ -139,7 +146,7 @@ def _about(pipeline: PipelinePlan, delegate: DelegatePlan) -> str:
 
 
 def _looks(library: str) -> list[int]:
-    """Return size and time of a library's file; empty if it is not found."""
+    """Return size and modification time of a library file; empty if it is not found."""
     if "/" in library:
         files = [Path(library)]
     else:
@@ -155,7 +162,7 @@ def _looks(library: str) -> list[int]:
 
 
 def cpus_here(online: Path = ONLINE) -> frozenset[int]:
-    """Return the numbers of this machine's CPUs, including those reserved by ``isolcpus``."""
+    """Return the numbers of this machine's CPUs, including CPUs reserved by ``isolcpus``."""
     try:
         ranges = [part.partition("-") for part in online.read_text(encoding="ascii").strip().split(",")]
         return frozenset(cpu for first, _, last in ranges for cpu in range(int(first), int(last or first) + 1))

@@ -1,4 +1,4 @@
-"""Conversion of the section ``security`` to the policy for models: trusted keys, and versions that served here."""
+"""Converts the section ``security`` into the policy for models: trusted keys, and versions that have served here."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KEYS: Final[Steps] = ("security", "keys")
 
 
 def read_policy(security: Security, document: Document, state_dir: str) -> tuple[Policy, list[Problem], list[Problem]]:
-    """Return the policy for every model, and problems and warnings about the files that its checks need."""
+    """Return the policy for all models, and problems and warnings about the files that its checks need."""
     reading = _PolicyReader(document)
     keys = reading.keys(security.keys) if security.require_signature else ()
     highest = {} if security.allow_downgrade else reading.highest(Path(state_dir))
@@ -34,7 +34,10 @@ def read_policy(security: Security, document: Document, state_dir: str) -> tuple
 
 
 def key_folder(config: Path) -> Path:
-    """Return the folder of public keys that a configuration names, or the default. The file need not be valid."""
+    """Return the folder of public keys that a configuration names, or the default folder.
+
+    The file need not be valid.
+    """
     value = read_document(config, os.environ).value
     security = value.get("security") if isinstance(value, dict) else None
     said = security.get("keys") if isinstance(security, dict) else None
@@ -57,7 +60,7 @@ class _PolicyReader:
         self._document = document
 
     def keys(self, said: str) -> tuple[TrustedKey, ...]:
-        """Return the keys in a folder."""
+        """Return the trusted public keys in a folder."""
         folder = Path(self._document.file).absolute().parent / said
         try:
             found = sorted(folder.glob("*.pem")) if folder.is_dir() else []
@@ -81,11 +84,14 @@ class _PolicyReader:
         return tuple(keys)
 
     def highest(self, state_dir: Path) -> dict[str, str]:
-        """Return the least allowed version of each package; only the daemon's user may be able to read them."""
+        """Return the lowest permitted version of each package.
+
+        Possibly only the daemon's user may read these versions.
+        """
         try:
             return dict(highest_versions(state_dir))
         except StartError as error:
-            path = state_dir / FILE  # the fault is there, in no line of the configuration
+            path = state_dir / FILE  # the fault is in that file and has no line in the configuration
             text = f"it {str(error).removeprefix(f'{path} ')}"
             if isinstance(error.__cause__, PermissionError):
                 self.warnings.append(Problem(str(path), 1, "", f"{text}; versions are not compared"))

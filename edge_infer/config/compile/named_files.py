@@ -25,7 +25,7 @@ MOST_SECRET: Final = 4096
 
 @dataclass(slots=True)
 class NamedFiles:
-    """Checks the files that a document names; their problems lie outside the document."""
+    """Checks the files that a document names. Their problems are marked as outside the document."""
 
     document: Document
     problems: list[Problem] = field(default_factory=list)
@@ -42,12 +42,12 @@ class NamedFiles:
 
     @property
     def private(self) -> tuple[str, ...]:
-        """Return the configuration and its secrets; no model may name one of these files."""
+        """Return the configuration file and the files with its secrets. No model may name one of these files."""
         files = (self.document.file, *(home.file for home in self.document.homes.values()))
         return tuple(dict.fromkeys((*(str(Path(file).absolute()) for file in files), *self.secrets)))
 
     def absolute(self, path: str) -> str:
-        """Return the absolute path, as processes receive it."""
+        """Return the absolute path, which is what processes receive."""
         return str(self.folder / path)
 
     def file(self, steps: Steps, path: str) -> str:
@@ -57,7 +57,7 @@ class NamedFiles:
         return found
 
     def input(self, steps: Steps, path: str) -> str:
-        """Check a file, a named pipe, or ``-``; return its absolute path, or ``-``."""
+        """Check a file, a named pipe, or ``-``; return the absolute path, or ``-``."""
         if path == STDIN:
             return path
         found = self.absolute(path)
@@ -94,13 +94,16 @@ class NamedFiles:
         return found
 
     def _credential(self, path: str) -> str:
-        """Return the copy that systemd made for the service (``LoadCredential=NAME:PATH``), else the file itself."""
+        """Return the copy that systemd made for the service (``LoadCredential=NAME:PATH``), or the file itself."""
         folder = os.environ.get("CREDENTIALS_DIRECTORY")
         copy = Path(folder, Path(path).name) if folder else None
         return str(copy) if copy is not None and copy.exists() else self.absolute(path)
 
     def _is_outdated(self, found: str, path: str) -> bool:
-        """Return whether the copy that systemd made is older than its file; False if that cannot be seen."""
+        """Return whether the copy that systemd made is older than its file.
+
+        Return False if this cannot be determined.
+        """
         original = Path(self.absolute(path))
         try:
             return found != str(original) and original.stat().st_mtime > Path(found).stat().st_mtime
@@ -150,7 +153,7 @@ class NamedFiles:
         found = self.absolute(name) if "/" in name else name
         if shutil.which(found) is None:
             where = "" if "/" in name else " in the folders of PATH"
-            real = os.path.realpath(found)  # the interpreter is often a link into a user's home
+            real = os.path.realpath(found)  # the interpreter is often a link into the home folder of a user
             if "/" in name and (closed := closed_folder(real)):
                 self.wrong(steps, f"{found} cannot be run by {user()}, who may not enter the folder {closed}")
                 return found
@@ -178,7 +181,7 @@ class NamedFiles:
         return None
 
     def _unfit(self, steps: Steps, path: str, text: str) -> None:
-        """Record a problem with the content of a file; once the file has changed, the configuration is read again."""
+        """Record a problem with the content of a file. Once that file changes, the configuration is read again."""
         self.lacking.append(path)
         self.wrong(steps, text)
 

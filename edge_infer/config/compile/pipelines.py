@@ -1,4 +1,4 @@
-"""Conversion of a pipeline's keys for tracks, zones, lines and events to its plan."""
+"""Converts the keys of a pipeline for tracking, zones, lines and events into its plan."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SPELLS: Final = ("classification", "anomaly")
 
 @dataclass(slots=True)
 class SceneBuilder:
-    """Builds these parts of a plan and adds their problems to ``problems``."""
+    """Builds the fields for tracking and events; adds problems to ``problems``."""
 
     document: Document
     problems: list[Problem]
@@ -39,7 +39,7 @@ class SceneBuilder:
     def parts(
         self, steps: Steps, section: Pipeline, model: ModelPlan, cascade: CropsPlan | None = None
     ) -> dict[str, Any]:
-        """Return the fields of a `PipelinePlan`; keys without effect are rejected."""
+        """Return these fields of a `PipelinePlan`; keys without effect are reported."""
         track = section.track
         if track is not None and cascade is not None:
             text = f"is for pipelines that see whole frames; put it into pipeline {shown(cascade.pipeline)}, whose ids"
@@ -66,7 +66,10 @@ class SceneBuilder:
     def _events(
         self, steps: Steps, section: Pipeline, model: ModelPlan, cascade: CropsPlan | None
     ) -> EventsPlan | None:
-        """Return the plan for events of tracked objects, classes and anomalies; a line of text has no duration."""
+        """Return the plan for events of tracked objects, classes and anomalies.
+
+        Text has no events, because a line has no duration.
+        """
         said = section.events
         possible = section.track is not None or (model.task in SPELLS and model.input.takes != "text")
         if cascade is not None and model.task in SPELLS and not cascade.followed:
@@ -94,21 +97,21 @@ class SceneBuilder:
         self.problems.append(self.document.problem(steps, text))
 
 
-# Cascades, the pipelines whose source is the objects of another pipeline: their checks and their part of the plan.
+# Cascades, that is, pipelines whose source is the objects of another pipeline: their checks and their part of the plan.
 
 
 @dataclass(slots=True)
 class CascadeBuilder:
-    """Builds the cascades of a plan and adds their problems to ``problems``.
+    """Builds the cascades of a plan; adds problems to ``problems``.
 
-    Missing parents and circles were reported before (`edge_infer.config.schema.cascades`).
+    Missing parents and circular references have been reported before (`edge_infer.config.schema.cascades`).
     """
 
     document: Document
     problems: list[Problem]
 
     def inline(self, config: Config) -> Iterator[SourcePlan]:
-        """Yield the crop sources that a pipeline declares inline. Each has the name of its pipeline."""
+        """Yield the crop sources that pipelines declare inline. Each has the name of its pipeline."""
         named = self.document.value.get("sources")
         for name, section in config.pipelines.items():
             if not isinstance(section.source, Crops):
@@ -131,12 +134,15 @@ class CascadeBuilder:
         return SourcePlan(name, "crops", "", False, False, {}, section.fps, noisy=False, parent=parent)
 
     def as_their_roots(self, sources: Sequence[SourcePlan], config: Config) -> list[SourcePlan]:
-        """Return the sources, with crops of single pictures marked as such, so that they are scaled exactly too."""
+        """Return the sources.
+
+        Crops of single pictures are marked as such, so that they are scaled exactly, like those pictures.
+        """
         known = {source.name: source for source in sources}
         return [replace(each, stills=_root(each, known, config).stills) if each.parent else each for each in sources]
 
     def plans(self, config: Config, models: Mapping[str, ModelPlan]) -> dict[str, CropsPlan]:
-        """Return the cascades by pipeline; invalid parents are reported."""
+        """Return the plan of each cascade, by pipeline. Invalid parents are reported."""
         found = {}
         for name, source in config.sources.items():
             if isinstance(source, Crops):
@@ -158,7 +164,7 @@ class CascadeBuilder:
         parent = config.pipelines.get(crops.pipeline)
         model = models.get(parent.model) if parent is not None else None
         if parent is None or model is None:
-            return  # their own problems are reported elsewhere
+            return  # problems of these are reported elsewhere
         if model.task != "detection":
             right = [shown(name) for name, each in config.pipelines.items() if _detects(each, models)][:3]
             such = f"such as {', '.join(right)}" if right else "which finds boxes"
@@ -180,13 +186,16 @@ class CascadeBuilder:
 
 
 def crops_of(section: Pipeline, config: Config) -> Crops | None:
-    """Return the section of a pipeline's cascade, wherever it is written; None for another source."""
+    """Return the cascade section of a pipeline, wherever it is written; None if the source is not crops."""
     source: Any = config.sources.get(section.source) if isinstance(section.source, str) else section.source
     return source if isinstance(source, Crops) else None
 
 
 def _root(source: SourcePlan, known: Mapping[str, SourcePlan], config: Config) -> SourcePlan:
-    """Return the source whose frames these are; after a fault on the way, the last known source."""
+    """Return the source of whose frames these are crops.
+
+    If a reference on the way is invalid, return the last known source.
+    """
     seen = {source.name}
     while source.parent is not None and (parent := config.pipelines.get(source.parent)) is not None:
         name = parent.source if isinstance(parent.source, str) else source.parent
@@ -198,8 +207,8 @@ def _root(source: SourcePlan, known: Mapping[str, SourcePlan], config: Config) -
 
 
 def _followed(crops: Crops | None, config: Config) -> bool:
-    """Return whether the cut-out object has an id, its own or that of an object around it."""
-    for _ in config.pipelines:  # circles are reported elsewhere
+    """Return whether the object in a crop has an id: its own, or that of an object around it."""
+    for _ in config.pipelines:  # circular references are reported elsewhere
         parent = config.pipelines.get(planned(CropsPlan, crops).pipeline) if crops is not None else None
         if parent is None:
             return False
@@ -213,11 +222,11 @@ def _detects(section: Pipeline, models: Mapping[str, ModelPlan]) -> bool:
     return section.model in models and models[section.model].task == "detection"
 
 
-# Check whether a shadow model can be compared with the serving one, frame by frame.
+# Check whether a shadow model can be compared frame by frame with the model of the pipeline.
 
 
 def unfit(model: ModelPlan, serving: ModelPlan, section: Pipeline) -> str | None:
-    """Return why a model cannot shadow ``serving`` in a pipeline, in a sentence; None if it can."""
+    """Return a sentence that says why a model cannot be the shadow of ``serving`` in a pipeline; None if it can."""
     if model.name == serving.name:
         return "is the model that serves here already; name another one, or remove shadow"
     if model.task != serving.task:

@@ -1,4 +1,4 @@
-"""Keys that describe the connection to a broker, common to the ``mqtt`` section and to sources of kind ``mqtt``."""
+"""Keys of a connection to a broker, common to the ``mqtt`` section and to sources of kind ``mqtt``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edge_infer.yamlfile.section import Section, Short
 
 
 def _host(value: Any) -> str:
-    """Return a host name or address; the port has a key of its own."""
+    """Return a host name or address; it must not contain a port, which has its own key."""
     if isinstance(value, str) and ("://" in value or (value.count(":") == 1 and "[" not in value)):
         raise ValueError("expected a host name or address alone; the port belongs to port:, encryption to tls:")
     found: str = text("a host name or address", r"[^\s/@]+", 253).parse(value)
@@ -20,7 +20,7 @@ def _host(value: Any) -> str:
 
 
 def _tls(value: Any) -> Any:
-    """Convert the short forms: ``true`` encrypts with the system's authorities, ``false`` does not encrypt."""
+    """Convert the short forms: ``true`` encrypts and trusts the system's authorities, ``false`` does not encrypt."""
     if isinstance(value, bool):
         return {} if value else None
     if not isinstance(value, (dict, Tls)):

@@ -1,4 +1,4 @@
-"""Cascades in a configuration file: objects of one pipeline, cut out of its frames for another model."""
+"""Cascades in a configuration file: a pipeline runs its model on objects cut out of the frames of another pipeline."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Crops(SourceSection):
 
 
 def _from(value: Any) -> str | Crops:
-    """Return the name of a source, or the section of a cascade that is written in its place."""
+    """Return the name of a source, or the section of a cascade that is written in place of the name."""
     if not isinstance(value, dict):
         try:
             found: str = NAME.parse(value)
@@ -47,14 +47,14 @@ def _from(value: Any) -> str | Crops:
 
 
 def _renamed(error: Any) -> InitErrorDetails:
-    """Return the error with the key spelled as it is in this place."""
+    """Return the error with the spelling that the key has in this place."""
     steps = (SHORT, *error["loc"][1:]) if error["loc"][:1] == ("pipeline",) else error["loc"]
     text = error["msg"].replace("for example pipeline:", f"for example {SHORT}:")
     return InitErrorDetails(type=PydanticCustomError(TOLD, "{text}", {"text": text}), loc=steps, input=None)
 
 
 class _ByName(Kind):
-    """Kind of the key `source`: in JSON Schema a name, or the keys of a cascade."""
+    """Kind of the key `source`. In JSON Schema it is a name, or the keys of a cascade."""
 
     def __get_pydantic_json_schema__(self, _schema: Any, _handler: Any) -> dict[str, Any]:
         cascade = Crops.model_json_schema()
@@ -67,13 +67,14 @@ class _ByName(Kind):
 SOURCE: Final = _ByName(_from)
 
 
-# References between pipelines: missing parents and circles. The values were not validated and may have any faults.
+# References between pipelines: missing parents and circular references. The values are not validated yet and may have
+# any fault.
 
 Place = tuple[str, ...]
 
 
 def wrong_parents(pipelines: Mapping[str, Any], sources: Mapping[str, Any]) -> Iterator[tuple[Place, str]]:
-    """Yield the place and a sentence for each missing parent and each circle."""
+    """Yield the position of each missing parent and each circular reference, with a sentence."""
     parents = dict(_parents(pipelines, sources))
     everything = {("sources", name, "pipeline"): parent for name, parent in _named(sources)} | dict(parents.values())
     for place, parent in everything.items():
@@ -90,7 +91,7 @@ def wrong_parents(pipelines: Mapping[str, Any], sources: Mapping[str, Any]) -> I
 
 
 def _circle(name: str, parents: Mapping[str, tuple[Place, str]]) -> list[str]:
-    """Return the pipelines on the way from one back to itself; empty if the way ends elsewhere."""
+    """Return the pipelines on the way from a pipeline back to itself; empty if there is no circle."""
     way = [name]
     while (found := parents.get(way[-1])) is not None:
         if found[1] == name:
@@ -102,7 +103,7 @@ def _circle(name: str, parents: Mapping[str, tuple[Place, str]]) -> list[str]:
 
 
 def _parents(pipelines: Mapping[str, Any], sources: Mapping[str, Any]) -> Iterator[tuple[str, tuple[Place, str]]]:
-    """Yield each pipeline of crops: the place of the reference, and the pipeline whose objects are cut out."""
+    """Yield each cascade with the position of its reference and the name of its parent pipeline."""
     named = dict(_named(sources))
     for name, pipeline in pipelines.items():
         source = pipeline.get("source") if isinstance(pipeline, dict) else None

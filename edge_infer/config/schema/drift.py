@@ -1,4 +1,4 @@
-"""The keys of drift: notice when a camera or a model is not as it was."""
+"""Keys of drift detection: report when a camera's pictures or a model's findings no longer look as learned."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edge_infer.yamlfile.section import Section, Short
 
 @with_keys_of(DriftPlan)
 class Drift(Section):
-    """Compare the camera and the answers of the model with what they were in the first days."""
+    """Compare the camera's pictures and the model's findings with those of the first days."""
 
 
 def _drift(value: Any) -> Any:
@@ -23,6 +23,9 @@ DRIFT: Final = Short(_drift, {"type": ["boolean", "null"]})
 
 
 def drift_plan(device: Drift | None, section: Drift | None, *, own: bool) -> DriftPlan | None:
-    """Return the plan of a pipeline; ``own``: it has the key itself, else that of the device applies to it."""
+    """Return the drift plan of a pipeline.
+
+    ``own``: the pipeline has the key itself; otherwise the section of the device applies.
+    """
     chosen = section if own else device
     return None if chosen is None else planned(DriftPlan, chosen)

@@ -1,7 +1,7 @@
 """The configuration file, key by key: allowed values, meaning and default of each key.
 
 Each section is one class. ``edge-infer schema config`` and the tables of ``docs/configure.md`` are generated from these
-classes. Every key here has an effect, and an unknown key is an error, so no user relies on an ignored key.
+classes. Every key here has an effect. An unknown key is an error, so that no user relies on a key that is ignored.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ from edge_infer.yamlfile.scalars import shown
 from edge_infer.yamlfile.section import Section, Short
 
 MOST: Final = 256
-"""Most pipelines, sources or models; health and info messages can list no more."""
+"""Maximum number of pipelines, sources or models. Health and info messages can list no more."""
 USE_PATTERN: Final = rf"{NAME_PATTERN}@[A-Za-z0-9][A-Za-z0-9._+-]{{0,63}}"
 
 
 def _section_or_nothing(value: Any) -> Any:
-    """Accept a key with only comments below it as an empty section."""
+    """Accept a key with nothing but comments below it as an empty section."""
     return {} if value is None else value
 
 
 def _names_or_nothing(value: Any) -> Any:
-    """Accept an empty section of names, and at most as many names as the device can report."""
+    """Accept an empty section of names. Reject more names than the device can report."""
     if isinstance(value, dict) and len(value) > MOST:
         raise ValueError(f"{len(value)} are more than one device can tell of; at most {MOST}")
     return _section_or_nothing(value)
@@ -202,7 +202,8 @@ class Config(Section):
     metrics: Annotated[Metrics | None, Short(_metrics, {"type": ["boolean", "null"]}), Field(examples=[True])] = None
     """Write metrics for Prometheus into a file; `true`, or keys."""
     drift: Annotated[Drift | None, DRIFT, Field(examples=[True])] = None
-    """Notice when a camera or a model is not as it was, in all pipelines; `true`, or keys."""
+    """Report when a camera's pictures or a model's findings no longer look as learned, in all pipelines; `true`, or
+    keys."""
     models: Annotated[dict[ModelName, ModelSection], NAMES] = Field(default_factory=dict)
     """Models by name."""
     sources: Annotated[dict[Name, AnySource], NAMES] = Field(default_factory=dict)
@@ -212,9 +213,9 @@ class Config(Section):
 
 
 def dangling(value: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
-    """Return references to missing entries, and circles: the place and a sentence. ``value`` may have any faults.
+    """Return the position of each reference to a missing entry and of each circular reference, with a sentence.
 
-    References into a section whose own name is misspelt are not reported as well.
+    ``value`` may have any faults. References into a section whose own name is misspelt are not reported in addition.
     """
     found: list[tuple[tuple[str | int, ...], str]] = []
     extra = value.keys() - Config.model_fields.keys()
@@ -241,11 +242,11 @@ def _group(value: Any) -> Mapping[str, Any]:
 # The JSON Schema of the configuration file, for editors.
 
 _MODEL: Final = "Model"
-"""Name of `ModelSection` in the schema, which editors and generated classes know."""
+"""Name of `ModelSection` in the schema. Editors and generated classes depend on it."""
 
 
 def config_schema() -> dict[str, Any]:
-    """Return the schema, draft 2020-12, from the same classes that the program validates with."""
+    """Return the schema, draft 2020-12, generated from the classes with which the program validates."""
     found = json.loads(json.dumps(Config.model_json_schema()).replace(ModelSection.__name__, _MODEL))
     _close_names(found)
     draft = "https://json-schema.org/draft/2020-12/schema"
@@ -253,7 +254,7 @@ def config_schema() -> dict[str, Any]:
 
 
 def _close_names(part: Any) -> None:
-    """Forbid names that do not match the pattern, wherever the user chooses names."""
+    """Reject names that do not match the pattern, wherever users choose names."""
     if isinstance(part, dict):
         if "patternProperties" in part:
             part["additionalProperties"] = False

@@ -1,4 +1,4 @@
-"""The keys of the governor: when it lowers frame rates to protect the board, and of which pipelines first."""
+"""Keys of the governor: when it lowers frame rates to protect the board, and in which order of pipelines."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from edge_infer.yamlfile.section import Section, Short
 
 
 def _shed(value: Any) -> tuple[str, ...]:
-    """Return names of pipelines, each once."""
+    """Return the names of pipelines without repetitions."""
     if value == []:
         raise ValueError("names no pipeline, so none could give way; leave this key out for all of them")
     if not isinstance(value, list):
@@ -48,7 +48,7 @@ SHED_JSON: Final = {
 
 @with_keys_of(GovernorPlan)
 class Governor(Section):
-    """When frame rates are lowered, so that the firmware does not have to slow everything down."""
+    """When to lower frame rates, so that the firmware need not slow everything down."""
 
     shed: Annotated[tuple[Name, ...] | None, Kind(_shed, SHED_JSON), Field(examples=[["yard-faces"]])] = None
     """Pipelines that are slowed down, in this order; others keep their rate. Without it all of them: those of the
@@ -78,7 +78,7 @@ def governor_plan(section: Governor | None, pipelines: Mapping[str, Pipeline]) -
 
 
 def unknown_pipelines(governor: Any, pipelines: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
-    """Return unknown names in ``shed``: the place and a sentence. The section may have any faults."""
+    """Return the position of each unknown name in ``shed``, with a sentence. The section may have any faults."""
     shed = governor.get("shed") if isinstance(governor, dict) else None
     names = [(each.text if isinstance(each, Written) else each) for each in (shed if isinstance(shed, list) else ())]
     return [
@@ -89,7 +89,10 @@ def unknown_pipelines(governor: Any, pipelines: Mapping[str, Any]) -> list[tuple
 
 
 def unseen(section: Governor | None, root: Path = Path("/")) -> list[tuple[tuple[str | int, ...], str]]:
-    """Return sensors that a governor lacks on this board, which is no error of the file: the place and a sentence."""
+    """Return the sensors that the governor needs and this board lacks: the position and a sentence.
+
+    This is not an error of the file.
+    """
     if section is None or hottest(root) is not None:
         return []
     others = (

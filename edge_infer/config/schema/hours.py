@@ -1,4 +1,4 @@
-"""The hours in which a pipeline is active: days and times of day, in the time zone of the box."""
+"""Keys for the hours in which a pipeline is active: days and times of day, in the time zone of the device."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TIME: Final = r"(?:[01]?[0-9]|2[0-3]):[0-5][0-9]|24:00"
 
 
 def _days(value: Any) -> tuple[int, ...]:
-    """Return the numbers of the days, Monday is 0; ``fri-mon`` goes over the weekend."""
+    """Return the numbers of the days; Monday is 0. ``fri-mon`` includes the weekend."""
     parts = value if isinstance(value, list) else [value]
     found: set[int] = set()
     for part in parts:

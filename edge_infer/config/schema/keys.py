@@ -1,4 +1,4 @@
-"""Sections of the configuration whose keys are declared in the plan (`plan/keys.py`)."""
+"""Sections of the configuration whose keys are declared in the records of the plan (`plan/keys.py`)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ R = TypeVar("R", bound=Record)
 
 
 def with_keys_of(record: type[Record], **others: Kind) -> Callable[[type[S]], type[S]]:
-    """Return a decorator that gives a section the keys of a record of the plan, after the section's own.
+    """Return a decorator that adds the keys of a plan record to a section, after its own keys.
 
     ``others`` are the parsers of the keys whose kind is ``other``.
     """
@@ -57,7 +57,10 @@ def _defaults(record: type[Record]) -> dict[str, Any]:
 
 @cache
 def _docstrings(record: type[Record]) -> dict[str, str]:
-    """Return the docstring below each field, by name; pydantic reads those of its own classes in the same way."""
+    """Return the docstring below each field, by name.
+
+    Pydantic reads the docstrings of its own classes in the same way.
+    """
     body = ast.parse(textwrap.dedent(inspect.getsource(record))).body[0]
     assert isinstance(body, ast.ClassDef)
     found = {}
@@ -69,10 +72,10 @@ def _docstrings(record: type[Record]) -> dict[str, str]:
 
 
 def values_of(record: type[Record], section: Section) -> dict[str, Any]:
-    """Return the values that a section has for the keys of a record."""
+    """Return the values of a section for the keys of a record."""
     return {name: getattr(section, name) for name in keys_of(record)}
 
 
 def planned(record: type[R], section: Section, **others: Any) -> R:
-    """Return a record with the values of a section, and ``others``, which may replace some of them."""
+    """Return a record with the values of a section. Values in ``others`` are added or take precedence."""
     return record(**{**values_of(record, section), **others})

@@ -1,4 +1,4 @@
-"""The keys of a pipeline: which source and model it joins, and how results are processed."""
+"""Keys of a pipeline: its source and model, and the processing of results."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ from edge_infer.yamlfile.fields import Kind, Name, choice, duration, integer, li
 from edge_infer.yamlfile.section import Section, Short
 from edge_infer.yamlfile.units import parse_pixels
 
-# The keys of a delegate, a library that runs a model's graph on an accelerator.
+# Keys of a delegate, a library that runs a model's graph on an accelerator.
 
 MOST_OPTIONS: Final = 64
 
 
 def _options(value: Any) -> tuple[tuple[str, str], ...]:
-    """Return option names and values as text, the form that the library takes."""
+    """Return the names and values of options as text, as the library receives them."""
     if not isinstance(value, dict) or len(value) > MOST_OPTIONS:
         raise ValueError(wrong(f"at most {MOST_OPTIONS} names with values such as {{device: usb}}", value))
     name, content, found = text("a name", most=128), text("a value", most=1024), []
@@ -76,8 +76,8 @@ class Delegate(Section):
 def delegate_plan(section: Delegate | None, files: NamedFiles) -> DelegatePlan | None:
     """Return the plan, with an absolute path if a path is given; None without a section.
 
-    The file's existence is not checked here: the trial of the delegate shows whether the library loads, and
-    `on_failure` may allow that it does not.
+    This does not check whether the file exists. The trial of the delegate shows whether the library can be loaded, and
+    `on_failure` may permit that it cannot.
     """
     if section is None:
         return None
@@ -85,12 +85,12 @@ def delegate_plan(section: Delegate | None, files: NamedFiles) -> DelegatePlan |
     return replace(plan, library=files.absolute(plan.library)) if "/" in plan.library else plan
 
 
-# The keys of motion detection: run the model only where something moves.
+# Keys of motion detection: the model runs only where something moves.
 
 
 @with_keys_of(MotionPlan)
 class Motion(Section):
-    """When a part of the picture is worth a look."""
+    """When the model runs on a part of the picture."""
 
 
 def _motion(value: Any) -> Any:
@@ -101,12 +101,15 @@ MOTION: Final = Short(_motion, {"type": "boolean"})
 
 
 def motion_plan(section: Motion | None) -> MotionPlan | None:
-    """Return the plan; None if every frame is processed as a whole."""
+    """Return the plan; None if the model runs on all of every frame."""
     return planned(MotionPlan, section) if section else None
 
 
 def why_not(source: SourcePlan | None, model: ModelPlan) -> str | None:
-    """Return why no part of this source may be skipped for this model, in a sentence; None if it may."""
+    """Return a sentence that says why no part of this source may be skipped for this model.
+
+    Returns None if parts may be skipped.
+    """
     if source is not None and source.parent:
         return "belongs to the pipeline that finds the objects; crops are looked at when they are asked for"
     if model.input.takes != "image" or (source is not None and source.gives != "image"):
@@ -118,7 +121,7 @@ def why_not(source: SourcePlan | None, model: ModelPlan) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Publishing:
-    """When results are published; ``interval`` is in seconds, for mode ``interval``."""
+    """When results are published. ``interval`` applies to the mode ``interval`` and is in seconds."""
 
     mode: Publish
     interval: float = 0.0
@@ -191,7 +194,7 @@ CPUS: Final = Kind(
 
 
 def _polygons(value: Any) -> Any:
-    """Check a list of polygons; a single one without the outer brackets is a common error."""
+    """Check a list of polygons. A single polygon without the outer brackets is a common error."""
     if not isinstance(value, list) or not 1 <= len(value) <= 100:
         raise ValueError(wrong("a list of 1 to 100 polygons such as [[[0, 0], [0.3, 0], [0.3, 1]]]", value))
     first = value[0]
@@ -204,7 +207,7 @@ MOST_TILES: Final = 16
 
 
 def _tiles(value: Any) -> tuple[int, int]:
-    """Return columns and rows of a text such as ``2x2``."""
+    """Return the numbers of columns and rows in a text such as ``2x2``."""
     try:
         columns, rows = parse_pixels(value)
     except ValueError:
@@ -267,7 +270,7 @@ class Pipeline(Section):
     """The least score that counts, or, for anomalies, the distance from which on a frame is an anomaly; without it as
     in the manifest."""
     labels: Annotated[tuple[str, ...] | None, LABELS, Field(examples=[["person"]])] = None
-    """Keep only these labels; without it all. In a state each of them is counted, with 0 where there is none."""
+    """Keep only these labels; without it all. A state counts each of them, with 0 if there is none."""
     threads: Annotated[
         int | Literal["auto"], Kind(_threads, {"anyOf": [{"const": "auto"}, dict(integer(1, 64).json)]})
     ] = "auto"
@@ -311,5 +314,5 @@ class Pipeline(Section):
     motion: Annotated[Motion | None, MOTION, Field(examples=[True])] = None
     """Run the model only where something moves; elsewhere its last result stands. `true`, or keys."""
     drift: Annotated[Drift | None, DRIFT, Field(examples=[True])] = None
-    """Notice when the camera or the model is not as it was: `true`, keys, or `false`; without it as the top-level
-    `drift` says."""
+    """Report when the camera's pictures or the model's findings no longer look as learned: `true`, keys, or `false`;
+    without it as the top-level `drift` says."""

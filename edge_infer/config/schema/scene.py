@@ -1,4 +1,4 @@
-"""The keys for tracking objects: tracks, zones, lines, and events."""
+"""Keys for tracking objects: tracks, zones, lines and events."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Point = tuple[float, float]
 
 
 def polygon(value: Any) -> tuple[Point, ...]:
-    """Return at least three corners around an area."""
+    """Return the corners of an area, at least three."""
     return _with_area(_corners(value))
 
 
@@ -45,7 +45,7 @@ def _with_area(corners: tuple[Point, ...]) -> tuple[Point, ...]:
 
 
 def simple_polygon(value: Any) -> tuple[Point, ...]:
-    """Return a polygon whose border does not cross itself; otherwise its inside is ambiguous."""
+    """Return a polygon whose border does not cross itself; otherwise its inside would be ambiguous."""
     corners = _corners(value)
     count = len(corners)
     edges = [(corners[index], corners[(index + 1) % count]) for index in range(count)]
@@ -93,7 +93,10 @@ LABEL_LIST: Final = {"type": "array", "minItems": 1, "items": {"type": ["string"
 
 
 def parse_labels(value: Any, expected: str = "a list of labels such as [person, dog]") -> tuple[str, ...]:
-    """Return the labels of a list that is not empty; raises ValueError that names ``expected`` or the wrong item."""
+    """Return the labels of a list that is not empty.
+
+    Raises ValueError, whose text contains ``expected`` or the invalid item.
+    """
     if not isinstance(value, list) or not value:
         raise ValueError(wrong(expected, value) if value != [] else f"expected {expected}; this one is empty")
     found, kind = [], text("a label", most=128)
@@ -107,14 +110,14 @@ def parse_labels(value: Any, expected: str = "a list of labels such as [person, 
 
 LABELS: Final = Kind(parse_labels, LABEL_LIST)
 MOST_PLACES: Final = 32
-"""Most zones, and most lines, of one pipeline."""
+"""Maximum number of zones, and of lines, in one pipeline."""
 SHORTEST: Final = 0.01
-"""Least length of a line, along its longer axis, as a share of the frame."""
+"""Minimum length of a line along its longer axis, as a share of the frame."""
 ANCHOR: Final = choice("bottom", "center")
 
 
 def on_or_off(value: Any, keys: str) -> Any:
-    """Convert the short forms: ``true`` is all defaults, ``false`` switches it off."""
+    """Convert the short forms: ``true`` sets all defaults, ``false`` switches the feature off."""
     if isinstance(value, bool):
         return {} if value else None
     if not isinstance(value, (dict, Section)):
@@ -141,7 +144,7 @@ class Zone(Section):
 
 
 def _zone(value: Any) -> Any:
-    """Convert the short form: a list is the polygon."""
+    """Convert the short form: a list is taken as the polygon."""
     return {"polygon": value} if isinstance(value, list) else value
 
 
@@ -190,7 +193,7 @@ LINE: Final = Kind(
 
 
 def places(value: Any) -> Any:
-    """Check that there are not too many names."""
+    """Check that there are not too many zones or lines."""
     if isinstance(value, dict) and len(value) > MOST_PLACES:
         raise ValueError(f"expected at most {MOST_PLACES} names, not {len(value)}")
     return value
@@ -200,7 +203,7 @@ PLACES: Final = Short(places)
 
 
 def _most(value: Any) -> float:
-    """Return events a minute of ``60/min``, ``1/s`` or ``100/h``."""
+    """Return the events per minute for ``60/min``, ``1/s`` or ``100/h``."""
     found = re.fullmatch(r"([0-9]{1,6}) ?/ ?(s|min|h)", value) if isinstance(value, str) else None
     a_minute = int(found[1]) * 60 / SECONDS["m" if found[2] == "min" else found[2]] if found else 0.0
     if not 1 <= a_minute <= 6000:
@@ -213,7 +216,7 @@ MOST: Final = Kind(_most, {"type": "string", "pattern": "^[0-9]+ ?/ ?(s|min|h)$"
 
 @with_keys_of(EventsPlan, most=MOST)
 class Events(Section):
-    """What of a scene is told, and how often."""
+    """Which events are published, and how often."""
 
 
 TRACK: Final = Short(_track, {"type": "boolean"})

@@ -1,4 +1,4 @@
-"""Keys that every kind of source has."""
+"""Keys that all kinds of sources have, and the keys of sources of samples or text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The kinds of sources in a configuration file: one class a kind, and one for kinds of other packages."""
+"""Kinds of sources in a configuration file: one class for each kind, and one class for the kinds of other packages."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ class Synthetic(SourceSection):
 
 
 class OtherSource(SourceSection):
-    """A kind that another package adds; its keys are checked by that package's own record."""
+    """A kind that another package adds. The record of that package checks its keys."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -189,12 +189,12 @@ class OtherSource(SourceSection):
 
 @cache
 def sections() -> Mapping[str, type[SourceSection]]:
-    """Return the sections by kind, of all kinds that have one."""
+    """Return the section classes by kind, for all kinds that have one."""
     return {name: load(kind.section) for name, kind in KINDS.items() if kind.section}
 
 
 def _kinds() -> list[str]:
-    """Return the kinds that are read, and the kind that a pipeline of this configuration provides."""
+    """Return all kinds that have a reader, and the kind whose data another pipeline provides."""
     return list(dict.fromkeys((*source_kinds(), *sections())))
 
 
@@ -213,7 +213,7 @@ def _source(value: Any) -> SourceSection:
 
 
 def _in_one(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return a schema with its definitions inlined, so that it can be part of a larger one."""
+    """Return a schema with its definitions inlined, so that it can be part of a larger schema."""
     definitions = {f"#/$defs/{name}": body for name, body in schema.pop("$defs", {}).items()}
 
     def inlined(part: Any) -> Any:
@@ -228,7 +228,7 @@ def _in_one(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 class _BySource(Kind):
-    """Kind of a source's section, whichever its kind; in JSON Schema one of all of them."""
+    """Kind of value for the section of any source. In JSON Schema it is one of the schemas of all kinds."""
 
     def __get_pydantic_json_schema__(self, _schema: Any, _handler: Any) -> dict[str, Any]:
         schemas = [_in_one(section.model_json_schema()) for section in sections().values()]

@@ -1,7 +1,7 @@
-"""Cascades: one pipeline runs its model on crops of objects that another pipeline has found.
+"""Cascades: one pipeline (the child) runs its model on crops of objects that another pipeline (the parent) has found.
 
-The parent passes its findings in a frame, and the frame itself, to a feed for each source of crops (`Cascade`,
-`CropsFeed`) and never waits. The child selects the objects for its model and keeps the answers (`Inquiry`). A crop is a
-frame with a region, so every later step is the same as for a whole frame. After all crops of a frame, the state holds
-the answer for every object (`Answers`).
+For each frame the parent passes the frame and its findings to the feeds of its children (`Cascade`, `CropsFeed`). The
+parent never waits for a child. The child selects the objects that go into its model and stores the findings about each
+object, its *answers* (`Inquiry`). A crop is a frame with a region, so every later step is the same as for a whole
+frame. After all crops of a frame, the child's state contains the answer for every object (`Answers`).
 """

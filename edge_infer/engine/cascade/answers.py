@@ -1,4 +1,4 @@
-"""Answers of a cascade for present objects, and their state payload."""
+"""Answers of a cascade: the child model's findings about each present object, and the state built from them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from edge_infer.engine.tasks.anomaly import Deviation
 from edge_infer.engine.tasks.detection import count_state
 
 MOST: Final = 100
-"""Maximum answers in the closed schema."""
+"""Maximum number of answers in a state, as in its closed schema."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """Findings about one object, at ``moment`` seconds of the frame clock."""
+    """The findings about one object; ``moment`` is the capture time in seconds of the frame clock."""
 
     about: Sighted
     findings: Findings
@@ -28,23 +28,26 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """Answers about all present objects that were sent to the model."""
+    """Answers about all present objects that went through the model."""
 
     each: tuple[Answered, ...]
     key: str
-    """Key of the summary in the state (`CASCADE_KEYS`)."""
+    """Payload key of the summary of all answers in the state (`CASCADE_KEYS`)."""
     warm: bool = True
-    """Whether the parent pipeline has run long enough to confirm all present objects."""
+    """Whether the parent pipeline has run long enough to confirm every object that is present."""
 
     @property
     def essence(self) -> Essence:
-        """Criterion of a change: the present objects and the answer about each."""
+        """Value that is compared to detect a change: the present objects and the answer about each."""
         return tuple(
             sorted((each.about.id or 0, each.about.found.label, repr(each.findings.essence)) for each in self.each)
         )
 
     def state(self, head: Head, room: int) -> State:
-        """Return the summary and each answer; those that do not fit are dropped and counted in ``more``."""
+        """Return the state: a summary and the answers.
+
+        Answers that do not fit into ``room`` bytes are dropped and counted in ``more``.
+        """
         state = replace(self._total(head, room), answers=())
         told = [_answer(each, head, room) for each in self.each]
         sizes = (len(dumps(answer)) + 1 for answer in told)
@@ -71,7 +74,7 @@ class Answers:
 
 
 def _rank(answered: Answered) -> float:
-    """Return the rank for the summary: the worst anomaly, or the newest answer."""
+    """Return the rank that selects the answer for the summary: the greatest anomaly score, or the newest answer."""
     found = answered.findings
     return found.score if isinstance(found, Deviation) else answered.moment
 

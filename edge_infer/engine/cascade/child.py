@@ -1,4 +1,4 @@
-"""Child side of a cascade: the selection of objects for the model, and the answers about them."""
+"""Child side of a cascade: selects the objects for the model and keeps the answers about them."""
 
 from __future__ import annotations
 
@@ -20,14 +20,17 @@ from edge_infer.plan.records import CropsPlan, PipelinePlan
 
 
 class Inquiry(Follow):
-    """Child stage that keeps answers while their objects are present; without tracking, until the next frame."""
+    """Child stage of a cascade.
+
+    It keeps an answer while the object is present or, if the parent does not track objects, until the next frame.
+    """
 
     def __init__(self, plan: PipelinePlan, new_number: Callable[[], int]) -> None:
         super().__init__(plan, new_number)
         assert plan.crops is not None
         self._crops: CropsPlan = plan.crops
         self._answers: dict[Key, Answered] = {}
-        self._asked: dict[int, tuple[float, float]] = {}  # time and size
+        self._asked: dict[int, tuple[float, float]] = {}  # capture time and area at the last run of the model
         self._spells_of: dict[int, Spells] = {}
         self._warm = True
 
@@ -49,7 +52,7 @@ class Inquiry(Follow):
     def __call__(
         self, findings: Findings, now: Instant, parent: Sighted | None = None, covers: float = 0.0
     ) -> tuple[Findings, tuple[Happening, ...]]:
-        """Store the model's findings about an object."""
+        """Store the model's findings about the object ``parent``."""
         del covers
         assert parent is not None
         self._note_limits(findings, now)
@@ -64,7 +67,7 @@ class Inquiry(Follow):
         return findings, ()
 
     def settled(self, now: Instant) -> tuple[Answers | None, tuple[Happening, ...]]:
-        """Return the answers about all objects after a frame, and new events."""
+        """Return the answers about all present objects after a frame, and new events."""
         answers = tuple(each for _, each in sorted(self._answers.items()))
         return Answers(answers, self._plan.state_key, self._warm), tuple(self._news(now))
 
@@ -76,11 +79,14 @@ class Inquiry(Follow):
         return super().end(reason, now)
 
     def known(self) -> frozenset[Key]:
-        """Return the objects with a known answer."""
+        """Return the keys of the objects that have an answer."""
         return frozenset(self._answers)
 
     def _see(self, sighting: Sighting) -> None:
-        """Drop answers about objects that are gone or have new findings; update the places of the others."""
+        """Drop the answers that no longer hold, and update the places of the other objects.
+
+        An answer no longer holds if its object is gone, or if the parent's model has just examined the object again.
+        """
         present, asked, self._warm = sighting.present, sighting.asked, sighting.warm
         if present is None:
             self._answers.clear()
@@ -93,7 +99,10 @@ class Inquiry(Follow):
                 self._answers[each.key] = replace(self._answers[each.key], about=each)
 
     def _why_not(self, each: Sighted, chosen: int, now: Instant) -> tuple[str, str] | None:
-        """Return the stage that keeps an object from the model, and the reason; None if it is selected."""
+        """Return why an object does not go into the model: the stage that excludes it and the reason.
+
+        Return None if it is selected.
+        """
         crops, number = self._crops, each.found.number
         if crops.labels is not None and each.found.label not in crops.labels:
             return "label", f"crops are for {', '.join(crops.labels)}"
@@ -114,7 +123,10 @@ class Inquiry(Follow):
         self.decisions.note(now.wall, each.found.label, each.found.score, place, f"{who}{text}")
 
     def _news(self, now: Instant) -> list[Happening]:
-        """Return starts and ends of spells by object; an answer holds until the next one."""
+        """Return starts and ends of spells for each object.
+
+        The answer about an object counts in every frame until the next answer.
+        """
         if self._plan.events is None:
             return []
         scores: dict[int, dict[str | None, float]] = {}

@@ -1,4 +1,4 @@
-"""Parent side of a cascade: its findings go to the child pipelines, once per frame."""
+"""Parent side of a cascade: passes the parent's findings to the child pipelines, once for each frame."""
 
 from __future__ import annotations
 
@@ -30,11 +30,14 @@ STATES: Final[Mapping[Reason | None, SourceState]] = {
     "stopped": "ended",
     "removed": "ended",
 }
-"""State of a source of crops while its pipeline has no findings, by reason."""
+"""Health state of a source of crops, by the reason why the parent pipeline has no findings (None: it has findings)."""
 
 
 class CropsFeed(Feed):
-    """Feed without a thread. The parent's thread offers frames, whose pixels stay unchanged, and never waits."""
+    """Feed without a capture thread of its own: the parent's thread offers frames and never waits.
+
+    The pixels of an offered frame do not change.
+    """
 
     def __init__(self, plan: SourcePlan) -> None:
         super().__init__(plan)
@@ -49,23 +52,23 @@ class CropsFeed(Feed):
             self.offer(self._number + 1, lambda: frame)
 
     def silent(self, reason: Reason) -> None:
-        """Mark the feed as silent for this reason."""
+        """Record that the parent pipeline has no findings, and the reason."""
         with self._changed:
             self._silent = reason
 
     def blocked(self) -> Reason | None:
-        """Return the reason why the pipeline has no findings, or None."""
+        """Return the reason why the parent pipeline has no findings; None if it has."""
         return self._silent
 
     def health(self) -> SourceHealth:
-        """Return the health of the feed; a frame counts with or without findings."""
+        """Return the health of the feed. A frame counts even if nothing was found in it."""
         reason = self._silent
         error = ABSENT if reason is None else f"pipeline {self.plan.parent}: {reason.replace('_', ' ')}"
         return replace(super().health(), state=STATES[reason], error=error)
 
 
 class Cascade:
-    """Publisher of a pipeline's findings to its children. The pipeline's thread uses it; another may call `join`."""
+    """Passes a pipeline's findings to its children. Only the pipeline's thread uses it, except for `join`."""
 
     def __init__(self, pipeline: str) -> None:
         self.feeds: tuple[CropsFeed, ...] = ()
@@ -80,14 +83,18 @@ class Cascade:
         self._reason: Reason | None = None  # why no findings are available
 
     def join(self, feeds: Iterable[CropsFeed]) -> None:
-        """Set the feeds; a new feed receives the reason at once while no findings are available."""
+        """Replace the feeds. While no findings are available, a new feed receives the reason at once."""
         before, self.feeds = self.feeds, tuple(feeds)
         for feed in self.feeds:
             if feed not in before and (reason := self._reason) is not None:
                 feed.silent(reason)
 
     def saw(self, visible: Captured, findings: Findings, seq: int | None) -> None:
-        """Add the findings in a frame, or a part of it, without its masked areas, and the number of their result."""
+        """Add the findings in a frame or in a part of it.
+
+        ``visible`` is the frame with its masked areas black, ``seq`` the number of the published result, if there is
+        one.
+        """
         if not self.feeds or not isinstance(visible, Frame):
             return
         detections = findings.detections if isinstance(findings, Followed) else findings
@@ -101,12 +108,12 @@ class Cascade:
             self._asked.add(visible.parent.id)
         for found in detections.objects:
             own = found.number or found.parent or 0
-            if own or not isinstance(findings, Followed):  # without an id it is unconfirmed
+            if own or not isinstance(findings, Followed):  # an object without an id is not confirmed yet
                 self._objects.append(Sighted(self._pipeline, found, detections.source, seq, self._nth[own]))
                 self._nth[own] += 1
 
     def hand_on(self, frame: Captured) -> None:
-        """Pass a completed frame with all findings to every feed."""
+        """Pass a frame to every feed, together with all findings that were added for it."""
         self._reason = None
         if self.feeds and isinstance(frame, Frame):
             if self._boxes:
@@ -135,7 +142,7 @@ class Cascade:
         borrowed = objects and not visible.pixels.flags.owndata
         whole = replace(
             visible,
-            pixels=visible.pixels.copy() if borrowed else visible.pixels,  # it outlives the step that made it
+            pixels=visible.pixels.copy() if borrowed else visible.pixels,  # the frame outlives the borrowed buffer
             region=None,
             parent=None,
             sighting=sighting,

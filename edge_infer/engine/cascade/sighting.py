@@ -1,4 +1,4 @@
-"""Findings of a pipeline in a frame, for its child pipelines."""
+"""Objects that a pipeline has found in a frame, in the form in which its child pipelines receive them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ from edge_infer.engine.tasks.detection import Detection, fractions
 from edge_infer.frames.geometry import Region
 
 Key: TypeAlias = tuple[int, int]
-"""Key of an answer: an id and the index among objects of this id, or 0 and the index in the frame."""
+"""Key of an answer: the id of the object, and its index among the objects of this id. Without an id: 0, and its index
+in the frame."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sighted:
-    """Object that ``pipeline`` has found in a frame of ``size`` (width, height).
+    """One object that ``pipeline`` has found in a frame of ``size`` (width, height).
 
-    ``seq`` is the number of the result that contains it, None if there is none; ``nth`` counts objects of the same id.
+    ``seq`` is the number of the published result that contains the object; None if there is none. ``nth`` is its index
+    among the objects with the same id.
     """
 
     pipeline: str
@@ -31,12 +33,12 @@ class Sighted:
 
     @property
     def id(self) -> int | None:
-        """Its own id, or that of the object that it was found in."""
+        """Id of the object or, if it has none, of the object in whose crop it was found."""
         return self.found.number or self.found.parent
 
     @property
     def key(self) -> Key:
-        """Key that stays the same for one object, as far as that is known."""
+        """Key that stays the same for one object, as long as its id does."""
         return self.id or 0, self.nth
 
     @property
@@ -55,17 +57,18 @@ class Sighted:
         return Region(left, top, right - left, bottom - top)
 
     def wire(self, precision: Precision) -> Parent:
-        """Return the object as the ``parent`` of a result."""
+        """Return the object in the form of the ``parent`` field of a result."""
         box, score = precision.box(fractions(self.found.box, self.size)), precision.score(self.found.score)
         return Parent(self.pipeline, self.found.label, score, box, self.id or ABSENT, self.seq or ABSENT)
 
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """Objects found in a frame, the best first.
+    """All objects found in a frame, the best first.
 
-    ``present`` holds the ids of all present objects, seen in this frame or not; None without tracking. ``asked`` holds
-    the ids with new findings; None: all. Until it is ``warm``, a present object could not have been confirmed.
+    ``present`` holds the ids of all present objects, visible in this frame or not; None without tracking. ``asked``
+    holds the ids of the objects that the parent's model has just examined; None: all. ``warm`` is false at first, until
+    a present object has had enough time to be confirmed.
     """
 
     objects: tuple[Sighted, ...]
@@ -75,6 +78,9 @@ class Sighting:
 
 
 def _span(low: float, high: float, most: int) -> tuple[int, int]:
-    """Return the smallest span of whole pixels within the frame that holds all of it; at least one pixel."""
+    """Return the smallest span of whole pixels that contains ``low`` to ``high``.
+
+    The span has at least one pixel and lies within 0 to ``most``.
+    """
     first = min(max(0, math.floor(low)), most - 1)
     return first, max(min(most, math.ceil(high)), first + 1)

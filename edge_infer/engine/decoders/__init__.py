@@ -1,4 +1,4 @@
-"""Decoders: one model family, one file, one line in `DECODERS` of `edge_infer.plan.plugins`.
+"""Decoders: each model family has one file here and one line in `DECODERS` of `edge_infer.plan.plugins`.
 
 A decoder *must* be a class with
 
@@ -19,9 +19,9 @@ It *may* have
   class attribute);
 - ``one_origin``: true if all models of the family were trained with ``input``, which then takes precedence over the
   range implied by the input tensor's quantization (a class attribute);
-- ``parameters``: the names of the parameters that it reads from ``layout.options``; all others are refused. A family of
-  this package without it knows none; one of another package without it gets all, to check them itself (a class
-  attribute);
+- ``parameters``: the names of the parameters that it reads from ``layout.options``; any other parameter is an error. A
+  decoder of this package without this attribute accepts no parameter. A decoder of another package without it receives
+  all parameters and checks them itself (a class attribute);
 - ``values``: how many numbers a decoder of regressions returns; the manifest's ``values`` are checked against it.
 
 A parameter whose name ends in ``_file`` names a file beside the manifest; the decoder receives its path.
@@ -48,9 +48,10 @@ __all__ = ["DECODERS", "GROUP", "Decoder", "Layout", "decoder_class", "decoder_n
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Arguments of a decoder: the model's tensors, the number of labels (0: unknown), options, threshold.
+    """Information from which a decoder is built: tensors, number of labels (0: unknown), options, threshold.
 
-    ``inputs`` holds the tensor for frames; for an unresolved text model also the other inputs.
+    ``inputs`` holds the tensor that receives frames. For a text model whose inputs are not resolved yet, it holds the
+    other inputs as well.
     """
 
     inputs: tuple[Tensor, ...]

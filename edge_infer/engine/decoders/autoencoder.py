@@ -1,8 +1,9 @@
 """Autoencoder for anomalies: the distance between its output and its input.
 
 The distance is the mean of the squared differences over all features, in the units of the training, as in the MLPerf
-Tiny benchmark; with ``error: absolute`` the mean of the absolute differences. The input is compared as stored in the
-tensor, so its rounding is part of the distance (a twelfth of the squared step, 0.013 for a step of 0.39).
+Tiny benchmark; with ``error: absolute`` the mean of the absolute differences. The decoder compares the output with the
+input as stored in the tensor. The distance therefore contains the rounding error of the input: a twelfth of the squared
+quantization step (0.013 for a step of 0.39).
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Autoencoder:
         self._input, self._output = layout.inputs[0], layout.outputs[0]
 
     def __call__(self, tensors: Sequence[NDArray[Any]]) -> Distance:
-        """Return the distance between the output and the input after it; NaN if an output is not finite."""
+        """Return the distance between the output and the input, which follows it; NaN if an output is not finite."""
         made = self._output.dequantize(tensors[0].reshape(-1))
         given = self._input.dequantize(tensors[1].reshape(-1))
         nonfinite = int(made.size - np.count_nonzero(np.isfinite(made)))
@@ -54,7 +55,7 @@ class Autoencoder:
 
     @staticmethod
     def recognise(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> str | None:
-        """Return None: a model from picture to picture can be anything."""
+        """Return None: a model that turns a picture into a picture need not be an autoencoder."""
         del inputs, outputs
         return None
 

@@ -1,10 +1,12 @@
-"""BlazeFace, the face detectors of MediaPipe: short range (896 anchors) and full range (48 x 48, one a cell).
+"""BlazeFace, the face detectors of MediaPipe.
 
-Outputs are regressions ``[1, n, 16]`` and score logits ``[1, n, 1]``. Short-range files often split them into two parts
-of 512 and 384 (16 x 16 cells of 2 and 8 x 8 of 6), in any order, so they are matched by shape. Of 16 numbers the first
-four are centre x, centre y, width and height in pixels of the input, the centre relative to that of the anchor's cell;
-six keypoints follow. Source: "BlazeFace: Sub-millisecond Neural Face Detection on Mobile GPUs" (arXiv:1907.05047) and
-MediaPipe's ``face_detection`` graphs.
+The short-range model has 896 anchors, the full-range model 48 x 48 cells with one anchor each.
+
+Outputs are regressions ``[1, n, 16]`` and score logits ``[1, n, 1]``. Short-range files often split each of them into
+two parts: 512 anchors (16 x 16 cells with 2 each) and 384 (8 x 8 cells with 6 each). The order of the parts varies, so
+they are matched by shape. Of 16 numbers the first four are centre x, centre y, width and height in pixels of the input,
+the centre is relative to the centre of the anchor's cell; six keypoints follow. Source: "BlazeFace: Sub-millisecond
+Neural Face Detection on Mobile GPUs" (arXiv:1907.05047) and MediaPipe's ``face_detection`` graphs.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from edge_infer.errors import ModelError
 from edge_infer.plan.records import InputPlan, NmsPlan
 
 Grid = tuple[tuple[int, int], ...]
-"""Cells per side and anchors per cell, for each part of the anchors in their order."""
+"""Cells per side and anchors per cell. There is one pair for each part of the anchors, in their order."""
 GRIDS: Final[tuple[Grid, ...]] = (((16, 2), (8, 6)), ((48, 1),))
 REGRESSIONS: Final = 16
 
@@ -74,7 +76,7 @@ class BlazeFace:
 
     @staticmethod
     def recognise(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> str | None:
-        """Recognise the shapes, which no other family has."""
+        """Return why the shapes are those of BlazeFace, which no other family has; None if they are not."""
         if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[3] != 3:
             return None
         found = _match(outputs)
@@ -97,7 +99,10 @@ def _match(outputs: tuple[Tensor, ...]) -> tuple[Grid, list[tuple[int, int]]] | 
 
 
 def _anchors(grid: Grid) -> Array:
-    """Return the centres of all anchors in fractions of the input, ``[n, 2]`` as x, y; by row, column, anchor."""
+    """Return the centres of all anchors in fractions of the input, ``[n, 2]`` as x, y.
+
+    The order is row, column, anchor.
+    """
     parts = []
     for side, each in grid:
         centers = (np.arange(side, dtype=np.float32) + 0.5) / side

@@ -1,4 +1,4 @@
-"""Functions shared by decoders: comparing stored scores with a threshold, and validation of boxes."""
+"""Functions that decoders share: comparing stored scores with a threshold, and validation of boxes and bodies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from edge_infer.engine.records import Array, Bodies, Boxes
 
 
 def stored(tensor: Tensor, real: float) -> float:
-    """Return the unrounded stored value of a real one; thresholds are compared before dequantizing."""
+    """Return the stored value that represents ``real``, not rounded.
+
+    Thresholds are converted in this way, so that scores below them need not be dequantized.
+    """
     return real / tensor.scale[0] + tensor.zero_point[0] if tensor.quantized else real
 
 
@@ -26,14 +29,14 @@ def logit(score: float) -> float:
 
 
 def sigmoid(values: Array) -> Array:
-    """Return 1 / (1 + e^-x), clipped at 80 where float32 saturates; NaN for non-finite values."""
+    """Return 1 / (1 + e^-x), with x clipped to -80..80, where float32 saturates; NaN for non-finite values."""
     result: Array = np.reciprocal(np.exp(-np.clip(values, -80.0, 80.0)) + np.float32(1.0))
     result[~np.isfinite(values)] = np.nan
     return result
 
 
 def holds_scores(output: Tensor) -> bool:
-    """Return whether the range of a quantized tensor is 0..1, within two steps."""
+    """Return whether the range of real values of a quantized tensor is 0..1, within two quantization steps."""
     if not output.quantized:
         return False
     scale = output.scale[0]
@@ -50,10 +53,11 @@ def span(output: Tensor) -> tuple[float, float]:
 def best_classes(
     scores: NDArray[Any], limit: float, *, background: bool = False
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the rows of stored ``scores`` ``[n, classes]`` that reach ``limit``, and the best class of each.
+    """Return the rows of ``scores`` ``[n, classes]`` whose best score reaches ``limit``, and the best class of each.
 
-    NaN passes the limit, so that it can be counted. With a ``background`` the first column is no class, and classes
-    count from the next. Comparing all scores first takes a third of the time of a maximum over each row.
+    The scores are the stored values. A NaN counts as reaching the limit, so that later steps can count it. With
+    ``background`` the first column is not a class, and class 0 is the second column. Comparing all scores with the
+    limit first takes a third of the time of computing the maximum of each row.
     """
     below = scores < limit
     below[:, : int(background)] = True
@@ -70,8 +74,11 @@ def sound_boxes(
     merged: bool = False,
     shares: Array | None = None,
 ) -> Boxes:
-    """Return finite candidates with an area and the number of non-finite ones; scores are clipped to 0..1."""
-    if not len(boxes):  # the usual case for most cameras
+    """Return the finite candidates whose box has an area, and the number of non-finite ones.
+
+    Scores are clipped to 0..1.
+    """
+    if not len(boxes):  # usual: nothing was found in the frame
         return Boxes(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.int32), merged, 0, shares)
     finite = np.isfinite(boxes).all(axis=1) & np.isfinite(scores)
     good = finite & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
@@ -93,13 +100,14 @@ def corners(centered: Array) -> Array:
     return boxes
 
 
-# Validation of bodies, shared by decoders of poses.
+# Validation of bodies, shared by the pose decoders.
 
 
 def sound_bodies(points: NDArray[Any], scores: NDArray[Any], boxes: Array | None = None) -> Bodies:
-    """Return the finite bodies and the number of the others; scores are clipped to 0..1.
+    """Return the finite bodies and the number of non-finite ones; scores are clipped to 0..1.
 
-    ``points`` is ``[n, k, 3]`` as x, y, score. With ``boxes`` ``[n, 4]``, bodies without an area are dropped, too.
+    ``points`` is ``[n, k, 3]`` as x, y, score. If ``boxes`` ``[n, 4]`` are given, bodies whose box has no area are
+    dropped as well.
     """
     finite = np.isfinite(points).all(axis=(1, 2)) & np.isfinite(scores)
     good = finite
@@ -116,15 +124,15 @@ def sound_bodies(points: NDArray[Any], scores: NDArray[Any], boxes: Array | None
     )
 
 
-# Heads of rows ``[x, y, w, h, objectness, classes…]`` whose score is objectness x class.
+# Decoding of rows ``[x, y, w, h, objectness, classes…]``, whose score is objectness x class score.
 
 COLUMNS: Final = 5
-"""Numbers before the classes."""
+"""Number of columns before the first class score."""
 
 
 @dataclass(frozen=True, slots=True)
 class Picked:
-    """Selected rows: ``places`` in the head, raw ``boxes`` ``[4, n]``, scores and classes."""
+    """Selected rows: their indices in the head (``places``), raw ``boxes`` ``[4, n]``, scores and classes."""
 
     places: NDArray[np.intp]
     boxes: Array
@@ -135,7 +143,7 @@ class Picked:
 def pick(output: Tensor, head: NDArray[Any], threshold: float) -> Picked:
     """Return the best class of each row of ``head`` ``[n, 5 + classes]`` whose score is not below the threshold.
 
-    Both factors are at most 1, so a row whose objectness is below the threshold is skipped.
+    Objectness and class score are at most 1, so a row whose objectness is below the threshold can be skipped.
     """
     places = np.flatnonzero(~(head[:, 4] < stored(output, threshold)))  # keeps NaN, to count it
     if not places.size:

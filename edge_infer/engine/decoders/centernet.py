@@ -1,10 +1,11 @@
 """CenterNet: every object is a peak of a heatmap.
 
-Three outputs on one grid: the heatmap ``[1, rows, columns, classes]`` (scores or logits, see `Scores`), sizes ``[1,
-rows, columns, 2]`` in cells, and offsets of the same shape, which move the peak within its cell. A peak is a cell that
-none of its eight neighbours exceeds. ``centre = (cell + offset) / cells``. Names distinguish offsets (``offset`` or
-``reg``) from sizes (``size``, ``scale`` or ``wh``); the manifest may define them: ``decoder: {kind: centernet, sizes:
-NAME, offsets: NAME}``. The first of two numbers is that of x, except in TensorFlow's detection models: ``order: yx``.
+The model has three outputs on one grid: the heatmap ``[1, rows, columns, classes]`` (scores or logits, see `Scores`),
+sizes ``[1, rows, columns, 2]`` in cells, and offsets of the same shape, which move the peak within its cell. A peak is
+a cell that none of its eight neighbours exceeds. ``centre = (cell + offset) / cells``. The output names distinguish
+offsets (``offset`` or ``reg``) from sizes (``size``, ``scale`` or ``wh``); the manifest may define them: ``decoder:
+{kind: centernet, sizes: NAME, offsets: NAME}``. The first number of a pair belongs to x. TensorFlow's detection models
+have the opposite order, which the manifest defines with ``order: yx``.
 
 Source: "Objects as Points" (arXiv:1904.07850).
 """
@@ -43,7 +44,7 @@ class CenterNet:
     parameters: ClassVar[tuple[str, ...]] = ("sizes", "offsets", "order", "activation")
 
     def __init__(self, layout: Layout) -> None:
-        """Match the outputs; raise `ModelError` unless all three are there with known roles."""
+        """Match the outputs with their roles; raise `ModelError` unless there are three with known roles."""
         options = Options(layout)
         self._outputs = layout.outputs
         self._heatmap, self._sizes, self._offsets = _roles(layout.outputs, options)
@@ -67,7 +68,7 @@ class CenterNet:
     def _pairs(
         self, index: int, tensors: Sequence[NDArray[Any]], rows: NDArray[np.intp], columns: NDArray[np.intp]
     ) -> Array:
-        """Return the real numbers of x and y, ``[2, n]``, at some cells."""
+        """Return the real numbers for x and y, ``[2, n]``, of one output at the given cells."""
         found = self._outputs[index].dequantize(tensors[index][0, rows, columns]).T
         return found[::-1] if self._swapped else found
 
@@ -87,9 +88,10 @@ class CenterNet:
 def _peaks(heatmap: NDArray[Any], limit: float) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
     """Return rows, columns and classes of the peaks not below ``limit`` in a stored ``[rows, columns, classes]``.
 
-    Only cells above the limit are compared with their neighbours. A neighbour beyond the edge is clamped to the edge.
+    Only cells that reach the limit are compared with their neighbours. Outside the grid the nearest cell at the edge
+    stands for a neighbour.
     """
-    rows, columns, classes = np.unravel_index(np.flatnonzero(~(heatmap < limit)), heatmap.shape)  # NaN stays
+    rows, columns, classes = np.unravel_index(np.flatnonzero(~(heatmap < limit)), heatmap.shape)  # NaN counts as a peak
     values = heatmap[rows, columns, classes]
     peak = np.ones(len(values), np.bool_)
     for down, right in NEIGHBOURS:

@@ -1,14 +1,16 @@
 """Classifiers with one score per class: MobileNet, EfficientNet, ResNet and any model with one row of numbers.
 
-The shape does not show the meaning of the numbers. It is determined in this order:
+The shape of the output does not show whether the numbers are scores or logits. These rules decide, the first that
+applies:
 
-- The manifest: ``decoder: {kind: classification, activation: none | softmax | sigmoid}``; ``none`` means that the
-  model already returns scores of 0..1.
+- The manifest: ``decoder: {kind: classification, activation: none | softmax | sigmoid}``; ``none`` means that the model
+  already returns scores of 0..1.
 - A quantized output with the range 0..1 (scale 1/256, as TFLite stores softmax and sigmoid) holds scores.
-- A float output within 0..1 that sums to 1 holds scores; this is checked each time. Anything else is rejected.
+- A float output within 0..1 that sums to 1 holds scores; this is checked in each run.
 
-An output of 1,001 classes with 1,000 labels has ImageNet's background first, which has no label. An output of one
-number with two labels is the score of the second.
+A model whose output fits none of these rules is rejected. If an output has 1,001 classes and there are 1,000 labels,
+the first class is ImageNet's background, which has no label. If an output has one number and there are two labels, the
+number is the score of the second label.
 """
 
 from __future__ import annotations
@@ -57,7 +59,10 @@ class Classification:
         self.classes = count - 1 if self._background else count + 1 if self._pair else count
 
     def __call__(self, tensors: Sequence[NDArray[Any]]) -> Classes:
-        """Return the scores of all classes, also below the threshold; a non-finite number makes all of them 0."""
+        """Return the scores of all classes, including those below the threshold.
+
+        If any number is not finite, all scores are 0.
+        """
         row, nonfinite = tensors[0].reshape(-1), 0
         if self._table is not None:
             scores = self._table.take(row.view(np.uint8))
@@ -82,7 +87,10 @@ class Classification:
 
     @staticmethod
     def recognise(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> str | None:
-        """Recognise a colour picture to a row of scores. One channel may be a spectrogram, a float row an embedding."""
+        """Recognise a model from a colour picture to one row of scores.
+
+        A picture of one channel may be a spectrogram, and a row of floats may be an embedding.
+        """
         if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[3] != 3:
             return None
         if not _is_row(outputs[0]) or np.prod(outputs[0].shape) < 2 or not holds_scores(outputs[0]):
@@ -95,7 +103,7 @@ def _is_row(tensor: Tensor) -> bool:
 
 
 def _activation(layout: Layout, output: Tensor) -> Activation | None:
-    """Return the activation to apply; None for a float output that is checked at run time."""
+    """Return the activation to apply; None for a float output, which is checked in each run."""
     said = layout.options.get("activation")
     if said is not None:
         found: Activation | None = next((known for known in get_args(Activation) if known == said), None)
@@ -121,7 +129,7 @@ def _activation(layout: Layout, output: Tensor) -> Activation | None:
 
 def _activated(real: Array, activation: Activation | None) -> Array:
     if activation == "softmax":
-        with np.errstate(over="ignore"):  # the distance of two logits may be larger than any float: a power of 0
+        with np.errstate(over="ignore"):  # a difference of two logits may exceed the largest float; its power is then 0
             powers: Array = np.exp(real - real.max())
         powers /= powers.sum()
         return powers
@@ -129,7 +137,10 @@ def _activated(real: Array, activation: Activation | None) -> Array:
 
 
 def _table(output: Tensor, activation: Activation | None) -> Array | None:
-    """Return the score of each stored byte, in unsigned order; None if a score depends on the others."""
+    """Return a table with the score of each stored byte, in unsigned order.
+
+    Return None if a score depends on the scores of other classes.
+    """
     if output.dtype not in ("int8", "uint8") or activation not in ("none", "sigmoid"):
         return None
     scores = _activated(output.dequantize(np.arange(256).astype(np.uint8).view(output.dtype)), activation)

@@ -1,11 +1,12 @@
-"""EfficientDet and EfficientDet-Lite, with and without non-maximum suppression inside.
+"""EfficientDet and EfficientDet-Lite, with or without non-maximum suppression (NMS) inside the model.
 
-With it, the outputs are those of the operator ``TFLite_Detection_PostProcess`` (`SsdPostprocess` recognises these).
-Without it, they are classes (scores or logits, see `Scores`) and boxes for each anchor: one pair ``[1, n, classes]``
-and ``[1, n, 4]``, or a pair ``[1, rows, columns, 9 x classes]`` and ``[1, rows, columns, 9 x 4]`` for each level.
-Levels 3 to 7 halve the input, rounding up. Each cell has nine anchors of ``anchor_scale x cell x 2^(0, 1/3, 2/3)`` and
-of aspects 1, 2 and 1/2. Of the four numbers y and x move the centre in sizes of the anchor, and h and w are logarithms
-of its growth.
+With NMS, the outputs are those of the operator ``TFLite_Detection_PostProcess``; `SsdPostprocess` recognises such a
+model. Without NMS, the outputs are classes (scores or logits, see `Scores`) and boxes for each anchor: either one pair
+``[1, n, classes]`` and ``[1, n, 4]``, or one pair ``[1, rows, columns, 9 x classes]`` and ``[1, rows, columns, 9 x 4]``
+for each level. The grid of level n is the input halved n times, rounding up; the levels are 3 to 7. Each cell has nine
+anchors: the sizes ``anchor_scale x cell x 2^(0, 1/3, 2/3)``, each with the aspects 1, 2 and 1/2. Of the four numbers of
+a box, y and x move the centre in units of the anchor's size; h and w are the logarithms of the factors by which the
+anchor grows.
 
 The size of the smallest anchor is not in the file, so the manifest defines it: ``decoder: {kind: efficientdet,
 anchor_scale: 4}`` (3 for Lite0 to Lite2 of TensorFlow's Model Maker, 5 for D7).
@@ -38,9 +39,9 @@ LEVELS: Final = range(3, 8)
 OCTAVES: Final = 3
 ASPECTS: Final = (1.0, 2.0, 0.5)
 EACH: Final = OCTAVES * len(ASPECTS)
-"""Anchors per cell."""
+"""Number of anchors per cell."""
 Pair = tuple[int, int]
-"""Positions of the classes and the boxes of one level."""
+"""Positions of the class output and the box output of one level."""
 
 
 class EfficientDet:
@@ -52,7 +53,7 @@ class EfficientDet:
     parameters: ClassVar[tuple[str, ...]] = ("anchor_scale", "activation", "classes", "scores")
 
     def __init__(self, layout: Layout) -> None:
-        """Match the outputs; raise `ModelError` unless they fit the levels of the input and the anchors are known."""
+        """Match the outputs; raise `ModelError` unless they fit the levels of the input and the anchors are defined."""
         self.classes = 0
         self._inside = SsdPostprocess(layout) if _has_nms(layout.outputs) else None
         if self._inside is not None:
@@ -89,14 +90,17 @@ class EfficientDet:
         return sound_boxes(np.concatenate(boxes), np.concatenate(scores), np.concatenate(found))
 
     def _seen(self, tensors: Sequence[NDArray[Any]]) -> list[Scores]:
-        """Return the score encoding of each level: if one level holds logits, all do."""
+        """Return how the scores of each level are encoded. If one level holds logits, all levels do."""
         seen = [scores.seen(tensors[pair[0]]) for scores, pair in zip(self._scores, self._pairs, strict=True)]
         logits = any(one.logits for one in seen)
         return [Scores(one.output, logits) for one in seen]
 
     @staticmethod
     def recognise(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> str | None:
-        """Recognise nine anchors per cell of the levels; with NMS inside, the model belongs to another family."""
+        """Recognise a model with nine anchors per cell of the levels.
+
+        A model with NMS inside belongs to the family `SsdPostprocess`.
+        """
         try:
             pairs = _pairs(inputs, outputs)
             classes = _classes(outputs, pairs)
@@ -111,13 +115,13 @@ def _has_nms(outputs: tuple[Tensor, ...]) -> bool:
 
 
 def _size(inputs: tuple[Tensor, ...]) -> tuple[int, int]:
-    """Return height and width of the picture."""
+    """Return the height and width of the input picture."""
     width, height = image_size(inputs)
     return height, width
 
 
 def _levels(size: tuple[int, int]) -> list[tuple[int, int]]:
-    """Return rows and columns of each level, for an input of some height and width."""
+    """Return rows and columns of each level for an input of this height and width."""
     found = []
     for level in range(1, LEVELS[-1] + 1):
         size = (size[0] + 1) // 2, (size[1] + 1) // 2
@@ -127,7 +131,10 @@ def _levels(size: tuple[int, int]) -> list[tuple[int, int]]:
 
 
 def _pairs(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> list[Pair]:
-    """Return the outputs by level, or the one pair of all; raise `ModelError` if they do not fit."""
+    """Return the pair of outputs of each level, or the one pair for all levels.
+
+    Raises `ModelError` if they do not fit.
+    """
     if image_size(inputs) != (0, 0):
         levels = _levels(_size(inputs))
         whole = EACH * sum(rows * columns for rows, columns in levels)
@@ -149,7 +156,10 @@ def _pairs(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> list[Pair
 
 
 def _pair(outputs: tuple[Tensor, ...], shape: tuple[int, ...], width: int) -> Pair | None:
-    """Return classes and boxes of one level, identified by their width; by name if both have the same."""
+    """Return the positions of the class and box outputs of one level.
+
+    They are identified by their width, or by name if both have the same width.
+    """
     found = [index for index, output in enumerate(outputs) if output.shape[:-1] == shape]
     boxes = [index for index in found if outputs[index].shape[-1] == width]
     if len(boxes) == 2:
@@ -172,7 +182,7 @@ def _classes(outputs: tuple[Tensor, ...], pairs: list[Pair]) -> int:
 
 
 def _anchors(size: tuple[int, int], scale: float) -> Array:
-    """Return centre x, y, width and height of anchors in fractions of the input, ``[4, n]``.
+    """Return centre x, centre y, width and height of all anchors in fractions of the input, ``[4, n]``.
 
     The order is level, row, column, octave, aspect.
     """

@@ -1,8 +1,9 @@
 """FOMO (Faster Objects, More Objects): a coarse map of classes instead of boxes.
 
-One output ``[1, rows, columns, 1 + classes]``, a softmax over each cell, the background first; usually a cell is 8 x 8
-pixels. Adjacent cells of one class, also at a corner, are one object. Its box is that of the cells: the centre is the
-family's centroid, and the size is coarse. Its score is that of the best cell.
+The one output is ``[1, rows, columns, 1 + classes]``: a softmax over each cell, with the background as the first class.
+A cell usually covers 8 x 8 pixels. Adjacent cells of one class, also diagonally adjacent ones, form one object. The box
+of an object surrounds its cells. The centre of the box is the centroid that FOMO defines; its size is only coarse. The
+score of an object is that of its best cell.
 
 Source: https://docs.edgeimpulse.com/studio/projects/learning-blocks/blocks/object-detection/fomo.
 """
@@ -27,7 +28,7 @@ from edge_infer.errors import ModelError
 from edge_infer.plan.records import InputPlan, NmsPlan
 
 CELL: Final = 8
-"""Usual pixels per side of a cell."""
+"""Usual side length of a cell in pixels."""
 
 
 class Fomo:
@@ -48,7 +49,10 @@ class Fomo:
         self._limit = stored(self._output, layout.threshold)
 
     def __call__(self, tensors: Sequence[NDArray[Any]]) -> Boxes:
-        """Return at most one candidate for every two cells and class; they are merged already."""
+        """Return the candidates, one for each group of cells and so at most one for every two cells and class.
+
+        They need no merging.
+        """
         cells = tensors[0][0]
         present = ~(cells[:, :, 1:] < self._limit)  # keeps NaN, to count it
         broken = present & ~np.isfinite(cells[:, :, 1:]) if cells.dtype.kind == "f" else np.zeros_like(present)
@@ -64,7 +68,7 @@ class Fomo:
     def _groups(
         self, values: NDArray[Any], present: NDArray[np.bool_], number: int
     ) -> tuple[Array, Array, NDArray[np.int32]]:
-        """Return boxes, scores and classes of the groups of one class."""
+        """Return boxes, scores and classes of the groups of cells of one class."""
         count, labels, stats, _ = cv2.connectedComponentsWithStats(present.astype(np.uint8), connectivity=8)
         best = np.zeros(count, np.float32)
         np.maximum.at(best, np.asarray(labels[present], np.intp), self._output.dequantize(values[present]))
@@ -87,4 +91,4 @@ class Fomo:
 
 
 _NONE: Final = (np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.int32))
-"""Empty groups, so that concatenation always has an operand."""
+"""No groups: an operand with which the arrays of all classes can always be concatenated."""

@@ -1,10 +1,11 @@
 """Keypoints by heatmaps: PoseNet, and networks with heatmaps alone.
 
 Heatmaps ``[1, h, w, k]``, one per keypoint, hold scores or logits (`Scores`; the manifest may define ``activation: none
-| sigmoid``). Offsets ``[1, h, w, 2k]`` hold y of all keypoints, then x, in pixels of the input, from the place of the
-cell. That place is a multiple of the stride: (input - 1) / (cells - 1), or input / cells if this is a whole number.
-Without offsets a keypoint lies in the middle of its cell. Only the best cell of each keypoint is used, so there is one
-body; its score is the mean of those of its keypoints. Displacements, which separate bodies, are not used.
+| sigmoid``). Offsets ``[1, h, w, 2k]`` hold y of all keypoints, then x of all. They are in pixels of the input and
+relative to the position of the cell, which is its index times the stride. The stride is (input - 1) / (cells - 1), or
+input / cells if that is a whole number. Without offsets a keypoint lies in the middle of its cell. Only the best cell
+of each keypoint is used, so there is one body. The score of the body is the mean score of its keypoints. Displacements,
+which separate bodies, are not used.
 
 Source: "Towards Accurate Multi-person Pose Estimation in the Wild" (arXiv:1701.01779), TensorFlow's PoseNet.
 """
@@ -29,7 +30,7 @@ from edge_infer.errors import ModelError
 from edge_infer.plan.records import InputPlan, NmsPlan
 
 FEWEST: Final = 3
-"""Minimum keypoints for recognition; a model with fewer may be a detector of centres."""
+"""Minimum number of keypoints for recognition: a model with fewer heatmaps may be a detector of object centres."""
 
 
 class HeatmapPose:
@@ -59,9 +60,9 @@ class HeatmapPose:
         self._grid = (width, height)
 
     def __call__(self, tensors: Sequence[NDArray[Any]]) -> Bodies:
-        """Return one body."""
+        """Return the one body."""
         heatmaps = tensors[self._heatmaps].reshape(-1, self._points)
-        best = heatmaps.argmax(axis=0)  # NaN is the greatest, so it is found and counted
+        best = heatmaps.argmax(axis=0)  # argmax treats NaN as the greatest value, so a NaN is found and counted
         cells = np.stack((best % self._grid[0], best // self._grid[0]), axis=1)
         with np.errstate(over="ignore", invalid="ignore"):
             places = self._places(cells, best, tensors)
@@ -70,7 +71,7 @@ class HeatmapPose:
         return sound_bodies(points[np.newaxis], np.clip(scores, 0.0, 1.0).mean(keepdims=True))
 
     def _places(self, cells: NDArray[np.intp], best: NDArray[np.intp], tensors: Sequence[NDArray[Any]]) -> Array:
-        """Return ``[k, 2]`` as x, y in fractions of the input."""
+        """Return the keypoints ``[k, 2]`` as x, y in fractions of the input."""
         if self._offsets is None:
             return ((cells + 0.5) / self._grid).astype(np.float32)
         stored = tensors[self._offsets].reshape(-1, 2, self._points)[best, :, np.arange(self._points)]
@@ -78,7 +79,7 @@ class HeatmapPose:
         return (pixels / self._size).astype(np.float32)
 
     def _stride(self) -> NDArray[np.float64]:
-        """Return the pixels of the input from cell to cell, horizontally and vertically."""
+        """Return the distance between neighbouring cells in pixels of the input, horizontally and vertically."""
         pairs = zip(self._size, self._grid, strict=True)
         found = [size / cells if size % cells == 0 else (size - 1) / max(cells - 1, 1) for size, cells in pairs]
         return np.array(found)

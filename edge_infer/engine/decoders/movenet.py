@@ -1,9 +1,9 @@
 """MoveNet: single pose ``[1, 1, 17, 3]``, or up to six bodies ``[1, 6, 56]``.
 
 A keypoint is y, x and score, in fractions of the input. In the multi-pose model the box (ymin, xmin, ymax, xmax) and
-the score of the body follow 17 keypoints; the model has already removed duplicates. The single-pose model has no score
-of the body: it is the mean of those of the keypoints. The uint8 input has no quantization parameters: it takes the
-brightness itself.
+the score of the body follow 17 keypoints; the model has already removed duplicates. The single-pose model returns no
+score for the body, so the mean score of the keypoints is used. The uint8 input has no quantization parameters: its
+values are brightness 0..255.
 
 Source: the model cards at https://www.kaggle.com/models/google/movenet.
 """
@@ -29,7 +29,8 @@ POINTS: Final = 17
 SINGLE: Final = (1, 1, POINTS, 3)
 MULTI: Final = POINTS * 3 + 5
 MULTIPLE: Final = 32
-"""Divisor of the picture sides in pixels for the multi-pose model, whose file leaves them open."""
+"""Each side of the multi-pose model's picture must be a multiple of this number of pixels; the file leaves the size
+open."""
 
 
 class MoveNet:
@@ -41,7 +42,7 @@ class MoveNet:
     classes = 1
 
     def __init__(self, layout: Layout) -> None:
-        """Check the output; raise `ModelError` unless it is that of one of the two models."""
+        """Check the output; raise `ModelError` unless it has the shape of one of the two models."""
         if not _fits(layout.outputs):
             shapes = ", ".join(str(list(output.shape)) for output in layout.outputs)
             raise ModelError(
@@ -57,7 +58,7 @@ class MoveNet:
             )
 
     def __call__(self, tensors: Sequence[NDArray[Any]]) -> Bodies:
-        """Return one body, or those of the multi-pose model; its unused places have a score near 0."""
+        """Return one body, or all bodies of the multi-pose model. Its unused entries have a score near 0."""
         real = self._output.dequantize(tensors[0])
         if real.shape == SINGLE:
             points = real.reshape(1, POINTS, 3)

@@ -12,9 +12,10 @@ from edge_infer.errors import ModelError
 
 
 def make_decoder(kind: str, decoder: type[Decoder], layout: Layout) -> Decoder:
-    """Return a decoder of the family ``kind``; raises `ModelError` also for a parameter that the family does not know.
+    """Return a decoder of the family ``kind``; raises `ModelError`, also for an unknown parameter.
 
-    A family that declares no ``parameters`` knows none. Only one from another package may check its options itself.
+    A decoder of this package that declares no ``parameters`` accepts none. A decoder of another package that declares
+    none checks its options itself.
     """
     known = getattr(decoder, "parameters", () if kind in DECODERS else None)
     if known is not None:
@@ -23,7 +24,7 @@ def make_decoder(kind: str, decoder: type[Decoder], layout: Layout) -> Decoder:
 
 
 def check_known(kind: str, options: Mapping[str, JsonValue], known: Sequence[str]) -> None:
-    """Raise `ModelError` for a parameter that is none of ``known``."""
+    """Raise `ModelError` if a parameter is not among ``known``."""
     for name in options:
         if name not in known:
             right, close = ", ".join(known) or "none", difflib.get_close_matches(name, known, 1)
@@ -34,7 +35,7 @@ def check_known(kind: str, options: Mapping[str, JsonValue], known: Sequence[str
 
 
 class Options:
-    """Options of one decoder. Every method raises `ModelError` with the valid values."""
+    """Options of one decoder. Every method raises `ModelError`, which names the valid values, for an invalid option."""
 
     def __init__(self, layout: Layout) -> None:
         self._options = layout.options
@@ -45,14 +46,14 @@ class Options:
         return self._options.get(name)
 
     def choice(self, name: str, allowed: Sequence[str]) -> str | None:
-        """Return one of several words, None if it is absent."""
+        """Return an option that must be one of ``allowed``; None if it is absent."""
         said = self.get(name)
         if said is None or said in allowed:
             return None if said is None else str(said)
         raise wrong(name, said, " or ".join((", ".join(allowed[:-1]), allowed[-1])))
 
     def output(self, name: str) -> int | None:
-        """Return the position of an output given by its name, None if it is absent."""
+        """Return the position of the output whose name the option gives; None if it is absent."""
         said = self.get(name)
         if said is None:
             return None
@@ -61,13 +62,13 @@ class Options:
         return self._names.index(str(said))
 
     def number(self, name: str, low: float, high: float) -> float | None:
-        """Return a number of ``low`` to ``high``, None if it is absent."""
+        """Return an option that must be a number from ``low`` to ``high``; None if it is absent."""
         said = self.get(name)
         return None if said is None else number(name, said, low, high)
 
 
 def number(name: str, said: JsonValue, low: float, high: float) -> float:
-    """Return ``said`` as a number of ``low`` to ``high``; raise `ModelError` otherwise."""
+    """Return ``said`` as a number from ``low`` to ``high``; raise `ModelError` otherwise."""
     if isinstance(said, bool) or not isinstance(said, (int, float)) or not math.isfinite(said):
         raise wrong(name, said, f"a number of {low:g} to {high:g}")
     if not low <= said <= high:

@@ -1,4 +1,4 @@
-"""Regression: unchanged numbers that a model measures or predicts, output by output.
+"""Regression: numbers that a model measures or predicts, returned unchanged, output by output.
 
 The manifest's ``values`` define their names, units, scales and bounds.
 """
@@ -19,7 +19,7 @@ from edge_infer.errors import ModelError
 from edge_infer.plan.records import InputPlan, NmsPlan
 
 MOST = 32
-"""Maximum numbers; more are an embedding, a map or a picture, which does not leave the device."""
+"""Maximum number of values. More values are an embedding, a map or a picture, which must not leave the device."""
 
 
 class Regression:

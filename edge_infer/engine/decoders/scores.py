@@ -1,7 +1,8 @@
 """Detection of whether an output holds scores, or logits for a sigmoid.
 
-For families whose exports differ in this. The manifest may define ``activation: none | sigmoid``. A quantized tensor is
-classified by its range. A float tensor is checked each time, since logits of anything but objects lie far below 0.
+It is used by model families that are exported in both forms. The manifest may define ``activation: none | sigmoid``. A
+quantized tensor is classified by its range. A float tensor is checked in each run: where there is no object, logits lie
+far below 0.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from edge_infer.engine.preprocess.shape import image_size
 from edge_infer.engine.records import Array
 
 SLACK: Final = 0.2
-"""Tolerance of quantized scores beyond 0..1: calibration is not exact."""
+"""Tolerance by which quantized scores may exceed 0..1, because calibration is not exact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class Scores:
 
     output: Tensor
     logits: bool | None
-    """None: only the numbers show it."""
+    """Whether the numbers are logits; None if only the numbers of a run can show it."""
 
     @staticmethod
     def of(output: Tensor, options: Options) -> Scores:
@@ -43,13 +44,13 @@ class Scores:
         return Scores(output, low < -SLACK or high > 1.0 + SLACK)
 
     def seen(self, raw: NDArray[Any]) -> Scores:
-        """Return the conversion decided by ``raw``: any number beyond 0..1 means logits."""
+        """Return the conversion for the numbers ``raw`` of a run: any number outside 0..1 means logits."""
         if self.logits is not None:
             return self
         return Scores(self.output, bool((raw < 0).any() or (raw > 1).any()))
 
     def limit(self, threshold: float) -> float:
-        """Return the stored value of a threshold."""
+        """Return the stored value that corresponds to a threshold."""
         return stored(self.output, logit(threshold) if self.logits else threshold)
 
     def real(self, raw: NDArray[Any]) -> Array:
@@ -61,15 +62,18 @@ class Scores:
 # Detection of whether the boxes of an output are in fractions of the input or in its pixels.
 #
 # The manifest may define ``boxes: fractions | pixels``. A quantized tensor with a maximum of at most 4 holds fractions.
-# A float tensor is checked each time: the centres of its cells cover the whole input, so in pixels they exceed 4 by
-# far.
+# A float tensor is checked in each run: box centres cover the whole input, so in pixels they far exceed 4.
 
 LARGEST_FRACTION: Final = 4.0
 
 
 @dataclass(frozen=True, slots=True)
 class Units:
-    """Unit of x and y: ``size`` is width and height of the input in pixels, ``pixels`` None if only numbers show it."""
+    """Unit of x and y.
+
+    ``size`` is width and height of the input in pixels. ``pixels`` is None if only the numbers of a run can show the
+    unit.
+    """
 
     size: tuple[int, int]
     pixels: bool | None
@@ -86,7 +90,10 @@ class Units:
         return Units(size, span(output)[1] > LARGEST_FRACTION if output.quantized else None)
 
     def of_all(self, centers: NDArray[Any]) -> Array:
-        """Return the divisor ``[4, 1]`` from rows x, y, w, h to fractions; ``centers`` are all centres x."""
+        """Return the divisors ``[4, 1]`` that convert rows x, y, w, h to fractions of the input.
+
+        ``centers`` are the x coordinates of all centres.
+        """
         pixels = self.pixels
         if pixels is None:
             finite = centers[np.isfinite(centers)]

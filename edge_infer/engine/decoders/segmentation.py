@@ -2,11 +2,12 @@
 
 - ``[1, h, w]`` or ``[1, h, w, 1]`` of whole numbers without quantization: class ids, computed by the model;
 - ``[1, h, w, classes]`` (or ``[1, classes, h, w]``, if the input has its channels first or only that fits the labels):
-  one number per class, of which the greatest counts, so scores, logits and quantized values are compared unchanged;
-- ``[1, h, w, 1]`` of floats or quantized numbers: the score of the second of two classes, from 0.5 on, or its logit
-  (`Scores`; the manifest may define ``activation: none | sigmoid``).
+  one number per class. The class with the greatest number is chosen, so scores, logits and quantized values need no
+  conversion;
+- ``[1, h, w, 1]`` of floats or quantized numbers: the score or the logit of the second of two classes, which is chosen
+  from a score of 0.5 on (`Scores`; the manifest may define ``activation: none | sigmoid``).
 
-Source: "Rethinking Atrous Convolution for Semantic Image Segmentation" (arXiv:1706.05587) for the first two.
+Source: "Rethinking Atrous Convolution for Semantic Image Segmentation" (arXiv:1706.05587) for the first two forms.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from edge_infer.plan.records import InputPlan, NmsPlan
 IDS: Final = ("int64", "int32", "uint8", "int16", "int8")
 GREATEST: Final = (1 << 31) - 1
 NOBODY: Final = -1
-"""Class of a pixel with a non-finite number."""
+"""Class id of a pixel whose number is not finite."""
 COLOR: Final = 3
 
 
@@ -66,7 +67,7 @@ class Segmentation:
         self._one = Scores.of(layout.outputs[0], options) if count == 1 else None
 
     def __call__(self, tensors: Sequence[NDArray[Any]]) -> Regions:
-        """Return the class ids, ``[height, width]``; -1 for non-finite pixels, which are counted."""
+        """Return the class ids, ``[height, width]``. A pixel with a non-finite number gets -1 and is counted."""
         raw = tensors[0][0]
         if self._ids:
             ids = raw.reshape(raw.shape[:2])
@@ -86,7 +87,7 @@ class Segmentation:
 
     @staticmethod
     def recognise(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> str | None:
-        """Recognise a picture to class ids, or to a map of the picture's own size that is not another picture."""
+        """Recognise a model from a picture to class ids, or to a map of the picture's size that is not a picture."""
         size = image_size(inputs)
         if size == (0, 0) or len(outputs) != 1 or outputs[0].shape[:1] != (1,):
             return None

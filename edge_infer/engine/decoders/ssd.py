@@ -1,12 +1,13 @@
 """SSD heads without post-process: scores, offsets and anchors are three outputs.
 
 Scores ``[1, n, 1 + classes]`` are a softmax with the background first. Anchors ``[1, n, 4]`` are boxes xmin, ymin,
-xmax, ymax in fractions of the input. Offsets ``[1, n, 4]`` move their sides, in widths and heights of the anchor:
-``side = anchor + offset x anchor size``. Offsets and anchors have one shape. A name with ``anchor`` (or ``prior``)
-distinguishes them. TensorFlow 2 often leaves only ``StatefulPartitionedCall:0`` of it (the names of its signature are
-not those of its tensors). Then the numbers decide, each time: every anchor is a box with a width and a height, and
-offsets, around 0, are that by chance only. The manifest may define ``decoder: {kind: ssd, anchors: NAME, scores:
-NAME}``. Files of two outputs, without anchors, are another kind: `ssd_encoded`.
+xmax, ymax in fractions of the input. Offsets ``[1, n, 4]`` move the sides of the anchors, in units of the anchor's
+width and height: ``side = anchor + offset x anchor size``. Offsets and anchors have the same shape. An output is the
+anchors if its name contains ``anchor`` or ``prior``. TensorFlow 2 often replaces the names by
+``StatefulPartitionedCall:0`` and so on. Then the numbers of each run decide: every anchor is a box with a positive
+width and height, whereas offsets are numbers around 0 and form such boxes only by chance. The manifest may define
+``decoder: {kind: ssd, anchors: NAME, scores: NAME}``. A file with two outputs and no anchors belongs to another
+decoder: `ssd_encoded`.
 
 Source: "SSD: Single Shot MultiBox Detector" (arXiv:1512.02325), with corners in place of centre and size, as in the
 detectors for microcontrollers that Keras exports.
@@ -45,7 +46,7 @@ class Ssd:
     parameters: ClassVar[tuple[str, ...]] = ("anchors", "anchors_file", "coding", "activation", "scores")
 
     def __init__(self, layout: Layout) -> None:
-        """Match the outputs; raise `ModelError` unless all are there and the scores are known."""
+        """Match the outputs; raise `ModelError` unless all three are there and the scores can be identified."""
         self._encoded = Encoded(layout) if are_encoded(layout.outputs) else None
         if self._encoded is not None:
             self.classes = self._encoded.classes
@@ -83,7 +84,7 @@ class Ssd:
         return sound_boxes(boxes, scores, classes)
 
     def _by_numbers(self, tensors: Sequence[NDArray[Any]]) -> int:
-        """Return which of the two is a list of boxes; raise `ModelError` if both are, or neither."""
+        """Return which of the two outputs holds boxes, that is anchors; raise `ModelError` if both do, or neither."""
         found = [index for index in self._pair if _are_boxes(tensors[index][0])]
         if len(found) == 1:
             return found[0]
@@ -96,7 +97,11 @@ class Ssd:
 
     @staticmethod
     def recognise(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> str | None:
-        """Recognise three outputs for the same anchors, two of them with four numbers each; or two outputs by name."""
+        """Recognise the outputs of such a model.
+
+        They are three outputs for the same anchors, two of them with four numbers per anchor; or two outputs that their
+        names identify.
+        """
         if known_by_name(outputs):
             return f"encoded boxes and class predictions of {outputs[0].shape[1]} anchors, as their names say"
         if image_size(inputs) == (0, 0) or not _fit(outputs):
@@ -119,7 +124,7 @@ def _named(outputs: tuple[Tensor, ...], parts: tuple[str, ...]) -> list[Tensor]:
 
 
 def _scores(outputs: tuple[Tensor, ...], options: Options) -> int:
-    """Return the position of the scores: by shape, unless there are three classes and a background."""
+    """Return the position of the scores. The shape identifies them, unless there are three classes and a background."""
     said = options.output("scores")
     other = [index for index, output in enumerate(outputs) if output.shape[2] != 4]
     if said is not None:
@@ -137,7 +142,7 @@ def _scores(outputs: tuple[Tensor, ...], options: Options) -> int:
 
 
 def _anchors(outputs: tuple[Tensor, ...], pair: tuple[int, ...], options: Options) -> int | None:
-    """Return the position of the anchors; None if only the numbers show it."""
+    """Return the position of the anchors; None if only the numbers of a run can show it."""
     said = options.output("anchors")
     if said is not None:
         if said not in pair:
@@ -148,5 +153,8 @@ def _anchors(outputs: tuple[Tensor, ...], pair: tuple[int, ...], options: Option
 
 
 def _are_boxes(rows: NDArray[Any]) -> bool:
-    """Return whether each row has a width and a height. Stored values have the order of real ones."""
+    """Return whether each row has a positive width and height.
+
+    Stored values are compared, which have the same order as the real ones.
+    """
     return bool((rows[:, 2] > rows[:, 0]).all() and (rows[:, 3] > rows[:, 1]).all())

@@ -1,12 +1,12 @@
-"""Anchors of SSDs whose file does not hold them: generated as in TensorFlow's Object Detection API, or listed.
+"""Anchors of SSD models whose file does not contain them: generated as in TensorFlow's Object Detection API, or listed.
 
-Two generators, by their parameters in a training configuration:
+There are two generators. Their parameters have the names that they have in a training configuration:
 
-- ``ssd_anchor_generator``: ``{layers: 6, min_scale: 0.2, max_scale: 0.95}``, named as in the training configuration.
-  Further parameters are ``scales`` (instead of least and greatest), ``aspect_ratios``, ``interpolated`` (the aspect of
-  the anchor between two scales, 0 for none), ``reduce_lowest`` and ``stride`` (pixels of the first layer's cells).
-- ``multiscale_anchor_generator``: ``{levels: [3, 7], anchor_scale: 4, aspect_ratios: [1, 2, 0.5],
-  scales_per_octave: 2}``.
+- ``ssd_anchor_generator``: ``{layers: 6, min_scale: 0.2, max_scale: 0.95}``. Further parameters are ``scales`` (instead
+  of ``min_scale`` and ``max_scale``), ``aspect_ratios``, ``interpolated`` (the aspect of the anchor between two scales,
+  0 for none), ``reduce_lowest`` and ``stride`` (pixels of the first layer's cells).
+- ``multiscale_anchor_generator``: ``{levels: [3, 7], anchor_scale: 4, aspect_ratios: [1, 2, 0.5], scales_per_octave:
+  2}``.
 
 A layer has half the cells of the previous one, rounding up. Source: ``object_detection/anchor_generators`` of the
 TensorFlow Model Garden; "SSD: Single Shot MultiBox Detector" (arXiv:1512.02325), section 2.2.
@@ -32,7 +32,7 @@ SSD: Final = frozenset(
 MULTISCALE: Final = frozenset({"levels", "anchor_scale", "aspect_ratios", "scales_per_octave"})
 ASPECTS: Final = (1.0, 2.0, 0.5, 3.0, 1 / 3)
 LARGEST: Final = 64 << 20
-"""Maximum bytes of a file of anchors."""
+"""Maximum size of a file of anchors in bytes."""
 Shape = tuple[float, float]
 """Scale and aspect (width / height) of an anchor."""
 
@@ -40,8 +40,8 @@ Shape = tuple[float, float]
 def made_anchors(said: JsonValue, size: tuple[int, int]) -> Array:
     """Return rows of centre x, centre y, width and height ``[4, n]`` in fractions of an input ``size`` (width, height).
 
-    The order is layer, row, column, and within a cell that of the generator. Raises `ModelError` for parameters that no
-    generator has.
+    The anchors are ordered by layer, row and column, and within a cell as the generator lists them. Raises `ModelError`
+    for parameters that no generator accepts.
     """
     if not isinstance(said, dict):
         raise wrong(
@@ -60,9 +60,10 @@ def made_anchors(said: JsonValue, size: tuple[int, int]) -> Array:
 
 
 def read_anchors(path: str) -> Array:
-    """Read anchors from a file: a line ``y x height width`` (centres) for each anchor, or four lines, one for each.
+    """Read anchors from a file; raise `ModelError` with the name of the file.
 
-    Raises `ModelError` with the name of the file.
+    The file has a line ``y x height width`` (y and x of the centre) for each anchor, or four lines, one for each of
+    these numbers.
     """
     try:
         data = Path(path).read_bytes()
@@ -135,12 +136,12 @@ def _multiscale(said: Mapping[str, JsonValue], size: tuple[int, int]) -> list[ND
 
 
 def _begin(side: int, cell: float) -> float:
-    """Return the first centre: the middle of its cell if cells fill the picture, else the edge."""
+    """Return the first centre: the middle of its cell if the cells cover the picture exactly, else the edge."""
     return cell / 2 if side % cell == 0 or side == 1 else 0.0
 
 
 def _grids(size: tuple[int, int], stride: int, layers: int) -> list[tuple[int, int]]:
-    """Return rows and columns of each layer."""
+    """Return the numbers of rows and columns of each layer."""
     found = [(-(-size[1] // stride), -(-size[0] // stride))]
     while len(found) < layers:
         found.append(((found[-1][0] + 1) // 2, (found[-1][1] + 1) // 2))

@@ -1,9 +1,10 @@
-"""SSD of TensorFlow's Object Detection API without its post-process: encoded boxes and scores, no anchors.
+"""SSD of TensorFlow's Object Detection API without the post-processing operator: encoded boxes and scores, no anchors.
 
-Encodings ``[1, n, 4]`` are y, x, height and width: the centre moves by ``y / 10`` and ``x / 10`` sizes of the anchor,
-and the size grows by ``exp(height / 5)`` and ``exp(width / 5)``; the four divisors are ``coding``. Scores ``[1, n, 1 +
-classes]`` have the background first; they are scores or logits (see `Scores`). Such files have the outputs
-``raw_outputs/box_encodings`` and ``raw_outputs/class_predictions``, or the inputs of a post-process that was cut off.
+Encodings ``[1, n, 4]`` are y, x, height and width: the centre moves by ``y / 10`` and ``x / 10`` times the anchor's
+size, and the size grows by the factors ``exp(height / 5)`` and ``exp(width / 5)``. The option ``coding`` defines the
+four divisors. Scores ``[1, n, 1 + classes]`` have the background first; they are scores or logits (see `Scores`). Such
+files have the outputs ``raw_outputs/box_encodings`` and ``raw_outputs/class_predictions``, or the names of the inputs
+of a post-processing operator that was removed.
 
 Source: ``box_coders/faster_rcnn_box_coder.py`` of the TensorFlow Model Garden; "Faster R-CNN" (arXiv:1506.01497).
 """
@@ -29,14 +30,14 @@ from edge_infer.errors import ModelError
 CODING: Final = (10.0, 10.0, 5.0, 5.0)
 ENCODINGS: Final = "box_encodings"
 PREDICTIONS: Final = "class_predictions"
-"""Parts of names that identify the pair."""
+"""Parts of the output names that identify the pair."""
 
 
 class Encoded:
     """Decoder of candidates above the threshold, with the best class of each anchor."""
 
     def __init__(self, layout: Layout) -> None:
-        """Match the outputs; raise `ModelError` unless there are as many anchors as encodings."""
+        """Match the outputs; raise `ModelError` unless the manifest defines one anchor for each encoding."""
         options = Options(layout)
         self._outputs = layout.outputs
         self._first, self._second = _which(layout.outputs, options)
@@ -67,7 +68,7 @@ class Encoded:
 
 
 def are_encoded(outputs: tuple[Tensor, ...]) -> bool:
-    """Return whether the outputs are a pair of scores and four numbers for as many anchors."""
+    """Return whether the outputs are a pair: scores, and four numbers for each of as many anchors."""
     if len(outputs) != 2 or any(len(output.shape) != 3 or output.shape[0] != 1 for output in outputs):
         return False
     widths = [output.shape[2] for output in outputs]
@@ -75,7 +76,7 @@ def are_encoded(outputs: tuple[Tensor, ...]) -> bool:
 
 
 def known_by_name(outputs: tuple[Tensor, ...]) -> bool:
-    """Return whether the names are those of the exporter."""
+    """Return whether the outputs have the names that the exporter gives them."""
     names = [output.name.lower() for output in outputs]
     return are_encoded(outputs) and all(any(part in name for name in names) for part in (ENCODINGS, PREDICTIONS))
 

@@ -1,10 +1,12 @@
-"""SSD and EfficientDet with the operator ``TFLite_Detection_PostProcess``, which decodes and merges inside the model.
+"""SSD and EfficientDet with the operator ``TFLite_Detection_PostProcess``.
+
+The operator decodes and merges boxes inside the model.
 
 Its four outputs are boxes ``[1, n, 4]`` (ymin, xmin, ymax, xmax in fractions of the input), class ids ``[1, n]`` from 0
 without a background, scores ``[1, n]`` and a count ``[1]``. Entries beyond the count are invalid. Class ids and scores
-look alike, and their order differs by exporter, so names decide: ``TFLite_Detection_PostProcess``, ``:1``, ``:2``,
-``:3`` (TensorFlow 1) or ``StatefulPartitionedCall:3`` to ``:0`` (TensorFlow 2). For other names the manifest decides:
-``decoder: {kind: ssd_postprocess, classes: NAME, scores: NAME}``.
+have the same shape, and their order differs between exporters. They are told apart by name:
+``TFLite_Detection_PostProcess``, ``:1``, ``:2``, ``:3`` (TensorFlow 1) or ``StatefulPartitionedCall:3`` to ``:0``
+(TensorFlow 2). For other names the manifest decides: ``decoder: {kind: ssd_postprocess, classes: NAME, scores: NAME}``.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ NAMES: Final = (
     ("TFLite_Detection_PostProcess:1", "TFLite_Detection_PostProcess:2"),
     ("StatefulPartitionedCall:2", "StatefulPartitionedCall:1"),
 )
-"""Names of class ids and scores, by exporter."""
+"""Names of the class ids and of the scores, for each exporter."""
 
 
 class SsdPostprocess:
@@ -50,7 +52,7 @@ class SsdPostprocess:
         self._classes, self._scores = position[names[0]], position[names[1]]
 
     def __call__(self, tensors: Sequence[NDArray[Any]]) -> Boxes:
-        """Return at most as many candidates as the model counts, without those below the threshold."""
+        """Return the candidates up to the count that the model reports, without those below the threshold."""
         counted = float(self._real(self._count, tensors)[0])
         scores = self._real(self._scores, tensors)
         most = min(max(round(counted), 0), scores.size) if math.isfinite(counted) else scores.size
@@ -78,7 +80,7 @@ class SsdPostprocess:
 
 
 def _by_shape(outputs: tuple[Tensor, ...]) -> tuple[int, int, list[int]]:
-    """Return the indices of the boxes, of the count and of the two outputs that look alike."""
+    """Return the indices of the boxes, of the count, and of the two outputs that have the same shape."""
     boxes = [index for index, output in enumerate(outputs) if len(output.shape) == 3 and output.shape[2] == 4]
     count = [index for index, output in enumerate(outputs) if output.shape in ((1,), ())]
     most = outputs[boxes[0]].shape[1] if len(boxes) == 1 else -1

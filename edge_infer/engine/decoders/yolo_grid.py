@@ -1,10 +1,10 @@
 """YOLOv2 and its small relatives (Tiny YOLO v2, ``st_yolo_lc``): a grid with a few anchors per cell.
 
-One output ``[1, rows, columns, anchors x (5 + classes)]`` of raw numbers from the last convolution; for each
-anchor x, y, w, h, objectness and classes: ``centre = (cell + sigmoid(x, y)) / cells``, ``size = anchor x e^(w, h)``,
-``score = sigmoid(objectness) x softmax(classes)``. The anchors are not in the file, so the manifest has to define them:
-``decoder: {kind: yolo_grid, anchors: [[w, h], …]}`` in fractions of the input. Those of Darknet's files are in cells:
-divide them by the cells per side.
+The one output ``[1, rows, columns, anchors x (5 + classes)]`` holds raw numbers of the last convolution. For each
+anchor they are x, y, w, h, objectness and classes: ``centre = (cell + sigmoid(x, y)) / cells``, ``size = anchor x e^(w,
+h)``, ``score = sigmoid(objectness) x softmax(classes)``. The anchors are not in the file, so the manifest has to define
+them: ``decoder: {kind: yolo_grid, anchors: [[w, h], …]}`` in fractions of the input. Anchors in Darknet's files are in
+cells: divide them by the number of cells per side.
 
 Source: "YOLO9000: Better, Faster, Stronger" (arXiv:1612.08242).
 """
@@ -27,7 +27,8 @@ from edge_infer.errors import ModelError
 from edge_infer.plan.records import InputPlan, NmsPlan
 
 LARGEST: Final = 4.0
-"""Maximum width or height of an anchor in fractions of the input; larger ones are in another unit."""
+"""Maximum width or height of an anchor in fractions of the input. A larger number shows that the anchors are in another
+unit."""
 EXAMPLE: Final = "a list of pairs [width, height] in fractions of the input, such as [[0.08, 0.18], [0.17, 0.42]]"
 
 
@@ -40,7 +41,7 @@ class YoloGrid:
     parameters: ClassVar[tuple[str, ...]] = ("anchors",)
 
     def __init__(self, layout: Layout) -> None:
-        """Check the output; raise `ModelError` unless it is such a grid and the anchors are known and fit."""
+        """Check the output; raise `ModelError` unless it is such a grid and the manifest defines anchors that fit."""
         self._anchors = _anchors(Options(layout))
         count = len(self._anchors)
         shape = layout.outputs[0].shape
@@ -58,7 +59,7 @@ class YoloGrid:
         self._limit = stored(self._output, logit(layout.threshold))
 
     def __call__(self, tensors: Sequence[NDArray[Any]]) -> Boxes:
-        """Return at most one candidate per anchor of a cell."""
+        """Return at most one candidate per cell and anchor."""
         head = tensors[0].reshape(-1, COLUMNS + self.classes)
         places = np.flatnonzero(~(head[:, 4] < self._limit))  # keeps NaN, to count it
         real = self._output.dequantize(head[places]).T
@@ -68,7 +69,7 @@ class YoloGrid:
         return sound_boxes(corners(boxes), scores[kept], classes[kept])
 
     def _boxes(self, real: Array, places: NDArray[np.intp]) -> Array:
-        """Return rows centre x, centre y, width, height of the anchors at ``places``."""
+        """Return rows centre x, centre y, width, height of the boxes of the anchors at ``places``."""
         cell, anchor = np.divmod(places, len(self._anchors))
         row, column = np.divmod(cell, self._columns)
         boxes = np.empty_like(real)
@@ -80,17 +81,20 @@ class YoloGrid:
 
     @staticmethod
     def recognise(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> str | None:
-        """Return None: the manifest must list the anchors anyway, and a grid of numbers may be a map of classes."""
+        """Return None.
+
+        The manifest must define the anchors in any case, and a grid of numbers may also be a map of classes.
+        """
         del inputs, outputs
         return None
 
 
 def _scores(real: Array) -> tuple[Array, NDArray[np.intp]]:
-    """Return score and best class of columns x, y, w, h, objectness and classes; NaN for non-finite logits."""
+    """Return the score and the best class of each column x, y, w, h, objectness, classes; NaN for non-finite logits."""
     logits = real[COLUMNS:]
     classes: NDArray[np.intp] = logits.argmax(axis=0)
     with np.errstate(over="ignore", invalid="ignore"):
-        # of a softmax, the best is 1 / (the sum of the powers below it)
+        # the best score of a softmax is 1 / (the sum of e^(logit - largest logit))
         best = np.float32(1.0) / np.exp(logits - logits.max(axis=0, initial=-np.inf)).sum(axis=0)
     best[~np.isfinite(logits).all(axis=0)] = np.nan
     scores: Array = sigmoid(real[4]) * best

@@ -1,9 +1,10 @@
 """YOLOv5 (and YOLOv7) as Ultralytics exports it, without non-maximum suppression.
 
-One output ``[1, n, 5 + classes]`` of rows centre x, centre y, width, height, objectness and classes, all sigmoid
-already; the score is objectness x class. ``n`` is three anchors for each cell of the strides 8, 16 and 32 (and 64 in
-the P6 models), three times that of YOLOv8. Boxes are in fractions of the input or in its pixels, detected as for
-YOLOv8; the manifest may define ``decoder: {kind: yolov5, boxes: fractions | pixels}``.
+The one output is ``[1, n, 5 + classes]``. A row holds centre x, centre y, width, height, objectness and classes; the
+sigmoid is already applied to all of them. The score is objectness x class score. ``n`` is three anchors for each cell
+of the strides 8, 16 and 32 (and 64 in the P6 models), three times the number of YOLOv8. Boxes are in fractions of the
+input or in its pixels, detected as for YOLOv8; the manifest may define ``decoder: {kind: yolov5, boxes: fractions |
+pixels}``.
 
 Source: ``models/tf.py`` and ``models/yolo.py`` of https://github.com/ultralytics/yolov5 (layout).
 """
@@ -73,6 +74,6 @@ def _fits(outputs: tuple[Tensor, ...]) -> bool:
 
 
 def _coarsest(inputs: tuple[Tensor, ...]) -> int:
-    """Return the number of cells of stride 64."""
+    """Return the number of cells of stride 64, the coarsest."""
     width, height = image_size(inputs)
     return (width // 64) * (height // 64)

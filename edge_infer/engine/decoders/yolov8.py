@@ -1,8 +1,8 @@
 """YOLOv8 and YOLO11 detection heads as Ultralytics exports them, without non-maximum suppression.
 
-One output ``[1, 4 + classes, n]`` or ``[1, n, 4 + classes]``: centre x, centre y, width, height, then scores that are
-already sigmoid. ``n`` is the number of cells of strides 8, 16 and 32. Boxes are in fractions of the input, or in its
-pixels (`Units`). The manifest may define ``decoder: {kind: yolov8, boxes: fractions | pixels}``.
+The one output is ``[1, 4 + classes, n]`` or ``[1, n, 4 + classes]``: centre x, centre y, width, height, then scores, to
+which the sigmoid is already applied. ``n`` is the number of cells of strides 8, 16 and 32. Boxes are in fractions of
+the input, or in its pixels (`Units`). The manifest may define ``decoder: {kind: yolov8, boxes: fractions | pixels}``.
 
 Source: https://docs.ultralytics.com/modes/export/ (format), ``ultralytics/nn/modules/head.py`` (layout).
 """
@@ -27,7 +27,7 @@ from edge_infer.plan.records import InputPlan, NmsPlan
 
 STRIDES: Final = (8, 16, 32)
 POSE: Final = 4 + 1 + 17 * 3
-"""Rows of a pose head, which looks like a detector of 52 classes."""
+"""Number of rows of a pose head, which has the shape of a detector with 52 classes."""
 
 
 class Yolov8:
@@ -39,7 +39,7 @@ class Yolov8:
     parameters: ClassVar[tuple[str, ...]] = ("boxes",)
 
     def __init__(self, layout: Layout) -> None:
-        """Check the output; raise `ModelError` unless it is such a head and its axis of cells is known."""
+        """Check the output; raise `ModelError` unless it is such a head and the axis of the cells is known."""
         if len(layout.outputs) != 1 or len(layout.outputs[0].shape) != 3 or layout.outputs[0].shape[0] != 1:
             shapes = ", ".join(str(list(output.shape)) for output in layout.outputs)
             raise ModelError(f"a YOLOv8 head is one output [1, 4 + classes, n], not {shapes}", key="decoder")
@@ -63,7 +63,7 @@ class Yolov8:
 
     @staticmethod
     def recognise(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> str | None:
-        """Recognise an output with one axis of this input's cells, whose other axis is not a pose head's."""
+        """Recognise an output with this input's cells on one axis, and not the rows of a pose head on the other."""
         if len(outputs) != 1 or len(outputs[0].shape) != 3 or outputs[0].shape[0] != 1:
             return None
         expected = cells(inputs)

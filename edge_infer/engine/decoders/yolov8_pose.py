@@ -1,9 +1,9 @@
 """YOLOv8 and YOLO11 pose heads as Ultralytics exports them, without non-maximum suppression.
 
-One output ``[1, 4 + classes + k * 3, n]`` or ``[1, n, …]``: the box as in `yolov8`, scores that are already sigmoid,
-then k keypoints of x, y and visibility (sigmoid, too), or of x and y alone, in the unit of the boxes. There is one
-class, unless labels define more. The manifest may define ``decoder: {kind: yolov8_pose, keypoints: 17, boxes:
-fractions | pixels}``.
+The one output is ``[1, 4 + classes + k * 3, n]`` or ``[1, n, …]``: the box as in `yolov8`, the class scores, then k
+keypoints. A keypoint is x, y and visibility, or x and y alone, in the unit of the boxes. The sigmoid is already applied
+to scores and visibilities. There is one class, unless labels define more. The manifest may define ``decoder: {kind:
+yolov8_pose, keypoints: 17, boxes: fractions | pixels}``.
 
 Source: https://docs.ultralytics.com/tasks/pose/ (models), ``ultralytics/nn/modules/head.py`` (layout).
 """
@@ -31,7 +31,7 @@ BOX: Final = 4
 
 
 class Yolov8Pose:
-    """Decoder of bodies above the threshold, with the best class of each cell."""
+    """Decoder of the bodies above the threshold, with the best class of each cell."""
 
     task: ClassVar[Task] = "pose"
     input: ClassVar[InputPlan] = InputPlan(resize="letterbox", mean=(0.0,), std=(255.0,), border=114)
@@ -39,7 +39,7 @@ class Yolov8Pose:
     parameters: ClassVar[tuple[str, ...]] = ("keypoints", "boxes")
 
     def __init__(self, layout: Layout) -> None:
-        """Check the output; raise `ModelError` unless it is such a head and its first keypoint row is known."""
+        """Check the output; raise `ModelError` unless it is such a head and the row of its first keypoint is known."""
         options = Options(layout)
         shape = layout.outputs[0].shape if len(layout.outputs) == 1 else ()
         expected = cells(layout.inputs)
@@ -68,9 +68,9 @@ class Yolov8Pose:
         return sound_bodies(self._keypoints(head, real, scores), scores, boxes)
 
     def _keypoints(self, head: NDArray[Any], real: Array, scores: Array) -> Array:
-        """Return ``[n, k, 3]``; without visibilities every point has the score of its body."""
+        """Return the keypoints ``[n, k, 3]``. Without visibilities every point gets the score of its body."""
         start = BOX + self.classes
-        unit = self._units.of_all(head[start])[:2]  # own unit: exporters divided boxes before points
+        unit = self._units.of_all(head[start])[:2]  # own unit: some exporters divide boxes but not keypoints
         found = real[start:].reshape(self._points, self._numbers, -1)
         seen = found[:, 2:] if self._numbers == 3 else np.broadcast_to(scores, (self._points, 1, scores.size))
         points: Array = np.concatenate((found[:, :2] / unit, seen), axis=1).transpose(2, 0, 1)
@@ -78,7 +78,7 @@ class Yolov8Pose:
 
     @staticmethod
     def recognise(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> str | None:
-        """Recognise an output with one axis of this input's cells, the other of a body with 17 keypoints."""
+        """Recognise an output with the cells of this input on one axis, and a body with 17 keypoints on the other."""
         expected = cells(inputs)
         if expected == 0 or len(outputs) != 1 or sorted(outputs[0].shape) != sorted((1, POSE, expected)):
             return None
@@ -86,7 +86,10 @@ class Yolov8Pose:
 
 
 def _parts(rows: int, classes: int, options: Options) -> tuple[int, int, int]:
-    """Return classes, keypoints and numbers per keypoint; raise `ModelError` if they do not add up to ``rows``."""
+    """Return the numbers of classes, keypoints and values per keypoint.
+
+    Raises `ModelError` if they do not add up to ``rows``.
+    """
     rest = rows - BOX - classes
     said = options.number("keypoints", 1, 256)
     for numbers in (3, 2):

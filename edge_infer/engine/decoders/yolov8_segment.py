@@ -1,9 +1,9 @@
 """YOLOv8 and YOLO11 instance segmentation heads as Ultralytics exports them, without non-maximum suppression.
 
-Two outputs: the head of `yolov8` with mask coefficients below its classes, ``[1, 4 + classes + m, n]``, and m prototype
-masks ``[1, h, w, m]`` or ``[1, m, h, w]``, m = 32. The mask of an object is the sum of the prototypes, each times its
-coefficient, where it is above 0 (a sigmoid above 0.5). The decoder does not return masks. It returns the share of its
-box that each mask fills, sampled on a grid of points over the box.
+There are two outputs: the head of `yolov8` with m mask coefficients after the classes, ``[1, 4 + classes + m, n]``, and
+m prototype masks ``[1, h, w, m]`` or ``[1, m, h, w]``, m = 32. The mask of an object is where the weighted sum of the
+prototypes, with the object's coefficients as weights, is above 0 (a sigmoid above 0.5). The decoder returns no masks.
+For each box it returns the share of the box that the mask fills, sampled on a grid of points.
 
 Source: https://docs.ultralytics.com/tasks/segment/ (models), "YOLACT: Real-time Instance Segmentation"
 (arXiv:1904.02689) for the prototypes.
@@ -31,17 +31,17 @@ from edge_infer.plan.records import InputPlan, NmsPlan
 BOX: Final = 4
 MASKS: Final = 32
 FINER: Final = 4
-"""Input pixels per pixel of a prototype, in each direction."""
+"""Input pixels per prototype pixel, in each direction."""
 SIDE: Final = 16
-"""Points per side of a box at which its mask is sampled."""
+"""Number of sample points per side of a box."""
 BEYOND: Final = 1000.0
-"""Limit of box coordinates in input sizes; no box of a sound model reaches farther."""
+"""Limit of box coordinates, in multiples of the input size; no box of a sound model reaches farther."""
 MOST: Final = 256
 """Maximum candidates, best first: a sound model has fewer, a broken one must not stall the board."""
 
 
 class Yolov8Segment:
-    """Decoder of candidates above the threshold, best class of each cell, with the share of the box that each fills."""
+    """Decoder of candidates above the threshold: the best class of each cell, and the filled share of its box."""
 
     task: ClassVar[Task] = "detection"
     input: ClassVar[InputPlan] = InputPlan(resize="letterbox", mean=(0.0,), std=(255.0,), border=114)
@@ -79,23 +79,26 @@ class Yolov8Segment:
         real = output.dequantize(head[:, kept])
         boxes = corners(real[:BOX] / self._units.of_all(head[0]))
         coefficients = real[BOX + self.classes :].T
-        boxes[~np.isfinite(coefficients).all(axis=1)] = np.nan  # dropped and counted with invalid boxes
+        boxes[~np.isfinite(coefficients).all(axis=1)] = np.nan  # later counted and dropped with the invalid boxes
         shares = self._shares(np.where(np.isfinite(boxes), boxes, 0), coefficients, tensors[self._prototypes][0])
         return sound_boxes(boxes, output.dequantize(best[kept]), scores[:, kept].argmax(axis=0), shares=shares)
 
     def _shares(self, boxes: Array, coefficients: Array, prototypes: NDArray[Any]) -> Array:
-        """Return the share of each box ``[n, 4]`` in which its mask is above 0; beyond the input it counts as empty."""
+        """Return the share of each box ``[n, 4]`` in which its mask is above 0.
+
+        Points outside the input count as not filled.
+        """
         height, width = prototypes.shape[1:] if self._masks_first else prototypes.shape[:2]
         steps = (np.arange(SIDE, dtype=np.float32) + np.float32(0.5)) / np.float32(SIDE)
         low, high = np.clip(boxes[:, :2], -BEYOND, BEYOND), np.clip(boxes[:, 2:], -BEYOND, BEYOND)
         x, y = (low[:, axis, np.newaxis] + steps * (high - low)[:, axis, np.newaxis] for axis in (0, 1))
         columns = np.clip(x * width, 0, width - 1).astype(np.intp)[:, np.newaxis, :]
         rows = np.clip(y * height, 0, height - 1).astype(np.intp)[:, :, np.newaxis]
-        # One index into flat prototypes: separate row and column indices take ten times as long.
+        # One index into the flattened prototypes: separate row and column indices take ten times as long.
         at = _taken(prototypes, (rows * width + columns).reshape(-1), masks_first=self._masks_first)
         values = _centered(self._outputs[self._prototypes], at).reshape(len(boxes), SIDE * SIDE, MASKS)
         with np.errstate(over="ignore", invalid="ignore"):
-            masks = np.matmul(values, coefficients[:, :, np.newaxis])[:, :, 0] > 0  # NaN is not above 0
+            masks = np.matmul(values, coefficients[:, :, np.newaxis])[:, :, 0] > 0  # NaN is not above 0 either
         inside = (np.abs(y - 0.5) < 0.5)[:, :, np.newaxis] & (np.abs(x - 0.5) < 0.5)[:, np.newaxis, :]
         filled = np.count_nonzero(masks & inside.reshape(masks.shape), axis=1)
         shares: Array = filled.astype(np.float32) / np.float32(SIDE * SIDE)
@@ -103,21 +106,24 @@ class Yolov8Segment:
 
     @staticmethod
     def recognise(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> str | None:
-        """Recognise a head over the cells of this input, and 32 prototypes of a quarter of its size."""
+        """Recognise a head over the cells of this input, and 32 prototypes of a quarter of its width and height."""
         if _match(inputs, outputs) is None:
             return None
         return f"a head over the {cells(inputs)} cells of strides 8, 16 and 32, and {MASKS} prototype masks"
 
 
 def _taken(prototypes: NDArray[Any], places: NDArray[np.intp], *, masks_first: bool) -> NDArray[Any]:
-    """Return the numbers of all prototypes at some of their pixels, ``[places, MASKS]``."""
+    """Return the values of all prototypes at the pixels ``places``, as ``[places, MASKS]``."""
     if masks_first:
         return prototypes.reshape(MASKS, -1).take(places, axis=1).T
     return prototypes.reshape(-1, MASKS).take(places, axis=0)
 
 
 def _centered(output: Tensor, at: NDArray[Any]) -> Array:
-    """Return numbers proportional to the real ones; only the sign of their sum matters, so the scale is omitted."""
+    """Return numbers that are proportional to the real values.
+
+    Only the sign of their weighted sum matters, so the scale is omitted.
+    """
     values: Array = at.astype(np.float32, copy=False)
     if output.quantized and output.zero_point[0]:
         values -= np.float32(output.zero_point[0])

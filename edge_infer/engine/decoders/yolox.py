@@ -1,8 +1,9 @@
-"""YOLOX as its exporters write it, not decoded: ``[1, n, 5 + classes]``, one row per cell of strides 8, 16 and 32.
+"""YOLOX with outputs that are not decoded: ``[1, n, 5 + classes]``, one row per cell of strides 8, 16 and 32.
 
-The first two numbers of a row are the centre, in cells from the cell's own corner. The logarithms of width and height
-in cells follow, then objectness and classes, sigmoid already; the score is objectness x class. The cells go row by row,
-the finest stride first. The shape could also be a YOLOv8 head with its sides exchanged, of one class more.
+The first two numbers of a row are the centre, in cells, relative to the corner of the row's own cell. The logarithms of
+width and height in cells follow, then objectness and classes, to which the sigmoid is already applied. The score is
+objectness x class score. Rows are ordered by stride, the finest first, and then row by row of the grid. The shape also
+fits a transposed YOLOv8 head with one class more.
 
 Source: "YOLOX: Exceeding YOLO Series in 2021" (arXiv:2107.08430), ``demo_postprocess`` of its repository.
 """

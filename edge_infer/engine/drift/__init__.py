@@ -1,1 +1,1 @@
-"""Drift: notices when a camera is not as it was, or when a model answers in another way than before."""
+"""Drift detection: compares a camera's pictures and a model's findings with a reference learned before."""

@@ -1,4 +1,4 @@
-"""Numbers of the answers of a model: how many objects it finds, how sure it is, how large they are, their labels."""
+"""Numbers that describe the findings of a frame: how many objects there are, their scores, sizes and labels."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from edge_infer.engine.tasks.detection import fractions
 
 @dataclass(frozen=True, slots=True)
 class AnswerNumbers:
-    """Numbers of the findings of one frame; None where the task has no such number.
+    """Numbers that describe the findings of one frame; None where the task has no such number.
 
-    ``scores`` are those of all objects or bodies, or that of the best class. ``margin`` is its distance from the second
-    class. ``size`` is the mean logarithm (base 2) of the areas of boxes. ``value`` is the first value of a regression,
-    or the distance of an anomaly.
+    ``scores`` are the scores of all objects or bodies, or the score of the best class. ``margin`` is the difference
+    between the best and the second class. ``size`` is the mean logarithm (base 2) of the areas of boxes. ``value`` is
+    the first value of a regression, or the distance of an anomaly.
     """
 
     objects: int | None
@@ -30,12 +30,12 @@ class AnswerNumbers:
 
     @property
     def score(self) -> float | None:
-        """The mean score of a frame: the best one of many objects would rise with their number."""
+        """Mean score of the frame. The maximum is not used, because it rises with the number of objects."""
         return sum(self.scores) / len(self.scores) if self.scores else None
 
 
 def answer_numbers(findings: Findings) -> AnswerNumbers:
-    """Return the numbers of the findings of a frame, whatever their task is."""
+    """Return the numbers that describe the findings of a frame, for any task."""
     found: Any = findings.detections if isinstance(findings, Followed) else findings
     if (objects := getattr(found, "objects", None)) is not None:
         areas = [_area(fractions(item.box, found.source)) for item in objects]

@@ -1,4 +1,8 @@
-"""Learns how the pictures of a camera look, and notices when it is covered, out of focus, moved, dark or veiled."""
+"""Learns how a camera's pictures look, and detects when the camera is covered, out of focus, moved, dark or veiled.
+
+Terms: a *look* is one examined picture. An *appearance* is the mean of similar pictures, such as those of one time of
+day. A *signal* is a number that shows how much the present differs from the learned appearances.
+"""
 
 from __future__ import annotations
 
@@ -19,64 +23,71 @@ from edge_infer.engine.drift.statistics import Extremes
 from edge_infer.ipc.drift import CAMERA_HOURS, MAX_APPEARANCES, MAX_SCORE, CameraReference, SignalDrift
 
 EVERY: Final = 1.0
-"""Seconds between two pictures that are looked at."""
+"""Minimum seconds between two pictures that are examined."""
 LOOKS: Final = 5
-"""Pictures whose medians count as the present, so that one passing object does not."""
+"""Number of pictures whose median represents the present, so that one passing object has no effect."""
 MEAN_SECONDS, MEANS = 30.0, 10
-"""Seconds of a mean, and how many means there are in the median that is a slow signal: 5 minutes."""
+"""Length in seconds of one mean, and the number of means of which a slow signal is the median: 5 minutes together."""
 MAX_INTERVAL: Final = 3600.0
-"""Longest pause between two pictures that a slow source may have."""
+"""Upper limit in seconds of the average interval between pictures, as used for slow sources."""
 GAP: Final = 120.0
-"""Seconds without a picture after which the present begins anew; more for a slow source."""
+"""Seconds without a picture after which pictures taken before no longer count as the present; more for a slow
+source."""
 LEAST_FRAMES: Final = 2000
-"""Pictures over which the appearances are learned, in `CAMERA_HOURS` at least. Then the extremes are, as long."""
+"""Minimum number of pictures for learning the appearances, in at least `CAMERA_HOURS`. After that, the largest
+deviations are collected for `CAMERA_HOURS` more."""
 BLOCK: Final = 3600.0
 BLOCK_LOOKS: Final = 60
-"""Seconds and pictures of which the largest deviation is one extreme."""
+"""Minimum length, in seconds and pictures, of a block. The largest deviation of each block is one value of
+`Extremes`."""
 FAR: Final = 1.0
-"""Distance from which on a picture has another appearance."""
+"""Distance between two views from which on they belong to different appearances."""
 LEAST_WEIGHT: Final = 3.0
-"""Means that an appearance consists of at least: one may have been taken while the light was switched."""
+"""Minimum number of means in an appearance: a single mean may come from the moment in which the light was switched."""
 
 Signal = Literal["detail", "dark", "sharpness", "moved", "changed", "detail_slow", "sharpness_slow", "veil"]
 LEAST: Final[Mapping[Signal, float]] = {
     "detail": 1.5, "dark": 1.5, "sharpness": 0.6, "moved": 0.025, "changed": 0.4,
     "detail_slow": 0.6, "sharpness_slow": 0.4, "veil": 0.09,
 }  # fmt: skip
-"""Least deviation that counts, whatever the reference is. Octaves for detail, darkness and sharpness; a share of the
-frame for a shift; a loss of agreement; a share of the edge profiles for a veil."""
+"""Minimum threshold of each signal, whatever the reference gives. The unit is octaves for detail, darkness and
+sharpness, a share of the frame for a shift, a loss of agreement for ``changed``, and a share of the edge profiles for a
+veil."""
 MOST: Final[Mapping[Signal, float]] = {
     "detail": 6.0, "dark": 5.0, "sharpness": 3.0, "moved": 0.3, "changed": 1.0,
     "detail_slow": 6.0, "sharpness_slow": 3.0, "veil": 0.9,
 }  # fmt: skip
-"""Largest useful threshold. The signal tells nothing if the reference needs a larger one."""
+"""Maximum useful threshold. If the reference requires a larger one, the signal is not used."""
 SLOW: Final[frozenset[Signal]] = frozenset({"detail_slow", "sharpness_slow", "veil"})
-"""Signals that are medians of five minutes."""
+"""Signals that are medians over five minutes."""
 FLAT: Final = 0.9
-"""Share without detail from which on a picture with too little detail is that of a covered lens."""
+"""Share of the picture without detail from which on too little detail means that the lens is covered."""
 SAME_VIEW: Final = 0.4
-"""Agreement from which on a picture shows the same view, so that its sharpness can be compared."""
+"""Agreement from which on a picture shows the same view, so that its sharpness can be compared with the reference."""
 SIMILAR: Final = 0.8
-"""Agreement from which on nothing has moved."""
+"""Agreement from which on the camera counts as not moved."""
 OVERLAP, OVERLAP_EACH = 0.6, 0.45
-"""Agreement that the overlapping parts of a shifted picture have at least: of both profiles, and of each."""
+"""Minimum agreement of the overlapping parts of a shifted picture: the mean of both edge profiles, and each of them."""
 STEADY: Final = 0.03
-"""Share of the frame by which the shift of a moved camera may vary: that of an object that moves varies more."""
+"""Share of the frame by which the shift may vary while the camera counts as moved. The shift of a moving object varies
+more."""
 WEAK: Final = 0.6
-"""Octaves by which edges under a veil are weaker than elsewhere."""
+"""Octaves by which edges must be weaker than the best-preserved quarter of the edges to count as veiled."""
 LASTS: Final[Mapping[CameraDrift, float]] = {
     "covered": 2.5, "dark": 2.5, "moved": 10.0, "defocused": 10.0, "veiled": 120.0, "changed": 120.0,
 }  # fmt: skip
-"""Seconds for which a kind has to last until it counts, unless a slow signal shows it: a vehicle may stop in the
-picture for a minute. It also has to last for one picture a second of these, or for `LOOKS` more, so that a slow source
-does not tell it from two or three pictures."""
+"""Minimum duration in seconds before a kind of drift is reported: a vehicle may stop in the picture for a minute.
+
+A slow signal is reported at once. Other drifts must also show in one picture for each of these seconds, or in `LOOKS`
+further pictures if that is fewer, so that two or three pictures of a slow source are not enough.
+"""
 END_SHARE, END_AFTER = 0.7, 60.0
-"""A drift ends when its signal has been below this share of the threshold for so many seconds."""
+"""A drift ends when its signal has been below this share of the threshold for this many seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """A picture, or the mean or median of several: its levels and its edge profiles."""
+    """One picture, or the mean or median of several: its brightness, detail, sharpness and edge profiles."""
 
     light: float
     detail: float
@@ -93,7 +104,7 @@ class _View:
 
     @classmethod
     def middle(cls, views: list[_View], *, mean: bool = False) -> _View:
-        """Return the median of each number, or the mean."""
+        """Return the median, or with ``mean`` the mean, of each number of the views."""
         middle = np.mean if mean else np.median
         light, detail, sharpness, flat = (
             float(middle([getattr(each, name) for each in views])) for name in ("light", "detail", "sharpness", "flat")
@@ -105,7 +116,7 @@ class _View:
         return cls(light, detail, sharpness, flat, columns, rows)
 
     def toward(self, other: _View, share: float) -> _View:
-        """Return the view between this one (share 0) and another one (share 1)."""
+        """Return the weighted mean of this view (``share`` 0) and another one (``share`` 1)."""
         return _View(
             self.light + share * (other.light - self.light),
             self.detail + share * (other.detail - self.detail),
@@ -116,7 +127,7 @@ class _View:
         )
 
     def distance(self, other: _View) -> float:
-        """Return how different two views are; `FAR` is another appearance."""
+        """Return how much two views differ; from `FAR` on they are different appearances."""
         return (
             abs(_octaves(self.light, other.light))
             + abs(self.detail - other.detail)
@@ -125,7 +136,7 @@ class _View:
         )
 
     def agreement(self, other: _View) -> float:
-        """Return how far the edges of two views lie in the same places."""
+        """Return how well the edges of two views coincide: 1 if they are in the same places."""
         return agreement(self.columns, self.rows, (other.columns, other.rows))
 
 
@@ -139,33 +150,33 @@ def _octaves(light: float, other: float) -> float:
 
 @dataclass(slots=True)
 class _Known:
-    """A learned appearance: the running mean of its views."""
+    """A learned appearance: the running mean of its views. ``weight`` is the number of views."""
 
     view: _View
     weight: float = 1.0
 
     def join(self, view: _View, weight: float = 1.0) -> None:
-        """Take another view into the mean."""
+        """Add another view to the mean."""
         self.view = self.view.toward(view, weight / (self.weight + weight))
         self.weight += weight
 
     def packed(self) -> str:
-        """Return what is kept of it."""
+        """Return the appearance in its compact form."""
         view = self.view
         return pack_appearance(self.weight, (view.light, view.detail, view.sharpness), view.columns, view.rows)
 
     @classmethod
     def of(cls, packed: str) -> _Known:
-        """Return a kept appearance; raises ValueError for a damaged one."""
+        """Return an appearance from its compact form; raises ValueError if that is damaged."""
         weight, (light, detail, sharpness), columns, rows = unpack_appearance(packed)
         return cls(_View(light, detail, sharpness, 0.0, columns, rows), weight)
 
 
 @dataclass(frozen=True, slots=True)
 class _Deviation:
-    """How far a view is from the known appearances, by signal; ``shift`` is that of a moved picture.
+    """How much a view differs from the learned appearances, by signal. ``shift`` is that of a moved picture.
 
-    ``signed`` are losses that may be negative, of which the slow signals are made.
+    ``signed`` are the differences that may be negative; the slow signals are computed from them.
     """
 
     signals: dict[Signal, float]
@@ -199,13 +210,13 @@ def _means(found: list[Mapping[Signal, float]]) -> dict[Signal, float]:
 
 
 def _medians(found: Iterable[Mapping[Signal, float]]) -> dict[Signal, float]:
-    """Return the medians, so that a mean across a switch of the light does not count."""
+    """Return the median of each signal over the means; one mean during which the light was switched has no effect."""
     means = list(found)
     return {name: max(0.0, median(each[name] for each in means)) for name in means[0]}
 
 
 def _moved(view: _View, views: list[_View], unmoved: float) -> tuple[float, float] | None:
-    """Return the shift that makes a view agree with one of the appearances of its light; None if none does."""
+    """Return the shift with which a view agrees with an appearance of similar brightness; None if there is none."""
     best, found = max(OVERLAP, unmoved + 0.05), None
     for each in sorted(views, key=lambda other: abs(_octaves(view.light, other.light)))[:2]:
         (right, across), (down, along) = shift(view.columns, each.columns), shift(view.rows, each.rows)
@@ -215,7 +226,7 @@ def _moved(view: _View, views: list[_View], unmoved: float) -> tuple[float, floa
 
 
 def _veil(view: _View, known: _View) -> float:
-    """Return the share of the edge profiles that is weaker than the best quarter shows it should be."""
+    """Return the share of the edge profiles where edges are much weaker than in the best-preserved quarter."""
     weak = []
     for now, before in ((view.columns, known.columns), (view.rows, known.rows)):
         ratio = np.log2((now + 0.5) / (before + 0.5))
@@ -225,7 +236,7 @@ def _veil(view: _View, known: _View) -> float:
 
 @dataclass(slots=True)
 class _Raised:
-    """A present drift: its kind, since when, and since when its signal has been low again."""
+    """The current drift: its kind and signal, its begin, and the time since which its signal is low again."""
 
     kind: CameraDrift
     signal: Signal
@@ -236,7 +247,7 @@ class _Raised:
 
 @dataclass(slots=True)
 class CameraWatch:
-    """Learns and judges the pictures of one pipeline. Times are seconds of a clock that does not jump.
+    """Learns and judges the pictures of one pipeline. Times are seconds of a clock that never jumps.
 
     Raises ValueError for a damaged ``reference``.
     """
@@ -264,7 +275,7 @@ class CameraWatch:
     _thresholds: dict[Signal, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Take over what the reference holds, if it is of the same settings."""
+        """Load the reference, unless it was learned with other settings."""
         if self.reference.basis != self.basis:
             self.reference = CameraReference(self.basis)
         self._known = [_Known.of(each) for each in self.reference.appearances]
@@ -272,28 +283,28 @@ class CameraWatch:
         self._set_thresholds()
 
     def expect(self, false_alarm: float) -> None:
-        """Set the expected seconds between two false alarms."""
+        """Set the expected time between two false alarms, in seconds."""
         self.false_alarm = false_alarm
         self._set_thresholds()
 
     def due(self, now: float) -> bool:
-        """Return whether the next picture should be looked at."""
+        """Return whether the next picture should be examined."""
         return self._last is None or not 0.0 <= now - self._last < EVERY
 
     @property
     def learned(self) -> float:
-        """Share of the reference that is complete."""
+        """Share of the learning that is complete, 0 to 1."""
         built = min(1.0, self.reference.frames / LEAST_FRAMES, self.reference.hours / CAMERA_HOURS)
         blocks = min((each.count for each in self._extremes.values()), default=0)
         return min(1.0, (built + min(1.0, blocks / CAMERA_HOURS)) / 2)
 
     @property
     def shift(self) -> tuple[float, float] | None:
-        """How far the content has moved, while it is moved."""
+        """How far the picture content has moved; None unless the current drift is a moved camera."""
         return None if self.raised is None else self.raised.shift
 
     def see(self, now: float, signals: PictureSignals) -> None:
-        """Take in a picture."""
+        """Process a picture."""
         view = _View.of(signals)
         self._pass_time(now)
         self._looks.append(view)
@@ -329,7 +340,7 @@ class CameraWatch:
         if not follows:
             for kept in (self._looks, self._mean, self._slow, self._slow_means):
                 kept.clear()
-            self._block_since = None if elapsed < 0 else self._block_since  # the clock began anew
+            self._block_since = None if elapsed < 0 else self._block_since  # the clock has been reset
             self._mean_since, elapsed = now, 0.0
         if not self._is_built():
             frames, hours = self.reference.frames + 1, self.reference.hours + elapsed / 3600
@@ -360,7 +371,7 @@ class CameraWatch:
             self._judge(now, found)
 
     def _calibrate(self, now: float, found: _Deviation) -> None:
-        """Note the largest deviation of each hour."""
+        """Collect the largest deviation of each block, while learning."""
         if self._block_since is None:
             self._block_since = now
         for name, value in found.signals.items():
@@ -374,7 +385,7 @@ class CameraWatch:
         self._set_thresholds()
 
     def _set_thresholds(self) -> None:
-        blocks = 2 * len(LEAST) * self.false_alarm / BLOCK  # half of the alarms are for the answers of the model
+        blocks = 2 * len(LEAST) * self.false_alarm / BLOCK  # the findings get the other half of the alarms
         self._thresholds = {
             name: max(least, self._extremes.get(name, Extremes()).level(blocks)) for name, least in LEAST.items()
         }
@@ -394,7 +405,7 @@ class CameraWatch:
             self._look_for_end(now, raised, found)
 
     def _raise(self, now: float, kind: tuple[CameraDrift, Signal], found: _Deviation) -> None:
-        """Raise a drift of this kind once it has lasted."""
+        """Set the current drift to this kind, once it has lasted long enough."""
         if self._begun[0] != kind[0] or (kind[0] == "moved" and not _near(found.shift, self._begun_shift)):
             self._begun, self._begun_shift, self._begun_looks = (kind[0], now), found.shift, -1
         self._begun_looks += 1
@@ -412,7 +423,7 @@ class CameraWatch:
             self.raised = None
 
     def signals(self) -> dict[str, SignalDrift]:
-        """Return the present deviations, and how far each is on the way to its threshold."""
+        """Return the current value of each signal, and its ratio to the threshold."""
         found: dict[str, SignalDrift] = {}
         for name, value in self._now.items():
             most, threshold = MOST[name], self._thresholds[name]
@@ -422,7 +433,7 @@ class CameraWatch:
         return found
 
     def kept(self) -> CameraReference:
-        """Return the reference to keep."""
+        """Return the reference in the form in which it is stored."""
         extremes = {name: (each.count, each.total, each.squares) for name, each in self._extremes.items()}
         return replace(
             self.reference,
@@ -439,11 +450,11 @@ def _near(shift: tuple[float, float] | None, other: tuple[float, float] | None) 
 _RANK: Final[Mapping[CameraDrift, int]] = {
     "covered": 0, "dark": 1, "moved": 2, "defocused": 3, "veiled": 4, "changed": 5,
 }  # fmt: skip
-"""The more certain kind of two that apply at once has the lower rank."""
+"""Priority of each kind. If two apply at once, the more certain one has the lower number."""
 
 
 def _kind(above: set[Signal], found: _Deviation) -> tuple[CameraDrift, Signal] | None:
-    """Return the kind of drift that signals above their threshold mean, and the one to watch for its end."""
+    """Return the kind of drift that the signals above their threshold show, and the signal that must fall to end it."""
     if "detail" in above and found.flat >= FLAT:
         return "covered", "detail"
     if "dark" in above:

@@ -1,4 +1,4 @@
-"""Learns how a model answers at each hour of the day, and notices when it answers in another way."""
+"""Learns what a model usually finds at each hour of the day, and detects when its findings change."""
 
 from __future__ import annotations
 
@@ -24,25 +24,27 @@ from edge_infer.ipc.drift import MAX_LABELS, MAX_LEVEL, MAX_SCORE, DriftHistogra
 
 WINDOW: Final = 900.0
 LEAST_FRAMES_OF_WINDOW: Final = 20
-"""Seconds and frames of a window; a slow pipeline has longer ones."""
+"""Minimum length of a window, in seconds and frames. Windows of a slow pipeline last longer."""
 LEAST_FRAMES: Final = 2000
 LEAST_WINDOWS: Final = 60
-"""Frames and windows of a reference, besides the time to learn."""
+"""Minimum numbers of frames and windows of a reference, in addition to the time to learn."""
 GAP: Final = 3.0
-"""A pause of so many windows cuts the correlation of one window with the one before."""
+"""A pause longer than this many windows interrupts the series: the next window is not compared with the one before."""
 VARYING_FROM: Final = 0.4
-"""Share of the learning from which on windows count for the spread: before, the means of the hours are not known."""
+"""Share of the learning from which on windows count for the spread: before that, the hourly means are not known well
+enough."""
 ALLOWANCE: Final = 0.5
-"""Standard deviations of a step that the cumulative sum forgives."""
+"""Allowance of the cumulative sum (CUSUM), in standard deviations of a step."""
 MOST_STEP: Final = 4.0
-"""Standard deviations that one window counts at most, so that no single one raises an alarm."""
+"""Limit of one step, in standard deviations, so that no single window raises an alarm."""
 NEAR: Final = 0.1
-"""Distance from the threshold within which a score counts as close to it."""
+"""Distance from the threshold within which a score counts for the signal ``near``."""
 BACK_AFTER: Final = 8
 BACK_WITHIN: Final = 1.0
-"""A drift has ended when the mean of so many windows is within this many standard deviations of the reference."""
+"""A drift ends when the mean of the last `BACK_AFTER` windows is within this many standard deviations of the
+reference."""
 KEPT_SHARE: Final = 0.96
-"""What is left of the present histogram after a window: it is that of the last six hours or so."""
+"""Factor by which the present histogram decays with each window, so that it covers about the last six hours."""
 
 Histogram = Literal["score", "objects"]
 BINS: Final[Mapping[Histogram, tuple[str, ...]]] = {
@@ -54,7 +56,7 @@ _OBJECT_BINS: Final = (0, 1, 2, 3, 4, 5, 7, 10, 15)
 
 @dataclass(slots=True)
 class _Window:
-    """Sums over the frames of a window."""
+    """Sums over the frames of one window."""
 
     since: float
     frames: int = 0
@@ -84,7 +86,7 @@ class _Window:
             self.histograms["score"][0 if score is None else max(1, min(9, math.ceil(score * 10) - 1))] += 1
 
     def signals(self, labels: tuple[str, ...]) -> Iterator[tuple[str, float]]:
-        """Yield the signals, in scales on which their spread hardly depends on their level."""
+        """Yield the signals, each transformed so that its spread hardly depends on its level."""
         counts = self.counts
         for name in ("score", "margin", "size", "value"):
             if counts[name] >= LEAST_FRAMES_OF_WINDOW / 2:
@@ -100,12 +102,15 @@ class _Window:
 
 
 def _level(value: float) -> float:
-    """Return a value as a report has it: a model may have larger ones."""
+    """Return a value limited to the range of the report and rounded: the values of a model may be larger."""
     return round(max(-MAX_LEVEL, min(MAX_LEVEL, value)), 3)
 
 
 def _angle(share: float) -> float:
-    """Return the arcsine of the square root of a share, which has the same spread for all shares."""
+    """Return the arcsine of the square root of a share.
+
+    This stabilises the variance: the spread is the same for all shares.
+    """
     return math.asin(math.sqrt(min(1.0, max(0.0, share))))
 
 
@@ -118,18 +123,18 @@ _KINDS: Final[Mapping[str, tuple[OutcomeDrift, OutcomeDrift]]] = {
     "size": ("larger", "smaller"),
     "value": ("values", "values"),
 }
-"""The kind of drift that a rise, and a fall, of a signal means; that of a share of labels is ``mix``."""
+"""Kinds of drift when a signal rises, and when it falls. A change of a label's share is always ``mix``."""
 LEAST_SPREAD: Final[Mapping[str, float]] = {
     "score": 0.01, "margin": 0.01, "size": 0.05, "objects": 0.05, "nothing": 0.05, "near": 0.05,
     **{f"label_{number + 1}": 0.05 for number in range(MAX_LABELS)},
 }  # fmt: skip
-"""Least standard deviation of a step, for signals that never changed while they were learned."""
+"""Minimum standard deviation of a step, for signals that did not vary during learning."""
 SIGNALS: Final = len(_KINDS) + MAX_LABELS
 
 
 @dataclass(slots=True)
 class _Judged:
-    """A learned signal: its mean in each hour of the day, the spread of a step, its correlation, and its limit."""
+    """A learned signal: its mean at each hour of the day, the spread of a step, its autocorrelation, and its limit."""
 
     means: tuple[float | None, ...]
     spread: float
@@ -139,18 +144,21 @@ class _Judged:
 
     @property
     def single(self) -> float:
-        """The standard deviation of a window whose window before is not known."""
+        """Standard deviation of a window, used when the previous window is not known."""
         return self.spread / math.sqrt(1.0 - self.correlation**2)
 
     def add(self, deviation: float, before: float | None) -> float:
-        """Add a window, without what the window before explains of it; return the sum as a share of the limit."""
+        """Add a window's deviation, less the part that the previous window explains.
+
+        Return the cumulative sum divided by the limit.
+        """
         step = deviation / self.single if before is None else (deviation - self.correlation * before) / self.spread
         return self.sums.add(max(-MOST_STEP, min(MOST_STEP, step))) / self.limit
 
 
 @dataclass(slots=True)
 class _Raised:
-    """A present drift: its kind and signal, whether it rose, since when, and the last deviations."""
+    """The current drift: its kind and signal, the time it began, and the deviations of the last windows."""
 
     kind: OutcomeDrift
     signal: str
@@ -160,7 +168,7 @@ class _Raised:
 
 @dataclass(slots=True)
 class OutcomeWatch:
-    """Learns and judges the answers of one pipeline. Times are seconds of a clock that does not jump.
+    """Learns and judges the findings of one pipeline. Times are seconds of a clock that never jumps.
 
     Raises ValueError for a damaged ``reference``.
     """
@@ -175,14 +183,14 @@ class OutcomeWatch:
     _signals: dict[str, DailySignal] = field(default_factory=dict)
     _learned_labels: Counter[str] = field(default_factory=Counter)
     _window: _Window | None = None
-    _before: dict[str, tuple[float, float]] = field(default_factory=dict)  # time and deviation of the last window
+    _before: dict[str, tuple[float, float]] = field(default_factory=dict)  # time and deviation of the previous window
     _judged: dict[str, _Judged] = field(default_factory=dict)
-    _now: dict[str, tuple[float, float]] = field(default_factory=dict)  # value, and share of the way to the limit
+    _now: dict[str, tuple[float, float]] = field(default_factory=dict)  # value, and its ratio to the limit
     _present: dict[Histogram, list[float]] = field(default_factory=lambda: {name: [0.0] * 10 for name in BINS})
     _seen: float = 0.0  # frames in the present histograms
 
     def __post_init__(self) -> None:
-        """Take over what the reference holds, if it is of the same settings."""
+        """Load the reference, unless it was learned with other settings."""
         if self.reference.basis != self.basis:
             self.reference = OutcomeReference(self.basis)
         self._signals = {name: unpack_signal(packed) for name, packed in self.reference.signals.items()}
@@ -190,7 +198,7 @@ class OutcomeWatch:
             self._set_limits()
 
     def expect(self, false_alarm: float, learn: float) -> None:
-        """Set the expected seconds between two false alarms, and those of learning."""
+        """Set the expected time between two false alarms and the time to learn, in seconds."""
         if (false_alarm, learn) == (self.false_alarm, self.learn):
             return
         self.false_alarm, self.learn = false_alarm, learn
@@ -201,13 +209,13 @@ class OutcomeWatch:
 
     @property
     def learned(self) -> float:
-        """Share of the reference that is complete."""
+        """Share of the learning that is complete, 0 to 1."""
         found = self.reference
         windows = max((each.count for each in self._signals.values()), default=0)
         return min(1.0, found.frames / LEAST_FRAMES, found.hours * 3600 / self.learn, windows / LEAST_WINDOWS)
 
     def see(self, now: float, hour: int, numbers: AnswerNumbers) -> None:
-        """Take in the answer to a frame, at this hour of the day."""
+        """Process the findings of a frame at this hour of the day."""
         window = self._window
         if window is None or now < window.since or now - window.since > GAP * max(WINDOW, self._usual):
             window = self._window = _Window(now)
@@ -218,7 +226,7 @@ class OutcomeWatch:
 
     @property
     def _usual(self) -> float:
-        """The usual seconds of a window, which are more for a slow pipeline."""
+        """Usual length of a window in seconds; it is longer for a slow pipeline."""
         windows = max((each.count for each in self._signals.values()), default=0)
         return self.reference.hours * 3600 / windows if windows else 86400.0
 
@@ -235,7 +243,7 @@ class OutcomeWatch:
         reference, seconds = self.reference, now - window.since
         self._learned_labels.update(window.labels)
         labels = reference.labels
-        if not labels and reference.hours * 3600 >= min(86400.0, self.learn / 4):  # by then all of them occurred
+        if not labels and reference.hours * 3600 >= min(86400.0, self.learn / 4):  # all frequent labels have occurred
             frequent = self._learned_labels.most_common(MAX_LABELS)
             labels = tuple(self.labels.index(label) for label, _ in frequent if label in self.labels)
         for name, value in window.signals(self._named(labels)):
@@ -259,19 +267,19 @@ class OutcomeWatch:
         return tuple(self.labels[place] for place in places if place < len(self.labels))
 
     def _previous(self, name: str, now: float, window: _Window) -> float | None:
-        """Return how far the window before was from its mean, if this one follows it closely."""
+        """Return the deviation of the previous window from its mean; None if there was a longer pause in between."""
         at, deviation = self._before.get(name, (-math.inf, 0.0))
         return deviation if now - at < GAP * (now - window.since) else None
 
     def _set_limits(self) -> None:
         """Set the limit of each signal from the expected time between false alarms.
 
-        The mean of an hour has an error of its own. Its standard deviation is deducted from the allowance, so that it
-        does not shorten that time.
+        An hourly mean has an error of its own, which would cause false alarms earlier. Therefore its standard deviation
+        is deducted from the allowance.
         """
         for name, signal in self._signals.items():
             error = 1.0 / math.sqrt(max(1.0, signal.count / HOURS))
-            steps = self.false_alarm / self._usual * 2 * 2 * SIGNALS  # both directions, and half is for the camera
+            steps = self.false_alarm / self._usual * 2 * 2 * SIGNALS  # two directions; half is for the camera
             limit = cusum_threshold(max(10.0, steps), max(0.1, ALLOWANCE - error))
             spread = max(signal.step_spread(), LEAST_SPREAD.get(name, 0.0))
             if 0.0 < spread < math.inf:
@@ -304,14 +312,14 @@ class OutcomeWatch:
                 each.sums.reset()
 
     def signals(self) -> dict[str, SignalDrift]:
-        """Return the present signals, and how far each is on the way to its limit."""
+        """Return the current value of each signal, and its ratio to the limit."""
         found: dict[str, SignalDrift] = {}
         for name, (value, score) in self._now.items():
             found[name] = SignalDrift(_level(value), round(score, 3), _level(self._signals[name].mean))
         return found
 
     def histograms(self) -> dict[str, DriftHistogram]:
-        """Return the histograms of the reference and of now, if there are frames in both."""
+        """Return the histograms of the reference and of the present, where both contain frames."""
         found: dict[str, DriftHistogram] = {}
         for name, bins in BINS.items():
             reference, now = self.reference.histograms.get(name, ()), self._present[name]
@@ -324,6 +332,6 @@ class OutcomeWatch:
         return found
 
     def kept(self) -> OutcomeReference:
-        """Return the reference to keep."""
+        """Return the reference in the form in which it is stored."""
         signals = {name: pack_signal(each) for name, each in self._signals.items()}
         return replace(self.reference, signals=signals)

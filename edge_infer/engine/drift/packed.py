@@ -1,4 +1,4 @@
-"""The compact form of what was learned, so that a reference of everything fits into 4 KB."""
+"""Compact encoding of a drift reference, so that all of it fits into 4 KB."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from edge_infer.engine.drift.statistics import HOURS, DailySignal
 _APPEARANCE: Final = struct.Struct(f"<5f{COLUMNS + ROWS}B")
 _SIGNAL: Final = struct.Struct(f"<2f2I2d{HOURS}B{HOURS}H")
 _MOST_COUNT: Final = 255
-"""Windows of an hour of the day that count at most."""
+"""Maximum stored number of windows for each hour of the day."""
 _STEPS: Final = 65535
 _MOST_LEVEL: Final = 64.0
-"""Largest detail and sharpness of a picture, in octaves; eight bits give less."""
+"""Maximum detail and sharpness of a picture in octaves; pictures with eight bits have less."""
 _MOST_MEAN: Final = 1e9
 _MOST_SQUARES: Final = 1e20
 
 
 def pack_appearance(weight: float, levels: tuple[float, float, float], columns: Profile, rows: Profile) -> str:
-    """Return an appearance as base64: its weight, light, detail and sharpness, and its edge profiles in 255 steps."""
+    """Return an appearance as base64: weight, light, detail, sharpness, and the edge profiles in 255 steps each."""
     edges = np.concatenate((columns, rows))
     scale = max(1e-3, float(edges.max()))
     steps = np.rint(edges / scale * 255).astype(np.uint8)
@@ -32,7 +32,7 @@ def pack_appearance(weight: float, levels: tuple[float, float, float], columns: 
 
 
 def unpack_appearance(packed: str) -> tuple[float, tuple[float, float, float], Profile, Profile]:
-    """Return what `pack_appearance` took; raises ValueError for a damaged text."""
+    """Return the arguments of `pack_appearance`; raises ValueError for a damaged text."""
     weight, light, detail, sharpness, scale, *steps = _unpacked(_APPEARANCE, packed)
     if not (0.0 < weight <= _MOST_MEAN and 0.0 < scale <= _MOST_MEAN):
         raise ValueError("an appearance has no weight or no edges")
@@ -43,7 +43,7 @@ def unpack_appearance(packed: str) -> tuple[float, tuple[float, float, float], P
 
 
 def pack_signal(signal: DailySignal) -> str:
-    """Return a signal as base64: its residuals, and the counts and means of the hours, these in steps of its range."""
+    """Return a signal as base64: its residuals, its counts by hour, and its means by hour as steps of their range."""
     known = [mean for count, mean in zip(signal.counts, signal.means, strict=True) if count] or [0.0]
     known = [max(-_MOST_MEAN, min(_MOST_MEAN, mean)) for mean in known]
     low, high = min(known), max(known)
@@ -54,7 +54,7 @@ def pack_signal(signal: DailySignal) -> str:
 
 
 def unpack_signal(packed: str) -> DailySignal:
-    """Return what `pack_signal` took; raises ValueError for a damaged text."""
+    """Return the signal that `pack_signal` encoded; raises ValueError for a damaged text."""
     low, high, residuals, pairs, squares, products, *hours = _unpacked(_SIGNAL, packed)
     sums = 0.0 <= squares <= _MOST_SQUARES and abs(products) <= _MOST_SQUARES and pairs <= residuals
     if not (-_MOST_MEAN <= low <= high <= _MOST_MEAN and sums):

@@ -1,4 +1,7 @@
-"""What a picture shows of its camera: light, sharpness, and where its edges lie. No picture is kept."""
+"""Numbers that describe how a camera's picture looks: brightness, sharpness, and where its edges are.
+
+No picture is stored.
+"""
 
 from __future__ import annotations
 
@@ -15,20 +18,21 @@ from edge_infer.frames.frame import Pixels
 Profile: TypeAlias = NDArray[np.float32]
 
 COLUMNS, ROWS = 64, 36
-"""Numbers of the two edge profiles: the mean strength of vertical edges by column, of horizontal ones by row."""
+"""Lengths of the two edge profiles: the mean strength of vertical edges by column, and of horizontal edges by row."""
 _FINE: Final = 2
-"""The edges are found in a picture this much larger than the profiles: most noise of the sensor is averaged out."""
+"""Edges are computed in a picture this many times larger than the profiles, small enough to average out most sensor
+noise."""
 _NOISE: Final = 2.0
-"""Brightness steps (of 255) of an edge that are still noise."""
+"""Edge strength, in brightness steps of 255, up to which an edge counts as noise."""
 _LINES: Final = 48
-"""Lines of the whole picture in which the sharpness is measured."""
+"""Number of lines of the full-size picture in which the sharpness is measured."""
 _LEAST_ENERGY: Final = 0.05
-"""Of differences in brightness steps: below the rounding of a picture without any detail."""
+"""Minimum energy of brightness differences; it is below the rounding error of a picture without any detail."""
 
 
 @dataclass(frozen=True, slots=True)
 class PictureSignals:
-    """Numbers of one picture, without the areas that a mask hides.
+    """Numbers that describe one picture, without its masked areas.
 
     - ``light``: the mean brightness, 0 to 1
     - ``sharpness``: the logarithm (base 2) of the energy of fine details relative to that of coarser ones
@@ -44,7 +48,7 @@ class PictureSignals:
 
 
 def picture_signals(pixels: Pixels) -> PictureSignals:
-    """Return the signals of a picture ``[height, width(, 3)]``."""
+    """Return the numbers that describe a picture ``[height, width(, 3)]``."""
     size = COLUMNS * _FINE, ROWS * _FINE
     small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
     gray = np.asarray(small if small.ndim == 2 else small[..., 1], np.float32)
@@ -61,14 +65,14 @@ def picture_signals(pixels: Pixels) -> PictureSignals:
 
 
 def _profile(edges: Profile, bins: int) -> Profile:
-    """Return the edges in so many bins; there is one difference less than pixels."""
+    """Return the mean edge strength in each of ``bins`` equal parts. ``edges`` is one shorter than the picture."""
     return np.asarray(np.append(edges, edges[-1:]).reshape(bins, -1).mean(axis=1), np.float32)
 
 
 def _sharpness(pixels: Pixels) -> float:
-    """Return the energy of differences of neighbouring pixels relative to that of pixels four apart.
+    """Return the energy of differences between neighbouring pixels, relative to that of pixels four apart.
 
-    It is measured in the full resolution, in some lines of one channel.
+    The measurement uses some lines of one colour channel, at full resolution.
     """
     step = max(1, pixels.shape[0] // _LINES)
     lines = np.asarray(pixels[::step] if pixels.ndim == 2 else pixels[::step, :, 1], np.float32)
@@ -80,34 +84,35 @@ def _sharpness(pixels: Pixels) -> float:
 
 
 def shape_of(profile: Profile) -> Profile:
-    """Return a profile with mean 0 and length 1; all zeros for one without a shape."""
+    """Return a profile shifted to mean 0 and scaled to length 1; all zeros if the profile is constant."""
     centred = profile - profile.mean()
     length = float(np.linalg.norm(centred))
     return np.asarray(centred / length, np.float32) if length > 1e-3 else np.zeros_like(centred)
 
 
 def agreement(columns: Profile, rows: Profile, other: tuple[Profile, Profile]) -> float:
-    """Return how far two pairs of profiles have the same shape: 1 for equal ones, around 0 for unrelated ones."""
+    """Return how similar the shapes of two pairs of profiles are: 1 if equal, around 0 if unrelated."""
     across = float(shape_of(columns) @ shape_of(other[0]))
     down = float(shape_of(rows) @ shape_of(other[1]))
     return (across + down) / 2
 
 
 MOST_SHIFT: Final = 0.35
-"""Largest shift that is looked for, as a share of the width or height."""
+"""Maximum shift that is searched, as a share of the width or height."""
 
 
 def shift(profile: Profile, reference: Profile) -> tuple[float, float]:
-    """Return by which share of its length a profile is shifted, and the agreement of the overlapping parts then.
+    """Return the shift of a profile against the reference, as a share of its length, and the agreement.
 
-    Positive: the content is further right (or down) than in the reference.
+    A positive shift means that the content has moved to the right (or down). The agreement is that of the overlapping
+    parts.
     """
     length = len(profile)
     most = round(MOST_SHIFT * length)
     found = np.array([_overlap(profile, reference, by) for by in range(-most, most + 1)])
     best = int(found.argmax())
     between = 0.0
-    if 0 < best < len(found) - 1:  # the vertex of the parabola through three points
+    if 0 < best < len(found) - 1:  # vertex of the parabola through three points
         left, middle, right = found[best - 1 : best + 2]
         bend = left - 2 * middle + right
         between = float((left - right) / (2 * bend)) if bend < 0 else 0.0

@@ -1,6 +1,6 @@
-"""The statistics of drift: how far two histograms differ, when a sum of deviations is too large, and what is extreme.
+"""Statistics for drift detection: the difference of two histograms, cumulative sums of deviations, and extreme values.
 
-A user states the expected time between false alarms. Every threshold follows from that time.
+The user states the expected time between false alarms. Every threshold follows from that time.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ from dataclasses import dataclass, field
 from typing import Final
 
 _OVERSHOOT: Final = 1.166
-"""Correction of the boundary of a cumulative sum for its discrete steps (Siegmund, Sequential Analysis, 1985, 10.2)."""
+"""Correction of the boundary of a cumulative sum, because its steps are discrete (Siegmund, Sequential Analysis, 1985,
+10.2)."""
 _EULER: Final = 0.5772156649
 """Mean of a standard Gumbel distribution."""
 _LEAST_SHARE: Final = 1e-4
-"""Share that stands for an empty bin of a histogram."""
+"""Share that replaces the share 0 of an empty bin."""
 
 
-# How far two histograms differ.
+# Difference of two histograms.
 
 
 def psi(reference: Sequence[float], window: Sequence[float]) -> float:
@@ -33,9 +34,10 @@ def psi(reference: Sequence[float], window: Sequence[float]) -> float:
 
 
 def psi_without_drift(bins: int, reference: float, window: float) -> float:
-    """Return the mean of `psi` for samples of these sizes from one distribution.
+    """Return the mean of `psi` for two samples of these sizes from one distribution.
 
-    It is ``(1/n + 1/m)`` times a chi-squared variable with ``bins - 1`` degrees of freedom (Yurdakul, 2018).
+    That `psi` is distributed as ``(1/n + 1/m)`` times a chi-squared variable with ``bins - 1`` degrees of freedom
+    (Yurdakul, 2018).
     """
     return (bins - 1) * (1.0 / reference + 1.0 / window)
 
@@ -44,16 +46,16 @@ def psi_without_drift(bins: int, reference: float, window: float) -> float:
 
 
 def run_length(threshold: float, allowance: float) -> float:
-    """Return the expected number of steps of a one-sided CUSUM until it reaches ``threshold`` without a shift.
+    """Return the expected number of steps until a one-sided CUSUM reaches ``threshold``, if there is no shift.
 
-    Both are in standard deviations of independent normal steps (Siegmund's approximation).
+    Both arguments are in standard deviations of independent normal steps (Siegmund's approximation).
     """
     bound = 2.0 * allowance * (threshold + _OVERSHOOT)
     return (math.exp(bound) - bound - 1.0) / (2.0 * allowance * allowance)
 
 
 def cusum_threshold(steps: float, allowance: float) -> float:
-    """Return the threshold at which a one-sided CUSUM is expected to alarm once in so many steps without a shift."""
+    """Return the threshold with which a one-sided CUSUM raises one false alarm in ``steps`` steps on average."""
     low, high = 0.0, 400.0
     while high - low > 1e-6:
         middle = (low + high) / 2
@@ -70,25 +72,26 @@ class Cusum:
     lower: float = 0.0
 
     def add(self, step: float) -> float:
-        """Add a step; return the larger sum, negative if that is the one of downward steps."""
+        """Add a step; return the larger of the two sums, with a negative sign if it is the downward sum."""
         self.upper = max(0.0, self.upper + step - self.allowance)
         self.lower = max(0.0, self.lower - step - self.allowance)
         return self.upper if self.upper >= self.lower else -self.lower
 
     def reset(self) -> None:
-        """Begin anew."""
+        """Set both sums to 0."""
         self.upper = self.lower = 0.0
 
 
-# What is extreme.
+# Extreme values.
 
 
 @dataclass(slots=True)
 class Extremes:
-    """The largest values of a statistic, one for each block of time.
+    """The largest value of a statistic in each block of time.
 
-    They follow a Gumbel distribution for many parents, also for correlated values (Coles, An Introduction to
-    Statistical Modeling of Extreme Values, 2001, chapters 3 and 5). Its parameters come from mean and variance.
+    For many parent distributions, and also for correlated values, these maxima follow a Gumbel distribution (Coles, An
+    Introduction to Statistical Modeling of Extreme Values, 2001, chapters 3 and 5). Its parameters are estimated from
+    mean and variance.
     """
 
     count: int = 0
@@ -102,9 +105,9 @@ class Extremes:
         self.squares += largest * largest
 
     def level(self, blocks: float) -> float:
-        """Return the value that one block in ``blocks`` is expected to exceed, at the upper end of its uncertainty.
+        """Return the level that one in ``blocks`` blocks is expected to exceed, plus twice its standard error.
 
-        The uncertainty is twice the standard error of this estimate. Infinite with fewer than two blocks.
+        The level is infinite with fewer than two blocks.
         """
         if self.count < 2:
             return math.inf
@@ -116,19 +119,19 @@ class Extremes:
         return mean + scale * (reduced - _EULER + 2.0 * error)
 
 
-# Mean, spread and correlation of the windows of a signal that follows the time of day.
+# Mean, spread and autocorrelation of the windows of a signal that depends on the time of day.
 
 HOURS: Final = 24
 _FEW: Final = 8
-"""Windows below which nothing is estimated."""
+"""Minimum number of windows for an estimate."""
 
 
 @dataclass(slots=True)
 class DailySignal:
-    """The means of a signal by hour of the day, and how its windows vary around them.
+    """Means of a signal by hour of the day, and the variation of its windows around them.
 
-    The residuals are those of windows that the means did not contain yet, so they include the error of the means.
-    ``pairs`` are windows that follow each other.
+    The residual of a window is computed before the window is added to the mean, so it includes the error of the mean.
+    ``pairs`` counts the windows that directly follow another one.
     """
 
     counts: list[int] = field(default_factory=lambda: [0] * HOURS)
@@ -140,18 +143,19 @@ class DailySignal:
 
     @property
     def count(self) -> int:
-        """The number of windows."""
+        """Number of windows."""
         return sum(self.counts)
 
     @property
     def mean(self) -> float:
-        """The mean of all windows."""
+        """Mean of all windows."""
         return sum(count * mean for count, mean in zip(self.counts, self.means, strict=True)) / max(1, self.count)
 
     def add(self, hour: int, value: float, before: float | None, *, varying: bool) -> float | None:
-        """Add a window; with ``varying``, count its residual too, and return it.
+        """Add a window and return its residual; None if there is no mean for the hour yet.
 
-        ``before`` is the residual of the window before, if there was one. None without a mean of the hour.
+        With ``varying`` the residual also counts for the spread. ``before`` is the residual of the previous window;
+        None if there was none.
         """
         residual = value - self.means[hour] if self.counts[hour] else None
         self.counts[hour] += 1
@@ -165,7 +169,7 @@ class DailySignal:
         return residual
 
     def correlation(self) -> float:
-        """Return the correlation of a window with the one before, at the upper end of its uncertainty; at most 0.98.
+        """Return the correlation of a window with the previous one, plus its standard error; at most 0.98.
 
         It is corrected for the bias of a short series (Kendall, 1954).
         """
@@ -176,9 +180,9 @@ class DailySignal:
         return min(0.98, found + error)
 
     def step_spread(self) -> float:
-        """Return the standard deviation of what a window adds to the part that the window before explains.
+        """Return the standard deviation of the part of a window that the previous window does not explain.
 
-        It is at the upper end of its uncertainty (one standard error); infinite with too few windows.
+        It is the upper end of the confidence range (one standard error); infinite with too few windows.
         """
         if self.residuals < _FEW:
             return math.inf

@@ -1,4 +1,4 @@
-"""The drift of one pipeline: of its camera, and of the answers of its model."""
+"""Drift detection of one pipeline: of its camera's pictures and of its model's findings."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ log = logging.getLogger(__name__)
 T = TypeVar("T", bound=Record)
 
 _OF_RATE: Final = frozenset({"fps", "every", "realtime"})
-"""Options of sources that change how often pictures come, and not how they look."""
+"""Options of a source that change how often pictures arrive, but not how they look."""
 _SENSELESS: Final = (ArithmeticError, ValueError, WireError, struct.error)
 KEEP_EVERY: Final = 1800.0
-"""Seconds between two references to keep while they are learned: each is written to the card."""
+"""Seconds between two references that are sent for storage during learning: each of them is written to the card."""
 
 
 class DriftWatch:
-    """The pipeline's thread calls `see`; other threads may call the rest."""
+    """Drift detection of one pipeline. The pipeline's thread calls `see`; other threads may call the other methods."""
 
     def __init__(
         self, name: str, source: SourcePlan, kept: DriftReference | None = None,
@@ -51,7 +51,7 @@ class DriftWatch:
         self._camera: CameraWatch | None = None
         self._outcome: OutcomeWatch | None = None
         self._told: dict[str, Happening] = {}
-        self._seen: dict[str, CameraWatch | OutcomeWatch | None] = {}  # the watch that each told drift comes from
+        self._seen: dict[str, CameraWatch | OutcomeWatch | None] = {}  # the watch that each reported drift comes from
         self._why: Reason = "config_changed"  # why the last watch was replaced
         self._budget = MessageBudget(60 * DRIFTS_PER_SECOND, DRIFTS_AT_ONCE)
         self._keep_at = clock() + KEEP_EVERY
@@ -61,9 +61,10 @@ class DriftWatch:
     def see(
         self, plan: PipelinePlan, frame: Captured, visible: Callable[[], Captured], findings: Findings, *, still: bool
     ) -> tuple[Happening, ...]:
-        """Take in a frame and its findings; return the drifts that began or ended.
+        """Process a frame and its findings; return the drifts that began or ended.
 
-        ``visible`` returns the frame without the masked areas. The findings of a ``still`` frame are older.
+        ``visible`` returns the frame without the masked areas. ``still``: the model did not look at this frame, so the
+        findings are older.
         """
         with self._lock:
             self._at = frame.instant
@@ -88,13 +89,13 @@ class DriftWatch:
             self._outcome.see(now.moment, time.localtime(now.wall).tm_hour, numbers)
 
     def end(self, reason: Reason) -> tuple[Happening, ...]:
-        """End what is open, for a reason other than the scene."""
+        """End the current drifts, for a reason other than the scene."""
         with self._lock:
             now = Instant(time.monotonic(), time.time())
             return tuple(self._ended(part, now, reason) for part in list(self._told))
 
     def accept(self, *, camera: bool, outcome: bool) -> None:
-        """Forget what was learned of the camera, the answers or both, and learn it anew."""
+        """Discard what was learned about the camera, the findings or both, and learn it again."""
         with self._lock:
             taken, plan, self._plan = self._sound(self._taken), self._plan, None
             self._kept = DriftReference(
@@ -107,7 +108,7 @@ class DriftWatch:
                 self._use(plan)
 
     def reference(self) -> DriftReference | None:
-        """Return the reference if it is time to keep it, else None."""
+        """Return the reference if it is due for storage, else None."""
         with self._lock:
             complete = sum(each is not None and each.learned >= 1.0 for each in (self._camera, self._outcome))
             if self._plan is None or (self._clock() < self._keep_at and complete == self._complete):
@@ -119,11 +120,11 @@ class DriftWatch:
 
     @property
     def watches(self) -> bool:
-        """Whether there is something to keep."""
+        """Whether there is a reference to store."""
         return self._camera is not None or self._outcome is not None
 
     def last_reference(self) -> DriftReference:
-        """Return the reference as it is."""
+        """Return the current reference."""
         with self._lock:
             return self._sound(self._taken)
 
@@ -140,14 +141,14 @@ class DriftWatch:
         )
 
     def scores(self) -> dict[Literal["camera", "answers"], float]:
-        """Return how far the most suspicious signal of each part is on the way to its threshold."""
+        """Return for each part the highest ratio of a signal to its threshold."""
         with self._lock:
             parts: dict[Literal["camera", "answers"], CameraWatch | OutcomeWatch | None]
             parts = {"camera": self._camera, "answers": self._outcome}
             return {name: _score(part) for name, part in parts.items() if part is not None}
 
     def report(self) -> PipelineDrift | None:
-        """Return the comparison with the reference; None if the pipeline does not watch for drift."""
+        """Return the comparison of the present with the reference; None if the pipeline does not watch for drift."""
         with self._lock:
             drift = None if self._plan is None else self._plan.drift
             return None if drift is None else self._sound(lambda: self._compared(drift))
@@ -166,10 +167,10 @@ class DriftWatch:
         )
 
     def _sound(self, make: Callable[[], T]) -> T:
-        """Return a record that the supervisor takes, which ends an engine for any other one.
+        """Return a record that the supervisor accepts: the supervisor ends an engine that sends an invalid one.
 
-        A reference that a compromised engine has left may hold any numbers. If they lead to no valid record, all of it
-        is forgotten.
+        A compromised engine may have left a reference with any numbers. If they lead to an invalid record, the whole
+        reference is discarded.
         """
         try:
             found = make()
@@ -196,7 +197,7 @@ class DriftWatch:
         return Instant(moment, self._at.wall - (self._at.moment - moment))
 
     def _use(self, plan: PipelinePlan) -> None:
-        """Watch with the settings of a plan; what it changes is learned anew."""
+        """Apply the settings of a plan; discard what was learned with settings that have changed."""
         before, kept = self._plan, self._taken() if self._plan is not None else self._kept
         self._plan, self._kept = plan, kept
         if before is not None:
@@ -238,7 +239,7 @@ class DriftWatch:
         return OutcomeWatch(basis, drift.false_alarm, drift.learn, plan.threshold, labels, fresh)
 
     def _scene(self, plan: PipelinePlan) -> tuple[object, ...]:
-        """Return what the look of the pictures depends on; their rate does not change it."""
+        """Return the settings on which the look of the pictures depends. The frame rate is not among them."""
         source = self._source
         options = {name: value for name, value in source.options.items() if name not in _OF_RATE}
         return [source.name, source.target, source.rotate, source.flip], options, plan.mask
@@ -249,7 +250,10 @@ class DriftWatch:
         return DriftReference(self._name, camera, outcome)
 
     def _news(self, now: Instant) -> tuple[Happening, ...]:
-        """Return the ends and begins of drift; a begin waits while there were too many."""
+        """Return the events for drifts that ended or began.
+
+        A begin event is delayed while the budget of events is used up.
+        """
         found: list[Happening] = []
         for part, watch in (("camera", self._camera), ("outcome", self._outcome)):
             raised = None if watch is None else watch.raised
@@ -279,7 +283,7 @@ def _calm(learned: float) -> Literal["learning", "ok"]:
 
 
 def _score(watch: CameraWatch | OutcomeWatch) -> float:
-    """Return the score of the most suspicious signal; at least 1 until a drift has ended."""
+    """Return the highest ratio of a signal to its threshold; at least 1 until the drift has ended."""
     least = 0.0 if watch.raised is None else 1.0
     return max(least, *(each.score for each in watch.signals().values()), 0.0)
 

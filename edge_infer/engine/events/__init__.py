@@ -1,1 +1,1 @@
-"""From tracks and labels to events: zones, lines, event ledger, and the decision record."""
+"""From tracks and labels to events: zones, lines, the ledger of open events, and the record of decisions."""

@@ -1,4 +1,4 @@
-"""Record of recent decisions about detections; it answers why something was not published."""
+"""Record of recent decisions about findings; it answers why something was not published."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from typing import Final
 MOST: Final = 1000
 """Maximum number of decisions kept; repeated decisions count as one."""
 TOGETHER: Final = 2.0
-"""Seconds within which a repeated decision about the same label only increases its count."""
+"""Seconds within which a repeated decision about the same label increases the count of the existing entry."""
 RECENT: Final = 16
-"""Number of recent decisions that are searched for the same one."""
+"""Number of newest entries that are searched for the same decision."""
 STILL: Final = "still"
-"""Stage before all others: no motion, so no inference ran, whatever the label."""
+"""Name of the first stage: without motion the model did not run, so the decision applies to every label."""
 TOLD: Final = "result"
 REPEATED: Final = "repeated"
 SPENT: Final = "spent"
-"""Last stages in a pipeline without events: a result was published, ``publish`` suppressed it, or it has to wait for
-the budget of changes."""
+"""Last stages in a pipeline without events: the result was published, ``publish`` suppressed it, or it waits because
+the budget for changes is used up."""
 
 
 @dataclass(slots=True)
 class Decision:
-    """One decision, made ``count`` times between ``begin`` and ``end`` (wall time), about one label.
+    """One decision about a label, made ``count`` times between ``begin`` and ``end`` (seconds since the epoch).
 
-    ``text`` is the reason: a sentence, or an object whose ``str`` yields it on demand.
+    ``text`` is the reason: a sentence, or an object whose ``str`` yields the sentence on demand.
     """
 
     begin: float
@@ -39,7 +39,10 @@ class Decision:
     count: int = 1
 
     def sentence(self) -> str:
-        """Return ``08:45:12 person 0.42, 14 times in 3 s: below the threshold of 0.60``; other days with date."""
+        """Return the decision as a line; with the date if it is not of today.
+
+        For example ``08:45:12 person 0.42, 14 times in 3 s: below the threshold of 0.60``.
+        """
         begin = time.localtime(self.begin)
         same_day = begin[:3] == time.localtime()[:3]
         at = time.strftime("%H:%M:%S" if same_day else "%Y-%m-%d %H:%M:%S", begin)
@@ -76,24 +79,24 @@ class Decisions:
         self._kept.append(Decision(wall, wall, name, stage, text, score))
 
     def inherit(self, before: Decisions) -> None:
-        """Prepend the decisions of a predecessor."""
+        """Prepend the decisions of the predecessor, whose pipeline this one continues."""
         self._kept.extendleft(reversed(before._kept))
         self._since = before._since
 
     def between(self, since: float, until: float = math.inf, label: str | None = None) -> list[Decision]:
-        """Return decisions of a period (seconds since the epoch) and a label (None: all).
+        """Return the decisions of a period (seconds since the epoch) about a label (None: all).
 
-        Entries without motion match any label.
+        Entries of the stage `STILL` match any label.
         """
         kept = [each for each in list(self._kept) if each.end >= since and each.begin <= until]
         return [each for each in kept if label in (None, each.label) or each.stage == STILL]
 
     def now(self, wall: float) -> list[Decision]:
-        """Return the decisions about the frame of this time, without those that its result shows anyway."""
+        """Return the decisions about the frame of this time, except those that its published result shows anyway."""
         recent = [self._kept[-index] for index in range(1, min(RECENT, len(self._kept)) + 1)]
         return [each for each in reversed(recent) if each.end == wall and each.stage not in (TOLD, REPEATED, SPENT)]
 
     @property
     def begins(self) -> float:
-        """Start of the complete record (seconds since the epoch)."""
+        """Start of the period that the record covers completely, in seconds since the epoch."""
         return self._since

@@ -1,4 +1,4 @@
-"""Ledger of events: each begun event ends exactly once, and limits hold back excess events."""
+"""Ledger of open events: every published begin event gets exactly one end event, and limits hold back excess events."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ from edge_infer.plan.records import EventsPlan
 T = TypeVar("T")
 
 ENDS: Final[Mapping[EventType, EventType]] = {"appear": "leave", "enter": "exit", "start": "end"}
-"""End event of each begin event."""
+"""The end event of each begin event."""
 RESERVED: Final[Mapping[EventType, float]] = {"appear": 0.25}
-"""Share of the budget that an event leaves to more important ones: zones and lines were drawn on purpose."""
+"""Share of the event budget that must remain after an event of this type, for more important ones. Zones and lines have
+the smallest share, because the user drew them on purpose."""
 MOST_OPEN: Final = 256
-"""Maximum open events of one pipeline; beyond it no event begins."""
+"""Maximum number of open events of one pipeline; at this number no further event begins."""
 
 Key: TypeAlias = tuple[EventType, "int | str | None", "str | None"]
-"""Key of an open event: its type, its object or label, its zone."""
+"""Key of an open event: its type, its object (id) or label, and its zone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Happening:
-    """Event without a sequence number; ``since`` is when its cause began. Numbers are not rounded yet."""
+    """Event without a sequence number; ``since`` is when its cause began. Its numbers are not rounded yet."""
 
     type: EventType
     when: Instant
@@ -73,12 +74,12 @@ class Happening:
         )
 
     def _rounded(self, score: float, precision: Precision) -> float:
-        """Return the published score. That of an anomaly, which has no label, is a distance."""
+        """Return the score as published. An event without a label is an anomaly, and its score is a distance."""
         return precision.distance(score) if self.label is None else precision.score(score)
 
 
 class EventLedger:
-    """Open events of a pipeline. Each published begin gets exactly one end; a begin that was held back gets none."""
+    """Open events of a pipeline. A published begin gets exactly one end. A begin that was held back gets no end."""
 
     def __init__(self, plan: EventsPlan | None, decisions: Decisions) -> None:
         """Start without open events; without a plan no event is published."""
@@ -90,7 +91,10 @@ class EventLedger:
         self.held_back: Counter[str] = Counter()
 
     def begin(self, key: Key, what: Happening) -> tuple[Happening, ...]:
-        """Begin an event that will end; a key that is open already is ignored."""
+        """Begin an event that will end later. A key that is already open is ignored.
+
+        Return the event if it is to be published.
+        """
         if key in self._open or self._plan is None:
             return ()
         told = self._may_tell(what, 2) and self._room(what)
@@ -98,7 +102,7 @@ class EventLedger:
         return (what,) if told else ()
 
     def point(self, what: Happening) -> tuple[Happening, ...]:
-        """Return an event that has no end."""
+        """Return an event that has no end, if it is to be published."""
         return (what,) if self._plan is not None and self._may_tell(what, 1) else ()
 
     def end(self, key: Key, now: Instant, **more: object) -> tuple[Happening, ...]:
@@ -109,7 +113,10 @@ class EventLedger:
         return (replace(begun, type=ENDS[begun.type], when=now, **more),)
 
     def end_all(self, reason: Reason, now: Instant) -> tuple[Happening, ...]:
-        """End all events for a reason outside the scene; zone events end before the objects in those zones."""
+        """End all events for a reason outside the scene.
+
+        Zone events end before the events of the objects in those zones.
+        """
         order = sorted(self._open, key=lambda key: key[0] != "enter")
         return tuple(end for key in order for end in self.end(key, now, reason=reason, box=None))
 

@@ -46,7 +46,10 @@ def answer(question: WhyQuestion, records: Mapping[str, tuple[PipelinePlan, Deci
 
 
 def _without_events(plan: PipelinePlan, *, asked: bool, spoke: bool) -> Iterator[str]:
-    """Yield the note for a pipeline without events; a pipeline with decisions gets it only if it was asked by name."""
+    """Yield the note for a pipeline without events.
+
+    If the pipeline has decisions (``spoke``), it gets the note only if the question names it (``asked``).
+    """
     if plan.events is not None or plan.crops is not None or (spoke and not asked):
         return
     task = plan.model.task
@@ -62,13 +65,13 @@ def _without_events(plan: PipelinePlan, *, asked: bool, spoke: bool) -> Iterator
 
 
 def _beside_events(plan: PipelinePlan, *, asked: bool) -> Iterator[str]:
-    """Yield the note for a pipeline with events, of which the record has no results, if it was asked by name."""
+    """Yield the note that the record has no results of a pipeline with events, if the question names the pipeline."""
     if asked and plan.events is not None and (why := why_held(plan)):
         yield f"these are events; a frame is in the state and in no result while {why}"
 
 
 def _labels(plan: PipelinePlan, records: Mapping[str, tuple[PipelinePlan, Decisions]]) -> tuple[str, ...]:
-    """Return the labels that decisions can be about: the model's, and in a cascade also those of its parent."""
+    """Return the labels that decisions can be about: the model's and, in a cascade, those of the parent's model."""
     parent = records.get(plan.crops.pipeline) if plan.crops is not None else None
     return tuple(dict.fromkeys((*(parent[0].model.labels if parent else ()), *plan.model.labels)))
 

@@ -1,4 +1,4 @@
-"""Tracking stage between the findings of a frame and the events and results."""
+"""Tracking stage: between the findings of single frames, and events and results."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NAMED: Final = 5
 
 
 class Follow:
-    """Tracking of objects, labels or an anomaly from frame to frame, as the plan of a pipeline requires."""
+    """Tracks objects, labels or an anomaly from frame to frame, as the plan of a pipeline requires."""
 
     def __init__(self, plan: PipelinePlan, new_number: Callable[[], int]) -> None:
         self.decisions = Decisions()
@@ -42,15 +42,15 @@ class Follow:
         self._results = ResultReasons(plan, self.decisions)
 
     def asks(self, frame: Captured) -> tuple[Captured, ...]:
-        """Return the inputs of the model: the frame itself or, in a cascade, some of its objects."""
+        """Return the inputs of the model: the frame itself or, in a cascade, crops of some of its objects."""
         return (frame,)
 
     def __call__(
         self, findings: Findings, now: Instant, parent: Sighted | None = None, covers: float = 0.0
     ) -> tuple[Findings, tuple[Happening, ...]]:
-        """Return the findings with tracking data, and new events; in a cascade the findings concern ``parent``.
+        """Return the findings with tracking data, and new events; in a cascade the findings are about ``parent``.
 
-        ``covers`` is the length in seconds of a window of a signal, which ends ``now``.
+        For a window of a signal, which ends at ``now``, ``covers`` is its length in seconds.
         """
         del parent
         self._note_limits(findings, now)
@@ -64,17 +64,20 @@ class Follow:
         return findings, ()
 
     def published(self, findings: Findings, now: Instant, *, told: bool, waits: bool) -> None:
-        """Record whether the findings of a frame were published as a result; ``waits``: not, for want of a budget."""
+        """Record whether the findings of a frame were published as a result.
+
+        ``waits``: the result was not published because the budget is used up.
+        """
         self._results(findings, now, told=told, waits=waits)
 
     def inherit(self, before: Follow) -> None:
-        """Continue after a predecessor that has ended its open events: take over its record and its line counts."""
+        """Continue for a predecessor that has ended its open events: take over its record and its line counts."""
         self.decisions.inherit(before.decisions)
         if self._scene is not None and before._scene is not None:
             self._scene.inherit(before._scene)
 
     def _note_limits(self, findings: Findings, now: Instant) -> None:
-        """Record findings above the threshold that ``labels`` or ``top_k`` keeps out of the result."""
+        """Record findings above the threshold that ``labels`` or ``top_k`` excludes from the result."""
         if not isinstance(findings, (Detections, ClassificationFindings)):
             return
         for label, score in findings.left_out:
@@ -87,12 +90,12 @@ class Follow:
                 self.decisions.note(now.wall, item.label, item.score, "top_k", text)
 
     def settled(self, now: Instant) -> tuple[Answers | None, tuple[Happening, ...]]:
-        """In a cascade, return the state after all queries about a frame, and new events."""
+        """In a cascade, return the state after all crops of a frame, and new events."""
         del now
         return None, ()
 
     def known(self) -> frozenset[Key]:
-        """In a cascade, return the objects with a known answer."""
+        """In a cascade, return the keys of the objects that have an answer."""
         return frozenset()
 
     def end(self, reason: Reason, now: Instant) -> tuple[Happening, ...]:
@@ -105,7 +108,7 @@ class Follow:
 
     @property
     def unsettled(self) -> bool:
-        """Whether the next frame may change the state even without motion."""
+        """Whether the state may change with the next frame even if nothing moves."""
         scene, spells = self._scene, self._spells
         return (scene is not None and scene.unsettled) or (spells is not None and spells.unsettled)
 
@@ -125,7 +128,7 @@ def _few(labels: Sequence[str] | None) -> str:
 
 
 def make_spells(plan: PipelinePlan, ledger: EventLedger, number: int | None = None) -> Spells | None:
-    """Return the tracker for labels of a whole frame or of one object; None if they cause no events."""
+    """Return the object that tracks labels, of a whole frame or of one object; None if labels cause no events."""
     if plan.events is None or plan.model.task not in ("classification", "anomaly"):
         return None
     low = plan.threshold * (1 - plan.events.hysteresis) if plan.model.task == "anomaly" else plan.floor

@@ -15,11 +15,13 @@ Counts = tuple[tuple[str, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """Tracked state after a frame; ``detections`` carry ids, ``counts`` cover present objects, seen in it or not.
+    """Tracked state after a frame.
 
-    ``zones`` holds counts by zone, ``lines`` the crossings to the left and to the right of each line. ``present`` holds
-    the ids of present objects, ``ids`` the same by label. Until it is ``warm``, an object that is present could not
-    have been confirmed.
+    ``detections`` carry ids; ``counts`` include every present object, visible in this frame or not.
+
+    ``zones`` holds counts by zone, ``lines`` the crossings of each line to the left and to the right. ``present`` holds
+    the ids of present objects, ``ids`` the same ids by label. ``warm`` is false at first, until a present object has
+    had enough time to be confirmed.
     """
 
     detections: Detections
@@ -30,16 +32,19 @@ class Followed:
     warm: bool = True
     ids: tuple[tuple[str, tuple[int, ...]], ...] = ()
     tracks: tuple[ObjectTrack | None, ...] = ()
-    """The track of each detection, confirmed or not."""
+    """The track of each detection, whether confirmed or not."""
 
     @property
     def essence(self) -> Essence:
-        """Counts by label and by zone. Line crossings are excluded: events report them and the state counts them."""
+        """Value compared to detect a change of the result: counts by label and by zone.
+
+        Line crossings are excluded, because events report them and the state counts them.
+        """
         return self.counts, self.zones
 
     @property
     def standing(self) -> Essence:
-        """Content of the state: counts by label and zone, ids, and crossings of each line."""
+        """Value compared to detect a change of the state: counts by label and zone, ids, crossings of each line."""
         return self.counts, self.zones, self.ids, self.lines
 
     def result(self, head: Head, seq: int, room: int) -> Result:
@@ -47,7 +52,10 @@ class Followed:
         return self.detections.result(head, seq, room)
 
     def state(self, head: Head, room: int) -> State:
-        """Return the counts; if not all fit, ids go first, then lines, zones and the rarest labels (``more``)."""
+        """Return the counts.
+
+        If not all fit, ids are dropped first, then lines, zones and the rarest labels (counted in ``more``).
+        """
         most = room
         lines = {name: LineCounts(left, right) for name, left, right in self.lines}
         zones = {name: dict(counts) for name, counts in self.zones}

@@ -24,16 +24,16 @@ from edge_infer.frames.frame import Instant
 from edge_infer.plan.channel_rates import CHANGES_A_MINUTE
 from edge_infer.plan.records import EventsPlan, LinePlan, PipelinePlan, Publish, TrackPlan, ZonePlan
 
-# Reasons why an object, zone or line caused no event: sentences for the record of decisions.
+# Conditions that an object, zone or line failed to meet, so that it caused no event.
 
 AGAIN: Final = 30.0
-"""Seconds after which the reason why a zone does not count an object is recorded again."""
+"""Minimum seconds between two entries that say why a zone does not count the same object."""
 NEAR: Final = 1.0
-"""Distance to a line, in sizes of the object's box, within which a missed crossing is recorded."""
+"""Distance to a line, in multiples of the size of the object's box, within which a missed crossing is recorded."""
 
 
 class Reasons:
-    """Recorder of the conditions that objects of one pipeline failed to meet, with numbers."""
+    """Records, with numbers, which conditions the objects of one pipeline failed to meet."""
 
     def __init__(self, plan: PipelinePlan, decisions: Decisions) -> None:
         self._plan = plan
@@ -48,14 +48,14 @@ class Reasons:
         self._covered = Covered(self._plan.mask, size)
 
     def unsure(self, found: Detections, tracks: Mapping[int, ObjectTrack], now: Instant) -> None:
-        """Record boxes that nearly reached the threshold and belong to no track."""
+        """Record boxes that nearly reached the threshold and that no track contains."""
         for column, item in enumerate(found.objects):
             if item.score < self._plan.threshold and column not in tracks:
                 text = f"below the threshold of {self._plan.threshold:g}{self._covered.words(item.box)}"
                 self._decisions.note(now.wall, item.label, item.score, "below", text)
 
     def staying(self, track: ObjectTrack, visit: Visit, now: Instant) -> None:
-        """Record the unmet conditions of an object that stays for long."""
+        """Record the unmet conditions of an object that has been present for long."""
         if visit.told and now.moment - visit.explained >= AGAIN:
             visit.explained = now.moment
             self._places(track, visit, now)
@@ -76,7 +76,7 @@ class Reasons:
         self._masked(track, now)
 
     def _masked(self, track: ObjectTrack, now: Instant) -> None:
-        x, y, width, height = track.place  # predicted place
+        x, y, width, height = track.place  # the predicted place
         seen = self._covered.share(track.box)
         going = self._covered.share((x - width / 2, y - height / 2, x + width / 2, y + height / 2))
         if max(seen, going) >= WORTH_SAYING:
@@ -112,7 +112,7 @@ class Reasons:
             return "it went around the end of the line"
         side, reach = passage.side, NEAR * max(track.place[2:])
         if side.farthest < -reach or side.settled is None:
-            return ""  # it never came near
+            return ""  # the object never came near the line
         if line.labels is not None and track.label not in line.labels:
             return f"the line is for {', '.join(line.labels)}"
         if side.farthest <= 0.0:
@@ -132,16 +132,17 @@ def _too_short(side: Side, least: float, where: str, key: str) -> str:
 
 # Record of whether the result of a frame was published, for pipelines without events.
 #
-# In a pipeline with events, each event is in the record. A pipeline without events has no other entry for its findings.
+# In a pipeline with events the record contains each event. In a pipeline without events these entries are the only ones
+# about its findings.
 
 MOST: Final = 5
-"""Maximum labels of a frame that are recorded."""
+"""Maximum number of labels of one frame that are recorded."""
 CHANGE: Final[dict[Task, str]] = {
     "classification": "the best class is",
     "anomaly": "the state is",
     "regression": "the values in their steps are",
 }
-"""Criterion of a change by task; all other tasks compare labels and counts."""
+"""What counts as a change, by task; all other tasks compare labels and counts."""
 BUDGET: Final = (
     f"in the state, in no result: the pipeline has published its {CHANGES_A_MINUTE} changes a minute; "
     "the newest follows when it may publish again"
@@ -149,7 +150,7 @@ BUDGET: Final = (
 
 
 class ResultReasons:
-    """Recorder of whether the findings of a frame were published in a result."""
+    """Records whether the findings of a frame were published in a result."""
 
     def __init__(self, plan: PipelinePlan, decisions: Decisions) -> None:
         self._decisions = decisions
@@ -157,7 +158,10 @@ class ResultReasons:
         self._text = f"in the state, in no result: {why_held(plan)}"
 
     def __call__(self, findings: Findings, now: Instant, *, told: bool, waits: bool) -> None:
-        """Record the findings of a frame and whether its result was published; ``waits``: not, for want of a budget."""
+        """Record the findings of a frame and whether its result was published.
+
+        ``waits``: the result was not published because the budget is used up.
+        """
         if not self._silent:
             return
         stage, text = (TOLD, "told in a result") if told else (SPENT, BUDGET) if waits else (REPEATED, self._text)
@@ -166,7 +170,7 @@ class ResultReasons:
 
 
 def why_held(plan: PipelinePlan) -> str:
-    """Return when ``publish`` holds a result back; empty if it never does."""
+    """Return the reason for which the setting ``publish`` holds a result back; empty if it never does."""
     same = f"{CHANGE.get(plan.model.task, 'labels and counts are')} as in the last one"
     if plan.track is not None:
         same = f"{same}, or that one is less than {TOGETHER:g} s old"
@@ -179,7 +183,7 @@ def why_held(plan: PipelinePlan) -> str:
 
 
 def found_in(findings: Findings) -> Iterator[tuple[str | None, float]]:
-    """Yield labels with their best scores, best first; values by name."""
+    """Yield the labels with their best scores, best first. For a regression, yield the names with their values."""
     if isinstance(findings, Followed):
         findings = findings.detections
     if isinstance(findings, Detections):

@@ -1,4 +1,4 @@
-"""Scene: the tracks of one source over time with their zones, line crossings and events."""
+"""Scene: the tracks of one source over time, and their zones, line crossings and events."""
 
 from __future__ import annotations
 
@@ -24,18 +24,20 @@ from edge_infer.frames.frame import BELIEVED, ROUNDING, Instant
 from edge_infer.frames.geometry import Box
 from edge_infer.plan.records import Anchor, EventsPlan, PipelinePlan, TrackPlan, ZonePlan
 
-# Warm-up of a scene: the first frames, in which no present object can be confirmed yet.
+# Warm-up of a scene: the first frames, before any present object can be confirmed.
 
 PATIENCE: Final = 3
-"""Factor by which open candidates, neither confirmed nor gone, may prolong the warm-up."""
+"""Factor by which candidates that are neither confirmed nor gone may prolong the warm-up."""
 
 
 @dataclass(slots=True)
 class WarmUp:
-    """Warm-up; it ends after ``frames`` frames and ``seconds`` seconds, the tracker's time to confirm an object.
+    """Warm-up of a scene.
 
-    An open candidate prolongs it, up to `PATIENCE` times: a flickering detector does not keep the state unknown for
-    ever.
+    It ends after ``frames`` frames and ``seconds`` seconds, which the tracker needs to confirm an object.
+
+    A candidate that is neither confirmed nor gone prolongs the warm-up, to `PATIENCE` times its length at most. So a
+    flickering detector cannot keep the state unknown for ever.
     """
 
     frames: int
@@ -45,7 +47,7 @@ class WarmUp:
     _first: Instant | None = None
 
     def frame(self, now: Instant, *, pending: bool) -> None:
-        """Add a frame; ``pending``: one of its candidates is neither confirmed nor gone."""
+        """Add a frame. ``pending``: it contains a candidate that is neither confirmed nor gone."""
         if self.over:
             return
         self._first = self._first or now
@@ -63,7 +65,7 @@ class WarmUp:
 
 
 HIDDEN: Final = 2
-"""Missed frames after which an object counts as hidden: only its last sighting is known."""
+"""Missed frames after which an object counts as hidden: its position is then only known from its last sighting."""
 
 
 class Scene:
@@ -91,7 +93,7 @@ class Scene:
         shown, self._shown = found, found.source
         if not self._tracker.tracks:
             self._fit(found.source)
-        elif found.source != self._size:  # a stream that changes its size: tracks keep the pixels in which they began
+        elif found.source != self._size:  # the stream has changed its size: tracks keep the pixels in which they began
             found = _scaled(found, self._size)
         seen = self._tracker(found.objects, now, found.source)
         tracks = [track for track in seen.tracks.values() if not track.doubtful]
@@ -119,7 +121,7 @@ class Scene:
 
     @property
     def unsettled(self) -> bool:
-        """Whether the next frame may change the state of a track even without motion."""
+        """Whether a track may change its state with the next frame even if nothing moves."""
         least = min(self._least, BELIEVED)
         return (
             not self._warmup.over
@@ -131,7 +133,7 @@ class Scene:
         )
 
     def places(self) -> list[Box]:
-        """Return the predicted boxes of all tracks in pixels of the last frame."""
+        """Return the predicted boxes of all tracks, in pixels of the last frame."""
         centres = [track.place for track in self._tracker.tracks]
         boxes = [(x - width / 2, y - height / 2, x + width / 2, y + height / 2) for x, y, width, height in centres]
         return boxes if self._shown == self._size else [_resized(box, self._size, self._shown) for box in boxes]
@@ -143,12 +145,12 @@ class Scene:
         self._warmup.again()
 
     def inherit(self, before: Scene) -> None:
-        """Take over the counts of lines that have not changed."""
+        """Take over the counts of those lines that have not changed."""
         same = {line.name for line in before._plan.lines if line in self._plan.lines}
         self._passed.update({name: count.copy() for name, count in before._passed.items() if name in same})
 
     def _pending(self) -> bool:
-        """Return whether a visible object may count from one of the next frames on, at all or in a zone."""
+        """Return whether a visible object may begin to count with one of the next frames, in the scene or in a zone."""
         if any(not track.confirmed for track in self._tracker.tracks):
             return True
         zones = [zone.name for zone in self._plan.zones]
@@ -165,12 +167,15 @@ class Scene:
             self._lines = tuple(CrossingLine(line, size) for line in self._plan.lines)
 
     def _look(self, tracks: Sequence[ObjectTrack], now: Instant) -> None:
-        """Update the side of each track at every border, also for the sightings while its identity was unproven."""
+        """Update on which side of every border each track is.
+
+        This includes the sightings that were held back while the identity of the track was unproven.
+        """
         rows = [(track, *doubt) for track in tracks for doubt in track.doubts]
         rows += [(track, track.place, now) for track in tracks]
         for track in tracks:
             track.doubts.clear()
-            if track.jumped:  # nobody saw its way, so it crossed nothing on it
+            if track.jumped:  # no frame shows its way, so it has crossed nothing
                 self._visits[track].passages.clear()
                 track.jumped = False
         places = np.array([place for _, place, _ in rows])
@@ -193,7 +198,10 @@ class Scene:
                     self._cross(visit, line, passage)
 
     def _wait(self, visit: Visit, now: Instant) -> None:
-        """Let an object that was seen beyond a border and then no more cross it: no frame showed it coming back."""
+        """Let an object cross a border beyond which it was last seen.
+
+        It was missed since then, so no frame shows that it came back.
+        """
         for zone in self._plan.zones:
             side = visit.sides.get(zone.name)
             if side is not None and side.wait(now, self._least) and side.settled:
@@ -210,7 +218,7 @@ class Scene:
             visit.around.add(line.plan.name)
 
     def _tell(self, track: ObjectTrack, visit: Visit, now: Instant) -> list[Happening]:
-        """Return new events of a visible object; its own appear event comes before all others."""
+        """Return new events of a visible object. Its appear event precedes all its other events."""
         sure = track.confirmed and not track.unproved and track.seen_often(LEAST_HITS + 1)
         if not visit.told and not (sure and track.age >= self._least):
             return []
@@ -241,14 +249,17 @@ class Scene:
         return self._ledger.begin(key, replace(what, zone=zone.name))  # type: ignore[arg-type]
 
     def _loitering(self, track: ObjectTrack, visit: Visit, now: Instant) -> list[Happening]:
-        """Return new loiter events. Tracks in doubt wait; a hidden object that stood still counts as present."""
+        """Return new loiter events.
+
+        Tracks in doubt get none yet. A hidden object that stood still counts as present.
+        """
         news: list[Happening] = []
         sure = not track.doubtful and (track.missed < HIDDEN or track.still)
         for zone in self._plan.zones if visit.stays and sure else ():
             stay = visit.stays.get(zone.name)
             if stay is None or zone.loiter is None or not stay.begun or stay.loitered:
                 continue
-            if visit.sides[zone.name].leaning is not None:  # it seems to have left
+            if visit.sides[zone.name].leaning is not None:  # it seems to have left the zone
                 continue
             if now.moment - stay.since.moment >= zone.loiter:
                 stay.loitered = True
@@ -291,7 +302,7 @@ class Scene:
         return fractions(track.box, self._size)
 
     def _followed(self, found: Detections, seen: TrackerResult) -> Followed:
-        """Return the state of the scene; it drops unsure boxes that belong to no confirmed track."""
+        """Return the state of the scene, without the boxes below the threshold that belong to no confirmed track."""
         objects, followed = [], []
         for column, item in enumerate(found.objects):
             track = seen.tracks.get(column) or seen.born.get(column)
@@ -317,7 +328,7 @@ class Scene:
         )
 
     def _ids(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
-        """Return the ids of present objects by label."""
+        """Return the ids of the present objects, by label."""
         found: dict[str, list[int]] = {}
         for track in self._tracker.tracks:
             if track.confirmed:
@@ -337,7 +348,7 @@ def _anchors(places: NDArray[np.float64], anchor: Anchor) -> NDArray[np.float64]
 
 
 def _scaled(found: Detections, size: tuple[int, int]) -> Detections:
-    """Return detections in the pixels of a frame of another size."""
+    """Return the detections converted to the pixels of a frame of another size."""
     objects = tuple(replace(item, box=_resized(item.box, found.source, size)) for item in found.objects)
     return replace(found, objects=objects, source=size)
 

@@ -1,4 +1,7 @@
-"""Spells: periods in which a label of a whole frame, or an anomaly, holds, with a start and an end."""
+"""Spells: periods during which a label of a whole frame, or an anomaly, holds.
+
+Each has a start event and an end event.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from edge_infer.plan.records import EventsPlan
 
 @dataclass(slots=True)
 class _Spell:
-    """Spell of one label: its start, the time since which its score is low, its best score, whether it has begun."""
+    """Spell of one label: its start, the time since which its score is low, its best score, whether its event began."""
 
     since: Instant
     best: float
@@ -21,7 +24,10 @@ class _Spell:
 
 
 class Spells:
-    """Spells of each label: one starts above the threshold and ends below ``low``, each after a minimum duration."""
+    """Spells of all labels.
+
+    A spell starts above the threshold and ends below ``low``, each after a minimum duration.
+    """
 
     def __init__(
         self,
@@ -32,7 +38,7 @@ class Spells:
         *,
         number: int | None = None,
     ) -> None:
-        """Start without spells; ``number`` is the id of the object that the labels describe; None: the whole frame."""
+        """Start without spells. ``number`` is the id of the object that the labels describe; None: the whole frame."""
         self._number = number
         self._least = plan.min_duration
         self._ledger = ledger
@@ -42,9 +48,9 @@ class Spells:
         self._moment = 0.0
 
     def __call__(self, scores: Mapping[str | None, float], now: Instant, covers: float = 0.0) -> tuple[Happening, ...]:
-        """Process one frame; ``scores`` has an entry for each label that the model found in it.
+        """Process one frame. ``scores`` has an entry for each label that the model found in it.
 
-        A window of a signal ``covers`` so many seconds before ``now``.
+        For a window of a signal, ``covers`` is its length in seconds before ``now``.
         """
         self._moment = now.moment
         told: list[Happening] = []
@@ -54,12 +60,12 @@ class Spells:
 
     @property
     def unsettled(self) -> bool:
-        """Whether a start or an end is pending; true for at most the time after which a sighting is believed."""
+        """Whether a start or an end is pending. Each one counts for at most `BELIEVED` seconds."""
         pending = [spell.falling or spell.since for spell in self._spells.values() if spell.falling or not spell.begun]
         return any(self._moment - since.moment < BELIEVED for since in pending)
 
     def gone(self, now: Instant) -> tuple[Happening, ...]:
-        """End all spells because their object is gone."""
+        """End all spells, because their object is gone."""
         ended = [end for label, each in self._spells.items() for end in self._end(label, each, now)]
         self._spells.clear()
         return tuple(ended)

@@ -1,4 +1,4 @@
-"""Visit: the zones and lines of one object in a scene, on which side it is, and its published events."""
+"""Visit of one object to a scene: on which side of each zone border and line it is, and its published events."""
 
 from __future__ import annotations
 
@@ -10,25 +10,33 @@ from edge_infer.engine.events.zones import Point
 from edge_infer.frames.frame import ROUNDING, Instant
 from edge_infer.plan.records import LinePlan
 
-# Side of a border on which an object is, with hysteresis: jitter at the border is not a crossing.
+# Side of a border on which an object is, with hysteresis, so that jitter at the border does not count as a crossing.
 
 MARGIN: Final = 0.12
-"""Minimum distance beyond a border before a point counts, as a share of the longer side of its box."""
+"""Minimum distance beyond a border, as a share of the longer side of the object's box, from which on a point counts as
+beyond it."""
 FRAMES: Final = 3
-"""Minimum consecutive frames on the other side."""
+"""Minimum consecutive frames on the other side before the side changes."""
 UNSEEN: Final = 2
-"""Frames that suffice for the first side of an object, and for an object that is not seen afterwards."""
+"""Number of frames that suffice for the first side of an object, and for an object that is not seen afterwards."""
 
 
 @dataclass(slots=True)
 class Side:
-    """State of one object at one border; ``settled`` is the confirmed side (true: inside, or left), None until known.
+    """State of one object at one border.
 
-    The side changes when all looks during ``span`` seconds, at least `FRAMES` of them, found the point on the other
-    side, the first `UNSEEN` of them beyond the margin. ``since`` is the first of these looks. An object without a side
-    yet needs no margin and only two frames. An object that returns before it has enough looks still crossed if two
-    conditions hold: it was there for ``span`` seconds, interpolated between looks, and `UNSEEN` looks found it there.
-    Frames may be far apart. ``changed`` is the interpolated time at which it reached the confirmed side.
+    ``settled`` is the confirmed side (true: inside, or left); None until it is known.
+
+    A *look* is the position of the object in one frame. The side changes when all looks during ``span`` seconds, at
+    least `FRAMES` of them, found the point on the other side, and the first `UNSEEN` of them found it beyond the
+    margin. ``since`` is the time of the first of these looks. For the first side of an object, two looks without a
+    margin suffice.
+
+    An object that returns before it has enough looks still crossed the border if two conditions hold: - It was on the
+    other side for ``span`` seconds, interpolated between looks, because frames may be far apart. - `UNSEEN` looks found
+    it there.
+
+    ``changed`` is the interpolated time at which it reached the confirmed side.
     """
 
     settled: bool | None = None
@@ -37,21 +45,23 @@ class Side:
     leaning: bool | None = None
     looks: int = 0
     touched: bool = False
-    """Whether the look before ``since`` was on that side too, but within the margin."""
+    """Whether the look before ``since`` found the point on the same side, but within the margin."""
     farthest: float = -math.inf
-    """Farthest position towards the other side: pixels beyond the border, negative if it fell short of the border."""
+    """Farthest position towards the other side, in pixels beyond the border; negative if the point did not reach the
+    border."""
     margin: float = 0.0
-    """Margin that applied at the time of ``farthest``."""
+    """The margin at the time of ``farthest``."""
     longest: tuple[float, int] = (0.0, 0)
     """Longest stay on the other side, in seconds and in frames."""
     last: tuple[float, float] | None = None
-    """Time and distance to the border of the last look."""
+    """Time of the last look, and its distance to the border."""
     over: float = 0.0
-    """Time since which it is beyond the margin, or since the crossing, if that was between the last two looks."""
+    """Time since which the point is beyond the margin or, if it crossed the border between the last two looks, the time
+    of the crossing."""
     came: float = 0.0
-    """Time since which it is on the side of the last look, interpolated on a straight line between two looks."""
+    """Time since which the point is on the side of the last look, on a straight line between two looks."""
     crossed: float = 0.0
-    """The value of ``came`` when the first look found the point on the other side, beyond the margin."""
+    """The value of ``came`` at the first look that found the point beyond the margin on the other side."""
 
     def look(self, distance: float, margin: float, now: Instant, span: float) -> bool:
         """Add one look and return whether the side changed; ``distance`` to the border is positive on the true side."""
@@ -83,14 +93,15 @@ class Side:
         return self._settle(FRAMES if self.settled is not None else UNSEEN, now, span)
 
     def wait(self, now: Instant, span: float) -> bool:
-        """Add a frame without the object, which then counts as not having returned; return whether the side changed.
+        """Add a frame without the object, which so counts as not returned. Return whether the side changed.
 
-        An object that crossed the border in one look and the margin in the next was seen there twice and is not jitter.
+        If one look found the object across the border and the next one beyond the margin, it was seen there twice. This
+        is not jitter.
         """
         return self.settled is not None and self._settle(UNSEEN - self.touched, now, span)
 
     def cut_short(self) -> bool:
-        """Return whether the object was on its way to the other side when it was last seen."""
+        """Return whether the object was moving to the other side when it was last seen."""
         return self.settled is not None and self.looks >= UNSEEN
 
     def _settle(self, looks: int, now: Instant, span: float) -> bool:
@@ -108,24 +119,24 @@ class Side:
         self.farthest, self.longest = -math.inf, (0.0, 0)
 
     def _passed(self, distance: float, now: Instant) -> float:
-        """Return the time since which it is on this side, on a straight line from the last look to this one."""
+        """Return the time since which the point is on this side, interpolated between the last look and this one."""
         if self.last is None or self.last[1] == distance:
             return now.moment
         moment, before = self.last
         return moment + (now.moment - moment) * before / (before - distance) if before * distance < 0.0 else moment
 
 
-# Visit: the zones and lines of one object in a scene, and its published events.
+# Visit of one object to a scene: its zones and lines, and its published events.
 
 ACROSS: Final = 0.2
-"""Seconds on the other side after which a line counts as crossed."""
+"""Seconds on the other side of a line after which the line counts as crossed."""
 
 Direction = Literal["left", "right"]
 
 
 @dataclass(slots=True)
 class Stay:
-    """Stay in a zone: its start, and whether its enter and loiter events were sent."""
+    """Stay of an object in a zone: its start, and whether its enter and loiter events were published."""
 
     since: Instant
     begun: bool = False
@@ -134,7 +145,7 @@ class Stay:
 
 @dataclass(slots=True)
 class Passage:
-    """One object at one line: its side, the last point surely on it, and the first on the other side.
+    """One object at one line: its side, its last point surely on this side, and its first point on the other side.
 
     ``way`` holds these two points for the last crossing.
     """
@@ -158,11 +169,11 @@ class Passage:
         return changed and before is not None
 
     def wait(self, now: Instant) -> bool:
-        """Add a frame without the object; return whether it now counts as having crossed."""
+        """Add a frame without the object; return whether it now counts as having crossed the line."""
         return self.side.wait(now, ACROSS) and self._cross(to_left=bool(self.side.settled))
 
     def cut_short(self) -> bool:
-        """Return whether the object, now gone, was on its way across; record the crossing if so."""
+        """Return whether the object, which is gone now, was crossing the line; if so, record the crossing."""
         return self.side.cut_short() and self._cross(to_left=not self.side.settled)
 
     def _cross(self, *, to_left: bool) -> bool:
@@ -172,7 +183,7 @@ class Passage:
 
 @dataclass(slots=True)
 class Visit:
-    """State of one object in a scene: its appear event, stays, and crossings before that event."""
+    """One object in a scene: its published appear event, its stays in zones, and its crossings before that event."""
 
     sides: dict[str, Side] = field(default_factory=dict)
     stays: dict[str, Stay] = field(default_factory=dict)
@@ -181,7 +192,7 @@ class Visit:
     entered: set[str] = field(default_factory=set)
     passed: set[str] = field(default_factory=set)
     around: set[str] = field(default_factory=set)
-    """Lines that it passed beyond their ends."""
+    """Names of the lines that the object passed beyond their ends."""
     told: bool = False
     explained: float = 0.0
     """Time of the last recorded reason, on the monotonic clock."""

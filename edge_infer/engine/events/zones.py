@@ -14,18 +14,18 @@ from edge_infer.plan.records import LinePlan, Polygon, ZonePlan
 # Zones of the picture, and the distance of a point to their border.
 
 DEPTH_GRID: Final = 24
-"""Sample points per side for measuring the width of a zone."""
+"""Number of sample points per side with which the width of a zone is measured."""
 WITHIN: Final = 1e-6
-"""Pixels by which a point at the edge of the frame counts as inside the frame."""
+"""Tolerance in pixels within which a point at the edge of the frame counts as inside the frame."""
 NARROW: Final = 0.4
-"""Maximum margin as a share of the distance from the middle of a zone to its border."""
+"""Maximum margin, as a share of the distance from the innermost point of a zone to its border."""
 
 
 class ZoneArea:
     """Polygon in fractions of the frame, for frames of ``size`` (width, height) pixels.
 
-    A zone that reaches the edge of the frame continues outside: a point out there counts as the nearest one in the
-    frame, and an edge of the zone that lies on that of the frame is no border.
+    A zone that reaches the edge of the frame continues outside. A point outside the frame counts as the nearest point
+    in the frame. An edge of the zone that lies on the edge of the frame is not a border.
     """
 
     def __init__(self, plan: ZonePlan, size: tuple[int, int]) -> None:
@@ -40,9 +40,9 @@ class ZoneArea:
         self.most_margin = NARROW * self._depth()
 
     def distances(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the pixels from each point ``[n, 2]`` to the border, negative outside."""
+        """Return the distance in pixels from each point ``[n, 2]`` to the border of the zone; negative outside."""
         points = np.clip(points, WITHIN, self._size - WITHIN)
-        if not self._borders.size:  # it is the whole frame
+        if not self._borders.size:  # the zone is the whole frame
             return np.full(len(points), float(np.hypot(*self._size)))
         ways = self._ways[self._borders]
         off = points[:, None, :] - self._starts[None, self._borders]
@@ -51,7 +51,10 @@ class ZoneArea:
         return np.asarray(np.where(self._inside(points), nearest, -nearest))
 
     def _inside(self, points: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Return which points are inside by the even-odd rule: the number of edges that a ray to the right meets."""
+        """Return which points are inside the polygon, by the even-odd rule.
+
+        The rule counts the edges that a ray from the point to the right crosses.
+        """
         y = points[:, 1, None]
         start, way = self._starts, self._ways
         spans = (start[:, 1] <= y) != (start[:, 1] + way[:, 1] <= y)
@@ -61,7 +64,7 @@ class ZoneArea:
         return odd
 
     def _depth(self) -> float:
-        """Return the pixels from the border to the innermost point."""
+        """Return the distance in pixels from the innermost point to the border."""
         low, high = self._starts.min(axis=0), self._starts.max(axis=0)
         steps = (np.arange(DEPTH_GRID) + 0.5) / DEPTH_GRID
         x, y = np.meshgrid(low[0] + steps * (high[0] - low[0]), low[1] + steps * (high[1] - low[1]))
@@ -73,11 +76,11 @@ class ZoneArea:
 COVER_GRID: Final = 8
 """Sample points per side of the box."""
 WORTH_SAYING: Final = 0.05
-"""Share from which the mask is worth mentioning."""
+"""Minimum masked share of a box for the mask to be mentioned in a reason."""
 
 
 class Covered:
-    """Mask of a pipeline for frames of ``size`` (width, height) pixels."""
+    """The mask of a pipeline, for frames of ``size`` (width, height) pixels."""
 
     def __init__(self, mask: tuple[Polygon, ...], size: tuple[int, int]) -> None:
         self._parts = tuple(ZoneArea(ZonePlan("mask", polygon), size) for polygon in mask)
@@ -93,12 +96,12 @@ class Covered:
         return float(hidden.mean())
 
     def words(self, box: Sequence[float]) -> str:
-        """Return a phrase to append to a reason; empty if the mask hardly covers the box."""
+        """Return a phrase about the masked share for the end of a reason; empty if the mask hardly covers the box."""
         share = self.share(box)
         return f" ({share:.0%} of its box is blacked out by mask)" if share >= WORTH_SAYING else ""
 
 
-# Lines across the picture, and the side on which a point lies.
+# Lines across the picture, and on which side of a line a point lies.
 
 Point = tuple[float, float]
 
@@ -113,17 +116,21 @@ class CrossingLine:
         length = float(np.hypot(*self._way))
         self._low = -math.inf if _at_edge(plan.start) else 0.0
         self._high = math.inf if _at_edge(plan.end) else 1.0
-        self._left = np.array((self._way[1], -self._way[0])) / length  # y points down: this is the left of the line
+        self._left = np.array((self._way[1], -self._way[0])) / length  # y grows downwards, so this is the left side
 
     def distances(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return pixels from points ``[n, 2]`` to the infinite line, positive on the left from start to end."""
+        """Return the distance in pixels from points ``[n, 2]`` to the infinite line.
+
+        The distance is positive on the left, seen from the start to the end of the line.
+        """
         found: NDArray[np.float64] = (points - self._start) @ self._left
         return found
 
     def between(self, before: Point, after: Point) -> bool:
-        """Return whether the straight way between two points meets the line between its ends.
+        """Return whether the straight way between two points crosses the line between its two ends.
 
-        A line that ends at the edge of the frame continues outside, because feet may be out of view there.
+        A line that ends at the edge of the frame continues outside, because the feet of an object may be out of view
+        there.
         """
         old, new = np.array(before), np.array(after)
         one, other = float((old - self._start) @ self._left), float((new - self._start) @ self._left)

@@ -1,1 +1,1 @@
-"""From a source to the next frame of a pipeline: capture, shared memory, newest frame, prefetch."""
+"""From a source to the next frame of a pipeline: capture, shared memory, the newest frame, prefetch."""

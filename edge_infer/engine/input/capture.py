@@ -1,4 +1,7 @@
-"""The origin of a feed's frames: the reader of a live source, or a file that the engine reads itself."""
+"""Capture: where a feed's frames come from.
+
+This is the reader of a live source, or a file that the engine reads itself.
+"""
 
 from __future__ import annotations
 
@@ -59,31 +62,33 @@ log = logging.getLogger(__name__)
 
 RETRY_MOST: Final = 5.0
 FROM_STREAM: Final = (StreamBegin, SamplesReady, LineReady, StreamCounts, ReaderTrouble)
-"""Records that the engine's end of a signal or text channel accepts."""
+"""Records that the engine accepts from the reader of a signal or of text lines."""
 DONE_EVERY: Final = 8
 DONE_AFTER: Final = 0.05
-"""The engine acknowledges finished readings once there are `DONE_EVERY`, or after `DONE_AFTER` seconds."""
+"""The engine acknowledges finished readings as soon as there are `DONE_EVERY` of them, otherwise after `DONE_AFTER`
+seconds."""
 LAST_READING: Final = 0.3
-"""Seconds at the end of the engine in which pipelines may finish a reading: what they finish does not come again."""
+"""Seconds at the end of the engine in which pipelines may finish a reading. A finished reading is acknowledged, so the
+next engine does not receive it again."""
 
 
 class FrameCapture(Protocol):
-    """Where a feed's frames come from; ``run`` is the capture thread's function and ends soon after ``feed.stopping``.
+    """Interface of a capture. ``run`` is the function of the capture thread and ends soon after ``feed.stopping``.
 
     ``interrupt``, called by another thread, ends a wait that may be long. A capture *may* have ``turns(feed)``, which
-    does the same step by step, so that a pipeline can capture in its own thread (`Feed.draw`). Each turn offers an item
-    or yields False.
+    does the same work step by step, so that a pipeline can capture in its own thread (`Feed.draw`). Each turn either
+    offers an item or yields False.
     """
 
     def run(self, feed: Feed) -> None:
-        """Offer what is captured to the feed until it stops."""
+        """Offer every captured item to the feed until the feed stops."""
 
     def interrupt(self) -> None:
-        """End a wait of `run`, from another thread."""
+        """End a wait of `run`; called by another thread."""
 
 
 class _NewChannels(Closing):
-    """Channels to a reader that has started again, on their way to the capture thread."""
+    """Channels to a restarted reader, on their way to the capture thread."""
 
     def __init__(self) -> None:
         self._files: SimpleQueue[int] = SimpleQueue()
@@ -92,7 +97,7 @@ class _NewChannels(Closing):
         self._files.put(file)
 
     def take(self) -> int | None:
-        """Return the newest one; None if there is none."""
+        """Return the newest channel; None if there is none."""
         newest = None
         with suppress(Empty):
             while True:
@@ -103,13 +108,13 @@ class _NewChannels(Closing):
         return newest
 
     def close(self) -> None:
-        """Close those that the thread has not taken; may be called twice."""
+        """Close the channels that the capture thread has not taken; may be called twice."""
         if (file := self.take()) is not None:
             os.close(file)
 
 
 class ReaderCapture:
-    """Captures pictures of a live source from the shared memory of its reader; owns the channel."""
+    """Captures pictures of a live source from the shared memory of its reader; owns the channel to the reader."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
@@ -119,11 +124,14 @@ class ReaderCapture:
         """Do nothing: this capture never waits long."""
 
     def renew(self, file: int) -> None:
-        """Continue with another channel; a process that an earlier reader left behind may have the present one."""
+        """Continue with another channel.
+
+        A leftover process of an earlier reader may still have access to the current channel.
+        """
         self._new.put(file)
 
     def run(self, feed: Feed) -> None:
-        """Take the newest frame's record; the pixels stay in shared memory."""
+        """Offer the newest frame to the feed until the feed stops; its pixels stay in shared memory."""
         with self._new, FrameReceiver(self._channel) as receiver:
             while not feed.stopping:
                 if (file := self._new.take()) is not None:
@@ -148,25 +156,27 @@ class ReaderCapture:
 
 
 class StreamCapture:
-    """Captures samples or lines of a live source from its reader; owns the channel.
+    """Captures samples or lines of a live source from its reader; owns the channel to the reader.
 
-    The reader keeps a copy of each reading until every pipeline has finished it, and hands it over again to the next
-    engine. So a reading is lost only if the reader dies with the engine, or if it would need more copies than it keeps.
+    The reader keeps a copy of each reading until every pipeline has finished the reading. It sends the copies again to
+    the next engine. A reading is therefore lost only if the reader dies together with the engine, or if the reader
+    cannot keep that many copies.
     """
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._new = _NewChannels()
         self._number = 0
-        self._last = 0  # the number of the reader, which counts from 1; ours goes on when another reader takes over
+        self._last = 0  # the reader's number, which restarts at 1 with each reader; `_number` continues
         self._greeted = self._begun = False
-        """Whether the reader was greeted, and has answered; until then the readings are for an earlier engine."""
+        """Whether the engine has greeted the reader, and whether the reader has answered. Until then, its readings are
+        for an earlier engine."""
         self._done = 0
-        """The reader's number that was acknowledged last."""
+        """The last number that was acknowledged, in the numbering of the reader."""
         self._done_due = 0.0
         self._faults = 0
         self._gap = False
-        """Whether the readings missing before the next one have been counted already."""
+        """Whether the readings that are missing before the next one have been counted already."""
         self._wrong = TokenBucket(MAX_FAULTS, FAULTS_PER_SECOND)
 
     def interrupt(self) -> None:
@@ -177,7 +187,7 @@ class StreamCapture:
         self._new.put(file)
 
     def run(self, feed: Feed) -> None:
-        """Take every record, in order."""
+        """Process every record of the reader, in order, until the feed stops."""
         try:
             while not feed.stopping:
                 self._use_new_channel()
@@ -195,7 +205,7 @@ class StreamCapture:
             self._new.close()
 
     def _use_new_channel(self) -> None:
-        """Go on with a reader that has started again, whose numbers begin anew."""
+        """Continue with a restarted reader, which begins its numbering again."""
         if (file := self._new.take()) is not None:
             self._channel.close()
             self._channel = Channel(file, FROM_STREAM, MAX_STRETCH_BYTES)
@@ -203,7 +213,7 @@ class StreamCapture:
             self._last, self._done, self._gap = 0, 0, True
 
     def _acknowledge(self, feed: Feed, *, now: bool = False) -> None:
-        """Tell the reader which readings every pipeline has finished, several at a time."""
+        """Acknowledge the readings that every pipeline has finished, several at a time."""
         settled = feed.settled()
         done = self._last if settled is None else self._last - (self._number - settled)
         moment = time.monotonic()
@@ -229,7 +239,7 @@ class StreamCapture:
                 self._gap |= step > 0
             else:
                 check_moment(event.monotonic)
-                gap = self._gap or event.number != self._last + 1  # also when a new reader counts from 1 again
+                gap = self._gap or event.number != self._last + 1  # this is also true when a new reader starts at 1
                 step = event.number - self._last if event.number > self._last else 1
                 self._count(feed, event, step, missed=step - 1)
                 self._gap = False
@@ -244,7 +254,10 @@ class StreamCapture:
                 self._sit_out(feed)
 
     def _count(self, feed: Feed, event: SamplesReady | LineReady | StreamCounts, step: int, *, missed: int) -> None:
-        """Go on to the reader's number, and count what it has dropped or left out; a new reader counts from 0."""
+        """Advance to the reader's number, and count the readings that the reader has dropped or left out.
+
+        A new reader counts from 0.
+        """
         if event.number < self._last:
             self._done = 0
         self._number, self._last = self._number + step, event.number
@@ -253,7 +266,7 @@ class StreamCapture:
         self._faults = event.faults
 
     def _sit_out(self, feed: Feed) -> None:
-        """Pause while the supervisor kills the reader, then discard the records left in the channel."""
+        """Pause while the supervisor ends the reader, then discard the records that are left in the channel."""
         feed.pause(DEAF)
         for _ in range(MOST_QUEUED):
             try:
@@ -264,15 +277,15 @@ class StreamCapture:
             except WireError:
                 continue
         self._wrong = TokenBucket(MAX_FAULTS, FAULTS_PER_SECOND)
-        self._channel.send(ReadingsDone(self._last))  # those in the pipelines must not come again
+        self._channel.send(ReadingsDone(self._last))  # readings that pipelines already have must not come again
         self._done, self._begun, self._greeted = self._last, False, False
 
 
 class LocalCapture:
-    """Captures frames of a file, a folder or a generator in the engine, at most ``fps`` per second.
+    """Captures frames of a file, a folder or a generator inside the engine, at most ``fps`` per second.
 
-    A lossless source waits until the next frame is due; another source drops the pictures in between. Samples and lines
-    are never dropped.
+    A lossless source waits until the next frame is due. Any other source skips the pictures in between. Samples and
+    lines are never dropped.
     """
 
     def __init__(self, source: Source, orientation: Orientation, fps: float | None = None) -> None:
@@ -292,7 +305,7 @@ class LocalCapture:
             pass
 
     def turns(self, feed: Feed) -> Iterator[bool]:
-        """Read once per turn and yield whether that succeeded; after a failure, pause and open the source again."""
+        """Read one item per turn and yield whether that succeeded. After a failure, pause and open the source again."""
         pause = 0.5
         while not feed.stopping:
             try:
@@ -302,7 +315,7 @@ class LocalCapture:
             except EdgeInferError as error:
                 feed.trouble(str(error), ended=True)
                 return
-            except Exception as error:  # whatever a decoder or a plug-in raises, retry the source
+            except Exception as error:  # decoders and plug-ins may raise anything; open the source again
                 log.debug("source %s failed: unexpected exception", feed.plan.name, exc_info=True)
                 feed.trouble(f"unexpected {type(error).__name__}: {error}")
             else:
@@ -361,13 +374,13 @@ def _received(event: SamplesReady | LineReady, number: int, *, gap: bool) -> Cap
 
 
 def reader_capture(plan: SourcePlan, fd: int) -> FrameCapture:
-    """Return the capture of a live source; it owns the channel ``fd`` to the reader from now on."""
+    """Return the capture of a live source. The capture then owns ``fd``, the channel to the reader."""
     if plan.gives == "image":
         return ReaderCapture(Channel(fd, FROM_READER, files=True))
     return StreamCapture(Channel(fd, FROM_STREAM, MAX_STRETCH_BYTES))
 
 
 def local_capture(plan: SourcePlan) -> FrameCapture:
-    """Return the capture of a source that the engine may read itself."""
-    fps = plan.fps if plan.gives == "image" else None  # nothing of a signal is dropped
+    """Return the capture of a source that the engine reads itself."""
+    fps = plan.fps if plan.gives == "image" else None  # no sample of a signal may be dropped
     return LocalCapture(make_source(plan), Orientation(plan.rotate, plan.flip), fps)

@@ -1,4 +1,4 @@
-"""A source in the engine: its capture thread, its newest frame for all pipelines, and its health."""
+"""Feed: one source in the engine, with its capture thread, its newest frame for all pipelines, and its health."""
 
 from __future__ import annotations
 
@@ -23,28 +23,29 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LEAST_LOOKS: Final = 2.0
-"""Lowest frame rate requested of a source, in frames per second, even if pipelines look at fewer frames.
+"""Minimum frame rate requested of a source, in frames per second, even if pipelines take fewer frames.
 
-The health of a source is judged by these frames: it is lost after ten intervals, which are 5 s at this rate.
+The source's health is derived from these frames. A source counts as lost after ten missing intervals, which are 5 s at
+this rate.
 """
 MAX_BURST_LINES, LINES_PER_SECOND = 20, 1 / 60
-"""Log lines about losses and returns of one source."""
+"""Limits for log lines about losses and returns of one source: a burst, and a rate per second."""
 TICK: Final = 0.2
-"""Seconds after which every wait checks whether it has to stop."""
+"""Seconds after which every wait checks whether it has to end."""
 SHORT: Final = 0.01
-"""The same where the wait delays an end."""
+"""The same interval for waits that would delay a shutdown."""
 
 
-@dataclass(slots=True, eq=False)  # compared by identity: two cursors at the same place are different
+@dataclass(slots=True, eq=False)  # compared by identity: two cursors at the same position are different
 class Cursor:
-    """The read position of one pipeline: the last frame it took, how many it missed, and the queue of a stream.
+    """Read position of one pipeline: its last frame, the number of missed frames, and its queue of a stream's items.
 
-    ``unheard`` is the reason for a null state just before the next frame.
+    ``unheard`` is the reason for a null state that is due before the next frame.
     """
 
     last: int = 0
     settled: int = 0
-    """The last item of a stream that the pipeline has finished."""
+    """Number of the last item of a stream that the pipeline has finished."""
     dropped: int = 0
     waiting: deque[Captured] = field(default_factory=deque)
     unheard: Reason | None = None
@@ -53,29 +54,30 @@ class Cursor:
 
     @property
     def between(self) -> bool:
-        """Whether the pipeline has finished every frame that it has taken."""
+        """Whether the pipeline has finished every frame that it took."""
         return self.settled >= self.last
 
 
 class Feed:
-    """Hands the newest frame to several pipelines, without a queue.
+    """Hands the newest frame of a source to several pipelines, without a queue.
 
-    A live source drops frames that no pipeline took, and each cursor counts them. A lossless source waits until every
-    cursor has the frame. The feed fetches the content of a frame from the source only when a pipeline takes it.
+    If a source is live, a frame that no pipeline took in time is dropped, and each cursor counts its missed frames. A
+    lossless source waits until every cursor has the frame. The feed fetches the content of a frame only when a pipeline
+    takes the frame.
     """
 
     def __init__(self, plan: SourcePlan) -> None:
         self.plan = plan
         self.lossless = False
         self.keeps_all = False
-        """Whether every item waits for every pipeline, and stays valid however long that takes."""
+        """Whether every item stays valid until every pipeline has taken it, however long that takes."""
         self.offence = ""
-        """The protocol violation of its reader, until it is reported."""
+        """Protocol violation by the reader; emptied once it is reported."""
         self._watch = SourceWatch(time.monotonic(), noisy=plan.noisy, quiet=plan.gives == "text", pause=plan.pause)
         self._lines, self._untold = TokenBucket(MAX_BURST_LINES, LINES_PER_SECOND), 0
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
-        self._unparked = threading.Condition(self._lock)  # separate: not every frame wakes a parked thread
+        self._unparked = threading.Condition(self._lock)  # separate, so that not every frame wakes a parked thread
         self._stop = threading.Event()
         self._cursors: list[Cursor] = []
         self._number = 0
@@ -85,9 +87,10 @@ class Feed:
         self._thread: threading.Thread | None = None
         self._drawing: Cursor | None = None  # the pipeline that may read the source in its own thread
         self._turns: Iterator[bool] = iter(())
-        self._parked = False  # the capture thread leaves the reading to that pipeline
+        self._parked = False  # whether the capture thread leaves the reading to that pipeline
         self.drawn_since = 0.0
-        """When a pipeline's current read of the source began, on the monotonic clock; 0 while none is reading."""
+        """Time at which a pipeline began its current read of the source, on the monotonic clock; 0 while no pipeline
+        reads."""
 
     def start(self, capture: FrameCapture) -> None:
         """Start the capture thread."""
@@ -98,7 +101,10 @@ class Feed:
         self._thread.start()
 
     def renew(self, file: int) -> bool:
-        """Continue with another channel to the reader of a live source; return whether the capture takes it."""
+        """Continue with another channel to the reader of a live source.
+
+        Return whether the capture accepts the channel.
+        """
         renew: Callable[[int], None] | None = getattr(self._capture, "renew", None)
         if renew is None or self.stopping:
             return False
@@ -106,7 +112,7 @@ class Feed:
         return True
 
     def stop(self) -> None:
-        """Begin to stop capturing."""
+        """Ask the capture to stop, without waiting."""
         self._stop.set()
         with self._lock:
             self._tell()
@@ -126,11 +132,11 @@ class Feed:
 
     @property
     def holds(self) -> bool:
-        """Whether the source waits for the slowest pipeline, so that nothing is dropped."""
+        """Whether the source waits for the slowest pipeline, so that it drops nothing."""
         return self.lossless
 
     def attach(self) -> Cursor:
-        """Return the cursor of a new pipeline; it starts with the next frame."""
+        """Return a cursor for a new pipeline; its first item is the next frame."""
         with self._lock:
             cursor = Cursor(self._number, self._number)
             self._cursors.append(cursor)
@@ -138,7 +144,7 @@ class Feed:
             return cursor
 
     def attach_again(self, cursor: Cursor) -> None:
-        """Attach a detached cursor again; it starts with the next frame. Does nothing for an attached one."""
+        """Attach a detached cursor again; its first item is the next frame. An attached cursor stays as it is."""
         with self._lock:
             if cursor not in self._cursors:
                 cursor.last = cursor.settled = self._number
@@ -147,14 +153,18 @@ class Feed:
                 self._tell()
 
     def backlog(self, cursor: Cursor) -> int:
-        """Return the rows and lines that wait for this cursor, or 1 while it is in the middle of the last."""
+        """Return the number of rows and lines that wait for this cursor.
+
+        If none waits, return 1 while the pipeline still processes the last item, else 0.
+        """
         del cursor
         return 0
 
     def detach(self, cursor: Cursor) -> None:
-        """Remove the cursor; a lossless feed no longer waits for it.
+        """Remove the cursor, so that a lossless feed no longer waits for it.
 
-        A feed that stops keeps it: what its pipeline has not finished is for the next engine.
+        A feed that is stopping keeps the cursor: items that its pipeline has not finished are sent again to the next
+        engine.
         """
         with self._lock:
             if cursor in self._cursors and not self.stopping:
@@ -162,10 +172,10 @@ class Feed:
             self._tell()
 
     def draw(self, cursor: Cursor, *, alone: bool) -> None:
-        """Let this pipeline, while ``alone``, read a source that may drop nothing in its own thread.
+        """Let this pipeline, while it is ``alone``, read a lossless source in its own thread.
 
-        The pipeline's thread then does the work of the capture thread: a quick model may finish before one thread has
-        woken the other.
+        The pipeline's thread then does the work of the capture thread. With a quick model this is faster, because
+        waking another thread takes longer than the model.
         """
         with self._lock:
             if alone or self._drawing is cursor:
@@ -186,13 +196,16 @@ class Feed:
             return frame
 
     def wait(self, cursor: Cursor, timeout: float) -> bool:
-        """Return whether there is an item that this cursor has not seen; wait up to ``timeout`` seconds for it."""
+        """Wait up to ``timeout`` seconds for an item that this cursor has not seen; return whether there is one."""
         self._draw(cursor)
         with self._changed:
             return self._changed.wait_for(lambda: self._waits(cursor), timeout)
 
     def rest(self, cursor: Cursor) -> bool:
-        """Return whether a pipeline may wait before its next frame; frames meanwhile do not count as dropped."""
+        """Return whether a pipeline may wait before its next frame.
+
+        If so, frames that pass meanwhile do not count as dropped.
+        """
         with self._lock:
             if not self.lossless:
                 cursor.last = self._number
@@ -211,7 +224,7 @@ class Feed:
         return max((LEAST_LOOKS, *limits)) if len(limits) == len(most) else None
 
     def blocked(self) -> Reason | None:
-        """Return why the frames of this source are not valid now; None if they are."""
+        """Return the reason why the current frames of this source are not valid; None if they are valid."""
         with self._lock:
             return self._watch.blocked(time.monotonic())
 
@@ -232,7 +245,7 @@ class Feed:
         self._stop.wait(seconds)
 
     def offer(self, number: int, take: Callable[[], Captured], *, repeated: bool = False, black: bool = False) -> None:
-        """Offer a new frame: ``take`` returns it and is called at most once, before the next offer."""
+        """Offer a new frame. ``take`` returns the frame; it is called at most once, and before the next offer."""
         with self._lock:
             self._number, self._take, self._frame = number, take, None
             now = time.monotonic()
@@ -244,7 +257,7 @@ class Feed:
                 self._changed.wait_for(lambda: self.stopping or self._taken(number))
 
     def trouble(self, text: str, *, ended: bool = False) -> None:
-        """Record why the source gives no frames; with ``ended`` it never will again."""
+        """Record why the source gives no frames. ``ended``: the source will never give frames again."""
         with self._lock:
             if text != self._watch.error and text:
                 self._log(logging.WARNING, text)
@@ -254,7 +267,7 @@ class Feed:
                 self._watch.end()
 
     def _log(self, level: int, text: str) -> None:
-        """Log a loss or a return; a source that comes and goes all the time does not fill the journal."""
+        """Log a loss or a return, within limits: a source that comes and goes must not fill the journal."""
         if not self._lines.take():
             self._untold += 1
             return
@@ -264,18 +277,18 @@ class Feed:
         log.log(level, "source %s%s%s%s", self.plan.name, between, text, more)
 
     def left_out(self, count: int) -> None:
-        """Count readings that were broken or lost before they reached the engine."""
+        """Count readings that were invalid or lost before they reached the engine."""
         if count > 0:
             with self._lock:
                 self._watch.faults += count
 
     def settled(self) -> int | None:
-        """Return the number up to which every pipeline has finished all items; None if they have finished all."""
+        """Return the number up to which every pipeline has finished all items; None if all items are finished."""
         with self._lock:
             return min((each.settled for each in self._cursors if each.waiting or not each.between), default=None)
 
     def await_between(self, timeout: float) -> None:
-        """Wait up to ``timeout`` seconds until no pipeline is in the middle of an item."""
+        """Wait up to ``timeout`` seconds until no pipeline is processing an item."""
         until = time.monotonic() + timeout
         while not all(each.between for each in self._cursors) and time.monotonic() < until:
             time.sleep(SHORT)
@@ -288,11 +301,11 @@ class Feed:
                     cursor.dropped += count
 
     def exclusively(self) -> threading.Condition:
-        """Return the lock that keeps pipelines from taking a frame while it is held."""
+        """Return the lock. While a thread holds it, no pipeline can take a frame."""
         return self._changed
 
     def _run(self, capture: FrameCapture) -> None:
-        """Run the capture thread; report an unexpected error, so that the source does not stop unnoticed."""
+        """Run the capture thread. Report an unexpected error, so that the source does not stop without notice."""
         try:
             self._read(capture)
         except Exception as error:  # the outermost handler of this thread: the other sources continue
@@ -300,7 +313,7 @@ class Feed:
             self.trouble(shortened(f"capturing has ended because of an unexpected {type(error).__name__}: {error}"))
 
     def _read(self, capture: FrameCapture) -> None:
-        """Read the source, except while a pipeline does so itself."""
+        """Read the source, except while a pipeline reads it in its own thread."""
         turns = getattr(capture, "turns", None)
         if turns is None:
             capture.run(self)
@@ -321,7 +334,7 @@ class Feed:
         return self.lossless and self.plan.fps is None and self._cursors == [self._drawing]
 
     def _draw(self, cursor: Cursor) -> None:
-        """Run one turn of the capture in the pipeline's thread; after a failed one the capture thread resumes."""
+        """Run one turn of the capture in the pipeline's thread. After a failed turn the capture thread resumes."""
         if self._drawing is not cursor:
             return
         with self._lock:
@@ -344,7 +357,10 @@ class Feed:
         return self._number > cursor.last and self._take is not None
 
     def _taken(self, number: int) -> bool:
-        """Return whether every pipeline has this frame; False without any, so that a lossless source waits for one."""
+        """Return whether every pipeline has taken this frame.
+
+        Without any pipeline return False, so that a lossless source waits for one.
+        """
         return bool(self._cursors) and all(cursor.last >= number for cursor in self._cursors)
 
     def _pixels(self) -> Captured | None:

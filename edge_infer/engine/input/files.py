@@ -1,4 +1,4 @@
-"""Files as inputs of one-shot commands: reads them as the model takes them, and runs the model on them."""
+"""Files as inputs of one-shot commands: reads each file in the form that the model takes, and runs the model on it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edge_infer.frames.frame import Captured, Frame, Line
 from edge_infer.plan.records import ModelInput, SignalPlan, TextPlan
 
 LONGEST_LINE: Final = 1 << 20
-"""Bytes; a file with a longer line is not treated as text."""
+"""Maximum length of a line in bytes; a file with a longer line is not accepted as text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +30,8 @@ class FileFindings:
 def find_in_file(model: LoadedModel, taken: ModelInput, path: str, name: str = "") -> Iterator[FileFindings]:
     """Yield the findings in a picture, in a recording, or in every non-blank line of a text.
 
-    ``name`` is the file's real name if its path does not show it. Raises `InputError`, beginning with the path, for a
-    file that the model cannot take.
+    ``name`` is the file's real name if its path does not show it. Raises `InputError`, whose text begins with the path,
+    for a file that the model cannot take.
     """
     if isinstance(taken, TextPlan):
         for line in read_lines(path):

@@ -1,4 +1,4 @@
-"""The engine's end of a reader: borrows the newest frame in shared memory, one at a time."""
+"""The engine's end of the channel to a picture reader: borrows the newest frame in shared memory, one at a time."""
 
 from __future__ import annotations
 
@@ -38,21 +38,21 @@ log = logging.getLogger(__name__)
 MAX_MEMORY: Final = 1 << 30
 """Upper limit in bytes for the frames of one source, however large the board's memory is."""
 FROM_READER: Final = (FrameFormat, FrameReady, ReaderTrouble)
-"""Records that the engine's end of a frames channel accepts."""
+"""Records that the engine accepts from a picture reader."""
 NOT_LENT: Final = 3
-"""Slots that are never lent: the newest frame held here, one in transit, and one being written."""
+"""Slots that are never lent: one holds the newest frame here, one is in transit, and one is being written."""
 MOST_AT_ONCE: Final = 64
-"""Records of a reader that are processed in one call: more than its slots can cause between two calls."""
+"""Maximum number of records that one call processes: more than a reader's slots can cause between two calls."""
 MOST_QUEUED: Final = 1000
-"""Upper limit of the records that a channel can hold."""
+"""Maximum number of records that a channel can hold."""
 MAX_FAULTS, FAULTS_PER_SECOND = 50, 1.0
-"""Faults that a reader may make before it counts as an attack: a burst, and a rate per second."""
+"""Protocol faults of a reader before it counts as an attacker: a burst, and a rate per second."""
 DEAF: Final = 1.0
-"""Seconds for which the engine ignores a flooding reader: the supervisor kills it meanwhile."""
+"""Seconds for which the engine ignores a reader that floods it. The supervisor ends the reader in the meantime."""
 
 
 class _ReaderMemory:
-    """The memory of a reader: slots for frames of one format, mapped read-only here."""
+    """The shared memory of a reader: slots for frames of one format, mapped read-only here."""
 
     def __init__(self, block: mmap.mmap, wanted: FrameFormat) -> None:
         self.format = wanted
@@ -61,26 +61,29 @@ class _ReaderMemory:
         self._size = math.prod(self._shape)
 
     def pixels(self, slot: int) -> Pixels:
-        """Return the pixels of a slot in a new base array, whose lifetime shows whether any view is still in use."""
+        """Return the pixels of a slot as a new base array.
+
+        The lifetime of this array shows whether any view of it is still in use.
+        """
         flat: Pixels = np.frombuffer(self._block, np.uint8, self._size, slot * self._size)
         return flat.reshape(self._shape)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Loan:
-    """A lent slot, and the base array of all views of its pixels; the array dies with the last view."""
+    """A lent slot, and the base array of all views of its pixels. The array is freed with the last view."""
 
     slot: SlotFree
     pixels: weakref.ref[Any]
 
 
 class FrameReceiver(Closing):
-    """Borrows the newest frame of a reader; owns the channel, which accepts `FROM_READER`.
+    """Borrows the newest frame of a reader; owns the channel to it, which accepts `FROM_READER`.
 
     The receiver holds one slot: the frame that `receive` returned last, until the next one arrives. The slots of lent
-    frames stay with their borrowers. Numbers begin with 1, whatever the reader has captured before. A restarted reader
-    continues in the same channel, and the numbers of its frames continue those of its predecessor. Missing numbers are
-    frames that were captured and never returned here.
+    frames stay with the pipelines that use them. Numbers begin with 1, whatever the reader has captured before. A
+    restarted reader continues in the same channel, and the numbers of its frames continue those of its predecessor. A
+    missing number is a frame that was captured but that `receive` never returned.
     """
 
     def __init__(self, channel: Channel) -> None:
@@ -88,20 +91,21 @@ class FrameReceiver(Closing):
         self._greeted = False
         self._memory: _ReaderMemory | None = None
         self._held: FrameReady | None = None
-        self._lies_in: _ReaderMemory | None = None  # memory of the held frame: it outlives the reader that made it
+        self._lies_in: _ReaderMemory | None = None  # memory of the held frame; it may outlive the reader that made it
         self._lent: list[_Loan] = []
         self._last = 0
         self._base = 0
         self._free: deque[SlotFree] = deque()
         self._trouble: ReaderTrouble | None = None
-        self._looks: float | None = None  # the rate that the reader was last sent
+        self._looks: float | None = None  # the frame rate that was last requested of the reader
         self._faults = TokenBucket(MAX_FAULTS, FAULTS_PER_SECOND)
         self._deaf_until = 0.0
         self.offence = ""
-        """The repeated protocol violation of the reader; the engine ignores the reader for a while."""
+        """Repeated protocol violation of the reader, because of which the engine ignores it for a while; empty if there
+        is none."""
 
     def wait(self, timeout: float) -> bool:
-        """Wait up to ``timeout`` seconds until `receive` has something to return; takes nothing."""
+        """Wait up to ``timeout`` seconds until `receive` has something to return; consumes nothing."""
         if self._deaf():
             time.sleep(min(timeout, DEAF))
             return False
@@ -110,7 +114,7 @@ class FrameReceiver(Closing):
         return self._trouble is not None or bool(readable([self._channel.fd], timeout=timeout))
 
     def receive(self, timeout: float = 0.0) -> FrameReady | ReaderTrouble | None:
-        """Return what is new within ``timeout`` seconds; of several frames the newest, which is then held.
+        """Return the next event within ``timeout`` seconds; of several frames the newest, which is then held.
 
         Raises `ChannelClosedError` when both the reader and the supervisor are gone. Any other fault of a reader is
         returned as a `ReaderTrouble`.
@@ -133,7 +137,7 @@ class FrameReceiver(Closing):
             return ReaderTrouble(shortened(f"the reader said something impossible: {error}"))
 
     def want(self, looks: float | None) -> None:
-        """Send the reader the frame rate that pipelines take (None: all frames), unless it is unchanged."""
+        """Request the frame rate that pipelines take (None: all frames) from the reader, unless it is unchanged."""
         memory = self._memory
         if memory is None or looks == self._looks:
             return
@@ -141,14 +145,14 @@ class FrameReceiver(Closing):
             self._looks = looks
 
     def renew(self, channel: Channel) -> None:
-        """Continue with another channel to a reader that starts again; the held frame stays."""
+        """Continue with another channel, to a restarted reader; the held frame stays valid."""
         self._channel.close()
         self._channel, self._greeted, self._looks = channel, False, None
 
     def lend(self) -> Frame:
-        """Return the held frame in place: the slot is not written while any view of its pixels exists.
+        """Return the held frame without copying. Its slot is not overwritten while any view of its pixels exists.
 
-        Returns a copy if so many frames are lent that the reader would run out of slots.
+        If the reader would otherwise run out of slots, return a copy.
         """
         held, memory = self._holding()
         self._collect()
@@ -165,7 +169,10 @@ class FrameReceiver(Closing):
         return Frame(pixels, memory.format.color, held.wall, held.monotonic, held.number)
 
     def close(self) -> None:
-        """Close the channel; may be called twice. The held frame stays for a pipeline that is about to take it."""
+        """Close the channel; may be called twice.
+
+        The held frame stays valid for a pipeline that is about to take it.
+        """
         self._channel.close()
 
     def _holding(self) -> tuple[FrameReady, _ReaderMemory]:
@@ -174,13 +181,13 @@ class FrameReceiver(Closing):
         return self._held, self._lies_in
 
     def _let_go(self) -> None:
-        """Release the held frame; the slot of a lent one returns later."""
+        """Release the held frame. If it is lent, its slot returns later."""
         held, self._held, self._lies_in = self._held, None, None
         if held is not None and not self._is_lent(slot := SlotFree(held.memory, held.slot)):
             self._free.append(slot)
 
     def _collect(self) -> None:
-        """Take back the slots of frames that no pipeline uses any more."""
+        """Take back the slots of the frames that no pipeline uses any more."""
         for loan in [loan for loan in self._lent if loan.pixels() is None]:
             self._lent.remove(loan)
             held = self._held
@@ -191,7 +198,7 @@ class FrameReceiver(Closing):
         return any(loan.slot == slot for loan in self._lent)
 
     def _greet(self) -> None:
-        """Discard queued records (old frames, meant for a previous engine), then greet the reader."""
+        """Discard the queued records, which are frames for a previous engine, then greet the reader."""
         for _ in range(MOST_QUEUED):
             try:
                 if self._channel.receive() is None:
@@ -211,7 +218,7 @@ class FrameReceiver(Closing):
         return time.monotonic() < self._deaf_until
 
     def _turn_deaf(self, what: str) -> None:
-        """Ignore the reader for a moment, then greet it, or its successor, again."""
+        """Ignore the reader for a moment, then greet it (or its successor) again."""
         self.offence = shortened(what)
         self._deaf_until = time.monotonic() + DEAF
         self._faults = TokenBucket(MAX_FAULTS, FAULTS_PER_SECOND)
@@ -231,7 +238,7 @@ class FrameReceiver(Closing):
                 newest, trouble = self._take(record, newest), None
             seen += 1
             record = self._channel.receive() if seen < MOST_AT_ONCE else None
-        if seen >= MOST_AT_ONCE:  # it has fewer slots, and should send nothing else repeatedly
+        if seen >= MOST_AT_ONCE:  # a reader has fewer slots, so only repeated faults cause more records
             self._turn_deaf(f"{MOST_AT_ONCE} records and more at once")
         self._tell_free()
         if newest is None:
@@ -240,7 +247,10 @@ class FrameReceiver(Closing):
         return newest
 
     def _take(self, ready: FrameReady, before: FrameReady | None) -> FrameReady:
-        """Hold this frame instead of the current one; ``before`` was never returned to a caller."""
+        """Hold this frame in place of the current one.
+
+        ``before`` is a frame that was replaced before a caller received it.
+        """
         memory = self._memory
         assert memory is not None
         if not 0 <= ready.slot < memory.format.slots:
@@ -248,16 +258,16 @@ class FrameReceiver(Closing):
         check_moment(ready.monotonic)
         self._let_go()
         if not self._last:
-            self._base = 1 - ready.number  # frames captured before the first one are not counted as missing
+            self._base = 1 - ready.number  # frames captured before the first one do not count as missing
         elif self._base + ready.number <= self._last:
-            self._base = self._last  # a new reader counts from 1 again
+            self._base = self._last  # a new reader starts at 1
         number = self._last = self._base + ready.number
         repeated = ready.repeated and (before is None or before.repeated)
         self._held, self._lies_in = replace(ready, number=number, repeated=repeated), memory
         return self._held
 
     def _map(self, wanted: FrameFormat) -> None:
-        """Map the reader's new memory; first check that a hostile reader cannot shrink it while it is read."""
+        """Map the reader's new memory, after checking that a hostile reader cannot shrink it later."""
         fd = self._channel.take_file()
         self._memory = None
         try:
@@ -277,12 +287,15 @@ class FrameReceiver(Closing):
 
 
 def check_moment(monotonic: float) -> None:
-    """Raise `WireError` for a capture time in the future, which would give a negative latency."""
+    """Raise `WireError` for a capture time in the future, which would result in a negative latency."""
     if (early := monotonic - time.monotonic()) > 0:
         raise WireError(f"monotonic lies {early:.3g} s in the future; it must be time.monotonic() at the capture")
 
 
 def largest_memory() -> int:
-    """Return the byte limit for the frames of a source: a reader could announce many, and reading allocates them."""
+    """Return the maximum bytes for the frames of a source.
+
+    A reader could announce more than the board has, and reading them allocates memory.
+    """
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min(MAX_MEMORY, memory // 4)

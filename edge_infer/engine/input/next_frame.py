@@ -1,4 +1,4 @@
-"""Supplies a pipeline's next frame: when one is due, one is available, and it is the pipeline's turn."""
+"""Supplies the next frame of a pipeline, when a frame is due and available and the pipeline has its turn."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from edge_infer.frames.frame import Captured
 from edge_infer.platform.closing import Closing
 
 SLICE: Final = 0.005
-"""Seconds for which a turn may continue with further frames: a hand-over costs as much as a run of a quick model."""
+"""Seconds for which a turn may continue with further frames. Handing a turn over takes as long as one run of a quick
+model."""
 
 
 class Intake(Closing):
-    """Supplies frames to the worker's thread, which holds its turn between `next` and `used`; a context manager.
+    """Supplies frames to the worker's thread, which holds its turn from `next` to `used`; a context manager.
 
-    A pipeline that waits for a turn has not taken a frame yet, so it gets a fresh frame of a camera.
+    A pipeline that waits for its turn has not taken a frame yet, so it then gets a fresh frame of a camera.
     """
 
     def __init__(self, feed: Feed, cursor: Cursor, name: str, turns: Turns, stop: threading.Event) -> None:
@@ -35,7 +36,7 @@ class Intake(Closing):
 
     @property
     def busy_since(self) -> float:
-        """When the current preparation began, on the monotonic clock; 0 when idle."""
+        """Time at which the current preparation began, on the monotonic clock; 0 when idle."""
         return self._ahead.busy_since
 
     def close(self) -> None:
@@ -44,7 +45,7 @@ class Intake(Closing):
         self._turns.leave(self._turn)
 
     def serve(self, serving: Serving) -> None:
-        """Supply frames for this model from now on; a model that runs on a delegate needs no cores."""
+        """Supply frames for this model from now on. A model that runs on a delegate needs no cores."""
         delegated = serving.delegated()
         cores = serving.plan.threads if delegated is None or delegated.failure else 0
         self._turns.want(self._turn, serving.plan.priority, cores)
@@ -54,7 +55,7 @@ class Intake(Closing):
         self._cursor.most = serving.pacer.most
         if (rest := serving.pacer.left(time.monotonic())) and self._feed.rest(self._cursor):
             self._stop.wait(min(rest, TICK))
-            self._feed.rest(self._cursor)  # skip the frames of this wait, so that the next one taken is fresh
+            self._feed.rest(self._cursor)  # skip the frames that pass meanwhile, so that the next one taken is fresh
             return None
         begun = time.monotonic()
         taken = self._in_turn() if self._turns.scarce and self._wants_a_turn(serving) else self._ahead.next(TICK)
@@ -62,37 +63,40 @@ class Intake(Closing):
         return taken
 
     def begin(self, serving: Serving) -> None:
-        """Prefetch while a frame is in the model, unless other pipelines wait: the frame would only become old."""
+        """Start to prefetch while a frame is in the model.
+
+        Do not if other pipelines wait: the prefetched frame would become old.
+        """
         if not self._turns.contested:
             self._ahead.begin(serving)
 
     def done(self, seconds: float) -> None:
-        """Record how long that frame took."""
+        """Record how long the frame took, in seconds."""
         self._ahead.done(seconds)
 
     def used(self, serving: Serving) -> None:
-        """Finish the frame: give the turn to others, unless it was short and continues at once."""
+        """Finish the frame and give up the turn, unless the frame was so short that the turn can continue."""
         if self._turn.began and not self._goes_on(serving):
             self._turns.end(self._turn)
 
     def pause(self) -> None:
-        """Give the turn to others for a pause, for example while a model is loaded."""
+        """Give up the turn for a pause, for example while a model is loaded."""
         if self._turn.began:
             self._turns.end(self._turn)
 
     def pass_over(self) -> None:
-        """Discard the prefetched frame of a live source after a delay: it is old."""
+        """Discard the prefetched frame of a live source after a delay, because it is old."""
         self._ahead.pass_over()
 
     def _wants_a_turn(self, serving: Serving) -> bool:
-        """Return whether the model needs cores, and for longer than it takes to wait for them."""
+        """Return whether the model needs cores, and for longer than waiting for a turn would take."""
         return self._turn.cores > 0 and (self._feed.lossless or not serving.quick)
 
     def _in_turn(self) -> Captured | None:
         if not self._turn.began:
             if not self._ahead.wait(TICK) or not self._turns.take(self._turn, TICK):
                 return None
-            if self._feed.wait(self._cursor, 0.0):  # a newer frame than the prepared one
+            if self._feed.wait(self._cursor, 0.0):  # a frame newer than the prefetched one
                 self._ahead.pass_over()
         return self._ahead.next(0.0)
 

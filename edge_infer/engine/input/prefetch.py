@@ -16,9 +16,9 @@ from edge_infer.platform.closing import Closing
 log = logging.getLogger(__name__)
 
 NEWEST: Final = 0.2
-"""Weight of the newest time in the running average."""
+"""Weight of the newest duration in the running average."""
 RESERVE: Final = 0.3
-"""How much longer than average a preparation may take without delaying the model, as a fraction of the average."""
+"""Tolerance for a preparation that takes longer than average, as a fraction of the average."""
 
 
 class _State(enum.Enum):
@@ -32,8 +32,8 @@ class Ahead(Closing):
     """Prefetches one frame while the worker runs the model, between `begin` and `next`; a context manager.
 
     The first `begin` starts the thread. The thread takes a frame of a file at once. It takes a frame of a live source
-    as late as possible, so that the frame is ready just when the model is: an earlier frame would be older. Each frame
-    is used once, whichever model serves by then; a frame that was prepared for a replaced model is prepared again.
+    as late as possible, so that the frame is new but ready when the model is. Each frame is used once. If the model has
+    been replaced meanwhile, the frame is prepared again for the new one.
     """
 
     def __init__(self, feed: Feed, cursor: Cursor, name: str) -> None:
@@ -46,20 +46,20 @@ class Ahead(Closing):
         self._due = 0.0
         self._frame: Captured | None = None
         self._error: Exception | None = None
-        self._usual = self._preparing = 0.0  # seconds, running averages: a frame in the model, and its preparation
+        self._usual = self._preparing = 0.0  # running averages in seconds: a frame in the model, and its preparation
         self.busy_since = 0.0
-        """When the current preparation began, on the monotonic clock; 0 when idle."""
+        """Time at which the current preparation began, on the monotonic clock; 0 when idle."""
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name=f"ahead-{name}", daemon=True)
 
     def close(self) -> None:
-        """End the thread without waiting for a frame that it may be preparing; may be called twice."""
+        """End the thread, without waiting for a frame that it may be preparing; may be called twice."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
 
     def begin(self, serving: Serving) -> None:
-        """Start to prefetch: a frame goes into this model now."""
+        """Start to prefetch, because a frame enters this model now."""
         if not serving.prepares or not serving.gate.open:
             return
         with self._changed:
@@ -69,16 +69,16 @@ class Ahead(Closing):
             early = 0.0 if self._feed.lossless else self._usual - (1 + RESERVE) * self._preparing
             self._state, self._serving, self._due = _State.WANTED, serving, now + early
             if self._thread.ident is None:
-                self._cpus = serving.plan.affinity  # inherited from the worker, which creates this thread
+                self._cpus = serving.plan.affinity  # inherited by threads that the worker creates
                 self._thread.start()
             self._changed.notify_all()
 
     def done(self, seconds: float) -> None:
-        """Record that the frame took ``seconds``."""
+        """Record that the frame took ``seconds`` in the model."""
         self._usual += (seconds - self._usual) * (NEWEST if self._usual else 1.0)
 
     def wait(self, timeout: float) -> bool:
-        """Return whether `next` would return a frame or raise at once, waiting up to ``timeout`` seconds for that."""
+        """Wait up to ``timeout`` seconds; return whether `next` would return a frame or raise at once."""
         if self._state is not _State.IDLE:
             with self._changed:
                 if self._state is _State.AT_WORK:
@@ -91,7 +91,7 @@ class Ahead(Closing):
     def next(self, timeout: float) -> Captured | None:
         """Return the prefetched frame, or the next one of the feed; wait up to ``timeout`` seconds for it.
 
-        Raises the error that kept the frame from being taken, in either thread.
+        Raises the error because of which the frame could not be taken, in whichever thread it occurred.
         """
         if self._state is _State.IDLE:
             return self._feed.next(self._cursor, timeout)
@@ -105,7 +105,7 @@ class Ahead(Closing):
         return self._feed.next(self._cursor, timeout) if found is None else found
 
     def pass_over(self) -> None:
-        """Discard the prefetched frame of a live source after a delay: it is old, and counts as dropped."""
+        """Discard the prefetched frame of a live source after a delay, because it is old; count it as dropped."""
         if self._state is _State.IDLE or self._feed.lossless:
             return
         with self._changed:
@@ -131,7 +131,7 @@ class Ahead(Closing):
             found = failed = None  # a frame is large, and the next one may come late
 
     def _wait(self) -> bool:
-        """Wait until it is time to take a frame; return False at the end."""
+        """Wait until it is time to take a frame; return False when the thread has to end."""
         with self._changed:
             while not self._stopping:
                 rest = self._due - time.monotonic() if self._state is _State.WANTED else None
@@ -139,7 +139,7 @@ class Ahead(Closing):
                     if not self._serving.pacer.left(time.monotonic()):
                         self._state = _State.AT_WORK
                         return True
-                    self._state, rest = _State.IDLE, None  # not due yet: the worker takes it when it is
+                    self._state, rest = _State.IDLE, None  # not due yet: the worker takes it itself when it is
                 self._changed.wait(rest)
             return False
 

@@ -1,4 +1,4 @@
-"""Reads a recorded signal from a file as stretches of samples: ``.wav``, ``.csv`` and ``.npy``."""
+"""Reads a recorded signal from a file, block by block: ``.wav``, ``.csv`` and ``.npy``."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from edge_infer.readers.sources import Block, make_source, source_target
 from edge_infer.readers.sources.faults import settling
 
 STRETCH: Final = 1 << 15
-"""Samples per stretch."""
+"""Number of samples per block."""
 SOUND: Final = ("waveform", "mfcc", "log_mel", "micro")
-"""Sound features; `raw` and `spectrum` are for any sensor."""
+"""Features of sound; the other kinds, ``raw`` and ``spectrum``, suit any sensor."""
 WIDEST: Final = 4
-"""Widest integer type of sound, in bytes.
+"""Size in bytes of the largest integer type that counts as sound.
 
-NumPy makes wider ones of plain numbers, and their range is no full scale of sound.
+NumPy stores plain numbers in wider types, and the range of such a type is not the full scale of a sound.
 """
 
 
 def read_recording(path: str, plan: SignalPlan, name: str = "") -> Iterator[Samples]:
-    """Yield the stretches of a file, in order; raises `InputError` that begins with the path.
+    """Yield the blocks of samples of a file, in order; raises `InputError`, whose text begins with the path.
 
-    The extension of ``name``, or else of the path, determines the format. A WAV file states its rate; the others are
-    assumed to have the rate of the model.
+    The extension of ``name``, or else of the path, determines the format. A WAV file states its sample rate. Other
+    files are assumed to have the rate of the model.
     """
     rate, kind = plan.rate or 1.0, Path(name or path).suffix.lower()
     if kind == ".npy":
@@ -49,7 +49,7 @@ def read_recording(path: str, plan: SignalPlan, name: str = "") -> Iterator[Samp
 
 
 def _source_plan(path: str, kind: str, rate: float) -> SourcePlan:
-    """Return the plan of the source that reads such files in the daemon, too."""
+    """Return a source plan with which the daemon, too, would read such a file."""
     name = {".wav": "audio", ".csv": "csv"}[kind]
     options: dict[str, str | float | bool] = {"file": path, "realtime": False}
     if kind == ".csv":
@@ -70,14 +70,16 @@ def _through(plan: SourcePlan, path: str) -> Iterator[Samples]:
 
 
 def real_values(values: NDArray[Any], plan: SignalPlan) -> NDArray[np.float32]:
-    """Return the values as the model takes them; raises `InputError` for integers of sound without a full scale.
+    """Return the values in the form that the model takes.
 
-    Integers of sound have the full scale of their type, as in a WAV file. Integers of sensors are measured values and
-    stay unchanged.
+    Raises `InputError` for integers of sound without a full scale.
+
+    For sound, the full scale of integers is that of their type, as in a WAV file. For sensors, integers are measured
+    values and stay unchanged.
     """
     sound = plan.features in SOUND and not plan.columns
     if not sound or values.dtype.kind not in "iu":
-        with np.errstate(over="ignore"):  # what a float32 cannot hold becomes infinite, which is no number
+        with np.errstate(over="ignore"):  # numbers too large for float32 become infinite, which counts as invalid
             return values.astype(np.float32)
     if values.dtype.itemsize > WIDEST:
         raise InputError(
@@ -124,12 +126,18 @@ class Average:
         self._sum: Candidates | None = None
 
     def add(self, found: Candidates) -> None:
-        """Add the candidates of a window; raises `ModelError` for a second one of a kind without a mean (boxes)."""
+        """Add the candidates of a window.
+
+        Raises `ModelError` for a second window of boxes and the like, which have no mean.
+        """
         self.count += 1
         self._sum = found if self._sum is None else _sum(self._sum, found)
 
     def mean(self) -> Candidates:
-        """Return the mean; a single addition is returned unchanged. `add` must have been called at least once."""
+        """Return the mean; the candidates of a single window are returned unchanged.
+
+        `add` must have been called at least once.
+        """
         assert self._sum is not None
         return self._sum if self.count == 1 else _share(self._sum, self.count)
 
@@ -168,7 +176,7 @@ def find_in_recording(model: LoadedModel, stretches: Iterable[Samples], name: st
 
 
 def windows(model: LoadedModel, stretches: Iterable[Samples], name: str) -> Iterator[Captured]:
-    """Yield all windows of a recording, including the one that only the end of the recording completes."""
+    """Yield all windows of a recording, including the last one, which is complete only because the recording ends."""
     last: Samples | None = None
     for last in stretches:
         try:

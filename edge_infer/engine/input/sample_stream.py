@@ -1,4 +1,4 @@
-"""A source of samples or lines in the engine: every item counts, in order, until a pipeline falls too far behind."""
+"""Feed of samples or lines: every pipeline receives every item, in order, unless it falls too far behind."""
 
 from __future__ import annotations
 
@@ -15,24 +15,26 @@ from edge_infer.plan.records import SourcePlan
 from edge_infer.readers.sources.faults import Faults
 
 MOST: Final = 512
-"""Stretches or lines that may wait for one pipeline regardless of their age."""
+"""Number of items (blocks of samples, or lines) that may wait for one pipeline, however old they are."""
 OLDEST: Final = 60.0
-"""Maximum age in seconds of the queue beyond `MOST`.
+"""Maximum age in seconds of the items that wait beyond `MOST`.
 
-So a pipeline works off a burst, but one that is always too slow does not lag without limit.
+So a pipeline can catch up after a burst, but a pipeline that is always too slow does not lag without limit.
 """
 LARGEST: Final = 32 << 20
-"""Bytes that may wait for one pipeline, by the size of the newest stretch: no reader can fill a small board."""
+"""Maximum bytes that may wait for one pipeline, computed from the size of the newest item. So no reader can fill the
+memory of a small board."""
 LEAST_BYTES: Final = 1024
-"""Lowest assumed size of a queued stretch or line, with its overhead."""
+"""Minimum assumed size of a waiting item in bytes, including overhead."""
 AHEAD: Final = 8
-"""Stretches that a file, or a source whose writer waits, may be ahead of the slowest pipeline."""
+"""Number of items by which a file, or a source whose writer can wait, may be ahead of the slowest pipeline."""
 
 
 class SampleStream(Feed):
-    """Hands every stretch to every pipeline.
+    """Hands every item (a block of samples, or a line) to every pipeline.
 
-    An overrun drops the whole queue instead of the oldest items one by one, because a window needs consecutive samples.
+    If too many items wait for a pipeline, all of them are dropped, not only the oldest ones, because a window needs
+    consecutive samples.
     """
 
     def __init__(self, plan: SourcePlan) -> None:
@@ -41,7 +43,7 @@ class SampleStream(Feed):
         self._overruns = Faults()
 
     def next(self, cursor: Cursor, timeout: float) -> Captured | None:
-        """Return the oldest stretch that this cursor has not seen; wait up to ``timeout`` seconds for it."""
+        """Return the oldest item that this cursor has not seen; wait up to ``timeout`` seconds for it."""
         self._draw(cursor)
         with self._lock:
             if not cursor.waiting and not self._changed.wait_for(lambda: bool(cursor.waiting), timeout):
@@ -53,7 +55,7 @@ class SampleStream(Feed):
             return item
 
     def rest(self, cursor: Cursor) -> bool:
-        """Return False: a signal does not wait, because samples are gathered even if the model does not look."""
+        """Return False: a pipeline takes every item, because samples are gathered even if the model does not run."""
         del cursor
         return False
 
@@ -61,18 +63,21 @@ class SampleStream(Feed):
         return bool(cursor.waiting)
 
     def backlog(self, cursor: Cursor) -> int:
-        """Return the rows and lines that wait for this cursor, or 1 while it is in the middle of the last."""
+        """Return the number of rows and lines that wait for this cursor.
+
+        If none waits, return 1 while the pipeline still processes the last item, else 0.
+        """
         with self._lock:
             rows = sum(len(each.values) if isinstance(each, Samples) else 1 for each in cursor.waiting)
             return rows or int(not cursor.between)
 
     def newest(self) -> Captured | None:
-        """Return the newest stretch or line."""
+        """Return the newest item."""
         with self._lock:
             return self._frame
 
     def offer(self, number: int, take: Callable[[], Captured], *, repeated: bool = False, black: bool = False) -> None:
-        """Offer a new stretch to every cursor."""
+        """Offer a new item to every cursor."""
         with self._lock:
             item = take()
             self._number, self._frame = number, item
@@ -95,7 +100,7 @@ class SampleStream(Feed):
             self._watch.held(time.monotonic())
 
     def _after_overrun(self, cursor: Cursor, item: Captured) -> Captured:
-        """Return the item; if the queue overruns, empty it and mark the item with a gap."""
+        """Return the item. If too many items wait for the cursor, drop them and mark this item with a gap."""
         if self.holds or has_room(cursor, item):
             return item
         waiting = len(cursor.waiting)
@@ -114,14 +119,14 @@ def has_room(cursor: Cursor, item: Captured) -> bool:
 
 
 def size_of(item: Captured) -> int:
-    """Bytes of the content of an item, without overhead."""
+    """Return the size of an item's content in bytes, without overhead."""
     if isinstance(item, Samples):
         return item.values.nbytes
     return sys.getsizeof(item.text) if isinstance(item, Line) else 0
 
 
 def make_feed(plan: SourcePlan) -> Feed:
-    """Return the feed of a source: newest picture, every stretch or line, or crops of another pipeline's findings."""
+    """Return the feed for a source: newest picture, every item of a stream, or crops from another pipeline."""
     if plan.parent is not None:
         return CropsFeed(plan)
     return Feed(plan) if plan.gives == "image" else SampleStream(plan)

@@ -1,1 +1,1 @@
-"""The model of a pipeline: load, inputs, inference, probation, replacement, shadow."""
+"""The model of a pipeline: loading, input tensors, runs, probation, replacement, and comparison with a shadow model."""

@@ -1,4 +1,4 @@
-"""Agreement of two models on the same frame."""
+"""Agreement of the findings of two models on the same frame."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ SAME: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Agreement on one frame: whether the outcome is the ``same``, boxes found by both models and by either of them.
+    """Agreement on one frame: whether the outcome is the ``same``, and the boxes found by both models or either.
 
-    ``differences`` compares only what both models found: scores of objects and of the best class, distances, shares,
-    values.
+    ``differences`` compares only what both models found: scores of objects, the score of the best class, distances,
+    shares or values.
     """
 
     same: bool
@@ -37,7 +37,10 @@ class Agreement:
 
 
 def compare(ours: Findings, theirs: Findings, floors: tuple[float, float] = (0.0, 0.0)) -> Agreement:
-    """Return the agreement of two findings of one task; objects below their thresholds (``floors``) do not count."""
+    """Return the agreement of two findings of one task.
+
+    ``floors`` are the thresholds of the two models; objects below them do not count.
+    """
     if isinstance(ours, Detections) and isinstance(theirs, Detections):
         return _objects(_above(ours, floors[0]), _above(theirs, floors[1]))
     if isinstance(ours, Poses) and isinstance(theirs, Poses):
@@ -71,7 +74,7 @@ def _above(found: Detections, threshold: float) -> list[Detection]:
 
 
 def _bodies(bodies: Sequence[Body]) -> list[Detection]:
-    """Return each body with the box around its points."""
+    """Return each body as a detection, with the box around its points."""
     boxes = []
     for body in bodies:
         across, down = zip(*((x, y) for x, y, _ in body.points), strict=True)
@@ -90,7 +93,7 @@ def _objects(ours: list[Detection], theirs: list[Detection]) -> Agreement:
 
 
 def _overlaps(ours: list[Detection], theirs: list[Detection]) -> NDArray[np.float64]:
-    """Return the IoU of each pair; pairs with different labels get 0."""
+    """Return the intersection over union (IoU) of each pair; pairs with different labels get 0."""
     one = np.array([item.box for item in ours])[:, None, :]
     other = np.array([item.box for item in theirs])[None, :, :]
     low, high = np.maximum(one[..., :2], other[..., :2]), np.minimum(one[..., 2:], other[..., 2:])
@@ -108,7 +111,7 @@ class Agreements:
         self._difference, self._differences = 0.0, 0
 
     def add(self, one: Agreement) -> None:
-        """Add one frame."""
+        """Add the agreement on one frame."""
         self.frames += 1
         self._same += one.same
         self._matched += one.matched
@@ -123,10 +126,10 @@ class Agreements:
 
     @property
     def matched(self) -> float | None:
-        """Share of boxes that both models found; None if neither found any."""
+        """Share of the boxes that both models found; None if neither found any."""
         return self._matched / self._boxes if self._boxes else None
 
     @property
     def difference(self) -> float | None:
-        """Mean difference; None if the models never found the same thing."""
+        """Mean difference; None if there is no frame in which both models found the same thing."""
         return self._difference / self._differences if self._differences else None

@@ -1,4 +1,4 @@
-"""Fills all inputs of a model for one frame: with the frame, possibly in several ways, and with constants."""
+"""Fills all inputs of a model for one frame: with the frame (in one or several forms) and with constants."""
 
 from __future__ import annotations
 
@@ -18,17 +18,20 @@ from edge_infer.plan.records import ModelPlan, TextPlan
 
 
 class Entries:
-    """Maps content to inputs. ``main`` is the position of the input that the model's ``input`` describes.
+    """Fills the inputs of a model. ``main`` is the position of the input that the model's ``input`` describes.
 
     Every input is written before each run, because a runtime does not guarantee to leave its inputs unchanged.
     """
 
     def __init__(self, model: ModelPlan, inputs: Sequence[Tensor]) -> None:
-        """Raises `ModelError` unless every input has content, and the content fits."""
+        """Prepare the content of every input.
+
+        Raises `ModelError` if an input has no content or the content does not fit.
+        """
         named = {further.name for further in model.further}
         if isinstance(model.input, TextPlan):
             named |= {name for name in (model.input.mask, model.input.segments) if name is not None}
-        self._filling = threading.Lock()  # preprocessors share scratch memory with the thread that prepares early
+        self._filling = threading.Lock()  # preprocessors share scratch memory with the thread that prefetches
         left = [position for position, tensor in enumerate(inputs) if tensor.name not in named]
         if len(left) != 1:
             raise ModelError(several_inputs(inputs))
@@ -46,7 +49,10 @@ class Entries:
                 self._others.append((position, preprocess_for(further.plan, inputs[position])))
 
     def __call__(self, frame: Captured, view: Callable[[int], NDArray[Any]]) -> Transform:
-        """Fill the inputs, where ``view`` returns one by its position; return the transform of the main input."""
+        """Fill the inputs; return the transform of the main input.
+
+        ``view`` returns a view of an input, given its position.
+        """
         with self._filling:
             transform = self.preprocess(frame, view(self.main))
             for position, preprocess in self._others:
@@ -57,7 +63,7 @@ class Entries:
 
 
 def stored(values: Sequence[float], tensor: Tensor) -> NDArray[Any]:
-    """Return the content of a constant input; raises `ModelError` if the count of numbers is wrong."""
+    """Return the content of a constant input; raises `ModelError` if the number of values is wrong."""
     count = int(np.prod(tensor.shape))
     if len(values) not in (1, count):
         raise ModelError(f"its input {tensor.name} {list(tensor.shape)} holds {count} numbers, not {len(values)}")
@@ -73,7 +79,7 @@ def stored(values: Sequence[float], tensor: Tensor) -> NDArray[Any]:
 
 
 def several_inputs(inputs: Sequence[Tensor]) -> str:
-    """Return the error text for a model whose inputs are not all filled by the frame and the manifest."""
+    """Return the error text for a model with inputs that neither the frame nor the manifest fills."""
     names = ", ".join(f"{tensor.name} {list(tensor.shape)}" for tensor in inputs)
     return (
         f"it has {len(inputs)} inputs ({names}), and `input` is about one; the manifest says of the others what "

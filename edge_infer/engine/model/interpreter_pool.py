@@ -1,4 +1,4 @@
-"""Pool of interpreters for models that several pipelines share: no more of each than can run at a time."""
+"""Pool of interpreters for models that several pipelines share: of each model, only as many as can run at a time."""
 
 from __future__ import annotations
 
@@ -18,26 +18,30 @@ Make: TypeAlias = Callable[[], Interpreter]
 
 
 class Holder(Protocol):
-    """The user of a leased interpreter: gets ``interpreter`` for the time of the lease and gives it its ``echo``."""
+    """The user of a leased interpreter.
+
+    It holds ``interpreter`` during the lease and gives the interpreter its ``echo``.
+    """
 
     interpreter: Interpreter
     echo: tuple[int, ...]
 
 
 class InterpreterPool:
-    """The identical interpreters of one model, shared by its pipelines; any thread may call it."""
+    """The identical interpreters of one model, shared by several pipelines; any thread may call it."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._changed = threading.Condition()
         self._free: list[Interpreter] = []
         self._made = self._users = 0
-        self._example: Interpreter  # may be closed by now; its properties stay readable
+        self._example: Interpreter  # this interpreter may be closed by now; its properties stay readable
 
     def join(self, make: Make) -> Interpreter:
         """Add a pipeline; return an interpreter that shows the model's properties. Raises what ``make`` raises.
 
-        An interpreter that remembers earlier runs belongs to this pipeline alone, which then has not joined the shelf.
+        An interpreter that remembers earlier runs belongs to this pipeline alone, which then does not count as a member
+        of the pool.
         """
         with self._changed:
             if self._made < min(self._users + 1, self._most):
@@ -59,18 +63,18 @@ class InterpreterPool:
     def take(self, make: Make) -> Interpreter:
         """Return an unused interpreter: the one used last, which may still be in the processor's cache.
 
-        If none comes back in time, because a run hangs, the shelf makes another one.
+        If none is returned in time, because a run hangs, the pool makes another one.
         """
         with self._changed:
             if self._changed.wait_for(lambda: self._free, LONGEST):
                 return self._free.pop()
-        made = make()  # outside the lock, so that others can return theirs
+        made = make()  # outside the lock, so that other threads can return their interpreters
         with self._changed:
             self._made, self._most = self._made + 1, self._most + 1
         return made
 
     def put(self, interpreter: Interpreter) -> None:
-        """Return an interpreter to the shelf."""
+        """Return an interpreter to the pool."""
         with self._changed:
             self._free.append(interpreter)
             self._close_surplus()
@@ -83,7 +87,7 @@ class InterpreterPool:
 
 
 class Loan:
-    """Leases an interpreter from the shelf to the holder for the duration of the context."""
+    """Leases an interpreter of the pool to the holder, for the duration of the context."""
 
     def __init__(self, shelf: InterpreterPool, make: Make, holder: Holder) -> None:
         self.shelf = shelf
@@ -97,21 +101,24 @@ class Loan:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        traceback.clear_frames(trace)  # a tensor held there would make another user's next invoke fail
+        traceback.clear_frames(trace)  # a tensor that is still held would make the next user's invoke fail
         self.shelf.put(self._holder.interpreter)
 
 
 class InterpreterPools:
-    """All shelves of an engine; two models are the same if their bytes and all options of the interpreter are equal."""
+    """All interpreter pools of an engine.
+
+    Two models are the same if their bytes and all options of the interpreter are equal.
+    """
 
     def __init__(self, cores: int | None = None) -> None:
-        """Without ``cores``, use the number of cores of this process."""
+        """Without ``cores``, use the number of cores that this process may use."""
         self._cores = cores or len(os.sched_getaffinity(0))
         self._lock = threading.Lock()
         self._shelves: WeakValueDictionary[Hashable, InterpreterPool] = WeakValueDictionary()
 
     def shelf(self, plan: PipelinePlan) -> InterpreterPool | None:
-        """Return the shelf for this plan; None if the model takes no images, keeps a state, or uses a delegate."""
+        """Return the pool for this plan; None if the model takes no images, keeps a state, or uses a delegate."""
         model = plan.model
         if model.input.takes != "image" or model.state or plan.delegate is not None:
             return None

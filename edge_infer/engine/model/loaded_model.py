@@ -35,17 +35,17 @@ if TYPE_CHECKING:
 
 _BLOCK: Final = 1 << 20
 LONG: Final = 0.01
-"""Seconds of the first run, the slowest, above which its time is not measured again more exactly."""
+"""Seconds of the first run, the slowest, above which the duration is not measured more exactly."""
 RUNS: Final = 3
-"""Number of further runs; the shortest run gives that time."""
+"""Number of further runs with which the duration is measured; the shortest run counts."""
 
 Look: TypeAlias = tuple[Candidates, Transform]
-"""The candidates found in one part of a frame, and the place of that part."""
+"""The candidates found in one part of a frame, and the transform of that part."""
 
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """The contents of all inputs for one part of a frame, and the place of that part."""
+    """The contents of all inputs for one part of a frame, and the transform of that part."""
 
     inputs: list[NDArray[Any]]
     transform: Transform
@@ -72,25 +72,26 @@ class LoadedModel(Closing):
     def __init__(
         self, plan: PipelinePlan, pool: InterpreterPools | None = None, files: ModelFiles | None = None
     ) -> None:
-        """With a ``pool`` several pipelines may share an interpreter; without one the model has its own.
+        """Without a ``pool`` the model has its own interpreter; with one, several pipelines may share it.
 
-        The interpreter is made from ``files`` that the supervisor handed over, or else from those that the plan names.
+        The interpreter is made from ``files``, which the supervisor handed over, or else from the files that the plan
+        names.
         """
         self._plan = plan
         self._pool = pool
         self._files = files
         self._lease = Lease(plan.model)
         self.lent: AbstractContextManager[None] = nullcontext()
-        """Context in which the interpreter is filled, run and read."""
+        """Context in which the interpreter may be filled, run and read."""
         self.echo: tuple[int, ...] = ()
-        """Inputs that the decoder needs."""
+        """Positions of the inputs that the decoder needs."""
         self._buffers: tuple[list[list[NDArray[Any]]], ...] = ([], [])
-        self._turn = 0  # alternates: a frame may still be in use when the next one is staged
+        self._turn = 0  # two buffers in turn: a frame may still be in use when the next one is staged
         self.seconds = 0.0
         """Duration of a run, measured while loading."""
 
     def __enter__(self) -> Self:
-        """Load the model and run it once; raises `ModelError` naming the model and its file."""
+        """Load the model and run it once; raises `ModelError`, which names the model and its file."""
         model = self._plan.model
         with ExitStack() as failed:
             failed.callback(self.close)
@@ -112,7 +113,7 @@ class LoadedModel(Closing):
         lent, self.lent = self.lent, nullcontext()
         if isinstance(lent, Loan):
             lent.shelf.leave()
-            del self.interpreter  # other pipelines use it
+            del self.interpreter  # other pipelines use this interpreter
         elif hasattr(self, "interpreter"):
             self.interpreter.close()
         self._lease.close()
@@ -126,15 +127,15 @@ class LoadedModel(Closing):
 
     @property
     def taken(self) -> ModelInput:
-        """How the model turns items of a source into its input."""
+        """Description of how items of a source become the model's input."""
         return self._plan.model.input
 
     def frames(self, taken: Captured) -> Iterator[Captured]:
-        """Yield the frames that ``taken`` makes complete: a picture at once, samples when a window is full."""
+        """Yield the model inputs that ``taken`` completes: a picture at once, samples when a window is full."""
         return iter((taken,)) if isinstance(taken, Frame) else self._after_gaps(self.preprocess.frames(taken))
 
     def rest(self, last: Samples) -> Iterator[Captured]:
-        """Yield what remains for a signal model when nothing comes after ``last``."""
+        """Yield the remaining windows of a signal model when no samples follow ``last``."""
         rest = getattr(self.preprocess, "rest", None)
         if rest is not None:
             yield from self._after_gaps(rest(last))
@@ -146,7 +147,7 @@ class LoadedModel(Closing):
             yield frame
 
     def parts(self, frame: Captured) -> tuple[Captured, ...]:
-        """Return the parts that the model looks at, one after the other: the whole frame, or its tiles."""
+        """Return the parts of a frame on which the model runs one after the other: the whole frame, or its tiles."""
         return self._tiles(frame) if self._tiles and isinstance(frame, Frame) else (frame,)
 
     def join(self, looks: Sequence[Look]) -> Look:
@@ -156,7 +157,7 @@ class LoadedModel(Closing):
         return self._tiles.joined([(found, place) for found, place in looks if isinstance(found, Boxes)])
 
     def stage(self, frame: Captured) -> tuple[Staged, ...]:
-        """Prepare the parts of a frame early, also while the model runs; `feed` then only copies them."""
+        """Prepare the parts of a frame early, possibly while the model runs; `feed` then only copies them."""
         self._turn = 1 - self._turn
         parts, buffers, inputs = self.parts(frame), self._buffers[self._turn], self.interpreter.inputs
         while len(buffers) < len(parts):
@@ -179,7 +180,7 @@ class LoadedModel(Closing):
             return self._look(frame, self.interpreter.invoke)
 
     def find(self, frame: Captured) -> Findings:
-        """Run all steps for one frame, for callers that do not need the steps in between."""
+        """Run all steps for one frame; for callers that need no intermediate result."""
         return self.postprocess(*self.look(frame), frame.monotonic)
 
     def _join(self) -> None:
@@ -200,7 +201,7 @@ class LoadedModel(Closing):
         )
 
     def _another(self) -> Interpreter:
-        """Make a further interpreter; the file may have changed since the first one."""
+        """Make another interpreter. The file may have changed since the first one was made."""
         check_digest(self._lease.model)
         return self._make()
 
@@ -230,7 +231,7 @@ class LoadedModel(Closing):
         return self.join(looks)
 
     def _warm(self) -> None:
-        """Run the model once: the first run is the slowest, and shows whether the outputs fit the decoder."""
+        """Run the model once. The first run is the slowest, and shows whether the outputs fit the decoder."""
         example, self.seconds = self.preprocess.example(), math.inf
         with self.lent:
             self.postprocess(*self._look(example, self._timed), example.monotonic)
@@ -240,11 +241,11 @@ class LoadedModel(Closing):
         self._forget()
 
     def _forget(self) -> None:
-        """Begin the postprocessing without what it has learned of the first run: a value that was never measured."""
+        """Reset the postprocessing: it must not remember the values of the first run, which were never measured."""
         self.postprocess = task_class(self._plan.model.task)(self._plan)
 
     def _timed(self) -> list[NDArray[Any]]:
-        """Time the run alone: the first pre- and postprocessing takes long, whatever the model is."""
+        """Measure the duration of the run alone; the first pre- and postprocessing takes long with any model."""
         begun = time.perf_counter()
         tensors = self.interpreter.invoke()
         self.seconds = min(self.seconds, time.perf_counter() - begun)

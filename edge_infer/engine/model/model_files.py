@@ -1,4 +1,4 @@
-"""Model files that the supervisor hands over as open files in memory; the engine reads none of them from the disk."""
+"""Model files that the supervisor hands over as open files in memory; the engine reads no model file from the disk."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ from edge_infer.platform.closing import Closing
 from edge_infer.platform.memfd import place
 
 PATIENCE: Final = 60.0
-"""Seconds that reading the largest model from a slow card takes."""
+"""Maximum seconds to wait for a file: reading the largest model from a slow card takes that long."""
 
 
 class Lease(Closing):
-    """A model whose files stay open until `close`: ``model`` names paths under which this process can open them again.
+    """A model whose files stay open until `close`.
 
-    Without ``files`` these are the paths of the plan itself.
+    ``model`` is the plan with paths under which this process can open the files again. Without ``files`` these are the
+    paths of the plan itself.
     """
 
     def __init__(self, model: ModelPlan, files: Mapping[str, int] | None = None) -> None:
-        """Owns the descriptors of ``files``, by path."""
+        """Take the descriptors ``files``, by path, and close them later."""
         self._files = dict(files or {})
         self.model = moved(model, lambda path: place(self._files[path])) if self._files else model
 
     def named(self, text: str) -> str:
-        """Return the text with the operator's paths in place of the temporary ones."""
+        """Return the text with the temporary paths replaced by the paths in the configuration."""
         places = {place(file): path for path, file in self._files.items()}
         for known in sorted(places, key=len, reverse=True):  # /proc/self/fd/1 is a prefix of /proc/self/fd/12
             text = text.replace(known, places[known])
@@ -42,14 +43,14 @@ class Lease(Closing):
 
 
 class ModelFiles(Closing):
-    """The newest file of every path, until `keep` drops it; any thread may take a `lease`, which keeps its own copy.
+    """The newest file of every path, until `keep` drops it. Any thread may take a `lease`, which has its own copies.
 
-    The supervisor may still be sending files that plans need: without memory for two models, it sends the next one
-    after the current one is gone. A lease waits for such a file.
+    The supervisor may still be sending files: if the memory holds only one model, it sends the next one after the
+    current one is closed. A lease waits for such a file.
     """
 
     def __init__(self, patience: float = PATIENCE) -> None:
-        """A lease waits at most ``patience`` seconds."""
+        """A lease waits at most ``patience`` seconds for its files."""
         self._patience = patience
         self._changed = threading.Condition()
         self._files: dict[str, int] = {}
@@ -57,26 +58,26 @@ class ModelFiles(Closing):
         self._needed: frozenset[str] = frozenset()
 
     def add(self, path: str, file: int) -> None:
-        """Use this file for plans that name the path from now on; owns the descriptor."""
+        """Use this file for plans that name the path from now on. The object owns the descriptor."""
         with self._changed:
             self._drop(path)
             self._files[path] = file
             self._changed.notify_all()
 
     def miss(self, path: str, why: str) -> None:
-        """Record that the supervisor has no file for the path."""
+        """Record that the supervisor cannot provide the file of a path."""
         with self._changed:
             self._drop(path)
             self._missing[path] = why
             self._changed.notify_all()
 
     def expect(self, paths: Iterable[str]) -> None:
-        """Add paths that plans need from now on; the supervisor will send the missing files."""
+        """Add paths that plans need from now on. The supervisor will send the files that are missing."""
         with self._changed:
             self._needed |= frozenset(paths)
 
     def keep(self, paths: Iterable[str]) -> None:
-        """Set the paths that plans need, and drop the files of all others."""
+        """Set the paths that plans need; drop the files of all other paths."""
         with self._changed:
             self._needed = frozenset(paths)
             for path in (self._files.keys() | self._missing.keys()) - self._needed:

@@ -1,4 +1,4 @@
-"""Loads a pipeline's next model beside the current one, in a separate thread."""
+"""Loads the next model of a pipeline in a separate thread, while the current model runs."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ BEAT: Final = 0.002
 
 
 class ModelLoad:
-    """Loads at once, unless ``alone``: then the pipeline closes its current model first and loads the next one itself.
+    """Loads a model at once; if ``alone``, the pipeline closes its current model first and then loads this one itself.
 
-    The pipeline takes ``serving`` between two frames once the switch is `done`. A caller that gives it up before that
-    closes the model.
+    The pipeline takes ``serving`` between two frames, once loading is `done`. A caller that cancels before that closes
+    the model.
     """
 
     def __init__(self, serving: Serving, *, alone: bool = False) -> None:
@@ -31,18 +31,19 @@ class ModelLoad:
         self.alone = alone
         self.error = ""
         self.seconds = self.pause = 0.0
-        """How long loading took, and the longest time for which no other Python thread of this process could run."""
+        """How long loading took, and the longest time during it for which no other Python thread of this process could
+        run."""
         self._lock = threading.Lock()
         self._given_up = self._finished = False
         if not alone:
             threading.Thread(target=self.load, name=f"load-{serving.plan.name}", daemon=True).start()
 
     def done(self) -> bool:
-        """Return whether the pipeline has something to do."""
+        """Return whether the pipeline can act: the model is loaded, or has to be loaded by the pipeline."""
         return self.alone or self._finished
 
     def load(self) -> None:
-        """Load the model; a failure is recorded in ``error``."""
+        """Load the model; record a failure in ``error``."""
         begun = time.monotonic()
         with _Pause() as pause:
             try:
@@ -57,7 +58,7 @@ class ModelLoad:
                 self.serving.close()
 
     def give_up(self) -> None:
-        """Cancel the switch; a model that is still being loaded is closed as soon as loading ends."""
+        """Cancel the replacement. A model that is still being loaded is closed as soon as loading ends."""
         with self._lock:
             self._given_up = True
             if self._finished or self.alone:
@@ -65,7 +66,10 @@ class ModelLoad:
 
 
 class _Pause:
-    """Measures the longest delay of a Python thread meanwhile: a constructor of the runtime blocks all of them."""
+    """Measures the longest delay of a Python thread during loading.
+
+    The constructor of the runtime's interpreter blocks all Python threads.
+    """
 
     def __init__(self) -> None:
         self.worst = 0.0

@@ -1,4 +1,4 @@
-"""The model that serves in a pipeline, and its replacement by the next one."""
+"""The current model of a pipeline, and its replacement by the next one."""
 
 from __future__ import annotations
 
@@ -36,27 +36,27 @@ class ModelSlot:
         pool: InterpreterPools | None = None,
         files: ModelFiles | None = None,
     ) -> None:
-        """``watched``: the first model is on probation."""
+        """Set up without loading a model; the worker loads it. ``watched``: the first model is on probation."""
         self.plan = plan
         self._turns, self._pool, self._files = turns, pool, files
         self._outlet = outlet
         self._voice = voice
         self._most: float | None = None
         self.serving = self._made(plan, watched=watched)
-        self._handing = threading.Lock()  # guards the main thread's request and the worker's replacement
+        self._handing = threading.Lock()  # guards the main thread's request against the worker's replacement
         self._switch: ModelLoad | None = ModelLoad(self.serving, alone=True)
         self._refused = self._switched = Running(None)
         self._outcome_at = 0.0
         self._alone = False  # the worker is loading a model itself
 
     def change(self, plan: PipelinePlan, *, watched: bool = False, alone: bool = False) -> None:
-        """Request another plan, ``watched`` if its model is on probation.
+        """Request another plan. ``watched``: its model is on probation.
 
-        The next model is loaded beside the current one, or ``alone``, after the current one is gone.
+        The next model is loaded beside the current one or, if ``alone``, after the current one is closed.
         """
         with self._handing:
             self.plan = plan
-            self._refused = Running(None)  # a retried model has not been refused yet
+            self._refused = Running(None)  # a model that is tried again has not been refused yet
             if self._switch is not None:
                 self._switch.give_up()
                 self._switch = None
@@ -71,7 +71,7 @@ class ModelSlot:
     def restrain(self, most: float | None) -> None:
         """Limit the current and the next model to ``most`` frames per second; None: as configured.
 
-        Only the main thread creates both, so the worker cannot put an unlimited one into service meanwhile.
+        Only the main thread creates models, so the worker cannot meanwhile put one without a limit into service.
         """
         self._most = most
         switch = self._switch
@@ -79,16 +79,18 @@ class ModelSlot:
             serving.pacer.restrain(most)
 
     def due(self) -> bool:
-        """Return whether `take_over` has something to do."""
+        """Return whether `take_over` has to be called."""
         switch = self._switch
         return switch is not None and switch.done()
 
     def take_over(self) -> ModelLoad | None:
-        """Replace the current model by the next one if that is loaded; return the switch, or None if none is done.
+        """Replace the current model by the next one if that is loaded.
 
-        If the switch has an error, its model was refused and the current one stays in service.
+        Return the finished replacement; None if there is none.
+
+        If the replacement has an error, its model was refused and the current one stays in service.
         """
-        with self._handing:  # held throughout: a concurrent `change` would compare with the outgoing model
+        with self._handing:  # held throughout: a concurrent `change` would compare with the old model
             switch = self._switch
             if switch is None or not switch.done():
                 return None
@@ -106,13 +108,16 @@ class ModelSlot:
         return switch
 
     def answered(self, now: float) -> None:
-        """Record that a frame became an outcome; the first one of a model determines the length of the gap."""
+        """Record that a frame became an outcome. The first outcome of a model ends the gap of the replacement."""
         if self._outcome_at < self.serving.since:
             self._switched = replace(self._switched, gap=now - self._outcome_at if self._outcome_at else 0.0)
         self._outcome_at = now
 
     def running(self, busy: float) -> Running:
-        """Return what runs here and its status; ``busy``: seconds that the current frame has taken."""
+        """Return the identity of the model in service and its status.
+
+        ``busy``: seconds that the current frame has taken.
+        """
         serving, refused = self.serving, self._refused
         trial, sha = serving.trial, serving.plan.model.identity if serving.ready else None
         return replace(
@@ -158,7 +163,7 @@ class ModelSlot:
         return made
 
     def _settle(self, switch: ModelLoad) -> None:
-        """Put a loaded model into service, or record its refusal."""
+        """Put a loaded model into service, or record why it was refused."""
         if switch.error:
             self._refuse(switch)
         else:
@@ -170,7 +175,7 @@ class ModelSlot:
             log.error("pipeline %s: %s; %s keeps serving", self.plan.name, switch.error, self.serving.plan.model.title)
 
     def _take(self, switch: ModelLoad, before: Serving) -> None:
-        """Put the new model into service: the next frame goes into it."""
+        """Put the new model into service; it processes the next frame."""
         fresh = self.serving = switch.serving
         changed = self._voice.go_on(before, fresh) if fresh is not before else None
         fresh.take(before)
@@ -188,5 +193,5 @@ class ModelSlot:
         )  # fmt: skip
         if fresh is not before and model.identity != before.plan.model.identity:
             self._voice.nothing(fresh, "model_changed")
-        elif changed:  # the next frame may come late, and until then nothing is known under the new settings
+        elif changed:  # the next frame may come late; until then nothing is known under the new settings
             self._voice.nothing(fresh, "starting")

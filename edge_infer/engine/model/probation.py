@@ -1,4 +1,4 @@
-"""Probation of a new model: whether it computes, its outputs depend on its inputs, and it is quick enough."""
+"""Probation of a new model: checks that it runs, that its outputs depend on its inputs, and that it is fast enough."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from edge_infer.engine.tasks.segmentation import SegmentationFindings
 from edge_infer.errors import ModelError
 from edge_infer.plan.records import ModelPlan
 
-# Detects outputs that a healthy model may repeat for many different inputs.
+# Detection of outputs that a healthy model may repeat for many different inputs.
 
 SAME: Final = 20
-"""Number of different inputs whose outputs may not be bit-identical, unless the outputs are `quiet` or `one_class`.
+"""Number of different inputs for which the outputs may not be bit-identical, unless they are `quiet` or `one_class`.
 
-Both count as the model computes with them: floats that it turns into the same bytes are the same to it.
+Inputs and outputs are compared in the form with which the model computes: two float inputs are the same if the model
+quantizes them to the same bytes.
 """
 _REPEATED: Final = f"its outputs were the same, bit by bit, for {SAME} different inputs"
 FEW: Final = 4
@@ -28,12 +29,13 @@ BYTES: Final = ("int8", "uint8", "bool")
 
 
 def quiet(tensors: Sequence[NDArray[Any]]) -> bool:
-    """Return whether the outputs are bytes, and are either at most four or all saturated.
+    """Return whether the outputs are bytes and are either at most four or all saturated.
 
     Saturated means: both the lowest and the highest value occur, and no other.
 
-    A wake word model returns 0 for everything but the word. A face detector's grid returns "nothing" for a whole night,
-    in every cell, with all the certainty of eight bits. A broken model repeats its outputs as well, but hardly these.
+    Healthy models repeat such outputs. A wake word model returns 0 for everything except the word. A face detector
+    returns the same saturated "nothing" in every cell for a whole night. A broken model repeats its outputs as well,
+    but they rarely have this form.
     """
     if not all(values.dtype.name in BYTES for values in tensors):
         return False
@@ -49,12 +51,12 @@ def _sure(values: NDArray[Any]) -> bool:
 
 
 def one_class(tensors: Sequence[NDArray[Any]]) -> bool:
-    """Return whether the outputs are whole numbers that are all the same: a map of one class, such as an empty wall."""
+    """Return whether the outputs are whole numbers that are all equal: a map of one class, such as an empty wall."""
     return all(values.dtype.kind in "iu" and values.size > 0 and values.min() == values.max() for values in tensors)
 
 
 def _same_everywhere(values: NDArray[Any]) -> bool:
-    """Return whether an output is a map, and has the same numbers in each of its cells."""
+    """Return whether an output is a map with the same numbers in each cell."""
     if one_class([values]):
         return values.size > FEW
     cells = values.reshape(-1, values.shape[-1])
@@ -62,20 +64,22 @@ def _same_everywhere(values: NDArray[Any]) -> bool:
 
 
 def _is_full(values: NDArray[Any]) -> bool:
-    """Return whether a map that is the same everywhere has another class there than the first, the background."""
+    """Return whether a uniform map shows a class other than the first one, the background."""
     if one_class([values]):
         return bool(values.flat[0])
     return bool(values.reshape(-1, values.shape[-1])[0].argmax())
 
 
 SLOW: Final = 5
-"""Consecutive frames above the limit that show a slow model; fewer may be due to other load on the board."""
+"""Number of consecutive frames above the limit that show that a model is slow. A few such frames may be due to other
+load."""
 LONG: Final = 1.0
-"""Seconds above the limit at which fewer consecutive slow frames suffice: five of a minute each take too long."""
+"""Seconds above the limit after which fewer consecutive slow frames suffice: five frames of a minute each would take
+too long."""
 
 
 class Trial:
-    """Counts and checks the frames of a model on probation; the pipeline's thread writes, another thread reads."""
+    """Counts and checks the frames of a model on probation. The pipeline's thread writes; another thread reads."""
 
     def __init__(self, model: ModelPlan) -> None:
         self.frames = 0
@@ -98,9 +102,9 @@ class Trial:
             self._input = zlib.crc32(_bytes(_stored(interpreter.input(position), tensor)), self._input)
 
     def told(self, interpreter: Interpreter, tensors: Sequence[NDArray[Any]]) -> None:
-        """Check the outputs of the run; raises `ModelError` for outputs that no healthy model gives."""
+        """Check the outputs of the run; raises `ModelError` for outputs that no healthy model returns."""
         output = 0
-        for tensor, values in zip(interpreter.outputs, tensors, strict=False):  # input copies may follow the outputs
+        for tensor, values in zip(interpreter.outputs, tensors, strict=False):  # copies of inputs may follow
             if values.dtype.kind == "f" and not np.isfinite(values).all():
                 raise ModelError(f"its output {tensor.name} has values that are not finite")
             output = zlib.crc32(_bytes(values), output)
@@ -112,13 +116,13 @@ class Trial:
         if self._repeats and not self._quiet(outputs) and not (self._maps and one_class(outputs)):
             raise ModelError(_REPEATED)
         self._repeats &= all(map(_same_everywhere, outputs))
-        if self._repeats and any(map(_is_full, outputs)):  # whatever threshold and labels hide of it now
+        if self._repeats and any(map(_is_full, outputs)):  # whatever threshold and labels currently hide
             raise ModelError(_REPEATED)
 
     def found(self, findings: Findings) -> None:
-        """Check what a map shows that is the same for many inputs and everywhere; raises `ModelError` for any object.
+        """Raise `ModelError` if a map is the same for many inputs and in each cell, and shows an object.
 
-        The first class of a segmentation is the background, or a wall.
+        The first class of a segmentation is the background, so it is not an object.
         """
         if isinstance(findings, SegmentationFindings):
             shows = any(item.class_id for item in findings.segments)
@@ -140,16 +144,16 @@ class Trial:
             self.failed(f"a frame took {worst:.3g} s, and {self._limit:.3g} s is the most that it may take")
 
     def failed(self, text: str) -> None:
-        """Record a fault; only the first one is kept."""
+        """Record a fault; only the first fault is kept."""
         self.fault = self.fault or text[:400]
 
 
 def _stored(values: NDArray[Any], tensor: Tensor) -> NDArray[Any]:
-    """Return floats as the integers that the model computes with; anything else as it is."""
+    """Return floats as the integers with which the model computes; return other values unchanged."""
     if values.dtype.name == tensor.dtype or values.dtype.kind != "f":
         return values
     stored = np.empty(values.shape, tensor.dtype)
-    with np.errstate(invalid="ignore"):  # what is no number becomes any integer
+    with np.errstate(invalid="ignore"):  # NaN becomes an arbitrary integer
         tensor.store(values, stored)
     return stored
 

@@ -1,4 +1,4 @@
-"""Schedules model runs when pipelines need more cores than there are."""
+"""Schedules model runs when the pipelines together need more cores than there are."""
 
 from __future__ import annotations
 
@@ -10,39 +10,44 @@ from dataclasses import dataclass
 from typing import Final
 
 OVERTAKEN: Final = 3
-"""Consecutive turns that priority may give to others before the longest waiting pipeline is next."""
+"""Number of consecutive turns that others may get before the longest-waiting pipeline is next, whatever the
+priorities."""
 LONGEST: Final = 2.0
-"""Seconds after which a turn no longer counts: others may run beside a hung or very slow one."""
+"""Seconds after which a turn no longer counts, so that other pipelines can run beside one that hangs or is very
+slow."""
 
 
 @dataclass(slots=True, eq=False)  # compared by identity: two equal requests are different
 class Turn:
-    """The request of one pipeline for ``cores`` at a time, and its status; times are on the clock of its `Turns`."""
+    """The request of one pipeline for ``cores`` at a time, and its status. Times are on the clock of its `Turns`."""
 
     given: threading.Condition
     spare: bool = False
-    """Whether it gets only cores that no pipeline waits for: it comes after every priority, whatever its age."""
+    """Whether this member gets only cores that no pipeline waits for: it comes after every priority, however long it
+    has waited."""
     priority: int = 0
     cores: int = 1
     since: float = 0.0
-    """When it began to wait with a frame; 0 while it does not wait."""
+    """Time since which it waits with a frame; 0 while it does not wait."""
     began: float = 0.0
-    """When its turn began; 0 while it has none."""
+    """Time at which its turn began; 0 while it has none."""
 
 
 class Turns:
     """Gives cores to pipelines by priority; at equal priority to the one that has waited longest with a frame.
 
-    After `OVERTAKEN` turns of others, the pipeline that has waited longest of all is next, whatever its priority. If
-    the next pipeline needs more cores than are free, those behind it wait: otherwise it would never get them. No
-    pipeline has to ask while there are enough cores for all that could run. A ``spare`` member gets only cores that no
-    pipeline waits for. Any thread may call it.
+    - After `OVERTAKEN` turns of others, the longest-waiting pipeline is next, whatever its priority. - If the next
+      pipeline needs more cores than are free, those behind it wait: otherwise it would never get them. - While there
+      are enough cores for all pipelines at once, no pipeline has to ask. - A ``spare`` member gets only cores that no
+      pipeline waits for.
+
+    Any thread may call it.
     """
 
     def __init__(self, cores: int | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        """Without ``cores``, use the number of cores of this process."""
+        """Without ``cores``, use the number of cores that this process may use."""
         self.scarce = False
-        """Whether there are too few cores for all that could run at the same time."""
+        """Whether there are too few cores for all pipelines to run at the same time."""
         self._cores = cores or len(os.sched_getaffinity(0))
         self._clock = clock
         self._lock = threading.Lock()
@@ -52,7 +57,7 @@ class Turns:
         self._overtaken = 0
 
     def join(self, *, spare: bool = False) -> Turn:
-        """Add a pipeline, or a ``spare`` member beside one."""
+        """Add a pipeline, or a ``spare`` member such as a shadow model."""
         with self._lock:
             turn = Turn(threading.Condition(self._lock), spare)
             self._members.append(turn)
@@ -60,7 +65,7 @@ class Turns:
             return turn
 
     def want(self, turn: Turn, priority: int, cores: int) -> None:
-        """Set the priority and cores of a pipeline; more cores than there are means all of them."""
+        """Set the priority and the cores of a pipeline. If it wants more cores than exist, it gets all of them."""
         with self._lock:
             turn.priority, turn.cores = priority, min(cores, self._cores)
             self._count()
@@ -79,10 +84,10 @@ class Turns:
         return not all(turn.spare for turn in tuple(self._waiting))
 
     def take(self, turn: Turn, timeout: float) -> bool:
-        """Wait up to ``timeout`` seconds for the turn; a repeated call counts as waiting since the first one.
+        """Wait up to ``timeout`` seconds for the turn. Repeated calls count as one wait, from the first call on.
 
-        A timeout does not give the cores kept for this turn to others: a pipeline that needs several would never get
-        them all.
+        After a timeout the pipeline keeps its place: if others got the cores that were kept for it, a pipeline that
+        needs several cores would never get them all.
         """
         with self._lock:
             turn.since = turn.since or self._clock()
@@ -105,7 +110,7 @@ class Turns:
         self._give()
 
     def _give(self) -> None:
-        """Give as many turns as there are cores for."""
+        """Start as many turns as there are cores for."""
         now = self._clock()
         self._running = [turn for turn in self._running if now - turn.began < LONGEST]
         while self._waiting:

@@ -1,4 +1,4 @@
-"""A model in service for a pipeline: loaded, with all objects that depend on its plan."""
+"""A loaded model of a pipeline, with all objects that depend on its plan."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from edge_infer.ipc.messages import Delegated
 from edge_infer.plan.records import PipelinePlan
 
 SHORT: Final = 0.0003
-"""Seconds per run below which passing a frame between threads costs more than it saves."""
+"""Seconds per run below which passing a frame to another thread costs more than it saves."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)  # two frames with the same content are still different
 class _Prepared:
-    """A captured frame, its masked version, and the inputs prepared from that."""
+    """A captured frame, the same frame with its masked areas black, and the inputs prepared from it."""
 
     frame: Captured
     visible: Captured
@@ -46,7 +46,10 @@ class _Prepared:
 
 
 class Serving:
-    """A model in service; `load` may run in another thread than the later use; `close` may be called twice."""
+    """A loaded model of a pipeline.
+
+    One thread may call `load` and another use the model; `close` may be called twice.
+    """
 
     def __init__(
         self,
@@ -59,10 +62,10 @@ class Serving:
         pool: InterpreterPools | None = None,
         files: ModelFiles | None = None,
     ) -> None:
-        """``new_object`` returns ids for tracked objects; with a ``pool`` other pipelines may share the model.
+        """Set up, but do not load yet. ``new_object`` returns ids for tracked objects.
 
-        ``turns`` schedules work on the shared cores. ``files`` are the open files from which to make the model if it is
-        not to be read from the disk.
+        With a ``pool`` other pipelines may share the model. ``turns`` schedules work on the shared cores. The model is
+        made from the open ``files``, or else read from the disk.
         """
         self.plan = plan
         self._turns, self._files = turns, files
@@ -75,20 +78,20 @@ class Serving:
         self.pacer = Pacer(plan.fps)
         self.ready = False
         self.quick = False
-        """Whether a run is so short that one thread does everything, where nothing may be dropped."""
+        """Whether a run is so short that one thread does everything if the source may drop nothing."""
         self.prepares = False
-        """Whether to prepare the next frame while one is in the model."""
-        self._prepared: deque[_Prepared] = deque(maxlen=2)  # the next frame, and the one after it
+        """Whether to prepare the next frame while a frame is in the model."""
+        self._prepared: deque[_Prepared] = deque(maxlen=2)  # the next frame and the one after it
         self.since = 0.0
-        """When it went into service, on the monotonic clock."""
+        """Time at which the model went into service, on the monotonic clock."""
         self.trial: Trial | None = None
         self.watch(watched=watched)
         self.shadow: ShadowModel | None = None
-        self._comparing = threading.Lock()  # the main thread may change what the pipeline's thread sets up
+        self._comparing = threading.Lock()  # for what the main thread may change during the setup
         self._stack = ExitStack()
 
     def load(self) -> None:
-        """Load the model and run it once; raises `ModelError`, and whatever a plug-in throws."""
+        """Load the model and run it once; raises `ModelError`, and any error of a plug-in."""
         self.stay()
         self._stack.enter_context(self.model)
         self.quick = self.plan.ahead == "never" or (self.plan.ahead == "auto" and self.model.seconds < SHORT)
@@ -101,27 +104,27 @@ class Serving:
         stay_on(self.plan.affinity)
 
     def prepare(self, frame: Captured) -> None:
-        """Mask and preprocess a frame early, while another one is in the model."""
+        """Mask and preprocess a frame early, while another frame is in the model."""
         visible = self.mask(frame)
         self._prepared.append(_Prepared(frame, visible, self.model.stage(visible)))
 
     def prepared(self, frame: Captured) -> tuple[Captured, Sequence[Captured | Staged]]:
-        """Return the masked frame and its parts for the model; use the prepared ones if there are any."""
+        """Return the masked frame and its parts for the model. Use the prepared ones if there are any."""
         if (found := self.pass_over(frame)) is not None:
             return found.visible, found.parts
         visible = self.mask(frame)
         return visible, self.model.parts(visible)
 
     def pass_over(self, frame: Captured) -> _Prepared | None:
-        """Drop the prepared frames up to this one, which are not needed again; return that of this frame, if any."""
+        """Drop the prepared frames up to this one. Return the preparation of this frame; None if there is none."""
         found = None
         while self._prepared and self._prepared[0].frame.number <= frame.number:
-            each = self._prepared.popleft()  # the other thread adds at most one at the end, and none before this frame
+            each = self._prepared.popleft()  # the other thread adds at most one frame, at the end
             found = each if each.frame is frame else found
         return found
 
     def take(self, before: Serving) -> None:
-        """Go into service in place of another model; take over its half-filled window if both gather samples alike."""
+        """Replace another model in service. Take over its half-filled window if both gather samples in the same way."""
         self.since = time.monotonic()
         if before.ready:
             self.model.inherit(before.model)
@@ -134,7 +137,10 @@ class Serving:
         return Delegated(round(interpreter.delegated, 4), shortened(interpreter.failure))
 
     def compared(self, plan: PipelinePlan) -> None:
-        """Start the shadow of this plan, which is otherwise unchanged, or stop the shadow if the plan has none."""
+        """Start the shadow model of this plan, or stop the current one if the plan has none.
+
+        The rest of the plan is unchanged.
+        """
         with self._comparing:
             self.plan, before = plan, self.shadow
             self.shadow = (
@@ -146,7 +152,7 @@ class Serving:
             before.close()
 
     def ends(self, before: Serving) -> Reason | None:
-        """Return why open events and tracked objects of the previous model end here; None if they continue."""
+        """Return the reason why events and tracked objects of the previous model end; None if they continue."""
         old, new = before.plan, self.plan
         if old.model.identity != new.model.identity:
             return "model_changed"
@@ -173,6 +179,6 @@ class Serving:
                 self.shadow.close()
         self._stack.close()
         self._prepared.clear()
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc only
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # exists in glibc only
         if was and trim is not None:
-            trim(0)  # without it the engine is some 10 MB larger after a hundred switches
+            trim(0)  # otherwise the engine is about 10 MB larger after a hundred replacements

@@ -1,4 +1,7 @@
-"""A second model on a share of a pipeline's frames, compared with the first, which never waits for it."""
+"""Shadow model: a second model that runs on a share of a pipeline's frames and is compared with the first.
+
+The pipeline never waits for it.
+"""
 
 from __future__ import annotations
 
@@ -29,20 +32,20 @@ from edge_infer.plan.records import PipelinePlan
 log = logging.getLogger(__name__)
 
 LESS: Final = 4
-"""While the pipeline drops frames, the shadow sees only one in so many of its share."""
+"""While the pipeline drops frames, the shadow gets only one in this many of the frames of its share."""
 FAILURES: Final = 5
-"""Number of consecutive failed frames that ends the shadow."""
+"""Number of consecutive failed frames after which the shadow ends."""
 HUNG: Final = 2.0
 """Seconds above its limit after which a frame counts as hung."""
 CREDIT: Final = 1.0
-"""Seconds of its share of the time that the shadow may save up."""
+"""Maximum unused time, in seconds, that the shadow may save for later."""
 RECENT: Final = 256
-"""Number of frames over which the ratio of latencies is computed."""
+"""Number of frames over which the ratio of the two latencies is computed."""
 
 
 @dataclass(frozen=True, slots=True)
 class _ComparedFrame:
-    """A frame, the pipeline's findings, and the seconds that the pipeline took."""
+    """A frame, the pipeline's findings in it, and the seconds that the pipeline took."""
 
     frame: Captured
     findings: Findings
@@ -50,7 +53,7 @@ class _ComparedFrame:
 
 
 class ShadowSampler:
-    """Selects a shadow's frames: a share of all frames, within the same share of the time, fewer under load."""
+    """Selects the frames of a shadow: a share of all frames, within the same share of the time; fewer under load."""
 
     def __init__(self, share: float, now: float) -> None:
         self.skipped = 0
@@ -61,7 +64,10 @@ class ShadowSampler:
         self._filled = now
 
     def take(self, now: float, *, behind: bool, busy: bool) -> bool:
-        """Return whether the shadow gets this frame; a frame of its share that it may not get counts as ``skipped``."""
+        """Return whether the shadow gets this frame.
+
+        If a frame of its share exceeds a limit, the frame counts as ``skipped``.
+        """
         while self._spent:
             self._saved -= self._spent.popleft()
         self._saved = min(CREDIT, self._saved + self._share * (now - self._filled))
@@ -76,24 +82,25 @@ class ShadowSampler:
         return allowed
 
     def spend(self, seconds: float) -> None:
-        """Record that a frame took ``seconds``; called by another thread than `take`."""
+        """Record that a frame took ``seconds``; called by a thread other than that of `take`."""
         self._spent.append(seconds)
 
 
 class ShadowModel:
-    """Loads and runs its model in a separate thread after `start`; a fault ends the shadow and nothing else.
+    """Loads and runs its model in a separate thread after `start`. A fault ends the shadow and nothing else.
 
-    Where pipelines take turns on the cores, the shadow gets only turns for which no pipeline waits, and skips a frame
-    if it gets none. A pipeline whose frame arrives during such a turn may have to wait for the end of the turn.
+    When pipelines take turns on the cores, the shadow gets only turns for which no pipeline waits, and skips a frame if
+    it gets no turn. If a frame of a pipeline arrives during such a turn, the pipeline may have to wait until the turn
+    ends.
     """
 
     def __init__(self, plan: PipelinePlan, turns: Turns | None = None, files: ModelFiles | None = None) -> None:
-        """``turns`` schedules all pipelines that share the cores; ``files`` are those from which to make its model."""
+        """``turns`` schedules all pipelines that share the cores; ``files`` are the open files of the model."""
         assert plan.shadow is not None
         self.plan = plan
         self._turns, self._files = turns or Turns(), files
-        self._turn: Turn | None = None  # while it runs
-        self._missed = 0  # frames without a turn
+        self._turn: Turn | None = None  # while the frame is in the model
+        self._missed = 0  # frames that got no turn
         self._reason = ""
         self._errors = self._in_a_row = 0
         self._busy_since = 0.0
@@ -104,7 +111,7 @@ class ShadowModel:
         self._dropped = 0
         self._work: queue.SimpleQueue[_ComparedFrame | None] = (
             queue.SimpleQueue()
-        )  # at most one: none is added while it is busy
+        )  # at most one frame: none is added while the shadow is busy
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"shadow-{plan.name}", daemon=True)
 
@@ -113,9 +120,10 @@ class ShadowModel:
         self._thread.start()
 
     def offer(self, frame: Captured, findings: Findings, begun: float, dropped: int) -> None:
-        """Offer a frame with the pipeline's findings, begun at ``begun``; ``dropped`` counts its missed frames so far.
+        """Offer a frame with the pipeline's findings; called by the pipeline's thread, returns at once.
 
-        The pipeline's thread calls it, and it returns at once.
+        ``begun`` is when the pipeline began the frame; ``dropped`` counts the frames that the pipeline has missed so
+        far.
         """
         now = time.monotonic()
         behind, self._dropped = dropped > self._dropped, dropped
@@ -152,7 +160,7 @@ class ShadowModel:
         return not (self._ready or self._reason or self._stop.is_set())
 
     def close(self, timeout: float = 0.0) -> None:
-        """End after the current frame, and wait up to ``timeout`` seconds for that; may be called twice."""
+        """End after the current frame. Wait up to ``timeout`` seconds for that; may be called twice."""
         self._stop.set()
         self._work.put(None)
         if timeout and self._thread.is_alive():
@@ -193,7 +201,7 @@ class ShadowModel:
         try:
             findings = _sound(model, work.frame)
         except Exception as error:  # noqa: BLE001 - whatever a plug-in throws, the next frame may work
-            traceback.clear_frames(error.__traceback__)  # a tensor held there would make the next invoke fail
+            traceback.clear_frames(error.__traceback__)  # a tensor that is still held would make the next invoke fail
             self._failed(told(error))
         else:
             self._in_a_row = 0
@@ -211,7 +219,10 @@ class ShadowModel:
             self._end(text)
 
     def _look_for_hang(self) -> None:
-        """Detect a hang, end the shadow and lower its thread's priority: a thread cannot be ended from outside."""
+        """Detect a hang.
+
+        If there is one, end the shadow and lower the priority of its thread, which cannot be ended from outside.
+        """
         since, shadow = self._busy_since, self.plan.shadow
         assert shadow is not None
         limit = shadow.model.patience() + HUNG
@@ -234,7 +245,7 @@ class ShadowModel:
 
 
 def _sound(model: LoadedModel, frame: Captured) -> Findings:
-    """Return the model's findings in a frame; raises `ModelError` if not all of its output is finite.
+    """Return the model's findings in a frame; raises `ModelError` if any of its output is not finite.
 
     A decoder drops non-finite values. Without this check a broken model would find nothing and so agree with the
     pipeline on an empty scene.
@@ -246,5 +257,5 @@ def _sound(model: LoadedModel, frame: Captured) -> Findings:
 
 
 def same_but_shadow(one: PipelinePlan, other: PipelinePlan) -> bool:
-    """Return whether two plans differ in their shadows only."""
+    """Return whether two plans differ only in their shadows."""
     return one != other and replace(one, shadow=None) == replace(other, shadow=None)

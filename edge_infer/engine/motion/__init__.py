@@ -1,1 +1,1 @@
-"""The motion gate: which parts of a frame the model looks at."""
+"""Motion gate: selects the parts of a frame on which the model runs."""

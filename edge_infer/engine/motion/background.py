@@ -1,8 +1,8 @@
 """Background model of a static scene, and the share of a picture that differs from it.
 
 The model is a running average of a small picture. It depends on time, not on the number of frames: an object that
-stands still for about `MEMORY` becomes background at any frame rate. Pure NumPy and OpenCV; one thread at a time, in
-the order of the frames.
+stands still for about `MEMORY` becomes background at any frame rate. Only one thread may use it at a time, in the order
+of the frames.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from edge_infer.frames.pixels import black_out
 from edge_infer.plan.records import MotionPlan, Polygon
 
 CELLS: Final = 30_000
-"""Approximate number of cells of the small picture; with tiles, for each tile."""
+"""Approximate number of cells of the small picture; with tiles, of each tile."""
 SMOOTHED: Final = (7, 5)
-"""Cells (width, height) that are averaged before the comparison, so that sensor noise does not count as motion."""
+"""Number of cells (width, height) that are averaged before the comparison, so that sensor noise does not count as
+motion."""
 MEMORY: Final = 2.0
 """Seconds after which two thirds of a change have become background."""
 LEARNED: Final = 0.5
@@ -30,7 +31,8 @@ LEARNED: Final = 0.5
 WARM_UP: Final = 2.0
 """Seconds to learn a background; a camera that was just opened adjusts its exposure first."""
 ALL: Final = 0.6
-"""Share of a picture that no object changes at once; above it the lighting changed, and learning starts anew."""
+"""Share of the picture that no object changes at once. If more changes, the lighting has changed and learning starts
+again."""
 
 
 class Change(NamedTuple):
@@ -40,13 +42,13 @@ class Change(NamedTuple):
     """
 
     share: float
-    cells: NDArray[np.uint8]  # [rows, columns], 1 where it differs
+    cells: NDArray[np.uint8]  # [rows, columns]; 1 where the picture differs
     source: tuple[int, int]
     learning: bool = False
     light: bool = False
 
     def within(self, region: Region | None) -> float:
-        """Return the share of one region that differs."""
+        """Return the differing share of one region."""
         if region is None or self.share == 0.0:
             return self.share
         (rows, columns), (width, height) = self.cells.shape, self.source
@@ -72,7 +74,7 @@ class Background:
         self._begun = self._learned = 0.0
 
     def __call__(self, pixels: Pixels, moment: float) -> Change:
-        """Return how this picture differs from the previous ones."""
+        """Return how this picture differs from the background."""
         if pixels.shape != self._shape:
             self._begin(pixels, moment)
         self._sample(pixels)
@@ -91,7 +93,8 @@ class Background:
         height, width = pixels.shape[:2]
         colors = pixels.size // (height * width)
         down = max(1, round(math.sqrt(height * width / self._most)))
-        # The step is no multiple of the colours: neighbours then have different colours, and smoothing mixes them.
+        # The step is not a multiple of the number of colour channels: neighbours then have different colours, and
+        # smoothing mixes them.
         across = down * colors - 1 if colors > 1 else down
         self._places = slice(down // 2, None, down), slice(across // 2, None, across)
         shape = pixels.reshape(height, -1)[self._places].shape
@@ -110,7 +113,7 @@ class Background:
         self._seen = 0
 
     def _sample(self, pixels: Pixels) -> None:
-        """Sample one value per cell, of whichever colour channel; masked cells are black."""
+        """Sample one value per cell, from any colour channel. Masked cells are black."""
         self._small[...] = pixels.reshape(len(pixels), -1)[self._places]
         if self._shown is not None:
             cv2.bitwise_and(self._small, self._shown, dst=self._small)
@@ -118,8 +121,8 @@ class Background:
     def _differing(self) -> tuple[NDArray[np.uint8], float]:
         """Return the cells that differ after smoothing, and their share.
 
-        A mean of differences never exceeds the largest of them. If no single cell differs, the usual case without
-        motion, no smoothed cell differs either, and smoothing is skipped.
+        A mean of differences never exceeds the largest of them. So if no single cell differs, no smoothed cell differs
+        either, and smoothing is skipped. This is usual without motion.
         """
         if self._still and cv2.norm(self._small, self._known, cv2.NORM_INF) <= self._threshold:
             return self._same, 0.0

@@ -1,16 +1,16 @@
-"""Motion gate: chooses the parts of a frame that the model looks at; for the others the last findings remain valid.
+"""Motion gate: selects the parts of a frame on which the model runs; for the other parts the last findings stay valid.
 
-Without ``motion`` in the plan the model looks at every part of every frame. With ``motion`` it looks at a part
-- while something moves in it, and for `LINGER` seconds longer;
-- if the light has changed, while the background is being learned, and while nothing is known: at the first frame, and
-  after a fault or a lost source;
-- ``still_check`` seconds after it last looked at the part;
-- while the part contains an object, if something moves elsewhere or the findings are not settled: a tracked object is
-  missed or not sure yet, or a label is about to start or to end.
+Without ``motion`` in the plan the model runs on every part of every frame. With ``motion`` it runs on a part
 
-For a frame without any chosen part the pipeline reuses the last findings. The tracker and all later steps receive them
-as though they were found in this frame. So the time of a still object goes on, and no timeout expires only because the
-model did not look.
+- while something moves in the part, and for `LINGER` seconds longer; - if the light has changed, while the background
+  is being learned, and while nothing is known: at the first frame, and after a fault or a lost source; -
+  ``still_check`` seconds after its last run on the part; - while the part contains an object, if something moves
+  elsewhere or the findings are not settled: a tracked object is missing or not confirmed yet, or a label is about to
+  start or to end.
+
+If no part of a frame is selected, the pipeline uses the last findings again. The tracker and all later steps receive
+them as if they had been found in this frame. So time continues for a still object, and no timeout expires only because
+the model did not run.
 """
 
 from __future__ import annotations
@@ -31,16 +31,17 @@ from edge_infer.frames.geometry import Box, Region
 from edge_infer.plan.records import InputPlan, MotionPlan, PipelinePlan
 
 COMPARED: Final = 0.2
-"""Seconds between two comparisons with the background while something moves.
+"""Minimum seconds between two comparisons with the background while something moves.
 
-The model looks anyway during that time, so the next comparison only has to come well before `LINGER` is over.
+The model runs during this time anyway, so it suffices if the next comparison comes well before `LINGER` is over.
 """
 LINGER: Final = 1.0
-"""Seconds for which the model looks at a part after motion in it, so that it sees a stopped object at rest."""
+"""Seconds for which the model continues to run on a part after motion in it, so that it also sees the object at
+rest."""
 
 
 class Glance(NamedTuple):
-    """A decision on a frame: its change against the background, and the chosen parts (None: the whole frame)."""
+    """Decision on a frame: its change against the background, and the selected parts (None: the whole frame)."""
 
     change: Change
     chosen: tuple[Region | None, ...]
@@ -48,7 +49,7 @@ class Glance(NamedTuple):
 
 
 class Unmoved(NamedTuple):
-    """Why the model did not look at a frame; the sentence is built only when it is asked for."""
+    """Reason why the model did not run on a frame. The sentence is built only when it is needed."""
 
     share: float
     plan: MotionPlan
@@ -61,15 +62,18 @@ class Unmoved(NamedTuple):
 
 
 class Gate:
-    """Belongs to the thread of a pipeline: for each frame call `choose`; after looking call `joined`, then `stand`."""
+    """Motion gate of one pipeline, used by its thread.
+
+    For each frame call `choose`, after the runs `joined`, then `stand`.
+    """
 
     standing: Findings | None
-    """The last findings, which remain valid; None if nothing is known."""
+    """The last findings, which stay valid; None if nothing is known."""
 
     def __init__(self, plan: PipelinePlan) -> None:
         self.plan = plan.motion
         self.glance: Glance | None = None
-        """The newest decision; None if the gate is off."""
+        """The newest decision; None without ``motion`` in the plan."""
         taken = plan.model.input
         tiles = taken.tiles if isinstance(taken, InputPlan) else (1, 1)
         self._background = Background(plan.motion, plan.mask, tiles) if plan.motion is not None else None
@@ -80,18 +84,18 @@ class Gate:
         self.forget()
 
     def forget(self) -> None:
-        """Discard the last findings: the model looks at all of the next frame."""
+        """Discard the last findings, so that the model runs on all of the next frame."""
         self.standing = None
         self._looks: list[Look] = []
         self._looked: list[float] = []
 
     @property
     def open(self) -> bool:
-        """Whether the model looks at all of the newest frame, which makes it likely for the next one."""
+        """Whether the model runs on all of the newest frame, which makes this likely for the next frame, too."""
         return self.glance is None or len(self.glance.chosen) == self.glance.parts
 
     def choose(self, parts: Sequence[Captured], follow: Follow, *, anyway: bool = False) -> tuple[int, ...]:
-        """Return the parts of the newest frame that the model looks at; with ``anyway`` all of them."""
+        """Return the parts of the newest frame on which the model runs; with ``anyway`` all of them."""
         frame, background, plan = parts[0], self._background, self.plan
         if background is None or plan is None or not isinstance(frame, Frame):
             return tuple(range(len(parts)))
@@ -104,14 +108,17 @@ class Gate:
             chosen = tuple(range(len(parts)))
         else:
             chosen = self._parts(regions, moving, follow, moment)
-        if not chosen:  # for questions why nothing was reported
+        if not chosen:  # answers the question why nothing was reported
             share = max(shares)
             follow.decisions.note(frame.wall, None, share, STILL, Unmoved(share, plan, len(parts)))
         self.glance = Glance(change, tuple([regions[part] for part in chosen]), len(parts))
         return chosen
 
     def _compare(self, background: Background, frame: Frame, moment: float) -> Change:
-        """Return the change against the background: computed for every frame at rest, reused briefly during motion."""
+        """Return the change against the background.
+
+        Without motion it is computed for every frame; during motion it is reused briefly.
+        """
         last = self._change
         if last is not None and 0.0 <= moment - self._stirred < LINGER:
             known = last.source == frame.size and not (last.light or last.learning)
@@ -123,7 +130,7 @@ class Gate:
     def _parts(
         self, regions: Sequence[Region | None], moving: frozenset[int], follow: Follow, moment: float
     ) -> tuple[int, ...]:
-        """Return the parts that are worth a look when the background is known."""
+        """Return the parts on which the model has to run when the background is known."""
         assert self.plan is not None
         rest = self.plan.still_check - ROUNDING
         due = [part for part, looked in enumerate(self._looked) if not 0.0 <= moment - looked < rest]
@@ -134,25 +141,25 @@ class Gate:
         return tuple(sorted(held.union(due))) or tuple(every)
 
     def joined(self, chosen: Sequence[int], looks: Sequence[Look], moment: float) -> Sequence[Look]:
-        """Return the looks at all parts: the new ones at the chosen parts, and the last ones at the others."""
+        """Return the candidates of all parts: new ones for the chosen parts, and the last ones for the others."""
         if self.plan is None:
             return looks
         fresh = dict(zip(chosen, looks, strict=True))
         count = max(len(self._looked), len(looks))
         whole = [fresh[part] if part in fresh else self._looks[part] for part in range(count)]
         self._looked = [moment if part in fresh else self._looked[part] for part in range(count)]
-        if count > 1:  # their non-finite values have been counted already
+        if count > 1:  # non-finite values of the last findings have been counted already
             self._looks = [(replace(candidates, nonfinite=0), transform) for candidates, transform in whole]
         return whole
 
     def stand(self, findings: Findings) -> Findings:
-        """Store the findings, which remain valid until the next look."""
+        """Store the findings, which stay valid until the model runs again, and return them."""
         if self.plan is not None:
             self.standing = findings
         return findings
 
     def _moving(self, shares: Sequence[float], area: float, moment: float) -> frozenset[int]:
-        """Return the parts in which at least ``area`` moves, or moved a moment ago."""
+        """Return the parts in which at least ``area`` moves now or moved within the last `LINGER` seconds."""
         if len(self._moved) != len(shares):
             self._moved = [-math.inf] * len(shares)
         if self._compared == moment and self._change is not None and not self._change.light and max(shares) >= area:
@@ -163,7 +170,7 @@ class Gate:
         return frozenset(part for part, at in enumerate(self._moved) if 0.0 <= moment - at < LINGER)
 
     def _somebody(self, region: Region | None, follow: Follow) -> bool:
-        """Return whether a detection or a tracked object is in a part."""
+        """Return whether a part contains a detection or a tracked object."""
         if region is None:
             return True
         found = self.standing.objects if isinstance(self.standing, Detections) else ()

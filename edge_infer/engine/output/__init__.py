@@ -1,1 +1,1 @@
-"""From findings to messages: byte limits, publish intervals, numbering, hand-over, health."""
+"""From findings to messages: byte limits, publish intervals, numbering, sending, health."""

@@ -18,9 +18,10 @@ LOST_AFTER: Final = 5.0
 LOST_INTERVALS: Final = 10
 FROZEN_AFTER: Final = 10.0
 BLACK_AFTER: Final = 2.0
-"""Seconds of consecutive black frames before a source counts as black: a switching camera may give one dark frame."""
+"""Seconds of consecutive black frames after which a source counts as black: a camera that switches modes may give one
+dark frame."""
 LEAST_SPAN: Final = 1.0
-"""Seconds over which events count for a rate at least: a few that arrive together are no high rate."""
+"""Minimum period in seconds over which a rate is computed: a few events that arrive together are not a high rate."""
 WINDOW: Final = 30.0
 """Period in seconds over which rates and latencies are computed."""
 
@@ -29,9 +30,10 @@ class SourceWatch:
     """Determines the state of a source. The caller passes times in seconds of the monotonic clock."""
 
     def __init__(self, now: float, *, noisy: bool = True, quiet: bool = False, pause: float = 0.0) -> None:
-        """``noisy``: equal frames show that the source is stuck; ``quiet``: it may be silent for any time.
+        """``noisy``: identical frames show that the source is stuck. ``quiet``: the source may be silent for any time.
 
-        Without an error it may be silent for ``pause`` seconds, even before frames have shown its usual interval.
+        Without an error the source may be silent for ``pause`` seconds, even before its frames have shown their usual
+        interval.
         """
         self.error = ""
         self.ended = False
@@ -46,11 +48,11 @@ class SourceWatch:
         self._black = False
         self._dark = now  # when the current run of black frames began
         self._times: deque[float] = deque(maxlen=512)
-        self._samples: deque[int] = deque(maxlen=512)  # per entry of ``_times``: samples of that stretch
+        self._samples: deque[int] = deque(maxlen=512)  # for each entry of ``_times``: the samples in that block
 
     def frame(self, now: float, *, repeated: bool = False, black: bool = False, samples: int = 0) -> None:
-        """Record a frame, or a stretch of ``samples``; ``repeated``: bit-identical to the previous one."""
-        if self._seen and not self.error:  # the time that a camera was away is no frame interval
+        """Record a frame, or a block of ``samples``; ``repeated``: it is bit-identical to the previous one."""
+        if self._seen and not self.error:  # the time during which a camera was away is not a frame interval
             self._interval += (now - self._last - self._interval) * 0.2
         if not (repeated and self._noisy):
             self._changed = now
@@ -66,7 +68,7 @@ class SourceWatch:
         return now - self._last
 
     def held(self, now: float) -> None:
-        """Record that the source waits for the pipelines, so that it does not count as silent."""
+        """Record that the source waits for the pipelines, so that this time does not count as silence."""
         if not self.error:
             self._last = now
 
@@ -75,7 +77,7 @@ class SourceWatch:
         self.error = text
 
     def end(self) -> None:
-        """Record that no more frames will come."""
+        """Record that no more frames will arrive."""
         self.ended = True
 
     def state(self, now: float) -> SourceState:
@@ -93,7 +95,7 @@ class SourceWatch:
         return "black" if self._black and self._last - self._dark > BLACK_AFTER else "ok"
 
     def blocked(self, now: float) -> Reason | None:
-        """Return why the frames of this source are not valid now; None if they are."""
+        """Return the reason why the current frames of this source are not valid; None if they are valid."""
         return _REASONS.get(self.state(now))
 
     def health(self, now: float) -> SourceHealth:
@@ -103,7 +105,7 @@ class SourceWatch:
         return SourceHealth(self.state(now), fps, error, faults, round(fps * self._stretch(now), 2) or ABSENT)
 
     def _stretch(self, now: float) -> float:
-        """Return the average samples per stretch; the first arrival only starts the period, as in `rate`."""
+        """Return the average number of samples per block. The first block only starts the period, as in `rate`."""
         recent = [count for moment, count in zip(self._times, self._samples, strict=True) if now - moment <= WINDOW]
         return sum(recent[1:]) / (len(recent) - 1) if len(recent) > 1 else 0.0
 
@@ -117,7 +119,7 @@ _REASONS: Final[Mapping[SourceState, Reason]] = {
 
 
 class PipelineWatch:
-    """Counts the work of a pipeline; its thread writes the counters, another thread reads them."""
+    """Counts the work of a pipeline. The pipeline's thread writes the counters; another thread reads them."""
 
     def __init__(self, now: float) -> None:
         self.error = ""
@@ -135,14 +137,14 @@ class PipelineWatch:
         self._gated = self._left_out = False
 
     def looked(self, looks: int, parts: int) -> None:
-        """Record how many of the ``parts`` of the current frame the model looks at: 0 if the frame is skipped."""
+        """Record on how many of the ``parts`` of the current frame the model runs: 0 if the frame is skipped."""
         self._gated, self._left_out = True, looks == 0
         self._still += self._left_out
         self._looks += looks
         self._saved += parts - looks
 
     def done(self, now: float, milliseconds: float) -> None:
-        """Record that a frame became an outcome ``milliseconds`` after its capture; skipped frames give no latency."""
+        """Record that a frame became an outcome ``milliseconds`` after its capture. A skipped frame adds no latency."""
         self.frames += 1
         self._runs.append((now, None if self._left_out else milliseconds))
         if not self._left_out:
@@ -165,7 +167,7 @@ class PipelineWatch:
         return PipelineCounts(self._started, looked, self._still, dropped, failed, latencies, round(self._seconds, 3))
 
     def _motion(self) -> MotionHealth | Absent:
-        """Return what the motion gate has saved; `ABSENT` without a gate."""
+        """Return what the motion gate has saved; `ABSENT` without a motion gate."""
         if not self._gated:
             return ABSENT
         return MotionHealth(self._still, round(self._saved / max(1, self._saved + self._looks), 4))

@@ -1,4 +1,4 @@
-"""The outcome of one frame, ready to leave the engine: findings with a timestamp, within the byte limit."""
+"""Outcome of one frame: the findings with a timestamp, from which payloads within the byte limit are built."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from edge_infer.plan.state_size import MARKS, CountedLabels
 from edge_infer.platform.clock import uptime
 
 EARLY: Final[Reason] = "starting"
-"""Reason for a null state during the first frames of a tracker."""
+"""Reason for the null state during the warm-up of a tracker."""
 
 
 class Outcome:
-    """The findings of one frame; payload heads are built on demand, because most frames publish nothing."""
+    """The findings of one frame. The payloads are built on demand, because most frames publish nothing."""
 
     __slots__ = ("_composer", "_frame", "_milliseconds", "_still", "about", "essence", "findings")
 
@@ -37,7 +37,7 @@ class Outcome:
         self.essence: Essence = findings.essence
         """Value compared to detect a change of the result."""
         self.about: Key | None = None if frame.parent is None else frame.parent.key
-        """Key of the object that a crop shows; None if the frame is not a crop."""
+        """Key of the object that the crop shows; None if the frame is not a crop."""
 
     @property
     def standing(self) -> Essence:
@@ -57,7 +57,7 @@ class Outcome:
         return self.findings.result(head, seq, self._composer.room)
 
     def state(self, since: str | Absent = ABSENT) -> State:
-        """Return the current state; it is null while an object that is present could not have been confirmed yet."""
+        """Return the current state. During the warm-up it is null, because present objects may not be confirmed yet."""
         if self._early:
             return self._composer.nothing(EARLY, self._frame.wall, since)
         return self._composer.filled(self.findings.state(replace(self._head(), since=since), MAX_MESSAGE_BYTES - MARKS))
@@ -68,7 +68,7 @@ class Outcome:
 
     @property
     def lasting(self) -> Essence:
-        """Value that must stay the same for the state to continue unchanged."""
+        """Value that stays the same as long as the state continues: the state's ``since`` is its last change."""
         return EARLY if self._early else self.essence
 
     def _head(self) -> Head:
@@ -84,7 +84,7 @@ class Composer:
     """Builds the outcomes of one pipeline of one engine."""
 
     def __init__(self, plan: PipelinePlan, boot: str, *, timed: bool = True) -> None:
-        """If not ``timed``, payloads omit how long processing took."""
+        """Without ``timed``, payloads omit the processing time."""
         self._timed = timed
         self._boot, self._title, self._sha = boot, plan.model.title, plan.model.sha256[:8]
         self.room = plan.max_payload - MARKS
@@ -93,26 +93,26 @@ class Composer:
         self._counted = CountedLabels.of(plan)
 
     def __call__(self, findings: Findings, frame: Captured, now: float, *, still: bool = False) -> Outcome:
-        """Return the outcome of a frame at ``now`` (monotonic, seconds); ``still``: the model did not look at it."""
+        """Return the outcome of a frame at ``now`` (monotonic, seconds); ``still``: the model did not run on it."""
         return Outcome(self, findings, frame, (now - frame.monotonic) * 1000.0, still=still)
 
     def head(self, wall: float, milliseconds: float | Absent) -> Head:
-        """Return the head of a payload for a time in seconds since the epoch."""
+        """Return the common fields of a payload for a time in seconds since the epoch."""
         ms = self.precision.milliseconds(milliseconds) if self._timed and milliseconds is not ABSENT else ABSENT
         return Head(timestamp(wall), self._boot, self._title, self._sha, ms, precision=self.precision)
 
     def known(self, answers: Answers, frame: Captured, since: str | Absent = ABSENT) -> State:
-        """Return the state of a cascade after a frame; null while its objects could not have been confirmed yet."""
+        """Return the state of a cascade after a frame. During the parent's warm-up it is null."""
         if not answers.warm:
             return self.nothing(EARLY, frame.wall, since)
         head = replace(self.head(frame.wall, ABSENT), since=since)
         return self.filled(answers.state(head, MAX_MESSAGE_BYTES - MARKS))
 
     def filled(self, state: State) -> State:
-        """Return the state with a zero count for each missing label of the configuration, if they fit."""
+        """Return the state with a count of zero for each configured label that is missing, if they fit."""
         return self._counted.filled(state)
 
     def nothing(self, reason: Reason, wall: float | None = None, since: str | Absent = ABSENT) -> State:
-        """Return the null state with a reason, as of now or of a time in seconds since the epoch."""
+        """Return the null state with a reason, for now or for a time in seconds since the epoch."""
         head = self.head(time.time() if wall is None else wall, ABSENT)
         return replace(head, since=since).state(**self._unknown, reason=reason)

@@ -1,4 +1,4 @@
-"""Pictures of a source for people at the device: a whole frame as PNG, or a small JPEG with its brightness and focus.
+"""Pictures for people at the device: a whole frame as PNG, or a small JPEG with its brightness and sharpness.
 
 Masked areas are black before anything is encoded.
 """
@@ -18,16 +18,16 @@ from edge_infer.frames.pixels import black_out
 from edge_infer.plan.records import Polygon
 
 QUALITY: Final = 80
-"""Quality of the JPEG, of 100."""
+"""JPEG quality on a scale to 100."""
 BORDER: Final = 5
-"""Pixels around a mask that do not count for the focus: the mask's own border is sharp."""
+"""Pixels around a mask that do not count for the sharpness, because the border of the mask itself is sharp."""
 DECADES: Final = 4.0
-"""The variance of the Laplacian of a sharp picture is about ten to this power."""
+"""Base-10 logarithm of the variance of the Laplacian of a sharp picture, approximately."""
 
 
 @dataclass(frozen=True, slots=True)
 class SmallPicture:
-    """A JPEG with its width and height; ``light`` and ``sharpness`` are as in `Look`."""
+    """A JPEG with its width and height; ``light`` and ``sharpness`` have the meaning of those in `Look`."""
 
     jpeg: bytes
     size: tuple[int, int]
@@ -41,7 +41,7 @@ def png(frame: Frame, masks: tuple[Polygon, ...]) -> bytes:
 
 
 def small_picture(frame: Frame, masks: tuple[Polygon, ...], side: int) -> SmallPicture:
-    """Return the frame as a JPEG of at most ``side`` pixels a side."""
+    """Return the frame as a JPEG with sides of at most ``side`` pixels."""
     width, height = frame.size
     share = min(1.0, side / max(width, height))
     size = max(1, round(width * share)), max(1, round(height * share))
@@ -53,7 +53,7 @@ def small_picture(frame: Frame, masks: tuple[Polygon, ...], side: int) -> SmallP
 
 
 def _measured(gray: Pixels, visible: Pixels) -> tuple[float | None, float]:
-    """Return the mean brightness and the focus of what is visible."""
+    """Return the mean brightness and the sharpness of the visible area."""
     inside = cv2.erode(visible, np.ones((BORDER, BORDER), np.uint8)) > 0
     if not inside.any():
         return None, 0.0

@@ -20,32 +20,32 @@ from edge_infer.frames.frame import Captured, Instant
 from edge_infer.platform.clock import uptime
 
 LOOK_ROOM: Final = 4096
-"""Most bytes of the findings that a person at the device looks at."""
+"""Maximum bytes of the findings that are shown to a person at the device."""
 
 
 class PipelineOutput:
-    """Called by the pipeline's thread; another thread may end what is open."""
+    """Output of one pipeline, called by the pipeline's thread. Another thread may end its open events."""
 
     def __init__(self, pipeline: str, outlet: Outward) -> None:
         self.cascade = Cascade(pipeline)
         self._pipeline = pipeline
         self._outlet = outlet
         self._following = threading.Lock()
-        self._ahead = 0.0  # how far the monotonic clock is ahead of the clock of the frames
+        self._ahead = 0.0  # the monotonic clock minus the clock of the frames, in seconds
         self._nothing: Reason | None = None
-        self._state: State | None = None  # the last one sent
-        self._since: tuple[object, Instant] = (None, Instant(0.0, 0.0))  # the current essence, and since when it holds
+        self._state: State | None = None  # the last state that was sent
+        self._since: tuple[object, Instant] = (None, Instant(0.0, 0.0))  # the current essence and its begin
         self._hushed = False
-        self._held_back = 0  # by previous trackers
-        self._newest: tuple[Findings, float, float] | None = None  # with the capture, monotonic and wall
+        self._held_back = 0  # events held back by previous trackers
+        self._newest: tuple[Findings, float, float] | None = None  # with its capture times, monotonic and wall
         self.scores = ScoreCounts()
 
     def mute(self) -> None:
-        """Mute all output except the end of what is open: a slow frame may still be in progress."""
+        """Suppress all output except end events: a slow frame may still be in progress."""
         self._hushed = True
 
     def held_back(self, serving: Serving) -> int:
-        """Return how many events a limit has held back."""
+        """Return the number of events that a limit has held back."""
         return self._held_back + serving.follow.held_back
 
     def follow(self, serving: Serving, findings: Findings, frame: Captured) -> Findings:
@@ -60,7 +60,12 @@ class PipelineOutput:
             return followed
 
     def publish(self, serving: Serving, outcome: Outcome, frame: Captured) -> int | None:
-        """Send the state and the result of a frame if due; return the result's number. A crop has no state."""
+        """Send the state and the result of a frame if they are due.
+
+        Return the number of the result; None if none was sent.
+
+        For a crop no state is sent here.
+        """
         if self._hushed:
             return None
         now = frame.instant.moment
@@ -78,14 +83,14 @@ class PipelineOutput:
         return None
 
     def newest(self, serving: Serving, since: float) -> Result | None:
-        """Return the findings of the newest frame; None if there are none since this time of the monotonic clock."""
+        """Return the findings of the newest frame; None if that frame is older than ``since`` (monotonic clock)."""
         if self._newest is None or self._newest[1] < since:
             return None
         findings, _, wall = self._newest
         return findings.result(serving.compose.head(wall, ABSENT), 1, LOOK_ROOM)
 
     def settle(self, serving: Serving, frame: Captured) -> Answers | None:
-        """Finish a frame after all its parts: send a cascade's state, and pass the findings on to child pipelines."""
+        """Finish a frame after all its parts: send a cascade's state, and pass the findings to the child pipelines."""
         with self._following:
             if self._hushed:
                 return None
@@ -103,7 +108,10 @@ class PipelineOutput:
         return answers
 
     def nothing(self, serving: Serving, reason: Reason) -> None:
-        """Send a null state, once per reason and again every minute; end what is open and forget the last findings."""
+        """Send a null state, once per reason and then every minute.
+
+        End the open events and forget the last findings.
+        """
         if self._hushed:
             return
         self.cascade.silent(reason)
@@ -117,13 +125,13 @@ class PipelineOutput:
             self._say(serving.compose.nothing(reason, now.wall, self._holds(reason, now)), uptime())
 
     def again(self, serving: Serving) -> None:
-        """Repeat the state with the current time if it is due; the next frame may come late."""
+        """Repeat the last state with the current time if it is due, because the next frame may come late."""
         now = self._now()
         if not self._hushed and self._state is not None and serving.publication.state_again(now.moment):
             self._say(replace(self._state, ts=timestamp(now.wall), since=timestamp(now.of(self._since[1]))), uptime())
 
     def _holds(self, essence: object, now: Instant) -> str:
-        """Return since when ``essence`` has held."""
+        """Return the timestamp since which ``essence`` holds."""
         if essence != self._since[0]:
             self._since = essence, now
         return timestamp(now.of(self._since[1]))
@@ -133,12 +141,15 @@ class PipelineOutput:
         self._outlet.state(self._pipeline, state, at)
 
     def end(self, serving: Serving, reason: Reason) -> None:
-        """End everything that is open."""
+        """End all open events."""
         with self._following:
             self.tell(serving.follow.end(reason, self._now()), serving)
 
     def go_on(self, before: Serving, fresh: Serving) -> Reason | None:
-        """Keep tracking across a model change; if the change affects it, end what is open and return the reason."""
+        """Keep tracking across a model change.
+
+        If the change affects tracking, end all open events and return the reason.
+        """
         reason = fresh.ends(before)
         with self._following:
             if reason is None:

@@ -13,23 +13,26 @@ from edge_infer.plan.channel_rates import CHANGES_A_MINUTE, CHANGES_AT_ONCE
 from edge_infer.plan.records import PipelinePlan
 
 STATE_AGAIN: Final = 60.0
-"""Seconds after which a state is repeated at the latest; a subscriber's copy expires after 180."""
+"""Maximum seconds between two states. A subscriber discards its copy after 180 s."""
 
 TOGETHER: Final = 1.0
 """Minimum seconds between two results of a pipeline that tracks objects.
 
-Changes that come closer together share one result; a change that is undone by then causes none. State and event report
-each change at once, so a result only shows where the objects are.
+Changes that come closer together share one result, and a change that is undone by then causes none. State and events
+report each change at once; a result only adds where the objects are.
 """
 
 
 EARLY_BY: Final = 0.05
-"""Seconds by which an interval may end early: the pictures of a source do not come exactly in time, and to wait for the
-next one could double the interval."""
+"""Seconds by which an interval may end early. Pictures do not come exactly on time, and waiting for the next one could
+double the interval."""
 
 
 class PublishPolicy:
-    """Remembers what was published last. Times are seconds of the monotonic clock."""
+    """Decides when results and states are due, from what was published last.
+
+    Times are seconds of the monotonic clock.
+    """
 
     def __init__(self, plan: PipelinePlan) -> None:
         self._publish = plan.publish
@@ -38,40 +41,40 @@ class PublishPolicy:
         self._result_every = plan.heartbeat
         self._together = TOGETHER - ROUNDING if plan.track is not None else 0.0
         each = plan.crops.most if plan.crops else 1
-        # A change that has to wait for the budget stays due.
+        # A change stays due until the budget allows it.
         self._changes = MessageBudget(CHANGES_A_MINUTE * each, CHANGES_AT_ONCE * each)
         self.over_budget = False
-        """Whether the last result that was not due waits for the budget alone."""
+        """Whether the last result was held back only because the budget is used up."""
         self.reset()
 
     def reset(self) -> None:
-        """Forget what was published: the next outcome counts as a change."""
+        """Forget what was published, so that the next outcome counts as a change."""
         self._said: dict[Key | None, tuple[Essence, float]] = {}
         self._stated: Essence | object = self
         self._stated_at = -math.inf
 
     def result_due(self, essence: Essence, now: float, about: Key | None = None) -> bool:
-        """Return whether a result (in a cascade ``about`` an object) is due now; if so, record it as published."""
+        """Return whether a result is due now, in a cascade one ``about`` an object. If so, record it as published."""
         if not self._wanted(essence, now, about):
             return False
         _, at = self._said.get(about, (None, -math.inf))
         early = self._publish == "interval" and now < at + self._interval
-        self._said[about] = essence, at + self._interval if early else now  # so that intervals do not become shorter
+        self._said[about] = essence, at + self._interval if early else now  # later intervals are not shortened
         return True
 
     def keep(self, known: frozenset[Key]) -> None:
-        """Forget what was published about objects other than these."""
+        """Forget what was published about all objects except these."""
         self._said = {about: said for about, said in self._said.items() if about in known}
 
     def state_due(self, essence: Essence, now: float) -> bool:
-        """Return whether the state has changed or has to be repeated now; if so, record it as published."""
+        """Return whether the state has changed or its repetition is due. If so, record it as published."""
         if essence == self._stated and now - self._stated_at < _nearly(self._heartbeat):
             return False
         self._stated, self._stated_at = essence, now
         return True
 
     def state_again(self, now: float) -> bool:
-        """Return whether the last state has to be repeated now; if so, record that."""
+        """Return whether the repetition of the last state is due. If so, record it as published."""
         if now - self._stated_at < self._heartbeat or not math.isfinite(self._stated_at):
             return False
         self._stated_at = now

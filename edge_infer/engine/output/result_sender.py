@@ -1,4 +1,7 @@
-"""Sends outcomes out of the engine: numbers them and keeps them until the publisher has stored them; never blocks."""
+"""Sends the messages of the engine to the publisher.
+
+It numbers them and keeps them until the publisher has stored them.
+"""
 
 from __future__ import annotations
 
@@ -29,16 +32,17 @@ from edge_infer.readers.sources.faults import Faults
 log = logging.getLogger(__name__)
 
 KEEP: Final = 1 << 20
-"""Bytes of numbered messages that are kept for a publisher that may need them again."""
+"""Bytes of numbered messages that are kept, in case a restarted publisher needs them again."""
 CROWDED: Final = KEEP // 2
-"""Kept bytes from which on pipelines wait whose sources wait for them. Each may keep its share of these."""
+"""Kept bytes from which on pipelines with a lossless source wait. Each may keep its share of these bytes."""
 ROOM_WITHIN: Final = 2.0
-"""Seconds without an acknowledgement after which a pipeline waits no longer, until there was room again."""
+"""Seconds without an acknowledgement after which a pipeline stops waiting. It does not wait again before an
+acknowledgement has made room."""
 TICK: Final = 0.02
 
 
 Series: TypeAlias = tuple[str, NumberedKind]
-"""A pipeline and a counted kind: results and events have separate numbers."""
+"""A pipeline and a kind of message: results and events have separate numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,78 +53,81 @@ class _Kept:
 
 
 class Outward(Protocol):
-    """Where a pipeline sends its messages: `ResultSender`, or a class that prints them."""
+    """Interface for sending a pipeline's messages: `ResultSender`, or a class that prints the messages."""
 
     boot: str
 
     def hand_over(self, pipeline: str, make: Callable[[int], Result], at: float | None = None) -> int:
-        """Send the result that ``make`` builds from its number, captured at the uptime ``at``; return the number."""
+        """Send the result that ``make`` builds from its number; ``at`` is the uptime of its capture.
+
+        Return the number.
+        """
 
     def happened(self, pipeline: str, make: Callable[[int], Event], at: float | None = None) -> int:
-        """Send an event in the same way."""
+        """Send an event in the same way as `hand_over` sends a result."""
 
     def state(self, pipeline: str, state: State, at: float | None = None) -> None:
         """Send the newest state of a pipeline."""
 
     def new_object(self, pipeline: str) -> int:
-        """Return an id that no object of this pipeline has had."""
+        """Return an id that no other object of this pipeline has had."""
 
     def numbered(self, pipeline: str) -> int:
         """Return the highest result number of this pipeline."""
 
     def given(self) -> int:
-        """Return how many results and events there have been."""
+        """Return the number of results and events so far."""
 
     def written(self) -> int:
-        """Return how many of them, from the first, do not need this process any more."""
+        """Return how many of them, counted from the first, no longer depend on this process."""
 
     def await_room(self, pipeline: str, stop: threading.Event) -> None:
-        """Wait while the receiver is behind with this pipeline, at most until ``stop``."""
+        """Wait while the receiver is behind with the messages of this pipeline, until ``stop`` is set at the latest."""
 
 
 class ResultSender:
     """The engine's end of the results channel; any thread may call it.
 
-    Numbers grow by one with every result, every event and every object of a pipeline, across reloads. If the publisher
-    is slow or dead and the kept messages exceed `KEEP`, the oldest ones of the pipeline that keeps most are dropped.
-    The gap in the numbers shows the loss. Messages are kept by a running number, which counts those of all pipelines.
+    The numbers of a pipeline's results, events and objects each grow by one, also across reloads. If the publisher is
+    slow or dead and the kept messages exceed `KEEP`, the pipeline with most of them loses its oldest ones. Gaps in the
+    numbers show the loss. Internally a running number identifies each kept message, across all pipelines.
     """
 
     def __init__(self, channel: Channel, boot: str, lights: ActivityTable | None = None) -> None:
-        """``lights`` make the numbers available to the supervisor when this process is killed."""
+        """In ``lights`` the numbers remain readable for the supervisor if this process is killed."""
         self.boot = boot
         self._lights = lights
         self._channel = channel
         self._lock = threading.Lock()
         self._numbers: dict[Series, int] = {}
-        self._given = 0  # the sum of them
+        self._given = 0  # their sum
         self._acked: dict[Series, Acked] = {}
         self._objects: dict[str, int] = {}
         self._kept: dict[int, _Kept] = {}
-        self._kept_bytes: Counter[str] = Counter()  # of each pipeline
+        self._kept_bytes: Counter[str] = Counter()  # for each pipeline
         self._by_pipeline: dict[str, deque[int]] = {}
-        self._unsent: deque[int] = deque()  # not written to the channel yet
+        self._unsent: deque[int] = deque()  # messages not yet written to the channel
         self._given_up = Faults()
         self._greet = self._greeted = False
-        self._taken = 0  # how many kept messages the publisher has acknowledged
-        self._impatient: set[str] = set()  # pipelines that do not wait, since nothing was acknowledged
+        self._taken = 0  # number of kept messages that the publisher has acknowledged
+        self._impatient: set[str] = set()  # pipelines that have stopped waiting, because nothing was acknowledged
         self._states: dict[str, StateSnapshot] = {}
         self._unsaid: dict[str, StateSnapshot] = {}
         self._recent: deque[RecentEvent] = deque(maxlen=MAX_RECENT_EVENTS)
 
     def hand_over(self, pipeline: str, make: Callable[[int], Result], at: float | None = None) -> int:
-        """Number a result, which ``make`` builds from its number, and send it as soon as there is room.
+        """Give a result, which ``make`` builds, its number and send it as soon as the channel has room.
 
         ``at`` is the uptime of its capture.
         """
         return self._number((pipeline, "result"), make, at)
 
     def happened(self, pipeline: str, make: Callable[[int], Event], at: float | None = None) -> int:
-        """Number and send an event in the same way."""
+        """Number and send an event in the same way as `hand_over` does a result."""
         return self._number((pipeline, "event"), make, at)
 
     def new_object(self, pipeline: str) -> int:
-        """Return an id that no object of this pipeline has had in this engine."""
+        """Return an id that no other object of this pipeline has had in this engine."""
         with self._lock:
             self._objects[pipeline] = self._objects.get(pipeline, 0) + 1
             return self._objects[pipeline]
@@ -141,16 +148,16 @@ class ResultSender:
             return seq
 
     def state(self, pipeline: str, state: State, at: float | None = None) -> None:
-        """Send the newest state of a pipeline, with its uptime; it replaces an older one that has not been sent yet."""
+        """Send the newest state of a pipeline, with its uptime. It replaces an older state that was not sent yet."""
         with self._lock:
             self._states[pipeline] = self._unsaid[pipeline] = StateSnapshot(pipeline, state, at)
             self._flush()
 
     def await_room(self, pipeline: str, stop: threading.Event) -> None:
-        """Wait until the publisher has taken enough of a pipeline, so that a quick source loses nothing.
+        """Wait until the publisher has taken enough messages of a pipeline, so that a fast source loses nothing.
 
-        It gives up when the publisher takes nothing for `ROOM_WITHIN` seconds, and does not wait again before there was
-        room.
+        The wait ends when the publisher acknowledges nothing for `ROOM_WITHIN` seconds. The pipeline then does not wait
+        again until there has been room.
         """
         taken, until = self._taken, time.monotonic() + ROOM_WITHIN
         while self._has_to_wait(pipeline) and pipeline not in self._impatient and not stop.wait(TICK):
@@ -171,7 +178,7 @@ class ResultSender:
             self._unsaid.pop(pipeline, None)
 
     def again(self) -> None:
-        """Send every kept message and every state again, to a new publisher."""
+        """Send all kept messages and all states again, because a new publisher has started."""
         with self._lock:
             self._unsent = deque(self._kept)
             self._greet = True
@@ -179,7 +186,7 @@ class ResultSender:
             self._flush()
 
     def acked(self, acked: Acked) -> None:
-        """Process an acknowledgement: the publisher has stored every message of this series up to a number."""
+        """Process an acknowledgement: the publisher has stored all messages of this series up to a number."""
         series: Series = (acked.pipeline, acked.kind)
         if acked.boot != self.boot or acked.seq > self._numbers.get(series, 0):
             return
@@ -193,13 +200,13 @@ class ResultSender:
                 self._taken += 1
 
     def flush(self) -> bool:
-        """Send as much as there is room for; return whether nothing is left."""
+        """Send as many messages as the channel has room for; return whether none is left."""
         with self._lock:
             return self._flush()
 
     @property
     def crowded(self) -> bool:
-        """Whether the publisher is behind: acknowledgements should be read soon."""
+        """Whether the publisher is behind, so that its acknowledgements should be read soon."""
         return self._kept_bytes.total() > CROWDED // 4
 
     @property
@@ -212,21 +219,21 @@ class ResultSender:
         return self._numbers.get((pipeline, "result"), 0)
 
     def given(self) -> int:
-        """Return how many results and events there have been."""
+        """Return the number of results and events so far."""
         return self._given
 
     def written(self) -> int:
-        """Return how many of them, from the first, do not need this process any more: they are in the channel."""
+        """Return how many of them, from the first, no longer depend on this process: they are in the channel."""
         with self._lock:
             return self._given if (first := self._first_unsent()) is None else first - 1
 
     def recent_events(self) -> tuple[RecentEvent, ...]:
-        """Return the last events of all pipelines, the oldest first."""
+        """Return the last events of all pipelines, oldest first."""
         with self._lock:
             return tuple(self._recent)
 
     def tallies(self) -> tuple[Tally, ...]:
-        """Return the number reached in every series."""
+        """Return the last number of every series."""
         with self._lock:
             return self._tallies()
 
@@ -239,7 +246,10 @@ class ResultSender:
         return self._acked[series].seq if series in self._acked else 0
 
     def _keep(self, message: _Kept) -> None:
-        """Keep a message, and drop others above `KEEP`: those already in the channel still arrive, others are lost."""
+        """Keep a message.
+
+        Above `KEEP`, drop other messages: those already in the channel still arrive, the rest is lost.
+        """
         number, pipeline = self._given, message.series[0]
         self._kept[number] = message
         self._by_pipeline.setdefault(pipeline, deque()).append(number)
@@ -255,7 +265,7 @@ class ResultSender:
             self._given_up.note("results and events that the publisher does not take as fast as they come", lost)
 
     def _drop(self, number: int) -> None:
-        """Drop a message that is the oldest of its pipeline."""
+        """Drop a message, which is the oldest one of its pipeline."""
         message = self._kept.pop(number)
         pipeline = message.series[0]
         numbers = self._by_pipeline[pipeline]

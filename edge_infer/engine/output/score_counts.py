@@ -1,4 +1,4 @@
-"""Counts of the best scores of a pipeline's frames in the last hour, for choosing a threshold."""
+"""Histogram of the best score of each frame of a pipeline during the last hour; it helps to choose a threshold."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MINUTES: Final = 60
 
 
 class ScoreCounts:
-    """Counts by minute; the thread of a pipeline writes, another thread reads."""
+    """Counts by minute. The pipeline's thread writes; another thread reads."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -24,7 +24,7 @@ class ScoreCounts:
         self._minutes: deque[tuple[int, array[int]]] = deque(maxlen=MINUTES)
 
     def note(self, findings: Findings) -> None:
-        """Count the best score of a frame; a frame without one counts nothing."""
+        """Count the best score of a frame; a frame without a score is not counted."""
         score = best_score(findings)
         if score is None:
             return
@@ -34,7 +34,7 @@ class ScoreCounts:
         self._minutes[-1][1][int(min(max(score, 0.0), 1.0) * SCORE_STEPS)] += 1
 
     def answer(self, pipeline: str, known_from: float) -> ScoresAnswer:
-        """Return the counts of the last hour."""
+        """Return the counts of the last hour; ``known_from`` is the score below which findings are not known."""
         now = self._clock()
         first = int(now // 60) - MINUTES
         kept = [counts for minute, counts in list(self._minutes) if minute > first]
@@ -43,7 +43,7 @@ class ScoreCounts:
 
 
 def best_score(findings: Findings) -> float | None:
-    """Return the best score of a frame's objects, classes or poses; None without any."""
+    """Return the best score of a frame's objects, classes or poses; None if there is none."""
     found = findings.detections if isinstance(findings, Followed) else findings
     for name in ("objects", "classes", "bodies"):
         if items := getattr(found, name, None):

@@ -1,4 +1,4 @@
-"""Preprocessing: from a frame to the input tensor of a model; one file each for pictures, signals and text."""
+"""Preprocessing: from a frame to the input tensor of a model. There is one file each for pictures, signals and text."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Preprocessor(Protocol):
     """Preprocessing of one kind of input, built from plan and tensor; raises `ModelError` if they do not fit.
 
     ``frames`` returns the model inputs that a captured item completes: a picture at once, windows of samples when they
-    are complete. A call writes one of these into a view of the input tensor and returns the place of the picture in it
-    (`NO_PLACE` for other inputs). ``example`` returns an input for warming up the model. The optional ``beside`` holds
-    arrays by name, which are copied into further inputs after each call.
+    are complete. Calling the object writes one of these inputs into a view of the input tensor. The call returns the
+    transform of the picture, or `NO_PLACE` for other inputs. ``example`` returns an input for warming up the model.
+    ``beside`` is optional: arrays by name, which are copied into further inputs after each call.
     """
 
     def __init__(self, plan: Any, tensor: Tensor) -> None: ...
@@ -35,7 +35,7 @@ class Preprocessor(Protocol):
         """Return the model inputs that this captured item completes."""
 
     def __call__(self, frame: Any, into: NDArray[Any]) -> Transform:
-        """Write one input into ``into``, a view of the tensor; return the place of the picture in it."""
+        """Write one input into ``into``, a view of the tensor; return the transform of the picture."""
 
     def example(self) -> Captured:
         """Return an input for warming up the model."""

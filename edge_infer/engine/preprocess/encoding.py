@@ -1,12 +1,13 @@
-"""Encoding of brightness 0..255 in the input tensor: normalization of the training, then quantization.
+"""Encoding of brightness 0..255 in the input tensor: the normalization used in training, then quantization.
 
 ``real = (brightness - mean) / std`` and ``stored = round(real / scale) + zero_point`` (half to even, clipped to the
 tensor's type). Without mean and std:
 
 - The quantization of an 8-bit tensor defines its range of real numbers, ``scale * (least - zero_point)`` to
   ``scale * (most - zero_point)``. If this is 0..1, -1..1, 0..255 or -128..127, within one step, its 256 steps are
-  brightness 0..255: the bytes go in unchanged, less 128 for int8. Otherwise the manifest has to define the range.
-- An integer tensor without parameters takes the brightness itself. int8 cannot, so the manifest has to define it.
+  brightness 0..255: the bytes are stored unchanged, minus 128 for int8. Otherwise the manifest has to define the range.
+- An integer tensor without quantization parameters takes the brightness itself. For int8, which cannot hold it, the
+  manifest has to define the range.
 - A float tensor has no range of its own: the manifest or the metadata in the file has to define it.
 """
 
@@ -84,7 +85,7 @@ def _range(tensor: Tensor) -> tuple[float, float]:
 
 
 def _remedy(tensor: Tensor) -> str:
-    """Return the remedy; an input of one channel is often not a picture at all."""
+    """Return the remedy for an error text. An input with one channel is often not a picture at all."""
     signal = "; if it is a model of sound or samples: `input: {features: …}`" if 1 in tensor.shape[1:] else ""
     return REMEDY + signal
 

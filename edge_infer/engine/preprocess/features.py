@@ -1,7 +1,8 @@
-"""Features of one window of rows: as many frames as the input tensor takes.
+"""Features of one window of a signal: as many feature frames as the input tensor takes.
 
-The tensor defines the number of frames and the values of each if its shape has both, ``[1, frames, values]`` (with any
-axes of 1 among them). For a flat tensor, ``[1, frames x values]``, the manifest defines them.
+The tensor defines the number of frames and the number of values per frame if its shape has both,
+``[1, frames, values]`` (with any axes of 1 among them). For a flat tensor, ``[1, frames x values]``, the manifest
+defines them.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from edge_infer.plan.records import SignalPlan
 
 
 class Features(Protocol):
-    """Feature extraction: ``need`` rows become ``[frames, values]``; ``hop`` rows lie between two frames."""
+    """Feature extraction: turns ``need`` rows into ``[frames, values]``. Two frames are ``hop`` rows apart."""
 
     need: int
     frames: int
@@ -31,7 +32,7 @@ class Features(Protocol):
 
 
 class Plain:
-    """Rows unchanged: a waveform, raw samples, or every ``hop``-th row of the micro front end."""
+    """Rows without transformation: a waveform, raw samples, or every ``hop``-th row of the micro front end."""
 
     def __init__(self, frames: int, values: int, hop: int = 1) -> None:
         self.frames, self.values, self.hop = frames, values, hop
@@ -43,7 +44,7 @@ class Plain:
 
 
 class Spectral:
-    """Bands of short-time spectra and their logarithm; for cepstral coefficients also the cosine transform."""
+    """Bands of short-time spectra and their logarithm, and for cepstral coefficients the cosine transform of these."""
 
     def __init__(self, plan: SignalPlan, frames: int, values: int, rate: float) -> None:
         """Prepare the bands; raise `ModelError` if they do not lie within the spectrum."""
@@ -65,7 +66,7 @@ class Spectral:
 
 
 def make_features(plan: SignalPlan, tensor: Tensor) -> Features:
-    """Return the features of a plan that fill a tensor; raise `ModelError` if they do not fit."""
+    """Return the features of a plan that fill the tensor; raise `ModelError` if they do not fit."""
     frames, values = _layout(plan, tensor)
     if plan.features in ("waveform", "raw"):
         return Plain(frames, values)
@@ -77,7 +78,7 @@ def make_features(plan: SignalPlan, tensor: Tensor) -> Features:
 
 
 def _layout(plan: SignalPlan, tensor: Tensor) -> tuple[int, int]:
-    """Return the number of frames, and of values of each."""
+    """Return the number of frames, and the number of values per frame."""
     axes = [size for size in tensor.shape if size != 1] or [1]
     said = _said_values(plan)
     if 0 in axes or len(axes) > 2 or (len(tensor.shape) > 1 and tensor.shape[0] != 1):
@@ -114,7 +115,7 @@ _VALUES = {
     "log_mel": "(`bins`)",
     "spectrum": "(`bins`, times `channels`)",
 }
-"""Source of the number of values of a frame, by kind of features, for error messages."""
+"""Reason for the number of values per frame, by kind of features; for error messages."""
 
 
 def _said_values(plan: SignalPlan) -> int | None:
@@ -166,22 +167,26 @@ def _bands(plan: SignalPlan, size: int, rate: float, values: int) -> Rows:
     return spectrum.mel_bands(size, rate, plan.bins, (plan.low, high), plan.mel)
 
 
-# Audio front end of TFLite Micro: 40 values every 10 ms, of 30 ms each, with noise reduction and gain control.
+# Audio front end of TFLite Micro: 40 values every 10 ms, each computed from 30 ms, with noise reduction and gain
+# control.
 #
-# It adapts to background noise, so frames depend on earlier ones. The original code is used (``pymicro-features``).
+# It adapts to background noise, so a frame depends on earlier ones. This uses the original code (``pymicro-features``).
 
 MICRO_RATE: Final = 16_000
 MICRO_STEP: Final = 0.01
 MICRO_VALUES: Final = 40
 _CHUNK: Final = 320
-"""Bytes of one step: 160 samples of 16 bits."""
+"""Bytes of one step: 160 samples of 16 bits each."""
 
 
 class MicroFrontend:
-    """Front end from samples of -1..1, ``[n, 1]`` at 16 kHz, to rows of 40 values; an incomplete step is kept."""
+    """Front end that turns samples of -1..1, ``[n, 1]`` at 16 kHz, into rows of 40 values.
+
+    Samples of an incomplete step are kept.
+    """
 
     def __init__(self) -> None:
-        """Load the front end; raise `ModelError`, which names the extra, if it is not installed."""
+        """Load the front end; raise `ModelError`, which names the optional dependency, if it is not installed."""
         try:
             from pymicro_features import MicroFrontend as Frontend
         except ImportError as error:

@@ -1,7 +1,7 @@
-"""Preprocessing of images: scale, colour order and quantization, in this order, in place.
+"""Preprocessing of images: scaling, colour order and quantization, in this order, written into the tensor in place.
 
-The colour of the small picture is converted, never that of the large one. Measured: converting 1080p first costs more
-than all the rest.
+The colour order is converted after scaling. Measured: converting a 1080p frame before scaling takes longer than all
+other steps.
 """
 
 from __future__ import annotations
@@ -31,16 +31,19 @@ CONVERSIONS: Final = {
     ("gray", "bgr"): cv2.COLOR_GRAY2BGR,
 }
 EXAMPLE: Final = (64, 48)
-"""Width and height of the picture for warming up a model."""
+"""Width and height of the example picture for warming up a model."""
 _LUT_TYPES: Final = ("uint8", "int8", "int16", "float32")
-"""Types that ``cv2.LUT`` writes; NumPy's ``take`` serves the others, at two to three times the time."""
+"""Types that ``cv2.LUT`` can write. NumPy's ``take`` writes the others, in two to three times the time."""
 
 
 class ImagePreprocess:
-    """Preprocessing that fills the input tensor with a frame. It keeps buffers, so it belongs to one thread."""
+    """Preprocessing that fills the input tensor with a frame. It keeps buffers, so only one thread may use it."""
 
     def __init__(self, plan: InputPlan, tensor: Tensor) -> None:
-        """Prepare the tables; raise `ModelError` unless the tensor is an image of known range, in either layout."""
+        """Prepare the tables.
+
+        Raises `ModelError` unless the tensor is an image, channels last or first, with a known range.
+        """
         height, width, channels = image_shape(tensor)
         if plan.color == "gray" and channels != 1:
             raise ModelError(
@@ -75,7 +78,10 @@ class ImagePreprocess:
         return Frame(np.full((height, width, 3), 128, np.uint8), "bgr", 0.0, 0.0, 1)
 
     def __call__(self, frame: Frame, into: Values) -> Transform:
-        """Fill ``into``, a view of the whole input tensor; return the transform back from its fractions."""
+        """Fill ``into``, a view of the whole input tensor.
+
+        Return the transform from its fractions back to the frame.
+        """
         fit = self._fit(frame)
         whole = into.reshape(*into.shape[:3], -1) if self._upright is None else self._upright
         area = whole[0, fit.top : fit.top + fit.height, fit.left : fit.left + fit.width]
@@ -88,7 +94,7 @@ class ImagePreprocess:
         return fit
 
     def _fit(self, frame: Frame) -> Transform:
-        """Return the place of the frame; it is recomputed only for another size or region."""
+        """Return the transform of the frame; it is recomputed only when the size or the region changes."""
         asked = (frame.pixels.shape, frame.region, frame.color)
         if asked != self._asked:
             self._transform = Transform.fit(frame.size, self._size, self._plan.resize, frame.region)
@@ -109,7 +115,7 @@ class ImagePreprocess:
         self._format = (fit.region.size, frame.color)
 
     def _scale_and_convert(self, pixels: Pixels, area: Values) -> None:
-        """Scale and convert; the last step that needs a buffer writes straight into the tensor."""
+        """Scale and convert. The last step that needs a buffer writes directly into the tensor."""
         raw = self._store.raw(area)
         colored = self._colored if raw is None else raw
         if self._conversion is None:
@@ -129,7 +135,7 @@ class ImagePreprocess:
 
 
 class _Store:
-    """Writer of brightness into a tensor by a table ``[256, channels]`` of stored values, by the fastest exact way."""
+    """Writes brightness into a tensor by a table ``[256, channels]`` of stored values, the fastest exact way."""
 
     def __init__(self, table: Values) -> None:
         same = bool((table == table[:, :1]).all())
@@ -139,11 +145,11 @@ class _Store:
         self._minus_128 = same and table.dtype == np.int8 and bool((table[:, 0] == every - 128).all())
 
     def raw(self, area: Values) -> Pixels | None:
-        """Return the area as bytes if brightness can be converted to stored values in place, else None."""
+        """Return the area as bytes if brightness can be converted to stored values in place, otherwise None."""
         return area.view(np.uint8) if self._as_it_is or self._minus_128 else None
 
     def __call__(self, colored: Pixels, area: Values) -> None:
-        """Store ``colored``, which is the area itself if `raw` returned it."""
+        """Store ``colored``. If `raw` returned an array, ``colored`` is that array."""
         if self._as_it_is:
             return
         if self._minus_128:

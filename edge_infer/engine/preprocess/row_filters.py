@@ -1,4 +1,7 @@
-"""Operations on a stream of rows: filters, resampling, sliding windows; any number of rows at a time."""
+"""Operations on a stream of rows (one row per sample): filters, resampling, sliding windows.
+
+Blocks may have any length.
+"""
 
 from __future__ import annotations
 
@@ -15,23 +18,23 @@ from numpy.typing import NDArray
 from edge_infer.errors import ModelError
 from edge_infer.plan.records import FilterPlan
 
-# Sliding windows over a stream of rows, for additions of any size.
+# Sliding windows over a stream of rows, which arrives in blocks of any length.
 
 Rows: TypeAlias = NDArray[np.float64]
 """``[n, values]``."""
 
 
 class SlidingWindow:
-    """Buffer that gathers rows into windows; it holds at most one window and one addition."""
+    """Buffer that gathers rows into windows. It holds at most one window and one added block."""
 
     def __init__(self, need: int, step: int) -> None:
-        """Set the window to ``need`` rows and the distance to the next one to ``step`` rows, both at least 1."""
+        """Set the length of a window and the distance between windows, ``need`` and ``step`` rows, both at least 1."""
         self._need = need
         self._step = step
         self.clear()
 
     def clear(self) -> None:
-        """Drop the gathered rows; the next window begins with the next row."""
+        """Drop the gathered rows; the next row begins a new window."""
         self._blocks: list[Rows] = []
         self._count = 0
         self._skip = 0
@@ -44,19 +47,19 @@ class SlidingWindow:
             self._count += len(rows)
 
     def take(self) -> tuple[Rows, int] | None:
-        """Return the next window, a view, and the number of rows after it; None until it is complete."""
+        """Return the next window, as a view, and the number of rows after it; None if no window is complete."""
         if self._count < self._need:
             return None
         rows = self._blocks[0] if len(self._blocks) == 1 else np.concatenate(self._blocks)
         window, after = rows[: self._need], self._count - self._need
         rest = rows[self._step :]
         self._skip = max(0, self._step - self._count)
-        self._blocks = [rest if len(rest) >= self._need else rest.copy()]  # a view would keep a whole large block alive
+        self._blocks = [rest if len(rest) >= self._need else rest.copy()]  # a view would keep a large block in memory
         self._count = len(rest)
         return window, after
 
     def _after_skip(self, rows: NDArray[Any]) -> NDArray[Any]:
-        """Drop rows between two windows at once, if the step is longer than a window."""
+        """Drop rows that lie between two windows at once; there are such rows if the step is longer than a window."""
         skipped = min(self._skip, len(rows))
         self._skip -= skipped
         return rows[skipped:]
@@ -64,10 +67,10 @@ class SlidingWindow:
 
 # Signal filters in the time domain: high-pass, low-pass, and removal of gravity from acceleration.
 #
-# High-pass and low-pass are Butterworth filters of second order by the bilinear transform (formulas: R. Bristow-
-# Johnson, "Audio EQ Cookbook", Q = 1/sqrt 2). Gravity is the output of a low-pass of `GRAVITY` Hz and is subtracted.
-# With ``rotate`` the rest is rotated so that gravity points along the third axis (Rodrigues' formula). The orientation
-# of the sensor then has no influence.
+# High-pass and low-pass are Butterworth filters of second order by the bilinear transform (formulas: R.
+# Bristow-Johnson, "Audio EQ Cookbook", Q = 1/sqrt 2). Gravity is estimated by a low-pass of `GRAVITY` Hz and
+# subtracted. With ``rotate`` the remaining acceleration is rotated so that gravity points along the third axis
+# (Rodrigues' formula). The orientation of the sensor then has no influence.
 
 GRAVITY: Final = 0.4
 BLOCK: Final = 64
@@ -87,7 +90,7 @@ def make_filters(plan: FilterPlan, rate: float) -> list[Filter]:
 
 
 def _below_nyquist(name: str, frequency: float, rate: float) -> float:
-    """Return the frequency as a share of the rate."""
+    """Return the frequency divided by the rate; raise `ModelError` unless it is below half of the rate."""
     if not 0 < frequency < rate / 2:
         raise ModelError(
             f"the manifest's `filter: {name}` is at {frequency:g} Hz; at {rate:g} samples a second it has to lie "
@@ -103,7 +106,7 @@ def lowpass(share: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 
 def highpass(share: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return the coefficients like `lowpass`."""
+    """Return the same coefficients as `lowpass`, for a high-pass."""
     cosine, alpha = math.cos(2 * math.pi * share), math.sin(2 * math.pi * share) / math.sqrt(2)
     return _normalized(((1 + cosine) / 2, -1 - cosine, (1 + cosine) / 2), (1 + alpha, -2 * cosine, 1 - alpha))
 
@@ -115,8 +118,9 @@ def _normalized(b: tuple[float, ...], a: tuple[float, ...]) -> tuple[tuple[float
 class Biquad:
     """Filter ``y[n] = b0 x[n] + b1 x[n-1] + b2 x[n-2] - a1 y[n-1] - a2 y[n-2]`` along rows, state kept between calls.
 
-    A loop over samples would be too slow in Python. The output of a block of `BLOCK` rows is one matrix times the rows
-    plus one matrix times the previous state. Before its start the signal is assumed constant at its first row.
+    A loop over samples would be too slow in Python. So the output of a block of `BLOCK` rows is computed as one matrix
+    times the rows plus one matrix times the previous state. Before its start the signal is assumed to be constant at
+    the value of its first row.
     """
 
     def __init__(self, b: tuple[float, ...], a: tuple[float, ...]) -> None:
@@ -152,7 +156,7 @@ class Biquad:
 
 
 class GravityFilter:
-    """Filter that removes gravity from acceleration ``[n, 3]``, in any unit; see the module docstring."""
+    """Filter that removes gravity from acceleration ``[n, 3]``, in any unit; see the comment above."""
 
     def __init__(self, share: float, *, rotate: bool) -> None:
         self._lowpass = Biquad(*lowpass(share))
@@ -168,35 +172,38 @@ class GravityFilter:
 
 
 def upright(vectors: Rows, gravity: Rows) -> Rows:
-    """Rotate each vector by the rotation that moves its gravity to the third axis, ``(0, 0, +)``."""
+    """Rotate each vector by the rotation that turns its gravity to the direction of the third axis, ``(0, 0, +)``."""
     length = np.linalg.norm(gravity, axis=1)
     down = np.divide(gravity, length[:, np.newaxis], out=np.zeros_like(gravity), where=length[:, np.newaxis] > 0)
     down[length == 0] = (0.0, 0.0, 1.0)
-    axis = np.stack((down[:, 1], -down[:, 0], np.zeros(len(down))), axis=1)  # down x (0, 0, 1), of length sin
+    axis = np.stack((down[:, 1], -down[:, 0], np.zeros(len(down))), axis=1)  # down x (0, 0, 1), with length sin(angle)
     cosine = down[:, 2:]
     along = np.sum(axis * vectors, axis=1, keepdims=True)
     turned = vectors * cosine + np.cross(axis, vectors) + axis * along / np.maximum(1.0 + cosine, 1e-12)
-    headlong = cosine[:, 0] < -1.0 + 1e-9  # any half turn is right: about the first axis
+    headlong = cosine[:, 0] < -1.0 + 1e-9  # any half turn is correct: turn about the first axis
     turned[headlong] = vectors[headlong] * (1.0, -1.0, -1.0)
     return np.asarray(turned, np.float64)
 
 
 # Resampling by windowed-sinc interpolation, seamless across blocks.
 #
-# Each output is a sum over `ZEROS` zero crossings of a sinc to both sides, under a Kaiser window, with the cut-off
-# below the lower of the two Nyquist frequencies (method: J. O. Smith, "Digital Audio Resampling"). Measured: up to 0.8
-# of that frequency the signal is right within 0.01 %; at 0.9 it loses a quarter. Aliases are 65 dB down at the
-# frequency itself and 90 dB from 2 % above it on. The ratio of the rates is a fraction of whole numbers up to
-# `LARGEST`, exact for all customary rates. From 44.1 to 16 kHz it costs 5 ms a second of sound on a desktop's core.
+# Each output is a sum of samples weighted by a sinc, which extends over `ZEROS` zero crossings to both sides, under a
+# Kaiser window. The cut-off is below the lower of the two Nyquist frequencies (method: J. O. Smith, "Digital Audio
+# Resampling"). Measured: up to 0.8 of that Nyquist frequency the signal is correct within 0.01 %; at 0.9 it loses a
+# quarter. Aliases are attenuated by 65 dB at the Nyquist frequency, and by 90 dB from 2 % above it on. The ratio of the
+# rates is a fraction of whole numbers up to `LARGEST`, which is exact for all customary rates. Resampling from 44.1 to
+# 16 kHz takes 5 ms for each second of sound on a desktop core.
 
 ZEROS: Final = 32
 ROLLOFF: Final = 0.92
 BETA: Final = 8.6
 LARGEST: Final = 4096
 MOST_COEFFICIENTS: Final = 1 << 21
-"""16 MiB; ratios that need more (such as 48 kHz to 1 Hz) are a mistake in the manifest."""
+"""This is 16 MiB. A ratio of rates that needs more coefficients (such as 48 kHz to 1 Hz) is a mistake in the
+manifest."""
 MOST_TIMES: Final = 64
-"""Most outputs for a sample. A signal that is slower still tells a model nothing, and would become too large."""
+"""Maximum number of outputs per sample. An even slower signal is useless to a model, and its output would become too
+large."""
 _CHUNK: Final = 4096
 
 
@@ -204,9 +211,9 @@ class Resampler:
     """Resampler of blocks ``[n, channels]``; the delay is `ZEROS` samples of the lower rate."""
 
     def __init__(self, source: float, target: float) -> None:
-        """Compute the filters; raise `ModelError` if the rates lie too far apart.
+        """Compute the filters; raise `ModelError` if the rates are too different.
 
-        A block gives at most `MOST_TIMES` times its rows: the caller bounds the blocks.
+        A block results in at most `MOST_TIMES` times its rows. The caller limits the size of the blocks.
         """
         ratio = (Fraction(target) / Fraction(source)).limit_denominator(LARGEST)
         lower = min(1.0, target / source)
@@ -220,7 +227,7 @@ class Resampler:
         self._first = self._made = self._came = 0
 
     def __call__(self, rows: Rows) -> Rows:
-        """Return the output that is complete; before its first sample the signal is assumed constant."""
+        """Return the output that is complete. Before its first sample the signal is assumed to be constant."""
         if not len(rows):
             return rows
         if self._rows is None:
@@ -238,7 +245,7 @@ class Resampler:
         return self._up_to(max(end, self._made))
 
     def rest(self) -> Rows:
-        """Return the remaining output at the end; after its last sample the signal is assumed constant."""
+        """Return the remaining output at the end. After its last sample the signal is assumed to be constant."""
         if self._rows is None:
             return np.empty((0, 1))
         self._rows = np.concatenate((self._rows, np.repeat(self._rows[-1:], self._reach + 1, axis=0)))
@@ -246,7 +253,7 @@ class Resampler:
 
     @property
     def lag(self) -> float:
-        """Seconds from the last output to the last sample that came."""
+        """Seconds from the last output to the last sample received."""
         source, target = self._rates
         return (self._came - 1) / source - (self._made - 1) / target
 
@@ -260,7 +267,7 @@ class Resampler:
         return np.concatenate(parts) if parts else np.empty((0, self._rows.shape[1]))
 
     def _chunks(self, rows: Rows, end: int) -> Iterator[Rows]:
-        """Yield outputs from `_made` to ``end`` in chunks that bound the memory of their windows."""
+        """Yield the outputs from `_made` to ``end`` in chunks, which limits the memory of their windows."""
         if end <= self._made:
             return
         windows = sliding_window_view(rows, 2 * self._reach, axis=0)
@@ -272,7 +279,7 @@ class Resampler:
 
 
 def _filters(up: int, reach: int, cutoff: float) -> Rows:
-    """Return coefficients of each of the ``up`` phases, ``[up, 2 * reach]``, with a gain of 1 for constant signals."""
+    """Return the coefficients of each of the ``up`` phases, ``[up, 2 * reach]``; for constant signals the gain is 1."""
     offsets = np.arange(-reach + 1, reach + 1)[np.newaxis] - np.arange(up)[:, np.newaxis] / up
     inside = np.sqrt(np.clip(1.0 - (offsets / reach) ** 2, 0.0, None))
     filters = np.sinc(cutoff * offsets) * np.i0(BETA * inside)

@@ -1,6 +1,6 @@
-"""Shapes of image tensors: channels last, ``[1, height, width, channels]``, or first (NCHW).
+"""Shapes of image tensors: channels last, ``[1, height, width, channels]``, or channels first (NCHW).
 
-``[1, height, width]``, for gray pictures, also counts if a manifest declares it a picture.
+``[1, height, width]``, for gray pictures, also counts as an image if a manifest declares it a picture.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def channels_first(tensor: Tensor) -> bool:
 
 
 def image_size(inputs: tuple[Tensor, ...]) -> tuple[int, int]:
-    """Return width and height of the only image input; (0, 0) if the inputs are anything else."""
+    """Return width and height of the only image input. Return (0, 0) if the inputs are anything else."""
     if len(inputs) != 1:
         return 0, 0
     try:

@@ -1,12 +1,13 @@
 """Preprocessing of signals: channels, rate, filters, windows, features, quantization, in this order.
 
-- **Channels**: for sound (``waveform``, ``mfcc``, ``log_mel``, ``micro``) all channels of a source are averaged.
-  For ``raw`` and ``spectrum`` a source needs as many as the model takes.
-- **Rate**: a source within half a percent of the model's rate is used unchanged, any other is resampled. A source
-  with a lower rate lacks everything above its own Nyquist frequency, which is logged once.
-- **Windows**: the tensor's shape defines the length of one inference, ``stride`` the distance to the next.
-- **Gaps**: missing samples, or samples that are not numbers, reset windows and filters. The next window begins after
-  them and is marked (``gap``), so that a model with a memory is reset, too.
+- **Channels**: for sound (``waveform``, ``mfcc``, ``log_mel``, ``micro``) all channels of a source are averaged. For
+  ``raw`` and ``spectrum`` a source must have as many channels as the model takes.
+- **Rate**: a source whose rate is within half a percent of the model's rate is used unchanged; any other is resampled.
+  A source with a lower rate contains nothing above its own Nyquist frequency; this is logged once.
+- **Windows**: the tensor's shape defines the length of a window (the input of one inference), ``stride`` the distance
+  between windows.
+- **Gaps**: missing or non-finite samples reset windows and filters. The next window begins after them and is marked
+  with ``gap``, so that a model that keeps a state is reset, too.
 """
 
 from __future__ import annotations
@@ -33,14 +34,15 @@ log = logging.getLogger(__name__)
 
 SAME_RATE: Final = 0.005
 PIECE: Final = 1 << 18
-"""Values at the model's rate that are made at once, in double precision: a block may become 64 times as large."""
+"""Maximum number of values (at the model's rate, in double precision) that are computed at once, because a block may
+become 64 times as large."""
 MIXED: Final = ("waveform", "mfcc", "log_mel", "micro")
 FLOATS: Final = ("float32", "float16")
 INTEGERS: Final = ("uint8", "int8", "int16", "int32")
 
 
 class SignalPreprocess:
-    """Preprocessing that fills the input tensor with one window of a signal. Belongs to one thread."""
+    """Preprocessing that fills the input tensor with one window of a signal. Only one thread may use it."""
 
     def __init__(self, plan: SignalPlan, tensor: Tensor) -> None:
         """Prepare the stages; raise `ModelError` unless the features fill the tensor."""
@@ -60,49 +62,49 @@ class SignalPreprocess:
         self._rarely = LogThrottle(600.0)
         self._fresh = True
         self.step = 1
-        """Samples, or steps of the micro front end, from one inference to the next."""
+        """Distance between two windows, in samples or steps of the micro front end."""
         if plan.rate is None and plan.filter != FilterPlan():
             raise ModelError("a `filter` needs the `rate` that the model was trained with")
         self._rate = plan.rate or 1.0
-        self._moment = -math.inf  # of the last window
-        self._open(self._rate)  # reports missing packages now, not with the first sample
+        self._moment = -math.inf  # time of the last window
+        self._open(self._rate)  # a missing package is reported now, not with the first sample
 
     @property
     def frames_of(self) -> tuple[int, int]:
-        """Frames of one inference, and values of each."""
+        """Number of feature frames in a window, and number of values per frame."""
         return self._features.frames, self._features.values
 
     @property
     def need(self) -> int:
-        """Rows of one window of `frames`."""
+        """Number of rows in one window of `frames`."""
         return self._features.need
 
     @property
     def span(self) -> float:
-        """Seconds of the signal in one inference; without a rate, samples."""
+        """Length of a window in seconds; without a rate, in samples."""
         return self._features.need / self._row_rate
 
     @property
     def turn(self) -> float:
-        """Seconds from one inference to the next at which no frame is repeated or skipped."""
+        """Distance between windows, in seconds, at which no feature frame is repeated or skipped."""
         return self._features.frames * self._features.hop / self._row_rate
 
     @property
     def stride(self) -> float:
-        """Seconds from one inference to the next."""
+        """Seconds between the starts of two windows."""
         return self.step / self._row_rate
 
     @property
     def described_need(self) -> str:
-        """Length of one inference as text for people."""
+        """Length of a window as text for people."""
         if self._plan.features == "raw":
             return f"{self._features.need} sample{'' if self._features.need == 1 else 's'}"
         return f"{self.span:.3g} s"
 
     def frames(self, taken: Samples) -> Iterator[Samples]:
-        """Return the windows that these samples complete; the time of a window is that of its last sample.
+        """Return the windows that these samples complete. The time of a window is that of its last sample.
 
-        Large blocks are processed piece by piece, while their windows are taken.
+        Large blocks are processed piece by piece, while the windows are being consumed.
         """
         if np.count_nonzero(np.isfinite(taken.values)) != taken.values.size:
             return self._between(taken)
@@ -113,7 +115,7 @@ class SignalPreprocess:
         return self._pieces(taken, size)
 
     def rest(self, taken: Samples) -> Iterator[Samples]:
-        """Return the windows that are complete if no samples follow ``taken``."""
+        """Return the remaining windows if no samples follow ``taken``."""
         self._windows.add(self._front.rest())
         return self._whole(taken)
 
@@ -138,7 +140,7 @@ class SignalPreprocess:
         return NO_PLACE
 
     def _picked(self, plan: SignalPlan) -> list[int]:
-        """Return the columns of a sample that the model takes; empty for all."""
+        """Return the columns of a sample that the model takes; an empty list for all."""
         if not plan.columns:
             return []
         if plan.features == "micro":
@@ -151,7 +153,7 @@ class SignalPreprocess:
         return list(plan.columns)
 
     def _pieces(self, taken: Samples, size: int) -> Iterator[Samples]:
-        """Yield the windows of a block whose first ``size`` rows are gathered already."""
+        """Yield the windows of a block whose first ``size`` rows have already been added."""
         rows = taken.values
         yield from self._whole(taken, max(0, len(rows) - size) / taken.rate)
         for start in range(size, len(rows), size):
@@ -159,11 +161,11 @@ class SignalPreprocess:
             yield from self._whole(taken, max(0, len(rows) - start - size) / taken.rate)
 
     def _whole(self, taken: Samples, missing: float = 0.0) -> Iterator[Samples]:
-        """Yield the complete windows; ``missing`` are the seconds of ``taken`` that are not gathered yet."""
+        """Yield the complete windows. ``missing``: the seconds at the end of ``taken`` that have not been added yet."""
         while (found := self._windows.take()) is not None:
             window, after = found
             late = missing + after / self._row_rate + self._front.lag
-            if self._moment <= taken.monotonic:  # rows faster than their rate would be dated before the last
+            if self._moment <= taken.monotonic:  # if rows come faster than their rate: never before the last window
                 late = min(late, taken.monotonic - self._moment)
             self._moment = taken.monotonic - late
             fresh, self._fresh = self._fresh, False
@@ -177,7 +179,7 @@ class SignalPreprocess:
             )
 
     def _open(self, rate: float) -> None:
-        """Restart with a signal of this rate."""
+        """Reset filters and windows for a signal of this rate."""
         lower = self._plan.rate is not None and rate < self._plan.rate * (1 - SAME_RATE)
         if rate != self._rate and lower and self._rarely.due("rate"):
             log.warning(
@@ -187,7 +189,7 @@ class SignalPreprocess:
                 self._plan.rate,
                 rate / 2,
             )
-        self._rate = math.nan  # if the rate is refused, the signal begins anew with the next one
+        self._rate = math.nan  # if the rate is refused, the next block starts again
         self._front = _Front(self._plan, rate)
         self._rate = rate
         self._row_rate = 1 / MICRO_STEP if self._plan.features == "micro" else self._plan.rate or rate
@@ -198,7 +200,10 @@ class SignalPreprocess:
         self._fresh = True
 
     def _between(self, taken: Samples) -> Iterator[Samples]:
-        """Yield the windows between samples that are no numbers; those are dropped, counted and logged now and then."""
+        """Yield the windows between non-finite samples.
+
+        These samples are dropped and counted, and now and then logged.
+        """
         usable = np.asarray(np.isfinite(taken.values).all(axis=1))
         self._drop(int(usable.size - np.count_nonzero(usable)))
         edges = np.flatnonzero(np.diff(usable, prepend=False, append=False)).tolist()
@@ -223,11 +228,11 @@ class SignalPreprocess:
 
     @property
     def values(self) -> int:
-        """Number of values of a sample that a source must provide; 0 if any number is averaged to one."""
+        """Number of values per sample that a source must provide; 0 if they are averaged, so that any number fits."""
         return 0 if self._plan.features in MIXED else self._channels
 
     def _mixed(self, values: Signal) -> Rows:
-        """Return samples in double precision with as many channels as the model takes."""
+        """Return samples in double precision, with as many channels as the model takes."""
         rows = np.asarray(values, np.float64)
         if self._plan.width:
             return self._wide(rows)
@@ -241,7 +246,7 @@ class SignalPreprocess:
         )
 
     def _wide(self, rows: Rows) -> Rows:
-        """Return as many values of a sample as the ``columns`` of all inputs reach."""
+        """Return the first values of each sample, as many as the ``columns`` of all inputs refer to."""
         if rows.shape[1] < self._plan.width:
             raise InputError(
                 f"the source gives {rows.shape[1]} values at a time, but the model's `columns` go up to "
@@ -251,7 +256,7 @@ class SignalPreprocess:
 
 
 class _Front:
-    """Processing of samples on arrival: scale, rate, filters, and the micro front end."""
+    """Processing of samples on arrival: scale, rate, filters, micro front end."""
 
     def __init__(self, plan: SignalPlan, rate: float) -> None:
         wanted = plan.rate or rate
@@ -259,22 +264,22 @@ class _Front:
         near = abs(rate - wanted) <= SAME_RATE * wanted
         self._resampler = None if near else Resampler(rate, wanted)
         self.times = 1.0 if near else max(1.0, wanted / rate)
-        """Rows for each sample, at least 1."""
+        """Number of rows for each sample, at least 1."""
         self._filters = make_filters(plan.filter, wanted)
         self._micro = MicroFrontend() if plan.features == "micro" else None
 
     def __call__(self, rows: Rows) -> Rows:
-        """Return rows at the model's own rate."""
+        """Return rows at the rate of the model."""
         rows = rows if self._scale == 1.0 else rows * self._scale
         return self._behind(self._resampler(rows) if self._resampler else rows)
 
     def rest(self) -> Rows:
-        """Return the rows that the resampler still holds."""
+        """Return the rows that remain in the resampler."""
         return self._behind(self._resampler.rest() if self._resampler else np.empty((0, 1)))
 
     @property
     def lag(self) -> float:
-        """Seconds from the last row to the last sample that came."""
+        """Seconds from the last row to the last sample received."""
         return self._resampler.lag if self._resampler else 0.0
 
     def _behind(self, rows: Rows) -> Rows:

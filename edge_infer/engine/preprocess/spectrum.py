@@ -1,4 +1,4 @@
-"""Short-time spectra: amplitudes under Hann windows, and their bands."""
+"""Short-time spectra: amplitudes under Hann windows, and frequency bands."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from edge_infer.plan.records import Mel
 class Spectra:
     """Spectra of frames of ``length`` samples every ``hop``, under a periodic Hann window, padded to a power of two.
 
-    The amplitude is that of the Fourier sum, as in common training code. With ``true`` it is that of a sine in the
-    signal's own unit.
+    The amplitude is the magnitude of the Fourier sum, as in common training code. With ``true`` it is the amplitude of
+    a sine, in the unit of the signal.
     """
 
     def __init__(self, length: int, hop: int, *, true: bool = False) -> None:
@@ -40,7 +40,7 @@ def frequencies(size: int, rate: float) -> Rows:
 def bands(size: int, rate: float, count: int, low: float, high: float) -> Rows:
     """Return a matrix ``[size / 2 + 1, count]`` that averages the frequencies in each of ``count`` equal bands.
 
-    Each frequency belongs to one band. A band too narrow for any frequency takes the nearest one.
+    Each frequency belongs to one band. A band that is too narrow to contain a frequency takes the nearest one.
     """
     found = frequencies(size, rate)
     edges = np.linspace(low, high, count + 1)
@@ -55,7 +55,10 @@ def bands(size: int, rate: float, count: int, low: float, high: float) -> Rows:
 
 
 def logarithm(values: Rows, kind: str, power: int, floor: float) -> Rows:
-    """Return ``ln(x + floor)``, or decibels: ``10 log10(x + floor)`` of powers, ``20 log10(...)`` of amplitudes."""
+    """Return ``ln(x + floor)``, or decibels.
+
+    Decibels are ``10 log10(x + floor)`` of powers, or ``20 log10(x + floor)`` of amplitudes.
+    """
     if kind == "none":
         return values
     if kind == "db":
@@ -65,10 +68,10 @@ def logarithm(values: Rows, kind: str, power: int, floor: float) -> Rows:
 
 # Mel bands and cepstral coefficients, in the two variants common in training code.
 #
-# - ``htk``: ``mel = 1127 ln(1 + f / 700)``, triangles straight in mel, of height 1, as in TensorFlow's
+# - ``htk``: ``mel = 1127 ln(1 + f / 700)``, triangles that are linear in mel and have height 1, as in TensorFlow's
 #   ``linear_to_mel_weight_matrix``; no band includes 0 Hz.
-# - ``slaney``: linear up to 1,000 Hz and logarithmic above (M. Slaney, "Auditory Toolbox"), triangles straight in Hz,
-# of area 1, as in librosa.
+# - ``slaney``: linear up to 1,000 Hz and logarithmic above (M. Slaney, "Auditory Toolbox"), triangles that are linear
+#   in Hz and have area 1, as in librosa.
 
 _KNEE: Final = 1000.0
 _LINEAR: Final = 200.0 / 3.0
@@ -76,7 +79,10 @@ _STEP: Final = np.log(6.4) / 27.0
 
 
 def mel_bands(size: int, rate: float, count: int, span: tuple[float, float], kind: Mel) -> Rows:
-    """Return a matrix ``[size / 2 + 1, count]`` from the spectrum of ``size`` samples to mel bands in a span in Hz."""
+    """Return the mel bands within ``span`` (Hz) as a matrix ``[size / 2 + 1, count]``.
+
+    The matrix turns the spectrum of ``size`` samples into bands.
+    """
     hertz = frequencies(size, rate)
     ends = np.array(span)
     if kind == "htk":
@@ -94,7 +100,7 @@ def _between(ends: Rows, count: int) -> Rows:
 
 
 def _triangles(points: Rows, edges: Rows) -> Rows:
-    """Return the height, at each point, of triangles that rise from one edge to the next and fall to the one after."""
+    """Return the height at each point of triangles that rise from one edge to the next and fall to the one after."""
     rising = (points[:, np.newaxis] - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - points[:, np.newaxis]) / (edges[2:] - edges[1:-1])
     return np.asarray(np.maximum(0.0, np.minimum(rising, falling)), np.float64)

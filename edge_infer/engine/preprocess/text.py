@@ -16,12 +16,12 @@ from edge_infer.frames.geometry import NO_PLACE, Transform
 from edge_infer.plan.records import TextPlan
 
 LONGEST_TEXT: Final = 1 << 16
-"""Maximum characters of a line that are read; no row of ids needs more."""
+"""Maximum number of characters of a line that are read; no model needs more."""
 ID_TYPES: Final = ("int32", "int64", "float32")
 
 
 class Tokenizer(Protocol):
-    """Tokenizer from text to at most as many ids as the row has; ``pad`` fills the rest."""
+    """Tokenizer from text to at most as many ids as the input tensor has; ``pad`` is the id for the rest of it."""
 
     pad: int
 
@@ -33,7 +33,7 @@ class TextPreprocess:
     """Preprocessing that fills the input tensor with the ids of a line of text."""
 
     def __init__(self, plan: TextPlan, tensor: Tensor) -> None:
-        """Load the tokenizer; raise `ModelError` unless the tensor is a row of ids and the vocabulary can be read."""
+        """Load the tokenizer; raise `ModelError` unless the tensor is a row of ids and the vocabulary is readable."""
         length = row_length(tensor)
         if length != plan.length:
             raise ModelError(
@@ -54,7 +54,7 @@ class TextPreprocess:
         return Line("", 0.0, 0.0, 1)
 
     def __call__(self, line: Line, into: NDArray[Any]) -> Transform:
-        """Fill ``into``, a view of the whole input tensor; words that do not fit are dropped."""
+        """Fill ``into``, a view of the whole input tensor; tokens that do not fit are dropped."""
         ids = self._tokenizer(line.text[:LONGEST_TEXT])
         row = into.reshape(-1)  # a view: tensors are contiguous
         row[: len(ids)] = ids
@@ -65,7 +65,7 @@ class TextPreprocess:
 
 
 def make_tokenizer(plan: TextPlan, vocabulary: Vocabulary) -> Tokenizer:
-    """Return the tokenizer of a plan; raise `ModelError` if vocabulary or pattern do not fit it."""
+    """Return the tokenizer of a plan; raise `ModelError` if the vocabulary or the pattern does not fit it."""
     if plan.tokenizer == "wordpiece":
         return WordPieces(vocabulary, plan.length, lowercase=plan.lowercase)
     return RegexTokenizer(vocabulary, plan.length, plan.pattern or DEFAULT_PATTERN, lowercase=plan.lowercase)

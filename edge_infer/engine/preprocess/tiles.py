@@ -1,4 +1,4 @@
-"""Tiles: parts of a large frame, inferred one by one so that small objects are not scaled down further."""
+"""Tiles: parts of a large frame, processed one by one, so that small objects are not scaled down further."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from edge_infer.plan.records import InputPlan
 Look: TypeAlias = tuple[Boxes, Transform]
 """Candidates of one tile, and the transform of that tile."""
 CONSIDERED: Final = 1000
-"""Maximum candidates of all tiles that are compared, best first, as in `nms`."""
+"""Maximum number of candidates of all tiles that are compared, best first, as in `nms`."""
 EDGE: Final = 0.02
-"""Distance to the edge of its tile, as a share of the tile, within which a box may be cut off."""
+"""Distance to the edge of a tile, as a share of the tile, within which a box may have been cut off."""
 COVERED: Final = 0.7
-"""Share of a cut box that a larger box of another tile must cover for both to be one object."""
+"""Share of a cut-off box that a larger box of another tile must cover for both to count as one object."""
 
 
 class Tiles:
@@ -43,8 +43,9 @@ class Tiles:
     def joined(self, looks: Sequence[Look]) -> Look:
         """Merge the candidates of all tiles in fractions of the frame; overlaps are left to `nms`.
 
-        An object that one tile shows whole and another in part is found twice, and the boxes may overlap too little for
-        suppression. So a box that its tile may have cut is dropped if a larger one of another tile covers it.
+        If one tile shows an object whole and another tile shows a part of it, the object is found twice, and the two
+        boxes may overlap too little for suppression. So a box that may have been cut off by its tile is dropped if a
+        larger box of another tile covers it.
         """
         source = looks[0][1].source
         best = _best(np.concatenate([found.scores for found, _ in looks]), self._threshold)
@@ -79,7 +80,7 @@ def _best(scores: NDArray[np.float32], threshold: float) -> NDArray[np.intp]:
 def _cut(
     boxes: Float64Boxes, tiles: NDArray[np.intp], regions: Sequence[Region], source: tuple[int, int]
 ) -> NDArray[np.bool_]:
-    """Return which boxes end at an edge of their tile that is not an edge of the frame."""
+    """Return which boxes end at an edge of their tile, unless that is also an edge of the frame."""
     found = np.array([(each.left, each.top, each.left + each.width, each.top + each.height) for each in regions])
     inner = found != (0, 0, *source)
     slack = EDGE * np.array([(*each.size, *each.size) for each in regions])
@@ -92,7 +93,7 @@ def _cut(
 def _covered(
     boxes: Float64Boxes, classes: NDArray[np.int32], tiles: NDArray[np.intp], cut: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
-    """Return which cut boxes lie in a larger box of the same class from another tile."""
+    """Return which cut-off boxes lie in a larger box of the same class from another tile."""
     covered = np.zeros(len(boxes), np.bool_)
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
     for index in np.flatnonzero(cut):

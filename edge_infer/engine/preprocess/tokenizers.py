@@ -11,27 +11,28 @@ from typing import Final
 from edge_infer.engine.preprocess.vocabulary import Vocabulary
 from edge_infer.errors import ModelError
 
-# BERT's tokenizer: words and punctuation, then the longest pieces of the vocabulary, from left to right.
+# BERT's tokenizer: splits text into words and punctuation, then each word into the longest pieces of the vocabulary,
+# from left to right.
 #
 # Source: Devlin et al., https://github.com/google-research/bert, ``tokenization.py`` (FullTokenizer).
 
 BEGIN, END, UNKNOWN, PAD = "[CLS]", "[SEP]", "[UNK]", "[PAD]"
 INSIDE: Final = "##"
-"""Prefix of pieces that do not begin a word."""
+"""Prefix of pieces that do not start a word."""
 LONGEST_WORD: Final = 200
-"""Maximum characters; a longer word is unknown."""
+"""Maximum number of characters in a word; a longer word is unknown."""
 _IDEOGRAPHS: Final = (
     (0x4E00, 0x9FFF), (0x3400, 0x4DBF), (0x20000, 0x2A6DF), (0x2A700, 0x2B73F), (0x2B740, 0x2B81F),
     (0x2B820, 0x2CEAF), (0xF900, 0xFAFF), (0x2F800, 0x2FA1F),
 )  # fmt: skip
-"""Ranges of Chinese characters, each of which is a word."""
+"""Ranges of Chinese characters, each of which counts as a word."""
 
 
 class WordPieces:
-    """Tokenizer of word pieces, between ``[CLS]`` and ``[SEP]``."""
+    """Tokenizer that splits words into pieces; the row of ids begins with ``[CLS]`` and ends with ``[SEP]``."""
 
     def __init__(self, vocabulary: Vocabulary, length: int, *, lowercase: bool) -> None:
-        """Check the vocabulary; raise `ModelError` if words that BERT needs are missing or the row is too short."""
+        """Check the vocabulary; raise `ModelError` if BERT's special tokens are missing or the row is too short."""
         missing = [word for word in (BEGIN, END, UNKNOWN) if word not in vocabulary]
         if missing:
             raise ModelError(f"its vocabulary has no {', '.join(missing)}; is it one of word pieces?")
@@ -45,7 +46,7 @@ class WordPieces:
         self.unknown = vocabulary[UNKNOWN]
 
     def __call__(self, text: str) -> list[int]:
-        """Return at most ``length`` ids; further pieces are dropped, ``[SEP]`` stays the last."""
+        """Return at most ``length`` ids. Further pieces are dropped; the last id is always ``[SEP]``."""
         pieces = chain.from_iterable(self._pieces(word) for word in self._words(text))
         inner = islice(pieces, self._length - 2)
         return [self._vocabulary[BEGIN], *inner, self._vocabulary[END]]
@@ -57,7 +58,10 @@ class WordPieces:
             yield from "".join(f" {letter} " if _is_punctuation(letter) else letter for letter in plain).split()
 
     def _pieces(self, word: str) -> list[int]:
-        """Return the ids of a word, longest piece first; the unknown id if a part matches no piece."""
+        """Return the ids of a word, longest pieces first.
+
+        Return the unknown id if a part of the word matches no piece.
+        """
         if len(word) > LONGEST_WORD:
             return [self.unknown]
         found: list[int] = []
@@ -76,7 +80,10 @@ class WordPieces:
 
 
 def is_lowercase(vocabulary: Vocabulary) -> bool:
-    """Return whether a vocabulary has no capitals (except words such as ``[CLS]``), so that texts need lower case."""
+    """Return whether a vocabulary has no capital letters, so that text must be lowercased.
+
+    Tokens such as ``[CLS]`` do not count.
+    """
     return not any(word != word.lower() and not word.startswith("[") for word in vocabulary)
 
 
@@ -104,9 +111,9 @@ def _is_punctuation(letter: str) -> bool:
 
 # Regex tokenizer of TFLite metadata (``RegexTokenizerOptions``): words are the text between delimiters.
 #
-# Source: tflite-support, ``regex_tokenizer.cc`` and the text preprocessor of its task library. Therefore letters keep
-# their case; ``\w`` means ASCII letters, digits and ``_``; the row begins with ``<START>`` if the vocabulary has it,
-# and is padded with ``<PAD>``.
+# Source: tflite-support, ``regex_tokenizer.cc`` and the text preprocessor of its task library. As in that code, letters
+# keep their case; ``\w`` means ASCII letters, digits and ``_``; the row begins with ``<START>`` if the vocabulary has
+# it, and is padded with ``<PAD>``.
 
 DEFAULT_PATTERN: Final = r"[^\w\']+"
 """Pattern written by TensorFlow's Model Maker."""
@@ -148,12 +155,12 @@ class RegexTokenizer:
 
 
 def special(vocabulary: Vocabulary, names: tuple[str, ...]) -> int:
-    """Return the id of the first of these words in the vocabulary; 0, as in tflite-support, if it has none."""
+    """Return the id of the first of these names that the vocabulary contains; without any 0, as in tflite-support."""
     return next((vocabulary[name] for name in names if name in vocabulary), 0)
 
 
 def compiled(pattern: str) -> re.Pattern[str]:
-    """Return the delimiter; raise `ModelError` for a pattern of another dialect or of unbounded run time."""
+    """Return the compiled delimiter; raise `ModelError` for a pattern of another dialect or of unbounded run time."""
     if len(pattern) > LONGEST_PATTERN:
         raise ModelError(f"its delimiter pattern has {len(pattern)} characters; at most {LONGEST_PATTERN} are read")
     if _REPEATED_REPEAT.search(pattern):

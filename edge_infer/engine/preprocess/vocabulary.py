@@ -1,7 +1,7 @@
 """Vocabularies of text models: the id of every word, from a separate file or from inside a model file.
 
-Two formats: ``word id`` in every line, as in TensorFlow's text classifiers, or one word a line, whose number from 0 is
-its id, as in BERT.
+There are two formats: ``word id`` in each line, as in TensorFlow's text classifiers, or one word per line, as in BERT.
+In the second one the number of the line, counted from 0, is the id.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from edge_infer.errors import ModelError
 from edge_infer.plan.records import TextPlan
 
 LARGEST: Final = 16 << 20
-"""Maximum bytes of a vocabulary; BERT's for a hundred languages has about one MiB."""
+"""Maximum size of a vocabulary in bytes. BERT's vocabulary for a hundred languages has about one MiB."""
 MOST: Final = 1 << 20
 LAST_ID: Final = (1 << 31) - 1
 _NUMBERED: Final = re.compile(r"(.*) ([0-9]{1,10})")
@@ -26,9 +26,9 @@ Vocabulary: TypeAlias = Mapping[str, int]
 
 
 def parse_vocabulary(data: bytes, where: str) -> Vocabulary:
-    """Return the id of every word; raise `ModelError`, beginning with ``where``, for an invalid vocabulary.
+    """Return the id of every word; raise `ModelError`, whose text begins with ``where``, for an invalid vocabulary.
 
-    A repeated word gets its last id. Words stay unchanged: some consist of unusual spaces.
+    A repeated word gets its last id. Words are not stripped, because some consist of unusual space characters.
     """
     if len(data) > LARGEST:
         raise ModelError(f"{where} is larger than a vocabulary can be ({LARGEST} bytes)")

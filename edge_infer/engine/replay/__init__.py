@@ -1,1 +1,1 @@
-"""Replays of recordings, and pictures with findings drawn in."""
+"""Replays of recordings, and pictures in which findings are drawn."""

@@ -1,4 +1,4 @@
-"""Detections from a file in place of a model: boxes in MOTChallenge's format, one line a box."""
+"""Detections from a file in place of a model: boxes in the format of MOTChallenge, one per line."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ from edge_infer.platform.paths import open_regular
 
 FORMAT: Final = "frame,id,x,y,w,h,score[,class]"
 MAX_FRAME: Final = 10_000_000
-"""Highest frame number: four days at 25 frames a second. A higher one is a mistake, and every frame takes time."""
+"""Highest frame number: four days at 25 frames per second. A higher number is a mistake, and each frame takes time."""
 MAX_LINE_BYTES: Final = 4096
 CLASS_FIELDS: Final = (8, 9)
-"""Fields of a line with a class. With ten, as in MOTChallenge 2015, the last three are a place in the world."""
+"""Numbers of fields in a line with a class. In a line with ten, as in MOTChallenge 2015, the last three are a position
+in the world."""
 UNKNOWN: Final = -1.0
-"""Value of a score or class that MOTChallenge leaves open."""
+"""Value of an unknown score or class in MOTChallenge files."""
 
 
 class Row(NamedTuple):
@@ -46,7 +47,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RecordedBoxes:
-    """The boxes of a file by frame, and a sentence for each kind of line that is left out."""
+    """The boxes of a file by frame, and a note for each kind of line that is left out."""
 
     rows: NDArray[np.float64]
     """``[n, 7]``: the fields of `Row`, sorted by frame."""
@@ -54,7 +55,10 @@ class RecordedBoxes:
     notes: tuple[str, ...]
 
     def frames(self, plan: PipelinePlan) -> Iterator[tuple[int, Detections]]:
-        """Yield every frame from 1 to the last one, as a model would find its boxes; a frame may have none."""
+        """Yield every frame from 1 to the last one with its detections, as if a model had found the boxes.
+
+        A frame may have none.
+        """
         named = LabelFilter(plan)
         last = int(self.rows[-1, 0]) if len(self.rows) else 0
         ends = np.searchsorted(self.rows[:, 0], np.arange(1, last + 1), side="right")
@@ -78,8 +82,8 @@ class RecordedBoxes:
 def read_boxes(path: Path, size: tuple[int, int], plan: PipelinePlan) -> RecordedBoxes:
     """Read a file of detections for pictures of ``size`` pixels.
 
-    Boxes that no detector can mean are left out and counted: of no size, not finite, outside of the picture, twice the
-    same. A line that does not fit the format is an error. Raises `InputError`.
+    Boxes that cannot come from a detector are left out and counted: without area, not finite, outside the picture, or
+    listed twice. A line that does not fit the format is an error. Raises `InputError`.
     """
     try:
         stream = open_regular(path)
@@ -97,7 +101,7 @@ def read_boxes(path: Path, size: tuple[int, int], plan: PipelinePlan) -> Recorde
 
 
 def _default_class(plan: PipelinePlan) -> int:
-    """Return the class of a box without one: the first label that the pipeline reports."""
+    """Return the class of a box that has none: the first label that the pipeline reports."""
     wanted = plan.labels or plan.model.labels
     return plan.model.labels.index(wanted[0]) if wanted and wanted[0] in plan.model.labels else 0
 
@@ -113,7 +117,7 @@ class _Reader:
     _first: dict[str, int] = field(default_factory=dict)
 
     def add(self, number: int, line: str) -> None:
-        """Add a line; blank lines and comments count for nothing."""
+        """Add a line; blank lines and comments are ignored."""
         text = line.strip()
         if not text or text.startswith("#"):
             return
@@ -195,7 +199,7 @@ class _Reader:
 class MotFile:
     """Collects the ids of a replay and writes them in MOTChallenge's format.
 
-    An object gets its id after some frames. Its boxes in the frames before get the id here, too.
+    An object gets its id only after some frames. Its boxes in the earlier frames get the id here as well.
     """
 
     _boxes: list[tuple[int, Box, float, int, ObjectTrack]] = field(default_factory=list)

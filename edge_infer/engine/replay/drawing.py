@@ -1,4 +1,4 @@
-"""Draws findings into a picture for display; nothing of this leaves the device by itself."""
+"""Draws findings into a picture for display. Drawing sends nothing off the device."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from edge_infer.engine.tasks.segmentation import SegmentationFindings
 from edge_infer.frames.frame import Pixels
 from edge_infer.frames.geometry import Box
 
-# A picture to draw into: pen and font suit its size, and labels avoid covering each other.
+# A picture to draw into. Pen and font suit its size, and labels avoid covering each other.
 
 SMALLEST: Final = 480
-"""Length in pixels to which the longer side of a small picture is enlarged, so that its text is legible."""
+"""Length in pixels to which the longer side of a small picture is enlarged, so that its labels are legible."""
 FONT: Final = cv2.FONT_HERSHEY_SIMPLEX
 GOLDEN_ANGLE: Final = 0.618034
 SEEN: Final = 0.3
@@ -45,7 +45,7 @@ Points = NDArray[np.float64]
 
 
 def enlarged(pixels: Pixels) -> tuple[Pixels, int]:
-    """Return a copy, enlarged by a whole factor if the picture is small, and that factor."""
+    """Return a copy of the picture, enlarged by a whole factor if it is small, and that factor."""
     factor = max(1, -(-SMALLEST // max(pixels.shape[:2])))
     return np.repeat(np.repeat(pixels, factor, axis=0), factor, axis=1), factor
 
@@ -67,7 +67,7 @@ class Canvas:
         self._weight = max(1, round(self._scale * 1.6))
         self._pen = max(1, round(longer / 500))
         self.taken: list[Rectangle] = []
-        """Places taken by labels: left, top, right, bottom."""
+        """Areas already taken by labels: left, top, right, bottom."""
 
     def like(self, picture: Pixels) -> Canvas:
         """Return a canvas for another picture with the font and pen size of this one."""
@@ -76,7 +76,7 @@ class Canvas:
         return other
 
     def box(self, found: Detection, factor: int, *, marked: bool = False) -> None:
-        """Draw the outline of an object; a ``marked`` one gets a white rim."""
+        """Draw the outline of an object; ``marked``: with a white rim."""
         self.outline(found.box, factor, class_color(found.class_id), marked=marked)
 
     def outline(self, box: Box, factor: int, color: Color, *, marked: bool = False) -> None:
@@ -101,7 +101,7 @@ class Canvas:
         self.name(text, [(left, top) for top in tops for left in lefts], color)
 
     def name(self, text: str, places: list[tuple[int, int]], color: Color) -> None:
-        """Draw a text on a background of its colour, at the place (left, top) that covers other labels least."""
+        """Draw a text on a background of this colour, at the place (left, top) where it covers other labels least."""
         width, height = self.size(text)
         rooms = [
             (min(max(0, left), max(0, self.width - width)), min(max(0, top), max(0, self.height - height)))
@@ -127,7 +127,7 @@ class Canvas:
         cv2.arrowedLine(self.picture, start, end, color, self._pen + 1, cv2.LINE_AA, tipLength=12 * self._pen / length)
 
     def body(self, body: Body, factor: int, color: Color) -> None:
-        """Draw bones between visible keypoints, a full dot for each visible keypoint and a ring for the others."""
+        """Draw the bones between visible keypoints, a dot for each visible keypoint and a ring for each other one."""
         places = [(_place(x * factor), _place(y * factor)) for x, y, _ in body.points]
         seen = [score >= SEEN for _, _, score in body.points]
         for start, end in BONES if len(places) == BODY else ():
@@ -165,7 +165,7 @@ class Canvas:
         return self.size("")[1] + _MARGIN
 
     def wrapped(self, text: str, most: int) -> list[str]:
-        """Break the text into at most ``most`` lines that fit the width; shorten the last if necessary."""
+        """Break the text into at most ``most`` lines of the width; shorten the last line if necessary."""
         lines, words = [""], text.split()
         for word in words:
             longer = f"{lines[-1]} {word}".strip()
@@ -188,7 +188,7 @@ def _common(one: Rectangle, other: Rectangle) -> int:
 
 
 def _place(pixel: float) -> int:
-    """Return a coordinate within the range that OpenCV can draw: points may lie anywhere."""
+    """Return a coordinate limited to the range that OpenCV can draw; points may lie anywhere."""
     return round(min(max(pixel, -FAR), FAR))
 
 
@@ -197,20 +197,20 @@ def _plain(text: str) -> str:
     return text.encode("ascii", "replace").decode()
 
 
-# Draws findings into a picture for display; nothing of this leaves the device by itself.
+# Drawing of findings into a picture.
 
 GREY: Final = (90, 90, 90)
 
 
 def annotate(pixels: Pixels, findings: Findings | Answers) -> Pixels:
-    """Return a new picture (blue, green, red) with boxes, bodies, classes or shares; enlarge a small one."""
+    """Return a new picture (blue, green, red) with boxes, bodies, classes or shares; a small picture is enlarged."""
     picture, factor = enlarged(pixels)
     draw(Canvas(picture), factor, findings)
     return picture
 
 
 def draw(canvas: Canvas, factor: int, findings: Findings | Answers, marked: Container[int] = ()) -> None:
-    """Draw findings into a picture ``factor`` times as large as the frame; mark the objects numbered in ``marked``."""
+    """Draw findings into a picture ``factor`` times as large as the frame; mark the objects with ids in ``marked``."""
     if isinstance(findings, Answers):
         for answered in reversed(findings.each):
             _answer(canvas, factor, answered)
@@ -223,10 +223,10 @@ def draw(canvas: Canvas, factor: int, findings: Findings | Answers, marked: Cont
         rows = [(f"{item.label} {item.share:.1%}", class_color(item.class_id)) for item in findings.segments]
         canvas.table(rows or [("nothing above the threshold", GREY)])
     elif isinstance(findings, Poses):
-        for number, body in reversed(list(enumerate(findings.bodies))):  # the best is drawn last, on top
+        for number, body in reversed(list(enumerate(findings.bodies))):  # the best one is drawn last, on top
             canvas.body(body, factor, class_color(number))
     elif isinstance(findings, Detections):
-        for found in reversed(findings.objects):  # the best is drawn last, on top
+        for found in reversed(findings.objects):  # the best one is drawn last, on top
             canvas.box(found, factor, marked=found.number is not None and found.number in marked)
         canvas.names(findings.objects, factor)
 

@@ -1,7 +1,7 @@
-"""Replays a recording through pipelines: as fast as possible, on the recording's clock, without publishing.
+"""Replays a recording through pipelines: as fast as possible, with the time of the recording, without publishing.
 
-The frames go through the same `FramePipeline.step` as in the daemon. Time is the position in the recording, and ``ts``
-is 1970 plus that position, so the same recording and configuration produce the same bytes.
+The frames go through the same `FramePipeline.step` as in the daemon. The clock is the position in the recording, and
+``ts`` is 1970-01-01 plus that position. So the same recording and configuration always produce the same bytes.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ KINDS = {Result: "result", Event: "event", State: "state"}
 class Replayed:
     """A frame that went through a pipeline, its findings (in a cascade all answers), and its messages.
 
-    ``decided`` are the decisions about it, in words; with ``motion``, ``glance`` shows how the gate chose its parts.
+    ``decided`` are the decisions about the frame as sentences. With ``motion``, ``glance`` shows which parts the gate
+    selected.
     """
 
     pipeline: str
@@ -62,7 +63,7 @@ class Replayed:
 
 
 class MessageRecorder:
-    """Collects the messages of a pipeline in order, numbered as in the engine."""
+    """Collects the messages of a pipeline in order, with numbers as in the engine."""
 
     def __init__(self, boot: str) -> None:
         self.boot = boot
@@ -88,15 +89,15 @@ class MessageRecorder:
         return self._next("object")
 
     def given(self) -> int:
-        """Return 0: no message has to be written anywhere."""
+        """Return 0: no message has to be sent anywhere."""
         return 0
 
     def written(self) -> int:
-        """Return 0, as `given`."""
+        """Return 0, like `given`."""
         return 0
 
     def await_room(self, _pipeline: str, stop: threading.Event) -> None:
-        """Return at once: whoever prints is waited for."""
+        """Return at once: the caller takes each message before the next frame."""
 
     def numbered(self, _pipeline: str) -> int:
         """Return the highest number of a result."""
@@ -113,11 +114,11 @@ class MessageRecorder:
 
 
 def replay(plans: Sequence[PipelinePlan], source: SourcePlan, boot: str, *, paced: bool) -> Iterator[Replayed]:
-    """Yield every frame of a recording; the last one carries what ends with the recording.
+    """Yield every frame of a recording; the last one carries the messages that the end of the recording causes.
 
-    The first of the ``plans`` gets the frames of the recording. Cascades, listed after their parents, process their
-    crops of a frame before the next frame comes. With ``paced`` the limits of frames per second apply, as with a
-    camera. Raises `EdgeInferError`.
+    The first of the ``plans`` gets the frames of the recording. The other plans are cascades, listed after their
+    parents. They process their crops of a frame before the next frame. With ``paced`` the limits of frames per second
+    apply, as with a camera. Raises `EdgeInferError`.
     """
     with ExitStack() as stack:
         players = {plan.name: stack.enter_context(_Player(plan, boot, paced=paced)) for plan in plans}
@@ -136,9 +137,9 @@ def replay(plans: Sequence[PipelinePlan], source: SourcePlan, boot: str, *, pace
 
 
 def replay_detections(plan: PipelinePlan, boxes: RecordedBoxes, fps: float, boot: str) -> Iterator[Replayed]:
-    """Yield every frame of a file of detections, which take the place of the model's; limits of frames a second apply.
+    """Yield every frame of a file of detections, which replace those of the model; limits of frames per second apply.
 
-    The pictures are not known: all frames share one that is empty and takes no memory.
+    The pictures are not known: all frames share an empty one that takes no memory.
     """
     player = _Player(plan, boot, paced=True)
     width, height = boxes.size
@@ -152,12 +153,12 @@ def replay_detections(plan: PipelinePlan, boxes: RecordedBoxes, fps: float, boot
 class _Player:
     """One pipeline of a replay; a context manager.
 
-    It yields a frame when the next one comes, so that the last frame can carry the messages of the end.
+    It yields each frame when the next one arrives, so that the last frame can carry the messages of the end.
     """
 
     def __init__(self, plan: PipelinePlan, boot: str, *, paced: bool) -> None:
         self.voice = PipelineOutput(plan.name, recorder := MessageRecorder(boot))
-        self.feed = CropsFeed(SourcePlan(plan.source, "crops", "", False, False, {}))  # feeds a cascade
+        self.feed = CropsFeed(SourcePlan(plan.source, "crops", "", False, False, {}))  # the feed of a cascade
         self.cursor = self.feed.attach()
         self._plan = plan
         self._recorder = recorder
@@ -179,7 +180,7 @@ class _Player:
         self._serving.close()
 
     def play(self, taken: Captured) -> Iterator[Replayed]:
-        """Process a frame: all of it, or in a cascade all of its crops together."""
+        """Process a frame: all of it, or in a cascade all of its crops."""
         serving = self._serving
         for frame in serving.model.frames(taken):
             if not self._pacer.due(frame.instant.moment):
@@ -187,10 +188,10 @@ class _Player:
             yield from self._late()
             found = [self._pipeline.step(serving, part) for part in serving.follow.asks(frame)]
             findings = self._pipeline.settle(serving, frame) or found[0]
-            self._keep(serving.mask(frame), findings)  # the drawn picture is masked, too
+            self._keep(serving.mask(frame), findings)  # the picture that is drawn is masked, too
 
     def show(self, frame: Frame, found: Detections) -> Iterator[Replayed]:
-        """Process a frame whose detections are known; the model need not be loaded."""
+        """Process a frame whose detections are given; the model need not be loaded."""
         if self._pacer.due(frame.instant.moment):
             yield from self._late()
             self._keep(frame, self._pipeline.finish(self._serving, frame, frame, found, still=False))
@@ -224,7 +225,7 @@ def _frames(plan: SourcePlan, *, paced: bool) -> Iterator[Captured]:
     number, position = 0, 0.0
     with make_source(plan) as source, settling():
         while (reading := source.read()) is not None:
-            if isinstance(reading, Passed):  # not the end of the recording
+            if isinstance(reading, Passed):  # a failed reading need not be the end of the recording
                 continue
             number += 1
             position = _position(reading, position, number)
@@ -233,7 +234,7 @@ def _frames(plan: SourcePlan, *, paced: bool) -> Iterator[Captured]:
 
 
 def _position(reading: Reading, before: float, number: int) -> float:
-    """Return the seconds from the start: the number of a line of text, or the time of the last sample."""
+    """Return the position in seconds: from the number of a line of text, or the time of the last sample."""
     if isinstance(reading, Picture):
         return before if reading.position is None else reading.position
     if isinstance(reading, Block):
@@ -249,19 +250,19 @@ def _captured(reading: Reading, orientation: Orientation, number: int, at: float
     return Line(reading.text, at, at, number)
 
 
-# Compares the events of two runs over the same recording.
+# Comparison of the events of two runs over the same recording.
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """An event of a pipeline; ids count objects in order of appearance and do not identify one across runs."""
+    """An event of a run. Its id only counts objects in order of appearance, so ids of two runs cannot be compared."""
 
     pipeline: str
     event: Event
 
     @property
     def matter(self) -> tuple[object, ...]:
-        """The properties that must be equal for two events to match."""
+        """Properties that must be equal for two events to match."""
         event = self.event
         return self.pipeline, event.type, event.label, event.zone, event.line, event.direction
 
@@ -282,8 +283,8 @@ def told(frames: Iterable[Replayed]) -> list[Told]:
 def difference(one: Sequence[Told], other: Sequence[Told], within: float) -> Iterator[tuple[str, Told]]:
     """Return the events that are only in ``one`` (``-``) or only in the ``other`` (``+``), by time.
 
-    Two events match if they have the same properties and are at most ``within`` seconds apart; each matches at most
-    one.
+    Two events match if they have the same properties and are at most ``within`` seconds apart; each event matches at
+    most one other.
     """
     left = list(other)
     found: list[tuple[str, Told]] = []

@@ -1,4 +1,4 @@
-"""Draws a frame with its scene, and below it the events and decisions in words."""
+"""Draws a frame with its scene; below the frame it writes the events and decisions."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from edge_infer.frames.frame import Frame, Pixels
 from edge_infer.plan.records import PipelinePlan
 
 EVENTS: Final = 3
-"""Number of events shown at once."""
+"""Maximum number of events shown at once."""
 REASONS: Final = 2
-"""Lines for the decisions on this frame."""
+"""Number of text lines for the decisions on this frame."""
 RECENT: Final = 1.0
-"""Seconds for which an object is marked after its event, and the event is shown as new."""
+"""Seconds for which an object stays marked after its event and the event is shown as new."""
 QUIET: Final = (170, 170, 170)
 BUSY: Final = (60, 200, 255)
 MOVED: Final = (255, 120, 255)
@@ -43,9 +43,9 @@ class ScenePicture:
         reasons: Sequence[str],
         glance: Glance | None = None,
     ) -> Pixels:
-        """Return a new picture (blue, green, red); ``reasons`` are the decisions on this frame, the last is cut first.
+        """Return a new picture (blue, green, red); ``reasons`` are the decisions on this frame.
 
-        With ``glance``, areas that have changed are outlined.
+        If the reasons do not fit, the last ones are left out. With ``glance``, areas that have changed are outlined.
         """
         self._told = [*self._told, *((frame.wall, event) for event in events)][-EVENTS:]
         marked = {event.id for moment, event in self._told if frame.wall - moment < RECENT}
@@ -78,7 +78,10 @@ class ScenePicture:
 
     def _name(self, canvas: Canvas, text: str, corners: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
               color: Color) -> None:  # fmt: skip
-        """Place a label near the first corner with room, lower corners first: objects have theirs above them."""
+        """Write a label near the first corner with room.
+
+        Lower corners come first, because objects have their labels above them.
+        """
         width, height = canvas.size(text)
         places = [
             (round(x) + left, round(y) + top)
@@ -104,7 +107,7 @@ class ScenePicture:
 
 
 def choice(glance: Glance) -> str:
-    """Return how much has changed, and whether the model looked."""
+    """Return a text that says how much has changed, and whether the model ran."""
     tiles = f" at {len(glance.chosen)} of {glance.parts} tiles" if glance.parts > 1 else ""
     looked = f"looked{tiles}" if glance.chosen else "did not look"
     return f"  {glance.change.share:.2%} changed, {looked}"
@@ -120,7 +123,7 @@ def sentence(event: Event) -> str:
 
 
 def _motion(canvas: Canvas, factor: int, glance: Glance) -> None:
-    """Outline what has changed, and the tiles that the model looks at."""
+    """Outline the changed areas, and the tiles on which the model runs."""
     cells = cv2.resize(glance.change.cells, (canvas.width, canvas.height), interpolation=cv2.INTER_NEAREST)
     outlines, _ = cv2.findContours(cells, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     cv2.drawContours(canvas.picture, outlines, -1, MOVED, 1)

@@ -1,4 +1,4 @@
-"""Writes a replay as a video with everything drawn in."""
+"""Writes a replay as a video, with findings and scene drawn in."""
 
 from __future__ import annotations
 

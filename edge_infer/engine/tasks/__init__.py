@@ -1,4 +1,4 @@
-"""Tasks of models: one task, one file, one line in `TASKS`.
+"""Tasks of models: each task has one file here and one line in `TASKS`.
 
 A task *must* be a class with
 
@@ -7,7 +7,7 @@ A task *must* be a class with
   back to the source frame; ``moment`` is the frame's capture time on the monotonic clock;
 - ``unknown``: the keys of a state, each with None, while nothing is known (a class attribute).
 
-Its return value *must* follow `Findings`, which builds its payloads within a number of bytes.
+The return value of the call *must* follow the interface `Findings`, which builds payloads within a number of bytes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ TASKS: Final[Mapping[Task, str]] = {
 
 Item = TypeVar("Item")
 Essence: TypeAlias = tuple[Any, ...] | str | None
-"""Criterion of a change: counts by label, the class, the anomaly's state, values in steps."""
+"""Value compared to detect a change: counts by label, the class, normal or anomalous, or values in steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,8 @@ class Head:
     ms: float | Absent = ABSENT
     parent: Parent | Absent = ABSENT
     still: Literal[True] | Absent = ABSENT
-    since: str | Absent = ABSENT  # of a state
-    precision: Precision = FULL  # of the findings
+    since: str | Absent = ABSENT  # only in a state
+    precision: Precision = FULL  # detail of the findings
 
     def result(self, seq: int, task: Task, **outcome: Any) -> Result:
         """Return a result with the outcome of its task."""
@@ -66,10 +66,13 @@ class Findings(Protocol):
 
     @property
     def essence(self) -> Essence:
-        """Criterion of a change."""
+        """Value compared to detect a change."""
 
     def result(self, head: Head, seq: int, room: int) -> Result:
-        """Return the result; items that do not fit are cut from the lowest score up and counted in ``more``."""
+        """Return the result.
+
+        Items that do not fit into ``room`` bytes are dropped, lowest score first, and counted in ``more``.
+        """
 
     def state(self, head: Head, room: int) -> State:
         """Return the current state."""
@@ -83,7 +86,7 @@ class TaskOf(Protocol):
     def __init__(self, plan: PipelinePlan) -> None: ...
 
     def __call__(self, candidates: Any, transform: Transform, moment: float) -> Findings:
-        """Return what the candidates of a frame mean, in coordinates of the source; ``moment`` is its capture."""
+        """Return the findings from a frame's candidates, in source coordinates; ``moment`` is the capture time."""
 
 
 def task_class(task: Task) -> type[TaskOf]:
@@ -93,7 +96,7 @@ def task_class(task: Task) -> type[TaskOf]:
 
 
 HEAD: Final = 240
-"""Maximum bytes of a result without its model title, its parent and its findings."""
+"""Maximum bytes of a result, without its model title, its parent and its findings."""
 
 
 def fitted(
@@ -103,10 +106,10 @@ def fitted(
     most: int,
     each: int = 0,
 ) -> Result:
-    """Return ``make`` of as many items, best first, as fit, and of the number of the others (``more``).
+    """Return the result that ``make`` builds from the best items that fit and the number of the others (``more``).
 
-    ``each`` is the maximum bytes of an item without its label. If that many bytes fit, items are not measured one by
-    one.
+    ``each`` is the maximum bytes of an item without its label. If all items fit with that size, they are not measured
+    one by one.
     """
     if each and len(items) <= most and HEAD + len(items) * each < room:
         whole = make(items, ABSENT)
@@ -114,7 +117,7 @@ def fitted(
         about = len(',"parent":') + len(dumps(whole.parent)) if isinstance(whole.parent, Parent) else 0
         if HEAD + about + len(items) * each + sum(map(_most_bytes, texts)) <= room:
             return whole
-    sizes = (len(dumps(item)) + 1 for item in items)  # lazy: stops once the count is known
+    sizes = (len(dumps(item)) + 1 for item in items)  # lazy: stops as soon as the count is known
     kept = min(most, fitting(sizes, len(items), room - len(dumps(make((), ABSENT)))))
     return make(items[:kept], len(items) - kept or ABSENT)
 
@@ -125,7 +128,10 @@ def _most_bytes(text: str) -> int:
 
 
 def fitting(sizes: Iterable[int], many: int, room: int) -> int:
-    """Return how many of ``many`` items of these sizes, a comma included, fit, with room for ``more`` unless all do."""
+    """Return how many of ``many`` items with these sizes (comma included) fit.
+
+    If not all fit, there is also room for ``more``.
+    """
     beside_more, kept, used = room - len(f',"more":{many}'), many, 0
     for count, size in enumerate(sizes):
         used += size

@@ -1,4 +1,4 @@
-"""Anomaly detection: whether a frame is normal."""
+"""Anomaly detection: decides whether a frame is normal."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from edge_infer.plan.records import PipelinePlan
 
 @dataclass(frozen=True, slots=True)
 class Deviation:
-    """Distance of one frame from normal, and the threshold of an anomaly."""
+    """Distance of one frame from normal, and the threshold from which on it is an anomaly."""
 
     score: float
     threshold: float
 
     @property
     def essence(self) -> Essence:
-        """Normal or anomalous."""
+        """Whether the frame is normal or anomalous."""
         return FULL.anomaly(self.score, self.threshold).state
 
     def result(self, head: Head, seq: int, room: int) -> Result:

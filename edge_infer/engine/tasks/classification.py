@@ -19,7 +19,7 @@ from edge_infer.frames.geometry import Transform
 from edge_infer.plan.records import PipelinePlan
 
 MOST: Final = 100
-"""Maximum classes in the closed schema, however many bytes are allowed."""
+"""Maximum number of classes in a result, as in its closed schema, however many bytes are allowed."""
 EACH: Final = len('{"label":"","score":0.123},')
 """Maximum bytes of a class, without its label."""
 
@@ -36,8 +36,9 @@ class Scored(NamedTuple):
 class ClassificationFindings:
     """Classes of one frame above the threshold, the best first, at most ``top_k``.
 
-    ``near`` holds the next classes, down to a little below the threshold: a spell that has started holds until then.
-    ``left_out`` holds unwanted labels above the threshold, each with its score.
+    ``near`` holds the next classes, down to a little below the threshold: a spell that has started lasts as long as its
+    label is among them. ``left_out`` holds labels above the threshold that the pipeline does not report, each with its
+    score.
     """
 
     classes: tuple[Scored, ...]
@@ -58,7 +59,7 @@ class ClassificationFindings:
         )
 
     def state(self, head: Head, room: int) -> State:
-        """Return the best class, or null without a reason if inference ran and no class reached the threshold."""
+        """Return the best class. Return null without a reason if the model ran and no class reached the threshold."""
         del room  # one label always fits
         return head.state(class_=self.classes[0].label if self.classes else None)
 
@@ -71,11 +72,11 @@ class ClassificationTask:
     def __init__(self, plan: PipelinePlan) -> None:
         self._named = LabelFilter(plan)
         self._threshold, self._floor = plan.threshold, plan.floor
-        self._sure = float(np.float32(plan.threshold))  # compared with an array of scores of that type
+        self._sure = float(np.float32(plan.threshold))  # of the type of the scores with which it is compared
         self._top_k = plan.top_k
         self._numbers: NDArray[np.intp] = np.empty(0, np.intp)
         self._asked: NDArray[np.bool_] | None = None
-        """Class ids to report, computed once because all frames have the same; None for all."""
+        """Class ids to report; None for all. Computed once, because all frames have the same classes."""
 
     def __call__(self, found: Classes, _: Transform, _moment: float) -> ClassificationFindings:
         """Return the classes of one frame, best first."""
@@ -87,7 +88,7 @@ class ClassificationTask:
         above = found.scores >= self._floor
         kept = (above if self._asked is None else above & self._asked).nonzero()[0]
         pairs = zip(kept.tolist(), found.scores[kept].tolist(), strict=True)
-        best = sorted(pairs, key=itemgetter(1), reverse=True)  # equal scores keep the order of their ids
+        best = sorted(pairs, key=itemgetter(1), reverse=True)  # classes with equal scores keep the order of their ids
         shown, most = 0, min(len(best), self._top_k)
         while shown < most and best[shown][1] >= self._sure:
             shown += 1

@@ -1,4 +1,4 @@
-"""Detection of objects and their places."""
+"""Object detection: objects and their positions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from edge_infer.frames.geometry import Box, Transform
 from edge_infer.plan.records import PipelinePlan
 
 MOST: Final = 1000
-"""Maximum objects in the closed schema, however many bytes are allowed."""
+"""Maximum number of objects in a result, as in its closed schema, however many bytes are allowed."""
 EACH: Final = len(
     '{"label":"","score":0.123,"box":[0.1234,0.1234,0.1234,0.1234],"share":0.1234,"id":9007199254740992},'
 )
@@ -35,15 +35,15 @@ class Detection:
     score: float
     box: Box
     share: float | None = None
-    number: int | None = None  # its id, if objects are tracked
+    number: int | None = None  # id of the object, if objects are tracked
     parent: int | None = None  # the id of the object in whose crop it was found
 
 
 @dataclass(frozen=True, slots=True)
 class Detections:
-    """Objects of one frame, the best first. ``source`` is its width and height in pixels.
+    """Objects of one frame, best first; ``source`` is the width and height of the frame in pixels.
 
-    ``left_out`` holds unwanted labels above the threshold, each with its best score.
+    ``left_out`` holds labels above the threshold that the pipeline does not report, each with its best score.
     """
 
     objects: tuple[Detection, ...]
@@ -63,7 +63,7 @@ class Detections:
         )
 
     def state(self, head: Head, room: int) -> State:
-        """Return the counts by label; only the most frequent if not all fit."""
+        """Return the counts by label. If not all fit, only the most frequent labels are included."""
         return count_state(head, [item.label for item in self.objects], room)
 
     def _wire(self, item: Detection, precision: Precision) -> DetectedObject:
@@ -81,7 +81,10 @@ def fractions(box: Box, size: tuple[int, int]) -> FractionBox:
 
 
 def count_state(head: Head, labels: list[str], room: int) -> State:
-    """Return a state of counts sorted by label; if not all fit, the rarest are cut and counted in ``more``."""
+    """Return a state of counts sorted by label.
+
+    If not all fit, the rarest labels are dropped and counted in ``more``.
+    """
     counts = Counter(labels)
     room -= len(dumps(head.state(counts={})))
     sizes = (len(dumps({label: number})) - 1 for label, number in counts.most_common())
@@ -101,7 +104,7 @@ class DetectionTask:
         self._nms = plan.model.nms
 
     def __call__(self, found: Boxes, transform: Transform, _moment: float) -> Detections:
-        """Return the objects of one frame, best first; those below the threshold serve tracking only."""
+        """Return the objects of one frame, best first. Objects below the threshold are included for tracking only."""
         self._named.check_finite(found)
         if not len(found.scores):
             return Detections((), transform.source)
@@ -114,7 +117,7 @@ class DetectionTask:
         visible = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
         kept, boxes = kept[visible], boxes[visible]
         shares = [None] * len(kept) if found.shares is None else found.shares[kept].tolist()
-        # tolist converts all at once: float() of every number costs ten times as much
+        # tolist converts all numbers at once; float() for each number takes ten times as long
         rows = zip(found.classes[kept].tolist(), found.scores[kept].tolist(), boxes.tolist(), shares, strict=True)
         objects = tuple(
             Detection(self._named.label(number), number, score, tuple(box), share) for number, score, box, share in rows

@@ -1,4 +1,4 @@
-"""Filter from class ids to the labels that a pipeline reports."""
+"""Filters class ids by the labels that a pipeline reports, and suppresses overlapping boxes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class LabelFilter:
-    """Wanted class ids and their labels. Without labels the id itself is the label."""
+    """Class ids that the pipeline reports, and their labels. Without labels the id itself is the label."""
 
     def __init__(self, plan: PipelinePlan) -> None:
         self._pipeline = plan.name
@@ -27,7 +27,7 @@ class LabelFilter:
         self._warned_label = self._warned_finite = False
 
     def wanted(self, classes: NDArray[Any]) -> NDArray[np.bool_]:
-        """Return which classes are reported. A class without a label cannot be published, so it is dropped."""
+        """Return which classes are reported. A class without a label is dropped, because it cannot be published."""
         named: NDArray[np.bool_] = classes >= 0
         if self._labels:
             named &= classes < len(self._labels)
@@ -43,7 +43,7 @@ class LabelFilter:
         return named if self._wanted is None else named & np.isin(classes, self._wanted)
 
     def left_out(self, classes: NDArray[Any], scores: NDArray[Any], threshold: float) -> tuple[tuple[str, float], ...]:
-        """Return unwanted labels and the best score of each from the threshold on, best first."""
+        """Return the labels above the threshold that are not reported, each with its best score, best first."""
         if self._wanted is None:
             return ()
         others = np.flatnonzero((scores >= threshold) & ~np.isin(classes, self._wanted))
@@ -57,7 +57,10 @@ class LabelFilter:
         return self._labels[number] if self._labels else str(number)
 
     def check_finite(self, candidates: Boxes | Classes | Bodies | Regions) -> None:
-        """Log once that some outputs are not finite. Raises `ModelError` if no other one is left: nothing is known."""
+        """Log once that some outputs are not finite.
+
+        Raise `ModelError` if no finite output is left, so that nothing is known.
+        """
         nonfinite = candidates.nonfinite
         left = candidates.classes >= 0 if isinstance(candidates, Regions) else candidates.scores > 0
         if nonfinite and not np.any(left):
@@ -71,17 +74,18 @@ class LabelFilter:
             )
 
 
-# Non-maximum suppression: of overlapping boxes of one class the best remains.
+# Non-maximum suppression: of overlapping boxes of one class only the best one is kept.
 
 CONSIDERED: Final = 1000
-"""Maximum candidates that are compared, best first; a sound model has fewer, a broken one must not stall the board."""
+"""Maximum number of candidates that are compared, best first. A sound model has fewer, and a broken one must not stall
+the board."""
 
 
 def nms(boxes: Array, scores: Array, classes: NDArray[np.int32], iou: float, most: int) -> NDArray[np.intp]:
-    """Return the indices of at most ``most`` remaining boxes ``[n, 4]`` (xmin, ymin, xmax, ymax), best first.
+    """Return the indices of at most ``most`` kept boxes ``[n, 4]`` (xmin, ymin, xmax, ymax), best first.
 
-    A box is dropped if its intersection over union with a better box of its class is greater than ``iou``. Equal scores
-    keep their order.
+    A box is dropped if its intersection over union (IoU) with a better box of its class is greater than ``iou``. Equal
+    scores keep their order.
     """
     order = np.argsort(-scores, kind="stable")[:CONSIDERED]
     boxes64 = boxes.astype(np.float64)

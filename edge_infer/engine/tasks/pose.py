@@ -18,12 +18,12 @@ from edge_infer.frames.geometry import Transform
 from edge_infer.plan.records import PipelinePlan
 
 MOST: Final = 100
-"""Maximum bodies in the closed schema, however many bytes are allowed."""
+"""Maximum number of bodies in a result, as in its closed schema, however many bytes are allowed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """One pose; ``points`` are x, y in float pixels of the source frame, and score."""
+    """One pose; ``points`` are x, y in float pixels of the source frame, and a score."""
 
     score: float
     points: tuple[tuple[float, float, float], ...]
@@ -31,7 +31,7 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Poses:
-    """Bodies of one frame, the best first. ``source`` is its width and height in pixels."""
+    """Bodies of one frame, best first; ``source`` is the width and height of the frame in pixels."""
 
     bodies: tuple[Body, ...]
     source: tuple[int, int]

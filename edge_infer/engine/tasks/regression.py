@@ -1,4 +1,4 @@
-"""Regression: measured values with a plausibility check."""
+"""Regression: measured values, with a plausibility check."""
 
 from __future__ import annotations
 
@@ -16,14 +16,17 @@ from edge_infer.frames.geometry import Transform
 from edge_infer.plan.records import PipelinePlan, ValuePlan
 
 _FLOAT: Final = 1e-6
-"""Relative error of a number of a model."""
+"""Assumed relative rounding error of a model's numbers."""
 _EXACT: Final = 1e-9
-"""Relative error of a difference that is a whole step."""
+"""Relative tolerance within which a difference counts as one whole step."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reading:
-    """A value that equals each other one within less than a step: compared with the last one told, it has not moved."""
+    """A value that equals every other value within less than one step.
+
+    A value is compared with the last published one; a smaller difference does not count as a change.
+    """
 
     value: float | None
     step: float
@@ -38,7 +41,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class MeasuredValue:
-    """One value; None is implausible."""
+    """One value; None if it is implausible."""
 
     plan: ValuePlan
     value: float | None
@@ -64,11 +67,11 @@ class Measurement:
 
     @property
     def essence(self) -> Essence:
-        """The values, equal to those that differ by less than their steps."""
+        """The values; two of them are equal if they differ by less than a step."""
         return tuple(Reading(item.value, item.plan.step) for item in self.values)
 
     def result(self, head: Head, seq: int, room: int) -> Result:
-        """Return the values; a manifest declares no more than fit."""
+        """Return the values. They always fit, because a manifest cannot declare more than fit."""
         del room
         return head.result(seq, "regression", values=tuple(item.wire() for item in self.values))
 

@@ -18,7 +18,7 @@ from edge_infer.frames.geometry import Transform
 from edge_infer.plan.records import PipelinePlan
 
 MOST: Final = 256
-"""Maximum labels in the closed schema, however many bytes are allowed."""
+"""Maximum number of labels in a result, as in its closed schema, however many bytes are allowed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Filled:
 
 @dataclass(frozen=True, slots=True)
 class SegmentationFindings:
-    """Labels of one frame whose share reaches the threshold, the largest first."""
+    """Labels of one frame whose share of the frame reaches the threshold, largest share first."""
 
     segments: tuple[Filled, ...]
 
@@ -48,12 +48,12 @@ class SegmentationFindings:
         return fitted(lambda kept, more: head.result(seq, "segmentation", segments=kept, more=more), items, room, MOST)
 
     def state(self, head: Head, room: int) -> State:
-        """Return the labels, each counted once."""
+        """Return the labels, each with the count 1."""
         return count_state(head, [item.label for item in self.segments], room)
 
 
 class SegmentationTask:
-    """Task that computes shares of the frame, without the letterbox bars, from the threshold on."""
+    """Task that computes the share of the frame that each label fills, without the letterbox bars."""
 
     unknown: ClassVar[Mapping[str, None]] = {"counts": None}
 

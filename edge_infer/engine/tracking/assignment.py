@@ -1,4 +1,4 @@
-"""Assignment: the pairs of two lists with the lowest total cost."""
+"""Assignment problem: find the pairs of two lists with the lowest total cost."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 LARGEST: Final = 48
-"""Maximum rows of a component that is solved exactly; larger ones (no scene has any) get the cheapest pairs first."""
+"""Maximum number of rows of a component that is solved exactly. Larger components, which no scene has, get the cheapest
+pairs first."""
 
 Pairs = list[tuple[int, int]]
 
 
 def assign(cost: NDArray[np.float64]) -> Pairs:
-    """Return row and column of each pair so that the total cost is minimal; a cost of 0 or more never forms a pair.
+    """Return the rows and columns of the pairs with the lowest total cost; a cost of 0 or more never forms a pair.
 
-    Most rows and columns have only each other. The remaining ones split into connected components. The Hungarian method
-    (Kuhn 1955) solves each of them by shortest paths (Jonker and Volgenant 1987).
+    Most rows and columns can only be paired with each other. The others split into connected components. The Hungarian
+    method (Kuhn 1955) solves each of them by shortest paths (Jonker and Volgenant 1987).
     """
     rows, columns = np.nonzero(cost < 0.0)
     by_row: dict[int, list[int]] = {}
@@ -47,7 +48,7 @@ def assign(cost: NDArray[np.float64]) -> Pairs:
 
 
 def _knot(start: int, by_row: dict[int, list[int]], by_column: dict[int, list[int]]) -> tuple[list[int], list[int]]:
-    """Return all rows and columns that are connected to a row."""
+    """Return all rows and columns that are connected to a row, directly or indirectly."""
     rows, columns, open_rows = {start}, set[int](), [start]
     while open_rows:
         for column in by_row[open_rows.pop()]:
@@ -72,12 +73,12 @@ def _greedy(cost: NDArray[np.float64]) -> Pairs:
 
 
 def _exact(cost: Sequence[Sequence[float]]) -> Pairs:
-    """Solve a component exactly; each row may also stay unassigned at no cost, next to the real columns."""
+    """Solve a component exactly. A row may also stay unassigned at no cost, as if it had a column of its own."""
     count, real = len(cost), len(cost[0])
     table = [[min(value, 0.0) for value in row] + [0.0] * count for row in cost]
     width = real + count
     row_price, column_price = [0.0] * (count + 1), [0.0] * (width + 1)
-    owner = [0] * (width + 1)  # the row of each column; both count from 1
+    owner = [0] * (width + 1)  # the row assigned to each column; both are counted from 1
     for row in range(1, count + 1):
         owner[0] = row
         least, way, used = [math.inf] * (width + 1), [0] * (width + 1), [False] * (width + 1)

@@ -1,11 +1,11 @@
-"""Constant-velocity Kalman filters for all boxes at once: current and predicted places.
+"""Constant-velocity Kalman filters for all boxes at once: current and predicted positions.
 
 The model is that of SORT (Bewley et al., "Simple Online and Realtime Tracking", 2016). The noise is in proportion to
 the size of the box, as in DeepSORT and ByteTrack (Zhang et al., "ByteTrack: Multi-Object Tracking by Associating Every
-Detection Box", 2022). Real time replaces frames: the noise of a step is the integral of white acceleration over its
-seconds, so that ten short steps equal one long one. Noise is independent in each coordinate, so each coordinate has its
-own filter and no matrix is inverted. Sizes follow a random walk: a growth rate learned from noise would inflate a box
-that is hidden for a while.
+Detection Box", 2022). Time is measured in seconds instead of frames: the noise of a step is the integral of white
+acceleration over its duration, so that ten short steps equal one long one. Noise is independent in each coordinate, so
+each coordinate has its own filter and no matrix is inverted. Sizes follow a random walk: a growth rate learned from
+noise would inflate a box that is hidden for a while.
 """
 
 from __future__ import annotations
@@ -19,33 +19,34 @@ from numpy.typing import NDArray
 
 Rows = NDArray[np.float64]
 PathPoint = tuple[float, float, float]
-"""Moment and place of the centre."""
+"""Time and position of the centre."""
 
 PLACE_NOISE: Final = 0.06
-"""Standard deviation of a measured centre, as a share of the width or height."""
+"""Standard deviation of a measured centre, as a share of the box's width or height."""
 SIZE_NOISE: Final = 0.10
-"""Standard deviation of a measured width or height, as a share of it."""
+"""Standard deviation of a measured width or height, as a share of that width or height."""
 ACCELERATION: Final = 1.0
-"""Change of speed per second, in sizes a second, such as a person stopping or starting to walk."""
+"""Change of speed per second, in box sizes per second; for example a person who stops or starts to walk."""
 FIRST_SPEED: Final = 3.0
-"""Standard deviation of the speed after the first sighting, in sizes a second."""
+"""Standard deviation of the speed after the first sighting, in box sizes per second."""
 LEAST_SIDE: Final = 4.0
-"""Side in pixels below which a measured box is no more exact."""
+"""Side length in pixels below which a smaller box is not measured more exactly."""
 GROWTH: Final = 0.2
-"""Change of width or height per second, as a share of it."""
+"""Change of width or height per second, as a share of that width or height."""
 STRAIGHT: Final = 4
-"""Minimum sightings of a path that may count as straight; `STRAIGHT_FOR` is its minimum length in seconds."""
+"""Minimum number of sightings of a path that may count as straight. `STRAIGHT_FOR` is the minimum duration of the path
+in seconds."""
 STRAIGHT_FOR: Final = 0.5
 CROOKED: Final = 3.0
-"""Maximum variance around a straight line, as a multiple of the variance of a measured place."""
+"""Maximum variance around a straight line, as a multiple of the variance of a measured position."""
 
 
 @dataclass(slots=True)
 class KalmanMotion:
     """Motion of ``n`` boxes: ``place`` is ``[n, 4]`` as centre x, centre y, width, height in pixels.
 
-    ``speed``, ``[n, 2]``, is that of the centre in pixels a second. ``variance`` is the variance of the place,
-    ``drift`` that of the speed, ``shared`` the covariance of the two.
+    ``speed``, ``[n, 2]``, is that of the centre in pixels per second. ``variance`` is the variance of the position,
+    ``drift`` the variance of the speed, ``shared`` their covariance.
     """
 
     place: Rows
@@ -56,7 +57,7 @@ class KalmanMotion:
 
     @classmethod
     def at(cls, measured: Rows) -> KalmanMotion:
-        """Return the motion of boxes that were seen for the first time."""
+        """Return the motion of boxes that are seen for the first time."""
         size = _size(measured)
         first = np.repeat((FIRST_SPEED * size)[:, None] ** 2, 2, axis=1)
         none = np.zeros((len(measured), 2))
@@ -77,11 +78,11 @@ class KalmanMotion:
             getattr(self, item.name)[row] = getattr(other, item.name)[other_row]
 
     def joined(self, other: KalmanMotion) -> KalmanMotion:
-        """Return these rows followed by those of the other."""
+        """Return these rows followed by the rows of the other motion."""
         return KalmanMotion(*(np.concatenate((getattr(self, f.name), getattr(other, f.name))) for f in fields(self)))
 
     def predict(self, seconds: float | Rows, acceleration: float = ACCELERATION) -> None:
-        """Move all boxes ahead in time; ``[n, 1]`` seconds give each box its own step."""
+        """Predict the positions of all boxes ``seconds`` ahead; ``[n, 1]`` seconds give each box its own step."""
         push = (acceleration * _size(self.place)[:, None]) ** 2
         self.place[:, :2] += self.speed * seconds
         self.variance[:, :2] += seconds * (2 * self.shared + seconds * self.drift) + push * (seconds**3 / 3)
@@ -90,10 +91,11 @@ class KalmanMotion:
         self.drift += push * seconds
 
     def steady(self, row: int, path: Sequence[PathPoint], moment: float, *, sure: bool = False) -> None:
-        """Put a row on the straight line through its path, if the path was straight.
+        """Move a row to the straight line through its path, if the path was straight.
 
-        The filter trusts the last steps, because objects stop and turn. The whole path predicts an unseen object
-        better. The uncertainty shrinks only if the caller is ``sure`` that the object went on straight.
+        The filter weights the last steps more, because objects stop and turn. For an object that is not visible, the
+        whole path predicts better. The uncertainty shrinks only if the caller is ``sure`` that the object continued
+        straight.
         """
         count = len(path)
         if count < STRAIGHT or path[-1][0] - path[0][0] < STRAIGHT_FOR:
@@ -102,7 +104,7 @@ class KalmanMotion:
         times = [when - centre for when, _, _ in path]
         spread, ahead = sum(time * time for time in times), moment - centre
         found = []
-        for axis in (0, 1):  # plain numbers: a path is too short for an array to be quicker
+        for axis in (0, 1):  # plain numbers: for a path this short, an array is slower
             noise = (PLACE_NOISE * max(float(self.place[row, 2 + axis]), LEAST_SIDE)) ** 2
             points = [sighting[1 + axis] for sighting in path]
             middle = sum(points) / count
@@ -119,10 +121,10 @@ class KalmanMotion:
                 self.variance[row, axis] = noise / count + drift * ahead**2
 
     def distances(self, measured: Rows) -> tuple[Rows, Rows]:
-        """Return two ``[n, m]`` arrays: squared Mahalanobis distances to m boxes, and these plus a cost of uncertainty.
+        """Return two ``[n, m]`` arrays of distances to m boxes: squared Mahalanobis, and with a cost of uncertainty.
 
-        The second is twice the negative logarithm of the likelihood, less its value for a box just seen. It prevents a
-        track that was hidden for long, and could be anywhere, from taking the boxes of others.
+        The second is twice the negative logarithm of the likelihood, minus its value for a box that was just seen. It
+        prevents a track that was hidden for long, and so could be anywhere, from taking the boxes of others.
         """
         noise = _noise(self.place)
         spread = self.variance + noise

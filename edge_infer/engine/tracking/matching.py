@@ -1,4 +1,4 @@
-"""Matching of the boxes of one frame with the tracks."""
+"""Matching of the boxes of one frame with the existing tracks."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from edge_infer.engine.tracking.assignment import assign
 from edge_infer.engine.tracking.kalman import Rows, centred, overlaps
 
 GATE: Final = 20.0
-"""Squared distance beyond which a box belongs to another object; one in two thousand right boxes lies beyond it."""
+"""Squared distance beyond which a box belongs to another object. One in two thousand correct boxes lies beyond it."""
 UNASSIGNED: Final = 25.0
-"""Cost of leaving a track and a box unassigned: it equals the likelihood of a stray box at that place if every fifth
+"""Cost of leaving a track and a box unassigned. It equals the likelihood of a stray box at that position if every fifth
 frame has a stray box somewhere."""
 CROWDED: Final = 5.0
-"""Reduction of this cost for each other moving object, up to `MOST_OTHERS` of them: a newcomer is more likely there."""
+"""Reduction of this cost for each other moving object, up to `MOST_OTHERS` of them, because a newcomer is then more
+likely."""
 MOST_OTHERS: Final = 2
 
 
@@ -27,8 +28,8 @@ MOST_OTHERS: Final = 2
 class Matching:
     """Boxes of a frame; ``pairs`` maps rows of tracks to columns of boxes.
 
-    ``measured`` holds the boxes as centre, width and height. ``sure`` holds the columns of boxes with at least the
-    threshold, ``unsure`` those below it.
+    ``measured`` holds the boxes as centre, width and height. ``sure`` holds the columns of the boxes whose score
+    reaches the threshold, ``unsure`` the others.
     """
 
     measured: Rows
@@ -39,7 +40,7 @@ class Matching:
 
     @classmethod
     def of(cls, objects: Sequence[Detection], threshold: float) -> Matching:
-        """Return the boxes of a frame, all unassigned."""
+        """Return the boxes of a frame, none of them assigned yet."""
         return cls(
             centred(np.array([found.box for found in objects], np.float64).reshape(-1, 4)),
             np.array([found.class_id for found in objects], np.int64),
@@ -62,23 +63,26 @@ class Matching:
 
 
 def price_of_new(others: int) -> float:
-    """Return the cost of leaving a track and a box unassigned while so many ``others`` are followed and move."""
+    """Return the cost of leaving a track and a box unassigned while ``others`` other objects are tracked and move."""
     return UNASSIGNED - CROWDED * min(others, MOST_OTHERS)
 
 
 def worth(squared: Rows, cost: Rows, price: float) -> Rows:
-    """Return the cost of pairs relative to leaving both unassigned; below 0 if a pair is the more likely."""
+    """Return the cost of each pair minus the cost of leaving both unassigned; negative if the pair is more likely."""
     return np.where(squared < GATE, cost - price, 0.0)
 
 
-# Selection of the boxes of a frame that start a new track.
+# Selection of the boxes of a frame that begin a new track.
 
 DOUBLE: Final = 0.8
-"""Overlap (IoU) with a track's box above which a box, also of another label, is a duplicate and not a second object."""
+"""Overlap (IoU) with a track's box above which a box, whatever its label, is a duplicate and not a second object."""
 
 
 def births(objects: Sequence[Detection], matching: Matching) -> list[int]:
-    """Return columns of sure boxes, best first, that are unassigned and do not overlap an assigned box."""
+    """Return the columns of boxes for new tracks, best first.
+
+    These are sure boxes that are unassigned and overlap neither an assigned box nor a better new one.
+    """
     fresh = sorted(matching.free(matching.sure), key=lambda column: -objects[column].score)
     return _without_doubles(fresh, sorted(matching.pairs.values()), matching.measured)
 

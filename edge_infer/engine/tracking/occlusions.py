@@ -1,4 +1,4 @@
-"""Occlusions: one object hid another; when both are visible again, their tracks are matched again."""
+"""Occlusions: one object hid another. When both are visible again, their tracks are matched with the boxes again."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from edge_infer.engine.tracking.kalman import KalmanMotion, Rows
 from edge_infer.engine.tracking.track import ObjectTrack
 
 SURE: Final = 0.5
-"""Margin in squared distances by which swapped ids must fit better if one object was hidden."""
+"""Margin, in squared distance, by which swapped ids must fit better if one of the objects was hidden."""
 SURE_OF_SEEN: Final = 2.0
-"""The same if both had a box all the time, one of which may have been a stray box."""
+"""The same margin if both objects always had a box, because one of the boxes may have been a stray box."""
 CALM: Final = 0.7
-"""Assumed change of speed of both per second, in sizes a second: passing people keep walking."""
+"""Assumed change of speed of both objects per second, in box sizes per second: people who pass each other keep
+walking."""
 
 
 @dataclass(slots=True)
 class Occlusion:
-    """Occlusion of two tracks; ``motion`` of ``hidden`` (row 0) and ``other`` (row 1) is predicted from before it.
+    """Occlusion of two tracks. ``motion`` is predicted from before it: row 0 for ``hidden``, row 1 for ``other``.
 
-    It is ``behind`` by so many seconds until somebody asks.
+    ``behind`` are the seconds by which the prediction still has to be advanced; this happens only when it is needed.
     """
 
     hidden: ObjectTrack
@@ -47,14 +48,14 @@ class Occlusions:
     """Occlusions that are not resolved yet.
 
     While one object is hidden, the box of the other may match either, and the wrong track may learn from it. OC-SORT
-    (Cao et al. 2023) goes back to the last observation before an object was lost. So does this class: when both are
-    seen again, their motions from before the occlusion decide.
+    (Cao et al. 2023) goes back to the last observation before an object was lost. This class does the same: when both
+    objects are seen again, their motions from before the occlusion decide.
     """
 
     _open: dict[ObjectTrack, Occlusion] = field(default_factory=dict)
 
     def predict(self, seconds: float) -> None:
-        """Advance the predictions."""
+        """Advance the predictions in time."""
         for meeting in self._open.values():
             meeting.behind += seconds
 

@@ -1,4 +1,7 @@
-"""Unproven re-identifications: tracks that were found again after a gap, or away from their predicted place."""
+"""Re-identification hypotheses: tracks found again after a gap or away from their prediction, not proven yet.
+
+While a hypothesis is open, the earlier prediction is kept (a *fork*), so that the track can be rolled back.
+"""
 
 from __future__ import annotations
 
@@ -19,26 +22,27 @@ from edge_infer.frames.geometry import Box
 from edge_infer.frames.timing import FrameInterval
 
 SURPRISE: Final = 6.0
-"""Squared distance above which a box may belong to another object; one in five such boxes is the right one."""
+"""Squared distance above which a box may belong to another object. One in five such boxes is the correct one."""
 RESTART: Final = 0.8
-"""Seconds unseen after which a track is no longer searched at its last place; a pause without frames counts little."""
+"""Seconds without a sighting after which a track is no longer searched near its last position. A pause without frames
+hardly counts."""
 TURNED: Final = 3.0
-"""Cost of the assumption that an object did not go on as before."""
+"""Cost of the assumption that an object did not continue its motion."""
 SET_OFF: Final = 2.0
-"""Speed in sizes a second with which an object that stood may set off."""
+"""Speed, in box sizes per second, that an object that stood still may reach."""
 HASTE: Final = 1.5
-"""Multiple of its speed beyond which an object crossed no line on the way to where it was found again."""
+"""Multiple of the object's speed beyond which the way to its new position is unknown, so that it crosses no line."""
 PROOFS: Final = 2
-"""Further sightings needed to prove a re-identified track; one more after `PATIENCE` missed frames."""
+"""Number of further sightings that prove a re-identification; one more if the track had missed `PATIENCE` frames."""
 PATIENCE: Final = 3
-"""Frames allowed until the next of these sightings."""
+"""Number of frames within which the next of these sightings must come."""
 FAR_PATIENCE: Final = 1
-"""The same for a track found more than its size away from its prediction, where a stray box is more likely."""
+"""The same number for a track found farther than its size from its prediction, where a stray box is more likely."""
 
 
 @dataclass(slots=True)
 class ReidHypothesis:
-    """State of a track as predicted before it was found again after ``again`` missed frames."""
+    """State of a track before it was found again after ``again`` missed frames, and its prediction from that state."""
 
     motion: KalmanMotion
     seen: Instant
@@ -69,7 +73,10 @@ class ReidHypothesis:
 
 
 class ReidHypotheses:
-    """Open forks of the tracks. An unproven re-identification is rolled back to its fork."""
+    """Open hypotheses of the tracks.
+
+    An unproven re-identification can be rolled back to its fork, the state before it.
+    """
 
     def __init__(self, crowd: TrackSet, pace: FrameInterval, lost: float) -> None:
         self._crowd, self._pace = crowd, pace
@@ -81,16 +88,16 @@ class ReidHypotheses:
 
     @property
     def proving(self) -> bool:
-        """Whether a re-identification is still unproven."""
+        """Whether any re-identification is still unproven."""
         return any(fork.again or fork.far for fork in self._open.values())
 
     def unproved(self, track: ObjectTrack) -> bool:
-        """Return whether it was found again after more than one missed frame, or far from its prediction."""
+        """Return whether the track was found after more than one missed frame, or far from its prediction."""
         fork = self._open.get(track)
         return fork is not None and fork.unproved
 
     def far(self, track: ObjectTrack) -> bool:
-        """Return whether it was found far from its prediction."""
+        """Return whether the track was found far from its prediction."""
         fork = self._open.get(track)
         return fork is not None and fork.far
 
@@ -99,12 +106,15 @@ class ReidHypotheses:
         self._open.pop(track, None)
 
     def predict(self) -> None:
-        """Advance the predictions by the time of this frame; few of them are looked at again."""
+        """Advance the predictions by the time of this frame.
+
+        The computation is deferred, because few of them are needed.
+        """
         for fork in self._open.values():
             fork.behind += self._pace.ahead
 
     def pass_over(self) -> None:
-        """Count this frame as missed for the earlier states, and mark the tracks that are in doubt."""
+        """Count this frame as missed in the earlier states, and mark the tracks that are in doubt."""
         for track in self._crowd.tracks:
             fork = self._open.get(track)
             if fork is None:
@@ -114,9 +124,10 @@ class ReidHypotheses:
                 fork.missed, fork.unseen = fork.missed + 1, fork.unseen + self._pace.step
 
     def restart(self, matching: Matching, same: NDArray[np.bool_], price: float) -> None:
-        """Search tracks that are not at their prediction near their last place: they stopped, started or turned.
+        """Search tracks that are not at their prediction near their last position: they stopped, started or turned.
 
-        Tracks that are unproven themselves are excluded: stray boxes would otherwise lead from one to the next.
+        Tracks that are unproven themselves are excluded: otherwise stray boxes would lead such a track from one box to
+        the next.
         """
         tracks, motion = self._crowd.tracks, self._crowd.motion
         rows = [
@@ -141,18 +152,18 @@ class ReidHypotheses:
             reach = HASTE * pace[place] * away[place] + np.sqrt(last[place, 2] * last[place, 3])
             fork.jumped = bool((np.abs(box[0, :2] - last[place, :2]) > reach).any())
             if not self._adopt(row, fork, box):
-                motion.put(row, KalmanMotion.at(box), 0)  # its last place may have been a stray box
+                motion.put(row, KalmanMotion.at(box), 0)  # the last position may come from a stray box
             matching.pairs[row] = free[index]
 
     def _pace_of(self, rows: list[int]) -> Rows:
-        """Return the speed ``[n, 2]`` at which objects may have gone another way: their own, at least `SET_OFF`."""
+        """Return the speed ``[n, 2]`` of objects that left their prediction: their own, at least `SET_OFF`."""
         motion = self._crowd.motion.take(rows)
         least = SET_OFF * np.sqrt(motion.place[:, 2:].prod(axis=1))
         pace = np.maximum(np.hypot(motion.speed[:, 0], motion.speed[:, 1]), least)
         return np.repeat(pace[:, None], 2, axis=1)
 
     def try_before(self, matching: Matching, price: float) -> None:
-        """Match a track that is missing again right after it was found with its earlier prediction."""
+        """Match a track that was found again and is missing right afterwards with its prediction from before."""
         for row, track in enumerate(self._crowd.tracks):
             fork = self._open.get(track)
             if fork is None or row in matching.pairs or fork.unseen > self._lost:
@@ -169,7 +180,7 @@ class ReidHypotheses:
                 matching.pairs[row] = column
 
     def doubt(self, matched: Mapping[int, int]) -> None:
-        """Roll back tracks that were not confirmed after being found again: the box was another object."""
+        """Roll back tracks that were found again but not confirmed in time: the box belonged to another object."""
         for row, track in enumerate(self._crowd.tracks):
             fork = self._open.get(track)
             if fork is not None and row not in matched:
@@ -178,26 +189,26 @@ class ReidHypotheses:
                     self._go_back(row, track, fork)
 
     def believe(self, surprise: Mapping[int, float]) -> None:
-        """Keep the predictions of tracks that return or deviate until that is proven."""
+        """Keep the earlier predictions of tracks that return or deviate, until enough sightings prove them."""
         for row, off in surprise.items():
             track = self._crowd.tracks[row]
             fork = self._open.get(track)
             if fork is not None:
                 fork.frames, fork.hits = 0, fork.hits + 1
-                if fork.hits > PROOFS + (fork.again >= PATIENCE):  # it may be anywhere, and so may a stray box
+                if fork.hits > PROOFS + (fork.again >= PATIENCE):  # the object may be anywhere, and so may a stray box
                     del self._open[track]
                     track.jumped = fork.jumped
                     if fork.far and not track.settled and track.hits - fork.hits < LEAST_HITS:
-                        _, track.first = track.doubts[0]  # so few boxes on another way may all be stray ones
+                        _, track.first = track.doubts[0]  # all of so few boxes in another direction may be stray ones
             elif track.confirmed and (track.missed or off > SURPRISE):
                 fork = self._open[track] = self._fork(row)
                 fork.far = off == math.inf
 
     def _adopt(self, row: int, fork: ReidHypothesis, box: Rows) -> bool:
-        """Return whether a young track that is moving to ``box`` is the same object as the track in ``row``.
+        """Return whether a young track that moves to ``box`` is the same object as the track in ``row``.
 
-        The young track must have begun elsewhere after the other was last seen. The track then takes over its
-        sightings. They stay unproven and may be rolled back together.
+        The young track must have begun after the other track was last seen. If it is the same object, the track takes
+        over the sightings of the young track. They stay unproven and may be rolled back together.
         """
         tracks, motion = self._crowd.tracks, self._crowd.motion
         track = tracks[row]

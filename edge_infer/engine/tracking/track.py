@@ -19,21 +19,23 @@ from edge_infer.frames.geometry import Box
 # Track: one object over time.
 
 LEAST_HITS: Final = 3
-"""Minimum frames with the object before it is confirmed; one more before its first event."""
+"""Minimum number of frames with the object before it is confirmed; one more before its first event."""
 SEEN_SHARE: Final = 1 / 3
 """Minimum share of frames that must show an object before it is confirmed."""
 STILL_WITHIN: Final = 0.3
-"""Jitter of a still object, in sizes."""
+"""Jitter of a still object, in box sizes."""
 STILL_AFTER: Final = 5.0
 """Seconds without motion after which an object counts as still."""
 WAY: Final = 1.5
-"""Seconds of its path that are kept, with at most `SIGHTINGS` places."""
+"""Seconds of the path that are kept, with at most `SIGHTINGS` positions."""
 SIGHTINGS: Final = 40
 
 
 @dataclass(slots=True, eq=False)
 class ObjectTrack:
-    """One object over time; ``number`` is its id, or 0 before it gets one, ``box`` and ``score`` are the last seen.
+    """One object over time.
+
+    ``number`` is its id, 0 before it gets one; ``box`` and ``score`` are those of the last sighting.
 
     ``place`` is the predicted box: centre x, centre y, width, height in pixels.
     """
@@ -52,15 +54,15 @@ class ObjectTrack:
     hits: int = 1
     missed: int = 0
     unseen: float = 0.0
-    """Seconds of frames that did not show it; a pause without frames hardly counts."""
+    """Seconds covered by frames without the object; a pause without frames hardly counts."""
     still_since: float = 0.0
     still: bool = False
-    settled: bool = False  # an event has published the label; it no longer changes
-    unproved: bool = False  # it was found again, which is not proven yet
-    doubtful: bool = False  # it was found far from its prediction, which is not proven yet
-    jumped: bool = False  # it was found again, farther away than it moves; the scene consumes this
+    settled: bool = False  # an event has published the label, so it no longer changes
+    unproved: bool = False  # the object was found again, which is not proven yet
+    doubtful: bool = False  # the object was found far from its prediction, not proven yet
+    jumped: bool = False  # the object was found farther away than it can move; the scene resets this
     doubts: list[tuple[tuple[float, float, float, float], Instant]] = field(default_factory=list)
-    """Unproven sightings: place and time. The scene consumes them with its next look."""
+    """Unproven sightings: position and time. The scene consumes them the next time it looks at the track."""
     votes: dict[tuple[int, str], float] = field(default_factory=dict)
     path: deque[tuple[Instant, float, float]] = field(default_factory=lambda: deque(maxlen=SIGHTINGS))
     """Recent sightings: time and centre."""
@@ -68,16 +70,16 @@ class ObjectTrack:
 
     @property
     def age(self) -> float:
-        """Seconds between the first and the last sighting."""
+        """Seconds from the first to the last sighting."""
         return self.seen.moment - self.first.moment
 
     @property
     def begins_in_doubt(self) -> bool:
-        """Whether its first sighting is an unproven one."""
+        """Whether the first sighting of the track is unproven."""
         return bool(self.doubts) and self.first is self.doubts[0][1]
 
     def seen_often(self, times: int) -> bool:
-        """Return whether it was seen so many times, and in enough of the frames, to rule out chance."""
+        """Return whether the object was seen ``times`` times, and in enough of the frames, to rule out chance."""
         return self.hits >= times and self.hits >= SEEN_SHARE * self.frames
 
     def see(self, found: Detection, now: Instant) -> None:
@@ -95,11 +97,11 @@ class ObjectTrack:
             self.path.popleft()
 
     def way(self) -> list[PathPoint]:
-        """Return moments and places of the last sightings."""
+        """Return times and positions of the last sightings."""
         return [(when.moment, x, y) for when, x, y in self.path]
 
     def sightings(self) -> list[tuple[tuple[float, float, float, float], Instant]]:
-        """Return places and times of the sightings, with the current size."""
+        """Return positions (with the current size) and times of the sightings."""
         return [((x, y, *self.place[2:]), when) for when, x, y in self.path]
 
     def unmark(self, since: float) -> None:
@@ -108,7 +110,7 @@ class ObjectTrack:
             self.path.pop()
 
     def vote(self, found: Detection) -> None:
-        """Set the label with the largest sum of scores, until an event has published it."""
+        """Set the label to the one with the largest sum of scores, until an event has published the label."""
         self.best = max(self.best, found.score)
         if not self.settled:
             key = found.class_id, found.label
@@ -124,12 +126,12 @@ class ObjectTrack:
         self.still = moment - self.still_since >= STILL_AFTER
 
 
-# Tracks of one pipeline and their motion, row by row.
+# The set of all tracks of one pipeline and their motion, row by row.
 
 
 @dataclass(slots=True)
 class TrackSet:
-    """Tracks; ``tracks`` and ``motion`` have the same rows."""
+    """Set of tracks; ``tracks`` and ``motion`` have the same rows."""
 
     tracks: list[ObjectTrack] = field(default_factory=list)
     motion: KalmanMotion = field(default_factory=lambda: KalmanMotion.at(np.zeros((0, 4))))
@@ -139,7 +141,7 @@ class TrackSet:
         return [row for row, track in enumerate(self.tracks) if track.confirmed]
 
     def moving(self) -> int:
-        """Return the number of confirmed tracks that do not stand still."""
+        """Return the number of confirmed tracks that move."""
         return sum(1 for track in self.tracks if track.confirmed and not track.still)
 
     def young(self) -> list[int]:
@@ -169,7 +171,7 @@ class TrackSet:
         return removed
 
     def surprise(self, rows: NDArray[np.intp], boxes: Rows) -> list[float]:
-        """Return squared distances to the predicted places; infinite where a box is more than its size away."""
+        """Return squared distances to the predicted positions; infinite where a box is farther away than its size."""
         place = self.motion.place[rows]
         far = np.abs(boxes[:, :2] - place[:, :2]).max(axis=1, initial=0.0) > np.sqrt(place[:, 2:].prod(axis=1))
         found: list[float] = np.where(far, math.inf, self.motion.surprise(rows, boxes)).tolist()

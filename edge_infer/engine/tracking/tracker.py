@@ -1,16 +1,16 @@
-"""Multi-object tracker: assigns boxes to tracks so that ids stay.
+"""Multi-object tracker: assigns the boxes of each frame to tracks, so that an object keeps its id.
 
 SORT (Bewley et al. 2016): predict with a Kalman filter, assign, correct. ByteTrack (Zhang et al. 2022): sure boxes are
 assigned first; unsure boxes may then continue a missing track, but never start one. DeepSORT (Wojke et al. 2017): the
 gate is a squared Mahalanobis distance. OC-SORT: see `occlusions`.
 
-Own additions:
+Additions of this project:
 
 - All durations are in seconds.
-- The cost of a pair is its likelihood instead of the overlap, which is zero between two frames of a fast object at
-  3 fps.
-- An object that returns after it was hidden is accepted only after further sightings. Until then the earlier
-  prediction is kept (`reid_hypotheses`), so that a stray box cannot carry an id away.
+- The cost of a pair is its likelihood instead of the overlap, which is zero between two frames of a fast object at 3
+  fps.
+- An object that returns after it was hidden is accepted only after further sightings. Until then the earlier prediction
+  is kept (`reid_hypotheses`), so that a stray box cannot take over an id.
 """
 
 from __future__ import annotations
@@ -33,22 +33,23 @@ from edge_infer.frames.timing import FrameInterval
 from edge_infer.plan.records import TrackPlan
 
 STRANGE: Final = 9.0
-"""Squared distance above which another nearby object may be the one seen; one in sixteen right boxes lies beyond it."""
+"""Squared distance above which the visible object may be another one nearby. One in sixteen correct boxes lies beyond
+it."""
 SAME_PLACE: Final = 0.5
-"""Overlap (IoU) from which a box of another label may be the same object."""
+"""Overlap (IoU) from which on a box with another label may be the same object."""
 STILL_PATIENCE: Final = 10.0
-"""Factor by which a still object may be hidden longer: a parked car behind a lorry is no new car afterwards."""
+"""Factor by which a still object may be hidden longer: a parked car behind a lorry must keep its id."""
 YOUNG: Final = 2.5
-"""Usual frame intervals for which a track that is not confirmed is kept without being seen."""
+"""Number of usual frame intervals for which an unconfirmed track is kept without a sighting."""
 MAX_SIDE: Final = 65_535
-"""Side in pixels of a picture of unknown size."""
+"""Side length in pixels assumed for a picture of unknown size."""
 MOST: Final = 500
-"""Maximum tracks at once; a detector that finds more is faulty."""
+"""Maximum number of tracks; a detector that finds more is faulty."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrackerResult:
-    """Outcome of a frame: ``tracks`` by position in the list of boxes, those that begin (``born``), those that end."""
+    """Outcome of a frame: ``tracks`` by position in the list of boxes, new tracks (``born``), and ended ones."""
 
     tracks: dict[int, ObjectTrack]
     born: dict[int, ObjectTrack]
@@ -56,10 +57,10 @@ class TrackerResult:
 
 
 class Tracker:
-    """Tracker of the objects of one pipeline. Time must not go back; call `forget` after an interruption."""
+    """Tracker of the objects of one pipeline. Time must not go back. Call `forget` after an interruption."""
 
     def __init__(self, plan: TrackPlan, threshold: float, new_number: Callable[[], int]) -> None:
-        """Start without tracks; boxes below ``threshold`` only continue tracks, ``new_number`` returns unused ids."""
+        """Start without tracks. Boxes below ``threshold`` only continue tracks; ``new_number`` returns an unused id."""
         self._lost, self._confirm = plan.lost, plan.confirm
         self._threshold = threshold
         self._new_number = new_number
@@ -104,7 +105,7 @@ class Tracker:
         self._update(now)
         if not self._confirm:
             for track in self.tracks[len(self.tracks) - len(fresh) :]:
-                track.number = self._new_number()  # provisional: it may end unconfirmed
+                track.number = self._new_number()  # provisional: the track may end unconfirmed
         by_box = {column: self.tracks[row] for row, column in matched.items()}
         born = dict(zip(fresh, self.tracks[len(self.tracks) - len(fresh) :], strict=True))
         gone = [row for row, track in enumerate(self.tracks) if self._is_gone(track, now, size)]
@@ -115,7 +116,7 @@ class Tracker:
         self._pace.frame(moment)
         motion = self._crowd.motion
         for row, track in enumerate(self.tracks):
-            if track.still and track.missed:  # a still object that is hidden stays in place
+            if track.still and track.missed:  # a still object that is hidden stays in its place
                 motion.speed[row] = motion.shared[row] = motion.drift[row] = 0.0
                 reach = (STILL_WITHIN**2) * track.place[2] * track.place[3]
                 motion.variance[row] = np.minimum(motion.variance[row], reach)
@@ -128,7 +129,7 @@ class Tracker:
         self._meetings.predict(self._pace.ahead)
 
     def _match(self, matching: Matching) -> None:
-        """Assign boxes to tracks, the likeliest pairs first."""
+        """Assign boxes to tracks, the most likely pairs first."""
         known, sure = self._crowd.known(), matching.sure
         price = price_of_new(max(0, self._crowd.moving() - 1))
         cost = worth(*self._crowd.motion.distances(matching.measured), price)
@@ -144,7 +145,7 @@ class Tracker:
         matching.take(np.where(same, cost, 0.0), self._crowd.young(), sure)
 
     def _settle(self, matched: dict[int, int], measured: Rows) -> None:
-        """Resolve occlusions whose two objects are both seen; swap their boxes if that fits better."""
+        """Resolve occlusions whose two objects are both seen. Swap their boxes if that fits better."""
         rows = {self.tracks[row]: row for row in matched if self.tracks[row].confirmed}
         motion = self._crowd.motion
         for meeting in self._meetings.both_seen(rows, self._pace.now - self._lost):
@@ -157,12 +158,12 @@ class Tracker:
                     self._forks.drop(track)
                     track.unmark(meeting.since)
                     track.doubts.clear()
-            elif meeting.hidden in self._forks:  # a stray box may have been taken for it
+            elif meeting.hidden in self._forks:  # the track of the hidden object may have taken a stray box
                 continue
             self._meetings.settle(meeting)
 
     def _meet(self, surprise: dict[int, float]) -> None:
-        """Open occlusions for tracks that overlap another and are newly missing or away from their prediction."""
+        """Open occlusions for tracks that overlap another track and are newly missing or away from their prediction."""
         known = [row for row in self._crowd.known() if not self._forks.far(self.tracks[row])]
         hidden = [row for row in known if surprise.get(row, math.inf) > STRANGE and not self.tracks[row].missed]
         seen = [row for row in known if row in surprise]
@@ -204,9 +205,9 @@ class Tracker:
                 track.confirmed, track.number = True, track.number or self._new_number()
 
     def _is_gone(self, track: ObjectTrack, now: Instant, size: tuple[int, int]) -> bool:
-        """Return whether a track ends; a confirmed one needs at least two missed frames, however far apart they are.
+        """Return whether a track ends. A confirmed track needs at least two missed frames, however far apart they are.
 
-        One that is expected outside of the picture has left it, and does not wait there for a newcomer.
+        An object that is expected outside the picture has left it, so its track must not wait there for a newcomer.
         """
         if track in self._forks:  # a re-identification is being proven
             return False

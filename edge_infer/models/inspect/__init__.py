@@ -1,1 +1,1 @@
-"""Reports about a model for people: advice, inspection, draft of a manifest."""
+"""Reports about a model for people: advice, inspection, and the draft of a manifest."""

@@ -14,7 +14,7 @@ MAKES_SCORES: Final = frozenset({"SOFTMAX", "LOGISTIC", "LOG_SOFTMAX"})
 
 
 def weights_in_words(graph: Graph) -> str:
-    """Describe how the weights are stored, which decides speed and size."""
+    """Return a description of how the weights are stored, which determines speed and size."""
     kind, tensors = _main_kind(graph)
     if kind is None:
         return "none"
@@ -42,7 +42,7 @@ def _main_kind(graph: Graph) -> tuple[str | None, list[GraphTensor]]:
 
 
 def _form(graph: Graph) -> str:
-    """Describe where a quantized model still uses floats."""
+    """Return a description of where a quantized model still uses floats; None if nowhere."""
     if not any(tensor.dtype in FLOATS for tensor in graph.inputs):
         return ""
     if any(operator.name == "QUANTIZE" for operator in graph.operators):

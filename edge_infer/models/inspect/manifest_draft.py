@@ -1,4 +1,4 @@
-"""Draft of a manifest for a model: every decision about it, with the source of each value."""
+"""Draft of a manifest for a model: every decision about the model, with the source of each value."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ ASKED_FOR: Final = {
     "lowercase": "capitals",
     "length": "length",
 }
-"""Keys of ``input`` and the names of their reasons; any other key uses the reason of the features."""
+"""Keys of ``input`` whose reason has a name of its own; all other keys use the reason of the features."""
 PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*(?:[ -][A-Za-z0-9_]+)*")
 WORDS: Final = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
-"""Words that some YAML version reads as something other than text."""
+"""Words that some version of YAML reads as something other than text."""
 
 
 def draft(opened: OpenedModel, found: Resolution) -> str:
-    """Return YAML that `find_package` reads; saved as ``X.yaml`` beside ``X.tflite`` it resolves to the same plan.
+    """Return YAML that `find_package` reads. Saved as ``X.yaml`` beside ``X.tflite``, it resolves to the same plan.
 
     Only name and version are invented, and only if the model has none.
     """
@@ -89,7 +89,7 @@ def _labels(labels: Sequence[str], why: str) -> Iterator[str]:
 
 
 def _value(value: ValuePlan) -> dict[str, Any]:
-    """Return the settings of a value that differ from the defaults, and its name."""
+    """Return the name of a value, and its settings that differ from the defaults."""
     usual = ValuePlan(value.name)
     said = asdict(value)
     return {key: item for key, item in said.items() if key == "name" or item != getattr(usual, key)}
@@ -236,6 +236,6 @@ def _filter(plan: FilterPlan) -> dict[str, Any]:
 
 
 def _comment(text: str) -> Iterator[str]:
-    """Yield comment lines. Unprintable characters become spaces, so that foreign text cannot end the comment."""
+    """Yield comment lines. Unprintable characters become spaces, so that text from the model cannot end the comment."""
     clean = "".join(letter if letter.isprintable() else " " for letter in text)
     yield from (f"# {line}" for line in textwrap.wrap(clean, WIDTH, break_on_hyphens=False)[:4])

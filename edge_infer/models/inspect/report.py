@@ -1,4 +1,4 @@
-"""The report of `edge-infer inspect` about a model file, usable or not."""
+"""The report of ``edge-infer inspect`` about a model file, which need not be usable."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LONG: Final = 400
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Facts of the file itself, and its ``resolution``, or the ``error`` if it is unusable."""
+    """Facts about the file itself, and its ``resolution``; if it is unusable, the ``error``."""
 
     file: str
     manifest: str | None
@@ -41,7 +41,7 @@ class Report:
 
 
 def report(request: ModelRequest) -> Report:
-    """Read the file here and try it in a child; raises `ModelError` only if it cannot be read at all."""
+    """Read the file here and try it in a child process; raises `ModelError` only if it cannot be read at all."""
     opened = open_model(request)
     resolution, error = None, ""
     try:
@@ -78,7 +78,7 @@ def _facts(tensors: tuple[GraphTensor, ...]) -> tuple[TensorFacts, ...]:
 
 
 def _metadata(opened: OpenedModel) -> dict[str, str]:
-    """Return the texts of the file and its manifest, with long texts cut."""
+    """Return the texts in the file and its manifest; long texts are shortened."""
     metadata, manifest = opened.metadata, opened.package.manifest
     said = {
         "name": metadata.name,

@@ -1,4 +1,4 @@
-"""Functions that add a package to the model store: from a catalogue (network or folder) or from a local path."""
+"""Adds packages to the model store: from a catalogue (network or folder) or from a local path."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MOST_LOOKED_AT: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A package that is in the store now; ``new`` is false if it was there before the call."""
+    """A package that is now in the store; ``new`` is false if it was there before."""
 
     title: str
     folder: Path
@@ -43,7 +43,7 @@ def pull(
     mirror: str | None = None,
     folder: Path | None = None,
 ) -> Arrival:
-    """Copy a model of a catalogue into the store, from its published place, a mirror, or a local folder.
+    """Copy a model of a catalogue into the store: from its published address, a mirror, or a local folder.
 
     Raises `ConfigError`, `DownloadError` and `InputError`, and `ModelError` if the model does not work on this board.
     """
@@ -69,7 +69,7 @@ def pull(
         try:
             _check_who_it_is(package, offer)
             probe(ModelRequest(offer.name, str(package)))
-        except ModelError as error:  # the errors name the catalogue, not the temporary copies
+        except ModelError as error:  # errors name the catalogue, not the temporary copies
             raise ModelError(
                 _as_listed(str(error), package, offer), key=error.key, tried=error.tried, foreign=error.foreign
             ) from error
@@ -79,7 +79,7 @@ def pull(
 
 
 def _folder_of(library: Library, title: str) -> Path:
-    """Return the folder of a package of the store; raises `ConfigError` for what is left of a broken one."""
+    """Return the folder of a package in the store; raises `ConfigError` for the remains of a broken one."""
     if not (found := library.find(title)):
         place = library.folder / title.replace("@", "/", 1)
         raise ConfigError(f"{place} is no whole package: it has no {MANIFEST}; remove that folder and try again")
@@ -87,7 +87,7 @@ def _folder_of(library: Library, title: str) -> Path:
 
 
 def _is_offered(package: Path, offer: Offer) -> bool:
-    """Return whether a package in the store has the bytes of the offer, and its manifest, wherever it came from."""
+    """Return whether a package in the store has the bytes and the manifest of the offer, whatever its origin."""
     try:
         for part in offer.parts():
             if hashlib.sha256(read_whole(package / part.name, LARGEST_MODEL)).hexdigest() != part.sha256:
@@ -107,7 +107,7 @@ def _without_source(manifest: str) -> dict[str, Any]:
 def _brought(
     part: Part, library: Library, progress: Progress, places: Sequence[str], folder: Path | None
 ) -> Path | bytes:
-    """Return the verified bytes of a file of an offer, or the path of the download from the first place that has it."""
+    """Return the verified bytes of a file of an offer, or the path of its download from the first address with it."""
     if folder is not None:
         return _from_folder(part, folder)
     if not is_address(places[0]):
@@ -125,15 +125,15 @@ def _brought(
 
 
 def _is_missing(error: DownloadError) -> bool:
-    """Return whether the server has no such file; some refuse what is not there."""
+    """Return whether the server does not have the file. Some servers refuse access to files that do not exist."""
     cause = error.__cause__
     return isinstance(cause, HTTPError) and cause.code in {403, 404, 410}
 
 
 def _as_listed(text: str, package: Path, offer: Offer) -> str:
-    """Return an error about a package with the places in the catalogue instead of those of the copies.
+    """Return an error about a package, with positions in the catalogue instead of positions in the copies.
 
-    A manifest made from the keys of an entry has other lines than the catalogue.
+    A manifest that was generated from the keys of an entry has other lines than the catalogue.
     """
     manifest = str(package / MANIFEST)
     if offer.manifest() is not None:
@@ -147,7 +147,7 @@ def _as_listed(text: str, package: Path, offer: Offer) -> str:
 
 
 def _check_who_it_is(package: Path, offer: Offer) -> None:
-    """Raise `ConfigError` if the manifest in the package names another package or file than the offer."""
+    """Raise `ConfigError` if the manifest in the package names another package or file than the offer does."""
     found = find_package(package)
     if (found.manifest.name, found.manifest.version) != (offer.name, offer.listed.version):
         raise ConfigError(f"the manifest of {offer.title} in the catalogue says that it is {found.title}")
@@ -158,9 +158,10 @@ def _check_who_it_is(package: Path, offer: Offer) -> None:
 def add(
     path: Path, library: Library, condition: Callable[[ModelPlan], None] | None = None, *, again: bool = False
 ) -> Arrival:
-    """Copy a package into the store after a successful probe; raises `ModelError`, `ConfigError`, `StartError`.
+    """Copy a package into the store after a successful trial; raises `ModelError`, `ConfigError`, `StartError`.
 
-    The ``condition`` may refuse it with one of these errors; a package that the store has already only with ``again``.
+    ``condition`` may refuse the package with one of these errors. For a package that is already in the store it is
+    called only with ``again``.
     """
     with library.incoming() as package:
         title = gather(path, package)
@@ -177,14 +178,17 @@ def add(
             plan = probe(ModelRequest(title.partition("@")[0], str(package)))
             if condition is not None:
                 condition(plan)
-        except ModelError as error:  # the error names the path that the user gave, not the temporary copy
+        except ModelError as error:  # the error must name the user's path, not the temporary copy
             text = str(error).replace(str(package), str(path if path.is_dir() else path.parent))
             raise ModelError(text, key=error.key, tried=error.tried, foreign=error.foreign) from error
         return Arrival(title, library.place(package, title), new=True)
 
 
 def _places(part: Part, title: str, mirror: str | None) -> tuple[str, ...]:
-    """Return the addresses of a file, or its path; on a mirror as in the store, else by its name alone."""
+    """Return the addresses of a file, or its path.
+
+    On a mirror, the address is that in the store, or else the file name alone.
+    """
     if mirror is None:
         return (part.place,)
     if not is_address(mirror) or not urlsplit(mirror).hostname:
@@ -218,7 +222,7 @@ def _from_folder(part: Part, folder: Path) -> bytes:
 
 
 def _candidates(part: Part, folder: Path) -> Iterator[Path]:
-    """Yield files of the right size: first those in the folder itself, then those below it."""
+    """Yield files of the right size: first those in the folder itself, then those in its subfolders."""
     try:
         found = islice(chain(folder.iterdir(), folder.glob("*/**/*")), MOST_LOOKED_AT)
         for path in sorted(found, key=lambda path: (len(path.parts), path)):

@@ -1,4 +1,4 @@
-"""Model files by digest in ``<state_dir>/blobs``, so that files in use do not change under the daemon."""
+"""Copies of model files in ``<state_dir>/blobs``, named by digest, so that files in use cannot change."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _DIGEST: Final = re.compile("[0-9a-f]{64}")
 
 
 def keep(data: bytes, sha256: str, store: Path, ending: str = ".tflite") -> Path:
-    """Return the path of the copy of ``data``, and write it durably if it is missing; raises `StartError`.
+    """Return the path of the copy of ``data``; write it durably if it is missing. Raises `StartError`.
 
-    A new copy is read back after the write, because the content on the disk must be right.
+    A new copy is read back after the write, because the content on the disk must be correct.
     """
     path = store / f"{sha256}{ending}"
     try:
@@ -49,13 +49,13 @@ def _write(path: Path, data: bytes, sha256: str) -> bool:
 
 
 def promised_digest(path: str) -> str | None:
-    """Return the SHA-256 in the name of a copy; None for a file with another name."""
+    """Return the SHA-256 in the name of a copy; None if the file name contains none."""
     stem = Path(path).stem
     return stem if _DIGEST.fullmatch(stem) else None
 
 
 def collect(store: Path, needed: Iterable[str]) -> bool:
-    """Remove all entries except files with the names of these paths; return whether entries are left for another call.
+    """Remove all entries except the files that these paths name; return whether entries are left for another call.
 
     The caller makes sure that no process writes into the store at this time.
     """
@@ -64,7 +64,10 @@ def collect(store: Path, needed: Iterable[str]) -> bool:
 
 
 def _hint(store: Path) -> str:
-    """Name the user that may write there: models are written without root's capabilities, so root may fail."""
+    """Return a hint that names the user who may write there.
+
+    Models are written without root's capabilities, so root may fail.
+    """
     try:
         folder = store if store.exists() else store.parent
         owner = folder.owner()
@@ -74,7 +77,7 @@ def _hint(store: Path) -> str:
 
 
 def holds(path: Path, sha256: str | None, *, fresh: bool = False) -> bool:
-    """Return whether the copy is intact, since cards lose and flip bytes; ``fresh`` bypasses the page cache."""
+    """Return whether the copy is intact, because cards lose and flip bytes; ``fresh`` bypasses the page cache."""
     try:
         if (stream := open_regular(path, os.O_NOFOLLOW)) is None:
             return False

@@ -1,7 +1,7 @@
 """Catalogues: models by name and version, and the places where their files are published.
 
-The bundled catalogue lists public models under free licences. A custom catalogue is a file of the same form; its files
-lie beside it or at other addresses. A catalogue from a network address is accepted only with a signature.
+The bundled catalogue lists public models under free licences. A custom catalogue has the same form; its model files are
+beside it or at other addresses. A catalogue from a network address is accepted only with a signature.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _TITLE: Final = text("NAME or NAME@VERSION", rf"{NAME_PATTERN}(@{VERSION})?", 20
 
 
 def _address(value: Any) -> str:
-    """Parse the place of a model file: an address, or a path relative to the catalogue."""
+    """Parse the location of a model file: an address, or a path relative to the catalogue."""
     if isinstance(value, str) and "://" in value:
         return str(url("https").parse(value))
     try:
@@ -55,7 +55,7 @@ def _address(value: Any) -> str:
 
 
 class Example(Section):
-    """Expected findings of the model in an input: a file from ``of``, or for a text model the line itself."""
+    """The findings that a model must give for an input: a file from ``of`` or, for a text model, the line itself."""
 
     input: Annotated[str, text("the name of a picture or recording, or a line of text")]
     of: Annotated[str | None, text("where the input comes from")] = None
@@ -63,14 +63,14 @@ class Example(Section):
 
 
 class Beside(Section):
-    """A file of a package beside its model."""
+    """A file of a package in addition to its model."""
 
     bytes: Annotated[int, integer(0, MAX_BESIDE_BYTES)]
     sha256: Annotated[str, _SHA256]
 
 
 class Listed(Section):
-    """One model: its bytes and its manifest, either in the keys here or as one of its ``files``."""
+    """One model: its bytes and its manifest. The manifest is either in the keys here or one of its ``files``."""
 
     version: Annotated[str, text("a version such as 1.0.0", VERSION)]
     about: Annotated[str, text("what it does, in one line")] = ""
@@ -102,7 +102,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A model of the catalogue at the address or path ``origin``; ``key`` is that of its entry in ``document``."""
+    """A model in the catalogue at the address or path ``origin``; ``key`` is the key of its entry in ``document``."""
 
     name: str
     listed: Listed
@@ -138,7 +138,7 @@ class Offer:
             yield Part(name, path, beside.bytes, beside.sha256)
 
     def line(self, path: str) -> str:
-        """Return the place of a key of the manifest that the entry has: file, line and path, as errors name them."""
+        """Return the position of a manifest key of the entry, as errors name it: file, line and path."""
         steps: Steps = ("models", self.key, "manifest")
         steps += tuple(int(step) if step.isdigit() else step for step in re.findall(r"[^.\[\]]+", path))
         line = self.document.line(steps) if self.document is not None else 1
@@ -162,7 +162,7 @@ class Offer:
 
 
 def is_address(named: str) -> bool:
-    """Return whether a catalogue must be fetched over the network; anything else is a path."""
+    """Return whether a catalogue has a network address; otherwise it is a path."""
     return urlsplit(named).scheme in ("http", "https")
 
 
@@ -177,7 +177,7 @@ def read_catalogue(path: Path | None = None) -> dict[str, Offer]:
 def fetch_catalogue(address: str, keys: Sequence[TrustedKey]) -> dict[str, Offer]:
     """Fetch a catalogue that one of the keys has signed, and return its offers; raises `ConfigError`, `DownloadError`.
 
-    A server or an attacker on the path can withhold a newer catalogue, so the content is authentic but may be outdated.
+    A server, or an attacker between, can withhold a newer catalogue. So the content is authentic but may be outdated.
     """
     data, place = fetch(address, LARGEST), signature_address(address)
     try:
@@ -226,7 +226,8 @@ def _contradictions(offers: Mapping[str, Offer]) -> Iterator[tuple[str, str]]:
 def choose(offers: Mapping[str, Offer], wanted: str) -> Offer:
     """Return the offer ``NAME@VERSION``, or the newest ``NAME``; raises `ConfigError` that lists the available offers.
 
-    A preview (``2.0.0-rc.1``) is the newest only if there is no release; otherwise the caller must name its version.
+    A preview (``2.0.0-rc.1``) counts as the newest only if there is no release; otherwise it must be named by its
+    version.
     """
     name = wanted.partition("@")[0]
     found = [offer for offer in offers.values() if offer.name == name]
@@ -252,7 +253,7 @@ def is_catalogue(path: Path) -> bool:
 
 
 def written_catalogue(path: Path) -> bytes:
-    """Return the bytes of a catalogue that a signature covers: canonical JSON, as for a manifest.
+    """Return the bytes of a catalogue that a signature covers: canonical JSON, as with manifests.
 
     Raises `ConfigError` for an invalid catalogue.
     """

@@ -1,7 +1,7 @@
 """Resumable download of a file, verified against the size and digest of the catalogue.
 
-Nothing that the server reports is trusted: only the number of bytes and their digest count. Bytes received so far are
-kept, and this run or a later one continues from there (RFC 9110, section 14: range requests).
+Nothing that the server reports is trusted; only the number of received bytes and their digest count. Bytes received so
+far are kept, and this run or a later one continues from there (RFC 9110, section 14: range requests).
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def download(
 ) -> None:
     """Download a file into ``part``, continuing from its current content; raises `DownloadError`.
 
-    On an error ``part`` is kept or removed, depending on whether its content may be right.
+    After an error, ``part`` is kept if its content may be correct, and removed otherwise.
     """
     with _opened(part) as stream:
         earlier = stream.seek(0, os.SEEK_END)
@@ -78,9 +78,10 @@ def _receive(
 ) -> None:
     """Append until the size is reached; raises `DownloadError`.
 
-    Attempts that exceed the largest size so far are not limited. After one more consecutive attempt without progress
-    than there are ``pauses``, the download fails. A shrinking file counts as a restart once: a server that always sends
-    the same beginning makes no progress.
+    The number of attempts that receive new bytes is not limited. The download fails after more consecutive attempts
+    without progress than there are ``pauses``. When the file shrinks for the first time, because the server starts from
+    the beginning, progress is measured from the new size. Later this does not count: a server that always sends the
+    same beginning makes no progress.
     """
     fruitless, restarted, most = 0, False, stream.seek(0, os.SEEK_END)
     while (have := stream.seek(0, os.SEEK_END)) < wanted.bytes:
@@ -100,7 +101,7 @@ def _receive(
 
 
 def _check(wanted: DownloadRequest, stream: IO[bytes], part: Path) -> None:
-    """Check size and digest; removes the file and raises `DownloadError` if they are wrong."""
+    """Check size and digest. If they are wrong, remove the file and raise `DownloadError`."""
     size, digest = _measured(stream)
     if (size, digest) == (wanted.bytes, wanted.sha256):
         return
@@ -122,7 +123,10 @@ def _measured(stream: IO[bytes]) -> tuple[int, str]:
 
 
 def fetch(url: str, most: int, patience: float = PATIENCE, pauses: tuple[float, ...] = PAUSES) -> bytes:
-    """Return the bytes at an address without a known digest; raises `DownloadError`, also for more than ``most``."""
+    """Return the bytes at an address without a known digest.
+
+    Raises `DownloadError`, also for more than ``most`` bytes.
+    """
     for pause in (*pauses, None):
         try:
             with _opener().open(_request(url), timeout=patience) as answer:
@@ -179,7 +183,7 @@ def _attempt(wanted: DownloadRequest, stream: IO[bytes], progress: Progress, pat
 
 
 def _why_not_from(wanted: DownloadRequest, have: int, content_range: str) -> str:
-    """Return why a server does not continue at byte ``have``; raises `DownloadError` if its file is another one."""
+    """Return why a server does not continue at byte ``have``; raises `DownloadError` if its file is a different one."""
     size = _SIZE.match(content_range)
     if size is not None and int(size[1]) != wanted.bytes:
         raise DownloadError(
@@ -189,7 +193,7 @@ def _why_not_from(wanted: DownloadRequest, have: int, content_range: str) -> str
 
 
 def _request(url: str, have: int = 0) -> urllib.request.Request:
-    """Build the request for a file of which ``have`` bytes are here already."""
+    """Return the request for a file of which ``have`` bytes are already here."""
     headers = {"User-Agent": f"edge-infer/{__version__}", "Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
@@ -200,7 +204,7 @@ def _failure(url: str, error: Exception) -> str:
     """Return the reason of a failure that a retry may fix; raises `DownloadError` if no retry can help."""
     if isinstance(error, urllib.error.HTTPError):
         error.close()
-        if 300 <= error.code < 400:  # urllib's text for that has several lines
+        if 300 <= error.code < 400:  # the text of urllib has several lines here
             raise DownloadError(
                 f"{url}: the server says {error.code}, a redirect without end or to no http address"
             ) from error
@@ -214,7 +218,7 @@ def _failure(url: str, error: Exception) -> str:
 
 
 class _WriteError(Exception):
-    """The disk failed, not the network."""
+    """Writing to the disk failed; the network is not the cause."""
 
 
 def _take(

@@ -14,7 +14,7 @@ _NUMBERED: Final = re.compile(r"(\d{1,6})(?:\s*[:,]\s*|\s+)(\S.*)")
 
 
 def parse_labels(data: bytes, where: str) -> tuple[str, ...]:
-    """Return the labels of a text file by class id, one a line; raises `ModelError` with the line that is wrong.
+    """Return the labels of a text file with one label per line, by class id; raises `ModelError`, which names the line.
 
     If every line starts with a number, as in ``0  person``, the number is the class id, and a missing id becomes its
     own label. ``where`` names the file in errors.

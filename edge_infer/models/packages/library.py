@@ -59,7 +59,10 @@ class Library:
 
     @contextmanager
     def incoming(self) -> Iterator[Path]:
-        """Yield a temporary folder to build a package in; leftovers are removed at the end. Raises `StartError`."""
+        """Yield a temporary folder in which a package is built.
+
+        Its remains are removed at the end. Raises `StartError`.
+        """
         try:
             self.folder.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
             self.folder.mkdir(mode=0o750, exist_ok=True)
@@ -71,7 +74,7 @@ class Library:
             raise StartError(f"{error.filename} cannot be written by this user; run it as the daemon's") from error
 
     def place(self, package: Path, title: str) -> Path:
-        """Move a complete package durably to where ``use: NAME@VERSION`` finds it, and return that folder."""
+        """Move a complete package durably to the folder where ``use: NAME@VERSION`` finds it; return that folder."""
         target = self._place(title)
         for path in (*package.rglob("*"), package):
             path.chmod(0o755 if path.is_dir() else 0o644)

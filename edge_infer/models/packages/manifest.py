@@ -1,4 +1,4 @@
-"""The manifest of a model package: its maker's description of the file, which `resolve` checks against the file."""
+"""The manifest of a model package: the maker's description of the file, which `resolve` checks against the file."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def _divisors(value: Any) -> tuple[float, ...]:
 
 
 def _scale(value: Any) -> float | str:
-    """Parse a factor, or ``peak``."""
+    """Parse a factor, or the word ``peak``."""
     if value == "peak":
         return "peak"
     return float(_FACTOR.parse(value))
@@ -118,7 +118,7 @@ _HERTZ: Final = number(1e-6, 1e6)
 
 
 def _filter(value: Any) -> FilterPlan:
-    """Parse ``gravity``, or any of ``{highpass: HZ, lowpass: HZ, gravity: remove | rotate}``."""
+    """Parse ``gravity``, or a mapping with any of ``{highpass: HZ, lowpass: HZ, gravity: remove | rotate}``."""
     if value == "gravity":
         return FilterPlan(gravity="remove")
     expected = "gravity, or {highpass: HZ, lowpass: HZ, gravity: remove or rotate}"
@@ -204,7 +204,7 @@ _FILE: Final = Kind(inside_folder, {"type": "string"})
 
 
 class InputSection(Section):
-    """Conversion of a frame to the input tensor; missing keys come from the file, then from the decoder's defaults."""
+    """How a frame becomes the input tensor. Missing keys come from the file, then from the decoder's defaults."""
 
     color: Annotated[Color | None, choice("rgb", "bgr", "gray")] = None
     resize: Annotated[Resize | None, choice("stretch", "letterbox", "crop")] = None
@@ -236,19 +236,19 @@ class InputSection(Section):
 
 
 class FurtherSection(InputSection):
-    """Content of a secondary input: a constant ``value``, or the frame with settings of its own."""
+    """Content of a further input: a constant ``value``, or the frame with settings of its own."""
 
     value: Annotated[tuple[float, ...] | None, Kind(_constant)] = None
 
 
 def merged(main: InputSection, said: FurtherSection) -> InputSection:
-    """Return the main input's settings, overridden by those of a secondary input."""
+    """Return the settings of the main input, overridden by those of a further input."""
     values = {key: getattr(section, key) for section in (main, said) for key in section.model_fields_set}
     return InputSection.model_construct({*values}, **values)
 
 
 class ValueSection(Section):
-    """One number of a regression: its name and its possible range."""
+    """One number of a regression: its name and its range."""
 
     name: Label
     unit: Annotated[str, text("a unit such as l or °C", most=32)] = ""
@@ -267,7 +267,7 @@ class NmsSection(Section):
 
 
 class Expectation(Section):
-    """One finding that a golden input must give.
+    """One finding that the model must give for a golden input.
 
     ``box`` is for detectors, and must overlap with at least ``iou``. ``score``, or the share of a segment, may differ
     by at most ``within``. For anomalies ``label`` is ``normal`` or ``anomalous``; for regressions it is the name of a
@@ -298,7 +298,7 @@ class Golden(Section):
 
 
 class Budget(Section):
-    """The maximum cost of the model on this board; the probe measures it."""
+    """Maximum cost of the model on this board; the trial measures the actual cost."""
 
     latency: Annotated[float | None, duration("1ms", "1h")] = None
     memory: Annotated[int | None, size(1 << 20, 1 << 40)] = None

@@ -1,4 +1,4 @@
-"""A model file together with the manifest beside it."""
+"""A model file together with its manifest."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from edge_infer.yamlfile.scalars import Written
 # Canonical bytes of a manifest, over which signatures are made.
 
 _AS_JSON: Final = {".inf": "Infinity", "-.inf": "-Infinity", ".nan": "NaN"}
-"""Spelling in Python's ``json`` of values that YAML spells differently; signatures cover the JSON spelling."""
+"""Values that Python's ``json`` spells differently than YAML; signatures cover the JSON spelling."""
 
 
 def canonical(value: Any) -> bytes:
@@ -60,9 +60,9 @@ class Package:
     """A model file and its manifest; without a manifest, ``manifest`` is empty and ``manifest_path`` is None.
 
     With ``roots``, no file of the package is opened through a link (see `open_beneath`). Without, links may not lead
-    out of ``home``, the folder of the manifest. ``whole`` is true if the caller named the folder and not the model's
-    file. ``written`` is the canonical form of the manifest, which a signature covers. A probe process can open only the
-    files in ``handed``. ``document`` is the manifest with its lines, for messages.
+    out of ``home``, the folder of the manifest. ``whole`` is true if the caller named the folder instead of the model
+    file. ``written`` is the canonical form of the manifest, which a signature covers. In a probe process, ``handed``
+    holds the only files that it can open. ``document`` is the manifest with its lines, for messages.
     """
 
     file: Path
@@ -82,7 +82,7 @@ class Package:
 
     @property
     def title(self) -> str:
-        """The manifest's ``name@version``, else the file's name, in characters that fit into a message."""
+        """The manifest's ``name@version``, otherwise the file name, in characters that a message may contain."""
         if self.manifest.name and self.manifest.version:
             return f"{self.manifest.name}@{self.manifest.version}"
         stem = "".join(letter if letter.isascii() and letter.isprintable() else "-" for letter in self.file.stem)
@@ -105,7 +105,7 @@ class Package:
         return read_whole(path, most, key=key, roots=self.roots, folder=self.home_of(path))
 
     def home_of(self, path: Path) -> KnownFolder | None:
-        """Return the folder that links to this file may not leave; None for a model file that the user named."""
+        """Return the folder that links to this file must not leave; None for a model file that the user named."""
         return self.home if self.whole or path != self.file else None
 
     def place(self, path: Path) -> str:
@@ -113,7 +113,7 @@ class Package:
         return str(path.absolute()) if self.handed is None else self.handed.place(path)
 
     def fault(self, key: str, text: str) -> str:
-        """Return an error about a key of the manifest, with file and line; without a manifest only the text."""
+        """Return an error text about a key of the manifest, with file and line; without a manifest, only the text."""
         return str(self.document.problem((key,), text)) if self.document is not None else f"{key}: {text}"
 
     @property
@@ -122,7 +122,7 @@ class Package:
         return hashlib.sha256(self.written).hexdigest()
 
     def named_files(self) -> tuple[str, ...]:
-        """Return the files that the manifest names beside the model, each once."""
+        """Return the files that the manifest names in addition to the model, each once."""
         manifest = self.manifest
         labels = manifest.labels if isinstance(manifest.labels, str) else None
         options = file_options(manifest.decoder.options).values() if manifest.decoder else ()
@@ -140,14 +140,14 @@ def find_package(path: Path, roots: tuple[str, ...] = ()) -> Package:
         return _find(path, roots, folder=stat.S_ISDIR(found.st_mode))
     except FileNotFoundError as error:
         raise ModelError(f"there is no {path}; name a .tflite file or the folder of a package") from error
-    except (OSError, ValueError) as error:  # no permission for the folder, a broken disk, or a zero byte in the path
+    except (OSError, ValueError) as error:  # no permission for the folder, a broken disk, or a NUL in the path
         if isinstance(error, ModelError):
             raise
         raise ModelError(f"{path} {why_unreadable(path, error)}") from error
 
 
 def handed_package(file: Path, manifest_path: Path | None, handed: ReceivedCopies) -> Package:
-    """Return the package of files that the parent process found and handed over; raises `ModelError`."""
+    """Return the package whose files the parent process found and handed over; raises `ModelError`."""
     if manifest_path is None:
         return Package(file, handed=handed)
     manifest, document = parsed(manifest_path, handed.read(manifest_path, LARGEST_MANIFEST))

@@ -1,4 +1,4 @@
-"""Files that are read whole and only once, so that the checked bytes are the bytes in use."""
+"""Reading of files as a whole and only once, so that the bytes that were checked are the bytes in use."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from edge_infer.platform.permissions import why_unreadable
 from edge_infer.sandbox.safe_open import KnownFolder, open_beneath, open_followed
 
 LARGEST_MODEL: Final = 512 << 20
-"""Maximum size of a model in bytes; a board that can run larger models has other means."""
+"""Maximum size of a model in bytes."""
 SETTLING: Final = 0.1
-"""Seconds to wait after a recent write: no file system of a board has coarser timestamps."""
+"""Seconds to wait after a recent write. The timestamps of all file systems used on boards are finer than this."""
 
 
 def read_whole(
@@ -27,9 +27,9 @@ def read_whole(
 ) -> bytes:
     """Return the bytes of a regular file; raises `ModelError` for anything else, and for more than ``most`` bytes.
 
-    With ``roots``, no link is followed below the root that contains the path (see `open_beneath`). A file that was
-    written just now gets a short wait, so that another write would change its timestamp. Without ``roots`` but with a
-    ``folder``, no link out of the folder is followed.
+    With ``roots``, no link is followed below the root that contains the path (see `open_beneath`). If the file has just
+    been written, there is a short wait first, so that another write would change its timestamp. Without ``roots`` but
+    with a ``folder``, no link out of the folder is followed.
     """
     opened = _steady(path, most, key, roots, folder)
     with opened as (handle, size), open(handle, "rb", closefd=False) as stream:
@@ -55,7 +55,7 @@ def copy_whole(
 def _steady(
     path: Path, most: int, key: ModelKey, roots: Sequence[str], folder: KnownFolder | None
 ) -> Iterator[tuple[int, int]]:
-    """Yield the open file and its size; raises `ModelError` at the end if the file has changed meanwhile."""
+    """Yield the open file and its size; raises `ModelError` at the end if the file has changed in the meantime."""
     try:
         handle = _opened(path, roots, folder)
         try:
@@ -72,7 +72,7 @@ def _steady(
             os.close(handle)
     except ModelError as error:
         raise ModelError(str(error), key=key) from error
-    except (OSError, ValueError) as error:  # a zero byte in a path is a ValueError
+    except (OSError, ValueError) as error:  # a NUL in a path raises ValueError
         raise ModelError(f"{path} {why_unreadable(path, error)}", key=key) from error
 
 
@@ -91,8 +91,7 @@ def _settle(handle: int) -> None:
 def inside(folder: Path, name: str) -> Path:
     """Return the path of ``name`` in a package's folder; raises `ModelError` for a name that leads out of it.
 
-    Links are checked when the file is opened (`KnownFolder`), because the result of an earlier check can become
-    outdated.
+    Links are checked only when the file is opened (`KnownFolder`), because an earlier check could become outdated.
     """
     path = folder / name
     if ".." in Path(name).parts or not path.is_relative_to(folder):
@@ -110,6 +109,6 @@ def file_options(options: Mapping[str, JsonValue]) -> dict[str, str]:
 
 
 def largest_here() -> int:
-    """Return the maximum model size in bytes: at most half of the memory, because the probe reads the whole model."""
+    """Return the maximum model size in bytes: at most half of the memory, because a trial reads the whole model."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min(LARGEST_MODEL, memory // 2)

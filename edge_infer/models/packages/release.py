@@ -1,4 +1,4 @@
-"""Release of packages: complete a manifest, sign and verify it, and list packages in a catalogue."""
+"""Release of packages: completes a manifest, signs and verifies it, and lists packages in a catalogue."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def prepare(path: Path) -> Package:
 
 @dataclass(frozen=True, slots=True)
 class Signable:
-    """A package or a catalogue to sign: the bytes to sign, and the path of the signature file."""
+    """A package or catalogue that can be signed: the bytes to sign, and the path of the signature file."""
 
     title: str
     written: bytes
@@ -74,7 +74,7 @@ class Signable:
 
 
 def signable(path: Path) -> Signable:
-    """Return the object to sign at this path, after completing its manifest; raises `ConfigError`, `ModelError`."""
+    """Return the package or catalogue at this path, after completing a manifest; raises `ConfigError`, `ModelError`."""
     if is_catalogue(path):
         return Signable(str(path), written_catalogue(path), path.with_name(path.name + ENDING))
     package = prepare(path)
@@ -82,7 +82,7 @@ def signable(path: Path) -> Signable:
 
 
 def write_signature(signed: Signable, key: Ed25519PrivateKey) -> None:
-    """Sign it and write the signature file; raises `ConfigError`."""
+    """Sign a package or catalogue and write the signature file; raises `ConfigError`."""
     try:
         write_durably(signed.place, sign(signed.written, key).encode(), _MODE)
     except OSError as error:
@@ -90,9 +90,9 @@ def write_signature(signed: Signable, key: Ed25519PrivateKey) -> None:
 
 
 def verify(path: Path, keys: Sequence[TrustedKey]) -> str:
-    """Return a sentence on what was checked: the signature by one of the keys, and the digests of the files.
+    """Check the signature by one of the keys and the digests of the files; return a sentence that describes this.
 
-    Of a catalogue these are the files beside it; those at other addresses are counted only. Raises `ModelError`.
+    For a catalogue, the files beside it are checked; files at other addresses are only counted. Raises `ModelError`.
     """
     if is_catalogue(path):
         signed = signable(path)
@@ -105,7 +105,7 @@ def verify(path: Path, keys: Sequence[TrustedKey]) -> str:
 
 
 def _check_listed(path: Path) -> str:
-    """Check the listed files beside a catalogue; raises `ModelError` that names all that are missing or changed."""
+    """Check the listed files beside a catalogue; raises `ModelError`, which names all that are missing or changed."""
     parts = [part for offer in read_catalogue(path).values() for part in offer.parts()]
     beside = [part for part in parts if not is_address(part.place)]
     if problems := [problem for part in beside if (problem := _problem(part))]:
@@ -119,7 +119,7 @@ def _check_listed(path: Path) -> str:
 
 
 def _problem(part: Part) -> str:
-    """Return why a listed file is not the one that the catalogue wants; empty if it is."""
+    """Return why a listed file does not match the catalogue; empty if it does."""
     try:
         found = _sha256(read_whole(Path(part.place), LARGEST_MODEL))
     except ModelError as error:
@@ -167,7 +167,7 @@ def _complete(package: Package, place: Path, lines: Sequence[str]) -> None:
     text = package.content(place, LARGEST_MANIFEST)
     more = "".join(f"{line}\n" for line in lines)
     whole = text + more.encode()
-    if validate(parse_document(place, whole), Manifest)[1]:  # the manifest uses braces, or has some digests already
+    if validate(parse_document(place, whole), Manifest)[1]:  # the manifest uses braces, or has some digests
         raise ConfigError(
             f"{place} lacks these lines, and they cannot be added at its end; put them in:\n{more.rstrip()}"
         )

@@ -30,7 +30,7 @@ LENGTH: Final = 64
 
 
 def check_signature(package: Package, keys: Sequence[TrustedKey]) -> TrustedKey:
-    """Return the key that has signed the manifest; raises `ModelError` unless one has, and it covers all files.
+    """Return the key that signed the manifest; raises `ModelError` if there is none, or if a file is not covered.
 
     Raises `StartError` if signatures cannot be checked on this machine.
     """
@@ -45,9 +45,9 @@ def check_signature(package: Package, keys: Sequence[TrustedKey]) -> TrustedKey:
 
 
 def check_signed(written: bytes, signature: bytes, keys: Sequence[TrustedKey], what: str, place: str) -> TrustedKey:
-    """Return the key of which ``signature`` (bytes of a signature file) is over ``written``; else raise `ModelError`.
+    """Return the key that made ``signature`` (bytes of a signature file) over ``written``; else raise `ModelError`.
 
-    Error messages name the signed object, ``what``, and the path of the signature, ``place``.
+    Error texts name the signed object, ``what``, and the path of the signature, ``place``.
     """
     try:
         raw = base64.b64decode(b"".join(signature.split()), validate=True)
@@ -71,7 +71,7 @@ def signature_place(package: Package) -> Path:
 
 
 def uncovered(package: Package) -> list[str]:
-    """Return the keys that a manifest lacks to be signed: name, version, file, and the digests of all files."""
+    """Return the keys that a manifest lacks for being signed: name, version, file, and the digests of all files."""
     manifest = package.manifest
     missing = [key for key in ("name", "version", "file", "sha256") if getattr(manifest, key) is None]
     return missing + [f"digests: {name}" for name in package.named_files() if name not in manifest.digests]
@@ -83,7 +83,10 @@ def sign(written: bytes, key: Ed25519PrivateKey) -> str:
 
 
 def trusted_keys(path: Path) -> list[TrustedKey]:
-    """Return the public key of a PEM file, or all keys of a folder (``*.pem``); raises `ConfigError` also for none."""
+    """Return the public key of a PEM file, or all keys of a folder (``*.pem``).
+
+    Raises `ConfigError`, also if there is none.
+    """
     files = sorted(path.glob("*.pem")) if path.is_dir() else [path]
     if not files:
         raise ConfigError(f"{path} holds no key (*.pem)")
@@ -176,7 +179,7 @@ def _key_file(path: Path) -> bytes:
 
 
 def _cryptography() -> tuple[Any, Any]:
-    """Import the modules for keys; raises `StartError` that names the extra."""
+    """Import the modules for keys; raises `StartError`, which names the optional dependency."""
     try:
         from cryptography.hazmat.primitives import serialization
         from cryptography.hazmat.primitives.asymmetric import ed25519
@@ -187,13 +190,13 @@ def _cryptography() -> tuple[Any, Any]:
     return serialization, ed25519
 
 
-# Requirements of the configuration for a model, checked before it is parsed: digest, signature, no older version.
+# Requirements of the configuration for a model, checked before the model is parsed: digest, signature, no downgrade.
 
 
 def check_trust(package: Package, sha256: str, request: ModelRequest) -> str:
-    """Return the key (in hexadecimal) that signed the package, empty if none has to; ``sha256`` is its file's digest.
+    """Return the key (in hexadecimal) that signed the package; empty if no signature is required.
 
-    Raises `ModelError` unless the request allows the package.
+    ``sha256`` is the digest of its model file. Raises `ModelError` unless the request allows the package.
     """
     try:
         _check_digest(sha256, request.sha256, "the configuration", "sha256")
@@ -237,6 +240,9 @@ def _check_version(policy: Policy, package: Package, sha256: str) -> None:
 
 
 def _serves(policy: Policy, package: Package, sha256: str) -> bool:
-    """Return whether this exact package is in use. Its file's digest is not enough: two versions may share the file."""
+    """Return whether this exact package is in use.
+
+    The digest of its model file is not enough, because two versions may share it.
+    """
     found = Applied(package.title, sha256, package.manifest_digest)
     return found in policy.applied or replace(found, manifest="") in policy.applied

@@ -1,6 +1,6 @@
 """The highest committed version of each package on this device, and the order of versions.
 
-``versions.json`` in the state directory; the supervisor writes it when a model is committed.
+The file is ``versions.json`` in the state directory. The supervisor writes it when a model is committed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def highest_versions(state_dir: Path) -> Mapping[str, str]:
 
 
 def commit_version(state_dir: Path, model: ModelPlan) -> None:
-    """Record durably that a model was committed; one without name and version is ignored. Raises `StartError`."""
+    """Record durably that a model was committed. A model without name and version is ignored. Raises `StartError`."""
     name, at, _ = model.title.rpartition("@")
     if model.version is None or not at:
         return
@@ -53,14 +53,14 @@ def commit_version(state_dir: Path, model: ModelPlan) -> None:
 def older(one: str, other: str) -> bool:
     """Return whether a version precedes another, as in Semantic Versioning, section 11.
 
-    Other versions have an order, too: ``1.0`` equals ``1.0.0``, ``v1`` equals ``1``, and letters directly behind the
-    numbers start a preview (``1.0rc1`` equals ``1.0.0-rc.1``).
+    Versions of other forms are ordered as well: ``1.0`` equals ``1.0.0``, ``v1`` equals ``1``, and letters directly
+    behind the numbers start a preview (``1.0rc1`` equals ``1.0.0-rc.1``).
     """
     return _rank(one) < _rank(other)
 
 
 def is_preview(version: str) -> bool:
-    """Return whether it is a preview of a release: ``1.0.0-rc.1``, ``1.0rc1``."""
+    """Return whether a version is a preview of a release: ``1.0.0-rc.1``, ``1.0rc1``."""
     return not _rank(version)[1]
 
 
@@ -80,6 +80,6 @@ def _rank(version: str) -> tuple[tuple[int, ...], bool, tuple[tuple[bool, int, s
 
 
 def _identifier(text: str) -> tuple[bool, int, str]:
-    """Return the rank of an identifier: a number as a number, and before all words."""
+    """Return the rank of an identifier: numbers are ordered by value, and before all words."""
     number = re.fullmatch("[0-9]+", text) is not None
     return not number, int(text) if number else 0, "" if number else text

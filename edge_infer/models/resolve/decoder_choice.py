@@ -53,7 +53,10 @@ class Signature:
 
 
 def choose_family(request: ModelRequest, manifest: Manifest, metadata: Metadata, signature: Signature) -> Family:
-    """Return the decoder family of a model; raises `ModelError` if none or several fit, or if sources contradict."""
+    """Return the decoder family of a model.
+
+    Raises `ModelError` if none or several fit, or if the sources contradict each other.
+    """
     task, task_why = _task(request, manifest, metadata)
     if request.decoder is not None:
         return _named(request.decoder, "asked for", {}, task, task_why)
@@ -76,13 +79,16 @@ def with_files(family: Family, package: Package) -> Family:
 
 
 def _only_one(task: Task | None, task_why: str) -> Family | None:
-    """Return the family if its task has only one; its decoder checks later whether the tensors fit."""
+    """Return the family if the task has only one. Its decoder later checks whether the tensors fit."""
     names = [name for name in decoder_names() if task and decoder_class(decoder_target(name)).task == task]
     return _named(names[0], f"the only family for {task}", {}, task, task_why) if len(names) == 1 else None
 
 
 def _labelled(task: Task | None, task_why: str, metadata: Metadata, signature: Signature) -> Family:
-    """Return classification for one row of numbers with as many labels in the file; raises `ModelError` otherwise."""
+    """Return classification if the output is a row of numbers with as many labels; otherwise raise `ModelError`.
+
+    The labels are those in the file.
+    """
     if task in (None, "classification") and metadata.labels and _one_for_each(metadata.labels, signature):
         why = f"one row of numbers, and {len(metadata.labels)} labels for it in {metadata.labels_from} inside the file"
         return _named("classification", why, {}, "classification", task_why or METADATA)

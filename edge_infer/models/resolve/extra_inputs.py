@@ -1,4 +1,4 @@
-"""Decisions for a model's secondary inputs, from ``inputs`` in the manifest."""
+"""Decisions about the further inputs of a model, from ``inputs`` in the manifest."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from edge_infer.models.tflite.metadata import Metadata
 from edge_infer.plan.records import FurtherInput, Gives, InputPlan, ModelInput, SignalPlan
 
 ONE_SIGNAL: Final = frozenset({"rate", "stride", "scale", "filter"})
-"""Keys that describe the signal itself, of which there is only one."""
+"""Keys that describe the signal itself. There is only one signal, so further inputs cannot have them."""
 _SHOWN: Final = 4
 
 
 def apart(said: Mapping[str, FurtherSection], inputs: Sequence[Tensor], kind: Gives) -> tuple[Tensor, ...]:
-    """Return the inputs that ``inputs`` does not name: one, or several for text; raises `ModelError` otherwise."""
+    """Return the inputs that ``inputs`` does not name: one, or several for text; otherwise raise `ModelError`."""
     names = [tensor.name for tensor in inputs]
     unknown = next((name for name in said if name not in names), None)
     if unknown is not None:
@@ -40,7 +40,10 @@ def apart(said: Mapping[str, FurtherSection], inputs: Sequence[Tensor], kind: Gi
 
 
 class FurtherInputs:
-    """Decides the plan of each secondary input; ``main`` is the decision for the main one, from ``said_of_main``."""
+    """Decides the plan of each further input.
+
+    ``main`` is the decision about the main input, made from ``said_of_main``.
+    """
 
     def __init__(
         self, main: Feeding, said_of_main: InputSection, main_tensor: Tensor, metadata: Metadata, family: Family
@@ -54,7 +57,7 @@ class FurtherInputs:
     def choose(
         self, said: Mapping[str, FurtherSection], tensors: Sequence[Tensor]
     ) -> tuple[ModelInput, tuple[FurtherInput, ...], tuple[Reason, ...]]:
-        """Return the main plan as adapted to the other inputs, the plans of the others, and the reasons."""
+        """Return the plan of the main input, adapted to the others, the plans of the others, and the reasons."""
         found = [(self._one(said[tensor.name], tensor), tensor) for tensor in tensors if tensor.name in said]
         plans = _same_width([self._main, *(each.plan for each, _ in found if each.plan is not None)])
         self._check_windows(plans[1:], [tensor for each, tensor in found if each.plan is not None])
@@ -87,7 +90,10 @@ class FurtherInputs:
             raise ModelError(f"inputs: {name}: {key}: {why}")
 
     def _colored(self, said: FurtherSection, tensor: Tensor) -> InputSection:
-        """Return the merged settings of a picture; the main input's colour is dropped if the channels differ."""
+        """Return the merged settings of a picture input.
+
+        The colour order of the main input is dropped if the channels differ.
+        """
         section = merged(self._said_of_main, said)
         gray = len(tensor.shape) == 4 and image_shape(tensor)[2] == 1
         if said.color is None and section.color is not None and gray != (section.color == "gray"):
@@ -111,7 +117,7 @@ class FurtherInputs:
 
 
 def _same_width(plans: Sequence[ModelInput]) -> list[ModelInput]:
-    """Return the plans with a common sample width for signals: as many values as the ``columns`` of all inputs need."""
+    """Return the plans of signals with a common sample width: as many values as the ``columns`` of all inputs need."""
     signals = [plan for plan in plans if isinstance(plan, SignalPlan)]
     width = max((1 + column for plan in signals for column in plan.columns), default=0)
     if width and not all(plan.columns for plan in signals):

@@ -1,4 +1,4 @@
-"""Shapes of inputs whose size the file leaves open; the manifest gives it as ``size`` or ``length``."""
+"""Shapes of inputs whose size the file does not define; the manifest defines it as ``size`` or ``length``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OPEN: Final = -1
 
 
 def choose_shapes(manifest: Manifest, graph: Graph, kind: Gives) -> Shapes:
-    """Return name and shape of every open input; an open batch becomes 1.
+    """Return name and shape of every input with an open shape; an open batch size becomes 1.
 
     Raises `ModelError` if the manifest gives no size, or a size that contradicts a fixed one.
     """
@@ -41,7 +41,7 @@ def _chosen(manifest: Manifest, graph: Graph, kind: Gives, carried: set[str]) ->
 
 
 def _open_axes(tensor: GraphTensor) -> list[int]:
-    """Return the axes of unknown size, except that of the batch."""
+    """Return the axes of unknown size, except the batch axis."""
     first = 1 if len(tensor.signature) > 1 else 0
     return [axis for axis, size in enumerate(tensor.signature) if size == OPEN and axis >= first]
 
@@ -92,10 +92,10 @@ def _shown(tensor: GraphTensor) -> str:
     return f"{tensor.name} [{sizes}]"
 
 
-# The kind of a model's input: pictures, a signal, or text, chosen by the manifest's keys or the file's metadata.
+# The kind of a model's input (pictures, a signal, or text), from the manifest's keys or the file's metadata.
 
 TELLING: Final[Mapping[str, Gives]] = {"tokenizer": "text", "features": "samples"}
-"""Keys of ``input`` that decide the kind."""
+"""Keys of ``input`` that determine the kind."""
 KEYS: Final[Mapping[Gives, frozenset[str]]] = {
     "image": frozenset({"color", "resize", "mean", "std", "size"}),
     "text": frozenset({"tokenizer", "vocabulary", "length", "pattern", "lowercase"}),

@@ -1,4 +1,4 @@
-"""Decision how a frame becomes the model's input tensor, with the source of each setting."""
+"""Decides how a frame becomes the model's input tensor, and records the source of each setting."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ class Feeding:
 def choose_feeding(said: InputSection, metadata: Metadata, tensor: Tensor, family: Family) -> Feeding:
     """Choose the input plan of a picture model.
 
-    The order is manifest, metadata, tensor, default of the decoder family. Raises `ModelError` if no source decides.
+    The sources are, in this order: manifest, metadata, tensor, default of the decoder family. Raises `ModelError` if no
+    source decides.
     """
     channels = image_shape(tensor)[2]
     if len(tensor.shape) == 3 and said.color is None:
@@ -109,7 +110,7 @@ def _normalization(
         return Normalization((0.0,), (255.0,)), "metadata in the file: Ultralytics models take 0..1"
     if usual.mean is not None and usual.std is not None:
         return Normalization(usual.mean, usual.std), f"as {family.name} models usually are"
-    return None, "nobody says"  # the engine rejects tensors of unknown range
+    return None, "nobody says"  # the engine would reject a tensor of unknown range
 
 
 def _disagreement(said: InputSection, metadata: Metadata, tensor: Tensor) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
-"""Resolution of a request to a plan: read the sources, apply their precedence, and report contradictions.
+"""Resolves a request to a plan: reads all sources, applies their precedence, and reports contradictions.
 
-The order is: request, manifest, metadata inside the file, then the tensors if they allow one reading only. The runtime
-is used (to get the real shapes), so an untrusted file is resolved in a child by `edge_infer.models.trials.probe`.
+The order is: request, manifest, metadata inside the file, then the tensors if they allow only one interpretation. This
+uses the runtime to get the real shapes, so an untrusted file is resolved in a child process by
+`edge_infer.models.trials.probe`.
 """
 
 from __future__ import annotations
@@ -38,14 +39,14 @@ from edge_infer.plan.records import NMS_TASKS, DecoderPlan, ModelPlan, NmsPlan
 NAMELESS: Final[tuple[Task, ...]] = ("anomaly", "regression")
 """Tasks whose results have no labels."""
 NO_LABEL: Final = "???"
-"""The label of a class without a name."""
+"""Label of a class without a name."""
 _SHOWN: Final = 3
 """Maximum number of labels in a note."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenedModel:
-    """A model file, read once: its package, bytes and digest, and its parsed graph and metadata."""
+    """A model file after reading: its package, bytes and digest, and its parsed graph and metadata."""
 
     package: Package
     data: bytes
@@ -56,7 +57,7 @@ class OpenedModel:
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """The label of every class id, their source, and the configuration key to change."""
+    """The label of every class id, the source of the labels, and the configuration key that changes them."""
 
     names: tuple[str, ...]
     why: str
@@ -74,7 +75,7 @@ def examine(request: ModelRequest) -> Resolution:
 
 
 def conclude(request: ModelRequest, opened: OpenedModel) -> Resolution:
-    """Resolve an open model as `examine` does; the plan's paths are valid in this process."""
+    """Resolve an opened model as `examine` does; the paths in the plan are valid in this process."""
     try:
         return _resolution(request, opened)
     except ModelError as error:
@@ -154,7 +155,7 @@ def open_model(request: ModelRequest) -> OpenedModel:
 
 
 def parse(package: Package, data: bytes) -> OpenedModel:
-    """Parse a model that the caller has checked for trust; raises `ModelError` for a damaged one."""
+    """Parse a model whose trust the caller has already checked; raises `ModelError` for a damaged model."""
     try:
         graph = Graph.read(data)
         return OpenedModel(package, data, hashlib.sha256(data).hexdigest(), graph, read_metadata(data, graph.metadata))
@@ -180,7 +181,7 @@ def _facts(tensors: tuple[Tensor, ...]) -> tuple[TensorFacts, ...]:
 
 
 def why_refused(graph: Graph, reason: str) -> str:
-    """Return the reason of a refusal in words: the runtime does not name tensors, and operators only sometimes."""
+    """Return the runtime's reason for a refusal in words: it names no tensors, and operators only sometimes."""
     faults = graph.faults()
     if faults:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
@@ -197,7 +198,7 @@ def why_refused(graph: Graph, reason: str) -> str:
 
 
 def _labels(request: ModelRequest, opened: OpenedModel) -> Labels:
-    """Return the labels of the first source that has some: request, manifest, metadata; empty if none has."""
+    """Return the labels of the first source that has any: request, manifest, metadata; empty if none has."""
     package, metadata = opened.package, opened.metadata
     if request.labels is not None:
         return Labels(check_labels(request.labels, "labels"), "asked for", "labels")
@@ -219,7 +220,10 @@ def _labels(request: ModelRequest, opened: OpenedModel) -> Labels:
 
 
 def _shared(labels: tuple[str, ...]) -> tuple[str, ...]:
-    """Return a note about classes with the same label, as public label files have them; ``???`` is no label."""
+    """Return a note about classes with the same label, which occur in public label files.
+
+    ``???`` does not count as a label.
+    """
     counts = Counter(label for label in labels if label != NO_LABEL)
     several = [label for label, count in counts.items() if count > 1]
     if not several:
@@ -250,7 +254,7 @@ def _parsed(data: bytes, path: Path, key: ModelKey) -> tuple[str, ...]:
 
 
 def _check_count(labels: Labels, decoder: Decoder, graph: Graph) -> Labels:
-    """Return the labels if there is one for each class, or numbers if there are none; raises `ModelError`."""
+    """Return the labels if there is one for each class, or numbers if there are none; otherwise raise `ModelError`."""
     possible = (decoder.classes,) if decoder.classes else _classes_inside(graph)
     if not labels.names and decoder.task == "pose" and possible == (1,):
         return Labels(("person",), "nobody names its one class: bodies are persons", labels.key)

@@ -1,4 +1,4 @@
-"""Decision how a signal becomes the model's input: from the manifest, and for raw sound from the metadata."""
+"""Decides how a signal becomes the model's input, from the manifest, and for raw sound also from the metadata."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BELONGS: Final = {
     "channels": ("raw", "spectrum"),
     "columns": ("raw", "waveform", *SPECTRAL),
 }
-"""Keys that only some features use; elsewhere they would have no effect, so they are rejected."""
+"""Keys that only some features use. With other features they would have no effect, so they are rejected."""
 COPIED: Final = (
     "window",
     "hop",

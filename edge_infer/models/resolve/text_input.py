@@ -1,4 +1,4 @@
-"""Decision how text becomes the model's input: manifest before metadata, and the tensor for the length."""
+"""Decides how text becomes the model's input, from the manifest, then the metadata; the tensor defines the length."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ from edge_infer.plan.records import TextPlan
 METADATA: Final = "metadata in the file"
 Kind = Literal["regex", "wordpiece"]
 ROLES: Final = (("mask", "mask"), ("segment", "segments"), ("type", "segments"))
-"""Roles of inputs by a part of their names; BERT's are called input_mask, segment_ids, token_type_ids …"""
+"""Roles of inputs, by a part of their names. BERT's inputs are called input_mask, segment_ids, token_type_ids and so
+on."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """Source of the vocabulary: a file, or one (``packed``) inside the model file, and the reason for it."""
+    """Source of the vocabulary: a file, or a file inside the model file (``packed``), and the reason for it."""
 
     data: bytes
     path: Path
@@ -42,12 +43,15 @@ class _Source:
 
     @property
     def where(self) -> str:
-        """The place of the vocabulary, for errors."""
+        """The location of the vocabulary, for error texts."""
         return f"{self.packed} inside the file" if self.packed else str(self.path)
 
 
 def choose_text(package: Package, data: bytes, graph: Graph, metadata: Metadata, inputs: tuple[Tensor, ...]) -> Feeding:
-    """Choose the input plan of a model with the bytes ``data``; raises `ModelError` if a part is missing or unfit."""
+    """Choose the input plan of a model with the bytes ``data``.
+
+    Raises `ModelError` if a part is missing or does not fit.
+    """
     said = package.manifest.input
     kind, kind_why = _kind(said, metadata)
     source = _vocabulary(package, data, metadata)

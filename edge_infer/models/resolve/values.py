@@ -19,7 +19,7 @@ from edge_infer.plan.records import ValuePlan
 
 DEFAULT_THRESHOLD: Final = 0.5
 THRESHOLDS: Final[Mapping[Task, float]] = {"pose": 0.3, "segmentation": 0.01}
-"""Defaults for scores that are no probabilities: the mean of a body's keypoints, the share of a segment."""
+"""Default thresholds for scores that are not probabilities: the mean of a body's keypoints, the share of a segment."""
 _MOST: Final = 5
 """Maximum number of value names in a message."""
 
@@ -27,7 +27,8 @@ _MOST: Final = 5
 def choose_threshold(request: ModelRequest, package: Package, task: Task) -> tuple[float, str]:
     """Return the threshold and its source.
 
-    A distance can be any number, and only the model's maker knows which distance is anomalous, so it has no default.
+    For anomalies there is no default: a distance can be any number, and only the model's maker knows from which
+    distance on a frame is anomalous.
     """
     found, why = request.threshold, "asked for"
     if found is None:
@@ -48,7 +49,10 @@ def choose_threshold(request: ModelRequest, package: Package, task: Task) -> tup
 
 
 def choose_values(said: Sequence[ValueSection], decoder: Decoder) -> tuple[tuple[ValuePlan, ...], tuple[Reason, ...]]:
-    """Return the values of a regression and the reason; none for other tasks. Raises `ModelError` for a wrong count."""
+    """Return the values of a regression, with the reason; none for other tasks.
+
+    Raises `ModelError` for a wrong number of values.
+    """
     count: int = getattr(decoder, "values", 0) if decoder.task == "regression" else 0
     if said and not count:
         raise ModelError(f"values: are for models of task regression; this one is for {decoder.task}")
@@ -82,7 +86,7 @@ def _in_words(plan: ValuePlan) -> str:
 def with_activation(
     family: Family, graph: Graph, outputs: tuple[GraphTensor, ...]
 ) -> tuple[Family, tuple[Reason, ...]]:
-    """Set ``activation: none`` for a classifier whose last operator already makes scores."""
+    """Set ``activation: none`` for a classifier whose last operator already computes scores."""
     if family.name != "classification" or "activation" in family.options or len(outputs) != 1:
         return family, ()
     maker = graph.made_by(outputs[0])

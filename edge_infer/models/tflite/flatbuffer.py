@@ -1,6 +1,6 @@
 """Bounds-checked reader of flatbuffers, for untrusted files.
 
-The runtimes' own parsers trust offsets, and the schema modules that come with them exist for one runtime only. Format:
+The parsers of the runtimes trust offsets, and only one runtime comes with schema modules. Format:
 https://flatbuffers.dev/internals/ - all numbers little-endian, a table points back to a vtable of field offsets.
 """
 
@@ -13,14 +13,15 @@ from edge_infer.errors import ModelError
 
 LONGEST_TEXT: Final = 1 << 16
 MOST_ITEMS: Final = 4_000_000
-"""Maximum number of table and vector items read from one file. Vectors may overlap, so file size is no bound."""
+"""Maximum number of table and vector items read from one file. Vectors may overlap, so the file size does not limit
+this number."""
 _UINT16: Final = struct.Struct("<H")
 _INT32: Final = struct.Struct("<i")
 _UINT32: Final = struct.Struct("<I")
 
 
 class _Data:
-    """The bytes of a file, with checked access and a budget of items."""
+    """The bytes of a file, with checked access and a limited number of items."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -46,7 +47,7 @@ class _Data:
 
 
 class Table:
-    """One table of a flatbuffer. Fields are numbered in schema order; an absent field gives the default.
+    """One table of a flatbuffer. Fields are numbered in schema order; an absent field has the default value.
 
     Every method raises `ModelError` if an offset points outside the file.
     """

@@ -13,7 +13,7 @@ from typing import Final
 from edge_infer.errors import ModelError
 from edge_infer.models.tflite.flatbuffer import Table
 
-# Names of TFLite's builtin operators, by their number in a file.
+# Names of the builtin operators of TFLite, by their number in a file.
 
 CUSTOM: Final = 32
 """The number of every custom operator, which has its own name."""
@@ -59,8 +59,8 @@ _PASSES_ON: Final = frozenset({"RESHAPE", "QUANTIZE", "DEQUANTIZE", "SQUEEZE"})
 class GraphTensor:
     """A tensor of the main graph; ``scale`` and ``zero_point`` may have one value per channel of ``dimension``.
 
-    ``constant`` is true for weights, whose values lie in the file. ``signature`` is the shape with -1 for sizes that
-    the file leaves open; ``shape`` has a 1 there.
+    ``constant`` is true for weights, whose values are in the file. ``signature`` is the shape with -1 for sizes that
+    the file does not define; ``shape`` has 1 in their place.
     """
 
     index: int
@@ -97,7 +97,10 @@ class GraphTensor:
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """One step of the main graph. ``custom`` operators have a name of their own; the others are TFLite's builtins."""
+    """One step of the main graph.
+
+    ``custom`` operators have a name of their own; all others are builtin operators of TFLite.
+    """
 
     name: str
     custom: bool
@@ -157,19 +160,22 @@ class Graph:
         return tuple(fault for tensor in self.tensors if (fault := tensor.fault()))
 
     def weights(self) -> tuple[GraphTensor, ...]:
-        """Return the constant tensors that hold most of a model: those with two or more dimensions."""
+        """Return the constant tensors with two or more dimensions, which make up most of a model."""
         return tuple(tensor for tensor in self.tensors if tensor.constant and len(tensor.shape) > 1)
 
     def remembers(self) -> bool:
         """Return whether the model keeps state between runs in its own variables, as streaming models do.
 
-        The interpreter's list (`REMEMBER`) is stricter, because a model in doubt must not be shared by two streams.
-        Here a false positive would change the windows of a model.
+        The list `REMEMBER` of the interpreter is longer, because two streams must not share a model that possibly keeps
+        state. Here a false positive would change the windows of a model.
         """
         return any(operator.name == "VAR_HANDLE" for operator in self.operators)
 
     def rows(self, name: str) -> int | None:
-        """Return the number of rows of the table that an input's ids index, directly or after a cast; or None."""
+        """Return the number of rows of the table that an input's ids index, directly or after a cast.
+
+        Returns None if there is none.
+        """
         ids = {tensor.index for tensor in self.inputs if tensor.name == name}
         ids |= {
             index for each in self.operators if each.name == "CAST" and ids & {*each.inputs} for index in each.outputs
@@ -185,7 +191,7 @@ class Graph:
         """Return the operator that computes a tensor, skipping those that only change its form; None for an input."""
         makers = {index: operator for operator in self.operators for index in operator.outputs}
         found = makers.get(tensor.index)
-        for _ in range(len(_PASSES_ON)):  # the number of steps is bounded, because a hostile file may contain a cycle
+        for _ in range(len(_PASSES_ON)):  # limited number of steps, because a hostile file may contain a cycle
             if found is None or found.name not in _PASSES_ON or not found.inputs:
                 break
             found = makers.get(found.inputs[0], found)
@@ -207,7 +213,7 @@ def _looks_like(data: bytes) -> str:
 
 
 def _filled(buffer: Table, end: int) -> bool:
-    """Return whether a buffer has content, in itself or (newer converters) behind the flatbuffer."""
+    """Return whether a buffer has content: in the buffer itself or, with newer converters, after the flatbuffer."""
     start, size = buffer.number(1, "Q"), buffer.number(2, "Q")
     if start > 1 and start + size > end:
         raise ModelError(f"the file is damaged or cut off: it has {end} bytes, and weights up to byte {start + size}")
@@ -238,7 +244,7 @@ def _pick(tensors: tuple[GraphTensor, ...], indices: tuple[int, ...]) -> tuple[G
 
 
 def _operators(graph: Table, codes: tuple[Table, ...]) -> tuple[Operator, ...]:
-    # Older files have the number in a byte, newer ones in the fourth field as well; the larger one holds.
+    # Older files have the number in a byte; newer files also have it in the fourth field. The larger number is valid.
     numbers = [max(code.number(0, "b"), code.number(3, "i")) for code in codes]
     names = [
         code.text(1) if number == CUSTOM else builtin_name(number) for code, number in zip(codes, numbers, strict=True)
@@ -263,6 +269,6 @@ def _metadata(model: Table, buffers: tuple[Table, ...]) -> dict[str, bytes]:
 
 
 def _content(buffer: Table) -> bytes:
-    """Return a buffer's content, stored in it or behind all tables (newer converters, and scripts/quantize)."""
+    """Return a buffer's content, stored in it or after all tables (newer converters, and scripts/quantize)."""
     start, size = buffer.number(1, "Q"), buffer.number(2, "Q")
     return buffer.bytes_at(start, size) if start > 1 else buffer.content(0)

@@ -25,7 +25,7 @@ from edge_infer.models.packages.labels import check_labels, parse_labels
 from edge_infer.models.tflite.flatbuffer import Table
 from edge_infer.plan.records import Color
 
-# The tokenizer that TFLite metadata names: a process unit of the input, or (BERT) of the whole graph.
+# The tokenizer that TFLite metadata names: a process unit of the input or, for BERT, of the whole graph.
 #
 # Schema: ``metadata_schema.fbs`` of tflite-support, ``ProcessUnitOptions``.
 
@@ -77,7 +77,7 @@ LARGEST_ENTRY: Final = 4 << 20
 MOST_ENTRIES: Final = 1000
 ULTRALYTICS: Final = ("temp_meta.txt", "metadata.json", "TFLITE_ULTRALYTICS_METADATA.json")
 _IMAGE, _AUDIO, _NORMALIZATION, _AXIS_LABELS, _VALUE_LABELS = 2, 4, 1, 2, 3
-# Errors of zipfile for invalid archives, in addition to its own: it unpacks and seeks before it checks.
+# Errors that zipfile raises for invalid archives in addition to its own, because it unpacks and seeks before it checks.
 _ZIP_ERRORS: Final = (
     zipfile.BadZipFile,
     zlib.error,
@@ -96,7 +96,7 @@ _COLORS: Final[Mapping[int, Color]] = {1: "rgb", 2: "gray"}
 
 @dataclass(frozen=True, slots=True)
 class Normalization:
-    """``real = (value of 0..255 - mean) / std``, one number or one a channel."""
+    """``real = (value of 0..255 - mean) / std``: one number for all channels, or one for each."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -114,8 +114,8 @@ class Sound:
 class Metadata:
     """All metadata of a file; empty fields if the file has none. ``task`` uses Ultralytics' name for the task.
 
-    ``labels_from`` names the entry from which the labels were read. ``labels_fault`` is the reason if they are unusable
-    (which matters only if no other labels are given). ``entries`` lists the files in the appended archive.
+    ``labels_from`` names the entry from which the labels were read. If these labels are unusable, ``labels_fault`` is
+    the reason; this matters only if no other labels are given. ``entries`` lists the files in the appended archive.
     ``keypoints`` is their number per body; 0 means unknown.
     """
 
@@ -295,7 +295,7 @@ def _mapping(content: bytes, name: str) -> dict[str, Any]:
 
 
 def _names(names: Any, name: str) -> tuple[tuple[str, ...], str]:
-    """Return the labels by class id, and the fault if they are invalid; in JSON the ids are text."""
+    """Return the labels by class id, and the fault if they are invalid. In JSON the class ids are texts."""
     where = f"{name} inside the file"
     if not isinstance(names, (list, dict)):
         return (), f"{where}: names is neither a list nor a mapping"

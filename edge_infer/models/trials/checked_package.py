@@ -1,4 +1,4 @@
-"""The files of one model, read and checked by a trusted process and handed to the process that tries the model.
+"""The files of one model: a trusted process reads and checks them, and hands them to the process that tries the model.
 
 The trusted process finds the files and checks digest, signature and version before any code parses the model. The probe
 process gets sealed copies in memory, so it needs no file access and cannot change the checked bytes.
@@ -44,7 +44,8 @@ class CheckedPackage(SealedCopies):
                 self._add_labels(Path(request.labels_file), request)
             self._add_all_named(self.package)
             self.question = self._digest_of_all(request)
-            """A digest of all that an answer depends on: what is asked, every file, this program, the runtime."""
+            """A digest of everything on which the answer depends: the request, every file, this program, the
+            runtime."""
         except BaseException:
             self.close()
             raise
@@ -95,7 +96,7 @@ class CheckedPackage(SealedCopies):
 
 
 def _runtimes() -> str:
-    """List the installed runtimes with versions, because another runtime may give another result."""
+    """Return the installed runtimes with versions, because another runtime may give another result."""
     found = []
     for name in RUNTIMES:
         try:

@@ -20,7 +20,8 @@ from edge_infer.platform.own_module import own_module
 from edge_infer.sandbox.fence import Fence
 
 STARTUP: Final = 30.0
-"""Seconds until the child must be ready: a slow card reads NumPy, OpenCV and the runtime for the first time."""
+"""Seconds until the child must be ready. A slow card may have to read NumPy, OpenCV and the runtime for the first
+time."""
 LONGEST: Final = 16 << 20
 CHATTER: Final = 4000
 
@@ -32,7 +33,7 @@ class GoneError(Exception):
         super().__init__(status, said, mute)
         self.status = status
         self.mute = mute
-        """The child closed its output or sent an endless answer, and the parent killed it."""
+        """Whether the child closed its output or sent an endless answer, so that the parent killed it."""
         self.said = said
         """The last line of the child's standard error, formatted as the end of a sentence."""
 
@@ -121,7 +122,10 @@ class TrialProcess(Closing):
         )
 
     def _wait_ready(self, process: subprocess.Popen[bytes]) -> None:
-        """Wait for the child's first line; raises `StartError`. No model can be to blame for an end before it."""
+        """Wait for the child's first line; raises `StartError`.
+
+        If the child ends before that, no model can be the cause.
+        """
         try:
             self._check_ready(self._exchange(process, b"", (), time.monotonic() + STARTUP))
         except (BrokenPipeError, ConnectionResetError, EOFError) as error:
@@ -139,7 +143,7 @@ class TrialProcess(Closing):
             raise StartError(ready.error)
 
     def _exchange(self, process: subprocess.Popen[bytes], order: bytes, files: Sequence[int], deadline: float) -> bytes:
-        """Send an order and read the answer line; the end of standard error is kept for error messages."""
+        """Send an order and read the answer line. The last part of standard error is kept for error texts."""
         assert self._way is not None
         assert process.stdout is not None
         assert process.stderr is not None
@@ -171,7 +175,7 @@ class TrialProcess(Closing):
         return bytes(answer)
 
     def _gone(self, process: subprocess.Popen[bytes]) -> GoneError:
-        """Return an error with the child's exit status; a child that closed its output but still runs has none."""
+        """Return an error with the child's exit status. A child that closed its output but still runs has no status."""
         status: int | None = None
         with suppress(subprocess.TimeoutExpired):
             status = process.wait(5.0)

@@ -25,7 +25,8 @@ from edge_infer.sandbox import Fence, lock
 # Resource limits of a process that runs untrusted models.
 
 ROOM: Final = 768 << 20
-"""Maximum address space in bytes for a model, in addition to the mappings after all imports (mostly never touched).
+"""Maximum address space in bytes for a model, in addition to the mappings that exist after all imports. Most of it is
+never touched.
 
 YOLOv5n at 640x640, the largest of a public collection of 27, takes 52 MB more.
 """
@@ -40,8 +41,8 @@ PER_BYTE: Final = 4
 
 
 def go_first() -> None:
-    """Make this process the first victim of the kernel's out-of-memory killer, so that the engine survives."""
-    with suppress(OSError):  # a container may mount it read-only; the kernel's default choice is acceptable then
+    """Make this process the first choice of the kernel's out-of-memory killer, so that the engine survives."""
+    with suppress(OSError):  # a container may mount it read-only; then the kernel's own choice applies
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 
 
@@ -51,7 +52,7 @@ def give_way() -> None:
     Many kernels first share time among sessions, and apply priorities only within one, so both are lowered.
     """
     os.nice(LOWEST)
-    with suppress(OSError):  # a kernel without autogroups needs no second setting
+    with suppress(OSError):  # without autogroups, a kernel needs no second setting
         Path("/proc/self/autogroup").write_text(str(LOWEST), encoding="ascii")
 
 
@@ -74,7 +75,7 @@ def limit(size: int, seconds: float, threads: int = 1, files: int = 0) -> None:
 
 
 def _bound(limit: int, most: int, last: int | None = None) -> None:
-    """Set a limit permanently, within the daemon's own limit; the kernel kills the process beyond ``last``."""
+    """Set a limit permanently, within the daemon's own limit. Beyond ``last`` the kernel kills the process."""
     hard = resource.getrlimit(limit)[1]
     soft, end = most, most if last is None else last
     if hard != resource.RLIM_INFINITY:
@@ -82,7 +83,7 @@ def _bound(limit: int, most: int, last: int | None = None) -> None:
     resource.setrlimit(limit, (soft, end))
 
 
-# The main loop of a probe process: lock the sandbox, send `Ready`, answer one question.
+# The main loop of a trial's process: enter the sandbox, send `Ready`, answer one question.
 
 _PR_SET_PDEATHSIG: Final = 1
 _BLOCK: Final = 1 << 16
@@ -105,7 +106,7 @@ def answer_one(answer: Callable[[bytes, list[int]], object], fence: Fence) -> No
 
 
 def fence_of(arguments: list[str]) -> Fence:
-    """Parse the `Fence` from the command line: the access that the sandbox leaves to this process."""
+    """Parse the `Fence` on the command line: the access that the sandbox permits this process."""
     return decode_json(Fence, arguments[1].encode())
 
 

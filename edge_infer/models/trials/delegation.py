@@ -1,4 +1,4 @@
-"""Trial of a delegate: it must run enough of the model's graph and match the processor's results."""
+"""Trial of a delegate: it must run enough of the model's graph, and its results must match those of the processor."""
 
 from __future__ import annotations
 
@@ -23,22 +23,23 @@ from edge_infer.models.trials.output_checks import varied
 from edge_infer.plan.records import PipelinePlan, SignalPlan, TextPlan
 
 INPUTS: Final = 8
-"""Maximum number of compared inputs: golden inputs if the package has some, else generated ones."""
+"""Maximum number of inputs for the comparison: golden inputs if the package has some, otherwise generated ones."""
 TOLERANCE: Final = 0.05
 """Allowed difference from the processor's value, as a fraction of that output's range over all inputs."""
 STEPS: Final = 2.0
 """Difference that is always allowed, in steps of a quantized output, because accelerators round differently."""
 ALIKE: Final = 0.95
-"""Fraction of an output's values, over all inputs, that must be that close. Sorted results may change places."""
+"""Fraction of an output's values, over all inputs, that must be within the tolerance. Sorted results may change
+places."""
 
 PEAK: Final = 0.25
-"""In an output of one row, as a classifier's, a value is a peak if it is farther from the median than this fraction of
-the range. Nearly all other values mean nothing, so few wrong ones can be all that counts."""
+"""In an output of one row, as of a classifier, a value is a peak if its distance from the median exceeds this fraction
+of the range. Nearly all other values are meaningless, so a few wrong peaks could be all that matters."""
 PEAK_TOLERANCE: Final = 0.25
-"""Allowed difference of a peak, as a fraction of the range. Half of the peaks have to be that close."""
+"""Allowed difference of a peak, as a fraction of the range. Half of the peaks must be within it."""
 MARGIN, CLOSE, LEAST_IOU, FOUND_ALIKE = 0.1, 0.2, 0.5, 0.8
-"""Of the findings whose score is above the threshold by the margin, this fraction must be found by both: with the same
-label, a score that close, and a box of this intersection over union."""
+"""Criteria for findings. Of those whose score is above the threshold by ``MARGIN``, both must have found the fraction
+`FOUND_ALIKE`: with the same label, a score that differs by at most ``CLOSE``, and a box with at least ``LEAST_IOU``."""
 
 Values = list[list[NDArray[Any]]]
 """Output values, indexed by input, then by output."""
@@ -61,7 +62,7 @@ def try_delegate(pipeline: PipelinePlan, package: Package) -> float:
         for position, output in enumerate(outputs):
             _compare(output, *(np.stack([each[position] for each in values]) for values in (expected, found)))
         _compare_findings(findings, _findings(model, frames), pipeline.threshold)
-        for each in golden:  # which the processor satisfies with the settings of this pipeline
+        for each in golden:  # the processor satisfies it with the settings of this pipeline
             if why := golden_complaint(model, each, package, pipeline.threshold):
                 raise ModelError(f"with the delegate, golden input {each.input} fails: {why.removesuffix(NOT_IT)}")
     return share
@@ -141,7 +142,7 @@ def _findings(model: LoadedModel, frames: list[Captured]) -> list[list[GoldenFin
 
 
 def _compare_findings(expected: list[list[GoldenFinding]], found: list[list[GoldenFinding]], threshold: float) -> None:
-    """Raise `ModelError` unless most of what one of the two surely finds is found by the other as well."""
+    """Raise `ModelError` unless most of the clear findings of either are also found by the other."""
     for these, others, whose in ((expected, found, "processor"), (found, expected, "delegate")):
         sure = [
             (each, more)

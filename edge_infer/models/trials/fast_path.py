@@ -1,4 +1,4 @@
-"""The runtime's fast path (XNNPACK): the measured speed-up for a model, and the remedy if the path is off.
+"""The runtime's fast path (XNNPACK): its measured speed-up for a model, and the remedy if it does not work.
 
 The speed-up is measured because the runtime disables the path silently if ``/proc/cpuinfo`` lists no processor. The
 imports of `fast_path_main` are not loaded here.
@@ -39,7 +39,10 @@ class Timed(Record, frozen=True):
 
 
 def shipped_model(state_dir: Path) -> Path | None:
-    """Return the bundled model if this user can read it: from the installation, the store, or the checkout."""
+    """Return a bundled model that this user can read: from the installation, the store, or the checkout.
+
+    Returns None if there is none.
+    """
     checkout = Path(__file__).parents[3]
     folders = (Path(sys.prefix) / "share/models", state_dir / "models", checkout / "models")
     for folder in folders:

@@ -1,6 +1,6 @@
 """Times a model with and without the runtime's fast path: ``python -m edge_infer.models.trials.fast_path_main FILE``.
 
-It runs in its own process, because a native runtime that does not fit the board may crash it. The process uses the
+It runs in its own process, because a native runtime that does not fit the board may crash it. The process runs in the
 sandbox of a probe, because another file may have replaced the model. With ``--background`` it runs at the lowest
 priority. It dies with its parent, and prints one JSON object.
 """
@@ -38,7 +38,7 @@ def main() -> int:
 
 
 def _timed(model: str) -> Timed:
-    from edge_infer.engine.interpreter import backend, backend_name  # heavy: only after the locks
+    from edge_infer.engine.interpreter import backend, backend_name  # heavy, so imported after the sandbox is locked
 
     try:
         runtime, module = backend_name(), backend()
@@ -48,7 +48,7 @@ def _timed(model: str) -> Timed:
     plain = module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     fast = _ready(module.Interpreter(model_path=model, num_threads=1))
     slow = _ready(module.Interpreter(model_path=model, num_threads=1, experimental_op_resolver_type=plain))
-    best = [1000 * min(times) for times in zip(*_times(fast, slow), strict=True)]  # other load only adds time
+    best = [1000 * min(times) for times in zip(*_times(fast, slow), strict=True)]  # other load can only add time
     return Timed(runtime[:64], *best)
 
 
@@ -68,7 +68,10 @@ def _times(fast: Any, slow: Any) -> list[tuple[float, float]]:
 
 
 def _seconds(interpreter: Any) -> float:
-    """Return the processor time of a run, which is all in this thread; the time of other processes does not count."""
+    """Return the processor time of a run, which happens in this thread only.
+
+    The time of other processes does not count.
+    """
     start = time.thread_time()
     interpreter.invoke()
     return time.thread_time() - start

@@ -75,7 +75,7 @@ class SealedCopies(Closing):
             os.close(copy.file)
 
 
-# Files handed to a probe process as descriptors, looked up by their paths in the parent process.
+# Files that were handed to a probe process as descriptors, found by their paths in the parent process.
 
 _PLACE: Final = re.compile(re.escape(memfd.place(0))[:-1] + r"\d+")
 
@@ -96,7 +96,7 @@ class ReceivedCopies:
         return self._origins.get(place, place)
 
     def in_words(self, text: str) -> str:
-        """Return a message with the original file names, which the operator knows."""
+        """Return a message with the original file names, which are known to the operator."""
         return _PLACE.sub(lambda found: self.origin(found[0]), text)
 
     def read(self, path: Path | str, most: int, *, key: ModelKey = "file") -> bytes:

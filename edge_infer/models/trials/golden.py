@@ -47,7 +47,10 @@ class GoldenFinding:
 
 
 def check_golden(model: LoadedModel, package: Package, threshold: float) -> None:
-    """Raise `ModelError` unless every golden input gives its findings; the model has no configuration overrides."""
+    """Raise `ModelError` unless every golden input gives its expected findings.
+
+    The model has no configuration overrides.
+    """
     for golden in package.manifest.golden:
         _check_one(model, golden, package, threshold)
 
@@ -58,7 +61,10 @@ def _check_one(model: LoadedModel, golden: Golden, package: Package, threshold: 
 
 
 def golden_complaint(model: LoadedModel, golden: Golden, package: Package, threshold: float) -> str:
-    """Return the error for what a model finds in a golden input; empty if it is as expected. Raises `ModelError`."""
+    """Return the error if the findings in a golden input differ from the expected ones; otherwise empty.
+
+    Raises `ModelError`.
+    """
     try:
         path, _ = package.read(golden.input, LARGEST)
         found = find_in_file(model, model.taken, package.place(path), path.name)
@@ -86,7 +92,7 @@ def complaint(golden: Golden, seen: Sequence[GoldenFinding], threshold: float) -
 def compare(
     expect: Sequence[Expectation], seen: Sequence[GoldenFinding]
 ) -> tuple[list[Expectation], list[GoldenFinding]]:
-    """Return the unmet expectations and the extra findings; each finding meets at most one expectation."""
+    """Return the unmet expectations and the unexpected findings. Each finding meets at most one expectation."""
     fits = [[place for place, each in enumerate(seen) if _is(wanted, each)] for wanted in expect]
     taken: dict[int, int] = {}
     missing = [wanted for number, wanted in enumerate(expect) if not _settle(number, fits, taken, set())]
@@ -105,7 +111,7 @@ def _settle(number: int, fits: list[list[int]], taken: dict[int, int], tried: se
 
 
 def _sure(seen: GoldenFinding, golden: Golden, threshold: float) -> bool:
-    """Return whether the score is above the threshold by more than two runtimes may differ.
+    """Return whether the score exceeds the threshold by more than the results of two runtimes may differ.
 
     The package's maker would have listed such a finding.
     """

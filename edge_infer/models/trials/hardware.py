@@ -1,4 +1,7 @@
-"""Trials of threads and delegates for a pipeline's model in a child. The child's imports are not loaded here."""
+"""Trials of threads and delegates for a pipeline's model, in a child process.
+
+The child's imports are not loaded here.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ CHILD: Final = "edge_infer.models.trials.hardware_main"
 COUNTING: Final = 20.0
 """Seconds to find the number of threads; `quickest` stops its search after about 10."""
 DELEGATING: Final = 40.0
-"""Seconds to try a delegate: some compile the graph for their accelerator on load."""
+"""Seconds to try a delegate. Some compile the graph for their accelerator when they load it."""
 
 
 def threads(pipeline: PipelinePlan, request: ModelRequest, most: int) -> int:

@@ -13,7 +13,7 @@ from edge_infer.plan.records import ModelPlan
 from edge_infer.platform.durable_files import keep_record
 from edge_infer.platform.paths import content, trials_folder
 
-# Results of earlier probes, kept in the state directory, so that identical models are not probed again.
+# Results of earlier trials, stored in the state directory, so that identical models are not tried again.
 
 log = logging.getLogger(__name__)
 
@@ -45,11 +45,11 @@ def write_tried(state_dir: Path, tried: Tried) -> None:
     keep_record(trials_folder(state_dir) / TRIED_FILE, tried)
 
 
-# Trial results for models on this board, stored in the state directory so that trials are not repeated.
+# Results of threads and delegate trials on this board, stored in the state directory so that trials are not repeated.
 
 KNOWN_FILE: Final = "equipment.json"
 MAX_KNOWN_TRIALS: Final = 64
-"""Maximum number of stored results of each kind; the oldest are dropped, and their trials may run again."""
+"""Maximum number of stored results of each kind. The oldest are dropped; their trials may then run again."""
 MAX_KNOWN_BYTES: Final = 1 << 17
 
 
@@ -87,7 +87,7 @@ class Known(Record, frozen=True):
         return next((each.threads for each in self.counts if each.about() == (sha, runtime, board)), None)
 
     def delegated(self, about: str) -> float | None:
-        """Return the fraction of operators that a tried delegate runs, or None."""
+        """Return the fraction of operators that a tried delegate runs, or None if it was not tried."""
         return next((each.delegated for each in self.proofs if each.about == about), None)
 
     def having(self, fact: Count | Proof) -> Known:

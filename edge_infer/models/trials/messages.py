@@ -11,8 +11,8 @@ from edge_infer.plan.records import PipelinePlan
 
 # Messages between a probe process and its parent, one JSON line each.
 #
-# The child reports that it is ready, or why no model can be tried on this machine, before it reads any part of the
-# model. Later messages are untrusted, because the model may have taken over the process.
+# Before it reads any part of the model, the child reports that it is ready, or why no model can be tried on this
+# machine. Later messages are untrusted, because the model may have taken over the process.
 
 MAX_FILES: Final = 240
 """Maximum number of open files that go with one question; the kernel takes 253."""

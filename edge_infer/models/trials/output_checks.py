@@ -1,4 +1,4 @@
-"""Sanity check of a model's outputs: they must be finite, and must depend on the input."""
+"""Sanity check of a model's outputs: they must be finite and must depend on the input."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from edge_infer.frames.frame import Captured, Frame, Line, Samples
 from edge_infer.plan.records import TextPlan
 
 FEW: Final = 4
-"""Minimum number of inputs; once two outputs differ, these are enough."""
+"""Minimum number of inputs. If two outputs differ by then, these inputs are enough."""
 HEIGHT, WIDTH = 240, 320
 WORDS: Final = 12
 
@@ -27,7 +27,7 @@ Pixels = NDArray[np.uint8]
 def check_outputs(model: LoadedModel) -> None:
     """Raise `ModelError` if outputs are not finite, or are identical for many different inputs.
 
-    Identical outputs are allowed if they are `quiet`: it is unknown here which word a wake-word model waits for.
+    Identical outputs are allowed if they are `quiet`, because a wake-word model waits for a word that is unknown here.
     """
     inputs: set[bytes] = set()
     outputs: set[bytes] = set()
@@ -67,7 +67,7 @@ def varied(model: LoadedModel) -> Iterator[Captured]:
     chance = np.random.default_rng(1)
     example = model.preprocess.example()
     words = list(read_vocabulary(model.taken)) if isinstance(model.taken, TextPlan) else []
-    for number in range(SAME + FEW):  # a model may not distinguish some of them
+    for number in range(SAME + FEW):  # a model may not tell some of them apart
         moment = float(number)
         if isinstance(example, Frame):
             yield Frame(_picture(number, chance), "bgr", moment, moment, number + 1)

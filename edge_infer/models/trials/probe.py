@@ -1,7 +1,7 @@
-"""Trials of models in short-lived processes, because a damaged file can crash or hang its reader or exhaust its memory.
+"""Trials of models in short-lived processes, because a damaged file can crash or hang a process or exhaust its memory.
 
-Each model gets its own process, so that no model is affected by the remains of another. The child's imports are not
-loaded here, and its answer is checked against the request (`verdict`).
+Each model gets its own process, so that no model can affect another one. The child's imports are not loaded here, and
+its answer is checked against the request (`verify_answer`).
 """
 
 from __future__ import annotations
@@ -68,11 +68,11 @@ class Probe(Closing):
         self._known: dict[str, ModelPlan] = {}
 
     def knows(self, plans: Iterable[ModelPlan]) -> None:
-        """Reuse these plans for identical questions: the same bytes and the same configuration."""
+        """Reuse these plans for identical questions, that is, for the same bytes and the same configuration."""
         self._known.update((plan.question, plan) for plan in plans if plan.question)
 
     def begin(self) -> None:
-        """Start a process early, so that its imports are done when the model comes; raises `StartError`."""
+        """Start a process early, so that its imports are complete when the model arrives; raises `StartError`."""
         self._next.begin()
 
     def outcome(
@@ -83,7 +83,7 @@ class Probe(Closing):
         ``last`` is a deadline on the monotonic clock, of which earlier models may have left little time.
         """
         from edge_infer.models.trials.checked_package import (
-            CheckedPackage,  # parses manifests, which not every importer of this module needs
+            CheckedPackage,  # this module parses manifests, which not every importer of this one needs
         )
         from edge_infer.models.trials.verify_answer import still_holds
 

@@ -1,4 +1,4 @@
-"""Trial of a model: it must load, run, give sane outputs, find its golden findings, and keep its budget."""
+"""Trial of a model: it must load, run, give sane outputs, give the golden findings, and keep its budget."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ from edge_infer.plan.records import Measured, ModelPlan, PipelinePlan
 RUNS: Final = 5
 """Number of timed runs."""
 ENOUGH: Final = 5.0
-"""Seconds of timed runs after which fewer are enough: one frame of a large model takes two on a small board."""
+"""Seconds of timed runs after which fewer runs are enough: a frame of a large model takes two seconds on a small
+board."""
 FRAME: Final = (480, 640, 3)
 
 
@@ -79,7 +80,7 @@ def _times(model: LoadedModel) -> list[float]:
 
 
 def _check_budget(best: float, memory: int, budget: Budget) -> None:
-    """Raise `ModelError` if the best run exceeds the budget; the best counts because the board has other load."""
+    """Raise `ModelError` if the best run exceeds the budget. The best run counts, because the board has other load."""
     if budget.latency is not None and best > budget.latency:
         took, most = f"{best * 1000:.3g} ms", f"{budget.latency * 1000:g} ms"
         raise ModelError(f"one frame takes {took} here; its budget.latency is {most}")

@@ -1,4 +1,4 @@
-"""Measurement of the fastest number of runtime threads for a model on this board, by a few runs with each number."""
+"""Finds the fastest number of runtime threads for a model on this board, by a few runs with each number."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ ENOUGH: Final = 10.0
 
 
 def quickest(plan: PipelinePlan, most: int) -> int:
-    """Return the fastest number of threads, up to ``most``; a gain too small ends the search. Raises `ModelError`."""
+    """Return the fastest number of threads, up to ``most``. Too small a gain ends the search. Raises `ModelError`."""
     return search(lambda count: _seconds(plan, count), most)
 
 
 def search(measure: Callable[[int], float], most: int) -> int:
     """Return the best number of threads; ``measure`` returns the seconds for a number.
 
-    A gain must show in two interleaved rounds: the slower result of more threads against the faster one of fewer. The
-    result is then the same at each start: within the noise, the smaller number wins.
+    A gain must show in two interleaved rounds: the slower result with more threads is compared with the faster result
+    with fewer. So the result is the same at each start: if the difference is within the noise, the smaller number wins.
     """
     begun = time.monotonic()
     best, seconds = 1, measure(1)

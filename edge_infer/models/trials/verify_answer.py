@@ -1,8 +1,11 @@
 """Verification of a probe's answer against the request.
 
-The model's code has run in the probe process, so the model may have forged the answer. It may describe itself freely,
-but it must not claim to be another model, contradict the configuration or the manifest, or choose the code and files
-that the engine loads from this machine.
+The model has run in the probe process, so it may have forged the answer. The answer may describe the model freely. It
+must not:
+
+- claim to be another model;
+- contradict the configuration or the manifest;
+- choose the code and files that the engine loads from this machine.
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ _ABSENT: Final = object()
 
 
 def follows(plan: ModelPlan, manifest: Manifest) -> bool:
-    """Return whether every value that the manifest gives for an input is the plan's, and the others are usable."""
+    """Return whether the plan has every value that the manifest gives for an input, and usable other values."""
     return (
         _fits(plan.input, manifest.input)
         and sorted(each.name for each in plan.further) == sorted(manifest.inputs)
@@ -49,13 +52,13 @@ def _is_as_given(further: FurtherInput, manifest: Manifest) -> bool:
     if further.plan is None or further.values:
         return False
     section = merged(manifest.input, said)
-    if said.color is None:  # a gray input does not inherit `color` from a main input in colour
+    if said.color is None:  # a gray input does not inherit `color` from a colour main input
         section = section.model_copy(update={"color": None})
     return _fits(further.plan, section)
 
 
 def _has_size(name: str, shape: tuple[int, ...], manifest: Manifest) -> bool:
-    """Return whether an input whose size the file leaves open has the manifest's size."""
+    """Return whether an input whose size the file does not define has the size in the manifest."""
     said = manifest.inputs.get(name, manifest.input)
     section = said if said.model_fields_set & {"size", "length"} else manifest.input
     sizes = ((section.size[1], section.size[0]) in (shape[1:3], shape[2:4])) if section.size else True
@@ -67,9 +70,9 @@ def _fits(plan: ModelInput, said: InputSection) -> bool:
 
 
 def _input_comparisons(plan: ModelInput, said: InputSection) -> Iterator[bool]:
-    """Yield for each value that the manifest gives whether it is the plan's."""
+    """Yield, for each value that the manifest gives, whether the plan has the same value."""
     given: dict[str, Any] = {key: value for key in said.model_fields_set if (value := getattr(said, key)) is not None}
-    given.pop("size", None)  # of the tensor: see `_has_size`
+    given.pop("size", None)  # a property of the tensor: see `_has_size`
     given.pop("vocabulary", None)  # compared with the file's digest
     if isinstance(plan, InputPlan) and ("mean" in given or "std" in given):
         yield (plan.mean, plan.std) == (given.pop("mean", (0.0,)), given.pop("std", (1.0,)))
@@ -82,7 +85,7 @@ def _input_comparisons(plan: ModelInput, said: InputSection) -> Iterator[bool]:
 
 
 def _usable(plan: ModelInput) -> bool:
-    """Return whether mean and divisors are as a manifest may give them."""
+    """Return whether mean and divisors are in the range that a manifest may give."""
     if not isinstance(plan, (InputPlan, SignalPlan)):
         return True
     return all(map(math.isfinite, (*(plan.mean or ()), *(plan.std or ())))) and all(each > 0 for each in plan.std or ())
@@ -94,9 +97,9 @@ MAX_INPUTS: Final = 64
 MAX_TENSOR: Final = 1 << 28
 """Maximum count of numbers in one input."""
 MAX_OWN_OPTIONS_BYTES: Final = 64 << 10
-"""Maximum size of decoder parameters that were not requested; the families' own take some hundred bytes."""
+"""Maximum size of decoder parameters that were not requested. The decoders' own parameters take a few hundred bytes."""
 MAX_OWN_PLAN_BYTES: Final = 256 << 10
-"""Maximum size of a plan, which is kept for long. Values from the manifest and labels have their own limits."""
+"""Maximum size of a plan, which is stored for long. Values from the manifest and labels have their own limits."""
 
 
 def check_answer(found: Resolution, seconds: float, request: ModelRequest, checked: CheckedPackage) -> Resolution:
@@ -115,7 +118,7 @@ def check_answer(found: Resolution, seconds: float, request: ModelRequest, check
 
 
 def still_holds(plan: ModelPlan, checked: CheckedPackage, request: ModelRequest) -> bool:
-    """Return whether a stored plan, with its files in the store, would be accepted as an answer today."""
+    """Return whether a stored plan, with its files in the store, would still be accepted as an answer."""
     paths = {digest: path for path in checked.paths if (digest := checked.digest(path))}
     original = moved(plan, lambda path: paths.get(Path(path).stem, path))
     odd = [what for what, same in _comparisons(original, request, checked) if not same]
@@ -143,7 +146,7 @@ def kept(plan: ModelPlan, checked: CheckedPackage, store: Path) -> ModelPlan:
 
 
 def _comparisons(plan: ModelPlan, request: ModelRequest, checked: CheckedPackage) -> Iterator[tuple[str, bool]]:
-    """Yield each compared part, named as in the configuration, and whether it is as required."""
+    """Yield each compared part, named as in the configuration, and whether it meets the requirements."""
     package = checked.package
     manifest = package.manifest
     yield "name", plan.name == request.name
@@ -151,7 +154,7 @@ def _comparisons(plan: ModelPlan, request: ModelRequest, checked: CheckedPackage
     yield "file", (plan.sha256, plan.path) == (checked.sha256, str(package.file))
     yield "task", plan.task == (request.task or manifest.task or plan.task)
     yield "decoder", _is_the_decoder(plan, request, checked)
-    labelled = bool(plan.labels) or plan.task not in LABELLED  # without names they are numbers
+    labelled = bool(plan.labels) or plan.task not in LABELLED  # labels without names are numbers
     yield "labels", labelled and plan.labels == _labels(request, checked, plan.labels)
     threshold = manifest.threshold if request.threshold is None else request.threshold
     yield "threshold", threshold in (None, plan.threshold)
@@ -174,7 +177,7 @@ def _pairs(said: Any, found: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def _is_sane(plan: ModelPlan) -> bool:
-    """Return whether all numbers that the model chose are in the range of `resolve`, because later code uses them."""
+    """Return whether all numbers that the model chose are within the range of `resolve`; later code relies on it."""
     taken, most = plan.input, MAX_TENSOR
     if isinstance(taken, InputPlan):
         whole = (taken.tiles, taken.overlap, taken.scaling) == ((1, 1), 0.0, "exact") and 0 <= taken.border <= 255
@@ -220,12 +223,12 @@ def _said_options(request: ModelRequest, package: Package) -> Mapping[str, JsonV
 
 
 def _own_options(plan: ModelPlan, said: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-    """Return the decoder parameters that neither request nor manifest gave."""
+    """Return the decoder parameters that neither the request nor the manifest gave."""
     return {key: value for key, value in plan.decoder.options.items() if key not in said}
 
 
 def _is_short(plan: ModelPlan, request: ModelRequest, checked: CheckedPackage) -> bool:
-    """Return whether the model's own parts are short enough for the records, which are read whole at every start."""
+    """Return whether the model's own parts are short enough for the records, which every start reads completely."""
     options = _own_options(plan, _said_options(request, checked.package))
     values = () if checked.package.manifest.values else plan.values
     own = replace(plan, labels=(), values=values, decoder=replace(plan.decoder, options=options))
@@ -259,7 +262,7 @@ def _is_the_vocabulary(text: TextPlan, checked: CheckedPackage) -> bool:
 
 
 def _plausible(measured: Measured, seconds: float, checked: CheckedPackage) -> bool:
-    """Return whether no duration exceeds the whole trial, because the engine derives timeouts from these numbers."""
+    """Return whether no duration exceeds that of the whole trial. The engine derives timeouts from these numbers."""
     durations = [each for each in (measured.latency, measured.load, measured.run) if each is not None]
     return (
         all(math.isfinite(each) and 0.0 <= each <= seconds for each in durations)

@@ -26,12 +26,12 @@ log = logging.getLogger(__name__)
 FILE: Final = "discovery.json"
 MOST_BYTES: Final = 1 << 20
 ROOM: Final = 600
-"""Bytes of an announcement beside its entities and the name and topic of the device, rounded up."""
+"""Bytes of an announcement in addition to its entities and the device's name and topic, rounded up."""
 
 
 @dataclass(frozen=True, slots=True)
 class Announced:
-    """The name of the device in Home Assistant, and its entities there by key."""
+    """Name of the device in Home Assistant, and its announced entities by key."""
 
     device: ObjectId
     entities: Annotated[Mapping[Key, Platform], at_most(2000)] = field(default_factory=dict)
@@ -40,8 +40,9 @@ class Announced:
 class Discovery:
     """Keeps the announcement consistent with the configuration.
 
-    It remembers over restarts what it may have to withdraw. Home Assistant removes an entity that is sent with its
-    platform alone, and a device whose message is empty. An entity that is only left out stays there for ever.
+    It stores what it has announced, so that this can be withdrawn after a restart. Home Assistant removes an entity
+    whose entry contains only the platform, and a device whose message is empty. An entity that is merely left out would
+    stay there for ever.
     """
 
     def __init__(self, retained: Retained, egress: Egress) -> None:
@@ -70,7 +71,7 @@ class Discovery:
             self._retained.set(place, payload)
 
     def settle(self, plan: Plan) -> None:
-        """Forget the withdrawals that the broker has acknowledged. To be called now and then."""
+        """Forget the withdrawals that the broker has acknowledged; to be called periodically."""
         waiting = {place.name for place in self._retained.places() if place.kind == "discovery"}
         if self._current is None and not waiting:
             self._memory.save(plan, None)
@@ -86,7 +87,8 @@ def object_id(topic: str) -> str:
 def announce(plan: Plan, device: str, known: Mapping[str, Platform], root: Path = Path("/")) -> Announcement:
     """Return the announcement with as many entities as fit, the most important first.
 
-    It withdraws the ``known`` entities that are gone. ``root`` holds the files of the kernel that show the sensors.
+    It withdraws the ``known`` entities that no longer exist. ``root`` holds the kernel's files that show which sensors
+    there are.
     """
     place = Place("discovery", device)
     wanted = {key: replace(entity, uniq_id=f"{device}_{key}") for key, entity in entities(plan, root)}
@@ -127,14 +129,14 @@ class _AnnouncedFile:
         )
 
     def load(self, plan: Plan) -> Announced | None:
-        """Return the last saved record, of this process or an earlier one."""
+        """Return the record that this process or an earlier one stored last."""
         if not self._loaded:
             self._loaded = True
             self._known = self._written = self._file.read(publisher_folder(plan.state_dir))
         return self._known
 
     def save(self, plan: Plan, new: Announced | None) -> None:
-        """Save the record, or delete it with None. A failed write is repeated the next time."""
+        """Store the record; with None delete it. A failed write is repeated with the next call."""
         self._known = new
         if new == self._written:
             return

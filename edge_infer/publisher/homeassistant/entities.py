@@ -16,27 +16,27 @@ from edge_infer.platform.board import firmware_flags, hottest
 from edge_infer.publisher.homeassistant import templates
 
 MOST_LABELS: Final = 12
-"""Maximum number of labels of a pipeline that get their own entities. With more, only their sum has one."""
+"""Maximum number of labels of a pipeline that get entities of their own. If there are more, only their sum gets one."""
 NOTHING: Final = "nothing"
-"""The class when no class reached the threshold."""
+"""Value of the class entity when no class reached the threshold."""
 EXPIRE_AFTER: Final = 120
-"""Seconds without a new message after which Home Assistant shows no value any more. Messages repeat every 60 s at the
-latest. A health message counts as new until it is 70 s old (`jinja.RECENT`): together about the 180 s of other
-subscribers."""
+"""Seconds without a new message after which Home Assistant shows no value. Messages repeat after 60 s at the latest. A
+health message counts as new until it is 70 s old (`RECENT`); both together are about the 180 s of other subscribers."""
 OF_DRIFT: Final[tuple[EventType, ...]] = ("drift", "drift_end")
 OF_CLASSES: Final[tuple[EventType, ...]] = ("start", "end")
-"""Types of the events of classes and anomalies."""
+"""Types of events about classes and anomalies."""
 OF_OBJECTS: Final = tuple(kind for kind in get_args(EventType) if kind not in OF_CLASSES + OF_DRIFT)
-"""Types of the events of objects: all, because zones and lines of the configuration change while one is open."""
+"""Types of events about objects. All types are included, because the configuration of zones and lines may change while
+an event is open."""
 MEASURED: Final[Mapping[str, Any]] = {"stat_cla": "measurement"}
 
 Keyed = Iterator[tuple[str, Entity]]
 
 
 def entities(plan: Plan, root: Path) -> Keyed:
-    """Yield keys and entities; ``uniq_id`` is still to be filled in.
+    """Yield keys and entities; the caller fills in ``uniq_id``.
 
-    ``root`` holds the files of the kernel that show which sensors the board has.
+    ``root`` holds the kernel's files that show which sensors the board has.
     """
     for pipeline in plan.pipelines:
         yield from _of_pipeline(pipeline, plan.mqtt.topic)
@@ -75,7 +75,10 @@ def _of_pipeline(pipeline: PipelinePlan, base: str) -> Keyed:
 
 
 def _counts(pipeline: PipelinePlan, state: Mapping[str, Any]) -> Keyed:
-    """Segmentation reports one region a label, so only its presence carries information."""
+    """Yield the entities for counts by label.
+
+    For segmentation only the presence of a label carries information, because each label is counted at most once.
+    """
     name, labels, regions = pipeline.name, _labels(pipeline), pipeline.model.task == "segmentation"
     told = labels if len(labels) <= MOST_LABELS else ()
     for label in told:
@@ -158,7 +161,10 @@ def _speed(name: str) -> Keyed:
 
 
 def _diagnosis(platform: Platform, name: str, template: str, **more: Any) -> Entity:
-    """Return a diagnostic entity. Without a topic of its own it reads that of the announcement, which is health."""
+    """Return a diagnostic entity.
+
+    If it has no topic of its own, it uses that of the announcement, which is ``health``.
+    """
     if "stat_t" not in more:
         more["exp_aft"] = EXPIRE_AFTER
     return Entity(platform, name, val_tpl=template, ent_cat="diagnostic", **more)
@@ -169,6 +175,9 @@ def _labels(pipeline: PipelinePlan) -> tuple[str, ...]:
 
 
 def _slug(text: str) -> str:
-    """Return the text as part of a key: unchanged if allowed, otherwise its allowed characters and a checksum."""
+    """Return the text as part of a key.
+
+    If it contains characters that are not allowed, they are dropped and a checksum is added.
+    """
     plain = re.sub(r"[^A-Za-z0-9_-]+", "-", text)[:64]
     return plain if plain == text else f"{plain}-{zlib.crc32(text.encode()):08x}"

@@ -28,35 +28,36 @@ ANOMALOUS: Final = (
 )
 DISTANCE: Final = "{{value_json.anomaly.score if value_json.anomaly is mapping else None}}"
 EVENT: Final = "{{dict(value_json,event_type=value_json.type)|to_json if value_json.replay is not defined}}"
-"""Empty for a replayed event, which is not news."""
+"""Empty for a replayed event, because it does not happen now."""
 LOST: Final = "{{value_json.outbox.lost.values()|sum-value_json.outbox.lost.get('unknown',0)}}"
-"""Without the ``unknown`` losses after a power cut: most of those messages arrived or never existed."""
+"""Losses without ``unknown``. Those are counted after a power cut, and most of these messages arrived or never
+existed."""
 RECENT: Final = (
     "{{'online' if value_json.clock is defined or as_timestamp(now())-as_timestamp(value_json.ts)<70 else 'offline'}}"
 )
-"""Whether a health message, sent every 30 s, is current: the broker may have it on its disk from before a power cut."""
+"""Whether a health message, sent every 30 s, is current: the broker may still hold one from before a power cut."""
 REJECTED: Final = "{{'ON' if value_json.state=='rejected' else 'OFF'}}"
 
 
 def count(label: str, zone: str = "") -> str:
-    """Return the template of the number of objects with this label, in all or in a zone."""
+    """Return the template for the number of objects with this label, in total or in a zone."""
     return f"{{{{{_count(label, zone)}}}}}"
 
 
 def present(label: str, zone: str = "") -> str:
-    """Return the template of the presence of this label, in all or in a zone."""
+    """Return the template for the presence of this label, in total or in a zone."""
     return f"{{% set n={_count(label, zone)} %}}{{{{('ON' if n else 'OFF') if n is number else None}}}}"
 
 
 def crossed(line: str, side: str) -> str:
-    """Return the template of the number of crossings of a line to this side."""
+    """Return the template for the number of crossings of a line to this side."""
     return f"{{{{value_json.lines[{quoted(line)}].{side} if {_told('lines', line)} else None}}}}"
 
 
 def _count(label: str, zone: str) -> str:
-    """Return the expression of the number of objects with this label, in all or in a zone.
+    """Return the expression for the number of objects with this label, in total or in a zone.
 
-    A label that is missing counts 0, unless some found no room in the state (``more``).
+    A missing label counts as 0, unless the state left labels out for lack of room (``more``).
     """
     counts = f"value_json.zones[{quoted(zone)}]" if zone else "value_json.counts"
     known = _told("zones", zone) if zone else "value_json.counts is mapping"
@@ -64,33 +65,33 @@ def _count(label: str, zone: str) -> str:
 
 
 def _told(group: str, name: str) -> str:
-    """Return the condition that a member is present: a state leaves out members that do not fit."""
+    """Return the condition that a member of a group is present: a state leaves out members that do not fit."""
     return f"value_json.{group} is mapping and {quoted(name)} in value_json.{group}"
 
 
 def value(name: str) -> str:
-    """Return the template of a regression value."""
+    """Return the template for a regression value."""
     chosen = f"(value_json['values']|selectattr('name','eq',{quoted(name)})|first).value"
     return f"{{{{{chosen} if value_json['values'] else None}}}}"
 
 
 def member(path: str) -> str:
-    """Return the template of a payload member that may be null, by its path in Jinja."""
+    """Return the template for a payload member that may be null, given its path in Jinja."""
     return f"{{{{value_json{path}}}}}"
 
 
 def percent(path: str) -> str:
-    """Return the template of a fraction that may be null, in percent."""
+    """Return the template for a fraction that may be null, in percent."""
     return f"{{{{(value_json{path}*100)|round(1) if value_json{path} is number else None}}}}"
 
 
 def alarm(path: str) -> str:
-    """Return the template of a member that is true, false or null."""
+    """Return the template for a member that is true, false or null."""
     return f"{{{{('ON' if value_json{path} else 'OFF') if value_json{path} is boolean else None}}}}"
 
 
 def drift(name: str) -> str:
-    """Return the template of whether the camera or the model of a pipeline is not as learned, from ``health``."""
+    """Return the template for whether the camera or the model of a pipeline drifts, from ``health``."""
     there = f"value_json.drift is mapping and {quoted(name)} in value_json.drift"
     part = f"value_json.drift[{quoted(name)}]"
     calm = "['ok','learning',None]"
@@ -99,7 +100,7 @@ def drift(name: str) -> str:
 
 
 def told(group: str, name: str, member: str, below: str = "") -> str:
-    """Return the template of a ``health`` member of one pipeline or source, which may be missing or null."""
+    """Return the template for a ``health`` member of one pipeline or source, which may be missing or null."""
     part = f"value_json.{group}[{quoted(name)}]"
     there = f"{quoted(name)} in value_json.{group}" + (f" and {part}.{member}" if below else "")
     return f"{{{{{part}.{member}{below} if {there} else None}}}}"

@@ -1,1 +1,1 @@
-"""The connection to the broker: attempts, reconnect policy, in-flight window, causes of failures."""
+"""The connection to the broker: connecting, reconnect policy, in-flight window, and causes of failures."""

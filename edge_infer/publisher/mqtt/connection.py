@@ -52,16 +52,17 @@ log = logging.getLogger(__name__)
 V5, V311 = MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311
 _NAMES: Final = {V5: "MQTT 5", V311: "MQTT 3.1.1"}
 _GOODBYE: Final = 2.0
-"""Seconds to leave a broker before reconnecting with other credentials."""
+"""Seconds allowed for leaving a broker before reconnecting with other credentials."""
 _ROOM: Final = 40
-"""Maximum bytes of a packet beside its payload and topic: header 5, two lengths 4, packet id 2, properties 28."""
+"""Maximum bytes of a packet in addition to its payload and topic: header 5, two lengths 4, packet id 2, properties
+28."""
 _AT_ONCE: Final = 5.0
-"""Seconds within which a broker ends a connection because of a message."""
+"""If a broker ends the connection within this many seconds after a message, the message may be the cause."""
 _MOST_READS: Final = 200
-"""Maximum reads within a second that bring no expected packet."""
+"""Maximum number of reads per second without an expected packet."""
 _READ_WITHIN: Final = 0.125
-"""Seconds that acknowledgements may wait while few messages are in flight: each would wake this process by itself, but
-the next message wakes it anyway."""
+"""Seconds for which acknowledgements may wait while few messages are in flight. Reading each one at once would wake
+this process for it alone; the next message wakes the process anyway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +70,10 @@ class MqttTimeouts:
     """Timeouts in seconds.
 
     - ``dialling``: an attempt is abandoned after this time.
-    - ``greeting``: the broker has to answer CONNECT.
-    - ``acknowledging``: the broker has to acknowledge one of the messages in flight.
-    - ``stable``: a connection of this length clears earlier failures.
-    - ``settled``: the same after another client took over the client id.
+    - ``greeting``: the broker must answer CONNECT within this time.
+    - ``acknowledging``: the broker must acknowledge one of the messages in flight within this time.
+    - ``stable``: a connection that lasts this long clears earlier failures.
+    - ``settled``: as ``stable``, after another client took over the client id.
     - ``keepalive``: after this silence the client sends a ping.
     """
 
@@ -85,9 +86,9 @@ class MqttTimeouts:
 
 
 class MqttConnection:
-    """Connects, reconnects and sends messages, and describes the connection in one sentence.
+    """Connects, reconnects and sends messages, and describes its state in one sentence.
 
-    `step` blocks only to leave the broker, two seconds at most, when credentials have changed.
+    `step` blocks only when credentials have changed: it then leaves the broker first, which takes two seconds at most.
     """
 
     def __init__(
@@ -129,7 +130,7 @@ class MqttConnection:
 
     @property
     def connected(self) -> bool:
-        """Whether the broker has accepted this connection and every topic on it."""
+        """Whether the broker has accepted this connection, and has accepted messages on every topic so far."""
         return self._up and not self._cargo.denials()
 
     @property
@@ -141,7 +142,10 @@ class MqttConnection:
         return f"{self._sentence}, but {denials[0]}" if denials else self._sentence
 
     def files(self) -> tuple[list[int], list[int]]:
-        """Return the file descriptors to wait for: readable, unless acknowledgements may wait, and writable."""
+        """Return two lists of file descriptors: to wait for until readable, and until writable.
+
+        The first is empty while acknowledgements may wait.
+        """
         if self._attempt:
             return [self._attempt.fileno()], []
         sock = self._client.socket() if self._client else None
@@ -151,13 +155,16 @@ class MqttConnection:
         return [] if self._unwatched else [sock.fileno()], [sock.fileno()] if self._client.want_write() else []
 
     def due(self) -> float:
-        """Return the seconds until `step` has something to do without a ready file, at most one."""
+        """Return the seconds after which to call `step` even if no file is ready, at most one."""
         if self._attempt or self._client:
             return min(1.0, self._cargo.pause() or 1.0, self._patience_left() or 1.0)
         return min(1.0, max(0.0, self._retry_at - time.monotonic()))
 
     def step(self, ready: Container[int] | None = None) -> None:
-        """Do everything that is possible now. Of the last `files`, those in ``ready`` are readable; None: not known."""
+        """Do everything that is possible now.
+
+        ``ready`` are the readable files among the last `files`; None: not known.
+        """
         now = time.monotonic()
         if not self._leaving and self._files.changed():
             self._use_new_files(now)
@@ -170,14 +177,15 @@ class MqttConnection:
             self._exchange(self._client, now, ready)
 
     def clock_set(self) -> None:
-        """Retry at once if the last failure may have come from the unknown time, which is now known."""
+        """Retry at once if the last failure may have come from the wrong clock, because the clock is now set."""
         if self._diagnosis.waits_for_clock:
             self._retry_at = 0.0
 
     def finish(self, deadline: float) -> bool:
         """Send waiting messages, then ``offline``, and disconnect. Return True if the broker acknowledged in time.
 
-        Otherwise the socket is closed without DISCONNECT, so that the broker publishes the will.
+        If the broker does not acknowledge in time, the socket is closed without DISCONNECT, so that the broker
+        publishes the will.
         """
         self._leaving, self._idle = True, False
         self._run(deadline - 0.5)
@@ -197,7 +205,7 @@ class MqttConnection:
         return told
 
     def close(self) -> None:
-        """Drop the connection as it is. May be called twice."""
+        """Close the connection in whatever state it is. May be called twice."""
         if self._attempt:
             self._attempt.close()
             self._attempt = None
@@ -210,7 +218,7 @@ class MqttConnection:
         self._up = False
 
     def _patience_left(self) -> float:
-        """Return the seconds for which acknowledgements may wait; 0 if they should be read as soon as they come."""
+        """Return the seconds for which acknowledgements may still wait; 0 if they should be read on arrival."""
         if not self._up or self._leaving or not 0 < len(self._under_way) <= self._flight.window // 2:
             return 0.0
         _, oldest = next(iter(self._under_way.values()))
@@ -224,7 +232,7 @@ class MqttConnection:
             self.step()
 
     def _use_new_files(self, now: float) -> None:
-        """Reconnect with changed credentials at once, so that the operator sees errors while watching."""
+        """Reconnect at once when credential files have changed, so that the operator sees errors immediately."""
         log.info("the mqtt credentials have changed: reconnecting")
         self._diagnosis.forget()
         if self._up:
@@ -282,7 +290,7 @@ class MqttConnection:
             self._reads += 1
             client.loop_read()
             sock = client.socket()
-            if not isinstance(sock, ssl.SSLSocket) or not sock.pending():  # TLS buffers bytes that select cannot see
+            if not isinstance(sock, ssl.SSLSocket) or not sock.pending():  # TLS may hold bytes that select cannot see
                 break
 
     def _send(self, client: OneWayClient, now: float) -> None:
@@ -305,7 +313,7 @@ class MqttConnection:
         if not self._up and now - self._since > patience.greeting:
             return silent(self.plan)
         oldest = next(iter(self._under_way.values()), (None, now))[1]
-        if now - max(oldest, self._acked_at) > patience.acknowledging:  # the last of many on a slow link waits long
+        if now - max(oldest, self._acked_at) > patience.acknowledging:  # the last of many waits long on a slow link
             return ConnectionFailure(
                 f"the broker {where} has acknowledged nothing for {patience.acknowledging:.0f} s: does it hang?"
             )
@@ -337,7 +345,7 @@ class MqttConnection:
         full = len(self._under_way) >= self._flight.window
         message, sent = self._under_way.pop(mid, (None, 0.0))
         if message is None:
-            return  # QoS 0, written before `publish` returned
+            return  # a QoS 0 message was written before `publish` returned
         self._reads, self._acked_at = 0, time.monotonic()
         self._flight.acked(self._acked_at - sent, full=full)
         if not reason.is_failure:
@@ -376,7 +384,7 @@ class MqttConnection:
             self._ended = ConnectionFailure(f"the broker {where} closed the connection{why}")
 
     def _just_sent(self) -> list[int]:
-        """Return the sizes of messages in flight that may be the reason of an end now."""
+        """Return the sizes of the messages in flight that may have caused the end of the connection."""
         now = time.monotonic()
         return [message.size for message, sent in self._under_way.values() if now - sent < _AT_ONCE]
 
@@ -398,7 +406,7 @@ class MqttConnection:
 
 
 class _Packed(Properties):
-    """Properties that never change and are encoded only once."""
+    """MQTT properties that never change and are encoded only once."""
 
     _bytes: bytes
 
@@ -411,14 +419,15 @@ class _Packed(Properties):
         object.__setattr__(self, "_bytes", super().pack())  # type: ignore[no-untyped-call]
 
     def pack(self) -> bytes:
-        """Return the encoded bytes; paho asks for them with each message."""
+        """Return the encoded bytes; paho requests them for each message."""
         return self._bytes
 
 
 _PROPERTIES: Final[Mapping[Kind, Properties]] = {kind: _Packed(rule) for kind, rule in RULES.items()}
-"""MQTT 5 properties of each kind. Never topic aliases: on a resent message they loop for ever."""
+"""MQTT 5 properties of each kind of message. Topic aliases are never used: a message that is resent with one loops for
+ever."""
 _LASTING: Final[Properties] = _Packed(replace(RULES["status"], expiry=None))
-"""The offline status does not expire: it holds until the device publishes a new one."""
+"""The properties of the offline status, which has no expiry: it holds until the device publishes a new status."""
 
 
 def _properties(message: Outgoing) -> Properties:

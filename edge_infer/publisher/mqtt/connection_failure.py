@@ -70,10 +70,9 @@ _ALERTS: Final[Mapping[str, str]] = {
 class ConnectionFailure:
     """The cause of a missing connection. ``refused``: an operator has to act, so the next attempt waits longer.
 
-    - ``other_version``: the broker may support only another version of MQTT.
-    - ``lower_will``: the broker supports only QoS 0.
-    - ``taken``: another client uses the client id.
-    - ``clock``: the time of this device may be the cause.
+    - ``other_version``: the broker may support only another version of MQTT. - ``lower_will``: the broker supports only
+      QoS 0. - ``taken``: another client uses the client id. - ``clock``: the wrong clock of this device may be the
+      cause.
     """
 
     text: str
@@ -90,13 +89,13 @@ def address(plan: MqttPlan) -> str:
 
 
 def stays(topic: str, plan: MqttPlan) -> str:
-    """Return the warning that retained messages stay under the device's old topic, with the command to clear them."""
+    """Return the warning that retained messages remain under the old topic, with the command to clear them."""
     command = f"mosquitto_sub -h {plan.host} -p {plan.port} -W 5 --remove-retained -t '{topic}/#'"
     return f"what was retained below {topic}/# stays at the broker; clear it with {command}"
 
 
 def refusal(code: int, name: str, plan: MqttPlan) -> ConnectionFailure:
-    """Return the failure for a reason code with which the broker refused."""
+    """Return the failure for the reason code with which the broker refused the connection."""
     secret = "mqtt.password_file" if plan.password_file else "mqtt.password_file (not set)"
     known = _REFUSALS.get(code, f"{name.lower()} (reason 0x{code:02X})")
     text = known.format(client_id=plan.client_id, topic=plan.topic, secret=secret)
@@ -118,14 +117,14 @@ def denial(code: int, name: str, topic: str, plan: MqttPlan) -> str:
 
 
 def silent(plan: MqttPlan) -> ConnectionFailure:
-    """Return the failure of a peer that accepted the connection and did not answer CONNECT."""
+    """Return the failure for a peer that accepted the connection and did not answer CONNECT."""
     return ConnectionFailure(
         f"{address(plan)} accepts connections and says nothing: is an MQTT broker there, does it hang?"
     )
 
 
 def closed(plan: MqttPlan) -> ConnectionFailure:
-    """Return the failure of a peer that closed the connection before it accepted the client, without a reason."""
+    """Return the failure for a peer that closed the connection without a reason before it accepted the client."""
     where = address(plan)
     if plan.tls is not None:
         text = "it closes the connection: does it speak TLS on this port, does it want another mqtt.tls.cert_file?"
@@ -136,12 +135,12 @@ def closed(plan: MqttPlan) -> ConnectionFailure:
 
 
 def flooding(plan: MqttPlan, how: FloodError) -> ConnectionFailure:
-    """Return the failure of a broker that sends what nobody asked for."""
+    """Return the failure for a broker that sends messages although this client subscribes to none."""
     return ConnectionFailure(f"the broker {address(plan)} floods us: {how}: check mqtt.host", refused=True)
 
 
 def explain(error: BaseException, plan: MqttPlan, now: str) -> ConnectionFailure:
-    """Return the failure for the error that ended an attempt or a connection; ``now`` is the time on this device."""
+    """Return the failure for the error that ended an attempt or a connection; ``now`` is the time of this device."""
     where = address(plan)
     if isinstance(error, StartError):
         return ConnectionFailure(str(error), refused=True)

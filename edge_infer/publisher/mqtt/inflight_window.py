@@ -1,4 +1,4 @@
-"""The in-flight window: enough messages to fill the link, but not so many that an alarm queues behind them."""
+"""In-flight window: enough unacknowledged messages to fill the link, but few enough for an alarm to pass soon."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ from collections.abc import Callable
 from typing import Final
 
 WINDOW: Final = 20
-"""Messages in flight at first, and the maximum on a fast link."""
+"""Initial number of messages in flight; it is also the maximum on a fast link."""
 MOST_WINDOW: Final = 200
 LEAST_WINDOW: Final = 4
 RATE: Final = 40.0
-"""Messages a second that the window allows for, whatever the latency of the link."""
+"""Messages per second that the window allows for, whatever the latency of the link."""
 QUEUE: Final = 0.5
-"""Seconds that messages may queue in front of the link, beyond its own latency."""
+"""Seconds for which messages may queue in front of the link, in addition to the link's own latency."""
 GROWTH: Final = 1.5
-"""Growth factor of the window for each round without a queue."""
+"""Factor by which the window grows for each round without a queue."""
 REMEMBERED: Final = 60.0
-"""Seconds after which the link latency is measured anew: the route may have become longer."""
+"""Seconds after which the link latency is measured again, because the route may have become longer."""
 
 
 class InflightWindow:
-    """Estimates from acknowledgements the latency of the link and the queue that this device causes.
+    """Estimates the latency of the link, and the queue that this device causes, from the times of acknowledgements.
 
-    A round is twice as long as the link latency, so that it shows the effect of the last change. Its quickest answer
-    reveals a queue that never empties; a burst queues only for a moment. The base delay and the limit on added queueing
-    follow LEDBAT (RFC 6817). The repeated measurement of the base delay follows BBR.
+    A round is twice as long as the link latency, so that it shows the effect of the last change. The quickest
+    acknowledgement of a round reveals a queue that never empties, whereas a burst queues only for a moment. The base
+    delay and the limit on added queueing follow LEDBAT (RFC 6817). The repeated measurement of the base delay follows
+    BBR.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -34,7 +35,7 @@ class InflightWindow:
         self.begin(MOST_WINDOW)
 
     def begin(self, most: int) -> None:
-        """Start a new connection, whose broker accepts ``most`` messages at once."""
+        """Start with a new connection, whose broker accepts ``most`` messages at once."""
         self._most = max(1, min(MOST_WINDOW, most))
         self._size = float(WINDOW)
         self._before: float | None = None
@@ -48,7 +49,7 @@ class InflightWindow:
         return min(self._most, int(self._size))
 
     def acked(self, seconds: float, *, full: bool) -> None:
-        """Record the seconds that an acknowledgement took; ``full``: the window was full."""
+        """Record that an acknowledgement took ``seconds``; ``full``: the window was full when the message was sent."""
         now = self._clock()
         self._base = min(self._base, seconds)
         self._quickest = min(self._quickest, seconds)
@@ -66,12 +67,12 @@ class InflightWindow:
         self._began, self._round_ends = now, now + 2 * seconds
 
     def _look_again(self, now: float) -> None:
-        """Shrink the window for one round so that no queue forms: its latency is that of the link now."""
+        """Shrink the window for one round, so that no queue forms and the latency of the round is that of the link."""
         self._base, self._period_ends = math.inf, now + REMEMBERED
         self._before, self._size = self._size, max(LEAST_WINDOW, self._size / 2)
 
     def _judge(self, rate: float) -> None:
-        """Fit the window to the measured rate: what the link holds at that rate, plus a short queue."""
+        """Set the window for the measured rate: the messages that the link holds at that rate, plus a short queue."""
         enough = rate * (self._base + QUEUE / 2)
         if self._quickest - self._base < QUEUE / 4:
             enough = max(enough, self._size * GROWTH)

@@ -1,4 +1,4 @@
-"""The largest message of a broker that does not report it: with MQTT 3.1.1 it ends the connection without a reason."""
+"""Maximum message size of a broker that does not report it: with MQTT 3.1.1 it ends the connection without a reason."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 NO_LIMIT: Final = 1 << 28
-"""Maximum bytes of a packet where the broker names no other limit."""
+"""Maximum bytes of a packet if the broker reports no limit."""
 ATTEMPTS: Final = 3
-"""Connections that have to end at one message before its size is taken for the cause."""
+"""Number of connections that must end with the same message in flight before its size is taken to be the cause."""
 FORGOTTEN_SECONDS: Final = 3600.0
-"""Seconds after which larger messages are tried again: the limit may have been raised."""
+"""Seconds after which larger messages are tried again, because the broker's limit may have been raised."""
 
 
 class PacketLimit:
-    """Learns from connections that ended while a message was not acknowledged that is larger than any accepted one."""
+    """Learns the limit from connections that ended while a message larger than any accepted one was in flight."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -25,7 +25,7 @@ class PacketLimit:
 
     @property
     def most(self) -> int:
-        """The bytes that a message, its topic included, may have now."""
+        """The maximum bytes of a message, including its topic, that may be sent now."""
         if self._most != NO_LIMIT and self._clock() >= self._until:
             self._most, self._times = NO_LIMIT, 0
         return self._most
@@ -37,7 +37,7 @@ class PacketLimit:
     def ended(self, sizes: Iterable[int]) -> int | None:
         """Record that a connection ended with messages of these sizes in flight; return the size that was too large.
 
-        Once one size is known to be too large, the next smaller one needs a single attempt.
+        Once one size is known to be too large, a single attempt decides about the next smaller size.
         """
         largest = max(sizes, default=0)
         if largest <= self._accepted:

@@ -1,4 +1,4 @@
-"""A paho client for the publisher: it only sends, with no more messages in flight than the window allows."""
+"""A paho client for the publisher. It only sends, and has no more messages in flight than the window allows."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ PLAIN: Final = "text/plain"
 """The content type of a status payload."""
 CONNECT_TIMEOUT: Final = 5.0
 HANDSHAKE_TIMEOUT: Final = 15.0
-"""Seconds for the TLS handshake: up to three round trips, and certificates, over a link of 64 kbit/s and 2 s
+"""Seconds for the TLS handshake: up to three round trips with certificates, over a link of 64 kbit/s and 2 s
 latency."""
 MOST_RECEIVED: Final = 16384
-"""Maximum bytes of one packet from the broker, which has to send only short acknowledgements."""
+"""Maximum bytes of one packet from the broker, which only has to send short acknowledgements."""
 
 
 class _Ear(logging.Logger):
-    """A logger that keeps the error that ended a connection.
+    """Logger that keeps the error that ended a connection.
 
-    paho passes it only to its logger, as an exception among the arguments.
+    paho passes this error only to its logger, as an exception among the arguments.
     """
 
     fault: OSError | None = None
@@ -52,11 +52,11 @@ class _Ear(logging.Logger):
 
 
 class OneWayClient(GuardedClient):
-    """A client that subscribes to nothing and ends a connection that brings messages or long packets.
+    """Client that subscribes to nothing. It ends a connection on which messages or long packets arrive.
 
-    The overridden methods are internal to paho. Without the first each failed handshake leaves its socket open until
-    garbage collection; a test counts open files. The second resolves the broker's name with ``look_up``, and does not
-    bind the socket first, which the publisher may not.
+    The overridden methods are internal to paho. Without the first override each failed handshake would leave its socket
+    open until garbage collection; a test counts open files. The second override resolves the broker's name with
+    ``look_up``. It does not bind the socket first, because the publisher's sandbox forbids that.
     """
 
     largest = MOST_RECEIVED
@@ -71,7 +71,7 @@ class OneWayClient(GuardedClient):
 
     @property
     def fault(self) -> OSError | None:
-        """The error that ended the connection, if the operating system, TLS or the guard gave one."""
+        """The error that ended the connection, if one came from the operating system, TLS or the guard."""
         return self.flood or self._ear.fault
 
     def _ssl_wrap_socket(self, tcp_sock: socket.socket) -> ssl.SSLSocket:
@@ -97,10 +97,10 @@ class OneWayClient(GuardedClient):
 
 @dataclass(frozen=True, slots=True)
 class ConnectOptions:
-    """The CONNECT options: protocol version, QoS of the will (some brokers support only 0) and keep-alive seconds.
+    """CONNECT options: protocol version, QoS of the will (some brokers support only 0), and keep-alive in seconds.
 
-    The broker keeps no session: this device keeps undelivered messages itself, and the broker publishes the will as
-    soon as the connection is gone.
+    The broker keeps no session, because this device itself keeps undelivered messages. So the broker publishes the will
+    as soon as the connection is lost.
     """
 
     version: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv5
@@ -109,7 +109,7 @@ class ConnectOptions:
 
 
 def dial(plan: MqttPlan, manner: ConnectOptions, look_up: LookUp = addresses_of) -> OneWayClient:
-    """Connect, which may take seconds, and send CONNECT with the will; the answer is still to come.
+    """Connect, which may take seconds, and send CONNECT with the will. Do not wait for the answer.
 
     Raises OSError, and `StartError` for files that cannot be used.
     """
@@ -127,13 +127,13 @@ def dial(plan: MqttPlan, manner: ConnectOptions, look_up: LookUp = addresses_of)
     client.will_set(STATUS.topic(plan.topic), OFFLINE, qos=manner.will_qos, retain=True, properties=will)
     client.connect(plan.host, plan.port, manner.keepalive, properties=properties)
     if isinstance(sock := client.socket(), socket.socket):
-        # Without it, an event waits until the state before it is acknowledged, which takes as long as the link does.
+        # Without TCP_NODELAY an event waits until the state before it is acknowledged, which takes a round trip.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return client
 
 
 def prepare(plan: MqttPlan, protocol: MQTTProtocolVersion) -> OneWayClient:
-    """Return an unconnected client with the credentials of the plan and no will; raises `StartError`."""
+    """Return an unconnected client with the credentials of the plan and without a will; raises `StartError`."""
     client = OneWayClient(plan.client_id, protocol)
     client.max_inflight_messages = client.max_queued_messages = MOST_WINDOW
     equip(client, plan)
@@ -141,7 +141,7 @@ def prepare(plan: MqttPlan, protocol: MQTTProtocolVersion) -> OneWayClient:
 
 
 def equip(client: Client, plan: MqttPlan) -> None:
-    """Give any client the credentials of the plan and a connection timeout; raises `StartError`."""
+    """Set the credentials of the plan and a connection timeout on any client; raises `StartError`."""
     client.connect_timeout = CONNECT_TIMEOUT
     if plan.username is not None:
         client.username_pw_set(plan.username, broker_password(plan))
@@ -150,7 +150,7 @@ def equip(client: Client, plan: MqttPlan) -> None:
 
 
 def hang_up(client: Client) -> None:
-    """Close the socket without DISCONNECT: the broker publishes the will."""
+    """Close the socket without DISCONNECT, so that the broker publishes the will."""
     if sock := client.socket():
         sock.close()
 
@@ -188,13 +188,15 @@ def _no_password() -> str:
     raise ValueError("the key is encrypted; a daemon has nobody to ask for the password")
 
 
-# One attempt to connect to the broker, in its own thread: name lookups, connections and handshakes may hang.
+# One attempt to connect to the broker, in a thread of its own, because name lookups, connections and handshakes may
+# hang.
 
 
 class Attempt:
     """Connects in the background.
 
-    Its file is readable once there is an outcome. It may be abandoned and keeps no process alive.
+    Its file descriptor is readable once there is an outcome. It may be abandoned; its thread does not keep the process
+    alive.
     """
 
     def __init__(self, plan: MqttPlan, manner: ConnectOptions, look_up: LookUp = addresses_of) -> None:
@@ -213,13 +215,13 @@ class Attempt:
         return self._readable
 
     def outcome(self) -> OneWayClient | OSError | ValueError | None:
-        """Return the client, which the caller then owns, or the error; None while the attempt is running."""
+        """Return the client, which then belongs to the caller, or the error; None while the attempt is running."""
         with self._lock:
             client, self._client = self._client, None
             return client or self._error
 
     def close(self) -> None:
-        """Abandon the attempt. If it still connects, it closes the connection itself. May be called twice."""
+        """Abandon the attempt. If it succeeds later, it closes the connection itself. May be called twice."""
         with self._lock:
             self._abandoned = True
             client, self._client = self._client, None
@@ -234,11 +236,11 @@ class Attempt:
         try:
             client = dial(self._plan, self._manner, self._look_up)
         except (OSError, ValueError) as fault:
-            error = fault.with_traceback(None)  # its frames reference the client, which references them
+            error = fault.with_traceback(None)  # its frames and the client refer to each other
         with self._lock:
             self._error = error
             if not self._abandoned:
                 self._client = client
             elif client:
                 hang_up(client)
-        os.close(self._writable)  # the end of file makes the other end readable
+        os.close(self._writable)  # closing this end makes the other end readable

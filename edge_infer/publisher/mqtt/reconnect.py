@@ -1,4 +1,4 @@
-"""When to connect again: back-off, and what the lifetimes of recent connections tell about the cause."""
+"""When to reconnect: back-off, and conclusions from the lifetimes of recent connections about the cause."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edge_infer.publisher.timestamps import Clock
 FIRST_PAUSE_SECONDS: Final = 0.5
 FIRST_PAUSE_REFUSED_SECONDS: Final = 5.0
 MAX_PAUSE_SECONDS: Final = 5.0
-"""Maximum pause in seconds: a broker that comes back is found within this time, however long it was away."""
+"""Maximum pause in seconds, however long the broker was away: a broker that returns is found within this time."""
 MAX_PAUSE_REFUSED_SECONDS: Final = 30.0
 MAX_PAUSE_TAKEN_SECONDS: Final = 300.0
 """Maximum pause in seconds when another client uses this client id. Two devices with one client id end each other's
@@ -23,9 +23,9 @@ connection: the longer each waits, the more messages get through."""
 
 
 class Backoff:
-    """Exponential back-off with full jitter, so that a fleet does not reconnect at once.
+    """Exponential back-off with full jitter, so that the devices of a fleet do not reconnect at the same time.
 
-    A refusal starts and ends higher.
+    After a refusal the pauses begin and end higher.
     """
 
     def __init__(self, draw: random.Random | None = None) -> None:
@@ -36,7 +36,8 @@ class Backoff:
     def failed(self, *, refused: bool = False, taken: bool = False) -> float:
         """Return the seconds until the next attempt.
 
-        ``taken``: the broker refused because another client uses this client id.
+        ``refused``: the broker refused the connection. ``taken``: it refused because another client uses this client
+        id.
         """
         self._failures, self._refusals = (0, self._refusals + 1) if refused else (self._failures + 1, 0)
         start, most = (
@@ -48,15 +49,15 @@ class Backoff:
         return self._draw.uniform(start / 2, ceiling)
 
     def reset(self) -> None:
-        """Start over after a success."""
+        """Start again with the shortest pause, after a success."""
         self._failures = self._refusals = 0
 
 
 # Reconnect policy: finds the cause of an ended connection from the lifetimes of recent ones, and sets the pause.
 
 SUSPICIOUS_CONNECTIONS: Final = 3
-"""Number of short connections in a row, to a broker that was reachable each time, after which the client id is
-suspected to be in use twice. With MQTT 3.1.1 the broker does not report that."""
+"""Number of short connections in a row after which another client is suspected to use the client id. The broker must
+have been reachable each time. With MQTT 3.1.1 the broker does not report the conflict."""
 
 
 class ReconnectPolicy:
@@ -71,10 +72,13 @@ class ReconnectPolicy:
         self._short = 0
         self._contested = False
         self.waits_for_clock = False
-        """Whether the last failure may be gone as soon as the time is known."""
+        """Whether the last failure may disappear as soon as the clock is set."""
 
     def forget(self) -> None:
-        """Forget earlier failures: something has changed here, so the next failure counts as the first."""
+        """Forget earlier failures, because something has changed on this device.
+
+        The next failure counts as the first.
+        """
         self._backoff.reset()
         self._short = 0
 

@@ -1,4 +1,4 @@
-"""Credential files of the connection: changes take effect without a restart."""
+"""Credential files of the connection; a change takes effect without a restart."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ _Look = tuple[tuple[int, int, int] | None, ...]
 
 
 class SecretFiles:
-    """Password, CA, certificate and key files of a plan, watched by time, size and inode; they are not read here."""
+    """Password, CA, certificate and key files of a plan.
+
+    Changes are detected by time, size and inode; the content is not read here.
+    """
 
     def __init__(self, plan: MqttPlan, clock: Callable[[], float] = time.monotonic) -> None:
         tls = plan.tls
@@ -25,13 +28,13 @@ class SecretFiles:
         self.used()
 
     def used(self) -> None:
-        """Remember the present files as those in use by an attempt."""
+        """Remember the current files as those that an attempt uses."""
         self._before = self._used = self._look()
 
     def changed(self) -> bool:
         """Whether the files differ from those in use.
 
-        They also must not have changed since the last look, so that writing is complete.
+        They must also be unchanged since the previous check, so that writing is complete.
         """
         if not self._paths or self._clock() < self._look_at:
             return False

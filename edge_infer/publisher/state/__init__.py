@@ -1,1 +1,1 @@
-"""Retained topics, states of pipelines, and open events, over restarts of processes."""
+"""Retained topics, states of pipelines, and open events, which outlive restarts of processes."""

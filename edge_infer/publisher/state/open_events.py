@@ -1,4 +1,4 @@
-"""Open events: those that began and have not ended, remembered over the death of any process."""
+"""Open events: those that began and have not ended. They are remembered even if any of the processes dies."""
 
 from __future__ import annotations
 
@@ -24,28 +24,29 @@ from edge_infer.publisher.json_file import JsonFile
 from edge_infer.publisher.outbox.entry import MessageSeries
 from edge_infer.publisher.timestamps import date, seconds
 
-# Notes of open events: in memory that survives the processes, and at intervals in a file on the card.
+# Notes of open events. They are in memory that outlives the processes and, from time to time, in a file on the card.
 
 log = logging.getLogger(__name__)
 
 FILE: Final = "open-events.json"
 MOST: Final = 2048
-"""Maximum number of remembered events; the oldest are dropped first. An engine opens at most 256 in each pipeline."""
+"""Maximum number of remembered events; the oldest are dropped first. An engine opens at most 256 events per
+pipeline."""
 MOST_BYTES: Final = 30 << 20
 WRITE_EVERY: Final = 20.0
-"""Minimum seconds between two writes of the file. After a power cut, events that began in between stay open."""
+"""Minimum seconds between two writes of the file. After a power cut, events that began in between are not ended."""
 WEAR: Final = 200
-"""Bytes a second that the file may write to the card in the long run (17 MB a day). With constant events or a large
-file, writes are less frequent."""
+"""Average bytes per second that the file may write to the card (17 MB a day). With constant events or a large file,
+writes are less frequent."""
 PAGE: Final = 4096
 AROUND: Final = 4
-"""Extra pages that a new file costs: for its folder, inodes and the free-space map (ext4, measured)."""
+"""Additional pages that writing a new file costs: for its folder, inodes and the free-space map (ext4, measured)."""
 SAVED: Final = 2
-"""Number of writes of a small file that may follow each other after a rest."""
+"""Number of writes of a small file that may directly follow each other after a pause."""
 
 
 class Last(Record, frozen=True):
-    """The highest event number of a pipeline in a boot."""
+    """The highest event number of a pipeline in a boot (the run of one engine)."""
 
     pipeline: Name
     boot: Boot
@@ -53,16 +54,17 @@ class Last(Record, frozen=True):
 
 
 class Ended(Record, frozen=True):
-    """A begin, and the number of its end, which neither the broker nor the disk has yet."""
+    """A begin event, and the number of its end event, which neither the broker nor the disk has yet."""
 
     begun: EventHandover
     seq: Number
 
 
 class Noted(Record, frozen=True):
-    """The begins of open events, the highest numbers of their boots, and ends that are not safe yet.
+    """The begin events of open events, the highest numbers of their boots, and end events that are not safe yet.
 
-    ``exact``: nothing has happened since. Otherwise every event without a safe end is listed as open.
+    An end event is safe when the broker or the disk has it. ``exact``: nothing has happened since the notes were
+    written. Otherwise every event without a safe end is listed as open.
     """
 
     begun: Annotated[tuple[EventHandover, ...], at_most(MOST)] = ()
@@ -72,7 +74,7 @@ class Noted(Record, frozen=True):
 
 
 class EventNotes:
-    """Reads the notes of an earlier process and writes those for the next one."""
+    """Reads the notes of an earlier process, and writes those for the next process."""
 
     def __init__(self, slate: CrashSafeNote | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._slate = slate
@@ -82,7 +84,7 @@ class EventNotes:
         self._wear = ByteBucket(WEAR, clock, burst=SAVED * (1 + AROUND) * PAGE / WEAR)
 
     def read(self, folder: Path) -> Noted:
-        """Return the notes from memory if only the publisher has died, otherwise from the file."""
+        """Return the notes: from memory if only the publisher has died, otherwise from the file."""
         if self._slate is not None and (noted := self._slate.read()) is not None:
             try:
                 return decode_json(Noted, noted)
@@ -91,9 +93,9 @@ class EventNotes:
         return self._file.read(folder) or Noted()
 
     def keep(self, noted: bytes) -> None:
-        """Write the notes to shared memory, if there is one: at once and without wear."""
+        """Write the notes to shared memory, if there is one: immediately and without wear."""
         if self._slate is not None:
-            with suppress(ValueError):  # too many to fit: the file has them
+            with suppress(ValueError):  # too many events to fit; the file has them
                 self._slate.write(noted)
 
     @property
@@ -102,19 +104,19 @@ class EventNotes:
         return self._clock() >= self._write_at and not self._wear.pause()
 
     def file(self, folder: Path, noted: bytes) -> bool:
-        """Write the file, due or not; return False on failure."""
+        """Write the file, whether due or not; return False on failure."""
         if self.due:
             self._wear.take((math.ceil(len(noted) / PAGE) + AROUND) * PAGE)
         self._write_at = self._clock() + WRITE_EVERY
         return self._file.put(folder, noted)
 
 
-# Open events: those that began and have not ended, remembered over the death of the engine.
+# Tracking of open events, which continues when the engine dies.
 
 AHEAD: Final = MAX_SKIPPED
-"""Maximum number of event numbers of a boot between two writes of the file; then it is written, due or not. A process
-that continues from the file skips this many: subscribers would take an end with a known number for a repetition. The
-next event tells them so (``skipped``)."""
+"""Maximum number of event numbers of a boot between two writes of the file. At this number the file is written, due or
+not. A process that continues from the file skips this many numbers. Otherwise subscribers would take an end event with
+a known number for a repetition. The next event reports the gap (``skipped``)."""
 _ENDS: Final[dict[EventType, EventType]] = {"appear": "leave", "enter": "exit", "start": "end", "drift": "drift_end"}
 _BEGINS: Final = {end: begin for begin, end in _ENDS.items()}
 
@@ -125,8 +127,8 @@ _Key: TypeAlias = tuple[str, str, EventType, object, object, object]
 class _Begun:
     """An open event.
 
-    ``ended`` is the number of its end, which is not safe yet; 0 without an end. ``heard``: another process took that
-    end.
+    ``ended`` is the number of its end event, as long as that is not safe; 0 without an end event. ``heard``: an earlier
+    process received that end event.
     """
 
     handover: EventHandover
@@ -140,9 +142,10 @@ class _Begun:
 
 
 class OpenEvents:
-    """Tracks every event that was taken, and ends those that a dead engine has left open.
+    """Tracks every received event, and ends the events that a dead engine has left open.
 
-    A begin is noted before it is sent, and forgotten once its end is safe, so a kill cannot separate the two.
+    A begin event is noted before it is sent, and forgotten once its end event is safe. So a kill cannot separate the
+    two.
     """
 
     def __init__(self, notes: EventNotes | None = None) -> None:
@@ -150,12 +153,12 @@ class OpenEvents:
         self._folder: Path | None = None
         self._begun: dict[_Key, _Begun] = {}
         self._last: dict[MessageSeries, int] = {}
-        self._certain: dict[MessageSeries, int] = {}  # the highest known number of series whose next event skips some
+        self._certain: dict[MessageSeries, int] = {}  # highest known number of the series whose next event skips some
         self._filed: dict[MessageSeries, int] = {}
         self._to_note = self._to_file = self._run_away = False
 
     def load(self, folder: Path) -> None:
-        """Load the notes of an earlier process. Known events stay."""
+        """Load the notes of an earlier process. Events that are already known stay."""
         if self._folder is not None:
             return
         self._folder = folder
@@ -171,7 +174,7 @@ class OpenEvents:
             self._remember(end.begun, end.seq)
 
     def _remember(self, handover: EventHandover, ended: int = 0) -> None:
-        """Take over a note. One that is no begin has no end either, so it is dropped."""
+        """Load one note. A note that is not a begin event has no end event, so it is dropped."""
         if handover.message.type not in _ENDS:
             return
         begun = _Begun(handover, dumps(handover), ended, heard=True)
@@ -179,16 +182,16 @@ class OpenEvents:
         self._last.setdefault(begun.series, handover.message.seq)
 
     def begun(self) -> tuple[EventHandover, ...]:
-        """Return the begins of all events that are open or whose end is not safe yet."""
+        """Return the begin events of all events that are open or whose end event is not safe yet."""
         return tuple(begun.handover for begun in self._begun.values())
 
     def is_open(self, pipeline: str, event: Event) -> bool:
-        """Whether the begin of this event is known and has no end yet."""
+        """Whether the begin of this event is known and has not ended yet."""
         begun = self._begun.get(_key(pipeline, event))
         return begun is not None and not begun.ended
 
     def note(self, handover: Handover) -> None:
-        """Record a taken event; results are ignored."""
+        """Record a received event; results are ignored."""
         if not isinstance(handover, EventHandover):
             return
         event = handover.message
@@ -206,16 +209,16 @@ class OpenEvents:
             begun.ended, begun.heard = event.seq, False
 
     def reached(self, pipeline: str, boot: str, seq: int) -> None:
-        """Record a higher event number of a boot that is known from elsewhere."""
+        """Record a higher event number of a boot, which is known from elsewhere."""
         series = MessageSeries(pipeline, boot, "event")
         self._last[series] = max(seq, self._last.get(series, 0))
         if series in self._certain:
             self._certain[series] = max(seq, self._certain[series])
 
     def settle(self, series: MessageSeries, seq: int, *, heard: bool = False) -> None:
-        """Forget events whose end has a number up to this one: they are safe.
+        """Forget events whose end event has a number up to ``seq``, because these are safe.
 
-        With ``heard``, only ends that another process took.
+        With ``heard``, forget only events whose end event an earlier process received.
         """
         done = [
             key
@@ -227,9 +230,10 @@ class OpenEvents:
             self._to_note = self._to_file = True
 
     def end(self, reason: Reason, gone: Callable[[str], bool]) -> tuple[EventHandover, ...]:
-        """Return ends for all open events of boots that are ``gone``, zones before the objects in them.
+        """Return end events for all open events of boots that are ``gone``; zones end before the objects in them.
 
-        The caller has to note them. An event of a boot that has used up its numbers gets no end and is forgotten.
+        The caller must pass these events to `note`. If a boot has used up its numbers, its events get no end and are
+        forgotten.
         """
         open_now = [
             (key, begun)
@@ -257,16 +261,16 @@ class OpenEvents:
         return tuple(ends)
 
     def finish(self) -> bool:
-        """Write the file for the next process: no event of these boots follows, so its numbers and ends are exact.
+        """Write the file for the next process. No event of these boots follows, so the numbers and ends are exact.
 
-        Return False on failure: the next process would then end again what waits in the outbox as ended.
+        Return False on failure. The next process would then end events again whose end is already queued in the outbox.
         """
         if self._folder is not None and (self._begun or self._to_file):
             self._to_file = not self._notes.file(self._folder, self._noted(exact=True))
         return not self._to_file
 
     def save(self, *, now: bool = False) -> None:
-        """Note changes in memory, and in the file if that is due or ``now``."""
+        """Note changes in memory, and also in the file if that is due or ``now``."""
         if self._folder is None:
             return
         if self._to_note:
@@ -280,7 +284,7 @@ class OpenEvents:
             self._run_away = False
 
     def _noted(self, *, exact: bool) -> bytes:
-        """Return an encoded `Noted`, joined from parts that are encoded once."""
+        """Return an encoded `Noted`. Its parts are encoded only once and then joined."""
         found = self._begun.values()
         boots = {begun.series for begun in found}
         last = [Last(series.pipeline, series.boot, self._last[series]) for series in boots]
@@ -307,10 +311,10 @@ def _ended(begun: EventHandover, reason: Reason, seq: int, skipped: int) -> Even
 
 
 def _since(begun: EventHandover, now: float, at: float | None) -> str | Absent:
-    """Return when the subject of an event began that ends ``now``, at uptime ``at``.
+    """Return the begin time for the event that ends an event ``now``, at uptime ``at``.
 
-    With ``at``, it has the same duration as before, whatever the clock did. ABSENT for a date that cannot be true: the
-    clock was ahead, or the engine or the notes are faulty.
+    With ``at``, the duration counts in uptime, whatever the clock did. Return ABSENT for a date that cannot be correct:
+    the clock was ahead, or the engine or the notes are faulty.
     """
     event = begun.message
     since = event.since
@@ -324,12 +328,12 @@ def _since(begun: EventHandover, now: float, at: float | None) -> str | Absent:
 
 
 def events_of(handovers: Iterable[EventHandover]) -> Iterable[tuple[str, Event]]:
-    """Yield the pipelines and events of the handovers."""
+    """Yield the pipeline and the event of each handover."""
     return ((each.pipeline, each.message) for each in handovers)
 
 
 def _key(pipeline: str, event: Event) -> _Key:
-    """Return the key that begin and end of one event share."""
+    """Return the key that the begin event and the end event of one event share."""
     begin = _BEGINS.get(event.type, event.type)
     subject = event.label if begin == "start" else event.kind
     return pipeline, event.boot, begin, event.id, event.zone, subject

@@ -1,4 +1,4 @@
-"""Retained topics: the newest value of each, and those that the broker has from this device."""
+"""Retained topics: the newest value of each topic, and the topics that this device has left at the broker."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from edge_infer.platform.paths import publisher_folder
 from edge_infer.publisher.json_file import JsonFile
 from edge_infer.publisher.mqtt.connection_failure import stays
 
-# The newest value of every retained topic, and the topics that the broker has not received yet.
+# The newest value of every retained topic, and which of them the broker has not received yet.
 
 _ORDER: Final = tuple(RULES)
 
 
 class Retained:
-    """Values without a queue: a newer one replaces an unsent one.
+    """Values without a queue: a newer value replaces an unsent one.
 
-    An empty value clears the topic, and is forgotten once the broker has acknowledged it.
+    An empty value clears the topic. It is forgotten once the broker has acknowledged it.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -32,7 +32,7 @@ class Retained:
         self._said: dict[Place, float] = {}
         self._due: set[Place] = set()
         self._settled: set[Place] = set()
-        self._retiring: set[Place] = set()  # topics with a last value that the broker has not acknowledged yet
+        self._retiring: set[Place] = set()  # topics with a last value that is not acknowledged yet
 
     def __contains__(self, place: object) -> bool:
         return isinstance(place, Place) and bool(self._values.get(place)) and place not in self._retiring
@@ -46,24 +46,24 @@ class Retained:
         return tuple(place for place, payload in self._values.items() if not payload or place in self._retiring)
 
     def values(self) -> dict[Place, bytes]:
-        """Return a copy for `restore`; topics with a last value are empty in it."""
+        """Return a copy of the values for `restore`; a topic with a last value is empty in it."""
         return {place: b"" if place in self._retiring else payload for place, payload in self._values.items()}
 
     def restore(self, values: dict[Place, bytes]) -> None:
-        """Restore the values; a new connection sends them."""
+        """Restore the values, so that a new connection sends them."""
         self._values = dict(values)
         self._settled.clear()
         self._retiring.clear()
 
     def set(self, place: Place, payload: bytes) -> None:
-        """Set the newest value. It is sent even if it is unchanged, because a heartbeat is news too."""
+        """Set the newest value. It is sent even if it is unchanged, because subscribers need the heartbeat."""
         self._values[place] = payload
         self._due.add(place)
         self._settled.discard(place)
         self._retiring.discard(place)
 
     def retire(self, place: Place, farewell: bytes) -> None:
-        """Set the last value of a topic, and clear the topic once the broker has acknowledged it."""
+        """Set the last value of a topic. Clear the topic once the broker has acknowledged that value."""
         self.set(place, farewell)
         self._retiring.add(place)
 
@@ -72,18 +72,18 @@ class Retained:
         return place in self._settled
 
     def again(self) -> None:
-        """Send every value again after a new connection."""
+        """Send every value again, after a new connection."""
         self._due = set(self._values)
 
     def refresh(self, kind: str, age: float) -> None:
-        """Send values of this kind again that were not sent for ``age`` seconds."""
+        """Send values of this kind again if they were not sent for ``age`` seconds."""
         before = self._clock() - age
         self._due |= {place for place, at in self._said.items() if place.kind == kind and at < before}
 
     def next(self, held: Container[Place]) -> tuple[Place, bytes] | None:
-        """Return the next value to send, the birth first.
+        """Return the next value to send, the ``online`` status first.
 
-        Each is returned once, until it changes or `again`, `refresh` or `missed`.
+        Each value is returned once, until it changes, or until `again`, `refresh` or `missed` is called.
         """
         due = [place for place in self._due if place not in held]
         if not due:
@@ -94,7 +94,7 @@ class Retained:
         return place, self._values[place]
 
     def missed(self, place: Place) -> None:
-        """Send a value again that the broker did not accept."""
+        """Send a value again, because the broker did not accept it."""
         if place in self._values:
             self._due.add(place)
 
@@ -110,7 +110,7 @@ class Retained:
             self._due.discard(place)
 
     def forget(self, place: Place) -> None:
-        """Drop a value that may not be sent; if it was a last value, clear its topic."""
+        """Drop a value that must not be sent. If it was a last value, clear its topic."""
         if place in self._retiring:
             self.set(place, b"")
             return
@@ -119,21 +119,22 @@ class Retained:
         self._due.discard(place)
 
 
-# The retained topics that the broker has from this device, remembered over restarts to clear removed ones.
+# The retained topics that this device has left at the broker. They are stored, so that removed ones can be cleared
+# after a restart.
 
 log = logging.getLogger(__name__)
 
 FILE: Final = "topics.json"
 MOST_BYTES: Final = 1 << 20
 MAX_PLACES: Final = 10_000
-"""Topics that are remembered; further ones of what is removed may stay at the broker."""
+"""Maximum number of remembered topics. If there are more, removed ones may remain at the broker."""
 
 
 StateKey = Literal["counts", "class_", "anomaly", "values"]
 
 
 class Spoken(Record, frozen=True):
-    """The constant part of every state of a pipeline: its model, and the key that is null while nothing is known."""
+    """The constant part of all states of a pipeline: its model, and the key that is null while nothing is known."""
 
     model: Title
     sha: ShortSha
@@ -146,7 +147,7 @@ class Spoken(Record, frozen=True):
 
 
 class Remembered(Record, frozen=True):
-    """The published places of pipelines (states) and models (statuses) below ``topic``.
+    """The published topics below ``topic``: of pipelines (states) and of models (statuses).
 
     ``states`` holds the constant parts of the states.
     """
@@ -157,7 +158,7 @@ class Remembered(Record, frozen=True):
 
 
 class RetainedTopicRegistry:
-    """A small file in the publisher's folder, written only when the names change."""
+    """A small file in the publisher's folder. It is written only when the names change."""
 
     def __init__(self) -> None:
         self._known: Remembered | None = None
@@ -166,7 +167,7 @@ class RetainedTopicRegistry:
         )
 
     def load(self, plan: Plan) -> dict[Place, Spoken | None]:
-        """Return the places that earlier processes published below the same topic, states with their constant parts."""
+        """Return the topics that earlier processes published below the same prefix; for states the constant parts."""
         if self._known is None:
             self._known = self._file.read(publisher_folder(plan.state_dir))
             if self._known and self._known.topic != plan.mqtt.topic:
@@ -177,7 +178,9 @@ class RetainedTopicRegistry:
         return {Place(kind, name): states.get(name) if kind == "state" else None for kind, name in self._known.places}
 
     def save(self, plan: Plan, clearing: Iterable[Place], left: Mapping[str, Spoken] | None = None) -> None:
-        """Save the names of this plan and of topics that are not cleared yet. A failed write is repeated the next time.
+        """Store the names of this plan, and of topics that are not cleared yet.
+
+        A failed write is repeated with the next call.
 
         ``left`` holds the constant parts of the states of removed pipelines.
         """

@@ -1,4 +1,4 @@
-"""Pipeline states that the publisher sends while the engine cannot: null, with the reason."""
+"""Pipeline states that the publisher sends while the engine cannot send any: null, with the reason."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from edge_infer.publisher.state.retained import Retained, Spoken
 from edge_infer.publisher.timestamps import kept
 
 NO_BOOT: Final = "000000"
-"""The boot in messages that are sent before any engine has started."""
+"""Boot in messages that are sent before any engine has started."""
 _NONE: Final[Mapping[Place, Spoken | None]] = {}
 
 
 class States:
-    """Keeps the retained state of every pipeline consistent with the configuration and the engine's life cycle."""
+    """Keeps the retained state of every pipeline consistent with the configuration and the life cycle of the engine."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class States:
         self._egress = egress
         self._uptime = uptime
         self._clock = clock
-        self._null: dict[str, tuple[State, float]] = {}  # null states, and when each was set
+        self._null: dict[str, tuple[State, float]] = {}  # null states, and the time at which each was set
         self._pipelines: dict[str, Spoken] = {}
         self._boots: dict[str, str] = {}
         self.left: dict[str, Spoken] = {}
@@ -42,9 +42,9 @@ class States:
         self.boot = NO_BOOT
 
     def apply(self, plan: Plan, earlier: Mapping[Place, Spoken | None] = _NONE) -> None:
-        """Set new pipelines to ``starting``, and removed ones to ``removed``; then clear the topics of removed ones.
+        """Set the states of new pipelines to ``starting`` and of removed ones to ``removed``; clear removed topics.
 
-        This includes the topics of ``earlier`` processes.
+        This includes the topics that ``earlier`` processes left.
         """
         pipelines = {pipeline.name: Spoken.of(pipeline) for pipeline in plan.pipelines}
         known = {place.name: spoken for place, spoken in earlier.items() if spoken is not None}
@@ -65,7 +65,10 @@ class States:
                 self._say(name, "starting")
 
     def remove(self, place: Place) -> None:
-        """Clear a topic. A state is first set to ``removed``, because some subscribers cannot read an empty message."""
+        """Clear a topic.
+
+        A state is first set to ``removed``, because some subscribers cannot parse an empty message.
+        """
         spoken = {**self.left, **self._pipelines}.get(place.name) if place.kind == "state" else None
         last = None if spoken is None else self._nothing(spoken, "removed")
         if last and (payload := self._egress.admit(place, last, self._uptime(), own=True)):
@@ -79,10 +82,10 @@ class States:
             self.boot = self._boots[pipeline] = state.boot
 
     def again(self, age: float) -> None:
-        """Send states again, as of now, that have been null for ``age`` seconds.
+        """Send states again, with the current time, that have been null for ``age`` seconds.
 
-        There may be no engine to do it. An engine repeats known states itself. A state that it does not repeat is old,
-        as its time shows.
+        There may be no engine that repeats them. An engine repeats its own states; a state that it does not repeat is
+        old, as its time shows.
         """
         due = self._clock() - age
         for name, (state, at) in list(self._null.items()):
@@ -90,9 +93,9 @@ class States:
                 self._set(name, _lasting(state, state.since), self._uptime())
 
     def all_null(self, reason: Reason, boot: str | None = None) -> None:
-        """Set all states to null, because those of the engine no longer hold.
+        """Set all states to null, because the engine's states no longer hold.
 
-        With ``boot``, states of another boot stay: a later engine has sent them.
+        With ``boot``, states of other boots stay: a later engine has sent them.
         """
         for name in self._pipelines:
             if boot is None or self._boots.get(name, boot) == boot:
@@ -123,6 +126,6 @@ class States:
 
 
 def _lasting(state: State, since: str | Absent) -> State:
-    """Return the state as of now. It begins now if the clock was ahead when it began and has been set since."""
+    """Return the state as of now. If the clock was ahead at its begin and has been set since, it begins now."""
     now = timestamp(time.time())
     return replace(state, ts=now, since=since if since is ABSENT else min(since, now))

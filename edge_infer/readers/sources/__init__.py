@@ -70,8 +70,8 @@ SOURCES: Final[Mapping[str, str]] = {name: kind.target for name, kind in KINDS.i
 class Picture:
     """A picture: pixels ``[height, width(, 3)]`` and capture times in seconds (epoch and monotonic).
 
-    ``position`` is the place in a recording that is read at full speed, in seconds that never decrease. It is None if
-    the capture times show how much time has passed.
+    ``position`` is the position in a recording that is read at full speed, in seconds that never decrease. It is None
+    if the capture times show how much time has passed.
     """
 
     pixels: Pixels
@@ -86,7 +86,7 @@ class Block:
     """A block of samples: ``values`` ``[n, channels]`` at ``rate`` a second, and the times of the last sample.
 
     ``gap``: samples were lost before this block (an overrun of the device, a restart). ``left_out`` is their number in
-    a recording, where they take time, too.
+    a recording, where they also take time.
     """
 
     values: Signal
@@ -108,7 +108,7 @@ class Words:
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """A picture that arrived but was not wanted, so it was not decoded."""
+    """A picture that arrived but is not needed, so it was not decoded."""
 
 
 PASSED: Final = Passed()
@@ -116,7 +116,7 @@ Reading: TypeAlias = Picture | Block | Words
 Wanted: TypeAlias = "Callable[[float], bool]"
 """Returns whether a picture captured at a moment (seconds of the monotonic clock) will be processed."""
 Place: TypeAlias = "Callable[[], Pixels | None]"
-"""Returns memory of the previous picture's shape, whose content does not matter; None if there is none."""
+"""Returns memory with the shape of the previous picture and arbitrary content; None if there is none."""
 
 
 def no_place() -> None:
@@ -132,8 +132,8 @@ def all_wanted(monotonic: float) -> bool:
 class Source(Protocol):
     """The interface of a source; see the module's docstring.
 
-    ``lossless`` is true for a file that is read at full speed without dropping frames. Otherwise ``read`` keeps the
-    source's own pace and the newest frame counts.
+    ``lossless`` is true for a file that is read at full speed without dropping frames. Otherwise ``read`` follows the
+    source's own pace, and only the newest frame matters.
     """
 
     gives: ClassVar[Gives]
@@ -151,7 +151,7 @@ class Source(Protocol):
     ) -> None: ...
 
     def read(self) -> Reading | Passed | None:
-        """Return the next reading, `PASSED` for one that is left out, or None at the end; raises `SourceError`."""
+        """Return the next reading, `PASSED` for one that is not needed, or None at the end; raises `SourceError`."""
 
     def close(self) -> None:
         """Release the device; may be called twice."""
@@ -181,7 +181,10 @@ def make_source(plan: SourcePlan) -> Source:
 
 
 def first(reading: Reading) -> Reading:
-    """Return the first reading after an opening; a block is marked, because samples are missing before it."""
+    """Return the first reading after an opening.
+
+    A block is marked with a gap, because samples are missing before it.
+    """
     return replace(reading, gap=True) if isinstance(reading, Block) else reading
 
 
@@ -192,7 +195,7 @@ def faults_of(source: Source) -> int:
 
 
 def selects(source: Source, wanted: Wanted) -> bool:
-    """Set the ``wanted`` callback of the source; return False if it has none, so that the caller has to select."""
+    """Set the ``wanted`` callback of the source. Return False if it has none, so that the caller must select frames."""
     able = hasattr(source, "wanted")
     if able:
         source.wanted = wanted  # type: ignore[attr-defined]  # sources may have it

@@ -32,9 +32,9 @@ STRETCH: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class AudioOptions:
-    """``device`` is its PortAudio name, a part of that, or its number; ``rate`` and ``channels`` None: the device's.
+    """``device`` is a PortAudio name, a part of it, or a number; None for ``rate``, ``channels``: the device's own.
 
-    With a ``file`` they must match the file, except that several channels can be mixed to one.
+    With a ``file`` they must match the file, except that several channels can be mixed into one.
     """
 
     device: str | None = None
@@ -67,7 +67,7 @@ class AudioStream(Protocol):
 
 
 def open_stream(device: str, rate: int | None, channels: int) -> AudioStream:
-    """Open a recording of a device; raises `SourceError`, also when the extra is not installed."""
+    """Open a recording of a device; raises `SourceError`, also if the optional dependency is not installed."""
     try:
         sounddevice = importlib.import_module("sounddevice")
     except ImportError as error:
@@ -129,9 +129,9 @@ class AudioSource(Closing):
         return self
 
     def read(self) -> Block | None:
-        """Return the next block, for a file when it is due; None at the end of the file.
+        """Return the next block, from a file when it is due; None at the end of the file.
 
-        Raises `SourceError` when the device fails.
+        Raises `SourceError` if the device fails.
         """
         return self._recorded() if self._stream is None else self._heard(self._stream)
 
@@ -158,7 +158,7 @@ class AudioSource(Closing):
         rate = float(stream.samplerate)
         try:
             values, lost = stream.read(max(1, round(rate * STRETCH)))
-        except Exception as error:  # PortAudio's error is a class of a package that may not be there
+        except Exception as error:  # PortAudio's errors have a class of a package that may not be installed
             raise SourceError(f"{self._options.device} gives no sound: {error}") from error
         if lost:
             self.faults.note("sound that was lost because nobody took it in time")
@@ -206,7 +206,7 @@ class AudioSource(Closing):
         return Block(values, float(form.rate), time.time(), time.monotonic(), gap)
 
     def _decode(self, data: bytes, form: WavFormat) -> Signal:
-        """Return samples, also those that are no finite numbers: the pipelines leave them out, with a gap."""
+        """Return the samples, including those that are not finite. The pipelines drop those and mark a gap."""
         values = decode_samples(data, form)
         if self._options.channels == 1 and form.channels > 1:
             with np.errstate(invalid="ignore"):
@@ -216,7 +216,7 @@ class AudioSource(Closing):
         return values
 
     def _wait(self, seconds: float) -> bool:
-        """Wait for the playing time of the block; return False when closed meanwhile."""
+        """Wait for the playing time of the block; return False if the source is closed in the meantime."""
         if not self._options.realtime:
             return True
         self._due = max(self._due, time.monotonic() - 1.0) + seconds

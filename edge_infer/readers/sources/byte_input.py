@@ -1,4 +1,4 @@
-"""Read lines from a file descriptor that may be silent for hours: a pipe, a terminal, a file."""
+"""Reads lines from a file descriptor that may be silent for hours: a pipe, a terminal, a file."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from typing import Final
 from edge_infer.errors import SourceError
 
 CHUNK: Final = 1 << 12
-"""Bytes read at once: a reader that is killed loses what it has read and not handed over, so it does not read ahead."""
+"""Bytes read at once. A reader that is killed loses the data that it has read and not passed on, so it does not read
+ahead."""
 LONGEST: Final = 1 << 16
-"""Limit of a line in bytes; longer lines are dropped."""
+"""Maximum length of a line in bytes; longer lines are dropped."""
 
 
 class EndOfInputError(EOFError):
@@ -25,8 +26,8 @@ class EndOfInputError(EOFError):
 class ByteLines:
     """The lines of ``fd``, without line ends (LF, CR or both); blank ones only with ``blank``. It does not own ``fd``.
 
-    With ``patience``, a line that stays incomplete for that many seconds, or until the end, counts as cut off. It is
-    dropped together with everything up to the next line end, which may be the rest of it.
+    With ``patience``, a line that stays incomplete for this many seconds, or until the end, counts as cut off. It is
+    dropped together with everything up to the next line end, because that may be the rest of the line.
     """
 
     def __init__(self, fd: int, patience: float = math.inf, *, blank: bool = False) -> None:
@@ -41,10 +42,10 @@ class ByteLines:
         self._ended = False
 
     def next(self, deadline: float = math.inf) -> bytes | None:
-        """Return the next line, waiting until ``deadline`` of the monotonic clock; None if none arrives by then.
+        """Return the next line; wait until ``deadline`` (monotonic clock). None if no line arrives by then.
 
-        Raises ValueError in the place of a line that is dropped, `EndOfInputError` after the last line, OSError when
-        the device is gone.
+        Raises ValueError in place of a dropped line, `EndOfInputError` after the last line, and OSError if the device
+        is gone.
         """
         while not self._ready:
             if self._ended:
@@ -65,7 +66,7 @@ class ByteLines:
         return line
 
     def finish(self) -> None:
-        """Read nothing more: after the lines that are complete by now, the input has ended."""
+        """Stop reading: after the lines that are complete by now, the input counts as ended."""
         self._ended = True
 
     def skip_first(self) -> None:
@@ -80,7 +81,7 @@ class ByteLines:
                 self._cut_off()
             data = b"\n"
         elif self._after_cr:
-            data = data.removeprefix(b"\n")  # it belongs to the line end of the bytes before
+            data = data.removeprefix(b"\n")  # it belongs to the previous line end
         self._after_cr = data.endswith(b"\r")
         if not data:
             return
@@ -110,7 +111,7 @@ def _too_long() -> ValueError:
 
 
 def wait_readable(fd: int, deadline: float) -> bool:
-    """Wait for data until ``deadline`` of the monotonic clock; return whether there is some."""
+    """Wait for data until ``deadline`` (monotonic clock); return whether there is any."""
     timeout = None if math.isinf(deadline) else max(0.0, deadline - time.monotonic())
     return bool(select.select([fd], [], [], timeout)[0])
 
@@ -121,7 +122,7 @@ STDIN: Final = "-"
 
 
 def is_live(file: str) -> bool:
-    """Return whether reading may have to wait: a pipe, a device, standard input, or a file that is missing."""
+    """Return whether reading may have to wait: for a pipe, a device, standard input, or a missing file."""
     try:
         return file == STDIN or not stat.S_ISREG(os.stat(file).st_mode)  # noqa: PTH116 - follows links, as open does
     except OSError:
@@ -140,7 +141,7 @@ def is_pipe(file: str) -> bool:
 def open_input(file: str) -> int:
     """Return a new open descriptor; raises `SourceError`.
 
-    A named pipe is opened for writing too. Otherwise it would end each time the program at its other end exits.
+    A named pipe is also opened for writing. Otherwise reading would end each time the program at its other end exits.
     """
     if file == STDIN:
         return os.dup(0)

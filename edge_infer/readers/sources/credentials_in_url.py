@@ -1,4 +1,4 @@
-"""Insert credentials into the URL of a network camera, in memory only, and remove them for display."""
+"""Inserts credentials into the URL of a network camera, only in memory, and removes them for display."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edge_infer.plan.credentials import PLACE
 def with_credentials(url: str, username: str | None, password: str | None) -> str:
     """Return the URL with user and password in it, percent-encoded; it must never be displayed.
 
-    The password replaces the placeholder, if the URL has one, and otherwise goes before the host.
+    The password replaces the placeholder if the URL has one; otherwise it is inserted before the host.
     """
     if PLACE in url:
         return url.replace(PLACE, quote(password or "", safe=""))

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 SILENCE: Final = 7.0
 """Seconds without a complete frame after which the command is restarted."""
 LAST_WORDS: Final = 400
-"""Limit of the command's standard error in messages to the operator, in characters."""
+"""Maximum number of characters of the command's standard error in messages to the operator."""
 _PIPE: Final = 1 << 20
 _LAUNCH: Final = Path(__file__).parents[1] / "launch.py"
 Layout = Literal["rgb24", "bgr24", "gray", "yuv420", "nv12"]
@@ -38,7 +38,7 @@ Layout = Literal["rgb24", "bgr24", "gray", "yuv420", "nv12"]
 
 @dataclass(frozen=True, slots=True)
 class ExecOptions:
-    """``format`` is FFmpeg's name of the pixel format; every frame has exactly ``width`` x ``height`` pixels."""
+    """``format`` is FFmpeg's name of the pixel format. Every frame has exactly ``width`` x ``height`` pixels."""
 
     command: tuple[str, ...]
     width: int
@@ -63,7 +63,7 @@ class ExecOptions:
 
 
 class ExecSource(Closing):
-    """Frames that a child process prints; the child is killed with the source, and with the reader."""
+    """Frames that a child process writes. The child is killed when the source closes, and when the reader dies."""
 
     gives: ClassVar[Gives] = "image"
     noisy: ClassVar[bool] = True
@@ -98,14 +98,14 @@ class ExecSource(Closing):
         )
         assert self._process.stdout is not None
         assert self._process.stderr is not None
-        with contextlib.suppress(OSError):  # the user's pipe limit; the default size works too
+        with contextlib.suppress(OSError):  # the user's limit for pipes is reached; the default size works too
             fcntl.fcntl(self._process.stdout, fcntl.F_SETPIPE_SZ, _PIPE)  # fewer reads for each frame
         os.set_blocking(self._process.stdout.fileno(), False)
         os.set_blocking(self._process.stderr.fileno(), False)
         return self
 
     def read(self) -> Picture | Passed | None:
-        """Return the next complete frame; raises `SourceError` when the command ends, with any exit code, or hangs."""
+        """Return the next complete frame. Raises `SourceError` if the command ends, with any exit code, or hangs."""
         self._fill()
         wall, monotonic = time.time(), time.monotonic()
         if not self.wanted(monotonic):
@@ -126,7 +126,7 @@ class ExecSource(Closing):
                 pipe.close()
 
     def _fill(self) -> None:
-        """Read the bytes of one frame, and at the same time the command's standard error."""
+        """Read the bytes of one frame and, at the same time, the command's standard error."""
         process = self._process
         if process is None or process.stdout is None or process.stderr is None:
             raise SourceError("the command is not running")

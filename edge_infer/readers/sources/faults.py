@@ -1,4 +1,4 @@
-"""Count readings that a source drops because they are unusable, and log them without flooding the log."""
+"""Counts readings that a source drops because they are unusable, and logs them without flooding the log."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ log = logging.getLogger(__name__)
 QUIET: Final = 60.0
 """Minimum seconds between two log lines about faults of one source."""
 SETTLED: Final = 3.0
-"""Seconds without another fault after which the final count is logged."""
+"""Seconds without a further fault after which the final count is logged."""
 
 
 class Faults:
-    """Counts dropped readings in ``count``; ``last`` is the last reason, `since_good` the number since a good one."""
+    """Counts dropped readings in ``count``.
+
+    ``last`` is the last reason, `since_good` the number since a good reading.
+    """
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.count = 0
@@ -45,10 +48,9 @@ class Faults:
             self._say(self._noted_at)
 
     def settle(self, now: float) -> None:
-        """Log a count that `note` held back: once there has been no fault for a moment, at the latest after a minute.
+        """Log a count that `note` held back, after a moment without a fault, at the latest after a minute.
 
-        This happens at most once between two lines of `note`, so a fault every few seconds does not flood the log
-        either.
+        This happens at most once between two lines of `note`, so that a fault every few seconds does not flood the log.
         """
         quiet = now - self._noted_at >= SETTLED and not self._settled
         if self.count > self._logged and (quiet or now - self._told_at >= QUIET):
@@ -56,7 +58,7 @@ class Faults:
             self._say(now)
 
     def resume(self, before: Faults) -> None:
-        """Continue the count of another instance, that of the same source before it was reopened."""
+        """Continue the count of another instance, which belongs to the same source before it was reopened."""
         self.count += before.count
         self.since_good += before.since_good
         self.last = self.last or before.last
@@ -79,7 +81,7 @@ _LOCK: Final = threading.Lock()
 
 
 def settle_all(now: float | None = None) -> None:
-    """Call `Faults.settle` for all instances of this process; to be called about once a second, and at the end.
+    """Call `Faults.settle` for all instances of this process. Call it about once per second, and at the end.
 
     At the end ``now`` is infinite, so that every count is logged.
     """

@@ -28,18 +28,18 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 STRETCH: Final = 0.1
-"""Length of a block in seconds; it has at least one sample."""
+"""Length of a block in seconds; it contains at least one sample."""
 POLLED: Final = 10_000.0
-"""Limit of samples a second for polling the files."""
+"""Maximum samples per second when the files are polled."""
 LATE: Final = 0.1
-"""Seconds that reading may lag behind before the missed samples are skipped."""
+"""Seconds by which reading may lag behind before the missed samples are skipped."""
 
 
 @dataclass(frozen=True, slots=True)
 class IioOptions:
-    """``device`` is the content of the sensor's ``name`` file, or its folder; ``rate`` is samples a second.
+    """``device`` is the content of the sensor's ``name`` file, or its folder; ``rate`` is in samples per second.
 
-    With ``buffer`` the source reads the character device below ``dev``, optionally paced by a ``trigger``.
+    With ``buffer`` the source reads the character device below ``dev``; a ``trigger`` may set the pace.
     """
 
     device: str
@@ -71,7 +71,7 @@ class IioChannel:
     scale: float
 
     def read(self) -> float:
-        """Return the current value; raises OSError when the device is gone, ValueError if it is no number."""
+        """Return the current value; raises OSError if the device is gone, ValueError if the value is not a number."""
         return (float(self.file.read_bytes()) + self.offset) * self.scale
 
 

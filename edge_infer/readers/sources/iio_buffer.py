@@ -76,7 +76,7 @@ class Element:
         return f"{'>' if self.big else '<'}u{self.storage // 8}"
 
     def numbers(self, stored: NDArray[Any]) -> NDArray[np.int64]:
-        """Return the signed or unsigned numbers from stored ones."""
+        """Return the signed or unsigned numbers that the stored ones represent."""
         wide = stored.astype(np.uint64) >> np.uint64(self.shift)
         if self.bits < 64:
             wide &= np.uint64((1 << self.bits) - 1)
@@ -116,13 +116,13 @@ class Scan:
 
 
 LENGTH: Final = 2.0
-"""Seconds of samples that the kernel buffers."""
+"""Seconds of samples that the kernel's buffer holds."""
 SILENCE: Final = 5.0
-"""Seconds (or ten intervals, if longer) without data after which the buffer counts as failed."""
+"""Seconds without data (or ten intervals, if that is longer) after which the buffer counts as failed."""
 TURN: Final = 0.5
 """Seconds between two checks for an interruption during a wait."""
 NEAR: Final = 0.05
-"""Share by which the sensor's rate may differ from the requested one."""
+"""Relative difference by which the sensor's rate may differ from the requested one."""
 CHUNK: Final = 1 << 16
 LATE: Final = 1.5
 """Number of intervals between two timestamps above which a sample is missing."""
@@ -142,9 +142,9 @@ class IioRate:
 class IioBuffer(Closing):
     """Blocks from a sensor's buffer, which opening configures and starts.
 
-    Closing stops the buffer if this object started it. Settings that are already right are not written, so that a user
-    without write permission can read a buffer that was configured before. Timestamps are enabled if the sensor has
-    them, because they show which samples the kernel lost.
+    Closing stops the buffer if this object started it. A setting that already has the right value is not written, so
+    that a user without write permission can read a buffer that was configured before. Timestamps are enabled if the
+    sensor has them, because they show which samples the kernel lost.
     """
 
     def __init__(self, folder: Path, node: Path, factors: Factors, pace: IioRate, faults: Faults) -> None:
@@ -177,9 +177,9 @@ class IioBuffer(Closing):
         return self
 
     def read(self, stopped: Callable[[], bool]) -> Block | None:
-        """Return the next block, waiting for it; None when ``stopped``.
+        """Return the next block, waiting for it; None once ``stopped`` returns true.
 
-        Raises `SourceError` when the sensor is gone or silent.
+        Raises `SourceError` if the sensor is gone or silent.
         """
         limit = max(SILENCE, 10 / self._rate)
         end = time.monotonic() + limit
@@ -237,7 +237,8 @@ class IioBuffer(Closing):
     def _set_rate(self) -> float:
         """Set the rate and return the resulting one.
 
-        The file is the trigger's or else the sensor's own; without either the requested rate is returned.
+        It is written to the trigger's file, otherwise to the sensor's own. If there is no such file, the requested rate
+        is returned.
         """
         files = [self._folder / "sampling_frequency"]
         if self._trigger is not None:
@@ -298,7 +299,7 @@ class IioBuffer(Closing):
         self._hand_on(values, starts)
 
     def _hand_on(self, values: NDArray[np.float32], starts: list[int]) -> None:
-        """Queue the rows of one read as blocks, cut before each of ``starts``."""
+        """Queue the rows of one read as blocks, cut before each row in ``starts``."""
         now, wall = time.monotonic(), time.time()
         for start, end in zip([0, *starts], [*starts, len(values)], strict=True):
             self._gap = self._gap or start in starts
@@ -308,7 +309,10 @@ class IioBuffer(Closing):
                 self._gap = False
 
     def _gaps(self, stamps: NDArray[np.int64]) -> list[int]:
-        """Return the rows before which samples are missing, by timestamps in nanoseconds; count the missing ones."""
+        """Return the rows before which samples are missing, from timestamps in nanoseconds.
+
+        Count the missing samples.
+        """
         before = stamps[0] - 1e9 / self._rate if self._last is None else self._last
         self._last = int(stamps[-1])
         intervals = np.diff(stamps.astype(np.float64), prepend=float(before)) * self._rate / 1e9

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SUFFIXES: Final = frozenset({".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-"""Suffixes of pictures in a folder; a glob accepts everything that it matches."""
+"""Suffixes of pictures in a folder. A glob accepts all files that it matches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class ImagesSource(Closing):
         self._closed.set()
 
     def _start_over(self) -> None:
-        """Start at the first picture and list the files again, because a folder may have grown."""
+        """Start at the first picture, and list the files again, because the folder may have grown."""
         self._paths, self._next, self._good = find_pictures(self._options.path), 0, False
         if not self._paths:
             raise SourceError(
@@ -103,7 +103,7 @@ class ImagesSource(Closing):
             pixels = read_picture(path)
         except SourceError as error:
             self.skipped += 1
-            if str(error) not in self._told:  # a loop would repeat it
+            if str(error) not in self._told:  # a loop would repeat the message
                 self._told.add(str(error))
                 log.warning("skipped: %s", error)
             return None
@@ -115,7 +115,7 @@ class ImagesSource(Closing):
         return Picture(pixels, "bgr", time.time(), time.monotonic(), None if self._options.realtime else position)
 
     def _wait(self) -> bool:
-        """Wait until the next picture is due; return False when closed meanwhile."""
+        """Wait until the next picture is due; return False if the source is closed in the meantime."""
         if not self._options.realtime:
             return True
         closed = self._closed.wait(max(0.0, self._due - time.monotonic()))

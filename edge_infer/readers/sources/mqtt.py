@@ -34,9 +34,9 @@ TIMEOUT: Final = 5.0
 """Timeout in seconds for the connection, and again for the broker's replies."""
 KEEPALIVE: Final = 15
 LARGEST: Final = 1 << 18
-"""Limit of a message in bytes. A longer one ends the connection, because paho would accept 256 MiB."""
+"""Maximum size of a message in bytes. A longer one ends the connection; paho itself would accept 256 MiB."""
 QOS: Final = 0
-"""QoS of the subscription: what the connection loses of a signal would come too late."""
+"""QoS of the subscription. What the connection loses of a signal would come too late anyway."""
 USELESS: Final = 30.0
 """Seconds with only unusable messages after which the source fails."""
 
@@ -97,7 +97,7 @@ def wake_up() -> tuple[PipeEnd, PipeEnd]:
 class SensorClient(GuardedClient):
     """A client that only receives, with QoS 0 and at most `LARGEST` bytes. ``heard`` is the queue of unread messages.
 
-    The two ends that wake up its loop are internal to paho. A test in a reader's sandbox guards them.
+    The pipe that wakes up its loop is internal to paho. A test in a reader's sandbox detects a change.
     """
 
     largest = LARGEST
@@ -114,7 +114,10 @@ class SensorClient(GuardedClient):
 
 
 class MqttSource(Closing):
-    """One sample a message, or several in a list: JSON or CSV lines. Retained messages are old and are ignored."""
+    """One sample per message, or several in a list: JSON or CSV lines.
+
+    Retained messages are old, so they are ignored.
+    """
 
     gives: ClassVar[Gives] = "samples"
     noisy: ClassVar[bool] = False
@@ -153,7 +156,7 @@ class MqttSource(Closing):
         return self
 
     def read(self) -> Block | None:
-        """Return the rows of some 0.1 s; raises `SourceError` when the broker is gone or all messages are unusable."""
+        """Return the rows of about 0.1 s; raises `SourceError` if the broker is gone or all messages are unusable."""
         while True:
             before = self.faults.count
             block = next_block(self, self._gatherer, self.faults, USELESS)
@@ -166,7 +169,7 @@ class MqttSource(Closing):
                 )
 
     def next(self, deadline: float) -> Sequence[Row | ValueError]:
-        """Return the rows of the next message, with a ValueError in the place of each that is unusable."""
+        """Return the rows of the next message; a ValueError stands in place of each unusable row."""
         client = self._client
         if client is None:
             raise SourceError("not connected")
@@ -191,7 +194,7 @@ class MqttSource(Closing):
         return [text] if text.lstrip()[:1] in ("[", "{") else text.splitlines()
 
     def _why(self, error: OSError | ValueError) -> str:
-        """Return why the connection failed; with TLS also the remedy."""
+        """Return why the connection failed; with TLS, also the remedy."""
         if isinstance(error, ssl.SSLCertVerificationError):
             return (
                 f"its certificate is not accepted ({error.verify_message}): for a private authority name its file in "

@@ -27,17 +27,17 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-# Parse binary frames from a stream that may start, break off or be corrupted anywhere.
+# Parser of binary frames in a stream that may start, break off or be corrupted anywhere.
 
 STALE: Final = 1.0
-"""Seconds of silence after which an incomplete frame is given up."""
+"""Seconds of silence after which an incomplete frame is abandoned."""
 
 
 class BinaryRows:
     """Rows from frames of ``header`` followed by bytes in ``layout``. It does not own ``fd``.
 
-    The header may occur among the values. While frame boundaries are unknown, a frame counts only if another header, or
-    silence, follows it.
+    The bytes of the header may also occur among the values. While frame boundaries are unknown, a frame counts only if
+    another header, or silence, follows it.
     """
 
     def __init__(self, fd: int, header: bytes, layout: struct.Struct) -> None:
@@ -51,7 +51,7 @@ class BinaryRows:
         self._before = False
 
     def next(self, deadline: float) -> Sequence[Row]:
-        """Return the next frame, or nothing at the deadline; raises ValueError for bytes that had to be dropped."""
+        """Return the next frame, or nothing at the deadline; raises ValueError if bytes had to be dropped."""
         while True:
             stale = self._heard + STALE if self._bytes else math.inf
             silent = time.monotonic() >= stale
@@ -78,7 +78,7 @@ class BinaryRows:
                 if self._known or follows == self._header or (silent and not follows):
                     return self._unpack()
                 if self._header.startswith(follows):
-                    return None  # too early to tell
+                    return None  # too early to decide
             place = self._bytes.find(self._header, 1)
             end = place if place > 0 else len(self._bytes) - len(self._header) + 1
             self._left_out(end, f"{end} bytes that begin no frame")
@@ -95,7 +95,8 @@ class BinaryRows:
     def _left_out(self, count: int, text: str) -> None:
         """Drop bytes and raise ValueError.
 
-        Fewer bytes than a frame before the first frame are no fault: reading may start in the middle of one.
+        Fewer bytes than a frame before the first frame are not a fault, because reading may start in the middle of a
+        frame.
         """
         del self._bytes[:count]
         self._known = False
@@ -154,7 +155,7 @@ def _raw(found: list[int | list[bytes | int]], speed: int) -> list[int | list[by
 
 
 SILENCE: Final = 10.0
-"""Seconds (or as many intervals, if longer) without usable data after which the port is reopened."""
+"""Seconds without usable data (or as many intervals, if that is longer) after which the port is reopened."""
 LONGEST_FRAME: Final = 4096
 FIRST: Final = 30.0
 """Seconds that the first rows may take if no rate is configured."""
@@ -190,7 +191,7 @@ class SerialOptions:
 
 
 class SerialSource(Closing):
-    """Samples of a serial device. Broken or cut data is dropped, counted in ``faults``, and marked as a gap."""
+    """Samples of a serial device. Invalid or incomplete data is dropped, counted in ``faults``, and marked as a gap."""
 
     gives: ClassVar[Gives] = "samples"
     noisy: ClassVar[bool] = False
@@ -220,7 +221,7 @@ class SerialSource(Closing):
         return self
 
     def read(self) -> Block | None:
-        """Return the rows of some 0.1 s; raises `SourceError` when no usable data arrives, or the device is gone."""
+        """Return the rows of about 0.1 s; raises `SourceError` if no usable data arrives or the device is gone."""
         device = self._options.device
         if self._rows is None:
             raise SourceError(f"{device} is not open")

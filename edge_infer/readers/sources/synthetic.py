@@ -1,6 +1,6 @@
-"""Synthetic frames: moving shapes or pictures with known truth, the same for the same seed.
+"""Synthetic frames: moving shapes or pictures whose positions are known; the same seed gives the same frames.
 
-For trying a configuration without a camera, and for tests: `SyntheticSource.truth` returns the expected objects.
+They serve to try a configuration without a camera, and for tests: `SyntheticSource.truth` returns the expected objects.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 SHAPES: Final = ("circle", "square", "triangle")
 LARGEST: Final = 0.5
-"""Size limit of moving objects, as a share of the frame's sides."""
+"""Maximum size of moving objects, as a share of the frame's sides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class SyntheticOptions:
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """One object: its picture and mask, its position in frame 0 and its speed, in pixels a frame."""
+    """One object: its picture and mask, its position in frame 0, and its speed in pixels per frame."""
 
     label: str
     pixels: Pixels
@@ -61,7 +61,7 @@ class Thing:
 
 
 class SyntheticSource(Closing):
-    """Objects that move straight and bounce off the frame's edges; frames are numbered from 1 and never end."""
+    """Objects that move straight and bounce off the edges of the frame. Frames are numbered from 1 and never end."""
 
     gives: ClassVar[Gives] = "image"
     noisy: ClassVar[bool] = True

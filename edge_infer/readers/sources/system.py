@@ -1,4 +1,4 @@
-"""The board's own condition as a signal, for models that recognize its normal condition."""
+"""The board's own condition as a signal, for models that learn its normal condition."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ class SystemOptions:
 class SystemSource(Closing):
     """Single samples: load and memory in use as shares of 1, the hottest zone in degrees Celsius.
 
-    The source reads a few kernel files that cannot hang, so it needs no reader. ``root`` holds ``proc`` and ``sys``.
+    The source reads a few kernel files. Reading them cannot hang, so it needs no reader process. ``root`` holds
+    ``proc`` and ``sys``.
     """
 
     gives: ClassVar[Gives] = "samples"

@@ -45,7 +45,10 @@ def open_device(device: str) -> VideoCapture:
 
 
 class V4l2Source(Closing):
-    """Frames of one device, newest first: the driver keeps one buffer. ``factory`` opens the hardware."""
+    """Frames of one device.
+
+    The driver keeps only one buffer, so each frame is the newest. ``factory`` opens the device.
+    """
 
     gives: ClassVar[Gives] = "image"
     noisy: ClassVar[bool] = True
@@ -107,7 +110,7 @@ class V4l2Source(Closing):
 
     def _set_up(self, capture: VideoCapture) -> None:
         options = self._options
-        if options.format is not None:  # first: the sizes and rates that a camera offers depend on it
+        if options.format is not None:  # first, because the sizes and rates that a camera offers depend on it
             capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*options.format))
         wanted = (
             ("width", cv2.CAP_PROP_FRAME_WIDTH, options.width),

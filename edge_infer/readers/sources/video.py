@@ -28,12 +28,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 USUAL_FPS: Final = 25.0
-"""Frame rate for files that do not give one."""
+"""Frame rate for files that define none."""
 MOST_LATE: Final = 1.0
-"""Seconds that a slow consumer may lag behind; beyond it the clock is set back, which ends the skipping of frames."""
+"""Seconds by which a slow consumer may lag behind. Beyond that the clock is set back, which ends the skipping of
+frames."""
 LONGEST_STEP: Final = 60.0
-"""Limit of seconds between the times of two pictures; more is a jump in these times, not a picture that is shown for so
-long."""
+"""Maximum seconds between the times of two pictures. A larger difference is a jump of the times, not a picture that is
+shown for so long."""
 LONGEST_CLIP: Final = 1e7
 """Limit of a clip's length in seconds; a longer one is taken as unknown."""
 _PTS: Final[int] = getattr(cv2, "CAP_PROP_PTS", -1)
@@ -43,7 +44,7 @@ MAX_DAMAGED: Final = 100
 MISSING_SECONDS: Final = 1.0
 MISSING_SHARE: Final = 0.05
 """A clip counts as cut off if it ends before its stated length by more than both of these limits. The number of frames
-is no evidence: it is an estimate for variable frame rates, and damage may have removed some."""
+shows nothing: it is an estimate for variable frame rates, and damage may have removed some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ class VideoSource(Closing):
         self._fps = USUAL_FPS
         self._start = self._elapsed = 0.0
         self._failed = False
-        """Whether the last attempt gave no picture: FFmpeg's own log lines about it have been logged then."""
+        """Whether the last attempt gave no picture; FFmpeg's own log lines about it have then been logged already."""
 
     def __enter__(self) -> Self:
         log_errors(os.environ)
@@ -93,7 +94,7 @@ class VideoSource(Closing):
         return self
 
     def read(self) -> Picture | Passed | None:
-        """Return the next frame, or the newest one that is due; None after the last."""
+        """Return the next frame, or the newest one that is due; None after the last one."""
         picture = self._next()
         if picture is None and self._options.loop and self._read > 0 and not self._closed.is_set():
             self._tell_end()
@@ -120,7 +121,7 @@ class VideoSource(Closing):
             capture.release()
 
     def _hold_last(self) -> bool:
-        """Show the last picture for its time, as the others; return False when closed meanwhile."""
+        """Show the last picture for its duration, like the others; return False if closed in the meantime."""
         if not self._options.realtime:
             return True
         rest = self._start + self._elapsed + 1 / self._fps - time.monotonic()
@@ -163,9 +164,9 @@ class VideoSource(Closing):
         return next_picture(capture, wanted=self.wanted, grab=self._grab, retrieve=self._retrieve)
 
     def _attempt_quietly(self, capture: VideoCapture) -> Picture | Passed | None:
-        """Read the first picture where that probably fails, without FFmpeg's log lines if it does.
+        """Read the first picture when that probably fails; if it does, suppress FFmpeg's log lines.
 
-        The error of this source covers it. FFmpeg's lines would flood the log, because a failed source is reopened
+        The error of this source is sufficient. FFmpeg's lines would flood the log, because a failed source is reopened
         repeatedly.
         """
         with caught() as written:
@@ -175,7 +176,7 @@ class VideoSource(Closing):
         return found
 
     def _grab(self, capture: VideoCapture) -> bool:
-        """Grab the next picture; return False when closed meanwhile, or at the end of the file.
+        """Grab the next picture; return False if closed in the meantime, or at the end of the file.
 
         In real time, wait for the newest picture that is due.
         """
@@ -192,7 +193,7 @@ class VideoSource(Closing):
         return False
 
     def _advance(self, shown: float) -> None:
-        """Advance by the time to a grabbed picture; one frame interval if the file's times do not give it."""
+        """Advance by the time until a grabbed picture; by one frame interval if the file has no usable times."""
         step = 1 / self._fps
         if self._shown is not None and 0 < shown - self._shown <= LONGEST_STEP:
             step = shown - self._shown
@@ -206,7 +207,7 @@ class VideoSource(Closing):
         return retrieve_checked(capture, into, self._options.file)
 
     def _past_damage(self, attempt: Callable[[VideoCapture], Picture | Passed | None]) -> Picture | Passed | None:
-        """Return the first successful outcome of repeated attempts; None at the end of the clip."""
+        """Return the first successful result of repeated attempts; None at the end of the clip."""
         assert self._capture is not None
         for number in range(MAX_DAMAGED if self._read else 1):
             if self._closed.is_set():

@@ -1,4 +1,4 @@
-"""The part of OpenCV's ``VideoCapture`` that sources use, and reading one frame from it."""
+"""The part of OpenCV's ``VideoCapture`` that sources use, and the reading of one frame from it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class VideoCapture(Protocol):
-    """A ``cv2.VideoCapture``, or a fake one."""
+    """Interface: a ``cv2.VideoCapture``, or a fake one."""
 
     def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
         """Return whether there is anything to read."""
@@ -28,7 +28,7 @@ class VideoCapture(Protocol):
         """Return a property; 0 if the backend does not know it."""
 
     def grab(self) -> bool:
-        """Read the next picture without converting it; False for none."""
+        """Read the next picture without converting it; return False if there is none."""
 
     def retrieve(self, into: Any = None, /) -> tuple[bool, Any]:
         """Return whether the grabbed picture was converted, and its pixels, shaped (height, width, channels)."""
@@ -42,7 +42,7 @@ Retrieve: TypeAlias = Callable[[VideoCapture, Any], tuple[bool, Any]]
 
 
 def retrieve_plainly(capture: VideoCapture, into: Any) -> tuple[bool, Any]:
-    """Retrieve the picture without a check, for devices, whose pictures OpenCV converts itself."""
+    """Convert the picture without a check. This is for devices, whose pictures OpenCV converts itself."""
     return capture.retrieve(into)
 
 
@@ -60,9 +60,9 @@ def next_picture(
 ) -> Picture | Passed | None:
     """Return the next frame, timestamped before its conversion; None when there is none or it cannot be decoded.
 
-    It passes on errors of ``retrieve``. The pixels are written to ``place``, if they fit there. A frame that is not
-    ``wanted`` is only grabbed. For a V4L2 camera that means dequeuing its buffer. FFmpeg still decodes the frame,
-    because other frames depend on it, and only the conversion is skipped.
+    Errors of ``retrieve`` are raised unchanged. The pixels are written to ``place``, if they fit. A frame that is not
+    ``wanted`` is only grabbed. With a V4L2 camera this only takes its buffer from the queue. FFmpeg still decodes the
+    frame, because other frames depend on it, and only the conversion is skipped.
     """
     try:
         if not grab(capture):

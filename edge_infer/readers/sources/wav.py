@@ -1,7 +1,7 @@
 """Read WAV files with integers of 8, 16, 24 and 32 bits and floats, including truncated and streamed files.
 
-The format is that of the RIFF specification (Microsoft and IBM, 1991) with WAVE_FORMAT_EXTENSIBLE. The standard
-library's module supports no floats, and no extensible header before Python 3.12.
+The format is that of the RIFF specification (Microsoft and IBM, 1991) with WAVE_FORMAT_EXTENSIBLE. The module of the
+standard library does not support floats, nor extensible headers before Python 3.12.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ _TYPES: Final = {
     (_FLOAT, 64): "<f8",
 }
 MAX_CHUNKS: Final = 1000
-"""Chunks before the samples; programs write less than ten. A sparse file of 4 GiB holds millions of empty ones."""
+"""Maximum number of chunks before the samples; programs write fewer than ten. A sparse file of 4 GiB may hold millions
+of empty ones."""
 _UNSAID: Final = (0, 0x7FFF_F000, 0x8000_0000, 0xFFFF_FFFF)
 """Sizes that programs write when they cannot know the size, because the file is a pipe or is still being written."""
 
@@ -56,7 +57,10 @@ class WavFormat:
 
 
 def read_header(file: BinaryIO, name: str) -> WavFormat:
-    """Return the format, leaving the file at its first sample; raises `SourceError` with the reason if it is bad."""
+    """Return the format, and leave the file position at the first sample.
+
+    Raises `SourceError`, which names the fault.
+    """
     head = file.read(12)
     if head[:4] in (b"RF64", b"BW64") and head[8:] == b"WAVE":
         raise SourceError(
@@ -133,5 +137,5 @@ def _format(form: bytes, file: BinaryIO, size: int, name: str) -> WavFormat:
 
 
 def _is_chunk(head: bytes, there: int) -> bool:
-    """Return whether these bytes begin a chunk that fits into the rest of a file, and no samples."""
+    """Return whether these bytes begin a chunk that fits into the rest of the file, so that they are not samples."""
     return head[:4].isascii() and head[:4].decode().isprintable() and int.from_bytes(head[4:], "little") + 8 <= there

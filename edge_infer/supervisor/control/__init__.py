@@ -1,1 +1,1 @@
-"""The control socket: who asks, what may be asked, and requests that wait for an answer."""
+"""The control socket: identification of clients, permitted requests, and requests that wait for an answer."""

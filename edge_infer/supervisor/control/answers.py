@@ -1,4 +1,4 @@
-"""Answers of the daemon over the control socket that have no other record; the command line validates them."""
+"""Answers over the control socket that have no record elsewhere; the command line validates them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class CheckAnswer(Record, frozen=True):
 
 
 class LevelAnswer(Record, frozen=True):
-    """The log level now, the usual one, and the seconds until that returns (null: with the next start)."""
+    """The current log level, the usual one, and the seconds until the usual one returns (null: at the next start)."""
 
     level: ShortText
     usual: ShortText

@@ -1,4 +1,4 @@
-"""Configuration checks on request: a child process reads the file as for a reload, and nothing changes."""
+"""Configuration checks on request: a child process reads the file as for a reload, without applying it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from edge_infer.supervisor.processes.output import Output
 from edge_infer.supervisor.reload.compilation import NAME, Compilation, failed
 
 MOST_LINES: Final = 200
-"""Maximum number of problems in one answer, which has to fit into a line of the control socket."""
+"""Maximum number of problems in one answer, because the answer has to fit into one message of the control socket."""
 
 
 class Checks:
-    """Runs one check at a time in a process of its own, which tries every model."""
+    """Runs one check at a time, in a process of its own that tries every model."""
 
     def __init__(self, config: Path) -> None:
         self._config = config
@@ -31,10 +31,13 @@ class Checks:
         self._request: Request | None = None
 
     def begin(self, request: Request) -> None:
-        """Start a check, or reject the request: another file, another installation, or another check in progress."""
+        """Start a check.
+
+        Reject the request if it names another file or another installation, or if a check is in progress.
+        """
         if not self._is_ours(request.body.get("config")):
             request.answer({"error": f"this daemon runs {self._config}"})
-        elif request.body.get("program") != sys.prefix:  # such as the next version, which may read it differently
+        elif request.body.get("program") != sys.prefix:  # another version may read the file differently
             request.answer({"error": f"this daemon is the program in {sys.prefix}"})
         elif self._request is not None:
             request.answer({"busy": "the configuration is being checked for somebody else; try again in a moment"})
@@ -53,7 +56,7 @@ class Checks:
         return [] if self._compilation is None else [self._compilation.fileno()]
 
     def pids(self) -> list[int]:
-        """Return the process that reads the file, if there is one."""
+        """Return the id of the process that reads the file, if there is one."""
         return [] if self._compilation is None else [self._compilation.pid]
 
     def go_on(self) -> None:
@@ -84,7 +87,7 @@ class Checks:
 
 
 def _no_draft(request: Request, draft: object) -> str:
-    """Return why a draft is not read: it makes the service open any file that its text names."""
+    """Return why a draft must not be read: reading it makes the service open any file that its text names."""
     if request.peer.uid not in (0, os.geteuid()):
         return "only root and the user of the daemon may have a draft checked; run it with sudo"
     if not isinstance(draft, str) or "\0" in draft or len(request.files) != 1:
@@ -93,7 +96,7 @@ def _no_draft(request: Request, draft: object) -> str:
 
 
 def counts(plan: Plan) -> dict[str, int]:
-    """Return the number of sources, models (shadow models included) and pipelines of a plan, by noun."""
+    """Return the numbers of sources, models (including shadow models) and pipelines of a plan, by noun."""
     models = {model.name for model in plan.models()}
     models |= {pipeline.shadow.model.name for pipeline in plan.pipelines if pipeline.shadow is not None}
     return {"source": len(plan.sources), "model": len(models), "pipeline": len(plan.pipelines)}

@@ -1,4 +1,4 @@
-"""Closes files from clients in threads, because closing one may wait for the client without end."""
+"""Closes files that clients have sent, in threads, because closing such a file may block for ever."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from edge_infer.platform.rate_limits import LogThrottle
 log = logging.getLogger(__name__)
 
 MAX_CLOSERS: Final = 8
-"""Threads that may wait for the end of a file."""
+"""Maximum number of threads that may block while closing a file."""
 
 
 class FileCloser:
-    """Closes files in the order in which they come. ``full``: as many as `most` are not closed yet."""
+    """Closes files in the order in which they arrive. ``full``: as many files as `most` are still open."""
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -36,7 +36,7 @@ class FileCloser:
         return self._unclosed >= self.most
 
     def close(self, files: Iterable[int]) -> None:
-        """Close files without waiting. Without a free thread they stay open until one is free."""
+        """Close files without waiting. If no thread is free, they stay open until one is."""
         with self._lock:
             before = len(self._waiting)
             self._waiting.extend(files)
@@ -46,7 +46,7 @@ class FileCloser:
         if starts:
             try:
                 threading.Thread(target=self._run, daemon=True).start()
-            except RuntimeError:  # no more threads are allowed
+            except RuntimeError:  # the system allows no more threads
                 with self._lock:
                     self._threads -= 1
         if self.full and self._throttle.due("full"):
@@ -65,12 +65,12 @@ class FileCloser:
 
 
 def _close_file(file: int) -> None:
-    """Close a file from a client; a socket may be set to block its last closer for hours."""
+    """Close a file of a client. A client can set a socket so that closing its last descriptor blocks for hours."""
     with suppress(OSError):  # not a socket
         passed = socket.socket(fileno=file)
         try:
             passed.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 0, 0))
         finally:
             passed.detach()
-    with suppress(OSError):  # the file system reports an error, and the file is closed
+    with suppress(OSError):  # the file system reports an error, but the file is closed
         os.close(file)

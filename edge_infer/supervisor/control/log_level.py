@@ -1,4 +1,4 @@
-"""The log level, changed while the daemon runs, for a time or until the next start."""
+"""Changes the log level while the daemon runs, for some time or until the next start."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_SECONDS: Final = 7 * 86400.0
 
 
 class LogLevel:
-    """The level of all processes; it goes back to the ``usual`` one by itself."""
+    """Log level of all processes. It returns to the ``usual`` level by itself."""
 
     def __init__(self, house: ProcessSupervisor, usual: str, limit: ChangeLimit) -> None:
         self._house = house
@@ -30,7 +30,10 @@ class LogLevel:
         self._until = math.inf
 
     def begin(self, request: Request) -> None:
-        """Change the level, for ``seconds`` if the request names them; without a ``level``, answer the present one."""
+        """Change the level, for ``seconds`` if the request names them.
+
+        Without a ``level``, answer with the current one.
+        """
         level, seconds = request.body.get("level"), request.body.get("seconds")
         if level is not None and level not in LEVELS:
             request.answer({"error": f"a log level is one of {', '.join(LEVELS)}"})

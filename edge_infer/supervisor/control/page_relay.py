@@ -1,7 +1,8 @@
-"""Relay between a page's process and the daemon, in the command that started both ends of it.
+"""Relay between a page's process and the daemon; it runs in the command that started the page's process.
 
-The command may be one of root, and a connection has the rights of the process that opened it. So the page's process
-gets none to the daemon: its requests come here, and those that `PAGE_MAY` allows are made anew.
+The command may run as root, and a connection has the rights of the process that opened it. Therefore the page's process
+gets no connection to the daemon. It sends its requests to the relay, which repeats those that `PAGE_MAY` allows over a
+connection of its own.
 """
 
 from __future__ import annotations
@@ -23,16 +24,17 @@ from edge_infer.supervisor.control.peer import RefusedError
 from edge_infer.supervisor.control.server import MAX_REQUEST_BYTES, ask
 
 MAX_AT_ONCE: Final = 8
-"""Requests under way; the page's process makes no more than six."""
+"""Maximum number of requests in progress; the page's process makes at most six."""
 REQUEST_SECONDS: Final = 10.0
 ANSWER_SECONDS: Final = 20.0
 _places: Final = threading.BoundedSemaphore(MAX_AT_ONCE)
 
 
 def relayed(find: Callable[[], Path]) -> socket.socket:
-    """Return a connection for one request of the page; ``find`` returns the daemon's control socket.
+    """Return a connection for one request of the page. ``find`` returns the daemon's control socket.
 
-    It closes without an answer if the daemon gives none. Raises `OSError` while too many requests are under way.
+    The connection closes without an answer if the daemon gives none. Raises `OSError` while too many requests are in
+    progress.
     """
     return served(lambda connection: _relay(connection, find), _places)
 
@@ -71,7 +73,7 @@ def _relay(connection: socket.socket, find: Callable[[], Path]) -> None:
 
 
 def _request(connection: socket.socket, files: list[int]) -> dict[str, Any] | None:
-    """Return the request, with its file in ``files``; None if it is none."""
+    """Return the request, with its file in ``files``; None if the message is not a request."""
     data = bytearray()
     while not data.endswith(b"\n"):
         part, found, _, _ = socket.recv_fds(connection, 65536, 1)
@@ -81,7 +83,7 @@ def _request(connection: socket.socket, files: list[int]) -> dict[str, Any] | No
             return None
     try:
         body = json.loads(data)
-        dumps(body)  # what no request may hold, such as a number that is not finite
+        dumps(body)  # content that no request may have, such as a number that is not finite
     except (ValueError, RecursionError):
         return None
     return body if isinstance(body, dict) else None

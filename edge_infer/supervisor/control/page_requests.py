@@ -1,4 +1,4 @@
-"""Requests of the local page that the command line does not make: an overview, the scene, events and scores."""
+"""Requests that only the local page makes: an overview, the scene, recent events and scores."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ from edge_infer.supervisor.status import Status
 from edge_infer.yamlfile.scalars import plain
 
 PAGE_MAY: Final = frozenset({"overview", "scene", "look", "events", "scores", "drift", "why", "models"})
-"""Requests that a page's process may make, in its unit or of a command: that process parses input of browsers."""
+"""Requests that a page's process may make, whether it runs in its unit or for a command. It is restricted because it
+parses the input of browsers."""
 
 
 def page_refusal(request: Request) -> str | None:
-    """Return why the page's user may not make a request; None for any other user, and if it may."""
+    """Return why the page's user may not make a request; None if it may, and for any other user."""
     return refusal_for_page(request.body) if request.peer.is_page else None
 
 
@@ -38,11 +39,14 @@ def refusal_for_page(body: Mapping[str, object]) -> str | None:
     return f"the page may not ask for {plain(repr(wanted), MAX_ECHO)}"
 
 
-# The state of the device, for a glance.
+# State of the device in one answer.
 
 
 class Overview(Record, frozen=True):
-    """The status, with what subscribers find in health; ``now`` is the clock of the device, ``user`` who asks."""
+    """The status together with the values of the health message.
+
+    ``now`` is the clock of the device, ``user`` the person who asks.
+    """
 
     user: ShortText
     device: ShortText
@@ -54,14 +58,14 @@ class Overview(Record, frozen=True):
 
 
 class BoardWatch:
-    """Reads the board below ``root``; the load is that since the last reading."""
+    """Reads the board's sensors below ``root``; the load is measured since the previous reading."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._load = ProcessorLoad(root)
 
     def overview(self, user: str, device: str, status: Status, *, watched: bool) -> Overview:
-        """Return the overview of this moment."""
+        """Return the current overview."""
         board = BoardHealth(
             self._load.since_last(), memory_used(self._root), hottest(self._root), throttled(self._root)
         )
@@ -70,11 +74,11 @@ class BoardWatch:
         return Overview(user, device, "ok" if right else "unsynced", round(now, 3), watched, board, status)
 
 
-# What can be drawn: masks, zones, lines and thresholds of the plan, and nothing else of it.
+# The drawable part of the configuration: masks, zones, lines and thresholds of the plan, and nothing else.
 
 
 class SceneSource(Record, frozen=True):
-    """A source, by its kind and what it gives."""
+    """A source: its kind, and the kind of data that it gives."""
 
     kind: ShortText
     gives: Gives
@@ -90,7 +94,7 @@ class SceneZone(Record, frozen=True):
 
 
 class SceneLine(Record, frozen=True):
-    """A line as in `LinePlan`; ``from_`` is where it begins."""
+    """A line as in `LinePlan`; ``from_`` is its start point."""
 
     from_: tuple[float, float]
     to: tuple[float, float]
@@ -99,14 +103,18 @@ class SceneLine(Record, frozen=True):
 
 
 class SceneInput(Record, frozen=True):
-    """How a frame is fitted into the model's picture, and columns and rows of tiles if there are any."""
+    """How a frame is fitted into the model's picture; columns and rows of tiles, if there are any."""
 
     resize: Resize
     tiles: tuple[int, int] | None
 
 
 class ScenePipeline(Record, frozen=True):
-    """A pipeline; ``source`` is the one whose pictures show it. ``thresholds`` are the least and the greatest score."""
+    """A pipeline.
+
+    ``source`` is the source in whose pictures it can be drawn. ``thresholds`` are the lowest and the highest score
+    threshold.
+    """
 
     source: ShortText
     cascade: bool
@@ -135,7 +143,7 @@ class DrawnScene(Record, frozen=True):
 
 
 def scene(plan: Plan) -> DrawnScene:
-    """Return what can be drawn in a plan."""
+    """Return the drawable part of a plan."""
     sources = {each.name: SceneSource(each.kind, each.gives) for each in plan.sources if each.parent is None}
     pipelines = {each.name: _pipeline(plan, each) for each in plan.pipelines}
     return DrawnScene(plan.digest, plan.device, sources, pipelines)
@@ -183,14 +191,14 @@ def _input(each: PipelinePlan) -> SceneInput | None:
     return SceneInput(plan.resize, None if plan.tiles == (1, 1) else plan.tiles)
 
 
-# Events, scores and drift that the engine remembers.
+# Recent events, scores and drift, which the engine remembers.
 
 MAX_WAITING: Final = 16
 RECALL_SECONDS: Final = 5.0
 
 
 _Asked: TypeAlias = tuple[type, str | None]
-"""The record of the answer that is waited for, and the pipeline of scores."""
+"""Type of the expected answer, and the pipeline if the question is about scores."""
 _ANSWERS: Final[Mapping[type, type]] = {
     EventsQuestion: EventsAnswer,
     ScoresQuestion: ScoresAnswer,
@@ -199,14 +207,14 @@ _ANSWERS: Final[Mapping[type, type]] = {
 
 
 class PendingRecalls:
-    """Passes requests for recent events, scores and drift to the engine."""
+    """Passes questions about recent events, scores and drift to the engine."""
 
     def __init__(self, house: ProcessSupervisor) -> None:
         self._house = house
         self._waiting: deque[tuple[float, _Asked, Request]] = deque()  # with the deadline
 
     def begin(self, request: Request) -> None:
-        """Pass a request to the engine, or answer it with an error."""
+        """Pass a question to the engine, or answer it with an error."""
         question: EventsQuestion | ScoresQuestion | DriftQuestion = EventsQuestion()
         if request.body.get("do") == "drift":
             question = DriftQuestion()
@@ -225,7 +233,7 @@ class PendingRecalls:
             self._waiting.append((time.monotonic() + RECALL_SECONDS, asked, request))
 
     def go_on(self) -> None:
-        """Answer the requests that the engine has answered, and the overdue ones."""
+        """Answer the questions that the engine has answered, and those that are overdue."""
         for answer in self._house.take_recalled():
             self._answer(answer)
         while self._waiting and self._waiting[0][0] < time.monotonic():

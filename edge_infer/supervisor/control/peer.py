@@ -1,7 +1,7 @@
 """Identification of the process at the other end of the control socket; the daemon refuses its own descendants.
 
-A process of the daemon has the daemon's user, so the permissions of the socket admit it. The publisher could request a
-picture there, and it has a network to send it over.
+A child process of the daemon runs as the daemon's user, so the permissions of the socket admit it. Without this check
+the publisher could request a picture here and send it over the network.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from edge_infer.errors import EdgeInferError
 from edge_infer.platform.readiness import readable
 from edge_infer.sandbox import privileges
 
-# The ancestors of a process, as ``/proc`` shows them.
+# Ancestors of a process, as ``/proc`` shows them.
 
 
 class Birth(NamedTuple):
@@ -30,12 +30,12 @@ class Birth(NamedTuple):
 
     parent: int
     started: int
-    """Clock ticks since boot."""
+    """Start time in clock ticks since boot."""
 
 
 def birth(pid: int) -> Birth:
     """Return the parent and the start time of a process; raises `OSError` if it has ended or ``/proc`` hides it."""
-    fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()  # the name may contain anything
+    fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()  # the name may contain any character
     return Birth(int(fields[1]), int(fields[19]))
 
 
@@ -45,24 +45,24 @@ def ticks() -> int:
 
 
 def descends(pid: int, ancestor: int) -> bool:
-    """Return whether ``pid`` is ``ancestor`` or its descendant; raises `OSError` if that is unknown.
+    """Return whether ``pid`` is ``ancestor`` or a descendant of it; raises `OSError` if that is unknown.
 
-    ``ancestor`` must be the reaper of its orphans (`Orphans`). Otherwise a descendant whose parents have ended would
-    have the init process as its parent.
+    ``ancestor`` must be the process that adopts its orphans (`Orphans`). Otherwise a descendant whose parents have
+    ended would have the init process as its parent.
     """
     child_started: float = math.inf
     while pid > 1:
         if pid == ancestor:
             return True
         parent, started = birth(pid)
-        if started > child_started:  # the parent has ended and another process has its pid
+        if started > child_started:  # the parent has ended, and another process has its pid
             raise ProcessLookupError(f"process {pid} is younger than its child")
         pid, child_started = parent, started
     return pid == ancestor
 
 
 def filters(pid: int | str) -> int:
-    """Return the number of seccomp filters of a process, 1 for any number before Linux 5.9; raises `OSError`."""
+    """Return the number of seccomp filters of a process; before Linux 5.9 return 1 for any number. Raises `OSError`."""
     lines = (line.split() for line in Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines())
     found = {words[0]: words[1] for words in lines if words and words[0] in ("Seccomp:", "Seccomp_filters:")}
     return int(found.get("Seccomp_filters:", int(found.get("Seccomp:", "0") != "0")))
@@ -70,27 +70,28 @@ def filters(pid: int | str) -> int:
 
 _SO_PEERGROUPS, _SO_PEERPIDFD = 59, 77
 _MOST_GROUPS: Final = 256
-"""Python's limit for the returned groups."""
+"""Maximum number of groups that Python can return here."""
 Pidfd: TypeAlias = Callable[[socket.socket], "int | None"]
-"""Opens a pidfd of the process that connected; None if the kernel cannot. Raises `OSError` if the process is gone."""
+"""Opens a pidfd of the process that connected. Returns None if the kernel cannot; raises `OSError` if the process is
+gone."""
 
 
 class RefusedError(EdgeInferError, PermissionError):
-    """The daemon does not answer the process that connected."""
+    """The daemon refuses to answer the process that connected."""
 
     exit_code = 1
 
 
 class TooYoungError(RefusedError):
-    """The pid may have been reused since the process connected; a second connection settles that."""
+    """The pid may have been reused since the process connected; a second connection settles this."""
 
 
 PAGE_USER: Final = "edge-infer-page"
-"""The user of the unit that serves the local page; no other process has it."""
+"""User of the unit that serves the local page; no other process runs as this user."""
 
 
 def user_name(uid: int) -> str:
-    """Return the name of a user, or its number if it has none."""
+    """Return the name of a user, or the user id as text if there is no name."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -99,7 +100,7 @@ def user_name(uid: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """The process that connected, at that time. ``groups`` are all of its groups."""
+    """The process that connected, as it was at that time. ``groups`` are all groups of the process."""
 
     pid: int
     uid: int
@@ -107,12 +108,12 @@ class Peer:
 
     @property
     def user(self) -> str:
-        """The name of its user."""
+        """Name of the user of the process."""
         return user_name(self.uid)
 
     @property
     def is_page(self) -> bool:
-        """Whether it is the process that serves the local page, which asks for the people at browsers."""
+        """Whether the process serves the local page, and so makes requests for people at browsers."""
         if self.uid in (0, os.geteuid()):
             return False
         try:
@@ -134,11 +135,11 @@ def peer_pidfd(connection: socket.socket) -> int | None:
 def identify(connection: socket.socket, quiet: int, *, daemon: int | None = None, pidfd: Pidfd = peer_pidfd) -> Peer:
     """Return the connected process; raises `RefusedError` for ``daemon``, its descendants, and unknown ancestry.
 
-    ``quiet`` is a time before it connected (see `ancestry.ticks`). ``daemon`` is this process by default.
+    ``quiet`` is a time before the process connected (see `ticks`). ``daemon`` is the current process by default.
     """
     peer = _peer(connection)
     if os.geteuid() not in (0, peer.uid) and not privileges.capabilities():
-        return peer  # no descendant of the daemon can change its user: `Daemon.run` forbids new privileges
+        return peer  # no descendant of the daemon can change its user, because `Daemon.run` forbids new privileges
     if peer.pid == 0:
         raise RefusedError("the daemon cannot see the process that asks, in another container; ask inside its own")
     try:
@@ -154,7 +155,7 @@ def identify(connection: socket.socket, quiet: int, *, daemon: int | None = None
         raise _unseen(peer, error) from error
     if ours:
         raise RefusedError(f"the daemon does not answer processes that it started, such as {peer.pid}")
-    if more:  # for example an orphan of a killed daemon
+    if more:  # for example an orphan of a daemon that was killed
         raise RefusedError(f"process {peer.pid} has a filter of system calls, as those of the daemon have; ask without")
     return peer
 
@@ -165,7 +166,7 @@ def _peer(connection: socket.socket) -> Peer:
     size = struct.calcsize("I")
     try:
         data = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _MOST_GROUPS * size)
-    except OSError:  # more groups than the limit, or an option unknown to this kernel
+    except OSError:  # more groups than the limit, or a kernel without this option
         data = b""
     return Peer(pid, uid, frozenset({gid, *struct.unpack(f"{len(data) // size}I", data)}))
 
@@ -173,7 +174,8 @@ def _peer(connection: socket.socket) -> Peer:
 def _check_still_itself(pid: int, file: int | None, quiet: int) -> None:
     """Raise an error unless the process that has this pid now is the one that connected.
 
-    With a pidfd: it has not ended. Without: it had the pid before the connection, so no other process had it then.
+    With a pidfd, the check is that the process has not ended. Without a pidfd, it must have had the pid before the
+    connection, so that no other process had it then.
     """
     if file is None:
         if birth(pid).started >= quiet:

@@ -1,4 +1,4 @@
-"""Requests over the control socket: decisions explained, pictures, and models."""
+"""Requests over the control socket: explanations of decisions, pictures, models, pauses and drift."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from edge_infer.supervisor.rollout.rollout import ModelRollout
 from edge_infer.yamlfile.error_text import suggestion
 from edge_infer.yamlfile.scalars import plain
 
-# Questions about the decision record, asked over the control socket and not answered yet.
+# Questions about the record of decisions that the engine has not answered yet.
 
 EXPLAIN_SECONDS: Final = 10.0
 MAX_WAITING_QUESTIONS: Final = 8
@@ -34,13 +34,13 @@ MAX_NOTES: Final = 64
 
 
 class PendingExplainRequests:
-    """Passes questions to the engine, which answers them in their order."""
+    """Passes questions to the engine, which answers them in order."""
 
     def __init__(self, house: ProcessSupervisor, resting: Callable[[], Mapping[str, str]]) -> None:
-        """``resting`` returns the pipelines that are inactive or held back, each with the reason."""
+        """``resting`` returns the pipelines that are inactive or in quarantine, each with the reason."""
         self._house = house
         self._resting = resting
-        self._waiting: deque[tuple[float, Request, str | None]] = deque()  # deadline, request, asked pipeline
+        self._waiting: deque[tuple[float, Request, str | None]] = deque()  # deadline, request, pipeline in question
 
     def begin(self, request: Request) -> None:
         """Pass a question to the engine, or answer it with an error."""
@@ -61,7 +61,7 @@ class PendingExplainRequests:
             self._waiting.append((time.monotonic() + EXPLAIN_SECONDS, request, question.pipeline))
 
     def go_on(self) -> None:
-        """Answer questions that the engine has answered, and overdue ones."""
+        """Answer the questions that the engine has answered, and those that are overdue."""
         for answer in self._house.take_whys():
             self._answer(answer)
         while self._waiting and self._waiting[0][0] < time.monotonic():
@@ -77,19 +77,19 @@ class PendingExplainRequests:
         if self._waiting:
             _, request, asked = self._waiting.popleft()
             if asked in {each.name for each in self._house.pipelines()}:
-                answer = replace(answer, error="")  # the engine has no record of a pipeline that does not run
+                answer = replace(answer, error="")  # the engine has no record for a pipeline that does not run
             notes = (*answer.notes, *self._at_rest(asked), *self._held_back(asked))
             answer = replace(answer, notes=notes[:MAX_NOTES])
             request.answer({"error": answer.error} if answer.error else encode(answer))
 
     def _at_rest(self, asked: str | None) -> Iterator[str]:
-        """Return a note for each pipeline that does not run now, and of which the engine has no record."""
+        """Yield a note for each pipeline that does not run now, because the engine has no record for it."""
         for name, why in self._resting().items():
             if asked in (None, name):
                 yield shortened(f"{name}: it does not run now and has no record: {why}")
 
     def _held_back(self, asked: str | None) -> Iterator[str]:
-        """Return a note for each pipeline whose frame rate the governor limits."""
+        """Yield a note for each pipeline whose frame rate the governor limits."""
         governor = self._house.restraint.governor
         if governor is None:
             return
@@ -99,15 +99,15 @@ class PendingExplainRequests:
                 yield f"{name}: the governor holds it back to {fps:g} fps now{why}"
 
 
-# Authorization of pictures over the control socket, for users who may connect to it.
+# Permission to get pictures over the control socket, for users who may connect to it.
 
 GROUP: Final = "edge-infer-pictures"
 
 
 def pictures_refusal(peer: Peer) -> str | None:
-    """Return why ``peer`` may not have pictures; None for root, the daemon's own user, the page and `GROUP`.
+    """Return why ``peer`` may not get pictures; None for root, the daemon's user, the page, and members of `GROUP`.
 
-    Only members of the group may connect to the page.
+    Only members of that group may connect to the page.
     """
     if peer.uid in (0, os.geteuid()) or peer.is_page:
         return None
@@ -122,43 +122,43 @@ def pictures_refusal(peer: Peer) -> str | None:
     )
 
 
-# Pictures requested over the control socket that the engine has not delivered yet.
+# Requests for pictures that the engine has not delivered yet.
 
 log = logging.getLogger(__name__)
 
 PICTURE_SECONDS: Final = 10.0
-"""Seconds that the engine may take for one picture."""
+"""Seconds within which the engine must deliver a picture."""
 MAX_WAITING_PICTURES: Final = 8
 LOOK_SIDE: Final = 640
-"""Most pixels a side of the pictures that a person looks at."""
+"""Maximum side length in pixels of the pictures that a person looks at."""
 LOOKS_PER_SECOND, LOOKS_AT_ONCE = 2.0, 3
 MAX_VIEWERS: Final = 64
 WATCHED_SECONDS: Final = 3.0
-"""Seconds after a picture in which somebody counts as looking."""
+"""Seconds after a picture during which the person still counts as looking."""
 
 
 class Viewers:
-    """The people who look at pictures now, for health and the log."""
+    """The people who currently look at pictures; for the health message and the log."""
 
     def __init__(self, house: ProcessSupervisor) -> None:
         self._house = house
-        self._last: dict[tuple[str, str], float] = {}  # by user and source, the time of the last picture
+        self._last: dict[tuple[str, str], float] = {}  # time of the last picture, by user and source
         self._series: set[tuple[str, str]] = set()
 
     def shown(self, user: str, source: str) -> None:
-        """Note a picture of a series; the log names the first one."""
+        """Record a picture of a series; log the first one."""
         if (user, source) not in self._series:
             self._series.add((user, source))
             log.info("pictures of source %s are being shown to %s", source, user)
         self.seen(user, source)
 
     def seen(self, user: str, source: str) -> None:
-        """Note a picture."""
+        """Record a picture."""
         self._last[user, source] = time.monotonic()
         self._house.watch(watched=True)
 
     def go_on(self) -> None:
-        """Note who has stopped looking."""
+        """Log who has stopped looking."""
         now = time.monotonic()
         for user, source in [each for each, last in self._last.items() if now > last + WATCHED_SECONDS]:
             del self._last[user, source]
@@ -169,9 +169,9 @@ class Viewers:
 
 
 class PendingPictures:
-    """Passes requests for pictures to the engine, which writes into the file of the request.
+    """Passes requests for pictures to the engine, which writes the picture into the file of the request.
 
-    No pixel passes through the supervisor. It logs the pictures that leave this way, with the user who gets them.
+    The supervisor handles no pixels. It logs each picture that leaves this way, with the user who receives it.
     """
 
     def __init__(self, house: ProcessSupervisor) -> None:
@@ -181,7 +181,10 @@ class PendingPictures:
         self._waiting: list[tuple[float, str, Request]] = []
 
     def begin(self, request: Request) -> None:
-        """Pass the request to the engine, or answer it with an error: ``grab`` for a whole picture, or ``look``."""
+        """Pass the request to the engine, or answer it with an error.
+
+        It is ``grab`` for a whole picture, or ``look``.
+        """
         source, small = request.body.get("source"), request.body.get("do") == "look"
         if not isinstance(source, str) or not re.fullmatch(NAME_PATTERN, source) or not request.files:
             request.answer({"error": "a picture needs the name of a source and a file to write into"})
@@ -199,7 +202,7 @@ class PendingPictures:
             self._waiting.append((time.monotonic() + PICTURE_SECONDS, source, request))
 
     def go_on(self) -> None:
-        """Answer finished and overdue requests."""
+        """Answer the finished and the overdue requests."""
         for done in self._house.take_grabs():
             self._finish(done)
         self._viewers.go_on()
@@ -251,7 +254,7 @@ def _is_memory(file: int) -> bool:
 
 
 def _viewers(request: Request) -> list[str]:
-    """Return who gets a picture: the people whom the page's process names, or the user who asks."""
+    """Return who receives a picture: the people whom the page's process names, otherwise the user who asks."""
     named = request.body.get("viewers")
     if not request.peer.is_page or not isinstance(named, list) or not named:
         return [request.user]
@@ -259,20 +262,20 @@ def _viewers(request: Request) -> list[str]:
     return [user_name(uid) for uid in uids] or [request.user]
 
 
-# Model requests over the control socket: the history, a rollback or a retry.
+# Requests about models over the control socket: history, rollback and retry.
 
 
 class ModelRequests:
-    """Answers every request at once; ``status`` shows the effects later."""
+    """Answers every request at once; ``status`` later shows the effects."""
 
     def __init__(self, swap: ModelRollout, read: Callable[[], None], limit: ChangeLimit) -> None:
-        """Reload the configuration with ``read``: this retries a model that could not even be applied."""
+        """``read`` reloads the configuration. A retry needs this for a model that could not even be applied."""
         self._swap = swap
         self._limit = limit
         self._read = read
 
     def begin(self, request: Request) -> None:
-        """Handle ``action``: ``history``, ``rollback`` or ``retry``, the last two with a ``name``."""
+        """Handle the ``action`` ``history``, ``rollback`` or ``retry``; the last two need a ``name``."""
         action, name = request.body.get("action"), request.body.get("name")
         if isinstance(name, str):
             name = plain(name, MAX_ECHO)  # no model name is longer
@@ -301,7 +304,7 @@ class ModelRequests:
         return done
 
 
-# Pause and resume pipelines by hand.
+# Pausing and resuming pipelines by command.
 
 MAX_PAUSE_SECONDS: Final = 10 * 365 * 86400.0
 
@@ -314,7 +317,10 @@ class PauseRequests:
         self._limit = limit
 
     def begin(self, request: Request) -> None:
-        """Handle ``pause``, with a number of ``seconds`` or without an end, and ``resume``, both of a pipeline."""
+        """Handle ``pause`` and ``resume`` of a pipeline.
+
+        A pause lasts ``seconds`` or, without a number, until it is ended.
+        """
         wanted, name, seconds = (request.body.get(key) for key in ("do", "pipeline", "seconds"))
         fits = seconds is None or (
             isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and 0 < seconds <= MAX_PAUSE_SECONDS
@@ -338,18 +344,18 @@ class PauseRequests:
             request.answer({"error": str(error)})
 
 
-# Drift that is meant to be: the reference is learned anew.
+# Acceptance of drift that is intended: the reference is learned again.
 
 
 class DriftRequests:
-    """Handles ``drift accept``; `PendingRecalls` passes questions on."""
+    """Handles ``drift accept``; questions about drift go to `PendingRecalls`."""
 
     def __init__(self, house: ProcessSupervisor, limit: ChangeLimit) -> None:
         self._house = house
         self._limit = limit
 
     def begin(self, request: Request) -> None:
-        """Learn anew what drifts in a pipeline, or in all without a name; with ``whole``, everything of it."""
+        """Learn again what drifts in the named pipeline, or in all pipelines. ``whole``: learn everything again."""
         wanted, whole = request.body.get("pipeline"), request.body.get("whole") is True
         known = [each.name for each in self._house.pipelines() if each.drift is not None]
         if not known:
@@ -366,7 +372,10 @@ class DriftRequests:
                 request.answer({"error": str(error)})
 
     def _accept(self, names: list[str], request: Request, *, whole: bool) -> list[str]:
-        """Accept the drift of these pipelines, and return a sentence for each; raises `EdgeInferError` without any."""
+        """Accept the drift of these pipelines and return a sentence for each.
+
+        Raises `EdgeInferError` if none drifts.
+        """
         engine, sentences = self._house.heard.engine, []
         if engine is None:
             raise EdgeInferError("the engine does not run now; try again in a moment")

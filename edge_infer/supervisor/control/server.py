@@ -1,4 +1,7 @@
-"""The control socket, by which the command line asks the running daemon: one JSON line each way a connection."""
+"""Control socket: the command line sends a request to the running daemon as one JSON line and receives one JSON line.
+
+Each connection carries one request.
+"""
 
 from __future__ import annotations
 
@@ -33,46 +36,49 @@ SOCKET_NAME: Final = "control.sock"
 SYSTEM_SOCKET: Final = Path("/run/edge-infer") / SOCKET_NAME
 """The control socket of the systemd unit (``RuntimeDirectory=edge-infer``)."""
 LONGEST: Final = 8 << 20
-"""Maximum bytes of an answer. The longest is a status of two reports of 2 MiB each, whose letters JSON may escape."""
+"""Maximum bytes of an answer. The longest is a status with two reports of 2 MiB each, whose characters JSON may
+escape."""
 MAX_REQUEST_BYTES: Final = 1 << 16
 MAX_ECHO: Final = 100
-"""Characters of a request that an answer repeats."""
+"""Maximum number of characters of a request that an answer repeats."""
 LONGEST_ADDRESS: Final = 107
 """Maximum bytes of a path in the kernel's socket address (``sun_path`` without its terminator)."""
 MOST_FILES: Final = 4
-"""Open files that may come with a request."""
+"""Maximum number of open files that may come with a request."""
 MAX_FILES_IN_A_MESSAGE: Final = 253
-"""The kernel's limit for one message: all files are received, so that each is closed as `_close_file` does."""
+"""The kernel's limit for one message. All files are received, so that `_close_file` can close each of them."""
 BACKLOG: Final = 128
-"""Connections that wait to be accepted; the kernel rejects more."""
+"""Number of connections that may wait to be accepted; the kernel rejects further ones."""
 MOST_AT_ONCE: Final = 128
-"""Connections accepted before others have their turn."""
+"""Maximum number of connections that are accepted before other work continues."""
 MAX_UNREAD_ANSWERS: Final = 16
 READ_WITHIN: Final = 10.0
-"""Seconds that a client has to read an answer that is longer than the kernel's buffer."""
+"""Seconds in which a client must read an answer that is longer than the kernel's buffer."""
 BUSY_AGAIN: Final = 0.02
 """Seconds after which a rejected client tries again."""
 LOG_EVERY: Final = 60.0
-"""Seconds between two log lines about refused processes."""
+"""Minimum seconds between two log lines about refused processes."""
 AGAIN: Final = 0.05
-"""Seconds after which a process that is too young asks again: some ticks of the clock that measures its age."""
+"""Seconds after which a process that is too young asks again. This is some ticks of the clock that measures its age."""
 MAX_UNCLOSED_FILES: Final = 256
-"""Files of clients that may wait to be closed: a file system that a client serves itself can hold them up without end.
+"""Maximum number of client files that wait to be closed. Closing may block for ever if the client itself serves the
+file system.
 
-From then on no further file is received, so that the descriptors of this process suffice.
+At this number no further file is received, so that this process does not run out of descriptors.
 """
 MAX_UNCLOSED_CONNECTIONS: Final = 64
-"""Connections with files that were not received, which may wait to be closed; from then on none is accepted."""
+"""Maximum number of connections with files not received that wait to be closed. At this number no connection is
+accepted."""
 _FILES: Final = FileCloser(MAX_UNCLOSED_FILES)
 _CONNECTIONS: Final = FileCloser(MAX_UNCLOSED_CONNECTIONS)
 Send: TypeAlias = Callable[[socket.socket, bytes], None]
-"""Sends an answer and closes the connection, whenever the client reads it."""
+"""Sends an answer and closes the connection, as soon as the client reads the answer."""
 Identify: TypeAlias = Callable[[socket.socket, int], Peer]
 """See `identify`."""
 
 
 class NotRunningError(EdgeInferError, ConnectionError):
-    """No daemon listens on the control socket, or this user may not connect."""
+    """No daemon listens on the control socket, or this user may not connect to it."""
 
     exit_code = 1
 
@@ -83,11 +89,11 @@ def socket_path(state_dir: str | Path) -> Path:
 
 
 def find_socket(config: Path) -> Path:
-    """Return the control socket of the daemon that runs this configuration, even if the file is broken now.
+    """Return the control socket of the daemon that runs this configuration, even if the file is invalid now.
 
-    It is the first that exists of: ``$RUNTIME_DIRECTORY``, the state directory that the file names, and, for the
-    default configuration, ``/run/edge-infer``. Raises `NotRunningError` without a socket if there is no such file, or
-    if it names no state directory.
+    It is the first of these that exists: in ``$RUNTIME_DIRECTORY``; in the state directory that the file names; for the
+    default configuration, in ``/run/edge-infer``. Raises `NotRunningError` if there is none, and the file does not
+    exist or names no state directory.
     """
     own = socket_path(hinted(config))
     candidates = (own, SYSTEM_SOCKET) if config == DEFAULT_CONFIG else (own,)
@@ -110,7 +116,10 @@ def find_socket(config: Path) -> Path:
 
 
 def _is_there(path: Path) -> bool | None:
-    """Return whether the path exists; None if its folder is closed to this user: connecting then raises the error."""
+    """Return whether the path exists.
+
+    Return None if this user may not look into its folder: connecting then raises the error.
+    """
     try:
         path.lstat()
     except PermissionError:
@@ -182,10 +191,10 @@ def _unreached(path: Path, error: OSError) -> EdgeInferError:
 
 
 def _closed(path: Path) -> str:
-    """Return the error for a socket to which this user may not connect, or that is behind a closed folder."""
+    """Return the error for a socket to which this user may not connect, or whose folder this user may not enter."""
     if _is_there(path):
         return f"this user may not ask the daemon on {path}; ask as root, with sudo"
-    if path.parent == ROOT_STATE and not _is_there(SYSTEM_SOCKET):  # the unit removes it when it stops
+    if path.parent == ROOT_STATE and not _is_there(SYSTEM_SOCKET):  # the unit removes this folder when it stops
         return (
             f"no daemon answers on {SYSTEM_SOCKET}: the service is stopped or just starting; for a daemon that was "
             f"started by hand on {path}, ask as root, with sudo"
@@ -205,7 +214,10 @@ def _object(path: Path, line: bytes) -> dict[str, Any]:
 
 @contextmanager
 def _address(path: Path) -> Iterator[str]:
-    """Yield an address for the socket at this path; a path that is too long becomes relative to its open folder."""
+    """Yield an address for the socket at this path.
+
+    If the path is too long, the address is relative to the open folder.
+    """
     if len(os.fsencode(path)) <= LONGEST_ADDRESS:
         yield str(path)
         return
@@ -217,7 +229,7 @@ def _address(path: Path) -> Iterator[str]:
 
 
 def _connect(connection: socket.socket, address: str, timeout: float) -> None:
-    """Connect, and retry while the backlog is full; raises `BlockingIOError` after ``timeout`` seconds."""
+    """Connect; retry while the backlog is full. Raises `BlockingIOError` after ``timeout`` seconds."""
     deadline = time.monotonic() + timeout
     while True:
         try:
@@ -241,7 +253,7 @@ def _read_line(connection: socket.socket) -> bytes:
 
 
 class Request:
-    """One received request; `answer` must be called once, at any later time."""
+    """One received request. `answer` must be called exactly once, at any later time."""
 
     def __init__(
         self, connection: socket.socket, peer: Peer, body: Mapping[str, Any], files: tuple[int, ...], send: Send
@@ -254,18 +266,18 @@ class Request:
 
     @property
     def uid(self) -> int:
-        """The user who asks; the page's process names the one at the browser, in ``for``."""
+        """User id of the person who asks. The page's process names the person at the browser in ``for``."""
         named = self.body.get("for")
         by_page = type(named) is int and 0 <= named < 1 << 32 and self.peer.is_page
         return named if by_page and named is not None else self.peer.uid
 
     @property
     def user(self) -> str:
-        """The name of the user who asks."""
+        """Name of the person who asks."""
         return user_name(self.uid)
 
     def answer(self, value: JsonValue) -> None:
-        """Queue the answer without waiting, then close; a client that disconnected or does not read loses it."""
+        """Queue the answer without waiting, then close. A client that disconnects or does not read loses the answer."""
         self._close_files()
         self._send(self._connection, dumps(value) + b"\n")
 
@@ -281,14 +293,14 @@ class Request:
 
 @dataclass(slots=True)
 class _UnreadAnswer:
-    """The rest of an answer that the client has to make room for."""
+    """The rest of an answer, for which the client has no room yet."""
 
     connection: socket.socket
     rest: bytes
     until: float
 
     def flush(self) -> bool:
-        """Send as much as the client accepts; return whether the answer is complete or has to be given up."""
+        """Send as much as the client accepts. Return True if the answer is complete or must be abandoned."""
         try:
             self.rest = self.rest[self.connection.send(self.rest, socket.MSG_DONTWAIT) :]
         except BlockingIOError:
@@ -300,7 +312,7 @@ class _UnreadAnswer:
 
 
 class ControlSocket:
-    """The daemon's end: listens and reads requests without ever waiting for a slow client."""
+    """The daemon's end of the socket. It accepts connections and reads requests, and never waits for a slow client."""
 
     MOST_CLIENTS: Final = 16
 
@@ -308,7 +320,7 @@ class ControlSocket:
         self.path = path
         self._handle = handle
         self._identify = identify
-        self._quiet = ticks()  # the last time at which the backlog was empty
+        self._quiet = ticks()  # the last time at which no connection waited
         self._refused = 0
         self._log_at = 0.0
         self._listener: socket.socket | None = None
@@ -321,7 +333,7 @@ class ControlSocket:
         self._listener = listener
         try:
             self.path.unlink(missing_ok=True)
-            mask = os.umask(0o117)  # 0660 from the first moment
+            mask = os.umask(0o117)  # the file has mode 0660 from the first moment
             try:
                 with _address(self.path) as address:
                     listener.bind(address)
@@ -358,17 +370,20 @@ class ControlSocket:
         return listener + list(self._clients)
 
     def unsent(self) -> list[int]:
-        """Return the descriptors of clients with unread answers; call `flush` periodically or when one is writable."""
+        """Return the descriptors of clients that have not read their answer.
+
+        Call `flush` when one is writable, or periodically.
+        """
         return [answer.connection.fileno() for answer in self._answers]
 
     def flush(self) -> None:
-        """Send what clients accept; close connections that are done or do not read in time."""
+        """Send what clients accept. Close the connections that are done or that do not read in time."""
         for answer in [answer for answer in self._answers if answer.flush()]:
             self._answers.remove(answer)
             _hang_up(answer.connection)
 
     def serve(self, fd: int) -> None:
-        """Accept a client or read more of its request; a complete request goes to the handler."""
+        """Accept a client or read more of its request. A complete request goes to the handler."""
         client = self._clients.get(fd)
         if client is None:
             self._accept()
@@ -408,7 +423,7 @@ class ControlSocket:
                 self._admit(connection, peer)
 
     def _admit(self, connection: socket.socket, peer: Peer) -> None:
-        if len(self._clients) >= self.MOST_CLIENTS:  # the client that has waited longest without a request makes room
+        if len(self._clients) >= self.MOST_CLIENTS:  # make room: close the client that has waited longest
             self._clients.pop(next(iter(self._clients))).close()
         connection.setblocking(False)
         self._clients[connection.fileno()] = _ControlClient(connection, peer, self._send)
@@ -420,7 +435,7 @@ class ControlSocket:
             _hang_up(self._answers.pop(0).connection)
 
     def _refuse(self, connection: socket.socket, error: RefusedError) -> None:
-        """Send the reason, without ever waiting, and close; a refused process takes no client slot."""
+        """Send the reason and close, without ever waiting. A refused process does not occupy a client slot."""
         again = isinstance(error, TooYoungError)
         with suppress(OSError):
             connection.send(dumps({"refused": str(error), "again": again}) + b"\n", socket.MSG_DONTWAIT)
@@ -445,7 +460,7 @@ class _ControlClient:
         self.closed = False
 
     def read(self) -> Request | None:
-        """Return the request if it is complete now; raises `RefusedError` while no files can be received."""
+        """Return the request if it is complete now. Raises `RefusedError` while no files can be received."""
         try:
             data, files = _receive(self.connection)
         except BlockingIOError:
@@ -463,7 +478,7 @@ class _ControlClient:
             return None
         try:
             body = json.loads(self._data)
-            dumps(body)  # rejects lone surrogates and non-finite numbers, which no message or answer can carry
+            dumps(body)  # rejects lone surrogates and non-finite numbers, which no message or answer may contain
         except (ValueError, RecursionError):
             body = None
         request = Request(
@@ -485,14 +500,14 @@ class _ControlClient:
 def _receive(connection: socket.socket, flags: int = 0) -> tuple[bytes, list[int]]:
     """Receive data with its files.
 
-    While too many earlier files are not closed, no file is received: it stays in the connection, and `RefusedError` is
+    While too many earlier files are still open, no file is received: it stays in the connection, and `RefusedError` is
     raised.
     """
     if not _FILES.full:
         data, files, _, _ = socket.recv_fds(connection, 65536, MAX_FILES_IN_A_MESSAGE, flags)
         return data, files
     data, _, found, _ = connection.recvmsg(65536, 0, flags | socket.MSG_PEEK)
-    if found & socket.MSG_CTRUNC:  # there are files, which a look does not receive
+    if found & socket.MSG_CTRUNC:  # there are files, which a peek does not receive
         raise RefusedError(
             f"the daemon takes no files now, because {_FILES.most} of earlier requests do not close: end the program "
             "that serves their file system (FUSE), or unmount it"
@@ -508,7 +523,7 @@ def _hang_up(connection: socket.socket) -> None:
         while data:
             data, files = _receive(connection, socket.MSG_DONTWAIT)
             _FILES.close(files)
-    except RefusedError:  # the kernel closes the files with the connection, which may have to wait as well
+    except RefusedError:  # the kernel closes these files together with the connection, which may block, too
         _CONNECTIONS.close((connection.detach(),))
     except (OSError, ValueError):
         pass

@@ -1,1 +1,1 @@
-"""Lower frame rates that protect the board."""
+"""The governor: lowers frame rates to protect the board."""

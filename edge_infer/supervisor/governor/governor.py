@@ -1,7 +1,8 @@
-"""The governor: by how many steps frame rates are lowered to protect the board, given its condition over time.
+"""The governor: decides by how many steps frame rates are lowered, from the board's condition over time.
 
-It does no I/O and reads no clock. It begins before a limit is reached. It goes down one step at a time as long as that
-does not help. It comes back one step at a time once the board has been well for a while: hysteresis in value and time.
+It does no I/O and reads no clock. It acts before a limit is reached. It lowers rates by one step at a time, as long as
+that does not suffice. It raises them by one step at a time after the board's condition has been good for a while. So
+there is hysteresis in value and in time.
 """
 
 from __future__ import annotations
@@ -15,20 +16,22 @@ from edge_infer.plan.records import GovernorPlan
 from edge_infer.supervisor.governor.sensors import BoardCondition
 
 MARGIN: Final = 5.0
-"""Degrees below the maximum at which rates begin to fall; they recover at twice that distance below it."""
+"""Degrees Celsius below the maximum at which rates begin to be lowered. They are raised again at twice that
+distance."""
 FALLS: Final = 0.5
-"""Degrees by which the temperature must drop between two decisions to count as falling."""
+"""Degrees Celsius by which the temperature must drop between two decisions to count as falling."""
 EASY: Final = 0.8
-"""The share of the maximum load below which rates recover: the recovered work adds to the load."""
+"""Share of the maximum load below which rates are raised again. The margin is needed because the added work raises the
+load."""
 LOW, CHARGED = 0.20, 0.25
-"""The charge of a battery in use at which rates are lowered, and above which they recover."""
+"""Charge of a battery in use at which rates are lowered, and charge above which they are raised again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tempo:
-    """Seconds: between two readings, between two steps down, and of good condition before a step back.
+    """Seconds between two readings, between two steps down, and of good condition before a step up.
 
-    If a step down follows soon after a step back, the next wait is twice as long, up to ``longest``.
+    If a step down soon follows a step up, the next wait is twice as long, up to ``longest``.
     """
 
     look: float = LOOK
@@ -38,23 +41,23 @@ class Tempo:
 
 
 class FrameRateGovernor:
-    """Call `step` at every reading; times are seconds of a monotonic clock."""
+    """Call `step` at every reading. Times are seconds of a monotonic clock."""
 
     def __init__(self, plan: GovernorPlan, tempo: Tempo, now: float) -> None:
         self.plan = plan
         self.depth = 0
-        """Steps down from the usual rates."""
+        """Number of steps below the usual rates."""
         self.reason: GovernorReason | None = None
-        """The reason for the last step down; None while there is none."""
+        """Reason for the last step down; None while rates are not lowered."""
         self._tempo = tempo
         self._judged = now
-        self._then: float | None = None  # the temperature at that time, if the board was strained
+        self._then: float | None = None  # temperature at that time, if the board was at its limit
         self._well_since: float | None = None
         self._patience = tempo.calm
         self._came_back: float | None = None
 
     def step(self, condition: BoardCondition, most: int, now: float) -> int:
-        """Return the number of steps down from now on, one more or one less than before, ``most`` at most."""
+        """Return the new number of steps: at most one more or less than before, and at most ``most``."""
         self.depth = min(self.depth, most)
         strain = self._strain(condition)
         if strain is not None:
@@ -69,7 +72,7 @@ class FrameRateGovernor:
         return self.depth
 
     def _strain(self, condition: BoardCondition) -> GovernorReason | None:
-        """Return the limit that the board exceeds now."""
+        """Return the limit that the board has reached now, if any."""
         temperature, load, battery = condition.temperature, condition.load, condition.battery
         if condition.throttled:
             return "throttled"
@@ -84,7 +87,7 @@ class FrameRateGovernor:
         return None
 
     def _well(self, condition: BoardCondition) -> bool:
-        """Return whether everything is far enough from its limit; a missing sensor is ignored."""
+        """Return whether all values are far enough from their limits; a missing sensor is ignored."""
         temperature, load, battery = condition.temperature, condition.load, condition.battery
         return (
             not condition.throttled
@@ -95,7 +98,7 @@ class FrameRateGovernor:
         )
 
     def _judge(self, strain: GovernorReason, condition: BoardCondition, now: float) -> bool:
-        """Return whether another step is due: a temperature that falls already gets more time."""
+        """Return whether another step down is due. A temperature that already falls gets more time."""
         temperature, then = condition.temperature, self._then
         self._judged, self._then = now, temperature
         falls = temperature is not None and then is not None and temperature <= then - FALLS

@@ -1,4 +1,4 @@
-"""The governor loop: reads the board's sensors and limits the frame rate of pipelines accordingly."""
+"""Governor loop: reads the board's sensors and limits the frame rates of pipelines accordingly."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
 # Rates of pipelines: the usual rate of each, and the steps by which the governor lowers it.
 
 SLOWEST: Final = 1.0
-"""Frames a second below which no pipeline is slowed down: one picture a second still detects presence."""
+"""Frames per second below which no pipeline is slowed down: one picture per second still detects presence."""
 WORTH: Final = 1.25
-"""A pipeline that is faster than `SLOWEST` by no more than this factor has no step to give."""
+"""A pipeline that is faster than `SLOWEST` by at most this factor is not slowed down."""
 WINDOW: Final = 30.0
-"""Seconds over which a rate is measured: after this time without a limit, the measured rate is the usual one."""
+"""Seconds over which a rate is measured. After this time without a limit, the measured rate counts as the usual one."""
 
 
 class Rates:
-    """Usual rates by pipeline, in frames a second. Times are seconds of a monotonic clock, given by the caller."""
+    """Usual rates by pipeline, in frames per second. The caller passes times in seconds of a monotonic clock."""
 
     def __init__(self) -> None:
         self._usual: dict[str, float] = {}
         self._held: dict[str, float] = {}  # the last time at which the pipeline was limited
 
     def learn(self, measured: Mapping[str, float], limits: Mapping[str, float], now: float) -> None:
-        """Update the usual rates from measured ones; the rate of a pipeline in ``limits`` is not its usual rate."""
+        """Update the usual rates from measured ones. The rate of a pipeline in ``limits`` is not its usual rate."""
         for name, rate in measured.items():
             if name in limits:
                 self._held[name] = now
@@ -45,13 +45,14 @@ class Rates:
                 self._usual[name] = rate if free else max(rate, self._usual.get(name, 0.0))
 
     def usual(self, name: str) -> float | None:
-        """Return the rate of a pipeline without limits; None while it is unknown."""
+        """Return the rate of a pipeline without limits; None while it is not known."""
         return self._usual.get(name)
 
     def steps(self, name: str) -> list[float]:
-        """Return the rates to lower a pipeline to, in order: halves, down to an eighth, but at least 1 a second.
+        """Return the rates to which a pipeline can be lowered, in order: halves, down to an eighth, but at least 1.
 
-        The list is empty for a pipeline without a known rate: it uses nothing that could be saved.
+        Rates are per second. The list is empty for a pipeline without a known rate, because it uses nothing that could
+        be saved.
         """
         rate, found = self._usual.get(name, 0.0), []
         for _ in range(STEPS):
@@ -62,11 +63,14 @@ class Rates:
         return found
 
     def most(self, shed: Sequence[str]) -> int:
-        """Return the total number of steps of all of these."""
+        """Return the total number of steps of all pipelines in ``shed``."""
         return sum(len(self.steps(name)) for name in shed)
 
     def limits(self, shed: Sequence[str], depth: int) -> dict[str, float]:
-        """Return the rates after ``depth`` steps: each pipeline of ``shed`` gives all its steps before the next."""
+        """Return the limits after ``depth`` steps.
+
+        Each pipeline of ``shed`` takes all its steps before the next one begins.
+        """
         found = {}
         for name in shed:
             steps = self.steps(name)
@@ -80,11 +84,14 @@ log = logging.getLogger(__name__)
 
 
 NEAR: Final = 0.9
-"""The share of its `fps` limit from which a pipeline counts as running at that limit."""
+"""Share of its `fps` limit from which on a pipeline counts as running at that limit."""
 
 
 class GovernorLoop:
-    """Off until a plan has a governor. The configuration may change it at any time without a restart of a pipeline."""
+    """Off until a plan has a governor.
+
+    A new configuration may change it at any time, without a restart of pipelines.
+    """
 
     def __init__(self, house: ProcessSupervisor, board: Path, tempo: Tempo) -> None:
         """Read ``proc`` and ``sys`` below ``board``."""
@@ -130,11 +137,11 @@ class _GovernorState:
         self._sensors = Sensors(board, max(1, round(tempo.pace / tempo.look)))
         self._rates = Rates()
         self._limits: dict[str, float] = {}
-        self._felt = False  # the last reading had a temperature
-        self._spent = False  # no rate can be lowered further
+        self._felt = False  # whether the last reading had a temperature
+        self._spent = False  # whether no rate can be lowered further
 
     def look(self, measured: Mapping[str, float], now: float, *, measuring: bool) -> GovernorHealth:
-        """Return the limits from now on; ``measured`` has the rates of pipelines in frames a second."""
+        """Return the limits from now on. ``measured`` holds the rates of pipelines in frames per second."""
         condition, shed = self._sensors.read(measuring=measuring), self.governor.plan.shed
         self._notice(condition)
         self._rates.learn(measured, self._limits, now)
@@ -150,7 +157,7 @@ class _GovernorState:
         return GovernorHealth(limits, self.governor.reason or ABSENT)
 
     def _notice(self, condition: BoardCondition) -> None:
-        """Log once when the temperature sensor disappears or comes back."""
+        """Log when the temperature sensor disappears or returns."""
         felt = condition.temperature is not None
         if self._felt and not felt:
             log.warning("governor: temperature is no longer readable; using throttling and load only")

@@ -11,12 +11,12 @@ from edge_infer.platform.board import ProcessorLoad, firmware_flags, hottest, te
 
 UNDER_VOLTAGE: Final = 0b0001
 SLOWED: Final = 0b1110
-"""Bits of the firmware: frequency capped, throttled, soft limit of the temperature reached."""
+"""Bits of the firmware's flags: frequency capped, throttled, soft temperature limit reached."""
 
 
 @dataclass(frozen=True, slots=True)
 class BoardCondition:
-    """Degrees Celsius, busy share of all cores (0..1), and the charge (0..1) of a battery that is being emptied.
+    """Temperature (degrees Celsius), busy share of all cores (0..1), charge (0..1) of a discharging battery.
 
     A value is None if the board does not report it.
     """
@@ -29,7 +29,7 @@ class BoardCondition:
 
 
 class Sensors:
-    """Reads a few files of the kernel, none of which can block."""
+    """Reads a few files of the kernel; reading none of them can block."""
 
     def __init__(self, root: Path, looks: int) -> None:
         """Average the load over ``looks`` readings."""
@@ -40,7 +40,7 @@ class Sensors:
     def read(self, *, measuring: bool = False) -> BoardCondition:
         """Return the current condition; a sensor that is missing, unreadable or implausible counts as absent.
 
-        While the daemon itself is ``measuring`` the board, work that gives way to any other is no load.
+        While the daemon itself is ``measuring`` the board, work at idle priority does not count as load.
         """
         flags = firmware_flags(self._root) or 0
         return BoardCondition(
@@ -52,7 +52,7 @@ class Sensors:
         )
 
     def _busy(self, *, measuring: bool) -> float | None:
-        """Return the mean of the last readings, once there are enough of them."""
+        """Return the mean load of the last readings, once there are enough of them."""
         share = self._load.since_last(without_nice=measuring)
         if share is None:
             return None
@@ -60,9 +60,11 @@ class Sensors:
         return sum(self._loads) / len(self._loads) if len(self._loads) == self._loads.maxlen else None
 
     def _cooled(self) -> bool:
-        """Return whether the kernel throttles processors because of heat; fans, also cooling devices, do not count.
+        """Return whether the kernel throttles processors because of heat.
 
-        ``scaling_max_freq`` is no indication: a user may have set it permanently.
+        Fans, which are also cooling devices, do not count.
+
+        ``scaling_max_freq`` does not show this, because a user may have set it permanently.
         """
         for device in self._root.glob("sys/class/thermal/cooling_device*"):
             kind = text_of(device / "type").strip().lower()
@@ -76,7 +78,10 @@ class Sensors:
         return any(_number(chip / "in0_lcrit_alarm") == 1 for chip in chips if _is(chip / "name", "rpi_volt"))
 
     def _battery(self) -> float | None:
-        """Return the lowest charge of all batteries that supply this board; those of a mouse or a telephone do not."""
+        """Return the lowest charge of all batteries that supply this board.
+
+        Batteries of a mouse or a telephone do not count.
+        """
         found = []
         for supply in self._root.glob("sys/class/power_supply/*"):
             ours = _is(supply / "type", "Battery") and not _is(supply / "scope", "Device")

@@ -1,6 +1,7 @@
-"""Collect the metrics: what the processes report, what the kernel shows, and what the supervisor has counted.
+"""Collects the metrics: reports of the processes, values of the kernel, and counts of the supervisor.
 
-Labels come from the configuration, or are words of this program. No text that a model or a process chooses becomes one.
+Metric labels come from the configuration, or are fixed words of this program. No text that a model or a process chooses
+becomes a label.
 """
 
 from __future__ import annotations
@@ -31,16 +32,17 @@ from edge_infer.supervisor.rollout.model_status import standing
 from edge_infer.supervisor.rollout.rollout import ModelRollout
 
 MEBIBYTE: Final = 20
-"""Bits of the memory of a process that are left out: it states that itself, and could hide something in them."""
+"""Number of low bits of a process's memory size that are left out. The process reports this number itself and could
+hide data in these bits."""
 MOST_DRIFT: Final = 100.0
 LOSSES: Final = ("full", "old", "handover", "unknown", "corrupt", "rejected", "rate", "too_large")
-"""Reasons for lost messages. They begin at 0, so that a first loss is an increase."""
+"""Reasons for lost messages. Their counters start at 0, so that a first loss shows as an increase."""
 OUTCOMES: Final = ("looked", "still", "dropped", "failed")
 SWAPS: Final = ("committed", "rolled_back")
 
 
 class Collector:
-    """Follows the counts of all processes, and composes the families of metrics on request."""
+    """Follows the counts of all processes, and composes the metric families on request."""
 
     def __init__(self, house: ProcessSupervisor, swap: ModelRollout, reload: Reload, board: Path) -> None:
         """Read temperature and throttling below ``board``."""
@@ -49,13 +51,13 @@ class Collector:
         self._reload = reload
         self._board = board
         self._counters = Counters()
-        self._readers: set[str] = set()  # all that there ever were
+        self._readers: set[str] = set()  # all that have ever existed
         self._own_use = OwnUse()
         self._engine: EngineReport | None = None
         self._publisher: PublisherReport | None = None
 
     def follow(self) -> None:
-        """Add up what new reports count. To be called often: counts since the last call are lost with a process."""
+        """Add the counts of new reports. Call it often: if a process ends, its counts since the last call are lost."""
         engine, publisher = self._house.heard.engine, self._house.heard.publisher
         if engine is not None and engine is not self._engine:
             self._follow_engine(engine)
@@ -76,7 +78,7 @@ class Collector:
             self._counters.follow(("latency", name, "sum"), start, counts.seconds)
 
     def _follow_publisher(self, report: PublisherReport) -> None:
-        """Follow the delivery account, which outlives the publisher, and the counts of this publisher."""
+        """Follow the delivery account, which outlives the publisher, and the counts of the current publisher."""
         if (account := report.outbox) is not None:
             self._counters.raise_to("delivered", account.delivered)
             for reason in LOSSES:
@@ -85,7 +87,7 @@ class Collector:
         self._counters.follow("rejected", report.use.began, report.egress.rejected)
 
     def families(self) -> Iterator[MetricFamily]:
-        """Yield every family, those without a sample now included."""
+        """Yield every metric family, including those without a sample now."""
         plan = self._swap.plan
         if plan is None:
             return
@@ -127,7 +129,7 @@ class Collector:
             found = os.statvfs(plan.state_dir)
             disk.add(round(found.f_bavail / found.f_blocks, 4) if found.f_blocks else None)
         except OSError:
-            pass  # the failing parts report it themselves
+            pass  # the components that fail report it themselves
         yield disk
 
     def _pipelines(self, plan: Plan) -> Iterator[MetricFamily]:
@@ -143,7 +145,7 @@ class Collector:
             for outcome in OUTCOMES:
                 frames.add(self._counters.value(("frames", name, outcome)), pipeline=name, outcome=outcome)
             counts = [self._counters.value(("latency", name, place)) for place in range(len(LATENCY_BOUNDS) + 1)]
-            bounds = [*(f"{bound:g}" for bound in LATENCY_BOUNDS), "+Inf"]  # as Prometheus spells them
+            bounds = [*(f"{bound:g}" for bound in LATENCY_BOUNDS), "+Inf"]  # in the spelling of Prometheus
             for bound, count in zip(bounds, accumulate(counts), strict=True):
                 latency.add(count, "_bucket", pipeline=name, le=bound)
             latency.add(round(self._counters.value(("latency", name, "sum")), 3), "_sum", pipeline=name)
@@ -223,7 +225,7 @@ class Collector:
         for name, child in {**children, **{f"reader {source}": each for source, each in readers.items()}}.items():
             self._counters.follow(("restarts", name), None, max(0, child.restarts))
             if child.pid == os.getpid():
-                continue  # merged with the supervisor
+                continue  # the publisher runs in the supervisor's process
             process, _, source = name.partition(" ")
             if name in reports:
                 use = reports[name].use

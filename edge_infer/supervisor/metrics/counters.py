@@ -1,4 +1,4 @@
-"""Counters that never go back while the daemon runs, whatever becomes of the processes that count."""
+"""Counters that never decrease while the daemon runs, even if the processes that count are restarted."""
 
 from __future__ import annotations
 
@@ -6,17 +6,21 @@ from collections.abc import Hashable
 from typing import Final
 
 MAX_COUNTERS: Final = 16_384
-"""Counters kept, those of earlier pipelines included. A configuration has at most 256 pipelines, with 12 each."""
+"""Maximum number of counters, including those of earlier pipelines. A configuration has at most 256 pipelines with 12
+counters each."""
 
 
 class Counters:
-    """Adds up the counts of successive processes. A count that begins again adds to what was counted before."""
+    """Adds up the counts of successive processes.
+
+    When a process starts again at 0, its count is added to the previous sum.
+    """
 
     def __init__(self) -> None:
-        self._parts: dict[Hashable, tuple[Hashable, float, float]] = {}  # start, its last count, the sum before it
+        self._parts: dict[Hashable, tuple[Hashable, float, float]] = {}  # start, last count, sum before this start
 
     def follow(self, key: Hashable, start: Hashable, count: float) -> None:
-        """Record the ``count`` since ``start``, which identifies one life of the process that counts."""
+        """Record the ``count`` since ``start``, which identifies one run of the counting process."""
         began, last, before = self._parts.pop(key, (start, 0.0, 0.0))
         if began != start or count < last:
             before += last
@@ -25,7 +29,7 @@ class Counters:
             del self._parts[next(iter(self._parts))]
 
     def raise_to(self, key: Hashable, count: float) -> None:
-        """Record a count that outlives its process; a lower one than before is ignored."""
+        """Record a count that outlives its process. A count lower than the previous one is ignored."""
         self._parts[key] = (None, max(count, self.value(key)), 0.0)
 
     def value(self, key: Hashable) -> float:

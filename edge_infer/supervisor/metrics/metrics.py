@@ -1,4 +1,4 @@
-"""The metrics of a running daemon: collected all the time, written when the configuration asks for a file."""
+"""Metrics of a running daemon: collected all the time, and written when the configuration names a file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class MetricsWriter:
     """Off until a plan names a file. The file may change at any time."""
 
     def __init__(self, house: ProcessSupervisor, swap: ModelRollout, reload: Reload, board: Path) -> None:
-        """Read the temperature of the board below ``board``."""
+        """Set up; the temperature of the board is read below ``board``."""
         self._house = house
         self._collector = Collector(house, swap, reload, board)
         self._plan: MetricsPlan | None = None
@@ -31,7 +31,7 @@ class MetricsWriter:
         return self._due
 
     def look(self, plan: Plan | None) -> None:
-        """Follow the reports, and write the file if it is time."""
+        """Follow the reports; write the file when it is due."""
         self._collector.follow()
         wanted = plan.metrics if plan is not None else None
         if wanted != self._plan:
@@ -42,11 +42,11 @@ class MetricsWriter:
             self._file.write(self.text())
 
     def text(self) -> str:
-        """Return the metrics of this moment in the text format of Prometheus."""
+        """Return the current metrics in the text format of Prometheus."""
         return render(self._collector.families())
 
     def close(self) -> None:
-        """Remove the file: a daemon that has stopped leaves no metrics. May be called twice."""
+        """Remove the file, because a stopped daemon has no metrics. May be called twice."""
         self._change(None)
 
     def _change(self, wanted: MetricsPlan | None) -> None:

@@ -1,4 +1,4 @@
-"""The file that node_exporter's textfile collector reads, replaced as a whole each time."""
+"""The file that node_exporter's textfile collector reads. Each write replaces the whole file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Final
 log = logging.getLogger(__name__)
 
 MODE: Final = 0o644
-"""node_exporter runs as another user."""
+"""Permissions of the file; it is readable for everybody because node_exporter runs as another user."""
 SUFFIX: Final = ".prom"
 BEGIN: Final = b"# HELP edge_infer_"
 _KNOWN: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -23,7 +23,10 @@ _FRESH: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOE
 
 
 def _check_replaceable(name: str, folder: int) -> None:
-    """Raise `OSError` unless there is no such file, or a link, or metrics: the plan may come from a hostile process."""
+    """Raise `OSError` if a file of another kind exists under this name; a link or a metrics file may be replaced.
+
+    The check is needed because the plan may come from a hostile process.
+    """
     if not name.endswith(SUFFIX):
         raise OSError(errno.EINVAL, f"its name does not end with {SUFFIX}")
     try:
@@ -37,7 +40,7 @@ def _check_replaceable(name: str, folder: int) -> None:
     try:
         status = os.fstat(file)
         if stat.S_ISDIR(status.st_mode):
-            return  # renaming reports it
+            return  # the renaming will report the error
         if not stat.S_ISREG(status.st_mode) or (status.st_size and os.pread(file, len(BEGIN), 0) != BEGIN):
             raise OSError(errno.EEXIST, "there is something else than metrics of edge-infer; remove it")
     finally:
@@ -45,7 +48,7 @@ def _check_replaceable(name: str, folder: int) -> None:
 
 
 class MetricsFile:
-    """Writes beside the file and renames, so that a reader always gets a whole one.
+    """Writes a temporary file and renames it, so that a reader always gets a complete file.
 
     Nothing is synced to the disk: the file is worthless after a power cut, and an SD card wears out. A link in place of
     the file is replaced and never followed.
@@ -59,10 +62,10 @@ class MetricsFile:
         self._written = False
 
     def write(self, text: str) -> None:
-        """Replace the file; a failure is logged when it begins, and the next call tries again."""
+        """Replace the file. A failure is logged when it first occurs, and the next call tries again."""
         try:
             self._replace(text.encode())
-        except (OSError, ValueError) as error:  # a path may have a NUL
+        except (OSError, ValueError) as error:  # ValueError: the path may contain a NUL
             self._failed(error)
         else:
             if self._failure:
@@ -70,22 +73,22 @@ class MetricsFile:
             self._failure, self._written = "", True
 
     def remove(self) -> None:
-        """Remove the file, if it was written: nobody shall take it for the state of a daemon that is gone."""
+        """Remove the file if it was written, so that nobody takes it for the state of a running daemon."""
         if self._written:
             with suppress(OSError):
                 self.path.unlink(missing_ok=True)
 
     def _replace(self, data: bytes) -> None:
-        fresh = f".{self.path.name}.new"  # no name that the collector reads
+        fresh = f".{self.path.name}.new"  # the collector ignores files with this ending
         folder = os.open(self.path.parent, _FOLDER)
         try:
             if not self._written:
                 _check_replaceable(self.path.name, folder)
-            with suppress(FileNotFoundError):  # one that was left by a kill
+            with suppress(FileNotFoundError):  # a leftover of a daemon that was killed
                 os.unlink(fresh, dir_fd=folder)
             try:
                 with os.fdopen(os.open(fresh, _FRESH, MODE, dir_fd=folder), "wb", buffering=0) as file:
-                    os.fchmod(file.fileno(), MODE)  # the unit's umask hides files from other users
+                    os.fchmod(file.fileno(), MODE)  # the umask of the unit would hide the file from other users
                     while data:
                         data = data[file.write(data) :]
                 os.replace(fresh, self.path.name, src_dir_fd=folder, dst_dir_fd=folder)

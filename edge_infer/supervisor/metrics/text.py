@@ -11,7 +11,7 @@ Labels = Mapping[str, str]
 
 @dataclass(slots=True)
 class MetricFamily:
-    """One metric with all its samples; ``suffix`` is that of a histogram's series, else empty."""
+    """One metric with all its samples. ``suffix`` is that of a histogram's series, otherwise empty."""
 
     name: str
     kind: Literal["counter", "gauge", "histogram"]
@@ -19,7 +19,7 @@ class MetricFamily:
     samples: list[tuple[str, Labels, float]] = field(default_factory=list)
 
     def add(self, value: float | None, suffix: str = "", /, **labels: str) -> None:
-        """Add a sample; None is a value that is not known, which gives none."""
+        """Add a sample. For an unknown value (None) no sample is added."""
         if value is not None:
             self.samples.append((suffix, labels, value))
 

@@ -1,1 +1,1 @@
-"""Child processes: start, watch, restart, kill; their output, and their orphans."""
+"""Child processes: starting, watching, restarting and ending them, their output, and orphans."""

@@ -1,4 +1,4 @@
-"""Child processes: start with inherited channels, watch, kill when they hang, restart with back-off."""
+"""Child processes: start with inherited channels, watch, kill when they hang, and restart with back-off."""
 
 from __future__ import annotations
 
@@ -30,41 +30,42 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE: Final = 0.25
 LONGEST_PAUSE: Final = 10.0
-"""Seconds between two starts of a child that keeps dying, unless its recipe sets a shorter pause."""
+"""Maximum seconds between two starts of a child that keeps dying, unless its spec sets a shorter pause."""
 SERVED: Final = 1.0
 SERVED_PAUSE: Final = 1.0
-"""Seconds between two starts of a child killed after a record and `SERVED` seconds of life, however often."""
+"""Seconds between two starts of a child that was killed after it had sent a record and lived for `SERVED` seconds."""
 KILLED_PAUSE: Final = 2.0
-"""Seconds between two starts of a child killed before that."""
+"""Seconds between two starts of a child that was killed earlier than that."""
 STARTING: Final = 30.0
-"""Seconds that a child may take to send its first record: a cold SD card is slow."""
+"""Seconds in which a child must send its first record; a cold SD card is slow."""
 CALM: Final = 60.0
-"""Seconds of life after which earlier deaths no longer count."""
+"""Seconds of uninterrupted life after which earlier deaths no longer count."""
 CRASHES: Final = frozenset(
     {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGSYS, signal.SIGTRAP}
 )
-"""Signals by which a process dies through its own fault."""
+"""Signals that end a process because of its own fault."""
 MOST_UNSENT: Final = 32 << 20
-"""Bytes queued for a child that does not read; a plan takes at most half of it."""
+"""Maximum bytes queued for a child that does not read. A plan takes at most half of it."""
 LAST_WAIT: Final = 1.0
-"""Seconds that the kernel may take to end a killed process; one that is stuck in a driver never ends."""
+"""Seconds to wait for the end of a killed process. One that is stuck in a driver never ends."""
 MOST_WORDS: Final = 100
-"""Maximum number of records received from a child before others have their turn."""
+"""Maximum number of records received from one child before others have their turn."""
 MAX_BURST_RECORDS, MAX_RECORDS_PER_SECOND = 1000, 50
 MAX_BURST_BYTES, MAX_BYTES_PER_SECOND = 16 << 20, 4 << 20
-"""Limits of what a child may send: it reports once a second, four times while a model loads. The burst covers the
-records that queue in the channel while the supervisor is stopped for a while."""
+"""Limits of the bytes that a child may send. It reports once per second, and four times per second while a model loads.
+The burst covers the records that wait in the channel while the supervisor is stopped for a while."""
 
 
 MAX_OFFENCE: Final = 100
-"""Characters of the reason for rejecting a record that are logged: the sender controls some of them, each time."""
+"""Maximum number of characters of the reason for rejecting a record that are logged, because the sender controls some
+of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChildSpec:
     """How to start a child: the module to run, its arguments, and the record types that it may send.
 
-    ``inherits`` maps further options to open files.
+    ``inherits`` maps further command-line options to open files.
     """
 
     name: str
@@ -84,10 +85,10 @@ def pair() -> tuple[int, int]:
 
 
 def restore(file: int) -> None:
-    """Reset the flags of a shared open file, and the buffer sizes and time-outs if it is a socket.
+    """Reset the flags of a shared open file and, for a socket, its buffer sizes and time-outs.
 
-    Another process may have set them. They belong to the open file, so the next process that gets it would inherit
-    them.
+    Another process may have set them. They belong to the open file, so the next process that gets the file would
+    inherit them.
     """
     fcntl.fcntl(file, fcntl.F_SETFL, os.O_NONBLOCK if stat.S_ISSOCK(os.fstat(file).st_mode) else 0)
     if not stat.S_ISSOCK(os.fstat(file).st_mode):
@@ -101,24 +102,24 @@ def restore(file: int) -> None:
 
 
 class ChildProcess:
-    """One child, started by its recipe. ``heard`` is the monotonic time of the last record from it or a predecessor.
+    """One child, started by its spec. ``heard`` is the monotonic time of the last record from it or its predecessor.
 
-    The supervisor never blocks on it. Queued records are sent as the child reads, on each call of `tell`, `hear` or
-    `flush`.
+    The supervisor never blocks on a child. Queued records are sent when the child reads, during each call of `tell`,
+    `hear` or `flush`.
     """
 
     def __init__(self, recipe: ChildSpec, stalls: Stalls | None = None, output: Output | None = None) -> None:
-        """In the ``stalls`` of this process, no silence of the child counts.
+        """Set up. During the ``stalls`` of this process, the silence of the child does not count.
 
-        An ``output`` that an earlier child used goes on with what that one has left of its limits.
+        If an earlier child used the same ``output``, its limits continue with what that child has left.
         """
         self.recipe = recipe
         self._stalls = stalls or Stalls()
         self.channel: Channel | None = None
         self.restarts = -1
-        self.planned = 0  # ends that the supervisor ordered, because another sandbox was due
+        self.planned = 0  # ends that the supervisor ordered, because another sandbox was needed
         self.last_words: list[Any] = []
-        """What it had sent and nobody had read when it was stopped."""
+        """Records that the child had sent but that were not received yet when it was stopped."""
         self.heard = -math.inf
         self.started = 0.0
         self.due = 0.0
@@ -138,16 +139,16 @@ class ChildProcess:
         return self._body.pid if self._body else None
 
     def set_log_level(self, level: str) -> None:
-        """Set the log level of the child as it runs, and of its successors."""
+        """Set the log level of the running child and of its successors."""
         self.recipe = replace(self.recipe, arguments=("--log-level", level))
         self._output.allow(verbose=level == "debug")
         if self.pid is not None:
             self.tell(SetLogLevel(level))  # type: ignore[arg-type]
 
     def start(self, *words: str, thread: bool = False) -> None:
-        """Start the child, with further ``words``, as a process or as a ``thread`` of this one.
+        """Start the child, with further arguments ``words``, as a process or as a ``thread`` of this process.
 
-        If the system has no resources for it, the child is due again after a pause.
+        If the system lacks the resources, the start is repeated after a pause.
         """
         self.started = time.monotonic()
         try:
@@ -183,18 +184,21 @@ class ChildProcess:
             os.close(theirs)
 
     def files(self) -> list[int]:
-        """Return the descriptors to wait on: readable when the child sent a record, wrote to the log, or ended."""
+        """Return the descriptors to wait on.
+
+        One is readable when the child has sent a record, has written to the log, or has ended.
+        """
         channel = [self.channel.fd] if self.channel and not self._offence else []
         return channel + self._output.files() + ([self._body.fileno()] if self._body else [])
 
     def output_due(self) -> float:
-        """Return the latest time to call `hear` for the log output of the child."""
+        """Return the latest time at which to call `hear` for the log output of the child."""
         return self._output.due()
 
     def hear(self) -> list[Any]:
-        """Receive the records of the child, `MOST_WORDS` at most; none from one that has to be killed (see `offence`).
+        """Receive the records of the child, `MOST_WORDS` at most; none if it must be killed (see `offence`).
 
-        Also forwards the child's log output.
+        This also forwards the log output of the child.
         """
         self._output.read()
         self.flush()
@@ -208,7 +212,7 @@ class ChildProcess:
                     break
                 words.append(word)
         except ChannelClosedError:
-            self._hang_up()  # it is ending: `ended` will return its status, or `silent` will show that it hangs
+            self._hang_up()  # the child is ending: `ended` will return its status, or `silent` will show that it hangs
         except ValueError as error:
             self._offence = f"sends an invalid record: {printable(str(error))[:MAX_OFFENCE]}"
         if not self._records.take(len(words)):
@@ -220,7 +224,7 @@ class ChildProcess:
         return words
 
     def tell(self, record: object, files: tuple[int, ...] = ()) -> bool:
-        """Queue a record, with copies of open files, for sending; return False if the child's channel is closed."""
+        """Queue a record for sending, with copies of open files. Return False if the child's channel is closed."""
         if self.channel is None:
             return False
         try:
@@ -243,17 +247,17 @@ class ChildProcess:
                 self.channel.flush()
         except ChannelClosedError:
             self._hang_up()
-        except TooManyFilesError as error:  # the child starts again, and its files are sent again
+        except TooManyFilesError as error:  # the child will start again, and its files will be sent again
             log.error("could not send to %s, killing it: %s", self.recipe.name, error)  # noqa: TRY400 - a sentence is enough
             self._hang_up()
             self.kill()
 
     def unsent(self) -> list[int]:
-        """Return the descriptors to wait on until they are writable; call `flush` then."""
+        """Return the descriptors to wait on until they are writable; then call `flush`."""
         return [self.channel.fd] if self.channel is not None and (self._unsent or self.channel.unsent) else []
 
     def ended(self) -> int | None:
-        """Return the exit status, once, after the child has ended (negative: the signal); schedules the restart."""
+        """Return the exit status once, after the child has ended (negative: the signal). Schedule the restart."""
         if self._body is None or (status := self._body.poll()) is None:
             return None
         self._rest(fell=fell(status))
@@ -262,31 +266,31 @@ class ChildProcess:
 
     @property
     def killed(self) -> bool:
-        """Whether it was killed, or has to be but cannot be."""
+        """Whether the child was killed, or must be killed but cannot be."""
         return self._killed
 
     @property
     def offence(self) -> str:
-        """The protocol violation for which the child has to be killed; empty once it is killed."""
+        """Protocol violation for which the child must be killed; empty once it has been killed."""
         return "" if self._killed else self._offence
 
     @property
     def spoke(self) -> bool:
-        """Whether it has sent a record since its start."""
+        """Whether the child has sent a record since its start."""
         return self.heard > self.started
 
     @property
     def killable(self) -> bool:
-        """Whether it can be killed: a thread of this process cannot."""
+        """Whether the child can be killed. A thread of this process cannot."""
         return self._body is None or self._body.killable
 
     @property
     def unkilled(self) -> bool:
-        """Whether it has to be killed, cannot be, and still runs."""
+        """Whether the child must be killed, cannot be killed, and still runs."""
         return self._killed and not self.killable
 
     def silent(self) -> float:
-        """Return the seconds since the child's last record or its start; 0 if it is being killed already."""
+        """Return the seconds since the child's last record or its start; 0 if it is already being killed."""
         if self._body is None or self._killed:
             return 0.0
         last = max(self.heard, self.started)
@@ -299,7 +303,7 @@ class ChildProcess:
             self._body.kill(number)
 
     def stop(self, timeout: float) -> bool:
-        """Wait for the end, then kill; return False if the child did not end in time."""
+        """Wait for the end, then kill. Return False if the child did not end in time."""
         body = self._body
         if body is None:
             return True
@@ -350,7 +354,7 @@ class ChildProcess:
 
 
 def fell(status: int) -> bool:
-    """Return whether a process with this exit status ended by its own fault rather than by a kill."""
+    """Return whether a process with this exit status ended by its own fault and not by a kill."""
     return status > 0 or -status in CRASHES
 
 

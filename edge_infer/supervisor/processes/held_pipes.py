@@ -1,4 +1,4 @@
-"""Named pipes that stay open while their readers are replaced, so that the programs that write into them wait."""
+"""Named pipes that stay open while their readers are replaced, so that programs writing into them wait."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from edge_infer.platform.closing import Closing
 class HeldPipes(Closing):
     """One open end of each pipe. Nothing is read from it.
 
-    The kernel discards the bytes in a pipe without a reader, and the next write there ends the program with SIGPIPE.
+    If a pipe has no reader, the kernel discards the bytes in it, and the next write ends the writing program with
+    SIGPIPE.
     """
 
     def __init__(self) -> None:
         self._ends: dict[str, int] = {}
 
     def hold(self, paths: Iterable[str]) -> None:
-        """Hold exactly these pipes from now on. A path that is missing or is no pipe is ignored."""
+        """Hold exactly these pipes from now on. A path that does not exist or is not a pipe is ignored."""
         before, self._ends = self._ends, {}
         for path in paths:
             if path not in self._ends and (end := _open(path)) >= 0:
@@ -33,7 +34,7 @@ class HeldPipes(Closing):
 
 
 def _open(path: str) -> int:
-    """Return a reading end of the pipe; -1 if the path does not lead to a pipe that can be read."""
+    """Return a reading end of the pipe; -1 if the path does not lead to a readable pipe."""
     try:
         if not stat.S_ISFIFO(os.stat(path).st_mode):  # noqa: PTH116 - opening another device may have effects
             return -1

@@ -1,6 +1,6 @@
-"""A helper process: it does one task, prints the outcome to its standard output, and ends. No caller blocks on it.
+"""Helper process: it does one task, prints the outcome to its standard output, and ends. Callers never block on it.
 
-Its standard error goes into the log, like that of the other children.
+Its standard error goes into the log, like that of the other child processes.
 """
 
 from __future__ import annotations
@@ -18,19 +18,20 @@ from edge_infer.platform.own_module import own_module
 from edge_infer.supervisor.processes.output import Output
 
 END_WAIT: Final = 10.0
-"""Seconds that the process may take to end after its outcome; at the lowest priority it gets little processor time."""
+"""Seconds in which the process must end after its outcome. At the lowest priority it gets little processor time."""
 KILL_WAIT: Final = 1.0
-"""Seconds that the caller waits for the end of a killed process; a later end is collected with those of orphans."""
+"""Seconds to wait for the end of a killed process. If it ends later, it is reaped with the orphans."""
 LONGEST: Final = 16 << 20
 MAX_PIECES: Final = 20_000
-"""A helper prints its outcome at once; more pieces than these would only keep the reader busy."""
+"""Maximum number of pieces in which the outcome may arrive. A helper prints its outcome at once, so more pieces only
+occupy the reader."""
 
 
 @dataclass(frozen=True, slots=True)
 class HelperResult:
-    """The complete output and the exit status (negative: the signal); the status is None after a time-out.
+    """The complete output and the exit status (negative: the signal). The status is None after a time-out.
 
-    ``excess`` describes the exceeded limit for which the process was killed.
+    ``excess`` describes the limit that was exceeded and for which the process was killed.
     """
 
     output: bytes
@@ -39,15 +40,15 @@ class HelperResult:
 
 
 class HelperProcess(Closing):
-    """``python -m MODULE WORD...``; wait on `fileno`, then call `said`. Raises `OSError` if it cannot be started.
+    """``python -m MODULE WORD...``: wait on `fileno`, then call `said`. Raises `OSError` if it cannot be started.
 
-    A word with a NUL raises `ValueError`.
+    A word that contains a NUL raises `ValueError`.
     """
 
     def __init__(
         self, module: str, *words: str, seconds: float, output: Output, stdin: int = subprocess.DEVNULL
     ) -> None:
-        """Start the process; ``output`` is its way into the log, over all of its runs."""
+        """Start the process. ``output`` forwards its log output, over all runs of this helper."""
         self._output = bytearray()
         self._pieces = 0
         self._deadline = time.monotonic() + seconds
@@ -82,22 +83,22 @@ class HelperProcess(Closing):
         return self._process.pid
 
     def runs(self) -> bool:
-        """Return whether the process has not ended."""
+        """Return whether the process still runs."""
         return self._process.poll() is None
 
     def fileno(self) -> int:
-        """Return the descriptor that is readable when there is more output, or, after the output, at the end."""
+        """Return the descriptor that is readable when there is more output and, after it, at the end of the process."""
         return self._pidfd if self._complete else self._output_file
 
     def said(self) -> HelperResult | None:
-        """Return the outcome once it is complete; call it every second to forward the child's log output."""
+        """Return the outcome once it is complete. Call it every second, because it also forwards the log output."""
         self._log.read()
         late = time.monotonic() > self._deadline
         if not self._complete:
             if late:
                 self.close()
                 return HelperResult(bytes(self._output), None)
-            ended = self._process.poll() is not None  # then nothing follows, even if a descendant keeps the output open
+            ended = self._process.poll() is not None  # no more output follows, even if a descendant has it open
             if not self._drain() and not ended:
                 return None
             if excess := self._excess():
@@ -108,7 +109,7 @@ class HelperProcess(Closing):
         if (status := self._process.poll()) is None:
             if not late:
                 return None
-            status = -signal.SIGKILL  # it hangs at its end
+            status = -signal.SIGKILL  # the process hangs while it ends
         self.close()
         return HelperResult(bytes(self._output), status)
 
@@ -134,7 +135,7 @@ class HelperProcess(Closing):
         return f"sends its outcome in more than {MAX_PIECES} pieces" if self._pieces > MAX_PIECES else ""
 
     def _drain(self) -> bool:
-        """Read the available output; return True at its end."""
+        """Read the available output; return True at the end of the output."""
         while True:
             try:
                 part = os.read(self._output_file, 65536)

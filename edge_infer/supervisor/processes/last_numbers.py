@@ -1,4 +1,4 @@
-"""The last sequence numbers of an engine that died, from its last report and from memory that outlives it."""
+"""The last sequence numbers of an engine that died: from its last report, and from memory that outlives it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from edge_infer.ipc.activity_table import MOST
 from edge_infer.ipc.messages import NumberedKind, Tally
 
 FURTHEST: Final = 1 << 20
-"""Maximum lead of a sequence number over the last report, a second old: no model gives so many results in a minute."""
+"""Maximum difference between a sequence number and the last report. The report is one second old, and no model gives
+that many results in a minute."""
 
 
 def believed(before: tuple[Tally, ...], reported: tuple[Tally, ...]) -> tuple[Tally, ...]:
-    """Return a report, with the previous values in place of implausible ones."""
+    """Return a report; implausible values are replaced by the previous ones."""
     known = {(tally.pipeline, tally.kind): tally for tally in before}
     found: list[Tally] = []
     for tally in reported:
@@ -31,7 +32,7 @@ def believed(before: tuple[Tally, ...], reported: tuple[Tally, ...]) -> tuple[Ta
 
 
 def all_numbered(reported: tuple[Tally, ...], seen: Mapping[tuple[str, NumberedKind], int]) -> tuple[Tally, ...]:
-    """Return the tallies, updated with the numbers used since the report; implausible ones are left out."""
+    """Return the tallies, advanced to the numbers that were used after the report. Implausible numbers are ignored."""
     tallies = {(tally.pipeline, tally.kind): tally for tally in reported}
     for series, seq in seen.items():
         known = tallies.get(series)

@@ -1,4 +1,4 @@
-"""Transfer of model files to the engine as copies in memory, so that the engine opens no file of the store itself."""
+"""Sends model files to the engine as copies in memory, so that the engine itself opens no model file."""
 
 from __future__ import annotations
 
@@ -21,29 +21,32 @@ log = logging.getLogger(__name__)
 
 _NAME: Final = "edge-infer-model"
 _Version: TypeAlias = tuple[int, int, int, int, int]
-"""Device, inode, size and times of the last changes: one of them differs for another file or other content."""
+"""Device, inode, size and times of the last changes. At least one of them differs for another file or another
+content."""
 
 
 class ModelSender:
-    """Sends each file once to an engine, which drops the file when no plan refers to it any more.
+    """Sends each file once to an engine. The engine drops the file when no plan refers to it any more.
 
-    A file of the store never changes. Any other file is sent again when it has changed on the disk.
+    A file in the model store never changes. Any other file is sent again when it has changed on the disk.
     """
 
     def __init__(self, engine: ChildProcess) -> None:
         self._engine = engine
         self._sent: dict[str, _Version] = {}
         self._order = 0
-        self._waiting: dict[str, tuple[str, ...]] = {}  # files sent later, by pipeline
+        self._waiting: dict[str, tuple[str, ...]] = {}  # files that are sent later, by pipeline
 
     def start_over(self) -> None:
-        """Forget the sent files: a new engine has none."""
+        """Forget which files were sent, because a new engine has none."""
         self._sent.clear()
 
     def send(self, order: ApplyPlan) -> None:
-        """Send the files that the engine lacks for an order, which must follow; `hear` sends those that have to wait.
+        """Send the files that the engine lacks for an order; the caller sends the order afterwards.
 
-        For an unreadable file the engine gets the reason, unless it already has a file under that path.
+        `hear` sends files that must wait.
+
+        For a file that cannot be read, the engine gets the reason, unless it already has a file under that path.
         """
         pipelines = order.running()
         paths = files_of_pipelines(pipelines)
@@ -75,7 +78,7 @@ class ModelSender:
         promised = promised_digest(path)
         if path in self._sent and promised is not None:
             return
-        file = open_beneath(Path(path), (str(Path(path).parent),))  # through a link, its creator could choose the file
+        file = open_beneath(Path(path), (str(Path(path).parent),))  # the creator of a link could choose the file
         try:
             found = os.fstat(file)
             version = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)

@@ -1,4 +1,4 @@
-"""Orphans: descendants whose parents ended and that have the daemon, instead of the init process, as their parent."""
+"""Orphans: descendants whose parents have ended. The daemon, not the init process, becomes their parent."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ log = logging.getLogger(__name__)
 
 _SET_CHILD_SUBREAPER: Final = 36
 MOST_ENDS: Final = 64
-"""Ended orphans handled before others have their turn."""
+"""Number of ended orphans that are reaped before others have their turn."""
 LAST_WAIT: Final = 1.0
-"""Seconds that orphans may take to end once they are killed."""
+"""Seconds to wait for the end of killed orphans."""
 MAX_NAMED: Final = 10
-"""Processes named in a log line."""
+"""Maximum number of processes that a log line names."""
 
 
 class Orphans(Closing):
-    """Adopts and reaps orphans. Make it before the first child: an earlier orphan has another parent."""
+    """Adopts and reaps orphans. Create it before the first child, because earlier orphans get another parent."""
 
     def __init__(self) -> None:
         kernel.prctl(_SET_CHILD_SUBREAPER, 1)
-        self._others = _children()  # not ours: this process may have run another program before
+        self._others = _children()  # children of an earlier program in this process, which are not ours
 
     def reap(self, own: Collection[int]) -> None:
-        """Reap ended orphans, which are zombies until then; leave the ends of ``own`` children to others.
+        """Reap ended orphans, which are zombies until then. Do not reap ``own`` children.
 
-        An own child that has ended blocks the orphans behind it until its owner has collected its status.
+        An own child that has ended blocks the orphans after it, until its owner has collected its status.
         """
         for _ in range(MOST_ENDS):
             try:
@@ -49,20 +49,24 @@ class Orphans(Closing):
             log.debug("orphan %d has ended", ended.si_pid)
 
     def close(self) -> None:
-        """Kill the remaining orphans, or the next daemon takes them for a user's processes; may be called twice."""
+        """Kill the remaining orphans.
+
+        Otherwise the next daemon takes them for processes of a user. May be called twice.
+        """
         _end(lambda: _children() - self._others)
 
 
 def end_left_by_config(own: Collection[int]) -> None:
-    """Kill the processes that earlier readings of the configuration left behind, except the ``own`` children.
+    """Kill the processes that earlier readings of the configuration have left, except the ``own`` children.
 
-    Any of them may have been compromised by a file, and could act during later readings and while folders are tidied.
+    A configured file may have compromised any of them, and it could act during later readings and while folders are
+    tidied.
     """
     _end(lambda: {pid for pid in _children() - set(own) if privileges.marked(pid)})
 
 
 def _end(find: Callable[[], set[int]]) -> None:
-    """Kill and reap the processes found, and those that they start meanwhile."""
+    """Kill and reap the processes that ``find`` returns, and those that they start in the meantime."""
     deadline = time.monotonic() + LAST_WAIT
     while left := find():
         if time.monotonic() > deadline:
@@ -78,7 +82,10 @@ def _end(find: Callable[[], set[int]]) -> None:
 
 
 def _stop_all(left: set[int], find: Callable[[], set[int]]) -> None:
-    """Stop the processes and those that they start meanwhile: a stopped one starts none and can then be killed."""
+    """Stop the processes and those that they start in the meantime.
+
+    A stopped process starts no other and can then be killed.
+    """
     stopped: set[int] = set()
     for _ in range(MOST_ENDS):
         for pid in left - stopped:

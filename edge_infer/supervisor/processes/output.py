@@ -1,11 +1,11 @@
-"""Output of a child on descriptors 1 and 2: one pipe, filtered, limited, and forwarded to our standard error.
+"""Output of a child on descriptors 1 and 2: one pipe, filtered, limited and forwarded to our standard error.
 
-An attacker with code in a child may write anything there, a picture in base64 for instance. So the supervisor forwards
-only printable characters, limits the bytes a minute, and logs how many it has dropped. Native libraries and programs
-that the child starts write into the same pipe.
+An attacker who runs code in a child may write anything there, for example a picture in base64. So the supervisor
+forwards only printable characters, limits the bytes per minute, and logs how many it has dropped. Native libraries and
+programs that the child starts write into the same pipe.
 
-Writes to the pipe block: with a non-blocking pipe a child would lose its own log lines whenever the supervisor is
-busy. A stopped supervisor stops its children once 64 KiB are full. It could not restart or watch them in that state
+Writes to the pipe block: with a non-blocking pipe a child would lose its own log lines whenever the supervisor is busy.
+If the supervisor is stopped, its children block once 64 KiB are full; in that state it could not watch or restart them
 anyway.
 """
 
@@ -28,26 +28,26 @@ log = logging.getLogger(__name__)
 MAX_BURST_BYTES: Final = 64 << 10
 MAX_BYTES_PER_MINUTE: Final = 4 << 10
 MAX_DEBUG_BYTES_PER_MINUTE: Final = 64 << 10
-"""Limits of the output that is forwarded for one child: a burst, which its start and its end need, and a rate per
-minute from then on, however often it restarts. A child writes less than 1 KiB in its first minute and nothing while
-all is well. At level debug a source that cannot be opened writes 2 KiB a minute, and 40 KiB with a traceback each
-time."""
+"""Limits of the output that is forwarded for one child, over all its restarts: a burst for its start and its end, then
+a rate per minute. A child writes less than 1 KiB in its first minute and nothing while all is well. At level debug, a
+source that cannot be opened writes 2 KiB per minute, or 40 KiB if each failure has a traceback."""
 MAX_LAST_WORDS: Final = 2000
 MAX_LAST_BURST, LAST_PER_MINUTE = 4 * MAX_LAST_WORDS, MAX_LAST_WORDS
-"""Bytes of the dropped output that are forwarded when the child ends: they may contain the cause."""
+"""Bytes of the dropped output that are forwarded when the child ends, because they may contain the cause."""
 MAX_READ_BYTES: Final = 64 << 10
-"""Bytes read in one turn."""
+"""Maximum bytes read in one turn."""
 REST: Final = 0.05
-"""Seconds during which a child that writes too much is not read: the full pipe then blocks it, not the supervisor."""
+"""Seconds during which the supervisor does not read from a child that writes too much. The full pipe then blocks the
+child."""
 TELL_EVERY: Final = 60.0
 _LEAST: Final = 80
-"""Minimum bytes that each line counts for; with less allowance left, no line is examined."""
+"""Minimum cost of a line in bytes. If less is left of the limit, no line is examined."""
 _OWN: Final = re.compile(r"\d\d:\d\d:\d\d (?:DEBUG|INFO|WARNING|ERROR|CRITICAL) +(.*)", re.DOTALL)
 _LEVEL: Final = re.compile(r"<([2-7])>(.*)", re.DOTALL)
 
 
 class Output(Closing):
-    """The output of one child over all of its runs. Nothing here blocks on the child."""
+    """The output of one child, over all of its runs. No method blocks on the child."""
 
     def __init__(self, name: str, *, verbose: bool = False) -> None:
         """Set ``verbose`` if the child logs at level debug."""
@@ -57,27 +57,30 @@ class Output(Closing):
         self.allow(verbose=verbose)
         self._last_words = TokenBucket(MAX_LAST_BURST, LAST_PER_MINUTE / 60)
         self._journal = "JOURNAL_STREAM" in os.environ
-        self._line = bytearray()  # the beginning of an unfinished line
-        self._tail = bytearray()  # of the bytes dropped since the last forwarded line
+        self._line = bytearray()  # start of an unfinished line
+        self._tail = bytearray()  # end of the bytes dropped since the last forwarded line
         self._rest_until = 0.0
         self._told_at = time.monotonic()
         self.dropped = 0
-        """Dropped bytes since the last log line about them."""
+        """Number of dropped bytes since the last log line about them."""
 
     def allow(self, *, verbose: bool) -> None:
-        """Set the limit for a child that logs at level debug (``verbose``) or not; what is used up stays used up."""
+        """Set the limit for a child that logs at level debug (``verbose``) or not.
+
+        What was used of the limit stays used.
+        """
         self._per_minute = MAX_DEBUG_BYTES_PER_MINUTE if verbose else MAX_BYTES_PER_MINUTE
         self._allowance.set_rate(self._per_minute / 60)
 
     def open(self) -> int:
-        """Return the write end for a child about to be started; the caller closes it. Raises `OSError`."""
+        """Return the write end for a child that is about to start; the caller closes it. Raises `OSError`."""
         self.close()
         self._fd, theirs = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self._fd, False)
         return theirs
 
     def files(self) -> list[int]:
-        """Return the descriptor to wait on, unless the child is being held up."""
+        """Return the descriptor to wait on; none while the output of the child is paused."""
         return [self._fd] if self._fd >= 0 and time.monotonic() >= self._rest_until else []
 
     def due(self) -> float:
@@ -85,7 +88,7 @@ class Output(Closing):
         return self._rest_until if self._fd >= 0 and self._rest_until > time.monotonic() else time.monotonic() + 1.0
 
     def read(self) -> None:
-        """Forward the available output, `MAX_READ_BYTES` at most."""
+        """Forward the available output, at most `MAX_READ_BYTES`."""
         if self.files():
             before = self.dropped
             self._read()
@@ -97,9 +100,9 @@ class Output(Closing):
     def close(self) -> None:
         """Forward the remaining output and the end of the dropped part; may be called twice.
 
-        It does not wait for other holders of the write end, such as programs that the child started.
+        It does not wait for other processes that hold the write end, such as programs that the child started.
         """
-        for _ in range(32):  # more than a pipe holds
+        for _ in range(32):  # this is more than a pipe holds
             if self._fd < 0 or not self._read():
                 break
         if self._fd >= 0:
@@ -120,7 +123,7 @@ class Output(Closing):
             data = os.read(self._fd, MAX_READ_BYTES)
         except BlockingIOError:
             return False
-        if not data:  # the other end is closed everywhere
+        if not data:  # the write end is closed everywhere
             os.close(self._fd)
             self._fd = -1
             return False
@@ -130,7 +133,7 @@ class Output(Closing):
     def _take(self, data: bytes) -> None:
         start = 0
         while start < len(data):
-            if self._allowance.left() < _LEAST:  # not examined, so that a flood costs nothing
+            if self._allowance.left() < _LEAST:  # the line is not examined, so that a flood costs nothing
                 self._drop(bytes(self._line) + data[start:])
                 self._line.clear()
                 return
@@ -147,7 +150,7 @@ class Output(Closing):
     def _end_line(self) -> None:
         line, text = bytes(self._line), self._formed(bytes(self._line))
         self._line.clear()
-        if self._allowance.take(max(_LEAST, len(text.encode()))):  # an empty line has a cost, too
+        if self._allowance.take(max(_LEAST, len(text.encode()))):  # an empty line has a cost as well
             self._tail.clear()
             self._write(text)
         else:
@@ -159,10 +162,10 @@ class Output(Closing):
         del self._tail[:-MAX_LAST_WORDS]
 
     def _formed(self, line: bytes) -> str:
-        """Return the line as logged, or nothing for an empty one.
+        """Return the line as it is logged; empty for an empty line.
 
-        It always carries the name of this child, which therefore cannot imitate the supervisor. A child chooses the
-        level, except those that go to every terminal of the system.
+        The line always carries the name of its child, so a child cannot imitate the supervisor. The child chooses the
+        level, except the levels that go to every terminal of the system.
         """
         text = printable(line.decode("utf-8", "replace").rstrip())
         if not text:
@@ -177,7 +180,7 @@ class Output(Closing):
         return f"<{level}>{own}\n" if self._journal else f"{text}\n"
 
     def _write(self, text: str) -> None:
-        with suppress(OSError, ValueError):  # the reader of the log is gone: continue, as our own log lines do
+        with suppress(OSError, ValueError):  # the reader of the log is gone: continue, as for our own log lines
             sys.stderr.write(text)
             sys.stderr.flush()
 

@@ -1,4 +1,7 @@
-"""How long the engine and the publisher may be silent before they count as hung. Each reports once a second."""
+"""How long the engine and the publisher may be silent before they count as hung.
+
+Each of them reports once per second.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +13,18 @@ from edge_infer.supervisor.processes.child import STARTING
 SILENT: Final = 5.0
 """Seconds of silence after which a process counts as hung."""
 TURN: Final = 0.01
-"""Seconds after the end of its patience at which the main loop looks at a silent process."""
+"""Seconds after the end of its time limit at which the main loop checks a silent process."""
 SLOWER: Final = 10
-"""Factor by which loading a model in the engine may take longer than in its trial."""
+"""Factor by which loading a model may take longer in the engine than in its trial."""
 UNKNOWN: Final = 30.0
-"""Seconds that an untried model may take to load."""
+"""Seconds that loading a model without a trial may take."""
 
 
 def engine_patience(report: EngineReport | None, order: ApplyPlan | None, trial: float | None) -> float:
-    """Return the seconds that the engine may be silent, after its last report and in the course of this order.
+    """Return the seconds that the engine may be silent, given its last report and the order that it processes.
 
     A model that is being loaded can block all threads of the engine. ``trial`` is the limit while a model is on
-    probation. A frame may always take ten times as long as it was measured.
+    probation. A frame may always take ten times as long as measured.
     """
     if report is None or order is None:
         return STARTING

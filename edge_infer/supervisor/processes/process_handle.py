@@ -1,4 +1,7 @@
-"""Handles of child modules: each runs in a process of its own or, where memory is scarce, in a thread of this one."""
+"""Handles of child modules.
+
+A module runs in a process of its own or, where memory is scarce, in a thread of this process.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,11 @@ log = logging.getLogger(__name__)
 
 
 class ProcessHandle(Protocol):
-    """One run of a module: the constructor starts it, and the supervisor closes it after it has ended."""
+    """One run of a module. The constructor starts it; the supervisor closes the handle after the run has ended."""
 
     pid: int
     killable: bool
-    """Whether a signal can end it without its cooperation and without ending anything else."""
+    """Whether a signal can end the run without its cooperation and without ending anything else."""
 
     def fileno(self) -> int:
         """Return the descriptor that is readable once the module has ended."""
@@ -41,10 +44,12 @@ class ProcessHandle(Protocol):
 
 
 class SubprocessHandle:
-    """A fresh interpreter with only its own imports (``python -m module``); raises `OSError` if it cannot be started.
+    """A new Python process that loads only the imports of the module (``python -m module``).
 
-    ``files`` maps options of its command line to the open files that it inherits. Its standard output and error are
-    ``output``. With ``stdin`` it inherits the standard input of the daemon.
+    Raises `OSError` if it cannot be started.
+
+    ``files`` maps options of its command line to the open files that it inherits. ``output`` becomes its standard
+    output and error. With ``stdin`` it inherits the standard input of the daemon.
     """
 
     killable = True
@@ -58,7 +63,7 @@ class SubprocessHandle:
             stdout=output,
             stderr=output,
             pass_fds=tuple(files.values()),
-            start_new_session=True,  # Ctrl-C in a terminal reaches only the supervisor, which stops the others in order
+            start_new_session=True,  # Ctrl-C must reach only the supervisor, which stops the others in order
             env=_environment(),
         )
         self.pid = self._process.pid
@@ -88,9 +93,9 @@ class SubprocessHandle:
 
 
 class ThreadHandle:
-    """The same module in a thread with copies of the ``files``; it ends by itself or with the whole process.
+    """The same module in a thread, with copies of the ``files``. It ends by itself or together with the whole process.
 
-    The module's ``main`` gets the words and returns the exit status. The status is 1 if ``main`` raises.
+    The module's ``main`` gets the arguments and returns the exit status. The status is 1 if ``main`` raises.
     """
 
     killable = False
@@ -104,7 +109,7 @@ class ThreadHandle:
             copies.update((option, os.dup(file)) for option, file in files.items())
             line = [*_options(copies), *words]
             threading.Thread(target=self._run, args=(module, line), name=module.rpartition(".")[2], daemon=True).start()
-        except (OSError, RuntimeError) as error:  # RuntimeError: no more threads
+        except (OSError, RuntimeError) as error:  # RuntimeError: the system allows no more threads
             for file in (self._ended, *copies.values()):
                 os.close(file)
             raise OSError(str(error)) from error
@@ -118,7 +123,7 @@ class ThreadHandle:
         return self._status
 
     def kill(self, number: signal.Signals) -> None:
-        """Do nothing: a signal cannot be sent to one thread alone."""
+        """Do nothing: a signal cannot be sent to a single thread."""
 
     def close(self) -> None:
         """Close the descriptor that signals the end, unless the thread still runs and needs it."""
@@ -129,7 +134,7 @@ class ThreadHandle:
         status = 1
         try:
             status = import_module(f"{module}.__main__").main(line)
-        except Exception:  # the outermost loop of this module: the supervisor restarts it
+        except Exception:  # the outermost handler of this module: the supervisor restarts it
             log.exception("%s stops: unexpected exception", module)
         finally:
             os.eventfd_write(self._ended, 1)
@@ -141,5 +146,5 @@ def _options(files: Mapping[str, int]) -> list[str]:
 
 
 def _environment() -> dict[str, str]:
-    """Return this process's environment without the variable that makes a crashing interpreter write a traceback."""
+    """Return this process's environment, without the variable that makes a crashing interpreter write a traceback."""
     return {name: value for name, value in os.environ.items() if name != "PYTHONFAULTHANDLER"}

@@ -1,4 +1,4 @@
-"""The readers of a plan: one for each live source, with the channel from each to the engine."""
+"""The readers of a plan: one reader for each live source, and the channel from each reader to the engine."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ log = logging.getLogger(__name__)
 
 SILENT: Final = 10.0
 BUSY: Final = 8.0
-"""Seconds that one call into a device may take before its reader is killed."""
+"""Seconds that a single call into a device may take before the reader is killed."""
 PAUSE: Final = 2.0
-"""Maximum seconds between two starts of a reader: a reconnected camera gives results within 10 s."""
+"""Maximum seconds between two starts of a reader, so that a reconnected camera gives results within 10 s."""
 STOP: Final = 0.45
 MAX_REMEMBERED: Final = 256
-"""Sources without a reader whose log limits are remembered."""
+"""Maximum number of sources without a reader whose log limits are remembered."""
 
 
 def _inherited(reader_end: int, told: int) -> dict[str, int]:
@@ -38,9 +38,9 @@ def _inherited(reader_end: int, told: int) -> dict[str, int]:
 
 @dataclass(slots=True)
 class ReaderHandle:
-    """A live source: its reader, and both ends of the channel to the engine, which outlive the engine.
+    """Reader of a live source, and both ends of its channel to the engine, which outlive the engine.
 
-    They outlive the reader as well, unless foreign code runs in it: a process that it left behind may have its end.
+    They also outlive the reader, unless it runs foreign code: a process that it left behind might still hold its end.
     """
 
     plan: SourcePlan
@@ -51,7 +51,7 @@ class ReaderHandle:
     last: ReaderReport | None = None
 
     def renew(self) -> None:
-        """Make a new channel for the next start; raises `OSError`."""
+        """Create a new channel for the next start; raises `OSError`."""
         ends = pair()
         for end in (self.engine_end, self.reader_end):
             os.close(end)
@@ -59,7 +59,7 @@ class ReaderHandle:
         self.child.recipe = replace(self.child.recipe, inherits=_inherited(self.reader_end, self.told))
 
     def close(self) -> None:
-        """Close the files; the child has ended."""
+        """Close the files; the child must have ended."""
         for end in (self.engine_end, self.reader_end, self.told):
             os.close(end)
 
@@ -68,28 +68,29 @@ class Readers:
     """Owns the readers. Iteration yields all of them."""
 
     def __init__(self, level: tuple[str, ...], stalls: Stalls, sandboxes: SandboxReports | None = None) -> None:
-        """Set the command-line words for the log level with ``level``."""
+        """Set up; ``level`` holds the command-line arguments for the log level."""
         self._level = level
         self._sandboxes = sandboxes or SandboxReports()
         self._stalls = stalls
         self._by_source: dict[str, ReaderHandle] = {}
         self._pipes = HeldPipes()
         self._configured: tuple[SourcePlan, ...] = ()
-        self._outputs: dict[str, Output] = {}  # of all sources there have been, so that a new reader has no new limit
+        self._outputs: dict[str, Output] = {}  # limits of all sources so far: a new reader gets no new ones
         self._replaced: list[ReaderHandle] = []
-        """Handles of stopped readers: to the engine a closed channel is a loss until it has the successor's."""
+        """Handles of stopped readers. They stay open until the engine has the successor's channel, because it takes a
+        closed channel for a loss."""
 
     def __iter__(self) -> Iterator[ReaderHandle]:
         return iter(self._by_source.values())
 
     def children(self) -> Mapping[str, ChildProcess]:
-        """Return the processes by source."""
+        """Return the reader processes by source."""
         return {name: reader.child for name, reader in self._by_source.items()}
 
     def change(self, sources: tuple[SourcePlan, ...], configured: tuple[SourcePlan, ...]) -> list[ReaderHandle]:
-        """Stop the readers of removed or changed sources, start the missing ones, and return those.
+        """Stop the readers of removed or changed sources, start the missing ones, and return the started ones.
 
-        Other ``configured`` sources are only needed later: the programs that write into their pipes wait.
+        The other ``configured`` sources are needed only later; programs that write into their pipes wait.
         """
         wanted = {source.name: source for source in sources if source.live}
         self._configured = configured
@@ -104,12 +105,15 @@ class Readers:
         return fresh
 
     def hold_pipes(self) -> None:
-        """Keep the pipes of all configured sources open. Call it again later: a pipe may have been made or replaced."""
+        """Keep the pipes of all configured sources open.
+
+        Call it periodically, because a pipe may be created or replaced later.
+        """
         piped = (plan for plan in self._configured if plan.live and plan.holds_writer and not plan.stdin)
         self._pipes.hold(str(plan.options.get("file", "")) for plan in piped)
 
     def renewed(self, child: ChildProcess) -> ReaderHandle | None:
-        """Return the reader whose process is about to start again with a new channel; None if it keeps the old one."""
+        """Return the reader whose process is about to start again with a new channel; None if it keeps its channel."""
         reader = next((reader for reader in self if reader.child is child), None)
         if reader is None or not runs_foreign_code(reader.plan):
             return None
@@ -121,7 +125,7 @@ class Readers:
         return reader
 
     def set_log_level(self, level: tuple[str, ...]) -> None:
-        """Set the command-line words for the log level of readers to come; see `ChildProcess.set_log_level`."""
+        """Set the command-line arguments for the log level of future readers; see `ChildProcess.set_log_level`."""
         self._level = level
 
     def hear(self) -> None:
@@ -131,7 +135,7 @@ class Readers:
                 reader.last = self._sandboxes.settled(reader.child, word)
 
     def hung(self) -> Iterator[tuple[ChildProcess, str]]:
-        """Yield the readers that have to be killed, with the reason."""
+        """Yield the readers that must be killed, each with the reason."""
         for reader in self:
             child = reader.child
             if child.offence:
@@ -162,7 +166,7 @@ class Readers:
         return orderly
 
     def _stop(self, gone: list[ReaderHandle], deadline: float) -> None:
-        for reader in gone:  # all at once, so that their stop times overlap
+        for reader in gone:  # all at once, so that they stop in parallel
             reader.child.kill(signal.SIGTERM)
         for reader in gone:
             del self._by_source[reader.plan.name]
@@ -191,7 +195,7 @@ class Readers:
 
     def _output_of(self, source: str) -> Output:
         found = self._outputs.pop(source, None) or Output(f"reader {source}")
-        self._outputs[source] = found  # the newest at the end
+        self._outputs[source] = found  # the newest entry is the last
         for name in [name for name in self._outputs if name not in self._by_source][:-MAX_REMEMBERED]:
             del self._outputs[name]
         return found

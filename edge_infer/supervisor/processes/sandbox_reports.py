@@ -1,6 +1,8 @@
-"""What the processes say of their sandbox, and the engine of its runtime: once, in their first report after a start.
+"""What each process reports about its sandbox, and the engine about its runtime.
 
-Both leave the device with ``info``. Later reports could say something else each time, and carry data that way.
+Only the first report after a start counts.
+
+Both leave the device with ``info``. Later reports could contain something else each time, and so carry data.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ Report = TypeVar("Report", EngineReport, PublisherReport, ReaderReport)
 
 @dataclass(frozen=True, slots=True)
 class _Said:
-    """The sandbox rules, and the engine's runtime."""
+    """The reported sandbox rules, and the reported runtime of the engine."""
 
     sandbox: Mapping[str, str]
     runtime: str
@@ -28,7 +30,10 @@ class _Said:
 
 @dataclass(slots=True)
 class _Process:
-    """``first`` is of the start at ``started``; ``published`` is what leaves, since ``changed``."""
+    """Reports of one process.
+
+    ``first`` was reported after the start at ``started``. ``published`` leaves the device, since ``changed``.
+    """
 
     started: float
     first: _Said
@@ -44,10 +49,10 @@ class SandboxReports:
         self._by_name: dict[str, _Process] = {}
 
     def settled(self, child: ChildProcess, report: Report) -> Report:
-        """Return the report with what the process said first after its start.
+        """Return the report with the sandbox and runtime that the process reported first after its start.
 
-        What leaves follows at once after the first start and after `renew`, and else once in `SAID_EVERY`: a process
-        could end itself to say something else.
+        The published values follow immediately after the first start and after `renew`, otherwise at most once in
+        `SAID_EVERY`: a process could end itself to report something else.
         """
         name, now = child.recipe.name, self._clock()
         said = _Said(report.sandbox, report.runtime if isinstance(report, EngineReport) else "")
@@ -63,15 +68,15 @@ class SandboxReports:
         return replace(report, sandbox=known.first.sandbox)
 
     def renew(self, name: str) -> None:
-        """Let the next start of a process say something else: the supervisor has decided on it."""
+        """Accept other values after the next start of a process, because the supervisor has ordered this start."""
         self._by_name.pop(name, None)
 
     def published(self, name: str) -> Mapping[str, str]:
-        """Return the sandbox rules of a process as they leave the device."""
+        """Return the sandbox rules of a process in the published form."""
         known = self._by_name.get(name)
         return {} if known is None else known.published.sandbox
 
     def runtime(self) -> str:
-        """Return the engine's runtime as it leaves the device."""
+        """Return the engine's runtime in the published form."""
         known = self._by_name.get("engine")
         return "" if known is None else known.published.runtime

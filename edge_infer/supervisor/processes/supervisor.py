@@ -1,4 +1,4 @@
-"""Supervision of the processes of a plan: start, connect, watch, restart, and keep their last reports."""
+"""Supervision of the processes of a plan: starts, connects, watches and restarts them, and keeps their last reports."""
 
 from __future__ import annotations
 
@@ -77,13 +77,13 @@ from edge_infer.supervisor.statedir import tidy_publisher
 # Summary of the sandbox rules of all processes, by rule.
 
 MAX_TEXT_CHARACTERS: Final = 256
-"""Maximum characters of one text in a record."""
+"""Maximum number of characters of one text in a record."""
 MAX_NAMES: Final = 3
-"""Processes named for one text; of more, the rest are counted."""
+"""Maximum number of processes that are named for one text; others are only counted."""
 
 
 def together(rooms: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
-    """Return one text for each rule: the common one of the processes that have the rule, or each one's text."""
+    """Return one text for each sandbox rule: the common text of all processes with the rule, or each one's text."""
     names = dict.fromkeys(wall for walls in rooms.values() for wall in walls)
     return {name: _joined({room: walls[name] for room, walls in rooms.items() if name in walls}) for name in names}
 
@@ -107,23 +107,23 @@ def _names(rooms: Sequence[str]) -> str:
 log = logging.getLogger(__name__)
 
 MOST_DEATHS: Final = 16
-"""Ended engines reported to a new publisher: it may not know the outcome of their sequence numbers yet."""
+"""Number of ended engines that are reported to a new publisher, which may not know their last sequence numbers yet."""
 LOOK_EVERY: Final = 5.0
-"""Seconds between two checks for replaced files while the broker cannot be reached."""
+"""Seconds between two checks for replaced files, while the broker or a file source cannot be reached."""
 MAX_ACCUSATIONS, ACCUSATIONS_PER_SECOND = 5, 1 / 60
-"""How often an accusation of flooding is accepted: a compromised process could otherwise have the others killed."""
+"""How often an accusation of flooding is accepted. Otherwise a compromised process could have the others killed."""
 MAX_ACCUSATIONS_OF_PUBLISHER: Final = 3
 """The same of the publisher at once, and then one an hour: a new one does not know which numbers an engine has used."""
 BUSY: Final = 0.2
 """Share of a processor from which a silent publisher counts as busy."""
 ENGINE_STOP, PUBLISHER_STOP = 1.6, 4.0
-"""Seconds from the order to stop until the process is killed."""
+"""Seconds from the stop order until the process is killed."""
 PUBLISHER_START: Final = 5.0
-"""Seconds at shutdown for a publisher that is starting."""
+"""Seconds at shutdown to wait for a publisher that is starting."""
 
 
 class LastFailure(Record, frozen=True):
-    """The last failure."""
+    """The last failure, for ``status``."""
 
     ts: ShortText
     text: Sentence
@@ -131,7 +131,7 @@ class LastFailure(Record, frozen=True):
 
 @dataclass(slots=True)
 class Heard:
-    """The last reports of the processes."""
+    """Last reports of the processes."""
 
     engine: EngineReport | None = None
     publisher: PublisherReport | None = None
@@ -140,7 +140,7 @@ class Heard:
 
 
 Recalled: TypeAlias = EventsAnswer | ScoresAnswer | DriftAnswer
-"""Something that the engine remembers."""
+"""An answer from the engine's memory."""
 
 
 class ProcessSupervisor:
@@ -149,15 +149,15 @@ class ProcessSupervisor:
     def __init__(self, log_level: str) -> None:
         self.heard = Heard()
         self._boot = ""  # id of the engine that was started last
-        self._rested_at = -math.inf  # when an engine last started again with full budgets
-        self._tallies: tuple[Tally, ...] = ()  # the last ones that it reported
+        self._rested_at = -math.inf  # time at which an engine last started with full budgets
+        self._tallies: tuple[Tally, ...] = ()  # last sequence numbers that it reported
         self._deaths: deque[EngineDown] = deque(maxlen=MOST_DEATHS)
-        self._about = ""  # what the last failure is about
+        self._about = ""  # subject of the last failure
         self._grabs: list[GrabDone] = []
         self._whys: list[WhyAnswer] = []
         self._recalled: list[Recalled] = []
         self.references = DriftReferences()
-        """What drift is measured from."""
+        """Drift references of the pipelines."""
         self._plan: Plan | None = None
         self._earlier: Plan | None = None
         self._order: ApplyPlan | None = None
@@ -170,11 +170,11 @@ class ProcessSupervisor:
         self.watched = False
         """Whether a person looks at pictures now."""
         self.engine_patience: float | None = None
-        """Seconds that the engine may stay silent, if shorter than usual."""
+        """Seconds that the engine may be silent, if less than usual."""
         self.stalls = Stalls()
-        """Times in which this process did not run; its main loop records them."""
+        """Periods in which this process did not run; its main loop records them."""
         self._level = ("--log-level", log_level)
-        self._results = pair()  # both ends stay open here: queued results survive the death of either process
+        self._results = pair()  # both ends stay open here, so that queued results survive the death of either process
         engine_end, publisher_end = self._results
         self._slate, self._rates, self._lights = new_note(), new_note(), new_activity_table()
         self._delivered = new_delivered_numbers()
@@ -210,23 +210,23 @@ class ProcessSupervisor:
         self._model_sender = ModelSender(self.engine)
         self._sandboxes = SandboxReports()
         self._readers = Readers(self._level, self.stalls, self._sandboxes)
-        self._fences: dict[ChildProcess, Fence] = {}  # of the processes as they run
+        self._fences: dict[ChildProcess, Fence] = {}  # sandboxes of the running processes
         self._merged = False  # whether the publisher was started as a thread of this process
-        self._seen: dict[ChildProcess, frozenset[Identity]] = {}  # the files that their paths led to
-        self._replaced: set[ChildProcess] = set()  # ordered to stop, because another sandbox is due
+        self._seen: dict[ChildProcess, frozenset[Identity]] = {}  # identities of the files at their paths
+        self._replaced: set[ChildProcess] = set()  # ordered to stop: another sandbox is needed
         self._looked = 0.0
 
     def apply(self, order: ApplyPlan) -> None:
-        """Apply a plan: to the publisher first, because it must know the labels before results arrive.
+        """Apply a plan. The publisher gets it first, because it must know the labels before results arrive.
 
-        At the start the engine comes first: it takes longest, and its results are queued.
+        At the start the engine comes first, because its start takes longest; its results wait in the channel.
         """
         before, plan = self._plan, order.plan
         if before != plan:
             self._earlier = before
         self._plan = plan
         order = order.for_engine()
-        self._order = replace(order, alone=())  # a new engine has no model to release first
+        self._order = replace(order, alone=())  # a new engine has no earlier model to release
         self._forget_models(plan)
         for reader in self._readers.change(order.plan.sources, plan.sources):
             self.engine.tell(AttachReader(reader.plan.name), (reader.engine_end,))
@@ -251,14 +251,14 @@ class ProcessSupervisor:
             self.publisher.tell(word)
 
     def restrain(self, word: Restrain) -> None:
-        """Limit or release pipelines: the engine enforces the limits, and the publisher reports them."""
+        """Limit or release pipelines. The engine enforces the limits, and the publisher reports them."""
         if word != self.restraint:
             self.restraint = word
             for child in (self.engine, self.publisher):
                 child.tell(word)
 
     def watch(self, *, watched: bool) -> None:
-        """Have the publisher say whether a person looks at pictures now."""
+        """Tell the publisher whether a person looks at pictures now."""
         if watched != self.watched:
             self.watched = watched
             self.publisher.tell(Watched(watched))
@@ -268,11 +268,14 @@ class ProcessSupervisor:
         return self.engine.tell(Grab(source, side), (file,))
 
     def ask_engine(self, question: WhyQuestion | EventsQuestion | ScoresQuestion | DriftQuestion) -> bool:
-        """Ask the engine what it remembers; return False when no engine runs."""
+        """Pass a question to the engine; return False when no engine runs."""
         return self.engine.tell(question)
 
     def accept_drift(self, pipeline: str, *, camera: bool, outcome: bool) -> bool:
-        """Have the engine learn the camera or the answers of a pipeline anew; return False when no engine runs."""
+        """Order the engine to learn the camera or the model's findings of a pipeline again.
+
+        Return False when no engine runs.
+        """
         self.references.write_soon(pipeline)
         return self.engine.tell(DriftAccept(pipeline, camera, outcome))
 
@@ -292,18 +295,18 @@ class ProcessSupervisor:
         return done
 
     def set_log_level(self, level: str) -> None:
-        """Set the log level of all children, those to come included."""
+        """Set the log level of all children, including future ones."""
         self._level = ("--log-level", level)
         self._readers.set_log_level(self._level)
         for child in self._children():
             child.set_log_level(level)
 
     def note(self, text: str, about: str = "") -> None:
-        """Record the last failure, for ``status``, until what it is ``about`` is `over`."""
+        """Record the last failure for ``status``. It stays until `over` is called with the same ``about``."""
         self.heard.trouble, self._about = LastFailure(timestamp(time.time()), shortened(text)), about
 
     def over(self, about: str) -> None:
-        """Forget the last failure if it is about this: it is over."""
+        """Forget the last failure if it is ``about`` this subject."""
         if self.heard.trouble is not None and self._about == about:
             self.heard.trouble = None
 
@@ -316,7 +319,7 @@ class ProcessSupervisor:
         return [file for child in self._children() for file in child.unsent()]
 
     def pids(self) -> list[int]:
-        """Return the running processes."""
+        """Return the ids of the running processes."""
         return [child.pid for child in self._children() if child.pid is not None]
 
     def serve(self) -> list[EngineDeath]:
@@ -360,7 +363,7 @@ class ProcessSupervisor:
         return deaths
 
     def restart_due(self) -> None:
-        """Restart the children that have ended and are due."""
+        """Restart the children that have ended and whose back-off is over."""
         for child in self._children():
             if child.pid is None and time.monotonic() >= child.due and self._plan is not None:
                 self._start(child)
@@ -375,12 +378,12 @@ class ProcessSupervisor:
         return min((*dues, *(now + patience - child.silent() + TURN for child, patience in self._patiences())))
 
     def alive(self) -> bool:
-        """Return whether engine and publisher make progress, as the watchdog requires; a mere start does not count."""
+        """Return whether engine and publisher make progress, as the watchdog requires. A start alone is no progress."""
         stuck = self.heard.engine is not None and self.heard.engine.stuck
         return time.monotonic() - min(self.engine.heard, self.publisher.heard) < 2 * STARTING and not stuck
 
     def lost(self) -> bool:
-        """Return whether a child must be killed that cannot be, because it is a thread of this process."""
+        """Return whether a child must be killed but cannot be, because it is a thread of this process."""
         return self.publisher.unkilled
 
     def readers(self) -> Mapping[str, ChildProcess]:
@@ -388,14 +391,14 @@ class ProcessSupervisor:
         return self._readers.children()
 
     def close(self) -> bool:
-        """Stop all children in the order of the data flow; return False if one was killed. May be called twice."""
+        """Stop all children in the order of the data flow. Return False if one was killed. May be called twice."""
         orderly = True
         self._revive_publisher()
         self._readers.end()
         if not self.engine.spoke:
-            self.engine.kill(signal.SIGTERM)  # it is still starting, holds no results and handles no order yet
+            self.engine.kill(signal.SIGTERM)  # a child that is still starting holds no results and handles no order
             if not self.publisher.spoke and self.engine.heard < 0.0:
-                self.publisher.kill(signal.SIGTERM)  # it is starting too, and has no results from any engine
+                self.publisher.kill(signal.SIGTERM)  # the publisher is starting, too, and has no results of any engine
         self.engine.tell(Stop())
         orderly &= self.engine.stop(ENGINE_STOP)
         self._take_last_references()
@@ -413,24 +416,24 @@ class ProcessSupervisor:
         return orderly
 
     def _take_last_references(self) -> None:
-        """Keep the references that the engine has sent at its end."""
+        """Store the drift references that the engine has sent at its end."""
         for word in self.engine.last_words:
             if isinstance(word, DriftReference):
                 self.references.keep(word, [each.name for each in self.pipelines()])
         self.references.close()
 
     def _revive_publisher(self) -> None:
-        """Start the publisher if it has just died: one must send the last results and disconnect."""
+        """Start the publisher if it has just died, because a publisher must send the last results and disconnect."""
         if self._plan is not None and (self.publisher.ended() is not None or self.publisher.pid is None):
             self._start(self.publisher)
             died = self._boot in {down.boot for down in self._deaths}
             if self._boot and self.engine.pid is None and not died:
-                self.publisher.tell(EngineUp(self._boot))  # it has stopped in order: its results wait in the channel
+                self.publisher.tell(EngineUp(self._boot))  # it has stopped as ordered; its results wait in the channel
 
     def _await_publisher(self) -> None:
-        """Let a publisher start: it takes the results that the engine left in the channel."""
+        """Wait for a publisher that starts, because it must receive the results that the engine has left."""
         deadline = time.monotonic() + PUBLISHER_START
-        while self.publisher.channel is not None and not self.publisher.spoke:  # without a channel it has ended
+        while self.publisher.channel is not None and not self.publisher.spoke:  # the publisher has ended
             if (left := deadline - time.monotonic()) <= 0:
                 return
             readable(self.publisher.files(), self.publisher.unsent(), min(left, 0.1))
@@ -447,7 +450,7 @@ class ProcessSupervisor:
     def _start(self, child: ChildProcess) -> None:
         """Start the child in the sandbox that the plan requires, and send it the current state.
 
-        The publisher is informed of an engine's id before that engine starts.
+        The publisher gets the engine's id before that engine starts.
         """
         words: tuple[str, ...] = ()
         if (reader := self._readers.renewed(child)) is not None:
@@ -474,7 +477,9 @@ class ProcessSupervisor:
         self._brief(child)
 
     def _budgets_full(self) -> bool:
-        """Return whether an engine that starts now has full budgets: the first one, and later one an hour.
+        """Return whether an engine that starts now has full budgets.
+
+        The first one has, and later ones at most once per hour.
 
         Otherwise an engine that ends itself would get a burst of messages at each start.
         """
@@ -485,7 +490,7 @@ class ProcessSupervisor:
         return True
 
     def _replace(self, child: ChildProcess, why: str) -> None:
-        """Restart the child, because a running sandbox cannot change: it stops in order and starts in a new one."""
+        """Restart the child in another sandbox, because a running sandbox cannot change. The child stops in order."""
         if child not in self._replaced and child.pid is not None:
             log.info("%s %s and is restarted", child.recipe.name, why)
             self._replaced.add(child)
@@ -494,7 +499,7 @@ class ProcessSupervisor:
             child.tell(Stop(replaced=True))
 
     def _look_for_others(self) -> None:
-        """Restart a child that lacks files if they were replaced: a sandbox covers files, not their replacements."""
+        """Restart a child that lacks files if these were replaced: a sandbox admits files, not their replacements."""
         now = time.monotonic()
         if now < self._looked + LOOK_EVERY or self._plan is None:
             return
@@ -515,19 +520,19 @@ class ProcessSupervisor:
         return self._plan.pipelines if self._plan is not None else ()
 
     def walls(self) -> dict[str, str]:
-        """Return the sandbox rules that the kernel enforces, by rule, as they leave the device."""
+        """Return the sandbox rules that the kernel enforces, by rule, in the published form."""
         return together({room: self._sandboxes.published(room) for room in self.reports()})
 
     def runtime(self) -> str:
-        """Return name and version of the engine's runtime, as they leave the device."""
+        """Return name and version of the engine's runtime, in the published form."""
         return self._sandboxes.runtime()
 
     def tested_walls(self) -> dict[str, Mapping[str, str]]:
-        """Return the sandbox rules of each process, as it has tested them."""
+        """Return the sandbox rules of each process, as that process has tested them."""
         return {room: report.sandbox for room, report in self.reports().items()}
 
     def reports(self) -> dict[str, EngineReport | PublisherReport | ReaderReport]:
-        """Return the last report of each process, by the name that `status` shows."""
+        """Return the last report of each process, by the name that ``status`` shows."""
         heard: dict[str, EngineReport | PublisherReport | ReaderReport | None]
         heard = {"engine": self.heard.engine, "publisher": self.heard.publisher}
         heard |= {f"reader {reader.plan.name}": reader.last for reader in self._readers}
@@ -566,7 +571,7 @@ class ProcessSupervisor:
             child.tell(self.restraint)
 
     def _on_exit(self, child: ChildProcess, status: int) -> str:
-        """Handle the end of a child; return its description, empty if the end was planned."""
+        """Handle the end of a child. Return a description of it; empty if the end was planned."""
         planned, text, why = child in self._replaced, "", self._reasons.pop(child, None)
         self._replaced.discard(child)
         if planned:
@@ -600,7 +605,7 @@ class ProcessSupervisor:
             forget_note(self._slate)
 
     def kill_engine(self, why: str, *, blameless: bool = False) -> None:
-        """Kill the engine because one of its threads is stuck; a ``blameless`` end counts against no model."""
+        """Kill the engine because one of its threads is stuck. ``blameless``: the end counts against no model."""
         self._blameless |= blameless
         self._kill(self.engine, why)
         self.heard.engine = None
@@ -632,7 +637,10 @@ class ProcessSupervisor:
         return use is not None and use[0] - before > seconds * BUSY
 
     def _accuse(self, accuser: ChildProcess, word: Offence) -> None:
-        """Kill a child that floods another. The publisher may accuse only the engine, and no process itself."""
+        """Kill a child that floods another one.
+
+        The publisher may accuse only the engine; no process may accuse itself.
+        """
         child: ChildProcess | None
         if word.by == "reader":
             child = self._readers.children().get(word.source)
@@ -648,13 +656,13 @@ class ProcessSupervisor:
         self._kill(child, f"sends the {accuser.recipe.name} {printable(word.what)[:MAX_OFFENCE]}")
 
     def _patiences(self) -> list[tuple[ChildProcess, float]]:
-        """Return engine and publisher with the seconds that each may be silent now."""
+        """Return engine and publisher, each with the seconds that it may be silent now."""
         engine = engine_patience(self.heard.engine, self._order, self.engine_patience)
         patiences = ((self.engine, engine), (self.publisher, SILENT))
         return [(child, patience if child.spoke else STARTING) for child, patience in patiences]
 
     def _forget_models(self, plan: Plan) -> None:
-        """Forget announcements about removed models: they are not repeated, and are sent again if the model returns."""
+        """Forget announcements about removed models: they are not repeated, and sent again if the model returns."""
         kept = {"info", "config", *(f"model/{name}" for name in plan.spoken_of())}
         for topic in self.heard.announced.keys() - kept:
             del self.heard.announced[topic]

@@ -1,1 +1,1 @@
-"""Which model serves: trial, probation, rollback, crash loops, quarantine, shadows."""
+"""Which model a pipeline runs: trial, probation, rollback, crash loops, quarantine, shadows."""

@@ -13,12 +13,15 @@ from edge_infer.plan.records import PipelinePlan, Plan
 
 CRASH_LOOP_DEATHS: Final = 3
 CRASH_LOOP_SECONDS: Final = 60.0
-"""`CRASH_LOOP_DEATHS` deaths within `CRASH_LOOP_SECONDS` seconds are a crash loop."""
+"""A crash loop is `CRASH_LOOP_DEATHS` deaths of the engine within `CRASH_LOOP_SECONDS` seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineDeath:
-    """How the engine died, in words, and which pipelines were busy; it ``fell`` unless it was killed."""
+    """A death of the engine: a description, and the pipelines that were busy.
+
+    ``fell``: it crashed and was not killed.
+    """
 
     how: str
     busy: frozenset[str]
@@ -26,29 +29,29 @@ class EngineDeath:
 
 
 class CrashLoopDetector:
-    """The last deaths of the engine; times are of the monotonic clock."""
+    """The last deaths of the engine. Times are of the monotonic clock."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._last: deque[tuple[float, EngineDeath]] = deque(maxlen=CRASH_LOOP_DEATHS)
 
     def add(self, death: EngineDeath) -> bool:
-        """Add a death; return whether this is a crash loop."""
+        """Add a death; return whether the deaths now form a crash loop."""
         self._last.append((self._clock(), death))
         return len(self._last) == CRASH_LOOP_DEATHS and self._last[-1][0] - self._last[0][0] <= CRASH_LOOP_SECONDS
 
     def suspects(self) -> frozenset[str]:
-        """Return the pipelines that were busy at every death, if each death was the engine's own fault."""
+        """Return the pipelines that were busy at every death; none unless every death was the engine's own fault."""
         deaths = [death for _, death in self._last]
         fell = all(each.fell for each in deaths)
         return frozenset.intersection(*(each.busy for each in deaths)) if fell else frozenset()
 
     def how(self) -> str:
-        """Return the last death in words, with the number of deaths in the period."""
+        """Return a description of the last death, with the number of deaths in the period."""
         return f"{self._last[-1][1].how}, {CRASH_LOOP_DEATHS} times within {CRASH_LOOP_SECONDS:.0f} s"
 
     def clear(self) -> None:
-        """Forget the deaths: their cause has been dealt with."""
+        """Forget the deaths, because their cause has been dealt with."""
         self._last.clear()
 
 
@@ -59,9 +62,9 @@ class CrashLoopDetector:
 
 FIRST_QUARANTINE_SECONDS: Final = 60.0
 MAX_QUARANTINE_SECONDS: Final = 1800.0
-"""Seconds of quarantine: the first one and the longest."""
+"""Maximum seconds of a quarantine; the name before is the first duration."""
 PAROLE_SECONDS: Final = 600.0
-"""Seconds of running again after which a pipeline is no longer on parole."""
+"""Seconds without a crash after which a pipeline is no longer on parole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,7 @@ class _Hold:
 
 
 class PipelineQuarantine:
-    """The pipelines in quarantine, with the reasons; times are of the monotonic clock."""
+    """The pipelines in quarantine, with the reasons. Times are of the monotonic clock."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -98,7 +101,10 @@ class PipelineQuarantine:
         return bool(held)
 
     def held(self, plan: Plan) -> Mapping[str, str]:
-        """Return the reasons for the plan's pipelines in quarantine, by name; entries of other models are removed."""
+        """Return the reason for each pipeline of the plan that is in quarantine, by name.
+
+        Entries about other models are removed.
+        """
         now, shas = self._clock(), {each.name: each.model.identity for each in plan.pipelines}
         self._by_name = {
             name: hold
@@ -108,6 +114,6 @@ class PipelineQuarantine:
         return {name: hold.reason for name, hold in self._by_name.items() if now < hold.until}
 
     def on_parole(self, plan: Plan) -> frozenset[str]:
-        """Return the pipelines that run again after their quarantine."""
+        """Return the pipelines that run again after a quarantine and are on parole."""
         held = self.held(plan)
         return frozenset(self._by_name.keys() - held.keys())

@@ -1,4 +1,4 @@
-"""Delegates that run models: their published status, and which of them were given up."""
+"""Delegates that run models: their published status, and those that were given up."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from edge_infer.plan.records import DelegatePlan, PipelinePlan, Plan
 
 
 def delegated(pipelines: Iterable[PipelinePlan], report: EngineReport) -> Mapping[str, DelegateStatus] | Absent:
-    """Return the status by pipeline, once the engine has loaded it; the library is the plan's, without its folder."""
+    """Return the delegate status by pipeline, once the engine has loaded it.
+
+    The library name comes from the plan, without its folder.
+    """
     found = {}
     for each in pipelines:
         running = report.running.get(each.name, Running(None)).delegate
@@ -26,13 +29,13 @@ def delegated(pipelines: Iterable[PipelinePlan], report: EngineReport) -> Mappin
 
 
 class Delegates:
-    """Delegates that crashed the engine and were replaced by the processor, until the configuration changes them."""
+    """Delegates that crashed the engine. The processor replaces them until the configuration changes them."""
 
     def __init__(self) -> None:
         self._given_up: dict[str, tuple[DelegatePlan, str]] = {}
 
     def gave_up(self, pipeline: PipelinePlan, why: str) -> bool:
-        """Move the pipeline's model to the processor; return False if the plan forbids it or no delegate is in use."""
+        """Move the pipeline's model to the processor. Return False if the plan forbids it or no delegate is in use."""
         delegate = pipeline.delegate
         if delegate is None or delegate.unusable or delegate.on_failure != "cpu":
             return False
@@ -40,7 +43,7 @@ class Delegates:
         return True
 
     def without(self, plan: Plan) -> Plan:
-        """Return the plan with the given-up delegates marked as unusable; a changed delegate is tried again."""
+        """Return the plan with the given-up delegates marked as unusable. A changed delegate is tried again."""
         wanted = {each.name: each.delegate for each in plan.pipelines}
         self._given_up = {name: each for name, each in self._given_up.items() if wanted.get(name) == each[0]}
         pipelines = [

@@ -1,4 +1,4 @@
-"""The effective plan of a configuration, given the models that were rejected."""
+"""The effective plan: the plan of the configuration, with rejected models replaced."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from edge_infer.supervisor.rollout.shadows import shadowed
 
 
 def effective(wanted: Plan, record: ServingRecord) -> Plan:
-    """Return the plan with the fallback of each rejected model in its place, and with the shadows that may run.
+    """Return the plan with the fallback in place of each rejected model, and with the shadows that may run.
 
-    Without a usable fallback (`without_model`) a pipeline keeps its rejected model, which the caller must not run.
+    A pipeline without a usable fallback (`without_model`) keeps its rejected model; the caller must not run it.
     """
     pipelines = []
     for pipeline in wanted.pipelines:
@@ -27,7 +27,7 @@ def effective(wanted: Plan, record: ServingRecord) -> Plan:
 
 
 def without_model(wanted: Plan, record: ServingRecord) -> dict[str, str]:
-    """Return the pipelines whose model was rejected and whose fallback may not take its place, with the reasons."""
+    """Return the pipelines whose model was rejected and whose fallback must not replace it, with the reasons."""
     found = {}
     for pipeline in wanted.pipelines:
         fit = record.fallback(pipeline) if record.refusal(pipeline.model) else None
@@ -37,7 +37,7 @@ def without_model(wanted: Plan, record: ServingRecord) -> dict[str, str]:
 
 
 def unknown_labels(wanted: Plan, plan: Plan) -> dict[str, str]:
-    """Return the pipelines whose fallback does not know all labels that they, their zones and lines keep, and why."""
+    """Return the pipelines whose fallback lacks labels that they, their zones or lines select, with the reasons."""
     found, models = {}, {each.name: each.model for each in plan.pipelines}
     for asked, runs in zip(wanted.pipelines, plan.pipelines, strict=True):
         pairs = [(asked.labels, runs.labels)]
@@ -52,16 +52,16 @@ def unknown_labels(wanted: Plan, plan: Plan) -> dict[str, str]:
 
 
 def _missing(pairs: Iterable[tuple[Sequence[str] | None, Sequence[str] | None]]) -> str:
-    """Return the labels that are wished for and not there, in words; each pair has the wish and what there is."""
+    """Return a list of the missing labels as text. Each pair holds the selected labels and the known ones."""
     return ", ".join(
         dict.fromkeys(label for wish, there in pairs for label in wish or () if label not in (there or ()))
     )
 
 
 def with_slots(wanted: Plan, record: ServingRecord) -> ServingRecord:
-    """Return the record with slots for these pipelines only; a renamed pipeline gets the slot of its model.
+    """Return the record with slots for these pipelines only. A renamed pipeline gets the slot of its model.
 
-    A renamed model gets its new name. A pipeline whose kind of input changed has no fallback.
+    A renamed model gets its new name. A pipeline whose kind of input has changed has no fallback.
     """
     slots = {}
     for pipeline in wanted.pipelines:
@@ -74,7 +74,7 @@ def with_slots(wanted: Plan, record: ServingRecord) -> ServingRecord:
 
 
 def with_manifests(wanted: Plan, record: ServingRecord) -> ServingRecord:
-    """Add current manifests to the record of an older version of this program, which stored none."""
+    """Add current manifests to a record that an older version of this program wrote without any."""
     slots = dict(record.slots)
     for pipeline in wanted.pipelines:
         slot = slots.get(pipeline.name)
@@ -86,5 +86,5 @@ def with_manifests(wanted: Plan, record: ServingRecord) -> ServingRecord:
 
 
 def _called(fit: Fit, model: ModelPlan) -> Fit:
-    """Return the serving model, under the configuration's name for the same model."""
+    """Return the model in service, with the name that the configuration uses for the same model."""
     return replace(fit, model=replace(fit.model, name=model.name)) if fit.model.identity == model.identity else fit

@@ -19,16 +19,16 @@ log = logging.getLogger(__name__)
 CALM: Final = 10.0
 """Seconds without loading or trials before the measurement starts."""
 PATIENCE: Final = 900.0
-"""Seconds that the measurement may take: nothing waits for it, and a slower board leaves it less processor time."""
+"""Seconds that the measurement may take. Nothing waits for it, and on a slow board it gets little processor time."""
 
 
 class FastPath:
-    """Measures once, in a child that uses only idle processor time."""
+    """Measures once, in a child process that uses only idle processor time."""
 
     def __init__(self, calm: float = CALM) -> None:
         self.gain: float | None = None
-        """The speed-up of a model with the fast path; None while it is unknown, or if the measurement failed."""
-        self._restless = time.monotonic()  # the last time at which a configuration was read or a model loaded
+        """Speed-up of a model with the fast path; None while it is unknown or if the measurement failed."""
+        self._restless = time.monotonic()  # last time at which a configuration was read or a model loaded
         self._calm = calm
         self._begun = False
         self._errand: HelperProcess | None = None
@@ -38,11 +38,11 @@ class FastPath:
         return [] if self._errand is None else [self._errand.fileno()]
 
     def pids(self) -> list[int]:
-        """Return the process that measures, if there is one."""
+        """Return the id of the measuring process, if there is one."""
         return [] if self._errand is None else [self._errand.pid]
 
     def look(self, state_dir: Path, *, calm: bool) -> None:
-        """Start the measurement after enough ``calm``, and collect the outcome; call it every second."""
+        """Start the measurement once ``calm`` has lasted, and collect the outcome; call it every second."""
         now = time.monotonic()
         if self._errand is not None:
             self._hear(self._errand)
@@ -95,7 +95,7 @@ class FastPath:
 
 
 def _why(said: HelperResult) -> str:
-    """Return in words why there is no outcome."""
+    """Return as text why there is no outcome."""
     if said.excess:
         return f"the process that runs the model {said.excess}"
     if said.status is None:

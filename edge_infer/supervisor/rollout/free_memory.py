@@ -1,4 +1,4 @@
-"""Memory check: whether a model fits beside the one that it replaces."""
+"""Memory check: whether a model fits into memory beside the model that it replaces."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from typing import Final
 from edge_infer.plan.records import Plan
 
 SPARE: Final = 32 << 20
-"""Bytes that stay free for the kernel and for users who log in."""
+"""Bytes that must stay free for the kernel and for users who log in."""
 _GROUP_LIMITS: Final = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))
-"""File names of the control group's limit and usage, second and first version."""
+"""File names of the control group's limit and usage, in version 2 and version 1."""
 
 
 def suffices(before: Plan | None, after: Plan, root: Path = Path("/")) -> tuple[str, ...]:
-    """Return the pipelines whose next model would not fit beside the present one; unmeasured ones are tried."""
+    """Return the pipelines whose next model would not fit beside the current one.
+
+    Models without a measured size are assumed to fit.
+    """
     former = {pipeline.name: pipeline.model.sha256 for pipeline in before.pipelines} if before else {}
     room = free(root)
     alone = []
@@ -30,7 +33,7 @@ def suffices(before: Plan | None, after: Plan, root: Path = Path("/")) -> tuple[
 
 
 def free(root: Path = Path("/")) -> int | None:
-    """Return the bytes still available on the board and in the control group; None if that is unknown."""
+    """Return the bytes that are available on the board and in the control group; None if that is unknown."""
     return min(_tell(root), default=None)
 
 

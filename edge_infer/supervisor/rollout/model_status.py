@@ -1,4 +1,4 @@
-"""The published status of every model: the serving one, the one on trial, and the outcome."""
+"""Published status of every model: the model in service, the one on probation, and the outcome."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from edge_infer.supervisor.rollout.shadows import compared
 
 
 def standing(swap: ModelRollout, report: EngineReport) -> dict[str, ModelStatus]:
-    """Return a status for each model of the configuration and each that serves.
+    """Return a status for each model of the configuration and each model in service.
 
-    A model of another name that a pipeline goes back to serves, and has a status, only after the switch.
+    When a pipeline falls back to a model of another name, that model serves, and has a status, only after the
+    replacement.
     """
     plan, wanted = swap.plan, swap.wanted
     if plan is None or wanted is None:
@@ -42,7 +43,7 @@ def standing(swap: ModelRollout, report: EngineReport) -> dict[str, ModelStatus]
 
 
 def _of(plan: Plan, asked: list[PipelinePlan]) -> list[PipelinePlan]:
-    """Return the running pipelines that requested a model but run one of another name because theirs was refused.
+    """Return the running pipelines that requested this model but run one of another name, because it was refused.
 
     Without them, the status of a model that was rolled back would report that no model serves.
     """
@@ -51,7 +52,7 @@ def _of(plan: Plan, asked: list[PipelinePlan]) -> list[PipelinePlan]:
 
 
 def _runs(swap: ModelRollout, pipeline: PipelinePlan, report: EngineReport) -> bool:
-    """Return whether a pipeline runs the model of its plan already."""
+    """Return whether a pipeline already runs the model of its plan."""
     return _running(swap, pipeline, report).sha == pipeline.model.identity
 
 
@@ -70,11 +71,11 @@ def _status(swap: ModelRollout, wanted: ModelPlan, pipelines: list[PipelinePlan]
         state: Literal["probation", "staging"] = "probation" if watched else "staging"
         following = (
             refusal.sha if watched or target is None else target.sha256
-        )  # the fallback is the one that is being loaded
+        )  # the model that is being loaded is the fallback
         return ModelStatus(state, version, sha, ABSENT, previous, following[:8])
     held = next((swap.held[each.name] for each in pipelines if each.name in swap.held), None)
     if refusal is not None:
-        alone = held if target is not None and refusal.about(target) else None  # nothing may serve in its place
+        alone = held if target is not None and refusal.about(target) else None  # no model may replace it
         reason = alone or shortened("; ".join((refusal.reason, *swap.why_no_model(pipelines))))
         return ModelStatus(refusal.state, version, sha, reason, previous, refusal.sha[:8])
     if trial is not None and serving is not None and serving.identity == trial.which:
@@ -91,31 +92,32 @@ def _status(swap: ModelRollout, wanted: ModelPlan, pipelines: list[PipelinePlan]
 
 
 def _running(swap: ModelRollout, pipeline: PipelinePlan, report: EngineReport) -> Running:
-    """Return what a pipeline runs; an inactive one will run its model when it is active again."""
+    """Return what a pipeline runs. An inactive pipeline will run its model when it is active again."""
     resumes = pipeline.name in swap.inactive and pipeline.name not in swap.held
     return report.running.get(pipeline.name, Running(pipeline.model.identity if resumes else None))
 
 
 def _allowed(swap: ModelRollout, pipelines: list[PipelinePlan]) -> list[PipelinePlan]:
-    """Return the pipelines that may run; all if none may."""
+    """Return the pipelines that may run; all of them if none may."""
     return [each for each in pipelines if each.name not in swap.held] or pipelines
 
 
 def _going_back(refusal: Refusal, target: ModelPlan | None, serving: ModelPlan | None) -> bool:
-    """Return whether the fallback has not taken over yet: a model counts as rolled back only afterwards."""
+    """Return whether the fallback has not taken over yet. A model counts as rolled back only after that."""
     return refusal.state == "rolled_back" and target is not None and not refusal.about(target) and serving is not target
 
 
 def _was_committed(record: ServingRecord, pipelines: list[PipelinePlan], refusal: Refusal) -> bool:
-    """Return whether the refused model had a slot, now its predecessor's, and so was not on probation."""
+    """Return whether the refused model was not on probation: it had a slot, which is now that of its predecessor."""
     slots = (record.slots.get(each.name) for each in pipelines)
     return any(slot is not None and slot.ts == refusal.ts for slot in slots)
 
 
 def _serving(swap: ModelRollout, pipelines: list[PipelinePlan], report: EngineReport) -> ModelPlan | None:
-    """Return the model that serves in these pipelines: the wanted (of several the first) or still the previous one.
+    """Return the model that these pipelines run: the requested one (the first of several), or still the previous one.
 
-    Pipelines with one model name can have several models after each fell back to its own. A held pipeline runs none.
+    Pipelines that request the same model name may run several models, after each fell back to its own. A pipeline in
+    quarantine runs none.
     """
     allowed = _allowed(swap, pipelines)
     if allowed and all(_runs(swap, each, report) for each in allowed):

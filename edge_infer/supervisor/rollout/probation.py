@@ -1,4 +1,4 @@
-"""The verdict on a model on probation, from the engine's reports on every pipeline that runs it."""
+"""The verdict on a model on probation, from the engine's reports about every pipeline that runs it."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from edge_infer.plan.records import PipelinePlan
 from edge_infer.supervisor.processes.patience import SLOWER
 
 ENOUGH: Final = 100
-"""Frames after which probation ends."""
+"""Number of frames after which probation ends."""
 LONG_ENOUGH: Final = 60.0
 FEW: Final = 10
-"""`LONG_ENOUGH` seconds of probation suffice if there were at least `FEW` frames."""
+"""Minimum number of frames with which probation may already end after `LONG_ENOUGH` seconds."""
 HUNG: Final = 2.0
 """Seconds beyond its limit after which a frame on probation counts as hung."""
 LOADS: Final = 60.0
-"""Seconds after which a model that is still loading counts as stuck."""
+"""Seconds after which a model that is still being loaded counts as stuck."""
 SILENT: Final = 3.0
-"""Minimum seconds that an engine with a model on probation may stay silent."""
+"""Minimum time, in seconds, that an engine with a model on probation may be silent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The decision on a model; ``stuck``: the engine has to be killed first, and ``why`` describes the hang."""
+    """The decision on a model. ``stuck``: the engine must be killed first; ``why`` describes the hang."""
 
     what: Literal["good", "rejected", "rolled_back", "stuck"]
     why: str = ""
 
 
 def judge(pipelines: Sequence[PipelinePlan], sha: str, report: EngineReport, waited: float) -> Verdict | None:
-    """Return the verdict on a model that these pipelines run, ordered ``waited`` seconds ago; None: it is too early."""
+    """Return the verdict on a model that these pipelines run, ordered ``waited`` seconds ago; None: too early."""
     running = [report.running[each.name] for each in pipelines if each.name in report.running]
     for each in running:
         if each.refused == sha:
             return Verdict("rejected", f"it cannot be loaded: {quoted(each.why)}")
         if each.sha == sha and each.fault:
             return Verdict("rolled_back", quoted(each.fault))
-    if report.loading:  # a load may block all threads
+    if report.loading:  # loading may block all threads
         never = waited > LOADS and any(each.name in report.loading for each in pipelines)
         return Verdict("stuck", f"has been loading {_name(pipelines)} for {LOADS:.0f} s") if never else None
     limit = pipelines[0].model.patience() if pipelines else 0.0
@@ -51,9 +51,10 @@ def judge(pipelines: Sequence[PipelinePlan], sha: str, report: EngineReport, wai
 
 
 def hung_loads(pipelines: Sequence[PipelinePlan], report: EngineReport, waited: float) -> dict[str, float]:
-    """Return the seconds that each pipeline has been loading for far too long, for models that replace no other one.
+    """Return, for pipelines whose first model has been loading for far too long, the seconds since loading began.
 
-    A model without a trial has no measured time; it may be a large one on a slow card, so it gets ten times as long.
+    A model without a trial has no measured loading time. It may be large and on a slow card, so it gets ten times as
+    long.
     """
     loading = [each for each in pipelines if each.name in report.loading]
     limits = {each.name: max(LOADS, SLOWER * (each.model.measured.load or LOADS)) for each in loading}
@@ -61,7 +62,7 @@ def hung_loads(pipelines: Sequence[PipelinePlan], report: EngineReport, waited: 
 
 
 def silence(pipelines: Sequence[PipelinePlan]) -> float | None:
-    """Return the seconds that the engine may stay silent while these models are on probation; None: the usual limit."""
+    """Return the seconds that the engine may be silent while these models are on probation; None: the usual limit."""
     return max((SILENT, *(each.model.patience() + HUNG for each in pipelines))) if pipelines else None
 
 
@@ -75,9 +76,10 @@ def _enough(running: Sequence[Running]) -> bool:
 
 
 def _story(running: Running) -> str:
-    """Return the times that the switch took, in words.
+    """Return the durations of the replacement as text.
 
-    An engine that was restarted during the probation has not seen the outcome before the switch, so there is no gap.
+    An engine that was restarted during the probation has not seen the last outcome before the replacement, so the text
+    contains no gap.
     """
     gap = f"; {running.gap * 1000:.0f} ms between two outcomes" if running.gap else ""
     return f"loaded in {running.load * 1000:.0f} ms, other pipelines waited {running.pause * 1000:.0f} ms at most{gap}"

@@ -1,8 +1,8 @@
 """Rollout of models: each pipeline runs the model that the configuration names, unless that model has failed.
 
-A changed model is recorded as on probation before the engine receives it. It is committed after enough frames. If it
-fails, or the engine dies during probation, the pipeline gets its previous model back. Every step is on the disk before
-it takes effect.
+A changed model is recorded as being on probation before the engine receives it. After enough frames it is committed. If
+it fails, or if the engine dies during probation, the pipeline gets its previous model back. Every step is written to
+the disk before it takes effect.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ from edge_infer.supervisor.schedule import PipelineSchedule
 log = logging.getLogger(__name__)
 
 STARTS: Final = 3
-"""Starts of the daemon with the same model on probation, none with an orderly stop, after which it is rolled back."""
+"""Number of starts of the daemon with the same model on probation after which the model is rolled back. Only starts
+after a disorderly stop count."""
 
 
 class ModelRollout:
@@ -47,26 +48,26 @@ class ModelRollout:
 
     def __init__(self, house: ProcessSupervisor) -> None:
         self.plan: Plan | None = None
-        """The plan that runs."""
+        """The plan that is in effect."""
         self.before: Plan | None = None
-        """The previous plan, which still runs until the engine has switched."""
+        """The previous plan, which still runs until the engine has changed to the new one."""
         self.wanted: Plan | None = None
         """The plan that the configuration requests."""
         self.schedule = PipelineSchedule()
         self.inactive: Mapping[str, str] = {}
-        """Pipelines that are outside of their hours, or paused, with the reasons."""
+        """Pipelines that are outside their hours or paused, with the reasons."""
         self.held: Mapping[str, str] = {}
         """Pipelines that may not run now, with the reasons."""
         self.unfit: dict[str, Unfit] = {}
-        """Models that the last configuration named but that could not be used."""
+        """Models that the last configuration names but that cannot be used."""
         self.swaps: Counter[tuple[str, str]] = Counter()
-        """Models committed and rolled back since the start, by name and outcome."""
+        """Numbers of models committed and rolled back since the start, by name and outcome."""
         self._house = house
         self._ledger = ServingLedger(house.note)
         self._admission = Admission()
         self._holds = PipelineQuarantine()
         self._delegates = Delegates()
-        self._gaps: Mapping[str, str] = {}  # what fallbacks cannot do, by pipeline
+        self._gaps: Mapping[str, str] = {}  # shortcomings of fallbacks, by pipeline
         self._order = 0
         self._ordered = 0.0
         self._deaths = CrashLoopDetector()
@@ -78,18 +79,21 @@ class ModelRollout:
 
     @property
     def waiting(self) -> Mapping[str, str]:
-        """The reasons why permitted shadows wait, by pipeline."""
+        """The reasons why permitted shadows still wait, by pipeline."""
         return self._admission.reasons
 
     def decisions(self) -> tuple[object, ...]:
-        """Return all that the supervisor has decided about models; the engine's reports alone do not change it."""
+        """Return everything that the supervisor itself has decided about models.
+
+        Reports of the engine alone do not change it.
+        """
         return self.plan, self.record, self.held, tuple(self.inactive), tuple(self.unfit.items())
 
     def _without_model(self) -> dict[str, str]:
         return {} if self.wanted is None else without_model(self.wanted, self.record)
 
     def why_no_model(self, pipelines: Iterable[PipelinePlan]) -> list[str]:
-        """Return a sentence for each of these pipelines that runs no model, with the reason."""
+        """Return a sentence with the reason for each of these pipelines that runs no model."""
         lost = self._without_model()
         reasons = {**self.held, **lost}
         names = [each.name for each in pipelines if each.name in self.held]
@@ -106,7 +110,10 @@ class ModelRollout:
             self._ledger.keep(replace(self.record, trials=trials))
 
     def apply(self, wanted: Plan, by: str = "configuration") -> None:
-        """Apply a plan as far as its models may run. If the record is not writable, raise `StartError` first."""
+        """Apply a plan as far as its models may run.
+
+        Raises `StartError` before any change if the record cannot be written.
+        """
         self._apply(self.record, wanted, by)
 
     def _apply(self, record: ServingRecord, wanted: Plan, by: str) -> None:
@@ -131,10 +138,10 @@ class ModelRollout:
         self._again()
 
     def record_rejections(self, unfit: tuple[Unfit, ...]) -> None:
-        """Record the models that the configuration names but that cannot be used; a failed trial is not repeated."""
+        """Record the models that the configuration names but that cannot be used. A failed trial is not repeated."""
         self.unfit = {each.name: each for each in unfit}
         record, now = self.record, timestamp(time.time())
-        good = {slot.committed.model.sha256 for slot in record.slots.values()}  # proven on a less busy board
+        good = {slot.committed.model.sha256 for slot in record.slots.values()}  # proven when the board had less load
         for each in unfit:
             if each.tried and each.sha256 and each.sha256 not in good:
                 refusal = Refusal(each.sha256, each.title, each.entry, "rejected", each.reason, now)
@@ -169,15 +176,15 @@ class ModelRollout:
         elif trials := list(self.record.trials):
             for name in trials:
                 self._refuse(name, "rolled_back", f"the {death.how} while it was on probation", "daemon")
-            self._deaths.clear()  # their cause is found
+            self._deaths.clear()  # the cause has been found
         elif death.fell and (again := death.busy & self._holds.on_parole(self.plan)):
             self._hold(again, death.how)
         elif self._deaths.add(death):
-            ours = {each.name for each in self.plan.pipelines}  # the engine's own list is not trusted
+            ours = {each.name for each in self.plan.pipelines}  # the engine's own list cannot be trusted
             self._blame(self._deaths.suspects() & ours, self._deaths.how())
 
     def _hold_hung(self, report: EngineReport) -> None:
-        """Put pipelines whose first model hangs while it loads into quarantine: the others get a new engine."""
+        """Put pipelines whose first model hangs while it is loaded into quarantine. The others get a new engine."""
         assert self.plan is not None
         since = max(self._ordered, self._house.engine.started)
         waited = time.monotonic() - since - self._house.stalls.since(since)
@@ -188,12 +195,12 @@ class ModelRollout:
             self._hold(hung, f"engine {why}")
 
     def close(self) -> None:
-        """Reset the counted starts: an orderly stop does not count against the models on probation."""
+        """Reset the counted starts, because an orderly stop does not count against models on probation."""
         trials = {name: replace(trial, starts=0) for name, trial in self.record.trials.items()}
         if trials != self.record.trials:
             self._ledger.keep(replace(self.record, trials=trials))
 
-    # Requested by users.
+    # Requests by users.
 
     def roll_back(self, name: str, by: str) -> str:
         """Roll back to the previous model; return the result in words. Raises `EdgeInferError` if there is none."""
@@ -213,7 +220,7 @@ class ModelRollout:
         return self._now(name)
 
     def retry(self, name: str, by: str) -> str:
-        """Retry what was refused; return the result in words. Raises `EdgeInferError`, before any change."""
+        """Retry what was refused; return the result in words. Raises `EdgeInferError` before any change."""
         if name in self.record.refused:
             self._running_as(name)
         if (record := asked_again(self.record, name, by)) != self.record:
@@ -235,12 +242,13 @@ class ModelRollout:
         self._apply(replace(self.record, refused=refused).told(*news), self.wanted, by)
         return self._now(name)
 
-    # The rules.
+    # Rules.
 
     def _blame(self, suspects: Collection[str], how: str) -> None:
-        """Roll back a pipeline that was busy at every death or, without a fallback, put it into quarantine.
+        """Roll back a pipeline that was busy at every death or, if it has no fallback, put it into quarantine.
 
-        Of several, it is the one with the newest model. Without a suspect, the most recent replacement is rolled back.
+        If there are several, it is the one with the newest model. Without a suspect, the most recent replacement is
+        rolled back.
         """
         name = self._newest(suspects)
         slot = self.record.slots.get(name) if name is not None else None
@@ -256,13 +264,16 @@ class ModelRollout:
         self._deaths.clear()
 
     def _unusable(self, name: str | None, fit: Fit) -> str:
-        """Return why a fallback may not serve in a pipeline of the configuration; empty if it may."""
+        """Return why a fallback must not serve in a pipeline of the configuration; empty if it may."""
         assert self.wanted is not None
         found = (each for each in self.wanted.pipelines if each.name == name)
         return next((fit.unusable(each, self.wanted.signers) for each in found), "")
 
     def _without_delegate(self, name: str, how: str) -> bool:
-        """Move the pipeline's model from its delegate to the processor; return False unless the plan allows that."""
+        """Move the pipeline's model from its delegate to the processor.
+
+        Return False if the plan does not allow that.
+        """
         assert self.plan is not None
         pipeline = next(each for each in self.plan.pipelines if each.name == name)
         why = f"the {how} while {name} was at work with its delegate"
@@ -287,7 +298,7 @@ class ModelRollout:
         self._again()
 
     def _newest(self, names: Collection[str]) -> str | None:
-        """Return the one of these pipelines with the newest model; without any, the one that was changed last."""
+        """Return which of these pipelines has the newest model; without any, the pipeline that was changed last."""
         slots = self.record.slots
         if names:
             return max(names, key=lambda name: (name not in slots, slots[name].ts if name in slots else name))
@@ -295,7 +306,7 @@ class ModelRollout:
         return max(replaced, key=lambda name: slots[name].ts, default=None)
 
     def _end_shadows(self, reasons: dict[str, str]) -> None:
-        """Turn off shadows that failed."""
+        """Turn off shadows that have failed."""
         if not reasons or self.plan is None:
             return
         for pipeline, reason in reasons.items():
@@ -305,13 +316,13 @@ class ModelRollout:
         self._again()
 
     def _on_probation(self, record: ServingRecord, pipeline: PipelinePlan) -> bool:
-        """Return whether the model of a pipeline replaces another one and may be tried."""
+        """Return whether the model of a pipeline replaces another model and may be tried."""
         slot = record.slots.get(pipeline.name)
         known = slot is not None and slot.committed.model.identity == pipeline.model.identity
         return not known and record.refusal(pipeline.model) is None and record.fallback(pipeline) is not None
 
     def _superseded(self, record: ServingRecord, models: Iterable[ModelPlan], by: str) -> ServingRecord:
-        """Return the record without the trials of models that are no longer wanted."""
+        """Return the record without the trials of models that are no longer requested."""
         wanted = {model.name: model.identity for model in models}
         for name, trial in record.trials.items():
             if wanted.get(name) != trial.which:
@@ -327,7 +338,7 @@ class ModelRollout:
                 self._refuse(name, "rolled_back", reason, "daemon", run=False)
 
     def _first(self, report: EngineReport) -> None:
-        """Record the model of a pipeline, once it runs, if it replaces no other model."""
+        """Record the model of a pipeline as soon as it runs, if it replaces no other model."""
         assert self.plan is not None
         record = self.record
         for pipeline in self.plan.pipelines:
@@ -343,15 +354,15 @@ class ModelRollout:
                     *([] if slot else [self._line(pipeline.model, "first", "configuration", f"in {pipeline.name}")])
                 )
                 self._ledger.note_version(pipeline.model)
-        if record is not self.record:  # a signature that was checked meanwhile does not count when records are compared
+        if record is not self.record:  # a signature checked meanwhile does not matter in comparisons
             self._ledger.keep(record)
 
     def _judge(self, name: str, report: EngineReport) -> None:
-        """Commit a model on probation, roll it back, or wait."""
+        """Commit a model on probation, roll it back, or keep waiting."""
         waited = time.monotonic() - self._ordered - self._house.stalls.since(self._ordered)
         active = [each for each in self._of(name) if each.name not in self.inactive]
         if not active:
-            return  # its probation goes on when a pipeline runs it again
+            return  # its probation continues when a pipeline runs it again
         verdict = judge(active, self.record.trials[name].which, report, waited)
         if verdict is None:
             return
@@ -379,7 +390,7 @@ class ModelRollout:
         self._again()
 
     def _refuse(self, name: str, state: Refused, reason: str, by: str, *, run: bool = True) -> None:
-        """Refuse the model that serves under a name, and restore its predecessor."""
+        """Refuse the model that runs under a name, and restore its predecessor."""
         model, reason = self._running_as(name), shortened(reason)
         record = self._refusing(self.record, name, state, reason)
         self._ledger.keep(record.told(self._line(model, state, by, reason)))
@@ -391,7 +402,7 @@ class ModelRollout:
             self._again()
 
     def _refusing(self, record: ServingRecord, name: str, state: Refused, reason: str) -> ServingRecord:
-        """Return the record without the model that serves under a name, and with its predecessors in its slots."""
+        """Return the record without the model that runs under a name, and with its predecessors in its slots."""
         model, now = self._running_as(name), timestamp(time.time())
         refusal = Refusal(model.sha256, model.title, model.entry, state, shortened(reason), now, model.identity)
         record = record.refusing(name, refusal)
@@ -402,7 +413,7 @@ class ModelRollout:
         return replace(record, slots=slots)
 
     def _would_lose(self, name: str) -> list[str]:
-        """Return a sentence for each pipeline that would be without a model if the one under this name were refused."""
+        """Return a sentence for each pipeline that would have no model if the model of this name were refused."""
         assert self.wanted is not None
         before = without_model(self.wanted, self.record)
         after = without_model(self.wanted, self._refusing(self.record, name, "rolled_back", ""))
@@ -424,13 +435,16 @@ class ModelRollout:
         return found
 
     def _names(self, *, shadows: bool = False) -> list[str]:
-        """Return the names of the models of pipelines, now or next, and on request of those that shadow them."""
+        """Return the names of the pipelines' models, current and next; with ``shadows`` also of their shadow models."""
         plans = [plan for plan in (self.plan, self.wanted) if plan is not None]
         more = [model for plan in plans for model in plan.shadows()] if shadows else []
         return sorted({model.name for model in (*more, *(each for plan in plans for each in plan.models()))})
 
     def _now(self, name: str) -> str:
-        """Return what runs now in the pipelines that ask for a model, which may be one of another name."""
+        """Return a description of what the pipelines that request a model run now.
+
+        It may be a model of another name.
+        """
         pipelines = self._asking(name)
         models = {each.model.identity: each.model for each in pipelines if each.name not in self.held}.values()
         if not models and (held := next((self.held[each.name] for each in pipelines if each.name in self.held), None)):
@@ -440,12 +454,12 @@ class ModelRollout:
         return "; ".join((*lines, *self.why_no_model(pipelines)))
 
     def _asking(self, name: str) -> list[PipelinePlan]:
-        """Return the running pipelines that ask for a model, which may run one of another name, or have it."""
+        """Return the running pipelines that request a model, even if they run another one, and those that run it."""
         assert self.plan is not None
         asked = {each.name for each in (self.wanted or self.plan).pipelines if each.model.name == name}
         return [each for each in self.plan.pipelines if each.name in asked or each.model.name == name]
 
-    # The actions.
+    # Actions.
 
     def _again(self) -> None:
         """Apply the plan that follows from the current record."""
@@ -455,7 +469,7 @@ class ModelRollout:
             self._run(self._admission.admitted(plan))
 
     def _report_gaps(self, wanted: Plan, plan: Plan) -> None:
-        """Report, once each, what a fallback cannot do for its pipeline: serve at all, or know a label."""
+        """Report once what a fallback cannot do for its pipeline: run at all, or recognize a label."""
         gaps = {**unknown_labels(wanted, plan), **without_model(wanted, self.record)}
         for name, why in gaps.items():
             if self._gaps.get(name) != why:
@@ -476,11 +490,11 @@ class ModelRollout:
         self._house.apply(ApplyPlan(plan, self._order, trials, alone, held, tuple(self.inactive)))
 
     def resting(self) -> Mapping[str, str]:
-        """Return the pipelines that do not run now, with the reasons: inactive, or held back."""
+        """Return the pipelines that do not run now, with the reasons: inactive, or without a permitted model."""
         return {**{name: f"held back: {why}" for name, why in self.held.items()}, **self.inactive}
 
     def _held(self, plan: Plan) -> dict[str, str]:
-        """Return the pipelines that may not run, with the reasons: in quarantine, or only a refused model is left."""
+        """Return the pipelines that must not run, with the reasons: in quarantine, or only a refused model is left."""
         refused = {each.name: self.record.refusal(each.model) for each in plan.pipelines}
         lost = self._without_model()
         reasons = {
@@ -495,13 +509,13 @@ class ModelRollout:
 
 
 def _unknown(name: str, known: Sequence[str]) -> EdgeInferError:
-    from edge_infer.yamlfile.error_text import suggestion  # compares words, for which the daemon has no other need
+    from edge_infer.yamlfile.error_text import suggestion  # a module to compare words, not needed elsewhere
 
     return EdgeInferError(f"no pipeline has a model {name!r}; {suggestion(name, known)}")
 
 
 def _difference(record: ServingRecord, model: ModelPlan) -> str:
-    """Return how a model with the same file as a committed one of its name differs from it."""
+    """Return how a model differs from a committed one with the same name and the same file."""
     same = [
         fit.model
         for slot in record.slots.values()
@@ -517,7 +531,7 @@ def _difference(record: ServingRecord, model: ModelPlan) -> str:
 
 
 def _tells_more(fit: Fit, committed: Fit) -> bool:
-    """Return whether a model differs from its record, or a signature was checked for it meanwhile."""
+    """Return whether a model differs from its record, or whether its signature has been checked since."""
     return fit != committed or (fit.model.signed not in {"", committed.model.signed})
 
 

@@ -1,4 +1,4 @@
-"""The record of serving models, in memory and on disk; failed writes are retried."""
+"""The record of models in service, in memory and on the disk. Failed writes are retried."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from edge_infer.plan.records import ModelPlan
 log = logging.getLogger(__name__)
 
 AGAIN: Final = 5.0
-"""Seconds before the next attempt on a disk that was full or read-only."""
+"""Seconds until the next attempt to write, if the disk was full or read-only."""
 
 
 class ServingLedger:
-    """Owns ``serving.json`` and the additions to ``versions.json``; every step is written before it takes effect."""
+    """Owns ``serving.json`` and the additions to ``versions.json``. Every step is written before it takes effect."""
 
     def __init__(self, note: Callable[[str], None]) -> None:
-        """Report sentences for ``status`` through ``note``."""
+        """Failures are reported through ``note``, as sentences for ``status``."""
         self.record = ServingRecord()
         self._written = ServingRecord()
-        self._versions: list[ModelPlan] = []  # versions still to be written
+        self._versions: list[ModelPlan] = []  # versions that still have to be written
         self._state_dir = Path()
         self._note = note
         self._due = math.inf
@@ -38,13 +38,13 @@ class ServingLedger:
         self.record = self._written = read_record(state_dir)
 
     def enter(self, record: ServingRecord) -> None:
-        """Write the record, then hold it; raises `StartError` and changes nothing if the write fails."""
+        """Write the record, then use it. If the write fails, raise `StartError` and change nothing."""
         if record != self._written:
             write_record(self._state_dir, record)
         self.record = self._written = record
 
     def keep(self, record: ServingRecord) -> None:
-        """Hold the record and write it; a failed write is logged and retried later."""
+        """Use the record and write it. A failed write is logged and retried later."""
         self.record = record
         try:
             self.enter(record)
@@ -54,7 +54,7 @@ class ServingLedger:
             self._due = time.monotonic() + AGAIN
 
     def note_version(self, model: ModelPlan) -> None:
-        """Record the version: no older version of its package may replace it automatically from now on."""
+        """Record the version, so that no older version of its package replaces it automatically from now on."""
         try:
             commit_version(self._state_dir, model)
         except StartError as error:
@@ -64,7 +64,7 @@ class ServingLedger:
             self._due = time.monotonic() + AGAIN
 
     def catch_up(self) -> None:
-        """Retry failed writes when it is time; to be called periodically."""
+        """Retry failed writes when they are due; to be called periodically."""
         if time.monotonic() < self._due:
             return
         self._due = math.inf

@@ -1,7 +1,7 @@
-"""Shadow models, which are only compared: which of them may run, and their published status.
+"""Shadow models, which are only compared with the model in service: which of them may run, and their published status.
 
-No shadow runs while a model is on probation. A death of the engine therefore counts against the models on probation
-or, without one, against the shadows. A failed shadow does not run again until its configuration changes or a user
+No shadow runs while a model is on probation. A death of the engine therefore counts against the models on probation or,
+if there are none, against the shadows. A failed shadow does not run again until its configuration changes or a user
 requests a retry.
 """
 
@@ -41,7 +41,7 @@ NOBODY: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 def shadowed(plan: Plan, record: ServingRecord) -> Plan:
-    """Return the plan with only those shadows that may run."""
+    """Return the plan with only the shadows that may run."""
     pipelines = [
         replace(each, shadow=None) if record.trials or record.shadow_ended(each) is not None else each
         for each in plan.pipelines
@@ -50,13 +50,13 @@ def shadowed(plan: Plan, record: ServingRecord) -> Plan:
 
 
 def still_wanted(record: ServingRecord, wanted: Plan) -> ServingRecord:
-    """Return the record without ended shadows that the configuration no longer requests."""
+    """Return the record without ended shadows that the configuration no longer names."""
     kept = {each.name: ended for each in wanted.pipelines if (ended := record.shadow_ended(each)) is not None}
     return replace(record, shadows=kept)
 
 
 def ending(record: ServingRecord, failed: Mapping[str, str], plan: Plan) -> ServingRecord:
-    """Return the record after the shadows of these pipelines have ended; the values are the reasons."""
+    """Return the record after the shadows of these pipelines have ended. The values of ``failed`` are the reasons."""
     now = timestamp(time.time())
     for pipeline in plan.pipelines:
         if pipeline.name in failed and pipeline.shadow is not None:
@@ -68,7 +68,7 @@ def ending(record: ServingRecord, failed: Mapping[str, str], plan: Plan) -> Serv
 
 
 def failed(plan: Plan, report: EngineReport) -> dict[str, str]:
-    """Return the reasons of the shadows that the engine has ended, by pipeline."""
+    """Return the reasons why the engine has ended shadows, by pipeline."""
     told = {each.name: report.running.get(each.name, Running(None)).shadow for each in plan.pipelines if each.shadow}
     return {
         name: quoted("" if shadow.reason is ABSENT else shadow.reason)
@@ -78,7 +78,7 @@ def failed(plan: Plan, report: EngineReport) -> dict[str, str]:
 
 
 def asked_again(record: ServingRecord, name: str, by: str) -> ServingRecord:
-    """Return the record with the shadows of this model free to run again."""
+    """Return the record in which the shadows of this model may run again."""
     now = timestamp(time.time())
     again = {ended.sha: ended for ended in record.shadows.values() if ended.model == name}
     kept = {pipeline: ended for pipeline, ended in record.shadows.items() if ended.model != name}
@@ -89,9 +89,9 @@ def asked_again(record: ServingRecord, name: str, by: str) -> ServingRecord:
 def compared(
     record: ServingRecord, pipelines: Iterable[PipelinePlan], report: EngineReport, waiting: Mapping[str, str] = NOBODY
 ) -> Mapping[str, ShadowStatus] | Absent:
-    """Return the status of the shadows of some configured pipelines; names and digests come from the plan.
+    """Return the status of the shadows of these pipelines. Names and digests come from the plan.
 
-    ``waiting`` has, by pipeline, the reasons why shadows wait.
+    ``waiting`` holds, by pipeline, the reasons why shadows wait.
     """
     found = {}
     for pipeline in pipelines:
@@ -121,7 +121,7 @@ def _told(
 
 @dataclass(slots=True)
 class _Told:
-    """A published status, when it was published and what had been decided; and what is left of its limits."""
+    """A published status, its time, what had been decided by then, and what is left of its limits."""
 
     at: float
     status: ModelStatus
@@ -131,11 +131,11 @@ class _Told:
 
 
 class Figures:
-    """Limits how often the published status of a model changes, and how finely its figures are told.
+    """Limits how often the published status of a model changes, and the precision of its figures.
 
-    A change that the supervisor has decided, and one that follows from the engine's report alone, are told at once,
-    each within a limit of its own: an engine could otherwise report another model each time. New figures wait for their
-    time.
+    Two kinds of change are published at once: one that the supervisor has decided, and one that follows only from the
+    engine's report. Each kind has a limit of its own, because an engine could otherwise report another model each time.
+    New figures alone are published at intervals.
     """
 
     def __init__(self) -> None:
@@ -143,7 +143,7 @@ class Figures:
         self._told: dict[str, _Told] = {}
 
     def settled(self, name: str, status: ModelStatus, now: float, decided: object = None) -> ModelStatus:
-        """Return the status to publish now; ``decided`` is all that the supervisor has decided about models."""
+        """Return the status to publish now. ``decided`` is everything that the supervisor has decided about models."""
         self._now, status, told = now, _coarse(status), self._told.get(name)
         if told is None:
             self._told[name] = _Told(now, status, decided, self._bucket(), self._bucket())
@@ -162,7 +162,7 @@ class Figures:
 
 
 def _coarse(status: ModelStatus) -> ModelStatus:
-    """Return the status with figures that have few digits."""
+    """Return the status with figures that are rounded to few digits."""
     if isinstance(status.shadow, Mapping):
         status = replace(status, shadow={name: _coarse_figures(each) for name, each in status.shadow.items()})
     if isinstance(status.delegate, Mapping):
@@ -192,7 +192,7 @@ def _few_digits(count: int) -> int:
 
 
 def _ratio(value: float, decimals: int) -> float:
-    """Return a number with two significant digits and at most so many decimals."""
+    """Return a number with two significant digits and at most ``decimals`` decimals."""
     value = min(value, MAX_RATIO)
     return round(value, min(decimals, 1 - math.floor(math.log10(value)))) if value > 0 else 0.0
 
@@ -207,28 +207,28 @@ def _without_figures(status: ModelStatus) -> ModelStatus:
     return replace(status, shadow=plain)
 
 
-# Admission of shadow models: one at a time, once the engine loads nothing and enough memory is free.
+# Admission of shadow models: one at a time, when the engine loads nothing and enough memory is free.
 
 log = logging.getLogger(__name__)
 
 AGAIN: Final = 10.0
-"""Seconds between two checks for memory that was not free."""
+"""Seconds until the next check after there was not enough free memory."""
 
 
 class Admission:
-    """Decides which shadows may load; ``reasons`` holds, by pipeline, why the others wait."""
+    """Decides which shadows may be loaded. ``reasons`` holds, by pipeline, why the others wait."""
 
     def __init__(self, root: Path = Path("/"), clock: Callable[[], float] = time.monotonic) -> None:
-        """Read the kernel's files about memory below ``root``."""
+        """Set up; the kernel's files about memory are read below ``root``."""
         self.reasons: dict[str, str] = {}
         self._root = root
         self._clock = clock
-        self._in: set[tuple[str, str]] = set()  # each pipeline's name and the digest of its admitted shadow
+        self._in: set[tuple[str, str]] = set()  # name of each pipeline with the digest of its admitted shadow
         self._plan: Plan | None = None
         self._due = -math.inf
 
     def admitted(self, plan: Plan) -> Plan:
-        """Return the plan with only the admitted shadows; `next_one` admits the others."""
+        """Return the plan with only the admitted shadows; `next_one` admits further ones."""
         asked = {_key(each) for each in plan.pipelines if each.shadow is not None}
         self._plan, self._in = plan, self._in & asked
         waiting = {each.name for each in self._waiting()}
@@ -237,7 +237,10 @@ class Admission:
         return replace(plan, pipelines=pipelines)
 
     def next_one(self, report: EngineReport) -> bool:
-        """Admit another shadow if the engine loads nothing and enough memory is free; return whether this happened."""
+        """Admit another shadow if the engine loads nothing and enough memory is free.
+
+        Return whether one was admitted.
+        """
         if report.loading or (self.reasons and self._clock() < self._due):
             return False
         for pipeline in self._waiting():
