@@ -144,7 +144,8 @@ def _refuse_state_of_others(config: Path, state_dir: Path, changer: int) -> None
         user, other = Identity(changer, changer).name, "root" if owner == 0 else Identity(owner, owner).name
         raise StartError(
             f"{config} belongs to {user}, but the state directory {state_dir} belongs to {other}: name a folder of "
-            f"{user} under device.state_dir, or give that one away: chown -R {changer} {shlex.quote(str(state_dir))}"
+            f"{user} under device.state_dir, or give that one away: chown -R {changer} {shlex.quote(str(state_dir))}; "
+            f"if it is the service's configuration, give it to root: chown root {shlex.quote(str(config))}"
         )
 
 
@@ -161,6 +162,12 @@ def _become_changer(
             f"other users than root may change {config}, so this command works as {user.name}, who cannot read the "
             f"program; {_REMEDY}"
         )
+    if user is not None and owned == config:
+        log.warning(
+            "%s belongs to %s, so this command of root works as %s and reads only what that user may read; "
+            "if it is the service's configuration, give it to root: chown root %s",
+            config, user.name, user.name, shlex.quote(str(config)),
+        )  # fmt: skip
     return user
 
 

@@ -123,6 +123,17 @@ def test_it_acts_as_who_may_change_the_file_and_not_as_whom_that_user_names(box:
     assert f"cannot be read by user {OTHER}" in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("words", [("check",), ("unit",), ("models", "list")], ids=" ".join)
+def test_a_service_configuration_that_was_given_away_has_a_remedy(box: Path, words: tuple[str, ...]) -> None:
+    """The folder is still of root: somebody has copied the file there, or changed its owner by mistake."""
+    remedy = f"give it to root: chown root {box / 'config.yaml'}"
+    assert remedy not in run(box, *words).stderr
+    os.chown(box / "config.yaml", OTHER, OTHER)
+    assert remedy in run(box, *words).stderr
+    os.chown(box, OTHER, OTHER)
+    assert remedy not in run(box, *words).stderr, "a user's own folder is no mistake"
+
+
 def started(box: Path, *words: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "edge_infer", *words, "-c", str(box / "config.yaml")]
     environment = {name: text for name, text in os.environ.items() if name != "RUNTIME_DIRECTORY"}
