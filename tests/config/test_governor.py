@@ -93,13 +93,13 @@ def test_without_any_pipeline_there_is_nobody_to_name(tmp_path: Path) -> None:
 
 def test_a_board_without_a_sensor_is_warned_of(tmp_path: Path) -> None:
     assert unseen(None, tmp_path) == []
-    [(where, text)] = unseen(Governor(max_temperature=70), tmp_path)
+    [(where, text)] = unseen(Governor.model_validate({"max_temperature": 70}), tmp_path)
     assert where == ("governor", "max_temperature")
     assert text == (
         "this board tells no temperature: no zone in /sys/class/thermal can be read; the governor goes by throttling "
         "(max_load is not given) alone"
     )
-    [(where, text)] = unseen(Governor(max_load=0.9), tmp_path)
+    [(where, text)] = unseen(Governor.model_validate({"max_load": 0.9}), tmp_path)
     assert where == ("governor",)
     assert text == (
         "this board tells no temperature: no zone in /sys/class/thermal can be read; the governor goes by throttling "
