@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _accept(args: argparse.Namespace) -> int:
-    for name in [*args.words[1:], *(args.whole or ())] or [None]:
+    for name in dict.fromkeys([*args.words[1:], *(args.whole or ())]) or [None]:
         order = {"do": "drift", "action": "accept", "pipeline": name, "whole": args.whole is not None}
         tell(args.config, order)
     return 0

@@ -4,31 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from edge_infer.client.connection import Client
+from edge_infer.client.message_numbers import Series
+from edge_infer.client.snapshots import Snapshot
+from edge_infer.client.state_view import Standing
+from edge_infer.client.update_log import UpdateReader
 from edge_infer.client.updates import EventUpdate, ResultUpdate, StateUpdate, Update
+from edge_infer.contract.messages import Health
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 WAIT: Final = 0.5
-"""Seconds of one wait in the thread; a cancelled iteration and a closed client wait for it."""
+"""Seconds of one wait in the thread; a closed client waits for it."""
 Answer = TypeVar("Answer")
 
 
 class AsyncClient:
     """An asynchronous context manager around a `Client`, which lives in a thread of its own.
 
-    Its arguments and errors are those of `Client`. ``client`` is the inner one. Its `standing`, `health` and
-    `snapshots` return at once, and may be called between two updates.
+    Its arguments, errors and names are those of `Client`; ``client`` is the inner one. Only the iterations wait.
     """
 
     def __init__(self, host: str = "127.0.0.1", port: int | None = None, **options: Any) -> None:
         self.client = Client(host, port, **options)
         self._thread = ThreadPoolExecutor(1, "edge-infer-client")
+        self._turn: asyncio.Future[None] | None = None
 
     async def __aenter__(self) -> Self:
         """Connect; raises `EdgeInferError` with the cause and the remedy."""
@@ -44,30 +49,101 @@ class AsyncClient:
         await self._run(self.client.close)
         self._thread.shutdown(wait=False)
 
-    async def updates(self, seconds: float | None = None) -> AsyncIterator[Update]:
-        """Yield every update as it arrives, for this time or for ever."""
-        end = time.monotonic() + seconds if seconds is not None else float("inf")
-        while (left := end - time.monotonic()) > 0:
-            for update in await self._run(lambda left=left: self.client.poll(min(WAIT, left))):  # type: ignore[misc]
-                yield update
+    @property
+    def repetitions(self) -> int:
+        """The number of duplicate messages, which were dropped."""
+        return self.client.repetitions
 
-    async def results(self, seconds: float | None = None) -> AsyncIterator[ResultUpdate]:
+    @property
+    def forgotten(self) -> int:
+        """The number of devices, pipelines and models that were forgotten because messages named too many."""
+        return self.client.forgotten
+
+    def gaps(self) -> dict[Series, list[tuple[int, int]]]:
+        """Return the missing numbers by series, as `Client.gaps` does."""
+        return self.client.gaps()
+
+    def standing(self, device: str, pipeline: str) -> Standing:
+        """Return what is known of a pipeline now, and the events that are open."""
+        return self.client.standing(device, pipeline)
+
+    def health(self, device: str) -> Health | None:
+        """Return the present health of a device; None while it is not known."""
+        return self.client.health(device)
+
+    def snapshot(self, device: str) -> Snapshot:
+        """Return whether the client has all retained messages of a device."""
+        return self.client.snapshot(device)
+
+    def snapshots(self) -> Mapping[str, Snapshot]:
+        """Return the snapshot of each device that the client knows of."""
+        return self.client.snapshots()
+
+    @property
+    def settled(self) -> bool:
+        """Whether the broker has handed over all retained messages that it will, since the last connection."""
+        return self.client.settled
+
+    @property
+    def complete(self) -> bool:
+        """Whether the client has all retained messages of every device; false before it is `settled`."""
+        return self.client.complete
+
+    def updates(self, seconds: float | None = None) -> AsyncIterator[Update]:
+        """Yield every update as it arrives, for this time or until the client is closed.
+
+        Several iterations at the same time each yield everything. A cancelled wait loses nothing: the iteration, or
+        the next one, goes on where it was.
+        """
+        return _Iteration(self, object, seconds)
+
+    def results(self, seconds: float | None = None) -> AsyncIterator[ResultUpdate]:
         """Yield the results among the `updates`."""
-        async for update in self.updates(seconds):
-            if isinstance(update, ResultUpdate):
-                yield update
+        return _Iteration(self, ResultUpdate, seconds)
 
-    async def events(self, seconds: float | None = None) -> AsyncIterator[EventUpdate]:
+    def events(self, seconds: float | None = None) -> AsyncIterator[EventUpdate]:
         """Yield the events among the `updates`."""
-        async for update in self.updates(seconds):
-            if isinstance(update, EventUpdate):
-                yield update
+        return _Iteration(self, EventUpdate, seconds)
 
-    async def states(self, seconds: float | None = None) -> AsyncIterator[StateUpdate]:
+    def states(self, seconds: float | None = None) -> AsyncIterator[StateUpdate]:
         """Yield a state whenever a message about it arrives or it is not known any more."""
-        async for update in self.updates(seconds):
-            if isinstance(update, StateUpdate):
-                yield update
+        return _Iteration(self, StateUpdate, seconds)
+
+    async def turn(self, seconds: float) -> None:
+        """Wait at most this time for messages; all iterations wait for the same turn of the thread."""
+        if self._turn is None or self._turn.done():
+            self._turn = asyncio.get_running_loop().run_in_executor(self._thread, self.client.turn, WAIT)
+        done, _ = await asyncio.wait({self._turn}, timeout=min(seconds, WAIT))
+        for turn in done:
+            turn.result()
 
     async def _run(self, call: Callable[[], Answer]) -> Answer:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+
+
+class _Iteration(AsyncIterator[Any]):
+    """One iteration. It is no generator, because a cancelled wait would end that."""
+
+    def __init__(self, client: AsyncClient, kind: type[Any], seconds: float | None) -> None:
+        self._client = client
+        self._kind = kind
+        self._seconds = seconds
+        self._end: float | None = None
+        self._reader: UpdateReader | None = None
+
+    async def __anext__(self) -> Any:
+        client = self._client.client
+        if self._end is None:
+            self._end = time.monotonic() + self._seconds if self._seconds is not None else float("inf")
+        reader = self._reader = self._reader or client.begin(self._kind, self._end)
+        while (update := reader.read()) is None:
+            if reader.over or client.closed:
+                reader.close()
+                raise StopAsyncIteration
+            try:
+                await self._client.turn(self._end - time.monotonic())
+            except BaseException:
+                reader.close()
+                self._reader = None
+                raise
+        return update

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 import time
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
@@ -21,6 +21,7 @@ from edge_infer.client.payloads import read, split
 from edge_infer.client.snapshots import Snapshot, Snapshots
 from edge_infer.client.state_view import Standing, Standings
 from edge_infer.client.survey import Survey
+from edge_infer.client.update_log import UpdateLog, UpdateReader
 from edge_infer.client.updates import (
     DeviceUpdate,
     EventUpdate,
@@ -124,8 +125,10 @@ class Client:
         self._refused: EdgeInferError | None = None
         self._silent_at = self._connected_at = 0.0
         self._backoff = Backoff()
+        self._again_at: float | None = None  # when to connect again; None while that is not decided
         self._rarely = LogThrottle()
-        self._waiting: deque[Update] = deque()
+        self._log = UpdateLog()
+        self._turning = threading.Lock()
         self._heard = HeardNames()
         self._ledger = ReceivedNumbers()
         self._standings = Standings()
@@ -194,37 +197,68 @@ class Client:
         """Whether the client has all retained messages of every device; false before it is `settled`."""
         return self.settled and all(each.complete for each in self.snapshots().values())
 
+    @property
+    def closed(self) -> bool:
+        """Whether `close` has been called."""
+        return self._closed
+
     def updates(self, seconds: float | None = None) -> Iterator[Update]:
         """Yield every update as it arrives, for this time or until `close`.
 
         The client reconnects after a lost connection. It yields a `StateUpdate` for each state that is not known any
-        more.
+        more. Several iterations at the same time each yield everything.
         """
-        end = time.monotonic() + seconds if seconds is not None else float("inf")
-        while not self._closed and time.monotonic() < end:
-            self._turn(end)
-            while self._waiting:
-                yield self._waiting.popleft()
-
-    def poll(self, seconds: float) -> list[Update]:
-        """Return what has arrived, after one wait of at most half a second and this time."""
-        if not self._closed:
-            self._turn(time.monotonic() + seconds)
-        found = list(self._waiting)
-        self._waiting.clear()
-        return found
+        return self._iterate(object, seconds)
 
     def results(self, seconds: float | None = None) -> Iterator[ResultUpdate]:
         """Yield the results among the `updates`."""
-        return (update for update in self.updates(seconds) if isinstance(update, ResultUpdate))
+        return self._iterate(ResultUpdate, seconds)
 
     def events(self, seconds: float | None = None) -> Iterator[EventUpdate]:
         """Yield the events among the `updates`."""
-        return (update for update in self.updates(seconds) if isinstance(update, EventUpdate))
+        return self._iterate(EventUpdate, seconds)
 
     def states(self, seconds: float | None = None) -> Iterator[StateUpdate]:
         """Yield a state whenever a message about it arrives or it is not known any more."""
-        return (update for update in self.updates(seconds) if isinstance(update, StateUpdate))
+        return self._iterate(StateUpdate, seconds)
+
+    def poll(self, seconds: float) -> list[Update]:
+        """Return what has arrived, after one wait of at most half a second and this time."""
+        reader = self.begin(object)
+        self.turn(seconds)
+        return list(iter(reader.read, None))
+
+    def begin(self, kind: type[Any], end: float = float("inf")) -> UpdateReader:
+        """Begin an iteration, as `UpdateLog.begin` does; its caller calls `turn` whenever there is nothing to read."""
+        return self._log.begin(kind, end)
+
+    def turn(self, seconds: float) -> None:
+        """Wait up to half a second for messages and take them; without a connection wait this long to reconnect.
+
+        Raises `EdgeInferError` while another thread does so.
+        """
+        if not self._turning.acquire(blocking=False):
+            raise EdgeInferError("another thread iterates over this client: make a client for each thread")
+        try:
+            if not self._closed:
+                self._turn(time.monotonic() + seconds)
+        finally:
+            self._turning.release()
+
+    def _iterate(self, kind: type[Any], seconds: float | None) -> Iterator[Any]:
+        end = time.monotonic() + seconds if seconds is not None else float("inf")
+        reader = self.begin(kind, end)
+        try:
+            while True:
+                update = reader.read()
+                if update is not None:
+                    yield update
+                elif reader.over or self._closed:
+                    return
+                else:
+                    self.turn(end - time.monotonic())
+        finally:
+            reader.close()
 
     def _turn(self, end: float) -> None:
         if self._paho is None:
@@ -290,10 +324,12 @@ class Client:
                 raise self._refused or EdgeInferError(told.text)
 
     def _connect_again(self, end: float) -> None:
-        pause = self._backoff.failed(refused=self._refused is not None)
-        time.sleep(max(0.0, min(pause, end - time.monotonic())))
-        if self._closed or time.monotonic() >= end:
+        if self._again_at is None:
+            self._again_at = time.monotonic() + self._backoff.failed(refused=self._refused is not None)
+        time.sleep(max(0.0, min(self._again_at, end) - time.monotonic()))
+        if self._closed or time.monotonic() < self._again_at:
             return
+        self._again_at = None
         try:
             self._connect()
         except EdgeInferError as error:
@@ -332,11 +368,11 @@ class Client:
         try:
             topic = message.topic
         except UnicodeDecodeError:
-            self._waiting.append(UnreadableUpdate("", "its topic is not UTF-8"))
+            self._log.add(UnreadableUpdate("", "its topic is not UTF-8"))
             return
         found = split(topic, self._prefix)
         if found is None:
-            self._waiting.append(UnreadableUpdate(topic, "no topic of this version"))
+            self._log.add(UnreadableUpdate(topic, "no topic of this version"))
             return
         if message.retain:
             self._survey.heard()
@@ -345,7 +381,7 @@ class Client:
         try:
             self._take(*found, bytes(message.payload), live=not message.retain)
         except WireError as error:
-            self._waiting.append(UnreadableUpdate(topic, str(error)))
+            self._log.add(UnreadableUpdate(topic, str(error)))
 
     def _take(self, device: str, place: Place, payload: bytes, *, live: bool) -> None:
         for gone in self._heard.hear(device, place.name_below if place.kind == "model" else place.name):
@@ -370,7 +406,7 @@ class Client:
                     self._snapshots.info(device, record)
                 if isinstance(record, Health):
                     self._tell(self._standings.spoken(device, record, live=live))
-                self._waiting.append(DeviceUpdate(device, record, place.name))
+                self._log.add(DeviceUpdate(device, record, place.name))
 
     def _forget(self, device: str, name: str) -> None:
         """Forget a device, or one of its pipelines or models, because messages have named too many."""
@@ -397,7 +433,7 @@ class Client:
         self._online[device] = online, live
         self._snapshots.status(device, online=online)
         if before is None or before[0] != online or (live and not before[1]):  # not for each repetition
-            self._waiting.append(StatusUpdate(device, online, retained=not live))
+            self._log.add(StatusUpdate(device, online, retained=not live))
         self._tell(self._standings.status(device, online=online, live=live))
 
     def _take_numbered(self, device: str, pipeline: str, record: Result | Event, *, live: bool) -> None:
@@ -409,13 +445,13 @@ class Client:
             return
         if isinstance(record, Event):
             self._events.take(device, pipeline, record)
-            self._waiting.append(EventUpdate(device, pipeline, record, missing))
+            self._log.add(EventUpdate(device, pipeline, record, missing))
         else:
-            self._waiting.append(ResultUpdate(device, pipeline, record, missing))
+            self._log.add(ResultUpdate(device, pipeline, record, missing))
 
     def _tell(self, pipelines: Iterable[tuple[str, str]]) -> None:
         for device, pipeline in pipelines:
-            self._waiting.append(StateUpdate(device, pipeline, self.standing(device, pipeline)))
+            self._log.add(StateUpdate(device, pipeline, self.standing(device, pipeline)))
 
 
 def _of_arguments(text: str) -> str:

@@ -48,9 +48,14 @@ class GoldenChoice:
         self._best[kind] = ranked[: self._count]
 
     def chosen(self) -> list[GoldenExample]:
-        """Return the examples: the best one of each set of labels, then the second ones, and so on."""
-        turns = [(place, kind, item[2]) for kind, items in self._best.items() for place, item in enumerate(items)]
-        return [example for _, _, example in sorted(turns, key=lambda turn: turn[:2])[: self._count]]
+        """Return the examples: the best one of each set of labels, then the second ones, and so on.
+
+        Those in which nothing is to be found come last: a damaged model may find nothing anywhere.
+        """
+        turns = [
+            (not kind, place, kind, item[2]) for kind, items in self._best.items() for place, item in enumerate(items)
+        ]
+        return [example for *_, example in sorted(turns, key=lambda turn: turn[:3])[: self._count]]
 
 
 def write_golden(folder: Path, examples: Sequence[GoldenExample]) -> Path:

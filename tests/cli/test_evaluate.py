@@ -406,6 +406,36 @@ def test_labelled_examples_become_golden_inputs_of_a_package(tmp_path: Path) -> 
     assert {path.name for path in stored.iterdir()} == {"astronaut.png", "grey.png"}
 
 
+def test_golden_inputs_of_a_model_with_more_classes_than_the_labels_pass_its_trial(
+    assets: Path, tmp_path: Path
+) -> None:
+    """It finds a dog, a sandwich and persons in the pictures without a label."""
+    names = ("cat.bmp", "fox.jpeg", "burger.jpg", "zidane.jpg")
+    for name in names:
+        shutil.copy(assets / "images" / name, tmp_path / name)
+    height, width = cv2.imread(str(tmp_path / "cat.bmp")).shape[:2]
+    box = [0.091 * width, 0.131 * height, 0.617 * width, 0.846 * height]
+    labels = tmp_path / "cats.json"
+    labels.write_text(json.dumps({
+        "images": [{"id": number, "file_name": name} for number, name in enumerate(names)],
+        "categories": [{"id": 0, "name": "cat"}],
+        "annotations": [{"id": 1, "image_id": 0, "category_id": 0, "bbox": box, "area": 1, "iscrowd": 0}],
+    }))  # fmt: skip
+    package = tmp_path / "package"
+    package.mkdir()
+    shutil.copy(assets / "models" / SSD, package / "m.tflite")
+    manifest = "name: cats\nversion: 1.0.0\nfile: m.tflite\n"
+    (package / "manifest.yaml").write_text(manifest)
+    done = evaluate(package, labels, "--golden", tmp_path / "out")
+    assert "1 golden input written" in done.stderr
+    shutil.copytree(tmp_path / "out" / "golden", package / "golden")
+    (package / "manifest.yaml").write_text(manifest + (tmp_path / "out" / "golden.yaml").read_text())
+    config = tmp_path / "config.yaml"
+    config.write_text(f"device: {{state_dir: {tmp_path}/state}}\n")
+    added = subprocess.run(command("models", "add", package, "-c", config), capture_output=True, text=True, check=False)
+    assert (added.returncode, added.stdout) == (0, "cats@1.0.0\n"), added.stderr
+
+
 def test_sounds_in_a_folder_a_class(assets: Path, tmp_path: Path) -> None:
     for kind, names in (("Speech", ("speech.wav",)), ("Cat", ("meow_16k.wav",))):
         (tmp_path / kind).mkdir()

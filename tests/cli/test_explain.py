@@ -91,6 +91,7 @@ def test_a_chosen_object_is_explained(assets: Path) -> None:
     model = assets / "models" / "coco_ssd_mobilenet_v1_1.0_quant_2018_06_29.tflite"
     words = (model, assets / "images" / "bus.jpg", "--threshold", "0.3", "--masks", "150")
     (best,) = facts(*words)
+    assert best["masks"] == 150 - 4 * 24, "the others chose how much is hidden"
     (bus,) = facts(*words, "--label", "bus")
     (there,) = facts(*words, "--at", "0.2,0.6")
     assert best["answer"]["label"] == "person"
@@ -125,6 +126,11 @@ def test_what_cannot_be_explained_is_told(planted: Path, words: tuple[str, ...],
     assert (done.returncode, done.stdout) == (code, ""), done.stderr
     assert said in done.stderr
     assert not (planted / "why.gif").exists()
+
+
+def test_a_recording_that_is_not_there_needs_no_pipe(assets: Path) -> None:
+    done = run(assets / "models" / "yamnet_audio_classifier_with_metadata.tflite", "gone.csv")
+    assert (done.returncode, done.stderr) == (1, "edge-infer: gone.csv does not exist\n")
 
 
 def test_an_answer_that_nothing_changes(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def until(updates: Iterator[Update], last: type[Update]) -> list[Update]:
 def test_a_topic_that_is_no_text_is_an_unreadable_update() -> None:
     client = Client("127.0.0.1", 1)
     client._on_message(None, None, MQTTMessage(topic=b"edge-infer/\xff/status"))  # type: ignore[arg-type]
-    assert list(client._waiting) == [UnreadableUpdate("", "its topic is not UTF-8")]
+    assert client.poll(0) == [UnreadableUpdate("", "its topic is not UTF-8")]
 
 
 def state(count: int) -> State:

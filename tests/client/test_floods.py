@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import tracemalloc
-from itertools import chain, repeat
+from itertools import chain, islice, repeat
 
 import pytest
 from paho.mqtt.client import MQTTMessage
@@ -16,6 +16,7 @@ from edge_infer.client.message_numbers import ReceivedNumbers, Series
 from edge_infer.contract.codec import dumps
 from edge_infer.contract.messages import Event
 from edge_infer.errors import EdgeInferError
+from tests.broker import eventually
 from tests.publisher.samples import BOOT, TS, P, result
 from tests.publisher.samples import state as sample
 from tests.publisher.servers import Server, subscribed
@@ -51,6 +52,14 @@ def test_what_nobody_asked_for_ends_the_connection(flood: bytes, words: str, cap
         assert client._backoff.failed(refused=True) >= 2.5, "a broker that floods is not asked again at once"
     assert words in caplog.text
     assert "mqtt." not in caplog.text
+
+
+def test_looking_in_short_pieces_waits_for_the_pause_and_connects_again() -> None:
+    """Such as those of `AsyncClient`: none of them is as long as the pause after a refusal."""
+    packets = iter([b"\xc0\x00", packet(f"{P}/door/result", dumps(result(1)))])  # one for each connection
+    with Server(subscribed(islice(packets, 1))) as server, Client("127.0.0.1", server.port) as client:
+        eventually(lambda: any(isinstance(each, ResultUpdate) for each in client.poll(0.1)), "result", 20)
+        assert server.accepted == 2
 
 
 def test_a_message_that_is_too_long_is_told_and_takes_no_memory() -> None:
@@ -91,7 +100,7 @@ def test_names_that_no_device_has_are_unreadable() -> None:
     client = Client("127.0.0.1", 1)
     for topic in (f"{P}/{'p' * 65}/state", f"{P}/a b/state", "edge-infer/ /status", f"{P}/model/-", f"{P}//result"):
         client._on_message(None, None, message(topic, dumps(sample(1))))  # type: ignore[arg-type]
-    assert {type(update) for update in client._waiting} == {UnreadableUpdate}
+    assert {type(update) for update in client.poll(0)} == {UnreadableUpdate}
     assert client.snapshots() == {}
 
 
@@ -99,7 +108,7 @@ def test_a_state_without_end_is_unreadable() -> None:
     client = Client("127.0.0.1", 1)
     long = dumps(sample(1))[:-1] + b',"later":"' + b"x" * 4096 + b'"}'
     client._on_message(None, None, message(f"{P}/door/state", long))  # type: ignore[arg-type]
-    assert list(client._waiting) == [UnreadableUpdate(f"{P}/door/state", "it has more than 4096 bytes")]
+    assert client.poll(0) == [UnreadableUpdate(f"{P}/door/state", "it has more than 4096 bytes")]
 
 
 def test_pipelines_without_end_make_the_oldest_of_their_device_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,9 +134,9 @@ def test_pipelines_without_end_make_the_oldest_of_their_device_forgotten(monkeyp
     assert client.snapshot("evil").received <= 4
     assert client.forgotten == 97
     assert client.standing("gate-3", "door").why_not != "removed", "of another device"
-    client._waiting.clear()
+    client.poll(0)
     client._on_message(None, None, message("edge-infer/evil/status", b"offline"))  # type: ignore[arg-type]
-    assert [type(update) for update in client._waiting].count(StateUpdate) <= 3
+    assert [type(update) for update in client.poll(0)].count(StateUpdate) <= 3
 
 
 def test_devices_without_end_make_the_one_silent_for_longest_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,14 +145,15 @@ def test_devices_without_end_make_the_one_silent_for_longest_forgotten(monkeypat
     client._standings.connected()
     client._on_message(None, None, message(f"{P}/status", b"online"))  # type: ignore[arg-type]
     client._on_message(None, None, message(f"{P}/door/state", dumps(sample(1))))  # type: ignore[arg-type]
-    client._waiting.clear()
+    client.poll(0)
     for number in range(20):
         client._on_message(None, None, message(f"edge-infer/d{number}/status", b"online"))  # type: ignore[arg-type]
     assert len(client._standings._devices) == len(client._online) == len(client.snapshots()) == 3
-    told = [update for update in client._waiting if not isinstance(update, StatusUpdate)]
+    found = client.poll(0)
+    told = [update for update in found if not isinstance(update, StatusUpdate)]
     assert told == [StateUpdate("gate-3", "door", client.standing("gate-3", "door"))]
     assert client.standing("gate-3", "door").state is None
-    assert not any(isinstance(update, EventUpdate) for update in client._waiting)
+    assert not any(isinstance(update, EventUpdate) for update in found)
 
 
 def test_the_device_with_the_most_names_loses_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

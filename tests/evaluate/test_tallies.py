@@ -58,7 +58,8 @@ def test_golden_examples_are_of_all_kinds_and_clear() -> None:
         (0.3, "1", ("cat",)), (0.4, "2", ("cat",)), (0.05, "3", ("dog",)), (0.2, "4", ()), (0.35, "5", ("cat",)),
     ):  # fmt: skip
         choice.offer(margin, GoldenExample(name, tuple((label, None) for label in labels)))
-    assert [each.path for each in choice.chosen()] == ["4", "2", "5"]
+    choice.offer(0.2, GoldenExample("6", (("bird", None),)))
+    assert [each.path for each in choice.chosen()] == ["6", "2", "5"], "none without findings while there are others"
 
 
 def test_entries_of_golden_examples_hold_any_name(tmp_path: Path) -> None:

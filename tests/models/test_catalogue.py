@@ -60,6 +60,15 @@ def test_entries_are_of_free_models_at_addresses_that_do_not_change() -> None:
         assert re.search(r"/[0-9a-f]{40}/|\?generation=\d+$", offer.listed.url), offer.name
 
 
+def test_versions_are_listed_in_their_order_and_the_newest_is_chosen() -> None:
+    one = OFFERS["movenet"]
+    listed = [one.listed.model_copy(update={"version": version}) for version in ("1.10.0", "2.0.0-rc.1", "1.9.0")]
+    offers = {each.version: replace(one, listed=each) for each in listed}
+    with pytest.raises(ConfigError, match=r"has movenet@1\.9\.0, movenet@1\.10\.0, movenet@2\.0\.0-rc\.1, not"):
+        choose(offers, "movenet@3.0")
+    assert choose(offers, "movenet").listed.version == "1.10.0"
+
+
 def test_one_is_chosen_by_name_and_version() -> None:
     assert choose(OFFERS, "movenet") is choose(OFFERS, "movenet@1.0.0")
     with pytest.raises(ConfigError, match=r"has movenet@1\.0\.0, not movenet@2\.0"):

@@ -79,6 +79,12 @@ def test_what_is_in_the_store_does_not_change(library: Library, tmp_path: Path) 
     assert [stored.title for stored in library.find("face-detect")] == ["face-detect@1.0.0", "face-detect@1.1.0"]
 
 
+def test_packages_are_in_the_order_of_their_versions(library: Library) -> None:
+    for version in ("1.10.0", "1.9.0", "1.9.0-rc.1"):
+        shutil.copytree(SHIPPED, library.folder / "face-detect" / version)
+    assert [stored.folder.name for stored in library.packages()] == ["1.9.0-rc.1", "1.9.0", "1.10.0"]
+
+
 def test_what_is_left_of_a_broken_package_is_named(library: Library) -> None:
     place = library.folder / "face-detect" / "1.0.0"
     place.mkdir(parents=True)

@@ -66,6 +66,8 @@ def _through(plan: SourcePlan, path: str) -> Iterator[Samples]:
                 gap = block.gap or number == 1
                 yield Samples(block.values, block.rate, block.wall, block.monotonic, number, gap)
     except SourceError as error:
+        if isinstance(error.__cause__, FileNotFoundError):  # the source would propose to make a named pipe
+            raise InputError(f"{path} does not exist") from error
         raise InputError(str(error) if str(error).startswith(path) else f"{path}: {error}") from error
 
 

@@ -25,7 +25,7 @@ from edge_infer.models.packages.package import MANIFEST, canonical
 from edge_infer.models.packages.read_files import LARGEST_MODEL
 from edge_infer.models.packages.signature import LARGEST as LARGEST_SIGNATURE
 from edge_infer.models.packages.signature import check_signed
-from edge_infer.models.packages.versions import is_preview, older
+from edge_infer.models.packages.versions import is_preview, rank
 from edge_infer.models.request import TrustedKey
 from edge_infer.models.trials.checked_package import MAX_BESIDE_BYTES
 from edge_infer.yamlfile.fields import Kind, integer, text, url, written_as_is
@@ -230,7 +230,7 @@ def choose(offers: Mapping[str, Offer], wanted: str) -> Offer:
     version.
     """
     name = wanted.partition("@")[0]
-    found = [offer for offer in offers.values() if offer.name == name]
+    found = sorted((each for each in offers.values() if each.name == name), key=lambda each: rank(each.listed.version))
     if not found:
         names = sorted({offer.name for offer in offers.values()})
         raise ConfigError(f"the catalogue has no {name}; it has {', '.join(names) or 'nothing'}")
@@ -238,10 +238,7 @@ def choose(offers: Mapping[str, Offer], wanted: str) -> Offer:
     if not fitting:
         raise ConfigError(f"the catalogue has {', '.join(offer.title for offer in found)}, not {wanted}")
     fitting = [offer for offer in fitting if not is_preview(offer.listed.version)] or fitting
-    newest = fitting[0]
-    for offer in fitting[1:]:
-        newest = offer if older(newest.listed.version, offer.listed.version) else newest
-    return newest
+    return max(fitting, key=lambda each: rank(each.listed.version))
 
 
 def is_catalogue(path: Path) -> bool:

@@ -14,6 +14,7 @@ from edge_infer.errors import ConfigError, ModelError, StartError
 from edge_infer.models.packages.manifest import Manifest
 from edge_infer.models.packages.package import LARGEST_MANIFEST, MANIFEST, Package, find_package
 from edge_infer.models.packages.read_files import LARGEST_MODEL, inside, read_whole
+from edge_infer.models.packages.versions import rank
 
 TEXTS: Final = ("LICENCE", "LICENSE", "NOTICE", "PROVENANCE.md", "README.md")
 """Files that belong to a package although its manifest does not name them."""
@@ -44,10 +45,10 @@ class Library:
         try:
             with suppress(FileNotFoundError):
                 os.scandir(self.folder).close()  # glob silently skips a folder that this user cannot read
-            found = sorted(path.parent for path in self.folder.glob(f"[!.]*/*/{MANIFEST}"))
+            found = [path.parent for path in self.folder.glob(f"[!.]*/*/{MANIFEST}")]
         except PermissionError as error:
             raise StartError(f"{self.folder} cannot be read by this user; try it with sudo") from error
-        return [_stored(folder) for folder in found]
+        return [_stored(folder) for folder in sorted(found, key=_place_in_order)]
 
     def find(self, wanted: str) -> list[Stored]:
         """Return the packages ``NAME``, or the one package ``NAME@VERSION``."""
@@ -140,6 +141,10 @@ def _copy(package: Package, source: Path, target: Path) -> None:
         target.write_bytes(data)
     except OSError as error:
         raise StartError(f"{source} cannot be copied into the store: {error.strerror or error}") from error
+
+
+def _place_in_order(folder: Path) -> tuple[object, ...]:
+    return folder.parent.name, rank(folder.name), folder.name
 
 
 def _stored(folder: Path) -> Stored:

@@ -56,18 +56,18 @@ def older(one: str, other: str) -> bool:
     Versions of other forms are ordered as well: ``1.0`` equals ``1.0.0``, ``v1`` equals ``1``, and letters directly
     behind the numbers start a preview (``1.0rc1`` equals ``1.0.0-rc.1``).
     """
-    return _rank(one) < _rank(other)
+    return rank(one) < rank(other)
 
 
 def is_preview(version: str) -> bool:
     """Return whether a version is a preview of a release: ``1.0.0-rc.1``, ``1.0rc1``."""
-    return not _rank(version)[1]
+    return not rank(version)[1]
 
 
 _RELEASE: Final = re.compile(r"(?:[vV](?=[0-9]))?((?:[0-9]+(?:[._][0-9]+)*)?)(.*)", re.DOTALL)
 
 
-def _rank(version: str) -> tuple[tuple[int, ...], bool, tuple[tuple[bool, int, str], ...]]:
+def rank(version: str) -> tuple[tuple[int, ...], bool, tuple[tuple[bool, int, str], ...]]:
     """Return the numbers of the release, whether it is no preview, and the identifiers of the preview."""
     found = _RELEASE.fullmatch(version.partition("+")[0])
     numbers, rest = found.groups() if found else ("", version)

@@ -1,0 +1,108 @@
+"""The updates that the iterations over a client have not read yet, in memory."""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+from edge_infer.client.updates import Update
+from edge_infer.errors import EdgeInferError
+
+MAX_BEHIND: Final = 5000
+"""Updates that an iteration may be behind the first one."""
+
+
+class UpdateLog:
+    """A queue that every iteration reads whole, from a place of its own.
+
+    One thread adds, and another one may begin iterations and read: neither loses an update of the other.
+    """
+
+    def __init__(self) -> None:
+        self._updates: deque[Update] = deque()
+        self._first = 0
+        """The number of the oldest update that is kept."""
+        self._places: list[_Place] = []
+
+    def add(self, update: Update) -> None:
+        """Add an update for every iteration."""
+        self._updates.append(update)
+
+    @property
+    def end(self) -> int:
+        """The number of the next update that will be added."""
+        return self._first + len(self._updates)
+
+    def begin(self, kind: type[Any], end: float) -> UpdateReader:
+        """Begin an iteration over the updates of a kind, until this time of the monotonic clock.
+
+        It goes on where the last iteration ended; while others run, where the last one of its kind ended.
+        """
+        ended = [each for each in self._places if each.reader() is None]
+        place = next((each for each in ended if each.kind is kind), None) or _Place(kind, self._first)
+        place.number = max(place.number, self._first)
+        running = len(ended) < len(self._places)
+        self._places = [*(each for each in self._places if running and each is not place), place]
+        return UpdateReader(self, place, end)
+
+    def read(self, place: _Place, limit: int | None) -> Any:
+        """Return the next update of its kind, up to this number; raises `EdgeInferError` if it is not kept any more."""
+        while place.number < (self.end if limit is None else limit):
+            if place.number < self._first:
+                raise EdgeInferError(
+                    f"this iteration is more than {MAX_BEHIND} updates behind another one of its client, and the next "
+                    "ones are lost: return to it sooner, or end it"
+                )
+            update = self._updates[place.number - self._first]
+            place.number += 1
+            self._drop()
+            if isinstance(update, place.kind):
+                return update
+        return None
+
+    def _drop(self) -> None:
+        """Drop the updates that every iteration has read, and those that one would read too late."""
+        numbers = [each.number for each in self._places]
+        while self._first < max(min(numbers), max(numbers) - MAX_BEHIND):
+            self._updates.popleft()
+            self._first += 1
+
+
+class _Place:
+    """How far an iteration has read, also after its end."""
+
+    def __init__(self, kind: type[Any], number: int) -> None:
+        self.kind = kind
+        self.number = number
+        self.reader: Callable[[], UpdateReader | None] = _nobody
+
+
+class UpdateReader:
+    """One iteration. It ends with `close`, and when nothing refers to it any more."""
+
+    def __init__(self, log: UpdateLog, place: _Place, end: float) -> None:
+        self.over = False
+        """Whether `read` has found that the time is over."""
+        self._log = log
+        self._place = place
+        self._end = end
+        self._limit: int | None = None
+        place.reader = weakref.ref(self)
+
+    def close(self) -> None:
+        """End the iteration: the next one of its kind goes on here."""
+        if self._place.reader() is self:
+            self._place.reader = _nobody
+
+    def read(self) -> Any:
+        """Return the next update, None if there is none yet; leave out what came after the time was over."""
+        if not self.over and time.monotonic() >= self._end:
+            self.over, self._limit = True, self._log.end
+        return self._log.read(self._place, self._limit)
+
+
+def _nobody() -> None:
+    """Stand for a reader that is gone."""
