@@ -87,7 +87,7 @@ class NodeRed:
 
 def recipe_of_page(label: str) -> str:
     """The text of the function node, for this label."""
-    (block,) = [block for block in blocks_of(ROOT / "docs" / "subscribers.md") if block.info == "js"]
+    (block,) = [block for block in blocks_of(ROOT / "docs" / "other-languages.md") if block.info == "js"]
     assert "person" in block.text
     return block.text.replace("person", label)
 
