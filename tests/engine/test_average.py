@@ -139,7 +139,7 @@ def test_a_wav_file_has_its_own_rate(tmp_path: Path) -> None:
         ("empty.wav", b"", "no WAV file"),
         ("text.wav", b"nothing to hear", "no WAV file"),
         ("empty.csv", b"", "no row of numbers"),
-        ("words.csv", b"a,b\nc,d\n", "it has the header 'c, d' and no row below"),
+        ("words.csv", b"a,b\nc,d\n", "no row of numbers that can be used: no numbers in 'c, d'"),
         ("empty.npy", b"", "no NumPy array that can be read"),
         ("text.npy", b"nothing", "no NumPy array that can be read"),
         ("clip.mp3", b"", r"takes a signal; give it a \.wav, \.csv or \.npy"),

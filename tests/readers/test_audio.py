@@ -175,11 +175,11 @@ def test_a_number_beyond_a_float_is_left_out_too(file: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "options", "word"),
     [
-        (b"", {}, "is no WAV file: it is empty"),
+        (b"", {}, "is no WAV file"),
         (
             b"ID3\x03 and an MP3",
             {},
-            "is no WAV file: it begins with b'ID3.*; make a WAV file of other sound: ffmpeg -i",
+            "is no WAV file: it begins with b'ID3.*; make a WAV file of it: ffmpeg -i",
         ),
         (b"RF64" + wav(b"\0\0")[4:], {}, r"is RF64, which is not read; make a WAV file of it, .*: ffmpeg -i"),
         (wav(b"", size=0xFFFFFFFF), {}, "is empty: it holds no sample"),

@@ -26,6 +26,8 @@ _TYPES: Final = {
     (_FLOAT, 32): "<f4",
     (_FLOAT, 64): "<f8",
 }
+_OTHER_SOUND: Final = (b"fLaC", b"OggS", b"ID3", b"\xff", b"RIFX", b"FORM", b"caff", b"riff")
+"""The beginnings of FLAC, Ogg, MP3 and AAC, of WAV with the other byte order, AIFF, CAF and Wave64."""
 MAX_CHUNKS: Final = 1000
 """Maximum number of chunks before the samples; programs write fewer than ten. A sparse file of 4 GiB may hold millions
 of empty ones."""
@@ -68,9 +70,9 @@ def read_header(file: BinaryIO, name: str) -> WavFormat:
             f"ffmpeg -i {name} -c:a pcm_s16le NEW.wav"
         )
     if head[:4] != b"RIFF" or head[8:] != b"WAVE":
-        remedy = f"make a WAV file of other sound: ffmpeg -i {name} -c:a pcm_s16le NEW.wav"
-        why = f"it begins with {head[:4]!r}; {remedy}" if head else "it is empty"
-        raise SourceError(f"{name} is no WAV file: {why}")
+        other = head.startswith(_OTHER_SOUND)
+        remedy = f"; make a WAV file of it: ffmpeg -i {name} -c:a pcm_s16le NEW.wav" if other else ""
+        raise SourceError(f"{name} is no WAV file: it begins with {head[:4]!r}{remedy}")
     form = b""
     for _ in range(MAX_CHUNKS):
         if len(chunk := file.read(8)) < 8:
