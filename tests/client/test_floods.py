@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import tracemalloc
-from itertools import chain, islice, repeat
+from itertools import chain, repeat
 
 import pytest
 from paho.mqtt.client import MQTTMessage
@@ -57,7 +57,11 @@ def test_what_nobody_asked_for_ends_the_connection(flood: bytes, words: str, cap
 def test_looking_in_short_pieces_waits_for_the_pause_and_connects_again() -> None:
     """Such as those of `AsyncClient`: none of them is as long as the pause after a refusal."""
     packets = iter([b"\xc0\x00", packet(f"{P}/door/result", dumps(result(1)))])  # one for each connection
-    with Server(subscribed(islice(packets, 1))) as server, Client("127.0.0.1", server.port) as client:
+
+    def serve(connection: socket.socket, server: Server) -> None:
+        subscribed([next(packets)])(connection, server)
+
+    with Server(serve) as server, Client("127.0.0.1", server.port) as client:
         eventually(lambda: any(isinstance(each, ResultUpdate) for each in client.poll(0.1)), "result", 20)
         assert server.accepted == 2
 
