@@ -116,8 +116,8 @@ class CommandOutput:
             raise ConfigError(error)
         if user is not None and not os.access(self._path, os.W_OK, effective_ids=True):
             raise ConfigError(
-                f"{self._shown}: cannot be written by {user.name}, whom this command of root works as; name another "
-                f"place, or give it away: chown {user.uid} {self._path}"
+                f"{self._shown}: root started this command, which works as {user.name}, who cannot write there; name "
+                f"another place, or make {user.name} its owner: chown {user.uid} {self._path}"
             )
 
     def _serve(self, requests: socket.socket, user: Identity, create: Callable[[], None]) -> NoReturn:

@@ -33,7 +33,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("-c", "--config", type=Path, default=DEFAULT_CONFIG, help="default: %(default)s")
     parser.add_argument(
-        "--whole", nargs="*", metavar="PIPELINE", help="with accept: camera and answers, drifting or not"
+        "--whole",
+        nargs="*",
+        metavar="PIPELINE",
+        help="with accept: learn camera and answers anew, even if they do not drift",
     )
     parser.add_argument("--json", action="store_true", help="print the comparison as JSON")
     parser.epilog = "example: edge-infer drift"

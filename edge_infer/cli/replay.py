@@ -107,7 +107,7 @@ def _print(replayed: Replayed, topic: str) -> None:
 
 
 def _plan(config: Path, recording: str | None) -> Plan:
-    """Return the plan; with a recording, what the configured sources need may be missing."""
+    """Return the plan. If a recording replaces the sources, the files and programs that they need may be missing."""
     from edge_infer.config.in_child import compile_in_child
 
     compiled = compile_in_child(config, replayed=recording is not None)

@@ -122,7 +122,9 @@ class TableFile:
             raise InputError(f"{self._path}:1: not the header of a CSV file: {error}") from error
         names = [name.strip() for name in header]
         if not names or len(set(names)) != len(names) or "" in names:
-            raise InputError(f"{self._path}:1: the first line names the columns, each once, such as file,label")
+            raise InputError(
+                f"{self._path}:1: the first line has to name every column, and no name twice, for example file,label"
+            )
         return names
 
 

@@ -162,9 +162,9 @@ def lines_around(low: float, high: float, pixels: int) -> Lines:
 
 
 def _growing(room: float, step: float) -> list[float]:
-    """Return the distances of lines from a box, the last of which is ``room``; none for a sliver of a cell.
+    """Return how far each grid line beside a box is from the box; none if ``room`` is less than `SLIVER` of a cell.
 
-    Where there is room, the last cell is the border of the picture.
+    The last distance is ``room``, which reaches to the border of the picture.
     """
     if room < SLIVER * step:
         return []

@@ -348,7 +348,7 @@ def _signals_to_children(parent: int) -> list[ArgumentCheck]:
 
 
 def _no_owners() -> list[ArgumentCheck]:
-    """Return the checks that forbid setting the process that an open file signals."""
+    """Return the checks that forbid a process to choose who gets a signal from an open file (F_SETOWN and others)."""
     return [
         *(ArgumentCheck(call, 1, _OWNERS, never=True) for call in ("fcntl", "fcntl64")),
         ArgumentCheck("ioctl", 1, _OWNERS_BY_IOCTL, never=True),

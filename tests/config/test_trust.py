@@ -69,8 +69,8 @@ def test_without_the_section_all_is_as_it_was(folder: Path) -> None:
 def test_a_digest_has_to_be_named_by_somebody(folder: Path) -> None:
     security = "{require_digest: true}"
     assert told(folder, security, "{file: models/plain.tflite}") == (
-        "config.yaml:4: models.faces: models/plain.tflite: nobody names its digest, and security.require_digest is "
-        f"true; put it into the configuration, as sha256: {DIGEST}"
+        "config.yaml:4: models.faces: models/plain.tflite: neither the configuration nor the manifest names its "
+        f"digest, and security.require_digest is true; put this into the configuration of the model: sha256: {DIGEST}"
     )
     assert compiled(folder, security, f"{{file: models/plain.tflite, sha256: {DIGEST}}}").problems == ()
     assert compiled(folder, security, "{file: models/faces}").problems == ()  # the manifest names it

@@ -305,8 +305,8 @@ def test_a_table_of_values(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", r"rows\.csv:1: the first line names the columns"),
-        ("file,file\n", r"rows\.csv:1: the first line names the columns"),
+        ("", r"rows\.csv:1: the first line has to name every column"),
+        ("file,file\n", r"rows\.csv:1: the first line has to name every column"),
         ("file,kind\na,b\n", r"rows\.csv:1: there is no column label; the columns are file, kind"),
         ("file,label\na,b\na\n", r"rows\.csv:3: 1 cells, but 2 columns"),
         ("file,label\n", "names nothing to evaluate"),

@@ -103,7 +103,7 @@ def test_packages_become_a_catalogue_on_a_server_and_serve_where_signatures_are_
         assert command("sign", packages / "face-detect" / version, "--key", key).returncode == 0
     found = command("catalogue", packages)
     assert (found.returncode, found.stdout) == (0, "")
-    assert found.stderr.endswith("catalogue.yaml names face-detect@1.0.0, face-detect@1.1.0\n")
+    assert found.stderr.endswith("catalogue.yaml, which lists face-detect@1.0.0, face-detect@1.1.0\n")
     found = command("sign", packages / "catalogue.yaml", "--key", key)
     assert (found.returncode, (packages / "catalogue.yaml.sig").exists()) == (0, True), found.stderr
     found = command("verify", packages / "catalogue.yaml", "--keys", tmp_path / "release")
@@ -309,7 +309,7 @@ def test_a_small_file_of_unknown_digest(serve: Callable[..., str]) -> None:
     address = serve(Handler) + "/catalogue.yaml"
     assert fetch(address, 10, pauses=(0.0, 0.0)) == b"abcdefghij"
     answers.append((200, b"abcdefghij", 10))
-    with pytest.raises(DownloadError, match="has more than 9 bytes: it is another file"):
+    with pytest.raises(DownloadError, match="has more than 9 bytes, so it is no file of a catalogue"):
         fetch(address, 9)
     answers.extend([(200, b"abc", 10), (503, b"", 0)])
     with pytest.raises(DownloadError, match=r"catalogue\.yaml: the server says 503"):

@@ -74,5 +74,5 @@ def _write(args: argparse.Namespace) -> int:
 
     refuse_foreign(args.folder)
     place, titles = write_listing(args.folder.absolute())
-    print(f"edge-infer: {place} names {', '.join(titles)}", file=sys.stderr)
+    print(f"edge-infer: wrote {place}, which lists {', '.join(titles)}", file=sys.stderr)
     return 0

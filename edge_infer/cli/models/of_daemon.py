@@ -74,7 +74,7 @@ def _check_known(name: str, config: Path) -> None:
 
 def _lines(history: list[Happened]) -> Iterator[str]:
     if not history:
-        print("edge-infer: nothing has happened yet", file=sys.stderr)
+        print("edge-infer: no model has been put into use, changed or refused yet", file=sys.stderr)
     for each in history:
         why = f": {each.why}" if each.why else ""
         yield f"{each.ts}  {each.model}  {WORDS[each.what]:<11}  {each.title} {each.sha[:8]}  by {each.by}{why}"

@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     digest = apply_edit(file, socket, data, edited, news)
     if digest is None:
         return 2
-    print(f"applied {digest}; edge-infer models wait {args.name} tells when it is through its probation")
+    print(f"applied {digest}; to wait for the end of the probation: edge-infer models wait {args.name}")
     return 0
 
 

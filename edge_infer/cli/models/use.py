@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     applied = apply_edit(file, socket, data, edited, [f"{news} (before: {before})"])
     if applied is None:
         return 2
-    print(f"applied {applied}; edge-infer models wait {args.name} tells when it is through its probation")
+    print(f"applied {applied}; to wait for the end of the probation: edge-infer models wait {args.name}")
     return 0
 
 

@@ -204,7 +204,7 @@ class _Compilation:
     def _models(self, config: Config, state_dir: str, keep: Path | None, *, again: bool) -> dict[str, ModelPlan]:
         """Return the usable models by name.
 
-        With ``again``, a model whose last trial is still valid is not tried again.
+        With ``again``, stored trials count: a model whose last trial is still valid is not tried.
         """
         policy, used = self._policy(config, state_dir), _used(config)
         lenient = replace(policy, highest={})  # a model that no pipeline uses is not a downgrade

@@ -49,7 +49,7 @@ class Encoded:
         count = layout.outputs[self._second].shape[1]
         if self._anchors.shape[1] != count:
             raise ModelError(
-                f"its {count} encodings are for as many anchors, but the manifest's `decoder: anchors` makes "
+                f"it encodes {count} boxes, so it needs {count} anchors, but `decoder: anchors` in the manifest gives "
                 f"{self._anchors.shape[1]}",
                 key="decoder",
             )

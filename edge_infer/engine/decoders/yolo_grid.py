@@ -106,7 +106,7 @@ def _anchors(options: Options) -> Array:
     said = options.get("anchors")
     if said is None:
         raise ModelError(
-            "the anchors of a YOLO grid are not in the file; say them, in the manifest: "
+            "a YOLO grid needs anchors, and the model file has none; list them in the manifest: "
             f"`decoder: {{kind: yolo_grid, anchors: …}}`, {EXAMPLE}",
             key="decoder",
         )

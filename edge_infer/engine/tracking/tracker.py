@@ -207,7 +207,8 @@ class Tracker:
     def _is_gone(self, track: ObjectTrack, now: Instant, size: tuple[int, int]) -> bool:
         """Return whether a track ends. A confirmed track needs at least two missed frames, however far apart they are.
 
-        An object that is expected outside the picture has left it, so its track must not wait there for a newcomer.
+        If its expected place is outside the picture, the object has left. Its track must end, or the next object that
+        comes in there would get its id.
         """
         if track in self._forks:  # a re-identification is being proven
             return False

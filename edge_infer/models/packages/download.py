@@ -133,7 +133,7 @@ def fetch(url: str, most: int, patience: float = PATIENCE, pauses: tuple[float, 
                 data = bytes(answer.read(most + 1))
                 left = answer.length or 0
             if len(data) > most:
-                raise DownloadError(f"{url} has more than {most} bytes: it is another file")
+                raise DownloadError(f"{url} has more than {most} bytes, so it is no file of a catalogue")
             if not left:
                 return data
             why = f"the connection ended after {len(data)} of {len(data) + left} bytes"

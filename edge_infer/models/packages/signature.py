@@ -218,8 +218,8 @@ def check_policy(policy: Policy, package: Package, sha256: str, *, asked: str | 
     """
     if policy.require_digest and asked is None and package.manifest.sha256 is None:
         raise ModelError(
-            "nobody names its digest, and security.require_digest is true; put it into the configuration, as sha256: "
-            f"{sha256}",
+            "neither the configuration nor the manifest names its digest, and security.require_digest is true; put "
+            f"this into the configuration of the model: sha256: {sha256}",
             key="sha256",
         )
     signer = check_signature(package, policy.keys).hex if policy.require_signature else ""

@@ -53,7 +53,7 @@ def _picture(said: InputSection, tensor: GraphTensor, axes: list[int]) -> tuple[
         raise ModelError(f"its input {_shown(tensor)} leaves more open than the height and width of a picture")
     if said.size is None:
         raise ModelError(
-            f"its input {_shown(tensor)} leaves height and width open; say them, in the manifest: `input: {{size: "
+            f"its input {_shown(tensor)} leaves height and width open; give them in the manifest: `input: {{size: "
             "256x256}` (WIDTHxHEIGHT; MoveNet takes multiples of 32)"
         )
     shape = [1 if size == OPEN else size for size in signature]

@@ -102,8 +102,8 @@ def announce(plan: Plan, device: str, known: Mapping[str, Platform], root: Path 
         chosen[key] = entity
     if left := len(gone) + len(wanted) - len(chosen):
         log.warning(
-            "the announcement to Home Assistant has room for %d entities; %d are left out, the first is %s (name fewer "
-            "labels in the pipelines, or split them between devices)",
+            "the announcement to Home Assistant has room for %d entities; %d are left out, beginning with %s "
+            "(name fewer labels in the pipelines, or move pipelines to another device)",
             len(chosen), left, list({**gone, **wanted})[len(chosen)],
         )  # fmt: skip
     name = "edge-infer"

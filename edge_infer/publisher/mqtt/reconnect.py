@@ -1,4 +1,4 @@
-"""When to reconnect: back-off, and conclusions from the lifetimes of recent connections about the cause."""
+"""When to reconnect: the back-off, and the likely reason why recent connections ended."""
 
 from __future__ import annotations
 
