@@ -89,7 +89,7 @@ def when(stamp: str) -> datetime:
 
 
 @dataclass(frozen=True, slots=True)
-class _Said(Generic[Kept]):
+class _Received(Generic[Kept]):
     """A received record.
 
     It expires at ``until`` on the monotonic clock; ``confirmed``: it came from the device itself.
@@ -104,8 +104,8 @@ class _Said(Generic[Kept]):
 class _Device:
     online: bool | None = None
     spoken: bool = False  # since this client is connected and the device online
-    states: dict[str, _Said[State]] = field(default_factory=dict)
-    health: _Said[Health] | None = None
+    states: dict[str, _Received[State]] = field(default_factory=dict)
+    health: _Received[Health] | None = None
     times: dict[tuple[str, str], str] = field(default_factory=dict)  # of the last message of each kind and pipeline
     pipelines: set[str] = field(default_factory=set)
     silent: set[str] = field(default_factory=set)
@@ -203,7 +203,7 @@ class Standings:
         found = [other for other, said in device.states.items() if not said.confirmed]
         for other in found:
             said = device.states[other]
-            device.states[other] = _Said(said.record, said.until, confirmed=True)
+            device.states[other] = _Received(said.record, said.until, confirmed=True)
         return [(name, other) for other in sorted(found)] if device.online else []
 
     def removed(self, name: str, pipeline: str) -> list[tuple[str, str]]:
@@ -259,9 +259,9 @@ class Standings:
         known = self._connected and device.online and said is not None and said.confirmed
         return said.record if known and said is not None and said.until >= self._clock() else None
 
-    def _said(self, device: _Device, record: Kept, age: float | None, *, live: bool) -> _Said[Kept]:
+    def _said(self, device: _Device, record: Kept, age: float | None, *, live: bool) -> _Received[Kept]:
         confirmed = device.spoken or (live and (age is None or age <= FRESH))
-        return _Said(record, self._clock() + SILENT - max(0.0, age or 0.0), confirmed)
+        return _Received(record, self._clock() + SILENT - max(0.0, age or 0.0), confirmed)
 
     def _age(self, name: str, record: State | Health | Result | Event, *, live: bool) -> float | None:
         """Return the seconds since it was sent; None if its time is not reliable."""

@@ -235,7 +235,7 @@ def _veil(view: _View, known: _View) -> float:
 
 
 @dataclass(slots=True)
-class _Raised:
+class _RaisedCamera:
     """The current drift: its kind and signal, its begin, and the time since which its signal is low again."""
 
     kind: CameraDrift
@@ -255,7 +255,7 @@ class CameraWatch:
     basis: str
     false_alarm: float
     reference: CameraReference
-    raised: _Raised | None = None
+    raised: _RaisedCamera | None = None
     _begun: tuple[CameraDrift | None, float] = (None, 0.0)
     _begun_shift: tuple[float, float] | None = None
     _begun_looks: int = 0
@@ -412,9 +412,9 @@ class CameraWatch:
         lasts = 0.0 if kind[1] in SLOW else LASTS[kind[0]]
         if now - self._begun[1] >= lasts and self._begun_looks >= min(LOOKS, lasts / EVERY):
             shift = found.shift if kind[0] == "moved" else None
-            self.raised = _Raised(*kind, self._begun[1], shift=shift)
+            self.raised = _RaisedCamera(*kind, self._begun[1], shift=shift)
 
-    def _look_for_end(self, now: float, raised: _Raised, found: _Deviation) -> None:
+    def _look_for_end(self, now: float, raised: _RaisedCamera, found: _Deviation) -> None:
         if found.signals[raised.signal] > END_SHARE * self._thresholds[raised.signal]:
             raised.low_since = None
         elif raised.low_since is None:

@@ -157,7 +157,7 @@ class _Judged:
 
 
 @dataclass(slots=True)
-class _Raised:
+class _RaisedOutcome:
     """The current drift: its kind and signal, the time it began, and the deviations of the last windows."""
 
     kind: OutcomeDrift
@@ -179,7 +179,7 @@ class OutcomeWatch:
     threshold: float
     labels: tuple[str, ...]
     reference: OutcomeReference
-    raised: _Raised | None = None
+    raised: _RaisedOutcome | None = None
     _signals: dict[str, DailySignal] = field(default_factory=dict)
     _learned_labels: Counter[str] = field(default_factory=Counter)
     _window: _Window | None = None
@@ -302,9 +302,9 @@ class OutcomeWatch:
             name = max(found, key=lambda each: abs(found[each]))
             if abs(found[name]) >= 1.0:
                 rose, fell = _KINDS.get(name, ("mix", "mix"))
-                self.raised = _Raised(rose if found[name] > 0 else fell, name, now)
+                self.raised = _RaisedOutcome(rose if found[name] > 0 else fell, name, now)
 
-    def _look_for_end(self, raised: _Raised, deviation: float) -> None:
+    def _look_for_end(self, raised: _RaisedOutcome, deviation: float) -> None:
         raised.recent = [*raised.recent, deviation][-BACK_AFTER:]
         if len(raised.recent) == BACK_AFTER and abs(sum(raised.recent)) / BACK_AFTER < BACK_WITHIN:
             self.raised = None

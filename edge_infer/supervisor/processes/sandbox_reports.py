@@ -21,7 +21,7 @@ Report = TypeVar("Report", EngineReport, PublisherReport, ReaderReport)
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
+class _SandboxFacts:
     """The reported sandbox rules, and the reported runtime of the engine."""
 
     sandbox: Mapping[str, str]
@@ -36,8 +36,8 @@ class _Process:
     """
 
     started: float
-    first: _Said
-    published: _Said
+    first: _SandboxFacts
+    published: _SandboxFacts
     changed: float
 
 
@@ -55,7 +55,7 @@ class SandboxReports:
         `SAID_EVERY`: a process could end itself to report something else.
         """
         name, now = child.recipe.name, self._clock()
-        said = _Said(report.sandbox, report.runtime if isinstance(report, EngineReport) else "")
+        said = _SandboxFacts(report.sandbox, report.runtime if isinstance(report, EngineReport) else "")
         known = self._by_name.get(name)
         if known is None:
             known = self._by_name[name] = _Process(child.started, said, said, now)
