@@ -13,7 +13,7 @@ from edge_infer.models.request import ModelRequest
 from edge_infer.models.trials.probe import probe
 from tests.moody import picture_model
 
-PAGE = (Path(__file__).parents[2] / "docs" / "privacy.md").read_text()
+PAGE = " ".join((Path(__file__).parents[2] / "docs" / "privacy.md").read_text().split())
 MANIFEST = (
     "name: grey\nversion: 1.0.0\nfile: grey.tflite\ntask: regression\ninput: {resize: stretch, mean: 0, std: 255}\n"
 )

@@ -83,7 +83,7 @@ def test_the_page_and_the_publisher_know_every_wall_by_its_name() -> None:
     tells = [run(room, TELL) for room in ("engine", "probe", "publisher", "config")]
     tells.append(run("reader", TELL, network=True, fence=camera))
     walls = {wall: text for told in tells for wall, text in json.loads(told).items()}
-    page = (ROOT / "docs/security.md").read_text().partition("| wall |")[2].partition("\n\n")[0]
+    page = (ROOT / "docs/security.md").read_text().partition("| restriction |")[2].partition("\n\n")[0]
     rows = [row.split("|")[1] for row in page.splitlines()[2:]]
     assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == set(walls)
     assert closed(walls) == walls
