@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 import inspect
-import textwrap
+import sys
 from collections.abc import Callable
 from functools import cache
+from itertools import pairwise
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import Field, create_model
@@ -55,20 +56,22 @@ def _defaults(record: type[Record]) -> dict[str, Any]:
     return dict(zip(record.__struct_fields__[len(record.__struct_fields__) - len(values) :], values, strict=True))
 
 
-@cache
 def _docstrings(record: type[Record]) -> dict[str, str]:
-    """Return the docstring below each field, by name.
-
-    Pydantic reads the docstrings of its own classes in the same way.
-    """
-    body = ast.parse(textwrap.dedent(inspect.getsource(record))).body[0]
-    assert isinstance(body, ast.ClassDef)
+    """Return the docstring below each field, by name; pydantic reads those of its own classes in the same way."""
+    body = _classes(record.__module__)[record.__name__].body
     found = {}
-    for field, text in zip(body.body, body.body[1:], strict=False):
+    for field, text in pairwise(body):
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
             assert isinstance(text.value, ast.Constant)
             found[field.target.id] = " ".join(str(text.value.value).split())
     return found
+
+
+@cache
+def _classes(module: str) -> dict[str, ast.ClassDef]:
+    """Return the classes of a module by name, parsed once: `inspect.getsource` of a class parses the whole module."""
+    tree = ast.parse(inspect.getsource(sys.modules[module]))
+    return {each.name: each for each in tree.body if isinstance(each, ast.ClassDef)}
 
 
 def values_of(record: type[Record], section: Section) -> dict[str, Any]:
