@@ -74,6 +74,20 @@ def test_generated_pages_are_current(monkeypatch: pytest.MonkeyPatch) -> None:
         )
 
 
+def test_every_section_of_the_configuration_has_its_table_at_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    from configure_tables import HEAD, SECTIONS, VALUES
+
+    from edge_infer.config.schema.file import Config
+
+    assert {name.partition(".")[0] for name in (*SECTIONS, *VALUES)} >= set(Config.model_fields)
+    before = (DOCS / "configure.md").read_text(encoding="utf-8").split(HEAD)[:-1]
+    for name, text in zip(SECTIONS, before, strict=True):
+        last = [part for part in name.removeprefix("kind: ").split(".") if part != "NAME"][-1] if name else "rooms"
+        above = text.rpartition("\n|")[2].partition("\n")[2]  # without the table before
+        assert f"`{last}`" in above or f"kind: {last}" in above, f"the table of {name} is below another heading"
+
+
 @pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: page.name)
 def test_pictures_are_there_and_described(page: Path) -> None:
     for text, target in re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
