@@ -85,7 +85,7 @@ def test_every_section_of_the_configuration_has_its_table_at_its_place(monkeypat
     for name, text in zip(SECTIONS, before, strict=True):
         last = [part for part in name.removeprefix("kind: ").split(".") if part != "NAME"][-1] if name else "rooms"
         above = text.rpartition("\n|")[2].partition("\n")[2]  # without the table before
-        assert f"`{last}`" in above or f"kind: {last}" in above, f"the table of {name} is below another heading"
+        assert re.search(rf"[`.]{last}`|kind: {last}\b", above), f"the table of {name} is below another heading"
 
 
 @pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: page.name)
