@@ -189,6 +189,12 @@ def labels(running: Swapping, sha: str, moment: float, pipeline: str = "hall") -
     return [each["label"] for each in heard.value["classes"]]
 
 
+def pid_after(running: Swapping, killed: int) -> int | None:
+    """The process id of the engine, or None while the status still has the one that was killed."""
+    pid = running.daemon.pids().get("engine")
+    return pid if pid != killed else None
+
+
 def apply(running: Swapping, text: str) -> float:
     """Saves and applies a configuration; when that was done."""
     running.daemon.config.write_text(text)
@@ -303,9 +309,11 @@ def test_in_a_crash_loop_a_model_that_may_not_come_back_counts_as_none(running: 
     new = version(tmp_path, "new", "visage, medium, bright", gain=0.9, version="1.1.0")
     apply(running, keeps(running.text(new), "labels: [visage]"))
     running.model(state="active", sha=short(new), deadline=LONG)
+    killed = [0]
     for _ in range(3):
         labels(running, short(new), time.monotonic())
-        os.kill(eventually(lambda: running.daemon.pids().get("engine"), "engine"), signal.SIGKILL)
+        killed.append(eventually(lambda: pid_after(running, killed[-1]), "an engine that was not killed yet"))
+        os.kill(killed[-1], signal.SIGKILL)
     told = running.model(state="rejected", candidate=short(new), deadline=LONG)
     assert "3 times within 60 s" in told["reason"]
     assert [line.split()[2] for line in running.daemon.command("models", "history").stdout.splitlines()][

@@ -212,7 +212,7 @@ def test_recognised_by_name_and_told_what_is_missing() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"anchors": {"layers": 6}}, rf"its {ANCHORS} encodings .* `decoder: anchors` makes \d+"),
+        ({"anchors": {"layers": 6}}, rf"it encodes {ANCHORS} boxes, .* `decoder: anchors` in the manifest gives \d+"),
         ({"anchors": {"layer": 6}}, "the parameter 'layer'; with layers it knows: aspect_ratios, interpolated"),
         ({"anchors": {"levels": [3, 7], "layers": 6}}, "'layers'; with levels it knows: anchor_scale"),
         ({"anchors": {"levels": [7, 3]}}, r"right is the first and the last of 1 to 12, such as \[3, 7\]"),

@@ -69,7 +69,7 @@ def test_one_class_is_sure_of_itself() -> None:
 @pytest.mark.parametrize(
     ("anchors", "told"),
     [
-        (None, r"are not in the file; say them.*anchors: …"),
+        (None, r"the model file has none; list them in the manifest.*anchors: …"),
         ([], r"is \[\]; right is a list of pairs"),
         ([0.1, 0.2], r"is 0\.1; right is a list of pairs \[width, height\]"),
         ([[0.1, "wide"]], "is 'wide'; right is a number"),
