@@ -64,11 +64,14 @@ def tables() -> Iterator[str]:
     """Yield the table of every section."""
     for name, section in SECTIONS.items():
         common = {*SourceSection.model_fields, "kind"} if name.startswith("kind: ") else set()
+        meanings = section.meanings()
         keys = section.model_fields if name else {key: section.model_fields[key] for key in VALUES}
-        yield HEAD + "".join(_row(key, item) for key, item in keys.items() if key not in common)
+        yield HEAD + "".join(
+            _row(key, item, meanings.get(key, "")) for key, item in keys.items() if key not in common
+        )
 
 
-def _row(key: str, item: FieldInfo) -> str:
+def _row(key: str, item: FieldInfo, meaning: str) -> str:
     default = written_default(item)
     shown = "required" if item.is_required() else "" if default is None else f"`{as_yaml(default)}`"
-    return f"| `{key}` | {shown} | {' '.join((item.description or '').split()).replace('|', chr(92) + '|')} |\n"
+    return f"| `{key}` | {shown} | {meaning.replace('|', chr(92) + '|')} |\n"

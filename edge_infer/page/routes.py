@@ -64,6 +64,7 @@ class Routes:
         self._reads: dict[str, Callable[[HttpRequest], Mapping[str, Any]]] = {
             "/api/overview": lambda _: {"do": "overview"},
             "/api/scene": lambda _: {"do": "scene"},
+            "/api/drawing": lambda _: {"do": "drawing"},
             "/api/events": lambda _: {"do": "events"},
             "/api/scores": lambda request: {"do": "scores", "pipeline": request.query.get("pipeline")},
             "/api/drift": lambda _: {"do": "drift"},

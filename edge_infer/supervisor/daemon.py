@@ -204,6 +204,9 @@ class Daemon:
             request.answer(encode(overview))
         elif wanted == "scene" and self._reload.plan is not None:
             request.answer(encode(scene(self._reload.plan)))
+        elif wanted == "drawing":
+            self._reload.expect_edit()
+            request.answer({"expected": True})
         elif wanted == "why":
             self._whys.begin(request)
         elif wanted == "check":

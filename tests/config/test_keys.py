@@ -11,7 +11,7 @@ from edge_infer.config.schema.keys import planned, values_of, with_keys_of
 from edge_infer.contract.codec import Record
 from edge_infer.plan import records
 from edge_infer.plan.keys import key, keys_of
-from edge_infer.yamlfile.section import Section
+from edge_infer.yamlfile.section import Section, docstrings
 
 
 class DoorPlan(Record, frozen=True):
@@ -68,10 +68,8 @@ def test_the_limits_hold(given: dict[str, object], text: str) -> None:
 
 
 def test_every_key_of_the_plan_says_what_it_means() -> None:
-    from edge_infer.config.schema.keys import _docstrings
-
     every = [each for each in vars(records).values() if isinstance(each, type) and issubclass(each, Record)]
     declared = {each: keys for each in every if (keys := keys_of(each))}
     assert len(declared) >= 12
     for record, keys in declared.items():
-        assert set(keys) <= set(_docstrings(record)), record
+        assert set(keys) <= set(docstrings(record)), record

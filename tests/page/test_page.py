@@ -9,10 +9,12 @@ from typing import Any
 
 import cv2
 import numpy as np
+import psutil
 import pytest
 
 from tests.broker import Subscriber, eventually
 from tests.page.browser import Page, command_page, pss
+from tests.running import Daemon
 
 pytestmark = pytest.mark.long
 
@@ -91,6 +93,23 @@ def test_a_zone_and_a_threshold_are_in_the_file_and_in_force(page: Page) -> None
     assert (list(door["zones"]), list(door["lines"]), door["threshold"]) == (["way"], ["gate"], 0.45)
     assert page.daemon.command("check").returncode == 0
     assert page.daemon.status()["boot"] == boot, "no process was restarted"
+
+
+def waiting(daemon: Daemon) -> list[int]:
+    """The processes that wait to read the next edit of the file."""
+    children = psutil.Process(daemon.pid).children()
+    return [child.pid for child in children if child.cmdline()[-1:] == ["--wait"]]
+
+
+def test_while_somebody_draws_one_process_waits_to_read_the_edit(page: Page) -> None:
+    assert waiting(page.daemon) == []
+    assert page.get("/api/drawing").status == 200
+    pids = eventually(lambda: waiting(page.daemon), "a process that waits")
+    assert page.get("/api/drawing").status == 200
+    assert waiting(page.daemon) == pids
+    assert page.edit("door", {"what": "mask", "name": 0, "points": CORNER}).status == 200
+    assert waiting(page.daemon) == []
+    assert not psutil.pid_exists(pids[0])
 
 
 def test_two_people_draw_and_the_second_is_told(page: Page) -> None:

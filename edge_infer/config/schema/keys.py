@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
-import sys
 from collections.abc import Callable
-from functools import cache
-from itertools import pairwise
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import Field, create_model
@@ -29,16 +24,17 @@ def with_keys_of(record: type[Record], **others: Kind) -> Callable[[type[S]], ty
     """
 
     def add(section: type[S]) -> type[S]:
-        meanings, defaults = _docstrings(record), _defaults(record)
+        defaults = _defaults(record)
         added: dict[str, Any] = {}
         for name, (annotation, key) in keys_of(record).items():
             kind = others[name] if key.kind == "other" and name in others else _kind(annotation, key)
-            told = Field(description=meanings[name], examples=list(key.examples) or None)
-            added[name] = (Annotated[annotation, kind, told], defaults.get(name, ...))
+            examples = Field(examples=list(key.examples) or None)
+            added[name] = (Annotated[annotation, kind, examples], defaults.get(name, ...))
         made = create_model(
             section.__name__, __base__=section, __module__=section.__module__, __doc__=section.__doc__, **added
         )
         made.__qualname__ = section.__qualname__
+        made.records = (*section.records, record)
         return made
 
     return add
@@ -54,24 +50,6 @@ def _kind(annotation: Any, key: Key) -> Kind:
 def _defaults(record: type[Record]) -> dict[str, Any]:
     values = record.__struct_defaults__
     return dict(zip(record.__struct_fields__[len(record.__struct_fields__) - len(values) :], values, strict=True))
-
-
-def _docstrings(record: type[Record]) -> dict[str, str]:
-    """Return the docstring below each field, by name; pydantic reads those of its own classes in the same way."""
-    body = _classes(record.__module__)[record.__name__].body
-    found = {}
-    for field, text in pairwise(body):
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
-            assert isinstance(text.value, ast.Constant)
-            found[field.target.id] = " ".join(str(text.value.value).split())
-    return found
-
-
-@cache
-def _classes(module: str) -> dict[str, ast.ClassDef]:
-    """Return the classes of a module by name, parsed once: `inspect.getsource` of a class parses the whole module."""
-    tree = ast.parse(inspect.getsource(sys.modules[module]))
-    return {each.name: each for each in tree.body if isinstance(each, ast.ClassDef)}
 
 
 def values_of(record: type[Record], section: Section) -> dict[str, Any]:

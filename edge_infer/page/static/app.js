@@ -24,6 +24,8 @@ let paused = false;
 let saving = false;
 let unfolded = false; // whether the list of problems has been opened once
 const drafts = new Map(); // by pipeline
+const ANNOUNCE_EVERY = 20000; // milliseconds
+let announced = -Infinity; // when the daemon was last told that somebody draws, so that it is ready to read the file
 const stage = new Stage(find("canvas"), find("overlay"), looked);
 const editor = new Editor(stage, drawn);
 const events = new Events();
@@ -235,6 +237,10 @@ function drawn() {
 function showSaving() {
   const { draft } = editor;
   const dirty = Boolean(draft?.dirty);
+  if (dirty && performance.now() > announced + ANNOUNCE_EVERY) {
+    announced = performance.now();
+    get("drawing").catch(() => {}); // saving works without it
+  }
   const count = draft?.edits().length ?? 0;
   const fault = draft?.fault ?? "";
   const moved = dirty && draft.digest !== scene.digest;
@@ -258,6 +264,7 @@ async function save() {
     if (!more) drafts.delete(draft.name);
     await loadScene();
     if (more) draft.rebase(scene.pipelines[draft.name], scene.digest);
+    announced = -Infinity;
     show(find("save-text"), `Saved and applied at ${clock(Date.now())}.`);
     if (digest !== scene.digest) tell("Somebody else saved right after you; this is the file as it is now.");
   } catch (error) {

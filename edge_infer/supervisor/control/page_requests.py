@@ -1,4 +1,4 @@
-"""Requests that only the local page makes: an overview, the scene, recent events and scores."""
+"""Requests that only the local page makes: an overview, the scene, recent events and scores, and a coming edit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
 from edge_infer.supervisor.status import Status
 from edge_infer.yamlfile.scalars import plain
 
-PAGE_MAY: Final = frozenset({"overview", "scene", "look", "events", "scores", "drift", "why", "models"})
+PAGE_MAY: Final = frozenset({"overview", "scene", "drawing", "look", "events", "scores", "drift", "why", "models"})
 """Requests that a page's process may make, whether it runs in its unit or for a command. It is restricted because it
 parses the input of browsers."""
 

@@ -64,6 +64,8 @@ TIDY_PAUSE: Final = 1.0
 """Seconds until a tidying continues that found more entries than one call removes."""
 AHEAD_SECONDS: Final = 10.0
 """Seconds for which a process that was started ahead waits for a stable file."""
+DRAWING_SECONDS: Final = 60.0
+"""Seconds for which it waits while somebody draws."""
 PROVEN_AFTER: Final = 30.0
 """Seconds after which a plan that the processes work with has proved that it ends no start."""
 DISK_FAULTS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
@@ -198,6 +200,12 @@ class Reload:
         elif now >= self._retry_at or (self.status is None and self._runs()):
             self._read()
 
+    def expect_edit(self) -> None:
+        """Load the modules of the process that reads the next edit: somebody draws, and will save soon."""
+        if self._compilation is None and self._ahead is None:
+            self._start_ahead()
+        self._ahead_until = time.monotonic() + DRAWING_SECONDS
+
     def calm(self) -> bool:
         """Return whether the engine runs the configuration as read, and nothing is being read or tried."""
         return self.status is not None and self._compilation is None and self._runs()
@@ -287,8 +295,11 @@ class Reload:
             self._drop_ahead()
         elif self._ahead is None and self._watch.changing() and now > self._ahead_until:
             self._ahead_until = now + AHEAD_SECONDS
-            with suppress(StartError):  # the reading tries again, and tells
-                self._ahead = self._compile(ahead=True)
+            self._start_ahead()
+
+    def _start_ahead(self) -> None:
+        with suppress(StartError):  # the reading tries again, and reports the error
+            self._ahead = self._compile(ahead=True)
 
     def _drop_ahead(self) -> None:
         if self._ahead is not None:
