@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
@@ -51,7 +52,7 @@ def locked(state_dir: Path) -> Iterator[None]:
     try:
         make_folders(state_dir)
         _move(state_dir)
-        file = os.open(state_dir / LOCK, _OPEN, 0o640)
+        file = _open_lock(state_dir)
     except StartError:
         raise
     except OSError as error:
@@ -73,6 +74,21 @@ def locked(state_dir: Path) -> Iterator[None]:
         yield
     finally:
         os.close(file)
+
+
+def _open_lock(state_dir: Path) -> int:
+    """Open the lock file, for reading if the disk is read-only: a worn-out card becomes so, and the daemon serves on.
+
+    Then the state of before stays as it is, and the publisher keeps its messages in memory. Raises `OSError`.
+    """
+    try:
+        return os.open(state_dir / LOCK, _OPEN, 0o640)
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        file = os.open(state_dir / LOCK, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        log.error("%s is on a read-only disk: nothing is stored, and waiting messages stay in memory", state_dir)
+        return file
 
 
 def _claim_format(state_dir: Path) -> None:
@@ -189,5 +205,5 @@ def _move(state_dir: Path) -> None:
     """Move files from the places that earlier versions used."""
     for names, folder in ((MOVED, publisher_folder(state_dir)), (TRIAL_FILES, trials_folder(state_dir))):
         for name in names:
-            with suppress(FileNotFoundError):
+            if os.path.lexists(state_dir / name):
                 (state_dir / name).rename(folder / name)

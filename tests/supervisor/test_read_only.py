@@ -7,14 +7,17 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from edge_infer.models.serving_record import read_record
+from edge_infer.models.serving_record import mark_unproven, read_record
+from edge_infer.supervisor.control.server import ask
 from tests.broker import eventually
 from tests.moody import write_model
+from tests.running import Daemon
 from tests.supervisor.test_tidying import blobs
 from tests.swapping import P, Swapping, short, swapping
 
@@ -45,6 +48,34 @@ def read_only(running: Swapping) -> Iterator[Path]:
     finally:
         subprocess.run(["mount", "-o", "remount,bind,rw", state], check=True)
         subprocess.run(["umount", "-l", state], check=True)  # what was started meanwhile has files open there
+
+
+@pytest.mark.parametrize("cut", [False, True], ids=["orderly", "power cut"])
+def test_it_starts_and_uses_the_disk_again_once_it_is_writable(running: Swapping, old: Path, *, cut: bool) -> None:
+    """After a power cut it reads the file before it starts, and copies models that are there already."""
+    state, sockets = running.daemon.folder / "state", running.daemon.folder / "sockets"
+    sockets.mkdir()
+    owner = (state / "lock").stat()
+    os.chown(sockets, owner.st_uid, owner.st_gid)
+    running.daemon.__exit__()
+    if cut:
+        mark_unproven(state)
+    daemon = Daemon(
+        running.daemon.folder, running.daemon.config.read_text(), before=("env", f"RUNTIME_DIRECTORY={sockets}")
+    )
+
+    def degraded() -> Any:
+        return (ask(sockets / "control.sock", {"do": "status"})["outbox"] or {}).get("degraded")
+
+    moment = time.monotonic()
+    with ExitStack() as stack:
+        with read_only(running):
+            stack.enter_context(daemon)
+            running.result(short(old), moment, LONG)
+            eventually(degraded, "an outbox in memory", LONG)
+            assert f"{state} is on a read-only disk" in daemon.log.read_text()
+        eventually(lambda: degraded() is False, "an outbox on the disk", LONG)
+        running.result(short(old), time.monotonic(), LONG)
 
 
 def test_it_becomes_read_only_in_the_middle_of_a_swap_and_writable_again(

@@ -68,7 +68,7 @@ DRAWING_SECONDS: Final = 60.0
 """Seconds for which it waits while somebody draws."""
 PROVEN_AFTER: Final = 30.0
 """Seconds after which a plan that the processes work with has proved that it ends no start."""
-DISK_FAULTS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
+DISK_FAULTS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})
 
 
 class Reload:
