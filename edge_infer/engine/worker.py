@@ -159,7 +159,7 @@ class Worker:
         return preprocess.size if isinstance(preprocess, ImagePreprocess) else None
 
     def scores(self) -> ScoresAnswer:
-        """Return the histogram of the best scores of frames."""
+        """Return the histogram of scores of the last hour."""
         return self._voice.scores.answer(self._name, self.plan.floor)
 
     def counts(self) -> PipelineCounts:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edge_infer.engine.output.picture_for_people import png, small_picture
-from edge_infer.engine.output.score_counts import MINUTES, ScoreCounts, best_score
+from edge_infer.engine.output.score_counts import MINUTES, ScoreCounts, scores_of
 from edge_infer.engine.tasks.classification import ClassificationFindings, Scored
 from edge_infer.engine.tasks.detection import Detection, Detections
 from edge_infer.frames.frame import Frame
@@ -59,15 +59,15 @@ def test_scores_are_counted_for_an_hour() -> None:
         counts.note(Detections((Detection("a", 0, 0.4, box), Detection("a", 0, score, box)), (9, 9)))
     counts.note(Detections((), (9, 9)))
     answer = counts.answer("door", 0.25)
-    assert {at: many for at, many in enumerate(answer.counts) if many} == {50: 1, 51: 1, 99: 1, 100: 1}
+    assert {at: many for at, many in enumerate(answer.counts) if many} == {40: 4, 50: 1, 51: 1, 99: 1, 100: 1}
     assert (answer.pipeline, answer.known_from, answer.seconds) == ("door", 0.25, 0.0)
     now[0] = 60.0 * (MINUTES - 1)
-    counts.note(ClassificationFindings((Scored("x", 1, 0.7),)))
-    assert sum(counts.answer("door", 0.25).counts) == 5
+    counts.note(ClassificationFindings((Scored("x", 1, 0.7), Scored("y", 2, 0.2))))
+    assert sum(counts.answer("door", 0.25).counts) == 9
     now[0] += 61.0
     assert {at for at, many in enumerate(counts.answer("door", 0.25).counts) if many} == {70}
     assert counts.answer("door", 0.25).seconds == 3600.0
 
 
 def test_what_has_no_score_counts_nothing() -> None:
-    assert best_score(ClassificationFindings(())) is None
+    assert scores_of(ClassificationFindings(())) == []

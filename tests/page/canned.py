@@ -175,6 +175,7 @@ def answers() -> dict[str, Any]:
     return {
         "overview": overview(),
         "scene": scene(),
+        "drawing": {"expected": True},
         "look": look(),
         "scores": {"seconds": 3600, "known_from": 0.6, "counts": [0] * 60 + [1] * 30 + [2] * 10 + [0]},
         "events": {"events": [event(seq) for seq in range(1, 4)]},

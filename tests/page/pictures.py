@@ -78,7 +78,7 @@ def working(folder: Path, broker: Broker, text: str) -> np.ndarray:
         chrome.open(url, "draw", (1280, 820), "dark")
         chrome.until("return document.querySelector('#overlay .object')", "face", 60)
         chrome.press("zone drive")
-        chrome.shows("results of the last", "#threshold-text")
+        chrome.shows("objects of the last", "#threshold-text")
         write("page-draw.jpg", picture(chrome))
         chrome.open(url, "see", TALL)
         chrome.shows("drive", "#events", 60)

@@ -275,9 +275,9 @@ def test_shapes_are_renamed_deleted_and_restored(chrome: Browser, page: Canned) 
 
 def test_the_slider_tells_how_many_results_lie_above(chrome: Browser, page: Canned) -> None:
     in_view(chrome, page, "draw")
-    chrome.shows("50 of 50 results of the last 60 min lie at or above 0.6.")
+    chrome.shows("50 of 50 objects of the last 60 min lie at or above 0.6.")
     chrome.type("#threshold", "0.9")
-    chrome.shows("20 of 50 results of the last 60 min lie at or above 0.9.")
+    chrome.shows("20 of 50 objects of the last 60 min lie at or above 0.9.")
     assert saved(chrome, page) == [{"what": "threshold", "value": 0.9}]
 
 
@@ -377,6 +377,47 @@ def test_a_source_that_is_lost_while_somebody_draws(chrome: Browser, page: Canne
     assert [edit["what"] for edit in saved(chrome, page)] == ["line"]
 
 
+def test_an_old_picture_of_a_lost_source_is_marked(chrome: Browser, page: Canned) -> None:
+    page.answers["overview"] = STATES["lost"][0]
+    in_view(chrome, page, "aim")
+    chrome.shows("The source gives no frames. This picture is of 2026-11-25", "#picture-note")
+    chrome.until("return !document.getElementById('light-box').textContent.includes('a second')", "no rate")
+    page.answers["overview"] = overview()
+    chrome.until("return document.getElementById('picture-note').textContent === ''", "end of the note")
+    chrome.shows("pictures a second", "#light-box")
+
+
+def test_a_stopped_picture_is_marked(chrome: Browser, page: Canned) -> None:
+    in_view(chrome, page, "aim")
+    chrome.shows("pictures a second", "#light-box")
+    chrome.press("Stop pictures")
+    chrome.shows("Pictures are stopped. This picture is of", "#picture-note")
+    assert "a second" not in chrome.text("#light-box")
+    chrome.press("Show pictures")
+    chrome.shows("pictures a second", "#light-box")
+    assert chrome.text("#picture-note") == ""
+
+
+def test_nothing_is_saved_over_a_file_with_an_error(chrome: Browser, page: Canned) -> None:
+    page.answers["edit"] = {"status": 409, "kind": "conflict", "error": "the file was edited meanwhile"}
+    in_view(chrome, page, "draw")
+    chrome.click("[aria-label='Delete mask 1']")
+    page.answers["overview"] = STATES["refused file"][0]
+    chrome.press("Save")
+    chrome.shows("Correct it first; your drawing stays here.", "#save-errors")
+    chrome.shows(REJECTED, "#save-errors")
+    assert chrome.find("#save").is_enabled()
+
+
+def test_a_click_beside_the_edge_is_on_the_edge(chrome: Browser, page: Canned) -> None:
+    in_view(chrome, page, "draw")
+    chrome.press("Add mask")
+    tap(chrome, (0.999, 0.5), (0.5, 0.5), (0.5, 0.998), (0.999, 0.998))
+    chrome.press("Finish")
+    (mask,) = saved(chrome, page)
+    assert [mask["points"][0][0], mask["points"][2][1], *mask["points"][3]] == [1, 1, 1, 1]
+
+
 def test_the_model_s_input_is_shown_with_its_letterbox(chrome: Browser, page: Canned) -> None:
     in_view(chrome, page, "aim")
     chrome.until("return !document.getElementById('layer-input').disabled", "switch to the input of the model")
@@ -462,7 +503,7 @@ def test_drift_is_shown(chrome: Browser, page: Canned, name: str, size: tuple[in
     page.answers["drift"] = drift(door_people=DRIFTS[name])
     for scheme in ("light", "dark"):
         in_view(chrome, page, "see", size=size, scheme=scheme)
-        for text in ("door-people", "Expected time between two false alarms: 365 days.", *DRIFT_TEXTS[name]):
+        for text in ("door-people", "Expected time between two false alarms: 1 year.", *DRIFT_TEXTS[name]):
             chrome.shows(text, "#drift")
         assert not chrome.scrolls_sideways()
         assert chrome.faults() == []

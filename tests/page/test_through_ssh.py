@@ -210,7 +210,7 @@ def test_a_border_that_crosses_itself_is_refused_with_its_line(session: PageSess
 
 def test_a_threshold_is_set_with_the_keyboard(session: PageSession) -> None:
     session.open("draw")
-    session.chrome.shows("results of the last", "#threshold-text")
+    session.chrome.shows("objects of the last", "#threshold-text")
     slider = session.chrome.find("#threshold-range")
     before = float(slider.get_attribute("value") or 0)
     slider.send_keys(Keys.ARROW_RIGHT * 5)

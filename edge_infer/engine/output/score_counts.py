@@ -1,4 +1,4 @@
-"""Histogram of the best score of each frame of a pipeline during the last hour; it helps to choose a threshold."""
+"""Histogram of the scores that a pipeline found during the last hour; it helps to choose a threshold."""
 
 from __future__ import annotations
 
@@ -24,14 +24,16 @@ class ScoreCounts:
         self._minutes: deque[tuple[int, array[int]]] = deque(maxlen=MINUTES)
 
     def note(self, findings: Findings) -> None:
-        """Count the best score of a frame; a frame without a score is not counted."""
-        score = best_score(findings)
-        if score is None:
+        """Count the scores of a frame; a frame without a score is not counted."""
+        scores = scores_of(findings)
+        if not scores:
             return
         minute = int(self._clock() // 60)
         if not self._minutes or self._minutes[-1][0] != minute:
             self._minutes.append((minute, array("L", bytes(array("L").itemsize * (SCORE_STEPS + 1)))))
-        self._minutes[-1][1][int(min(max(score, 0.0), 1.0) * SCORE_STEPS)] += 1
+        counts = self._minutes[-1][1]
+        for score in scores:
+            counts[int(min(max(score, 0.0), 1.0) * SCORE_STEPS)] += 1
 
     def answer(self, pipeline: str, known_from: float) -> ScoresAnswer:
         """Return the counts of the last hour; ``known_from`` is the score below which findings are not known."""
@@ -42,10 +44,9 @@ class ScoreCounts:
         return ScoresAnswer(pipeline, round(min(now - self._began, MINUTES * 60.0), 1), known_from, totals)
 
 
-def best_score(findings: Findings) -> float | None:
-    """Return the best score of a frame's objects, classes or poses; None if there is none."""
+def scores_of(findings: Findings) -> list[float]:
+    """Return the score of every object or pose of a frame, or that of its best class."""
     found = findings.detections if isinstance(findings, Followed) else findings
-    for name in ("objects", "classes", "bodies"):
-        if items := getattr(found, name, None):
-            return float(max(item.score for item in items))
-    return None
+    if classes := getattr(found, "classes", ()):
+        return [float(max(each.score for each in classes))]
+    return [float(each.score) for name in ("objects", "bodies") for each in getattr(found, name, ())]

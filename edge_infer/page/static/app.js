@@ -8,7 +8,7 @@ import { showDrift } from "./drift.js";
 import { differences, shapesOf } from "./geometry.js";
 import { hintOf, showAim, showShapes, showThreshold } from "./panels.js";
 import { problems, summary } from "./problems.js";
-import { Events, showState, watchRollbacks } from "./see.js";
+import { Events, showState, STALE, watchRollbacks } from "./see.js";
 import { findingLayer, gridLayer, shapeLayer, Stage, tileLayer } from "./stage.js";
 import { clock, list } from "./words.js";
 
@@ -173,14 +173,21 @@ function note(text) {
   show(find("picture-note"), text);
 }
 
+// Return why the picture is not of this moment; an empty text if it is.
+function fault() {
+  const state = STALE[overview?.status.sources[find("source").value]?.state];
+  const still = paused ? "Pictures are stopped." : state ? `The source ${state}.` : "";
+  return still && (facts ? `${still} This picture is of ${clock(facts.ts)}.` : still);
+}
+
 // Called after each look at a source.
 function looked(found, error) {
   facts = found ? { ...found, source: stage.source, at: performance.now() } : null;
-  note(error ? error.message : "");
+  note(error ? error.message : fault());
   if (view() === "aim" && find("layer-input").disabled) showModel(); // the size of the input comes with the look
   if (view() !== "aim") return;
   if (facts) {
-    showAim(facts, scene, rate());
+    showAim(facts, scene, fault() ? 0 : rate());
   } else {
     show(find("light-box"));
     show(find("findings"), el("p", { class: "hint" }, "There is no picture now."));
@@ -253,11 +260,11 @@ function showSaving() {
 
 async function save() {
   const { draft } = editor;
-  saving = true;
   show(find("save-errors"));
+  if (draft.digest !== scene.digest && !(await settled(draft))) return;
+  saving = true;
   showSaving();
   try {
-    if (draft.digest !== scene.digest && !(await settled(draft))) return;
     const edits = draft.edits();
     const { digest } = await post("edit", { digest: draft.digest, pipeline: draft.name, edits });
     const more = JSON.stringify(draft.edits()) !== JSON.stringify(edits); // somebody went on drawing
@@ -268,11 +275,15 @@ async function save() {
     show(find("save-text"), `Saved and applied at ${clock(Date.now())}.`);
     if (digest !== scene.digest) tell("Somebody else saved right after you; this is the file as it is now.");
   } catch (error) {
-    if (error.kind === "conflict") await loadScene();
+    if (error.kind === "conflict") await Promise.all([lookAtState(), loadScene()]);
     if (error.kind === "conflict" && scene.digest !== draft.digest) {
-      if (await settled(draft)) setTimeout(save);
+      setTimeout(save);
     } else {
-      show(find("save-errors"), [error.message, ...error.errors].map((line) => el("li", {}, line)));
+      const { state, errors } = overview.status.config ?? {};
+      const broken = error.kind === "conflict" && state === "rejected";
+      const lines = broken ? ["Nothing is saved: the daemon rejected the file as it is now. Correct it first; your drawing stays here.", ...(errors ?? [])]
+        : [error.message, ...error.errors];
+      show(find("save-errors"), lines.map((line) => el("li", {}, line)));
     }
   } finally {
     saving = false;
@@ -341,6 +352,8 @@ find("pause").addEventListener("click", () => {
   paused = !paused;
   find("pause").setAttribute("aria-pressed", String(paused));
   show(find("pause"), paused ? "Show pictures" : "Stop pictures");
+  note(fault());
+  if (facts && view() === "aim") showAim(facts, scene, fault() ? 0 : rate());
   stage.run(wanted);
 });
 find("layers").addEventListener("change", showModel);

@@ -14,7 +14,7 @@ export function showAim(facts, scene, rate) {
   show(find("light-box"),
     gauge("sharpness", "Sharpness", number(sharpness * 100, 0), best ? sharpness / best : 0, `best so far ${number(best * 100, 0)}`),
     gauge("light", "Light", light === null ? "–" : percent(light), light ?? 0, lit),
-    el("p", { class: "hint" }, `Frame of ${size.join(" × ")} at ${clock(ts)}, ${number(rate)} pictures a second. Turn the lens until the sharpness is highest.`));
+    el("p", { class: "hint" }, `Frame of ${size.join(" × ")} at ${clock(ts)}${rate ? `, ${number(rate)} pictures a second` : ""}. Turn the lens until the sharpness is highest.`));
   show(find("findings"), Object.entries(scene.pipelines).filter(([, { source }]) => source === facts.source)
     .map(([name, pipeline]) => el("div", {}, el("h3", {}, name), found(findings[name], pipeline))));
 }
@@ -72,6 +72,8 @@ function fields({ kind, name, points }) {
     el("table", { class: "points" }, el("thead", {}, el("tr", {}, head, el("td", {}))), el("tbody", {}, points.map(row))));
 }
 
+const COUNTED = { detection: "objects", pose: "poses" };
+
 // Show the slider with the scores of the last hour: what lies at or above it would be reported.
 export function showThreshold(draft, scores) {
   const { thresholds } = draft.base;
@@ -90,7 +92,7 @@ export function showThreshold(draft, scores) {
   const sum = (from) => counts.slice(from).reduce((total, count) => total + count, 0);
   const unknown = draft.threshold < known ? ` Scores below ${known} are not counted while ${known} is the threshold, so there may be more.` : "";
   show(find("threshold-text"), scores
-    ? `${number(sum(first), 0)} of ${number(sum(0), 0)} results of the last ${duration(seconds)} lie at or above ${draft.threshold}.${unknown}` : "…");
+    ? `${number(sum(first), 0)} of ${number(sum(0), 0)} ${COUNTED[draft.base.task] ?? "results"} of the last ${duration(seconds)} lie at or above ${draft.threshold}.${unknown}` : "…");
 }
 
 export function hintOf(editor) {

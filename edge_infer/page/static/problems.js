@@ -1,13 +1,14 @@
 // What is wrong with the daemon, from its state: each problem with a level, a sentence and a remedy.
 
 import { drifting } from "./drift.js";
+import { STALE } from "./see.js";
 import { clock, duration, list, percent } from "./words.js";
 
 const SOURCE = {
-  lost: ["bad", "gives no frames", "Look at its cable, its power and its address; the daemon tries again by itself."],
-  frozen: ["bad", "sends the same frame again and again", "Restart the camera; its pipelines report nothing until the picture changes."],
+  lost: ["bad", STALE.lost, "Check the cable, power and address of a camera, or whether the file is there. The daemon tries again by itself."],
+  frozen: ["bad", STALE.frozen, "Restart the camera; its pipelines report nothing until the picture changes."],
   black: ["warn", "is black", "Look for a cap on the lens, darkness, or a shutter."],
-  ended: ["note", "has ended", "A file without loop: true ends; the other sources continue."],
+  ended: ["note", STALE.ended, "A file without loop: true ends; the other sources continue."],
 };
 
 const MODEL = {
@@ -64,7 +65,9 @@ function connection(status, add) {
 }
 
 function pipelines(status, add) {
-  for (const [name, reason] of Object.entries(status.inactive)) add("note", `Pipeline ${name}`, `does not run: ${reason}`);
+  for (const [name, reason] of Object.entries(status.inactive)) {
+    add("note", `Pipeline ${name}`, `does not run: ${reason}`, reason.startsWith("paused") ? `Resume it with edge-infer resume ${name}.` : "");
+  }
   for (const [name, pipeline] of Object.entries(status.pipelines)) {
     if (pipeline.error && !Object.hasOwn(status.inactive, name)) add("bad", `Pipeline ${name}`, pipeline.error);
   }

@@ -3,7 +3,7 @@
 import { get, post } from "./api.js";
 import { ask } from "./ask.js";
 import { delegate, el, find, show } from "./dom.js";
-import { bytes, clock, duration, list, number, percent, sentence } from "./words.js";
+import { bytes, clock, counted, duration, list, number, percent, sentence } from "./words.js";
 
 const AROUND = 30; // seconds before and after the chosen moment
 const KEYS = { good: "ok", bad: "fault", warn: "warning", note: "note" };
@@ -12,6 +12,8 @@ export const card = (title, level, ...content) => el("article", { class: `card $
 const facts = (pairs) => el("dl", {}, pairs.filter(([, value]) => value || value === 0)
   .map(([key, value]) => el("div", {}, el("dt", {}, key), el("dd", {}, value))));
 export const badge = (level, text) => el("span", { class: `badge ${level}` }, text ?? KEYS[level]);
+
+export const STALE = { lost: "gives no frames", frozen: "sends the same frame again and again", ended: "has ended" };
 
 const LEVEL = {
   ok: "good", active: "good", starting: "note", staging: "note", probation: "warn", black: "warn", ended: "note",
@@ -26,15 +28,16 @@ function source(name, { state, fps, rate, error, faults }) {
 
 function pipeline(name, { fps, latency_ms: latency, produced, dropped, error, held_back: held, motion }, status, scene) {
   const rests = Object.hasOwn(status.inactive, name);
-  const level = rests ? "note" : error ? "bad" : "good";
+  const gone = STALE[status.sources[status.feeds[name]]?.state];
+  const level = rests ? "note" : error ? "bad" : gone ? "warn" : "good";
   const limits = status.governor?.limits ?? {};
-  return card(name, level, badge(level, rests ? "does not run" : error ? "fault" : "runs"),
+  return card(name, level, badge(level, rests ? "does not run" : error ? "fault" : gone ? "gets no frames" : "runs"),
     facts([
-      ["model", scene?.pipelines[name]?.title], ["source", status.feeds[name]], ["why", rests ? status.inactive[name] : error],
+      ["model", scene?.pipelines[name]?.title], ["source", status.feeds[name]], ["why", rests ? status.inactive[name] : error || (gone && `the source ${gone}`)],
       ["rate", `${number(fps)} frames/s`],
       ["governor", Object.hasOwn(limits, name) && `at most ${number(limits[name])} frames/s`],
       ["latency", latency && `${number(latency.p50)} ms, 95 % under ${number(latency.p95)} ms`],
-      ["results", number(produced, 0)], ["dropped", `${number(dropped, 0)} frames`],
+      ["results", number(produced, 0)], ["dropped", counted(dropped, "frame")],
       ["events held back", held && number(held, 0)], ["runs saved by motion", motion && percent(motion.saved)],
     ]));
 }

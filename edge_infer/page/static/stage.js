@@ -7,6 +7,8 @@ import { anchorOf, inside, middle } from "./geometry.js";
 const PAUSE = 50; // milliseconds; the server itself gives at most two pictures a second
 const AGAIN = 1000; // milliseconds after an error
 const TRAIL = 24; // points
+const EDGE = 1.5; // CSS pixels
+const LETTER = 0.6; // mean width of a letter, as a share of its height
 
 // Asks for pictures while `wanted()` returns a source, and paints them. `onLook(facts, error)` is called after each.
 export class Stage {
@@ -118,7 +120,13 @@ export class Stage {
     const { left, top, width, height } = this.overlay.getBoundingClientRect();
     const x = ((clientX - left) / width) * this.canvas.width;
     const y = ((clientY - top) / height) * this.canvas.height;
-    return [(x - this.area.x) / this.area.width, (y - this.area.y) / this.area.height];
+    return [this.snapped((x - this.area.x) / this.area.width, this.area.width), this.snapped((y - this.area.y) / this.area.height, this.area.height)];
+  }
+
+  // A pointer cannot reach the very edge of the frame, so a mask would leave a sliver there.
+  snapped(value, length) {
+    const reach = (EDGE * this.unit) / length;
+    return Math.abs(value) < reach ? 0 : Math.abs(1 - value) < reach ? 1 : value;
   }
 
   dot(point, radius, props) {
@@ -176,19 +184,32 @@ export function occupies({ box, label }, { points, rest }) {
 // Return boxes with label, id and score, their tracks, poses, and the points that decide about zones and lines.
 export function findingLayer(stage, { objects = [], poses = [] }, anchors) {
   const trails = [...stage.trails.values()].map((trail) => el("polyline", { points: stage.points(trail), class: "trail" }));
-  const boxes = objects.map((object) => boxOf(stage, object, anchors));
+  const taken = []; // by labels
+  const boxes = objects.map((object) => boxOf(stage, object, anchors, taken));
   const joints = poses.map(({ points }) => points.filter(([, , score]) => score > 0.2).map((point) => stage.dot(point, 3, { class: "joint" })));
   return [trails, boxes, joints];
 }
 
-function boxOf(stage, { box, label, score, id }, anchors) {
+function boxOf(stage, { box, label, score, id }, anchors, taken) {
   const [x, y] = stage.at([box[0], box[1]]);
   const [right, bottom] = stage.at([box[2], box[3]]);
   const words = `${label}${id === undefined ? "" : ` #${id}`} ${score.toFixed(2)}`;
   return el("g", { class: "object" },
     el("rect", { x, y, width: right - x, height: bottom - y }),
-    stage.text(words, [box[0], box[1] - (4 * stage.unit) / stage.area.height], ""),
+    stage.text(words, free(stage, words, [x, y - 4 * stage.unit], taken), ""),
     [...anchors].map((anchor) => stage.dot(anchorOf(box, anchor), 5, { class: "anchor" })));
+}
+
+// Return the place of a label, in fractions of the frame: within the picture, and above the labels that it would cover.
+function free(stage, words, [left, bottom], taken) {
+  const height = 14 * stage.unit;
+  const width = words.length * LETTER * 13 * stage.unit;
+  const x = Math.max(0, Math.min(left, stage.canvas.width - width));
+  let y = Math.max(height, bottom);
+  const covers = (each) => Math.abs(each.y - y) < height && x < each.x + each.width && each.x < x + width;
+  for (let tries = 0; tries < 6 && taken.some(covers); tries += 1) y = y > height ? Math.max(height, y - height) : y + 7 * height;
+  taken.push({ x, y, width });
+  return [(x - stage.area.x) / stage.area.width, (y - stage.area.y) / stage.area.height];
 }
 
 // Return the grid of tenths, with the fractions as masks and zones use them.

@@ -5,6 +5,9 @@ export const number = (value, digits = 1) => Number(value).toLocaleString("en", 
 export const spaced = (name) => String(name).replaceAll("_", " ");
 export const list = (items) => [...items].join(", ");
 
+const YEAR = 31536000; // seconds
+export const counted = (count, noun) => `${number(count, 0)} ${noun}${count === 1 ? "" : "s"}`;
+
 export function bytes(count) {
   const units = ["bytes", "KB", "MB", "GB"];
   const step = count < 1000 ? 0 : Math.min(3, Math.floor(Math.log10(count) / 3));
@@ -15,6 +18,7 @@ export function duration(seconds) {
   if (seconds < 90) return `${Math.round(seconds)} s`;
   if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
   if (seconds < 172800) return `${Math.round(seconds / 3600)} h`;
+  if (seconds >= YEAR) return counted(Math.round(seconds / YEAR), "year");
   return `${Math.round(seconds / 86400)} days`;
 }
 
