@@ -31,11 +31,13 @@ FIGURES: Final = ("faults", "years", "causes", "cost", "reference")
 def main() -> int:
     """Print the chosen figures; return 0."""
     parser = argparse.ArgumentParser(prog="scripts/drift")
-    parser.add_argument("figures", nargs="*", choices=[[], *FIGURES], help=f"of {', '.join(FIGURES)}; default: all")
+    parser.add_argument("figures", nargs="*", metavar="FIGURE", help=f"of {', '.join(FIGURES)}; default: all")
     parser.add_argument("--runs", type=int, default=20, help="clips of each fault (default: %(default)s)")
     parser.add_argument("--years", type=int, default=200, help="simulated years of answers (default: %(default)s)")
     parser.add_argument("--camera-years", type=int, default=20, help="and of cameras (default: %(default)s)")
     args = parser.parse_args()
+    if unknown := [each for each in args.figures if each not in FIGURES]:
+        parser.error(f"there is no figure {unknown[0]}; choose from {', '.join(FIGURES)}")
     place = os.environ.get("EDGE_INFER_ASSETS")
     if place is None:
         parser.error("EDGE_INFER_ASSETS is not set: it names the folder of public test models and clips")
