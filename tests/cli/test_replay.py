@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import pytest
 from edge_infer.cli import main
 from edge_infer.contract.messages import timestamp
 from tests.broker import Broker, Subscriber, eventually
+from tests.engine.drift import scenes
+from tests.moody import write_model
 from tests.running import CLIP, MODEL, Daemon
 
 LEFT = "left: [[0, 0], [0.5, 0], [0.5, 1], [0, 1]]"
@@ -65,6 +68,31 @@ def test_the_same_recording_says_the_same_bytes_drawn_or_not(
     capture = cv2.VideoCapture(str(film))
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 170
     capture.release()
+
+
+@pytest.mark.long
+def test_a_recording_of_days_in_which_the_camera_is_bumped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A frame a minute for three days and a bit, by day and at night; then the content is moved by a tenth."""
+    film, learned = tmp_path / "days.avi", 4600
+    views = [[scenes.frame(number, night=night) for number in range(40)] for night in (False, True)]
+    bumped = [scenes.frame(300 + number, right=scenes.WIDTH // 10) for number in range(40)]
+    writer = cv2.VideoWriter(str(film), cv2.VideoWriter.fourcc(*"MJPG"), 0.017, (scenes.WIDTH, scenes.HEIGHT))
+    for number in range(learned):
+        writer.write(views[number / 0.017 / 3600 % 24 > 12][number % 40])
+    for pixels in bumped:
+        writer.write(pixels)
+    writer.release()
+    config = configured(tmp_path)
+    text = config.read_text().replace(str(CLIP), str(film)).replace(str(MODEL), str(write_model(tmp_path / "m.tflite")))
+    config.write_text(text.replace(f"threshold: 0.4, {KEYS}", "publish: change") + "drift: true\n")
+    assert main(["replay", "-c", str(config)]) == 0
+    captured = capsys.readouterr()
+    begin, end = events(lines(captured.out))
+    assert begin == {"v": 1, "seq": 1, "type": "drift", "kind": "moved", "shift": [0.1, 0.0]}
+    assert (end["type"], end["reason"]) == ("drift_end", "source_ended")
+    told = [line["payload"] for line in lines(captured.out) if line["topic"].endswith("/event")]
+    since = datetime.fromisoformat(told[0]["since"].replace("Z", "+00:00")).timestamp()
+    assert 0 <= since - learned / 0.017 < 600
 
 
 def test_what_a_pipeline_shall_not_see_is_not_drawn_either(tmp_path: Path) -> None:

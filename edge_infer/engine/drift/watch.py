@@ -88,10 +88,10 @@ class DriftWatch:
         if self._outcome is not None and numbers is not None:
             self._outcome.see(now.moment, time.localtime(now.wall).tm_hour, numbers)
 
-    def end(self, reason: Reason) -> tuple[Happening, ...]:
-        """End the current drifts, for a reason other than the scene."""
+    def end(self, reason: Reason, now: Instant | None = None) -> tuple[Happening, ...]:
+        """End the current drifts, for a reason other than the scene; ``now`` is the end of a recording."""
         with self._lock:
-            now = Instant(time.monotonic(), time.time())
+            now = now or Instant(time.monotonic(), time.time())
             return tuple(self._ended(part, now, reason) for part in list(self._told))
 
     def accept(self, *, camera: bool, outcome: bool) -> None:

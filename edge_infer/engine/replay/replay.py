@@ -20,6 +20,7 @@ from edge_infer.contract.codec import replace
 from edge_infer.contract.messages import Event, Result, State, timestamp
 from edge_infer.engine.cascade.answers import Answers
 from edge_infer.engine.cascade.parent import CropsFeed
+from edge_infer.engine.drift.watch import DriftWatch
 from edge_infer.engine.model.serving import Serving
 from edge_infer.engine.motion.gate import Glance
 from edge_infer.engine.output.health import PipelineWatch
@@ -121,7 +122,7 @@ def replay(plans: Sequence[PipelinePlan], source: SourcePlan, boot: str, *, pace
     apply, as with a camera. Raises `EdgeInferError`.
     """
     with ExitStack() as stack:
-        players = {plan.name: stack.enter_context(_Player(plan, boot, paced=paced)) for plan in plans}
+        players = {plan.name: stack.enter_context(_Player(plan, boot, source, paced=paced)) for plan in plans}
         for plan in plans[1:]:
             assert plan.crops is not None
             cascade = players[plan.crops.pipeline].voice.cascade
@@ -139,9 +140,9 @@ def replay(plans: Sequence[PipelinePlan], source: SourcePlan, boot: str, *, pace
 def replay_detections(plan: PipelinePlan, boxes: RecordedBoxes, fps: float, boot: str) -> Iterator[Replayed]:
     """Yield every frame of a file of detections, which replace those of the model; limits of frames per second apply.
 
-    The pictures are not known: all frames share an empty one that takes no memory.
+    The pictures are not known: all frames share an empty one that takes no memory, and there is no drift.
     """
-    player = _Player(plan, boot, paced=True)
+    player = _Player(plan, boot, None, paced=True)
     width, height = boxes.size
     empty = np.broadcast_to(np.uint8(0), (height, width))
     for number, found in boxes.frames(plan):
@@ -156,13 +157,16 @@ class _Player:
     It yields each frame when the next one arrives, so that the last frame can carry the messages of the end.
     """
 
-    def __init__(self, plan: PipelinePlan, boot: str, *, paced: bool) -> None:
+    def __init__(self, plan: PipelinePlan, boot: str, source: SourcePlan | None, *, paced: bool) -> None:
+        """``source`` is the recording, whose drift is watched if the plan wants that."""
         self.voice = PipelineOutput(plan.name, recorder := MessageRecorder(boot))
         self.feed = CropsFeed(SourcePlan(plan.source, "crops", "", False, False, {}))  # the feed of a cascade
         self.cursor = self.feed.attach()
         self._plan = plan
         self._recorder = recorder
-        self._pipeline = FramePipeline(self.voice, PipelineWatch(0.0))
+        self._at = 0.0  # position in the recording
+        self._drift = None if source is None else DriftWatch(plan.name, source, clock=lambda: self._at)
+        self._pipeline = FramePipeline(self.voice, PipelineWatch(0.0), self._drift)
         self._pacer = Pacer(plan.fps if paced else None)
         self._serving = Serving(plan, boot, lambda: recorder.new_object(plan.name))
         self._serving.compose = Composer(plan, boot, timed=False)
@@ -186,6 +190,7 @@ class _Player:
             if not self._pacer.due(frame.instant.moment):
                 continue
             yield from self._late()
+            self._at = frame.instant.moment
             found = [self._pipeline.step(serving, part) for part in serving.follow.asks(frame)]
             findings = self._pipeline.settle(serving, frame) or found[0]
             self._keep(serving.mask(frame), findings)  # the picture that is drawn is masked, too
@@ -207,7 +212,8 @@ class _Player:
             return
         now, name = self._last.frame.instant, self._plan.name
         precision = self._serving.compose.precision
-        for happening in self._serving.follow.end("source_ended", now):
+        drifts = () if self._drift is None else self._drift.end("source_ended", now)
+        for happening in (*self._serving.follow.end("source_ended", now), *drifts):
             self._recorder.happened(name, happening.numbered(self._recorder.boot, precision))
         self._recorder.state(name, self._serving.compose.nothing("source_ended", now.wall, timestamp(now.wall)))
         self._last = replace(self._last, said=self._last.said + self._recorder.take())
