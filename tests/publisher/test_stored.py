@@ -23,7 +23,8 @@ from edge_infer.ipc.delivered_numbers import DeliveredNumbers, new_delivered_num
 from edge_infer.ipc.messages import Acked, Tally
 from edge_infer.plan.records import OutboxPlan
 from edge_infer.publisher.outbox import stored_outbox
-from edge_infer.publisher.outbox.database import CHUNK, FILE, MAX_SERIES, Batch, Database, Dropped
+from edge_infer.publisher.outbox.database import CHUNK, FILE, MAX_SERIES, Batch, Database, Dropped, Limits
+from edge_infer.publisher.outbox.database_worker import DatabaseOpened, DatabaseWorker, Open
 from edge_infer.publisher.outbox.entry import Entry, MessageSeries
 from edge_infer.publisher.outbox.stored_outbox import StoredOutbox
 from tests.broker import DEADLINE, eventually
@@ -451,6 +452,32 @@ def test_a_bit_that_turned_over_is_a_corrupt_file(tmp_path: Path, damage: str) -
             outbox.acked(entry)
         assert outbox.account().pending == 0
         even(outbox)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "INSERT INTO entry VALUES (1000, 1, 99, 1, -1e9, x'7b7d')",
+        "UPDATE entry SET series = 'x', taken = -1e9",
+        "UPDATE entry SET series = 1.5, taken = -1e9",
+        "UPDATE entry SET taken = x'00'",
+    ],
+)
+def test_a_bad_row_that_is_too_old_does_not_end_the_thread(tmp_path: Path, damage: str) -> None:
+    with opened(tmp_path) as outbox:
+        outbox.put(DOOR, 1, b"{}", late=True)
+        stored(outbox, 1)
+    with closing(sqlite3.connect(tmp_path / FILE)) as file:
+        file.executescript(damage)
+    worker = DatabaseWorker(tmp_path, Limits(1 << 20, 3600.0), "kernel", lambda: 1e6)
+    found: list[object] = []
+    try:
+        worker.order(Open({}))
+        worker.order(Batch())
+        eventually(lambda: found.extend(worker.outcomes()) or len(found) == 2, "two outcomes")
+    finally:
+        worker.close(10.0)
+    assert found[1] == DatabaseOpened([], emptied=True, unwritten=True)
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="sqlite3 has no limits before Python 3.11")

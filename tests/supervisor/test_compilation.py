@@ -84,6 +84,15 @@ def test_a_process_that_was_started_ahead_reads_the_file_as_it_is_when_it_may(tm
     assert answer_of(compilation).problems == ()
 
 
+def test_a_process_that_has_waited_long_has_all_its_time_to_read(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(config(1883))
+    compilation = Compilation(path, state_dir=tmp_path / "state", ahead=True)
+    compilation._errand._deadline = time.monotonic() - 1.0
+    compilation.go()
+    assert answer_of(compilation).problems == ()
+
+
 def test_a_process_that_was_started_ahead_ends_without_its_parent_asking(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(config(1883))

@@ -363,10 +363,15 @@ class Database:
         return int((pages - free) * size)
 
     def _oldest(self, count: int) -> list[tuple[int, int, int, float]]:
-        return self._connection.execute(
+        rows = self._connection.execute(
             f"SELECT number, series, length(payload) + {OVERHEAD}, taken FROM entry ORDER BY number LIMIT ?",  # noqa: S608
             (count,),
         ).fetchall()
+        for row in rows:
+            _sound(row, int, int, int, float)
+            if row[1] not in self._names:
+                raise CorruptError("a message belongs to no series")
+        return rows
 
     def _drop(self, rows: Iterable[tuple[int, int, int, float]], reason: str) -> list[Dropped]:
         """Delete messages and count them as lost, in the same commit."""

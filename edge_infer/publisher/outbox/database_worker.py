@@ -163,6 +163,8 @@ class DatabaseWorker:
         except (sqlite3.Error, OSError) as error:
             self._release()
             return Failed(order, f"{self.path} cannot be used: {error}")
+        except Exception as error:  # noqa: BLE001 - rows of an attacker must not end this thread, which nothing replaces
+            return self._begin_anew(order, CorruptError(f"{type(error).__name__}: {error}"))
 
     def _do(self, order: Order) -> Outcome:
         if isinstance(order, Open):

@@ -77,6 +77,10 @@ class HelperProcess(Closing):
             self._end()
             raise
 
+    def begin_again(self, seconds: float) -> None:
+        """Let the process have so many seconds from now: it was waiting until now."""
+        self._deadline = time.monotonic() + seconds
+
     @property
     def pid(self) -> int:
         """The id of the process."""

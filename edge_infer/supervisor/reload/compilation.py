@@ -91,6 +91,7 @@ class Compilation:
     def go(self) -> None:
         """Let a process that was started ahead read the file."""
         if self._signal >= 0:
+            self._errand.begin_again(DEADLINE)
             with suppress(OSError):  # it has ended, and `finished` tells
                 os.write(self._signal, b"\n")
             self._drop()
