@@ -142,14 +142,35 @@ def test_a_healthy_publisher_forgives_earlier_failures(state: Path) -> None:
     assert "put-aside-2, with 7 messages" in fail(folder, state)
 
 
-def test_the_old_folder_stays_until_a_publisher_was_healthy(state: Path) -> None:
-    folder = PublisherFolder()
+def test_a_trial_that_does_not_help_is_repeated_after_ever_longer_pauses(state: Path) -> None:
+    now = [0.0]
+    folder = PublisherFolder(lambda: now[0])
+    assert folder.failed(str(state)) == ""
+    for pause in (600.0, 1200.0, 2400.0, 3600.0, 3600.0):
+        assert "an empty one takes its place" in fail(folder, state)
+        assert "again; what came meanwhile" in fail(folder, state)
+        assert (state / "publisher" / "topics.json").read_text() == "old"
+        now[0] += pause - 1.0
+        assert not fail(folder, state, 10 * MAX_FAILURES)
+        while tidy_publisher(state):
+            pass
+        now[0] += 1.0
     assert "an empty one takes its place" in fail(folder, state)
-    assert "again; what came meanwhile" in fail(folder, state)
-    assert (state / "publisher" / "topics.json").read_text() == "old"
-    assert not fail(folder, state, 10 * MAX_FAILURES)
     folder.healthy()
     assert "an empty one takes its place" in fail(folder, state)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small file system")
+def test_a_publisher_that_fills_the_disk_does_not_keep_its_folder(tmp_path: Path) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "nr_inodes=4", "tmpfs", tmp_path], check=True)
+    try:
+        (tmp_path / "publisher").mkdir()
+        for name in ("topics.json", "outbox.sqlite.corrupt"):
+            (tmp_path / "publisher" / name).touch()
+        assert "an empty one takes its place" in fail(PublisherFolder(), tmp_path)
+        assert [path.name for path in tmp_path.glob("*/*")] == ["topics.json"]
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small file system")

@@ -2,47 +2,64 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from edge_infer.platform.paths import publisher_folder
-from edge_infer.supervisor.statedir import ASIDE, folders_aside
+from edge_infer.supervisor.statedir import ASIDE, DISPENSABLE, folders_aside
 
 log = logging.getLogger(__name__)
 
 MAX_FAILURES: Final = 3
 """Failures in a row, none after healthy work, after which the folder is put aside, or comes back."""
+FIRST_PAUSE, LONGEST_PAUSE = 600.0, 3600.0
+"""Seconds from a trial that did not help to the next one; each pause is twice as long as the one before."""
 
 
 class PublisherFolder:
     """The folder, and the failures of publishers that its content may have caused.
 
-    It is put aside once, as a trial. If publishers fail with an empty folder as well, the cause is elsewhere: the old
-    folder comes back, and stays until a publisher was healthy.
+    It is put aside as a trial. If publishers fail with an empty folder as well, the cause is elsewhere: the old folder
+    comes back. The trial is repeated after a pause, because that cause may pass while the folder still has one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.waiting: int | None = None
         """Messages that wait, as a publisher reported last."""
         self._failures = 0
         self._aside: Path | None = None  # the folder that an empty one replaces on trial
-        self._blameless = False  # an empty folder did not help
+        self._clock = clock
+        self._pause = FIRST_PAUSE
+        self._not_before = 0.0  # when the next trial may begin
 
     def healthy(self) -> None:
         """Record that a publisher did healthy work: earlier failures count no more."""
-        self._failures, self._aside, self._blameless = 0, None, False
+        self._failures, self._aside = 0, None
+        self._pause, self._not_before = FIRST_PAUSE, 0.0
 
     def failed(self, state_dir: str) -> str:
         """Count a failure that the folder may have caused; return what was done about it, for the operator."""
         self._failures += 1
-        if self._failures < MAX_FAILURES or self._blameless:
+        if self._failures < MAX_FAILURES or self._clock() < self._not_before:
             return ""
         self._failures, before = 0, self._aside
-        self._blameless, self._aside = before is not None, None
+        if before is not None:
+            self._aside, self._not_before = None, self._clock() + self._pause
+            self._pause = min(self._pause * 2, LONGEST_PAUSE)
         folder = publisher_folder(state_dir)
         try:
-            aside = _exchange(folder, before)
+            try:
+                aside = _exchange(folder, before)
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+                _make_room(folder)
+                aside = _exchange(folder, before)
         except OSError as error:
             return f"the publisher failed {MAX_FAILURES} times, and {folder} cannot be replaced: {error.strerror}"
         if before is not None:
@@ -76,3 +93,10 @@ def _exchange(folder: Path, other: Path | None) -> Path:
         aside.rename(folder)
         raise
     return aside
+
+
+def _make_room(folder: Path) -> None:
+    """Remove what the publisher may have filled the disk with and no successor needs."""
+    for name in DISPENSABLE:
+        with suppress(OSError):
+            (folder / name).unlink()
