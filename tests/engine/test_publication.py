@@ -75,6 +75,13 @@ def test_a_change_that_waits_for_the_budget_is_told_from_one_that_is_none() -> N
     assert waits == [False] * CHANGES_AT_ONCE + [True, False], "the last one is as in the result before it"
 
 
+def test_a_recording_that_is_read_faster_than_it_was_taken_has_no_larger_budget() -> None:
+    """The publisher rejects results beyond the budget, which it counts by the time of capture."""
+    publication = PublishPolicy(PLAN)
+    due = [publication.result_due((ONE, TWO)[index % 2], index, captured=1000 + index / 10000) for index in range(600)]
+    assert due == [True] * CHANGES_AT_ONCE + [False] * (600 - CHANGES_AT_ONCE)
+
+
 def test_every_says_each_frame_and_off_says_none() -> None:
     assert said("every", [ONE] * 4) == [0, 1, 2, 3]
     assert said("off", [NONE, ONE, TWO] * 40) == []

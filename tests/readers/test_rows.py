@@ -657,3 +657,15 @@ def test_a_number_beyond_a_float_takes_no_other_row_with_it() -> None:
         ([3, 4], True),
     ]
     assert faults.count == 1
+
+
+def test_both_times_of_a_row_are_of_its_arrival() -> None:
+    """The reader may be interrupted between the arrival and the row; otherwise times of results could go back."""
+    gatherer = RowGatherer(100.0)
+    arrived = time.monotonic() - 5.0
+    gatherer.add((1.0,), arrived)
+    gatherer.gap()
+    block = gatherer.take()
+    assert block is not None
+    assert block.monotonic == arrived
+    assert time.time() - block.wall == pytest.approx(time.monotonic() - arrived, abs=0.1)

@@ -75,7 +75,7 @@ class PipelineOutput:
         self.scores.note(outcome.findings)
         if outcome.about is None and serving.publication.state_due(outcome.standing, now):
             self._say(outcome.state(self._holds(outcome.lasting, frame.instant)), outcome.at)
-        told = serving.publication.result_due(outcome.essence, now, outcome.about)
+        told = serving.publication.result_due(outcome.essence, now, outcome.about, captured=frame.monotonic)
         waits = serving.publication.over_budget
         serving.follow.published(outcome.findings, frame.instant, told=told, waits=waits)
         if told:

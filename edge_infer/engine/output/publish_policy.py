@@ -53,9 +53,15 @@ class PublishPolicy:
         self._stated: Essence | object = self
         self._stated_at = -math.inf
 
-    def result_due(self, essence: Essence, now: float, about: Key | None = None) -> bool:
-        """Return whether a result is due now, in a cascade one ``about`` an object. If so, record it as published."""
-        if not self._wanted(essence, now, about):
+    def result_due(
+        self, essence: Essence, now: float, about: Key | None = None, *, captured: float | None = None
+    ) -> bool:
+        """Return whether a result is due now, in a cascade one ``about`` an object. If so, record it as published.
+
+        ``captured`` is the time of the frame on the monotonic clock, if ``now`` is its position in a recording. The
+        budget counts that time, as the publisher does.
+        """
+        if not self._wanted(essence, now, about, now if captured is None else captured):
             return False
         _, at = self._said.get(about, (None, -math.inf))
         early = self._publish == "interval" and now < at + self._interval
@@ -80,7 +86,7 @@ class PublishPolicy:
         self._stated_at = now
         return True
 
-    def _wanted(self, essence: Essence, now: float, about: Key | None) -> bool:
+    def _wanted(self, essence: Essence, now: float, about: Key | None, captured: float) -> bool:
         self.over_budget = False
         if self._publish == "every":
             return True
@@ -90,7 +96,7 @@ class PublishPolicy:
         if self._publish == "interval":
             return now - at >= _nearly(self._interval)
         due = now - at >= (_nearly(self._result_every) if essence == said else self._together)
-        self.over_budget = due and not self._changes.take(now)
+        self.over_budget = due and not self._changes.take(captured)
         return due and not self.over_budget
 
 

@@ -111,7 +111,7 @@ class RowGatherer:
         if not self._rows:
             self._first = now
         self._rows.append(row)
-        self._last, self._wall = now, time.time()
+        self._last, self._wall = now, time.time() - (time.monotonic() - now)
 
     def leave(self) -> None:
         """Note that reading stops until `resume`, because the pipelines are busy."""
