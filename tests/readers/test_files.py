@@ -278,6 +278,12 @@ def test_a_varying_frame_rate_is_no_cut(caplog: pytest.LogCaptureFixture) -> Non
     assert caplog.records == []
 
 
+def test_a_trimmed_clip_is_no_cut(caplog: pytest.LogCaptureFixture) -> None:
+    """``trimmed.mp4`` is ``clip.mp4`` (``-g 250``) from 1.5 s on (``-ss 1.5 -c copy``): telephones trim by an edit list."""
+    assert count(VideoSource(VideoOptions(str(HERE / "trimmed.mp4"), realtime=False))) == 112
+    assert caplog.records == []
+
+
 def test_a_clip_that_begins_later_than_0_is_no_cut(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """``later.mkv`` is ``varying.mkv``, moved by 5 s (``-c copy -output_ts_offset 5``)."""
     cut, data = tmp_path / "cut.mkv", (HERE / "later.mkv").read_bytes()

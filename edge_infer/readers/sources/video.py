@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -234,16 +234,24 @@ class VideoSource(Closing):
         code = int(self._capture.get(cv2.CAP_PROP_FOURCC)) if self._capture is not None else 0
         return code.to_bytes(4, "little", signed=code < 0).upper() == b"AV01"
 
+    def _is_mp4(self) -> bool:
+        with suppress(OSError), Path(self._options.file).open("rb") as file:
+            return file.read(8)[4:] == b"ftyp"
+        return False
+
     def _tell_end(self) -> None:
         """Log a warning if the file was cut off or damaged.
 
         A file that was cut off ends early without an error, and reading continues past damage without one. A clip may
-        begin later than 0, and the stated length of Matroska is then the time of its end.
+        begin later than 0, and the stated length of Matroska is then the time of its end. An MP4 file counts frames that
+        its edit list leaves out, so it does not show a cut.
         """
         if self._capture is None:
             return
         if self._damaged:
             log.warning("%s is damaged in %d place(s); the rest of it was read", self._options.file, self._damaged)
+        if self._is_mp4():
+            return
         promised = self._capture.get(cv2.CAP_PROP_FRAME_COUNT) / self._fps
         read = self._begin + self._reached + 1 / self._fps
         if max(MISSING_SECONDS, MISSING_SHARE * promised) < promised - read and promised < LONGEST_CLIP:
