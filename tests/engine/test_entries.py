@@ -90,9 +90,9 @@ def test_a_constant_in_a_quantized_and_in_a_boolean_input() -> None:
     assert stored((0.5,), Tensor("x", 0, (1, 2), "int8", (0.25,), (-1,))).tolist() == [[1, 1]]
     assert stored((1, 0), Tensor("flags", 0, (2,), "bool")).tolist() == [True, False]
     assert stored((300, 512), Tensor("size", 0, (1, 2), "int64")).tolist() == [[300, 512]]
-    with pytest.raises(ModelError, match=r"words \[1\] holds 1 numbers, not 2"):
+    with pytest.raises(ModelError, match=r"words \[1\] takes 1 numbers, not 2"):
         stored((1, 2), Tensor("words", 0, (1,), "float32"))
-    with pytest.raises(ModelError, match="is of complex64, into which no numbers go"):
+    with pytest.raises(ModelError, match="is of complex64, which takes no numbers"):
         stored((1,), Tensor("wave", 0, (1,), "complex64"))
 
 
@@ -152,7 +152,7 @@ def test_a_draft_says_it_again_and_a_child_finds_the_same(tmp_path: Path) -> Non
         ("inputs: {shift: {value: 1}}", r"it has 2 inputs \(picture \[1, 2, 2, 3\], gray \[1, 2, 2, 1\]\)"),
         ("inputs: {shift: {value: [1, 2]}, gray: {}}", r"shift \[1\] holds 1 numbers, not 2"),
         ("inputs: {shift: {}, gray: {}}", r"input shift has the shape \[1\]; a picture needs"),
-        ("inputs: {shift: {value: 1}, gray: {color: rgb}}", r"rgb \(manifest\) does not fit; right is gray"),
+        ("inputs: {shift: {value: 1}, gray: {color: rgb}}", r"rgb \(manifest\) does not fit; expected gray"),
         (
             "inputs: {shift: {value: 1, std: 2}, gray: {}}",
             "shift: has a `value`, which is always the same, so no `std`",

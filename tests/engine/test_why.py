@@ -38,7 +38,7 @@ def test_what_the_record_does_not_reach_back_to_is_said() -> None:
     now = time.time()
     told = answer(WhyQuestion(now - 3600, now), {"yard": (PLAN, record())})
     assert told.lines == ()
-    assert told.notes[0].startswith("yard: what was decided before ")
+    assert told.notes[0].startswith("yard: there is no record of decisions before ")
     assert told.notes[0].endswith(" is not remembered")
 
 
@@ -56,7 +56,7 @@ def test_a_pipeline_or_label_that_is_not_there_is_named() -> None:
 @pytest.mark.parametrize(
     ("plan", "note"),
     [
-        (PLAN, "no events without track: true, and what stays below the threshold of 0.5 is not remembered"),
+        (PLAN, "no events without track: true, and findings below the threshold of 0.5 are not recorded"),
         (pipeline(track=TrackPlan()), "no events with events: false, and what stays below the threshold of 0.5"),
         (pipeline("classification"), "no events with events: false, and what"),
         (pipeline("anomaly", ()), "no events with events: false"),

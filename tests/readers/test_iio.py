@@ -87,7 +87,7 @@ def test_what_is_not_there_is_told_with_what_is(root: Path, device: str, channel
 
 def test_two_of_one_name_are_told_apart_by_their_folders(root: Path) -> None:
     add(root, "iio:device2", name="imu", in_accel_x_raw=1)
-    with pytest.raises(SourceError, match="name one of iio:device1 and iio:device2 as device"):
+    with pytest.raises(SourceError, match="set device to one of iio:device1 and iio:device2"):
         source(root, "imu", "accel_x").__enter__()
 
 
@@ -118,7 +118,7 @@ def test_a_slow_one_lets_go_at_once(root: Path) -> None:
 def test_nonsense_of_the_sensor_is_told(root: Path) -> None:
     with source(root, "adxl345", "x") as opened:
         (root / "iio:device0" / "in_accel_x_raw").write_text("broken\n")
-        with pytest.raises(SourceError, match="adxl345 gives no number"):
+        with pytest.raises(SourceError, match="adxl345 returned a value that is not a number"):
             opened.read()
 
 

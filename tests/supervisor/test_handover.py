@@ -65,7 +65,7 @@ def test_a_link_of_another_user_leads_nowhere(tmp_path: Path, inside: str) -> No
     os.lchown(home / "link", 1234, 1234)
     place = home / "link" / inside if "/" in inside else home / "link"
     for choose in (lambda: hand_over(place, USER), lambda: chosen_identity(place)):
-        with pytest.raises(StartError, match=r"goes over the link 'link' to .* name the place itself"):
+        with pytest.raises(StartError, match=r"contains the link 'link' to .* name the target itself"):
             choose()
     assert {owner(path) for path in (target, *target.rglob("*"))} == {(0, 0)}
     assert not (target / "deep").exists()

@@ -45,7 +45,7 @@ def known(kind: str) -> tuple[str, ...]:
 
 @pytest.mark.parametrize("kind", DECODERS)
 def test_every_family_refuses_a_parameter_that_it_does_not_know(kind: str) -> None:
-    words = f"has the parameter 'qqq'; {kind} knows: {', '.join(known(kind)) or 'none'}$"
+    words = f"has the unknown parameter 'qqq'; known for {kind}: {', '.join(known(kind)) or 'none'}$"
     with pytest.raises(ModelError, match=words) as caught:
         make(kind, decoder_class(DECODERS[kind]), qqq=1)
     assert caught.value.key == "decoder"

@@ -53,7 +53,7 @@ def test_a_reference_that_makes_no_sense_is_learned_anew(
     levels._camera._known[0].view = replace(levels._camera._known[0].view, light=-5.0)
     with caplog.at_level(logging.WARNING):
         assert _see(levels, 30, frame) == []
-    assert "learning anew" in caplog.text
+    assert "drift reference is invalid" in caplog.text
     health = levels.health()
     assert health is not None
     assert health.camera == "learning"
