@@ -52,7 +52,7 @@ def test_a_program_that_opens_what_it_wants_is_let_and_told(tmp_path: Path) -> N
     _, text, _ = unit(tmp_path, CONFIG.replace("kind: v4l2, device: /dev/full", camera))
     assert "DeviceAllow=char-* rw" in text
     assert "IPAddressDeny" not in text
-    assert "# a source of kind exec with network: true may talk to anybody" in text
+    assert "# a source of kind exec with network: true may connect to any host" in text
 
 
 def test_a_wrong_configuration_prints_its_problems_and_nothing_else(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_the_schema_knows_them(folder: Path) -> None:
         ),
         (
             "{kind: audio, file: clip.wav, rate: 16000}",
-            "s.file: {folder}/clip.wav has 8000 Hz, not the 16000 of `rate`; leave rate out",
+            "s.file: {folder}/clip.wav has 8000 Hz, but `rate` is 16000; remove rate",
         ),
         (
             "{kind: serial, device: ttyUSB0}",
@@ -172,7 +172,7 @@ def test_the_schema_knows_them(folder: Path) -> None:
         ),
         (
             "{kind: csv, file: clip.wav, rate: 1}",
-            "s.file: {folder}/clip.wav has no row of numbers that can be used: no numbers in "
+            "s.file: {folder}/clip.wav has no usable row of numbers: no numbers in "
             "'RIFFd\\x06\\x00\\x00WAVEfmt, \\x10\\x00\\x00\\x00\\x01\\x00\\x01\\x00@, "
             "\\x00\\x00\\ufffd>\\x00\\x00\\x02\\x00\\x10\\x00data@\\x06\\x00\\x00" + r"\x01\x02" * 7 + "...'",
         ),

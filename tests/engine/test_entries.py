@@ -147,7 +147,7 @@ def test_a_draft_says_it_again_and_a_child_finds_the_same(tmp_path: Path) -> Non
     [
         (
             "",
-            r"it has 3 inputs \(picture .*, shift .*, gray .*\), and `input` is about one; .*: {value: 0.5}",
+            r"it has 3 inputs \(picture .*, shift .*, gray .*\), and `input` describes one; .*: {value: 0.5}",
         ),
         ("inputs: {shift: {value: 1}}", r"it has 2 inputs \(picture \[1, 2, 2, 3\], gray \[1, 2, 2, 1\]\)"),
         ("inputs: {shift: {value: [1, 2]}, gray: {}}", r"shift \[1\] holds 1 numbers, not 2"),
@@ -175,7 +175,7 @@ def test_what_does_not_fit_is_told(tmp_path: Path, manifest: str, words: str) ->
     [
         ("", "{columns: [3]}", "`columns` .* say it for all inputs, or for none"),
         ("columns: [0, 1, 2], ", "{columns: [3, 4]}", "takes windows of 1 samples of raw, and the main input"),
-        ("columns: [0, 1], ", "{columns: [3]}", "has 3 values in each frame, but by its manifest .* there are 2"),
+        ("columns: [0, 1], ", "{columns: [3]}", "has 3 values in each frame, but the manifest requires 2"),
         (
             "channels: 3, columns: [0, 1], ",
             "{columns: [3]}",

@@ -77,7 +77,7 @@ def test_a_pipeline_that_falls_behind_begins_anew_and_knows_it(caplog: pytest.Lo
     assert [(item.number, item.gap) for item in taken] == [(2 * MOST + 1, True), (2 * MOST + 2, False)]
     assert slow.dropped == 2 * MOST
     told = [record.getMessage() for record in caplog.records]
-    assert told == [f"left out: readings of source mic for which a pipeline was too slow ({MOST} so far)"]
+    assert told == [f"left out: readings of source mic dropped because a pipeline was too slow ({MOST} so far)"]
 
 
 def test_a_burst_waits_for_a_pipeline() -> None:

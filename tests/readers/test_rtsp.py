@@ -152,7 +152,7 @@ def test_a_camera_that_is_off_is_told_from_one_that_refuses_us(tmp_path: Path) -
         ("503 Service Unavailable", "it answers 503 Service Unavailable: path and password are not the cause"),
         ("401 Unauthorized", "it answers 401 Unauthorized: wrong or missing user name or password"),
         ("403 Forbidden", "it answers 403 Forbidden: wrong user name or password, or this user may not view"),
-        ("404 Stream Not Found", "it answers 404 Stream Not Found: the path is wrong"),
+        ("404 Stream Not Found", "it answers 404 Stream Not Found: wrong path"),
         ("461 Unsupported Transport", "it does not send by tcp: set `transport: udp`"),
         ("453 Not Enough Bandwidth", "it answers 453 Not Enough Bandwidth: it refuses this request"),
     ],

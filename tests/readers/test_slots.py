@@ -201,7 +201,7 @@ def test_a_hostile_reader_is_told_and_not_mapped(
     os.close(fd)
     event = receiver.receive(1.0)
     assert isinstance(event, ReaderTrouble)
-    assert "impossible" in event.text
+    assert "sent an invalid record" in event.text
     writer.write(picture(3))
     assert taken(receiver).number == 1
 

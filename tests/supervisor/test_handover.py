@@ -129,7 +129,7 @@ def test_one_of_another_user_stays_as_it_is(tmp_path: Path) -> None:
 def test_a_folder_with_other_things_is_refused(tmp_path: Path) -> None:
     (tmp_path / "lock").write_text("")
     (tmp_path / "letters").mkdir()
-    with pytest.raises(StartError, match=r"holds other things, such as 'letters'; name a folder of its own"):
+    with pytest.raises(StartError, match=r"contains other files, such as 'letters'; name a folder of its own"):
         hand_over(tmp_path, USER)
     assert {owner(path) for path in (tmp_path, *tmp_path.iterdir())} == {(0, 0)}
 

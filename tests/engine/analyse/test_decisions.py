@@ -131,7 +131,7 @@ def test_labels_that_are_not_wanted_are_named() -> None:
     watched = Watched(labels=("cat",), zones=(), lines=())
     now = Instant(0.0, NOW)
     watched.follow(Detections((), (100, 100), left_out=(("dog", 0.83),)), now)
-    assert "dog 0.83: left out: labels keeps cat only" in sentences(watched)
+    assert "dog 0.83: left out: labels keeps only cat" in sentences(watched)
     assert [each.label for each in watched.follow.decisions.now(NOW)] == ["dog"]
     assert watched.follow.decisions.now(NOW + 1) == []
 
@@ -142,4 +142,4 @@ def test_a_class_beyond_top_k_is_named() -> None:
     follow(found, Instant(0.0, NOW))
     said = "\n".join(each.sentence() for each in follow.decisions.between(0.0))
     assert "dog 0.80: left out of the result: top_k is 1, and as many labels had a higher score" in said
-    assert "face 0.70: left out: labels keeps cat, dog only" in said
+    assert "face 0.70: left out: labels keeps only cat, dog" in said

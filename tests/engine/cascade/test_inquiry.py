@@ -59,7 +59,7 @@ def test_an_object_that_is_smaller_has_shrunk() -> None:
     assert asked(one, shown(seen(1), present={1})) == [1]
     assert asked(one, shown(seen(1, side=36.0), at=1.0, present={1})) == []
     (said,) = (each.sentence() for each in one.decisions.between(-1.0))
-    assert "and it has shrunk by 19%; crops.again is" in said
+    assert "and it has shrunk by 19% since; crops.again is" in said
 
 
 def test_every_frame_is_asked_about_where_that_is_wanted_or_nobody_is_followed() -> None:

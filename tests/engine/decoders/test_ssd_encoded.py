@@ -204,7 +204,9 @@ def test_recognised_by_name_and_told_what_is_missing() -> None:
     outputs = (Tensor(names[0], 0, (1, ANCHORS, 4), "float32"), Tensor(names[1], 1, (1, ANCHORS, 4), "float32"))
     assert Ssd.recognise((picture(WIDTH, HEIGHT),), outputs)
     assert Ssd.recognise((picture(WIDTH, HEIGHT),), layout().outputs) is None
-    with pytest.raises(ModelError, match=r"decoder: \{kind: ssd, anchors: \{layers: 6, .* or name a list of them"):
+    with pytest.raises(
+        ModelError, match=r"decoder: \{kind: ssd, anchors: \{layers: 6, .* or name a file with a list of them"
+    ):
         Ssd(Layout((picture(WIDTH, HEIGHT),), outputs, 3, 0.5))
     assert Ssd(Layout((picture(WIDTH, HEIGHT),), outputs, 3, 0.5, {"anchors": SAID})).classes == 3
 
@@ -213,8 +215,11 @@ def test_recognised_by_name_and_told_what_is_missing() -> None:
     ("options", "words"),
     [
         ({"anchors": {"layers": 6}}, rf"it encodes {ANCHORS} boxes, .* `decoder: anchors` in the manifest gives \d+"),
-        ({"anchors": {"layer": 6}}, "the parameter 'layer'; with layers it knows: aspect_ratios, interpolated"),
-        ({"anchors": {"levels": [3, 7], "layers": 6}}, "'layers'; with levels it knows: anchor_scale"),
+        ({"anchors": {"layer": 6}}, "the unknown parameter 'layer'; known with layers: aspect_ratios, interpolated"),
+        (
+            {"anchors": {"levels": [3, 7], "layers": 6}},
+            "the unknown parameter 'layers'; known with levels: anchor_scale",
+        ),
         ({"anchors": {"levels": [7, 3]}}, r"expected the first and the last of 1 to 12, such as \[3, 7\]"),
         ({"anchors": {"layers": 3, "scales": [0.1]}}, "a number for each of 3 layers"),
         ({"anchors": {"min_scale": "small"}}, "anchors: min_scale` is 'small'; expected a number from 0 to 10"),
