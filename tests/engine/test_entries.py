@@ -109,7 +109,7 @@ def test_two_sensors_of_one_sample(tmp_path: Path) -> None:
     found = numbers(plan, Samples(rows, 10.0, 0.0, 0.0, 1, gap=True))
     assert found[0] == [0 + 3, 1 + 3, 2 + 3, 6 + 9, 7 + 9, 8 + 9]
     assert len(found) == 3  # half a window on
-    with pytest.raises(InputError, match="gives 3 values at a time, but the model's `columns` go up to 4"):
+    with pytest.raises(InputError, match="delivers 3 values at a time, but the model's `columns` go up to 4"):
         numbers(plan, Samples(rows[:, :3], 10.0, 0.0, 0.0, 1, gap=True))
 
 
@@ -150,9 +150,9 @@ def test_a_draft_says_it_again_and_a_child_finds_the_same(tmp_path: Path) -> Non
             r"it has 3 inputs \(picture .*, shift .*, gray .*\), and `input` describes one; .*: {value: 0.5}",
         ),
         ("inputs: {shift: {value: 1}}", r"it has 2 inputs \(picture \[1, 2, 2, 3\], gray \[1, 2, 2, 1\]\)"),
-        ("inputs: {shift: {value: [1, 2]}, gray: {}}", r"shift \[1\] holds 1 numbers, not 2"),
+        ("inputs: {shift: {value: [1, 2]}, gray: {}}", r"shift \[1\] takes 1 numbers, not 2"),
         ("inputs: {shift: {}, gray: {}}", r"input shift has the shape \[1\]; a picture needs"),
-        ("inputs: {shift: {value: 1}, gray: {color: rgb}}", r"rgb \(manifest\) does not fit; expected gray"),
+        ("inputs: {shift: {value: 1}, gray: {color: rgb}}", r"rgb \(manifest\) does not fit; right is gray"),
         (
             "inputs: {shift: {value: 1, std: 2}, gray: {}}",
             "shift: has a `value`, which is always the same, so no `std`",
@@ -209,7 +209,7 @@ def test_outputs_that_nobody_needs_are_left_out(tmp_path: Path) -> None:
         assert numbers(found.plan, rows) == [wanted]
         assert (f"outputs: {outputs}" in draft(open_model(request), found)) == bool(outputs)
     for outputs, words in (
-        ("[thrice]", "`outputs` names thrice; its outputs are total, twice"),
+        ("[thrice]", "`outputs` names the unknown output thrice; its outputs are total, twice"),
         ("twice", "a list of"),
     ):
         with pytest.raises(ModelError, match=words):

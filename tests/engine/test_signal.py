@@ -155,7 +155,7 @@ def test_stereo_sound_becomes_its_mean() -> None:
 
 def test_samples_of_other_widths_are_refused_and_say_what_to_do() -> None:
     preprocess = SignalPreprocess(RAW, tensor(1, 10, 3))
-    with pytest.raises(InputError, match=r"gives 2 values at a time and the model takes 3; .*`columns`"):
+    with pytest.raises(InputError, match=r"delivers 2 values at a time and the model takes 3; .*`columns`"):
         preprocess.frames(Samples(ramp(10, 2), 100, 1.0, 1.0, 1))
 
 

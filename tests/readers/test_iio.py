@@ -75,7 +75,7 @@ def test_the_folder_names_it_too_and_inputs_are_taken_as_they_are(root: Path) ->
 @pytest.mark.parametrize(
     ("device", "channel", "word"),
     [
-        ("bme280", "x", r"there is no sensor bme280 under .*; there is adxl345, imu"),
+        ("bme280", "x", r"there is no sensor bme280 under .*; known: adxl345, imu"),
         ("imu", "x", "imu: accel_x and anglvel_x end in x; its channels are accel_x, anglvel_x, temp, voltage0"),
         ("adxl345", "pressure", "adxl345: it has no channel pressure; its channels are accel_x, accel_y, accel_z"),
     ],
@@ -92,7 +92,7 @@ def test_two_of_one_name_are_told_apart_by_their_folders(root: Path) -> None:
 
 
 def test_a_sensor_without_sensors_says_so(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="there is none"):
+    with pytest.raises(SourceError, match="known: none"):
         source(tmp_path / "nothing", "imu", "x").__enter__()
 
 

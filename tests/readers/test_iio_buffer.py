@@ -188,7 +188,9 @@ def test_what_is_not_there_or_not_allowed_is_told(sensor: Sensor) -> None:
     file.unlink()
     file.symlink_to("/proc/self/coredump_filter")  # it has nine bits, and so makes another number of a large one
     before = file.read_text()
-    with pytest.raises(SourceError, match="iio:device3 gives 00000188 samples a second, not 5000; it knows 100 1000"):
+    with pytest.raises(
+        SourceError, match="iio:device3 delivers 00000188 samples a second, not 5000; it supports 100 1000"
+    ):
         IioSource(sensor.options("x", rate=5000.0)).__enter__()
     file.write_text(f"0x{before}")
     sensor.node.unlink()

@@ -47,12 +47,12 @@ def test_without_a_header_names_go_by_place_and_without_names_all_is_taken() -> 
     [
         ("1,2", ("x", "y", "z"), "2 columns, but expected 3"),
         ("1,,3", ("x", "y", "z"), "column y is empty"),
-        ("1,two,3", ("x", "y", "z"), "column y holds 'two', no number"),
-        ("1,nan,3", ("x", "y", "z"), "column y holds 'nan', no number"),
-        ("1,1e999,3", (), "column 2 holds '1e999', no number"),
-        ("1,-1e39,3", (), "column 2 holds '-1e39', too large for a 32-bit float"),
-        ("1,1_5,3", (), "column 2 holds '1_5', no number"),
-        ("1,\u0663,3", (), r"column 2 holds '\\u0663', no number"),
+        ("1,two,3", ("x", "y", "z"), "column y contains 'two', not a number"),
+        ("1,nan,3", ("x", "y", "z"), "column y contains 'nan', not a number"),
+        ("1,1e999,3", (), "column 2 contains '1e999', not a number"),
+        ("1,-1e39,3", (), "column 2 contains '-1e39', too large for a 32-bit float"),
+        ("1,1_5,3", (), "column 2 contains '1_5', not a number"),
+        ("1,\u0663,3", (), r"column 2 contains '\\u0663', not a number"),
         ("1_5", (), "no numbers in '1_5'"),
     ],
 )
@@ -219,7 +219,7 @@ def test_a_unit_in_brackets_belongs_to_its_name() -> None:
 def test_an_error_of_a_spreadsheet_is_no_comment() -> None:
     parser = RowParser(("x", "y"))
     for line in ("#N/A,#N/A", "#DIV/0!,1"):
-        with pytest.raises(ValueError, match="not a number"):
+        with pytest.raises(ValueError, match="no number"):
             parser.rows(line)
     assert parsed(parser, "#N is a comment", "#1,2", "1,2") == [(1, 2)]
 
@@ -238,11 +238,11 @@ def test_json_in_its_forms() -> None:
         ('{"y": 1}', "column x is missing; known: 'y'"),
         ('{"x": null}', "column x is empty"),
         ('{"x": [1]}', "not a number"),
-        ('{"x": true}', "column x holds 'true', no number"),
-        ('{"x": 1e39}', "column x holds '1e[+]39', too large for a 32-bit float"),
-        ('{"x": "1_5"}', "column x holds '1_5', no number"),
-        ("[[1], [1e39], [2]]", "column x holds '1e[+]39', too large"),
-        ("[false]", "column x holds 'false', no number"),
+        ('{"x": true}', "column x contains 'true', not a number"),
+        ('{"x": 1e39}', "column x contains '1e[+]39', too large for a 32-bit float"),
+        ('{"x": "1_5"}', "column x contains '1_5', not a number"),
+        ("[[1], [1e39], [2]]", "column x contains '1e[+]39', too large"),
+        ("[false]", "column x contains 'false', not a number"),
         ("[" * 5000, "no JSON"),
     ],
 )
@@ -414,7 +414,7 @@ def test_a_frame_that_stops_in_the_middle_is_left_out() -> None:
         rows = BinaryRows(pipe.end, b"\xaa\x55", FRAME)
         pipe.say(frame(1, 1) + frame(2, 2) + frame(3, 3)[:4])
         assert all_of(rows)[0] == [(1, 1), (2, 2)]
-        with pytest.raises(ValueError, match="only 4 of 6 bytes"):
+        with pytest.raises(ValueError, match="incomplete frame: 4 of 6 bytes"):
             rows.next(time.monotonic() + 10.0)
         pipe.say(frame(4, 4) + frame(5, 5))
         assert all_of(rows) == ([(4, 4), (5, 5)], [])

@@ -254,7 +254,7 @@ class IioBuffer(Closing):
             possible = _text(self._folder / "sampling_frequency_available")
             raise SourceError(
                 f"{self._folder.name} delivers {found} samples a second, not {self._wanted:g}"
-                + (f"; it knows {possible}" if possible else "")
+                + (f"; it supports {possible}" if possible else "")
             )
         return float(found)
 
