@@ -179,7 +179,7 @@ class OutcomeForm:
         place = _PLACED.get(event.type)
         named = {name for name in ("zone", "line", "direction") if getattr(event, name) is not ABSENT}
         if named != ({"line", "direction"} if place == "line" else {place} if place else set()):
-            raise WireError(f"an event {event.type} must not name {', '.join(sorted(named)) or 'no place'}")
+            raise WireError(f"an event {event.type} names {', '.join(sorted(named)) or 'no place'}, unlike its type")
         if event.kind is not ABSENT:
             return _drift(event)
         if event.label is ABSENT and "anomaly" not in self.tasks:
