@@ -218,8 +218,8 @@ def test_a_unit_in_brackets_belongs_to_its_name() -> None:
 
 def test_an_error_of_a_spreadsheet_is_no_comment() -> None:
     parser = RowParser(("x", "y"))
-    for line in ("#N/A,#N/A", "#DIV/0!,1"):
-        with pytest.raises(ValueError, match="no number"):
+    for line, words in (("#N/A,#N/A", "no numbers in '#N/A, #N/A'"), ("#DIV/0!,1", "not a number")):
+        with pytest.raises(ValueError, match=words):
             parser.rows(line)
     assert parsed(parser, "#N is a comment", "#1,2", "1,2") == [(1, 2)]
 
