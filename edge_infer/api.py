@@ -104,11 +104,11 @@ class Model(Closing):
         self._check_open()
         signal = isinstance(self.plan.input, SignalPlan)
         if rate is not None and not signal:
-            raise InputError("rate= belongs to sound and samples; this model takes another input")
+            raise InputError("rate= is for sound and samples; this model takes another input")
         if rate is not None and not _is_rate(rate):
-            raise InputError(f"rate={rate!r} is no rate; expected samples a second, a number above 0")
+            raise InputError(f"rate={rate!r} is not allowed; expected samples a second, a number above 0")
         if color is not None and (signal or isinstance(self.plan.input, TextPlan)):
-            raise InputError("color= belongs to pictures; this model takes another input")
+            raise InputError("color= is for pictures; this model takes another input")
         if isinstance(self.plan.input, TextPlan):
             return self._result(self._text(taken))
         if isinstance(taken, (str, os.PathLike)):
@@ -133,7 +133,7 @@ class Model(Closing):
         gray = pixels.ndim == 2
         if pixels.dtype != np.uint8 or not (gray or pixels.shape[2:] == (3,)) or not pixels.size:
             raise InputError(
-                f"an array {list(pixels.shape)} of {pixels.dtype} is no picture; expected [height, width, 3] or "
+                f"an array {list(pixels.shape)} of {pixels.dtype} is not a picture; expected [height, width, 3] or "
                 "[height, width] of uint8"
             )
         order: Color = color or ("gray" if gray else "bgr")
@@ -147,7 +147,8 @@ class Model(Closing):
 
         if values.ndim not in (1, 2) or values.dtype.kind not in "iuf" or not values.size:
             raise InputError(
-                f"an array {list(values.shape)} of {values.dtype} is no signal; expected numbers [n] or [n, channels]"
+                f"an array {list(values.shape)} of {values.dtype} is not a signal; expected numbers [n] or [n, "
+                "channels]"
             )
         stretch = real_values(values.reshape(len(values), -1), plan)
         samples = Samples(
@@ -157,7 +158,7 @@ class Model(Closing):
 
     def _text(self, taken: Taken) -> FileFindings:
         if not isinstance(taken, str):
-            raise InputError("this model takes text: give it a str, or a file of texts to `each`")
+            raise InputError("this model takes text: pass a str, or pass a file of texts to `each`")
         line = Line(taken, time.time(), time.monotonic(), self._number + 1)
         return FileFindings("text", self._model.find(line), line)
 
@@ -170,7 +171,7 @@ def _label_list(labels: Any) -> tuple[str, ...]:
     """Return the labels as a tuple; raises `ModelError` for an invalid label, and for a set, which has no order."""
     found = () if isinstance(labels, (bytes, set, frozenset)) or not isinstance(labels, Iterable) else tuple(labels)
     if not found or not all(isinstance(label, str) for label in found):
-        raise ModelError(f"labels={labels!r} are no labels; expected a list of str, or a file with one on each line")
+        raise ModelError(f"labels={labels!r} is not allowed; expected a list of str, or a file with one on each line")
     return check_labels(found, "labels")
 
 
@@ -210,7 +211,7 @@ def _is_rate(rate: Any) -> bool:
 def _pixels(taken: Any, color: Color | None) -> tuple[NDArray[Any], Color | None]:
     """Return a picture's array and colour order; raises `InputError` for an order that is unknown or does not fit."""
     if color is not None and color not in COLORS:
-        raise InputError(f"color={color!r} is none of {', '.join(COLORS)}")
+        raise InputError(f"color={color!r} is not allowed; expected one of {', '.join(COLORS)}")
     if not (hasattr(taken, "getbands") and hasattr(taken, "convert")):
         return _array(taken, "picture; expected a file, an array [height, width, 3] or one of Pillow"), color
     gray = len(taken.getbands()) == 1 and taken.mode != "P"
@@ -234,7 +235,7 @@ def _upright(picture: Any, *, gray: bool) -> NDArray[Any]:
         return np.asarray(picture.convert("L" if gray else "RGB"))
     values = np.asarray(picture)
     if values.min(initial=0) < 0 or values.max(initial=0) >= 1 << 16:
-        raise InputError("this picture of Pillow has values beyond 16 bits; make it one of mode L or I;16 first")
+        raise InputError("this picture of Pillow has values beyond 16 bits; convert it to mode L or I;16 first")
     return (values >> 8).astype(np.uint8)
 
 
@@ -252,5 +253,5 @@ def _array(taken: Any, expected: str) -> NDArray[Any]:
     """Return the input as an array; raises `InputError` for a scalar, which NumPy would turn into a 0-d array."""
     found = np.asarray(taken)
     if not found.ndim:
-        raise InputError(f"{type(taken).__name__} is no {expected}")
+        raise InputError(f"{type(taken).__name__} is not a {expected}")
     return found

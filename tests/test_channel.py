@@ -171,11 +171,11 @@ def test_files_come_with_the_beginning_of_a_record_and_only_where_they_may(ends:
     gc.collect()
     before = open_files()
     two.send(Word(1), files=(0,))
-    with pytest.raises(WireError, match="open files, which may not come this way"):
+    with pytest.raises(WireError, match="open files, which are not allowed on this channel"):
         one.receive()
     socket.send_fds(raw, [b"\1" + b"x" * PACKET], [0])
     socket.send_fds(raw, [b"\2" + b"x" * PACKET], [0])
-    with pytest.raises(WireError, match="open files, which may not come this way"):
+    with pytest.raises(WireError, match="open files, which are not allowed on this channel"):
         two.receive()
     socket.send_fds(raw, [b"\0" + pack(Word(2))], [0] * 9)  # the kernel closes those that there is no room for
     assert two.receive() == Word(2)
@@ -269,7 +269,7 @@ def test_a_packet_that_no_sender_writes_is_refused_and_the_channel_goes_on(
             hear(raw, two, packets[0])
         two._passed_over = None  # as after any record that was fit
         packets = packets[1:]
-    with pytest.raises(WireError, match=r"bytes|not begun"):
+    with pytest.raises(WireError, match=r"bytes|without a beginning"):
         hear(raw, two, *packets)
     two._accepts = {b"Word": Word}
     one.send(Word(1))
@@ -283,13 +283,13 @@ def test_the_rest_of_what_a_process_before_read_has_an_end(ends: Ends) -> None:
     with pytest.raises(WireError, match="more than"):
         hear(raw, two, MIDDLE + FULL)
     assert hear(raw, two, LAST + b"}") is None
-    with pytest.raises(WireError, match="not begun"):
+    with pytest.raises(WireError, match="without a beginning"):
         hear(raw, two, LAST + b"}")
 
 
 def test_records_are_not_begun_and_left_again_and_again(ends: Ends) -> None:
     one, two, raw = ends
-    with pytest.raises(WireError, match="again and again"):
+    with pytest.raises(WireError, match="too many incomplete records"):
         hear(raw, two, *[FIRST + FULL] * (3 * MAX_UNFINISHED))
     one.send(Word(1))
     assert two.receive() == Word(1)

@@ -83,7 +83,7 @@ def test_a_bumped_camera_is_told_with_its_shift(broker: Broker, tmp_path: Path) 
         eventually(lambda: line in daemon.command("status").stdout, "a report after it", 30)
         refused = daemon.command("drift", "accept")
         assert refused.returncode == 1
-        assert "nothing drifts in faces; to learn all of a pipeline anew" in refused.stderr
+        assert "there is no drift in faces; to learn all of a pipeline again" in refused.stderr
         assert daemon.command("drift", "yard").returncode == 1
     kept = decode_json(DriftReference, (tmp_path / "state" / "drift" / "faces.json").read_bytes())
     assert kept.camera is not None

@@ -52,7 +52,7 @@ def test_a_program_that_opens_what_it_wants_is_let_and_told(tmp_path: Path) -> N
     _, text, _ = unit(tmp_path, CONFIG.replace("kind: v4l2, device: /dev/full", camera))
     assert "DeviceAllow=char-* rw" in text
     assert "IPAddressDeny" not in text
-    assert "# a source of kind exec with network: true may talk to anybody" in text
+    assert "# a source of kind exec with network: true may connect to any host" in text
 
 
 def test_a_wrong_configuration_prints_its_problems_and_nothing_else(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_a_file_whose_name_no_credential_can_have_is_named(name: str, tmp_path: 
     (tmp_path / name).chmod(0o600)
     code, text, told = unit(tmp_path, CONFIG.replace("mqtt.pass", f"'{name}'"))
     assert (code, text) == (2, "")
-    assert f"{name}: the name of a credential has no colon and no backslash; rename the file" in told
+    assert f"{name}: the name of a credential must not contain a colon or a backslash; rename the file" in told
 
 
 def test_a_path_cannot_add_lines(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_a_path_cannot_add_lines(tmp_path: Path) -> None:
     folder.mkdir()
     code, text, told = unit(folder, CONFIG)
     assert (code, text) == (2, "")
-    assert "a unit file holds no line break" in told
+    assert "a unit file must not contain a line break" in told
     assert all(line.startswith("edge-infer:") for line in told.splitlines())
 
 

@@ -113,7 +113,7 @@ def test_int8_finds_the_same_faces_and_says_so(assets: Path, pictures: Path, tmp
     model, out, report = assets / "models" / FACES, tmp_path / "faces_int8.tflite", tmp_path / "report"
     done = run(SCRIPT, model, "--inputs", pictures, "--to", "int8", "-o", out, "--report", report)
     assert done.returncode == 0, done.stderr
-    assert "notes.txt: not a picture" in done.stderr
+    assert "notes.txt: not a readable picture" in done.stderr
     assert done.stderr.count("left out") == 1
     assert "would not be read" not in done.stderr
     assert (report / "report.txt").read_text() == done.stdout
@@ -201,7 +201,7 @@ def test_nothing_to_compare_on_leaves_no_file(variants: Path, tmp_path: Path) ->
     (inputs / "notes.txt").write_text("no picture")
     done = run(SCRIPT, variants / "plain.tflite", "--inputs", inputs, "--to", "float16", "-o", out / "half.tflite")
     assert done.returncode == 1
-    assert "notes.txt: not a picture" in done.stderr
+    assert "notes.txt: not a readable picture" in done.stderr
     assert "no file in there can be read as an input" in done.stderr
     assert list(out.iterdir()) == []
 

@@ -95,7 +95,7 @@ class Client:
         Without ``ca_file`` it trusts the system's authorities.
         """
         if keep_session and not client_id:
-            raise ConfigError("keep_session needs a client_id, by which the broker knows us again")
+            raise ConfigError("keep_session needs a client_id, by which the broker recognizes the client")
         if port is not None and (not isinstance(port, int) or isinstance(port, bool) or not 1 <= port <= 65535):
             raise ConfigError(f"port={port!r} is not allowed; expected a whole number from 1 to 65535")
         if not isinstance(host, str) or not host:
@@ -269,7 +269,7 @@ class Client:
         if self._paho.flood:
             self._refused = EdgeInferError(_of_arguments(flooding(self._plan, self._paho.flood).text))
         if not fine or time.monotonic() > self._silent_at or self._refused:
-            self._lost(self._refused or EdgeInferError(silent(self._plan).text if fine else "the connection is lost"))
+            self._lost(self._refused or EdgeInferError(silent(self._plan).text if fine else "the connection was lost"))
         elif (filters := self._survey.step()) is not None:
             self._change_filters(self._paho, filters)
         self._tell(self._standings.aged())
@@ -358,7 +358,7 @@ class Client:
     def _on_subscribe(self, _paho: Paho, _data: Any, _mid: int, reasons: list[Any], _properties: Any) -> None:
         if not reasons or reasons[0].is_failure:
             who = f"user {self._plan.username!r}" if self._plan.username else "clients without a user name"
-            text = f"the broker lets {who} not read {self._filter}: allow it in its access rules"
+            text = f"the broker denies {who} the subscription to {self._filter}: allow it in its access rules"
             self._refused = EdgeInferError(text)
         elif self._silent_at < float("inf"):  # later ones are of the survey
             self._silent_at, self._surveyed = float("inf"), ()
@@ -372,7 +372,7 @@ class Client:
             return
         found = split(topic, self._prefix)
         if found is None:
-            self._log.add(UnreadableUpdate(topic, "no topic of this version"))
+            self._log.add(UnreadableUpdate(topic, "this version has no such topic"))
             return
         if message.retain:
             self._survey.heard()
@@ -412,8 +412,8 @@ class Client:
         """Forget a device, or one of its pipelines or models, because messages have named too many."""
         if self._rarely.due("forgotten"):
             log.warning(
-                "messages name more devices, pipelines or models than this client remembers: %s/%s is forgotten, "
-                "not heard of for longest (logged once a minute, %d so far)",
+                "messages name more devices, pipelines or models than this client stores: dropping %s/%s, the "
+                "least recently updated one (logged once a minute, %d so far)",
                 *(device, name or "#", self._heard.forgotten),
             )
         if name.startswith("model/"):
@@ -427,7 +427,7 @@ class Client:
 
     def _take_status(self, device: str, payload: bytes, *, live: bool) -> None:
         if payload not in (ONLINE, OFFLINE, b""):
-            raise WireError(f"the status is 'online' or 'offline', not {payload[:32]!r}")
+            raise WireError(f"expected the status 'online' or 'offline', not {payload[:32]!r}")
         online = payload == ONLINE
         before = self._online.get(device)
         self._online[device] = online, live

@@ -53,8 +53,8 @@ class UpdateLog:
         while place.number < (self.end if limit is None else limit):
             if place.number < self._first:
                 raise EdgeInferError(
-                    f"this iteration is more than {MAX_BEHIND} updates behind another one of its client, and the next "
-                    "ones are lost: return to it sooner, or end it"
+                    f"this iteration is more than {MAX_BEHIND} updates behind another one of its client, and its "
+                    "next updates are lost: continue it sooner, or end it"
                 )
             update = self._updates[place.number - self._first]
             place.number += 1

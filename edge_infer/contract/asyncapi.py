@@ -45,15 +45,18 @@ _NAMES: Final[Mapping[Kind, str]] = {
     "result": "{pipeline}",
 }
 _SUMMARIES: Final[Mapping[Kind, str]] = {
-    "status": "Whether the device is there: the broker says offline for one that vanished",
-    "info": "Versions, board, pipelines and their models, which walls hold, whether the runtime's fast path works",
-    "config": "Whether the last configuration that was read is in force",
+    "status": "Whether the device is online: the broker publishes offline for one that has disappeared",
+    "info": (
+        "Versions, board, pipelines and their models, the state of the sandbox rules, whether the runtime's fast path "
+        "works"
+    ),
+    "config": "Whether the last configuration that was read is applied",
     "model": "Which file serves under the name of a model",
     "discovery": "With mqtt.discovery: homeassistant, the entities of the device, for Home Assistant",
-    "state": "What holds now, or why nothing is known; it holds while the status is online",
-    "health": "How the device does, every 30 s",
-    "event": "Something that began, changed or ended",
-    "result": "What one frame became",
+    "state": "The current state, or the reason why it is unknown; it is valid while the status is online",
+    "health": "The health of the device, every 30 s",
+    "event": "A thing that began, changed or ended",
+    "result": "The result of one frame",
 }
 
 

@@ -233,7 +233,7 @@ class Result(Record, frozen=True):
         carried = (self.classes, self.objects, self.poses, self.segments, self.anomaly, self.values)
         others = carried.count(ABSENT)
         if others != len(carried) - 1 or getattr(self, _OUTCOMES[self.task]) is ABSENT:
-            raise ValueError(f"a {self.task} result carries the outcome of its task and no other")
+            raise ValueError(f"a {self.task} result must contain the outcome of its task and no other")
 
     def words(self) -> list[str]:
         """Return every text in the outcome: labels, names and units, which the model or its manifest declares."""
@@ -309,7 +309,7 @@ class State(Record, frozen=True):
         """Raise ValueError unless exactly one outcome is present, and a reason only with null."""
         carried = [said for said in (self.counts, self.class_, self.anomaly, self.values) if said is not ABSENT]
         if len(carried) != 1:
-            raise ValueError("a state carries one of counts, class, anomaly and values")
+            raise ValueError("a state must contain one of counts, class, anomaly and values")
         if self.reason is not ABSENT and carried[0] is not None:
             raise ValueError("a reason belongs to a state that is null")
         if not isinstance(self.counts, Mapping) and (self.zones is not ABSENT or self.lines is not ABSENT):

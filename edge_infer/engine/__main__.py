@@ -38,9 +38,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="edge-infer engine")
     parser.add_argument("--control", type=int, required=True)
     parser.add_argument("--results", type=int, required=True)
-    parser.add_argument("--lights", type=int, required=True, help="a file in memory: what each pipeline is at")
-    parser.add_argument("--boot", required=True, help="the id of this start, which the supervisor hands out")
-    parser.add_argument("--empty-budgets", action="store_true", help="the budgets of messages fill from now on")
+    parser.add_argument("--lights", type=int, required=True, help="a file in memory: the current step of each pipeline")
+    parser.add_argument("--boot", required=True, help="the id of this start, which the supervisor sets")
+    parser.add_argument(
+        "--empty-budgets", action="store_true", help="start with empty message budgets, which fill from now on"
+    )
     parser.add_argument("--fence", required=True, help="a Fence as JSON")
     parser.add_argument("--log-level", default="info")
     args = parser.parse_args()

@@ -382,12 +382,12 @@ def _library(delegate: DelegatePlan) -> Any:
     except OSError as error:
         raise ModelError(f"the delegate cannot be loaded: {_reason(error)}") from error
     if lacking := [name for name in PLUGIN if not hasattr(library, name)]:
-        raise ModelError(f"the delegate cannot be loaded: {delegate.library} is none, it has no {lacking[0]}")
+        raise ModelError(f"the delegate cannot be loaded: {delegate.library} is not a delegate, it has no {lacking[0]}")
     try:
         return backend().load_delegate(delegate.library, dict(delegate.options))
     except (ValueError, RuntimeError) as error:
         said = " ".join(str(error).split("\n", 1)[-1].split())[:200]  # the line before names the library
-        raise ModelError(f"the delegate cannot be loaded: {said or 'it does not say why'}") from error
+        raise ModelError(f"the delegate cannot be loaded: {said or 'the library gives no reason'}") from error
 
 
 def _share(runtime: Any, delegate: DelegatePlan) -> float:
@@ -419,7 +419,7 @@ def _wanted(outputs: tuple[Tensor, ...], names: tuple[str, ...]) -> tuple[Tensor
     known = {tensor.name: tensor for tensor in outputs}
     unknown = next((name for name in names if name not in known), None)
     if unknown is not None:
-        raise ModelError(f"`outputs` names {unknown}; its outputs are {', '.join(known)}")
+        raise ModelError(f"`outputs` names the unknown output {unknown}; its outputs are {', '.join(known)}")
     return tuple(known[name] for name in names)
 
 

@@ -152,7 +152,7 @@ class Engine:
                     report_at = 0.0
                 self._handle_acks()
         except ChannelClosedError:
-            log.warning("the supervisor is gone; stopping the engine")
+            log.warning("the supervisor has ended; stopping the engine")
         finally:
             self._close()
 
@@ -219,7 +219,7 @@ class Engine:
                 elif isinstance(word, PublisherHello) and self._greetings.take():
                     self._outlet.again()
                 else:
-                    self._turn_deaf("greetings without end")
+                    self._turn_deaf("too many greetings")
                     return
             self._acks_at = now + REST
         except ChannelClosedError:
@@ -229,7 +229,7 @@ class Engine:
                 log.warning("invalid record from the publisher: %s (logged once)", error)
             self._told_wrong = True
             if not self._faults.take():
-                self._turn_deaf(f"invalid records without end: {error}")
+                self._turn_deaf(f"too many invalid records: {error}")
 
     def _turn_deaf(self, what: str) -> None:
         """Ignore the publisher while the supervisor ends it. For its successor the fault limits start afresh."""
@@ -381,7 +381,7 @@ class Engine:
     def _scores(self, pipeline: str) -> ScoresAnswer:
         worker = self._pipelines.get(pipeline)
         if worker is None:
-            return ScoresAnswer(pipeline, error=f"pipeline {pipeline} does not run now")
+            return ScoresAnswer(pipeline, error=f"pipeline {pipeline} is not running")
         return worker.scores()
 
     def _grabbed(self, order: Grab) -> GrabDone:
@@ -412,13 +412,13 @@ class Engine:
         feed = self._feeds.get(source)
         frame = feed.newest() if feed else None
         if feed is None and self._plan and any(each.source == source for each in self._plan.pipelines):
-            return f"source {source} is closed: its pipelines are inactive now; edge-infer status says why"
+            return f"source {source} is closed: its pipelines are inactive now; edge-infer status shows why"
         if feed is None:
             return f"there is no source {source!r}; {suggestion(source, list(self._feeds))}"
         if frame is None:
-            return f"source {source} has given no frame yet; edge-infer status says what is with it"
+            return f"source {source} has delivered no frame yet; edge-infer status shows its state"
         if not isinstance(frame, Frame):
-            return f"it is of kind {feed.plan.kind}, which gives {feed.plan.gives} and no pictures"
+            return f"it is of kind {feed.plan.kind}, which delivers {feed.plan.gives} and no pictures"
         return self._picture(order, frame)
 
     def _picture(self, order: Grab, frame: Frame) -> tuple[bytes, Look | None]:
@@ -470,7 +470,7 @@ class Engine:
         try:
             self._leave_all(time.monotonic() + LAST_WORDS)
         except ChannelClosedError:
-            log.warning("%d results not handed over: the publisher is gone", self._outlet.kept)
+            log.warning("%d results not sent: the publisher has ended", self._outlet.kept)
         settle_all(math.inf)
 
     def _leave_all(self, deadline: float) -> None:

@@ -366,7 +366,7 @@ class Worker:
 # A pipeline that does not run, so that its state is unknown: its model crashed the engine, or its schedule makes it
 # inactive now.
 
-WHY: Final = "it is held back; edge-infer status says why"
+WHY: Final = "it is held back; edge-infer status shows why"
 
 
 class Held:

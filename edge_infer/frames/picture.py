@@ -41,8 +41,8 @@ def read_picture(path: str) -> Pixels:
         raise InputError(f"{path}: the file is larger than {LARGEST >> 20} MB; make it smaller first")
     pixels = decode_picture(data)
     if pixels is None:
-        known = "JPEG, PNG, BMP, WebP, TIFF, PNM, and what else this OpenCV knows"
-        raise InputError(f"{path}: not a picture that can be read ({known}), or damaged, or far too large")
+        known = "JPEG, PNG, BMP, WebP, TIFF, PNM, and other formats of this OpenCV"
+        raise InputError(f"{path}: not a readable picture ({known}), or damaged, or far too large")
     return pixels
 
 

@@ -199,7 +199,7 @@ class Channel:
         self.bytes_received += len(part)
         if mark in (_WHOLE, _FIRST):
             if self._parts and not self._unfinished.take():
-                raise self._refused("records that are begun and not ended, again and again")
+                raise self._refused("too many incomplete records")
             self._forget_parts()
             self._passed_over = None
         last = mark in (_WHOLE, _LAST)
@@ -222,7 +222,7 @@ class Channel:
     def _pass_over(self, size: int, *, last: bool) -> None:
         """Skip the rest of a record that was refused, or whose start an earlier process has read."""
         if self._passed_over is None:
-            raise self._refused("the rest of a record that was not begun")
+            raise self._refused("the rest of a record without a beginning")
         self._passed_over += size
         if self._passed_over > self._longest:
             raise self._refused(f"a record of more than {self._longest} bytes")
@@ -271,10 +271,10 @@ class Channel:
         """Decode a record in the form that `pack` writes, without spaces around its type."""
         name, mark, _ = data[2 : MAX_NAME_BYTES + 4].partition(b'":')
         if not (data.startswith(b'{"') and mark and data.endswith(b"}")):
-            raise WireError("a record is an object with one key, its type")
+            raise WireError("a record must be an object with one key, its type")
         kind = self._accepts.get(name)
         if kind is None:
-            raise WireError(f"records of type {name.decode(errors='replace')!r} may not come this way")
+            raise WireError(f"records of type {name.decode(errors='replace')!r} are not allowed on this channel")
         return decode_json(kind, memoryview(data)[len(name) + 4 : -1])
 
     def _write(self, packet: bytes, files: tuple[int, ...]) -> bool:
@@ -301,7 +301,7 @@ class Channel:
         except (BlockingIOError, InterruptedError):
             return False
         except (BrokenPipeError, ConnectionResetError) as closed:
-            raise ChannelClosedError("the other end is gone") from closed
+            raise ChannelClosedError("the other end has closed the channel") from closed
         return True
 
     def _read(self) -> bytes | None:
@@ -312,7 +312,7 @@ class Channel:
         if size == 0:
             if self._is_open():  # size 0: the other end is closed, or the packet is empty
                 raise self._refused("an empty packet")
-            raise ChannelClosedError("the other end is gone")
+            raise ChannelClosedError("the other end has closed the channel")
         if size < 0:
             self._failed()
             return None
@@ -335,7 +335,7 @@ class Channel:
             return
         for file in files:
             os.close(file)
-        raise self._refused("open files, which may not come this way")
+        raise self._refused("open files, which are not allowed on this channel")
 
     def _failed(self) -> bool:
         """Return False if the call can be repeated later; otherwise raise the error of the last libc call."""
@@ -343,7 +343,7 @@ class Channel:
         if error in (errno.EAGAIN, errno.EINTR):
             return False
         if error in (errno.EPIPE, errno.ECONNRESET):
-            raise ChannelClosedError("the other end is gone")
+            raise ChannelClosedError("the other end has closed the channel")
         if error == errno.ETOOMANYREFS:
-            raise TooManyFilesError("more files of this user are on their way between processes than may be")
+            raise TooManyFilesError("too many files of this user are in flight between processes")
         raise OSError(error, os.strerror(error))

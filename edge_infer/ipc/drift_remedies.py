@@ -9,18 +9,18 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 _REMEDIES: Final[Mapping[str, str]] = {
-    "covered": "look whether something covers the lens",
-    "dark": "look whether the scene is lit and the lens free",
+    "covered": "check whether something covers the lens",
+    "dark": "check whether the scene is lit and the lens is free",
     "moved": "turn the camera back, or check mask and zones and run: edge-infer drift accept {name}{option}",
     "defocused": "clean the lens and focus it",
     "veiled": "clean the lens: a web, drops or dirt hide part of the picture",
-    "changed": "look at the picture (edge-infer page); if it should be so: edge-infer drift accept {name}{option}",
+    "changed": "look at the picture (edge-infer page); if this is intended: edge-infer drift accept {name}{option}",
 }
 _OF_ANSWERS: Final = (
-    "the camera is as it was, so the scene or the model has changed: compare with edge-infer evaluate; if it is as it "
-    "should be: edge-infer drift accept {name}{option}"
+    "the camera has not changed, so the scene or the model has: compare with edge-infer evaluate; if this is "
+    "intended: edge-infer drift accept {name}{option}"
 )
-_OF_BOTH: Final = "the camera has changed too, so look at that first"
+_OF_BOTH: Final = "the camera has changed too, so check it first"
 
 
 def remedies(name: str, camera: str | None, outcome: str | None, option: str = "") -> Iterator[str]:

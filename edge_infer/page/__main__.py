@@ -30,13 +30,13 @@ FIRST_PASSED: Final = 3
 """The descriptor of the first socket that systemd passes."""
 CONTROL: Final = Path("/run/edge-infer/control.sock")
 WRITER: Final = Path("/run/edge-infer-page/draw.sock")
-READ_ONLY: Final = "nothing can be saved here: the socket of the writer, edge-infer-draw.socket, is not started"
+READ_ONLY: Final = "this page cannot save: the writer's socket, edge-infer-draw.socket, is not started"
 
 
 def main() -> int:
     """Lock the process in its sandbox, then serve until there has been no connection for some time."""
     parser = argparse.ArgumentParser(prog="edge-infer page")
-    parser.add_argument("--listen", type=int, help="an open socket that listens")
+    parser.add_argument("--listen", type=int, help="an open listening socket")
     parser.add_argument("--parent", type=int, help="an open socket to the command that has started this process")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
@@ -52,7 +52,7 @@ def main() -> int:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # after the change of user, which resets this
     else:
         if os.environ.get("LISTEN_PID") != str(os.getpid()) or os.environ.get("LISTEN_FDS") != "1":
-            log.error("this process is started by systemd (edge-infer-page.socket) or by: edge-infer page")
+            log.error("start this process with systemd (edge-infer-page.socket) or with: edge-infer page")
             return 2
         listener = socket.socket(fileno=FIRST_PASSED)
         peers = SocketPeers(CONTROL, WRITER)

@@ -42,7 +42,7 @@ class BrowserAdmission:
             raise RefusedRequestError(403, "forbidden", "another page has sent this request")
         if self._asks and not self._is_known(request.headers.get("cookie", "")):
             raise RefusedRequestError(
-                401, "token", "open the address that edge-infer page has printed; it admits one browser"
+                401, "token", "open the address that edge-infer page printed; it works in one browser"
             )
         if request.path.startswith("/api/") and request.path != "/api/picture" and request.headers.get(MARK) != "page":
             raise bad("requests below /api/ need the header X-Edge-Infer: page")

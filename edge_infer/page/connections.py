@@ -61,7 +61,7 @@ class BrowserConnection:
         except BlockingIOError:
             pass
         except OSError as error:
-            log.debug("a browser is gone: %s", error)
+            log.debug("browser disconnected: %s", error)
             self.close()
 
     def answer(self, data: bytes, *, close: bool = False) -> None:
@@ -100,7 +100,7 @@ class BrowserConnection:
             if len(self._data) < self._request.length:
                 return
             if len(self._data) > self._request.length:
-                self.refuse(bad("a second request has to wait for the answer to the first"))
+                self.refuse(bad("a second request must wait for the answer to the first"))
                 return
             request, body = self._request, bytes(self._data)
             self._request, self._waiting = None, True
@@ -161,7 +161,7 @@ class Doorway:
             except BlockingIOError:
                 break
             except OSError as error:
-                log.debug("a browser is gone: %s", error)
+                log.debug("browser disconnected: %s", error)
                 break
             if len(self.clients) >= MAX_CLIENTS:
                 slowest = min(self.clients, key=lambda each: each.until)

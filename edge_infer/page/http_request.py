@@ -48,13 +48,15 @@ def parse_head(head: bytes) -> HttpRequest:
         raise bad("the head has characters that are not ASCII") from None
     found = _LINE.fullmatch(first)
     if found is None:
-        raise bad("the request line is not one of HTTP/1.1")
+        raise bad("the request line is not HTTP/1.1")
     method, target = found[1], found[2]
     if method not in METHODS:
-        raise RefusedRequestError(405, "request", f"the method {method} is not known here; {' and '.join(METHODS)} are")
+        raise RefusedRequestError(
+            405, "request", f"the method {method} is not supported; expected {' or '.join(METHODS)}"
+        )
     headers = _headers(lines)
     if "transfer-encoding" in headers or "expect" in headers:
-        raise bad("a body needs Content-Length, and no other framing is taken")
+        raise bad("a body needs Content-Length; no other framing is supported")
     path, mark, query = target.partition("?")
     if not _PATH.fullmatch(path) or "//" in path or "/." in path:
         raise RefusedRequestError(404, "request", "there is nothing at this path")
@@ -64,14 +66,14 @@ def parse_head(head: bytes) -> HttpRequest:
 def _headers(lines: list[str]) -> dict[str, str]:
     headers: dict[str, str] = {}
     if len(lines) > MAX_HEADERS:
-        raise RefusedRequestError(431, "request", f"at most {MAX_HEADERS} headers are taken")
+        raise RefusedRequestError(431, "request", f"a request has at most {MAX_HEADERS} headers")
     for line in lines:
         found = _FIELD.fullmatch(line)
         if found is None:
             raise bad("a header is malformed")
         name = found[1].lower()
         if name in headers:
-            raise bad(f"the header {name} is there twice")
+            raise bad(f"the header {name} occurs twice")
         headers[name] = found[2].rstrip(" ")
     return headers
 
@@ -79,7 +81,7 @@ def _headers(lines: list[str]) -> dict[str, str]:
 def _length(method: str, headers: Mapping[str, str]) -> int:
     text = headers.get("content-length", "0")
     if not _LENGTH.fullmatch(text):
-        raise bad("Content-Length is no number")
+        raise bad("Content-Length is not a number")
     length = int(text)
     if length > MAX_BODY_BYTES:
         raise RefusedRequestError(413, "request", f"a body has at most {MAX_BODY_BYTES} bytes")

@@ -46,7 +46,7 @@ class Looks:
     def want(self, source: str, uid: int, told: Told) -> None:
         """Register ``told`` to receive the description of the next picture."""
         if source not in self._series and len(self._series) >= MAX_SOURCES:
-            told({"busy": "too many sources are looked at"})
+            told({"busy": "the page shows too many sources at once"})
             return
         series = self._series.setdefault(source, _Series())
         series.wanted_at = time.monotonic()
@@ -104,7 +104,7 @@ class Looks:
             return answer
         size = os.fstat(file).st_size
         if not 0 < size <= MAX_BYTES:
-            return {"error": f"the daemon gives {size} bytes as a picture, which is none"}
+            return {"error": f"the daemon sent {size} bytes that are not a picture"}
         self._number += 1
         series.pictures.append((self._number, users, os.pread(file, size, 0)))
         series.best = max(series.best, float(answer.get("sharpness", 0.0)))

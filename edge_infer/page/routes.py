@@ -26,9 +26,9 @@ TYPES: Final[Mapping[str, str]] = {
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 MAX_EDITS: Final = 100
 WHY_SECONDS: Final = 15.0
-_AWAY: Final = "the daemon does not answer: it is stopped or starting; systemctl status edge-infer says more"
+_AWAY: Final = "the daemon does not answer: it is stopped or starting; see systemctl status edge-infer"
 _NO_WRITER: Final = (
-    "nothing is saved: the writer of the configuration does not answer; journalctl -u 'edge-infer-draw@*'"
+    "nothing was saved: the writer of the configuration does not answer; see journalctl -u 'edge-infer-draw@*'"
 )
 _STATUSES: Final = {"request": 400, "forbidden": 403, "conflict": 409, "rejected": 422, "away": 503}
 
@@ -112,7 +112,7 @@ class Routes:
     def _picture(self, client: BrowserConnection, request: HttpRequest) -> None:
         data = self.looks.picture(_name(request, "source"), request.query.get("number", ""), client.uid)
         if data is None:
-            raise RefusedRequestError(404, "request", "this picture is not kept any more")
+            raise RefusedRequestError(404, "request", "the page does not keep this picture any more")
         client.answer(response(200, "image/jpeg", data))
 
     def _post(self, client: BrowserConnection, request: HttpRequest, body: bytes) -> None:
@@ -140,7 +140,7 @@ class Routes:
     def _edit(self, client: BrowserConnection, value: Mapping[str, Any]) -> None:
         edits = value.get("edits")
         if not isinstance(edits, list) or not 1 <= len(edits) <= MAX_EDITS:
-            raise bad(f"edits is a list of 1 to {MAX_EDITS}")
+            raise bad(f"edits must be a list of 1 to {MAX_EDITS}")
         body = {"digest": value.get("digest"), "pipeline": value.get("pipeline"), "edits": edits, **_asker(client)}
         self._upstream.write(body, lambda answer: _tell_of_edit(client, answer))
 
@@ -148,7 +148,7 @@ class Routes:
 def _name(request: HttpRequest, key: str) -> str:
     name = request.query.get(key, "")
     if not NAME.fullmatch(name):
-        raise bad(f"{key} is a name")
+        raise bad(f"{key} must be a name")
     return name
 
 
@@ -156,9 +156,9 @@ def _why(request: HttpRequest) -> Mapping[str, Any]:
     try:
         times = {key: float(request.query[key]) for key in ("since", "until")}
     except (KeyError, ValueError):
-        raise bad("since and until are seconds since the epoch") from None
+        raise bad("since and until must be seconds since the epoch") from None
     if not all(0 <= each < 1e12 for each in times.values()):
-        raise bad("since and until are seconds since the epoch")
+        raise bad("since and until must be seconds since the epoch")
     return {"do": "why", **times, "pipeline": request.query.get("pipeline"), "label": request.query.get("label")}
 
 

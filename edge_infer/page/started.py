@@ -33,7 +33,7 @@ class StartedPage:
             )
         except OSError as error:
             self._ours.close()
-            raise StartError(f"the page cannot be started: {error.strerror or error}") from error
+            raise StartError(f"cannot start the page: {error.strerror or error}") from error
         finally:
             theirs.close()
         self._ours.sendall(json.dumps(dict(settings)).encode() + b"\n")

@@ -86,7 +86,7 @@ class GivenPeers:
         if not data or not files:
             for file in files:
                 os.close(file)
-            raise ConnectionRefusedError("the command gave no connection")
+            raise ConnectionRefusedError("the command sent no connection")
         connection = socket.socket(fileno=files[0])
         connection.setblocking(False)
         return connection

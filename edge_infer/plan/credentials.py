@@ -77,7 +77,7 @@ def _password(path: str, what: str, failure: type[EdgeInferError]) -> str:
     except OSError as error:
         raise failure(f"{what} cannot be read: {error.strerror}") from error
     if len(data) > LONGEST:
-        raise failure(f"{what} is longer than {LONGEST} bytes: it holds the password and no more")
+        raise failure(f"{what} is longer than {LONGEST} bytes: it must contain only the password")
     try:
         password = data.decode("utf-8-sig").removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError as error:
@@ -85,7 +85,7 @@ def _password(path: str, what: str, failure: type[EdgeInferError]) -> str:
     if not password:
         raise failure(f"{what} is empty: write the password into it")
     if "\n" in password:
-        raise failure(f"{what} has several lines: it holds the password and no more")
+        raise failure(f"{what} has several lines: it must contain only the password")
     return password
 
 

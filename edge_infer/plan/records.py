@@ -720,7 +720,7 @@ class Plan(PartlyCompared, frozen=True, eq=False):
         """
         names = [model.name for model in (*self.models(), *self.shadows())]  # a command names a model after its file
         if wrong := [name for name in names if not _NAME.fullmatch(name)]:
-            raise ValueError(f"{wrong[0]!r:.80} is no name of a model")
+            raise ValueError(f"{wrong[0]!r:.80} is not a valid name of a model")
         if RESERVED_NAMES.intersection(each.name for each in self.pipelines):
             raise ValueError("a pipeline has the name of a topic of the device")
         sources = {pipeline.name: pipeline.source for pipeline in self.pipelines}

@@ -37,8 +37,9 @@ def kernel_tag() -> str:
         return hashlib.sha256(_KERNEL.read_bytes()).hexdigest()[:_TAG]
     except OSError as error:
         raise StartError(
-            f"{_KERNEL} cannot be read ({error.strerror}), which tells under which start of the kernel a message was "
-            "made: remove ProcSubset=pid from the unit and its drop-ins (systemctl edit edge-infer), mount all of /proc"
+            f"{_KERNEL} cannot be read ({error.strerror}), which identifies the boot in which a message was made: "
+            "remove ProcSubset=pid from the unit and its drop-ins (systemctl edit edge-infer), or mount all of "
+            "/proc"
         ) from error
 
 

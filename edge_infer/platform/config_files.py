@@ -85,7 +85,7 @@ def texts_of(config: Path) -> dict[Path, bytes]:
 
 def too_many(count: int) -> str:
     """Return the error for too many files in ``conf.d``."""
-    return f"has {count} files; {MAX_PARTS} is the most: write several cameras into one file"
+    return f"has {count} files, more than the limit of {MAX_PARTS}: write several cameras into one file"
 
 
 def digest_of_texts(texts: Mapping[Path, bytes]) -> str:

@@ -51,7 +51,7 @@ class GuardedClient(Client):
             return super()._sock_recv(bufsize)
         if not self.cuts:
             self.too_long = True
-            self.flood = FloodError(f"it sent a packet of {bufsize} bytes, which is no MQTT for us")
+            self.flood = FloodError(f"it sent a packet of {bufsize} bytes, more than this client accepts")
             raise self.flood
         del self._in_packet["packet"][self.largest :]
         return super()._sock_recv(min(bufsize, PIECE))
@@ -68,11 +68,11 @@ class GuardedClient(Client):
         command = self._in_packet["command"]
         kind, qos = command & 0xF0, command >> 1 & 3
         if kind not in _EXPECTED:
-            return f"it sent a packet of type {kind >> 4}, which no broker sends us"
+            return f"it sent a packet of type {kind >> 4}, which brokers do not send to clients"
         if kind == MessageType.PUBLISH and qos > self.highest_qos:
             if self.highest_qos == NO_MESSAGES:
-                return "it sent us messages, though we subscribe to nothing"
-            return f"it sent a message with QoS {qos}, and we subscribed with QoS {self.highest_qos}"
+                return "it sent messages, although this client subscribes to nothing"
+            return f"it sent a message with QoS {qos}, although this client subscribed with QoS {self.highest_qos}"
         if len(self._out_packet) > MOST_UNSENT:
-            return "it does not read our answers"
+            return "it does not read the answers"
         return None

@@ -54,15 +54,15 @@ def denied(path: str | Path, shown: str = "FILE") -> str:
     """
     closed = closed_folder(os.path.realpath(path)) or closed_folder(path)
     if closed == _PRIVATE:
-        return f"cannot be read by {user()}: it is the service's own; run this as root, with sudo"
+        return f"cannot be read by {user()}: it is private to the service; run this as root, with sudo"
     if closed is not None:
-        where = f"the folder {closed}" if shown == str(path) else "a folder that it lies in"
+        where = f"the folder {closed}" if shown == str(path) else "a folder of its path"
         remedy = "keep it elsewhere, such as in /etc/edge-infer"
         if shown == str(path) and not _HOMES & {closed, *closed.parents}:
             remedy = f"let its group enter: {for_the_group(str(closed), 0o750)}"
         return f"cannot be read by {user()}, who may not enter {where}; {remedy}"
     if Path("/etc") in Path(path).parents and Path("/etc/edge-infer") not in Path(path).parents:
-        return f"cannot be read by {user()}; it belongs to the system: keep a copy of it in /etc/edge-infer"
+        return f"cannot be read by {user()}; it is a system file: keep a copy of it in /etc/edge-infer"
     mode = 0o750 if Path(path).is_dir() else 0o640
     return f"cannot be read by {user()}; let its group read it: {for_the_group(shown, mode)}"
 

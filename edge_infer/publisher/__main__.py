@@ -23,15 +23,13 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="edge-infer publisher")
     parser.add_argument("--control", type=int, required=True)
     parser.add_argument("--results", type=int, required=True)
+    parser.add_argument("--slate", type=int, required=True, help="a file in memory: the state for the next publisher")
     parser.add_argument(
-        "--slate", type=int, required=True, help="a file in memory: what the next publisher has to know"
-    )
-    parser.add_argument(
-        "--delivered", type=int, required=True, help="a file in memory: the numbers that the broker has received"
+        "--delivered", type=int, required=True, help="a file in memory: the numbers that the broker has acknowledged"
     )
     parser.add_argument("--fence", required=True, help="a Fence as JSON")
     parser.add_argument("--merged", action="store_true", help="run in a thread of the supervisor (rooms: merged)")
-    parser.add_argument("--rates", type=int, help="a file in memory: what is left of the rates")
+    parser.add_argument("--rates", type=int, help="a file in memory: the unused part of the message rates")
     parser.add_argument("--log-level", default="info")
     args = parser.parse_args(words)
     if not args.merged:

@@ -227,7 +227,7 @@ class RateAdmission:
     def _log_refusal(self, series: MessageSeries, bucket: _CaptureBucket) -> None:
         if self._rarely.due(series[::2]):
             log.warning(
-                "%s of %s rejected: more than its configuration allows (%g a second; logged once a minute)",
+                "%s of %s rejected: more than the configuration allows (%g a second; logged once a minute)",
                 series.kind, series.pipeline, bucket.rate,
             )  # fmt: skip
 

@@ -59,7 +59,9 @@ class Vocabulary:
 
     def __init__(self) -> None:
         self._known: AllowedWords | None = None
-        self._file = JsonFile(AllowedWords, FILE, MOST_BYTES, "what waits of earlier models may be rejected")
+        self._file = JsonFile(
+            AllowedWords, FILE, MOST_BYTES, "the publisher may reject queued messages of earlier models"
+        )
 
     def load(self, folder: Path) -> AllowedWords:
         """Return the vocabulary of earlier processes on the first call, and an empty one after that."""
@@ -142,7 +144,7 @@ _PART: Final = re.compile(
     rf"(?P<rooms>{_ROOMS}(?:, {_ROOMS})*(?: and [1-9][0-9]{{0,2}} more)?: )?{_TEXT}"
 )  # the pattern is long, and this runs at each start
 _STATE: Final = re.compile(r"enforced|not enforced|unavailable")
-ELSEWHERE: Final = ": edge-infer doctor says why"
+ELSEWHERE: Final = ": edge-infer doctor shows why"
 
 
 def closed(walls: Mapping[str, str]) -> dict[str, str]:

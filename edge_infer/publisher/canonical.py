@@ -116,7 +116,7 @@ class OutcomeForm:
         A result that is already canonical is returned as the same object.
         """
         if result.task not in self.tasks:
-            raise WireError(f"the model of the pipeline has another task than {result.task}")
+            raise WireError(f"the task of the result is {result.task}, not that of the pipeline's model")
         self._check_model(result.sha)
         changes: dict[str, Any] = {}
         if result.ms is not ABSENT and (ms := self.precision.milliseconds(result.ms)) != result.ms:
@@ -145,7 +145,9 @@ class OutcomeForm:
         """Return the canonical state; raises `WireError` if it has no canonical form."""
         self._check_model(state.sha)
         if all(getattr(state, key) is ABSENT for key in self.state_keys):
-            raise WireError(f"a state of the pipeline has {' or '.join(sorted(self.state_keys))}".replace("_", ""))
+            raise WireError(
+                f"a state of the pipeline must contain {' or '.join(sorted(self.state_keys))}".replace("_", "")
+            )
         if self.sums and isinstance(state.counts, Mapping) and sum(state.counts.values()) > self.most:
             raise WireError(f"a state of the pipeline counts at most {self.most} objects")
         changes: dict[str, Any] = {}
@@ -177,11 +179,11 @@ class OutcomeForm:
         place = _PLACED.get(event.type)
         named = {name for name in ("zone", "line", "direction") if getattr(event, name) is not ABSENT}
         if named != ({"line", "direction"} if place == "line" else {place} if place else set()):
-            raise WireError(f"an event {event.type} names {', '.join(sorted(named)) or 'no place'}")
+            raise WireError(f"an event {event.type} names {', '.join(sorted(named)) or 'no place'}, unlike its type")
         if event.kind is not ABSENT:
             return _drift(event)
         if event.label is ABSENT and "anomaly" not in self.tasks:
-            raise WireError(f"an event {event.type} of the pipeline has a label")
+            raise WireError(f"an event {event.type} of the pipeline must contain a label")
         changes: dict[str, Any] = {}
         if event.reason is not ABSENT and event.type not in _ENDS:
             changes["reason"] = ABSENT
@@ -201,7 +203,7 @@ class OutcomeForm:
 
     def _check_model(self, sha: str) -> None:
         if sha not in self.models:
-            raise WireError(f"{sha} is the digest of no model of this pipeline")
+            raise WireError(f"no model of this pipeline has the digest {sha}")
 
     def _more(self, more: int | Absent, items: int) -> int | Absent:
         return more if more is ABSENT else min(more, self.most - items) or ABSENT
@@ -215,7 +217,7 @@ class OutcomeForm:
         order = {name: index for index, name in enumerate(self.values)}
         places = [order.get(value.name, -1) for value in values]
         if -1 in places or places != sorted(set(places)):
-            raise WireError("the values are not those of the model, in the order of its manifest")
+            raise WireError("the values are not the values of the model in the order of its manifest")
         found = tuple(_value(value, self.values[value.name]) for value in values)
         return values if all(a is b for a, b in zip(found, values, strict=True)) else found
 
@@ -240,7 +242,7 @@ def _ordered(
 ) -> tuple[Item, ...]:
     """Return canonical items in their canonical order. If they already are, return the same tuple."""
     if len(items) > form.most:
-        raise WireError(f"{len(items)} items are more than {form.most}")
+        raise WireError(f"{len(items)} items exceed the limit of {form.most}")
     found = [each(item, form) for item in items]
     ordered = sorted(found, key=rank) if len(found) > 1 else found
     return items if all(map(is_, ordered, items)) else tuple(ordered)

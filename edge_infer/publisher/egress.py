@@ -122,19 +122,19 @@ class Egress:
 
     def _status(self, payload: bytes) -> bytes:
         if payload not in (ONLINE, OFFLINE):
-            raise WireError(f"the status is 'online' or 'offline', not {payload[:32]!r}")
+            raise WireError(f"expected the status 'online' or 'offline', not {payload[:32]!r}")
         return payload
 
     def _check(self, place: Place, record: object, words: KnownWords) -> None:
         """Check what the schema does not cover: pipelines, models and their labels."""
         if place.kind == "model" and place.name not in self._models:
-            raise WireError(f"{place.name!r} is no model of the configuration")
+            raise WireError(f"the configuration has no model {place.name!r}")
         if isinstance(record, Dated):
             seconds(record.ts)
         if isinstance(record, (Event, State)) and record.since is not ABSENT:
             seconds(record.since)
             if record.since > record.ts:  # both have the same form, so the order of the texts is the order of the times
-                raise WireError(f"since {record.since} is later than its time {record.ts}")
+                raise WireError(f"since {record.since} is later than the time {record.ts} of the message")
         if isinstance(record, Info):
             _check_info(record)
         words.check(place, record)
@@ -152,7 +152,7 @@ def _limit(place: Place, words: KnownWords) -> int:
 
 def _sized(place: Place, payload: bytes, words: KnownWords) -> bytes:
     if len(payload) > _limit(place, words):
-        raise WireError(f"{len(payload)} bytes are more than {_limit(place, words)}")
+        raise WireError(f"{len(payload)} bytes exceed the limit of {_limit(place, words)}")
     return payload
 
 
@@ -177,11 +177,11 @@ def _canonical(form: OutcomeForm, record: object) -> object:
 def _check_info(info: Info) -> None:
     """Check that all texts of the engine in it have closed forms."""
     if not re.fullmatch(RUNTIME, info.versions.get("runtime", "")):
-        raise WireError("the runtime is a name and a version")
+        raise WireError("expected a name and a version as the runtime")
     if closed(info.sandbox) != info.sandbox:
-        raise WireError("what is said of a wall has no known form")
+        raise WireError("the report of a sandbox rule has no known form")
     if info.tried is not ABSENT and not info.tried.items() <= TRIED.items():
-        raise WireError("what was tried of a wall is not known")
+        raise WireError("the test of a sandbox rule is unknown")
 
 
 def _told_within(status: ConfigStatus, limit: int) -> ConfigStatus:
@@ -189,7 +189,7 @@ def _told_within(status: ConfigStatus, limit: int) -> ConfigStatus:
     told, errors = status, status.errors
     while errors and len(dumps(told)) > limit:
         errors = errors[:-1]
-        more = f"and {len(status.errors) - len(errors)} more; edge-infer check tells them all"
+        more = f"and {len(status.errors) - len(errors)} more; edge-infer check prints them all"
         told = replace(status, errors=(*errors, more))
     return told
 

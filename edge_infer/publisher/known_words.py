@@ -92,11 +92,11 @@ class KnownWords:
     def _check_pipelines(self, found: Iterable[str]) -> None:
         for name in found:
             if name not in self.limits:
-                raise WireError(f"{name!r} is no pipeline of the configuration")
+                raise WireError(f"the configuration has no pipeline {name!r}")
 
     def _check_model(self, sha: str, title: str) -> None:
         if sha not in self.labels:
-            raise WireError(f"{sha} is the digest of no model of the configuration")
+            raise WireError(f"no model of the configuration has the digest {sha}")
         if title not in self.titles[sha]:
             raise WireError(f"{title!r} is not the title of the model {sha}")
 
@@ -140,4 +140,4 @@ def _check_decimals(values: tuple[Value, ...] | Absent | None, known: Mapping[st
     for value in values if isinstance(values, tuple) else ():
         most = known.get(value.name, 0)
         if value.value is not None and value.value != round(value.value, most):
-            raise WireError(f"{value.value} has more than the {most} decimals of {value.name!r}")
+            raise WireError(f"{value.value} has too many decimals; {value.name!r} has at most {most}")

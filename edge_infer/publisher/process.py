@@ -261,7 +261,7 @@ class Publisher:
 
         The old broker is left with a clean disconnect, and queued messages are sent to the new one.
         """
-        log.info("the mqtt section has changed: reconnecting")
+        log.info("mqtt section changed: reconnecting")
         values = self._retained.values()
         if link.plan.topic != plan.mqtt.topic:
             for place in values.keys() - {STATUS}:
@@ -534,7 +534,7 @@ class Publisher:
                 return channel.receive()
             except ChannelClosedError:
                 if channel is self._control:
-                    log.warning("the supervisor is gone; stopping the publisher")
+                    log.warning("the supervisor has ended; stopping the publisher")
                     self._stopping = self._orphaned = True
                 else:
                     self._engine_gone = True
@@ -544,7 +544,7 @@ class Publisher:
                 if self._rarely.due(channel):
                     log.warning("invalid record rejected: %.300s (logged once a minute)", error)
                 if channel is self._results and not self._faults.take():
-                    self._offence = shortened(f"invalid records without end: {error}")
+                    self._offence = shortened(f"too many invalid records: {error}")
                     self._deaf_until = time.monotonic() + DEAF
                     self._faults = TokenBucket(MAX_FAULTS, FAULTS_PER_SECOND)
         return None
@@ -573,7 +573,7 @@ class Publisher:
         self._discovery.settle(self._plan)
         account = self._outbox.account()
         if (pending := account.pending) and not account.degraded:
-            log.warning("%d messages were not delivered; they wait in the outbox", pending)
+            log.warning("%d messages not delivered; they stay queued in the outbox", pending)
 
     def _end_engine(self) -> None:
         """End the events of the running engine.

@@ -107,7 +107,7 @@ def start(names: Sequence[str]) -> Resolver:
                 serve(names, keep)
             status = 0
         except Exception:
-            log.exception("the resolver stops: unexpected exception")
+            log.exception("resolver stops: unexpected exception")
         finally:
             os._exit(status)
     gc.unfreeze()
@@ -156,7 +156,7 @@ def _read(answer: bytes) -> tuple[int, Callable[[], Sequence[str]]]:
         kind = socket.gaierror if "gaierror" in found else OSError
         error = kind(int(found.get("gaierror", found.get("errno"))), str(found["text"])[:200])
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as fault:
-        raise ConnectionResetError("the process that resolves names sent something else") from fault
+        raise ConnectionResetError("the process that resolves names sent an invalid answer") from fault
 
     def fail() -> Sequence[str]:
         raise error

@@ -131,7 +131,7 @@ def _earlier(noted: bytes) -> AdmissionState | None:
     try:
         return decode_json(AdmissionState, noted) if noted else None
     except WireError as error:
-        log.warning("rates of the previous publisher cannot be read: %s", error)
+        log.warning("cannot read the message rates of the previous publisher: %s", error)
         return AdmissionState()
 
 

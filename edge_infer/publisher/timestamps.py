@@ -95,7 +95,7 @@ def kept(waiting: bytes) -> tuple[float | None, bytes]:
     try:
         return float(number), payload
     except ValueError as error:
-        raise WireError("what waited does not begin with an uptime") from error
+        raise WireError("the queued message does not begin with an uptime") from error
 
 
 def date(wall: float) -> str:
@@ -103,7 +103,7 @@ def date(wall: float) -> str:
     try:
         return timestamp(wall)
     except (ValueError, OverflowError, OSError) as error:  # depends on the C library and the size of the error
-        raise WireError(f"its time is on no calendar: {error}") from error
+        raise WireError(f"its time is not a calendar date: {error}") from error
 
 
 def seconds(stamp: str) -> float:
@@ -111,4 +111,4 @@ def seconds(stamp: str) -> float:
     try:
         return datetime.fromisoformat(stamp.replace("Z", "+00:00")).timestamp()
     except ValueError as error:
-        raise WireError(f"{stamp} is on no calendar") from error
+        raise WireError(f"{stamp} is not a calendar date") from error

@@ -70,7 +70,7 @@ def describe(target: str, options: Mapping[str, JsonValue], place: str, fps: flo
         done = run_bounded(own_module(__name__), order, most=MAX_DESCRIPTION_BYTES, seconds=PATIENCE)
         found = decode_json(Description, done.output)
     except subprocess.TimeoutExpired as error:
-        raise ConfigError(f"{target} said nothing of itself for {PATIENCE:g} s") from error
+        raise ConfigError(f"{target} did not describe itself within {PATIENCE:g} s") from error
     except WireError as error:
         raise ConfigError(f"{target} cannot be used: the process that loads it ended with {done.status}") from error
     if found.missing:

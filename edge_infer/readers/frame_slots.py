@@ -149,7 +149,7 @@ class SlotWriter:
         try:
             self._fd, self._memory = make_memory(wanted)
         except (WireError, OSError) as error:
-            raise SourceError(f"no memory for frames of {width}x{height} pixels: {error}") from error
+            raise SourceError(f"not enough memory for frames of {width}x{height} pixels: {error}") from error
         self._format, self._free, self._newest = wanted, set(range(SLOTS)), None
         return self._memory
 

@@ -170,7 +170,10 @@ class SourceReader:
         self._failures += 1
         log.debug("no frames: %s", text)
         if self._progress.room.outdated():
-            log.info("source was replaced since this reader was sandboxed: stopping, a new reader takes over")
+            log.info(
+                "the source's files were replaced after this reader entered its sandbox: stopping, so that a new "
+                "reader takes over"
+            )
             self._stop.set()
         wait = max(pause - lasted, FIRST_PAUSE) * random.uniform(0.6, 1.0)  # noqa: S311 - jitter, no secret
         self._rest(text, until=time.monotonic() + wait)
@@ -259,7 +262,7 @@ def run(plan: SourcePlan, control_fd: int, frames_fd: int, room: Room) -> int:
     try:
         SourceReader(plan, writer, progress, stop).run()
     except ChannelClosedError:
-        log.info("the frame channel is closed; stopping the reader")
+        log.info("the engine closed the frame channel; stopping the reader")
     finally:
         settle_all(math.inf)
         writer.close()

@@ -121,7 +121,7 @@ class StreamWriter:
         self.greetings += 1
         self._told = StreamCounts()  # a new engine has no counts yet
         if (gone := self._forgotten - self._settled) > 0:
-            self._lost.note("readings that the engine had not finished when it ended, too many to keep", gone)
+            self._lost.note("unfinished readings when the engine ended, too many to keep", gone)
         self._forgotten = 0
         suspects = SUSPECTS if self._fruitless else 0
         dropped = 0
@@ -129,7 +129,7 @@ class StreamWriter:
             self._forget_oldest()
             dropped += 1
         if dropped:
-            self._lost.note("readings with which the engine has ended twice", dropped)
+            self._lost.note("readings during which the engine has ended twice", dropped)
         self._greet, self._sent = True, 0
 
     def _finished(self, number: int) -> None:
@@ -201,7 +201,7 @@ class StreamWriter:
         self._kept_up = self._sent == len(self._kept)
         if not self._kept_up:
             self._kept_bytes -= len(self._kept.pop().data)
-            self._lost.note("readings that the engine had no room for")
+            self._lost.note("readings that did not fit into the engine's queue")
         self._trim()
         return self._kept_up
 
@@ -228,7 +228,7 @@ class StreamWriter:
             self._forgotten = self._kept[0].counts.number
             self._forget_oldest()
         if lost:
-            self._lost.note("readings that the engine had no room for", lost)
+            self._lost.note("readings that did not fit into the engine's queue", lost)
 
     def _wait_for_room(self, until: float) -> bool:
         """Wait for space in the channel; return False when ``until`` has passed."""
@@ -258,7 +258,7 @@ class StreamWriter:
                 readable([self._channel.fd], timeout=left)
                 self.poll()
             if unsent := len(self._kept) - self._sent:
-                self._lost.note("readings that were not sent to the engine before their reader stopped", unsent)
+                self._lost.note("readings not sent to the engine before the reader stopped", unsent)
             if self._sent:
                 log.warning(
                     "unconfirmed readings when the reader stopped: %d; the engine may have processed them", self._sent

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 ONLY_ROOT: Final = "there is no other user in this container, so edge-infer runs as its uid 0 without capabilities"
 _REMEDY: Final = (
-    "install it where everybody may read it (deploy/install puts it below /opt), or start it as the user that it is of"
+    "install it where every user may read it (deploy/install puts it below /opt), or start it as the user who owns it"
 )
 _HARMLESS: Final = frozenset(
     {
@@ -119,7 +119,7 @@ def give_up_root_for_state(config: Path, hand_over: Callable[[Identity], None], 
     if _names_anybody(config):
         raise StartError(
             f"other users than root may change {config}, which names the state directory {state_dir}; "
-            f"run: sudo chmod go-w {shlex.quote(str(config))}, or start this as the user whose folder that is"
+            f"run: sudo chmod go-w {shlex.quote(str(config))}, or start this as the owner of that folder"
         )
     return give_up_root(state_dir, hand_over, keep=keep)
 
@@ -144,7 +144,7 @@ def _refuse_state_of_others(config: Path, state_dir: Path, changer: int) -> None
         user, other = Identity(changer, changer).name, "root" if owner == 0 else Identity(owner, owner).name
         raise StartError(
             f"{config} belongs to {user}, but the state directory {state_dir} belongs to {other}: name a folder of "
-            f"{user} under device.state_dir, or give that one away: chown -R {changer} {shlex.quote(str(state_dir))}; "
+            f"{user} under device.state_dir, or change its owner: chown -R {changer} {shlex.quote(str(state_dir))}; "
             f"if it is the service's configuration, give it to root: chown root {shlex.quote(str(config))}"
         )
 
@@ -186,6 +186,6 @@ def _check_fences(identity: Identity) -> None:
         landlock.version()
     except OSError as error:
         raise StartError(
-            f"{identity.name} cannot read the program, which lies in a folder that only root may enter, and this "
-            f"kernel has no Landlock to bound what it may read as root ({error.strerror}); {_REMEDY}"
+            f"{identity.name} cannot read the program, which is in a folder that only root may enter, and this "
+            f"kernel has no Landlock to limit reading as root ({error.strerror}); {_REMEDY}"
         ) from error

@@ -146,7 +146,7 @@ def _unused(numbers: range) -> int:
     for uid in numbers:
         if uid not in taken and not _has_account(uid) and _reserved(uid):
             return uid
-    raise OSError("all users of the range 61184 to 65519 are taken")
+    raise OSError("all user ids from 61184 to 65519 are in use")
 
 
 def is_leftover(uid: int) -> bool:

@@ -71,7 +71,7 @@ class KnownFolder:
         folder = os.open(self.path, _FOLDER)
         try:
             if not _is(folder, self.device, self.inode):
-                raise ModelError(f"{self.path} was exchanged while it was read; try again")
+                raise ModelError(f"{self.path} was replaced while it was read; try again")
             try:
                 return _open_within(folder, str(path.relative_to(self.path)), path)
             except OSError as error:
@@ -136,7 +136,7 @@ def _resolved(folder: int, name: str, flags: int, path: Path) -> int:
             if error.errno == errno.EXDEV:
                 raise ModelError(f"{path} leads out of the folder of the manifest") from error
             raise
-    raise ModelError(f"{path} cannot be opened while files are renamed all the time; try again")
+    raise ModelError(f"{path} cannot be opened, because its files are renamed all the time; try again")
 
 
 def _open_by_no_link(folder: int, root: Path, path: Path) -> int:
@@ -152,7 +152,7 @@ def _unchanged(handle: int, seen: os.stat_result, path: Path) -> int:
     """Return the handle if it refers to the file that was examined; raises `ModelError` otherwise."""
     if not _is(handle, seen.st_dev, seen.st_ino):
         os.close(handle)
-        raise ModelError(f"{path} was exchanged while it was opened; try again")
+        raise ModelError(f"{path} was replaced while it was opened; try again")
     return handle
 
 
@@ -168,12 +168,12 @@ def _way(folder: int, root: Path, path: Path) -> Iterator[tuple[int, str]]:
         parts = path.relative_to(root).parts
         if ".." in parts:
             raise ModelError(
-                f"{path} goes up by ..; files beside {root} and above are named by their whole path, without .."
+                f"{path} contains ..; name files beside {root} and above by their absolute path, without .."
             )
         for position, part in enumerate(parts[:-1], start=1):
             place = root.joinpath(*parts[:position])
             if not stat.S_ISDIR(_look(folder, part, place).st_mode):
-                raise ModelError(f"{place} is no folder, so there is no {path}")
+                raise ModelError(f"{place} is not a folder, so {path} does not exist")
             further = os.open(part, _LOOK | os.O_DIRECTORY, dir_fd=folder)
             os.close(folder)
             folder = further
@@ -194,5 +194,5 @@ def _link(path: Path) -> str:
     try:
         real = path.resolve(strict=True)
     except (OSError, RuntimeError):  # before Python 3.13 a circle raises RuntimeError
-        return f"{path} is a link that leads nowhere; name the file itself"
+        return f"{path} is a broken link; name the file itself"
     return f"{path} is a link, and links are not followed; name the place itself: {real}"

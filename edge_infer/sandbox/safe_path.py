@@ -26,8 +26,8 @@ class ForeignLinkError(StartError):
 
     def __init__(self, path: str, link: str, leads: str) -> None:
         super().__init__(
-            f"{path} goes over the link {link!r} to {leads!r}, and another user can choose where that leads; such "
-            "links are not followed: name the place itself"
+            f"{path} contains the link {link!r} to {leads!r}, whose target another user can choose; such links "
+            "are not followed: name the target itself"
         )
 
 

@@ -50,7 +50,7 @@ def install(rules: Rules, *, thread: bool = False, log: bool = False) -> None:
     flags = (0 if thread else _TSYNC) | (_LOG if log else 0)
     other = kernel.call(machine.numbers["seccomp"], _SET_MODE_FILTER, flags, ctypes.addressof(pointer))
     if other:
-        raise OSError(errno.EBUSY, f"thread {other} has a filter of its own")
+        raise OSError(errno.EBUSY, f"thread {other} has its own filter")
 
 
 def program(rules: Rules, machine: kernel.Machine) -> bytes:

@@ -30,7 +30,7 @@ def drop_in(plan: Plan, config: Path) -> str:
     live = [source for source in plan.sources if source.live]
     delegates = accelerators() if any(pipeline.delegate for pipeline in plan.pipelines) else ()
     lines = [
-        f"# For {config}; write it anew when sources, broker or credentials change:",
+        f"# For {config}; write it again when sources, broker or credentials change:",
         f"#   edge-infer unit -c {shlex.quote(str(config))} | sudo tee {PLACE}",
         "[Service]",
         *_devices(live, delegates),
@@ -40,7 +40,8 @@ def drop_in(plan: Plan, config: Path) -> str:
     ]
     if (odd := next((line for line in lines if not line.isprintable() or line.endswith("\\")), None)) is not None:
         raise ConfigError(
-            f"{printable(odd)}: a unit file holds no line break and no backslash at the end of a line; rename the path"
+            f"{printable(odd)}: a unit file must not contain a line break, or a backslash at the end of a line; "
+            "rename the path"
         )
     return "\n".join(lines)
 
@@ -118,14 +119,14 @@ def _addresses(plan: Plan, live: Iterable[SourcePlan]) -> Iterator[str]:
     """
     hosts = dict.fromkeys([plan.mqtt.host, *(host for source in live if (host := _host(source)))])
     if any(source.network and not _host(source) for source in live):
-        yield "# a source of kind exec with network: true may talk to anybody, so addresses are left open"
+        yield "# a source of kind exec with network: true may connect to any host, so addresses are not limited"
         return
     named = [host for host in hosts if host != "localhost" and not _is_address(host)]
     allowed: dict[str, None] = {}
     for host in hosts:
         found = _resolved(host)
         if host in named:
-            yield f"# {host} is {', '.join(found) or 'not to be found'} now"
+            yield f"# {host} is {', '.join(found) or 'unknown'} now"
         allowed.update(dict.fromkeys(found))
     if named:
         allowed.update(dict.fromkeys(_name_servers()))
@@ -175,5 +176,7 @@ def _credentials(plan: Plan) -> Iterator[str]:
             continue
         name = Path(path).name
         if ":" in name or "\\" in name:
-            raise ConfigError(f"{path}: the name of a credential has no colon and no backslash; rename the file")
+            raise ConfigError(
+                f"{path}: the name of a credential must not contain a colon or a backslash; rename the file"
+            )
         yield f"LoadCredential={_escaped(name)}:{_escaped(path)}"

@@ -57,7 +57,7 @@ def probe(address: Address) -> Probed:
         raise ConfigError(f"--probe: {error}") from error
     if secret:
         raise ConfigError(
-            "--probe: a password does not belong into an address, which every user of this machine can read; give "
+            "--probe: do not put a password into the address, which every user of this machine can read; use "
             "--username and --password-file"
         )
     done = run_bounded(own_module("edge_infer.snapshot.probe_main"), dumps(address), most=MAX_OUTCOME_BYTES)
@@ -72,7 +72,7 @@ def described(found: Probed) -> str:
     if found.snapshot:
         rate = "single pictures"
     elif found.rate is None:
-        rate = "rate not known"
+        rate = "rate unknown"
     else:
         told = f" (the stream states {found.told:g})" if found.told else ""
         rate = f"{found.rate:g} pictures a second{told}"

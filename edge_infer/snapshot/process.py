@@ -98,7 +98,7 @@ def _opened(config: Path, source: str, owners: Collection[int]) -> Pixels:
         for _ in range(TRIES):  # the first pictures of many cameras are dark
             picture = opened.read() or picture
     if not isinstance(picture, Picture):
-        raise SourceError(f"source {source} gave no picture")
+        raise SourceError(f"source {source} delivered no picture")
     pixels = black_out(Orientation(plan.rotate, plan.flip).copy(picture.pixels), masks)
     if picture.color == "bgr":
         return pixels
@@ -113,12 +113,12 @@ def _plan_of(config: Path, source: str) -> tuple[SourcePlan, tuple[Polygon, ...]
         raise ConfigError("\n".join(map(str, compiled.problems)))
     known = {plan.name: plan for plan in compiled.plan.sources}
     if source not in known:
-        raise ConfigError(f"{config} has no source {source!r}; it has {', '.join(sorted(known))}")
+        raise ConfigError(f"{config} has no source {source!r}; known: {', '.join(sorted(known))}")
     plan = known[source]
     if plan.gives != "image":
         pictures = ", ".join(sorted(name for name, other in known.items() if other.gives == "image")) or "none"
         raise ConfigError(
-            f"source {source} is of kind {plan.kind}, which gives {plan.gives} and no pictures; "
+            f"source {source} is of kind {plan.kind}, which delivers {plan.gives} and no pictures; "
             f"sources of pictures in {config}: {pictures}"
         )
     return known[compiled.plan.root(source)], compiled.plan.masks(source)

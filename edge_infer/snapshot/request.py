@@ -68,10 +68,10 @@ def newest_picture(config: Path, source: str) -> bytes:
     try:
         answer = ask(find_socket(config), {"do": "grab", "source": source}, files=(file,), timeout=15.0)
         if answer.get("error") or not answer.get("ok"):
-            raise EdgeInferError(f"the daemon gives no picture of {source}: {answer.get('error') or 'no reason given'}")
+            raise EdgeInferError(f"the daemon sent no picture of {source}: {answer.get('error') or 'no reason given'}")
         size = os.fstat(file).st_size
         if size > MAX_PICTURE_BYTES:
-            raise EdgeInferError(f"the daemon gives {size} bytes as a picture of {source}, which is none")
+            raise EdgeInferError(f"the daemon sent {size} bytes as a picture of {source}, which are not a picture")
         return os.pread(file, size, 0)
     finally:
         os.close(file)

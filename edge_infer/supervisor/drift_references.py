@@ -60,10 +60,12 @@ class DriftReferences:
         except FileNotFoundError:
             return None
         except (OSError, WireError) as error:
-            log.warning("%s cannot be read (%s): drift of pipeline %s is learned anew", path, error, name)
+            log.warning("%s cannot be read (%s): learning the drift reference of pipeline %s again", path, error, name)
             return None
         if found.pipeline != name:
-            log.warning("%s is the reference of pipeline %s: that of %s is learned anew", path, found.pipeline, name)
+            log.warning(
+                "%s is the drift reference of pipeline %s: learning that of %s again", path, found.pipeline, name
+            )
             return None
         return found
 
@@ -73,7 +75,9 @@ class DriftReferences:
             return
         if (size := len(dumps(reference))) > MAX_REFERENCE_BYTES:
             if self._rarely.due(reference.pipeline):
-                log.warning("the reference of pipeline %s has %d bytes and is not kept", reference.pipeline, size)
+                log.warning(
+                    "drift reference of pipeline %s is too large and not stored: %d bytes", reference.pipeline, size
+                )
             return
         self._waiting[reference.pipeline] = reference
         self.look()
@@ -116,4 +120,6 @@ class DriftReferences:
             del self._waiting[name]
         except OSError as error:
             if self._rarely.due(path):
-                log.warning("%s cannot be written (%s): a restart would learn drift anew", path, error.strerror)
+                log.warning(
+                    "%s cannot be written (%s): a restart would learn the drift reference again", path, error.strerror
+                )

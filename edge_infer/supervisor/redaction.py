@@ -18,13 +18,13 @@ from edge_infer.plan.announcement_limits import KNOWN_WORDS, WORDS_AT_ONCE, WORD
 from edge_infer.plan.records import Problem
 from edge_infer.platform.rate_limits import TokenBucket
 
-_ELSEWHERE: Final = "edge-infer status says why"
-_CHECK: Final = "edge-infer check says why"
+_ELSEWHERE: Final = "edge-infer status shows why"
+_CHECK: Final = "edge-infer check shows why"
 _NUMBER: Final = r"[0-9][0-9.e+-]{0,8}"
 _FORMS: Final = (
     (re.compile(r"its outputs were the same, bit by bit, for [0-9]{1,4} different inputs"), r"\g<0>"),
-    (re.compile(rf"a frame did not come back within {_NUMBER} s"), r"\g<0>"),
-    (re.compile(rf"a frame took {_NUMBER} s, and {_NUMBER} s is the most that it may take"), r"\g<0>"),
+    (re.compile(rf"a frame was not finished within {_NUMBER} s"), r"\g<0>"),
+    (re.compile(rf"a frame took {_NUMBER} s, longer than the limit of {_NUMBER} s"), r"\g<0>"),
     (re.compile(r"(the delegate (?:failed while running|cannot be loaded|cannot load it)):.*", re.DOTALL), r"\1"),
     (re.compile(r"(the delegate takes [0-9]{1,6} of [0-9]{1,6} operators)\b.*", re.DOTALL), r"\1"),
     (

@@ -78,13 +78,13 @@ class PipelineSchedule:
         except FileNotFoundError:
             pass
         except (OSError, WireError) as error:
-            log.warning("%s: pauses cannot be read, so no pipeline is paused: %s", state_dir / FILE, error)
+            log.warning("cannot read the pauses in %s, so no pipeline is paused: %s", state_dir / FILE, error)
 
     def pause(self, plan: Plan, name: str, seconds: float | None, by: str) -> str:
         """Pause a pipeline; return the result in words. Raises `EdgeInferError`."""
         _check(plan, name)
         if seconds is not None and seconds < SHORTEST_PAUSE:
-            raise EdgeInferError(f"a pause takes {SHORTEST_PAUSE:g} s or longer, not {seconds:g} s")
+            raise EdgeInferError(f"a pause lasts at least {SHORTEST_PAUSE:g} s, not {seconds:g} s")
         before = self._pauses.pipelines.get(name)
         if before is not None and before.until is None and seconds is None:  # nothing would change
             return f"{name} is {_paused(before)}"
@@ -97,7 +97,7 @@ class PipelineSchedule:
         """End a pause; return the result in words. Raises `EdgeInferError` if the pipeline was not paused."""
         _check(plan, name)
         if name not in self._pauses.pipelines:
-            hint = "; its hours are those of active: in the configuration" if name in self.inactive(plan) else ""
+            hint = "; active: in the configuration sets its hours" if name in self.inactive(plan) else ""
             raise EdgeInferError(f"{name} is not paused{hint}")
         self._keep(plan, {key: each for key, each in self._pauses.pipelines.items() if key != name})
         log.info("pipeline %s: resumed by %s", name, by)
@@ -124,7 +124,7 @@ class PipelineSchedule:
             now = self._local(wall)
             for each in scheduled:
                 if not any(covers(hours, now) for hours in each.active):
-                    found.setdefault(each.name, "outside of its active hours")
+                    found.setdefault(each.name, "outside its active hours")
         names = {each.name for each in plan.pipelines}
         found = {name: reason for name, reason in found.items() if name in names}
         return {**found, **_below(plan, found)}
@@ -147,7 +147,7 @@ class PipelineSchedule:
             if self._state_dir is not None:
                 keep_record(self._state_dir / FILE, Pauses(kept))
         except StartError as error:
-            raise EdgeInferError(f"{error}; a restart would forget it, so nothing was changed") from error
+            raise EdgeInferError(f"{error}; nothing was changed, because a restart would lose the change") from error
         self._pauses = replace(self._pauses, pipelines=kept)
         self._looked = None, 0.0
 

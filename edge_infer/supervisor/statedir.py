@@ -105,8 +105,8 @@ def _claim_format(state_dir: Path) -> None:
         real = os.path.realpath(state_dir)  # systemd keeps it elsewhere, and creates the link again
         raise StartError(
             f"the state directory {state_dir} was written by a newer edge-infer (format {found}, this version knows "
-            f"{FORMAT}): run that version again, or begin with a state that has the "
-            f"models only: mv {real} {real}.newer && mkdir {real} && cp -a {real}.newer/models {real}/"
+            f"{FORMAT}): run that version again, or start with a new state that keeps only the models: "
+            f"mv {real} {real}.newer && mkdir {real} && cp -a {real}.newer/models {real}/"
         )
     if found < FORMAT:
         with suppress(OSError):  # on a full disk the format is recorded at the next start
@@ -156,8 +156,8 @@ def make_folders(state_dir: Path) -> None:
         for folder in (publisher_folder(state_dir), store_folder(state_dir), trials_folder(state_dir)):
             if os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir())):
                 raise StartError(
-                    f"the state directory {state_dir} holds {folder.name}, which another program made; name an empty "
-                    "folder under device.state_dir, or move that away"
+                    f"the state directory {state_dir} contains {folder.name}, which another program made; name an "
+                    "empty folder under device.state_dir, or move that folder away"
                 )
         os.close(os.open(state_dir / LOCK, _OPEN, 0o640))
     publisher_folder(state_dir).mkdir(mode=0o700, exist_ok=True)
@@ -168,7 +168,7 @@ def make_folders(state_dir: Path) -> None:
 def leave_temporary(state_dir: Path) -> None:
     """Unset ``$TMPDIR`` if programs of sources may write there: they could replace files of the daemon."""
     if opens_own(place := os.environ.get("TMPDIR", ""), state_dir):
-        log.warning("TMPDIR=%s has the control socket or the state in it, so programs get /tmp in its place", place)
+        log.warning("TMPDIR=%s contains the control socket or the state, so programs get /tmp instead", place)
         del os.environ["TMPDIR"]
 
 

@@ -117,14 +117,14 @@ def compose(
     )
 
 
-DEGRADED: Final = ", DEGRADED: nothing can be kept on disk"
+DEGRADED: Final = ", DEGRADED: cannot write to disk"
 """Appended to the description of the outbox while its file cannot be written."""
 
 
 def held_back(governor: GovernorHealth) -> str:
     """Return the governor's limits as one line."""
     if not governor.limits:
-        return "nothing is held back"
+        return "no limits"
     held = ", ".join(f"{name} at most {fps:g} fps" for name, fps in governor.limits.items())
     return held if governor.reason is ABSENT else f"{governor.reason}: {held}"
 

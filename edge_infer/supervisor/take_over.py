@@ -90,7 +90,7 @@ def _check(place: Path, folder: int, identity: Identity) -> None:
     remedy = f"{_REMEDY} {identity.uid}:{identity.gid} {place}"
     others = sorted(name for name in os.listdir(folder) if not _is_ours(name))
     if str(place) in _SYSTEM or others:
-        what = f"holds other things, such as {others[0]!r}" if others else "is a folder of the system"
+        what = f"contains other files, such as {others[0]!r}" if others else "is a system folder"
         raise StartError(f"the state directory {place} belongs to root and {what}; {remedy}")
     for parent in place.parents:
         found = parent.stat()

@@ -115,7 +115,7 @@ def test_a_chosen_object_is_explained(assets: Path) -> None:
         (("planted.tflite", "noise.png", "--label", "cat"), 1, "does not find 'cat' in it; it finds thing"),
         (("planted.tflite", "noise.png", "--threshold", "0.95"), 1, "--threshold admits weaker ones"),
         (("planted.tflite", "gone.png"), 1, "gone.png: No such file"),
-        (("planted.tflite", "planted.yaml"), 1, "planted.yaml: not a picture"),
+        (("planted.tflite", "planted.yaml"), 1, "planted.yaml: not a readable picture"),
         (("planted.tflite", "."), 1, ".: Is a directory"),
         (("gone.tflite", "noise.png"), 3, "there is no"),
     ],
@@ -225,14 +225,14 @@ def test_root_asks_no_daemon_for_a_picture_that_goes_to_another_user(tmp_path: P
         os.chown(theirs, 61400, 61400)
         words = ("--source", "cam", "--masks", "100", "-c", theirs / "config.yaml", "-o", theirs / "why.png")
         done = run(*words)
-        assert (done.returncode, "closed to this user" in done.stderr) == (1, True), done.stderr
+        assert (done.returncode, "this user may not enter its folder" in done.stderr) == (1, True), done.stderr
         assert not (theirs / "why.png").exists()
-        assert "given to" not in daemon.log.read_text()
+        assert "gave a picture" not in daemon.log.read_text()
         (theirs / "config.yaml").chmod(0o666)
         os.chown(theirs, 0, 0)
         done = run(*words)
-        assert (done.returncode, "closed to this user" in done.stderr) == (1, True), done.stderr
-        assert "given to" not in daemon.log.read_text()
+        assert (done.returncode, "this user may not enter its folder" in done.stderr) == (1, True), done.stderr
+        assert "gave a picture" not in daemon.log.read_text()
 
 
 def test_without_a_daemon_there_is_no_picture_of_a_source(tmp_path: Path) -> None:

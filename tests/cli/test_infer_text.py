@@ -28,7 +28,7 @@ def test_what_is_no_text_is_told_and_the_others_are_done(assets: Path, tmp_path:
     assert code == 1
     assert [item["input"] for item in found] == [f"{text}:1"]
     for said in (
-        f"edge-infer: {blank}: it holds no text; write one input a line",
+        f"edge-infer: {blank}: it contains no text; write one input a line",
         f"edge-infer: {picture}:",
         f"edge-infer: {tmp_path / 'gone.txt'}: No such file or directory",
         f"edge-infer: {tmp_path}: Is a directory",

@@ -63,7 +63,7 @@ def test_a_password_is_needed_and_is_not_shown(gstreamer: None, tmp_path: Path) 
         done = probe(camera.url)
         assert (done.returncode, done.stdout) == (1, "")
         assert "401" in done.stderr
-        assert "user name or password are wrong, or missing" in done.stderr
+        assert "wrong or missing user name or password" in done.stderr
         done = probe(camera.url, "--username", "viewer", "--password-file", str(secret))
         assert done.returncode == 0, done.stderr
         source = yaml.safe_load(done.stdout)["sources"]["camera"]
@@ -88,7 +88,7 @@ def test_motion_jpeg_and_single_pictures(tmp_path: Path) -> None:
     ("words", "code", "text"),
     [
         ((f"rtsp://127.0.0.1:{free_port()}/cam",), 1, "nothing listens there"),
-        (("rtsp://u:p@127.0.0.1/cam",), 2, "give --username and --password-file"),
+        (("rtsp://u:p@127.0.0.1/cam",), 2, "use --username and --password-file"),
         (("http://[::1/cam",), 2, "--probe: "),
         (("ftp://127.0.0.1/cam",), 2, "expected an address such as rtsp://HOST/PATH"),
         (("http://127.0.0.1/cam", "--transport", "udp"), 2, "--transport is of rtsp: addresses"),

@@ -261,10 +261,10 @@ def test_the_log_gives_every_row_that_was_left_out(
         "pipelines: {sine: {source: rows, model: sine, publish: every}}\n"
     )
     assert main(["replay", "-c", str(tmp_path / "config.yaml")]) == 0
-    assert caplog.messages[-1] == "left out: column 1 holds 'nan', no number (25 so far)"
+    assert caplog.messages[-1] == "left out: column 1 contains 'nan', not a number (25 so far)"
     caplog.clear()
     assert main(["infer", str(model), str(rows)]) == 0
-    assert caplog.messages[-1] == "left out: column 1 holds 'nan', no number (25 so far)"
+    assert caplog.messages[-1] == "left out: column 1 contains 'nan', not a number (25 so far)"
 
 
 @pytest.mark.parametrize(

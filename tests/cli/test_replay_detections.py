@@ -112,8 +112,8 @@ def test_boxes_that_no_detector_can_mean_are_left_out_and_counted(
     boxes = tmp_path / "boxes.txt"
     assert err.splitlines() == [
         f"{boxes}: 2 boxes left out, the first in line 1: not finite",
-        f"{boxes}: 2 boxes left out, the first in line 3: no width or no height",
-        f"{boxes}: 2 boxes left out, the first in line 5: outside of a picture of 640x480",
+        f"{boxes}: 2 boxes left out, the first in line 3: the box has no width or no height",
+        f"{boxes}: 2 boxes left out, the first in line 5: the box is outside a picture of 640x480",
         f"{boxes}: 2 boxes left out: the same as a line before",
     ]
 
@@ -152,8 +152,8 @@ def test_labels_come_by_number_or_by_name(tmp_path: Path, capsys: pytest.Capture
         ("nan,-1,10,10,20,20,1", "boxes.txt:2: frame nan is not a whole number"),
         ("99999999999,-1,10,10,20,20,1", "boxes.txt:2: frame 99999999999 is not a whole number"),
         ("1,-1,10,10,20,20,57", "boxes.txt:2: score 57 is not between 0 and 1: scale the scores, or write -1"),
-        ("1,-1,10,10,20,20,1,3", "boxes.txt:2: class 3 is not known: write a number from 0 to 0, or one of face"),
-        ("1,-1,10,10,20,20,1,dog", "boxes.txt:2: class dog is not known"),
+        ("1,-1,10,10,20,20,1,3", "boxes.txt:2: class 3 is unknown: expected a number from 0 to 0, or one of face"),
+        ("1,-1,10,10,20,20,1,dog", "boxes.txt:2: class dog is unknown"),
     ],
 )
 def test_a_line_that_does_not_fit_is_an_error_with_its_number(

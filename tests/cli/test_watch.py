@@ -104,7 +104,10 @@ def test_a_broker_that_floods_is_told() -> None:
     with servers.Server(servers.subscribed([b"\x34\x06\x00\x01a\x00\x07\x31"] * 100)) as server:
         done = watch("--host", "127.0.0.1", "--port", server.port, seconds=2)
     assert done.returncode == 1
-    assert "floods us: it sent a message with QoS 2, and we subscribed with QoS 1" in done.stderr
+    assert (
+        "sends a flood of packets: it sent a message with QoS 2, although this client subscribed with QoS 1"
+        in done.stderr
+    )
 
 
 def test_the_broker_of_a_configuration(broker: Broker, tmp_path: Path) -> None:
@@ -134,7 +137,7 @@ def test_a_broker_that_says_nothing_is_told() -> None:
     with servers.Server(servers.silent) as server:
         done = watch("--host", "127.0.0.1", "--port", server.port, seconds=20)
     assert done.returncode == 1
-    assert "accepts connections and says nothing" in done.stderr
+    assert "accepts connections and sends nothing" in done.stderr
 
 
 def test_nothing_received_is_a_failure(broker: Broker) -> None:

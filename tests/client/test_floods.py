@@ -37,8 +37,11 @@ def packet(topic: str, payload: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("flood", "words"),
     [
-        (b"\x34\x06\x00\x01a\x00\x07\x31", "floods us: it sent a message with QoS 2, and we subscribed with QoS 1"),
-        (b"\xc0\x00", "floods us: it sent a packet of type 12"),
+        (
+            b"\x34\x06\x00\x01a\x00\x07\x31",
+            "sends a flood of packets: it sent a message with QoS 2, although this client subscribed with QoS 1",
+        ),
+        (b"\xc0\x00", "sends a flood of packets: it sent a packet of type 12"),
     ],
     ids=["QoS 2", "questions"],
 )

@@ -110,7 +110,7 @@ def test_a_name_that_is_no_utf8_ends_nobody(config: Path) -> None:
 @pytest.mark.parametrize(
     ("count", "size", "told"),
     [
-        (MAX_PARTS + 1, 0, f"has {MAX_PARTS + 3} files; {MAX_PARTS} is the most"),
+        (MAX_PARTS + 1, 0, f"has {MAX_PARTS + 3} files, more than the limit of {MAX_PARTS}"),
         (8, 1 << 20, "the files of the configuration are larger than 4 MiB together"),
         (MAX_ENTRIES, 0, f"has more than {MAX_ENTRIES} entries"),
     ],

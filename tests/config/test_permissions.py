@@ -112,7 +112,8 @@ def test_what_the_service_keeps_to_itself_asks_for_sudo() -> None:
         os.seteuid(USER)
         try:
             assert (
-                denied(found) == f"cannot be read by user {USER}: it is the service's own; run this as root, with sudo"
+                denied(found)
+                == f"cannot be read by user {USER}: it is private to the service; run this as root, with sudo"
             )
         finally:
             os.seteuid(0)

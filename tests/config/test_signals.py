@@ -113,11 +113,11 @@ def test_the_schema_knows_them(folder: Path) -> None:
         ),
         (
             "{kind: audio, file: table.csv}",
-            "s.file: {folder}/table.csv is no WAV file: it begins with b'a,b\\n'",
+            "s.file: {folder}/table.csv is not a WAV file: it begins with b'a,b\\n'",
         ),
         (
             "{kind: audio, file: clip.wav, rate: 16000}",
-            "s.file: {folder}/clip.wav has 8000 Hz, not the 16000 of `rate`; leave rate out",
+            "s.file: {folder}/clip.wav has 8000 Hz, but `rate` is 16000; remove rate",
         ),
         (
             "{kind: serial, device: ttyUSB0}",
@@ -126,7 +126,7 @@ def test_the_schema_knows_them(folder: Path) -> None:
         (
             "{kind: serial, device: /dev/ttyUSB0, baud: 9601}",
             (
-                "s: baud 9601 is not known to this system; it knows 1200, 1800, 2400, 4800, 9600, 19200, 38400, "
+                "s: this system does not support baud 9601; it supports 1200, 1800, 2400, 4800, 9600, 19200, 38400, "
                 "57600, 115200, 230400, 460800, 500000, 576000, 921600, 1000000, 1152000, 1500000, 2000000, "
                 "2500000, 3000000, 3500000, 4000000"
             ),
@@ -134,9 +134,8 @@ def test_the_schema_knows_them(folder: Path) -> None:
         (
             "{kind: serial, device: /dev/ttyUSB0, format: struct}",
             (
-                "s: format: struct, layout and header belong together: layout says what is in a frame (such as "
-                "<hhh), header the bytes that each begins with (such as aa55), to find the next one after a "
-                "disturbance"
+                "s: format: struct needs both layout and header: layout lists the numbers of a frame (such as "
+                "<hhh), header the bytes at its start (such as aa55), which mark the next frame after a disturbance"
             ),
         ),
         (
@@ -173,13 +172,13 @@ def test_the_schema_knows_them(folder: Path) -> None:
         ),
         (
             "{kind: csv, file: clip.wav, rate: 1}",
-            "s.file: {folder}/clip.wav has no row of numbers that can be used: no numbers in "
+            "s.file: {folder}/clip.wav has no usable row of numbers: no numbers in "
             "'RIFFd\\x06\\x00\\x00WAVEfmt, \\x10\\x00\\x00\\x00\\x01\\x00\\x01\\x00@, "
             "\\x00\\x00\\ufffd>\\x00\\x00\\x02\\x00\\x10\\x00data@\\x06\\x00\\x00" + r"\x01\x02" * 7 + "...'",
         ),
         (
             "{kind: csv, file: '-', rate: 1, loop: true}",
-            "s: loop belongs to a file; a pipe cannot begin again",
+            "s: loop is for files only; a pipe cannot start again",
         ),
         (
             "{kind: lines, file: none}",

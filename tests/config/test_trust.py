@@ -195,13 +195,13 @@ def test_who_may_not_look_into_the_state_directory_is_told_so(closed: Path) -> N
 
 
 LINK = "is a link, and links are not followed; name the place itself: "
-UP = "goes up by ..; files beside {folder} and above are named by their whole path, without .."
+UP = "contains ..; name files beside {folder} and above by their absolute path, without .."
 BAD = {
     "{file: ../outside.tflite}": f"file: ../outside.tflite {UP}",
     "{file: link.tflite}": f"file: link.tflite {LINK}models/plain.tflite",
     "{file: linked/plain.tflite}": f"file: linked {LINK}models",
-    "{file: dangling}": "file: dangling is a link that leads nowhere; name the file itself",
-    "{file: loop}": "file: loop is a link that leads nowhere; name the file itself",
+    "{file: dangling}": "file: dangling is a broken link; name the file itself",
+    "{file: loop}": "file: loop is a broken link; name the file itself",
     "{file: pipe}": "file: pipe is a named pipe, not a file",
     "{file: /dev/null}": "file: /dev/null is a device, not a file",
     "{file: keys}": "file: keys is a folder without a manifest.yaml; name a .tflite file or the folder of a package",

@@ -44,7 +44,7 @@ def delegate_of(found: Compiled) -> DelegatePlan:
 
 BAD = {
     "gone": ("{{library: nowhere/lib.so}}", "nowhere/lib.so: cannot open shared object file"),
-    "no delegate": ("{{library: libm.so.6}}", "libm.so.6 is none, it has no tflite_plugin_create_delegate"),
+    "no delegate": ("{{library: libm.so.6}}", "libm.so.6 is not a delegate, it has no tflite_plugin_create_delegate"),
     "a part": ("{{library: {0}}}", "less than min_delegated (90%); it leaves"),
     "nothing": ("{{library: {0}, min_delegated: 0.01, options: {{mood: sulk}}}}", "takes 0 of"),
     "unwilling": ("{{library: {0}, options: {{mood: refuse}}}}", "there is no accelerator on this board"),
@@ -130,7 +130,7 @@ def test_the_bench_says_why_the_processor_does_it(tmp_path: Path, capsys: pytest
     assert main(["bench", "-c", str(tmp_path / "config.yaml"), *quick]) == 0
     said = capsys.readouterr().out
     assert re.search(
-        r"^delegate          the processor does it all: .*libm\.so\.6 is none, it has no", said, re.MULTILINE
+        r"^delegate          the processor does it all: .*libm\.so\.6 is not a delegate, it has no", said, re.MULTILINE
     )
 
 

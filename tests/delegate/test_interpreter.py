@@ -70,7 +70,7 @@ def test_a_part_is_not_enough(library: Path) -> None:
     ("name", "mood", "words"),
     [
         ("/nowhere/lib.so", "good", "cannot be loaded: /nowhere/lib.so: cannot open shared object file"),
-        ("libm.so.6", "good", "cannot be loaded: libm.so.6 is none, it has no tflite_plugin_create_delegate"),
+        ("libm.so.6", "good", "cannot be loaded: libm.so.6 is not a delegate, it has no tflite_plugin_create_delegate"),
         ("", "refuse", "cannot be loaded: there is no accelerator on this board"),
     ],
 )

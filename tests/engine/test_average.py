@@ -48,7 +48,7 @@ def test_one_window_is_what_it_is_and_of_boxes_there_is_no_mean() -> None:
     average = Average()
     average.add(BOXES)
     assert average.mean() is BOXES
-    with pytest.raises(ModelError, match="for classifications, anomalies and values only"):
+    with pytest.raises(ModelError, match="only classifications, anomalies and values have one outcome"):
         average.add(BOXES)
 
 
@@ -136,13 +136,13 @@ def test_a_wav_file_has_its_own_rate(tmp_path: Path) -> None:
         ("gone.wav", None, "does not exist"),
         ("gone.csv", None, "does not exist"),
         ("gone.npy", None, "No such file"),
-        ("empty.wav", b"", "no WAV file"),
-        ("text.wav", b"nothing to hear", "no WAV file"),
-        ("empty.csv", b"", "no row of numbers"),
-        ("words.csv", b"a,b\nc,d\n", "no row of numbers that can be used: no numbers in 'c, d'"),
-        ("empty.npy", b"", "no NumPy array that can be read"),
-        ("text.npy", b"nothing", "no NumPy array that can be read"),
-        ("clip.mp3", b"", r"takes a signal; give it a \.wav, \.csv or \.npy"),
+        ("empty.wav", b"", "not a WAV file"),
+        ("text.wav", b"nothing to hear", "not a WAV file"),
+        ("empty.csv", b"", "no usable row of numbers"),
+        ("words.csv", b"a,b\nc,d\n", "no usable row of numbers: no numbers in 'c, d'"),
+        ("empty.npy", b"", "not a readable NumPy array"),
+        ("text.npy", b"nothing", "not a readable NumPy array"),
+        ("clip.mp3", b"", r"takes a signal; use a \.wav, \.csv or \.npy"),
     ],
 )
 def test_what_cannot_be_read_is_told_with_its_name(

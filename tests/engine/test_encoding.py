@@ -72,11 +72,11 @@ def test_float_inputs_are_what_was_said(dtype: str) -> None:
     [
         (InputPlan(), tensor("float32"), "input: {mean: 127.5, std: 127.5}"),
         (InputPlan(), tensor("int8"), "input: {mean: 128, std: 1}"),
-        (InputPlan(), tensor("int8", 0.58, 83), "does not hold one of the customary ranges"),
-        (InputPlan(), tensor("int16", 0.0001, 0), "does not hold one of the customary ranges"),
-        (InputPlan(mean=(1.0, 2.0)), tensor("uint8"), "has 2 numbers; right is one, or one for each of the 3"),
+        (InputPlan(), tensor("int8", 0.58, 83), "does not have one of the usual ranges"),
+        (InputPlan(), tensor("int16", 0.0001, 0), "does not have one of the usual ranges"),
+        (InputPlan(mean=(1.0, 2.0)), tensor("uint8"), "has 2 numbers; expected one, or one for each of the 3"),
         (InputPlan(mean=(1.0,), std=(0.0,)), tensor("uint8"), "`input: std` is 0"),
-        (InputPlan(), tensor("int64"), "of int64; a picture goes into 8-bit or float tensors"),
+        (InputPlan(), tensor("int64"), "of int64; a picture needs an 8-bit or float tensor"),
     ],
 )
 def test_what_nobody_says_is_refused_with_the_remedy(plan: InputPlan, found: Tensor, words: str) -> None:

@@ -90,9 +90,9 @@ def test_a_constant_in_a_quantized_and_in_a_boolean_input() -> None:
     assert stored((0.5,), Tensor("x", 0, (1, 2), "int8", (0.25,), (-1,))).tolist() == [[1, 1]]
     assert stored((1, 0), Tensor("flags", 0, (2,), "bool")).tolist() == [True, False]
     assert stored((300, 512), Tensor("size", 0, (1, 2), "int64")).tolist() == [[300, 512]]
-    with pytest.raises(ModelError, match=r"words \[1\] holds 1 numbers, not 2"):
+    with pytest.raises(ModelError, match=r"words \[1\] takes 1 numbers, not 2"):
         stored((1, 2), Tensor("words", 0, (1,), "float32"))
-    with pytest.raises(ModelError, match="is of complex64, into which no numbers go"):
+    with pytest.raises(ModelError, match="is of complex64, which takes no numbers"):
         stored((1,), Tensor("wave", 0, (1,), "complex64"))
 
 
@@ -109,7 +109,7 @@ def test_two_sensors_of_one_sample(tmp_path: Path) -> None:
     found = numbers(plan, Samples(rows, 10.0, 0.0, 0.0, 1, gap=True))
     assert found[0] == [0 + 3, 1 + 3, 2 + 3, 6 + 9, 7 + 9, 8 + 9]
     assert len(found) == 3  # half a window on
-    with pytest.raises(InputError, match="gives 3 values at a time, but the model's `columns` go up to 4"):
+    with pytest.raises(InputError, match="delivers 3 values at a time, but the model's `columns` go up to 4"):
         numbers(plan, Samples(rows[:, :3], 10.0, 0.0, 0.0, 1, gap=True))
 
 
@@ -147,10 +147,10 @@ def test_a_draft_says_it_again_and_a_child_finds_the_same(tmp_path: Path) -> Non
     [
         (
             "",
-            r"it has 3 inputs \(picture .*, shift .*, gray .*\), and `input` is about one; .*: {value: 0.5}",
+            r"it has 3 inputs \(picture .*, shift .*, gray .*\), and `input` describes one; .*: {value: 0.5}",
         ),
         ("inputs: {shift: {value: 1}}", r"it has 2 inputs \(picture \[1, 2, 2, 3\], gray \[1, 2, 2, 1\]\)"),
-        ("inputs: {shift: {value: [1, 2]}, gray: {}}", r"shift \[1\] holds 1 numbers, not 2"),
+        ("inputs: {shift: {value: [1, 2]}, gray: {}}", r"shift \[1\] takes 1 numbers, not 2"),
         ("inputs: {shift: {}, gray: {}}", r"input shift has the shape \[1\]; a picture needs"),
         ("inputs: {shift: {value: 1}, gray: {color: rgb}}", r"rgb \(manifest\) does not fit; right is gray"),
         (
@@ -175,7 +175,7 @@ def test_what_does_not_fit_is_told(tmp_path: Path, manifest: str, words: str) ->
     [
         ("", "{columns: [3]}", "`columns` .* say it for all inputs, or for none"),
         ("columns: [0, 1, 2], ", "{columns: [3, 4]}", "takes windows of 1 samples of raw, and the main input"),
-        ("columns: [0, 1], ", "{columns: [3]}", "has 3 values in each frame, but by its manifest .* there are 2"),
+        ("columns: [0, 1], ", "{columns: [3]}", "has 3 values in each frame, but the manifest requires 2"),
         (
             "channels: 3, columns: [0, 1], ",
             "{columns: [3]}",
@@ -209,7 +209,7 @@ def test_outputs_that_nobody_needs_are_left_out(tmp_path: Path) -> None:
         assert numbers(found.plan, rows) == [wanted]
         assert (f"outputs: {outputs}" in draft(open_model(request), found)) == bool(outputs)
     for outputs, words in (
-        ("[thrice]", "`outputs` names thrice; its outputs are total, twice"),
+        ("[thrice]", "`outputs` names the unknown output thrice; its outputs are total, twice"),
         ("twice", "a list of"),
     ):
         with pytest.raises(ModelError, match=words):

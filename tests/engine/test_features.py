@@ -142,11 +142,15 @@ def test_the_shape_says_how_much_goes_in(plan: SignalPlan, shape: tuple[int, ...
 @pytest.mark.parametrize(
     ("plan", "shape", "words"),
     [
-        (MFCC, (1, 49, 41), "41 coefficients cannot be made of 40 mel bands"),
+        (MFCC, (1, 49, 41), "41 coefficients need at least as many mel bands, but `bins` is 40"),
         (MFCC, (2, 49, 10), "with a batch of 1"),
         (MFCC, (1, 7, 49, 10), r"\[1, 7, 49, 10\]; a signal needs"),
-        (MFCC, (1, 490), "is flat; say `coefficients`"),
-        (SignalPlan("mfcc", 16000, window=0.03, hop=0.02, bins=40, coefficients=9), (1, 490), "no whole number of fra"),
+        (MFCC, (1, 490), "is flat; set `coefficients`"),
+        (
+            SignalPlan("mfcc", 16000, window=0.03, hop=0.02, bins=40, coefficients=9),
+            (1, 490),
+            "not a whole number of fra",
+        ),
         (SignalPlan("mfcc", 16000, window=0.03, hop=0.02), (1, 49, 10), "needs `bins`"),
         (SignalPlan("mfcc", 16000, hop=0.02, bins=40), (1, 49, 10), "needs `window`"),
         (SignalPlan("mfcc", 16000, window=0.03, bins=40), (1, 49, 10), "needs `hop`, such as"),
@@ -158,14 +162,18 @@ def test_the_shape_says_how_much_goes_in(plan: SignalPlan, shape: tuple[int, ...
             (1, 49, 40),
             "40 values in each frame, but .* 64",
         ),
-        (SignalPlan("log_mel", 16000, window=0.03, hop=0.02), (1, 640), "is flat; say `bins`"),
+        (SignalPlan("log_mel", 16000, window=0.03, hop=0.02), (1, 640), "is flat; set `bins`"),
         (SignalPlan("micro", 8000), (1, 49, 40), "works at a `rate` of 16000"),
         (SignalPlan("micro", 16000, hop=0.015), (1, 49, 40), "a frame every 10 ms"),
         (SignalPlan("micro", 16000), (1, 49, 41), "41 values in each frame"),
         (SignalPlan("waveform", 16000), (1, 100, 2), "a waveform has one channel"),
-        (SignalPlan("raw", 10, channels=4), (1, 24, 3), "3 values in each frame, but .*`channels`. there are 4"),
+        (
+            SignalPlan("raw", 10, channels=4),
+            (1, 24, 3),
+            r"3 values in each frame, but the manifest requires 4 \(`channels`\)",
+        ),
         (SignalPlan("raw", 10), (1, 0), "a signal needs"),
-        (SignalPlan("spectrum", 1000, window=1.0, channels=3), (1, 100), "no whole number of bands for 3"),
+        (SignalPlan("spectrum", 1000, window=1.0, channels=3), (1, 100), "not a whole number of bands for 3"),
     ],
 )
 def test_what_does_not_fit_the_tensor_is_told(plan: SignalPlan, shape: tuple[int, ...], words: str) -> None:

@@ -225,5 +225,5 @@ def test_a_source_that_comes_and_goes_does_not_fill_the_journal(caplog: pytest.L
         assert len(caplog.messages) == MAX_BURST_LINES
         now[0] += 60.0
         feed.trouble("it cannot be reached")
-    assert caplog.messages[-1] == "source cam: it cannot be reached (180 lines about it were left out)"
+    assert caplog.messages[-1] == "source cam: it cannot be reached (180 more lines about it suppressed)"
     feed.close()

@@ -138,7 +138,7 @@ def test_nothing_that_a_reader_says_ends_the_capture_or_gets_into_a_report(
     sound = {"memory": writer._format.memory, "slot": 0, "number": 2, "wall": 1, "monotonic": 1.0}
     body = {**sound, "repeated": False, "black": False, **fields} if record == "FrameReady" else fields
     os.write(reader.fd, b"\0" + json.dumps({record: body}).encode())
-    eventually(lambda: "impossible" in str(feed.health().error), "what is wrong with it")
+    eventually(lambda: "sent an invalid record" in str(feed.health().error), "what is wrong with it")
     assert pack(feed.health())
     writer.write(picture(8))
     taken = feed.next(cursor, 5.0)
@@ -165,7 +165,7 @@ def test_a_memory_that_a_board_does_not_have_is_not_taken(
         told = receiver.receive(1.0)
         assert isinstance(told, ReaderTrouble)
         assert f"{wanted.slots} frames of {wanted.width}x{wanted.height} pixels are too large" in told.text
-        assert "MiB for those of one source; let it give smaller ones" in told.text
+        assert "MiB for the frames of one source; make the frames smaller" in told.text
         monkeypatch.setattr(os, "sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 1 << 15}.__getitem__)  # 128 MiB
     os.close(file)
 

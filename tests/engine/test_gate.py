@@ -179,8 +179,8 @@ def test_why_tells_by_how_much_it_was_less() -> None:
             gate.stand(Detections((), (160, 120)))
     (decided,) = follow.decisions.between(0.0)
     assert decided.matter() == (
-        "no motion: at most 0.08% of the picture had changed by 0.06 of full brightness, and motion.area is 0.10%; "
-        "it was not looked at, and what was seen last stands"
+        "no motion: at most 0.08% of the picture has changed by 0.06 of full brightness, and motion.area is 0.10%; "
+        "the model did not run, and its previous findings remain valid"
     )
     assert decided.count == 20
 

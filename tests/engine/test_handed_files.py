@@ -113,7 +113,7 @@ def test_keep_drops_what_is_not_named_and_nothing_else(handed: ModelFiles) -> No
     assert open_files() == before + 3
     handed.lease(text_model()).close()
     handed.keep(("/model", "/anchors"))
-    with pytest.raises(ModelError, match=r"^/words: the supervisor has not handed it over$"):
+    with pytest.raises(ModelError, match=r"^/words: the supervisor has not sent it$"):
         handed.lease(text_model())
     assert open_files() == before + 2
 
@@ -217,8 +217,6 @@ def test_a_lease_does_not_wait_for_what_will_not_come(end: str) -> None:
         what, arguments = ends.get(end, (handed.keep, ([model.path],)))
         late = threading.Timer(0.1, what, arguments)
         late.start()
-        with pytest.raises(
-            ModelError, match="it cannot be read: gone" if end == "missed" else "has not handed it over"
-        ):
+        with pytest.raises(ModelError, match="it cannot be read: gone" if end == "missed" else "has not sent it"):
             handed.lease(model)
         late.join()

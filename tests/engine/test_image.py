@@ -130,9 +130,9 @@ def test_frame_is_left_as_it_is_and_may_be_a_view() -> None:
     ("shape", "words"),
     [
         ((1, 640), "a picture needs [1, height, width, 1 or 3]"),
-        ((1, 1, 1, 3), "height and width were left open"),
+        ((1, 1, 1, 3), "left height and width open"),
         ((3, 224, 224), "a picture needs"),
-        ((4, 224, 224, 3), "wants 4 pictures at once"),
+        ((4, 224, 224, 3), "takes 4 pictures at once"),
         ((1, 24, 3, 1), None),
         ((1, 10, 10, 4), "a picture needs"),
     ],
@@ -187,7 +187,7 @@ def test_a_region_is_all_that_goes_in() -> None:
 
 
 def test_gray_of_a_colour_model_is_refused() -> None:
-    with pytest.raises(ModelError, match="right is rgb or bgr"):
+    with pytest.raises(ModelError, match="expected rgb or bgr"):
         ImagePreprocess(InputPlan("gray"), tensor("bytes"))
 
 

@@ -67,9 +67,9 @@ def test_each_fault_is_told_with_its_path(tmp_path: Path) -> None:
     with (tmp_path / "huge.jpg").open("wb") as file:
         file.truncate(LARGEST + 1)
     for name, words in {
-        "text.jpg": "not a picture",
+        "text.jpg": "not a readable picture",
         "empty.jpg": "the file is empty",
-        "cut.png": "not a picture that can be read",
+        "cut.png": "not a readable picture",
         "huge.jpg": "larger than 64 MB",
         "gone.jpg": "No such file",
         ".": "this is a folder",

@@ -155,7 +155,7 @@ def test_stereo_sound_becomes_its_mean() -> None:
 
 def test_samples_of_other_widths_are_refused_and_say_what_to_do() -> None:
     preprocess = SignalPreprocess(RAW, tensor(1, 10, 3))
-    with pytest.raises(InputError, match=r"gives 2 values at a time and the model takes 3; .*`columns`"):
+    with pytest.raises(InputError, match=r"delivers 2 values at a time and the model takes 3; .*`columns`"):
         preprocess.frames(Samples(ramp(10, 2), 100, 1.0, 1.0, 1))
 
 
@@ -220,11 +220,11 @@ def test_scale_peak_mean_and_std() -> None:
     ("plan", "into", "words"),
     [
         (SignalPlan("raw", 10), tensor(1, 3, dtype="complex64"), "is of complex64"),
-        (SignalPlan("micro", 16000, peak=True), tensor(1, 3, 40), "`scale: peak` does not go with"),
-        (SignalPlan("raw", 10, mean=(1.0, 2.0)), tensor(1, 3, 3), "`input: mean` has 2 numbers; right is one, or 3"),
+        (SignalPlan("micro", 16000, peak=True), tensor(1, 3, 40), "`scale: peak` cannot be used with"),
+        (SignalPlan("raw", 10, mean=(1.0, 2.0)), tensor(1, 3, 3), "`input: mean` has 2 numbers; expected one, or 3"),
         (SignalPlan("raw", 10, std=(0.0,)), tensor(1, 3, 3), "`input: std` is 0"),
         (SignalPlan("raw", filter=FilterPlan(lowpass=3.0)), tensor(1, 3, 3), "a `filter` needs the `rate`"),
-        (SignalPlan("raw", 10, filter=FilterPlan(lowpass=7.0)), tensor(1, 3, 3), "has to lie below 5"),
+        (SignalPlan("raw", 10, filter=FilterPlan(lowpass=7.0)), tensor(1, 3, 3), "must be below 5"),
     ],
 )
 def test_what_cannot_be_is_refused_before_the_first_sample(plan: SignalPlan, into: Tensor, words: str) -> None:
@@ -292,7 +292,7 @@ def test_times_are_right_in_the_pieces_of_a_large_block(monkeypatch: pytest.Monk
 def test_a_rate_that_is_refused_ends_the_window_before() -> None:
     preprocess = SignalPreprocess(RAW, tensor(1, 10, 1))
     assert not list(preprocess.frames(Samples(ramp(6), 100.0, 1.0, 1.0, 1)))
-    with pytest.raises(ModelError, match="cannot be made 100"):
+    with pytest.raises(ModelError, match="cannot be resampled to 100"):
         list(preprocess.frames(Samples(ramp(6), 0.5, 2.0, 2.0, 2)))
     assert not list(preprocess.frames(Samples(ramp(6), 100.0, 3.0, 3.0, 3)))
     (found,) = preprocess.frames(Samples(ramp(4), 100.0, 4.0, 4.0, 4))

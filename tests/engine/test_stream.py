@@ -77,7 +77,7 @@ def test_a_pipeline_that_falls_behind_begins_anew_and_knows_it(caplog: pytest.Lo
     assert [(item.number, item.gap) for item in taken] == [(2 * MOST + 1, True), (2 * MOST + 2, False)]
     assert slow.dropped == 2 * MOST
     told = [record.getMessage() for record in caplog.records]
-    assert told == [f"left out: readings of source mic for which a pipeline was too slow ({MOST} so far)"]
+    assert told == [f"left out: readings of source mic dropped because a pipeline was too slow ({MOST} so far)"]
 
 
 def test_a_burst_waits_for_a_pipeline() -> None:
@@ -179,7 +179,7 @@ def test_a_reader_that_is_not_heard_drops_and_the_gap_shows(
         sent += 1
     assert not writer.write(block)
     assert [record.getMessage() for record in caplog.records] == [
-        "left out: readings that the engine had no room for (1 so far)"
+        "left out: readings that did not fit into the engine's queue (1 so far)"
     ]
     feed = make_feed(SIGNAL)
     cursor = feed.attach()
@@ -270,7 +270,7 @@ def test_a_reader_that_starts_again_may_have_a_channel_of_its_own(way: tuple[int
     assert feed.next(cursor, 10.0) is not None
     if gone:
         old.close()
-        eventually(lambda: feed.health().error == "its reader is gone", "trouble")
+        eventually(lambda: feed.health().error == "its reader has ended", "trouble")
     left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     new = StreamWriter(Channel(right.detach(), TO_STREAM_READER))
     assert feed.renew(left.detach())
@@ -294,7 +294,7 @@ def test_nonsense_of_a_reader_is_told_and_survived() -> None:
     feed.start(reader_capture(SIGNAL, left.detach()))
     right.send(b'\0{"StreamBegin":{}}')
     right.send(b'\0{"SamplesReady":{"number":1,"values":"!!!!"}}')
-    eventually(lambda: "impossible" in str(feed.health().error), "word of nonsense")
+    eventually(lambda: "sent an invalid record" in str(feed.health().error), "word of nonsense")
     sound = '"number":1,"wall":1,"rate":1,"channels":1,"values":"","gap":false,"repeated":false'
     right.send(f'\0{{"SamplesReady":{{{sound},"monotonic":9e9}}}}'.encode())
     eventually(lambda: "in the future" in str(feed.health().error), "word of a time to come")
@@ -347,7 +347,7 @@ def test_a_reader_that_stops_logs_as_lost_only_what_was_not_sent(
     writer.hurry(time.monotonic() + 0.05)
     writer.await_finished()
     assert [record.getMessage() for record in caplog.records] == [
-        "left out: readings that were not sent to the engine before their reader stopped (2 so far)"
+        "left out: readings not sent to the engine before the reader stopped (2 so far)"
         if again
         else "unconfirmed readings when the reader stopped: 2; the engine may have processed them"
     ]

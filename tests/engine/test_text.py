@@ -50,7 +50,7 @@ def test_a_line_goes_in_as_it_comes(plan: TextPlan) -> None:
         (Tensor("ids", 0, (2, 8), "int32"), r"\[2, 8\] int32; text needs word ids"),
         (Tensor("ids", 0, (1, 8), "int8", (0.1,), (0,)), "text needs word ids"),
         (Tensor("ids", 0, (), "int32"), "text needs word ids"),
-        (Tensor("ids", 0, (1, 1), "int32"), "was left open"),
+        (Tensor("ids", 0, (1, 1), "int32"), "is not fixed"),
     ],
 )
 def test_what_is_no_row_of_ids_is_told(tensor: Tensor, said: str) -> None:
@@ -59,7 +59,7 @@ def test_what_is_no_row_of_ids_is_told(tensor: Tensor, said: str) -> None:
 
 
 def test_another_length_is_told(plan: TextPlan) -> None:
-    with pytest.raises(ModelError, match="takes 6 ids, but the manifest says `length: 5`"):
+    with pytest.raises(ModelError, match="takes 6 ids, but the manifest sets `length: 5`"):
         TextPreprocess(plan, Tensor("ids", 0, (1, 6), "int32"))
     with pytest.raises(ModelError, match=r"its vocabulary has no \[CLS\]"):
         TextPreprocess(replace(plan, tokenizer="wordpiece"), Tensor("ids", 0, (1, 5), "int32"))

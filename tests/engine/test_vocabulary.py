@@ -32,14 +32,14 @@ def test_words_with_their_ids() -> None:
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"", "v holds no words"),
-        (b"\n\n", "v holds no words"),
-        (b"a\0b\n", "v holds no words"),
+        (b"", "v contains no words"),
+        (b"\n\n", "v contains no words"),
+        (b"a\0b\n", "v contains no words"),
         (b"the\nB\xff\n", "v:2: not UTF-8 text"),
         (b"<PAD> 0\nthe\n", "v:2: expected a word and its id, as in the lines above, not 'the'"),
         (b"<PAD> 0\nthe 2147483648\n", "v:2: expected a word and its id"),
         (b"x" * (16 << 20) + b"yz", "larger than a vocabulary can be"),
-        (b"a\n" * ((1 << 20) + 1), "words are more than"),
+        (b"a\n" * ((1 << 20) + 1), "words exceed the limit of"),
     ],
 )
 def test_what_is_no_vocabulary_is_told(data: bytes, said: str) -> None:

@@ -38,8 +38,7 @@ def test_what_the_record_does_not_reach_back_to_is_said() -> None:
     now = time.time()
     told = answer(WhyQuestion(now - 3600, now), {"yard": (PLAN, record())})
     assert told.lines == ()
-    assert told.notes[0].startswith("yard: what was decided before ")
-    assert told.notes[0].endswith(" is not remembered")
+    assert told.notes[0].startswith("yard: there is no record of decisions before ")
 
 
 def test_a_pipeline_or_label_that_is_not_there_is_named() -> None:
@@ -56,9 +55,9 @@ def test_a_pipeline_or_label_that_is_not_there_is_named() -> None:
 @pytest.mark.parametrize(
     ("plan", "note"),
     [
-        (PLAN, "no events without track: true, and what stays below the threshold of 0.5 is not remembered"),
-        (pipeline(track=TrackPlan()), "no events with events: false, and what stays below the threshold of 0.5"),
-        (pipeline("classification"), "no events with events: false, and what"),
+        (PLAN, "no events without track: true, and findings below the threshold of 0.5 are not recorded"),
+        (pipeline(track=TrackPlan()), "no events with events: false, and findings below the threshold of 0.5"),
+        (pipeline("classification"), "no events with events: false, and findings"),
         (pipeline("anomaly", ()), "no events with events: false"),
         (pipeline("regression", ()), "there are no events of this task"),
     ],
@@ -79,7 +78,8 @@ def test_a_pipeline_with_events_says_when_its_results_are_held_back() -> None:
     plan = replace(PLAN, events=EventsPlan(), track=TrackPlan(), publish="change")
     (said,) = answer(question, {"yard": (plan, record(now + 2))}).notes
     assert said == (
-        "yard: these are events; a frame is in the state and in no result while publish is change, and labels and "
+        "yard: these are events; a frame changes the state and causes no result while publish is change, and labels "
+        "and "
         f"counts are as in the last one, or that one is less than 1 s old; heartbeat is {plan.heartbeat:g} s"
     )
     assert answer(question, {"yard": (replace(plan, publish="every"), record(now + 2))}).notes == ()

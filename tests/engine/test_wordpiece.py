@@ -83,7 +83,7 @@ def test_a_vocabulary_tells_whether_capitals_are_kept() -> None:
 
 
 def test_what_are_no_word_pieces_is_told() -> None:
-    with pytest.raises(ModelError, match=r"has no \[SEP\], \[UNK\]; is it one of word pieces"):
+    with pytest.raises(ModelError, match=r"has no \[SEP\], \[UNK\]; is it a vocabulary of word pieces"):
         WordPieces({"[CLS]": 0}, 8, lowercase=True)
     with pytest.raises(ModelError, match="takes 1 ids"):
         WordPieces(VOCABULARY, 1, lowercase=True)

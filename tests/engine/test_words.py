@@ -49,8 +49,8 @@ def test_words_of_the_vocabulary_that_mean_something_are_looked_up() -> None:
         (r"\p{L}+", r"'\\p{L}+' cannot be used: bad escape"),
         ("[", "cannot be used"),
         ("[a-z]*", "matches the empty text"),
-        (r"(\s+)+", "repeats what is repeated"),
-        (r"(?:a*)*b", "repeats what is repeated"),
+        (r"(\s+)+", "has a repetition inside a repetition"),
+        (r"(?:a*)*b", "has a repetition inside a repetition"),
         ("a" * 300, "has 300 characters"),
     ],
 )

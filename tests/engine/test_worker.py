@@ -121,9 +121,15 @@ def reasons(records: list[Any]) -> list[object]:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"publish": "change"}, ["told in a result", "labels and counts are as in the last one; heartbeat is 60 s"]),
-        ({"publish": "every"}, ["told in a result"]),
-        ({"publish": "interval", "interval": 900.0}, ["told in a result", "no result: publish is {interval: 900s}"]),
+        (
+            {"publish": "change"},
+            ["published in a result", "labels and counts are as in the last one; heartbeat is 60 s"],
+        ),
+        ({"publish": "every"}, ["published in a result"]),
+        (
+            {"publish": "interval", "interval": 900.0},
+            ["published in a result", "no result: publish is {interval: 900s}"],
+        ),
         ({"publish": "off"}, ["in the state, in no result: publish is off"]),
         ({"publish": "off", "events": EventsPlan(), "track": TrackPlan()}, ["appear: told"]),
     ],

@@ -93,9 +93,9 @@ def test_names_do_not_lead_out_either(package: Path, name: str) -> None:
 def test_another_folder_in_the_place_of_a_package_is_not_taken_for_it(package: Path) -> None:
     found = find_package(package)
     link(package, "other")
-    with pytest.raises(ModelError, match="package was exchanged while it was read; try again"):
+    with pytest.raises(ModelError, match="package was replaced while it was read; try again"):
         found.read("deep/labels.txt", 100)
-    with pytest.raises(ModelError, match="package was exchanged while it was read; try again"):
+    with pytest.raises(ModelError, match="package was replaced while it was read; try again"):
         found.content(package / "manifest.yaml", 1000)
 
 

@@ -200,7 +200,7 @@ def test_golden_inputs_must_hold(package: Path) -> None:
             probe(describe(package, f"golden: [{{input: astronaut.png, expect: {wrong}}}]\n"))
     for wrong, words in [
         ("none.png", "golden input .*none.png cannot be read: No such file"),
-        (FACES, "not a picture"),
+        (FACES, "not a readable picture"),
     ]:
         with pytest.raises(ModelError, match=words):
             probe(describe(package, f"golden: [{{input: {wrong}, expect: []}}]\n"))

@@ -492,7 +492,7 @@ DRIFT_TEXTS: dict[str, tuple[str, ...]] = {
         "stability index 1.330, without drift about 0.004",
         "to 0.7\n5 %\n30 %",
     ),
-    "both": ("camera veiled since", "clean the lens", "answers: scores lower since", "look at that first"),
+    "both": ("camera veiled since", "clean the lens", "answers: scores lower since", "check it first"),
     "answers alone": ("as learned", "value\n20 %"),
 }
 
@@ -511,7 +511,7 @@ def test_drift_is_shown(chrome: Browser, page: Canned, name: str, size: tuple[in
 
 
 def test_nothing_of_drift_is_shown_where_no_pipeline_watches_for_it(chrome: Browser, page: Canned) -> None:
-    page.answers["drift"] = {"status": 422, "error": "the engine does not run now; try again in a moment"}
+    page.answers["drift"] = {"status": 422, "error": "the engine is not running; try again in a moment"}
     in_view(chrome, page, "see")
     assert not chrome.find("#drift-panel").is_displayed()
     page.answers["drift"] = drift(door_people=DRIFTS["ok"])

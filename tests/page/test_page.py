@@ -67,8 +67,8 @@ def test_a_camera_is_aimed_a_mask_drawn_and_the_next_picture_has_it(page: Page, 
     assert after == before.replace("fps: 2}   #", f"fps: 2, mask: {mask}}}   #")
     assert page.get("/api/scene").json["digest"] == saved.json["digest"] == page.daemon.status()["config"]["digest"]
     log = page.daemon.log.read_text()
-    assert "pictures of source cam are being shown to root" in log
-    assert "pictures of source cam are not shown to root any more" in log
+    assert "showing pictures of source cam to root" in log
+    assert "stopped showing pictures of source cam to root" in log
     assert problems(page) == []
     if size := pss(page.pid):
         print(f"PSS of the page's process: {size / (1 << 20):.1f} MB")

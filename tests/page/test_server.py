@@ -107,9 +107,9 @@ def test_drift_comes_with_its_remedies(tmp_path: Path) -> None:
         assert answer["remedies"] == {
             "yard": [
                 "clean the lens: a web, drops or dirt hide part of the picture",
-                "the camera has changed too, so look at that first",
+                "the camera has changed too, so check it first",
             ],
-            "door": ["look at the picture (edge-infer page); if it should be so: edge-infer drift accept door"],
+            "door": ["look at the picture (edge-infer page); if this is intended: edge-infer drift accept door"],
             "hall": [],
         }
 

@@ -118,7 +118,7 @@ def test_an_address_with_a_token_admits_one_browser(session: PageSession) -> Non
             assert "token" not in session.chrome.driver.current_url
             session.chrome.driver.delete_all_cookies()
             session.chrome.driver.get(address)
-            session.chrome.shows("it admits one browser")
+            session.chrome.shows("it works in one browser")
         finally:
             command.send_signal(signal.SIGINT)
 

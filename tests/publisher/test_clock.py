@@ -286,7 +286,7 @@ def test_a_certificate_that_is_not_valid_yet_waits_for_the_time(
         room.start(plan(mqtt_plan(broker.port, tls=TlsPlan(str(certificates.ca)))))
         told = room.wait_told("is not valid yet")
         assert "1970-01-01T00:00, not synchronised" in told
-        assert told.endswith("Waiting for a time service to set it")
+        assert told.endswith("Waiting until a time service sets it")
         clock.write_text("yes 0")
         room.wait(lambda: "Waiting" not in room.sentences[-1], "another attempt as soon as the time is known", 4.0)
 

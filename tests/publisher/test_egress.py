@@ -100,7 +100,7 @@ def test_a_rejection_with_many_reasons_is_told_with_those_that_fit() -> None:
     assert 15_500 < len(payload) <= 16_384
     said = decode_json(ConfigStatus, payload).errors
     assert said[:-1] == status.errors[: len(said) - 1]
-    assert said[-1] == f"and {101 - len(said)} more; edge-infer check tells them all"
+    assert said[-1] == f"and {101 - len(said)} more; edge-infer check prints them all"
     assert egress.release(place, payload) == payload
 
 
@@ -361,9 +361,9 @@ def test_what_rooms_say_of_their_walls_has_closed_forms() -> None:
     said = decode_json(Info, payload).sandbox
     assert [wall for wall, text in texts.items() if said.get(wall) == text] == list(texts)[:6]
     assert b"aW1hZ2U" not in payload
-    assert said["no_signals"] == "unavailable: edge-infer doctor says why"
+    assert said["no_signals"] == "unavailable: edge-infer doctor shows why"
     assert said["no_swap"] == "enforced"
-    assert said["not_dumpable"] == "not enforced: edge-infer doctor says why"
+    assert said["not_dumpable"] == "not enforced: edge-infer doctor shows why"
     assert egress.release(Place("info"), payload) == payload
     assert egress.admit(Place("info"), replace(info, versions={"runtime": "aW1hZ2U="})) is None
     assert egress.release(Place("info"), dumps(info)) is None

@@ -65,7 +65,7 @@ def test_labels_that_cannot_be_kept_are_told(tmp_path: Path, caplog: pytest.LogC
     vocabulary.load(tmp_path)
     words = AllowedWords((ModelWords("0" * 8, ("face",), (), {}),))
     vocabulary.save(tmp_path, words)
-    assert "what waits of earlier models may be rejected" in caplog.text
+    assert "the publisher may reject queued messages of earlier models" in caplog.text
     (tmp_path / FILE).with_suffix(".new").rmdir()
     vocabulary.save(tmp_path, words)
     assert Vocabulary().load(tmp_path) == words

@@ -224,7 +224,7 @@ def test_every_fault_has_a_sentence(error: BaseException, part: str) -> None:
 @pytest.mark.parametrize("code", range(0x80, 0xA3))
 def test_every_refusal_has_a_sentence(code: int) -> None:
     trouble = refusal(code, "Some name", mqtt_plan(1883))
-    assert "the broker 127.0.0.1:1883 refuses us: " in trouble.text
+    assert "the broker 127.0.0.1:1883 refuses the connection: " in trouble.text
     assert "{" not in trouble.text
     assert len(denial(code, "Some name", "a/b", mqtt_plan(1883))) < 500
 

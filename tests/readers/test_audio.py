@@ -107,7 +107,7 @@ def test_several_channels_and_one_made_of_them(file: Path) -> None:
 def test_a_file_that_was_cut_off_gives_what_it_has(file: Path, caplog: pytest.LogCaptureFixture) -> None:
     file.write_bytes(ENCODINGS["16 bits"][: -RATE - 1])
     assert len(sound(source(file))) == RATE // 2 - 1
-    assert "was cut off: it has 0.5 s of sound left" in caplog.text
+    assert "is truncated: it contains only 0.5 s of sound" in caplog.text
 
 
 def test_a_loop_begins_again_with_a_gap(file: Path) -> None:
@@ -175,26 +175,30 @@ def test_a_number_beyond_a_float_is_left_out_too(file: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "options", "word"),
     [
-        (b"", {}, "is no WAV file"),
+        (b"", {}, "is not a WAV file"),
         (
             b"ID3\x03 and an MP3",
             {},
-            "is no WAV file: it begins with b'ID3.*; make a WAV file of it: ffmpeg -i",
+            "is not a WAV file: it begins with b'ID3.*; convert it to a WAV file: ffmpeg -i",
         ),
-        (b"RF64" + wav(b"\0\0")[4:], {}, r"is RF64, which is not read; make a WAV file of it, .*: ffmpeg -i"),
-        (wav(b"", size=0xFFFFFFFF), {}, "is empty: it holds no sample"),
-        (wav(b"") + b"LIST\3\0\0\0abc\0", {}, "is empty: it holds no sample"),
+        (b"RF64" + wav(b"\0\0")[4:], {}, r"is RF64, which is not supported; convert it to a WAV file .*: ffmpeg -i"),
+        (wav(b"", size=0xFFFFFFFF), {}, "is empty: it contains no sample"),
+        (wav(b"") + b"LIST\3\0\0\0abc\0", {}, "is empty: it contains no sample"),
         (wav(b"")[:36], {}, "without samples"),
-        (wav(b""), {}, "is empty: it holds no sample"),
-        (wav(b"\0"), {}, "is empty: it holds no sample"),
-        (wav(b"\0" * 8, tag=0x55), {}, r"holds MP3; make plain samples of it: ffmpeg -i"),
-        (wav(b"\0" * 8, bits=12), {}, "holds 12-bit numbers"),
-        (wav(b"\0" * 8, bits=24, channels=2, frame=8), {}, r"holds 24-bit numbers in 32 bits each; make .*: ffmpeg -i"),
+        (wav(b""), {}, "is empty: it contains no sample"),
+        (wav(b"\0"), {}, "is empty: it contains no sample"),
+        (wav(b"\0" * 8, tag=0x55), {}, r"contains MP3; convert it to plain samples: ffmpeg -i"),
+        (wav(b"\0" * 8, bits=12), {}, "contains 12-bit numbers"),
+        (
+            wav(b"\0" * 8, bits=24, channels=2, frame=8),
+            {},
+            r"contains 24-bit numbers in 32 bits each; convert .*: ffmpeg -i",
+        ),
         (wav(b"\0" * 8, channels=0), {}, "claims 0 channels"),
         (wav(b"\0" * 8, rate=0), {}, "at 0 Hz"),
-        (b"RIFF\0\0\0\0WAVEdata\x08\0\0\0" + b"\0" * 8, {}, "no whole format before its samples"),
-        (ENCODINGS["16 bits"], {"rate": 16000}, "has 8000 Hz, not the 16000 of `rate`"),
-        (ENCODINGS["16 bits"], {"channels": 2}, "has 1 channels, not the 2"),
+        (b"RIFF\0\0\0\0WAVEdata\x08\0\0\0" + b"\0" * 8, {}, "no complete format before its samples"),
+        (ENCODINGS["16 bits"], {"rate": 16000}, "has 8000 Hz, but `rate` is 16000"),
+        (ENCODINGS["16 bits"], {"channels": 2}, "has 1 channels, but `channels` is 2"),
     ],
 )
 def test_a_file_that_cannot_be_used_says_why_before_it_is_started_with(
@@ -216,8 +220,8 @@ def test_a_file_at_its_pace_lets_go_at_once(file: Path) -> None:
     ("options", "word"),
     [
         ({}, "needs either device .* or file"),
-        ({"device": "default", "file": "a.wav"}, "and not both"),
-        ({"device": "default", "loop": True}, "loop belongs to a file"),
+        ({"device": "default", "file": "a.wav"}, ", not both"),
+        ({"device": "default", "loop": True}, "loop is for files only"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(options: dict[str, object], word: str) -> None:
@@ -259,7 +263,7 @@ def test_a_device_overruns_are_counted_and_gaps() -> None:
     assert (opened.live, opened.noisy, opened.lossless) == (True, True, False)
     with opened:
         blocks = [block for _ in range(3) if (block := opened.read()) is not None]
-        with pytest.raises(SourceError, match="usb gives no sound: Device unavailable"):
+        with pytest.raises(SourceError, match="cannot record sound from usb: Device unavailable"):
             opened.read()
     assert asked == [("usb", 16000, 2)]
     assert [(block.values.shape, block.rate, block.gap) for block in blocks] == [
@@ -290,7 +294,7 @@ def test_a_file_of_empty_chunks_is_refused_at_once(file: Path) -> None:
     with file.open("wb") as written:  # sparse: it takes no place on the disk
         written.write(b"RIFF\xff\xff\xff\x7fWAVE")
         written.truncate(1 << 30)
-    with file.open("rb") as opened, pytest.raises(SourceError, match="no samples among its first 1000 chunks; make"):
+    with file.open("rb") as opened, pytest.raises(SourceError, match="no samples among its first 1000 chunks; convert"):
         read_header(opened, str(file))
     chunks = b"junk\0\0\0\0" * 900
     file.write_bytes(ENCODINGS["16 bits"][:12] + chunks + ENCODINGS["16 bits"][12:])

@@ -154,12 +154,12 @@ def test_realtime_keeps_the_pace_and_lets_go_at_once(file: Path) -> None:
     [
         ("x,y\n1,2\n", ("x", "z"), "no column z in the header 'x, y'"),
         ("x;x\n1;2\n", ("x",), "more than one column x in the header 'x, x'"),
-        ("1,2\n", ("x", "y", "z"), "no row of numbers that can be used: 2 columns where 3 are expected"),
-        ("time,x\nnoon,1\n", (), "column time holds 'noon', no number"),
+        ("1,2\n", ("x", "y", "z"), "no usable row of numbers: 2 columns, but expected 3"),
+        ("time,x\nnoon,1\n", (), "column time contains 'noon', not a number"),
         ("", (), "it is empty"),
-        ("x,y\n", (), "that can be used: it has the header 'x, y' and no row below"),
-        ("t,x,y\n", ("x",), "it has the header 't, x, y' and no row below"),
-        ("\0\1\2" * 100, (), "no row of numbers"),
+        ("x,y\n", (), "no usable row of numbers: it has the header 'x, y' and no rows"),
+        ("t,x,y\n", ("x",), "it has the header 't, x, y' and no rows"),
+        ("\0\1\2" * 100, (), "no usable row of numbers"),
         ("1,2,\n" * 2000, (), "column 3 is empty"),
     ],
 )
@@ -182,7 +182,7 @@ def test_a_file_that_can_be_used_passes(file: Path) -> None:
 def test_a_pipe_has_no_beginning_to_go_back_to(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for name in ("-", str(tmp_path / "pipe")):
-        with pytest.raises(ValueError, match="loop belongs to a file"):
+        with pytest.raises(ValueError, match="loop is for files only"):
             CsvOptions(name, 1.0, loop=True)
 
 

@@ -35,7 +35,7 @@ def test_a_camera_goes_and_comes_back(rtsp_camera: RtspCamera, tmp_path: Path) -
         eventually(lambda: state(daemon) in ("ok", "black"), "its return", 10.0)
         engine = daemon.pids()["engine"]
         rtsp_camera.resize(240, 320)
-        eventually(lambda: "changed its size" in daemon.log.read_text(), "the new size", 30.0)
+        eventually(lambda: "changed its frame size" in daemon.log.read_text(), "the new size", 30.0)
         eventually(lambda: state(daemon) in ("ok", "black"), "frames of the new size", 30.0)
         assert alive(engine)
         assert daemon.pids()["engine"] == engine

@@ -94,12 +94,12 @@ def test_a_command_that_ends_is_told_with_its_last_words_and_started_again(
 
 def test_a_command_that_is_not_there_is_named(tmp_path: Path) -> None:
     with Rig(make_plan("exec", options(["no-such-camera", "-x"])), tmp_path) as rig:
-        assert "the command no-such-camera is not there; install it or give its whole path" in rig.trouble().text
+        assert "the command no-such-camera does not exist; install it or give its whole path" in rig.trouble().text
 
 
 def test_a_command_with_its_whole_path_that_cannot_be_reached(tmp_path: Path) -> None:
     with Rig(make_plan("exec", options([str(tmp_path / "camera")])), tmp_path) as rig:
-        assert f"the command {tmp_path}/camera is not there, or this user may not reach it" in rig.trouble().text
+        assert f"the command {tmp_path}/camera does not exist, or this user may not access it" in rig.trouble().text
 
 
 def test_a_command_that_hangs_shows_and_is_killed(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_command_that_hangs_shows_and_is_killed(tmp_path: Path) -> None:
     with Rig(make_plan("exec", options(python(script))), tmp_path) as rig:
         rig.report(lambda report: report.busy > 2)
         (child,) = children_of(rig.pid)
-        assert "printed 100 of a frame's 3072 bytes in 7 s" in rig.trouble().text
+        assert "wrote 100 of a frame's 3072 bytes in 7 s" in rig.trouble().text
         until(lambda: True if parent_of(child) is None else None, "the end of the command")
 
 
@@ -137,7 +137,7 @@ def test_the_whole_session_of_a_command_ends_with_the_source(tmp_path: Path) -> 
 def test_a_command_must_be_one() -> None:
     with pytest.raises(ValueError, match="command is empty"):
         ExecOptions((), WIDTH, HEIGHT)
-    with pytest.raises(ValueError, match="size 0x48 is none"):
+    with pytest.raises(ValueError, match="invalid size 0x48"):
         ExecOptions(("x",), 0, HEIGHT)
 
 

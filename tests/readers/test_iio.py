@@ -75,7 +75,7 @@ def test_the_folder_names_it_too_and_inputs_are_taken_as_they_are(root: Path) ->
 @pytest.mark.parametrize(
     ("device", "channel", "word"),
     [
-        ("bme280", "x", r"there is no sensor bme280 under .*; there is adxl345, imu"),
+        ("bme280", "x", r"there is no sensor bme280 under .*; known: adxl345, imu"),
         ("imu", "x", "imu: accel_x and anglvel_x end in x; its channels are accel_x, anglvel_x, temp, voltage0"),
         ("adxl345", "pressure", "adxl345: it has no channel pressure; its channels are accel_x, accel_y, accel_z"),
     ],
@@ -87,12 +87,12 @@ def test_what_is_not_there_is_told_with_what_is(root: Path, device: str, channel
 
 def test_two_of_one_name_are_told_apart_by_their_folders(root: Path) -> None:
     add(root, "iio:device2", name="imu", in_accel_x_raw=1)
-    with pytest.raises(SourceError, match="name one of iio:device1 and iio:device2 as device"):
+    with pytest.raises(SourceError, match="set device to one of iio:device1 and iio:device2"):
         source(root, "imu", "accel_x").__enter__()
 
 
 def test_a_sensor_without_sensors_says_so(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="there is none"):
+    with pytest.raises(SourceError, match="known: none"):
         source(tmp_path / "nothing", "imu", "x").__enter__()
 
 
@@ -118,7 +118,7 @@ def test_a_slow_one_lets_go_at_once(root: Path) -> None:
 def test_nonsense_of_the_sensor_is_told(root: Path) -> None:
     with source(root, "adxl345", "x") as opened:
         (root / "iio:device0" / "in_accel_x_raw").write_text("broken\n")
-        with pytest.raises(SourceError, match="adxl345 gives no number"):
+        with pytest.raises(SourceError, match="adxl345 returned a value that is not a number"):
             opened.read()
 
 

@@ -119,7 +119,7 @@ def test_what_the_kernel_lost_is_counted_and_a_gap(sensor: Sensor) -> None:
         assert [block.values[:, 0].tolist() for block in found] == [[0.5, 1.0], [3.0, 3.5], [5.0]]
         assert [block.gap for block in found] == [False, True, True]
         assert source.faults.count == 3 + 2
-        assert "5 samples that its buffer had no room for" in source.faults.last
+        assert "5 samples lost because its buffer was full" in source.faults.last
         assert found[1].monotonic - found[0].monotonic == pytest.approx(0.002)
         os.write(sensor.end, sensor.scan(13, 0))
         (block,) = rows(source, 1)
@@ -155,7 +155,7 @@ def test_a_sensor_that_goes_is_told_and_one_that_is_silent_can_be_left(sensor: S
         assert len(rows(source, 1)) == 1
         os.close(sensor.end)
         sensor.end = os.open(os.devnull, os.O_RDWR)
-        with pytest.raises(SourceError, match=r"iio:device3 is gone: the sensor was removed"):
+        with pytest.raises(SourceError, match=r"iio:device3 has disappeared: the sensor was removed"):
             source.read()
 
 
@@ -188,7 +188,9 @@ def test_what_is_not_there_or_not_allowed_is_told(sensor: Sensor) -> None:
     file.unlink()
     file.symlink_to("/proc/self/coredump_filter")  # it has nine bits, and so makes another number of a large one
     before = file.read_text()
-    with pytest.raises(SourceError, match="iio:device3 gives 00000188 samples a second, not 5000; it knows 100 1000"):
+    with pytest.raises(
+        SourceError, match="iio:device3 delivers 00000188 samples a second, not 5000; it supports 100 1000"
+    ):
         IioSource(sensor.options("x", rate=5000.0)).__enter__()
     file.write_text(f"0x{before}")
     sensor.node.unlink()

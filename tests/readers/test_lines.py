@@ -23,7 +23,7 @@ def test_a_file_gives_its_lines_and_ends(tmp_path: Path) -> None:
     with source:
         assert [words.text for words in iter(source.read, None)] == ["Gr\u00fc\u00dfe", "zwei\ufffd\ufffd drei", "vier"]
     assert source.faults.count == 1
-    assert "no UTF-8" in source.faults.last
+    assert "not UTF-8" in source.faults.last
 
 
 def test_the_engine_reads_a_file_and_counts_what_was_broken(tmp_path: Path) -> None:

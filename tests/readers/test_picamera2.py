@@ -69,7 +69,7 @@ def test_frames_of_the_camera_that_was_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fails", "word"), [("start", "camera 0 does not start: Camera in Running"), ("capture", "gives no")]
+    ("fails", "word"), [("start", "camera 0 does not start: Camera in Running"), ("capture", "delivers no")]
 )
 def test_a_camera_that_fails_says_so_and_is_let_go(fails: str, word: str) -> None:
     opened, kind = source(fails)
@@ -80,7 +80,7 @@ def test_a_camera_that_fails_says_so_and_is_let_go(fails: str, word: str) -> Non
 
 
 def test_a_camera_that_is_not_there() -> None:
-    with pytest.raises(SourceError, match="there is no camera 2: libcamera sees 2; check the ribbon cable"):
+    with pytest.raises(SourceError, match="there is no camera 2: libcamera finds 2; check the ribbon cable"):
         source(camera=2)[0].__enter__()
 
 

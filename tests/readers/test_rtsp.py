@@ -43,7 +43,7 @@ def test_a_killed_camera_is_found_again(rtsp_camera: RtspCamera, tmp_path: Path)
     with Rig(make_plan("rtsp", {"url": rtsp_camera.url}), tmp_path) as rig:
         rig.frame()
         rtsp_camera.kill()
-        rig.trouble("gives no more frames")
+        rig.trouble("delivers no more frames")
         assert "cannot be opened" in rig.trouble("cannot be opened").text
         rig.trouble("cannot be opened")
         rtsp_camera.start()
@@ -141,9 +141,7 @@ def test_a_camera_that_is_off_is_told_from_one_that_refuses_us(tmp_path: Path) -
         thread = threading.Thread(target=lambda: [listener.accept()[0].close() for _ in range(2)], daemon=True)
         thread.start()
         url = f"rtsp://127.0.0.1:{listener.getsockname()[1]}/cam"
-        with pytest.raises(
-            SourceError, match="it answers, but gives no stream: are path, user name and password right"
-        ):
+        with pytest.raises(SourceError, match="it answers, but sends no stream: check path, user name and password"):
             RtspSource(RtspOptions(url)).__enter__()
         thread.join(5)
 
@@ -152,9 +150,9 @@ def test_a_camera_that_is_off_is_told_from_one_that_refuses_us(tmp_path: Path) -
     ("status", "told"),
     [
         ("503 Service Unavailable", "it answers 503 Service Unavailable: path and password are not the cause"),
-        ("401 Unauthorized", "it answers 401 Unauthorized: user name or password are wrong, or missing"),
-        ("403 Forbidden", "it answers 403 Forbidden: user name or password are wrong, or this user may not see"),
-        ("404 Stream Not Found", "it answers 404 Stream Not Found: the path is wrong"),
+        ("401 Unauthorized", "it answers 401 Unauthorized: wrong or missing user name or password"),
+        ("403 Forbidden", "it answers 403 Forbidden: wrong user name or password, or this user may not view"),
+        ("404 Stream Not Found", "it answers 404 Stream Not Found: wrong path"),
         ("461 Unsupported Transport", "it does not send by tcp: set `transport: udp`"),
         ("453 Not Enough Bandwidth", "it answers 453 Not Enough Bandwidth: it refuses this request"),
     ],

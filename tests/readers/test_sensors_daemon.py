@@ -58,7 +58,7 @@ def test_the_board_itself(broker: Broker, tmp_path: Path, sine: str) -> None:
         eventually(lambda: daemon.status()["sources"]["s"]["state"] == "ok", "source that is well")
         done = daemon.command("cameras", "--grab", "s", "-o", "s.png")
         assert done.returncode != 0
-        assert "it is of kind system, which gives samples and no pictures" in done.stderr
+        assert "it is of kind system, which delivers samples and no pictures" in done.stderr
 
 
 def test_lines_that_are_piped_into_the_daemon(broker: Broker, tmp_path: Path, assets: Path) -> None:

@@ -95,30 +95,30 @@ def test_the_port_is_raw_at_its_speed_and_taken(sensor: Sensor) -> None:
 def test_a_sensor_that_is_unplugged_says_so(sensor: Sensor) -> None:
     with SerialSource(SerialOptions(sensor.port, rate=50.0)) as source:
         sensor.unplug()
-        with pytest.raises(SourceError, match="is gone: it was unplugged"):
+        with pytest.raises(SourceError, match="has disappeared: it was unplugged"):
             source.read()
 
 
 def test_silence_and_garbage_are_told_apart(sensor: Sensor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serial, "SILENCE", 0.3)
     with SerialSource(SerialOptions(sensor.port, rate=1000.0, baud=9600)) as source:
-        with pytest.raises(SourceError, match=r"has said nothing for 0.3 s: is the sensor on"):
+        with pytest.raises(SourceError, match=r"has sent nothing for 0.3 s: check the sensor"):
             source.read()
         sensor.say("first", "\x8f\x01", "%&/")
-        with pytest.raises(SourceError, match=r"nothing usable for 0.3 s \(2 times\).*are baud 9600 and format right"):
+        with pytest.raises(SourceError, match=r"no usable data for 0.3 s \(2 faults\).*check baud 9600 and format"):
             source.read()
 
 
 @pytest.mark.parametrize(
     ("options", "word"),
     [
-        ({"baud": 12345}, "baud 12345 is not known to this system; it knows 1200, "),
-        ({"format": "struct"}, "layout and header belong together"),
-        ({"layout": "<h"}, "layout and header belong together"),
+        ({"baud": 12345}, "does not support baud 12345; it supports 1200, "),
+        ({"format": "struct"}, "needs both layout and header"),
+        ({"layout": "<h"}, "needs both layout and header"),
         ({"format": "struct", "layout": "hh", "header": "aa"}, "should begin with < or >"),
         ({"format": "struct", "layout": "<4s", "header": "aa"}, "the type of each number"),
         ({"format": "struct", "layout": "<999999999h", "header": "aa"}, "at most 4096"),
-        ({"format": "struct", "layout": "<hh", "header": "xy"}, "no pairs of hexadecimal digits"),
+        ({"format": "struct", "layout": "<hh", "header": "xy"}, "expected pairs of hexadecimal digits"),
         ({"format": "struct", "layout": "<hh", "header": "aa", "columns": ("x",)}, "2 values, columns names 1"),
     ],
 )
@@ -128,10 +128,10 @@ def test_options_that_do_not_fit_are_refused(options: dict[str, object], word: s
 
 
 def test_what_cannot_be_opened_says_why(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="nothing is plugged in there"):
+    with pytest.raises(SourceError, match="no device is plugged in there"):
         SerialSource(SerialOptions(str(tmp_path / "ttyUSB0"))).__enter__()
     (tmp_path / "ttyUSB1").write_text("")
-    with pytest.raises(SourceError, match="ttyUSB1 is no serial device"):
+    with pytest.raises(SourceError, match="ttyUSB1 is not a serial device"):
         SerialSource(SerialOptions(str(tmp_path / "ttyUSB1"))).__enter__()
 
 
@@ -150,7 +150,7 @@ def test_a_reader_reads_it_tells_what_is_wrong_and_comes_back(sensor: Sensor, tm
         assert (taken.gap, taken.values[0].tolist()) == (True, [1, 2])
         assert isinstance(rig.feed.health().faults, int)
         sensor.unplug()
-        assert str(port) in rig.error("is gone")
+        assert str(port) in rig.error("has disappeared")
         another = Sensor()
         port.unlink()
         port.symlink_to(another.port)

@@ -46,7 +46,7 @@ def test_a_board_without_a_sensor_says_so_before_it_is_started_with(root: Path) 
     source.check()
     for zone in root.glob("sys/class/thermal/*/temp"):
         zone.unlink()
-    with pytest.raises(SourceError, match="does not tell its temperature; leave it out of columns"):
+    with pytest.raises(SourceError, match="does not report its temperature; remove it from columns"):
         source.check()
     SystemSource(SystemOptions(("cpu", "memory")), root).check()
 

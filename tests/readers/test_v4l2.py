@@ -38,7 +38,7 @@ def test_a_camera_that_is_gone_says_so(act: Act) -> None:
     camera, _ = source("frame", act)
     with camera:
         camera.read()
-        with pytest.raises(SourceError, match="/dev/video9 gives no frames: unplugged"):
+        with pytest.raises(SourceError, match="/dev/video9 delivers no frames: unplugged"):
             camera.read()
 
 

@@ -69,7 +69,7 @@ def test_a_camera_that_is_gone_is_noticed_by_a_frame_that_nobody_wants(act: str)
     source.wanted = lambda _: False
     with source:
         assert source.read() is PASSED
-        with pytest.raises(SourceError, match="gives no frames"):
+        with pytest.raises(SourceError, match="delivers no frames"):
             source.read()
 
 
@@ -128,7 +128,7 @@ def test_a_snapshot_that_nobody_wants_is_not_looked_into() -> None:
         with source:
             assert source.read() is PASSED
             source.wanted = lambda _: True
-            with pytest.raises(SourceError, match="no picture"):
+            with pytest.raises(SourceError, match="not a readable picture"):
                 source.read()
 
 

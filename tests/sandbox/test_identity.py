@@ -205,8 +205,8 @@ def test_a_program_in_a_private_home_needs_landlock(tmp_path: Path) -> None:
     assert json.loads(python(BECOME, PYTHONPATH=path).stdout)[3] == 4
     done = python(BECOME, before=NO_LANDLOCK, PYTHONPATH=path)
     assert done.returncode == 1
-    assert "cannot read the program, which lies in a folder that only root may enter" in done.stderr
-    assert "install it where everybody may read it" in done.stderr
+    assert "cannot read the program, which is in a folder that only root may enter" in done.stderr
+    assert "install it where every user may read it" in done.stderr
 
 
 @pytest.mark.parametrize(("before", "left"), [((), 4), (NO_LANDLOCK, 0)])

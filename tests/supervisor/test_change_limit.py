@@ -49,7 +49,7 @@ def test_each_user_has_a_number_of_changes_that_comes_back() -> None:
     limit = ChangeLimit(lambda: now[0])
     for _ in range(MAX_AT_ONCE):
         limit.count(1000)
-    with pytest.raises(EdgeInferError, match=f"more than {MAX_AT_ONCE} times in a row.*try again"):
+    with pytest.raises(EdgeInferError, match=f"too many changes: after {MAX_AT_ONCE} in a row.*try again"):
         limit.count(1000)
     limit.count(0)
     now[0] += 1.0
@@ -81,7 +81,7 @@ def test_a_flood_of_log_levels_is_a_bounded_number_of_lines(caplog: pytest.LogCa
     with root_level():
         for number in range(1000):
             asked(levels.begin, {"level": ("error", "warning")[number % 2]})
-        assert "times in a row" in asked(levels.begin, {"level": "debug"})["error"]
+        assert "too many changes" in asked(levels.begin, {"level": "debug"})["error"]
         assert len(sent) == MAX_AT_ONCE
         assert len([line for line in caplog.messages if line.startswith("the log level is")]) <= MAX_AT_ONCE
         now[0] += 10
@@ -112,8 +112,8 @@ def test_other_changes_count_together(body: Mapping[str, str]) -> None:
     begin = pauses.begin if "do" in body else models.begin
     for _ in range(MAX_AT_ONCE):
         assert asked(begin, body) == {"done": "done"}
-    assert "times in a row" in asked(begin, body)["error"]
-    assert "times in a row" in asked(models.begin, {"action": "retry", "name": "m"})["error"]
+    assert "too many changes" in asked(begin, body)["error"]
+    assert "too many changes" in asked(models.begin, {"action": "retry", "name": "m"})["error"]
     assert len(done) == MAX_AT_ONCE
 
 
@@ -123,5 +123,5 @@ def test_a_draft_for_a_path_with_a_nul_is_refused(tmp_path: Path) -> None:
     file = os.open(config, os.O_RDONLY)
     checks = Checks(config)
     body = {"config": str(config), "program": sys.prefix, "draft": "a\0b"}
-    assert "a draft needs the path of the file" in asked(checks.begin, body, (file,))["error"]
+    assert "a draft needs the path of its configuration file" in asked(checks.begin, body, (file,))["error"]
     assert checks.pids() == []

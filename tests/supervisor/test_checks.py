@@ -61,7 +61,7 @@ def test_it_changes_nothing(daemon: Daemon) -> None:
     assert done.returncode == 0
     assert {path: path.stat().st_mtime_ns for path in (daemon.folder / "state").rglob("*.json")} == before
     assert daemon.status()["config"]["state"] == "applied"
-    assert daemon.log.read_text().count("is applied") == 1
+    assert daemon.log.read_text().count(" applied\n") == 1
 
 
 def test_another_file_and_another_program_are_not_the_daemons_to_check(daemon: Daemon, tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_another_file_and_another_program_are_not_the_daemons_to_check(daemon: D
     asked = {"do": "check", "config": str(other), "program": sys.prefix}
     assert ask(control, asked) == {"error": f"this daemon runs {daemon.config}"}
     asked = {"do": "check", "config": str(daemon.config), "program": "/opt/edge-infer/versions/next"}
-    assert ask(control, asked) == {"error": f"this daemon is the program in {sys.prefix}"}
+    assert ask(control, asked) == {"error": f"this daemon runs the program in {sys.prefix}"}
     done = check(other)
     assert done.returncode == 0
     assert "for the daemon that runs" not in done.stderr
@@ -92,7 +92,7 @@ def test_one_is_checked_at_a_time(daemon: Daemon) -> None:
         thread.start()
         thread.join(60)
         assert json.loads(first.makefile().readline())["problems"] == []
-    assert "somebody else" in str(answers[0]["busy"])
+    assert "for another client" in str(answers[0]["busy"])
 
 
 def test_without_a_daemon_root_is_told_that_it_sees_more(tmp_path: Path) -> None:

@@ -167,7 +167,7 @@ def test_nothing_is_stored_in_a_folder_of_another_program(tmp_path: Path) -> Non
     path.write_text(config(1883))
     found = answer_of(Compilation(path))
     assert found.plan is None
-    assert "holds blobs, which another program made" in found.problems[0].text
+    assert "contains blobs, which another program made" in found.problems[0].text
     assert [each.name for each in book.parent.iterdir()] == ["book"]
     assert [each.name for each in (tmp_path / "state").iterdir()] == ["blobs"]
 

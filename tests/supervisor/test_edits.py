@@ -146,7 +146,7 @@ def test_a_model_that_was_rolled_back_does_not_come_in_again_with_a_pipeline_tha
     for now in (other.replace("model: light", "model: other"), text):
         running.daemon.config.write_text(now)
         assert running.daemon.reload()["state"] == "applied"
-    assert "asked for by" in running.model(state="rolled_back", sha=None, candidate=short(new), deadline=LONG)["reason"]
+    assert "requested by" in running.model(state="rolled_back", sha=None, candidate=short(new), deadline=LONG)["reason"]
     moment = time.monotonic()
     running.subscriber.wait(
         f"{P}/hall/state", lambda heard: heard.at > moment - 5 and b"engine_failed" in heard.payload, LONG
@@ -220,7 +220,7 @@ def test_a_file_that_is_never_still_is_told_of(running: Swapping, slowly: tuple[
         if said["state"] == "rejected":
             break
         time.sleep(0.1)
-    assert "it changes all the time" in said["errors"][0]
+    assert "it has been changing for" in said["errors"][0]
     running.daemon.config.write_text(text)
     running.subscriber.wait(f"{P}/config", lambda heard: heard.value["state"] == "applied", LONG)
 
@@ -290,13 +290,13 @@ def test_an_edit_of_a_key_is_no_change_of_the_model(running: Swapping, key: str)
 
 def test_a_file_that_is_deleted_is_told_and_taken_again_when_it_is_back(running: Swapping) -> None:
     config, held = running.daemon.config, applied(running)
-    text, before = config.read_bytes(), running.daemon.log.read_text().count("there is no such file any more")
+    text, before = config.read_bytes(), running.daemon.log.read_text().count("the file does not exist any more")
     config.unlink()
     told = eventually(lambda: running.daemon.status()["config"]["state"] == "rejected", "a word about it", LONG)
     assert told
     status = running.daemon.status()["config"]
     assert status["digest"] == held
-    assert "there is no such file any more; put it back" in status["errors"][0]
+    assert "the file does not exist any more; put it back" in status["errors"][0]
     config.write_bytes(text)
     eventually(lambda: running.daemon.status()["config"]["state"] == "applied", "the file again", LONG)
-    assert running.daemon.log.read_text().count("there is no such file any more") == before + 1
+    assert running.daemon.log.read_text().count("the file does not exist any more") == before + 1

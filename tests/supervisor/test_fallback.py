@@ -103,7 +103,9 @@ def test_labels_that_the_old_model_does_not_know_are_left_out_and_told() -> None
     record, wanted = served(("door", door(OLD))), plan(door(NEW, labels=("cat", "visage")))
     found = effective(wanted, record)
     assert found.pipelines[0].labels == ("cat",)
-    assert unknown_labels(wanted, found) == {"door": "pets@1.0.0 does not know the label visage, which is not reported"}
+    assert unknown_labels(wanted, found) == {
+        "door": ("pets@1.0.0 has no label visage, so the pipeline does not report it")
+    }
     assert without_model(wanted, record) == {}
 
 
@@ -114,7 +116,9 @@ def test_labels_of_zones_and_lines_that_the_old_model_does_not_know_are_left_out
     found = effective(wanted, record)
     (runs,) = found.pipelines
     assert (runs.zones[0].labels, runs.lines[0].labels) == ((), ("cat",))
-    assert unknown_labels(wanted, found) == {"door": "pets@1.0.0 does not know the label visage, which is not reported"}
+    assert unknown_labels(wanted, found) == {
+        "door": ("pets@1.0.0 has no label visage, so the pipeline does not report it")
+    }
     state = State(1, NOW, "0" * 16, OLD.title, OLD.sha256[:8], counts={"cat": 1}, zones={"drive": {}})
     assert CountedLabels.of(found.pipelines[0]).filled(state) == state, "no zero for a label that the publisher refuses"
 
@@ -239,7 +243,7 @@ def test_a_model_that_goes_bad_leaves_the_pipeline_its_labels(running: Swapping,
     apply(running, keeps(running.text(bad), "labels: [visage, medium]"))
     assert running.model(state="rolled_back", sha=old, deadline=LONG)["candidate"] == short(bad)
     assert labels(running, old, time.monotonic()) == ["medium"]
-    assert "does not know the label visage" in running.daemon.log.read_text()
+    assert "has no label visage" in running.daemon.log.read_text()
     text = keeps(running.text(bad), "labels: [visage]")
     apply(running, text)
     told = running.model(state="rolled_back", sha=None)
@@ -282,7 +286,7 @@ def test_a_rollback_without_a_fallback_never_names_the_bad_model_as_serving(runn
     done = running.daemon.command("models", "rollback", "light")
     assert done.returncode == 1
     assert "pipeline hall has no model: old@1.0.0 served before, but it has none of the labels" in done.stderr
-    assert "the only one kept" not in done.stderr
+    assert "keeps only the one before" not in done.stderr
 
 
 def check_never_rolled_back_to(running: Swapping, bad: Path) -> None:

@@ -64,12 +64,12 @@ def ended_and_named(broker: Broker, box: Path, attack: tuple[str, str], name: st
 
         def named() -> bool:
             assert daemon.status(), "no answer"
-            return any(f"{name} sends {to}" in line and "and is killed" in line for line in lines(daemon))
+            return any(f"{name} sends {to}" in line and "; killing it" in line for line in lines(daemon))
 
         eventually(named, f"the end of the {name}; the log: {daemon.log}", 60)
         assert daemon.status()["rooms"]
         if name != "engine":
-            assert not any(": engine " in line and "is killed" in line for line in lines(daemon))
+            assert not any(": engine " in line and "killing it" in line for line in lines(daemon))
         before = time.monotonic()
         daemon.signal(signal.SIGTERM)
         assert daemon.wait(15) in (0, 1)  # 1: the attacker had to be killed

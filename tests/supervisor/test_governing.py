@@ -132,7 +132,7 @@ def test_a_hot_board_slows_down_in_the_declared_order_and_comes_back(box: Box, s
     eventually(lambda: quick(subscriber, "hall"), "a pipeline that keeps its rate", 40)
     assert "temperature: yard at most 1 fps, door at most 1 fps" in box.daemon.command("status").stdout
     why = box.daemon.command("why", "--pipeline", "door").stderr
-    assert "door: the governor holds it back to 1 fps now (temperature)" in why
+    assert "door: the governor limits it to 1 fps now (temperature)" in why
     assert "yard: " not in why
     box.heat(60)
     box.limited({})
@@ -142,7 +142,7 @@ def test_a_hot_board_slows_down_in_the_declared_order_and_comes_back(box: Box, s
     told(subscriber, {"limits": {}})
     eventually(lambda: quick(subscriber, "yard") and quick(subscriber, "door"), "pipelines as before", 40)
     log = box.daemon.log.read_text()
-    assert "governor: 76.0 °C, and below 80 it shall stay: yard at " in log
+    assert "governor: 76.0 °C, limit 80 °C: yard at " in log
     assert log.count("governor: no rate can be lowered further") == 1
 
 

@@ -65,7 +65,7 @@ def test_a_link_of_another_user_leads_nowhere(tmp_path: Path, inside: str) -> No
     os.lchown(home / "link", 1234, 1234)
     place = home / "link" / inside if "/" in inside else home / "link"
     for choose in (lambda: hand_over(place, USER), lambda: chosen_identity(place)):
-        with pytest.raises(StartError, match=r"goes over the link 'link' to .* name the place itself"):
+        with pytest.raises(StartError, match=r"contains the link 'link' to .* name the target itself"):
             choose()
     assert {owner(path) for path in (target, *target.rglob("*"))} == {(0, 0)}
     assert not (target / "deep").exists()
@@ -129,7 +129,7 @@ def test_one_of_another_user_stays_as_it_is(tmp_path: Path) -> None:
 def test_a_folder_with_other_things_is_refused(tmp_path: Path) -> None:
     (tmp_path / "lock").write_text("")
     (tmp_path / "letters").mkdir()
-    with pytest.raises(StartError, match=r"holds other things, such as 'letters'; name a folder of its own"):
+    with pytest.raises(StartError, match=r"contains other files, such as 'letters'; name a folder of its own"):
         hand_over(tmp_path, USER)
     assert {owner(path) for path in (tmp_path, *tmp_path.iterdir())} == {(0, 0)}
 

@@ -159,5 +159,5 @@ def test_a_publisher_that_hangs_takes_the_daemon_along_because_nobody_can_end_it
     with Daemon(tmp_path, config(broker.port) + MERGED) as daemon:
         assert daemon.wait(60) == 1
     said = daemon.log.read_text()
-    assert "can only be ended with the supervisor" in said
+    assert "is a thread of the supervisor and ends only with it" in said
     assert "publisher did not stop in time: it is a thread of this process and ends with it" in said

@@ -104,7 +104,7 @@ def test_a_missing_folder_is_told_once_and_made_up_for(
     file = MetricsFile(tmp_path / "later" / "edge.prom", notes.append)
     file.write("x 1\n")
     file.write("x 2\n")
-    remedy = "metrics: file: names a file in a folder that exists and that the daemon may write to"
+    remedy = "set metrics: file: to a file in an existing folder where the daemon may write"
     assert notes == [f"metrics: cannot write {file.path}: No such file or directory ({remedy})"]
     (tmp_path / "later").mkdir()
     file.write("x 3\n")

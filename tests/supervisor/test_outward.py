@@ -28,15 +28,15 @@ def said(reason: str) -> object:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ("a frame took 3.21 s, and 0.5 s is the most that it may take", None),
+        ("a frame took 3.21 s, longer than the limit of 0.5 s", None),
         ("its outputs were the same, bit by bit, for 20 different inputs", None),
         ("its output aW1hZ2U= has values that are not finite", "an output has values that are not finite"),
         ("the delegate failed while running: aW1hZ2U=", "the delegate failed while running"),
         ("the delegate takes 3 of 129 operators (2%), less than aW1hZ2U=", "the delegate takes 3 of 129 operators"),
-        ("the delegate says aW1hZ2U=", "edge-infer status says why"),
-        ("aW1hZ2U=", "edge-infer status says why"),
-        ("a» and «b", "edge-infer status says why"),
-        ("", "edge-infer status says why"),
+        ("the delegate says aW1hZ2U=", "edge-infer status shows why"),
+        ("aW1hZ2U=", "edge-infer status shows why"),
+        ("a» and «b", "edge-infer status shows why"),
+        ("", "edge-infer status shows why"),
     ],
 )
 def test_words_of_the_engine(words: str, told: str | None) -> None:
@@ -54,7 +54,7 @@ def test_sentences_of_the_supervisor_are_told_as_they_are() -> None:
     text = "the engine died of SIGSEGV while it was on probation"
     assert said(text) == text
     assert EngineWords().outward(ModelStatus("active", "1.0.0", "eac9143a")).reason is ABSENT
-    assert said(quoted("x" * 600)[:500]) == "edge-infer status says why", "cut off before its end"
+    assert said(quoted("x" * 600)[:500]) == "edge-infer status shows why", "cut off before its end"
 
 
 @pytest.mark.parametrize("runtime", ["ai-edge-litert 2.1.0", "tflite-runtime 2.14.0", "tflite-runtime", ""])
@@ -71,15 +71,15 @@ def test_new_texts_with_numbers_pass_rarely() -> None:
     words = EngineWords(lambda: now[0])
 
     def told(seconds: float) -> object:
-        text = quoted(f"a frame did not come back within {seconds} s")
+        text = quoted(f"a frame was not finished within {seconds} s")
         return words.outward(ModelStatus("rolled_back", "1.0.0", "eac9143a", text)).reason
 
     passed = {told(number / 7) for number in range(100)}
     assert len(passed) == WORDS_AT_ONCE + 1
-    assert "edge-infer status says why" in passed
-    assert told(0.0) == "a frame did not come back within 0.0 s", "one that is known"
+    assert "edge-infer status shows why" in passed
+    assert told(0.0) == "a frame was not finished within 0.0 s", "one that is known"
     now[0] = WORDS_EVERY + 1
-    assert told(99.5) == "a frame did not come back within 99.5 s"
+    assert told(99.5) == "a frame was not finished within 99.5 s"
 
 
 WORDS = "/nowhere/m.tflite: /proc/version=Linux aW1hZ2U="
@@ -99,8 +99,8 @@ def test_words_of_a_model_on_trial_stay_on_the_device() -> None:
     assert reload.status.errors[0] == f"config.yaml:3: models.m.file: {WORDS}"
     (status,) = said
     assert status.errors == (
-        "config.yaml:3: models.m.file: edge-infer check says why",
-        "config.yaml:4: models.n.file: edge-infer check says why (so it was before)",
+        "config.yaml:3: models.m.file: edge-infer check shows why",
+        "config.yaml:4: models.n.file: edge-infer check shows why (so it was before)",
         "config.yaml:7: models.n: no such key",
     )
 
@@ -108,6 +108,6 @@ def test_words_of_a_model_on_trial_stay_on_the_device() -> None:
 def test_the_reason_of_a_model_that_failed_its_trial_is_quoted() -> None:
     failed = unfit(ModelRequest("m", "/nowhere/m.tflite"), "1", ModelError(f"a» {WORDS} «b", tried=True, foreign=True))
     assert failed.reason == f"«a' {WORDS} 'b»"
-    assert said(failed.reason) == "edge-infer status says why"
+    assert said(failed.reason) == "edge-infer status shows why"
     assert unfit(ModelRequest("m", "/nowhere/m.tflite"), "1", ModelError("no file")).reason == "no file"
-    assert published(Problem("c", 1, "", f"x {'y' * 999} «{WORDS}")) == f"c:1: x {'y' * 999} edge-infer check says why"
+    assert published(Problem("c", 1, "", f"x {'y' * 999} «{WORDS}")) == f"c:1: x {'y' * 999} edge-infer check shows why"

@@ -142,7 +142,7 @@ def test_a_process_that_has_ended_is_refused(listener: socket.socket, pidfd: Pid
     code = f"{CONNECT}way = socket.socket(socket.AF_UNIX)\nway.connect(sys.argv[1])\nif os.fork() == 0: way.recv(1)"
     command = [sys.executable, "-c", code, listener.getsockname()]
     subprocess.run(command, timeout=30, check=True)
-    with listener.accept()[0] as way, pytest.raises(RefusedError, match="cannot see where process"):
+    with listener.accept()[0] as way, pytest.raises(RefusedError, match="cannot identify process"):
         identify(way, ticks() + 1, daemon=os.getpid(), pidfd=pidfd)
 
 
@@ -207,7 +207,7 @@ def test_what_a_daemon_left_behind_that_was_killed_is_refused(listener: socket.s
     )
     command = [sys.executable, "-c", code, listener.getsockname()]
     with subprocess.Popen(command, cwd=ROOT) as left:
-        with listener.accept()[0] as way, pytest.raises(RefusedError, match="has a filter of system calls"):
+        with listener.accept()[0] as way, pytest.raises(RefusedError, match="has a system call filter"):
             identify(way, ticks() + 1, daemon=1_000_000_000)
         left.wait(30)
 
@@ -263,8 +263,8 @@ def test_what_proc_hides_is_refused_and_other_users_are_people(hidepid: str) -> 
             mine = running.stdout.readline()
     assert root == "0\n"
     assert "processes that it started" in shown
-    assert ("processes that it started" if hidepid == "0" else "cannot see where process") in hidden
-    assert mine == "65534\n" if hidepid == "0" else "ask as root, with sudo" in mine
+    assert ("processes that it started" if hidepid == "0" else "cannot identify process") in hidden
+    assert mine == "65534\n" if hidepid == "0" else "run the command as root, with sudo" in mine
 
 
 def test_a_process_of_another_container_is_refused(tmp_path: Path) -> None:
@@ -284,4 +284,4 @@ def test_a_process_of_another_container_is_refused(tmp_path: Path) -> None:
         assert running.stdout.readline() == "\n"
         with socket.socket(socket.AF_UNIX) as outside:
             outside.connect(str(tmp_path / "socket"))
-            assert "ask inside its own" in running.stdout.readline()
+            assert "run the command in its container" in running.stdout.readline()

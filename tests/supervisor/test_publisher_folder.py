@@ -70,7 +70,7 @@ def test_a_folder_that_ends_every_publisher_is_put_aside(box: Path, broker: Brok
         assert (aside / "outbox.sqlite").exists()
         assert not (box / "state" / "publisher" / POISON).exists()
         log = daemon.log.read_text(errors="replace")
-        assert f"failed {MAX_FAILURES} times in a row: its folder is put aside as {aside}" in log
+        assert f"failed {MAX_FAILURES} times in a row: the supervisor moved its folder to {aside}" in log
         lost = eventually(lambda: account(daemon).get("lost", {}).get("unknown"), "lost messages", 30)
         assert lost > 30
         told = account(daemon)
@@ -91,7 +91,7 @@ def test_what_is_no_fault_of_the_folder_leaves_it(box: Path, broker: Broker, how
         (box / "state" / "publisher" / POISON).unlink()
         daemon.wait_serving()
         assert not folders_aside(box / "state")
-        assert "put aside" not in daemon.log.read_text(errors="replace")
+        assert "moved its folder" not in daemon.log.read_text(errors="replace")
 
 
 def test_where_an_empty_folder_does_not_help_the_old_one_comes_back(box: Path, broker: Broker) -> None:
@@ -134,12 +134,12 @@ def test_a_healthy_publisher_forgives_earlier_failures(state: Path) -> None:
         assert not fail(folder, state, MAX_FAILURES - 1)
         folder.healthy()
     assert not folders_aside(state)
-    assert "an unknown number of messages" in fail(folder, state)
+    assert "an unknown number of queued messages" in fail(folder, state)
     assert [path.read_text() for path in state.glob("*/topics.json")] == ["old"]
     assert not list((state / "publisher").iterdir())
     folder.healthy()
     folder.waiting = 7
-    assert "put-aside-2, with 7 messages" in fail(folder, state)
+    assert "put-aside-2, with 7 queued messages" in fail(folder, state)
 
 
 def test_a_trial_that_does_not_help_is_repeated_after_ever_longer_pauses(state: Path) -> None:
@@ -147,17 +147,17 @@ def test_a_trial_that_does_not_help_is_repeated_after_ever_longer_pauses(state: 
     folder = PublisherFolder(lambda: now[0])
     assert folder.failed(str(state)) == ""
     for pause in (600.0, 1200.0, 2400.0, 3600.0, 3600.0):
-        assert "an empty one takes its place" in fail(folder, state)
-        assert "again; what came meanwhile" in fail(folder, state)
+        assert "made an empty one" in fail(folder, state)
+        assert "; newer messages are in" in fail(folder, state)
         assert (state / "publisher" / "topics.json").read_text() == "old"
         now[0] += pause - 1.0
         assert not fail(folder, state, 10 * MAX_FAILURES)
         while tidy_publisher(state):
             pass
         now[0] += 1.0
-    assert "an empty one takes its place" in fail(folder, state)
+    assert "made an empty one" in fail(folder, state)
     folder.healthy()
-    assert "an empty one takes its place" in fail(folder, state)
+    assert "made an empty one" in fail(folder, state)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small file system")
@@ -167,7 +167,7 @@ def test_a_publisher_that_fills_the_disk_does_not_keep_its_folder(tmp_path: Path
         (tmp_path / "publisher").mkdir()
         for name in ("topics.json", "outbox.sqlite.corrupt"):
             (tmp_path / "publisher" / name).touch()
-        assert "an empty one takes its place" in fail(PublisherFolder(), tmp_path)
+        assert "made an empty one" in fail(PublisherFolder(), tmp_path)
         assert [path.name for path in tmp_path.glob("*/*")] == ["topics.json"]
     finally:
         subprocess.run(["umount", tmp_path], check=True)
@@ -180,7 +180,9 @@ def test_on_a_full_disk_the_folder_stays(tmp_path: Path) -> None:
         (tmp_path / "publisher").mkdir()
         (tmp_path / "publisher" / "topics.json").write_text("old")
         (tmp_path / "filler").touch()
-        assert "cannot be replaced: No space left on device" in fail(PublisherFolder(), tmp_path)
+        text = fail(PublisherFolder(), tmp_path)
+        assert "the supervisor cannot replace " in text
+        assert text.endswith(": No space left on device")
         assert (tmp_path / "publisher" / "topics.json").read_text() == "old"
         assert not folders_aside(tmp_path)
     finally:

@@ -100,7 +100,7 @@ def test_a_configuration_that_cannot_be_read_is_told_and_keeps_the_digest_of_wha
     before = daemon.status()["config"]["digest"]
     text = daemon.config.read_text()
     daemon.config.unlink()
-    eventually(lambda: "there is no such file any more" in rejected(daemon), "the missing file", LONG)
+    eventually(lambda: "the file does not exist any more" in rejected(daemon), "the missing file", LONG)
     assert daemon.status()["config"]["digest"] == before
     daemon.config.write_text("")
     eventually(lambda: "the file is empty" in rejected(daemon), "the empty file", LONG)

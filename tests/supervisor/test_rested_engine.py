@@ -56,6 +56,6 @@ def test_an_engine_that_the_supervisor_replaces_starts_with_full_budgets(
     starts(house, monkeypatch, [0.0, 1.0, 2.0])
     monkeypatch.setattr(type(house.engine), "pid", property(lambda _: 1))
     monkeypatch.setattr(house.engine, "tell", lambda _: None)
-    house._replace(house.engine, "has to reach other files")
+    house._replace(house.engine, "needs access to other files")
     monkeypatch.undo()
     assert house._budgets_full()

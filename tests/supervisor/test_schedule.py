@@ -103,7 +103,7 @@ def test_hours_do_not_apply_until_the_clock_is_set() -> None:
     schedule = PipelineSchedule(wall=lambda: wall[0], local=time.gmtime, clock=lambda: wall[0])
     assert schedule.inactive(scheduled(DAY)) == {}
     wall[0] = MONDAY
-    assert schedule.inactive(scheduled(DAY)) == {"door": "outside of its active hours"}
+    assert schedule.inactive(scheduled(DAY)) == {"door": "outside its active hours"}
     wall[0] += 3600
     assert schedule.inactive(scheduled(DAY)) == {}
 
@@ -114,7 +114,7 @@ def test_a_cascade_rests_with_its_parent() -> None:
     found = replace(found, pipelines=(door, replace(yard, crops=CropsPlan("door"))))
     schedule = PipelineSchedule(wall=lambda: MONDAY, local=time.gmtime)
     assert schedule.inactive(found) == {
-        "door": "outside of its active hours",
+        "door": "outside its active hours",
         "yard": "a cascade of door, which is inactive",
     }
 
@@ -164,9 +164,9 @@ def test_a_pause_that_cannot_be_kept_changes_nothing(tmp_path: Path) -> None:
     schedule = PipelineSchedule()
     (tmp_path / "plain").write_text("")
     schedule.open(tmp_path / "plain")
-    with pytest.raises(EdgeInferError, match="a pause takes 1 s or longer, not 1e-09 s"):
+    with pytest.raises(EdgeInferError, match="a pause lasts at least 1 s, not 1e-09 s"):
         schedule.pause(scheduled(), "door", 1e-9, "ann")  # it would be over before it is kept
-    with pytest.raises(EdgeInferError, match="a restart would forget it, so nothing was changed"):
+    with pytest.raises(EdgeInferError, match="nothing was changed, because a restart would lose the change"):
         schedule.pause(scheduled(), "door", None, "ann")
     assert schedule.inactive(scheduled()) == {}
 
@@ -194,9 +194,9 @@ def test_a_paused_pipeline_says_so_and_its_camera_is_closed(box: Path, broker: B
         assert "paused by" in daemon.command("status").stdout
         why = daemon.command("why", "--pipeline", "faces")
         assert (why.returncode, "no pipeline" in why.stderr) == (0, False), why.stderr
-        assert "faces: it does not run now and has no record: paused by " in why.stderr
+        assert "faces: it is inactive and has no record: paused by " in why.stderr
         assert " until 20" in why.stderr
-        assert "faces: it does not run now" in daemon.command("why").stderr
+        assert "faces: it is inactive" in daemon.command("why").stderr
         assert "faces" not in daemon.command("why", "--pipeline", "yard").stderr
         before = len(subscriber.on(f"{P}/yard/result"))
         eventually(lambda: len(subscriber.on(f"{P}/yard/result")) > before, "results of the other pipeline")
@@ -216,7 +216,7 @@ def test_a_pipeline_outside_of_its_hours_starts_when_they_begin(
     resting = text.replace("every, fps: 10}", f"every, fps: 10, active: {{days: {day}}}}}")
     with Daemon(box, resting) as daemon:
         subscriber.wait(f"{P}/faces/state", lambda heard: heard.value.get("reason") == "inactive", 60)
-        assert daemon.status()["inactive"] == {"faces": "outside of its active hours"}
+        assert daemon.status()["inactive"] == {"faces": "outside its active hours"}
         assert daemon.command("status", "--wait", "--timeout", "20s").returncode == 0
         assert subscriber.on(f"{P}/faces/result") == []
         daemon.config.write_text(text)

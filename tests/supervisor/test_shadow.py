@@ -102,7 +102,7 @@ def test_a_shadow_that_fails_is_off_and_the_pipeline_goes_on(
         engine = daemon.pids()["engine"]
         off = shadow(daemon, state="off")
         moment = time.monotonic()
-        assert "did not come back within" in off["reason"]
+        assert "was not finished within" in off["reason"]
         ears.wait(f"{P}/hall/result", lambda heard: heard.at > moment)
         assert daemon.pids()["engine"] == engine
         history = daemon.command("models", "history").stdout
@@ -136,7 +136,7 @@ def test_a_death_of_the_engine_counts_against_the_shadow_and_can_be_forgiven(
         told = ears.wait(f"{P}/model/light", lambda heard: "shadow" in heard.value and heard.at > moment - 5).value
         assert told["shadow"]["hall"]["state"] in {"off", "running", "starting"}
         done = daemon.command("models", "retry", "next")
-        assert "next is compared again" in done.stdout
+        assert "the shadow of next runs again" in done.stdout
         shadow(daemon, state="running")
 
 

@@ -46,4 +46,4 @@ def test_a_model_that_takes_long_to_load_is_not_taken_for_one_that_hangs(
         running.edit(new)
         running.model(state="active", sha=short(new), deadline=90)
         assert running.daemon.pids()["engine"] == engine
-        assert "said nothing" not in running.daemon.log.read_text()
+        assert "sent no heartbeat" not in running.daemon.log.read_text()

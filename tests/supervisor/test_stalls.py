@@ -36,5 +36,5 @@ def test_a_stalled_board_counts_against_no_process_and_no_model(tmp_path: Path) 
         assert committed["sha"] == short(new)
         assert running.daemon.pids() == rooms
         log = running.daemon.log.read_text()
-        assert "said nothing" not in log
+        assert "sent no heartbeat" not in log
         assert "rolled back" not in log

@@ -74,7 +74,7 @@ def test_folders_of_another_program_are_not_taken_over(tmp_path: Path, name: str
     (tmp_path / "lock").unlink()
     (tmp_path / "format").unlink()
     (tmp_path / name / "book").write_text("mine")
-    with pytest.raises(StartError, match=f"holds {name}, which another program made"), locked(tmp_path):
+    with pytest.raises(StartError, match=f"contains {name}, which another program made"), locked(tmp_path):
         pass
     assert (tmp_path / name / "book").read_text() == "mine"
     assert not (tmp_path / "lock").exists()

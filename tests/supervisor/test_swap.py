@@ -139,7 +139,7 @@ def test_what_fails_before_it_serves_is_not_tried_again_until_somebody_says_so(
     assert running.daemon.reload()["state"] == "rejected"
     assert "not tried again" in running.model(state="rejected")["reason"]
     answer = running.daemon.command("models", "retry", "light")
-    assert "read again" in answer.stdout
+    assert "reads the configuration again" in answer.stdout
     running.model(state="rejected", reason=said["reason"])
     history = running.daemon.command("models", "history", "light").stdout.splitlines()
     told = [line.split()[2] for line in history if f" {short(bad)} " in line]
@@ -201,7 +201,7 @@ def test_a_person_goes_back_and_forth(running: Swapping, old: Path, new: Path) -
     moment = time.monotonic()
     assert running.daemon.command("models", "rollback", "light").returncode == 0
     said = running.model(state="rolled_back", sha=short(old))
-    assert "asked for by" in said["reason"]
+    assert "requested by" in said["reason"]
     topic = f"{P}/model/light"
     running.subscriber.wait(topic, lambda heard: heard.at > moment and heard.value["state"] == "rolled_back")
     heard_since = [heard.value for heard in running.subscriber.on(topic) if heard.at > moment]
@@ -212,7 +212,7 @@ def test_a_person_goes_back_and_forth(running: Swapping, old: Path, new: Path) -
     running.model(state="active", sha=short(new))
     again = running.daemon.command("models", "retry", "light")
     assert again.returncode == 1
-    assert "nothing of light was refused" in again.stderr
+    assert "no model of light was rejected or rolled back" in again.stderr
     for action in ("rollback", "retry"):
         unknown = running.daemon.command("models", action, "ligth")
         assert unknown.returncode == 1

@@ -63,7 +63,7 @@ class Box:
 
     def given(self) -> int:
         """How many pictures the log speaks of."""
-        return self.daemon.log.read_text().count("picture of source cam given to ")
+        return self.daemon.log.read_text().count("picture of source cam to ")
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_who_may_ask_may_not_therefore_see(box: Box) -> None:
     assert status["models"]["faces"]["state"] == "active"
     before = box.given()
     answer, size = box.ask("grab", ASKS)
-    assert f"only members of the group {GROUP} may have pictures: sudo usermod -aG {GROUP} nobody" in answer["error"]
+    assert f"only members of the group {GROUP} may request pictures: sudo usermod -aG {GROUP} nobody" in answer["error"]
     assert (size, box.given()) == (0, before)
 
 
@@ -109,7 +109,7 @@ def test_a_member_of_the_group_gets_a_picture_and_the_log_names_it(
     assert answer == {"ok": True}
     assert size > 0
     assert box.given() == before + 1
-    assert box.daemon.log.read_text().splitlines()[-1].endswith("picture of source cam given to nobody")
+    assert box.daemon.log.read_text().splitlines()[-1].endswith("gave a picture of source cam to nobody")
 
 
 def test_part_of_a_picture_is_logged_as_well(box: Box) -> None:
@@ -122,13 +122,15 @@ def test_part_of_a_picture_is_logged_as_well(box: Box) -> None:
     assert "cannot write the picture" in answer["error"]
     assert os.pread(file, 4, 4000) == b"\x89PNG"
     os.close(file)
-    assert box.daemon.log.read_text().splitlines()[-1].endswith("part of a picture of source cam given to root")
+    assert box.daemon.log.read_text().splitlines()[-1].endswith("gave a part of a picture of source cam to root")
 
 
 def test_without_the_group_root_alone_gets_pictures(box: Box) -> None:
     box.set_groups(f"edge-infer:x:{ASKS}:")
     answer, size = box.ask("grab", ASKS, LOOKS)
-    assert answer == {"error": f"there is no group {GROUP}, so only root may have pictures; ask with sudo"}
+    assert answer == {
+        "error": (f"there is no group {GROUP}, so only root may request pictures; run the command with sudo")
+    }
     assert size == 0
     before = box.given()
     answer, size = box.ask("grab", user=0, group=0)
@@ -149,7 +151,7 @@ def test_the_page_is_known_by_its_user_and_may_ask_for_little(box: Box) -> None:
     assert box.daemon.status()["broker"]["connected"]
     log = box.daemon.log.read_text()
     for name in ("root", "nobody"):
-        assert f"pictures of source cam are being shown to {name}" in log
+        assert f"showing pictures of source cam to {name}" in log
     assert box.ask("models", ASKS, user=PAGE, action="retry", name="faces")[0] == {
         "error": "the page may not ask for 'models'"
     }
@@ -182,5 +184,5 @@ def test_a_picture_goes_into_memory_alone(box: Box) -> None:
         socket = box.daemon.folder / "state" / "control.sock"
         answer = ask(socket, {"do": "grab", "source": "cam"}, files=(file.fileno(),))
         size = file.seek(0, os.SEEK_END)
-    assert "not one of memory" in answer.get("error", "")
+    assert "not in memory" in answer.get("error", "")
     assert not size

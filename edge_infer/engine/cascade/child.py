@@ -63,7 +63,7 @@ class Inquiry(Follow):
             self._asked[parent.found.number] = now.moment, parent.area
         if not findings.essence:
             limit = f"the threshold of {self._plan.threshold:g}"
-            self._note(parent, now, "nothing", f"looked at, and nothing reached {limit}")
+            self._note(parent, now, "nothing", f"examined, and no finding reached {limit}")
         return findings, ()
 
     def settled(self, now: Instant) -> tuple[Answers | None, tuple[Happening, ...]]:
@@ -111,10 +111,13 @@ class Inquiry(Follow):
             since, larger = now.moment - at, each.area / area - 1 if area else 0.0
             if 0 <= since < crops.again - ROUNDING and larger < crops.grown:
                 change = "grown" if larger >= 0.0 else "shrunk"
-                text = f"not looked at again: that was {since:.1f} s ago, and it has {change} by {abs(larger):.0%}; "
+                text = (
+                    f"not examined again: the last time was {since:.1f} s ago, and it has {change} by "
+                    f"{abs(larger):.0%} since; "
+                )
                 return "again", f"{text}crops.again is {crops.again:g} s, crops.grown {crops.grown:.0%}"
         if chosen >= crops.most:
-            return "most", f"not looked at: {crops.most} others of the frame came first (crops.most)"
+            return "most", f"not examined: {crops.most} others of the frame came first (crops.most)"
         return None
 
     def _note(self, each: Sighted, now: Instant, stage: str, text: str) -> None:

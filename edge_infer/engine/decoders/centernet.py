@@ -122,7 +122,7 @@ def _roles(outputs: tuple[Tensor, ...], options: Options | None) -> tuple[int, i
     if sizes is None or offsets is None or sizes == offsets or not {sizes, offsets} <= set(two):
         names = ", ".join(outputs[index].name for index in two)
         raise ModelError(
-            f"which of its outputs {names} are sizes and which offsets is not known; say it, {REMEDY}", key="decoder"
+            f"its outputs {names} are sizes and offsets in an unknown order; name them {REMEDY}", key="decoder"
         )
     return 3 - sizes - offsets, sizes, offsets
 

@@ -32,8 +32,8 @@ from edge_infer.plan.records import InputPlan, NmsPlan
 Activation = Literal["none", "softmax", "sigmoid"]
 IMAGENET: Final = 1000
 REMEDY: Final = (
-    "say what they are, in the manifest: `decoder: {kind: classification, activation: softmax}` (sigmoid, or none "
-    "where the model has already made scores of 0..1)"
+    "set the activation in the manifest: `decoder: {kind: classification, activation: softmax}` (sigmoid, or none "
+    "if the model already returns scores of 0..1)"
 )
 
 
@@ -79,8 +79,8 @@ class Classification:
     def _scores(self, real: Array) -> Array:
         if self._activation is None and not _are_scores(real):
             raise ModelError(
-                f"its float output {self._output.name} holds numbers of {real.min():g} to {real.max():g} that sum to "
-                f"{real.sum():g}, so they are no scores yet; {REMEDY}",
+                f"its float output {self._output.name} contains numbers from {real.min():g} to {real.max():g} "
+                f"with the sum {real.sum():g}, which are not scores; {REMEDY}",
                 key="decoder",
             )
         return _activated(real, self._activation)
@@ -109,15 +109,15 @@ def _activation(layout: Layout, output: Tensor) -> Activation | None:
         found: Activation | None = next((known for known in get_args(Activation) if known == said), None)
         if found is None:
             raise ModelError(
-                f"the manifest's `decoder: activation` is {said!r}; right is none, softmax or sigmoid", key="decoder"
+                f"the manifest's `decoder: activation` is {said!r}; expected none, softmax or sigmoid", key="decoder"
             )
         return found
     if holds_scores(output):
         return "none"
     if output.quantized:
         raise ModelError(
-            f"its output {output.name} (scale {output.scale[0]:g}, zero point {output.zero_point[0]}) holds more than "
-            f"0..1, so they are no scores yet; {REMEDY}",
+            f"its output {output.name} (scale {output.scale[0]:g}, zero point {output.zero_point[0]}) covers more "
+            f"than 0..1, so its numbers are not scores; {REMEDY}",
             key="decoder",
         )
     if np.dtype(output.dtype).kind != "f":

@@ -68,7 +68,8 @@ class EfficientDet:
         scale = options.number("anchor_scale", 0.1, 100.0)
         if scale is None:
             raise ModelError(
-                "the size of an EfficientDet's anchors is not in the file; say it, in the manifest: `decoder: {kind: "
+                "the file does not contain the size of an EfficientDet's anchors; set it in the manifest: `decoder: "
+                "{kind: "
                 "efficientdet, anchor_scale: 4}` (3 for Lite0 to Lite2, 5 for D7)",
                 key="decoder",
             )

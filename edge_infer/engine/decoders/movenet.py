@@ -54,7 +54,7 @@ class MoveNet:
         if self._output.shape != SINGLE and any(side % MULTIPLE for side in size):
             raise ModelError(
                 f"MoveNet for several bodies takes sides that are multiples of {MULTIPLE}, not {size[0]}x{size[1]}; "
-                "say others, in the manifest: `input: {size: 256x256}`"
+                "set others in the manifest: `input: {size: 256x256}`"
             )
 
     def __call__(self, tensors: Sequence[NDArray[Any]]) -> Bodies:

@@ -30,7 +30,8 @@ def check_known(kind: str, options: Mapping[str, JsonValue], known: Sequence[str
             right, close = ", ".join(known) or "none", difflib.get_close_matches(name, known, 1)
             meant = f'; did you mean "{close[0]}"?' if close else ""
             raise ModelError(
-                f"the manifest's `decoder` has the parameter {name!r}; {kind} knows: {right}{meant}", key="decoder"
+                f"the manifest's `decoder` has the unknown parameter {name!r}; known for {kind}: {right}{meant}",
+                key="decoder",
             )
 
 
@@ -70,12 +71,12 @@ class Options:
 def number(name: str, said: JsonValue, low: float, high: float) -> float:
     """Return ``said`` as a number from ``low`` to ``high``; raise `ModelError` otherwise."""
     if isinstance(said, bool) or not isinstance(said, (int, float)) or not math.isfinite(said):
-        raise wrong(name, said, f"a number of {low:g} to {high:g}")
+        raise wrong(name, said, f"a number from {low:g} to {high:g}")
     if not low <= said <= high:
-        raise wrong(name, said, f"a number of {low:g} to {high:g}")
+        raise wrong(name, said, f"a number from {low:g} to {high:g}")
     return float(said)
 
 
 def wrong(name: str, said: JsonValue, right: str) -> ModelError:
     """Return the error for an invalid parameter."""
-    return ModelError(f"the manifest's `decoder: {name}` is {said!r}; right is {right}", key="decoder")
+    return ModelError(f"the manifest's `decoder: {name}` is {said!r}; expected {right}", key="decoder")

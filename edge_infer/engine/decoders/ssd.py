@@ -90,8 +90,8 @@ class Ssd:
             return found[0]
         one, other = (self._outputs[index].name for index in self._pair)
         raise ModelError(
-            f"its outputs {one} and {other} are anchors and offsets, but neither their names nor their numbers tell "
-            "which is which; say it, in the manifest: `decoder: {kind: ssd, anchors: NAME}`",
+            f"its outputs {one} and {other} are anchors and offsets, but neither their names nor their numbers show "
+            "which is which; name the anchors in the manifest: `decoder: {kind: ssd, anchors: NAME}`",
             key="decoder",
         )
 
@@ -103,7 +103,7 @@ class Ssd:
         names identify.
         """
         if known_by_name(outputs):
-            return f"encoded boxes and class predictions of {outputs[0].shape[1]} anchors, as their names say"
+            return f"encoded boxes and class predictions of {outputs[0].shape[1]} anchors, identified by their names"
         if image_size(inputs) == (0, 0) or not _fit(outputs):
             return None
         found = [output for output in outputs if output.shape[2] != 4] or _named(outputs, SCORES)
@@ -134,8 +134,8 @@ def _scores(outputs: tuple[Tensor, ...], options: Options) -> int:
     found = [outputs[index] for index in other] or _named(outputs, SCORES)
     if len(found) != 1:
         raise ModelError(
-            "its three outputs have one shape, and their names do not tell which holds the scores; say it, in the "
-            "manifest: `decoder: {kind: ssd, scores: NAME, anchors: NAME}`",
+            "its three outputs have one shape, and their names do not show which contains the scores; name them "
+            "in the manifest: `decoder: {kind: ssd, scores: NAME, anchors: NAME}`",
             key="decoder",
         )
     return outputs.index(found[0])

@@ -52,7 +52,7 @@ def made_anchors(said: JsonValue, size: tuple[int, int]) -> Array:
     if unknown is not None:
         right = ", ".join(sorted(known))
         raise ModelError(
-            f"the manifest's `decoder: anchors` has the parameter {unknown!r}; with {first} it knows: {right}",
+            f"the manifest's `decoder: anchors` has the unknown parameter {unknown!r}; known with {first}: {right}",
             key="decoder",
         )
     parts = _multiscale(said, size) if "levels" in said else _ssd(said, size)
@@ -70,18 +70,18 @@ def read_anchors(path: str) -> Array:
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror or error}", key="decoder") from error
     if len(data) > LARGEST:
-        raise ModelError(f"{path} has {len(data)} bytes; anchors have at most {LARGEST}", key="decoder")
+        raise ModelError(f"{path} has {len(data)} bytes; a file of anchors has at most {LARGEST}", key="decoder")
     rows = [line.replace(b",", b" ").split() for line in data.splitlines() if line.strip()]
     try:
         table = np.array(rows, np.float32)
     except ValueError as error:
-        raise ModelError(f"{path} is no table of numbers: {error}", key="decoder") from error
+        raise ModelError(f"{path} is not a table of numbers: {error}", key="decoder") from error
     if table.ndim != 2 or 4 not in table.shape or not np.isfinite(table).all():
         raise ModelError(f"{path}: expected lines `y x height width`, or four lines of these", key="decoder")
     by_kind = table.T if table.shape[1] == 4 else table
     found: Array = by_kind[[1, 0, 3, 2]]
     if not (found[2:] > 0).all():
-        raise ModelError(f"{path}: an anchor without a height and width", key="decoder")
+        raise ModelError(f"{path}: an anchor has no height or no width", key="decoder")
     return found
 
 

@@ -92,8 +92,8 @@ def _which(outputs: tuple[Tensor, ...], options: Options) -> tuple[int, int]:
     found = said if said is not None else other[0] if len(other) == 1 else None
     if found is None:
         raise ModelError(
-            "its two outputs have one shape, and their names do not tell which holds the scores; say it, in the "
-            "manifest: `decoder: {kind: ssd, scores: NAME, …}`",
+            "its two outputs have one shape, and their names do not show which contains the scores; name them in "
+            "the manifest: `decoder: {kind: ssd, scores: NAME, …}`",
             key="decoder",
         )
     return found, 1 - found
@@ -112,16 +112,16 @@ def _anchors(layout: Layout, options: Options) -> Array:
     said, path = options.get("anchors"), options.get("anchors_file")
     if (said is None) == (path is None):
         raise ModelError(
-            "this SSD gives encoded boxes, and the anchors that they belong to are not in the file; say how they are "
-            "made, in the manifest, as the configuration that it was trained with: `decoder: {kind: ssd, anchors: "
+            "this SSD returns encoded boxes, and the file does not contain their anchors; set them in the manifest as "
+            "in the configuration of its training: `decoder: {kind: ssd, anchors: "
             "{layers: 6, min_scale: 0.2, max_scale: 0.95}}` (ssd_anchor_generator), `anchors: {levels: [3, 7], "
-            "anchor_scale: 4}` (multiscale_anchor_generator), or name a list of them, `anchors_file: FILE`; one of the "
-            "two keys",
+            "anchor_scale: 4}` (multiscale_anchor_generator), or name a file with a list of "
+            "them: `anchors_file: FILE`; set only one of the two keys",
             key="decoder",
         )
     if path is not None:
         return read_anchors(str(path))
     size = image_size(layout.inputs)
     if size == (0, 0):
-        raise ModelError("anchors are made for a picture, and its input is none", key="decoder")
+        raise ModelError("anchors need a picture, and its input is not one", key="decoder")
     return made_anchors(said, size)

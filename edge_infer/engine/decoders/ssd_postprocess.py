@@ -101,14 +101,14 @@ def _names(layout: Layout, alike: list[int]) -> tuple[str, str]:
         for option, name in zip(("classes", "scores"), said, strict=True):
             if name not in there:
                 raise ModelError(
-                    f"the manifest's `decoder: {option}` is {name!r}; right is one of {', '.join(there)}", key="decoder"
+                    f"the manifest's `decoder: {option}` is {name!r}; expected one of {', '.join(there)}", key="decoder"
                 )
         return str(said[0]), str(said[1])
     found = _known_names(there)
     if found is None:
         raise ModelError(
-            f"its outputs {there[0]} and {there[1]} look alike, and their names are of no known exporter; say which is "
-            "which, in the manifest: `decoder: {kind: ssd_postprocess, classes: NAME, scores: NAME}`",
+            f"its outputs {there[0]} and {there[1]} have the same form, and no known exporter uses their "
+            "names; name them in the manifest: `decoder: {kind: ssd_postprocess, classes: NAME, scores: NAME}`",
             key="decoder",
         )
     return found

@@ -106,7 +106,7 @@ def _anchors(options: Options) -> Array:
     said = options.get("anchors")
     if said is None:
         raise ModelError(
-            "a YOLO grid needs anchors, and the model file has none; list them in the manifest: "
+            "a YOLO grid needs anchors, and the model file contains none; list them in the manifest: "
             f"`decoder: {{kind: yolo_grid, anchors: …}}`, {EXAMPLE}",
             key="decoder",
         )

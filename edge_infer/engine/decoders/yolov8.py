@@ -92,7 +92,8 @@ def _cells_first(output: Tensor, expected: int, labels: int) -> bool:
     if labels and (rows == 4 + labels) != (columns == 4 + labels):
         return columns == 4 + labels
     raise ModelError(
-        f"its output {output.name} has the shape {list(output.shape)}, of which no side is the {expected} cells of its "
-        f"input or 4 + the number of labels ({labels}); is it a YOLOv8 head, and are the labels complete?",
+        f"its output {output.name} has the shape {list(output.shape)}, of which no side equals the {expected} "
+        f"cells of its input or 4 + the number of labels ({labels}); is it a YOLOv8 head, and are the labels "
+        "complete?",
         key="decoder",
     )

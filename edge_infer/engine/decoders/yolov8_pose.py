@@ -99,6 +99,6 @@ def _parts(rows: int, classes: int, options: Options) -> tuple[int, int, int]:
     wanted = "k" if said is None else f"{said:g}"
     raise ModelError(
         f"it has {rows} numbers a cell, which are not 4 + {classes} (classes) + {wanted} keypoints of 3 numbers; are "
-        "the labels complete? `decoder: {kind: yolov8_pose, keypoints: N}` says how many keypoints there are",
+        "the labels complete? `decoder: {kind: yolov8_pose, keypoints: N}` sets the number of keypoints",
         key="decoder",
     )

@@ -37,7 +37,7 @@ def unpack_appearance(packed: str) -> tuple[float, tuple[float, float, float], P
     if not (0.0 < weight <= _MOST_MEAN and 0.0 < scale <= _MOST_MEAN):
         raise ValueError("an appearance has no weight or no edges")
     if not (0.0 <= light <= 1.0 and abs(detail) <= _MOST_LEVEL and abs(sharpness) <= _MOST_LEVEL):
-        raise ValueError("an appearance that no picture has")
+        raise ValueError("an appearance that is impossible for a picture")
     edges = np.asarray(steps, np.float32) * np.float32(scale / 255)
     return weight, (light, detail, sharpness), edges[:COLUMNS], edges[COLUMNS:]
 
@@ -58,7 +58,7 @@ def unpack_signal(packed: str) -> DailySignal:
     low, high, residuals, pairs, squares, products, *hours = _unpacked(_SIGNAL, packed)
     sums = 0.0 <= squares <= _MOST_SQUARES and abs(products) <= _MOST_SQUARES and pairs <= residuals
     if not (-_MOST_MEAN <= low <= high <= _MOST_MEAN and sums):
-        raise ValueError("the numbers of a signal contradict each other")
+        raise ValueError("the numbers of a signal are inconsistent")
     means = [low + (high - low) * step / _STEPS for step in hours[HOURS:]]
     return DailySignal(hours[:HOURS], means, residuals, squares, pairs, products)
 
@@ -66,7 +66,7 @@ def unpack_signal(packed: str) -> DailySignal:
 def _unpacked(form: struct.Struct, packed: str) -> list[Any]:
     data = base64.b64decode(packed, validate=True)
     if len(data) != form.size:
-        raise ValueError(f"{len(data)} bytes in the place of {form.size}")
+        raise ValueError(f"{len(data)} bytes instead of {form.size}")
     numbers = list(form.unpack(data))
     if not all(map(math.isfinite, numbers)):
         raise ValueError("a number that is not finite")

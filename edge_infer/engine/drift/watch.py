@@ -181,7 +181,7 @@ class DriftWatch:
         return found
 
     def _forget(self, error: Exception) -> None:
-        log.warning("pipeline %s: what drift has learned makes no sense (%s); learning anew", self._name, error)
+        log.warning("pipeline %s: drift reference is invalid (%s); learning it again", self._name, error)
         self._kept, plan, self._plan = DriftReference(self._name), self._plan, None
         self._camera = self._outcome = None
         if plan is not None:
@@ -218,8 +218,8 @@ class DriftWatch:
             try:
                 return CameraWatch(basis, drift.false_alarm, kept)
             except _SENSELESS as error:
-                log.warning("pipeline %s: the reference of its camera cannot be used: %s", self._name, error)
-        log.info("pipeline %s: learning how its camera looks", self._name)
+                log.warning("pipeline %s: cannot use the drift reference of the camera: %s", self._name, error)
+        log.info("pipeline %s: learning the drift reference of the camera", self._name)
         return CameraWatch(basis, drift.false_alarm, CameraReference(basis))
 
     def _outcome_watch(self, plan: PipelinePlan, drift: DriftPlan, kept: OutcomeReference | None) -> OutcomeWatch:
@@ -233,8 +233,8 @@ class DriftWatch:
             try:
                 return OutcomeWatch(basis, drift.false_alarm, drift.learn, plan.threshold, labels, kept)
             except _SENSELESS as error:
-                log.warning("pipeline %s: the reference of its answers cannot be used: %s", self._name, error)
-        log.info("pipeline %s: learning how %s answers", self._name, model.title)
+                log.warning("pipeline %s: cannot use the drift reference of the answers: %s", self._name, error)
+        log.info("pipeline %s: learning the drift reference of the answers of %s", self._name, model.title)
         fresh = OutcomeReference(basis)
         return OutcomeWatch(basis, drift.false_alarm, drift.learn, plan.threshold, labels, fresh)
 
@@ -274,7 +274,7 @@ class DriftWatch:
     def _ended(self, part: str, now: Instant, reason: Reason | None) -> Happening:
         begun = self._told.pop(part)
         assert begun.kind is not None
-        log.info("pipeline %s: drift has ended, %s", self._name, _words(begun.kind))
+        log.info("pipeline %s: drift ended, %s", self._name, _words(begun.kind))
         return replace(begun, type="drift_end", when=now, reason=reason, shift=None)
 
 

@@ -123,7 +123,7 @@ class EventLedger:
     def _room(self, what: Happening) -> bool:
         if sum(begun is not None for begun in self._open.values()) < MOST_OPEN:
             return True
-        return self._hold(what, "open", f"{MOST_OPEN} events are open already")
+        return self._hold(what, "open", f"the maximum of {MOST_OPEN} open events is reached")
 
     def _may_tell(self, what: Happening, cost: int) -> bool:
         assert self._plan is not None

@@ -60,14 +60,14 @@ def _without_events(plan: PipelinePlan, *, asked: bool, spoke: bool) -> Iterator
     else:
         text = "there are no events of this task"
     if task in SCORED:
-        text += f", and what stays below the threshold of {plan.threshold:g} is not remembered"
+        text += f", and findings below the threshold of {plan.threshold:g} are not recorded"
     yield text
 
 
 def _beside_events(plan: PipelinePlan, *, asked: bool) -> Iterator[str]:
     """Yield the note that the record has no results of a pipeline with events, if the question names the pipeline."""
     if asked and plan.events is not None and (why := why_held(plan)):
-        yield f"these are events; a frame is in the state and in no result while {why}"
+        yield f"these are events; a frame changes the state and causes no result while {why}"
 
 
 def _labels(plan: PipelinePlan, records: Mapping[str, tuple[PipelinePlan, Decisions]]) -> tuple[str, ...]:
@@ -84,5 +84,5 @@ def _notes(question: WhyQuestion, plan: PipelinePlan, decisions: Decisions, labe
         notes.append(f"{whose} label {question.label!r}; {suggestion(question.label, labels)}")
     if question.since < decisions.begins:
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(decisions.begins))
-        notes.append(f"what was decided before {at} is not remembered")
+        notes.append(f"there is no record of decisions before {at}")
     return notes

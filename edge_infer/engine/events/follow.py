@@ -82,11 +82,11 @@ class Follow:
             return
         for label, score in findings.left_out:
             self.decisions.note(
-                now.wall, label, score, "label", f"left out: labels keeps {_few(self._plan.labels)} only"
+                now.wall, label, score, "label", f"left out: labels keeps only {_few(self._plan.labels)}"
             )
         for item in findings.near if isinstance(findings, ClassificationFindings) else ():
             if item.score >= self._plan.threshold:
-                text = f"left out of the result: top_k is {self._plan.top_k}, and so many labels had a higher score"
+                text = f"left out of the result: top_k is {self._plan.top_k}, and as many labels had a higher score"
                 self.decisions.note(now.wall, item.label, item.score, "top_k", text)
 
     def settled(self, now: Instant) -> tuple[Answers | None, tuple[Happening, ...]]:

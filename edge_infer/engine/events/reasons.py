@@ -80,10 +80,10 @@ class Reasons:
         seen = self._covered.share(track.box)
         going = self._covered.share((x - width / 2, y - height / 2, x + width / 2, y + height / 2))
         if max(seen, going) >= WORTH_SAYING:
-            text = (
-                f"#{track.number} was lost at the mask: {seen:.0%} of its box was blacked out when it was seen last, "
+            text = f"#{track.number} was lost at the mask, which covered {seen:.0%} of its box in its last frame "
+            self._note(
+                track, now, f"masked {track.number}", f"{text}and {going:.0%} of the expected box in the next frame"
             )
-            self._note(track, now, f"masked {track.number}", f"{text}{going:.0%} of where it was going")
 
     def _places(self, track: ObjectTrack, visit: Visit, now: Instant) -> None:
         for zone in self._plan.zones:
@@ -109,7 +109,7 @@ class Reasons:
         if passage is None:
             return ""
         if line.name in visit.around:
-            return "it went around the end of the line"
+            return "it passed around the end of the line"
         side, reach = passage.side, NEAR * max(track.place[2:])
         if side.farthest < -reach or side.settled is None:
             return ""  # the object never came near the line
@@ -144,8 +144,8 @@ CHANGE: Final[dict[Task, str]] = {
 }
 """What counts as a change, by task; all other tasks compare labels and counts."""
 BUDGET: Final = (
-    f"in the state, in no result: the pipeline has published its {CHANGES_A_MINUTE} changes a minute; "
-    "the newest follows when it may publish again"
+    f"in the state, in no result: the pipeline has published its maximum of {CHANGES_A_MINUTE} changes a minute; the "
+    "newest one follows as soon as the limit permits"
 )
 
 
@@ -164,7 +164,7 @@ class ResultReasons:
         """
         if not self._silent:
             return
-        stage, text = (TOLD, "told in a result") if told else (SPENT, BUDGET) if waits else (REPEATED, self._text)
+        stage, text = (TOLD, "published in a result") if told else (SPENT, BUDGET) if waits else (REPEATED, self._text)
         for label, score in islice(found_in(findings), MOST):
             self._decisions.note(now.wall, label, score, stage, text)
 

@@ -98,7 +98,7 @@ class Covered:
     def words(self, box: Sequence[float]) -> str:
         """Return a phrase about the masked share for the end of a reason; empty if the mask hardly covers the box."""
         share = self.share(box)
-        return f" ({share:.0%} of its box is blacked out by mask)" if share >= WORTH_SAYING else ""
+        return f" (mask covers {share:.0%} of its box)" if share >= WORTH_SAYING else ""
 
 
 # Lines across the picture, and on which side of a line a point lies.

@@ -142,7 +142,7 @@ class ReaderCapture:
                     with feed.exclusively():
                         self._take(receiver, feed)
                 except ChannelClosedError:
-                    feed.trouble("its reader is gone")
+                    feed.trouble("its reader has ended")
                     feed.pause(TICK)
 
     def _take(self, receiver: FrameReceiver, feed: Feed) -> None:
@@ -194,7 +194,7 @@ class StreamCapture:
                 try:
                     self._take(feed)
                 except ChannelClosedError:
-                    feed.trouble("its reader is gone")
+                    feed.trouble("its reader has ended")
                     feed.pause(TICK)
             feed.await_between(LAST_READING)
             if self._begun:
@@ -248,9 +248,9 @@ class StreamCapture:
         except ChannelClosedError:
             raise
         except (WireError, ValueError) as error:
-            feed.trouble(shortened(f"the reader said something impossible: {error}"))
+            feed.trouble(shortened(f"the reader sent an invalid record: {error}"))
             if not self._wrong.take():
-                feed.offence = shortened(f"invalid records without end: {error}")
+                feed.offence = shortened(f"too many invalid records: {error}")
                 self._sit_out(feed)
 
     def _count(self, feed: Feed, event: SamplesReady | LineReady | StreamCounts, step: int, *, missed: int) -> None:

@@ -271,7 +271,7 @@ class Feed:
         if not self._lines.take():
             self._untold += 1
             return
-        more = f" ({self._untold} lines about it were left out)" if self._untold else ""
+        more = f" ({self._untold} more lines about it suppressed)" if self._untold else ""
         self._untold = 0
         between = " " if level == logging.INFO else ": "
         log.log(level, "source %s%s%s%s", self.plan.name, between, text, more)
@@ -310,7 +310,7 @@ class Feed:
             self._read(capture)
         except Exception as error:  # the outermost handler of this thread: the other sources continue
             log.exception("source %s: capture thread stops: unexpected exception", self.plan.name)
-            self.trouble(shortened(f"capturing has ended because of an unexpected {type(error).__name__}: {error}"))
+            self.trouble(shortened(f"capturing stopped with an unexpected {type(error).__name__}: {error}"))
 
     def _read(self, capture: FrameCapture) -> None:
         """Read the source, except while a pipeline reads it in its own thread."""

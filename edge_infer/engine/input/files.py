@@ -54,7 +54,7 @@ def read_lines(path: str) -> Iterator[Line]:
     try:
         with Path(path).open("rb") as file:
             if b"\0" in file.peek():
-                raise InputError(f"{path}: this is no text file; the model takes one with an input a line")
+                raise InputError(f"{path}: not a text file; the model takes a text file with one input a line")
             for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE + 1), b""), start=1):
                 if len(line) > LONGEST_LINE or b"\0" in line:
                     raise InputError(f"{path}:{number}: not a line of text; is this a text file?")
@@ -65,4 +65,4 @@ def read_lines(path: str) -> Iterator[Line]:
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from error
     if not some:
-        raise InputError(f"{path}: it holds no text; write one input a line")
+        raise InputError(f"{path}: it contains no text; write one input a line")

@@ -133,8 +133,8 @@ class FrameReceiver(Closing):
             raise
         except (WireError, OSError) as error:
             if not self._faults.take():
-                self._turn_deaf(f"invalid records without end: {error}")
-            return ReaderTrouble(shortened(f"the reader said something impossible: {error}"))
+                self._turn_deaf(f"too many invalid records: {error}")
+            return ReaderTrouble(shortened(f"the reader sent an invalid record: {error}"))
 
     def want(self, looks: float | None) -> None:
         """Request the frame rate that pipelines take (None: all frames) from the reader, unless it is unchanged."""
@@ -239,7 +239,7 @@ class FrameReceiver(Closing):
             seen += 1
             record = self._channel.receive() if seen < MOST_AT_ONCE else None
         if seen >= MOST_AT_ONCE:  # a reader has fewer slots, so only repeated faults cause more records
-            self._turn_deaf(f"{MOST_AT_ONCE} records and more at once")
+            self._turn_deaf(f"{MOST_AT_ONCE} or more records at once")
         self._tell_free()
         if newest is None:
             return trouble
@@ -275,11 +275,11 @@ class FrameReceiver(Closing):
             seals = fcntl.fcntl(fd, fcntl.F_GET_SEALS)
             if size > (most := largest_memory()):
                 raise WireError(
-                    f"{wanted.slots} frames of {wanted.width}x{wanted.height} pixels are too large: this board has "
-                    f"{most >> 20} MiB for those of one source; let it give smaller ones"
+                    f"{wanted.slots} frames of {wanted.width}x{wanted.height} pixels are too large: this board "
+                    f"has {most >> 20} MiB for the frames of one source; make the frames smaller"
                 )
             if not seals & fcntl.F_SEAL_SHRINK or os.fstat(fd).st_size < size:
-                raise WireError("its memory is too small or can shrink")
+                raise WireError("the shared memory is too small or can shrink")
             block = memfd.mapped(fd, size, writable=False)
         finally:
             os.close(fd)
@@ -289,7 +289,7 @@ class FrameReceiver(Closing):
 def check_moment(monotonic: float) -> None:
     """Raise `WireError` for a capture time in the future, which would result in a negative latency."""
     if (early := monotonic - time.monotonic()) > 0:
-        raise WireError(f"monotonic lies {early:.3g} s in the future; it must be time.monotonic() at the capture")
+        raise WireError(f"monotonic is {early:.3g} s in the future; it must be time.monotonic() at the capture")
 
 
 def largest_memory() -> int:

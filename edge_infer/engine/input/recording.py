@@ -43,7 +43,7 @@ def read_recording(path: str, plan: SignalPlan, name: str = "") -> Iterator[Samp
     if kind in (".wav", ".csv"):
         return _through(_source_plan(path, kind, rate), path)
     raise InputError(
-        f"{path}: the model takes a signal; give it a .wav, .csv or .npy file (of other sound: ffmpeg -i {path} "
+        f"{path}: the model takes a signal; use a .wav, .csv or .npy file (to convert other sound: ffmpeg -i {path} "
         "-c:a pcm_s16le NEW.wav)"
     )
 
@@ -85,7 +85,7 @@ def real_values(values: NDArray[Any], plan: SignalPlan) -> NDArray[np.float32]:
             return values.astype(np.float32)
     if values.dtype.itemsize > WIDEST:
         raise InputError(
-            f"sound of {values.dtype} has no full scale; give float32 whose full scale is 1, or int16 as a WAV file has"
+            f"sound of {values.dtype} has no full scale; use float32 with the full scale 1, or int16 as in a WAV file"
         )
     half = 1 << (8 * values.dtype.itemsize - 1)
     middle = half if values.dtype.kind == "u" else 0
@@ -98,10 +98,10 @@ def _array(path: str, plan: SignalPlan) -> Iterator[Samples]:
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from error
     except (ValueError, EOFError) as error:
-        raise InputError(f"{path}: no NumPy array that can be read: {error}") from error
+        raise InputError(f"{path}: not a readable NumPy array: {error}") from error
     if values.ndim not in (1, 2) or values.dtype.kind not in "iufb" or not values.size:
         raise InputError(
-            f"{path}: it holds an array {list(values.shape)} of {values.dtype}; a signal is [samples] or "
+            f"{path}: it contains an array {list(values.shape)} of {values.dtype}; a signal is [samples] or "
             "[samples, channels] of numbers"
         )
     rows = values.reshape(len(values), -1)
@@ -152,7 +152,7 @@ def _sum(one: Candidates, other: Candidates) -> Candidates:
         return Distance(one.score + other.score, nonfinite)
     if isinstance(one, Numbers) and isinstance(other, Numbers):
         return Numbers(one.values + other.values, nonfinite)
-    raise ModelError("a recording of several windows has one outcome for classifications, anomalies and values only")
+    raise ModelError("only classifications, anomalies and values have one outcome for a recording of several windows")
 
 
 def _share(total: Candidates, count: int) -> Candidates:

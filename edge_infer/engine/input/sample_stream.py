@@ -106,7 +106,7 @@ class SampleStream(Feed):
         waiting = len(cursor.waiting)
         cursor.dropped += waiting
         cursor.waiting.clear()
-        self._overruns.note(f"readings of source {self.plan.name} for which a pipeline was too slow", waiting)
+        self._overruns.note(f"readings of source {self.plan.name} dropped because a pipeline was too slow", waiting)
         return replace(item, gap=True) if isinstance(item, Samples) else item
 
 

@@ -66,7 +66,7 @@ def stored(values: Sequence[float], tensor: Tensor) -> NDArray[Any]:
     """Return the content of a constant input; raises `ModelError` if the number of values is wrong."""
     count = int(np.prod(tensor.shape))
     if len(values) not in (1, count):
-        raise ModelError(f"its input {tensor.name} {list(tensor.shape)} holds {count} numbers, not {len(values)}")
+        raise ModelError(f"its input {tensor.name} {list(tensor.shape)} takes {count} numbers, not {len(values)}")
     into: NDArray[Any] = np.empty(tensor.shape, tensor.dtype)
     real = np.broadcast_to(np.array(values, np.float64), count)
     if into.dtype == np.bool_:
@@ -74,7 +74,7 @@ def stored(values: Sequence[float], tensor: Tensor) -> NDArray[Any]:
     elif into.dtype.kind in "iuf":
         tensor.store(real, into)
     else:
-        raise ModelError(f"its input {tensor.name} is of {tensor.dtype}, into which no numbers go")
+        raise ModelError(f"its input {tensor.name} is of {tensor.dtype}, which takes no numbers")
     return into
 
 
@@ -82,7 +82,7 @@ def several_inputs(inputs: Sequence[Tensor]) -> str:
     """Return the error text for a model with inputs that neither the frame nor the manifest fills."""
     names = ", ".join(f"{tensor.name} {list(tensor.shape)}" for tensor in inputs)
     return (
-        f"it has {len(inputs)} inputs ({names}), and `input` is about one; the manifest says of the others what "
-        "goes in: `inputs: {NAME: {value: 0.5}}` always the same, `inputs: {NAME: {}}` the frame, too; and what comes "
-        "out of one run and goes into the next, `state: {OUTPUT: INPUT}`"
+        f"it has {len(inputs)} inputs ({names}), and `input` describes one; set the content of the "
+        "others in the manifest: `inputs: {NAME: {value: 0.5}}` for a constant, `inputs: {NAME: {}}` for the frame, or "
+        "`state: {OUTPUT: INPUT}` for an output of the previous run"
     )

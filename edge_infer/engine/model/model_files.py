@@ -109,7 +109,7 @@ class ModelFiles(Closing):
     def _copy(self, path: str, model: ModelPlan) -> int:
         where = "" if path == model.path else f"{path}: "
         if path not in self._files:
-            raise ModelError(where + self._missing.get(path, "the supervisor has not handed it over"))
+            raise ModelError(where + self._missing.get(path, "the supervisor has not sent it"))
         try:
             return os.dup(self._files[path])
         except OSError as error:

@@ -141,7 +141,7 @@ class Trial:
         self._over = [*self._over, seconds] if seconds > self._limit else []
         if len(self._over) >= SLOW or sum(self._over) >= self._limit + LONG:
             worst = max(self._over)
-            self.failed(f"a frame took {worst:.3g} s, and {self._limit:.3g} s is the most that it may take")
+            self.failed(f"a frame took {worst:.3g} s, longer than the limit of {self._limit:.3g} s")
 
     def failed(self, text: str) -> None:
         """Record a fault; only the first fault is kept."""

@@ -228,7 +228,7 @@ class ShadowModel:
         limit = shadow.model.patience() + HUNG
         if since and not self._reason and time.monotonic() - since > limit:
             self._errors += 1
-            self._end(f"a frame did not come back within {limit:.3g} s")
+            self._end(f"a frame was not finished within {limit:.3g} s")
             if self._turn is not None:
                 self._turns.leave(self._turn)  # a hung thread needs no more turns
             give_up_priority(self._thread)
@@ -252,7 +252,7 @@ def _sound(model: LoadedModel, frame: Captured) -> Findings:
     """
     candidates, transform = model.look(frame)
     if candidates.nonfinite:
-        raise ModelError("its output of a frame has values that are not finite")
+        raise ModelError("its output for a frame has values that are not finite")
     return model.postprocess(candidates, transform, frame.monotonic)
 
 

@@ -57,8 +57,10 @@ class Unmoved(NamedTuple):
 
     def __str__(self) -> str:
         place = "the picture" if self.parts == 1 else "a tile"
-        text = f"at most {self.share:.2%} of {place} had changed by {self.plan.threshold:g} of full brightness, and "
-        return f"{text}motion.area is {self.plan.area:.2%}; it was not looked at, and what was seen last stands"
+        text = f"at most {self.share:.2%} of {place} has changed by {self.plan.threshold:g} of full brightness, and "
+        return (
+            f"{text}motion.area is {self.plan.area:.2%}; the model did not run, and its previous findings remain valid"
+        )
 
 
 class Gate:

@@ -262,7 +262,7 @@ class ResultSender:
             lost += oldest >= (self._first_unsent() or math.inf)
             self._drop(oldest)
         if lost:
-            self._given_up.note("results and events that the publisher does not take as fast as they come", lost)
+            self._given_up.note("results and events dropped because the publisher is too slow", lost)
 
     def _drop(self, number: int) -> None:
         """Drop a message, which is the oldest one of its pipeline."""

@@ -26,7 +26,7 @@ CUSTOMARY: Final = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0), (-128.0, 127.0))
 INTEGERS: Final = ("uint8", "int8", "int16", "int32")
 FLOATS: Final = ("float32", "float16")
 REMEDY: Final = (
-    "say how it was trained, in the manifest: `input: {mean: 127.5, std: 127.5}` for -1..1, "
+    "set the range of its training in the manifest: `input: {mean: 127.5, std: 127.5}` for -1..1, "
     "`input: {mean: 0, std: 255}` for 0..1, `input: {mean: 0, std: 1}` for 0..255"
 )
 
@@ -53,7 +53,7 @@ def encoding(plan: InputPlan, tensor: Tensor, channels: int) -> NDArray[Any]:
 def _real(plan: InputPlan, tensor: Tensor, channels: int) -> NDArray[np.float64]:
     brightness = np.arange(256, dtype=np.float64).reshape(256, 1)
     if tensor.dtype not in INTEGERS + FLOATS:
-        raise ModelError(f"its input {tensor.name} is of {tensor.dtype}; a picture goes into 8-bit or float tensors")
+        raise ModelError(f"its input {tensor.name} is of {tensor.dtype}; a picture needs an 8-bit or float tensor")
     if plan.mean is None and plan.std is None:
         low, high = _range(tensor)
         real = low + brightness * ((high - low) / 255.0)
@@ -68,18 +68,18 @@ def _real(plan: InputPlan, tensor: Tensor, channels: int) -> NDArray[np.float64]
 
 def _range(tensor: Tensor) -> tuple[float, float]:
     if tensor.dtype in FLOATS:
-        raise ModelError(f"its input {tensor.name} is of {tensor.dtype}, whose range nothing tells; {_remedy(tensor)}")
+        raise ModelError(f"its input {tensor.name} is of {tensor.dtype}, whose range is unknown; {_remedy(tensor)}")
     if not tensor.quantized:
         if tensor.dtype == "int8":
             raise ModelError(
-                f"its input {tensor.name} is of int8 without quantization parameters, which cannot hold 0..255; say "
-                "how it is to be filled, in the manifest: `input: {mean: 128, std: 1}` for brightness - 128"
+                f"its input {tensor.name} is of int8 without quantization parameters, which cannot contain 0..255; set "
+                "its range in the manifest: `input: {mean: 128, std: 1}` for brightness - 128"
             )
         return 0.0, 255.0
     if customary_range(tensor) is None:
         raise ModelError(
             f"its input {tensor.name} ({tensor.dtype}, scale {tensor.scale[0]:g}, zero point {tensor.zero_point[0]}) "
-            f"does not hold one of the customary ranges of brightness; {_remedy(tensor)}"
+            f"does not have one of the usual ranges of brightness; {_remedy(tensor)}"
         )
     return _own_range(tensor)
 
@@ -98,7 +98,7 @@ def _own_range(tensor: Tensor) -> tuple[float, float]:
 def _per_channel(name: str, values: tuple[float, ...], channels: int) -> NDArray[np.float64]:
     if len(values) not in (1, channels) or not np.isfinite(values).all():
         raise ModelError(
-            f"the manifest's `input: {name}` has {len(values)} numbers; right is one, or one for each of the "
+            f"the manifest's `input: {name}` has {len(values)} numbers; expected one, or one for each of the "
             f"{channels} colour channels"
         )
     return np.array(values, np.float64)

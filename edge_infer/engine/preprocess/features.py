@@ -89,31 +89,34 @@ def _layout(plan: SignalPlan, tensor: Tensor) -> tuple[int, int]:
     if len(axes) == 2:
         if said is not None and said != axes[1]:
             raise ModelError(
-                f"its input {tensor.name} {list(tensor.shape)} has {axes[1]} values in each frame, but by its manifest "
-                f"{_VALUES[plan.features]} there are {said}"
+                f"its input {tensor.name} {list(tensor.shape)} has {axes[1]} values in each frame, but the "
+                f"manifest requires {said} ({_VALUES[plan.features]})"
             )
         return axes[0], axes[1]
     values = said or 1
     if plan.features in ("mfcc", "log_mel", "spectrum") and said is None:
         if plan.hop is not None:
             key = "coefficients" if plan.features == "mfcc" else "bins"
-            raise ModelError(f"its input {tensor.name} {list(tensor.shape)} is flat; say `{key}`: values of each frame")
+            raise ModelError(
+                f"its input {tensor.name} {list(tensor.shape)} is flat; set `{key}` to the number of values of "
+                "each frame"
+            )
         values = axes[0]
     if axes[0] % values:
         raise ModelError(
-            f"its input {tensor.name} {list(tensor.shape)} holds {axes[0]} numbers, which is no whole number of frames "
-            f"of {values} ({_VALUES[plan.features]})"
+            f"its input {tensor.name} {list(tensor.shape)} takes {axes[0]} numbers, which is not a whole number "
+            f"of frames of {values} ({_VALUES[plan.features]})"
         )
     return axes[0] // values, values
 
 
 _VALUES = {
     "waveform": "a waveform has one channel",
-    "raw": "(`channels`)",
-    "micro": "(the micro front end gives 40)",
-    "mfcc": "(`coefficients`)",
-    "log_mel": "(`bins`)",
-    "spectrum": "(`bins`, times `channels`)",
+    "raw": "`channels`",
+    "micro": "the micro front end returns 40",
+    "mfcc": "`coefficients`",
+    "log_mel": "`bins`",
+    "spectrum": "`bins` times `channels`",
 }
 """Reason for the number of values per frame, by kind of features; for error messages."""
 
@@ -135,7 +138,9 @@ def _micro(plan: SignalPlan, frames: int, values: int) -> Plain:
         raise ModelError(f"`features: micro` works at a `rate` of {MICRO_RATE}, not {plan.rate:g}")
     hop = (plan.hop or MICRO_STEP) / MICRO_STEP
     if abs(hop - round(hop)) > 1e-6:
-        raise ModelError(f"`features: micro` has a frame every 10 ms, so `hop` is a multiple of it, not {plan.hop} s")
+        raise ModelError(
+            f"`features: micro` has a frame every 10 ms, so `hop` must be a multiple of that, not {plan.hop} s"
+        )
     return Plain(frames, values, round(hop))
 
 
@@ -156,14 +161,16 @@ def _bands(plan: SignalPlan, size: int, rate: float, values: int) -> Rows:
         )
     if plan.features == "spectrum":
         if values % plan.channels:
-            raise ModelError(f"{values} values of a frame are no whole number of bands for {plan.channels} `channels`")
+            raise ModelError(
+                f"{values} values of a frame are not a whole number of bands for {plan.channels} `channels`"
+            )
         return bands(size, rate, values // plan.channels, plan.low, high)
     if plan.features == "log_mel":
         return spectrum.mel_bands(size, rate, values, (plan.low, high), plan.mel)
     if plan.bins is None:
         raise ModelError("`features: mfcc` needs `bins`, the number of mel bands, such as `bins: 40`")
     if values > plan.bins:
-        raise ModelError(f"{values} coefficients cannot be made of {plan.bins} mel bands (`bins`)")
+        raise ModelError(f"{values} coefficients need at least as many mel bands, but `bins` is {plan.bins}")
     return spectrum.mel_bands(size, rate, plan.bins, (plan.low, high), plan.mel)
 
 

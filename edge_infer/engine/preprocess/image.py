@@ -47,8 +47,8 @@ class ImagePreprocess:
         height, width, channels = image_shape(tensor)
         if plan.color == "gray" and channels != 1:
             raise ModelError(
-                f"its input {tensor.name} has {channels} colour channels, but the manifest says `color: gray`; "
-                "right is rgb or bgr"
+                f"its input {tensor.name} has {channels} colour channels, but the manifest sets `color: gray`; "
+                "expected rgb or bgr"
             )
         self._plan = plan
         self._size = (width, height)

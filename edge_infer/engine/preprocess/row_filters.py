@@ -93,7 +93,7 @@ def _below_nyquist(name: str, frequency: float, rate: float) -> float:
     """Return the frequency divided by the rate; raise `ModelError` unless it is below half of the rate."""
     if not 0 < frequency < rate / 2:
         raise ModelError(
-            f"the manifest's `filter: {name}` is at {frequency:g} Hz; at {rate:g} samples a second it has to lie "
+            f"the manifest's `filter: {name}` is at {frequency:g} Hz; at {rate:g} samples a second it must be "
             f"below {rate / 2:g}"
         )
     return frequency / rate
@@ -220,7 +220,7 @@ class Resampler:
         self._reach = ceil(ZEROS / lower)
         self._rates = source, target
         if not ratio or ratio > MOST_TIMES or 2 * self._reach * ratio.numerator > MOST_COEFFICIENTS:
-            raise ModelError(f"the source gives {source:g} samples a second; that cannot be made {target:g}")
+            raise ModelError(f"the source delivers {source:g} samples a second; that cannot be resampled to {target:g}")
         self._up, self._down = ratio.numerator, ratio.denominator
         self._filters = _filters(self._up, self._reach, lower * ROLLOFF)
         self._rows: Rows | None = None
@@ -234,8 +234,8 @@ class Resampler:
             if self._reach * rows.shape[1] > MOST_COEFFICIENTS:
                 source, target = self._rates
                 raise ModelError(
-                    f"the source gives {source:g} samples a second of {rows.shape[1]} values; that cannot be made "
-                    f"{target:g}"
+                    f"the source delivers {source:g} samples a second of {rows.shape[1]} values; that cannot be "
+                    f"resampled to {target:g}"
                 )
             self._rows = np.repeat(rows[:1], self._reach, axis=0)
             self._first = -self._reach

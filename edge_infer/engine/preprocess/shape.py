@@ -19,8 +19,8 @@ def image_shape(tensor: Tensor) -> tuple[int, int, int]:
     if len(shape) == 4 and shape[0] == 1 and min(shape) > 0:
         if shape[1:3] == (1, 1) and shape[3] in CHANNELS:
             raise ModelError(
-                f"its input {tensor.name} has the shape {list(shape)}, a picture of one point; if height and width "
-                "were left open, the manifest says them: `input: {size: 256x256}`"
+                f"its input {tensor.name} has the shape {list(shape)}, a picture of one pixel; if the export left "
+                "height and width open, set them in the manifest: `input: {size: 256x256}`"
             )
         if shape[3] in CHANNELS:
             return shape[1], shape[2], shape[3]
@@ -30,11 +30,11 @@ def image_shape(tensor: Tensor) -> tuple[int, int, int]:
         return shape[1], shape[2], 1
     hint = ""
     if len(shape) == 4 and shape[3] in CHANNELS:
-        hint = f"; this one wants {shape[0]} pictures at once: convert the model for a batch of 1"
+        hint = f"; this one takes {shape[0]} pictures at once: convert the model for a batch of 1"
     raise ModelError(
         f"its input {tensor.name} has the shape {list(shape)}; a picture needs [1, height, width, 1 or 3] or "
-        f"[1, 1 or 3, height, width]{hint}. If it takes no pictures, a manifest says so: input: {{features: …}} for "
-        "sound and samples, {tokenizer: …} for text"
+        f"[1, 1 or 3, height, width]{hint}. If it does not take pictures, set that in a manifest: input: "
+        "{features: …} for sound and samples, {tokenizer: …} for text"
     )
 
 

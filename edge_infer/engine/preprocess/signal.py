@@ -47,9 +47,9 @@ class SignalPreprocess:
     def __init__(self, plan: SignalPlan, tensor: Tensor) -> None:
         """Prepare the stages; raise `ModelError` unless the features fill the tensor."""
         if tensor.dtype not in FLOATS + INTEGERS:
-            raise ModelError(f"its input {tensor.name} is of {tensor.dtype}; a signal goes into 8-bit, int16 or float")
+            raise ModelError(f"its input {tensor.name} is of {tensor.dtype}; a signal needs 8-bit, int16 or float")
         if plan.peak and plan.features == "micro":
-            raise ModelError("`scale: peak` does not go with `features: micro`, which has a gain control of its own")
+            raise ModelError("`scale: peak` cannot be used with `features: micro`, which has its own gain control")
         self._plan = plan
         self._tensor = tensor
         self._features = make_features(plan, tensor)
@@ -144,7 +144,7 @@ class SignalPreprocess:
         if not plan.columns:
             return []
         if plan.features == "micro":
-            raise ModelError("`columns` does not go with `features: micro`, whose front end hears one channel")
+            raise ModelError("`columns` cannot be used with `features: micro`, whose front end takes one channel")
         if plan.features not in MIXED and len(plan.columns) != self._channels:
             raise ModelError(
                 f"`columns` names {len(plan.columns)} values of a sample, but {self._tensor.name} "
@@ -183,7 +183,8 @@ class SignalPreprocess:
         lower = self._plan.rate is not None and rate < self._plan.rate * (1 - SAME_RATE)
         if rate != self._rate and lower and self._rarely.due("rate"):
             log.warning(
-                "the source gives %g samples a second, the model takes %g: resampled, but frequencies above %g Hz are "
+                "the source delivers %g samples a second, the model takes %g: resampled, but frequencies above %g Hz "
+                "are "
                 "missing",
                 rate,
                 self._plan.rate,
@@ -224,7 +225,7 @@ class SignalPreprocess:
     def _drop(self, samples: int) -> None:
         before, self._refused = self._refused, self._refused + samples
         if before.bit_length() != self._refused.bit_length():
-            log.warning("samples dropped: values are not finite; the window starts again (%d so far)", self._refused)
+            log.warning("samples dropped: values are not finite; starting a new window (%d so far)", self._refused)
 
     @property
     def values(self) -> int:
@@ -241,15 +242,15 @@ class SignalPreprocess:
         if self._plan.features in MIXED and rows.shape[1] > 0:
             return np.asarray(rows.mean(axis=1, keepdims=True), np.float64)
         raise InputError(
-            f"the source gives {rows.shape[1]} values at a time and the model takes {self._channels}; choose them with "
-            "the source's `columns` or `channels`"
+            f"the source delivers {rows.shape[1]} values at a time and the model takes {self._channels}; select "
+            "them with the source's `columns` or `channels`"
         )
 
     def _wide(self, rows: Rows) -> Rows:
         """Return the first values of each sample, as many as the ``columns`` of all inputs refer to."""
         if rows.shape[1] < self._plan.width:
             raise InputError(
-                f"the source gives {rows.shape[1]} values at a time, but the model's `columns` go up to "
+                f"the source delivers {rows.shape[1]} values at a time, but the model's `columns` go up to "
                 f"{self._plan.width - 1}, counted from 0"
             )
         return rows[:, : self._plan.width]
@@ -293,7 +294,7 @@ def _per_value(key: str, said: Iterable[float] | None, values: int) -> Rows:
     if not numbers.size:
         return np.array([0.0 if key == "mean" else 1.0])
     if numbers.size not in (1, values):
-        raise ModelError(f"the manifest's `input: {key}` has {numbers.size} numbers; right is one, or {values}")
+        raise ModelError(f"the manifest's `input: {key}` has {numbers.size} numbers; expected one, or {values}")
     if key == "std" and not numbers.all():
         raise ModelError("the manifest's `input: std` is 0; features are divided by it")
     return numbers

@@ -37,7 +37,7 @@ class TextPreprocess:
         length = row_length(tensor)
         if length != plan.length:
             raise ModelError(
-                f"its input {tensor.name} takes {length} ids, but the manifest says `length: {plan.length}`"
+                f"its input {tensor.name} takes {length} ids, but the manifest sets `length: {plan.length}`"
             )
         self._tokenizer = make_tokenizer(plan, read_vocabulary(plan))
         self._mask = np.zeros(length, np.int32)
@@ -80,5 +80,7 @@ def row_length(tensor: Tensor) -> int:
             f"of {', '.join(ID_TYPES)}"
         )
     if size == 1:
-        raise ModelError(f"the length of its input {tensor.name} was left open; export it with a fixed length, say 128")
+        raise ModelError(
+            f"the length of its input {tensor.name} is not fixed; export it with a fixed length, such as 128"
+        )
     return size

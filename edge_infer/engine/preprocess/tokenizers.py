@@ -35,9 +35,9 @@ class WordPieces:
         """Check the vocabulary; raise `ModelError` if BERT's special tokens are missing or the row is too short."""
         missing = [word for word in (BEGIN, END, UNKNOWN) if word not in vocabulary]
         if missing:
-            raise ModelError(f"its vocabulary has no {', '.join(missing)}; is it one of word pieces?")
+            raise ModelError(f"its vocabulary has no {', '.join(missing)}; is it a vocabulary of word pieces?")
         if length < 2:
-            raise ModelError(f"its input takes {length} ids; word pieces need two and more")
+            raise ModelError(f"its input takes {length} ids; word pieces need at least two")
         self._vocabulary = vocabulary
         self._length = length
         self._lowercase = lowercase
@@ -164,11 +164,15 @@ def compiled(pattern: str) -> re.Pattern[str]:
     if len(pattern) > LONGEST_PATTERN:
         raise ModelError(f"its delimiter pattern has {len(pattern)} characters; at most {LONGEST_PATTERN} are read")
     if _REPEATED_REPEAT.search(pattern):
-        raise ModelError(f"its delimiter pattern {pattern!r} repeats what is repeated; write it as [characters]+")
+        raise ModelError(
+            f"its delimiter pattern {pattern!r} has a repetition inside a repetition; write it as [characters]+"
+        )
     try:
         found = re.compile(pattern, re.ASCII)
     except (re.error, OverflowError, RecursionError) as error:
         raise ModelError(f"its delimiter pattern {pattern!r} cannot be used: {error}") from error
     if found.match("") is not None:
-        raise ModelError(f"its delimiter pattern {pattern!r} matches the empty text; right is, say, {DEFAULT_PATTERN}")
+        raise ModelError(
+            f"its delimiter pattern {pattern!r} matches the empty text; expected a pattern such as {DEFAULT_PATTERN}"
+        )
     return found

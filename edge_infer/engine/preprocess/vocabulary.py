@@ -41,9 +41,9 @@ def parse_vocabulary(data: bytes, where: str) -> Vocabulary:
     while lines and not lines[-1]:
         lines.pop()
     if not lines or "\0" in text:
-        raise ModelError(f"{where} holds no words: write one a line")
+        raise ModelError(f"{where} contains no words: write one a line")
     if len(lines) > MOST:
-        raise ModelError(f"{where}: {len(lines)} words are more than {MOST}; is this the vocabulary?")
+        raise ModelError(f"{where}: {len(lines)} words exceed the limit of {MOST}; is this the vocabulary?")
     return _numbered(lines, where) or {word: number for number, word in enumerate(lines)}
 
 

@@ -161,7 +161,9 @@ class _Reader:
         if score == UNKNOWN:
             score = 1.0
         elif score < 0.0 or score > 1.0:
-            raise self._error(number, f"score {fields[6]} is not between 0 and 1: scale the scores, or write -1")
+            raise self._error(
+                number, f"score {fields[6]} is not between 0 and 1: scale the scores, or write -1 for none"
+            )
         return Row(
             frame, x, y, width, height, score, self._class(number, fields[7] if len(fields) in CLASS_FIELDS else "")
         )
@@ -178,17 +180,17 @@ class _Reader:
         most = len(self.labels) - 1 if self.labels else MAX_FRAME
         if not 0 <= value <= most or value != int(value):
             known = f"a number from 0 to {most}, or one of {', '.join(self.labels[:5])}" if self.labels else "a number"
-            raise self._error(number, f"class {text} is not known: write {known}; or -1, or no class")
+            raise self._error(number, f"class {text} is unknown: expected {known}; or -1, or no class")
         return value
 
     def _fault(self, row: Row) -> str | None:
         if not all(map(math.isfinite, row)):
             return "not finite"
         if row.width <= 0.0 or row.height <= 0.0:
-            return "no width or no height"
+            return "the box has no width or no height"
         width, height = self.size
         if row.x >= width or row.y >= height or row.x + row.width <= 0.0 or row.y + row.height <= 0.0:
-            return f"outside of a picture of {width}x{height}"
+            return f"the box is outside a picture of {width}x{height}"
         return None
 
     def _error(self, number: int, text: str) -> InputError:

@@ -56,7 +56,7 @@ class Film(Closing):
         self._writer = cv2.VideoWriter(str(self._path), cv2.VideoWriter.fourcc(*"mp4v"), fps, size)
         if not self._writer.isOpened():
             raise InputError(
-                f"{self._path} cannot be written as a video: the name has to end in .mp4 in a folder that is there"
+                f"{self._path} cannot be written as a video: its name must end in .mp4, and its folder must exist"
             )
         for each in (picture, second):
             if each is not None:

@@ -50,5 +50,5 @@ class AnomalyTask:
     def __call__(self, found: Distance, _: Transform, _moment: float) -> Deviation:
         """Return the deviation; raise `ModelError` for a non-finite score, which is neither normal nor anomalous."""
         if not math.isfinite(found.score):
-            raise ModelError("the model gave no number; is the file damaged?")
+            raise ModelError("the model returned no number; is the file damaged?")
         return Deviation(found.score, self._threshold)

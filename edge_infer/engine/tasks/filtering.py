@@ -34,8 +34,8 @@ class LabelFilter:
         if not self._warned_label and not named.all():
             self._warned_label = True
             log.warning(
-                "pipeline %s: the model found class %d, but it has %d labels, counted from 0; such objects are left "
-                "out (do the labels belong to this model?)",
+                "pipeline %s: the model returned class %d, but it has %d labels, counted from 0; leaving such "
+                "objects out (do the labels belong to this model?)",
                 self._pipeline,
                 classes[~named][0],
                 len(self._labels),
@@ -64,11 +64,11 @@ class LabelFilter:
         nonfinite = candidates.nonfinite
         left = candidates.classes >= 0 if isinstance(candidates, Regions) else candidates.scores > 0
         if nonfinite and not np.any(left):
-            raise ModelError(f"{nonfinite} of its outputs are not finite, and no other one says anything")
+            raise ModelError(f"{nonfinite} of its outputs are not finite, and no usable one remains")
         if nonfinite and not self._warned_finite:
             self._warned_finite = True
             log.warning(
-                "pipeline %s: %d outputs of the model are not finite; they are left out (is the file damaged?)",
+                "pipeline %s: %d outputs of the model are not finite; leaving them out (is the file damaged?)",
                 self._pipeline,
                 nonfinite,
             )

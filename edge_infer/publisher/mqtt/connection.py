@@ -233,7 +233,7 @@ class MqttConnection:
 
     def _use_new_files(self, now: float) -> None:
         """Reconnect at once when credential files have changed, so that the operator sees errors immediately."""
-        log.info("the mqtt credentials have changed: reconnecting")
+        log.info("mqtt credentials changed: reconnecting")
         self._diagnosis.forget()
         if self._up:
             self.finish(now + _GOODBYE)
@@ -315,11 +315,11 @@ class MqttConnection:
         oldest = next(iter(self._under_way.values()), (None, now))[1]
         if now - max(oldest, self._acked_at) > patience.acknowledging:  # the last of many waits long on a slow link
             return ConnectionFailure(
-                f"the broker {where} has acknowledged nothing for {patience.acknowledging:.0f} s: does it hang?"
+                f"the broker {where} has acknowledged no message for {patience.acknowledging:.0f} s: does it hang?"
             )
         if self._reads > _MOST_READS:
             return ConnectionFailure(
-                f"the broker {where} floods us with what nobody asked for: check mqtt.host", refused=True
+                f"the broker {where} sends a flood of unrequested packets: check mqtt.host", refused=True
             )
         return None
 
@@ -376,8 +376,8 @@ class MqttConnection:
         elif self._manner.version == V311 and (size := self._limit.ended(self._just_sent())) is not None:
             self._diagnosis.forget()
             self._ended = ConnectionFailure(
-                f"the broker {where} ends the connection at a message of {size} bytes: it seems to accept smaller ones "
-                "only, and the others are left out (raise its limit of packets)"
+                f"the broker {where} closed the connection at a message of {size} bytes: it seems to accept only "
+                "smaller ones, so the publisher drops larger ones (raise its limit of packets)"
             )
         else:
             why = f" ({self._client.fault})" if self._client.fault else ""

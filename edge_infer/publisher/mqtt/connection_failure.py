@@ -17,8 +17,8 @@ UNSUPPORTED_VERSION: Final = 0x84
 TAKEN_OVER: Final = 0x8E
 UNSUPPORTED_QOS: Final = 0x9B
 _REFUSALS: Final[Mapping[int, str]] = {
-    0x82: "it calls our packets a protocol error: is this an MQTT broker?",
-    0x84: "it knows neither MQTT 5 nor 3.1.1",
+    0x82: "protocol error: is this an MQTT broker?",
+    0x84: "it supports neither MQTT 5 nor 3.1.1",
     0x85: "it does not accept the client id {client_id!r}: change mqtt.client_id",
     0x86: "bad user name or password: compare mqtt.username and {secret} with the broker's",
     0x87: "not authorised: check mqtt.username and {secret}, and the broker's access rules for {topic}/status",
@@ -26,26 +26,26 @@ _REFUSALS: Final[Mapping[int, str]] = {
     0x89: "it is busy",
     0x8A: "this client is banned: ask the broker's operator",
     0x8B: "it is shutting down",
-    0x8C: "it wants another way of authentication than user name and password",
-    0x8D: "it heard nothing from us for too long",
+    0x8C: "it requires another authentication method than user name and password",
+    0x8D: "it received no packet from this client for too long",
     0x8E: "another client took over the client id {client_id!r}: give each device its own mqtt.client_id or device.id",
     0x90: "it does not accept the topic {topic}/status: check mqtt.prefix and the broker's access rules",
-    0x93: "it says that we sent more at once than it takes",
-    0x95: "it says that a message was too large: raise its max_packet_size",
-    0x96: "it says that we publish too fast: lower fps or use publish: change",
+    0x93: "this client exceeded its receive maximum",
+    0x95: "a message was too large: raise its max_packet_size",
+    0x96: "this client publishes too fast: lower fps or use publish: change",
     0x97: "a quota is used up: ask the broker's operator",
     0x98: "its operator ended the connection",
-    0x9A: "it keeps no retained messages, which subscribers need: turn on retain_available",
-    0x9B: "it knows only QoS 0, not that of our will",
-    0x9C: "it asks us to use another server: change mqtt.host",
+    0x9A: "it does not support retained messages, which subscribers need: turn on retain_available",
+    0x9B: "it supports only QoS 0, not the QoS of the will",
+    0x9C: "it redirects this client to another server: change mqtt.host",
     0x9D: "the server has moved: change mqtt.host",
-    0x9F: "it allows fewer connections in this time",
+    0x9F: "this client exceeded its connection rate",
 }
 _PASSING: Final = frozenset({0x88, 0x89, 0x8B, 0x8D, 0x93})
 _CERTIFICATES: Final[Mapping[int, str]] = {
     9: "the broker's certificate is not valid yet: is the clock of this device right ({now})?",
     10: "the broker's certificate has expired: renew it at the broker (if the clock of this device is right: {now})",
-    18: "the broker's certificate is signed by itself: put it into mqtt.tls.ca_file if it is the right one",
+    18: "the broker's certificate is self-signed: put it into mqtt.tls.ca_file if it is the right one",
     19: "an authority of the broker's certificate is unknown: put it into mqtt.tls.ca_file",
     20: "the authority of the broker's certificate is unknown: put it into mqtt.tls.ca_file",
     21: "the authority of the broker's certificate is unknown: put it into mqtt.tls.ca_file",
@@ -55,14 +55,14 @@ _CERTIFICATES: Final[Mapping[int, str]] = {
 }
 _OF_THE_CLOCK: Final = (9, 10)
 _ALERTS: Final[Mapping[str, str]] = {
-    "CERTIFICATE_REQUIRED": "it wants a client certificate: set mqtt.tls.cert_file and key_file",
-    "HANDSHAKE_FAILURE": "it refuses the TLS handshake: does it want a client certificate (mqtt.tls.cert_file)?",
-    "UNKNOWN_CA": "it does not know the authority of our client certificate: renew mqtt.tls.cert_file",
-    "CERTIFICATE_EXPIRED": "our client certificate has expired: renew mqtt.tls.cert_file",
-    "BAD_CERTIFICATE": "it does not accept our client certificate: renew mqtt.tls.cert_file",
-    "CERTIFICATE_UNKNOWN": "it does not accept our client certificate: renew mqtt.tls.cert_file",
-    "WRONG_VERSION_NUMBER": "it does not speak TLS on this port: change mqtt.port or remove mqtt.tls",
-    "RECORD_LAYER_FAILURE": "it does not speak TLS on this port: change mqtt.port or remove mqtt.tls",
+    "CERTIFICATE_REQUIRED": "it requires a client certificate: set mqtt.tls.cert_file and key_file",
+    "HANDSHAKE_FAILURE": "it refuses the TLS handshake: does it require a client certificate (mqtt.tls.cert_file)?",
+    "UNKNOWN_CA": "it does not know the authority of the client certificate: renew mqtt.tls.cert_file",
+    "CERTIFICATE_EXPIRED": "the client certificate has expired: renew mqtt.tls.cert_file",
+    "BAD_CERTIFICATE": "it does not accept the client certificate: renew mqtt.tls.cert_file",
+    "CERTIFICATE_UNKNOWN": "it does not accept the client certificate: renew mqtt.tls.cert_file",
+    "WRONG_VERSION_NUMBER": "it does not use TLS on this port: change mqtt.port or remove mqtt.tls",
+    "RECORD_LAYER_FAILURE": "it does not use TLS on this port: change mqtt.port or remove mqtt.tls",
 }
 
 
@@ -91,7 +91,7 @@ def address(plan: MqttPlan) -> str:
 def stays(topic: str, plan: MqttPlan) -> str:
     """Return the warning that retained messages remain under the old topic, with the command to clear them."""
     command = f"mosquitto_sub -h {plan.host} -p {plan.port} -W 5 --remove-retained -t '{topic}/#'"
-    return f"what was retained below {topic}/# stays at the broker; clear it with {command}"
+    return f"the broker keeps the retained messages below {topic}/#; clear them with {command}"
 
 
 def refusal(code: int, name: str, plan: MqttPlan) -> ConnectionFailure:
@@ -100,7 +100,7 @@ def refusal(code: int, name: str, plan: MqttPlan) -> ConnectionFailure:
     known = _REFUSALS.get(code, f"{name.lower()} (reason 0x{code:02X})")
     text = known.format(client_id=plan.client_id, topic=plan.topic, secret=secret)
     return ConnectionFailure(
-        f"the broker {address(plan)} refuses us: {text}",
+        f"the broker {address(plan)} refuses the connection: {text}",
         refused=code not in _PASSING,
         other_version=code == UNSUPPORTED_VERSION,
         lower_will=code == UNSUPPORTED_QOS,
@@ -119,7 +119,7 @@ def denial(code: int, name: str, topic: str, plan: MqttPlan) -> str:
 def silent(plan: MqttPlan) -> ConnectionFailure:
     """Return the failure for a peer that accepted the connection and did not answer CONNECT."""
     return ConnectionFailure(
-        f"{address(plan)} accepts connections and says nothing: is an MQTT broker there, does it hang?"
+        f"{address(plan)} accepts connections and sends nothing: is it an MQTT broker, does it hang?"
     )
 
 
@@ -127,16 +127,18 @@ def closed(plan: MqttPlan) -> ConnectionFailure:
     """Return the failure for a peer that closed the connection without a reason before it accepted the client."""
     where = address(plan)
     if plan.tls is not None:
-        text = "it closes the connection: does it speak TLS on this port, does it want another mqtt.tls.cert_file?"
+        text = "it closes the connection: does it use TLS on this port, does it require another mqtt.tls.cert_file?"
         return ConnectionFailure(f"no TLS with {where}: {text}", refused=True)
     return ConnectionFailure(
-        f"{where} closes the connection without an answer: is an MQTT broker there?", other_version=True
+        f"{where} closes the connection without an answer: is it an MQTT broker?", other_version=True
     )
 
 
 def flooding(plan: MqttPlan, how: FloodError) -> ConnectionFailure:
     """Return the failure for a broker that sends messages although this client subscribes to none."""
-    return ConnectionFailure(f"the broker {address(plan)} floods us: {how}: check mqtt.host", refused=True)
+    return ConnectionFailure(
+        f"the broker {address(plan)} sends a flood of packets: {how}: check mqtt.host", refused=True
+    )
 
 
 def explain(error: BaseException, plan: MqttPlan, now: str) -> ConnectionFailure:
@@ -145,9 +147,7 @@ def explain(error: BaseException, plan: MqttPlan, now: str) -> ConnectionFailure
     if isinstance(error, StartError):
         return ConnectionFailure(str(error), refused=True)
     if isinstance(error, ssl.SSLCertVerificationError):
-        known = _CERTIFICATES.get(
-            error.verify_code, f"the broker's certificate is not accepted: {error.verify_message}"
-        )
+        known = _CERTIFICATES.get(error.verify_code, f"cannot verify the broker's certificate: {error.verify_message}")
         text = f"no TLS with {where}: " + known.format(host=plan.host, now=now)
         return ConnectionFailure(text, refused=True, clock=error.verify_code in _OF_THE_CLOCK)
     if isinstance(error, ssl.SSLEOFError):
@@ -156,11 +156,11 @@ def explain(error: BaseException, plan: MqttPlan, now: str) -> ConnectionFailure
         return _explain_tls(error, where)
     if isinstance(error, socket.gaierror):
         return ConnectionFailure(
-            f"the name {plan.host!r} is not known ({error.strerror}): check mqtt.host and the name server"
+            f"cannot resolve the name {plan.host!r} ({error.strerror}): check mqtt.host and the name server"
         )
     if isinstance(error, TimeoutError) and "handshake" in str(error):
         return ConnectionFailure(
-            f"no TLS with {where}: no answer to the handshake: does it speak TLS on this port?", refused=True
+            f"no TLS with {where}: no answer to the handshake: does it use TLS on this port?", refused=True
         )
     if isinstance(error, TimeoutError):
         return ConnectionFailure(f"no answer from {where} in time: check mqtt.host, mqtt.port and the network")

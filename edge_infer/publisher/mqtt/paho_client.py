@@ -92,7 +92,7 @@ class OneWayClient(GuardedClient):
                 return socket.create_connection((address, self._port), self._connect_timeout)
             except OSError as error:
                 failure = error
-        raise failure or OSError(errno.EADDRNOTAVAIL, "its name has no address")
+        raise failure or OSError(errno.EADDRNOTAVAIL, "the name has no address")
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +185,7 @@ def tls_context(plan: TlsPlan) -> ssl.SSLContext:
 
 
 def _no_password() -> str:
-    raise ValueError("the key is encrypted; a daemon has nobody to ask for the password")
+    raise ValueError("the key is encrypted, and a daemon cannot ask for its password; remove the password from the key")
 
 
 # One attempt to connect to the broker, in a thread of its own, because name lookups, connections and handshakes may

@@ -93,11 +93,11 @@ class ReconnectPolicy:
         self._short = self._short + 1 if lived is not None and lived < self._stable else 0
         if self._short >= SUSPICIOUS_CONNECTIONS and not trouble.refused:
             whose = f"does another client use the client id {self._plan.client_id!r}? give each device its own"
-            text = f"{trouble.text}, again soon after it was made: {whose}"
+            text = f"{trouble.text}, again shortly after connecting: {whose}"
             trouble = replace(trouble, text=text, refused=True, taken=True)
         self._contested |= trouble.taken
         self.waits_for_clock = trouble.clock and not self._clock.known
         if self.waits_for_clock:
-            trouble = replace(trouble, text=f"{trouble.text} Waiting for a time service to set it")
+            trouble = replace(trouble, text=f"{trouble.text} Waiting until a time service sets it")
         curable = trouble.other_version or trouble.lower_will
         return trouble, self._backoff.failed(refused=trouble.refused and not curable, taken=trouble.taken)

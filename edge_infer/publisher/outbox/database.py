@@ -158,10 +158,10 @@ class Database:
         run("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         for row in run("SELECT type, name, tbl_name, sql FROM sqlite_master"):
             if not _is_ours(*row):
-                raise CorruptError("the file has another layout, whose expressions could run without end")
+                raise CorruptError("the file has an unknown layout, whose expressions could run forever")
         for table, most in MAX_ROWS.items():
             if self._has_more(table, most):
-                raise CorruptError(f"the table {table} has more rows than this program makes")
+                raise CorruptError(f"the table {table} has more rows than this program writes")
         (version,) = self._one("PRAGMA user_version")
         run("BEGIN IMMEDIATE")
         for statement in _LAYOUT.split(";\n"):
@@ -212,13 +212,13 @@ class Database:
             _sound((reason, count), str, int)
             reasons.add(reason)
             if not _REASON.fullmatch(reason) or len(reasons) > MAX_REASONS:
-                raise CorruptError("a loss has no reason that this program gives")
+                raise CorruptError("a loss has a reason that this program does not write")
             lost.setdefault(number, {})[reason] = count
         rows = self._connection.execute("SELECT id, upto, waiting, bytes, closed FROM series").fetchall()
         for row in rows:
             _sound(row, int, int, int, int, int)
         if any(row[0] not in self._names for row in rows):
-            raise CorruptError("the series contradict themselves")
+            raise CorruptError("the series are inconsistent")
         return [
             SeriesRow(self._names[number], upto, waiting, size, bool(closed), lost.get(number, {}))
             for number, upto, waiting, size, closed in rows
@@ -415,7 +415,7 @@ def _sound(row: tuple[object, ...], *kinds: type) -> None:
     for value, kind in zip(row, kinds, strict=True):
         least = 0 if kind is int else -MAX_COUNT
         if not isinstance(value, kind) or (isinstance(value, (int, float)) and not least <= value <= MAX_COUNT):
-            raise CorruptError(f"{value!r:.50} is not what belongs there")
+            raise CorruptError(f"{value!r:.50} is not a valid value")
 
 
 @cache

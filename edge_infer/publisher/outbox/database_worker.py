@@ -227,12 +227,12 @@ class DatabaseWorker:
             self._trim_aside()
             for ending in ("-wal", "-shm"):
                 self.path.with_name(self.path.name + ending).unlink(missing_ok=True)
-            log.error("%s is corrupt (%s): kept as %s; starting a new file", self.path, error, aside.name)
+            log.error("%s is corrupt (%s): keeping it as %s and starting a new file", self.path, error, aside.name)
             self._database = self._open()
             return DatabaseOpened(self._database.contents({}), emptied=True, unwritten=isinstance(order, Batch))
         except (sqlite3.Error, OSError) as further:
             self._release()
-            return Failed(order, f"{self.path} is corrupt, and a new one cannot be made: {further}")
+            return Failed(order, f"{self.path} is corrupt, and the publisher cannot create a new one: {further}")
 
     def _trim_aside(self) -> None:
         """Keep the beginning of the file put aside; an earlier process may have left one of any size."""

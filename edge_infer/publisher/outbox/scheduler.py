@@ -161,8 +161,8 @@ class OutboundScheduler:
         size = size_of(place, payload)
         if size > most and self._rarely.due(place):
             log.warning(
-                "message for %s not sent: %d bytes larger than the broker accepts (raise its max_packet_size; logged "
-                "once a minute)",
+                "message for %s not sent: it exceeds the broker's limit by %d bytes (raise its max_packet_size; "
+                "logged once a minute)",
                 place.topic("…"), size - most,
             )  # fmt: skip
         return size <= most

@@ -188,7 +188,7 @@ class StoredOutbox:
     def _give_up_fresh(self, disk: DatabaseWorker) -> None:
         """Count as lost what the disk does not take at the end, and write the account alone."""
         if self._fresh:
-            log.error("the disk does not take the last %d messages; they are counted as lost", len(self._fresh))
+            log.error("cannot write the last %d messages to disk; counting them as lost", len(self._fresh))
         for entry in self._fresh.values():
             self._account.lost(entry.series, entry.seq, entry.size, "full")
         self._fresh.clear()
@@ -371,7 +371,7 @@ class StoredOutbox:
 
     def _tell_loss(self, reason: str) -> None:
         if self._rarely.due(reason):
-            what = {"full": "is full", "old": "holds what is too old"}[reason]
+            what = {"full": "is full", "old": "contains messages that are too old"}[reason]
             log.warning("the outbox %s: dropping the oldest messages, counted as lost (logged once a minute)", what)
 
     # The disk
@@ -453,7 +453,7 @@ class StoredOutbox:
             if count:
                 self._lanes.shelf(place).waits_on_disk(count, 0)
         if waiting := sum(counts.values()):
-            log.info("%d messages from an earlier run wait in the outbox", waiting)
+            log.info("%d messages of an earlier run are queued in the outbox", waiting)
 
     def _begin_anew(self) -> None:
         """Put the entries in memory into the new file; those that were only on the disk are lost."""
@@ -469,7 +469,7 @@ class StoredOutbox:
     def _written(self, written: BatchWritten) -> None:
         batch, self._writing = written.batch, None
         if self._degraded:
-            log.info("the disk works again: the outbox is stored on it")
+            log.info("the disk works again: storing the outbox on disk")
             self._degraded = False
         for entry in batch.entries:
             if self._fresh.pop(entry.number, None):
@@ -497,7 +497,7 @@ class StoredOutbox:
         self._tell_loss(dropped.reason)
 
     def _miss(self, place: Place, missing: int) -> None:
-        log.error("%d messages of %s are missing on the disk; they are counted as lost", missing, place)
+        log.error("%d messages of %s are missing on the disk; counting them as lost", missing, place)
         self._account.lose_some(place, missing, [*self._lanes.entries(), *self._out.values()])
 
     def _failed(self, failed: Failed) -> None:

@@ -163,7 +163,7 @@ class RetainedTopicRegistry:
     def __init__(self) -> None:
         self._known: Remembered | None = None
         self._file = JsonFile(
-            Remembered, FILE, MOST_BYTES, "topics of what is removed meanwhile may stay at the broker"
+            Remembered, FILE, MOST_BYTES, "the broker may keep topics of pipelines that are removed meanwhile"
         )
 
     def load(self, plan: Plan) -> dict[Place, Spoken | None]:

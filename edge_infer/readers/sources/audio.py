@@ -46,9 +46,9 @@ class AudioOptions:
 
     def __post_init__(self) -> None:
         if (self.device is None) == (self.file is None):
-            raise ValueError("needs either device (a microphone such as default) or file (a .wav), and not both")
+            raise ValueError("needs either device (a microphone such as default) or file (a .wav), not both")
         if self.device is not None and self.loop:
-            raise ValueError("loop belongs to a file; a device has no end")
+            raise ValueError("loop is for files only; a device has no end")
 
 
 class AudioStream(Protocol):
@@ -82,8 +82,8 @@ def open_stream(device: str, rate: int | None, channels: int) -> AudioStream:
     except (sounddevice.PortAudioError, ValueError) as error:
         names = ", ".join(repr(found["name"]) for found in sounddevice.query_devices() if found["max_input_channels"])
         raise SourceError(
-            f"{device} cannot record {channels} channel{'' if channels == 1 else 's'} at "
-            f"{f'{rate:g} Hz' if rate else 'its own rate'}: {error}; there is {names or 'no input'}"
+            f"cannot record {channels} channel{'' if channels == 1 else 's'} from {device} at "
+            f"{f'{rate:g} Hz' if rate else 'its own rate'}: {error}; available inputs: {names or 'none'}"
         ) from error
     return stream
 
@@ -159,9 +159,9 @@ class AudioSource(Closing):
         try:
             values, lost = stream.read(max(1, round(rate * STRETCH)))
         except Exception as error:  # PortAudio's errors have a class of a package that may not be installed
-            raise SourceError(f"{self._options.device} gives no sound: {error}") from error
+            raise SourceError(f"cannot record sound from {self._options.device}: {error}") from error
         if lost:
-            self.faults.note("sound that was lost because nobody took it in time")
+            self.faults.note("sound lost because the reader was too slow")
         gap, self._gap = self._gap or bool(lost), False
         return Block(np.asarray(values, np.float32), rate, time.time(), time.monotonic(), gap)
 
@@ -177,15 +177,15 @@ class AudioSource(Closing):
             self.close()
             raise
         if form.truncated:
-            log.warning("%s was cut off: it has %.1f s of sound left", name, form.samples / form.rate)
+            log.warning("%s is truncated: it contains only %.1f s of sound", name, form.samples / form.rate)
         self._form, self._left = form, form.samples
 
     def _agree(self, form: WavFormat, name: str) -> None:
         rate, channels = self._options.rate, self._options.channels
         if rate not in (None, form.rate):
-            raise SourceError(f"{name} has {form.rate} Hz, not the {rate} of `rate`; leave rate out")
+            raise SourceError(f"{name} has {form.rate} Hz, but `rate` is {rate}; remove rate")
         if channels not in (None, 1, form.channels):
-            raise SourceError(f"{name} has {form.channels} channels, not the {channels} of `channels`; leave it out")
+            raise SourceError(f"{name} has {form.channels} channels, but `channels` is {channels}; remove channels")
 
     def _recorded(self) -> Block | None:
         file, form = self._file, self._form
@@ -198,7 +198,7 @@ class AudioSource(Closing):
             self._left, self._gap = form.samples, True
         values = self._decode(file.read(min(self._left, max(1, round(form.rate * STRETCH))) * form.frame), form)
         if not len(values):
-            raise SourceError(f"{self._options.file} ended early: it has become shorter")
+            raise SourceError(f"{self._options.file} ended early: another program has shortened it")
         self._left -= len(values)
         if not self._wait(len(values) / form.rate):
             return None
@@ -212,7 +212,7 @@ class AudioSource(Closing):
             with np.errstate(invalid="ignore"):
                 values = values.mean(axis=1, keepdims=True, dtype=np.float32)
         if wrong := int(np.count_nonzero(~np.isfinite(values).all(axis=1))):
-            self.faults.note("samples that are no finite numbers", wrong)
+            self.faults.note("samples that are not finite numbers", wrong)
         return values
 
     def _wait(self, seconds: float) -> bool:

@@ -102,7 +102,7 @@ class ByteLines:
 
     def _cut_off(self) -> None:
         if not self._overlong:
-            self._ready.append(ValueError(f"a line of which only {len(self._part)} bytes came"))
+            self._ready.append(ValueError(f"an incomplete line of {len(self._part)} bytes"))
         self._part, self._overlong = b"", True
 
 
@@ -149,10 +149,11 @@ def open_input(file: str) -> int:
         pipe = stat.S_ISFIFO(os.stat(file).st_mode)  # noqa: PTH116
         return os.open(file, (os.O_RDWR if pipe else os.O_RDONLY) | os.O_CLOEXEC | os.O_NOCTTY)
     except FileNotFoundError as error:
-        raise SourceError(f"{file} does not exist; a named pipe is made by `mkfifo {file}`") from error
+        raise SourceError(f"{file} does not exist; create a named pipe with `mkfifo {file}`") from error
     except PermissionError as error:
         raise SourceError(
-            f"no permission to open {file}: the daemon's user must be able to read it, and to write into a pipe"
+            f"no permission to open {file}: the daemon's user must be able to read it, and also to write if it is "
+            "a pipe"
         ) from error
     except OSError as error:
         raise SourceError(f"{file} cannot be opened: {error.strerror}") from error

@@ -36,12 +36,12 @@ def unreachable(error: object) -> str:
     if isinstance(error, TimeoutError):
         return "it does not answer"
     if isinstance(error, socket.gaierror):
-        return "its name is not known"
+        return "cannot resolve its name"
     if isinstance(error, ssl.SSLCertVerificationError):
         return (
-            f"its certificate is not accepted ({error.verify_message}): make the system trust its authority "
+            f"cannot verify its certificate ({error.verify_message}): make the system trust its authority "
             "(`update-ca-certificates`, see docs/cameras.md), or check the address and the clock of this device"
         )
     if isinstance(error, ssl.SSLError) and error.reason == "WRONG_VERSION_NUMBER":
-        return "it does not speak TLS: is it an address of http:// or rtsp://?"
+        return "it does not use TLS: is it an address of http:// or rtsp://?"
     return str(error.strerror or error) if isinstance(error, OSError) else str(error) or type(error).__name__

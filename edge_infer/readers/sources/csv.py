@@ -41,7 +41,7 @@ class CsvOptions:
 
     def __post_init__(self) -> None:
         if self.loop and (self.file == STDIN or is_pipe(self.file)):
-            raise ValueError("loop belongs to a file; a pipe cannot begin again")
+            raise ValueError("loop is for files only; a pipe cannot start again")
 
 
 class CsvSource(Closing):
@@ -185,7 +185,7 @@ class CsvSource(Closing):
                 empty, self._empty = self._empty if self._parser.cells == 1 else 0, 0
                 if not empty:
                     return found[0]
-                self.faults.note("an empty line, which is a row without its value", empty)
+                self.faults.note("an empty line, which is a row without a value", empty)
                 self._left_out, self._kept = self._left_out + empty, found[0]
                 return None
         raise EndOfInputError
@@ -204,8 +204,8 @@ class CsvSource(Closing):
     def _useless(self) -> SourceError:
         why = self.faults.last or "it is empty"
         if not self.faults.last and self._parser.header is not None:
-            why = f"it has the header {shown(', '.join(self._parser.header))} and no row below"
-        return SourceError(f"{self._options.file} has no row of numbers that can be used: {why}")
+            why = f"it has the header {shown(', '.join(self._parser.header))} and no rows"
+        return SourceError(f"{self._options.file} has no usable row of numbers: {why}")
 
     def _wait(self, rows: int) -> bool:
         """Wait for the duration of the rows; return False when closed meanwhile."""

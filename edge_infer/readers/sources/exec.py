@@ -50,7 +50,7 @@ class ExecOptions:
         if not self.command:
             raise ValueError("command is empty; expected a list such as [rpicam-vid, -t, 0, …]")
         if self.width < 1 or self.height < 1:
-            raise ValueError(f"size {self.width}x{self.height} is none; expected for example 640x480")
+            raise ValueError(f"invalid size {self.width}x{self.height}; expected for example 640x480")
         if self.format in ("yuv420", "nv12") and (self.width % 2 or self.height % 2):
             raise ValueError(f"size {self.width}x{self.height} must be even for format {self.format}")
 
@@ -85,8 +85,8 @@ class ExecSource(Closing):
     def __enter__(self) -> Self:
         name = self._options.command[0]
         if shutil.which(name) is None:
-            why = ", or this user may not reach it" if "/" in name else "; install it or give its whole path"
-            raise SourceError(f"the command {name} is not there{why}")
+            why = ", or this user may not access it" if "/" in name else "; install it or give its whole path"
+            raise SourceError(f"the command {name} does not exist{why}")
         self._words = ""
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", str(_LAUNCH), str(os.getpid()), *self._options.command],
@@ -144,7 +144,7 @@ class ExecSource(Closing):
                 left = left[size:]
             if time.monotonic() >= deadline:
                 got = self._raw.size - len(left)
-                raise SourceError(self._said(f"printed {got} of a frame's {self._raw.size} bytes in {SILENCE:g} s"))
+                raise SourceError(self._said(f"wrote {got} of a frame's {self._raw.size} bytes in {SILENCE:g} s"))
 
     def _listen(self, errors: int) -> bool:
         try:

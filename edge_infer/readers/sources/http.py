@@ -76,7 +76,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     ) -> urllib.request.Request | None:
         if req.type == "https" and urlsplit(newurl).scheme != "https":
             fp.close()
-            raise URLError("it redirects from https to an address without encryption")
+            raise URLError("it redirects from https to an unencrypted address")
         self.target = newurl
         return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]  # typeshed's own
 
@@ -308,7 +308,7 @@ class HttpSource(Closing):
         except URLError as error:
             target = self._redirects.target
             if target and isinstance(error.reason, PermissionError):  # the sandbox allows the port of `url` alone
-                raise SourceError(f"{self._shown} redirects to {shown(target)}: write that address as `url`") from error
+                raise SourceError(f"{self._shown} redirects to {shown(target)}: set `url` to that address") from error
             raise SourceError(f"{self._shown} cannot be reached: {unreachable(error.reason)}") from error
         except (OSError, HTTPException, ValueError) as error:
             raise SourceError(f"{self._shown} cannot be reached: {unreachable(error)}") from error
@@ -318,13 +318,13 @@ class HttpSource(Closing):
     def _remedy(self, error: HTTPError) -> str:
         if error.code in (401, 403):
             if self._options.username is None:
-                return "it wants a username and a password_file"
+                return "it requires a username and a password_file"
             if error.code == 401 and not can_answer(error.headers):
-                return "it asks for the password in another way than basic or digest (MD5, SHA-256) authentication"
-            return "user name or password are wrong"
+                return "it requires another authentication method than basic or digest (MD5, SHA-256)"
+            return "wrong user name or password"
         if 300 <= error.code < 400:
-            circle = "in a circle, or too often"
-            return f"it redirects {circle if self._redirects.target else 'to no address that can be opened'}"
+            circle = "in a loop, or too often"
+            return f"it redirects {circle if self._redirects.target else 'to an address that cannot be opened'}"
         return "check the path of the url" if error.code == 404 else "the camera refuses the request"
 
     def _boundary(self, response: HTTPResponse) -> str:
@@ -337,7 +337,7 @@ class HttpSource(Closing):
             raise SourceError(f"{self._shown} sends single pictures; set `snapshot: 1s` to fetch one every second")
         if kind.startswith("multipart/"):
             raise SourceError(
-                f"{self._shown} sends {kind} without the boundary between two pictures, so none can be read"
+                f"{self._shown} sends {kind} without a boundary between pictures, so the reader cannot split them"
             )
         raise SourceError(f"{self._shown} sends {kind}; expected a Motion JPEG stream (multipart/x-mixed-replace)")
 
@@ -355,7 +355,7 @@ class HttpSource(Closing):
                     return Picture(pixels, "bgr", wall, monotonic)
                 self._parser.broken += 1
         raise SourceError(
-            f"{self._shown} sent no whole JPEG picture for {TIMEOUT:g} s ({self._parser.broken} broken ones so far)"
+            f"{self._shown} sent no complete JPEG picture for {TIMEOUT:g} s ({self._parser.broken} broken ones so far)"
         )
 
     def _newest_jpeg(self) -> bytes | None:
@@ -402,7 +402,7 @@ class HttpSource(Closing):
         try:
             data = self._response.read1(CHUNK)
         except (OSError, HTTPException, ValueError) as error:
-            raise SourceError(f"{self._shown} broke off: {error or type(error).__name__}") from error
+            raise SourceError(f"the connection to {self._shown} failed: {error or type(error).__name__}") from error
         if not data:
             raise SourceError(f"{self._shown} ended the stream")
         return data
@@ -416,18 +416,20 @@ class HttpSource(Closing):
         wall, monotonic = time.time(), time.monotonic()
         if self.content_type.startswith("multipart/"):
             self.close()
-            raise SourceError(f"{self._shown} sends a stream; leave out `snapshot` to read that")
+            raise SourceError(f"{self._shown} sends a stream; remove `snapshot` to read it")
         packed = self._response.headers.get("Content-Encoding", "")
         data, deadline = bytearray(), time.monotonic() + TIMEOUT
         try:
             while part := self._response.read1(CHUNK):
                 data += part
                 if len(data) > MOST_PICTURE or time.monotonic() > deadline:
-                    raise SourceError(f"{self._shown} sent more than a picture: {len(data)} bytes in {TIMEOUT:g} s")
+                    raise SourceError(
+                        f"{self._shown} sent too much data for a picture: {len(data)} bytes in {TIMEOUT:g} s"
+                    )
         except (OSError, HTTPException, ValueError) as error:
             if isinstance(error, SourceError):
                 raise
-            raise SourceError(f"{self._shown} broke off: {error or type(error).__name__}") from error
+            raise SourceError(f"the connection to {self._shown} failed: {error or type(error).__name__}") from error
         finally:
             self._response.close()
             self._response = None
@@ -435,6 +437,10 @@ class HttpSource(Closing):
             return PASSED
         pixels = decode_picture(bytes(data))
         if pixels is None:
-            why = f"; it packs them ({packed}), which is not supported" if packed else ", or far too large a one"
-            raise SourceError(f"{self._shown} sent {len(data)} bytes that are no picture that can be read{why}")
+            why = (
+                f"; it compresses them ({packed}), which is not supported"
+                if packed
+                else ", or the picture is far too large"
+            )
+            raise SourceError(f"{self._shown} sent {len(data)} bytes that are not a readable picture{why}")
         return Picture(pixels, "bgr", wall, monotonic)

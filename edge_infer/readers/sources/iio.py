@@ -54,11 +54,11 @@ class IioOptions:
         if not self.channels:
             raise ValueError("channels is empty; expected a list such as [accel_x, accel_y, accel_z]")
         if not 0 < self.rate <= 100_000:
-            raise ValueError(f"rate {self.rate:g} is none; expected samples a second, at most 100000")
+            raise ValueError(f"invalid rate {self.rate:g}; expected samples a second, at most 100000")
         if self.rate > POLLED and not self.buffer:
-            raise ValueError(f"rate {self.rate:g} is more than files can be read one by one; add buffer: true")
+            raise ValueError(f"rate {self.rate:g} is too high to read without a buffer; add buffer: true")
         if self.trigger is not None and not self.buffer:
-            raise ValueError("trigger is what fills a buffer; add buffer: true")
+            raise ValueError("trigger needs a buffer to fill; add buffer: true")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ class IioSource(Closing):
                 if rows:
                     break  # they are contiguous; the next block has the gap
                 gap, self._due = True, self._due + missed * interval
-                self.faults.note(f"{missed} samples that there was no time for; a lower rate helps", missed)
+                self.faults.note(f"{missed} samples missed because the board was too slow; a lower rate helps", missed)
             if self._closed.wait(max(0.0, self._due - time.monotonic())):
                 return None
             rows.append(self._sample())
@@ -152,9 +152,11 @@ class IioSource(Closing):
         except OSError as error:
             raise SourceError(f"{self._options.device} cannot be read any more: {error.strerror}") from error
         except ValueError as error:
-            raise SourceError(f"{self._options.device} gives no number: {error}") from error
+            raise SourceError(f"{self._options.device} returned a value that is not a number: {error}") from error
         if not values or not all(map(is_usable, values)):
-            raise SourceError(f"{self._options.device} gives {values}, not all finite numbers of a 32-bit float")
+            raise SourceError(
+                f"{self._options.device} returned {values}; expected finite numbers within the range of a 32-bit float"
+            )
         return values
 
 
@@ -167,10 +169,10 @@ def find_device(root: Path, device: str) -> Path:
     found = named.get(device, [])
     if len(found) > 1:
         folders = " and ".join(folder.name for folder in found)
-        raise SourceError(f"{len(found)} sensors are called {device}; name one of {folders} as device")
+        raise SourceError(f"{len(found)} sensors have the name {device}; set device to one of {folders}")
     if not found:
         known = ", ".join(sorted(name for name in named if not name.startswith("iio:")))
-        raise SourceError(f"there is no sensor {device} under {root}; there is {known or 'none'}")
+        raise SourceError(f"there is no sensor {device} under {root}; known: {known or 'none'}")
     return found[0]
 
 

@@ -172,7 +172,7 @@ class IioBuffer(Closing):
             raise
         except OSError as error:
             self.close()
-            hint = f"; is the user allowed to use {self._node}?" if isinstance(error, PermissionError) else ""
+            hint = f"; may the user open {self._node}?" if isinstance(error, PermissionError) else ""
             raise SourceError(f"{self._node} cannot be read: {error.strerror}{hint}") from error
         return self
 
@@ -189,7 +189,7 @@ class IioBuffer(Closing):
             if wait_readable(self._fd, min(end, time.monotonic() + TURN)):
                 self._take()
             elif time.monotonic() >= end:
-                raise SourceError(f"{self._node} has given nothing for {limit:g} s: does its trigger fire?")
+                raise SourceError(f"{self._node} has sent nothing for {limit:g} s: does its trigger fire?")
         return self._ready.popleft()
 
     def close(self) -> None:
@@ -207,7 +207,7 @@ class IioBuffer(Closing):
         missing = next((name for name, file in files.items() if not file.exists()), None)
         if missing is not None:
             raise SourceError(
-                f"{self._folder.name} gives no buffer of {missing} (there is no {files[missing]}); read it without "
+                f"{self._folder.name} has no buffer for {missing} (there is no {files[missing]}); read it without "
                 "`buffer: true`"
             )
         every = {file.name[3:-3]: file for file in (self._folder / "scan_elements").glob("in_*_en")}
@@ -253,8 +253,8 @@ class IioBuffer(Closing):
         if not self._near(found):
             possible = _text(self._folder / "sampling_frequency_available")
             raise SourceError(
-                f"{self._folder.name} gives {found} samples a second, not {self._wanted:g}"
-                + (f"; it knows {possible}" if possible else "")
+                f"{self._folder.name} delivers {found} samples a second, not {self._wanted:g}"
+                + (f"; it supports {possible}" if possible else "")
             )
         return float(found)
 
@@ -285,7 +285,7 @@ class IioBuffer(Closing):
         except OSError as error:
             raise SourceError(f"{self._node} cannot be read any more: {error.strerror}") from error
         if not data:
-            raise SourceError(f"{self._node} is gone: the sensor was removed")
+            raise SourceError(f"{self._node} has disappeared: the sensor was removed")
         data = self._part + data
         whole = len(data) // self._scan.size * self._scan.size
         self._part = data[whole:]
@@ -319,7 +319,7 @@ class IioBuffer(Closing):
         found = np.flatnonzero(intervals > LATE)
         if found.size:
             missed = int(np.sum(np.rint(intervals[found]) - 1))
-            self._faults.note(f"{missed} samples that its buffer had no room for", missed)
+            self._faults.note(f"{missed} samples lost because its buffer was full", missed)
         return [int(row) for row in found]
 
 

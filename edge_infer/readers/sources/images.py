@@ -95,7 +95,7 @@ class ImagesSource(Closing):
         self._paths, self._next, self._good = find_pictures(self._options.path), 0, False
         if not self._paths:
             raise SourceError(
-                f"{self._options.path} holds no picture; expected a folder of pictures, or a pattern like x/*.png"
+                f"{self._options.path} contains no picture; expected a folder of pictures, or a pattern like x/*.png"
             )
 
     def _load(self, path: Path) -> Pixels | None:
@@ -131,7 +131,10 @@ def find_pictures(path: str) -> list[Path]:
         found = [file for file in files if file.suffix.lower() in SUFFIXES]
         if others := len(files) - len(found):
             log.info(
-                "%s: left out %d files without a suffix of pictures (%s)", path, others, " ".join(sorted(SUFFIXES))
+                "%s: skipped %d files whose suffix is not one of a picture (%s)",
+                path,
+                others,
+                " ".join(sorted(SUFFIXES)),
             )
     else:
         found = [Path(name) for name in glob.glob(path, recursive=True)]  # noqa: PTH207 - patterns are absolute
@@ -154,5 +157,5 @@ def read_picture(path: Path) -> Pixels:
         raise SourceError(f"{path} is larger than {LARGEST >> 20} MB; make it smaller first")
     pixels = decode_picture(data) if data else None
     if pixels is None:
-        raise SourceError(f"{path} is no picture that can be read, or cut off, or far too large")
+        raise SourceError(f"{path} is not a readable picture, or it is truncated or far too large")
     return pixels

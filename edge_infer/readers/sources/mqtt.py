@@ -56,7 +56,7 @@ class MqttOptions:
 
     def __post_init__(self) -> None:
         if not self.topic or any(character in self.topic for character in "+#\0"):
-            raise ValueError(f"topic {self.topic!r} is none; expected one topic without + and #, such as hall/accel")
+            raise ValueError(f"invalid topic {self.topic!r}; expected one topic without + and #, such as hall/accel")
         if self.password_file is not None and not self.username:
             raise ValueError("password_file needs username, the user that this password belongs to")
 
@@ -164,7 +164,7 @@ class MqttSource(Closing):
                 return block
             if self.faults.count > before:
                 raise SourceError(
-                    f"no message on {self._options.topic} could be used for {USELESS:g} s "
+                    f"no message on {self._options.topic} was usable for {USELESS:g} s "
                     f"({self.faults.since_good} so far); the last was {self.faults.last}"
                 )
 
@@ -197,13 +197,13 @@ class MqttSource(Closing):
         """Return why the connection failed; with TLS, also the remedy."""
         if isinstance(error, ssl.SSLCertVerificationError):
             return (
-                f"its certificate is not accepted ({error.verify_message}): for a private authority name its file in "
+                f"cannot verify its certificate ({error.verify_message}): for a private authority name its file in "
                 "`tls: {ca_file: FILE}`; otherwise check the host and the clock of this device"
             )
         if isinstance(error, ssl.SSLError) and error.reason:
-            return f"there is no TLS with it ({error.reason}): does it speak TLS on this port?"
+            return f"no TLS with it ({error.reason}): does it use TLS on this port?"
         if self._options.tls is not None and isinstance(error, (ssl.SSLError, ConnectionResetError)):
-            return "it closes the connection: does it speak TLS on this port, does it want a cert_file?"
+            return "it closes the connection: does it use TLS on this port, does it require a cert_file?"
         return unreachable(error)
 
     def _wait_for_subscription(self, client: SensorClient) -> None:
@@ -220,23 +220,27 @@ class MqttSource(Closing):
         if client.refused:
             raise SourceError(client.refused)
         if client.too_long:
-            raise SourceError(f"a message on {self._options.topic} has more than {LARGEST} bytes, which is no sample")
+            raise SourceError(
+                f"a message on {self._options.topic} has more than {LARGEST} bytes, too many for a sample"
+            )
         if client.flood:
-            raise SourceError(f"the broker {self._where} floods us: {client.flood}")
+            raise SourceError(f"the broker {self._where} sends a flood of packets: {client.flood}")
         if code != MQTTErrorCode.MQTT_ERR_SUCCESS:
             raise SourceError(f"the broker {self._where} has closed the connection")
 
     def _connected(self, client: Any, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         if reason.is_failure:
             named = self._options.username is not None
-            remedy = "are username and password right?" if named else "it may want username and password_file"
-            client.refused = f"the broker {self._where} does not let us in ({reason}): {remedy}"
+            remedy = "check username and password" if named else "it may require username and password_file"
+            client.refused = f"the broker {self._where} refuses the connection ({reason}): {remedy}"
         else:
             client.subscribe(self._options.topic, qos=QOS)
 
     def _subscribed(self, client: Any, _data: Any, _number: int, reasons: Any, _properties: Any) -> None:
         if not reasons or any(reason.is_failure for reason in reasons):
-            client.refused = f"the broker {self._where} does not let us read {self._options.topic}"
+            client.refused = (
+                f"the broker {self._where} refuses the subscription to {self._options.topic}: check its access rules"
+            )
         client.listening = True
 
     def _message(self, client: Any, _data: Any, message: MQTTMessage) -> None:

@@ -35,11 +35,12 @@ def import_picamera2() -> Any:
         return importlib.import_module("picamera2")
     except ImportError as error:
         raise SourceError(
-            f"picamera2 cannot be imported ({error}): sudo apt install python3-picamera2, and let the environment of "
-            "edge-infer see it (python3 -m venv --system-site-packages); kind: exec with rpicam-vid needs neither"
+            f"picamera2 cannot be imported ({error}): sudo apt install python3-picamera2, and make it visible in "
+            "the environment of edge-infer (python3 -m venv --system-site-packages); kind: exec with rpicam-vid "
+            "needs neither"
         ) from error
     except Exception as error:  # libcamera's binding and numpy of another version fail in many ways
-        raise SourceError(f"picamera2 cannot be used here: {error}; kind: exec with rpicam-vid can") from error
+        raise SourceError(f"picamera2 cannot be used here: {error}; use kind: exec with rpicam-vid") from error
 
 
 class Picamera2Source(Closing):
@@ -62,7 +63,7 @@ class Picamera2Source(Closing):
         found = len(module.Picamera2.global_camera_info())
         if number >= found:
             raise SourceError(
-                f"there is no camera {number}: libcamera sees {found or 'none'}; check the ribbon cable, and "
+                f"there is no camera {number}: libcamera finds {found or 'none'}; check the ribbon cable and "
                 "`rpicam-hello --list-cameras`"
             )
         try:
@@ -80,7 +81,7 @@ class Picamera2Source(Closing):
         try:
             pixels = np.asarray(self._camera.capture_array("main"), np.uint8)
         except Exception as error:  # as above
-            raise SourceError(f"camera {self._options.camera} gives no frames: {error}") from error
+            raise SourceError(f"camera {self._options.camera} delivers no frames: {error}") from error
         return Picture(pixels[:, :, :3], "bgr", time.time(), time.monotonic())
 
     def close(self) -> None:

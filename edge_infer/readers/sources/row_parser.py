@@ -111,7 +111,7 @@ class RowParser:
         if not self._width:
             self._width = len(row)
         if len(row) != self._width:
-            raise ValueError(f"{count(len(row))} where {self._width} are expected")
+            raise ValueError(f"{count(len(row))}, but expected {self._width}")
         self._begun = True
         return row
 
@@ -128,7 +128,7 @@ class RowParser:
         if len(cells) == expected + 1 and not cells[-1]:
             cells = cells[:-1]
         if expected and len(cells) != expected:
-            raise ValueError(f"{count(len(cells))} where {expected} are expected")
+            raise ValueError(f"{count(len(cells))}, but expected {expected}")
         self._delimiter = delimiter
         places = range(len(cells)) if self._places is None else self._places
         return tuple(number(cells[place], self._name(index)) for index, place in enumerate(places))
@@ -229,7 +229,7 @@ def member(value: Any, name: str) -> Any:
     if dot and isinstance(value, dict) and first in value:
         return member(value[first], rest)
     keys = ", ".join(map(str, value)) if isinstance(value, dict) else str(value)
-    raise ValueError(f"column {name} is missing; there are {shown(keys) if keys else 'none'}")
+    raise ValueError(f"column {name} is missing; known: {shown(keys) if keys else 'none'}")
 
 
 def number(value: Any, name: str) -> float:
@@ -241,9 +241,9 @@ def number(value: Any, name: str) -> float:
     except (TypeError, ValueError, OverflowError):
         found = math.nan
     if not is_usable(found):
-        why = "too large for a 32-bit float" if math.isfinite(found) else "no number"
+        why = "too large for a 32-bit float" if math.isfinite(found) else "not a number"
         text = json.dumps(value) if isinstance(value, bool) else str(value)
-        raise ValueError(f"column {name} holds {shown(text)}, {why}")
+        raise ValueError(f"column {name} contains {shown(text)}, {why}")
     return found
 
 

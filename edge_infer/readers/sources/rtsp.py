@@ -124,9 +124,9 @@ SILENT: Final = 0.95 * READ_TIMEOUT
 MOST_SILENT: Final = 2
 """Consecutive silent reads after which the stream is reopened; this is before the source counts as lost."""
 _MEANINGS: Final = {
-    401: "user name or password are wrong, or missing",
-    403: "user name or password are wrong, or this user may not see the stream",
-    404: "the path is wrong",
+    401: "wrong or missing user name or password",
+    403: "wrong user name or password, or this user may not view the stream",
+    404: "wrong path",
 }
 """What the answers that an operator can put right mean."""
 
@@ -206,12 +206,12 @@ class RtspSource(Closing):
         silent = time.monotonic() - began > SILENT
         self._silent = self._silent + 1 if silent else 0
         if picture is None or self._silent == MOST_SILENT:
-            reason = f"broken off, or silent for {MOST_SILENT * READ_TIMEOUT:.0f} s"
-            raise SourceError(f"{shown(self._options.url)} gives no more frames: {reason}")
+            reason = f"connection lost, or silent for {MOST_SILENT * READ_TIMEOUT:.0f} s"
+            raise SourceError(f"{shown(self._options.url)} delivers no more frames: {reason}")
         if silent:
             return PASSED  # captured before the silence: its time would be wrong
         if (size := self._log.new_size()) is not None:
-            raise SourceError(f"{shown(self._options.url)} has changed its size to {size} and is opened anew")
+            raise SourceError(f"{shown(self._options.url)} has changed its frame size to {size}; opening it again")
         return picture
 
     def close(self) -> None:
@@ -238,6 +238,6 @@ def _why_closed(url: str) -> str:
     parts = urlsplit(url)
     try:
         with socket.create_connection((parts.hostname or "", parts.port or USUAL_PORTS[parts.scheme]), CONNECT_TIMEOUT):
-            return "it answers, but gives no stream: are path, user name and password right?"
+            return "it answers, but sends no stream: check path, user name and password"
     except OSError as error:
         return unreachable(error)

@@ -59,7 +59,7 @@ class BinaryRows:
             if row is not None:
                 return (row,)
             if silent and self._bytes:
-                self._left_out(len(self._bytes), f"a frame of which only {len(self._bytes)} of {self._size} bytes came")
+                self._left_out(len(self._bytes), f"an incomplete frame: {len(self._bytes)} of {self._size} bytes")
                 continue
             if wait_readable(self._fd, min(deadline, stale)):
                 data = os.read(self._fd, CHUNK)
@@ -81,7 +81,7 @@ class BinaryRows:
                     return None  # too early to decide
             place = self._bytes.find(self._header, 1)
             end = place if place > 0 else len(self._bytes) - len(self._header) + 1
-            self._left_out(end, f"{end} bytes that begin no frame")
+            self._left_out(end, f"{end} bytes that do not start a frame")
         return None
 
     def _unpack(self) -> Row:
@@ -89,7 +89,7 @@ class BinaryRows:
         del self._bytes[: self._size]
         self._known = self._before = True
         if not all(map(is_usable, values)):
-            raise ValueError("a frame with a value that is no finite number, or too large for a 32-bit float")
+            raise ValueError("a frame with a value that is not a finite number, or too large for a 32-bit float")
         return tuple(map(float, values))
 
     def _left_out(self, count: int, text: str) -> None:
@@ -118,7 +118,7 @@ def open_tty(device: str, baud: int) -> int:
         fd = os.open(device, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError as error:
         raise SourceError(
-            f"{device} does not exist: nothing is plugged in there; names under /dev/serial/by-id/ stay the same"
+            f"{device} does not exist: no device is plugged in there; names under /dev/serial/by-id/ stay the same"
         ) from error
     except PermissionError as error:
         raise SourceError(f"no permission to open {device}: the daemon's user must be in group `dialout`") from error
@@ -131,7 +131,7 @@ def open_tty(device: str, baud: int) -> int:
         termios.tcflush(fd, termios.TCIFLUSH)
     except (OSError, termios.error) as error:
         close_tty(fd)
-        raise SourceError(f"{device} is no serial device: {error.args[-1]}") from error
+        raise SourceError(f"{device} is not a serial device: {error.args[-1]}") from error
     return fd
 
 
@@ -176,18 +176,18 @@ class SerialOptions:
     def __post_init__(self) -> None:
         if self.baud not in SPEEDS:
             known = ", ".join(str(speed) for speed in sorted(SPEEDS) if speed >= 1200)
-            raise ValueError(f"baud {self.baud} is not known to this system; it knows {known}")
+            raise ValueError(f"this system does not support baud {self.baud}; it supports {known}")
         if len({self.format == "struct", self.layout is not None, self.header is not None}) > 1:
             raise ValueError(
-                "format: struct, layout and header belong together: layout says what is in a frame (such as <hhh), "
-                "header the bytes that each begins with (such as aa55), to find the next one after a disturbance"
+                "format: struct needs both layout and header: layout lists the numbers of a frame (such as <hhh), "
+                "header the bytes at its start (such as aa55), which mark the next frame after a disturbance"
             )
         if self.layout is not None:
             values = struct_of(self.layout)
             if self.columns and len(self.columns) != values:
                 raise ValueError(f"layout {self.layout} has {values} values, columns names {len(self.columns)}")
         if self.header is not None and not bytes_of(self.header):
-            raise ValueError(f"header {self.header} is no pairs of hexadecimal digits such as aa55")
+            raise ValueError(f"header {self.header} is invalid; expected pairs of hexadecimal digits such as aa55")
 
 
 class SerialSource(Closing):
@@ -231,15 +231,15 @@ class SerialSource(Closing):
         try:
             block = next_block(self._rows, self._gatherer, self.faults, limit)
         except (EndOfInputError, OSError) as error:
-            raise SourceError(f"{device} is gone: it was unplugged, or its other end was closed") from error
+            raise SourceError(f"{device} has disappeared: it was unplugged, or its other end was closed") from error
         if block is not None:
             return block
         if self.faults.count > before:
             raise SourceError(
-                f"{device} has sent nothing usable for {limit:g} s ({self.faults.since_good} times); "
-                f"the last was {self.faults.last}; are baud {self._options.baud} and format right?"
+                f"{device} has sent no usable data for {limit:g} s ({self.faults.since_good} faults); the last "
+                f"was {self.faults.last}; check baud {self._options.baud} and format"
             )
-        raise SourceError(f"{device} has said nothing for {limit:g} s: is the sensor on, and is rate right?")
+        raise SourceError(f"{device} has sent nothing for {limit:g} s: check the sensor's power and rate")
 
     def close(self) -> None:
         """Close the device; may be called twice."""
@@ -258,7 +258,7 @@ def struct_of(layout: str) -> int:
     except struct.error as error:
         raise ValueError(f"{wrong} ({error})") from error
     if size > LONGEST_FRAME:
-        raise ValueError(f"layout {layout} has {size} bytes; at most {LONGEST_FRAME} can be one frame")
+        raise ValueError(f"layout {layout} has {size} bytes; a frame has at most {LONGEST_FRAME}")
     values = struct.unpack(layout, bytes(size))
     if not values or not all(isinstance(value, (int, float)) for value in values):
         raise ValueError(wrong)

@@ -192,6 +192,6 @@ def load_cutout(file: str, width: int, height: int) -> tuple[str, Pixels, Pixels
     scale = min(1.0, LARGEST * width / pixels.shape[1], LARGEST * height / pixels.shape[0])
     size = (max(1, int(pixels.shape[1] * scale)), max(1, int(pixels.shape[0] * scale)))
     if min(size) < 2:
-        raise SourceError(f"the picture {file} is too narrow to be moved about")
+        raise SourceError(f"the picture {file} is too narrow to move in the frame")
     small = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
     return Path(file).stem, small, np.full(small.shape[:2], 255, np.uint8)

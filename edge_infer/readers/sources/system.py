@@ -36,7 +36,7 @@ class SystemOptions:
         if not self.columns:
             raise ValueError("columns is empty; expected some of cpu, memory, temperature")
         if not 0 < self.rate <= 50:  # the kernel counts processor time in ticks of 10 ms
-            raise ValueError(f"rate {self.rate:g} is none; expected samples a second, at most 50")
+            raise ValueError(f"invalid rate {self.rate:g}; expected samples a second, at most 50")
 
 
 class SystemSource(Closing):
@@ -73,7 +73,7 @@ class SystemSource(Closing):
         now = time.monotonic()
         missed = int((now - self._due) / interval) if now - self._due > max(LATE, 2 * interval) else 0
         if missed:
-            self.faults.note(f"{missed} samples that there was no time for", missed)
+            self.faults.note(f"{missed} samples missed because the board was too slow", missed)
         self._due += (1 + missed) * interval
         if self._closed.wait(max(0.0, self._due - now)):
             return None
@@ -100,5 +100,5 @@ class SystemSource(Closing):
         else:
             value = memory_used(self._root) if column == "memory" else hottest(self._root)
         if value is None:
-            raise SourceError(f"this board does not tell its {column}; leave it out of columns")
+            raise SourceError(f"this board does not report its {column}; remove it from columns")
         return value

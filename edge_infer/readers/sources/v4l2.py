@@ -35,7 +35,7 @@ class V4l2Options:
 
     def __post_init__(self) -> None:
         if self.format is not None and len(self.format) != 4:
-            raise ValueError(f"format {self.format!r} has not four characters, as MJPG or YUYV have")
+            raise ValueError(f"invalid format {self.format!r}; expected four characters, such as MJPG or YUYV")
 
 
 def open_device(device: str) -> VideoCapture:
@@ -71,8 +71,8 @@ class V4l2Source(Closing):
         if not self._capture.isOpened():
             self.close()
             raise SourceError(
-                f"{device} cannot be opened as a camera: another program uses it or it is no capture device; "
-                "`edge-infer cameras` lists those that are"
+                f"{device} cannot be opened as a camera: another program uses it, or it is not a capture device; "
+                "`edge-infer cameras` lists capture devices"
             )
         self._set_up(self._capture)
         return self
@@ -81,7 +81,7 @@ class V4l2Source(Closing):
         """Return the next frame; raises `SourceError` when the camera delivers none."""
         picture = next_picture(self._capture, self.place, self.wanted) if self._capture is not None else None
         if picture is None:
-            raise SourceError(f"{self._options.device} gives no frames: unplugged, or silent for 5 s")
+            raise SourceError(f"{self._options.device} delivers no frames: unplugged, or silent for 5 s")
         return picture
 
     def close(self) -> None:
@@ -124,4 +124,4 @@ class V4l2Source(Closing):
         for name, prop, value in wanted:
             given = capture.get(prop)
             if value is not None and given and abs(given - value) > 0.5:
-                log.warning("%s: asked for a %s of %g, the camera gives %g", options.device, name, value, given)
+                log.warning("%s: requested a %s of %g, the camera delivers %g", options.device, name, value, given)

@@ -143,7 +143,7 @@ class VideoSource(Closing):
         if not capture.isOpened():
             capture.release()
             self._failed = True
-            raise SourceError(f"{path} is no video that can be read here; it is cut off, damaged or of another kind")
+            raise SourceError(f"{path} is not a readable video; it is truncated, damaged or in an unsupported format")
         fps = capture.get(cv2.CAP_PROP_FPS)
         self._fps = fps if 0.1 <= fps <= 1000 else USUAL_FPS
         self._capture, self._read, self._damaged, self._start = capture, 0, 0, time.monotonic()
@@ -228,7 +228,7 @@ class VideoSource(Closing):
                 f"is AV1 video, for which OpenCV {cv2.__version__} has no decoder: convert it to H.264"
                 " (`ffmpeg -c:v libx264`, see docs/video.md)"
             )
-        return "holds no readable frame; it is cut off, damaged or no video"
+        return "contains no readable frame; it is truncated, damaged or not a video"
 
     def _is_av1(self) -> bool:
         code = int(self._capture.get(cv2.CAP_PROP_FOURCC)) if self._capture is not None else 0
@@ -249,10 +249,10 @@ class VideoSource(Closing):
         if self._capture is None:
             return
         if self._damaged:
-            log.warning("%s is damaged in %d place(s); the rest of it was read", self._options.file, self._damaged)
+            log.warning("%s is damaged in %d place(s); read the rest of it", self._options.file, self._damaged)
         if self._is_mp4():
             return
         promised = self._capture.get(cv2.CAP_PROP_FRAME_COUNT) / self._fps
         read = self._begin + self._reached + 1 / self._fps
         if max(MISSING_SECONDS, MISSING_SHARE * promised) < promised - read and promised < LONGEST_CLIP:
-            log.warning("%s ends after %.1f of %.1f s; it seems to be cut off", self._options.file, read, promised)
+            log.warning("%s ends after %.1f of %.1f s; it seems to be truncated", self._options.file, read, promised)

@@ -66,17 +66,17 @@ def read_header(file: BinaryIO, name: str) -> WavFormat:
     head = file.read(12)
     if head[:4] in (b"RF64", b"BW64") and head[8:] == b"WAVE":
         raise SourceError(
-            f"{name} is {head[:4].decode()}, which is not read; make a WAV file of it, of less than 4 GB: "
+            f"{name} is {head[:4].decode()}, which is not supported; convert it to a WAV file of less than 4 GB: "
             f"ffmpeg -i {name} -c:a pcm_s16le NEW.wav"
         )
     if head[:4] != b"RIFF" or head[8:] != b"WAVE":
         other = head.startswith(_OTHER_SOUND)
-        remedy = f"; make a WAV file of it: ffmpeg -i {name} -c:a pcm_s16le NEW.wav" if other else ""
-        raise SourceError(f"{name} is no WAV file: it begins with {head[:4]!r}{remedy}")
+        remedy = f"; convert it to a WAV file: ffmpeg -i {name} -c:a pcm_s16le NEW.wav" if other else ""
+        raise SourceError(f"{name} is not a WAV file: it begins with {head[:4]!r}{remedy}")
     form = b""
     for _ in range(MAX_CHUNKS):
         if len(chunk := file.read(8)) < 8:
-            raise SourceError(f"{name} is a WAV file without samples: it was cut off before them")
+            raise SourceError(f"{name} is a truncated WAV file without samples")
         kind, size = chunk[:4], int.from_bytes(chunk[4:], "little")
         if kind == b"data":
             return _format(form, file, size, name)
@@ -88,7 +88,7 @@ def read_header(file: BinaryIO, name: str) -> WavFormat:
         file.seek(size % 2, os.SEEK_CUR)
     raise SourceError(
         f"{name} is a broken WAV file: there are no samples among its first {MAX_CHUNKS} chunks; "
-        f"make plain samples of it: ffmpeg -i {name} -c:a pcm_s16le NEW.wav"
+        f"convert it to plain samples: ffmpeg -i {name} -c:a pcm_s16le NEW.wav"
     )
 
 
@@ -112,19 +112,21 @@ def decode_samples(data: bytes, form: WavFormat) -> Signal:
 
 def _format(form: bytes, file: BinaryIO, size: int, name: str) -> WavFormat:
     if len(form) < 16:
-        raise SourceError(f"{name} is a broken WAV file: there is no whole format before its samples")
+        raise SourceError(f"{name} is a broken WAV file: there is no complete format before its samples")
     tag, channels, rate, _, frame, bits = struct.unpack("<HHIIHH", form[:16])
     if tag == _EXTENSIBLE and len(form) >= 26:
         tag = int.from_bytes(form[24:26], "little")
     if (tag, bits) not in _TYPES:
         kind = f"{bits}-bit numbers" if tag in (_PCM, _FLOAT) else _NAMES.get(tag, f"format {tag}")
-        raise SourceError(f"{name} holds {kind}; make plain samples of it: ffmpeg -i {name} -c:a pcm_s16le NEW.wav")
+        raise SourceError(
+            f"{name} contains {kind}; convert it to plain samples: ffmpeg -i {name} -c:a pcm_s16le NEW.wav"
+        )
     if not 1 <= channels <= 64 or not 1 <= rate <= 768_000:
         raise SourceError(f"{name} is a broken WAV file: it claims {channels} channels at {rate} Hz")
     if frame > channels * bits // 8 and frame % channels == 0:
         raise SourceError(
-            f"{name} holds {bits}-bit numbers in {8 * frame // channels} bits each; make plain samples of it: "
-            f"ffmpeg -i {name} -c:a pcm_s16le NEW.wav"
+            f"{name} contains {bits}-bit numbers in {8 * frame // channels} bits each; convert it to plain "
+            f"samples: ffmpeg -i {name} -c:a pcm_s16le NEW.wav"
         )
     start = file.tell()
     there = max(0, file.seek(0, os.SEEK_END) - start)
@@ -134,7 +136,7 @@ def _format(form: bytes, file: BinaryIO, size: int, name: str) -> WavFormat:
     file.seek(start)
     whole = WavFormat(tag, bits, channels, rate, start, min(size, there), truncated=size > there)
     if not whole.samples:
-        raise SourceError(f"{name} is empty: it holds no sample")
+        raise SourceError(f"{name} is empty: it contains no sample")
     return whole
 
 

@@ -33,6 +33,5 @@ class ChangeLimit:
         bucket = self._users.setdefault(uid, TokenBucket(MAX_AT_ONCE, MAX_PER_SECOND, self._clock))
         if not bucket.take():
             raise EdgeInferError(
-                f"you have changed something more than {MAX_AT_ONCE} times in a row; one change a second is left, "
-                "so try again in a moment"
+                f"too many changes: after {MAX_AT_ONCE} in a row the daemon accepts one a second; try again in a moment"
             )

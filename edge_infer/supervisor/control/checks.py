@@ -38,9 +38,11 @@ class Checks:
         if not self._is_ours(request.body.get("config")):
             request.answer({"error": f"this daemon runs {self._config}"})
         elif request.body.get("program") != sys.prefix:  # another version may read the file differently
-            request.answer({"error": f"this daemon is the program in {sys.prefix}"})
+            request.answer({"error": f"this daemon runs the program in {sys.prefix}"})
         elif self._request is not None:
-            request.answer({"busy": "the configuration is being checked for somebody else; try again in a moment"})
+            request.answer(
+                {"busy": "the daemon is checking the configuration for another client; try again in a moment"}
+            )
         elif (draft := request.body.get("draft")) is not None and (why := _no_draft(request, draft)):
             request.answer({"error": why})
         else:
@@ -89,9 +91,9 @@ class Checks:
 def _no_draft(request: Request, draft: object) -> str:
     """Return why a draft must not be read: reading it makes the service open any file that its text names."""
     if request.peer.uid not in (0, os.geteuid()):
-        return "only root and the user of the daemon may have a draft checked; run it with sudo"
+        return "only root and the daemon's user may check a draft; run the command with sudo"
     if not isinstance(draft, str) or "\0" in draft or len(request.files) != 1:
-        return "a draft needs the path of the file that it is for, and an open file with its text"
+        return "a draft needs the path of its configuration file, and an open file with its text"
     return ""
 
 

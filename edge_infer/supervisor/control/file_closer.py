@@ -50,7 +50,7 @@ class FileCloser:
                 with self._lock:
                     self._threads -= 1
         if self.full and self._throttle.due("full"):
-            log.warning("control socket: %d files of clients do not close (logged once a minute)", self._unclosed)
+            log.warning("control socket: cannot close %d files of clients (logged once a minute)", self._unclosed)
 
     def _run(self) -> None:
         while True:

@@ -36,9 +36,11 @@ class LogLevel:
         """
         level, seconds = request.body.get("level"), request.body.get("seconds")
         if level is not None and level not in LEVELS:
-            request.answer({"error": f"a log level is one of {', '.join(LEVELS)}"})
+            request.answer({"error": f"unknown log level; expected one of {', '.join(LEVELS)}"})
         elif seconds is not None and not (isinstance(seconds, (int, float)) and 0 < seconds <= MAX_SECONDS):
-            request.answer({"error": f"a log level lasts for more than 0 and at most {MAX_SECONDS:.0f} s"})
+            request.answer(
+                {"error": f"invalid duration of a log level; expected more than 0 and at most {MAX_SECONDS:.0f} s"}
+            )
         else:
             try:
                 if level is not None:

@@ -50,7 +50,7 @@ def served(serve: Callable[[socket.socket], None], places: threading.BoundedSema
             places.release()
 
     if not places.acquire(blocking=False):
-        raise OSError(errno.EAGAIN, "too many requests of the page are under way")
+        raise OSError(errno.EAGAIN, "too many requests of the page are in progress")
     try:
         ours, theirs = socket.socketpair()
         threading.Thread(target=run, args=(ours,), daemon=True).start()

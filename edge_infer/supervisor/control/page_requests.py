@@ -225,9 +225,9 @@ class PendingRecalls:
                 request.answer({"error": "scores need the name of a pipeline"})
                 return
         if len(self._waiting) >= MAX_WAITING:
-            request.answer({"busy": "others are asking; try again in a moment"})
+            request.answer({"busy": "the daemon is busy with other requests; try again in a moment"})
         elif not self._house.ask_engine(question):
-            request.answer({"error": "the engine does not run now; try again in a moment"})
+            request.answer({"error": "the engine is not running; try again in a moment"})
         else:
             asked = (_ANSWERS[type(question)], question.pipeline if isinstance(question, ScoresQuestion) else None)
             self._waiting.append((time.monotonic() + RECALL_SECONDS, asked, request))

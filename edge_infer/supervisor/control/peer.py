@@ -141,7 +141,9 @@ def identify(connection: socket.socket, quiet: int, *, daemon: int | None = None
     if os.geteuid() not in (0, peer.uid) and not privileges.capabilities():
         return peer  # no descendant of the daemon can change its user, because `Daemon.run` forbids new privileges
     if peer.pid == 0:
-        raise RefusedError("the daemon cannot see the process that asks, in another container; ask inside its own")
+        raise RefusedError(
+            "the daemon cannot identify a process of another container; run the command in its container"
+        )
     try:
         file = pidfd(connection)
         try:
@@ -156,7 +158,9 @@ def identify(connection: socket.socket, quiet: int, *, daemon: int | None = None
     if ours:
         raise RefusedError(f"the daemon does not answer processes that it started, such as {peer.pid}")
     if more:  # for example an orphan of a daemon that was killed
-        raise RefusedError(f"process {peer.pid} has a filter of system calls, as those of the daemon have; ask without")
+        raise RefusedError(
+            f"process {peer.pid} has a system call filter, as the daemon's processes have; run it without one"
+        )
     return peer
 
 
@@ -179,7 +183,7 @@ def _check_still_itself(pid: int, file: int | None, quiet: int) -> None:
     """
     if file is None:
         if birth(pid).started >= quiet:
-            raise TooYoungError(f"the daemon cannot tell yet whether process {pid} connected; ask again")
+            raise TooYoungError(f"the daemon cannot verify yet that process {pid} connected; try again")
     elif readable([file]):
         raise ProcessLookupError(f"process {pid} has ended")
 
@@ -188,6 +192,6 @@ def _unseen(peer: Peer, error: OSError) -> RefusedError:
     if isinstance(error, RefusedError):
         return error
     return RefusedError(
-        f"the daemon cannot see where process {peer.pid} comes from ({error.strerror or error}): it has ended, or "
-        "/proc is mounted with hidepid; ask as root, with sudo"
+        f"the daemon cannot identify process {peer.pid} ({error.strerror or error}): it has ended, or /proc is "
+        "mounted with hidepid; run the command as root, with sudo"
     )

@@ -52,11 +52,11 @@ class PendingExplainRequests:
             request.answer({"error": f"a question needs since and until, and may name a pipeline and a label: {why}"})
             return
         if question.since > question.until:
-            request.answer({"error": "a question has since before until"})
+            request.answer({"error": "invalid period of a question; expected since before until"})
         elif len(self._waiting) >= MAX_WAITING_QUESTIONS:
-            request.answer({"error": "others are asking; try again in a moment"})
+            request.answer({"error": "the daemon is busy with other requests; try again in a moment"})
         elif not self._house.ask_engine(question):
-            request.answer({"error": "the engine does not run now; try again in a moment"})
+            request.answer({"error": "the engine is not running; try again in a moment"})
         else:
             self._waiting.append((time.monotonic() + EXPLAIN_SECONDS, request, question.pipeline))
 
@@ -86,7 +86,7 @@ class PendingExplainRequests:
         """Yield a note for each pipeline that does not run now, because the engine has no record for it."""
         for name, why in self._resting().items():
             if asked in (None, name):
-                yield shortened(f"{name}: it does not run now and has no record: {why}")
+                yield shortened(f"{name}: it is inactive and has no record: {why}")
 
     def _held_back(self, asked: str | None) -> Iterator[str]:
         """Yield a note for each pipeline whose frame rate the governor limits."""
@@ -96,7 +96,7 @@ class PendingExplainRequests:
         why = "" if governor.reason is ABSENT else f" ({governor.reason})"
         for name, fps in governor.limits.items():
             if asked in (None, name):
-                yield f"{name}: the governor holds it back to {fps:g} fps now{why}"
+                yield f"{name}: the governor limits it to {fps:g} fps now{why}"
 
 
 # Permission to get pictures over the control socket, for users who may connect to it.
@@ -114,11 +114,12 @@ def pictures_refusal(peer: Peer) -> str | None:
     try:
         number = grp.getgrnam(GROUP).gr_gid
     except KeyError:
-        return f"there is no group {GROUP}, so only root may have pictures; ask with sudo"
+        return f"there is no group {GROUP}, so only root may request pictures; run the command with sudo"
     if number in peer.groups:
         return None
     return (
-        f"only members of the group {GROUP} may have pictures: sudo usermod -aG {GROUP} {peer.user}, then log in again"
+        f"only members of the group {GROUP} may request pictures: sudo usermod -aG {GROUP} {peer.user}, then log "
+        "in again"
     )
 
 
@@ -149,7 +150,7 @@ class Viewers:
         """Record a picture of a series; log the first one."""
         if (user, source) not in self._series:
             self._series.add((user, source))
-            log.info("pictures of source %s are being shown to %s", source, user)
+            log.info("showing pictures of source %s to %s", source, user)
         self.seen(user, source)
 
     def seen(self, user: str, source: str) -> None:
@@ -164,7 +165,7 @@ class Viewers:
             del self._last[user, source]
             if (user, source) in self._series:
                 self._series.remove((user, source))
-                log.info("pictures of source %s are not shown to %s any more", source, user)
+                log.info("stopped showing pictures of source %s to %s", source, user)
         self._house.watch(watched=bool(self._last))
 
 
@@ -189,15 +190,17 @@ class PendingPictures:
         if not isinstance(source, str) or not re.fullmatch(NAME_PATTERN, source) or not request.files:
             request.answer({"error": "a picture needs the name of a source and a file to write into"})
         elif not _is_memory(request.files[0]):
-            request.answer({"error": "the file for a picture is not one of memory (memfd_create)"})
+            request.answer({"error": "the file for a picture is not in memory (memfd_create)"})
         elif why := pictures_refusal(request.peer):
             request.answer({"error": why})
         elif len(self._waiting) >= MAX_WAITING_PICTURES:
-            request.answer({"error": f"{MAX_WAITING_PICTURES} pictures are being taken already; try again in a moment"})
+            request.answer(
+                {"error": f"{MAX_WAITING_PICTURES} requests for pictures are in progress; try again in a moment"}
+            )
         elif small and not self._looks.take():
-            request.answer({"busy": f"at most {LOOKS_PER_SECOND:.0f} pictures a second are shown; try again"})
+            request.answer({"busy": f"the daemon shows at most {LOOKS_PER_SECOND:.0f} pictures a second; try again"})
         elif not self._house.grab(source, request.files[0], LOOK_SIDE if small else 0):
-            request.answer({"error": "the engine does not run now; try again in a moment"})
+            request.answer({"error": "the engine is not running; try again in a moment"})
         else:
             self._waiting.append((time.monotonic() + PICTURE_SECONDS, source, request))
 
@@ -209,7 +212,7 @@ class PendingPictures:
         now = time.monotonic()
         for entry in [entry for entry in self._waiting if entry[0] < now]:
             self._waiting.remove(entry)
-            log.info("picture of source %s for %s is late, and may still be written", entry[1], entry[2].user)
+            log.info("picture of source %s for %s is late; the engine may still write it", entry[1], entry[2].user)
             self._viewers.seen(entry[2].user, entry[1])
             entry[2].answer({"error": f"the engine did not answer within {PICTURE_SECONDS:.0f} s"})
 
@@ -235,8 +238,8 @@ class PendingPictures:
             for user in _viewers(request):
                 self._viewers.shown(user, done.source)
         else:
-            part = "part of a picture" if done.error else "picture"
-            log.info("%s of source %s given to %s", part, done.source, request.user)
+            part = "a part of a picture" if done.error else "a picture"
+            log.info("gave %s of source %s to %s", part, done.source, request.user)
             self._viewers.seen(request.user, done.source)
         if done.error:
             request.answer({"error": done.error})
@@ -290,7 +293,7 @@ class ModelRequests:
                 request.answer({"done": self._retry(name, request.user)})
             else:
                 request.answer(
-                    {"error": f"this daemon does not know the request {plain(repr(action), MAX_ECHO)} about models"}
+                    {"error": f"this daemon does not know the model request {plain(repr(action), MAX_ECHO)}"}
                 )
         except EdgeInferError as error:
             request.answer({"error": str(error)})
@@ -300,7 +303,7 @@ class ModelRequests:
         done = self._swap.retry(name, user)
         if rejected:
             self._read()
-            return f"{name}: the configuration is read again; edge-infer status tells what became of it"
+            return f"{name}: the daemon reads the configuration again; edge-infer status shows the result"
         return done
 
 
@@ -378,7 +381,7 @@ class DriftRequests:
         """
         engine, sentences = self._house.heard.engine, []
         if engine is None:
-            raise EdgeInferError("the engine does not run now; try again in a moment")
+            raise EdgeInferError("the engine is not running; try again in a moment")
         for name in names:
             health = engine.drift.get(name, DriftHealth())
             camera, outcome = (
@@ -387,11 +390,11 @@ class DriftRequests:
             )
             if (camera or outcome) and self._house.accept_drift(name, camera=camera, outcome=outcome):
                 parts = " and ".join(part for part, due in (("the camera", camera), ("the answers", outcome)) if due)
-                log.info("drift of %s accepted, as %s asked: learning %s anew", name, request.user, parts)
-                sentences.append(f"{name}: {parts} will be learned anew, and no drift of that is told until then")
+                log.info("drift of %s accepted by %s: learning %s again", name, request.user, parts)
+                sentences.append(f"{name}: the engine learns {parts} again, and reports no drift of that until then")
         if not sentences:
             raise EdgeInferError(
-                f"nothing drifts in {', '.join(names)}; to learn all of a pipeline anew: "
-                f"edge-infer drift accept {names[0]} --whole"
+                f"there is no drift in {', '.join(names)}; to learn all of a pipeline again: edge-infer drift "
+                f"accept {names[0]} --whole"
             )
         return sentences

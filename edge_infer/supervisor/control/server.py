@@ -101,7 +101,9 @@ def find_socket(config: Path) -> Path:
     there = (path for answer in (True, None) for path, seen_so in seen.items() if seen_so is answer)
     found = next(there, None)
     if found is None and config != DEFAULT_CONFIG and _is_there(config) is False:
-        raise NotRunningError(f"there is no {config}, and without it no daemon on {own}; name its file with -c")
+        raise NotRunningError(
+            f"{config} does not exist, and no daemon answers on {own}; name the daemon's file with -c"
+        )
     if (
         found is None
         and config != DEFAULT_CONFIG
@@ -159,7 +161,7 @@ def _ask(path: Path, request: Mapping[str, JsonValue], files: tuple[int, ...], t
         except OSError as error:
             raise EdgeInferError(f"the daemon on {path} did not answer: {error}") from error
     if not answer.endswith(b"\n"):
-        raise EdgeInferError(f"the daemon on {path} hung up without an answer; it may be stopping")
+        raise EdgeInferError(f"the daemon on {path} closed the connection without an answer; it may be stopping")
     return _object(path, answer)
 
 
@@ -181,7 +183,7 @@ def connected(path: Path, timeout: float) -> socket.socket:
 def _unreached(path: Path, error: OSError) -> EdgeInferError:
     if isinstance(error, BlockingIOError):
         return EdgeInferError(
-            f"the daemon on {path} is busy: too many programs ask it at once; look which, or try again"
+            f"the daemon on {path} is busy: too many programs connect to it at once; find out which, or try again"
         )
     if isinstance(error, PermissionError):
         return NotRunningError(_closed(path))
@@ -193,13 +195,13 @@ def _unreached(path: Path, error: OSError) -> EdgeInferError:
 def _closed(path: Path) -> str:
     """Return the error for a socket to which this user may not connect, or whose folder this user may not enter."""
     if _is_there(path):
-        return f"this user may not ask the daemon on {path}; ask as root, with sudo"
+        return f"this user may not connect to the daemon on {path}; run the command as root, with sudo"
     if path.parent == ROOT_STATE and not _is_there(SYSTEM_SOCKET):  # the unit removes this folder when it stops
         return (
-            f"no daemon answers on {SYSTEM_SOCKET}: the service is stopped or just starting; for a daemon that was "
-            f"started by hand on {path}, ask as root, with sudo"
+            f"no daemon answers on {SYSTEM_SOCKET}: the service is stopped or just starting; for a daemon that "
+            f"you started by hand on {path}, run the command as root, with sudo"
         )
-    return f"no daemon answers on {path}, or it runs in a folder that is closed to this user; ask as root, with sudo"
+    return f"no daemon answers on {path}, or this user may not enter its folder; run the command as root, with sudo"
 
 
 def _object(path: Path, line: bytes) -> dict[str, Any]:
@@ -306,7 +308,7 @@ class _UnreadAnswer:
         except BlockingIOError:
             return time.monotonic() >= self.until
         except OSError as error:
-            log.debug("control socket: client is gone: %s", error)
+            log.debug("control socket: client disconnected: %s", error)
             return True
         return not self.rest
 
@@ -413,7 +415,7 @@ class ControlSocket:
                 self._quiet = now
                 return
             except OSError as error:
-                log.debug("control socket: client is gone: %s", error)
+                log.debug("control socket: client disconnected: %s", error)
                 return
             try:
                 peer = self._identify(connection, self._quiet)
@@ -509,8 +511,8 @@ def _receive(connection: socket.socket, flags: int = 0) -> tuple[bytes, list[int
     data, _, found, _ = connection.recvmsg(65536, 0, flags | socket.MSG_PEEK)
     if found & socket.MSG_CTRUNC:  # there are files, which a peek does not receive
         raise RefusedError(
-            f"the daemon takes no files now, because {_FILES.most} of earlier requests do not close: end the program "
-            "that serves their file system (FUSE), or unmount it"
+            f"the daemon accepts no files now, because it cannot close {_FILES.most} of earlier requests: end the "
+            "program that serves their file system (FUSE), or unmount it"
         )
     return connection.recv(len(data), flags), []
 

@@ -120,7 +120,7 @@ class GovernorLoop:
         """Switch the governor on or off, or change its plan; a changed governor keeps its current depth."""
         if wanted is None:
             if self._work is not None:
-                log.info("governor: off, every pipeline is as configured")
+                log.info("governor: off, every pipeline runs at its configured rate")
                 self._house.restrain(Restrain())
             self._work, self._due = None, math.inf
         elif self._work is None:
@@ -177,17 +177,17 @@ class _GovernorState:
     def _why(self, condition: BoardCondition) -> str:
         plan = self.governor.plan
         if self.governor.reason == "temperature":
-            return f"{condition.temperature} °C, and below {plan.max_temperature:g} it shall stay"
+            return f"{condition.temperature} °C, limit {plan.max_temperature:g} °C"
         if self.governor.reason == "load":
-            return f"{condition.load or 0:.0%} of the cores are busy, and {plan.max_load or 0:.0%} are the most"
+            return f"{condition.load or 0:.0%} of the cores are busy, limit {plan.max_load or 0:.0%}"
         if self.governor.reason == "battery":
             return f"the battery is at {condition.battery or 0:.0%}"
         return _FLAGS[self.governor.reason or ""]
 
 
 _FLAGS: Mapping[str, str] = {
-    "throttled": "the board is being slowed down by its firmware or kernel",
-    "voltage": "the supply gives too little voltage",
+    "throttled": "the firmware or kernel slows the board down",
+    "voltage": "the voltage of the power supply is too low",
 }
 
 

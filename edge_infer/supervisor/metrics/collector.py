@@ -108,7 +108,7 @@ class Collector:
         info.add(1, version=__version__, python=platform.python_version(), runtime=runtime)
         yield info
         written = MetricFamily(
-            "edge_infer_written_timestamp_seconds", "gauge", "Time at which these metrics were composed."
+            "edge_infer_written_timestamp_seconds", "gauge", "Time at which the supervisor wrote these metrics."
         )
         written.add(round(time.time(), 3))
         yield written
@@ -155,7 +155,7 @@ class Collector:
 
     def _drift(self, plan: Plan) -> MetricFamily:
         family = MetricFamily(
-            "edge_infer_drift_score", "gauge", "How far camera or answers are on the way to drift (1: reached)."
+            "edge_infer_drift_score", "gauge", "Progress of the camera or the answers towards drift (1: reached)."
         )
         scores = self._engine.drift_scores if self._engine is not None else {}
         for name in (each.name for each in plan.pipelines if each.drift is not None):
@@ -180,7 +180,7 @@ class Collector:
 
     def _sources(self, plan: Plan) -> MetricFamily:
         family = MetricFamily(
-            "edge_infer_source_state", "gauge", "1 for the present state of a source, 0 for the others."
+            "edge_infer_source_state", "gauge", "1 for the current state of a source, 0 for the others."
         )
         known = self._engine.sources if self._engine is not None else {}
         for name in (each.name for each in plan.sources):
@@ -193,7 +193,7 @@ class Collector:
         messages = MetricFamily("edge_infer_outbox_messages", "gauge", "Messages that wait for the broker.")
         size = MetricFamily("edge_infer_outbox_bytes", "gauge", "Bytes of the messages that wait for the broker.")
         delivered = MetricFamily(
-            "edge_infer_results_delivered_total", "counter", "Results and events that the broker took."
+            "edge_infer_results_delivered_total", "counter", "Results and events that the broker acknowledged."
         )
         lost = MetricFamily("edge_infer_results_lost_total", "counter", "Results and events that were lost, by reason.")
         broker = MetricFamily("edge_infer_broker_connected", "gauge", "1 while the broker accepts every topic.")

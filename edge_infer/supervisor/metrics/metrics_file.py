@@ -42,7 +42,7 @@ def _check_replaceable(name: str, folder: int) -> None:
         if stat.S_ISDIR(status.st_mode):
             return  # the renaming will report the error
         if not stat.S_ISREG(status.st_mode) or (status.st_size and os.pread(file, len(BEGIN), 0) != BEGIN):
-            raise OSError(errno.EEXIST, "there is something else than metrics of edge-infer; remove it")
+            raise OSError(errno.EEXIST, "it exists and is not a metrics file of edge-infer; remove it")
     finally:
         os.close(file)
 
@@ -103,6 +103,6 @@ class MetricsFile:
         failure = f"metrics: cannot write {self.path}: {getattr(error, 'strerror', None) or error}"
         if failure != self._failure:
             self._failure = failure
-            told = f"{failure} (metrics: file: names a file in a folder that exists and that the daemon may write to)"
+            told = f"{failure} (set metrics: file: to a file in an existing folder where the daemon may write)"
             log.error(told)
             self._note(told)

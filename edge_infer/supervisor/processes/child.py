@@ -154,7 +154,7 @@ class ChildProcess:
         try:
             self._start(words, thread=thread)
         except OSError as error:
-            log.error("%s cannot be started: %s", self.recipe.name, error)  # noqa: TRY400 - a sentence is enough
+            log.error("cannot start %s: %s", self.recipe.name, error)  # noqa: TRY400 - a sentence is enough
             self._close()
             self._rest()
             return
@@ -234,7 +234,7 @@ class ChildProcess:
             return False
         self.flush()
         if sum(len(data) for data, _ in self._unsent) > MOST_UNSENT and not self._killed:
-            log.error("%s does not read its control channel and is killed", self.recipe.name)
+            log.error("%s does not read its control channel; killing it", self.recipe.name)
             self.kill()
         return self.channel is not None
 
@@ -317,10 +317,10 @@ class ChildProcess:
         if not in_time and not body.killable:
             log.error("%s did not stop in time: it is a thread of this process and ends with it", self.recipe.name)
         elif not in_time:
-            log.error("%s (pid %d) did not stop and is killed", self.recipe.name, body.pid)
+            log.error("%s (pid %d) did not stop; killing it", self.recipe.name, body.pid)
             body.kill(signal.SIGKILL)
             if not readable([body.fileno()], timeout=LAST_WAIT):
-                log.error("%s (pid %d) is stuck in the kernel and is left behind", self.recipe.name, body.pid)
+                log.error("%s (pid %d) is stuck in the kernel; leaving it behind", self.recipe.name, body.pid)
         self.last_words = self.hear()
         self._close()
         return in_time

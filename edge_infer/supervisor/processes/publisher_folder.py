@@ -61,18 +61,22 @@ class PublisherFolder:
                 _make_room(folder)
                 aside = _exchange(folder, before)
         except OSError as error:
-            return f"the publisher failed {MAX_FAILURES} times, and {folder} cannot be replaced: {error.strerror}"
+            return (
+                f"the publisher failed {MAX_FAILURES} times, and the supervisor cannot replace {folder}: "
+                f"{error.strerror}"
+            )
         if before is not None:
             return (
-                f"the publisher failed {MAX_FAILURES} times with an empty folder as well, so {before} is {folder} "
-                f"again; what came meanwhile is in {aside}"
+                f"the publisher failed {MAX_FAILURES} times with an empty folder as well, so the supervisor moved "
+                f"{before} back to {folder}; newer messages are in {aside}"
             )
         self._aside = aside
         count = "an unknown number of" if self.waiting is None else str(self.waiting)
         self.waiting = None
         return (
-            f"the publisher failed {MAX_FAILURES} times in a row: its folder is put aside as {aside}, with {count} "
-            f"messages that waited, and an empty one takes its place; to send them, stop the daemon and move it back"
+            f"the publisher failed {MAX_FAILURES} times in a row: the supervisor moved its folder to {aside}, "
+            f"with {count} queued messages, and made an empty one; to send the messages, stop the daemon and move "
+            "the folder back"
         )
 
 

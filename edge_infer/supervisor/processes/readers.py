@@ -141,7 +141,7 @@ class Readers:
             if child.offence:
                 yield child, child.offence
             elif child.silent() > (SILENT if child.spoke else STARTING):
-                yield child, f"said nothing for {child.silent():.0f} s"
+                yield child, f"sent no heartbeat for {child.silent():.0f} s"
             elif child.spoke and reader.last is not None and self._waited(reader.last) > BUSY:
                 yield child, f"has waited {reader.last.busy:.0f} s for its device"
                 reader.last = None

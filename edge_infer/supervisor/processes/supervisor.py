@@ -234,7 +234,7 @@ class ProcessSupervisor:
             if child.pid is None and before is None:
                 self._start(child)
             elif not self._fences[child].covers(self._fence(child)):
-                self._replace(child, "has to reach other files")
+                self._replace(child, "needs access to other files")
             elif child is self.publisher and self._merged != plan.merged:
                 self._replace(child, f"moves {'into' if plan.merged else 'out of'} the supervisor's process")
             elif child is self.engine:
@@ -492,7 +492,7 @@ class ProcessSupervisor:
     def _replace(self, child: ChildProcess, why: str) -> None:
         """Restart the child in another sandbox, because a running sandbox cannot change. The child stops in order."""
         if child not in self._replaced and child.pid is not None:
-            log.info("%s %s and is restarted", child.recipe.name, why)
+            log.info("restarting %s: it %s", child.recipe.name, why)
             self._replaced.add(child)
             self._sandboxes.renew(child.recipe.name)
             self._rested_at = -math.inf if child is self.engine else self._rested_at
@@ -513,7 +513,7 @@ class ProcessSupervisor:
         }
         for child, lacks in lacking.items():
             if lacks and child.spoke and not identities(self._fence(child).reads) <= self._seen[child]:
-                self._replace(child, "has to reach files that were not there or have been replaced")
+                self._replace(child, "needs access to files that were missing before or have been replaced")
 
     def pipelines(self) -> tuple[PipelinePlan, ...]:
         """Return the pipelines of the current plan."""
@@ -619,7 +619,7 @@ class ProcessSupervisor:
                 stalled = self.stalls.since(time.monotonic() - 2 * patience) > 0.0
                 self._blameless |= child is self.engine and stalled
                 self._own_fault |= child is self.publisher and self._was_busy(silent)
-                self._kill(child, f"said nothing for {silent:.0f} s")
+                self._kill(child, f"sent no heartbeat for {silent:.0f} s")
         heard = self.heard.engine
         if heard is not None and heard.stuck:
             self.kill_engine(f"is stuck in {', '.join(heard.stuck)}")
@@ -670,9 +670,9 @@ class ProcessSupervisor:
     def _kill(self, child: ChildProcess, why: str) -> None:
         text = f"{child.recipe.name} {why}"
         if child.killable:
-            log.error("%s and is killed", text)
+            log.error("%s; killing it", text)
             self.note(f"{text} and was killed", child.recipe.name)
         else:
-            log.error("%s and can only be ended with the supervisor, of whose process it is part", text)
+            log.error("%s, but it is a thread of the supervisor and ends only with it", text)
         self._reasons[child] = why
         child.kill()

@@ -142,7 +142,7 @@ class Compilation:
         if said.status is None:
             return failed(self._config, f"reading it took longer than {DEADLINE:.0f} s")
         if said.excess:
-            log.error("the process that reads %s %s and is killed", self._config, said.excess)
+            log.error("the process that reads %s %s; killing it", self._config, said.excess)
             return failed(self._config, f"the process that reads it {said.excess}")
         try:
             compiled = decode_json(Compiled, joined([said.output]))
@@ -158,7 +158,7 @@ class Compilation:
         if compiled.plan is None or "--store" not in self._words:
             return compiled
         if _NUL.search(output):
-            return failed(self._config, "the process that reads it gives a text with a NUL, which no path can have")
+            return failed(self._config, "the process that reads it sends a text with a NUL, which no path can contain")
         if Path(compiled.plan.state_dir) != Path(self._words[-1]):
             return failed(self._config, "the process that reads it names another state directory than the one it had")
         if compiled.plan.merged and not _names_merged(self._config):

@@ -57,9 +57,9 @@ FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0
 """Back-off in seconds after a failure that was caused by this machine, such as a lack of memory."""
 FIRST_READING: Final = 10.0
 """Maximum seconds between a start without a reading and that reading; it comes earlier once all models are loaded."""
-NEVER_STILL: Final = f"it changes all the time, for {RESTLESS:g} s or more; it is read once it stands still"
-UNREACHABLE: Final = "a folder on the way to it may not be entered any more; chmod a+x that folder"
-GONE: Final = "there is no such file any more; put it back, or a start runs what was applied last, once more"
+NEVER_STILL: Final = f"it has been changing for {RESTLESS:g} s or more; the daemon reads it as soon as it is stable"
+UNREACHABLE: Final = "the daemon may not enter a folder of its path any more; chmod a+x that folder"
+GONE: Final = "the file does not exist any more; put it back, or the next start uses the last applied configuration"
 TIDY_PAUSE: Final = 1.0
 """Seconds until a tidying continues that found more entries than one call removes."""
 AHEAD_SECONDS: Final = 10.0
@@ -129,7 +129,7 @@ class Reload:
             return plan, compiled
         self._problem_log.write(logging.ERROR, compiled.problems)
         failure = StartError if all(problem.outside for problem in compiled.problems) else ConfigError
-        raise failure(f"{self._config} cannot be used, and no earlier configuration was ever applied here")
+        raise failure(f"{self._config} cannot be used, and there is no earlier configuration that was applied here")
 
     def _compile_first(self, signals: Signals) -> Compiled | None:
         """Compile the file and return the outcome; None if a signal stopped the daemon."""
@@ -158,7 +158,7 @@ class Reload:
             self._try_again(machine=compiled.machine)
             log.error("%s is REJECTED; running the last applied configuration instead", self._config)
             self.plan = plan
-            self._swap.apply(plan, "configuration of before")
+            self._swap.apply(plan, "previous configuration")
         else:
             self._remember(plan, starting=True)
             self._apply(compiled, plan)
@@ -168,7 +168,7 @@ class Reload:
         """Read the file now, or once more after the current reading; the requester gets the outcome."""
         reading = self._compilation is not None
         if request is not None and len(self._waiting) + len(self._later) >= MOST_WAITING:
-            request.answer({"error": f"{MOST_WAITING} others wait for a reload already; try again in a moment"})
+            request.answer({"error": f"{MOST_WAITING} requests wait for a reload already; try again in a moment"})
         elif request is not None:
             (self._later if reading else self._waiting).append(request)
         if reading:
@@ -250,7 +250,7 @@ class Reload:
         self._end_left_behind()
         again, self._again = self._again, False
         if self._watch.moved(compiled.seen):
-            log.info("%s has changed while it was read; reading it again", self._config)
+            log.info("%s changed during reading; reading it again", self._config)
         else:
             self._decide(compiled)
         self._waiting, self._later = [*self._waiting, *self._later], []
@@ -364,18 +364,18 @@ class Reload:
         self._swap.apply(plan)
         self.plan = plan
         self._problem_log.write(logging.WARNING, compiled.warnings)
-        log.info("configuration %s is applied", plan.digest[:8])
+        log.info("configuration %s applied", plan.digest[:8])
         self._house.over("config")
         self._say(ConfigStatus("applied", plan.digest, timestamp(time.time())))
 
     def _reject(self, digest: str, problems: tuple[Problem, ...]) -> None:
         self._problem_log.write(logging.ERROR, problems)
-        log.error("the configuration is rejected%s", "; the previous configuration stays active" if self.plan else "")
+        log.error("configuration rejected%s", "; the previous configuration stays active" if self.plan else "")
         errors, told = (
             _sentences(map(str, problems), len(problems)),
             _sentences(map(published, problems), len(problems)),
         )
-        self._house.note(errors[0] if errors else "the configuration is rejected", "config")
+        self._house.note(errors[0] if errors else "configuration rejected", "config")
         if not digest:  # the file cannot be read: that of the one read last, or applied last
             known = self.status or self.plan
             assert known is not None

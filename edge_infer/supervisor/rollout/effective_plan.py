@@ -44,10 +44,10 @@ def unknown_labels(wanted: Plan, plan: Plan) -> dict[str, str]:
         pairs += [(one.labels, other.labels) for one, other in zip(asked.zones, runs.zones, strict=True)]
         pairs += [(one.labels, other.labels) for one, other in zip(asked.lines, runs.lines, strict=True)]
         if missing := _missing(pairs):
-            found[runs.name] = f"{runs.model.title} does not know the label {missing}, which is not reported"
+            found[runs.name] = f"{runs.model.title} has no label {missing}, so the pipeline does not report it"
         above = models.get(runs.crops.pipeline) if runs.crops else None
         if runs.crops and above and (missing := _missing([(runs.crops.labels, above.labels)])):
-            found[runs.name] = f"{above.title} does not know the label {missing}, so no object with it is looked at"
+            found[runs.name] = f"{above.title} has no label {missing}, so the pipeline examines no object with it"
     return found
 
 

@@ -83,7 +83,7 @@ class FastPath:
             return
         self.gain = timed.gain
         if timed.works:
-            log.info("fast path: a model runs %.1f times as fast with it", timed.gain)
+            log.info("fast path: on, a model runs %.1f times as fast with it", timed.gain)
         else:
             log.warning(
                 "fast path: OFF, %.1f ms for the face model, %.1f times as fast with XNNPACK as without, so models may "

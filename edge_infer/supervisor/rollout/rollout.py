@@ -208,15 +208,14 @@ class ModelRollout:
         if name not in self.record.trials and self._before(model) is None:
             refused = (each for each in self._asking(name) if self.record.refusal(each.model))
             why = "; ".join(self.why_no_model(refused)) or (
-                f"there is no model that {name} could go back to: the one before the present one is the only one kept "
-                "for that"
+                f"there is no previous model of {name}: the daemon keeps only the one before the current model"
             )
             raise EdgeInferError(
-                f"{why}; any package of the store serves with: edge-infer models use {name} PACKAGE@VERSION"
+                f"{why}; to use any package of the store: edge-infer models use {name} PACKAGE@VERSION"
             )
         if lost := self._would_lose(name):
             raise EdgeInferError(f"{name} keeps {model.title}: {'; '.join(lost)}")
-        self._refuse(name, "rolled_back", f"asked for by {by}", by)
+        self._refuse(name, "rolled_back", f"requested by {by}", by)
         return self._now(name)
 
     def retry(self, name: str, by: str) -> str:
@@ -227,7 +226,7 @@ class ModelRollout:
             self._ledger.keep(record)
             if name not in record.refused:
                 self._again()
-                return f"{name} is compared again"
+                return f"the shadow of {name} runs again"
         if self._holds.free(each.name for each in self._of(name)):
             self._ledger.keep(self.record.told(self._line(self._running_as(name), "retry", by, "held back before")))
             self._again()
@@ -235,7 +234,9 @@ class ModelRollout:
         if name not in self.record.refused:
             if name not in (known := self._names(shadows=True)):
                 raise _unknown(name, known)
-            raise EdgeInferError(f"nothing of {name} was refused; edge-infer models history tells what happened")
+            raise EdgeInferError(
+                f"no model of {name} was rejected or rolled back; edge-infer models history shows its changes"
+            )
         assert self.wanted is not None
         refused, now = dict(self.record.refused), timestamp(time.time())
         news = [Happened(now, name, "retry", each.sha, each.title, by) for each in refused.pop(name)]

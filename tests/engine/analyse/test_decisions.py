@@ -100,7 +100,7 @@ def test_a_line_says_why_it_was_not_crossed() -> None:
     said = sentences(watched)
     assert watched.types() == ["appear", "leave"] * 3
     assert "#1 gate: it stayed on its side and came no nearer than 5" in said
-    assert "#2 gate: it went around the end of the line" in said
+    assert "#2 gate: it passed around the end of the line" in said
     assert "#1 dogs: the line is for dog" in said
     assert "#3" not in said.replace("#3 appear", "")
 
@@ -120,18 +120,18 @@ def test_the_mask_is_named_where_it_may_have_mattered() -> None:
     for _ in range(5):
         watched.frame(box(600, score=0.45))
     said = sentences(watched)
-    lost = re.search(r"#1 was lost at the mask: (\d+)% of its box was blacked out when it was seen last, (\d+)%", said)
+    lost = re.search(r"#1 was lost at the mask, which covered (\d+)% of its box in its last frame and (\d+)%", said)
     assert lost is not None, said
     assert int(lost[1]) in range(20, 40)
     assert int(lost[2]) == 100
-    assert "below the threshold of 0.5 (50% of its box is blacked out by mask)" in said
+    assert "below the threshold of 0.5 (mask covers 50% of its box)" in said
 
 
 def test_labels_that_are_not_wanted_are_named() -> None:
     watched = Watched(labels=("cat",), zones=(), lines=())
     now = Instant(0.0, NOW)
     watched.follow(Detections((), (100, 100), left_out=(("dog", 0.83),)), now)
-    assert "dog 0.83: left out: labels keeps cat only" in sentences(watched)
+    assert "dog 0.83: left out: labels keeps only cat" in sentences(watched)
     assert [each.label for each in watched.follow.decisions.now(NOW)] == ["dog"]
     assert watched.follow.decisions.now(NOW + 1) == []
 
@@ -141,5 +141,5 @@ def test_a_class_beyond_top_k_is_named() -> None:
     found = ClassificationFindings((Scored("cat", 0, 0.9),), (Scored("dog", 1, 0.8),), (("face", 0.7),))
     follow(found, Instant(0.0, NOW))
     said = "\n".join(each.sentence() for each in follow.decisions.between(0.0))
-    assert "dog 0.80: left out of the result: top_k is 1, and so many labels had a higher score" in said
-    assert "face 0.70: left out: labels keeps cat, dog only" in said
+    assert "dog 0.80: left out of the result: top_k is 1, and as many labels had a higher score" in said
+    assert "face 0.70: left out: labels keeps only cat, dog" in said

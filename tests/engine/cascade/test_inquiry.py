@@ -38,9 +38,10 @@ def test_the_best_of_a_frame_come_first_and_the_others_in_the_next() -> None:
     assert asked(one, shown(*objects, at=0.1, present={1, 2, 3})) == [3]
     assert asked(one, shown(*objects, at=0.2, present={1, 2, 3})) == []
     stages = [each.sentence().partition(": ")[2] for each in one.decisions.between(-1.0)]
-    assert stages[0] == "#3 not looked at: 2 others of the frame came first (crops.most)"
+    assert stages[0] == "#3 not examined: 2 others of the frame came first (crops.most)"
     assert stages[1] == (
-        "#1 not looked at again: that was 0.2 s ago, and it has grown by 0%; crops.again is 5 s, crops.grown 50%"
+        "#1 not examined again: the last time was 0.2 s ago, and it has grown by 0% since; crops.again is 5 s, "
+        "crops.grown 50%"
     )
 
 
@@ -58,7 +59,7 @@ def test_an_object_that_is_smaller_has_shrunk() -> None:
     assert asked(one, shown(seen(1), present={1})) == [1]
     assert asked(one, shown(seen(1, side=36.0), at=1.0, present={1})) == []
     (said,) = (each.sentence() for each in one.decisions.between(-1.0))
-    assert "and it has shrunk by 19%; crops.again is" in said
+    assert "and it has shrunk by 19% since; crops.again is" in said
 
 
 def test_every_frame_is_asked_about_where_that_is_wanted_or_nobody_is_followed() -> None:

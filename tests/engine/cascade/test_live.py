@@ -143,7 +143,7 @@ def test_through_the_life_of_the_parent(tmp_path: Path, broker: Broker, assets: 
         def why() -> str:
             return daemon.command("why", "--last", "5m", "--pipeline", "seen", "--label", "face").stdout
 
-        eventually(lambda: "#1 not looked at again: that was " in why(), why, 30)
+        eventually(lambda: "#1 not examined again: the last time was " in why(), why, 30)
 
         # The parent gets another model: nothing of what was found before is known any more.
         begun = len(states(subscriber, "seen"))

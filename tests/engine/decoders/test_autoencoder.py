@@ -45,7 +45,7 @@ def test_no_number_gives_no_distance() -> None:
 def test_what_is_no_autoencoder_is_refused() -> None:
     with pytest.raises(ModelError, match=r"an output of the same size, not \[\[1, 4\]\] and \[\[1, 3\]\]"):
         decoder(tensor(1, 4), tensor(1, 3))
-    with pytest.raises(ModelError, match="`decoder: error` is 'cubed'; right is squared or absolute"):
+    with pytest.raises(ModelError, match="`decoder: error` is 'cubed'; expected squared or absolute"):
         decoder(tensor(1, 4), tensor(1, 4), error="cubed")
     assert Autoencoder.recognise((tensor(1, 4),), (tensor(1, 4),)) is None
 

@@ -81,13 +81,15 @@ def test_the_manifest_names_them() -> None:
     check_same(CenterNet(layout(names, sizes="b", offsets="c"))(parts), wanted)
     check_same(CenterNet(layout(names, sizes="b"))(parts), wanted)
     check_same(CenterNet(layout(names, offsets="c"))(parts), wanted)
-    with pytest.raises(ModelError, match=r"which of its outputs b, c are sizes .*sizes: NAME, offsets: NAME"):
+    with pytest.raises(
+        ModelError, match=r"its outputs b, c are sizes and offsets in an unknown order.*sizes: NAME, offsets: NAME"
+    ):
         CenterNet(layout(names))
-    with pytest.raises(ModelError, match="`decoder: sizes` is 'x'; right is one of a, b, c"):
+    with pytest.raises(ModelError, match="`decoder: sizes` is 'x'; expected one of a, b, c"):
         CenterNet(layout(names, sizes="x"))
-    with pytest.raises(ModelError, match="`decoder: order` is 'up'; right is xy or yx"):
+    with pytest.raises(ModelError, match="`decoder: order` is 'up'; expected xy or yx"):
         CenterNet(layout(order="up"))
-    with pytest.raises(ModelError, match="`decoder: activation` is 'relu'; right is none or sigmoid"):
+    with pytest.raises(ModelError, match="`decoder: activation` is 'relu'; expected none or sigmoid"):
         CenterNet(layout(activation="relu"))
     with pytest.raises(ModelError, match=r"and twice \[1, rows, columns, 2\], not \[1, 6, 8, 3\], \[1, 6, 8, 2\]$"):
         CenterNet(Layout((picture(32, 24),), layout().outputs[:2], CLASSES, 0.4))

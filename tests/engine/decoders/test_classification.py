@@ -45,14 +45,14 @@ def test_softmax_and_sigmoid_where_the_manifest_says_so() -> None:
 def test_float_scores_have_to_show_that_they_are() -> None:
     decode = decoder(output((1, 3)))
     assert decode([np.array([[0.2, 0.3, 0.5]], np.float32)]).scores == pytest.approx([0.2, 0.3, 0.5])
-    with pytest.raises(ModelError, match=r"numbers of -1 to 7 that sum to 10.*activation: softmax"):
+    with pytest.raises(ModelError, match=r"numbers from -1 to 7 with the sum 10.*activation: softmax"):
         decode([np.array([[-1, 4, 7]], np.float32)])
 
 
 def test_quantized_logits_need_the_manifest() -> None:
-    with pytest.raises(ModelError, match=r"holds more than 0\.\.1.*activation: softmax"):
+    with pytest.raises(ModelError, match=r"covers more than 0\.\.1.*activation: softmax"):
         decoder(output((1, 10), "int8", 0.14, 40))
-    with pytest.raises(ModelError, match="right is none, softmax or sigmoid"):
+    with pytest.raises(ModelError, match="expected none, softmax or sigmoid"):
         decoder(output((1, 10)), activation="relu")
     with pytest.raises(ModelError, match="int64 without quantization"):
         decoder(output((1, 10), "int64"))

@@ -134,11 +134,11 @@ def test_recognised_by_its_number_of_anchors() -> None:
 
 
 def test_what_does_not_fit_is_told_what_is_right() -> None:
-    with pytest.raises(ModelError, match=r"say it, in the manifest: `decoder: {kind: efficientdet, anchor_scale: 4}`"):
+    with pytest.raises(ModelError, match=r"set it in the manifest: `decoder: {kind: efficientdet, anchor_scale: 4}`"):
         EfficientDet(layout(WHOLE, anchor_scale=None))
-    with pytest.raises(ModelError, match=r"`decoder: anchor_scale` is 'large'; right is a number of 0\.1 to 100"):
+    with pytest.raises(ModelError, match=r"`decoder: anchor_scale` is 'large'; expected a number from 0\.1 to 100"):
         EfficientDet(layout(WHOLE, anchor_scale="large"))
-    with pytest.raises(ModelError, match="knows: anchor_scale, activation"):
+    with pytest.raises(ModelError, match="known for efficientdet: anchor_scale, activation"):
         EfficientDet(layout(WHOLE, aspects=[1]))
     with pytest.raises(ModelError, match=r"here n = 621, the first level 5 x 9\), not \[1, 621, 4\]$"):
         EfficientDet(layout(WHOLE[:1]))

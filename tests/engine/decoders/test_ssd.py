@@ -52,7 +52,7 @@ def test_what_neither_name_nor_number_tells_is_refused() -> None:
     ) as told:
         decode([SCORES, ANCHORS, ANCHORS])
     assert told.value.key == "decoder"
-    with pytest.raises(ModelError, match="tell which is which"):
+    with pytest.raises(ModelError, match="show which is which"):
         decode([SCORES, OFFSETS, OFFSETS])
 
 
@@ -67,13 +67,13 @@ def test_three_classes_and_a_background_look_like_boxes() -> None:
 
 
 def test_wrong_manifests_are_told_what_is_right() -> None:
-    with pytest.raises(ModelError, match="has the parameter 'ancors'; ssd knows: anchors, scores"):
+    with pytest.raises(ModelError, match="has the unknown parameter 'ancors'; known for ssd: anchors, scores"):
         Ssd(layout(SAID, ancors="c"))
-    with pytest.raises(ModelError, match="`decoder: anchors` is 'x'; right is one of classes_softmax, bboxes_concat"):
+    with pytest.raises(ModelError, match="`decoder: anchors` is 'x'; expected one of classes_softmax, bboxes_concat"):
         Ssd(layout(SAID, anchors="x"))
-    with pytest.raises(ModelError, match="right is bboxes_concat or anchors_concat"):
+    with pytest.raises(ModelError, match="expected bboxes_concat or anchors_concat"):
         Ssd(layout(SAID, anchors=SAID[0]))
-    with pytest.raises(ModelError, match="right is classes_softmax, whose shape"):
+    with pytest.raises(ModelError, match="expected classes_softmax, whose shape"):
         Ssd(layout(SAID, scores=SAID[1]))
     with pytest.raises(ModelError, match=r"not \[1, 3, 3\]$"):
         Ssd(Layout((picture(96, 96),), layout(SAID).outputs[:1], 2, 0.5))

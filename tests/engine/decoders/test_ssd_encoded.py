@@ -204,7 +204,9 @@ def test_recognised_by_name_and_told_what_is_missing() -> None:
     outputs = (Tensor(names[0], 0, (1, ANCHORS, 4), "float32"), Tensor(names[1], 1, (1, ANCHORS, 4), "float32"))
     assert Ssd.recognise((picture(WIDTH, HEIGHT),), outputs)
     assert Ssd.recognise((picture(WIDTH, HEIGHT),), layout().outputs) is None
-    with pytest.raises(ModelError, match=r"decoder: \{kind: ssd, anchors: \{layers: 6, .* or name a list of them"):
+    with pytest.raises(
+        ModelError, match=r"decoder: \{kind: ssd, anchors: \{layers: 6, .* or name a file with a list of them"
+    ):
         Ssd(Layout((picture(WIDTH, HEIGHT),), outputs, 3, 0.5))
     assert Ssd(Layout((picture(WIDTH, HEIGHT),), outputs, 3, 0.5, {"anchors": SAID})).classes == 3
 
@@ -213,17 +215,20 @@ def test_recognised_by_name_and_told_what_is_missing() -> None:
     ("options", "words"),
     [
         ({"anchors": {"layers": 6}}, rf"it encodes {ANCHORS} boxes, .* `decoder: anchors` in the manifest gives \d+"),
-        ({"anchors": {"layer": 6}}, "the parameter 'layer'; with layers it knows: aspect_ratios, interpolated"),
-        ({"anchors": {"levels": [3, 7], "layers": 6}}, "'layers'; with levels it knows: anchor_scale"),
-        ({"anchors": {"levels": [7, 3]}}, r"right is the first and the last of 1 to 12, such as \[3, 7\]"),
+        ({"anchors": {"layer": 6}}, "the unknown parameter 'layer'; known with layers: aspect_ratios, interpolated"),
+        (
+            {"anchors": {"levels": [3, 7], "layers": 6}},
+            "the unknown parameter 'layers'; known with levels: anchor_scale",
+        ),
+        ({"anchors": {"levels": [7, 3]}}, r"expected the first and the last of 1 to 12, such as \[3, 7\]"),
         ({"anchors": {"layers": 3, "scales": [0.1]}}, "a number for each of 3 layers"),
-        ({"anchors": {"min_scale": "small"}}, "anchors: min_scale` is 'small'; right is a number of 0 to 10"),
-        ({"anchors": {"aspect_ratios": 2}}, "right is a list of numbers"),
-        ({"anchors": {"reduce_lowest": 1}}, "right is true or false"),
-        ({"anchors": "many"}, r"right is \{layers: 6"),
+        ({"anchors": {"min_scale": "small"}}, "anchors: min_scale` is 'small'; expected a number from 0 to 10"),
+        ({"anchors": {"aspect_ratios": 2}}, "expected a list of numbers"),
+        ({"anchors": {"reduce_lowest": 1}}, "expected true or false"),
+        ({"anchors": "many"}, r"expected \{layers: 6"),
         ({"anchors_file": "x"}, "one of the two keys"),
         ({"coding": [10, 10]}, "the four divisors of y, x, height and width"),
-        ({"scores": "a"}, "right is b, whose shape is no other's"),
+        ({"scores": "a"}, "expected b, whose shape is no other's"),
     ],
 )
 def test_wrong_manifests_are_told_what_is_right(options: dict[str, JsonValue], words: str) -> None:
@@ -239,10 +244,10 @@ def test_wrong_manifests_are_told_what_is_right(options: dict[str, JsonValue], w
     [
         ("", "expected lines `y x height width`"),
         ("0.1 0.2 0.3\n0.1 0.2 0.3\n", "expected lines `y x height width`"),
-        ("0.1 0.2 0.3 0.4\n0.1 0.2\n", "no table of numbers"),
+        ("0.1 0.2 0.3 0.4\n0.1 0.2\n", "not a table of numbers"),
         ("0.1 0.2 0.3 nan\n", "expected lines"),
-        ("0.1 0.2 0.3 0\n", "an anchor without a height and width"),
-        ("0.1 0.2 0.3 wide\n", "no table of numbers"),
+        ("0.1 0.2 0.3 0\n", "an anchor has no height or no width"),
+        ("0.1 0.2 0.3 wide\n", "not a table of numbers"),
     ],
 )
 def test_files_that_are_no_anchors(tmp_path: Path, text: str, words: str) -> None:

@@ -45,9 +45,9 @@ def test_manifest_names_them_where_the_exporter_is_unknown() -> None:
     names = ["a", "b", "c", "d"]
     found = SsdPostprocess(layout(names, classes="b", scores="c"))(RAW)
     assert found.classes.tolist() == [16, 2]
-    with pytest.raises(ModelError, match=r"b and c look alike.*classes: NAME, scores: NAME"):
+    with pytest.raises(ModelError, match=r"b and c have the same form.*classes: NAME, scores: NAME"):
         SsdPostprocess(layout(names))
-    with pytest.raises(ModelError, match="`decoder: scores` is 'x'; right is one of b, c"):
+    with pytest.raises(ModelError, match="`decoder: scores` is 'x'; expected one of b, c"):
         SsdPostprocess(layout(names, classes="b", scores="x"))
 
 

@@ -69,12 +69,12 @@ def test_one_class_is_sure_of_itself() -> None:
 @pytest.mark.parametrize(
     ("anchors", "told"),
     [
-        (None, r"the model file has none; list them in the manifest.*anchors: …"),
-        ([], r"is \[\]; right is a list of pairs"),
-        ([0.1, 0.2], r"is 0\.1; right is a list of pairs \[width, height\]"),
-        ([[0.1, "wide"]], "is 'wide'; right is a number"),
-        ([[0.1, True]], "is True; right is a number"),
-        ([[0.5, 0.0]], r"is \[0\.5, 0\.0\]; right is"),
+        (None, r"the model file contains none; list them in the manifest.*anchors: …"),
+        ([], r"is \[\]; expected a list of pairs"),
+        ([0.1, 0.2], r"is 0\.1; expected a list of pairs \[width, height\]"),
+        ([[0.1, "wide"]], "is 'wide'; expected a number"),
+        ([[0.1, True]], "is True; expected a number"),
+        ([[0.5, 0.0]], r"is \[0\.5, 0\.0\]; expected"),
         ([[9.72, 11.14]], "divide them by the cells a side"),
         (
             [[0.1, 0.2], [0.3, 0.4], [0.5, 0.6]],

@@ -67,7 +67,7 @@ def test_not_confused_with_yolov8_and_yolox() -> None:
 
 
 def test_wrong_manifests_are_told_what_is_right() -> None:
-    with pytest.raises(ModelError, match="`decoder: boxes` is 'inches'; right is fractions or pixels"):
+    with pytest.raises(ModelError, match="`decoder: boxes` is 'inches'; expected fractions or pixels"):
         decoder(output(1, ROWS, 8), boxes="inches")
     with pytest.raises(ModelError, match=r"one output \[1, n, 5 \+ classes\], not \[1, 126, 5\]"):
         decoder(output(1, ROWS, 5))

@@ -75,9 +75,11 @@ def test_quantized_pixels_are_known_by_their_range() -> None:
 def test_labels_tell_the_order_where_the_cells_do_not() -> None:
     assert decoder(output(1, 7, 99)).classes == 3
     assert decoder(output(1, 99, 7)).classes == 3
-    with pytest.raises(ModelError, match=r"no side is the 42 cells of its input or 4 \+ the number of labels \(5\)"):
+    with pytest.raises(
+        ModelError, match=r"no side equals the 42 cells of its input or 4 \+ the number of labels \(5\)"
+    ):
         decoder(output(1, 7, 99), labels=5)
-    with pytest.raises(ModelError, match="right is fractions or pixels"):
+    with pytest.raises(ModelError, match="expected fractions or pixels"):
         decoder(output(1, 7, CELLS), boxes="inches")
     with pytest.raises(ModelError, match="a YOLOv8 head is one output"):
         Yolov8(Layout((PICTURE,), (output(1, 7, CELLS), output(1, 7, CELLS)), 3, 0.5))

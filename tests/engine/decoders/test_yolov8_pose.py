@@ -97,7 +97,7 @@ def test_recognised_by_the_cells_and_17_keypoints() -> None:
     [
         ((1, 57, CELLS), 1, {}, r"57 numbers a cell, which are not 4 \+ 1 \(classes\) \+ k keypoints"),
         ((1, 56, CELLS), 1, {"keypoints": 16}, r"\+ 16 keypoints"),
-        ((1, 56, CELLS), 1, {"keypoints": "many"}, "right is a number of 1 to 256"),
+        ((1, 56, CELLS), 1, {"keypoints": "many"}, "expected a number from 1 to 256"),
         ((1, 56, 99), 1, {}, "one output of the 42 cells"),
         ((1, 56), 1, {}, "one output of the 42 cells"),
     ],

@@ -179,7 +179,7 @@ def test_a_reference_of_other_settings_is_learned_anew(reference: CameraReferenc
 
 
 def test_a_damaged_reference_is_refused(reference: CameraReference) -> None:
-    with pytest.raises(ValueError, match="3 bytes in the place of 120"):
+    with pytest.raises(ValueError, match="3 bytes instead of 120"):
         CameraWatch("basis", YEAR, replace(reference, appearances=("QUJD",)))
 
 

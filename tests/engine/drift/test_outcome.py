@@ -142,7 +142,7 @@ def test_gaps_and_jumps_of_the_clock_raise_nothing(watch: OutcomeWatch) -> None:
 
 
 def test_a_damaged_reference_is_refused(reference: OutcomeReference) -> None:
-    with pytest.raises(ValueError, match="in the place of"):
+    with pytest.raises(ValueError, match="bytes instead of"):
         OutcomeWatch("basis", YEAR, 1.0, 0.5, LABELS, replace(reference, signals={"score": "QUJD"}))
 
 
