@@ -54,6 +54,10 @@ def test_a_file_that_cannot_be_put_back_is_told(tmp_path: Path, config: Path) ->
         config.parent.rename(tmp_path / "gone")
         return b'{"state": "rejected", "errors": ["bad"]}\n'
 
-    told = pytest.raises(EdgeInferError, match=r"rejected, and .*config\.yaml cannot be put back: No such file")
+    told = pytest.raises(
+        EdgeInferError,
+        match=r"rejects the configuration, and .*config\.yaml cannot be restored: No such "
+        r"file",
+    )
     with daemon(tmp_path / "socket", away), told:
         apply_edit(config, tmp_path / "socket", b"before", b"after", [])

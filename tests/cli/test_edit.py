@@ -178,7 +178,7 @@ def test_what_somebody_else_saved_meanwhile_stays_and_so_does_the_own_text(editi
     script.write_text(f"sed -i 's/fps: 10/fps: 7/' {editing.config}\nsed -i 's/fps: 10/fps: 5/' \"$1\"\n")
     done = editing.run({"VISUAL": f"sh {script}"})
     assert done.returncode == 1
-    assert "was changed by somebody else in this moment; it is as they left it; your text is in " in done.stderr
+    assert f"another program has just changed {editing.config}; that change is kept; your text is in " in done.stderr
     assert "fps: 7" in editing.config.read_text()
     (copy,) = editing.left()
     assert "fps: 5" in copy.read_text()

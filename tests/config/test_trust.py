@@ -121,10 +121,10 @@ def test_only_signed_packages_serve(folder: Path, release: Path) -> None:
 @pytest.mark.parametrize(
     ("setup", "words"),
     [
-        ("", "the folder keys is not there; put the public keys of those into it who may release models"),
+        ("", "the folder keys does not exist; put the public keys of the trusted releasers there"),
         (
             "mkdir keys",
-            "the folder keys holds no key (*.pem); put the public keys of those into it who may release models",
+            "the folder keys holds no key (*.pem); put the public keys of the trusted releasers there",
         ),
         ("mkdir keys; echo x > keys/a.pem", "keys/a.pem holds no public key in PEM form"),
     ],

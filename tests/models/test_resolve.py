@@ -191,7 +191,7 @@ def test_a_link_to_a_model_is_followed(place: Place, tmp_path: Path) -> None:
             r"yaml:2: nms: belongs to models of task detection or",
         ),
         (FACES, "labels: {0: a}\n", "yaml:1: labels: expected a list of labels, or the name of a file beside the"),
-        (FACES, "name: a\nname: b\n", "yaml:2: name: is there twice"),
+        (FACES, "name: a\nname: b\n", "yaml:2: name: is set twice"),
         (FACES, "lables: [face]\n", 'yaml:1: lables: is not known here; did you mean "labels"'),
         (FACES, "values: [{name: level}]\n", "values: are for models of task regression; this one is for detection"),
         (FACES, "embedding: []\n", "yaml:1: embedding: is not known here"),

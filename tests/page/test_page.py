@@ -117,9 +117,9 @@ def test_what_the_daemon_rejects_is_restored_and_told_with_line_and_remedy(page:
     assert page.daemon.config.read_text() == before
     assert page.daemon.status()["config"]["state"] == "applied", "the restored file is read already"
     for edit, part in (
-        ({"what": "exec", "name": "x", "points": CORNER}, "what is one of"),
-        ({"what": "zone", "name": "a b", "points": CORNER}, "a name has"),
-        ({"what": "zone", "name": "../x", "points": CORNER}, "a name has"),
+        ({"what": "exec", "name": "x", "points": CORNER}, "as the kind of edit"),
+        ({"what": "zone", "name": "a b", "points": CORNER}, "expected a name of"),
+        ({"what": "zone", "name": "../x", "points": CORNER}, "expected a name of"),
         ({"what": "mask", "name": 7, "points": CORNER}, "a mask has a number"),
         ({"what": "mask", "name": 0, "points": [[0, 0], [2, 0], [1, 1]]}, "between 0 and 1"),
         ({"what": "threshold", "value": "0.5; x"}, "a threshold is a number"),
