@@ -604,7 +604,7 @@ def test_a_model_names_no_secret_and_no_configuration_as_its_file(
     (tmp_path / "thief.yaml").write_text(f"labels: {'names.txt' if linked else named}\n")
     found = [str(problem) for problem in compile_config(path).problems]
     assert len(found) == 1
-    assert "is the configuration or a secret of it, and no file of a model" in found[0]
+    assert "is the configuration or one of its secrets, not a file of a model" in found[0]
 
 
 def test_an_answer_that_somebody_has_planted_is_not_believed(make: Make, tmp_path: Path) -> None:

@@ -120,7 +120,9 @@ def test_what_is_cut_is_continued(serve: Callable[..., Server], tmp_path: Path) 
 
 def test_another_run_continues_what_is_there(serve: Callable[..., Server], tmp_path: Path) -> None:
     part = tmp_path / "part"
-    with pytest.raises(DownloadError, match="ended after 100 of 307200 bytes; what has come is kept, try again"):
+    with pytest.raises(
+        DownloadError, match="ended after 100 of 307200 bytes; the part received so far is kept, try again"
+    ):
         download(wanted(serve(cut_after(100), cut_after(0))), part, pauses=QUICK)
     server = serve(whole)
     fetch(server, part)
@@ -237,7 +239,7 @@ def test_a_server_whose_file_is_shorter_is_given_up(serve: Callable[..., Server]
             send(handler, DATA[:5000], 0, 5000)
 
     server = serve(shorter)
-    with pytest.raises(DownloadError, match="ended after 5000 of 307200 bytes; what has come is kept"):
+    with pytest.raises(DownloadError, match="ended after 5000 of 307200 bytes; the part received so far is kept"):
         fetch(server, tmp_path / "part")
     assert len(server.begins) < 12
 
@@ -278,9 +280,9 @@ def test_a_redirect_is_followed_within_http_only(serve: Callable[..., Server], t
         return redirect
 
     fetch(serve(to(goal.url)), tmp_path / "part")
-    with pytest.raises(DownloadError, match="the server says 302"):
+    with pytest.raises(DownloadError, match="the server answered 302"):
         fetch(serve(to("file:///etc/passwd")), tmp_path / "other")
-    with pytest.raises(DownloadError, match="the server says 302, a redirect without end") as raised:
+    with pytest.raises(DownloadError, match="the server answered 302, an endless redirect") as raised:
         fetch(serve(to("/model.tflite")), tmp_path / "round")
     assert str(raised.value).isprintable()
 
@@ -310,7 +312,7 @@ def test_two_do_not_fetch_the_same_file_at_once(serve: Callable[..., Server], tm
     first = threading.Thread(target=fetch, args=(server, part))
     first.start()
     assert held.wait(30)
-    with pytest.raises(DownloadError, match="another edge-infer is fetching this file"):
+    with pytest.raises(DownloadError, match="another edge-infer process is downloading this file"):
         fetch(server, part)
     go.set()
     first.join(30)

@@ -323,7 +323,7 @@ def test_what_is_handed_over_is_what_was_checked(tmp_path: Path) -> None:
                     assert canonical(parsed(manifest, checked.read(manifest))[1].value) == checked.package.written
                     taken += 1
             except ModelError as error:
-                refused += "has changed while it was read" in str(error)
+                refused += "changed during the read" in str(error)
     finally:
         stop.set()
         writer.join()

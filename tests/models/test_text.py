@@ -133,7 +133,7 @@ def test_golden_lines_hold_or_the_model_is_refused(place: Place, tmp_path: Path)
     (tmp_path / "bad.txt").write_text("What a waste of my time.\n")
     golden = "budget: {latency: 10s}\ngolden: [{input: bad.txt, expect: [{label: %s}]}]\n"
     assert probe(place(golden % "Negative")).labels == ("Negative", "Positive")
-    with pytest.raises(ModelError, match=r"bad.txt: Positive was to be found .* but there is Negative"):
+    with pytest.raises(ModelError, match=r"bad.txt: expected Positive in .* but found Negative"):
         probe(place(golden % "Positive"))
 
 
