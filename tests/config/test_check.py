@@ -22,7 +22,7 @@ MODEL = Path(__file__).parents[2] / "models/face-detect/1.0.0/face_full_range_in
 
 def without_root(err: str) -> list[str]:
     """The lines but the warning that only root gets, who reads a file otherwise than a service does."""
-    return [line for line in err.splitlines() if not line.startswith("warning: no daemon runs with this file")]
+    return [line for line in err.splitlines() if not line.startswith("warning: no daemon uses this file")]
 
 
 def test_a_good_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

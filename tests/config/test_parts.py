@@ -199,7 +199,7 @@ def test_a_shadow_is_promoted_in_the_file_of_its_pipelines(config: Path) -> None
     assert file_with_shadow(config, "next", None) == part
     door = config.parent / "conf.d/10-door.yaml"
     door.write_text(DOOR.replace("model: faces", "model: faces, shadow: {model: next}"))
-    with pytest.raises(ConfigError, match="several files have this shadow; name one: --pipeline door or yard"):
+    with pytest.raises(ConfigError, match="several files have this shadow; choose one: --pipeline door or yard"):
         file_with_shadow(config, "next", None)
     assert file_with_shadow(config, "next", "door") == door
 

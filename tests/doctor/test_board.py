@@ -136,7 +136,7 @@ def test_a_folder_that_is_closed_to_this_user_is_no_fault(closed: Path) -> None:
     found = machine.storage(closed / "state")
     assert (found.level, "sudo edge-infer doctor" in found.fact) == ("ok", True)
     (told,) = examination.configuration(Path("/etc/hostname"), closed / "state")
-    assert (told.level, told.fact) == ("warn", f"not checked: this user may not read {closed / 'state'}")
+    assert (told.level, told.fact) == ("warn", f"not checked: this user cannot read {closed / 'state'}")
 
 
 def test_a_finding_reads_as_a_line() -> None:

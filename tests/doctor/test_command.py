@@ -52,7 +52,7 @@ def test_a_machine_with_everything_but_a_camera(tmp_path: Path) -> None:
     assert found["broker"] == {
         "level": "ok",
         "what": "broker",
-        "fact": f"127.0.0.1:{broker.port} accepts us (MQTT 5, not encrypted)",
+        "fact": f"127.0.0.1:{broker.port} accepts this device (MQTT 5, not encrypted)",
         "remedy": "",
     }
     assert "ms for the face model" in found["runtime"]["fact"]

@@ -94,7 +94,7 @@ def test_a_wrong_coco_file_is_told_with_the_place(tmp_path: Path, changes: dict[
     ],
 )
 def test_sizes_that_no_picture_has_are_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match="not the labels of COCO"):
+    with pytest.raises(InputError, match="not a COCO label file"):
         opened(coco(tmp_path, **changes))
 
 
@@ -128,7 +128,7 @@ def test_annotations_of_nothing_and_equal_names_are_noted(tmp_path: Path) -> Non
     assert data.names == ("dog",)
     assert data.notes.sentences() == [
         "categories that share a name, counted as one: 1 (dog)",
-        "annotations of no picture of the file, left out: 1 (annotations[0])",
+        "annotations without a picture of the file, skipped: 1 (annotations[0])",
         "annotations of no category of the file, left out: 1 (annotations[1])",
     ]
 
@@ -173,7 +173,7 @@ def test_boxes_outside_of_their_picture_are_noted_and_empty_ones_left_out() -> N
     assert found.boxes.tolist() == [[-10, 5, 30, 35], [0, 0, 100.5, 50]]
     assert (found.classes.tolist(), found.areas.tolist()) == ([0, 3], [1200.0, 5025.0])
     assert notes.sentences() == [
-        "labelled boxes that are empty or outside of their picture, left out: 3 (a.jpg)",
+        "labelled boxes that are empty or outside of their picture, skipped: 3 (a.jpg)",
         "labelled boxes that reach beyond their picture: 1 (a.jpg)",
     ]
 
@@ -210,7 +210,7 @@ def test_a_folder_of_yolo_files(yolo: Path, named: str) -> None:
     assert np.allclose(label.boxes, [(0.4, 0.3, 0.6, 0.7), (0.1, 0.1, 0.3, 0.4)])
     assert label.classes.tolist() == [1, 0]
     assert [len(each.label.boxes) for each in (second, third) if isinstance(each.label, LabelledBoxes)] == [0, 0]
-    assert data.notes.sentences() == ["lines of labels that cannot be read, left out: 4 (b.txt:1, b.txt:2, b.txt:3, …)"]
+    assert data.notes.sentences() == ["lines of labels that cannot be read, skipped: 4 (b.txt:1, b.txt:2, b.txt:3, …)"]
 
 
 def test_the_names_of_yolo_classes(yolo: Path) -> None:
@@ -288,8 +288,8 @@ def test_a_table_of_numbers(tmp_path: Path) -> None:
     data = opened(table(tmp_path, "x,label,y\n1,dog,2.5\nno,cat,3\n4,,5\n1e3,cat,inf\n7,cat,8\n"), plan)
     assert [(each.row, each.name) for each in data] == [((1.0, 2.5), "rows.csv:2"), ((7.0, 8.0), "rows.csv:6")]
     assert data.notes.sentences() == [
-        "rows with something else than numbers, left out: 2 (rows.csv:3, rows.csv:5)",
-        "rows without a label that can be read, left out: 1 (rows.csv:4)",
+        "rows with values that are not numbers, skipped: 2 (rows.csv:3, rows.csv:5)",
+        "rows without a readable label, skipped: 1 (rows.csv:4)",
     ]
 
 

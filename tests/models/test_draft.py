@@ -128,7 +128,7 @@ def test_a_package_keeps_what_its_manifest_says(capsys: pytest.CaptureFixture[st
     [
         (DIGITS, "task: classification\n", "may be a gray picture or a signal; set it in the manifest"),
         (MACHINE, "task: anomaly\ninput: {features: raw}\n", "the distance from which a frame is anomalous is unknown"),
-        (MICRO_SPEECH, "name: x\n", "If it is of one of them, say so with decoder: NAME"),
+        (MICRO_SPEECH, "name: x\n", "If it belongs to one of them, set decoder: NAME"),
     ],
 )
 def test_what_nobody_can_know_is_asked_for(
@@ -148,4 +148,6 @@ def test_a_file_that_is_read_is_not_printed_into(assets: Path, tmp_path: Path) -
         words = [sys.executable, "-m", "edge_infer", "inspect", "--manifest", str(path)]
         done = subprocess.run(words, stdout=out, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
     assert done.returncode == 1
-    assert done.stderr.startswith(f"edge-infer: {path.with_suffix('.yaml')} is what this prints into")
+    assert done.stderr.startswith(
+        f"edge-infer: {path.with_suffix('.yaml')} is the output of this command, and also its input"
+    )

@@ -209,7 +209,7 @@ def test_the_commands(config: Path, mirror: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (("show", "nothing"), 2, "neither the store nor the catalogue has nothing"),
+        (("show", "nothing"), 2, "neither the store nor the catalogue contains nothing"),
         (("pull", "nothing"), 2, "the catalogue has no nothing; it has"),
         (("pull", "person-present"), 1, "has the SHA-256|ended after 8 of 333288 bytes"),
         (("pull", "movenet"), 1, "the server answered 404"),
