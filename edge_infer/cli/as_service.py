@@ -87,7 +87,7 @@ def failing_from(shown: Mapping[str, Sequence[str]]) -> str:
         return ""
     state, code = said.get("ActiveState", ""), said.get("ExecMainStatus", "0")
     why = not_started(int(code)) if code.isdecimal() else ""
-    text = f"its unit is {state} ({said['Result']}, exit code {code}, started again {said.get('NRestarts', '0')} times)"
+    text = f"its unit is {state} ({said['Result']}, exit code {code}, restarted {said.get('NRestarts', '0')} times)"
     return f"{text}: {why}" if why else text
 
 

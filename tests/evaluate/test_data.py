@@ -250,7 +250,7 @@ def test_a_folder_a_class(folders: Path) -> None:
 
 def test_a_folder_without_classes_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"")
-    with pytest.raises(InputError, match="no folder in it holds files of a class"):
+    with pytest.raises(InputError, match="no folder in it contains files of a class"):
         opened(tmp_path, CLASSES)
 
 

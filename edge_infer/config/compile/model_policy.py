@@ -73,7 +73,7 @@ class _PolicyReader:
                 "'edge-infer[signatures]'",
             )
         if not found:
-            what = "holds no key (*.pem)" if folder.is_dir() else "does not exist"
+            what = "contains no key (*.pem)" if folder.is_dir() else "does not exist"
             text = f"the folder {folder} {what}; put the public keys of the trusted releasers there"
             return self._wrong(KEYS, text)
         keys = []

@@ -82,7 +82,7 @@ def _outcome(opened: OpenedModel, found: Resolution) -> Iterator[str]:
 
 def _labels(labels: Sequence[str], why: str) -> Iterator[str]:
     if why.startswith("nobody names"):
-        count = "its only class has none" if len(labels) == 1 else f"its {len(labels)} classes go by number"
+        count = "its only class has none" if len(labels) == 1 else f"its {len(labels)} classes have numbers"
         yield from _comment(f"labels: [NAME, …] no names are known, so {count}; write the names, in the model's order")
         return
     yield from _key("labels", labels, why)
@@ -157,7 +157,7 @@ def _signal(plan: SignalPlan, why: Mapping[str, str]) -> Iterator[str]:
             value = _short(value)
         yield from _key(name, value, why[ASKED_FOR.get(name, "features")])
     if plan.rate is None:
-        yield from _comment(f"rate: samples go in as they come: {why['rate']}")
+        yield from _comment(f"rate: the model gets the samples unchanged: {why['rate']}")
 
 
 def _text(plan: TextPlan, why: Mapping[str, str], vocabulary: str | None) -> Iterator[str]:
