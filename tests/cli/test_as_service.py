@@ -66,7 +66,7 @@ def test_a_unit_that_systemd_cannot_set_up_is_named(code: int, words: str, capfd
     assert run_as_service(["sh", "-c", f"exit {code}"]) == 3
     told = capfd.readouterr().err
     assert words in told
-    assert "edge-infer: systemd cannot start a process as edge-infer.service does" in told
+    assert "edge-infer: systemd cannot start a process with the settings of edge-infer.service" in told
     assert run_as_service(["sh", "-c", "exit 2"]) == 2
     assert capfd.readouterr().err == ""
 

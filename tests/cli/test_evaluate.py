@@ -247,7 +247,7 @@ def test_odd_labels_and_pictures_are_told_and_the_others_count(tmp_path: Path) -
     ("changes", "words", "code", "said"),
     [
         ({"categories": [{"id": 1, "name": "elephant"}]}, (), 1, "knows none of its classes; it has elephant"),
-        ({"images": []}, (), 1, "names nothing to evaluate"),
+        ({"images": []}, (), 1, "the labels name nothing to evaluate"),
         ({"images": [{"id": 1, "file_name": "gone.png"}]}, (), 1, "could be evaluated: inputs that cannot be read"),
         ({}, ("--rename", "cat=face"), 1, "the labels have no class cat, only face"),
         ({}, ("--rename", "cat"), 2, "cat is not THEIRS=OURS"),

@@ -44,7 +44,7 @@ def test_it_ends_at_the_first_that_is_no_good_with_its_reason() -> None:
     look = judged(status(applied(), a=model("rolled_back", "not finite"), b=model("probation")), NOW, None)
     assert look == Glimpse(("a: rolled_back: not finite; 1.0.0 (c5e0e825) serves",), 1)
     nothing = ModelStatus("rejected", None, None, "damaged")
-    assert judged(status(applied(), a=nothing), NOW, "a") == Glimpse(("a: rejected: damaged; nothing serves",), 1)
+    assert judged(status(applied(), a=nothing), NOW, "a") == Glimpse(("a: rejected: damaged; no model serves",), 1)
 
 
 def test_it_waits_until_the_file_has_been_read_as_it_is_now() -> None:

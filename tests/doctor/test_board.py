@@ -104,8 +104,8 @@ def test_accelerators_are_named_and_nothing_is_promised(pi: Path, tmp_path: Path
     ("child", "level", "text"),
     [
         (Timed("ai-edge-litert 2.3.0", 10.0, 41.0), "ok", "4.1 times faster"),
-        (Timed("ai-edge-litert 2.3.0", 230.0, 229.0), "warn", "brings nothing"),
-        (Timed("tflite-runtime 2.14.0", 55.0, 55.0), "warn", "brings nothing"),
+        (Timed("ai-edge-litert 2.3.0", 230.0, 229.0), "warn", "makes no difference"),
+        (Timed("tflite-runtime 2.14.0", 55.0, 55.0), "warn", "makes no difference"),
         (Timed(error="no interpreter works here (a). Install one: pip install b"), "fail", "no interpreter works here"),
     ],
 )
@@ -140,5 +140,5 @@ def test_a_folder_that_is_closed_to_this_user_is_no_fault(closed: Path) -> None:
 
 
 def test_a_finding_reads_as_a_line() -> None:
-    assert str(fail("state", "full", "make room")) == "fail  state: full; make room"
+    assert str(fail("state", "full", "free space")) == "fail  state: full; free space"
     assert str(ok("board", "Pi")) == "ok    board: Pi"

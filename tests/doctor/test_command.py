@@ -103,7 +103,7 @@ def test_without_all_of_proc_it_says_why_models_crawl(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "ProcSubset=pid" in found["processor"]["remedy"]
     assert found["runtime"]["level"] == "warn"
-    assert "brings nothing" in found["runtime"]["fact"]
+    assert "makes no difference" in found["runtime"]["fact"]
 
 
 def test_a_container_without_another_user_is_told(tmp_path: Path) -> None:

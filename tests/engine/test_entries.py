@@ -173,7 +173,7 @@ def test_what_does_not_fit_is_told(tmp_path: Path, manifest: str, words: str) ->
 @pytest.mark.parametrize(
     ("columns", "further", "words"),
     [
-        ("", "{columns: [3]}", "`columns` .* say it for all inputs, or for none"),
+        ("", "{columns: [3]}", "`columns` .* set it for all inputs, or for none"),
         ("columns: [0, 1, 2], ", "{columns: [3, 4]}", "takes windows of 1 samples of raw, and the main input"),
         ("columns: [0, 1], ", "{columns: [3]}", "has 3 values in each frame, but by its manifest .* there are 2"),
         (

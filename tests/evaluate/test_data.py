@@ -75,7 +75,7 @@ def test_pictures_of_a_coco_file_are_found_where_they_usually_are(tmp_path: Path
         ({"annotations": [{"image_id": 7, "category_id": 9, "bbox": "here"}]}, "annotations[0].bbox: expected"),
         ({"images": {}}, "labels.images: expected"),
         ({"categories": [{"id": 1}]}, "missing required field `name`"),
-        ({"images": []}, "names nothing to evaluate"),
+        ({"images": []}, "the labels name nothing to evaluate"),
     ],
 )
 def test_a_wrong_coco_file_is_told_with_the_place(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
@@ -129,7 +129,7 @@ def test_annotations_of_nothing_and_equal_names_are_noted(tmp_path: Path) -> Non
     assert data.notes.sentences() == [
         "categories that share a name, counted as one: 1 (dog)",
         "annotations without a picture of the file, skipped: 1 (annotations[0])",
-        "annotations of no category of the file, left out: 1 (annotations[1])",
+        "annotations without a category of the file, skipped: 1 (annotations[1])",
     ]
 
 
@@ -309,7 +309,7 @@ def test_a_table_of_values(tmp_path: Path) -> None:
         ("file,file\n", r"rows\.csv:1: the first line has to name every column"),
         ("file,kind\na,b\n", r"rows\.csv:1: there is no column label; the columns are file, kind"),
         ("file,label\na,b\na\n", r"rows\.csv:3: 1 cells, but 2 columns"),
-        ("file,label\n", "names nothing to evaluate"),
+        ("file,label\n", "the labels name nothing to evaluate"),
     ],
 )
 def test_a_wrong_table_is_told_with_the_line(tmp_path: Path, text: str, said: str) -> None:

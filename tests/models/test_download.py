@@ -196,7 +196,7 @@ def test_a_silent_server_is_given_up_and_tried_again(serve: Callable[..., Server
     (tmp_path / "part").unlink()
     server = serve(silent)
     server.answers = [lambda _handler, _begin: [server.stop.wait(30), None][1]]
-    with pytest.raises(DownloadError, match="timed out; nothing has come"):
+    with pytest.raises(DownloadError, match="timed out; nothing was received"):
         download(wanted(server), tmp_path / "part", patience=0.1, pauses=(0.0,))
 
 
@@ -216,7 +216,7 @@ def test_a_slow_server_is_waited_for(serve: Callable[..., Server], tmp_path: Pat
 @pytest.mark.parametrize(("code", "tries"), [(404, 1), (403, 1), (503, 4), (429, 4)])
 def test_an_error_of_the_server_is_told(serve: Callable[..., Server], tmp_path: Path, code: int, tries: int) -> None:
     server = serve(status(code))
-    with pytest.raises(DownloadError, match=f"the server says {code} .*--mirror"):
+    with pytest.raises(DownloadError, match=f"the server answered {code} .*--mirror"):
         fetch(server, tmp_path / "part")
     assert len(server.begins) == tries
 
@@ -256,7 +256,7 @@ def test_a_server_that_says_how_short_its_file_is_is_not_asked_again(
             send(handler, DATA[:5000], 0, 5000)
 
     server = serve(shorter)
-    with pytest.raises(DownloadError, match=r"has 5000 bytes, but the catalogue says 307200: it is another file"):
+    with pytest.raises(DownloadError, match=r"has 5000 bytes, but the catalogue lists 307200: it is another file"):
         fetch(server, tmp_path / "part")
     assert len(server.begins) == 2
 

@@ -88,7 +88,7 @@ def test_a_package_holds_what_it_says_and_no_more(tmp_path: Path) -> None:
 
         assert refusal(f"[{{label: face, {FOUND}}}]") == ""
         assert "expected face with 0.8 (within 0.05) in this golden input" in refusal("[{label: face, score: 0.8}]")
-        assert "but there is face at [0.28, 0.18, 0.56, 0.46] with 0.9" in refusal("[{label: face, score: 0.8}]")
+        assert "but found face at [0.28, 0.18, 0.56, 0.46] with 0.9" in refusal("[{label: face, score: 0.8}]")
         twice = "expected face in this golden input, a result of its own for each entry, but found face at"
         assert twice in refusal("[{label: face}, {label: face}]")
         head = head.replace("labels: [face]", "labels: [head]")

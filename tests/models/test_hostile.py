@@ -271,8 +271,8 @@ FORGERIES = {
     "shapes": "input",
     "many inputs": "input",
     "entry": "configuration",
-    "patience": "what it costs",
-    "budget": "what it costs",
+    "patience": "its cost",
+    "budget": "its cost",
     "long option": "decoder",
     "long plan": "length",
 }
@@ -284,7 +284,7 @@ def test_an_answer_to_another_question_is_refused(
 ) -> None:
     request = package(tmp_path / "faces", FORGE)
     monkeypatch.setenv("TROUBLE_FORGE", forged)
-    with pytest.raises(ModelError, match=rf"answered another question \({word}\)"):
+    with pytest.raises(ModelError, match=rf"does not match the request \({word}\)"):
         probe(request, trouble / "blobs")
     assert os.listdir(trouble / "blobs") == []  # noqa: PTH208
 

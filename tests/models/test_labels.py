@@ -34,8 +34,8 @@ def test_the_common_forms(data: bytes, labels: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"", "labels.txt holds no labels"),
-        (b"\n\n", "labels.txt holds no labels"),
+        (b"", "labels.txt contains no labels"),
+        (b"\n\n", "labels.txt contains no labels"),
         (b"cat\n\ndog\n", "labels.txt:2: a blank line would shift"),
         (b"cat\n\xff\xfe\n", "labels.txt:2: not UTF-8"),
         (b"cat\nd\x00g\n", "labels.txt:2: .* characters that are not allowed in a label"),

@@ -139,7 +139,7 @@ def test_a_model_is_pulled_from_a_mirror_once(library: Library, mirror: str) -> 
     assert (arrival.title, arrival.new, seen[-1]) == ("film-reviews@1.0.0", True, OFFER.listed.bytes)
     assert names(library.folder) == {f"film-reviews/1.0.0/{name}" for name in ("manifest.yaml", OFFER.file)}
     assert not pull(OFFER, library, mirror="http://127.0.0.1:9/").new
-    with pytest.raises(ConfigError, match="the mirror ftp://host is no address"):
+    with pytest.raises(ConfigError, match="the mirror ftp://host is not an address"):
         pull(read_catalogue()["movenet"], library, mirror="ftp://host")
 
 
@@ -162,7 +162,9 @@ def test_a_stored_package_that_is_not_the_catalogues_is_no_success(library: Libr
 def test_a_folder_gives_a_model_whatever_its_file_is_called(library: Library, assets: Path, tmp_path: Path) -> None:
     (tmp_path / "wrong").mkdir()
     (tmp_path / "wrong" / OFFER.file).write_bytes(b"x" * OFFER.listed.bytes)
-    with pytest.raises(InputError, match=f"holds no file with the {OFFER.listed.bytes} bytes and the SHA-256 cb12618d"):
+    with pytest.raises(
+        InputError, match=f"contains no file with the {OFFER.listed.bytes} bytes and the SHA-256 cb12618d"
+    ):
         pull(OFFER, library, folder=tmp_path / "wrong")
     assert not library.folder.exists()
     assert pull(OFFER, library, folder=assets / "models").new

@@ -294,7 +294,7 @@ def test_only_packages_that_are_what_they_say_are_listed(packages: Path) -> None
     (packages / "face-detect/1.1.0").rename(packages / "face-detect/1.2.0")
     with pytest.raises(ConfigError, match=r"names face-detect@1\.1\.0; rename its folder to match"):
         write_listing(packages)
-    with pytest.raises(ConfigError, match=r"holds no package: there is no NAME/VERSION/manifest\.yaml below it"):
+    with pytest.raises(ConfigError, match=r"contains no package: there is no NAME/VERSION/manifest\.yaml below it"):
         write_listing(packages / "face-detect")
 
 

@@ -149,7 +149,7 @@ def test_many_are_tried_and_each_has_its_outcome(assets: Path, tmp_path: Path) -
     ("decoder", "words"),
     [
         ("crash", r"the model crashed the interpreter \(SIGSEGV\); it is damaged or needs a newer runtime"),
-        ("spin", "computes without end|did not finish within 5 s"),
+        ("spin", "does not finish|did not finish within 5 s"),
         ("sleep", "did not finish within 5 s; it is damaged or too large for this board"),
         ("eat", "needs more memory than a model may have here"),
         ("leave", "ended with code 7. Its last line of output: i do not want to"),
@@ -191,7 +191,7 @@ def test_golden_inputs_must_hold(package: Path) -> None:
     for wrong, words in [
         (
             "[{label: face, box: [0.6, 0.6, 0.9, 0.9]}]",
-            r"face at \[0.60, 0.60, 0.90, 0.90\] .* but there is face at \[0.3",
+            r"face at \[0.60, 0.60, 0.90, 0.90\] .* but found face at \[0.3",
         ),
         ("[{label: nose}]", "expected nose in this golden input, but found face at"),
         ("[]", "expected nothing in this golden input, but found face at"),

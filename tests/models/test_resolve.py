@@ -92,7 +92,7 @@ def test_every_public_model_is_resolved_or_refused_with_the_reason(assets: Path)
         if path.name == "person_detect.tflite":
             assert "tensor 33 (MobilenetV1/MobilenetV1/Conv2d_0/Conv2D_bias) has a quantization dimension of 3" in text
         else:
-            assert re.search("no decoder recognises it yet; families known: .*outputs |a picture needs", text)
+            assert re.search("no decoder recognises it; known families: .*outputs |a picture needs", text)
 
 
 def test_metadata_gives_labels_colour_and_task(assets: Path) -> None:
@@ -198,7 +198,7 @@ def test_a_link_to_a_model_is_followed(place: Place, tmp_path: Path) -> None:
         (FACES, "threshold: -1\n", "yaml:1: threshold: expected a number between 0 and 1, not -1"),
         (FACES, "labels: [face\n", "yaml:1: "),
         (FACES, "just text\n", "yaml:1: expected keys with a colon"),
-        (FACES, "labels: [face]", "yaml:1: the last line does not end"),
+        (FACES, "labels: [face]", "yaml:1: the last line has no line end"),
         (FACES, "", "yaml:1: the file is empty"),
         (FACES, "a: &a [x,x]\nb: &b [*a,*a]\nc: &c [*b,*b]\n" + "d: [" + "*c," * 9000 + "*c]\n", "yaml:.*more than"),
         (FACES, "x: " + "[" * 100 + "]" * 100 + "\n", "yaml:1: nested deeper than"),

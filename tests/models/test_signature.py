@@ -152,12 +152,12 @@ def test_what_only_the_releaser_knows_is_asked_for(
     private, public = keys
     edit(package, "version: 1.0.0\n", "")
     assert main(["models", "sign", str(package), "--key", str(private)]) == 2
-    assert "a release needs version; say them there" in capsys.readouterr().err
+    assert "a release needs version; add them there" in capsys.readouterr().err
     assert main(["models", "sign", str(SHIPPED / MODEL), "--key", str(public)]) == 2
     assert "contains no private key in PEM format; openssl genpkey" in capsys.readouterr().err
     shutil.copyfile(SHIPPED / MODEL, tmp_path / "m.tflite")
     assert main(["models", "sign", str(tmp_path / "m.tflite"), "--key", str(private)]) == 2
-    assert "m.tflite has none; edge-infer inspect --manifest begins" in capsys.readouterr().err
+    assert "m.tflite has none; edge-infer inspect --manifest writes a draft of" in capsys.readouterr().err
     (tmp_path / "m.yaml").write_text("{name: m, version: 1}\n")
     assert main(["models", "sign", str(tmp_path / "m.tflite"), "--key", str(private)]) == 2
     said = capsys.readouterr().err

@@ -102,7 +102,7 @@ def test_a_manifest_wins_over_the_metadata(place: Place) -> None:
 @pytest.mark.parametrize(
     ("manifest", "said"),
     [
-        ("length: 128", "says input: length: 128, but input_3 takes 256 ids"),
+        ("length: 128", "sets input: length: 128, but input_3 takes 256 ids"),
         ("vocabulary: gone.txt", "gone.txt cannot be read: No such file"),
         ("vocabulary: ../v.txt", "expected a file in the manifest's own folder"),
         ("tokenizer: wordpiece", r"its vocabulary has no \[CLS\], \[SEP\], \[UNK\]"),
@@ -162,7 +162,7 @@ def test_inputs_that_no_text_fills_are_told(tmp_path: Path) -> None:
     path.with_suffix(".yaml").write_text(
         "decoder: classification\ninput: {tokenizer: wordpiece, vocabulary: pieces.txt}\n"
     )
-    with pytest.raises(ModelError, match=r"it has the inputs question \[1, 6\], answer .* has one for word ids"):
+    with pytest.raises(ModelError, match=r"it has the inputs question \[1, 6\], answer .* expected one for word ids"):
         resolve(ModelRequest("two", str(path)))
 
 
