@@ -119,7 +119,8 @@ def test_what_is_wrong(tmp_path: Path, assets: Path) -> None:
             'events: needs track: true in pipeline "u", so that events can end'
         ),
         f"track: {{{of_faces}}}, model: faces, track: true}}": (
-            'track: is for pipelines that process whole frames; put it into pipeline "faces", whose ids appear here, too'
+            'track: is for pipelines that process whole frames; put it into pipeline "faces", '
+            "whose ids appear here, too"
         ),
         f"tiles: {{{of_faces}}}, model: faces, preprocess: {{tiles: 2x2}}}}": (
             "preprocess.tiles: the model gets each crop as a whole; remove this key"

@@ -92,7 +92,7 @@ def test_inspect_says_what_was_decided_and_why(said: Said) -> None:
     assert reasons["next after"] == ("0.495 s", "half of it: no stride is set")
     events = {reason.what: (reason.value, reason.why) for reason in examine(said(EVENTS)).reasons}
     assert events["features"] == ("waveform, 15600 samples, full scale is 1", "metadata in the file")
-    assert events["scores"] == ("as they come", "its last operator is LOGISTIC")
+    assert events["scores"] == ("unchanged", "its last operator is LOGISTIC")
 
 
 def test_a_model_that_remembers_gets_nothing_twice(said: Said) -> None:

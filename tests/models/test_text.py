@@ -123,9 +123,7 @@ def test_a_vocabulary_of_another_model_is_refused(place: Place, tmp_path: Path) 
         (tmp_path / "more.txt").write_text(f"<PAD> 0\nlast {most}\n")
         if most == 10002:
             assert examine(request).plan.labels == ("Negative", "Positive")
-    with pytest.raises(
-        ModelError, match=r"\(manifest: more\.txt\) has ids up to 10003, but the model knows 10003 words"
-    ):
+    with pytest.raises(ModelError, match=r"\(manifest: more\.txt\) has ids up to 10003, but the model has 10003 words"):
         resolve(request)
 
 
