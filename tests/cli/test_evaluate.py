@@ -253,7 +253,7 @@ def test_odd_labels_and_pictures_are_told_and_the_others_count(tmp_path: Path) -
         ({}, ("--rename", "cat"), 2, "cat is not THEIRS=OURS"),
         ({}, ("--precision", "90"), 2, "90 is not a share above 0 and at most 1"),
         ({}, ("--images", "/nowhere"), 2, "--images /nowhere: no such folder"),
-        ({}, ("--report", "/proc/nowhere/a.html"), 2, "--report /proc/nowhere/a.html: cannot be made"),
+        ({}, ("--report", "/proc/nowhere/a.html"), 2, "--report /proc/nowhere/a.html: cannot be created"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_evaluated_is_told(

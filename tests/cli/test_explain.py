@@ -107,7 +107,7 @@ def test_a_chosen_object_is_explained(assets: Path) -> None:
         (("planted.tflite",), 2, "name a MODEL and an INPUT"),
         (("planted.tflite", "noise.png", "--masks", "5"), 2, "--masks is 100 to"),
         (("planted.tflite", "noise.png", "-o", "why.gif"), 2, "-o why.gif: the name must end in .png or .jpg"),
-        (("planted.tflite", "noise.png", "-o", "none/why.png"), 2, "-o none/why.png: cannot be made"),
+        (("planted.tflite", "noise.png", "-o", "none/why.png"), 2, "-o none/why.png: cannot be created"),
         (("planted.tflite", "noise.png", "--pipeline", "x"), 2, "--pipeline needs --source"),
         (("planted.tflite", "--source", "cam"), 2, "remove MODEL"),
         (("planted.tflite", "noise.png", "--at", "2,3"), 2, "'2,3' is not a point such as 0.5,0.25"),

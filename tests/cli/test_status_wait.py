@@ -57,7 +57,7 @@ def test_what_the_daemon_lacks_itself_is_no_success_when_time_is_up() -> None:
     for lacking, line in (
         (replace(status(produced=1), boot=None), "the engine is starting"),
         (replace(status(produced=1), outbox=None), "the publisher is starting"),
-        (replace(status(produced=1), models={"faces": nothing}), "model faces: rejected: damaged; nothing serves"),
+        (replace(status(produced=1), models={"faces": nothing}), "model faces: rejected: damaged; no model serves"),
         (
             replace(status(), pipelines={"faces": PipelineHealth(0.0, None, 0, 1, "shapes differ")}),
             "pipeline faces: shapes differ",

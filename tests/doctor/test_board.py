@@ -55,7 +55,7 @@ def test_an_empty_root_is_survived(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("synced", "level", "text"),
-    [(True, "ok", "synchronised, without"), (False, "warn", "not synchronised"), (None, "ok", "does not say")],
+    [(True, "ok", "synchronised, without"), (False, "warn", "not synchronised"), (None, "ok", "does not report")],
 )
 def test_a_clock_that_nobody_keeps_is_told(tmp_path: Path, synced: bool | None, level: str, text: str) -> None:
     found = machine.clock(tmp_path, synced)

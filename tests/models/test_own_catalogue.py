@@ -225,7 +225,7 @@ def test_whatever_differs_from_the_catalogue_stays_outside(packages: Path, tmp_p
     ("old", "new", "words"),
     [
         ("  face-detect@1.0.0:", "  face-detect@1.2.0:", r"models\.face-detect@1\.2\.0: its version is 1\.0\.0"),
-        ("  face-detect@1.1.0:\n    version: 1.1.0", "  face-detect:\n    version: 1.0.0", r"1\.0\.0 is there twice"),
+        ("  face-detect@1.1.0:\n    version: 1.1.0", "  face-detect:\n    version: 1.0.0", r"1\.0\.0 is listed twice"),
         ("url: face-detect/1.0.0/", "url: ../face-detect/1.0.0/", "expected https://HOST/PATH, or a path below"),
         ("url: face-detect/1.0.0/", "url: ftp://host/", "expected an address such as https://"),
         (f"1.0.0/{MODEL}", "1.0.0/manifest.yaml", "which is not a valid name for a model file"),

@@ -70,7 +70,7 @@ def test_only_regular_files_of_bearable_size_are_read(tmp_path: Path) -> None:
     assert len(read_whole(tmp_path / "link", 101)) == 101
     for name, words in [
         ("pipe", "is a named pipe, not a file"),
-        ("large", "has 101 bytes; more than 100"),
+        ("large", "has 101 bytes; the limit is 100"),
         (".", "is a folder, not a file"),
         ("none", "cannot be read: No such file or directory"),
     ]:

@@ -60,7 +60,7 @@ def _look(socket: Path, config: Path, name: str | None) -> Glimpse:
 
 
 def _line(name: str, model: ModelStatus) -> str:
-    serving = f"{model.version or 'a file'} ({model.sha})" if model.sha else "nothing"
+    serving = f"{model.version or 'a file'} ({model.sha})" if model.sha else "no model"
     if model.reason is ABSENT:
         return f"{name}: {model.state}, {serving} serves"
     return f"{name}: {model.state}: {model.reason}; {serving} serves"
