@@ -164,9 +164,9 @@ def test_what_are_no_labels_is_told(labels: Any) -> None:
 @pytest.mark.parametrize(
     ("labels", "words"),
     [
-        (["a" * 300], "label 0: 300 characters are more than a label can have (128)"),
+        (["a" * 300], "label 0: a label of 300 characters is too long; the limit is 128"),
         (["a", ""], "label 1 is empty; write ??? for a class without a name"),
-        (["a\n"], "label 0: 'a\\n' has characters that no label has"),
+        (["a\n"], "label 0: 'a\\n' contains characters that are not allowed in a label"),
         (["a"] * 20_001, "20001 labels are more than 20000"),
     ],
 )

@@ -153,7 +153,7 @@ def _judge(  # noqa: PLR0917 - the parts of one record
     search, cascades = Search(canary), _cascades(plan)
     packets, elsewhere = (capture.packets, dict(capture.others)) if capture else (None, {})
     missed = capture.missed() if capture else 0
-    heard = {"what the broker was sent": bytes(recorder.stream)}
+    heard = {"the data sent to the broker": bytes(recorder.stream)}
     heard |= {f"a payload of {topic}": payload for topic, payload in recorder.payloads}
     if capture:
         heard["the packets"] = capture.data
@@ -191,7 +191,7 @@ def _compiled(config: Path) -> Plan:
 def _watched(plan: Plan, canary: Canary, state: Path, port: int) -> Plan:
     """Return the plan with the pattern as its sources and the recorder as its broker."""
     if not plan.pipelines:
-        raise ConfigError("there are no pipelines, so there is nothing that could leak")
+        raise ConfigError("there are no pipelines, so nothing could leak")
     pipelines = tuple(replace(one, publish="every") for one in plan.pipelines)
     used = {pipeline.source for pipeline in pipelines}
     sources = [stand_in(source, canary, plan) for source in plan.sources if source.name in used]

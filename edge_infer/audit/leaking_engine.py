@@ -228,7 +228,7 @@ class _LeakingEngine:
             )  # fmt: skip
             state = self._filled(state)
             if self._guard.wait(self._pipeline.name):
-                raise AssertionError("the player was faster than the rate")
+                raise AssertionError("the test engine was faster than the rate")
             plausible, moment = self._guard.state(StateSnapshot(self._pipeline.name, state, at))
             read = decode_json(
                 State, self._released("state", self._egress.admit(self._place("state"), plausible, moment))
@@ -322,7 +322,7 @@ class _LeakingEngine:
     def _released(self, kind: str, payload: bytes | None) -> bytes:
         sent = None if payload is None else self._egress.release(self._place(kind), payload)
         if sent is None:
-            raise AssertionError(f"the guard refused a {kind} that its bound counts")
+            raise AssertionError(f"the guard rejected a {kind} that its bound counts")
         return sent
 
     def _filled(self, message: Any) -> Any:

@@ -79,7 +79,7 @@ class PageViewer:
         if request.body.get("do") == "look":
             self._pictures.begin(request)
         else:
-            request.answer({"error": "the audit answers looks alone"})
+            request.answer({"error": "the audit answers only requests for pictures"})
 
     def _look(self) -> None:
         """Send requests as the page's script does, until the end."""

@@ -21,7 +21,7 @@ from edge_infer.readers.sources import Picture, make_source, source_target
 MEMORY: Final = "memory"
 MANY: Final = 8
 """Number of different frames: too many for a cache, and no two consecutive frames are equal."""
-WORDS: Final = "the quick brown fox jumps over the lazy dog and was never heard of again"
+WORDS: Final = "the quick brown fox jumps over the lazy dog and runs into the dark green forest"
 
 
 def make_frames(model: LoadedModel, size: tuple[int, int]) -> list[Captured]:

@@ -67,7 +67,7 @@ def parse_moment(text: str, now: datetime) -> datetime:
     """
     moment = _parsed(text.strip(), now)
     if moment > now:
-        raise ValueError(f"{text} is still to come; it is {now:%Y-%m-%d %H:%M:%S} now")
+        raise ValueError(f"{text} is in the future; the time is {now:%Y-%m-%d %H:%M:%S}")
     return moment
 
 

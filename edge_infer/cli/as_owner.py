@@ -116,8 +116,8 @@ class CommandOutput:
             raise ConfigError(error)
         if user is not None and not os.access(self._path, os.W_OK, effective_ids=True):
             raise ConfigError(
-                f"{self._shown}: root started this command, which works as {user.name}, who cannot write there; name "
-                f"another place, or make {user.name} its owner: chown {user.uid} {self._path}"
+                f"{self._shown}: this command, started by root, runs as {user.name}, which cannot write there; name "
+                f"another path, or make {user.name} its owner: chown {user.uid} {self._path}"
             )
 
     def _serve(self, requests: socket.socket, user: Identity, create: Callable[[], None]) -> NoReturn:
@@ -165,7 +165,7 @@ class CommandOutput:
         try:
             create()
         except OSError as error:
-            what = "used as a folder" if self._folder else "made, name a file in a folder that is there"
+            what = "used as a folder" if self._folder else "created; name a file in an existing folder"
             return f"{self._shown}: cannot be {what}: {error.strerror or error}"
         return ""
 

@@ -87,7 +87,7 @@ def failing_from(shown: Mapping[str, Sequence[str]]) -> str:
         return ""
     state, code = said.get("ActiveState", ""), said.get("ExecMainStatus", "0")
     why = not_started(int(code)) if code.isdecimal() else ""
-    text = f"its unit is {state} ({said['Result']}, exit code {code}, started again {said.get('NRestarts', '0')} times)"
+    text = f"its unit is {state} ({said['Result']}, exit code {code}, restarted {said.get('NRestarts', '0')} times)"
     return f"{text}: {why}" if why else text
 
 
@@ -130,10 +130,11 @@ def not_started(code: int) -> str:
     """Return why systemd could not start the process with the unit's properties; empty for other exit codes."""
     if code not in _SETUP_ENDS_WITH:
         return ""
-    what = _SETUP.get(code, "what the unit asks for")
+    what = _SETUP.get(code, "the requested settings of the unit")
     return (
-        f"systemd cannot start a process as {UNIT} does, nor the service itself: it could not set up {what} "
-        f"(exit code {code}); journalctl -u {UNIT} -n 20 names it, systemctl cat {UNIT} shows the settings"
+        f"systemd cannot start a process with the settings of {UNIT}, nor the service itself: it could not set up "
+        f"{what} (exit code {code}); journalctl -u {UNIT} -n 20 shows the cause, systemctl cat {UNIT} shows the "
+        "settings"
     )
 
 

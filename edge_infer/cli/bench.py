@@ -44,7 +44,9 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--clip", type=Path, metavar="FILE", help="use the pictures of this video, read as fast as possible"
     )
     parser.add_argument(
-        "--publish", choices=("change", "every"), help="which results are handed over (as configured; MODEL: change)"
+        "--publish",
+        choices=("change", "every"),
+        help="which results are sent to the publisher (as configured; MODEL: change)",
     )
     parser.add_argument(
         "--threads", type=int, metavar="N", help="interpreter threads, with MODEL (1); a configuration has its own"
@@ -85,8 +87,8 @@ def _measure_all(
         print(json.dumps(_facts(found)) if args.json else "\n".join(_table(found)), flush=True)
         if found.noisy:
             print(
-                f"edge-infer: {found.name}: this machine is too noisy to tell: the middle half of the rounds lies "
-                f"{max(found.bare.share, found.ratio.share):.0%} apart; stop what else runs, or give more --seconds",
+                f"edge-infer: {found.name}: this machine is too noisy for a result: the middle half of the rounds lies "
+                f"{max(found.bare.share, found.ratio.share):.0%} apart; stop other programs, or set more --seconds",
                 file=sys.stderr,
             )
     return 0
@@ -96,7 +98,7 @@ def _checked(args: argparse.Namespace) -> tuple[int, int]:
     if (args.model is None) == (args.config is None):
         raise ConfigError("name a MODEL, or a configuration with -c FILE")
     if args.config is not None and args.threads is not None:
-        raise ConfigError("--threads is for a MODEL; in a configuration each pipeline has the key threads")
+        raise ConfigError("--threads needs a MODEL; in a configuration each pipeline has the key threads")
     threads = 1 if args.threads is None else args.threads
     if not 1 <= args.seconds <= 3600 or not 2 <= args.rounds <= 100 or not 1 <= threads <= 64:
         raise ConfigError("--seconds is 1 to 3600, --rounds 2 to 100, --threads 1 to 64")
@@ -137,7 +139,7 @@ def _table(found: BenchResult) -> list[str]:
     tried = ", ".join(f"{count}: {rate:.1f}" for count, rate in found.threads.items())
     return [
         f"{found.name}: {found.model} on {found.frame}, publish: {found.publish}, {found.runtime}",
-        f"{found.machine}, {found.cores} cores; {found.rounds} rounds by turns",
+        f"{found.machine}, {found.cores} cores; {found.rounds} interleaved rounds",
         "",
         f"{'':18s}{'quarter':>12s}{'median':>12s}{'3 quarters':>12s}",
         _row("bare invoke", found.bare, 1, "a second"),

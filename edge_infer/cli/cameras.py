@@ -17,7 +17,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("--grab", metavar="SOURCE", help="save one picture of this configured source")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="where to save it: a .png or .jpg file")
-    parser.add_argument("--grid", action="store_true", help="draw a grid of fractions to read masks and zones off")
+    parser.add_argument("--grid", action="store_true", help="draw a grid of fractions, to read off masks and zones")
     parser.add_argument("--probe", metavar="URL", help="try this rtsp: or http: address, and print how to configure it")
     parser.add_argument("--username", help="with --probe: user name at the camera")
     parser.add_argument("--password-file", metavar="FILE", help="with --probe: file with the password")
@@ -30,13 +30,13 @@ def run(args: argparse.Namespace) -> int:
     """Return 0 when done; exit code 1 without a camera or a picture, 2 for wrong arguments."""
     if args.probe is not None:
         if args.grab or args.output or args.grid:
-            raise ConfigError("--probe tries an address; --grab, -o and --grid are about a configured source")
+            raise ConfigError("--probe tries an address; --grab, -o and --grid need a configured source")
         return _probe(args)
     if args.username or args.password_file or args.transport:
-        raise ConfigError("--username, --password-file and --transport go with --probe URL")
+        raise ConfigError("--username, --password-file and --transport need --probe URL")
     if args.grab is None:
         if args.output or args.grid:
-            raise ConfigError("-o and --grid go with --grab SOURCE")
+            raise ConfigError("-o and --grid need --grab SOURCE")
         return _list()
     if args.output is None:
         raise ConfigError("--grab needs -o FILE to save the picture in")
@@ -57,7 +57,7 @@ def _probe(args: argparse.Namespace) -> int:
     from edge_infer.snapshot.probe import Address, block, described, probe
 
     if args.transport is not None and not args.probe.startswith("rtsp"):
-        raise ConfigError("--transport is of rtsp: addresses")
+        raise ConfigError("--transport needs an rtsp: address")
     secret = str(Path(args.password_file).absolute()) if args.password_file else None
     address = Address(args.probe, args.username, secret, args.transport)
     found = probe(address)
@@ -81,7 +81,7 @@ def _list() -> int:
         )
     if not devices:
         raise EdgeInferError(
-            "no capture device under /dev/video*; a camera on the CSI connector comes in through `kind: exec`, "
-            "one on the network needs no device: see docs/cameras.md"
+            "no capture device under /dev/video*; a camera on the CSI connector needs `kind: exec`, a network camera "
+            "needs no device: see docs/cameras.md"
         )
     return 0 if any(not device.problem for device in devices) else 1

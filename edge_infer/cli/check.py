@@ -38,10 +38,10 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print every problem, one a line; return 0 without problems, else 2."""
     if args.part is not None and args.draft is None:
-        raise ConfigError("--part goes with --draft")
+        raise ConfigError("--part needs --draft")
     draft = _draft(args.config.absolute(), args.draft, args.part)
     found: CheckAnswer | None = None
-    other = "no daemon runs with this file"
+    other = "no daemon uses this file"
     silent, closed = "", False
     try:
         found = _ask_the_daemon(args.config, draft)
@@ -50,9 +50,9 @@ def run(args: argparse.Namespace) -> int:
     except (NotRunningError, RefusedError) as error:
         closed = isinstance(error.__cause__, PermissionError)
     except EdgeInferError as error:
-        silent = f"{error}; the file was read without it"
+        silent = f"{error}; the check was made without the daemon"
     if found is not None:
-        return _print(args.config, found.problems, found.warnings, found.counts, ", for the daemon that runs")
+        return _print(args.config, found.problems, found.warnings, found.counts, ", for the running daemon")
     words = ["check", "-c", str(args.config.absolute()), *(("--draft", "-") if draft is not None else ())]
     words += ["--part", args.part] if args.part is not None else []
     if not silent and (command := service_command(args.config, words)) is not None:
@@ -65,13 +65,13 @@ def run(args: argparse.Namespace) -> int:
     problems, warnings = [*map(str, compiled.problems)], [*map(str, compiled.warnings)]
     if closed and compiled.problems and all(problem.outside for problem in compiled.problems):
         raise EdgeInferError(
-            f"{args.config}: the text is right, but this user may neither ask the daemon nor read every file that it "
+            f"{args.config}: the text is valid, but this user may neither ask the daemon nor read every file that it "
             "names; run: sudo edge-infer check"
         )
     if silent:
         warnings.append(silent)
     elif plan is not None and privileges.capabilities() & privileges.READ_SEARCH:
-        warnings.append(f"{other}, so the file was read as root: a service may be able to read less")
+        warnings.append(f"{other}, so the check ran as root: the service may not have access to all of these files")
     return _print(args.config, problems, warnings, counts(plan) if plan is not None else None)
 
 

@@ -42,7 +42,7 @@ def apply_edit(
     if applied.digest:
         return applied.digest[:8]
     say(applied.errors, sys.stderr)
-    print("edge-infer: the configuration is rejected; the file is as it was before", file=sys.stderr)
+    print("edge-infer: the configuration is rejected; the file is unchanged", file=sys.stderr)
     return None
 
 

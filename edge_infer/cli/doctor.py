@@ -35,7 +35,7 @@ def asked(config: Path) -> Status | Finding:
     except NotRunningError as error:
         text, _, remedy = str(error).partition("; ")
         if config == DEFAULT_CONFIG and (fails := failing_unit()):
-            return fail("daemon", f"{text}; {fails}", f"journalctl -u {UNIT} -n 20 says why")
+            return fail("daemon", f"{text}; {fails}", f"journalctl -u {UNIT} -n 20 shows why")
         return warn("daemon", text, remedy or f"start it with: {start_command(config)}")
     except EdgeInferError as error:
         return warn("daemon", str(error), "see its log")
@@ -50,14 +50,14 @@ def daemon(status: Status) -> Finding:
         if room.failures
     ]
     if again:
-        return warn("daemon", f"{fact}; started again: {', '.join(again)}", "its log says why each ended")
+        return warn("daemon", f"{fact}; restarted: {', '.join(again)}", "its log shows why each ended")
     open_walls = [
         name
         for name, text in status.walls.items()
         if ("not enforced" in text or "unavailable" in text) and not forbidden_by_unit(text)
     ]
     if open_walls:
-        fact += f"; not all of it is behind {', '.join(open_walls)}: edge-infer status --json says why"
+        fact += f"; some processes run without {', '.join(open_walls)}: edge-infer status --json shows why"
     return ok("daemon", fact)
 
 
@@ -73,7 +73,7 @@ def _by_the_daemon(config: Path, status: Status) -> list[Finding] | None:
     file = fail("configuration", f"{count}, first {problems[0]}", remedy) if problems else None
     broker = status.broker
     return [
-        file or ok("configuration", f"{config} is valid, for the daemon that runs"),
+        file or ok("configuration", f"{config} is valid, for the running daemon"),
         ok("broker", broker.text) if broker.connected else warn("broker", broker.text, "results wait in the outbox"),
     ]
 
@@ -85,7 +85,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sandbox",
         action="store_true",
-        help="show every sandbox rule of every process of the running service, with what was tried",
+        help="show every sandbox rule of every process of the running service, and its test",
     )
     parser.epilog = "example: edge-infer doctor"
 

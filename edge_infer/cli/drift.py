@@ -29,14 +29,14 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument(
         "words", nargs="*", metavar="[accept] [PIPELINE ...]",
-        help="these pipelines only; with accept, what drifts in them is learned anew: the change was meant",
+        help="these pipelines only; with accept, learn the drifting parts again, because the change was intended",
     )  # fmt: skip
     parser.add_argument("-c", "--config", type=Path, default=DEFAULT_CONFIG, help="default: %(default)s")
     parser.add_argument(
         "--whole",
         nargs="*",
         metavar="PIPELINE",
-        help="with accept: learn camera and answers anew, even if they do not drift",
+        help="with accept: learn camera and answers again, even if they do not drift",
     )
     parser.add_argument("--json", action="store_true", help="print the comparison as JSON")
     parser.epilog = "example: edge-infer drift"
@@ -113,7 +113,7 @@ def _verdict(drift: PipelineDrift) -> str:
         return ", ".join(found)
     parts = [each for each in (drift.camera_part, drift.outcome_part) if each is not None]
     if any(each.learned < 1.0 for each in parts):
-        return "learning; no drift in what is learned" if any(each.learned >= 1.0 for each in parts) else "learning"
+        return "learning; no drift in the learned parts" if any(each.learned >= 1.0 for each in parts) else "learning"
     return "as learned"
 
 
@@ -130,7 +130,7 @@ def _since(part: PartDrift | None) -> str:
 
 def _part(title: str, part: PartDrift, days: float) -> Iterator[str]:
     if part.learned < 1.0:
-        left = f"about {max(0.1, (1 - part.learned) * days):.1f} days left; nothing is told before"
+        left = f"about {max(0.1, (1 - part.learned) * days):.1f} days left; no report before that"
         yield f"  {title:8} learned {_bar(part.learned)} {part.learned:.0%}, {left}"
         return
     telling = [(name, signal) for name, signal in part.signals.items() if signal.telling]
@@ -140,7 +140,7 @@ def _part(title: str, part: PartDrift, days: float) -> Iterator[str]:
         yield f"  {'' if number else title:8} {name:17}{bar} {signal.score:.0%} of the threshold"
     blind = [name for name, signal in part.signals.items() if not signal.telling]
     if blind:
-        yield f"  {'':8} not told, because it changes too much anyway: {', '.join(blind)}"
+        yield f"  {'':8} not reported, because it always changes too much: {', '.join(blind)}"
 
 
 def _histogram(what: str, histogram: DriftHistogram) -> Iterator[str]:

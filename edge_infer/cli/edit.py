@@ -37,7 +37,7 @@ OUTCOME_SECONDS: Final = 30.0
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("part", nargs="?", metavar="PART", help="edit conf.d/PART.yaml, which may be new")
+    parser.add_argument("part", nargs="?", metavar="PART", help="edit conf.d/PART.yaml, and create it if necessary")
     parser.add_argument(
         "-c", "--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE", help="default: %(default)s"
     )
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
             if _is_valid(config, args.part, copy) and (code := _apply(config, file, before, text)) is not None:
                 return code
             if not _again():
-                print(f"edge-infer: discarded; {file} is as it was", file=sys.stderr)
+                print(f"edge-infer: discarded; {file} is unchanged", file=sys.stderr)
                 return 2
     except EdgeInferError as error:
         if _is_gone(copy, start):
@@ -102,7 +102,7 @@ def _writable_folder(file: Path) -> Path:
     """
     folder = next(each for each in file.resolve().parents if each.exists())
     if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
-        raise ConfigError(f"{file} cannot be replaced by this user; run: sudo edge-infer edit")
+        raise ConfigError(f"this user cannot replace {file}; run: sudo edge-infer edit")
     return folder
 
 
@@ -166,7 +166,7 @@ def _apply(config: Path, file: Path, before: bytes | None, text: bytes) -> int |
     except NotRunningError:
         save(file, text, before, config)
         say([*changes[:MOST], *more])
-        print(f"{file} is saved; no daemon runs with it, so it is applied at the next start")
+        print(f"{file} is saved; no daemon uses it, so the next start applies it")
         return 0
     digest = apply_edit(file, socket, before, text, (), like=config)
     if digest is None:

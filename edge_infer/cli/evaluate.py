@@ -42,7 +42,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     for kind in ("precision", "recall"):
         wished = f"also find the threshold that gives this {kind}, such as 0.9; may be given several times"
         parser.add_argument(f"--{kind}", metavar="X", type=argument(_share), action="append", default=[], help=wished)
-    parser.add_argument("--resume", metavar="FILE", type=Path, help="keep outcomes in this file, and go on from it")
+    parser.add_argument("--resume", metavar="FILE", type=Path, help="keep outcomes in this file, and resume from it")
     golden = f"write up to {GOLDEN} examples that MODEL gets right to this folder, as golden inputs of its package"
     parser.add_argument("--golden", metavar="DIR", type=Path, help=golden)
     add_model_options(parser)
@@ -52,7 +52,7 @@ def add_images(parser: argparse.ArgumentParser) -> None:
     """Declare the options about the data."""
     folder = "folder with the files that the labels name; default: beside the labels"
     parser.add_argument("--images", metavar="FOLDER", type=Path, help=folder)
-    renamed = "a class of the labels and what the model calls it; may be given several times"
+    renamed = "a class of the labels and its name in the model; may be given several times"
     parser.add_argument(
         "--rename", metavar="THEIRS=OURS", type=argument(_renamed), action="append", default=[], help=renamed
     )
@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         progress.clear()
         if args.resume:
-            say([f"edge-infer: interrupted; the same command goes on from {args.resume}"], sys.stderr)
+            say([f"edge-infer: interrupted; to resume from {args.resume}, run the same command"], sys.stderr)
         raise
     progress.clear()
     _tell(report, args)

@@ -61,7 +61,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", metavar="OUT.png", type=Path, help="write the explanation as a picture")
     parser.add_argument("--json", action="store_true", help="print one JSON object for each answer")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the masks (%(default)s)")
-    most = "most masks, which are runs of the model (%(default)s)"
+    most = "maximum number of masks, one run of the model for each (%(default)s)"
     parser.add_argument("--masks", type=int, default=MASKS, metavar="N", help=most)
     parser.add_argument("--label", metavar="L", help="explain the best answer with this label, not the best of all")
     at = "explain the object at this point, in fractions of the picture"
@@ -159,7 +159,7 @@ def _of_source(args: argparse.Namespace, picture: bytes, serving: Mapping[str, s
     compiled = compile_in_child(args.config)
     if compiled.plan is None:
         say(compiled.problems, sys.stderr)
-        raise ConfigError(f"{args.config} cannot be used by this user as it is")
+        raise ConfigError(f"this user cannot use {args.config} as it is")
     plan = compiled.plan
     looking = {each.name: each for each in plan.pipelines if each.source == args.source and each.crops is None}
     if args.pipeline is None and len(looking) > 1:
@@ -186,9 +186,9 @@ def _check(args: argparse.Namespace) -> None:
     if args.source is None and (args.model is None or args.input is None):
         raise ConfigError("name a MODEL and an INPUT, or a source of the running daemon with --source NAME")
     if args.source is None and args.pipeline is not None:
-        raise ConfigError("--pipeline goes with --source")
+        raise ConfigError("--pipeline needs --source")
     if args.source is not None and (args.model or args.labels or args.task or args.decoder):
-        raise ConfigError("--source explains the configured model; leave out MODEL, INPUT, --labels, --task, --decoder")
+        raise ConfigError("--source explains the configured model; remove MODEL, INPUT, --labels, --task, --decoder")
     if not FEWEST_MASKS <= args.masks <= MOST_MASKS or not 0 <= args.seed < 1 << 63:
         raise ConfigError(f"--masks is {FEWEST_MASKS} to {MOST_MASKS}, --seed 0 or more")
     if args.output is not None and args.output.suffix.lower() not in SUFFIXES:

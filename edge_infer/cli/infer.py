@@ -52,7 +52,9 @@ def run(args: argparse.Namespace) -> int:
         _check_folder(args.annotate)
     model = resolve_model(args.model, args)
     if args.annotate and model.input.takes != "image":
-        raise ConfigError(f"--annotate draws into pictures, but {model.title} takes {model.input.takes}; leave it out")
+        raise ConfigError(
+            f"--annotate draws into pictures, but {model.title} takes {model.input.takes}; remove this option"
+        )
     output.make(user)
 
     plan = PipelinePlan("infer", "infer", model, model.threshold)
@@ -113,7 +115,7 @@ def _draw(frame: Frame, findings: Findings, path: Path) -> None:
 
 def _check_folder(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"--annotate {folder}: cannot be used as a folder: it is none")
+        raise ConfigError(f"--annotate {folder}: cannot be used as a folder: it is a file")
 
 
 def _free_name(folder: Path, stem: str, used: set[Path]) -> Path:

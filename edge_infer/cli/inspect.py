@@ -70,8 +70,10 @@ def _manifest(request: ModelRequest) -> int:
     file = Path(request.file)
     for manifest in (file.with_suffix(".yaml"), file / MANIFEST, file.parent / MANIFEST):
         if manifest.is_file() and os.path.samestat(manifest.stat(), os.fstat(1)):
-            what = f"{manifest} is what this prints into, but it is read first"
-            print(f"edge-infer: {_clean(what)}; print into a file of another name, then rename that", file=sys.stderr)
+            what = f"{manifest} is the output of this command, and also its input"
+            print(
+                f"edge-infer: {_clean(what)}; write the output to another file, then rename that file", file=sys.stderr
+            )
             return 1
     try:
         print(draft(open_model(request), examine_safely(request)), end="")
@@ -86,7 +88,7 @@ def _lines(found: Report) -> Iterable[str]:
     yield from _section("inputs", _tensors(found.inputs))
     yield from _section("outputs", _tensors(found.outputs))
     yield from _section("operators", [_operators(found)])
-    yield from _section("said in the file" + (" and the manifest" if found.manifest else ""), found.metadata.items())
+    yield from _section("set in the file" + (" and the manifest" if found.manifest else ""), found.metadata.items())
     if found.resolution is not None:
         plan = found.resolution.plan
         rows = [(reason.what, reason.value, reason.why) for reason in found.resolution.reasons]

@@ -18,13 +18,13 @@ from edge_infer.yamlfile.units import parse_seconds, rough_duration
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("--level", choices=LEVELS, help="log this and what is more severe; default: show the level")
+    parser.add_argument("--level", choices=LEVELS, help="log messages of this level and above; default: show the level")
     parser.add_argument(
         "--for",
         dest="seconds",
         metavar="TIME",
         type=argument(parse_seconds),
-        help="then return to the level of the start; default: stay until the next start",
+        help="then restore the level of the start; default: keep it until the next start",
     )
     parser.add_argument("-c", "--config", type=Path, default=DEFAULT_CONFIG, help="default: %(default)s")
     parser.epilog = "example: edge-infer log --level debug --for 10m"
@@ -33,7 +33,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the level; return 0, or exit code 1 without a daemon."""
     if args.seconds is not None and args.level is None:
-        raise ConfigError("--for goes with --level")
+        raise ConfigError("--for needs --level")
     answer = ask(find_socket(args.config), {"do": "log", "level": args.level, "seconds": args.seconds}, timeout=10.0)
     if "error" in answer:
         raise EdgeInferError(str(answer["error"]))

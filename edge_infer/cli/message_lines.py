@@ -182,6 +182,6 @@ def delegate_lines(status: ModelStatus) -> Iterator[str]:
     """Yield a sentence for each pipeline of a model that has a delegate."""
     for pipeline, each in status.delegate.items() if isinstance(status.delegate, Mapping) else ():
         if each.reason is not ABSENT:
-            yield f"delegate in {pipeline}: {each.library} does not run it, the processor does: {each.reason}"
+            yield f"delegate in {pipeline}: {each.library} does not run the model, so the processor does: {each.reason}"
         else:
             yield f"delegate in {pipeline}: {each.library} runs {each.share:.0%} of the operators"

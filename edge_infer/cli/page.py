@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
             port = listener.getsockname()[1]
             print(f"on this box: http://localhost:{port}/?token={token}")
             print(f"from elsewhere, first: ssh -L {port}:localhost:{port} {default_device_id()}", flush=True)
-            print("the address admits one browser", file=sys.stderr)
+            print("the address works for one browser", file=sys.stderr)
         print("Ctrl-C ends the page", file=sys.stderr, flush=True)
         listener.close()
         with suppress(KeyboardInterrupt):
@@ -116,7 +116,7 @@ def _unix_listener(path: Path) -> socket.socket:
         listener.listen(64)
     except OSError as error:
         listener.close()
-        raise StartError(f"{path} cannot be listened on: {error.strerror or error}") from error
+        raise StartError(f"cannot listen on {path}: {error.strerror or error}") from error
     finally:
         os.umask(mask)
     return listener

@@ -49,12 +49,16 @@ def _channel(found: Audit) -> list[str]:
         lines = ["channel    nothing is published"]
     else:
         picture = f"a picture of 7 kB would take {found.picture_seconds} s"
-        where = "in valid messages, health among them"
+        where = "in valid messages, including health"
         most = f"{found.channel_bound:g} bytes a second {where}, and {found.burst_bytes} at once"
         lines = [f"channel    at most {most}; {picture}"]
     for name, bound in found.bounds.items():
         if bound is not None:
-            played = f", {found.recovered[name]:g} recovered from a playing engine" if name in found.recovered else ""
+            played = (
+                (f", {found.recovered[name]:g} recovered from the leaking test engine")
+                if name in found.recovered
+                else ""
+            )
             excess = "  EXCESS   " if name in found.exceeded else "           "
             lines.append(f"{excess}{name}: {bound:g} bytes a second{played}")
     return lines
@@ -62,9 +66,9 @@ def _channel(found: Audit) -> list[str]:
 
 def _lines(found: Audit) -> list[str]:
     watched = ", ".join(f"{name} ({_HIDDEN[takes]})" for name, takes in found.pipelines.items())
-    lines = [f"{found.seconds:g} s of a known pattern in all that is seen by {watched}"]
+    lines = [f"{found.seconds:g} s of a known pattern in every frame of {watched}"]
     for name, count in found.results.items():
-        silence = ": nothing was found for it to look at" if name in found.unshown else ""
+        silence = ": no objects were found for it to process" if name in found.unshown else ""
         why = f" ({found.why_silent[name]})" if name in found.why_silent else ""
         blind = f": its silence shows nothing{why}"
         size = f", {found.bytes_per_result[name]:g} bytes each" if count else silence or blind
@@ -76,14 +80,20 @@ def _lines(found: Audit) -> list[str]:
     lines.append(f"searched   {found.searched} bytes of messages, packets, files and logs: {len(found.hits)} hits")
     lines += [f"  LEAK     {hit}" for hit in found.hits]
     if found.page_pictures is not None:
-        lines.append(f"page       {found.page_pictures} pictures in the socket of the local page, where they may be")
+        lines.append(
+            f"page       {found.page_pictures} pictures in the socket of the local page, which may contain pictures"
+        )
     packets = (
-        "" if found.packets is None else f", {found.packets} packets, {sum(found.elsewhere.values())} to elsewhere"
+        ""
+        if found.packets is None
+        else (f", {found.packets} packets, {sum(found.elsewhere.values())} to other addresses")
     )
     lines.append(f"network    {found.network}{packets}")
     lines += [f"  LEAK     {count} packets to {place}" for place, count in found.elsewhere.items()]
     missed = [name for name, seen in found.control.items() if not seen]
-    lines.append(f"control    {len(found.control) - len(missed)} of {len(found.control)} deliberate leaks were seen")
+    lines.append(
+        f"control    {len(found.control) - len(missed)} of {len(found.control)} deliberate leaks were detected"
+    )
     lines += [f"  MISSED   {name}" for name in missed]
     lines += [f"wall       {wall}: {text}" for wall, text in found.walls.items()]
     lines.append("passed" if found.passed else "FAILED")

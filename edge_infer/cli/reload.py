@@ -30,5 +30,5 @@ def run(args: argparse.Namespace) -> int:
         print(f"applied {status.digest[:8]}")
         return 0
     say(status.errors, sys.stderr)
-    print("edge-infer: the configuration is rejected; what ran goes on", file=sys.stderr)
+    print("edge-infer: the configuration is rejected; the previous one stays active", file=sys.stderr)
     return 2

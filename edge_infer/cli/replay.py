@@ -63,7 +63,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--annotate", metavar="OUT.mp4", type=Path, help=film)
     both = "print the events that only one of two configurations reports"
     parser.add_argument("--compare", metavar=("A", "B"), type=Path, nargs=2, help=both)
-    boxes = "boxes in place of a model, in MOTChallenge's format; needs --fps, --size and one pipeline"
+    boxes = "boxes instead of a model, in MOTChallenge's format; needs --fps, --size and one pipeline"
     parser.add_argument("--detections", metavar="BOXES.txt", type=Path, help=boxes)
     rate = "with --detections: frames a second of the file"
     parser.add_argument("--fps", metavar="N", type=argument(_frame_rate), help=rate)
@@ -113,7 +113,7 @@ def _plan(config: Path, recording: str | None) -> Plan:
     compiled = compile_in_child(config, replayed=recording is not None)
     if compiled.plan is None:
         say(compiled.problems, sys.stderr)
-        raise ConfigError(f"{config} cannot be used as it is")
+        raise ConfigError(f"cannot use {config} as it is")
     return compiled.plan
 
 
@@ -177,7 +177,7 @@ def _detections(args: argparse.Namespace) -> int:
     """Print one line of JSON for each message of a pipeline that gets its boxes from a file."""
     for option in ("source", "annotate", "compare"):
         if getattr(args, option) is not None:
-            raise ConfigError(f"--{option} needs pictures: leave it out, or leave out --detections")
+            raise ConfigError(f"--{option} needs pictures: remove it, or remove --detections")
     if args.fps is None or args.size is None:
         raise ConfigError("--detections needs --fps N and --size WxH: the file does not contain them")
     output = CommandOutput(args.mot, option="--mot")

@@ -26,7 +26,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--wait",
         action="store_true",
-        help="wait until every pipeline has had an outcome or lacks its source; else exit code 1",
+        help="wait until every pipeline has an outcome or lacks its source; else exit code 1",
     )
     parser.add_argument("--timeout", metavar="TIME", type=argument(parse_seconds), default=120.0, help="default: 2m")
     parser.epilog = "example: edge-infer status --wait --timeout 1m"
@@ -63,13 +63,13 @@ def _lines(status: Status) -> list[str]:
         lines.append(f"fast path {_fast_path(status.fast_path)}")
     for name, source in status.sources.items():
         error = f"  {source.error}" if source.error is not ABSENT else ""
-        faults = f", {source.faults} left out" if source.faults is not ABSENT else ""
+        faults = f", {source.faults} skipped" if source.faults is not ABSENT else ""
         lines.append(f"source    {name}: {source.state}, {pace_of(source)}{faults}{error}")
     for name, pipeline in status.pipelines.items():
         latency = f", p95 {pipeline.latency_ms.p95:g} ms" if pipeline.latency_ms else ""
         error = f"  {pipeline.error}" if pipeline.error is not ABSENT else ""
         error = f"  {status.inactive[name]}" if name in status.inactive else error
-        saved = f", {pipeline.motion.saved:.0%} of the looks saved" if pipeline.motion is not ABSENT else ""
+        saved = f", {pipeline.motion.saved:.0%} of the model runs saved" if pipeline.motion is not ABSENT else ""
         lines.append(
             f"pipeline  {name}: {pipeline.fps:g} fps{latency}, {_counted(pipeline.produced, 'result')}, "
             f"{_counted(pipeline.dropped, 'frame')} dropped{saved}{error}"
@@ -81,7 +81,7 @@ def _lines(status: Status) -> list[str]:
         lines.append(f"model     {name}: {' '.join(word for word in words if word)}{reason}")
         lines += [f"          {line}" for line in delegate_lines(model)]
     for name, room in status.rooms.items():
-        state = f"pid {room.pid}, up {rough_duration(room.uptime)}" if room.pid else "is being started"
+        state = f"pid {room.pid}, up {rough_duration(room.uptime)}" if room.pid else "is starting"
         lines.append(f"room      {name}: {state}, {_counted(room.restarts, 'restart')}")
     if status.last_error is not None:
         lines.append(f"last error at {status.last_error.ts}: {status.last_error.text}")
@@ -104,4 +104,4 @@ def _drift(drift: DriftHealth) -> str:
 def _fast_path(gain: float) -> str:
     off = "" if gain >= LEAST_GAIN else "OFF   "
     told = f"{off}a model runs {gain:g} times as fast with it as without"
-    return f"{told}; edge-infer doctor says what helps" if off else told
+    return f"{told}; edge-infer doctor shows the remedy" if off else told

@@ -47,7 +47,7 @@ def wait(look: Callable[[], Glimpse], timeout: float, hint: str, *, starting: bo
     code = seen.late if seen.code is None else seen.code
     say(seen.lines, sys.stderr if seen.code != 0 else sys.stdout)
     if seen.code is None:
-        print(f"edge-infer: that is all after {format_duration(timeout)}; {hint}", file=sys.stderr)
+        print(f"edge-infer: timeout after {format_duration(timeout)}; {hint}", file=sys.stderr)
     return code
 
 
@@ -64,7 +64,7 @@ READER: Final = "reader "
 """Prefix of a reader's name, before the name of its source. A lost source is not a failure of its reader."""
 MOST_RESTARTS: Final = 2
 """Number of restarts of a process during the wait, a few seconds apart, that show that it cannot start."""
-HINT: Final = "edge-infer status and the log tell more"
+HINT: Final = "edge-infer status and the log show more"
 
 
 def wait_until_it_serves(config: Path, timeout: float) -> int:
@@ -92,7 +92,7 @@ class Judge:
             return Glimpse(missing)
         if idle := tuple(_without_outcome(status)):
             return Glimpse(idle, late=0)
-        text = "every pipeline has had an outcome" if status.pipelines else "it has no pipeline"
+        text = "every pipeline has an outcome" if status.pipelines else "the configuration has no pipeline"
         away = [name for name in set(status.feeds.values()) if _is_away(status, name)]
         return Glimpse((f"{text}{', or lacks its source: ' + ', '.join(sorted(away)) if away else ''}",), 0)
 
@@ -101,20 +101,23 @@ class Judge:
             again = room.failures - self._failures.setdefault(name, room.failures)
             if again >= MOST_RESTARTS and not _is_away(status, name.removeprefix(READER)):
                 trouble = f": {status.last_error.text}" if status.last_error is not None else ""
-                yield f"the {name} ends again and again{trouble}"
+                yield f"the {name} ends repeatedly{trouble}"
 
 
 def _missing(status: Status) -> Iterator[str]:
     """Yield the reasons why the daemon itself does not serve: parts that have not started yet, and errors."""
     if status.boot is None:
-        yield "the engine is being started"
+        yield "the engine is starting"
     if status.outbox is None:
-        yield "the publisher is being started"
+        yield "the publisher is starting"
     elif status.outbox.degraded and not status.broker.connected:
-        yield f"results can neither be sent ({status.broker.text}) nor kept: the state directory cannot be written"
+        yield (
+            f"the daemon can neither send results ({status.broker.text}) nor store them: the state directory "
+            "cannot be written"
+        )
     for name, model in status.models.items():
         if model.sha is None:
-            yield f"model {name}: {model.state}{'' if model.reason is ABSENT else f': {model.reason}'}; nothing serves"
+            yield f"model {name}: {model.state}{'' if model.reason is ABSENT else f': {model.reason}'}; no model serves"
     for name, pipeline in status.pipelines.items():
         if pipeline.error is not ABSENT:
             yield f"pipeline {name}: {pipeline.error}"

@@ -41,8 +41,8 @@ AGAIN: Final = 1.0
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("-c", "--config", type=Path, help=f"take the broker from this file (default: {DEFAULT_CONFIG})")
-    parser.add_argument("--host", help="this broker instead of the configured one")
+    parser.add_argument("-c", "--config", type=Path, help=f"use the broker of this file (default: {DEFAULT_CONFIG})")
+    parser.add_argument("--host", help="use this broker instead of the configured one")
     parser.add_argument("--port", type=_port, help="default: 1883, 8883 with --ca-file")
     parser.add_argument("--username")
     parser.add_argument("--password-file", help="file with the password")
@@ -53,7 +53,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--complete",
         action="store_true",
-        help="print for each device whether all its retained messages came, and end; exit code 1 if not",
+        help="check whether all retained messages of each device arrived, and end; exit code 1 if not",
     )
     parser.epilog = "example: edge-infer watch --host broker.lan --topic 'edge-infer/+/+/result'"
 
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
 def _complete(args: argparse.Namespace, plan: MqttPlan) -> int:
     """Print the snapshot of the configured device, or of all devices; return 0 if all are complete."""
     if args.topic:
-        raise ConfigError("--complete looks at all topics of a device; leave out --topic")
+        raise ConfigError("--complete checks all topics of a device; remove --topic")
     prefix, _, device = plan.topic.rpartition("/")
     prefix, device = (plan.topic, "+") if args.host else (prefix, device)
     files = (plan.tls.ca_file, plan.tls.cert_file, plan.tls.key_file) if plan.tls else (None, None, None)
@@ -105,11 +105,11 @@ def _complete(args: argparse.Namespace, plan: MqttPlan) -> int:
 def _snapshot_line(device: str, snapshot: Snapshot) -> str:
     """Return a line about the retained topics of a device that a subscriber has received."""
     if snapshot.complete is None:
-        why = "info has not come" if snapshot.missing else "its version does not tell how many there are"
-        return f"{device}: {snapshot.received} topics, not known whether that is all ({why})"
+        why = "info has not arrived" if snapshot.missing else "its version does not report the number of topics"
+        return f"{device}: {snapshot.received} topics, unknown whether complete ({why})"
     if snapshot.complete:
         return f"{device}: complete, {snapshot.received} topics"
-    missing = ", ".join(snapshot.missing) or "other topics than it names"
+    missing = ", ".join(snapshot.missing) or "other topics than it reports"
     return f"{device}: INCOMPLETE, {snapshot.received} of {snapshot.expected} topics; missing: {missing}"
 
 
@@ -149,7 +149,7 @@ class Watcher:
                 if self._refused:
                     raise self._refused
                 lost = flooding(self._plan, client.flood).text if client.flood else "the connection is lost"
-                say([f"{lost}; trying again"], sys.stderr)
+                say([f"{lost}; retrying"], sys.stderr)
                 client = self._connect_again(end) or client
         finally:
             client.disconnect()
@@ -229,7 +229,7 @@ def _text(payload: bytes) -> str:
 
 def _from_arguments(args: argparse.Namespace) -> MqttPlan:
     if args.config:
-        raise ConfigError("the broker is either that of -c or that of --host, not both")
+        raise ConfigError("choose the broker with -c or with --host, not both")
     return MqttPlan(
         host=args.host,
         port=args.port or (8883 if args.ca_file else 1883),

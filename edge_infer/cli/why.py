@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     if error := said.get("error"):
         raise EdgeInferError(str(error))
     answer = decode(WhyAnswer, said)
-    say(answer.lines or ("nothing is remembered of that time that came close to being told",))
+    say(answer.lines or ("no decisions of that time came close to being reported",))
     say(answer.notes, sys.stderr)
     return 0
 

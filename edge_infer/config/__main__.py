@@ -34,15 +34,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m edge_infer.config")
     parser.add_argument("file", type=Path)
     parser.add_argument(
-        "--store", metavar="STATE_DIR", help="copy the models in use to <state_dir>/blobs; no other one is written to"
+        "--store",
+        metavar="STATE_DIR",
+        help="copy the models in use to <state_dir>/blobs; no other state directory is written to",
     )
     parser.add_argument(
         "--draft", type=Path, metavar="PATH", help="read the standard input in place of this file of the configuration"
     )
     parser.add_argument(
-        "--replayed", action="store_true", help="take a recording for the sources: their own files need not be there"
+        "--replayed", action="store_true", help="a recording replaces the sources: their own files need not exist"
     )
-    parser.add_argument("--wait", action="store_true", help="read nothing before a line comes on the standard input")
+    parser.add_argument("--wait", action="store_true", help="read nothing until a line arrives on the standard input")
     args = parser.parse_args(arguments)
     die_with_parent()
     go_first()

@@ -31,7 +31,7 @@ def using(path: Path, data: bytes, name: str, title: str, digest: str) -> tuple[
         raise ConfigError(f"{path}: it has no model {name}{known}")
     key = "use" if "use" in entry else "file"
     if key not in entry:
-        raise ConfigError(f"{path}: models.{name} has neither use nor file, one of which this would change")
+        raise ConfigError(f"{path}: models.{name} has neither use nor file; add one of them")
     wanted = {each: item for each, item in entry.items() if each not in ("file", "sha256")} | {"use": title}
     wanted |= {"sha256": digest} if "sha256" in entry else {}
     if wanted == entry:
@@ -40,7 +40,7 @@ def using(path: Path, data: bytes, name: str, title: str, digest: str) -> tuple[
     after = _package_edited(path, data.decode("utf-8"), name, values).encode("utf-8")
     found = parse_document(path, after)
     if found.problems or found.value != {**before.value, "models": {**models, name: wanted}}:
-        raise ConfigError(f"{path} is written in a way that cannot be edited here: {_package_by_hand(name, title)}")
+        raise ConfigError(f"this command cannot edit {path} as it is written: {_package_by_hand(name, title)}")
     return after, f"{key}: {entry[key]}"
 
 
@@ -50,7 +50,8 @@ def _package_edited(path: Path, text: str, name: str, values: Mapping[str, str])
     if repeated(root, every(group)):
         line = place.start_mark.line + 1
         raise ConfigError(
-            f"{path}:{line}: anchors (&) and aliases (*) are used here; {_package_by_hand(name, values['use'])}"
+            f"{path}:{line}: this command cannot edit anchors (&) and aliases (*): "
+            f"{_package_by_hand(name, values['use'])}"
         )
     edits = [replacing(value, values[key.value]) for key, value in group.value if key.value in values]
     edits += [replacing(key, "use") for key, _ in group.value if key.value == "file"]
@@ -83,7 +84,7 @@ def promoted(path: Path, data: bytes, name: str, pipeline: str | None = None) ->
     after = text.encode("utf-8")
     wanted = _swapped(before.value, name, chosen)
     if parse_document(path, after).value != wanted:
-        raise ConfigError(f"{path} is written in a way that cannot be edited here: {_promote_by_hand(chosen[0])}")
+        raise ConfigError(f"this command cannot edit {path} as it is written: {_promote_by_hand(chosen[0])}")
     return after, chosen
 
 
@@ -110,7 +111,9 @@ def _shadow_edited(path: Path, text: str, pipeline: str) -> str:
     spelled = below(shadow, "model")[1]
     if repeated(root, (group, model, *every(shadow))):
         line = key.start_mark.line + 1
-        raise ConfigError(f"{path}:{line}: anchors (&) and aliases (*) are used here; {_promote_by_hand(pipeline)}")
+        raise ConfigError(
+            f"{path}:{line}: this command cannot edit anchors (&) and aliases (*): {_promote_by_hand(pipeline)}"
+        )
     name = text[spelled.start_mark.index : spelled.end_mark.index]
     return edited(text, [replacing(model, name), removing(text, group, "shadow")])
 

@@ -56,7 +56,9 @@ def apply_text(
     try:
         answer = reload()
     except EdgeInferError as error:
-        raise EdgeInferError(f"{error}; {file} stays as it was edited: edge-infer status tells if it holds") from error
+        raise EdgeInferError(
+            f"{error}; {file} keeps the edit: edge-infer status shows whether the daemon has applied it"
+        ) from error
     if answer.get("state") == "applied":
         return EditOutcome(str(answer["digest"]))
     try:
@@ -65,7 +67,7 @@ def apply_text(
         else:
             _put(file.resolve(), before, edited)
     except OSError as error:
-        text = f"the configuration is rejected, and {file} cannot be put back: {error.strerror or error}"
+        text = f"the daemon rejects the configuration, and {file} cannot be restored: {error.strerror or error}"
         raise ConfigError(f"{text}; edit it by hand") from error
     return EditOutcome("", problems_of(answer))
 
@@ -87,13 +89,13 @@ def save(config: Path, data: bytes, before: bytes | None, like: Path | None = No
         else:
             _put(config.resolve(), data, before)
     except OSError as error:
-        raise ConfigError(f"{config} cannot be edited: {error.strerror or error}; it is as it was") from error
+        raise ConfigError(f"{config} cannot be edited: {error.strerror or error}; the file is unchanged") from error
 
 
 def _make(file: Path, data: bytes, like: Path | None) -> None:
     """Write a new file, with the owner and mode of the file ``like``; raises `OSError`, `EdgeInferError`."""
     if os.path.lexists(file):
-        raise EdgeInferError(f"{file} was made by somebody else in this moment; it is as they left it")
+        raise EdgeInferError(f"another program has just created {file}; that file is unchanged")
     found = None if like is None else like.stat()
     file.parent.mkdir(mode=0o755, exist_ok=True)
     with replacing(file, 0o644 if found is None else found.st_mode & 0o777) as fresh:
@@ -113,4 +115,4 @@ def _put(file: Path, data: bytes, before: bytes) -> None:
         if (found.st_uid, found.st_gid) != (os.geteuid(), os.fstat(fresh.fileno()).st_gid):
             os.fchown(fresh.fileno(), found.st_uid, found.st_gid)
         if file.read_bytes() != before:
-            raise EdgeInferError(f"{file} was changed by somebody else in this moment; it is as they left it")
+            raise EdgeInferError(f"another program has just changed {file}; that change is kept")

@@ -24,4 +24,4 @@ def compile_in_child(config: Path, *, replayed: bool = False) -> Compiled:
     try:
         return decode_json(Compiled, joined([done.output]))
     except WireError as error:
-        raise StartError(f"{config} could not be read: the child that reads it ended with {done.status}") from error
+        raise StartError(f"{config} could not be read: the process that reads it ended with {done.status}") from error

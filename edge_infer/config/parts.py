@@ -48,7 +48,7 @@ def read_config(
     if len(paths) > MAX_PARTS:
         return broken(folder, too_many(len(paths)))
     if sum(map(_size, (config, *paths))) > MAX_BYTES:
-        return broken(folder, f"{TOO_LARGE}; remove what does not belong there")
+        return broken(folder, f"{TOO_LARGE}; remove files that do not belong there")
     return merged(main, [(path.name, read(path)) for path in paths]) if paths else main
 
 
@@ -97,14 +97,14 @@ def merged(main: Document, parts: list[tuple[str, Document]]) -> Document:
 
 def _misplaced(main: Document, part: Document, section: str, body: Any) -> Iterator[Problem]:
     if section not in SECTIONS:
-        yield part.problem((section,), f"belongs into {main.file}; a file of {FOLDER} has {', '.join(SECTIONS)} only")
+        yield part.problem((section,), f"belongs in {main.file}; a file of {FOLDER} has {', '.join(SECTIONS)} only")
     elif not isinstance(body, dict):
         yield part.problem((section,), "expected names with their keys below, as in the main file")
 
 
 def _twice(first: Document, part: Document, section: str, name: str) -> Problem:
     where = f"{first.file}:{first.line((section, name))}"
-    return part.problem((section, name), f"is there twice (first in {where}); remove or rename one of them")
+    return part.problem((section, name), f"is defined twice (first in {where}); remove or rename one of them")
 
 
 def file_of(config: Path, section: str, name: str) -> Path:

@@ -58,7 +58,9 @@ def recorded(source: SourcePlan, recording: str | None) -> SourcePlan:
         return _other(source, kind, {"file": str(path)})
     keys = {key: source.options[key] for key in ("rate", "columns") if key in source.options}
     if "rate" not in keys:
-        raise ConfigError(f"{recording}: set `rate` of source {source.name}: a file does not say its rows a second")
+        raise ConfigError(
+            f"{recording}: set `rate` of source {source.name}: a file does not contain its rate in rows a second"
+        )
     return _other(source, kind, {"file": str(path), **keys})
 
 

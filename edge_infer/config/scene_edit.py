@@ -56,7 +56,7 @@ def drawn(path: Path, data: bytes, pipeline: str, edits: Sequence[Mapping[str, A
         what = edit.get("what")
         change = _CHANGES.get(what) if isinstance(what, str) else None
         if change is None:
-            raise DrawingError(f"what is one of {', '.join(_CHANGES)}")
+            raise DrawingError(f"expected one of {', '.join(_CHANGES)} as the kind of edit")
         body = value["pipelines"][pipeline]
         sketch = _Sketch(path, pipeline, text, body)
         wanted = change(sketch, edit)
@@ -65,9 +65,7 @@ def drawn(path: Path, data: bytes, pipeline: str, edits: Sequence[Mapping[str, A
         told.append(sketch.told)
         after = parse_document(path, text.encode("utf-8"))
         if after.problems or after.value != value:
-            raise ConfigError(
-                f"{path} is written in a way that cannot be edited here: change {sketch.told} with an editor"
-            )
+            raise ConfigError(f"the page cannot edit {path} as it is written: change {sketch.told} with an editor")
     return text.encode("utf-8"), told
 
 
@@ -92,7 +90,8 @@ class _Sketch:
         if repeated(self._root, [self.group, *nodes]):
             line = self.place.start_mark.line + 1
             raise ConfigError(
-                f"{self._path}:{line}: anchors (&) and aliases (*) are used here; change {self.told} with an editor"
+                f"{self._path}:{line}: the page cannot edit anchors (&) and aliases (*): change {self.told} with an "
+                "editor"
             )
 
     def make(self, edit: Edit) -> None:
@@ -118,7 +117,7 @@ class _Sketch:
 def _threshold(sketch: _Sketch, edit: Mapping[str, Any]) -> dict[str, Any]:
     value = edit.get("value")
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
-        raise DrawingError("a threshold is a number of at least 0")
+        raise DrawingError("expected a threshold of at least 0")
     written = _number(value)
     sketch.set("threshold", written)
     sketch.told += f".threshold: {written}"
@@ -127,7 +126,7 @@ def _threshold(sketch: _Sketch, edit: Mapping[str, Any]) -> dict[str, Any]:
 
 def _track(sketch: _Sketch, edit: Mapping[str, Any]) -> dict[str, Any]:
     if edit.get("value") is not True or sketch.body.get("track"):
-        raise DrawingError("track can only be added to a pipeline without it: value is true")
+        raise DrawingError("track can only be added to a pipeline without it, with the value true")
     sketch.set("track", "true")
     sketch.told += ".track: true"
     return {**sketch.body, "track": True}
@@ -139,7 +138,7 @@ def _mask(sketch: _Sketch, edit: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(index, str) and index.isdecimal():
         index = int(index)
     if type(index) is not int or not 0 <= index <= min(len(masks), MAX_MASKS - 1):
-        raise DrawingError(f"a mask has a number from 0 to {len(masks)}")
+        raise DrawingError(f"expected the number of a mask from 0 to {len(masks)}")
     sketch.told += f".mask[{index}]"
     if points is None:
         if index == len(masks):
@@ -206,7 +205,7 @@ def _place(
         sketch.told += ": removed"
         return _without_place(sketch, section, places, name)
     if name not in places and rename is not None:
-        raise DrawingError(f"there is no {name} in {section}")
+        raise DrawingError(f"{section} has no {name}")
     wanted = places
     if "points" in edit:
         points = _points(edit["points"], *corners)
@@ -217,7 +216,7 @@ def _place(
     if rename is not None:
         new = _name(rename)
         if new in places:
-            raise DrawingError(f"there is a {new} in {section} already")
+            raise DrawingError(f"{section} already has a {new}")
         again = sketch.again()
         key = below(below(again.group, section)[1], name)[0]
         again.check([key])
@@ -247,7 +246,7 @@ def _write_place(sketch: _Sketch, section: str, places: Mapping[str, Any], name:
 
 def _without_place(sketch: _Sketch, section: str, places: Mapping[str, Any], name: str) -> dict[str, Any]:
     if name not in places:
-        raise DrawingError(f"there is no {name} in {section}")
+        raise DrawingError(f"{section} has no {name}")
     if len(places) == 1:
         sketch.remove(section)
         return {key: value for key, value in sketch.body.items() if key != section}
@@ -269,21 +268,21 @@ _CHANGES: Final[Mapping[str, Callable[[_Sketch, Mapping[str, Any]], dict[str, An
 def _points(value: Any, least: int, most: int) -> Points:
     """Return points within the frame, rounded; raises `DrawingError`."""
     if not isinstance(value, list) or not least <= len(value) <= most:
-        raise DrawingError(f"points is a list of {least} to {most} points [x, y]")
+        raise DrawingError(f"expected points: a list of {least} to {most} points [x, y]")
     found = []
     for point in value:
         if not isinstance(point, list) or len(point) != 2:
-            raise DrawingError("a point is [x, y]")
+            raise DrawingError("expected a point [x, y]")
         for part in point:
             if isinstance(part, bool) or not isinstance(part, (int, float)) or not 0 <= part <= 1:
-                raise DrawingError("a point is [x, y] in fractions of the frame, both between 0 and 1")
+                raise DrawingError("expected a point [x, y] in fractions of the frame, both between 0 and 1")
         found.append((round(float(point[0]), DECIMALS), round(float(point[1]), DECIMALS)))
     return found
 
 
 def _name(value: Any) -> str:
     if not isinstance(value, str) or not re.fullmatch(NAME_PATTERN, value):
-        raise DrawingError("a name has letters, digits, _ and -, at most 64, the first a letter or digit")
+        raise DrawingError("expected a name of letters, digits, _ and - (at most 64, the first a letter or digit)")
     return value
 
 

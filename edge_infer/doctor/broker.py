@@ -33,7 +33,7 @@ def broker(plan: MqttPlan) -> Finding:
         sent, _, remedy = plain.partition(": ")
         return warn("broker", f"{address(plan)} accepts us ({name}), and {sent}", remedy)
     if trouble is None:
-        return ok("broker", f"{address(plan)} accepts us ({name}, {'TLS' if plan.tls else 'not encrypted'})")
+        return ok("broker", f"{address(plan)} accepts this device ({name}, {'TLS' if plan.tls else 'not encrypted'})")
     fact, colon, remedy = trouble.text.rpartition(": ")
     return warn("broker", fact, remedy) if colon else warn("broker", trouble.text, "check mqtt.host and mqtt.port")
 

@@ -32,9 +32,9 @@ def settings(path: Path) -> Connection | None:
 def configuration(path: Path, state_dir: Path) -> Iterator[Finding]:
     """Check whether the daemon could run with this file and the models in the state directory."""
     if not path.exists():
-        yield warn("configuration", f"there is no {path}, so defaults are examined", "name yours with -c FILE")
+        yield warn("configuration", f"there is no {path}, so doctor examines the defaults", "name yours with -c FILE")
     elif closed := [place for place in (path, state_dir) if _closed(place)]:
-        yield warn("configuration", f"not checked: this user may not read {closed[0]}", "run: sudo edge-infer doctor")
+        yield warn("configuration", f"not checked: this user cannot read {closed[0]}", "run: sudo edge-infer doctor")
     else:
         compiled = compile_config(path)
         if compiled.plan is None:
@@ -80,4 +80,4 @@ def examine(
     if found:
         yield broker(found.mqtt)
     else:
-        yield warn("broker", "not examined: the configuration does not say where it is", "correct that first")
+        yield warn("broker", "not examined: the configuration is not valid", "correct that first")

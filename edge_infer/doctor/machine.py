@@ -40,7 +40,7 @@ def memory(root: Path) -> Finding:
     """Check the memory for this process: the board's, or a lower limit of the control group."""
     total, limit = _number(root / "proc/meminfo", "MemTotal:") * 1024, _group_limit(root)
     if not total:
-        return ok("memory", "/proc/meminfo does not say how much")
+        return ok("memory", "/proc/meminfo does not contain the amount")
     fact = f"{total >> 20} MiB" + (f", limited to {limit >> 20} MiB by its control group" if limit else "")
     if min(total, limit or total) < _SMALL_MEMORY:
         return warn("memory", fact, "use one small quantized model, or a board with more memory")
@@ -69,8 +69,8 @@ def temperature(root: Path) -> Iterator[Finding]:
     if health.throttled:
         yield warn(
             "power",
-            "the firmware slows the board down now: too hot, or too little voltage",
-            "cool it, change the supply",
+            "the firmware is slowing the board down: it is too hot, or the voltage is too low",
+            "cool the board, replace the power supply",
         )
     if health.temperature is None:
         return
@@ -86,9 +86,9 @@ def clock(root: Path, synced: bool | None) -> Finding:
     if not any((root / path).exists() for path in _TIME_SERVICES):
         remedy = "install a time service: sudo apt install systemd-timesyncd"
     if time.time() < MADE:
-        return warn("clock", f"{now} is wrong, TLS fails until it is set", remedy)
+        return warn("clock", f"{now} is wrong, and TLS fails until the clock is set", remedy)
     if synced is None:
-        return ok("clock", f"{now}, {battery} a battery clock; whether it is synchronised the kernel does not say")
+        return ok("clock", f"{now}, {battery} a battery clock; the kernel does not report whether it is synchronised")
     if not synced:
         return warn("clock", f"{now}, not synchronised, {battery} a battery clock", remedy)
     return ok("clock", f"{now}, synchronised, {battery} a battery clock")
@@ -131,17 +131,17 @@ def storage(state_dir: Path) -> Finding:
     try:
         place = _nearest(state_dir)
     except PermissionError:
-        return ok("state", f"{state_dir}, closed to this user; sudo edge-infer doctor looks into it")
+        return ok("state", f"{state_dir}, this user has no access; run: sudo edge-infer doctor")
     free = shutil.disk_usage(place).free
     fact = f"{state_dir}, {free >> 20} MiB free"
     if os.statvfs(place).f_flag & os.ST_RDONLY:
-        return fail("state", f"{fact}, on a file system that is read-only", "remount it, or set device.state_dir")
+        return fail("state", f"{fact}, on a read-only file system", "remount it, or set device.state_dir")
     if free < _LITTLE:
-        return warn("state", fact, "make room on the disk")
+        return warn("state", fact, "free space on the disk")
     if place == state_dir and not os.access(place, os.W_OK | os.X_OK, effective_ids=True):
         return ok("state", f"{fact}; it belongs to {_owner(place)}, this user cannot write there")
     if place != state_dir and not os.access(place, os.W_OK | os.X_OK, effective_ids=True):
-        return ok("state", f"{fact}; it is not there yet and this user cannot make it")
+        return ok("state", f"{fact}; it does not exist yet and this user cannot create it")
     return ok("state", fact)
 
 
@@ -196,7 +196,7 @@ def cameras(devices: Sequence[CaptureDevice]) -> Iterator[Finding]:
         yield warn(
             "cameras",
             "no capture device",
-            "plug one in; cameras on the CSI connector come in through kind: exec, those on the network need none",
+            "connect one; cameras on the CSI connector need kind: exec, network cameras need no device",
         )
 
 
@@ -221,7 +221,7 @@ def _word(path: Path) -> str:
 def user(identity: Identity | None) -> Iterator[Finding]:
     """Report the user that root has become (``identity``), or warn if root cannot; nothing for any other user."""
     if identity is not None:
-        yield ok("user", f"a daemon that root starts by hand runs as {identity.name} (uid {identity.uid})")
+        yield ok("user", f"a daemon started by root without systemd runs as {identity.name} (uid {identity.uid})")
     elif os.geteuid() == 0:
         yield warn(
             "user",

@@ -26,7 +26,7 @@ def refusals(pids: Collection[int], log: Path = Path("/dev/kmsg")) -> Iterator[F
     ``pids`` are the running processes.
     """
     if _AUDITD.exists():
-        yield ok("refused calls", "the audit service keeps them: ausearch -m SECCOMP")
+        yield ok("refused calls", "the audit service records them: ausearch -m SECCOMP")
         return
     try:
         records = list(_records(log))

@@ -23,7 +23,7 @@ def runtime(root: Path, model: Path | None) -> Iterator[Finding]:
     elif _unit_hides_processor(root):
         yield _no_processor("ProcSubset=pid hides /proc/cpuinfo from the service")
     if model is None:
-        yield warn("runtime", "not timed: the model that comes along is not here", "run deploy/install again")
+        yield warn("runtime", "not measured: the shipped model is missing", "run deploy/install again")
         return
     yield timed(model)
 
@@ -64,7 +64,7 @@ def timed(model: Path) -> Finding:
         return verdict(decode_json(Timed, done.stdout.encode()))
     except WireError:
         last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
-        return fail("runtime", f"it died with a small model: {last[0]}", "install another version of the runtime")
+        return fail("runtime", f"it crashed with a small model: {last[0]}", "install another version of the runtime")
 
 
 def verdict(found: Timed) -> Finding:
@@ -73,6 +73,6 @@ def verdict(found: Timed) -> Finding:
         return fail("runtime", *found.error.split(". ", 1))
     fact = f"{found.runtime}, {found.fast:.1f} ms for the face model"
     if not found.works:
-        told = f"{fact}; its fast path (XNNPACK) brings nothing here"
+        told = f"{fact}; its fast path (XNNPACK) makes no difference here"
         return warn("runtime", told, remedy(found.runtime))
     return ok("runtime", f"{fact}, {found.gain:.1f} times faster with its fast path")

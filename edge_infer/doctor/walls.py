@@ -32,7 +32,7 @@ _ROOMS: Final = {
 _FOR_SECONDS: Final = ("probe", "configuration")
 """Processes that a running service starts only when it needs them."""
 _PATIENCE: Final = 30.0
-_REMEDY: Final = "use a kernel with seccomp and Landlock, and no container that forbids them"
+_REMEDY: Final = "use a kernel with seccomp and Landlock, outside of containers that forbid them"
 _FILTERED: Final = "2"
 """Value of ``Seccomp:`` in /proc for a process with a filter."""
 
@@ -53,7 +53,11 @@ def sandbox(status: Status | None = None) -> Iterator[Finding]:
     if not faulty:
         but = "".join(f"; {room}: {' '.join(each)}" for room, held in lacking.items() for each in held.items())
         yield ok(
-            "sandbox", f"the kernel holds {'the' if but else 'all'} walls of {', '.join(found)} ({_where(status)}){but}"
+            "sandbox",
+            (
+                f"the kernel enforces {'the' if but else 'all'} sandbox rules of {', '.join(found)} "
+                f"({_where(status)}){but}"
+            ),
         )
 
 
@@ -74,8 +78,8 @@ def forbidden_by_unit(text: str) -> bool:
 
 def _where(status: Status | None) -> str:
     if status is None:
-        return "no daemon answers, so this was tried in processes of this shell, whose limits may not be the service's"
-    return f"reported by the running processes; {' and '.join(_FOR_SECONDS)} were tried in processes of this shell"
+        return "no daemon answers, so doctor tested processes of this shell, whose limits may differ from the service's"
+    return f"reported by the running processes; {' and '.join(_FOR_SECONDS)} were tested in processes of this shell"
 
 
 def _all(status: Status | None) -> dict[str, Mapping[str, str]]:

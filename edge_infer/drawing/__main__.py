@@ -29,7 +29,7 @@ def main() -> int:
         with socket.socket(fileno=sys.stdin.fileno()) as connection:
             serve(connection, args.config, lambda: find_socket(args.config))
     except (OSError, EdgeInferError) as error:
-        logging.getLogger(__name__).warning("the page is gone: %s", error)
+        logging.getLogger(__name__).warning("the page closed the connection: %s", error)
         return 1
     return 0
 

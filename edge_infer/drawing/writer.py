@@ -65,42 +65,42 @@ def answered(request: Mapping[str, Any], config: Path, find: Callable[[], Path])
     except DrawingError as error:
         return {"kind": "request", "error": str(error)}
     except (EdgeInferError, OSError) as error:
-        log.warning("nothing was changed by the page: %s", printable(str(error)))
+        log.warning("rejected an edit of the page, nothing was changed: %s", printable(str(error)))
         return {"kind": "rejected", "error": str(error), "errors": []}
     except (OverflowError, ValueError, RecursionError):  # numbers that no float can hold, or with thousands of digits
-        return {"kind": "request", "error": "a number in the drawing is out of all bounds"}
+        return {"kind": "request", "error": "a number in the drawing is out of range"}
 
 
 def _written(request: Mapping[str, Any], config: Path, find: Callable[[], Path]) -> Answer:
     pipeline, edits = request.get("pipeline"), request.get("edits")
     if not isinstance(pipeline, str) or not re.fullmatch(NAME_PATTERN, pipeline):
-        raise DrawingError("pipeline is the name of a pipeline")
+        raise DrawingError("expected the name of a pipeline in pipeline")
     are_edits = isinstance(edits, list) and all(isinstance(each, dict) for each in edits)
     if not isinstance(edits, list) or not are_edits or not 1 <= len(edits) <= MAX_EDITS:
-        raise DrawingError(f"edits is a list of 1 to {MAX_EDITS}")
+        raise DrawingError(f"expected a list of 1 to {MAX_EDITS} in edits")
     control = find()
     with _turn(config):
         standing = ask(control, {"do": "status"}, timeout=30.0)["config"]
         if request.get("digest") != current_digest(config):
             raise ConflictError(
-                "the configuration was changed meanwhile, over SSH or by somebody else at this page; nothing was "
-                "saved: compare your drawing with the present one, and save it again"
+                "the configuration has changed since you opened it, over SSH or from another page; nothing was "
+                "saved: compare your drawing with the current one, and save it again"
             )
         if not standing or standing["state"] != "applied":
             raise ConflictError(
-                "the daemon has rejected the present file; correct it first: edge-infer check names all faults"
+                "the daemon has rejected the current file; correct it first: edge-infer check lists all errors"
             )
         file = file_of(config, "pipelines", pipeline)
         before = read(file)
         edited, told = drawn(file, before, pipeline, edits)
-        log.info("%s: %s, by the page for %s", file, "; ".join(told), _user(request.get("for")))
+        log.info("%s: %s, edited on the page by %s", file, "; ".join(told), _user(request.get("for")))
         applied = apply_text(file, before, edited, lambda: ask(control, {"do": "reload"}))
         if not applied.digest:
             with suppress(EdgeInferError):  # so that it knows immediately that the file was restored
                 ask(control, {"do": "reload"})
     if not applied.digest:
-        log.warning("%s: the daemon rejects that, and the file is as it was", file)
-        return {"kind": "rejected", "error": "the daemon rejects this; the file is as it was", "errors": applied.errors}
+        log.warning("%s: the daemon rejects the edit, the file is unchanged", file)
+        return {"kind": "rejected", "error": "the daemon rejects this; the file is unchanged", "errors": applied.errors}
     return {"digest": applied.digest, "done": told}
 
 
@@ -121,7 +121,7 @@ def _turn(config: Path) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() > until:
-                    raise ConflictError("somebody else is saving; try again in a moment") from None
+                    raise ConflictError("another edit is being saved; try again in a moment") from None
                 time.sleep(0.05)
         yield
     finally:

@@ -32,7 +32,7 @@ class ClassFolder:
         self._files = [(number, path) for number, name in enumerate(self.names) for path in found[name]]
         if not self._files:
             endings = ", ".join(sorted(ENDINGS[takes]))
-            raise InputError(f"{folder}: no folder in it holds files of a class; expected CLASS/FILE with {endings}")
+            raise InputError(f"{folder}: no folder in it contains files of a class; expected CLASS/FILE with {endings}")
 
     def __len__(self) -> int:
         """Return the number of files."""

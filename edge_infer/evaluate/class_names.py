@@ -47,7 +47,7 @@ def check_known(classes: ClassNames, labels: Sequence[str], where: str) -> None:
     hint = next((f"--rename {name}={label}" for name, label in close.items()), "--rename THEIRS=OURS")
     raise InputError(
         f"{where}: the model knows none of its classes; it has {theirs}, the model {ours}; map names with {hint}, or "
-        "give the model's labels with --labels"
+        "set the model's labels with --labels"
     )
 
 

@@ -122,13 +122,13 @@ class _Boxes:
         try:
             found = decode_json(_Annotation, raw, where)
         except WireError as error:
-            raise InputError(f"{self._path}: not the labels of COCO: {error}") from error
+            raise InputError(f"{self._path}: not a COCO label file: {error}") from error
         if found.bbox is None:
             raise InputError(f"{self._path}: {where} has no bbox; evaluate needs labelled boxes")
         picture, class_of_it = self._numbers.get(found.image_id), self._classes_by_id.get(found.category_id)
         if picture is None or class_of_it is None:
             what = "picture" if picture is None else "category"
-            self._notes.add(f"annotations of no {what} of the file, left out", where)
+            self._notes.add(f"annotations without a {what} of the file, skipped", where)
             return None
         left, top, width, height = found.bbox
         area = found.area if found.area is not None else width * height
@@ -157,4 +157,4 @@ def _read(path: Path) -> _File:
     try:
         return decode_json(_File, memoryview(mapped), "labels")
     except WireError as error:
-        raise InputError(f"{path}: not the labels of COCO: {error}") from error
+        raise InputError(f"{path}: not a COCO label file: {error}") from error

@@ -37,7 +37,7 @@ def open_data(place: DataPlace, plan: ModelPlan) -> LabelledData:
     if data.truth != _TRUTH[plan.task]:
         raise InputError(f"{place.labels}: {plan.title} needs {_NEEDS[plan.task]}")
     if not len(data):
-        raise InputError(f"{place.labels}: it names nothing to evaluate")
+        raise InputError(f"{place.labels}: the labels name nothing to evaluate")
     return data
 
 

@@ -39,7 +39,7 @@ class DataPlace:
             raise ConfigError(f"there is no {labels}; name a COCO file, a CSV file, or a folder with labelled files")
         if folder is not None:
             if not folder.is_dir():
-                raise ConfigError(f"--images {folder}: there is no such folder")
+                raise ConfigError(f"--images {folder}: no such folder")
             return cls(labels, folder.absolute())
         return cls(labels, _usual_folder(labels))
 
@@ -57,7 +57,7 @@ def name_files(labels: Path) -> list[Path]:
 def check_task(plan: ModelPlan) -> None:
     """Raise `ConfigError` for a model whose task cannot be evaluated."""
     if plan.task not in TASKS:
-        raise ConfigError(f"{plan.title}: evaluate is for {', '.join(TASKS)}, and this model is for {plan.task}")
+        raise ConfigError(f"{plan.title}: evaluate supports {', '.join(TASKS)}, and this model is for {plan.task}")
 
 
 def _usual_folder(labels: Path) -> Path:

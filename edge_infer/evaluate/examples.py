@@ -121,7 +121,7 @@ def placed(label: LabelledBoxes, size: tuple[int, int], name: str, notes: NoteCo
     inside = np.clip(boxes, 0.0, np.tile(np.array(size, np.float64), 2))
     kept = np.isfinite(boxes).all(axis=1) & (inside[:, 2:] > inside[:, :2]).all(axis=1)
     if lost := int((~kept).sum()):
-        notes.add("labelled boxes that are empty or outside of their picture, left out", name, lost)
+        notes.add("labelled boxes that are empty or outside of their picture, skipped", name, lost)
     if many := int((np.abs(inside - boxes).max(axis=1, initial=0.0) > _BEYOND)[kept].sum()):
         notes.add("labelled boxes that reach beyond their picture", name, many)
     own = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)

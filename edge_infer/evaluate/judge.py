@@ -83,7 +83,7 @@ class BoxJudge:
         kept = np.isin(places, self._kept)
         others = table[~kept, 0]
         if many := int((others >= self._plan.threshold).sum()):
-            self._notes.add(f"objects that {self._plan.title} found, of classes without labels, left out", "", many)
+            self._notes.add(f"objects that {self._plan.title} found, of classes without labels, skipped", "", many)
         return FoundBoxes(table[kept, 1:], places[kept], table[kept, 0]), others
 
     def _offer(

@@ -83,7 +83,7 @@ def _stretches(example: LabelledExample, model: LoadedModel, plan: object) -> It
         return read_recording(_path(example), plan, example.path)
     width = getattr(model.preprocess, "values", 0) or plan.width or 1
     if len(example.row) % width:
-        raise InputError(f"{example.name}: {len(example.row)} numbers are no whole number of samples of {width}")
+        raise InputError(f"{example.name}: {len(example.row)} numbers are not a multiple of the sample width {width}")
     values = np.array(example.row, np.float32).reshape(-1, width)
     need = getattr(model.preprocess, "need", len(values))
     if plan.features == "raw" and len(values) > need:

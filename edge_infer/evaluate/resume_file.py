@@ -117,7 +117,7 @@ class ResumeFile:
         try:
             same = decode_json(ResumeHead, line).question == self._question
         except WireError as error:
-            raise InputError(f"--resume {self._path}: not a file that evaluate has made: {error}") from error
+            raise InputError(f"--resume {self._path}: not a file of evaluate: {error}") from error
         if not same:
             raise InputError(
                 f"--resume {self._path}: it belongs to another model, other labels or other options; name a new file"

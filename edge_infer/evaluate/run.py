@@ -145,7 +145,7 @@ class _Run:
         whole = len(outcome.looked) == len(self._plans) and (outcome.size is not None or not picture)
         same = (outcome.number, outcome.name) == (example.number, _name(example))
         if not same or not (whole or outcome.unread):
-            raise InputError("--resume: the outcomes in the file are not those of these labels; name a new file")
+            raise InputError("--resume: the outcomes in the file belong to other labels; name a new file")
 
     def _outcome(self, models: Sequence[LoadedModel], example: LabelledExample) -> ExampleOutcome:
         try:
@@ -160,7 +160,7 @@ class _Run:
     def _take(self, example: LabelledExample, outcome: ExampleOutcome) -> None:
         if outcome.unread:
             self._unread += 1
-            self._data.notes.add("inputs that cannot be read, left out", outcome.unread)
+            self._data.notes.add("inputs that cannot be read, skipped", outcome.unread)
             return
         if isinstance(example.label, LabelledBoxes) and outcome.size is not None:
             true = placed(example.label, outcome.size, example.name, self._data.notes)
@@ -169,7 +169,7 @@ class _Run:
             judge.add(example, looked, outcome.size)
             seconds.append(looked.seconds)
             if looked.failed:
-                notes.add("inputs that made the model fail, nothing found", looked.failed)
+                notes.add("inputs that made the model fail, counted as nothing found", looked.failed)
 
     def report(self, place: DataPlace) -> EvaluationReport:
         """Return the figures; raises `InputError` if no example could be used."""
@@ -202,7 +202,7 @@ class _Run:
             if plan.task in CLASSES and names.unknown:
                 notes = NoteCounter()
                 for name in names.unknown:
-                    notes.add(f"classes of the labels that {plan.title} does not know, left out", name)
+                    notes.add(f"classes of the labels that {plan.title} does not know, skipped", name)
                 sentences += notes.sentences()
         return sentences
 
@@ -247,7 +247,7 @@ def _sentence(
         between = "too few for an interval"
     numbers = f"{figure} {values[1]:.4g} against {values[0]:.4g}, a difference of {found.value:+.4f} ({between})"
     if found.verdict == "unclear":
-        return f"whether {titles[1]} is better or worse than {titles[0]} cannot be told from {many}: {numbers}"
+        return f"{many} are too few to decide whether {titles[1]} is better or worse than {titles[0]}: {numbers}"
     return f"{titles[1]} is {found.verdict} than {titles[0]} on {many}: {numbers}"
 
 

@@ -58,14 +58,14 @@ class TableFile:
             name = f"{self._path.name}:{line}"
             label = self._label(row, places)
             if label is None:
-                self.notes.add("rows without a label that can be read, left out", name)
+                self.notes.add("rows without a readable label, skipped", name)
             elif self._file is not None:
                 file = row[self._places[self._file]]
                 yield LabelledExample(number, file, label, self._folder.find(file))
             elif self._text is not None:
                 yield LabelledExample(number, name, label, text=row[self._places[TEXT]])
             elif (numbers := _numbers([row[place] for place in self._numbers])) is None:
-                self.notes.add("rows with something else than numbers, left out", name)
+                self.notes.add("rows with values that are not numbers, skipped", name)
             else:
                 yield LabelledExample(number, name, label, row=numbers)
 

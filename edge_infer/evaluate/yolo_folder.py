@@ -38,7 +38,7 @@ class YoloFolder:
         self._labels, self._pictures = labels, pictures
         self._paths = list(files_below(pictures, PICTURES))
         if not self._paths:
-            raise InputError(f"{pictures}: it holds no pictures; name the folder with them: --images FOLDER")
+            raise InputError(f"{pictures}: the folder contains no pictures; name the folder with them: --images FOLDER")
         if not any(os.path.isfile(self._label_file(path)) for path in self._paths):  # noqa: PTH113 - it may be a closed folder
             raise InputError(
                 f"{labels}: no picture in {pictures} has a text file of labels there, such as "
@@ -66,7 +66,7 @@ class YoloFolder:
             if row:
                 rows.append(row)
             elif line.strip():
-                self.notes.add("lines of labels that cannot be read, left out", f"{path.name}:{number}")
+                self.notes.add("lines of labels that cannot be read, skipped", f"{path.name}:{number}")
         table = np.array(rows, np.float64).reshape(-1, 5)
         return LabelledBoxes(table[:, 1:], table[:, 0].astype(np.int64), np.zeros(len(table), np.bool_), fractions=True)
 
@@ -76,10 +76,10 @@ class YoloFolder:
         except FileNotFoundError:
             return []
         except OSError as error:
-            self.notes.add(f"files of labels that cannot be read ({error.strerror}), taken as empty", path.name)
+            self.notes.add(f"files of labels that cannot be read ({error.strerror}), treated as empty", path.name)
             return []
         if len(data) > LARGEST:
-            self.notes.add("files of labels larger than 1 MiB, taken as empty", path.name)
+            self.notes.add("files of labels larger than 1 MiB, treated as empty", path.name)
             return []
         return data.decode("utf-8", "replace").splitlines()
 

@@ -178,7 +178,7 @@ def choose(findings: Findings, look: Look, model: ModelPlan, threshold: float, w
     if isinstance(findings, Detections):
         return _box(findings, look, threshold, wanted)
     if wanted.point is not None:
-        raise InputError(f"--at chooses among boxes; {model.title} gives none")
+        raise InputError(f"--at chooses among boxes; {model.title} finds none")
     if isinstance(findings, ClassificationFindings):
         scored = _first(findings.classes, wanted, [item.label for item in findings.classes])
         if wanted.label is None and scored.score < threshold:

@@ -79,7 +79,7 @@ class Explanation:
         """Return the explanation in a sentence."""
         what = f"{self.answer.label} {self.answer.score:.2f}"
         if self.sampled.stop == "unchanged":
-            return f"nothing in the input changes the answer {what}: the model gives it whatever is hidden"
+            return f"nothing in the input changes the answer {what}: the model gives it for every mask"
         parts = [] if self.inside is None else [f"{self.inside:.0%} of the evidence lies inside the box"]
         parts += [f"{share:.0%} {'' if parts else 'of the evidence lies '}{name}" for name, share in self.places[:1]]
         parts += [f"{share:.0%} {name}" for name, share in self.places[1:]]
@@ -92,7 +92,7 @@ class Explanation:
             return f"{runs} masks, their halves agree: {agreement:.2f}"
         if self.sampled.stop == "interrupted":
             return f"interrupted after {runs} masks"
-        return f"all masks used, {runs} of them count, their halves agree to {agreement:.2f} only; --masks allows more"
+        return f"all masks used, {runs} of them count, their halves agree only to {agreement:.2f}; --masks allows more"
 
     def facts(self, model: ModelPlan, seed: int) -> dict[str, Any]:
         """Return the explanation for JSON."""

@@ -227,7 +227,7 @@ def read_record(state_dir: Path) -> ServingRecord:
     except FileNotFoundError:
         return ServingRecord()
     except (OSError, WireError) as error:
-        log.error("%s cannot be used; the models that served before are unknown: %s", path, error)  # noqa: TRY400 - one sentence
+        log.error("cannot use %s; the models that served before are unknown: %s", path, error)  # noqa: TRY400 - one sentence
         return ServingRecord()
 
 
@@ -247,12 +247,12 @@ def _shortened(record: ServingRecord, excess: int) -> ServingRecord:
         if excess > 0 and slot.previous is not None:
             slots[name] = replace(slot, previous=None)
             excess -= _length(slot.previous) - len("null")
-            left_out.append(f"the model before of {name}")
+            left_out.append(f"the previous model of {name}")
     for name in sorted(slots, key=lambda name: -_length(slots[name])):
         if excess > 0:
             excess -= _length(slots.pop(name))
             left_out.append(f"the model of {name}")
-    log.error("%s would be too large to read back; left out: %s", FILE, ", ".join(left_out))
+    log.error("%s would be too large to read back; omitted: %s", FILE, ", ".join(left_out))
     return replace(record, slots=slots)
 
 
@@ -299,5 +299,5 @@ def remembered(state_dir: Path) -> Plan | None:
     except FileNotFoundError:
         return None
     except (OSError, WireError) as error:
-        log.warning("%s cannot be used: %s", path, error)
+        log.warning("cannot use %s: %s", path, error)
         return None

@@ -53,7 +53,7 @@ def wrong(expected: str, value: Any) -> str:
     if isinstance(value, str) and in_quotes(value) and "number" in expected:
         remedy = " (without quotes)"
     elif value is None:
-        remedy = "; leave the key out for the default"
+        remedy = "; remove the key to use the default"
     return f"expected {expected}, not {shown(value)}{remedy}"
 
 

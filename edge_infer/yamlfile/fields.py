@@ -60,7 +60,9 @@ def text(expected: str, pattern: str = r"[^\x00-\x1f\x7f]+", most: int = 256, *,
         if not re.fullmatch(pattern, found):
             raise ValueError(wrong(expected, value))
         if visible and (hidden := next((letter for letter in found if not letter.isprintable()), "")):
-            raise ValueError(f"expected {expected}; the invisible U+{ord(hidden):04X} is in it: type it anew")
+            raise ValueError(
+                f"expected {expected}; it contains the invisible character U+{ord(hidden):04X}: type it again"
+            )
         return str(found)
 
     return Kind(parse, {"type": ["string", "number"], "pattern": f"^(?:{pattern})$", "maxLength": most})
@@ -193,8 +195,8 @@ def _no_secret(query: str) -> None:
     for key, told in parse_qsl(query):
         if key.lower() in SECRETS and told != PLACE:
             raise ValueError(
-                f"a password does not belong into this file: write {shown(key)}={PLACE} there, and give password_file "
-                "(the path of a file that holds nothing but the password)"
+                f"a password does not belong in this file: write {shown(key)}={PLACE} there, and set password_file "
+                "(the path of a file that contains only the password)"
             )
 
 
@@ -212,8 +214,8 @@ def url(*schemes: str) -> Kind:
             parts = urlsplit("")
         if ":" in parts.netloc.rpartition("@")[0]:
             raise ValueError(
-                f"a password does not belong into this file: write {parts.scheme}://HOST/PATH, and give username and "
-                "password_file (the path of a file that holds nothing but the password)"
+                f"a password does not belong in this file: write {parts.scheme}://HOST/PATH, and set username and "
+                "password_file (the path of a file that contains only the password)"
             )
         _no_secret(parts.query)
         if parts.scheme.lower() not in schemes or not parts.hostname or re.search(r"[\x00-\x20\x7f]", value):

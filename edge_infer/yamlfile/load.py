@@ -134,9 +134,7 @@ def _top(root: Node | None) -> Group:
     if root is None:
         raise YamlError(1, "the file is empty")
     if not isinstance(root, Group):
-        raise YamlError(
-            root.line, "expected keys with a colon at the beginning of the line, not a single value or list"
-        )
+        raise YamlError(root.line, "expected keys with a colon at the start of the line, not a single value or list")
     return root
 
 
@@ -162,17 +160,17 @@ def _read(path: Path) -> bytes:
 def _decode(data: bytes) -> str:
     """Return the text of a complete text file of at most 1 MiB; raises `YamlError`."""
     if len(data) > LARGEST:
-        raise YamlError(1, f"is larger than {LARGEST >> 20} MiB; this cannot be the right file")
+        raise YamlError(1, f"is larger than {LARGEST >> 20} MiB; check that this is the right file")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise YamlError(line, f"byte 0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8 text") from error
     if "\0" in text:
-        raise YamlError(text.count("\n", 0, text.index("\0")) + 1, "a zero byte; this is not a text file")
+        raise YamlError(text.count("\n", 0, text.index("\0")) + 1, "contains a zero byte, so it is not a text file")
     if text and not text.endswith("\n"):
         raise YamlError(
-            text.count("\n") + 1, "the last line does not end: the file is cut off (end it with a new line)"
+            text.count("\n") + 1, "the last line has no line end: the file may be cut off (end it with a newline)"
         )
     return text
 
@@ -191,7 +189,7 @@ class _NodeWalk:
             return [self.value(item, (*steps, index)) for index, item in enumerate(node.items)]
         if isinstance(node, Group):
             for name, line, first in node.repeated:
-                text = f"is there twice (first in line {first}); remove one of them"
+                text = f"is set twice (first in line {first}); remove one of them"
                 self.problems.append(Problem(self.file, line, spell((*steps, name)), text))
             return {name: self.value(inner, (*steps, name)) for name, (_, inner) in node.pairs.items()}
         try:

@@ -112,7 +112,7 @@ def _compose(events: Iterator[Any]) -> Node | None:
         if isinstance(event, yaml.DocumentStartEvent):
             documents += 1
             if documents > 1:
-                raise YamlError(line, "a second document begins here (---); there can be one only")
+                raise YamlError(line, "a second document begins here (---); expected only one")
         elif isinstance(event, yaml.AliasEvent):
             node = _aliased(event.anchor, anchors, line)
         elif isinstance(event, yaml.ScalarEvent):
@@ -125,7 +125,7 @@ def _compose(events: Iterator[Any]) -> Node | None:
             opened.append(event.anchor)
             anchors.update({event.anchor: None} if event.anchor else {})
             if len(stack) > DEEPEST:
-                raise YamlError(line, f"nested deeper than {DEEPEST} levels; nothing here needs that")
+                raise YamlError(line, f"nested deeper than {DEEPEST} levels; no configuration needs that")
         elif isinstance(event, yaml.CollectionEndEvent):
             node = stack.pop()
             _remember(anchors, opened.pop(), node)
@@ -136,7 +136,7 @@ def _compose(events: Iterator[Any]) -> Node | None:
             stack[-1].size += node.size
             if stack[-1].size > MOST_NODES:
                 raise YamlError(
-                    node.line, f"more than {MOST_NODES} values (repeated ones counted); nothing here needs that"
+                    node.line, f"more than {MOST_NODES} values (repeated ones counted); no configuration needs that"
                 )
             stack[-1].add(node)
     return root
@@ -150,8 +150,8 @@ def _remember(anchors: dict[str, Node | None], anchor: str | None, node: Node) -
 def _aliased(anchor: str | None, anchors: dict[str, Node | None], line: int) -> Node:
     node = anchors.get(anchor or "")
     if node is None:
-        what = "repeats itself within itself" if anchor in anchors else "refers to nothing above"
-        raise YamlError(line, f"*{anchor} {what}; write &{anchor} before the value that is to be repeated")
+        what = "refers to a value that contains it" if anchor in anchors else "refers to no anchor above"
+        raise YamlError(line, f"*{anchor} {what}; write &{anchor} before the value to repeat")
     return node
 
 
@@ -164,7 +164,7 @@ def _untagged(event: Any, line: int) -> None:
 
 def _key(node: Node) -> Scalar:
     if not isinstance(node, Scalar):
-        raise YamlError(node.line, "a list or group stands where a key should be; texts with { or [ need quotes")
+        raise YamlError(node.line, "expected a key, not a list or group; texts with { or [ need quotes")
     return node
 
 
@@ -182,14 +182,14 @@ def _said(error: yaml.MarkedYAMLError, text: str) -> YamlError:
     lines = text.splitlines()
     before = lines[noticed][: mark.column + 1] if mark and noticed < len(lines) else ""
     if "\t" in before and not before.strip():
-        return YamlError(noticed + 1, "a tab at the beginning of the line; YAML wants spaces there")
+        return YamlError(noticed + 1, "a tab at the start of the line; YAML needs spaces there")
     problem, context = error.problem or "", error.context or ""
     if "flow" in context and "${" in before:
-        return YamlError(noticed + 1, "a text with ${NAME} needs quotes where it stands within brackets")
+        return YamlError(noticed + 1, "a text with ${NAME} within brackets needs quotes")
     if "flow" in context and begun != noticed:
         return YamlError(begun + 1, f"a comma or a closing bracket is missing (noticed in line {noticed + 1})")
     if "unexpected end of stream" in problem:
-        return YamlError(begun + 1, "the quote that begins here does not end")
+        return YamlError(begun + 1, "the quote that starts here has no end")
     if "could not find expected ':'" in problem:
         return YamlError(begun + 1, "a key without a colon; write key: value")
     told = next((told for words, told in SAID.items() if words in problem), OTHERWISE)
@@ -208,16 +208,16 @@ def _without_colon(lines: list[str], noticed: int) -> int | None:
 
 
 INDENTATION: Final = "wrong indentation, or something is missing at the end of the line before"
-OTHERWISE: Final = "this cannot be read as YAML; compare indentation, colons, quotes and brackets"
+OTHERWISE: Final = "this is not valid YAML; check indentation, colons, quotes and brackets"
 SAID: Final = {
-    "exceeded maximum nesting depth": f"nested deeper than {DEEPEST} levels; nothing here needs that",
+    "exceeded maximum nesting depth": f"nested deeper than {DEEPEST} levels; no configuration needs that",
     "mapping values are not allowed": "a second colon, or wrong indentation; a text with a colon needs quotes",
     "did not find expected key": INDENTATION,
     "expected <block end>": INDENTATION,
     "did not find expected '-' indicator": INDENTATION,
     "cannot start any token": "a character that cannot begin a value; put the text in quotes",
     "unknown escape character": "a backslash in double quotes begins an escape; use single quotes",
-    "duplicate anchor": "an anchor (&) of this name was there before",
+    "duplicate anchor": "an anchor (&) of this name exists already",
     "did not find expected ',' or": "a comma or a closing bracket is missing",
     "expected ',' or": "a comma or a closing bracket is missing",
 }

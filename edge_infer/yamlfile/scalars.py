@@ -69,12 +69,12 @@ def expand(word: str, environment: Mapping[str, str]) -> str:
         name = found[1]
         if not found[0].endswith("}") or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
             raise ValueError(
-                "${ begins the name of an environment variable: ${NAME}; for the characters themselves write $${"
+                "${ starts the name of an environment variable: ${NAME}; for the literal characters write $${"
             )
         if name not in environment:
             raise ValueError(f"the environment variable {name} is not set")
         if not environment[name].isprintable():
-            raise ValueError(f"the environment variable {name} holds characters that cannot be printed")
+            raise ValueError(f"the environment variable {name} contains characters that cannot be printed")
         return environment[name]
 
     return VARIABLE.sub(replaced, word)

@@ -173,7 +173,7 @@ def test_a_number_of_threads_that_cannot_be_is_refused(threads: str, capsys: pyt
 
 def test_the_threads_of_a_configuration_are_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "-c", str(tmp_path / "config.yaml"), "--threads", "2"]) == 2
-    assert "--threads is for a MODEL; in a configuration each pipeline has the key threads" in capsys.readouterr().err
+    assert "--threads needs a MODEL; in a configuration each pipeline has the key threads" in capsys.readouterr().err
 
 
 def test_quartiles() -> None:

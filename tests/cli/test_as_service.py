@@ -66,7 +66,7 @@ def test_a_unit_that_systemd_cannot_set_up_is_named(code: int, words: str, capfd
     assert run_as_service(["sh", "-c", f"exit {code}"]) == 3
     told = capfd.readouterr().err
     assert words in told
-    assert "edge-infer: systemd cannot start a process as edge-infer.service does" in told
+    assert "edge-infer: systemd cannot start a process with the settings of edge-infer.service" in told
     assert run_as_service(["sh", "-c", "exit 2"]) == 2
     assert capfd.readouterr().err == ""
 
@@ -77,9 +77,9 @@ def test_a_unit_that_fails_is_told_by_its_properties() -> None:
         "ExecMainStatus": ["243"], "NRestarts": ["7"],
     }  # fmt: skip
     told = failing_from(failing)
-    assert told.startswith("its unit is activating (exit-code, exit code 243, started again 7 times): systemd cannot")
+    assert told.startswith("its unit is activating (exit-code, exit code 243, restarted 7 times): systemd cannot")
     assert "a credential" in told
-    assert failing_from({**failing, "ExecMainStatus": ["1"]}).endswith("started again 7 times)")
+    assert failing_from({**failing, "ExecMainStatus": ["1"]}).endswith("restarted 7 times)")
     assert failing_from({**failing, "Result": ["success"]}) == ""
     assert failing_from({**failing, "LoadState": ["not-found"]}) == ""
     assert failing_from({}) == ""

@@ -43,7 +43,7 @@ def config(tmp_path: Path) -> Path:
 
 
 def test_a_daemon_that_goes_without_an_answer_leaves_the_edit_and_that_is_told(tmp_path: Path, config: Path) -> None:
-    told = pytest.raises(EdgeInferError, match=r"without an answer.*config\.yaml stays as it was edited")
+    told = pytest.raises(EdgeInferError, match=r"without an answer.*config\.yaml keeps the edit")
     with daemon(tmp_path / "socket", lambda: b""), told:
         apply_edit(config, tmp_path / "socket", b"before", b"after", [])
     assert config.read_bytes() == b"after"
@@ -54,6 +54,10 @@ def test_a_file_that_cannot_be_put_back_is_told(tmp_path: Path, config: Path) ->
         config.parent.rename(tmp_path / "gone")
         return b'{"state": "rejected", "errors": ["bad"]}\n'
 
-    told = pytest.raises(EdgeInferError, match=r"rejected, and .*config\.yaml cannot be put back: No such file")
+    told = pytest.raises(
+        EdgeInferError,
+        match=r"rejects the configuration, and .*config\.yaml cannot be restored: No such "
+        r"file",
+    )
     with daemon(tmp_path / "socket", away), told:
         apply_edit(config, tmp_path / "socket", b"before", b"after", [])

@@ -89,7 +89,7 @@ def test_a_mistake_is_shown_and_mended_before_it_counts(running: tuple[Editing, 
     assert done.stderr.count("edit again (e) or discard (d)?") == 2
     assert done.returncode == 0, done.stderr
     digest = daemon.status()["config"]["digest"]
-    assert f"pipelines.faces.fps: 10 -> 5\napplied {digest[:8]}\nevery pipeline has had an outcome\n" in done.stdout
+    assert f"pipelines.faces.fps: 10 -> 5\napplied {digest[:8]}\nevery pipeline has an outcome\n" in done.stdout
     assert daemon.config.read_text() == before.replace("fps: 10", "fps: 5")
     assert daemon.log.read_text().count("configuration rejected") == 0, "no broken text was ever on the disk"
     assert editing.left() == []
@@ -128,7 +128,7 @@ def test_a_draft_is_for_root_and_the_daemons_own_user(running: tuple[Editing, Da
     assert f"{daemon.config}:" in done.stdout
     assert "pipelines.faces.fsp" in done.stdout
     draft.write_text(daemon.config.read_text())
-    assert "valid, for the daemon that runs" in daemon.command("check", "--draft", str(draft)).stderr
+    assert "valid, for the running daemon" in daemon.command("check", "--draft", str(draft)).stderr
     assert daemon.command("check", "--part", "yard").returncode == 2
 
 
@@ -159,8 +159,7 @@ def test_without_a_daemon_it_is_saved_for_the_next_start(editing: Editing) -> No
     done = editing(("fps: 10", "fps: 5"))
     assert done.returncode == 0, done.stderr
     assert done.stdout == (
-        "pipelines.faces.fps: 10 -> 5\n"
-        f"{editing.config} is saved; no daemon runs with it, so it is applied at the next start\n"
+        f"pipelines.faces.fps: 10 -> 5\n{editing.config} is saved; no daemon uses it, so the next start applies it\n"
     )
     assert "fps: 5" in editing.config.read_text()
 
@@ -178,7 +177,7 @@ def test_what_somebody_else_saved_meanwhile_stays_and_so_does_the_own_text(editi
     script.write_text(f"sed -i 's/fps: 10/fps: 7/' {editing.config}\nsed -i 's/fps: 10/fps: 5/' \"$1\"\n")
     done = editing.run({"VISUAL": f"sh {script}"})
     assert done.returncode == 1
-    assert "was changed by somebody else in this moment; it is as they left it; your text is in " in done.stderr
+    assert f"another program has just changed {editing.config}; that change is kept; your text is in " in done.stderr
     assert "fps: 7" in editing.config.read_text()
     (copy,) = editing.left()
     assert "fps: 5" in copy.read_text()

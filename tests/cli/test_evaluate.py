@@ -153,7 +153,7 @@ def test_two_real_models_cannot_be_told_from_36_recordings(assets: Path, spellin
         right = sum(row[model.name]["predicted"] == row["file"].split("/")[1] for row in expected)
         assert found["models"][place]["accuracy"] == pytest.approx(right / 36, abs=0.03)
     assert found["comparison"]["verdict"] == "unclear"
-    assert "cannot be told from 36 recordings" in found["comparison"]["sentence"]
+    assert "36 recordings are too few to decide" in found["comparison"]["sentence"]
 
 
 def test_a_model_that_is_worse_by_a_known_amount(tmp_path: Path) -> None:
@@ -238,22 +238,22 @@ def test_odd_labels_and_pictures_are_told_and_the_others_count(tmp_path: Path) -
     found = figures(FACES, labels, code=1)
     assert (found["examples"], found["unread"], found["map50"]) == (2, 2, 1.0)
     told = "\n".join(found["notes"])
-    assert "classes of the labels that face-detect@1.0.0 does not know, left out: 1 (elephant)" in told
-    assert "inputs that cannot be read, left out: 2 (" in told
-    assert "labelled boxes that are empty or outside of their picture, left out: 1 (grey.png)" in told
+    assert "classes of the labels that face-detect@1.0.0 does not know, skipped: 1 (elephant)" in told
+    assert "inputs that cannot be read, skipped: 2 (" in told
+    assert "labelled boxes that are empty or outside of their picture, skipped: 1 (grey.png)" in told
 
 
 @pytest.mark.parametrize(
     ("changes", "words", "code", "said"),
     [
         ({"categories": [{"id": 1, "name": "elephant"}]}, (), 1, "knows none of its classes; it has elephant"),
-        ({"images": []}, (), 1, "names nothing to evaluate"),
+        ({"images": []}, (), 1, "the labels name nothing to evaluate"),
         ({"images": [{"id": 1, "file_name": "gone.png"}]}, (), 1, "could be evaluated: inputs that cannot be read"),
         ({}, ("--rename", "cat=face"), 1, "the labels have no class cat, only face"),
         ({}, ("--rename", "cat"), 2, "cat is not THEIRS=OURS"),
         ({}, ("--precision", "90"), 2, "90 is not a share above 0 and at most 1"),
-        ({}, ("--images", "/nowhere"), 2, "--images /nowhere: there is no such folder"),
-        ({}, ("--report", "/proc/nowhere/a.html"), 2, "--report /proc/nowhere/a.html: cannot be made"),
+        ({}, ("--images", "/nowhere"), 2, "--images /nowhere: no such folder"),
+        ({}, ("--report", "/proc/nowhere/a.html"), 2, "--report /proc/nowhere/a.html: cannot be created"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_evaluated_is_told(
@@ -333,7 +333,7 @@ def test_an_evaluation_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
     finally:
         process.kill()
     assert process.returncode == 130
-    assert f"edge-infer: interrupted; the same command goes on from {kept}" in errors
+    assert f"edge-infer: interrupted; to resume from {kept}, run the same command" in errors
     lines = kept.read_bytes().splitlines(keepends=True)
     assert 10 < len(lines) <= many
     first = json.loads(lines[1])
@@ -350,7 +350,7 @@ def test_an_evaluation_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
     ("content", "said"),
     [
         ('{"question": "another"}\n', "it belongs to another model, other labels or other options; name a new file"),
-        ("nonsense\n", "not a file that evaluate has made"),
+        ("nonsense\n", "not a file of evaluate"),
     ],
 )
 def test_a_file_of_another_evaluation_is_refused(tmp_path: Path, content: str, said: str) -> None:
@@ -523,4 +523,4 @@ def test_names_of_files_that_are_no_text(assets: Path, tmp_path: Path) -> None:
 def test_a_model_whose_task_has_no_labels_is_refused(assets: Path, tmp_path: Path) -> None:
     labels = shipped_labels(tmp_path)
     done = evaluate(assets / "models" / "movenet_single_pose_lightning_ptq.tflite", labels, code=2)
-    assert "evaluate is for detection, classification, anomaly, regression, and this model is for pose" in done.stderr
+    assert "evaluate supports detection, classification, anomaly, regression, and this model is for pose" in done.stderr

@@ -107,9 +107,9 @@ def test_a_chosen_object_is_explained(assets: Path) -> None:
         (("planted.tflite",), 2, "name a MODEL and an INPUT"),
         (("planted.tflite", "noise.png", "--masks", "5"), 2, "--masks is 100 to"),
         (("planted.tflite", "noise.png", "-o", "why.gif"), 2, "-o why.gif: the name must end in .png or .jpg"),
-        (("planted.tflite", "noise.png", "-o", "none/why.png"), 2, "-o none/why.png: cannot be made"),
-        (("planted.tflite", "noise.png", "--pipeline", "x"), 2, "--pipeline goes with --source"),
-        (("planted.tflite", "--source", "cam"), 2, "leave out MODEL"),
+        (("planted.tflite", "noise.png", "-o", "none/why.png"), 2, "-o none/why.png: cannot be created"),
+        (("planted.tflite", "noise.png", "--pipeline", "x"), 2, "--pipeline needs --source"),
+        (("planted.tflite", "--source", "cam"), 2, "remove MODEL"),
         (("planted.tflite", "noise.png", "--at", "2,3"), 2, "'2,3' is not a point such as 0.5,0.25"),
         (("planted.tflite", "noise.png", "--at", "0.9,0.9"), 1, "noise.png: the model finds nothing at 0.9,0.9"),
         (("planted.tflite", "noise.png", "--label", "cat"), 1, "does not find 'cat' in it; it finds thing"),
@@ -129,7 +129,7 @@ def test_what_cannot_be_explained_is_told(planted: Path, words: tuple[str, ...],
 
 def test_the_masks_that_choose_how_much_is_hidden_do_not_count(planted: Path) -> None:
     done = run("planted.tflite", "noise.png", "--masks", "150", folder=planted)
-    assert "(all masks used, 54 of them count, their halves agree to" in done.stdout, done
+    assert "(all masks used, 54 of them count, their halves agree only to" in done.stdout, done
 
 
 def test_a_recording_that_is_not_there_needs_no_pipe(assets: Path) -> None:
@@ -208,7 +208,7 @@ def test_a_configuration_of_another_user_leads_root_to_no_model_that_this_user_m
         assert done.returncode == 0, done.stderr
         os.chown(box, (box / "state").stat().st_uid, -1)
         done = daemon.command(*words, timeout=600.0)
-        assert (done.returncode, "cannot be used by this user as it is" in done.stderr) == (2, True), done.stderr
+        assert (done.returncode, "this user cannot use " in done.stderr) == (2, True), done.stderr
         assert "planted.tflite cannot be read by" in done.stderr
 
 

@@ -116,7 +116,7 @@ def test_classes_with_labels_from_a_file(assets: Path) -> None:
         (("--threshold", "5"), 2, "threshold 5 is not between 0 and 1"),
         (("--task", "pose"), 2, "no decoder for pose (asked for) recognises it"),
         (("--task", "classification"), 2, "a classifier has one output"),
-        (("--task", "anomaly"), 2, "nobody says from which distance on"),
+        (("--task", "anomaly"), 2, "the distance from which a frame is anomalous is unknown"),
         (("--annotate", "/proc/nowhere"), 2, "--annotate /proc/nowhere: cannot be used as a folder"),
     ],
 )

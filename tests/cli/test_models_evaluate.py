@@ -50,7 +50,7 @@ def test_a_package_that_is_there_already_is_held_to_its_figures(store: Store) ->
     assert store.add(0.6, "1.0.0").returncode == 0
     again = store.evaluated(0.6, "1.0.0", "--at-least", "accuracy=0.99")
     assert (again.returncode, again.stdout) == (3, "")
-    assert "rows@1.0.0 is not taken: accuracy is 0." in again.stderr
+    assert "rows@1.0.0 is rejected: accuracy is 0." in again.stderr
     assert store.evaluated(0.6, "1.0.0", "--at-least", "nonsense=0.1").returncode == 2
     good = store.evaluated(0.6, "1.0.0", "--at-least", "accuracy=0.1")
     assert (good.returncode, good.stdout) == (0, "rows@1.0.0\n")
@@ -62,10 +62,10 @@ def test_a_version_that_is_worse_is_refused_and_one_that_is_not_is_taken(store: 
     assert store.add(2.0, "0.9.0").returncode == 0  # worse than all, but older than the one to compare with
     worse = store.evaluated(0.6, "1.1.0")
     assert (worse.returncode, worse.stdout) == (3, "")
-    assert "rows@1.1.0 is not taken: rows@1.1.0 is worse than rows@1.0.0 on 400 recordings: accuracy 0." in worse.stderr
+    assert "rows@1.1.0 is rejected: rows@1.1.0 is worse than rows@1.0.0 on 400 recordings: accuracy 0." in worse.stderr
     alike = store.evaluated(0.001, "1.2.0")
     assert (alike.returncode, alike.stdout) == (0, "rows@1.2.0\n"), alike.stderr
-    assert "cannot be told from 400 recordings" in alike.stderr
+    assert "400 recordings are too few to decide" in alike.stderr
     assert store.versions == ["0.9.0", "1.0.0", "1.2.0"]
 
 
@@ -73,7 +73,7 @@ def test_the_least_values_of_figures_decide(store: Store) -> None:
     wrong = int(((store.apart > 0) & (store.apart < 0.6)).sum())
     low = store.evaluated(0.6, "1.0.0", "--at-least", "top5=1", "--at-least", "accuracy=0.99")
     assert low.returncode == 3
-    assert f"rows@1.0.0 is not taken: accuracy is {1 - wrong / 400:.4g} on 400 examples, below 0.99" in low.stderr
+    assert f"rows@1.0.0 is rejected: accuracy is {1 - wrong / 400:.4g} on 400 examples, below 0.99" in low.stderr
     assert store.versions == []
     most = store.evaluated(0.6, "1.0.0", "--at-most", "accuracy=0.5")
     assert (most.returncode, store.versions) == (3, [])
@@ -89,7 +89,7 @@ def test_the_least_values_of_figures_decide(store: Store) -> None:
         (
             ("--evaluate", "{rows}"),
             2,
-            "the store has no other version of rows to compare with; say what is good enough",
+            "the store has no other version of rows to compare with; set a limit",
         ),
         (
             ("--evaluate", "{rows}", "--at-least", "map50=0.5"),

@@ -44,19 +44,22 @@ def test_it_ends_at_the_first_that_is_no_good_with_its_reason() -> None:
     look = judged(status(applied(), a=model("rolled_back", "not finite"), b=model("probation")), NOW, None)
     assert look == Glimpse(("a: rolled_back: not finite; 1.0.0 (c5e0e825) serves",), 1)
     nothing = ModelStatus("rejected", None, None, "damaged")
-    assert judged(status(applied(), a=nothing), NOW, "a") == Glimpse(("a: rejected: damaged; nothing serves",), 1)
+    assert judged(status(applied(), a=nothing), NOW, "a") == Glimpse(("a: rejected: damaged; no model serves",), 1)
 
 
 def test_it_waits_until_the_file_has_been_read_as_it_is_now() -> None:
     for config in (None, applied(OTHER), ConfigStatus("rejected", OTHER, TS, ("bad",))):
         look = judged(status(config, a=model("active")), NOW, None)
-        assert look == Glimpse((f"the configuration has not been read yet as it is now ({NOW[:8]})",))
+        assert look == Glimpse((f"the daemon has not read the current configuration yet ({NOW[:8]})",))
 
 
 def test_a_rejected_configuration_ends_it() -> None:
     look = judged(status(ConfigStatus("rejected", NOW, TS, ("config.yaml:3: bad",)), a=model("active")), NOW, None)
     assert look.code == 2
-    assert look.lines == ("config.yaml:3: bad", "edge-infer: the configuration is rejected; what ran goes on")
+    assert look.lines == (
+        "config.yaml:3: bad",
+        ("edge-infer: the configuration is rejected; the previous one stays active"),
+    )
 
 
 def test_a_model_that_is_not_there_is_a_wrong_question() -> None:
@@ -67,4 +70,4 @@ def test_a_model_that_is_not_there_is_a_wrong_question() -> None:
 def test_it_waits_for_an_engine_that_is_started_again() -> None:
     """What it would say of the models is not known then: not that there are none, and not that all are active."""
     for name in (None, "a"):
-        assert judged(replace(status(applied()), boot=None), NOW, name) == Glimpse(("the engine is being started",))
+        assert judged(replace(status(applied()), boot=None), NOW, name) == Glimpse(("the engine is starting",))

@@ -91,8 +91,8 @@ def test_motion_jpeg_and_single_pictures(tmp_path: Path) -> None:
         (("rtsp://u:p@127.0.0.1/cam",), 2, "use --username and --password-file"),
         (("http://[::1/cam",), 2, "--probe: "),
         (("ftp://127.0.0.1/cam",), 2, "expected an address such as rtsp://HOST/PATH"),
-        (("http://127.0.0.1/cam", "--transport", "udp"), 2, "--transport is of rtsp: addresses"),
-        (("http://127.0.0.1/cam", "--grab", "door"), 2, "--grab, -o and --grid are about a configured source"),
+        (("http://127.0.0.1/cam", "--transport", "udp"), 2, "--transport needs an rtsp: address"),
+        (("http://127.0.0.1/cam", "--grab", "door"), 2, "--grab, -o and --grid need a configured source"),
     ],
 )
 def test_what_does_not_work_is_told(words: tuple[str, ...], code: int, text: str) -> None:
@@ -104,7 +104,7 @@ def test_what_does_not_work_is_told(words: tuple[str, ...], code: int, text: str
 def test_options_belong_to_the_probe() -> None:
     command = [sys.executable, "-m", "edge_infer", "cameras", "--username", "viewer"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    assert (done.returncode, "go with --probe URL" in done.stderr) == (2, True)
+    assert (done.returncode, "need --probe URL" in done.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("url", ["http://h/a?b=c&d=e", "http://h/a#b", "http://h/{password}", "http://[::1]:80/x: y"])

@@ -275,7 +275,7 @@ def test_the_log_gives_every_row_that_was_left_out(
         (["--source", "/nowhere.wav"], "gives no image"),
         (["--source", "/nowhere.csv"], "gives no image"),
         (["--pipeline", "yard"], "there is no pipeline 'yard'; known: faces"),
-        (["--annotate", "/nowhere/out.mp4"], "in a folder that is there"),
+        (["--annotate", "/nowhere/out.mp4"], "in an existing folder"),
     ],
 )
 def test_what_cannot_be_replayed_says_why(

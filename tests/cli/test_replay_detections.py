@@ -169,9 +169,12 @@ def test_a_line_that_does_not_fit_is_an_error_with_its_number(
     ("arguments", "said"),
     [
         (["--detections", "boxes.txt", "--fps", "5"], "--detections needs --fps N and --size WxH"),
-        (["--detections", "boxes.txt", *SIZE, "--annotate", "out.mp4"], "--annotate needs pictures: leave it out"),
+        (["--detections", "boxes.txt", *SIZE, "--annotate", "out.mp4"], "--annotate needs pictures: remove it"),
         (["--detections", "boxes.txt", *SIZE, "--pipeline", "door"], "P of: faces"),
-        (["--detections", "boxes.txt", *SIZE, "--mot", "no/folder/ids.txt"], "--mot no/folder/ids.txt: cannot be made"),
+        (
+            ["--detections", "boxes.txt", *SIZE, "--mot", "no/folder/ids.txt"],
+            "--mot no/folder/ids.txt: cannot be created",
+        ),
         (["--mot", "ids.txt"], "--mot belongs to --detections"),
     ],
 )

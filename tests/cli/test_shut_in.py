@@ -194,7 +194,7 @@ def test_root_gives_no_file_away_that_may_be_of_another(box: Path, kind: str) ->
         os.chown(service, EARLIER, EARLIER)
         path = real
     done = run_as_root(box, ("replay", "-c", "{box}/config.yaml", "--annotate", str(path)))
-    assert (done.returncode, "who cannot write there" in done.stderr) == (2, True), done.stderr
+    assert (done.returncode, "which cannot write there" in done.stderr) == (2, True), done.stderr
     assert (path.stat().st_uid, path.read_text()) == (owner, "of a service")
 
 
@@ -221,7 +221,7 @@ def test_a_link_that_comes_before_the_output_is_made_is_not_followed(tmp_path: P
     output.prepare(user)
     place.rename(tmp_path / "before")
     link(place, target, USER)
-    with pytest.raises(ConfigError, match="who cannot write there"):
+    with pytest.raises(ConfigError, match="which cannot write there"):
         output.make(user)
     assert list(target.iterdir()) == []
     assert (tmp_path / "before" / "out").stat().st_uid == USER

@@ -37,12 +37,12 @@ def status(state: SourceState = "ok", produced: int = 0) -> Status:
 
 def test_it_serves_once_every_pipeline_has_had_an_outcome() -> None:
     assert Judge().look(status()) == Glimpse(("pipeline faces waits for a frame of cam (ok)",), late=0)
-    assert Judge().look(status(produced=1)) == Glimpse(("every pipeline has had an outcome",), 0)
+    assert Judge().look(status(produced=1)) == Glimpse(("every pipeline has an outcome",), 0)
 
 
 @pytest.mark.parametrize("state", ["lost", "ended"])
 def test_it_does_not_wait_for_a_source_that_is_away(state: SourceState) -> None:
-    assert Judge().look(status(state)) == Glimpse(("every pipeline has had an outcome, or lacks its source: cam",), 0)
+    assert Judge().look(status(state)) == Glimpse(("every pipeline has an outcome, or lacks its source: cam",), 0)
 
 
 def test_a_pipeline_of_crops_has_an_outcome_only_where_something_is_found() -> None:
@@ -55,16 +55,16 @@ def test_what_the_daemon_lacks_itself_is_no_success_when_time_is_up() -> None:
     nothing = ModelStatus("rejected", None, None, "damaged")
     full = replace(OUTBOX, degraded=True)
     for lacking, line in (
-        (replace(status(produced=1), boot=None), "the engine is being started"),
-        (replace(status(produced=1), outbox=None), "the publisher is being started"),
-        (replace(status(produced=1), models={"faces": nothing}), "model faces: rejected: damaged; nothing serves"),
+        (replace(status(produced=1), boot=None), "the engine is starting"),
+        (replace(status(produced=1), outbox=None), "the publisher is starting"),
+        (replace(status(produced=1), models={"faces": nothing}), "model faces: rejected: damaged; no model serves"),
         (
             replace(status(), pipelines={"faces": PipelineHealth(0.0, None, 0, 1, "shapes differ")}),
             "pipeline faces: shapes differ",
         ),
         (
             replace(status(produced=1), outbox=full, broker=BrokerStatus(False, "refused")),
-            "results can neither be sent (refused) nor kept: the state directory cannot be written",
+            "the daemon can neither send results (refused) nor store them: the state directory cannot be written",
         ),
     ):
         assert Judge().look(lacking) == Glimpse((line,), None, 1)
@@ -78,7 +78,7 @@ def test_a_process_that_ends_again_and_again_ends_the_wait_with_its_reason() -> 
     assert judge.look(before).code is None  # it has run for long; that was before
     assert judge.look(replace(before, rooms=rooms(engine=6, publisher=0))).code is None
     look = judge.look(replace(before, rooms=rooms(engine=7, publisher=0)))
-    assert look == Glimpse(("the engine ends again and again: engine ended with exit code 1",), 1)
+    assert look == Glimpse(("the engine ends repeatedly: engine ended with exit code 1",), 1)
 
 
 def test_a_reader_that_ends_is_a_fault_unless_its_source_is_lost() -> None:
@@ -101,7 +101,7 @@ def test_the_command_waits_for_a_daemon_that_only_begins(tmp_path: Path, capsys:
             daemon.signal(signal.SIGTERM)
             daemon.wait(20)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "every pipeline has had an outcome"
+    assert lines[0] == "every pipeline has an outcome"
     assert lines[1].startswith("edge-infer ")
 
 
@@ -111,4 +111,4 @@ def test_it_says_what_it_waited_for_in_vain(tmp_path: Path, capsys: pytest.Captu
     assert main(["status", "--wait", "--timeout", "1", "-c", str(path)]) == 1
     told = capsys.readouterr().err
     assert told.startswith(f"no daemon answers on {tmp_path}/state/control.sock")
-    assert told.splitlines()[1].startswith("edge-infer: that is all after 1s; ")
+    assert told.splitlines()[1].startswith("edge-infer: timeout after 1s; ")

@@ -65,7 +65,7 @@ def test_what_is_on_the_panel() -> None:
     assert rows["engine"] == ["engine", "10", "1", "min", "1", "s", "25%", "90", "MB", "0"]
     assert rows["supervisor"] == ["supervisor", "9", "1", "h", "2", "min", "5%", "30", "MB", "0"]
     assert rows["all"] == ["all", "30%", "120", "MB"]
-    assert rows["publisher"] == ["publisher", "-", "is", "being", "started", "-", "-", "2"]
+    assert rows["publisher"] == ["publisher", "-", "is", "starting", "-", "-", "2"]
     assert all(len(line) <= 40 for line in panel(DaemonSample(20.0, STATUS, {}), None, 40))
 
 

@@ -260,4 +260,4 @@ def test_complete_needs_devices_and_no_topic(broker: Broker) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "nothing was received on edge-infer/+/#\n"
     done = watch("--host", "127.0.0.1", "--port", broker.port, "--complete", "--topic", "x")
-    assert (done.returncode, "leave out --topic" in done.stderr) == (2, True)
+    assert (done.returncode, "remove --topic" in done.stderr) == (2, True)

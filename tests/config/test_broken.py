@@ -27,14 +27,14 @@ BROKEN = {
     "wrong indentation": "mqtt:\n    host: a\n  port: 1 #! : wrong indentation\n",
     "a key without a colon": "mqtt:\n  host a #! : without a colon\n  port: 1\n",
     "an open bracket": "pipelines:\n  p: {labels: [a, b #! : closing bracket\nmqtt: {}\n",
-    "a quote that does not end": 'mqtt:\n  host: "broker  #! : does not end\n  port: 1883\n',
+    "a quote that does not end": 'mqtt:\n  host: "broker  #! : has no end\n  port: 1883\n',
     "a special character": "mqtt:\n  username: @me #! : in quotes\n",
     "a backslash": 'mqtt:\n  username: "a\\qb" #! : single quotes\n',
     "a tag": "mqtt:\n  host: !!str 5 #! : tags\n",
     "a Python object": "mqtt: !!python/object/apply:os.system [ls] #! : tags\n",
     "two documents": "mqtt: {}\n--- #! : second document\nmqtt: {}\n",
-    "an alias of nothing": "mqtt: *nothing #! : refers to nothing\n",
-    "an alias within itself": "models: &a {b: *a} #! : within itself\n",
+    "an alias of nothing": "mqtt: *nothing #! : refers to no anchor\n",
+    "an alias within itself": "models: &a {b: *a} #! : a value that contains it\n",
     "braces of a template": "mqtt:\n  host: {{ broker }} #! : need quotes\n",
     "a list at the top": "- mqtt #! : keys with a colon\n",
     "a single word": "mqtt #! : keys with a colon\n",
@@ -114,7 +114,7 @@ BROKEN = {
     "a client id with an invisible character": 'mqtt:\n  client_id: "a\u2066" #! mqtt.client_id: U+2066\n',
     "an empty prefix": 'mqtt:\n  prefix: "" #! mqtt.prefix: topic levels\n',
     "a name with a space": "device:\n  id: gate 3 #! device.id: letters, digits\n",
-    "nothing as a value": "mqtt:\n  port: #! mqtt.port: leave the key out\n",
+    "nothing as a value": "mqtt:\n  port: #! mqtt.port: remove the key\n",
     "a truth as a text": "mqtt:\n  username: true #! mqtt.username: in quotes\n",
     "an unset variable": "mqtt:\n  host: ${NOBODY_SETS_THIS} #! mqtt.host: is not set\n",
     "a variable that does not end": "mqtt:\n  host: ${HOST #! mqtt.host: ${NAME}\n",
@@ -154,7 +154,7 @@ BROKEN = {
     '#! sources.s.url: Pwd"={password}\n',
     "a place without a password": "sources:\n  s: {kind: http, url: 'http://cam/i?pwd={password}'} "
     "#! sources.s.url: needs password_file\n",
-    "more than a device can tell of": "sources: #! sources: 257 are more\n"
+    "more than a device can tell of": "sources: #! sources: 257 entries are more\n"
     + "".join(f"  s{number}: {{kind: synthetic}}\n" for number in range(257)),
     "another scheme": "sources:\n  s: {kind: rtsp, url: 'http://cam/'} #! sources.s.url: begins with http\n",
     "no scheme": "sources:\n  s: {kind: http, url: cam/stream} #! sources.s.url: http://HOST\n",
@@ -162,7 +162,7 @@ BROKEN = {
     "a port of an address": "sources:\n  s: {kind: rtsp, url: 'rtsp://cam:99999/'} #! sources.s.url: rtsp://HOST\n",
     "a clip that is not there": "sources:\n  s: {kind: video, file: no.mp4} #! sources.s.file: does not exist\n",
     "pictures that are not there": "sources:\n  s: {kind: images, path: no/*.png} "
-    "#! sources.s.path: neither a folder\n",
+    "#! sources.s.path: is not a folder, and no file\n",
     # pipelines
     "no source and no model": "pipelines:\n  p: {} "
     "#! pipelines.p.source: source: door #! pipelines.p.model: model: people\n",
@@ -171,7 +171,7 @@ BROKEN = {
     "a reserved name": "sources: {s: {kind: synthetic}}\nmodels: {m: {}} #! models.m: file\n"
     "pipelines:\n  health: {source: s, model: m} #! pipelines.health: topic of the device\n",
     "a reserved name of a model": "models:\n  state: {file: a.tflite} #! models.state: topic of each pipeline\n"
-    "  event: {file: a.tflite} #! models.event: nor result, state\n",
+    "  event: {file: a.tflite} #! models.event: result, state are reserved\n",
     "a name with a slash": "sources:\n  a/b: {kind: synthetic} #! sources.a/b: letters, digits\n",
     "a label that is not a list": 'pipelines:\n  p:\n    source: s #! pipelines.p.source: no "s"\n    model: m '
     '#! pipelines.p.model: no "m"\n    labels: person #! pipelines.p.labels: [person, dog]\n',
@@ -187,7 +187,7 @@ BROKEN = {
         "      - 7 #! pipelines.p.mask[4]: not 7\n"
     ),
     "a mask in pixels": f"{ONE}    mask: [[[0, 0], [640, 0], [640, 480]]] #! pipelines.p.mask[0][1]: fractions\n",
-    "a single polygon": f"{ONE}    mask: [[0, 0], [1, 0], [1, 1]] #! pipelines.p.mask: more pair of brackets\n",
+    "a single polygon": f"{ONE}    mask: [[0, 0], [1, 0], [1, 1]] #! pipelines.p.mask: another pair of brackets\n",
     "publish": (
         "sources: {s: {kind: synthetic}}\nmodels: {m: {}} #! models.m: file\npipelines:\n"
         "  a: {source: s, model: m, publish: on} #! pipelines.a.publish: change, every, off\n"
@@ -222,8 +222,8 @@ BROKEN = {
     ),
     "lines": (
         f"{ONE}    track: true\n    lines:\n"
-        "      dot: {from: [0.5, 0.5], to: [0.5, 0.5]} #! pipelines.p.lines.dot.to: two points that are apart\n"
-        "      short: {from: [0.5, 0.5], to: [0.5, 0.505]} #! pipelines.p.lines.short.to: two points that are apart\n"
+        "      dot: {from: [0.5, 0.5], to: [0.5, 0.5]} #! pipelines.p.lines.dot.to: two different points\n"
+        "      short: {from: [0.5, 0.5], to: [0.5, 0.505]} #! pipelines.p.lines.short.to: two different points\n"
         "      half: {from: [0.5, 0.5]} #! pipelines.p.lines.half.to: is missing\n"
         "      far: {from: [0, 0], to: [2, 0]} #! pipelines.p.lines.far.to: fractions\n"
         "      odd: {from: [0, 0, 0], to: [1, 1]} #! pipelines.p.lines.odd.from: expected\n"

@@ -95,12 +95,12 @@ def test_what_is_wrong(tmp_path: Path, assets: Path) -> None:
             'source.crops: there is no pipeline "facs"; did you mean "faces"?'
         ),
         "itself: {source: {crops: itself}, model: faces}": (
-            'source.crops: a circle, in which nothing comes first: crops for "itself" of "itself"; one of them needs a '
-            "camera or the like"
+            'source.crops: circular reference: crops for "itself" of "itself"; one of them needs a camera or '
+            "another source of its own"
         ),
         "a: {source: {crops: b}, model: faces}": (
-            'source.crops: a circle, in which nothing comes first: crops for "a" of "b" of "a"; one of them needs a '
-            "camera or the like"
+            'source.crops: circular reference: crops for "a" of "b" of "a"; one of them needs a camera or '
+            "another source of its own"
         ),
         "b: {source: {crops: a}, model: faces}": "",
         f"label: {{{of_faces}, labels: [face, fase]}}, model: classes}}": (
@@ -108,38 +108,40 @@ def test_what_is_wrong(tmp_path: Path, assets: Path) -> None:
         ),
         f"kind: {{{of_faces}}}, model: classes}}": "",
         "below: {source: {crops: kind}, model: classes}": (
-            'source.crops: "kind" is of task classification, and only boxes can be cut out; name a pipeline of task '
+            'source.crops: "kind" is of task classification, and crops need boxes; name a pipeline of task '
             'detection here, such as "faces", "u", "b"'
         ),
         "again: {source: {crops: u, again: 3s}, model: classes}": (
-            'source.again: needs track: true in pipeline "u", because only what is followed is known to have been '
-            "looked at; without it every frame's crops are"
+            'source.again: needs track: true in pipeline "u", because it needs the ids of tracked objects; '
+            "without it, the pipeline processes the crops of every frame"
         ),
         "events: {source: {crops: u}, model: classes, events: {most: 3/min}}": (
-            'events: needs track: true in pipeline "u", so that what begins can end'
+            'events: needs track: true in pipeline "u", so that events can end'
         ),
         f"track: {{{of_faces}}}, model: faces, track: true}}": (
-            'track: is for pipelines that see whole frames; put it into pipeline "faces", whose ids are told here, too'
+            'track: is for pipelines that process whole frames; put it into pipeline "faces", '
+            "whose ids appear here, too"
         ),
         f"tiles: {{{of_faces}}}, model: faces, preprocess: {{tiles: 2x2}}}}": (
-            "preprocess.tiles: a crop goes in as a whole; remove this key"
+            "preprocess.tiles: the model gets each crop as a whole; remove this key"
         ),
         f"motion: {{{of_faces}}}, model: faces, motion: true}}": (
-            "motion: belongs to the pipeline that finds the objects; crops are looked at when they are asked for"
+            "motion: belongs to the pipeline that finds the objects; its crops are processed on request"
         ),
         f"ahead: {{{of_faces}}}, model: faces, ahead: always}}": (
-            "ahead: does nothing in a cascade, whose crops are known only when their frame has been looked at; remove "
+            "ahead: does nothing in a cascade, because its crops exist only after the parent pipeline has processed "
+            "the frame; remove "
             "this key"
         ),
         f"turned: {{{of_faces}, rotate: 90}}, model: faces}}": (
-            "source.rotate: belongs to cameras, clips and pictures; crops are cut out of pictures that have been "
-            "turned already; remove this key"
+            "source.rotate: belongs to cameras, clips and pictures; crops come from pictures that are already "
+            "rotated; remove this key"
         ),
         f"clip: {{{of_faces}}}, model: faces}}": (
             'its crops are a source of this name, and sources has another "clip"; rename one of them'
         ),
         f"both: {{{of_faces}, pipeline: faces}}, model: faces}}": (
-            "source.pipeline: is not for here; the pipeline is named by crops: PIPELINE"
+            "source.pipeline: is not used here; name the pipeline with crops: PIPELINE"
         ),
         "unnamed: {source: {labels: [face]}, model: faces}": (
             "source.crops: is missing; for example crops: door-people"

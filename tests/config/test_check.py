@@ -22,7 +22,7 @@ MODEL = Path(__file__).parents[2] / "models/face-detect/1.0.0/face_full_range_in
 
 def without_root(err: str) -> list[str]:
     """The lines but the warning that only root gets, who reads a file otherwise than a service does."""
-    return [line for line in err.splitlines() if not line.startswith("warning: no daemon runs with this file")]
+    return [line for line in err.splitlines() if not line.startswith("warning: no daemon uses this file")]
 
 
 def test_a_good_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -32,7 +32,7 @@ def test_a_good_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     out, err = capsys.readouterr()
     assert out == ""
     assert without_root(err) == [
-        f"warning: {path}:2: sources.a: no pipeline takes what it gives; it is opened all the same",
+        f"warning: {path}:2: sources.a: no pipeline uses this source; the daemon opens it anyway",
         f"{path}: valid (1 source, 0 models, 0 pipelines)",
     ]
 
@@ -68,7 +68,7 @@ def test_a_warning_is_no_problem(tmp_path: Path, capsys: pytest.CaptureFixture[s
     out, err = capsys.readouterr()
     assert out == ""
     group = grp.getgrgid(os.getegid()).gr_name
-    readable = f"this file can be read by everybody on this machine; chgrp {group} FILE && chmod 640 FILE"
+    readable = f"every user of this machine can read this file; chgrp {group} FILE && chmod 640 FILE"
     assert without_root(err) == [
         f"warning: {path}:1: mqtt.password_file: {readable}",
         f"{path}: valid (0 sources, 0 models, 0 pipelines)",
@@ -84,7 +84,7 @@ def test_a_password_file_with_more_than_the_password_is_told(
     (tmp_path / "secret").chmod(0o600)
     assert main(["check", "-c", str(path)]) == 2
     out = capsys.readouterr().out
-    assert out == f"{path}:3: mqtt.password_file: this file has several lines; it should hold the password alone\n"
+    assert out == f"{path}:3: mqtt.password_file: this file has several lines; expected only the password\n"
 
 
 def test_no_text_of_a_file_breaks_a_line_or_steers_a_terminal(
@@ -129,8 +129,8 @@ def test_what_is_followed_has_to_fit_the_model_and_the_pipeline(
     assert capsys.readouterr().out.splitlines() == [
         f'{path}:4: pipelines.a.zones.z.labels[0]: the model has no label "fase"; did you mean "face"?',
         f'{path}:5: pipelines.b.lines.l.labels[0]: the model has no label "car"; known: face',
-        f"{path}:6: pipelines.c.zones: needs track: true, because only what is followed can come and go",
-        f"{path}:7: pipelines.d.events: needs track: true; there is nothing here that begins and ends",
+        f"{path}:6: pipelines.c.zones: needs track: true, because only tracked objects can enter and leave",
+        f"{path}:7: pipelines.d.events: needs track: true; this pipeline has no events",
     ]
 
 

@@ -284,12 +284,12 @@ def test_what_is_missing_lies_outside_the_file(make: Make, tmp_path: Path) -> No
     shutil.rmtree(tmp_path / "state")
     problems = compile_config(path).problems
     store = f"there is no {tmp_path}/state/models/face-detect/1.0.0: the store has no face-detect@1.0.0"
-    more = "edge-infer models list shows what it has, models add PATH and models pull NAME put more there"
+    more = "edge-infer models list shows its packages, models add PATH and models pull NAME add more"
     # the password file is not named: somebody may have written the password itself there
     assert [str(problem) for problem in problems] == [
         f"{path}:5: mqtt.password_file: this file does not exist; relative paths begin at {tmp_path}",
         f"{path}:9: models.packed.use: {store}; {more}",
-        f"{path}:12: sources.yard.password_file: this file is empty; it should hold the password",
+        f"{path}:12: sources.yard.password_file: this file is empty; expected the password",
     ]
     assert all(problem.outside for problem in problems)
 
@@ -311,7 +311,7 @@ def test_a_secret_for_everybody_is_a_warning(make: Make, tmp_path: Path) -> None
     assert compiled.plan is not None
     (warning,) = (each for each in compiled.warnings if each.path == "mqtt.password_file")
     assert str(warning) == (
-        f"{path}:5: mqtt.password_file: this file can be read by everybody on this machine; "
+        f"{path}:5: mqtt.password_file: every user of this machine can read this file; "
         f"chgrp {grp.getgrgid(os.getegid()).gr_name} FILE && chmod 640 FILE"
     )
 
@@ -327,14 +327,14 @@ def test_a_blank_in_a_password_and_an_old_copy_of_systemd_are_warnings(
         return found
 
     secret.write_text("hunter2 \n")
-    assert warning() == "the password in this file begins or ends with a blank, which counts as a part of it"
+    assert warning() == "the password in this file begins or ends with a space, which is part of the password"
     secret.write_text("hunter2\n")
     copies.mkdir()
     shutil.copy(secret, copies)
     os.utime(copies / "mqtt.pass", (0, 0))
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(copies))
-    assert warning().startswith("the service still has its copy from before this file was changed (LoadCredential)")
-    assert warning().endswith("systemctl restart edge-infer makes a new one")
+    assert warning().startswith("the service uses an older copy of this file (LoadCredential)")
+    assert warning().endswith("to update the copy, run: systemctl restart edge-infer")
 
 
 def test_a_model_of_the_installed_program_keeps_its_path_through_upgrades(tmp_path: Path) -> None:
@@ -355,8 +355,8 @@ def test_what_nobody_uses_is_a_warning(make: Make) -> None:
     compiled = compile_config(make(GOOD.replace("models:", "models:\n  idle: {use: face-detect@1.0.0}", 1)))
     assert compiled.plan is not None
     told = {warning.path: warning.text for warning in compiled.warnings}
-    assert told["models.idle"] == "no pipeline runs it or compares it"
-    unused = "no pipeline takes what it gives; it is opened all the same"
+    assert told["models.idle"] == "no pipeline uses this model"
+    unused = "no pipeline uses this source; the daemon opens it anyway"
     assert [path.removeprefix("sources.") for path, text in told.items() if text == unused] == [
         *("yard", "user", "page", "pipe", "clip", "folder")
     ]
@@ -369,7 +369,7 @@ def test_classes_that_go_by_number_are_a_warning(make: Make, assets: Path) -> No
         "sources: {s: {kind: synthetic}}\npipelines: {p: {source: s, model: m}}\nmqtt: {host: localhost}\n"
     )
     (warning,) = compile_config(make(text)).warnings
-    assert (warning.path, warning.text) == ("models.m", "nobody names its classes, so they go by number; give labels")
+    assert (warning.path, warning.text) == ("models.m", "its classes have no names, so results use numbers; add labels")
     assert compile_config(make(text.replace(".tflite}", ".tflite, labels: [empty, person]}"))).warnings == ()
 
 
@@ -526,7 +526,7 @@ def test_there_are_no_more_readers_than_a_supervisor_can_watch(tmp_path: Path) -
     file.write_text(begin + "".join(cameras))
     found = [str(problem) for problem in compile_config(file).problems]
     text = (
-        "sources: 65 of them need a process each (cameras, streams, devices), which is too much for one device; at most"
+        "sources: 65 of them need a process each (cameras, streams, devices), which is too many for one device; at most"
     )
     assert found == [f"{file}:5: {text} 64"]
     file.write_text(begin + "".join(cameras[1:]))
@@ -604,7 +604,7 @@ def test_a_model_names_no_secret_and_no_configuration_as_its_file(
     (tmp_path / "thief.yaml").write_text(f"labels: {'names.txt' if linked else named}\n")
     found = [str(problem) for problem in compile_config(path).problems]
     assert len(found) == 1
-    assert "is the configuration or a secret of it, and no file of a model" in found[0]
+    assert "is the configuration or one of its secrets, not a file of a model" in found[0]
 
 
 def test_an_answer_that_somebody_has_planted_is_not_believed(make: Make, tmp_path: Path) -> None:

@@ -107,8 +107,8 @@ def test_more_threads_than_cores_are_a_warning(folder: Path) -> None:
     assert threads(found) == [64]
     (warning,) = found.warnings
     assert str(warning) == (
-        f"{folder}/config.yaml:7: pipelines.one.threads: 64 threads wait for each other, since this machine has "
-        f"{CORES} core{'s' * (CORES > 1)}; auto{f', or a number up to {CORES}' * (CORES > 1)} is quicker"
+        f"{folder}/config.yaml:7: pipelines.one.threads: 64 threads wait for each other, because this machine has "
+        f"{CORES} core{'s' * (CORES > 1)}; auto{f', or a number up to {CORES}' * (CORES > 1)} is faster"
     )
 
 
@@ -116,8 +116,9 @@ def test_more_threads_than_cpus_of_its_own_are_a_warning(folder: Path) -> None:
     cpu = min(os.sched_getaffinity(0))
     (warning,) = compiled(folder, f", threads: 64, affinity: [{cpu}]").warnings
     assert str(warning) == (
-        f"{folder}/config.yaml:7: pipelines.one.threads: 64 threads wait for each other, since its affinity names one "
-        "core; auto is quicker"
+        f"{folder}/config.yaml:7: pipelines.one.threads: 64 threads wait for each other, because its affinity names "
+        "one "
+        "core; auto is faster"
     )
 
 

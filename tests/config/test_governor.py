@@ -60,7 +60,7 @@ def test_what_it_becomes(tmp_path: Path, written: str, plan: GovernorPlan | None
         ("governor: {max_load: 90}", "governor.max_load: expected a number between 0.1 and 1, not 90"),
         (
             "governor: {shed: []}",
-            "governor.shed: names no pipeline, so none could give way; leave this key out for all of them",
+            "governor.shed: names no pipeline, so the governor could slow none; remove this key to allow all",
         ),
         (
             "governor: {shed: yard}",
@@ -68,7 +68,7 @@ def test_what_it_becomes(tmp_path: Path, written: str, plan: GovernorPlan | None
         ),
         (
             "governor: {shed: [yard, door, yard]}",
-            'governor.shed[2]: "yard" is in this list already; remove one of the two',
+            'governor.shed[2]: "yard" is already in this list; remove one of the two',
         ),
         ("governor: {shed: [yard, dor]}", 'governor.shed[1]: there is no "dor" under pipelines; did you mean "door"?'),
         ("governor: {shed: [7]}", 'governor.shed[0]: there is no "7" under pipelines; known: door, yard, 007'),
@@ -96,14 +96,16 @@ def test_a_board_without_a_sensor_is_warned_of(tmp_path: Path) -> None:
     [(where, text)] = unseen(Governor.model_validate({"max_temperature": 70}), tmp_path)
     assert where == ("governor", "max_temperature")
     assert text == (
-        "this board tells no temperature: no zone in /sys/class/thermal can be read; the governor goes by throttling "
-        "(max_load is not given) alone"
+        "this board reports no temperature: no zone in /sys/class/thermal can be read; the governor uses only "
+        "throttling "
+        "(max_load is not given)"
     )
     [(where, text)] = unseen(Governor.model_validate({"max_load": 0.9}), tmp_path)
     assert where == ("governor",)
     assert text == (
-        "this board tells no temperature: no zone in /sys/class/thermal can be read; the governor goes by throttling "
-        "and the load alone"
+        "this board reports no temperature: no zone in /sys/class/thermal can be read; the governor uses only "
+        "throttling "
+        "and the load"
     )
     zone = tmp_path / "sys/class/thermal/thermal_zone0/temp"
     zone.parent.mkdir(parents=True)

@@ -37,7 +37,7 @@ def test_hours(written: object, meant: tuple[HoursPlan, ...]) -> None:
         ({"from": "25:00"}, ("from",), "expected a time of day between 00:00 and 24:00"),
         ({"from": "24:00"}, ("from",), "a day begins at 00:00"),
         ({"to": 6}, ("to",), "expected a time of day"),
-        ({"from": "06:00", "to": "06:00"}, ("to",), "it would never be active"),
+        ({"from": "06:00", "to": "06:00"}, ("to",), "the pipeline would never be active"),
         ([{"from": "06:00"}, {"to": "7"}], (1, "to"), "expected a time of day"),
     ],
 )

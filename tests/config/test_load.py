@@ -34,24 +34,28 @@ def write(tmp_path: Path) -> Write:
     return written
 
 
-DEEP = "nested deeper than 20 levels; nothing here needs that"
-MANY = "more than 50000 values (repeated ones counted); nothing here needs that"
+DEEP = "nested deeper than 20 levels; no configuration needs that"
+MANY = "more than 50000 values (repeated ones counted); no configuration needs that"
 FILES = {
     "empty": (b"", 1, "the file is empty"),
     "comments only": (b"# nothing\n\n", 1, "the file is empty"),
-    "cut off": (b"mqtt:\n  host: bro", 2, "the last line does not end: the file is cut off (end it with a new line)"),
+    "cut off": (
+        b"mqtt:\n  host: bro",
+        2,
+        ("the last line has no line end: the file may be cut off (end it with a newline)"),
+    ),
     "cut off in a comment": (
         b"mqtt: {}\n# x",
         2,
-        "the last line does not end: the file is cut off (end it with a new line)",
+        "the last line has no line end: the file may be cut off (end it with a newline)",
     ),
     "Latin-1": (b"mqtt:\n  host: caf\xe9\n", 2, "byte 0xe9 is not UTF-8; save the file as UTF-8 text"),
     "UTF-16": ("mqtt: {}\n".encode("utf-16"), 1, "byte 0xff is not UTF-8; save the file as UTF-8 text"),
-    "a zero byte": (b"mqtt:\n  host: a\0b\n", 2, "a zero byte; this is not a text file"),
+    "a zero byte": (b"mqtt:\n  host: a\0b\n", 2, "contains a zero byte, so it is not a text file"),
     "a control character": (b"mqtt:\n  host: a\x1bb\n", 2, "a character that a text file does not have"),
     "a model": (b"\x1c\0\0\0TFL3" + bytes(range(256)) * 50, 2, "byte 0x80 is not UTF-8; save the file as UTF-8 text"),
     "a PNG picture": (b"\x89PNG\r\n\x1a\n" + bytes(100), 1, "byte 0x89 is not UTF-8; save the file as UTF-8 text"),
-    "huge": (b"mqtt: {}\n" * 200_000, 1, "is larger than 1 MiB; this cannot be the right file"),
+    "huge": (b"mqtt: {}\n" * 200_000, 1, "is larger than 1 MiB; check that this is the right file"),
     "lists in lists": (b"a: " + b"[" * 200_000 + b"\n", 1, DEEP),
     "groups in groups": (b"a: " + b"{a: " * 100_000 + b"\n", 1, DEEP),
     "dashes": (b"- " * 100_000 + b"\n", 1, DEEP),

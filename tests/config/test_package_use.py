@@ -53,8 +53,14 @@ def test_only_the_package_changes_and_once(name: str) -> None:
         ("sources: {}\n", "config.yaml: it has no model m"),
         ("models: {m: {labels: [a]}}\n", "models.m has neither use nor file"),
         ("models: {m: {use: face@1.0.0, file: f}}\n", "set use: face@1.1.0 of model m with an editor"),
-        ("models:\n  n: &n {use: face@1.0.0}\n  m: *n\n", "config.yaml:3: anchors (&) and aliases (*) are used here"),
-        ("models:\n  m:\n    use: >-\n      face@1.0.0\n    labels: [a]\n", "cannot be edited here"),
+        (
+            "models:\n  n: &n {use: face@1.0.0}\n  m: *n\n",
+            ("config.yaml:3: this command cannot edit anchors (&) and aliases (*)"),
+        ),
+        (
+            "models:\n  m:\n    use: >-\n      face@1.0.0\n    labels: [a]\n",
+            ("this command cannot edit config.yaml as it is written"),
+        ),
         ("models: [\n", "config.yaml:"),
         ("", "config.yaml"),
     ],

@@ -66,8 +66,8 @@ def test_each_problem_names_its_file_and_line(config: Path) -> None:
     twice = "conf.d/20-yard.yaml:3: sources.door:"
     assert problems(config) == [
         'conf.d/20-yard.yaml:2: sources.yard.fpss: is not known here; did you mean "fps"?',
-        f"{twice} is there twice (first in conf.d/10-door.yaml:2); remove or rename one of them",
-        f"conf.d/20-yard.yaml:4: mqtt: belongs into {config}; a file of conf.d has models, sources, pipelines only",
+        f"{twice} is defined twice (first in conf.d/10-door.yaml:2); remove or rename one of them",
+        f"conf.d/20-yard.yaml:4: mqtt: belongs in {config}; a file of conf.d has models, sources, pipelines only",
         "conf.d/20-yard.yaml:5: models: expected names with their keys below, as in the main file",
         'conf.d/20-yard.yaml:7: pipelines.yard.source: there is no "yrad" under sources; did you mean "yard"?',
     ]
@@ -76,7 +76,7 @@ def test_each_problem_names_its_file_and_line(config: Path) -> None:
 def test_a_name_of_the_main_file_may_not_come_again(config: Path) -> None:
     config.write_text(f"{MAIN}{DOOR}")
     assert problems(config) == [
-        f"conf.d/10-door.yaml:{line}: {section}.door: is there twice (first in {config}:{first}); "
+        f"conf.d/10-door.yaml:{line}: {section}.door: is defined twice (first in {config}:{first}); "
         "remove or rename one of them"
         for line, section, first in ((2, "sources", 5), (4, "pipelines", 7))
     ]
@@ -85,8 +85,8 @@ def test_a_name_of_the_main_file_may_not_come_again(config: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "line", "told"),
     [
-        (DOOR.rstrip("\n"), 4, "the last line does not end"),
-        ("a: [\n", 2, "this cannot be read as YAML"),
+        (DOOR.rstrip("\n"), 4, "the last line has no line end"),
+        ("a: [\n", 2, "this is not valid YAML"),
         ("# nothing\n", 1, "the file is empty"),
     ],
 )
@@ -199,7 +199,7 @@ def test_a_shadow_is_promoted_in_the_file_of_its_pipelines(config: Path) -> None
     assert file_with_shadow(config, "next", None) == part
     door = config.parent / "conf.d/10-door.yaml"
     door.write_text(DOOR.replace("model: faces", "model: faces, shadow: {model: next}"))
-    with pytest.raises(ConfigError, match="several files have this shadow; name one: --pipeline door or yard"):
+    with pytest.raises(ConfigError, match="several files have this shadow; choose one: --pipeline door or yard"):
         file_with_shadow(config, "next", None)
     assert file_with_shadow(config, "next", "door") == door
 

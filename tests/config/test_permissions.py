@@ -81,7 +81,7 @@ def test_a_program_behind_a_link_into_a_folder_that_is_closed(tmp_path: Path, re
     config = tmp_path / "config.yaml"
     config.write_text(f"sources: {{cam: {{kind: exec, command: [{tmp_path}/link], size: 64x48, format: gray}}}}\n")
     request.getfixturevalue("other")
-    assert problems(config) == [f"{tmp_path}/link cannot be run by user {USER}, who may not enter the folder {home}"]
+    assert problems(config) == [f"user {USER} cannot run {tmp_path}/link, because it may not enter the folder {home}"]
 
 
 def test_a_model(tmp_path: Path, request: pytest.FixtureRequest) -> None:

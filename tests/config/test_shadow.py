@@ -28,11 +28,11 @@ def test_pictures_may_differ_in_all_but_their_kind() -> None:
 @pytest.mark.parametrize(
     ("shadow", "serving", "words"),
     [
-        (replace(NEXT, name="pets"), SERVING, "serves here already"),
+        (replace(NEXT, name="pets"), SERVING, "is already the model of this pipeline"),
         (replace(NEXT, task="classification"), SERVING, "is of task classification"),
         (fed(NEXT, SOUND), SERVING, "takes samples, and pets@1.0.0, which serves here, image"),
-        (fed(NEXT, replace(SOUND, rate=8000.0)), fed(SERVING, SOUND), "have to have the same input"),
-        (replace(NEXT, state=(("in", "out"),)), SERVING, "remembers the frame before"),
+        (fed(NEXT, replace(SOUND, rate=8000.0)), fed(SERVING, SOUND), "have different inputs"),
+        (replace(NEXT, state=(("in", "out"),)), SERVING, "keeps state between frames"),
     ],
 )
 def test_what_does_not_fit_is_told(shadow: ModelPlan, serving: ModelPlan, words: str) -> None:

@@ -55,7 +55,7 @@ def problems(folder: Path, text: str) -> list[str]:
     path = folder / "config.yaml"
     path.write_text(text)
     compiled = compile_config(path)
-    assert not [warning for warning in compiled.warnings if "no pipeline takes" not in warning.text]
+    assert not [warning for warning in compiled.warnings if "no pipeline uses" not in warning.text]
     return [f"{problem.path}: {problem.text}" for problem in compiled.problems]
 
 
@@ -105,7 +105,7 @@ def test_the_schema_knows_them(folder: Path) -> None:
         ),
         (
             "{kind: audio, device: default, realtime: true}",
-            "s.realtime: belongs to a file; a device has its own pace and no end",
+            "s.realtime: belongs to files; a device sets its own pace and has no end",
         ),
         (
             "{kind: audio, file: none.wav}",
@@ -144,7 +144,7 @@ def test_the_schema_knows_them(folder: Path) -> None:
         ),
         (
             "{kind: iio, device: imu, channels: [x, x], rate: 9}",
-            "s.channels[1]: x is there already; name each column once",
+            "s.channels[1]: x is already in this list; name each column once",
         ),
         (
             "{kind: iio, device: imu, channels: [x]}",
@@ -160,7 +160,7 @@ def test_the_schema_knows_them(folder: Path) -> None:
         ),
         (
             "{kind: mqtt, topic: a, host: 'b:1883'}",
-            "s.host: expected a host name or address alone; the port belongs to port:, encryption to tls:",
+            "s.host: expected only a host name or address; set the port with port: and encryption with tls:",
         ),
         (
             "{kind: csv, file: table.csv}",
@@ -182,7 +182,7 @@ def test_the_schema_knows_them(folder: Path) -> None:
         ),
         (
             "{kind: lines, file: none}",
-            "s.file: {folder}/none does not exist; a named pipe is made by `mkfifo {folder}/none`",
+            "s.file: {folder}/none does not exist; to create a named pipe, run: mkfifo {folder}/none",
         ),
         (
             "{kind: lines, file: models}",
@@ -247,12 +247,12 @@ def test_a_source_gives_what_the_model_takes(folder: Path, assets: Path) -> None
         "  h: {source: table, model: sine, fps: 5}\n"
     )
     samples, pictures = 'samples here, such as "mic", "clip", "port"', 'pictures here, such as "pi"'
-    signal = "here every stretch of the signal counts; remove this key"
+    signal = "this pipeline needs every part of the signal; remove this key"
     assert problems(folder, SOURCES + MODELS + pipelines) == [
         f'pipelines.a.source: picamera2 gives pictures, but model "sine" takes samples; name a source of {samples}',
         f'pipelines.b.source: system gives samples, but model "faces" takes pictures; name a source of {pictures}',
         f'pipelines.c.source: lines gives text, but model "faces" takes pictures; name a source of {pictures}',
-        "pipelines.d.mask: the model takes samples, of which nothing can be blacked out; remove this key",
+        "pipelines.d.mask: the model takes samples, and a mask works on pictures only; remove this key",
         "pipelines.e.preprocess: the model takes no pictures, so there is nothing to resize or colour; remove this key",
         f"pipelines.i.motion: belongs to pipelines of pictures; {signal}",
     ]
@@ -276,10 +276,10 @@ def test_lines_that_fps_leaves_out_are_a_warning(folder: Path, assets: Path) -> 
     )
     compiled = compile_config(path)
     assert compiled.problems == ()
-    left = "are left out, and not counted; remove fps for all"
+    left = "are skipped and not counted; remove fps to process all"
     assert [(warning.path, warning.text) for warning in compiled.warnings if "fps" in warning.text] == [
-        ("pipelines.a", f"lines that come faster than fps: 5 {left}"),
-        ("pipelines.b", f"lines that come faster than fps: 2 {left}"),
+        ("pipelines.a", f"lines that arrive faster than fps: 5 {left}"),
+        ("pipelines.b", f"lines that arrive faster than fps: 2 {left}"),
     ]
 
 

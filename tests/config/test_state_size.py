@@ -84,4 +84,4 @@ pipelines:
         (problem,) = problems
         assert (problem.line, problem.path) == (10, "pipelines.p.labels")
         assert f"a state that counts these {many} labels" in problem.text
-        assert "at most 1024 are published" in problem.text
+        assert "the limit is 1024" in problem.text

@@ -69,8 +69,8 @@ def test_without_the_section_all_is_as_it_was(folder: Path) -> None:
 def test_a_digest_has_to_be_named_by_somebody(folder: Path) -> None:
     security = "{require_digest: true}"
     assert told(folder, security, "{file: models/plain.tflite}") == (
-        "config.yaml:4: models.faces: models/plain.tflite: neither the configuration nor the manifest names its "
-        f"digest, and security.require_digest is true; put this into the configuration of the model: sha256: {DIGEST}"
+        "config.yaml:4: models.faces: models/plain.tflite: neither the configuration nor the manifest contains its "
+        f"digest, and security.require_digest is true; add this to the model in the configuration: sha256: {DIGEST}"
     )
     assert compiled(folder, security, f"{{file: models/plain.tflite, sha256: {DIGEST}}}").problems == ()
     assert compiled(folder, security, "{file: models/faces}").problems == ()  # the manifest names it
@@ -82,7 +82,7 @@ def test_another_digest_is_told_before_the_file_is_parsed(folder: Path) -> None:
     other = hashlib.sha256(b"no model at all").hexdigest()
     assert found == (
         f"config.yaml:4: models.faces.sha256: models/plain.tflite: its SHA-256 is {other}, "
-        f"but the configuration wants {DIGEST}"
+        f"but the configuration lists {DIGEST}"
     )
 
 
@@ -99,34 +99,33 @@ def release(folder: Path) -> Path:
 def test_only_signed_packages_serve(folder: Path, release: Path) -> None:
     security = "{require_signature: true}"
     assert told(folder, security) == (
-        f"config.yaml:4: models.faces.file: models/faces/{FILE}: models/faces/manifest.yaml cannot stand for the whole "
-        "package: it does not say digests: golden/astronaut.png; edge-infer models sign adds digests"
+        f"config.yaml:4: models.faces.file: models/faces/{FILE}: models/faces/manifest.yaml does not cover the whole "
+        "package: it lacks digests: golden/astronaut.png; edge-infer models sign adds digests"
     )
     assert main(["models", "sign", str(folder / "models" / "faces"), "--key", str(release)]) == 0
     assert compiled(folder, security).problems == ()
     manifest = folder / "models" / "faces" / "manifest.yaml"
     manifest.write_text(manifest.read_text().replace("threshold: 0.5", "threshold: 0.4"))
     assert told(folder, security) == (
-        f"config.yaml:4: models.faces.file: models/faces/{FILE}: models/faces/{FILE}.sig does not fit: "
-        "models/faces/manifest.yaml was changed after it was signed, or the signature is by another key than those "
-        "that are trusted here (release.pem)"
+        f"config.yaml:4: models.faces.file: models/faces/{FILE}: models/faces/{FILE}.sig is not valid: "
+        "models/faces/manifest.yaml was changed after it was signed, or no trusted key (release.pem) made the signature"
     )
     (folder / "models" / "plain.yaml").unlink()
     assert told(folder, security, "{file: models/plain.tflite, labels: [face]}") == (
         "config.yaml:4: models.faces.file: models/plain.tflite: it has no manifest, so it cannot be signed, and "
-        "security.require_signature is true; there should be models/plain.yaml and models/plain.tflite.sig"
+        "security.require_signature is true; add models/plain.yaml and models/plain.tflite.sig"
     )
 
 
 @pytest.mark.parametrize(
     ("setup", "words"),
     [
-        ("", "the folder keys is not there; put the public keys of those into it who may release models"),
+        ("", "the folder keys does not exist; put the public keys of the trusted releasers there"),
         (
             "mkdir keys",
-            "the folder keys holds no key (*.pem); put the public keys of those into it who may release models",
+            "the folder keys contains no key (*.pem); put the public keys of the trusted releasers there",
         ),
-        ("mkdir keys; echo x > keys/a.pem", "keys/a.pem holds no public key in PEM form"),
+        ("mkdir keys; echo x > keys/a.pem", "keys/a.pem contains no public key in PEM format"),
     ],
 )
 def test_keys_that_are_not_there_are_told_once(folder: Path, setup: str, words: str) -> None:
@@ -178,10 +177,10 @@ def test_versions_that_nobody_can_read_are_no_versions(folder: Path) -> None:
     (folder / "state" / "versions.json").write_text("{")
     assert told(folder, "{}") == (
         "state/versions.json:1: it is damaged (not JSON: Input data was truncated), "
-        "so nobody can tell which versions have served; remove it to begin anew"
+        "so the versions that have served are unknown; remove the file to start a new record"
     )
     assert compiled(folder, "{allow_downgrade: true}").problems == ()
-    with pytest.raises(StartError, match="remove it to begin anew"):
+    with pytest.raises(StartError, match="remove the file to start a new record"):
         highest_versions(folder / "state")
 
 
@@ -207,13 +206,13 @@ BAD = {
     "{file: keys}": "file: keys is a folder without a manifest.yaml; name a .tflite file or the folder of a package",
     "{file: models/plain.tflite, labels: words}": f"labels: models/plain.tflite: words {LINK}/etc/hostname",
     "{file: models/plain.tflite, labels: ../words}": f"labels: models/plain.tflite: ../words {UP}",
-    "{file: large.tflite}": "file: large.tflite has 3221225472 bytes; more than 536870912 are not read",
-    "{file: lying.tflite}": f"file: lying.tflite: its SHA-256 is {DIGEST}, but lying.yaml wants {'0' * 64}",
+    "{file: large.tflite}": "file: large.tflite has 3221225472 bytes; the limit is 536870912",
+    "{file: lying.tflite}": f"file: lying.tflite: its SHA-256 is {DIGEST}, but lying.yaml lists {'0' * 64}",
     "{file: shapes.tflite}": "file: shapes.tflite: 2 labels (manifest) for 1 classes; "
-    "if the first label is a background that this model does not have, take it out",
+    "if the first label is a background that this model does not have, remove it",
     "{file: beside.tflite}": f"file: beside.yaml {LINK}models/plain.yaml",
     "{file: input.tflite}": "file: input.tflite: its input has 3 colour channels, so gray (manifest) does not fit; "
-    "right is rgb or bgr",
+    "expected rgb or bgr",
 }
 
 

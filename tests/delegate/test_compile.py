@@ -91,7 +91,7 @@ def test_or_the_processor_does_it_and_that_is_told(library: Path, tmp_path: Path
     (warning,) = found.warnings
     assert warning.path == "pipelines.one.delegate"
     assert words in warning.text
-    assert warning.text.endswith("; the processor runs faces")
+    assert warning.text.endswith("; faces runs on the processor")
 
 
 def test_what_was_proven_is_not_tried_again(library: Path, tmp_path: Path) -> None:

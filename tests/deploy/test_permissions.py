@@ -70,7 +70,7 @@ good; useradd --create-home guest
 echo "doctor, stopped: $(edge-infer doctor 2>>/shared/log | grep -c 'config.yaml is valid')"
 systemctl start edge-infer
 runuser -u guest -- edge-infer check 2>&1 | tail -n 1 | grep -o 'run: sudo edge-infer check'
-edge-infer doctor 2>>/shared/log | grep -c 'for the daemon that runs'
+edge-infer doctor 2>>/shared/log | grep -c 'for the running daemon'
 EDITOR="sed -i 's/fps: 2/fpz: 2/'" edge-infer edit </dev/null >>/shared/log 2>&1; echo "edited wrongly: $?"
 EDITOR="sed -i 's/fps: 2/fps: 3/'" edge-infer edit 2>&1 | tee -a /shared/log | grep 'fps: 2 -> 3'
 stat -c '%U:%G:%a' config.yaml

@@ -72,7 +72,7 @@ grep -c '^    mask: \\[\\[\\[0, 0\\], \\[0.5, 0\\], \\[0.5, 0.5\\]\\]\\]$' /etc/
 echo "the file: $(stat -c %U:%G:%a /etc/edge-infer/config.yaml)"
 sed -i '/^    mask: /d' /etc/edge-infer/config.yaml
 until edge-infer reload >>/shared/log 2>&1; do sleep 0.2; done
-say 'the writer is logged' sh -c "journalctl -u 'edge-infer-draw@*' | grep -c 'by the page for warden'"
+say 'the writer is logged' sh -c "journalctl -u 'edge-infer-draw@*' | grep -c 'edited on the page by warden'"
 say 'the viewer is logged' sh -c "journalctl -u edge-infer | grep -c 'source clip are being shown to warden'"
 echo "its user: $(stat -c %U /proc/$(systemctl show -p MainPID --value edge-infer-page))"
 echo "complaints: $(journalctl -u edge-infer-page | grep -c WARNING)"
@@ -134,7 +134,7 @@ chmod 644 /etc/edge-infer/config.yaml
 code 'root audits' edge-infer privacy --seconds 3
 ls /opt/edge-infer/versions | wc -l
 code upgraded $install --upgrade
-echo "judged as root: $(grep -c 'was read as root' /shared/log)"
+echo "judged as root: $(grep -c 'so the check ran as root' /shared/log)"
 [ "$before" = "$(readlink /opt/edge-infer/previous)" ] && echo 'the one before is kept: yes'
 cp /opt/edge-infer/share/edge-infer.service /opt/edge-infer/previous/share # its own names a user that is gone
 code 'rolled back' $install --rollback

@@ -55,7 +55,7 @@ def test_an_empty_root_is_survived(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("synced", "level", "text"),
-    [(True, "ok", "synchronised, without"), (False, "warn", "not synchronised"), (None, "ok", "does not say")],
+    [(True, "ok", "synchronised, without"), (False, "warn", "not synchronised"), (None, "ok", "does not report")],
 )
 def test_a_clock_that_nobody_keeps_is_told(tmp_path: Path, synced: bool | None, level: str, text: str) -> None:
     found = machine.clock(tmp_path, synced)
@@ -104,8 +104,8 @@ def test_accelerators_are_named_and_nothing_is_promised(pi: Path, tmp_path: Path
     ("child", "level", "text"),
     [
         (Timed("ai-edge-litert 2.3.0", 10.0, 41.0), "ok", "4.1 times faster"),
-        (Timed("ai-edge-litert 2.3.0", 230.0, 229.0), "warn", "brings nothing"),
-        (Timed("tflite-runtime 2.14.0", 55.0, 55.0), "warn", "brings nothing"),
+        (Timed("ai-edge-litert 2.3.0", 230.0, 229.0), "warn", "makes no difference"),
+        (Timed("tflite-runtime 2.14.0", 55.0, 55.0), "warn", "makes no difference"),
         (Timed(error="no interpreter works here (a). Install one: pip install b"), "fail", "no interpreter works here"),
     ],
 )
@@ -136,9 +136,9 @@ def test_a_folder_that_is_closed_to_this_user_is_no_fault(closed: Path) -> None:
     found = machine.storage(closed / "state")
     assert (found.level, "sudo edge-infer doctor" in found.fact) == ("ok", True)
     (told,) = examination.configuration(Path("/etc/hostname"), closed / "state")
-    assert (told.level, told.fact) == ("warn", f"not checked: this user may not read {closed / 'state'}")
+    assert (told.level, told.fact) == ("warn", f"not checked: this user cannot read {closed / 'state'}")
 
 
 def test_a_finding_reads_as_a_line() -> None:
-    assert str(fail("state", "full", "make room")) == "fail  state: full; make room"
+    assert str(fail("state", "full", "free space")) == "fail  state: full; free space"
     assert str(ok("board", "Pi")) == "ok    board: Pi"

@@ -52,7 +52,7 @@ def test_a_machine_with_everything_but_a_camera(tmp_path: Path) -> None:
     assert found["broker"] == {
         "level": "ok",
         "what": "broker",
-        "fact": f"127.0.0.1:{broker.port} accepts us (MQTT 5, not encrypted)",
+        "fact": f"127.0.0.1:{broker.port} accepts this device (MQTT 5, not encrypted)",
         "remedy": "",
     }
     assert "ms for the face model" in found["runtime"]["fact"]
@@ -103,7 +103,7 @@ def test_without_all_of_proc_it_says_why_models_crawl(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "ProcSubset=pid" in found["processor"]["remedy"]
     assert found["runtime"]["level"] == "warn"
-    assert "brings nothing" in found["runtime"]["fact"]
+    assert "makes no difference" in found["runtime"]["fact"]
 
 
 def test_a_container_without_another_user_is_told(tmp_path: Path) -> None:

@@ -39,8 +39,8 @@ def test_one_that_runs_is_told_and_what_it_had_to_start_again(tmp_path: Path) ->
         os.kill(before, signal.SIGKILL)
         eventually(lambda: running.pids().get("engine", before) != before, "another engine", 60.0)
         found = daemon(status(running.config))
-        assert (found.level, found.remedy) == ("warn", "its log says why each ended")
-        assert "started again: engine 1 time" in found.fact
+        assert (found.level, found.remedy) == ("warn", "its log shows why each ended")
+        assert "restarted: engine 1 time" in found.fact
 
 
 def test_a_restart_on_purpose_is_no_fault(tmp_path: Path) -> None:
@@ -50,4 +50,4 @@ def test_a_restart_on_purpose_is_no_fault(tmp_path: Path) -> None:
         eventually(lambda: running.status()["rooms"]["publisher"]["planned"] == 1, "end of the publisher", 60.0)
         eventually(lambda: status(running.config).rooms["publisher"].restarts == 1, "another publisher", 60.0)
         found = daemon(status(running.config))
-        assert (found.level, "started again" in found.fact) == ("ok", False), found
+        assert (found.level, "restarted" in found.fact) == ("ok", False), found

@@ -65,7 +65,7 @@ def test_a_process_without_a_filter_is_seen_from_outside() -> None:
 
 def test_without_a_daemon_it_says_that_this_shell_was_tried() -> None:
     first = next(each_wall(None))
-    assert "no daemon answers, so this was tried in processes of this shell" in first.fact
+    assert "no daemon answers, so doctor tested processes of this shell" in first.fact
 
 
 def test_every_rule_says_what_was_tried() -> None:
@@ -128,7 +128,7 @@ def test_what_the_unit_forbids_is_no_fault_while_all_other_rules_hold() -> None:
         lines = [line for line in sandbox(found) if line.level == "warn" and line.fact.startswith("engine")]
         each = [line for line in each_wall(found) if line.level == "warn" and line.what == "engine"]
         assert bool(lines) == bool(each)
-        assert ("not all of it is behind" in daemon(found).fact) == bool(lines)
+        assert ("some processes run without" in daemon(found).fact) == bool(lines)
         return [line.fact for line in lines]
 
     assert warned(held) == []

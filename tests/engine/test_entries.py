@@ -152,14 +152,14 @@ def test_a_draft_says_it_again_and_a_child_finds_the_same(tmp_path: Path) -> Non
         ("inputs: {shift: {value: 1}}", r"it has 2 inputs \(picture \[1, 2, 2, 3\], gray \[1, 2, 2, 1\]\)"),
         ("inputs: {shift: {value: [1, 2]}, gray: {}}", r"shift \[1\] takes 1 numbers, not 2"),
         ("inputs: {shift: {}, gray: {}}", r"input shift has the shape \[1\]; a picture needs"),
-        ("inputs: {shift: {value: 1}, gray: {color: rgb}}", r"rgb \(manifest\) does not fit; right is gray"),
+        ("inputs: {shift: {value: 1}, gray: {color: rgb}}", r"rgb \(manifest\) does not fit; expected gray"),
         (
             "inputs: {shift: {value: 1, std: 2}, gray: {}}",
             "shift: has a `value`, which is always the same, so no `std`",
         ),
         ("inputs: {shift: {value: 1}, gray: {rate: 2}}", "inputs: gray: rate: is not for models of pictures"),
-        ("inputs: {shift: {value: 1}, grey: {}}", "inputs: grey: is none of its inputs, picture, shift, gray"),
-        ("inputs: {shift: {value: 1}, gray: {}, picture: {}}", "names all of its inputs; leave one out"),
+        ("inputs: {shift: {value: 1}, grey: {}}", "inputs: grey: is not one of its inputs, picture, shift, gray"),
+        ("inputs: {shift: {value: 1}, gray: {}, picture: {}}", "names all of its inputs; remove the one"),
         ("inputs: {shift: {value: .inf}}", "inputs.shift.value: expected a number, or a list"),
         ("inputs: {shift: {value: []}}", "expected a number, or a list of 1 to 65536, not 0"),
         ("inputs: {shift: 1}", "inputs.shift: expected keys"),
@@ -173,7 +173,7 @@ def test_what_does_not_fit_is_told(tmp_path: Path, manifest: str, words: str) ->
 @pytest.mark.parametrize(
     ("columns", "further", "words"),
     [
-        ("", "{columns: [3]}", "`columns` .* say it for all inputs, or for none"),
+        ("", "{columns: [3]}", "`columns` .* set it for all inputs, or for none"),
         ("columns: [0, 1, 2], ", "{columns: [3, 4]}", "takes windows of 1 samples of raw, and the main input"),
         ("columns: [0, 1], ", "{columns: [3]}", "has 3 values in each frame, but the manifest requires 2"),
         (
@@ -182,7 +182,11 @@ def test_what_does_not_fit_is_told(tmp_path: Path, manifest: str, words: str) ->
             r"names 2 values of a sample, but acceleration .* takes 3",
         ),
         ("columns: [0, 1, 1], ", "{columns: [3]}", "a list of different whole numbers, counted from 0"),
-        ("columns: [0, 1, 2], ", "{columns: [3], rate: 5}", "rotation: rate: is said once, by `input`"),
+        (
+            "columns: [0, 1, 2], ",
+            "{columns: [3], rate: 5}",
+            ("rotation: rate: belongs in `input`, which applies to all inputs"),
+        ),
         ("columns: [0, 1, 2], ", "{columns: [3], resize: crop}", "resize: is not for models of sound and samples"),
         (
             "columns: [0, 1, 2], ",

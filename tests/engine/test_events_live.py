@@ -58,10 +58,10 @@ def test_whatever_happens_what_began_ends_once_and_says_why(broker: Broker, tmp_
         assert "appear: told" in asked.stdout, asked.stdout + asked.stderr
         assert "appear: told" in daemon.command("why", "--at", "10s ago").stdout
         told_before = daemon.command("why", "--at", "2h ago")
-        assert "nothing is remembered of that time" in told_before.stdout
+        assert "no decisions of that time came close to being reported" in told_before.stdout
         assert "faces: there is no record of decisions before 20" in told_before.stderr
         other = daemon.command("why", "--label", "cat")
-        assert "nothing is remembered of that time" in other.stdout
+        assert "no decisions of that time came close to being reported" in other.stdout
         assert "has no label 'cat'" in other.stderr
         assert 'did you mean "faces"?' in daemon.command("why", "--pipeline", "face").stderr
         begun = len(told(heard))

@@ -68,7 +68,7 @@ def test_a_multi_pose_file_of_an_open_size(tmp_path: Path) -> None:
         ((1, -1, -1, 3), "", r"image \[1, \?, \?, 3\] leaves height and width open; .*`input: {size: 256x256}`"),
         ((1, -1, -1, 3), "input: {size: 320x250}", "sides that are multiples of 32, not 320x250"),
         ((1, -1, 64, 3), "input: {size: 320x256}", r"size: 320x256, but its input is image \[1, \?, 64, 3\]"),
-        ((1, 64, 64, 3), "input: {size: 320x256}", r"image \[1, 64, 64, 3\] has a fixed one"),
+        ((1, 64, 64, 3), "input: {size: 320x256}", r"image \[1, 64, 64, 3\] has a fixed size"),
         ((1, -1, -1, -1), "input: {size: 320x256}", "leaves more open than the height and width"),
         ((1, -1, -1, 3), "input: {size: 320}", "WIDTHxHEIGHT with both between 16 and 8192"),
     ],

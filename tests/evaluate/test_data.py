@@ -75,7 +75,7 @@ def test_pictures_of_a_coco_file_are_found_where_they_usually_are(tmp_path: Path
         ({"annotations": [{"image_id": 7, "category_id": 9, "bbox": "here"}]}, "annotations[0].bbox: expected"),
         ({"images": {}}, "labels.images: expected"),
         ({"categories": [{"id": 1}]}, "missing required field `name`"),
-        ({"images": []}, "names nothing to evaluate"),
+        ({"images": []}, "the labels name nothing to evaluate"),
     ],
 )
 def test_a_wrong_coco_file_is_told_with_the_place(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
@@ -94,7 +94,7 @@ def test_a_wrong_coco_file_is_told_with_the_place(tmp_path: Path, changes: dict[
     ],
 )
 def test_sizes_that_no_picture_has_are_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match="not the labels of COCO"):
+    with pytest.raises(InputError, match="not a COCO label file"):
         opened(coco(tmp_path, **changes))
 
 
@@ -128,8 +128,8 @@ def test_annotations_of_nothing_and_equal_names_are_noted(tmp_path: Path) -> Non
     assert data.names == ("dog",)
     assert data.notes.sentences() == [
         "categories that share a name, counted as one: 1 (dog)",
-        "annotations of no picture of the file, left out: 1 (annotations[0])",
-        "annotations of no category of the file, left out: 1 (annotations[1])",
+        "annotations without a picture of the file, skipped: 1 (annotations[0])",
+        "annotations without a category of the file, skipped: 1 (annotations[1])",
     ]
 
 
@@ -173,7 +173,7 @@ def test_boxes_outside_of_their_picture_are_noted_and_empty_ones_left_out() -> N
     assert found.boxes.tolist() == [[-10, 5, 30, 35], [0, 0, 100.5, 50]]
     assert (found.classes.tolist(), found.areas.tolist()) == ([0, 3], [1200.0, 5025.0])
     assert notes.sentences() == [
-        "labelled boxes that are empty or outside of their picture, left out: 3 (a.jpg)",
+        "labelled boxes that are empty or outside of their picture, skipped: 3 (a.jpg)",
         "labelled boxes that reach beyond their picture: 1 (a.jpg)",
     ]
 
@@ -210,7 +210,7 @@ def test_a_folder_of_yolo_files(yolo: Path, named: str) -> None:
     assert np.allclose(label.boxes, [(0.4, 0.3, 0.6, 0.7), (0.1, 0.1, 0.3, 0.4)])
     assert label.classes.tolist() == [1, 0]
     assert [len(each.label.boxes) for each in (second, third) if isinstance(each.label, LabelledBoxes)] == [0, 0]
-    assert data.notes.sentences() == ["lines of labels that cannot be read, left out: 4 (b.txt:1, b.txt:2, b.txt:3, …)"]
+    assert data.notes.sentences() == ["lines of labels that cannot be read, skipped: 4 (b.txt:1, b.txt:2, b.txt:3, …)"]
 
 
 def test_the_names_of_yolo_classes(yolo: Path) -> None:
@@ -250,7 +250,7 @@ def test_a_folder_a_class(folders: Path) -> None:
 
 def test_a_folder_without_classes_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"")
-    with pytest.raises(InputError, match="no folder in it holds files of a class"):
+    with pytest.raises(InputError, match="no folder in it contains files of a class"):
         opened(tmp_path, CLASSES)
 
 
@@ -288,8 +288,8 @@ def test_a_table_of_numbers(tmp_path: Path) -> None:
     data = opened(table(tmp_path, "x,label,y\n1,dog,2.5\nno,cat,3\n4,,5\n1e3,cat,inf\n7,cat,8\n"), plan)
     assert [(each.row, each.name) for each in data] == [((1.0, 2.5), "rows.csv:2"), ((7.0, 8.0), "rows.csv:6")]
     assert data.notes.sentences() == [
-        "rows with something else than numbers, left out: 2 (rows.csv:3, rows.csv:5)",
-        "rows without a label that can be read, left out: 1 (rows.csv:4)",
+        "rows with values that are not numbers, skipped: 2 (rows.csv:3, rows.csv:5)",
+        "rows without a readable label, skipped: 1 (rows.csv:4)",
     ]
 
 
@@ -309,7 +309,7 @@ def test_a_table_of_values(tmp_path: Path) -> None:
         ("file,file\n", r"rows\.csv:1: the first line has to name every column"),
         ("file,kind\na,b\n", r"rows\.csv:1: there is no column label; the columns are file, kind"),
         ("file,label\na,b\na\n", r"rows\.csv:3: 1 cells, but 2 columns"),
-        ("file,label\n", "names nothing to evaluate"),
+        ("file,label\n", "the labels name nothing to evaluate"),
     ],
 )
 def test_a_wrong_table_is_told_with_the_line(tmp_path: Path, text: str, said: str) -> None:
@@ -329,7 +329,7 @@ def test_labels_that_do_not_suit_the_task_are_refused(tmp_path: Path, plan: Mode
 def test_labels_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match=r"there is no .*gone"):
         DataPlace.of(tmp_path / "gone", None)
-    with pytest.raises(ConfigError, match=r"--images .*: there is no such folder"):
+    with pytest.raises(ConfigError, match=r"--images .*: no such folder"):
         DataPlace.of(tmp_path, tmp_path / "gone")
     monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(ConfigError, match=r"name the folder with the files of labels\.json: --images FOLDER"):

@@ -94,4 +94,4 @@ def test_an_answer_that_nothing_changes_is_told(tmp_path: Path) -> None:
         found = explain.picture("noise", noise(1))
     assert found.sampled.stop == "unchanged"
     assert found.inside is None
-    assert found.text == "nothing in the input changes the answer thing 0.80: the model gives it whatever is hidden"
+    assert found.text == "nothing in the input changes the answer thing 0.80: the model gives it for every mask"

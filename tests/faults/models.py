@@ -42,9 +42,9 @@ PATIENCE: Final = 20.0
 OTHER: Final = "taken: NOT equal on its golden inputs"
 SOUND: Final = 120.0
 """Seconds for a model that nobody has damaged: it ends, however busy the machine is."""
-CRASHES: Final = "crashed the interpreter|was killed|ended with code|did not finish|computes without end|closed its"
+CRASHES: Final = "crashed the interpreter|was killed|ended with code|did not finish|does not finish|closed its"
 REFUSED: Final = (
-    ("not the file that the manifest speaks of", "its SHA-256 is .* wants"),
+    ("not the file that the manifest speaks of", "its SHA-256 is .* lists"),
     (
         "no whole model file",
         r"damaged|cut off|TFL3|not a TFLite|outside|flatbuffer|Flatbuffer|is empty|bytes; more|subgraph",

@@ -60,5 +60,5 @@ def test_what_is_found_has_to_be_found_by_both(delegate: list[GoldenFinding], go
     if good:
         _compare_findings(processor, [delegate], 0.5)
     else:
-        with pytest.raises(ModelError, match="are found by both"):
+        with pytest.raises(ModelError, match="both found only"):
             _compare_findings(processor, [delegate], 0.5)

@@ -120,7 +120,9 @@ def test_what_is_cut_is_continued(serve: Callable[..., Server], tmp_path: Path) 
 
 def test_another_run_continues_what_is_there(serve: Callable[..., Server], tmp_path: Path) -> None:
     part = tmp_path / "part"
-    with pytest.raises(DownloadError, match="ended after 100 of 307200 bytes; what has come is kept, try again"):
+    with pytest.raises(
+        DownloadError, match="ended after 100 of 307200 bytes; the part received so far is kept, try again"
+    ):
         download(wanted(serve(cut_after(100), cut_after(0))), part, pauses=QUICK)
     server = serve(whole)
     fetch(server, part)
@@ -194,7 +196,7 @@ def test_a_silent_server_is_given_up_and_tried_again(serve: Callable[..., Server
     (tmp_path / "part").unlink()
     server = serve(silent)
     server.answers = [lambda _handler, _begin: [server.stop.wait(30), None][1]]
-    with pytest.raises(DownloadError, match="timed out; nothing has come"):
+    with pytest.raises(DownloadError, match="timed out; nothing was received"):
         download(wanted(server), tmp_path / "part", patience=0.1, pauses=(0.0,))
 
 
@@ -214,7 +216,7 @@ def test_a_slow_server_is_waited_for(serve: Callable[..., Server], tmp_path: Pat
 @pytest.mark.parametrize(("code", "tries"), [(404, 1), (403, 1), (503, 4), (429, 4)])
 def test_an_error_of_the_server_is_told(serve: Callable[..., Server], tmp_path: Path, code: int, tries: int) -> None:
     server = serve(status(code))
-    with pytest.raises(DownloadError, match=f"the server says {code} .*--mirror"):
+    with pytest.raises(DownloadError, match=f"the server answered {code} .*--mirror"):
         fetch(server, tmp_path / "part")
     assert len(server.begins) == tries
 
@@ -237,7 +239,7 @@ def test_a_server_whose_file_is_shorter_is_given_up(serve: Callable[..., Server]
             send(handler, DATA[:5000], 0, 5000)
 
     server = serve(shorter)
-    with pytest.raises(DownloadError, match="ended after 5000 of 307200 bytes; what has come is kept"):
+    with pytest.raises(DownloadError, match="ended after 5000 of 307200 bytes; the part received so far is kept"):
         fetch(server, tmp_path / "part")
     assert len(server.begins) < 12
 
@@ -254,7 +256,7 @@ def test_a_server_that_says_how_short_its_file_is_is_not_asked_again(
             send(handler, DATA[:5000], 0, 5000)
 
     server = serve(shorter)
-    with pytest.raises(DownloadError, match=r"has 5000 bytes, but the catalogue says 307200: it is another file"):
+    with pytest.raises(DownloadError, match=r"has 5000 bytes, but the catalogue lists 307200: it is another file"):
         fetch(server, tmp_path / "part")
     assert len(server.begins) == 2
 
@@ -278,9 +280,9 @@ def test_a_redirect_is_followed_within_http_only(serve: Callable[..., Server], t
         return redirect
 
     fetch(serve(to(goal.url)), tmp_path / "part")
-    with pytest.raises(DownloadError, match="the server says 302"):
+    with pytest.raises(DownloadError, match="the server answered 302"):
         fetch(serve(to("file:///etc/passwd")), tmp_path / "other")
-    with pytest.raises(DownloadError, match="the server says 302, a redirect without end") as raised:
+    with pytest.raises(DownloadError, match="the server answered 302, an endless redirect") as raised:
         fetch(serve(to("/model.tflite")), tmp_path / "round")
     assert str(raised.value).isprintable()
 
@@ -310,7 +312,7 @@ def test_two_do_not_fetch_the_same_file_at_once(serve: Callable[..., Server], tm
     first = threading.Thread(target=fetch, args=(server, part))
     first.start()
     assert held.wait(30)
-    with pytest.raises(DownloadError, match="another edge-infer is fetching this file"):
+    with pytest.raises(DownloadError, match="another edge-infer process is downloading this file"):
         fetch(server, part)
     go.set()
     first.join(30)

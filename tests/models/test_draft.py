@@ -112,7 +112,7 @@ def test_every_value_says_where_it_comes_from(capsys: pytest.CaptureFixture[str]
         assert line.lstrip().startswith("#") or line == "input:" or above.lstrip().startswith("# "), line
     words = " ".join(line.strip(" #") for line in lines)
     assert "as blazeface models usually are; it could be bgr as well: compare what" in words
-    assert "nobody names them, so its only class has none" in words
+    assert "no names are known, so its only class has none" in words
 
 
 def test_a_package_keeps_what_its_manifest_says(capsys: pytest.CaptureFixture[str]) -> None:
@@ -120,15 +120,15 @@ def test_a_package_keeps_what_its_manifest_says(capsys: pytest.CaptureFixture[st
     out = capsys.readouterr().out
     assert out.startswith("# Save it as manifest.yaml beside face_full_range_int8.tflite")
     assert '\nversion: "1.0.0"\n' in out
-    assert "golden and budget are left out here" in out
+    assert "this draft omits golden and budget" in out
 
 
 @pytest.mark.parametrize(
     "case",
     [
-        (DIGITS, "task: classification\n", "may be a gray picture or a signal; say which in the manifest"),
-        (MACHINE, "task: anomaly\ninput: {features: raw}\n", "nobody says from which distance on a frame is anomalous"),
-        (MICRO_SPEECH, "name: x\n", "If it is of one of them, say so with decoder: NAME"),
+        (DIGITS, "task: classification\n", "may be a gray picture or a signal; set it in the manifest"),
+        (MACHINE, "task: anomaly\ninput: {features: raw}\n", "the distance from which a frame is anomalous is unknown"),
+        (MICRO_SPEECH, "name: x\n", "If it belongs to one of them, set decoder: NAME"),
     ],
 )
 def test_what_nobody_can_know_is_asked_for(
@@ -148,4 +148,6 @@ def test_a_file_that_is_read_is_not_printed_into(assets: Path, tmp_path: Path) -
         words = [sys.executable, "-m", "edge_infer", "inspect", "--manifest", str(path)]
         done = subprocess.run(words, stdout=out, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
     assert done.returncode == 1
-    assert done.stderr.startswith(f"edge-infer: {path.with_suffix('.yaml')} is what this prints into")
+    assert done.stderr.startswith(
+        f"edge-infer: {path.with_suffix('.yaml')} is the output of this command, and also its input"
+    )

@@ -66,7 +66,7 @@ def test_a_list_with_scores_is_whole() -> None:
         GoldenFinding("cat", score=0.54),
     )
     assert complaint(whole, [face], 0.5) == complaint(whole, [face, unsure], 0.5) == ""
-    assert "no more than is listed was to be found in this golden input, but there is cat with 0.600" in complaint(
+    assert "expected only the listed results in this golden input, but found cat with 0.600" in complaint(
         whole, [face, sure], 0.5
     )
     assert complaint(part, [face, sure], 0.5) == ""
@@ -87,10 +87,10 @@ def test_a_package_holds_what_it_says_and_no_more(tmp_path: Path) -> None:
             return str(found) if isinstance(found, ModelError) else ""
 
         assert refusal(f"[{{label: face, {FOUND}}}]") == ""
-        assert "face with 0.8 (within 0.05) was to be found" in refusal("[{label: face, score: 0.8}]")
-        assert "but there is face at [0.28, 0.18, 0.56, 0.46] with 0.9" in refusal("[{label: face, score: 0.8}]")
-        twice = "face was to be found in this golden input, each entry by something of its own, but there is face at"
+        assert "expected face with 0.8 (within 0.05) in this golden input" in refusal("[{label: face, score: 0.8}]")
+        assert "but found face at [0.28, 0.18, 0.56, 0.46] with 0.9" in refusal("[{label: face, score: 0.8}]")
+        twice = "expected face in this golden input, a result of its own for each entry, but found face at"
         assert twice in refusal("[{label: face}, {label: face}]")
         head = head.replace("labels: [face]", "labels: [head]")
-        assert "nothing was to be found" in refusal("[]")
+        assert "expected nothing in this golden input" in refusal("[]")
         assert refusal("[{label: head}]") == ""

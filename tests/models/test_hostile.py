@@ -271,8 +271,8 @@ FORGERIES = {
     "shapes": "input",
     "many inputs": "input",
     "entry": "configuration",
-    "patience": "what it costs",
-    "budget": "what it costs",
+    "patience": "its cost",
+    "budget": "its cost",
     "long option": "decoder",
     "long plan": "length",
 }
@@ -284,7 +284,7 @@ def test_an_answer_to_another_question_is_refused(
 ) -> None:
     request = package(tmp_path / "faces", FORGE)
     monkeypatch.setenv("TROUBLE_FORGE", forged)
-    with pytest.raises(ModelError, match=rf"answered another question \({word}\)"):
+    with pytest.raises(ModelError, match=rf"does not match the request \({word}\)"):
         probe(request, trouble / "blobs")
     assert os.listdir(trouble / "blobs") == []  # noqa: PTH208
 
@@ -323,7 +323,7 @@ def test_what_is_handed_over_is_what_was_checked(tmp_path: Path) -> None:
                     assert canonical(parsed(manifest, checked.read(manifest))[1].value) == checked.package.written
                     taken += 1
             except ModelError as error:
-                refused += "has changed while it was read" in str(error)
+                refused += "changed during the read" in str(error)
     finally:
         stop.set()
         writer.join()

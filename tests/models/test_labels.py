@@ -34,13 +34,13 @@ def test_the_common_forms(data: bytes, labels: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"", "labels.txt holds no labels"),
-        (b"\n\n", "labels.txt holds no labels"),
+        (b"", "labels.txt contains no labels"),
+        (b"\n\n", "labels.txt contains no labels"),
         (b"cat\n\ndog\n", "labels.txt:2: a blank line would shift"),
         (b"cat\n\xff\xfe\n", "labels.txt:2: not UTF-8"),
-        (b"cat\nd\x00g\n", "labels.txt:2: .* characters that no label has"),
-        ("cat\nd\u2028g\n".encode(), "labels.txt:2: .* characters that no label has"),
-        (b"cat\n" + b"x" * 200 + b"\n", "labels.txt:2: 200 characters"),
+        (b"cat\nd\x00g\n", "labels.txt:2: .* characters that are not allowed in a label"),
+        ("cat\nd\u2028g\n".encode(), "labels.txt:2: .* characters that are not allowed in a label"),
+        (b"cat\n" + b"x" * 200 + b"\n", "labels.txt:2: a label of 200 characters is too long"),
         (b"0 cat\n0 dog\n", "class 0 has two labels, 'cat' and 'dog'"),
         (b"0 cat\n999999 dog\n", "class 999999 is beyond"),
         (b"a\n" * 30_000, "30000 labels are more than"),

@@ -72,7 +72,7 @@ def test_what_is_in_the_store_does_not_change(library: Library, tmp_path: Path) 
     shutil.copytree(SHIPPED, mine)
     manifest = mine / "manifest.yaml"
     manifest.write_text(manifest.read_text().replace("threshold: 0.5", "threshold: 0.6"))
-    with pytest.raises(ConfigError, match=r"face-detect@1\.0\.0 is in the store with other content"):
+    with pytest.raises(ConfigError, match=r"face-detect@1\.0\.0 is already in the store with other content"):
         add(mine, library)
     manifest.write_text(manifest.read_text().replace("version: 1.0.0", "version: 1.1.0"))
     assert add(mine, library).title == "face-detect@1.1.0"
@@ -89,7 +89,7 @@ def test_what_is_left_of_a_broken_package_is_named(library: Library) -> None:
     place = library.folder / "face-detect" / "1.0.0"
     place.mkdir(parents=True)
     with pytest.raises(
-        ConfigError, match=rf"{place} is no whole package: it has no manifest\.yaml; remove that folder"
+        ConfigError, match=rf"{place} is not a complete package: it has no manifest\.yaml; remove that folder"
     ):
         add(SHIPPED, library)
 
@@ -100,7 +100,7 @@ def test_a_file_with_a_manifest_beside_it_becomes_a_package(library: Library, as
     (tmp_path / "secret.txt").write_text("not yours")
     sidecar = tmp_path / "vww.yaml"
     with pytest.raises(
-        ModelError, match=r"goes into the store by name and version; say name: and version: in .*vww\.yaml"
+        ModelError, match=r"the store needs the name and the version of .*; set name: and version: in .*vww\.yaml"
     ):
         add(tmp_path / "vww.tflite", library)
     sidecar.write_text("name: somebody\nversion: 2.0\nlabels: names.txt\n")
@@ -122,7 +122,7 @@ def test_what_does_not_work_leaves_nothing(library: Library, tmp_path: Path) -> 
     manifest = mine / "manifest.yaml"
     manifest.write_text(manifest.read_text().replace("label: face", "label: cat").replace("[face]", "[cat]"))
     manifest.write_text(manifest.read_text().replace("box: [0.2812", "box: [0.5").replace("0.1771", "0.44"))
-    with pytest.raises(ModelError, match="was to be found in this golden input"):
+    with pytest.raises(ModelError, match=r"expected .* in this golden input"):
         add(mine, library)
     assert names(library.folder) == set()
     assert list(library.folder.iterdir()) == []
@@ -139,7 +139,7 @@ def test_a_model_is_pulled_from_a_mirror_once(library: Library, mirror: str) -> 
     assert (arrival.title, arrival.new, seen[-1]) == ("film-reviews@1.0.0", True, OFFER.listed.bytes)
     assert names(library.folder) == {f"film-reviews/1.0.0/{name}" for name in ("manifest.yaml", OFFER.file)}
     assert not pull(OFFER, library, mirror="http://127.0.0.1:9/").new
-    with pytest.raises(ConfigError, match="the mirror ftp://host is no address"):
+    with pytest.raises(ConfigError, match="the mirror ftp://host is not an address"):
         pull(read_catalogue()["movenet"], library, mirror="ftp://host")
 
 
@@ -149,7 +149,7 @@ def test_a_stored_package_that_is_not_the_catalogues_is_no_success(library: Libr
     for path, data in ((file, b"garbage"), (manifest, manifest.read_bytes() + b"threshold: 0.9\n")):
         before = path.read_bytes()
         path.write_bytes(data)
-        with pytest.raises(ConfigError, match=f"with other content than .* lists; to take that, remove {there}"):
+        with pytest.raises(ConfigError, match=f"in the store differs from .*; to replace it, remove {there}"):
             pull(OFFER, library, mirror=mirror)
         path.write_bytes(before)
     manifest.write_text(manifest.read_text().replace("source: ", "source: as copied from "))
@@ -162,7 +162,9 @@ def test_a_stored_package_that_is_not_the_catalogues_is_no_success(library: Libr
 def test_a_folder_gives_a_model_whatever_its_file_is_called(library: Library, assets: Path, tmp_path: Path) -> None:
     (tmp_path / "wrong").mkdir()
     (tmp_path / "wrong" / OFFER.file).write_bytes(b"x" * OFFER.listed.bytes)
-    with pytest.raises(InputError, match=f"holds no file with the {OFFER.listed.bytes} bytes and the SHA-256 cb12618d"):
+    with pytest.raises(
+        InputError, match=f"contains no file with the {OFFER.listed.bytes} bytes and the SHA-256 cb12618d"
+    ):
         pull(OFFER, library, folder=tmp_path / "wrong")
     assert not library.folder.exists()
     assert pull(OFFER, library, folder=assets / "models").new
@@ -209,10 +211,10 @@ def test_the_commands(config: Path, mirror: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (("show", "nothing"), 2, "neither the store nor the catalogue has nothing"),
+        (("show", "nothing"), 2, "neither the store nor the catalogue contains nothing"),
         (("pull", "nothing"), 2, "the catalogue has no nothing; it has"),
         (("pull", "person-present"), 1, "has the SHA-256|ended after 8 of 333288 bytes"),
-        (("pull", "movenet"), 1, "the server says 404"),
+        (("pull", "movenet"), 1, "the server answered 404"),
         (("pull", "movenet", "--from", "/nowhere"), 1, "/nowhere: No such file or directory"),
         (("add", "/nowhere"), 3, "there is no /nowhere"),
     ],
@@ -259,5 +261,5 @@ def test_root_writes_into_the_folders_of_another_user_as_that_user(config: Path,
 
 
 def test_who_may_not_look_into_the_store_is_told_so(closed: Path) -> None:
-    with pytest.raises(StartError, match="cannot be read by this user; try it with sudo"):
+    with pytest.raises(StartError, match=r"this user cannot read .*; try it with sudo"):
         Library(closed / "models").packages()

@@ -149,12 +149,12 @@ def test_many_are_tried_and_each_has_its_outcome(assets: Path, tmp_path: Path) -
     ("decoder", "words"),
     [
         ("crash", r"the model crashed the interpreter \(SIGSEGV\); it is damaged or needs a newer runtime"),
-        ("spin", "computes without end|did not finish within 5 s"),
+        ("spin", "does not finish|did not finish within 5 s"),
         ("sleep", "did not finish within 5 s; it is damaged or too large for this board"),
         ("eat", "needs more memory than a model may have here"),
-        ("leave", "ended with code 7. Its last words: i do not want to"),
+        ("leave", "ended with code 7. Its last line of output: i do not want to"),
         ("content", "ended with code 7[^:]*$"),
-        ("close", "gave no answer and had to be ended. Its last words: my lips are sealed"),
+        ("close", "gave no answer and was stopped. Its last line of output: my lips are sealed"),
         ("fail", "KeyError: 'nose'"),
         ("chat", "NotImplementedError"),
     ],
@@ -191,10 +191,10 @@ def test_golden_inputs_must_hold(package: Path) -> None:
     for wrong, words in [
         (
             "[{label: face, box: [0.6, 0.6, 0.9, 0.9]}]",
-            r"face at \[0.60, 0.60, 0.90, 0.90\] .* but there is face at \[0.3",
+            r"face at \[0.60, 0.60, 0.90, 0.90\] .* but found face at \[0.3",
         ),
-        ("[{label: nose}]", "nose was to be found in this golden input, but there is face at"),
-        ("[]", "nothing was to be found in this golden input, but there is face at"),
+        ("[{label: nose}]", "expected nose in this golden input, but found face at"),
+        ("[]", "expected nothing in this golden input, but found face at"),
     ]:
         with pytest.raises(ModelError, match=words):
             probe(describe(package, f"golden: [{{input: astronaut.png, expect: {wrong}}}]\n"))
@@ -264,7 +264,7 @@ def test_no_room_for_a_child_is_the_machines_fault() -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
     try:
-        with Probe() as child, pytest.raises(StartError, match="no process can be started to try models"):
+        with Probe() as child, pytest.raises(StartError, match="cannot start a process that tries models"):
             child.begin()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -92,7 +92,7 @@ def test_every_public_model_is_resolved_or_refused_with_the_reason(assets: Path)
         if path.name == "person_detect.tflite":
             assert "tensor 33 (MobilenetV1/MobilenetV1/Conv2d_0/Conv2D_bias) has a quantization dimension of 3" in text
         else:
-            assert re.search("no decoder recognises it yet; families known: .*outputs |a picture needs", text)
+            assert re.search("no decoder recognises it; known families: .*outputs |a picture needs", text)
 
 
 def test_metadata_gives_labels_colour_and_task(assets: Path) -> None:
@@ -112,7 +112,7 @@ def test_a_float_input_is_fed_as_the_family_is(assets: Path) -> None:
 def test_classes_without_names_go_by_number(assets: Path) -> None:
     found = examine(ModelRequest("m", str(assets / "models" / PERSON)))
     assert found.plan.labels == ("0", "1")
-    assert {reason.what: reason.why for reason in found.reasons}["labels"].startswith("nobody names the classes")
+    assert {reason.what: reason.why for reason in found.reasons}["labels"].startswith("the classes have no names")
 
 
 def test_a_manifest_beside_the_file_says_everything(place: Place) -> None:
@@ -170,7 +170,7 @@ def test_a_link_to_a_model_is_followed(place: Place, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "manifest", "words"),
     [
-        (FACES, f"sha256: {'0' * 64}\n", "its SHA-256 is eac9143a.*, but .*yaml wants 0000"),
+        (FACES, f"sha256: {'0' * 64}\n", "its SHA-256 is eac9143a.*, but .*yaml lists 0000"),
         (FACES, "labels: [face, nose]\n", r"2 labels \(manifest\) for 1 classes; if the first label is a background"),
         (PERSON, "labels: [person]\n", r"1 labels \(manifest\) for 2 classes; if the first class is the background"),
         (SSD, "labels: [a, b]\n", r"2 labels \(manifest\) for 90 or 91 classes"),
@@ -183,11 +183,11 @@ def test_a_link_to_a_model_is_followed(place: Place, tmp_path: Path) -> None:
         (FACES, "decoder: yolo9\n", r"decoder 'yolo9' \(manifest\) is not known; known: classification, "),
         (FACES, "decoder: blazeface\ntask: classification\n", "decoder blazeface .* is for detection, but the task is"),
         (FACES, "task: classification\n", "a classifier has one output of the shape"),
-        (FACES, "input: {color: gray}\n", r"3 colour channels, so gray \(manifest\) does not fit; right is rgb or bgr"),
+        (FACES, "input: {color: gray}\n", r"3 colour channels, so gray \(manifest\) does not fit; expected rgb or bgr"),
         (FACES, "input: {mean: [1, 2], std: 1}\n", "has 2 numbers; expected one, or one for each of the 3"),
         (FACES, "labels: none.txt\n", "none.txt cannot be read: No such file"),
         (FACES, "labels: ../secret.txt\n", "yaml:1: labels: expected a file in the manifest's own folder"),
-        (FACES, "file: other.tflite\n", "file: is other.tflite, but it lies beside"),
+        (FACES, "file: other.tflite\n", "file: is other.tflite, but its name makes it the manifest of"),
         (FACES, "task: detection\nthreshold: 2\n", r"int8\.yaml:2: threshold: 2 is not between 0 and 1"),
         (
             PERSON,
@@ -195,18 +195,18 @@ def test_a_link_to_a_model_is_followed(place: Place, tmp_path: Path) -> None:
             r"yaml:2: nms: belongs to models of task detection or",
         ),
         (FACES, "labels: {0: a}\n", "yaml:1: labels: expected a list of labels, or the name of a file beside the"),
-        (FACES, "name: a\nname: b\n", "yaml:2: name: is there twice"),
+        (FACES, "name: a\nname: b\n", "yaml:2: name: is set twice"),
         (FACES, "lables: [face]\n", 'yaml:1: lables: is not known here; did you mean "labels"'),
         (FACES, "values: [{name: level}]\n", "values: are for models of task regression; this one is for detection"),
         (FACES, "embedding: []\n", "yaml:1: embedding: is not known here"),
         (FACES, "threshold: -1\n", "yaml:1: threshold: expected a number between 0 and 1, not -1"),
         (FACES, "labels: [face\n", "yaml:1: "),
         (FACES, "just text\n", "yaml:1: expected keys with a colon"),
-        (FACES, "labels: [face]", "yaml:1: the last line does not end"),
+        (FACES, "labels: [face]", "yaml:1: the last line has no line end"),
         (FACES, "", "yaml:1: the file is empty"),
         (FACES, "a: &a [x,x]\nb: &b [*a,*a]\nc: &c [*b,*b]\n" + "d: [" + "*c," * 9000 + "*c]\n", "yaml:.*more than"),
         (FACES, "x: " + "[" * 100 + "]" * 100 + "\n", "yaml:1: nested deeper than"),
-        (FACES, "source: " + "x" * (1 << 20) + "\n", "has [0-9]+ bytes; more than 1048576 are not read"),
+        (FACES, "source: " + "x" * (1 << 20) + "\n", "has [0-9]+ bytes; the limit is 1048576"),
     ],
 )
 def test_a_manifest_that_does_not_fit_is_refused(place: Place, name: str, manifest: str, words: str) -> None:
@@ -219,7 +219,7 @@ def test_a_manifest_that_does_not_fit_is_refused(place: Place, name: str, manife
     [
         (
             "labels: [person, person]\n",
-            ("several classes have one label, and results do not tell them apart: person",),
+            ("several classes have one label, and results do not distinguish them: person",),
         ),
         ('labels: ["???", "???"]\n', ()),
         ("labels: [nobody, person]\n", ()),
@@ -265,7 +265,7 @@ def test_a_manifest_that_is_no_utf8_text_is_refused(place: Place) -> None:
 @pytest.mark.parametrize(
     ("asked", "key", "words"),
     [
-        ({"sha256": "0" * 64}, "sha256", "but the configuration wants 0000"),
+        ({"sha256": "0" * 64}, "sha256", "but the configuration lists 0000"),
         ({"labels": ("a", "b")}, "labels", "2 labels .asked for. for 1 classes"),
         ({"labels_file": "/nowhere/labels.txt"}, "labels", "/nowhere/labels.txt cannot be read"),
         ({"threshold": 1.5}, "threshold", "threshold 1.5 is not between 0 and 1"),

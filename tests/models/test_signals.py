@@ -89,15 +89,15 @@ def test_inspect_says_what_was_decided_and_why(said: Said) -> None:
     assert reasons["scale"] == ("each window by its largest sample", "manifest")
     assert reasons["rate"] == ("16000 samples a second", "manifest")
     assert reasons["at once"] == ("0.99 s", "the input's shape")
-    assert reasons["next after"] == ("0.495 s", "half of it: no stride is said")
+    assert reasons["next after"] == ("0.495 s", "half of it: no stride is set")
     events = {reason.what: (reason.value, reason.why) for reason in examine(said(EVENTS)).reasons}
     assert events["features"] == ("waveform, 15600 samples, full scale is 1", "metadata in the file")
-    assert events["scores"] == ("as they come", "its last operator is LOGISTIC")
+    assert events["scores"] == ("unchanged", "its last operator is LOGISTIC")
 
 
 def test_a_model_that_remembers_gets_nothing_twice(said: Said) -> None:
     reasons = {reason.what: (reason.value, reason.why) for reason in examine(said(WAKE_WORD)).reasons}
-    assert reasons["next after"] == ("0.03 s", "it remembers: nothing twice")
+    assert reasons["next after"] == ("0.03 s", "the model has state: no sample twice")
 
 
 @pytest.mark.parametrize(
@@ -116,11 +116,18 @@ def test_a_model_that_remembers_gets_nothing_twice(said: Said) -> None:
         (KEYWORDS, "task: classification\ninput: {features: raw, hop: 1}\n", "hop: is for features: mfcc or"),
         (KEYWORDS, "input: {features: raw, rate: 0}\n", "yaml:1: input.rate: expected a number between 0.001"),
         (MICRO_SPEECH, "task: classification\ninput: {features: micro, rate: 8000}\n", "`rate` of 16000"),
-        (DIGITS, "task: classification\n", "may be a gray picture or a signal; say which"),
-        (MACHINE, ANOMALY, "nobody says from which distance on a frame is anomalous: threshold:"),
+        (DIGITS, "task: classification\n", "may be a gray picture or a signal; set it"),
+        (MACHINE, ANOMALY, "the distance from which a frame is anomalous is unknown: set threshold:"),
         (MACHINE, ANOMALY + "threshold: 9\nlabels: [a]\nvalues: [{name: x}]\n", "values: are for models of task regr"),
         (SINE, REGRESSION + "values: [{name: a}, {name: b}]\n", "the manifest names 2 values; the model gives 1"),
-        (SINE, REGRESSION + "values: [{name: a, min: 2, max: 1}]\n", r"of the value a min \(2\) is above max \(1\)"),
+        (
+            SINE,
+            REGRESSION + "values: [{name: a, min: 2, max: 1}]\n",
+            (
+                r"the value a has a min \(2\) above its max "
+                r"\(1\)"
+            ),
+        ),
         (SINE, REGRESSION + "values: [{unit: l}]\n", r"yaml:3: values\[0\].name: is missing"),
         (SINE, REGRESSION + "threshold: 2\n", "yaml:3: threshold: 2 is not between 0 and 1"),
         (

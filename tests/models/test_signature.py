@@ -72,7 +72,7 @@ def test_a_signed_package_is_accepted_by_those_who_trust_the_key(
     _, other = make_key(tmp_path, "other")
     capsys.readouterr()
     assert main(["models", "verify", str(package), "--keys", str(other)]) == 1
-    assert "by another key than those that are trusted here (other.pem)" in capsys.readouterr().err
+    assert "no trusted key (other.pem) made the signature" in capsys.readouterr().err
 
 
 def test_openssl_makes_the_same_signature(package: Path, keys: tuple[Path, Path], tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_openssl_makes_the_same_signature(package: Path, keys: tuple[Path, Path]
         (lambda p: (p / f"{MODEL}.sig").write_text("A" * 86 + "==\n"), r"does not fit: .* changed after it was signed"),
         (lambda p: edit(p, "threshold: 0.5", "threshold: 0.1"), r"does not fit: .* changed after it was signed"),
         (lambda p: edit(p, "version: 1.0.0", "version: 9.0.0"), r"does not fit"),
-        (lambda p: edit(p, "version: 1.0.0\n", ""), r"cannot stand for the whole package: it does not say version;"),
+        (lambda p: edit(p, "version: 1.0.0\n", ""), r"does not cover the whole package: it lacks version;"),
         (lambda p: edit(p, "digests:", "# digests:").joinpath("x"), "manifest.yaml:"),
         (lambda p: (p / "manifest.yaml").unlink(), "is a folder without a manifest.yaml"),
     ],
@@ -152,17 +152,17 @@ def test_what_only_the_releaser_knows_is_asked_for(
     private, public = keys
     edit(package, "version: 1.0.0\n", "")
     assert main(["models", "sign", str(package), "--key", str(private)]) == 2
-    assert "a release needs version; say them there" in capsys.readouterr().err
+    assert "a release needs version; add them there" in capsys.readouterr().err
     assert main(["models", "sign", str(SHIPPED / MODEL), "--key", str(public)]) == 2
-    assert "holds no private key in PEM form; openssl genpkey" in capsys.readouterr().err
+    assert "contains no private key in PEM format; openssl genpkey" in capsys.readouterr().err
     shutil.copyfile(SHIPPED / MODEL, tmp_path / "m.tflite")
     assert main(["models", "sign", str(tmp_path / "m.tflite"), "--key", str(private)]) == 2
-    assert "m.tflite has none; edge-infer inspect --manifest begins" in capsys.readouterr().err
+    assert "m.tflite has none; edge-infer inspect --manifest writes a draft of" in capsys.readouterr().err
     (tmp_path / "m.yaml").write_text("{name: m, version: 1}\n")
     assert main(["models", "sign", str(tmp_path / "m.tflite"), "--key", str(private)]) == 2
     said = capsys.readouterr().err
     first, *lines = [line.removeprefix("edge-infer:").strip() for line in said.splitlines()]
-    assert first.endswith("cannot be added at its end; put them in:")
+    assert first.endswith("cannot add them at its end; add them by hand:")
     assert [line.partition(": ")[0] for line in lines] == ["file", "sha256"]
     assert (tmp_path / "m.yaml").read_text() == "{name: m, version: 1}\n"
 
@@ -182,7 +182,7 @@ def test_keys_that_are_none_are_named(keys: tuple[Path, Path], tmp_path: Path) -
     with pytest.raises(ConfigError, match="is encrypted; decrypt it"):
         private_key(locked)
     (tmp_path / "text.pem").write_text("hello\n")
-    with pytest.raises(ConfigError, match="holds no public key in PEM form"):
+    with pytest.raises(ConfigError, match="contains no public key in PEM format"):
         trusted_key(tmp_path / "text.pem")
 
 

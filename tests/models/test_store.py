@@ -70,7 +70,7 @@ def test_only_regular_files_of_bearable_size_are_read(tmp_path: Path) -> None:
     assert len(read_whole(tmp_path / "link", 101)) == 101
     for name, words in [
         ("pipe", "is a named pipe, not a file"),
-        ("large", "has 101 bytes; more than 100"),
+        ("large", "has 101 bytes; the limit is 100"),
         (".", "is a folder, not a file"),
         ("none", "cannot be read: No such file or directory"),
     ]:
@@ -141,7 +141,7 @@ def test_a_copy_is_durable_before_it_has_its_name(tmp_path: Path) -> None:
         code,
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    assert "does not keep what is written" in done.stderr  # since the digest is not that of the bytes
+    assert "returns other data than was written" in done.stderr  # since the digest is not that of the bytes
     calls = re.findall(r"(write|fsync|rename|unlink)\((?:\d+<([^>]*)>|\"([^\"]*)\")", log.read_text())
     told = [(call, (one or other).replace(str(tmp_path), "")) for call, one, other in calls]
     told = [(call, "/new" if "incoming" in path else path) for call, path in told if path == "" or "/" in path]
@@ -220,7 +220,7 @@ def test_to_the_root_itself_a_link_may_lead(root: Path, tmp_path: Path) -> None:
 
 def test_a_large_file_is_refused_before_it_is_read(root: Path) -> None:
     os.truncate(root / "real.tflite", 3 << 30)
-    with pytest.raises(ModelError, match=r"has 3221225472 bytes; more than \d+ are not read"):
+    with pytest.raises(ModelError, match=r"has 3221225472 bytes; the limit is \d+"):
         read_whole(root / "real.tflite", largest_here(), roots=(str(root),))
 
 
@@ -239,7 +239,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(root: Path) -> None:
     path.write_bytes(bytes(64 << 20))  # so that the reading takes longer than the clock of the file system ticks
     writer.start()
     try:
-        with pytest.raises(ModelError, match="has changed while it was read; try again when it is written"):
+        with pytest.raises(ModelError, match="changed during the read; try again when it is complete"):
             read_whole(path, 1 << 30, roots=(str(root),))
     finally:
         stop.set()

@@ -102,7 +102,7 @@ def test_a_manifest_wins_over_the_metadata(place: Place) -> None:
 @pytest.mark.parametrize(
     ("manifest", "said"),
     [
-        ("length: 128", "says input: length: 128, but input_3 takes 256 ids"),
+        ("length: 128", "sets input: length: 128, but input_3 takes 256 ids"),
         ("vocabulary: gone.txt", "gone.txt cannot be read: No such file"),
         ("vocabulary: ../v.txt", "expected a file in the manifest's own folder"),
         ("tokenizer: wordpiece", r"its vocabulary has no \[CLS\], \[SEP\], \[UNK\]"),
@@ -123,9 +123,7 @@ def test_a_vocabulary_of_another_model_is_refused(place: Place, tmp_path: Path) 
         (tmp_path / "more.txt").write_text(f"<PAD> 0\nlast {most}\n")
         if most == 10002:
             assert examine(request).plan.labels == ("Negative", "Positive")
-    with pytest.raises(
-        ModelError, match=r"\(manifest: more\.txt\) has ids up to 10003, but the model knows 10003 words"
-    ):
+    with pytest.raises(ModelError, match=r"\(manifest: more\.txt\) has ids up to 10003, but the model has 10003 words"):
         resolve(request)
 
 
@@ -133,7 +131,7 @@ def test_golden_lines_hold_or_the_model_is_refused(place: Place, tmp_path: Path)
     (tmp_path / "bad.txt").write_text("What a waste of my time.\n")
     golden = "budget: {latency: 10s}\ngolden: [{input: bad.txt, expect: [{label: %s}]}]\n"
     assert probe(place(golden % "Negative")).labels == ("Negative", "Positive")
-    with pytest.raises(ModelError, match=r"bad.txt: Positive was to be found .* but there is Negative"):
+    with pytest.raises(ModelError, match=r"bad.txt: expected Positive in .* but found Negative"):
         probe(place(golden % "Positive"))
 
 
@@ -162,7 +160,7 @@ def test_inputs_that_no_text_fills_are_told(tmp_path: Path) -> None:
     path.with_suffix(".yaml").write_text(
         "decoder: classification\ninput: {tokenizer: wordpiece, vocabulary: pieces.txt}\n"
     )
-    with pytest.raises(ModelError, match=r"it has the inputs question \[1, 6\], answer .* has one for word ids"):
+    with pytest.raises(ModelError, match=r"it has the inputs question \[1, 6\], answer .* expected one for word ids"):
         resolve(ModelRequest("two", str(path)))
 
 

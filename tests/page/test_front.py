@@ -19,7 +19,7 @@ from tests.page.drawing import drag, swipe, tap
 
 VIEWS = ("aim", "draw", "see")
 REJECTED = "/etc/edge-infer/config.yaml:12: pipelines.door-people.threshold: must be a number from 0 to 1"
-REFUSED = "the daemon rejects this; the file is as it was"
+REFUSED = "the daemon rejects this; the file is unchanged"
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
 HOSTILE_JSON = json.dumps(HOSTILE)[1:-1]
 

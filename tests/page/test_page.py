@@ -119,7 +119,7 @@ def test_two_people_draw_and_the_second_is_told(page: Page) -> None:
     text = page.daemon.config.read_text()
     late = page.edit("yard", mask, digest=digest)
     assert (late.status, late.json["kind"]) == (409, "conflict")
-    assert "changed meanwhile" in late.json["error"]
+    assert "has changed since you opened it" in late.json["error"]
     assert page.daemon.config.read_text() == text
     page.daemon.config.write_text(text + "# over SSH\n")
     late = page.edit("yard", mask)
@@ -136,12 +136,12 @@ def test_what_the_daemon_rejects_is_restored_and_told_with_line_and_remedy(page:
     assert page.daemon.config.read_text() == before
     assert page.daemon.status()["config"]["state"] == "applied", "the restored file is read already"
     for edit, part in (
-        ({"what": "exec", "name": "x", "points": CORNER}, "what is one of"),
-        ({"what": "zone", "name": "a b", "points": CORNER}, "a name has"),
-        ({"what": "zone", "name": "../x", "points": CORNER}, "a name has"),
-        ({"what": "mask", "name": 7, "points": CORNER}, "a mask has a number"),
+        ({"what": "exec", "name": "x", "points": CORNER}, "as the kind of edit"),
+        ({"what": "zone", "name": "a b", "points": CORNER}, "expected a name of"),
+        ({"what": "zone", "name": "../x", "points": CORNER}, "expected a name of"),
+        ({"what": "mask", "name": 7, "points": CORNER}, "expected the number of a mask"),
         ({"what": "mask", "name": 0, "points": [[0, 0], [2, 0], [1, 1]]}, "between 0 and 1"),
-        ({"what": "threshold", "value": "0.5; x"}, "a threshold is a number"),
+        ({"what": "threshold", "value": "0.5; x"}, "expected a threshold of at least 0"),
         ({"what": "track", "value": {"lost": "1s"}}, "track can only be added"),
     ):
         refused = page.edit("door", edit)

@@ -186,5 +186,5 @@ def test_the_page_has_few_writers_at_once(tmp_path: Path) -> None:
     ways = [_to_writer(tmp_path / "config.yaml") for _ in range(MAX_WRITERS)]
     with pytest.raises(OSError, match="too many"):
         _to_writer(tmp_path / "config.yaml")
-    assert all(b"pipeline is the name of a pipeline" in told(way, b"{}\n") for way in ways)
+    assert all(b"expected the name of a pipeline in pipeline" in told(way, b"{}\n") for way in ways)
     eventually(lambda: told(_to_writer(tmp_path / "config.yaml"), b"{}\n"), "another one", 10.0)

@@ -40,7 +40,7 @@ def test_it_says_what_the_daemon_may_read_and_not_what_root_may(daemon: Daemon) 
     """Both a model and the file itself, as somebody leaves them who writes them with a careful umask."""
     done = check(daemon.config)
     assert (done.returncode, done.stdout) == (0, "")
-    assert done.stderr == f"{daemon.config}: valid, for the daemon that runs (1 source, 1 model, 1 pipeline)\n"
+    assert done.stderr == f"{daemon.config}: valid, for the running daemon (1 source, 1 model, 1 pipeline)\n"
     if os.geteuid() != 0:
         pytest.skip("only root may read more than the daemon")
     for name, told in (
@@ -74,8 +74,11 @@ def test_another_file_and_another_program_are_not_the_daemons_to_check(daemon: D
     assert ask(control, asked) == {"error": f"this daemon runs the program in {sys.prefix}"}
     done = check(other)
     assert done.returncode == 0
-    assert "for the daemon that runs" not in done.stderr
-    told = f"this daemon runs {daemon.config}, so the file was read as root: a service may be able to read less"
+    assert "for the running daemon" not in done.stderr
+    told = (
+        f"this daemon runs {daemon.config}, so the check ran as root: the service may not have access to all of "
+        "these files"
+    )
     assert (told in done.stderr) == (os.geteuid() == 0)
     assert "no daemon runs" not in done.stderr
 
@@ -100,7 +103,7 @@ def test_without_a_daemon_root_is_told_that_it_sees_more(tmp_path: Path) -> None
     path.write_text(config(1883))
     done = check(path)
     assert done.returncode == 0
-    told = "no daemon runs with this file, so the file was read as root: a service may be able to read less"
+    told = "no daemon uses this file, so the check ran as root: the service may not have access to all of these files"
     assert (told in done.stderr) == (os.geteuid() == 0)
 
 
@@ -121,7 +124,7 @@ def test_a_daemon_that_hangs_up_is_told_and_the_file_is_read_without_it(tmp_path
         thread.join(10)
     assert done.returncode == 0
     assert f"warning: the daemon on {tmp_path}/control.sock " in done.stderr
-    assert "; the file was read without it\n" in done.stderr
+    assert "; the check was made without the daemon\n" in done.stderr
 
 
 def test_what_a_camera_or_a_model_wrote_steers_no_terminal(tmp_path: Path) -> None:

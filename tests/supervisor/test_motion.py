@@ -40,7 +40,7 @@ def test_nothing_moves(broker: Broker, tmp_path: Path) -> None:
             lambda: daemon.status()["pipelines"]["faces"].get("motion", {}).get("still", 0) > 20, "frames left out", 60
         )
         said = daemon.command("status").stdout
-        assert "% of the looks saved" in said
+        assert "% of the model runs saved" in said
         why = daemon.command("why", "--label", "face").stdout
         assert "faces: " in why
         assert "no motion, " in why

@@ -31,7 +31,7 @@ def test_a_part_that_comes_and_goes_is_applied(tmp_path: Path) -> None:
             return errors if found["state"] == "rejected" else []
 
         eventually(lambda: rejected() != [], "the rejection", 60.0)
-        assert rejected()[0].startswith(f"{part}:4: pipelines.faces: is there twice (first in {daemon.config}:")
+        assert rejected()[0].startswith(f"{part}:4: pipelines.faces: is defined twice (first in {daemon.config}:")
         part.write_text(YARD)
         eventually(lambda: daemon.status()["config"]["state"] == "applied", "the mended part", 60.0)
         assert daemon.status()["config"]["digest"] == both

@@ -119,7 +119,7 @@ def test_a_shadow_whose_output_is_not_finite_is_off(tmp_path: Path, broker_and_e
         ).value
         assert told["shadow"]["hall"]["reason"] == "an output has values that are not finite"
         done = daemon.command("models", "promote", "next")
-        assert (done.returncode, "; it was off as a shadow: «" in done.stdout) == (0, True), done.stdout
+        assert (done.returncode, "; the shadow was off: «" in done.stdout) == (0, True), done.stdout
 
 
 def test_a_death_of_the_engine_counts_against_the_shadow_and_can_be_forgiven(
@@ -150,7 +150,7 @@ def test_a_promotion_that_does_not_come_about_leaves_the_file_as_it_was(
         done = daemon.command("models", "promote", "next")
         assert done.returncode == 2
         assert "next.tflite" in done.stderr
-        assert "the file is as it was before" in done.stderr
+        assert "the file is unchanged" in done.stderr
         assert daemon.config.read_text() == text
     done = daemon.command("models", "promote", "next")
     assert done.returncode == 1

@@ -80,7 +80,7 @@ def test_without_frames_waiting_ends_and_a_rejected_file_ends_it_at_once(tmp_pat
         daemon.config.write_text(slow)
         done = daemon.command("models", "wait", "--timeout", "3s")
         assert (done.returncode, done.stdout) == (1, "")
-        assert "edge-infer: that is all after 3s; a model is through its probation after 100 frames" in done.stderr
+        assert "edge-infer: timeout after 3s; a model passes its probation after 100 frames" in done.stderr
         daemon.config.write_text(slow.replace("kind: synthetic", "kind: none"))
         done = daemon.command("models", "wait")
         assert done.returncode == 2

@@ -31,7 +31,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     purpose = "lists the packages of the store and the models of the catalogue"
     catalogues.add_choice(add_config(add_action(actions, "list", purpose, "", _list)))
-    purpose = "shows all that is known about a package or a model of the catalogue"
+    purpose = "shows all details of a package or a model of the catalogue"
     show = catalogues.add_choice(add_config(add_action(actions, "show", purpose, "person-present", _show)))
     show.add_argument("name", metavar="NAME[@VERSION]", help="name as list prints it, or a model of the configuration")
     purpose = "tries your package and copies it into the store"
@@ -130,7 +130,7 @@ def _show(args: argparse.Namespace) -> int:
     offers = [offer for offer in catalogues.offers(args).values() if name in (offer.name, offer.title)]
     if not packages and not offers and not running:
         raise ConfigError(
-            f"neither the store nor the catalogue has {name}; edge-infer models list shows what they have"
+            f"neither the store nor the catalogue contains {name}; edge-infer models list shows their contents"
         )
     _print(running)
     for package in packages:

@@ -63,8 +63,8 @@ def _keys(args: argparse.Namespace) -> Sequence[TrustedKey]:
     place: Path = args.keys or key_folder(args.config)
     if not place.exists():
         raise ConfigError(
-            f"a catalogue from an address counts only when a key of yours has signed it, and there is no {place}; put "
-            "public keys (*.pem) there, or name some with --keys"
+            f"a catalogue from an address needs a signature by one of your keys, and there is no {place}; put public "
+            "keys (*.pem) there, or name some with --keys"
         )
     return trusted_keys(place)
 

@@ -51,7 +51,7 @@ class EvaluationAnswer(Record, frozen=True):
 
 def add(child: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    asked = "take the package only if it is right on this labelled data, as edge-infer evaluate reads it"
+    asked = "add the package only if it is correct on this labelled data, in a format of edge-infer evaluate"
     child.add_argument("--evaluate", metavar="LABELS", type=Path, help=asked)
     add_images(child)
     least = "least value of a figure, such as map50=0.6; default: no worse than the newest other version in the store"
@@ -88,8 +88,7 @@ def _other_version(args: argparse.Namespace, library: Library, plan: ModelPlan) 
     others = [each for each in library.find(name) if each.manifest is not None and each.title != plan.title]
     if not others:
         raise ConfigError(
-            f"the store has no other version of {name} to compare with; say what is good enough, such as "
-            "--at-least map50=0.6"
+            f"the store has no other version of {name} to compare with; set a limit, such as --at-least map50=0.6"
         )
     best = others[0]
     for each in others[1:]:
@@ -111,7 +110,7 @@ def _check(args: argparse.Namespace, user: Identity | None, place: DataPlace, pl
         raise ModelError(f"{title} could not be evaluated: {found.error}")
     if len(plans) > 1:
         if found.verdict not in ("better", "unclear"):
-            raise ModelError(f"{title} is not taken: {found.sentence}")
+            raise ModelError(f"{title} is rejected: {found.sentence}")
         say([f"edge-infer: {found.sentence}"], sys.stderr)
         return
     for figure, least in args.at_least:
@@ -127,7 +126,7 @@ def _check_figure(title: str, figure: str, limits: tuple[float, float], found: E
     if value is None or not least <= value <= most:
         shown = "not known" if value is None else f"{value:.4g}"
         bound = f"below {least:g}" if math.isfinite(least) else f"above {most:g}"
-        raise ModelError(f"{title} is not taken: {figure} is {shown} on {found.examples} examples, {bound}")
+        raise ModelError(f"{title} is rejected: {figure} is {shown} on {found.examples} examples, {bound}")
     say([f"edge-infer: {title}: {figure} is {value:.4g} on {found.examples} examples"], sys.stderr)
 
 

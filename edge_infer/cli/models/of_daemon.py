@@ -33,7 +33,7 @@ WORDS: Final[dict[What, str]] = {
 
 def add(actions: Actions) -> None:
     """Declare the actions."""
-    purpose = "shows when, why and by whom the models of the running daemon were changed"
+    purpose = "shows the model changes of the running daemon: time, reason and initiator"
     past = add_config(add_action(actions, "history", purpose, "faces", run))
     past.add_argument("name", metavar="NAME", nargs="?", help="model of the configuration; default: all")
     purpose = "returns to the previous model; the current one is not tried again"
@@ -74,7 +74,7 @@ def _check_known(name: str, config: Path) -> None:
 
 def _lines(history: list[Happened]) -> Iterator[str]:
     if not history:
-        print("edge-infer: no model has been put into use, changed or refused yet", file=sys.stderr)
+        print("edge-infer: the daemon has not activated, changed or rejected any model yet", file=sys.stderr)
     for each in history:
         why = f": {each.why}" if each.why else ""
         yield f"{each.ts}  {each.model}  {WORDS[each.what]:<11}  {each.title} {each.sha[:8]}  by {each.by}{why}"
@@ -102,10 +102,10 @@ def _standing(model: str, status: ModelStatus, name: str) -> Iterator[str]:
 
 def _figures(shadow: ShadowStatus) -> str:
     """Describe the results of a shadow's comparison."""
-    parts = [] if shadow.agreement is None else [f"{shadow.agreement:.1%} of {shadow.frames} frames alike"]
+    parts = [] if shadow.agreement is None else [f"{shadow.agreement:.1%} of {shadow.frames} frames agree"]
     parts += [] if shadow.matched is ABSENT else [f"{shadow.matched:.1%} of boxes matched"]
     parts += [] if shadow.difference is ABSENT else [f"scores differ by {shadow.difference:g}"]
-    parts += [] if shadow.latency is ABSENT else [f"{shadow.latency:g} times as slow"]
+    parts += [] if shadow.latency is ABSENT else [f"{shadow.latency:g} times the latency"]
     parts += [f"{shadow.skipped} frames skipped"] if shadow.skipped else []
     parts += [f"{shadow.errors} failed"] if shadow.errors else []
     parts += [] if shadow.reason is ABSENT else [shadow.reason]

@@ -49,7 +49,7 @@ def file_with_shadow(config: Path, name: str, pipeline: str | None) -> Path:
     names = [*shadowing(value, name)]
     files = {file_of(config, "pipelines", each) for each in names}
     if len(files) > 1:
-        raise ConfigError(f"pipelines of several files have this shadow; name one: --pipeline {' or '.join(names)}")
+        raise ConfigError(f"pipelines in several files have this shadow; choose one: --pipeline {' or '.join(names)}")
     return files.pop() if files else config
 
 
@@ -58,7 +58,7 @@ def _known(status: Any, pipeline: str) -> str:
     for model in status.get("models", {}).values():
         shadow = model.get("shadow", {}).get(pipeline, {})
         if shadow.get("state") == "off":
-            return f"; it was off as a shadow: {shadow.get('reason', '')}"
+            return f"; the shadow was off: {shadow.get('reason', '')}"
         if shadow.get("agreement") is not None:
             return f"; it agreed on {shadow['agreement']:.1%} of {shadow['frames']} frames"
     return "; it has not been compared yet"

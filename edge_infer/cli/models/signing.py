@@ -25,7 +25,7 @@ def add(actions: Actions) -> None:
         "--key", metavar="FILE", type=Path, help="private key; openssl genpkey -algorithm ed25519 creates one"
     )
     how.add_argument(
-        "--print", action="store_true", help="print the bytes to sign instead, for a key that is kept elsewhere"
+        "--print", action="store_true", help="print the bytes to sign instead, for a key on another machine"
     )
     purpose = (
         "checks a package as a device with require_signature does: its signature, and the digest of every file; of a "

@@ -52,7 +52,7 @@ def _digest(store: Path, title: str) -> str:
 
     found = [stored for stored in Library(store).packages() if stored.title == title]
     if not found:
-        raise ConfigError(f"{store} holds no {title}; edge-infer models add PATH puts a package there")
+        raise ConfigError(f"{store} contains no {title}; edge-infer models add PATH adds a package")
     try:
         package = find_package(found[0].folder)
         return hashlib.sha256(package.content(package.file, LARGEST_MODEL)).hexdigest()

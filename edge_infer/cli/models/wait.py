@@ -17,8 +17,8 @@ from edge_infer.supervisor.status import Status
 from edge_infer.yamlfile.units import parse_seconds
 
 HINT: Final = (
-    "a model is through its probation after 100 frames, or after a minute with at least ten; edge-infer status tells "
-    "whether its source gives any"
+    "a model passes its probation after 100 frames, or after a minute with at least ten; edge-infer status shows "
+    "whether its source delivers frames"
 )
 
 
@@ -39,11 +39,11 @@ def judged(status: Status, digest: str, name: str | None) -> Glimpse:
     """Judge one model or all by a status, for a file with this digest; raises `ConfigError` for an unknown model."""
     config = status.config
     if config is None or config.digest != digest:
-        return Glimpse((f"the configuration has not been read yet as it is now ({digest[:8]})",))
+        return Glimpse((f"the daemon has not read the current configuration yet ({digest[:8]})",))
     if config.state == "rejected":
-        return Glimpse((*config.errors, "edge-infer: the configuration is rejected; what ran goes on"), 2)
+        return Glimpse((*config.errors, "edge-infer: the configuration is rejected; the previous one stays active"), 2)
     if status.boot is None:
-        return Glimpse(("the engine is being started",))
+        return Glimpse(("the engine is starting",))
     if name is not None and name not in status.models:
         raise ConfigError(f"no pipeline has a model {name}; there are {', '.join(status.models) or 'none'}")
     models = {key: model for key, model in status.models.items() if name in (None, key)}
@@ -60,7 +60,7 @@ def _look(socket: Path, config: Path, name: str | None) -> Glimpse:
 
 
 def _line(name: str, model: ModelStatus) -> str:
-    serving = f"{model.version or 'a file'} ({model.sha})" if model.sha else "nothing"
+    serving = f"{model.version or 'a file'} ({model.sha})" if model.sha else "no model"
     if model.reason is ABSENT:
         return f"{name}: {model.state}, {serving} serves"
     return f"{name}: {model.state}: {model.reason}; {serving} serves"

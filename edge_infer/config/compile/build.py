@@ -310,7 +310,7 @@ class Builder:
             text = "does nothing without tiles; for example tiles: 2x2"
             self.problems.append(self.document.problem((*steps, "preprocess", "overlap"), text))
         if said.tiles and source is not None and source.parent:
-            text = "a crop goes in as a whole; remove this key"
+            text = "the model gets each crop as a whole; remove this key"
             self.problems.append(self.document.problem((*steps, "preprocess", "tiles"), text))
         tiles, overlap = (1, 1), 0.0  # these two, and the scaling, are always the pipeline's own
         if said.tiles:
@@ -372,16 +372,16 @@ class Builder:
             return
         if values := plan.model.values:
             text = (
-                f"a state with the {len(values)} values of {plan.model.title} may have {size} bytes, and at most "
-                f"{MAX_MESSAGE_BYTES} are published: give them shorter names, or a larger step (fewer decimals), or "
-                "min and max in the manifest"
+                f"a state with the {len(values)} values of {plan.model.title} can take {size} bytes, and the limit is "
+                f"{MAX_MESSAGE_BYTES}: give them shorter names, or a larger step (fewer decimals), or min and max in "
+                "the manifest"
             )
             self.problems.append(self.document.problem((*steps, "model"), text))
         else:
             zones = f" in {len(plan.zones) + 1} rows, one for each zone and one for all" if plan.zones else ""
             text = (
-                f"a state that counts these {len(plan.labels or ())} labels{zones} has up to {size} bytes, and at most "
-                f"{MAX_MESSAGE_BYTES} are published: name fewer, or shorter ones, or give zones labels of their own"
+                f"a state that counts these {len(plan.labels or ())} labels{zones} can take {size} bytes, and the "
+                f"limit is {MAX_MESSAGE_BYTES}: name fewer or shorter labels, or give zones labels of their own"
             )
             self.problems.append(self.document.problem((*steps, "labels"), text))
 
@@ -432,7 +432,7 @@ class Builder:
         elif source is not None and isinstance(model.input, SignalPlan):
             self._check_values(steps, section, model.input, source)
         if takes != "image" and section.mask:
-            text = f"the model takes {WORDS[takes]}, of which nothing can be blacked out; remove this key"
+            text = f"the model takes {WORDS[takes]}, and a mask works on pictures only; remove this key"
             self.problems.append(self.document.problem((*steps, "mask"), text))
 
     def _check_values(self, steps: Steps, section: Pipeline, wants: SignalPlan, source: SourcePlan) -> None:

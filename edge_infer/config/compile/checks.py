@@ -40,8 +40,8 @@ def in_vain(request: ModelRequest, entry: str, record: ServingRecord) -> ModelEr
     for each in refused:
         if found is not None and (each.title, each.sha) == found:
             return ModelError(
-                f"{each.reason} (so it was at {each.ts}, and these bytes are not tried again until this entry changes "
-                f"or somebody says: edge-infer models retry {request.name})"
+                f"{each.reason} (failed at {each.ts}; the daemon does not try these bytes again until this entry "
+                f"changes or you run: edge-infer models retry {request.name})"
             )
     return None
 
@@ -64,16 +64,17 @@ def idle(document: Document, config: Config, plan: Plan) -> Iterator[Problem]:
         yield document.problem(steps, text)
     used = {model.name: model for model in (*plan.models(), *plan.shadows())}
     for name in config.models.keys() - used.keys():
-        yield document.problem(("models", name), "no pipeline runs it or compares it")
+        yield document.problem(("models", name), "no pipeline uses this model")
     for name in {source.name for source in plan.sources} - {pipeline.source for pipeline in plan.pipelines}:
-        yield document.problem(("sources", name), "no pipeline takes what it gives; it is opened all the same")
+        yield document.problem(("sources", name), "no pipeline uses this source; the daemon opens it anyway")
     for name, model in config.models.items():
         if name in used and model.labels is None and _by_number(used[name]):
-            yield document.problem(("models", name), "nobody names its classes, so they go by number; give labels")
+            yield document.problem(("models", name), "its classes have no names, so results use numbers; add labels")
     for pipeline in plan.pipelines:
         if pipeline.fps is not None and isinstance(pipeline.model.input, TextPlan):
             text = (
-                f"lines that come faster than fps: {pipeline.fps:g} are left out, and not counted; remove fps for all"
+                f"lines that arrive faster than fps: {pipeline.fps:g} are skipped and not counted; remove fps to "
+                "process all"
             )
             yield document.problem(("pipelines", pipeline.name), text)
 

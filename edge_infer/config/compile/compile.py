@@ -171,7 +171,7 @@ class _Compilation:
         models = self._models(config, state_dir, keep, again=bool(store))
         usable = self._build.cascades.as_their_roots([each for each in sources if each is not None], config)
         if (live := sum(each.live for each in usable)) > MOST_LIVE:
-            text = f"{live} of them need a process each (cameras, streams, devices), which is too much for one device"
+            text = f"{live} of them need a process each (cameras, streams, devices), which is too many for one device"
             self._problems.append(self._document.problem(("sources",), f"{text}; at most {MOST_LIVE}"))
         pipelines = self._pipelines(config, models, usable)
         self._build.files.warnings += [self._document.problem(*each) for each in unseen(config.governor)]
@@ -251,7 +251,7 @@ class _Compilation:
             try:
                 write_tried(Path(state_dir), now)
             except StartError as error:
-                text = f"the same models are tried again the next time: {error}"
+                text = f"the results of the model trials cannot be stored; the next start repeats them: {error}"
                 self._build.files.warnings.append(self._document.problem(("models",), text))
 
     def _with_entry(self, plan: ModelPlan, config: Config) -> ModelPlan:
@@ -277,8 +277,8 @@ class _Compilation:
         text = str(error)
         if section.use and _is_missing(request.file):
             text = (
-                f"there is no {request.file}: the store has no {section.use}; edge-infer models list shows "
-                "what it has, models add PATH and models pull NAME put more there"
+                f"there is no {request.file}: the store has no {section.use}; edge-infer models list shows its "
+                "packages, models add PATH and models pull NAME add more"
             )
         for line in text.splitlines():
             self._outside(steps, line, foreign=error.foreign)

@@ -69,7 +69,10 @@ class Equipper:
             try:
                 write_known(self._state_dir, known)
             except StartError as error:
-                self._warn(("pipelines",), f"what was found out about models is tried again the next time: {error}")
+                self._warn(
+                    ("pipelines",),
+                    (f"the results of the model trials cannot be stored; the next start repeats them: {error}"),
+                )
         return tuple(found)
 
     def _check_threads(self, steps: Steps, section: Pipeline, cores: int) -> None:
@@ -79,7 +82,7 @@ class Equipper:
         most = min(mine, cores)
         what = "its affinity names" if mine < cores else "this machine has"
         have, better = ("one core", "auto") if most == 1 else (f"{most} cores", f"auto, or a number up to {most}")
-        text = f"{section.threads} threads wait for each other, since {what} {have}; {better} is quicker"
+        text = f"{section.threads} threads wait for each other, because {what} {have}; {better} is faster"
         self._warn((*steps, "threads"), text)
 
     def _counted(self, pipeline: PipelinePlan, request: ModelRequest, known: Known) -> tuple[PipelinePlan, Known]:
@@ -94,7 +97,7 @@ class Equipper:
                 threads = hardware.threads(replace(pipeline, delegate=None), request, cores)
                 known = known.having(Count(*about, threads))
             except (ModelError, StartError) as error:
-                text = f"how many are the quickest could not be tried, so it is one: {error}"
+                text = f"the fastest number of threads could not be measured, so the model gets one: {error}"
                 self._warn(("pipelines", pipeline.name, "threads"), text)
         return replace(pipeline, threads=min(threads or 1, len(pipeline.affinity) or cores)), known
 
@@ -117,7 +120,7 @@ class Equipper:
     def _without(self, pipeline: PipelinePlan, delegate: DelegatePlan, why: str) -> PipelinePlan:
         steps: Steps = ("pipelines", pipeline.name, "delegate")
         if delegate.on_failure == "cpu":
-            self._warn(steps, f"{why}; the processor runs {pipeline.model.name}")
+            self._warn(steps, f"{why}; {pipeline.model.name} runs on the processor")
             return replace(pipeline, delegate=replace(delegate, unusable=shortened(why)))
         self._wrong(steps, why)
         return pipeline

@@ -69,11 +69,12 @@ class _PolicyReader:
         if not available():
             return self._wrong(
                 ("security", "require_signature"),
-                "signatures are checked by the package cryptography; install it: pip install 'edge-infer[signatures]'",
+                "the check of signatures needs the package cryptography; install it: pip install "
+                "'edge-infer[signatures]'",
             )
         if not found:
-            what = "holds no key (*.pem)" if folder.is_dir() else "is not there"
-            text = f"the folder {folder} {what}; put the public keys of those into it who may release models"
+            what = "contains no key (*.pem)" if folder.is_dir() else "does not exist"
+            text = f"the folder {folder} {what}; put the public keys of the trusted releasers there"
             return self._wrong(KEYS, text)
         keys = []
         for path in found:

@@ -63,9 +63,9 @@ class NamedFiles:
         found = self.absolute(path)
         if is_pipe(found):
             if not os.access(found, os.R_OK | os.W_OK, effective_ids=True):
-                self.wrong(steps, f"the pipe {found} cannot be read and written by {user()}; both are needed")
+                self.wrong(steps, f"{user()} needs read and write access to the pipe {found}")
         else:
-            self._open(steps, found, found, f"; a named pipe is made by `mkfifo {found}`")
+            self._open(steps, found, found, f"; to create a named pipe, run: mkfifo {found}")
         return found
 
     def secret(self, steps: Steps, path: str) -> str:
@@ -76,20 +76,20 @@ class NamedFiles:
         if data is None:
             return found
         if not data.splitlines() or not data.splitlines()[0].strip():
-            self._unfit(steps, found, "this file is empty; it should hold the password")
+            self._unfit(steps, found, "this file is empty; expected the password")
         elif b"\n" in data.removesuffix(b"\n"):
-            self._unfit(steps, found, "this file has several lines; it should hold the password alone")
+            self._unfit(steps, found, "this file has several lines; expected only the password")
         elif (word := data.splitlines()[0]) != word.strip():
-            text = "the password in this file begins or ends with a blank, which counts as a part of it"
+            text = "the password in this file begins or ends with a space, which is part of the password"
             self.warnings.append(self.document.problem(steps, text))
         elif self._is_outdated(found, path):
             text = (
-                "the service still has its copy from before this file was changed (LoadCredential); "
-                "systemctl restart edge-infer makes a new one"
+                "the service uses an older copy of this file (LoadCredential); to update the copy, run: systemctl "
+                "restart edge-infer"
             )
             self.warnings.append(self.document.problem(steps, text))
         elif Path(found).stat().st_mode & stat.S_IROTH:
-            text = f"this file can be read by everybody on this machine; {for_the_group('FILE')}"
+            text = f"every user of this machine can read this file; {for_the_group('FILE')}"
             self.warnings.append(self.document.problem(steps, text))
         return found
 
@@ -117,7 +117,7 @@ class NamedFiles:
             if os.access(found, os.R_OK, effective_ids=True):
                 ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(found)
         except ssl.SSLError:
-            self._unfit(steps, found, f"{found} holds no certificate that can be read; it should be in PEM form")
+            self._unfit(steps, found, f"{found} contains no readable certificate; expected PEM format")
         return found
 
     def identity(self, steps: Steps, cert_file: str, key_file: str | None) -> tuple[str, str | None]:
@@ -134,7 +134,7 @@ class NamedFiles:
             if error.reason == "KEY_VALUES_MISMATCH":
                 self._unfit(last, key or cert, "this key does not belong to the certificate in cert_file")
             else:
-                text = "no certificate with an unencrypted private key in PEM form can be read here"
+                text = "this file contains no certificate with an unencrypted private key in PEM format"
                 self._unfit(last, key or cert, text)
         return cert, key
 
@@ -143,9 +143,9 @@ class NamedFiles:
         found = self.absolute(path)
         if Path(found).is_dir():
             if not os.access(found, os.R_OK | os.X_OK, effective_ids=True):
-                self.wrong(steps, f"the folder {found} cannot be read by {user()}")
+                self.wrong(steps, f"{user()} cannot read the folder {found}")
         elif not glob.glob(found):  # noqa: PTH207 - an absolute pattern
-            self.wrong(steps, f"there is neither a folder {found} nor a file of which this is the pattern")
+            self.wrong(steps, f"{found} is not a folder, and no file matches it as a pattern")
         return found
 
     def program(self, steps: Steps, name: str) -> str:
@@ -155,9 +155,9 @@ class NamedFiles:
             where = "" if "/" in name else " in the folders of PATH"
             real = os.path.realpath(found)  # the interpreter is often a link into the home folder of a user
             if "/" in name and (closed := closed_folder(real)):
-                self.wrong(steps, f"{found} cannot be run by {user()}, who may not enter the folder {closed}")
+                self.wrong(steps, f"{user()} cannot run {found}, because it may not enter the folder {closed}")
                 return found
-            self.wrong(steps, f"there is no program {found}{where}; install it, or give its whole path")
+            self.wrong(steps, f"there is no program {found}{where}; install it, or give its full path")
         return found
 
     def _open(self, steps: Steps, path: str, shown: str, remedy: str = "") -> bytes | None:

@@ -42,15 +42,17 @@ class SceneBuilder:
         """Return these fields of a `PipelinePlan`; keys without effect are reported."""
         track = section.track
         if track is not None and cascade is not None:
-            text = f"is for pipelines that see whole frames; put it into pipeline {shown(cascade.pipeline)}, whose ids"
-            self._wrong((*steps, "track"), f"{text} are told here, too")
+            text = (
+                f"is for pipelines that process whole frames; put it into pipeline {shown(cascade.pipeline)}, whose ids"
+            )
+            self._wrong((*steps, "track"), f"{text} appear here, too")
             track = None
         if track is not None and model.task != "detection":
             text = f"belongs to models of task detection; {model.title} is one of task {model.task}"
             self._wrong((*steps, "track"), text)
         for key in ("zones", "lines"):
             if getattr(section, key) and track is None:
-                self._wrong((*steps, key), "needs track: true, because only what is followed can come and go")
+                self._wrong((*steps, key), "needs track: true, because only tracked objects can enter and leave")
         zones = tuple(planned(ZonePlan, zone, name=name) for name, zone in section.zones.items())
         lines = tuple(replace(line, name=name) for name, line in section.lines.items())
         for key, places in (("zones", zones), ("lines", lines)):
@@ -74,14 +76,14 @@ class SceneBuilder:
         possible = section.track is not None or (model.task in SPELLS and model.input.takes != "text")
         if cascade is not None and model.task in SPELLS and not cascade.followed:
             if "events" in section.model_fields_set and said is not None:
-                text = f"needs track: true in pipeline {shown(cascade.pipeline)}, so that what begins can end"
+                text = f"needs track: true in pipeline {shown(cascade.pipeline)}, so that events can end"
                 self._wrong((*steps, "events"), text)
             return None
         if "events" in section.model_fields_set and said is not None and not possible:
             needs = (
                 "needs track: true" if model.task == "detection" else f"is not for {model.task} of {model.input.takes}"
             )
-            self._wrong((*steps, "events"), f"{needs}; there is nothing here that begins and ends")
+            self._wrong((*steps, "events"), f"{needs}; this pipeline has no events")
         if said is None or not possible:
             return None
         return planned(EventsPlan, said)
@@ -126,7 +128,7 @@ class CascadeBuilder:
         """Return the plan of a source of crops; None if it has a problem."""
         turned = [key for key in ("rotate", "flip") if key in section.model_fields_set]
         for key in turned:
-            text = "belongs to cameras, clips and pictures; crops are cut out of pictures that have been turned already"
+            text = "belongs to cameras, clips and pictures; crops come from pictures that are already rotated"
             self._wrong((*steps, key), f"{text}; remove this key")
         if turned:
             return None
@@ -154,7 +156,10 @@ class CascadeBuilder:
             if isinstance(section.source, Crops):
                 self._check(("pipelines", name, "source"), SHORT, crops, config, models)
             if values_of(PipelinePlan, section)["ahead"] != "auto":
-                text = "does nothing in a cascade, whose crops are known only when their frame has been looked at"
+                text = (
+                    "does nothing in a cascade, because its crops exist only after the parent pipeline has "
+                    "processed the frame"
+                )
                 self._wrong(("pipelines", name, "ahead"), f"{text}; remove this key")
             found[name] = planned(CropsPlan, crops, followed=_followed(crops, config))
         return found
@@ -168,7 +173,7 @@ class CascadeBuilder:
         if model.task != "detection":
             right = [shown(name) for name, each in config.pipelines.items() if _detects(each, models)][:3]
             such = f"such as {', '.join(right)}" if right else "which finds boxes"
-            text = f"{shown(crops.pipeline)} is of task {model.task}, and only boxes can be cut out; "
+            text = f"{shown(crops.pipeline)} is of task {model.task}, and crops need boxes; "
             self._wrong((*steps, key), f"{text}name a pipeline of task detection here, {such}")
             return
         known = parent.labels or model.labels
@@ -178,8 +183,11 @@ class CascadeBuilder:
                 self._wrong((*steps, "labels", index), f"{whose} {shown(label)}; {suggestion(label, known)}")
         for name in ("again", "grown"):
             if name in section.model_fields_set and parent.track is None:
-                text = f"needs track: true in pipeline {shown(crops.pipeline)}, because only what is followed is known"
-                self._wrong((*steps, name), f"{text} to have been looked at; without it every frame's crops are")
+                text = (
+                    f"needs track: true in pipeline {shown(crops.pipeline)}, because it needs the ids of tracked "
+                    "objects;"
+                )
+                self._wrong((*steps, name), f"{text} without it, the pipeline processes the crops of every frame")
 
     def _wrong(self, steps: Steps, text: str) -> None:
         self.problems.append(self.document.problem(steps, text))
@@ -228,15 +236,15 @@ def _detects(section: Pipeline, models: Mapping[str, ModelPlan]) -> bool:
 def unfit(model: ModelPlan, serving: ModelPlan, section: Pipeline) -> str | None:
     """Return a sentence that says why a model cannot be the shadow of ``serving`` in a pipeline; None if it can."""
     if model.name == serving.name:
-        return "is the model that serves here already; name another one, or remove shadow"
+        return "is already the model of this pipeline; name another one, or remove shadow"
     if model.task != serving.task:
         return f"{model.title} is of task {model.task}, and {serving.title}, which serves here, of {serving.task}"
     if model.input.takes != serving.input.takes:
         return f"{model.title} takes {model.input.takes}, and {serving.title}, which serves here, {serving.input.takes}"
     if model.input.takes == "samples" and model.input != serving.input:
-        return f"{model.title} is fed in another way than {serving.title}: their manifests have to have the same input"
+        return f"{model.title} and {serving.title} have different inputs: their manifests need the same input"
     if model.state:
-        return f"{model.title} remembers the frame before (state), and a shadow does not see all of them"
+        return f"{model.title} keeps state between frames, and a shadow does not process all frames"
     missing = [label for label in section.labels or () if label not in model.labels]
     if missing:
         return f"{model.title} has no label {missing[0]!r}, which this pipeline keeps"

@@ -14,7 +14,7 @@ from edge_infer.yamlfile.section import Section, Short
 def _host(value: Any) -> str:
     """Return a host name or address; it must not contain a port, which has its own key."""
     if isinstance(value, str) and ("://" in value or (value.count(":") == 1 and "[" not in value)):
-        raise ValueError("expected a host name or address alone; the port belongs to port:, encryption to tls:")
+        raise ValueError("expected only a host name or address; set the port with port: and encryption with tls:")
     found: str = text("a host name or address", r"[^\s/@]+", 253).parse(value)
     return found
 

@@ -38,7 +38,7 @@ def _from(value: Any) -> str | Crops:
         return found
     for key in ("kind", "pipeline"):
         if key in value:
-            raise ProblemAtError((key,), f"is not for here; the pipeline is named by {SHORT}: PIPELINE")
+            raise ProblemAtError((key,), f"is not used here; name the pipeline with {SHORT}: PIPELINE")
     spelled = {("pipeline" if key == SHORT else key): inner for key, inner in value.items()}
     try:
         return Crops.model_validate({**spelled, "kind": SHORT})
@@ -86,7 +86,7 @@ def wrong_parents(pipelines: Mapping[str, Any], sources: Mapping[str, Any]) -> I
         if circle and not told & set(circle):
             told |= set(circle)
             way = " of ".join(shown(each) for each in (*circle, name))
-            text = f"a circle, in which nothing comes first: crops for {way}; one of them needs a camera or the like"
+            text = f"circular reference: crops for {way}; one of them needs a camera or another source of its own"
             yield parents[name][0], text
 
 

@@ -47,7 +47,7 @@ def _section_or_nothing(value: Any) -> Any:
 def _names_or_nothing(value: Any) -> Any:
     """Accept an empty section of names. Reject more names than the device can report."""
     if isinstance(value, dict) and len(value) > MOST:
-        raise ValueError(f"{len(value)} are more than one device can tell of; at most {MOST}")
+        raise ValueError(f"{len(value)} entries are more than one device can report; at most {MOST}")
     return _section_or_nothing(value)
 
 
@@ -173,7 +173,7 @@ def _name_but(reserved: frozenset[str], owner: str, use: str) -> Kind:
         found: str = NAME.parse(value)
         if found in reserved:
             others = ", ".join(sorted(reserved - {found}))
-            raise ValueError(f"{owner} may not have this name, which is a topic {use}; nor {others}")
+            raise ValueError(f"{owner} cannot have this name, which is a topic {use}; {others} are reserved, too")
         return found
 
     pattern = rf"^(?!(?:{'|'.join(sorted(reserved))})$)(?:{NAME_PATTERN})$"

@@ -23,7 +23,7 @@ from edge_infer.yamlfile.section import Section, Short
 def _shed(value: Any) -> tuple[str, ...]:
     """Return the names of pipelines without repetitions."""
     if value == []:
-        raise ValueError("names no pipeline, so none could give way; leave this key out for all of them")
+        raise ValueError("names no pipeline, so the governor could slow none; remove this key to allow all")
     if not isinstance(value, list):
         raise ValueError(wrong("a list of pipelines such as [yard-faces, door-faces]", value))  # noqa: TRY004
     names: list[str] = []
@@ -33,7 +33,7 @@ def _shed(value: Any) -> tuple[str, ...]:
         except ValueError as error:
             raise ProblemAtError((index,), str(error)) from error
         if name in names:
-            raise ProblemAtError((index,), f"{shown(name)} is in this list already; remove one of the two")
+            raise ProblemAtError((index,), f"{shown(name)} is already in this list; remove one of the two")
         names.append(name)
     return tuple(names)
 
@@ -101,5 +101,5 @@ def unseen(section: Governor | None, root: Path = Path("/")) -> list[tuple[tuple
         else "throttling (max_load is not given)"
     )
     where = ("governor", "max_temperature") if "max_temperature" in section.model_fields_set else ("governor",)
-    text = "this board tells no temperature: no zone in /sys/class/thermal can be read; the governor goes by"
-    return [(where, f"{text} {others} alone")]
+    text = "this board reports no temperature: no zone in /sys/class/thermal can be read; the governor uses only"
+    return [(where, f"{text} {others}")]

@@ -55,7 +55,9 @@ def _hours(value: Any) -> HoursPlan:
     if start == MINUTES_A_DAY:
         raise ProblemAtError(("from",), "24:00 is the end of a day; a day begins at 00:00")
     if start == end:
-        raise ProblemAtError(("to",), "is when it begins, so it would never be active; leave out both for whole days")
+        raise ProblemAtError(
+            ("to",), ("equals from, so the pipeline would never be active; remove both keys for whole days")
+        )
     return HoursPlan(days, start, end)
 
 
@@ -93,10 +95,12 @@ _HOURS_JSON: Final = {
             "description": "Days of the week on which the hours begin; without it every day.",
             "examples": ["mon-fri", ["sat", "sun"]],
         },
-        "from": {**_TIME_JSON, "description": "When they begin; without it at 00:00.", "examples": ["22:00"]},
+        "from": {**_TIME_JSON, "description": "Time at which they begin; without it at 00:00.", "examples": ["22:00"]},
         "to": {
             **_TIME_JSON,
-            "description": "When they end, on the next day if it is not later than `from`; without it at 24:00.",
+            "description": (
+                "Time at which they end, on the next day if it is not later than `from`; without it at 24:00."
+            ),
             "examples": ["06:00"],
         },
     },

@@ -111,11 +111,11 @@ def why_not(source: SourcePlan | None, model: ModelPlan) -> str | None:
     Returns None if parts may be skipped.
     """
     if source is not None and source.parent:
-        return "belongs to the pipeline that finds the objects; crops are looked at when they are asked for"
+        return "belongs to the pipeline that finds the objects; its crops are processed on request"
     if model.input.takes != "image" or (source is not None and source.gives != "image"):
-        return "belongs to pipelines of pictures; here every stretch of the signal counts; remove this key"
+        return "belongs to pipelines of pictures; this pipeline needs every part of the signal; remove this key"
     if model.state:
-        return f"{model.title} remembers the frame before (state), so none can be left out; remove this key"
+        return f"{model.title} keeps state between frames, so none can be skipped; remove this key"
     return None
 
 
@@ -178,7 +178,7 @@ def _cpus(value: Any) -> tuple[int, ...]:
         if isinstance(cpu, bool) or not isinstance(cpu, int) or not 0 <= cpu <= MOST_CPU:
             raise ProblemAtError((index,), wrong(f"the number of a CPU, 0 to {MOST_CPU}", cpu))
         if cpu in value[:index]:
-            raise ProblemAtError((index,), f"CPU {cpu} is in this list already; name each once")
+            raise ProblemAtError((index,), f"CPU {cpu} is already in this list; name each once")
     return tuple(value)
 
 
@@ -199,7 +199,7 @@ def _polygons(value: Any) -> Any:
         raise ValueError(wrong("a list of 1 to 100 polygons such as [[[0, 0], [0.3, 0], [0.3, 1]]]", value))
     first = value[0]
     if isinstance(first, list) and first and not any(isinstance(part, list) for part in first):
-        raise ValueError("expected a list of polygons; put this one polygon into one more pair of brackets")
+        raise ValueError("expected a list of polygons; put this polygon into another pair of brackets")
     return value
 
 

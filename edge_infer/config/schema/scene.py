@@ -164,7 +164,7 @@ def _line(value: Any) -> LinePlan:
             raise ProblemAtError((key,), f"is missing; for example {key}: [0.2, 0.5]")
     start, end = _part(value, "from", polygon_point), _part(value, "to", polygon_point)
     if max(abs(start[0] - end[0]), abs(start[1] - end[1])) < SHORTEST:
-        raise ProblemAtError(("to",), "is where the line begins; a line needs two points that are apart")
+        raise ProblemAtError(("to",), "is too close to from; a line needs two different points")
     labels = _part(value, "labels", parse_labels) if "labels" in value else None
     return LinePlan("", start, end, labels, _part(value, "anchor", ANCHOR.parse) if "anchor" in value else "bottom")
 

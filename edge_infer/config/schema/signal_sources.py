@@ -43,7 +43,7 @@ def _columns(value: Any) -> tuple[str, ...]:
         except ValueError as error:
             raise ProblemAtError((index,), str(error)) from error
         if name in found:
-            raise ProblemAtError((index,), f"{name} is there already; name each column once")
+            raise ProblemAtError((index,), f"{name} is already in this list; name each column once")
         found.append(name)
     return tuple(found)
 
@@ -80,7 +80,7 @@ class Audio(SourceSection):
             raise ValueError("needs either device (a microphone such as default) or file (a .wav file), and not both")
         for key in ("loop", "realtime"):
             if self.device is not None and key in self.model_fields_set:
-                raise ProblemAtError((key,), "belongs to a file; a device has its own pace and no end")
+                raise ProblemAtError((key,), "belongs to files; a device sets its own pace and has no end")
         return self
 
 

@@ -52,7 +52,7 @@ class NetworkCamera(SourceSection):
     @model_validator(mode="after")
     def _place_has_a_password(self) -> NetworkCamera:
         if PLACE in getattr(self, "url", "") and getattr(self, "password_file", None) is None:
-            raise ProblemAtError(("url",), f"{PLACE} needs password_file, the file that holds the password")
+            raise ProblemAtError(("url",), f"{PLACE} needs password_file, the file with the password")
         return self
 
 

@@ -53,7 +53,7 @@ def _form(graph: Graph) -> str:
 def _speed(graph: Graph) -> list[str]:
     kind, tensors = _main_kind(graph)
     if kind in FLOATS:
-        return [f"a {kind} model: quantized to int8 it would be smaller, and several times faster on small boards"]
+        return [f"a {kind} model: int8 quantization would make it smaller, and several times faster on small boards"]
     if "dynamic range" in _form(graph):
         return ["only its weights are quantized: with full integer quantization it would be faster on small boards"]
     if kind == "uint8" and not any(tensor.per_channel for tensor in tensors):
@@ -82,4 +82,4 @@ def _scores(graph: Graph, resolution: Resolution) -> list[str]:
     if maker is None or maker.name in MAKES_SCORES:
         return []
     remedy = "decoder: {kind: classification, activation: softmax} (or sigmoid, or none)"
-    return [f"its last operator is {maker.name}, so its outputs may be no scores yet; a manifest may say {remedy}"]
+    return [f"its last operator is {maker.name}, so its outputs may not be scores; a manifest can set {remedy}"]

@@ -44,12 +44,12 @@ def draft(opened: OpenedModel, found: Resolution) -> str:
 def _head(opened: OpenedModel) -> Iterator[str]:
     said, file = opened.package.manifest, opened.package.file
     place = opened.package.manifest_path or file.with_suffix(".yaml")
-    yield from _comment(f"Save it as {place.name} beside {file.name}, and correct what you know better.")
+    yield from _comment(f"Save it as {place.name} beside {file.name}, and correct values that you know better.")
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", file.stem).strip("-_")[:64] or "model"
     yield from _key("name", said.name or name, "manifest" if said.name else "the file's name")
-    yield from _key("version", said.version or "0.1.0", "manifest" if said.version else "a beginning; count it up")
+    yield from _key("version", said.version or "0.1.0", "manifest" if said.version else "a first version; increase it")
     yield from _key("file", file.name, "in the same folder")
-    yield from _key("sha256", opened.sha256, "of this file: another one is refused")
+    yield from _key("sha256", opened.sha256, "of this file; other files are rejected")
 
 
 def _outcome(opened: OpenedModel, found: Resolution) -> Iterator[str]:
@@ -73,17 +73,17 @@ def _outcome(opened: OpenedModel, found: Resolution) -> Iterator[str]:
     inputs = opened.package.manifest.inputs
     if inputs:
         further = {name: _further(section) for name, section in inputs.items()}
-        yield from _key("inputs", further, "manifest: inputs beside the one that `input` is about")
+        yield from _key("inputs", further, "manifest: inputs other than the main `input`")
     if plan.outputs:
-        yield from _key("outputs", plan.outputs, "manifest: those that the decoder looks at")
+        yield from _key("outputs", plan.outputs, "manifest: outputs that the decoder uses")
     if plan.state:
-        yield from _key("state", dict(plan.state), "manifest: outputs, and the inputs that they become")
+        yield from _key("state", dict(plan.state), "manifest: outputs, and the inputs that receive them")
 
 
 def _labels(labels: Sequence[str], why: str) -> Iterator[str]:
     if why.startswith("nobody names"):
-        count = "its only class has none" if len(labels) == 1 else f"its {len(labels)} classes go by number"
-        yield from _comment(f"labels: [NAME, …] nobody names them, so {count}; write the names, in the model's order")
+        count = "its only class has none" if len(labels) == 1 else f"its {len(labels)} classes have numbers"
+        yield from _comment(f"labels: [NAME, …] no names are known, so {count}; write the names, in the model's order")
         return
     yield from _key("labels", labels, why)
 
@@ -157,7 +157,7 @@ def _signal(plan: SignalPlan, why: Mapping[str, str]) -> Iterator[str]:
             value = _short(value)
         yield from _key(name, value, why[ASKED_FOR.get(name, "features")])
     if plan.rate is None:
-        yield from _comment(f"rate: samples go in as they come: {why['rate']}")
+        yield from _comment(f"rate: the model gets the samples unchanged: {why['rate']}")
 
 
 def _text(plan: TextPlan, why: Mapping[str, str], vocabulary: str | None) -> Iterator[str]:
@@ -180,7 +180,7 @@ def _rest(opened: OpenedModel, found: Resolution) -> Iterator[str]:
     if said.source:
         yield from _key("source", said.source, "manifest")
     if said.golden or said.model_fields_set & {"budget"}:
-        yield from _comment("golden and budget are left out here: take them over from the manifest that is there")
+        yield from _comment("this draft omits golden and budget: copy them from the existing manifest")
     for note in found.notes:
         yield from _comment(note)
 

@@ -51,8 +51,8 @@ def pull(
         there = _folder_of(library, offer.title)
         if not _is_offered(there, offer):
             raise ConfigError(
-                f"{offer.title} is in the store with other content than {offer.origin} lists; to take that, remove "
-                f"{there} and pull again (a model that serves has a copy of its own)"
+                f"the content of {offer.title} in the store differs from {offer.origin}; to replace it, remove "
+                f"{there} and pull again (a model in use has its own copy)"
             )
         return Arrival(offer.title, there, new=False)
     files = [
@@ -82,7 +82,7 @@ def _folder_of(library: Library, title: str) -> Path:
     """Return the folder of a package in the store; raises `ConfigError` for the remains of a broken one."""
     if not (found := library.find(title)):
         place = library.folder / title.replace("@", "/", 1)
-        raise ConfigError(f"{place} is no whole package: it has no {MANIFEST}; remove that folder and try again")
+        raise ConfigError(f"{place} is not a complete package: it has no {MANIFEST}; remove that folder and try again")
     return found[0].folder
 
 
@@ -150,7 +150,7 @@ def _check_who_it_is(package: Path, offer: Offer) -> None:
     """Raise `ConfigError` if the manifest in the package names another package or file than the offer does."""
     found = find_package(package)
     if (found.manifest.name, found.manifest.version) != (offer.name, offer.listed.version):
-        raise ConfigError(f"the manifest of {offer.title} in the catalogue says that it is {found.title}")
+        raise ConfigError(f"the catalogue lists {offer.title}, but its manifest names {found.title}")
     if found.file.name != offer.file:
         raise ConfigError(f"the manifest of {offer.title} names the file {found.file.name}, the catalogue {offer.file}")
 
@@ -171,9 +171,7 @@ def add(
                 if condition is not None and again:
                     condition(probe(ModelRequest(title.partition("@")[0], str(there))))
                 return Arrival(title, there, new=False)
-            raise ConfigError(
-                f"{title} is in the store with other content, and what is there stays: give a new version"
-            )
+            raise ConfigError(f"{title} is already in the store with other content: give your package a new version")
         try:
             plan = probe(ModelRequest(title.partition("@")[0], str(package)))
             if condition is not None:
@@ -192,7 +190,7 @@ def _places(part: Part, title: str, mirror: str | None) -> tuple[str, ...]:
     if mirror is None:
         return (part.place,)
     if not is_address(mirror) or not urlsplit(mirror).hostname:
-        raise ConfigError(f"the mirror {mirror} is no address; expected one such as https://HOST/PATH/")
+        raise ConfigError(f"the mirror {mirror} is not an address; expected one such as https://HOST/PATH/")
     whole, name = mirror.rstrip("/"), quote(part.name)
     return f"{whole}/{quote(title.replace('@', '/', 1))}/{name}", f"{whole}/{name}"
 
@@ -205,7 +203,7 @@ def _from_file(part: Part, path: Path) -> bytes:
         raise InputError(str(error)) from error
     found = hashlib.sha256(data).hexdigest()
     if found != part.sha256:
-        raise InputError(f"{path}: its SHA-256 is {found}, but the catalogue wants {part.sha256}")
+        raise InputError(f"{path}: its SHA-256 is {found}, but the catalogue lists {part.sha256}")
     return data
 
 
@@ -216,8 +214,8 @@ def _from_folder(part: Part, folder: Path) -> bytes:
         if hashlib.sha256(data).hexdigest() == part.sha256:
             return data
     raise InputError(
-        f"{folder} holds no file with the {part.bytes} bytes and the SHA-256 {part.sha256} of "
-        f"{part.name}; get it from {part.place}"
+        f"{folder} contains no file with the {part.bytes} bytes and the SHA-256 {part.sha256} of {part.name}; get it "
+        f"from {part.place}"
     )
 
 

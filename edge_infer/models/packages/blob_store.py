@@ -34,7 +34,7 @@ def keep(data: bytes, sha256: str, store: Path, ending: str = ".tflite") -> Path
         hint = _hint(store) if isinstance(error, PermissionError) else ""
         raise StartError(f"the model store {store} cannot be written: {error.strerror}{hint}") from error
     if not whole:
-        raise StartError(f"the disk of {store} does not keep what is written to it; the card may be worn out")
+        raise StartError(f"the disk of {store} returns other data than was written; the card may be worn out")
     return path
 
 

@@ -58,7 +58,7 @@ class Example(Section):
     """The findings that a model must give for an input: a file from ``of`` or, for a text model, the line itself."""
 
     input: Annotated[str, text("the name of a picture or recording, or a line of text")]
-    of: Annotated[str | None, text("where the input comes from")] = None
+    of: Annotated[str | None, text("the origin of the input")] = None
     expect: list[Expectation]
 
 
@@ -73,12 +73,12 @@ class Listed(Section):
     """One model: its bytes and its manifest. The manifest is either in the keys here or one of its ``files``."""
 
     version: Annotated[str, text("a version such as 1.0.0", VERSION)]
-    about: Annotated[str, text("what it does, in one line")] = ""
+    about: Annotated[str, text("its purpose, in one line")] = ""
     url: Annotated[str, Kind(_address)]
     bytes: Annotated[int, integer(1, LARGEST_MODEL)]
     sha256: Annotated[str, _SHA256]
     licence: Annotated[str, text("the licence of the model")] = ""
-    source: Annotated[str, text("where the model comes from")] = ""
+    source: Annotated[str, text("the origin of the model")] = ""
     manifest: Annotated[Any, Kind(written_as_is)] = Field(default_factory=dict)
     files: dict[Annotated[str, Kind(inside_folder)], Beside] = Field(default_factory=dict)
     example: Example | None = None
@@ -170,7 +170,7 @@ def read_catalogue(path: Path | None = None) -> dict[str, Offer]:
     """Return the offers of a catalogue file (default: the bundled one) by key; raises `ConfigError`."""
     found = path or next((place for place in PLACES if place.exists()), None)
     if found is None:
-        raise ConfigError(f"there is no catalogue; it should be {PLACES[-1]}, where the installation puts it")
+        raise ConfigError(f"there is no catalogue; the installation puts it at {PLACES[-1]}")
     return _offers(read_document(found), str(found.absolute()))
 
 
@@ -183,7 +183,7 @@ def fetch_catalogue(address: str, keys: Sequence[TrustedKey]) -> dict[str, Offer
     try:
         signature = fetch(place, LARGEST_SIGNATURE)
     except DownloadError as error:
-        raise DownloadError(f"a catalogue from an address counts only with its signature: {error}") from error
+        raise DownloadError(f"a catalogue from an address needs a signature: {error}") from error
     document = parse_document(Path(address), data)
     try:
         check_signed(canonical(document.value), signature, keys, address, place)
@@ -217,10 +217,10 @@ def _contradictions(offers: Mapping[str, Offer]) -> Iterator[tuple[str, str]]:
         if key not in (offer.name, offer.title):
             yield key, f"its version is {offer.listed.version}"
         if offer.title in seen:
-            yield key, f"{offer.title} is there twice; remove one of them"
+            yield key, f"{offer.title} is listed twice; remove one of them"
         seen.add(offer.title)
         if not offer.file or "/" in offer.file or offer.file in (MANIFEST, *offer.listed.files):
-            yield key, f"url: ends in {offer.file!r}, which is no name for the file of a model"
+            yield key, f"url: ends in {offer.file!r}, which is not a valid name for a model file"
 
 
 def choose(offers: Mapping[str, Offer], wanted: str) -> Offer:

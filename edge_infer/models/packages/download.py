@@ -35,9 +35,7 @@ _PART: Final = 1 << 16
 _AGAIN: Final = frozenset({408, 416, 425, 429, 500, 502, 503, 504})
 _SIZE: Final = re.compile(r"bytes \*/(\d+)")
 _RANGE: Final = re.compile(r"bytes (\d+)-")
-_ADVICE: Final = (
-    "a proxy is set with https_proxy, another server with --mirror, and --from takes a file that is here already"
-)
+_ADVICE: Final = "to use a proxy, set https_proxy; to use another server, --mirror; to use a local file, --from"
 
 Progress = Callable[[int, int], None]
 """Callback with the number of bytes received and the size of the whole file."""
@@ -67,7 +65,7 @@ def download(
         earlier = stream.seek(0, os.SEEK_END)
         _receive(wanted, stream, progress, patience, pauses)
         if earlier and _measured(stream) != (wanted.bytes, wanted.sha256):
-            log.info("%s: what an earlier run kept is not its beginning; starting again", wanted.url)
+            log.info("%s: the part from an earlier run does not match; starting again", wanted.url)
             stream.truncate(0)
             _receive(wanted, stream, progress, patience, pauses)
         _check(wanted, stream, part)
@@ -92,7 +90,7 @@ def _receive(
         if now > most:
             fruitless, most = 0, now
         elif fruitless == len(pauses):
-            kept = "what has come is kept, try again" if now else "nothing has come"
+            kept = "the part received so far is kept, try again" if now else "nothing was received"
             raise DownloadError(f"{wanted.url}: {why}; {kept}. {_ADVICE}")
         else:
             log.info("%s: %s; retrying", wanted.url, why)
@@ -109,8 +107,8 @@ def _check(wanted: DownloadRequest, stream: IO[bytes], part: Path) -> None:
     if size != wanted.bytes:
         raise DownloadError(f"{wanted.url} has more than the {wanted.bytes} bytes of the catalogue: it is another file")
     raise DownloadError(
-        f"{wanted.url}: the downloaded file has the SHA-256 {digest}, but the catalogue expects {wanted.sha256}: it is "
-        "another file, or was changed in transit; it was deleted"
+        f"{wanted.url}: the downloaded file has the SHA-256 {digest}, but the catalogue expects {wanted.sha256}: it "
+        "is another file, or it was changed in transit; the download was deleted"
     )
 
 
@@ -133,7 +131,7 @@ def fetch(url: str, most: int, patience: float = PATIENCE, pauses: tuple[float, 
                 data = bytes(answer.read(most + 1))
                 left = answer.length or 0
             if len(data) > most:
-                raise DownloadError(f"{url} has more than {most} bytes, so it is no file of a catalogue")
+                raise DownloadError(f"{url} has more than {most} bytes, which is too large for a file of a catalogue")
             if not left:
                 return data
             why = f"the connection ended after {len(data)} of {len(data) + left} bytes"
@@ -156,7 +154,7 @@ def _opened(part: Path) -> Iterator[IO[bytes]]:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield stream
     except BlockingIOError as error:
-        raise DownloadError(f"another edge-infer is fetching this file into {part}") from error
+        raise DownloadError(f"another edge-infer process is downloading this file to {part}") from error
     except DownloadError:
         raise
     except OSError as error:
@@ -187,7 +185,7 @@ def _why_not_from(wanted: DownloadRequest, have: int, content_range: str) -> str
     size = _SIZE.match(content_range)
     if size is not None and int(size[1]) != wanted.bytes:
         raise DownloadError(
-            f"{wanted.url} has {size[1]} bytes, but the catalogue says {wanted.bytes}: it is another file"
+            f"{wanted.url} has {size[1]} bytes, but the catalogue lists {wanted.bytes}: it is another file"
         )
     return f"the server has nothing after the first {have} of {wanted.bytes} bytes"
 
@@ -206,11 +204,11 @@ def _failure(url: str, error: Exception) -> str:
         error.close()
         if 300 <= error.code < 400:  # the text of urllib has several lines here
             raise DownloadError(
-                f"{url}: the server says {error.code}, a redirect without end or to no http address"
+                f"{url}: the server answered {error.code}, an endless redirect or one to an address that is not http"
             ) from error
         if error.code not in _AGAIN:
-            raise DownloadError(f"{url}: the server says {error.code} {error.reason}; {_ADVICE}") from error
-        return f"the server says {error.code} {error.reason}"
+            raise DownloadError(f"{url}: the server answered {error.code} {error.reason}; {_ADVICE}") from error
+        return f"the server answered {error.code} {error.reason}"
     reason = getattr(error, "reason", error)
     if isinstance(reason, ssl.SSLCertVerificationError):
         raise DownloadError(f"{url}: its certificate is not trusted: {reason.verify_message}") from error

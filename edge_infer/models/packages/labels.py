@@ -23,7 +23,7 @@ def parse_labels(data: bytes, where: str) -> tuple[str, ...]:
     while lines and not lines[-1]:
         lines.pop()
     if not lines:
-        raise ModelError(f"{where} holds no labels: write one a line", key="labels")
+        raise ModelError(f"{where} contains no labels: write one a line", key="labels")
     for number, line in enumerate(lines, start=1):
         _check(line, f"{where}:{number}")
     numbered = [_NUMBERED.fullmatch(line) for line in lines if line]
@@ -59,10 +59,13 @@ def _text(data: bytes, where: str) -> str:
 
 def _check(line: str, where: str) -> None:
     if len(line) > LONGEST:
-        raise ModelError(f"{where}: {len(line)} characters are more than a label can have ({LONGEST})", key="labels")
+        raise ModelError(
+            f"{where}: a label of {len(line)} characters is too long; the limit is {LONGEST}", key="labels"
+        )
     if not line.isprintable():
         raise ModelError(
-            f"{where}: {line[:20]!r} has characters that no label has; is this the label file?", key="labels"
+            f"{where}: {line[:20]!r} contains characters that are not allowed in a label; is this the label file?",
+            key="labels",
         )
 
 

@@ -47,7 +47,7 @@ class Library:
                 os.scandir(self.folder).close()  # glob silently skips a folder that this user cannot read
             found = [path.parent for path in self.folder.glob(f"[!.]*/*/{MANIFEST}")]
         except PermissionError as error:
-            raise StartError(f"{self.folder} cannot be read by this user; try it with sudo") from error
+            raise StartError(f"this user cannot read {self.folder}; try it with sudo") from error
         return [_stored(folder) for folder in sorted(found, key=_place_in_order)]
 
     def find(self, wanted: str) -> list[Stored]:
@@ -72,7 +72,9 @@ class Library:
                 package.mkdir()
                 yield package
         except PermissionError as error:
-            raise StartError(f"{error.filename} cannot be written by this user; run it as the daemon's") from error
+            raise StartError(
+                f"this user cannot write {error.filename}; run the command as the daemon's user"
+            ) from error
 
     def place(self, package: Path, title: str) -> Path:
         """Move a complete package durably to the folder where ``use: NAME@VERSION`` finds it; return that folder."""
@@ -86,7 +88,7 @@ class Library:
         except OSError as error:
             if not target.exists():
                 raise
-            raise ConfigError(f"{title} has come into the store meanwhile, as {target}") from error
+            raise ConfigError(f"another process has just added {title} to the store, as {target}") from error
         _sync(target.parent)
         _sync(self.folder)
         return target
@@ -107,7 +109,7 @@ def gather(path: Path, into: Path) -> str:
     if package.manifest_path is None or manifest.name is None or manifest.version is None:
         missing = " and ".join(f"{key}:" for key in ("name", "version") if getattr(manifest, key) is None)
         where = package.manifest_path or package.file.with_suffix(".yaml")
-        raise ModelError(f"{package.file} goes into the store by name and version; say {missing} in {where}")
+        raise ModelError(f"the store needs the name and the version of {package.file}; set {missing} in {where}")
     for name in sorted(belonging(package)):
         _copy(package, inside(package.folder, name), into / name)
     text = package.content(package.manifest_path, LARGEST_MANIFEST).decode()

@@ -77,7 +77,7 @@ def _labels(value: Any) -> str | tuple[str, ...]:
         return inside_folder(value)
     if not value:
         raise ValueError(
-            "expected a list of labels such as [person, dog]; this one is empty, so name some or remove it"
+            "expected a list of labels such as [person, dog]; this one is empty, so add labels or remove it"
         )
     return tuple(_label(item) for item in value)
 
@@ -196,7 +196,7 @@ def _between(value: Any) -> tuple[float, float]:
     try:
         low, high = (_FACTOR.parse(end) for end in (value if isinstance(value, list) else ()))
     except ValueError as error:
-        raise ValueError(wrong("the least and the largest value, as [0.4, 0.6]", value)) from error
+        raise ValueError(wrong("the lowest and the highest value, such as [0.4, 0.6]", value)) from error
     return float(low), float(high)
 
 
@@ -214,7 +214,7 @@ class InputSection(Section):
     tokenizer: Annotated[Literal["regex", "wordpiece"] | None, choice("regex", "wordpiece")] = None
     vocabulary: Annotated[str | None, _FILE] = None
     length: Annotated[int | None, integer(1, 1 << 24)] = None
-    pattern: Annotated[str | None, text("a regular expression for what is between two words")] = None
+    pattern: Annotated[str | None, text("a regular expression that matches the text between two words")] = None
     lowercase: Annotated[bool | None, flag()] = None
     features: Annotated[FeatureKind | None, choice(*get_args(FeatureKind))] = None
     rate: Annotated[float | None, number(1e-3, 1e6)] = None
@@ -330,6 +330,6 @@ class Manifest(Section):
     outputs: Annotated[tuple[str, ...], Kind(_outputs)] = ()
     state: Annotated[tuple[tuple[str, str], ...], Kind(_state)] = ()
     licence: Annotated[str | None, text("the licence of the model", most=1024)] = None
-    source: Annotated[str | None, text("where the model comes from", r"[^\x00]+", most=8192)] = None
+    source: Annotated[str | None, text("the origin of the model", r"[^\x00]+", most=8192)] = None
     golden: list[Golden] = Field(default_factory=list)
     budget: Budget = Field(default_factory=Budget)

@@ -95,7 +95,7 @@ class Package:
         wanted = self.manifest.digests.get(name)
         found = hashlib.sha256(data).hexdigest()
         if wanted is not None and wanted.lower() != found:
-            raise ModelError(f"{path}: its SHA-256 is {found}, but {self.manifest_path} wants {wanted.lower()}")
+            raise ModelError(f"{path}: its SHA-256 is {found}, but {self.manifest_path} lists {wanted.lower()}")
         return path, data
 
     def content(self, path: Path, most: int, *, key: ModelKey = "file") -> bytes:
@@ -164,7 +164,7 @@ def _find(path: Path, roots: tuple[str, ...], *, folder: bool) -> Package:
         return replace(whole, file=inside(path, whole.manifest.file), whole=True)
     sidecar = path.with_suffix(".yaml")
     if path.name == MANIFEST or path == sidecar:
-        raise ModelError(f"{path} is a manifest; name the folder that it lies in, or the .tflite file")
+        raise ModelError(f"{path} is a manifest; name its folder, or the .tflite file")
     found = [package for place in (sidecar, path.parent / MANIFEST) if (package := _beside(place, path, roots))]
     if not found:
         return Package(path, roots=roots)
@@ -174,7 +174,7 @@ def _find(path: Path, roots: tuple[str, ...], *, folder: bool) -> Package:
     manifest = found[0].manifest
     if manifest.file is not None and manifest.file != path.name:
         raise ModelError(
-            f"{found[0].manifest_path}: file: is {manifest.file}, but it lies beside {path.name} as its manifest"
+            f"{found[0].manifest_path}: file: is {manifest.file}, but its name makes it the manifest of {path.name}"
         )
     return found[0]
 

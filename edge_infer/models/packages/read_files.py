@@ -63,11 +63,11 @@ def _steady(
                 _settle(handle)
             before = os.fstat(handle)
             if before.st_size > most:
-                raise ModelError(f"{path} has {before.st_size} bytes; more than {most} are not read")
+                raise ModelError(f"{path} has {before.st_size} bytes; the limit is {most}")
             yield handle, before.st_size
             after = os.fstat(handle)
             if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
-                raise ModelError(f"{path} has changed while it was read; try again when it is written")
+                raise ModelError(f"{path} changed during the read; try again when it is complete")
         finally:
             os.close(handle)
     except ModelError as error:
@@ -104,7 +104,7 @@ def file_options(options: Mapping[str, JsonValue]) -> dict[str, str]:
     found = {key: value for key, value in options.items() if key.endswith(FILE_OPTION)}
     for key, value in found.items():
         if not isinstance(value, str) or not value:
-            raise ModelError(f"the manifest's `decoder: {key}` is {value!r}; right is the name of a file beside it")
+            raise ModelError(f"the manifest's `decoder: {key}` is {value!r}; expected the name of a file beside it")
     return {key: str(value) for key, value in found.items()}
 
 

@@ -56,7 +56,7 @@ def prepare(path: Path) -> Package:
     missing = uncovered(package)
     unknown = [key for key in missing if key in ("name", "version")]
     if unknown:
-        raise ConfigError(f"{package.manifest_path}: a release needs {' and '.join(unknown)}; say them there")
+        raise ConfigError(f"{package.manifest_path}: a release needs {' and '.join(unknown)}; add them there")
     digests = check_digests(package)
     if missing:
         assert package.manifest_path is not None
@@ -101,7 +101,7 @@ def verify(path: Path, keys: Sequence[TrustedKey]) -> str:
     package = find_package(path)
     check_signature(package, keys)
     check_digests(package)
-    return f"{package.title} is signed, and all of its files are as they were then"
+    return f"the signature of {package.title} is valid, and all of its files are unchanged"
 
 
 def _check_listed(path: Path) -> str:
@@ -110,12 +110,12 @@ def _check_listed(path: Path) -> str:
     beside = [part for part in parts if not is_address(part.place)]
     if problems := [problem for part in beside if (problem := _problem(part))]:
         raise ModelError("\n".join(problems))
-    here = f"its {len(beside)} files beside it are as they were then"
+    here = f"the {len(beside)} files beside it are unchanged"
     elsewhere = len(parts) - len(beside)
     if not elsewhere:
         return here
-    unchecked = f"the {elsewhere} at other addresses are not checked"
-    return f"{here}; {unchecked}" if beside else f"{unchecked}; none of its files lies beside it"
+    unchecked = f"files at other addresses were not checked: {elsewhere}"
+    return f"{here}; {unchecked}" if beside else f"{unchecked}; none of its files is beside it"
 
 
 def _problem(part: Part) -> str:
@@ -126,7 +126,7 @@ def _problem(part: Part) -> str:
         return f"{error}, and the catalogue lists it"
     if found == part.sha256:
         return ""
-    return f"{part.place}: its SHA-256 is {found}, but the catalogue wants {part.sha256}"
+    return f"{part.place}: its SHA-256 is {found}, but the catalogue lists {part.sha256}"
 
 
 def _described(path: Path) -> Package:
@@ -134,7 +134,8 @@ def _described(path: Path) -> Package:
     if package.manifest_path is None:
         place = package.file.with_suffix(".yaml")
         raise ConfigError(
-            f"what is signed is a manifest, and {package.file} has none; edge-infer inspect --manifest begins {place}"
+            f"a signature needs a manifest, and {package.file} has none; edge-infer inspect --manifest writes a draft "
+            f"of {place}"
         )
     return package
 
@@ -144,7 +145,7 @@ def check_digests(package: Package) -> Mapping[str, str]:
     said = package.manifest.sha256
     digest = _sha256(package.content(package.file, LARGEST_MODEL))
     if said is not None and said.lower() != digest:
-        raise ModelError(f"{package.file}: its SHA-256 is {digest}, but {package.manifest_path} wants {said.lower()}")
+        raise ModelError(f"{package.file}: its SHA-256 is {digest}, but {package.manifest_path} lists {said.lower()}")
     beside = {name: _sha256(package.read(name, LARGEST_MODEL)[1]) for name in package.named_files()}
     return {package.file.name: digest, **beside}
 
@@ -169,7 +170,7 @@ def _complete(package: Package, place: Path, lines: Sequence[str]) -> None:
     whole = text + more.encode()
     if validate(parse_document(place, whole), Manifest)[1]:  # the manifest uses braces, or has some digests
         raise ConfigError(
-            f"{place} lacks these lines, and they cannot be added at its end; put them in:\n{more.rstrip()}"
+            f"{place} lacks these lines, and the command cannot add them at its end; add them by hand:\n{more.rstrip()}"
         )
     try:
         write_durably(place, whole, stat.S_IMODE(place.stat().st_mode))
@@ -189,7 +190,7 @@ def write_listing(folder: Path) -> tuple[Path, list[str]]:
     """
     packages = Library(folder).packages()
     if not packages:
-        raise ConfigError(f"{folder} holds no package: there is no NAME/VERSION/{MANIFEST} below it")
+        raise ConfigError(f"{folder} contains no package: there is no NAME/VERSION/{MANIFEST} below it")
     models = {stored.title: _entry(stored, folder) for stored in packages}
     place = folder / CATALOGUE
     text = yaml.safe_dump({"models": models}, sort_keys=False, allow_unicode=True, width=110)
@@ -205,7 +206,7 @@ def _entry(stored: Stored, folder: Path) -> dict[str, Any]:
         raise ConfigError(stored.problem)
     package = find_package(stored.folder)
     if package.title != stored.title:
-        raise ConfigError(f"{package.manifest_path} says that it is {package.title}; its folder should be called so")
+        raise ConfigError(f"{package.manifest_path} names {package.title}; rename its folder to match")
     check_digests(package)
     model = _facts(package, package.file)
     beside = sorted({MANIFEST, *belonging(package)} - {package.file.name})

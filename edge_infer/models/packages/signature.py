@@ -37,7 +37,7 @@ def check_signature(package: Package, keys: Sequence[TrustedKey]) -> TrustedKey:
     place = signature_place(package)
     if package.manifest_path is None:
         raise ModelError(
-            f"it has no manifest, so it cannot be signed, and security.require_signature is true; there should be "
+            f"it has no manifest, so it cannot be signed, and security.require_signature is true; add "
             f"{package.file.with_suffix('.yaml')} and {place}"
         )
     _check_coverage(package)
@@ -59,8 +59,8 @@ def check_signed(written: bytes, signature: bytes, keys: Sequence[TrustedKey], w
     if signer is None:
         names = ", ".join(key.name for key in keys)
         raise ModelError(
-            f"{place} does not fit: {what} was changed after it was signed, or the signature is by "
-            f"another key than those that are trusted here ({names})"
+            f"{place} is not valid: {what} was changed after it was signed, or no trusted key ({names}) made the "
+            "signature"
         )
     return signer
 
@@ -89,7 +89,7 @@ def trusted_keys(path: Path) -> list[TrustedKey]:
     """
     files = sorted(path.glob("*.pem")) if path.is_dir() else [path]
     if not files:
-        raise ConfigError(f"{path} holds no key (*.pem)")
+        raise ConfigError(f"{path} contains no key (*.pem)")
     return [trusted_key(file) for file in files]
 
 
@@ -99,13 +99,13 @@ def trusted_key(path: Path) -> TrustedKey:
     data = _key_file(path)
     if b"PRIVATE KEY" in data:
         raise ConfigError(
-            f"{path} is a private key, which stays with the releaser; here belongs what openssl pkey -in {path.name} "
-            "-pubout prints"
+            f"{path} is a private key, which stays with the releaser; expected the public key that openssl pkey -in "
+            f"{path.name} -pubout prints"
         )
     try:
         key = serialization.load_pem_public_key(data)
     except (ValueError, _unsupported()) as error:
-        raise ConfigError(f"{path} holds no public key in PEM form") from error
+        raise ConfigError(f"{path} contains no public key in PEM format") from error
     if not isinstance(key, ed25519.Ed25519PublicKey):
         raise ConfigError(f"{path} is a public key, but not of the kind Ed25519")
     return TrustedKey(path.name, key.public_bytes_raw().hex())
@@ -119,11 +119,11 @@ def private_key(path: Path) -> Ed25519PrivateKey:
         key = serialization.load_pem_private_key(data, password=None)
     except TypeError as error:
         raise ConfigError(
-            f"{path} is encrypted; decrypt it to where only you can read: openssl pkey -in {path} -out KEY"
+            f"{path} is encrypted; decrypt it to a file that only you can read: openssl pkey -in {path} -out KEY"
         ) from error
     except (ValueError, _unsupported()) as error:
         raise ConfigError(
-            f"{path} holds no private key in PEM form; openssl genpkey -algorithm ed25519 makes one"
+            f"{path} contains no private key in PEM format; openssl genpkey -algorithm ed25519 creates one"
         ) from error
     if not isinstance(key, ed25519.Ed25519PrivateKey):
         raise ConfigError(f"{path} is a private key, but not of the kind Ed25519")
@@ -149,8 +149,8 @@ def _check_coverage(package: Package) -> None:
     missing = uncovered(package)
     if missing:
         raise ModelError(
-            f"{package.manifest_path} cannot stand for the whole package: it does not say {', '.join(missing)}; "
-            "edge-infer models sign adds digests"
+            f"{package.manifest_path} does not cover the whole package: it lacks {', '.join(missing)}; edge-infer "
+            "models sign adds digests"
         )
 
 
@@ -208,7 +208,7 @@ def check_trust(package: Package, sha256: str, request: ModelRequest) -> str:
 
 def _check_digest(found: str, wanted: str | None, where: str, key: ModelKey) -> None:
     if wanted is not None and wanted.lower() != found:
-        raise ModelError(f"its SHA-256 is {found}, but {where} wants {wanted.lower()}", key=key)
+        raise ModelError(f"its SHA-256 is {found}, but {where} lists {wanted.lower()}", key=key)
 
 
 def check_policy(policy: Policy, package: Package, sha256: str, *, asked: str | None) -> str:
@@ -218,8 +218,8 @@ def check_policy(policy: Policy, package: Package, sha256: str, *, asked: str | 
     """
     if policy.require_digest and asked is None and package.manifest.sha256 is None:
         raise ModelError(
-            "neither the configuration nor the manifest names its digest, and security.require_digest is true; put "
-            f"this into the configuration of the model: sha256: {sha256}",
+            "neither the configuration nor the manifest contains its digest, and security.require_digest is true; "
+            "add this to the model in the configuration: sha256: {sha256}",
             key="sha256",
         )
     signer = check_signature(package, policy.keys).hex if policy.require_signature else ""

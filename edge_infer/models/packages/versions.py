@@ -35,7 +35,8 @@ def highest_versions(state_dir: Path) -> Mapping[str, str]:
         raise StartError(f"{path} cannot be read: {error.strerror}") from error
     except WireError as error:
         raise StartError(
-            f"{path} is damaged ({error}), so nobody can tell which versions have served; remove it to begin anew"
+            f"{path} is damaged ({error}), so the versions that have served are unknown; remove the file to start a "
+            "new record"
         ) from error
 
 

@@ -94,8 +94,8 @@ def _labelled(task: Task | None, task_why: str, metadata: Metadata, signature: S
         return _named("classification", why, {}, "classification", task_why or METADATA)
     for_task = f" for {task} ({task_why})" if task else ""
     raise ModelError(
-        f"no decoder{for_task} recognises it yet; families known: {', '.join(decoder_names())}. It has "
-        f"{_seen(signature)}. If it is of one of them, say so with decoder: NAME in a manifest beside the file (or "
+        f"no decoder{for_task} recognises it; known families: {', '.join(decoder_names())}. It has "
+        f"{_seen(signature)}. If it belongs to one of them, set decoder: NAME in a manifest beside the file (or "
         "--decoder)",
         key=_key("", task_why),
     )
@@ -112,7 +112,7 @@ def _task(request: ModelRequest, manifest: Manifest, metadata: Metadata) -> tupl
     for task in TASKS:
         if task == word:
             return task, f"{METADATA}: task {metadata.task}"
-    raise ModelError(f"its metadata says that it is for {word}; known so far: {', '.join(TASKS)}")
+    raise ModelError(f"its metadata names the task {word}, which is not known; known: {', '.join(TASKS)}")
 
 
 def _named(name: str, said_by: str, options: Mapping[str, JsonValue], task: Task | None, task_why: str) -> Family:
@@ -146,7 +146,7 @@ def _recognised(task: Task | None, task_why: str, signature: Signature) -> Famil
     if len(found) > 1:
         readings = "; or ".join(f"{family.name} ({family.why})" for family in found)
         raise ModelError(
-            f"its tensors leave several readings: {readings}. Say which with decoder: {found[0].name} in a manifest "
+            f"its tensors fit several decoders: {readings}. Choose one with decoder: {found[0].name} in a manifest "
             f"beside the file (or --decoder). It has {_seen(signature)}"
         )
     return found[0] if found else None

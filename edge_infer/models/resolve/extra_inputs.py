@@ -30,10 +30,10 @@ def apart(said: Mapping[str, FurtherSection], inputs: Sequence[Tensor], kind: Gi
     names = [tensor.name for tensor in inputs]
     unknown = next((name for name in said if name not in names), None)
     if unknown is not None:
-        raise ModelError(f"inputs: {unknown}: is none of its inputs, {', '.join(names)}")
+        raise ModelError(f"inputs: {unknown}: is not one of its inputs, {', '.join(names)}")
     left = tuple(tensor for tensor in inputs if tensor.name not in said)
     if not left:
-        raise ModelError(f"`inputs` names all of its inputs; leave one out, which `input` is about: {', '.join(names)}")
+        raise ModelError(f"`inputs` names all of its inputs; remove the one that `input` describes: {', '.join(names)}")
     if len(left) > 1 and kind != "text":
         raise ModelError(several_inputs(left if said else inputs))
     return left
@@ -76,7 +76,7 @@ class FurtherInputs:
         elif isinstance(self._main, SignalPlan):
             plan = choose_signal(merged(self._said_of_main, said), self._metadata, tensor, remembers=False).plan
         else:
-            raise ModelError(f"inputs: {tensor.name}: text goes into one input; give this one a `value`")
+            raise ModelError(f"inputs: {tensor.name}: only one input takes text; set a `value` for this one")
         return FurtherInput(tensor.name, plan=plan)
 
     def _check_keys(self, said: FurtherSection, name: str) -> None:
@@ -86,7 +86,11 @@ class FurtherInputs:
         right = KEYS[self._main.takes] - ONE_SIGNAL if self._main.takes == "samples" else KEYS[self._main.takes]
         for key in sorted(given - right):
             once = key in ONE_SIGNAL and self._main.takes == "samples"
-            why = "is said once, by `input`" if once else f"is not for models of {WORDS[self._main.takes]}"
+            why = (
+                "belongs in `input`, which applies to all inputs"
+                if once
+                else f"is not for models of {WORDS[self._main.takes]}"
+            )
             raise ModelError(f"inputs: {name}: {key}: {why}")
 
     def _colored(self, said: FurtherSection, tensor: Tensor) -> InputSection:
@@ -112,7 +116,7 @@ class FurtherInputs:
             if need != wanted or (plan.features == "micro") != (self._main.features == "micro"):
                 raise ModelError(
                     f"inputs: {tensor.name}: takes windows of {need} samples of {plan.features}, and the main input "
-                    f"those of {wanted} of {self._main.features}; all inputs look at one window"
+                    f"those of {wanted} of {self._main.features}; all inputs share one window"
                 )
 
 
@@ -121,7 +125,7 @@ def _same_width(plans: Sequence[ModelInput]) -> list[ModelInput]:
     signals = [plan for plan in plans if isinstance(plan, SignalPlan)]
     width = max((1 + column for plan in signals for column in plan.columns), default=0)
     if width and not all(plan.columns for plan in signals):
-        raise ModelError("`columns` says which values of a sample go into an input; say it for all inputs, or for none")
+        raise ModelError("`columns` selects the values of a sample for an input; set it for all inputs, or for none")
     return [replace(plan, width=width) if isinstance(plan, SignalPlan) else plan for plan in plans]
 
 

@@ -34,7 +34,7 @@ def _chosen(manifest: Manifest, graph: Graph, kind: Gives, carried: set[str]) ->
         if not axes:
             _check_fixed(manifest.input if further is None else further, tensor)
         elif further is not None and further.value is not None:
-            raise ModelError(f"its input {_shown(tensor)} leaves its size open, so no `value` is known to fit")
+            raise ModelError(f"its input {_shown(tensor)} leaves its size open, so no `value` can fit")
         else:
             said = further if further is not None and further.model_fields_set & {"size", "length"} else manifest.input
             yield tensor.name, _picture(said, tensor, axes) if kind == "image" else _row(said, tensor, axes)
@@ -53,7 +53,7 @@ def _picture(said: InputSection, tensor: GraphTensor, axes: list[int]) -> tuple[
         raise ModelError(f"its input {_shown(tensor)} leaves more open than the height and width of a picture")
     if said.size is None:
         raise ModelError(
-            f"its input {_shown(tensor)} leaves height and width open; give them in the manifest: `input: {{size: "
+            f"its input {_shown(tensor)} leaves height and width open; set them in the manifest: `input: {{size: "
             "256x256}` (WIDTHxHEIGHT; MoveNet takes multiples of 32)"
         )
     shape = [1 if size == OPEN else size for size in signature]
@@ -61,7 +61,7 @@ def _picture(said: InputSection, tensor: GraphTensor, axes: list[int]) -> tuple[
     for axis in set(sides) - set(axes):
         if shape[axis] != signature[axis]:
             raise ModelError(
-                f"the manifest says size: {said.size[0]}x{said.size[1]}, but its input is {_shown(tensor)}"
+                f"the manifest sets size: {said.size[0]}x{said.size[1]}, but its input is {_shown(tensor)}"
             )
     return tuple(shape)
 
@@ -71,7 +71,7 @@ def _row(said: InputSection, tensor: GraphTensor, axes: list[int]) -> tuple[int,
         raise ModelError(f"its input {_shown(tensor)} leaves more open than its length")
     if said.length is None:
         raise ModelError(
-            f"its input {_shown(tensor)} leaves its length open; say it, in the manifest: `input: {{length: 128}}`"
+            f"its input {_shown(tensor)} leaves its length open; set it in the manifest: `input: {{length: 128}}`"
         )
     shape = [1 if size == OPEN else size for size in tensor.signature]
     shape[axes[0]] = said.length
@@ -83,7 +83,7 @@ def _check_fixed(said: InputSection, tensor: GraphTensor) -> None:
     shape = tensor.shape
     if said.size is not None and len(shape) == 4 and said.size not in ((shape[2], shape[1]), (shape[3], shape[2])):
         raise ModelError(
-            f"the manifest says size: {said.size[0]}x{said.size[1]}, but its input {_shown(tensor)} has a fixed one"
+            f"the manifest sets size: {said.size[0]}x{said.size[1]}, but its input {_shown(tensor)} has a fixed size"
         )
 
 
@@ -134,7 +134,7 @@ def kind_of(said: InputSection, metadata: Metadata) -> Gives:
         owners = [kind for kind, keys in KEYS.items() if key in keys]
         if found not in owners:
             telling = next((key for key, kind in TELLING.items() if kind == owners[0]), "")
-            hint = f"; a manifest for {WORDS[owners[0]]} says {telling}:, too" if telling else ""
+            hint = f"; a manifest for {WORDS[owners[0]]} also has {telling}:" if telling else ""
             raise ModelError(
                 f"input: {key}: is for models of {WORDS[owners[0]]}, but this is one of {WORDS[found]}{hint}"
             )

@@ -36,8 +36,8 @@ def choose_feeding(said: InputSection, metadata: Metadata, tensor: Tensor, famil
     channels = image_shape(tensor)[2]
     if len(tensor.shape) == 3 and said.color is None:
         raise ModelError(
-            f"its input {tensor.name} {list(tensor.shape)} may be a gray picture or a signal; say which in the "
-            "manifest: input: {color: gray}, or input: {features: …}"
+            f"its input {tensor.name} {list(tensor.shape)} may be a gray picture or a signal; set it in the manifest: "
+            "input: {color: gray}, or input: {features: …}"
         )
     color, color_why = _color(said, metadata, channels, family)
     resize, resize_why = _resize(said, metadata, family)
@@ -70,7 +70,7 @@ def _color(said: InputSection, metadata: Metadata, channels: int, family: Family
     color, why = _wanted_color(said, metadata, channels, family)
     if (color == "gray") != (channels == 1):
         right = "gray" if channels == 1 else "rgb or bgr"
-        raise ModelError(f"its input has {channels} colour channels, so {color} ({why}) does not fit; right is {right}")
+        raise ModelError(f"its input has {channels} colour channels, so {color} ({why}) does not fit; expected {right}")
     return color, why
 
 
@@ -122,4 +122,4 @@ def _disagreement(said: InputSection, metadata: Metadata, tensor: Tensor) -> tup
     if max(abs(ends[0] - span[0]), abs(ends[1] - span[1])) <= (span[1] - span[0]) / 50:
         return ()
     written, holds = f"{ends[0]:.3g}..{ends[1]:.3g}", f"{span[0]:g}..{span[1]:g}"
-    return (f"the metadata makes brightness {written}, but the quantized input stands for {holds}, which holds",)
+    return (f"the metadata makes brightness {written}, but the quantized input stands for {holds}, which is used",)

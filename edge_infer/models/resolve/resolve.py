@@ -185,12 +185,12 @@ def why_refused(graph: Graph, reason: str) -> str:
     faults = graph.faults()
     if faults:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        return f"{backend_name()} refuses it: {faults[0]}{more}; convert the model again with a current converter"
+        return f"{backend_name()} rejects it: {faults[0]}{more}; convert the model again with a current converter"
     flex = [name for name in graph.custom() if name.startswith("Flex")]
     if flex:
         return (
-            f"it needs TensorFlow's own operators ({', '.join(flex)}), which a board does not have; convert it with "
-            "TFLITE_BUILTINS only"
+            f"it needs TensorFlow's own operators ({', '.join(flex)}), which the runtime does not have; convert it "
+            "with TFLITE_BUILTINS only"
         )
     if graph.custom():
         return f"{reason}; it has custom operators: {', '.join(graph.custom())}"
@@ -205,7 +205,7 @@ def _labels(request: ModelRequest, opened: OpenedModel) -> Labels:
     if request.labels_file is not None:
         path = Path(request.labels_file)
         data = package.content(path, LARGEST_LABELS, key="labels")
-        return Labels(_parsed(data, path, "labels"), f"asked for: {path}", "labels")
+        return Labels(_parsed(data, path, "labels"), f"requested: {path}", "labels")
     said = package.manifest.labels
     if isinstance(said, str):
         path, data = package.read(said, LARGEST_LABELS)
@@ -216,7 +216,7 @@ def _labels(request: ModelRequest, opened: OpenedModel) -> Labels:
         raise ModelError(f"{metadata.labels_fault}; give labels of your own", key="labels")
     if metadata.labels:
         return Labels(metadata.labels, f"{metadata.labels_from} inside the file", "labels")
-    return Labels((), "nobody names the classes, so they go by number; give labels: FILE", "labels")
+    return Labels((), "the classes have no names, so results use numbers; add labels: FILE", "labels")
 
 
 def _shared(labels: tuple[str, ...]) -> tuple[str, ...]:
@@ -229,7 +229,9 @@ def _shared(labels: tuple[str, ...]) -> tuple[str, ...]:
     if not several:
         return ()
     more = f" and {len(several) - _SHOWN} more" if len(several) > _SHOWN else ""
-    return (f"several classes have one label, and results do not tell them apart: {'; '.join(several[:_SHOWN])}{more}",)
+    return (
+        f"several classes have one label, and results do not distinguish them: {'; '.join(several[:_SHOWN])}{more}",
+    )
 
 
 def _nms(package: Package, family: Family) -> NmsPlan:
@@ -257,9 +259,9 @@ def _check_count(labels: Labels, decoder: Decoder, graph: Graph) -> Labels:
     """Return the labels if there is one for each class, or numbers if there are none; otherwise raise `ModelError`."""
     possible = (decoder.classes,) if decoder.classes else _classes_inside(graph)
     if not labels.names and decoder.task == "pose" and possible == (1,):
-        return Labels(("person",), "nobody names its one class: bodies are persons", labels.key)
+        return Labels(("person",), "its only class has no name: bodies are persons", labels.key)
     if not labels.names and not possible and decoder.task not in NAMELESS:
-        raise ModelError("nothing tells how many classes it has; name them, with labels: FILE", key="labels")
+        raise ModelError("the number of its classes is unknown; name them, with labels: FILE", key="labels")
     if not labels.names:
         return Labels(tuple(map(str, range(possible[0] if possible else 0))), labels.why, labels.key)
     if possible and len(labels.names) not in possible:
@@ -293,7 +295,7 @@ def _hint(labels: int, possible: tuple[int, ...]) -> str:
     if labels == min(possible) - 1:
         return "; if the first class is the background, add a line background at the top"
     if labels == max(possible) + 1:
-        return "; if the first label is a background that this model does not have, take it out"
+        return "; if the first label is a background that this model does not have, remove it"
     return ""
 
 

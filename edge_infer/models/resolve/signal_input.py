@@ -58,11 +58,11 @@ def choose_signal(said: InputSection, metadata: Metadata, tensor: Tensor, *, rem
     preprocess = SignalPreprocess(plan, tensor)
     stride_why = "manifest"
     if plan.stride is None:
-        stride_why = "half of it: no stride is said"
+        stride_why = "half of it: no stride is set"
         if remembers:
             plan = replace(plan, stride=preprocess.turn) if plan.rate else replace(plan, whole=True)
             preprocess = SignalPreprocess(plan, tensor)
-            stride_why = "it remembers: nothing twice"
+            stride_why = "the model has state: no sample twice"
     plan = replace(plan, values=preprocess.values)
     why = "manifest" if said.features else METADATA
     reasons = [Reason("features", _features(plan, preprocess), why)]
@@ -75,7 +75,7 @@ def choose_signal(said: InputSection, metadata: Metadata, tensor: Tensor, *, rem
     return Feeding(plan, tuple(reasons))
 
 
-_AS_IT_COMES: Final = Reason("rate", "as the source has it", "the manifest says no rate")
+_AS_IT_COMES: Final = Reason("rate", "as the source has it", "the manifest sets no rate")
 
 
 def _plan(said: InputSection, metadata: Metadata) -> tuple[SignalPlan, str]:
@@ -90,7 +90,7 @@ def _plan(said: InputSection, metadata: Metadata) -> tuple[SignalPlan, str]:
         rate, why = 16000.0, "as the micro front end works"
     if rate is None and features != "raw":
         raise ModelError(
-            f"input: features: {features} needs rate: in the manifest, the one that the model was trained at"
+            f"input: features: {features} needs rate: in the manifest, the rate of the model's training data"
         )
     chosen = {key: value for key in COPIED if (value := getattr(said, key)) is not None}
     if said.columns:

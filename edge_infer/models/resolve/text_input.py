@@ -77,8 +77,8 @@ def choose_text(package: Package, data: bytes, graph: Graph, metadata: Metadata,
         Reason("tokenizer", _in_words(kind, words), kind_why),
         *((Reason("delimiter", pattern, pattern_why),) if pattern is not None else ()),
         Reason("vocabulary", f"{len(words)} words", source.why),
-        Reason("capitals", "become small letters" if lowercase else "are kept", case_why),
-        Reason("length", f"{length} ids, what is beyond is left out", "the input's shape"),
+        Reason("capitals", "become lower case" if lowercase else "are kept", case_why),
+        Reason("length", f"{length} ids, further ones are dropped", "the input's shape"),
         *_inputs_in_words(tensor, mask, segments),
     )
     return Feeding(plan, reasons)
@@ -87,7 +87,7 @@ def choose_text(package: Package, data: bytes, graph: Graph, metadata: Metadata,
 def _length(said: InputSection, tensor: Tensor) -> int:
     length = row_length(tensor)
     if said.length not in (None, length):
-        raise ModelError(f"the manifest says input: length: {said.length}, but {tensor.name} takes {length} ids")
+        raise ModelError(f"the manifest sets input: length: {said.length}, but {tensor.name} takes {length} ids")
     return length
 
 
@@ -95,7 +95,7 @@ def _check_ids(words: Vocabulary, rows: int | None, source: _Source) -> None:
     last = max(words.values())
     if rows is not None and last >= rows:
         raise ModelError(
-            f"its vocabulary ({source.why}) has ids up to {last}, but the model knows {rows} words; is it the "
+            f"its vocabulary ({source.why}) has ids up to {last}, but the model has {rows} words; is it the "
             "vocabulary of another model?"
         )
 
@@ -105,7 +105,7 @@ def _inputs_in_words(tensor: Tensor, mask: str | None, segments: str | None) -> 
         return ()
     roles = ((tensor.name, "ids"), (mask, "mask"), (segments, "segments"))
     text = ", ".join(f"{name} ({role})" for name, role in roles if name)
-    return (Reason("inputs", text, "as their names say"),)
+    return (Reason("inputs", text, "by their names"),)
 
 
 def _roles(inputs: tuple[Tensor, ...], metadata: Metadata) -> tuple[Tensor, str | None, str | None]:
@@ -119,8 +119,8 @@ def _roles(inputs: tuple[Tensor, ...], metadata: Metadata) -> tuple[Tensor, str 
     if len(ids) != 1 or len(masks) > 1 or len(segments) > 1 or len({tensor.shape for tensor in inputs}) > 1:
         shown = ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in zip(names, inputs, strict=True))
         raise ModelError(
-            f"it has the inputs {shown}; a model of text has one for word ids, and at most one of the same shape with "
-            "mask and one with segment or type in its name"
+            f"it has the inputs {shown}; expected one for word ids, and at most one of the same shape with mask and "
+            "one with segment or type in its name"
         )
     return ids[0], masks[0].name if masks else None, segments[0].name if segments else None
 
@@ -129,7 +129,7 @@ def _kind(said: InputSection, metadata: Metadata) -> tuple[Kind, str]:
     if said.tokenizer is not None:
         return said.tokenizer, "manifest"
     if metadata.tokenizer is None or metadata.tokenizer.kind == "sentencepiece":
-        raise ModelError("its metadata names a SentencePiece tokenizer; those that are known are regex and wordpiece")
+        raise ModelError("its metadata names a SentencePiece tokenizer; known tokenizers: regex and wordpiece")
     return metadata.tokenizer.kind, METADATA
 
 
@@ -139,14 +139,14 @@ def _vocabulary(package: Package, data: bytes, metadata: Metadata) -> _Source:
         path, words = package.read(said, LARGEST)
         return _Source(words, path, None, f"manifest: {said}")
     if not named:
-        raise ModelError("nobody names its vocabulary; say input: {vocabulary: FILE} in a manifest beside the file")
+        raise ModelError("its vocabulary is unknown; set input: {vocabulary: FILE} in a manifest beside the file")
     return _Source(packed_file(data, named), package.file, named, f"{named} inside the file")
 
 
 def _pattern(said: InputSection, kind: Kind, metadata: Metadata) -> tuple[str | None, str]:
     if kind != "regex":
         if said.pattern is not None:
-            raise ModelError("the manifest says input: pattern:, which only a regex tokenizer has")
+            raise ModelError("the manifest sets input: pattern:, which only a regex tokenizer has")
         return None, ""
     if said.pattern is not None:
         return said.pattern, "manifest"
@@ -160,7 +160,7 @@ def _lowercase(said: InputSection, kind: Kind, words: Vocabulary) -> tuple[bool,
         return said.lowercase, "manifest"
     if kind == "regex":
         return False, "as TFLite's regex tokenizers do"
-    return (True, "no word has any") if is_lowercase(words) else (False, "the vocabulary has them")
+    return (True, "no word has capitals") if is_lowercase(words) else (False, "the vocabulary has them")
 
 
 def _in_words(kind: Kind, words: Vocabulary) -> str:

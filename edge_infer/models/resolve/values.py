@@ -35,8 +35,8 @@ def choose_threshold(request: ModelRequest, package: Package, task: Task) -> tup
         found, why = package.manifest.threshold, "manifest"
     if found is None and task == "anomaly":
         raise ModelError(
-            "nobody says from which distance on a frame is anomalous: threshold: in the manifest, a little above what "
-            "normal recordings have (edge-infer infer MODEL RECORDING --threshold 0 shows it)",
+            "the distance from which a frame is anomalous is unknown: set threshold: in the manifest, a little above "
+            "the distances of normal recordings (edge-infer infer MODEL RECORDING --threshold 0 shows them)",
             key="threshold",
         )
     if found is None:
@@ -61,7 +61,7 @@ def choose_values(said: Sequence[ValueSection], decoder: Decoder) -> tuple[tuple
     if not said:
         names = ["value"] if count == 1 else [f"value{number}" for number in range(1, count + 1)]
         plans = tuple(map(ValuePlan, names))
-        return plans, (Reason("values", ", ".join(names[:_MOST]), "nobody names them; give values: in the manifest"),)
+        return plans, (Reason("values", ", ".join(names[:_MOST]), "they have no names; add values: to the manifest"),)
     if len(said) != count:
         raise ModelError(f"the manifest names {len(said)} values; the model gives {count}")
     plans = tuple(ValuePlan(**dict(section)) for section in said)
@@ -74,7 +74,7 @@ def _check(plans: Sequence[ValuePlan]) -> None:
         if any(plan.name == other.name for other in plans[:number]):
             raise ModelError(f"the manifest names two values {plan.name}")
         if plan.min is not None and plan.max is not None and plan.min > plan.max:
-            raise ModelError(f"of the value {plan.name} min ({plan.min:g}) is above max ({plan.max:g})")
+            raise ModelError(f"the value {plan.name} has a min ({plan.min:g}) above its max ({plan.max:g})")
 
 
 def _in_words(plan: ValuePlan) -> str:
@@ -93,4 +93,4 @@ def with_activation(
     if maker is None or maker.name not in MAKES_SCORES - {"LOG_SOFTMAX"}:
         return family, ()
     options = {**family.options, "activation": "none"}
-    return replace(family, options=options), (Reason("scores", "as they come", f"its last operator is {maker.name}"),)
+    return replace(family, options=options), (Reason("scores", "unchanged", f"its last operator is {maker.name}"),)

@@ -153,7 +153,7 @@ def packed_file(data: bytes, name: str) -> bytes:
     """Return a file from the archive at the end of a model's bytes; raises `ModelError`."""
     archive = _archive(data)
     if archive is None:
-        raise ModelError(f"the metadata in the file names {name}, but no archive with files is inside")
+        raise ModelError(f"the metadata in the file names {name}, but the file contains no archive")
     return _entry(archive, name)
 
 

@@ -65,7 +65,7 @@ class CheckedPackage(SealedCopies):
         """Copy the manifest; raises `ModelError` if it differs from the manifest that was checked."""
         self._add_own(path, LARGEST_MANIFEST)
         if canonical(parsed(path, self.read(path))[1].value) != self.package.written:
-            raise ModelError(f"{path} has changed while it was read; try again when it is written")
+            raise ModelError(f"{path} changed during the read; try again when it is complete")
 
     def _add_labels(self, path: Path, request: ModelRequest) -> None:
         try:
@@ -87,12 +87,12 @@ class CheckedPackage(SealedCopies):
         path = inside(package.folder, name)
         if any(_is_same(path, other) for other in self._private):
             raise ModelError(
-                f"{path} is the configuration or a secret of it, and no file of a model; keep models elsewhere"
+                f"{path} is the configuration or one of its secrets, not a file of a model; keep models elsewhere"
             )
         found = self._add_own(path, MAX_BESIDE_BYTES)
         wanted = package.manifest.digests.get(name)
         if wanted is not None and wanted.lower() != found:
-            raise ModelError(f"{path}: its SHA-256 is {found}, but {package.manifest_path} wants {wanted.lower()}")
+            raise ModelError(f"{path}: its SHA-256 is {found}, but {package.manifest_path} lists {wanted.lower()}")
 
 
 def _runtimes() -> str:

@@ -71,7 +71,7 @@ class TrialProcess(Closing):
                     ours.close()
                     raise
         except OSError as error:
-            raise StartError(f"no process can be started to try models: {error.strerror or error}") from error
+            raise StartError(f"cannot start a process that tries models: {error.strerror or error}") from error
         ours.setblocking(False)
         self._way, self._chatter = ours, b""
 
@@ -131,14 +131,16 @@ class TrialProcess(Closing):
         except (BrokenPipeError, ConnectionResetError, EOFError) as error:
             gone = self._gone(process)
             how = f"code {gone.status}" if (gone.status or 0) >= 0 else f"signal {-(gone.status or 0)}"
-            raise StartError(f"the process that tries models ended before it had one ({how}).{gone.said}") from error
+            raise StartError(
+                f"the process that tries models ended before it received a model ({how}).{gone.said}"
+            ) from error
 
     def _check_ready(self, line: bytes) -> None:
         """Check the child's first line. It is trustworthy because the child has not yet read any part of a model."""
         try:
             ready = decode_json(Ready, joined([line]))
         except WireError as error:
-            raise StartError(f"no models can be tried here: {error}") from error
+            raise StartError(f"cannot try models here: {error}") from error
         if ready.error:
             raise StartError(ready.error)
 
@@ -181,4 +183,4 @@ class TrialProcess(Closing):
             status = process.wait(5.0)
         lines = self._chatter.decode("utf-8", "replace").strip().splitlines()
         last = [printable(line) for line in lines if not line.startswith(CHAT)]
-        return GoneError(status, f" Its last words: {last[-1][:200]}" if last else "", mute=status is None)
+        return GoneError(status, f" Its last line of output: {last[-1][:200]}" if last else "", mute=status is None)

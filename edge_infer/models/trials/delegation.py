@@ -115,7 +115,8 @@ def _compare(output: Tensor, expected: NDArray[Any], found: NDArray[Any]) -> Non
     if share < ALIKE:
         raise ModelError(
             f"the delegate computes other values than the processor: of {output.name} only {share:.0%} are within "
-            f"{allowed:.3g} of what they should be, the worst is {float(apart.max()):.3g} away; {ALIKE:.0%} have to be"
+            f"{allowed:.3g} of the expected values, and the worst differs by {float(apart.max()):.3g}; at least "
+            f"{ALIKE:.0%} must be"
         )
     _compare_peaks(output, expected, found)
 
@@ -129,7 +130,7 @@ def _compare_peaks(output: Tensor, expected: NDArray[Any], found: NDArray[Any]) 
     if peaks.any() and (share := float(alike[peaks].mean())) < 0.5:
         raise ModelError(
             f"the delegate computes other values than the processor: of {int(peaks.sum())} that stand out in "
-            f"{output.name} only {share:.0%} are what they should be; half of them have to be"
+            f"{output.name} only {share:.0%} have the expected value; at least half of them must have it"
         )
 
 
@@ -153,8 +154,8 @@ def _compare_findings(expected: list[list[GoldenFinding]], found: list[list[Gold
         met = sum(any(_are_alike(each, other) for other in more) for each, more in sure)
         if met < FOUND_ALIKE * len(sure):
             raise ModelError(
-                f"the delegate computes other values than the processor: of {len(sure)} findings of the {whose} "
-                f"only {met} are found by both"
+                f"the delegate computes other values than the processor: of {len(sure)} findings of the {whose}, both "
+                f"found only {met}"
             )
 
 

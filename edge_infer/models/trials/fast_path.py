@@ -60,8 +60,8 @@ def remedy(runtime: str, root: Path = Path("/")) -> str:
         return SHOW_PROCESSOR
     if runtime.startswith("tflite-runtime"):
         return (
-            "this runtime leaves it out for quantized models; on a 64-bit system install ai-edge-litert instead, on a "
-            "32-bit one there is nothing faster"
+            "this runtime does not use it for quantized models; on a 64-bit system install ai-edge-litert instead, a "
+            "32-bit one has no faster runtime"
         )
     return "is the runtime made for this processor? Otherwise install another version"
 

@@ -53,7 +53,7 @@ class SealedCopies(Closing):
         known = self._copies.get(str(path))
         if known is None:
             if len(self._copies) >= MAX_FILES:
-                raise ModelError(f"{path} is one of more than {MAX_FILES} files; leave some golden inputs out", key=key)
+                raise ModelError(f"{path} is one of more than {MAX_FILES} files; remove some golden inputs", key=key)
             left = LARGEST_MODEL - sum(copy.size for copy in self._copies.values())
             file, sha256 = copy_whole(path, min(most, left), key=key, roots=roots, folder=folder)
             known = self._copies[str(path)] = _Copy(file, sha256, os.fstat(file).st_size)
@@ -103,7 +103,7 @@ class ReceivedCopies:
         """Return the bytes of a file; raises `ModelError` for more than ``most``."""
         data = memfd.content(self._file(path, key))
         if len(data) > most:
-            raise ModelError(f"{path} has {len(data)} bytes; more than {most} are not read", key=key)
+            raise ModelError(f"{path} has {len(data)} bytes; the limit is {most}", key=key)
         return data
 
     def size(self, path: Path | str) -> int:
@@ -113,5 +113,5 @@ class ReceivedCopies:
     def _file(self, path: Path | str, key: ModelKey = "file") -> int:
         found = self._files.get(str(path))
         if found is None:
-            raise ModelError(f"{path} was not handed to the process that tries the model", key=key)
+            raise ModelError(f"the process that tries the model did not receive {path}", key=key)
         return found

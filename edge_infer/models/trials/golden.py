@@ -22,7 +22,7 @@ from edge_infer.models.packages.package import Package
 LARGEST: Final = 64 << 20
 """Maximum size of an input in bytes."""
 
-NOT_IT: Final = "; the file or its manifest is not what was tested"
+NOT_IT: Final = "; the file or its manifest differs from the tested one"
 
 Box = tuple[float, float, float, float]
 
@@ -77,15 +77,15 @@ def golden_complaint(model: LoadedModel, golden: Golden, package: Package, thres
 def complaint(golden: Golden, seen: Sequence[GoldenFinding], threshold: float) -> str:
     """Return the error for the findings in a golden input; empty if they match its expectations."""
     if not golden.expect:
-        return f"nothing was to be found in this golden input, but there is {_told(seen)}" if seen else ""
+        return f"expected nothing in this golden input, but found {_told(seen)}" if seen else ""
     missing, rest = compare(golden.expect, seen)
     if missing:
         wanted = missing[0]
-        own = ", each entry by something of its own" if any(_is(wanted, each) for each in seen) else ""
-        return f"{_asked(wanted)} was to be found in this golden input{own}, but there is {_told(seen)}{NOT_IT}"
+        own = ", a result of its own for each entry" if any(_is(wanted, each) for each in seen) else ""
+        return f"expected {_asked(wanted)} in this golden input{own}, but found {_told(seen)}{NOT_IT}"
     extra = [each for each in rest if _sure(each, golden, threshold)]
     if golden.whole and extra:
-        return f"no more than is listed was to be found in this golden input, but there is {_told(extra)}{NOT_IT}"
+        return f"expected only the listed results in this golden input, but found {_told(extra)}{NOT_IT}"
     return ""
 
 

@@ -60,9 +60,7 @@ def _found(
         except GoneError as gone:
             raise ModelError(f"{what} {_why_gone(gone, seconds)}", foreign=True) from gone
         except WireError as error:
-            raise ModelError(
-                f"the process that tried {what} gave no answer that makes sense: {error}", foreign=True
-            ) from error
+            raise ModelError(f"the process that tried {what} gave an invalid answer: {error}", foreign=True) from error
     if found.error:
         raise ModelError(printable(found.error), foreign=True)
     return found
@@ -71,9 +69,9 @@ def _found(
 def _why_gone(gone: GoneError, seconds: float) -> str:
     status = gone.status
     if gone.mute:
-        return f"left the process that tried it without an answer, so that it had to be ended.{gone.said}"
+        return f"made the process that tried it hang; the process was stopped.{gone.said}"
     if status is None or status == -signal.SIGXCPU:
-        return f"did not come to an end within {seconds:.0f} s"
+        return f"did not finish within {seconds:.0f} s"
     if status >= 0:
         return f"ended the process that tried it, with code {status}.{gone.said}"
     name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"

@@ -36,7 +36,7 @@ def read_tried(state_dir: Path) -> Tried:
     except FileNotFoundError:
         return Tried()
     except (OSError, WireError) as error:
-        log.info("%s cannot be used, so models are tried again: %s", path, error)
+        log.info("cannot use %s, trying the models again: %s", path, error)
         return Tried()
 
 
@@ -107,7 +107,7 @@ def read_known(state_dir: Path) -> Known:
     except (FileNotFoundError, PermissionError):
         return Known()
     except (OSError, WireError) as error:
-        log.warning("%s cannot be used; its measurements will be repeated: %s", path, error)
+        log.warning("cannot use %s; repeating its measurements: %s", path, error)
         return Known()
 
 

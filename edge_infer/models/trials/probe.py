@@ -141,7 +141,7 @@ class Probe(Closing):
         except GoneError as gone:
             answer = ProbeAnswer(error=f"{package.file}: {_why_gone(gone, seconds)}", tried=True)
         except WireError as error:
-            text = f"the process that tried the model gave no answer that makes sense: {error}"
+            text = f"the process that tried the model gave an invalid answer: {error}"
             answer = ProbeAnswer(error=f"{package.file}: {text}", tried=True)
         if answer.resolution is None:
             lines = map(printable, answer.error.split("\n"))  # each problem of a manifest is one line
@@ -161,14 +161,14 @@ def _is_there(plan: ModelPlan, store: Path | None) -> bool:
 def _why_gone(gone: GoneError, seconds: float) -> str:
     status = gone.status
     if gone.mute:
-        return f"the process that tried the model gave no answer and had to be ended.{gone.said}"
+        return f"the process that tried the model gave no answer and was stopped.{gone.said}"
     if status is None:
         return f"the model did not finish within {seconds:.0f} s; it is damaged or too large for this board"
     if status >= 0:
         return f"the process that tried the model ended with code {status}.{gone.said}"
     name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
     if -status == signal.SIGXCPU:
-        return "the model computes without end; it is damaged or too large for this board"
+        return "the model does not finish; it is damaged or too large for this board"
     if -status == signal.SIGKILL:
         return "the process that tried the model was killed; this board has too little memory for it"
     return f"the model crashed the interpreter ({name}); it is damaged or needs a newer runtime.{gone.said}"

@@ -106,11 +106,11 @@ def check_answer(found: Resolution, seconds: float, request: ModelRequest, check
     """Return the answer, which took ``seconds``; raises `ModelError` unless it fits the request."""
     plan = found.plan
     odd = [what for what, same in _comparisons(plan, request, checked) if not same]
-    odd += ["what it costs"] if not _plausible(plan.measured, seconds, checked) else []
+    odd += ["its cost"] if not _plausible(plan.measured, seconds, checked) else []
     if odd:
         raise ModelError(
-            f"{checked.package.file}: the process that tried the model answered another question ({', '.join(odd)}); "
-            "the model may have taken it over",
+            f"{checked.package.file}: the answer of the process that tried the model does not match the request "
+            f"({', '.join(odd)}); the model may have taken it over",
             tried=True,
         )
     check_labels(plan.labels, f"{checked.package.file}: labels")
