@@ -66,9 +66,7 @@ def tables() -> Iterator[str]:
         common = {*SourceSection.model_fields, "kind"} if name.startswith("kind: ") else set()
         meanings = section.meanings()
         keys = section.model_fields if name else {key: section.model_fields[key] for key in VALUES}
-        yield HEAD + "".join(
-            _row(key, item, meanings.get(key, "")) for key, item in keys.items() if key not in common
-        )
+        yield HEAD + "".join(_row(key, item, meanings.get(key, "")) for key, item in keys.items() if key not in common)
 
 
 def _row(key: str, item: FieldInfo, meaning: str) -> str:

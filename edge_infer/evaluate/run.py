@@ -247,7 +247,7 @@ def _sentence(
         between = "too few for an interval"
     numbers = f"{figure} {values[1]:.4g} against {values[0]:.4g}, a difference of {found.value:+.4f} ({between})"
     if found.verdict == "unclear":
-        return f"{many} are too few to decide whether {titles[1]} is better or worse than {titles[0]}: {numbers}"
+        return f"whether {titles[1]} is better or worse than {titles[0]} cannot be told from {many}: {numbers}"
     return f"{titles[1]} is {found.verdict} than {titles[0]} on {many}: {numbers}"
 
 

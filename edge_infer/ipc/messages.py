@@ -310,9 +310,9 @@ SCORE_STEPS: Final = 100
 
 
 class ScoresAnswer(Record, frozen=True):
-    """Histogram of the scores of objects, poses or best classes in the last ``seconds``: ``counts[i]`` is for scores from ``i / 100`` on.
+    """Histogram of the scores of objects, poses or best classes in the last ``seconds``.
 
-    Scores below ``known_from`` are not processed, so they are not counted. If there are no counts, ``error`` is the
+    ``counts[i]`` is for scores from ``i / 100`` on. Scores below ``known_from`` are not processed, so they are not counted. If there are no counts, ``error`` is the
     reason.
     """
 

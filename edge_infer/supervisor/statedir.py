@@ -88,9 +88,9 @@ def _open_lock(state_dir: Path) -> int:
     except OSError as error:
         if error.errno != errno.EROFS:
             raise
-        file = os.open(state_dir / LOCK, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        log.error("%s is on a read-only disk: nothing is stored, and waiting messages stay in memory", state_dir)
-        return file
+    file = os.open(state_dir / LOCK, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    log.error("%s is on a read-only disk: nothing is stored, and waiting messages stay in memory", state_dir)
+    return file
 
 
 def _claim_format(state_dir: Path) -> None:

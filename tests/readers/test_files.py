@@ -279,7 +279,7 @@ def test_a_varying_frame_rate_is_no_cut(caplog: pytest.LogCaptureFixture) -> Non
 
 
 def test_a_trimmed_clip_is_no_cut(caplog: pytest.LogCaptureFixture) -> None:
-    """``trimmed.mp4`` is ``clip.mp4`` (``-g 250``) from 1.5 s on (``-ss 1.5 -c copy``): telephones trim by an edit list."""
+    """``trimmed.mp4`` is ``clip.mp4`` (``-g 250``) from 1.5 s on (``-ss 1.5 -c copy``), by an edit list."""
     assert count(VideoSource(VideoOptions(str(HERE / "trimmed.mp4"), realtime=False))) == 112
     assert caplog.records == []
 
