@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import shlex
 import signal
 import socket
 import stat
@@ -117,7 +118,7 @@ class CommandOutput:
         if user is not None and not os.access(self._path, os.W_OK, effective_ids=True):
             raise ConfigError(
                 f"{self._shown}: this command, started by root, runs as {user.name}, which cannot write there; name "
-                f"another path, or make {user.name} its owner: chown {user.uid} {self._path}"
+                f"another path, or make {user.name} its owner: chown {user.uid} {shlex.quote(str(self._path))}"
             )
 
     def _serve(self, requests: socket.socket, user: Identity, create: Callable[[], None]) -> NoReturn:

@@ -312,8 +312,8 @@ SCORE_STEPS: Final = 100
 class ScoresAnswer(Record, frozen=True):
     """Histogram of the scores of objects, poses or best classes in the last ``seconds``.
 
-    ``counts[i]`` is for scores from ``i / 100`` on. Scores below ``known_from`` are not processed, so they are not counted. If there are no counts, ``error`` is the
-    reason.
+    ``counts[i]`` is for scores from ``i / 100`` on. Scores below ``known_from`` are not processed, so
+    they are not counted. If there are no counts, ``error`` is the reason.
     """
 
     pipeline: Name

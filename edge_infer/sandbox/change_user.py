@@ -142,9 +142,10 @@ def _refuse_state_of_others(config: Path, state_dir: Path, changer: int) -> None
         return
     if owner != changer:
         user, other = Identity(changer, changer).name, "root" if owner == 0 else Identity(owner, owner).name
+        # Never the advice to give the folder away: the file's owner may have named one of the system.
         raise StartError(
-            f"{config} belongs to {user}, but the state directory {state_dir} belongs to {other}: name a folder of "
-            f"{user} under device.state_dir, or change its owner: chown -R {changer} {shlex.quote(str(state_dir))}; "
+            f"{config} belongs to {user}, but the state directory {state_dir} belongs to {other}: set a folder of "
+            f"{user} as device.state_dir; "
             f"if it is the service's configuration, give it to root: chown root {shlex.quote(str(config))}"
         )
 

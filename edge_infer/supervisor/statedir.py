@@ -8,6 +8,7 @@ import logging
 import os
 import pwd
 import re
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -98,19 +99,20 @@ def _claim_format(state_dir: Path) -> None:
 
     Raises `StartError` if a newer version wrote them, because this one would misinterpret them.
     """
-    place, found = state_dir / FORMAT_FILE, 0
+    file, found = state_dir / FORMAT_FILE, 0
     with suppress(OSError, ValueError):
-        found = int(content(place, 16))
+        found = int(content(file, 16))
     if found > FORMAT:
         real = os.path.realpath(state_dir)  # systemd keeps it elsewhere, and creates the link again
+        place, newer = shlex.quote(real), shlex.quote(f"{real}.newer")
         raise StartError(
             f"the state directory {state_dir} was written by a newer edge-infer (format {found}, this version knows "
             f"{FORMAT}): run that version again, or start with a new state that keeps only the models: "
-            f"mv {real} {real}.newer && mkdir {real} && cp -a {real}.newer/models {real}/"
+            f"mv {place} {newer} && mkdir {place} && cp -a {newer}/models {place}/"
         )
     if found < FORMAT:
         with suppress(OSError):  # on a full disk the format is recorded at the next start
-            place.write_text(f"{FORMAT}\n")
+            file.write_text(f"{FORMAT}\n")
 
 
 def held(state_dir: Path) -> str:

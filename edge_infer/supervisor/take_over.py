@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from pathlib import Path
 from typing import Final
@@ -56,7 +57,7 @@ def hand_over(state_dir: Path, identity: Identity) -> None:
     except OSError as error:
         raise StartError(
             f"the state directory {state_dir} cannot be given to {identity.name}: {error.strerror or error}; "
-            f"{_REMEDY} {identity.uid}:{identity.gid} {state_dir}"
+            f"{_REMEDY} {identity.uid}:{identity.gid} {shlex.quote(str(state_dir))}"
         ) from error
     finally:
         os.close(folder)
@@ -87,10 +88,11 @@ def _make(place: Path) -> int:
 
 def _check(place: Path, folder: int, identity: Identity) -> None:
     """Raise `StartError` unless the folder belongs to edge-infer alone."""
-    remedy = f"{_REMEDY} {identity.uid}:{identity.gid} {place}"
-    others = sorted(name for name in os.listdir(folder) if not _is_ours(name))
-    if str(place) in _SYSTEM or others:
-        what = f"contains other files, such as {others[0]!r}" if others else "is a system folder"
+    remedy = f"{_REMEDY} {identity.uid}:{identity.gid} {shlex.quote(str(place))}"
+    if str(place) in _SYSTEM:
+        raise StartError(f"the state directory {place} is a system folder; set another one as device.state_dir")
+    if others := sorted(name for name in os.listdir(folder) if not _is_ours(name)):
+        what = f"contains other files, such as {others[0]!r}"
         raise StartError(f"the state directory {place} belongs to root and {what}; {remedy}")
     for parent in place.parents:
         found = parent.stat()

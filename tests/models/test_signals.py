@@ -103,7 +103,7 @@ def test_a_model_that_remembers_gets_nothing_twice(said: Said) -> None:
 @pytest.mark.parametrize(
     ("name", "manifest", "words"),
     [
-        (KEYWORDS, "task: classification\n", "customary ranges.*model of sound or samples: `input: {features: …}`"),
+        (KEYWORDS, "task: classification\n", "usual ranges.*model of sound or samples: `input: {features: …}`"),
         (KEYWORDS, "input: {rate: 16000}\ntask: classification\n", "rate: is for models of sound and samples"),
         (KEYWORDS, f"task: classification\n{MFCC}, color: gray}}\n", "color: is for models of pictures, but this is"),
         (KEYWORDS, f"task: classification\n{MFCC}, channels: 2}}\n", "channels: is for features: raw or spectrum"),

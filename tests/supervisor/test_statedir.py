@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +53,17 @@ def test_the_state_of_a_newer_version_is_refused_and_stays(tmp_path: Path) -> No
     (tmp_path / "format").write_text("0\n")
     with locked(tmp_path):
         assert (tmp_path / "format").read_text() == f"{FORMAT}\n"
+
+
+def test_a_remedy_runs_nothing_that_the_name_of_a_folder_holds(tmp_path: Path) -> None:
+    state = tmp_path / "s$(touch pwned)"
+    state.mkdir()
+    (state / "format").write_text(f"{FORMAT + 1}\n")
+    (state / "lock").touch()
+    with pytest.raises(StartError) as error, locked(state):
+        pass
+    command = str(error.value).partition("only the models: ")[2]
+    assert shlex.split(command)[:3] == ["mv", str(state), f"{state}.newer"]
 
 
 def test_the_remedy_for_a_newer_state_names_the_folder_itself(tmp_path: Path) -> None:
