@@ -135,7 +135,7 @@ def test_a_folder_with_other_things_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_the_system_is_refused() -> None:
-    with pytest.raises(StartError, match="the state directory /usr/local belongs to root and"):
+    with pytest.raises(StartError, match="the state directory /usr/local is a system folder; set another one"):
         hand_over(Path("/usr/local"), USER)
     assert owner(Path("/usr/local"))[0] == 0
 
