@@ -14,6 +14,7 @@ from typing import Final
 
 from edge_infer.errors import ConfigError, StartError
 from edge_infer.page.started import StartedPage
+from edge_infer.platform.logs import configure
 from edge_infer.platform.paths import DEFAULT_CONFIG, default_device_id, hinted
 from edge_infer.sandbox.change_user import become_changer
 from edge_infer.sandbox.foreign import is_shared, refuse_foreign
@@ -57,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.own_process:
         become_changer(args.config)
+        configure("page", "info")  # it reports each edit
     with ExitStack() as stack:
         token = secrets.token_urlsafe(24)
         if args.socket is not None:

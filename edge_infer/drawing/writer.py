@@ -81,14 +81,15 @@ def _written(request: Mapping[str, Any], config: Path, find: Callable[[], Path])
     control = find()
     with _turn(config):
         standing = ask(control, {"do": "status"}, timeout=30.0)["config"]
-        if request.get("digest") != current_digest(config):
+        current = current_digest(config)
+        if not standing or (standing["state"] != "applied" and standing["digest"] == current):
+            raise ConflictError(
+                "the daemon has rejected the current file; correct it first: edge-infer check lists all errors"
+            )
+        if request.get("digest") != current:
             raise ConflictError(
                 "the configuration has changed since you opened it, over SSH or from another page; nothing was "
                 "saved: compare your drawing with the current one, and save it again"
-            )
-        if not standing or standing["state"] != "applied":
-            raise ConflictError(
-                "the daemon has rejected the current file; correct it first: edge-infer check lists all errors"
             )
         file = file_of(config, "pipelines", pipeline)
         before = read(file)

@@ -92,7 +92,7 @@ class Explanation:
             return f"{runs} masks, their halves agree: {agreement:.2f}"
         if self.sampled.stop == "interrupted":
             return f"interrupted after {runs} masks"
-        return f"all masks used, {runs} of them count, their halves agree only to {agreement:.2f}; --masks allows more"
+        return f"all masks used, {runs} of them count, their halves agree to {agreement:.2f}; --masks allows more"
 
     def facts(self, model: ModelPlan, seed: int) -> dict[str, Any]:
         """Return the explanation for JSON."""

@@ -91,6 +91,8 @@ def test_a_zone_and_a_threshold_are_in_the_file_and_in_force(page: Page) -> None
     assert "    fps: 5       # enough\n" in text
     door = page.get("/api/scene").json["pipelines"]["door"]
     assert (list(door["zones"]), list(door["lines"]), door["threshold"]) == (["way"], ["gate"], 0.45)
+    (told,) = [line for line in page.log.splitlines() if "edited on the page by" in line]
+    assert "pipelines.door.zones.drive: changed, renamed to way" in told
     assert page.daemon.command("check").returncode == 0
     assert page.daemon.status()["boot"] == boot, "no process was restarted"
 
