@@ -41,7 +41,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="number of interleaved rounds (%(default)s)")
     parser.add_argument("--frame", default="1280x720", metavar="WxH", help="size of the pictures (%(default)s)")
     parser.add_argument(
-        "--clip", type=Path, metavar="FILE", help="use the pictures of this video, read as fast as possible"
+        "--clip", type=Path, metavar="FILE", help="use the frames of this video, decoded as fast as possible"
     )
     parser.add_argument(
         "--publish",

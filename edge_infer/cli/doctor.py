@@ -85,7 +85,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sandbox",
         action="store_true",
-        help="show every sandbox rule of every process of the running service, and its test",
+        help="show every sandbox rule of each process of the running service, and the result of its test",
     )
     parser.epilog = "example: edge-infer doctor"
 

@@ -29,7 +29,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument(
         "words", nargs="*", metavar="[accept] [PIPELINE ...]",
-        help="these pipelines only; with accept, learn the drifting parts again, because the change was intended",
+        help="show only these pipelines; accept: the change was intended, so learn the drifting parts again",
     )  # fmt: skip
     parser.add_argument("-c", "--config", type=Path, default=DEFAULT_CONFIG, help="default: %(default)s")
     parser.add_argument(

@@ -18,7 +18,9 @@ from edge_infer.yamlfile.units import parse_seconds, rough_duration
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("--level", choices=LEVELS, help="log messages of this level and above; default: show the level")
+    parser.add_argument(
+        "--level", choices=LEVELS, help="set the level of the daemon's log; without this option, print the level"
+    )
     parser.add_argument(
         "--for",
         dest="seconds",

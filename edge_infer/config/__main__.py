@@ -44,7 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--replayed", action="store_true", help="a recording replaces the sources: their own files need not exist"
     )
-    parser.add_argument("--wait", action="store_true", help="read nothing until a line arrives on the standard input")
+    parser.add_argument(
+        "--wait", action="store_true", help="wait for a line on the standard input before reading the file"
+    )
     args = parser.parse_args(arguments)
     die_with_parent()
     go_first()

@@ -38,7 +38,7 @@ class Cut(Question, Protocol):
 
     @property
     def box(self) -> Box | None:
-        """The box of the answer in fractions of the whole picture; None if it has none."""
+        """The box of the explained object in fractions of the whole picture; None if the answer has no box."""
 
     def names(self) -> Sequence[Sequence[str]]:
         """Return where each cell lies, in words, along each dimension; empty for those inside the answer's box."""

@@ -84,7 +84,7 @@ def _length(method: str, headers: Mapping[str, str]) -> int:
         raise bad("Content-Length is not a number")
     length = int(text)
     if length > MAX_BODY_BYTES:
-        raise RefusedRequestError(413, "request", f"a body has at most {MAX_BODY_BYTES} bytes")
+        raise RefusedRequestError(413, "request", f"the request body is too large; the limit is {MAX_BODY_BYTES} bytes")
     if length and method == "GET":
         raise bad("GET has no body")
     return length

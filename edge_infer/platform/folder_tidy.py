@@ -45,10 +45,10 @@ def tidy_folder(
 ) -> bool:
     """Remove all entries except readable files with these ``names``; return whether another call would remove more.
 
-    Pipes, links, folders and unreadable files with these names are removed first, because a process needs the names. A
-    link in place of the folder is not followed. The log names a few of the removed entries, at this ``level``, and
-    counts those that cannot be removed. One call tries at most ``most`` removals and starts none after ``seconds``
-    seconds.
+    Pipes, links, folders and unreadable files with these names are removed first, because they would keep a process
+    from creating its own file. A link in place of the folder is not followed. The log names a few of the removed
+    entries, at this ``level``, and counts those that cannot be removed. One call tries at most ``most`` removals and
+    starts none after ``seconds`` seconds.
     """
     try:
         top = os.open(folder, _FOLDER)

@@ -13,8 +13,8 @@ from edge_infer.sandbox.selftest import ENFORCED
 class Room:
     """The sandbox of a reader.
 
-    ``walls`` is the state of each rule. ``places`` are the paths of the source, and ``were`` the identities of the
-    files to which those paths led at the start.
+    ``walls`` has the state of each rule of the sandbox. ``places`` are the paths of the source, and ``were`` the
+    identities of the files to which those paths led at the start.
     """
 
     walls: Mapping[str, str] = field(default_factory=dict)

@@ -1,8 +1,8 @@
 """The process of `edge_infer.snapshot.request`, which opens the source or decodes the daemon's picture.
 
 ``python -m edge_infer.snapshot.process CONFIG SOURCE SUFFIX [--grid] [--given]``. If root starts it, it changes to
-another user. It enters the sandbox of a reader. It prints one line of JSON, a `Taken`, and then the bytes of the
-picture.
+another user. It enters the sandbox of a reader. It prints a `Taken` as one line of JSON, then the bytes of
+the picture.
 """
 
 from __future__ import annotations

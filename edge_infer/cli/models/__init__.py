@@ -33,7 +33,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     catalogues.add_choice(add_config(add_action(actions, "list", purpose, "", _list)))
     purpose = "shows all details of a package or a model of the catalogue"
     show = catalogues.add_choice(add_config(add_action(actions, "show", purpose, "person-present", _show)))
-    show.add_argument("name", metavar="NAME[@VERSION]", help="name as list prints it, or a model of the configuration")
+    show.add_argument(
+        "name", metavar="NAME[@VERSION]", help="name from edge-infer models list, or a model of the configuration"
+    )
     purpose = "tries your package and copies it into the store"
     into = add_config(add_action(actions, "add", purpose, "person/1.2.0", _add))
     into.add_argument("path", metavar="PATH", type=Path, help="a package's folder, or X.tflite with X.yaml beside it")
@@ -43,7 +45,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     purpose = "downloads a model of the catalogue, tries it and puts it into the store"
     example = "person-present --from downloads"
     fetch = catalogues.add_choice(add_config(add_action(actions, "pull", purpose, example, _pull)))
-    fetch.add_argument("name", metavar="NAME[@VERSION]", help="model of the catalogue, as list prints it")
+    fetch.add_argument(
+        "name", metavar="NAME[@VERSION]", help="model of the catalogue; edge-infer models list shows the names"
+    )
     fetch.add_argument(
         "--mirror",
         metavar="URL",

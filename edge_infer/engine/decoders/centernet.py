@@ -122,7 +122,8 @@ def _roles(outputs: tuple[Tensor, ...], options: Options | None) -> tuple[int, i
     if sizes is None or offsets is None or sizes == offsets or not {sizes, offsets} <= set(two):
         names = ", ".join(outputs[index].name for index in two)
         raise ModelError(
-            f"its outputs {names} are sizes and offsets in an unknown order; name them {REMEDY}", key="decoder"
+            f"which of its outputs {names} contains sizes and which contains offsets is unknown; name them {REMEDY}",
+            key="decoder",
         )
     return 3 - sizes - offsets, sizes, offsets
 

@@ -284,8 +284,8 @@ class StreamCapture:
 class LocalCapture:
     """Captures frames of a file, a folder or a generator inside the engine, at most ``fps`` per second.
 
-    A lossless source waits until the next frame is due. Any other source skips the pictures in between. Samples and
-    lines are never dropped.
+    A lossless source waits until the next frame is due. Any other source drops the frames that arrive before the
+    next one is due. Samples and lines are never dropped.
     """
 
     def __init__(self, source: Source, orientation: Orientation, fps: float | None = None) -> None:

@@ -1,7 +1,7 @@
 """Catalogues: models by name and version, and the places where their files are published.
 
 The bundled catalogue lists public models under free licences. A custom catalogue has the same form; its model files are
-beside it or at other addresses. A catalogue from a network address is accepted only with a signature.
+in its folder or at other URLs. A catalogue from a network address is accepted only with a signature.
 """
 
 from __future__ import annotations

@@ -82,7 +82,8 @@ def test_the_manifest_names_them() -> None:
     check_same(CenterNet(layout(names, sizes="b"))(parts), wanted)
     check_same(CenterNet(layout(names, offsets="c"))(parts), wanted)
     with pytest.raises(
-        ModelError, match=r"its outputs b, c are sizes and offsets in an unknown order.*sizes: NAME, offsets: NAME"
+        ModelError,
+        match=r"outputs b, c contains sizes and which contains offsets is unknown.*sizes: NAME, offsets: NAME",
     ):
         CenterNet(layout(names))
     with pytest.raises(ModelError, match="`decoder: sizes` is 'x'; expected one of a, b, c"):
