@@ -57,7 +57,7 @@ def check_signed(written: bytes, signature: bytes, keys: Sequence[TrustedKey], w
         raise ModelError(f"{place} is not a signature; expected the base64 of {LENGTH} bytes")
     signer = next((key for key in keys if _holds(key, raw, written)), None)
     if signer is None:
-        names = ", ".join(key.name for key in keys)
+        names = ", ".join(key.name for key in keys) or "there is none"
         raise ModelError(
             f"{place} is not valid: {what} was changed after it was signed, or no trusted key ({names}) made the "
             "signature"
