@@ -155,7 +155,7 @@ def test_a_stored_package_that_is_not_the_catalogues_is_no_success(library: Libr
     manifest.write_text(manifest.read_text().replace("source: ", "source: as copied from "))
     assert not pull(OFFER, library, mirror=mirror).new
     file.unlink()
-    with pytest.raises(ConfigError, match="with other content"):
+    with pytest.raises(ConfigError, match="in the store differs from"):
         pull(OFFER, library, mirror=mirror)
 
 

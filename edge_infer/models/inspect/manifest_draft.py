@@ -12,7 +12,7 @@ from edge_infer.contract.codec import JsonValue, asdict
 from edge_infer.models.packages.manifest import FurtherSection
 from edge_infer.models.packages.read_files import file_options
 from edge_infer.models.request import Resolution
-from edge_infer.models.resolve.resolve import OpenedModel
+from edge_infer.models.resolve.resolve import NO_NAMES, OpenedModel
 from edge_infer.plan.records import Color, FilterPlan, InputPlan, Resize, SignalPlan, TextPlan, ValuePlan
 from edge_infer.yamlfile.units import format_duration, parse_duration
 
@@ -81,7 +81,7 @@ def _outcome(opened: OpenedModel, found: Resolution) -> Iterator[str]:
 
 
 def _labels(labels: Sequence[str], why: str) -> Iterator[str]:
-    if why.startswith("nobody names"):
+    if why.startswith(NO_NAMES):
         count = "its only class has none" if len(labels) == 1 else f"its {len(labels)} classes have numbers"
         yield from _comment(f"labels: [NAME, …] no names are known, so {count}; write the names, in the model's order")
         return

@@ -38,6 +38,8 @@ from edge_infer.plan.records import NMS_TASKS, DecoderPlan, ModelPlan, NmsPlan
 
 NAMELESS: Final[tuple[Task, ...]] = ("anomaly", "regression")
 """Tasks whose results have no labels."""
+NO_NAMES: Final = "the classes have no names"
+"""How the reason for labels begins that neither the file nor a manifest gives."""
 NO_LABEL: Final = "???"
 """Label of a class without a name."""
 _SHOWN: Final = 3
@@ -216,7 +218,7 @@ def _labels(request: ModelRequest, opened: OpenedModel) -> Labels:
         raise ModelError(f"{metadata.labels_fault}; give labels of your own", key="labels")
     if metadata.labels:
         return Labels(metadata.labels, f"{metadata.labels_from} inside the file", "labels")
-    return Labels((), "the classes have no names, so results use numbers; add labels: FILE", "labels")
+    return Labels((), f"{NO_NAMES}, so results use numbers; add labels: FILE", "labels")
 
 
 def _shared(labels: tuple[str, ...]) -> tuple[str, ...]:
@@ -259,7 +261,7 @@ def _check_count(labels: Labels, decoder: Decoder, graph: Graph) -> Labels:
     """Return the labels if there is one for each class, or numbers if there are none; otherwise raise `ModelError`."""
     possible = (decoder.classes,) if decoder.classes else _classes_inside(graph)
     if not labels.names and decoder.task == "pose" and possible == (1,):
-        return Labels(("person",), "its only class has no name: bodies are persons", labels.key)
+        return Labels(("person",), f"{NO_NAMES}: bodies are persons", labels.key)
     if not labels.names and not possible and decoder.task not in NAMELESS:
         raise ModelError("the number of its classes is unknown; name them, with labels: FILE", key="labels")
     if not labels.names:
