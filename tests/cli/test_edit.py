@@ -137,7 +137,7 @@ def test_discarding_changes_nothing(editing: Editing) -> None:
     for answers in ("d\n", ""):
         done = editing(("fps: 10", "fps: ten"), answers=answers)
         assert done.returncode == 2
-        assert done.stderr.endswith(f"edge-infer: discarded; {editing.config} is as it was\n")
+        assert done.stderr.endswith(f"edge-infer: discarded; {editing.config} is unchanged\n")
         assert editing.config.read_text() == before
         assert editing.left() == []
 

@@ -137,7 +137,7 @@ def test_what_fails_before_it_serves_is_not_tried_again_until_somebody_says_so(
     said = running.model(state="rejected", candidate=short(bad), deadline=30)
     assert (said["sha"], "finite" in said["reason"]) == (short(old), True)
     assert running.daemon.reload()["state"] == "rejected"
-    assert "not tried again" in running.model(state="rejected")["reason"]
+    assert "does not try these bytes again" in running.model(state="rejected")["reason"]
     answer = running.daemon.command("models", "retry", "light")
     assert "reads the configuration again" in answer.stdout
     running.model(state="rejected", reason=said["reason"])
