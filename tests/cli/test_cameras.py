@@ -97,7 +97,7 @@ def test_the_running_daemon_gives_the_picture_of_its_reader(tmp_path: Path) -> N
         (["--grab", "cam"], "--grab needs -o FILE"),
         (["--grid"], "need --grab"),
         (["--grab", "cam", "-o", "x.gif"], "must end in .png or .jpg"),
-        (["--grab", "cat", "-o", "x.png"], "has no source 'cat'; it has cam"),
+        (["--grab", "cat", "-o", "x.png"], "has no source 'cat'; known: cam"),
     ],
 )
 def test_wrong_arguments_are_told(

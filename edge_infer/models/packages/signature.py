@@ -219,7 +219,7 @@ def check_policy(policy: Policy, package: Package, sha256: str, *, asked: str | 
     if policy.require_digest and asked is None and package.manifest.sha256 is None:
         raise ModelError(
             "neither the configuration nor the manifest contains its digest, and security.require_digest is true; "
-            "add this to the model in the configuration: sha256: {sha256}",
+            f"add this to the model in the configuration: sha256: {sha256}",
             key="sha256",
         )
     signer = check_signature(package, policy.keys).hex if policy.require_signature else ""
