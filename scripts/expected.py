@@ -311,7 +311,7 @@ def refused(folder: Path, file: str) -> Judged:
             return Judged("refused, with the reason", "it was loaded", agrees=False)
     except ModelError as error:
         words = str(error).removeprefix(f"{folder.resolve() / 'models' / file}: ")
-        return Judged("refused, with the reason", words, "refuses it: tensor 33" in words)
+        return Judged("refused, with the reason", words, "rejects it: tensor 33" in words)
 
 
 CHECKS: Final[Mapping[str, Callable[[Path, str], Judged]]] = {

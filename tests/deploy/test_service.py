@@ -52,7 +52,7 @@ code 'nor see' $operator edge-infer cameras --grab clip -o /tmp/clip.png
 usermod --append --groups edge-infer-pictures warden
 code 'in the other group' $operator edge-infer cameras --grab clip -o /tmp/clip.png
 echo "for the operator: $(stat -c %U:%a /tmp/clip.png)"
-say logged sh -c "journalctl -u edge-infer | grep -c 'source clip given to warden'"
+say logged sh -c "journalctl -u edge-infer | grep -c 'picture of source clip to warden'"
 say 'the page waits' sh -c "systemctl is-active edge-infer-page.socket edge-infer-draw.socket | sort -u"
 say 'and runs' systemctl is-active edge-infer-page.service
 page() {{ runuser -u $1 -- curl -s --max-time 60 --unix-socket /run/edge-infer-page/page.sock -H 'X-Edge-Infer: page' \
@@ -73,7 +73,7 @@ echo "the file: $(stat -c %U:%G:%a /etc/edge-infer/config.yaml)"
 sed -i '/^    mask: /d' /etc/edge-infer/config.yaml
 until edge-infer reload >>/shared/log 2>&1; do sleep 0.2; done
 say 'the writer is logged' sh -c "journalctl -u 'edge-infer-draw@*' | grep -c 'edited on the page by warden'"
-say 'the viewer is logged' sh -c "journalctl -u edge-infer | grep -c 'source clip are being shown to warden'"
+say 'the viewer is logged' sh -c "journalctl -u edge-infer | grep -c 'showing pictures of source clip to warden'"
 echo "its user: $(stat -c %U /proc/$(systemctl show -p MainPID --value edge-infer-page))"
 echo "complaints: $(journalctl -u edge-infer-page | grep -c WARNING)"
 dynamic="setpriv --reuid $(owner /var/lib/edge-infer) --regid edge-infer --clear-groups --"
