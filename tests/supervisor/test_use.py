@@ -56,7 +56,7 @@ def test_a_package_is_named_applied_and_waited_for(tmp_path: Path, broker: Broke
         assert (again.returncode, again.stdout.endswith("use: light@1.1.0, as before\n")) == (0, True)
         assert daemon.command("models", "history").stdout == history
 
-        for wanted, reason in (("light@1.2.0", "it is a text file"), ("light@7.0.0", "holds no light@7.0.0")):
+        for wanted, reason in (("light@1.2.0", "it is a text file"), ("light@7.0.0", "contains no light@7.0.0")):
             refused = daemon.command("models", "use", "light", wanted)
             assert refused.returncode == 2, refused.stdout
             assert reason in refused.stderr
