@@ -73,7 +73,7 @@ echo "the file: $(stat -c %U:%G:%a /etc/edge-infer/config.yaml)"
 sed -i '/^    mask: /d' /etc/edge-infer/config.yaml
 until edge-infer reload >>/shared/log 2>&1; do sleep 0.2; done
 say 'the writer is logged' sh -c "journalctl -u 'edge-infer-draw@*' | grep -c 'edited on the page by warden'"
-say 'the viewer is logged' sh -c "journalctl -u edge-infer | grep -c 'showing pictures of source clip to warden'"
+say 'the viewer is logged' sh -c "journalctl -u edge-infer | grep -c ': showing pictures of source clip to warden'"
 echo "its user: $(stat -c %U /proc/$(systemctl show -p MainPID --value edge-infer-page))"
 echo "complaints: $(journalctl -u edge-infer-page | grep -c WARNING)"
 dynamic="setpriv --reuid $(owner /var/lib/edge-infer) --regid edge-infer --clear-groups --"
