@@ -92,8 +92,9 @@ def _check(place: Path, folder: int, identity: Identity) -> None:
     if str(place) in _SYSTEM:
         raise StartError(f"the state directory {place} is a system folder; set another one as device.state_dir")
     if others := sorted(name for name in os.listdir(folder) if not _is_ours(name)):
-        what = f"contains other files, such as {others[0]!r}"
-        raise StartError(f"the state directory {place} belongs to root and {what}; {remedy}")
+        raise StartError(
+            f"the state directory {place} belongs to root and contains other files, such as {others[0]!r}; {remedy}"
+        )
     for parent in place.parents:
         found = parent.stat()
         if found.st_uid not in (0, identity.uid) or (found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX):

@@ -40,13 +40,15 @@ class DriftWatch:
 
     def __init__(
         self, name: str, source: SourcePlan, kept: DriftReference | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = time.monotonic, zone: Callable[[float], time.struct_time] = time.localtime,
     ) -> None:  # fmt: skip
+        """``zone`` returns the date and time of a wall time, whose hour the answers are learned by."""
         self._name = name
         self._source = source
         self._kept = kept or DriftReference(name)
         self._lock = threading.Lock()
         self._clock = clock
+        self._zone = zone
         self._plan: PipelinePlan | None = None
         self._camera: CameraWatch | None = None
         self._outcome: OutcomeWatch | None = None
@@ -86,7 +88,7 @@ class DriftWatch:
             if isinstance(shown, Frame):
                 self._camera.see(now.moment, picture_signals(shown.pixels))
         if self._outcome is not None and numbers is not None:
-            self._outcome.see(now.moment, time.localtime(now.wall).tm_hour, numbers)
+            self._outcome.see(now.moment, self._zone(now.wall).tm_hour, numbers)
 
     def end(self, reason: Reason, now: Instant | None = None) -> tuple[Happening, ...]:
         """End the current drifts, for a reason other than the scene; ``now`` is the end of a recording."""

@@ -7,6 +7,7 @@ The frames go through the same `FramePipeline.step` as in the daemon. The clock 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -165,7 +166,9 @@ class _Player:
         self._plan = plan
         self._recorder = recorder
         self._at = 0.0  # position in the recording
-        self._drift = None if source is None else DriftWatch(plan.name, source, clock=lambda: self._at)
+        self._drift = (
+            None if source is None else DriftWatch(plan.name, source, clock=lambda: self._at, zone=time.gmtime)
+        )
         self._pipeline = FramePipeline(self.voice, PipelineWatch(0.0), self._drift)
         self._pacer = Pacer(plan.fps if paced else None)
         self._serving = Serving(plan, boot, lambda: recorder.new_object(plan.name))

@@ -28,8 +28,9 @@ function source(name, { state, fps, rate, error, faults }) {
 
 function pipeline(name, { fps, latency_ms: latency, produced, dropped, error, held_back: held, motion }, status, scene) {
   const rests = Object.hasOwn(status.inactive, name);
-  const gone = STALE[status.sources[status.feeds[name]]?.state];
-  const level = rests ? "note" : error ? "bad" : gone ? "warn" : "good";
+  const state = status.sources[status.feeds[name]]?.state;
+  const gone = STALE[state];
+  const level = rests ? "note" : error ? "bad" : gone ? LEVEL[state] : "good";
   const limits = status.governor?.limits ?? {};
   return card(name, level, badge(level, rests ? "does not run" : error ? "fault" : gone ? "gets no frames" : "runs"),
     facts([

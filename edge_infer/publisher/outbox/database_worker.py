@@ -160,10 +160,10 @@ class DatabaseWorker:
             return self._do(order)
         except CorruptError as error:
             return self._begin_anew(order, error)
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, MemoryError) as error:
             self._release()
             return Failed(order, f"{self.path} cannot be used: {error}")
-        except Exception as error:  # noqa: BLE001 - rows of an attacker must not end this thread, which nothing replaces
+        except (LookupError, TypeError, ValueError, ArithmeticError) as error:  # rows of an attacker, beyond the checks
             return self._begin_anew(order, CorruptError(f"{type(error).__name__}: {error}"))
 
     def _do(self, order: Order) -> Outcome:

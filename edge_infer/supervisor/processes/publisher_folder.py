@@ -53,13 +53,7 @@ class PublisherFolder:
             self._pause = min(self._pause * 2, LONGEST_PAUSE)
         folder = publisher_folder(state_dir)
         try:
-            try:
-                aside = _exchange(folder, before)
-            except OSError as error:
-                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                    raise
-                _make_room(folder)
-                aside = _exchange(folder, before)
+            aside = _exchange_on_full_disk(folder, before)
         except OSError as error:
             return (
                 f"the publisher failed {MAX_FAILURES} times, and the supervisor cannot replace {folder}: "
@@ -99,8 +93,14 @@ def _exchange(folder: Path, other: Path | None) -> Path:
     return aside
 
 
-def _make_room(folder: Path) -> None:
-    """Remove what the publisher may have filled the disk with and no successor needs."""
+def _exchange_on_full_disk(folder: Path, other: Path | None) -> Path:
+    """Exchange the folder; if the disk is full, remove the files that no successor needs and try again."""
+    try:
+        return _exchange(folder, other)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
     for name in DISPENSABLE:
-        with suppress(OSError):
+        with suppress(OSError):  # the second attempt reports what could not be removed
             (folder / name).unlink()
+    return _exchange(folder, other)
