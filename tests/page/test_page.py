@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import threading
 import time
+from contextlib import suppress
 from typing import Any
 
 import cv2
@@ -100,8 +101,11 @@ def test_a_zone_and_a_threshold_are_in_the_file_and_in_force(page: Page) -> None
 
 def waiting(daemon: Daemon) -> list[int]:
     """The processes that wait to read the next edit of the file."""
-    children = psutil.Process(daemon.pid).children()
-    return [child.pid for child in children if child.cmdline()[-1:] == ["--wait"]]
+    pids = []
+    for child in psutil.Process(daemon.pid).children():
+        with suppress(psutil.Error):  # another child may end while it is read
+            pids += [child.pid] if child.cmdline()[-1:] == ["--wait"] else []
+    return pids
 
 
 def test_while_somebody_draws_one_process_waits_to_read_the_edit(page: Page) -> None:
