@@ -24,6 +24,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the commands do, for what tests call without them
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """As root the folders of tests are in one that other users may enter: what root starts goes on as another user.

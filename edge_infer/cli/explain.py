@@ -37,6 +37,8 @@ SUFFIXES: Final = (".png", ".jpg", ".jpeg")
 MASKS: Final = 1200
 FEWEST_MASKS: Final = 100
 MOST_MASKS: Final = 1_000_000
+MOST_THREADS: Final = 4
+"""Most threads of the model: more make few models faster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,23 +89,27 @@ def run(args: argparse.Namespace) -> int:
     output.make(user)
     read = [] if subject.picture is not None else [str(Path(subject.name).absolute())]
     written = () if args.output is None else (str(args.output.absolute()),)
+    threads = min(MOST_THREADS, len(os.sched_getaffinity(0)))
     if args.source is not None or _serves():
         take_lowest()
+        threads = 1  # several would wait for each other on cores that the pipelines use
     shut_in(args, user, Fence(files=(*read, *files_of(subject.model)), writes=written))
-    return _explain(args, subject)
+    return _explain(args, subject, threads)
 
 
-def _explain(args: argparse.Namespace, subject: _Subject) -> int:
+def _explain(args: argparse.Namespace, subject: _Subject, threads: int) -> int:
+    from edge_infer.contract.codec import replace
     from edge_infer.engine.model.loaded_model import LoadedModel
     from edge_infer.explain.answers import Wanted, sampling_plan
     from edge_infer.explain.explanation import Explainer, Order
     from edge_infer.frames.ffmpeg import without_chatter
 
     order = Order(subject.threshold, Wanted(args.label, args.at), args.seed, args.masks)
+    plan = replace(sampling_plan(subject.model, subject.threshold), threads=threads)
     bar = _Progress()
     with ExitStack() as stack:
         with without_chatter():
-            model = stack.enter_context(LoadedModel(sampling_plan(subject.model, subject.threshold)))
+            model = stack.enter_context(LoadedModel(plan))
         explained = []
         for found in _found(Explainer(model, subject.model, order, bar), subject):
             bar.clear()
