@@ -489,13 +489,12 @@ class ReaderHello(Record, frozen=True):
 
 
 class FrameFormat(Record, frozen=True):
-    """The memory that comes with this message holds ``slots`` consecutive frames of this shape.
+    """The memory that comes with this message holds `FRAME_SLOTS` consecutive frames of this shape.
 
     ``memory`` identifies it in later messages, so that a `SlotFree` for an earlier memory frees nothing in this one.
     """
 
     memory: Count
-    slots: int
     height: int
     width: int
     color: Color
@@ -608,13 +607,18 @@ class ReaderReport(Record, frozen=True):
 
 LARGEST_SIDE: Final = 16_384
 
-MOST_SLOTS: Final = 16
+FRAME_SLOTS: Final = 5
+"""Number of slots. Three are in transit (see `edge_infer.engine.input.frame_receiver`). The engine may lease two: for
+the frame that a model processes, and for the next one in preparation.
+
+A reader cannot choose another number. With fewer slots one frame could take all the memory that a source may have.
+"""
 
 
 def frame_shape(wanted: FrameFormat) -> tuple[int, ...]:
     """Return the shape of the whole memory, ``[slots, height, width(, 3)]``; raises `WireError` if it is impossible."""
     sides = (wanted.height, wanted.width)
-    if not 1 <= wanted.slots <= MOST_SLOTS or not all(1 <= side <= LARGEST_SIDE for side in sides):
-        raise WireError(f"{wanted.slots} frames of {wanted.width}x{wanted.height} pixels")
+    if not all(1 <= side <= LARGEST_SIDE for side in sides):
+        raise WireError(f"a frame of {wanted.width}x{wanted.height} pixels")
     channels = () if wanted.color == "gray" else (3,)
-    return (wanted.slots, *sides, *channels)
+    return (FRAME_SLOTS, *sides, *channels)

@@ -46,10 +46,11 @@ def kernel_tag() -> str:
 def uptime(monotonic: float | None = None) -> float:
     """Return the seconds since the kernel started, including suspend, now or at a moment of the monotonic clock.
 
-    A suspend between that moment and now is counted as if it had happened before the moment.
+    A suspend between that moment and now is counted as if it had happened before the moment. A moment before the start
+    of the kernel counts as that start.
     """
     now = time.clock_gettime(time.CLOCK_BOOTTIME)
-    return now if monotonic is None else now - time.clock_gettime(time.CLOCK_MONOTONIC) + monotonic
+    return now if monotonic is None else max(0.0, now - time.clock_gettime(time.CLOCK_MONOTONIC) + monotonic)
 
 
 # Detect whether the clock of the board is synchronized.

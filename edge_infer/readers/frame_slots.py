@@ -15,6 +15,7 @@ from edge_infer.frames.frame import Pixels
 from edge_infer.frames.pixels import Orientation
 from edge_infer.ipc.channel import Channel
 from edge_infer.ipc.messages import (
+    FRAME_SLOTS,
     FrameFormat,
     FrameReady,
     FramesWanted,
@@ -28,10 +29,6 @@ from edge_infer.readers.sources import Picture
 
 TO_READER: Final = (ReaderHello, SlotFree, FramesWanted)
 """Record types that the reader's end of a frames channel accepts."""
-SLOTS: Final = 5
-"""Number of slots. Three are in transit (see `edge_infer.engine.input.frame_receiver`). The engine may lease two: for
-the frame that a model processes, and for the next one in preparation. The writer uses the lowest free slot, so unused
-slots take no memory."""
 MAX_AT_ONCE: Final = 100
 """Maximum number of records from the engine that are handled between two pictures."""
 DARK: Final = 32
@@ -75,7 +72,7 @@ class SlotWriter:
                 continue
             elif isinstance(record, FramesWanted):
                 self.looks = record.looks
-            elif 0 <= record.slot < SLOTS:
+            elif 0 <= record.slot < FRAME_SLOTS:
                 self._free.add(record.slot)
 
     def place(self) -> Pixels | None:
@@ -130,6 +127,7 @@ class SlotWriter:
         self._channel.close()
 
     def _unused(self) -> int | None:
+        # The lowest, so that slots that are never used take no memory.
         return min((slot for slot in self._free if slot != self._newest), default=None)
 
     def _forget(self) -> None:
@@ -145,12 +143,12 @@ class SlotWriter:
             if (held.height, held.width, held.color) == (height, width, picture.color):
                 return self._memory
             self._forget()
-        wanted = FrameFormat(secrets.randbits(48), SLOTS, height, width, picture.color)
+        wanted = FrameFormat(secrets.randbits(48), height, width, picture.color)
         try:
             self._fd, self._memory = make_memory(wanted)
         except (WireError, OSError) as error:
             raise SourceError(f"not enough memory for frames of {width}x{height} pixels: {error}") from error
-        self._format, self._free, self._newest = wanted, set(range(SLOTS)), None
+        self._format, self._free, self._newest = wanted, set(range(FRAME_SLOTS)), None
         return self._memory
 
     def _tell_format(self) -> bool:

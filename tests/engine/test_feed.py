@@ -68,6 +68,45 @@ def read_all(feed: Feed, cursor: object, seen: list[int]) -> None:
             seen.append(int(got.pixels[0, 0, 0]))
 
 
+def test_a_report_does_not_wait_while_a_pipeline_copies_a_frame() -> None:
+    """The engine reports itself to the supervisor, which kills it after 5 s of silence."""
+    feed = Feed(PLAN)
+    copying, copied = threading.Event(), threading.Event()
+
+    def copy() -> Frame:
+        copying.set()
+        assert copied.wait(30)
+        return frame(1)
+
+    cursor = feed.attach()
+    feed.offer(1, copy)
+    taking = threading.Thread(target=lambda: feed.next(cursor, 0.0))
+    taking.start()
+    assert copying.wait(30)
+    reporting = threading.Thread(target=feed.health, daemon=True)
+    reporting.start()
+    reporting.join(10)
+    reported = not reporting.is_alive()
+    copied.set()
+    taking.join(30)
+    assert reported
+
+
+@pytest.mark.parametrize("monotonic", [-1e300, -0.001, float("nan"), float("inf")])
+def test_a_capture_time_that_no_clock_had_is_refused(monotonic: float) -> None:
+    """A source of another package may give any number; the engine must not publish it."""
+
+    class Timeless(Film):
+        def read(self) -> Picture | None:
+            picture = super().read()
+            return None if picture is None else Picture(picture.pixels, "bgr", 0.0, monotonic)
+
+    feed = Feed(PLAN)
+    feed.start(LocalCapture(Timeless(3, lossless=True), Orientation()))
+    eventually(lambda: "must be time.monotonic()" in str(feed.health().error), "word of the time")
+    feed.close()
+
+
 def test_a_lossless_source_gives_every_frame_to_every_pipeline() -> None:
     feed = Feed(PLAN)
     seen: list[list[int]] = [[], []]

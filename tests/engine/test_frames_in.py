@@ -24,7 +24,7 @@ from edge_infer.engine.output.health import PipelineWatch
 from edge_infer.frames.frame import Frame
 from edge_infer.frames.pixels import Orientation
 from edge_infer.ipc.channel import Channel, ChannelClosedError, pack
-from edge_infer.ipc.messages import FrameFormat, FrameReady, ReaderReport, ReaderTrouble
+from edge_infer.ipc.messages import FRAME_SLOTS, FrameFormat, FrameReady, ReaderReport, ReaderTrouble
 from edge_infer.plan.records import SourcePlan
 from edge_infer.readers.frame_slots import TO_READER, SlotWriter, make_memory
 from edge_infer.readers.sources import Picture
@@ -68,7 +68,7 @@ def test_a_frame_that_is_held_outlives_the_memory_of_the_next(ends: tuple[Channe
     writer = SlotWriter(reader, Orientation())
     writer.write(picture(7))
     assert isinstance(receiver.receive(1.0), FrameReady)
-    wanted = FrameFormat(99, 3, 32, 32, "gray")  # a new reader has begun; its first frame is still to come
+    wanted = FrameFormat(99, 32, 32, "gray")  # a new reader has begun; its first frame is still to come
     memory, _ = make_memory(wanted)
     reader.send(wanted, files=(memory,))
     os.close(memory)
@@ -156,15 +156,15 @@ def test_a_memory_that_a_board_does_not_have_is_not_taken(
     writer = SlotWriter(reader, Orientation())
     writer.write(picture(7))
     assert isinstance(receiver.receive(1.0), FrameReady)
-    huge = FrameFormat(99, 4, 16384, 16384, "bgr")
+    huge = FrameFormat(99, 16384, 16384, "gray")
     file = os.memfd_create("hole", os.MFD_ALLOW_SEALING)
-    os.ftruncate(file, 4 * 3 * 16384**2)
+    os.ftruncate(file, FRAME_SLOTS * 16384**2)
     fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
-    for wanted in (huge, FrameFormat(99, 3, 4000, 4000, "bgr")):
+    for wanted in (huge, FrameFormat(99, 4000, 4000, "bgr")):
         reader.send(wanted, files=(file,))
         told = receiver.receive(1.0)
         assert isinstance(told, ReaderTrouble)
-        assert f"{wanted.slots} frames of {wanted.width}x{wanted.height} pixels are too large" in told.text
+        assert f"{FRAME_SLOTS} frames of {wanted.width}x{wanted.height} pixels are too large" in told.text
         assert "MiB for the frames of one source; make the frames smaller" in told.text
         monkeypatch.setattr(os, "sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 1 << 15}.__getitem__)  # 128 MiB
     os.close(file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import tracemalloc
 
@@ -297,3 +298,14 @@ def test_a_rate_that_is_refused_ends_the_window_before() -> None:
     assert not list(preprocess.frames(Samples(ramp(6), 100.0, 3.0, 3.0, 3)))
     (found,) = preprocess.frames(Samples(ramp(4), 100.0, 4.0, 4.0, 4))
     assert found.gap
+
+
+@pytest.mark.parametrize("last", [5.0, math.nan])
+def test_no_window_is_older_than_the_clock(last: float) -> None:
+    """A recording with two rows an hour, on a board that has just started."""
+    preprocess = SignalPreprocess(SignalPlan("raw", 0.03), tensor(1, 1))
+    rows = np.array([[1.0]] * 60 + [[last]], np.float32)
+    found = list(preprocess.frames(Samples(rows, 1 / 2000, 90.0, 40.0, 1)))
+    assert found
+    assert min(frame.monotonic for frame in found) >= 0.0
+    assert min(frame.wall for frame in found) >= 0.0

@@ -302,3 +302,10 @@ def test_the_state_of_a_pipeline_that_has_not_begun_is_dated_too() -> None:
     said = guard.release(place, waiting)
     assert said
     assert NOW_SHOWN.encode() in said
+
+
+def test_a_moment_before_the_kernel_started_is_that_start() -> None:
+    """A record of the engine with a negative uptime would be invalid, and the engine would be killed for it."""
+    assert uptime(0.0) >= 0.0
+    assert uptime(-3600.0) == 0.0
+    assert uptime(time.monotonic()) == pytest.approx(uptime(), abs=1.0)

@@ -18,9 +18,17 @@ from edge_infer.frames.frame import Pixels
 from edge_infer.frames.pixels import Orientation
 from edge_infer.frames.timing import Pacer
 from edge_infer.ipc.channel import Channel
-from edge_infer.ipc.messages import FrameFormat, FrameReady, FramesWanted, ReaderHello, ReaderTrouble, SlotFree
+from edge_infer.ipc.messages import (
+    FRAME_SLOTS,
+    FrameFormat,
+    FrameReady,
+    FramesWanted,
+    ReaderHello,
+    ReaderTrouble,
+    SlotFree,
+)
 from edge_infer.plan.records import Color
-from edge_infer.readers.frame_slots import SLOTS, TO_READER, SlotWriter, is_black, make_memory, same
+from edge_infer.readers.frame_slots import TO_READER, SlotWriter, is_black, make_memory, same
 from edge_infer.readers.sources import Picture
 
 
@@ -67,10 +75,10 @@ def test_frames_are_dropped_and_counted_while_every_slot_is_held(
     ends: tuple[SlotWriter, FrameReceiver, Channel],
 ) -> None:
     writer, receiver, _ = ends
-    assert [writer.write(picture(value)) for value in range(SLOTS + 2)] == [True] * SLOTS + [False, False]
-    assert taken(receiver).number == SLOTS
+    assert [writer.write(picture(value)) for value in range(FRAME_SLOTS + 2)] == [True] * FRAME_SLOTS + [False, False]
+    assert taken(receiver).number == FRAME_SLOTS
     assert writer.write(picture(50))
-    assert taken(receiver).number == SLOTS + 3
+    assert taken(receiver).number == FRAME_SLOTS + 3
     assert (receiver.copy().pixels == 50).all()
 
 
@@ -80,22 +88,22 @@ def test_what_was_captured_before_this_engine_is_not_missing_in_it(
     writer, receiver, _ = ends
     assert all(writer.write(picture(value)) for value in range(3))  # for an engine that has died
     receiver._greet()
-    assert [writer.write(picture(value)) for value in range(SLOTS + 2)] == [True] * SLOTS + [False, False]
-    assert taken(receiver).number == SLOTS
+    assert [writer.write(picture(value)) for value in range(FRAME_SLOTS + 2)] == [True] * FRAME_SLOTS + [False, False]
+    assert taken(receiver).number == FRAME_SLOTS
     assert writer.write(picture(50))
-    assert taken(receiver).number == SLOTS + 3
+    assert taken(receiver).number == FRAME_SLOTS + 3
 
 
 def test_a_release_for_old_memory_frees_nothing(ends: tuple[SlotWriter, FrameReceiver, Channel]) -> None:
     writer, receiver, _ = ends
     writer.write(picture(1))
     old = taken(receiver)
-    for value in range(SLOTS):
+    for value in range(FRAME_SLOTS):
         assert writer.write(picture(value, 64, 48))
-    for slot in range(SLOTS):
+    for slot in range(FRAME_SLOTS):
         receiver._channel.send(SlotFree(old.memory, slot))
     assert not writer.write(picture(5, 64, 48))
-    assert taken(receiver).number == SLOTS + 1
+    assert taken(receiver).number == FRAME_SLOTS + 1
     assert receiver.copy().size == (48, 64)
 
 
@@ -164,8 +172,8 @@ def test_trouble_and_frames_keep_their_order(ends: tuple[SlotWriter, FrameReceiv
 
 
 def test_memory_cannot_change_its_size() -> None:
-    fd, memory = make_memory(FrameFormat(1, SLOTS, 48, 64, "bgr"))
-    assert memory.shape == (SLOTS, 48, 64, 3)
+    fd, memory = make_memory(FrameFormat(1, 48, 64, "bgr"))
+    assert memory.shape == (FRAME_SLOTS, 48, 64, 3)
     for size in (0, 1, memory.size + 1):
         with pytest.raises(PermissionError):
             os.ftruncate(fd, size)
@@ -186,10 +194,10 @@ def unsealed(size: int) -> int:
 @pytest.mark.parametrize(
     ("wanted", "size"),
     [
-        (FrameFormat(1, 3, 48, 64, "bgr"), 48 * 64 * 9),
-        (FrameFormat(1, 0, 48, 64, "bgr"), 4096),
-        (FrameFormat(1, 3, -1, 64, "bgr"), 4096),
-        (FrameFormat(1, 3, 100_000, 100_000, "bgr"), 4096),
+        (FrameFormat(1, 48, 64, "bgr"), 48 * 64 * 15),
+        (FrameFormat(1, 0, 64, "bgr"), 4096),
+        (FrameFormat(1, -1, 64, "bgr"), 4096),
+        (FrameFormat(1, 100_000, 100_000, "bgr"), 4096),
     ],
 )
 def test_a_hostile_reader_is_told_and_not_mapped(
@@ -338,7 +346,7 @@ def test_what_is_lent_is_not_written_while_anybody_has_a_part_of_it(
         writer.write(picture(value))
         taken(receiver)
         parts.append(receiver.lend().pixels[10:20, ::2, 1])  # the frame itself is gone at once
-    for value in range(100, 100 + 4 * SLOTS):
+    for value in range(100, 100 + 4 * FRAME_SLOTS):
         assert writer.write(picture(value)), "the reader ran out of slots"
         assert (receiver.lend().pixels == value).all() if taken(receiver) else False
     assert [set(part.flat) for part in parts] == [{7}, {8}]
@@ -347,13 +355,13 @@ def test_what_is_lent_is_not_written_while_anybody_has_a_part_of_it(
 def test_no_more_is_lent_than_the_reader_can_do_without(ends: tuple[SlotWriter, FrameReceiver, Channel]) -> None:
     writer, receiver, _ = ends
     frames = []
-    for value in range(3 * SLOTS):
+    for value in range(3 * FRAME_SLOTS):
         assert writer.write(picture(value)), "the reader ran out of slots"
         taken(receiver)
         frames.append(receiver.lend())
-    assert [set(frame.pixels.flat) for frame in frames] == [{value} for value in range(3 * SLOTS)]
-    assert [frame.pixels.flags.owndata for frame in frames] == [False] * (SLOTS - NOT_LENT) + [True] * (
-        len(frames) - SLOTS + NOT_LENT
+    assert [set(frame.pixels.flat) for frame in frames] == [{value} for value in range(3 * FRAME_SLOTS)]
+    assert [frame.pixels.flags.owndata for frame in frames] == [False] * (FRAME_SLOTS - NOT_LENT) + [True] * (
+        len(frames) - FRAME_SLOTS + NOT_LENT
     )
 
 
@@ -380,7 +388,7 @@ def test_a_frame_that_is_taken_twice_comes_back_once(ends: tuple[SlotWriter, Fra
     frames.pop()
     receiver.receive()
     writer.poll()
-    assert sorted(writer._free) == [slot for slot in range(SLOTS) if slot != held.slot]
+    assert sorted(writer._free) == [slot for slot in range(FRAME_SLOTS) if slot != held.slot]
 
 
 def test_a_picture_that_lies_in_its_place_is_not_copied(ends: tuple[SlotWriter, FrameReceiver, Channel]) -> None:

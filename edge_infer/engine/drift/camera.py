@@ -421,6 +421,9 @@ class CameraWatch:
             raised.low_since = now
         elif now - raised.low_since >= END_AFTER:
             self.raised = None
+            # For some minutes the slow signals would still show the fault, and report it as another one.
+            self._slow, self._mean_since = [], now
+            self._slow_means.clear()
 
     def signals(self) -> dict[str, SignalDrift]:
         """Return the current value of each signal, and its ratio to the threshold."""

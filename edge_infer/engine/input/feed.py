@@ -75,6 +75,7 @@ class Feed:
         """Protocol violation by the reader; emptied once it is reported."""
         self._watch = SourceWatch(time.monotonic(), noisy=plan.noisy, quiet=plan.gives == "text", pause=plan.pause)
         self._lines, self._untold = TokenBucket(MAX_BURST_LINES, LINES_PER_SECOND), 0
+        self._watching = threading.Lock()  # for `_watch`: a report must not wait while a pipeline copies a frame
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._unparked = threading.Condition(self._lock)  # separate, so that not every frame wakes a parked thread
@@ -225,12 +226,12 @@ class Feed:
 
     def blocked(self) -> Reason | None:
         """Return the reason why the current frames of this source are not valid; None if they are valid."""
-        with self._lock:
+        with self._watching:
             return self._watch.blocked(time.monotonic())
 
     def health(self) -> SourceHealth:
         """Return the entry of this source in the health message."""
-        with self._lock:
+        with self._watching:
             return self._watch.health(time.monotonic())
 
     # Called by the capture thread.
@@ -249,16 +250,17 @@ class Feed:
         with self._lock:
             self._number, self._take, self._frame = number, take, None
             now = time.monotonic()
-            if self._watch.error:
-                self._log(logging.INFO, f"is back after {self._watch.silence(now):.0f} s")
-            self._watch.frame(now, repeated=repeated, black=black)
+            with self._watching:
+                if self._watch.error:
+                    self._log(logging.INFO, f"is back after {self._watch.silence(now):.0f} s")
+                self._watch.frame(now, repeated=repeated, black=black)
             self._changed.notify_all()
             if self.lossless and not self.drawn_since:
                 self._changed.wait_for(lambda: self.stopping or self._taken(number))
 
     def trouble(self, text: str, *, ended: bool = False) -> None:
         """Record why the source gives no frames. ``ended``: the source will never give frames again."""
-        with self._lock:
+        with self._watching:
             if text != self._watch.error and text:
                 self._log(logging.WARNING, text)
             self._watch.trouble(text)
@@ -279,7 +281,7 @@ class Feed:
     def left_out(self, count: int) -> None:
         """Count readings that were invalid or lost before they reached the engine."""
         if count > 0:
-            with self._lock:
+            with self._watching:
                 self._watch.faults += count
 
     def settled(self) -> int | None:

@@ -20,6 +20,7 @@ from edge_infer.errors import WireError, shortened
 from edge_infer.frames.frame import Frame, Pixels
 from edge_infer.ipc.channel import Channel, ChannelClosedError
 from edge_infer.ipc.messages import (
+    FRAME_SLOTS,
     FrameFormat,
     FrameReady,
     FramesWanted,
@@ -156,7 +157,7 @@ class FrameReceiver(Closing):
         """
         held, memory = self._holding()
         self._collect()
-        if len(self._lent) >= memory.format.slots - NOT_LENT:
+        if len(self._lent) >= FRAME_SLOTS - NOT_LENT:
             return self.copy()
         pixels = memory.pixels(held.slot)
         self._lent.append(_Loan(SlotFree(held.memory, held.slot), weakref.ref(pixels.base)))
@@ -253,8 +254,8 @@ class FrameReceiver(Closing):
         """
         memory = self._memory
         assert memory is not None
-        if not 0 <= ready.slot < memory.format.slots:
-            raise WireError(f"slot {ready.slot} of {memory.format.slots}")
+        if not 0 <= ready.slot < FRAME_SLOTS:
+            raise WireError(f"slot {ready.slot} of {FRAME_SLOTS}")
         check_moment(ready.monotonic)
         self._let_go()
         if not self._last:
@@ -275,7 +276,7 @@ class FrameReceiver(Closing):
             seals = fcntl.fcntl(fd, fcntl.F_GET_SEALS)
             if size > (most := largest_memory()):
                 raise WireError(
-                    f"{wanted.slots} frames of {wanted.width}x{wanted.height} pixels are too large: this board "
+                    f"{FRAME_SLOTS} frames of {wanted.width}x{wanted.height} pixels are too large: this board "
                     f"has {most >> 20} MiB for the frames of one source; make the frames smaller"
                 )
             if not seals & fcntl.F_SEAL_SHRINK or os.fstat(fd).st_size < size:
@@ -287,7 +288,12 @@ class FrameReceiver(Closing):
 
 
 def check_moment(monotonic: float) -> None:
-    """Raise `WireError` for a capture time in the future, which would result in a negative latency."""
+    """Raise `WireError` for a capture time that the monotonic clock never had, or that is still to come.
+
+    The engine could not report such a time: its results would be invalid records, and it would be killed for them.
+    """
+    if not monotonic >= 0:  # NaN, too
+        raise WireError(f"monotonic is {monotonic:.3g}; it must be time.monotonic() at the capture")
     if (early := monotonic - time.monotonic()) > 0:
         raise WireError(f"monotonic is {early:.3g} s in the future; it must be time.monotonic() at the capture")
 

@@ -82,7 +82,8 @@ class SampleStream(Feed):
             item = take()
             self._number, self._frame = number, item
             samples = len(item.values) if isinstance(item, Samples) else 0
-            self._watch.frame(time.monotonic(), repeated=repeated, black=black, samples=samples)
+            with self._watching:
+                self._watch.frame(time.monotonic(), repeated=repeated, black=black, samples=samples)
             for cursor in self._cursors:
                 cursor.waiting.append(self._after_overrun(cursor, item))
             self._changed.notify_all()
@@ -97,7 +98,8 @@ class SampleStream(Feed):
     def _wait_for_pipelines(self) -> None:
         while not self.stopping and any(len(cursor.waiting) >= AHEAD for cursor in self._cursors):
             self._changed.wait(TICK)
-            self._watch.held(time.monotonic())
+            with self._watching:
+                self._watch.held(time.monotonic())
 
     def _after_overrun(self, cursor: Cursor, item: Captured) -> Captured:
         """Return the item. If too many items wait for the cursor, drop them and mark this item with a gap."""

@@ -164,7 +164,7 @@ class SignalPreprocess:
         """Yield the complete windows. ``missing``: the seconds at the end of ``taken`` that have not been added yet."""
         while (found := self._windows.take()) is not None:
             window, after = found
-            late = missing + after / self._row_rate + self._front.lag
+            late = _since_start(taken, missing + after / self._row_rate + self._front.lag)
             if self._moment <= taken.monotonic:  # if rows come faster than their rate: never before the last window
                 late = min(late, taken.monotonic - self._moment)
             self._moment = taken.monotonic - late
@@ -209,7 +209,8 @@ class SignalPreprocess:
         self._drop(int(usable.size - np.count_nonzero(usable)))
         edges = np.flatnonzero(np.diff(usable, prepend=False, append=False)).tolist()
         for start, end in zip(edges[::2], edges[1::2], strict=True):
-            late = min((usable.size - end) / taken.rate, max(0.0, taken.monotonic - self._moment))  # never back in time
+            late = _since_start(taken, (usable.size - end) / taken.rate)
+            late = min(late, max(0.0, taken.monotonic - self._moment))  # never back in time
             yield from self.frames(
                 replace(
                     taken,
@@ -287,6 +288,14 @@ class _Front:
         for each in self._filters if len(rows) else ():
             rows = each(rows)
         return self._micro(rows) if self._micro else rows
+
+
+def _since_start(taken: Samples, late: float) -> float:
+    """Return the seconds by which a window is older than its block, at most back to when the clocks were 0.
+
+    A slow source has few samples in the hour, so their filters reach back to before the board was started.
+    """
+    return min(late, taken.monotonic, taken.wall)
 
 
 def _per_value(key: str, said: Iterable[float] | None, values: int) -> Rows:

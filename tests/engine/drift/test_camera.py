@@ -167,6 +167,22 @@ def test_a_drift_ends_a_minute_after_its_cause(watch: CameraWatch) -> None:
     assert watch.raised is None
 
 
+@pytest.mark.parametrize("picture", [_covered, _defocused, lambda number: frame(number, right=20)])
+def test_a_repaired_camera_has_no_second_drift(watch: CameraWatch, picture: Callable[[int], Pixels]) -> None:
+    """For some minutes the slow signals still hold pictures of the fault."""
+    faulty, usual = ([picture_signals(each(number)) for number in range(20)] for each in (picture, frame))
+    for second in range(900):
+        watch.see(1e6 + second, faulty[second % 20])
+    assert watch.raised is not None
+    raised = []
+    for second in range(900, 1900):
+        watch.see(1e6 + second, usual[second % 20])
+        raised.append(watch.raised is not None)
+    ended = raised.index(False)
+    assert 60 <= ended <= 80
+    assert not any(raised[ended:])
+
+
 def test_a_reference_is_small_and_outlives_the_process(reference: CameraReference) -> None:
     assert len(dumps(reference)) < 2000
     again = CameraWatch("basis", YEAR, reference)
