@@ -218,7 +218,7 @@ def pointing() -> None:
 
 
 def sanity() -> None:
-    cat, dog = (explained(YOLO, "cats_and_dogs.jpg", label=label) for label in ("cat", "dog"))
+    cat, dog = (explained(SSD, "cats_and_dogs.jpg", label=label) for label in ("cat", "dog"))
     print(f"sanity: cat and dog in one picture: {correlation(heat(cat), heat(dog)):.3f}")
     person, bus = (explained(SSD, "bus.jpg", label=label) for label in ("person", "bus"))
     print(f"sanity: person and bus in one picture: {correlation(heat(person), heat(bus)):.3f}")

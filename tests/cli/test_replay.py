@@ -71,7 +71,9 @@ def test_the_same_recording_says_the_same_bytes_drawn_or_not(
 
 
 @pytest.mark.long
-def test_a_recording_of_days_in_which_the_camera_is_bumped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_recording_of_days_in_which_the_camera_is_bumped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     """A frame a minute for three days and a bit, by day and at night; then the content is moved by a tenth."""
     film, learned = tmp_path / "days.avi", 4600
     views = [[scenes.frame(number, night=night) for number in range(40)] for night in (False, True)]
@@ -93,6 +95,7 @@ def test_a_recording_of_days_in_which_the_camera_is_bumped(tmp_path: Path, capsy
     told = [line["payload"] for line in lines(captured.out) if line["topic"].endswith("/event")]
     since = datetime.fromisoformat(told[0]["since"].replace("Z", "+00:00")).timestamp()
     assert 0 <= since - learned / 0.017 < 600
+    assert "pipeline faces has learned: camera 100 %, answers 4" in caplog.text
 
 
 def test_what_a_pipeline_shall_not_see_is_not_drawn_either(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import struct
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -96,6 +98,41 @@ def test_hostile_ultralytics_metadata_is_refused(assets: Path, content: bytes, w
     data = with_entry(assets / "models" / "vww_96_int8.tflite", "temp_meta.txt", content)
     with pytest.raises(ModelError, match=words):
         read_metadata(data, {})
+
+
+DIRECTORY_ENTRY = struct.Struct("<IHHHHHHIIIHHHHHII")
+
+
+def with_directory(entries: int, name: bytes, *, zip64: bool = False) -> bytes:
+    """The bytes of a model with an archive of so many empty entries."""
+    entry = DIRECTORY_ENTRY.pack(0x02014B50, 20, 20, *(0,) * 7, len(name), *(0,) * 6) + name
+    directory = entry * entries
+    end = struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, entries & 0xFFFF, entries & 0xFFFF, len(directory), 4, 0)
+    if zip64:
+        end = struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
+        large = struct.pack("<IQHHIIQQQQ", 0x06064B50, 44, 45, 45, 0, 0, entries, entries, len(directory), 4)
+        end = large + struct.pack("<IIQI", 0x07064B50, 0, 4 + len(directory), 1) + end
+    return b"TFL3" + directory + end
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (with_directory(200_000, b"x", zip64=True), "ZIP64"),
+        (with_directory(60_000, b"x"), "more than 1000 entries"),
+        (with_directory(65_536 + 900, b"x"), "larger than 1048576 bytes"),  # a count that does not fit its field
+        (with_directory(900, b"x")[:-9], "is damaged"),
+    ],
+)
+def test_a_large_directory_is_refused_before_it_takes_memory(data: bytes, words: str) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(ModelError, match=words):
+            read_metadata(data, {})
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+    assert len(read_metadata(with_directory(900, b"x"), {}).entries) == 900
 
 
 @pytest.mark.parametrize("names", ["{0: 'a', 2: 'b'}", "7", "{0: 'a', 1: ''}"])

@@ -73,6 +73,9 @@ STEADY: Final = 0.03
 more."""
 WEAK: Final = 0.6
 """Octaves by which edges must be weaker than the best-preserved quarter of the edges to count as veiled."""
+ELSEWHERE, ELSEWHERE_SHARE = 0.17, 0.05
+"""Octaves by which edges must have become stronger in some places for a picture that is turned, not veiled; and the
+weight of each picture in the mean of these octaves."""
 LASTS: Final[Mapping[CameraDrift, float]] = {
     "covered": 2.5, "dark": 2.5, "moved": 10.0, "defocused": 10.0, "veiled": 120.0, "changed": 120.0,
 }  # fmt: skip
@@ -176,13 +179,15 @@ class _Known:
 class _Deviation:
     """How much a view differs from the learned appearances, by signal. ``shift`` is that of a moved picture.
 
-    ``signed`` are the differences that may be negative; the slow signals are computed from them.
+    ``signed`` are the differences that may be negative; the slow signals are computed from them. ``elsewhere`` is how
+    much stronger edges became in some places, in octaves.
     """
 
     signals: dict[Signal, float]
     signed: dict[Signal, float]
     flat: float
     agreement: float
+    elsewhere: float
     shift: tuple[float, float] | None
 
 
@@ -200,9 +205,9 @@ def _deviation(view: _View, known: list[_Known]) -> _Deviation:
         "moved": 0.0 if found is None else math.hypot(*found),
         "changed": max(0.0, 1.0 - best),
     }
-    veil = _veil(view, views[agreements.index(best)])
+    veil, elsewhere = _veil(view, views[agreements.index(best)])
     signed: dict[Signal, float] = {"detail_slow": detail, "sharpness_slow": sharpness, "veil": veil}
-    return _Deviation(signals, signed, view.flat, best, found)
+    return _Deviation(signals, signed, view.flat, best, elsewhere, found)
 
 
 def _means(found: list[Mapping[Signal, float]]) -> dict[Signal, float]:
@@ -225,13 +230,19 @@ def _moved(view: _View, views: list[_View], unmoved: float) -> tuple[float, floa
     return found
 
 
-def _veil(view: _View, known: _View) -> float:
-    """Return the share of the edge profiles where edges are much weaker than in the best-preserved quarter."""
-    weak = []
+def _veil(view: _View, known: _View) -> tuple[float, float]:
+    """Return the share of the edge profiles where edges are much weaker than in the best-preserved quarter.
+
+    The second number is by how many octaves the strongest twentieth surpasses that quarter: a veil takes edges away, and
+    a turn of the camera around its axis brings them to other places.
+    """
+    weak, stronger = [], []
     for now, before in ((view.columns, known.columns), (view.rows, known.rows)):
         ratio = np.log2((now + 0.5) / (before + 0.5))
-        weak.append(float((ratio < np.quantile(ratio, 0.75) - WEAK).mean()))
-    return sum(weak) / 2
+        preserved, most = np.quantile(ratio, (0.75, 0.95)).tolist()
+        weak.append(float((ratio < preserved - WEAK).mean()))
+        stronger.append(most - preserved)
+    return sum(weak) / 2, sum(stronger) / 2
 
 
 @dataclass(slots=True)
@@ -265,6 +276,7 @@ class CameraWatch:
     _mean: list[_View] = field(default_factory=list)
     _slow: list[Mapping[Signal, float]] = field(default_factory=list)
     _slow_means: deque[Mapping[Signal, float]] = field(default_factory=lambda: deque(maxlen=MEANS))
+    _elsewhere: float = 0.0
     _last: float | None = None
     _mean_since: float = 0.0
     _interval: float = EVERY
@@ -316,6 +328,7 @@ class CameraWatch:
         elif len(self._looks) == LOOKS:
             found = _deviation(_View.middle(list(self._looks)), self._known)
             self._slow.append(found.signed)
+            self._elsewhere += ELSEWHERE_SHARE * (found.elsewhere - self._elsewhere)
             if self._mean_is_due(now, len(self._slow)):
                 self._slow_means.append(_means(self._slow))
                 self._slow = []
@@ -396,7 +409,7 @@ class CameraWatch:
             for name, value in found.signals.items()
             if value > self._thresholds[name] and self._thresholds[name] <= MOST[name]
         }
-        kind, raised = _kind(above, found), self.raised
+        kind, raised = _kind(above, found, self._elsewhere), self.raised
         if kind is not None and (raised is None or _RANK[kind[0]] < _RANK[raised.kind]):
             self._raise(now, kind, found)
             return
@@ -456,7 +469,7 @@ _RANK: Final[Mapping[CameraDrift, int]] = {
 """Priority of each kind. If two apply at once, the more certain one has the lower number."""
 
 
-def _kind(above: set[Signal], found: _Deviation) -> tuple[CameraDrift, Signal] | None:
+def _kind(above: set[Signal], found: _Deviation, elsewhere: float) -> tuple[CameraDrift, Signal] | None:
     """Return the kind of drift that the signals above their threshold show, and the signal that must fall to end it."""
     if "detail" in above and found.flat >= FLAT:
         return "covered", "detail"
@@ -470,5 +483,5 @@ def _kind(above: set[Signal], found: _Deviation) -> tuple[CameraDrift, Signal] |
                 return "defocused", name
         for slow in ("veil", "detail_slow", "detail"):
             if slow in above:
-                return "veiled", slow
+                return ("changed" if slow == "veil" and elsewhere > ELSEWHERE else "veiled"), slow
     return ("changed", "changed") if "changed" in above else None

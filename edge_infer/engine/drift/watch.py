@@ -8,7 +8,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable
-from typing import Final, Literal, TypeVar
+from typing import Final, Literal, TypeAlias, TypeVar
 
 from edge_infer.contract.codec import ABSENT, Record, decode_json, dumps, replace
 from edge_infer.contract.messages import DriftHealth, DriftKind, Reason, timestamp
@@ -27,6 +27,7 @@ from edge_infer.plan.records import DriftPlan, PipelinePlan, SourcePlan
 
 log = logging.getLogger(__name__)
 T = TypeVar("T", bound=Record)
+Part: TypeAlias = Literal["camera", "answers"]
 
 _OF_RATE: Final = frozenset({"fps", "every", "realtime"})
 """Options of a source that change how often pictures arrive, but not how they look."""
@@ -142,12 +143,19 @@ class DriftWatch:
             int(learned * 100) / 100 if learned < 1.0 else ABSENT,
         )
 
-    def scores(self) -> dict[Literal["camera", "answers"], float]:
+    def scores(self) -> dict[Part, float]:
         """Return for each part the highest ratio of a signal to its threshold."""
         with self._lock:
-            parts: dict[Literal["camera", "answers"], CameraWatch | OutcomeWatch | None]
-            parts = {"camera": self._camera, "answers": self._outcome}
-            return {name: _score(part) for name, part in parts.items() if part is not None}
+            return {name: _score(part) for name, part in self._parts().items()}
+
+    def learned(self) -> dict[Part, float]:
+        """Return for each part the share of its learning that is complete, 0 to 1."""
+        with self._lock:
+            return {name: part.learned for name, part in self._parts().items()}
+
+    def _parts(self) -> dict[Part, CameraWatch | OutcomeWatch]:
+        parts: dict[Part, CameraWatch | OutcomeWatch | None] = {"camera": self._camera, "answers": self._outcome}
+        return {name: part for name, part in parts.items() if part is not None}
 
     def report(self) -> PipelineDrift | None:
         """Return the comparison of the present with the reference; None if the pipeline does not watch for drift."""

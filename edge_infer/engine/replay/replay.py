@@ -6,6 +6,7 @@ The frames go through the same `FramePipeline.step` as in the daemon. The clock 
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -43,6 +44,7 @@ from edge_infer.readers.sources.faults import settling
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+log = logging.getLogger(__name__)
 
 Said = Result | Event | State
 KINDS = {Result: "result", Event: "event", State: "state"}
@@ -214,6 +216,7 @@ class _Player:
         if self._last is None:
             return
         now, name = self._last.frame.instant, self._plan.name
+        self._report_learning()
         precision = self._serving.compose.precision
         drifts = () if self._drift is None else self._drift.end("source_ended", now)
         for happening in (*self._serving.follow.end("source_ended", now), *drifts):
@@ -221,6 +224,13 @@ class _Player:
         self._recorder.state(name, self._serving.compose.nothing("source_ended", now.wall, timestamp(now.wall)))
         self._last = replace(self._last, said=self._last.said + self._recorder.take())
         yield from self._late()
+
+    def _report_learning(self) -> None:
+        """Tell a recording without drift from one that was too short to learn from."""
+        learned = {} if self._drift is None else self._drift.learned()
+        if any(share < 1.0 for share in learned.values()):
+            shares = ", ".join(f"{part} {int(share * 100)} %" for part, share in learned.items())
+            log.warning("pipeline %s has learned: %s; it reports no drift before 100 %%", self._plan.name, shares)
 
     def _late(self) -> Iterator[Replayed]:
         if self._last is not None:

@@ -75,6 +75,10 @@ BUFFER: Final = "TFLITE_METADATA"
 IDENTIFIER: Final = b"M001"
 LARGEST_ENTRY: Final = 4 << 20
 MOST_ENTRIES: Final = 1000
+LARGEST_DIRECTORY: Final = 1 << 20
+_END: Final = struct.Struct("<10xHI6x")
+"""The end record of an archive: number of entries in total, and bytes of the directory."""
+_LOCATOR_SIZE: Final = 20
 ULTRALYTICS: Final = ("temp_meta.txt", "metadata.json", "TFLITE_ULTRALYTICS_METADATA.json")
 _IMAGE, _AUDIO, _NORMALIZATION, _AXIS_LABELS, _VALUE_LABELS = 2, 4, 1, 2, 3
 # Errors that zipfile raises for invalid archives in addition to its own, because it unpacks and seeks before it checks.
@@ -158,15 +162,30 @@ def packed_file(data: bytes, name: str) -> bytes:
 
 
 def _archive(data: bytes) -> zipfile.ZipFile | None:
-    if b"PK\5\6" not in data[-(1 << 16) - 22 :]:
+    tail = data[-(1 << 16) - _END.size :]
+    begin = tail.rfind(b"PK\5\6")
+    if begin < 0:
         return None
     try:
+        _check_directory(tail, begin)
         archive = zipfile.ZipFile(io.BytesIO(data))
-        if len(archive.infolist()) > MOST_ENTRIES:
-            raise ModelError(f"the archive inside the file has more than {MOST_ENTRIES} entries")
     except _ZIP_ERRORS as error:
         raise ModelError(f"the archive at the end of the file is damaged: {error}") from error
     return archive
+
+
+def _check_directory(tail: bytes, begin: int) -> None:
+    """Raise `ModelError` if the directory of the archive is too large: its entries take ten times as much memory.
+
+    ``begin`` is where the end record begins (APPNOTE.TXT 4.3.16). The record of a larger archive (4.3.15) stands before.
+    """
+    if tail[max(0, begin - _LOCATOR_SIZE) : begin].startswith(b"PK\6\7"):
+        raise ModelError("the archive inside the file has the format for more than 65,535 entries (ZIP64)")
+    entries, size = _END.unpack_from(tail, begin)
+    if entries > MOST_ENTRIES:
+        raise ModelError(f"the archive inside the file has more than {MOST_ENTRIES} entries")
+    if size > LARGEST_DIRECTORY:
+        raise ModelError(f"the directory of the archive inside the file is larger than {LARGEST_DIRECTORY} bytes")
 
 
 def _entry(archive: zipfile.ZipFile, name: str) -> bytes:

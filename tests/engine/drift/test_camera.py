@@ -85,6 +85,19 @@ def test_a_moved_camera_is_told_with_its_shift(watch: CameraWatch, right: int, d
     assert watch.shift == pytest.approx((right / WIDTH, down / HEIGHT), abs=0.02)
 
 
+@pytest.mark.parametrize("angle", [3, -4])
+def test_a_camera_that_is_turned_around_its_axis_is_not_veiled(watch: CameraWatch, angle: int) -> None:
+    turn = cv2.getRotationMatrix2D((WIDTH / 2, HEIGHT / 2), angle, 1.0)
+
+    def turned(number: int) -> Pixels:
+        pixels = frame(number)
+        return np.asarray(cv2.warpAffine(pixels, turn, (WIDTH, HEIGHT), borderMode=cv2.BORDER_REFLECT), np.uint8)
+
+    assert run(watch, 400, turned) is not None
+    assert watch.raised is not None
+    assert watch.raised.kind == "changed"
+
+
 def test_a_camera_that_is_turned_away_has_another_view(watch: CameraWatch) -> None:
     run(watch, 300, _turned)
     assert watch.raised is not None
