@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import Final
 
 from edge_infer import __version__
-from edge_infer.cli.output import complain
+from edge_infer.cli.output import complain, print_nothing_more
 from edge_infer.errors import EdgeInferError
 
 COMMANDS: Final[Mapping[str, str]] = {
@@ -65,9 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         complain(error)
         return error.exit_code
     except BrokenPipeError:
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # the reader of the pipe is gone: print nothing more
+        print_nothing_more()
         return 0
     except KeyboardInterrupt:
         return 130

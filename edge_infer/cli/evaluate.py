@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from edge_infer.cli.arguments import argument
 from edge_infer.cli.as_owner import CommandOutput, act_as_owner_of, shut_in
 from edge_infer.cli.model_options import add_model_options, resolve_model
-from edge_infer.cli.output import as_json, say
+from edge_infer.cli.output import as_json, print_nothing_more, say
 from edge_infer.cli.progress_bar import ProgressBar
 from edge_infer.contract.codec import replace
 from edge_infer.errors import InputError
@@ -110,7 +110,19 @@ def options(args: argparse.Namespace) -> EvaluationOptions:
 
 
 def _tell(report: EvaluationReport, args: argparse.Namespace) -> None:
-    if args.json:
+    try:
+        _print(report, as_object=args.json)
+    except BrokenPipeError:
+        print_nothing_more()
+    finally:  # whatever became of standard output, the user asked for these files
+        if args.report is not None:
+            _write(args.report, report)
+        if args.golden is not None:
+            _write_golden(args.golden, report)
+
+
+def _print(report: EvaluationReport, *, as_object: bool) -> None:
+    if as_object:
         from edge_infer.evaluate.facts import facts
 
         print(as_json(facts(report)), flush=True)
@@ -118,10 +130,6 @@ def _tell(report: EvaluationReport, args: argparse.Namespace) -> None:
         from edge_infer.evaluate.text import lines
 
         say(lines(report))
-    if args.report is not None:
-        _write(args.report, report)
-    if args.golden is not None:
-        _write_golden(args.golden, report)
 
 
 def _write(path: Path, report: EvaluationReport) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from edge_infer.cli.arguments import argument
 from edge_infer.cli.as_owner import CommandOutput, act_as_owner_of, act_on, shut_in
 from edge_infer.cli.model_options import add_model_options, resolve_model
-from edge_infer.cli.output import as_json, say
+from edge_infer.cli.output import as_json, print_nothing_more, say
 from edge_infer.cli.progress_bar import ProgressBar
 from edge_infer.errors import ConfigError, EdgeInferError, InputError
 from edge_infer.plan.files import files_of
@@ -113,10 +113,7 @@ def _explain(args: argparse.Namespace, subject: _Subject, threads: int) -> int:
         explained = []
         for found in _found(Explainer(model, subject.model, order, bar), subject):
             bar.clear()
-            if args.json:
-                print(as_json(found.facts(subject.model, args.seed)), flush=True)
-            else:
-                say([f"{found.name}: {found.text}"])
+            _print(found, subject, args)
             explained.append(found)
     if args.output is not None:
         _draw(explained, args.output)
@@ -133,6 +130,18 @@ def _found(explainer: Explainer, subject: _Subject) -> Iterator[Explanation]:
     if pixels is None:
         raise EdgeInferError(f"the daemon's picture of {subject.name} cannot be read ({len(subject.picture)} bytes)")
     yield explainer.picture(subject.name, pixels)
+
+
+def _print(found: Explanation, subject: _Subject, args: argparse.Namespace) -> None:
+    try:
+        if args.json:
+            print(as_json(found.facts(subject.model, args.seed)), flush=True)
+        else:
+            say([f"{found.name}: {found.text}"])
+    except BrokenPipeError:
+        if args.output is None:
+            raise
+        print_nothing_more()  # the picture is still to be written
 
 
 def _draw(explained: Sequence[Explanation], path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable
 from typing import Any, TextIO
@@ -14,6 +15,11 @@ def say(lines: Iterable[object], file: TextIO | None = None) -> None:
     """Print each as one line, without characters that would control the terminal or make it look like several lines."""
     for line in lines:
         print(printable(str(line)), file=file, flush=True)
+
+
+def print_nothing_more() -> None:
+    """Discard all further standard output, because the reader of the pipe is gone."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def complain(error: object) -> None:

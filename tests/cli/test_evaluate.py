@@ -305,6 +305,17 @@ def test_the_report_is_one_file_with_pictures_of_the_worst_mistakes(tmp_path: Pa
     assert not re.search(r"(?:src|href|url\()\s*=?\s*[\"']?(?:https?:|//|/)", text)
 
 
+def test_the_report_is_written_even_if_nobody_reads_the_figures(tmp_path: Path) -> None:
+    labels, out = shipped_labels(tmp_path), tmp_path / "report.html"
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as closed:
+        words = command("evaluate", FACES, labels, "--report", out, "--golden", tmp_path / "out")
+        done = subprocess.run(words, stdout=closed, stderr=subprocess.PIPE, timeout=300, check=False)
+    assert (done.returncode, b"2 golden inputs written" in done.stderr) == (0, True), done.stderr
+    assert out.read_text().endswith("</html>\n")
+
+
 def test_no_report_shows_a_picture_outside_of_the_data(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()

@@ -87,6 +87,21 @@ def test_the_picture_shows_heat_in_the_box(tmp_path: Path) -> None:
     assert colored[int(0.6 * side) :].mean() < 0.1
 
 
+def test_the_picture_is_drawn_even_if_nobody_reads_the_sentences(assets: Path, tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    path, both = tmp_path / "why.png", tmp_path / "both.png"
+    (tmp_path / "reviews.txt").write_text("What a waste of my time.\nStrongly recommend it!\n")
+    words = (assets / "models" / "nl_classifier_with_regex_tokenizer.tflite", "reviews.txt", "--masks", "150", "-o")
+    command = [sys.executable, "-m", "edge_infer", "explain", *map(str, words), str(path)]
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as closed:
+        done = subprocess.run(command, stdout=closed, stderr=subprocess.PIPE, timeout=600, check=False, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert run(*words, both, folder=tmp_path).returncode == 0
+    assert path.read_bytes() == both.read_bytes()
+
+
 def test_a_chosen_object_is_explained(assets: Path) -> None:
     model = assets / "models" / "coco_ssd_mobilenet_v1_1.0_quant_2018_06_29.tflite"
     words = (model, assets / "images" / "bus.jpg", "--threshold", "0.3", "--masks", "150")
