@@ -54,7 +54,8 @@ Label: TypeAlias = LabelledBoxes | TrueBoxes | LabelledClass | LabelledValues
 class LabelledExample:
     """One labelled input: a file, or the ``text`` or the ``row`` of numbers of a table.
 
-    ``number`` is its place in the data. ``name`` is what a person finds it by.
+    ``number`` is its place in the data. ``name`` is what a person finds it by. ``unread`` is why it cannot be read, if
+    the labels alone show that; empty otherwise.
     """
 
     number: int
@@ -63,6 +64,7 @@ class LabelledExample:
     path: str = ""
     text: str | None = None
     row: tuple[float, ...] = ()
+    unread: str = ""
 
 
 class LabelledData(Protocol):

@@ -47,6 +47,8 @@ def pipeline(model: ModelPlan) -> PipelinePlan:
 
 def read_frame(example: LabelledExample) -> Frame:
     """Return a picture of the data; raises `InputError`."""
+    if example.unread:
+        raise InputError(f"{example.name}: {example.unread}")
     if not example.path:
         raise InputError(f"{example.name}: the name of the file leads out of the folder with the pictures")
     return Frame(read_picture(example.path), "bgr", 0.0, 0.0, example.number + 1)

@@ -7,6 +7,7 @@ y3 …``, the corners of a polygon.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -21,6 +22,7 @@ from edge_infer.models.packages.labels import parse_labels
 from edge_infer.platform.paths import content
 from edge_infer.yamlfile.load import read_document
 
+LABELS: Final = ".txt"
 LARGEST: Final = 1 << 20
 """Bytes of one file of labels or names."""
 MAX_FRACTION: Final = 1e6
@@ -28,7 +30,10 @@ MAX_FRACTION: Final = 1e6
 
 
 class YoloFolder:
-    """The pictures of a folder with their text files; a picture without one has no objects."""
+    """The pictures of a folder with their text files; a picture without one has no objects.
+
+    A text file of labels without a picture is an example that cannot be read.
+    """
 
     truth: Truth = "boxes"
 
@@ -45,19 +50,32 @@ class YoloFolder:
                 f"{self._label_file(self._paths[0])}"
             )
         self.names: Sequence[str] = class_names(labels) or tuple(otherwise)
+        self._lonely = self._without_picture()
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
-        return len(self._paths)
+        """Return the number of pictures, and of files of labels without one."""
+        return len(self._paths) + len(self._lonely)
 
     def __iter__(self) -> Iterator[LabelledExample]:
-        """Yield the pictures."""
+        """Yield the pictures, and then the files of labels without one."""
         for number, path in enumerate(self._paths):
             name = str(path.relative_to(self._pictures))
             yield LabelledExample(number, name, self._boxes(self._label_file(path)), str(path))
+        missing = f"there is no picture of this name in {self._pictures}"
+        for number, path in enumerate(self._lonely, len(self._paths)):
+            yield LabelledExample(number, str(path.relative_to(self._labels)), _boxes_of([]), unread=missing)
+
+    def _without_picture(self) -> list[Path]:
+        known = {self._label_file(path) for path in self._paths}
+        # Beside pictures there may also be notes and lists of files: they are no labels.
+        return [
+            path
+            for path in files_below(self._labels, frozenset({LABELS}))
+            if path not in known and path.suffix == LABELS and path.name not in NAME_LISTS and _has_labels(path)
+        ]
 
     def _label_file(self, picture: Path) -> Path:
-        return (self._labels / picture.relative_to(self._pictures)).with_suffix(".txt")
+        return (self._labels / picture.relative_to(self._pictures)).with_suffix(LABELS)
 
     def _boxes(self, path: Path) -> LabelledBoxes:
         rows: list[tuple[float, ...]] = []
@@ -67,8 +85,7 @@ class YoloFolder:
                 rows.append(row)
             elif line.strip():
                 self.notes.add("lines of labels that cannot be read, skipped", f"{path.name}:{number}")
-        table = np.array(rows, np.float64).reshape(-1, 5)
-        return LabelledBoxes(table[:, 1:], table[:, 0].astype(np.int64), np.zeros(len(table), np.bool_), fractions=True)
+        return _boxes_of(rows)
 
     def _lines(self, path: Path) -> list[str]:
         try:
@@ -82,6 +99,20 @@ class YoloFolder:
             self.notes.add("files of labels larger than 1 MiB, treated as empty", path.name)
             return []
         return data.decode("utf-8", "replace").splitlines()
+
+
+def _boxes_of(rows: Sequence[tuple[float, ...]]) -> LabelledBoxes:
+    table = np.array(rows, np.float64).reshape(-1, 5)
+    return LabelledBoxes(table[:, 1:], table[:, 0].astype(np.int64), np.zeros(len(table), np.bool_), fractions=True)
+
+
+def _has_labels(path: Path) -> bool:
+    """Return whether a text file is one of labels: some line is a box, or all are blank."""
+    try:
+        lines = content(path, LARGEST).decode("utf-8", "replace").splitlines()
+    except OSError:
+        return True
+    return not any(map(str.strip, lines)) or any(_row(line, sys.maxsize) for line in lines)
 
 
 def _row(line: str, classes: int) -> tuple[float, ...] | None:

@@ -225,6 +225,16 @@ def test_yolo_files_give_the_same_figures_as_a_coco_file(tmp_path: Path) -> None
         assert one[key] == other[key]
 
 
+def test_a_picture_that_yolo_files_label_and_that_is_missing_is_told(tmp_path: Path) -> None:
+    shutil.copy(ASTRONAUT, tmp_path)
+    for name in ("astronaut.txt", "gone.txt"):
+        (tmp_path / name).write_text("0 0.42 0.32 0.28 0.28\n")
+    found = figures(FACES, tmp_path, code=1)
+    assert (found["examples"], found["unread"], found["map50"]) == (1, 1, 1.0)
+    told = f"inputs that cannot be read, skipped: 1 (gone.txt: there is no picture of this name in {tmp_path})"
+    assert told in found["notes"]
+
+
 def test_odd_labels_and_pictures_are_told_and_the_others_count(tmp_path: Path) -> None:
     odd = [
         {"image_id": 1, "category_id": 1, "bbox": [54, 34, 54, 54]},

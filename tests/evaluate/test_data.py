@@ -222,6 +222,27 @@ def test_the_names_of_yolo_classes(yolo: Path) -> None:
         opened(yolo / "labels" / "val")
 
 
+@pytest.mark.parametrize("beside", [False, True])
+def test_labels_without_a_picture_are_examples_that_cannot_be_read(yolo: Path, *, beside: bool) -> None:
+    folder = yolo / ("images" if beside else "labels")
+    for name, text in (
+        ("val/a.txt", "0 .5 .5 .1 .1\n"),
+        ("val/gone.txt", "no\n1 .5 .5 .2 .4\n"),
+        ("val/none.txt", "\n"),
+    ):
+        (folder / name).write_text(text)
+    for name in ("val/README.txt", "val/train.txt"):
+        (folder / name).write_text("images/val/a.jpg 640 480\n")
+    (folder / "classes.txt").write_text("1\n2\n")
+    data = opened(folder)
+    missing = f"there is no picture of this name in {yolo / 'images'}"
+    assert len(data) == 5
+    assert [(each.number, each.name, each.unread) for each in data] == [
+        (0, "val/a.jpg", ""), (1, "val/b.PNG", ""), (2, "val/c.jpg", ""),
+        (3, "val/gone.txt", missing), (4, "val/none.txt", missing),
+    ]  # fmt: skip
+
+
 def test_pictures_without_labels_are_refused(yolo: Path) -> None:
     for path in (yolo / "labels" / "val").iterdir():
         path.unlink()
