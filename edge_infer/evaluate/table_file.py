@@ -63,7 +63,11 @@ class TableFile:
                 file = row[self._places[self._file]]
                 yield LabelledExample(number, file, label, self._folder.find(file))
             elif self._text is not None:
-                yield LabelledExample(number, name, label, text=row[self._places[TEXT]])
+                text = row[self._places[TEXT]]
+                if text.strip():
+                    yield LabelledExample(number, name, label, text=text)
+                else:
+                    self.notes.add("rows without a text, skipped", name)
             elif (numbers := _numbers([row[place] for place in self._numbers])) is None:
                 self.notes.add("rows with values that are not numbers, skipped", name)
             else:

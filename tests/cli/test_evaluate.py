@@ -484,9 +484,11 @@ def test_texts_of_a_table(assets: Path, tmp_path: Path) -> None:
     path = tmp_path / "reviews.csv"
     path.write_text(
         'text,label\n"What a waste of my time.",Negative\n"The best film of the year, wonderful acting.",Positive\n'
+        ",Positive\n"
     )
     found = figures(assets / "models" / "nl_classifier_with_regex_tokenizer.tflite", path)
     assert (found["accuracy"], found["examples"]) == (1.0, 2)
+    assert found["notes"] == ["rows without a text, skipped: 1 (reviews.csv:4)"]
 
 
 def test_values_of_a_regression(assets: Path, tmp_path: Path) -> None:

@@ -293,8 +293,9 @@ def test_a_table_of_files(tmp_path: Path) -> None:
 
 def test_a_table_of_texts(tmp_path: Path) -> None:
     plan = replace(CLASSES, input=TextPlan("regex", "/v", "0", 8))
-    data = opened(table(tmp_path, 'label,text\ndog,"good, good dog"\ncat,purr\n'), plan)
-    assert [each.text for each in data] == ["good, good dog", "purr"]
+    data = opened(table(tmp_path, 'label,text\ndog,"good, good dog"\ndog,\ncat," "\ncat,purr\n'), plan)
+    assert [(each.text, each.name) for each in data] == [("good, good dog", "rows.csv:2"), ("purr", "rows.csv:5")]
+    assert data.notes.sentences() == ["rows without a text, skipped: 2 (rows.csv:3, rows.csv:4)"]
 
 
 @pytest.mark.parametrize("between", [",", ";", "\t"])
