@@ -197,18 +197,29 @@ def choose(findings: Findings, look: Look, model: ModelPlan, threshold: float, w
 
 def _box(findings: Detections, look: Look, threshold: float, wanted: Wanted) -> BoxAnswer:
     width, height = findings.source
-    objects = [each for each in findings.objects if each.score >= threshold]
+    there = list(findings.objects)
     if wanted.point is not None:
         x, y = wanted.point[0] * width, wanted.point[1] * height
-        objects = [each for each in objects if each.box[0] <= x <= each.box[2] and each.box[1] <= y <= each.box[3]]
+        there = [each for each in there if each.box[0] <= x <= each.box[2] and each.box[1] <= y <= each.box[3]]
+    objects = [each for each in there if each.score >= threshold]
     if not objects:
-        best = findings.objects[0] if findings.objects else None
-        raise InputError(_nothing(threshold, f"{best.label} {best.score:.3g}" if best else "", wanted.point))
+        weaker = f"{there[0].label} {there[0].score:.3g}" if there else ""
+        raise InputError(_nothing(threshold, weaker, wanted.point) + _elsewhere(findings, threshold, wanted))
     found = _first(objects, wanted, [each.label for each in objects])
     xmin, ymin, xmax, ymax = found.box
     place = look[1].to_input([found.box])[0]
     box = (xmin / width, ymin / height, xmax / width, ymax / height)
     return BoxAnswer(found.label, found.score, box, found.class_id, place)
+
+
+def _elsewhere(findings: Detections, threshold: float, wanted: Wanted) -> str:
+    """Return where the best object is that is not at the wanted point; empty if there is none."""
+    best = next((each for each in findings.objects if each.score >= threshold), None)
+    if wanted.point is None or best is None:
+        return ""
+    (xmin, ymin, xmax, ymax), (width, height) = best.box, findings.source
+    middle = f"{(xmin + xmax) / 2 / width:.2g},{(ymin + ymax) / 2 / height:.2g}"
+    return f"; the best object elsewhere is {best.label} {best.score:.3g} at {middle}"
 
 
 def _region(findings: SegmentationFindings, look: Look, threshold: float, wanted: Wanted) -> RegionAnswer:

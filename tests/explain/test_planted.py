@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edge_infer.engine.model.loaded_model import LoadedModel
+from edge_infer.errors import InputError
 from edge_infer.explain.answers import Wanted, sampling_plan
 from edge_infer.explain.explanation import Explainer, Order
 from edge_infer.models.request import ModelRequest
@@ -19,10 +21,12 @@ from tests.explain.planted import SIDE, Patch, noise, planted_detector
 
 
 @contextmanager
-def explainer(file: Path, seed: int = 0, wanted: Wanted | None = None) -> Iterator[Explainer]:
+def explainer(
+    file: Path, seed: int = 0, wanted: Wanted | None = None, threshold: float | None = None
+) -> Iterator[Explainer]:
     """One for a model beside its manifest."""
     plan = resolve(ModelRequest("planted", str(file)))
-    order = Order(plan.threshold, wanted or Wanted(), seed, 2000)
+    order = Order(plan.threshold if threshold is None else threshold, wanted or Wanted(), seed, 2000)
     with LoadedModel(sampling_plan(plan, plan.threshold)) as model:
         yield Explainer(model, plan, order, lambda done, most: None)
 
@@ -95,3 +99,27 @@ def test_an_answer_that_nothing_changes_is_told(tmp_path: Path) -> None:
     assert found.sampled.stop == "unchanged"
     assert found.inside is None
     assert found.text == "nothing in the input changes the answer thing 0.80: the model gives it for every mask"
+
+
+@pytest.mark.parametrize(
+    ("threshold", "point", "said"),
+    [
+        (0.5, (0.1, 0.1), "finds nothing at 0.1,0.1 above its threshold of 0.5, so there is no answer to explain"),
+        (
+            0.95,
+            (0.5, 0.5),
+            "above its threshold of 0.95, .*; --threshold admits weaker ones, of which the best is thing 0",
+        ),
+        (0.95, (0.1, 0.1), "above its threshold of 0.95, so there is no answer to explain$"),
+        (0.95, None, "finds nothing above its threshold of 0.95, .* of which the best is thing 0"),
+    ],
+)
+def test_only_weaker_answers_at_the_point_are_offered(
+    tmp_path: Path, threshold: float, point: tuple[float, float] | None, said: str
+) -> None:
+    file = planted_detector(tmp_path, (36, 36, 60, 60))
+    with explainer(file, wanted=Wanted(point=point), threshold=threshold) as explain, pytest.raises(InputError) as told:
+        explain.picture("noise", noise(1))
+    assert re.search(said, str(told.value))
+    assert ("; the best object elsewhere is thing 0." in str(told.value)) == (threshold == 0.5)
+    assert "--threshold" not in str(told.value) or point != (0.1, 0.1)
