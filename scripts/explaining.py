@@ -56,7 +56,7 @@ def opened(file: Path, seed: int = 0, masks: int = MASKS, **wanted: Any) -> Iter
     labels = str(IMAGENET) if file in (CLASSES, OTHER_CLASSES) else None
     plan = resolve(ModelRequest(file.stem, str(file), labels_file=labels))
     with LoadedModel(sampling_plan(plan, plan.threshold)) as model:
-        order = Order(min(plan.threshold, 0.3), Wanted(**wanted), seed, masks)
+        order = Order(min(plan.threshold, 0.3), Wanted(**wanted), seed, masks, 10 * masks)
         yield Explainer(model, plan, order, lambda *_: None)
 
 

@@ -26,6 +26,8 @@ TOLD: Final = 0.05
 """Least share of the evidence for which a place is named."""
 PLACES: Final = 3
 """Most places that are named along a dimension."""
+RELIABLE: Final = 0.5
+"""Least rank correlation of the two halves of the masks for which the evidence is reported as reliable."""
 MEMORY: Final = 200
 """Windows before the explained one that a model with a memory takes again in each run."""
 
@@ -52,12 +54,16 @@ class Cut(Question, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to explain, and how: ``budget`` is the most runs of the model."""
+    """What to explain, and how: ``budget`` is the most runs of the model.
+
+    ``larger`` is the budget to suggest if this one does not suffice.
+    """
 
     threshold: float
     wanted: Wanted
     seed: int
     budget: int
+    larger: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,7 @@ class Explanation:
     """The explanation of one answer about the input ``name``.
 
     ``inside`` is the share of the positive evidence in the answer's box; None without a box or without such evidence.
+    ``larger`` is the number of masks to suggest if these do not suffice.
     """
 
     name: str
@@ -73,6 +80,12 @@ class Explanation:
     sampled: Sampled
     inside: float | None
     places: tuple[Place, ...]
+    larger: int
+
+    @property
+    def reliable(self) -> bool:
+        """Return whether the two halves of the masks agree well enough to rely on the evidence."""
+        return self.sampled.agreement >= RELIABLE
 
     @property
     def text(self) -> str:
@@ -84,7 +97,8 @@ class Explanation:
         parts += [f"{share:.0%} {'' if parts else 'of the evidence lies '}{name}" for name, share in self.places[:1]]
         parts += [f"{share:.0%} {name}" for name, share in self.places[1:]]
         told = ", ".join(parts) or "no part of the input supports the answer beyond chance"
-        return f"{what}: {told} ({self._ended()})"
+        doubt = "the evidence is not reliable yet; " if parts and not self.reliable else ""
+        return f"{what}: {doubt}{told} ({self._ended()})"
 
     def _ended(self) -> str:
         runs, agreement = self.sampled.runs, self.sampled.agreement
@@ -92,7 +106,8 @@ class Explanation:
             return f"{runs} masks, their halves agree: {agreement:.2f}"
         if self.sampled.stop == "interrupted":
             return f"interrupted after {runs} masks"
-        return f"all masks used, {runs} of them count, their halves agree to {agreement:.2f}; --masks allows more"
+        more = "--masks allows more" if self.reliable else f"try --masks {self.larger}"
+        return f"all masks used, {runs} of them count, their halves agree to {agreement:.2f}; {more}"
 
     def facts(self, model: ModelPlan, seed: int) -> dict[str, Any]:
         """Return the explanation for JSON."""
@@ -192,11 +207,11 @@ class Explainer:
         positive = np.maximum(sampled.evidence, 0.0)
         whole = float(positive.sum())
         if not whole:
-            return Explanation(name, answer, cut, sampled, None, ())
+            return Explanation(name, answer, cut, sampled, None, (), self._order.larger)
         places = tuple(place for names in cut.names() for place in _largest(names, positive / whole))
         inside = cut.inside()
         share = None if inside is None else float(positive @ inside) / whole
-        return Explanation(name, answer, cut, sampled, share, places)
+        return Explanation(name, answer, cut, sampled, share, places, self._order.larger)
 
 
 def _largest(names: Sequence[str], shares: Cells) -> list[Place]:
