@@ -103,3 +103,18 @@ def test_without_the_key_there_is_nothing_to_compare(broker: Broker, tmp_path: P
         assert refused.returncode == 1
         assert "no pipeline watches for drift" in refused.stderr
     assert not (tmp_path / "state" / "drift").exists()
+
+
+def test_a_paused_pipeline_is_known_and_not_watched(broker: Broker, tmp_path: Path) -> None:
+    with Daemon(tmp_path, config(broker.port) + "drift: true\n") as daemon:
+        eventually(lambda: "answers  learned" in daemon.command("drift").stdout, "a pipeline that learns", 60)
+        assert daemon.command("pause", "faces").returncode == 0
+        line = "faces: not watched now: paused by "
+        eventually(lambda: daemon.command("drift").stdout.startswith(line), "the end of the pipeline", 30)
+        named = daemon.command("drift", "faces")
+        assert (named.returncode, named.stdout.startswith(line)) == (0, True), named
+        assert f"drift     {line}" in daemon.command("status").stdout
+        found = json.loads(daemon.command("drift", "--json").stdout)
+        assert found["faces"]["inactive"].startswith("paused by ")
+        unknown = daemon.command("drift", "yard")
+        assert (unknown.returncode, "no pipeline 'yard' watches for drift; known: faces" in unknown.stderr) == (1, True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from edge_infer.ipc.drift import CAMERA_HOURS, DriftAnswer, DriftHistogram, Part
 from edge_infer.ipc.drift_remedies import remedies
 from edge_infer.platform.paths import DEFAULT_CONFIG
 from edge_infer.supervisor.control.server import ask, find_socket
+from edge_infer.supervisor.status import Status
 from edge_infer.yamlfile.error_text import suggestion
 from edge_infer.yamlfile.units import format_duration
 
@@ -46,21 +47,33 @@ def run(args: argparse.Namespace) -> int:
     """Return 0 without drift, 1 with drift; raises `EdgeInferError` with the daemon's reason."""
     if args.words[:1] == ["accept"]:
         return _accept(args)
-    said = ask(find_socket(args.config), {"do": "drift"}, timeout=10.0)
-    if error := said.get("error"):
-        raise EdgeInferError(str(error))
-    found = decode(DriftAnswer, said).pipelines
-    if unknown := [name for name in args.words if name not in found]:
-        raise EdgeInferError(f"no pipeline {unknown[0]!r} watches for drift; {suggestion(unknown[0], list(found))}")
+    found, inactive = _compared(args.config)
+    known = [*found, *inactive]
+    if unknown := [name for name in args.words if name not in known]:
+        raise EdgeInferError(f"no pipeline {unknown[0]!r} watches for drift; {suggestion(unknown[0], known)}")
     found = {name: drift for name, drift in found.items() if not args.words or name in args.words}
+    inactive = {name: reason for name, reason in inactive.items() if not args.words or name in args.words}
     if args.json:
-        say([as_json({name: _as_json(drift) for name, drift in found.items()})])
-    elif not found:
+        paused = {name: {"inactive": reason} for name, reason in inactive.items()}
+        say([as_json({name: _as_json(drift) for name, drift in found.items()} | paused)])
+    elif not known:
         say(["no pipeline watches for drift: add drift: true to the configuration"])
     else:
         option = "" if args.config == DEFAULT_CONFIG else f" -c {shlex.quote(str(args.config))}"
         say(line for name, drift in found.items() for line in lines(name, drift, option))
+        say(f"{name}: not watched now: {reason}" for name, reason in inactive.items())
     return int(any(each.camera or each.outcome for each in found.values()))
+
+
+def _compared(config: Path) -> tuple[Mapping[str, PipelineDrift], Mapping[str, str]]:
+    """Return the drift of the running pipelines that watch for it, and the inactive ones with the reasons."""
+    socket = find_socket(config)
+    said = ask(socket, {"do": "drift"}, timeout=10.0)
+    if error := said.get("error"):
+        raise EdgeInferError(str(error))
+    found = decode(DriftAnswer, said).pipelines
+    unwatched = decode(Status, ask(socket, {"do": "status"}, timeout=10.0), "answer").unwatched
+    return found, {name: reason for name, reason in unwatched.items() if name not in found}
 
 
 def _accept(args: argparse.Namespace) -> int:

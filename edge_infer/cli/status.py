@@ -75,6 +75,7 @@ def _lines(status: Status) -> list[str]:
             f"{_counted(pipeline.dropped, 'frame')} dropped{saved}{error}"
         )
     lines += [f"drift     {name}: {_drift(drift)}" for name, drift in status.drift.items()]
+    lines += [f"drift     {name}: not watched now: {reason}" for name, reason in status.unwatched.items()]
     for name, model in status.models.items():
         reason = f"  {model.reason}" if model.reason is not ABSENT else ""
         words = (model.state, model.version, model.sha)

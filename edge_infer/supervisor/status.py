@@ -78,6 +78,8 @@ class Status(Record, frozen=True):
     """The process id of the supervisor."""
     drift: Mapping[ShortText, DriftHealth] = field(default_factory=dict)
     """Drift of the pipelines that watch for it."""
+    unwatched: Mapping[ShortText, ShortText] = field(default_factory=dict)
+    """Pipelines with ``drift`` in the configuration that are inactive, with the reasons."""
 
 
 def compose(
@@ -114,6 +116,9 @@ def compose(
         inactive=inactive,
         pid=os.getpid(),
         drift=engine.drift if engine else {},
+        unwatched={
+            each.name: inactive[each.name] for each in house.pipelines() if each.drift and each.name in inactive
+        },
     )
 
 
