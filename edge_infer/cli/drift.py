@@ -11,7 +11,7 @@ from typing import Any, Final
 from edge_infer.cli.output import as_json, say
 from edge_infer.cli.pause import tell
 from edge_infer.contract.codec import decode, encode
-from edge_infer.errors import EdgeInferError
+from edge_infer.errors import ConfigError, EdgeInferError
 from edge_infer.ipc.drift import CAMERA_HOURS, DriftAnswer, DriftHistogram, PartDrift, PipelineDrift
 from edge_infer.ipc.drift_remedies import remedies
 from edge_infer.platform.paths import DEFAULT_CONFIG
@@ -47,6 +47,9 @@ def run(args: argparse.Namespace) -> int:
     """Return 0 without drift, 1 with drift; raises `EdgeInferError` with the daemon's reason."""
     if args.words[:1] == ["accept"]:
         return _accept(args)
+    if args.whole is not None:
+        names = " ".join([*args.words, *args.whole])
+        raise ConfigError(f"--whole needs accept: edge-infer drift accept --whole {names}".rstrip())
     found, inactive = _compared(args.config)
     known = [*found, *inactive]
     if unknown := [name for name in args.words if name not in known]:

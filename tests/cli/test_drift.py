@@ -38,3 +38,13 @@ def test_a_pipeline_that_is_named_twice_is_accepted_once(tmp_path: Path, capsys:
         thread.join(10)
     assert (code, capsys.readouterr().out) == (0, "yes\nyes\n")
     assert [(each["pipeline"], each["whole"]) for each in asked] == [("faces", True), ("yard", True)]
+
+
+@pytest.mark.parametrize("words", [("--whole", "faces"), ("faces", "--whole")])
+def test_whole_without_accept_is_wrong_usage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    code = main(["drift", "-c", str(tmp_path / "config.yaml"), *words])
+    said = capsys.readouterr()
+    assert (code, said.out) == (2, "")
+    assert said.err == "edge-infer: --whole needs accept: edge-infer drift accept --whole faces\n"
