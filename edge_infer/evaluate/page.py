@@ -99,7 +99,7 @@ def _model(found: Evaluation, noun: str) -> Iterator[str]:
 
 def _figures(found: Evaluation) -> list[list[str]]:
     rows = [["figure", "value", "95 % interval"]]
-    for name, value in found.scores.figures.items():
+    for name, value in text.figures(found).items():
         rows.append([text.name_of(name), text.number(value), text.span(found.scores.intervals.get(name))])
     if found.latency is not None:
         rows.append(["latency", f"{1e3 * found.latency[0]:.1f} ms", f"95th percentile {1e3 * found.latency[1]:.1f} ms"])

@@ -8,6 +8,7 @@ from typing import Final
 
 from edge_infer.evaluate.bootstrap import Interval
 from edge_infer.evaluate.calibration import Calibration
+from edge_infer.evaluate.class_tally import TOP
 from edge_infer.evaluate.run import Evaluation, EvaluationReport, counted
 from edge_infer.evaluate.scores import ClassScore, Confused, Granted, SizeScore
 
@@ -55,14 +56,20 @@ def name_of(figure: str) -> str:
     return f"{value} {NAMES.get(own, own)}".strip()
 
 
+def figures(found: Evaluation) -> dict[str, float | None]:
+    """Return the figures for people; without ``top5`` for five classes or less, which are always among the best 5."""
+    always = len(found.model.labels) <= TOP
+    return {name: value for name, value in found.scores.figures.items() if name != "top5" or not always}
+
+
 def _model(found: Evaluation, report: EvaluationReport) -> Iterator[str]:
-    plan, scores = found.model, found.scores
+    plan, scores, shown = found.model, found.scores, figures(found)
     yield f"{plan.title}: {counted(found.examples, report.noun)}, threshold {plan.threshold:g}"
     yield ""
-    width = max(len(name_of(name)) for name in scores.figures)
-    for name, value in scores.figures.items():
-        between = scores.intervals.get(name)
-        more = f"   (95 %: {shown})" if (shown := span(between)) else ""
+    width = max(map(len, map(name_of, shown)))
+    for name, value in shown.items():
+        between = span(scores.intervals.get(name))
+        more = f"   (95 %: {between})" if between else ""
         yield f"  {name_of(name):<{width}}  {number(value):>8}{more}"
     if found.latency is not None:
         took = f"median {1e3 * found.latency[0]:.1f} ms, 95th percentile {1e3 * found.latency[1]:.1f} ms"
@@ -87,7 +94,7 @@ def side_by_side(report: EvaluationReport) -> list[list[str]]:
     assert report.compared is not None
     first, second = report.evaluations
     rows = [["", *report.titles, "difference", "95 % interval"]]
-    for name, value in first.scores.figures.items():
+    for name, value in figures(first).items():
         other, found = second.scores.figures.get(name), report.compared.differences.get(name)
         apart = "-" if value is None or other is None else f"{other - value:+.3f}"
         between = f"{found.interval.low:+.3f} to {found.interval.high:+.3f}" if found and found.known else ""

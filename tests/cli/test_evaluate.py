@@ -184,6 +184,24 @@ def test_two_models_side_by_side(tmp_path: Path) -> None:
     assert '<p class="verdict">rows@1.1.0 is worse' in page
 
 
+def test_the_best_five_are_no_figure_of_a_model_with_fewer_classes(assets: Path, tmp_path: Path) -> None:
+    model = write_model(tmp_path / "good")
+    write_rows(tmp_path / "rows.csv", 20)
+    out = tmp_path / "out.html"
+    for words in ((), ("--against", model)):
+        assert "best 5" not in evaluate(model, tmp_path / "rows.csv", *words, "--report", out).stdout
+        assert "best 5" not in out.read_text()
+    assert figures(model, tmp_path / "rows.csv")["top5"] == 1.0
+    (tmp_path / "cat").mkdir()
+    shutil.copy(assets / "images" / "cat.bmp", tmp_path / "cat")
+    labels = tmp_path / "labels.txt"
+    labels.write_text("airplane\nautomobile\nbird\ncat\ndeer\ndog\nfrog\nhorse\nship\ntruck\n")
+    ten = assets / "models" / "pretrainedResnet_quant.tflite"
+    told = evaluate(ten, tmp_path, "--labels", labels, "--images", tmp_path / "cat", "--report", out).stdout
+    assert "true class among the best 5  " in told
+    assert "true class among the best 5" in out.read_text()
+
+
 def test_a_table_for_people(tmp_path: Path) -> None:
     model = write_model(tmp_path / "bad", 0.4)
     apart = write_rows(tmp_path / "rows.csv", 200)
