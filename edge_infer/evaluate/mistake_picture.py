@@ -7,7 +7,7 @@ from typing import Final
 import cv2
 import numpy as np
 
-from edge_infer.engine.replay.drawing import Canvas, enlarged
+from edge_infer.engine.replay.drawing import Canvas
 from edge_infer.errors import InputError
 from edge_infer.evaluate.worst import Mistake
 from edge_infer.frames.frame import Pixels
@@ -15,7 +15,9 @@ from edge_infer.frames.geometry import Box
 from edge_infer.frames.picture import read_picture
 
 SIDE: Final = 480
-"""Longest side in pixels."""
+"""Longest side in pixels; the page shows the picture in this size, so that lines and names stay legible."""
+PEN: Final = 2
+"""Width of the outlines in pixels."""
 LEAST: Final = 96
 """Shortest side of the cut-out part in pixels of the input."""
 AROUND: Final = 0.75
@@ -35,12 +37,11 @@ def mistake_picture(mistake: Mistake) -> bytes | None:
         return None
     boxes = [box for box in (mistake.true_box, mistake.found_box) if box is not None]
     part, left, top = _around(pixels, boxes)
-    scale = min(1.0, SIDE / max(part.shape[:2]))
-    if scale < 1:
-        size = max(1, round(part.shape[1] * scale)), max(1, round(part.shape[0] * scale))
-        part = np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_AREA), np.uint8)
-    picture, factor = enlarged(part)
-    canvas = Canvas(picture)
+    scale = SIDE / max(part.shape[:2])
+    size = max(1, round(part.shape[1] * scale)), max(1, round(part.shape[0] * scale))
+    smooth = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    picture = np.asarray(cv2.resize(part, size, interpolation=smooth), np.uint8)
+    canvas = Canvas(picture, PEN)
     score = "" if mistake.score is None else f" {mistake.score:.2f}"
     named = (
         (mistake.true_box, f"labelled {mistake.true}", TRUE),
@@ -48,10 +49,10 @@ def mistake_picture(mistake: Mistake) -> bytes | None:
     )
     for box, _, color in named:
         if box is not None:
-            canvas.outline(_moved(box, left, top, scale), factor, color)
+            canvas.outline(_moved(box, left, top, scale), 1, color)
     for box, name, color in named:
         if box is not None:
-            canvas.name_of(_moved(box, left, top, scale), factor, name, color)
+            canvas.name_of(_moved(box, left, top, scale), 1, name, color)
     done, encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
     return encoded.tobytes() if done else None
 

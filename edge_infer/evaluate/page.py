@@ -31,8 +31,8 @@ table { border-collapse: collapse; margin: .5rem 0 1.5rem; display: block; overf
 th, td { text-align: left; padding: .15rem 1rem .15rem 0; border-bottom: 1px solid var(--line);
   font-variant-numeric: tabular-nums; }
 .verdict { font-size: 1.15rem; border-left: 4px solid var(--mark); padding-left: .8rem; }
-.pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(14rem, 1fr)); gap: 1rem; }
-figure { margin: 0; } figure img { width: 100%; border: 1px solid var(--line); }
+.pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 30rem), 1fr)); gap: 1rem; }
+figure { margin: 0; } figure img { max-width: 100%; }
 figcaption { font-size: .85rem; overflow-wrap: anywhere; }
 .diagrams { display: flex; flex-wrap: wrap; gap: 2rem; }
 svg { max-width: 100%; } svg text { font-size: 11px; fill: var(--ink); }

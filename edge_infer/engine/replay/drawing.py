@@ -57,15 +57,15 @@ def class_color(class_id: int) -> Color:
 
 
 class Canvas:
-    """Draws into ``picture`` in place (blue, green, red)."""
+    """Draws into ``picture`` in place (blue, green, red); ``pen`` is the width of lines, by default by its size."""
 
-    def __init__(self, picture: Pixels) -> None:
+    def __init__(self, picture: Pixels, pen: int | None = None) -> None:
         self.picture = picture
         self.height, self.width = picture.shape[:2]
         longer = max(self.height, self.width)
         self._scale: float = max(0.45, longer / 1600)
         self._weight = max(1, round(self._scale * 1.6))
-        self._pen = max(1, round(longer / 500))
+        self._pen = pen or max(1, round(longer / 500))
         self.taken: list[Rectangle] = []
         """Areas already taken by labels: left, top, right, bottom."""
 
