@@ -233,8 +233,8 @@ def _moved(view: _View, views: list[_View], unmoved: float) -> tuple[float, floa
 def _veil(view: _View, known: _View) -> tuple[float, float]:
     """Return the share of the edge profiles where edges are much weaker than in the best-preserved quarter.
 
-    The second number is by how many octaves the strongest twentieth surpasses that quarter: a veil takes edges away, and
-    a turn of the camera around its axis brings them to other places.
+    The second number is by how many octaves the strongest twentieth surpasses that quarter: a veil takes edges away,
+    and a turn of the camera around its axis brings them to other places.
     """
     weak, stronger = [], []
     for now, before in ((view.columns, known.columns), (view.rows, known.rows)):

@@ -177,7 +177,7 @@ def _archive(data: bytes) -> zipfile.ZipFile | None:
 def _check_directory(tail: bytes, begin: int) -> None:
     """Raise `ModelError` if the directory of the archive is too large: its entries take ten times as much memory.
 
-    ``begin`` is where the end record begins (APPNOTE.TXT 4.3.16). The record of a larger archive (4.3.15) stands before.
+    ``begin`` is where the end record begins (APPNOTE.TXT 4.3.16). That of a larger archive (4.3.15) stands before.
     """
     if tail[max(0, begin - _LOCATOR_SIZE) : begin].startswith(b"PK\6\7"):
         raise ModelError("the archive inside the file has the format for more than 65,535 entries (ZIP64)")
