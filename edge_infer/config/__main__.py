@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     lock("config", fence=config_fence(args.store or ""), keep=READ_SEARCH)
     store = False if args.store is None else Path(args.store)
     with own_output() as output, Probe() as probe:
-        if args.store is None or not (trials_folder(args.store) / TRIED_FILE).exists():
+        if args.store is None or not _has_tried(args.store):
             with suppress(StartError):  # the first model that needs this process retries and reports the error
                 probe.begin()
         from edge_infer.config.compile.compile import compile_config
@@ -66,6 +66,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         compiled = compile_config(args.file, store=store, probe=probe, draft=draft, replayed=args.replayed)
         output.write(dumps(compiled) + b"\n")
     return 2 if compiled.problems else 0
+
+
+def _has_tried(state_dir: str) -> bool:
+    """Return whether there are results of trials; those that this user cannot read count as missing."""
+    try:
+        return (trials_folder(state_dir) / TRIED_FILE).exists()
+    except OSError:
+        return False
 
 
 if __name__ == "__main__":

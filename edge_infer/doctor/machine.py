@@ -16,6 +16,7 @@ from typing import Final
 from edge_infer.doctor.finding import Finding, fail, ok, warn
 from edge_infer.platform.board import board_name
 from edge_infer.platform.clock import MADE, synchronised
+from edge_infer.platform.state_owner import foreign_entry
 from edge_infer.publisher.health import Board
 from edge_infer.readers.devices import CaptureDevice
 from edge_infer.sandbox.identity import Identity
@@ -135,7 +136,11 @@ def storage(state_dir: Path) -> Finding:
     free = shutil.disk_usage(place).free
     fact = f"{state_dir}, {free >> 20} MiB free"
     if os.statvfs(place).f_flag & os.ST_RDONLY:
-        return fail("state", f"{fact}, on a read-only file system", "remount it, or set device.state_dir")
+        remedy = "remount it, then restart the service, which keeps its view of the disk: systemctl restart edge-infer"
+        return fail("state", f"{fact}, on a read-only file system", f"{remedy}; or set device.state_dir")
+    if (foreign := foreign_entry(state_dir)) is not None:
+        fault, _, remedy = str(foreign).partition("; ")
+        return (fail if foreign.fatal else warn)("state", fault, remedy)
     if free < _LITTLE:
         return warn("state", fact, "free space on the disk")
     if place == state_dir and not os.access(place, os.W_OK | os.X_OK, effective_ids=True):

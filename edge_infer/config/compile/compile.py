@@ -38,6 +38,7 @@ from edge_infer.plan.records import (
     Unfit,
 )
 from edge_infer.platform.config_files import look_at
+from edge_infer.platform.state_owner import foreign_entry
 from edge_infer.yamlfile.load import Document, Steps, in_order, spell, validate
 
 MAX_LACKING = 256
@@ -168,6 +169,8 @@ class _Compilation:
         if keep is not None and isinstance(store, Path) and store != Path(state_dir):
             self.elsewhere = state_dir
             return None
+        if not store and (foreign := foreign_entry(state_dir)) is not None:  # a daemon that stores logs it at its start
+            self._build.files.warnings.append(self._document.problem(("device", "state_dir"), str(foreign)))
         models = self._models(config, state_dir, keep, again=bool(store))
         usable = self._build.cascades.as_their_roots([each for each in sources if each is not None], config)
         if (live := sum(each.live for each in usable)) > MOST_LIVE:

@@ -22,6 +22,7 @@ from edge_infer.plan.records import Compiled, Plan, Problem
 from edge_infer.platform.logs import printable
 from edge_infer.platform.paths import hinted
 from edge_infer.platform.readiness import readable
+from edge_infer.platform.state_owner import foreign_entry
 from edge_infer.supervisor.control.server import Request
 from edge_infer.supervisor.processes.output import Output
 from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
@@ -110,6 +111,10 @@ class Reload:
         """
         self._watch.reading()
         state_dir = hinted(self._config.absolute())
+        if (foreign := foreign_entry(state_dir)) is not None:
+            if foreign.fatal:
+                raise StartError(str(foreign))
+            log.warning("%s", foreign)
         if is_unproven(state_dir):
             log.warning("the last start ended before the processes worked; reading %s first", self._config)
         elif (plan := unchanged(self._config, state_dir)) is not None:

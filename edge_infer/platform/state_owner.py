@@ -1,0 +1,108 @@
+"""The owner of a state directory: which parts of it belong to another user, such as a copy that root put back."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+MAX_ENTRIES: Final = 5_000
+"""Maximum number of entries that are looked at; a copied state has its first foreign entry among the first ones."""
+_ESSENTIAL: Final = ("lock", "blobs")
+"""Parts without which no daemon starts. It replaces the other ones, or works without them."""
+_MODELS: Final = "models"
+_PUBLISHER: Final = "publisher"
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignEntry:
+    """A part of a state directory that its owner may not use, because it belongs to another user."""
+
+    path: Path
+    state_dir: Path
+    fatal: bool
+
+    def __str__(self) -> str:
+        """Return the fault, its consequence and the remedy."""
+        effect = "so no daemon can start with this state" if self.fatal else "so the daemon works without it"
+        return (
+            f"{self.path} belongs to another user than its state directory {self.state_dir}, {effect}; give the "
+            f"directory's owner everything in it: {chown_command(self.state_dir, self.state_dir)}"
+        )
+
+
+def chown_command(state_dir: Path, place: str | Path) -> str:
+    """Return the command that gives a file or folder of the state to the owner of the state directory.
+
+    systemd may map the owner of the state, who then is ``nobody`` on the disk. So the command names no user and no
+    group: for the group of the service, as it is called outside, the file would still belong to somebody else.
+    """
+    return f"sudo chown -R --reference={shlex.quote(str(state_dir))} {shlex.quote(str(place))}"
+
+
+def service_state(path: str | Path) -> Path | None:
+    """Return the state directory that systemd gave to this service if the path lies below it; otherwise None."""
+    given = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
+    if not given:
+        return None
+    state_dir = Path(os.path.realpath(given))
+    return state_dir if state_dir in Path(os.path.realpath(path)).parents else None
+
+
+def foreign_entry(state_dir: str | Path) -> ForeignEntry | None:
+    """Return the entry of a state directory that its owner may not use and that matters most; None if there is none.
+
+    The owner is judged, not this process: root may read everything. Entries that this user cannot look at are skipped.
+    """
+    top = Path(os.path.realpath(state_dir))
+    found: ForeignEntry | None = None
+    try:
+        owner = top.stat()
+        for path in _entries(top):
+            fatal = path.relative_to(top).parts[0] in _ESSENTIAL and len(path.relative_to(top).parts) == 1
+            if (found is None or fatal) and _is_closed(path, top, owner):
+                found = ForeignEntry(path, top, fatal)
+            if found is not None and found.fatal:
+                break
+    except OSError:
+        pass
+    return found
+
+
+def _entries(top: Path) -> Iterator[Path]:
+    """Yield entries, those of upper folders first. What a program hides in closed folders is not followed."""
+    folders, left = [top], MAX_ENTRIES
+    while folders and left > 0:
+        try:
+            entries = sorted(os.scandir(folders.pop(0)), key=lambda entry: entry.name)
+        except OSError:
+            continue
+        for entry in entries[:left]:
+            yield Path(entry.path)
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(Path(entry.path))
+        left -= len(entries)
+
+
+def _is_closed(path: Path, top: Path, owner: os.stat_result) -> bool:
+    """Return whether an entry belongs to another user, and its mode does not give the owner of ``top`` what it needs.
+
+    Most files are replaced, never written, and packages of ``models`` are only read, so they may stay root's.
+    """
+    found = path.lstat()
+    is_folder = stat.S_ISDIR(found.st_mode)
+    if found.st_uid == owner.st_uid or not (is_folder or stat.S_ISREG(found.st_mode)):
+        return False
+    parts = path.relative_to(top).parts
+    if parts[0] == _MODELS:
+        needed = 0o5 if is_folder else 0o4
+    elif is_folder:
+        needed = 0o7
+    else:
+        needed = 0o6 if parts[0] in (_PUBLISHER, "lock") else 0o4
+    shift = 3 if found.st_gid == owner.st_gid else 0
+    return found.st_mode >> shift & needed != needed

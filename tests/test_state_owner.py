@@ -1,0 +1,76 @@
+"""Which entries of a state directory its owner cannot use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from edge_infer.platform.state_owner import foreign_entry, service_state
+
+OWNER = 61503
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    for name in ("blobs", "trials", "publisher", "models/m/1"):
+        (tmp_path / "state" / name).mkdir(parents=True)
+    for name in ("lock", "serving.json", "trials/tried.json", "publisher/outbox.sqlite", "models/m/1/manifest.yaml"):
+        (tmp_path / "state" / name).write_text("")
+    for path in (tmp_path / "state", *(tmp_path / "state").rglob("*")):
+        os.chown(path, OWNER, OWNER)
+    return tmp_path / "state"
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "fatal"),
+    [
+        ("lock", 0o644, True),
+        ("blobs", 0o755, True),
+        ("trials", 0o755, False),
+        ("trials/tried.json", 0o600, False),
+        ("serving.json", 0o600, False),
+        ("publisher/outbox.sqlite", 0o644, False),
+        ("models/m", 0o700, False),
+        ("serving.json", 0o644, None),
+        ("trials/tried.json", 0o644, None),
+        ("models/m", 0o755, None),
+    ],
+)
+def test_an_entry_of_root(state: Path, name: str, mode: int, fatal: bool | None) -> None:
+    os.chown(state / name, 0, 0)
+    (state / name).chmod(mode)
+    found = foreign_entry(state)
+    assert (found and (found.path, found.fatal)) == (None if fatal is None else (state / name, fatal))
+
+
+def test_what_no_daemon_can_do_without_comes_first(state: Path) -> None:
+    for name in ("blobs", "lock", "serving.json"):
+        os.chown(state / name, 0, 0)
+        (state / name).chmod(0o600)
+    found = foreign_entry(state)
+    assert found is not None
+    assert found.path == state / "blobs"
+    os.chown(state / "blobs", OWNER, OWNER)
+    found = foreign_entry(state)
+    assert found is not None
+    assert (found.path, found.fatal) == (state / "lock", True)
+
+
+def test_a_state_that_is_all_roots_or_missing_has_none(state: Path) -> None:
+    for path in (state, *state.rglob("*")):
+        os.chown(path, 0, 0)
+    assert foreign_entry(state) is None
+    assert foreign_entry(state / "none") is None
+
+
+def test_the_state_of_a_service_is_found_through_its_link(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    link = state.parent / "link"
+    link.symlink_to(state)
+    assert service_state(state / "models/m") is None
+    monkeypatch.setenv("STATE_DIRECTORY", str(link))
+    assert service_state(link / "models/m") == state
+    assert service_state(state.parent / "other") is None
