@@ -51,5 +51,25 @@ def test_a_closed_folder_of_another_user_takes_nothing_else_down() -> None:
         assert "Traceback" not in daemon.log.read_text()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_state_that_only_the_service_reaches_is_left_to_the_service() -> None:
+    """As that in ``/var/lib/private`` is, which the owner of the state may not enter without systemd."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        private = folder / "private"
+        (private / "state").mkdir(parents=True)
+        private.chmod(0o700)
+        os.chown(private / "state", OWNER, OWNER)
+        (folder / "state").symlink_to(private / "state")
+        with Daemon(folder, config(1883)) as daemon:
+            assert daemon.wait(30) == 3
+        assert daemon.log.read_text().splitlines()[-1] == (
+            f"edge-infer: user {OWNER} may not enter the folder {private}, which contains the state directory "
+            f"{folder}/state; if that is the service's, start the service: sudo systemctl start edge-infer; otherwise "
+            "set another device.state_dir"
+        )
+
+
 def sources(daemon: Daemon) -> dict[str, str]:
     return {name: source["state"] for name, source in daemon.status().get("sources", {}).items()}
