@@ -8,6 +8,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import shlex
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,12 @@ _HOMES: Final = {Path("/home"), Path("/root"), Path("/run/user")}
 """Folders that no service should get access to."""
 _PRIVATE: Final = Path("/var/lib/private")
 """Folder of systemd that contains the state of services with a dynamic user."""
+_SYSTEM: Final = {Path("/etc"), Path("/opt"), Path("/usr"), Path("/var/lib")}
+"""Folders whose files belong to the system and its services."""
+_SERVICE_FOLDER: Final = Path("/etc/edge-infer")
+_SERVICE_GROUP: Final = "edge-infer"
+_PERSONS: Final = range(1000, 60_000)
+"""The numbers of people's accounts; those of services and of dynamic users are outside (systemd's UIDS-GIDS)."""
 
 
 def user() -> str:
@@ -32,9 +39,14 @@ def closed_folder(path: str | Path) -> Path | None:
     return next((folder for folder in folders if not os.access(folder, os.X_OK, effective_ids=True)), None)
 
 
-def for_the_group(shown: str, mode: int = 0o640) -> str:
-    """Return the command that lets this process's group read a file, and no other users."""
-    return f"chgrp {_group(os.getegid())} {shown} && chmod {mode:o} {shown}"
+def for_the_group(shown: str, mode: int = 0o640, path: str | Path | None = None) -> str:
+    """Return the command that lets this process's group read a file, and no other users.
+
+    ``path`` is that of the file: one of the service, which a person looks at, is for the group of the service.
+    """
+    theirs = path is not None and os.geteuid() in _PERSONS and _is_below(Path(path), {_SERVICE_FOLDER})
+    group = _SERVICE_GROUP if theirs else _group(os.getegid())
+    return f"chgrp {group} {shown} && chmod {mode:o} {shown}"
 
 
 @cache
@@ -52,19 +64,52 @@ def denied(path: str | Path, shown: str = "FILE") -> str:
 
     ``shown`` replaces a secret path in the command.
     """
-    closed = closed_folder(os.path.realpath(path)) or closed_folder(path)
+    real = os.path.realpath(path)
+    closed = closed_folder(real) or closed_folder(path)
     if closed == _PRIVATE:
         return f"cannot be read by {user()}: it is private to the service; run this as root, with sudo"
+    who = "" if closed is None else f", who may not enter {_where(closed, path, shown)}"
+    return f"cannot be read by {user()}{who}; {_remedy(path, shown, closed)}"
+
+
+def _where(closed: Path, path: str | Path, shown: str) -> str:
+    return f"the folder {closed}" if shown == str(path) else "a folder of its path"
+
+
+def _remedy(path: str | Path, shown: str, closed: Path | None) -> str:
+    place = closed or Path(path)
+    if os.geteuid() in _PERSONS and _is_below(place, _SYSTEM) and _group_of(place) != os.getegid():
+        return _with_sudo(place)
+    if _is_below(place, {Path("/etc")}) and not _is_below(place, {_SERVICE_FOLDER}):
+        kind = "file" if closed is None else "folder"
+        return f"it is a system {kind}: keep a copy of {'it' if closed is None else 'the file'} in {_SERVICE_FOLDER}"
     if closed is not None:
-        where = f"the folder {closed}" if shown == str(path) else "a folder of its path"
-        remedy = "keep it elsewhere, such as in /etc/edge-infer"
-        if shown == str(path) and not _HOMES & {closed, *closed.parents}:
-            remedy = f"let its group enter: {for_the_group(str(closed), 0o750)}"
-        return f"cannot be read by {user()}, who may not enter {where}; {remedy}"
-    if Path("/etc") in Path(path).parents and Path("/etc/edge-infer") not in Path(path).parents:
-        return f"cannot be read by {user()}; it is a system file: keep a copy of it in /etc/edge-infer"
-    mode = 0o750 if Path(path).is_dir() else 0o640
-    return f"cannot be read by {user()}; let its group read it: {for_the_group(shown, mode)}"
+        if shown != str(path) or _is_below(closed, _HOMES):
+            return f"keep it elsewhere, such as in {_SERVICE_FOLDER}"
+        return f"let its group enter: {for_the_group(str(closed), 0o750)}"
+    return f"let its group read it: {for_the_group(shown, 0o750 if Path(path).is_dir() else 0o640)}"
+
+
+def _with_sudo(place: Path) -> str:
+    """Return the remedy for a person: changing the group of a system folder would lock out the service that has it."""
+    remedy, gid = "run it with sudo", _group_of(place)
+    if gid is None or _group(gid) != _SERVICE_GROUP:
+        return remedy
+    with suppress(KeyError):
+        name = shlex.quote(pwd.getpwuid(os.geteuid()).pw_name)
+        return f"{remedy}, or join the group that may: sudo usermod -aG {_SERVICE_GROUP} {name}, then log in again"
+    return remedy
+
+
+def _group_of(place: Path) -> int | None:
+    with suppress(OSError):
+        return place.stat().st_gid
+    return None
+
+
+def _is_below(place: Path, folders: set[Path]) -> bool:
+    """Return whether the path is one of these folders or below one."""
+    return bool(folders & {place, *place.parents})
 
 
 def why_unreadable(path: Path, error: Exception) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -104,6 +106,58 @@ def test_nobody_is_told_to_open_a_home() -> None:
         finally:
             os.seteuid(0)
         assert told.endswith("who may not enter the folder /root; keep it elsewhere, such as in /etc/edge-infer")
+
+
+IN_ANOTHER_ETC = """\
+set -e
+mount -t tmpfs none {work}
+mkdir {work}/upper {work}/work
+mount -t overlay none -o lowerdir=/etc,upperdir={work}/upper,workdir={work}/work /etc
+printf 'newbie:x:1777:1777::/:/bin/sh\\n' >>/etc/passwd
+printf 'newbie:x:1777:\\nedge-infer:x:877:\\n' >>/etc/group
+mkdir /etc/edge-infer /etc/other
+echo secret >/etc/edge-infer/mqtt.pass
+chgrp -R edge-infer /etc/edge-infer
+chmod {mode} /etc/edge-infer
+chmod 640 /etc/edge-infer/mqtt.pass
+chmod 700 /etc/other
+exec {python} -c 'if True:
+    import os
+    from edge_infer.platform.permissions import denied, for_the_group
+    os.setegid({gid})
+    os.seteuid({uid})
+    print(for_the_group("FILE", path="{path}"))
+    print(denied("{path}", "{path}"))'
+"""
+JOIN = "run it with sudo, or join the group that may: sudo usermod -aG edge-infer newbie, then log in again"
+
+
+@pytest.mark.parametrize(
+    ("uid", "mode", "path", "remedy"),
+    [
+        (1777, 750, "/etc/edge-infer/config.yaml", JOIN),
+        (1777, 755, "/etc/edge-infer/mqtt.pass", JOIN),
+        (1777, 755, "/etc/other/file", "run it with sudo"),
+        (USER, 700, "/etc/edge-infer/config.yaml", f"chgrp {GROUP} /etc/edge-infer && chmod 750 /etc/edge-infer"),
+        (USER, 755, "/etc/other/file", "it is a system folder: keep a copy of the file in /etc/edge-infer"),
+    ],
+)
+def test_nobody_is_told_to_take_a_system_folder_from_its_group(
+    tmp_path: Path, uid: int, mode: int, path: str, remedy: str
+) -> None:
+    script = IN_ANOTHER_ETC.format(
+        work=tmp_path, mode=mode, python=sys.executable, path=path, uid=uid, gid=GROUP if uid == USER else uid
+    )
+    done = subprocess.run(
+        ["unshare", "--mount", "--propagation", "private", "sh", "-c", script],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    if "mount" in done.stderr or "unshare" in done.stderr:
+        pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
+    readable, told = done.stdout.splitlines()
+    assert told.endswith((f"; {remedy}", f": {remedy}")), done.stdout + done.stderr
+    group = GROUP if uid == USER else "edge-infer" if path.startswith("/etc/edge-infer/") else "newbie"
+    assert readable == f"chgrp {group} FILE && chmod 640 FILE"
 
 
 def test_what_the_service_keeps_to_itself_asks_for_sudo() -> None:

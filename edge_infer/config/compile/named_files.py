@@ -89,7 +89,7 @@ class NamedFiles:
             )
             self.warnings.append(self.document.problem(steps, text))
         elif Path(found).stat().st_mode & stat.S_IROTH:
-            text = f"every user of this machine can read this file; {for_the_group('FILE')}"
+            text = f"every user of this machine can read this file; {for_the_group('FILE', path=found)}"
             self.warnings.append(self.document.problem(steps, text))
         return found
 
