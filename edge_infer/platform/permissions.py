@@ -14,6 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from edge_infer.platform.state_owner import chown_command, service_state
+
 _HOMES: Final = {Path("/home"), Path("/root"), Path("/run/user")}
 """Folders that no service should get access to."""
 _PRIVATE: Final = Path("/var/lib/private")
@@ -69,15 +71,18 @@ def denied(path: str | Path, shown: str = "FILE") -> str:
     if closed == _PRIVATE:
         return f"cannot be read by {user()}: it is private to the service; run this as root, with sudo"
     who = "" if closed is None else f", who may not enter {_where(closed, path, shown)}"
-    return f"cannot be read by {user()}{who}; {_remedy(path, shown, closed)}"
+    return f"cannot be read by {user()}{who}; {_remedy(real, path, shown, closed)}"
 
 
 def _where(closed: Path, path: str | Path, shown: str) -> str:
     return f"the folder {closed}" if shown == str(path) else "a folder of its path"
 
 
-def _remedy(path: str | Path, shown: str, closed: Path | None) -> str:
+def _remedy(real: str, path: str | Path, shown: str, closed: Path | None) -> str:
     place = closed or Path(path)
+    if (state_dir := service_state(real)) is not None:
+        given = closed if closed is not None and shown == str(path) else shown
+        return f"give it to the service: {chown_command(state_dir, given)}"
     if os.geteuid() in _PERSONS and _is_below(place, _SYSTEM) and _group_of(place) != os.getegid():
         return _with_sudo(place)
     if _is_below(place, {Path("/etc")}) and not _is_below(place, {_SERVICE_FOLDER}):

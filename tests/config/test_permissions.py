@@ -160,6 +160,25 @@ def test_nobody_is_told_to_take_a_system_folder_from_its_group(
     assert readable == f"chgrp {group} FILE && chmod 640 FILE"
 
 
+def test_a_file_in_the_state_of_a_service_is_given_to_the_owner_of_the_state(
+    tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its owner on the disk may be another one than it seems to the service, and so may its group."""
+    state = tmp_path / "state"
+    package = state / "models" / "m" / "1"
+    package.mkdir(parents=True)
+    package.chmod(0o700)
+    manifest = closed(state / "models" / "m" / "manifest.yaml", "")
+    monkeypatch.setenv("STATE_DIRECTORY", str(state))
+    request.getfixturevalue("other")
+    give = f"give it to the service: sudo chown -R --reference={state}"
+    assert denied(manifest, str(manifest)) == f"cannot be read by user {USER}; {give} {manifest}"
+    file = package / "manifest.yaml"
+    assert denied(file, str(file)) == (
+        f"cannot be read by user {USER}, who may not enter the folder {package}; {give} {package}"
+    )
+
+
 def test_what_the_service_keeps_to_itself_asks_for_sudo() -> None:
     found = "/var/lib/private/edge-infer/models/x"
     if Path("/var/lib/private").is_dir() and os.geteuid() == 0:
