@@ -197,6 +197,29 @@ def test_the_former_account_gets_no_file_of_root_while_its_own_are_handed_over(t
     assert (folder / "second").owner() == "nobody", "a file with another name may be one of a program"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a file system")
+def test_a_state_on_a_disk_of_its_own_is_emptied(tmp_path: Path) -> None:
+    config, state = tmp_path / "etc/edge-infer", tmp_path / "var/lib/edge-infer"
+    for folder in (config, state):
+        folder.mkdir(parents=True)
+    (config / "config.yaml").write_text("")
+    subprocess.run(["mount", "-t", "tmpfs", "none", state], check=True)
+    try:
+        (state / "models").mkdir()
+        (state / "models" / "m").write_text("")
+        done = install("--remove", "--purge", "--root", str(tmp_path))
+        assert list(state.iterdir()) == []
+    finally:
+        subprocess.run(["umount", state], check=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    stays = f"{state} is empty now and stays, because it is a mount of its own; after its umount: sudo rmdir {state}"
+    assert done.stdout.splitlines() == [
+        f"edge-infer: {stays}",
+        "edge-infer: removed, with configuration, state and groups",
+    ]
+    assert not config.exists()
+
+
 def test_its_help_shows_an_example() -> None:
     done = install("-h")
     assert done.returncode == 0
