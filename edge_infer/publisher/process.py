@@ -48,7 +48,7 @@ from edge_infer.publisher.egress import Egress
 from edge_infer.publisher.health import Board, HealthClock
 from edge_infer.publisher.homeassistant.discovery import Discovery
 from edge_infer.publisher.mqtt.connection import MqttConnection
-from edge_infer.publisher.mqtt.connection_failure import stays
+from edge_infer.publisher.mqtt.connection_failure import BrokerAddress, stays
 from edge_infer.publisher.outbox.entry import MessageSeries
 from edge_infer.publisher.outbox.scheduler import OutboundScheduler
 from edge_infer.publisher.outbox.stored_outbox import StoredOutbox
@@ -267,7 +267,7 @@ class Publisher:
             for place in values.keys() - {STATUS}:
                 self._states.remove(place)
         if not link.finish(time.monotonic() + MOVE) and link.plan.topic != plan.mqtt.topic:
-            log.warning("%s", stays(link.plan.topic, link.plan))
+            log.warning("%s", stays(link.plan.topic, BrokerAddress.of(link.plan)))
         self._retained.restore(values)
         self._link = MqttConnection(plan.mqtt, self._cargo, clock=self._clock, look_up=self._look_up)
 

@@ -18,6 +18,7 @@ from edge_infer.contract.messages import State
 from edge_infer.contract.topics import ONLINE, RULES, STATUS, Place, announced
 from edge_infer.errors import StartError
 from edge_infer.plan.credentials import broker_password
+from edge_infer.plan.records import TlsPlan
 from edge_infer.platform.rate_limits import ByteBucket, LogThrottle
 from edge_infer.publisher.egress import Egress
 from edge_infer.publisher.health import Board
@@ -176,7 +177,22 @@ def test_another_name_after_a_restart_is_told_with_what_stays(tmp_path: Path, ca
     memory.save(moved, ())
     assert memory.load(moved)
     (told,) = caplog.messages
-    assert "--remove-retained -t 'edge-infer/gate-3/#'" in told
+    assert told == (
+        "the broker 127.0.0.1:1883 keeps the retained messages below edge-infer/gate-3/#; clear them with "
+        "mosquitto_sub -h 127.0.0.1 -p 1883 -W 5 --remove-retained -t 'edge-infer/gate-3/#'"
+    )
+
+
+def test_the_broker_that_keeps_topics_is_the_one_before(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    before = mqtt_plan(8883, host="old.lan", username="edge", tls=TlsPlan("/ca.pem", None, None))
+    RetainedTopicRegistry().save(plan(before, state_dir=str(tmp_path)), ())
+    RetainedTopicRegistry().load(plan(mqtt_plan(1883, topic="site/gate-3"), state_dir=str(tmp_path)))
+    (told,) = caplog.messages
+    assert told.startswith("the broker old.lan:8883 keeps")
+    assert told.endswith(
+        "mosquitto_sub -h old.lan -p 8883 -W 5 --remove-retained -t 'edge-infer/gate-3/#', and add its user and "
+        "password (-u, -P) and its authority (--cafile)"
+    )
 
 
 def test_a_bucket_holds_ten_seconds_and_is_never_overdrawn_by_more_than_one() -> None:

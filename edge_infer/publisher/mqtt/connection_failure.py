@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import shlex
 import socket
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from edge_infer.contract.codec import Record, ShortText
 from edge_infer.errors import StartError
 from edge_infer.plan.records import MqttPlan
 from edge_infer.platform.mqtt_guard import FloodError
@@ -83,15 +85,33 @@ class ConnectionFailure:
     clock: bool = False
 
 
-def address(plan: MqttPlan) -> str:
+class BrokerAddress(Record, frozen=True):
+    """The broker of an earlier plan, as a person needs it for a command: with whether it had a user and TLS."""
+
+    host: ShortText
+    port: int
+    user: bool = False
+    tls: bool = False
+
+    @classmethod
+    def of(cls, plan: MqttPlan) -> BrokerAddress:
+        """Return the broker of a plan."""
+        return cls(plan.host, plan.port, user=plan.username is not None, tls=plan.tls is not None)
+
+
+def address(plan: MqttPlan | BrokerAddress) -> str:
     """Return ``host:port`` for people."""
     return f"[{plan.host}]:{plan.port}" if ":" in plan.host else f"{plan.host}:{plan.port}"
 
 
-def stays(topic: str, plan: MqttPlan) -> str:
-    """Return the warning that retained messages remain under the old topic, with the command to clear them."""
-    command = f"mosquitto_sub -h {plan.host} -p {plan.port} -W 5 --remove-retained -t '{topic}/#'"
-    return f"the broker keeps the retained messages below {topic}/#; clear them with {command}"
+def stays(topic: str, broker: BrokerAddress) -> str:
+    """Return the warning that retained messages remain under the old topic, with the command to clear them there."""
+    place = f"-h {shlex.quote(broker.host)} -p {broker.port}"
+    command = f"mosquitto_sub {place} -W 5 --remove-retained -t {shlex.quote(f'{topic}/#')}"
+    needs = ["its user and password (-u, -P)"] if broker.user else []
+    needs += ["its authority (--cafile)"] if broker.tls else []
+    more = f", and add {' and '.join(needs)}" if needs else ""
+    return f"the broker {address(broker)} keeps the retained messages below {topic}/#; clear them with {command}{more}"
 
 
 def refusal(code: int, name: str, plan: MqttPlan) -> ConnectionFailure:

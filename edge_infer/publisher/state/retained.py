@@ -13,7 +13,7 @@ from edge_infer.contract.topics import RULES, Place
 from edge_infer.plan.records import PipelinePlan, Plan
 from edge_infer.platform.paths import publisher_folder
 from edge_infer.publisher.json_file import JsonFile
-from edge_infer.publisher.mqtt.connection_failure import stays
+from edge_infer.publisher.mqtt.connection_failure import BrokerAddress, stays
 
 # The newest value of every retained topic, and which of them the broker has not received yet.
 
@@ -149,12 +149,13 @@ class Spoken(Record, frozen=True):
 class Remembered(Record, frozen=True):
     """The published topics below ``topic``: of pipelines (states) and of models (statuses).
 
-    ``states`` holds the constant parts of the states.
+    ``states`` holds the constant parts of the states. ``broker`` is where they are; earlier versions did not store it.
     """
 
     topic: ShortText
     places: Annotated[tuple[tuple[Literal["state", "model"], Name], ...], at_most(MAX_PLACES)]
     states: Annotated[Mapping[Name, Spoken], at_most(MAX_PLACES)] = field(default_factory=dict)
+    broker: BrokerAddress | None = None
 
 
 class RetainedTopicRegistry:
@@ -171,7 +172,7 @@ class RetainedTopicRegistry:
         if self._known is None:
             self._known = self._file.read(publisher_folder(plan.state_dir))
             if self._known and self._known.topic != plan.mqtt.topic:
-                log.warning("%s", stays(self._known.topic, plan.mqtt))
+                log.warning("%s", stays(self._known.topic, self._known.broker or BrokerAddress.of(plan.mqtt)))
         if self._known is None or self._known.topic != plan.mqtt.topic:
             return {}
         states = self._known.states
@@ -193,7 +194,11 @@ class RetainedTopicRegistry:
         states = {name: spoken for name, spoken in (left or {}).items() if Place("state", name) in removed}
         states |= {pipeline.name: Spoken.of(pipeline) for pipeline in plan.pipelines}
         of = {name: encode(states[name]) for name in sorted(states)}
-        new = decode(Remembered, {"topic": plan.mqtt.topic, "places": encode(sorted(names)), "states": of})
+        broker = encode(BrokerAddress.of(plan.mqtt))
+        new = decode(
+            Remembered,
+            {"topic": plan.mqtt.topic, "places": encode(sorted(names)), "states": of, "broker": broker},
+        )
         if new == self._known:
             return
         if self._file.write(publisher_folder(plan.state_dir), new):
