@@ -17,7 +17,7 @@ from typing import cast
 
 import pytest
 
-from edge_infer.config.compile.build import installed_models
+from edge_infer.config.compile.build import installed_models, not_in_store
 from edge_infer.config.compile.compile import compile_config
 from edge_infer.config.schema.file import Config
 from edge_infer.contract.codec import decode_json, dumps, encode, replace
@@ -292,6 +292,19 @@ def test_what_is_missing_lies_outside_the_file(make: Make, tmp_path: Path) -> No
         f"{path}:12: sources.yard.password_file: this file is empty; expected the password",
     ]
     assert all(problem.outside for problem in problems)
+
+
+def test_a_missing_package_that_the_program_has_is_named_with_its_place(tmp_path: Path) -> None:
+    package = tmp_path / "share" / "models" / "face-detect" / "1.0.0"
+    package.mkdir(parents=True)
+    bundled = (str(tmp_path / "share" / "models"),)
+    assert "models pull NAME add more" in not_in_store("/state/models/x", "face-detect@1.0.0", bundled)
+    (package / "manifest.yaml").write_text("")
+    assert not_in_store("/state/models/x", "face-detect@1.0.0", bundled) == (
+        "there is no /state/models/x: the store has no face-detect@1.0.0; the program has this package, to add it: "
+        f"sudo edge-infer models add {package}"
+    )
+    assert "models pull NAME add more" in not_in_store("/state/models/x", "face-detect@2.0.0", bundled)
 
 
 def test_faults_of_a_manifest_are_told_with_their_lines(make: Make, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from edge_infer.config.schema.sources import OtherSource
 from edge_infer.contract.codec import JsonValue, decode, encode, replace
 from edge_infer.contract.messages import MAX_MESSAGE_BYTES
 from edge_infer.errors import ConfigError, SourceError, WireError
+from edge_infer.models.packages.package import MANIFEST
 from edge_infer.models.request import ModelRequest, Policy
 from edge_infer.plan.credentials import PLACE
 from edge_infer.plan.records import (
@@ -517,3 +518,16 @@ def installed_models(prefix: Path = Path(sys.prefix)) -> tuple[str, ...]:
     if share.is_symlink() and os.path.realpath(share) == os.path.realpath(prefix / "share"):
         return (str(share / "models"),)
     return ()
+
+
+def not_in_store(file: str, title: str, bundled: Sequence[str]) -> str:
+    """Return the error about a package that the store lacks; ``bundled`` are folders of packages of the program."""
+    name, _, version = title.partition("@")
+    places = [Path(folder, name, version) for folder in bundled]
+    place = next((each for each in places if (each / MANIFEST).exists()), None)
+    remedy = (
+        "edge-infer models list shows its packages, models add PATH and models pull NAME add more"
+        if place is None
+        else f"the program has this package, to add it: sudo edge-infer models add {place}"
+    )
+    return f"there is no {file}: the store has no {title}; {remedy}"

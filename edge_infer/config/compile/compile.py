@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge_infer import __version__
-from edge_infer.config.compile.build import Builder
+from edge_infer.config.compile.build import Builder, installed_models, not_in_store
 from edge_infer.config.compile.checks import entry_of, idle, in_vain, unfit
 from edge_infer.config.compile.hardware import Equipper
 from edge_infer.config.compile.model_policy import read_policy
@@ -279,10 +279,7 @@ class _Compilation:
         self._build.files.lacking += filter(None, (request.file, manifest, request.labels_file))
         text = str(error)
         if section.use and _is_missing(request.file):
-            text = (
-                f"there is no {request.file}: the store has no {section.use}; edge-infer models list shows its "
-                "packages, models add PATH and models pull NAME add more"
-            )
+            text = not_in_store(request.file, section.use, installed_models())
         for line in text.splitlines():
             self._outside(steps, line, foreign=error.foreign)
 
