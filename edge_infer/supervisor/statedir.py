@@ -17,6 +17,7 @@ from typing import Final
 from edge_infer.errors import StartError
 from edge_infer.platform.folder_tidy import tidy_folder
 from edge_infer.platform.paths import content, publisher_folder, trials_folder
+from edge_infer.platform.state_owner import service_state
 from edge_infer.sandbox.needs import store_folder
 from edge_infer.sandbox.system_paths import opens_own
 
@@ -90,7 +91,12 @@ def _open_lock(state_dir: Path) -> int:
         if error.errno != errno.EROFS:
             raise
     file = os.open(state_dir / LOCK, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    log.error("%s is on a read-only disk: nothing is stored, and waiting messages stay in memory", state_dir)
+    log.error(
+        "%s is on a read-only disk: nothing is stored, and waiting messages stay in memory; remount it%s",
+        state_dir,
+        # the unit's mount namespace has a mount of its own for this folder, which stays read-only
+        ", then run: systemctl restart edge-infer" if service_state(state_dir / LOCK) else "",
+    )
     return file
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from edge_infer.doctor.finding import fail, ok, warn
 from edge_infer.models.trials.fast_path import Timed
 from edge_infer.platform.clock import synchronised
 from edge_infer.readers.devices import CaptureDevice
+from edge_infer.supervisor.statedir import locked
 
 
 @pytest.fixture
@@ -130,6 +133,28 @@ def test_a_state_directory_that_is_not_there_yet_is_fine(tmp_path: Path) -> None
     assert found.level == "ok"
     assert "MiB free" in found.fact
     assert machine.storage(Path("/proc/none")).what == "state"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a file system")
+def test_a_read_only_disk_is_remounted_before_the_service_starts_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A mount namespace of the service keeps its own view of the disk, so a remount alone changes nothing for it."""
+    state = tmp_path / "state"
+    with locked(state):
+        pass
+    monkeypatch.setenv("STATE_DIRECTORY", str(state))
+    subprocess.run(["mount", "--bind", state, state], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", state], check=True)
+        found = machine.storage(state)
+        with locked(state):
+            pass
+    finally:
+        subprocess.run(["umount", "-l", state], check=True)
+    assert (found.level, "remount it, then restart the service" in found.remedy) == ("fail", True)
+    assert "systemctl restart edge-infer; or set device.state_dir" in found.remedy
+    assert caplog.messages[-1].endswith("; remount it, then run: systemctl restart edge-infer")
 
 
 def test_a_folder_that_is_closed_to_this_user_is_no_fault(closed: Path) -> None:
