@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import shutil
 import subprocess
 import sys
@@ -54,6 +55,25 @@ def mirror(assets: Path, tmp_path: Path) -> Iterator[str]:
 
 def names(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a file system")
+@pytest.mark.parametrize(
+    ("options", "remedy"),
+    [
+        ("ro", "Read-only file system; remount its disk with the right to write"),
+        ("size=64k", "No space left on device; free space on its disk"),
+    ],
+)
+def test_a_disk_that_takes_no_package_is_told(library: Library, options: str, remedy: str) -> None:
+    state = library.folder.parent
+    state.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", state], check=True)
+    try:
+        with pytest.raises(StartError, match=re.escape(remedy)):
+            add(SHIPPED, library)
+    finally:
+        subprocess.run(["umount", state], check=True)
 
 
 def test_a_package_is_copied_with_what_belongs_to_it(library: Library) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from edge_infer.errors import ConfigError, ModelError, StartError
+from edge_infer.errors import ConfigError, EdgeInferError, ModelError, StartError
 from edge_infer.models.packages.manifest import Manifest
 from edge_infer.models.packages.package import LARGEST_MANIFEST, MANIFEST, Package, find_package
 from edge_infer.models.packages.read_files import LARGEST_MODEL, inside, read_whole
@@ -18,6 +19,11 @@ from edge_infer.models.packages.versions import rank
 
 TEXTS: Final = ("LICENCE", "LICENSE", "NOTICE", "PROVENANCE.md", "README.md")
 """Files that belong to a package although its manifest does not name them."""
+_DISK_REMEDIES: Final = {
+    errno.EROFS: "remount its disk with the right to write",
+    errno.ENOSPC: "free space on its disk",
+    errno.EDQUOT: "free space on its disk",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +77,14 @@ class Library:
                 package = Path(folder) / "package"
                 package.mkdir()
                 yield package
+        except EdgeInferError:
+            raise
         except PermissionError as error:
             raise StartError(
                 f"this user cannot write {error.filename}; run the command as the daemon's user"
             ) from error
+        except OSError as error:
+            raise StartError(f"the model store {self.folder} cannot be written: {_of_the_disk(error)}") from error
 
     def place(self, package: Path, title: str) -> Path:
         """Move a complete package durably to the folder where ``use: NAME@VERSION`` finds it; return that folder."""
@@ -142,7 +152,12 @@ def _copy(package: Package, source: Path, target: Path) -> None:
     try:
         target.write_bytes(data)
     except OSError as error:
-        raise StartError(f"{source} cannot be copied into the store: {error.strerror or error}") from error
+        raise StartError(f"{source} cannot be copied into the store: {_of_the_disk(error)}") from error
+
+
+def _of_the_disk(error: OSError) -> str:
+    """Return what the disk of the store reports, with the remedy."""
+    return f"{error.strerror or error}; {_DISK_REMEDIES.get(error.errno or 0, 'check its disk')}"
 
 
 def _place_in_order(folder: Path) -> tuple[object, ...]:
