@@ -87,6 +87,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="show every sandbox rule of each process of the running service, and the result of its test",
     )
+    parser.add_argument("--as-service", action="store_true", help=argparse.SUPPRESS)  # root prints the kernel's log
     parser.epilog = "example: edge-infer doctor"
 
 
@@ -97,13 +98,16 @@ def run(args: argparse.Namespace) -> int:
     status = None if isinstance(answer, Finding) else answer
     running = [] if args.sandbox else [answer if isinstance(answer, Finding) else daemon(answer)]
     judged = None if args.sandbox or status is None else _by_the_daemon(config, status)
-    words = ["doctor", "-c", str(config), *(["--json"] if args.json else [])]
-    if not args.sandbox and judged is None and (command := service_command(config, words)) is not None:
-        return run_as_service(command)
+    words = ["doctor", "--as-service", "-c", str(config), *(["--json"] if args.json else [])]
+    command = None if args.sandbox or judged is not None else service_command(config, words)
     pids = [room.pid for room in status.rooms.values() if room.pid is not None] if status else []
     from edge_infer.doctor.refusals import refusals
 
-    logged = list(refusals(pids))  # only root may read the kernel's log
+    logged = [] if args.as_service else list(refusals(pids))  # only root may read the kernel's log
+    if command is not None:
+        code = run_as_service(command)
+        say(_line(finding, args) for finding in logged)
+        return code
     identity = act_on(args, config)
     from edge_infer.doctor.examination import examine
     from edge_infer.doctor.machine import user
@@ -113,6 +117,10 @@ def run(args: argparse.Namespace) -> int:
     failed = False
     examined = each_wall(status) if args.sandbox else examine(config, status=status, judged=judged)
     for finding in chain(running, user(identity), examined, logged):
-        say([json.dumps(asdict(finding)) if args.json else finding])
+        say([_line(finding, args)])
         failed = failed or finding.level == "fail"
     return 1 if failed else 0
+
+
+def _line(finding: Finding, args: argparse.Namespace) -> str:
+    return json.dumps(asdict(finding)) if args.json else str(finding)

@@ -78,7 +78,9 @@ def forbidden_by_unit(text: str) -> bool:
 
 def _where(status: Status | None) -> str:
     if status is None:
-        return "no daemon answers, so doctor tested processes of this shell, whose limits may differ from the service's"
+        return (
+            "doctor could not ask a daemon and tested processes of this shell, with limits that a service may not have"
+        )
     return f"reported by the running processes; {' and '.join(_FOR_SECONDS)} were tested in processes of this shell"
 
 

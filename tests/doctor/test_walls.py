@@ -65,7 +65,7 @@ def test_a_process_without_a_filter_is_seen_from_outside() -> None:
 
 def test_without_a_daemon_it_says_that_this_shell_was_tried() -> None:
     first = next(each_wall(None))
-    assert "no daemon answers, so doctor tested processes of this shell" in first.fact
+    assert "doctor could not ask a daemon and tested processes of this shell" in first.fact
 
 
 def test_every_rule_says_what_was_tried() -> None:
@@ -94,6 +94,7 @@ def test_refused_calls_are_named_from_the_kernels_log(tmp_path: Path) -> None:
     [found] = refusals((7,), tmp_path / "absent")
     assert found.level == "warn"
     assert "dmesg" in found.remedy
+    assert ("even to root" in found.remedy) == (os.geteuid() == 0), "root is not told to become root"
 
 
 def test_the_kernel_logs_a_refused_call_and_not_those_of_the_self_test() -> None:
