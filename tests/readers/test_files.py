@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import shutil
 import threading
@@ -92,6 +93,18 @@ def test_no_video_at_all(assets: Path, tmp_path: Path) -> None:
     text.write_text("no video at all\n" * 1000)
     with pytest.raises(SourceError, match="not a readable video"):
         count(VideoSource(VideoOptions(str(text), loop=True)))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user who may not read a file")
+def test_a_clip_that_may_not_be_read_names_the_command_that_helps(tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mp4"
+    clip.touch(mode=0o600)
+    os.seteuid(61777)
+    try:
+        with pytest.raises(SourceError, match="Permission denied; sudo edge-infer check prints the command that lets"):
+            VideoSource(VideoOptions(str(clip))).__enter__()
+    finally:
+        os.seteuid(0)
 
 
 def test_pictures_come_in_natural_order(assets: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

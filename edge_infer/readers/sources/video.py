@@ -137,7 +137,10 @@ class VideoSource(Closing):
             with path.open("rb"):
                 pass
         except OSError as error:
-            raise SourceError(f"the video {path} cannot be opened: {error.strerror}") from error
+            # A process in its sandbox cannot look up the names for the command; the one that checks the file can.
+            closed = isinstance(error, PermissionError)
+            remedy = "; sudo edge-infer check prints the command that lets the service read it" if closed else ""
+            raise SourceError(f"the video {path} cannot be opened: {error.strerror}{remedy}") from error
         with silenced() if self._failed else nullcontext():
             capture = self._factory(str(path.absolute()))  # FFmpeg mistakes some relative names for protocols
         if not capture.isOpened():
