@@ -19,6 +19,7 @@ from edge_infer.errors import ConfigError, EdgeInferError
 from edge_infer.platform.paths import DEFAULT_CONFIG, start_command
 from edge_infer.supervisor.control.answers import CheckAnswer
 from edge_infer.supervisor.control.server import NotRunningError, ask, find_socket
+from edge_infer.supervisor.reload.watch import is_missing
 from edge_infer.supervisor.status import Status, headline
 from edge_infer.yamlfile.units import rough_duration
 
@@ -112,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
     from edge_infer.doctor.examination import examine
     from edge_infer.doctor.machine import user
 
-    if args.config and not args.config.exists():
+    if args.config and is_missing(args.config):
         raise ConfigError(f"{args.config} does not exist")
     failed = False
     examined = each_wall(status) if args.sandbox else examine(config, status=status, judged=judged)

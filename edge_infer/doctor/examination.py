@@ -14,14 +14,15 @@ from edge_infer.doctor.walls import sandbox
 from edge_infer.errors import ConfigError
 from edge_infer.models.trials.fast_path import shipped_model
 from edge_infer.readers.devices import capture_devices
+from edge_infer.supervisor.reload.watch import is_missing
 from edge_infer.supervisor.status import Status
 
 # Check of the configuration, and settings that other checks need even if the configuration is invalid.
 
 
 def settings(path: Path) -> Connection | None:
-    """Return the settings of the file; the defaults if there is no file; None if the settings are invalid."""
-    if not path.exists():
+    """Return the settings of the file; the defaults if there is no file; None if they are invalid or unreadable."""
+    if is_missing(path):
         return usual_connection()
     try:
         return connection(path)
@@ -31,7 +32,7 @@ def settings(path: Path) -> Connection | None:
 
 def configuration(path: Path, state_dir: Path) -> Iterator[Finding]:
     """Check whether the daemon could run with this file and the models in the state directory."""
-    if not path.exists():
+    if is_missing(path):
         yield warn("configuration", f"there is no {path}, so doctor examines the defaults", "name yours with -c FILE")
     elif closed := [place for place in (path, state_dir) if _closed(place)]:
         yield warn("configuration", f"not checked: this user cannot read {closed[0]}", "run: sudo edge-infer doctor")
@@ -80,4 +81,4 @@ def examine(
     if found:
         yield broker(found.mqtt)
     else:
-        yield warn("broker", "not examined: the configuration is not valid", "correct that first")
+        yield warn("broker", "not examined: the configuration cannot be used", "correct that first")

@@ -162,6 +162,9 @@ def test_a_folder_that_is_closed_to_this_user_is_no_fault(closed: Path) -> None:
     assert (found.level, "sudo edge-infer doctor" in found.fact) == ("ok", True)
     (told,) = examination.configuration(Path("/etc/hostname"), closed / "state")
     assert (told.level, told.fact) == ("warn", f"not checked: this user cannot read {closed / 'state'}")
+    assert examination.settings(closed / "config.yaml") is None
+    (told,) = examination.configuration(closed / "config.yaml", closed / "state")
+    assert (told.level, told.fact) == ("warn", f"not checked: this user cannot read {closed / 'config.yaml'}")
 
 
 def test_a_finding_reads_as_a_line() -> None:
