@@ -29,7 +29,7 @@ def state(tmp_path: Path) -> Path:
     ("name", "mode", "fatal"),
     [
         ("lock", 0o644, True),
-        ("blobs", 0o755, True),
+        ("blobs", 0o700, True),
         ("trials", 0o755, False),
         ("trials/tried.json", 0o600, False),
         ("serving.json", 0o600, False),
@@ -38,6 +38,7 @@ def state(tmp_path: Path) -> Path:
         ("serving.json", 0o644, None),
         ("trials/tried.json", 0o644, None),
         ("models/m", 0o755, None),
+        ("blobs", 0o755, None),
     ],
 )
 def test_an_entry_of_root(state: Path, name: str, mode: int, fatal: bool | None) -> None:
@@ -65,6 +66,16 @@ def test_a_state_that_is_all_roots_or_missing_has_none(state: Path) -> None:
         os.chown(path, 0, 0)
     assert foreign_entry(state) is None
     assert foreign_entry(state / "none") is None
+
+
+def test_a_daemon_that_uses_the_state_of_another_user_by_its_group_starts(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.chown(state / "lock", OWNER + 1, OWNER)
+    (state / "lock").chmod(0o600)
+    assert foreign_entry(state) is not None
+    monkeypatch.setattr(os, "geteuid", lambda: OWNER + 1)
+    assert foreign_entry(state) is None
 
 
 def test_the_state_of_a_service_is_found_through_its_link(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:

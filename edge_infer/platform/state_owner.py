@@ -12,7 +12,8 @@ from typing import Final
 
 MAX_ENTRIES: Final = 5_000
 """Maximum number of entries that are looked at; a copied state has its first foreign entry among the first ones."""
-_ESSENTIAL: Final = ("lock", "blobs")
+_BLOBS: Final = "blobs"
+_ESSENTIAL: Final = ("lock", _BLOBS)
 """Parts without which no daemon starts. It replaces the other ones, or works without them."""
 _MODELS: Final = "models"
 _PUBLISHER: Final = "publisher"
@@ -57,11 +58,14 @@ def foreign_entry(state_dir: str | Path) -> ForeignEntry | None:
     """Return the entry of a state directory that its owner may not use and that matters most; None if there is none.
 
     The owner is judged, not this process: root may read everything. Entries that this user cannot look at are skipped.
+    A daemon may also use a directory of another user, by its group; then there is nothing to compare with.
     """
     top = Path(os.path.realpath(state_dir))
     found: ForeignEntry | None = None
     try:
         owner = top.stat()
+        if os.geteuid() not in (0, owner.st_uid):
+            return None
         for path in _entries(top):
             fatal = path.relative_to(top).parts[0] in _ESSENTIAL and len(path.relative_to(top).parts) == 1
             if (found is None or fatal) and _is_closed(path, top, owner):
@@ -98,7 +102,7 @@ def _is_closed(path: Path, top: Path, owner: os.stat_result) -> bool:
     if found.st_uid == owner.st_uid or not (is_folder or stat.S_ISREG(found.st_mode)):
         return False
     parts = path.relative_to(top).parts
-    if parts[0] == _MODELS:
+    if parts[0] == _MODELS or parts == (_BLOBS,):  # without room for new copies, the models of before still run
         needed = 0o5 if is_folder else 0o4
     elif is_folder:
         needed = 0o7
