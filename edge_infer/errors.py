@@ -70,8 +70,10 @@ def told(error: Exception) -> str:
 def shortened(sentence: str) -> str:
     """Return the sentence shortened for a record.
 
-    Its beginning and its end are kept; the remedy is at the end.
+    Its beginning and its end are kept; the remedy is at the end. Parts that are no text, as of a file name that is not
+    UTF-8, are escaped, because no record may contain them.
     """
+    sentence = sentence.encode("utf-8", "backslashreplace").decode()
     if len(sentence) <= LONGEST_SENTENCE:
         return sentence
     return f"{sentence[: LONGEST_SENTENCE - _END - 3]} … {sentence[-_END:]}"

@@ -139,11 +139,15 @@ class Parent(Record, frozen=True):
         check_decimals(4, *self.box)
 
 
+MAX_POINTS: Final = 256
+"""Maximum number of keypoints of a body."""
+
+
 class Pose(Record, frozen=True):
     """One body: keypoints ``[x, y, score]`` in the order of the manifest."""
 
     score: Score
-    points: Annotated[tuple[tuple[Fraction, Fraction, Score], ...], at_most(256)]
+    points: Annotated[tuple[tuple[Fraction, Fraction, Score], ...], at_most(MAX_POINTS)]
 
     def __post_init__(self) -> None:
         """Raise ValueError for a number with too many decimals."""

@@ -390,7 +390,7 @@ class Engine:
         try:
             found = self._grab(order, file)
             if isinstance(found, str):
-                return GrabDone(order.source, found)
+                return GrabDone(order.source, shortened(found))
             data, look = found
             begun, written = True, 0
             while written < len(data):

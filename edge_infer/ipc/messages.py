@@ -114,7 +114,8 @@ class Tally(Record, frozen=True):
     lost: Count = 0
 
 
-Tallies = Annotated[tuple[Tally, ...], at_most(512)]
+MAX_TALLIES: Final = 512
+Tallies = Annotated[tuple[Tally, ...], at_most(MAX_TALLIES)]
 MAX_NAMES: Final = 512
 """Maximum number of sources or pipelines in a report, because a status message has no space for more."""
 
@@ -535,6 +536,10 @@ class FramesWanted(Record, frozen=True):
     actual rate."""
 
 
+MAX_CHANNELS: Final = 4096
+"""Maximum number of values of a sample."""
+
+
 class SamplesReady(Record, frozen=True):
     """A block of a signal: ``values`` are ``n x channels`` float32, little-endian, in base64.
 
@@ -546,7 +551,7 @@ class SamplesReady(Record, frozen=True):
     wall: Wall
     monotonic: Uptime
     rate: Annotated[float, between(1e-6, 1e7)]
-    channels: Annotated[int, between(1, 4096)]
+    channels: Annotated[int, between(1, MAX_CHANNELS)]
     values: Annotated[str, at_most(4 << 20)]
     gap: bool
     repeated: bool

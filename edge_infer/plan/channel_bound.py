@@ -17,7 +17,7 @@ from functools import cache
 from typing import Final, TypeAlias
 
 from edge_infer.contract.codec import ABSENT, dumps
-from edge_infer.contract.messages import MAX_MESSAGE_BYTES, ChannelBound, Result, State
+from edge_infer.contract.messages import MAX_MESSAGE_BYTES, MAX_POINTS, ChannelBound, Result, State
 from edge_infer.contract.precision import MAX_MILLISECONDS, PRECISIONS, TIME_STEPS, Detail
 from edge_infer.plan.announcement_limits import announcement_bound
 from edge_infer.plan.channel_rates import RESTED_AFTER, channel_rates, moment_bits
@@ -130,7 +130,7 @@ def _count_digits(most: float, digits: int, decimals: int) -> int:
 
 def _log(sizes: Sizes, s: float) -> float:
     """Return the logarithm of the generating function of numbers or texts at ``s``."""
-    return math.log2(sum(count * 2.0 ** (-s * size) for size, count in sizes.items()))
+    return _log_sum(math.log2(count) - s * size for size, count in sizes.items())
 
 
 def _texts(texts: Iterable[str]) -> Sizes:
@@ -219,7 +219,11 @@ def _items(plan: Plan, pipeline: PipelinePlan) -> Callable[[float], float]:
 
         def pose(s: float) -> float:
             point = -s * len("[,,],") + 2 * _log(places, s) + _log(any_score, s)
-            return -s * len('{"score":,"points":[]},') + _log(scores, s) + _log_sum(n * point for n in range(257))
+            return (
+                -s * len('{"score":,"points":[]},')
+                + _log(scores, s)
+                + _log_sum(n * point for n in range(MAX_POINTS + 1))
+            )
 
         return pose
     number = KNOWN_IDS if pipeline.track else 0
@@ -227,7 +231,7 @@ def _items(plan: Plan, pipeline: PipelinePlan) -> Callable[[float], float]:
     share = places if has_shares(pipeline) else Counter[int]()
 
     def item(s: float) -> float:
-        pair = math.log2((2.0 ** (2 * _log(places, s)) + 2.0 ** _log(places, 2 * s)) / 2)  # lower coordinate first
+        pair = _log_sum((2 * _log(places, s), _log(places, 2 * s))) - 1  # lower coordinate first
         found = -s * len('{"label":,"score":,"box":[,,,]},') + _log(labels, s) + _log(scores, s) + 2 * pair
         found += math.log2(1 + number * 2.0 ** (-s * len(',"id":1')))
         found += math.log2(1 + parent * 2.0 ** (-s * len(',"parent":1')))

@@ -14,10 +14,11 @@ from typing import Final
 
 import numpy as np
 
-from edge_infer.errors import WireError, shortened
+from edge_infer.errors import SourceError, WireError, shortened
 from edge_infer.frames.frame import Signal
 from edge_infer.ipc.channel import Channel, pack
 from edge_infer.ipc.messages import (
+    MAX_CHANNELS,
     LineReady,
     ReaderHello,
     ReaderTrouble,
@@ -180,6 +181,8 @@ class StreamWriter:
             text = reading.text[:LONGEST_LINE]
             return LineReady(self.frames, reading.wall, reading.monotonic, text, self.faults)
         values = np.ascontiguousarray(reading.values, "<f4")
+        if values.shape[1] > MAX_CHANNELS:
+            raise SourceError(f"a sample has {values.shape[1]} values; at most {MAX_CHANNELS} are possible")
         repeated = self._before is not None and np.array_equal(self._before, values)
         self._before = values.copy()
         return SamplesReady(

@@ -12,8 +12,9 @@ import pytest
 from edge_infer.contract.messages import DetectedObject, Result, State
 from edge_infer.engine.output import result_sender as module
 from edge_infer.engine.output.result_sender import ResultSender
+from edge_infer.errors import WireError
 from edge_infer.ipc.channel import Channel
-from edge_infer.ipc.messages import Acked, EngineHello, Handover, StateSnapshot, Tally
+from edge_infer.ipc.messages import MAX_TALLIES, Acked, EngineHello, Handover, StateSnapshot, Tally
 
 BOOT = "abcdef"
 STAMP = "2026-11-25T08:45:12.345Z"
@@ -194,3 +195,40 @@ def test_a_forgotten_pipeline_is_not_spoken_of_again(ends: tuple[ResultSender, C
     outlet.forget("door")
     outlet.again()
     assert drain(channel) == [EngineHello(BOOT)]
+
+
+def test_what_no_publisher_would_take_is_a_fault_here_and_has_no_number(ends: tuple[ResultSender, Channel]) -> None:
+    """A decoder of another package may give any score; the publisher would have the whole engine killed for it."""
+    outlet, channel = ends
+
+    def impossible(seq: int) -> Result:
+        found = (DetectedObject("face", 1.7, (0.0, 0.0, 0.5, 0.5)),)
+        return Result(1, STAMP, BOOT, seq, "m@1", "0" * 8, "detection", 1.0, objects=found)
+
+    with pytest.raises(WireError, match="score"):
+        outlet.hand_over("door", impossible)
+    with pytest.raises(WireError, match="counts"):
+        outlet.state("door", state(-1))
+    assert drain(channel) == []
+    outlet.hand_over("door", numbered())
+    assert numbers(drain(channel), "door") == [1]
+
+
+def test_removed_pipelines_leave_the_tallies_and_keep_their_numbers(ends: tuple[ResultSender, Channel]) -> None:
+    outlet, channel = ends
+    for turn in range(4):
+        names = [f"p{turn}-{number}" for number in range(180)]
+        for name in names:
+            outlet.hand_over(name, numbered())
+            drain(channel)
+            outlet.acked(Acked(name, BOOT, "result", 1))
+        assert {each.pipeline for each in outlet.tallies()} == set(names)
+        for name in names:
+            outlet.forget(name)
+    outlet.hand_over("p0-0", numbered())
+    outlet.forget("p0-0")
+    assert [(each.pipeline, each.given, each.safe) for each in outlet.tallies()] == [("p0-0", 2, 1)]
+    for number in range(600):
+        outlet.hand_over(f"q{number}", numbered())
+        outlet.forget(f"q{number}")
+    assert len(outlet.tallies()) == MAX_TALLIES

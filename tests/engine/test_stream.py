@@ -14,6 +14,7 @@ import pytest
 from edge_infer.engine.input.capture import LocalCapture, reader_capture
 from edge_infer.engine.input.feed import Cursor, Feed
 from edge_infer.engine.input.sample_stream import LARGEST, MOST, SampleStream, make_feed
+from edge_infer.errors import SourceError
 from edge_infer.frames.frame import Captured, Line, Samples
 from edge_infer.frames.pixels import Orientation
 from edge_infer.ipc.channel import Channel, ChannelClosedError
@@ -351,5 +352,15 @@ def test_a_reader_that_stops_logs_as_lost_only_what_was_not_sent(
         if again
         else "unconfirmed readings when the reader stopped: 2; the engine may have processed them"
     ]
+    writer.close()
+    left.close()
+
+
+def test_a_sample_of_too_many_values_is_an_error_of_the_source() -> None:
+    """The engine would take the record for an attack, and have the reader killed."""
+    left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    writer = StreamWriter(Channel(right.detach(), TO_STREAM_READER))
+    with pytest.raises(SourceError, match="a sample has 5000 values; at most 4096"):
+        writer.write(Block(np.zeros((1, 5000), np.float32), 1.0, 0.0, 0.0))
     writer.close()
     left.close()

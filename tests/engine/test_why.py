@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from edge_infer.contract.codec import replace
+from edge_infer.contract.codec import decode, encode, replace
 from edge_infer.engine.events.decision_record import Decisions
 from edge_infer.engine.events.explain import answer
-from edge_infer.ipc.messages import WhyQuestion
+from edge_infer.ipc.messages import WhyAnswer, WhyQuestion
 from edge_infer.plan.records import EventsPlan, PipelinePlan, TrackPlan
 from tests.engine.plans import pipeline
 
@@ -88,3 +88,12 @@ def test_a_pipeline_with_events_says_when_its_results_are_held_back() -> None:
 def test_a_decision_of_another_day_has_its_date() -> None:
     found = record(1_700_000_000.0).between(0.0)[0].sentence()
     assert found.startswith("2023-11-1")
+
+
+def test_an_answer_fits_its_record_however_long_the_names_are() -> None:
+    """The supervisor kills an engine whose record it cannot read."""
+    records = {f"warehouse-north-dock-door-{number:02}": (PLAN, record()) for number in range(20)}
+    for name in ("frontdor", 64 * "\U000e0001"):
+        told = answer(WhyQuestion(0.0, 1.0, name), records)
+        assert decode(WhyAnswer, encode(told)) == told
+        assert told.error.startswith("there is no pipeline ")

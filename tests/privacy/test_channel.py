@@ -54,6 +54,17 @@ def test_the_moment_of_arrival_counts_as_the_one_of_capture_does() -> None:
     assert 0.1 < arrivals(made) < bound.total / 2
 
 
+@pytest.mark.parametrize("task", ["detection", "classification", "segmentation"])
+@pytest.mark.parametrize("length", [30, 32, 64, 128])
+def test_long_labels_have_a_bound_too(length: int, task: str) -> None:
+    labels = tuple(f"{number:0{length}}" for number in range(3))
+    keys: dict[str, Any] = {"labels": labels, "task": task}
+    long, short = (channel_bound(configured(**each))["door"].total for each in (keys, {**keys, "labels": LABELS[:3]}))
+    assert long is not None
+    assert short is not None
+    assert 1.0 < long <= short
+
+
 @pytest.mark.parametrize(
     ("keys", "most"),
     [

@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_infer.contract.messages import Task
+from edge_infer.contract.messages import MAX_POINTS, Task
 from edge_infer.engine.decoders import Layout
 from edge_infer.engine.decoders.candidates import sound_bodies
 from edge_infer.engine.decoders.options import Options
@@ -53,6 +53,8 @@ class HeatmapPose:
                 key="decoder",
             )
         self._heatmaps, self._offsets = found
+        if (points := layout.outputs[self._heatmaps].shape[-1]) > MAX_POINTS:
+            raise ModelError(f"its {points} keypoints are more than {MAX_POINTS}, which a message can hold", key="file")
         self._outputs = layout.outputs
         self._scores = Scores.of(layout.outputs[self._heatmaps], Options(layout))
         self._size = image_size(layout.inputs)

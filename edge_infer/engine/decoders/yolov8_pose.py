@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_infer.contract.messages import Task
+from edge_infer.contract.messages import MAX_POINTS, Task
 from edge_infer.engine.decoders import Layout
 from edge_infer.engine.decoders.candidates import corners, sound_bodies, stored
 from edge_infer.engine.decoders.options import Options
@@ -91,7 +91,7 @@ def _parts(rows: int, classes: int, options: Options) -> tuple[int, int, int]:
     Raises `ModelError` if they do not add up to ``rows``.
     """
     rest = rows - BOX - classes
-    said = options.number("keypoints", 1, 256)
+    said = options.number("keypoints", 1, MAX_POINTS)
     for numbers in (3, 2):
         points = rest // numbers if said is None else int(said)
         if points > 0 and rest == points * numbers and (said is not None or numbers == 3):

@@ -24,9 +24,8 @@ def answer(question: WhyQuestion, records: Mapping[str, tuple[PipelinePlan, Deci
     """Return the decisions of the requested pipelines as sentences, by time, and notes on gaps in the records."""
     asked = {name: record for name, record in records.items() if question.pipeline in (None, name)}
     if question.pipeline is not None and not asked:
-        return WhyAnswer(
-            (), error=f"there is no pipeline {question.pipeline!r}; {suggestion(question.pipeline, records)}"
-        )
+        known = suggestion(question.pipeline, records)
+        return WhyAnswer((), error=shortened(f"there is no pipeline {question.pipeline!r}; {known}"))
     found = [
         (each.begin, name, shortened(f"{name}: {each.sentence()}"))
         for name, (_, decisions) in asked.items()

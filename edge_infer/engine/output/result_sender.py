@@ -16,9 +16,10 @@ from typing import Final, Protocol, TypeAlias
 
 from edge_infer.contract.messages import Event, Result, State
 from edge_infer.ipc.activity_table import ActivityTable
-from edge_infer.ipc.channel import Channel, pack
+from edge_infer.ipc.channel import Channel, pack_checked
 from edge_infer.ipc.messages import (
     MAX_RECENT_EVENTS,
+    MAX_TALLIES,
     Acked,
     EngineHello,
     NumberedKind,
@@ -111,14 +112,16 @@ class ResultSender:
         self._greet = self._greeted = False
         self._taken = 0  # number of kept messages that the publisher has acknowledged
         self._impatient: set[str] = set()  # pipelines that have stopped waiting, because nothing was acknowledged
-        self._states: dict[str, StateSnapshot] = {}
-        self._unsaid: dict[str, StateSnapshot] = {}
+        self._removed: set[str] = set()
+        self._states: dict[str, bytes] = {}
+        self._unsaid: dict[str, bytes] = {}
         self._recent: deque[RecentEvent] = deque(maxlen=MAX_RECENT_EVENTS)
 
     def hand_over(self, pipeline: str, make: Callable[[int], Result], at: float | None = None) -> int:
         """Give a result, which ``make`` builds, its number and send it as soon as the channel has room.
 
-        ``at`` is the uptime of its capture.
+        ``at`` is the uptime of its capture. Raises `WireError` if the result does not fit the contract; it then has no
+        number, and the fault is that of the pipeline.
         """
         return self._number((pipeline, "result"), make, at)
 
@@ -136,7 +139,8 @@ class ResultSender:
         with self._lock:
             seq = self._numbers.get(series, 0) + 1
             message = make(seq)
-            data = pack(handover(series[0], message, at))
+            data = pack_checked(handover(series[0], message, at))
+            self._removed.discard(series[0])
             if isinstance(message, Event):
                 self._recent.append(RecentEvent(series[0], message))
             self._numbers[series] = seq
@@ -148,9 +152,13 @@ class ResultSender:
             return seq
 
     def state(self, pipeline: str, state: State, at: float | None = None) -> None:
-        """Send the newest state of a pipeline, with its uptime. It replaces an older state that was not sent yet."""
+        """Send the newest state of a pipeline, with its uptime. It replaces an older state that was not sent yet.
+
+        Raises `WireError` as `hand_over` does.
+        """
+        data = pack_checked(StateSnapshot(pipeline, state, at))
         with self._lock:
-            self._states[pipeline] = self._unsaid[pipeline] = StateSnapshot(pipeline, state, at)
+            self._states[pipeline] = self._unsaid[pipeline] = data
             self._flush()
 
     def await_room(self, pipeline: str, stop: threading.Event) -> None:
@@ -172,8 +180,12 @@ class ResultSender:
         return self._kept_bytes[pipeline] > CROWDED // max(1, len(self._by_pipeline))
 
     def forget(self, pipeline: str) -> None:
-        """Forget the state of a removed pipeline, so that it is not sent again."""
+        """Forget the state of a removed pipeline, so that it is not sent again.
+
+        Its numbers stay: they continue if a later plan has the pipeline again.
+        """
         with self._lock:
+            self._removed.add(pipeline)
             self._states.pop(pipeline, None)
             self._unsaid.pop(pipeline, None)
 
@@ -233,14 +245,17 @@ class ResultSender:
             return tuple(self._recent)
 
     def tallies(self) -> tuple[Tally, ...]:
-        """Return the last number of every series."""
+        """Return the last number of every series, without removed pipelines whose messages are all stored."""
         with self._lock:
             return self._tallies()
 
     def _tallies(self) -> tuple[Tally, ...]:
         nothing = Acked("", self.boot, "result", 0)
-        found = ((series, given, self._acked.get(series, nothing)) for series, given in self._numbers.items())
-        return tuple(Tally(*series, given, acked.seq, acked.lost) for series, given, acked in found)
+        present = [series for series in self._numbers if series[0] not in self._removed]
+        removed = [series for series in self._numbers if series[0] in self._removed]
+        unsettled = [series for series in removed if self._numbers[series] > self._safe(series)]
+        found = [(series, self._acked.get(series, nothing)) for series in (*present, *unsettled)[:MAX_TALLIES]]
+        return tuple(Tally(*series, self._numbers[series], acked.seq, acked.lost) for series, acked in found)
 
     def _safe(self, series: Series) -> int:
         return self._acked[series].seq if series in self._acked else 0
@@ -289,7 +304,7 @@ class ResultSender:
                 return False
             self._unsent.popleft()
         for pipeline, update in list(self._unsaid.items()):
-            if not self._channel.send(update):
+            if not self._channel.send_packed(update):
                 return False
             del self._unsaid[pipeline]
         return self._channel.flush()

@@ -99,3 +99,9 @@ def test_any_floats_give_a_sound_body_or_none(data: st.DataObject) -> None:
     assert np.isfinite(found.points).all()
     assert ((found.points[:, :, 2] >= 0) & (found.points[:, :, 2] <= 1)).all()
     assert ((found.scores >= 0) & (found.scores <= 1)).all()
+
+
+def test_a_body_of_more_keypoints_than_a_message_holds_is_refused() -> None:
+    assert decoder(Tensor("heatmaps", 1, (1, 9, 9, 256), "float32"))
+    with pytest.raises(ModelError, match="its 257 keypoints are more than 256"):
+        decoder(Tensor("heatmaps", 1, (1, 9, 9, 257), "float32"))
