@@ -218,6 +218,7 @@ class Reporter(threading.Thread):
                 self._hear()
             if self._signals in ready:
                 self._stopping.set()
+        settle_all(math.inf)  # the reading thread may wait for a message that never comes
         # The process usually ends earlier, together with the reading thread.
         time.sleep(LAST_MOMENT + (LAST_READINGS if isinstance(self._writer, StreamWriter) else 0.0))
         os._exit(0)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.broker import Broker, Subscriber, eventually
+from tests.broker import Broker, Subscriber, Talker, eventually
 from tests.running import Daemon
 
 SINE = "task: regression\ninput: {features: raw}\nvalues: [{name: sine}]\n"
@@ -85,3 +85,16 @@ def test_lines_that_are_piped_into_the_daemon(broker: Broker, tmp_path: Path, as
         os.close(end)
         if way >= 0:
             os.close(way)
+
+
+def test_what_was_left_out_last_is_in_the_log_after_a_stop(broker: Broker, tmp_path: Path, sine: str) -> None:
+    """The thread that reads a broker waits for a message that never comes."""
+    source = f"{{kind: mqtt, host: 127.0.0.1, port: {broker.port}, topic: hall, columns: [x], rate: 1}}"
+    with Daemon(tmp_path, config(broker, source, sine)) as daemon, Talker(broker.port) as talker:
+        daemon.wait_serving()
+        talker.say("hall", b"bad", retain=True)  # the reader may still have to subscribe
+        eventually(lambda: "left out" in daemon.log.read_text(), "the first line")
+        for _ in range(9):
+            talker.say("hall", b"bad")
+        eventually(lambda: daemon.status()["sources"]["s"].get("faults") == 10, "the count")
+    assert "(10 so far)" in daemon.log.read_text()
