@@ -224,8 +224,8 @@ def sanity() -> None:
     print(f"sanity: person and bus in one picture: {correlation(heat(person), heat(bus)):.3f}")
     for name in ("cat.bmp", "fox.jpeg", "burger.jpg"):
         one = explained(CLASSES, name)
-        other = explained(OTHER_CLASSES, name, label=one.answer.label)
-        print(f"sanity: {name}, MobileNet v2 and v1 0.25: {correlation(heat(one), heat(other)):.3f}")
+        two = explained(OTHER_CLASSES, name, label=one.answer.label)
+        print(f"sanity: {name}, MobileNet v2 and v1 0.25: {correlation(heat(one), heat(two)):.3f}")
     with tempfile.TemporaryDirectory() as folder:
         for file, name in ((FACES, "astronaut.png"), (CLASSES, "cat.bmp")):
             found, shuffled = explained(file, name), shuffled_weights(file, Path(folder))
