@@ -73,7 +73,7 @@ STEADY: Final = 0.03
 more."""
 WEAK: Final = 0.6
 """Octaves by which edges must be weaker than the best-preserved quarter of the edges to count as veiled."""
-ELSEWHERE, ELSEWHERE_SHARE = 0.17, 0.05
+ELSEWHERE, ELSEWHERE_SHARE = 0.35, 0.05
 """Octaves by which edges must have become stronger in some places for a picture that is turned, not veiled; and the
 weight of each picture in the mean of these octaves."""
 LASTS: Final[Mapping[CameraDrift, float]] = {
