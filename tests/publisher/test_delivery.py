@@ -409,6 +409,7 @@ def test_topics_of_what_was_removed_while_nothing_ran_are_cleared(tmp_path: Path
         "topic": "edge-infer/gate-3",
         "places": [["model", "faces"], ["state", "door"]],
         "states": {"door": {"model": "faces@1.0.0", "sha": SHA[:8], "key": "counts"}},
+        "broker": {"host": "127.0.0.1", "port": broker.port, "user": False, "tls": False},
     }
 
 
