@@ -103,7 +103,7 @@ class TooManyFilesError(WireError):
 
 def pack(record: object) -> bytes:
     """Return the bytes of a record, in the form that `Channel.send_packed` takes."""
-    return b'{"%b":%b}' % (type(record).__name__.encode(), dumps(record))
+    return _packed(record, dumps(record))
 
 
 def pack_checked(record: object) -> bytes:
@@ -114,6 +114,10 @@ def pack_checked(record: object) -> bytes:
     """
     body = dumps(record)
     decode_json(type(record), body)
+    return _packed(record, body)
+
+
+def _packed(record: object, body: bytes) -> bytes:
     return b'{"%b":%b}' % (type(record).__name__.encode(), body)
 
 
