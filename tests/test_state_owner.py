@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from edge_infer.platform import state_owner
 from edge_infer.platform.state_owner import foreign_entry, service_state
 
 OWNER = 61503
@@ -85,3 +88,21 @@ def test_the_state_of_a_service_is_found_through_its_link(state: Path, monkeypat
     monkeypatch.setenv("STATE_DIRECTORY", str(link))
     assert service_state(link / "models/m") == state
     assert service_state(state.parent / "other") is None
+
+
+def test_a_folder_with_any_number_of_files_is_read_in_part(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(50):
+        (state / "publisher" / str(number)).touch()
+        os.chown(state / "publisher" / str(number), OWNER, OWNER)
+    read: list[str] = []
+    whole = os.scandir
+
+    @contextmanager
+    def noted(path: Path) -> Iterator[Iterator[os.DirEntry[str]]]:
+        with whole(path) as entries:
+            yield (entry for entry in entries if not read.append(entry.name))  # type: ignore[func-returns-value]
+
+    monkeypatch.setattr(os, "scandir", noted)
+    monkeypatch.setattr(state_owner, "MAX_ENTRIES", 20)
+    assert foreign_entry(state) is None
+    assert len(read) == 20

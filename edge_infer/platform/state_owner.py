@@ -6,7 +6,9 @@ import os
 import shlex
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -64,16 +66,18 @@ def foreign_entry(state_dir: str | Path) -> ForeignEntry | None:
     found: ForeignEntry | None = None
     try:
         owner = top.stat()
-        if os.geteuid() not in (0, owner.st_uid):
-            return None
-        for path in _entries(top):
-            fatal = path.relative_to(top).parts[0] in _ESSENTIAL and len(path.relative_to(top).parts) == 1
-            if (found is None or fatal) and _is_closed(path, top, owner):
-                found = ForeignEntry(path, top, fatal)
-            if found is not None and found.fatal:
-                break
     except OSError:
-        pass
+        return None
+    if os.geteuid() not in (0, owner.st_uid):
+        return None
+    for path in _entries(top):
+        parts = path.relative_to(top).parts
+        fatal = len(parts) == 1 and parts[0] in _ESSENTIAL
+        with suppress(OSError):  # removed in the meantime
+            if (found is None or fatal) and _is_closed(path, parts, owner):
+                found = ForeignEntry(path, top, fatal)
+        if found is not None and found.fatal:
+            break
     return found
 
 
@@ -82,18 +86,21 @@ def _entries(top: Path) -> Iterator[Path]:
     folders, left = [top], MAX_ENTRIES
     while folders and left > 0:
         try:
-            entries = sorted(os.scandir(folders.pop(0)), key=lambda entry: entry.name)
+            with os.scandir(folders.pop(0)) as found:  # a compromised process may have made a million entries
+                entries = sorted(islice(found, left), key=lambda entry: entry.name)
         except OSError:
             continue
-        for entry in entries[:left]:
+        for entry in entries:
             yield Path(entry.path)
             if entry.is_dir(follow_symlinks=False):
                 folders.append(Path(entry.path))
         left -= len(entries)
 
 
-def _is_closed(path: Path, top: Path, owner: os.stat_result) -> bool:
-    """Return whether an entry belongs to another user, and its mode does not give the owner of ``top`` what it needs.
+def _is_closed(path: Path, parts: tuple[str, ...], owner: os.stat_result) -> bool:
+    """Return whether an entry belongs to another user, and its mode does not give the ``owner`` of the state access.
+
+    ``parts`` are those of its path below the state directory.
 
     Most files are replaced, never written, and packages of ``models`` are only read, so they may stay root's.
     """
@@ -101,7 +108,6 @@ def _is_closed(path: Path, top: Path, owner: os.stat_result) -> bool:
     is_folder = stat.S_ISDIR(found.st_mode)
     if found.st_uid == owner.st_uid or not (is_folder or stat.S_ISREG(found.st_mode)):
         return False
-    parts = path.relative_to(top).parts
     if parts[0] == _MODELS or parts == (_BLOBS,):  # without room for new copies, the models of before still run
         needed = 0o5 if is_folder else 0o4
     elif is_folder:
