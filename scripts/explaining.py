@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import os
@@ -34,7 +35,7 @@ from tests.explain.sentences import SENTENCES
 from tests.explain.test_families import score_of
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-ASSETS: Final = Path(os.environ["EDGE_INFER_ASSETS"])
+ASSETS: Final = Path(os.environ.get("EDGE_INFER_ASSETS", ""))
 FACES: Final = ROOT / "models" / "face-detect" / "1.0.0" / "face_full_range_int8.tflite"
 SSD: Final = ASSETS / "models" / "coco_ssd_mobilenet_v1_1.0_quant_2018_06_29.tflite"
 YOLO: Final = ASSETS / "models" / "yolov8n_full_integer_quant_224.tflite"
@@ -56,7 +57,7 @@ def opened(file: Path, seed: int = 0, masks: int = MASKS, **wanted: Any) -> Iter
     labels = str(IMAGENET) if file in (CLASSES, OTHER_CLASSES) else None
     plan = resolve(ModelRequest(file.stem, str(file), labels_file=labels))
     with LoadedModel(sampling_plan(plan, plan.threshold)) as model:
-        order = Order(min(plan.threshold, 0.3), Wanted(**wanted), seed, masks, 10 * masks)
+        order = Order(min(plan.threshold, 0.3), Wanted(**wanted), seed, masks)
         yield Explainer(model, plan, order, lambda *_: None)
 
 
@@ -376,7 +377,15 @@ FIGURES: Final = {
 
 
 def main() -> int:
+    """Print the chosen figures; return 0."""
+    parser = argparse.ArgumentParser(prog="scripts/explain")
+    parser.add_argument("figures", nargs="*", metavar="FIGURE", help=f"of {', '.join(FIGURES)}; default: all")
+    chosen = parser.parse_args().figures or FIGURES
+    if unknown := [each for each in chosen if each not in FIGURES]:
+        parser.error(f"there is no figure {unknown[0]}; choose from {', '.join(FIGURES)}")
+    if "EDGE_INFER_ASSETS" not in os.environ:
+        parser.error("EDGE_INFER_ASSETS is not set: it names the folder of public test models and pictures")
     cv2.setNumThreads(1)
-    for name in sys.argv[1:] or FIGURES:
+    for name in chosen:
         FIGURES[name]()
     return 0

@@ -37,8 +37,6 @@ SUFFIXES: Final = (".png", ".jpg", ".jpeg")
 MASKS: Final = 1200
 FEWEST_MASKS: Final = 100
 MOST_MASKS: Final = 1_000_000
-MORE: Final = 10
-"""Factor by which the number of masks is raised in the suggestion to try more of them."""
 MOST_THREADS: Final = 4
 """Most threads of the model: more make few models faster."""
 
@@ -106,8 +104,7 @@ def _explain(args: argparse.Namespace, subject: _Subject, threads: int) -> int:
     from edge_infer.explain.explanation import Explainer, Order
     from edge_infer.frames.ffmpeg import without_chatter
 
-    larger = min(MORE * args.masks, MOST_MASKS)
-    order = Order(subject.threshold, Wanted(args.label, args.at), args.seed, args.masks, larger)
+    order = Order(subject.threshold, Wanted(args.label, args.at), args.seed, args.masks)
     plan = replace(sampling_plan(subject.model, subject.threshold), threads=threads)
     bar = _Progress()
     with ExitStack() as stack:

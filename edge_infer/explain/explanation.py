@@ -54,16 +54,12 @@ class Cut(Question, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to explain, and how: ``budget`` is the most runs of the model.
-
-    ``larger`` is the budget to suggest if this one does not suffice.
-    """
+    """What to explain, and how: ``budget`` is the most runs of the model."""
 
     threshold: float
     wanted: Wanted
     seed: int
     budget: int
-    larger: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +67,6 @@ class Explanation:
     """The explanation of one answer about the input ``name``.
 
     ``inside`` is the share of the positive evidence in the answer's box; None without a box or without such evidence.
-    ``larger`` is the number of masks to suggest if these do not suffice.
     """
 
     name: str
@@ -80,7 +75,6 @@ class Explanation:
     sampled: Sampled
     inside: float | None
     places: tuple[Place, ...]
-    larger: int
 
     @property
     def reliable(self) -> bool:
@@ -106,8 +100,7 @@ class Explanation:
             return f"{runs} masks, their halves agree: {agreement:.2f}"
         if self.sampled.stop == "interrupted":
             return f"interrupted after {runs} masks"
-        more = "--masks allows more" if self.reliable else f"try --masks {self.larger}"
-        return f"all masks used, {runs} of them count, their halves agree to {agreement:.2f}; {more}"
+        return f"all masks used, {runs} of them count, their halves agree to {agreement:.2f}; --masks allows more"
 
     def facts(self, model: ModelPlan, seed: int) -> dict[str, Any]:
         """Return the explanation for JSON."""
@@ -207,11 +200,11 @@ class Explainer:
         positive = np.maximum(sampled.evidence, 0.0)
         whole = float(positive.sum())
         if not whole:
-            return Explanation(name, answer, cut, sampled, None, (), self._order.larger)
+            return Explanation(name, answer, cut, sampled, None, ())
         places = tuple(place for names in cut.names() for place in _largest(names, positive / whole))
         inside = cut.inside()
         share = None if inside is None else float(positive @ inside) / whole
-        return Explanation(name, answer, cut, sampled, share, places, self._order.larger)
+        return Explanation(name, answer, cut, sampled, share, places)
 
 
 def _largest(names: Sequence[str], shares: Cells) -> list[Place]:

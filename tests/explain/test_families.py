@@ -31,7 +31,7 @@ def opened(
     request = ModelRequest(file.stem, str(file), threshold=threshold, labels_file=str(labels) if labels else None)
     plan = resolve(request)
     with LoadedModel(sampling_plan(plan, plan.threshold)) as model:
-        yield Explainer(model, plan, Order(plan.threshold, Wanted(**wanted), 0, budget, 10 * budget), lambda *_: None)
+        yield Explainer(model, plan, Order(plan.threshold, Wanted(**wanted), 0, budget), lambda *_: None)
 
 
 def explained(file: Path, given: Path, budget: int = 300, **options: Any) -> Explanation:
