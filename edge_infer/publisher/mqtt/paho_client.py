@@ -9,7 +9,6 @@ import socket
 import ssl
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from paho.mqtt.client import Client
@@ -20,9 +19,9 @@ from paho.mqtt.properties import Properties
 from edge_infer.contract.topics import OFFLINE, STATUS
 from edge_infer.errors import StartError
 from edge_infer.plan.credentials import broker_password
-from edge_infer.plan.records import MqttPlan, TlsPlan
+from edge_infer.plan.records import MqttPlan
+from edge_infer.plan.tls import tls_context
 from edge_infer.platform.mqtt_guard import GuardedClient
-from edge_infer.platform.permissions import denied
 from edge_infer.publisher.mqtt.inflight_window import MOST_WINDOW
 from edge_infer.publisher.resolver import LookUp, addresses_of
 
@@ -146,46 +145,13 @@ def equip(client: Client, plan: MqttPlan) -> None:
     if plan.username is not None:
         client.username_pw_set(plan.username, broker_password(plan))
     if plan.tls is not None:
-        client.tls_set_context(tls_context(plan.tls))
+        client.tls_set_context(tls_context(plan.tls, "mqtt.tls", StartError))
 
 
 def hang_up(client: Client) -> None:
     """Close the socket without DISCONNECT, so that the broker publishes the will."""
     if sock := client.socket():
         sock.close()
-
-
-def tls_context(plan: TlsPlan) -> ssl.SSLContext:
-    """Return the TLS context that verifies the broker and presents the client certificate.
-
-    Raises `StartError` for files that cannot be used.
-    """
-    for key, path in (("ca_file", plan.ca_file), ("cert_file", plan.cert_file), ("key_file", plan.key_file)):
-        try:
-            Path(path or os.devnull).open("rb").close()
-        except PermissionError as error:
-            raise StartError(f"mqtt.tls.{key} {path} {denied(path or '', path or '')}") from error
-        except OSError as error:
-            raise StartError(f"mqtt.tls.{key} {path} cannot be used: {error.strerror}") from error
-    try:
-        context = ssl.create_default_context(cafile=plan.ca_file)
-    except OSError as error:
-        raise StartError(f"mqtt.tls.ca_file {plan.ca_file} cannot be used: {error.strerror or error}") from error
-    if plan.ca_file is not None:
-        # Since Python 3.13 the default rejects authorities without a key usage, which openssl creates by default.
-        # Chain, name and validity are checked as before.
-        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    if plan.cert_file is not None:
-        try:
-            context.load_cert_chain(plan.cert_file, plan.key_file, password=_no_password)
-        except (OSError, ValueError) as error:
-            files = " and ".join(name for name in (plan.cert_file, plan.key_file) if name)
-            raise StartError(f"mqtt.tls.cert_file and key_file ({files}) cannot be used: {error}") from error
-    return context
-
-
-def _no_password() -> str:
-    raise ValueError("the key is encrypted, and a daemon cannot ask for its password; remove the password from the key")
 
 
 # One attempt to connect to the broker, in a thread of its own, because name lookups, connections and handshakes may

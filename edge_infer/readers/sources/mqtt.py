@@ -19,6 +19,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersi
 from edge_infer.errors import SourceError
 from edge_infer.plan.credentials import source_password
 from edge_infer.plan.records import Gives, TlsPlan
+from edge_infer.plan.tls import tls_context
 from edge_infer.platform.closing import Closing
 from edge_infer.platform.mqtt_guard import GuardedClient
 from edge_infer.readers.sources import Block
@@ -145,7 +146,7 @@ class MqttSource(Closing):
                 secret = source_password(options.password_file) if options.password_file else None
                 client.username_pw_set(options.username, secret)
             if options.tls is not None:
-                client.tls_set_context(tls_context(options.tls))
+                client.tls_set_context(tls_context(options.tls, "tls", SourceError))
             client.connect(options.host, int(self._where.rpartition(":")[2]), KEEPALIVE)
             self._wait_for_subscription(client)
         except (OSError, ValueError) as error:
@@ -246,14 +247,3 @@ class MqttSource(Closing):
     def _message(self, client: Any, _data: Any, message: MQTTMessage) -> None:
         if not message.retain:
             client.heard.append(message.payload)
-
-
-def tls_context(plan: TlsPlan) -> ssl.SSLContext:
-    """Return the TLS context with the CA file and the client certificate; raises `SourceError` for unusable files."""
-    try:
-        context = ssl.create_default_context(cafile=plan.ca_file)
-        if plan.cert_file is not None:
-            context.load_cert_chain(plan.cert_file, plan.key_file)
-    except (OSError, ValueError) as error:
-        raise SourceError(f"the files of tls cannot be used: {error}") from error
-    return context
