@@ -117,4 +117,7 @@ def test_a_paused_pipeline_is_known_and_not_watched(broker: Broker, tmp_path: Pa
         found = json.loads(daemon.command("drift", "--json").stdout)
         assert found["faces"]["inactive"].startswith("paused by ")
         unknown = daemon.command("drift", "yard")
+        refused = daemon.command("drift", "accept", "faces", "--whole")
+        assert refused.returncode == 1
+        assert "the engine does not watch faces now: edge-infer drift shows why" in refused.stderr
         assert (unknown.returncode, "no pipeline 'yard' watches for drift; known: faces" in unknown.stderr) == (1, True)

@@ -392,6 +392,8 @@ class DriftRequests:
                 parts = " and ".join(part for part, due in (("the camera", camera), ("the answers", outcome)) if due)
                 log.info("drift of %s accepted by %s: learning %s again", name, request.user, parts)
                 sentences.append(f"{name}: the engine learns {parts} again, and reports no drift of that until then")
+        if not any(name in engine.drift for name in names):
+            raise EdgeInferError(f"the engine does not watch {', '.join(names)} now: edge-infer drift shows why")
         if not sentences:
             raise EdgeInferError(
                 f"there is no drift in {', '.join(names)}; to learn all of a pipeline again: edge-infer drift "
