@@ -48,6 +48,23 @@ class Hangs(Classification):
     def recognise(inputs, outputs):
         return None
 '''
+NAPS = '''
+"""At work nearly all the time."""
+
+import time
+
+from edge_infer.engine.decoders.classification import Classification
+
+
+class Naps(Classification):
+    def __call__(self, *args, **settings):
+        time.sleep(0.3)
+        return super().__call__(*args, **settings)
+
+    @staticmethod
+    def recognise(inputs, outputs):
+        return None
+'''
 IMPATIENT = """
 import sys
 from edge_infer.cli import main
@@ -56,6 +73,15 @@ probation.LOADS, probation.SLOWER = 3.0, 0
 sys.exit(main())
 """
 """The program with less patience for a model that is being loaded."""
+
+
+def install_decoder(folder: Path, name: str, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / f"{name}.py").write_text(code)
+    about = folder / f"{name}-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(f"[edge_infer.decoders]\n{name} = {name}:{name.title()}\n")
+    monkeypatch.setenv("PYTHONPATH", f"{folder}:{os.environ.get('PYTHONPATH', '')}")
 
 
 @pytest.fixture
@@ -101,12 +127,7 @@ def test_a_first_model_that_hangs_while_it_loads_is_held_back(
     tmp_path: Path, broker_and_ears: tuple[Broker, Subscriber], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broker, ears = broker_and_ears
-    (tmp_path / "hangs.py").write_text(HANGS)
-    about = tmp_path / "hangs-1.0.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: hangs\nVersion: 1.0\n")
-    (about / "entry_points.txt").write_text("[edge_infer.decoders]\nhangs = hangs:Hangs\n")
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
+    install_decoder(tmp_path, "hangs", HANGS, monkeypatch)
     box = tmp_path / "box"
     box.mkdir()
     write_model(box / "calm.tflite")
@@ -123,3 +144,46 @@ def test_a_first_model_that_hangs_while_it_loads_is_held_back(
         boot = eventually(lambda: daemon.status()["boot"], "the next engine", 60)
         ears.wait(f"{P}/yard/result", lambda heard: heard.value["boot"] == boot, 60)
         eventually(lambda: daemon.status()["models"]["calm"]["state"] == "active", "the other model", 60)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the model file crashes x86 processors only")
+def test_a_model_that_is_always_at_work_is_not_rolled_back_for_the_crashes_of_another_one(
+    tmp_path: Path, broker_and_ears: tuple[Broker, Subscriber], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker, ears = broker_and_ears
+    install_decoder(tmp_path, "naps", NAPS, monkeypatch)
+    box = tmp_path / "box"
+    for name, gain in (("calm", 1.0), ("newer", 0.9)):
+        manifest = write_model(box / f"{name}.tflite", gain=gain).with_suffix(".yaml")
+        manifest.write_text(
+            manifest.read_text().replace("kind: classification", "kind: naps") + "task: classification\n"
+        )
+    wild = write_model(box / "wild.tflite", "crash", since=100)
+    text = CONFIG.format(port=broker.port).replace("source: slow", "source: cam")
+    with Daemon(box, text) as daemon:
+        for pipeline in ("yard", "door"):
+            ears.wait(f"{P}/{pipeline}/result", bool, 60)
+        assert daemon.command("pause", "door").returncode == 0
+        daemon.config.write_text(text.replace("calm.tflite", "newer.tflite"))
+        assert daemon.reload()["state"] == "applied"
+        newer = short(box / "newer.tflite")
+        serving = ("active", newer)
+
+        def calm() -> tuple[str, str]:
+            said = daemon.status().get("models", {}).get("calm", {})
+            return said.get("state"), said.get("sha")
+
+        eventually(lambda: calm() == serving, lambda: str(daemon.status().get("models")), 120)
+        assert daemon.command("resume", "door").returncode == 0
+        eventually(
+            lambda: daemon.status().get("models", {}).get("wild", {}).get("state") == "rejected",
+            lambda: daemon.log.read_text()[-3000:],
+            180,
+        )
+        daemon.command("models", "retry", "calm")
+        eventually(lambda: calm() == serving, lambda: str(daemon.status().get("models")), 60)
+        moment = time.monotonic()
+        ears.wait(f"{P}/yard/result", lambda heard: heard.at > moment and heard.value["sha"] == newer, 60)
+        history = daemon.command("models", "history").stdout
+        assert "rolled-back" not in history
+        assert daemon.status()["models"]["wild"]["candidate"] == short(wild)

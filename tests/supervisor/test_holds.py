@@ -7,6 +7,7 @@ from edge_infer.supervisor.rollout.crash_loops import (
     FIRST_QUARANTINE_SECONDS,
     MAX_QUARANTINE_SECONDS,
     PAROLE_SECONDS,
+    EngineDeath,
     PipelineQuarantine,
 )
 from tests.engine.plans import pipeline
@@ -62,3 +63,47 @@ def test_a_person_lets_them_run() -> None:
     assert holds.free(["door", "yard"])
     assert holds.held(BOTH) == {}
     assert holds.on_parole(BOTH) == frozenset()
+
+
+def death(*busy: str, fell: bool = True) -> EngineDeath:
+    return EngineDeath(HOW, frozenset(busy), fell)
+
+
+def test_one_of_several_suspects_is_cleared_by_a_death_without_it() -> None:
+    clock = Clock()
+    holds = PipelineQuarantine(clock)
+    holds.hold([DOOR], HOW, "suspect")
+    assert holds.relapsed(death("yard"), BOTH) == frozenset()
+    assert holds.suspects(frozenset({"door", "yard"})) == {"yard"}
+    assert holds.suspects(frozenset({"door"})) == {"door"}
+    assert holds.held(BOTH).keys() == {"door"}
+    clock.now += FIRST_QUARANTINE_SECONDS
+    assert holds.on_parole(BOTH) == frozenset()
+    assert holds.relapsed(death("door", "yard"), BOTH) == frozenset()
+    clock.now += PAROLE_SECONDS
+    assert holds.held(BOTH) == {}
+    assert holds.suspects(frozenset({"door", "yard"})) == {"door", "yard"}
+
+
+def test_a_kill_from_outside_clears_no_suspect() -> None:
+    clock = Clock()
+    holds = PipelineQuarantine(clock)
+    holds.hold([DOOR], HOW, "suspect")
+    assert holds.relapsed(death("yard", fell=False), BOTH) == frozenset()
+    clock.now += FIRST_QUARANTINE_SECONDS
+    assert holds.relapsed(death("door", "yard", fell=False), BOTH) == frozenset()
+    assert holds.relapsed(death("door", "yard"), BOTH) == {"door"}
+
+
+def test_of_two_on_parole_the_one_that_was_once_the_only_suspect_is_blamed() -> None:
+    clock = Clock()
+    holds = PipelineQuarantine(clock)
+    holds.hold([DOOR], HOW, "suspect")
+    holds.hold([YARD], HOW)
+    clock.now += FIRST_QUARANTINE_SECONDS
+    assert holds.on_parole(BOTH) == {"door", "yard"}
+    assert holds.relapsed(death("door", "yard"), BOTH) == {"yard"}
+    holds.hold([YARD], HOW, "suspect")
+    clock.now += 2 * FIRST_QUARANTINE_SECONDS
+    assert holds.relapsed(death("door", "yard"), BOTH) == {"yard"}, "it stays the only suspect"
+    assert holds.relapsed(death("door"), BOTH) == {"door"}

@@ -6,8 +6,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
+from edge_infer.contract.codec import replace
 from edge_infer.contract.messages import timestamp
 from edge_infer.plan.records import PipelinePlan, Plan
 
@@ -55,11 +56,15 @@ class CrashLoopDetector:
         self._last.clear()
 
 
-# Quarantine of pipelines that crashed the engine and had no fallback: paused with growing back-off.
+# Quarantine of pipelines that crashed the engine and had no fallback, or that were one of several suspects: paused with
+# growing back-off.
 #
 # The other pipelines keep running. A pipeline that runs again is on parole: the next death of the engine while it is
-# busy is attributed to it. A quarantine applies to one model; a replaced model starts afresh.
+# busy is attributed to it. If the engine dies while one of several suspects is in quarantine, that one was not the
+# cause: it is cleared. A quarantine applies to one model; a replaced model starts afresh.
 
+Standing = Literal["sole", "suspect", "cleared"]
+"""Whether a pipeline was the only suspect, one of several, or one of several that was not the cause."""
 FIRST_QUARANTINE_SECONDS: Final = 60.0
 MAX_QUARANTINE_SECONDS: Final = 1800.0
 """Maximum seconds of a quarantine; the name before is the first duration."""
@@ -73,6 +78,7 @@ class _Hold:
     reason: str
     pause: float
     until: float
+    standing: Standing
 
 
 class PipelineQuarantine:
@@ -82,15 +88,17 @@ class PipelineQuarantine:
         self._clock = clock
         self._by_name: dict[str, _Hold] = {}
 
-    def hold(self, pipelines: Iterable[PipelinePlan], how: str) -> None:
+    def hold(self, pipelines: Iterable[PipelinePlan], how: str, standing: Standing = "sole") -> None:
         """Put the pipelines into quarantine; ``how`` describes the death of the engine."""
         now = self._clock()
         for pipeline in pipelines:
             before = self._by_name.get(pipeline.name)
             pause = min(before.pause * 2, MAX_QUARANTINE_SECONDS) if before is not None else FIRST_QUARANTINE_SECONDS
             again = timestamp(time.time() + pause)
+            if before is not None and before.standing == "sole":
+                standing = "sole"
             reason = f"the {how} while {pipeline.name} was at work; it is tried again at {again}"
-            self._by_name[pipeline.name] = _Hold(pipeline.model.identity, reason, pause, now + pause)
+            self._by_name[pipeline.name] = _Hold(pipeline.model.identity, reason, pause, now + pause, standing)
 
     def free(self, pipelines: Iterable[str]) -> bool:
         """Release the pipelines at once; return whether one of them was in quarantine."""
@@ -116,4 +124,25 @@ class PipelineQuarantine:
     def on_parole(self, plan: Plan) -> frozenset[str]:
         """Return the pipelines that run again after a quarantine and are on parole."""
         held = self.held(plan)
-        return frozenset(self._by_name.keys() - held.keys())
+        return self._uncleared(self._by_name.keys() - held.keys())
+
+    def relapsed(self, death: EngineDeath, plan: Plan) -> frozenset[str]:
+        """Return the pipelines on parole that a death of the engine is attributed to; clear the suspects in quarantine.
+
+        Of several on parole, only those that were once the sole suspect, if there are any.
+        """
+        if not death.fell:
+            return frozenset()
+        for name in self.held(plan):
+            if self._by_name[name].standing == "suspect":
+                self._by_name[name] = replace(self._by_name[name], standing="cleared")
+        busy = death.busy & self.on_parole(plan)
+        return frozenset(name for name in busy if self._by_name[name].standing == "sole") or busy
+
+    def suspects(self, names: frozenset[str]) -> frozenset[str]:
+        """Return those of the suspects of a crash loop that were not cleared; all, if all were."""
+        return self._uncleared(names) or names
+
+    def _uncleared(self, names: Iterable[str]) -> frozenset[str]:
+        cleared = {name for name, hold in self._by_name.items() if hold.standing == "cleared"}
+        return frozenset(names) - cleared

@@ -21,7 +21,7 @@ from edge_infer.ipc.messages import ApplyPlan, EngineReport
 from edge_infer.models.serving_record import Fit, Happened, OnTrial, Refusal, Refused, ServingRecord, Slot, What
 from edge_infer.plan.records import ModelPlan, PipelinePlan, Plan, Unfit
 from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
-from edge_infer.supervisor.rollout.crash_loops import CrashLoopDetector, EngineDeath, PipelineQuarantine
+from edge_infer.supervisor.rollout.crash_loops import CrashLoopDetector, EngineDeath, PipelineQuarantine, Standing
 from edge_infer.supervisor.rollout.delegates import Delegates
 from edge_infer.supervisor.rollout.effective_plan import (
     effective,
@@ -177,11 +177,11 @@ class ModelRollout:
             for name in trials:
                 self._refuse(name, "rolled_back", f"the {death.how} while it was on probation", "daemon")
             self._deaths.clear()  # the cause has been found
-        elif death.fell and (again := death.busy & self._holds.on_parole(self.plan)):
-            self._hold(again, death.how)
+        elif again := self._holds.relapsed(death, self.plan):
+            self._blame(again, death.how)
         elif self._deaths.add(death):
             ours = {each.name for each in self.plan.pipelines}  # the engine's own list cannot be trusted
-            self._blame(self._deaths.suspects() & ours, self._deaths.how())
+            self._blame(self._holds.suspects(self._deaths.suspects() & ours), self._deaths.how())
 
     def _hold_hung(self, report: EngineReport) -> None:
         """Put pipelines whose first model hangs while it is loaded into quarantine. The others get a new engine."""
@@ -246,20 +246,20 @@ class ModelRollout:
     # Rules.
 
     def _blame(self, suspects: Collection[str], how: str) -> None:
-        """Roll back a pipeline that was busy at every death or, if it has no fallback, put it into quarantine.
+        """Roll back the pipeline that was busy at every death or, if it has no fallback, put it into quarantine.
 
-        If there are several, it is the one with the newest model. Without a suspect, the most recent replacement is
-        rolled back.
+        Of several, put the one with the newest model into quarantine: if the engine dies without it, it was another.
+        Without a suspect, roll back the most recent replacement.
         """
-        name = self._newest(suspects)
+        name, several = self._newest(suspects), len(suspects) > 1
         slot = self.record.slots.get(name) if name is not None else None
         if name is not None and name in suspects and self._without_delegate(name, how):
             self._deaths.clear()
             return
-        if slot is not None and slot.previous is not None and not self._unusable(name, slot.previous):
+        if slot is not None and slot.previous is not None and not several and not self._unusable(name, slot.previous):
             self._refuse(slot.committed.model.name, "rolled_back", f"the {how}", "daemon")
         elif name is not None:
-            self._hold([name], f"{how},")
+            self._hold([name], f"{how},", "suspect" if several else "sole")
         else:
             return
         self._deaths.clear()
@@ -285,11 +285,11 @@ class ModelRollout:
         self._again()
         return True
 
-    def _hold(self, names: Collection[str], how: str) -> None:
+    def _hold(self, names: Collection[str], how: str, standing: Standing = "sole") -> None:
         """Put these pipelines into quarantine; the others keep running."""
         assert self.plan is not None
         pipelines = [each for each in self.plan.pipelines if each.name in names]
-        self._holds.hold(pipelines, how)
+        self._holds.hold(pipelines, how, standing)
         reasons = self._holds.held(self.plan)
         lines = [self._line(each.model, "held_back", "daemon", reasons[each.name]) for each in pipelines]
         self._ledger.keep(self.record.told(*lines))
