@@ -121,7 +121,10 @@ LONGEST_PATTERN: Final = 256
 START_WORDS: Final = ("<START>",)
 PAD_WORDS: Final = ("<PAD>", "<pad>", "[PAD]")
 UNKNOWN_WORDS: Final = ("<UNKNOWN>", "<UNK>", "<unk>", "[UNK]", "<OOV>")
-_REPEATED_REPEAT: Final = re.compile(r"[*+}]\??\)\??[*+{]")
+_PART: Final = re.compile(r"(?P<letter>\[\^?\]?(?:\\.|[^\]\\])*\]|\\.|[^][(){}|*+?^$\\])|[+|]", re.DOTALL)
+"""A part of a delimiter: one letter or class of letters, a repetition, or the bar between alternatives."""
+_FOLLOWS: Final = {("|", "letter"), ("letter", "letter"), ("letter", "+"), ("letter", "|"), ("+", "|")}
+"""Which part may follow which."""
 
 
 class RegexTokenizer:
@@ -163,10 +166,6 @@ def compiled(pattern: str) -> re.Pattern[str]:
     """Return the compiled delimiter; raise `ModelError` for a pattern of another dialect or of unbounded run time."""
     if len(pattern) > LONGEST_PATTERN:
         raise ModelError(f"its delimiter pattern has {len(pattern)} characters; at most {LONGEST_PATTERN} are read")
-    if _REPEATED_REPEAT.search(pattern):
-        raise ModelError(
-            f"its delimiter pattern {pattern!r} has a repetition inside a repetition; write it as [characters]+"
-        )
     try:
         found = re.compile(pattern, re.ASCII)
     except (re.error, OverflowError, RecursionError) as error:
@@ -175,4 +174,27 @@ def compiled(pattern: str) -> re.Pattern[str]:
         raise ModelError(
             f"its delimiter pattern {pattern!r} matches the empty text; expected a pattern such as {DEFAULT_PATTERN}"
         )
+    if not _is_quick(pattern):
+        raise ModelError(
+            f"its delimiter pattern {pattern!r} may take unbounded time; write it as [characters]+, or as several of "
+            f"these with | between them"
+        )
     return found
+
+
+def _is_quick(pattern: str) -> bool:
+    """Return whether a search takes time in proportion to the text: only the end of each alternative may repeat.
+
+    Python's search tries all ways to match (https://docs.python.org/3/howto/regex.html) and holds the interpreter's
+    lock meanwhile, so that nothing else in the engine would run.
+    """
+    place, before = 0, "|"
+    while place < len(pattern):
+        part = _PART.match(pattern, place)
+        if part is None:
+            return False
+        kind = "letter" if part["letter"] else part[0]
+        if (before, kind) not in _FOLLOWS:
+            return False
+        place, before = part.end(), kind
+    return True
