@@ -79,18 +79,23 @@ def merged(main: Document, parts: list[tuple[str, Document]]) -> Document:
     homes: dict[Steps, Document] = {}
     for section in SECTIONS:
         body = value.get(section)
-        homes |= {(section, name): main for name in body} if isinstance(body, dict) else {}
+        if isinstance(body, dict):
+            value[section] = dict(body)
+            homes |= {(section, name): main for name in body}
     for _, part in parts:
         for section, body in part.value.items():
             problems += _misplaced(main, part, section, body)
-            if section not in SECTIONS or not isinstance(body, dict) or not isinstance(value.get(section, {}), dict):
+            if section not in SECTIONS or not isinstance(body, dict) or not body:
+                continue
+            whole = value.setdefault(section, {})
+            if not isinstance(whole, dict):
                 continue
             for name, entry in body.items():
                 if (section, name) in homes:
                     problems.append(_twice(homes[section, name], part, section, name))
                 else:
                     homes[section, name] = part
-                    value[section] = {**value.get(section, {}), name: entry}
+                    whole[name] = entry
     homes = {place: part for place, part in homes.items() if part is not main}
     return replace(main, digest=digest, value=value, problems=tuple(problems), homes=homes)
 

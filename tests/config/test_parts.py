@@ -216,3 +216,13 @@ def test_a_folder_that_is_a_link_to_nowhere_is_no_empty_one(tmp_path: Path) -> N
     main.write_text("device: {id: box}\n")
     (tmp_path / "conf.d").symlink_to("/nowhere/at/all")
     assert any("conf.d" in problem.file or "conf.d" in problem.text for problem in read_config(main, {}).problems)
+
+
+def test_a_part_of_many_entries_is_read_in_one_go(config: Path) -> None:
+    (config.parent / "conf.d/10-door.yaml").write_text(
+        "models:\n" + "".join(f"  m{number}: {{}}\n" for number in range(20_000))
+    )
+    value = read_config(config).value
+    assert value is not None
+    assert len(value["models"]) == 20_001
+    assert list(value["sources"]) == ["yard"]
