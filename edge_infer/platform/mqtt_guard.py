@@ -73,6 +73,8 @@ class GuardedClient(Client):
             if self.highest_qos == NO_MESSAGES:
                 return "it sent messages, although this client subscribes to nothing"
             return f"it sent a message with QoS {qos}, although this client subscribed with QoS {self.highest_qos}"
+        if kind == MessageType.CONNACK and self.is_connected():
+            return "it answered the same connection twice"
         if len(self._out_packet) > MOST_UNSENT:
             return "it does not read the answers"
         return None

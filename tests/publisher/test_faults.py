@@ -154,8 +154,18 @@ def test_a_broker_that_takes_only_small_packets(tmp_path: Path, room: Room) -> N
             "sends a flood of packets: it sent a packet",
         ),
         (servers.repeating(CONNACK, bytes([0xD0, 0]) * 10_000), "sends a flood of unrequested packets"),
+        (servers.repeating(CONNACK, CONNACK), "it answered the same connection twice"),
     ],
-    ids=["silent", "closing", "web server", "messages", "messages qos 2", "huge packet", "answers to nothing"],
+    ids=[
+        "silent",
+        "closing",
+        "web server",
+        "messages",
+        "messages qos 2",
+        "huge packet",
+        "answers to nothing",
+        "answered twice",
+    ],
 )
 def test_what_is_no_broker(serve: Callable[..., None], sentence: str, room: Room) -> None:
     with servers.Server(serve) as server:
