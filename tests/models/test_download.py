@@ -261,6 +261,19 @@ def test_a_server_that_says_how_short_its_file_is_is_not_asked_again(
     assert len(server.begins) == 2
 
 
+def test_a_size_of_any_number_of_digits_is_no_size(serve: Callable[..., Server], tmp_path: Path) -> None:
+    def digits(handler: BaseHTTPRequestHandler, begin: int) -> None:
+        if begin:
+            handler.send_response(416)
+            handler.send_header("Content-Range", f"bytes */{'9' * 5000}")
+            handler.end_headers()
+        else:
+            send(handler, DATA[:5000], 0, 5000)
+
+    with pytest.raises(DownloadError, match="ended after 5000 of 307200 bytes"):
+        fetch(serve(digits), tmp_path / "part")
+
+
 def test_nobody_there_is_told_with_what_helps(serve: Callable[..., Server], tmp_path: Path) -> None:
     server = serve(whole)
     server.close()
@@ -285,6 +298,9 @@ def test_a_redirect_is_followed_within_http_only(serve: Callable[..., Server], t
     with pytest.raises(DownloadError, match="the server answered 302, an endless redirect") as raised:
         fetch(serve(to("/model.tflite")), tmp_path / "round")
     assert str(raised.value).isprintable()
+    for place in ("http://[x/", f"http://{'a' * 70}/"):
+        with pytest.raises(DownloadError, match="the connection failed: "):
+            fetch(serve(to(place)), tmp_path / "nowhere")
 
 
 def test_the_proxy_of_the_environment_is_used(

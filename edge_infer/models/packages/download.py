@@ -33,8 +33,10 @@ PAUSES: Final = (1.0, 2.0, 4.0, 8.0)
 """Seconds to wait after each consecutive attempt without progress."""
 _PART: Final = 1 << 16
 _AGAIN: Final = frozenset({408, 416, 425, 429, 500, 502, 503, 504})
-_SIZE: Final = re.compile(r"bytes \*/(\d+)")
-_RANGE: Final = re.compile(r"bytes (\d+)-")
+_SIZE: Final = re.compile(r"bytes \*/(\d{1,18})\b")
+_RANGE: Final = re.compile(r"bytes (\d{1,18})-")
+_FAILURES: Final = (OSError, http.client.HTTPException, ValueError)
+"""What urllib raises; ValueError for a redirect to an address that is none."""
 _ADVICE: Final = "to use a proxy, set https_proxy; to use another server, --mirror; to use a local file, --from"
 
 Progress = Callable[[int, int], None]
@@ -135,7 +137,7 @@ def fetch(url: str, most: int, patience: float = PATIENCE, pauses: tuple[float, 
             if not left:
                 return data
             why = f"the connection ended after {len(data)} of {len(data) + left} bytes"
-        except (OSError, http.client.HTTPException) as error:
+        except _FAILURES as error:
             if isinstance(error, DownloadError):
                 raise
             why = _failure(url, error)
@@ -172,7 +174,7 @@ def _attempt(wanted: DownloadRequest, stream: IO[bytes], progress: Progress, pat
             return _take(wanted, answer, stream, have, progress)
     except _WriteError as error:
         raise DownloadError(f"no room for {wanted.url}: {error.__cause__}") from error
-    except (OSError, http.client.HTTPException) as error:
+    except _FAILURES as error:
         if isinstance(error, urllib.error.HTTPError) and error.code == 416:
             error.close()
             stream.truncate(0)  # the local bytes are not the beginning of the server's file
