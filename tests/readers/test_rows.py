@@ -119,6 +119,13 @@ def test_a_separator_at_the_end_is_no_column_where_their_number_is_known(
     assert set(parsed(RowParser(columns), *lines)) == {expected}
 
 
+def test_a_header_may_have_any_number_of_columns() -> None:
+    names = [f"c{number}" for number in range(30_000)]
+    parser = RowParser()
+    assert parser.rows(";".join(names)) == []
+    assert parser.columns == tuple(names)
+
+
 def test_a_later_header_changes_the_order() -> None:
     parser = RowParser(("b",))
     assert parsed(parser, "a;b;c", "1;2;3", "b;a;c", "4;5;6", "c;t;b;a", "6;7;8;9") == [(2,), (4,), (8,)]

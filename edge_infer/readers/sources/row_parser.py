@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final, Literal, TypeAlias
 
@@ -140,8 +141,9 @@ class RowParser:
         columns, one of both is enough.
         """
         wanted = self.columns or tuple(cells)
-        missing = [name for name in wanted if name not in cells]
-        twice = [name for name in dict.fromkeys(wanted) if cells.count(name) > 1]
+        times = Counter(cells)
+        missing = [name for name in wanted if name not in times]
+        twice = [name for name in dict.fromkeys(wanted) if times[name] > 1]
         signs = (bool(delimiter), len(cells) == self.cells)
         likely = any(signs) if self.columns and not missing else all(signs)
         self._require_names(cells, delimiter, likely=likely)
