@@ -38,7 +38,8 @@ def cli_page() -> str:
     rows = [f"| [`{name}`](#edge-infer-{name}) | {_cell(purpose)} |" for name, purpose in COMMANDS.items()]
     exits = (
         "A command ends with 0 when it succeeded, with 1 when it failed, with 2 for wrong usage or a wrong\n"
-        "configuration, and with 3 when it could not start or could not use a model. `edge-infer COMMAND -h` prints the help."
+        "configuration, and with 3 when it could not start or could not use a model. `edge-infer COMMAND -h` prints\n"
+        "the help."
     )
     parts = ["# Commands", MADE, exits, "\n".join(["| command | purpose |", "|---|---|", *rows])]
     for name, purpose in COMMANDS.items():
