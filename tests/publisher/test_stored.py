@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import sqlite3
 import subprocess
@@ -10,21 +11,23 @@ import sys
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edge_infer.contract.topics import Place
 from edge_infer.ipc.delivered_numbers import DeliveredNumbers, new_delivered_numbers
 from edge_infer.ipc.messages import Acked, Tally
 from edge_infer.plan.records import OutboxPlan
-from edge_infer.publisher.outbox import stored_outbox
+from edge_infer.publisher.outbox import database, queues, stored_outbox
 from edge_infer.publisher.outbox.database import CHUNK, FILE, MAX_SERIES, Batch, Database, Dropped, Limits
-from edge_infer.publisher.outbox.database_worker import DatabaseOpened, DatabaseWorker, Open
+from edge_infer.publisher.outbox.database_worker import DatabaseOpened, DatabaseWorker, Open, Order
 from edge_infer.publisher.outbox.entry import Entry, MessageSeries
 from edge_infer.publisher.outbox.stored_outbox import StoredOutbox
 from tests.broker import DEADLINE, eventually
@@ -258,6 +261,18 @@ def test_the_oldest_give_way_on_the_disk_and_are_counted(tmp_path: Path) -> None
         assert [entry.seq for entry in left] == list(range(account.lost["full"] + 1, 4001))
     with opened(tmp_path, OutboxPlan(max_size=1 << 20)) as outbox:
         assert outbox.account() == account
+
+
+def test_a_small_limit_includes_the_log_of_the_file(tmp_path: Path) -> None:
+    clock, most = Time(), 1 << 20
+    with opened(tmp_path, OutboxPlan(max_size=most), clock) as outbox:
+        for first in range(1, 10_000, 100):
+            for seq in range(first, first + 100):
+                outbox.put(DOOR, seq, b"x" * 300, late=True)
+            clock.ahead += 1.0
+            outbox.step()
+            until(outbox, lambda: outbox._writing is None, "a commit")
+            assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= most
 
 
 def test_more_at_once_than_the_bound_holds(tmp_path: Path) -> None:
@@ -783,6 +798,114 @@ class History:
         even(self.outbox)
         assert self._got | self._dropped == set(range(1, self._given + 1))
         self.outbox.close()
+
+
+class HeldDisk(DatabaseWorker):
+    """A disk that carries out an order when the test says so."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.held: deque[Order] = deque()
+
+    def order(self, order: Order) -> None:
+        self.held.append(order)
+
+    def carry_out(self) -> None:
+        """Carry out the oldest order; its outcome waits for the outbox."""
+        if self.held:
+            known = len(self._outcomes)
+            super().order(self.held.popleft())
+            eventually(lambda: len(self._outcomes) > known, "an outcome")
+
+
+STEPS = ("live", "live", "late", "next", "next", "ack", "again", "rewind", "disk", "step", "step")
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.integers(0, 1 << 32))
+def test_each_number_has_one_end_whatever_comes_while_the_disk_works(seed: int) -> None:
+    dice = random.Random(seed)
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stored_outbox, "DatabaseWorker", HeldDisk)
+        patch.setattr(queues, "LOW", 3)
+        patch.setattr(queues.PagedQueue.release, "__defaults__", (4,))
+        patch.setattr(database, "CHUNK", 8)
+        story = Unsettled(Path(folder))
+        for _ in range(dice.randint(20, 250)):
+            getattr(story, dice.choice(STEPS))()
+            even(story.outbox)
+        story.end()
+
+
+class Unsettled:
+    """Plays engine, broker and disk, in any order."""
+
+    def __init__(self, folder: Path) -> None:
+        self._clock = Time()
+        self.outbox = StoredOutbox(clock=self._clock)
+        self.outbox.use(folder, OutboxPlan(max_size=1 << 18), "kernel")
+        self._given, self._got = 0, set[int]()
+        self._out: list[Entry] = []
+        self.disk()
+        self.outbox.step()
+        assert self.outbox.ready
+
+    def _put(self, *, late: bool) -> None:
+        self._given += 1
+        assert self.outbox.put(DOOR, self._given, b"%-4000d" % self._given, late=late)
+
+    def live(self) -> None:
+        self._put(late=False)
+
+    def late(self) -> None:
+        self._put(late=True)
+
+    def next(self) -> None:
+        if entry := self.outbox.next(()):
+            assert entry.seq not in self._got, "sent twice"
+            assert entry.seq not in {each.seq for each in self._out}, "in flight twice"
+            self._out.append(entry)
+
+    def ack(self) -> None:
+        if self._out:
+            entry = self._out.pop(0)
+            self._got.add(entry.seq)
+            self.outbox.acked(entry)
+
+    def again(self) -> None:
+        if self._out:
+            self.outbox.again(self._out.pop())
+
+    def rewind(self) -> None:
+        self.outbox.rewind()
+        self._out.clear()
+
+    def disk(self) -> None:
+        assert isinstance(self.outbox._disk, HeldDisk)
+        self.outbox._disk.carry_out()
+
+    def step(self) -> None:
+        self._clock.ahead += 0.5
+        self.outbox.step()
+
+    def end(self) -> None:
+        self.rewind()
+        for _ in range(1000):
+            for step in (self.step, self.disk, self.next, self.next, self.ack, self.ack):
+                step()
+            if not self.outbox.account().pending:
+                break
+        account = self.outbox.account()
+        assert (account.pending, account.delivered) == (0, len(self._got))
+        assert account.delivered + account.lost.get("full", 0) == self._given
+        assert account.lost.keys() <= {"full"}
+        disk = self.outbox._disk
+        assert isinstance(disk, HeldDisk)
+        while disk.held:
+            disk.carry_out()
+            self.outbox.step()
+        self.outbox._disk = None
+        disk.close(5)
 
 
 PLANTED = {

@@ -47,8 +47,10 @@ ON CONFLICT (id) DO UPDATE SET upto = excluded.upto, waiting = excluded.waiting,
 _SAVE_LOSS: Final = """
 INSERT INTO loss (series, reason, count) VALUES (?, ?, ?)
 ON CONFLICT (series, reason) DO UPDATE SET count = excluded.count"""
+PAGE: Final = 4096
 WAL_PAGES: Final = 500
-"""Pages of 4 KiB in the write-ahead log before SQLite copies it into the file."""
+FEWEST_WAL_PAGES: Final = 16
+"""Pages in the write-ahead log before SQLite copies it into the file: fewer with a small limit."""
 WAL_ROOM: Final = 4 << 20
 """Bytes of the size limit reserved for the write-ahead log, at most a quarter of the limit."""
 CHUNK: Final = 256
@@ -128,6 +130,7 @@ class Database:
 
     def __init__(self, path: Path, limits: Limits, kernel: str, uptime: float, base: int | None = None) -> None:
         self.limits = limits
+        self._log = path.with_name(path.name + "-wal")
         self._kernel = kernel
         self._series: dict[MessageSeries, int] = {}
         self._names: dict[int, MessageSeries] = {}
@@ -152,8 +155,8 @@ class Database:
         run("PRAGMA journal_mode = WAL")
         run("PRAGMA synchronous = FULL")  # NORMAL loses commits in a power cut
         run("PRAGMA temp_store = MEMORY")
-        run(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
-        run(f"PRAGMA journal_size_limit = {WAL_ROOM}")
+        run(f"PRAGMA wal_autocheckpoint = {max(FEWEST_WAL_PAGES, min(WAL_PAGES, self._wal_room() // 2 // PAGE))}")
+        run(f"PRAGMA journal_size_limit = {self._wal_room()}")
         # Sync the commits of an earlier connection: a failed fsync may have left them off the disk.
         run("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         for row in run("SELECT type, name, tbl_name, sql FROM sqlite_master"):
@@ -264,7 +267,14 @@ class Database:
             with suppress(sqlite3.Error):
                 run("ROLLBACK")
             raise _judged(error) from error
+        self._shorten_log()
         return dropped
+
+    def _shorten_log(self) -> None:
+        """Empty the write-ahead log if a large commit has taken more than its share of a small limit."""
+        with suppress(OSError, sqlite3.Error):  # a later commit tries again
+            if self._log.stat().st_size > self._wal_room():
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def load(self, place: Place, after: int | None, upto: int) -> list[Entry]:
         """Return the next `CHUNK` messages of a place, all marked late.
@@ -356,7 +366,10 @@ class Database:
         return entries[first:], self._lose(refused, "full")
 
     def _most(self) -> int:
-        return self.limits.max_size - min(WAL_ROOM, self.limits.max_size // 4)
+        return self.limits.max_size - self._wal_room()
+
+    def _wal_room(self) -> int:
+        return min(WAL_ROOM, self.limits.max_size // 4)
 
     def _used(self) -> int:
         pages, free, size = (self._one(f"PRAGMA {key}")[0] for key in ("page_count", "freelist_count", "page_size"))

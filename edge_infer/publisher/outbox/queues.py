@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from edge_infer.contract.codec import replace
@@ -22,13 +22,12 @@ LOW: Final = 128
 class SpilledRange:
     """The range of entries after one number and up to another that are only on the disk; ``count`` of them wait.
 
-    ``settled`` were given out before the range was created and no longer wait, though the disk may still have them.
+    The disk may have others of this range: those that were given out, and settled ones that are still to be deleted.
     """
 
     after: int | None
     upto: int
     count: int
-    settled: set[int] = field(default_factory=set)
 
     def __contains__(self, number: int) -> bool:
         return (self.after is None or number > self.after) and number <= self.upto
@@ -55,7 +54,6 @@ class PagedQueue:
         """Insert an entry, new or given back, at its position. One inside the hole is on the disk already."""
         if self.hole and entry.number in self.hole:
             self.hole.count += 1
-            self.hole.settled.discard(entry.number)
         elif self.hole and entry.number > self.hole.upto:
             _insert(self._rest, entry)
         else:
@@ -70,18 +68,13 @@ class PagedQueue:
         return self._front.pop(next(iter(self._front)))
 
     def remove(self, number: int) -> bool:
-        """Remove a waiting entry; return False if it is not here."""
+        """Remove an entry that is neither given out nor settled; return False if it is not here."""
         if self._front.pop(number, None) or self._rest.pop(number, None):
             return True
-        if self.hole and number in self.hole and number not in self.hole.settled and self.hole.count:
+        if self.hole and number in self.hole and self.hole.count:
             self.hole.count -= 1
             return True
         return False
-
-    def settled(self, number: int) -> None:
-        """Mark an entry that was given out as done: the disk may still return it."""
-        if self.hole and number in self.hole:
-            self.hole.settled.add(number)
 
     def waits_on_disk(self, count: int, upto: int) -> None:
         """Start with this many entries on the disk, up to this number, before everything here."""
@@ -93,15 +86,14 @@ class PagedQueue:
         """Whether the next entries have to be read and no read is under way."""
         return self.hole is not None and not self.reading and len(self._front) < LOW
 
-    def fill(self, rows: list[Entry], out: Iterable[int], *, complete: bool) -> int:
-        """Add entries that were read, in order; ``complete``: nothing is left.
+    def fill(self, rows: list[Entry], skip: Container[int], *, complete: bool) -> int:
+        """Add entries that were read, in order, except those to ``skip``; ``complete``: nothing is left.
 
         Return how many are missing at the end.
         """
         self.reading = False
         if self.hole is None:
             return 0
-        skip = self.hole.settled.union(out)
         fresh = {entry.number: entry for entry in rows if entry.number in self.hole and entry.number not in skip}
         self._front.update(fresh)
         self.hole.count -= len(fresh)
@@ -205,6 +197,10 @@ class PriorityQueues:
     def remove(self, place: Place, number: int) -> bool:
         """Remove a waiting entry; return False if it does not wait here."""
         return self._live.get(place, {}).pop(number, None) is not None or self.shelf(place).remove(number)
+
+    def live(self, place: Place) -> Iterable[int]:
+        """Return the numbers of the live entries of a place."""
+        return self._live.get(place, {}).keys()
 
     def shelf(self, place: Place) -> PagedQueue:
         """Return the backlog of a place."""

@@ -89,6 +89,7 @@ class StoredOutbox:
         self._lanes = PriorityQueues()
         self._numbers = itertools.count(1)
         self._out: dict[int, Entry] = {}
+        self._dropped: dict[int, Dropped] = {}  # in flight, and no longer on the disk
         self._fresh: OrderedDict[int, Entry] = OrderedDict()  # not on the disk: waiting, or given out
         self._fresh_bytes = 0
         self._gone = array("q")  # to delete from the disk
@@ -170,6 +171,9 @@ class StoredOutbox:
             return
         self._disk = None
         self._await(disk, deadline)
+        for dropped in self._dropped.values():
+            self._count_dropped(dropped)
+        self._dropped.clear()
         if self._open:
             self._write(disk)
             self._await(disk, deadline)
@@ -321,13 +325,21 @@ class StoredOutbox:
     def again(self, entry: Entry) -> None:
         """Put back an entry that the broker did not accept: it waits at its position, marked late."""
         if self._out.pop(entry.number, None):
-            self._lanes.give_back([entry])
+            self._take_back([entry])
 
     def rewind(self) -> None:
         """Put back every unacknowledged entry in order, all marked late: the connection is gone."""
         returned, self._out = list(self._out.values()), {}
-        self._lanes.give_back(returned)
+        self._take_back(returned)
         self._lanes.turn_late(math.inf)
+
+    def _take_back(self, entries: Iterable[Entry]) -> None:
+        """Put entries back that did not arrive, except those that the disk has dropped meanwhile."""
+        for entry in entries:
+            if dropped := self._dropped.pop(entry.number, None):
+                self._count_dropped(dropped)
+            else:
+                self._lanes.give_back([entry])
 
     def account(self) -> OutboxHealth:
         """Return pending messages and bytes, delivered, lost by reason, and degraded."""
@@ -359,12 +371,12 @@ class StoredOutbox:
         self._note_change(ACCOUNT_EVERY)
 
     def _settle(self, entry: Entry) -> None:
+        self._dropped.pop(entry.number, None)
         if self._fresh.pop(entry.number, None):
             self._fresh_bytes -= entry.size
         if entry.number <= self._tried_upto:
             self._gone_since = min(self._gone_since, self._clock())
             self._gone.append(entry.number)
-            self._lanes.shelf(entry.place).settled(entry.number)
 
     def _note_change(self, patience: float) -> None:
         self._changed_since = min(self._changed_since, self._clock() + patience)
@@ -421,10 +433,11 @@ class StoredOutbox:
         elif isinstance(outcome, BatchWritten):
             self._written(outcome)
         elif isinstance(outcome, Loaded):
-            shelf = self._lanes.shelf(outcome.load.place)
+            place = outcome.load.place
+            shelf, here = self._lanes.shelf(place), {*self._out, *self._gone, *self._lanes.live(place)}
             complete = outcome.complete and shelf.hole is not None and shelf.hole.upto == outcome.load.upto
-            if missing := shelf.fill(outcome.entries, self._out, complete=complete):  # else it grew after the order
-                self._miss(outcome.load.place, missing)
+            if missing := shelf.fill(outcome.entries, here, complete=complete):  # else it grew after the order
+                self._miss(place, missing)
         else:
             self._failed(outcome)
 
@@ -460,6 +473,7 @@ class StoredOutbox:
         for shelf in self._lanes.shelves.values():
             shelf.forget_disk()
         kept = sorted([*self._lanes.entries(), *self._out.values()], key=lambda entry: entry.number)
+        self._dropped.clear()
         self._fresh = OrderedDict((entry.number, entry) for entry in kept)
         self._fresh_bytes = sum(entry.size for entry in kept)
         self._account.lose_stored(kept)
@@ -477,8 +491,10 @@ class StoredOutbox:
                 self._account.stored(entry.series, entry.seq)
         del self._gone[: len(batch.gone)]
         self._account.committed(batch.series, batch.forgotten)
+        settled = set(self._gone)
         for dropped in written.dropped:
-            self._give_up(dropped)
+            if dropped.number not in settled:
+                self._give_up(dropped)
         if batch.entries:
             upto = batch.entries[-1].number
             for shelf in self._lanes.shelves.values():
@@ -489,10 +505,13 @@ class StoredOutbox:
             self._note_change(ACCOUNT_EVERY)
 
     def _give_up(self, dropped: Dropped) -> None:
-        """Drop an entry that the disk has dropped and counted, unless it has just been delivered."""
-        entry = self._out.pop(dropped.number, None)
-        if entry is None and not self._lanes.remove(dropped.series.place, dropped.number):
-            return
+        """Drop an entry that the disk has dropped and counted; one in flight may still arrive."""
+        if dropped.number in self._out:
+            self._dropped[dropped.number] = dropped
+        elif self._lanes.remove(dropped.series.place, dropped.number):
+            self._count_dropped(dropped)
+
+    def _count_dropped(self, dropped: Dropped) -> None:
         self._account.lost(dropped.series, 0, dropped.size, dropped.reason)
         self._tell_loss(dropped.reason)
 
