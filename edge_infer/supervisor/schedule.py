@@ -3,33 +3,51 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Final
 
-from edge_infer.contract.codec import Record, at_most, decode_json, field, replace
+from edge_infer.contract.codec import Record, at_most, between, decode_json, field, replace
 from edge_infer.contract.messages import Name, timestamp
 from edge_infer.errors import EdgeInferError, StartError, WireError
 from edge_infer.plan.records import HoursPlan, Plan
-from edge_infer.platform.clock import MADE
+from edge_infer.platform.clock import MADE, kernel_tag, synchronised, uptime
 from edge_infer.platform.durable_files import keep_record
 from edge_infer.platform.paths import content
+from edge_infer.yamlfile.units import rough_duration
 
 log = logging.getLogger(__name__)
 
 FILE: Final = "paused.json"
 SHORTEST_PAUSE: Final = 1.0
 MOST_BYTES: Final = 1 << 20
+MOST_SECONDS: Final = 1e11
+"""Maximum of all times in the file. Each of them, added to the time of day, is still a calendar date."""
 LOOK_EVERY: Final = 1.0
 """Seconds between two checks of the clock."""
 
 
+SAVED_SHARE: Final = 0.1
+"""Share of the rest of a pause after which the rest is saved again: few writes, and many reboots still end a pause."""
+SHORTEST_SAVE, LONGEST_SAVE = 60.0, 3600.0
+
+
 class Pause(Record, frozen=True):
-    """Pause of a pipeline: who ordered it, and its end in seconds since the epoch (None: until it is resumed)."""
+    """Pause of a pipeline: who ordered it, and its end (no end: until it is resumed).
+
+    The time of day cannot say when it ends: boards without a battery start with a wrong one and correct it later.
+    """
 
     by: Annotated[str, at_most(128)]
-    until: float | None = None
+    until: Annotated[float, between(0.0, MOST_SECONDS)] | None = None
+    """End in seconds since the epoch, only in files of earlier versions."""
+    ends: Annotated[float, between(0.0, MOST_SECONDS)] | None = None
+    """End in seconds since the start of the kernel whose tag is ``kernel``."""
+    left: Annotated[float, between(0.0, MOST_SECONDS)] | None = None
+    """Seconds to the end when the file was written; after a reboot they begin again."""
+    kernel: Annotated[str, at_most(64)] = ""
 
 
 class Pauses(Record, frozen=True):
@@ -58,16 +76,23 @@ class PipelineSchedule:
         self,
         wall: Callable[[], float] = time.time,
         local: Callable[[float], time.struct_time] = time.localtime,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = uptime,
+        kernel: Callable[[], str] = kernel_tag,
+        says: Callable[[], bool | None] = synchronised,
     ) -> None:
+        """``clock`` counts from the start of the ``kernel``. ``says`` returns whether a time service set the clock."""
         self._wall = wall
         self._local = local
         self._clock = clock
+        self._kernel = kernel
+        self._says = says
         self._state_dir: Path | None = None
         self._pauses = Pauses()
         self._looked: tuple[Plan | None, float] = (None, 0.0)
         self._found: dict[str, str] = {}
         self._unset = False
+        self._save_at = math.inf
+        self._unsaved = False
 
     def open(self, state_dir: Path) -> None:
         """Read the pauses from the disk."""
@@ -79,6 +104,14 @@ class PipelineSchedule:
             pass
         except (OSError, WireError) as error:
             log.warning("cannot read the pauses in %s, so no pipeline is paused: %s", state_dir / FILE, error)
+        if self._timed():
+            self._advance()
+            self._save()  # a second start after a reboot must not begin the same rest again
+
+    def close(self) -> None:
+        """Save how long the pauses last, for a reboot."""
+        if self._timed():
+            self._save()
 
     def pause(self, plan: Plan, name: str, seconds: float | None, by: str) -> str:
         """Pause a pipeline; return the result in words. Raises `EdgeInferError`."""
@@ -86,16 +119,19 @@ class PipelineSchedule:
         if seconds is not None and seconds < SHORTEST_PAUSE:
             raise EdgeInferError(f"a pause lasts at least {SHORTEST_PAUSE:g} s, not {seconds:g} s")
         before = self._pauses.pipelines.get(name)
-        if before is not None and before.until is None and seconds is None:  # nothing would change
-            return f"{name} is {_paused(before)}"
-        pause = Pause(by[:128], None if seconds is None else self._wall() + seconds)
+        if before is not None and before.ends is None and before.until is None and seconds is None:
+            return f"{name} is {self._paused(before)}"  # nothing would change
+        pause = Pause(by[:128])
+        if seconds is not None:
+            pause = replace(pause, ends=self._clock() + seconds, left=seconds, kernel=self._kernel())
         self._keep(plan, {**self._pauses.pipelines, name: pause})
-        log.info("pipeline %s: paused by %s", name, by)
-        return f"{name} is {_paused(pause)}"
+        log.info("pipeline %s: %s", name, self._paused(pause))
+        return f"{name} is {self._paused(pause)}"
 
     def resume(self, plan: Plan, name: str, by: str) -> str:
         """End a pause; return the result in words. Raises `EdgeInferError` if the pipeline was not paused."""
         _check(plan, name)
+        self._advance()
         if name not in self._pauses.pipelines:
             hint = "; active: in the configuration sets its hours" if name in self.inactive(plan) else ""
             raise EdgeInferError(f"{name} is not paused{hint}")
@@ -112,12 +148,11 @@ class PipelineSchedule:
         return self._found
 
     def _look(self, plan: Plan) -> dict[str, str]:
+        self._advance()
+        if self._clock() >= self._save_at:
+            self._save()
         wall = self._wall()
-        found = {
-            name: _paused(pause)
-            for name, pause in self._pauses.pipelines.items()
-            if pause.until is None or wall < pause.until
-        }
+        found = {name: self._paused(pause) for name, pause in self._pauses.pipelines.items()}
         scheduled = [each for each in plan.pipelines if each.active]
         if scheduled and self._known(wall):
             time.tzset()  # the operator may have set another time zone
@@ -136,19 +171,72 @@ class PipelineSchedule:
         self._unset = wall < MADE
         return not self._unset
 
-    def _keep(self, plan: Plan, pauses: Mapping[str, Pause]) -> None:
-        names, wall = {each.name for each in plan.pipelines}, self._wall()
-        kept = {
-            name: pause
-            for name, pause in pauses.items()
-            if name in names and (pause.until is None or wall < pause.until)
-        }
+    def _paused(self, pause: Pause) -> str:
+        """Return a pause in words, with the time of day of its end only if the clock is right."""
+        if pause.ends is None:
+            return f"paused by {pause.by}"
+        left, wall, said = max(0.0, pause.ends - self._clock()), self._wall(), self._says()
+        if wall >= MADE and said is not False:
+            return f"paused by {pause.by} until {timestamp(round(wall + left))}"
+        return f"paused by {pause.by} for another {rough_duration(left)}"
+
+    def _timed(self) -> list[Pause]:
+        return [each for each in self._pauses.pipelines.values() if each != Pause(each.by)]
+
+    def _advance(self) -> None:
+        """Remove and log the pauses that have ended, after those of another boot or version have got an end in this."""
+        now = self._clock()
+        pauses = {name: self._in_this_boot(pause) for name, pause in self._pauses.pipelines.items()}
+        ended = {name: pause for name, pause in pauses.items() if pause.ends is not None and pause.ends <= now}
+        for name, pause in ended.items():
+            log.info("pipeline %s: the pause by %s has ended", name, pause.by)
+        self._pauses = Pauses({name: pause for name, pause in pauses.items() if name not in ended})
+        if ended:
+            self._save()
+
+    def _in_this_boot(self, pause: Pause) -> Pause:
+        """Return a pause with its end by the clock of this boot.
+
+        A pause of an earlier version has a time of day instead, which must wait until the clock is set.
+        """
+        now, wall = self._clock(), self._wall()
+        if pause.until is not None and not wall < MADE <= pause.until:
+            return Pause(pause.by, ends=now + pause.until - wall, kernel=self._kernel())
+        if pause.ends is not None and pause.kernel != self._kernel():
+            return replace(pause, ends=now + (pause.left or 0.0), kernel=self._kernel())
+        return pause
+
+    def _save(self) -> None:
+        """Write the pauses as they are now. A disk that cannot be written costs exactness after a reboot only."""
         try:
-            if self._state_dir is not None:
-                keep_record(self._state_dir / FILE, Pauses(kept))
+            self._write(self._pauses)
+        except StartError as error:
+            if not self._unsaved:
+                log.warning("%s; after a reboot, pauses last longer or again", error)
+            self._unsaved = True
+        else:
+            self._unsaved = False
+
+    def _write(self, pauses: Pauses) -> None:
+        now = self._clock()
+        rests = [each.ends - now for each in pauses.pipelines.values() if each.ends is not None]
+        wait = min(max(min(rests, default=math.inf) * SAVED_SHARE, SHORTEST_SAVE), LONGEST_SAVE)
+        self._save_at = now + wait if rests else math.inf
+        written = {
+            name: pause if pause.ends is None else replace(pause, left=max(0.0, pause.ends - now))
+            for name, pause in pauses.pipelines.items()
+        }
+        if self._state_dir is not None:
+            keep_record(self._state_dir / FILE, Pauses(written))
+
+    def _keep(self, plan: Plan, pauses: Mapping[str, Pause]) -> None:
+        names = {each.name for each in plan.pipelines}
+        kept = Pauses({name: pause for name, pause in pauses.items() if name in names})
+        try:
+            self._write(kept)
         except StartError as error:
             raise EdgeInferError(f"{error}; nothing was changed, because a restart would lose the change") from error
-        self._pauses = replace(self._pauses, pipelines=kept)
+        self._pauses = kept
         self._looked = None, 0.0
 
 
@@ -170,8 +258,3 @@ def _check(plan: Plan, name: str) -> None:
     from edge_infer.yamlfile.error_text import suggestion  # a module to compare words, not needed elsewhere
 
     raise EdgeInferError(f"there is no pipeline {name!r}; {suggestion(name, names)}")
-
-
-def _paused(pause: Pause) -> str:
-    until = "" if pause.until is None else f" until {timestamp(pause.until)}"
-    return f"paused by {pause.by}{until}"

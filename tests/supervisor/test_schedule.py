@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import subprocess
 import sys
@@ -119,19 +118,41 @@ def test_a_cascade_rests_with_its_parent() -> None:
     }
 
 
+class Box:
+    """A box with two clocks: the time of day, which somebody may set, and the time since the start of the kernel."""
+
+    def __init__(self, folder: Path, wall: float = MONDAY) -> None:
+        self.folder, self.wall, self.uptime, self.boots = folder, wall, 20.0, 1
+        self.synchronised: bool | None = None
+        self.schedule = self.started()
+
+    def wait(self, seconds: float) -> None:
+        self.wall += seconds
+        self.uptime += seconds
+
+    def rebooted(self, wall: float) -> PipelineSchedule:
+        self.wall, self.uptime, self.boots = wall, 20.0, self.boots + 1
+        return self.started()
+
+    def started(self) -> PipelineSchedule:
+        self.schedule = PipelineSchedule(
+            wall=lambda: self.wall,
+            local=time.gmtime,
+            clock=lambda: self.uptime,
+            kernel=lambda: f"{self.boots:06x}",
+            says=lambda: self.synchronised,
+        )
+        self.schedule.open(self.folder)
+        return self.schedule
+
+
 def test_pauses_outlive_a_restart_and_end(tmp_path: Path) -> None:
-    wall = [MONDAY]
-
-    def started() -> PipelineSchedule:
-        schedule = PipelineSchedule(wall=lambda: wall[0], local=time.gmtime, clock=lambda: wall[0])
-        schedule.open(tmp_path)
-        return schedule
-
-    found, schedule = scheduled(), started()
+    found, device = scheduled(), Box(tmp_path)
+    started, schedule = device.started, device.schedule
     assert schedule.pause(found, "door", 3600.0, "ann") == "door is paused by ann until 2026-11-30T08:00:00.000Z"
     assert schedule.pause(found, "yard", None, "ann") == "yard is paused by ann"
     assert started().inactive(found).keys() == {"door", "yard"}
-    wall[0] += 3600
+    device.wait(3600)
     assert started().inactive(found) == {"yard": "paused by ann"}
     assert started().resume(found, "yard", "ann") == "yard is active"
     assert started().inactive(found) == {}
@@ -142,11 +163,68 @@ def test_pauses_outlive_a_restart_and_end(tmp_path: Path) -> None:
     assert started().inactive(found) == {}
 
 
-def test_a_clock_that_is_set_meanwhile_ends_a_pause_and_nothing_else() -> None:
-    wall = itertools.count(MONDAY, 3600.0)
-    schedule = PipelineSchedule(wall=lambda: next(wall))
-    assert schedule.pause(scheduled(), "door", 60.0, "ann") == "door is paused by ann until 2026-11-30T07:01:00.000Z"
-    assert schedule.inactive(scheduled()) == {}
+def test_a_pause_lasts_as_long_as_asked_while_the_clock_is_set(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    found, device = scheduled(), Box(tmp_path, wall=20.0)
+    assert device.schedule.pause(found, "door", 600.0, "ann") == "door is paused by ann for another 10 min 0 s"
+    device.wall = MONDAY  # the network is there
+    device.wait(20)
+    assert device.schedule.inactive(found) == {"door": "paused by ann until 2026-11-30T07:10:00.000Z"}
+    device.synchronised = False
+    device.wait(10)
+    assert device.schedule.inactive(found) == {"door": "paused by ann for another 9 min 30 s"}
+    assert device.started().inactive(found).keys() == {"door"}
+    device.wait(569)
+    assert device.schedule.inactive(found).keys() == {"door"}
+    device.wait(1)
+    assert device.schedule.inactive(found) == {}
+    assert caplog.messages.count("pipeline door: the pause by ann has ended") == 1
+    device.wall -= 86400
+    assert device.started().inactive(found) == {}
+    assert "door" not in (tmp_path / FILE).read_text()
+
+
+def test_the_rest_of_a_pause_begins_after_a_reboot(tmp_path: Path) -> None:
+    found, device = scheduled(), Box(tmp_path)
+    device.schedule.pause(found, "door", 3600.0, "ann")
+    device.wait(600)
+    device.schedule.close()
+    assert device.rebooted(wall=20.0).inactive(found) == {"door": "paused by ann for another 50 min 0 s"}
+    device.wait(1800)
+    assert device.started().inactive(found) == {"door": "paused by ann for another 20 min 0 s"}
+    device.wait(1200)
+    assert device.schedule.inactive(found) == {}
+    assert device.rebooted(wall=20.0).inactive(found) == {}
+
+
+def test_power_cuts_again_and_again_do_not_prolong_a_pause_without_end(tmp_path: Path) -> None:
+    found, device = scheduled(), Box(tmp_path)
+    device.schedule.pause(found, "door", 3600.0, "ann")
+    seconds = 0
+    while device.schedule.inactive(found) and seconds < 10 * 3600:
+        device.wait(1)
+        seconds += 1
+        if seconds % 450 == 0:
+            device.rebooted(wall=MONDAY)
+    assert 3600 <= seconds < 2 * 3600
+
+
+@pytest.mark.parametrize(("wall", "seconds"), [(MONDAY, 600.0), (20.0, 1000.0)])
+def test_a_pause_of_an_earlier_version_ends_when_the_clock_says_so(tmp_path: Path, wall: float, seconds: float) -> None:
+    (tmp_path / FILE).write_text(f'{{"pipelines": {{"door": {{"by": "ann", "until": {MONDAY + 600}}}}}}}')
+    found, device = scheduled(), Box(tmp_path, wall)
+    assert device.schedule.inactive(found).keys() == {"door"}
+    if wall < MONDAY:
+        device.wait(400)
+        device.wall = MONDAY
+        assert device.schedule.inactive(found).keys() == {"door"}
+    device.wait(599)
+    assert device.started().inactive(found).keys() == {"door"}
+    device.wait(1)
+    assert device.schedule.inactive(found) == {}
+    assert device.uptime == 20.0 + seconds
 
 
 def test_what_is_paused_already_is_not_written_again(tmp_path: Path) -> None:
@@ -195,7 +273,7 @@ def test_a_paused_pipeline_says_so_and_its_camera_is_closed(box: Path, broker: B
         why = daemon.command("why", "--pipeline", "faces")
         assert (why.returncode, "no pipeline" in why.stderr) == (0, False), why.stderr
         assert "faces: it is inactive and has no record: paused by " in why.stderr
-        assert " until 20" in why.stderr
+        assert " until 20" in why.stderr or " for another 59 min " in why.stderr  # without a time service
         assert "faces: it is inactive" in daemon.command("why").stderr
         assert "faces" not in daemon.command("why", "--pipeline", "yard").stderr
         before = len(subscriber.on(f"{P}/yard/result"))

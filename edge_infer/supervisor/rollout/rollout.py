@@ -195,7 +195,11 @@ class ModelRollout:
             self._hold(hung, f"engine {why}")
 
     def close(self) -> None:
-        """Reset the counted starts, because an orderly stop does not count against models on probation."""
+        """Reset the counted starts, because an orderly stop does not count against models on probation.
+
+        This also saves how long the pauses last.
+        """
+        self.schedule.close()
         trials = {name: replace(trial, starts=0) for name, trial in self.record.trials.items()}
         if trials != self.record.trials:
             self._ledger.keep(replace(self.record, trials=trials))
