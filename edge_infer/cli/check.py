@@ -36,7 +36,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print every problem, one a line; return 0 without problems, else 2."""
+    """Print every problem, one a line; return 0 without problems, else 2, or 1 if the file cannot be read now."""
     if args.part is not None and args.draft is None:
         raise ConfigError("--part needs --draft")
     draft = _draft(args.config.absolute(), args.draft, args.part)
@@ -49,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
         other = str(error)
     except (NotRunningError, RefusedError) as error:
         closed = isinstance(error.__cause__, PermissionError)
+    except _UnreadError:
+        raise
     except EdgeInferError as error:
         silent = f"{error}; the check was made without the daemon"
     if found is not None:
@@ -86,10 +88,15 @@ class _OtherDaemonError(EdgeInferError):
     """The daemon runs another file, or is another program."""
 
 
+class _UnreadError(EdgeInferError):
+    """The daemon could not read the file now, for lack of memory for example."""
+
+
 def _ask_the_daemon(config: Path, draft: tuple[Path, bytes] | None) -> CheckAnswer:
     """Return the findings of the daemon that runs this configuration.
 
-    Raises what `ask` raises, `_OtherDaemonError`, and `EdgeInferError` while the daemon checks for another client.
+    Raises what `ask` raises, `_OtherDaemonError`, `_UnreadError`, and `EdgeInferError` while the daemon checks for
+    another client.
     """
     request: dict[str, JsonValue] = {"do": "check", "config": str(config.absolute()), "program": sys.prefix}
     if draft is None:
@@ -101,6 +108,8 @@ def _ask_the_daemon(config: Path, draft: tuple[Path, bytes] | None) -> CheckAnsw
             answer = ask(find_socket(config), {**request, "draft": str(draft[0])}, (file.fileno(),))
     if "busy" in answer:
         raise EdgeInferError(str(answer["busy"]))
+    if "unread" in answer:
+        raise _UnreadError(f"{answer['unread']}; try again in a moment")
     if "error" in answer:
         raise _OtherDaemonError(str(answer["error"]))
     return decode(CheckAnswer, answer)

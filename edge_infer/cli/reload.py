@@ -21,7 +21,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Return 0 if applied, 2 if rejected; exit code 1 without a daemon."""
+    """Return 0 if applied, 2 if rejected; exit code 1 without a daemon, or if it cannot read the file now."""
     answer = ask(find_socket(args.config), {"do": "reload"})
     if "error" in answer:
         raise EdgeInferError(str(answer["error"]))

@@ -9,6 +9,7 @@ from edge_infer.contract.codec import decode_json, joined
 from edge_infer.errors import StartError, WireError
 from edge_infer.plan.records import Compiled
 from edge_infer.platform.bounded_run import run_bounded
+from edge_infer.platform.exit_status import unexpected_death
 from edge_infer.platform.own_module import own_module
 
 MAX_PLAN_BYTES: Final = 16 << 20
@@ -24,4 +25,5 @@ def compile_in_child(config: Path, *, replayed: bool = False) -> Compiled:
     try:
         return decode_json(Compiled, joined([done.output]))
     except WireError as error:
-        raise StartError(f"{config} could not be read: the process that reads it ended with {done.status}") from error
+        how = unexpected_death(done.status)
+        raise StartError(f"{config} could not be read: the process that reads it {how}") from error

@@ -749,6 +749,7 @@ class Plan(PartlyCompared, frozen=True, eq=False):
 class Problem(Record, frozen=True):
     """One problem of a configuration: the position, the fault, and the remedy.
 
+    ``line``: 0 if the problem is at no place of the file.
     ``outside``: the file itself is valid, but something that it names (a model, a credentials file) cannot be used.
     ``foreign``: the text was written by a process that tried a model, so it must not leave the device.
     """
@@ -762,7 +763,7 @@ class Problem(Record, frozen=True):
 
     def __str__(self) -> str:
         """Return ``FILE:LINE: path.to.key: what is wrong and what would be right``."""
-        return f"{self.file}:{self.line}: {self.path + ': ' if self.path else ''}{self.text}"
+        return f"{self.file}{f':{self.line}' if self.line else ''}: {self.path + ': ' if self.path else ''}{self.text}"
 
 
 class Unfit(Record, frozen=True):
@@ -801,3 +802,8 @@ class Compiled(Record, frozen=True):
     seen: tuple[int, ...] = ()
     elsewhere: Annotated[str, at_most(4096)] = ""
     lacking: Annotated[tuple[FilePath, ...], at_most(256)] = ()
+
+    @property
+    def unread(self) -> bool:
+        """Whether the machine prevented the reading, so that nothing is known about the text of the file."""
+        return self.machine and self.plan is None and not any(problem.line for problem in self.problems)

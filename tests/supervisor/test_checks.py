@@ -9,15 +9,18 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from edge_infer.plan.records import Problem
 from edge_infer.supervisor.control import checks
 from edge_infer.supervisor.control.server import ask
-from tests.broker import Broker
+from tests.broker import Broker, eventually
 from tests.running import MODEL, ROOT, Daemon, config
 
 
@@ -62,6 +65,30 @@ def test_it_changes_nothing(daemon: Daemon) -> None:
     assert {path: path.stat().st_mtime_ns for path in (daemon.folder / "state").rglob("*.json")} == before
     assert daemon.status()["config"]["state"] == "applied"
     assert daemon.log.read_text().count(" applied\n") == 1
+
+
+def killing_the_reader(daemon: Daemon, command: str) -> subprocess.CompletedProcess[str]:
+    """The outcome of a command while the kernel kills the process that reads the configuration for it."""
+    words = [sys.executable, "-m", "edge_infer", command, "-c", str(daemon.config)]
+    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while process.poll() is None:
+            for child in psutil.Process(daemon.pid).children():
+                with suppress(psutil.Error):
+                    if "edge_infer.config" in child.cmdline():
+                        child.kill()
+            time.sleep(0.01)
+        out, err = process.communicate()
+    return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+
+def test_the_death_of_the_process_that_reads_the_file_says_nothing_of_the_file(daemon: Daemon) -> None:
+    for command in ("check", "reload"):
+        done = killing_the_reader(daemon, command)
+        assert (done.returncode, done.stdout) == (1, ""), done.stderr
+        assert f"{daemon.config}: it could not be read now: the process that reads it was killed by" in done.stderr
+        assert "MemoryMax=" in done.stderr
+    eventually(lambda: daemon.status()["config"]["state"] == "applied", "another reading", 60)
+    assert f"reading {daemon.config} again in 5 s" in daemon.log.read_text()
 
 
 def test_another_file_and_another_program_are_not_the_daemons_to_check(daemon: Daemon, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from pathlib import Path
 
@@ -105,6 +106,25 @@ def test_a_process_that_was_started_ahead_ends_without_its_parent_asking(tmp_pat
     eventually(lambda: not dead.waits(), "its end")
     dead.close()
     assert not (tmp_path / "state" / "trials" / "tried.json").exists(), "nothing was read"
+
+
+def test_a_process_that_dies_says_nothing_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(config(1883))
+    compilation = Compilation(path, state_dir=tmp_path / "state")
+    psutil.Process(compilation.pid).kill()
+    found = answer_of(compilation)
+    assert (found.machine, found.unread, found.problems[0].outside) == (True, True, True)
+    assert str(found.problems[0]).startswith(
+        f"{path}: it could not be read now: the process that reads it was killed by SIGKILL (if nobody sent it, the "
+    )
+    assert "MemoryMax=" in found.problems[0].text
+    for status, again in ((-signal.SIGSEGV, True), (1, True), (0, False), (2, False)):
+        monkeypatch.setattr(compilation._errand, "said", lambda status=status: HelperResult(b"", status))
+        refused = compilation.finished()
+        assert refused is not None
+        assert refused.unread == again
+        assert "MemoryMax" not in refused.problems[0].text
 
 
 def _rests(pid: int) -> bool:

@@ -51,7 +51,7 @@ class Checks:
                 at = None if draft is None else (str(draft), request.files[0])
                 self._compilation = Compilation(self._config, store=False, draft=at, output=self._output)
             except StartError as error:
-                self._answer(failed(self._config, str(error)))
+                self._answer(failed(self._config, str(error), machine=True))
 
     def files(self) -> list[int]:
         """Return the descriptors to wait on while the file is being read."""
@@ -83,6 +83,10 @@ class Checks:
 
     def _answer(self, compiled: Compiled) -> None:
         assert self._request is not None
+        if compiled.unread:
+            self._request.answer({"unread": str(compiled.problems[0])})
+            self._request = None
+            return
         found = counts(compiled.plan) if compiled.plan is not None else None
         self._request.answer(encode(CheckAnswer(_lines(compiled.problems), _lines(compiled.warnings), found)))
         self._request = None

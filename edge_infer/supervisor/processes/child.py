@@ -356,13 +356,3 @@ class ChildProcess:
 def fell(status: int) -> bool:
     """Return whether a process with this exit status ended by its own fault and not by a kill."""
     return status > 0 or -status in CRASHES
-
-
-def death(status: int) -> str:
-    """Return an exit status in words."""
-    if status >= 0:
-        return f"ended with exit code {status}"
-    try:
-        return f"was killed by {signal.Signals(-status).name}"
-    except ValueError:
-        return f"was killed by signal {-status}"

@@ -17,8 +17,8 @@ from edge_infer.models.serving_record import remembered
 from edge_infer.plan.files import files_of_pipelines
 from edge_infer.plan.records import Compiled, Plan, Problem
 from edge_infer.platform.config_files import MAX_BYTES, digest_of_texts, texts_of
+from edge_infer.platform.exit_status import death, unexpected_death
 from edge_infer.platform.paths import content, default_device_id, default_state_dir, hinted, written_state_dirs
-from edge_infer.supervisor.processes.child import death
 from edge_infer.supervisor.processes.helper_process import HelperProcess
 from edge_infer.supervisor.processes.output import Output
 from edge_infer.supervisor.statedir import make_folders
@@ -32,6 +32,8 @@ DEADLINE: Final = 120.0
 _NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 """A NUL in a text of JSON, and not a backslash before ``u0000``."""
 _MERGED: Final = re.compile(rb"""^[^#\n]*\brooms["']?\s*:\s*["']?(?:merged\b|\$\{)""", re.MULTILINE)
+ENDS: Final = (0, 2)
+"""Exit statuses of a process that has read the file to its end."""
 MOVED: Final = "cannot change while the daemon runs; restart it instead"
 
 
@@ -136,7 +138,11 @@ class Compilation:
         return self._errand.fileno()
 
     def finished(self) -> Compiled | None:
-        """Return the outcome once it is complete; a child that crashed or hung counts as a problem of the file."""
+        """Return the outcome once it is complete.
+
+        A child that hung or sent nonsense counts as a problem of the file, and one that died as a problem of this
+        machine: the kernel may have killed it for lack of memory, and the same file may be read later.
+        """
         if (said := self._errand.said()) is None:
             return None
         if said.status is None:
@@ -148,7 +154,10 @@ class Compilation:
             compiled = decode_json(Compiled, joined([said.output]))
         except WireError as error:
             log.debug("compilation gave no valid outcome: %s", error)
-            return failed(self._config, f"the process that reads it {death(said.status)}")
+            if said.status in ENDS:
+                return failed(self._config, f"the process that reads it {death(said.status)}")
+            why = f"it could not be read now: the process that reads it {unexpected_death(said.status)}"
+            return failed(self._config, why, machine=True)
         if compiled.elsewhere:
             return self._again_in(compiled)
         return self._believed(compiled, said.output)
@@ -206,7 +215,8 @@ def _names_folder(config: Path, state_dir: str) -> bool:
 
 def failed(config: Path, why: str, *, machine: bool = False) -> Compiled:
     """Return the outcome of a compilation that did not finish; ``machine`` as in `Compiled`."""
-    return Compiled(_digest(config), None, (Problem(str(config), 1, "", why),), machine=machine)
+    problem = Problem(str(config), 0 if machine else 1, "", why, outside=machine)
+    return Compiled(_digest(config), None, (problem,), machine=machine)
 
 
 def _digest(config: Path) -> str:

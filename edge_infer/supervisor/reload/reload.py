@@ -56,6 +56,8 @@ FIRST_TRIES: Final = 3
 """Attempts to read, before the start, a file that changes while it is read."""
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0
 """Back-off in seconds after a failure that was caused by this machine, such as a lack of memory."""
+LONGEST_UNREAD_PAUSE: Final = 600.0
+"""Maximum of the same back-off if the file could not even be read. Perhaps its own text makes the process die."""
 FIRST_READING: Final = 10.0
 """Maximum seconds between a start without a reading and that reading; it comes earlier once all models are loaded."""
 NEVER_STILL: Final = f"it has been changing for {RESTLESS:g} s or more; the daemon reads it as soon as it is stable"
@@ -160,7 +162,7 @@ class Reload:
         if compiled.plan is None:
             self._reject(compiled.digest or plan.digest, compiled.problems)
             self._lacking.expect(compiled.lacking)
-            self._try_again(machine=compiled.machine)
+            self._try_again(machine=compiled.machine, unread=compiled.unread)
             log.error("%s is REJECTED; running the last applied configuration instead", self._config)
             self.plan = plan
             self._swap.apply(plan, "previous configuration")
@@ -322,7 +324,7 @@ class Reload:
         self._judge(compiled)
         assert self.status is not None
         for request in self._waiting:
-            request.answer(encode(self.status))
+            request.answer({"error": str(compiled.problems[0])} if compiled.unread else encode(self.status))
         self._waiting.clear()
 
     def _judge(self, compiled: Compiled) -> None:
@@ -342,12 +344,15 @@ class Reload:
                 self._reject(compiled.digest, (Problem(str(self._config), 1, "", str(error)[:4000], outside=True),))
             else:
                 self._remember(plan, starting=False)
-        self._try_again(machine=machine)
+        self._try_again(machine=machine, unread=compiled.unread)
 
-    def _try_again(self, *, machine: bool) -> None:
+    def _try_again(self, *, machine: bool, unread: bool) -> None:
         """Schedule a retry with back-off if only this machine prevented success."""
-        self._pause = min(max(self._pause * 2, FIRST_PAUSE), LONGEST_PAUSE) if machine else 0.0
+        longest = LONGEST_UNREAD_PAUSE if unread else LONGEST_PAUSE
+        self._pause = min(max(self._pause * 2, FIRST_PAUSE), longest) if machine else 0.0
         self._retry_at = time.monotonic() + self._pause if machine else math.inf
+        if unread:
+            log.warning("reading %s again in %.0f s", self._config, self._pause)
 
     def _remember(self, plan: Plan, *, starting: bool) -> None:
         """Store the applied plan. A full or failing disk is tolerated; at the start an unwritable directory is not."""
