@@ -56,6 +56,15 @@ def service_state(path: str | Path) -> Path | None:
     return state_dir if state_dir in Path(os.path.realpath(path)).parents else None
 
 
+def mount_advice(state_dir: str | Path) -> str:
+    """Return how to keep the state in a directory that systemd did not give to this service; empty if it did."""
+    given = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
+    by_systemd = given and "INVOCATION_ID" in os.environ  # a start by root sets the first one as well
+    if not by_systemd or service_state(Path(state_dir, "any")) is not None:
+        return ""
+    return f"systemd lets this service write only to {given}: name that one, and mount {state_dir} there (mount --bind)"
+
+
 def foreign_entry(state_dir: str | Path) -> ForeignEntry | None:
     """Return the entry of a state directory that its owner may not use and that matters most; None if there is none.
 

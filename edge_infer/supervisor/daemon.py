@@ -85,7 +85,7 @@ class Daemon:
         self._recalls = PendingRecalls(self._house)
         self._drift = DriftRequests(self._house, changes)
         self._board = BoardWatch(board)
-        self._checks = Checks(config)
+        self._checks = Checks(config, lambda: self._reload.plan.state_dir if self._reload.plan is not None else None)
         self._log_level = LogLevel(self._house, log_level, changes)
         self._governing = GovernorLoop(self._house, board, tempo or Tempo())
         self._metrics = MetricsWriter(self._house, self._swap, self._reload, board)

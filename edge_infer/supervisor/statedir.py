@@ -17,7 +17,7 @@ from typing import Final
 from edge_infer.errors import StartError
 from edge_infer.platform.folder_tidy import tidy_folder
 from edge_infer.platform.paths import content, publisher_folder, trials_folder
-from edge_infer.platform.state_owner import service_state
+from edge_infer.platform.state_owner import mount_advice, service_state
 from edge_infer.sandbox.needs import store_folder
 from edge_infer.sandbox.system_paths import opens_own
 
@@ -145,6 +145,8 @@ def _holder(file: int) -> str:
 
 def _remedy(state_dir: Path) -> str:
     """Return the remedy by which this user gets access."""
+    if advice := mount_advice(state_dir):
+        return advice
     user = f"user {os.geteuid()}"
     with suppress(KeyError):
         user = pwd.getpwuid(os.geteuid()).pw_name

@@ -17,9 +17,12 @@ from pathlib import Path
 import psutil
 import pytest
 
+from edge_infer.errors import StartError
 from edge_infer.plan.records import Problem
 from edge_infer.supervisor.control import checks
 from edge_infer.supervisor.control.server import ask
+from edge_infer.supervisor.reload.compilation import moved
+from edge_infer.supervisor.statedir import locked
 from tests.broker import Broker, eventually
 from tests.running import MODEL, ROOT, Daemon, config
 
@@ -65,6 +68,32 @@ def test_it_changes_nothing(daemon: Daemon) -> None:
     assert {path: path.stat().st_mtime_ns for path in (daemon.folder / "state").rglob("*.json")} == before
     assert daemon.status()["config"]["state"] == "applied"
     assert daemon.log.read_text().count(" applied\n") == 1
+
+
+def test_another_state_directory_is_refused_by_a_check_as_by_a_reload(daemon: Daemon) -> None:
+    text = daemon.config.read_text()
+    daemon.config.write_text(text.replace("state_dir: state", f"state_dir: {daemon.folder}/other"))
+    told = f"{daemon.config}:1: device.state_dir: cannot change while the daemon runs; restart it instead"
+    asked = {"do": "check", "config": str(daemon.config), "program": sys.prefix}
+    checked = ask(daemon.folder / "state/control.sock", asked)
+    assert (checked["problems"], checked["counts"]) == ([told], None)
+    assert daemon.reload()["errors"] == [told]
+    daemon.config.write_text(text)
+
+
+def test_a_service_that_systemd_gave_a_directory_is_told_to_mount_another_one_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    monkeypatch.delenv("INVOCATION_ID", raising=False)
+    assert str(moved(tmp_path / "c.yaml", str(tmp_path), "/mnt/disk")).endswith("restart it instead")
+    monkeypatch.setenv("INVOCATION_ID", "0" * 32)
+    problem = str(moved(tmp_path / "c.yaml", str(tmp_path), "/mnt/disk"))
+    assert f"systemd lets this service write only to {tmp_path}: name that one, and mount /mnt/disk there" in problem
+    for before, now in ((str(tmp_path), str(tmp_path / "own")), ("/mnt/one", "/mnt/two")):
+        assert str(moved(tmp_path / "c.yaml", before, now)).endswith("restart it instead")
+    with pytest.raises(StartError, match="mount /proc/1/nowhere there"), locked(Path("/proc/1/nowhere")):
+        pass
 
 
 def killing_the_reader(daemon: Daemon, command: str) -> subprocess.CompletedProcess[str]:

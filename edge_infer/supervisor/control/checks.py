@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from edge_infer.contract.codec import encode
+from edge_infer.contract.codec import encode, replace
 from edge_infer.errors import StartError
 from edge_infer.plan.records import Compiled, Plan, Problem
 from edge_infer.supervisor.control.answers import CheckAnswer
 from edge_infer.supervisor.control.server import Request
 from edge_infer.supervisor.processes.output import Output
-from edge_infer.supervisor.reload.compilation import NAME, Compilation, failed
+from edge_infer.supervisor.reload.compilation import NAME, Compilation, failed, moved
 
 MOST_LINES: Final = 200
 """Maximum number of problems in one answer, because the answer has to fit into one message of the control socket."""
@@ -24,8 +24,10 @@ MOST_LINES: Final = 200
 class Checks:
     """Runs one check at a time, in a process of its own that tries every model."""
 
-    def __init__(self, config: Path) -> None:
+    def __init__(self, config: Path, state_dir: Callable[[], str | None] = lambda: None) -> None:
+        """``state_dir`` returns the state directory of the running daemon, which no reload changes."""
         self._config = config
+        self._state_dir = state_dir
         self._output = Output(NAME)
         self._compilation: Compilation | None = None
         self._request: Request | None = None
@@ -87,6 +89,9 @@ class Checks:
             self._request.answer({"unread": str(compiled.problems[0])})
             self._request = None
             return
+        ours, plan = self._state_dir(), compiled.plan
+        if plan is not None and ours is not None and plan.state_dir != ours:  # a reload would reject it
+            compiled = replace(compiled, plan=None, problems=(moved(self._config, ours, plan.state_dir),))
         found = counts(compiled.plan) if compiled.plan is not None else None
         self._request.answer(encode(CheckAnswer(_lines(compiled.problems), _lines(compiled.warnings), found)))
         self._request = None

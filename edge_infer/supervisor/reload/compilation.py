@@ -19,6 +19,7 @@ from edge_infer.plan.records import Compiled, Plan, Problem
 from edge_infer.platform.config_files import MAX_BYTES, digest_of_texts, texts_of
 from edge_infer.platform.exit_status import death, unexpected_death
 from edge_infer.platform.paths import content, default_device_id, default_state_dir, hinted, written_state_dirs
+from edge_infer.platform.state_owner import mount_advice
 from edge_infer.supervisor.processes.helper_process import HelperProcess
 from edge_infer.supervisor.processes.output import Output
 from edge_infer.supervisor.statedir import make_folders
@@ -34,7 +35,6 @@ _NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _MERGED: Final = re.compile(rb"""^[^#\n]*\brooms["']?\s*:\s*["']?(?:merged\b|\$\{)""", re.MULTILINE)
 ENDS: Final = (0, 2)
 """Exit statuses of a process that has read the file to its end."""
-MOVED: Final = "cannot change while the daemon runs; restart it instead"
 
 
 class Compilation:
@@ -178,8 +178,8 @@ class Compilation:
     def _again_in(self, compiled: Compiled) -> Compiled | None:
         """Compile again, in a sandbox with the state directory that the file names; fail if another one is in use."""
         if not self._searching:
-            moved = Problem(str(self._config), 1, "device.state_dir", MOVED)
-            return Compiled(compiled.digest, None, (moved,), seen=compiled.seen)
+            problem = moved(self._config, self._words[-1], compiled.elsewhere)
+            return Compiled(compiled.digest, None, (problem,), seen=compiled.seen)
         self._searching = False
         if not _names_folder(self._config.absolute(), compiled.elsewhere):
             why = (
@@ -211,6 +211,13 @@ def _names_folder(config: Path, state_dir: str) -> bool:
     with suppress(OSError):
         return Path(state_dir) in {default_state_dir(), *written_state_dirs(config, MAX_BYTES)}
     return False
+
+
+def moved(config: Path, before: str, state_dir: str) -> Problem:
+    """Return the problem of a file that names another state directory than that of the running daemon, ``before``."""
+    advice = "" if mount_advice(before) else mount_advice(state_dir)  # the one before shows that others are writable
+    remedy = advice or "restart it instead"
+    return Problem(str(config), 1, "device.state_dir", f"cannot change while the daemon runs; {remedy}"[:4096])
 
 
 def failed(config: Path, why: str, *, machine: bool = False) -> Compiled:

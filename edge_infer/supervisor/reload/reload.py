@@ -27,7 +27,7 @@ from edge_infer.supervisor.control.server import Request
 from edge_infer.supervisor.processes.output import Output
 from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
 from edge_infer.supervisor.redaction import published
-from edge_infer.supervisor.reload.compilation import MOVED, NAME, Compilation, failed, unchanged
+from edge_infer.supervisor.reload.compilation import NAME, Compilation, failed, moved, unchanged
 from edge_infer.supervisor.reload.problem_log import ProblemLog
 from edge_infer.supervisor.reload.watch import RESTLESS, ConfigWatcher, LackingFiles, is_missing
 from edge_infer.supervisor.rollout.rollout import ModelRollout
@@ -334,7 +334,7 @@ class Reload:
         if plan is None:
             self._reject(compiled.digest, compiled.problems)
         elif self.plan is not None and plan.state_dir != self.plan.state_dir:
-            self._reject(compiled.digest, (Problem(str(self._config), 1, "device.state_dir", MOVED),))
+            self._reject(compiled.digest, (moved(self._config, self.plan.state_dir, plan.state_dir),))
         else:
             self.try_out(plan)
             try:
