@@ -19,8 +19,10 @@ from edge_infer.supervisor.processes.child import (
     KILLED_PAUSE,
     LONGEST_PAUSE,
     MOST_UNSENT,
+    QUICK_KILLS,
     SERVED,
     SERVED_PAUSE,
+    SOON,
     ChildProcess,
     ChildSpec,
 )
@@ -153,6 +155,27 @@ def test_a_child_that_is_killed_at_once_is_started_again_soon(make: Make) -> Non
     for _ in range(7):
         assert killed(child) <= KILLED_PAUSE
         child.start()
+
+
+def killed_by_others(child: ChildProcess) -> float:
+    """Seconds from its death until it is due again, as the kernel kills for lack of memory."""
+    assert child.pid is not None
+    os.kill(child.pid, signal.SIGKILL)
+    eventually(lambda: child.ended() is not None, "end of the child")
+    return child.due - time.monotonic()
+
+
+def test_a_child_that_others_kill_soon_after_each_start_is_started_again_later_and_later(make: Make) -> None:
+    child = make()
+    pauses = []
+    for _ in range(8):
+        pauses.append(killed_by_others(child))
+        child.start()
+    assert max(pauses[:QUICK_KILLS]) <= KILLED_PAUSE
+    assert pauses[-1] > KILLED_PAUSE
+    assert max(pauses) <= LONGEST_PAUSE
+    child.started -= SOON  # it has lived for a while
+    assert killed_by_others(child) <= KILLED_PAUSE
 
 
 def test_a_child_that_ends_at_once_is_started_again_later_and_later(make: Make) -> None:

@@ -36,6 +36,10 @@ SERVED_PAUSE: Final = 1.0
 """Seconds between two starts of a child that was killed after it had sent a record and lived for `SERVED` seconds."""
 KILLED_PAUSE: Final = 2.0
 """Seconds between two starts of a child that was killed earlier than that."""
+SOON: Final = 10.0
+QUICK_KILLS: Final = 3
+"""Kills in a row by others within `SOON` seconds after a start, after which the pauses grow as after crashes: probably
+memory is short, and still will be at the next start."""
 STARTING: Final = 30.0
 """Seconds in which a child must send its first record; a cold SD card is slow."""
 CALM: Final = 60.0
@@ -126,6 +130,7 @@ class ChildProcess:
         self._body: ProcessHandle | None = None
         self._pause = 0.0
         self._killed = False
+        self._quick_kills = 0
         self._offence = ""
         self._output = output or Output(recipe.name)
         self._output.allow(verbose="debug" in recipe.arguments)
@@ -260,7 +265,7 @@ class ChildProcess:
         """Return the exit status once, after the child has ended (negative: the signal). Schedule the restart."""
         if self._body is None or (status := self._body.poll()) is None:
             return None
-        self._rest(fell=fell(status))
+        self._rest(fell=fell(status), by_others=status == -signal.SIGKILL and not self._killed)
         self._close()
         return status
 
@@ -325,11 +330,12 @@ class ChildProcess:
         self._close()
         return in_time
 
-    def _rest(self, *, fell: bool = True) -> None:
-        """Schedule the next start: soon after a kill, with growing back-off after a crash."""
+    def _rest(self, *, fell: bool = True, by_others: bool = False) -> None:
+        """Schedule the next start: soon after a kill, with growing back-off after crashes and kills ``by_others``."""
         lived = time.monotonic() - self.started
         longest = self.recipe.longest_pause
-        if not fell:
+        self._quick_kills = self._quick_kills + 1 if by_others and lived < SOON else 0
+        if not fell and self._quick_kills <= QUICK_KILLS:
             longest = SERVED_PAUSE if self.spoke and lived > SERVED else min(KILLED_PAUSE, longest)
         self._pause = 0.0 if lived > CALM else min(max(self._pause * 2, FIRST_PAUSE), longest)
         self.due = time.monotonic() + self._pause * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, no secret

@@ -46,7 +46,7 @@ from edge_infer.ipc.messages import (
 from edge_infer.plan.channel_rates import RESTED_AFTER
 from edge_infer.plan.records import PipelinePlan, Plan
 from edge_infer.platform.clock import new_boot
-from edge_infer.platform.exit_status import unexpected_death
+from edge_infer.platform.exit_status import death, unexpected_death
 from edge_infer.platform.logs import printable
 from edge_infer.platform.process_use import use_of
 from edge_infer.platform.rate_limits import TokenBucket
@@ -580,7 +580,8 @@ class ProcessSupervisor:
         elif status == 0 and child not in (self.engine, self.publisher):
             log.info("%s has ended; starting a new one", child.recipe.name)
         else:
-            text = f"{child.recipe.name} {unexpected_death(status) if why is None else f'{why} and was killed'}"
+            how = death(status) if child.killed else unexpected_death(status)
+            text = f"{child.recipe.name} {how if why is None else f'{why} and was killed'}"
             log.error("%s; restarting it", text)
             self.note(text, child.recipe.name)
             if child is self.publisher and (self._own_fault or (fell(status) and status != os.EX_IOERR)):
