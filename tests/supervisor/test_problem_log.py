@@ -12,7 +12,7 @@ from edge_infer.supervisor.reload.problem_log import MAX_LOGGED_PROBLEMS, Proble
 
 
 def problems(count: int, text: str) -> list[Problem]:
-    return [Problem("config.yaml", number, "mqtt", text) for number in range(count)]
+    return [Problem("config.yaml", number, "mqtt", text) for number in range(1, count + 1)]
 
 
 def test_usual_problems_are_all_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -41,4 +41,4 @@ def test_none_looks_like_another_line(caplog: pytest.LogCaptureFixture) -> None:
         logging.WARNING, problems(1, "x\n05:00:00 ERROR   supervisor: the camera was stolen\x1b[2J\ud800")
     )
     (line,) = caplog.messages
-    assert line == "config.yaml:0: mqtt: x 05:00:00 ERROR   supervisor: the camera was stolen\ufffd[2J\ufffd"
+    assert line == "config.yaml:1: mqtt: x 05:00:00 ERROR   supervisor: the camera was stolen\ufffd[2J\ufffd"
