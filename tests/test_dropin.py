@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -9,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from edge_infer.config.compile.compile import compile_config
+from edge_infer.platform.credential_names import credential_name
 from tests.running import MODEL, ROOT
 
 CONFIG = f"""\
@@ -44,7 +48,64 @@ def test_devices_addresses_and_credentials_of_the_configuration_and_no_others(tm
     assert "IPAddressDeny=any" in lines
     assert "IPAddressAllow=192.0.2.7 192.0.2.9" in lines
     credentials = [line for line in lines if line.startswith("LoadCredential=")]
-    assert credentials == [f"LoadCredential={name}:{tmp_path}/{name}" for name in ("mqtt.pass", "cam.pass")]
+    paths = [f"{tmp_path}/{name}" for name in ("mqtt.pass", "cam.pass")]
+    assert credentials == [f"LoadCredential={credential_name(path)}:{path}" for path in paths]
+
+
+TWO_CAMERAS = CONFIG.replace("cam.pass}", "a/cam.pass}").replace(
+    "  clip:",
+    '  back: {kind: rtsp, url: "rtsp://192.0.2.8/stream", username: viewer, password_file: b/cam.pass}\n  clip:',
+)
+
+
+def two_cameras(folder: Path) -> None:
+    """Write the files of two cameras' passwords that have one name."""
+    for name in ("a", "b"):
+        (folder / name).mkdir()
+        (folder / name / "cam.pass").write_text(f"of {name}\n")
+        (folder / name / "cam.pass").chmod(0o600)
+
+
+def passwords_of(folder: Path) -> list[str]:
+    """Return the passwords of the two cameras as their readers would read them."""
+    compiled = compile_config(folder / "config.yaml")
+    assert compiled.plan is not None, compiled.problems
+    files = [source.options["password_file"] for source in compiled.plan.sources[1:3]]
+    return [Path(str(file)).read_text().strip() for file in files]
+
+
+def test_files_of_one_name_are_credentials_of_two_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    two_cameras(tmp_path)
+    code, text, told = unit(tmp_path, TWO_CAMERAS)
+    assert code == 0, told
+    copies = tmp_path / "credentials"
+    copies.mkdir()
+    for line in text.splitlines():  # as systemd does: of two lines with one name the second one counts
+        if line.startswith("LoadCredential="):
+            name, _, path = line.removeprefix("LoadCredential=").partition(":")
+            shutil.copy(path, copies / name)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(copies))
+    assert passwords_of(tmp_path) == ["of a", "of b"]
+    plan = compile_config(tmp_path / "config.yaml").plan
+    assert plan is not None
+    assert all(str(source.options["password_file"]).startswith(str(copies)) for source in plan.sources[1:3])
+
+
+def test_a_credential_of_an_older_drop_in_is_not_taken_for_another_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two_cameras(tmp_path)
+    unit(tmp_path, TWO_CAMERAS)
+    copies = tmp_path / "credentials"
+    copies.mkdir()
+    shutil.copy(tmp_path / "b/cam.pass", copies / "cam.pass")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(copies))
+    assert passwords_of(tmp_path) == ["of a", "of b"]
+    (tmp_path / "a/cam.pass").unlink()
+    (problem,) = compile_config(tmp_path / "config.yaml").problems
+    assert problem.path == "sources.yard.password_file"
+    assert "because sources.yard.password_file, sources.back.password_file name different files" in problem.text
+    assert problem.text.endswith("edge-infer unit writes a drop-in that tells them apart")
 
 
 def test_a_program_that_opens_what_it_wants_is_let_and_told(tmp_path: Path) -> None:
@@ -64,14 +125,19 @@ def test_a_wrong_configuration_prints_its_problems_and_nothing_else(tmp_path: Pa
 def test_a_credential_of_the_service_goes_before_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "credentials").mkdir()
     (tmp_path / "credentials/mqtt.pass").write_text("other\n")
+    (tmp_path / "credentials/mqtt.pass").chmod(0o400)
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "credentials"))
-    from edge_infer.config.compile.compile import compile_config
-
     unit(tmp_path, CONFIG)
     plan = compile_config(tmp_path / "config.yaml").plan
     assert plan is not None
     assert plan.mqtt.password_file == str(tmp_path / "credentials/mqtt.pass")
     assert plan.sources[1].options["password_file"] == str(tmp_path / "cam.pass")
+    os.utime(tmp_path / "mqtt.pass", (0, 0))  # older than the copy
+    told = {warning.path: warning.text for warning in compile_config(tmp_path / "config.yaml").warnings}
+    assert "to write a drop-in with unique names, run: edge-infer unit" in told["mqtt.password_file"]
+    (tmp_path / "mqtt.pass").unlink()  # a credential of the operator, perhaps encrypted
+    told = {warning.path: warning.text for warning in compile_config(tmp_path / "config.yaml").warnings}
+    assert "mqtt.password_file" not in told
 
 
 def test_systemd_reads_names_as_they_are(tmp_path: Path) -> None:
@@ -79,20 +145,26 @@ def test_systemd_reads_names_as_they_are(tmp_path: Path) -> None:
     (tmp_path / "100%n.pass").chmod(0o600)
     code, text, told = unit(tmp_path, CONFIG.replace("mqtt.pass", "100%n.pass"))
     assert code == 0, told
-    assert f"LoadCredential=100%%n.pass:{tmp_path}/100%%n.pass" in text.splitlines()
+    path = f"{tmp_path}/100%n.pass"
+    assert f"LoadCredential={credential_name(path)}:{tmp_path}/100%%n.pass" in text.splitlines()
 
 
-@pytest.mark.parametrize("name", ["a:b.pass", "a\\b.pass"])
-def test_a_file_whose_name_no_credential_can_have_is_named(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["a:b.pass", "a\\b.pass", "100%n.pass", "à b.pass", "x" * 250])
+def test_every_file_has_a_credential_name_that_systemd_accepts(name: str) -> None:
+    assert re.fullmatch(r"[A-Za-z0-9._-]{1,255}", credential_name(f"/etc/{name}"))
+
+
+@pytest.mark.parametrize("name", ["a b.pass", 'a"b.pass', "a\\b.pass"])
+def test_a_path_from_which_systemd_reads_no_credential_is_named(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text("secret\n")
     (tmp_path / name).chmod(0o600)
     code, text, told = unit(tmp_path, CONFIG.replace("mqtt.pass", f"'{name}'"))
     assert (code, text) == (2, "")
-    assert f"{name}: the name of a credential must not contain a colon or a backslash; rename the file" in told
+    assert f"{name}: systemd cannot read a credential from a path with a space" in told
 
 
 def test_a_path_cannot_add_lines(tmp_path: Path) -> None:
-    folder = tmp_path / "box\nExecStartPre=touch x\n#"
+    folder = tmp_path / "box\nExecStartPre=reboot\n#"
     folder.mkdir()
     code, text, told = unit(folder, CONFIG)
     assert (code, text) == (2, "")

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from edge_infer.errors import ConfigError
 from edge_infer.plan.records import Plan, SourcePlan
 from edge_infer.plan.source_kinds import KINDS, access_of
+from edge_infer.platform.credential_names import credential_name
 from edge_infer.platform.logs import printable
 from edge_infer.sandbox.needs import reader_fence, secret_files
 from edge_infer.sandbox.system_paths import accelerators
@@ -23,6 +24,9 @@ CREDENTIALS: Final = "/run/credentials/edge-infer.service"
 PLACE: Final = "/etc/systemd/system/edge-infer.service.d/box.conf"
 _CLASSES: Final = {"/dev/bus/usb": "char-usb_device", "/dev/dri": "char-drm", "/dev/dma_heap": "char-dma_heap"}
 """Folders of devices, and systemd's name for the devices in them (``/proc/devices``)."""
+
+_NOT_IN_A_CREDENTIAL: Final = frozenset(" \"'\\")
+"""Characters in the path of a credential with which systemd 255 and later does not start the service."""
 
 
 def drop_in(plan: Plan, config: Path) -> str:
@@ -174,9 +178,9 @@ def _credentials(plan: Plan) -> Iterator[str]:
     for path in dict.fromkeys(secret_files(plan)):
         if path.startswith(f"{CREDENTIALS}/"):
             continue
-        name = Path(path).name
-        if ":" in name or "\\" in name:
+        if _NOT_IN_A_CREDENTIAL & set(path):
             raise ConfigError(
-                f"{path}: the name of a credential must not contain a colon or a backslash; rename the file"
+                f"{path}: systemd cannot read a credential from a path with a space, a quotation mark or a backslash; "
+                "rename the file or its folder"
             )
-        yield f"LoadCredential={_escaped(name)}:{_escaped(path)}"
+        yield f"LoadCredential={credential_name(path)}:{_escaped(path)}"

@@ -11,16 +11,20 @@ import os
 import shutil
 import ssl
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from edge_infer.plan.records import Problem
+from edge_infer.platform.credential_names import credential_name
 from edge_infer.platform.permissions import closed_folder, denied, for_the_group, user
 from edge_infer.readers.sources.byte_input import STDIN, is_pipe
-from edge_infer.yamlfile.load import Document, Steps
+from edge_infer.yamlfile.load import Document, Steps, spell
 
 MOST_SECRET: Final = 4096
+_SECRET_KEYS: Final = frozenset({"password_file", "ca_file", "cert_file", "key_file"})
+"""Keys whose files systemd can pass as credentials."""
 
 
 @dataclass(slots=True)
@@ -72,7 +76,7 @@ class NamedFiles:
         """Check a file that holds a password; return its path."""
         found = self._credential(path)
         self.secrets += [found, self.absolute(path)]
-        data = self._open(steps, found, "this file")
+        data = self._open(steps, found, "this file", why=self._why_not_the_copy(path, found))
         if data is None:
             return found
         if not data.splitlines() or not data.splitlines()[0].strip():
@@ -91,13 +95,45 @@ class NamedFiles:
         elif Path(found).stat().st_mode & stat.S_IROTH:
             text = f"every user of this machine can read this file; {for_the_group('FILE', path=found)}"
             self.warnings.append(self.document.problem(steps, text))
+        elif self._is_found_by_name(found, path):
+            text = (
+                "the service finds its copy of this file by the file name alone, and another file may have the same "
+                "name; to write a drop-in with unique names, run: edge-infer unit"
+            )
+            self.warnings.append(self.document.problem(steps, text))
         return found
 
     def _credential(self, path: str) -> str:
-        """Return the copy that systemd made for the service (``LoadCredential=NAME:PATH``), or the file itself."""
-        folder = os.environ.get("CREDENTIALS_DIRECTORY")
-        copy = Path(folder, Path(path).name) if folder else None
-        return str(copy) if copy is not None and copy.exists() else self.absolute(path)
+        """Return the copy that systemd made for the service (``LoadCredential=NAME:PATH``), or the file itself.
+
+        A credential with only the file name comes from a drop-in of an older version, or from the operator. It is used
+        if this name means one file: otherwise the password of one host would be sent to another.
+        """
+        if (copy := _copy(credential_name(self.absolute(path)))) is not None:
+            return copy
+        copy = _copy(Path(path).name)
+        return copy if copy is not None and not self._namesakes(path) else self.absolute(path)
+
+    def _namesakes(self, path: str) -> list[str]:
+        """Return the keys that name files like this one, if these are different files; otherwise nothing."""
+        name = Path(path).name
+        named = {spell(steps): value for steps, value in _secrets(self.document.value) if Path(value).name == name}
+        return list(named) if len({self.absolute(value) for value in named.values()}) > 1 else []
+
+    def _why_not_the_copy(self, path: str, found: str) -> str:
+        """Return why a credential with the name of this file is not used, as the end of a sentence; else empty."""
+        if found != self.absolute(path) or _copy(Path(path).name) is None:
+            return ""
+        keys = ", ".join(self._namesakes(path))
+        return (
+            f"; the service has a credential of this name but does not use it, because {keys} name different files of "
+            "one name; edge-infer unit writes a drop-in that tells them apart"
+        )
+
+    def _is_found_by_name(self, found: str, path: str) -> bool:
+        """Return whether only its name tells that the credential is a copy of this file, which exists."""
+        original = self.absolute(path)
+        return found != original and Path(found).name == Path(path).name and os.path.exists(original)  # noqa: PTH110
 
     def _is_outdated(self, found: str, path: str) -> bool:
         """Return whether the copy that systemd made is older than its file.
@@ -160,7 +196,7 @@ class NamedFiles:
             self.wrong(steps, f"there is no program {found}{where}; install it, or give its full path")
         return found
 
-    def _open(self, steps: Steps, path: str, shown: str, remedy: str = "") -> bytes | None:
+    def _open(self, steps: Steps, path: str, shown: str, remedy: str = "", why: str = "") -> bytes | None:
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
             try:
@@ -171,11 +207,11 @@ class NamedFiles:
                 os.close(descriptor)
         except PermissionError:
             self.lacking.append(path)
-            self.wrong(steps, f"{shown} {denied(path, path if shown == path else 'FILE')}")
+            self.wrong(steps, f"{shown} {denied(path, path if shown == path else 'FILE')}{why}")
         except FileNotFoundError:
             self.lacking.append(path)
             where = "" if shown == path else f"; relative paths begin at {self.folder}"
-            self.wrong(steps, f"{shown} does not exist{where}{remedy}")
+            self.wrong(steps, f"{shown} does not exist{where}{remedy}{why}")
         except (OSError, ValueError) as error:
             self.wrong(steps, f"{shown} cannot be read: {getattr(error, 'strerror', None) or 'not a path'}")
         return None
@@ -189,3 +225,19 @@ class NamedFiles:
         """Record a problem with a file or program that the document names."""
         problem = self.document.problem(steps, text)
         self.problems.append(Problem(problem.file, problem.line, problem.path, text, outside=True))
+
+
+def _copy(name: str) -> str | None:
+    """Return the path of the credential of this name; None if the service has none."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    path = Path(folder, name) if folder else None
+    return str(path) if path is not None and path.exists() else None
+
+
+def _secrets(value: object, steps: Steps = ()) -> Iterator[tuple[Steps, str]]:
+    """Yield each path in a document that names a file with a secret or a certificate, and where it is."""
+    for key, part in value.items() if isinstance(value, dict) else ():
+        if isinstance(part, str) and key in _SECRET_KEYS:
+            yield (*steps, key), part
+        else:
+            yield from _secrets(part, (*steps, key))
