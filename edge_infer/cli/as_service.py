@@ -5,12 +5,14 @@ While the service runs, the daemon itself answers ``check`` and ``doctor``.
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -22,11 +24,18 @@ VERSIONS: Final = "versions"
 _KEPT: Final = (
     *("User", "Group", "SupplementaryGroups", "DynamicUser", "StateDirectory", "StateDirectoryMode", "UMask"),
     *("ProtectHome", "ProtectSystem", "PrivateTmp", "ProtectProc", "NoNewPrivileges", "CapabilityBoundingSet"),
-    *("Environment", "LoadCredential", "BindPaths", "BindReadOnlyPaths", "InaccessiblePaths"),
+    *("Environment", "BindPaths", "BindReadOnlyPaths", "InaccessiblePaths"),
     *("TemporaryFileSystem", "RootDirectory", "DevicePolicy", "DeviceAllow", "WorkingDirectory"),
 )
 """Properties that determine which files a process of the unit can read."""
+_CREDENTIALS: Final = (
+    *("LoadCredential", "LoadCredentialEncrypted", "SetCredential", "SetCredentialEncrypted"),
+    "ImportCredential",
+)
+"""Properties that ``systemctl show`` prints as ``[unprintable]``, or quoted; only D-Bus gives their values."""
+_UNIT_OBJECT: Final = "/org/freedesktop/systemd1/unit/edge_2dinfer_2eservice"
 _EMPTY_MEANS_NONE: Final = frozenset({"CapabilityBoundingSet"})
+_ASCII: Final = 128
 _SETUP_ENDS_WITH: Final = range(200, 246)
 """Exit codes of systemd when it could not start the program (systemd.exec(5), "Process Exit Codes")."""
 _SETUP: Final = {
@@ -49,11 +58,17 @@ def service_command(config: Path, words: Sequence[str]) -> list[str] | None:
     """
     if os.geteuid() != 0:
         return None
-    return command_from(_shown("LoadState", "ExecStart", "EnvironmentFiles", *_KEPT), config, words)
+    shown = _shown("LoadState", "ExecStart", "EnvironmentFiles", *_KEPT)
+    return command_from(shown, config, words, list(_credentials())) if shown else None
 
 
-def command_from(shown: Mapping[str, Sequence[str]], config: Path, words: Sequence[str]) -> list[str] | None:
-    """Return the command for a unit with these properties, as ``systemctl show`` prints them; see `service_command`."""
+def command_from(
+    shown: Mapping[str, Sequence[str]], config: Path, words: Sequence[str], credentials: Sequence[str] = ()
+) -> list[str] | None:
+    """Return the command for a unit with these properties, as ``systemctl show`` prints them; see `service_command`.
+
+    ``credentials`` are its properties of credentials, as `credentials_from` returns them.
+    """
     argv = re.search(r"argv\[\]=(.*?) ;", next(iter(shown.get("ExecStart", ())), ""))
     started = shlex.split(argv[1]) if argv else []
     if shown.get("LoadState") != ["loaded"] or not started or str(config.absolute()) not in started[1:]:
@@ -71,6 +86,7 @@ def command_from(shown: Mapping[str, Sequence[str]], config: Path, words: Sequen
         properties += [
             f"--property=EnvironmentFile={'-' if ignore == 'yes' else ''}{path}" for path, ignore in _FILE.findall(line)
         ]
+    properties += [f"--property={each}" for each in credentials]
     start = ("systemd-run", "--quiet", "--pipe", "--wait", "--collect", "--service-type=exec")
     return [*start, *properties, "--", *own_module("edge_infer", *words)]
 
@@ -93,16 +109,27 @@ def failing_from(shown: Mapping[str, Sequence[str]]) -> str:
 
 def _shown(*names: str) -> dict[str, list[str]]:
     """Return these properties of the unit, each with its values; empty if systemd does not answer."""
+    return properties_from(_printed("systemctl", "show", UNIT, f"--property={','.join(names)}"))
+
+
+def _credentials() -> Iterator[str]:
+    """Yield the unit's properties of credentials, each with a value; see `credentials_from`.
+
+    Each property is queried alone, because an older systemd does not know all of them and would answer with an error.
+    """
+    query = ("busctl", "--json=short", "get-property", "org.freedesktop.systemd1", _UNIT_OBJECT)
+    for name in _CREDENTIALS:
+        yield from credentials_from(name, _printed(*query, "org.freedesktop.systemd1.Service", name))
+
+
+def _printed(*command: str) -> str:
+    """Return what a command of systemd prints; empty if systemd does not answer."""
     if not Path("/run/systemd/system").is_dir():
-        return {}
+        return ""
     try:
-        done = subprocess.run(
-            ["systemctl", "show", UNIT, f"--property={','.join(names)}"],
-            capture_output=True, text=True, timeout=10, check=False,
-        )  # fmt: skip
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=False).stdout
     except (OSError, subprocess.TimeoutExpired):
-        return {}
-    return properties_from(done.stdout)
+        return ""
 
 
 def properties_from(text: str) -> dict[str, list[str]]:
@@ -112,6 +139,27 @@ def properties_from(text: str) -> dict[str, list[str]]:
         name, _, value = line.partition("=")
         found.setdefault(name, []).append(value)
     return found
+
+
+def credentials_from(name: str, text: str) -> Iterator[str]:
+    """Parse the output of ``busctl --json=short get-property``: yield ``NAME=VALUE``, as ``systemd-run`` reads it.
+
+    The values of ``SetCredential=`` are no secrets: systemd shows them to every user (systemd.exec(5)).
+    """
+    for item in json.loads(text)["data"] if text.strip() else ():
+        if isinstance(item, str):
+            yield f"{name}={item}"
+        elif isinstance(item[1], str):  # a path
+            yield f"{name}={item[0]}:{item[1]}"
+        elif name.endswith("Encrypted"):
+            yield f"{name}={item[0]}:{base64.b64encode(bytes(item[1])).decode()}"
+        else:
+            yield f"{name}={item[0]}:{''.join(map(_byte, item[1]))}"
+
+
+def _byte(value: int) -> str:
+    """Return a byte as systemd reads it, with all but letters and digits escaped."""
+    return chr(value) if value < _ASCII and chr(value).isalnum() else f"\\x{value:02x}"
 
 
 def run_as_service(command: Sequence[str], text: bytes | None = None) -> int:

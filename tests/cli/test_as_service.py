@@ -1,4 +1,4 @@
-"""The command that judges as a stopped service would, from what ``systemctl show`` prints of its unit."""
+"""The command that judges as a stopped service would, from what systemd prints of its unit (here: systemd 257)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.cli.as_service import command_from, failing_from, run_as_service
+from edge_infer.cli.as_service import command_from, credentials_from, failing_from, run_as_service
 from edge_infer.platform import paths
 
 CONFIG = Path("/etc/edge-infer/config.yaml")
@@ -21,13 +21,25 @@ SHOWN = {
     "DynamicUser": ["yes"],
     "SupplementaryGroups": [""],
     "CapabilityBoundingSet": [""],
-    "LoadCredential": ["mqtt.pass:/etc/edge-infer/mqtt.pass", "ca.pem:/etc/edge-infer/ca.pem"],
+    "LoadCredential": ["[unprintable]"],
+    "SetCredential": ["[unprintable]"],
+    "ImportCredential": ['"camera.*" "*.pem"'],
     "EnvironmentFiles": ["/etc/default/edge-infer (ignore_errors=yes)"],
 }
 
+BUS = {
+    "LoadCredential": '{"type":"a(ss)","data":[["mqtt.pass","/etc/edge-infer/mqtt.pass"],["ca.pem","/etc/a:b%n"]]}',
+    "LoadCredentialEncrypted": '{"type":"a(ss)","data":[["sealed","/etc/edge-infer/sealed.cred"]]}',
+    "SetCredential": '{"type":"a(say)","data":[["plain",[97,32,37,92,58,255,10]]]}',
+    "SetCredentialEncrypted": '{"type":"a(say)","data":[["inline",[90,28,106,134]]]}',
+    "ImportCredential": '{"type":"as","data":["camera.*","*.pem"]}',
+}
+"""Output of ``busctl --json=short get-property``."""
+
 
 def test_the_identity_and_the_credentials_of_the_unit_are_those_of_the_command() -> None:
-    command = command_from(SHOWN, CONFIG, ["check", "-c", str(CONFIG)])
+    credentials = [each for name, text in BUS.items() for each in credentials_from(name, text)]
+    command = command_from(SHOWN, CONFIG, ["check", "-c", str(CONFIG)], credentials)
     assert command is not None
     assert command[0] == "systemd-run"
     assert {
@@ -35,12 +47,23 @@ def test_the_identity_and_the_credentials_of_the_unit_are_those_of_the_command()
         "--property=DynamicUser=yes",
         "--property=CapabilityBoundingSet=",
         "--property=LoadCredential=mqtt.pass:/etc/edge-infer/mqtt.pass",
-        "--property=LoadCredential=ca.pem:/etc/edge-infer/ca.pem",
+        "--property=LoadCredential=ca.pem:/etc/a:b%n",
+        "--property=LoadCredentialEncrypted=sealed:/etc/edge-infer/sealed.cred",
+        "--property=SetCredential=plain:a\\x20\\x25\\x5c\\x3a\\xff\\x0a",
+        "--property=SetCredentialEncrypted=inline:Whxqhg==",
+        "--property=ImportCredential=camera.*",
+        "--property=ImportCredential=*.pem",
         "--property=EnvironmentFile=-/etc/default/edge-infer",
     } <= set(command)
     assert "--property=SupplementaryGroups=" not in command
+    assert not [word for word in command if "unprintable" in word]
     assert command[command.index("--") + 1] == sys.executable
     assert command[-3:] == ["check", "-c", str(CONFIG)]
+
+
+def test_a_systemd_without_a_property_of_credentials_has_none_of_them() -> None:
+    assert list(credentials_from("ImportCredential", "")) == []
+    assert list(credentials_from("LoadCredential", '{"type":"a(ss)","data":[]}\n')) == []
 
 
 def test_another_file_another_program_and_no_unit_are_not_judged_by_it() -> None:

@@ -59,6 +59,7 @@ mkdir -p .before
 pivot_root . .before
 cd /
 umount --lazy .before
+mount --make-rshared /
 exec env container=test {systemd} --system --unit=task.target --show-status=no --log-target=null
 """
 

@@ -91,6 +91,7 @@ systemctl daemon-reload
 code 'restarted with a credential' systemctl restart edge-infer
 until_shows 'broker *ok'
 say connected sh -c "edge-infer status | grep -c 'broker *ok'"
+code 'and reads it' edge-infer check
 
 kill -KILL $(systemctl show -p MainPID --value edge-infer)
 for _ in $(seq 100); do systemctl show -p NRestarts edge-infer | grep -q =1 && break; sleep 0.2; done
@@ -101,8 +102,9 @@ say restarted systemctl is-active edge-infer
 useradd --system --gid edge-infer --no-create-home edge-infer
 sed -i '/^DynamicUser/d; s/^User=.*/User=edge-infer/' /opt/edge-infer/share/edge-infer.service
 cp /opt/edge-infer/share/edge-infer.service /etc/systemd/system && systemctl daemon-reload
-rm /etc/systemd/system/edge-infer.service.d/box.conf && chown edge-infer /etc/edge-infer/mqtt.pass
 code 'with a user of its own' systemctl restart edge-infer
+code 'and a credential' edge-infer check
+touch /etc/edge-infer/own.pass && chmod 600 /etc/edge-infer/own.pass && chown edge-infer /etc/edge-infer/own.pass
 echo "state: $(stat -c %F:%U:%G /var/lib/edge-infer)"
 before=$(readlink /opt/edge-infer/current)
 mkdir /tmp/broken && cp -r {ROOT}/{{deploy,edge_infer,models,systemd,pyproject.toml,README.md,LICENSE}} /tmp/broken
@@ -133,7 +135,13 @@ code 'what the service cannot read' edge-infer check
 chmod 644 /etc/edge-infer/config.yaml
 code 'root audits' edge-infer privacy --seconds 3
 ls /opt/edge-infer/versions | wc -l
+systemctl stop edge-infer
+code 'root checks while it is stopped' edge-infer check
+code 'and examines' edge-infer doctor
+systemctl start edge-infer
+code 'started again' edge-infer status --wait
 code upgraded $install --upgrade
+code 'with the credential' edge-infer check
 echo "judged as root: $(grep -c 'so the check ran as root' /shared/log)"
 [ "$before" = "$(readlink /opt/edge-infer/previous)" ] && echo 'the one before is kept: yes'
 cp /opt/edge-infer/share/edge-infer.service /opt/edge-infer/previous/share # its own names a user that is gone
@@ -154,7 +162,7 @@ say connected sh -c "edge-infer status | grep -c 'broker *ok'"
 echo "state: $(readlink /var/lib/edge-infer)"
 [ $(owner /proc/$(process)) -ge 61184 ] && ! getent passwd edge-infer && echo 'its user is dynamic: yes'
 [ -e /var/lib/edge-infer/models/face-detect/1.0.9 ] && echo 'what it had is there: yes'
-echo "secret: $(stat -c %U:%G:%a /etc/edge-infer/mqtt.pass)"
+echo "secrets: $(cd /etc/edge-infer && stat -c %U:%G:%a mqtt.pass own.pass | paste -sd' ')"
 say 'an operator asks' sh -c "$operator edge-infer status | grep -c 'broker *ok'"
 
 systemctl stop edge-infer
@@ -208,8 +216,10 @@ root adds a model: 0
 for the service: yes
 restarted with a credential: 0
 connected: 1
+and reads it: 0
 restarted: active
 with a user of its own: 0
+and a credential: 0
 state: directory:edge-infer:edge-infer
 broken for readers: 1
 nothing was changed: yes
@@ -224,7 +234,11 @@ root checks: 0
 what the service cannot read: 2
 root audits: 0
 1
+root checks while it is stopped: 0
+and examines: 0
+started again: 0
 upgraded: 0
+with the credential: 0
 judged as root: 0
 the one before is kept: yes
 rolled back: 0
@@ -240,7 +254,7 @@ connected: 1
 state: private/edge-infer
 its user is dynamic: yes
 what it had is there: yes
-secret: root:edge-infer:640
+secrets: root:root:600 root:edge-infer:640
 an operator asks: 1
 stopped: success
 last word: offline
