@@ -26,7 +26,7 @@ _CLASSES: Final = {"/dev/bus/usb": "char-usb_device", "/dev/dri": "char-drm", "/
 """Folders of devices, and systemd's name for the devices in them (``/proc/devices``)."""
 
 _NOT_IN_A_CREDENTIAL: Final = frozenset(" \"'\\")
-"""Characters in the path of a credential with which systemd 255 and later does not start the service."""
+"""Characters in the path of a credential with which systemd (tried: 257) does not start the service."""
 
 
 def drop_in(plan: Plan, config: Path) -> str:
