@@ -80,6 +80,22 @@ class RtspCamera(CameraProcess):
         self.say(f"{width} {height}")
 
 
+class GrayCamera(CameraProcess):
+    """A GStreamer RTSP server whose frames show by their gray when they were captured."""
+
+    def __init__(self, fps: int) -> None:
+        port = free_port()
+        self.url = f"rtsp://127.0.0.1:{port}/cam"
+        super().__init__(SYSTEM_PYTHON, str(SERVER), str(port), f"gray={fps}")
+
+    def captured(self) -> list[tuple[int, float]]:
+        """Ends the camera; the gray and the monotonic time of each frame that it captured."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        self._process.terminate()
+        return [(int(gray), float(moment)) for gray, moment in map(str.split, self._process.stdout)]
+
+
 class HttpCamera(CameraProcess):
     """A stream at ``url`` and single pictures at ``picture``, which can be told to stand still."""
 

@@ -12,9 +12,10 @@ import pytest
 
 from edge_infer.errors import SourceError
 from edge_infer.ipc.messages import FrameReady, ReaderTrouble
+from edge_infer.readers.sources import PASSED, Picture
 from edge_infer.readers.sources.credentials_in_url import shown, with_credentials
 from edge_infer.readers.sources.rtsp import RtspOptions, RtspSource
-from tests.readers.conftest import RtspCamera, free_port
+from tests.readers.conftest import GrayCamera, RtspCamera, free_port
 from tests.readers.rig import DEADLINE, Rig, make_plan
 
 BACK = 10.0
@@ -75,6 +76,26 @@ def test_a_camera_that_hangs_gives_no_frames_from_before(rtsp_camera: RtspCamera
             assert time.monotonic() < stopped + DEADLINE
         rtsp_camera.signal(signal.SIGCONT)
         assert late == []
+
+
+def test_a_frame_has_the_time_of_its_capture_from_the_first_one_on(gstreamer: None) -> None:
+    """FFmpeg collects a backlog while it opens a stream, and its decoder holds some frames back."""
+    with GrayCamera(10) as camera:
+        with RtspSource(RtspOptions(camera.url)) as source:
+            frames: list[Picture] = []
+            while len(frames) < 25:
+                reading = source.read()
+                assert reading is PASSED or isinstance(reading, Picture)
+                frames += [reading] if isinstance(reading, Picture) else []
+        captured = camera.captured()
+    late = []
+    for frame in frames:
+        gray = float(frame.pixels.mean())
+        late.append(min(abs(frame.monotonic - moment) for each, moment in captured if abs(each - gray) < 2))
+    assert max(late[:5]) < 0.6
+    assert sorted(late)[12] < 0.2  # the server itself holds a frame for one interval
+    for times in ([frame.monotonic for frame in frames], [frame.wall for frame in frames]):
+        assert times == sorted(times)
 
 
 def test_a_server_that_accepts_and_says_nothing_is_no_hang(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from edge_infer.plan.credentials import source_password
 from edge_infer.plan.records import Gives
 from edge_infer.platform.closing import Closing
 from edge_infer.readers.sources import PASSED, Passed, Picture, Place, Wanted, all_wanted, no_place
+from edge_infer.readers.sources.capture_time import StreamClock, Times
 from edge_infer.readers.sources.credentials_in_url import shown, unreachable, with_credentials
 from edge_infer.readers.sources.video_capture import VideoCapture, next_picture
 from edge_infer.sandbox.needs import USUAL_PORTS
@@ -123,6 +124,11 @@ READ_TIMEOUT: Final = 2.4
 SILENT: Final = 0.95 * READ_TIMEOUT
 MOST_SILENT: Final = 2
 """Consecutive silent reads after which the stream is reopened; this is before the source counts as lost."""
+DECODER_THREADS: Final = 2
+"""FFmpeg's decoder returns a frame later by one frame interval for each thread above one. Its default is one thread a
+core, which delays every result. One thread may be too slow for 1080p on a small board."""
+QUICK_OPENING: Final = "fpsprobesize;0"
+"""Makes FFmpeg open a stream without first measuring its frame rate, which takes seconds and collects a backlog."""
 _MEANINGS: Final = {
     401: "wrong or missing user name or password",
     403: "wrong user name or password, or this user may not view the stream",
@@ -149,6 +155,7 @@ def open_stream(url: str) -> VideoCapture:
         [
             *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, int(OPEN_TIMEOUT * 1000)),
             *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, int(READ_TIMEOUT * 1000)),
+            *(cv2.CAP_PROP_N_THREADS, DECODER_THREADS),
         ],
     )
     return capture
@@ -172,11 +179,12 @@ class RtspSource(Closing):
         self.wanted: Wanted = all_wanted
         self._log = DecoderLog()
         self._silent = 0
+        self._clock = StreamClock(0, 0)
 
     def __enter__(self) -> Self:
         options = self._options
         password = source_password(options.password_file) if options.password_file is not None else None
-        os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = f"rtsp_transport;{options.transport}"
+        os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = f"rtsp_transport;{options.transport}|{QUICK_OPENING}"
         began = time.monotonic()
         self._silent = 0
         self._log.open(os.environ)
@@ -193,6 +201,7 @@ class RtspSource(Closing):
                 else _why_closed(options.url)
             )
             raise SourceError(f"{shown(options.url)} cannot be opened: {why}")
+        self._clock = StreamClock(_frames_held_back(self._capture), self._capture.get(cv2.CAP_PROP_FPS))
         return self
 
     def read(self) -> Picture | Passed | None:
@@ -202,7 +211,7 @@ class RtspSource(Closing):
         """
         picture, began = None, time.monotonic()
         if self._capture is not None:
-            picture = next_picture(self._capture, self.place, self.wanted, self._retrieve)
+            picture = next_picture(self._capture, self.place, self.wanted, self._retrieve, captured=self._captured)
         silent = time.monotonic() - began > SILENT
         self._silent = self._silent + 1 if silent else 0
         if picture is None or self._silent == MOST_SILENT:
@@ -221,8 +230,22 @@ class RtspSource(Closing):
             self._capture = None
         self._log.close()
 
+    def _captured(self, capture: VideoCapture) -> Times | None:
+        return self._clock.captured(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
+
     def _retrieve(self, capture: VideoCapture, into: Any) -> tuple[bool, Any]:
         return self._log.retrieve(capture, into, shown(self._options.url))
+
+
+def _frames_held_back(capture: VideoCapture) -> int:
+    """Return how many frames FFmpeg reads after a frame before it returns that frame.
+
+    Its parser sees the end of a frame only at the beginning of the next one. Each further thread of its decoder holds
+    another one. Motion JPEG needs neither. A stream with B-frames is later still, by a number that OpenCV does not
+    report.
+    """
+    code = int(capture.get(cv2.CAP_PROP_FOURCC))
+    return 0 if code in (cv2.VideoWriter.fourcc(*"MJPG"), cv2.VideoWriter.fourcc(*"mjpg")) else DECODER_THREADS
 
 
 def _why_refused(code: int, reason: str, transport: str) -> str:

@@ -11,6 +11,7 @@ import cv2
 
 from edge_infer.errors import SourceError
 from edge_infer.readers.sources import PASSED, Passed, Picture, Place, Wanted, all_wanted, no_place
+from edge_infer.readers.sources.capture_time import Times
 
 log = logging.getLogger(__name__)
 
@@ -51,24 +52,31 @@ def grab_plainly(capture: VideoCapture) -> bool:
     return capture.grab()
 
 
-def next_picture(
+def captured_now(_capture: VideoCapture) -> Times:
+    """Return the time now, for a device that gives a frame as soon as it has captured it."""
+    return time.time(), time.monotonic()
+
+
+def next_picture(  # noqa: PLR0917 - each source replaces another step
     capture: VideoCapture,
     place: Place = no_place,
     wanted: Wanted = all_wanted,
     retrieve: Retrieve = retrieve_plainly,
     grab: Callable[[VideoCapture], bool] = grab_plainly,
+    captured: Callable[[VideoCapture], Times | None] = captured_now,
 ) -> Picture | Passed | None:
     """Return the next frame, timestamped before its conversion; None when there is none or it cannot be decoded.
 
-    Errors of ``retrieve`` are raised unchanged. The pixels are written to ``place``, if they fit. A frame that is not
-    ``wanted`` is only grabbed. With a V4L2 camera this only takes its buffer from the queue. FFmpeg still decodes the
-    frame, because other frames depend on it, and only the conversion is skipped.
+    `PASSED` is for a frame that is not needed, or whose capture time is unknown (``captured`` returned None). Errors of
+    ``retrieve`` are raised unchanged. The pixels are written to ``place``, if they fit. A frame that is not ``wanted``
+    is only grabbed. With a V4L2 camera this only takes its buffer from the queue. FFmpeg still decodes the frame,
+    because other frames depend on it, and only the conversion is skipped.
     """
     try:
         if not grab(capture):
             return None
-        wall, monotonic = time.time(), time.monotonic()
-        if not wanted(monotonic):
+        times = captured(capture)
+        if times is None or not wanted(times[1]):
             return PASSED
         good, pixels = retrieve(capture, place())
     except SourceError:
@@ -80,4 +88,4 @@ def next_picture(
         return None
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
-    return Picture(pixels, "gray" if pixels.ndim == 2 else "bgr", wall, monotonic)
+    return Picture(pixels, "gray" if pixels.ndim == 2 else "bgr", *times)
