@@ -13,6 +13,7 @@ import numpy as np
 from edge_infer.errors import EdgeInferError
 from edge_infer.readers.sources import Block
 from edge_infer.readers.sources.byte_input import ByteLines, EndOfInputError
+from edge_infer.readers.sources.capture_time import WallClock
 from edge_infer.readers.sources.faults import Faults
 from edge_infer.readers.sources.row_parser import Row, RowParser, WordsError
 
@@ -74,8 +75,9 @@ class ArrivalRate:
 class RowGatherer:
     """Gathers rows into blocks. ``rate`` is the operator's setting; None: the measured rate of arrival."""
 
-    def __init__(self, rate: float | None) -> None:
+    def __init__(self, rate: float | None, clock: WallClock | None = None) -> None:
         self._said = rate
+        self._clock = clock or WallClock()
         self._measured = ArrivalRate()
         self._rows: list[Row] = []
         self._whole: deque[Block] = deque()
@@ -111,7 +113,7 @@ class RowGatherer:
         if not self._rows:
             self._first = now
         self._rows.append(row)
-        self._last, self._wall = now, time.time() - (time.monotonic() - now)
+        self._last, self._wall = now, self._clock.at(now)
 
     def leave(self) -> None:
         """Note that reading stops until `resume`, because the pipelines are busy."""
