@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 
 from edge_infer.errors import SourceError
+from edge_infer.readers.sources import Picture
 from edge_infer.readers.sources.http import MOST_PICTURE, HttpOptions, HttpSource, MjpegParser
 from tests.broker import Certificates
 from tests.readers.conftest import free_port
@@ -323,6 +325,25 @@ def test_of_many_pictures_that_are_there_the_newest_is_taken() -> None:
         picture = source.read()
         assert picture is not None
         assert int(picture.pixels.mean()) == 190
+
+
+@pytest.mark.parametrize("ending", [b"--frame\r\n", b"", b"--frame\r\nContent-Type: image/jpeg\r\n\r\n"])
+def test_a_picture_whose_length_is_not_told_has_the_time_of_its_arrival(ending: bytes) -> None:
+    """Its end is seen at the next boundary, which some cameras send at once, and others with the next picture."""
+    sent: list[float] = []
+
+    def body() -> Iterator[bytes]:
+        yield ending
+        for value in range(50, 200, 30):
+            sent.append(time.monotonic())
+            yield part(jpeg(value)).removeprefix(ending) + ending
+            time.sleep(0.3)
+
+    with camera(body) as server, HttpSource(HttpOptions(server.url)) as source:
+        pictures = [source.read() for _ in range(4)]
+    times = [picture.monotonic for picture in pictures if isinstance(picture, Picture)]
+    assert times == pytest.approx(sent[:4], abs=0.15)
+    assert time.time() - time.monotonic() == pytest.approx(pictures[0].wall - times[0], abs=0.05)  # type: ignore[union-attr]
 
 
 @pytest.fixture(params=["http", "https"])

@@ -21,6 +21,7 @@ from edge_infer.plan.credentials import source_password
 from edge_infer.plan.records import Gives
 from edge_infer.platform.closing import Closing
 from edge_infer.readers.sources import PASSED, Passed, Picture, Wanted, all_wanted
+from edge_infer.readers.sources.capture_time import Times
 from edge_infer.readers.sources.credentials_in_url import shown, unreachable, with_credentials
 
 if TYPE_CHECKING:
@@ -170,6 +171,9 @@ class MjpegParser:
 
     def __init__(self, boundary: str) -> None:
         self.broken = 0
+        self.arrived: Times = (0.0, 0.0)
+        """When the first bytes of the newest picture arrived; its end may be seen only when the next one arrives."""
+        self._begun: Times | None = None
         # A boundary parameter that begins with two dashes may include the two that are before each boundary, or not.
         self._delimiter = b"--" + boundary.strip('" ').removeprefix("--").encode("latin-1", "replace")
         self._buffer = bytearray()
@@ -178,14 +182,19 @@ class MjpegParser:
 
     def feed(self, data: bytes) -> list[bytes]:
         """Return the pictures that are now complete, oldest first."""
+        now = time.time(), time.monotonic()
         self._buffer += data
         found: list[bytes] = []
         while (part := self._next()) is not None:
+            begun, self._begun = self._begun or now, None
             body = part.rstrip(b"\r\n\0").removesuffix(b"--").rstrip(b"\r\n\0")
             if body.startswith(b"\xff\xd8") and body.endswith(b"\xff\xd9"):
                 found.append(body)
+                self.arrived = begun
             else:
                 self.broken += 1
+        if self._inside and self._buffer and self._begun is None:
+            self._begun = now
         return found
 
     def _next(self) -> bytes | None:
@@ -346,7 +355,7 @@ class HttpSource(Closing):
         while time.monotonic() < deadline:
             data = self._newest_jpeg()
             if data is not None:
-                wall, monotonic = time.time(), time.monotonic()
+                wall, monotonic = self._parser.arrived
                 wanted = wanted or self.wanted(monotonic)  # a broken picture passes its turn to the next
                 if not wanted:
                     return PASSED
