@@ -70,11 +70,14 @@ class DecoderLog:
         os.close(end)
         self._size, self._rest, self._changed, self._failure, self._refusal = None, "", False, None, None
 
-    def new_size(self) -> str | None:
-        """Return the new size of the stream, ``WIDTHxHEIGHT``, once for each change; None if it has not changed."""
+    def resized(self) -> bool:
+        """Return whether the stream has changed its size, once for each change.
+
+        FFmpeg logs the coded size, in whole blocks, not the size of the frames: 480x368 for frames of 480x360.
+        """
         self._look()
         changed, self._changed = self._changed, False
-        return self._size if changed else None
+        return changed
 
     def refusal(self) -> tuple[int, str] | None:
         """Return the last status with which a camera refused a request, and its words; None without one."""
@@ -219,8 +222,8 @@ class RtspSource(Closing):
             raise SourceError(f"{shown(self._options.url)} delivers no more frames: {reason}")
         if silent:
             return PASSED  # captured before the silence: its time would be wrong
-        if (size := self._log.new_size()) is not None:
-            raise SourceError(f"{shown(self._options.url)} has changed its frame size to {size}; opening it again")
+        if self._log.resized():
+            raise SourceError(f"{shown(self._options.url)} has changed its frame size; opening it again")
         return picture
 
     def close(self) -> None:
