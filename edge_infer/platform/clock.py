@@ -6,6 +6,7 @@ import ctypes
 import hashlib
 import secrets
 import time
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -43,14 +44,45 @@ def kernel_tag() -> str:
         ) from error
 
 
+CLOCK_SET: Final = 0.1
+"""Seconds by which a clock must go back to count as set. Less is a thread that was interrupted between two readings."""
+
+
+class ConvertedClock:
+    """Converts times of the clock ``base`` to the clock ``shown`` and keeps their order, unless a clock is set.
+
+    A thread that is interrupted between its readings of the two clocks measures a difference that is too small. So the
+    largest difference is right.
+    """
+
+    def __init__(self, shown: Callable[[], float], base: Callable[[], float]) -> None:
+        self._shown = shown
+        self._base = base
+        self._ahead: float | None = None
+
+    def at(self, moment: float) -> float:
+        """Return what ``shown`` shows when ``base`` shows ``moment``."""
+        ahead = self._shown() - self._base()
+        if self._ahead is not None and self._ahead - ahead >= CLOCK_SET:  # set, or a long interruption
+            ahead = max(ahead, self._shown() - self._base())
+        if self._ahead is None or not 0 <= self._ahead - ahead < CLOCK_SET:
+            self._ahead = ahead
+        return moment + self._ahead
+
+
+@cache
+def _boot_time() -> ConvertedClock:
+    """Return the single instance of this process, because it learns the difference of the two clocks."""
+    return ConvertedClock(lambda: time.clock_gettime(time.CLOCK_BOOTTIME), time.monotonic)
+
+
 def uptime(monotonic: float | None = None) -> float:
     """Return the seconds since the kernel started, including suspend, now or at a moment of the monotonic clock.
 
     A suspend between that moment and now is counted as if it had happened before the moment. A moment before the start
     of the kernel counts as that start.
     """
-    now = time.clock_gettime(time.CLOCK_BOOTTIME)
-    return now if monotonic is None else max(0.0, now - time.clock_gettime(time.CLOCK_MONOTONIC) + monotonic)
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if monotonic is None else max(0.0, _boot_time().at(monotonic))
 
 
 # Detect whether the clock of the board is synchronized.

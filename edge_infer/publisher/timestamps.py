@@ -16,7 +16,7 @@ from typing import Literal, TypeAlias
 from edge_infer.contract.codec import ABSENT, Absent, replace
 from edge_infer.contract.messages import Event, Health, Result, State, timestamp
 from edge_infer.errors import WireError
-from edge_infer.platform.clock import MADE, synchronised, uptime
+from edge_infer.platform.clock import MADE, ConvertedClock, synchronised, uptime
 
 Dated: TypeAlias = Result | Event | State | Health
 """Records that carry their capture time."""
@@ -41,6 +41,7 @@ class Clock:
         self._says = says
         self._wall = wall
         self._uptime = uptime
+        self._time_of_day = ConvertedClock(wall, uptime)
         self.known = False
         self.look()
 
@@ -67,7 +68,7 @@ class Clock:
         While the time is not known, the clock is the best estimate; if it is implausible, 1970 plus the uptime is used.
         Raises `WireError` for a time that is not a calendar date.
         """
-        wall = uptime + (self._wall() - self._uptime() if self.known or self._plausible() else 0.0)
+        wall = self._time_of_day.at(uptime) if self.known or self._plausible() else uptime
         mark: Literal["unsynced"] | Absent = ABSENT if self.known else "unsynced"
         if isinstance(record, (Event, State)) and record.since is not ABSENT:
             since = wall - (seconds(record.ts) - seconds(record.since))

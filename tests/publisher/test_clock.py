@@ -15,7 +15,7 @@ from edge_infer.errors import WireError
 from edge_infer.frames.frame import JUMP, Instant
 from edge_infer.ipc.messages import EngineDown, EngineHello, EngineUp, StateSnapshot, handover
 from edge_infer.plan.records import TlsPlan
-from edge_infer.platform.clock import kernel_tag, new_boot, of_this_kernel, uptime
+from edge_infer.platform.clock import ConvertedClock, kernel_tag, new_boot, of_this_kernel, uptime
 from edge_infer.publisher.egress import Egress
 from edge_infer.publisher.state.retained import Retained
 from edge_infer.publisher.state.unknown_states import States
@@ -69,6 +69,22 @@ def test_a_step_changes_what_is_said_later_and_nothing_that_was_taken(step: floa
     after = hands.clock.dated(result(2), 100.0)
     assert at(after.ts) == pytest.approx(NOW + step)
     assert after.clock is ABSENT
+
+
+def test_times_go_back_only_with_the_clock() -> None:
+    """At the second and fourth time the thread is interrupted between its readings; then the clock is set."""
+    shown = iter([100.0, 100.001, 100.05, 100.06, 100.4, 40.47, 40.47, 200.48])
+    base = iter([10.0, 10.041, 10.05, 10.4, 10.4, 10.47, 10.47, 10.48])
+    clock = ConvertedClock(lambda: next(shown), lambda: next(base))
+    times = [clock.at(moment) for moment in (10.0, 10.001, 10.05, 10.06, 10.47, 10.48)]
+    assert times == pytest.approx([100.0, 100.001, 100.05, 100.06, 40.47, 200.48])
+
+
+def test_the_time_of_a_capture_does_not_depend_on_an_interruption() -> None:
+    hands = Hands(known=True)
+    before = hands.clock.dated(result(1), 99.0)
+    hands.ran += 0.04  # between the readings of the two clocks
+    assert hands.clock.dated(result(2), 99.0).ts == before.ts
 
 
 def test_sleep_counts_as_time() -> None:

@@ -1,4 +1,4 @@
-"""Capture times: in order on both clocks, and of frames that a decoder returns late."""
+"""The time of a frame that a decoder returns late."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from edge_infer.readers.sources.capture_time import MAX_BACKLOG_SECONDS, StreamClock, WallClock
+from edge_infer.readers.sources.capture_time import MAX_BACKLOG_SECONDS, StreamClock
 
 STEP = 0.1
 
@@ -39,12 +39,3 @@ def test_a_stream_whose_own_times_are_wrong_is_given_after_a_while() -> None:
         number += 1
         time.sleep(0.02)
     assert MAX_BACKLOG_SECONDS * 0.9 < time.monotonic() - began < MAX_BACKLOG_SECONDS + 1
-
-
-def test_the_wall_time_goes_back_only_with_the_clock() -> None:
-    """The second pair of readings is of a thread that was interrupted between them; then the clock is set."""
-    readings = [(100.0, 10.0), (100.001, 10.041), (100.05, 10.05), (40.06, 10.06), (200.07, 10.07)]
-    wall, monotonic = iter([pair[0] for pair in readings]), iter([pair[1] for pair in readings])
-    clock = WallClock(lambda: next(wall), lambda: next(monotonic))
-    times = [clock.at(moment) for moment in (10.0, 10.001, 10.05, 10.06, 10.07)]
-    assert times == pytest.approx([100.0, 100.001, 100.05, 40.06, 200.07])

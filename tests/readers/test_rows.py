@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_infer.platform.clock import ConvertedClock
 from edge_infer.readers.sources.byte_input import LONGEST, ByteLines, EndOfInputError
-from edge_infer.readers.sources.capture_time import WallClock
 from edge_infer.readers.sources.faults import Faults
 from edge_infer.readers.sources.row_gatherer import MOST, ArrivalRate, RowGatherer, TextRows, next_block
 from edge_infer.readers.sources.row_parser import HeaderError, RowParser
@@ -682,7 +682,7 @@ def test_both_times_of_a_row_are_of_its_arrival() -> None:
 def test_the_wall_time_of_rows_in_a_burst_never_goes_back() -> None:
     """The second row's thread is interrupted for 40 ms between its readings of the two clocks."""
     wall, monotonic = iter([1000.0, 1000.001]), iter([10.0, 10.041])
-    gatherer, blocks = RowGatherer(10.0, WallClock(lambda: next(wall), lambda: next(monotonic))), []
+    gatherer, blocks = RowGatherer(10.0, ConvertedClock(lambda: next(wall), lambda: next(monotonic))), []
     for arrived in (10.0, 10.001):
         gatherer.add((1.0,), arrived)
         blocks.append(gatherer.take())

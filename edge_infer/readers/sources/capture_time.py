@@ -1,41 +1,19 @@
-"""Capture times: in order on both clocks, and of frames that FFmpeg returns late."""
+"""The capture time of a frame that FFmpeg returns late."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
 from typing import Final, TypeAlias
+
+from edge_infer.platform.clock import ConvertedClock
 
 Times: TypeAlias = tuple[float, float]
 """A capture time in seconds, of the wall clock and of the monotonic clock."""
-CLOCK_SET: Final = 0.1
-"""Seconds by which the wall clock must go back to count as set. Less is a thread that was interrupted between its
-readings of the two clocks."""
 WAITED: Final = 0.8
 """Share of a frame interval. A frame that took longer to arrive was waited for; one from the backlog comes at once."""
 MAX_BACKLOG_SECONDS: Final = 2.0
 """Limit of the time for which frames are left out as backlog, in case the stream's own times are wrong."""
-
-
-class WallClock:
-    """Converts monotonic times to wall times and keeps their order, unless the clock is set.
-
-    A thread that is interrupted between its readings of the two clocks sees a wall clock that is late. The shortest
-    interruption gives the right difference.
-    """
-
-    def __init__(self, wall: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._wall = wall
-        self._monotonic = monotonic
-        self._ahead: float | None = None
-
-    def at(self, moment: float) -> float:
-        """Return the wall time at ``moment`` of the monotonic clock."""
-        ahead = self._wall() - self._monotonic()
-        if self._ahead is None or not 0 <= self._ahead - ahead < CLOCK_SET:
-            self._ahead = ahead
-        return moment + self._ahead
 
 
 class StreamClock:
@@ -53,7 +31,7 @@ class StreamClock:
         self._shown: float | None = None
         self._returned: deque[float] = deque(maxlen=depth + 1)
         self._live = False
-        self._wall_clock = WallClock()
+        self._wall = ConvertedClock(time.time, time.monotonic)
         self._last = 0.0
 
     def captured(self, shown: float) -> Times | None:
@@ -73,4 +51,4 @@ class StreamClock:
         complete = len(self._returned) > self._depth
         age = now - self._returned[0] if complete else self._depth * step
         self._last = max(self._last, now - age)
-        return self._wall_clock.at(self._last), self._last
+        return self._wall.at(self._last), self._last

@@ -11,9 +11,9 @@ from typing import Final, Protocol
 import numpy as np
 
 from edge_infer.errors import EdgeInferError
+from edge_infer.platform.clock import ConvertedClock
 from edge_infer.readers.sources import Block
 from edge_infer.readers.sources.byte_input import ByteLines, EndOfInputError
-from edge_infer.readers.sources.capture_time import WallClock
 from edge_infer.readers.sources.faults import Faults
 from edge_infer.readers.sources.row_parser import Row, RowParser, WordsError
 
@@ -75,9 +75,9 @@ class ArrivalRate:
 class RowGatherer:
     """Gathers rows into blocks. ``rate`` is the operator's setting; None: the measured rate of arrival."""
 
-    def __init__(self, rate: float | None, clock: WallClock | None = None) -> None:
+    def __init__(self, rate: float | None, clock: ConvertedClock | None = None) -> None:
         self._said = rate
-        self._clock = clock or WallClock()
+        self._clock = clock or ConvertedClock(time.time, time.monotonic)
         self._measured = ArrivalRate()
         self._rows: list[Row] = []
         self._whole: deque[Block] = deque()
