@@ -259,7 +259,7 @@ def _first(items: Sequence[Item], wanted: Wanted, labels: Sequence[str]) -> Item
         if label == wanted.label:
             return item
     known = ", ".join(dict.fromkeys(labels[:10])) or "nothing"
-    raise InputError(f"the model does not find {wanted.label!r} in it; it finds {known}")
+    raise InputError(f"the model does not find {wanted.label!r} in this input; it finds {known}")
 
 
 def _nothing(threshold: float, best: str, point: tuple[float, float] | None = None) -> str:

@@ -137,7 +137,7 @@ class TrackSet:
     motion: KalmanMotion = field(default_factory=lambda: KalmanMotion.at(np.zeros((0, 4))))
 
     def known(self) -> list[int]:
-        """Return the rows of confirmed tracks."""
+        """Return the indices of the confirmed tracks."""
         return [row for row, track in enumerate(self.tracks) if track.confirmed]
 
     def moving(self) -> int:

@@ -27,8 +27,8 @@ _MOST: Final = 5
 def choose_threshold(request: ModelRequest, package: Package, task: Task) -> tuple[float, str]:
     """Return the threshold and its source.
 
-    For anomalies there is no default: a distance can be any number, and only the model's maker knows from which
-    distance on a frame is anomalous.
+    For anomalies there is no default: a distance can be any number, and only the model's author knows the
+    distance above which a frame is anomalous.
     """
     found, why = request.threshold, "asked for"
     if found is None:

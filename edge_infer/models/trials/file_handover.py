@@ -113,5 +113,5 @@ class ReceivedCopies:
     def _file(self, path: Path | str, key: ModelKey = "file") -> int:
         found = self._files.get(str(path))
         if found is None:
-            raise ModelError(f"the process that tries the model did not receive {path}", key=key)
+            raise ModelError(f"the trial process of the model has no copy of {path}", key=key)
         return found

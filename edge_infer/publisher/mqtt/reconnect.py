@@ -25,7 +25,7 @@ connection: the longer each waits, the more messages get through."""
 class Backoff:
     """Exponential back-off with full jitter, so that the devices of a fleet do not reconnect at the same time.
 
-    After a refusal the pauses begin and end higher.
+    If the broker refused the connection, the first and the longest pause are longer.
     """
 
     def __init__(self, draw: random.Random | None = None) -> None:

@@ -53,7 +53,9 @@ class HeaderError(ValueError):
 
 
 class RowParser:
-    """Parses lines into rows of ``columns``, in that order; without columns the first row or header decides.
+    """Parses lines into rows with the cells of ``columns``, in that order.
+
+    Without ``columns``, the header or the first row sets the number and order of the cells.
 
     In CSV a line of names is a header, see `_read_header`. Columns are then found by name, and without a header by
     position. A row has as many cells as the header, the columns, or the first row. An empty cell after a separator at

@@ -391,7 +391,9 @@ class DriftRequests:
             if (camera or outcome) and self._house.accept_drift(name, camera=camera, outcome=outcome):
                 parts = " and ".join(part for part, due in (("the camera", camera), ("the answers", outcome)) if due)
                 log.info("drift of %s accepted by %s: learning %s again", name, request.user, parts)
-                sentences.append(f"{name}: the engine learns {parts} again, and reports no drift of that until then")
+                sentences.append(
+                    f"{name}: the engine learns {parts} again, and reports no drift of that until it has finished"
+                )
         if not any(name in engine.drift for name in names):
             raise EdgeInferError(f"the engine does not watch {', '.join(names)} now: edge-infer drift shows why")
         if not sentences:
