@@ -339,16 +339,14 @@ class Engine:
     def _finish(self, ending: list[Worker]) -> None:
         """Let pipelines that end process the rows and lines that wait for them, for `FINISH` seconds at most.
 
-        The readers that the plan replaces have ended by now, and all that they had read has arrived.
+        The readers that the plan replaces have ended by now, and all that they had read has arrived. `Worker.close`
+        reports the rest.
         """
         until, quiet = time.monotonic() + FINISH, 0
         while quiet < QUIET_LOOKS and time.monotonic() < until:
             quiet = 0 if any(worker.backlog() for worker in ending) else quiet + 1
             if quiet < QUIET_LOOKS and any(worker.feed.keeps_all for worker in ending):
                 time.sleep(REST)
-        for worker in ending:
-            if left := worker.backlog():
-                log.warning("pipeline %s ends: %d rows or lines that waited for it are dropped", worker.name, left)
 
     def _end(self, parts: Iterable[Worker | Feed], reason: Reason = "stopped", patience: float = PATIENCE) -> None:
         """End pipelines and feeds. Open events of the pipelines end with ``reason``."""

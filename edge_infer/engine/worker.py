@@ -17,6 +17,7 @@ from edge_infer.engine.drift.watch import DriftWatch
 from edge_infer.engine.events.decision_record import Decisions
 from edge_infer.engine.input.feed import TICK, Feed
 from edge_infer.engine.input.next_frame import Intake
+from edge_infer.engine.input.sample_stream import rows_of
 from edge_infer.engine.model.interpreter_pool import InterpreterPools
 from edge_infer.engine.model.model_files import ModelFiles
 from edge_infer.engine.model.model_slot import ModelSlot
@@ -76,6 +77,8 @@ class Worker:
         self._used: deque[tuple[int, int]] = deque()
         """Items that became results, each with the number of messages at that time, until these messages have been
         sent."""
+        self._cut = 0
+        """Rows and lines of the item at work that have not become an outcome, once the pipeline is stopped."""
         self._watch = PipelineWatch(time.monotonic())
         self._voice = PipelineOutput(plan.name, outlet)
         self.drift = DriftWatch(plan.name, feed.plan, learned)
@@ -124,6 +127,10 @@ class Worker:
         if self._thread.is_alive():
             log.warning("pipeline %s: thread did not stop", self._name)
             self._intake.close()  # a hung thread needs no more turns
+        if not self.feed.stopping:  # a feed that stops leaves its items to the next engine
+            left, self._cut = self._cut + self.feed.forget_waiting(self._cursor), 0
+            if left:
+                log.warning("pipeline %s ends: %d rows or lines that waited for it are dropped", self._name, left)
         if (shadow := self._models.serving.shadow) is not None:
             shadow.close(max(0.0, until - time.monotonic()))
         self._voice.end(self._models.serving, reason)
@@ -246,17 +253,18 @@ class Worker:
             self._failed(error)
             self._pause()
             return
+        whole = True
         reason = self.feed.blocked()
         if taken is not None and (reason is None or self._counts(reason)):
             if (unheard := self._cursor.unheard) is not None:
                 self._cursor.unheard = None
                 self._say_nothing(unheard)
-            self._use(serving, taken)
+            whole = self._use(serving, taken)
         elif reason:
             self._say_nothing(reason)
         else:
             self._voice.again(serving)
-        self._settle(taken)
+        self._settle(taken if whole else None)  # the next engine gets an item that was cut off
         self._intake.used(serving)
         if self.feed.holds:
             self._outlet.await_room(self._name, self._stop)
@@ -278,15 +286,27 @@ class Worker:
         """
         return reason == "source_ended" or (reason == "source_lost" and (self.feed.lossless or self.feed.keeps_all))
 
-    def _use(self, serving: Serving, taken: Captured) -> None:
-        """Process the frames that an item completes. Samples that cannot be gathered count as a fault of the model."""
+    def _use(self, serving: Serving, taken: Captured) -> bool:
+        """Process the frames that an item completes. Samples that cannot be gathered count as a fault of the model.
+
+        Return False if the pipeline was stopped before the last frame, so that the others have no outcome.
+        """
+        rows = rows_of(taken) if self.feed.keeps_all else 0
+        done = cut = 0
+        self._cut = rows  # until it is known better: the thread may hang
         try:
             for frame in serving.model.frames(taken):
-                if serving.pacer.due(time.monotonic()):
+                if not cut and serving.pacer.due(time.monotonic()):
                     self._ask(serving, frame)
+                if rows and self._stop.is_set():  # this one may have been muted
+                    cut += 1
+                else:
+                    done += 1
         except Exception as error:  # noqa: BLE001 - the next stretch may work
             self._failed(error)
             self._pause()
+        self._cut = -(-rows * cut // (done + cut)) if cut else 0
+        return not cut
 
     def _ask(self, serving: Serving, frame: Captured) -> None:
         """Process a frame or, in a cascade, its crops, each independently of the others."""

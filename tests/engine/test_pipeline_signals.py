@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -185,3 +187,41 @@ def test_a_reading_is_finished_when_its_result_needs_this_process_no_more(
 
 def one_row(number: int) -> Samples:
     return Samples(np.ones((1, 1), np.float32), 1.0, 0.0, time.monotonic(), number)
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["the pipeline ends", "the engine ends"])
+def test_the_rest_of_the_block_at_work_is_counted_or_left_to_the_next_engine(
+    ends: tuple[ResultSender, Channel],
+    assets: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    again: bool,
+) -> None:
+    outlet, channel = ends
+    feed = SampleStream(replace(source("csv", file="x", rate=1000.0), live=True, holds_writer=True))
+    pipeline = Worker(plan(assets, tmp_path, SINE), feed, outlet)
+    give, there, go = outlet.hand_over, threading.Event(), threading.Event()
+
+    def hand_over(*args: Any) -> Any:
+        if outlet.numbered("ear") == 10:
+            there.set()
+            assert go.wait(20)
+        return give(*args)
+
+    monkeypatch.setattr(outlet, "hand_over", hand_over)
+    block = Samples(np.zeros((500, 1), np.float32), 1000.0, time.time(), time.monotonic(), 1, True)
+    feed.offer(1, lambda: block)
+    pipeline.start()
+    assert there.wait(20), "in the 11th of 500 rows"
+    if again:
+        feed.stop()
+    pipeline.stop()
+    go.set()
+    pipeline.close()
+    lost = sum(map(int, re.findall(r"ends: (\d+) rows", caplog.text)))
+    if again:
+        assert (lost, feed.settled()) == (0, 0)
+    else:
+        assert 500 <= len(results(heard(channel, []))) + lost <= 501

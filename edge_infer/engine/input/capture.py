@@ -222,8 +222,9 @@ class StreamCapture:
             self._done, self._done_due = max(done, self._done), moment + DONE_AFTER
 
     def _take(self, feed: Feed) -> None:
-        self._greeted = self._greeted or self._channel.send(ReaderHello())
-        self._acknowledge(feed)
+        with suppress(ChannelClosedError):  # what a reader has sent before its end can still be received
+            self._greeted = self._greeted or self._channel.send(ReaderHello())
+            self._acknowledge(feed)
         try:
             event = self._channel.wait(TICK)
             if isinstance(event, StreamBegin):

@@ -161,6 +161,11 @@ class Feed:
         del cursor
         return 0
 
+    def forget_waiting(self, cursor: Cursor) -> int:
+        """Drop what waits for a pipeline that has ended; return the number of rows and lines."""
+        del cursor
+        return 0
+
     def detach(self, cursor: Cursor) -> None:
         """Remove the cursor, so that a lossless feed no longer waits for it.
 

@@ -68,8 +68,14 @@ class SampleStream(Feed):
         If none waits, return 1 while the pipeline still processes the last item, else 0.
         """
         with self._lock:
-            rows = sum(len(each.values) if isinstance(each, Samples) else 1 for each in cursor.waiting)
-            return rows or int(not cursor.between)
+            return sum(map(rows_of, cursor.waiting)) or int(not cursor.between)
+
+    def forget_waiting(self, cursor: Cursor) -> int:
+        """Drop what waits for a pipeline that has ended; return the number of rows and lines."""
+        with self._lock:
+            rows = sum(map(rows_of, cursor.waiting))
+            cursor.waiting.clear()
+            return rows
 
     def newest(self) -> Captured | None:
         """Return the newest item."""
@@ -118,6 +124,11 @@ def has_room(cursor: Cursor, item: Captured) -> bool:
     if waiting >= LARGEST // max(LEAST_BYTES, size_of(item)):
         return False
     return waiting < MOST or item.monotonic - cursor.waiting[0].monotonic < OLDEST
+
+
+def rows_of(item: Captured) -> int:
+    """Return the number of rows of a block; 1 for a line."""
+    return len(item.values) if isinstance(item, Samples) else 1
 
 
 def size_of(item: Captured) -> int:
