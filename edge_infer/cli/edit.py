@@ -55,10 +55,18 @@ def run(args: argparse.Namespace) -> int:
     start = TEMPLATE if before is None else before
     copy.write_bytes(start)
     kept = False
-    before_signals = {number: signal.signal(number, _ended) for number in (signal.SIGHUP, signal.SIGTERM)}
+    received: list[int] = []
+
+    def end(number: int, _frame: object) -> None:
+        received.append(number)  # Python ignores an exception that is raised while it starts a process
+        raise _ended(number)
+
+    before_signals = {number: signal.signal(number, end) for number in (signal.SIGHUP, signal.SIGTERM)}
     try:
         while True:
             _edit(copy)
+            if received:
+                raise _ended(received[0])
             text = read(copy)
             if text == start:
                 print(f"{file} is unchanged")
@@ -80,9 +88,9 @@ def run(args: argparse.Namespace) -> int:
             signal.signal(number, handler)
 
 
-def _ended(number: int, _frame: object) -> None:
-    """End as after a failure: delete the copy, or print its path if it contains changes."""
-    raise ConfigError(f"ended by {signal.Signals(number).name}")
+def _ended(number: int) -> ConfigError:
+    """Return the error for a signal: as after a failure, the copy is deleted, or its path is printed."""
+    return ConfigError(f"ended by {signal.Signals(number).name}")
 
 
 def _is_gone(copy: Path, start: bytes) -> bool:

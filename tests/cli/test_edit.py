@@ -6,12 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from edge_infer.cli import edit
 from edge_infer.cli.edit import differences
 from edge_infer.errors import ConfigError
 from edge_infer.sandbox.foreign import changer, foreign_part
@@ -153,6 +155,20 @@ def test_a_lost_terminal_leaves_the_own_text_and_nothing_else(editing: Editing, 
     assert [path.read_text().endswith(text) for path in left] == ([True] if text else [])
     assert bool(left) == bool(list(editing.folder.glob(".edge-infer-edit-*")))
     assert all(str(path) in done.stderr for path in left)
+
+
+def test_a_terminal_that_is_lost_where_exceptions_are_ignored_ends_it_as_well(
+    editing: Editing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Ignores:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGHUP)
+
+    monkeypatch.setattr(edit, "_edit", lambda _copy: Ignores() and None)
+    monkeypatch.setattr(sys, "unraisablehook", lambda _what: None)
+    with pytest.raises(ConfigError, match=r"^ended by SIGHUP$"):
+        edit.run(Namespace(config=editing.config, part=None))
+    assert editing.left() == []
 
 
 def test_without_a_daemon_it_is_saved_for_the_next_start(editing: Editing) -> None:
