@@ -721,16 +721,37 @@ def test_the_account_is_even_over_crashes(steps: list[str]) -> None:
         history.end()
 
 
-class History:
-    """Plays engine and broker, and counts on its own what the broker has got."""
+class PlayedBroker:
+    """Acknowledges, refuses and hangs up, and counts on its own what it has got."""
+
+    def __init__(self, outbox: StoredOutbox) -> None:
+        self.outbox = outbox
+        self._out: list[Entry] = []
+        self._got: set[int] = set()
+
+    def ack(self) -> None:
+        if self._out:
+            entry = self._out.pop(0)
+            self._got.add(entry.seq)
+            self.outbox.acked(entry)
+
+    def again(self) -> None:
+        if self._out:
+            self.outbox.again(self._out.pop(0))
+
+    def rewind(self) -> None:
+        self.outbox.rewind()
+        self._out.clear()
+
+
+class History(PlayedBroker):
+    """Plays the engine as well."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._clock = Time()
-        self.outbox = opened(folder, clock=self._clock)
+        super().__init__(opened(folder, clock=self._clock))
         self._given = self._safe = self._lost = 0
-        self._out: list[Entry] = []
-        self._got: set[int] = set()
         self._dropped: set[int] = set()
 
     def put(self) -> None:
@@ -746,25 +767,11 @@ class History:
         if entry := self.outbox.next(()):
             self._out.append(entry)
 
-    def ack(self) -> None:
-        if self._out:
-            entry = self._out.pop(0)
-            self._got.add(entry.seq)
-            self.outbox.acked(entry)
-
-    def again(self) -> None:
-        if self._out:
-            self.outbox.again(self._out.pop(0))
-
     def drop(self) -> None:
         if self._out:
             entry = self._out.pop(0)
             self._dropped.add(entry.seq)
             self.outbox.drop(entry, "rejected")
-
-    def rewind(self) -> None:
-        self.outbox.rewind()
-        self._out.clear()
 
     def commit(self) -> None:
         self._clock.ahead += 1.0
@@ -837,15 +844,14 @@ def test_each_number_has_one_end_whatever_comes_while_the_disk_works(seed: int) 
         story.end()
 
 
-class Unsettled:
-    """Plays engine, broker and disk, in any order."""
+class Unsettled(PlayedBroker):
+    """Plays engine and disk as well, in any order."""
 
     def __init__(self, folder: Path) -> None:
         self._clock = Time()
-        self.outbox = StoredOutbox(clock=self._clock)
+        super().__init__(StoredOutbox(clock=self._clock))
         self.outbox.use(folder, OutboxPlan(max_size=1 << 18), "kernel")
-        self._given, self._got = 0, set[int]()
-        self._out: list[Entry] = []
+        self._given = 0
         self.disk()
         self.outbox.step()
         assert self.outbox.ready
@@ -865,20 +871,6 @@ class Unsettled:
             assert entry.seq not in self._got, "sent twice"
             assert entry.seq not in {each.seq for each in self._out}, "in flight twice"
             self._out.append(entry)
-
-    def ack(self) -> None:
-        if self._out:
-            entry = self._out.pop(0)
-            self._got.add(entry.seq)
-            self.outbox.acked(entry)
-
-    def again(self) -> None:
-        if self._out:
-            self.outbox.again(self._out.pop())
-
-    def rewind(self) -> None:
-        self.outbox.rewind()
-        self._out.clear()
 
     def disk(self) -> None:
         assert isinstance(self.outbox._disk, HeldDisk)
