@@ -126,6 +126,7 @@ def test_a_chosen_object_is_explained(assets: Path) -> None:
         (("planted.tflite", "noise.png", "--pipeline", "x"), 2, "--pipeline needs --source"),
         (("planted.tflite", "--source", "cam"), 2, "remove MODEL"),
         (("planted.tflite", "noise.png", "--at", "2,3"), 2, "'2,3' is not a point such as 0.5,0.25"),
+        (("planted.tflite", "noise.png", "--at", "0.9,0.9"), 1, "noise.png: the model finds nothing at 0.9,0.9"),
         (("planted.tflite", "noise.png", "--at", "0.9,0.9"), 1, "elsewhere is thing 0.891 at 0.38,0.56\n"),
         (("planted.tflite", "noise.png", "--label", "cat"), 1, "does not find 'cat' in this input; it finds thing"),
         (("planted.tflite", "noise.png", "--threshold", "0.95"), 1, "--threshold admits weaker ones"),
