@@ -75,8 +75,7 @@ WEAK: Final = 0.6
 """Octaves by which edges must be weaker than the best-preserved quarter of the edges to count as veiled."""
 ELSEWHERE, ELSEWHERE_SHARE = 0.4, 0.05
 """Octaves by which edges must have become stronger in some places for a picture that is turned, not veiled; and the
-weight of each picture in the mean of these octaves. On the scenes of ``scripts/drift``
-veils stay below it."""
+weight of each picture in the mean of these octaves. The veils of ``scripts/drift`` stay below it."""
 LASTS: Final[Mapping[CameraDrift, float]] = {
     "covered": 2.5, "dark": 2.5, "moved": 10.0, "defocused": 10.0, "veiled": 120.0, "changed": 120.0,
 }  # fmt: skip
