@@ -107,7 +107,7 @@ CALLS: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "no_shared_memory": ("shmget", "shmat", "semget", "msgget", "mq_open"),
     "no_lasting_flags": ("fcntl", "setsockopt"),
-    "not_shown": ("prctl",),
+    "not_shown": ("prctl", "flock", "fcntl", "sched_setattr", "ioprio_set"),
     "no_namespaces": ("unshare", "setns", "clone3"),
     "no_other_protocols": ("socket", "sendto", "sendmsg", "sendmmsg", "listen", "accept4", "bind"),
 }

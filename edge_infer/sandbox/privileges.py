@@ -21,6 +21,7 @@ _SET_KEEPCAPS: Final = 8
 _CAPABILITIES_V3: Final = 0x20080522
 _SETPCAP: Final = 8
 _RLIMIT_LOCKS: Final = 10
+_MESSAGE_QUEUES: Final = "Max msgqueue size"
 _MAX_TASKS: Final = 1 << 22
 """The kernel assigns no more pids than this."""
 READ_SEARCH: Final = 1 << 2
@@ -48,8 +49,22 @@ def forbid_core_dumps() -> None:
 
 
 def forbid_message_queues() -> None:
-    """Forbid POSIX message queues permanently, also for child processes: frames could pass through them."""
+    """Forbid POSIX message queues permanently, also for child processes: frames could pass through them.
+
+    The limit also marks the process and all its descendants (`without_message_queues`).
+    """
     resource.setrlimit(resource.RLIMIT_MSGQUEUE, (0, 0))
+
+
+def without_message_queues(pid: int) -> bool:
+    """Return whether a process descends from one that called `forbid_message_queues`; raises `OSError`.
+
+    No process of any user can remove this mark without a capability, and a program that a person starts does not have
+    it: the limit that Linux sets at first is 819,200 bytes.
+    """
+    lines = Path(f"/proc/{pid}/limits").read_text(errors="replace").splitlines()
+    limits = [line.removeprefix(_MESSAGE_QUEUES).split() for line in lines if line.startswith(_MESSAGE_QUEUES)]
+    return any(hard == "0" for _soft, hard, _unit in limits)
 
 
 def bound_files(most: int) -> None:

@@ -42,6 +42,9 @@ _ABOUT_A_PROCESS: Final = (
 )
 """Calls whose first argument is a process or thread. 0 means the caller. It is the only number known in advance,
 because other threads and programs started later have numbers of their own."""
+_SHOWN: Final = ("flock", "ioprio_set", "sched_setattr", "sched_setparam", "sched_setscheduler")
+"""Calls with which a process sets numbers of its own that every user of the box can read, even if ``/proc`` hides the
+process from them."""
 _SIGNALS: Final = ("tkill", "pidfd_open", "pidfd_send_signal")
 """Calls that are not needed inside a process; the C library signals its threads with ``tgkill``."""
 _SIGNALS_TO: Final = ("kill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo")
@@ -53,8 +56,15 @@ example, a filter that is attached to a channel and locked would block input for
 blocks the process that closes it last."""
 _SO_LINGER, _SO_LOCK_FILTER = 13, 44
 """Options that are forbidden even for programs, which attach filters of their own to the sockets of udev."""
+_FILE_COMMANDS: Final = (0, 1, 2, 3, 4, 1030, 1032, 1033, 1034)
+"""Commands of ``fcntl`` that copy a descriptor, read or set its flags, seal memory, or read the size of a pipe.
+
+The others affect other processes. A lock is shown to every user of the box, with a place in the file that its holder
+chooses. A lease makes others wait who open the file. An owner gets signals.
+"""
+_RECORD_LOCKS: Final = (5, 6, 7, 12, 13, 14)
+"""Commands that test, set and wait for a lock. SQLite needs them, so the publisher may lock."""
 _F_SETLEASE: Final = 1024
-"""If a process has a lease on a file, another process that opens the file has to wait."""
 _PROGRAMS: Final = ("execve", "execveat")
 """Starting another program is forbidden: it could show memory to other users as its command line, and other processes
 could read its memory."""
@@ -155,9 +165,7 @@ def rules(room: Room, fence: Fence, pid: int, *, parent: int = 0, network: bool 
     refused = [*_TRACING, *_IO_URING, *_ABOUT_OTHERS, *_ATTRIBUTES, *allowed_calls.NEVER]
     conditions = [*_self_only(), ArgumentCheck("ioctl", 1, (*_TERMINAL, _FIOASYNC), never=True)]
     conditions.append(ArgumentCheck("ioctl", 1, _ATTRIBUTES_BY_IOCTL, never=True, mask=0xFF00))
-    for call in ("fcntl", "fcntl64"):
-        conditions.append(ArgumentCheck(call, 1, (_F_SETLEASE,), never=True))
-        conditions.append(ArgumentCheck(call, 2, (0,), mask=_FLAGS_OF_ALL, when=(1, _F_SETFL)))
+    conditions += _file_commands(room, fence)
     conditions.append(
         ArgumentCheck("prctl", 0, (*_PRCTL, *(_PRCTL_OF_PROGRAMS if starts_programs(room, fence) else ())))
     )
@@ -172,7 +180,7 @@ def rules(room: Room, fence: Fence, pid: int, *, parent: int = 0, network: bool 
     if not starts_programs(room, fence):
         refused += (*_WATCHES, *allowed_calls.MOUNTS)
     if not shares_memory(room, fence):
-        refused += _SHARED
+        refused += (*_SHARED, *_SHOWN)
         # Channels outlive the process. If the process could shut them down, they would be closed for its successor.
         refused.append("shutdown")
         refused += allowed_calls.LINKS
@@ -304,6 +312,18 @@ def _only_tcp_and_udp(families: tuple[int, ...]) -> list[ArgumentCheck]:
         ArgumentCheck("socket", 2, protocols),
         *(ArgumentCheck(call, place, (0,), mask=_MSG_FASTOPEN) for call, place in flags),
     ]
+
+
+def _file_commands(room: Room, fence: Fence) -> list[ArgumentCheck]:
+    """Return the checks of the commands with which a process may act on an open file."""
+    checks = []
+    for call in ("fcntl", "fcntl64"):
+        if shares_memory(room, fence):
+            checks.append(ArgumentCheck(call, 1, (_F_SETLEASE,), never=True))
+        else:
+            checks.append(ArgumentCheck(call, 1, (*_FILE_COMMANDS, *(_RECORD_LOCKS if room == "publisher" else ()))))
+        checks.append(ArgumentCheck(call, 2, (0,), mask=_FLAGS_OF_ALL, when=(1, _F_SETFL)))
+    return checks
 
 
 def _self_only() -> list[ArgumentCheck]:

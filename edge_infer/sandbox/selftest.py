@@ -58,7 +58,7 @@ TRIED: Final[Mapping[str, str]] = {
     "no_shared_memory": "shmget, shmat, semget, msgget, mq_open",
     "no_io_uring": "io_uring_setup, io_uring_enter, io_uring_register",
     "no_lasting_flags": "fcntl O_APPEND, setsockopt SO_LOCK_FILTER",
-    "not_shown": "prctl PR_SET_MM, PR_SET_DUMPABLE",
+    "not_shown": "prctl PR_SET_MM, PR_SET_DUMPABLE, flock, fcntl F_OFD_SETLK, sched_setattr, ioprio_set",
     "no_capabilities": "capget",
     "no_new_privileges": "prctl PR_GET_NO_NEW_PRIVS",
     "no_core_dump": "getrlimit RLIMIT_CORE",
@@ -79,7 +79,8 @@ _IOPRIO_WHO_PROCESS, _IOPRIO_GROUPS = 1, (2, 3)
 _NO_CLASS: Final = 7 << 13
 """An I/O priority class that does not exist: the call sets nothing."""
 _PR_SCHED_CORE, _F_SETOWN, _FIOSETOWN = 62, 8, 0x8901
-_F_SETFL, _SOL_SOCKET, _SO_LOCK_FILTER, _FS_IOC_SETFLAGS = 4, 1, 44, 0x40086602
+_F_SETFL, _F_OFD_SETLK, _LOCK_SH = 4, 37, 1
+_SOL_SOCKET, _SO_LOCK_FILTER, _FS_IOC_SETFLAGS = 1, 44, 0x40086602
 _PR_SET_DUMPABLE, _PR_SET_MM, _PR_SET_MM_MAP_SIZE = 4, 35, 15
 _READ_PERSONALITY: Final = 0xFFFFFFFF
 _MPTCP, _MSG_FASTOPEN = 262, 0x20000000
@@ -204,6 +205,13 @@ def _calls(room: Room, fence: Fence, *, network: bool) -> dict[str, Iterable[_Ca
         ),
     }
     if not shares_memory(room, fence):
+        found["not_shown"] = (
+            *found["not_shown"],
+            ("flock", (_NONE, _LOCK_SH)),
+            ("fcntl", (_NONE, _F_OFD_SETLK, 0)),
+            ("sched_setattr", (0, 0, 0)),
+            ("ioprio_set", (_IOPRIO_WHO_PROCESS, 0, _NO_CLASS)),
+        )
         found["no_shared_memory"] = (
             ("shmget", (0, 0, 0)),
             ("shmat", (-1, 0, 0)),

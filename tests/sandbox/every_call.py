@@ -189,6 +189,11 @@ def of_files(folder: str) -> Iterator[tuple[str, Call]]:
         "removexattr": lambda: os.removexattr(file, "user.x"),
         "ioctl FS_IOC_SETFLAGS": lambda: fcntl.ioctl(HELD, 0x40086602, struct.pack("l", 0)),
         "fcntl F_SETLEASE": lambda: (fcntl.fcntl(HELD, 1024, 0), fcntl.fcntl(HELD, 1024, 2)),
+        "flock": lambda: (fcntl.flock(HELD, fcntl.LOCK_SH), fcntl.flock(HELD, fcntl.LOCK_UN)),
+        "fcntl F_SETLK": lambda: (fcntl.lockf(HELD, fcntl.LOCK_SH, 8, 1 << 40), fcntl.lockf(HELD, fcntl.LOCK_UN)),
+        "fcntl F_OFD_SETLK": lambda: fcntl.fcntl(HELD, 37, struct.pack("hhqqi4x", fcntl.F_UNLCK, 0, 0, 8, 0)),
+        "fcntl F_SET_RW_HINT": lambda: fcntl.fcntl(HELD, 1036, struct.pack("Q", 0)),
+        "fcntl F_NOTIFY": lambda: fcntl.fcntl(HELD_FOLDER, 1026, 0),
         "fcntl O_APPEND": lambda: fcntl.fcntl(WRITTEN_FILE, fcntl.F_SETFL, os.O_APPEND),
         "inotify_add_watch": lambda: raw("inotify_add_watch", WATCH, text(folder), 2),
         "fanotify_init": lambda: os.close(raw("fanotify_init", 0x200, 0)),
@@ -343,6 +348,10 @@ def of_kernel(folder: str) -> Iterator[tuple[str, Call]]:
         "ioperm": lambda: raw("ioperm", 0x80, 1, 0),
         "modify_ldt": lambda: raw("modify_ldt", 0, PLACE, 64),
         "quotactl": lambda: raw("quotactl", 0x800001 << 8, 0, 0, 0),
+        "sched_setscheduler of itself": lambda: os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0)),
+        "sched_setparam of itself": lambda: os.sched_setparam(0, os.sched_param(0)),
+        "sched_setattr of itself": lambda: raw("sched_setattr", 0, attributes(), 0),
+        "ioprio_set of itself": lambda: raw("ioprio_set", 1, 0, raw("ioprio_get", 1, 0)),
         "setsid": os.setsid,
         "setpgid": lambda: os.setpgid(0, 0),
         "setuid": lambda: os.setuid(os.getuid()),
@@ -376,6 +385,11 @@ def allow() -> int:
 
 def zero(length: int) -> int:
     BUFFER[:length] = bytes(length)
+    return PLACE
+
+
+def attributes() -> int:
+    BUFFER[:48] = struct.pack("=IIQiIQQQ", 48, 0, 0, 0, 0, 0, 0, 0)
     return PLACE
 
 

@@ -90,7 +90,7 @@ TIGHT = {
         Fence(ports=(1,), datagrams=True),
         TCP | UDP | {"bind a port", "bind any address", "bind a port of UDP", "bind an inherited socket"},
     ),
-    "publisher": ("publisher", False, Fence(ports=(1,)), TCP | {"read how the clock is adjusted"}),
+    "publisher": ("publisher", False, Fence(ports=(1,)), TCP | {"read how the clock is adjusted", "fcntl F_SETLK"}),
     "resolver": ("resolver", False, Fence(ports=(53,), datagrams=True), TCP | UDP),
     "resolver by a service": ("resolver", False, Fence(ports=(53,), datagrams=True, unix="names"), TCP | UDP | UNIX),
     "page": ("page", False, Fence(), set()),
@@ -122,17 +122,19 @@ STARTS = ("fork", "vfork or clone", "clone with shared files", "execve", "execve
           "setresuid", "capset", "chdir*", "landlock_create_ruleset", "seccomp")  # fmt: skip
 OTHERS = "read /proc/PID/* of *"
 SHARES = ("shm*", "sem*", "msg*", "close for all, shutdown", "*inherited socket", "connect without a path")
+SHOWN = ("flock", "fcntl F_SETLK", "fcntl F_OFD_SETLK", "fcntl F_SET_RW_HINT", "fcntl F_NOTIFY", "sched_set* of itself",
+         "ioprio_set of itself")  # fmt: skip
 HARMLESS = ("cachestat", "personality", "listxattr", "lsm_list_modules", "memfd_secret", "setfsuid", "vmsplice",
             "splice", "timer_create", "read how the clock is adjusted")  # fmt: skip
 WIDE = {
     "config": ("config", Fence(anywhere=True), (*READS, *STARTS, "Unix stream pair", "clone3", "unshare user")),
     "reader of a microphone": ("reader", Fence(unix="sound"), (
-        OTHERS, *STARTS, *SHARES, *HARMLESS, *UNIX, "read /proc/1/status", "read /proc/kallsyms", "read /proc/iomem",
-        "read /proc/interrupts", "read /proc/softirqs",
+        OTHERS, *STARTS, *SHARES, *SHOWN, *HARMLESS, *UNIX, "read /proc/1/status", "read /proc/kallsyms",
+        "read /proc/iomem", "read /proc/interrupts", "read /proc/softirqs",
     )),
     "reader of a program": ("reader", Fence(anywhere=True, unix="programs"), (
-        OTHERS, *READS, *STARTS, *SHARES, *HARMLESS, *UNIX, "clone3", "unshare user", "pidfd_open of *", "lookup *",
-        "prctl PR_SET_NAME", "prctl PR_SET_CHILD_SUBREAPER", "fcntl F_SETOWN of *", "ioctl FIOSETOWN of *",
+        OTHERS, *READS, *STARTS, *SHARES, *SHOWN, *HARMLESS, *UNIX, "clone3", "unshare user", "pidfd_open of *",
+        "lookup *", "prctl PR_SET_NAME", "prctl PR_SET_CHILD_SUBREAPER", "fcntl F_SETOWN of *", "ioctl FIOSETOWN of *",
         "killpg of *", "inotify_add_watch", "fanotify_init", "open_tree", "statmount", "socket netlink route",
         "socket netlink uevent",
     )),

@@ -199,17 +199,36 @@ def test_a_parent_is_older_than_its_child() -> None:
 
 
 def test_what_a_daemon_left_behind_that_was_killed_is_refused(listener: socket.socket) -> None:
-    """It is below nobody's daemon then, but keeps the filter of system calls that its room had."""
+    """It is below nobody's daemon then, and may have fewer filters than a new daemon in its unit.
+
+    The mark that it keeps cannot be removed, also not in a user namespace of its own.
+    """
+    code = (
+        f"import contextlib, resource\nfrom edge_infer.sandbox import Fence, lock\n{CONNECT}"
+        "lock('reader', fence=Fence(anywhere=True, unix='programs'))\n"
+        "with contextlib.suppress(AttributeError, OSError):\n    os.unshare(0x10000000)\n"
+        "for limit in (819_200, resource.RLIM_INFINITY):\n    try:\n"
+        "        resource.setrlimit(resource.RLIMIT_MSGQUEUE, (limit, limit))\n"
+        "    except (OSError, ValueError):\n        print('refused', flush=True)\nconnect()"
+    )
+    command = [sys.executable, "-c", code, listener.getsockname()]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as left:
+        with listener.accept()[0] as way, pytest.raises(RefusedError, match="may have no message queue"):
+            identify(way, ticks() + 1, daemon=1_000_000_000)
+        assert left.communicate(timeout=30)[0].split() == ["refused"] * 2
+
+
+def test_a_person_with_a_filter_of_system_calls_is_let_in(listener: socket.socket) -> None:
+    """As in a shell that `systemd-run` has started with a `SystemCallFilter=`."""
     code = (
         f"from edge_infer.sandbox import seccomp\nfrom edge_infer.sandbox.rules import Rules\n"
         f"from edge_infer.sandbox.syscall_numbers import every_call\n{CONNECT}"
         "seccomp.install(Rules(every_call(), ('io_uring_setup',)))\nconnect()"
     )
-    command = [sys.executable, "-c", code, listener.getsockname()]
-    with subprocess.Popen(command, cwd=ROOT) as left:
-        with listener.accept()[0] as way, pytest.raises(RefusedError, match="has a system call filter"):
-            identify(way, ticks() + 1, daemon=1_000_000_000)
-        left.wait(30)
+    with subprocess.Popen([sys.executable, "-c", code, listener.getsockname()], cwd=ROOT) as person:
+        with listener.accept()[0] as way:
+            assert identify(way, ticks() + 1, daemon=1_000_000_000).pid == person.pid
+        person.wait(30)
 
 
 HIDDEN = f"""

@@ -61,13 +61,6 @@ def descends(pid: int, ancestor: int) -> bool:
     return pid == ancestor
 
 
-def filters(pid: int | str) -> int:
-    """Return the number of seccomp filters of a process; before Linux 5.9 return 1 for any number. Raises `OSError`."""
-    lines = (line.split() for line in Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines())
-    found = {words[0]: words[1] for words in lines if words and words[0] in ("Seccomp:", "Seccomp_filters:")}
-    return int(found.get("Seccomp_filters:", int(found.get("Seccomp:", "0") != "0")))
-
-
 _SO_PEERGROUPS, _SO_PEERPIDFD = 59, 77
 _MOST_GROUPS: Final = 256
 """Maximum number of groups that Python can return here."""
@@ -148,7 +141,7 @@ def identify(connection: socket.socket, quiet: int, *, daemon: int | None = None
         file = pidfd(connection)
         try:
             ours = descends(peer.pid, os.getpid() if daemon is None else daemon)
-            more = filters(peer.pid) > filters("self")
+            left = privileges.without_message_queues(peer.pid)
             _check_still_itself(peer.pid, file, quiet)
         finally:
             if file is not None:
@@ -157,9 +150,10 @@ def identify(connection: socket.socket, quiet: int, *, daemon: int | None = None
         raise _unseen(peer, error) from error
     if ours:
         raise RefusedError(f"the daemon does not answer processes that it started, such as {peer.pid}")
-    if more:  # for example an orphan of a daemon that was killed
+    if left:  # an orphan of a daemon that was killed
         raise RefusedError(
-            f"process {peer.pid} has a system call filter, as the daemon's processes have; run it without one"
+            f"process {peer.pid} may have no message queue, like the processes of a daemon; "
+            "run it where `ulimit -Hq` shows more than 0"
         )
     return peer
 
