@@ -48,7 +48,7 @@ PICTURES: Final = (
     (CLASSES, "fox.jpeg"), (CLASSES, "burger.jpg"), (CLASSES, "grace_hopper.bmp"),
 )  # fmt: skip
 RASTER: Final = 64
-MASKS: Final = int(os.environ.get("MASKS", "1200"))
+MASKS: Final = int(os.environ.get("MASKS", "700"))
 Heat = NDArray[np.float64]
 
 

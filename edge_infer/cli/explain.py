@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from edge_infer.explain.explanation import Explainer, Explanation
 
 SUFFIXES: Final = (".png", ".jpg", ".jpeg")
-MASKS: Final = 1200
+MASKS: Final = 700
 FEWEST_MASKS: Final = 100
 MOST_MASKS: Final = 1_000_000
 MOST_THREADS: Final = 4
