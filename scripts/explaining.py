@@ -78,6 +78,9 @@ def heat(found: Explanation, evidence: Cells | None = None) -> Heat:
 
 
 def correlation(one: NDArray[Any], other: NDArray[Any]) -> float:
+    """Pearson's; 0 if one side is the same everywhere, such as a map without evidence."""
+    if np.ptp(one) == 0 or np.ptp(other) == 0:
+        return 0.0
     return float(np.corrcoef(one.ravel(), other.ravel())[0, 1])
 
 
@@ -234,8 +237,12 @@ def sanity() -> None:
                 cut = found.cut
                 assert isinstance(cut, PictureCells)
                 other = PictureCells(explainer.model, cut.frame, found.answer, cut.whole, cut.region)
-                evidence = Sampler(other, 0, MASKS, lambda *_: None).run().evidence
-            print(f"sanity: {name}, shuffled weights: {correlation(heat(found), heat(found, evidence)):.3f}")
+                sampled = Sampler(other, 0, MASKS, lambda *_: None).run()
+            evidence = sampled.evidence
+            print(
+                f"sanity: {name}, shuffled weights: {correlation(heat(found), heat(found, evidence)):.3f}, "
+                f"{np.count_nonzero(evidence)} cells with evidence ({sampled.stop})"
+            )
 
 
 def shuffled_weights(file: Path, folder: Path) -> Path:
@@ -245,7 +252,10 @@ def shuffled_weights(file: Path, folder: Path) -> Path:
     content = bytearray(file.read_bytes())
     model = schema.ModelT.InitFromPackedBuf(bytes(content), 0)
     dice = np.random.default_rng(0)
-    for buffer in model.buffers:
+    said = {each.buffer for each in model.metadata or ()}
+    for number, buffer in enumerate(model.buffers):
+        if number in said:
+            continue  # descriptions and labels are no weights
         data = b"" if buffer.data is None else np.asarray(buffer.data, np.uint8).tobytes()
         size = len(data) or buffer.size
         at = content.find(data) if data else buffer.offset
