@@ -91,7 +91,10 @@ def _years(pool: ProcessPoolExecutor, years: int, camera_years: int) -> None:
         alarms = list(pool.map(partial(outcome_year, rho), range(years)))
         text = f"{np.mean(alarms):.3f} a year on average, {max(alarms)} in the worst year"
         print(f"answers, {years} years, windows correlated by {rho}: false alarms {text} (stated: 1 with the camera)")
-    alarms = list(pool.map(camera_year, range(camera_years)))
+    alarms = []
+    for number, count in enumerate(pool.map(camera_year, range(camera_years)), 1):
+        print(f"camera, year {number} of {camera_years}: {count} false alarms", flush=True)  # a year takes minutes
+        alarms.append(count)
     print(
         f"camera, {camera_years} years of days, nights, switches and rain: {np.mean(alarms):.3f} a year on average, "
         f"{max(alarms)} in the worst year",
