@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 from edge_infer.cli.as_owner import act_on
 from edge_infer.cli.as_service import UNIT, failing_unit, run_as_service, service_command
 from edge_infer.cli.output import say
-from edge_infer.contract.codec import decode
+from edge_infer.contract.codec import JsonValue, decode
 from edge_infer.doctor.finding import Finding, fail, ok, warn
 from edge_infer.doctor.walls import each_wall, forbidden_by_unit
 from edge_infer.errors import ConfigError, EdgeInferError
@@ -42,16 +43,22 @@ def asked(config: Path) -> Status | Finding:
         return warn("daemon", str(error), "see its log")
 
 
-def daemon(status: Status) -> Finding:
-    """Check whether the daemon serves, and whether processes ended by themselves and were restarted."""
+def daemon(status: Status, config: Path = DEFAULT_CONFIG) -> Finding:
+    """Check whether the daemon serves its configuration, and whether processes ended by themselves and were restarted."""
     fact = f"runs for {rough_duration(status.uptime)}, {headline(status)}"
+    remedies = []
+    if status.config is not None and status.config.state == "rejected":
+        remedies.append(f"see what to change: edge-infer check -c {config}")
     again = [
         f"{name} {room.failures} time{'' if room.failures == 1 else 's'}"
         for name, room in status.rooms.items()
         if room.failures
     ]
     if again:
-        return warn("daemon", f"{fact}; restarted: {', '.join(again)}", "its log shows why each ended")
+        fact += f"; restarted: {', '.join(again)}"
+        remedies.append("its log shows why each ended")
+    if remedies:
+        return warn("daemon", fact, "; ".join(remedies))
     open_walls = [
         name
         for name, text in status.walls.items()
@@ -63,20 +70,37 @@ def daemon(status: Status) -> Finding:
 
 
 def _by_the_daemon(config: Path, status: Status) -> list[Finding] | None:
-    """Return the daemon's findings about its configuration and its broker: its view of the files counts, not root's."""
+    """Return the daemon's findings about its configuration and its broker: its view of the files counts, not root's.
+
+    Return None if the daemon runs another file or another program, or has ended.
+    """
     try:
         request = {"do": "check", "config": str(config), "program": sys.prefix}
-        problems = decode(CheckAnswer, ask(find_socket(config), request)).problems
+        file = _configuration(config, ask(find_socket(config), request))
     except EdgeInferError:
         return None
-    remedy = f"see all of them: edge-infer check -c {config}"
-    count = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}"
-    file = fail("configuration", f"{count}, first {problems[0]}", remedy) if problems else None
     broker = status.broker
     return [
-        file or ok("configuration", f"{config} is valid, for the running daemon"),
+        file,
         ok("broker", broker.text) if broker.connected else warn("broker", broker.text, "results wait in the outbox"),
     ]
+
+
+def _configuration(config: Path, answer: Mapping[str, JsonValue]) -> Finding:
+    """Return the finding about a configuration in the daemon's answer to a check; raises `EdgeInferError` without one.
+
+    A daemon that cannot check now is still the only one that knows: the service's user cannot ask it.
+    """
+    if "unread" in answer:
+        return warn("configuration", str(answer["unread"]), "try again in a moment")
+    if "busy" in answer:
+        text, _, remedy = str(answer["busy"]).partition("; ")
+        return warn("configuration", f"not checked: {text}", remedy)
+    problems = decode(CheckAnswer, answer).problems
+    if problems:
+        count = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}"
+        return fail("configuration", f"{count}, first {problems[0]}", f"see all of them: edge-infer check -c {config}")
+    return ok("configuration", f"{config} is valid, for the running daemon")
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -97,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
     config = (args.config or DEFAULT_CONFIG).absolute()
     answer = asked(config)
     status = None if isinstance(answer, Finding) else answer
-    running = [] if args.sandbox else [answer if isinstance(answer, Finding) else daemon(answer)]
+    running = [] if args.sandbox else [answer if isinstance(answer, Finding) else daemon(answer, config)]
     judged = None if args.sandbox or status is None else _by_the_daemon(config, status)
     words = ["doctor", "--as-service", "-c", str(config), *(["--json"] if args.json else [])]
     command = None if args.sandbox or judged is not None else service_command(config, words)

@@ -35,6 +35,14 @@ def test_one_that_runs_is_told_and_what_it_had_to_start_again(tmp_path: Path) ->
         found = daemon(status(running.config))
         assert found.level == "ok"
         assert "1/1 models serve, 1/1 sources ok, broker: connected to 127.0.0.1" in found.fact
+        text = running.config.read_text()
+        running.config.write_text(f"{text}pipeline: {{}}\n")
+        eventually(lambda: running.status()["config"]["state"] == "rejected", "rejected configuration", 60.0)
+        found = daemon(status(running.config), running.config)
+        assert (found.level, found.remedy) == ("warn", f"see what to change: edge-infer check -c {running.config}")
+        assert "configuration rejected: " in found.fact
+        running.config.write_text(text)
+        eventually(lambda: running.status()["config"]["state"] == "applied", "applied configuration", 60.0)
         before = running.pids()["engine"]
         os.kill(before, signal.SIGKILL)
         eventually(lambda: running.pids().get("engine", before) != before, "another engine", 60.0)

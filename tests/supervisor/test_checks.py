@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from edge_infer.cli import doctor
 from edge_infer.errors import StartError
 from edge_infer.plan.records import Problem
 from edge_infer.supervisor.control import checks
@@ -118,6 +119,25 @@ def test_the_death_of_the_process_that_reads_the_file_says_nothing_of_the_file(d
         assert "MemoryMax=" in done.stderr
     eventually(lambda: daemon.status()["config"]["state"] == "applied", "another reading", 60)
     assert f"reading {daemon.config} again in 5 s" in daemon.log.read_text()
+
+
+def test_doctor_says_of_a_file_that_could_not_be_read_now_what_the_daemon_says(daemon: Daemon) -> None:
+    done = killing_the_reader(daemon, "doctor")
+    (line,) = (line for line in done.stdout.splitlines() if " configuration: " in line)
+    assert line.startswith(f"warn  configuration: {daemon.config}: it could not be read now: the process that reads it")
+    assert line.endswith("; try again in a moment"), line
+    assert "MemoryMax=" in line
+    assert "ok    broker: connected to " in done.stdout, "the daemon's own line"
+    assert " daemon: runs for " in done.stdout
+
+
+def test_doctor_says_that_the_daemon_checks_for_another_client(tmp_path: Path) -> None:
+    busy = {"busy": "the daemon is checking the configuration for another client; try again in a moment"}
+    found = doctor._configuration(tmp_path / "config.yaml", busy)
+    assert str(found) == (
+        "warn  configuration: not checked: the daemon is checking the configuration for another client; "
+        "try again in a moment"
+    )
 
 
 def test_another_file_and_another_program_are_not_the_daemons_to_check(daemon: Daemon, tmp_path: Path) -> None:
