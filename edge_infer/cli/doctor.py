@@ -44,7 +44,7 @@ def asked(config: Path) -> Status | Finding:
 
 
 def daemon(status: Status, config: Path = DEFAULT_CONFIG) -> Finding:
-    """Check whether the daemon serves its configuration, and whether processes ended by themselves and were restarted."""
+    """Check whether the daemon serves its configuration, and whether processes had to be restarted."""
     fact = f"runs for {rough_duration(status.uptime)}, {headline(status)}"
     remedies = []
     if status.config is not None and status.config.state == "rejected":

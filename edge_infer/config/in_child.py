@@ -21,7 +21,9 @@ def compile_in_child(config: Path, *, replayed: bool = False) -> Compiled:
     ``replayed``: the sources and the broker are not opened, so their files and programs need not be there.
     """
     options = ("--replayed",) if replayed else ()
-    done = run_bounded(own_module("edge_infer.config", str(config.absolute()), *options), most=MAX_PLAN_BYTES)
+    done = run_bounded(
+        own_module("edge_infer.config", str(config.absolute()), *options), most=MAX_PLAN_BYTES, first=True
+    )
     try:
         return decode_json(Compiled, joined([done.output]))
     except WireError as error:

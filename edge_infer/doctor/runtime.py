@@ -12,6 +12,7 @@ from edge_infer.doctor.finding import Finding, fail, ok, warn
 from edge_infer.errors import WireError
 from edge_infer.models.trials.fast_path import CHILD, SHOW_PROCESSOR, Timed, remedy
 from edge_infer.platform.own_module import own_module
+from edge_infer.platform.priority import go_first
 
 _PATIENCE: Final = 120.0
 
@@ -52,18 +53,21 @@ def _unit_hides_processor(root: Path) -> bool:
 
 def timed(model: Path) -> Finding:
     """Time the model with and without the fast path in a child, and return the finding."""
+    with subprocess.Popen(
+        own_module(CHILD, str(model)),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        stdin=subprocess.DEVNULL, start_new_session=True,  # the user that root became must not get root's terminal
+    ) as process:  # fmt: skip
+        go_first(process.pid)
+        try:
+            output, said = process.communicate(timeout=_PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return fail("runtime", f"one small model takes more than {_PATIENCE:.0f} s", "use a faster board")
     try:
-        done = subprocess.run(
-            own_module(CHILD, str(model)),
-            capture_output=True, text=True, timeout=_PATIENCE, check=False,
-            stdin=subprocess.DEVNULL, start_new_session=True,  # the user that root became must not get root's terminal
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        return fail("runtime", f"one small model takes more than {_PATIENCE:.0f} s", "use a faster board")
-    try:
-        return verdict(decode_json(Timed, done.stdout.encode()))
+        return verdict(decode_json(Timed, output.encode()))
     except WireError:
-        last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
+        last = said.strip().splitlines()[-1:] or [f"exit code {process.returncode}"]
         return fail("runtime", f"it crashed with a small model: {last[0]}", "install another version of the runtime")
 
 

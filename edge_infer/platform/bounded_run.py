@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Final, NamedTuple
 
 from edge_infer.platform.logs import printable
+from edge_infer.platform.priority import go_first
 
 _BLOCK: Final = 1 << 16
 _MOST_SAID: Final = 1 << 16
@@ -27,15 +28,20 @@ class BoundedRun(NamedTuple):
     status: int
 
 
-def run_bounded(command: Sequence[str], given: bytes = b"", *, most: int, seconds: float | None = None) -> BoundedRun:
+def run_bounded(
+    command: Sequence[str], given: bytes = b"", *, most: int, seconds: float | None = None, first: bool = False
+) -> BoundedRun:
     """Run the command with ``given`` as its standard input; print its standard error when it has ended.
 
     A process that writes more than ``most`` bytes is killed, and its output is empty. Raises
     `subprocess.TimeoutExpired` after that many ``seconds``. The process has a session of its own and inherits no file,
-    because it may change to a user who must not get root's terminal.
+    because it may change to a user who must not get root's terminal. If memory is short, the kernel kills a process
+    with ``first`` before others.
     """
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0, start_new_session=True) as process:
+        if first:
+            go_first(process.pid)
         said = bytearray()
         try:
             output = _exchange(process, given, said, most, seconds)

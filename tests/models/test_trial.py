@@ -101,7 +101,8 @@ def test_golden_values_and_anomalies_have_to_hold(assets: Path, tmp_path: Path) 
 LIMITS = """
 import os, sys
 from pathlib import Path
-from edge_infer.models.trials.child_main import go_first, limit
+from edge_infer.models.trials.child_main import limit
+from edge_infer.platform.priority import go_first
 from edge_infer.models.packages.package import find_package
 from edge_infer.models.request import ModelRequest
 from edge_infer.models.trials.trial import try_model

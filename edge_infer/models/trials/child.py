@@ -17,6 +17,7 @@ from edge_infer.models.trials.messages import Ready
 from edge_infer.platform.closing import Closing
 from edge_infer.platform.logs import CHAT, printable
 from edge_infer.platform.own_module import own_module
+from edge_infer.platform.priority import go_first
 from edge_infer.sandbox.fence import Fence
 
 STARTUP: Final = 30.0
@@ -70,6 +71,7 @@ class TrialProcess(Closing):
                 except OSError:
                     ours.close()
                     raise
+            go_first(self._process.pid)
         except OSError as error:
             raise StartError(f"cannot start a process that tries models: {error.strerror or error}") from error
         ours.setblocking(False)

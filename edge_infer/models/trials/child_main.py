@@ -20,6 +20,7 @@ from edge_infer.contract.codec import decode_json, dumps
 from edge_infer.errors import StartError
 from edge_infer.models.packages.read_files import LARGEST_MODEL
 from edge_infer.models.trials.messages import MAX_FILES, Ready
+from edge_infer.platform.priority import go_first
 from edge_infer.sandbox import Fence, lock
 
 # Resource limits of a process that runs untrusted models.
@@ -38,12 +39,6 @@ LOWEST: Final = 19
 """The lowest priority (nice value)."""
 PER_BYTE: Final = 4
 """Bytes of address space for each byte of a model file: its content, a copy in the runtime, and packed weights."""
-
-
-def go_first() -> None:
-    """Make this process the first choice of the kernel's out-of-memory killer, so that the engine survives."""
-    with suppress(OSError):  # a container may mount it read-only; then the kernel's own choice applies
-        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 
 
 def give_way() -> None:

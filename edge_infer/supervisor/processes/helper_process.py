@@ -15,6 +15,7 @@ from typing import Final
 
 from edge_infer.platform.closing import Closing
 from edge_infer.platform.own_module import own_module
+from edge_infer.platform.priority import go_first
 from edge_infer.supervisor.processes.output import Output
 
 END_WAIT: Final = 10.0
@@ -42,7 +43,7 @@ class HelperResult:
 class HelperProcess(Closing):
     """``python -m MODULE WORD...``: wait on `fileno`, then call `said`. Raises `OSError` if it cannot be started.
 
-    A word that contains a NUL raises `ValueError`.
+    A word that contains a NUL raises `ValueError`. If memory is short, the kernel kills this process first.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class HelperProcess(Closing):
             raise
         finally:
             os.close(errors)
+        go_first(self.pid)
         assert self._process.stdout is not None
         self._output_file = self._process.stdout.fileno()
         os.set_blocking(self._output_file, False)
