@@ -18,10 +18,12 @@ SCRIPT = ROOT / "deploy/install"
 PYTHON = os.path.realpath(sys.executable)
 
 
-def install(*words: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+def install(
+    *words: str, cwd: Path | None = None, script: Path = SCRIPT, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Runs the script to its end."""
     return subprocess.run(
-        [str(SCRIPT), *words],
+        [str(script), *words],
         capture_output=True,
         text=True,
         timeout=900,
@@ -102,6 +104,68 @@ def test_a_failed_upgrade_leaves_what_works(image: Path) -> None:
     assert done.stderr.splitlines()[-1].endswith("cannot be installed (see above); is there a network?")
     assert versions(image) == before
     assert edge_infer(image, "--version").returncode == 0
+
+
+def test_a_version_with_a_syntax_error_in_a_module_that_no_trial_loads_is_refused(image: Path, tmp_path: Path) -> None:
+    before = versions(image)
+    names = ("deploy", "edge_infer", "models", "systemd", "pyproject.toml", "README.md", "LICENSE")
+    subprocess.run(["cp", "-r", *(str(ROOT / name) for name in names), str(tmp_path)], check=True)
+    with (tmp_path / "edge_infer/cli/pause.py").open("a") as module:
+        module.write("def broken(:\n")
+    done = install("--upgrade", "--root", str(image), "--python", PYTHON, script=tmp_path / "deploy/install")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "/edge_infer/cli/pause.py" in done.stderr
+    assert done.stderr.splitlines()[-1].endswith(
+        "a module of the program cannot be compiled (see above); nothing was changed"
+    )
+    assert versions(image) == before
+    assert edge_infer(image, "--version").returncode == 0
+
+
+COMPARE = f"""
+set -eu
+warn() {{ printf '%s\\n' "$*"; }}
+eval "$(sed -n '/^fail() {{/p; /^compare_on_config() {{/,/^}}/p' {SCRIPT})"
+installed() {{ true; }}
+root= config=$PWD/config.yaml prefix=$PWD/old new=$PWD/new
+compare_on_config
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        (0, ""),
+        (2, "the new version does not take {config} (see above); the old one stays\n"),
+        (9, "the new version could not check {config}: edge-infer check ended with exit code 9; the old one stays\n"),
+    ],
+)
+def test_a_check_of_the_new_version_that_says_nothing_is_told(tmp_path: Path, code: int, told: str) -> None:
+    for version, ends in (("old", 0), ("new", code)):
+        (tmp_path / version / "bin").mkdir(parents=True)
+        program = tmp_path / version / "bin/edge-infer"
+        program.write_text(f"#!/bin/sh\nexit {ends}\n")
+        program.chmod(0o755)
+    config = tmp_path / "config.yaml"
+    config.write_text("")
+    done = subprocess.run(
+        ["bash", "-c", COMPARE], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (int(code != 0), told.format(config=config)), done.stderr
+
+
+def test_a_state_that_lies_in_two_folders_is_told_before_anything_is_installed(tmp_path: Path) -> None:
+    state, private = tmp_path / "var/lib/edge-infer", tmp_path / "var/lib/private/edge-infer"
+    for folder in (state, private):
+        folder.mkdir(parents=True)
+    done = install("--root", str(tmp_path), "--python", PYTHON)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert (
+        "two folders for the state, /var/lib/edge-infer and /var/lib/private/edge-infer, and systemd uses"
+        in done.stderr
+    )
+    assert f"sudo cp -a {state}/. {private}; then move the first away: sudo mv {state} {state}.before" in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["var"]
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ echo "state: $(stat -c %F:%U:%G /var/lib/edge-infer)"
 before=$(readlink /opt/edge-infer/current)
 mkdir /tmp/broken && cp -r {ROOT}/{{deploy,edge_infer,models,systemd,pyproject.toml,README.md,LICENSE}} /tmp/broken
 ran=$(process)
-echo 'def broken(:' >> /tmp/broken/edge_infer/readers/process.py
+echo 'raise ImportError' >> /tmp/broken/edge_infer/readers/process.py
 code 'broken for readers' /tmp/broken/deploy/install --upgrade
 cp {ROOT}/edge_infer/readers/process.py /tmp/broken/edge_infer/readers
 [ $ran = $(process) ] && [ "$before" = "$(readlink /opt/edge-infer/current)" ] && echo 'nothing was changed: yes'
