@@ -17,6 +17,7 @@ from typing import cast
 
 import pytest
 
+from edge_infer.config.compile import named_files
 from edge_infer.config.compile.build import installed_models, not_in_store
 from edge_infer.config.compile.compile import compile_config
 from edge_infer.config.schema.file import Config
@@ -26,6 +27,7 @@ from edge_infer.models.trials.checked_package import CheckedPackage
 from edge_infer.models.trials.known_results import Tried
 from edge_infer.models.trials.probe import Probe
 from edge_infer.plan.records import Compiled, InputPlan, NmsPlan, Plan, SourcePlan
+from edge_infer.platform.credential_names import credential_name
 from edge_infer.platform.paths import default_device_id, default_state_dir
 from edge_infer.readers.sources import SOURCES
 from edge_infer.yamlfile.load import read_document, validate
@@ -292,6 +294,37 @@ def test_what_is_missing_lies_outside_the_file(make: Make, tmp_path: Path) -> No
         f"{path}:12: sources.yard.password_file: this file is empty; expected the password",
     ]
     assert all(problem.outside for problem in problems)
+
+
+def test_a_missing_file_that_is_a_credential_of_the_service_is_told(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, drop_ins = make(GOOD), tmp_path / "edge-infer.service.d"
+    (tmp_path / "mqtt.pass").unlink()
+    drop_ins.mkdir()
+    monkeypatch.setattr(named_files, "_DROP_INS", drop_ins)
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+
+    def told() -> str:
+        (problem,) = compile_config(path).problems
+        assert problem.path == "mqtt.password_file"
+        return problem.text
+
+    missing = f"this file does not exist; relative paths begin at {tmp_path}"
+    hint = (
+        "; it seems to be a credential, which only the service and the commands in its place get (check, doctor): this "
+        "command needs the plain file there while it runs"
+    )
+    (drop_ins / "box.conf").write_text("[Service]\nLoadCredential=other-01234567:/etc/edge-infer/other.pass\n")
+    assert told() == missing
+    for name in ("mqtt.pass", credential_name(str(tmp_path / "mqtt.pass"))):
+        (drop_ins / "box.conf").write_text(f"[Service]\nLoadCredentialEncrypted={name}:/etc/credstore.encrypted/x\n")
+        assert told() == missing + hint
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "credentials"))
+    assert told() == missing, "the service itself"
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY")
+    path.write_text(GOOD.replace("mqtt.pass", "/run/credentials/edge-infer.service/mqtt.pass"))
+    assert told() == missing + hint
 
 
 def test_a_missing_package_that_the_program_has_is_named_with_its_place(tmp_path: Path) -> None:

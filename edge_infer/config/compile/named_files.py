@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import shutil
 import ssl
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -25,6 +27,10 @@ from edge_infer.yamlfile.load import Document, Steps, spell
 MOST_SECRET: Final = 4096
 _SECRET_KEYS: Final = frozenset({"password_file", "ca_file", "cert_file", "key_file"})
 """Keys whose files systemd can pass as credentials."""
+_CREDENTIALS: Final = Path("/run/credentials")
+"""Folder of systemd with the credentials of services that run."""
+_DROP_INS: Final = Path("/etc/systemd/system/edge-infer.service.d")
+_LOADED: Final = re.compile(r"^\s*LoadCredential(?:Encrypted)?=([^:\s]+)", re.MULTILINE)
 
 
 @dataclass(slots=True)
@@ -211,7 +217,7 @@ class NamedFiles:
         except FileNotFoundError:
             self.lacking.append(path)
             where = "" if shown == path else f"; relative paths begin at {self.folder}"
-            self.wrong(steps, f"{shown} does not exist{where}{remedy}{why}")
+            self.wrong(steps, f"{shown} does not exist{where}{remedy}{why}{_why_not_here(path)}")
         except (OSError, ValueError) as error:
             self.wrong(steps, f"{shown} cannot be read: {getattr(error, 'strerror', None) or 'not a path'}")
         return None
@@ -232,6 +238,30 @@ def _copy(name: str) -> str | None:
     folder = os.environ.get("CREDENTIALS_DIRECTORY")
     path = Path(folder, name) if folder else None
     return str(path) if path is not None and path.exists() else None
+
+
+def _why_not_here(path: str) -> str:
+    """Return a hint, as the end of a sentence, if a file that does not exist may be a credential of the service.
+
+    Only the service gets its credentials. Nothing is returned there, nor for other files.
+    """
+    if "CREDENTIALS_DIRECTORY" in os.environ:
+        return ""
+    if not Path(path).is_relative_to(_CREDENTIALS) and not {credential_name(path), Path(path).name} & _loaded():
+        return ""
+    return (
+        "; it seems to be a credential, which only the service and the commands in its place get (check, doctor): this "
+        "command needs the plain file there while it runs"
+    )
+
+
+def _loaded() -> set[str]:
+    """Return the names of the credentials in the unit's drop-ins; those that this user cannot read count as missing."""
+    found: set[str] = set()
+    for file in _DROP_INS.glob("*.conf"):
+        with suppress(OSError, UnicodeDecodeError):
+            found.update(_LOADED.findall(file.read_text(encoding="utf-8")))
+    return found
 
 
 def _secrets(value: object, steps: Steps = ()) -> Iterator[tuple[Steps, str]]:
