@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from edge_infer.cli.as_owner import act_on
 from edge_infer.cli.as_service import UNIT, failing_unit, run_as_service, service_command
 from edge_infer.cli.output import say
-from edge_infer.contract.codec import JsonValue, decode
+from edge_infer.contract.codec import decode
 from edge_infer.doctor.finding import Finding, fail, ok, warn
 from edge_infer.doctor.walls import each_wall, forbidden_by_unit
 from edge_infer.errors import ConfigError, EdgeInferError
@@ -86,7 +86,7 @@ def _by_the_daemon(config: Path, status: Status) -> list[Finding] | None:
     ]
 
 
-def _configuration(config: Path, answer: Mapping[str, JsonValue]) -> Finding:
+def _configuration(config: Path, answer: dict[str, Any]) -> Finding:
     """Return the finding about a configuration in the daemon's answer to a check; raises `EdgeInferError` without one.
 
     A daemon that cannot check now is still the only one that knows: the service's user cannot ask it.
