@@ -1,9 +1,9 @@
-"""Which class of the labels is which class of a model."""
+"""Which classes of the labels are which class of a model."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Final
 
@@ -13,28 +13,45 @@ SHOWN: Final = 5
 
 
 class ClassNames:
-    """The classes of the data, and the model's class ids for each of them.
+    """The classes that are compared, and what counts as each of them in the data and in the model.
 
-    Names are the same if they differ only in case, or in spaces, hyphens and underscores. ``renamed`` maps names of
-    the data to names of the model.
+    ``renamed`` maps names of the data to names of the model. Names are the same if they differ only in case, or in
+    spaces, hyphens and underscores. Such names stay apart only if the data and the model have exactly the same ones.
+    Several classes of the data, or of the model, can be one class. A class that the model does not know is one alone.
     """
 
     def __init__(self, names: Sequence[str], labels: Sequence[str], renamed: Mapping[str, str]) -> None:
-        places = {_plain(renamed.get(name, name)): place for place, name in enumerate(names)}
-        exact = {renamed.get(name, name): place for place, name in enumerate(names)}
-        self.names = tuple(names)
-        self.of_model = tuple(exact.get(label, places.get(_plain(label), -1)) for label in labels)
-        """For each class id of the model the place in ``names``, or -1."""
-        self.known = frozenset(self.of_model) - {-1}
-        """Places of the classes that the model knows."""
+        self.renamed = tuple(renamed.get(name, name) for name in names)
+        """The names of the data in the model's words."""
+        theirs, ours = _spellings(self.renamed), _spellings(labels)
+        apart = {name for plain, alike in theirs.items() if alike == ours.get(plain) for name in alike}
 
-    @property
-    def unknown(self) -> list[str]:
+        def same(name: str) -> str:
+            return name if name in apart else _plain(name)
+
+        known = {same(label) for label in labels}
+        numbers: dict[str | int, int] = {}
+        keys = [key if (key := same(name)) in known else place for place, name in enumerate(self.renamed)]
+        self.of_data = tuple(numbers.setdefault(key, len(numbers)) for key in keys)
+        """For each class of the data its class."""
+        self.of_model = tuple(numbers.get(same(label), -1) for label in labels)
+        """For each class id of the model its class, or -1."""
+        self.known = frozenset(place for place, key in enumerate(keys) if key in known)
+        """Places of the names of the data that the model knows."""
+        self.unknown = [name for place, name in enumerate(names) if place not in self.known]
         """Names of the data that the model does not know."""
-        return [name for place, name in enumerate(self.names) if place not in self.known]
+        self.names = self._names(names, labels)
 
-    def place(self, class_id: int) -> int:
-        """Return the place of a class of the model in the names of the data, or -1."""
+    def _names(self, names: Sequence[str], labels: Sequence[str]) -> tuple[str, ...]:
+        """Return a name for each class: that of the data, or the model's for several classes of the data."""
+        found = dict(zip(reversed(self.of_data), reversed(names), strict=True))
+        several = {number for number, count in Counter(self.of_data).items() if count > 1}
+        ours = zip(reversed(self.of_model), reversed(labels), strict=True)
+        found |= {number: label for number, label in ours if number in several}
+        return tuple(found[number] for number in range(len(found)))
+
+    def number(self, class_id: int) -> int:
+        """Return the class of a class id of the model, or -1."""
         return self.of_model[class_id] if 0 <= class_id < len(self.of_model) else -1
 
 
@@ -65,6 +82,14 @@ def repeated(names: Sequence[str]) -> list[str]:
 
 def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "") or "none"
+
+
+def _spellings(names: Iterable[str]) -> dict[str, set[str]]:
+    """Return the names by what they are without case, spaces, hyphens and underscores."""
+    found: dict[str, set[str]] = {}
+    for name in names:
+        found.setdefault(_plain(name), set()).add(name)
+    return found
 
 
 def _plain(name: str) -> str:

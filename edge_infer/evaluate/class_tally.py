@@ -22,7 +22,7 @@ TOP: Final = 5
 class BestClass:
     """The best class of one input and its score; ``rank`` is the true class's place among all, from 0.
 
-    ``found`` is a place in the names of the data, or -1 - n for the model's class n, which the data do not have.
+    ``found`` is the number of a class, or -1 - n for the model's class n, which the data do not have.
     """
 
     found: int
@@ -51,7 +51,7 @@ class ClassTally:
         return 4 * self.examples + 3000
 
     def add(self, true: int, answer: BestClass) -> None:
-        """Add an input of the class with this place in the names."""
+        """Add an input of the class with this number."""
         self._true.append(true)
         self._found.append(answer.found)
         self._scores.append(answer.score)

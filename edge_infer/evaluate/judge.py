@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -41,7 +42,7 @@ class ExampleJudge(Protocol):
 def make_judge(
     plan: ModelPlan, classes: ClassNames, kept: Collection[int], notes: NoteCounter, golden: int
 ) -> ExampleJudge:
-    """Return the judge for the task of a model; ``kept`` are the classes of the data that count."""
+    """Return the judge for the task of a model; ``kept`` are the places of the names of the data that count."""
     if plan.task == "detection":
         return BoxJudge(plan, classes, kept, notes, golden)
     if plan.task == "regression":
@@ -58,7 +59,8 @@ class BoxJudge:
         self, plan: ModelPlan, classes: ClassNames, kept: Collection[int], notes: NoteCounter, golden: int
     ) -> None:
         self._plan, self._classes, self._notes = plan, classes, notes
-        self._kept = np.array(sorted(kept), np.int64)
+        self._of_data = np.array(classes.of_data, np.int64)
+        self._kept = np.unique(self._of_data[sorted(kept)])
         self.tally = DetectionTally(classes.names, plan.threshold)
         self.worst, self.golden = WorstMistakes(), GoldenChoice(golden)
 
@@ -67,6 +69,7 @@ class BoxJudge:
         true = example.label
         assert isinstance(true, TrueBoxes)
         assert size is not None
+        true = replace(true, classes=self._of_data[true.classes])
         known = np.isin(true.classes, self._kept)
         true, (found, others) = true.of(known), self._found(looked)
         mistakes = self.tally.add(found, true)
@@ -78,13 +81,13 @@ class BoxJudge:
 
     def _found(self, looked: Looked) -> tuple[FoundBoxes, Floats]:
         """Return the boxes that count, and the scores of those of classes without labels."""
-        places = np.array([self._classes.place(item[0]) for item in looked.items], np.int64)
+        numbers = np.array([self._classes.number(item[0]) for item in looked.items], np.int64)
         table = np.array([item[1:] for item in looked.items], np.float64).reshape(-1, 5)
-        kept = np.isin(places, self._kept)
+        kept = np.isin(numbers, self._kept)
         others = table[~kept, 0]
         if many := int((others >= self._plan.threshold).sum()):
             self._notes.add(f"objects that {self._plan.title} found, of classes without labels, skipped", "", many)
-        return FoundBoxes(table[kept, 1:], places[kept], table[kept, 0]), others
+        return FoundBoxes(table[kept, 1:], numbers[kept], table[kept, 0]), others
 
     def _offer(
         self, example: LabelledExample, size: Size, found: FoundBoxes, true: TrueBoxes, mistakes: Mistakes
@@ -130,7 +133,7 @@ class BoxJudge:
         ious = overlaps(found.boxes[found.scores >= limit], true.boxes, true.crowd)
         if float(ious.max(axis=0, initial=0.0).min(initial=1.0)) < LEAST_IOU:
             return
-        ours = {place: label for label, place in zip(self._plan.labels, self._classes.of_model, strict=True)}
+        ours = {number: label for label, number in zip(self._plan.labels, self._classes.of_model, strict=True)}
         expect = tuple(
             (ours[int(number)], fractions(_inside(_box(true, place), size), size))
             for place, number in enumerate(true.classes)
@@ -153,19 +156,20 @@ class ClassJudge:
     """Judges a classifier."""
 
     def __init__(self, plan: ModelPlan, classes: ClassNames, kept: Collection[int], golden: int) -> None:
-        self._plan, self._classes, self._kept = plan, classes, frozenset(kept)
+        self._plan, self._classes = plan, classes
+        self._kept = frozenset(classes.of_data[place] for place in kept)
         self.tally = ClassTally(classes.names, plan.labels, plan.threshold)
         self.worst, self.golden = WorstMistakes(), GoldenChoice(golden)
 
     def add(self, example: LabelledExample, looked: Looked, _size: Size | None) -> None:
         """Add an input; one of a class that does not count is left out."""
         assert isinstance(example.label, LabelledClass)
-        true = example.label.number
+        true = self._classes.of_data[example.label.number]
         if true not in self._kept:
             return
         class_id, score, rank = looked.answer or (-1, 0.0, len(self._plan.labels))
-        place = self._classes.place(class_id)
-        found = place if place >= 0 else -1 - max(class_id, 0)
+        number = self._classes.number(class_id)
+        found = number if number >= 0 else -1 - max(class_id, 0)
         self.tally.add(true, BestClass(found, score, rank))
         said, names = score >= self._plan.threshold, self._classes.names
         if found == true and said:
@@ -183,7 +187,7 @@ class AnomalyJudge:
     """Judges an anomaly detector."""
 
     def __init__(self, plan: ModelPlan, classes: ClassNames, golden: int) -> None:
-        self._plan, self._names = plan, classes.names
+        self._plan, self._names = plan, classes.renamed
         self.tally = AnomalyTally()
         self.worst, self.golden = WorstMistakes(), GoldenChoice(golden)
 

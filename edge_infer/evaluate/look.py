@@ -115,9 +115,8 @@ def _looked(findings: Findings, begun: float, example: LabelledExample, classes:
     assert isinstance(example.label, LabelledClass)
     if not findings.classes:
         return Looked(seconds)
-    ranks = (
-        place for place, each in enumerate(findings.classes) if classes.place(each.class_id) == example.label.number
-    )
+    true = classes.of_data[example.label.number]
+    ranks = (rank for rank, each in enumerate(findings.classes) if classes.number(each.class_id) == true)
     best = findings.classes[0]
     return Looked(
         seconds, answer=(best.class_id, round(best.score, _SCORE_DECIMALS), next(ranks, len(findings.classes)))

@@ -298,6 +298,70 @@ def test_classes_of_the_data_can_be_renamed(tmp_path: Path) -> None:
     assert figures(FACES, labels, "--rename", "visage=face")["classes"][0]["label"] == "visage"
 
 
+OUTCOMES = ("map50_95", "map50", "map75", "precision", "recall", "classes", "sizes", "confusion", "intervals", "notes")
+
+
+def test_several_classes_of_a_coco_file_can_be_one_of_the_model(assets: Path, public_boxes: Path) -> None:
+    labels = json.loads(public_boxes.read_text())
+    numbers = {each["name"]: each["id"] for each in labels["categories"]}
+    merged = [
+        each | {"category_id": numbers["cat"] if each["category_id"] == numbers["dog"] else each["category_id"]}
+        for each in labels["annotations"]
+    ]
+    kept = [each for each in labels["categories"] if each["name"] != "dog"]
+    beforehand, backwards = (public_boxes.with_name(f"{name}.json") for name in ("beforehand", "backwards"))
+    beforehand.write_text(json.dumps(labels | {"annotations": merged, "categories": kept}))
+    backwards.write_text(json.dumps(labels | {"categories": labels["categories"][::-1]}))
+    expected = figures(assets / "models" / SSD, beforehand)
+    assert next(each["count"] for each in expected["classes"] if each["label"] == "cat") > 2
+    for path in (public_boxes, backwards):
+        found = figures(assets / "models" / SSD, path, "--rename", "dog=cat")
+        for key in OUTCOMES:
+            assert _in_any_order(found[key]) == _in_any_order(expected[key])
+
+
+def _in_any_order(value: Any) -> Any:
+    if isinstance(value, list):
+        return sorted((_in_any_order(each) for each in value), key=repr)
+    return pytest.approx(value, abs=1e-9) if isinstance(value, float) else value
+
+
+def test_several_folders_can_be_one_class_of_the_model(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "model")
+    for kind, row in (
+        ("A", (3.0, 1.0)),
+        ("a", (2.0, 0.5)),
+        ("first", (4.0, 1.0)),
+        ("b", (1.0, 3.0)),
+        ("c", (1.0, 2.0)),
+    ):
+        (tmp_path / "data" / kind).mkdir(parents=True)
+        np.save(tmp_path / "data" / kind / "one.npy", np.array([row], np.float32))
+    found = figures(model, tmp_path / "data", "--rename", "first=a")
+    assert (found["accuracy"], found["top5"], found["examples"]) == (1.0, 1.0, 4)
+    assert {each["label"]: each["count"] for each in found["classes"]} == {"a": 3, "b": 1}
+    assert found["notes"] == ["classes of the labels that rows@1.0.0 does not know, skipped: 1 (c)"]
+
+
+@pytest.mark.parametrize("words", [("B", "b"), ("b", "B")])
+def test_rows_and_texts_with_labels_in_two_cases(assets: Path, tmp_path: Path, words: tuple[str, str]) -> None:
+    rows = tmp_path / "rows.csv"
+    rows.write_text(f"first,second,label\n1,3,{words[0]}\n1,2,{words[1]}\n3,1,{words[1]}\n3,1,a\n")
+    found = figures(write_model(tmp_path / "model"), rows)
+    assert (found["accuracy"], found["balanced_accuracy"], found["examples"], found["notes"]) == (
+        0.75,
+        pytest.approx(5 / 6),
+        4,
+        [],
+    )
+    assert {each["label"]: each["count"] for each in found["classes"]} == {"a": 1, "b": 3}
+    one, other = ("NEGATIVE", "negative") if words[0] == "B" else ("negative", "NEGATIVE")
+    texts = tmp_path / "texts.csv"
+    texts.write_text(f"text,label\nWhat a waste of my time.,{one}\nWhat a waste of my time.,{other}\n")
+    found = figures(assets / "models" / "nl_classifier_with_regex_tokenizer.tflite", texts)
+    assert (found["accuracy"], found["examples"], found["notes"]) == (1.0, 2, [])
+
+
 class _Tags(HTMLParser):
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -544,6 +608,10 @@ def test_an_anomaly_detector(assets: Path, tmp_path: Path) -> None:
     assert found["intervals"]["auc"][0] <= found["auc"] <= found["intervals"]["auc"][1]
     wished = found["thresholds"][-1]
     assert (wished["for"], wished["recall"] >= 0.95, wished["precision"] > 0.9) == ("recall", True, True)
+
+    renamed = tmp_path / "renamed.csv"
+    renamed.write_text(path.read_text().replace("normal,", "fine,"))
+    assert figures(model, renamed, "--rename", "fine=normal")["auc"] == found["auc"]
 
 
 def test_names_of_files_that_are_no_text(assets: Path, tmp_path: Path) -> None:

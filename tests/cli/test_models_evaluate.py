@@ -83,6 +83,16 @@ def test_the_least_values_of_figures_decide(store: Store) -> None:
     assert f"rows@1.0.0: accuracy is {1 - wrong / 400:.4g} on 400 examples" in high.stderr
 
 
+def test_several_classes_of_the_labels_count_as_one_of_the_package(store: Store) -> None:
+    rows = store.folder / "rows.csv"
+    header, *lines = rows.read_text().splitlines()
+    half = [line.replace(",b", ",other") if place % 2 else line for place, line in enumerate(lines)]
+    rows.write_text("\n".join([header, *half, ""]))
+    good = store.evaluated(0.0, "1.0.0", "--rename", "other=b", "--at-least", "accuracy=1")
+    assert (good.returncode, good.stdout) == (0, "rows@1.0.0\n"), good.stderr
+    assert "accuracy is 1 on 400 examples" in good.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [

@@ -361,9 +361,23 @@ def test_labels_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_names_of_classes_are_alike_but_for_case_and_spaces() -> None:
     names = ClassNames(["Cell Phone", "auto", "zebra"], ["cell-phone", "car", "tree", "Cell_phone"], {"auto": "car"})
     assert (names.of_model, names.unknown) == ((0, 1, -1, 0), ["zebra"])
-    assert [names.place(number) for number in (1, 2, 99, -1)] == [1, -1, -1, -1]
+    assert [names.number(class_id) for class_id in (1, 2, 99, -1)] == [1, -1, -1, -1]
     exact = ClassNames(["on", "On"], ["On", "on"], {})
-    assert exact.of_model == (1, 0)
+    assert (exact.of_model, exact.of_data, exact.names) == ((1, 0), (0, 1), ("on", "On"))
+
+
+def test_several_classes_of_the_data_are_one_of_the_model() -> None:
+    renamed = {"dog": "cat", "puppy": "cat", "unicorn": "horse", "pony": "horse"}
+    for data in (["dog", "cat", "puppy"], ["cat", "puppy", "dog"]):
+        names = ClassNames(["tree", *data, "unicorn", "pony"], ["car", "cat", "tree"], renamed)
+        assert (names.of_data, names.of_model) == ((0, 1, 1, 1, 2, 3), (-1, 1, 0))
+        assert names.names == ("tree", "cat", "unicorn", "pony")
+        assert (names.known, names.unknown) == ({0, 1, 2, 3}, ["unicorn", "pony"])
+    for data in (["YES", "yes"], ["yes", "YES"]):
+        names = ClassNames(data, ["yes", "no"], {})
+        assert (names.of_data, names.of_model, names.names, names.unknown) == ((0, 0), (0, -1), ("yes",), [])
+    swapped = ClassNames(["cat", "dog"], ["cat", "dog"], {"cat": "dog", "dog": "cat"})
+    assert (swapped.of_data, swapped.of_model) == ((0, 1), (1, 0))
 
 
 def test_data_of_other_classes_are_refused_with_a_way_out() -> None:
