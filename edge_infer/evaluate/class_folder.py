@@ -15,6 +15,7 @@ class ClassFolder:
     """The files of all classes, class by class."""
 
     truth: Truth = "class"
+    in_rows: bool = False
 
     def __init__(self, folder: Path, takes: Gives) -> None:
         """List the files that a model with this kind of input takes; raises `InputError`."""

@@ -68,6 +68,7 @@ class CocoFile:
     """The pictures of a COCO file, in the order of their ids, as the COCO evaluation has them."""
 
     truth: Truth = "boxes"
+    in_rows: bool = False
 
     def __init__(self, path: Path, folder: PictureFolder) -> None:
         """Read the file; raises `InputError`."""

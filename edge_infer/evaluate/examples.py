@@ -73,6 +73,8 @@ class LabelledData(Protocol):
     truth: Truth
     names: Sequence[str]
     """The classes of the labels."""
+    in_rows: bool
+    """Whether each example is a row of numbers in the file of the labels."""
     notes: NoteCounter
 
     def __len__(self) -> int: ...

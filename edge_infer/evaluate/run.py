@@ -179,7 +179,7 @@ class _Run:
         evaluations = tuple(self._evaluation(*row) for row in rows)
         notes = [*self._unknown(), *self._data.notes.sentences()]
         return EvaluationReport(
-            str(place.labels), _noun(self._plans[0]), evaluations, self._compared(), tuple(notes), self._unread
+            str(place.labels), self._noun(), evaluations, self._compared(), tuple(notes), self._unread
         )
 
     def _evaluation(
@@ -194,6 +194,11 @@ class _Run:
             plan, tally.examples, scores, (median, late), judge.worst, tuple(judge.golden.chosen()),
             tuple(notes.sentences()),
         )  # fmt: skip
+
+    def _noun(self) -> str:
+        """Return the word for one example."""
+        kind = self._plans[0].input.takes
+        return "row" if self._data.in_rows else {"image": "picture", "samples": "recording", "text": "text"}[kind]
 
     def _unknown(self) -> list[str]:
         """Return a sentence for the classes that a model does not know."""
@@ -220,9 +225,7 @@ class _Run:
         values = [judge.tally.figures()(np.ones(judge.tally.examples)) for judge in self._judges]
         return Compared(
             named,
-            _sentence(
-                _titles(self._plans), named, [float(each[0]) for each in values], first.examples, _noun(self._plans[0])
-            ),
+            _sentence(_titles(self._plans), named, [float(each[0]) for each in values], first.examples, self._noun()),
         )
 
 
@@ -260,10 +263,6 @@ def _titles(plans: Sequence[ModelPlan]) -> list[str]:
 def counted(count: int, noun: str) -> str:
     """Return a number of things in words."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
-def _noun(plan: ModelPlan) -> str:
-    return {"image": "picture", "samples": "recording", "text": "text"}[plan.input.takes]
 
 
 def _classes(data: LabelledData, plan: ModelPlan, renamed: Mapping[str, str], place: DataPlace) -> ClassNames:

@@ -43,6 +43,7 @@ class TableFile:
         if self._file is None and isinstance(plan.input, TextPlan) and TEXT not in self._places:
             raise InputError(f"{path}:1: the model takes text; name a column text, or file")
         self._text = TEXT if self._file is None and isinstance(plan.input, TextPlan) else None
+        self.in_rows = self._file is None and self._text is None
         used = {LABEL, *self._values}
         self._numbers = [place for name, place in self._places.items() if name not in used]
         self._count, self.names = self._look()

@@ -36,6 +36,7 @@ class YoloFolder:
     """
 
     truth: Truth = "boxes"
+    in_rows: bool = False
 
     def __init__(self, labels: Path, pictures: Path, otherwise: Sequence[str]) -> None:
         """List the pictures; ``otherwise`` are the names of the classes if no file has them. Raises `InputError`."""

@@ -167,7 +167,7 @@ def test_a_model_that_is_worse_by_a_known_amount(tmp_path: Path) -> None:
     assert compared["differences"]["accuracy"]["value"] == pytest.approx(-wrong / 1000)
     low, high = compared["differences"]["accuracy"]["interval"]
     assert low < -wrong / 1000 < high < 0
-    assert compared["sentence"].startswith("rows@1.1.0 is worse than rows@1.0.0 on 1000 recordings: accuracy ")
+    assert compared["sentence"].startswith("rows@1.1.0 is worse than rows@1.0.0 on 1000 rows: accuracy ")
     assert found["models"][1]["confusion"][-1] == {"true": "a", "found": "b", "count": wrong}
 
 
@@ -178,7 +178,7 @@ def test_two_models_side_by_side(tmp_path: Path) -> None:
     out = tmp_path / "out.html"
     told = evaluate(good, tmp_path / "rows.csv", "--against", bad, "--report", out).stdout
     assert re.search(rf"accuracy +1\.000 +{1 - wrong:.3f} +-{wrong:.3f} +-0\.\d+ to -0\.\d+\n", told)
-    assert told.splitlines()[-1].startswith("rows@1.1.0 is worse than rows@1.0.0 on 300 recordings: ")
+    assert told.splitlines()[-1].startswith("rows@1.1.0 is worse than rows@1.0.0 on 300 rows: ")
     page = out.read_text()
     assert f"<td>accuracy</td><td>1.000</td><td>{1 - wrong:.3f}</td><td>-{wrong:.3f}</td>" in page
     assert '<p class="verdict">rows@1.1.0 is worse' in page
@@ -207,7 +207,7 @@ def test_a_table_for_people(tmp_path: Path) -> None:
     apart = write_rows(tmp_path / "rows.csv", 200)
     wrong = int(((apart > 0) & (apart < 0.4)).sum())
     told = evaluate(model, tmp_path / "rows.csv", "--precision", "0.99", "--recall", "0.5").stdout
-    assert told.startswith("rows@1.0.0: 200 recordings, threshold 0.5\n")
+    assert told.startswith("rows@1.0.0: 200 rows, threshold 0.5\n")
     assert re.search(rf"accuracy +{1 - wrong / 200:.3f}   \(95 %: 0\.\d+ to 0\.\d+\)", told)
     assert re.search(rf"a +b +{wrong}\n", told)
     assert re.search(r"precision 0\.99 +0\.\d{3} +(1\.000|0\.99\d)", told)

@@ -62,10 +62,10 @@ def test_a_version_that_is_worse_is_refused_and_one_that_is_not_is_taken(store: 
     assert store.add(2.0, "0.9.0").returncode == 0  # worse than all, but older than the one to compare with
     worse = store.evaluated(0.6, "1.1.0")
     assert (worse.returncode, worse.stdout) == (3, "")
-    assert "rows@1.1.0 is rejected: rows@1.1.0 is worse than rows@1.0.0 on 400 recordings: accuracy 0." in worse.stderr
+    assert "rows@1.1.0 is rejected: rows@1.1.0 is worse than rows@1.0.0 on 400 rows: accuracy 0." in worse.stderr
     alike = store.evaluated(0.001, "1.2.0")
     assert (alike.returncode, alike.stdout) == (0, "rows@1.2.0\n"), alike.stderr
-    assert "cannot be told from 400 recordings" in alike.stderr
+    assert "cannot be told from 400 rows" in alike.stderr
     assert store.versions == ["0.9.0", "1.0.0", "1.2.0"]
 
 

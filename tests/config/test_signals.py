@@ -96,6 +96,18 @@ def test_the_schema_knows_them(folder: Path) -> None:
         jsonschema.validate(value, schema)
 
 
+def test_a_recording_that_was_cut_off_is_a_warning_with_its_line(folder: Path) -> None:
+    clip = folder / "clip.wav"
+    clip.write_bytes(clip.read_bytes()[:-100])
+    (folder / "config.yaml").write_text("sources:\n  s: {kind: audio, file: clip.wav}\n")
+    compiled = compile_config(folder / "config.yaml")
+    assert compiled.problems == ()
+    found = [str(each) for each in compiled.warnings if "truncated" in str(each)]
+    assert len(found) == 1
+    told = f"{folder}/config.yaml:2: sources.s.file: {clip} is truncated: it contains only "
+    assert found[0].startswith(told)
+
+
 @pytest.mark.parametrize(
     ("source", "told"),
     [

@@ -108,6 +108,10 @@ def test_a_file_that_was_cut_off_gives_what_it_has(file: Path, caplog: pytest.Lo
     file.write_bytes(ENCODINGS["16 bits"][: -RATE - 1])
     assert len(sound(source(file))) == RATE // 2 - 1
     assert "is truncated: it contains only 0.5 s of sound" in caplog.text
+    caplog.clear()
+    checked = source(file)
+    checked.check()
+    assert (checked.odd, caplog.text) == (f"{file} is truncated: it contains only 0.5 s of sound", "")
 
 
 def test_a_loop_begins_again_with_a_gap(file: Path) -> None:

@@ -223,13 +223,15 @@ class Builder:
         return len(self.problems) == before
 
     def _look_inside(self, steps: Steps, instance: Any) -> None:
-        """Report a file from which no sample can be read, before the source starts."""
+        """Report a file from which no sample can be read, or not all, before the source starts."""
         check = getattr(instance, "check", None)
         if check is None or instance.live:
             return
         try:
             check()
             self._values[str(steps[1])] = getattr(instance, "values", 0)
+            if odd := getattr(instance, "odd", ""):
+                self.files.warnings.append(self.document.problem((*steps, "file"), odd))
         except SourceError as error:
             key = "file" if hasattr(instance.Options, "file") else "columns"
             self.files.wrong((*steps, key), str(error))

@@ -103,6 +103,7 @@ class AudioSource(Closing):
         self.lossless = not self.live and not options.realtime
         self.faults = Faults()
         self.values = 0
+        self.odd = ""
         self._options = options
         self._factory = factory
         self._closed = threading.Event()
@@ -119,6 +120,8 @@ class AudioSource(Closing):
         self._gap, self._due = True, time.monotonic()
         if options.device is None:
             self._open_file(str(options.file))
+            if self.odd:
+                log.warning("%s", self.odd)
             return self
         self._stream = self._factory(options.device, options.rate, options.channels or 1)
         try:
@@ -137,9 +140,12 @@ class AudioSource(Closing):
 
     def check(self) -> None:
         """Check that the file can be used; raises `SourceError`."""
-        with self:
-            if self._form is not None:
-                self.values = self._options.channels or self._form.channels
+        if self.live:
+            return
+        self._open_file(str(self._options.file))
+        if self._form is not None:
+            self.values = self._options.channels or self._form.channels
+        self.close()
 
     def interrupt(self) -> None:
         """End a wait in another thread."""
@@ -177,7 +183,7 @@ class AudioSource(Closing):
             self.close()
             raise
         if form.truncated:
-            log.warning("%s is truncated: it contains only %.1f s of sound", name, form.samples / form.rate)
+            self.odd = f"{name} is truncated: it contains only {form.samples / form.rate:.1f} s of sound"
         self._form, self._left = form, form.samples
 
     def _agree(self, form: WavFormat, name: str) -> None:
