@@ -297,6 +297,37 @@ def test_a_boundary_may_begin_with_dashes(boundary: str, delimiter: bytes) -> No
     assert parser.broken == 0
 
 
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+@pytest.mark.parametrize("length", [True, False])
+@pytest.mark.parametrize(("before", "end"), [(b"", b"\r\n"), (b"\r\n", b"\r\n"), (b"\n", b"\n")])
+def test_a_camera_may_omit_the_dashes_before_the_boundary(
+    before: bytes, end: bytes, size: int, *, length: bool
+) -> None:
+    bodies = [jpeg(value)[:-2] + b"a fr, --fr and fr\xff\xd9" for value in (10, 90, 170)]
+    data = before
+    for body in bodies:
+        header = b"Content-Length: %d" % len(body) if length else b"Content-Type: image/jpeg"
+        data += b"fr" + end + header + end + end + body + end
+    parser, found = MjpegParser("fr"), []
+    for start in range(0, len(data), size):
+        found += parser.feed(data[start : start + size])
+    found += parser.feed(b"fr" + end)
+    assert (found, parser.broken) == (bodies, 0)
+
+
+def test_a_body_that_begins_like_the_boundary_is_searched_for_the_usual_one() -> None:
+    parser, whole = MjpegParser("frame"), jpeg(10)
+    assert parser.feed(b"frames of a camera\r\nframe\r\n" + part(whole, length=len(whole))) == [whole]
+
+
+def test_a_stream_without_the_dashes_is_read() -> None:
+    def bare() -> Iterator[bytes]:
+        return (each.replace(b"--frame", b"frame", 1) for each in stream())
+
+    with camera(bare) as server:
+        assert read_one(server.url) == pytest.approx(10, abs=2)
+
+
 def test_broken_parts_are_skipped_and_a_slow_camera_is_waited_for() -> None:
     def body() -> Iterator[bytes]:
         whole = jpeg(200)

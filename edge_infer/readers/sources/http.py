@@ -166,7 +166,8 @@ class MjpegParser:
     """Parses bytes in pieces of any size and finds the next boundary after invalid data.
 
     A part ends after its Content-Length or, if that is missing or the part was cut, at the next boundary. `broken`
-    counts parts that are no complete JPEG file.
+    counts parts that are no complete JPEG file. Some cameras write the boundary without the two dashes before it. Such
+    a boundary counts only as a whole line, because a short one also occurs inside of pictures.
     """
 
     def __init__(self, boundary: str) -> None:
@@ -177,6 +178,8 @@ class MjpegParser:
         # A boundary parameter that begins with two dashes may include the two that are before each boundary, or not.
         self._delimiter = b"--" + boundary.strip('" ').removeprefix("--").encode("latin-1", "replace")
         self._buffer = bytearray()
+        self._new = True
+        """Whether the first boundary may still show how the camera writes it."""
         self._inside = False
         self._length: int | None = None
 
@@ -184,6 +187,8 @@ class MjpegParser:
         """Return the pictures that are now complete, oldest first."""
         now = time.time(), time.monotonic()
         self._buffer += data
+        if self._new:
+            self._learn()
         found: list[bytes] = []
         while (part := self._next()) is not None:
             begun, self._begun = self._begun or now, None
@@ -196,6 +201,17 @@ class MjpegParser:
         if self._inside and self._buffer and self._begun is None:
             self._begun = now
         return found
+
+    def _learn(self) -> None:
+        """Take the boundary without dashes if the body begins with it; wait while that cannot be told."""
+        name = bytes(self._delimiter[2:])
+        start = bytes(self._buffer[:MOST_HEADER]).lstrip(b"\r\n")
+        if len(start) <= len(name) and name.startswith(start):
+            return
+        self._new = False
+        if name and start.startswith((name + b"\r", name + b"\n")):
+            self._delimiter = b"\n" + start[: len(name) + 1]
+            self._buffer[:0] = b"\n"
 
     def _next(self) -> bytes | None:
         """Return the next part, complete or not; None when more bytes are needed."""
