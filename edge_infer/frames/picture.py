@@ -61,6 +61,23 @@ def decode_picture(data: bytes) -> Pixels | None:
     return _bitfield_bitmap(data) if pixels is None else np.asarray(pixels, np.uint8)
 
 
+def format_of(data: bytes) -> str:
+    """Return the format of a picture by its first 16 bytes, such as ``JPEG``; empty for a rarer one."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WebP"
+    return next((name for start, name in _FORMATS.items() if data.startswith(start)), "")
+
+
+_FORMATS: Final = {
+    b"\xff\xd8\xff": "JPEG",
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"GIF8": "GIF",
+    b"BM": "BMP",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+}
+
+
 def _bitfield_bitmap(data: bytes) -> Pixels | None:
     """Decode a 16-bit BMP with bit masks, which microcontroller cameras write and OpenCV cannot read."""
     if len(data) < 66 or data[:2] != b"BM":

@@ -88,18 +88,23 @@ def _http(address: Address) -> Probed:
     from edge_infer.readers.sources.http import HttpOptions, HttpSource
 
     began = time.monotonic()
+    stream = HttpSource(HttpOptions(address.url, address.username, address.password_file))
     try:
-        with HttpSource(HttpOptions(address.url, address.username, address.password_file)) as source:
-            return replace(_counted(source.read, began), codec="Motion JPEG")
+        with stream:
+            return replace(_counted(stream.read, began), codec="Motion JPEG")
     except SourceError as error:
-        if "single pictures" not in str(error):
+        if not stream.content_type or stream.content_type.startswith("multipart/"):
             raise
-    with HttpSource(HttpOptions(address.url, address.username, address.password_file, snapshot=1.0)) as source:
-        picture = source.read()
-        assert isinstance(picture, Picture)  # every picture is needed, and a failure raises an error
-        height, width = picture.pixels.shape[:2]
-        codec = source.content_type.removeprefix("image/").upper()[:32]
-        return Probed("", codec, width, height, first=round(time.monotonic() - began, 2), snapshot=True)
+        refused = error
+    try:  # some cameras state another type for a picture
+        with HttpSource(HttpOptions(address.url, address.username, address.password_file, snapshot=1.0)) as source:
+            picture = source.read()
+    except SourceError as error:
+        raise error if stream.content_type.startswith("image/") else refused from error
+    assert isinstance(picture, Picture)  # every picture is needed, and a failure raises an error
+    height, width = picture.pixels.shape[:2]
+    codec = source.format or source.content_type.removeprefix("image/").upper()[:32]
+    return Probed("", codec, width, height, first=round(time.monotonic() - began, 2), snapshot=True)
 
 
 def _counted(read: Callable[[], Picture | Any | None], began: float) -> Probed:

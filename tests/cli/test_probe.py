@@ -81,7 +81,19 @@ def test_motion_jpeg_and_single_pictures(tmp_path: Path) -> None:
         assert done.stderr.startswith("it works: JPEG, 320x240, single pictures, first picture after ")
         assert yaml.safe_load(done.stdout)["sources"]["camera"]["snapshot"] == "10s"
         assert is_valid(done.stdout, tmp_path)
-        assert probe(f"{camera.picture}.webp").stderr.startswith("it works: WEBP, 64x48, single pictures")
+        assert probe(f"{camera.picture}.webp").stderr.startswith("it works: WebP, 64x48, single pictures")
+
+
+def test_a_picture_that_is_sent_with_another_type(tmp_path: Path) -> None:
+    with HttpCamera() as camera:
+        assert probe(f"{camera.picture}.png").stderr.startswith("it works: PNG, 64x48, single pictures")
+        done = probe(f"{camera.picture}.bin")
+        assert done.stderr.startswith("it works: JPEG, 320x240, single pictures")
+        assert yaml.safe_load(done.stdout)["sources"]["camera"]["snapshot"] == "10s"
+        assert is_valid(done.stdout, tmp_path)
+        done = probe(camera.url.replace("/stream", "/page"))
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "sends text/html; expected a Motion JPEG stream" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
-"""A real HTTP camera for tests: ``http_server.py PORT``; a Motion JPEG stream at /stream, a picture at /picture
-and /picture.webp.
+"""A real HTTP camera for tests: ``http_server.py PORT``; a Motion JPEG stream at /stream, a picture at /picture.
+
+/picture.webp and /picture.png have other formats. The stated type of /picture.png is wrong, that of /picture.bin says
+nothing, and /page is no picture.
 
 Prints ``ready``. The line ``still`` on standard input makes all pictures the same, ``moving`` different ones again.
 """
@@ -18,6 +20,13 @@ FPS = 15
 chance = np.random.default_rng(20261127)
 pictures = [cv2.imencode(".jpg", chance.integers(0, 255, (240, 320, 3), np.uint8))[1].tobytes() for _ in range(FPS)]
 WEBP = cv2.imencode(".webp", np.full((48, 64, 3), 90, np.uint8))[1].tobytes()
+PNG = cv2.imencode(".png", np.full((48, 64, 3), 90, np.uint8))[1].tobytes()
+KINDS = {
+    "/stream": "multipart/x-mixed-replace; boundary=frame",
+    "/picture.webp": "image/webp",
+    "/picture.bin": "application/octet-stream",
+    "/page": "text/html",
+}
 still = threading.Event()
 
 
@@ -27,14 +36,12 @@ def picture() -> bytes:
 
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        single = self.path.startswith("/picture")
-        webp = self.path == "/picture.webp"
         self.send_response(200)
-        kind = "image/webp" if webp else "image/jpeg"
-        self.send_header("Content-Type", kind if single else "multipart/x-mixed-replace; boundary=frame")
+        self.send_header("Content-Type", KINDS.get(self.path, "image/jpeg"))
         self.end_headers()
+        bodies = {"/picture.webp": WEBP, "/picture.png": PNG, "/page": b"<html>Log in</html>"}
         try:
-            self.wfile.write(WEBP if webp else picture()) if single else self._stream()
+            self._stream() if self.path == "/stream" else self.wfile.write(bodies.get(self.path) or picture())
         except OSError:
             self.close_connection = True  # the reader hung up, as it may
 

@@ -249,6 +249,9 @@ def test_what_is_no_stream_says_what_to_change() -> None:
         read_one(server.url)
     with camera(lambda: iter([b"<html>"]), kind="text/html") as server, pytest.raises(SourceError, match="text/html"):
         read_one(server.url)
+    kind = "application/octet-stream"
+    with camera(lambda: iter([jpeg(1)]), kind) as server, pytest.raises(SourceError, match=f"{kind}.*snapshot: 1s"):
+        read_one(server.url)
     with pytest.raises(SourceError, match=r"cannot be reached: nothing listens there"):
         read_one(f"http://127.0.0.1:{free_port()}/")
 

@@ -16,7 +16,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urljoin, urlsplit
 
 from edge_infer.errors import SourceError
-from edge_infer.frames.picture import decode_picture
+from edge_infer.frames.picture import decode_picture, format_of
 from edge_infer.plan.credentials import source_password
 from edge_infer.plan.records import Gives
 from edge_infer.platform.closing import Closing
@@ -291,6 +291,8 @@ class HttpSource(Closing):
         self._response: HTTPResponse | None = None
         self.content_type = ""
         """The type of the last response, such as ``image/jpeg``."""
+        self.format = ""
+        """The format of the last snapshot, such as ``JPEG``, whatever type the camera states; empty if unknown."""
         self._parser = MjpegParser("")
         self._due = 0.0
 
@@ -345,7 +347,7 @@ class HttpSource(Closing):
             if self._options.username is None:
                 return "it requires a username and a password_file"
             if error.code == 401 and not can_answer(error.headers):
-                return "it requires another authentication method than basic or digest (MD5, SHA-256)"
+                return "it requires another authentication method than basic or digest (MD5, SHA-1, SHA-256)"
             return "wrong user name or password"
         if 300 <= error.code < 400:
             circle = "in a loop, or too often"
@@ -364,7 +366,10 @@ class HttpSource(Closing):
             raise SourceError(
                 f"{self._shown} sends {kind} without a boundary between pictures, so the reader cannot split them"
             )
-        raise SourceError(f"{self._shown} sends {kind}; expected a Motion JPEG stream (multipart/x-mixed-replace)")
+        raise SourceError(
+            f"{self._shown} sends {kind}; expected a Motion JPEG stream (multipart/x-mixed-replace), or with "
+            "`snapshot: 1s` a picture"
+        )
 
     def _read_stream(self) -> Picture | Passed:
         deadline, wanted = time.monotonic() + TIMEOUT, False
@@ -468,4 +473,5 @@ class HttpSource(Closing):
                 else ", or the picture is far too large"
             )
             raise SourceError(f"{self._shown} sent {len(data)} bytes that are not a readable picture{why}")
+        self.format = format_of(bytes(data[:16]))
         return Picture(pixels, "bgr", wall, monotonic)
