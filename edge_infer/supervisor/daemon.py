@@ -127,6 +127,7 @@ class Daemon:
             stack.callback(self._checks.close)
             stack.callback(self._fast_path.close)
             self._swap.open(Path(plan.state_dir))
+            self._house.end_trial_of_folder(plan.state_dir)
             self._house.references.open(Path(plan.state_dir))
             self._house.references.tidy(each.name for each in plan.pipelines if each.drift is not None)
             self._reload.start(plan, compiled)
@@ -139,6 +140,7 @@ class Daemon:
             self._reload.look_at_proof(stops=not lost)
             self._notifier.stopping()
             orderly = self._house.close()
+            self._house.end_trial_of_folder(plan.state_dir)
             self._swap.close()
             self._metrics.close()
         return 0 if orderly and not lost else 1

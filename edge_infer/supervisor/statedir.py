@@ -43,6 +43,11 @@ PUBLISHER_FILES: Final = frozenset((
 """All files that a publisher makes in its folder."""
 ASIDE: Final = "publisher.put-aside-"
 """Prefix of the names of the publisher's folders that were put aside; a number follows, the newest has the highest."""
+ON_TRIAL: Final = f"{ASIDE}on-trial"
+"""Name of the publisher's folder while an empty one replaces it on trial. A start that finds it ends the trial.
+
+The name stores the trial, because a rename is atomic and works on a full disk. No publisher can rename its folder.
+"""
 _ASIDE_NAME: Final = re.compile(re.escape(ASIDE) + "[1-9][0-9]{0,8}")
 MAX_ASIDE: Final = 2
 """Folders that stay; older ones are removed."""
@@ -191,18 +196,33 @@ def tidy_publisher(state_dir: str | Path) -> bool:
     left = tidy_folder(publisher_folder(state_dir), PUBLISHER_FILES, level=logging.WARNING)
     aside = folders_aside(state_dir)
     for folder in aside[:-MAX_ASIDE]:
-        left |= tidy_folder(folder, ())
+        left |= tidy_folder(folder, (), level=logging.WARNING)  # its messages are lost with it
         with suppress(OSError):  # the next call continues
             folder.rmdir()
-    for folder in aside[-MAX_ASIDE:]:
+    for folder in (*aside[-MAX_ASIDE:], Path(state_dir, ON_TRIAL)):
         left |= tidy_folder(folder, PUBLISHER_FILES, level=logging.WARNING)
     return left
 
 
 def folders_aside(state_dir: str | Path) -> list[Path]:
-    """Return the publisher's folders that were put aside, the oldest first."""
+    """Return the publisher's folders that were put aside, the oldest first, without the one on trial.
+
+    Raises `OSError`.
+    """
     found = (each for each in Path(state_dir).iterdir() if _ASIDE_NAME.fullmatch(each.name))
     return sorted(found, key=lambda each: int(each.name.removeprefix(ASIDE)))
+
+
+def all_aside(state_dir: str | Path) -> list[Path]:
+    """Return the folders that were put aside, the oldest first, and then the one on trial.
+
+    The list is empty if this user cannot read the state directory.
+    """
+    try:
+        trial = Path(state_dir, ON_TRIAL)
+        return [*folders_aside(state_dir), *([trial] if trial.is_dir() else [])]
+    except OSError:
+        return []
 
 
 def tidy_trials(state_dir: str | Path) -> bool:

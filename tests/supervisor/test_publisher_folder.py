@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +17,17 @@ import pytest
 from edge_infer.platform.folder_tidy import MAX_STEPS
 from edge_infer.supervisor.processes import publisher_folder
 from edge_infer.supervisor.processes.publisher_folder import MAX_FAILURES, PublisherFolder
-from edge_infer.supervisor.statedir import ASIDE, MAX_ASIDE, folders_aside, tidy_publisher
+from edge_infer.supervisor.statedir import (
+    ASIDE,
+    MAX_ASIDE,
+    ON_TRIAL,
+    all_aside,
+    folders_aside,
+    make_folders,
+    tidy_publisher,
+)
 from tests.attacker import attacking
-from tests.broker import Broker, eventually
+from tests.broker import Broker, Subscriber, eventually
 from tests.running import Daemon, config
 
 POISON = "discovery.new"
@@ -63,19 +74,24 @@ def test_a_folder_that_ends_every_publisher_is_put_aside(box: Path, broker: Brok
         eventually(lambda: account(daemon).get("pending", 0) > 30, "messages that wait", 60)
         time.sleep(2.0)  # until they are on the disk
         poisoned(daemon)
-        aside = box / "state" / f"{ASIDE}1"
-        eventually((aside / POISON).exists, f"folder put aside; the log: {daemon.log}", 90)
+        trial, aside = box / "state" / ON_TRIAL, box / "state" / f"{ASIDE}1"
+        eventually((trial / POISON).exists, f"folder put aside; the log: {daemon.log}", 90)
         broker.start()
         daemon.wait_serving()
-        assert (aside / "outbox.sqlite").exists()
+        assert (trial / "outbox.sqlite").exists()
         assert not (box / "state" / "publisher" / POISON).exists()
         log = daemon.log.read_text(errors="replace")
-        assert f"failed {MAX_FAILURES} times in a row: the supervisor moved its folder to {aside}" in log
+        assert f"failed {MAX_FAILURES} times in a row: the supervisor moved its folder to {trial}" in log
         lost = eventually(lambda: account(daemon).get("lost", {}).get("unknown"), "lost messages", 30)
         assert lost > 30
         told = account(daemon)
         assert told["produced"] == told["delivered"] + told["pending"] + sum(told["lost"].values())
-        assert len(folders_aside(box / "state")) == 1
+        eventually(aside.exists, f"end of the trial; the log: {daemon.log}", 90)
+        assert "queued messages; to send its messages" in daemon.status()["last_error"]["text"]
+        daemon.__exit__()
+        daemon.start()
+        daemon.wait_serving()
+        assert all_aside(box / "state") == [aside]
 
 
 @pytest.mark.parametrize("how", HARMLESS)
@@ -90,7 +106,7 @@ def test_what_is_no_fault_of_the_folder_leaves_it(box: Path, broker: Broker, how
         eventually(ended, f"ends of publishers; the log: {daemon.log}", 90)
         (box / "state" / "publisher" / POISON).unlink()
         daemon.wait_serving()
-        assert not folders_aside(box / "state")
+        assert not all_aside(box / "state")
         assert "moved its folder" not in daemon.log.read_text(errors="replace")
 
 
@@ -111,7 +127,35 @@ def test_where_an_empty_folder_does_not_help_the_old_one_comes_back(box: Path, b
             90,
         )
         assert (box / "state" / "publisher" / "outbox.sqlite").stat().st_ino == before
-        assert len(folders_aside(box / "state")) == 1
+        assert not all_aside(box / "state")
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL], ids=["stop", "kill"])
+def test_the_end_of_the_daemon_ends_a_trial(box: Path, broker: Broker, end: signal.Signals) -> None:
+    """As at an upgrade to a version whose publisher does not work: the version of before delivers what waited."""
+    with Daemon(box, config(broker.port)) as daemon:
+        daemon.wait_serving()
+        boot = daemon.status()["boot"]
+        broker.stop()
+        eventually(lambda: account(daemon).get("pending", 0) > 30, "messages that wait", 60)
+    before = (box / "state" / "publisher" / "outbox.sqlite").stat().st_ino
+    with ending(box, "os._exit(1)", always=True):
+        daemon.start()
+        eventually((box / "state" / ON_TRIAL).exists, f"trial; the log: {daemon.log}", 90)
+        daemon.signal(end)
+        daemon.wait(20)
+    assert (box / "state" / ON_TRIAL).exists() == (end == signal.SIGKILL)
+    broker.start()
+    with Subscriber(broker.port) as subscriber, daemon:
+        daemon.wait_serving()
+        assert (box / "state" / "publisher" / "outbox.sqlite").stat().st_ino == before
+
+        def waited() -> int:
+            return sum(each.value["boot"] == boot for each in subscriber.on("edge-infer/box/faces/result"))
+
+        eventually(lambda: waited() > 30, "messages that waited", 30)
+        assert account(daemon)["delivered"] > 30
+        assert "was on trial when the daemon ended" in daemon.log.read_text(errors="replace")
 
 
 # The rule by itself.
@@ -128,18 +172,27 @@ def fail(folder: PublisherFolder, state: Path, times: int = MAX_FAILURES) -> str
     return "".join(folder.failed(str(state)) for _ in range(times))
 
 
+def content_of(folder: Path) -> str:
+    """The one file of the fixture, or of a later publisher."""
+    return (folder / "topics.json").read_text()
+
+
 def test_a_healthy_publisher_forgives_earlier_failures(state: Path) -> None:
     folder = PublisherFolder()
     for _ in range(3):
         assert not fail(folder, state, MAX_FAILURES - 1)
-        folder.healthy()
-    assert not folders_aside(state)
+        assert not folder.healthy()
+    assert not all_aside(state)
     assert "an unknown number of queued messages" in fail(folder, state)
-    assert [path.read_text() for path in state.glob("*/topics.json")] == ["old"]
+    assert content_of(state / ON_TRIAL) == "old"
     assert not list((state / "publisher").iterdir())
-    folder.healthy()
+    told = folder.healthy()
+    assert f"stays aside as {state / ASIDE}1, with an unknown number of queued messages; to send" in told
+    assert content_of(state / f"{ASIDE}1") == "old"
     folder.waiting = 7
-    assert "put-aside-2, with 7 queued messages" in fail(folder, state)
+    assert f"moved its folder to {state / ON_TRIAL}, with 7 queued messages" in fail(folder, state)
+    assert "put-aside-2, with 7 queued messages" in folder.healthy()
+    assert not folder.healthy()
 
 
 def test_a_trial_that_does_not_help_is_repeated_after_ever_longer_pauses(state: Path) -> None:
@@ -148,8 +201,9 @@ def test_a_trial_that_does_not_help_is_repeated_after_ever_longer_pauses(state: 
     assert folder.failed(str(state)) == ""
     for pause in (600.0, 1200.0, 2400.0, 3600.0, 3600.0):
         assert "made an empty one" in fail(folder, state)
-        assert "; newer messages are in" in fail(folder, state)
-        assert (state / "publisher" / "topics.json").read_text() == "old"
+        (state / "publisher" / "topics.json").write_text("new")
+        assert f"; newer messages are in {state / ASIDE}" in fail(folder, state)
+        assert content_of(state / "publisher") == "old"
         now[0] += pause - 1.0
         assert not fail(folder, state, 10 * MAX_FAILURES)
         while tidy_publisher(state):
@@ -158,6 +212,98 @@ def test_a_trial_that_does_not_help_is_repeated_after_ever_longer_pauses(state: 
     assert "made an empty one" in fail(folder, state)
     folder.healthy()
     assert "made an empty one" in fail(folder, state)
+
+
+def test_a_trial_that_does_not_help_leaves_no_empty_folder(state: Path) -> None:
+    folder = PublisherFolder()
+    fail(folder, state)
+    assert fail(folder, state).endswith(f"moved {state / ON_TRIAL} back to {state / 'publisher'}")
+    assert content_of(state / "publisher") == "old"
+    assert not all_aside(state)
+
+
+@pytest.mark.parametrize("newer", [False, True], ids=["empty", "newer messages"])
+def test_the_next_daemon_ends_the_trial_and_may_begin_another(state: Path, *, newer: bool) -> None:
+    assert "made an empty one" in fail(PublisherFolder(), state)
+    assert all_aside(state) == [state / ON_TRIAL]
+    if newer:
+        (state / "publisher" / "topics.json").write_text("new")
+    while tidy_publisher(state):
+        pass
+    folder = PublisherFolder()
+    told = folder.end_trial(state)
+    assert told.endswith(f"; newer messages are in {state / ASIDE}1" if newer else f"back to {state / 'publisher'}")
+    assert content_of(state / "publisher") == "old"
+    assert [content_of(each) for each in all_aside(state)] == (["new"] if newer else [])
+    assert not folder.end_trial(state)
+    assert not fail(folder, state, MAX_FAILURES - 1)
+    assert "made an empty one" in fail(folder, state, 1)
+    assert "stays aside" in folder.healthy()
+    assert not PublisherFolder().end_trial(state)
+    assert content_of(all_aside(state)[-1]) == "old"
+
+
+def test_a_folder_that_the_operator_moved_ends_the_trial(state: Path) -> None:
+    folder = PublisherFolder()
+    fail(folder, state)
+    (state / ON_TRIAL).rename(state / "mine")
+    assert "made an empty one" in fail(folder, state)
+    (state / ON_TRIAL).rename(state / "mine, too")
+    assert not folder.healthy()
+    assert not folder.end_trial(state)
+
+
+def test_the_end_of_a_trial_that_fails_is_told_and_made_up_for(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail(PublisherFolder(), state)
+
+    def refuse(_self: Path, _target: Path) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    folder = PublisherFolder()
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", refuse)
+        told = folder.end_trial(state)
+        assert told.endswith(f"cannot be moved back to {state / 'publisher'}: Read-only file system")
+        assert not folder.healthy()
+        assert "the supervisor cannot replace" in fail(folder, state)
+    assert "moved it back" in PublisherFolder().end_trial(state)
+    assert content_of(state / "publisher") == "old"
+
+
+class PowerCutError(BaseException):
+    """The board stops."""
+
+
+@pytest.mark.parametrize("calls", range(6))
+def test_a_power_cut_between_two_calls_costs_no_message(
+    state: Path, monkeypatch: pytest.MonkeyPatch, calls: int
+) -> None:
+    """At its begin, or at its end, after each number of calls that change the disk."""
+    left = [calls]
+
+    def cut(call: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*words: Any, **options: Any) -> Any:
+            if not left[0]:
+                raise PowerCutError
+            done = call(*words, **options)
+            left[0] -= 1
+            return done
+
+        return counted
+
+    folder = PublisherFolder()
+    with monkeypatch.context() as patched, suppress(PowerCutError):
+        patched.setattr(Path, "rename", cut(Path.rename))
+        patched.setattr(Path, "mkdir", cut(Path.mkdir))
+        fail(folder, state)
+        (state / "publisher" / "topics.json").write_text("new")
+        fail(folder, state)
+    (state / "lock").touch()
+    make_folders(state)
+    PublisherFolder().end_trial(state)
+    assert content_of(state / "publisher") == "old"
+    assert [content_of(each) for each in all_aside(state)] == (["new"] if calls > 1 else [])
+    assert not (state / ON_TRIAL).exists()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small file system")
@@ -169,6 +315,7 @@ def test_a_publisher_that_fills_the_disk_does_not_keep_its_folder(tmp_path: Path
             (tmp_path / "publisher" / name).touch()
         assert "made an empty one" in fail(PublisherFolder(), tmp_path)
         assert [path.name for path in tmp_path.glob("*/*")] == ["topics.json"]
+        assert "moved it back" in PublisherFolder().end_trial(tmp_path)
     finally:
         subprocess.run(["umount", tmp_path], check=True)
 
@@ -184,7 +331,7 @@ def test_on_a_full_disk_the_folder_stays(tmp_path: Path) -> None:
         assert "the supervisor cannot replace " in text
         assert text.endswith(": No space left on device")
         assert (tmp_path / "publisher" / "topics.json").read_text() == "old"
-        assert not folders_aside(tmp_path)
+        assert not all_aside(tmp_path)
     finally:
         subprocess.run(["umount", tmp_path], check=True)
 
@@ -202,7 +349,7 @@ def test_a_bounded_number_of_folders_stays(state: Path) -> None:
     assert [path.name for path in folders_aside(state)] == [f"{ASIDE}9", f"{ASIDE}10"]
     assert len(folders_aside(state)) == MAX_ASIDE
     assert [path.name for path in (state / f"{ASIDE}9").iterdir()] == ["topics.json"]
-    assert publisher_folder._exchange(state / "publisher", None).name == f"{ASIDE}11"
+    assert publisher_folder._next_aside(state).name == f"{ASIDE}11"
 
 
 # The size of its files.

@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from edge_infer.platform.paths import publisher_folder
-from edge_infer.supervisor.statedir import ASIDE, DISPENSABLE, folders_aside
+from edge_infer.supervisor.statedir import ASIDE, DISPENSABLE, ON_TRIAL, folders_aside
 
 log = logging.getLogger(__name__)
 
@@ -19,6 +19,7 @@ MAX_FAILURES: Final = 3
 """Failures in a row, none after healthy work, after which the folder is put aside, or comes back."""
 FIRST_PAUSE, LONGEST_PAUSE = 600.0, 3600.0
 """Seconds from a trial that did not help to the next one; each pause is twice as long as the one before."""
+Moved = TypeVar("Moved")
 
 
 class PublisherFolder:
@@ -26,81 +27,165 @@ class PublisherFolder:
 
     It is put aside as a trial. If publishers fail with an empty folder as well, the cause is elsewhere: the old folder
     comes back. The trial is repeated after a pause, because that cause may pass while the folder still has one.
+
+    The name of the old folder on the disk stores the trial: `ON_TRIAL` until a publisher has worked with the empty
+    folder. So a start can end a trial that a kill or a power cut interrupted.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.waiting: int | None = None
         """Messages that wait, as a publisher reported last."""
         self._failures = 0
-        self._aside: Path | None = None  # the folder that an empty one replaces on trial
+        self._trial: Path | None = None  # the folder that an empty one replaces on trial
+        self._held = ""  # what waits in that folder
         self._clock = clock
         self._pause = FIRST_PAUSE
         self._not_before = 0.0  # when the next trial may begin
 
-    def healthy(self) -> None:
-        """Record that a publisher did healthy work: earlier failures count no more."""
-        self._failures, self._aside = 0, None
+    def end_trial(self, state_dir: str | Path) -> str:
+        """End a trial that the end of the daemon interrupts; return what was done about it, for the operator.
+
+        Call it at the start, for a daemon that was killed, and at the stop, for a version that knows no such trials.
+        The old folder comes back, because nothing has shown that it is to blame. If it is, it is put aside again.
+        """
+        folder, trial = publisher_folder(state_dir), Path(state_dir, ON_TRIAL)
+        if not trial.is_dir():
+            return ""
+        try:
+            aside = _on_full_disk(_move_back, folder, trial)
+        except OSError as error:
+            self._trial, self._held = trial, _counted(None)
+            return f"{trial} was on trial when the daemon ended, and cannot be moved back to {folder}: {error.strerror}"
+        self._trial = None
+        return f"{trial} was on trial when the daemon ended: the supervisor moved it back to {folder}{_newer(aside)}"
+
+    def healthy(self) -> str:
+        """Record that a publisher did healthy work: earlier failures count no more, and a trial is over.
+
+        Return what was done about the folder on trial, for the operator.
+        """
+        self._failures = 0
         self._pause, self._not_before = FIRST_PAUSE, 0.0
+        if self._trial is None:
+            return ""
+        try:
+            aside = self._trial.rename(_next_aside(self._trial.parent))
+        except FileNotFoundError:  # the operator has moved it
+            self._trial = None
+            return ""
+        except OSError:
+            return ""  # on a disk that has become read-only; the next healthy report tries again
+        self._trial = None
+        return (
+            f"a publisher works with an empty folder: the one that was on trial stays aside as {aside}, with "
+            f"{self._held}; {remedy(aside)}"
+        )
 
     def failed(self, state_dir: str) -> str:
         """Count a failure that the folder may have caused; return what was done about it, for the operator."""
         self._failures += 1
         if self._failures < MAX_FAILURES or self._clock() < self._not_before:
             return ""
-        self._failures, before = 0, self._aside
-        if before is not None:
-            self._aside, self._not_before = None, self._clock() + self._pause
-            self._pause = min(self._pause * 2, LONGEST_PAUSE)
-        folder = publisher_folder(state_dir)
+        self._failures = 0
+        folder, trial = publisher_folder(state_dir), Path(state_dir, ON_TRIAL)
         try:
-            aside = _exchange_on_full_disk(folder, before)
+            if trial.is_dir():
+                return self._fail_trial(folder, trial)
+            return self._begin_trial(folder, trial)
         except OSError as error:
             return (
                 f"the publisher failed {MAX_FAILURES} times, and the supervisor cannot replace {folder}: "
                 f"{error.strerror}"
             )
-        if before is not None:
-            return (
-                f"the publisher failed {MAX_FAILURES} times with an empty folder as well, so the supervisor moved "
-                f"{before} back to {folder}; newer messages are in {aside}"
-            )
-        self._aside = aside
-        count = "an unknown number of" if self.waiting is None else str(self.waiting)
-        self.waiting = None
+
+    def _begin_trial(self, folder: Path, trial: Path) -> str:
+        """Replace the folder by an empty one on trial. Raises `OSError`, and then nothing has changed."""
+        _on_full_disk(_replace, folder, trial)
+        self._trial, self._held, self.waiting = trial, _counted(self.waiting), None
         return (
-            f"the publisher failed {MAX_FAILURES} times in a row: the supervisor moved its folder to {aside}, "
-            f"with {count} queued messages, and made an empty one; to send the messages, stop the daemon and move "
-            "the folder back"
+            f"the publisher failed {MAX_FAILURES} times in a row: the supervisor moved its folder to {trial}, "
+            f"with {self._held}, and made an empty one; the folder comes back unless a publisher works without it"
+        )
+
+    def _fail_trial(self, folder: Path, trial: Path) -> str:
+        """Move the folder on trial back, because an empty one does not help. Raises `OSError`."""
+        self._not_before = self._clock() + self._pause
+        self._pause = min(self._pause * 2, LONGEST_PAUSE)
+        aside = _on_full_disk(_move_back, folder, trial)
+        self._trial = self.waiting = None
+        return (
+            f"the publisher failed {MAX_FAILURES} times with an empty folder as well, so the supervisor moved "
+            f"{trial} back to {folder}{_newer(aside)}"
         )
 
 
-def _exchange(folder: Path, other: Path | None) -> Path:
-    """Move the folder aside, put the ``other`` or an empty one into its place, and return the new path of the first.
+def _counted(waiting: int | None) -> str:
+    return f"{'an unknown number of' if waiting is None else waiting} queued messages"
 
-    Raises `OSError`, and then nothing has changed.
+
+def _newer(aside: Path | None) -> str:
+    return "" if aside is None else f"; newer messages are in {aside}"
+
+
+def remedy(aside: str | Path) -> str:
+    """Return what the operator can do about a folder that was put aside."""
+    path = Path(aside)
+    if path.name == ON_TRIAL:
+        return "it comes back if publishers fail without it, or when the daemon stops"
+    folder = publisher_folder(path.parent)
+    return f"to send its messages, stop the daemon and put this folder in the place of {folder}; or remove it"
+
+
+def _next_aside(state_dir: Path) -> Path:
+    """Return the path for the next folder that stays aside. Raises `OSError`."""
+    last = [int(each.name.removeprefix(ASIDE)) for each in folders_aside(state_dir)][-1:] or [0]
+    return state_dir / f"{ASIDE}{last[0] + 1}"
+
+
+def _on_full_disk(move: Callable[[Path, Path], Moved], folder: Path, trial: Path) -> Moved:
+    """Move the folders; if the disk is full, remove the files that no successor needs and try again.
+
+    Raises `OSError`.
     """
-    last = [int(each.name.removeprefix(ASIDE)) for each in folders_aside(folder.parent)][-1:] or [0]
-    aside = folder.with_name(f"{ASIDE}{last[0] + 1}")
-    folder.rename(aside)
     try:
-        if other is None:
-            folder.mkdir(mode=0o700)  # a full disk may have no room for it
-        else:
-            other.rename(folder)
-    except OSError:
-        aside.rename(folder)
-        raise
-    return aside
-
-
-def _exchange_on_full_disk(folder: Path, other: Path | None) -> Path:
-    """Exchange the folder; if the disk is full, remove the files that no successor needs and try again."""
-    try:
-        return _exchange(folder, other)
+        return move(folder, trial)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
     for name in DISPENSABLE:
         with suppress(OSError):  # the second attempt reports what could not be removed
             (folder / name).unlink()
-    return _exchange(folder, other)
+    return move(folder, trial)
+
+
+def _replace(folder: Path, trial: Path) -> None:
+    """Move the folder aside on trial, and make an empty one. Raises `OSError`, and then nothing has changed."""
+    folder.rename(trial)
+    try:
+        folder.mkdir(mode=0o700)  # a full disk may have no room for it
+    except OSError:
+        trial.rename(folder)
+        raise
+
+
+def _move_back(folder: Path, trial: Path) -> Path | None:
+    """Move the folder on trial back. Return where the newer one is then; None if that was empty or missing.
+
+    After a power cut between two renames the folder is missing, or an empty one is there. Raises `OSError`, and then
+    nothing has changed.
+    """
+    try:
+        trial.rename(folder)  # in the place of an empty folder
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.EISDIR):  # the last one if ours is a link
+            raise
+    else:
+        return None
+    aside = _next_aside(folder.parent)
+    folder.rename(aside)
+    try:
+        trial.rename(folder)
+    except OSError:
+        aside.rename(folder)
+        raise
+    return aside

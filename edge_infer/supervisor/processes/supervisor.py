@@ -216,6 +216,11 @@ class ProcessSupervisor:
         self._replaced: set[ChildProcess] = set()  # ordered to stop: another sandbox is needed
         self._looked = 0.0
 
+    def end_trial_of_folder(self, state_dir: str) -> None:
+        """End an interrupted trial of the publisher's folder; call it while no publisher runs."""
+        if done := self._folder.end_trial(state_dir):
+            log.warning("%s", done)
+
     def apply(self, order: ApplyPlan) -> None:
         """Apply a plan. The publisher gets it first, because it must know the labels before results arrive.
 
@@ -349,7 +354,7 @@ class ProcessSupervisor:
                 if word.outbox is not None:
                     self._folder.waiting = word.outbox.pending
                     if time.monotonic() - self.publisher.started > CALM:
-                        self._folder.healthy()
+                        self._tell_of_folder(self._folder.healthy())
         self._readers.hear()
         self._kill_the_hung()
         deaths: list[EngineDeath] = []
@@ -600,10 +605,15 @@ class ProcessSupervisor:
         """Count a failure of the publisher against its folder, and drop its notes with the folder."""
         assert self._plan is not None
         if done := self._folder.failed(self._plan.state_dir):
-            log.error("%s", done)
-            self.note(done, "the publisher's folder")
+            self._tell_of_folder(done)
             restore(self._slate)
             forget_note(self._slate)
+
+    def _tell_of_folder(self, done: str) -> None:
+        """Tell the operator what was done about the publisher's folder, if anything."""
+        if done:
+            log.error("%s", done)
+            self.note(done, "the publisher's folder")
 
     def kill_engine(self, why: str, *, blameless: bool = False) -> None:
         """Kill the engine because one of its threads is stuck. ``blameless``: the end counts against no model."""
