@@ -15,6 +15,7 @@ from edge_infer.contract.messages import DriftHealth
 from edge_infer.models.trials.fast_path import LEAST_GAIN
 from edge_infer.platform.paths import DEFAULT_CONFIG
 from edge_infer.supervisor.control.server import ask, find_socket
+from edge_infer.supervisor.processes.publisher_folder import remedy
 from edge_infer.supervisor.status import DEGRADED, Status, held_back
 from edge_infer.yamlfile.units import parse_seconds, rough_duration
 
@@ -54,6 +55,7 @@ def _lines(status: Status) -> list[str]:
             f"outbox    {status.outbox.delivered} delivered, {status.outbox.pending} pending "
             f"({status.outbox.bytes} bytes), lost: {lost}{DEGRADED if status.outbox.degraded else ''}"
         )
+    lines += [f"aside     {path} may hold messages; {remedy(path)}" for path in status.put_aside]
     if config is not None:
         lines.append(f"config    {config.state} {config.digest[:8]} at {config.ts}")
         lines += [f"          {error}" for error in config.errors]

@@ -14,7 +14,9 @@ from edge_infer.doctor.walls import sandbox
 from edge_infer.errors import ConfigError
 from edge_infer.models.trials.fast_path import shipped_model
 from edge_infer.readers.devices import capture_devices
+from edge_infer.supervisor.processes.publisher_folder import remedy
 from edge_infer.supervisor.reload.watch import is_missing
+from edge_infer.supervisor.statedir import all_aside
 from edge_infer.supervisor.status import Status
 
 # Check of the configuration, and settings that other checks need even if the configuration is invalid.
@@ -58,6 +60,12 @@ def _closed(place: Path) -> bool:
     return not os.access(place, os.R_OK, effective_ids=True)
 
 
+def put_aside(state_dir: Path, status: Status | None) -> Iterator[Finding]:
+    """Yield a finding for each folder of the publisher that was put aside, as the daemon says or as the disk has it."""
+    for path in all_aside(state_dir) if status is None else status.put_aside:
+        yield warn("outbox", f"{path} was put aside and may hold messages", remedy(path))
+
+
 def examine(
     config: Path, root: Path = Path("/"), status: Status | None = None, judged: Sequence[Finding] | None = None
 ) -> Iterator[Finding]:
@@ -71,6 +79,7 @@ def examine(
     state_dir = (found or usual_connection()).state_dir
     yield from board(root)
     yield storage(state_dir)
+    yield from put_aside(state_dir, status)
     yield from cameras(capture_devices(root / "dev"))
     yield accelerators(root)
     yield from configuration(config, state_dir) if judged is None else judged

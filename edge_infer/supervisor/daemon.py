@@ -51,7 +51,7 @@ from edge_infer.supervisor.rollout.model_status import standing
 from edge_infer.supervisor.rollout.rollout import ModelRollout
 from edge_infer.supervisor.rollout.shadows import Figures
 from edge_infer.supervisor.signals import Signals
-from edge_infer.supervisor.statedir import leave_temporary, locked
+from edge_infer.supervisor.statedir import all_aside, leave_temporary, locked
 from edge_infer.supervisor.status import Status, compose, headline
 from edge_infer.supervisor.systemd_notify import Notifier
 from edge_infer.yamlfile.scalars import plain
@@ -253,7 +253,16 @@ class Daemon:
         report = self._house.heard.engine
         models = standing(self._swap, report) if report else {}
         gain, inactive = self._fast_path.gain, self._swap.inactive
-        return compose(self._house, self._reload.status, models, self._since, fast_path=gain, inactive=inactive)
+        plan = self._reload.plan
+        return compose(
+            self._house,
+            self._reload.status,
+            models,
+            self._since,
+            fast_path=gain,
+            inactive=inactive,
+            put_aside=tuple(map(str, all_aside(plan.state_dir))) if plan is not None else (),
+        )
 
     def _tell_systemd(self) -> None:
         now = time.monotonic()

@@ -19,6 +19,7 @@ from edge_infer.contract.messages import (
     SourceHealth,
 )
 from edge_infer.ipc.messages import STARTING_UP
+from edge_infer.plan.records import FilePath
 from edge_infer.supervisor.processes.child import ChildProcess
 from edge_infer.supervisor.processes.supervisor import LastFailure, ProcessSupervisor, together
 
@@ -80,6 +81,8 @@ class Status(Record, frozen=True):
     """Drift of the pipelines that watch for it."""
     unwatched: Mapping[ShortText, ShortText] = field(default_factory=dict)
     """Pipelines with ``drift`` in the configuration that are inactive, with the reasons."""
+    put_aside: tuple[FilePath, ...] = ()
+    """Folders of the publisher that were put aside, the oldest first."""
 
 
 def compose(
@@ -90,6 +93,7 @@ def compose(
     *,
     fast_path: float | None,
     inactive: Mapping[str, str],
+    put_aside: tuple[str, ...] = (),
 ) -> Status:
     """Return the current status; ``since`` is the monotonic start time of the daemon, ``fast_path`` as in `Info`."""
     engine, publisher = house.heard.engine, house.heard.publisher
@@ -119,6 +123,7 @@ def compose(
         unwatched={
             each.name: inactive[each.name] for each in house.pipelines() if each.drift and each.name in inactive
         },
+        put_aside=put_aside,
     )
 
 

@@ -215,3 +215,12 @@ def test_without_a_daemon(tmp_path: Path) -> None:
 def test_a_broker_that_nobody_has_tried_yet_is_not_down() -> None:
     words = [BrokerStatus(True, "connected").word, BrokerStatus(False, "refused").word]
     assert [*words, BrokerStatus(False, STARTING_UP).word] == ["ok", "DOWN", "…"]
+
+
+def test_a_folder_that_is_aside_has_a_line_with_the_remedy() -> None:
+    paths = ("/state/publisher.put-aside-3", "/state/publisher.put-aside-on-trial")
+    lines = _lines(replace(STATUS, put_aside=paths))
+    first, second = (line for line in lines if line.startswith("aside "))
+    assert first.startswith(f"aside     {paths[0]} may hold messages; to send its messages, stop the daemon and put ")
+    assert first.endswith(" this folder in the place of /state/publisher; or remove it")
+    assert second.startswith(f"aside     {paths[1]} may hold messages; it comes back if ")

@@ -7,9 +7,13 @@ import signal
 from pathlib import Path
 
 from edge_infer.cli.doctor import asked, daemon
+from edge_infer.contract.codec import replace
+from edge_infer.doctor.examination import put_aside
 from edge_infer.doctor.finding import Finding
+from edge_infer.supervisor.statedir import ASIDE, ON_TRIAL
 from edge_infer.supervisor.status import Status
 from tests.broker import Broker, eventually
+from tests.cli.test_top import STATUS
 from tests.readers.conftest import free_port
 from tests.running import Daemon, config
 
@@ -59,3 +63,19 @@ def test_a_restart_on_purpose_is_no_fault(tmp_path: Path) -> None:
         eventually(lambda: status(running.config).rooms["publisher"].restarts == 1, "another publisher", 60.0)
         found = daemon(status(running.config))
         assert (found.level, "restarted" in found.fact) == ("ok", False), found
+
+
+def test_folders_that_were_put_aside_are_told_with_the_remedy(tmp_path: Path) -> None:
+    assert not list(put_aside(tmp_path / "none", None))
+    assert not list(put_aside(tmp_path, None))
+    for name in (f"{ASIDE}10", ON_TRIAL, f"{ASIDE}9", "publisher"):
+        (tmp_path / name).mkdir()
+    found = list(put_aside(tmp_path, None))
+    assert [each.fact for each in found] == [
+        f"{tmp_path / name} was put aside and may hold messages" for name in (f"{ASIDE}9", f"{ASIDE}10", ON_TRIAL)
+    ]
+    assert {each.level for each in found} == {"warn"}
+    assert "or when the daemon stops" in found[2].remedy
+    assert f"in the place of {tmp_path / 'publisher'}" in found[0].remedy
+    paths = tuple(str(tmp_path / name) for name in (f"{ASIDE}9", f"{ASIDE}10", ON_TRIAL))
+    assert list(put_aside(tmp_path / "none", replace(STATUS, put_aside=paths))) == found

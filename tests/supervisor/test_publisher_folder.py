@@ -79,6 +79,7 @@ def test_a_folder_that_ends_every_publisher_is_put_aside(box: Path, broker: Brok
         broker.start()
         daemon.wait_serving()
         assert (trial / "outbox.sqlite").exists()
+        assert daemon.status()["put_aside"] == [str(trial)]
         assert not (box / "state" / "publisher" / POISON).exists()
         log = daemon.log.read_text(errors="replace")
         assert f"failed {MAX_FAILURES} times in a row: the supervisor moved its folder to {trial}" in log
@@ -92,6 +93,8 @@ def test_a_folder_that_ends_every_publisher_is_put_aside(box: Path, broker: Brok
         daemon.start()
         daemon.wait_serving()
         assert all_aside(box / "state") == [aside]
+        assert f"\naside     {aside} may hold messages; to send its messages" in daemon.command("status").stdout
+        assert f"warn  outbox: {aside} was put aside" in daemon.command("doctor", timeout=180).stdout
 
 
 @pytest.mark.parametrize("how", HARMLESS)
