@@ -70,13 +70,23 @@ def told(error: Exception) -> str:
 def shortened(sentence: str) -> str:
     """Return the sentence shortened for a record.
 
-    Its beginning and its end are kept; the remedy is at the end. Parts that are no text, as of a file name that is not
-    UTF-8, are escaped, because no record may contain them.
+    Its beginning and its end are kept; the remedy is at the end. What was in quotation marks («») stays in them. Parts
+    that are no text, as of a file name that is not UTF-8, are escaped, because no record may contain them.
     """
     sentence = sentence.encode("utf-8", "backslashreplace").decode()
     if len(sentence) <= LONGEST_SENTENCE:
         return sentence
-    return f"{sentence[: LONGEST_SENTENCE - _END - 3]} … {sentence[-_END:]}"
+    start, end = sentence[: LONGEST_SENTENCE - _END - 3], sentence[-_END:]
+    in_start, in_end = _in_quotation(start), _in_quotation(sentence[: 1 - _END])
+    if in_start and not in_end:
+        start = f"{start[:-1]}»"
+    if in_end and not in_start:
+        end = f"«{end[1:]}"
+    return f"{start} … {end}"
+
+
+def _in_quotation(beginning: str) -> bool:
+    return beginning.rfind("«") > beginning.rfind("»")
 
 
 def quoted(text: str) -> str:

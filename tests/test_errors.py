@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from edge_infer.errors import LONGEST_SENTENCE, shortened
+import re
+
+import pytest
+
+from edge_infer.errors import LONGEST_SENTENCE, quoted, shortened
 
 
 def test_of_a_long_sentence_the_beginning_and_the_remedy_stay() -> None:
@@ -14,6 +18,17 @@ def test_of_a_long_sentence_the_beginning_and_the_remedy_stay() -> None:
     assert short.startswith("config.yaml:3: x")
     assert short.endswith("x; say so with decoder: NAME in a manifest")
     assert " … " in short
+
+
+@pytest.mark.parametrize("before", [0, 100, 250, 256, 257, 258, 400])
+@pytest.mark.parametrize("chosen", [1, 2, 100, 300, 700])
+@pytest.mark.parametrize("after", [0, 100, 238, 239, 240, 241, 400])
+def test_what_was_quoted_stays_quoted(before: int, chosen: int, after: int) -> None:
+    short = shortened(f"{'b' * before}{quoted('x' * chosen)}{'a' * after}")
+    assert len(short) <= LONGEST_SENTENCE
+    assert "x" not in re.sub("«[^»]*(?:»|$)", "", short)
+    several = shortened("; ".join(f"{'b' * before}{quoted('x' * chosen)}{'a' * after}" for _ in range(3)))
+    assert "x" not in re.sub("«[^»]*(?:»|$)", "", several)
 
 
 def test_what_is_no_text_is_escaped() -> None:
