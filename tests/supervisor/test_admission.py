@@ -60,7 +60,7 @@ def test_a_shadow_waits_for_memory_and_comes_in_when_it_is_there(board: Board) -
     board.has(SPARE + 99 * MB)
     assert names(admission.admitted(plan(door))) == []
     assert not admission.next_one(SETTLED)
-    lack = "waits for memory: it needs 100 MiB, and 32 MiB of the 131 MiB free have to stay free"
+    lack = "waits for memory: «it needs 100 MiB, and 32 MiB of the 131 MiB free have to stay free»"
     assert admission.reasons == {"door": lack}
     told = compared(ServingRecord(), [door], SETTLED, admission.reasons)
     assert isinstance(told, dict)

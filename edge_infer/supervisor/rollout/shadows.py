@@ -263,7 +263,8 @@ class Admission:
         if need is None or room is None or room - need >= SPARE:
             return ""
         have, takes, spare = max(0, room) >> 20, -(-need >> 20), SPARE >> 20
-        return f"waits for memory: it needs {takes} MiB, and {spare} MiB of the {have} MiB free have to stay free"
+        figures = f"it needs {takes} MiB, and {spare} MiB of the {have} MiB free have to stay free"
+        return f"waits for memory: {quoted(figures)}"  # the engine may choose how much is free
 
 
 def _key(pipeline: PipelinePlan) -> tuple[str, str]:
