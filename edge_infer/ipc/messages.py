@@ -431,8 +431,8 @@ class EngineReport(Record, frozen=True):
     sources: Annotated[Mapping[Name, SourceHealth], at_most(MAX_NAMES)]
     running: Annotated[Mapping[Name, Running], at_most(MAX_NAMES)]
     order: Count = 0
-    stuck: tuple[Name, ...] = ()
-    loading: tuple[Name, ...] = ()
+    stuck: Annotated[tuple[Name, ...], at_most(MAX_NAMES)] = ()
+    loading: Annotated[tuple[Name, ...], at_most(MAX_NAMES)] = ()
     runtime: Annotated[str, matching(RUNTIME, 64)] = ""
     sandbox: Walls = field(default_factory=dict)
     kept: Count = 0

@@ -30,6 +30,8 @@ WORDS_AT_ONCE: Final = 4
 KNOWN_WORDS: Final = 16
 """Limits for the engine's reasons that contain numbers: interval in seconds and burst of new reasons, and number of
 earlier reasons that may be repeated."""
+MAX_NAMED: Final = 3
+"""Maximum number of pipelines that a reason names."""
 MAX_FIGURE: Final = 10**9
 MAX_RATIO: Final = 1000.0
 """Maximum published counts, differences and latencies of a shadow. They have two significant digits."""
@@ -41,7 +43,10 @@ _STATES: Final = 5
 _SHADOW_STATES: Final = 3
 _WORDS_BITS: Final = 80.0
 """Bits of two numbers with nine characters each."""
-_REASON_BITS: Final = math.log2(KNOWN_WORDS + 16)
+_PHRASES: Final = 16
+"""Number of fixed phrases about a failed model, and of those about the end of the engine that name nothing."""
+_OCCASIONS: Final = 6
+"""Number of sentences about the end of the engine: on probation, as a shadow, with a delegate, in a crash loop."""
 _SHARE_BITS: Final = math.log2(10**SHARE_DECIMALS + 2)
 _FIGURE_BITS: Final = 3 * math.log2(100 + 90 * 8) + 2 * _SHARE_BITS + 2 * math.log2(90 * 8 + 2)
 
@@ -63,13 +68,24 @@ def announcement_bound(plan: Plan) -> tuple[float, float]:
 
 def _status_bits(plan: Plan, name: str) -> float:
     """Return the bits of one status of a model."""
-    bits = math.log2(_STATES * (len(plan.spoken_of()) + 2)) + _REASON_BITS
+    reason = _reason_bits(plan)
+    bits = math.log2(_STATES * (len(plan.spoken_of()) + 2)) + reason
     for each in plan.pipelines:
         if each.model.name == name and each.delegate is not None:
-            bits += math.log2(10**DELEGATE_DECIMALS + 2) + _REASON_BITS
+            bits += math.log2(10**DELEGATE_DECIMALS + 2) + reason
         if each.model.name == name and each.shadow is not None:
-            bits += math.log2(_SHADOW_STATES) + _FIGURE_BITS + _REASON_BITS
+            bits += math.log2(_SHADOW_STATES) + _FIGURE_BITS + reason
     return bits
+
+
+def _reason_bits(plan: Plan) -> float:
+    """Return the bits of one reason: a known one, or a sentence about the end of the engine, which may name pipelines.
+
+    The engine chooses how it ends, which pipelines it is stuck in, and which model it does not finish.
+    """
+    stuck = 2 * sum(math.comb(len(plan.pipelines), count) for count in range(1, MAX_NAMED + 1))
+    ends = _PHRASES + stuck + 2 * len(plan.spoken_of())
+    return math.log2(KNOWN_WORDS + _PHRASES + _OCCASIONS * ends)
 
 
 def _messages(plan: Plan, name: str) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from edge_infer.ipc.messages import Offence
-from edge_infer.supervisor.processes.child import MAX_OFFENCE
+from edge_infer.supervisor.processes.output import MAX_EXCERPT
 from edge_infer.supervisor.processes.supervisor import MAX_ACCUSATIONS, ProcessSupervisor
 
 
@@ -18,6 +18,9 @@ def house() -> Iterator[ProcessSupervisor]:
     found = ProcessSupervisor("info")
     yield found
     found.close()
+
+
+SENDS = "reader cam sends the engine too much or invalid records"
 
 
 def running(name: str) -> Any:
@@ -31,8 +34,8 @@ def test_a_few_at_once_and_then_one_a_minute(house: ProcessSupervisor, monkeypat
     for _ in range(100):
         house._accuse(house.engine, Offence("reader", "x\x1b[2J" * 1000, "cam"))
     assert len(killed) == MAX_ACCUSATIONS
-    assert killed[0].startswith("reader cam sends the engine x\ufffd[2J")
-    assert len(killed[0]) == len("reader cam sends the engine ") + MAX_OFFENCE
+    assert killed[0].startswith(f"{SENDS} («x\ufffd[2J")
+    assert len(killed[0]) == len(f"{SENDS} («»)") + MAX_EXCERPT
 
 
 @pytest.mark.parametrize("by", ["publisher", "reader"])

@@ -24,6 +24,7 @@ from edge_infer.supervisor.processes.output import (
     MAX_BURST_BYTES,
     MAX_BYTES_PER_MINUTE,
     MAX_DEBUG_BYTES_PER_MINUTE,
+    MAX_EXCERPT,
     MAX_LAST_WORDS,
     Output,
 )
@@ -338,3 +339,13 @@ def test_empty_lines_count_as_well() -> None:
     os.close(theirs)
     assert output.dropped > 65536
     output.close()
+
+
+def test_what_the_supervisor_quotes_of_a_child_counts_as_its_output() -> None:
+    output = Output("engine")
+    said = [output.excerpt("\x1b" + "é" * 9999) for _ in range(1000)]
+    assert said[0] == "\ufffd" + "é" * (MAX_EXCERPT - 1)
+    lines = 2  # each of them about the kill and the restart
+    assert lines * sum(len(each.encode()) for each in said) <= MAX_BURST_BYTES
+    assert said[-1] == ""
+    assert output.dropped > 0

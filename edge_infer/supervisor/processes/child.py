@@ -17,9 +17,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from edge_infer.errors import quoted
 from edge_infer.ipc.channel import MAX_REPORT_BYTES, Channel, ChannelClosedError, TooManyFilesError, pack
 from edge_infer.ipc.messages import SetLogLevel
-from edge_infer.platform.logs import printable
 from edge_infer.platform.rate_limits import TokenBucket
 from edge_infer.platform.readiness import readable
 from edge_infer.platform.stalls import Stalls
@@ -58,11 +58,6 @@ MAX_BURST_RECORDS, MAX_RECORDS_PER_SECOND = 1000, 50
 MAX_BURST_BYTES, MAX_BYTES_PER_SECOND = 16 << 20, 4 << 20
 """Limits of the bytes that a child may send. It reports once per second, and four times per second while a model loads.
 The burst covers the records that wait in the channel while the supervisor is stopped for a while."""
-
-
-MAX_OFFENCE: Final = 100
-"""Maximum number of characters of the reason for rejecting a record that are logged, because the sender controls some
-of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +214,7 @@ class ChildProcess:
         except ChannelClosedError:
             self._hang_up()  # the child is ending: `ended` will return its status, or `silent` will show that it hangs
         except ValueError as error:
-            self._offence = f"sends an invalid record: {printable(str(error))[:MAX_OFFENCE]}"
+            self._offence = f"sends an invalid record{self.said(str(error))}"
         if not self._records.take(len(words)):
             self._offence = f"sends more than {MAX_RECORDS_PER_SECOND} records a second"
         elif not self._bytes.take(channel.bytes_received - before):
@@ -227,6 +222,15 @@ class ChildProcess:
         if words:
             self.heard = time.monotonic()
         return words
+
+    def said(self, text: str) -> str:
+        """Return a text that the child chose, in brackets and quotation marks, for sentences about it.
+
+        Such a text does not leave the device (see `edge_infer.errors.quoted`), and the limits of its output apply to
+        it. The result is empty once nothing is left of them.
+        """
+        text = self._output.excerpt(text)
+        return f" ({quoted(text)})" if text else ""
 
     def tell(self, record: object, files: tuple[int, ...] = ()) -> bool:
         """Queue a record for sending, with copies of open files. Return False if the child's channel is closed."""

@@ -34,6 +34,10 @@ source that cannot be opened writes 2 KiB per minute, or 40 KiB if each failure 
 MAX_LAST_WORDS: Final = 2000
 MAX_LAST_BURST, LAST_PER_MINUTE = 4 * MAX_LAST_WORDS, MAX_LAST_WORDS
 """Bytes of the dropped output that are forwarded when the child ends, because they may contain the cause."""
+MAX_EXCERPT: Final = 100
+"""Maximum number of characters of a text of the child in one log line of the supervisor."""
+_REPEATED: Final = 4
+"""Number of log lines that may repeat an excerpt: about the kill, the restart, and what follows for a pipeline."""
 MAX_READ_BYTES: Final = 64 << 10
 """Maximum bytes read in one turn."""
 REST: Final = 0.05
@@ -96,6 +100,17 @@ class Output(Closing):
                 self._rest_until = time.monotonic() + REST
         if self.dropped and time.monotonic() >= self._told_at + TELL_EVERY:
             self._tell()
+
+    def excerpt(self, text: str) -> str:
+        """Return the beginning of a text that the child chose, for log lines of the supervisor.
+
+        It counts towards the limit of the child's output. It is empty once nothing is left of the limit.
+        """
+        text = printable(text[:MAX_EXCERPT])
+        if self._allowance.take(max(_LEAST, _REPEATED * len(text.encode()))):
+            return text
+        self.dropped += len(text)
+        return ""
 
     def close(self) -> None:
         """Forward the remaining output and the end of the dropped part; may be called twice.

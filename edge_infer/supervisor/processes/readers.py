@@ -143,7 +143,7 @@ class Readers:
             elif child.silent() > (SILENT if child.spoke else STARTING):
                 yield child, f"sent no heartbeat for {child.silent():.0f} s"
             elif child.spoke and reader.last is not None and self._waited(reader.last) > BUSY:
-                yield child, f"has waited {reader.last.busy:.0f} s for its device"
+                yield child, f"has waited more than {BUSY:.0f} s for its device"
                 reader.last = None
 
     def _waited(self, last: ReaderReport) -> float:

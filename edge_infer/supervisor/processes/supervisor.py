@@ -47,7 +47,6 @@ from edge_infer.plan.channel_rates import RESTED_AFTER
 from edge_infer.plan.records import PipelinePlan, Plan
 from edge_infer.platform.clock import new_boot
 from edge_infer.platform.exit_status import death, unexpected_death
-from edge_infer.platform.logs import printable
 from edge_infer.platform.process_use import use_of
 from edge_infer.platform.rate_limits import TokenBucket
 from edge_infer.platform.readiness import readable
@@ -57,7 +56,6 @@ from edge_infer.sandbox.needs import engine_fence, publisher_fence
 from edge_infer.supervisor.drift_references import DriftReferences
 from edge_infer.supervisor.processes.child import (
     CALM,
-    MAX_OFFENCE,
     STARTING,
     ChildProcess,
     ChildSpec,
@@ -71,7 +69,7 @@ from edge_infer.supervisor.processes.patience import SILENT, TURN, engine_patien
 from edge_infer.supervisor.processes.publisher_folder import PublisherFolder
 from edge_infer.supervisor.processes.readers import Readers
 from edge_infer.supervisor.processes.sandbox_reports import SandboxReports
-from edge_infer.supervisor.rollout.crash_loops import EngineDeath
+from edge_infer.supervisor.rollout.crash_loops import EngineDeath, named, told_death
 from edge_infer.supervisor.statedir import tidy_publisher
 
 # Summary of the sandbox rules of all processes, by rule.
@@ -364,7 +362,8 @@ class ProcessSupervisor:
                 text = self._on_exit(child, status)
                 blameless, self._blameless = self._blameless, self._blameless and child is not self.engine
                 if child is self.engine and text and not blameless:
-                    deaths.append(EngineDeath(text, busy, fell=ours or fell(status)))
+                    how = told_death(text, self._names())
+                    deaths.append(EngineDeath(how, busy, fell=ours or fell(status)))
         return deaths
 
     def restart_due(self) -> None:
@@ -524,6 +523,11 @@ class ProcessSupervisor:
         """Return the pipelines of the current plan."""
         return self._plan.pipelines if self._plan is not None else ()
 
+    def _names(self) -> frozenset[str]:
+        """Return the names of the current plan's pipelines and models."""
+        models = self._plan.spoken_of() if self._plan is not None else ()
+        return frozenset((*(each.name for each in self.pipelines()), *models))
+
     def walls(self) -> dict[str, str]:
         """Return the sandbox rules that the kernel enforces, by rule, in the published form."""
         return together({room: self._sandboxes.published(room) for room in self.reports()})
@@ -633,7 +637,8 @@ class ProcessSupervisor:
                 self._kill(child, f"sent no heartbeat for {silent:.0f} s")
         heard = self.heard.engine
         if heard is not None and heard.stuck:
-            self.kill_engine(f"is stuck in {', '.join(heard.stuck)}")
+            stuck = [each.name for each in self.pipelines() if each.name in heard.stuck]  # it may send any names
+            self.kill_engine(f"is stuck in {named(stuck) or 'a pipeline'}")
         for child, why in self._readers.hung():
             self._kill(child, why)
 
@@ -664,7 +669,7 @@ class ProcessSupervisor:
         if child is self.publisher and not self._accusations_of_publisher.take():
             return
         self._blameless |= child is self.engine
-        self._kill(child, f"sends the {accuser.recipe.name} {printable(word.what)[:MAX_OFFENCE]}")
+        self._kill(child, f"sends the {accuser.recipe.name} too much or invalid records{accuser.said(word.what)}")
 
     def _patiences(self) -> list[tuple[ChildProcess, float]]:
         """Return engine and publisher, each with the seconds that it may be silent now."""

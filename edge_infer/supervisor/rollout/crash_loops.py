@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from edge_infer.contract.codec import replace
 from edge_infer.contract.messages import timestamp
+from edge_infer.errors import quoted, shortened
+from edge_infer.plan.announcement_limits import MAX_NAMED
 from edge_infer.plan.records import PipelinePlan, Plan
 
 CRASH_LOOP_DEATHS: Final = 3
@@ -19,7 +22,7 @@ CRASH_LOOP_SECONDS: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class EngineDeath:
-    """A death of the engine: a description, and the pipelines that were busy.
+    """A death of the engine: a description in the form of `told_death`, and the pipelines that were busy.
 
     ``fell``: it crashed and was not killed.
     """
@@ -27,6 +30,38 @@ class EngineDeath:
     how: str
     busy: frozenset[str]
     fell: bool
+
+
+_FORMS: Final = (
+    (r"engine ended with (exit code [0-9]{{1,3}})", r"engine ended by itself («\1»)"),
+    (r"engine was killed by SIG(?:SEGV|ABRT|BUS|ILL|FPE|SYS|TRAP|TERM)", r"\g<0>"),
+    (r"engine was killed by SIGKILL(?: \(if nobody sent it, [^()«»]*\))?", r"\g<0>"),
+    (r"engine (sent no heartbeat) for [0-9]+ s (and was killed)", r"engine \1 \2"),
+    (r"engine sends an invalid record(?: \(«[^«»]*»\))? and was killed", r"\g<0>"),
+    (r"engine sends more than [0-9]+ (?:records|bytes) a second and was killed", r"\g<0>"),
+    (r"engine is stuck in (?:{names}|a pipeline) and was killed", r"\g<0>"),
+    (r"engine has been loading {names} for [0-9]+ s and was killed", r"\g<0>"),
+    (r"engine has computed one frame of {names} for more than [0-9]+\.[0-9] s and was killed", r"\g<0>"),
+)
+"""Known descriptions of a death, each with the form in which it becomes a reason that leaves the device."""
+
+
+def told_death(text: str, names: Iterable[str]) -> str:
+    """Return the description of a death with everything in quotation marks that the engine may have chosen.
+
+    ``names`` are those of the plan. A description of an unknown form is in quotation marks as a whole.
+    """
+    name = "|".join(map(re.escape, names)) or "(?!)"
+    listed = rf"(?:{name})(?:, (?:{name})){{0,{MAX_NAMED - 1}}}(?: and others)?"
+    for form, told in _FORMS:
+        if found := re.fullmatch(form.format(names=listed), text):
+            return found.expand(told)
+    return f"engine ended ({quoted(text)})"
+
+
+def named(names: Sequence[str]) -> str:
+    """Return a list of names; of many, only the first."""
+    return f"{', '.join(names[:MAX_NAMED])}{' and others' if len(names) > MAX_NAMED else ''}"
 
 
 class CrashLoopDetector:
@@ -98,6 +133,7 @@ class PipelineQuarantine:
             if before is not None and before.standing == "sole":
                 standing = "sole"
             reason = f"the {how} while {pipeline.name} was at work; it is tried again at {again}"
+            reason = shortened(reason)
             self._by_name[pipeline.name] = _Hold(pipeline.model.identity, reason, pause, now + pause, standing)
 
     def free(self, pipelines: Iterable[str]) -> bool:

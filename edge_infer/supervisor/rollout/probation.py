@@ -44,21 +44,21 @@ def judge(pipelines: Sequence[PipelinePlan], sha: str, report: EngineReport, wai
         never = waited > LOADS and any(each.name in report.loading for each in pipelines)
         return Verdict("stuck", f"has been loading {_name(pipelines)} for {LOADS:.0f} s") if never else None
     limit = pipelines[0].model.patience() if pipelines else 0.0
-    if hung := [each for each in running if each.sha == sha and each.busy > limit + HUNG]:
-        return Verdict("stuck", f"has computed one frame of {_name(pipelines)} for {hung[0].busy:.1f} s")
+    if any(each.sha == sha and each.busy > limit + HUNG for each in running):
+        return Verdict("stuck", f"has computed one frame of {_name(pipelines)} for more than {limit + HUNG:.1f} s")
     everywhere = running and len(running) == len(pipelines) and all(each.sha == sha for each in running)
     return Verdict("good", _story(running[0])) if everywhere and _enough(running) else None
 
 
 def hung_loads(pipelines: Sequence[PipelinePlan], report: EngineReport, waited: float) -> dict[str, float]:
-    """Return, for pipelines whose first model has been loading for far too long, the seconds since loading began.
+    """Return the pipelines whose first model has been loading for far too long, each with its limit in seconds.
 
     A model without a trial has no measured loading time. It may be large and on a slow card, so it gets ten times as
     long.
     """
     loading = [each for each in pipelines if each.name in report.loading]
     limits = {each.name: max(LOADS, SLOWER * (each.model.measured.load or LOADS)) for each in loading}
-    return {name: waited for name, limit in limits.items() if waited > limit}
+    return {name: limit for name, limit in limits.items() if waited > limit}
 
 
 def silence(pipelines: Sequence[PipelinePlan]) -> float | None:

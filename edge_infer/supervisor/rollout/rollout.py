@@ -21,7 +21,13 @@ from edge_infer.ipc.messages import ApplyPlan, EngineReport
 from edge_infer.models.serving_record import Fit, Happened, OnTrial, Refusal, Refused, ServingRecord, Slot, What
 from edge_infer.plan.records import ModelPlan, PipelinePlan, Plan, Unfit
 from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
-from edge_infer.supervisor.rollout.crash_loops import CrashLoopDetector, EngineDeath, PipelineQuarantine, Standing
+from edge_infer.supervisor.rollout.crash_loops import (
+    CrashLoopDetector,
+    EngineDeath,
+    PipelineQuarantine,
+    Standing,
+    named,
+)
 from edge_infer.supervisor.rollout.delegates import Delegates
 from edge_infer.supervisor.rollout.effective_plan import (
     effective,
@@ -190,7 +196,7 @@ class ModelRollout:
         waited = time.monotonic() - since - self._house.stalls.since(since)
         first = [each for each in self.plan.pipelines if each.model.name not in self.record.trials]
         if hung := hung_loads(first, report, waited):
-            why = f"has been loading the model of {', '.join(hung)} for {waited:.0f} s"
+            why = f"has been loading the model of {named(list(hung))} for more than {min(hung.values()):.0f} s"
             self._house.kill_engine(why, blameless=True)
             self._hold(hung, f"engine {why}")
 
