@@ -22,6 +22,7 @@ from edge_infer.supervisor.control.log_level import LogLevel
 from edge_infer.supervisor.control.peer import Peer
 from edge_infer.supervisor.control.requests import ModelRequests, PauseRequests
 from edge_infer.supervisor.control.server import Request
+from edge_infer.supervisor.reload.reload import Reload
 from tests.supervisor.test_schedule import scheduled
 
 
@@ -115,6 +116,29 @@ def test_other_changes_count_together(body: Mapping[str, str]) -> None:
     assert "too many changes" in asked(begin, body)["error"]
     assert "too many changes" in asked(models.begin, {"action": "retry", "name": "m"})["error"]
     assert len(done) == MAX_AT_ONCE
+
+
+def test_reloads_of_a_user_count_and_those_of_root_do_not() -> None:
+    """`systemctl reload` connects as root, and the page's process may use up the changes of root."""
+    limit, read = ChangeLimit(lambda: 0.0), []
+    house: Any = SimpleNamespace()
+    reload = Reload(Path("/nowhere/config.yaml"), house, SimpleNamespace(), lambda: None, limit)  # type: ignore[arg-type]
+    reload._read = lambda: read.append("")  # type: ignore[method-assign]
+    told: list[bytes] = []
+    for uid, most in ((1000, MAX_AT_ONCE), (1001, MAX_AT_ONCE), (0, 2 * MAX_AT_ONCE)):
+        told.clear()
+        before = len(read)
+        for _ in range(2 * MAX_AT_ONCE):
+            reload._waiting.clear()
+            ours, theirs = socket.socketpair()
+            with ours, theirs:
+                peer = Peer(1, uid, frozenset())
+                reload.begin(Request(ours, peer, {"do": "reload"}, (), lambda _, data: told.append(data)))
+        assert len(read) - before == most, uid
+        assert len(told) == 2 * MAX_AT_ONCE - most
+        assert all(b"too many changes" in each for each in told)
+    reload._waiting.clear()
+    reload.close()
 
 
 def test_a_draft_for_a_path_with_a_nul_is_refused(tmp_path: Path) -> None:

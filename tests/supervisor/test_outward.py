@@ -17,6 +17,7 @@ from edge_infer.ipc.messages import EngineReport
 from edge_infer.models.request import ModelRequest
 from edge_infer.plan.announcement_limits import WORDS_AT_ONCE, WORDS_EVERY
 from edge_infer.plan.records import Problem
+from edge_infer.supervisor.control.change_limit import ChangeLimit
 from edge_infer.supervisor.redaction import EngineWords, published
 from edge_infer.supervisor.reload.reload import Reload
 
@@ -89,7 +90,7 @@ def test_words_of_a_model_on_trial_stay_on_the_device() -> None:
     """They are in the answer of a reload and in `status`. On the topics are their places."""
     said: list[ConfigStatus] = []
     house: Any = SimpleNamespace(note=lambda *_: None, announce=lambda _, status: said.append(status))
-    reload = Reload(Path("/nowhere/config.yaml"), house, SimpleNamespace(), lambda: None)  # type: ignore[arg-type]
+    reload = Reload(Path("/nowhere/config.yaml"), house, SimpleNamespace(), lambda: None, ChangeLimit())  # type: ignore[arg-type]
     wrong = Problem("config.yaml", 3, "models.m.file", WORDS, outside=True, foreign=True)
     again = Problem("config.yaml", 4, "models.n.file", f"{quoted(WORDS)} (so it was before)", outside=True)
     ours = Problem("config.yaml", 7, "models.n", "no such key")

@@ -217,9 +217,14 @@ def test_a_plan_proves_itself_by_its_work_or_by_an_orderly_stop(tmp_path: Path, 
         daemon.wait_serving()
         assert "is unchanged; starting the last applied configuration" in said(daemon, before)
         eventually(lambda: not is_unproven(state), "a plan that has proved itself", PROVEN_AFTER + 30)
+        stored = (state / "applied.json").stat().st_ino
+        assert daemon.reload()["state"] == "applied"
+        assert not is_unproven(state), "it is the same plan"
+        assert (state / "applied.json").stat().st_ino == stored, "nothing is written"
         daemon.config.write_text(config(broker.port).replace("fps: 10", "fps: 9"))
         assert daemon.reload()["state"] == "applied"
         assert is_unproven(state), "the next one has not"
+        assert (state / "applied.json").stat().st_ino != stored
         eventually(lambda: not is_unproven(state), "a plan that has proved itself", PROVEN_AFTER + 30)
         daemon.signal(signal.SIGKILL)
         daemon.wait(20)

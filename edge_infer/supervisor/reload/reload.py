@@ -14,7 +14,7 @@ from typing import Final
 
 from edge_infer.contract.codec import encode, replace
 from edge_infer.contract.messages import ConfigStatus, timestamp
-from edge_infer.errors import ConfigError, StartError, shortened
+from edge_infer.errors import ConfigError, EdgeInferError, StartError, shortened
 from edge_infer.models.packages.blob_store import BLOBS, collect
 from edge_infer.models.serving_record import is_unproven, mark_proven, mark_unproven, remember, remembered
 from edge_infer.plan.files import files_of, files_of_pipelines
@@ -23,6 +23,7 @@ from edge_infer.platform.logs import printable
 from edge_infer.platform.paths import hinted
 from edge_infer.platform.readiness import readable
 from edge_infer.platform.state_owner import foreign_entry
+from edge_infer.supervisor.control.change_limit import ChangeLimit
 from edge_infer.supervisor.control.server import Request
 from edge_infer.supervisor.processes.output import Output
 from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
@@ -78,7 +79,12 @@ class Reload:
     """Reads the file in a child; the active configuration changes only if the whole file is valid."""
 
     def __init__(
-        self, config: Path, house: ProcessSupervisor, swap: ModelRollout, end_left_behind: Callable[[], None]
+        self,
+        config: Path,
+        house: ProcessSupervisor,
+        swap: ModelRollout,
+        end_left_behind: Callable[[], None],
+        limit: ChangeLimit,
     ) -> None:
         """``end_left_behind`` ends the processes that a reading has left behind."""
         self.plan: Plan | None = None
@@ -87,6 +93,7 @@ class Reload:
         self._house = house
         self._swap = swap
         self._end_left_behind = end_left_behind
+        self._limit = limit
         self._watch = ConfigWatcher(config)
         self._lacking = LackingFiles()
         self._output = Output(NAME)
@@ -174,6 +181,9 @@ class Reload:
     def begin(self, request: Request | None = None) -> None:
         """Read the file now, or once more after the current reading; the requester gets the outcome."""
         reading = self._compilation is not None
+        if request is not None and (why := self._too_many(request)):
+            request.answer({"error": why})
+            return
         if request is not None and len(self._waiting) + len(self._later) >= MOST_WAITING:
             request.answer({"error": f"{MOST_WAITING} requests wait for a reload already; try again in a moment"})
         elif request is not None:
@@ -182,6 +192,18 @@ class Reload:
             self._again = True
         else:
             self._read()
+
+    def _too_many(self, request: Request) -> str:
+        """Return why this user may not reload now; empty if the user may.
+
+        Root is not limited: the page's process may name root as its user, and could use up root's changes.
+        """
+        try:
+            if request.peer.uid != 0:
+                self._limit.count(request.peer.uid)
+        except EdgeInferError as error:
+            return str(error)
+        return ""
 
     def look(self) -> None:
         """Read the file if it has changed and is stable, or if it is time for a retry."""
@@ -336,7 +358,8 @@ class Reload:
         elif self.plan is not None and plan.state_dir != self.plan.state_dir:
             self._reject(compiled.digest, (moved(self._config, self.plan.state_dir, plan.state_dir),))
         else:
-            self.try_out(plan)
+            if plan != self.plan:
+                self.try_out(plan)
             try:
                 self._apply(compiled, plan)
             except StartError as error:
@@ -355,7 +378,12 @@ class Reload:
             log.warning("reading %s again in %.0f s", self._config, self._pause)
 
     def _remember(self, plan: Plan, *, starting: bool) -> None:
-        """Store the applied plan. A full or failing disk is tolerated; at the start an unwritable directory is not."""
+        """Store the applied plan. A full or failing disk is tolerated; at the start an unwritable directory is not.
+
+        A plan that is stored already is not written again: a user may ask for a reload every second.
+        """
+        if not starting and self._owed is None and remembered(Path(plan.state_dir)) == plan:
+            return
         try:
             remember(plan)
         except StartError as error:
