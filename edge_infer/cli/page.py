@@ -12,6 +12,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final
 
+from edge_infer.drawing.edit_limit import EditLimit
 from edge_infer.errors import ConfigError, StartError
 from edge_infer.page.started import StartedPage
 from edge_infer.platform.logs import configure
@@ -59,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
     if args.own_process:
         become_changer(args.config)
         configure("page", "info")  # it reports each edit
+    limit = EditLimit()
     with ExitStack() as stack:
         token = secrets.token_urlsafe(24)
         if args.socket is not None:
@@ -75,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
                 listener,
                 settings,
                 lambda: relayed(lambda: find_socket(config)),
-                lambda: _to_writer(config),
+                lambda: _to_writer(config, limit),
             )
         )
         if args.socket is not None:
@@ -135,8 +137,8 @@ def _why_not(config: Path) -> str:
     return f"this user may not change {config}; start the page with sudo to save drawings"
 
 
-def _to_writer(config: Path) -> socket.socket:
+def _to_writer(config: Path, limit: EditLimit) -> socket.socket:
     """Return a connection to a writer with the rights of this command."""
     from edge_infer.drawing.writer import serve
 
-    return served(lambda connection: serve(connection, config, lambda: find_socket(config)), _writers)
+    return served(lambda connection: serve(connection, config, lambda: find_socket(config), limit), _writers)

@@ -1,19 +1,18 @@
 """Edits of masks, zones, lines, thresholds and tracking in the text of a configuration file.
 
-The rest of the text stays unchanged.
+The rest of the text stays unchanged. Names of zones and lines leave the device in states and events. So an edit chooses
+none: a new place gets the smallest free number, and only a person with an editor renames it.
 """
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
-from edge_infer.contract.messages import NAME_PATTERN
 from edge_infer.errors import ConfigError
 from edge_infer.yamlfile.edit import (
     Edit,
@@ -32,6 +31,7 @@ from edge_infer.yamlfile.load import parse_document
 DECIMALS: Final = 4
 MAX_CORNERS: Final = 100
 MAX_MASKS: Final = 100
+THRESHOLD_DECIMALS: Final = 3
 Points = Sequence[tuple[float, float]]
 
 
@@ -77,13 +77,8 @@ class _Sketch:
         self.told = f"pipelines.{pipeline}"
         self.body = body
         self._path = path
-        self._pipeline = pipeline
         self._root = yaml.compose(text, yaml.SafeLoader)
         self.place, self.group = below(below(self._root, "pipelines")[1], pipeline)
-
-    def again(self) -> _Sketch:
-        """Return a new object for the current text."""
-        return _Sketch(self._path, self._pipeline, self.text, self.body)
 
     def check(self, nodes: Sequence[Any]) -> None:
         """Raise `ConfigError` if an alias repeats one of these nodes: the edit would change all occurrences."""
@@ -116,9 +111,9 @@ class _Sketch:
 
 def _threshold(sketch: _Sketch, edit: Mapping[str, Any]) -> dict[str, Any]:
     value = edit.get("value")
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
-        raise DrawingError("expected a threshold of at least 0")
-    written = _number(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise DrawingError("expected a threshold between 0 and 1")
+    written = _number(round(value, THRESHOLD_DECIMALS))
     sketch.set("threshold", written)
     sketch.told += f".threshold: {written}"
     return {**sketch.body, "threshold": float(written)}
@@ -199,32 +194,26 @@ value)."""
 def _place(
     sketch: _Sketch, edit: Mapping[str, Any], section: str, corners: tuple[int, int], shape: Shape
 ) -> dict[str, Any]:
-    places, name, rename = _keys(sketch.body.get(section)), _name(edit.get("name")), edit.get("rename")
-    sketch.told += f".{section}.{name}"
-    if "points" in edit and edit["points"] is None:
-        sketch.told += ": removed"
+    places, name = _keys(sketch.body.get(section)), edit.get("name")
+    if "rename" in edit:
+        raise DrawingError("the page cannot rename: rename it in the configuration, with edge-infer edit")
+    if name is not None and (not isinstance(name, str) or name not in places):
+        raise DrawingError(f"expected the name of one of the {section}, or none for a new one")
+    if name is not None and edit.get("points", ()) is None:
+        sketch.told += f".{section}.{name}: removed"
         return _without_place(sketch, section, places, name)
-    if name not in places and rename is not None:
-        raise DrawingError(f"{section} has no {name}")
-    wanted = places
-    if "points" in edit:
-        points = _points(edit["points"], *corners)
-        value, texts = shape(places.get(name), points)
-        wanted = {**places, name: value}
-        _write_place(sketch, section, places, name, texts)
-        sketch.told += ": changed" if name in places else ": added"
-    if rename is not None:
-        new = _name(rename)
-        if new in places:
-            raise DrawingError(f"{section} already has a {new}")
-        again = sketch.again()
-        key = below(below(again.group, section)[1], name)[0]
-        again.check([key])
-        again.make(rewriting(again.text, None, key, new))
-        sketch.text = again.text
-        sketch.told += f"{',' if 'points' in edit else ':'} renamed to {new}"
-        wanted = {new if each == name else each: value for each, value in wanted.items()}
-    return {**sketch.body, section: wanted}
+    points = _points(edit.get("points"), *corners)
+    name = free_name(edit["what"], places) if name is None else name
+    sketch.told += f".{section}.{name}"
+    value, texts = shape(places.get(name), points)
+    _write_place(sketch, section, places, name, texts)
+    sketch.told += ": changed" if name in places else ": added"
+    return {**sketch.body, section: {**places, name: value}}
+
+
+def free_name(what: str, taken: Collection[str]) -> str:
+    """Return the name of a new zone or line: ``zone-1`` or the next number that is not taken."""
+    return next(name for number in itertools.count(1) if (name := f"{what}-{number}") not in taken)
 
 
 def _write_place(sketch: _Sketch, section: str, places: Mapping[str, Any], name: str, texts: Mapping[str, str]) -> None:
@@ -245,8 +234,6 @@ def _write_place(sketch: _Sketch, section: str, places: Mapping[str, Any], name:
 
 
 def _without_place(sketch: _Sketch, section: str, places: Mapping[str, Any], name: str) -> dict[str, Any]:
-    if name not in places:
-        raise DrawingError(f"{section} has no {name}")
     if len(places) == 1:
         sketch.remove(section)
         return {key: value for key, value in sketch.body.items() if key != section}
@@ -278,12 +265,6 @@ def _points(value: Any, least: int, most: int) -> Points:
                 raise DrawingError("expected a point [x, y] in fractions of the frame, both between 0 and 1")
         found.append((round(float(point[0]), DECIMALS), round(float(point[1]), DECIMALS)))
     return found
-
-
-def _name(value: Any) -> str:
-    if not isinstance(value, str) or not re.fullmatch(NAME_PATTERN, value):
-        raise DrawingError("expected a name of letters, digits, _ and - (at most 64, the first a letter or digit)")
-    return value
 
 
 def _number(value: float) -> str:

@@ -1,6 +1,7 @@
 """Handles one request: edits a pipeline in the configuration file, and has the daemon apply it.
 
-The process that serves the page has no access to the file. It sends the drawing, and this code makes the edit.
+The process that serves the page has no access to the file. It sends the drawing, and this code makes the edit. What is
+drawn shows in messages. So the page chooses no name, and its edits are limited.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from edge_infer.config.file_edit import apply_text, current_digest, read
 from edge_infer.config.parts import file_of
 from edge_infer.config.scene_edit import DrawingError, drawn
 from edge_infer.contract.messages import NAME_PATTERN
+from edge_infer.drawing.edit_limit import MAX_AT_ONCE, EditLimit, EditLimitError
 from edge_infer.errors import EdgeInferError
 from edge_infer.platform.logs import printable
 from edge_infer.supervisor.control.peer import user_name
@@ -29,7 +31,7 @@ from edge_infer.supervisor.control.server import NotRunningError, ask
 log = logging.getLogger(__name__)
 
 MAX_REQUEST_BYTES: Final = 1 << 17
-MAX_EDITS: Final = 100
+MAX_EDITS: Final = MAX_AT_ONCE
 READ_SECONDS: Final = 10.0
 TURN_SECONDS: Final = 20.0
 """Seconds to wait while another writer is active."""
@@ -40,7 +42,7 @@ class ConflictError(EdgeInferError):
     """The configuration has changed since the drawing was made."""
 
 
-def serve(connection: socket.socket, config: Path, find: Callable[[], Path]) -> None:
+def serve(connection: socket.socket, config: Path, find: Callable[[], Path], limit: EditLimit) -> None:
     """Answer the request of a connection; ``find`` returns the daemon's control socket."""
     connection.settimeout(READ_SECONDS)
     data = bytearray()
@@ -50,18 +52,20 @@ def serve(connection: socket.socket, config: Path, find: Callable[[], Path]) -> 
         request = json.loads(data)
     except (ValueError, RecursionError):
         request = None
-    answer = answered(request if isinstance(request, dict) else {}, config, find)
+    answer = answered(request if isinstance(request, dict) else {}, config, find, limit)
     connection.sendall(json.dumps(answer).encode() + b"\n")
 
 
-def answered(request: Mapping[str, Any], config: Path, find: Callable[[], Path]) -> Answer:
+def answered(request: Mapping[str, Any], config: Path, find: Callable[[], Path], limit: EditLimit) -> Answer:
     """Make the edits in a request, and return the answer for the page."""
     try:
-        return _written(request, config, find)
+        return _written(request, config, find, limit)
     except NotRunningError as error:
         return {"kind": "away", "error": str(error)}
     except ConflictError as error:
         return {"kind": "conflict", "error": str(error)}
+    except EditLimitError as error:
+        return {"kind": "busy", "error": str(error)}
     except DrawingError as error:
         return {"kind": "request", "error": str(error)}
     except (EdgeInferError, OSError) as error:
@@ -71,7 +75,7 @@ def answered(request: Mapping[str, Any], config: Path, find: Callable[[], Path])
         return {"kind": "request", "error": "a number in the drawing is out of range"}
 
 
-def _written(request: Mapping[str, Any], config: Path, find: Callable[[], Path]) -> Answer:
+def _written(request: Mapping[str, Any], config: Path, find: Callable[[], Path], limit: EditLimit) -> Answer:
     pipeline, edits = request.get("pipeline"), request.get("edits")
     if not isinstance(pipeline, str) or not re.fullmatch(NAME_PATTERN, pipeline):
         raise DrawingError("expected the name of a pipeline in pipeline")
@@ -94,6 +98,9 @@ def _written(request: Mapping[str, Any], config: Path, find: Callable[[], Path])
         file = file_of(config, "pipelines", pipeline)
         before = read(file)
         edited, told = drawn(file, before, pipeline, edits)
+        if any(each.get("what") == "threshold" for each in edits):
+            _check_threshold(ask(control, {"do": "scene"}, timeout=30.0), pipeline)
+        limit.count(len(edits))
         log.info("%s: %s, edited on the page by %s", file, "; ".join(told), _user(request.get("for")))
         applied = apply_text(file, before, edited, lambda: ask(control, {"do": "reload"}))
         if not applied.digest:
@@ -103,6 +110,12 @@ def _written(request: Mapping[str, Any], config: Path, find: Callable[[], Path])
         log.warning("%s: the daemon rejects the edit, the file is unchanged", file)
         return {"kind": "rejected", "error": "the daemon rejects this; the file is unchanged", "errors": applied.errors}
     return {"digest": applied.digest, "done": told}
+
+
+def _check_threshold(scene: Mapping[str, Any], pipeline: str) -> None:
+    """Raise `DrawingError` if this pipeline's threshold is no score: states repeat that of an anomaly as a number."""
+    if not scene.get("pipelines", {}).get(pipeline, {}).get("thresholds"):
+        raise DrawingError(f"pipeline {pipeline} has no threshold of scores; set it with edge-infer edit")
 
 
 def _user(uid: object) -> str:

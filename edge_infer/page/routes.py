@@ -24,13 +24,13 @@ TYPES: Final[Mapping[str, str]] = {
     ".svg": "image/svg+xml",
 }
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-MAX_EDITS: Final = 100
+MAX_EDITS: Final = 60
 WHY_SECONDS: Final = 15.0
 _AWAY: Final = "the daemon does not answer: it is stopped or starting; see systemctl status edge-infer"
 _NO_WRITER: Final = (
     "nothing was saved: the writer of the configuration does not answer; see journalctl -u 'edge-infer-draw@*'"
 )
-_STATUSES: Final = {"request": 400, "forbidden": 403, "conflict": 409, "rejected": 422, "away": 503}
+_STATUSES: Final = {"request": 400, "forbidden": 403, "conflict": 409, "rejected": 422, "busy": 429, "away": 503}
 
 
 def static_files(folder: Path = STATIC) -> dict[str, tuple[str, bytes]]:

@@ -76,6 +76,9 @@ def test_the_page_has_no_network_and_cannot_open_what_the_daemon_keeps() -> None
     assert set(page["InaccessiblePaths"].split()) >= {"-/etc/edge-infer", "-/var/lib/edge-infer"}
     assert "ReadWritePaths" not in page
     assert writer["ReadWritePaths"] == "/etc/edge-infer"
+    count = "%t/" + writer["RuntimeDirectory"]
+    assert (writer["ExecStart"].rpartition("/")[0].split()[-1], writer["RuntimeDirectoryMode"]) == (count, "0700")
+    assert writer["RuntimeDirectoryPreserve"] == "yes", "otherwise each edit would be the first"
     opened, written = (_settings(ROOT / f"systemd/edge-infer-{name}.socket") for name in ("page", "draw"))
     assert (opened["SocketGroup"], opened["SocketMode"]) == ("edge-infer-pictures", "0660")
     assert (written["SocketUser"], written["SocketMode"]) == (page["User"], "0600")

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from edge_infer.cli.page import MAX_WRITERS, _to_writer
+from edge_infer.drawing.edit_limit import EditLimit
 from edge_infer.errors import EdgeInferError
 from edge_infer.supervisor.control.page_relay import MAX_AT_ONCE, relayed
 from edge_infer.supervisor.control.server import MAX_REQUEST_BYTES
@@ -183,8 +184,8 @@ def test_a_page_has_few_requests_under_way(control: Control) -> None:
 
 
 def test_the_page_has_few_writers_at_once(tmp_path: Path) -> None:
-    ways = [_to_writer(tmp_path / "config.yaml") for _ in range(MAX_WRITERS)]
+    ways = [_to_writer(tmp_path / "config.yaml", EditLimit()) for _ in range(MAX_WRITERS)]
     with pytest.raises(OSError, match="too many"):
-        _to_writer(tmp_path / "config.yaml")
+        _to_writer(tmp_path / "config.yaml", EditLimit())
     assert all(b"expected the name of a pipeline in pipeline" in told(way, b"{}\n") for way in ways)
-    eventually(lambda: told(_to_writer(tmp_path / "config.yaml"), b"{}\n"), "another one", 10.0)
+    eventually(lambda: told(_to_writer(tmp_path / "config.yaml", EditLimit()), b"{}\n"), "another one", 10.0)

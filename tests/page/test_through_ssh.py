@@ -165,16 +165,15 @@ def test_a_zone_is_in_force_without_a_restart(session: PageSession) -> None:
         session.chrome.press("Add zone")
         corners = tap(session.chrome, (0.05, 0.05), (0.95, 0.05), (0.95, 0.95), (0.05, 0.95))
         session.chrome.press("Finish")
-        session.chrome.type("#shapes input[type=text]", "inside")
         session.save()
-        subscriber.wait("edge-infer/mill/door-faces/event", lambda heard: heard.value.get("zone") == "inside", 60)
-    assert near(session.pipeline()["zones"]["inside"], corners)
+        subscriber.wait("edge-infer/mill/door-faces/event", lambda heard: heard.value.get("zone") == "zone-1", 60)
+    assert near(session.pipeline()["zones"]["zone-1"], corners)
     assert session.daemon.status()["boot"] == boot
     assert session.daemon.command("check").returncode == 0
     session.open("see")
-    session.chrome.shows("enter inside", "#events")
+    session.chrome.shows("enter zone-1", "#events")
     session.chrome.click("#events button")
-    session.chrome.shows("inside", "#why")
+    session.chrome.shows("zone-1", "#why")
 
 
 def test_a_file_that_was_edited_over_ssh_meanwhile_is_not_overwritten(session: PageSession) -> None:
@@ -202,10 +201,10 @@ def test_a_border_that_crosses_itself_is_refused_with_its_line(session: PageSess
     session.chrome.press("Finish")
     session.chrome.press("Save")
     session.chrome.shows("config.yaml:", "#save-errors")
-    session.chrome.shows("zones.zone-1", "#save-errors")
+    session.chrome.shows("zones.zone-2", "#save-errors")
     assert session.daemon.config.read_text() == before
     session.chrome.press("Discard")
-    session.chrome.shows("zone inside", "#shapes")
+    session.chrome.shows("zone zone-1", "#shapes")
 
 
 def test_a_threshold_is_set_with_the_keyboard(session: PageSession) -> None:

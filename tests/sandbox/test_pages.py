@@ -8,6 +8,7 @@ import pytest
 
 from edge_infer.contract.codec import FREE_MEMORY, MAX_MEMORY_FACTOR
 from edge_infer.contract.messages import MAX_MESSAGE_BYTES
+from edge_infer.drawing import edit_limit
 from edge_infer.engine.input import frame_receiver
 from edge_infer.errors import LONGEST_SENTENCE
 from edge_infer.ipc.channel import MAX_REPORT_BYTES
@@ -48,6 +49,11 @@ def sentences(page: str) -> str:
         ("config-process.md", f"logs at most {problem_log.MAX_LOGGED_PROBLEMS} problems and warnings each time"),
         ("security.md", f"may make {change_limit.MAX_AT_ONCE} changes in a row"),
         ("security.md", {1.0: "and then one a second"}[change_limit.MAX_PER_SECOND]),
+        (
+            "page.md",
+            f"accepts {edit_limit.MAX_AT_ONCE} changes in a row"
+            + {60.0: " and then one a minute"}[edit_limit.SECONDS_EACH],
+        ),
         ("security.md", {60.0: "logs refusals, at most one line a minute"}[server.LOG_EVERY]),
         ("security.md", f"range {DYNAMIC[0]} to {DYNAMIC[-1]} that systemd keeps"),
         ("privacy.md", f"lines of {logs.LONGEST_LINE:,} bytes: {output.MAX_BURST_BYTES >> 10} KiB at once"),

@@ -327,10 +327,6 @@ delegate(find("draw-panel"), "input", {
     point[dataset.axis] = Number(value);
     editor.put(Number(dataset.index), point);
   },
-  name({ value }) {
-    editor.shape.name = value;
-    drawn();
-  },
 });
 for (const id of ["threshold", "threshold-range"]) {
   find(id).addEventListener("input", ({ target }) => {

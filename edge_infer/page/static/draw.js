@@ -1,7 +1,7 @@
 // The editor of masks, zones and lines of one pipeline: what is drawn, and how pointer and keyboard change it.
 
 import { el } from "./dom.js";
-import { clamp, editsOf, fault, freeName, rounded, shapesOf } from "./geometry.js";
+import { clamp, editsOf, fault, nameNew, rounded, shapesOf } from "./geometry.js";
 import { shapeLayer } from "./stage.js";
 
 const STEP = 0.005;
@@ -42,11 +42,11 @@ export class Draft {
     const touched = new Set(editsOf(shapesOf(this.base), this.shapes).map(({ what, name }) => (what === "mask" ? "mask" : what + name)));
     const of = (shapes, masks) => shapes.filter(({ kind }) => (kind === "mask") === masks);
     const masks = touched.has("mask") ? of(this.shapes, true).map((shape, index) => ({ ...shape, origin: known.has(`mask${index}`) ? index : null })) : of(theirs, true);
-    const mine = of(this.shapes, false).filter(({ kind, name, origin }) => touched.has(kind + (origin ?? name)))
-      .map((shape) => ({ ...shape, origin: [shape.origin, shape.name].find((name) => known.has(shape.kind + name)) ?? null }));
-    const taken = new Set(mine.map(({ kind, name }) => kind + name));
-    const kept = of(theirs, false).filter(({ kind, name }) => !touched.has(kind + name) && !taken.has(kind + name));
+    const mine = of(this.shapes, false).filter(({ kind, origin }) => origin === null || touched.has(kind + origin))
+      .map((shape) => ({ ...shape, origin: known.has(shape.kind + shape.origin) ? shape.origin : null }));
+    const kept = of(theirs, false).filter(({ kind, name }) => !touched.has(kind + name));
     this.shapes = structuredClone([...masks, ...kept, ...mine]);
+    nameNew(this.shapes);
     if (this.threshold === this.base.threshold) this.threshold = pipeline.threshold;
     [this.base, this.digest, this.past] = [pipeline, digest, []];
   }
@@ -114,9 +114,9 @@ export class Editor {
   finish() {
     if (!this.finishable) return;
     const { kind, points } = this.adding;
-    const name = kind === "mask" ? "" : freeName(kind, this.draft.shapes);
     this.draft.remember();
-    this.draft.shapes.push({ kind, name, origin: null, points, rest: {} });
+    this.draft.shapes.push({ kind, name: "", origin: null, points, rest: {} });
+    nameNew(this.draft.shapes);
     this.adding = null;
     this.select(this.draft.shapes.length - 1);
     this.#focus(0);
@@ -125,6 +125,7 @@ export class Editor {
   remove(index) {
     this.draft.remember();
     this.draft.shapes.splice(index, 1);
+    nameNew(this.draft.shapes);
     this.select(-1);
   }
 

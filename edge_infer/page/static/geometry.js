@@ -37,7 +37,7 @@ export function shapesOf({ mask, zones, lines }) {
 
 const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
 
-// Return the edits that make `before` into `after`: changes, deletions (masks from the last on), then new shapes.
+// Return the edits that make `before` into `after`: changes, deletions (masks from the last on), then new shapes. The writer names those.
 export function editsOf(before, after) {
   const kept = new Map(after.filter(({ origin }) => origin !== null).map((shape) => [shape.kind + shape.origin, shape]));
   const changed = [];
@@ -45,12 +45,11 @@ export function editsOf(before, after) {
   for (const { kind, origin, points } of before) {
     const shape = kept.get(kind + origin);
     if (!shape) deleted.unshift({ what: kind, name: origin, points: null });
-    else if (shape.kind !== "mask" && shape.name !== origin) changed.push({ what: kind, name: origin, rename: shape.name, points: shape.points });
     else if (!same(shape.points, points)) changed.push({ what: kind, name: origin, points: shape.points });
   }
   let masks = [...kept.values()].filter(({ kind }) => kind === "mask").length;
   const made = after.filter(({ origin }) => origin === null)
-    .map(({ kind, name, points }) => ({ what: kind, name: kind === "mask" ? masks++ : name, points }));
+    .map(({ kind, points }) => (kind === "mask" ? { what: kind, name: masks++, points } : { what: kind, points }));
   return [...changed, ...deleted, ...made];
 }
 
@@ -64,25 +63,19 @@ export function differences(before, after) {
   });
 }
 
-const NAME = /^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/;
-
 // Return why these shapes cannot be saved; an empty text if they can.
 export function fault(shapes) {
-  const seen = new Set();
-  for (const { kind, name, points } of shapes) {
-    if (points.length < (kind === "line" ? 2 : 3)) return `a ${kind} needs ${kind === "line" ? "two" : "three"} points`;
-    if (kind === "mask") continue;
-    if (!NAME.test(name)) return `“${name}” is no name for a ${kind}: letters, digits, - and _, 64 at most, the first a letter or digit`;
-    if (seen.has(kind + name)) return `there are two ${kind}s with the name ${name}`;
-    seen.add(kind + name);
-  }
-  return "";
+  const short = shapes.find(({ kind, points }) => points.length < (kind === "line" ? 2 : 3));
+  return short ? `a ${short.kind} needs ${short.kind === "line" ? "two" : "three"} points` : "";
 }
 
-// Return the next free name: zone-1, zone-2 and so on.
-export function freeName(kind, shapes) {
-  const taken = new Set(shapes.filter((shape) => shape.kind === kind).map((shape) => shape.name));
-  let count = 1;
-  while (taken.has(`${kind}-${count}`)) count += 1;
-  return `${kind}-${count}`;
+// Give the new zones and lines the names that the writer will choose: zone-1 or the next number that is free.
+export function nameNew(shapes) {
+  const taken = new Set(shapes.filter(({ origin }) => origin !== null).map(({ kind, name }) => kind + name));
+  for (const shape of shapes.filter(({ kind, origin }) => origin === null && kind !== "mask")) {
+    let count = 1;
+    while (taken.has(`${shape.kind}${shape.kind}-${count}`)) count += 1;
+    shape.name = `${shape.kind}-${count}`;
+    taken.add(shape.kind + shape.name);
+  }
 }

@@ -37,7 +37,7 @@ function found(result, pipeline) {
   return lines.length ? el("ul", {}, lines.map((line) => el("li", {}, line))) : el("p", { class: "hint" }, "Nothing found in this frame.");
 }
 
-// Show the drawn shapes; the selected one with its name and its points as numbers.
+// Show the drawn shapes by name; the selected one with its points as numbers.
 export function showShapes(editor) {
   const { draft, selected } = editor;
   let masks = 0;
@@ -59,7 +59,7 @@ function notes({ origin, rest }) {
   return list(words.filter(Boolean));
 }
 
-function fields({ kind, name, points }) {
+function fields({ kind, points }) {
   const cell = (point, index, axis) => el("td", {}, el("input", {
     type: "number", min: 0, max: 1, step: 0.001, value: point[axis], "data-do": "put", "data-index": index, "data-axis": axis,
     "aria-label": `Point ${index + 1}, ${"xy"[axis]}`,
@@ -68,7 +68,7 @@ function fields({ kind, name, points }) {
     el("td", {}, kind !== "line" && points.length > 3 && el("button", { type: "button", "data-do": "removePoint", "data-index": index, "aria-label": `Remove point ${index + 1}` }, "×")));
   const head = ["point", "x", "y"].map((text) => el("th", { scope: "col" }, text));
   return el("div", {},
-    kind !== "mask" && el("label", {}, "Name ", el("input", { type: "text", value: name, maxlength: 64, "data-do": "name", spellcheck: "false", autocomplete: "off" })),
+    kind !== "mask" && el("p", { class: "hint" }, "For another name, rename it in the configuration: edge-infer edit."),
     el("table", { class: "points" }, el("thead", {}, el("tr", {}, head, el("td", {}))), el("tbody", {}, points.map(row))));
 }
 
