@@ -7,8 +7,9 @@ import pytest
 from edge_infer.contract.codec import replace
 from edge_infer.ipc.messages import EngineReport, Running
 from edge_infer.plan.records import Measured
+from edge_infer.plan.switch_time import SLOWER
 from edge_infer.supervisor.rollout.crash_loops import CRASH_LOOP_SECONDS, CrashLoopDetector, EngineDeath
-from edge_infer.supervisor.rollout.probation import HUNG, LOADS, SILENT, SLOWER, Verdict, hung_loads, judge, silence
+from edge_infer.supervisor.rollout.probation import HUNG, LOADS, SILENT, Verdict, hung_loads, judge, silence
 from tests.engine.plans import pipeline
 
 DOOR, YARD = replace(pipeline(), name="door"), replace(pipeline(), name="yard")

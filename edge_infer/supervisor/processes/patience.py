@@ -8,16 +8,13 @@ from __future__ import annotations
 from typing import Final
 
 from edge_infer.ipc.messages import ApplyPlan, EngineReport
+from edge_infer.plan.switch_time import load_seconds
 from edge_infer.supervisor.processes.child import STARTING
 
 SILENT: Final = 5.0
 """Seconds of silence after which a process counts as hung."""
 TURN: Final = 0.01
 """Seconds after the end of its time limit at which the main loop checks a silent process."""
-SLOWER: Final = 10
-"""Factor by which loading a model may take longer in the engine than in its trial."""
-UNKNOWN: Final = 30.0
-"""Seconds that loading a model without a trial may take."""
 
 
 def engine_patience(report: EngineReport | None, order: ApplyPlan | None, trial: float | None) -> float:
@@ -32,4 +29,4 @@ def engine_patience(report: EngineReport | None, order: ApplyPlan | None, trial:
     patience = max((min(SILENT, trial or SILENT), *(model.longest_frame() for model in models)))
     if not report.loading and report.order == order.order:
         return patience
-    return patience + sum(UNKNOWN if (load := model.measured.load) is None else SLOWER * load for model in models)
+    return patience + sum(map(load_seconds, models))

@@ -9,7 +9,7 @@ from typing import Final, Literal
 from edge_infer.errors import quoted
 from edge_infer.ipc.messages import EngineReport, Running
 from edge_infer.plan.records import PipelinePlan
-from edge_infer.supervisor.processes.patience import SLOWER
+from edge_infer.plan.switch_time import SLOWER
 
 ENOUGH: Final = 100
 """Number of frames after which probation ends."""

@@ -1,0 +1,28 @@
+"""How long an engine may take until it works by a new plan. Until then it keeps working by the plan before."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from edge_infer.plan.records import ModelPlan, Plan
+
+SLOWER: Final = 10
+"""Factor by which loading a model may take longer in the engine than in its trial."""
+UNKNOWN: Final = 30.0
+"""Seconds that loading a model without a trial may take."""
+SWITCH: Final = 10.0
+"""Seconds that a switch may take beyond the loading of models: threads of removed pipelines end, and a model that
+cannot be loaded is rolled back."""
+
+
+def load_seconds(model: ModelPlan) -> float:
+    """Return the seconds that loading a model may take in the engine."""
+    return UNKNOWN if (load := model.measured.load) is None else SLOWER * load
+
+
+def switch_seconds(before: Plan, plan: Plan) -> float:
+    """Return the seconds until the engine works by ``plan``: it loads the model of each pipeline that changed again."""
+    known = {each.name: each for each in before.pipelines}
+    changed = [each for each in plan.pipelines if known.get(each.name) != each]
+    frame = max((model.longest_frame() for model in before.models()), default=0.0)
+    return SWITCH + frame + sum(load_seconds(each.model) for each in changed)
