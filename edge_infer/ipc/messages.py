@@ -177,9 +177,13 @@ class ApplyPlan(Record, frozen=True):
 
 
 class EarlierPlan(Record, frozen=True):
-    """For a new publisher: the plan before the present one, of which an engine may still hand over messages."""
+    """For a new publisher: the plan before the present one, of which an engine may still hand over messages.
+
+    ``replaced`` is the uptime at which the present plan replaced it.
+    """
 
     plan: Plan
+    replaced: Uptime
 
 
 class ModelFile(Record, frozen=True):

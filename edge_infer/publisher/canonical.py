@@ -49,8 +49,8 @@ class OutcomeForm:
     - ``values`` are the values of a regression, in order.
     - ``answers``: whether states have answers of a cascade. ``counted`` holds the labels that states count, by model.
 
-    As long as a publisher runs, it uses `joined` forms. They also allow what earlier plans of the pipeline allowed,
-    because messages of these plans may still arrive. The precision is always that of the newest plan.
+    While messages of an earlier plan may still arrive, the `joined` form also allows what that plan allowed. The
+    precision is always that of the newest plan.
     """
 
     precision: Precision

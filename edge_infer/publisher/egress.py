@@ -6,6 +6,7 @@ It checks a message when it is queued, and checks its bytes again when they are 
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections.abc import Iterable
 
@@ -20,6 +21,7 @@ from edge_infer.platform.rate_limits import LogThrottle
 from edge_infer.publisher.allowed_texts import AllowedWords, closed
 from edge_infer.publisher.canonical import OutcomeForm
 from edge_infer.publisher.known_words import KnownWords
+from edge_infer.publisher.plan_rules import PlanHistory
 from edge_infer.publisher.timestamps import Clock, Dated, keep, kept, seconds
 from edge_infer.sandbox.selftest import TRIED
 
@@ -29,27 +31,28 @@ log = logging.getLogger(__name__)
 class Egress:
     """Rejects messages that do not fit the closed schema, the labels of their model, or the size limit.
 
-    What an engine hands over has the words of the plans that this process was given. What waits, and what the
-    publisher says itself of earlier messages, may have those of earlier processes, too: `learn` loads them from a file
-    that an earlier publisher wrote.
+    What an engine hands over has the words and forms of the plan by which it works (`PlanHistory`). What waits, and
+    what the publisher says itself of earlier messages, may have the words of all earlier plans, also of earlier
+    processes: `learn` loads them from a file that an earlier publisher wrote.
     """
 
     def __init__(self, clock: Clock | None = None) -> None:
         self.rejected = 0
         self._clock = clock or Clock()
-        self._live = KnownWords()
+        self._plans = PlanHistory()
         self._kept = KnownWords()
         self._models: set[str] = set()
-        self._forms: dict[str, OutcomeForm] = {}
         self._rarely = LogThrottle()
 
-    def apply(self, plan: Plan) -> None:
-        """Add the labels of the models, before any message that uses them."""
-        for words in (self._live, self._kept):
-            words.apply(plan)
-        for pipeline in plan.pipelines:
-            self._forms[pipeline.name] = OutcomeForm.of(pipeline).joined(self._forms.get(pipeline.name))
+    def apply(self, plan: Plan, at: float | None = None) -> None:
+        """Add the labels of the models, before any message that uses them. The plan came at the uptime ``at`` (now)."""
+        self._plans.apply(plan, self._clock.uptime() if at is None else at)
+        self._kept.apply(plan)
         self._models.update(plan.spoken_of())
+
+    def engine_rested(self) -> None:
+        """Forget earlier plans: an engine that starts with full budgets has only the present one."""
+        self._plans.forget()
 
     def learn(self, words: AllowedWords) -> None:
         """Load the vocabulary of plans of earlier processes, before the first `apply`."""
@@ -61,20 +64,25 @@ class Egress:
 
     def knows(self, record: object) -> bool:
         """Whether the plan has brought the labels of the model that made the record."""
-        return not isinstance(record, (Result, State)) or record.sha in self._live.labels
+        return not isinstance(record, (Result, State)) or record.sha in self._plans.at(-math.inf).words.labels
 
     def recall(self, begun: Iterable[tuple[str, Event]]) -> None:
         """Allow the ends of events that an earlier process admitted, whatever the present configuration contains."""
         self._kept.recall(begun)
 
-    def admit(self, place: Place, record: object, at: float | None = None, *, own: bool = False) -> bytes | None:
+    def admit(
+        self, place: Place, record: object, at: float | None = None, *, own: bool = False, made: float | None = None
+    ) -> bytes | None:
         """Check a message that was just taken, and return the bytes to keep in the outbox; None if it is rejected.
 
         A rejection is counted and logged. A record of the right type was decoded from a channel and so fits the schema;
         JSON still has to be decoded. ``at`` is the uptime of its capture, from which its time of day is derived.
         Results, events and states get their canonical form. ``own``: this process says it, of an earlier message.
+        ``made`` is the uptime by which the plan of an engine's message is chosen (now).
         """
-        words = self._kept if own else self._live
+        moment = self._clock.uptime() if made is None else made
+        rules = self._plans.at(moment if isinstance(record, (Result, State, Event)) and not own else -math.inf)
+        words = self._kept if own else rules.words
         try:
             assert place.rule.record is not None
             checked = record if isinstance(record, place.rule.record) else decode(place.rule.record, encode(record))
@@ -83,7 +91,7 @@ class Egress:
             if isinstance(checked, Info):
                 checked = replace(checked, sandbox=closed(checked.sandbox))
             self._check(place, checked, words)
-            if form := self._forms.get(place.name):
+            if form := rules.forms.get(place.name):
                 checked = _canonical(form, checked)
             if isinstance(checked, ConfigStatus):
                 checked = _told_within(checked, _limit(place, words))

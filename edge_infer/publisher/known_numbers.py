@@ -7,8 +7,9 @@ before.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, TypeVar
 
 from edge_infer.contract.codec import ABSENT, Absent, replace
@@ -26,6 +27,7 @@ from edge_infer.contract.precision import TIME_STEPS
 from edge_infer.errors import WireError
 from edge_infer.plan.outcome_limits import MAX_BEFORE, event_types, tracked_above
 from edge_infer.plan.records import Plan
+from edge_infer.plan.switch_time import switch_seconds
 from edge_infer.publisher.timestamps import date, seconds
 
 REACH: Final = 512
@@ -49,6 +51,7 @@ MAX_OPEN: Final = 256
 MAX_BOOTS: Final = 4
 """Number of engines whose ids are known."""
 Moment = TypeVar("Moment", State, Event)
+Key = TypeVar("Key")
 _BEGINS: Final = frozenset({"appear", "enter", "start", "drift"})
 _ENDS: Final = frozenset({"leave", "exit", "end", "drift_end"})
 
@@ -96,21 +99,28 @@ class KnownNumbers:
         self._seqs: dict[tuple[str, str], int] = {}
         self._lines: dict[tuple[str, str, str], tuple[int, int]] = {}
         self._states: dict[str, tuple[str, float, float]] = {}  # boot, begin, and capture time of the last state
-        self._begun: dict[tuple[object, ...], float] = {}
+        self._begun: dict[tuple[object, ...], tuple[float, float]] = {}  # begin, and capture of the begin event
         self._began: float | None = None  # begin of the last checked event, until `taken` is called
         self._times: dict[tuple[str, str], float] = {}
         self._steps: dict[str, float] = {}
         self._above: dict[str, str | None] = {}
-        self._tracked: set[str] = set()
-        self._types: dict[str, set[EventType]] = {}
+        self._plan: Plan | None = None
+        self._tracked: dict[str, float] = {}  # pipelines with ids, and the capture time until which they have them
+        self._types: dict[tuple[str, EventType], float] = {}  # events of a pipeline, in the same way
 
-    def apply(self, plan: Plan) -> None:
-        """Set the pipelines of a plan."""
+    def apply(self, plan: Plan, at: float = 0.0) -> None:
+        """Set the pipelines of a plan that came at this uptime. The engine needs some time until it works by it."""
+        until = at + (0.0 if self._plan is None else switch_seconds(self._plan, plan))
+        self._plan = plan
+        _renew(self._tracked, [each.name for each in plan.pipelines if each.track], until)
+        _renew(self._types, [(each.name, kind) for each in plan.pipelines for kind in event_types(each)], until)
         self._steps = {each.name: TIME_STEPS[each.detail] for each in plan.pipelines if each.detail != "full"}
-        self._tracked.update(each.name for each in plan.pipelines if each.track)
-        for each in plan.pipelines:
-            self._types.setdefault(each.name, set()).update(event_types(each))
         self._above = {each.name: tracked_above(plan, each) for each in plan.pipelines if each.crops}
+
+    def engine_rested(self) -> None:
+        """Forget earlier plans: an engine that starts with full budgets has only the present one."""
+        self._tracked = {key: end for key, end in self._tracked.items() if end == math.inf}
+        self._types = {key: end for key, end in self._types.items() if end == math.inf}
 
     def captured(self, pipeline: str, kind: str, at: float, now: float) -> float:
         """Return a plausible capture time: not in the future, not before the previous one, rounded for ``coarse``."""
@@ -121,32 +131,43 @@ class KnownNumbers:
             del self._times[next(iter(self._times))]
         return at
 
-    def result(self, pipeline: str, result: Result) -> Result:
-        """Return the result without its implausible numbers."""
+    def made(self, pipeline: str, message: Result | Event, at: float) -> float:
+        """Return the uptime by which the plan of a message is chosen, captured ``at``.
+
+        The end of a known event follows the plan of its begin, so that each event can end.
+        """
+        if not isinstance(message, Event) or message.type not in _ENDS:
+            return at
+        return min(at, self._begun.get(_key(pipeline, message), (0.0, at))[1])
+
+    def result(self, pipeline: str, result: Result, at: float = 0.0) -> Result:
+        """Return the result, of the plan at the uptime ``at``, without its implausible numbers."""
         if result.seq > self._seqs.get((pipeline, result.boot), 0):
             self._seqs[pipeline, result.boot] = result.seq
         if result.objects is not ABSENT and any(each.id or each.parent for each in result.objects):
-            own, above = self._of(result.boot, pipeline), self._parents(result.boot, pipeline)
+            own, above = self._of(result.boot, pipeline, at), self._parents(result.boot, pipeline, at)
             found = tuple([_object(each, own, above) for each in result.objects])
             if found != result.objects:
                 result = replace(result, objects=found)
         if result.parent is not ABSENT:
-            parent = self._parent(pipeline, result.boot, result.parent)
+            parent = self._parent(pipeline, result.boot, result.parent, at)
             result = result if parent == result.parent else replace(result, parent=parent)
         return result
 
-    def state(self, pipeline: str, state: State, at: float) -> State:
-        """Return the state without its implausible numbers. Its begin is its own capture, or that of the state before.
+    def state(self, pipeline: str, state: State, at: float, made: float = 0.0) -> State:
+        """Return the state, captured ``at`` and of the plan at ``made``, without its implausible numbers.
+
+        Its begin is its own capture, or that of the state before.
 
         The first state of an engine began after the last state of the previous engine, and no state began before the
         kernel started. Raises `WireError`.
         """
         if isinstance(state.ids, Mapping):
-            known = self._of(state.boot, pipeline)
+            known = self._of(state.boot, pipeline, made)
             ids = {label: tuple(filter(known.admits, found)) for label, found in state.ids.items()} if known else ABSENT
             state = state if ids == state.ids else replace(state, ids=ids)
         if isinstance(state.answers, tuple):
-            above = self._parents(state.boot, pipeline)
+            above = self._parents(state.boot, pipeline, made)
             answers = tuple(_answer(answer, above) for answer in state.answers)
             state = state if answers == state.answers else replace(state, answers=answers)
         if isinstance(state.lines, Mapping):
@@ -154,41 +175,44 @@ class KnownNumbers:
             state = state if lines == state.lines else replace(state, lines=lines)
         return self._since_of_state(pipeline, state, at)
 
-    def event(self, pipeline: str, event: Event, at: float) -> Event:
-        """Return the event without its implausible numbers. An end event has the begin time of its begin event.
+    def event(self, pipeline: str, event: Event, at: float, made: float = 0.0) -> Event:
+        """Return the event, captured ``at`` and of the plan at ``made``, without its implausible numbers.
+
+        An end event has the begin time of its begin event.
 
         Raises `WireError` for a type of event that the pipeline does not have, and for a time that is not a calendar
         date.
         """
-        if event.type not in self._types.get(pipeline, (event.type,)):
+        if made >= self._types.get((pipeline, event.type), -math.inf):
             raise WireError(f"{pipeline} has no events of type {event.type}")
         self._began = None
-        known = self._parents(event.boot, pipeline) or self._of(event.boot, pipeline)
+        known = self._parents(event.boot, pipeline, made) or self._of(event.boot, pipeline, made)
         if event.id is not ABSENT:
             event = event if known and known.admits(event.id) else replace(event, id=ABSENT)
-        if event.box is not ABSENT and pipeline not in self._tracked:
+        if event.box is not ABSENT and made >= self._tracked.get(pipeline, -math.inf):
             event = replace(event, box=ABSENT)
         if event.since is ABSENT:
             return event
         began = at - (seconds(event.ts) - seconds(event.since))
         key, said = _key(pipeline, event), self._rounded(pipeline, began)
         if event.type not in _BEGINS and key in self._begun:
-            return self._since(pipeline, event, at, began, self._begun[key])
+            return self._since(pipeline, event, at, began, self._begun[key][0])
         if said < at - MAX_BEFORE:
             return replace(event, since=ABSENT)
         self._began = said
         return self._since(pipeline, event, at, began, said)
 
-    def taken(self, pipeline: str, event: Event) -> None:
-        """Record the event that `event` returned last; call this after the event was admitted."""
-        known = self._parents(event.boot, pipeline) or self._of(event.boot, pipeline)
+    def taken(self, pipeline: str, event: Event, at: float = 0.0) -> None:
+        """Record the event that `event` returned last, captured ``at``; call this after the event was admitted."""
+        made = self.made(pipeline, event, at)
+        known = self._parents(event.boot, pipeline, made) or self._of(event.boot, pipeline, made)
         if known and event.id is not ABSENT:
             known.follow(event.id, event.type)
         key = _key(pipeline, event)
         if event.type in _ENDS:
             self._begun.pop(key, None)
         elif event.type in _BEGINS and self._began is not None:
-            self._begun[key] = self._began
+            self._begun[key] = self._began, at
             if len(self._begun) > MAX_BEGUN:
                 del self._begun[next(iter(self._begun))]
 
@@ -197,9 +221,9 @@ class KnownNumbers:
         step = self._steps.get(pipeline)
         return int(at / step) * step if step else at
 
-    def _of(self, boot: str, pipeline: str) -> KnownIds | None:
-        """Return the known ids of a pipeline; None if its objects have no ids."""
-        if pipeline not in self._tracked:
+    def _of(self, boot: str, pipeline: str, made: float) -> KnownIds | None:
+        """Return the known ids of a pipeline; None if its objects have no ids under the plan at ``made``."""
+        if made >= self._tracked.get(pipeline, -math.inf):
             return None
         pipelines = self._ids.setdefault(boot, {})
         if len(self._ids) > MAX_BOOTS:
@@ -209,13 +233,13 @@ class KnownNumbers:
             self._lines = {key: counts for key, counts in self._lines.items() if key[1] != gone}
         return pipelines.setdefault(pipeline, KnownIds())
 
-    def _parents(self, boot: str, pipeline: str) -> KnownIds | None:
+    def _parents(self, boot: str, pipeline: str, made: float) -> KnownIds | None:
         """Return the known ids of the parent objects of a cascade; None if they have no ids."""
         above = self._above.get(pipeline)
-        return None if above is None else self._of(boot, above)
+        return None if above is None else self._of(boot, above, made)
 
-    def _parent(self, pipeline: str, boot: str, parent: Parent) -> Parent:
-        above, newest = self._parents(boot, pipeline), self._seqs.get((parent.pipeline, boot))
+    def _parent(self, pipeline: str, boot: str, parent: Parent, made: float) -> Parent:
+        above, newest = self._parents(boot, pipeline, made), self._seqs.get((parent.pipeline, boot))
         if parent.id is not ABSENT and not (above and above.admits(parent.id)):
             parent = replace(parent, id=ABSENT)
         if parent.seq is not ABSENT and (newest is None or abs(parent.seq - newest) > SEQ_REACH):
@@ -253,6 +277,12 @@ class KnownNumbers:
         if abs(claimed - began) <= SAME and pipeline not in self._steps:
             return record
         return replace(record, since=date(seconds(record.ts) - max(0.0, at - began)))
+
+
+def _renew(known: dict[Key, float], present: Iterable[Key], until: float) -> None:
+    """Let the present ones have no end, and the others end at ``until`` at the latest."""
+    known.update({key: min(end, until) for key, end in known.items()})
+    known.update(dict.fromkeys(present, math.inf))
 
 
 def _key(pipeline: str, event: Event) -> tuple[object, ...]:

@@ -131,7 +131,7 @@ class Publisher:
         self._health = HealthClock(board)
         self._own_use = OwnUse()
         self._plan: Plan | None = None
-        self._earlier: Plan | None = None
+        self._earlier: EarlierPlan | None = None  # until the first plan is applied
         self._link: MqttConnection | None = None
         self._early: deque[Handover] = deque(maxlen=MOST_EARLY)
         self._boots: deque[str] = deque(maxlen=MOST_BOOTS)
@@ -205,7 +205,7 @@ class Publisher:
             if isinstance(order, ApplyPlan):
                 self._apply(order.plan)
             elif isinstance(order, EarlierPlan):
-                self._earlier = order.plan
+                self._earlier = order
             elif isinstance(order, Announce):
                 place = announced(order.topic)
                 if payload := self._egress.admit(place, order.payload):
@@ -216,6 +216,7 @@ class Publisher:
                 self._outbox.started(order.boot)
                 if order.rested:
                     self._guard.engine_rested()
+                    self._egress.engine_rested()
             elif isinstance(order, EngineReport):
                 self._health.report = order
                 self._states.boot = order.boot
@@ -236,11 +237,12 @@ class Publisher:
         with suppress(OSError):  # the files in this folder report the failure themselves
             folder.mkdir(mode=0o700, exist_ok=True)
         self._egress.learn(self._vocabulary.load(folder))
-        if self._earlier is not None:
-            self._egress.apply(self._earlier)
-        self._egress.apply(plan)
+        earlier, self._earlier = self._earlier, None
+        if earlier is not None:
+            self._egress.apply(earlier.plan)
+        self._egress.apply(plan, None if earlier is None else earlier.replaced)
         self._vocabulary.save(folder, self._egress.words())
-        self._guard.apply(plan)
+        self._guard.apply(plan, earlier)
         self._gate.apply(plan)
         self._outbox.use(folder, plan.outbox)
         self._cargo.limit(plan.mqtt.max_rate)

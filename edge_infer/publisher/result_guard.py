@@ -11,7 +11,7 @@ from edge_infer.contract.messages import Event, Result, State
 from edge_infer.contract.topics import Place
 from edge_infer.errors import WireError
 from edge_infer.ipc.crash_safe_note import CrashSafeNote
-from edge_infer.ipc.messages import Acked, StateSnapshot
+from edge_infer.ipc.messages import Acked, EarlierPlan, StateSnapshot
 from edge_infer.plan.records import Plan
 from edge_infer.platform.clock import of_this_kernel
 from edge_infer.publisher.admission import AdmissionState, RateAdmission, cost
@@ -47,10 +47,13 @@ class ResultGuard:
         self._noted = b"" if note is None else note.read() or b""
         self._admission = RateAdmission(_earlier(self._noted))
 
-    def apply(self, plan: Plan) -> None:
-        """Set the plan."""
-        self._numbers.apply(plan)
-        self._admission.apply(plan, self._clock.uptime())
+    def apply(self, plan: Plan, earlier: EarlierPlan | None = None) -> None:
+        """Set the plan. ``earlier``: for a new publisher, the plan before."""
+        now = self._clock.uptime()
+        if earlier is not None:
+            self._numbers.apply(earlier.plan, now)
+        self._numbers.apply(plan, now if earlier is None else earlier.replaced)
+        self._admission.apply(plan, now)
 
     def save(self) -> None:
         """Store the state of the rate limits, before a message that counted is sent."""
@@ -63,8 +66,9 @@ class ResultGuard:
         self._admission.acked(MessageSeries(acked.pipeline, acked.boot, acked.kind), acked.seq)
 
     def engine_rested(self) -> None:
-        """Give a new engine its full budgets."""
+        """Give a new engine its full budgets, and only the present plan."""
         self._admission.engine_rested()
+        self._numbers.engine_rested()
 
     def admit(
         self,
@@ -88,16 +92,18 @@ class ResultGuard:
         price = cost(message, begun=is_open(series.pipeline, message)) if isinstance(message, Event) else 1
         if not self._admission.affords(series, message.seq, moment, highest=highest, cost=price):
             return "rate"  # the guard records nothing of it
+        made = self._numbers.made(series.pipeline, message, moment)
         try:
             if isinstance(message, Result):
-                message = self._numbers.result(series.pipeline, message)
+                message = self._numbers.result(series.pipeline, message, made)
             else:
-                message = self._numbers.event(series.pipeline, message, seconds(message.ts) if at is None else at)
+                dated = seconds(message.ts) if at is None else at
+                message = self._numbers.event(series.pipeline, message, dated, made)
         except WireError as error:
             self._egress.reject(place, error)
             self._admission.charge(series)
             return "rejected"
-        payload = self._egress.admit(place, message, at)
+        payload = self._egress.admit(place, message, at, made=made)
         if payload is None:
             self._admission.charge(series)
             return "rejected"
@@ -105,7 +111,7 @@ class ResultGuard:
         if not self._admission.admits(series, message.seq, moment, highest=highest, cost=price):
             return "rate"
         if isinstance(message, Event):
-            self._numbers.taken(series.pipeline, message)
+            self._numbers.taken(series.pipeline, message, moment)
         return Admitted(message, at, payload)
 
     def wait(self, pipeline: str) -> float:
@@ -116,7 +122,9 @@ class ResultGuard:
         """Return the state in the form that leaves the device, and the uptime of its capture; raises `WireError`."""
         state, pipeline = snapshot.state, snapshot.pipeline
         at = self._captured(pipeline, state.boot, "state", snapshot.at)
-        return self._numbers.state(pipeline, state, seconds(state.ts) if at is None else at), at
+        # A state costs nothing at an old capture time, so its plan is chosen by the time of its arrival.
+        now = self._clock.uptime()
+        return self._numbers.state(pipeline, state, seconds(state.ts) if at is None else at, now), at
 
     def _captured(self, pipeline: str, boot: str, kind: str, at: float | None) -> float | None:
         """Return a plausible capture time. It is not known for an engine that ran before the kernel was restarted."""

@@ -18,6 +18,7 @@ from edge_infer.ipc.messages import (
     StateSnapshot,
     Tally,
 )
+from edge_infer.platform.clock import uptime
 from edge_infer.publisher.process import ACKS_AFTER, ACKS_WITHIN
 from tests.broker import Broker, Subscriber, free_port
 from tests.publisher.room import Room
@@ -230,7 +231,7 @@ def test_labels_of_earlier_configurations_leave_only_in_what_waits(broker: Broke
         subscriber.wait(f"{P}/door/result")
         assert room.stop() == 0
         room.start()
-        room.tell(EarlierPlan(wide))  # the engine may not have changed its model yet
+        room.tell(EarlierPlan(wide, uptime()))  # the engine may not have changed its model yet
         room.tell(ApplyPlan(narrow))
         room.tell(EngineUp(BOOT))
         room.wait(lambda: room.hellos == 3, "greeting")

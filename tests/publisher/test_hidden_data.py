@@ -79,7 +79,7 @@ def test_refused_events_make_no_ids_known() -> None:
         return isinstance(guard.admit(series, begin, now, highest=seq - 1, is_open=OpenEvents().is_open), Admitted)
 
     taken = sum(admitted(seq) for seq in range(1, 10_000))
-    known = guard._numbers._of(BOOT, "door")
+    known = guard._numbers._of(BOOT, "door", now)
     assert known is not None
     assert 0 < taken == len(known._open) <= 6
     assert known.newest <= 500 * (taken + 2)

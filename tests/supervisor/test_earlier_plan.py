@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from edge_infer.ipc.messages import ApplyPlan, EarlierPlan
+from edge_infer.platform.clock import uptime
 from edge_infer.sandbox.fence import Fence
-from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
+from edge_infer.supervisor.processes.supervisor import EARLIER_FOR, ProcessSupervisor
 from tests.publisher.samples import model_plan, mqtt_plan, plan
 
 
@@ -23,6 +24,13 @@ def test_a_new_publisher_gets_the_plan_before_first(monkeypatch: pytest.MonkeyPa
             house.apply(ApplyPlan(each))
         del said[:]
         house._brief(house.publisher)
-        assert said[:2] == [EarlierPlan(one), ApplyPlan(two)]
+        first = said[0]
+        assert isinstance(first, EarlierPlan)
+        assert said[:2] == [EarlierPlan(one, first.replaced), ApplyPlan(two)]
+        assert uptime() - 60 < first.replaced <= uptime()
+        del said[:]
+        monkeypatch.setattr(house, "_earlier", EarlierPlan(one, uptime() - EARLIER_FOR))
+        house._brief(house.publisher)
+        assert said[0] == ApplyPlan(two), "an engine hands over nothing of it any more"
     finally:
         house.close()

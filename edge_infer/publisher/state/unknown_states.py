@@ -90,7 +90,7 @@ class States:
         due = self._clock() - age
         for name, (state, at) in list(self._null.items()):
             if at <= due:
-                self._set(name, _lasting(state, state.since), self._uptime())
+                self._set(name, _lasting(state, state.since), self._uptime(), own=True)
 
     def all_null(self, reason: Reason, boot: str | None = None) -> None:
         """Set all states to null, because the engine's states no longer hold.
@@ -108,9 +108,9 @@ class States:
             state = _lasting(state, before.since)
         self._set(name, state, self._uptime())
 
-    def _set(self, name: str, state: State, at: float | None) -> bool:
-        """Set a state; return whether the egress guard admitted it."""
-        payload = self._egress.admit(Place("state", name), state, at)
+    def _set(self, name: str, state: State, at: float | None, *, own: bool = False) -> bool:
+        """Set a state; return whether the egress guard admitted it. ``own``: it was admitted before."""
+        payload = self._egress.admit(Place("state", name), state, at, own=own)
         if payload is None:
             return False
         self._retained.set(Place("state", name), payload)

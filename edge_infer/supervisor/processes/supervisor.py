@@ -45,7 +45,7 @@ from edge_infer.ipc.messages import (
 )
 from edge_infer.plan.channel_rates import RESTED_AFTER
 from edge_infer.plan.records import PipelinePlan, Plan
-from edge_infer.platform.clock import new_boot
+from edge_infer.platform.clock import new_boot, uptime
 from edge_infer.platform.exit_status import death, unexpected_death
 from edge_infer.platform.process_use import use_of
 from edge_infer.platform.rate_limits import TokenBucket
@@ -106,6 +106,8 @@ log = logging.getLogger(__name__)
 
 MOST_DEATHS: Final = 16
 """Number of ended engines that are reported to a new publisher, which may not know their last sequence numbers yet."""
+EARLIER_FOR: Final = 3600.0
+"""Seconds for which a new publisher gets the plan before, because messages may wait while disk and broker fail."""
 LOOK_EVERY: Final = 5.0
 """Seconds between two checks for replaced files, while the broker or a file source cannot be reached."""
 MAX_ACCUSATIONS, ACCUSATIONS_PER_SECOND = 5, 1 / 60
@@ -157,7 +159,7 @@ class ProcessSupervisor:
         self.references = DriftReferences()
         """Drift references of the pipelines."""
         self._plan: Plan | None = None
-        self._earlier: Plan | None = None
+        self._earlier: EarlierPlan | None = None
         self._order: ApplyPlan | None = None
         self._reasons: dict[ChildProcess, str] = {}  # why a process is being killed
         self._blameless = False  # the end of the engine counts against no model: it flooded, or the board stalled
@@ -226,7 +228,7 @@ class ProcessSupervisor:
         """
         before, plan = self._plan, order.plan
         if before != plan:
-            self._earlier = before
+            self._earlier = None if before is None else EarlierPlan(before, uptime())
         self._plan = plan
         order = order.for_engine()
         self._order = replace(order, alone=())  # a new engine has no earlier model to release
@@ -560,8 +562,8 @@ class ProcessSupervisor:
             self._model_sender.send(self._order)
             child.tell(self._order)
         elif child is self.publisher:
-            if self._earlier is not None:
-                child.tell(EarlierPlan(self._earlier))
+            if self._earlier is not None and uptime() < self._earlier.replaced + EARLIER_FOR:
+                child.tell(self._earlier)
             child.tell(ApplyPlan(self._plan))
             self._tell_restraint(child)
             if self.watched:
