@@ -223,7 +223,8 @@ def _run(
         house.apply(ApplyPlan(plan))
         end, latest = 0.0, time.monotonic() + STARTING + seconds
         while time.monotonic() < (end or latest):
-            ready = readable([*house.files(), *(viewer.files() if viewer else ())], house.unsent(), 0.2)
+            reads = [*house.files(), *(viewer.files() if viewer else ())]
+            ready = readable(reads, [*house.unsent(), *(viewer.unsent() if viewer else ())], 0.2)
             house.serve()
             house.restart_due()
             if viewer is not None:

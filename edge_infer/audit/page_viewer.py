@@ -68,6 +68,10 @@ class PageViewer:
         """Return the descriptors to wait on. Call `step` when one is readable, and periodically."""
         return self._control.files()
 
+    def unsent(self) -> list[int]:
+        """Return the descriptors to wait on until they are writable; then call `step`."""
+        return self._control.unsent()
+
     def step(self, ready: Iterable[int]) -> None:
         """Forward requests of the page, and the pictures that the engine has delivered."""
         for file in set(ready).intersection(self._control.files()):

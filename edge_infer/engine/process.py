@@ -9,7 +9,6 @@ import logging
 import math
 import os
 import re
-import stat
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -60,6 +59,7 @@ from edge_infer.ipc.messages import (
 )
 from edge_infer.plan.files import files_of_pipelines
 from edge_infer.plan.records import Plan
+from edge_infer.platform import memfd
 from edge_infer.platform.logs import set_level
 from edge_infer.platform.process_use import OwnUse
 from edge_infer.platform.rate_limits import TokenBucket
@@ -171,7 +171,11 @@ class Engine:
         self._stalls.woke()
 
     def _handle_control(self) -> bool:
-        """Handle the pending orders of the supervisor; return whether one of them contained a new plan."""
+        """Handle the pending orders of the supervisor; return whether a report is due now.
+
+        It is due after a new plan. It is also due after each picture, before the next order: the supervisor kills an
+        engine that makes several large pictures without a report.
+        """
         changed = False
         while (order := self._control.receive()) is not None:
             if isinstance(order, ApplyPlan):
@@ -185,6 +189,7 @@ class Engine:
                 self._control.send(self._why(order))
             elif isinstance(order, Grab):
                 self._control.send(self._grabbed(order))
+                return True
             elif isinstance(order, EventsQuestion):
                 self._control.send(EventsAnswer(self._outlet.recent_events()))
             elif isinstance(order, ScoresQuestion):
@@ -384,29 +389,25 @@ class Engine:
 
     def _grabbed(self, order: Grab) -> GrabDone:
         """Write a picture into the file that came with the order; return the result for the supervisor."""
-        file, begun = self._control.take_file(), False
+        file = self._control.take_file()
         try:
-            found = self._grab(order, file)
+            found = self._grab(order)
             if isinstance(found, str):
-                return GrabDone(order.source, shortened(found))
+                return GrabDone(order.source, shortened(found), number=order.number)
             data, look = found
-            begun, written = True, 0
-            while written < len(data):
-                written += os.write(file, data[written:])
+            memfd.write_all(file, data)
         except (OSError, EdgeInferError, cv2.error) as error:
-            return GrabDone(order.source, shortened(f"cannot write the picture: {error}"), begun=begun)
+            return GrabDone(order.source, shortened(f"cannot write the picture: {error}"), number=order.number)
         finally:
             os.close(file)
-        return GrabDone(order.source, look=look)
+        return GrabDone(order.source, look=look, number=order.number)
 
-    def _grab(self, order: Grab, file: int) -> str | tuple[bytes, Look | None]:
+    def _grab(self, order: Grab) -> str | tuple[bytes, Look | None]:
         """Return the picture and, for a small one, its description.
 
         Return the reason as text if there is no picture.
         """
         source = order.source
-        if not stat.S_ISREG(os.fstat(file).st_mode):
-            return "the file to write into is not a regular file"
         feed = self._feeds.get(source)
         frame = feed.newest() if feed else None
         if feed is None and self._plan and any(each.source == source for each in self._plan.pipelines):

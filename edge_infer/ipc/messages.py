@@ -245,13 +245,15 @@ class WhyAnswer(Record, frozen=True):
 
 
 class Grab(Record, frozen=True):
-    """A request to write one picture of ``source`` as PNG into the file that comes with this message.
+    """A request to write one picture of ``source`` as PNG into the supervisor's file that comes with this message.
 
-    With ``side`` it is a JPEG with sides of at most this many pixels, and a `Look` describes it.
+    With ``side`` it is a JPEG with sides of at most this many pixels, and a `Look` describes it. The outcome has the
+    same ``number``.
     """
 
     source: Name
     side: Annotated[int, between(0, 4096)] = 0
+    number: Count = 0
 
 
 class Look(Record, frozen=True):
@@ -274,15 +276,12 @@ class Look(Record, frozen=True):
 
 
 class GrabDone(Record, frozen=True):
-    """Outcome of a `Grab`.
-
-    ``error`` is empty if the picture was written; ``begun``: part of it may have been written.
-    """
+    """Outcome of the `Grab` with this number; ``error`` is empty if the picture was written."""
 
     source: Name
     error: Sentence = ""
     look: Look | None = None
-    begun: bool = False
+    number: Count = 0
 
 
 MAX_RECENT_EVENTS: Final = 200

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections import deque
 from collections.abc import Callable
@@ -85,28 +84,26 @@ class Looks:
         series.taking = True
         waiting, series.waiting = series.waiting, []
         viewers = sorted({uid for uid, _ in waiting if uid >= 0})
-        file = os.memfd_create("picture", os.MFD_CLOEXEC)
 
-        def done(answer: Answer) -> None:
-            try:
-                told = self._described(source, series, answer, file, tuple(uid for uid, _ in waiting))
-            finally:
-                os.close(file)
-                series.taking = False
+        def done(answer: Answer, picture: bytes) -> None:
+            series.taking = False
+            told = self._described(source, series, answer, picture, tuple(uid for uid, _ in waiting))
             for _, tell in waiting:
                 tell(told)
 
         body: dict[str, Any] = {"do": "look", "source": source, "viewers": viewers}
-        self._upstream.ask(body, done, files=(file,))
+        self._upstream.ask_for_picture(body, done)
 
-    def _described(self, source: str, series: _Series, answer: Answer, file: int, users: tuple[int, ...]) -> Answer:
+    def _described(
+        self, source: str, series: _Series, answer: Answer, picture: bytes, users: tuple[int, ...]
+    ) -> Answer:
         if "width" not in answer:
             return answer
-        size = os.fstat(file).st_size
-        if not 0 < size <= MAX_BYTES:
-            return {"error": f"the daemon sent {size} bytes that are not a picture"}
+        if not 0 < len(picture) <= MAX_BYTES:
+            return {"error": f"the daemon sent {len(picture)} bytes that are not a picture"}
         self._number += 1
-        series.pictures.append((self._number, users, os.pread(file, size, 0)))
+        series.pictures.append((self._number, users, picture))
         series.best = max(series.best, float(answer.get("sharpness", 0.0)))
+        told = {key: value for key, value in answer.items() if key != "bytes"}
         place = f"/api/picture?source={source}&number={self._number}"
-        return {"number": self._number, "picture": place, **answer, "best": series.best}
+        return {"number": self._number, "picture": place, **told, "best": series.best}

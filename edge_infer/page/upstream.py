@@ -1,8 +1,10 @@
-"""Requests of the page to the daemon and to the configuration writer: one JSON line each way per connection."""
+"""Requests of the page to the daemon and to the configuration writer: one JSON line each way per connection.
+
+If the answer contains ``bytes``, so many bytes of a picture follow its line.
+"""
 
 from __future__ import annotations
 
-import array
 import json
 import os
 import selectors
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol, TypeAlias
 
 MAX_ANSWER_BYTES: Final = 4 << 20
+"""Maximum bytes of an answer with its picture."""
 MAX_AT_ONCE: Final = 6
 MAX_WAITING: Final = 64
 WRITE_SECONDS: Final = 200.0
@@ -23,6 +26,7 @@ AGAIN: Final = 0.05
 """Seconds until a request is repeated because the daemon could not identify this process yet."""
 Answer: TypeAlias = dict[str, Any]
 Done: TypeAlias = Callable[[Answer], None]
+DoneWithPicture: TypeAlias = Callable[[Answer, bytes], None]
 AWAY: Final[Answer] = {"away": True}
 """The answer if the other process gives none."""
 
@@ -96,9 +100,8 @@ class GivenPeers:
 class _Wanted:
     open: Callable[[], socket.socket]
     line: bytes
-    files: tuple[int, ...]
     until: float
-    done: Done
+    done: DoneWithPicture
     tries: int = 2
 
 
@@ -110,7 +113,9 @@ class Query:
         self.connection = wanted.open()
         self._unsent = wanted.line
         self._data = bytearray()
+        self._found: Answer | None = None
         self.answer: Answer | None = None
+        self.picture = b""
 
     @property
     def events(self) -> int:
@@ -126,7 +131,7 @@ class Query:
                 self._receive()
         except BlockingIOError:
             pass
-        except (OSError, ValueError, RecursionError):
+        except (OSError, ValueError, TypeError, RecursionError):
             self.answer = AWAY
 
     def close(self) -> None:
@@ -134,18 +139,20 @@ class Query:
         self.connection.close()
 
     def _send(self) -> None:
-        files = self.wanted.files if self._unsent is self.wanted.line else ()
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", files))] if files else []
-        self._unsent = self._unsent[self.connection.sendmsg([self._unsent], rights) :]
+        self._unsent = self._unsent[self.connection.send(self._unsent) :]
 
     def _receive(self) -> None:
         part = self.connection.recv(65536)
         self._data += part
         if len(self._data) > MAX_ANSWER_BYTES or not part:
             self.answer = AWAY
-        elif self._data.endswith(b"\n"):
-            found = json.loads(self._data)
-            self.answer = found if isinstance(found, dict) else AWAY
+            return
+        if self._found is None and b"\n" in part:
+            line, _, rest = self._data.partition(b"\n")
+            found = json.loads(line)
+            self._found, self._data = found if isinstance(found, dict) else AWAY, rest
+        if self._found is not None and len(self._data) >= self._found.get("bytes", 0):
+            self.answer, self.picture = self._found, bytes(self._data)
 
 
 class Upstream:
@@ -162,13 +169,17 @@ class Upstream:
         """Whether too many requests are already waiting."""
         return len(self._waiting) >= MAX_WAITING
 
-    def ask(self, body: Mapping[str, Any], done: Done, *, seconds: float = 15.0, files: tuple[int, ...] = ()) -> None:
-        """Send a request to the daemon; ``done`` gets the answer, or `AWAY`. ``files`` must stay open until then."""
-        self._put(self._peers.daemon, body, done, seconds, files)
+    def ask(self, body: Mapping[str, Any], done: Done, *, seconds: float = 15.0) -> None:
+        """Send a request to the daemon; ``done`` gets the answer, or `AWAY`."""
+        self._put(self._peers.daemon, body, lambda answer, _: done(answer), seconds)
+
+    def ask_for_picture(self, body: Mapping[str, Any], done: DoneWithPicture, *, seconds: float = 15.0) -> None:
+        """Send a request like `ask`; ``done`` also gets the picture, which is empty if the answer has none."""
+        self._put(self._peers.daemon, body, done, seconds)
 
     def write(self, body: Mapping[str, Any], done: Done, *, seconds: float = WRITE_SECONDS) -> None:
         """Send a request to the configuration writer."""
-        self._put(self._peers.writer, body, done, seconds, ())
+        self._put(self._peers.writer, body, lambda answer, _: done(answer), seconds)
 
     def due(self) -> float:
         """Return the latest monotonic time of the next `step`."""
@@ -191,7 +202,7 @@ class Upstream:
             except BlockingIOError:  # its backlog is full
                 self._again(wanted, now)
             except OSError:
-                wanted.done(AWAY)
+                wanted.done(AWAY, b"")
             else:
                 self.queries.add(query)
                 query.ready()
@@ -206,12 +217,11 @@ class Upstream:
         self,
         connect: Callable[[], socket.socket],
         body: Mapping[str, Any],
-        done: Done,
+        done: DoneWithPicture,
         seconds: float,
-        files: tuple[int, ...],
     ) -> None:
         line = json.dumps(body, ensure_ascii=True, allow_nan=False).encode() + b"\n"
-        self._waiting.append(_Wanted(connect, line, files, time.monotonic() + seconds, done))
+        self._waiting.append(_Wanted(connect, line, time.monotonic() + seconds, done))
 
     def _finish(self, query: Query, answer: Answer, now: float) -> None:
         self.queries.discard(query)
@@ -219,11 +229,11 @@ class Upstream:
         if answer.get("again"):
             self._again(query.wanted, now)
         else:
-            query.wanted.done(answer)
+            query.wanted.done(answer, query.picture)
 
     def _again(self, wanted: _Wanted, now: float) -> None:
         wanted.tries -= 1
         if wanted.tries > 0:
             self._later.append((now + AGAIN, wanted))
         else:
-            wanted.done(AWAY)
+            wanted.done(AWAY, b"")

@@ -36,8 +36,8 @@ def copied(source: int, name: str, most: int = sys.maxsize) -> tuple[int, str]:
         while part := os.read(source, min(_BLOCK, most)):
             most -= len(part)
             digest.update(part)
-            _write_all(file, part)
-        fcntl.fcntl(file, fcntl.F_ADD_SEALS, _SEALS)
+            write_all(file, part)
+        seal(file)
         os.lseek(file, 0, os.SEEK_SET)
     except BaseException:
         os.close(file)
@@ -45,7 +45,13 @@ def copied(source: int, name: str, most: int = sys.maxsize) -> tuple[int, str]:
     return file, digest.hexdigest()
 
 
-def _write_all(file: int, data: bytes) -> None:
+def seal(file: int) -> None:
+    """Forbid every process to change the file. Raises `OSError` if one can write to a map of it, or forbids seals."""
+    fcntl.fcntl(file, fcntl.F_ADD_SEALS, _SEALS)
+
+
+def write_all(file: int, data: bytes) -> None:
+    """Write all bytes; raises `OSError`."""
     left = memoryview(data)
     while left:
         left = left[os.write(file, left) :]

@@ -10,20 +10,17 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
 
 from edge_infer.contract.codec import decode_json
 from edge_infer.errors import ConfigError, EdgeInferError, InputError, StartError, WireError
-from edge_infer.platform import memfd
 from edge_infer.platform.bounded_run import run_bounded
 from edge_infer.platform.durable_files import write_durably
 from edge_infer.platform.own_module import own_module
 from edge_infer.sandbox.safe_path import follow
 from edge_infer.snapshot.probe import MAX_OUTCOME_BYTES
 from edge_infer.snapshot.process import Taken
-from edge_infer.supervisor.control.server import NotRunningError, ask, find_socket
-
-MAX_PICTURE_BYTES: Final = 1 << 27
+from edge_infer.supervisor.control.sent_picture import MAX_PICTURE_BYTES
+from edge_infer.supervisor.control.server import NotRunningError, ask_for_picture, find_socket
 
 
 def grab(config: Path, source: str, output: Path, *, grid: bool = False) -> str:
@@ -64,17 +61,10 @@ def newest_picture(config: Path, source: str) -> bytes:
 
     Nothing is decoded here; a sandboxed process does that. Raises `NotRunningError`, `EdgeInferError`.
     """
-    file = memfd.create("picture")
-    try:
-        answer = ask(find_socket(config), {"do": "grab", "source": source}, files=(file,), timeout=15.0)
-        if answer.get("error") or not answer.get("ok"):
-            raise EdgeInferError(f"the daemon sent no picture of {source}: {answer.get('error') or 'no reason given'}")
-        size = os.fstat(file).st_size
-        if size > MAX_PICTURE_BYTES:
-            raise EdgeInferError(f"the daemon sent {size} bytes as a picture of {source}, which are not a picture")
-        return os.pread(file, size, 0)
-    finally:
-        os.close(file)
+    answer, picture = ask_for_picture(find_socket(config), {"do": "grab", "source": source}, timeout=25.0)
+    if answer.get("error") or not picture:
+        raise EdgeInferError(f"the daemon sent no picture of {source}: {answer.get('error') or 'no reason given'}")
+    return picture
 
 
 def _taken(config: Path, source: str, suffix: str, given: bytes | None, *, grid: bool) -> bytes:

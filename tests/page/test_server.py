@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -18,7 +17,7 @@ from edge_infer.page.server import PageServer
 from edge_infer.page.upstream import SocketPeers
 from tests.page.browser import HOST
 
-Answers = Callable[[dict[str, Any], list[int]], bytes]
+Answers = Callable[[dict[str, Any]], bytes]
 FILES: Mapping[str, tuple[str, bytes]] = {"/": ("text/html", b"<p>page</p>")}
 
 
@@ -41,10 +40,7 @@ def serving(folder: Path, answers: Answers, idle: float = 60.0, why_not: str = "
             except OSError:
                 return
             with connection:
-                data, files, _, _ = socket.recv_fds(connection, 65536, 4)
-                connection.sendall(answers(json.loads(data), files))
-                for file in files:
-                    os.close(file)
+                connection.sendall(answers(json.loads(connection.recv(65536))))
 
     threading.Thread(target=answer, daemon=True).start()
     server = PageServer(
@@ -86,7 +82,7 @@ def asked(client: socket.socket, target: str, value: Any = None) -> tuple[int, b
     return int(head.split()[1]), body
 
 
-def status_only(body: dict[str, Any], _files: list[int]) -> bytes:
+def status_only(body: dict[str, Any]) -> bytes:
     return json.dumps({"asked": body["do"]}).encode() + b"\n"
 
 
@@ -121,7 +117,7 @@ def test_drift_comes_with_its_remedies(tmp_path: Path) -> None:
 def test_a_page_that_may_only_show_changes_nothing(tmp_path: Path, path: str, value: Any) -> None:
     orders: list[Any] = []
 
-    def noting(body: dict[str, Any], _files: list[int]) -> bytes:
+    def noting(body: dict[str, Any]) -> bytes:
         orders.append(body)
         return b'{"done":"x"}\n'
 
@@ -162,25 +158,29 @@ def test_a_daemon_that_gives_no_answer_is_away(tmp_path: Path, nonsense: bytes) 
         ({"refused": "no"}, 403, "forbidden"),
         ({"error": "no source"}, 404, "request"),
         ({"width": 1}, 404, "request"),
+        ({"width": 1, "bytes": 0}, 404, "request"),
+        ({"width": 1, "bytes": "many"}, 503, "away"),
+        ({"width": 1, "bytes": 5}, 503, "away"),
     ],
 )
 def test_a_look_that_fails_says_why(tmp_path: Path, answer: dict[str, Any], status: int, kind: str) -> None:
-    """The last one writes no picture."""
+    """The last one has no picture."""
     with serving(tmp_path, lambda *_: json.dumps(answer).encode() + b"\n"), connected(tmp_path) as client:
         found, body = asked(client, "/api/look?source=cam")
         assert (found, json.loads(body)["kind"]) == (status, kind)
 
 
 def test_pictures_are_numbered_and_old_ones_forgotten(tmp_path: Path) -> None:
-    def look(body: dict[str, Any], files: list[int]) -> bytes:
-        os.write(files[0], b"picture of " + body["source"].encode())
-        return b'{"width":2,"sharpness":0.5}\n'
+    def look(body: dict[str, Any]) -> bytes:
+        picture = b"picture of " + body["source"].encode()
+        return json.dumps({"width": 2, "sharpness": 0.5, "bytes": len(picture)}).encode() + b"\n" + picture
 
     with serving(tmp_path, look), connected(tmp_path) as client:
         numbers = []
         for source in ("cam", "cam", "yard", "cam", "cam"):
             description = json.loads(asked(client, f"/api/look?source={source}")[1])
             numbers.append(description["number"])
+            assert "bytes" not in description
             assert asked(client, description["picture"]) == (200, b"picture of " + source.encode())
         assert numbers == [1, 2, 3, 4, 5]
         assert asked(client, "/api/picture?source=yard&number=3")[0] == 200

@@ -17,7 +17,7 @@ from edge_infer.platform import config_files, folder_tidy, logs
 from edge_infer.publisher import resolver
 from edge_infer.sandbox.identity import DYNAMIC
 from edge_infer.sandbox.rules import rules
-from edge_infer.supervisor.control import change_limit, server
+from edge_infer.supervisor.control import change_limit, requests, server
 from edge_infer.supervisor.processes import child, helper_process, output, supervisor
 from edge_infer.supervisor.reload import problem_log, reload
 from edge_infer.yamlfile import load
@@ -54,6 +54,7 @@ def sentences(page: str) -> str:
             f"accepts {edit_limit.MAX_AT_ONCE} changes in a row"
             + {60.0: " and then one a minute"}[edit_limit.SECONDS_EACH],
         ),
+        ("security.md", f"get {requests.GRABS_AT_ONCE} whole pictures, and then one a second"),
         ("security.md", {60.0: "logs refusals, at most one line a minute"}[server.LOG_EVERY]),
         ("security.md", f"range {DYNAMIC[0]} to {DYNAMIC[-1]} that systemd keeps"),
         ("privacy.md", f"lines of {logs.LONGEST_LINE:,} bytes: {output.MAX_BURST_BYTES >> 10} KiB at once"),
@@ -63,7 +64,7 @@ def sentences(page: str) -> str:
         ("privacy.md", f"A result has at most {MAX_MESSAGE_BYTES:,} bytes unless"),
         ("hidden-data.md", f"(by default {MAX_RATE >> 10} KiB a second)"),
         ("system-calls.md", {1.0: "can request a look-up at most once a second"}[resolver.EVERY]),
-        ("known-gaps.md", f"After {server.MAX_UNCLOSED_FILES} such files, the daemon gives no pictures until then"),
+        ("known-gaps.md", f"After {server.MAX_UNCLOSED_FILES} such files, the daemon checks no drafts until then"),
         ("known-gaps.md", {1 << 30: "a quarter of the board's memory, and at most 1 GiB"}[frame_receiver.MAX_MEMORY]),
         ("configure.md", f"The limits are {config_files.MAX_PARTS} files, {load.LARGEST >> 20} MiB for each file"),
         ("configure.md", f"{config_files.MAX_BYTES >> 20} MiB for all files together"),

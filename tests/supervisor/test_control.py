@@ -56,7 +56,7 @@ def serving(path: Path, identify: Identify = FOR_ANYBODY) -> Iterator[list[dict[
 
     def handle(request: Request) -> None:
         seen.append(dict(request.body))
-        for file in request.files if request.body.get("do") == "grab" else ():
+        for file in request.files if request.body.get("do") == "check" else ():
             os.write(file, b"written")
         request.answer({"asked": request.body.get("do"), **({"long": LONG} if request.body.get("long") else {})})
 
@@ -120,7 +120,7 @@ def test_a_file_without_a_state_directory_is_told_as_the_reason_for_the_default(
 def test_a_file_travels_with_a_request(tmp_path: Path) -> None:
     target = tmp_path / "picture"
     with serving(tmp_path / "control.sock"), target.open("wb") as file:
-        ask(tmp_path / "control.sock", {"do": "grab"}, (file.fileno(),))
+        ask(tmp_path / "control.sock", {"do": "check"}, (file.fileno(),))
     assert target.read_bytes() == b"written"
 
 
@@ -369,7 +369,7 @@ def test_an_answer_repeats_little_of_what_was_asked(body: dict[str, Any]) -> Non
     told: list[bytes] = []
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        request = Request(ours, Peer(1, 0, frozenset()), body, (), lambda _, data: told.append(data))
+        request = Request(ours, Peer(1, 0, frozenset()), body, (), lambda _, data, *__: told.append(data))
         handler: Any = (
             ModelRequests(None, None, ChangeLimit())  # type: ignore[arg-type]
             if body["do"] == "models"
@@ -400,7 +400,7 @@ def test_files_whose_closing_takes_its_time_hold_nobody_up(
         assert open_files() <= open_before + 2 * MAX_UNCLOSED + 2
         served.set()
         eventually(lambda: open_files() <= open_before + 2, "the end of all files", 30)
-        assert ask(path, {"do": "grab"}, files=(target.fileno(),), timeout=20) == {"asked": "grab"}
+        assert ask(path, {"do": "check"}, files=(target.fileno(),), timeout=20) == {"asked": "check"}
     assert (tmp_path / "target").read_bytes() == b"written"
 
 
@@ -418,7 +418,7 @@ def test_requests_without_files_are_answered_while_files_do_not_close(
         with socket.socket(socket.AF_UNIX) as client, (tmp_path / "target").open("wb") as target:
             client.connect(str(path))
             client.sendall(b'{"do":')  # and files behind it
-            socket.send_fds(client, [b'"grab"}\n'], [target.fileno()])
+            socket.send_fds(client, [b'"check"}\n'], [target.fileno()])
             assert b"accepts no files now" in client.recv(1000)
         assert seen == [{"do": "status", "long": True}] * 3
         served.set()

@@ -105,9 +105,7 @@ def test_a_question_that_the_engine_could_not_take_costs_an_answer_only(daemon: 
     done = daemon.command("why", "--label", "x" * 200)
     assert done.returncode == 1
     assert "WhyQuestion.label: expected `str` of length <= 128" in done.stderr
-    with Path(os.devnull).open("wb") as nothing:
-        way = daemon.folder / "state" / "control.sock"
-        said = ask(way, {"do": "grab", "source": "x" * 200}, files=(nothing.fileno(),))
+    said = ask(daemon.folder / "state" / "control.sock", {"do": "grab", "source": "x" * 200})
     assert "needs the name of a source" in said["error"]
     assert daemon.command("why").returncode == 0  # by the same engine
     assert daemon.pids()["engine"] == engine

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import socket
 import threading
 from collections.abc import Callable
@@ -21,7 +20,7 @@ from edge_infer.contract.codec import dumps
 from edge_infer.errors import EdgeInferError
 from edge_infer.supervisor.control.page_requests import refusal_for_page
 from edge_infer.supervisor.control.peer import RefusedError
-from edge_infer.supervisor.control.server import MAX_REQUEST_BYTES, ask
+from edge_infer.supervisor.control.server import MAX_REQUEST_BYTES, ask_for_picture
 
 MAX_AT_ONCE: Final = 8
 """Maximum number of requests in progress; the page's process makes at most six."""
@@ -61,25 +60,20 @@ def served(serve: Callable[[socket.socket], None], places: threading.BoundedSema
 
 
 def _relay(connection: socket.socket, find: Callable[[], Path]) -> None:
-    files: list[int] = []
-    try:
-        connection.settimeout(REQUEST_SECONDS)
-        body = _request(connection, files)
-        if body is not None:
-            connection.sendall(dumps(_answer(body, files, find)) + b"\n")
-    finally:
-        for file in files:
-            os.close(file)
+    connection.settimeout(REQUEST_SECONDS)
+    body = _request(connection)
+    if body is not None:
+        answer, picture = _answer(body, find)
+        connection.sendall(dumps(answer) + b"\n" + picture)
 
 
-def _request(connection: socket.socket, files: list[int]) -> dict[str, Any] | None:
-    """Return the request, with its file in ``files``; None if the message is not a request."""
+def _request(connection: socket.socket) -> dict[str, Any] | None:
+    """Return the request; None if the message is not one. Files that came with it are lost."""
     data = bytearray()
     while not data.endswith(b"\n"):
-        part, found, _, _ = socket.recv_fds(connection, 65536, 1)
-        files += found
+        part = connection.recv(65536)
         data += part
-        if not part or len(data) > MAX_REQUEST_BYTES or len(files) > 1:
+        if not part or len(data) > MAX_REQUEST_BYTES:
             return None
     try:
         body = json.loads(data)
@@ -89,10 +83,10 @@ def _request(connection: socket.socket, files: list[int]) -> dict[str, Any] | No
     return body if isinstance(body, dict) else None
 
 
-def _answer(body: dict[str, Any], files: list[int], find: Callable[[], Path]) -> dict[str, Any]:
+def _answer(body: dict[str, Any], find: Callable[[], Path]) -> tuple[dict[str, Any], bytes]:
     if (refusal := refusal_for_page(body)) is not None:
-        return {"error": refusal}
+        return {"error": refusal}, b""
     try:
-        return ask(find(), body, tuple(files) if body["do"] == "look" else (), ANSWER_SECONDS)
+        return ask_for_picture(find(), body, ANSWER_SECONDS)
     except RefusedError as error:
-        return {"refused": str(error)}
+        return {"refused": str(error)}, b""

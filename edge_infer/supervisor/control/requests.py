@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import grp
 import logging
 import os
@@ -10,16 +9,19 @@ import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Final
 
-from edge_infer.contract.codec import ABSENT, decode, encode, replace
+from edge_infer.contract.codec import ABSENT, JsonValue, decode, encode, replace
 from edge_infer.contract.messages import NAME_PATTERN, DriftHealth
 from edge_infer.errors import EdgeInferError, WireError, shortened
-from edge_infer.ipc.messages import GrabDone, WhyAnswer, WhyQuestion
+from edge_infer.ipc.messages import GrabDone, Look, WhyAnswer, WhyQuestion
 from edge_infer.plan.records import Plan
+from edge_infer.platform import memfd
 from edge_infer.platform.rate_limits import TokenBucket
-from edge_infer.supervisor.control.change_limit import ChangeLimit
+from edge_infer.supervisor.control.change_limit import ChangeLimit, UserBuckets
 from edge_infer.supervisor.control.peer import Peer, user_name
+from edge_infer.supervisor.control.sent_picture import MAX_PICTURE_BYTES, SentPicture
 from edge_infer.supervisor.control.server import MAX_ECHO, Request
 from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
 from edge_infer.supervisor.rollout.rollout import ModelRollout
@@ -129,7 +131,15 @@ log = logging.getLogger(__name__)
 
 PICTURE_SECONDS: Final = 10.0
 """Seconds within which the engine must deliver a picture."""
+LATE_SECONDS: Final = 30.0
+"""Seconds for which a picture counts as in work, if the engine reports no outcome."""
 MAX_WAITING_PICTURES: Final = 8
+MAX_WAITING_OF_USER: Final = 6
+"""Maximum number of waiting requests of one user; the page's process makes as many at once."""
+MAX_HELD_PICTURES: Final = 3
+"""Maximum number of finished pictures in memory that clients have not read, one for each user."""
+GRABS_AT_ONCE, GRABS_PER_SECOND = 10, 1.0
+"""Limit of whole pictures for each user."""
 LOOK_SIDE: Final = 640
 """Maximum side length in pixels of the pictures that a person looks at."""
 LOOKS_PER_SECOND, LOOKS_AT_ONCE = 2.0, 3
@@ -169,91 +179,172 @@ class Viewers:
         self._house.watch(watched=bool(self._last))
 
 
-class PendingPictures:
-    """Passes requests for pictures to the engine, which writes the picture into the file of the request.
+@dataclass(slots=True)
+class _PictureInWork:
+    """A picture that the engine makes: it writes it into the file. ``wanted`` is None once it has been answered."""
 
-    The supervisor handles no pixels. It logs each picture that leaves this way, with the user who receives it.
+    number: int
+    file: int
+    until: float
+    wanted: _WantedPicture | None
+
+    def end(self) -> None:
+        """Close the file; may be called twice."""
+        if self.file >= 0:
+            os.close(self.file)
+            self.file = -1
+
+
+@dataclass(slots=True)
+class _WantedPicture:
+    """A request, with the time at which it is overdue."""
+
+    until: float
+    source: str
+    request: Request
+
+    @property
+    def small(self) -> bool:
+        """Whether a person looks at a series of pictures."""
+        return self.request.body.get("do") == "look"
+
+
+class PendingPictures:
+    """Passes requests for pictures to the engine, one at a time, and sends the pictures to the clients.
+
+    The engine writes a picture into a file in the memory of the daemon, and no client gets this file. The supervisor
+    handles no pixels. It logs each picture that leaves this way, with the user who receives it.
     """
 
     def __init__(self, house: ProcessSupervisor) -> None:
         self._house = house
         self._viewers = Viewers(house)
         self._looks = TokenBucket(LOOKS_AT_ONCE, LOOKS_PER_SECOND)
-        self._waiting: list[tuple[float, str, Request]] = []
+        self._grabs = UserBuckets(GRABS_AT_ONCE, GRABS_PER_SECOND)
+        self._waiting: list[_WantedPicture] = []
+        self._in_work: _PictureInWork | None = None
+        self._sending: list[tuple[int, SentPicture]] = []  # with the user
+        self._number = 0
 
     def begin(self, request: Request) -> None:
-        """Pass the request to the engine, or answer it with an error.
+        """Queue the request, or answer it with an error.
 
         It is ``grab`` for a whole picture, or ``look``.
         """
         source, small = request.body.get("source"), request.body.get("do") == "look"
-        if not isinstance(source, str) or not re.fullmatch(NAME_PATTERN, source) or not request.files:
-            request.answer({"error": "a picture needs the name of a source and a file to write into"})
-        elif not _is_memory(request.files[0]):
-            request.answer({"error": "the file for a picture is not in memory (memfd_create)"})
+        own = sum(each.request.peer.uid == request.peer.uid for each in self._waiting)
+        if not isinstance(source, str) or not re.fullmatch(NAME_PATTERN, source):
+            request.answer({"error": "a picture needs the name of a source"})
         elif why := pictures_refusal(request.peer):
             request.answer({"error": why})
-        elif len(self._waiting) >= MAX_WAITING_PICTURES:
-            request.answer(
-                {"error": f"{MAX_WAITING_PICTURES} requests for pictures are in progress; try again in a moment"}
-            )
+        elif len(self._waiting) >= MAX_WAITING_PICTURES or own >= MAX_WAITING_OF_USER:
+            request.answer({"error": f"{len(self._waiting)} requests for pictures are waiting; try again in a moment"})
         elif small and not self._looks.take():
             request.answer({"busy": f"the daemon shows at most {LOOKS_PER_SECOND:.0f} pictures a second; try again"})
-        elif not self._house.grab(source, request.files[0], LOOK_SIDE if small else 0):
-            request.answer({"error": "the engine is not running; try again in a moment"})
+        elif not small and not self._grabs.take(request.peer.uid):
+            request.answer(
+                {
+                    "error": f"too many pictures: after {GRABS_AT_ONCE} in a row the daemon gives one a second; try "
+                    "again in a moment"
+                }
+            )
         else:
-            self._waiting.append((time.monotonic() + PICTURE_SECONDS, source, request))
+            self._waiting.append(_WantedPicture(time.monotonic() + PICTURE_SECONDS, source, request))
+            self._order_next()
 
     def go_on(self) -> None:
-        """Answer the finished and the overdue requests."""
+        """Answer the finished and the overdue requests, and order the next picture."""
         for done in self._house.take_grabs():
-            self._finish(done)
+            if self._in_work is not None and done.number == self._in_work.number:
+                self._finish(done, self._in_work)
         self._viewers.go_on()
         now = time.monotonic()
-        for entry in [entry for entry in self._waiting if entry[0] < now]:
-            self._waiting.remove(entry)
-            log.info("picture of source %s for %s is late; the engine may still write it", entry[1], entry[2].user)
-            self._viewers.seen(entry[2].user, entry[1])
-            entry[2].answer({"error": f"the engine did not answer within {PICTURE_SECONDS:.0f} s"})
+        if self._in_work is not None:
+            self._look_after(self._in_work, now)
+        for wanted in [wanted for wanted in self._waiting if wanted.until < now]:
+            self._waiting.remove(wanted)
+            wanted.request.answer({"error": "other requests for pictures come first; try again in a moment"})
+        self._order_next()
 
     def close(self) -> None:
         """Close the connections of all waiting requests."""
-        for _, _, request in self._waiting:
-            request.close()
+        for wanted in self._waiting:
+            wanted.request.close()
         self._waiting.clear()
+        if self._in_work is not None:
+            if self._in_work.wanted is not None:
+                self._in_work.wanted.request.close()
+            self._in_work.end()
+            self._in_work = None
 
-    def _finish(self, done: GrabDone) -> None:
-        for entry in self._waiting:
-            small = entry[2].body.get("do") == "look"
-            if entry[1] == done.source and (done.error or small == (done.look is not None)):
-                self._waiting.remove(entry)
-                self._give(done, entry[2])
+    def _order_next(self) -> None:
+        """Order the next picture, if none is in work. Each user must have read the one before."""
+        self._sending = [each for each in self._sending if not each[1].closed]
+        slow = {uid for uid, _ in self._sending}
+        for wanted in list(self._waiting):
+            if self._in_work is not None or len(self._sending) >= MAX_HELD_PICTURES:
                 return
+            if wanted.request.peer.uid not in slow:
+                self._waiting.remove(wanted)
+                self._order(wanted)
 
-    def _give(self, done: GrabDone, request: Request) -> None:
-        if done.error and not done.begun:
-            request.answer({"error": done.error})
+    def _order(self, wanted: _WantedPicture) -> None:
+        try:
+            file = memfd.create("picture", os.MFD_ALLOW_SEALING)
+        except OSError as error:
+            wanted.request.answer({"error": f"the daemon has no memory for a picture: {error.strerror}"})
             return
-        if request.body.get("do") == "look":
+        self._number += 1
+        self._in_work = _PictureInWork(self._number, file, time.monotonic() + LATE_SECONDS, wanted)
+        if not self._house.grab(wanted.source, file, LOOK_SIDE if wanted.small else 0, self._number):
+            self._give_up(self._in_work, "the engine is not running; try again in a moment")
+
+    def _look_after(self, work: _PictureInWork, now: float) -> None:
+        """Answer the request of a picture that is late, or whose engine has ended."""
+        if self._house.picture != work.number:
+            self._give_up(work, "the engine has ended while it made the picture; try again in a moment")
+        elif now > work.until:
+            self._give_up(work, "")
+        elif work.wanted is not None and now > work.wanted.until:
+            work.wanted.request.answer({"error": f"the engine did not answer within {PICTURE_SECONDS:.0f} s"})
+            work.wanted = None
+
+    def _give_up(self, work: _PictureInWork, why: str) -> None:
+        self._in_work = None
+        work.end()
+        if work.wanted is not None:
+            work.wanted.request.answer({"error": why})
+
+    def _finish(self, done: GrabDone, work: _PictureInWork) -> None:
+        wanted = work.wanted
+        if done.error or wanted is None:
+            self._give_up(work, done.error)
+            return
+        try:
+            memfd.seal(work.file)
+            size = os.fstat(work.file).st_size
+        except OSError:
+            size = 0
+        if not 0 < size <= MAX_PICTURE_BYTES or wanted.small != (done.look is not None):
+            self._give_up(work, "the engine made something that is not a picture; see its log")
+            return
+        self._in_work, request = None, wanted.request
+        if wanted.small:
             for user in _viewers(request):
-                self._viewers.shown(user, done.source)
+                self._viewers.shown(user, wanted.source)
         else:
-            part = "a part of a picture" if done.error else "a picture"
-            log.info("gave %s of source %s to %s", part, done.source, request.user)
-            self._viewers.seen(request.user, done.source)
-        if done.error:
-            request.answer({"error": done.error})
-        else:
-            request.answer({"ok": True} if done.look is None else encode(done.look))
+            log.info("gave a picture of source %s to %s", wanted.source, request.user)
+            self._viewers.seen(request.user, wanted.source)
+        picture = SentPicture(work.file, size)
+        self._sending.append((request.peer.uid, picture))
+        request.answer_with({"ok": True} if done.look is None else _described(done.look), picture)
 
 
-def _is_memory(file: int) -> bool:
-    """Return whether a file is one of the kernel's memory: the engine could wait for another one without end."""
-    try:
-        fcntl.fcntl(file, fcntl.F_GET_SEALS)
-    except OSError:
-        return False
-    return True
+def _described(look: Look) -> dict[str, JsonValue]:
+    """Return the description of a small picture, for the answer."""
+    found = encode(look)
+    assert isinstance(found, dict)
+    return found
 
 
 def _viewers(request: Request) -> list[str]:

@@ -1,6 +1,6 @@
 """Control socket: the command line sends a request to the running daemon as one JSON line and receives one JSON line.
 
-Each connection carries one request.
+Each connection carries one request. If the answer contains ``bytes``, so many bytes of a picture follow its line.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import array
 import json
 import logging
+import math
 import os
 import socket
 import time
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from edge_infer.contract.codec import JsonValue, dumps
 from edge_infer.errors import EdgeInferError, StartError
@@ -29,6 +30,8 @@ from edge_infer.platform.paths import (
 )
 from edge_infer.supervisor.control.file_closer import FileCloser
 from edge_infer.supervisor.control.peer import Peer, RefusedError, TooYoungError, identify, ticks, user_name
+from edge_infer.supervisor.control.sent_picture import MAX_PICTURE_BYTES, SentPicture
+from edge_infer.yamlfile.scalars import plain
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +56,9 @@ MOST_AT_ONCE: Final = 128
 """Maximum number of connections that are accepted before other work continues."""
 MAX_UNREAD_ANSWERS: Final = 16
 READ_WITHIN: Final = 10.0
-"""Seconds in which a client must read an answer that is longer than the kernel's buffer."""
+"""Seconds in which a client must read an answer, with its picture, that is longer than the kernel's buffer."""
+READ_SOME_WITHIN: Final = 3.0
+"""Seconds in which a client must read some of a picture: until then, the next one of the same user has to wait."""
 BUSY_AGAIN: Final = 0.02
 """Seconds after which a rejected client tries again."""
 LOG_EVERY: Final = 60.0
@@ -71,10 +76,15 @@ MAX_UNCLOSED_CONNECTIONS: Final = 64
 accepted."""
 _FILES: Final = FileCloser(MAX_UNCLOSED_FILES)
 _CONNECTIONS: Final = FileCloser(MAX_UNCLOSED_CONNECTIONS)
-Send: TypeAlias = Callable[[socket.socket, bytes], None]
-"""Sends an answer and closes the connection, as soon as the client reads the answer."""
 Identify: TypeAlias = Callable[[socket.socket, int], Peer]
 """See `identify`."""
+
+
+class Send(Protocol):
+    """Sends an answer and a picture behind it, and closes the connection as soon as the client has read both."""
+
+    def __call__(self, connection: socket.socket, data: bytes, picture: SentPicture | None = None, /) -> None:
+        """Queue the answer; the picture is closed at the end."""
 
 
 class NotRunningError(EdgeInferError, ConnectionError):
@@ -138,31 +148,50 @@ def ask(
 
     Raises `NotRunningError`, `RefusedError` or `EdgeInferError`.
     """
-    answer = _ask(path, request, files, timeout)
+    return _answered(path, request, files, timeout)[0]
+
+
+def ask_for_picture(path: Path, request: Mapping[str, JsonValue], timeout: float) -> tuple[dict[str, Any], bytes]:
+    """Send one request and wait for the answer and its picture, which is empty if the answer has none.
+
+    Raises the same errors as `ask`.
+    """
+    return _answered(path, request, (), timeout)
+
+
+def _answered(
+    path: Path, request: Mapping[str, JsonValue], files: tuple[int, ...], timeout: float
+) -> tuple[dict[str, Any], bytes]:
+    answer, picture = _ask(path, request, files, timeout)
     if answer.get("again"):
         time.sleep(AGAIN)
-        answer = _ask(path, request, files, timeout)
+        answer, picture = _ask(path, request, files, timeout)
     if "refused" in answer:
         raise RefusedError(str(answer["refused"]))
-    return answer
+    return answer, picture
 
 
 def _start_command(path: Path) -> str:
     return start_command() if path == SYSTEM_SOCKET else "edge-infer run"
 
 
-def _ask(path: Path, request: Mapping[str, JsonValue], files: tuple[int, ...], timeout: float) -> dict[str, Any]:
+def _ask(
+    path: Path, request: Mapping[str, JsonValue], files: tuple[int, ...], timeout: float
+) -> tuple[dict[str, Any], bytes]:
     with connected(path, timeout) as connection:
         try:
             rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", files))] if files else []
             with suppress(BrokenPipeError):  # refused already; the answer contains the reason
                 connection.sendmsg([dumps(dict(request)) + b"\n"], rights)
-            answer = _read_line(connection)
+            line, end, rest = _read_line(connection).partition(b"\n")
+            if not end:
+                raise EdgeInferError(
+                    f"the daemon on {path} closed the connection without an answer; it may be stopping"
+                )
+            answer = _object(path, line)
+            return answer, _read_picture(connection, rest, answer.get("bytes", 0))
         except OSError as error:
             raise EdgeInferError(f"the daemon on {path} did not answer: {error}") from error
-    if not answer.endswith(b"\n"):
-        raise EdgeInferError(f"the daemon on {path} closed the connection without an answer; it may be stopping")
-    return _object(path, answer)
 
 
 def connected(path: Path, timeout: float) -> socket.socket:
@@ -245,13 +274,27 @@ def _connect(connection: socket.socket, address: str, timeout: float) -> None:
 
 
 def _read_line(connection: socket.socket) -> bytes:
-    parts = bytearray()
-    while not parts.endswith(b"\n") and len(parts) <= LONGEST:
+    """Return the line, and what has arrived of a picture behind it."""
+    parts, part = bytearray(), b""
+    while b"\n" not in part and len(parts) <= LONGEST:
         part = connection.recv(65536)
         if not part:
             break
         parts += part
     return bytes(parts)
+
+
+def _read_picture(connection: socket.socket, begun: bytes, size: object) -> bytes:
+    """Return the picture of ``size`` bytes that begins with ``begun``; raises `OSError` if it is incomplete."""
+    if type(size) is not int or not 0 <= size <= MAX_PICTURE_BYTES:
+        raise OSError(f"{plain(repr(size), MAX_ECHO)} is not the size of a picture")
+    data = bytearray(begun)
+    while len(data) < size:
+        part = connection.recv(1 << 20)
+        if not part:
+            raise OSError(f"it sent {len(data)} of {size} bytes of a picture; the picture was not read in time")
+        data += part
+    return bytes(data[:size])
 
 
 class Request:
@@ -283,6 +326,11 @@ class Request:
         self._close_files()
         self._send(self._connection, dumps(value) + b"\n")
 
+    def answer_with(self, value: Mapping[str, JsonValue], picture: SentPicture) -> None:
+        """Answer like `answer`, with the bytes of the picture behind the line. The picture is closed at the end."""
+        self._close_files()
+        self._send(self._connection, dumps({**value, "bytes": picture.size}) + b"\n", picture)
+
     def close(self) -> None:
         """Close the connection; may be called twice."""
         self._close_files()
@@ -295,22 +343,39 @@ class Request:
 
 @dataclass(slots=True)
 class _UnreadAnswer:
-    """The rest of an answer, for which the client has no room yet."""
+    """The rest of an answer and of its picture, for which the client has no room yet."""
 
     connection: socket.socket
     rest: bytes
     until: float
+    picture: SentPicture | None = None
+    some_until: float = math.inf
 
     def flush(self) -> bool:
         """Send as much as the client accepts. Return True if the answer is complete or must be abandoned."""
         try:
-            self.rest = self.rest[self.connection.send(self.rest, socket.MSG_DONTWAIT) :]
+            if self.rest:
+                self.rest = self.rest[self.connection.send(self.rest, socket.MSG_DONTWAIT) :]
+            if not self.rest and self.picture is not None:
+                before = self.picture.left
+                try:
+                    self.picture.send(self.connection)
+                finally:
+                    if self.picture.left < before or self.some_until == math.inf:
+                        self.some_until = time.monotonic() + READ_SOME_WITHIN
         except BlockingIOError:
-            return time.monotonic() >= self.until
+            pass
         except OSError as error:
             log.debug("control socket: client disconnected: %s", error)
             return True
-        return not self.rest
+        complete = not self.rest and (self.picture is None or not self.picture.left)
+        return complete or time.monotonic() >= min(self.until, self.some_until)
+
+    def end(self) -> None:
+        """Free the picture and close the connection; may be called twice."""
+        if self.picture is not None:
+            self.picture.close()
+        _hang_up(self.connection)
 
 
 class ControlSocket:
@@ -357,7 +422,7 @@ class ControlSocket:
             client.close()
         self._clients.clear()
         while self._answers:
-            _hang_up(self._answers.pop().connection)
+            self._answers.pop().end()
         if self._listener is not None:
             self.path.unlink(missing_ok=True)
             with suppress(OSError):
@@ -382,7 +447,7 @@ class ControlSocket:
         """Send what clients accept. Close the connections that are done or that do not read in time."""
         for answer in [answer for answer in self._answers if answer.flush()]:
             self._answers.remove(answer)
-            _hang_up(answer.connection)
+            answer.end()
 
     def serve(self, fd: int) -> None:
         """Accept a client or read more of its request. A complete request goes to the handler."""
@@ -430,11 +495,11 @@ class ControlSocket:
         connection.setblocking(False)
         self._clients[connection.fileno()] = _ControlClient(connection, peer, self._send)
 
-    def _send(self, connection: socket.socket, data: bytes) -> None:
-        self._answers.append(_UnreadAnswer(connection, data, time.monotonic() + READ_WITHIN))
+    def _send(self, connection: socket.socket, data: bytes, picture: SentPicture | None = None, /) -> None:
+        self._answers.append(_UnreadAnswer(connection, data, time.monotonic() + READ_WITHIN, picture))
         self.flush()
         if len(self._answers) > MAX_UNREAD_ANSWERS:
-            _hang_up(self._answers.pop(0).connection)
+            self._answers.pop(0).end()
 
     def _refuse(self, connection: socket.socket, error: RefusedError) -> None:
         """Send the reason and close, without ever waiting. A refused process does not occupy a client slot."""

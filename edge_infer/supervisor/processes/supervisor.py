@@ -154,6 +154,8 @@ class ProcessSupervisor:
         self._deaths: deque[EngineDown] = deque(maxlen=MOST_DEATHS)
         self._about = ""  # subject of the last failure
         self._grabs: list[GrabDone] = []
+        self.picture: int | None = None
+        """Number of the picture that the engine makes now."""
         self._whys: list[WhyAnswer] = []
         self._recalled: list[Recalled] = []
         self.references = DriftReferences()
@@ -268,9 +270,12 @@ class ProcessSupervisor:
             self.watched = watched
             self.publisher.tell(Watched(watched))
 
-    def grab(self, source: str, file: int, side: int = 0) -> bool:
+    def grab(self, source: str, file: int, side: int, number: int) -> bool:
         """Ask the engine for a picture (see `Grab`); return False when no engine runs."""
-        return self.engine.tell(Grab(source, side), (file,))
+        if not self.engine.tell(Grab(source, side, number), (file,)):
+            return False
+        self.picture = number
+        return True
 
     def ask_engine(self, question: WhyQuestion | EventsQuestion | ScoresQuestion | DriftQuestion) -> bool:
         """Pass a question to the engine; return False when no engine runs."""
@@ -332,6 +337,7 @@ class ProcessSupervisor:
         for word in self.engine.hear():
             if isinstance(word, GrabDone):
                 self._grabs.append(word)
+                self.picture = None if word.number == self.picture else self.picture
             elif isinstance(word, WhyAnswer):
                 self._whys.append(word)
             elif isinstance(word, (EventsAnswer, ScoresAnswer, DriftAnswer)):
@@ -363,6 +369,8 @@ class ProcessSupervisor:
                 ours, busy = self.engine in self._reasons, active_pipelines(self._lights)
                 text = self._on_exit(child, status)
                 blameless, self._blameless = self._blameless, self._blameless and child is not self.engine
+                if child is self.engine:
+                    self.picture = None
                 if child is self.engine and text and not blameless:
                     how = told_death(text, self._names())
                     deaths.append(EngineDeath(how, busy, fell=ours or fell(status)))

@@ -14,6 +14,7 @@ from edge_infer.ipc.messages import (
     ApplyPlan,
     EngineHello,
     EngineReport,
+    Grab,
     ModelFile,
     PublisherHello,
     StateSnapshot,
@@ -49,7 +50,7 @@ def plan(publish: Publish = "change") -> Plan:
 def channels(*theirs: type) -> tuple[Channel, Channel]:
     """The engine's end and ours, which takes these."""
     left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    return Channel(left.detach(), (ModelFile, ApplyPlan, Stop, PublisherHello, Acked), files=True), Channel(
+    return Channel(left.detach(), (ModelFile, ApplyPlan, Grab, Stop, PublisherHello, Acked), files=True), Channel(
         right.detach(), theirs
     )
 

@@ -6,7 +6,6 @@ for what people ask for. What became of it goes into a file that was opened befo
 
 from __future__ import annotations
 
-import array
 import errno
 import json
 import os
@@ -16,6 +15,7 @@ import struct
 import sys
 import threading
 import time
+from contextlib import suppress
 
 NOTES = os.open(os.environ["INTRUDER_NOTES"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
 SOCKET = os.environ["INTRUDER_SOCKET"]
@@ -66,7 +66,7 @@ def locked() -> bool:
 def attack(name: str, patience: float = 60.0) -> None:
     """Notes what became of each request: ``answered``, ``refused`` or the error that kept it from being sent."""
     lowered, answers = [], {}
-    picture = os.memfd_create("picture")
+    pictures = 0
     for pid in {os.getppid(), os.getpid(), supervisor()}:
         try:
             resource.prlimit(pid, resource.RLIMIT_MSGQUEUE, (0, 0))
@@ -78,7 +78,8 @@ def attack(name: str, patience: float = 60.0) -> None:
             with socket.socket(socket.AF_UNIX) as way:
                 way.settimeout(patience)
                 way.connect(SOCKET)
-                answers[request["do"]] = asked(way, request, picture)
+                answers[request["do"]], size = asked(way, request)
+                pictures += size
         except OSError as error:
             answers[request["do"]] = errno.errorcode.get(error.errno or 0, "sent, and no answer")
     found = {
@@ -86,9 +87,8 @@ def attack(name: str, patience: float = 60.0) -> None:
         "pid": os.getpid(),
         "lowered": lowered,
         "answers": answers,
-        "bytes": os.fstat(picture).st_size,
+        "bytes": pictures,
     }
-    os.close(picture)
     os.write(NOTES, json.dumps(found).encode() + b"\n")
 
 
@@ -102,18 +102,16 @@ def supervisor() -> int:
         return os.getppid()
 
 
-def asked(way: socket.socket, request: dict[str, str], picture: int) -> str:
-    """Sends a request, and a file for a picture."""
-    try:
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [picture]))]
-        way.sendmsg([json.dumps(request).encode() + b"\n"], rights)
-    except ConnectionError:
-        pass
-    try:
-        answer = way.recv(1 << 20)
-    except ConnectionError:
-        answer = b""
-    return "refused" if not answer or b'"refused"' in answer else "answered"
+def asked(way: socket.socket, request: dict[str, str]) -> tuple[str, int]:
+    """Sends a request; returns what became of it, and how many bytes of a picture came."""
+    told = b""
+    with suppress(ConnectionError):
+        way.sendall(json.dumps(request).encode() + b"\n")
+    with suppress(ConnectionError):
+        while part := way.recv(1 << 20):
+            told += part
+    answer, _, picture = told.partition(b"\n")
+    return "refused" if not answer or b'"refused"' in answer else "answered", len(picture)
 
 
 if module():

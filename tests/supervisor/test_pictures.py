@@ -1,0 +1,303 @@
+"""Requests for pictures: one in work at a time, for each user so many, and none in memory that a client keeps."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import select
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from edge_infer.errors import EdgeInferError
+from edge_infer.ipc.messages import GrabDone, Look
+from edge_infer.supervisor.control import requests, server
+from edge_infer.supervisor.control.peer import Peer
+from edge_infer.supervisor.control.requests import (
+    GRABS_AT_ONCE,
+    MAX_WAITING_OF_USER,
+    PendingPictures,
+)
+from edge_infer.supervisor.control.sent_picture import SentPicture
+from edge_infer.supervisor.control.server import ControlSocket, Request, ask_for_picture
+from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
+
+LOOK = Look(2, 2, (2, 2), "2026-11-25T08:45:12.345Z", 0.5, 0.5, {}, {})
+
+
+class House:
+    """The processes: an engine that is told which picture to make, and makes it when a test says so."""
+
+    def __init__(self) -> None:
+        self.orders: list[tuple[int, str, int, int]] = []
+        self.done: list[GrabDone] = []
+        self.picture: int | None = None
+        self.runs = self.watched = True
+
+    def grab(self, source: str, file: int, side: int, number: int) -> bool:
+        if self.runs:
+            self.orders.append((number, source, side, os.dup(file)))
+            self.picture = number
+        return self.runs
+
+    def take_grabs(self) -> list[GrabDone]:
+        done, self.done = self.done, []
+        return done
+
+    def watch(self, *, watched: bool) -> None:
+        self.watched = watched
+
+    def make(self, data: bytes = b"picture") -> int:
+        """Make the picture that was ordered last; return the engine's file."""
+        number, source, side, file = self.orders[-1]
+        os.write(file, data)
+        self.done.append(GrabDone(source, look=LOOK if side else None, number=number))
+        self.picture = None
+        return file
+
+
+class Clients:
+    """Requests of users, and what they are told."""
+
+    def __init__(self, pictures: PendingPictures, house: House) -> None:
+        self.pictures = pictures
+        self.house = house
+        self.told: list[tuple[int, dict[str, Any]]] = []
+        self.sent: list[SentPicture] = []
+        self.ways: list[socket.socket] = []
+
+    def ask(self, uid: int = 0, **body: Any) -> None:
+        ours, theirs = socket.socketpair()
+        self.ways += (ours, theirs)
+
+        def send(_: socket.socket, data: bytes, picture: SentPicture | None = None, /) -> None:
+            self.told.append((uid, json.loads(data)))
+            self.sent += [] if picture is None else [picture]
+
+        request = Request(ours, Peer(1, uid, frozenset()), {"do": "grab", "source": "cam", **body}, (), send)
+        self.pictures.begin(request)
+
+    def close(self) -> None:
+        """Close everything, also the files of the engine."""
+        self.pictures.close()
+        for way in self.ways:
+            way.close()
+        for picture in self.sent:
+            picture.close()
+        for order in self.house.orders:
+            os.close(order[3])
+
+    def errors(self) -> list[str]:
+        return [answer.get("error", answer.get("busy", "")) for _, answer in self.told]
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+@pytest.fixture
+def pictures(house: House, monkeypatch: pytest.MonkeyPatch) -> PendingPictures:
+    monkeypatch.setattr(requests, "pictures_refusal", lambda _: None)
+    return PendingPictures(cast("ProcessSupervisor", house))
+
+
+@pytest.fixture
+def clients(pictures: PendingPictures, house: House) -> Iterator[Clients]:
+    with closing(Clients(pictures, house)) as found:
+        yield found
+
+
+def test_one_picture_is_in_work_at_a_time(house: House, pictures: PendingPictures, clients: Clients) -> None:
+    for uid in (1, 2, 3):
+        clients.ask(uid)
+    assert len(house.orders) == 1
+    house.make()
+    pictures.go_on()
+    assert len(house.orders) == 2
+    assert clients.told == [(1, {"ok": True, "bytes": 7})]
+
+
+def test_nobody_can_change_a_picture_that_is_sent(house: House, pictures: PendingPictures, clients: Clients) -> None:
+    clients.ask(1)
+    file = house.make()
+    pictures.go_on()
+    with pytest.raises(PermissionError):
+        os.write(file, b"more")
+    assert clients.sent[0].size == 7
+
+
+@pytest.mark.parametrize("spoil", ["empty", "seals", "look"])
+def test_what_is_not_a_picture_is_not_sent(
+    house: House, pictures: PendingPictures, clients: Clients, spoil: str
+) -> None:
+    clients.ask(1)
+    file = house.make(b"" if spoil == "empty" else b"picture")
+    if spoil == "seals":
+        fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SEAL)
+    if spoil == "look":
+        house.done[0] = GrabDone("cam", look=LOOK, number=house.done[0].number)
+    pictures.go_on()
+    assert clients.errors() == ["the engine made something that is not a picture; see its log"]
+    assert clients.sent == []
+
+
+def test_a_user_who_does_not_read_holds_up_nobody_else(
+    house: House, pictures: PendingPictures, clients: Clients
+) -> None:
+    for uid in (1, 1, 2):
+        clients.ask(uid)
+    for _ in range(2):
+        house.make()
+        pictures.go_on()
+    assert [uid for uid, _ in clients.told] == [1, 2]
+    assert len(house.orders) == 2, "the second picture of a user waits for the first to be read"
+    clients.sent[0].close()
+    pictures.go_on()
+    assert len(house.orders) == 3
+
+
+def test_each_user_gets_so_many_whole_pictures(house: House, pictures: PendingPictures, clients: Clients) -> None:
+    for _ in range(GRABS_AT_ONCE + 3):
+        clients.ask(1)
+        if house.picture is not None:
+            house.make()
+        pictures.go_on()
+        for picture in clients.sent:
+            picture.close()
+    assert sum("bytes" in answer for _, answer in clients.told) == GRABS_AT_ONCE
+    assert sum("after 10 in a row the daemon gives one a second" in error for error in clients.errors()) == 3
+    clients.ask(2)
+    assert house.picture is not None
+
+
+def test_a_user_has_few_requests_waiting(clients: Clients) -> None:
+    for _ in range(MAX_WAITING_OF_USER + 2):
+        clients.ask(1)
+    assert len(clients.told) == 1
+    assert "are waiting; try again" in clients.errors()[0]
+
+
+def test_a_request_is_answered_if_the_engine_ends_or_does_not_run(
+    house: House, pictures: PendingPictures, clients: Clients
+) -> None:
+    clients.ask(1)
+    house.picture, house.runs = None, False
+    clients.ask(2)
+    pictures.go_on()
+    assert clients.errors() == [
+        "the engine has ended while it made the picture; try again in a moment",
+        "the engine is not running; try again in a moment",
+    ]
+
+
+def test_a_late_picture_goes_to_nobody(
+    house: House, pictures: PendingPictures, clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests, "PICTURE_SECONDS", -1.0)
+    clients.ask(1)
+    pictures.go_on()
+    assert clients.errors() == ["the engine did not answer within -1 s"]
+    clients.ask(2)
+    assert len(house.orders) == 1, "it is still in work"
+    house.make()
+    pictures.go_on()
+    assert clients.sent == []
+
+
+# The bytes of a picture on the control socket.
+
+
+class Daemon:
+    """A control socket that answers each request with a picture of these bytes."""
+
+    def __init__(self, path: Path, data: bytes) -> None:
+        self.path = path
+        self.sent: list[SentPicture] = []
+        self._data = data
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def _answer(self, request: Request) -> None:
+        file = os.memfd_create("picture")
+        os.write(file, self._data)
+        self.sent.append(SentPicture(file, len(self._data)))
+        request.answer_with({"ok": True}, self.sent[-1])
+
+    def _run(self) -> None:
+        with ControlSocket(self.path, self._answer, lambda *_: Peer(1, 0, frozenset())) as control:
+            while not self._stop.is_set():
+                for fd in server_ready(control):
+                    control.serve(fd)
+                control.flush()
+
+    def __enter__(self) -> Daemon:
+        self._thread.start()
+        while not self.path.exists():
+            time.sleep(0.01)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(20)
+
+
+def server_ready(control: ControlSocket) -> set[int]:
+    reads, writes, _ = select.select(control.files(), control.unsent(), [], 0.05)
+    return set(reads) - set(writes)
+
+
+def test_a_large_picture_follows_its_answer(tmp_path: Path) -> None:
+    data = os.urandom(3 << 20) + b"\n"
+    with Daemon(tmp_path / "control.sock", data) as daemon:
+        for _ in range(3):
+            assert ask_for_picture(daemon.path, {"do": "grab"}, 20.0) == ({"ok": True, "bytes": len(data)}, data)
+        assert all(picture.closed for picture in daemon.sent)
+
+
+@pytest.mark.parametrize("limit", ["READ_WITHIN", "READ_SOME_WITHIN"])
+def test_who_does_not_read_a_picture_is_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    monkeypatch.setattr(server, "READ_WITHIN", 60.0)
+    monkeypatch.setattr(server, "READ_SOME_WITHIN", 60.0)
+    monkeypatch.setattr(server, limit, 0.3)
+    size = 3 << 20
+    with Daemon(tmp_path / "control.sock", bytes(size)) as daemon, socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(daemon.path))
+        client.sendall(b"{}\n")
+        deadline = time.monotonic() + 20
+        while not (daemon.sent and daemon.sent[0].closed) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert daemon.sent[0].closed
+        client.settimeout(20)
+        left = 0
+        while part := client.recv(1 << 20):
+            left += len(part)
+        assert left < size
+
+
+def test_part_of_a_picture_is_an_error(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "control.sock"))
+        listener.listen()
+        told = [b'{"ok":true,"bytes":9}\npart', b'{"ok":true,"bytes":-1}\n', b'{"ok":true,"bytes":999999999}\n']
+
+        def serve() -> None:
+            for each in told:
+                way, _ = listener.accept()
+                with way:
+                    way.recv(100)
+                    way.sendall(each)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        for why in ("4 of 9 bytes", "-1 is not the size", "999999999 is not the size"):
+            with pytest.raises(EdgeInferError, match=why):
+                ask_for_picture(tmp_path / "control.sock", {"do": "grab"}, 20.0)
+        thread.join(20)
