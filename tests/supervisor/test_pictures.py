@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import select
+import signal
 import socket
 import threading
 import time
@@ -27,6 +28,7 @@ from edge_infer.supervisor.control.requests import (
 )
 from edge_infer.supervisor.control.sent_picture import SentPicture
 from edge_infer.supervisor.control.server import ControlSocket, Request, ask_for_picture
+from edge_infer.supervisor.processes.patience import PICTURE
 from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
 
 LOOK = Look(2, 2, (2, 2), "2026-11-25T08:45:12.345Z", 0.5, 0.5, {}, {})
@@ -210,6 +212,40 @@ def test_a_late_picture_goes_to_nobody(
     house.make()
     pictures.go_on()
     assert clients.sent == []
+
+
+@pytest.mark.parametrize(
+    ("picture", "silent", "status", "counts"),
+    [
+        (1, 0.0, -signal.SIGKILL, False),
+        (1, 60.0, -signal.SIGKILL, False),
+        (None, 0.0, -signal.SIGKILL, True),
+        (None, 60.0, -signal.SIGKILL, True),
+        (1, 0.0, -signal.SIGSEGV, True),
+        (1, 0.0, 1, True),
+    ],
+)
+def test_an_engine_that_is_killed_for_a_picture_counts_against_no_model(
+    monkeypatch: pytest.MonkeyPatch, picture: int | None, silent: float, status: int, counts: bool
+) -> None:
+    """Large pictures take memory and time. A crash is still the engine's own."""
+    house = ProcessSupervisor("info")
+    house.picture = picture
+    monkeypatch.setattr(house.engine, "silent", lambda: silent)
+    monkeypatch.setattr(house.engine, "ended", lambda: status)
+    assert len(house.serve()) == counts
+    assert house.picture is None
+    monkeypatch.undo()
+    house.close()
+
+
+def test_an_engine_may_be_silent_for_longer_while_it_makes_a_picture() -> None:
+    house = ProcessSupervisor("info")
+    house.engine.heard = time.monotonic()
+    before = dict(house._patiences())[house.engine]
+    house.picture = 1
+    assert dict(house._patiences())[house.engine] == before + PICTURE
+    house.close()
 
 
 # The bytes of a picture on the control socket.

@@ -15,6 +15,8 @@ SILENT: Final = 5.0
 """Seconds of silence after which a process counts as hung."""
 TURN: Final = 0.01
 """Seconds after the end of its time limit at which the main loop checks a silent process."""
+PICTURE: Final = 10.0
+"""Seconds for which the engine may be silent in addition while it makes a large picture for a person."""
 
 
 def engine_patience(report: EngineReport | None, order: ApplyPlan | None, trial: float | None) -> float:

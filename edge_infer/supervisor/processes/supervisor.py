@@ -65,7 +65,7 @@ from edge_infer.supervisor.processes.child import (
 )
 from edge_infer.supervisor.processes.last_numbers import all_numbered, believed
 from edge_infer.supervisor.processes.model_sender import ModelSender
-from edge_infer.supervisor.processes.patience import SILENT, TURN, engine_patience
+from edge_infer.supervisor.processes.patience import PICTURE, SILENT, TURN, engine_patience
 from edge_infer.supervisor.processes.publisher_folder import PublisherFolder
 from edge_infer.supervisor.processes.readers import Readers
 from edge_infer.supervisor.processes.sandbox_reports import SandboxReports
@@ -164,7 +164,7 @@ class ProcessSupervisor:
         self._earlier: EarlierPlan | None = None
         self._order: ApplyPlan | None = None
         self._reasons: dict[ChildProcess, str] = {}  # why a process is being killed
-        self._blameless = False  # the end of the engine counts against no model: it flooded, or the board stalled
+        self._blameless = False  # the engine's end counts against no model: a flood, a stalled board, a large picture
         self._folder = PublisherFolder()
         self._own_fault = False  # the publisher is being killed for what its folder may have caused
         self.restraint = Restrain()
@@ -369,7 +369,8 @@ class ProcessSupervisor:
                 ours, busy = self.engine in self._reasons, active_pipelines(self._lights)
                 text = self._on_exit(child, status)
                 blameless, self._blameless = self._blameless, self._blameless and child is not self.engine
-                if child is self.engine:
+                if child is self.engine:  # a picture may take the memory for which the kernel kills it
+                    blameless |= self.picture is not None and not ours and status == -signal.SIGKILL
                     self.picture = None
                 if child is self.engine and text and not blameless:
                     how = told_death(text, self._names())
@@ -642,7 +643,7 @@ class ProcessSupervisor:
                 self._kill(child, child.offence)
             elif (silent := child.silent()) > patience:
                 stalled = self.stalls.since(time.monotonic() - 2 * patience) > 0.0
-                self._blameless |= child is self.engine and stalled
+                self._blameless |= child is self.engine and (stalled or self.picture is not None)
                 self._own_fault |= child is self.publisher and self._was_busy(silent)
                 self._kill(child, f"sent no heartbeat for {silent:.0f} s")
         heard = self.heard.engine
@@ -684,6 +685,7 @@ class ProcessSupervisor:
     def _patiences(self) -> list[tuple[ChildProcess, float]]:
         """Return engine and publisher, each with the seconds that it may be silent now."""
         engine = engine_patience(self.heard.engine, self._order, self.engine_patience)
+        engine += 0.0 if self.picture is None else PICTURE
         patiences = ((self.engine, engine), (self.publisher, SILENT))
         return [(child, patience if child.spoke else STARTING) for child, patience in patiences]
 
