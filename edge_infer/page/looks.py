@@ -19,6 +19,10 @@ FORGET_SECONDS: Final = 10.0
 """Seconds without a viewer after which this process forgets the pictures and the best sharpness."""
 MAX_BYTES: Final = 1 << 20
 MAX_SOURCES: Final = 64
+MAX_VIEWERS: Final = 8
+"""Maximum number of people who look at the same time; the daemon shows no pictures to more."""
+LEFT_SECONDS: Final = 5.0
+"""Seconds without a request after which a person no longer looks. The daemon waits less."""
 Told = Callable[[Answer], None]
 
 
@@ -39,6 +43,7 @@ class Looks:
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
         self._series: dict[str, _Series] = {}
+        self._viewers: dict[int, float] = {}  # time of the last request, by user
         self._number = 0
         self._next_at = 0.0
 
@@ -47,8 +52,15 @@ class Looks:
         if source not in self._series and len(self._series) >= MAX_SOURCES:
             told({"busy": "the page shows too many sources at once"})
             return
+        now = time.monotonic()
+        self._viewers = {each: at for each, at in self._viewers.items() if now < at + LEFT_SECONDS}
+        if uid >= 0 and uid not in self._viewers and len(self._viewers) >= MAX_VIEWERS:
+            told({"busy": f"{MAX_VIEWERS} people look at pictures already; try again later"})
+            return
+        if uid >= 0:
+            self._viewers[uid] = now
         series = self._series.setdefault(source, _Series())
-        series.wanted_at = time.monotonic()
+        series.wanted_at = now
         series.waiting.append((uid, told))
 
     def picture(self, source: str, number: str, uid: int) -> bytes | None:

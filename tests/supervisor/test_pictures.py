@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import select
 import signal
@@ -23,6 +24,8 @@ from edge_infer.supervisor.control import requests, server
 from edge_infer.supervisor.control.peer import Peer
 from edge_infer.supervisor.control.requests import (
     GRABS_AT_ONCE,
+    LINES_AT_ONCE,
+    MAX_VIEWERS,
     MAX_WAITING_OF_USER,
     PendingPictures,
 )
@@ -212,6 +215,56 @@ def test_a_late_picture_goes_to_nobody(
     house.make()
     pictures.go_on()
     assert clients.sent == []
+
+
+@pytest.fixture
+def named(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Makes every client the page; returns the user ids whose names were looked up."""
+    looked_up: list[int] = []
+    monkeypatch.setattr(Peer, "is_page", property(lambda _: True))
+    monkeypatch.setattr(requests, "user_name", lambda uid: looked_up.append(uid) or f"user {uid}")
+    monkeypatch.setattr(requests, "LOOKS_AT_ONCE", 10_000)
+    monkeypatch.setattr(requests, "WATCHED_SECONDS", -1.0)
+    return looked_up
+
+
+def test_few_people_look_at_once(
+    named: list[int],
+    clients: Clients,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(requests, "WATCHED_SECONDS", 60.0)
+    caplog.set_level(logging.INFO)
+    for viewers in (range(MAX_VIEWERS + 1), range(64), range(MAX_VIEWERS), [MAX_VIEWERS], range(MAX_VIEWERS)):
+        clients.ask(do="look", viewers=list(viewers))
+        if clients.house.picture is not None:
+            clients.house.make()
+        clients.pictures.go_on()
+        for picture in clients.sent:
+            picture.close()
+    answered = ["bytes" in answer for _, answer in clients.told]
+    assert answered == [False, False, True, False, True]
+    assert "8 people look at pictures already" in clients.errors()[0]
+    assert len(caplog.messages) == len(named) == MAX_VIEWERS
+
+
+def test_a_page_that_names_many_people_fills_no_log(
+    named: list[int], clients: Clients, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The process of the page may name whom it likes."""
+    caplog.set_level(logging.INFO)
+    for first in range(0, 4000, MAX_VIEWERS):
+        clients.ask(do="look", viewers=list(range(first, first + MAX_VIEWERS)))
+        clients.house.make()
+        clients.pictures.go_on()
+        clients.sent[-1].close()
+    assert len(caplog.messages) <= LINES_AT_ONCE + 2
+    assert len(named) == len(set(named)) <= LINES_AT_ONCE + 2
+    clients.pictures._viewers._lines = requests.TokenBucket(1, 0.0)
+    clients.pictures.go_on()
+    assert caplog.messages[-1].startswith("left out ")
+    assert int(caplog.messages[-1].split()[2]) >= 2 * 4000 - LINES_AT_ONCE - 2
 
 
 @pytest.mark.parametrize(

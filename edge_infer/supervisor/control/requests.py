@@ -8,7 +8,7 @@ import os
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -143,40 +143,59 @@ GRABS_AT_ONCE, GRABS_PER_SECOND = 10, 1.0
 LOOK_SIDE: Final = 640
 """Maximum side length in pixels of the pictures that a person looks at."""
 LOOKS_PER_SECOND, LOOKS_AT_ONCE = 2.0, 3
-MAX_VIEWERS: Final = 64
+MAX_VIEWERS: Final = 8
+"""Maximum number of people who look at pictures at the same time."""
+LINES_AT_ONCE, LINES_PER_SECOND = 20, 0.1
+"""Limit of the log lines about who looks: the process of the page chooses the names."""
 WATCHED_SECONDS: Final = 3.0
 """Seconds after a picture during which the person still counts as looking."""
 
 
 class Viewers:
-    """The people who currently look at pictures; for the health message and the log."""
+    """The people who currently look at pictures, by user id; for the health message and the log."""
 
     def __init__(self, house: ProcessSupervisor) -> None:
         self._house = house
-        self._last: dict[tuple[str, str], float] = {}  # time of the last picture, by user and source
-        self._series: set[tuple[str, str]] = set()
+        self._last: dict[tuple[int, str], float] = {}  # time of the last picture, by user and source
+        self._series: dict[tuple[int, str], str] = {}  # the name of the user; empty if no line named it
+        self._lines = TokenBucket(LINES_AT_ONCE, LINES_PER_SECOND)
+        self._left_out = 0
 
-    def shown(self, user: str, source: str) -> None:
+    def admits(self, uids: Collection[int]) -> bool:
+        """Return whether pictures may be shown to these people, too."""
+        return len({*uids, *(uid for uid, _ in self._series)}) <= MAX_VIEWERS
+
+    def shown(self, uid: int, source: str) -> None:
         """Record a picture of a series; log the first one."""
-        if (user, source) not in self._series:
-            self._series.add((user, source))
-            log.info("showing pictures of source %s to %s", source, user)
-        self.seen(user, source)
+        if (uid, source) not in self._series:
+            self._series[uid, source] = self._log("showing", source, uid)
+        self.seen(uid, source)
 
-    def seen(self, user: str, source: str) -> None:
+    def seen(self, uid: int, source: str) -> None:
         """Record a picture."""
-        self._last[user, source] = time.monotonic()
+        self._last[uid, source] = time.monotonic()
         self._house.watch(watched=True)
 
     def go_on(self) -> None:
-        """Log who has stopped looking."""
+        """Log who has stopped looking, and how many lines were left out."""
         now = time.monotonic()
-        for user, source in [each for each, last in self._last.items() if now > last + WATCHED_SECONDS]:
-            del self._last[user, source]
-            if (user, source) in self._series:
-                self._series.remove((user, source))
-                log.info("stopped showing pictures of source %s to %s", source, user)
+        for uid, source in [each for each, last in self._last.items() if now > last + WATCHED_SECONDS]:
+            del self._last[uid, source]
+            if (uid, source) in self._series:
+                self._log("stopped showing", source, uid, self._series.pop((uid, source)))
+        if self._left_out and self._lines.take():
+            log.info("left out %d lines about who looks at pictures", self._left_out)
+            self._left_out = 0
         self._house.watch(watched=bool(self._last))
+
+    def _log(self, what: str, source: str, uid: int, name: str = "") -> str:
+        """Log a line about a user within the limit; return the name. A name is only looked up for a line."""
+        if not self._lines.take():
+            self._left_out += 1
+            return name
+        name = name or user_name(uid)
+        log.info("%s pictures of source %s to %s", what, source, name)
+        return name
 
 
 @dataclass(slots=True)
@@ -289,6 +308,9 @@ class PendingPictures:
                 self._order(wanted)
 
     def _order(self, wanted: _WantedPicture) -> None:
+        if wanted.small and not self._viewers.admits(_viewers(wanted.request)):
+            wanted.request.answer({"busy": f"{MAX_VIEWERS} people look at pictures already; try again later"})
+            return
         try:
             file = memfd.create("picture", os.MFD_ALLOW_SEALING)
         except OSError as error:
@@ -330,11 +352,11 @@ class PendingPictures:
             return
         self._in_work, request = None, wanted.request
         if wanted.small:
-            for user in _viewers(request):
-                self._viewers.shown(user, wanted.source)
+            for uid in _viewers(request):
+                self._viewers.shown(uid, wanted.source)
         else:
             log.info("gave a picture of source %s to %s", wanted.source, request.user)
-            self._viewers.seen(request.user, wanted.source)
+            self._viewers.seen(request.uid, wanted.source)
         picture = SentPicture(work.file, size)
         self._sending.append((request.peer.uid, picture))
         request.answer_with({"ok": True} if done.look is None else _described(done.look), picture)
@@ -347,13 +369,13 @@ def _described(look: Look) -> dict[str, JsonValue]:
     return found
 
 
-def _viewers(request: Request) -> list[str]:
+def _viewers(request: Request) -> tuple[int, ...]:
     """Return who receives a picture: the people whom the page's process names, otherwise the user who asks."""
     named = request.body.get("viewers")
-    if not request.peer.is_page or not isinstance(named, list) or not named:
-        return [request.user]
-    uids = [uid for uid in named[:MAX_VIEWERS] if type(uid) is int and 0 <= uid < 1 << 32]
-    return [user_name(uid) for uid in uids] or [request.user]
+    if not request.peer.is_page or not isinstance(named, list):
+        return (request.uid,)
+    uids = {uid for uid in named[: MAX_VIEWERS + 1] if type(uid) is int and 0 <= uid < 1 << 32}
+    return tuple(sorted(uids)) or (request.uid,)
 
 
 # Requests about models over the control socket: history, rollback and retry.
