@@ -122,6 +122,7 @@ def main() -> int:
     """Makes all of them."""
     drift()
     with tempfile.TemporaryDirectory() as name, Broker(Path(name)) as broker:
+        Path(name).chmod(0o755)  # root's daemon becomes another user
         text = WELL.format(port=broker.port, model=MODEL, clip=CLIP)
         write(
             "page-phone.jpg", working(Path(name) / "working", broker, text), faulty(Path(name) / "faulty", broker, text)
