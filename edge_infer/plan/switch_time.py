@@ -8,6 +8,9 @@ from edge_infer.plan.records import ModelPlan, Plan
 
 SLOWER: Final = 10
 """Factor by which loading a model may take longer in the engine than in its trial."""
+LEAST, MOST = 60.0, 600.0
+"""Limits of the seconds that a switch may take to load models. The supervisor waits that long for a model on probation,
+and as long for one that was not measured. A process that runs the model measured it, so the figure may be wrong."""
 UNKNOWN: Final = 30.0
 """Seconds that loading a model without a trial may take."""
 SWITCH: Final = 10.0
@@ -25,4 +28,5 @@ def switch_seconds(before: Plan, plan: Plan) -> float:
     known = {each.name: each for each in before.pipelines}
     changed = [each for each in plan.pipelines if known.get(each.name) != each]
     frame = max((model.longest_frame() for model in before.models()), default=0.0)
-    return SWITCH + frame + sum(load_seconds(each.model) for each in changed)
+    loads = min(max(LEAST, sum(load_seconds(each.model) for each in changed)), MOST) if changed else 0.0
+    return SWITCH + min(frame, MOST) + loads

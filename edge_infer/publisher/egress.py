@@ -64,7 +64,7 @@ class Egress:
 
     def knows(self, record: object) -> bool:
         """Whether the plan has brought the labels of the model that made the record."""
-        return not isinstance(record, (Result, State)) or record.sha in self._plans.at(-math.inf).words.labels
+        return not isinstance(record, (Result, State)) or record.sha in self._plans.at(math.inf).words.labels
 
     def recall(self, begun: Iterable[tuple[str, Event]]) -> None:
         """Allow the ends of events that an earlier process admitted, whatever the present configuration contains."""

@@ -187,7 +187,8 @@ class KnownNumbers:
             raise WireError(f"{pipeline} has no events of type {event.type}")
         self._began = None
         known = self._parents(event.boot, pipeline, made) or self._of(event.boot, pipeline, made)
-        if event.id is not ABSENT:
+        # The end of a known event keeps the id of its begin. Its key stays the same, so it ends the event once.
+        if event.id is not ABSENT and not (event.type in _ENDS and _key(pipeline, event) in self._begun):
             event = event if known and known.admits(event.id) else replace(event, id=ABSENT)
         if event.box is not ABSENT and made >= self._tracked.get(pipeline, -math.inf):
             event = replace(event, box=ABSENT)
@@ -280,8 +281,8 @@ class KnownNumbers:
 
 
 def _renew(known: dict[Key, float], present: Iterable[Key], until: float) -> None:
-    """Let the present ones have no end, and the others end at ``until`` at the latest."""
-    known.update({key: min(end, until) for key, end in known.items()})
+    """Let the present ones have no end, and those of the plan before end at ``until``. Older ones keep their end."""
+    known.update({key: until for key, end in known.items() if end == math.inf})
     known.update(dict.fromkeys(present, math.inf))
 
 

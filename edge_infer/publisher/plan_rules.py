@@ -48,7 +48,7 @@ class PlanHistory:
     def apply(self, plan: Plan, at: float) -> None:
         """Set the present plan, which came at this uptime."""
         before, self._plan = self._plan, plan
-        if before is not None and before != plan:
+        if before is not None and before.pipelines != plan.pipelines:
             self._earlier.append((at + switch_seconds(before, plan), before))
             del self._earlier[:-MOST_EARLIER]
         self._made.clear()

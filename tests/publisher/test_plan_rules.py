@@ -9,12 +9,14 @@ import pytest
 from edge_infer.contract.codec import ABSENT, replace
 from edge_infer.contract.messages import DetectedObject, Event, Result, State, timestamp
 from edge_infer.contract.topics import Place
+from edge_infer.errors import WireError
 from edge_infer.ipc.messages import EarlierPlan, StateSnapshot, handover
 from edge_infer.plan.channel_rates import channel_rates
 from edge_infer.plan.records import EventsPlan, Measured, NmsPlan, Plan, SourcePlan, TrackPlan, ZonePlan
-from edge_infer.plan.switch_time import SWITCH, UNKNOWN, switch_seconds
+from edge_infer.plan.switch_time import LEAST, MOST, SWITCH, UNKNOWN, switch_seconds
 from edge_infer.platform.clock import kernel_tag
 from edge_infer.publisher.egress import Egress
+from edge_infer.publisher.known_numbers import MAX_FREE, MAX_OPEN, MAX_RECENT, KnownNumbers
 from edge_infer.publisher.outbox.entry import MessageSeries
 from edge_infer.publisher.plan_rules import MOST_EARLIER, PlanHistory
 from edge_infer.publisher.result_guard import Admitted, ResultGuard
@@ -102,7 +104,7 @@ def test_results_of_the_wide_plan_end_with_the_switch() -> None:
         door.now += 0.5
     assert 1 <= sum(taken) <= 2 * SWITCHED
     assert not any(taken[int(2 * SWITCHED) :])
-    assert SWITCHED < 60 < door.now - begun
+    assert SWITCHED < 100 < door.now - begun
 
 
 def test_old_capture_times_leave_no_more_than_a_burst() -> None:
@@ -219,14 +221,61 @@ def test_a_null_state_of_the_model_before_is_sent_again() -> None:
     assert door.egress.rejected == 0
 
 
+def with_load(seconds: float) -> Plan:
+    model = replace(STRICT.pipelines[0].model, measured=Measured(load=seconds))
+    return replace(STRICT, pipelines=(replace(STRICT.pipelines[0], model=model),))
+
+
 def test_the_switch_may_take_as_long_as_loading_the_models_that_changed() -> None:
     assert switch_seconds(WIDE, WIDE) == SWITCH
-    assert switch_seconds(WIDE, STRICT) == SWITCH + 10 * LOAD
+    assert switch_seconds(WIDE, STRICT) == SWITCH + LEAST  # 10 * LOAD is less
+    assert switch_seconds(WIDE, with_load(9.0)) == SWITCH + 90.0
+    assert switch_seconds(WIDE, with_load(1e300)) == SWITCH + MOST
     unmeasured = replace(STRICT.pipelines[0].model, measured=Measured())
     new = replace(STRICT, pipelines=(replace(STRICT.pipelines[0], model=unmeasured),))
-    assert switch_seconds(WIDE, new) == SWITCH + UNKNOWN
+    two = (*new.pipelines, replace(new.pipelines[0], name="gate"), replace(new.pipelines[0], name="yard"))
+    assert switch_seconds(WIDE, replace(new, pipelines=two)) == SWITCH + 3 * UNKNOWN
     slow = replace(unmeasured, measured=Measured(latency=2.0, load=LOAD))
     assert switch_seconds(replace(new, pipelines=(replace(new.pipelines[0], model=slow),)), WIDE) > SWITCH + 20.0
+
+
+def test_an_event_of_the_plan_before_ends_once_even_if_its_id_is_forgotten() -> None:
+    numbers = KnownNumbers()
+    numbers.apply(WIDE)
+
+    def sent(kind: Any, number: int, at: float, made: float) -> Event:
+        found = numbers.event("door", replace(event(kind, at, 1.0), id=number), at, made)
+        numbers.taken("door", found, at)
+        return found
+
+    assert sent("appear", 1, 1.0, 1.0).id == 1
+    for number in range(2, 2 + MAX_OPEN + 1):
+        sent("appear", number, 2.0, 2.0)
+    for number in range(1, MAX_FREE + 2):  # far from all others
+        numbers.result("door", seen(number=number * 10**6), 2.0)
+    for number in range(MAX_RECENT + 1):
+        numbers.result("door", seen(number=MAX_FREE * 10**6 + number), 2.0)
+    numbers.apply(STRICT, 10.0)
+    end = replace(event("leave", 9000.0, 1.0), id=1)
+    assert sent("leave", 1, 9000.0, numbers.made("door", end, 9000.0)).id == 1
+    with pytest.raises(WireError, match="no events of type leave"):
+        sent("leave", 1, 9001.0, numbers.made("door", end, 9001.0))
+
+
+def test_a_further_plan_does_not_shorten_the_time_of_the_plan_before() -> None:
+    numbers = KnownNumbers()
+    numbers.apply(WIDE)
+    numbers.apply(with_load(9.0), 100.0)
+    numbers.apply(replace(with_load(9.0), digest="1" * 64), 102.0)
+    moment = 100.0 + SWITCH + 80.0
+    assert numbers.event("door", event("appear", moment, moment), moment, moment).id == 7
+
+
+def test_a_plan_with_the_same_pipelines_is_no_change() -> None:
+    plans = PlanHistory()
+    for each in (WIDE, STRICT, replace(STRICT, digest="1" * 64)):
+        plans.apply(each, 1000.0)
+    assert [before for _, before in plans._earlier] == [WIDE]
 
 
 def test_the_number_of_earlier_plans_is_limited() -> None:

@@ -131,6 +131,7 @@ log = logging.getLogger(__name__)
 
 PICTURE_SECONDS: Final = 10.0
 """Seconds within which the engine must deliver a picture."""
+LATE: Final = f"the engine did not answer within {PICTURE_SECONDS:.0f} s"
 LATE_SECONDS: Final = 30.0
 """Seconds for which a picture counts as in work, if the engine reports no outcome."""
 MAX_WAITING_PICTURES: Final = 8
@@ -142,11 +143,12 @@ GRABS_AT_ONCE, GRABS_PER_SECOND = 10, 1.0
 """Limit of whole pictures for each user."""
 LOOK_SIDE: Final = 640
 """Maximum side length in pixels of the pictures that a person looks at."""
+MAX_LOOK_BYTES: Final = 1 << 20
 LOOKS_PER_SECOND, LOOKS_AT_ONCE = 2.0, 3
 MAX_VIEWERS: Final = 8
 """Maximum number of people who look at pictures at the same time."""
 LINES_AT_ONCE, LINES_PER_SECOND = 20, 0.1
-"""Limit of the log lines about who looks: the process of the page chooses the names."""
+"""Limit of the log lines about who looks, for each user who asks: the process of the page chooses the names."""
 WATCHED_SECONDS: Final = 3.0
 """Seconds after a picture during which the person still counts as looking."""
 
@@ -158,16 +160,18 @@ class Viewers:
         self._house = house
         self._last: dict[tuple[int, str], float] = {}  # time of the last picture, by user and source
         self._series: dict[tuple[int, str], str] = {}  # the name of the user; empty if no line named it
-        self._lines = TokenBucket(LINES_AT_ONCE, LINES_PER_SECOND)
-        self._left_out = 0
+        self._lines = UserBuckets(LINES_AT_ONCE, LINES_PER_SECOND)
+        self._asked: dict[tuple[int, str], int] = {}  # who asked for the series: the page asks for others
+        self._left_out: dict[int, int] = {}  # lines that were left out, by the user who asked
 
     def admits(self, uids: Collection[int]) -> bool:
         """Return whether pictures may be shown to these people, too."""
         return len({*uids, *(uid for uid, _ in self._series)}) <= MAX_VIEWERS
 
-    def shown(self, uid: int, source: str) -> None:
-        """Record a picture of a series; log the first one."""
+    def shown(self, uid: int, source: str, asked: int) -> None:
+        """Record a picture of a series for a user, which the user ``asked`` requested; log the first one."""
         if (uid, source) not in self._series:
+            self._asked[uid, source] = asked
             self._series[uid, source] = self._log("showing", source, uid)
         self.seen(uid, source)
 
@@ -183,15 +187,15 @@ class Viewers:
             del self._last[uid, source]
             if (uid, source) in self._series:
                 self._log("stopped showing", source, uid, self._series.pop((uid, source)))
-        if self._left_out and self._lines.take():
-            log.info("left out %d lines about who looks at pictures", self._left_out)
-            self._left_out = 0
+                del self._asked[uid, source]
+        for asked in [asked for asked in self._left_out if self._lines.take(asked)]:
+            log.info("left out %d lines about who looks at pictures", self._left_out.pop(asked))
         self._house.watch(watched=bool(self._last))
 
     def _log(self, what: str, source: str, uid: int, name: str = "") -> str:
         """Log a line about a user within the limit; return the name. A name is only looked up for a line."""
-        if not self._lines.take():
-            self._left_out += 1
+        if not self._lines.take(asked := self._asked[uid, source]):
+            self._left_out[asked] = self._left_out.get(asked, 0) + 1
             return name
         name = name or user_name(uid)
         log.info("%s pictures of source %s to %s", what, source, name)
@@ -232,7 +236,7 @@ class PendingPictures:
     """Passes requests for pictures to the engine, one at a time, and sends the pictures to the clients.
 
     The engine writes a picture into a file in the memory of the daemon, and no client gets this file. The supervisor
-    handles no pixels. It logs each picture that leaves this way, with the user who receives it.
+    handles no pixels. It logs who receives pictures of which source.
     """
 
     def __init__(self, house: ProcessSupervisor) -> None:
@@ -282,7 +286,7 @@ class PendingPictures:
             self._look_after(self._in_work, now)
         for wanted in [wanted for wanted in self._waiting if wanted.until < now]:
             self._waiting.remove(wanted)
-            wanted.request.answer({"error": "other requests for pictures come first; try again in a moment"})
+            wanted.request.answer({"error": "an earlier picture is not finished or not read; try again in a moment"})
         self._order_next()
 
     def close(self) -> None:
@@ -308,7 +312,7 @@ class PendingPictures:
                 self._order(wanted)
 
     def _order(self, wanted: _WantedPicture) -> None:
-        if wanted.small and not self._viewers.admits(_viewers(wanted.request)):
+        if wanted.small and wanted.request.peer.is_page and not self._viewers.admits(_viewers(wanted.request)):
             wanted.request.answer({"busy": f"{MAX_VIEWERS} people look at pictures already; try again later"})
             return
         try:
@@ -326,13 +330,14 @@ class PendingPictures:
         if self._house.picture != work.number:
             self._give_up(work, "the engine has ended while it made the picture; try again in a moment")
         elif now > work.until:
-            self._give_up(work, "")
+            self._give_up(work, LATE)
         elif work.wanted is not None and now > work.wanted.until:
-            work.wanted.request.answer({"error": f"the engine did not answer within {PICTURE_SECONDS:.0f} s"})
+            work.wanted.request.answer({"error": LATE})
             work.wanted = None
 
     def _give_up(self, work: _PictureInWork, why: str) -> None:
         self._in_work = None
+        self._house.forget_picture(work.number)
         work.end()
         if work.wanted is not None:
             work.wanted.request.answer({"error": why})
@@ -347,13 +352,14 @@ class PendingPictures:
             size = os.fstat(work.file).st_size
         except OSError:
             size = 0
-        if not 0 < size <= MAX_PICTURE_BYTES or wanted.small != (done.look is not None):
+        most = MAX_LOOK_BYTES if wanted.small else MAX_PICTURE_BYTES
+        if not 0 < size <= most or wanted.small != (done.look is not None):
             self._give_up(work, "the engine made something that is not a picture; see its log")
             return
         self._in_work, request = None, wanted.request
         if wanted.small:
             for uid in _viewers(request):
-                self._viewers.shown(uid, wanted.source)
+                self._viewers.shown(uid, wanted.source, request.peer.uid)
         else:
             log.info("gave a picture of source %s to %s", wanted.source, request.user)
             self._viewers.seen(request.uid, wanted.source)

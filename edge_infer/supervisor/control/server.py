@@ -294,7 +294,8 @@ def _read_picture(connection: socket.socket, begun: bytes, size: object) -> byte
         if not part:
             raise OSError(f"it sent {len(data)} of {size} bytes of a picture; the picture was not read in time")
         data += part
-    return bytes(data[:size])
+    del data[size:]
+    return bytes(data)
 
 
 class Request:

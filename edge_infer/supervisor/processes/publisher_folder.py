@@ -131,9 +131,12 @@ def remedy(aside: str | Path) -> str:
     """Return what the operator can do about a folder that was put aside."""
     path = Path(aside)
     if path.name == ON_TRIAL:
-        return "it comes back if publishers fail without it, or when the daemon stops"
+        return "it comes back if publishers fail without it, or when the daemon stops or starts"
     folder = publisher_folder(path.parent)
-    return f"to send its messages, stop the daemon and put this folder in the place of {folder}; or remove it"
+    return (
+        f"to send its messages, stop the daemon, then: sudo mv {folder} {folder}.empty && sudo mv {path} {folder}; "
+        "or remove it"
+    )
 
 
 def _next_aside(state_dir: Path) -> Path:

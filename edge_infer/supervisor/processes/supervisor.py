@@ -65,7 +65,7 @@ from edge_infer.supervisor.processes.child import (
 )
 from edge_infer.supervisor.processes.last_numbers import all_numbered, believed
 from edge_infer.supervisor.processes.model_sender import ModelSender
-from edge_infer.supervisor.processes.patience import PICTURE, SILENT, TURN, engine_patience
+from edge_infer.supervisor.processes.patience import FRESH, PICTURE, SILENT, TURN, engine_patience
 from edge_infer.supervisor.processes.publisher_folder import PublisherFolder
 from edge_infer.supervisor.processes.readers import Readers
 from edge_infer.supervisor.processes.sandbox_reports import SandboxReports
@@ -156,6 +156,7 @@ class ProcessSupervisor:
         self._grabs: list[GrabDone] = []
         self.picture: int | None = None
         """Number of the picture that the engine makes now."""
+        self._large: int | None = None  # number of the whole picture that an engine at work was told to make
         self._whys: list[WhyAnswer] = []
         self._recalled: list[Recalled] = []
         self.references = DriftReferences()
@@ -229,8 +230,8 @@ class ProcessSupervisor:
         At the start the engine comes first, because its start takes longest; its results wait in the channel.
         """
         before, plan = self._plan, order.plan
-        if before != plan:
-            self._earlier = None if before is None else EarlierPlan(before, uptime())
+        if before is not None and before.pipelines != plan.pipelines:
+            self._earlier = EarlierPlan(before, uptime())
         self._plan = plan
         order = order.for_engine()
         self._order = replace(order, alone=())  # a new engine has no earlier model to release
@@ -275,7 +276,21 @@ class ProcessSupervisor:
         if not self.engine.tell(Grab(source, side, number), (file,)):
             return False
         self.picture = number
+        self._large = number if side == 0 and self.engine.spoke and self.engine.silent() < FRESH else None
         return True
+
+    def forget_picture(self, number: int) -> None:
+        """Forget a picture that the engine did not deliver in time, so that it excuses nothing later."""
+        if self.picture == number:
+            self.picture = None
+
+    @property
+    def _makes_large(self) -> bool:
+        """Whether the engine makes a whole picture, which takes time and memory.
+
+        An engine that was silent before, or that makes a small picture for the page, has no excuse.
+        """
+        return self.picture is not None and self.picture == self._large
 
     def ask_engine(self, question: WhyQuestion | EventsQuestion | ScoresQuestion | DriftQuestion) -> bool:
         """Pass a question to the engine; return False when no engine runs."""
@@ -337,7 +352,7 @@ class ProcessSupervisor:
         for word in self.engine.hear():
             if isinstance(word, GrabDone):
                 self._grabs.append(word)
-                self.picture = None if word.number == self.picture else self.picture
+                self.forget_picture(word.number)
             elif isinstance(word, WhyAnswer):
                 self._whys.append(word)
             elif isinstance(word, (EventsAnswer, ScoresAnswer, DriftAnswer)):
@@ -370,7 +385,7 @@ class ProcessSupervisor:
                 text = self._on_exit(child, status)
                 blameless, self._blameless = self._blameless, self._blameless and child is not self.engine
                 if child is self.engine:  # a picture may take the memory for which the kernel kills it
-                    blameless |= self.picture is not None and not ours and status == -signal.SIGKILL
+                    blameless |= self._makes_large and not ours and status == -signal.SIGKILL
                     self.picture = None
                 if child is self.engine and text and not blameless:
                     how = told_death(text, self._names())
@@ -643,7 +658,7 @@ class ProcessSupervisor:
                 self._kill(child, child.offence)
             elif (silent := child.silent()) > patience:
                 stalled = self.stalls.since(time.monotonic() - 2 * patience) > 0.0
-                self._blameless |= child is self.engine and (stalled or self.picture is not None)
+                self._blameless |= child is self.engine and (stalled or self._makes_large)
                 self._own_fault |= child is self.publisher and self._was_busy(silent)
                 self._kill(child, f"sent no heartbeat for {silent:.0f} s")
         heard = self.heard.engine
@@ -685,7 +700,7 @@ class ProcessSupervisor:
     def _patiences(self) -> list[tuple[ChildProcess, float]]:
         """Return engine and publisher, each with the seconds that it may be silent now."""
         engine = engine_patience(self.heard.engine, self._order, self.engine_patience)
-        engine += 0.0 if self.picture is None else PICTURE
+        engine += PICTURE if self._makes_large else 0.0
         patiences = ((self.engine, engine), (self.publisher, SILENT))
         return [(child, patience if child.spoke else STARTING) for child, patience in patiences]
 
