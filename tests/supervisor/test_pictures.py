@@ -33,6 +33,7 @@ from edge_infer.supervisor.control.sent_picture import SentPicture
 from edge_infer.supervisor.control.server import ControlSocket, Request, ask_for_picture
 from edge_infer.supervisor.processes.patience import PICTURE
 from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
+from tests.broker import eventually
 
 LOOK = Look(2, 2, (2, 2), "2026-11-25T08:45:12.345Z", 0.5, 0.5, {}, {})
 
@@ -312,7 +313,7 @@ def test_a_picture_for_the_page_and_one_ordered_of_a_hanging_engine_excuse_nothi
 ) -> None:
     """An open page asks once a second: otherwise no model on probation would ever be rolled back for a hang."""
     house = ProcessSupervisor("info")
-    house.engine.spoke = True
+    monkeypatch.setattr(type(house.engine), "spoke", property(lambda _: True))
     monkeypatch.setattr(house.engine, "tell", lambda *_: True)
     monkeypatch.setattr(house.engine, "silent", lambda: silent)
     assert house.grab("cam", 0, side, 7)
@@ -370,7 +371,7 @@ def test_a_large_picture_follows_its_answer(tmp_path: Path) -> None:
     with Daemon(tmp_path / "control.sock", data) as daemon:
         for _ in range(3):
             assert ask_for_picture(daemon.path, {"do": "grab"}, 20.0) == ({"ok": True, "bytes": len(data)}, data)
-        assert all(picture.closed for picture in daemon.sent)
+        eventually(lambda: all(picture.closed for picture in daemon.sent), "free memory of each picture", 20.0)
 
 
 @pytest.mark.parametrize("limit", ["READ_WITHIN", "READ_SOME_WITHIN"])
