@@ -68,10 +68,10 @@ def test_many_user_numbers_of_one_person_share_a_limit() -> None:
                 limit.count(uid)
                 made += 1
     assert made == (MAX_USERS + 1) * MAX_AT_ONCE
-    assert len(limit._users) == MAX_USERS + 1
+    assert len(limit._users._users) == MAX_USERS + 1
     now[0] += MAX_AT_ONCE
     limit.count(1000)
-    assert len(limit._users) == 1, "who is quiet is forgotten"
+    assert len(limit._users._users) == 1, "who is quiet is forgotten"
 
 
 def test_a_flood_of_log_levels_is_a_bounded_number_of_lines(caplog: pytest.LogCaptureFixture) -> None:
