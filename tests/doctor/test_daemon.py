@@ -76,6 +76,6 @@ def test_folders_that_were_put_aside_are_told_with_the_remedy(tmp_path: Path) ->
     ]
     assert {each.level for each in found} == {"warn"}
     assert "or when the daemon stops" in found[2].remedy
-    assert f"in the place of {tmp_path / 'publisher'}" in found[0].remedy
+    assert f" {tmp_path / 'publisher'}; or remove it" in found[0].remedy
     paths = tuple(str(tmp_path / name) for name in (f"{ASIDE}9", f"{ASIDE}10", ON_TRIAL))
     assert list(put_aside(tmp_path / "none", replace(STATUS, put_aside=paths))) == found

@@ -371,13 +371,13 @@ def test_a_picture_whose_length_is_not_told_has_the_time_of_its_arrival(ending: 
         for value in range(50, 200, 30):
             sent.append(time.monotonic())
             yield part(jpeg(value)).removeprefix(ending) + ending
-            time.sleep(0.3)
+            time.sleep(1.0)
 
     with camera(body) as server, HttpSource(HttpOptions(server.url)) as source:
         pictures = [source.read() for _ in range(4)]
     times = [picture.monotonic for picture in pictures if isinstance(picture, Picture)]
-    assert times == pytest.approx(sent[:4], abs=0.15)
-    assert time.time() - time.monotonic() == pytest.approx(pictures[0].wall - times[0], abs=0.05)  # type: ignore[union-attr]
+    assert times == pytest.approx(sent[:4], abs=0.5)  # with the next picture, they would be a second late
+    assert time.time() - time.monotonic() == pytest.approx(pictures[0].wall - times[0], abs=0.2)  # type: ignore[union-attr]
 
 
 @pytest.fixture(params=["http", "https"])
