@@ -8,9 +8,9 @@ from edge_infer.plan.records import ModelPlan, Plan
 
 SLOWER: Final = 10
 """Factor by which loading a model may take longer in the engine than in its trial."""
-LEAST, MOST = 60.0, 600.0
-"""Limits of the seconds that a switch may take to load models. The supervisor waits that long for a model on probation,
-and as long for one that was not measured. A process that runs the model measured it, so the figure may be wrong."""
+LOADS: Final = 60.0
+"""Seconds after which a model on probation that is still being loaded counts as stuck. A switch may always take as
+long, and at most `SLOWER` times as long: a process that ran the model measured it, so the figure may be wrong."""
 UNKNOWN: Final = 30.0
 """Seconds that loading a model without a trial may take."""
 SWITCH: Final = 10.0
@@ -28,5 +28,5 @@ def switch_seconds(before: Plan, plan: Plan) -> float:
     known = {each.name: each for each in before.pipelines}
     changed = [each for each in plan.pipelines if known.get(each.name) != each]
     frame = max((model.longest_frame() for model in before.models()), default=0.0)
-    loads = min(max(LEAST, sum(load_seconds(each.model) for each in changed)), MOST) if changed else 0.0
-    return SWITCH + min(frame, MOST) + loads
+    loads = min(max(LOADS, sum(load_seconds(each.model) for each in changed)), SLOWER * LOADS) if changed else 0.0
+    return SWITCH + min(frame, SLOWER * LOADS) + loads

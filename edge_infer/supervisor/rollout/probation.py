@@ -9,7 +9,7 @@ from typing import Final, Literal
 from edge_infer.errors import quoted
 from edge_infer.ipc.messages import EngineReport, Running
 from edge_infer.plan.records import PipelinePlan
-from edge_infer.plan.switch_time import SLOWER
+from edge_infer.plan.switch_time import LOADS, SLOWER
 
 ENOUGH: Final = 100
 """Number of frames after which probation ends."""
@@ -18,8 +18,6 @@ FEW: Final = 10
 """Minimum number of frames with which probation may already end after `LONG_ENOUGH` seconds."""
 HUNG: Final = 2.0
 """Seconds beyond its limit after which a frame on probation counts as hung."""
-LOADS: Final = 60.0
-"""Seconds after which a model that is still being loaded counts as stuck."""
 SILENT: Final = 3.0
 """Minimum time, in seconds, that an engine with a model on probation may be silent."""
 
