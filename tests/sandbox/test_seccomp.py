@@ -7,7 +7,7 @@ import re
 import shutil
 import struct
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import count
 from pathlib import Path
 
@@ -40,6 +40,12 @@ ROOMS: tuple[tuple[Room, Fence, bool], ...] = (
 def outcome(program: bytes, architecture: int, number: int, *arguments: int) -> int:
     """What the kernel's BPF machine would return for a call."""
     return run(program, architecture, number, *arguments)[0]
+
+
+def outcomes(listed: Rules, machine: kernel.Machine) -> Callable[..., int]:
+    """What the kernel's BPF machine would return for a call, by its name and arguments."""
+    program = seccomp.program(listed, machine)
+    return lambda name, *arguments: outcome(program, machine.audit, machine.numbers[name], *arguments)
 
 
 def run(program: bytes, architecture: int, number: int, *arguments: int) -> tuple[int, int]:
@@ -136,11 +142,7 @@ def test_32_bit_arm_keeps_the_calls_of_the_processor() -> None:
 def test_threads_are_made_by_all_and_processes_by_few(
     machine: kernel.Machine, room: Room, fence: Fence, network: bool
 ) -> None:
-    program = seccomp.program(rules(room, fence, PID, network=network), machine)
-
-    def of(name: str, *arguments: int) -> int:
-        return outcome(program, machine.audit, machine.numbers[name], *arguments)
-
+    of = outcomes(rules(room, fence, PID, network=network), machine)
     few = room == "config" or (room == "reader" and fence.unix in ("sound", "programs"))
     assert of("clone", 0x3D0F00) == ALLOW  # what the C library asks for a thread
     for flags in (17, 0x4111, 0x3C0F00):  # fork, vfork, a process that shares everything
@@ -153,11 +155,7 @@ def test_threads_are_made_by_all_and_processes_by_few(
 @pytest.mark.parametrize("machine", MACHINES)
 @pytest.mark.parametrize(("room", "fence", "network"), ROOMS)
 def test_nobody_holds_others_up(machine: kernel.Machine, room: Room, fence: Fence, network: bool) -> None:
-    program = seccomp.program(rules(room, fence, PID, network=network), machine)
-
-    def of(name: str, *arguments: int) -> int:
-        return outcome(program, machine.audit, machine.numbers[name], *arguments)
-
+    of = outcomes(rules(room, fence, PID, network=network), machine)
     sockets = network or bool(fence.unix) or room == "publisher"
     own = ALLOW if sockets else REFUSE
     assert (of("setsockopt", 3, 1, 13), of("setsockopt", 3, 1, 9)) == (REFUSE, own)  # SO_LINGER, SO_KEEPALIVE
@@ -178,12 +176,8 @@ def test_nobody_holds_others_up(machine: kernel.Machine, room: Room, fence: Fenc
 def test_locks_which_every_user_sees_are_for_the_outbox_and_for_programs(
     machine: kernel.Machine, room: Room, fence: Fence, network: bool
 ) -> None:
-    program = seccomp.program(rules(room, fence, PID, network=network), machine)
+    of = outcomes(rules(room, fence, PID, network=network), machine)
     programs = fence.unix in ("sound", "programs")
-
-    def of(name: str, *arguments: int) -> int:
-        return outcome(program, machine.audit, machine.numbers[name], *arguments)
-
     for name in ("fcntl", "fcntl64") if "fcntl64" in machine.numbers else ("fcntl",):
         records = {of(name, 3, GARBAGE | command) for command in (5, 6, 7, 12, 13, 14)}
         assert records == {ALLOW if programs or room == "publisher" else REFUSE}
@@ -198,11 +192,7 @@ def test_locks_which_every_user_sees_are_for_the_outbox_and_for_programs(
 def test_a_call_about_a_process_is_allowed_about_the_caller_alone(
     machine: kernel.Machine, room: Room, fence: Fence, network: bool
 ) -> None:
-    program = seccomp.program(rules(room, fence, PID, network=network), machine)
-
-    def of(name: str, *arguments: int) -> int:
-        return outcome(program, machine.audit, machine.numbers[name], *arguments)
-
+    of = outcomes(rules(room, fence, PID, network=network), machine)
     programs = fence.unix in ("sound", "programs")
     shown = ("sched_setscheduler", "sched_setparam", "sched_setattr")
     for name in (*shown, "prlimit64", "sched_setaffinity", "get_robust_list", "migrate_pages", "move_pages"):
@@ -229,12 +219,8 @@ def test_a_call_about_a_process_is_allowed_about_the_caller_alone(
 def test_a_signal_goes_to_the_caller_alone_but_where_programs_are_started(
     machine: kernel.Machine, room: Room, fence: Fence, network: bool
 ) -> None:
-    program = seccomp.program(rules(room, fence, PID, network=network), machine)
+    of = outcomes(rules(room, fence, PID, network=network), machine)
     others = ALLOW if fence is PROGRAMS else REFUSE
-
-    def of(name: str, *arguments: int) -> int:
-        return outcome(program, machine.audit, machine.numbers[name], *arguments)
-
     for name in ("kill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo"):
         assert of(name, PID, 9) == of(name, GARBAGE | PID, 9) == ALLOW
         to = (0, 1, PID + 1, 0xFFFFFFFF, 2**64 - 1, 2**32 - PID, GARBAGE | 1)
@@ -249,11 +235,7 @@ def test_a_signal_goes_to_the_caller_alone_but_where_programs_are_started(
 @pytest.mark.parametrize("machine", MACHINES)
 def test_who_reads_a_configuration_signals_neither_its_parent_nor_a_group(machine: kernel.Machine) -> None:
     parent = PID - 7
-    program = seccomp.program(rules("config", Fence(), PID, parent=parent), machine)
-
-    def of(name: str, *arguments: int) -> int:
-        return outcome(program, machine.audit, machine.numbers[name], *arguments)
-
+    of = outcomes(rules("config", Fence(), PID, parent=parent), machine)
     for name in ("kill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo"):
         assert {of(name, pid, 9) for pid in (PID, GARBAGE | PID, PID + 1, 1)} == {ALLOW}
         to = (0, GARBAGE, parent, GARBAGE | parent, 0xFFFFFFFF, 2**64 - 1, 2**32 - parent, 2**32 - PID)
@@ -266,11 +248,7 @@ def test_who_reads_a_configuration_signals_neither_its_parent_nor_a_group(machin
 
 @pytest.mark.parametrize("machine", MACHINES)
 def test_who_reads_a_configuration_makes_no_socket_but_pairs_for_its_children(machine: kernel.Machine) -> None:
-    program = seccomp.program(rules("config", Fence(), PID), machine)
-
-    def of(name: str, *arguments: int) -> int:
-        return outcome(program, machine.audit, machine.numbers[name], *arguments)
-
+    of = outcomes(rules("config", Fence(), PID), machine)
     assert {of("socket", family, 1) for family in range(50)} == {REFUSE}
     assert {of(name, 3) for name in ("connect", "bind", "listen", "accept", "accept4", "setsockopt")} == {REFUSE}
     assert {of("socketpair", 1, kind) for kind in (1, 0x80001, 0x801, GARBAGE | 1)} == {ALLOW}
