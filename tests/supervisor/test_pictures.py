@@ -20,6 +20,7 @@ import pytest
 
 from edge_infer.errors import EdgeInferError
 from edge_infer.ipc.messages import GrabDone, Look
+from edge_infer.page import looks
 from edge_infer.supervisor.control import requests, server
 from edge_infer.supervisor.control.peer import Peer
 from edge_infer.supervisor.control.requests import (
@@ -221,6 +222,31 @@ def test_a_late_picture_goes_to_nobody(
     assert clients.sent == []
 
 
+@pytest.mark.parametrize(("size", "given"), [(requests.MAX_LOOK_BYTES, True), (requests.MAX_LOOK_BYTES + 1, False)])
+def test_a_small_picture_has_a_small_limit(
+    house: House, pictures: PendingPictures, clients: Clients, size: int, given: bool
+) -> None:
+    clients.ask(do="look")
+    house.make(bytes(size))
+    pictures.go_on()
+    assert len(clients.sent) == given
+
+
+def test_a_picture_that_never_comes_is_forgotten(
+    house: House, pictures: PendingPictures, clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests, "LATE_SECONDS", -1.0)
+    clients.ask(1)
+    pictures.go_on()
+    assert clients.errors() == [requests.LATE]
+    assert house.picture is None
+
+
+def test_the_page_has_the_limits_of_the_daemon() -> None:
+    assert (looks.MAX_VIEWERS, looks.MAX_BYTES) == (MAX_VIEWERS, requests.MAX_LOOK_BYTES)
+    assert looks.LEFT_SECONDS > requests.WATCHED_SECONDS
+
+
 @pytest.fixture
 def named(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Makes every client the page; returns the user ids whose names were looked up."""
@@ -269,6 +295,28 @@ def test_a_page_that_names_many_people_fills_no_log(
     clients.pictures.go_on()
     assert caplog.messages[-1].startswith("left out ")
     assert int(caplog.messages[-1].split()[2]) >= 2 * 4000 - LINES_AT_ONCE - 2
+
+
+def test_the_page_takes_neither_the_lines_nor_the_places_of_others(
+    named: list[int], clients: Clients, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(Peer, "is_page", property(lambda peer: peer.uid == 7))
+    caplog.set_level(logging.INFO)
+    for first in range(0, 40 * MAX_VIEWERS, MAX_VIEWERS):
+        clients.ask(7, do="look", viewers=list(range(first, first + MAX_VIEWERS)))
+        clients.house.make()
+        clients.pictures.go_on()
+        clients.sent[-1].close()
+    monkeypatch.setattr(requests, "WATCHED_SECONDS", 60.0)
+    clients.ask(7, do="look", viewers=list(range(1000, 1000 + MAX_VIEWERS)))
+    clients.house.make()
+    clients.pictures.go_on()
+    clients.ask(9, do="look")
+    clients.house.make()
+    clients.pictures.go_on()
+    assert "bytes" in clients.told[-1][1]
+    assert caplog.messages[-1] == "showing pictures of source cam to user 9"
+    assert named[-1] == 9
 
 
 @pytest.mark.parametrize(
