@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from pathlib import Path
 
 import pytest
 
+from edge_infer.supervisor.processes import readers, supervisor
 from tests.broker import Broker, Subscriber, eventually
-from tests.running import PYTHON, Daemon, alive, config
+from tests.running import PYTHON, ROOT, Daemon, alive, config
 
 P = "edge-infer/box"
 CAMERA = (
@@ -60,9 +62,34 @@ def test_a_stop_that_reaches_the_readers_first_starts_none_again(
         daemon.signal(signal.SIGTERM)
         for pid in rooms.values():
             os.kill(pid, signal.SIGTERM)
-        assert daemon.wait(20) == 0
+        assert daemon.wait(20) == 0, daemon.log.read_text()
         said = daemon.log.read_text().partition("stopping")
         assert said[1], "it stops"
         assert "starting a new one" not in said[0] + said[2]
         last = subscriber.on(f"{P}/faces/state")[-1].value
         assert (last["counts"], last["reason"]) == (None, "stopped")
+
+
+def test_a_reader_that_hangs_at_the_stop_is_killed_and_makes_no_failed_service(
+    box: Path, broker: Broker, subscriber: Subscriber
+) -> None:
+    """A camera driver may hang for ever. ``systemctl stop`` then leaves no failed unit: no result is lost by it."""
+    (box / "camera.py").write_text(CAMERA)
+    source = f"{{kind: exec, command: [{PYTHON}, camera.py], size: 64x48, format: rgb24}}"
+    with Daemon(box, config(broker.port, source)) as daemon:
+        daemon.wait_serving()
+        subscriber.wait(f"{P}/faces/result")
+        reader = next(pid for name, pid in daemon.pids().items() if name.startswith("reader"))
+        os.kill(reader, signal.SIGSTOP)
+        daemon.signal(signal.SIGTERM)
+        assert daemon.wait(20) == 0, daemon.log.read_text()
+        assert f"reader cam (pid {reader}) did not stop; killing it" in daemon.log.read_text()
+        assert not alive(reader)
+
+
+def test_a_shutdown_with_hanging_processes_ends_before_systemd_kills_it() -> None:
+    unit = (ROOT / "systemd" / "edge-infer.service").read_text()
+    allowed = re.search(r"^TimeoutStopSec=(\d+)s$", unit, re.MULTILINE)
+    assert allowed is not None
+    longest = supervisor.ENGINE_STOP + readers.STOP + supervisor.PUBLISHER_STOP
+    assert longest < supervisor.STOP_ALL < float(allowed[1])

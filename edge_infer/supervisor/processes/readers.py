@@ -28,6 +28,7 @@ BUSY: Final = 8.0
 PAUSE: Final = 2.0
 """Maximum seconds between two starts of a reader, so that a reconnected camera gives results within 10 s."""
 STOP: Final = 0.45
+"""Seconds that all readers of a change or of a shutdown have together until they are killed."""
 MAX_REMEMBERED: Final = 256
 """Maximum number of sources without a reader whose log limits are remembered."""
 
@@ -154,16 +155,15 @@ class Readers:
         for reader in self:
             reader.child.kill(signal.SIGTERM)
 
-    def close(self) -> bool:
-        """Wait for the end of all readers; return False if one had to be killed. May be called twice."""
-        orderly = True
+    def close(self) -> None:
+        """Wait for the end of all readers, which `end` has asked to stop. May be called twice."""
+        deadline = time.monotonic() + STOP
         for reader in self:
-            orderly &= reader.child.stop(STOP)
+            reader.child.stop(max(0.0, deadline - time.monotonic()))
             reader.close()
         self._by_source.clear()
         self._release()
         self._pipes.close()
-        return orderly
 
     def _stop(self, gone: list[ReaderHandle], deadline: float) -> None:
         for reader in gone:  # all at once, so that they stop in parallel

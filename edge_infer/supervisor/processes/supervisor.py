@@ -116,10 +116,10 @@ MAX_ACCUSATIONS_OF_PUBLISHER: Final = 3
 """The same of the publisher at once, and then one an hour: a new one does not know which numbers an engine has used."""
 BUSY: Final = 0.2
 """Share of a processor from which a silent publisher counts as busy."""
-ENGINE_STOP, PUBLISHER_STOP = 1.6, 4.0
-"""Seconds from the stop order until the process is killed."""
-PUBLISHER_START: Final = 5.0
-"""Seconds at shutdown to wait for a publisher that is starting."""
+STOP_ALL: Final = 9.5
+"""Seconds for the whole shutdown: systemd kills the service 10 s after its stop order."""
+ENGINE_STOP, PUBLISHER_STOP = 3.0, 4.0
+"""Seconds from the stop order until the process is killed. An engine needs one second, and more on a busy board."""
 
 
 class LastFailure(Record, frozen=True):
@@ -421,8 +421,11 @@ class ProcessSupervisor:
         return self._readers.children()
 
     def close(self) -> bool:
-        """Stop all children in the order of the data flow. Return False if one was killed. May be called twice."""
-        orderly = True
+        """Stop all children in the order of the data flow. May be called twice.
+
+        Return False if the engine or the publisher was killed. A killed reader loses nothing: a camera driver may hang.
+        """
+        until = time.monotonic() + STOP_ALL
         self._revive_publisher()
         self._readers.end()
         if not self.engine.spoke:
@@ -430,12 +433,12 @@ class ProcessSupervisor:
             if not self.publisher.spoke and self.engine.heard < 0.0:
                 self.publisher.kill(signal.SIGTERM)  # the publisher is starting, too, and has no results of any engine
         self.engine.tell(Stop())
-        orderly &= self.engine.stop(ENGINE_STOP)
+        orderly = self.engine.stop(ENGINE_STOP)
         self._take_last_references()
-        orderly &= self._readers.close()
+        self._readers.close()
         self._revive_publisher()
         if self.engine.heard > 0.0:
-            self._await_publisher()
+            self._await_publisher(until - PUBLISHER_STOP)
         self.publisher.tell(Stop())
         orderly &= self.publisher.stop(PUBLISHER_STOP)
         self._plan = None
@@ -460,9 +463,8 @@ class ProcessSupervisor:
             if self._boot and self.engine.pid is None and not died:
                 self.publisher.tell(EngineUp(self._boot))  # it has stopped as ordered; its results wait in the channel
 
-    def _await_publisher(self) -> None:
+    def _await_publisher(self, deadline: float) -> None:
         """Wait for a publisher that starts, because it must receive the results that the engine has left."""
-        deadline = time.monotonic() + PUBLISHER_START
         while self.publisher.channel is not None and not self.publisher.spoke:  # the publisher has ended
             if (left := deadline - time.monotonic()) <= 0:
                 return
