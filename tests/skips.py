@@ -14,6 +14,9 @@ from typing import Any
 
 import pytest
 
+REFUSED = 8
+"""The exit code after such a skip. It is none of pytest's: ``scripts/test`` repeats failed tests, but no skipped ones."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declares the option."""
@@ -69,12 +72,12 @@ class SkipGate:
         self._refused.update(dict.fromkeys(getattr(node, "workeroutput", {}).get("refused-skips", ())))
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Changes success into failure; in one of several processes, tells the first one."""
+        """Makes the run end with `REFUSED`; in one of several processes, tells the first one."""
         output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
         if output is not None:
             output["refused-skips"] = list(self._refused)
-        if self._refused and session.exitstatus == pytest.ExitCode.OK:
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        if self._refused and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+            session.exitstatus = REFUSED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Says which, and what to do."""

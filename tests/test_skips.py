@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.skips import REFUSED
+
 ROOT = Path(__file__).parent.parent
 MODULE = """
 import pytest
@@ -29,9 +31,9 @@ def test_assets(assets): pass
     ("allowed", "with_assets", "code", "complaint"),
     [
         ("no such camera -- r\na mark -- r\nno assets -- r\n", False, 0, None),
-        ("no such camera -- r\nno assets -- r\n", False, 1, "test_marked: Skipped: a mark"),
-        ("a mark -- r\nno assets -- r\n", False, 1, "test_away: Skipped: no such camera"),
-        ("no such camera -- r\na mark -- r\nno assets -- r\n", True, 1, "test_assets: Skipped: no assets"),
+        ("no such camera -- r\nno assets -- r\n", False, REFUSED, "test_marked: Skipped: a mark"),
+        ("a mark -- r\nno assets -- r\n", False, REFUSED, "test_away: Skipped: no such camera"),
+        ("no such camera -- r\na mark -- r\nno assets -- r\n", True, REFUSED, "test_assets: Skipped: no assets"),
         ("no such camera\n", False, 4, "why that is all right"),
     ],
 )
@@ -46,7 +48,7 @@ def test_only_named_skips_pass(
 def test_processes_beside_each_other_are_judged_together(tmp_path: Path) -> None:
     (tmp_path / "test_whole.py").write_text('import pytest\npytest.skip("no board", allow_module_level=True)\n')
     code, words = run(tmp_path, "no such camera -- r\nno assets -- r\n", "-n", "2")
-    assert code == 1
+    assert code == REFUSED
     for complaint in ("test_marked: Skipped: a mark", "test_whole.py: Skipped: no board"):
         assert words.count(complaint) == 1
 
@@ -70,3 +72,10 @@ def test_the_list_of_the_project_is_well_formed() -> None:
     from tests.skips import read_allowed
 
     assert read_allowed(ROOT / "tests" / "allowed-skips")
+
+
+def test_a_failed_test_does_not_hide_a_refused_skip(tmp_path: Path) -> None:
+    (tmp_path / "test_broken.py").write_text("def test_broken(): assert False\n")
+    code, words = run(tmp_path, "no such camera -- r\nno assets -- r\n")
+    assert code == REFUSED
+    assert "1 failed" in words
