@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 REFUSED = 8
-"""The exit code after such a skip. It is none of pytest's: ``scripts/test`` repeats failed tests, but no skipped ones."""
+"""The exit code after such a skip, none of pytest's. ``scripts/test` repeats failed tests, but no skipped ones."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
