@@ -396,6 +396,7 @@ class Engine:
                 return GrabDone(order.source, shortened(found), number=order.number)
             data, look = found
             memfd.write_all(file, data)
+            os.ftruncate(file, len(data))  # the file is as long as the longest picture
         except (OSError, EdgeInferError, cv2.error) as error:
             return GrabDone(order.source, shortened(f"cannot write the picture: {error}"), number=order.number)
         finally:

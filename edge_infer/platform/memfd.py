@@ -26,6 +26,21 @@ def create(name: str, flags: int = 0) -> int:
     return os.memfd_create(name, os.MFD_CLOEXEC | flags)
 
 
+def bounded(name: str, most: int) -> int:
+    """Return a memory file of ``most`` zeros that nobody can make longer. They take no memory until they are written.
+
+    The writer cuts it to its length. Raises `OSError`.
+    """
+    file = create(name, os.MFD_ALLOW_SEALING)
+    try:
+        os.ftruncate(file, most)
+        fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW)
+    except OSError:
+        os.close(file)
+        raise
+    return file
+
+
 def copied(source: int, name: str, most: int = sys.maxsize) -> tuple[int, str]:
     """Return a sealed copy of an open file's bytes, at most ``most`` of them, and the SHA-256 of the copy.
 

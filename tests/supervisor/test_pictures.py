@@ -30,7 +30,7 @@ from edge_infer.supervisor.control.requests import (
     MAX_WAITING_OF_USER,
     PendingPictures,
 )
-from edge_infer.supervisor.control.sent_picture import SentPicture
+from edge_infer.supervisor.control.sent_picture import MAX_PICTURE_BYTES, SentPicture
 from edge_infer.supervisor.control.server import ControlSocket, Request, ask_for_picture
 from edge_infer.supervisor.processes.patience import PICTURE
 from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
@@ -68,6 +68,7 @@ class House:
         """Make the picture that was ordered last; return the engine's file."""
         number, source, side, file = self.orders[-1]
         os.write(file, data)
+        os.ftruncate(file, len(data))
         self.done.append(GrabDone(source, look=LOOK if side else None, number=number))
         self.picture = None
         return file
@@ -222,14 +223,18 @@ def test_a_late_picture_goes_to_nobody(
     assert clients.sent == []
 
 
-@pytest.mark.parametrize(("size", "given"), [(requests.MAX_LOOK_BYTES, True), (requests.MAX_LOOK_BYTES + 1, False)])
-def test_a_small_picture_has_a_small_limit(
-    house: House, pictures: PendingPictures, clients: Clients, size: int, given: bool
+@pytest.mark.parametrize(("wanted", "most"), [("look", requests.MAX_LOOK_BYTES), ("grab", MAX_PICTURE_BYTES)])
+def test_the_engine_can_write_no_more_than_a_picture(
+    house: House, pictures: PendingPictures, clients: Clients, wanted: str, most: int
 ) -> None:
-    clients.ask(do="look")
-    house.make(bytes(size))
-    pictures.go_on()
-    assert len(clients.sent) == given
+    """What it writes counts as memory of the daemon."""
+    clients.ask(do=wanted)
+    file = house.orders[-1][3]
+    assert os.fstat(file).st_blocks == 0, "what nobody has written takes no memory"
+    assert os.pwrite(file, b"12", most - 1) == 1
+    for grown in (lambda: os.pwrite(file, b"2", most), lambda: os.ftruncate(file, most + 1)):
+        with pytest.raises(PermissionError):
+            grown()
 
 
 def test_a_picture_that_never_comes_is_forgotten(

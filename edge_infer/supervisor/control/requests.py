@@ -235,8 +235,8 @@ class _WantedPicture:
 class PendingPictures:
     """Passes requests for pictures to the engine, one at a time, and sends the pictures to the clients.
 
-    The engine writes a picture into a file in the memory of the daemon, and no client gets this file. The supervisor
-    handles no pixels. It logs who receives pictures of which source.
+    The engine writes a picture into a file of bounded size in the memory of the daemon, and no client gets this file.
+    The supervisor handles no pixels. It logs who receives pictures of which source.
     """
 
     def __init__(self, house: ProcessSupervisor) -> None:
@@ -316,7 +316,7 @@ class PendingPictures:
             wanted.request.answer({"busy": f"{MAX_VIEWERS} people look at pictures already; try again later"})
             return
         try:
-            file = memfd.create("picture", os.MFD_ALLOW_SEALING)
+            file = memfd.bounded("picture", MAX_LOOK_BYTES if wanted.small else MAX_PICTURE_BYTES)
         except OSError as error:
             wanted.request.answer({"error": f"the daemon has no memory for a picture: {error.strerror}"})
             return
@@ -352,8 +352,7 @@ class PendingPictures:
             size = os.fstat(work.file).st_size
         except OSError:
             size = 0
-        most = MAX_LOOK_BYTES if wanted.small else MAX_PICTURE_BYTES
-        if not 0 < size <= most or wanted.small != (done.look is not None):
+        if not size or wanted.small != (done.look is not None):
             self._give_up(work, "the engine made something that is not a picture; see its log")
             return
         self._in_work, request = None, wanted.request
