@@ -74,7 +74,11 @@ def masks(pid: int) -> list[str]:
 
 
 def test_the_threads_of_the_engine(broker: Broker, tmp_path: Path) -> None:
-    text = config(broker.port, "{kind: synthetic, size: 320x240}").replace(", fps: 10}", "KEYS, ahead: always}")
+    text = (
+        config(broker.port, "{kind: synthetic, size: 320x240}")
+        .replace("threads: 1, ", "")
+        .replace(", fps: 10}", "KEYS, ahead: always}")
+    )
     with Daemon(tmp_path, text.replace("KEYS", f", threads: 2, affinity: [{SECOND}]")) as daemon:
         daemon.wait_serving()
         engine = daemon.pids()["engine"]

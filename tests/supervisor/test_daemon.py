@@ -30,8 +30,8 @@ sources:
   one: {{kind: synthetic, size: 320x240, seed: 1}}
   two: {{kind: synthetic, size: 320x240, seed: 2}}
 pipelines:
-  one: {{source: one, model: faces, publish: every, fps: 5}}
-  two: {{source: two, model: faces, publish: every, fps: 5}}
+  one: {{source: one, model: faces, threads: 1, publish: every, fps: 5}}
+  two: {{source: two, model: faces, threads: 1, publish: every, fps: 5}}
 """
 
 

@@ -27,9 +27,9 @@ models:
 sources:
   cam: {{kind: synthetic, size: 320x240, seed: 1, fps: 8}}
 pipelines:
-  door: {{source: cam, model: faces, publish: every, fps: 4}}
-  yard: {{source: cam, model: faces, publish: every, fps: 4}}
-  hall: {{source: cam, model: faces, publish: every, fps: 4}}
+  door: {{source: cam, model: faces, threads: 1, publish: every, fps: 4}}
+  yard: {{source: cam, model: faces, threads: 1, publish: every, fps: 4}}
+  hall: {{source: cam, model: faces, threads: 1, publish: every, fps: 4}}
 """
 FLOOR = {"yard": 1.0, "door": 1.0}
 """Of 4 frames a second, and of what a busy machine makes of them."""
