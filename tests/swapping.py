@@ -22,7 +22,7 @@ models:
 sources:
   cam: {{kind: synthetic, size: {size}, seed: 1, fps: {fps}}}
 pipelines:
-  hall: {{source: cam, model: light, publish: every}}
+  hall: {{source: cam, model: light, threads: 1, publish: every}}
 """
 
 

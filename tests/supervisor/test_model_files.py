@@ -28,7 +28,9 @@ def running(tmp_path: Path) -> Iterator[Swapping]:
 
 def text(running: Swapping, file: Path, threads: int = 1) -> str:
     """The configuration with this model, of which every score is published."""
-    return running.text(file).replace("every}", f"every, threshold: 0.001, threads: {threads}}}")
+    return running.text(file).replace(
+        "threads: 1, publish: every", f"threads: {threads}, publish: every, threshold: 0.001"
+    )
 
 
 def copy_of(running: Swapping) -> Path:

@@ -19,7 +19,7 @@ models:
 sources:
   cam: {{kind: synthetic, size: 64x64, fps: 50}}
 pipelines:
-  hall: {{source: cam, model: light, publish: every}}
+  hall: {{source: cam, model: light, threads: 1, publish: every}}
 """
 
 
