@@ -34,9 +34,8 @@ def health_bound(plan: Plan) -> float:
     pipeline = _RATE + 3 * _LATENCY + 5 * _COUNT + _SHARE + 4  # and which of the four optional fields are present
     source = math.log2(_STATES) + 2 * _RATE + _COUNT + 2
     drift = sum(_DRIFT for each in plan.pipelines if each.drift)
-    sources = sum(1 for each in plan.sources if each.parent is None)
     account = 6 * 53  # produced, pending and lost follow the numbers that the engine has reached
-    numbers = (len(plan.pipelines) * pipeline + sources * source + account + drift) / 8 / EVERY
+    numbers = (len(plan.pipelines) * pipeline + len(plan.sources) * source + account + drift) / 8 / EVERY
     if plan.governor is None:
         return numbers
     # Its load and its rates are the engine's: it chooses what is limited, to which rate, and at which look.

@@ -173,6 +173,16 @@ def test_the_bound_of_the_device_is_the_sum_and_says_how_long_a_picture_takes() 
     assert half.picture_seconds == int((7000 - half.burst_bytes) / half.bytes_per_second)
 
 
+def test_the_numbers_of_a_source_of_crops_count_in_the_bound() -> None:
+    """Health lists it like a camera."""
+    made = configured()
+    crops = SourcePlan("hall", "crops", "m:C", live=False, network=False, options={}, parent="door")
+    with_crops, with_camera = (
+        replace(made, sources=(*made.sources, each)) for each in (crops, replace(made.sources[0], name="yard"))
+    )
+    assert health_bound(made) < health_bound(with_crops) == health_bound(with_camera)
+
+
 def test_limits_of_the_governor_count_in_the_bound() -> None:
     made = configured()
     governed = replace(made, governor=GovernorPlan(shed=(made.pipelines[0].name,)))

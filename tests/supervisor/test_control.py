@@ -146,6 +146,21 @@ def test_clients_that_say_nothing_nonsense_or_too_much_disturb_nobody(tmp_path: 
         assert seen[-1] == {"do": "status"}
 
 
+def test_a_user_with_many_connections_locks_nobody_else_out(tmp_path: Path) -> None:
+    path, users = tmp_path / "control.sock", iter([7, *[8] * 40])
+    with serving(path, lambda *_: Peer(1, next(users), frozenset())), ExitStack() as stack:
+        slow = stack.enter_context(socket.socket(socket.AF_UNIX))
+        slow.connect(str(path))
+        slow.send(b'{"do":')
+        for _ in range(40):
+            other = stack.enter_context(socket.socket(socket.AF_UNIX))
+            other.connect(str(path))
+            other.send(b'{"do":')
+        slow.settimeout(10)
+        slow.send(b'"status"}\n')
+        assert json.loads(slow.recv(1000)) == {"asked": "status"}
+
+
 def lingering(listener: socket.socket) -> tuple[socket.socket, socket.socket]:
     """A TCP socket that holds up, for half a minute, whoever closes it last; and its other end."""
     way = socket.create_connection(listener.getsockname())

@@ -12,6 +12,7 @@ import math
 import os
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -491,10 +492,17 @@ class ControlSocket:
                 self._admit(connection, peer)
 
     def _admit(self, connection: socket.socket, peer: Peer) -> None:
-        if len(self._clients) >= self.MOST_CLIENTS:  # make room: close the client that has waited longest
-            self._clients.pop(next(iter(self._clients))).close()
+        if len(self._clients) >= self.MOST_CLIENTS:
+            self._make_room(peer.uid)
         connection.setblocking(False)
         self._clients[connection.fileno()] = _ControlClient(connection, peer, self._send)
+
+    def _make_room(self, newcomer: int) -> None:
+        """Close the longest waiting client of the user with the most, so that no user locks the others out."""
+        users = Counter(each.peer.uid for each in self._clients.values())
+        users[newcomer] += 1
+        most = max(users, key=lambda uid: users[uid])
+        self._clients.pop(next(fd for fd, each in self._clients.items() if each.peer.uid == most)).close()
 
     def _send(self, connection: socket.socket, data: bytes, picture: SentPicture | None = None, /) -> None:
         self._answers.append(_UnreadAnswer(connection, data, time.monotonic() + READ_WITHIN, picture))
@@ -522,7 +530,7 @@ class _ControlClient:
     def __init__(self, connection: socket.socket, peer: Peer, send: Send) -> None:
         self.connection = connection
         self._send = send
-        self._peer = peer
+        self.peer = peer
         self._data = bytearray()
         self._files: list[int] = []
         self.closed = False
@@ -550,7 +558,7 @@ class _ControlClient:
         except (ValueError, RecursionError):
             body = None
         request = Request(
-            self.connection, self._peer, body if isinstance(body, dict) else {}, tuple(self._files), self._send
+            self.connection, self.peer, body if isinstance(body, dict) else {}, tuple(self._files), self._send
         )
         self._files = []
         return request
