@@ -85,7 +85,7 @@ class Whole:
     def run(self, seconds: float, channel: Channel) -> Run:
         """Run for ``seconds`` after the first result; raises `StartError` if there is none.
 
-        ``channel`` comes from `taker`; it serves one run after another.
+        ``channel`` comes from `receiver.taker`. The same channel can be used for several runs, one after another.
         """
         self._runs += 1
         outlet = ResultSender(channel, f"{self._runs:06x}")  # an acknowledgement for the previous run has another id

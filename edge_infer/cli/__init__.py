@@ -51,8 +51,8 @@ COMMANDS: Final[Mapping[str, str]] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 failed, 2 wrong usage or configuration, 3 start failed.
 
-    Without ``arguments`` the process belongs to the command, and a process that root started changes to another user. A
-    program that passes ``arguments`` keeps control of its own process.
+    Without ``arguments`` the process belongs to the command, which may change its user if root started it. A program
+    that passes ``arguments`` keeps control of its own process.
     """
     if arguments is None:
         # With more threads NumPy's matrix products wait for the threads of the models, for fifty times their own time.

@@ -91,7 +91,7 @@ def pace_of(source: SourceHealth) -> str:
 
 
 def _pace(source: SourceHealth) -> str:
-    """Return the same for a column with frames per second."""
+    """Return the rate for the column of frames per second: without a unit for frames, with ``/s`` for samples."""
     return f"{source.fps:.1f}" if source.rate is ABSENT else f"{source.rate:g}/s"
 
 

@@ -27,7 +27,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--wait",
         action="store_true",
-        help="wait until every pipeline has an outcome or lacks its source; else exit code 1",
+        help="wait until every pipeline has an outcome or lacks its source; exit code 1 after --timeout, unless only a "
+        "first frame is missing",
     )
     parser.add_argument("--timeout", metavar="TIME", type=argument(parse_seconds), default=120.0, help="default: 2m")
     parser.epilog = "example: edge-infer status --wait --timeout 1m"

@@ -38,7 +38,7 @@ def board(root: Path) -> Iterator[Finding]:
 
 
 def memory(root: Path) -> Finding:
-    """Check the memory for this process: the board's, or a lower limit of the control group."""
+    """Check the memory that this process may use: the board's, or the limit of its control group if that is lower."""
     total, limit = _number(root / "proc/meminfo", "MemTotal:") * 1024, _group_limit(root)
     if not total:
         return ok("memory", "/proc/meminfo does not contain the amount")

@@ -49,7 +49,7 @@ MAX_BEGUN: Final = 16384
 MAX_OPEN: Final = 256
 """Maximum number of ids of open events that stay known: an engine opens no more in one pipeline."""
 MAX_BOOTS: Final = 4
-"""Number of engines whose ids are known."""
+"""Maximum number of runs of the engine whose ids and other numbers stay known."""
 Moment = TypeVar("Moment", State, Event)
 Key = TypeVar("Key")
 _BEGINS: Final = frozenset({"appear", "enter", "start", "drift"})

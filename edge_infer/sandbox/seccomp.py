@@ -85,7 +85,10 @@ def _ranges(rules: Rules, machine: kernel.Machine) -> list[tuple[int, _Steps]]:
 
 
 def _search(ranges: Sequence[tuple[int, _Steps]]) -> _Steps:
-    """Return a binary search for the range of a number. The program runs for every call whose arguments decide."""
+    """Return the steps that find the range of the call's number by binary search.
+
+    The program runs for every call whose arguments decide.
+    """
     if len(ranges) == 1:
         return ranges[0][1]
     middle = len(ranges) // 2

@@ -46,7 +46,8 @@ ASIDE: Final = "publisher.put-aside-"
 ON_TRIAL: Final = f"{ASIDE}on-trial"
 """Name of the publisher's folder while an empty one replaces it on trial. A start that finds it ends the trial.
 
-The name stores the trial, because a rename is atomic and works on a full disk. No publisher can rename its folder.
+The name of the folder records the trial, because a rename is atomic and works on a full disk. No publisher can
+rename its folder.
 """
 _ASIDE_NAME: Final = re.compile(re.escape(ASIDE) + "[1-9][0-9]{0,8}")
 MAX_ASIDE: Final = 2

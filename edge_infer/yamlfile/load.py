@@ -199,7 +199,7 @@ class _NodeWalk:
             return node.text
 
     def word(self, node: Scalar) -> Any:
-        """Return the value of a word; raises ValueError if a variable cannot be expanded."""
+        """Return the value of a scalar; raises ValueError if a variable cannot be expanded."""
         if self.environment is None or "${" not in node.text:
             return resolve(node.text) if node.plain else node.text
         filled = Expanded(expand(node.text, self.environment))

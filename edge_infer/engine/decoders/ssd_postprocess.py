@@ -94,7 +94,7 @@ def _by_shape(outputs: tuple[Tensor, ...]) -> tuple[int, int, list[int]]:
 
 
 def _names(layout: Layout, alike: list[int]) -> tuple[str, str]:
-    """Return the names of the class ids and the scores."""
+    """Return the names of the outputs that hold the class ids and the scores."""
     there = tuple(layout.outputs[index].name for index in alike)
     said = (layout.options.get("classes"), layout.options.get("scores"))
     if said != (None, None):

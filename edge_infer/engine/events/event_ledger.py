@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Literal, TypeAlias, TypeVar
+from typing import Final, Literal, Protocol, TypeAlias, TypeVar
 
 from edge_infer.contract.codec import ABSENT, Absent, replace
 from edge_infer.contract.messages import DriftKind, Event, EventType, FractionBox, Reason, timestamp
@@ -78,6 +78,13 @@ class Happening:
         return precision.distance(score) if self.label is None else precision.score(score)
 
 
+class Scored(Protocol):
+    """What an event is about: an object, or a label."""
+
+    best: float
+    """The best score so far, which the end of the event carries."""
+
+
 class EventLedger:
     """Open events of a pipeline. A published begin gets exactly one end. A begin that was held back gets no end."""
 
@@ -85,12 +92,12 @@ class EventLedger:
         """Start without open events; without a plan no event is published."""
         self.decisions = decisions
         self._plan = plan
-        self._open: dict[Key, Happening | None] = {}  # None: the begin was held back
+        self._open: dict[Key, tuple[Happening, Scored] | None] = {}  # None: the begin was held back
         self._budget = MessageBudget(plan.most) if plan else None
         self._told: dict[tuple[EventType, str | None, str | None], float] = {}
         self.held_back: Counter[str] = Counter()
 
-    def begin(self, key: Key, what: Happening) -> tuple[Happening, ...]:
+    def begin(self, key: Key, what: Happening, about: Scored) -> tuple[Happening, ...]:
         """Begin an event that will end later. A key that is already open is ignored.
 
         Return the event if it is to be published.
@@ -98,19 +105,22 @@ class EventLedger:
         if key in self._open or self._plan is None:
             return ()
         told = self._may_tell(what, 2) and self._room(what)
-        self._open[key] = what if told else None
+        self._open[key] = (what, about) if told else None
         return (what,) if told else ()
 
     def point(self, what: Happening) -> tuple[Happening, ...]:
         """Return an event that has no end, if it is to be published."""
         return (what,) if self._plan is not None and self._may_tell(what, 1) else ()
 
-    def end(self, key: Key, now: Instant, **more: object) -> tuple[Happening, ...]:
-        """End an open event; ``more`` overrides fields of the end event."""
-        begun = self._open.pop(key, None)
-        if begun is None:
+    def end(
+        self, key: Key, now: Instant, box: FractionBox | None = None, reason: Reason | None = None
+    ) -> tuple[Happening, ...]:
+        """End an open event, with the best score."""
+        opened = self._open.pop(key, None)
+        if opened is None:
             return ()
-        return (replace(begun, type=ENDS[begun.type], when=now, **more),)
+        begun, about = opened
+        return (replace(begun, type=ENDS[begun.type], when=now, score=about.best, box=box, reason=reason),)
 
     def end_all(self, reason: Reason, now: Instant) -> tuple[Happening, ...]:
         """End all events for a reason outside the scene.
@@ -118,7 +128,7 @@ class EventLedger:
         Zone events end before the events of the objects in those zones.
         """
         order = sorted(self._open, key=lambda key: key[0] != "enter")
-        return tuple(end for key in order for end in self.end(key, now, reason=reason, box=None))
+        return tuple(end for key in order for end in self.end(key, now, reason=reason))
 
     def _room(self, what: Happening) -> bool:
         if sum(begun is not None for begun in self._open.values()) < MOST_OPEN:

@@ -226,7 +226,9 @@ class Scene:
         if not visit.told:
             visit.told = track.settled = True
             visit.explained = now.moment
-            news += self._ledger.begin(("appear", track.number, None), self._of(track, "appear", now, track.first))
+            news += self._ledger.begin(
+                ("appear", track.number, None), self._of(track, "appear", now, track.first), track
+            )
         for zone in self._plan.zones:
             news += self._stay(track, visit, zone, now)
         news += self._crossings(track, visit, now)
@@ -239,14 +241,13 @@ class Scene:
         key = ("enter", track.number, zone.name)
         if not visit.sides[zone.name].settled:
             del visit.stays[zone.name]
-            told = {"score": track.best, "box": self._box(track)}
-            return self._ledger.end(key, now, **told) if stay.begun else ()  # type: ignore[arg-type]
+            return self._ledger.end(key, now, self._box(track)) if stay.begun else ()  # type: ignore[arg-type]
         if stay.begun:
             return ()
         stay.begun = True
         visit.entered.add(zone.name)
         what = self._of(track, "enter", now, stay.since)
-        return self._ledger.begin(key, replace(what, zone=zone.name))  # type: ignore[arg-type]
+        return self._ledger.begin(key, replace(what, zone=zone.name), track)  # type: ignore[arg-type]
 
     def _loitering(self, track: ObjectTrack, visit: Visit, now: Instant) -> list[Happening]:
         """Return new loiter events.
@@ -285,11 +286,11 @@ class Scene:
             if passage is not None and passage.cut_short():
                 self._cross(visit, line, passage)
         news = self._crossings(track, visit, now)
-        told = {"score": track.best, "box": self._box(track)}
+        box = self._box(track)
         for name, stay in visit.stays.items():
             if stay.begun:
-                news += self._ledger.end(("enter", track.number, name), now, **told)
-        news += self._ledger.end(("appear", track.number, None), now, **told)
+                news += self._ledger.end(("enter", track.number, name), now, box)
+        news += self._ledger.end(("appear", track.number, None), now, box)
         return news
 
     def _of(self, track: ObjectTrack, kind: Literal["appear", "enter", "loiter", "cross"], now: Instant,

@@ -66,7 +66,7 @@ class Spells:
 
     def gone(self, now: Instant) -> tuple[Happening, ...]:
         """End all spells, because their object is gone."""
-        ended = [end for label, each in self._spells.items() for end in self._end(label, each, now)]
+        ended = [end for label in self._spells for end in self._end(label, now)]
         self._spells.clear()
         return tuple(ended)
 
@@ -99,17 +99,17 @@ class Spells:
         if now.moment - spell.falling.moment < self._least - ROUNDING:
             return ()
         del self._spells[label]
-        return self._end(label, spell, now)
+        return self._end(label, now)
 
     def _begin(self, label: str | None, spell: _Spell, now: Instant) -> tuple[Happening, ...]:
         if now.moment - spell.since.moment < self._least - ROUNDING:
             return ()
         spell.begun = True
         what = Happening("start", now, spell.since, label=label, number=self._number, score=spell.best)
-        return self._ledger.begin(self._key(label), what)
+        return self._ledger.begin(self._key(label), what, spell)
 
-    def _end(self, label: str | None, spell: _Spell, now: Instant) -> tuple[Happening, ...]:
-        return self._ledger.end(self._key(label), now, score=spell.best)
+    def _end(self, label: str | None, now: Instant) -> tuple[Happening, ...]:
+        return self._ledger.end(self._key(label), now)
 
     def _key(self, label: str | None) -> Key:
         return "start", label, None if self._number is None else f"#{self._number}"

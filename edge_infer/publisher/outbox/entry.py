@@ -29,7 +29,7 @@ class MessageSeries(NamedTuple):
 class Entry:
     """A waiting message. ``number`` orders entries as they were taken; ``late`` ones are marked when they are sent.
 
-    ``taken`` is the uptime in seconds at which it was taken.
+    ``taken`` is the board's uptime in seconds when the outbox took the message.
     """
 
     number: int

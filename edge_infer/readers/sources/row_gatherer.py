@@ -68,7 +68,7 @@ class ArrivalRate:
             self.rate = float(f"{max(self._count - 1 - before, 1) / max(now - begin, FINE):.3g}")
 
     def forget(self) -> None:
-        """Restart the measurement after a pause; the old rate is valid until rows are faster or there is a new one."""
+        """Restart the measurement after a pause; the old rate stays until a new one is measured or rows come faster."""
         self._marks.clear()
 
 

@@ -181,7 +181,7 @@ class VideoSource(Closing):
     def _grab(self, capture: VideoCapture) -> bool:
         """Grab the next picture; return False if closed in the meantime, or at the end of the file.
 
-        In real time, wait for the newest picture that is due.
+        With ``realtime``, skip pictures that are more than a frame interval late, and wait until the next one is due.
         """
         while capture.grab():
             self._advance(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)

@@ -18,7 +18,7 @@ TURN: Final = 0.01
 PICTURE: Final = 10.0
 """Seconds for which the engine may be silent in addition while it makes a whole picture for a person."""
 FRESH: Final = 2.0
-"""Seconds of silence after which an engine may hang already, so that an order for a picture is no reason for it."""
+"""Seconds of silence after which an engine may already hang. An order for a picture then adds no `PICTURE`."""
 
 
 def engine_patience(report: EngineReport | None, order: ApplyPlan | None, trial: float | None) -> float:

@@ -73,6 +73,15 @@ def test_a_window_of_a_signal_counts_with_its_length(covers: float) -> None:
     assert begun.since.moment == pytest.approx(6 - covers)
 
 
+def test_an_end_has_the_best_score_whatever_the_reason() -> None:
+    ledger = EventLedger(EventsPlan(), Decisions())
+    spells = Spells(EventsPlan(), ledger, 0.6, 0.5)
+    for step, score in enumerate((0.7, 0.7, 0.95, 0.8)):
+        spells({"yes": score}, Instant(step, NOW + step))
+    (ended,) = ledger.end_all("stopped", Instant(4, NOW + 4))
+    assert (ended.type, ended.score, ended.reason) == ("end", 0.95, "stopped")
+
+
 @pytest.mark.long
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.dictionaries(st.sampled_from("abc"), st.floats(0, 1)), st.floats(0, 2)), max_size=40))
