@@ -360,8 +360,8 @@ class Event(Record, frozen=True):
     ``end`` of the same ``label`` ends a ``start``; a ``drift_end`` of the same ``kind`` ends a ``drift``. ``shift`` is
     how far the content of the picture moved to the right and down, in fractions of the frame. ``since`` is when the
     subject of the event began. ``score`` is the best score so far. For an anomaly it is the distance, which may be more
-    than 1. ``reason`` is present if something other than the scene ended the event. ``skipped`` is how many numbers before
-       ``seq`` were left out on purpose; they are not lost.
+    than 1. ``reason`` is present if something other than the scene ended the event. ``skipped`` is how many numbers
+    before ``seq`` were left out on purpose; they are not lost.
     """
 
     v: Literal[1]

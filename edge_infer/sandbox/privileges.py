@@ -189,7 +189,12 @@ def drop_capabilities(keep: int = 0) -> None:
 
 
 def drop_all_capabilities() -> None:
-    """Drop every capability, for this process and its children, even if they can then read fewer files."""
+    """Drop every capability, for this process and its children, even if they can then read fewer files.
+
+    A process without any makes no call, because the unit's filter refuses ``capset``.
+    """
+    if not any(_sets()):
+        return
     _clear_inherited()
     _set_all(0)
 

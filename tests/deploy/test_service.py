@@ -38,6 +38,20 @@ say serving sh -c "edge-infer status | grep -c 'faces: active'"
 say heard sh -c "mosquitto_sub -p @PORT@ -t '+/+/status' -C 1 -W 20"
 say notified sh -c "systemctl show -p StatusText --value edge-infer | grep -c 'models serve'"
 cp /etc/edge-infer/config.yaml /tmp/good
+sed -i 's|^sources:|&\\n  zero: {{kind: exec, command: [/bin/cat, /dev/zero], size: 64x48, format: rgb24}}|
+    s|^pipelines:|&\\n  zero: {{source: zero, model: faces, fps: 2, publish: every}}|' /etc/edge-infer/config.yaml
+code 'with a program' systemctl reload edge-infer
+say 'its results' sh -c "mosquitto_sub -p @PORT@ -t '+/+/zero/result' -C 1 -W 60 | grep -c objects"
+mkdir /etc/systemd/system/edge-infer.service.d
+printf '[Service]\\nSystemCallFilter=~landlock_create_ruleset\\n' >/etc/systemd/system/edge-infer.service.d/old.conf
+systemctl daemon-reload
+code 'as on a kernel without Landlock' systemctl restart edge-infer
+say 'its results' sh -c "mosquitto_sub -p @PORT@ -t '+/+/zero/result' -C 1 -W 60 | grep -c objects"
+rm -r /etc/systemd/system/edge-infer.service.d
+cp /tmp/good /etc/edge-infer/config.yaml
+systemctl daemon-reload
+code restarted systemctl restart edge-infer
+until_shows 'faces: active'
 echo 'nonsense: 1' >> /etc/edge-infer/config.yaml
 code 'bad reload' systemctl reload edge-infer
 say 'after it' systemctl is-active edge-infer
@@ -187,6 +201,11 @@ connected: 1
 serving: 1
 heard: online
 notified: 1
+with a program: 0
+its results: 1
+as on a kernel without Landlock: 0
+its results: 1
+restarted: 0
 bad reload: 1
 after it: active
 examined: 0

@@ -227,7 +227,7 @@ class Resampler:
         self._first = self._made = self._came = 0
 
     def __call__(self, rows: Rows) -> Rows:
-        """Add rows; return the output that needs no later ones. Before its first sample the signal counts as constant."""
+        """Add rows; return the output that needs no later ones. Before its first sample the signal is constant."""
         if not len(rows):
             return rows
         if self._rows is None:
