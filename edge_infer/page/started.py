@@ -1,4 +1,4 @@
-"""The page's process, started by a command that passes connections to it; it opens none itself."""
+"""The page's process, started by a process that passes connections to it; it opens none itself."""
 
 from __future__ import annotations
 
@@ -20,8 +20,19 @@ Connect: TypeAlias = Callable[[], socket.socket]
 class StartedPage:
     """Runs from the start to the end of the context, or until it has had no connection for some time."""
 
-    def __init__(self, listener: socket.socket, settings: Mapping[str, str], daemon: Connect, writer: Connect) -> None:
-        """Serve on ``listener``; ``settings`` are those that `edge_infer.page.__main__` reads. Raises `StartError`."""
+    def __init__(
+        self,
+        listener: socket.socket,
+        settings: Mapping[str, str],
+        daemon: Connect,
+        writer: Connect,
+        *,
+        output: int | None = None,
+    ) -> None:
+        """Serve on ``listener``; ``settings`` are those that `edge_infer.page.__main__` reads. Raises `StartError`.
+
+        ``output`` is an open file for its output; None: that of this process.
+        """
         self._connect = {b"d": daemon, b"w": writer}
         self._ours, theirs = socket.socketpair()
         words = ("--listen", str(listener.fileno()), "--parent", str(theirs.fileno()))
@@ -30,6 +41,8 @@ class StartedPage:
                 own_module("edge_infer.page", *words),
                 pass_fds=(listener.fileno(), theirs.fileno()),
                 stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
             )
         except OSError as error:
             self._ours.close()
@@ -46,6 +59,10 @@ class StartedPage:
         self._process.terminate()
         self._process.wait()
         self._ours.close()
+
+    def poll(self) -> int | None:
+        """Return the exit code of the process; None while it runs."""
+        return self._process.poll()
 
     def wait(self) -> int:
         """Wait for the end of the process; return its exit code."""

@@ -32,7 +32,7 @@ AWAY: Final[Answer] = {"away": True}
 
 
 class Peers(Protocol):
-    """How the page reaches others: it opens connections itself, or gets them from the command that started it."""
+    """How the page reaches others."""
 
     def daemon(self) -> socket.socket:
         """Return a new connection to the daemon's control socket; raises `OSError`."""
@@ -68,9 +68,9 @@ def _connected(path: Path) -> socket.socket:
 
 
 class GivenPeers:
-    """Gets connections from the command that started this process, whose rights they have.
+    """Gets connections from the process that started this one, whose rights they have.
 
-    ``channel`` leads to that command. Each request is one letter, and each answer is one byte with an open file.
+    ``channel`` leads to that process. Each request is one letter, and each answer is one byte with an open file.
     """
 
     def __init__(self, channel: socket.socket) -> None:
@@ -90,7 +90,7 @@ class GivenPeers:
         if not data or not files:
             for file in files:
                 os.close(file)
-            raise ConnectionRefusedError("the command sent no connection")
+            raise ConnectionRefusedError("the parent sent no connection")
         connection = socket.socket(fileno=files[0])
         connection.setblocking(False)
         return connection
@@ -199,8 +199,6 @@ class Upstream:
             wanted = self._waiting.popleft()
             try:
                 query = Query(wanted)
-            except BlockingIOError:  # its backlog is full
-                self._again(wanted, now)
             except OSError:
                 wanted.done(AWAY, b"")
             else:

@@ -38,6 +38,10 @@ class TokenBucket:
         self._at = now
         return self._tokens
 
+    def seconds_to_full(self) -> float:
+        """Return the seconds after which the bucket is full if nothing is taken."""
+        return (self._burst - self.left()) / self._rate
+
 
 # Token bucket for bytes: limits the average bytes per second, with bursts.
 

@@ -10,9 +10,8 @@ from typing import Literal
 
 Identity = tuple[str, int, int, int]
 """A path with the device and inode of its target; for a character device also its change time."""
-UnixUse = Literal["", "names", "sound", "programs", "page"]
-"""Purpose of Unix sockets: to resolve host names, to reach a sound service, for an external program, or for the
-page."""
+UnixUse = Literal["", "names", "sound", "programs"]
+"""Purpose of Unix sockets: to resolve host names, to reach a sound service, or for an external program."""
 Places = tuple[str, ...]
 
 

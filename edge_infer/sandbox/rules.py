@@ -200,8 +200,6 @@ def rules(room: Room, fence: Fence, pid: int, *, parent: int = 0, network: bool 
         # One end of a pair of datagram sockets can send to any socket of the file system.
         conditions.append(ArgumentCheck("socketpair", 0, tuple(each for each in families if each == AF_UNIX)))
         conditions.append(_socket_options(strict=not makes_processes(room, fence)))
-        refused += ("bind", "listen", "socketpair") if room == "page" else ()
-        conditions += [ArgumentCheck("socket", 1, (_STREAM,), mask=_KINDS)] if room == "page" else []
         if AF_NETLINK in families:
             conditions.append(ArgumentCheck("socket", 2, (0, _UEVENTS), when=(0, AF_NETLINK)))
     elif room == "config":

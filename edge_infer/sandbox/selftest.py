@@ -36,7 +36,6 @@ _UNIX_USES: Final[Mapping[UnixUse, str]] = {
     "names": "names of hosts are looked up over them",
     "sound": "sound services are reached over them",
     "programs": "a program that is not ours may need them",
-    "page": "the daemon and the writer are asked over them",
 }
 TRIED: Final[Mapping[str, str]] = {
     "seccomp": "add_key, personality",

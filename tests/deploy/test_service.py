@@ -89,7 +89,7 @@ until edge-infer reload >>/shared/log 2>&1; do sleep 0.2; done
 say 'the writer is logged' sh -c "journalctl -u 'edge-infer-draw@*' | grep -c 'edited on the page by warden'"
 say 'the viewer is logged' sh -c "journalctl -u edge-infer | grep -c ': showing pictures of source clip to warden'"
 echo "its user: $(stat -c %U /proc/$(systemctl show -p MainPID --value edge-infer-page))"
-echo "complaints: $(journalctl -u edge-infer-page | grep -c WARNING)"
+echo "complaints: $(journalctl -q -p warning -u edge-infer-page | wc -l)"
 dynamic="setpriv --reuid $(owner /var/lib/edge-infer) --regid edge-infer --clear-groups --"
 code 'a process of its user' $dynamic edge-infer status
 mkdir /tmp/package && cp -r {ROOT}/models/face-detect/1.0.0/* /tmp/package

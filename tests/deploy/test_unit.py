@@ -73,6 +73,7 @@ def test_the_page_has_no_network_and_cannot_open_what_the_daemon_keeps() -> None
         assert unit["CapabilityBoundingSet"] == ""
         assert unit["ProtectSystem"] == "strict"
     assert page["User"] == "edge-infer-page"
+    assert page["OOMPolicy"] == "continue", "otherwise a process that takes all memory resets the limit of its output"
     assert set(page["InaccessiblePaths"].split()) >= {"-/etc/edge-infer", "-/var/lib/edge-infer"}
     assert "ReadWritePaths" not in page
     assert writer["ReadWritePaths"] == "/etc/edge-infer"

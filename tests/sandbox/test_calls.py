@@ -94,12 +94,6 @@ TIGHT = {
     "resolver": ("resolver", False, Fence(ports=(53,), datagrams=True), TCP | UDP),
     "resolver by a service": ("resolver", False, Fence(ports=(53,), datagrams=True, unix="names"), TCP | UDP | UNIX),
     "page": ("page", False, Fence(), set()),
-    "page of the unit": (
-        "page",
-        False,
-        Fence(unix="page"),
-        {"Unix stream socket", "connect by a path", "connect an inherited socket"},
-    ),
 }
 """Arguments of the lock, and the calls that the process needs."""
 

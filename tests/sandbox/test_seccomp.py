@@ -33,7 +33,6 @@ ROOMS: tuple[tuple[Room, Fence, bool], ...] = (
     ("reader", PROGRAMS, True),
     ("publisher", Fence(unix="names"), False),
     ("page", Fence(), False),
-    ("page", Fence(unix="page"), False),
 )
 
 

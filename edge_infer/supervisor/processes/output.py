@@ -112,6 +112,10 @@ class Output(Closing):
         self.dropped += len(text)
         return ""
 
+    def seconds_to_burst(self) -> float:
+        """Return the seconds after which a child that writes nothing has its whole limit again."""
+        return max(self._allowance.seconds_to_full(), self._last_words.seconds_to_full())
+
     def close(self) -> None:
         """Forward the remaining output and the end of the dropped part; may be called twice.
 
