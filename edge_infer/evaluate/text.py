@@ -44,10 +44,11 @@ def lines(report: EvaluationReport) -> Iterator[str]:
         yield ""
         yield "side by side"
         yield from table(side_by_side(report))
-        yield ""
-        yield report.compared.sentence
     for note in report.notes:
         yield f"note: {note}"
+    if report.compared is not None:
+        yield ""
+        yield report.compared.sentence
 
 
 def name_of(figure: str) -> str:

@@ -184,6 +184,16 @@ def test_two_models_side_by_side(tmp_path: Path) -> None:
     assert '<p class="verdict">rows@1.1.0 is worse' in page
 
 
+def test_the_verdict_is_the_last_line_whatever_there_is_to_note(tmp_path: Path) -> None:
+    good, bad = write_model(tmp_path / "good"), write_model(tmp_path / "bad", 0.4, "1.1.0")
+    write_rows(tmp_path / "rows.csv", 300)
+    with (tmp_path / "rows.csv").open("a") as file:
+        file.write("1,2,unheard\n")
+    *told, verdict = evaluate(good, tmp_path / "rows.csv", "--against", bad).stdout.splitlines()
+    assert verdict.startswith("rows@1.1.0 is worse than rows@1.0.0 on 300 rows: ")
+    assert "note: classes of the labels that rows@1.0.0 does not know, skipped: 1 (unheard)" in told
+
+
 def test_the_best_five_are_no_figure_of_a_model_with_fewer_classes(assets: Path, tmp_path: Path) -> None:
     model = write_model(tmp_path / "good")
     write_rows(tmp_path / "rows.csv", 20)
