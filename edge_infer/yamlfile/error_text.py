@@ -48,12 +48,9 @@ def in_words(error: Mapping[str, Any]) -> str:
 
 
 def wrong(expected: str, value: Any) -> str:
-    """Return ``expected …, not …``. For a number in quotes and for a key without a value, add the remedy."""
-    remedy = ""
-    if isinstance(value, str) and in_quotes(value) and "number" in expected:
-        remedy = " (without quotes)"
-    elif value is None:
-        remedy = "; remove the key to use the default"
+    """Return ``expected …, not …``. For a number in quotes, add the remedy."""
+    quoted = isinstance(value, str) and in_quotes(value) and "number" in expected
+    remedy = " (without quotes)" if quoted else ""
     return f"expected {expected}, not {shown(value)}{remedy}"
 
 

@@ -104,8 +104,16 @@ class Section(BaseModel):
             text = str(cause)
         elif error["type"] != TOLD:
             text = in_words(error)
+        if text and error["input"] is None and cls._has_default(path):
+            text += "; remove the key to use the default"
         kind = PydanticCustomError(TOLD, "{text}", {"text": text or error["msg"]})
         return InitErrorDetails(type=kind, loc=path, input=None)  # pydantic would show the input in tracebacks
+
+    @classmethod
+    def _has_default(cls, path: tuple[str | int, ...]) -> bool:
+        """Return whether a path is that of a key of this section that may be left out."""
+        field = cls.model_fields.get(str(path[0])) if len(path) == 1 else None
+        return field is not None and not field.is_required()
 
 
 def docstrings(owner: type) -> dict[str, str]:

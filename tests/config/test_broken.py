@@ -115,6 +115,9 @@ BROKEN = {
     "an empty prefix": 'mqtt:\n  prefix: "" #! mqtt.prefix: topic levels\n',
     "a name with a space": "device:\n  id: gate 3 #! device.id: letters, digits\n",
     "nothing as a value": "mqtt:\n  port: #! mqtt.port: remove the key\n",
+    "nothing as a value that has no default": (
+        "sources:\n  s: {kind: serial, device: , rate: 2} #! sources.s.device: not nothing\n"
+    ),
     "a truth as a text": "mqtt:\n  username: true #! mqtt.username: in quotes\n",
     "an unset variable": "mqtt:\n  host: ${NOBODY_SETS_THIS} #! mqtt.host: is not set\n",
     "a variable that does not end": "mqtt:\n  host: ${HOST #! mqtt.host: ${NAME}\n",
