@@ -502,6 +502,54 @@ def test_the_parser_finds_the_same_pictures_however_the_bytes_are_cut(size: int)
     assert parser.broken == 1
 
 
+TAILS = [bytes(100), b"\xff" * 16, b"SNAP1234567890", b"\r\n\r\n", b" ", b"--"]
+"""What cameras append to a picture."""
+
+
+@pytest.mark.parametrize("length", [True, False])
+@pytest.mark.parametrize("tail", TAILS)
+def test_what_follows_the_end_of_a_picture_in_its_part_is_left_out(tail: bytes, length: bool) -> None:
+    pictures = [jpeg(value) for value in (10, 20)]
+    data = b"".join(part(each + tail, length=len(each + tail) if length else None) for each in pictures)
+    parser, found = MjpegParser("frame"), []
+    for start in range(0, len(data), 7):
+        found += parser.feed(data[start : start + 7])
+    found += parser.feed(b"--frame\r\n")
+    assert (found, parser.broken) == (pictures, 0)
+
+
+@pytest.mark.parametrize("tail", TAILS)
+def test_a_picture_that_was_cut_is_broken_whatever_follows(tail: bytes) -> None:
+    whole, parser = jpeg(10), MjpegParser("frame")
+    cut = whole[: len(whole) // 2] + tail
+    assert parser.feed(part(cut, length=len(cut)) + part(cut) + part(whole, length=len(whole))) == [whole]
+    assert parser.broken == 2
+
+
+@pytest.mark.parametrize("length", [True, False])
+def test_a_picture_that_was_cut_behind_its_thumbnail_is_passed_over(length: bool) -> None:
+    """The thumbnail in its header has an end marker of its own."""
+    small, whole = jpeg(90, 8, 8), jpeg(10)
+    head = b"\xff\xe1" + (len(small) + 8).to_bytes(2, "big") + b"Exif\0\0" + small
+    framed = whole[:2] + head + whole[2:]
+    cut = framed[:-40]
+
+    def body() -> Iterator[bytes]:
+        yield part(cut, length=len(cut) if length else None) + b"--frame\r\n"
+        time.sleep(0.3)
+        yield part(framed, length=len(framed))
+        time.sleep(0.3)
+
+    with camera(body) as server:
+        assert read_one(server.url) == pytest.approx(10, abs=2)
+
+
+def test_a_stream_with_data_behind_each_picture_is_read() -> None:
+    body = jpeg(200) + b"SNAP1234567890"
+    with camera(lambda: iter([part(body, length=len(body))])) as server:
+        assert read_one(server.url) == 200
+
+
 def test_a_part_without_end_is_thrown_away() -> None:
     parser = MjpegParser('"frame"')
     whole = jpeg(10)

@@ -166,8 +166,9 @@ class MjpegParser:
     """Parses bytes in pieces of any size and finds the next boundary after invalid data.
 
     A part ends after its Content-Length or, if that is missing or the part was cut, at the next boundary. `broken`
-    counts parts that are no complete JPEG file. Some cameras write the boundary without the two dashes before it. Such
-    a boundary counts only as a whole line, because a short one also occurs inside of pictures.
+    counts parts without a complete JPEG file. Bytes behind the file's last end marker do not count: some cameras append
+    data of their own. Some cameras write the boundary without the two dashes before it. Such a boundary counts only as
+    a whole line, because a short one also occurs inside of pictures.
     """
 
     def __init__(self, boundary: str) -> None:
@@ -192,9 +193,9 @@ class MjpegParser:
         found: list[bytes] = []
         while (part := self._next()) is not None:
             begun, self._begun = self._begun or now, None
-            body = part.rstrip(b"\r\n\0").removesuffix(b"--").rstrip(b"\r\n\0")
-            if body.startswith(b"\xff\xd8") and body.endswith(b"\xff\xd9"):
-                found.append(body)
+            end = part.rfind(b"\xff\xd9")
+            if part.startswith(b"\xff\xd8") and end > 0:
+                found.append(part[: end + 2])
                 self.arrived = begun
             else:
                 self.broken += 1
