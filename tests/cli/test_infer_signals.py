@@ -85,6 +85,27 @@ def test_its_windows_one_by_one(assets: Path, tmp_path: Path) -> None:
     assert np.mean(distances) == pytest.approx(MACHINE_ERROR, rel=0.002)
 
 
+@pytest.mark.parametrize(("spike", "least"), [(0.0, 0.0), (200.0, 500.0), (1e30, 1e57)])
+def test_beyond_the_range_of_its_input_the_score_still_grows(
+    assets: Path, tmp_path: Path, spike: float, least: float
+) -> None:
+    """The input tensor ends at 14.9; the model sees no more, but the score is that of the samples."""
+    rows = normal_machine(assets)[:7].copy()
+    rows[2, ::10] += spike
+    with loaded(assets, tmp_path, MACHINE) as model:
+        found = [model.find(frame) for frame in model.frames(Samples(rows, 31.25, 0.0, 0.0, 1, gap=True))]
+        interpreter, wanted = model.interpreter, []
+        into, out = interpreter.inputs[0], interpreter.outputs[0]
+        for start in range(3):
+            real = rows[start : start + 5].astype(np.float64)
+            stored = np.rint(real / into.scale[0]) + into.zero_point[0]
+            interpreter.input()[...] = np.clip(stored, -128, 127).reshape(into.shape)
+            made = out.scale[0] * (interpreter.invoke()[0].astype(np.float64) - out.zero_point[0])
+            wanted.append(np.mean((made.reshape(-1) - real.reshape(-1)) ** 2))
+    assert [each.score for each in found if isinstance(each, Deviation)] == pytest.approx(wanted, rel=1e-5)
+    assert min(wanted) >= least
+
+
 @pytest.mark.parametrize(
     ("name", "motion", "activity"), [(JOGGING, "Running", "Jogging"), (RESTING, "Standing", "Stationary")]
 )

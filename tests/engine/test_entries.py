@@ -12,6 +12,7 @@ from edge_infer.engine.interpreter import Tensor
 from edge_infer.engine.model.input_tensors import stored
 from edge_infer.engine.model.loaded_model import LoadedModel
 from edge_infer.engine.preprocess.image import ImagePreprocess
+from edge_infer.engine.tasks.anomaly import Deviation
 from edge_infer.engine.tasks.regression import Measurement
 from edge_infer.errors import InputError, ModelError
 from edge_infer.frames.frame import Frame, Samples
@@ -218,3 +219,13 @@ def test_outputs_that_nobody_needs_are_left_out(tmp_path: Path) -> None:
     ):
         with pytest.raises(ModelError, match=words):
             resolve(put(tmp_path, manifest + f"outputs: {outputs}\n", summing_model()))
+
+
+def test_an_autoencoder_of_pictures(tmp_path: Path) -> None:
+    data = adding_model(PICTURE, SHIFT, out=(1, 2, 2, 3))
+    manifest = RAW.replace("regression", "anomaly\ndecoder: autoencoder\nthreshold: 1")
+    plan = resolve(put(tmp_path, manifest + "inputs: {shift: {value: 3}}\n", data))
+    with LoadedModel(PipelinePlan("p", "s", plan, 1.0)) as model:
+        found = model.find(picture(LEFT_BLUE))
+    assert isinstance(found, Deviation)
+    assert found.score == 9

@@ -309,3 +309,13 @@ def test_no_window_is_older_than_the_clock(last: float) -> None:
     assert found
     assert min(frame.monotonic for frame in found) >= 0.0
     assert min(frame.wall for frame in found) >= 0.0
+
+
+@pytest.mark.parametrize(("dtype", "stored"), [("int8", [[127], [-128]]), ("uint8", [[255], [0]])])
+def test_the_real_numbers_of_a_window_are_neither_rounded_nor_clipped(dtype: str, stored: list[list[int]]) -> None:
+    into = tensor(1, 2, 1, dtype=dtype, scale=0.5, zero=10)
+    preprocess = SignalPreprocess(SignalPlan("raw", 10, mean=(1.0,), std=(2.0,)), into)
+    view = np.zeros(into.shape, into.dtype)
+    preprocess(Samples(np.array([[1e6], [-1e6]], np.float32), 10.0, 0.0, 0.0, 1), view)
+    assert view[0].tolist() == stored
+    assert preprocess.real.tolist() == [[499_999.5], [-500_000.5]]

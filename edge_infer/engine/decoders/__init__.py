@@ -17,6 +17,8 @@ It *may* have
 
 - ``wants_input``: true if it needs the input; ``tensors`` then has copies of ``layout.inputs`` after the outputs (a
   class attribute);
+- ``wants_real_input``: true if it needs the real numbers of the input; ``tensors`` then has them after the outputs. For
+  signals they are neither rounded nor clipped to the tensor's type (a class attribute);
 - ``one_origin``: true if all models of the family were trained with ``input``, which then takes precedence over the
   range implied by the input tensor's quantization (a class attribute);
 - ``parameters``: the names of the parameters that it reads from ``layout.options``; any other parameter is an error. A

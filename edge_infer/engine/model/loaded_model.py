@@ -65,8 +65,8 @@ class LoadedModel(Closing):
 
     interpreter: Interpreter
     preprocess: Preprocessor
-    decode: Decoder
     postprocess: TaskOf
+    _decoder: Decoder
     _entries: Entries
 
     def __init__(
@@ -85,6 +85,7 @@ class LoadedModel(Closing):
         """Context in which the interpreter may be filled, run and read."""
         self.echo: tuple[int, ...] = ()
         """Positions of the inputs that the decoder needs."""
+        self._wants_real = False
         self._buffers: tuple[list[list[NDArray[Any]]], ...] = ([], [])
         self._turn = 0  # two buffers in turn: a frame may still be in use when the next one is staged
         self.seconds = 0.0
@@ -174,6 +175,16 @@ class LoadedModel(Closing):
             return part.transform
         return self._entries(part, self.interpreter.input)
 
+    def decode(self, tensors: Sequence[NDArray[Any]]) -> Candidates:
+        """Return the candidates in the tensors of a run with the inputs of the last `feed`."""
+        if not self._wants_real:
+            return self._decoder(tensors)
+        *outputs, stored = tensors
+        real = getattr(self.preprocess, "real", None)  # signals, whose range the tensor may not cover
+        if real is None:
+            real = self.interpreter.inputs[self._entries.main].dequantize(stored)
+        return self._decoder([*outputs, real])
+
     def look(self, frame: Captured) -> Look:
         """Return the joined candidates of all parts of one frame."""
         with self.lent:
@@ -212,8 +223,9 @@ class LoadedModel(Closing):
         main = self._entries.main
         layout = Layout((inputs[main],), outputs, len(model.labels), self._plan.floor, model.decoder.options)
         decoder = decoder_class(model.decoder.target)
-        self.decode = make_decoder(model.decoder.kind, decoder, layout)
-        self.echo = (main,) if getattr(decoder, "wants_input", False) else ()
+        self._decoder = make_decoder(model.decoder.kind, decoder, layout)
+        self._wants_real = getattr(decoder, "wants_real_input", False)
+        self.echo = (main,) if self._wants_real or getattr(decoder, "wants_input", False) else ()
         if not isinstance(self.lent, Loan):
             self.interpreter.echo = self.echo
         self._forget()

@@ -26,7 +26,8 @@ class Preprocessor(Protocol):
     ``frames`` returns the model inputs that a captured item completes: a picture at once, windows of samples when they
     are complete. Calling the object writes one of these inputs into a view of the input tensor. The call returns the
     transform of the picture, or `NO_PLACE` for other inputs. ``example`` returns an input for warming up the model.
-    ``beside`` is optional: arrays by name, which are copied into further inputs after each call.
+    ``beside`` is optional: arrays by name, which are copied into further inputs after each call. ``real`` is optional:
+    the real numbers of the last input, before they were rounded and clipped to the tensor's type.
     """
 
     def __init__(self, plan: Any, tensor: Tensor) -> None: ...

@@ -61,6 +61,8 @@ class SignalPreprocess:
         self._refused = 0
         self._rarely = LogThrottle(600.0)
         self._fresh = True
+        self.real: Rows = np.empty((0, 0))
+        """Features of the last window, before they were rounded and clipped to the tensor's type."""
         self.step = 1
         """Distance between two windows, in samples or steps of the micro front end."""
         if plan.rate is None and plan.filter != FilterPlan():
@@ -136,7 +138,8 @@ class SignalPreprocess:
             largest = float(np.abs(rows).max())
             rows = rows / largest if largest > 0 else rows
         found = self._features(rows)
-        self._tensor.store((found - self._mean) / self._std if self._scaled else found, into)
+        self.real = (found - self._mean) / self._std if self._scaled else found
+        self._tensor.store(self.real, into)
         return NO_PLACE
 
     def _picked(self, plan: SignalPlan) -> list[int]:

@@ -30,10 +30,15 @@ def test_the_mean_of_the_squares_of_what_differs() -> None:
     assert absolute([made, given]).score == pytest.approx((2 + 4) / 4)
 
 
-def test_input_and_output_have_scales_of_their_own() -> None:
+def test_the_output_is_quantized_and_the_input_is_not() -> None:
     decode = decoder(tensor(1, 2, dtype="int8", scale=0.5, zero=10), tensor(1, 2, dtype="int8", scale=0.25, zero=-4))
-    found = decode([np.array([[4, 0]], np.int8), np.array([[12, 10]], np.int8)])  # 2, 1 made of 1, 0
-    assert found.score == pytest.approx(1.0)
+    found = decode([np.array([[4, 0]], np.int8), np.array([[1.2, 0]])])  # 2, 1 made of 1.2, 0
+    assert found.score == pytest.approx((0.8**2 + 1) / 2)
+
+
+def test_an_input_that_is_too_large_for_a_float_gives_a_distance() -> None:
+    found = decoder(tensor(1, 2), tensor(1, 2))([np.zeros((1, 2), np.float32), np.array([[math.inf, -1e300]])])
+    assert found.score == pytest.approx(float(np.finfo(np.float32).max) ** 2)
 
 
 def test_no_number_gives_no_distance() -> None:
