@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from edge_infer.errors import EdgeInferError
 from edge_infer.supervisor.control.server import ask
 from tests.broker import eventually
@@ -38,6 +40,16 @@ sources:
 pipelines:
   faces: {{source: cam, model: faces, threads: 1, publish: every, fps: 10}}
 """
+
+
+def hidepid(value: int) -> tuple[str, ...]:
+    """Words of a command that runs another with its own ``/proc``; 0: it hides nothing, 2: as in the unit.
+
+    What does not run as root then sees no process of another user, and none that is protected from its own.
+    """
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a /proc")
+    return ("unshare", "--mount", "sh", "-c", f'mount -t proc -o hidepid={value} none /proc && exec "$@"', "sh")
 
 
 def alive(pid: int) -> bool:

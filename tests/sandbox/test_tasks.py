@@ -8,16 +8,20 @@ import sys
 
 import pytest
 
+from tests.running import hidepid
 from tests.sandbox.locked import ROOT
 
 AS_A_USER = """
 import os, resource, signal, subprocess, sys, time
 if os.geteuid() == 0:
+    os.setgroups([])
+    os.setresgid(60124, 60124, 60124)  # nothing is hidden from group 0
     os.setresuid(60124, 60124, 60124)  # a user without any process; no limit binds root
 from edge_infer.sandbox import privileges
 """
 COMET = """
-import os, signal, time
+import ctypes, os, signal, time
+ctypes.CDLL(None).prctl(4, 0)  # PR_SET_DUMPABLE, as every process of a reading does
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 if os.fork():
     os._exit(0)
@@ -60,16 +64,19 @@ for each in busy:
 """
 
 
-def run(code: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", AS_A_USER + code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
-    )
+def run(code: str, *before: str) -> str:
+    command = [*before, sys.executable, "-c", AS_A_USER + code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 
 def test_what_forks_and_ends_again_and_again_is_ended_at_once() -> None:
     assert run(ENDED).split() == ["True", "0"]
+
+
+def test_what_proc_hides_is_ended_too() -> None:
+    assert run(ENDED, *hidepid(2)).split() == ["True", "0"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become a user whose processes are known")

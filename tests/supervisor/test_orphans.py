@@ -8,8 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.broker import eventually, free_port
-from tests.running import ROOT, Daemon, alive, config
+from tests.running import ROOT, Daemon, alive, config, hidepid
 
 BEGIN = """
 import os, signal, subprocess, sys, time
@@ -34,11 +36,10 @@ def wait(pid, wanted):
 """
 
 
-def run(code: str, timeout: float = 60.0) -> list[str]:
-    """What a process of its own printed."""
-    done = subprocess.run(
-        [sys.executable, "-c", BEGIN + code], cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False
-    )
+def run(code: str, *before: str) -> list[str]:
+    """What a process of its own printed; ``before`` are words of a command that becomes it."""
+    command = [*before, sys.executable, "-c", BEGIN + code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60.0, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.split()
 
@@ -112,6 +113,33 @@ with Orphans() as orphans:
     assert run(code) == ["gone", "gone", "gone", "S", "None"]
 
 
+def test_none_is_left_that_proc_hides() -> None:
+    """As in the unit, where ``/proc`` does not show processes of the same user that are protected from each other."""
+    code = """
+from edge_infer.supervisor.processes.orphans import end_left_by_config
+HIDES = "from edge_infer.sandbox import privileges\\nprivileges.forbid_dumping()\\n"
+os.setgroups([])
+os.setresgid(60125, 60125, 60125)
+os.setresuid(60125, 60125, 60125)
+def runs(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+with Orphans():
+    ORPHAN = HIDES + ORPHAN
+    other = orphan(20)
+    ORPHAN = HIDES + "privileges.mark_descendants()\\n" + ORPHAN
+    left = orphan(20)
+    print(state(other), state(left))
+    end_left_by_config([])
+    print(runs(other), runs(left))
+print(runs(other))
+"""
+    assert run(code, *hidepid(2)) == ["gone", "gone", "True", "False", "False"]
+
+
 def test_no_process_of_a_reading_loses_its_mark() -> None:
     """As an ordinary user, as which a daemon runs: root could raise the limit."""
     code = """
@@ -132,9 +160,11 @@ except (OSError, ValueError):
     assert run(code) == ["True", "False", "False", "refused"]
 
 
-def test_a_daemon_that_stops_leaves_no_process_of_a_source_behind(tmp_path: Path) -> None:
+@pytest.mark.parametrize("hides", [False, True])
+def test_a_daemon_that_stops_leaves_no_process_of_a_source_behind(tmp_path: Path, *, hides: bool) -> None:
     script = (
-        "import os, sys, time\nif os.fork() == 0:\n os.setsid()\n if os.fork() == 0:\n  os.close(1); os.close(2)\n"
+        "import ctypes, os, sys, time\nctypes.CDLL(None).prctl(4, 0)\n"
+        "if os.fork() == 0:\n os.setsid()\n if os.fork() == 0:\n  os.close(1); os.close(2)\n"
         f"  open({str(tmp_path / 'pid')!r}, 'w').write(f'{{os.getpid()}} ')\n  time.sleep(600)\n os._exit(0)\n"
         "while True:\n sys.stdout.buffer.write(bytes(64 * 48 * 3))\n time.sleep(0.05)\n"
     )
@@ -142,7 +172,8 @@ def test_a_daemon_that_stops_leaves_no_process_of_a_source_behind(tmp_path: Path
     (tmp_path / "pid").touch()
     (tmp_path / "pid").chmod(0o666)  # a daemon of root becomes another user
     source = f"{{kind: exec, command: [{sys.executable}, {tmp_path / 'camera.py'}], size: 64x48, format: rgb24}}"
-    with Daemon(tmp_path, config(free_port(), source)) as daemon:
+    before = hidepid(2) if hides else ()
+    with Daemon(tmp_path, config(free_port(), source), before=before) as daemon:
         eventually(lambda: (tmp_path / "pid").read_text().endswith(" "), "orphan", 60.0)
         left = int((tmp_path / "pid").read_text())
         try:

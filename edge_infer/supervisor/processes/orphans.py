@@ -102,7 +102,23 @@ def _signal(pid: int, number: signal.Signals) -> None:
 
 
 def _children() -> set[int]:
-    """Return all children of this process, zombies included."""
+    """Return all children of this process, zombies included.
+
+    Where ``/proc`` is mounted with ``hidepid``, only the lists of this process's threads contain children that are not
+    dumpable. Only a kernel with ``CONFIG_PROC_CHILDREN`` has these lists.
+    """
+    return _listed() | _shown()
+
+
+def _listed() -> set[int]:
+    found: set[int] = set()
+    for thread in Path("/proc/self/task").iterdir():
+        with suppress(OSError):  # the thread has ended, or the kernel has no lists
+            found.update(map(int, (thread / "children").read_text().split()))
+    return found
+
+
+def _shown() -> set[int]:
     own, found = os.getpid(), set()
     for path in Path("/proc").iterdir():
         if path.name.isdigit():
