@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -15,11 +16,15 @@ from edge_infer.platform.clock import uptime
 EVERY: Final = 15.0
 """Seconds between two readings. For each of them the kernel walks all pages of the process."""
 
+_CPUCLOCK_SCHED: Final = 2
+"""The clock of a process has the id that clock_getcpuclockid(3) calculates from its pid; Python lacks this function."""
+
 
 def use_of(pid: int, proc: Path = Path("/proc")) -> tuple[float, int] | None:
     """Return the seconds of processor time and the resident bytes of a process; None if it has ended.
 
-    The kernel shows them for protected processes, too (see proc_pid_stat(5)).
+    The kernel shows them for protected processes, too (see proc_pid_stat(5)), unless ``/proc`` is mounted with
+    ``hidepid``: then the result is None.
     """
     words = text_of(proc / str(pid) / "stat").rpartition(")")[2].split()
     try:
@@ -27,6 +32,13 @@ def use_of(pid: int, proc: Path = Path("/proc")) -> tuple[float, int] | None:
         return seconds, int(words[21]) * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, IndexError):
         return None
+
+
+def processor_time(pid: int) -> float | None:
+    """Return the seconds of processor time of a process, also if ``/proc`` hides it; None if it has ended."""
+    with suppress(OSError):
+        return time.clock_gettime(~pid << 3 | _CPUCLOCK_SCHED)
+    return None
 
 
 class OwnUse:

@@ -28,7 +28,7 @@ from edge_infer.supervisor.statedir import (
 )
 from tests.attacker import attacking
 from tests.broker import Broker, Subscriber, eventually
-from tests.running import Daemon, config
+from tests.running import Daemon, config, hidepid
 
 POISON = "discovery.new"
 """A file that the publisher does not read; the code in it does."""
@@ -95,6 +95,13 @@ def test_a_folder_that_ends_every_publisher_is_put_aside(box: Path, broker: Brok
         assert all_aside(box / "state") == [aside]
         assert f"\naside     {aside} may hold messages; to send its messages" in daemon.command("status").stdout
         assert f"warn  outbox: {aside} was put aside" in daemon.command("doctor", timeout=180).stdout
+
+
+def test_a_publisher_that_computes_and_that_proc_hides_counts_too(box: Path, broker: Broker) -> None:
+    with ending(box, ENDS["busy"]), Daemon(box, config(broker.port), before=hidepid(2)) as daemon:
+        daemon.wait_serving()
+        poisoned(daemon)
+        eventually((box / "state" / ON_TRIAL / POISON).exists, f"folder put aside; the log: {daemon.log}", 90)
 
 
 @pytest.mark.parametrize("how", HARMLESS)

@@ -47,7 +47,7 @@ from edge_infer.plan.channel_rates import RESTED_AFTER
 from edge_infer.plan.records import PipelinePlan, Plan
 from edge_infer.platform.clock import new_boot, uptime
 from edge_infer.platform.exit_status import death, unexpected_death
-from edge_infer.platform.process_use import use_of
+from edge_infer.platform.process_use import processor_time
 from edge_infer.platform.rate_limits import TokenBucket
 from edge_infer.platform.readiness import readable
 from edge_infer.platform.stalls import Stalls
@@ -676,9 +676,9 @@ class ProcessSupervisor:
         On a busy board it gets a part of the time only. A thread of this process cannot be killed, so it never counts.
         """
         pid, report = self.publisher.pid, self.heard.publisher
-        use = use_of(pid) if pid is not None and self.publisher.killable else None
+        cpu = processor_time(pid) if pid is not None and self.publisher.killable else None
         before = report.use.cpu if report is not None else 0.0
-        return use is not None and use[0] - before > seconds * BUSY
+        return cpu is not None and cpu - before > seconds * BUSY
 
     def _accuse(self, accuser: ChildProcess, word: Offence) -> None:
         """Kill a child that floods another one.
