@@ -97,12 +97,15 @@ _PRIO_PROCESS, _IOPRIO_WHO_PROCESS = 0, 1
 _PR_SET_DUMPABLE: Final = 4
 # fmt: off
 _PRCTL: Final = (
-    1, 2, 3, _PR_SET_DUMPABLE, 5, 7, 9, 11, 13, 16, 19, 21, 22, 23, 24, 25, 27, 29, 30, 34, 37, 38, 39, 40, 41, 42, 47,
+    2, 3, _PR_SET_DUMPABLE, 5, 7, 9, 11, 13, 16, 19, 21, 22, 23, 24, 25, 27, 29, 30, 34, 37, 38, 39, 40, 41, 42, 47,
     50, 51, 52, 53, 54, 55, 56, 63, 64, 66, 0x53564D41,
 )
 # fmt: on
 """Options of ``prctl`` that read, that affect only the caller, or that reduce its rights. Other options would let it
 show memory as its command line, or as a name that other processes read (``PR_SET_MM``, ``PR_SET_NAME``)."""
+_PR_SET_PDEATHSIG: Final = 1
+"""Sets the signal that a process gets when its parent ends. A process sets it before it enters its sandbox. Only
+processes that start others may set it later; another one could remove it, and so outlive its parent."""
 _PRCTL_OF_PROGRAMS: Final = (15, 36)
 """Programs name their threads, and may adopt their orphans."""
 _OWNERS: Final = (8, 15)
@@ -166,9 +169,7 @@ def rules(room: Room, fence: Fence, pid: int, *, parent: int = 0, network: bool 
     conditions = [*_self_only(), ArgumentCheck("ioctl", 1, (*_TERMINAL, _FIOASYNC), never=True)]
     conditions.append(ArgumentCheck("ioctl", 1, _ATTRIBUTES_BY_IOCTL, never=True, mask=0xFF00))
     conditions += _file_commands(room, fence)
-    conditions.append(
-        ArgumentCheck("prctl", 0, (*_PRCTL, *(_PRCTL_OF_PROGRAMS if starts_programs(room, fence) else ())))
-    )
+    conditions.append(ArgumentCheck("prctl", 0, _prctl_options(room, fence)))
     conditions.append(ArgumentCheck("prctl", 1, (0,), when=(0, _PR_SET_DUMPABLE)))
     if not makes_processes(room, fence):
         refused += _FORKS
@@ -234,6 +235,12 @@ def logged(room: Room, fence: Fence, complete: Rules) -> Rules:
         tuple(call for call in (*complete.refused, *locks) if call not in quiet),
         tuple(each for each in complete.conditions if each.call not in (*_TRIED_IN_VAIN, "socket")),
     )
+
+
+def _prctl_options(room: Room, fence: Fence) -> tuple[int, ...]:
+    end_of_parent = (_PR_SET_PDEATHSIG,) if makes_processes(room, fence) else ()
+    of_programs = _PRCTL_OF_PROGRAMS if starts_programs(room, fence) else ()
+    return (*_PRCTL, *end_of_parent, *of_programs)
 
 
 def _allowed(room: Room, fence: Fence) -> tuple[str, ...]:

@@ -307,6 +307,7 @@ def of_memory() -> Iterator[tuple[str, Call]]:
         "process of its own memory, prctl PR_SET_PTRACER": lambda: raw("prctl", 0x59616D61, -1, 0, 0, 0),
         "prctl PR_SET_DUMPABLE": lambda: raw("prctl", 4, 1, 0, 0, 0),
         "prctl PR_SET_NAME": lambda: raw("prctl", 15, text("frame"), 0, 0, 0),
+        "prctl PR_SET_PDEATHSIG": lambda: raw("prctl", 1, 0, 0, 0, 0),
         "prctl PR_SET_CHILD_SUBREAPER": lambda: raw("prctl", 36, 0, 0, 0, 0),
         "personality": lambda: raw("personality", raw("personality", 0xFFFFFFFF)),
     }

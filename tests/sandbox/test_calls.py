@@ -113,7 +113,7 @@ def test_none_of_them_reaches_what_a_locked_process_does_not_need(
 READS = ("read /*", "open /dev/* to read", "open to read", "open by *", "openat2", "open a pipe", "list", "memfd in *",
          "name and open again")  # fmt: skip
 STARTS = ("fork", "vfork or clone", "clone with shared files", "execve", "execveat", "setsid", "setpgid", "setuid",
-          "setresuid", "capset", "chdir*", "landlock_create_ruleset", "seccomp")  # fmt: skip
+          "setresuid", "capset", "chdir*", "landlock_create_ruleset", "seccomp", "prctl PR_SET_PDEATHSIG")  # fmt: skip
 OTHERS = "read /proc/PID/* of *"
 SHARES = ("shm*", "sem*", "msg*", "close for all, shutdown", "*inherited socket", "connect without a path")
 SHOWN = ("flock", "fcntl F_SETLK", "fcntl F_OFD_SETLK", "fcntl F_SET_RW_HINT", "fcntl F_NOTIFY", "sched_set* of itself",

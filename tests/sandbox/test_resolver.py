@@ -7,7 +7,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import pytest
 
 from edge_infer.publisher.resolver import MAX_ADDRESSES, Resolver, ResolverEndedError
 from tests.broker import Broker, eventually
-from tests.running import Daemon, config
+from tests.running import Daemon, alive, config
 from tests.sandbox.locked import ROOT, run
 
 NAME_SERVER = """
@@ -164,20 +163,39 @@ def _named(daemon: Daemon, before: int) -> bool:
     return publisher not in (None, before) and bool(publisher) and len(_resolver_of(publisher or 0)) == 1
 
 
-def test_it_outlives_no_publisher() -> None:
-    code = (
-        "import os, sys\nfrom edge_infer.publisher.resolver import start\n"
-        "start(('broker.test',))\n"
-        "print(open(f'/proc/self/task/{os.getpid()}/children').read(), flush=True)\nos.kill(os.getpid(), 9)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=60, check=False
-    )
-    resolver = int(done.stdout)
-    deadline = time.monotonic() + 30.0
-    while Path(f"/proc/{resolver}").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not Path(f"/proc/{resolver}").exists()
+OUTLIVES = """
+import os, threading, time
+from edge_infer.publisher import resolver
+from edge_infer.sandbox import kernel
+def refuse(host):
+    try:
+        kernel.prctl(1, 0)  # PR_SET_PDEATHSIG
+    except OSError:
+        pass
+    os.write(1, b"alive\\n")
+    time.sleep(60)
+%s
+look_up = resolver.start(("broker.test",))
+with open(f"/proc/self/task/{os.getpid()}/children") as children:
+    print(children.read(), flush=True)
+threading.Thread(target=look_up, args=("broker.test",), daemon=True).start()
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("compromised", [False, True])
+def test_it_outlives_no_publisher(*, compromised: bool) -> None:
+    code = OUTLIVES % ("resolver.addresses_of = refuse" if compromised else "")
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) as publisher:
+        assert publisher.stdout is not None
+        resolver = int(publisher.stdout.readline())
+        try:
+            assert not compromised or publisher.stdout.readline() == "alive\n"
+            publisher.kill()
+            eventually(lambda: not alive(resolver), "the end of the resolver", 30.0)
+        finally:
+            if alive(resolver):
+                os.kill(resolver, 9)
 
 
 @pytest.mark.parametrize("call", ["fork", "execve"])

@@ -207,7 +207,8 @@ def test_a_call_about_a_process_is_allowed_about_the_caller_alone(
         REFUSE
     }  # PR_SCHED_CORE, PR_SET_MM
     assert of("prctl", 15) == (ALLOW if fence is PROGRAMS else REFUSE)  # PR_SET_NAME
-    assert {of("prctl", option) for option in (1, 3, 16, 38, 47, 0x53564D41)} == {ALLOW}
+    assert {of("prctl", option) for option in (3, 16, 38, 47, 0x53564D41)} == {ALLOW}
+    assert of("prctl", 1) == (ALLOW if room == "config" or programs else REFUSE)  # PR_SET_PDEATHSIG
     assert (of("prctl", 4, 0), of("prctl", 4, 1), of("prctl", 3, 1)) == (ALLOW, REFUSE, ALLOW)  # PR_SET_DUMPABLE
     assert {of("ioctl", 0, GARBAGE | request) for request in (0x5412, 0x541C)} == {REFUSE}  # TIOCSTI, TIOCLINUX
     assert of("ioctl", 0, 0x5413) == ALLOW  # TIOCGWINSZ
