@@ -56,7 +56,7 @@ def _lines(status: Status) -> list[str]:
             f"outbox    {status.outbox.delivered} delivered, {status.outbox.pending} pending "
             f"({status.outbox.bytes} bytes), lost: {lost}{DEGRADED if status.outbox.degraded else ''}"
         )
-    lines += [f"aside     {path} may hold messages; {remedy(path)}" for path in status.put_aside]
+    lines += [f"aside     {path} may hold messages; {remedy(path, status.put_aside)}" for path in status.put_aside]
     if config is not None:
         lines.append(f"config    {config.state} {config.digest[:8]} at {config.ts}")
         lines += [f"          {error}" for error in config.errors]

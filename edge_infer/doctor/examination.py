@@ -62,8 +62,9 @@ def _closed(place: Path) -> bool:
 
 def put_aside(state_dir: Path, status: Status | None) -> Iterator[Finding]:
     """Yield a finding for each folder of the publisher that was put aside, as the daemon says or as the disk has it."""
-    for path in all_aside(state_dir) if status is None else status.put_aside:
-        yield warn("outbox", f"{path} was put aside and may hold messages", remedy(path))
+    paths = all_aside(state_dir) if status is None else status.put_aside
+    for path in paths:
+        yield warn("outbox", f"{path} was put aside and may hold messages", remedy(path, paths))
 
 
 def examine(

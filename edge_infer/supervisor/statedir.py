@@ -200,6 +200,7 @@ def tidy_publisher(state_dir: str | Path) -> bool:
         left |= tidy_folder(folder, (), level=logging.WARNING)  # its messages are lost with it
         with suppress(OSError):  # the next call continues
             folder.rmdir()
+            log.warning("%s: removed with its messages, because only the newest %d stay aside", folder, MAX_ASIDE)
     for folder in (*aside[-MAX_ASIDE:], Path(state_dir, ON_TRIAL)):
         left |= tidy_folder(folder, PUBLISHER_FILES, level=logging.WARNING)
     return left

@@ -222,5 +222,6 @@ def test_a_folder_that_is_aside_has_a_line_with_the_remedy() -> None:
     lines = _lines(replace(STATUS, put_aside=paths))
     first, second = (line for line in lines if line.startswith("aside "))
     assert first.startswith(f"aside     {paths[0]} may hold messages; to send its messages, stop the daemon, ")
+    assert "sudo mv -T /state/publisher /state/publisher.put-aside-5 && " in first  # 4 is for the end of the trial
     assert first.endswith(" /state/publisher; or remove it")
     assert second.startswith(f"aside     {paths[1]} may hold messages; it comes back if ")

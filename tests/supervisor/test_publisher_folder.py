@@ -16,7 +16,7 @@ import pytest
 
 from edge_infer.platform.folder_tidy import MAX_STEPS
 from edge_infer.supervisor.processes import publisher_folder
-from edge_infer.supervisor.processes.publisher_folder import MAX_FAILURES, PublisherFolder
+from edge_infer.supervisor.processes.publisher_folder import MAX_FAILURES, PublisherFolder, remedy
 from edge_infer.supervisor.statedir import (
     ASIDE,
     MAX_ASIDE,
@@ -344,6 +344,71 @@ def test_on_a_full_disk_the_folder_stays(tmp_path: Path) -> None:
         assert not all_aside(tmp_path)
     finally:
         subprocess.run(["umount", tmp_path], check=True)
+
+
+def follow(command: str, state: Path) -> int:
+    """Run a command of a remedy, without its ``sudo``, in the state directory; return its exit code."""
+    return subprocess.run(["sh", "-c", command.replace("sudo ", "")], cwd=state, check=False).returncode
+
+
+def command_of(told: str) -> str:
+    return told.partition("then: ")[2].partition("; or remove it")[0]
+
+
+def test_the_remedy_keeps_the_messages_of_both_folders(state: Path) -> None:
+    """Also of the folder that is there now, which stays in sight and can be swapped again."""
+    folder = PublisherFolder()
+    fail(folder, state)
+    (state / "publisher" / "topics.json").write_text("new")
+    told = folder.healthy()
+    for present, aside in (("old", [(2, "new")]), ("new", [(3, "old")])):
+        assert not follow(command_of(told), state)
+        while tidy_publisher(state):
+            pass
+        assert content_of(state / "publisher") == present
+        paths = all_aside(state)
+        assert [(each.name, content_of(each)) for each in paths] == [(f"{ASIDE}{n}", text) for n, text in aside]
+        told = remedy(paths[0], paths)
+    fail(folder, state)
+    assert f"stays aside as {state / ASIDE}4" in folder.healthy()
+
+
+def test_the_remedy_of_the_page_is_that_of_the_program(state: Path) -> None:
+    (state / f"{ASIDE}1").mkdir()
+    page = (Path(__file__).parents[2] / "docs" / "left-behind.md").read_text(encoding="utf-8")
+    (line,) = (line for line in page.splitlines() if line.startswith("sudo mv "))
+    assert command_of(remedy(state / f"{ASIDE}1", all_aside(state))).replace(f"{state}/", "") == line
+
+
+def test_the_remedy_fails_if_a_later_folder_has_the_name(state: Path) -> None:
+    (state / f"{ASIDE}1").mkdir()
+    stale = command_of(remedy(state / f"{ASIDE}1", all_aside(state)))
+    (state / f"{ASIDE}2").mkdir()
+    (state / f"{ASIDE}2" / "topics.json").write_text("later")
+    assert follow(stale, state)
+    assert [content_of(state / name) for name in ("publisher", f"{ASIDE}2")] == ["old", "later"]
+
+
+def test_the_remedy_of_one_folder_costs_no_other(state: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """With as many folders aside as stay, and then with one more, which the end of a trial has put aside."""
+    for number in (1, 2):
+        (state / f"{ASIDE}{number}").mkdir()
+        (state / f"{ASIDE}{number}" / "topics.json").write_text(str(number))
+    assert not follow(command_of(remedy(state / f"{ASIDE}1", all_aside(state))), state)
+    while tidy_publisher(state):
+        pass
+    assert content_of(state / "publisher") == "1"
+    assert [content_of(each) for each in all_aside(state)] == ["2", "old"]
+    fail(PublisherFolder(), state)
+    (state / "publisher" / "topics.json").write_text("newest")
+    command = command_of(remedy(state / f"{ASIDE}3", all_aside(state)))
+    PublisherFolder().end_trial(state)
+    assert not follow(command, state)
+    assert [content_of(each) for each in (state / "publisher", *all_aside(state))] == ["old", "2", "newest", "1"]
+    while tidy_publisher(state):
+        pass
+    assert [content_of(each) for each in all_aside(state)] == ["newest", "1"]
+    assert f"{state / ASIDE}2: removed with its messages, because only the newest 2 stay aside" in caplog.text
 
 
 def test_a_bounded_number_of_folders_stays(state: Path) -> None:

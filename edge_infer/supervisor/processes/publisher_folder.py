@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import logging
+import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, TypeVar
@@ -78,7 +79,7 @@ class PublisherFolder:
         self._trial = None
         return (
             f"a publisher works with an empty folder: the one that was on trial stays aside as {aside}, with "
-            f"{self._held}; {remedy(aside)}"
+            f"{self._held}; {remedy(aside, [aside])}"
         )
 
     def failed(self, state_dir: str) -> str:
@@ -127,22 +128,34 @@ def _newer(aside: Path | None) -> str:
     return "" if aside is None else f"; newer messages are in {aside}"
 
 
-def remedy(aside: str | Path) -> str:
-    """Return what the operator can do about a folder that was put aside."""
-    path = Path(aside)
+def remedy(aside: str | Path, every: Sequence[str | Path]) -> str:
+    """Return what the operator can do about a folder that was put aside, one of ``every`` such folder.
+
+    The present folder takes the next name, because its messages may wait as well.
+    """
+    path, names = Path(aside), [Path(each).name for each in every]
     if path.name == ON_TRIAL:
         return "it comes back if publishers fail without it, or when the daemon stops or starts"
-    folder = publisher_folder(path.parent)
+    # the end of a trial, at the stop, may take a name
+    fresh = _named(path.parent, _next_number(names) + (ON_TRIAL in names))
+    now, old, new = (shlex.quote(str(each)) for each in (publisher_folder(path.parent), path, fresh))
+    # with -T the command fails if a later folder has the name, and moves nothing into that
     return (
-        f"to send its messages, stop the daemon, then: sudo mv {folder} {folder}.empty && sudo mv {path} {folder}; "
-        "or remove it"
+        f"to send its messages, stop the daemon, then: sudo mv -T {now} {new} && sudo mv -T {old} {now}; or remove it"
     )
 
 
 def _next_aside(state_dir: Path) -> Path:
     """Return the path for the next folder that stays aside. Raises `OSError`."""
-    last = [int(each.name.removeprefix(ASIDE)) for each in folders_aside(state_dir)][-1:] or [0]
-    return state_dir / f"{ASIDE}{last[0] + 1}"
+    return _named(state_dir, _next_number(each.name for each in folders_aside(state_dir)))
+
+
+def _next_number(names: Iterable[str]) -> int:
+    return max((int(name.removeprefix(ASIDE)) for name in names if name != ON_TRIAL), default=0) + 1
+
+
+def _named(state_dir: Path, number: int) -> Path:
+    return state_dir / f"{ASIDE}{number}"
 
 
 def _on_full_disk(move: Callable[[Path, Path], Moved], folder: Path, trial: Path) -> Moved:
