@@ -13,7 +13,7 @@ from edge_infer.cli.waiting import wait_until_it_serves
 from edge_infer.contract.codec import ABSENT, decode
 from edge_infer.contract.messages import DriftHealth
 from edge_infer.models.trials.fast_path import LEAST_GAIN
-from edge_infer.platform.paths import DEFAULT_CONFIG
+from edge_infer.platform.paths import DEFAULT_CONFIG, publisher_folder
 from edge_infer.supervisor.control.server import ask, find_socket
 from edge_infer.supervisor.processes.publisher_folder import remedy
 from edge_infer.supervisor.status import DEGRADED, Status, held_back
@@ -54,7 +54,7 @@ def _lines(status: Status) -> list[str]:
         lost = ", ".join(f"{count} {reason}" for reason, count in status.outbox.lost.items()) or "none"
         lines.append(
             f"outbox    {status.outbox.delivered} delivered, {status.outbox.pending} pending "
-            f"({status.outbox.bytes} bytes), lost: {lost}{DEGRADED if status.outbox.degraded else ''}"
+            f"({status.outbox.bytes} bytes), lost: {lost}{_degraded(status) if status.outbox.degraded else ''}"
         )
     lines += [f"aside     {path} may hold messages; {remedy(path, status.put_aside)}" for path in status.put_aside]
     if config is not None:
@@ -90,6 +90,11 @@ def _lines(status: Status) -> list[str]:
     if status.last_error is not None:
         lines.append(f"last error at {status.last_error.ts}: {status.last_error.text}")
     return lines
+
+
+def _degraded(status: Status) -> str:
+    where = f" ({publisher_folder(status.state_dir)})" if status.state_dir is not None else ""
+    return f"{DEGRADED}{where}; edge-infer doctor shows the remedy"
 
 
 def _counted(count: int, noun: str) -> str:

@@ -9,14 +9,13 @@ from pathlib import Path
 from edge_infer.config.compile.compile import Connection, compile_config, connection, usual_connection
 from edge_infer.doctor.finding import Finding, fail, ok, warn
 from edge_infer.doctor.machine import accelerators, board, cameras, storage
+from edge_infer.doctor.outbox import outbox, put_aside
 from edge_infer.doctor.runtime import runtime
 from edge_infer.doctor.walls import sandbox
 from edge_infer.errors import ConfigError
 from edge_infer.models.trials.fast_path import shipped_model
 from edge_infer.readers.devices import capture_devices
-from edge_infer.supervisor.processes.publisher_folder import remedy
 from edge_infer.supervisor.reload.watch import is_missing
-from edge_infer.supervisor.statedir import all_aside
 from edge_infer.supervisor.status import Status
 
 # Check of the configuration, and settings that other checks need even if the configuration is invalid.
@@ -60,13 +59,6 @@ def _closed(place: Path) -> bool:
     return not os.access(place, os.R_OK, effective_ids=True)
 
 
-def put_aside(state_dir: Path, status: Status | None) -> Iterator[Finding]:
-    """Yield a finding for each folder of the publisher that was put aside, as the daemon says or as the disk has it."""
-    paths = all_aside(state_dir) if status is None else status.put_aside
-    for path in paths:
-        yield warn("outbox", f"{path} was put aside and may hold messages", remedy(path, paths))
-
-
 def examine(
     config: Path, root: Path = Path("/"), status: Status | None = None, judged: Sequence[Finding] | None = None
 ) -> Iterator[Finding]:
@@ -80,6 +72,7 @@ def examine(
     state_dir = (found or usual_connection()).state_dir
     yield from board(root)
     yield storage(state_dir)
+    yield from outbox(state_dir, status)
     yield from put_aside(state_dir, status)
     yield from cameras(capture_devices(root / "dev"))
     yield accelerators(root)

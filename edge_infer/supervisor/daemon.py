@@ -262,6 +262,7 @@ class Daemon:
             fast_path=gain,
             inactive=inactive,
             put_aside=tuple(map(str, all_aside(plan.state_dir))) if plan is not None else (),
+            state_dir=plan.state_dir if plan is not None else None,
         )
 
     def _tell_systemd(self) -> None:

@@ -83,6 +83,7 @@ class Status(Record, frozen=True):
     """Pipelines with ``drift`` in the configuration that are inactive, with the reasons."""
     put_aside: tuple[FilePath, ...] = ()
     """Folders of the publisher that were put aside, the oldest first."""
+    state_dir: FilePath | None = None
 
 
 def compose(
@@ -94,6 +95,7 @@ def compose(
     fast_path: float | None,
     inactive: Mapping[str, str],
     put_aside: tuple[str, ...] = (),
+    state_dir: str | None = None,
 ) -> Status:
     """Return the current status; ``since`` is the monotonic start time of the daemon, ``fast_path`` as in `Info`."""
     engine, publisher = house.heard.engine, house.heard.publisher
@@ -124,6 +126,7 @@ def compose(
             each.name: inactive[each.name] for each in house.pipelines() if each.drift and each.name in inactive
         },
         put_aside=put_aside,
+        state_dir=state_dir,
     )
 
 

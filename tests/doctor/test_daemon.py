@@ -8,8 +8,8 @@ from pathlib import Path
 
 from edge_infer.cli.doctor import asked, daemon
 from edge_infer.contract.codec import replace
-from edge_infer.doctor.examination import put_aside
 from edge_infer.doctor.finding import Finding
+from edge_infer.doctor.outbox import put_aside
 from edge_infer.supervisor.statedir import ASIDE, ON_TRIAL
 from edge_infer.supervisor.status import Status
 from tests.broker import Broker, eventually
