@@ -65,6 +65,9 @@ def locked(state_dir: Path) -> Iterator[None]:
         file = _open_lock(state_dir)
     except StartError:
         raise
+    except FileExistsError as error:
+        fault = _not_a_folder(state_dir, Path(error.filename))
+        raise StartError(f"the state directory {state_dir} cannot be used: {fault}") from error
     except OSError as error:
         raise StartError(
             f"the state directory {state_dir} cannot be used: {error.strerror or error}; {_remedy(state_dir)}"
@@ -160,6 +163,13 @@ def _remedy(state_dir: Path) -> str:
     if "private" in os.path.realpath(state_dir).split("/"):
         return f"{remedy}; if it is the service's, start that: systemctl start edge-infer"
     return remedy
+
+
+def _not_a_folder(state_dir: Path, place: Path) -> str:
+    """Return the fault and the remedy if a file or a link is in the place of a folder."""
+    if place == state_dir:  # may be any file, which a configuration names by mistake
+        return f"{place} is not a folder; name one under device.state_dir"
+    return f"{place} is not a folder; remove it: sudo rm {shlex.quote(str(place))}"
 
 
 def make_folders(state_dir: Path) -> None:

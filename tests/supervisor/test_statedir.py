@@ -111,6 +111,24 @@ def test_a_directory_that_cannot_be_made_names_the_remedy(tmp_path: Path) -> Non
         pass
 
 
+@pytest.mark.parametrize("name", ["", "blobs", "publisher", "trials"])
+@pytest.mark.parametrize("link", [False, True])
+def test_what_is_in_the_place_of_a_folder_is_named_with_the_remedy(tmp_path: Path, name: str, *, link: bool) -> None:
+    state = tmp_path / "state"
+    with locked(state):
+        pass
+    place = state / name
+    place.rename(tmp_path / "away")
+    if link:
+        place.symlink_to("nowhere")
+    else:
+        place.touch()
+    with pytest.raises(StartError) as error, locked(state):
+        pass
+    remedy = f"remove it: sudo rm {place}" if name else "name one under device.state_dir"
+    assert str(error.value) == f"the state directory {state} cannot be used: {place} is not a folder; {remedy}"
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
