@@ -15,7 +15,7 @@ from typing import Final
 from edge_infer.errors import StartError
 from edge_infer.platform.paths import default_state_dir, hinted
 from edge_infer.sandbox import landlock, privileges
-from edge_infer.sandbox.foreign import foreign_part, is_foreign, is_shared
+from edge_infer.sandbox.foreign import foreign_part, is_foreign, is_shared, shared_part
 from edge_infer.sandbox.identity import Identity, chosen_identity, is_mapped
 
 log = logging.getLogger(__name__)
@@ -98,9 +98,18 @@ def give_up_root_for(
     found = foreign_part(config)
     if found is None and not any(map(is_foreign, configs)):
         return give_up_root(hinted(config), prepare, keep=privileges.READ_SEARCH, alone=alone)
+    shared = shared_part(config) if found is None else None
     if found is None and not _names_anybody(config):
         found = hinted(config)
-    return _become_changer(config, found, prepare, alone)
+    user = _become_changer(config, found, prepare, alone)
+    if user is not None and shared is not None:
+        part, changers = shared
+        log.warning(
+            "%s may be changed by %s, so this command of root works as %s and reads only what that user may read; "
+            "if that is a mistake, run: sudo chmod go-w %s",
+            part, changers, user.name, shlex.quote(str(part)),
+        )  # fmt: skip
+    return user
 
 
 def give_up_root_for_state(config: Path, hand_over: Callable[[Identity], None], *, keep: int = 0) -> Identity | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import pwd
 import shlex
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from edge_infer.errors import ConfigError
@@ -58,6 +60,25 @@ def is_foreign(config: Path) -> bool:
         return any(_changeable(each) is not None or _is_shared(each) for each in (config, *parts_of(config)))
     except (ConfigError, OSError):
         return True
+
+
+def shared_part(config: Path) -> tuple[Path, str] | None:
+    """Return a file or folder of a configuration of root that others may change by its mode, and who may.
+
+    Return None if there is none, or only one that has to be so, such as ``/tmp``.
+    """
+    with suppress(OSError):
+        for part in (config, config.parent, config.parent / FOLDER, *parts_of(config)):
+            if _is_shared(part) and not (found := part.stat()).st_mode & stat.S_ISVTX:
+                return part, "every user" if found.st_mode & stat.S_IWOTH else f"group {_group_name(found.st_gid)}"
+    return None
+
+
+def _group_name(number: int) -> str:
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)
 
 
 def is_shared(config: Path) -> bool:

@@ -134,6 +134,26 @@ def test_a_service_configuration_that_was_given_away_has_a_remedy(box: Path, wor
     assert remedy not in run(box, *words).stderr, "a user's own folder is no mistake"
 
 
+@pytest.mark.parametrize("place", ["config.yaml", "conf.d"])
+@pytest.mark.parametrize(("mode", "changer"), [(0o775, f"group {OTHER + 5}"), (0o777, "every user")])
+def test_a_configuration_that_a_group_may_change_has_a_remedy(box: Path, place: str, mode: int, changer: str) -> None:
+    """And nobody who is root already gets the advice to use sudo."""
+    (box / "conf.d").mkdir()
+    hidden = box.parent / "root" / "state"  # as the service's is, in a folder of root
+    (box / "state").rename(hidden)
+    (box / "state").symlink_to(hidden)
+    assert run(box, "models", "list").returncode == 0
+    os.chown(box / place, 0, OTHER + 5)
+    (box / place).chmod(mode)
+    done = run(box, "models", "list")
+    assert done.returncode != 0
+    warning, error = done.stderr.splitlines()
+    assert f"{box / place} may be changed by {changer}, so this command of root works as user " in warning
+    assert warning.endswith(f"; if that is a mistake, run: sudo chmod go-w {box / place}")
+    assert "as whom this command of root works, cannot read " in error
+    assert "sudo" not in error
+
+
 def started(box: Path, *words: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "edge_infer", *words, "-c", str(box / "config.yaml")]
     environment = {name: text for name, text in os.environ.items() if name != "RUNTIME_DIRECTORY"}

@@ -69,10 +69,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _library(args: argparse.Namespace) -> Library:
     state_dir = hinted(args.config).absolute()
-    act_on(args, args.config)
+    user = act_on(args, args.config)
     from edge_infer.models.packages.library import Library
 
-    return Library(state_dir / "models")
+    return Library(state_dir / "models", "" if user is None else user.name)
 
 
 def _writable_library(args: argparse.Namespace) -> tuple[Library, Identity | None]:

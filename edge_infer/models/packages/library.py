@@ -41,10 +41,11 @@ class Stored:
 
 
 class Library:
-    """The packages below one folder."""
+    """The packages below one folder. ``user`` is the one that this command of root has become, if it has."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, user: str = "") -> None:
         self.folder = folder
+        self._user = user
 
     def packages(self) -> list[Stored]:
         """Return all packages, sorted by name and version."""
@@ -53,7 +54,12 @@ class Library:
                 os.scandir(self.folder).close()  # glob silently skips a folder that this user cannot read
             found = [path.parent for path in self.folder.glob(f"[!.]*/*/{MANIFEST}")]
         except PermissionError as error:
-            raise StartError(f"this user cannot read {self.folder}; try it with sudo") from error
+            if not self._user:
+                raise StartError(f"this user cannot read {self.folder}; try it with sudo") from error
+            raise StartError(
+                f"{self._user}, as whom this command of root works, cannot read {self.folder}: other users than root "
+                "may change the configuration"
+            ) from error
         return [_stored(folder) for folder in sorted(found, key=_place_in_order)]
 
     def find(self, wanted: str) -> list[Stored]:
