@@ -68,7 +68,8 @@ def test_a_warning_is_no_problem(tmp_path: Path, capsys: pytest.CaptureFixture[s
     out, err = capsys.readouterr()
     assert out == ""
     group = grp.getgrgid(os.getegid()).gr_name
-    readable = f"every user of this machine can read this file; chgrp {group} FILE && chmod 640 FILE"
+    command = f"chgrp {group} {tmp_path}/secret && chmod 640 {tmp_path}/secret"
+    readable = f"every user of this machine can read this file; {command}"
     assert without_root(err) == [
         f"warning: {path}:1: mqtt.password_file: {readable}",
         f"{path}: valid (0 sources, 0 models, 0 pipelines)",

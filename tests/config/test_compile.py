@@ -358,7 +358,7 @@ def test_a_secret_for_everybody_is_a_warning(make: Make, tmp_path: Path) -> None
     (warning,) = (each for each in compiled.warnings if each.path == "mqtt.password_file")
     assert str(warning) == (
         f"{path}:5: mqtt.password_file: every user of this machine can read this file; "
-        f"chgrp {grp.getgrgid(os.getegid()).gr_name} FILE && chmod 640 FILE"
+        f"chgrp {grp.getgrgid(os.getegid()).gr_name} {tmp_path}/mqtt.pass && chmod 640 {tmp_path}/mqtt.pass"
     )
 
 

@@ -49,14 +49,27 @@ def test_the_configuration(tmp_path: Path, request: pytest.FixtureRequest) -> No
     ]
 
 
-def test_a_secret_whose_path_is_not_repeated(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    closed(tmp_path / "mqtt.pass", "secret\n")
+def test_a_secret(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    file = closed(tmp_path / "mqtt.pass", "secret\n")
     config = tmp_path / "config.yaml"
     config.write_text("mqtt: {username: a, password_file: mqtt.pass}\n")
     request.getfixturevalue("other")
     (told,) = problems(config)
     assert told == (
-        f"this file cannot be read by user {USER}; let its group read it: chgrp {GROUP} FILE && chmod 640 FILE"
+        f"this file cannot be read by user {USER}; let its group read it: chgrp {GROUP} {file} && chmod 640 {file}"
+    )
+
+
+def test_what_may_be_the_password_itself_is_not_repeated(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """In a closed folder nobody can see whether there is a file of that name."""
+    (tmp_path / "closed").mkdir(mode=0o700)
+    config = tmp_path / "config.yaml"
+    config.write_text("mqtt: {username: a, password_file: closed/hunter2}\n")
+    request.getfixturevalue("other")
+    (told,) = problems(config)
+    assert told == (
+        f"this file cannot be read by user {USER}, who may not enter a folder of its path; keep it elsewhere, such as "
+        "in /etc/edge-infer"
     )
 
 

@@ -1,7 +1,7 @@
 """Checks of files and programs that a configuration names: whether they exist and this user can use them.
 
 Nothing here opens a camera or a connection. Checks of a secret are limited to its form. No message repeats a secret, or
-the value of its key, because a user may have written the password itself there.
+the value of its key unless there is such a file, because a user may have written the password itself there.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class NamedFiles:
             )
             self.warnings.append(self.document.problem(steps, text))
         elif Path(found).stat().st_mode & stat.S_IROTH:
-            text = f"every user of this machine can read this file; {for_the_group('FILE', path=found)}"
+            text = f"every user of this machine can read this file; {for_the_group(found, path=found)}"
             self.warnings.append(self.document.problem(steps, text))
         elif self._is_found_by_name(found, path):
             text = (
@@ -213,7 +213,8 @@ class NamedFiles:
                 os.close(descriptor)
         except PermissionError:
             self.lacking.append(path)
-            self.wrong(steps, f"{shown} {denied(path, path if shown == path else 'FILE')}{why}")
+            named = path if shown == path or os.path.isfile(path) else "FILE"  # noqa: PTH113 - false in a closed folder
+            self.wrong(steps, f"{shown} {denied(path, named)}{why}")
         except FileNotFoundError:
             self.lacking.append(path)
             where = "" if shown == path else f"; relative paths begin at {self.folder}"
