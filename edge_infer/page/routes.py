@@ -28,7 +28,8 @@ MAX_EDITS: Final = 60
 WHY_SECONDS: Final = 15.0
 _AWAY: Final = "the daemon does not answer: it is stopped or starting; see systemctl status edge-infer"
 _NO_WRITER: Final = (
-    "nothing was saved: the writer of the configuration does not answer; see journalctl -u 'edge-infer-draw@*'"
+    "nothing was saved: the writer of the configuration does not answer, or there were too many edits in a row; wait a "
+    "minute, or see journalctl -u 'edge-infer-draw@*'"
 )
 _STATUSES: Final = {"request": 400, "forbidden": 403, "conflict": 409, "rejected": 422, "busy": 429, "away": 503}
 

@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 from edge_infer.errors import EdgeInferError, StartError
 from edge_infer.platform.own_module import own_module
+from edge_infer.platform.priority import go_first
 
 Connect: TypeAlias = Callable[[], socket.socket]
 """Opens a connection; raises `OSError` or `EdgeInferError`."""
@@ -49,7 +50,12 @@ class StartedPage:
             raise StartError(f"cannot start the page: {error.strerror or error}") from error
         finally:
             theirs.close()
-        self._ours.sendall(json.dumps(dict(settings)).encode() + b"\n")
+        go_first(self._process.pid)  # so that want of memory ends it and not this process, which limits it
+        try:
+            self._ours.sendall(json.dumps(dict(settings)).encode() + b"\n")
+        except OSError as error:
+            self.__exit__()
+            raise StartError(f"the page ended at its start: {error.strerror or error}") from error
 
     def __enter__(self) -> StartedPage:
         threading.Thread(target=self._give, daemon=True).start()

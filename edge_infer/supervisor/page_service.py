@@ -73,11 +73,11 @@ def main() -> int:
     with Output("page") as output:
         try:
             code = _serve(args.control, args.writer, output)
-        except StartError as error:
+        except (OSError, StartError) as error:
             log.error("%s", error)  # noqa: TRY400 - the reason is complete
-            return 1
+            code = 1
     pause = max(MIN_PAUSE, output.seconds_to_burst())
-    if code:
+    if code or pause > MIN_PAUSE:
         log.error("the page's process ended with exit code %d; the next one can start in %.0f s", code, pause)
     time.sleep(pause)  # the next process has the whole limit again
     return 1 if code else 0

@@ -91,8 +91,10 @@ def answers(folder: Path) -> bool:
 
 def test_the_page_writes_no_more_into_the_journal_than_other_processes(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
-    with started(tmp_path, FLOOD):
+    with started(tmp_path, FLOOD) as service:
         assert answers(tmp_path)  # after the flood
+        (page,) = Path(f"/proc/{service.pid}/task/{service.pid}/children").read_text().split()
+        assert Path(f"/proc/{page}/oom_score_adj").read_text() == "1000\n", "want of memory ends it, not its limits"
         time.sleep(1.0)
         lines = (tmp_path / "log").read_bytes().splitlines()
     assert sum(map(len, lines)) < OVERHEAD * MAX_BURST_BYTES

@@ -87,7 +87,7 @@ def test_a_reader_that_hangs_at_the_stop_is_killed_and_makes_no_failed_service(
         assert not alive(reader)
 
 
-def test_a_shutdown_with_hanging_processes_ends_before_systemd_kills_it() -> None:
+def test_the_limits_of_a_stop_fit_into_that_of_the_unit() -> None:
     unit = (ROOT / "systemd" / "edge-infer.service").read_text()
     allowed = re.search(r"^TimeoutStopSec=(\d+)s$", unit, re.MULTILINE)
     assert allowed is not None

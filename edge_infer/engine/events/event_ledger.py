@@ -78,8 +78,8 @@ class Happening:
         return precision.distance(score) if self.label is None else precision.score(score)
 
 
-class Scored(Protocol):
-    """What an event is about: an object, or a label."""
+class Subject(Protocol):
+    """What an event is about: an object, a label or an anomaly."""
 
     best: float
     """The best score so far, which the end of the event carries."""
@@ -92,12 +92,12 @@ class EventLedger:
         """Start without open events; without a plan no event is published."""
         self.decisions = decisions
         self._plan = plan
-        self._open: dict[Key, tuple[Happening, Scored] | None] = {}  # None: the begin was held back
+        self._open: dict[Key, tuple[Happening, Subject] | None] = {}  # None: the begin was held back
         self._budget = MessageBudget(plan.most) if plan else None
         self._told: dict[tuple[EventType, str | None, str | None], float] = {}
         self.held_back: Counter[str] = Counter()
 
-    def begin(self, key: Key, what: Happening, about: Scored) -> tuple[Happening, ...]:
+    def begin(self, key: Key, what: Happening, about: Subject) -> tuple[Happening, ...]:
         """Begin an event that will end later. A key that is already open is ignored.
 
         Return the event if it is to be published.

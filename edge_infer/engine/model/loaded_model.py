@@ -176,7 +176,10 @@ class LoadedModel(Closing):
         return self._entries(part, self.interpreter.input)
 
     def decode(self, tensors: Sequence[NDArray[Any]]) -> Candidates:
-        """Return the candidates in the tensors of a run with the inputs of the last `feed`."""
+        """Return the candidates in the tensors of a run with the inputs of the last `feed`.
+
+        Only pictures are prepared ahead, so the last window of a signal that was prepared is the last one that was fed.
+        """
         if not self._wants_real:
             return self._decoder(tensors)
         *outputs, stored = tensors

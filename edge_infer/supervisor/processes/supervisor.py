@@ -117,7 +117,8 @@ MAX_ACCUSATIONS_OF_PUBLISHER: Final = 3
 BUSY: Final = 0.2
 """Share of a processor from which a silent publisher counts as busy."""
 STOP_ALL: Final = 9.5
-"""Seconds for the whole shutdown: systemd kills the service 10 s after its stop order."""
+"""Seconds after the stop order until a publisher that starts is waited for, with its own stop. systemd kills the
+service after 10 s."""
 ENGINE_STOP, PUBLISHER_STOP = 3.0, 4.0
 """Seconds from the stop order until the process is killed. An engine needs one second, and more on a busy board."""
 
