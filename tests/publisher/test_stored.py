@@ -499,8 +499,8 @@ def test_a_bad_row_that_is_too_old_does_not_end_the_thread(tmp_path: Path, damag
 @pytest.mark.parametrize(
     "huge",
     [
-        "UPDATE entry SET payload = zeroblob(100000000) WHERE seq = 5",
-        "UPDATE place SET pipeline = CAST(zeroblob(100000000) AS TEXT)",
+        "UPDATE entry SET payload = zeroblob(1000000) WHERE seq = 5",
+        "UPDATE place SET pipeline = CAST(zeroblob(1000000) AS TEXT)",
     ],
 )
 def test_a_value_that_no_message_has_is_a_corrupt_file(tmp_path: Path, huge: str) -> None:

@@ -70,12 +70,24 @@ MAX_ROWS: Final = {"series": MAX_SERIES, "place": MAX_SERIES, "loss": MAX_SERIES
 """Rows of the tables that are read as a whole."""
 MAX_VALUE_BYTES: Final = 64 << 10
 """More than a message may have; longer values, of somebody else, fill the memory."""
+MAX_STATEMENT_BYTES: Final = 4096
+"""More than a statement of this program has, or one of the layout. A table takes some 60 times its statement."""
+MAX_HEAP_BYTES: Final = 16 << 20
+"""Memory of SQLite in this process, four times what the densest file takes. A file that needs more is corrupt."""
+LAYOUT_STEPS: Final = 1000
+"""Steps of SQLite's virtual machine in which it reads the layout: some 7 for each table and index."""
+STEPS: Final = 100_000
+"""Steps from one call of the progress handler to the next."""
+LEAST_STEPS: Final = 100_000_000
+STEPS_A_BYTE: Final = 4
+"""Maximum steps of an order: `LEAST_STEPS`, and these for each byte of the file. A dense file takes 0.4 a byte."""
 _COLUMNS: Final = re.compile(
     r"(, ?[a-z_]+ (INTEGER|TEXT|REAL|BLOB)( NOT NULL(?= DEFAULT (-?\d|')))?( DEFAULT (-?\d{1,18}|'[^']{0,64}'|NULL))?)*"
 )
 _AFTER_COLUMNS: Final = re.compile(r"(,\s+(UNIQUE|PRIMARY KEY) \([a-z, ]+\))?\)( WITHOUT ROWID)?$")
 """The end of a statement of the layout: SQLite puts the columns of a later version before it."""
-_BROKEN: Final = ("malformed", "not a database", "corrupt", "too big")
+_BROKEN: Final = ("malformed", "not a database", "corrupt", "too big", "interrupted")
+_ERRORS: Final = (sqlite3.Error, UnicodeDecodeError, MemoryError)
 
 
 class CorruptError(sqlite3.DatabaseError):
@@ -138,6 +150,7 @@ class Database:
         self._connection = sqlite3.connect(path, timeout=0.5, isolation_level=None, cached_statements=64)
         if sys.version_info >= (3, 11):
             self._connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES)
+            self._connection.setlimit(sqlite3.SQLITE_LIMIT_SQL_LENGTH, MAX_STATEMENT_BYTES)
         try:
             self._prepare()
             self._ahead = self._clock(kernel, uptime)
@@ -145,12 +158,15 @@ class Database:
             _sound((highest,), int)
             self.base: int = highest if base is None else base
             self._learn_names()
-        except (sqlite3.Error, UnicodeDecodeError) as error:
+        except _ERRORS as error:
             self.close()
             raise _judged(error) from error
 
     def _prepare(self) -> None:
         run = self._connection.execute
+        run(f"PRAGMA hard_heap_limit = {MAX_HEAP_BYTES}")  # of this process, for good; SQLite 3.31 and later
+        # The first statement that needs the layout parses all of it. Each row takes longer than the one before.
+        self._connection.set_progress_handler(lambda: True, LAYOUT_STEPS)
         run("PRAGMA locking_mode = EXCLUSIVE")  # no other process, and no shared memory that a full disk invalidates
         run("PRAGMA journal_mode = WAL")
         run("PRAGMA synchronous = FULL")  # NORMAL loses commits in a power cut
@@ -162,6 +178,8 @@ class Database:
         for row in run("SELECT type, name, tbl_name, sql FROM sqlite_master"):
             if not _is_ours(*row):
                 raise CorruptError("the file has an unknown layout, whose expressions could run forever")
+        self._connection.set_progress_handler(self._runs_away, STEPS)
+        self._begin_order()
         for table, most in MAX_ROWS.items():
             if self._has_more(table, most):
                 raise CorruptError(f"the table {table} has more rows than this program writes")
@@ -173,10 +191,24 @@ class Database:
             run(f"PRAGMA user_version = {VERSION}")
         run("COMMIT")
 
+    def _begin_order(self) -> None:
+        """Allow as many steps as a file of this size may need. Time does not count: a board may be slow."""
+        pages, size = (self._one(f"PRAGMA {key}")[0] for key in ("page_count", "page_size"))
+        self._steps = LEAST_STEPS + STEPS_A_BYTE * pages * size
+
+    def _runs_away(self) -> bool:
+        """Return whether SQLite has to stop. It calls this after every `STEPS`.
+
+        Pages of somebody else may share the pages below them, so that a small file has any number of rows.
+        """
+        self._steps -= STEPS
+        return self._steps < 0
+
     def _has_more(self, table: str, most: int) -> bool:
         if not self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone():
             return False
-        (count,) = self._one(f"SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT ?)", most + 1)  # noqa: S608
+        # An index of somebody else may have fewer rows than its table: count what is read.
+        (count,) = self._one(f"SELECT count(*) FROM (SELECT 1 FROM {table} NOT INDEXED LIMIT ?)", most + 1)  # noqa: S608
         return int(count) > most
 
     def _clock(self, kernel: str, uptime: float) -> float:
@@ -189,10 +221,10 @@ class Database:
 
     def _learn_names(self) -> None:
         run = self._connection.execute
-        for number, pipeline, boot, kind in run("SELECT id, pipeline, boot, kind FROM series"):
+        for number, pipeline, boot, kind in run("SELECT id, pipeline, boot, kind FROM series NOT INDEXED"):
             _sound((number, pipeline, boot, kind), int, str, str, str)
             self._name(number, MessageSeries(pipeline, boot, kind))
-        for number, kind, pipeline in run("SELECT id, kind, pipeline FROM place"):
+        for number, kind, pipeline in run("SELECT id, kind, pipeline FROM place NOT INDEXED"):
             _sound((number, kind, pipeline), int, str, str)
             self._places[Place(kind, pipeline)] = number
 
@@ -202,8 +234,9 @@ class Database:
     def contents(self, above: dict[MessageSeries, int]) -> list[SeriesRow]:
         """Return the account. Delete the messages ``above`` a number of a series: the engine has sent them again."""
         try:
+            self._begin_order()
             return self._contents(above)
-        except (sqlite3.Error, UnicodeDecodeError) as error:
+        except _ERRORS as error:
             raise _judged(error) from error
 
     def _contents(self, above: dict[MessageSeries, int]) -> list[SeriesRow]:
@@ -217,7 +250,7 @@ class Database:
             if not _REASON.fullmatch(reason) or len(reasons) > MAX_REASONS:
                 raise CorruptError("a loss has a reason that this program does not write")
             lost.setdefault(number, {})[reason] = count
-        rows = self._connection.execute("SELECT id, upto, waiting, bytes, closed FROM series").fetchall()
+        rows = self._connection.execute("SELECT id, upto, waiting, bytes, closed FROM series NOT INDEXED").fetchall()
         for row in rows:
             _sound(row, int, int, int, int, int)
         if any(row[0] not in self._names for row in rows):
@@ -231,6 +264,7 @@ class Database:
         run = self._connection.execute
         run("BEGIN IMMEDIATE")
         for series, seq in above.items():
+            self._begin_order()
             if number := self._series.get(series):
                 run("DELETE FROM entry WHERE series = ? AND seq > ?", (number, seq))
                 select = f"SELECT count(*), total(length(payload) + {OVERHEAD}) FROM entry WHERE series = ?"  # noqa: S608
@@ -243,6 +277,7 @@ class Database:
         run = self._connection.execute
         run("BEGIN IMMEDIATE")
         try:
+            self._begin_order()
             self._connection.executemany(
                 "DELETE FROM entry WHERE number = ?", ((number + self.base,) for number in batch.gone)
             )
@@ -263,8 +298,8 @@ class Database:
                 values = (self._kernel, uptime + self._ahead, self._ahead)
                 run("INSERT OR REPLACE INTO clock (id, kernel, at, ahead) VALUES (1, ?, ?, ?)", values)
             run("COMMIT")
-        except (sqlite3.Error, UnicodeDecodeError) as error:
-            with suppress(sqlite3.Error):
+        except _ERRORS as error:
+            with suppress(*_ERRORS):
                 run("ROLLBACK")
             raise _judged(error) from error
         self._shorten_log()
@@ -283,6 +318,7 @@ class Database:
         """
         low = 0 if after is None else after + self.base
         try:
+            self._begin_order()
             rows = self._connection.execute(
                 "SELECT number, series, seq, taken, payload FROM entry WHERE place = ? AND number > ? AND number <= ? "
                 "ORDER BY number LIMIT ?",
@@ -294,17 +330,21 @@ class Database:
                 Entry(number - self.base, self._names[series], seq, payload, late=True, taken=taken - self._ahead)
                 for number, series, seq, taken, payload in rows
             ]
-        except (sqlite3.Error, UnicodeDecodeError) as error:
+        except _ERRORS as error:
             raise _judged(error) from error
         except KeyError as error:
             raise CorruptError("a message belongs to no series") from error
 
     def tidy(self) -> None:
         """Return the space of an empty file to the disk."""
-        (pages,) = self._one("PRAGMA page_count")
-        if pages > ROOMY and self._connection.execute("SELECT 1 FROM entry LIMIT 1").fetchone() is None:
-            self._connection.execute("VACUUM")
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        try:
+            self._begin_order()
+            (pages,) = self._one("PRAGMA page_count")
+            if pages > ROOMY and self._connection.execute("SELECT 1 FROM entry LIMIT 1").fetchone() is None:
+                self._connection.execute("VACUUM")
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except _ERRORS as error:
+            raise _judged(error) from error
 
     def close(self) -> None:
         """Close the file. May be called twice."""
@@ -447,6 +487,8 @@ def _is_ours(kind: object, name: object, table: object, statement: object) -> bo
     """
     if not isinstance(kind, str) or not isinstance(name, str) or kind not in ("table", "index"):
         return False
+    if isinstance(statement, str) and len(statement) > MAX_STATEMENT_BYTES:
+        return False
     if not isinstance(table, str) or ("table", table.lower()) not in _layout():  # names are the same in any case
         return True
     ours = _layout().get((kind, name), "")
@@ -459,12 +501,21 @@ def _is_ours(kind: object, name: object, table: object, statement: object) -> bo
     return statement == ours[:place] + columns + ours[place:] and bool(_COLUMNS.fullmatch(columns))
 
 
-def _judged(error: sqlite3.Error | UnicodeDecodeError) -> sqlite3.Error:
+def _judged(error: Exception) -> Exception:
     """Return the error as a `CorruptError` if the file is unusable. SQLite's own messages may be invalid text.
 
     A sound file refuses no row of this program, so a constraint that fails is damage as well.
     """
+    if isinstance(error, MemoryError):
+        return CorruptError(f"it takes more than {MAX_HEAP_BYTES >> 20} MiB of memory") if _has_memory() else error
     if isinstance(error, (UnicodeDecodeError, sqlite3.IntegrityError)):
         return CorruptError(str(error))
     broken = isinstance(error, sqlite3.DatabaseError) and any(word in str(error) for word in _BROKEN)
     return CorruptError(str(error)) if broken else error
+
+
+def _has_memory() -> bool:
+    """Return whether the process may still allocate what SQLite may: then the limit failed, and not the board."""
+    with suppress(MemoryError):
+        return bool(bytes(2 * MAX_HEAP_BYTES))
+    return False

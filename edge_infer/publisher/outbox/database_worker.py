@@ -230,7 +230,7 @@ class DatabaseWorker:
             log.error("%s is corrupt (%s): keeping it as %s and starting a new file", self.path, error, aside.name)
             self._database = self._open()
             return DatabaseOpened(self._database.contents({}), emptied=True, unwritten=isinstance(order, Batch))
-        except (sqlite3.Error, OSError) as further:
+        except (sqlite3.Error, OSError, MemoryError) as further:
             self._release()
             return Failed(order, f"{self.path} is corrupt, and the publisher cannot create a new one: {further}")
 
