@@ -47,6 +47,7 @@ class Notes:
             "INTRUDER_NOTES": str(self.path),
             "INTRUDER_SOCKET": str(folder / "state/control.sock"),
             "INTRUDER_SOURCE": "live",
+            "INTRUDER_SPARES": str(os.getpid()),  # this process, whose later tests need what an attacker takes
         }
 
     def all(self) -> list[dict[str, Any]]:

@@ -67,7 +67,7 @@ def attack(name: str, patience: float = 60.0) -> None:
     """Notes what became of each request: ``answered``, ``refused`` or the error that kept it from being sent."""
     lowered, answers = [], {}
     pictures = 0
-    for pid in {os.getppid(), os.getpid(), supervisor()}:
+    for pid in {os.getppid(), os.getpid(), supervisor()} - {int(os.environ["INTRUDER_SPARES"])}:
         try:
             resource.prlimit(pid, resource.RLIMIT_MSGQUEUE, (0, 0))
             lowered.append(pid)
