@@ -16,6 +16,8 @@ run)
     trap 'sleep 0.5; kill -USR1 $!; wait $!; exit 0' TERM
     wait $!
     ;;
+'status -h') echo '@HELP@' ;;
+*--wait*) [ '@HELP@' = --wait ] ;;
 *) echo @NAME@ ;;
 esac
 """
@@ -37,10 +39,10 @@ cat >/shared/unit <<'END'
 END
 export PATH=/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin
 rm -rf /var/lib/edge-infer /etc/edge-infer /opt/edge-infer /etc/systemd/system/edge-infer*
-version() {{ # NAME MODE
+version() {{ # NAME MODE HELP
     mkdir -p /opt/edge-infer/versions/$1/{{bin,share}}
     for each in edge-infer python; do
-        sed "s/@NAME@/$1/" /shared/program >/opt/edge-infer/versions/$1/bin/$each
+        sed "s/@NAME@/$1/; s/@HELP@/$3/" /shared/program >/opt/edge-infer/versions/$1/bin/$each
         chmod 755 /opt/edge-infer/versions/$1/bin/$each
     done
     sed "s/@MODE@/$2/" /shared/unit >/opt/edge-infer/versions/$1/share/edge-infer.service
@@ -52,8 +54,8 @@ $(readlink /opt/edge-infer/current)"
     cat /shared/ended && rm /shared/ended
 }}
 switch='{ROOT}/deploy/install --rollback'
-version old mixed
-version new control-group
+version old mixed ''
+version new control-group --wait
 mkdir /opt/edge-infer/bin
 ln -s ../current/bin/edge-infer /opt/edge-infer/bin/edge-infer
 ln -s versions/old /opt/edge-infer/current
@@ -69,7 +71,7 @@ systemctl daemon-reload
 systemctl start edge-infer needs-it
 code 'to a version with other rules' $switch
 serves
-code 'and back' $switch
+code 'to one whose status cannot wait' $switch
 serves
 $switch >>/shared/log 2>&1 &
 until [ "$(systemctl show -p ActiveState --value edge-infer)" = deactivating ]; do sleep 0.02; done
@@ -89,7 +91,7 @@ EXPECTED = """\
 to a version with other rules: 0
 active control-group versions/new
 engine of old ended
-and back: 0
+to one whose status cannot wait: 0
 active mixed versions/old
 engine of new killed
 killed at the stop of a service that is not enabled
