@@ -84,7 +84,7 @@ def main() -> int:
 
 
 def _serve(control: Path, writer: Path, output: Output) -> int:
-    """Run the page's process and forward its output; return its exit code. Raises `StartError`."""
+    """Run the page's process and forward its output; return its exit code. Raises `StartError` or `OSError`."""
     peers = LimitedPeers(SocketPeers(control, writer))
     theirs = output.open()
     with socket.socket(fileno=FIRST_PASSED) as listener:

@@ -97,6 +97,20 @@ def test_a_part_of_another_user(state: Path, name: str) -> None:
 
 
 @root_only
+def test_a_state_of_another_user_behind_a_link(state: Path, tmp_path: Path) -> None:
+    """systemd makes the state directory of the service a link."""
+    (state / "applied.json").touch(0o600)
+    (tmp_path / "link").symlink_to(state)
+    os.chown(state, 61503, 61503)
+    for entry in ("applied.json", "publisher"):  # the first remedy is for all that is in the state directory
+        os.chown(state / "publisher", 0, 0)
+        (line,) = told(tmp_path / "link")
+        assert line.startswith(f"warn  outbox: {state}/{entry}: it belongs to another user")
+        run(line)
+        assert {each.stat().st_uid for each in state.iterdir()} == {61503}
+
+
+@root_only
 def test_a_user_who_may_not_look_is_told_to_be_root(state: Path) -> None:
     (state / "publisher").chmod(0)
     state.chmod(0o700)

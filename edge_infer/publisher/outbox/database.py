@@ -80,7 +80,8 @@ STEPS: Final = 100_000
 """Steps from one call of the progress handler to the next."""
 LEAST_STEPS: Final = 100_000_000
 STEPS_A_BYTE: Final = 4
-"""Maximum steps of an order: `LEAST_STEPS`, and these for each byte of the file. A dense file takes 0.4 a byte."""
+"""Maximum steps of an order, or of one series that is sent again: `LEAST_STEPS`, and these for each byte of the file. A
+dense file takes 0.4 a byte."""
 _COLUMNS: Final = re.compile(
     r"(, ?[a-z_]+ (INTEGER|TEXT|REAL|BLOB)( NOT NULL(?= DEFAULT (-?\d|')))?( DEFAULT (-?\d{1,18}|'[^']{0,64}'|NULL))?)*"
 )
@@ -192,7 +193,10 @@ class Database:
         run("COMMIT")
 
     def _begin_order(self) -> None:
-        """Allow as many steps as a file of this size may need. Time does not count: a board may be slow."""
+        """Allow as many steps as a file of this size may need, for an order or for one series that is sent again.
+
+        Time does not count: a board may be slow.
+        """
         pages, size = (self._one(f"PRAGMA {key}")[0] for key in ("page_count", "page_size"))
         self._steps = LEAST_STEPS + STEPS_A_BYTE * pages * size
 
