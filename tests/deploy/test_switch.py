@@ -11,9 +11,9 @@ PROGRAM = """\
 case $* in
 run)
     (trap 'echo "engine of @NAME@ killed" >>/shared/ended; exit' TERM
-    trap 'echo "engine of @NAME@ ended" >>/shared/ended; exit' USR1
+    trap 'echo "engine of @NAME@ ended" >>/shared/ended; exit' PWR
     while :; do sleep 0.1; done) &
-    trap 'sleep 0.5; kill -USR1 $!; wait $!; exit 0' TERM
+    trap 'touch /shared/stopping; sleep 0.5; kill -PWR $!; wait $!; exit 0' TERM
     wait $!
     ;;
 'status -h') echo '@HELP@' ;;
@@ -73,13 +73,15 @@ code 'to a version with other rules' $switch
 serves
 code 'to one whose status cannot wait' $switch
 serves
+rm /shared/stopping
 $switch >>/shared/log 2>&1 &
-until [ "$(systemctl show -p ActiveState --value edge-infer)" = deactivating ]; do sleep 0.02; done
-kill -KILL $(systemctl show -p MainPID --value edge-infer-upgrade)
+until [ ${{settler:-0}} != 0 ]; do settler=$(systemctl show -p MainPID --value edge-infer-upgrade); done
+until [ -e /shared/stopping ]; do sleep 0.01; done
+kill -KILL $settler
 wait
 while [ -e /etc/systemd/system/edge-infer-upgrade.service ]; do sleep 0.1; done
 echo 'killed at the stop of a service that is not enabled'
-serves
+serves | grep -v 'engine of new' # the new version may have been started by then
 echo "the unit that needs it: $(systemctl is-active needs-it)"
 systemctl stop edge-infer
 rm /shared/ended
