@@ -93,7 +93,7 @@ class Daemon:
             rooms = self.pids()
             self._process.send_signal(signal.SIGTERM)
             try:
-                self._process.wait(10)
+                self._process.wait(20)  # a busy machine
             except subprocess.TimeoutExpired:
                 for pid in (self.pid, *rooms.values()):
                     if alive(pid):
