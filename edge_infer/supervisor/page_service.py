@@ -78,7 +78,7 @@ def main() -> int:
             code = 1
     pause = max(MIN_PAUSE, output.seconds_to_burst())
     if code or pause > MIN_PAUSE:
-        log.error("the page's process ended with exit code %d; the next one can start in %.0f s", code, pause)
+        log.error("the page has ended with exit code %d; it can start again in %.0f s", code, pause)
     time.sleep(pause)  # the next process has the whole limit again
     return 1 if code else 0
 

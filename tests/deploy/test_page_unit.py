@@ -7,17 +7,9 @@ from pathlib import Path
 from edge_infer.supervisor.page_service import MAX_WRITERS_IN_A_ROW
 from edge_infer.supervisor.processes.output import MAX_BURST_BYTES
 from tests.deploy.machine import ROOT, run_under_systemd
+from tests.page.attacking import HOOK
 
-HOOK = """
-import sys
-if "edge_infer.page" in sys.orig_argv:
-    import base64, gc, os, selectors, socket
-    class Attacking(selectors.DefaultSelector):
-        def __init__(self):
-            super().__init__()
-            selectors.DefaultSelector = type(self).__bases__[0]
-            attack()
-    selectors.DefaultSelector = Attacking
+ATTACK = """
 def attack():
     for path in ("/run/systemd/journal/stdout", "/run/edge-infer-page/draw.sock"):
         try:
@@ -26,6 +18,7 @@ def attack():
             os.write(2, b"reached %s\\n" % path.encode())
         except OSError as error:
             os.write(2, b"not reached: %s\\n" % type(error).__name__.encode())
+    import base64
     (peers,) = [each for each in gc.get_objects() if type(each).__name__ in ("GivenPeers", "SocketPeers")]
     started = 0
     for _ in range(300):
@@ -47,7 +40,7 @@ packages=$(echo /opt/edge-infer/current/lib/python3*/site-packages)
 cp -r {ROOT}/edge_infer $packages
 echo 'import attack' >$packages/attack.pth
 cat >$packages/attack.py <<'END'
-{HOOK}
+{ATTACK}{HOOK}
 END
 chmod -R a+rX /opt/edge-infer
 cp {ROOT}/systemd/edge-infer-{{page,draw}}* /etc/systemd/system

@@ -22,21 +22,10 @@ from edge_infer.errors import EdgeInferError
 from edge_infer.supervisor.control.page_relay import MAX_AT_ONCE, relayed
 from edge_infer.supervisor.control.server import MAX_REQUEST_BYTES
 from tests.broker import eventually
+from tests.page.attacking import HOOK
 from tests.page.browser import Page
 from tests.running import ROOT
 
-HOOK = """
-import gc, selectors, sys
-words = sys.orig_argv
-if "edge_infer.page" in words:
-    class Attacking(selectors.DefaultSelector):
-        def __init__(self):
-            super().__init__()
-            selectors.DefaultSelector = type(self).__bases__[0]
-            attack()
-    selectors.DefaultSelector = Attacking
-"""
-"""Python imports this at its start; the page makes its selector once it has locked itself."""
 ATTACK = """
 def ask(peers, **body):
     import json

@@ -20,21 +20,10 @@ from edge_infer.platform.logs import LONGEST_LINE
 from edge_infer.supervisor.page_service import MAX_WRITERS_IN_A_ROW, MIN_PAUSE, LimitedPeers
 from edge_infer.supervisor.processes.output import MAX_BURST_BYTES, MAX_BYTES_PER_MINUTE
 from tests.broker import eventually
+from tests.page.attacking import HOOK
 from tests.page.browser import HOST
 from tests.running import ROOT
 
-HOOK = """
-import sys
-if "edge_infer.page" in sys.orig_argv:
-    import os, selectors, socket
-    class Attacking(selectors.DefaultSelector):
-        def __init__(self):
-            super().__init__()
-            selectors.DefaultSelector = type(self).__bases__[0]
-            attack()
-    selectors.DefaultSelector = Attacking
-"""
-"""Python imports this at its start; the page makes its selector once it has locked itself."""
 PICTURE = base64.b64encode(bytes(range(256)) * 30)
 FLOOD = f"""
 def attack():
@@ -109,7 +98,7 @@ def test_a_page_that_crashes_is_told_and_starts_no_sooner_than_its_limit_is_whol
         log = eventually(lambda: "exit code" in (text := (tmp_path / "log").read_text()) and text, "the end", 30.0)
         begun = time.monotonic()
         assert "page: xxx" in log
-        (pause,) = re.findall(r"page service: the page's process ended with exit code 1; .* in (\d+) s", log)
+        (pause,) = re.findall(r"page service: the page has ended with exit code 1; .* in (\d+) s", log)
         assert int(pause) >= 400 // (MAX_BYTES_PER_MINUTE / 60)
         with pytest.raises(subprocess.TimeoutExpired):
             service.wait(MIN_PAUSE)

@@ -6,6 +6,8 @@ import os
 import re
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -50,14 +52,21 @@ def test_a_killed_supervisor_costs_nothing(
         assert accounts[-1]["lost"] == {}
 
 
-def test_a_stop_that_reaches_the_readers_first_starts_none_again(
-    box: Path, broker: Broker, subscriber: Subscriber
-) -> None:
+@contextmanager
+def with_camera(box: Path, broker: Broker, subscriber: Subscriber) -> Iterator[Daemon]:
+    """A daemon with results of a camera that a reader reads."""
     (box / "camera.py").write_text(CAMERA)
     source = f"{{kind: exec, command: [{PYTHON}, camera.py], size: 64x48, format: rgb24}}"
     with Daemon(box, config(broker.port, source)) as daemon:
         daemon.wait_serving()
         subscriber.wait(f"{P}/faces/result")
+        yield daemon
+
+
+def test_a_stop_that_reaches_the_readers_first_starts_none_again(
+    box: Path, broker: Broker, subscriber: Subscriber
+) -> None:
+    with with_camera(box, broker, subscriber) as daemon:
         rooms = daemon.pids()
         daemon.signal(signal.SIGTERM)
         for pid in rooms.values():
@@ -74,11 +83,7 @@ def test_a_reader_that_hangs_at_the_stop_is_killed_and_makes_no_failed_service(
     box: Path, broker: Broker, subscriber: Subscriber
 ) -> None:
     """A camera driver may hang for ever. ``systemctl stop`` then leaves no failed unit: no result is lost by it."""
-    (box / "camera.py").write_text(CAMERA)
-    source = f"{{kind: exec, command: [{PYTHON}, camera.py], size: 64x48, format: rgb24}}"
-    with Daemon(box, config(broker.port, source)) as daemon:
-        daemon.wait_serving()
-        subscriber.wait(f"{P}/faces/result")
+    with with_camera(box, broker, subscriber) as daemon:
         reader = next(pid for name, pid in daemon.pids().items() if name.startswith("reader"))
         os.kill(reader, signal.SIGSTOP)
         daemon.signal(signal.SIGTERM)

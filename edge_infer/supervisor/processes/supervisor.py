@@ -117,7 +117,7 @@ MAX_ACCUSATIONS_OF_PUBLISHER: Final = 3
 BUSY: Final = 0.2
 """Share of a processor from which a silent publisher counts as busy."""
 STOP_ALL: Final = 9.5
-"""Seconds after the stop order until a publisher that starts is waited for, with its own stop. systemd kills the
+"""Seconds after the stop order within which a publisher that is still starting must start and stop. systemd kills the
 service after 10 s."""
 ENGINE_STOP, PUBLISHER_STOP = 3.0, 4.0
 """Seconds from the stop order until the process is killed. An engine needs one second, and more on a busy board."""
