@@ -709,6 +709,33 @@ def test_a_disk_that_answers_with_errors(tmp_path: Path) -> None:
         assert last == 100
 
 
+STOPPING = """
+import sys
+from pathlib import Path
+from edge_infer.plan.records import OutboxPlan
+from edge_infer.publisher.outbox.entry import MessageSeries as Series
+from edge_infer.publisher.outbox.stored_outbox import StoredOutbox
+with StoredOutbox() as outbox:
+    outbox.use(Path(sys.argv[1]), OutboxPlan(), "kernel")
+    while not outbox.ready:
+        outbox.step()
+    for seq in range(1, 101):
+        outbox.put(Series("door", "aaaaaa", "result"), seq, b"{}", late=True)
+"""
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+def test_a_stop_waits_for_a_card_that_takes_a_second_for_each_sync(tmp_path: Path) -> None:
+    with opened(tmp_path):
+        pass  # a new file needs some more
+    slow = "inject=fdatasync:delay_exit=1000000"
+    command = ["strace", "-f", "-o", "/dev/null", "-e", "trace=fdatasync", "-e", slow, sys.executable, "-c", STOPPING]
+    done = subprocess.run([*command, str(tmp_path)], capture_output=True, text=True, timeout=60, check=True)
+    assert "not written at shutdown" not in done.stderr
+    with opened(tmp_path) as outbox:
+        assert (outbox.account().pending, outbox.account().lost) == (100, {})
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.sampled_from(["put", "live", "next", "ack", "again", "drop", "rewind", "commit", "tell", "crash"])))
 def test_the_account_is_even_over_crashes(steps: list[str]) -> None:

@@ -56,8 +56,8 @@ READY_WITHIN: Final = 1.5
 """Seconds to wait for the file before work begins without it."""
 HANGS_AFTER: Final = 10.0
 """Seconds without an answer after which a disk counts as failed, until it answers."""
-CLOSE_WITHIN: Final = 0.6
-"""Seconds for the last commit."""
+CLOSE_WITHIN: Final = 6.0
+"""Seconds for the last commit. A cheap or worn SD card may take a second for one sync, and a commit needs several."""
 
 
 class StoredOutbox:
@@ -180,8 +180,10 @@ class StoredOutbox:
         if self._degraded and self._writing is None and (self._fresh or self._account.changed):
             self._give_up_fresh(disk)  # not if the disk is only slow: what it is writing is not lost
             self._await(disk, deadline)
-        if self._fresh or self._writing:
+        if self._fresh:
             log.warning("outbox not written at shutdown: %d messages may be lost", len(self._fresh))
+        elif self._writing:
+            log.warning("outbox not written at shutdown: delivered messages may be sent again")
         disk.close(max(0.0, deadline - time.monotonic()))
 
     def free_space(self) -> None:

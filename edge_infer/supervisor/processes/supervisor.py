@@ -116,11 +116,12 @@ MAX_ACCUSATIONS_OF_PUBLISHER: Final = 3
 """The same of the publisher at once, and then one an hour: a new one does not know which numbers an engine has used."""
 BUSY: Final = 0.2
 """Share of a processor from which a silent publisher counts as busy."""
-STOP_ALL: Final = 9.5
+STOP_ALL: Final = 17.0
 """Seconds after the stop order within which a publisher that is still starting must start and stop. systemd kills the
-service after 10 s."""
-ENGINE_STOP, PUBLISHER_STOP = 3.0, 4.0
-"""Seconds from the stop order until the process is killed. An engine needs one second, and more on a busy board."""
+service after 20 s; the difference is for what this process itself still writes to a slow card."""
+ENGINE_STOP, PUBLISHER_STOP = 3.0, 12.0
+"""Seconds from the stop order until the process is killed. An engine needs one second, and more on a busy board. A
+publisher disconnects within 2 s, writes small files, and has 6 s for its last commit to a slow card."""
 
 
 class LastFailure(Record, frozen=True):
