@@ -25,6 +25,8 @@ TYPES: Final[Mapping[str, str]] = {
 }
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 MAX_EDITS: Final = 60
+MAX_DEPTH: Final = 16
+"""Maximum nesting of the body of a request. A zone needs six levels; encoding what is nested too deeply fails."""
 WHY_SECONDS: Final = 15.0
 _AWAY: Final = "the daemon does not answer: it is stopped or starting; see systemctl status edge-infer"
 _NO_WRITER: Final = (
@@ -125,9 +127,11 @@ class Routes:
             raise RefusedRequestError(415, "request", f"a body is {JSON}")
         try:
             value = json.loads(body)
-            json.dumps(value, allow_nan=False)  # it is forwarded: no infinite number, and not nested too deeply
+            json.dumps(value, allow_nan=False)  # it is forwarded: no infinite number
         except (ValueError, RecursionError):
             raise bad("the body is not JSON") from None
+        if not _is_shallow(value, MAX_DEPTH):
+            raise bad(f"the body has values nested deeper than {MAX_DEPTH} levels")
         if not isinstance(value, dict):
             raise bad("the body is not a JSON object")
         if self._upstream.crowded:
@@ -144,6 +148,11 @@ class Routes:
             raise bad(f"edits must be a list of 1 to {MAX_EDITS}")
         body = {"digest": value.get("digest"), "pipeline": value.get("pipeline"), "edits": edits, **_asker(client)}
         self._upstream.write(body, lambda answer: _tell_of_edit(client, answer))
+
+
+def _is_shallow(value: object, levels: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels > 0 and all(_is_shallow(each, levels - 1) for each in inner)
 
 
 def _name(request: HttpRequest, key: str) -> str:

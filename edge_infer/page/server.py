@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import selectors
 import socket
 import time
@@ -12,6 +13,8 @@ from edge_infer.page.admission import BrowserAdmission
 from edge_infer.page.connections import BrowserConnection, Doorway
 from edge_infer.page.routes import Routes
 from edge_infer.page.upstream import Peers, Query, Upstream
+
+log = logging.getLogger(__name__)
 
 IDLE_SECONDS: Final = 15 * 60.0
 """Seconds without a connection after which the process ends; systemd starts it again for the next connection."""
@@ -68,9 +71,20 @@ class PageServer:
         for key, _ in ready:
             if key.fileobj is self._door.listener:
                 self._door.accept()
+            elif isinstance(end := waiting[key.fileobj], Query):
+                end.ready()
             else:
-                waiting[key.fileobj].ready()
+                _serve(end)
         now = time.monotonic()
         self._routes.looks.step(now)
         self._upstream.step(now)
         self._door.sweep(now)
+
+
+def _serve(client: BrowserConnection) -> None:
+    """Read or write; a fault that a request causes ends this connection alone."""
+    try:
+        client.ready()
+    except Exception:
+        log.exception("cannot answer a request of a browser; closing its connection")
+        client.close()

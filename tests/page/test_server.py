@@ -66,9 +66,12 @@ def connected(folder: Path) -> socket.socket:
 
 
 def asked(client: socket.socket, target: str, value: Any = None) -> tuple[int, bytes]:
-    """The status and the body that come back to a request on an open connection; with a ``value`` it is a POST."""
+    """The status and the body that come back to a request on an open connection; with a ``value`` it is a POST.
+
+    A ``value`` of bytes is a body as it is sent.
+    """
     lines = f"Host: {HOST}\r\nX-Edge-Infer: page\r\n"
-    body = b"" if value is None else json.dumps(value).encode()
+    body = b"" if value is None else value if isinstance(value, bytes) else json.dumps(value).encode()
     if value is not None:
         lines += f"Origin: http://{HOST}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
     client.sendall(f"{'GET' if value is None else 'POST'} {target} HTTP/1.1\r\n{lines}\r\n".encode() + body)
@@ -126,6 +129,31 @@ def test_a_page_that_may_only_show_changes_nothing(tmp_path: Path, path: str, va
         assert (status, json.loads(body)["kind"]) == (403, "forbidden")
         assert "read-only" in json.loads(body)["error"]
         assert orders == []
+
+
+def test_a_body_nested_almost_too_deeply_to_be_encoded_is_refused(tmp_path: Path) -> None:
+    """Somewhere below the interpreter's limit a body could be read, and not be encoded some calls deeper."""
+    with serving(tmp_path, status_only):
+        for depth in (17, *range(850, 1000)):
+            edits = "[" * depth + "]" * depth
+            with connected(tmp_path) as client:
+                status, body = asked(client, "/api/edit", f'{{"pipeline": "door", "edits": {edits}}}'.encode())
+            assert (status, json.loads(body)["kind"]) == (400, "request"), depth
+
+
+def test_a_fault_that_a_request_causes_ends_its_connection_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def faulty(*_: object) -> None:
+        raise RuntimeError("not foreseen")
+
+    monkeypatch.setattr("edge_infer.page.routes.Routes.handle", faulty)
+    with serving(tmp_path, status_only) as loop:
+        for _ in range(2):
+            with connected(tmp_path) as client:
+                client.sendall(f"GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
+                assert client.recv(1) == b""
+        assert loop.is_alive()
 
 
 def test_it_ends_when_nobody_is_connected_any_more(tmp_path: Path) -> None:
