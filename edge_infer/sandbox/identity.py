@@ -183,7 +183,8 @@ def _reserved(uid: int) -> bool:
     """
     try:
         Path(_RESERVED).mkdir(mode=0o755, parents=True, exist_ok=True)
-        file = os.open(f"{_RESERVED}/{uid}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        # Read-only, because code of a model that runs in this process later could write through the descriptor.
+        file = os.open(f"{_RESERVED}/{uid}", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError:  # a read-only /run: no other process can lock there either
         return True
     if not stat.S_ISREG(os.fstat(file).st_mode):

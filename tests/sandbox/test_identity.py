@@ -107,6 +107,20 @@ def test_it_is_an_unused_user_else_and_two_at_once_are_two(tmp_path: Path) -> No
     assert one != two
 
 
+def test_nothing_can_be_written_into_what_keeps_the_number() -> None:
+    """Code of a model may run in this process later, and the file belongs to root and stays."""
+    look = """
+import os
+for name in os.listdir("/proc/self/fd"):
+    try:
+        if os.readlink(f"/proc/self/fd/{name}").startswith("/run/systemd/dynamic-uid/"):
+            print("written", os.write(int(name), b"x"))
+    except OSError as error:
+        print(error.strerror)
+"""
+    assert "Bad file descriptor" in python(CHOOSE + look).stdout.splitlines()
+
+
 def test_a_user_of_a_process_is_not_unused(tmp_path: Path) -> None:
     taken = int(python(CHOOSE, str(tmp_path)).stdout.split()[0])
     words = ["setpriv", f"--reuid={taken}", "--clear-groups", "sleep", "60"]
