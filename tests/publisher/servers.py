@@ -102,15 +102,35 @@ def old(port: int, refusal: bytes) -> Callable[[socket.socket, Server], None]:
         if level != 4:
             connection.sendall(refusal)
             return
-        with socket.create_connection(("127.0.0.1", port)) as broker:
-            broker.sendall(connect)
-            ends = {connection: broker, broker: connection}
-            while not server.stopping.is_set():
-                for end in select.select(list(ends), [], [], 0.1)[0]:
-                    data = end.recv(65536)
-                    if not data:
-                        return
-                    ends[end].sendall(data)
+        pass_on(connect, connection, port, server)
+
+    return serve
+
+
+def pass_on(begin: bytes, connection: socket.socket, port: int, server: Server) -> None:
+    """Sends what the client began with, and then everything in both directions."""
+    with socket.create_connection(("127.0.0.1", port)) as broker:
+        broker.sendall(begin)
+        ends = {connection: broker, broker: connection}
+        while not server.stopping.is_set():
+            for end in select.select(list(ends), [], [], 0.1)[0]:
+                data = end.recv(65536)
+                if not data:
+                    return
+                ends[end].sendall(data)
+
+
+def forwarding(port: int, closes: int) -> Callable[[socket.socket, Server], None]:
+    """Passes connections on to the broker on ``port``; it is away for as many connections, and each is closed."""
+    left = closes
+
+    def serve(connection: socket.socket, server: Server) -> None:
+        nonlocal left
+        connect = connection.recv(65536)
+        if left > 0:
+            left -= 1
+            return
+        pass_on(connect, connection, port, server)
 
     return serve
 

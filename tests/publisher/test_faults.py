@@ -191,6 +191,19 @@ def test_a_broker_that_knows_only_mqtt_3(broker: Broker, room: Room, refusal: by
         subscriber.wait(f"{P}/status", lambda heard: heard.payload == b"offline")
 
 
+@pytest.mark.parametrize("closes", [1, 2])
+def test_a_broker_behind_a_forwarder_is_not_taken_for_an_old_one(broker: Broker, room: Room, closes: int) -> None:
+    """While the broker is away, the forwarder accepts connections and closes them, as an old broker does."""
+    with (
+        servers.Server(servers.forwarding(broker.port, closes)) as server,
+        Subscriber(broker.port) as subscriber,
+    ):
+        room.start(plan(mqtt_plan(server.port)))
+        assert "MQTT 5" in room.wait_told("connected to")
+        subscriber.wait(f"{P}/status", lambda heard: heard.payload == b"online")
+        assert [heard.payload for heard in subscriber.on(f"{P}/status")] == [b"online"], "no will was published"
+
+
 def test_a_broker_that_hangs_in_mid_flight(broker: Broker, room: Room) -> None:
     room.start(plan(mqtt_plan(broker.port)))
     room.wait_connected()

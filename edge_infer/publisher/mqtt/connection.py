@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
-from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -41,6 +41,7 @@ from edge_infer.publisher.mqtt.paho_client import (
     OneWayClient,
     hang_up,
 )
+from edge_infer.publisher.mqtt.protocol_version import NAMES, V5, V311, VersionChoice
 from edge_infer.publisher.mqtt.reconnect import ReconnectPolicy
 from edge_infer.publisher.mqtt.secret_files import SecretFiles
 from edge_infer.publisher.outbox.scheduler import OutboundScheduler, Outgoing
@@ -49,8 +50,6 @@ from edge_infer.publisher.timestamps import Clock
 
 log = logging.getLogger(__name__)
 
-V5, V311 = MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311
-_NAMES: Final = {V5: "MQTT 5", V311: "MQTT 3.1.1"}
 _GOODBYE: Final = 2.0
 """Seconds allowed for leaving a broker before reconnecting with other credentials."""
 _ROOM: Final = 40
@@ -105,6 +104,7 @@ class MqttConnection:
         self._clock = clock or Clock()
         self._look_up = look_up
         self._manner = ConnectOptions(keepalive=self._patience.keepalive)
+        self._versions = VersionChoice()
         self._files = SecretFiles(plan)
         self._diagnosis = ReconnectPolicy(plan, self._clock, self._patience.stable, self._patience.settled)
         self._rarely = LogThrottle()
@@ -112,7 +112,7 @@ class MqttConnection:
         self._client: OneWayClient | None = None
         self._up = False
         self._leaving = False
-        self._idle = self._unwatched = False
+        self._idle = self._unwatched = self._asks_again = False
         self._ended: ConnectionFailure | None = None
         self._since = self._acked_at = 0.0
         self._retry_at = 0.0
@@ -172,6 +172,7 @@ class MqttConnection:
             self._await(self._attempt, now)
         elif self._client is None and now >= self._retry_at and not self._leaving:
             self._files.used()
+            self._manner = replace(self._manner, version=self._versions.version)
             self._attempt, self._since = Attempt(self.plan, self._manner, self._look_up), now
         if self._client:
             self._exchange(self._client, now, ready)
@@ -262,6 +263,9 @@ class MqttConnection:
 
     def _exchange(self, client: OneWayClient, now: float, ready: Container[int] | None) -> None:
         self._read(client, now, ready)
+        if self._asks_again:
+            self._ask_again(client)
+            return
         client.loop_misc()
         if self._up and self._ended is None:
             self._send(client, now)
@@ -275,6 +279,13 @@ class MqttConnection:
             )
         if self._ended is not None:
             self._fail(self._ended)
+
+    def _ask_again(self, client: OneWayClient) -> None:
+        """Leave the broker, which has accepted MQTT 3.1.1, and connect at once with MQTT 5."""
+        self._asks_again, self._retry_at = False, 0.0
+        client.on_disconnect = None
+        client.disconnect()  # without it the broker would publish the will
+        self.close()
 
     def _read(self, client: OneWayClient, now: float, ready: Container[int] | None) -> None:
         sock = client.socket()
@@ -329,12 +340,15 @@ class MqttConnection:
         if reason.is_failure:
             self._ended = refusal(reason.value, reason.getName(), self.plan)
             return
+        if not self._leaving and not self._versions.accepted():
+            self._asks_again = True
+            return
         now = time.monotonic()
         self._flight.begin(getattr(properties, "ReceiveMaximum", MOST_WINDOW))
         self._up, self._since, self._acked_at, self._reads = True, now, now, 0
         self._qos = min(int(self.plan.qos), getattr(properties, "MaximumQoS", 1))
         self._most = getattr(properties, "MaximumPacketSize", NO_LIMIT) - len(self.plan.topic.encode()) - _ROOM
-        how = _NAMES[self._manner.version] + (", TLS" if self.plan.tls else "")
+        how = NAMES[self._manner.version] + (", TLS" if self.plan.tls else "")
         self._sentence = f"connected to {address(self.plan)} ({how})"
         log.info("%s", self._sentence)
         if not self._leaving:
@@ -394,10 +408,8 @@ class MqttConnection:
         self.close()
         self._ended = None
         self._sentence = trouble.text
-        if trouble.other_version:
-            other = V311 if self._manner.version == V5 else V5
-            self._manner = replace(self._manner, version=other)
-            log.info("%s; the next attempt uses %s", trouble.text, _NAMES[other])
+        if self._versions.failed(trouble):
+            log.info("%s; the next attempt uses MQTT 3.1.1", trouble.text)
         if trouble.lower_will:
             self._manner = replace(self._manner, will_qos=0)
         self._retry_at = now + pause
