@@ -50,7 +50,7 @@ class Follow:
     ) -> tuple[Findings, tuple[Happening, ...]]:
         """Return the findings with tracking data, and new events; in a cascade the findings are about ``parent``.
 
-        For a window of a signal, which ends at ``now``, ``covers`` is its length in seconds.
+        For a window of a signal, ``covers`` is its length in seconds. The window ends at ``now``.
         """
         del parent
         self._note_limits(findings, now)
@@ -63,12 +63,12 @@ class Follow:
             return findings, self._spells({ANOMALY: findings.score}, now, covers)
         return findings, ()
 
-    def published(self, findings: Findings, now: Instant, *, told: bool, waits: bool) -> None:
+    def published(self, findings: Findings, now: Instant, *, told: bool, over_budget: bool) -> None:
         """Record whether the findings of a frame were published as a result.
 
-        ``waits``: the result was not published because the budget is used up.
+        ``over_budget``: the result was not published because the budget is used up.
         """
-        self._results(findings, now, told=told, waits=waits)
+        self._results(findings, now, told=told, over_budget=over_budget)
 
     def inherit(self, before: Follow) -> None:
         """Continue for a predecessor that has ended its open events: take over its record and its line counts."""

@@ -157,14 +157,18 @@ class ResultReasons:
         self._silent = plan.events is None and plan.crops is None
         self._text = f"in the state, in no result: {why_held(plan)}"
 
-    def __call__(self, findings: Findings, now: Instant, *, told: bool, waits: bool) -> None:
+    def __call__(self, findings: Findings, now: Instant, *, told: bool, over_budget: bool) -> None:
         """Record the findings of a frame and whether its result was published.
 
-        ``waits``: the result was not published because the budget is used up.
+        ``over_budget``: the result was not published because the budget is used up.
         """
         if not self._silent:
             return
-        stage, text = (TOLD, "published in a result") if told else (SPENT, BUDGET) if waits else (REPEATED, self._text)
+        stage, text = REPEATED, self._text
+        if told:
+            stage, text = TOLD, "published in a result"
+        elif over_budget:
+            stage, text = SPENT, BUDGET
         for label, score in islice(found_in(findings), MOST):
             self._decisions.note(now.wall, label, score, stage, text)
 

@@ -76,8 +76,8 @@ class PipelineOutput:
         if outcome.about is None and serving.publication.state_due(outcome.standing, now):
             self._say(outcome.state(self._holds(outcome.lasting, frame.instant)), outcome.at)
         told = serving.publication.result_due(outcome.essence, now, outcome.about, captured=frame.monotonic)
-        waits = serving.publication.over_budget
-        serving.follow.published(outcome.findings, frame.instant, told=told, waits=waits)
+        over_budget = serving.publication.over_budget
+        serving.follow.published(outcome.findings, frame.instant, told=told, over_budget=over_budget)
         if told:
             return self._outlet.hand_over(self._pipeline, outcome.result, outcome.at)
         return None
