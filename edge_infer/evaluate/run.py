@@ -282,7 +282,10 @@ def _check_alike(plans: Sequence[ModelPlan]) -> None:
                 f"{first.input.takes}; evaluate compares models of the same kind"
             )
         if [value.name for value in plan.values] != [value.name for value in first.values]:
-            raise ConfigError(f"{plan.title} and {first.title} have different values; evaluate compares equal ones")
+            raise ConfigError(
+                f"{plan.title} and {first.title} return values with different names; evaluate compares only models "
+                "whose values have the same names in the same order"
+            )
 
 
 def _question(place: DataPlace, plans: Sequence[ModelPlan], renamed: Mapping[str, str]) -> str:
