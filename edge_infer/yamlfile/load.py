@@ -139,7 +139,10 @@ def _top(root: Node | None) -> Group:
 
 
 def _read(path: Path) -> bytes:
-    """Return the bytes of a regular file, at most 1 MiB and one byte; raises `YamlError`."""
+    """Return the bytes of a regular file; raises `YamlError`.
+
+    Of a file that is larger than `LARGEST`, return a part that is larger than `LARGEST`, so that `_decode` rejects it.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # opening a pipe must not block
     except (OSError, ValueError) as error:
