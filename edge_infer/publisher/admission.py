@@ -2,8 +2,8 @@
 
 The kinds are the results, states and events of a pipeline. The rate limits the captures, not the sending. A backlog of
 an hour contains an hour of captures and is admitted at once. An engine can claim neither captures of the future nor the
-same capture time twice. A number that the engine skips costs as much as a message. A restarted publisher continues with
-what its predecessor has left of the limits. Messages that were admitted but not acknowledged may be sent again.
+same capture time twice. A number that the engine skips costs as much as a message. A restarted publisher may use the
+part of each limit that its predecessor did not use. Messages that were admitted but not acknowledged may be sent again.
 """
 
 from __future__ import annotations

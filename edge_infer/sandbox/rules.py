@@ -55,7 +55,7 @@ _SOCKET_OPTIONS: Final = (2, 6, 7, 8, 9, 15, 20, 21, 66, 67)
 example, a filter that is attached to a channel and locked would block input for its next user, and a lingering socket
 blocks the process that closes it last."""
 _SO_LINGER, _SO_LOCK_FILTER = 13, 44
-"""Options that are forbidden even for programs, which attach filters of their own to the sockets of udev."""
+"""Options that are forbidden even for programs. Programs attach filters of their own to the sockets of udev."""
 _FILE_COMMANDS: Final = (0, 1, 2, 3, 4, 1030, 1032, 1033, 1034)
 """Commands of ``fcntl`` that copy a descriptor, read or set its flags, seal memory, or read the size of a pipe.
 
@@ -160,10 +160,11 @@ class Rules:
 
 
 def rules(room: Room, fence: Fence, pid: int, *, parent: int = 0, network: bool = False) -> Rules:
-    """Return the rules of ``room``; ``network`` is for a reader of a network source, ``pid`` is the caller's own.
+    """Return the rules for a process that is about to restrict itself.
 
-    Channels that a process inherits stay usable, because sending and receiving is not refused. ``parent`` is the
-    process that must not receive a signal from a process that may signal others.
+    ``room`` is the kind of process and ``pid`` its process number. ``network``: it reads a network source. A process
+    that may signal others must not signal ``parent``. Channels that the process inherits stay usable, because the rules
+    do not refuse to send and receive.
     """
     refused = [*_TRACING, *_IO_URING, *_ABOUT_OTHERS, *_ATTRIBUTES, *allowed_calls.NEVER]
     conditions = [*_self_only(), ArgumentCheck("ioctl", 1, (*_TERMINAL, _FIOASYNC), never=True)]
@@ -271,7 +272,7 @@ def families_of(room: Room, fence: Fence, *, network: bool) -> tuple[int, ...]:
 
 
 def starts_programs(room: Room, fence: Fence) -> bool:
-    """Return whether a process runs the operator's programs, which it must be able to end.
+    """Return whether a process runs the operator's programs. It must be able to end them.
 
     The pids of programs are not known in advance, so a filter cannot distinguish them from others. Landlock does this
     instead.

@@ -1,6 +1,7 @@
-"""The highest committed version of each package on this device, and the order of versions.
+"""The highest version of each package that was committed on this device.
 
-The file is ``versions.json`` in the state directory. The supervisor writes it when a model is committed.
+The file is ``versions.json`` in the state directory. The supervisor writes it when a model is committed. `rank` defines
+the order of versions.
 """
 
 from __future__ import annotations

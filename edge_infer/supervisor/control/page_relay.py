@@ -26,7 +26,7 @@ MAX_AT_ONCE: Final = 8
 """Maximum number of requests in progress; the page's process makes at most six."""
 REQUEST_SECONDS: Final = 10.0
 ANSWER_SECONDS: Final = 20.0
-_places: Final = threading.BoundedSemaphore(MAX_AT_ONCE)
+_slots: Final = threading.BoundedSemaphore(MAX_AT_ONCE)
 
 
 def relayed(find: Callable[[], Path]) -> socket.socket:
@@ -35,26 +35,26 @@ def relayed(find: Callable[[], Path]) -> socket.socket:
     The connection closes without an answer if the daemon gives none. Raises `OSError` while too many requests are in
     progress.
     """
-    return served(lambda connection: _relay(connection, find), _places)
+    return served(lambda connection: _relay(connection, find), _slots)
 
 
-def served(serve: Callable[[socket.socket], None], places: threading.BoundedSemaphore) -> socket.socket:
-    """Return a connection that a thread serves and closes. Raises `OSError` while none of the ``places`` is free."""
+def served(serve: Callable[[socket.socket], None], slots: threading.BoundedSemaphore) -> socket.socket:
+    """Return a connection that a thread serves and closes. Raises `OSError` while no connection slot is free."""
 
     def run(connection: socket.socket) -> None:
         try:
             with connection, suppress(OSError, EdgeInferError):
                 serve(connection)
         finally:
-            places.release()
+            slots.release()
 
-    if not places.acquire(blocking=False):
+    if not slots.acquire(blocking=False):
         raise OSError(errno.EAGAIN, "too many requests of the page are in progress")
     try:
         ours, theirs = socket.socketpair()
         threading.Thread(target=run, args=(ours,), daemon=True).start()
     except BaseException:
-        places.release()
+        slots.release()
         raise
     return theirs
 

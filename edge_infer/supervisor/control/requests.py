@@ -36,7 +36,7 @@ MAX_NOTES: Final = 64
 
 
 class PendingExplainRequests:
-    """Passes questions to the engine, which answers them in order."""
+    """Passes questions to the engine. It answers them in order."""
 
     def __init__(self, house: ProcessSupervisor, resting: Callable[[], Mapping[str, str]]) -> None:
         """``resting`` returns the pipelines that are inactive or in quarantine, each with the reason."""
@@ -140,7 +140,7 @@ MAX_WAITING_OF_USER: Final = 6
 MAX_HELD_PICTURES: Final = 3
 """Maximum number of finished pictures in memory that clients have not read, one for each user."""
 GRABS_AT_ONCE, GRABS_PER_SECOND = 10, 1.0
-"""Limit of whole pictures for each user."""
+"""Limit of full-size pictures for each user."""
 LOOK_SIDE: Final = 640
 """Maximum side length in pixels of the pictures that a person looks at."""
 MAX_LOOK_BYTES: Final = 1 << 20
@@ -169,7 +169,7 @@ class Viewers:
         return len({*uids, *(uid for uid, _ in self._series)}) <= MAX_VIEWERS
 
     def shown(self, uid: int, source: str, asked: int) -> None:
-        """Record a picture of a series for a user, which the user ``asked`` requested; log the first one."""
+        """Record a picture of a series for a user; log the first one. ``asked`` is the user who requested it."""
         if (uid, source) not in self._series:
             self._asked[uid, source] = asked
             self._series[uid, source] = self._log("showing", source, uid)
@@ -252,7 +252,7 @@ class PendingPictures:
     def begin(self, request: Request) -> None:
         """Queue the request, or answer it with an error.
 
-        It is ``grab`` for a whole picture, or ``look``.
+        It is ``grab`` for a full-size picture, or ``look`` for a small one.
         """
         source, small = request.body.get("source"), request.body.get("do") == "look"
         own = sum(each.request.peer.uid == request.peer.uid for each in self._waiting)

@@ -16,7 +16,7 @@ SILENT: Final = 5.0
 TURN: Final = 0.01
 """Seconds after the end of its time limit at which the main loop checks a silent process."""
 PICTURE: Final = 10.0
-"""Seconds for which the engine may be silent in addition while it makes a whole picture for a person."""
+"""Seconds for which the engine may be silent in addition while it encodes a full-size picture for a person."""
 FRESH: Final = 2.0
 """Seconds of silence after which an engine may already hang. An order for a picture then adds no `PICTURE`."""
 

@@ -105,7 +105,7 @@ def _names(rooms: Sequence[str]) -> str:
 log = logging.getLogger(__name__)
 
 MOST_DEATHS: Final = 16
-"""Number of ended engines that are reported to a new publisher, which may not know their last sequence numbers yet."""
+"""Number of ended engines that are reported to a new publisher. It may not know their last sequence numbers yet."""
 EARLIER_FOR: Final = 3600.0
 """Seconds for which a new publisher gets the plan before, because messages may wait while disk and broker fail."""
 LOOK_EVERY: Final = 5.0
@@ -158,7 +158,7 @@ class ProcessSupervisor:
         self._grabs: list[GrabDone] = []
         self.picture: int | None = None
         """Number of the picture that the engine makes now."""
-        self._large: int | None = None  # number of the whole picture that an engine at work was told to make
+        self._large: int | None = None  # number of the full-size picture that a responsive engine was told to encode
         self._whys: list[WhyAnswer] = []
         self._recalled: list[Recalled] = []
         self.references = DriftReferences()
@@ -167,7 +167,7 @@ class ProcessSupervisor:
         self._earlier: EarlierPlan | None = None
         self._order: ApplyPlan | None = None
         self._reasons: dict[ChildProcess, str] = {}  # why a process is being killed
-        self._blameless = False  # the engine's end counts against no model: a flood, a stalled board, a large picture
+        self._blameless = False  # this death counts against no model: a flood, a stalled board, a large picture
         self._folder = PublisherFolder()
         self._own_fault = False  # the publisher is being killed for what its folder may have caused
         self.restraint = Restrain()
@@ -288,9 +288,9 @@ class ProcessSupervisor:
 
     @property
     def _makes_large(self) -> bool:
-        """Whether the engine makes a whole picture, which takes time and memory.
+        """Whether the engine is encoding a full-size picture. That takes time and memory.
 
-        An engine that was silent before, or that makes a small picture for the page, has no excuse.
+        False if the engine was silent before it got the order, or if it encodes a small picture for the page.
         """
         return self.picture is not None and self.picture == self._large
 
@@ -610,7 +610,7 @@ class ProcessSupervisor:
             child.tell(self.restraint)
 
     def _on_exit(self, child: ChildProcess, status: int) -> str:
-        """Handle the end of a child. Return a description of it; empty if the end was planned."""
+        """Handle the death of a child. Return a description of it; empty if it was planned."""
         planned, text, why = child in self._replaced, "", self._reasons.pop(child, None)
         self._replaced.discard(child)
         if planned:
@@ -650,7 +650,10 @@ class ProcessSupervisor:
             self.note(done, "the publisher's folder")
 
     def kill_engine(self, why: str, *, blameless: bool = False) -> None:
-        """Kill the engine because one of its threads is stuck. ``blameless``: the end counts against no model."""
+        """Kill the engine because one of its threads is stuck.
+
+        ``blameless``: this death of the engine counts against no model.
+        """
         self._blameless |= blameless
         self._kill(self.engine, why)
         self.heard.engine = None
