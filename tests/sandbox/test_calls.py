@@ -74,7 +74,7 @@ def test_at_least_two_hundred_calls_succeed_without_walls(reachable: set[str]) -
 
 
 CONNECTIONS = "read /proc/net/tcp"
-"""Landlock cannot leave out this part of a process's own folder in /proc: see the known gaps in docs/security.md."""
+"""Landlock cannot leave out this part of a process's own folder in /proc: see docs/known-gaps.md."""
 TCP = {"socket TCP", "socket TCP of IPv6"}
 UDP = {"socket UDP", "socket UDP of IPv6", "send UDP", "send UDP of IPv6", "connect UDP"}
 UNIX = {*(f"Unix {kind} {what}" for kind in ("stream", "datagram", "packets") for what in ("socket", "pair")),
