@@ -94,8 +94,9 @@ def _epilog(text: str) -> str:
 def payloads_page() -> str:
     """Return the page of all payloads."""
     head = (
-        "Every message is one of these records; the publisher rejects any other. [Messages](messages.md) explains\n"
-        "them, and `edge-infer schema NAME` prints each as JSON Schema. Payloads only ever gain keys."
+        "Every message is one of these records, except `status` (a text) and the announcement to Home Assistant. The\n"
+        "publisher rejects any other. [Messages](messages.md) explains them, and `edge-infer schema NAME` prints each\n"
+        "as JSON Schema. Payloads only ever gain keys."
     )
     parts = ["# Payloads", MADE, head]
     channels = document()["channels"]

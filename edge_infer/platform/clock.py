@@ -88,7 +88,7 @@ def uptime(monotonic: float | None = None) -> float:
 # Detect whether the clock of the board is synchronized.
 
 MADE: Final = 1764000000.0
-"""A time in November 2025, in seconds since the epoch. A correct clock never shows an earlier time."""
+"""A time on 24 November 2025, in seconds since the epoch. A correct clock never shows an earlier time."""
 _TIME_ERROR: Final = 5
 """Return value of adjtimex(2) while the clock is not synchronized."""
 _TIMESYNCD: Final = "run/systemd/timesync/synchronized"

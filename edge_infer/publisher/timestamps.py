@@ -25,8 +25,8 @@ Dated: TypeAlias = Result | Event | State | Health
 class Clock:
     """The time of day, and whether it is known. Once known, it stays known while this process runs.
 
-    The time is known when a time service has set the clock. If the system cannot report that, a clock later than the
-    build of this program counts as set (decision 7).
+    The time is known when a time service has set the clock. If the system cannot report that, a clock that shows
+    a time after `MADE` counts as set (decision 7).
     """
 
     def __init__(

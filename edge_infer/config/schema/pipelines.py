@@ -285,8 +285,9 @@ class Pipeline(Section):
     ] = None
     """Polygons that are blacked out before inference: lists of points `[x, y]` in fractions of the frame."""
     publish: Annotated[Publishing, Kind(_publishing, PUBLISH_JSON, lambda found: found.mode)] = Publishing("change")
-    """When a result is published: `change` (of labels, their counts or the class; at most 120 a minute, and with
-    `track` at most one a second), `every`, `off`, or at an `{interval: 5s}`."""
+    """When a result is published: `change` (of labels, their counts or the class), `every`, `off`, or at an
+    `{interval: 5s}`. Changes cause at most 30 results at once and 120 a minute, in a cascade `most` times as many, and
+    with `track` at most one a second."""
     preprocess: Preprocess = Preprocess()
     """Override the preprocessing of the manifest."""
     nms: Nms = Nms()
