@@ -23,6 +23,7 @@ from edge_infer.errors import StartError
 from edge_infer.models.trials.child_main import die_with_parent, own_output
 from edge_infer.models.trials.known_results import TRIED_FILE
 from edge_infer.models.trials.probe import Probe
+from edge_infer.platform.config_files import environment_for
 from edge_infer.platform.paths import trials_folder
 from edge_infer.platform.priority import go_first
 from edge_infer.sandbox import lock
@@ -54,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("edge_infer.sandbox").setLevel(logging.ERROR)  # other processes log kernel gaps once per start
     lock("config", fence=config_fence(args.store or ""), keep=READ_SEARCH)
     store = False if args.store is None else Path(args.store)
+    environment_for(args.file)  # before any model is tried: its process must not inherit what the file names
     with own_output() as output, Probe() as probe:
         if args.store is None or not _has_tried(args.store):
             with suppress(StartError):  # the first model that needs this process retries and reports the error

@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
+from edge_infer.platform.environment import take, with_taken
 from edge_infer.platform.paths import Look, content, look
 
 FOLDER: Final = "conf.d"
@@ -18,6 +21,7 @@ MAX_ENTRIES: Final = 4096
 """Maximum number of entries in ``conf.d``, including hidden files and backups."""
 MAX_BYTES: Final = 4 << 20
 """Maximum bytes of all files together."""
+_VARIABLE: Final = re.compile(rb"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 TOO_LARGE: Final = f"the files of the configuration are larger than {MAX_BYTES >> 20} MiB together"
 
 
@@ -81,6 +85,17 @@ def texts_of(config: Path) -> dict[Path, bytes]:
         if left < 0:
             raise OSError(errno.EFBIG, TOO_LARGE, str(path))
     return texts
+
+
+def environment_for(config: Path) -> dict[str, str]:
+    """Return the environment for the process that reads a configuration.
+
+    Take the variables that its files name out of this process's environment, so that no other child inherits them.
+    """
+    with suppress(OSError):  # the process that reads the files reports what is wrong with them
+        for text in texts_of(config).values():
+            take(name.decode() for name in _VARIABLE.findall(text))
+    return with_taken()
 
 
 def too_many(count: int) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from edge_infer.errors import StartError
+from edge_infer.platform.environment import is_harmless
 from edge_infer.platform.paths import default_state_dir, hinted
 from edge_infer.sandbox import landlock, privileges
 from edge_infer.sandbox.foreign import foreign_part, is_foreign, is_shared, shared_part
@@ -24,15 +25,6 @@ ONLY_ROOT: Final = "there is no other user in this container, so edge-infer runs
 _REMEDY: Final = (
     "install it where every user may read it (deploy/install puts it below /opt), or start it as the user who owns it"
 )
-_HARMLESS: Final = frozenset(
-    {
-        *("PATH", "HOME", "TMPDIR", "LANG", "LANGUAGE", "TZ", "TERM", "COLUMNS", "LINES", "NO_COLOR"),
-        *("STATE_DIRECTORY", "RUNTIME_DIRECTORY", "LD_LIBRARY_PATH", "RES_OPTIONS"),
-        *("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "CREDENTIALS_DIRECTORY"),
-    }
-)
-_HARMLESS_PREFIXES: Final = ("LC_", "PYTHON", "OPENCV_", "OMP_", "OPENBLAS_")
-"""Environment variables of root that a command keeps when it works on another user's configuration."""
 
 
 def give_up_root(
@@ -163,9 +155,8 @@ def _become_changer(
     config: Path, owned: Path | None, prepare: Callable[[Identity], None] | None = None, alone: int = 0
 ) -> Identity | None:
     """Become the owner of ``owned``, or a user without an account, and drop the environment of root."""
-    for name in os.environ.keys() - _HARMLESS:
-        if not name.startswith(_HARMLESS_PREFIXES):
-            del os.environ[name]
+    for name in [name for name in os.environ if not is_harmless(name)]:
+        del os.environ[name]
     user = give_up_root(owned, prepare, alone=alone)
     if user is not None and privileges.capabilities() & privileges.READ_SEARCH:
         raise StartError(

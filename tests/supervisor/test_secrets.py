@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from edge_infer.models.trials.probe import Probe
+from edge_infer.platform.config_files import environment_for
 from tests.broker import Broker, Certificates, Subscriber, eventually, free_port
 from tests.publisher.test_faults import passwords
 from tests.publisher.test_tls import tls_lines
@@ -16,6 +18,7 @@ from tests.readers.test_http import camera, stream
 from tests.running import Daemon, config
 from tests.sandbox.test_cores import UNLIMITED
 
+P = "edge-infer/box"
 SECRETS = {"mqtt": "hunter2-of-the-broker", "cam": "hunter2 of/the camera"}
 TRACES = ("hunter2", "aHVudGVyMi", "of%2Fthe")
 """How they would show: as they are, in base64, in an address."""
@@ -93,3 +96,33 @@ def test_no_secret_is_told_anywhere(daemon: tuple[Daemon, Subscriber], tmp_path:
     assert not [name for name in seen if "core" in Path(name).name and "config" not in name]
     told = [name for name, data in seen.items() if any(trace.encode() in data for trace in traces)]
     assert told == []
+
+
+def test_only_the_process_that_reads_the_configuration_gets_the_variables_that_it_names(
+    box: Path, broker: Broker, subscriber: Subscriber
+) -> None:
+    text = config(broker.port).replace("mqtt: {", "mqtt: {username: '${NAME_OF_BOX}', ")
+    with Daemon(box, text, before=("env", "NAME_OF_BOX=hunter4", "OMP_WAIT_POLICY=PASSIVE")) as started:
+        started.wait_serving()
+        subscriber.wait(f"{P}/faces/result")
+        environments = {name: Path(f"/proc/{pid}/environ").read_bytes() for name, pid in started.pids().items()}
+        assert environments.keys() >= {"engine", "publisher"}
+        assert [name for name, found in environments.items() if b"NAME_OF_BOX" in found] == []
+        assert all(b"OMP_WAIT_POLICY" in found for found in environments.values()), "others stay"
+        started.config.write_text(text.replace("fps: 10", "fps: 5"))
+        assert started.reload()["state"] == "applied", started.log.read_text()
+
+
+def test_a_process_that_tries_models_gets_no_variable_that_the_configuration_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("mqtt: {username: '${NAME_OF_BOX}'}\nsources: {clip: {kind: video, file: '${HOME}/a.mp4'}}\n")
+    monkeypatch.setenv("NAME_OF_BOX", "hunter4")
+    for _ in range(2):
+        assert environment_for(path)["NAME_OF_BOX"] == "hunter4"
+        with Probe() as probe:
+            probe.begin()
+            found = Path(f"/proc/{probe.pid}/environ").read_bytes()
+        assert b"NAME_OF_BOX" not in found
+        assert b"HOME=" in found

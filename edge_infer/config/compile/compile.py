@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +37,7 @@ from edge_infer.plan.records import (
     Unfit,
 )
 from edge_infer.platform.config_files import look_at
+from edge_infer.platform.environment import with_taken
 from edge_infer.platform.state_owner import foreign_entry
 from edge_infer.yamlfile.load import Document, Steps, in_order, spell, validate
 
@@ -53,7 +53,7 @@ def compile_config(
     path: Path,
     *,
     store: bool | Path = False,
-    environment: Mapping[str, str] = os.environ,
+    environment: Mapping[str, str] | None = None,
     probe: Probe | None = None,
     draft: tuple[Path, bytes] | None = None,
     replayed: bool = False,
@@ -68,7 +68,7 @@ def compile_config(
     """
     with probe or Probe() as child:
         before = look_at(path)
-        document = read_config(path, environment, draft)
+        document = read_config(path, with_taken() if environment is None else environment, draft)
         seen = before if look_at(path) == before else ()
         return replace(_compile(document, child, store=store, replayed=replayed), seen=seen)
 
@@ -311,12 +311,12 @@ class Connection:
     state_dir: Path
 
 
-def connection(path: Path, environment: Mapping[str, str] = os.environ) -> Connection:
+def connection(path: Path) -> Connection:
     """Return the connection of a file.
 
     Raises `ConfigError` if the file is unreadable, or if ``device`` or ``mqtt`` is invalid.
     """
-    document = read_config(path, environment)
+    document = read_config(path, with_taken())
     config, problems = validate(document, Config)
     if document.value is not None:
         config = config or sound_part(document, problems)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +12,7 @@ from edge_infer.models.packages.versions import FILE, highest_versions
 from edge_infer.models.request import Applied, Policy, TrustedKey
 from edge_infer.models.serving_record import read_record, remembered
 from edge_infer.plan.records import Problem
+from edge_infer.platform.environment import with_taken
 from edge_infer.yamlfile.load import Document, Steps, read_document
 
 KEYS: Final[Steps] = ("security", "keys")
@@ -38,7 +38,7 @@ def key_folder(config: Path) -> Path:
 
     The file need not be valid.
     """
-    value = read_document(config, os.environ).value
+    value = read_document(config, with_taken()).value
     security = value.get("security") if isinstance(value, dict) else None
     said = security.get("keys") if isinstance(security, dict) else None
     return config.absolute().parent / (said if isinstance(said, str) else Security.model_fields["keys"].default)

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -47,9 +48,18 @@ class HelperProcess(Closing):
     """
 
     def __init__(
-        self, module: str, *words: str, seconds: float, output: Output, stdin: int = subprocess.DEVNULL
+        self,
+        module: str,
+        *words: str,
+        seconds: float,
+        output: Output,
+        stdin: int = subprocess.DEVNULL,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Start the process. ``output`` forwards its log output, over all runs of this helper."""
+        """Start the process; None as ``environment``: with that of this process.
+
+        ``output`` forwards its log output, over all runs of this helper.
+        """
         self._output = bytearray()
         self._pieces = 0
         self._deadline = time.monotonic() + seconds
@@ -63,6 +73,7 @@ class HelperProcess(Closing):
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 start_new_session=True,
+                env=environment,
             )
         except (OSError, ValueError):
             self._log.close()

@@ -16,7 +16,7 @@ from edge_infer.errors import StartError, WireError
 from edge_infer.models.serving_record import remembered
 from edge_infer.plan.files import files_of_pipelines
 from edge_infer.plan.records import Compiled, Plan, Problem
-from edge_infer.platform.config_files import MAX_BYTES, digest_of_texts, texts_of
+from edge_infer.platform.config_files import MAX_BYTES, digest_of_texts, environment_for, texts_of
 from edge_infer.platform.exit_status import death, unexpected_death
 from edge_infer.platform.paths import content, default_device_id, default_state_dir, hinted, written_state_dirs
 from edge_infer.platform.state_owner import mount_advice
@@ -123,7 +123,12 @@ class Compilation:
     def _begun(self) -> HelperProcess:
         try:
             return HelperProcess(
-                "edge_infer.config", *self._words, seconds=DEADLINE, output=self._output, stdin=self._stdin
+                "edge_infer.config",
+                *self._words,
+                seconds=DEADLINE,
+                output=self._output,
+                stdin=self._stdin,
+                environment=environment_for(self._config),
             )
         except (OSError, ValueError) as error:  # no argument has a NUL
             raise StartError(f"no process can be started to read it: {error}") from error
