@@ -213,6 +213,8 @@ def test_what_is_no_rate_is_told(assets: Path) -> None:
                 InputError, match=r"^rate=.* is not allowed; expected samples a second, a number above 0"
             ):
                 model(sound, rate=rate)  # type: ignore[arg-type]
+        with pytest.raises(InputError, match=r"^samples: .*0\.5 samples a second; that cannot be resampled to 16000"):
+            model(sound, rate=0.5)
 
 
 def test_a_picture_of_pillow_has_its_own_order() -> None:

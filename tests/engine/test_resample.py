@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_infer.engine.preprocess.row_filters import ZEROS, Resampler
-from edge_infer.errors import ModelError
+from edge_infer.errors import InputError
 
 RATES = [(44100, 16000), (48000, 16000), (8000, 16000), (22050, 16000), (104, 26), (25, 26), (99.7, 100)]
 
@@ -69,11 +69,11 @@ def test_nothing_gives_nothing() -> None:
 
 @pytest.mark.parametrize(("source", "target"), [(1e6, 1e-2), (48000, 1), (0.5, 16000), (100, 6500)])
 def test_rates_that_lie_too_far_apart_are_refused(source: float, target: float) -> None:
-    with pytest.raises(ModelError, match="that cannot be resampled to"):
+    with pytest.raises(InputError, match="that cannot be resampled to"):
         Resampler(source, target)
 
 
 def test_many_values_of_a_signal_that_is_much_faster_are_refused() -> None:
     resampler = Resampler(4000, 1)
-    with pytest.raises(ModelError, match="4000 samples a second of 17 values; that cannot be resampled to 1"):
+    with pytest.raises(InputError, match="4000 samples a second of 17 values; that cannot be resampled to 1"):
         resampler(np.zeros((1, 17)))

@@ -293,7 +293,7 @@ def test_times_are_right_in_the_pieces_of_a_large_block(monkeypatch: pytest.Monk
 def test_a_rate_that_is_refused_ends_the_window_before() -> None:
     preprocess = SignalPreprocess(RAW, tensor(1, 10, 1))
     assert not list(preprocess.frames(Samples(ramp(6), 100.0, 1.0, 1.0, 1)))
-    with pytest.raises(ModelError, match="cannot be resampled to 100"):
+    with pytest.raises(InputError, match="cannot be resampled to 100"):
         list(preprocess.frames(Samples(ramp(6), 0.5, 2.0, 2.0, 2)))
     assert not list(preprocess.frames(Samples(ramp(6), 100.0, 3.0, 3.0, 3)))
     (found,) = preprocess.frames(Samples(ramp(4), 100.0, 4.0, 4.0, 4))

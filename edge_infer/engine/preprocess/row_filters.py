@@ -15,7 +15,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from edge_infer.errors import ModelError
+from edge_infer.errors import InputError, ModelError
 from edge_infer.plan.records import FilterPlan
 
 # Sliding windows over a stream of rows, which arrives in blocks of any length.
@@ -211,7 +211,7 @@ class Resampler:
     """Resampler of blocks ``[n, channels]``; the delay is `ZEROS` samples of the lower rate."""
 
     def __init__(self, source: float, target: float) -> None:
-        """Compute the filters; raise `ModelError` if the rates are too different.
+        """Compute the filters; raise `InputError` if the rates are too different.
 
         A block results in at most `MOST_TIMES` times its rows. The caller limits the size of the blocks.
         """
@@ -220,7 +220,7 @@ class Resampler:
         self._reach = ceil(ZEROS / lower)
         self._rates = source, target
         if not ratio or ratio > MOST_TIMES or 2 * self._reach * ratio.numerator > MOST_COEFFICIENTS:
-            raise ModelError(f"the source delivers {source:g} samples a second; that cannot be resampled to {target:g}")
+            raise InputError(f"the source delivers {source:g} samples a second; that cannot be resampled to {target:g}")
         self._up, self._down = ratio.numerator, ratio.denominator
         self._filters = _filters(self._up, self._reach, lower * ROLLOFF)
         self._rows: Rows | None = None
@@ -233,7 +233,7 @@ class Resampler:
         if self._rows is None:
             if self._reach * rows.shape[1] > MOST_COEFFICIENTS:
                 source, target = self._rates
-                raise ModelError(
+                raise InputError(
                     f"the source delivers {source:g} samples a second of {rows.shape[1]} values; that cannot be "
                     f"resampled to {target:g}"
                 )
