@@ -228,6 +228,24 @@ def test_the_commands(config: Path, mirror: str, tmp_path: Path) -> None:
     assert "  sha256: cb12618d" in shown
 
 
+@pytest.mark.parametrize("size", [774_960, 100, None], ids=["flipped", "truncated", "missing"])
+def test_a_damaged_model_file_is_listed_with_its_remedy(config: Path, tmp_path: Path, size: int | None) -> None:
+    assert command("add", SHIPPED, "-c", config).returncode == 0
+    folder = tmp_path / "state/models/face-detect/1.0.0"
+    model = folder / "face_full_range_int8.tflite"
+    data = model.read_bytes()
+    assert len(data) == 774_960
+    model.unlink() if size is None else model.write_bytes((data[:-1] + b"?")[:size])
+    reason = f"{model} cannot be read: No such file" if size is None else f"{model}: its SHA-256 is "
+    remedy = f"; remove {folder} and pull or add the package again"
+    line = command("list", "-c", config).stdout.splitlines()[0]
+    assert line.split()[:2] == ["face-detect@1.0.0", "damaged"]
+    assert reason in line
+    assert line.endswith(remedy)
+    (problem,) = [line for line in command("show", "face-detect", "-c", config).stdout.splitlines() if remedy in line]
+    assert reason in problem
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [

@@ -121,6 +121,8 @@ def _rows(stored: Sequence[Stored], offers: Iterable[Offer]) -> Iterable[tuple[s
         manifest = package.manifest
         if manifest is None:
             yield title, "broken", "", "", package.problem.splitlines()[0]
+        elif damage := package.damage():
+            yield title, "damaged", "", "", damage
         else:
             yield title, "here", _size(package), manifest.licence or "", manifest.task or ""
     for offer in offers:
@@ -159,6 +161,8 @@ def _known(package: Stored) -> Iterable[tuple[str, str]]:
     if package.manifest is None:
         yield "problem", package.problem
         return
+    if damage := package.damage():
+        yield "problem", damage
     manifest = package.manifest
     said = {"task": manifest.task, "sha256": manifest.sha256, "licence": manifest.licence, "source": manifest.source}
     yield from ((key, " ".join(text.split())) for key, text in said.items() if text)

@@ -39,6 +39,17 @@ class Stored:
         """Return ``name@version``, the form that `use` takes in the configuration."""
         return f"{self.folder.parent.name}@{self.folder.name}"
 
+    def damage(self) -> str:
+        """Return what is wrong with a file that is missing or differs from its digest in the manifest, with the remedy.
+
+        The text is empty for a whole package.
+        """
+        try:
+            find_package(self.folder).checked_digests()
+        except ModelError as error:
+            return f"{error}; remove {self.folder} and pull or add the package again"
+        return ""
+
 
 class Library:
     """The packages below one folder. ``user`` is the one that this command of root has become, if it has."""

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +14,7 @@ from typing import Any, Final
 from edge_infer.contract.codec import replace
 from edge_infer.errors import ModelError, ModelKey
 from edge_infer.models.packages.manifest import Manifest
-from edge_infer.models.packages.read_files import file_options, inside, read_whole
+from edge_infer.models.packages.read_files import LARGEST_MODEL, file_options, inside, read_whole
 from edge_infer.models.trials.file_handover import ReceivedCopies
 from edge_infer.platform.permissions import why_unreadable
 from edge_infer.sandbox.safe_open import KnownFolder, look_beneath
@@ -93,10 +94,19 @@ class Package:
         path = inside(self.folder, name)
         data = self.content(path, most)
         wanted = self.manifest.digests.get(name)
-        found = hashlib.sha256(data).hexdigest()
+        found = _sha256(data)
         if wanted is not None and wanted.lower() != found:
             raise ModelError(f"{path}: its SHA-256 is {found}, but {self.manifest_path} lists {wanted.lower()}")
         return path, data
+
+    def checked_digests(self) -> Mapping[str, str]:
+        """Return the files' digests by name; raises `ModelError` if one is missing or has another digest."""
+        said = self.manifest.sha256
+        digest = _sha256(self.content(self.file, LARGEST_MODEL))
+        if said is not None and said.lower() != digest:
+            raise ModelError(f"{self.file}: its SHA-256 is {digest}, but {self.manifest_path} lists {said.lower()}")
+        beside = {name: _sha256(self.read(name, LARGEST_MODEL)[1]) for name in self.named_files()}
+        return {self.file.name: digest, **beside}
 
     def content(self, path: Path, most: int, *, key: ModelKey = "file") -> bytes:
         """Return the bytes of any file of the package or the request; raises `ModelError`."""
@@ -119,7 +129,7 @@ class Package:
     @property
     def manifest_digest(self) -> str:
         """Return a digest of the manifest's content; its layout and comments do not matter."""
-        return hashlib.sha256(self.written).hexdigest()
+        return _sha256(self.written)
 
     def named_files(self) -> tuple[str, ...]:
         """Return the files that the manifest names in addition to the model, each once."""
@@ -128,6 +138,10 @@ class Package:
         options = file_options(manifest.decoder.options).values() if manifest.decoder else ()
         said = (labels, manifest.input.vocabulary, *options, *(golden.input for golden in manifest.golden))
         return tuple(dict.fromkeys(name for name in said if name is not None))
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def find_package(path: Path, roots: tuple[str, ...] = ()) -> Package:

@@ -57,7 +57,7 @@ def prepare(path: Path) -> Package:
     unknown = [key for key in missing if key in ("name", "version")]
     if unknown:
         raise ConfigError(f"{package.manifest_path}: a release needs {' and '.join(unknown)}; add them there")
-    digests = check_digests(package)
+    digests = package.checked_digests()
     if missing:
         assert package.manifest_path is not None
         _complete(package, package.manifest_path, _lines(package, digests))
@@ -100,7 +100,7 @@ def verify(path: Path, keys: Sequence[TrustedKey]) -> str:
         return f"{signed.title} is signed, and {_check_listed(path)}"
     package = find_package(path)
     check_signature(package, keys)
-    check_digests(package)
+    package.checked_digests()
     return f"the signature of {package.title} is valid, and all of its files are unchanged"
 
 
@@ -121,7 +121,7 @@ def _check_listed(path: Path) -> str:
 def _problem(part: Part) -> str:
     """Return why a listed file does not match the catalogue; empty if it does."""
     try:
-        found = _sha256(read_whole(Path(part.place), LARGEST_MODEL))
+        found = hashlib.sha256(read_whole(Path(part.place), LARGEST_MODEL)).hexdigest()
     except ModelError as error:
         return f"{error}, and the catalogue lists it"
     if found == part.sha256:
@@ -138,20 +138,6 @@ def _described(path: Path) -> Package:
             f"of {place}"
         )
     return package
-
-
-def check_digests(package: Package) -> Mapping[str, str]:
-    """Return the digest of each file by name; raises `ModelError` if one differs from the manifest."""
-    said = package.manifest.sha256
-    digest = _sha256(package.content(package.file, LARGEST_MODEL))
-    if said is not None and said.lower() != digest:
-        raise ModelError(f"{package.file}: its SHA-256 is {digest}, but {package.manifest_path} lists {said.lower()}")
-    beside = {name: _sha256(package.read(name, LARGEST_MODEL)[1]) for name in package.named_files()}
-    return {package.file.name: digest, **beside}
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 def _lines(package: Package, digests: Mapping[str, str]) -> list[str]:
@@ -207,7 +193,7 @@ def _entry(stored: Stored, folder: Path) -> dict[str, Any]:
     package = find_package(stored.folder)
     if package.title != stored.title:
         raise ConfigError(f"{package.manifest_path} names {package.title}; rename its folder to match")
-    check_digests(package)
+    package.checked_digests()
     model = _facts(package, package.file)
     beside = sorted({MANIFEST, *belonging(package)} - {package.file.name})
     entry = {
