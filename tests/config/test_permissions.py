@@ -87,6 +87,47 @@ def test_a_file_behind_a_folder_that_is_closed(tmp_path: Path, request: pytest.F
     )
 
 
+def test_a_pipe(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe, 0o644)
+    config = tmp_path / "config.yaml"
+    config.write_text("sources: {lines: {kind: lines, file: pipe}}\n")
+    request.getfixturevalue("other")
+    (told,) = problems(config)
+    assert told == (
+        f"user {USER} needs read and write access to the pipe {pipe}; let its group have it: chgrp {GROUP} {pipe} && "
+        f"chmod 660 {pipe}"
+    )
+
+
+@pytest.mark.parametrize("path", ["a.jpg", "*.jpg", "."])
+def test_pictures(tmp_path: Path, request: pytest.FixtureRequest, path: str) -> None:
+    file = closed(tmp_path / "a.jpg", "picture")
+    config = tmp_path / "config.yaml"
+    config.write_text(f"sources: {{cam: {{kind: images, path: '{path}'}}}}\n")
+    if path == "*.jpg":
+        (tmp_path / "b.jpg").touch()
+    request.getfixturevalue("other")
+    compiled = compile_config(config)
+    told = [problem.text for problem in (compiled.warnings if path == "*.jpg" else compiled.problems)]
+    command = f"chgrp {GROUP} {file} && chmod 640 {file}"
+    assert f"{file} cannot be read by user {USER}; let its group read it: {command}" in told
+    assert (compiled.plan is not None) == (path == "*.jpg")
+
+
+def test_a_folder_of_pictures(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir(mode=0o700)
+    config = tmp_path / "config.yaml"
+    config.write_text("sources: {cam: {kind: images, path: pictures}}\n")
+    request.getfixturevalue("other")
+    (told,) = problems(config)
+    assert told == (
+        f"the folder {folder} cannot be read by user {USER}; let its group read it: chgrp {GROUP} {folder} && "
+        f"chmod 750 {folder}"
+    )
+
+
 def test_a_program_behind_a_link_into_a_folder_that_is_closed(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     home = tmp_path / "home"
     home.mkdir(mode=0o700)

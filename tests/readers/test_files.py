@@ -18,6 +18,7 @@ import pytest
 from edge_infer.errors import SourceError
 from edge_infer.frames.picture import read_picture as inferred
 from edge_infer.readers.sources import Picture, Source
+from edge_infer.readers.sources.byte_input import open_input
 from edge_infer.readers.sources.images import ImagesOptions, ImagesSource, find_pictures, read_picture
 from edge_infer.readers.sources.synthetic import SyntheticOptions, SyntheticSource, bounce
 from edge_infer.readers.sources.video import VideoOptions, VideoSource
@@ -103,6 +104,23 @@ def test_a_clip_that_may_not_be_read_names_the_command_that_helps(tmp_path: Path
     try:
         with pytest.raises(SourceError, match="Permission denied; sudo edge-infer check prints the command that lets"):
             VideoSource(VideoOptions(str(clip))).__enter__()
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user who may not read a file")
+def test_so_do_a_picture_and_a_pipe(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    picture, pipe = tmp_path / "a.jpg", tmp_path / "pipe"
+    picture.touch(mode=0o600)
+    os.mkfifo(pipe, 0o640)
+    remedy = "Permission denied; sudo edge-infer check prints the command that lets the service read it"
+    os.seteuid(61777)
+    try:
+        with ImagesSource(ImagesOptions(str(tmp_path))) as source, pytest.raises(SourceError, match="none of the 1"):
+            source.read()
+        assert f"skipped: {picture} cannot be read: {remedy}" in caplog.text
+        with pytest.raises(SourceError, match=f"^{pipe} cannot be opened: {remedy}$"):
+            open_input(str(pipe))
     finally:
         os.seteuid(0)
 

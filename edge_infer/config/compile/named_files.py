@@ -73,7 +73,9 @@ class NamedFiles:
         found = self.absolute(path)
         if is_pipe(found):
             if not os.access(found, os.R_OK | os.W_OK, effective_ids=True):
-                self.wrong(steps, f"{user()} needs read and write access to the pipe {found}")
+                text = f"{user()} needs read and write access to the pipe {found}"
+                remedy = f"; let its group have it: {for_the_group(found, 0o660)}" if Path(found).is_fifo() else ""
+                self._unfit(steps, found, f"{text}{remedy}")
         else:
             self._open(steps, found, found, f"; to create a named pipe, run: mkfifo {found}")
         return found
@@ -183,12 +185,32 @@ class NamedFiles:
     def pictures(self, steps: Steps, path: str) -> str:
         """Check a folder, or a pattern that matches at least one file; return its absolute path."""
         found = self.absolute(path)
-        if Path(found).is_dir():
-            if not os.access(found, os.R_OK | os.X_OK, effective_ids=True):
-                self.wrong(steps, f"{user()} cannot read the folder {found}")
-        elif not glob.glob(found):  # noqa: PTH207 - an absolute pattern
+        is_folder = Path(found).is_dir()
+        if is_folder and not os.access(found, os.R_OK | os.X_OK, effective_ids=True):
+            self._unfit(steps, found, f"the folder {found} {denied(found, found)}")
+        elif not is_folder and not glob.glob(found):  # noqa: PTH207 - an absolute pattern
             self.wrong(steps, f"{found} is not a folder, and no file matches it as a pattern")
+        else:
+            self._check_pictures(steps, found)
         return found
+
+    def _check_pictures(self, steps: Steps, path: str) -> None:
+        """Report a picture that cannot be read: as a problem if none can be read, otherwise as a warning."""
+        from edge_infer.readers.sources.images import find_pictures  # the source's class has already loaded OpenCV
+
+        try:
+            files = [str(file) for file in find_pictures(path)]
+        except OSError as error:
+            self.wrong(steps, f"{error.filename or path} cannot be read: {error.strerror}")
+            return
+        closed = [file for file in files if not os.access(file, os.R_OK, effective_ids=True)]
+        if not closed:
+            return
+        text = f"{closed[0]} {denied(closed[0], closed[0])}"
+        if len(closed) == len(files):
+            self._unfit(steps, closed[0], text)
+        else:
+            self.warnings.append(self.document.problem(steps, text))
 
     def program(self, steps: Steps, name: str) -> str:
         """Check a program, by path or by name in ``PATH``; return its path or name."""
@@ -224,7 +246,7 @@ class NamedFiles:
         return None
 
     def _unfit(self, steps: Steps, path: str, text: str) -> None:
-        """Record a problem with the content of a file. Once that file changes, the configuration is read again."""
+        """Record a problem of a file that exists. Once that file changes, the configuration is read again."""
         self.lacking.append(path)
         self.wrong(steps, text)
 

@@ -120,6 +120,15 @@ Place: TypeAlias = "Callable[[], Pixels | None]"
 """Returns memory with the shape of the previous picture and arbitrary content; None if there is none."""
 
 
+def remedy_for(error: OSError) -> str:
+    """Return the remedy for a file that the service may not use, as the end of a sentence; else an empty text.
+
+    A process in its sandbox cannot look up the names for the command; the one that checks the file can.
+    """
+    closed = isinstance(error, PermissionError)
+    return "; sudo edge-infer check prints the command that lets the service read it" if closed else ""
+
+
 def no_place() -> None:
     """Return None: the source chooses where to put pixels."""
 

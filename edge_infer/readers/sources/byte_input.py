@@ -11,6 +11,7 @@ from collections import deque
 from typing import Final
 
 from edge_infer.errors import SourceError
+from edge_infer.readers.sources import remedy_for
 
 CHUNK: Final = 1 << 12
 """Bytes read at once. A reader that is killed loses the data that it has read and not passed on, so it does not read
@@ -150,10 +151,5 @@ def open_input(file: str) -> int:
         return os.open(file, (os.O_RDWR if pipe else os.O_RDONLY) | os.O_CLOEXEC | os.O_NOCTTY)
     except FileNotFoundError as error:
         raise SourceError(f"{file} does not exist; create a named pipe with `mkfifo {file}`") from error
-    except PermissionError as error:
-        raise SourceError(
-            f"no permission to open {file}: the daemon's user must be able to read it, and also to write if it is "
-            "a pipe"
-        ) from error
     except OSError as error:
-        raise SourceError(f"{file} cannot be opened: {error.strerror}") from error
+        raise SourceError(f"{file} cannot be opened: {error.strerror}{remedy_for(error)}") from error

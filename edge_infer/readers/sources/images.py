@@ -16,7 +16,7 @@ from edge_infer.frames.frame import Pixels
 from edge_infer.frames.picture import LARGEST, decode_picture
 from edge_infer.plan.records import Gives
 from edge_infer.platform.closing import Closing
-from edge_infer.readers.sources import Picture
+from edge_infer.readers.sources import Picture, remedy_for
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -152,7 +152,7 @@ def read_picture(path: Path) -> Pixels:
         large = path.stat().st_size > LARGEST
         data = b"" if large else path.read_bytes()
     except OSError as error:
-        raise SourceError(f"{path} cannot be read: {error.strerror}") from error
+        raise SourceError(f"{path} cannot be read: {error.strerror}{remedy_for(error)}") from error
     if large:
         raise SourceError(f"{path} is larger than {LARGEST >> 20} MB; make it smaller first")
     pixels = decode_picture(data) if data else None

@@ -19,7 +19,7 @@ from edge_infer.errors import SourceError
 from edge_infer.frames.ffmpeg import caught, log_errors, retrieve_checked, silenced
 from edge_infer.plan.records import Gives
 from edge_infer.platform.closing import Closing
-from edge_infer.readers.sources import Passed, Picture, Wanted, all_wanted
+from edge_infer.readers.sources import Passed, Picture, Wanted, all_wanted, remedy_for
 from edge_infer.readers.sources.video_capture import VideoCapture, next_picture
 
 if TYPE_CHECKING:
@@ -137,10 +137,7 @@ class VideoSource(Closing):
             with path.open("rb"):
                 pass
         except OSError as error:
-            # A process in its sandbox cannot look up the names for the command; the one that checks the file can.
-            closed = isinstance(error, PermissionError)
-            remedy = "; sudo edge-infer check prints the command that lets the service read it" if closed else ""
-            raise SourceError(f"the video {path} cannot be opened: {error.strerror}{remedy}") from error
+            raise SourceError(f"the video {path} cannot be opened: {error.strerror}{remedy_for(error)}") from error
         with silenced() if self._failed else nullcontext():
             capture = self._factory(str(path.absolute()))  # FFmpeg mistakes some relative names for protocols
         if not capture.isOpened():
