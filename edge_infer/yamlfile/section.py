@@ -53,6 +53,8 @@ class Section(BaseModel):
 
     records: ClassVar[tuple[type, ...]] = ()
     """Other classes whose fields declare some of the keys."""
+    one_of: ClassVar[tuple[str, ...]] = ()
+    """Keys of which the section needs exactly one, so that none of them has a default."""
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     @classmethod
@@ -113,7 +115,7 @@ class Section(BaseModel):
     def _has_default(cls, path: tuple[str | int, ...]) -> bool:
         """Return whether a path is that of a key of this section that may be left out."""
         field = cls.model_fields.get(str(path[0])) if len(path) == 1 else None
-        return field is not None and not field.is_required()
+        return field is not None and not field.is_required() and path[0] not in cls.one_of
 
 
 def docstrings(owner: type) -> dict[str, str]:

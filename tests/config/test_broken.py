@@ -118,6 +118,8 @@ BROKEN = {
     "nothing as a value that has no default": (
         "sources:\n  s: {kind: serial, device: , rate: 2} #! sources.s.device: not nothing\n"
     ),
+    "nothing as one of two": "models:\n  m: {use: } #! models.m.use: not nothing\n",
+    "nothing as a file or a device": "sources:\n  s: {kind: audio, file: } #! sources.s.file: not nothing\n",
     "a truth as a text": "mqtt:\n  username: true #! mqtt.username: in quotes\n",
     "an unset variable": "mqtt:\n  host: ${NOBODY_SETS_THIS} #! mqtt.host: is not set\n",
     "a variable that does not end": "mqtt:\n  host: ${HOST #! mqtt.host: ${NAME}\n",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import Field, model_validator
 
@@ -140,6 +140,7 @@ def _labels_or_file(value: Any) -> str | tuple[str, ...]:
 class ModelSection(Section):
     """A model: a file, or a package in the model store."""
 
+    one_of: ClassVar[tuple[str, ...]] = ("file", "use")
     file: Annotated[str | None, PATH, Field(examples=["models/person.tflite"])] = None
     """A `.tflite` file; a manifest next to it (`person.yaml`) is read too."""
     use: Annotated[

@@ -60,6 +60,7 @@ Columns = Annotated[tuple[str, ...], NAMES, Field(examples=[["x", "y", "z"]])]
 class Audio(SourceSection):
     """A microphone, or a WAV file."""
 
+    one_of: ClassVar[tuple[str, ...]] = ("device", "file")
     kind: Literal["audio"]
     device: Annotated[str | None, text("the name or number of a microphone"), Field(examples=["default"])] = None
     """Name of the microphone, a part of it, or its number; needs the extra `audio`."""
