@@ -131,7 +131,7 @@ def _processes(look: DaemonSample) -> Iterator[str]:
         rows.append(("supervisor", str(status.pid), rough_duration(status.uptime), *_used(use), "0"))
     for name, room in status.rooms.items():
         up = rough_duration(room.uptime) if room.pid else "is starting"
-        rows.append((name, str(room.pid or "-"), up, *_used(look.use.get(room.pid or 0)), str(room.restarts)))
+        rows.append((name, str(room.pid or "-"), up, *_used(look.use.get(room.pid or 0)), str(room.failures)))
     rows.append(("all", "", "", *_used(_sum(list(look.use.values()))), ""))
     yield from table(("ROOM", ">PID", "UP", ">CPU", ">MEMORY", ">RESTARTS"), rows)
 

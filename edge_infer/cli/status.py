@@ -86,7 +86,7 @@ def _lines(status: Status) -> list[str]:
         lines += [f"          {line}" for line in delegate_lines(model)]
     for name, room in status.rooms.items():
         state = f"pid {room.pid}, up {rough_duration(room.uptime)}" if room.pid else "is starting"
-        lines.append(f"room      {name}: {state}, {_counted(room.restarts, 'restart')}")
+        lines.append(f"room      {name}: {state}, {_counted(room.failures, 'restart')}")
     if status.last_error is not None:
         lines.append(f"last error at {status.last_error.ts}: {status.last_error.text}")
     return lines

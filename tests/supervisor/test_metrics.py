@@ -15,6 +15,7 @@ import pytest
 from tests.broker import Broker, Subscriber, eventually
 from tests.exposition import by_label, counters, label_values, samples, value
 from tests.moody import write_model
+from tests.readers.conftest import free_port
 from tests.running import CLIP, MODEL, Daemon, config
 from tests.swapping import short, swapping
 
@@ -143,6 +144,22 @@ def test_counters_never_go_back_and_names_come_from_the_file(
         assert daemon.reload()["state"] == "applied"
         eventually(lambda: not file.exists(), "removal of the file")
         assert value(look(), "config_applied") == 1
+
+
+def test_a_process_that_is_replaced_on_purpose_is_no_restart(box: Path, file: Path, broker: Broker) -> None:
+    text = with_metrics(config(broker.port, "{kind: synthetic, size: 64x64, seed: 1, fps: 20}"), file)
+    with Daemon(box, text) as daemon:
+        daemon.wait_serving()
+        before = daemon.pids()["publisher"]
+        daemon.config.write_text(text.replace(f"port: {broker.port}", f"port: {free_port()}"))
+        assert daemon.reload()["state"] == "applied"
+        eventually(lambda: daemon.pids().get("publisher", before) != before, "another publisher", 60.0)
+        room = daemon.status()["rooms"]["publisher"]
+        assert (room["restarts"], room["planned"]) == (1, 1)
+        assert value(asked(daemon), "process_restarts_total", process="publisher") == 0
+        lines = daemon.command("status").stdout.splitlines()
+        (line,) = [line for line in lines if line.startswith("room      publisher: ")]
+        assert line.endswith(", 0 restarts")
 
 
 def test_a_swap_leaves_no_series_behind_and_a_roll_back_counts(tmp_path: Path) -> None:

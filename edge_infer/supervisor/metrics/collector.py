@@ -216,14 +216,16 @@ class Collector:
     def _processes(self) -> Iterator[MetricFamily]:
         busy = MetricFamily("edge_infer_cpu_seconds_total", "counter", "Processor time by process.")
         memory = MetricFamily("edge_infer_memory_pss_bytes", "gauge", "Proportional set size by process.")
-        starts = MetricFamily("edge_infer_process_restarts_total", "counter", "Restarts of processes that ended.")
+        starts = MetricFamily(
+            "edge_infer_process_restarts_total", "counter", "Restarts of processes that the daemon did not order."
+        )
         _, seconds, size = self._own_use.read()
         busy.add(seconds, process="supervisor", source="")
         memory.add(size or None, process="supervisor", source="")
         reports, readers = self._house.reports(), self._house.readers()
         children = {"engine": self._house.engine, "publisher": self._house.publisher}
         for name, child in {**children, **{f"reader {source}": each for source, each in readers.items()}}.items():
-            self._counters.follow(("restarts", name), None, max(0, child.restarts))
+            self._counters.follow(("restarts", name), None, child.failures)
             if child.pid == os.getpid():
                 continue  # the publisher runs in the supervisor's process
             process, _, source = name.partition(" ")

@@ -116,7 +116,8 @@ class ChildProcess:
         self._stalls = stalls or Stalls()
         self.channel: Channel | None = None
         self.restarts = -1
-        self.planned = 0  # ends that the supervisor ordered, because another sandbox was needed
+        self.planned = 0  # restarts that the supervisor ordered, because another sandbox was needed
+        self._as_planned = False  # whether the next restart is one of them
         self.last_words: list[Any] = []
         """Records that the child had sent but that were not received yet when it was stopped."""
         self.heard = -math.inf
@@ -137,6 +138,15 @@ class ChildProcess:
     def pid(self) -> int | None:
         """The process id while the child runs."""
         return self._body.pid if self._body else None
+
+    @property
+    def failures(self) -> int:
+        """Number of restarts that the supervisor did not order."""
+        return max(0, self.restarts - self.planned)
+
+    def end_as_planned(self) -> None:
+        """Make the next start due at once, and count it as planned."""
+        self.due, self._as_planned = 0.0, True
 
     def set_log_level(self, level: str) -> None:
         """Set the log level of the running child and of its successors."""
@@ -161,6 +171,8 @@ class ChildProcess:
         self._killed = False
         self._offence = ""
         self.restarts += 1
+        self.planned += self._as_planned
+        self._as_planned = False
         log.info("%s started, pid %d", self.recipe.name, self.pid)
 
     def _start(self, words: tuple[str, ...], *, thread: bool) -> None:

@@ -614,8 +614,7 @@ class ProcessSupervisor:
         planned, text, why = child in self._replaced, "", self._reasons.pop(child, None)
         self._replaced.discard(child)
         if planned:
-            child.due = 0.0
-            child.planned += 1
+            child.end_as_planned()
         elif status == 0 and child not in (self.engine, self.publisher):
             log.info("%s has ended; starting a new one", child.recipe.name)
         else:
