@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +13,7 @@ from edge_infer.engine.input.capture import local_capture
 from edge_infer.engine.input.sample_stream import make_feed
 from edge_infer.errors import SourceError
 from edge_infer.frames.frame import Line
+from edge_infer.readers.sources.csv import CsvOptions, CsvSource
 from edge_infer.readers.sources.lines import LinesOptions, LinesSource
 from tests.readers.rig import StreamRig, make_plan, until
 
@@ -77,6 +80,44 @@ def test_a_pipe_that_is_not_there_is_waited_for(tmp_path: Path) -> None:
             taken = rig.take()
     assert isinstance(taken, Line)
     assert taken.text == "hello"
+
+
+def test_a_pipe_that_takes_the_place_of_another_is_read(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with StreamRig(make_plan("lines", {"file": str(pipe)}), tmp_path) as rig:
+        rig.report(lambda report: not report.error)
+        pipe.unlink()
+        os.mkfifo(pipe)
+        until(lambda: rig.process.poll() if rig.process else None, "end of the reader")
+        rig.start()
+        with pipe.open("w") as way:
+            way.write("hello\n")
+            way.flush()
+            taken = rig.take()
+    assert isinstance(taken, Line)
+    assert taken.text == "hello"
+
+
+@pytest.mark.parametrize(("kind", "options"), [(LinesSource, LinesOptions), (CsvSource, partial(CsvOptions, rate=1.0))])
+def test_a_source_whose_pipe_is_replaced_fails_after_what_was_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Any, options: Any
+) -> None:
+    monkeypatch.setattr("edge_infer.readers.sources.byte_input.LOOK_EVERY", 0.1)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with kind(options(str(pipe))) as source:
+        with pipe.open("w") as way:
+            way.write("1\n")
+        pipe.unlink()
+        os.mkfifo(pipe)
+        assert source.read() is not None
+        with pytest.raises(SourceError, match=f"^{pipe} cannot be read: another pipe has taken its place$"):
+            source.read()
+    with kind(options(str(pipe))) as source:
+        with pipe.open("w") as way:
+            way.write("2\n")
+        assert source.read() is not None
 
 
 def test_what_is_no_file_says_so(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import select
@@ -18,6 +19,8 @@ CHUNK: Final = 1 << 12
 ahead."""
 LONGEST: Final = 1 << 16
 """Maximum length of a line in bytes; longer lines are dropped."""
+LOOK_EVERY: Final = 5.0
+"""Seconds between two checks, in a silent pipe, whether another pipe has taken its place."""
 
 
 class EndOfInputError(EOFError):
@@ -29,10 +32,13 @@ class ByteLines:
 
     With ``patience``, a line that stays incomplete for this many seconds, or until the end, counts as cut off. It is
     dropped together with everything up to the next line end, because that may be the rest of the line.
+
+    ``path`` is that of a named pipe. If another one takes its place, no program can write into this one any more.
     """
 
-    def __init__(self, fd: int, patience: float = math.inf, *, blank: bool = False) -> None:
+    def __init__(self, fd: int, patience: float = math.inf, *, blank: bool = False, path: str = "") -> None:
         self._fd = fd
+        self._path = path
         self._blank = blank
         self._patience = patience
         self._ready: deque[bytes | ValueError] = deque()
@@ -46,13 +52,16 @@ class ByteLines:
         """Return the next line; wait until ``deadline`` (monotonic clock). None if no line arrives by then.
 
         Raises ValueError in place of a dropped line, `EndOfInputError` after the last line, and OSError if the device
-        is gone.
+        is gone, or another pipe has taken its place.
         """
         while not self._ready:
             if self._ended:
                 raise EndOfInputError
             stale = self._heard + self._patience if self._part else math.inf
-            if not wait_readable(self._fd, min(deadline, stale)):
+            look = time.monotonic() + LOOK_EVERY if self._path else math.inf
+            if not wait_readable(self._fd, min(deadline, stale, look)):
+                if self._path and _is_replaced(self._fd, self._path):
+                    raise OSError(errno.ESTALE, "another pipe has taken its place")
                 if time.monotonic() >= stale:
                     self._cut_off()
                 if self._ready:
@@ -105,6 +114,15 @@ class ByteLines:
         if not self._overlong:
             self._ready.append(ValueError(f"an incomplete line of {len(self._part)} bytes"))
         self._part, self._overlong = b"", True
+
+
+def _is_replaced(fd: int, path: str) -> bool:
+    """Return whether a path leads to another named pipe than the open one."""
+    try:
+        found = os.stat(path)  # noqa: PTH116
+    except OSError:
+        return False
+    return stat.S_ISFIFO(found.st_mode) and not os.path.samestat(found, os.fstat(fd))
 
 
 def _too_long() -> ValueError:

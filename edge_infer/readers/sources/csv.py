@@ -77,7 +77,7 @@ class CsvSource(Closing):
         self._fd = open_input(self._options.file)
         self._closed.clear()
         self._parser = RowParser(self._options.columns)
-        self._lines = ByteLines(self._fd, blank=not self.live)
+        self._lines = ByteLines(self._fd, blank=not self.live, path="" if self.stdin else self._options.file)
         self._gatherer = RowGatherer(self._options.rate)
         self._gap, self._rows, self._due = True, 0, time.monotonic()
         self._left_out, self._empty, self._kept = 0, 0, None

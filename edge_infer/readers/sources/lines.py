@@ -50,7 +50,7 @@ class LinesSource(Closing):
 
     def __enter__(self) -> Self:
         self._fd = open_input(self._file)
-        self._lines = ByteLines(self._fd)
+        self._lines = ByteLines(self._fd, path="" if self.stdin else self._file)
         return self
 
     def read(self) -> Words | None:
