@@ -110,7 +110,10 @@ def _writable_folder(file: Path) -> Path:
     """
     folder = next(each for each in file.resolve().parents if each.exists())
     if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
-        raise ConfigError(f"this user cannot replace {file}; run: sudo edge-infer edit")
+        if os.statvfs(folder).f_flag & os.ST_RDONLY:
+            raise ConfigError(f"{file} cannot be replaced: {folder} is on a read-only disk; remount it")
+        remedy = "" if os.geteuid() == 0 else "; run: sudo edge-infer edit"
+        raise ConfigError(f"this user cannot replace {file}{remedy}")
     return folder
 
 

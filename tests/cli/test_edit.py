@@ -200,6 +200,20 @@ def test_what_somebody_else_saved_meanwhile_stays_and_so_does_the_own_text(editi
     assert str(copy) in done.stderr
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a file system")
+def test_root_is_not_told_to_use_sudo_on_a_read_only_disk(editing: Editing) -> None:
+    folder = editing.config.parent
+    subprocess.run(["mount", "--bind", folder, folder], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", folder], check=True)
+        done = editing.run({})
+    finally:
+        subprocess.run(["umount", folder], check=True)
+    assert done.returncode == 2
+    assert f"{editing.config} cannot be replaced: {folder} is on a read-only disk; remount it" in done.stderr
+    assert "sudo" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("environment", "told"),
     [
