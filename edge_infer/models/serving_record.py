@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from edge_infer.contract.codec import Record, at_most, decode_json, dumps, field, replace
+from edge_infer.contract.codec import ABSENT, Absent, Record, ShortText, at_most, decode_json, dumps, field, replace
 from edge_infer.contract.messages import Count, Digest, Label, Name, Sentence, Timestamp, Title
 from edge_infer.errors import WireError
 from edge_infer.ipc.channel import MAX_PLAN_BYTES
@@ -29,6 +29,8 @@ MOST_HISTORY: Final = 200
 MOST_REFUSED: Final = 20
 """Maximum number of refused digests stored for a model. The oldest are dropped and may then be tried again."""
 LONGEST: Final = 16 << 20
+
+UNTRUSTED: Final = "no signature of a key in security.keys was checked for it, and security.require_signature is true"
 
 What = Literal[
     "first", "tried", "committed", "rejected", "rolled_back", "superseded", "retry", "shadow_off", "held_back"
@@ -73,14 +75,16 @@ class Fit(Record, frozen=True):
     def unusable(self, pipeline: PipelinePlan, signers: Collection[str] | None) -> str:
         """Return why this model must not replace the pipeline's own model; empty if it may."""
         title = self.model.title
-        if signers is not None and self.model.signed not in signers:
-            return (
-                f"{title} served before, but no signature of a key in security.keys was checked for it, and "
-                "security.require_signature is true"
-            )
+        if not trusted(self.model, signers):
+            return f"{title} served before, but {UNTRUSTED}"
         if pipeline.labels and not set(pipeline.labels) & set(self.model.labels):
             return f"{title} served before, but it has none of the labels that pipeline {pipeline.name} keeps"
         return ""
+
+
+def trusted(model: ModelPlan, signers: Collection[str] | None) -> bool:
+    """Return whether one of the signers signed an earlier model, or no signature is required (None)."""
+    return signers is None or model.signed in signers
 
 
 def _known(labels: tuple[Label, ...] | None, model: ModelPlan) -> tuple[Label, ...] | None:
@@ -118,7 +122,8 @@ class Refusal(Record, frozen=True):
     """A refused model that is not tried again until its settings in the configuration (``entry``) change.
 
     A model that never became a plan has no ``identity``; the digest of its file and its title (name and version)
-    identify it.
+    identify it. ``keys`` are the `ServingRecord`'s at that moment, and those found since: the signature of another key
+    brings no model back.
     """
 
     sha: Digest
@@ -128,12 +133,19 @@ class Refusal(Record, frozen=True):
     reason: Sentence
     ts: Timestamp
     identity: Annotated[str, at_most(64)] = ""
+    keys: tuple[ShortText, ...] | Absent = ABSENT
 
     def about(self, model: ModelPlan) -> bool:
         """Return whether the refusal is about this model, regardless of its current settings in the configuration."""
         if self.identity:
             return self.identity == model.identity
         return (self.sha, self.title) == (model.sha256, model.title)
+
+    def with_keys(self, keys: tuple[str, ...] | Absent) -> Refusal:
+        """Return the refusal after a reading of the configuration that found these keys."""
+        if self.keys is ABSENT or keys is ABSENT:
+            return self
+        return replace(self, keys=tuple(dict.fromkeys((*self.keys, *keys))))
 
 
 class ShadowEnded(Record, frozen=True):
@@ -162,7 +174,8 @@ class Happened(Record, frozen=True):
 class ServingRecord(Record, frozen=True):
     """The whole record.
 
-    Slots and ended ``shadows`` are stored by pipeline, trials and refusals by the name of the model.
+    Slots and ended ``shadows`` are stored by pipeline, trials and refusals by the name of the model. ``keys`` are those
+    that the last reading of the configuration found, even if it was rejected; absent if no signature was required.
     """
 
     slots: Mapping[Name, Slot] = field(default_factory=dict)
@@ -170,6 +183,7 @@ class ServingRecord(Record, frozen=True):
     refused: Mapping[Name, tuple[Refusal, ...]] = field(default_factory=dict)
     history: Annotated[tuple[Happened, ...], at_most(MOST_HISTORY)] = ()
     shadows: Mapping[Name, ShadowEnded] = field(default_factory=dict)
+    keys: tuple[ShortText, ...] | Absent = ABSENT
 
     def refusal(self, model: ModelPlan) -> Refusal | None:
         """Return the refusal because of which this model must not be tried, or None."""
@@ -185,8 +199,16 @@ class ServingRecord(Record, frozen=True):
         same = (ended.model, ended.sha, ended.entry) == (model.name, model.sha256, model.entry)
         return ended if same else None
 
-    def fallback(self, pipeline: PipelinePlan) -> Fit | None:
-        """Return a fallback: the pipeline's committed model, or one that other pipelines have under that model name."""
+    def fallback(self, pipeline: PipelinePlan, signers: Collection[str] | None) -> tuple[Fit | None, str]:
+        """Return the fallback of a refused model and why it must not serve; ``signers`` as in `Plan`."""
+        refusal = self.refusal(pipeline.model)
+        fit = self.predecessor(pipeline) if refusal is not None else None
+        if refusal is None or fit is None:
+            return None, ""
+        return fit, fit.unusable(pipeline, remaining(signers, refusal.keys))
+
+    def predecessor(self, pipeline: PipelinePlan) -> Fit | None:
+        """Return the pipeline's committed model, or one that other pipelines have under that model name."""
         own = self.slots.get(pipeline.name)
         others = [slot for slot in self.slots.values() if slot.committed.model.name == pipeline.model.name]
         for slot in [own, *others] if own else others:
@@ -205,6 +227,7 @@ class ServingRecord(Record, frozen=True):
 
     def refusing(self, name: str, refusal: Refusal) -> ServingRecord:
         """Return a copy with one more refused model, which is no longer on probation."""
+        refusal = replace(refusal, keys=self.keys)
         which = (refusal.sha, refusal.title, refusal.identity)
         others = [each for each in self.refused.get(name, ()) if (each.sha, each.title, each.identity) != which]
         refused = {**self.refused, name: (*others, refusal)[-MOST_REFUSED:]}
@@ -212,11 +235,24 @@ class ServingRecord(Record, frozen=True):
         trials = {key: each for key, each in self.trials.items() if (key, each.which) != (name, ended)}
         return replace(self, refused=refused, trials=trials)
 
+    def with_keys(self, keys: tuple[str, ...] | Absent) -> ServingRecord:
+        """Return the record after a reading of the configuration that found these keys.
+
+        A key that is back counts again for earlier refusals.
+        """
+        refused = {name: tuple(each.with_keys(keys) for each in found) for name, found in self.refused.items()}
+        return replace(self, keys=keys, refused=refused)
+
     def forgiving(self, model: ModelPlan) -> ServingRecord:
         """Return a copy without refusals of a model that has proved to work."""
         kept = tuple(each for each in self.refused.get(model.name, ()) if not each.about(model))
         refused = {key: each for key, each in self.refused.items() if key != model.name}
         return replace(self, refused={**refused, model.name: kept} if kept else refused)
+
+
+def remaining(signers: Collection[str] | None, keys: Collection[str] | Absent) -> Collection[str] | None:
+    """Return which signers of the applied plan are still among the keys. None: no signature is required."""
+    return signers if signers is None or keys is ABSENT else [each for each in signers if each in keys]
 
 
 def read_record(state_dir: Path) -> ServingRecord:

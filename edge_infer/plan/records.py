@@ -791,6 +791,8 @@ class Compiled(Record, frozen=True):
     - ``lacking``: paths of named files that could not be used; with other permissions the same text may be valid.
     - ``elsewhere``: the state directory that the file names, if the reading process may write only to another one;
       compilation stopped there.
+    - ``signers``: the keys in ``security.keys`` (hexadecimal), also if there is no plan. None: no signature is
+      required, or this reading could not read all keys.
     """
 
     digest: ShortText
@@ -802,6 +804,7 @@ class Compiled(Record, frozen=True):
     seen: tuple[int, ...] = ()
     elsewhere: Annotated[str, at_most(4096)] = ""
     lacking: Annotated[tuple[FilePath, ...], at_most(256)] = ()
+    signers: tuple[ShortText, ...] | None = None
 
     @property
     def unread(self) -> bool:

@@ -135,6 +135,34 @@ def test_keys_that_are_not_there_are_told_once(folder: Path, setup: str, words: 
     assert compiled(folder, "{keys: keys}").problems == ()
 
 
+def test_a_reading_without_a_plan_still_tells_which_keys_there_are(folder: Path, release: Path) -> None:
+    keys, security = folder / "keys", "{require_signature: true}"
+    assert main(["models", "sign", str(folder / "models" / "faces"), "--key", str(release)]) == 0
+    good = compiled(folder, security)
+    assert good.plan is not None
+    assert good.signers == good.plan.signers
+    assert good.signers is not None
+    assert compiled(folder, security, "{file: no.tflite}").signers == good.signers
+    assert compiled(folder, "{}").signers is None
+    (keys / "release.pem").rename(folder / "removed.pem")
+    assert (compiled(folder, security).plan, compiled(folder, security).signers) == (None, ())
+    (keys / "release.pem").symlink_to(folder / "away.pem")
+    assert compiled(folder, security).signers is None
+    shutil.rmtree(keys)
+    assert compiled(folder, security).signers is None
+    keys.symlink_to(folder / "away")
+    assert compiled(folder, security).signers is None
+
+
+def test_a_folder_of_keys_that_may_not_be_read_is_not_an_empty_one(closed: Path) -> None:
+    document = parse_document(closed.parent / "config.yaml", b"security: {}\n")
+    reading = read_policy(Security(require_signature=True, keys="closed"), document, str(closed.parent))
+    assert [str(each).partition("security.keys: ")[2] for each in reading.problems] == [
+        f"{closed} cannot be read: Permission denied"
+    ]
+    assert reading.keys is None
+
+
 def versioned(folder: Path, version: str, more: str = "") -> None:
     manifest = folder / "models" / "faces" / "manifest.yaml"
     lines = [line for line in manifest.read_text().splitlines() if not line.startswith(("version:", "licence:"))]
@@ -186,9 +214,9 @@ def test_versions_that_nobody_can_read_are_no_versions(folder: Path) -> None:
 
 def test_who_may_not_look_into_the_state_directory_is_told_so(closed: Path) -> None:
     document = parse_document(Path("config.yaml"), b"security: {}\n")
-    policy, problems, warnings = read_policy(Security(), document, str(closed))
-    assert (policy.highest, problems) == ({}, [])
-    assert [str(warning) for warning in warnings] == [
+    reading = read_policy(Security(), document, str(closed))
+    assert (reading.policy.highest, reading.problems, reading.keys) == ({}, [], None)
+    assert [str(warning) for warning in reading.warnings] == [
         f"{closed}/versions.json:1: it cannot be read: Permission denied; versions are not compared"
     ]
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from edge_infer.cli import main
-from edge_infer.contract.codec import decode_json, replace
+from edge_infer.contract.codec import decode_json, dumps, replace
 from edge_infer.contract.messages import State
 from edge_infer.models.serving_record import Fit, Refusal, ServingRecord, Slot
 from edge_infer.plan.records import (
@@ -151,6 +151,20 @@ def test_a_model_that_no_key_of_today_has_signed_does_not_serve() -> None:
     assert effective(replace(wanted, signers=None), record).pipelines[0].model.sha256 == OLD.sha256
 
 
+def test_a_key_that_was_removed_before_the_refusal_brings_no_model_back() -> None:
+    wanted = plan(door(NEW), signers=("aa", "bb"))
+    slots = {"door": Slot(Fit.of(door(replace(OLD, signed="bb"))), None, NOW)}
+    record = refused(ServingRecord(slots=slots, keys=("aa",)), NEW)
+    assert "no signature of a key" in without_model(wanted, record)["door"]
+    assert effective(wanted, record).pipelines == wanted.pipelines
+    record = record.with_keys(("aa", "bb"))  # the key is back
+    assert without_model(wanted, record) == {}
+    record = refused(ServingRecord(slots=slots, keys=("aa", "bb")), NEW).with_keys(("aa",))
+    assert without_model(wanted, record) == {}, "a removed key stops no model"
+    assert decode_json(ServingRecord, dumps(record)) == record
+    assert b'"keys"' not in dumps(served(("door", door(OLD)))), "earlier versions know no such key"
+
+
 def test_a_record_of_an_earlier_version_counts_as_the_models_own() -> None:
     """It stored the model together with what the pipeline said."""
     data = (Path(__file__).parents[1] / "golden" / "state" / "serving.json").read_bytes()
@@ -205,6 +219,11 @@ def apply(running: Swapping, text: str) -> float:
     assert running.daemon.reload()["state"] == "applied"
     time.sleep(0.5)  # frames on their way
     return time.monotonic()
+
+
+def history(running: Swapping) -> list[str]:
+    """What happened to the models, the oldest first."""
+    return [line.split()[2] for line in running.daemon.command("models", "history").stdout.splitlines()]
 
 
 def keeps(text: str, *said: str) -> str:
@@ -320,9 +339,7 @@ def test_in_a_crash_loop_a_model_that_may_not_come_back_counts_as_none(running: 
         os.kill(killed[-1], signal.SIGKILL)
     told = running.model(state="rejected", candidate=short(new), deadline=LONG)
     assert "3 times within 60 s" in told["reason"]
-    assert [line.split()[2] for line in running.daemon.command("models", "history").stdout.splitlines()][
-        -1
-    ] == "held-back"
+    assert history(running)[-1] == "held-back"
 
 
 def test_a_pipeline_that_goes_back_to_a_model_of_another_name_says_what_serves(
@@ -355,6 +372,21 @@ def make_key(running: Swapping, folder: Path) -> None:
     secret, public = folder / "release.key", keys / "release.pem"
     subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", secret], check=True)
     subprocess.run(["openssl", "pkey", "-in", secret, "-pubout", "-out", public], check=True)
+
+
+def replace_key(running: Swapping, folder: Path) -> None:
+    """Remove the trusted key and put another one there; the daemon then rejects what that key has signed."""
+    keys = running.daemon.folder / "keys"
+    (keys / "release.pem").rename(folder / "removed.pem")
+    subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", folder / "other.key"], check=True)
+    subprocess.run(["openssl", "pkey", "-in", folder / "other.key", "-pubout", "-out", keys / "other.pem"], check=True)
+    assert running.daemon.reload()["state"] == "rejected"
+
+
+def start_again(running: Swapping) -> None:
+    running.daemon.signal(signal.SIGTERM)
+    assert running.daemon.wait(20) == 0
+    running.daemon.start()
 
 
 def requiring(running: Swapping, file: Path) -> str:
@@ -401,3 +433,56 @@ def test_an_unsigned_model_does_not_come_back_once_signatures_are_required(runni
     assert "light keeps good@1.2.0: pipeline hall: old@1.0.0 served before, but no signature" in done.stderr
     apply(running, text(worse))
     running.model(state="rolled_back", sha=short(good), deadline=LONG)  # which is signed
+
+
+UNTRUSTED = "no signature of a key in security.keys was checked for it"
+
+
+def test_a_removed_key_brings_no_model_back_though_the_reload_is_rejected(running: Swapping, tmp_path: Path) -> None:
+    make_key(running, tmp_path)
+    good = signed(tmp_path, version(tmp_path, "good", gain=0.8, version="1.2.0"))
+    new = signed(tmp_path, version(tmp_path, "new", gain=0.9, version="1.3.0"))
+    for each in (good, new):
+        apply(running, requiring(running, each))
+        running.model(state="active", sha=short(each), deadline=LONG)
+    replace_key(running, tmp_path)
+    for _ in range(2):
+        done = running.daemon.command("models", "rollback", "light")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert f"light keeps new@1.3.0: pipeline hall: good@1.2.0 served before, but {UNTRUSTED}" in done.stderr
+        start_again(running)
+        running.model(sha=short(new), deadline=LONG)
+    (tmp_path / "removed.pem").rename(running.daemon.folder / "keys" / "release.pem")
+    assert running.daemon.reload()["state"] == "applied"
+    assert running.daemon.command("models", "rollback", "light").returncode == 0
+    running.model(state="rolled_back", sha=short(good), deadline=LONG)
+    (running.daemon.folder / "keys" / "other.pem").unlink()
+    replace_key(running, tmp_path)
+    done = running.daemon.command("models", "retry", "light")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"light: new@1.3.0 is not tried again: {UNTRUSTED}" in done.stderr
+    assert running.model(state="rolled_back")["sha"] == short(good), "a removed key stops no model"
+    start_again(running)
+    running.model(state="rolled_back", sha=short(good), deadline=LONG)
+
+
+def test_an_automatic_rollback_trusts_no_removed_key(running: Swapping, tmp_path: Path) -> None:
+    make_key(running, tmp_path)
+    good = signed(tmp_path, version(tmp_path, "good", gain=0.8, version="1.2.0"))
+    new = signed(tmp_path, version(tmp_path, "new", gain=0.9, version="1.3.0"))
+    for each in (good, new):
+        apply(running, requiring(running, each))
+        running.model(state="active", sha=short(each), deadline=LONG)
+    keys = running.daemon.folder / "keys"
+    keys.rename(tmp_path / "away")
+    assert running.daemon.reload()["state"] == "rejected"
+    assert "the keys in security.keys were not read; rollbacks trust" in running.daemon.log.read_text()
+    (tmp_path / "away").rename(keys)
+    replace_key(running, tmp_path)
+    killed = [0]
+    for _ in range(3):
+        labels(running, short(new), time.monotonic())
+        killed.append(eventually(lambda: pid_after(running, killed[-1]), "an engine that was not killed yet"))
+        os.kill(killed[-1], signal.SIGKILL)
+    eventually(lambda: history(running)[-1] == "held-back", lambda: history(running))
+    assert "rolled-back" not in history(running)

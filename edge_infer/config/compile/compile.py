@@ -99,6 +99,7 @@ def _compile(document: Document, probe: Probe, *, store: bool | Path, replayed: 
         unfit,
         machine=compilation.machine,
         lacking=tuple(dict.fromkeys(files.lacking))[:MAX_LACKING],
+        signers=compilation.signers(),
     )
 
 
@@ -153,7 +154,7 @@ class _Compilation:
         self._problems = problems
         self._probe = probe
         self._requests: dict[str, ModelRequest] = {}
-        self._keys: tuple[TrustedKey, ...] = ()
+        self._keys: tuple[TrustedKey, ...] | None = None
         self.unfit: list[Unfit] = []
         self.machine = False
         self.elsewhere = ""
@@ -201,8 +202,12 @@ class _Compilation:
             governor=governor_plan(config.governor, config.pipelines),
             made_by=__version__,
             metrics=self._build.metrics(config.metrics),
-            signers=tuple(key.hex for key in self._keys) if config.security.require_signature else None,
+            signers=self.signers(),
         )
+
+    def signers(self) -> tuple[str, ...] | None:
+        """Return the trusted keys, as in `Compiled`."""
+        return None if self._keys is None else tuple(key.hex for key in self._keys)
 
     def _models(self, config: Config, state_dir: str, keep: Path | None, *, again: bool) -> dict[str, ModelPlan]:
         """Return the usable models by name.
@@ -264,11 +269,11 @@ class _Compilation:
         return replace(plan, entry=entry_of(section), origin=origin[:500])
 
     def _policy(self, config: Config, state_dir: str) -> Policy:
-        policy, problems, warnings = read_policy(config.security, self._document, state_dir)
-        self._problems += problems
-        self._build.files.warnings += warnings
-        self._keys = policy.keys
-        return policy
+        reading = read_policy(config.security, self._document, state_dir)
+        self._problems += reading.problems
+        self._build.files.warnings += reading.warnings
+        self._keys = reading.keys
+        return reading.policy
 
     def _refused(self, request: ModelRequest, config: Config, error: ModelError) -> None:
         """Report a refused model. If its manifest has several problems, each becomes a problem of its own."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -18,19 +19,33 @@ from edge_infer.yamlfile.load import Document, Steps, read_document
 KEYS: Final[Steps] = ("security", "keys")
 
 
-def read_policy(security: Security, document: Document, state_dir: str) -> tuple[Policy, list[Problem], list[Problem]]:
-    """Return the policy for all models, and problems and warnings about the files that its checks need."""
+@dataclass(frozen=True, slots=True)
+class PolicyReading:
+    """The policy for all models, and problems and warnings about the files that its checks need.
+
+    ``keys`` are the trusted keys. They are None if no signature is required, or if not all of them could be read: then
+    a missing key may be there.
+    """
+
+    policy: Policy
+    problems: list[Problem]
+    warnings: list[Problem]
+    keys: tuple[TrustedKey, ...] | None
+
+
+def read_policy(security: Security, document: Document, state_dir: str) -> PolicyReading:
+    """Return the policy of a configuration."""
     reading = _PolicyReader(document)
-    keys = reading.keys(security.keys) if security.require_signature else ()
+    keys = reading.keys(security.keys) if security.require_signature else None
     highest = {} if security.allow_downgrade else reading.highest(Path(state_dir))
     policy = Policy(
         require_digest=security.require_digest,
         require_signature=security.require_signature,
-        keys=keys,
+        keys=keys or (),
         highest=highest,
         applied=_applied(Path(state_dir)) if highest else (),
     )
-    return policy, reading.problems, reading.warnings
+    return PolicyReading(policy, reading.problems, reading.warnings, None if reading.incomplete else keys)
 
 
 def key_folder(config: Path) -> Path:
@@ -57,23 +72,25 @@ class _PolicyReader:
     def __init__(self, document: Document) -> None:
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
+        self.incomplete = False
         self._document = document
 
     def keys(self, said: str) -> tuple[TrustedKey, ...]:
         """Return the trusted public keys in a folder."""
         folder = Path(self._document.file).absolute().parent / said
         try:
-            found = sorted(folder.glob("*.pem")) if folder.is_dir() else []
+            found = sorted(path for path in folder.iterdir() if path.name.endswith(".pem")) if folder.is_dir() else []
         except OSError as error:
-            return self._wrong(KEYS, f"{folder} cannot be read: {error.strerror}")
+            return self._unread(KEYS, f"{folder} cannot be read: {error.strerror}")
         if not available():
-            return self._wrong(
+            return self._unread(
                 ("security", "require_signature"),
                 "the check of signatures needs the package cryptography; install it: pip install "
                 "'edge-infer[signatures]'",
             )
         if not found:
-            what = "contains no key (*.pem)" if folder.is_dir() else "does not exist"
+            self.incomplete = not folder.is_dir()
+            what = "does not exist" if self.incomplete else "contains no key (*.pem)"
             text = f"the folder {folder} {what}; put the public keys of the trusted releasers there"
             return self._wrong(KEYS, text)
         keys = []
@@ -81,7 +98,7 @@ class _PolicyReader:
             try:
                 keys.append(trusted_key(path))
             except ConfigError as error:
-                self._wrong(KEYS, str(error))
+                self._unread(KEYS, str(error))
         return tuple(keys)
 
     def highest(self, state_dir: Path) -> dict[str, str]:
@@ -99,6 +116,10 @@ class _PolicyReader:
             else:
                 self.problems.append(Problem(str(path), 1, "", text, outside=True))
         return {}
+
+    def _unread(self, steps: Steps, text: str) -> tuple[TrustedKey, ...]:
+        self.incomplete = True
+        return self._wrong(steps, text)
 
     def _wrong(self, steps: Steps, text: str) -> tuple[TrustedKey, ...]:
         problem = self._document.problem(steps, text)

@@ -165,7 +165,7 @@ class Reload:
             self._swap.apply(plan)
             self._retry_at = time.monotonic() + FIRST_READING
             return
-        self._swap.record_rejections(compiled.unfit)
+        self._swap.record_reading(compiled)
         if compiled.plan is None:
             self._reject(compiled.digest or plan.digest, compiled.problems)
             self._lacking.expect(compiled.lacking)
@@ -352,7 +352,7 @@ class Reload:
     def _judge(self, compiled: Compiled) -> None:
         plan, machine = compiled.plan, compiled.machine
         self._lacking.expect(compiled.lacking if plan is None else ())
-        self._swap.record_rejections(compiled.unfit)
+        self._swap.record_reading(compiled)
         if plan is None:
             self._reject(compiled.digest, compiled.problems)
         elif self.plan is not None and plan.state_dir != self.plan.state_dir:

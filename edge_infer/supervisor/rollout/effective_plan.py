@@ -19,21 +19,16 @@ def effective(wanted: Plan, record: ServingRecord) -> Plan:
     """
     pipelines = []
     for pipeline in wanted.pipelines:
-        fit = record.fallback(pipeline) if record.refusal(pipeline.model) else None
-        usable = fit is not None and not fit.unusable(pipeline, wanted.signers)
-        pipelines.append(fit.onto(pipeline) if fit is not None and usable else pipeline)
+        fit, why = record.fallback(pipeline, wanted.signers)
+        pipelines.append(pipeline if fit is None or why else fit.onto(pipeline))
     names = tuple(model.name for model in wanted.models())
     return shadowed(replace(wanted, pipelines=tuple(pipelines), names=names), record)
 
 
 def without_model(wanted: Plan, record: ServingRecord) -> dict[str, str]:
     """Return the pipelines whose model was rejected and whose fallback must not replace it, with the reasons."""
-    found = {}
-    for pipeline in wanted.pipelines:
-        fit = record.fallback(pipeline) if record.refusal(pipeline.model) else None
-        if fit is not None and (why := fit.unusable(pipeline, wanted.signers)):
-            found[pipeline.name] = why
-    return found
+    reasons = {each.name: record.fallback(each, wanted.signers)[1] for each in wanted.pipelines}
+    return {name: why for name, why in reasons.items() if why}
 
 
 def unknown_labels(wanted: Plan, plan: Plan) -> dict[str, str]:
@@ -68,7 +63,7 @@ def with_slots(wanted: Plan, record: ServingRecord) -> ServingRecord:
         slot = record.slots.get(pipeline.name)
         if slot is not None and slot.committed.model.input.takes == pipeline.model.input.takes:
             slots[pipeline.name] = replace(slot, committed=_called(slot.committed, pipeline.model))
-        elif fit := record.fallback(pipeline):
+        elif fit := record.predecessor(pipeline):
             slots[pipeline.name] = Slot(fit, None, timestamp(time.time()))
     return replace(record, slots=slots)
 

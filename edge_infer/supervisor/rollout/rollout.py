@@ -14,12 +14,24 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from edge_infer.contract.codec import replace
+from edge_infer.contract.codec import ABSENT, replace
 from edge_infer.contract.messages import timestamp
 from edge_infer.errors import EdgeInferError, shortened
 from edge_infer.ipc.messages import ApplyPlan, EngineReport
-from edge_infer.models.serving_record import Fit, Happened, OnTrial, Refusal, Refused, ServingRecord, Slot, What
-from edge_infer.plan.records import ModelPlan, PipelinePlan, Plan, Unfit
+from edge_infer.models.serving_record import (
+    UNTRUSTED,
+    Fit,
+    Happened,
+    OnTrial,
+    Refusal,
+    Refused,
+    ServingRecord,
+    Slot,
+    What,
+    remaining,
+    trusted,
+)
+from edge_infer.plan.records import Compiled, ModelPlan, PipelinePlan, Plan, Unfit
 from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
 from edge_infer.supervisor.rollout.crash_loops import (
     CrashLoopDetector,
@@ -143,12 +155,19 @@ class ModelRollout:
         self._roll_back_restless()
         self._again()
 
-    def record_rejections(self, unfit: tuple[Unfit, ...]) -> None:
-        """Record the models that the configuration names but that cannot be used. A failed trial is not repeated."""
-        self.unfit = {each.name: each for each in unfit}
+    def record_reading(self, compiled: Compiled) -> None:
+        """Record the keys that a reading of the configuration found, and the models that cannot be used.
+
+        A failed trial is not repeated. A rejected reading counts, too: a removed key brings no model back.
+        """
+        self.unfit = {each.name: each for each in compiled.unfit}
         record, now = self.record, timestamp(time.time())
+        if compiled.signers is not None or compiled.plan is not None:
+            record = record.with_keys(ABSENT if compiled.signers is None else compiled.signers)
+        elif record.keys is not ABSENT:
+            log.warning("the keys in security.keys were not read; rollbacks trust the keys that were found before")
         good = {slot.committed.model.sha256 for slot in record.slots.values()}  # proven when the board had less load
-        for each in unfit:
+        for each in compiled.unfit:
             if each.tried and each.sha256 and each.sha256 not in good:
                 refusal = Refusal(each.sha256, each.title, each.entry, "rejected", each.reason, now)
                 line = Happened(now, each.name, "rejected", each.sha256, each.title, "daemon", each.reason)
@@ -232,6 +251,8 @@ class ModelRollout:
         """Retry what was refused; return the result in words. Raises `EdgeInferError` before any change."""
         if name in self.record.refused:
             self._running_as(name)
+        if untrusted := self._untrusted(name):
+            raise EdgeInferError(untrusted)
         if (record := asked_again(self.record, name, by)) != self.record:
             self._ledger.keep(record)
             if name not in record.refused:
@@ -252,6 +273,18 @@ class ModelRollout:
         news = [Happened(now, name, "retry", each.sha, each.title, by) for each in refused.pop(name)]
         self._apply(replace(self.record, refused=refused).told(*news), self.wanted, by)
         return self._now(name)
+
+    def _untrusted(self, name: str) -> str:
+        """Return why what was refused under a name must not be tried again; empty if it may."""
+        pipelines = self.wanted.pipelines if self.wanted is not None else ()
+        refused = [each.model for each in pipelines if self.record.refusal(each.model)]
+        refused += [each.shadow.model for each in pipelines if each.shadow and self.record.shadow_ended(each)]
+        lost = (each for each in refused if each.name == name and not trusted(each, self._signers()))
+        return next((f"{name}: {each.title} is not tried again: {UNTRUSTED}" for each in lost), "")
+
+    def _signers(self) -> Collection[str] | None:
+        """Return the keys of the applied plan that have not been removed since; None if no signature is required."""
+        return remaining(self.wanted.signers, self.record.keys) if self.wanted is not None else None
 
     # Rules.
 
@@ -278,7 +311,7 @@ class ModelRollout:
         """Return why a fallback must not serve in a pipeline of the configuration; empty if it may."""
         assert self.wanted is not None
         found = (each for each in self.wanted.pipelines if each.name == name)
-        return next((fit.unusable(each, self.wanted.signers) for each in found), "")
+        return next((fit.unusable(each, self._signers()) for each in found), "")
 
     def _without_delegate(self, name: str, how: str) -> bool:
         """Move the pipeline's model from its delegate to the processor.
@@ -330,7 +363,7 @@ class ModelRollout:
         """Return whether the model of a pipeline replaces another model and may be tried."""
         slot = record.slots.get(pipeline.name)
         known = slot is not None and slot.committed.model.identity == pipeline.model.identity
-        return not known and record.refusal(pipeline.model) is None and record.fallback(pipeline) is not None
+        return not known and record.refusal(pipeline.model) is None and record.predecessor(pipeline) is not None
 
     def _superseded(self, record: ServingRecord, models: Iterable[ModelPlan], by: str) -> ServingRecord:
         """Return the record without the trials of models that are no longer requested."""
