@@ -241,18 +241,21 @@ def test_a_catalogue_that_is_wrong_names_the_line(packages: Path, old: str, new:
         read_catalogue(place)
 
 
-@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize("layout", ["apart", "package", "flat"])
 def test_a_mirror_has_packages_apart_or_all_files_in_one_folder(
-    packages: Path, tmp_path: Path, serve: Callable[..., str], flat: bool
+    packages: Path, tmp_path: Path, serve: Callable[..., str], layout: str
 ) -> None:
     """Manifests and labels of several packages have the same names."""
     (packages / "face-detect/1.0.0/words/labels.txt").write_text("face")
     place, _ = write_listing(packages)
     mirror = tmp_path / "mirror"
-    shutil.copytree(packages / "face-detect/1.1.0" if flat else packages, mirror)
+    shutil.copytree(packages if layout == "apart" else packages / "face-detect/1.1.0", mirror)
+    if layout == "flat":
+        for path in [path for path in mirror.glob("*/*") if path.is_file()]:
+            path.rename(mirror / path.name)
     address = serve(partial(Quiet, directory=str(mirror)))
     library = Library(tmp_path / "store")
-    for version in ("1.1.0",) if flat else ("1.0.0", "1.1.0"):
+    for version in ("1.0.0", "1.1.0") if layout == "apart" else ("1.1.0",):
         arrival = pull(choose(read_catalogue(place), f"face-detect@{version}"), library, mirror=address)
         original = packages / "face-detect" / version
         for path in (path for path in original.rglob("*") if path.is_file()):

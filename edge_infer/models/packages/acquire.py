@@ -185,14 +185,15 @@ def add(
 def _places(part: Part, title: str, mirror: str | None) -> tuple[str, ...]:
     """Return the addresses of a file, or its path.
 
-    On a mirror, the address is that in the store, or else the file name alone.
+    On a mirror, the address is that in the store, or else the path in the package, or the file name alone.
     """
     if mirror is None:
         return (part.place,)
     if not is_address(mirror) or not urlsplit(mirror).hostname:
         raise ConfigError(f"the mirror {mirror} is not an address; expected one such as https://HOST/PATH/")
-    whole, name = mirror.rstrip("/"), quote(part.name)
-    return f"{whole}/{quote(title.replace('@', '/', 1))}/{name}", f"{whole}/{name}"
+    whole, package = mirror.rstrip("/"), title.replace("@", "/", 1)
+    paths = dict.fromkeys((f"{package}/{part.name}", part.name, Path(part.name).name))
+    return tuple(f"{whole}/{quote(path)}" for path in paths)
 
 
 def _from_file(part: Part, path: Path) -> bytes:
