@@ -75,6 +75,22 @@ def test_a_signed_package_is_accepted_by_those_who_trust_the_key(
     assert "no trusted key (other.pem) made the signature" in capsys.readouterr().err
 
 
+def test_without_a_configuration_none_is_the_reason(
+    package: Path, keys: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    private, public = keys
+    assert main(["models", "sign", str(package), "--key", str(private)]) == 0
+    (package / f"{MODEL}.sig").unlink()
+    capsys.readouterr()
+    assert main(["models", "verify", str(package), "--keys", str(public)]) == 1
+    assert capsys.readouterr().err == f"edge-infer: it is not signed: there is no {package / MODEL}.sig\n"
+    alone = tmp_path / MODEL
+    shutil.copyfile(package / MODEL, alone)
+    assert main(["models", "verify", str(alone), "--keys", str(public)]) == 1
+    add = f"add {alone.with_suffix('.yaml')} and {alone}.sig"
+    assert capsys.readouterr().err == f"edge-infer: it has no manifest, so it cannot be signed; {add}\n"
+
+
 def test_openssl_makes_the_same_signature(package: Path, keys: tuple[Path, Path], tmp_path: Path) -> None:
     """For keys that lie elsewhere: --print is what is signed, and the form is everybody's."""
     private, public = keys

@@ -29,19 +29,22 @@ LENGTH: Final = 64
 """Length of a signature in bytes."""
 
 
-def check_signature(package: Package, keys: Sequence[TrustedKey]) -> TrustedKey:
+REQUIRED: Final = ", and security.require_signature is true"
+
+
+def check_signature(package: Package, keys: Sequence[TrustedKey], why: str = "") -> TrustedKey:
     """Return the key that signed the manifest; raises `ModelError` if there is none, or if a file is not covered.
 
-    Raises `StartError` if signatures cannot be checked on this machine.
+    ``why`` completes the error about a package without a signature: the reason why it needs one. Raises `StartError` if
+    signatures cannot be checked on this machine.
     """
     place = signature_place(package)
     if package.manifest_path is None:
         raise ModelError(
-            f"it has no manifest, so it cannot be signed, and security.require_signature is true; add "
-            f"{package.file.with_suffix('.yaml')} and {place}"
+            f"it has no manifest, so it cannot be signed{why}; add {package.file.with_suffix('.yaml')} and {place}"
         )
     _check_coverage(package)
-    return check_signed(package.written, _signature(package, place), keys, str(package.manifest_path), str(place))
+    return check_signed(package.written, _signature(package, place, why), keys, str(package.manifest_path), str(place))
 
 
 def check_signed(written: bytes, signature: bytes, keys: Sequence[TrustedKey], what: str, place: str) -> TrustedKey:
@@ -154,9 +157,9 @@ def _check_coverage(package: Package) -> None:
         )
 
 
-def _signature(package: Package, place: Path) -> bytes:
+def _signature(package: Package, place: Path, why: str) -> bytes:
     if not place.exists() and not place.is_symlink():
-        raise ModelError(f"it is not signed, and security.require_signature is true: there is no {place}")
+        raise ModelError(f"it is not signed{why}: there is no {place}")
     return package.content(place, LARGEST)
 
 
@@ -222,7 +225,7 @@ def check_policy(policy: Policy, package: Package, sha256: str, *, asked: str | 
             f"add this to the model in the configuration: sha256: {sha256}",
             key="sha256",
         )
-    signer = check_signature(package, policy.keys).hex if policy.require_signature else ""
+    signer = check_signature(package, policy.keys, REQUIRED).hex if policy.require_signature else ""
     _check_version(policy, package, sha256)
     return signer
 
