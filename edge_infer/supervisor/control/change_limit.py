@@ -15,8 +15,9 @@ from edge_infer.platform.rate_limits import TokenBucket
 MAX_AT_ONCE: Final = 128
 MAX_PER_SECOND: Final = 1.0
 MAX_USERS: Final = 32
-"""Number of users that are counted separately. Further users share one limit, until one of these has been quiet for a
-while."""
+"""Number of users that are counted separately, besides root. Further users share one limit, until one of these has been
+quiet for a while."""
+_ROOT: Final = 0
 _ALL_OTHERS: Final = -1
 
 
@@ -32,7 +33,7 @@ class UserBuckets:
         """Take a token of this user; return whether there was one."""
         if uid not in self._users and len(self._users) >= MAX_USERS:
             self._users = {each: bucket for each, bucket in self._users.items() if bucket.left() < self._burst}
-        if uid not in self._users and len(self._users) >= MAX_USERS:  # one person may use many user ids
+        if uid not in (_ROOT, *self._users) and len(self._users) >= MAX_USERS:  # one person may use many user ids
             uid = _ALL_OTHERS
         return self._users.setdefault(uid, TokenBucket(self._burst, self._rate, self._clock)).take()
 
