@@ -22,6 +22,7 @@ from edge_infer.config.compile.build import installed_models, not_in_store
 from edge_infer.config.compile.compile import compile_config
 from edge_infer.config.schema.file import Config
 from edge_infer.contract.codec import decode_json, dumps, encode, replace
+from edge_infer.ipc.channel import MAX_PLAN_BYTES
 from edge_infer.models.request import ModelRequest, Resolution
 from edge_infer.models.trials.checked_package import CheckedPackage
 from edge_infer.models.trials.known_results import Tried
@@ -417,6 +418,25 @@ def test_classes_that_go_by_number_are_a_warning(make: Make, assets: Path) -> No
     (warning,) = compile_config(make(text)).warnings
     assert (warning.path, warning.text) == ("models.m", "its classes have no names, so results use numbers; add labels")
     assert compile_config(make(text.replace(".tflite}", ".tflite, labels: [empty, person]}"))).warnings == ()
+
+
+@pytest.mark.parametrize(("pipelines", "fit"), [(100, True), (130, False)])
+def test_labels_that_are_too_large_for_a_plan_name_their_model(
+    make: Make, assets: Path, tmp_path: Path, pipelines: int, *, fit: bool
+) -> None:
+    (tmp_path / "long.txt").write_text("".join(f"{number:x<128}\n" for number in range(1001)))
+    text = (
+        f"models: {{m: {{file: {assets}/models/mobilenet_v1_0.25_128_quant.tflite, labels: {tmp_path}/long.txt}}}}\n"
+        "sources: {s: {kind: synthetic}}\npipelines:\n"
+    ) + "".join(f"  p{number}: {{source: s, model: m}}\n" for number in range(pipelines))
+    compiled = compile_config(make(text))
+    assert (compiled.plan is not None) == fit, compiled.problems
+    if fit:
+        assert len(dumps(compiled)) < MAX_PLAN_BYTES
+    else:
+        (problem,) = compiled.problems
+        assert (problem.path, problem.line) == ("models.m", 1)
+        assert "the limit is 15728640; most are those of this model: name fewer or shorter labels" in problem.text
 
 
 def test_certificates_are_opened(make: Make, tmp_path: Path) -> None:

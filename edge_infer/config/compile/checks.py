@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from edge_infer.config.schema.file import Config, ModelSection
+from edge_infer.contract.codec import dumps
 from edge_infer.errors import ModelError, quoted, shortened
+from edge_infer.ipc.channel import MAX_PLAN_BYTES
 from edge_infer.models.packages.package import find_package
 from edge_infer.models.packages.read_files import largest_here
 from edge_infer.models.request import ModelRequest
@@ -15,6 +19,9 @@ from edge_infer.models.serving_record import ServingRecord
 from edge_infer.plan.credentials import plain_connections
 from edge_infer.plan.records import ModelPlan, Plan, Problem, TextPlan, Unfit
 from edge_infer.yamlfile.load import Document
+
+MAX_BYTES: Final = MAX_PLAN_BYTES - (1 << 20)
+"""Maximum size of a plan. The difference is for what processes send together with it, such as warnings."""
 
 
 def entry_of(section: ModelSection) -> str:
@@ -53,6 +60,22 @@ def _look(request: ModelRequest) -> tuple[str, str] | None:
         return package.title, hashlib.sha256(package.content(package.file, largest_here())).hexdigest()
     except ModelError:
         return None
+
+
+def too_large(document: Document, plan: Plan) -> Iterator[Problem]:
+    """Yield a problem if the daemon's processes could not pass the plan on. Only labels take so much."""
+    size = len(dumps(plan))
+    if size <= MAX_BYTES:
+        return
+    labels: Counter[str] = Counter()
+    for pipeline in plan.pipelines:
+        labels[pipeline.model.name] += len(dumps(pipeline.model.labels))
+    ((largest, _),) = labels.most_common(1)
+    text = (
+        f"the labels of all pipelines together make a plan of {size} bytes, and the limit is {MAX_BYTES}; most are "
+        "those of this model: name fewer or shorter labels, or use it in fewer pipelines"
+    )
+    yield document.problem(("models", largest), text)
 
 
 # Warnings about a valid configuration whose effect may not be what the user intends.

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from edge_infer import __version__
 from edge_infer.config.compile.build import Builder, installed_models, not_in_store
-from edge_infer.config.compile.checks import entry_of, idle, in_vain, unfit
+from edge_infer.config.compile.checks import entry_of, idle, in_vain, too_large, unfit
 from edge_infer.config.compile.hardware import Equipper
 from edge_infer.config.compile.model_policy import read_policy
 from edge_infer.config.compile.named_files import NamedFiles
@@ -88,7 +88,8 @@ def _compile(document: Document, probe: Probe, *, store: bool | Path, replayed: 
     if compilation.elsewhere:
         return Compiled(document.digest, None, elsewhere=compilation.elsewhere)
     missing = [each for each in files.problems if not (replayed and each.path.partition(".")[0] in UNOPENED)]
-    everything = in_order([*problems, *missing])
+    large = too_large(document, plan) if plan is not None else ()
+    everything = in_order([*problems, *missing, *large])
     odd = idle(document, sound, plan) if plan is not None else ()
     unfit, warnings = tuple(compilation.unfit), in_order([*files.warnings, *odd])
     return Compiled(
