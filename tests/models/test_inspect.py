@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edge_infer.cli import main
+from edge_infer.models.inspect.advice import advice, weights_in_words
+from edge_infer.models.tflite.graph import Graph, GraphTensor
+from tests.engine.summing import Entry, adding_model, lifting_model
 
 SHIPPED = Path(__file__).parents[2] / "models" / "face-detect" / "1.0.0"
 REASONS = ["task", "decoder", "labels", "colour", "resize", "values", "overlaps", "threshold"]
@@ -112,3 +117,15 @@ def test_a_file_cannot_write_to_the_terminal(capsys: pytest.CaptureFixture[str],
     assert code == 0
     assert "\x1b" not in out
     assert "in [2Jt_int8" in out
+
+
+def test_axes_shapes_and_indices_are_no_weights() -> None:
+    plain = Graph.read(adding_model(Entry("x", (1, 3)), Entry("y", (1, 3)), out=(1, 3)))
+    reduced = Graph.read(lifting_model(Entry("picture", (1, 4, 4, 3)), np.zeros(3, np.float32)))
+    pads = GraphTensor(9, "pads", (4, 2), "int32", (), (), 0, constant=True)
+    for graph in (plain, reduced, replace(reduced, tensors=(*reduced.tensors, pads))):
+        assert advice(graph, None) == ()
+        assert weights_in_words(graph) == "none"
+    weight = GraphTensor(10, "weight", (1, 3), "float32", (), (), 0, constant=True)
+    graph = replace(reduced, tensors=(*reduced.tensors, pads, weight))
+    assert weights_in_words(graph) == "float32", "there are more numbers in pads than in weight"

@@ -10,6 +10,8 @@ from edge_infer.models.request import Resolution
 from edge_infer.models.tflite.graph import Graph, GraphTensor
 
 FLOATS: Final = frozenset({"float32", "float16", "bfloat16"})
+INDICES: Final = frozenset({"int32", "int64"})
+"""Element types of constants that are axes, shapes or indices and no weights. Biases have one dimension."""
 MAKES_SCORES: Final = frozenset({"SOFTMAX", "LOGISTIC", "LOG_SOFTMAX"})
 
 
@@ -33,12 +35,13 @@ def advice(graph: Graph, resolution: Resolution | None) -> tuple[str, ...]:
 
 
 def _main_kind(graph: Graph) -> tuple[str | None, list[GraphTensor]]:
-    """Return the element type of most weights, and the tensors of that type."""
+    """Return the element type of most weights, and the tensors of that type; None without weights."""
+    weights = [tensor for tensor in graph.weights() if tensor.dtype not in INDICES]
     sizes: Counter[str] = Counter()
-    for tensor in graph.weights():
+    for tensor in weights:
         sizes[tensor.dtype] += prod(tensor.shape)
     kind = sizes.most_common(1)[0][0] if sizes else None
-    return kind, [tensor for tensor in graph.weights() if tensor.dtype == kind]
+    return kind, [tensor for tensor in weights if tensor.dtype == kind]
 
 
 def _form(graph: Graph) -> str:
@@ -52,6 +55,8 @@ def _form(graph: Graph) -> str:
 
 def _speed(graph: Graph) -> list[str]:
     kind, tensors = _main_kind(graph)
+    if kind is None:
+        return []
     if kind in FLOATS:
         return [f"a {kind} model: int8 quantization would make it smaller, and several times faster on small boards"]
     if "dynamic range" in _form(graph):
