@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge_infer.contract.codec import replace
 from edge_infer.engine.interpreter import Tensor
 from edge_infer.engine.preprocess.signal import SignalPreprocess
 from edge_infer.errors import InputError, ModelError
@@ -158,6 +159,20 @@ def test_samples_of_other_widths_are_refused_and_say_what_to_do() -> None:
     preprocess = SignalPreprocess(RAW, tensor(1, 10, 3))
     with pytest.raises(InputError, match=r"delivers 2 values at a time and the model takes 3; .*`columns`"):
         preprocess.frames(Samples(ramp(10, 2), 100, 1.0, 1.0, 1))
+
+
+def test_a_flat_input_may_be_meant_for_several_values_and_the_error_says_how() -> None:
+    def refused(size: int, width: int) -> str:
+        with pytest.raises(InputError) as error:
+            SignalPreprocess(RAW, tensor(1, size)).frames(Samples(ramp(10, width), 100, 1.0, 1.0, 1))
+        return str(error.value)
+
+    remedy = "set `input: {channels: 3}` in its manifest"
+    assert refused(3, 3).endswith(f", or, if the 3 numbers of the model's flat input are samples of 3 values, {remedy}")
+    assert remedy in refused(72, 3)
+    assert refused(10, 3).endswith("select them with the source's `columns` or `channels`")
+    following = SignalPreprocess(replace(RAW, channels=3), tensor(1, 3))
+    assert list(following.frames(Samples(ramp(10, 3), 100, 1.0, 1.0, 1)))
 
 
 def test_a_rate_that_is_nearly_right_is_right() -> None:

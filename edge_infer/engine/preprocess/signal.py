@@ -247,7 +247,17 @@ class SignalPreprocess:
             return np.asarray(rows.mean(axis=1, keepdims=True), np.float64)
         raise InputError(
             f"the source delivers {rows.shape[1]} values at a time and the model takes {self._channels}; select "
-            "them with the source's `columns` or `channels`"
+            f"them with the source's `columns` or `channels`{self._flat(rows.shape[1])}"
+        )
+
+    def _flat(self, delivered: int) -> str:
+        """Return the remedy if a flat input may be meant for so many values at a time: a shape does not tell."""
+        numbers = self._features.frames if self._plan.features == "raw" and self._channels == 1 else 0
+        if not numbers or delivered < 1 or numbers % delivered:
+            return ""
+        return (
+            f", or, if the {numbers} numbers of the model's flat input are samples of {delivered} values, "
+            f"set `input: {{channels: {delivered}}}` in its manifest"
         )
 
     def _wide(self, rows: Rows) -> Rows:
