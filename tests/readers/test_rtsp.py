@@ -167,6 +167,30 @@ def test_a_camera_that_is_off_is_told_from_one_that_refuses_us(tmp_path: Path) -
         thread.join(5)
 
 
+def answering(described: bytes) -> str:
+    """The address of a server that answers the first DESCRIBE with this, without the number, and then closes."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def answer() -> None:
+        with listener, listener.accept()[0] as connection, connection.makefile("rwb") as stream:
+            request: list[bytes] = []
+            for line in stream:
+                request.append(line.strip())
+                if request[-1]:
+                    continue
+                first = request[0].startswith(b"OPTIONS")
+                number = next(each for each in request if each.startswith(b"CSeq"))
+                status, _, more = (b"200 OK\r\nPublic: DESCRIBE\r\n\r\n" if first else described).partition(b"\r\n")
+                stream.write(b"RTSP/1.0 " + status + b"\r\n" + number + b"\r\n" + more)
+                stream.flush()
+                if not first and status.startswith(b"200"):
+                    return
+                request.clear()
+
+    threading.Thread(target=answer, daemon=True).start()
+    return f"rtsp://127.0.0.1:{listener.getsockname()[1]}/cam"
+
+
 @pytest.mark.parametrize(
     ("status", "told"),
     [
@@ -179,23 +203,32 @@ def test_a_camera_that_is_off_is_told_from_one_that_refuses_us(tmp_path: Path) -
     ],
 )
 def test_a_camera_that_refuses_is_quoted(status: str, told: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    url = answering(f"{status}\r\n\r\n".encode())
+    with pytest.raises(SourceError, match=f"{url} cannot be opened: {told}"):
+        RtspSource(RtspOptions(url)).__enter__()
 
-        def answer() -> None:
-            with listener.accept()[0] as connection, connection.makefile("rwb") as stream:
-                request: list[bytes] = []
-                for line in stream:
-                    request.append(line.strip())
-                    if not request[-1]:
-                        words = b"200 OK" if request[0].startswith(b"OPTIONS") else status.encode()
-                        number = next(each for each in request if each.startswith(b"CSeq"))
-                        stream.write(b"RTSP/1.0 " + words + b"\r\n" + number + b"\r\nPublic: DESCRIBE\r\n\r\n")
-                        stream.flush()
-                        request.clear()
 
-        thread = threading.Thread(target=answer, daemon=True)
-        thread.start()
-        url = f"rtsp://127.0.0.1:{listener.getsockname()[1]}/cam"
-        with pytest.raises(SourceError, match=f"{url} cannot be opened: {told}"):
-            RtspSource(RtspOptions(url)).__enter__()
-        thread.join(5)
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        ("rtsp://127.0.0.1:{port}/other", "it redirects to rtsp://127.0.0.1:{port}/other: set `url` to that address"),
+        ("rtsp://u:s3cret@127.0.0.1:{port}/a?b=s3cret", "it redirects to rtsp://127.0.0.1:{port}/a: set `url` to that"),
+        ("rtsp://127.0.0.1]:1/other", "it redirects to an address that cannot be opened"),
+    ],
+)
+def test_a_camera_that_redirects_is_told_with_its_target(target: str, told: str) -> None:
+    port = free_port()
+    url = answering(f"302 Moved Temporarily\r\nLocation: {target.format(port=port)}\r\n\r\n".encode())
+    with pytest.raises(SourceError) as error:
+        RtspSource(RtspOptions(url)).__enter__()
+    assert str(error.value).startswith(f"{url} cannot be opened: {told.format(port=port)}")
+    assert "s3cret" not in str(error.value)
+
+
+def test_a_camera_without_video_is_told() -> None:
+    tracks = "m=audio 0 RTP/AVP 0\r\na=control:1\r\nm=application 0 RTP/AVP 107\r\na=control:2\r\n"
+    text = f"v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n{tracks}"
+    head = f"200 OK\r\nContent-Type: application/sdp\r\nContent-Length: {len(text)}\r\n\r\n"
+    url = answering((head + text).encode())
+    with pytest.raises(SourceError, match=f"{url} cannot be opened: its stream has no video"):
+        RtspSource(RtspOptions(url)).__enter__()

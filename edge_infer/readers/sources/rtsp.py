@@ -30,15 +30,18 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-# Capture FFmpeg's log: it stays out of the journal, because it contains addresses, and is parsed for three events.
+# Capture FFmpeg's log: it stays out of the journal, because it contains addresses, and is parsed for some events.
 #
 # OpenCV does not report when a stream changes its size: version 5 squeezes the new pictures into the old size, and
-# version 4 returns damaged ones. Nor does it report when a picture was not converted, see `ffmpeg`, or which status
-# a camera answered. Only FFmpeg's log shows these.
+# version 4 returns damaged ones. Nor does it report when a picture was not converted, see `ffmpeg`, or what a camera
+# answered: a status, another address, a stream without video. Only FFmpeg's log shows these.
 
 _VERBOSE: Final = "40"
 _SIZE: Final = re.compile(r"Reinit context to (\d+)x(\d+)")
 _REFUSAL: Final = re.compile(r"method \w+ failed: (\d{3}) ?\(?([ \w-]{0,40})", re.ASCII)
+_REDIRECT: Final = re.compile(r"Status 30\d: Redirecting to (\S{1,1000})")
+_MEDIA: Final = re.compile(r"^m=(\w{1,20}) ", re.ASCII | re.MULTILINE)
+"""A track in the description of a stream (RFC 8866, section 5.14)."""
 _STREAMS: Final = (1, 2)
 """OpenCV 5 writes FFmpeg's lines to standard output, version 4 to standard error."""
 
@@ -55,6 +58,8 @@ class DecoderLog:
         self._changed = False
         self._failure: str | None = None
         self._refusal: tuple[int, str] | None = None
+        self._target = ""
+        self._media: set[str] = set()
 
     def open(self, environment: MutableMapping[str, str]) -> None:
         """Start capturing.
@@ -69,6 +74,7 @@ class DecoderLog:
             os.dup2(end, stream)
         os.close(end)
         self._size, self._rest, self._changed, self._failure, self._refusal = None, "", False, None, None
+        self._target, self._media = "", set()
 
     def resized(self) -> bool:
         """Return whether the stream has changed its size, once for each change.
@@ -83,6 +89,16 @@ class DecoderLog:
         """Return the last status with which a camera refused a request, and its words; None without one."""
         self._look()
         return self._refusal
+
+    def target(self) -> str:
+        """Return the address to which a camera redirected, with whatever credentials are in it; empty without one."""
+        self._look()
+        return self._target
+
+    def has_no_video(self) -> bool:
+        """Return whether a camera described a stream that has tracks, but none of video."""
+        self._look()
+        return bool(self._media) and "video" not in self._media
 
     def retrieve(self, capture: Retrievable, into: Any, name: str) -> tuple[bool, Any]:
         """Return ``capture.retrieve(into)``; raise `SourceError` about ``name`` if the picture was not converted."""
@@ -102,6 +118,9 @@ class DecoderLog:
         text, _, self._rest = text.rpartition("\n")
         for code, reason in _REFUSAL.findall(text):
             self._refusal = int(code), reason.strip()
+        for self._target in _REDIRECT.findall(text):
+            self._media.clear()
+        self._media.update(_MEDIA.findall(text))
         before = self._size
         for width, height in _SIZE.findall(text):
             self._size = f"{width}x{height}"
@@ -193,19 +212,24 @@ class RtspSource(Closing):
         self._log.open(os.environ)
         self._capture = self._factory(with_credentials(options.url, options.username, password))
         if not self._capture.isOpened():
-            refusal = self._log.refusal()
+            why = self._why_not(silent=time.monotonic() - began > OPEN_TIMEOUT * 0.9)
             self.close()
-            silent = time.monotonic() - began > OPEN_TIMEOUT * 0.9
-            why = (
-                "it does not answer"
-                if silent
-                else _why_refused(*refusal, options.transport)
-                if refusal
-                else _why_closed(options.url)
-            )
             raise SourceError(f"{shown(options.url)} cannot be opened: {why}")
         self._clock = StreamClock(_frames_held_back(self._capture), self._capture.get(cv2.CAP_PROP_FPS))
         return self
+
+    def _why_not(self, *, silent: bool) -> str:
+        """Return why the stream cannot be opened; ``silent``: the time ran out."""
+        refusal, target = self._log.refusal(), self._log.target()
+        if self._log.has_no_video():
+            return "its stream has no video, only other tracks such as sound: check the path"
+        if target and not refusal:  # the sandbox allows the port of `url` alone
+            with contextlib.suppress(ValueError):
+                return f"it redirects to {shown(target)}: set `url` to that address"
+            return "it redirects to an address that cannot be opened"
+        if silent:
+            return "it does not answer"
+        return _why_refused(*refusal, self._options.transport) if refusal else _why_closed(self._options.url)
 
     def read(self) -> Picture | Passed | None:
         """Return the next frame.
