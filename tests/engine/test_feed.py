@@ -11,6 +11,7 @@ import pytest
 
 from edge_infer.engine.input.capture import LocalCapture
 from edge_infer.engine.input.feed import LINES_PER_SECOND, MAX_BURST_LINES, Feed
+from edge_infer.engine.input.sample_stream import SampleStream
 from edge_infer.errors import SourceError
 from edge_infer.frames.frame import Frame
 from edge_infer.frames.pixels import Orientation
@@ -266,3 +267,27 @@ def test_a_source_that_comes_and_goes_does_not_fill_the_journal(caplog: pytest.L
         feed.trouble("it cannot be reached")
     assert caplog.messages[-1] == "source cam: it cannot be reached (180 more lines about it suppressed)"
     feed.close()
+
+
+@pytest.mark.parametrize("kind", [Feed, SampleStream])
+def test_a_source_that_freezes_and_changes_again_is_logged_once(
+    kind: type[Feed], caplog: pytest.LogCaptureFixture
+) -> None:
+    feed = kind(PLAN)
+
+    def play(count: int, *, repeated: bool) -> list[str]:
+        caplog.clear()
+        for number in range(count):
+            feed.offer(number, lambda: frame(1), repeated=repeated)
+        return [f"{each.levelname} {each.getMessage()}" for each in caplog.records]
+
+    with caplog.at_level("INFO"):
+        assert play(3, repeated=False) == play(3, repeated=True) == []
+        feed._watch._changed -= 12.0  # as if they had come for so long
+        assert play(3, repeated=True) == ["WARNING source cam: frozen: nothing in it has changed for 12 s"]
+        assert play(3, repeated=False) == ["INFO source cam changes again"]
+        lines = []
+        for _ in range(MAX_BURST_LINES):
+            feed._watch._changed -= 12.0
+            lines += play(1, repeated=True) + play(1, repeated=False)
+    assert len(lines) == MAX_BURST_LINES - 2

@@ -74,6 +74,7 @@ class Feed:
         self.offence = ""
         """Protocol violation by the reader; emptied once it is reported."""
         self._watch = SourceWatch(time.monotonic(), noisy=plan.noisy, quiet=plan.gives == "text", pause=plan.pause)
+        self._frozen = False
         self._lines, self._untold = TokenBucket(MAX_BURST_LINES, LINES_PER_SECOND), 0
         self._watching = threading.Lock()  # for `_watch`: a report must not wait while a pipeline copies a frame
         self._lock = threading.RLock()
@@ -258,10 +259,20 @@ class Feed:
             with self._watching:
                 if self._watch.error:
                     self._log(logging.INFO, f"is back after {self._watch.silence(now):.0f} s")
-                self._watch.frame(now, repeated=repeated, black=black)
+                self._record(now, repeated=repeated, black=black)
             self._changed.notify_all()
             if self.lossless and not self.drawn_since:
                 self._changed.wait_for(lambda: self.stopping or self._taken(number))
+
+    def _record(self, now: float, *, repeated: bool, black: bool, samples: int = 0) -> None:
+        """Record a frame, and log when the source becomes frozen or changes again. The caller holds `_watching`."""
+        self._watch.frame(now, repeated=repeated, black=black, samples=samples)
+        unchanged = self._watch.unchanged
+        if unchanged and not self._frozen:
+            self._log(logging.WARNING, f"frozen: nothing in it has changed for {unchanged:.0f} s")
+        elif self._frozen and not unchanged:
+            self._log(logging.INFO, "changes again")
+        self._frozen = unchanged > 0
 
     def trouble(self, text: str, *, ended: bool = False) -> None:
         """Record why the source gives no frames. ``ended``: the source will never give frames again."""
@@ -274,7 +285,7 @@ class Feed:
                 self._watch.end()
 
     def _log(self, level: int, text: str) -> None:
-        """Log a loss or a return, within limits: a source that comes and goes must not fill the journal."""
+        """Log a change of the source's state, within limits: a source that comes and goes must not fill the journal."""
         if not self._lines.take():
             self._untold += 1
             return

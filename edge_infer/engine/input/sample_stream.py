@@ -89,7 +89,7 @@ class SampleStream(Feed):
             self._number, self._frame = number, item
             samples = len(item.values) if isinstance(item, Samples) else 0
             with self._watching:
-                self._watch.frame(time.monotonic(), repeated=repeated, black=black, samples=samples)
+                self._record(time.monotonic(), repeated=repeated, black=black, samples=samples)
             for cursor in self._cursors:
                 cursor.waiting.append(self._after_overrun(cursor, item))
             self._changed.notify_all()

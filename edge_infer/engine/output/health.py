@@ -67,6 +67,12 @@ class SourceWatch:
         """Return the seconds since the last frame, or since the start."""
         return now - self._last
 
+    @property
+    def unchanged(self) -> float:
+        """Seconds for which all frames have been identical; 0 until that shows that the source is frozen."""
+        seconds = self._last - self._changed
+        return seconds if seconds > max(FROZEN_AFTER, LOST_INTERVALS * self._interval) else 0.0
+
     def held(self, now: float) -> None:
         """Record that the source waits for the pipelines, so that this time does not count as silence."""
         if not self.error:
@@ -90,7 +96,7 @@ class SourceWatch:
             return "lost"
         if not self._seen and not self._quiet:
             return "starting"
-        if self._last - self._changed > max(FROZEN_AFTER, LOST_INTERVALS * self._interval):
+        if self.unchanged:
             return "frozen"
         return "black" if self._black and self._last - self._dark > BLACK_AFTER else "ok"
 
