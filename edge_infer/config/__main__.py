@@ -25,6 +25,7 @@ from edge_infer.models.trials.known_results import TRIED_FILE
 from edge_infer.models.trials.probe import Probe
 from edge_infer.platform.config_files import environment_for
 from edge_infer.platform.paths import trials_folder
+from edge_infer.platform.permissions import look_up_names
 from edge_infer.platform.priority import go_first
 from edge_infer.sandbox import lock
 from edge_infer.sandbox.needs import config_fence
@@ -53,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     die_with_parent()
     go_first()
     logging.getLogger("edge_infer.sandbox").setLevel(logging.ERROR)  # other processes log kernel gaps once per start
+    look_up_names()
     lock("config", fence=config_fence(args.store or ""), keep=READ_SEARCH)
     store = False if args.store is None else Path(args.store)
     environment_for(args.file)  # before any model is tried: its process must not inherit what the file names

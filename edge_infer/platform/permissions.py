@@ -28,11 +28,28 @@ _PERSONS: Final = range(1000, 60_000)
 """The numbers of people's accounts; those of services and of dynamic users are outside (systemd's UIDS-GIDS)."""
 
 
+def look_up_names() -> None:
+    """Look up all names that messages of this module contain; a process calls this before it enters its sandbox.
+
+    A look-up tries the socket of a name service. A sandbox refuses sockets, and the kernel logs that.
+    """
+    _user(os.geteuid())
+    _group(os.getegid())
+    if os.geteuid() in _PERSONS:
+        _service_gid()
+
+
 def user() -> str:
     """Return the user that this process runs as."""
-    with suppress(KeyError):
-        return f"user {pwd.getpwuid(os.geteuid()).pw_name}"
-    return f"user {os.geteuid()}"
+    return f"user {_user(os.geteuid()) or os.geteuid()}"
+
+
+@cache
+def _user(number: int) -> str:
+    """Return the name of a user; empty if there is none."""
+    with suppress(KeyError, OSError):
+        return pwd.getpwuid(number).pw_name
+    return ""
 
 
 def closed_folder(path: str | Path) -> Path | None:
@@ -58,7 +75,11 @@ def _group(number: int) -> str:
     return str(number)
 
 
-_group(os.getegid())  # a process in its sandbox may be unable to read the names of groups
+@cache
+def _service_gid() -> int | None:
+    with suppress(KeyError, OSError):
+        return grp.getgrnam(_SERVICE_GROUP).gr_gid
+    return None
 
 
 def denied(path: str | Path, shown: str = "FILE") -> str:
@@ -98,12 +119,11 @@ def _remedy(real: str, path: str | Path, shown: str, closed: Path | None) -> str
 def _with_sudo(place: Path) -> str:
     """Return the remedy for a person: changing the group of a system folder would lock out the service that has it."""
     remedy, gid = "run it with sudo", _group_of(place)
-    if gid is None or _group(gid) != _SERVICE_GROUP:
+    name = _user(os.geteuid())
+    if gid is None or gid != _service_gid() or not name:
         return remedy
-    with suppress(KeyError):
-        name = shlex.quote(pwd.getpwuid(os.geteuid()).pw_name)
-        return f"{remedy}, or join the group that may: sudo usermod -aG {_SERVICE_GROUP} {name}, then log in again"
-    return remedy
+    join = f"sudo usermod -aG {_SERVICE_GROUP} {shlex.quote(name)}"
+    return f"{remedy}, or join the group that may: {join}, then log in again"
 
 
 def _group_of(place: Path) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -156,6 +157,35 @@ def test_a_file_is_read_and_its_models_are_tried_behind_the_walls(tmp_path: Path
     other = read("--store", str(tmp_path))
     assert (other.plan, other.problems, other.elsewhere) == (None, (), str(state))
     assert read().plan is not None
+
+
+LOOKED_UP = "SOCK_CLOEXEC"
+"""A flag of the sockets with which the C library looks up names; the self-test of a sandbox makes others."""
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+@pytest.mark.parametrize("faulty", [False, True])
+def test_neither_it_nor_a_trial_looks_up_names_behind_the_walls(tmp_path: Path, *, faulty: bool) -> None:
+    """The kernel would log each such look-up as a refused call, and doctor reports those."""
+    text = config(1883)
+    if faulty:
+        os.mkfifo(tmp_path / "pipe", 0)
+        text = text.replace("sources:", f"sources:\n  other: {{kind: lines, file: {tmp_path}/pipe}}")
+    (tmp_path / "config.yaml").write_text(text)
+    command = ["strace", "-f", "-o", str(tmp_path / "trace"), "-e", "trace=socket", sys.executable, "-m"]
+    done = subprocess.run(
+        [*command, "edge_infer.config", str(tmp_path / "config.yaml")],
+        cwd=ROOT, stdout=subprocess.PIPE, timeout=120, check=False,
+    )  # fmt: skip
+    compiled = decode(Compiled, loads(done.stdout))
+    if faulty:
+        [problem] = compiled.problems
+        assert re.match(r"user \S+ needs read and write access to the pipe ", problem.text)
+    else:
+        assert compiled.plan is not None, compiled.problems
+    calls = (tmp_path / "trace").read_text().splitlines()
+    assert any("EPERM" in call for call in calls), "the self-test of the sandbox"
+    assert [call for call in calls if LOOKED_UP in call and "EPERM" in call] == []
 
 
 def umask() -> int:
