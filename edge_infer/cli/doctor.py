@@ -15,9 +15,10 @@ from edge_infer.cli.as_service import UNIT, failing_unit, run_as_service, servic
 from edge_infer.cli.output import say
 from edge_infer.contract.codec import decode
 from edge_infer.doctor.finding import Finding, fail, ok, warn
-from edge_infer.doctor.walls import each_wall, forbidden_by_unit
+from edge_infer.doctor.walls import each_wall, is_on_purpose
 from edge_infer.errors import ConfigError, EdgeInferError
 from edge_infer.platform.paths import DEFAULT_CONFIG, start_command
+from edge_infer.sandbox.selftest import ENFORCED
 from edge_infer.supervisor.control.answers import CheckAnswer
 from edge_infer.supervisor.control.server import NotRunningError, ask, find_socket
 from edge_infer.supervisor.reload.watch import is_missing
@@ -59,11 +60,8 @@ def daemon(status: Status, config: Path = DEFAULT_CONFIG) -> Finding:
         remedies.append("its log shows why each ended")
     if remedies:
         return warn("daemon", fact, "; ".join(remedies))
-    open_walls = [
-        name
-        for name, text in status.walls.items()
-        if ("not enforced" in text or "unavailable" in text) and not forbidden_by_unit(text)
-    ]
+    held = [each for room in status.rooms.values() for each in room.walls.items()]
+    open_walls = dict.fromkeys(wall for wall, text in held if not (text.startswith(ENFORCED) or is_on_purpose(text)))
     if open_walls:
         fact += f"; some processes run without {', '.join(open_walls)}: edge-infer status --json shows why"
     return ok("daemon", fact)

@@ -16,7 +16,7 @@ from edge_infer.contract.codec import decode_json
 from edge_infer.doctor.finding import Finding, ok, warn
 from edge_infer.errors import WireError
 from edge_infer.platform.own_module import own_module
-from edge_infer.sandbox.selftest import ENFORCED, FORBIDDEN_BY_UNIT, TRIED
+from edge_infer.sandbox.selftest import ENFORCED, FORBIDDEN_BY_UNIT, TRIED, exceptions
 from edge_infer.supervisor.status import Status
 
 _ROOMS: Final = {
@@ -40,14 +40,14 @@ _FILTERED: Final = "2"
 def sandbox(status: Status | None = None) -> Iterator[Finding]:
     """Yield one line if every rule of every process is enforced; otherwise one line per process with missing rules.
 
-    A rule that the unit forbids on purpose is no reason for a warning if the process enforces all other rules.
+    A rule that is open on purpose is no reason for a warning if the process enforces all other rules.
     """
     found = _all(status)
     lacking = {
         room: {wall: text for wall, text in held.items() if not text.startswith(ENFORCED)}
         for room, held in found.items()
     }
-    faulty = [room for room, held in lacking.items() if not all(map(forbidden_by_unit, held.values()))]
+    faulty = [room for room, held in lacking.items() if not all(map(is_on_purpose, held.values()))]
     for room in faulty:
         yield warn("sandbox", f"{room}: {', '.join(map(' '.join, lacking[room].items()))}", _REMEDY)
     if not faulty:
@@ -67,13 +67,13 @@ def each_wall(status: Status | None = None) -> Iterator[Finding]:
     for room, held in _all(status).items():
         for wall, text in held.items():
             fact = f"{wall}: {text}" + (f" (tried: {TRIED[wall]})" if wall in TRIED else "")
-            sound = text.startswith(ENFORCED) or forbidden_by_unit(text)
+            sound = text.startswith(ENFORCED) or is_on_purpose(text)
             yield ok(room, fact) if sound else warn(room, fact, _REMEDY)
 
 
-def forbidden_by_unit(text: str) -> bool:
-    """Return whether the state of a rule says that the unit itself prevents the process from applying it."""
-    return text.endswith(FORBIDDEN_BY_UNIT)
+def is_on_purpose(text: str) -> bool:
+    """Return whether a rule is open because the unit forbids it, or because the configuration needs an exception."""
+    return text.endswith(FORBIDDEN_BY_UNIT) or text in exceptions()
 
 
 def _where(status: Status | None) -> str:

@@ -18,7 +18,8 @@ from edge_infer.doctor import walls as walls_module
 from edge_infer.doctor.refusals import refusals
 from edge_infer.doctor.walls import each_wall, outside, sandbox
 from edge_infer.sandbox import kernel
-from edge_infer.sandbox.selftest import FORBIDDEN_BY_UNIT, TRIED
+from edge_infer.sandbox.selftest import FORBIDDEN_BY_UNIT, TRIED, exceptions
+from edge_infer.supervisor.processes.supervisor import together
 from edge_infer.supervisor.status import RoomStatus, Status
 from tests.broker import Broker
 from tests.cli.test_top import STATUS
@@ -121,21 +122,36 @@ def _kernel_log() -> list[str]:
     return subprocess.run(["dmesg"], capture_output=True, text=True, check=True, cwd=ROOT).stdout.splitlines()
 
 
+def warned(walls: Mapping[str, str], room: str = "engine") -> list[str]:
+    """The warnings of doctor about a process beside one that enforces all its rules; each part of doctor agrees."""
+    walls_of = {"publisher": {"no_unix_sockets": "enforced"}, room: walls}
+    rooms = {name: RoomStatus(None, 0, 1.0, each) for name, each in walls_of.items()}
+    found = replace(STATUS, rooms=rooms, walls=together(walls_of))
+    lines = [line for line in sandbox(found) if line.level == "warn" and line.fact.startswith(room)]
+    each = [line for line in each_wall(found) if line.level == "warn" and line.what == room]
+    assert bool(lines) == bool(each)
+    assert ("some processes run without" in daemon(found).fact) == bool(lines)
+    return [line.fact for line in lines]
+
+
 def test_what_the_unit_forbids_is_no_fault_while_all_other_rules_hold() -> None:
     held = {"no_network": "enforced", "network_namespace": f"unavailable: Operation not permitted {FORBIDDEN_BY_UNIT}"}
-
-    def warned(walls: Mapping[str, str]) -> list[str]:
-        found = replace(STATUS, rooms={"engine": RoomStatus(None, 0, 1.0, walls)}, walls=walls)
-        lines = [line for line in sandbox(found) if line.level == "warn" and line.fact.startswith("engine")]
-        each = [line for line in each_wall(found) if line.level == "warn" and line.what == "engine"]
-        assert bool(lines) == bool(each)
-        assert ("some processes run without" in daemon(found).fact) == bool(lines)
-        return [line.fact for line in lines]
-
     assert warned(held) == []
     [fact] = warned({**held, "no_network": "not enforced: the kernel lets through socket"})
     assert fact.startswith("engine: no_network not enforced: the kernel lets through socket, network_namespace unav")
     assert warned({**held, "network_namespace": "unavailable: Operation not permitted"})
+
+
+@pytest.mark.parametrize("text", sorted(exceptions()))
+def test_what_the_configuration_needs_is_no_fault_but_is_named(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program of a source, for example, may need Unix sockets."""
+    held = {"files": "enforced but for reading", "no_unix_sockets": text}
+    assert warned(held, "reader prog") == []
+    assert warned({**held, "files": "unavailable: Operation not supported"}, "reader prog")
+    monkeypatch.setattr(walls_module, "walls", lambda _: {"files": "enforced"})
+    [line] = sandbox(replace(STATUS, rooms={"reader prog": RoomStatus(None, 0, 1.0, held)}))
+    assert line.level == "ok"
+    assert line.fact.endswith(f"; reader prog: no_unix_sockets {text}")
 
 
 def test_a_child_has_no_terminal_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
