@@ -64,6 +64,37 @@ def test_what_no_daemon_can_do_without_comes_first(state: Path) -> None:
     assert (found.path, found.fatal) == (state / "lock", True)
 
 
+def test_what_root_keeps_at_the_top_of_a_disk_is_no_part_of_the_state(state: Path) -> None:
+    (state / "lost+found").mkdir(mode=0o700)
+    (state / "lost+found" / "#12").mkdir(mode=0o700)
+    assert foreign_entry(state) is None
+    (state / "publisher" / "lost+found").mkdir(mode=0o700)
+    found = foreign_entry(state)
+    assert found is not None
+    assert found.path == state / "publisher" / "lost+found"
+
+
+@pytest.mark.parametrize("directory", [False, True])
+def test_a_part_of_that_name_that_is_not_roots_folder_counts(state: Path, *, directory: bool) -> None:
+    place = state / "lost+found"
+    place.mkdir(mode=0o700) if directory else place.touch(0o600)
+    os.chown(place, OWNER + 1 if directory else 0, OWNER + 1)
+    found = foreign_entry(state)
+    assert found is not None
+    assert found.path == place
+
+
+def test_only_a_part_of_the_state_is_looked_at(state: Path) -> None:
+    for name in ("serving.json", "publisher/outbox.sqlite"):
+        os.chown(state / name, 0, 0)
+        (state / name).chmod(0o600)
+    for part, path in (("", "serving.json"), ("publisher", "publisher/outbox.sqlite")):
+        found = foreign_entry(state, part)
+        assert found is not None
+        assert found.path == state / path
+    assert foreign_entry(state, "models") is None
+
+
 def test_a_state_that_is_all_roots_or_missing_has_none(state: Path) -> None:
     for path in (state, *state.rglob("*")):
         os.chown(path, 0, 0)

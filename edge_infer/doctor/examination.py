@@ -71,7 +71,7 @@ def examine(
     found = settings(config)
     state_dir = (found or usual_connection()).state_dir
     yield from board(root)
-    yield storage(state_dir)
+    yield from storage(state_dir)
     yield from outbox(state_dir, status)
     yield from put_aside(state_dir, status)
     yield from cameras(capture_devices(root / "dev"))

@@ -127,20 +127,29 @@ _LITTLE: Final = 200 << 20
 """Free bytes below which an outbox and a second version of a model may not fit."""
 
 
-def storage(state_dir: Path) -> Finding:
-    """Check whether state can be stored in the directory, and how much space is free."""
+def storage(state_dir: Path) -> Iterator[Finding]:
+    """Check how much space is free, whether the directory can be written to, and the owner of what is in it."""
     try:
         place = _nearest(state_dir)
     except PermissionError:
-        return ok("state", f"{state_dir}, this user has no access; run: sudo edge-infer doctor")
+        yield ok("state", f"{state_dir}, this user has no access; run: sudo edge-infer doctor")
+        return
+    disk = _disk(state_dir, place)
+    foreign = foreign_entry(state_dir) if disk.level != "fail" else None
+    if foreign is None or disk.level == "warn":
+        yield disk
+    if foreign is not None:
+        fault, _, remedy = str(foreign).partition("; ")
+        yield (fail if foreign.fatal else warn)("state", fault, remedy)
+
+
+def _disk(state_dir: Path, place: Path) -> Finding:
+    """Check the disk of the directory; ``place`` is the directory, or its nearest parent."""
     free = shutil.disk_usage(place).free
     fact = f"{state_dir}, {free >> 20} MiB free"
     if os.statvfs(place).f_flag & os.ST_RDONLY:
         remedy = "remount it, then restart the service, which keeps its view of the disk: systemctl restart edge-infer"
         return fail("state", f"{fact}, on a read-only file system", f"{remedy}; or set device.state_dir")
-    if (foreign := foreign_entry(state_dir)) is not None:
-        fault, _, remedy = str(foreign).partition("; ")
-        return (fail if foreign.fatal else warn)("state", fault, remedy)
     if free < _LITTLE:
         return warn("state", fact, "free space on the disk")
     if place == state_dir and not os.access(place, os.W_OK | os.X_OK, effective_ids=True):

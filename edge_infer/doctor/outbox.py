@@ -60,12 +60,11 @@ def _unexplained(state_dir: Path) -> Finding:
         return warn("outbox", f"{folder}: {text}", "to see why, run: sudo edge-infer doctor")
     except FileNotFoundError:
         return warn("outbox", f"{folder}: it does not exist, so messages wait in memory only", "restart the daemon")
-    foreign = foreign_entry(state_dir)
+    foreign = foreign_entry(state_dir, folder.name)
     if foreign is not None:
         fact = f"{foreign.path}: it belongs to another user than {state_dir}, so messages wait in memory only"
         real = folder.resolve()  # the service's state directory is a link, which chown -R does not follow
-        inside = real in (foreign.path, *foreign.path.parents)
-        return warn("outbox", fact, f"run: {chown_command(state_dir, real if inside else real.parent)}")
+        return warn("outbox", fact, f"run: {chown_command(state_dir, real)}")
     return warn("outbox", f"{folder}: {text}", "free space if its disk is full; otherwise the daemon's log shows why")
 
 

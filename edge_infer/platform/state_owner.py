@@ -19,6 +19,8 @@ _ESSENTIAL: Final = ("lock", _BLOBS)
 """Parts without which no daemon starts. It replaces the other ones, or works without them."""
 _MODELS: Final = "models"
 _PUBLISHER: Final = "publisher"
+_LOST_FOUND: Final = "lost+found"
+"""Folder of root at the top of each ext4 disk, in which its repair puts what it finds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +67,10 @@ def mount_advice(state_dir: str | Path) -> str:
     return f"systemd lets this service write only to {given}: name that one, and mount {state_dir} there (mount --bind)"
 
 
-def foreign_entry(state_dir: str | Path) -> ForeignEntry | None:
+def foreign_entry(state_dir: str | Path, part: str = "") -> ForeignEntry | None:
     """Return the entry of a state directory that its owner may not use and that matters most; None if there is none.
 
+    With ``part``, only that entry of the directory and what is in it count.
     The owner is judged, not this process: root may read everything. Entries that this user cannot look at are skipped.
     A daemon may also use a directory of another user, by its group; then there is nothing to compare with.
     """
@@ -81,6 +84,8 @@ def foreign_entry(state_dir: str | Path) -> ForeignEntry | None:
         return None
     for path in _entries(top):
         parts = path.relative_to(top).parts
+        if part not in ("", parts[0]):
+            continue
         fatal = len(parts) == 1 and parts[0] in _ESSENTIAL
         with suppress(OSError):  # removed in the meantime
             if (found is None or fatal) and _is_closed(path, parts, owner):
@@ -100,10 +105,18 @@ def _entries(top: Path) -> Iterator[Path]:
         except OSError:
             continue
         for entry in entries:
+            if entry.path == str(top / _LOST_FOUND) and _is_folder_of_root(entry):
+                continue
             yield Path(entry.path)
             if entry.is_dir(follow_symlinks=False):
                 folders.append(Path(entry.path))
         left -= len(entries)
+
+
+def _is_folder_of_root(entry: os.DirEntry[str]) -> bool:
+    with suppress(OSError):  # removed in the meantime
+        return entry.is_dir(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_uid == 0
+    return False
 
 
 def _is_closed(path: Path, parts: tuple[str, ...], owner: os.stat_result) -> bool:

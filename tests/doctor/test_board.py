@@ -129,10 +129,11 @@ def test_a_system_without_cpuinfo_fails(tmp_path: Path) -> None:
 
 
 def test_a_state_directory_that_is_not_there_yet_is_fine(tmp_path: Path) -> None:
-    found = machine.storage(tmp_path / "a/b")
+    (found,) = machine.storage(tmp_path / "a/b")
     assert found.level == "ok"
     assert "MiB free" in found.fact
-    assert machine.storage(Path("/proc/none")).what == "state"
+    (found,) = machine.storage(Path("/proc/none"))
+    assert found.what == "state"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a file system")
@@ -147,7 +148,7 @@ def test_a_read_only_disk_is_remounted_before_the_service_starts_anew(
     subprocess.run(["mount", "--bind", state, state], check=True)
     try:
         subprocess.run(["mount", "-o", "remount,bind,ro", state], check=True)
-        found = machine.storage(state)
+        (found,) = machine.storage(state)
         with locked(state):
             pass
     finally:
@@ -158,7 +159,7 @@ def test_a_read_only_disk_is_remounted_before_the_service_starts_anew(
 
 
 def test_a_folder_that_is_closed_to_this_user_is_no_fault(closed: Path) -> None:
-    found = machine.storage(closed / "state")
+    (found,) = machine.storage(closed / "state")
     assert (found.level, "sudo edge-infer doctor" in found.fact) == ("ok", True)
     (told,) = examination.configuration(Path("/etc/hostname"), closed / "state")
     assert (told.level, told.fact) == ("warn", f"not checked: this user cannot read {closed / 'state'}")

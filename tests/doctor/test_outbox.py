@@ -12,6 +12,7 @@ import pytest
 
 from edge_infer.cli.status import _lines
 from edge_infer.contract.codec import replace
+from edge_infer.doctor.machine import storage
 from edge_infer.doctor.outbox import outbox
 from edge_infer.supervisor.status import Status
 from tests.broker import Broker, eventually
@@ -98,16 +99,36 @@ def test_a_part_of_another_user(state: Path, name: str) -> None:
 
 @root_only
 def test_a_state_of_another_user_behind_a_link(state: Path, tmp_path: Path) -> None:
-    """systemd makes the state directory of the service a link."""
+    """systemd makes the state directory of the service a link. What is not of the publisher is no reason."""
     (state / "applied.json").touch(0o600)
     (tmp_path / "link").symlink_to(state)
     os.chown(state, 61503, 61503)
-    for entry in ("applied.json", "publisher"):  # the first remedy is for all that is in the state directory
-        os.chown(state / "publisher", 0, 0)
-        (line,) = told(tmp_path / "link")
-        assert line.startswith(f"warn  outbox: {state}/{entry}: it belongs to another user")
-        run(line)
-        assert {each.stat().st_uid for each in state.iterdir()} == {61503}
+    (line,) = told(tmp_path / "link")
+    assert line.startswith(f"warn  outbox: {state}/publisher: it belongs to another user")
+    run(line)
+    assert (state / "publisher").stat().st_uid == 61503
+    (line,) = told(tmp_path / "link")
+    assert "the daemon cannot write there" in line
+
+
+@root_only
+def test_a_full_disk_of_its_own_is_the_reason_and_not_its_lost_found(state: Path) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=750,uid=61503", "tmpfs", state], check=True)
+    try:
+        for name, owner in (("publisher", 61503), ("lost+found", 0), ("lost+found/#12", 0)):
+            (state / name).mkdir(mode=0o700)
+            os.chown(state / name, owner, owner)
+        (line,) = told(state)
+        assert line.startswith(f"warn  outbox: {state}/publisher: the daemon cannot write there, ")
+        assert "; free space if its disk is full; " in line
+        full = f"warn  state: {state}, 0 MiB free; free space on the disk"
+        assert [str(each) for each in storage(state)] == [full]
+        (state / "applied.json").touch(0o600)
+        first, second = (str(each) for each in storage(state))
+        assert first == full
+        assert second.startswith(f"warn  state: {state}/applied.json belongs to another user")
+    finally:
+        subprocess.run(["umount", state], check=True)
 
 
 @root_only
