@@ -107,6 +107,12 @@ def failing_from(shown: Mapping[str, Sequence[str]]) -> str:
     return f"{text}: {why}" if why else text
 
 
+def failed_sockets() -> list[str]:
+    """Return the socket units of the page and its writer that have failed, so systemd no longer listens for them."""
+    words = ("list-units", "--state=failed", "--plain", "--no-legend", "edge-infer-*.socket")
+    return [line.split()[0] for line in _printed("systemctl", *words).splitlines() if line.strip()]
+
+
 def _shown(*names: str) -> dict[str, list[str]]:
     """Return these properties of the unit, each with its values; empty if systemd does not answer."""
     return properties_from(_printed("systemctl", "show", UNIT, f"--property={','.join(names)}"))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from edge_infer.cli.as_owner import act_on
-from edge_infer.cli.as_service import UNIT, failing_unit, run_as_service, service_command
+from edge_infer.cli.as_service import UNIT, failed_sockets, failing_unit, run_as_service, service_command
 from edge_infer.cli.output import say
 from edge_infer.contract.codec import decode
 from edge_infer.doctor.finding import Finding, fail, ok, warn
@@ -101,6 +102,13 @@ def _configuration(config: Path, answer: dict[str, Any]) -> Finding:
     return ok("configuration", f"{config} is valid, for the running daemon")
 
 
+def sockets(failed: Sequence[str]) -> Iterator[Finding]:
+    """Yield a finding for each unit that no longer listens for the local page or its writer."""
+    for unit in failed:
+        remedy = f"run: sudo systemctl restart {unit}; its cause: journalctl -u {unit} -n 20"
+        yield warn("page", f"{unit} has failed, so nothing answers there", remedy)
+
+
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("-c", "--config", type=Path, metavar="FILE", help=f"default: {DEFAULT_CONFIG}, if it exists")
@@ -126,7 +134,10 @@ def run(args: argparse.Namespace) -> int:
     pids = [room.pid for room in status.rooms.values() if room.pid is not None] if status else []
     from edge_infer.doctor.refusals import refusals
 
-    logged = [] if args.as_service else list(refusals(pids))  # only root may read the kernel's log
+    # Only root may read the kernel's log, and the user of the service may not ask systemd.
+    logged = [] if args.as_service else list(refusals(pids))
+    if not (args.as_service or args.sandbox):
+        logged = [*sockets(failed_sockets()), *logged]
     if command is not None:
         code = run_as_service(command)
         say(_line(finding, args) for finding in logged)

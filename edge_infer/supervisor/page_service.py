@@ -35,8 +35,8 @@ SECONDS_EACH_WRITER: Final = 6.0
 """Limits of the connections to the writer. systemd starts a unit for each, which writes lines to the journal, and stops
 listening for the writer after 200 within two seconds."""
 MIN_PAUSE: Final = 3.0
-"""Minimum seconds between the end of the page's process and its next start: systemd stops listening for the page after
-five starts within ten seconds."""
+"""Minimum seconds between the end of the page's process and its next start, so that a page that ends at once does not
+occupy a core. systemd stops listening for the page after 20 starts within two seconds."""
 
 
 class LimitedPeers:

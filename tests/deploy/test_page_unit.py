@@ -44,7 +44,7 @@ cat >$packages/attack.py <<'END'
 END
 chmod -R a+rX /opt/edge-infer
 cp {ROOT}/systemd/edge-infer-{{page,draw}}* /etc/systemd/system
-mkdir /etc/systemd/system/edge-infer-draw@.service.d
+mkdir /etc/systemd/system/edge-infer-{{draw@,page}}.service.d
 printf '[Service]\\nExecStart=\\nExecStart=/bin/true\\n' >/etc/systemd/system/edge-infer-draw@.service.d/none.conf
 systemctl daemon-reload
 systemctl start edge-infer-draw.socket edge-infer-page.socket
@@ -63,6 +63,17 @@ echo "service: $(systemctl is-active edge-infer-page.service)"
 timeout 20 systemctl stop edge-infer-page.service 2>/dev/null
 echo "stopped: $?"
 echo "served: $(page 60)"
+for restart in 1 2 3 4 5 6 7; do systemctl restart edge-infer-page.service; done
+echo "listens: $(systemctl is-active edge-infer-page.socket)"
+printf '[Service]\nExecStart=\nExecStart=/bin/false\n' >/etc/systemd/system/edge-infer-page.service.d/none.conf
+few=/etc/systemd/system/edge-infer-page.socket.d
+mkdir $few
+printf '[Socket]\nTriggerLimitIntervalSec=1min\nTriggerLimitBurst=2\n' >$few/few.conf
+systemctl daemon-reload
+systemctl stop edge-infer-page.service 2>/dev/null
+page 5
+for try in $(seq 100); do systemctl -q is-failed edge-infer-page.socket && break; sleep 0.2; done
+/opt/edge-infer/current/bin/python -c 'from edge_infer.cli.as_service import *; print(failed_sockets())'
 journalctl -q -o cat >/shared/journal
 """
 EXPECTED = f"""\
@@ -76,6 +87,9 @@ served: 0
 service: active
 stopped: 0
 served: 1
+listens: active
+0
+['edge-infer-page.socket']
 """
 
 

@@ -6,7 +6,7 @@ import os
 import signal
 from pathlib import Path
 
-from edge_infer.cli.doctor import asked, daemon
+from edge_infer.cli.doctor import asked, daemon, sockets
 from edge_infer.contract.codec import replace
 from edge_infer.doctor.finding import Finding
 from edge_infer.doctor.outbox import put_aside
@@ -79,3 +79,10 @@ def test_folders_that_were_put_aside_are_told_with_the_remedy(tmp_path: Path) ->
     assert f" {tmp_path / 'publisher'}; or remove it" in found[0].remedy
     paths = tuple(str(tmp_path / name) for name in (f"{ASIDE}9", f"{ASIDE}10", ON_TRIAL))
     assert list(put_aside(tmp_path / "none", replace(STATUS, put_aside=paths))) == found
+
+
+def test_a_socket_that_systemd_no_longer_listens_on_is_told_with_the_remedy() -> None:
+    assert not list(sockets([]))
+    [found] = sockets(["edge-infer-page.socket"])
+    assert (found.level, found.fact) == ("warn", "edge-infer-page.socket has failed, so nothing answers there")
+    assert found.remedy.startswith("run: sudo systemctl restart edge-infer-page.socket; ")
