@@ -20,6 +20,7 @@ from typing import Final
 from edge_infer.errors import StartError
 from edge_infer.page.started import StartedPage
 from edge_infer.page.upstream import SocketPeers
+from edge_infer.platform.exit_status import unexpected_death
 from edge_infer.platform.logs import configure
 from edge_infer.platform.rate_limits import TokenBucket
 from edge_infer.platform.readiness import readable
@@ -78,7 +79,7 @@ def main() -> int:
             code = 1
     pause = max(MIN_PAUSE, output.seconds_to_burst())
     if code or pause > MIN_PAUSE:
-        log.error("the page has ended with exit code %d; it can start again in %.0f s", code, pause)
+        log.error("the page %s; it can start again in %.0f s", unexpected_death(code), pause)
     time.sleep(pause)  # the next process has the whole limit again
     return 1 if code else 0
 

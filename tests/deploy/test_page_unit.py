@@ -57,7 +57,8 @@ echo "bytes: $(lines | wc -c)"
 echo "writer: $(systemctl is-active edge-infer-draw.socket)"
 kill -KILL $(pgrep -u edge-infer-page -f 'edge_infer.page --listen')
 sleep 2
-echo "told: $(lines -p err | grep -c 'exit code -9')"
+echo "told: $(lines -p err | grep -c 'the page was killed by SIGKILL')"
+echo "named: $(journalctl -q -o cat -t edge-infer-page -u edge-infer-page -p err | grep -c SIGKILL)"
 echo "served: $(page 5)"
 echo "service: $(systemctl is-active edge-infer-page.service)"
 timeout 20 systemctl stop edge-infer-page.service 2>/dev/null
@@ -83,6 +84,7 @@ not reached: PermissionError
 writers: {MAX_WRITERS_IN_A_ROW}
 writer: active
 told: 1
+named: 1
 served: 0
 service: active
 stopped: 0

@@ -72,6 +72,8 @@ def test_the_page_has_no_network_and_cannot_open_what_the_daemon_keeps() -> None
         assert unit["RestrictAddressFamilies"] == "AF_UNIX"
         assert unit["CapabilityBoundingSet"] == ""
         assert unit["ProtectSystem"] == "strict"
+    names = [unit["SyslogIdentifier"] for unit in (page, writer)]
+    assert names == ["edge-infer-page", "edge-infer-draw"], "otherwise the journal shows their lines as python"
     assert page["StartLimitIntervalSec"] == "0", "otherwise some quick restarts end the socket as well"
     assert page["User"] == "edge-infer-page"
     assert page["OOMPolicy"] == "continue", "otherwise a process that takes all memory resets the limit of its output"

@@ -98,7 +98,7 @@ def test_a_page_that_crashes_is_told_and_starts_no_sooner_than_its_limit_is_whol
         log = eventually(lambda: "exit code" in (text := (tmp_path / "log").read_text()) and text, "the end", 30.0)
         begun = time.monotonic()
         assert "page: xxx" in log
-        (pause,) = re.findall(r"page service: the page has ended with exit code 1; .* in (\d+) s", log)
+        (pause,) = re.findall(r"page service: the page ended with exit code 1; .* in (\d+) s", log)
         assert int(pause) >= 400 // (MAX_BYTES_PER_MINUTE / 60)
         with pytest.raises(subprocess.TimeoutExpired):
             service.wait(MIN_PAUSE)
