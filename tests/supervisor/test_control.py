@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import select
 import socket
@@ -25,7 +26,7 @@ from edge_infer.platform.paths import DEFAULT_CONFIG
 from edge_infer.supervisor.control import file_closer, server
 from edge_infer.supervisor.control.change_limit import ChangeLimit
 from edge_infer.supervisor.control.file_closer import MAX_CLOSERS, FileCloser
-from edge_infer.supervisor.control.peer import Peer, RefusedError, identify
+from edge_infer.supervisor.control.peer import GoneError, Peer, RefusedError, identify
 from edge_infer.supervisor.control.requests import ModelRequests, PendingExplainRequests
 from edge_infer.supervisor.control.server import (
     LONGEST,
@@ -375,6 +376,22 @@ def test_refusals_are_one_line_a_minute(tmp_path: Path, caplog: pytest.LogCaptur
         assert turned_away(50) == [first]
         control._log_at -= server.LOG_EVERY
         assert turned_away(1) == [first, first.replace(" 1 since", " 50 since")]
+
+
+def test_a_process_that_ends_before_it_is_identified_is_no_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As a check during an upgrade does."""
+    path = tmp_path / "control.sock"
+
+    def miss(*_: object) -> Peer:
+        raise GoneError("it has ended")
+
+    caplog.set_level(logging.DEBUG)
+    with ControlSocket(path, lambda _: None, miss) as control, socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        control.serve(control.files()[0])
+    assert [record.levelname for record in caplog.records if "it has ended" in record.message] == ["DEBUG"]
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from edge_infer.supervisor.control.peer import (
+    GoneError,
     Peer,
     Pidfd,
     RefusedError,
@@ -142,7 +143,7 @@ def test_a_process_that_has_ended_is_refused(listener: socket.socket, pidfd: Pid
     code = f"{CONNECT}way = socket.socket(socket.AF_UNIX)\nway.connect(sys.argv[1])\nif os.fork() == 0: way.recv(1)"
     command = [sys.executable, "-c", code, listener.getsockname()]
     subprocess.run(command, timeout=30, check=True)
-    with listener.accept()[0] as way, pytest.raises(RefusedError, match="cannot identify process"):
+    with listener.accept()[0] as way, pytest.raises(GoneError, match="cannot identify process"):
         identify(way, ticks() + 1, daemon=os.getpid(), pidfd=pidfd)
 
 
@@ -245,7 +246,7 @@ def outcome(way):
     try:
         return identify(way, ticks() + 1).uid
     except RefusedError as error:
-        return str(error)
+        return f"{{type(error).__name__}}: {{error}}"
 with Orphans(), socket.socket(socket.AF_UNIX) as listener:
     listener.bind("socket")
     listener.listen()
@@ -284,7 +285,7 @@ def test_what_proc_hides_is_refused_and_other_users_are_people(hidepid: str) -> 
             mine = running.stdout.readline()
     assert root == "0\n"
     assert "processes that it started" in shown
-    assert ("processes that it started" if hidepid == "0" else "cannot identify process") in hidden
+    assert ("processes that it started" if hidepid == "0" else "RefusedError: the daemon cannot identify") in hidden
     assert mine == "65534\n" if hidepid == "0" else "run the command as root, with sudo" in mine
 
 

@@ -79,6 +79,10 @@ class TooYoungError(RefusedError):
     """The pid may have been reused since the process connected; a second connection settles this."""
 
 
+class GoneError(RefusedError):
+    """The process that connected has ended since."""
+
+
 PAGE_USER: Final = "edge-infer-page"
 """User of the unit that serves the local page; no other process runs as this user."""
 
@@ -137,17 +141,17 @@ def identify(connection: socket.socket, quiet: int, *, daemon: int | None = None
         raise RefusedError(
             "the daemon cannot identify a process of another container; run the command in its container"
         )
+    file = None
     try:
         file = pidfd(connection)
-        try:
-            ours = descends(peer.pid, os.getpid() if daemon is None else daemon)
-            left = privileges.without_message_queues(peer.pid)
-            _check_still_itself(peer.pid, file, quiet)
-        finally:
-            if file is not None:
-                os.close(file)
+        ours = descends(peer.pid, os.getpid() if daemon is None else daemon)
+        left = privileges.without_message_queues(peer.pid)
+        _check_still_itself(peer.pid, file, quiet)
     except OSError as error:
-        raise _unseen(peer, error) from error
+        raise _unseen(peer, file, error) from error
+    finally:
+        if file is not None:
+            os.close(file)
     if ours:
         raise RefusedError(f"the daemon does not answer processes that it started, such as {peer.pid}")
     if left:  # an orphan of a daemon that was killed
@@ -182,10 +186,23 @@ def _check_still_itself(pid: int, file: int | None, quiet: int) -> None:
         raise ProcessLookupError(f"process {pid} has ended")
 
 
-def _unseen(peer: Peer, error: OSError) -> RefusedError:
+def _unseen(peer: Peer, file: int | None, error: OSError) -> RefusedError:
+    """Return the reason to refuse a process that could not be identified; ``file`` is a pidfd of it."""
     if isinstance(error, RefusedError):
         return error
-    return RefusedError(
+    kind = GoneError if _has_ended(peer.pid, file) else RefusedError
+    return kind(
         f"the daemon cannot identify process {peer.pid} ({error.strerror or error}): it has ended, or /proc is "
         "mounted with hidepid; run the command as root, with sudo"
     )
+
+
+def _has_ended(pid: int, file: int | None) -> bool:
+    """Return whether the process has ended. A ``/proc`` with hidepid hides processes that run, but not from signals."""
+    if file is not None:
+        return bool(readable([file]))
+    try:
+        os.kill(pid, 0)
+    except OSError as error:
+        return error.errno == errno.ESRCH
+    return False
