@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Final
 
-from edge_infer.contract.codec import ABSENT, replace
+from edge_infer.contract.codec import ABSENT, asdict, replace
 from edge_infer.contract.messages import EgressHealth, Event, Health, Reason, Result
 from edge_infer.contract.topics import HEALTH, STATUS, STATUS_AGAIN, Place, announced
 from edge_infer.errors import WireError, shortened
@@ -263,7 +263,9 @@ class Publisher:
 
         The old broker is left with a clean disconnect, and queued messages are sent to the new one.
         """
-        log.info("mqtt section changed: reconnecting")
+        was, wanted = asdict(link.plan), asdict(plan.mqtt)
+        changed = [name for name in wanted if wanted[name] != was[name]]  # another device.id changes some of them, too
+        log.info("settings of the connection changed (%s): reconnecting", ", ".join(changed))
         values = self._retained.values()
         if link.plan.topic != plan.mqtt.topic:
             for place in values.keys() - {STATUS}:

@@ -430,6 +430,7 @@ def test_another_name_at_the_broker_leaves_the_old_one_tidy(broker: Broker, room
         subscriber.wait(f"{P}/door/state")
         room.tell(ApplyPlan(plan(moved)))
         assert subscriber.wait("site/gate-3/status").payload == b"online"
+        assert "settings of the connection changed (topic, client_id): reconnecting" in room.log()
         assert subscriber.wait("site/gate-3/door/state").value["reason"] == "starting"
         room.wait(lambda: room.hellos, "greeting")
         room.hand_over(result(1))
