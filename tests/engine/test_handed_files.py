@@ -14,11 +14,13 @@ from edge_infer.contract.codec import replace
 from edge_infer.engine.model.interpreter_pool import InterpreterPools
 from edge_infer.engine.model.loaded_model import LoadedModel
 from edge_infer.engine.model.model_files import ModelFiles
+from edge_infer.engine.model.varied_inputs import varied
 from edge_infer.errors import ModelError
-from edge_infer.frames.frame import Frame
+from edge_infer.frames.frame import Frame, Line
 from edge_infer.models.request import ModelRequest
 from edge_infer.models.resolve.resolve import resolve
 from edge_infer.models.trials.probe import probe
+from edge_infer.plan.files import moved
 from edge_infer.plan.records import DecoderPlan, ModelPlan, PipelinePlan, TextPlan
 from edge_infer.platform import memfd
 from tests.moody import write_model
@@ -220,3 +222,13 @@ def test_a_lease_does_not_wait_for_what_will_not_come(end: str) -> None:
         with pytest.raises(ModelError, match="it cannot be read: gone" if end == "missed" else "has not sent it"):
             handed.lease(model)
         late.join()
+
+
+def test_words_to_ask_a_model_with_come_from_the_file_that_was_handed_over(handed: ModelFiles, assets: Path) -> None:
+    file = assets / "models" / "nl_classifier_with_regex_tokenizer.tflite"
+    hand(handed, "/elsewhere", file.read_bytes())
+    asked = plan(file)
+    asked = replace(asked, model=moved(asked.model, lambda _: "/elsewhere"))
+    with LoadedModel(asked, files=handed) as model:
+        lines = list(varied(model, 3))
+    assert len({line.text for line in lines if isinstance(line, Line)}) == 3

@@ -128,8 +128,8 @@ class LoadedModel(Closing):
 
     @property
     def taken(self) -> ModelInput:
-        """Description of how items of a source become the model's input."""
-        return self._plan.model.input
+        """Description of how items of a source become the model's input, with files that this process can open."""
+        return self._lease.model.input
 
     def frames(self, taken: Captured) -> Iterator[Captured]:
         """Yield the model inputs that ``taken`` completes: a picture at once, samples when a window is full."""

@@ -14,12 +14,12 @@ from edge_infer.engine.input.files import read_lines
 from edge_infer.engine.input.recording import read_recording, windows
 from edge_infer.engine.interpreter import Tensor
 from edge_infer.engine.model.loaded_model import LoadedModel
+from edge_infer.engine.model.varied_inputs import varied
 from edge_infer.errors import InputError, ModelError
 from edge_infer.frames.frame import Captured, Frame, Samples
 from edge_infer.frames.picture import read_picture
 from edge_infer.models.packages.package import Package
 from edge_infer.models.trials.golden import LARGEST, NOT_IT, GoldenFinding, golden_complaint, iou, seen_in
-from edge_infer.models.trials.output_checks import varied
 from edge_infer.plan.records import PipelinePlan, SignalPlan, TextPlan
 
 INPUTS: Final = 8
@@ -77,7 +77,7 @@ def _frames(model: LoadedModel, package: Package) -> Iterator[Captured]:
     except InputError as error:
         raise ModelError(f"golden input {error}") from error
     if not golden:
-        yield from islice(varied(model), INPUTS)
+        yield from varied(model, INPUTS)
 
 
 def _frames_in(model: LoadedModel, path: str, name: str) -> Iterator[Captured]:
