@@ -6,11 +6,13 @@ capture -> gate -> preprocess -> infer -> decode -> postprocess -> follow -> out
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from functools import partial
 
 from edge_infer.engine.cascade.answers import Answers
 from edge_infer.engine.drift.watch import DriftWatch
-from edge_infer.engine.model.loaded_model import Look, Staged
+from edge_infer.engine.model.loaded_model import LoadedModel, Look, Staged
+from edge_infer.engine.model.probation import Trial
 from edge_infer.engine.model.serving import Serving
 from edge_infer.engine.output.health import PipelineWatch
 from edge_infer.engine.output.pipeline_output import PipelineOutput
@@ -63,15 +65,18 @@ class FramePipeline:
 
     def _find(self, serving: Serving, frame: Captured, chosen: tuple[int, ...]) -> tuple[Captured, Findings]:
         """Return the masked frame, and the findings from the chosen parts."""
-        model, gate = serving.model, serving.gate
+        model, gate, trial = serving.model, serving.gate, serving.trial
         visible, parts = serving.prepared(frame)
         with model.lent:  # lease the interpreter, which other pipelines may share
-            looks = [self._look(serving, parts[part]) for part in chosen]
+            if trial is not None:
+                trial.begin(model.interpreter)
+            looks = [self._look(model, trial, parts[part]) for part in chosen]
         candidates, transform = model.join(gate.joined(chosen, looks, frame.instant.moment))
         self._watch.faults += candidates.nonfinite
         findings = gate.stand(model.postprocess(candidates, transform, frame.monotonic))
-        if serving.trial is not None:
-            serving.trial.found(findings)
+        if trial is not None:
+            trial.found(findings)
+            trial.settle(model)
         if (shadow := serving.shadow) is not None and len(chosen) == len(parts):
             shadow.offer(visible, findings, self._watch.busy_since, self._watch.dropped)
         return visible, findings
@@ -82,14 +87,14 @@ class FramePipeline:
         serving.pass_over(frame)
         return serving.mask(frame) if self._voice.cascade.feeds else frame, serving.gate.standing
 
-    def _look(self, serving: Serving, part: Captured | Staged) -> Look:
+    def _look(self, model: LoadedModel, trial: Trial | None, part: Captured | Staged) -> Look:
         """Run the model on a picture, a window of samples or a line."""
-        model, trial = serving.model, serving.trial
         transform = model.feed(part)  # preprocess, unless it was done while the previous frame was in the model
         if trial is not None:
             trial.given(model.interpreter)
-        tensors = model.interpreter.invoke()  # infer; the output views are released on return, before the next run
-        if trial is not None:
-            trial.told(model.interpreter, tensors)
-        candidates = model.decode(tensors)
+        with trial.run() if trial is not None else nullcontext():
+            tensors = model.interpreter.invoke()  # infer; the output views are released on return, before the next run
+            if trial is not None:
+                trial.told(model.interpreter, tensors)
+            candidates = model.decode(tensors)
         return candidates, transform

@@ -175,7 +175,9 @@ class Worker:
 
     def running(self) -> Running:
         """Return the identity of the model in service and its status."""
-        return self._models.running(self.busy())
+        trial = self._models.serving.trial
+        since = trial.since if trial is not None else 0.0
+        return self._models.running(self._seconds_since(since) if since else 0.0)
 
     def progress(self) -> tuple[int, float]:
         """Return the number of frames that became an outcome, and the seconds spent waiting for one."""
@@ -317,39 +319,38 @@ class Worker:
     def _try(self, serving: Serving, frame: Captured) -> bool:
         """Process one part of a frame; return whether it became an outcome."""
         try:
-            seconds = self._step(serving, frame)
+            begun = self._step(serving, frame)
         except Exception as error:  # noqa: BLE001 - whatever a plug-in throws, the next frame may work
             self._failed(error)
             self._pause()
             return False
-        self._done(serving, frame, seconds)
+        self._done(serving, frame, begun)
         return True
 
     def _step(self, serving: Serving, frame: Captured) -> float:
-        """Process one part and return the seconds that it took."""
+        """Process one part and return the time at which it began, on the monotonic clock."""
         self._watch.dropped = self._cursor.dropped
         begun = self._watch.busy_since = time.monotonic()
         try:
             self._intake.begin(serving)
             with self._light:
                 self._pipeline.step(serving, frame)
-            seconds = self._seconds_since(begun)
             if serving.gate.open:
-                self._intake.done(seconds)
-            return seconds
+                self._intake.done(self._seconds_since(begun))
+            return begun
         finally:
             self._watch.busy_since = 0.0
 
     def _seconds_since(self, moment: float) -> float:
         return max(0.0, time.monotonic() - moment - self._stalls.since(moment))
 
-    def _done(self, serving: Serving, frame: Captured, seconds: float) -> None:
+    def _done(self, serving: Serving, frame: Captured, begun: float) -> None:
         now, trial = time.monotonic(), serving.trial
         self._watch.error = ""
         self._watch.done(now, (now - frame.monotonic) * 1000.0)
         self._models.answered(now)
         if trial is not None:
-            trial.done(seconds)
+            trial.done(max(0.0, trial.seconds - self._stalls.since(begun)))
             if trial.fault:
                 self._pause(VERDICT)
 

@@ -365,7 +365,7 @@ class Running(Record, frozen=True):
     """The model that a pipeline runs: its digest (null: none), the seconds since its start, and the frames since then.
 
     ``fault`` is an error of a model on probation. ``refused`` and ``why`` describe a model that could not be loaded.
-    ``busy`` is how long the current frame has taken so far.
+    ``busy`` is how long the current run of a model on probation has taken so far.
 
     Three durations describe the last replacement of the model, in seconds. ``load`` is the loading time. ``pause`` is
     the longest time for which it blocked another thread. ``gap`` is the time from the last outcome before the

@@ -116,7 +116,7 @@ class ModelSlot:
     def running(self, busy: float) -> Running:
         """Return the identity of the model in service and its status.
 
-        ``busy``: seconds that the current frame has taken.
+        ``busy``: seconds that the current run of a model on probation has taken.
         """
         serving, refused = self.serving, self._refused
         trial, sha = serving.trial, serving.plan.model.identity if serving.ready else None

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_infer.engine.interpreter import Interpreter, Tensor
+from edge_infer.engine.model.loaded_model import LoadedModel
+from edge_infer.engine.model.varied_inputs import varied
 from edge_infer.engine.tasks import Findings
 from edge_infer.engine.tasks.segmentation import SegmentationFindings
 from edge_infer.errors import ModelError
+from edge_infer.frames.frame import Captured
 from edge_infer.plan.records import ModelPlan
 
 # Detection of outputs that a healthy model may repeat for many different inputs.
@@ -76,14 +82,32 @@ load."""
 LONG: Final = 1.0
 """Seconds above the limit after which fewer consecutive slow frames suffice: five frames of a minute each would take
 too long."""
+EXTREME: Final = 1e6
+"""Magnitude of a number in a float input above which the frame does not count against a model: any model may overflow.
+The number is in the units of the model, after `scale`, `mean` and `std`."""
+ASKED: Final = 4
+"""Maximum number of generated inputs on which a doubted model runs in one frame, so that the frame does not count as
+hung. A camera may send pictures that differ only in faint noise, to which the outputs of a healthy model may be the
+same."""
 
 
 class Trial:
-    """Counts and checks the frames of a model on probation. The pipeline's thread writes; another thread reads."""
+    """Counts and checks the frames of a model on probation. The pipeline's thread writes; another thread reads.
+
+    For each frame: `begin`; for each run of the model `given` and, within `run`, `told`; then `found` and `settle`; at
+    last `done` or `failed`.
+    """
 
     def __init__(self, model: ModelPlan) -> None:
         self.frames = 0
         self.fault = ""
+        self.seconds = 0.0
+        """Seconds of the runs for the current frame, with the decoding of the outputs. The time of the frame before
+        that depends on its size, which the source chooses."""
+        self.since = 0.0
+        """Time at which the current run began, on the monotonic clock; 0 between runs."""
+        self.doubted = False
+        """Whether the outputs were the same so often that the model has to be asked (`settle`)."""
         self._limit = model.patience()
         self._maps = model.task == "segmentation"
         self._over: list[float] = []
@@ -91,36 +115,59 @@ class Trial:
         self._output: int | None = None
         self._inputs: set[int] = set()
         self._repeats = False
+        self._questions: Iterator[Captured] | None = None
+        self._asked: set[int] = set()
+        self._settled = False
+        self._extreme = False
         self._computed: tuple[tuple[Tensor, ...], tuple[Tensor, ...]] | None = None
+
+    def begin(self, interpreter: Interpreter) -> None:
+        """Begin a frame. Clear what the model remembers of an `EXTREME` frame: it could fail from then on."""
+        if self._extreme and interpreter.remembers:
+            interpreter.forget()
+        self._extreme = self._repeats = False
+        self.seconds = 0.0
+
+    @contextmanager
+    def run(self) -> Iterator[None]:
+        """Measure the time of a run of the model and of the decoding of its outputs."""
+        begun = self.since = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds, self.since = self.seconds + time.monotonic() - begun, 0.0
 
     def given(self, interpreter: Interpreter) -> None:
         """Record the inputs of the next run."""
-        if self._computed is None:
-            self._computed = interpreter.computed()
-        self._input = 0
-        for position, tensor in enumerate(self._computed[0]):
-            self._input = zlib.crc32(_bytes(_stored(interpreter.input(position), tensor)), self._input)
+        self._extreme |= any(_is_extreme(interpreter.input(position)) for position in range(len(interpreter.inputs)))
+        if not self._settled:
+            self._input = self._digest_of_inputs(interpreter)
 
     def told(self, interpreter: Interpreter, tensors: Sequence[NDArray[Any]]) -> None:
-        """Check the outputs of the run; raises `ModelError` for outputs that no healthy model returns."""
-        output = 0
+        """Check the outputs of the run; raises `ModelError` if they are not finite.
+
+        Those of an `EXTREME` frame show nothing of the model.
+        """
+        if self._extreme:
+            return
         for tensor, values in zip(interpreter.outputs, tensors, strict=False):  # copies of inputs may follow
             if values.dtype.kind == "f" and not np.isfinite(values).all():
                 raise ModelError(f"its output {tensor.name} has values that are not finite")
-            output = zlib.crc32(_bytes(values), output)
+        if self._settled:
+            return
+        output = _digest(interpreter, tensors)
         if output != self._output:
             self._output, self._inputs = output, set()
+            self.doubted, self._questions, self._asked = False, None, set()
         self._inputs.add(self._input)
         outputs = tensors[: len(interpreter.outputs)]
         self._repeats = len(self._inputs) >= SAME
-        if self._repeats and not self._quiet(outputs) and not (self._maps and one_class(outputs)):
-            raise ModelError(_REPEATED)
+        self.doubted |= self._repeats and not self._quiet(outputs) and not (self._maps and one_class(outputs))
         self._repeats &= all(map(_same_everywhere, outputs))
-        if self._repeats and any(map(_is_full, outputs)):  # whatever threshold and labels currently hide
-            raise ModelError(_REPEATED)
+        self.doubted |= self._repeats and any(map(_is_full, outputs))  # whatever threshold and labels currently hide
 
     def found(self, findings: Findings) -> None:
-        """Raise `ModelError` if a map is the same for many inputs and in each cell, and shows an object.
+        """Doubt a model whose map is the same for many inputs and in each cell, and shows an object.
 
         The first class of a segmentation is the background, so it is not an object.
         """
@@ -128,24 +175,75 @@ class Trial:
             shows = any(item.class_id for item in findings.segments)
         else:
             shows = bool(findings.essence)
-        if self._repeats and shows:
+        self.doubted |= self._repeats and shows
+
+    def settle(self, model: LoadedModel) -> None:
+        """Run a doubted model on the inputs with which its trial checked the outputs, until an output differs.
+
+        Raises `ModelError` if its outputs for these are the same as well, so a source alone cannot bring this about.
+        The runs do not count for the time of the frame. A model that remembers earlier runs keeps its memory meanwhile,
+        which may be the fault. If it is healthy, it begins anew, as at a gap.
+        """
+        if not self.doubted or self._settled or self._extreme:
+            return
+        self._questions = self._questions or varied(model, SAME + FEW)
+        seconds = self.seconds
+        self._settled = any(self._differs(model, frame) for frame in islice(self._questions, ASKED))
+        self.seconds = seconds
+        if self._settled and model.interpreter.remembers:  # then no other pipeline shares it
+            model.interpreter.forget()
+        if not self._settled and len(self._asked) >= SAME:
             raise ModelError(_REPEATED)
+
+    def _differs(self, model: LoadedModel, frame: Captured) -> bool:
+        with model.lent:
+            model.feed(model.parts(frame)[0])
+            self._asked.add(self._digest_of_inputs(model.interpreter))
+            with self.run():
+                return _digest(model.interpreter, model.interpreter.invoke()) != self._output
+
+    def _digest_of_inputs(self, interpreter: Interpreter) -> int:
+        if self._computed is None:
+            self._computed = interpreter.computed()
+        found = 0
+        for position, tensor in enumerate(self._computed[0]):
+            found = zlib.crc32(_bytes(_stored(interpreter.input(position), tensor)), found)
+        return found
 
     def _quiet(self, outputs: Sequence[NDArray[Any]]) -> bool:
         assert self._computed is not None
         return quiet([_stored(values, tensor) for values, tensor in zip(outputs, self._computed[1], strict=True)])
 
     def done(self, seconds: float) -> None:
-        """Record that a frame became an outcome within ``seconds``."""
+        """Record that a frame became an outcome, and the seconds of its runs."""
         self.frames += 1
         self._over = [*self._over, seconds] if seconds > self._limit else []
         if len(self._over) >= SLOW or sum(self._over) >= self._limit + LONG:
             worst = max(self._over)
-            self.failed(f"a frame took {worst:.3g} s, longer than the limit of {self._limit:.3g} s")
+            self._blame(f"a frame took {worst:.3g} s, longer than the limit of {self._limit:.3g} s")
 
     def failed(self, text: str) -> None:
+        """Record that a frame failed. It counts against the model unless its input was `EXTREME`."""
+        if not self._extreme:
+            self._blame(text)
+
+    def _blame(self, text: str) -> None:
         """Record a fault; only the first fault is kept."""
         self.fault = self.fault or text[:400]
+
+
+def _digest(interpreter: Interpreter, tensors: Sequence[NDArray[Any]]) -> int:
+    output = 0
+    for _, values in zip(interpreter.outputs, tensors, strict=False):  # copies of inputs may follow
+        output = zlib.crc32(_bytes(values), output)
+    return output
+
+
+def _is_extreme(values: NDArray[Any]) -> bool:
+    """Return whether an input has a float beyond `EXTREME`, or NaN, which preprocessing may make of such numbers."""
+    if values.dtype.kind != "f" or not values.size:
+        return False
+    return not (values.min() >= -EXTREME and values.max() <= EXTREME)
 
 
 def _stored(values: NDArray[Any], tensor: Tensor) -> NDArray[Any]:
