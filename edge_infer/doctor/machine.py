@@ -16,6 +16,7 @@ from typing import Final
 from edge_infer.doctor.finding import Finding, fail, ok, warn
 from edge_infer.platform.board import board_name
 from edge_infer.platform.clock import MADE, synchronised
+from edge_infer.platform.memory import group_limit
 from edge_infer.platform.state_owner import foreign_entry
 from edge_infer.publisher.health import Board
 from edge_infer.readers.devices import CaptureDevice
@@ -39,7 +40,7 @@ def board(root: Path) -> Iterator[Finding]:
 
 def memory(root: Path) -> Finding:
     """Check the memory that this process may use: the board's, or the limit of its control group if that is lower."""
-    total, limit = _number(root / "proc/meminfo", "MemTotal:") * 1024, _group_limit(root)
+    total, limit = _number(root / "proc/meminfo", "MemTotal:") * 1024, group_limit(root)
     if not total:
         return ok("memory", "/proc/meminfo does not contain the amount")
     fact = f"{total >> 20} MiB" + (f", limited to {limit >> 20} MiB by its control group" if limit else "")
@@ -93,20 +94,6 @@ def clock(root: Path, synced: bool | None) -> Finding:
     if not synced:
         return warn("clock", f"{now}, not synchronised, {battery} a battery clock", remedy)
     return ok("clock", f"{now}, synchronised, {battery} a battery clock")
-
-
-def _group_limit(root: Path) -> int | None:
-    """Return the lowest memory limit of this process's control groups (version 2) up to the root.
-
-    Returns None if there is none.
-    """
-    group = next((line[3:] for line in _text(root / "proc/self/cgroup").splitlines() if line.startswith("0::")), "/")
-    folder, top = root / "sys/fs/cgroup" / group.lstrip("/"), root / "sys/fs/cgroup"
-    found = []
-    while folder != top and folder.is_relative_to(top):
-        found.append(_text(folder / "memory.max").strip())
-        folder = folder.parent
-    return min((int(value) for value in found if value.isdecimal()), default=None)
 
 
 def _number(path: Path, key: str) -> int:

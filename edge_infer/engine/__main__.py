@@ -28,8 +28,9 @@ from edge_infer.ipc.messages import (
     WhyQuestion,
 )
 from edge_infer.platform.logs import configure
+from edge_infer.platform.memory import usable_memory
 from edge_infer.platform.stop_signals import leave_stops_to_supervisor
-from edge_infer.readers.environment import board_memory, most_pixels
+from edge_infer.readers.environment import most_pixels
 from edge_infer.sandbox import Fence, lock
 
 
@@ -47,8 +48,8 @@ def main() -> int:
     parser.add_argument("--log-level", default="info")
     args = parser.parse_args()
     configure("engine", args.log_level)
+    os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(most_pixels(usable_memory()))  # before OpenCV is loaded
     sandbox = lock("engine", fence=decode_json(Fence, args.fence.encode()))
-    os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(most_pixels(board_memory()))  # before OpenCV is loaded
     from edge_infer.engine.output.message_budget import MessageBudget
     from edge_infer.engine.process import Engine
     from edge_infer.engine.threads import leave_to_models

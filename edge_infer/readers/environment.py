@@ -6,8 +6,10 @@ import os
 from collections.abc import MutableMapping
 from typing import Final
 
+from edge_infer.platform.memory import usable_memory
+
 MAX_PIXELS: Final = 1 << 26
-"""Maximum number of pixels of a picture, however large the board's memory is."""
+"""Maximum number of pixels of a picture, however large the memory is."""
 _USUAL_PIXELS: Final = 1 << 24
 """Maximum number of pixels if the size of the memory is unknown."""
 _BYTES_A_PIXEL: Final = 15
@@ -30,19 +32,11 @@ def most_pixels(memory: int | None) -> int:
 
 def bound_pictures() -> None:
     """Limit the size of pictures in this process, unless its environment already does. Call it before OpenCV loads."""
-    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(most_pixels(board_memory())))
-
-
-def board_memory() -> int | None:
-    """Return the bytes of the board's memory; None if the system does not report it."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError):
-        return None
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(most_pixels(usable_memory())))
 
 
 def prepare(environment: MutableMapping[str, str]) -> None:
     """Set the variables in ``environment``; this does not affect libraries that are already loaded."""
     environment.update(_SETTINGS)
-    environment["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(most_pixels(board_memory()))
+    environment["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(most_pixels(usable_memory()))
     environment.pop("OPENCV_FFMPEG_DEBUG", None)

@@ -17,6 +17,7 @@ import pytest
 
 from edge_infer.contract.codec import decode, encode
 from edge_infer.contract.messages import MOST, PipelineHealth
+from edge_infer.engine.input import frame_receiver
 from edge_infer.engine.input.capture import ReaderCapture
 from edge_infer.engine.input.feed import Cursor, Feed
 from edge_infer.engine.input.frame_receiver import FROM_READER, FrameReceiver
@@ -166,7 +167,7 @@ def test_a_memory_that_a_board_does_not_have_is_not_taken(
         assert isinstance(told, ReaderTrouble)
         assert f"{FRAME_SLOTS} frames of {wanted.width}x{wanted.height} pixels are too large" in told.text
         assert "MiB for the frames of one source; make the frames smaller" in told.text
-        monkeypatch.setattr(os, "sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 1 << 15}.__getitem__)  # 128 MiB
+        monkeypatch.setattr(frame_receiver, "usable_memory", lambda: 128 << 20)
     os.close(file)
 
 

@@ -29,7 +29,7 @@ def test_a_picture_beyond_the_limit_is_refused_before_it_takes_memory(tmp_path: 
     code = (
         "import os, sys, resource\n"
         "from edge_infer.readers import environment\n"
-        "environment.board_memory = lambda: 1 << 30\n"
+        "environment.usable_memory = lambda: 1 << 30\n"
         "environment.prepare(os.environ)\n"
         "from edge_infer.frames.picture import read_picture\n"
         "from edge_infer.errors import InputError\n"

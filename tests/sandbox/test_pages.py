@@ -67,7 +67,10 @@ def sentences(page: str) -> str:
         ("hidden-data.md", f"(by default {MAX_RATE >> 10} KiB a second)"),
         ("system-calls.md", {1.0: "can request a look-up at most once a second"}[resolver.EVERY]),
         ("known-gaps.md", f"After {server.MAX_UNCLOSED_FILES} such files, the daemon checks no drafts until then"),
-        ("known-gaps.md", {1 << 30: "a quarter of the board's memory, and at most 1 GiB"}[frame_receiver.MAX_MEMORY]),
+        (
+            "known-gaps.md",
+            {1 << 30: "quarter of the memory that the service may use, and at most 1 GiB"}[frame_receiver.MAX_MEMORY],
+        ),
         ("configure.md", f"The limits are {config_files.MAX_PARTS} files, {load.LARGEST >> 20} MiB for each file"),
         ("configure.md", f"{config_files.MAX_BYTES >> 20} MiB for all files together"),
         ("configure.md", f"{config_files.MAX_ENTRIES:,} entries in the folder"),

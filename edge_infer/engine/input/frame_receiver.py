@@ -31,6 +31,7 @@ from edge_infer.ipc.messages import (
 )
 from edge_infer.platform import memfd
 from edge_infer.platform.closing import Closing
+from edge_infer.platform.memory import usable_memory
 from edge_infer.platform.rate_limits import TokenBucket
 from edge_infer.platform.readiness import readable
 
@@ -301,7 +302,6 @@ def check_moment(monotonic: float) -> None:
 def largest_memory() -> int:
     """Return the maximum bytes for the frames of a source.
 
-    A reader could announce more than the board has, and reading them allocates memory.
+    A reader could announce more than there is, and reading them allocates memory.
     """
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return min(MAX_MEMORY, memory // 4)
+    return min(MAX_MEMORY, (usable_memory() or MAX_MEMORY) // 4)

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Final
 
 from edge_infer.plan.records import Plan
+from edge_infer.platform.memory import limited_groups, lines
 
 SPARE: Final = 32 << 20
 """Bytes that must stay free for the kernel and for users who log in."""
-_GROUP_LIMITS: Final = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))
-"""File names of the control group's limit and usage, in version 2 and version 1."""
 
 
 def suffices(before: Plan | None, after: Plan, root: Path = Path("/")) -> tuple[str, ...]:
@@ -33,32 +32,19 @@ def suffices(before: Plan | None, after: Plan, root: Path = Path("/")) -> tuple[
 
 
 def free(root: Path = Path("/")) -> int | None:
-    """Return the bytes that are available on the board and in the control group; None if that is unknown."""
+    """Return the bytes that are available on the board and in the control groups; None if that is unknown."""
     return min(_tell(root), default=None)
 
 
 def _tell(root: Path) -> Iterator[int]:
-    for line in _lines(root / "proc/meminfo"):
+    for line in lines(root / "proc/meminfo"):
         if line.startswith("MemAvailable:"):
             yield int(line.split()[1]) << 10
-    for line in _lines(root / "proc/self/cgroup"):
-        _, controllers, place = line.split(":", 2)
-        if controllers in ("", "memory"):
-            folder = root / "sys/fs/cgroup" / controllers / place.lstrip("/")
-            for most, used in _GROUP_LIMITS:
-                limit, usage = _lines(folder / most), _lines(folder / used)
-                if limit and usage and limit[0].isdecimal():
-                    yield int(limit[0]) - int(usage[0]) + _given_back(folder)
+    for folder, limit, usage in limited_groups(root):
+        yield limit - usage + _given_back(folder)
 
 
 def _given_back(folder: Path) -> int:
     """Return the bytes of the control group's inactive file cache, which the kernel can reclaim."""
-    counts = dict(line.split(" ", 1) for line in _lines(folder / "memory.stat") if " " in line)
+    counts = dict(line.split(" ", 1) for line in lines(folder / "memory.stat") if " " in line)
     return int(counts.get("total_inactive_file", counts.get("inactive_file", 0)))
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="ascii", errors="replace").splitlines()
-    except OSError:
-        return []

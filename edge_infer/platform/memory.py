@@ -1,0 +1,67 @@
+"""Memory that this program may use, by the board and its control groups.
+
+``root`` holds ``proc`` and ``sys``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+_ROOT: Final = Path("/")
+_LIMITS: Final = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))
+"""File names of a control group's limit and usage, in version 2 and version 1."""
+_UNLIMITED: Final = 1 << 60
+"""Bytes from which a limit is none; version 1 has no word for that."""
+
+
+@cache
+def usable_memory(root: Path = _ROOT) -> int | None:
+    """Return the bytes of the board or, if less, those that the control groups allow; None if both are unknown.
+
+    The first call decides: call it before a sandbox hides the files.
+    """
+    limit = group_limit(root)
+    try:
+        board = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):
+        return limit
+    return board if limit is None else min(board, limit)
+
+
+def group_limit(root: Path = _ROOT) -> int | None:
+    """Return the lowest memory limit (bytes) of this process's control groups; None without a limit."""
+    return min((limit for _, limit, _ in limited_groups(root)), default=None)
+
+
+def limited_groups(root: Path = _ROOT) -> Iterator[tuple[Path, int, int]]:
+    """Yield folder, limit and usage (bytes) of each control group of this process that limits its memory."""
+    for folder in _groups(root):
+        for most, used in _LIMITS:
+            limit, usage = lines(folder / most), lines(folder / used)
+            if limit and limit[0].isdecimal() and int(limit[0]) < _UNLIMITED:
+                yield folder, int(limit[0]), int(usage[0]) if usage else 0
+
+
+def lines(path: Path) -> list[str]:
+    """Return the lines of a file; none if it cannot be read."""
+    try:
+        return path.read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return []
+
+
+def _groups(root: Path) -> Iterator[Path]:
+    """Yield the folders of this process's control group for memory and of its ancestors.
+
+    In a container the path may be that of the host, and only the last folder, the container's own, exists.
+    """
+    for line in lines(root / "proc/self/cgroup"):
+        _, controllers, place = line.split(":", 2)
+        if not controllers or "memory" in controllers.split(","):
+            top = root / "sys/fs/cgroup" / controllers
+            folder = top / place.lstrip("/")
+            yield from (each for each in (folder, *folder.parents) if each.is_relative_to(top))
