@@ -1,4 +1,4 @@
-"""What the board and its control groups leave to this program."""
+"""What the board and its control groups leave to this program, and whom the kernel killed for lack of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.platform.memory import group_limit, usable_memory
+from edge_infer.platform.memory import MemoryKills, group_limit, usable_memory
 
 MB = 1 << 20
 UNLIMITED = "9223372036854771712"  # as version 1 has it
@@ -62,3 +62,32 @@ def test_the_lowest_limit_of_all_groups_counts(tmp_path: Path, case: str) -> Non
 def test_a_group_larger_than_the_board_changes_nothing(tmp_path: Path) -> None:
     lay(tmp_path, {"proc/self/cgroup": "0::/a", f"{V2}/a/memory.max": str(1 << 50)})
     assert usable_memory(tmp_path) == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.parametrize(
+    ("group", "counter", "before"),
+    [
+        ("0::/a", f"{V2}/a/memory.events", "oom 9\n"),
+        ("4:memory:/a", f"{V1}/a/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\n"),
+        ("4:memory:/docker/ab", f"{V1}/memory.oom_control", "oom_kill_disable 0\n"),
+        ("0::/", "proc/vmstat", "pgfault 3\n"),
+    ],
+)
+def test_one_kill_of_the_kernel_explains_one_death(tmp_path: Path, group: str, counter: str, before: str) -> None:
+    lay(tmp_path, {"proc/vmstat": "oom_kill 70", "proc/self/cgroup": group, counter: f"{before}oom_kill 2"})
+    kills = MemoryKills(tmp_path)
+    assert kills.take() is False
+    lay(tmp_path, {counter: f"{before}oom_kill 4\noom_group_kill 0"})
+    assert [kills.take(), kills.take(), kills.take()] == [True, True, False]
+    lay(tmp_path, {counter: f"{before}oom_kill 5"})
+    kills.forget()
+    assert kills.take() is False
+
+
+def test_an_old_kernel_counts_none(tmp_path: Path) -> None:
+    lay(tmp_path, {"proc/vmstat": "pgfault 3", "proc/self/cgroup": "0::/"})
+    assert MemoryKills(tmp_path).take() is None
+
+
+def test_this_kernel_counts_them() -> None:
+    assert MemoryKills().take() is False

@@ -5,9 +5,9 @@ from __future__ import annotations
 import signal
 from typing import Final
 
-OUT_OF_MEMORY: Final = (
-    " (if nobody sent it, the kernel did for lack of memory: see journalctl -k, and MemoryMax= of the service)"
-)
+_WHERE: Final = "see journalctl -k, and MemoryMax= of the service"
+PERHAPS_MEMORY: Final = f" (if nobody sent it, the kernel did for lack of memory: {_WHERE})"
+FOR_MEMORY: Final = f" (by the kernel, for lack of memory: {_WHERE})"
 
 
 def death(status: int) -> str:
@@ -20,6 +20,11 @@ def death(status: int) -> str:
         return f"was killed by signal {-status}"
 
 
-def unexpected_death(status: int) -> str:
-    """Return the status of a process that this program did not kill, with a hint at memory for the kernel's signal."""
-    return death(status) + (OUT_OF_MEMORY if status == -signal.SIGKILL else "")
+def unexpected_death(status: int, *, for_memory: bool | None = None) -> str:
+    """Return the status of a process that this program did not kill, with a hint at memory for the kernel's signal.
+
+    ``for_memory`` is whether the kernel killed it for lack of memory; None if that is unknown.
+    """
+    if status != -signal.SIGKILL or for_memory is False:
+        return death(status)
+    return death(status) + (FOR_MEMORY if for_memory else PERHAPS_MEMORY)

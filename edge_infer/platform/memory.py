@@ -1,4 +1,4 @@
-"""Memory that this program may use, by the board and its control groups.
+"""Memory that this program may use, by the board and its control groups, and kills by the kernel for lack of it.
 
 ``root`` holds ``proc`` and ``sys``.
 """
@@ -16,6 +16,8 @@ _LIMITS: Final = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "m
 """File names of a control group's limit and usage, in version 2 and version 1."""
 _UNLIMITED: Final = 1 << 60
 """Bytes from which a limit is none; version 1 has no word for that."""
+_KILLS: Final = ("memory.events", "memory.oom_control")
+"""File names of a control group's counter ``oom_kill``, in version 2 and version 1."""
 
 
 @cache
@@ -44,6 +46,36 @@ def limited_groups(root: Path = _ROOT) -> Iterator[tuple[Path, int, int]]:
             limit, usage = lines(folder / most), lines(folder / used)
             if limit and limit[0].isdecimal() and int(limit[0]) < _UNLIMITED:
                 yield folder, int(limit[0]), int(usage[0]) if usage else 0
+
+
+class MemoryKills:
+    """Tells kills by the kernel for lack of memory from others. All processes in question share the control group."""
+
+    def __init__(self, root: Path = _ROOT) -> None:
+        self._root = root
+        self.forget()
+
+    def forget(self) -> None:
+        """Ignore the kills up to now."""
+        self._known = self._count()
+
+    def take(self) -> bool | None:
+        """Return whether the kernel has killed one more process for lack of memory; None if it does not count them."""
+        count = self._count()
+        if count is None or self._known is None:
+            return None
+        more = count > self._known
+        self._known += more
+        return more
+
+    def _count(self) -> int | None:
+        """Return the kills in this process's control group, or else on the board; Linux counts them since 4.13."""
+        files = [folder / name for folder in _groups(self._root) for name in _KILLS]
+        for file in (*files, self._root / "proc/vmstat"):
+            for line in lines(file):
+                if line.startswith("oom_kill "):
+                    return int(line.split()[1])
+        return None
 
 
 def lines(path: Path) -> list[str]:

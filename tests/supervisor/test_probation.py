@@ -88,10 +88,10 @@ def test_who_was_at_work_at_every_fall() -> None:
     assert not deaths.add(EngineDeath("engine fell", frozenset({"door"}), fell=True))
     now[0] = CRASH_LOOP_SECONDS
     assert deaths.add(EngineDeath("engine was killed by SIGSEGV", frozenset({"door", "hall"}), fell=True))
-    assert deaths.suspects() == {"door"}
+    assert (deaths.busy(), deaths.fell(), deaths.memory()) == ({"door"}, True, False)
     assert deaths.how() == "engine was killed by SIGSEGV, 3 times within 60 s"
     assert deaths.add(EngineDeath("engine was killed by SIGKILL", frozenset({"door"}), fell=False))
-    assert deaths.suspects() == frozenset(), "somebody else had to do with one of them"
+    assert (deaths.busy(), deaths.fell()) == ({"door"}, False), "somebody else had to do with one of them"
     now[0] += CRASH_LOOP_SECONDS + 1
     assert not deaths.add(EngineDeath("engine fell", frozenset({"door"}), fell=True))
     deaths.clear()

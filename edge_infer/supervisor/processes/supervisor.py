@@ -47,6 +47,7 @@ from edge_infer.plan.channel_rates import RESTED_AFTER
 from edge_infer.plan.records import PipelinePlan, Plan
 from edge_infer.platform.clock import new_boot, uptime
 from edge_infer.platform.exit_status import death, unexpected_death
+from edge_infer.platform.memory import MemoryKills
 from edge_infer.platform.process_use import processor_time
 from edge_infer.platform.rate_limits import TokenBucket
 from edge_infer.platform.readiness import readable
@@ -169,6 +170,7 @@ class ProcessSupervisor:
         self._reasons: dict[ChildProcess, str] = {}  # why a process is being killed
         self._blameless = False  # this death counts against no model: a flood, a stalled board, a large picture
         self._folder = PublisherFolder()
+        self._memory_kills = MemoryKills()
         self._own_fault = False  # the publisher is being killed for what its folder may have caused
         self.restraint = Restrain()
         """The governor's current limits for pipelines."""
@@ -384,14 +386,17 @@ class ProcessSupervisor:
         for child in self._children():
             if (status := child.ended()) is not None:
                 ours, busy = self.engine in self._reasons, active_pipelines(self._lights)
-                text = self._on_exit(child, status)
+                foreign = status == -signal.SIGKILL and not child.killed
+                for_memory = self._memory_kills.take() if foreign else False
+                text = self._on_exit(child, status, for_memory=for_memory)
                 blameless, self._blameless = self._blameless, self._blameless and child is not self.engine
                 if child is self.engine:  # a picture may take the memory for which the kernel kills it
                     blameless |= self._makes_large and not ours and status == -signal.SIGKILL
                     self.picture = None
                 if child is self.engine and text and not blameless:
                     how = told_death(text, self._names())
-                    deaths.append(EngineDeath(how, busy, fell=ours or fell(status)))
+                    memory = for_memory is not False
+                    deaths.append(EngineDeath(how, busy, fell=ours or fell(status) or memory, memory=memory))
         return deaths
 
     def restart_due(self) -> None:
@@ -497,6 +502,7 @@ class ProcessSupervisor:
             rested = self._budgets_full()
             self._boot, self._tallies = new_boot(), ()
             self._model_sender.start_over()
+            self._memory_kills.forget()
             reset_activity(self._lights)
             self.publisher.tell(EngineUp(self._boot, rested))
             words = (*words, "--boot", self._boot, *(() if rested else ("--empty-budgets",)))
@@ -609,8 +615,11 @@ class ProcessSupervisor:
         if self.restraint.governor is not None:
             child.tell(self.restraint)
 
-    def _on_exit(self, child: ChildProcess, status: int) -> str:
-        """Handle the death of a child. Return a description of it; empty if it was planned."""
+    def _on_exit(self, child: ChildProcess, status: int, *, for_memory: bool | None) -> str:
+        """Handle the death of a child. Return a description of it; empty if it was planned.
+
+        ``for_memory`` is whether the kernel killed it for lack of memory; None if that is unknown.
+        """
         planned, text, why = child in self._replaced, "", self._reasons.pop(child, None)
         self._replaced.discard(child)
         if planned:
@@ -618,7 +627,7 @@ class ProcessSupervisor:
         elif status == 0 and child not in (self.engine, self.publisher):
             log.info("%s has ended; starting a new one", child.recipe.name)
         else:
-            how = death(status) if child.killed else unexpected_death(status)
+            how = death(status) if child.killed else unexpected_death(status, for_memory=for_memory)
             text = f"{child.recipe.name} {how if why is None else f'{why} and was killed'}"
             log.error("%s; restarting it", text)
             self.note(text, child.recipe.name)

@@ -24,18 +24,20 @@ CRASH_LOOP_SECONDS: Final = 60.0
 class EngineDeath:
     """A death of the engine: a description in the form of `told_death`, and the pipelines that were busy.
 
-    ``fell``: it crashed and was not killed.
+    ``fell``: it counts against these pipelines, because it crashed, hung, or took too much memory; other kills do not.
+    ``memory``: the kernel killed it for lack of memory, or may have.
     """
 
     how: str
     busy: frozenset[str]
     fell: bool
+    memory: bool = False
 
 
 _FORMS: Final = (
     (r"engine ended with (exit code [0-9]{{1,3}})", r"engine ended by itself («\1»)"),
     (r"engine was killed by SIG(?:SEGV|ABRT|BUS|ILL|FPE|SYS|TRAP|TERM)", r"\g<0>"),
-    (r"engine was killed by SIGKILL(?: \(if nobody sent it, [^()«»]*\))?", r"\g<0>"),
+    (r"engine was killed by SIGKILL(?: \((?:if nobody sent it|by the kernel), [^()«»]*\))?", r"\g<0>"),
     (r"engine (sent no heartbeat) for [0-9]+ s (and was killed)", r"engine \1 \2"),
     (r"engine sends an invalid record(?: \(«[^«»]*»\))? and was killed", r"\g<0>"),
     (r"engine sends more than [0-9]+ (?:records|bytes) a second and was killed", r"\g<0>"),
@@ -76,11 +78,17 @@ class CrashLoopDetector:
         self._last.append((self._clock(), death))
         return len(self._last) == CRASH_LOOP_DEATHS and self._last[-1][0] - self._last[0][0] <= CRASH_LOOP_SECONDS
 
-    def suspects(self) -> frozenset[str]:
-        """Return the pipelines that were busy at every death; none unless every death was the engine's own fault."""
-        deaths = [death for _, death in self._last]
-        fell = all(each.fell for each in deaths)
-        return frozenset.intersection(*(each.busy for each in deaths)) if fell else frozenset()
+    def busy(self) -> frozenset[str]:
+        """Return the pipelines that were busy at every death."""
+        return frozenset.intersection(*(death.busy for _, death in self._last))
+
+    def fell(self) -> bool:
+        """Return whether every death counts against these pipelines."""
+        return all(death.fell for _, death in self._last)
+
+    def memory(self) -> bool:
+        """Return whether the kernel killed the engine, at least once, for lack of memory, or may have."""
+        return any(death.memory for _, death in self._last)
 
     def how(self) -> str:
         """Return a description of the last death, with the number of deaths in the period."""
@@ -99,7 +107,7 @@ class CrashLoopDetector:
 # cause: it is cleared. A quarantine applies to one model; a replaced model starts afresh.
 
 Standing = Literal["sole", "suspect", "cleared"]
-"""Whether a pipeline was the only suspect, one of several, or one of several that was not the cause."""
+"""Whether a pipeline is the cause for certain, one possible cause of several, or was cleared of that suspicion."""
 FIRST_QUARANTINE_SECONDS: Final = 60.0
 MAX_QUARANTINE_SECONDS: Final = 1800.0
 """Maximum seconds of a quarantine; the name before is the first duration."""

@@ -203,10 +203,14 @@ class ModelRollout:
                 self._refuse(name, "rolled_back", f"the {death.how} while it was on probation", "daemon")
             self._deaths.clear()  # the cause has been found
         elif again := self._holds.relapsed(death, self.plan):
-            self._blame(again, death.how)
+            self._blame(again, death.how, certain=len(again) == 1)
         elif self._deaths.add(death):
             ours = {each.name for each in self.plan.pipelines}  # the engine's own list cannot be trusted
-            self._blame(self._holds.suspects(self._deaths.suspects() & ours), self._deaths.how())
+            busy, how = self._holds.suspects(self._deaths.busy() & ours), self._deaths.how()
+            if busy and self._deaths.fell():
+                self._blame(busy, how, certain=len(busy) == 1 and not self._deaths.memory())
+            elif not self._deaths.memory():  # of a lack of memory nothing is known then
+                self._blame_replacement(busy, how)
 
     def _hold_hung(self, report: EngineReport) -> None:
         """Put pipelines whose first model hangs while it is loaded into quarantine. The others get a new engine."""
@@ -288,26 +292,37 @@ class ModelRollout:
 
     # Rules.
 
-    def _blame(self, suspects: Collection[str], how: str) -> None:
-        """Roll back the pipeline that was busy at every death or, if it has no fallback, put it into quarantine.
+    def _blame(self, suspects: Collection[str], how: str, *, certain: bool) -> None:
+        """Roll back the suspect or, if it has no fallback, put it into quarantine.
 
-        Of several, put the one with the newest model into quarantine: if the engine dies without it, it was another.
-        Without a suspect, roll back the most recent replacement.
+        If the cause is not certain, put the suspect with the newest model into quarantine: if the engine dies without
+        it, the cause was another pipeline or, for a lack of memory, another program.
         """
-        name, several = self._newest(suspects), len(suspects) > 1
-        slot = self.record.slots.get(name) if name is not None else None
-        if name is not None and name in suspects and self._without_delegate(name, how):
+        name = self._newest(suspects)
+        if self._without_delegate(name, how):
             self._deaths.clear()
-            return
-        if slot is not None and slot.previous is not None and not several and not self._unusable(name, slot.previous):
-            self._refuse(slot.committed.model.name, "rolled_back", f"the {how}", "daemon")
-        elif name is not None:
-            self._hold([name], f"{how},", "suspect" if several else "sole")
         else:
-            return
+            self._roll_back_or_hold(name, how, certain=certain)
+
+    def _blame_replacement(self, busy: Collection[str], how: str) -> None:
+        """Roll back the most recent replacement, for deaths that count against no pipeline.
+
+        If any pipelines were ``busy`` at every death, consider only these.
+        """
+        slots = self.record.slots
+        names = [name for name in busy or slots if name in slots and slots[name].previous is not None]
+        if names:
+            self._roll_back_or_hold(self._newest(names), how, certain=True)
+
+    def _roll_back_or_hold(self, name: str, how: str, *, certain: bool) -> None:
+        slot = self.record.slots.get(name)
+        if certain and slot is not None and slot.previous is not None and not self._unusable(name, slot.previous):
+            self._refuse(slot.committed.model.name, "rolled_back", f"the {how}", "daemon")
+        else:
+            self._hold([name], f"{how},", "sole" if certain else "suspect")
         self._deaths.clear()
 
-    def _unusable(self, name: str | None, fit: Fit) -> str:
+    def _unusable(self, name: str, fit: Fit) -> str:
         """Return why a fallback must not serve in a pipeline of the configuration; empty if it may."""
         assert self.wanted is not None
         found = (each for each in self.wanted.pipelines if each.name == name)
@@ -341,13 +356,10 @@ class ModelRollout:
             self._house.note(f"pipeline {each.name} is held back: {reasons[each.name]}")
         self._again()
 
-    def _newest(self, names: Collection[str]) -> str | None:
-        """Return which of these pipelines has the newest model; without any, the pipeline that was changed last."""
+    def _newest(self, names: Collection[str]) -> str:
+        """Return which of these pipelines has the newest model."""
         slots = self.record.slots
-        if names:
-            return max(names, key=lambda name: (name not in slots, slots[name].ts if name in slots else name))
-        replaced = [name for name, slot in slots.items() if slot.previous is not None]
-        return max(replaced, key=lambda name: slots[name].ts, default=None)
+        return max(names, key=lambda name: (name not in slots, slots[name].ts if name in slots else name))
 
     def _end_shadows(self, reasons: dict[str, str]) -> None:
         """Turn off shadows that have failed."""

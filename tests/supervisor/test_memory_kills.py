@@ -1,0 +1,123 @@
+"""A daemon in a control group with little memory, of which one pipeline takes too much: the kernel kills the engine."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edge_infer.readers.environment import most_pixels
+from tests.broker import Broker, Subscriber, eventually
+from tests.moody import write_model
+from tests.running import Daemon
+from tests.supervisor.test_first_model import install_decoder
+from tests.swapping import P, short
+
+MB = 1 << 20
+LIMIT = 900 * MB
+CONFIG = """\
+device: {{id: box, state_dir: state}}
+mqtt: {{host: 127.0.0.1, port: {port}}}
+models:
+  calm: {{file: {calm}}}
+  wild: {{file: wild.tflite}}
+sources:
+  cam: {{kind: synthetic, size: 64x64, seed: 1, fps: 25}}
+pipelines:
+  yard: {{source: cam, model: calm, publish: every}}
+"""
+GREEDY = '''
+"""Takes more memory than there is, but not in a trial."""
+
+import sys
+
+from edge_infer.engine.decoders.classification import Classification
+
+
+class Greedy(Classification):
+    frames = 0
+
+    def __call__(self, *args, **settings):
+        self.frames += 1
+        if self.frames > 10 and "edge_infer.engine.process" in sys.modules:
+            len(b"x" * (4 << 30))
+        return super().__call__(*args, **settings)
+
+    @staticmethod
+    def recognise(inputs, outputs):
+        return None
+'''
+
+
+@pytest.fixture
+def group() -> Iterator[Path]:
+    """A control group that limits the memory to `LIMIT`."""
+    if sys.maxsize < 1 << 32 or os.geteuid() != 0:
+        pytest.skip("no control group with a limit of memory can be made here")
+    lines = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines()]
+    old = next((place for _, controllers, place in lines if controllers == "memory"), None)
+    top = Path("/sys/fs/cgroup") if old is None else Path("/sys/fs/cgroup/memory", old.lstrip("/"))
+    found = top / f"edge-infer-test-{secrets.token_hex(4)}"
+    limit, swap = ("memory.max", "memory.swap.max") if old is None else ("memory.limit_in_bytes", "memory.swappiness")
+    try:
+        found.mkdir()
+        try:
+            with (found / limit).open("r+") as file:  # in a folder of another file system, there is none
+                file.write(str(LIMIT))
+        except OSError:
+            found.rmdir()
+            raise
+    except OSError:
+        pytest.skip("no control group with a limit of memory can be made here")
+    if (found / swap).exists():  # where the kernel counts swap
+        (found / swap).write_text("0")
+    yield found
+    eventually(lambda: not (found / "cgroup.procs").read_text(), "end of all processes in the group", 30)
+    found.rmdir()
+
+
+def inside(group: Path) -> tuple[str, ...]:
+    """Words of a command that runs another in the group."""
+    return ("sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh")
+
+
+def test_a_pipeline_that_takes_the_memory_is_held_back_and_no_sound_model_rolled_back(
+    tmp_path: Path, group: Path, broker: Broker, subscriber: Subscriber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install_decoder(tmp_path, "greedy", GREEDY, monkeypatch)
+    box = tmp_path / "box"
+    box.mkdir()
+    write_model(box / "first.tflite")
+    second = write_model(box / "second.tflite", gain=0.9)
+    manifest = write_model(box / "wild.tflite", gain=0.8).with_suffix(".yaml")
+    manifest.write_text(manifest.read_text().replace("kind: classification", "kind: greedy") + "task: classification\n")
+    first, then = (CONFIG.format(port=broker.port, calm=name) for name in ("first.tflite", "second.tflite"))
+    with Daemon(box, first, before=inside(group)) as daemon:
+        subscriber.wait(f"{P}/yard/result", lambda _: True, 60)
+        daemon.config.write_text(then)
+        eventually(lambda: "is committed" in daemon.log.read_text(), lambda: daemon.log.read_text()[-3000:], 60)
+        daemon.config.write_text(f"{then}  door: {{source: cam, model: wild, publish: every}}\n")
+        reason = eventually(
+            lambda: daemon.status().get("models", {}).get("wild", {}).get("reason"),
+            lambda: f"{daemon.status().get('models')}\n{daemon.log.read_text()[-3000:]}",
+            90,
+        )
+        assert reason.startswith("the engine was killed by SIGKILL (by the kernel, for lack of memory: see journalctl")
+        assert "3 times within 60 s, while door was at work; it is tried again at" in reason
+        moment = time.monotonic()
+        subscriber.wait(
+            f"{P}/yard/result", lambda heard: heard.at > moment + 1 and heard.value["sha"] == short(second), 60
+        )
+        assert daemon.status()["models"]["calm"]["state"] == "active"
+
+
+def test_a_picture_may_be_as_large_as_the_memory_of_the_group_allows(group: Path) -> None:
+    code = "import os; from edge_infer.readers.environment import prepare; prepare(e := {}); print(*e.values())"
+    told = subprocess.run([*inside(group), sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert str(most_pixels(LIMIT)) in told.stdout.split()
