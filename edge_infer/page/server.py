@@ -82,7 +82,7 @@ class PageServer:
 
 
 def _serve(client: BrowserConnection) -> None:
-    """Read or write; a fault that a request causes ends this connection alone."""
+    """Read or write; a fault while a request is read or handled ends this connection alone."""
     try:
         client.ready()
     except Exception:

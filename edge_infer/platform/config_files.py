@@ -21,7 +21,7 @@ MAX_ENTRIES: Final = 4096
 """Maximum number of entries in ``conf.d``, including hidden files and backups."""
 MAX_BYTES: Final = 4 << 20
 """Maximum bytes of all files together."""
-_VARIABLE: Final = re.compile(rb"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_VARIABLE: Final = re.compile(rb"(?<!\$)\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 TOO_LARGE: Final = f"the files of the configuration are larger than {MAX_BYTES >> 20} MiB together"
 
 

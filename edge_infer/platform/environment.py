@@ -33,9 +33,9 @@ def take(names: Iterable[str]) -> None:
             _taken[name] = os.environ.pop(name)
 
 
-def variable(name: str) -> str | None:
+def variable(name: str, default: str) -> str:
     """Return the value of a variable, also of one that was taken."""
-    return os.environ.get(name, _taken.get(name))
+    return os.environ.get(name, _taken.get(name, default))
 
 
 def with_taken() -> dict[str, str]:

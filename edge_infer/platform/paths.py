@@ -89,7 +89,7 @@ def named_state_dir(config: Path) -> Path | None:
 
 def _expanded(text: str) -> str:
     """Expand ``${NAME}`` in linear time; `os.path.expandvars` of many Python versions takes quadratic time."""
-    return _VARIABLE.sub(lambda found: variable(found[1]) or found[0], text)
+    return _VARIABLE.sub(lambda found: variable(found[1], found[0]), text)
 
 
 def written_state_dirs(config: Path, most: int) -> set[Path]:

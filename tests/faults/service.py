@@ -197,10 +197,14 @@ def judge(
         if kind != "status":
             received.setdefault((pipeline, message.value["boot"], kind), set()).add(message.value["seq"])
     nobody = beyond = unknown = 0
+    where = []
     for series, numbers in received.items():
         known = booked.get(series, Booked(0, 0, {}))
         unsure = known.lost.get("unknown", 0)
-        nobody += max(0, known.delivered - len(numbers))
+        if (missing := known.delivered - len(numbers)) > 0:
+            nobody += missing
+            latest = max(numbers, default=0)
+            where.append(f"{'/'.join(series)}: {missing} of {known}, {latest} received last")
         beyond += max(0, len(numbers) - known.delivered - unsure)
         unknown += unsure
     kills = sum(fault.startswith(("KILL", "STOP")) for fault in faults)
@@ -210,7 +214,7 @@ def judge(
     note = f"{len(faults)} faults, {sum(map(len, received.values()))} received, {unknown} unknown"
     return [
         Promise("starts after which nothing served", faults.count("NOT SERVING"), 0, note=note),
-        Promise("delivered that nobody received", nobody, 0),
+        Promise("delivered that nobody received", nobody, 0, note="; ".join(where)),
         Promise("received beyond delivered and unknown", beyond, 0),
         Promise("unknown, per kill or freeze", unknown / max(1, kills), MOST_UNKNOWN),
         Promise("looks at an account that was not even", uneven, 0),

@@ -725,10 +725,10 @@ with StoredOutbox() as outbox:
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
-def test_a_stop_waits_for_a_card_that_takes_a_second_for_each_sync(tmp_path: Path) -> None:
+def test_a_stop_waits_for_a_card_that_takes_half_a_second_for_each_sync(tmp_path: Path) -> None:
     with opened(tmp_path):
         pass  # a new file needs some more
-    slow = "inject=fdatasync:delay_exit=1000000"
+    slow = "inject=fdatasync:delay_exit=500000"
     command = ["strace", "-f", "-o", "/dev/null", "-e", "trace=fdatasync", "-e", slow, sys.executable, "-c", STOPPING]
     done = subprocess.run([*command, str(tmp_path)], capture_output=True, text=True, timeout=60, check=True)
     assert "not written at shutdown" not in done.stderr

@@ -54,10 +54,10 @@ def sentences(page: str) -> str:
             f"accepts {edit_limit.MAX_AT_ONCE} changes in a row"
             + {60.0: " and then one a minute"}[edit_limit.SECONDS_EACH],
         ),
-        ("security.md", f"get {requests.GRABS_AT_ONCE} whole pictures, and then one a second"),
+        ("security.md", f"get {requests.GRABS_AT_ONCE} full-size pictures, and then one a second"),
         ("page.md", f"in {requests.LINES_AT_ONCE} lines at once and then six a minute"),
         ("page.md", "At most " + {8: "eight"}[requests.MAX_VIEWERS] + " people can look at the same time"),
-        ("security.md", {60.0: "logs refusals, at most one line a minute"}[server.LOG_EVERY]),
+        ("security.md", {60.0: "logs refusals of running processes, at most one line a minute"}[server.LOG_EVERY]),
         ("security.md", f"range {DYNAMIC[0]} to {DYNAMIC[-1]} that systemd keeps"),
         ("privacy.md", f"lines of {logs.LONGEST_LINE:,} bytes: {output.MAX_BURST_BYTES >> 10} KiB at once"),
         ("privacy.md", f"then {output.MAX_BYTES_PER_MINUTE >> 10} KiB a minute"),

@@ -12,6 +12,7 @@ import pytest
 from edge_infer.contract.codec import dumps, replace
 from edge_infer.errors import StartError
 from edge_infer.plan.records import Compiled
+from edge_infer.platform.paths import written_state_dirs
 from edge_infer.supervisor.processes.helper_process import HelperResult
 from edge_infer.supervisor.reload.compilation import Compilation, _names_merged
 from tests.broker import eventually
@@ -232,3 +233,10 @@ def test_a_plug_in_that_is_only_described_opens_nothing(
     found = answer_of(Compilation(path, state_dir=tmp_path / "state"))
     assert (found.plan is None) == fails, found.problems
     assert not fails or "thermal_camera:Thermal cannot be used" in found.problems[0].text
+
+
+def test_a_variable_that_is_empty_is_expanded_to_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUFFIX", "")
+    path = tmp_path / "config.yaml"
+    path.write_text("device: {state_dir: 'state${SUFFIX}'}\n")
+    assert written_state_dirs(path, 4096) == {tmp_path / "state"}

@@ -117,8 +117,11 @@ def test_a_process_that_tries_models_gets_no_variable_that_the_configuration_nam
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "config.yaml"
-    path.write_text("mqtt: {username: '${NAME_OF_BOX}'}\nsources: {clip: {kind: video, file: '${HOME}/a.mp4'}}\n")
+    path.write_text(
+        "mqtt: {username: '${NAME_OF_BOX}'}\nsources: {clip: {kind: video, file: '${HOME}/$${WRITTEN}.mp4'}}\n"
+    )
     monkeypatch.setenv("NAME_OF_BOX", "hunter4")
+    monkeypatch.setenv("WRITTEN", "stays")
     for _ in range(2):
         assert environment_for(path)["NAME_OF_BOX"] == "hunter4"
         with Probe() as probe:
@@ -126,3 +129,4 @@ def test_a_process_that_tries_models_gets_no_variable_that_the_configuration_nam
             found = Path(f"/proc/{probe.pid}/environ").read_bytes()
         assert b"NAME_OF_BOX" not in found
         assert b"HOME=" in found
+        assert b"WRITTEN=stays" in found, "$${ names no variable"

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from edge_infer.publisher import process as publisher
+from edge_infer.publisher.outbox import stored_outbox
 from edge_infer.supervisor.processes import readers, supervisor
 from tests.broker import Broker, Subscriber, eventually
 from tests.running import PYTHON, ROOT, Daemon, alive, config
@@ -98,3 +100,13 @@ def test_the_limits_of_a_stop_fit_into_that_of_the_unit() -> None:
     assert allowed is not None
     longest = supervisor.ENGINE_STOP + readers.STOP + supervisor.PUBLISHER_STOP
     assert longest < supervisor.STOP_ALL < float(allowed[1])
+    assert publisher.LAST_WORDS + stored_outbox.CLOSE_WITHIN < supervisor.PUBLISHER_STOP
+
+
+def test_a_publisher_that_is_replaced_may_be_silent_as_long_as_at_a_stop() -> None:
+    """It sends no heartbeat while it writes its last commit to a slow card. As a thread it would end the daemon."""
+    house = supervisor.ProcessSupervisor("info")
+    house.publisher.heard = time.monotonic() + 1.0
+    assert dict(house._patiences())[house.publisher] < supervisor.PUBLISHER_STOP
+    house._replaced.add(house.publisher)
+    assert dict(house._patiences())[house.publisher] == supervisor.PUBLISHER_STOP

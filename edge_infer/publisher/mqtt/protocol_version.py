@@ -22,20 +22,20 @@ class VersionChoice:
     def __init__(self) -> None:
         self.version = V5
         self._knows_no_other = False
-        self._asks_again = False
+        self._is_repeated = False
 
     def accepted(self) -> bool:
         """Return whether to keep a connection that the broker has accepted; else close it and connect again at once."""
         if self.version == V5 or self._knows_no_other:
             return True
-        self.version, self._asks_again = V5, True
+        self.version, self._is_repeated = V5, True
         return False
 
     def failed(self, failure: ConnectionFailure) -> bool:
-        """Take the end of an attempt or a connection into account; return whether the next attempt uses 3.1.1."""
+        """Take the end of an attempt or a connection into account; return whether it changes the version to 3.1.1."""
         if self.version == V5:
-            self._knows_no_other = failure.other_version and (failure.refused or self._asks_again)
-            self._asks_again = False
+            self._knows_no_other = failure.other_version and (failure.refused or self._is_repeated)
+            self._is_repeated = False
             self.version = V311 if failure.other_version else V5
             return failure.other_version
         if failure.other_version or not self._knows_no_other:

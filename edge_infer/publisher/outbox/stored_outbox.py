@@ -57,7 +57,8 @@ READY_WITHIN: Final = 1.5
 HANGS_AFTER: Final = 10.0
 """Seconds without an answer after which a disk counts as failed, until it answers."""
 CLOSE_WITHIN: Final = 6.0
-"""Seconds for the last commit. A cheap or worn SD card may take a second for one sync, and a commit needs several."""
+"""Seconds for the last commit. A cheap or worn SD card may take a second for one sync, and a commit needs several.
+A publisher that is replaced on purpose waits for a hanging disk as long."""
 
 
 class StoredOutbox:

@@ -39,9 +39,10 @@ if TYPE_CHECKING:
 _VERBOSE: Final = "40"
 _SIZE: Final = re.compile(r"Reinit context to (\d+)x(\d+)")
 _REFUSAL: Final = re.compile(r"method \w+ failed: (\d{3}) ?\(?([ \w-]{0,40})", re.ASCII)
-_REDIRECT: Final = re.compile(r"Status 30\d: Redirecting to (\S{1,1000})")
+_REDIRECT: Final = re.compile(r"Status 30\d: Redirecting to ([!-~]{1,1000})")
 _MEDIA: Final = re.compile(r"^m=(\w{1,20}) ", re.ASCII | re.MULTILINE)
 """A track in the description of a stream (RFC 8866, section 5.14)."""
+_KINDS: Final = frozenset({"video", "audio", "application", "text", "message", "image"})
 _STREAMS: Final = (1, 2)
 """OpenCV 5 writes FFmpeg's lines to standard output, version 4 to standard error."""
 
@@ -118,9 +119,10 @@ class DecoderLog:
         text, _, self._rest = text.rpartition("\n")
         for code, reason in _REFUSAL.findall(text):
             self._refusal = int(code), reason.strip()
-        for self._target in _REDIRECT.findall(text):
+        if targets := _REDIRECT.findall(text):
+            self._target = targets[-1]
             self._media.clear()
-        self._media.update(_MEDIA.findall(text))
+        self._media.update(kind for kind in _MEDIA.findall(text) if kind in _KINDS)
         before = self._size
         for width, height in _SIZE.findall(text):
             self._size = f"{width}x{height}"

@@ -217,7 +217,9 @@ class Collector:
         busy = MetricFamily("edge_infer_cpu_seconds_total", "counter", "Processor time by process.")
         memory = MetricFamily("edge_infer_memory_pss_bytes", "gauge", "Proportional set size by process.")
         starts = MetricFamily(
-            "edge_infer_process_restarts_total", "counter", "Restarts of processes that the daemon did not order."
+            "edge_infer_process_restarts_total",
+            "counter",
+            "Restarts of processes, without those that the daemon ordered.",
         )
         _, seconds, size = self._own_use.read()
         busy.add(seconds, process="supervisor", source="")

@@ -144,9 +144,9 @@ class ChildProcess:
         """Number of restarts that the supervisor did not order."""
         return max(0, self.restarts - self.planned)
 
-    def end_as_planned(self) -> None:
-        """Make the next start due at once, and count it as planned."""
-        self.due, self._as_planned = 0.0, True
+    def end_as_planned(self, *, orderly: bool) -> None:
+        """Make the next start due at once. Count it as planned, unless the child was killed or crashed at its stop."""
+        self.due, self._as_planned = 0.0, orderly
 
     def set_log_level(self, level: str) -> None:
         """Set the log level of the running child and of its successors."""

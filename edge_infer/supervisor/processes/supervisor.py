@@ -623,7 +623,7 @@ class ProcessSupervisor:
         planned, text, why = child in self._replaced, "", self._reasons.pop(child, None)
         self._replaced.discard(child)
         if planned:
-            child.end_as_planned()
+            child.end_as_planned(orderly=status == 0 and not child.killed)
         elif status == 0 and child not in (self.engine, self.publisher):
             log.info("%s has ended; starting a new one", child.recipe.name)
         else:
@@ -716,7 +716,8 @@ class ProcessSupervisor:
         """Return engine and publisher, each with the seconds that it may be silent now."""
         engine = engine_patience(self.heard.engine, self._order, self.engine_patience)
         engine += PICTURE if self._makes_large else 0.0
-        patiences = ((self.engine, engine), (self.publisher, SILENT))
+        publisher = PUBLISHER_STOP if self.publisher in self._replaced else SILENT  # it may wait for a slow card
+        patiences = ((self.engine, engine), (self.publisher, publisher))
         return [(child, patience if child.spoke else STARTING) for child, patience in patiences]
 
     def _forget_models(self, plan: Plan) -> None:
