@@ -69,9 +69,8 @@ def command_from(
 
     ``credentials`` are its properties of credentials, as `credentials_from` returns them.
     """
-    argv = re.search(r"argv\[\]=(.*?) ;", next(iter(shown.get("ExecStart", ())), ""))
-    started = shlex.split(argv[1]) if argv else []
-    if shown.get("LoadState") != ["loaded"] or not started or str(config.absolute()) not in started[1:]:
+    started = _started_with(shown, config)
+    if not started:
         return None
     runs, own = Path(os.path.realpath(started[0])).parent.parent, Path(os.path.realpath(sys.prefix))
     if runs != own and (runs.parent != own.parent or own.parent.name != VERSIONS):
@@ -89,6 +88,27 @@ def command_from(
     properties += [f"--property={each}" for each in credentials]
     start = ("systemd-run", "--quiet", "--pipe", "--wait", "--collect", "--service-type=exec")
     return [*start, *properties, "--", *own_module("edge_infer", *words)]
+
+
+def _started_with(shown: Mapping[str, Sequence[str]], config: Path) -> list[str]:
+    """Return the command of a loaded unit with these properties; empty if it does not run this configuration."""
+    argv = re.search(r"argv\[\]=(.*?) ;", next(iter(shown.get("ExecStart", ())), ""))
+    started = shlex.split(argv[1]) if argv else []
+    return started if shown.get("LoadState") == ["loaded"] and str(config.absolute()) in started[1:] else []
+
+
+def service_user(config: Path) -> str:
+    """Return the user that the unit starts this configuration as; empty for root, or if no unit does.
+
+    Only root needs the answer; other users get an empty one.
+    """
+    return user_from(_shown("LoadState", "ExecStart", "User"), config) if os.geteuid() == 0 else ""
+
+
+def user_from(shown: Mapping[str, Sequence[str]], config: Path) -> str:
+    """Return the user of a unit with these properties; see `service_user`."""
+    user = next(iter(shown.get("User", ())), "")
+    return user if user not in ("root", "0") and _started_with(shown, config) else ""
 
 
 def failing_unit() -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_infer.cli.as_owner import act_on
-from edge_infer.cli.as_service import UNIT, failed_sockets, failing_unit, run_as_service, service_command
+from edge_infer.cli.as_service import UNIT, failed_sockets, failing_unit, run_as_service, service_command, service_user
 from edge_infer.cli.output import say
 from edge_infer.contract.codec import decode
 from edge_infer.doctor.finding import Finding, fail, ok, warn
@@ -142,6 +142,7 @@ def run(args: argparse.Namespace) -> int:
         code = run_as_service(command)
         say(_line(finding, args) for finding in logged)
         return code
+    service = service_user(config)  # as root
     identity = act_on(args, config)
     from edge_infer.doctor.examination import examine
     from edge_infer.doctor.machine import user
@@ -150,7 +151,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"{args.config} does not exist")
     failed = False
     examined = each_wall(status) if args.sandbox else examine(config, status=status, judged=judged)
-    for finding in chain(running, user(identity), examined, logged):
+    for finding in chain(running, user(identity, service), examined, logged):
         say([_line(finding, args)])
         failed = failed or finding.level == "fail"
     return 1 if failed else 0

@@ -219,9 +219,14 @@ def _word(path: Path) -> str:
 # The user under which models, sources and plug-ins run if root starts the daemon.
 
 
-def user(identity: Identity | None) -> Iterator[Finding]:
-    """Report the user that root has become (``identity``), or warn if root cannot; nothing for any other user."""
-    if identity is not None:
+def user(identity: Identity | None, service: str = "") -> Iterator[Finding]:
+    """Report the user that root has become (``identity``), or warn if root cannot; nothing for any other user.
+
+    If the unit runs this configuration as the user ``service``, that one is reported.
+    """
+    if service:
+        yield ok("user", f"the service runs as {service} (User= of its unit)")
+    elif identity is not None:
         yield ok("user", f"a daemon started by root without systemd runs as {identity.name} (uid {identity.uid})")
     elif os.geteuid() == 0:
         yield warn(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.cli.as_service import command_from, credentials_from, failing_from, run_as_service
+from edge_infer.cli.as_service import command_from, credentials_from, failing_from, run_as_service, user_from
 from edge_infer.platform import paths
 
 CONFIG = Path("/etc/edge-infer/config.yaml")
@@ -114,3 +114,12 @@ def test_an_installed_service_is_started_by_systemd(tmp_path: Path, monkeypatch:
     (tmp_path / "edge-infer.service").write_text("")
     assert paths.start_command() == "sudo systemctl start edge-infer"
     assert paths.start_command(Path("mine.yaml")) == "edge-infer run -c mine.yaml"
+
+
+def test_the_user_of_a_unit_that_runs_this_configuration() -> None:
+    shown = {**SHOWN, "User": ["edge-inferd"]}
+    assert user_from(shown, CONFIG) == "edge-inferd"
+    assert user_from(shown, Path("/tmp/other.yaml")) == ""
+    assert user_from({**shown, "LoadState": ["not-found"]}, CONFIG) == ""
+    assert [user_from({**shown, "User": [name]}, CONFIG) for name in ("", "root")] == ["", ""]
+    assert user_from({}, CONFIG) == ""

@@ -13,6 +13,7 @@ from edge_infer.doctor.finding import fail, ok, warn
 from edge_infer.models.trials.fast_path import Timed
 from edge_infer.platform.clock import synchronised
 from edge_infer.readers.devices import CaptureDevice
+from edge_infer.sandbox.identity import Identity
 from edge_infer.supervisor.statedir import locked
 
 
@@ -166,6 +167,13 @@ def test_a_folder_that_is_closed_to_this_user_is_no_fault(closed: Path) -> None:
     assert examination.settings(closed / "config.yaml") is None
     (told,) = examination.configuration(closed / "config.yaml", closed / "state")
     assert (told.level, told.fact) == ("warn", f"not checked: this user cannot read {closed / 'config.yaml'}")
+
+
+def test_the_user_of_the_service_counts_if_it_is_installed() -> None:
+    (found,) = machine.user(Identity(64812, 64812))
+    assert found == ok("user", "a daemon started by root without systemd runs as user 64812 (uid 64812)")
+    (found,) = machine.user(Identity(64812, 64812), "edge-inferd")
+    assert found == ok("user", "the service runs as edge-inferd (User= of its unit)")
 
 
 def test_a_finding_reads_as_a_line() -> None:
