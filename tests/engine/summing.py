@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 FLOAT, INT, RESOURCE = schema.TensorType.FLOAT32, schema.TensorType.INT32, schema.TensorType.RESOURCE
 ADD, MUL, MEAN = schema.BuiltinOperator.ADD, schema.BuiltinOperator.MUL, schema.BuiltinOperator.MEAN
+CAST = schema.BuiltinOperator.CAST
 HANDLE = schema.BuiltinOperator.VAR_HANDLE
 READ, ASSIGN, ONCE = (
     schema.BuiltinOperator.READ_VARIABLE,
     schema.BuiltinOperator.ASSIGN_VARIABLE,
     schema.BuiltinOperator.CALL_ONCE,
 )
-CODES = (ADD, MUL, MEAN, HANDLE, READ, ASSIGN, ONCE)
+CODES = (ADD, MUL, MEAN, HANDLE, READ, ASSIGN, ONCE, CAST)
 
 
 def summing_model() -> bytes:
@@ -72,6 +73,14 @@ def weighing_model(
     steps = [_operator(MUL, [0, 1], [2]), _operator(MEAN, [2, 3], [4])]
     steps += [_operator(MUL, [6, 4], [7]), _operator(ADD, [7, 5], [8])]
     return _model([_graph(tensors, [0], [8], steps)], *(each.tobytes() for each in (weights, axes, base, gain)))
+
+
+def casting_model(kind: int, weight: float) -> bytes:
+    """``out``, float32 [1, 1], is a number of another type times ``weight``."""
+    tensors = [_tensor("x", kind), _tensor("real"), _tensor("weight", buffer=1), _tensor("weighed")]
+    tensors += [_tensor("zero", buffer=2), _tensor("out")]  # which makes 0 of -0
+    steps = [_operator(CAST, [0], [1]), _operator(MUL, [1, 2], [3]), _operator(ADD, [3, 4], [5])]
+    return _model([_graph(tensors, [0], [5], steps)], struct.pack("<f", weight), struct.pack("<f", 0.0))
 
 
 def remembering_model(first: float) -> bytes:

@@ -15,8 +15,9 @@ from edge_infer.contract.codec import replace
 from edge_infer.engine.input.sample_stream import SampleStream
 from edge_infer.engine.model.interpreter_pool import InterpreterPools
 from edge_infer.engine.model.loaded_model import LoadedModel
-from edge_infer.engine.model.probation import EXTREME, SAME, SLOW, Trial
+from edge_infer.engine.model.probation import DISTINCT, EXTREME, FEW, SAME, SLOW, Trial
 from edge_infer.engine.model.serving import Serving
+from edge_infer.engine.model.varied_inputs import varied
 from edge_infer.engine.output.health import PipelineWatch
 from edge_infer.engine.output.pipeline_output import PipelineOutput
 from edge_infer.engine.output.result_sender import ResultSender
@@ -27,9 +28,10 @@ from edge_infer.frames.frame import Captured, Frame, Samples
 from edge_infer.ipc.channel import Channel
 from edge_infer.models.request import ModelRequest
 from edge_infer.models.resolve.resolve import resolve
+from edge_infer.models.trials.output_checks import check_outputs
 from edge_infer.plan.records import Measured, PipelinePlan
 from tests.broker import eventually
-from tests.engine.summing import Entry, remembering_model, weighing_model
+from tests.engine.summing import INT, Entry, casting_model, remembering_model, weighing_model
 from tests.engine.test_pipeline_signals import results, source
 from tests.engine.test_worker import Slow, ends, heard, images, pipeline_plan, reasons
 from tests.moody import write_model
@@ -59,10 +61,10 @@ def rows_model(folder: Path, data: bytes, manifest: str = ROWS) -> PipelinePlan:
     return plan_of(folder / "rows.tflite")
 
 
-def weighing(weight: float, outputs: int = 1) -> bytes:
-    """A model whose outputs are each its input times ``weight``."""
+def weighing(weight: float, outputs: int = 1, inputs: int = 1) -> bytes:
+    """A model whose outputs are each the mean of its inputs times ``weight``."""
     ones = np.ones((1, outputs), np.float32)
-    return weighing_model(Entry("row", (1, 1)), np.full((1, 1), weight, np.float32), 0 * ones, ones)
+    return weighing_model(Entry("row", (1, inputs)), np.full((1, inputs), weight, np.float32), 0 * ones, ones)
 
 
 @contextmanager
@@ -126,6 +128,41 @@ def test_a_model_that_ignores_its_input_is_still_found(ends: tuple[ResultSender,
     frames = (picture(chance.integers(0, 255, (48, 64, 3), np.uint8), 1 + number) for number in range(2 * SAME))
     with watched(plan, ends[0]) as (_, _, step), pytest.raises(ModelError, match=SAME_FOR_MANY):
         list(map(step, frames))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_model_that_ignores_a_single_row_is_found(
+    ends: tuple[ResultSender, Channel], tmp_path: Path, channels: int
+) -> None:
+    plan = rows_model(tmp_path, weighing(0.0, 1, channels), ROWS.replace("channels: 1", f"channels: {channels}"))
+    assert len({seen for seen, _ in answers(plan)}) == SAME + FEW
+    check_found(plan, ends[0], channels)
+
+
+def test_few_generated_inputs_suffice_if_a_model_cannot_tell_more_apart(
+    ends: tuple[ResultSender, Channel], tmp_path: Path
+) -> None:
+    plan = rows_model(tmp_path, casting_model(INT, 0.0))
+    assert DISTINCT <= len({seen for seen, _ in answers(plan)}) < SAME
+    check_found(plan, ends[0], 1)
+
+
+def answers(plan: PipelinePlan) -> Iterator[tuple[bytes, bytes]]:
+    """What the model sees of each generated input, and what it answers."""
+    with LoadedModel(plan) as model:
+        for frame in varied(model, SAME + FEW):
+            model.feed(frame)
+            yield model.interpreter.input(0).tobytes(), model.interpreter.invoke()[0].tobytes()
+
+
+def check_found(plan: PipelinePlan, outlet: ResultSender, channels: int) -> None:
+    """Both the trial of the model and its probation refuse it."""
+    with LoadedModel(plan) as model, pytest.raises(ModelError, match="the same, bit by bit, for"):
+        check_outputs(model)
+    values = (np.full((1, channels), number, np.float32) for number in range(3 * SAME))
+    rows = (replace(row(0.0, number), values=each) for number, each in enumerate(values, 1))
+    with watched(plan, outlet) as (_, _, step), pytest.raises(ModelError, match=SAME_FOR_MANY):
+        list(map(step, rows))
 
 
 def test_a_model_that_remembers_begins_anew_after_it_was_asked(

@@ -30,6 +30,9 @@ Inputs and outputs are compared in the form with which the model computes: two f
 quantizes them to the same bytes.
 """
 _REPEATED: Final = f"its outputs were the same, bit by bit, for {SAME} different inputs"
+DISTINCT: Final = 4
+"""Minimum number of different inputs, of the `SAME` + `FEW` generated ones, for a verdict. A model may not tell more of
+them apart, for example if it takes one number as a byte."""
 FEW: Final = 4
 BYTES: Final = ("int8", "uint8", "bool")
 
@@ -186,13 +189,19 @@ class Trial:
         """
         if not self.doubted or self._settled or self._extreme:
             return
-        self._questions = self._questions or varied(model, SAME + FEW)
-        seconds = self.seconds
-        self._settled = any(self._differs(model, frame) for frame in islice(self._questions, ASKED))
+        if self._questions is None:
+            self._questions = varied(model, SAME + FEW)
+        seconds, asked = self.seconds, 0
+        for frame in islice(self._questions, ASKED):
+            asked += 1
+            if self._differs(model, frame):
+                self._settled, self._questions = True, None
+                if model.interpreter.remembers:  # then no other pipeline shares it
+                    model.interpreter.forget()
+                break
         self.seconds = seconds
-        if self._settled and model.interpreter.remembers:  # then no other pipeline shares it
-            model.interpreter.forget()
-        if not self._settled and len(self._asked) >= SAME:
+        used_up = asked < ASKED
+        if not self._settled and (len(self._asked) >= SAME or (used_up and len(self._asked) >= DISTINCT)):
             raise ModelError(_REPEATED)
 
     def _differs(self, model: LoadedModel, frame: Captured) -> bool:

@@ -23,7 +23,7 @@ def varied(model: LoadedModel, count: int) -> Iterator[Captured]:
     """Yield ``count`` inputs of many kinds, the same at each call: quiet and loud, coarse and fine."""
     chance = np.random.default_rng(1)
     example = model.preprocess.example()
-    words = list(read_vocabulary(model.taken)) if isinstance(model.taken, TextPlan) else []
+    lines = _lines(model.taken, count, chance) if isinstance(model.taken, TextPlan) else []
     for number in range(count):
         moment = float(number)
         if isinstance(example, Frame):
@@ -31,8 +31,14 @@ def varied(model: LoadedModel, count: int) -> Iterator[Captured]:
         elif isinstance(example, Samples):
             yield Samples(_signal(number, chance, example), example.rate, moment, moment, number + 1)
         else:
-            picked = chance.choice(len(words), WORDS) if words else ()
-            yield Line(" ".join(words[index] for index in picked), moment, moment, number + 1)
+            yield Line(lines[number], moment, moment, number + 1)
+
+
+def _lines(plan: TextPlan, count: int, chance: np.random.Generator) -> list[str]:
+    """Return lines of random words. All are drawn at once, because a vocabulary is large."""
+    words = list(read_vocabulary(plan))
+    picked = chance.choice(len(words), (count, WORDS)) if words else np.empty((count, 0), np.intp)
+    return [" ".join(words[index] for index in line) for line in picked]
 
 
 def _picture(number: int, chance: np.random.Generator) -> Pixels:
@@ -58,6 +64,7 @@ def _picture(number: int, chance: np.random.Generator) -> Pixels:
 def _signal(number: int, chance: np.random.Generator, example: Samples) -> NDArray[Any]:
     length, channels = example.values.shape
     loudness = (0.02, 0.3, 1.0, 10.0)[number % 4]
-    waves = np.sin(np.arange(length)[:, np.newaxis] * chance.uniform(0.01, 1.5, channels))
+    phases = chance.uniform(0.0, 6.3, channels)  # the sine of a window of one sample would otherwise be 0
+    waves = np.sin(np.arange(length)[:, np.newaxis] * chance.uniform(0.01, 1.5, channels) + phases)
     values = loudness * (waves if number % 2 else chance.standard_normal((length, channels)))
     return values.astype(np.float32)
