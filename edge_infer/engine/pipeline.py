@@ -69,7 +69,7 @@ class FramePipeline:
         visible, parts = serving.prepared(frame)
         with model.lent:  # lease the interpreter, which other pipelines may share
             if trial is not None:
-                trial.begin(model.interpreter)
+                trial.begin()
             looks = [self._look(model, trial, parts[part]) for part in chosen]
         candidates, transform = model.join(gate.joined(chosen, looks, frame.instant.moment))
         self._watch.faults += candidates.nonfinite
@@ -91,7 +91,7 @@ class FramePipeline:
         """Run the model on a picture, a window of samples or a line."""
         transform = model.feed(part)  # preprocess, unless it was done while the previous frame was in the model
         if trial is not None:
-            trial.given(model.interpreter)
+            trial.given(model.interpreter, model.filled)
         with trial.run() if trial is not None else nullcontext():
             tensors = model.interpreter.invoke()  # infer; the output views are released on return, before the next run
             if trial is not None:

@@ -289,7 +289,7 @@ class Worker:
         return reason == "source_ended" or (reason == "source_lost" and (self.feed.lossless or self.feed.keeps_all))
 
     def _use(self, serving: Serving, taken: Captured) -> bool:
-        """Process the frames that an item completes. Samples that cannot be gathered count as a fault of the model.
+        """Process the frames that an item completes. Samples that cannot be gathered count as a failed frame.
 
         Return False if the pipeline was stopped before the last frame, so that the others have no outcome.
         """
@@ -376,8 +376,10 @@ class Worker:
         self._watch.error = text
         self._watch.faults += 1
         self._watch.failed += 1
-        if (trial := self._models.serving.trial) is not None:
-            trial.failed(text)
+        serving = self._models.serving
+        if serving.trial is not None:
+            with self._light:  # the model may run
+                serving.trial.failed(error, serving.model)
         self._say_nothing("engine_failed")
 
     def _say_nothing(self, reason: Reason) -> None:

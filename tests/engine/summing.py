@@ -12,6 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 FLOAT, INT, RESOURCE = schema.TensorType.FLOAT32, schema.TensorType.INT32, schema.TensorType.RESOURCE
+HALF = schema.TensorType.FLOAT16
 ADD, MUL, MEAN = schema.BuiltinOperator.ADD, schema.BuiltinOperator.MUL, schema.BuiltinOperator.MEAN
 CAST = schema.BuiltinOperator.CAST
 HANDLE = schema.BuiltinOperator.VAR_HANDLE

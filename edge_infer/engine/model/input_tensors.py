@@ -48,6 +48,11 @@ class Entries:
             else:
                 self._others.append((position, preprocess_for(further.plan, inputs[position])))
 
+    @property
+    def filled(self) -> tuple[int, ...]:
+        """Positions of the inputs whose numbers come from the frame, without constants."""
+        return (self.main, *(position for position, _ in self._others))
+
     def __call__(self, frame: Captured, view: Callable[[int], NDArray[Any]]) -> Transform:
         """Fill the inputs; return the transform of the main input.
 

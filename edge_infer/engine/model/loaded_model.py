@@ -131,6 +131,11 @@ class LoadedModel(Closing):
         """Description of how items of a source become the model's input, with files that this process can open."""
         return self._lease.model.input
 
+    @property
+    def filled(self) -> tuple[int, ...]:
+        """Positions of the inputs whose numbers come from the frame, without constants."""
+        return self._entries.filled
+
     def frames(self, taken: Captured) -> Iterator[Captured]:
         """Yield the model inputs that ``taken`` completes: a picture at once, samples when a window is full."""
         return iter((taken,)) if isinstance(taken, Frame) else self._after_gaps(self.preprocess.frames(taken))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from edge_infer.engine.model.loaded_model import LoadedModel
 from edge_infer.engine.model.varied_inputs import varied
 from edge_infer.engine.tasks import Findings
 from edge_infer.engine.tasks.segmentation import SegmentationFindings
-from edge_infer.errors import ModelError
+from edge_infer.errors import InputError, ModelError, told
 from edge_infer.frames.frame import Captured
 from edge_infer.plan.records import ModelPlan
 
@@ -86,19 +87,24 @@ LONG: Final = 1.0
 """Seconds above the limit after which fewer consecutive slow frames suffice: five frames of a minute each would take
 too long."""
 EXTREME: Final = 1e6
-"""Magnitude of a number in a float input above which the frame does not count against a model: any model may overflow.
-The number is in the units of the model, after `scale`, `mean` and `std`."""
+"""Magnitude of a number in a float input from which on any model may overflow, so that a failure shows nothing yet. The
+number is in the units of the model, after `scale`, `mean` and `std`. A failed frame with such a number, or with memory
+of one, counts only if the model also fails with generated inputs."""
 ASKED: Final = 4
 """Maximum number of generated inputs on which a doubted model runs in one frame, so that the frame does not count as
 hung. A camera may send pictures that differ only in faint noise, to which the outputs of a healthy model may be the
 same."""
 
 
+_CV_NO_MEMORY: Final = -4
+"""Code of OpenCV's error when there is no memory, `cv2.Error.StsNoMem`."""
+
+
 class Trial:
     """Counts and checks the frames of a model on probation. The pipeline's thread writes; another thread reads.
 
     For each frame: `begin`; for each run of the model `given` and, within `run`, `told`; then `found` and `settle`; at
-    last `done` or `failed`.
+    last `done` or `failed`. A frame may also fail before `begin`.
     """
 
     def __init__(self, model: ModelPlan) -> None:
@@ -122,41 +128,52 @@ class Trial:
         self._asked: set[int] = set()
         self._settled = False
         self._extreme = False
+        """Whether a run of this frame depends on `EXTREME` numbers, in its inputs or in the memory of the model."""
+        self._remembered = False
+        """Whether the memory of the model may contain `EXTREME` numbers."""
+        self._overflowed = False
+        """Whether outputs of this frame are not finite, and may be so because of `EXTREME` numbers."""
+        self._within = False
+        """Whether the frame failed within a run."""
+        self._sound = False
+        """Whether the model ran on generated inputs without a fault, after an `EXTREME` frame failed."""
         self._computed: tuple[tuple[Tensor, ...], tuple[Tensor, ...]] | None = None
 
-    def begin(self, interpreter: Interpreter) -> None:
-        """Begin a frame. Clear what the model remembers of an `EXTREME` frame: it could fail from then on."""
-        if self._extreme and interpreter.remembers:
-            interpreter.forget()
-        self._extreme = self._repeats = False
+    def begin(self) -> None:
+        """Begin a frame."""
+        self._end()
+        self._repeats = False
         self.seconds = 0.0
 
     @contextmanager
     def run(self) -> Iterator[None]:
         """Measure the time of a run of the model and of the decoding of its outputs."""
         begun = self.since = time.monotonic()
+        self._within = True
         try:
             yield
+            self._within = False
         finally:
             self.seconds, self.since = self.seconds + time.monotonic() - begun, 0.0
 
-    def given(self, interpreter: Interpreter) -> None:
-        """Record the inputs of the next run."""
-        self._extreme |= any(_is_extreme(interpreter.input(position)) for position in range(len(interpreter.inputs)))
+    def given(self, interpreter: Interpreter, filled: Sequence[int] = (0,)) -> None:
+        """Record the inputs of the next run. ``filled``: the positions of those whose numbers come from the frame."""
+        extreme = any(_is_extreme(interpreter.input(position)) for position in filled)
+        self._extreme |= extreme or self._remembered
+        self._remembered |= extreme and interpreter.remembers
         if not self._settled:
             self._input = self._digest_of_inputs(interpreter)
 
     def told(self, interpreter: Interpreter, tensors: Sequence[NDArray[Any]]) -> None:
         """Check the outputs of the run; raises `ModelError` if they are not finite.
 
-        Those of an `EXTREME` frame show nothing of the model.
+        For an `EXTREME` frame, `settle` or `failed` checks the model instead.
         """
-        if self._extreme:
-            return
-        for tensor, values in zip(interpreter.outputs, tensors, strict=False):  # copies of inputs may follow
-            if values.dtype.kind == "f" and not np.isfinite(values).all():
-                raise ModelError(f"its output {tensor.name} has values that are not finite")
-        if self._settled:
+        infinite = _infinite(interpreter, tensors)
+        if infinite and not self._extreme:
+            raise ModelError(infinite)
+        self._overflowed |= bool(infinite)
+        if self._settled or infinite:
             return
         output = _digest(interpreter, tensors)
         if output != self._output:
@@ -185,10 +202,18 @@ class Trial:
 
         Raises `ModelError` if its outputs for these are the same as well, so a source alone cannot bring this about.
         The runs do not count for the time of the frame. A model that remembers earlier runs keeps its memory meanwhile,
-        which may be the fault. If it is healthy, it begins anew, as at a gap.
+        which may be the fault, unless `EXTREME` numbers may have filled it. If it is healthy, it begins anew, as at a
+        gap.
+
+        If outputs of an `EXTREME` frame are not finite, instead raise any error of the model for generated inputs.
         """
-        if not self.doubted or self._settled or self._extreme:
+        if self._overflowed:
+            self._examine(model)
             return
+        if not self.doubted or self._settled:
+            return
+        if self._remembered:
+            self._forget(model)
         if self._questions is None:
             self._questions = varied(model, SAME + FEW)
         seconds, asked = self.seconds, 0
@@ -196,13 +221,42 @@ class Trial:
             asked += 1
             if self._differs(model, frame):
                 self._settled, self._questions = True, None
-                if model.interpreter.remembers:  # then no other pipeline shares it
-                    model.interpreter.forget()
+                self._forget(model)
                 break
         self.seconds = seconds
         used_up = asked < ASKED
         if not self._settled and (len(self._asked) >= SAME or (used_up and len(self._asked) >= DISTINCT)):
+            self._extreme = False  # the generated inputs have decided
             raise ModelError(_REPEATED)
+
+    def _examine(self, model: LoadedModel) -> None:
+        """Raise any error of the model for the first generated inputs, for which its trial had none.
+
+        The memory of the model is cleared, as at a gap: it could fail from then on. So one examination suffices.
+        """
+        self._extreme = False  # an error is now the model's own
+        self._forget(model)
+        if self._sound:
+            return
+        seconds = self.seconds
+        for frame in varied(model, ASKED):
+            with model.lent:
+                model.feed(model.parts(frame)[0])
+                with self.run():
+                    self._look(model)
+        self.seconds, self._sound = seconds, True
+        self._forget(model)
+
+    def _look(self, model: LoadedModel) -> None:
+        tensors = model.interpreter.invoke()
+        if infinite := _infinite(model.interpreter, tensors):
+            raise ModelError(infinite)
+        model.decode(tensors)
+
+    def _forget(self, model: LoadedModel) -> None:
+        self._remembered = False
+        if model.interpreter.remembers:  # then no other pipeline shares it
+            model.interpreter.forget()
 
     def _differs(self, model: LoadedModel, frame: Captured) -> bool:
         with model.lent:
@@ -224,17 +278,46 @@ class Trial:
         return quiet([_stored(values, tensor) for values, tensor in zip(outputs, self._computed[1], strict=True)])
 
     def done(self, seconds: float) -> None:
-        """Record that a frame became an outcome, and the seconds of its runs."""
+        """Record that a frame became an outcome, and the seconds of its runs.
+
+        A frame that overflowed because of `EXTREME` numbers does not count.
+        """
+        overflowed = self._overflowed
+        self._end()
+        if overflowed:
+            return
         self.frames += 1
         self._over = [*self._over, seconds] if seconds > self._limit else []
         if len(self._over) >= SLOW or sum(self._over) >= self._limit + LONG:
             worst = max(self._over)
             self._blame(f"a frame took {worst:.3g} s, longer than the limit of {self._limit:.3g} s")
 
-    def failed(self, text: str) -> None:
-        """Record that a frame failed. It counts against the model unless its input was `EXTREME`."""
-        if not self._extreme:
-            self._blame(text)
+    def failed(self, error: Exception, model: LoadedModel) -> None:
+        """Record that a frame failed. It counts against the model unless the source may be the cause.
+
+        After an `EXTREME` frame, any error of the model for generated inputs counts instead. An input that does not
+        fit, or for which there is no memory, counts only before the first good frame: a new manifest may not fit its
+        source.
+        """
+        found: Exception | None = error
+        if self._extreme:
+            found = self._examined(model)
+        if found is not None and not (self.frames and not self._within and _from_source(found)):
+            self._blame(told(found))
+        self._end()
+
+    def _examined(self, model: LoadedModel) -> Exception | None:
+        """Return any error of the model for generated inputs."""
+        self._within = False
+        try:
+            self._examine(model)
+        except Exception as error:  # noqa: BLE001 - whatever a plug-in throws
+            traceback.clear_frames(error.__traceback__)  # they may hold a tensor
+            return error
+        return None
+
+    def _end(self) -> None:
+        self._extreme = self._overflowed = self._within = False
 
     def _blame(self, text: str) -> None:
         """Record a fault; only the first fault is kept."""
@@ -248,11 +331,30 @@ def _digest(interpreter: Interpreter, tensors: Sequence[NDArray[Any]]) -> int:
     return output
 
 
+def _infinite(interpreter: Interpreter, tensors: Sequence[NDArray[Any]]) -> str:
+    """Return the error text for outputs that are not finite; an empty text if all are finite."""
+    for tensor, values in zip(interpreter.outputs, tensors, strict=False):  # copies of inputs may follow
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            return f"its output {tensor.name} has values that are not finite"
+    return ""
+
+
 def _is_extreme(values: NDArray[Any]) -> bool:
-    """Return whether an input has a float beyond `EXTREME`, or NaN, which preprocessing may make of such numbers."""
+    """Return whether an input has a float of the magnitude `EXTREME`, or NaN.
+
+    Preprocessing may make NaN of such numbers. The largest number of a smaller type counts as well, because larger ones
+    are clipped to it.
+    """
     if values.dtype.kind != "f" or not values.size:
         return False
-    return not (values.min() >= -EXTREME and values.max() <= EXTREME)
+    limit = min(EXTREME, float(np.finfo(values.dtype).max))
+    return not (float(values.min()) > -limit and float(values.max()) < limit)
+
+
+def _from_source(error: Exception) -> bool:
+    """Return whether an error outside of the model's runs may be due to what the source delivers."""
+    lacking = type(error).__module__ == "cv2" and getattr(error, "code", 0) == _CV_NO_MEMORY
+    return lacking or isinstance(error, (InputError, MemoryError))
 
 
 def _stored(values: NDArray[Any], tensor: Tensor) -> NDArray[Any]:
