@@ -140,12 +140,15 @@ def test_a_model_that_ignores_a_single_row_is_found(
 ) -> None:
     plan = rows_model(tmp_path, weighing(0.0, 1, channels), ROWS.replace("channels: 1", f"channels: {channels}"))
     assert len({seen for seen, _ in answers(plan)}) == SAME + FEW
+    with LoadedModel(plan) as model, pytest.raises(ModelError, match="the same, bit by bit, for"):
+        check_outputs(model)
     check_found(plan, ends[0], channels)
 
 
 def test_few_generated_inputs_suffice_if_a_model_cannot_tell_more_apart(
     ends: tuple[ResultSender, Channel], tmp_path: Path
 ) -> None:
+    """Together with its answers to real input. At its trial they would be too few."""
     plan = rows_model(tmp_path, casting_model(INT, 0.0))
     assert DISTINCT <= len({seen for seen, _ in answers(plan)}) < SAME
     check_found(plan, ends[0], 1)
@@ -160,9 +163,7 @@ def answers(plan: PipelinePlan) -> Iterator[tuple[bytes, bytes]]:
 
 
 def check_found(plan: PipelinePlan, outlet: ResultSender, channels: int) -> None:
-    """Both the trial of the model and its probation refuse it."""
-    with LoadedModel(plan) as model, pytest.raises(ModelError, match="the same, bit by bit, for"):
-        check_outputs(model)
+    """Check that the probation refuses the model."""
     values = (np.full((1, channels), number, np.float32) for number in range(3 * SAME))
     rows = (replace(row(0.0, number), values=each) for number, each in enumerate(values, 1))
     with watched(plan, outlet) as (_, _, step), pytest.raises(ModelError, match=SAME_FOR_MANY):

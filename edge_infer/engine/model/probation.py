@@ -32,8 +32,8 @@ quantizes them to the same bytes.
 """
 _REPEATED: Final = f"its outputs were the same, bit by bit, for {SAME} different inputs"
 DISTINCT: Final = 4
-"""Minimum number of different inputs, of the `SAME` + `FEW` generated ones, for a verdict. A model may not tell more of
-them apart, for example if it takes one number as a byte."""
+"""Minimum number of different inputs, of the `SAME` + `FEW` generated ones, for a verdict after `SAME` real ones. A
+model may not tell more of them apart, for example if it takes one number as a byte."""
 FEW: Final = 4
 BYTES: Final = ("int8", "uint8", "bool")
 

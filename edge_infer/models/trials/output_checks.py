@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from edge_infer.engine.model.loaded_model import LoadedModel
-from edge_infer.engine.model.probation import DISTINCT, SAME, quiet
+from edge_infer.engine.model.probation import SAME, quiet
 from edge_infer.engine.model.varied_inputs import varied
 from edge_infer.errors import ModelError
 from edge_infer.frames.frame import Captured
@@ -21,7 +21,6 @@ def check_outputs(model: LoadedModel) -> None:
     """Raise `ModelError` if outputs are not finite, or are identical for many different inputs.
 
     Identical outputs are allowed if they are `quiet`, because a wake-word model waits for a word that is unknown here.
-    `DISTINCT` inputs suffice if the model cannot tell more of them apart.
     """
     inputs: set[bytes] = set()
     outputs: set[bytes] = set()
@@ -32,15 +31,8 @@ def check_outputs(model: LoadedModel) -> None:
         if len(inputs) >= FEW and len(outputs) > 1:
             break
         if len(inputs) >= SAME and not silent:
-            raise _repeated(len(inputs))
-    else:
-        if len(inputs) >= DISTINCT and len(outputs) == 1 and not silent:
-            raise _repeated(len(inputs))
+            raise ModelError(f"its outputs are the same, bit by bit, for {len(inputs)} different inputs; it is damaged")
     model.interpreter.forget()
-
-
-def _repeated(count: int) -> ModelError:
-    return ModelError(f"its outputs are the same, bit by bit, for {count} different inputs; it is damaged")
 
 
 def _run(model: LoadedModel, frame: Captured) -> tuple[bytes, bytes, bool]:
