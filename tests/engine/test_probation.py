@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -322,7 +323,14 @@ def test_rows_of_another_width_count_only_before_the_first_good_one(
     assert fault.startswith(why) if why else not fault
 
 
-@pytest.mark.parametrize("error", [InputError("it does not fit"), MemoryError()])
+def lack_of_memory() -> Exception:
+    """As OpenCV reports it."""
+    error = cv2.error("Insufficient memory")
+    error.code = cv2.Error.StsNoMem
+    return error
+
+
+@pytest.mark.parametrize("error", [InputError("it does not fit"), MemoryError(), lack_of_memory()])
 def test_such_an_error_within_the_model_counts(
     ends: tuple[ResultSender, Channel], tmp_path: Path, error: Exception
 ) -> None:
