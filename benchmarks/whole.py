@@ -147,6 +147,8 @@ def main() -> int:
     parser.add_argument("--only", default="", metavar="WORD", help="rows whose title has this word")
     parser.add_argument("--json", type=Path, metavar="FILE", help="what each round gave")
     args = parser.parse_args()
+    if args.models is None:
+        parser.error("EDGE_INFER_ASSETS is not set: name the folder of public test models by it, or by --models")
     print(f"{machine()}, {len(os.sched_getaffinity(0))} cores, {backend_name()}, Python {sys.version.split()[0]}\n")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

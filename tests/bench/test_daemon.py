@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
-from tests.running import CLIP
+from tests.running import CLIP, ROOT
 
 
 def test_memory_and_starts_of_both_kinds_of_rooms_are_measured(
@@ -26,3 +28,17 @@ def test_memory_and_starts_of_both_kinds_of_rooms_are_measured(
         assert all(1 < size < 1000 for sizes in said["memory"].values() for size in sizes.values())
     lines = daemon.table(found).splitlines()
     assert [line[:20] for line in lines[-2:]] == ["first result, separa", "first result, merged"]
+
+
+def test_without_a_folder_of_models_it_says_what_to_set() -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "EDGE_INFER_ASSETS"}
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.whole"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "EDGE_INFER_ASSETS is not set" in done.stderr
