@@ -438,13 +438,19 @@ def test_an_unsigned_model_does_not_come_back_once_signatures_are_required(runni
 UNTRUSTED = "no signature of a key in security.keys was checked for it"
 
 
-def test_a_removed_key_brings_no_model_back_though_the_reload_is_rejected(running: Swapping, tmp_path: Path) -> None:
+def swapped_signed(running: Swapping, tmp_path: Path) -> tuple[Path, Path]:
+    """Two models, both signed with one key; the second has replaced the first."""
     make_key(running, tmp_path)
     good = signed(tmp_path, version(tmp_path, "good", gain=0.8, version="1.2.0"))
     new = signed(tmp_path, version(tmp_path, "new", gain=0.9, version="1.3.0"))
     for each in (good, new):
         apply(running, requiring(running, each))
         running.model(state="active", sha=short(each), deadline=LONG)
+    return good, new
+
+
+def test_a_removed_key_brings_no_model_back_though_the_reload_is_rejected(running: Swapping, tmp_path: Path) -> None:
+    good, new = swapped_signed(running, tmp_path)
     replace_key(running, tmp_path)
     for _ in range(2):
         done = running.daemon.command("models", "rollback", "light")
@@ -467,12 +473,7 @@ def test_a_removed_key_brings_no_model_back_though_the_reload_is_rejected(runnin
 
 
 def test_an_automatic_rollback_trusts_no_removed_key(running: Swapping, tmp_path: Path) -> None:
-    make_key(running, tmp_path)
-    good = signed(tmp_path, version(tmp_path, "good", gain=0.8, version="1.2.0"))
-    new = signed(tmp_path, version(tmp_path, "new", gain=0.9, version="1.3.0"))
-    for each in (good, new):
-        apply(running, requiring(running, each))
-        running.model(state="active", sha=short(each), deadline=LONG)
+    _, new = swapped_signed(running, tmp_path)
     keys = running.daemon.folder / "keys"
     keys.rename(tmp_path / "away")
     assert running.daemon.reload()["state"] == "rejected"
