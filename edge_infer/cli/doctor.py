@@ -136,8 +136,8 @@ def run(args: argparse.Namespace) -> int:
 
     # Only root may read the kernel's log, and the user of the service may not ask systemd.
     logged = [] if args.as_service else list(refusals(pids))
-    if not (args.as_service or args.sandbox):
-        logged = [*(sockets(failed_sockets()) if config == DEFAULT_CONFIG else ()), *logged]
+    if config == DEFAULT_CONFIG and not (args.as_service or args.sandbox):
+        logged = [*sockets(failed_sockets()), *logged]
     if command is not None:
         code = run_as_service(command)
         say(_line(finding, args) for finding in logged)

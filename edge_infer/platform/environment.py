@@ -19,6 +19,7 @@ _HARMLESS: Final = frozenset(
 )
 _HARMLESS_PREFIXES: Final = ("LC_", "PYTHON", "OPENCV_", "OMP_", "OPENBLAS_")
 _taken: Final[dict[str, str]] = {}
+"""Variables that `take` has removed from `os.environ`. Like that, it belongs to the whole process."""
 
 
 def is_harmless(name: str) -> bool:

@@ -26,7 +26,7 @@ from edge_infer.platform.paths import DEFAULT_CONFIG
 from edge_infer.supervisor.control import file_closer, server
 from edge_infer.supervisor.control.change_limit import ChangeLimit
 from edge_infer.supervisor.control.file_closer import MAX_CLOSERS, FileCloser
-from edge_infer.supervisor.control.peer import GoneError, Peer, RefusedError, identify
+from edge_infer.supervisor.control.peer import EndedError, Peer, RefusedError, identify
 from edge_infer.supervisor.control.requests import ModelRequests, PendingExplainRequests
 from edge_infer.supervisor.control.server import (
     LONGEST,
@@ -385,7 +385,7 @@ def test_a_process_that_ends_before_it_is_identified_is_no_warning(
     path = tmp_path / "control.sock"
 
     def miss(*_: object) -> Peer:
-        raise GoneError("it has ended")
+        raise EndedError("it has ended")
 
     caplog.set_level(logging.DEBUG)
     with ControlSocket(path, lambda _: None, miss) as control, socket.socket(socket.AF_UNIX) as client:

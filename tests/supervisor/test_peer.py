@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from edge_infer.supervisor.control.peer import (
-    GoneError,
+    EndedError,
     Peer,
     Pidfd,
     RefusedError,
@@ -143,7 +143,7 @@ def test_a_process_that_has_ended_is_refused(listener: socket.socket, pidfd: Pid
     code = f"{CONNECT}way = socket.socket(socket.AF_UNIX)\nway.connect(sys.argv[1])\nif os.fork() == 0: way.recv(1)"
     command = [sys.executable, "-c", code, listener.getsockname()]
     subprocess.run(command, timeout=30, check=True)
-    with listener.accept()[0] as way, pytest.raises(GoneError, match="cannot identify process"):
+    with listener.accept()[0] as way, pytest.raises(EndedError, match="cannot identify process"):
         identify(way, ticks() + 1, daemon=os.getpid(), pidfd=pidfd)
 
 

@@ -79,7 +79,7 @@ class TooYoungError(RefusedError):
     """The pid may have been reused since the process connected; a second connection settles this."""
 
 
-class GoneError(RefusedError):
+class EndedError(RefusedError):
     """The process that connected has ended since."""
 
 
@@ -190,11 +190,10 @@ def _unseen(peer: Peer, file: int | None, error: OSError) -> RefusedError:
     """Return the reason to refuse a process that could not be identified; ``file`` is a pidfd of it."""
     if isinstance(error, RefusedError):
         return error
-    kind = GoneError if _has_ended(peer.pid, file) else RefusedError
-    return kind(
-        f"the daemon cannot identify process {peer.pid} ({error.strerror or error}): it has ended, or /proc is "
-        "mounted with hidepid; run the command as root, with sudo"
-    )
+    text = f"the daemon cannot identify process {peer.pid} ({error.strerror or error})"
+    if _has_ended(peer.pid, file):
+        return EndedError(f"{text}: it has ended")
+    return RefusedError(f"{text}: it has ended, or /proc is mounted with hidepid; run the command as root, with sudo")
 
 
 def _has_ended(pid: int, file: int | None) -> bool:

@@ -30,7 +30,7 @@ from edge_infer.platform.paths import (
     start_command,
 )
 from edge_infer.supervisor.control.file_closer import FileCloser
-from edge_infer.supervisor.control.peer import GoneError, Peer, RefusedError, TooYoungError, identify, ticks, user_name
+from edge_infer.supervisor.control.peer import EndedError, Peer, RefusedError, TooYoungError, identify, ticks, user_name
 from edge_infer.supervisor.control.sent_picture import MAX_PICTURE_BYTES, SentPicture
 from edge_infer.yamlfile.scalars import plain
 
@@ -516,7 +516,7 @@ class ControlSocket:
         with suppress(OSError):
             connection.send(dumps({"refused": str(error), "again": again}) + b"\n", socket.MSG_DONTWAIT)
         _hang_up(connection)
-        if isinstance(error, GoneError):
+        if isinstance(error, EndedError):
             log.debug("control socket: %s", error)
         elif not again:
             self._log_refusal(error)
