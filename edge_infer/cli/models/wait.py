@@ -24,7 +24,10 @@ HINT: Final = (
 
 def add(actions: Actions) -> None:
     """Declare the action."""
-    purpose = "waits until models have passed their probation; exit code 1 if one does not"
+    purpose = (
+        "waits until models have passed their probation; exit code 1 if one fails or the time is over, 2 if the "
+        "configuration is rejected"
+    )
     stay = add_config(add_action(actions, "wait", purpose, "faces --timeout 10m", run))
     stay.add_argument("name", metavar="NAME", nargs="?", help="model of the configuration; default: all")
     stay.add_argument("--timeout", metavar="TIME", type=argument(parse_seconds), default=300.0, help="default: 5m")
