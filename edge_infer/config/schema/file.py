@@ -197,7 +197,7 @@ class Config(Section):
     outbox: Annotated[Outbox, OR_NOTHING] = Outbox()
     """Queue of messages while the broker is unreachable."""
     rooms: Annotated[Literal["separate", "merged"], choice("separate", "merged")] = "separate"
-    """`merged`: supervisor and publisher in one process, which saves memory but removes a wall; see below."""
+    """`merged`: supervisor and publisher in one process, which saves memory but weakens the sandbox; see below."""
     governor: Annotated[Governor | None, GOVERNOR, Field(examples=[True])] = None
     """Lower frame rates before the board gets too hot or too busy; `true`, or keys."""
     metrics: Annotated[Metrics | None, Short(_metrics, {"type": ["boolean", "null"]}), Field(examples=[True])] = None
