@@ -580,7 +580,7 @@ class RetainedTopics(Record, frozen=True):
 
     @classmethod
     def of(cls, names: Iterable[str]) -> RetainedTopics:
-        """Return the record of these names."""
+        """Return the number and the digest of these topic names."""
         ordered = sorted(names)
         return cls(len(ordered), hashlib.sha256("\n".join(ordered).encode()).hexdigest()[:16])
 

@@ -84,14 +84,17 @@ class LabelledData(Protocol):
 
 @dataclass
 class NoteCounter:
-    """What is odd in the data: each kind of oddity with how often it occurs and the first places."""
+    """Notes about the data: for each kind of note its count and the first places."""
 
     _counts: dict[str, int] = field(default_factory=dict)
     _places: dict[str, list[str]] = field(default_factory=dict)
     _cut: set[str] = field(default_factory=set)
 
     def add(self, what: str, place: str = "", count: int = 1) -> None:
-        """Count an oddity; ``what`` names such things in the plural."""
+        """Count a note about the data.
+
+        ``what`` describes its kind in the plural, such as ``rows without a readable label, skipped``.
+        """
         self._counts[what] = self._counts.get(what, 0) + count
         places = self._places.setdefault(what, [])
         if place and printable(place) not in places:
@@ -101,7 +104,7 @@ class NoteCounter:
                 self._cut.add(what)
 
     def sentences(self) -> list[str]:
-        """Return one sentence a kind of oddity."""
+        """Return one sentence for each kind of note."""
         return [self._sentence(what, count) for what, count in self._counts.items()]
 
     def _sentence(self, what: str, count: int) -> str:
@@ -113,7 +116,8 @@ class NoteCounter:
 def placed(label: LabelledBoxes, size: tuple[int, int], name: str, notes: NoteCounter) -> TrueBoxes:
     """Return the boxes in pixels of a picture of this width and height; note those that do not lie in it.
 
-    One without any area in the picture is left out. One that reaches beyond stays as it is, as in the COCO evaluation.
+    A box without any area in the picture is skipped. A box that reaches beyond the picture stays as it is, as in the
+    COCO evaluation.
     """
     scale = np.ones(2)
     if label.fractions:

@@ -67,7 +67,10 @@ class PictureCells:
     fills = FILLS
 
     def __init__(self, model: LoadedModel, frame: Frame, answer: ExplainedAnswer, whole: Frame, region: Region) -> None:
-        """``frame`` shows the ``region`` of the ``whole`` picture, as `shrunk` returns them; the answer is about it."""
+        """``frame`` and ``region`` come from `shrunk`: ``frame`` shows only the part ``region`` of the ``whole`` picture.
+
+        The ``answer`` is the model's answer for ``frame``.
+        """
         self._model, self.frame, self._answer = model, frame, answer
         self.whole, self.region = whole, region
         width, height = frame.size

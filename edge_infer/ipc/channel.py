@@ -283,7 +283,7 @@ class Channel:
         return self._record(joined(parts))
 
     def _record(self, data: bytes) -> Any:
-        """Decode a record in the form that `pack` writes, without spaces around its type."""
+        """Decode a record. Only the exact form that `pack` writes is accepted: no spaces before or after the type."""
         name, mark, _ = data[2 : MAX_NAME_BYTES + 4].partition(b'":')
         if not (data.startswith(b'{"') and mark and data.endswith(b"}")):
             raise WireError("a record must be an object with one key, its type")

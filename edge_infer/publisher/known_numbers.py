@@ -204,7 +204,10 @@ class KnownNumbers:
         return self._since(pipeline, event, at, began, said)
 
     def taken(self, pipeline: str, event: Event, at: float = 0.0) -> None:
-        """Record the event that `event` returned last, captured ``at``; call this after the event was admitted."""
+        """Record an event that the publisher has admitted.
+
+        ``event`` is the last return value of the method `event`; ``at`` is its capture time.
+        """
         made = self.made(pipeline, event, at)
         known = self._parents(event.boot, pipeline, made) or self._of(event.boot, pipeline, made)
         if known and event.id is not ABSENT:

@@ -1,7 +1,8 @@
-"""The rules by which an engine's messages are checked: those of the plan by which it works.
+"""Rules by which the publisher checks an engine's messages.
 
-An engine needs some time until it works by a new plan. What it captured until then may have the words and forms of the
-plan before; anything later has those of the new plan only.
+They come from the plan that the engine used when it captured the frame. An engine needs some time to switch to a new
+plan. A message about an earlier capture may have the words and forms of the previous plan; a message about a later
+capture has only those of the new plan.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class PlanRules:
 
 
 class PlanHistory:
-    """The present plan, and earlier ones with the uptime until which captures may still be made by them."""
+    """The current plan, and earlier ones, each with the uptime until which the engine may still use it."""
 
     def __init__(self) -> None:
         self._plan: Plan | None = None
@@ -46,7 +47,7 @@ class PlanHistory:
         self._made: dict[tuple[int, ...], PlanRules] = {}
 
     def apply(self, plan: Plan, at: float) -> None:
-        """Set the present plan, which came at this uptime."""
+        """Set the current plan, which came at this uptime."""
         before, self._plan = self._plan, plan
         if before is not None and before.pipelines != plan.pipelines:
             self._earlier.append((at + switch_seconds(before, plan), before))
@@ -54,7 +55,7 @@ class PlanHistory:
         self._made.clear()
 
     def forget(self) -> None:
-        """Forget the earlier plans: a new engine never worked by them."""
+        """Forget the earlier plans: a new engine has never used them."""
         self._earlier.clear()
         self._made.clear()
 

@@ -234,7 +234,7 @@ class StreamWriter:
             self._lost.note("readings that did not fit into the engine's queue", lost)
 
     def _wait_for_room(self, until: float) -> bool:
-        """Wait for space in the channel; return False when ``until`` has passed."""
+        """Wait up to `TICK` for space in the channel; return False if ``until`` has passed."""
         left = until - time.monotonic()
         if left <= 0:
             return False

@@ -81,8 +81,8 @@ def give_up_root_for(
     If only root can change the configurations, the user is the owner of the first one's state directory, and the
     capability to read stays, because root itself has named every file. A configuration of another user could name a
     file of root and a server that receives its content. For such a configuration the command becomes that user and
-    reads only what that user may read. The environment of root is dropped, because the configuration could name its
-    variables, and because that user may inspect children before they are locked.
+    reads only what that user may read. It also drops root's environment variables. Otherwise the configuration could
+    refer to them by name, and that user could read them from child processes that are not yet in their sandbox.
     """
     config = configs[0].absolute()
     if os.geteuid() != 0:

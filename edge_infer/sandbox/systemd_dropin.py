@@ -100,7 +100,7 @@ def _groups(live: Iterable[SourcePlan], delegates: Iterable[str]) -> Iterator[st
 
 
 def _owner(path: str) -> str:
-    """Return the group of a device; empty for root's group, or if the device is not present."""
+    """Return the group of a device; empty for root's group, if the group has no name, or if there is no such device."""
     try:
         status = os.stat(path)  # noqa: PTH116 - follows links
         return grp.getgrgid(status.st_gid).gr_name if status.st_gid else ""

@@ -44,9 +44,9 @@ class Pause(Record, frozen=True):
     until: Annotated[float, between(0.0, MOST_SECONDS)] | None = None
     """End in seconds since the epoch, only in files of earlier versions."""
     ends: Annotated[float, between(0.0, MOST_SECONDS)] | None = None
-    """End in seconds since the start of the kernel whose tag is ``kernel``."""
+    """Time of the end, in seconds since boot (CLOCK_BOOTTIME). ``kernel`` identifies the boot (see `kernel_tag`)."""
     left: Annotated[float, between(0.0, MOST_SECONDS)] | None = None
-    """Seconds to the end when the file was written; after a reboot they begin again."""
+    """Seconds to the end when the file was written. After a reboot the pause lasts that long again."""
     kernel: Annotated[str, at_most(64)] = ""
 
 

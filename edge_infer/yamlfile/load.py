@@ -141,7 +141,7 @@ def _top(root: Node | None) -> Group:
 def _read(path: Path) -> bytes:
     """Return the bytes of a regular file; raises `YamlError`.
 
-    Of a file that is larger than `LARGEST`, return a part that is larger than `LARGEST`, so that `_decode` rejects it.
+    Reading stops after the first part beyond `LARGEST`; `_decode` then rejects the file as too large.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # opening a pipe must not block

@@ -81,9 +81,9 @@ class YoloGrid:
 
     @staticmethod
     def recognise(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> str | None:
-        """Return None.
+        """Return None: this decoder is never chosen from the tensors alone.
 
-        The manifest must define the anchors in any case, and a grid of numbers may also be a map of classes.
+        A grid of numbers may also be a map of classes, and only the manifest can define the anchors.
         """
         del inputs, outputs
         return None

@@ -134,7 +134,7 @@ class Trial:
         self._overflowed = False
         """Whether outputs of this frame are not finite, and may be so because of `EXTREME` numbers."""
         self._within = False
-        """Whether the frame failed within a run."""
+        """Whether a run for this frame has begun and has not ended without an error."""
         self._sound = False
         """Whether the model ran on generated inputs without a fault, after an `EXTREME` frame failed."""
         self._computed: tuple[tuple[Tensor, ...], tuple[Tensor, ...]] | None = None

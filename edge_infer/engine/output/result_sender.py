@@ -95,7 +95,10 @@ class ResultSender:
     """
 
     def __init__(self, channel: Channel, boot: str, lights: ActivityTable | None = None) -> None:
-        """In ``lights`` the numbers remain readable for the supervisor if this process is killed."""
+        """The sender also writes each sequence number to ``lights`` (shared memory).
+
+        There the supervisor can still read it after the engine was killed.
+        """
         self.boot = boot
         self._lights = lights
         self._channel = channel

@@ -68,7 +68,10 @@ def price_of_new(others: int) -> float:
 
 
 def worth(squared: Rows, cost: Rows, price: float) -> Rows:
-    """Return the cost of each pair minus the cost of leaving both unassigned; negative if the pair is more likely."""
+    """Return the cost of each pair minus the cost of leaving both unassigned; negative if the pair is more likely.
+
+    Pairs whose ``squared`` distance is not below `GATE` get 0.
+    """
     return np.where(squared < GATE, cost - price, 0.0)
 
 

@@ -129,7 +129,7 @@ class _AnnouncedFile:
         )
 
     def load(self, plan: Plan) -> Announced | None:
-        """Return the record that this process or an earlier one stored last."""
+        """Return the record of this process's last `save`, even if it could not be written; else the stored one."""
         if not self._loaded:
             self._loaded = True
             self._known = self._written = self._file.read(publisher_folder(plan.state_dir))

@@ -58,7 +58,7 @@ CHUNK: Final = 256
 MOST_DROPPED: Final = 8192
 """Number of messages that one write may drop because of size or age; the next write continues."""
 ROOMY: Final = 512
-"""Number of pages from which it is worth returning the space of an empty file to the disk."""
+"""Pages above which `tidy` shrinks the file (``VACUUM``) when no message is queued."""
 MAX_COUNT: Final = 2**53
 """The highest number that every reader of JSON represents exactly."""
 MAX_REASONS: Final = 16
@@ -340,7 +340,7 @@ class Database:
             raise CorruptError("a message belongs to no series") from error
 
     def tidy(self) -> None:
-        """Return the space of an empty file to the disk."""
+        """Shrink a file that is larger than `ROOMY` and has no queued message."""
         try:
             self._begin_order()
             (pages,) = self._one("PRAGMA page_count")

@@ -184,7 +184,7 @@ def draw_shape(label: str, side: int, random: np.random.Generator) -> tuple[Pixe
 
 
 def load_cutout(file: str, width: int, height: int) -> tuple[str, Pixels, Pixels]:
-    """Return a moving picture, at most half the frame's size.
+    """Load a picture that the source moves across the frame, scaled to at most half the frame's width and height.
 
     The result is the file's name without its suffix, the pixels and the mask.
     """

@@ -205,7 +205,10 @@ class Compilation:
 
 
 def _names_merged(config: Path) -> bool:
-    """Return whether a file seems to merge rooms, which takes a wall from this process."""
+    """Return whether the file seems to contain ``rooms: merged``.
+
+    With it the publisher runs inside this process, so the supervisor accepts it only if the file contains it.
+    """
     with suppress(OSError):
         return _MERGED.search(content(config, MAX_BYTES)) is not None
     return False

@@ -1,4 +1,4 @@
-"""Measurement of the runtime's fast path (XNNPACK), by a child in the engine's sandbox, once after each start."""
+"""Measurement of the runtime's fast path (XNNPACK) by a child in the sandbox of model trials, once after each start."""
 
 from __future__ import annotations
 

@@ -98,12 +98,12 @@ def _running(swap: ModelRollout, pipeline: PipelinePlan, report: EngineReport) -
 
 
 def _allowed(swap: ModelRollout, pipelines: list[PipelinePlan]) -> list[PipelinePlan]:
-    """Return the pipelines that may run; all of them if none may."""
+    """Return the pipelines that are not held back after crashes. If all are held back, return them all."""
     return [each for each in pipelines if each.name not in swap.held] or pipelines
 
 
 def _going_back(refusal: Refusal, target: ModelPlan | None, serving: ModelPlan | None) -> bool:
-    """Return whether the fallback has not taken over yet. A model counts as rolled back only after that."""
+    """Return whether the fallback does not run yet. A model counts as rolled back only once the fallback runs."""
     return refusal.state == "rolled_back" and target is not None and not refusal.about(target) and serving is not target
 
 
