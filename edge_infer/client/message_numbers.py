@@ -34,7 +34,7 @@ class NumberRanges:
     def take(self, seq: int, skipped: int = 0) -> int | None:
         """Take a number. Return None for a duplicate, otherwise how many numbers are missing after the highest so far.
 
-        The ``skipped`` numbers before it are left out on purpose.
+        The sender has skipped the ``skipped`` numbers before it on purpose, so they are not missing.
         """
         missing = max(0, seq - 1 - self._ends[-1] - skipped) if self._ends else 0
         self._leave_out(seq, skipped)

@@ -75,7 +75,7 @@ class Standing:
     def present(self, label: str, zone: str | None = None) -> bool | None:
         """Return whether an object with this label is there, in the picture or in a zone; None if unknown.
 
-        It is also unknown for a label that has no count, if some found no room in the message (``more``).
+        It is also unknown for a label without a count if not all labels fitted into the message (``more``).
         """
         counts = self.counts if zone is None else (self.zones or {}).get(zone)
         if counts is None or self.state is None or (label not in counts and self.state.more is not ABSENT):

@@ -98,7 +98,7 @@ class UpdateReader:
             self._place.reader = _nobody
 
     def read(self) -> Any:
-        """Return the next update, None if there is none yet; leave out what came after the time was over."""
+        """Return the next update that arrived before the time was over; None if there is none yet."""
         if not self.over and time.monotonic() >= self._end:
             self.over, self._limit = True, self._log.end
         return self._log.read(self._place, self._limit)

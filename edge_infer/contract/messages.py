@@ -361,7 +361,7 @@ class Event(Record, frozen=True):
     how far the content of the picture moved to the right and down, in fractions of the frame. ``since`` is when the
     subject of the event began. ``score`` is the best score so far. For an anomaly it is the distance, which may be more
     than 1. ``reason`` is present if something other than the scene ended the event. ``skipped`` is how many numbers
-    before ``seq`` were left out on purpose; they are not lost.
+    before ``seq`` the sender skipped on purpose; no messages are lost.
     """
 
     v: Literal[1]
@@ -653,7 +653,7 @@ class ShadowStatus(Record, frozen=True):
     - ``difference``: the mean difference of scores, distances, shares or values where both models found the same; of
       classes only the best one is compared
     - ``latency``: the time that the shadow takes as a multiple of the active model's
-    - ``skipped``: frames of its share that it left out so that it does not delay other work
+    - ``skipped``: frames of its share that it skipped so that it does not delay other work
     """
 
     model: Name

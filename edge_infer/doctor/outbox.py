@@ -1,4 +1,7 @@
-"""Checks of the publisher's folder: whether the daemon can store its outbox there, and the folders put aside."""
+"""Checks of the publisher's folder: whether the daemon can store its outbox there, and whether older ones remain.
+
+The supervisor moves a folder that makes every publisher fail to ``publisher.put-aside-`` and a number.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from edge_infer.supervisor.status import Status
 def outbox(state_dir: Path, status: Status | None) -> Iterator[Finding]:
     """Yield a finding if the daemon reports that it cannot write its outbox, or if no daemon could.
 
-    The daemon may run as another user and with another configuration, so its word and its state directory count.
+    The daemon may run as another user and with another configuration, so its report and its state directory count.
     """
     degraded = status is not None and status.outbox is not None and status.outbox.degraded
     if status is not None and not degraded:
@@ -69,7 +72,7 @@ def _unexplained(state_dir: Path) -> Finding:
 
 
 def put_aside(state_dir: Path, status: Status | None) -> Iterator[Finding]:
-    """Yield a finding for each folder of the publisher that was put aside, as the daemon says or as the disk has it."""
+    """Yield a finding for each ``publisher.put-aside-`` folder, as the daemon reports it or as found on the disk."""
     paths = all_aside(state_dir) if status is None else status.put_aside
     for path in paths:
         yield warn("outbox", f"{path} was put aside and may hold messages", remedy(path, paths))

@@ -162,7 +162,7 @@ class ClassJudge:
         self.worst, self.golden = WorstMistakes(), GoldenChoice(golden)
 
     def add(self, example: LabelledExample, looked: Looked, _size: Size | None) -> None:
-        """Add an input; one of a class that does not count is left out."""
+        """Add an input; an input of a class that does not count is skipped."""
         assert isinstance(example.label, LabelledClass)
         true = self._classes.of_data[example.label.number]
         if true not in self._kept:

@@ -53,7 +53,7 @@ class TableFile:
         return self._count
 
     def __iter__(self) -> Iterator[LabelledExample]:
-        """Yield the rows; one that cannot be read is left out and noted."""
+        """Yield the rows; a row that cannot be read is skipped and noted."""
         places = {name: place for place, name in enumerate(self.names)}
         for number, (line, row) in enumerate(self._rows()):
             name = f"{self._path.name}:{line}"

@@ -127,7 +127,7 @@ def classes(scores: Sequence[ClassScore]) -> list[list[str]]:
 
 
 def sizes(scores: Sequence[SizeScore]) -> list[list[str]]:
-    """Return the rows of a table of sizes with a header; sizes without boxes are left out."""
+    """Return the rows of a table of sizes with a header, without sizes that have no boxes."""
     rows = [
         [_SIZES[each.size], str(each.count), number(each.precision), number(each.recall), number(each.map50_95)]
         for each in scores

@@ -67,7 +67,7 @@ class PictureCells:
     fills = FILLS
 
     def __init__(self, model: LoadedModel, frame: Frame, answer: ExplainedAnswer, whole: Frame, region: Region) -> None:
-        """``frame`` and ``region`` come from `shrunk`: ``frame`` shows only the part ``region`` of the ``whole`` picture.
+        """``frame`` and ``region`` come from `shrunk`: ``frame`` shows only the ``region`` of the ``whole`` picture.
 
         The ``answer`` is the model's answer for ``frame``.
         """

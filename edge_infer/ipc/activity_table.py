@@ -1,4 +1,4 @@
-"""Shared memory that shows which pipelines are active and their last numbers; it can be read after the engine has died.
+"""Shared memory with the active pipelines and their last sequence numbers, readable after the engine has died.
 
 A crashed process sends no more reports, and its last report may be a second old. The supervisor owns this memory, which
 still contains what the engine wrote last.

@@ -114,7 +114,7 @@ class DriftHistogram(Record, frozen=True):
 class PartDrift(Record, frozen=True):
     """One part of a pipeline: its camera, or its model's findings.
 
-    ``learned`` is the completed share of the reference, 1 when it is complete. ``since`` is the begin of the present
+    ``learned`` is the completed share of the reference, 1 when it is complete. ``since`` is the start of the current
     drift.
     """
 

@@ -270,7 +270,7 @@ def read_record(state_dir: Path) -> ServingRecord:
 def write_record(state_dir: Path, record: ServingRecord) -> None:
     """Write the record; raises `StartError` if the state directory is not writable.
 
-    If the record would be too long to be read again, the longest fallbacks are left out.
+    If the record would be too long to be read again, the longest fallbacks are not written.
     """
     excess = len(dumps(record)) - LONGEST
     keep_record(state_dir / FILE, record if excess <= 0 else _shortened(record, excess))

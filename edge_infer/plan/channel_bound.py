@@ -316,7 +316,7 @@ def _count_bits(pipeline: PipelinePlan, labels: int) -> float:
 
 
 def _same(detail: Detail) -> int:
-    """Return the number of times that count as the same begin."""
+    """Return the number of start times that count as equal."""
     return 1 if detail == "coarse" else 5
 
 
@@ -326,8 +326,8 @@ def _same(detail: Detail) -> int:
 def _event_bits(plan: Plan, pipeline: PipelinePlan, step: float) -> float:
     """Return the bits of an event for each time that it counts (`ChannelRates.events`).
 
-    A begin counts twice and its end not at all; an end without a begin counts twice. So ``points * x + pairs * x**2``
-    is 1, where ``x`` is the inverse of the number of choices for each time.
+    A begin event counts twice and its end event not at all; an end event without a known begin event counts twice. So
+    ``points * x + pairs * x**2`` is 1, where ``x`` is the inverse of the number of choices for each time.
     """
     detail, labels = pipeline.detail, len(set(pipeline.labels or pipeline.model.labels)) or 1
     ids = KNOWN_IDS + 1 if pipeline.track or tracked_above(plan, pipeline) else 1
@@ -352,4 +352,4 @@ def _event_bits(plan: Plan, pipeline: PipelinePlan, step: float) -> float:
 _DRIFTS: Final = 14 * 201**2
 """Number of kinds of drift with their shifts."""
 _ORDERS: Final = 4
-"""Number of orders of a begin and its end among other events: a choice of two for each."""
+"""Number of orders of a begin event and its end event among other events: a choice of two for each."""

@@ -32,8 +32,8 @@ MAX_LEVELS: Final = 4096
 MAX_ON_THE_WAY: Final = 10_000
 """Maximum number of messages of an earlier plan that are still admitted, for a pipeline and kind without a limit."""
 COSTS: Final = {"appear": 2, "enter": 2, "start": 2, "drift": 2, "leave": 0, "exit": 0, "end": 0, "drift_end": 0}
-"""Cost of an event in tokens: a begin pays for its end, as in the engine. Other events cost 1; an end without a known
-begin costs 2."""
+"""Cost of an event in tokens: a begin event pays for its end event, as in the engine. Other events cost 1; an end event
+without a known begin event costs 2."""
 
 
 @dataclass(slots=True)

@@ -44,7 +44,7 @@ class OutcomeForm:
 
     - ``least`` is the lowest score, ``most`` the maximum number of items in a result.
     - With ``sums`` a state counts at most ``most`` objects in total. ``rows`` is the maximum number of rows that it may
-      leave out.
+      omit.
     - ``shares`` and ``stills``: whether results have these fields.
     - ``values`` are the values of a regression, in order.
     - ``answers``: whether states have answers of a cascade. ``counted`` holds the labels that states count, by model.
@@ -275,7 +275,7 @@ def _segment(item: Segment, form: OutcomeForm) -> Segment:
 
 
 def _drift(event: Event) -> Event:
-    """Return a drift event reduced to its kind and times; a begin also keeps a shift."""
+    """Return a drift event reduced to its kind and timestamps; a begin event also keeps its shift."""
     reason = event.reason if event.type in _ENDS else ABSENT
     shift: tuple[float, float] | Absent = (
         ABSENT if event.shift is ABSENT or event.type in _ENDS else (event.shift[0] + 0.0, event.shift[1] + 0.0)

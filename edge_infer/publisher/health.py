@@ -152,7 +152,7 @@ def _drift(said: Mapping[str, DriftHealth], known: Iterable[PipelinePlan]) -> di
 def _numbers(said: Mapping[str, Facts], known: Iterable[PipelinePlan | SourcePlan]) -> dict[str, Facts]:
     """Return the engine's numbers for the configured names, each within its limit.
 
-    Error texts of the engine are left out; ``edge-infer status`` shows them.
+    Error texts of the engine are removed; ``edge-infer status`` shows them.
     """
     names = {item.name for item in known}
     return {name: _bounded(replace(facts, error=ABSENT)) for name, facts in said.items() if name in names}

@@ -98,9 +98,9 @@ class KnownNumbers:
         self._ids: dict[str, dict[str, KnownIds]] = {}  # by boot (engine id) and pipeline
         self._seqs: dict[tuple[str, str], int] = {}
         self._lines: dict[tuple[str, str, str], tuple[int, int]] = {}
-        self._states: dict[str, tuple[str, float, float]] = {}  # boot, begin, and capture time of the last state
-        self._begun: dict[tuple[object, ...], tuple[float, float]] = {}  # begin, and capture of the begin event
-        self._began: float | None = None  # begin of the last checked event, until `taken` is called
+        self._states: dict[str, tuple[str, float, float]] = {}  # boot, start, and capture time of the last state
+        self._begun: dict[tuple[object, ...], tuple[float, float]] = {}  # start, and capture of the begin event
+        self._began: float | None = None  # start of the last checked event, until `taken` is called
         self._times: dict[tuple[str, str], float] = {}
         self._steps: dict[str, float] = {}
         self._above: dict[str, str | None] = {}
@@ -109,7 +109,7 @@ class KnownNumbers:
         self._types: dict[tuple[str, EventType], float] = {}  # events of a pipeline, in the same way
 
     def apply(self, plan: Plan, at: float = 0.0) -> None:
-        """Set the pipelines of a plan that came at this uptime. The engine needs some time until it works by it."""
+        """Set the pipelines of a plan that came at this uptime. The engine needs some time to switch to it."""
         until = at + (0.0 if self._plan is None else switch_seconds(self._plan, plan))
         self._plan = plan
         _renew(self._tracked, [each.name for each in plan.pipelines if each.track], until)
@@ -118,7 +118,7 @@ class KnownNumbers:
         self._above = {each.name: tracked_above(plan, each) for each in plan.pipelines if each.crops}
 
     def engine_rested(self) -> None:
-        """Forget earlier plans: an engine that starts with full budgets has only the present one."""
+        """Forget earlier plans: an engine that starts with full budgets has only the current one."""
         self._tracked = {key: end for key, end in self._tracked.items() if end == math.inf}
         self._types = {key: end for key, end in self._types.items() if end == math.inf}
 
@@ -132,9 +132,9 @@ class KnownNumbers:
         return at
 
     def made(self, pipeline: str, message: Result | Event, at: float) -> float:
-        """Return the uptime by which the plan of a message is chosen, captured ``at``.
+        """Return the uptime that selects the plan for a message captured ``at``.
 
-        The end of a known event follows the plan of its begin, so that each event can end.
+        The end event of a known event follows the plan of its begin event, so that each event can end.
         """
         if not isinstance(message, Event) or message.type not in _ENDS:
             return at
@@ -157,10 +157,10 @@ class KnownNumbers:
     def state(self, pipeline: str, state: State, at: float, made: float = 0.0) -> State:
         """Return the state, captured ``at`` and of the plan at ``made``, without its implausible numbers.
 
-        Its begin is its own capture, or that of the state before.
+        Its start is its own capture time, or the start of the previous state.
 
-        The first state of an engine began after the last state of the previous engine, and no state began before the
-        kernel started. Raises `WireError`.
+        The first state of an engine started after the last state of the previous engine, and no state started before
+        the boot. Raises `WireError`.
         """
         if isinstance(state.ids, Mapping):
             known = self._of(state.boot, pipeline, made)
@@ -178,7 +178,7 @@ class KnownNumbers:
     def event(self, pipeline: str, event: Event, at: float, made: float = 0.0) -> Event:
         """Return the event, captured ``at`` and of the plan at ``made``, without its implausible numbers.
 
-        An end event has the begin time of its begin event.
+        An end event has the start time of its begin event.
 
         Raises `WireError` for a type of event that the pipeline does not have, and for a time that is not a calendar
         date.
@@ -187,7 +187,7 @@ class KnownNumbers:
             raise WireError(f"{pipeline} has no events of type {event.type}")
         self._began = None
         known = self._parents(event.boot, pipeline, made) or self._of(event.boot, pipeline, made)
-        # The end of a known event keeps the id of its begin. Its key stays the same, so it ends the event once.
+        # The end event of a known event keeps the id of its begin event. Its key stays the same, so it ends it once.
         if event.id is not ABSENT and not (event.type in _ENDS and _key(pipeline, event) in self._begun):
             event = event if known and known.admits(event.id) else replace(event, id=ABSENT)
         if event.box is not ABSENT and made >= self._tracked.get(pipeline, -math.inf):
@@ -274,9 +274,9 @@ class KnownNumbers:
         return self._since(pipeline, state, at, claimed, before)
 
     def _since(self, pipeline: str, record: Moment, at: float, claimed: float, began: float) -> Moment:
-        """Return an event or state, captured ``at``, with ``began`` as its begin.
+        """Return an event or state, captured ``at``, with the start time ``began``.
 
-        The claimed begin is kept if it differs only by rounding.
+        The claimed start stays if it differs only by rounding.
         """
         if abs(claimed - began) <= SAME and pipeline not in self._steps:
             return record
@@ -284,7 +284,7 @@ class KnownNumbers:
 
 
 def _renew(known: dict[Key, float], present: Iterable[Key], until: float) -> None:
-    """Let the present ones have no end, and those of the plan before end at ``until``. Older ones keep their end."""
+    """Give the keys of the current plan no end, and those of the previous plan ``until``. Older ones keep their end."""
     known.update({key: until for key, end in known.items() if end == math.inf})
     known.update(dict.fromkeys(present, math.inf))
 

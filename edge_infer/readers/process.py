@@ -53,7 +53,7 @@ class Writer(Protocol):
         """Handle the pending records of the engine."""
 
     def write(self, reading: Any) -> bool:
-        """Pass a reading to the engine; return whether there was room."""
+        """Pass a reading to the engine; return whether the engine's queue had space for it."""
 
     def trouble(self, text: str, *, ended: bool = False) -> bool:
         """Report why there are no readings; return whether the report was sent."""

@@ -209,7 +209,7 @@ class StreamWriter:
         return self._kept_up
 
     def _flush(self) -> bool:
-        """Send as many readings as there is room for; return whether none is left."""
+        """Send as many readings as the channel has space for; return whether none is left."""
         if self._greet:
             if not self._channel.send(StreamBegin(self._settled)):
                 return False
@@ -245,7 +245,7 @@ class StreamWriter:
     def trouble(self, text: str, *, ended: bool = False) -> bool:
         """Send the engine the reason why there are no readings, after all readings.
 
-        Return False if there is no room yet.
+        Return False if the channel has no space yet.
         """
         with self._lock:
             return self._flush() and self._channel.send(ReaderTrouble(shortened(text), ended))

@@ -45,7 +45,7 @@ def _is_address(name: str) -> bool:
 
 
 def _modules(config: Path) -> frozenset[str]:
-    """Return the modules in the ``hosts:`` line, or the C library's default; actions in brackets are left out."""
+    """Return the modules in the ``hosts:`` line without the actions in brackets, or the C library's default."""
     text = ""
     with suppress(OSError, UnicodeDecodeError):
         text = config.read_text(encoding="utf-8")

@@ -42,7 +42,7 @@ PUBLISHER_FILES: Final = frozenset((
 ))  # fmt: skip
 """All files that a publisher makes in its folder."""
 ASIDE: Final = "publisher.put-aside-"
-"""Prefix of the names of the publisher's folders that were put aside; a number follows, the newest has the highest."""
+"""Prefix of the names of replaced folders of the publisher. A number follows; the newest folder has the highest."""
 ON_TRIAL: Final = f"{ASIDE}on-trial"
 """Name of the publisher's folder while an empty one replaces it on trial. A start that finds it ends the trial.
 
@@ -217,7 +217,7 @@ def tidy_publisher(state_dir: str | Path) -> bool:
 
 
 def folders_aside(state_dir: str | Path) -> list[Path]:
-    """Return the publisher's folders that were put aside, the oldest first, without the one on trial.
+    """Return the replaced folders of the publisher, the oldest first, without the one on trial.
 
     Raises `OSError`.
     """
@@ -226,7 +226,7 @@ def folders_aside(state_dir: str | Path) -> list[Path]:
 
 
 def all_aside(state_dir: str | Path) -> list[Path]:
-    """Return the folders that were put aside, the oldest first, and then the one on trial.
+    """Return the replaced folders of the publisher, the oldest first, and then the one on trial.
 
     The list is empty if this user cannot read the state directory.
     """

@@ -82,7 +82,7 @@ class Status(Record, frozen=True):
     unwatched: Mapping[ShortText, ShortText] = field(default_factory=dict)
     """Pipelines with ``drift`` in the configuration that are inactive, with the reasons."""
     put_aside: tuple[FilePath, ...] = ()
-    """Folders of the publisher that were put aside, the oldest first."""
+    """Replaced folders of the publisher (``publisher.put-aside-…``), the oldest first."""
     state_dir: FilePath | None = None
 
 

@@ -113,7 +113,7 @@ class Section(BaseModel):
 
     @classmethod
     def _has_default(cls, path: tuple[str | int, ...]) -> bool:
-        """Return whether a path is that of a key of this section that may be left out."""
+        """Return whether a path is that of an optional key of this section."""
         field = cls.model_fields.get(str(path[0])) if len(path) == 1 else None
         return field is not None and not field.is_required() and path[0] not in cls.one_of
 
@@ -142,7 +142,7 @@ def _is(error: Any, kind: str) -> bool:
 def written_default(item: FieldInfo) -> Any:
     """Return a field's default in the spelling of a file.
 
-    Return None if the default applies only when the key is left out.
+    Return None if the default has no spelling, so that it applies only if the key is absent.
     """
     default = item.get_default(call_default_factory=True)
     if item.is_required() or default is None or default == () or isinstance(default, (Section, dict)):

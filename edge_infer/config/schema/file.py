@@ -186,7 +186,7 @@ ModelName = Annotated[str, _name_but(RESERVED_MODEL_NAMES, "a model", "of each p
 
 
 class Config(Section):
-    """The whole file. Each section may be left out."""
+    """The whole file. Every section is optional."""
 
     device: Annotated[Device, OR_NOTHING] = Device()
     """The box that the daemon runs on."""

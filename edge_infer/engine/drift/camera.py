@@ -247,7 +247,7 @@ def _veil(view: _View, known: _View) -> tuple[float, float]:
 
 @dataclass(slots=True)
 class _RaisedCamera:
-    """The current drift: its kind and signal, its begin, and the time since which its signal is low again."""
+    """The current drift: its kind and signal, its start time, and the time since which its signal is low again."""
 
     kind: CameraDrift
     signal: Signal

@@ -86,13 +86,16 @@ class Subject(Protocol):
 
 
 class EventLedger:
-    """Open events of a pipeline. A published begin gets exactly one end. A begin that was held back gets no end."""
+    """Open events of a pipeline.
+
+    A published begin event gets exactly one end event. A begin event that a limit held back gets none.
+    """
 
     def __init__(self, plan: EventsPlan | None, decisions: Decisions) -> None:
         """Start without open events; without a plan no event is published."""
         self.decisions = decisions
         self._plan = plan
-        self._open: dict[Key, tuple[Happening, Subject] | None] = {}  # None: the begin was held back
+        self._open: dict[Key, tuple[Happening, Subject] | None] = {}  # None: a limit held the begin event back
         self._budget = MessageBudget(plan.most) if plan else None
         self._told: dict[tuple[EventType, str | None, str | None], float] = {}
         self.held_back: Counter[str] = Counter()

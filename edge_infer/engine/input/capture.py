@@ -255,7 +255,7 @@ class StreamCapture:
                 self._sit_out(feed)
 
     def _count(self, feed: Feed, event: SamplesReady | LineReady | StreamCounts, step: int, *, missed: int) -> None:
-        """Advance to the reader's number, and count the readings that the reader has dropped or left out.
+        """Advance to the reader's number, and count the readings that the reader has dropped or could not use.
 
         A new reader counts from 0.
         """

@@ -312,7 +312,7 @@ class Feed:
             time.sleep(SHORT)
 
     def missed(self, count: int) -> None:
-        """Count readings that were lost on the way because the engine had no room for them."""
+        """Count readings that the reader dropped because the engine's queue was full."""
         if count > 0:
             with self._lock:
                 for cursor in self._cursors:

@@ -34,7 +34,7 @@ class PipelineOutput:
         self._ahead = 0.0  # the monotonic clock minus the clock of the frames, in seconds
         self._nothing: Reason | None = None
         self._state: State | None = None  # the last state that was sent
-        self._since: tuple[object, Instant] = (None, Instant(0.0, 0.0))  # the current essence and its begin
+        self._since: tuple[object, Instant] = (None, Instant(0.0, 0.0))  # the current essence and its start
         self._hushed = False
         self._held_back = 0  # events held back by previous trackers
         self._newest: tuple[Findings, float, float] | None = None  # with its capture times, monotonic and wall

@@ -37,13 +37,13 @@ KEEP: Final = 1 << 20
 CROWDED: Final = KEEP // 2
 """Kept bytes from which on pipelines with a lossless source wait. Each may keep its share of these bytes."""
 ROOM_WITHIN: Final = 2.0
-"""Seconds without an acknowledgement after which a pipeline stops waiting. It does not wait again before an
-acknowledgement has made room."""
+"""Seconds without an acknowledgement after which a pipeline stops waiting. It does not wait again before its kept
+messages are within its share of `CROWDED`."""
 TICK: Final = 0.02
 
 
 Series: TypeAlias = tuple[str, NumberedKind]
-"""A pipeline and a kind of message: results and events have separate numbers."""
+"""A pipeline and a kind of message: results and events have separate sequence numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +59,9 @@ class Outward(Protocol):
     boot: str
 
     def hand_over(self, pipeline: str, make: Callable[[int], Result], at: float | None = None) -> int:
-        """Send the result that ``make`` builds from its number; ``at`` is the uptime of its capture.
+        """Send the result that ``make`` builds from its sequence number; ``at`` is the uptime of its capture.
 
-        Return the number.
+        Return the sequence number.
         """
 
     def happened(self, pipeline: str, make: Callable[[int], Event], at: float | None = None) -> int:
@@ -89,9 +89,10 @@ class Outward(Protocol):
 class ResultSender:
     """The engine's end of the results channel; any thread may call it.
 
-    The numbers of a pipeline's results, events and objects each grow by one, also across reloads. If the publisher is
-    slow or dead and the kept messages exceed `KEEP`, the pipeline with most of them loses its oldest ones. Gaps in the
-    numbers show the loss. Internally a running number identifies each kept message, across all pipelines.
+    The sequence numbers of a pipeline's results and events, and the ids of its objects, each grow by one, also across
+    reloads. If the publisher is slow or dead and the kept messages exceed `KEEP`, the sender drops the oldest messages
+    of the pipeline that has most of them. Gaps in the sequence numbers show the loss. Internally a running number
+    identifies each kept message, across all pipelines.
     """
 
     def __init__(self, channel: Channel, boot: str, lights: ActivityTable | None = None) -> None:
@@ -121,10 +122,10 @@ class ResultSender:
         self._recent: deque[RecentEvent] = deque(maxlen=MAX_RECENT_EVENTS)
 
     def hand_over(self, pipeline: str, make: Callable[[int], Result], at: float | None = None) -> int:
-        """Give a result, which ``make`` builds, its number and send it as soon as the channel has room.
+        """Give the result that ``make`` builds the next sequence number, and send it once the channel has space.
 
-        ``at`` is the uptime of its capture. Raises `WireError` if the result does not fit the contract; it then has no
-        number, and the fault is that of the pipeline.
+        ``at`` is the uptime of its capture. Raises `WireError` if the result does not fit the contract. The next result
+        then gets the sequence number, and the pipeline is at fault.
         """
         return self._number((pipeline, "result"), make, at)
 
@@ -168,7 +169,7 @@ class ResultSender:
         """Wait until the publisher has taken enough messages of a pipeline, so that a fast source loses nothing.
 
         The wait ends when the publisher acknowledges nothing for `ROOM_WITHIN` seconds. The pipeline then does not wait
-        again until there has been room.
+        again until its kept messages are within its share of `CROWDED`.
         """
         taken, until = self._taken, time.monotonic() + ROOM_WITHIN
         while self._has_to_wait(pipeline) and pipeline not in self._impatient and not stop.wait(TICK):
@@ -185,7 +186,7 @@ class ResultSender:
     def forget(self, pipeline: str) -> None:
         """Forget the state of a removed pipeline, so that it is not sent again.
 
-        Its numbers stay: they continue if a later plan has the pipeline again.
+        Its sequence numbers stay: they continue if a later plan has the pipeline again.
         """
         with self._lock:
             self._removed.add(pipeline)
@@ -201,7 +202,7 @@ class ResultSender:
             self._flush()
 
     def acked(self, acked: Acked) -> None:
-        """Process an acknowledgement: the publisher has stored all messages of this series up to a number."""
+        """Process an acknowledgement: the publisher has stored all messages of this series up to a sequence number."""
         series: Series = (acked.pipeline, acked.kind)
         if acked.boot != self.boot or acked.seq > self._numbers.get(series, 0):
             return
@@ -215,7 +216,7 @@ class ResultSender:
                 self._taken += 1
 
     def flush(self) -> bool:
-        """Send as many messages as the channel has room for; return whether none is left."""
+        """Send as many messages as the channel has space for; return whether none is left."""
         with self._lock:
             return self._flush()
 

@@ -47,7 +47,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RecordedBoxes:
-    """The boxes of a file by frame, and a note for each kind of line that is left out."""
+    """The boxes of a file by frame, and a note for each kind of skipped line."""
 
     rows: NDArray[np.float64]
     """``[n, 7]``: the fields of `Row`, sorted by frame."""
@@ -82,7 +82,7 @@ class RecordedBoxes:
 def read_boxes(path: Path, size: tuple[int, int], plan: PipelinePlan) -> RecordedBoxes:
     """Read a file of detections for pictures of ``size`` pixels.
 
-    Boxes that cannot come from a detector are left out and counted: without area, not finite, outside the picture, or
+    Boxes that cannot come from a detector are skipped and counted: without area, not finite, outside the picture, or
     listed twice. A line that does not fit the format is an error. Raises `InputError`.
     """
     try:

@@ -45,7 +45,7 @@ class ScenePicture:
     ) -> Pixels:
         """Return a new picture (blue, green, red); ``reasons`` are the decisions on this frame.
 
-        If the reasons do not fit, the last ones are left out. With ``glance``, areas that have changed are outlined.
+        If the reasons do not fit, the last ones are not drawn. With ``glance``, areas that have changed are outlined.
         """
         self._told = [*self._told, *((frame.wall, event) for event in events)][-EVENTS:]
         marked = {event.id for moment, event in self._told if frame.wall - moment < RECENT}
@@ -78,7 +78,7 @@ class ScenePicture:
 
     def _name(self, canvas: Canvas, text: str, corners: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
               color: Color) -> None:  # fmt: skip
-        """Write a label near the first corner with room.
+        """Write a label near the first corner where it covers no other label.
 
         Lower corners come first, because objects have their labels above them.
         """

@@ -57,7 +57,7 @@ def crossed(line: str, side: str) -> str:
 def _count(label: str, zone: str) -> str:
     """Return the expression for the number of objects with this label, in total or in a zone.
 
-    A missing label counts as 0, unless the state left labels out for lack of room (``more``).
+    A missing label counts as 0, unless the state omits labels that do not fit (``more``).
     """
     counts = f"value_json.zones[{quoted(zone)}]" if zone else "value_json.counts"
     known = _told("zones", zone) if zone else "value_json.counts is mapping"
@@ -65,7 +65,7 @@ def _count(label: str, zone: str) -> str:
 
 
 def _told(group: str, name: str) -> str:
-    """Return the condition that a member of a group is present: a state leaves out members that do not fit."""
+    """Return the condition that a member of a group is present: a state omits members that do not fit."""
     return f"value_json.{group} is mapping and {quoted(name)} in value_json.{group}"
 
 

@@ -30,7 +30,7 @@ SPACE_SHARE: Final = 16
 """Bytes of a file without content, at most the limit divided by `SPACE_SHARE`; they count towards the limit. The file
 is removed when a full disk would keep the last account from being written."""
 KEPT_ASIDE: Final = 4
-"""A file put aside may take the limit divided by this."""
+"""The copy of a corrupt file may take the limit divided by this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +219,7 @@ class DatabaseWorker:
         return self.path.with_name(SPACE_FILE)
 
     def _begin_anew(self, order: Order, error: CorruptError) -> Outcome:
-        """Put the corrupt file aside and open a new one. The content of the old file is lost."""
+        """Rename the corrupt file (see `ASIDE`) and open a new one. The messages in the old file are lost."""
         self._release()
         aside = self._aside
         try:
@@ -235,7 +235,7 @@ class DatabaseWorker:
             return Failed(order, f"{self.path} is corrupt, and the publisher cannot create a new one: {further}")
 
     def _trim_aside(self) -> None:
-        """Keep the beginning of the file put aside; an earlier process may have left one of any size."""
+        """Cut the renamed corrupt file to its maximum size; an earlier process may have left one of any size."""
         with suppress(FileNotFoundError):
             if self._aside.stat().st_size > (most := self.limits.max_size // KEPT_ASIDE):
                 os.truncate(self._aside, most)
@@ -245,7 +245,7 @@ class DatabaseWorker:
         return self.path.with_name(self.path.name + ASIDE)
 
     def _within(self) -> Limits:
-        """Return the limits minus the space that is kept, and minus a file put aside, until the operator removes it."""
+        """Return the limits minus the reserved space and the size of a renamed corrupt file, if there is one."""
         try:
             taken = self._aside.stat().st_size
         except OSError:

@@ -177,7 +177,7 @@ class DeliveryLedger:
         return True
 
     def leave_out(self, series: MessageSeries, count: int, seq: int) -> None:
-        """Leave out ``count`` numbers before ``seq`` on purpose; others before it that are missing are ``unknown``."""
+        """Skip ``count`` numbers before ``seq`` on purpose; other missing numbers before it count as ``unknown``."""
         track = self._tracks.get(series) or self._begin(series)
         if (missing := seq - 1 - track.highest) > 0:
             track.lose(LEFT_OUT, min(count, missing))
@@ -341,7 +341,7 @@ class DeliveryLedger:
     def sums(self) -> tuple[int, int, int, int, dict[str, int]]:
         """Return produced, pending, pending bytes, delivered, and lost by reason.
 
-        Messages that the engine keeps are pending, too. Numbers that were left out on purpose count nowhere.
+        Messages that the engine keeps are pending, too. Numbers that were skipped on purpose count nowhere.
         """
         produced = pending = size = delivered = 0
         lost: Counter[str] = Counter()

@@ -69,7 +69,7 @@ class StoredOutbox:
 
     - ``full``
     - ``old``: too old
-    - ``handover``: numbers that the engine left out
+    - ``handover``: the engine dropped the message before the publisher received it
     - ``unknown``: the process that knew more has died
     - ``corrupt``: the file was corrupt
     - the reason given to `lose` or `drop`
@@ -262,7 +262,7 @@ class StoredOutbox:
         self._note_change(STORE_AFTER)
 
     def leave_out(self, series: MessageSeries, count: int, seq: int) -> None:
-        """Leave out ``count`` numbers before ``seq`` on purpose: it is not known whether they were used."""
+        """Skip ``count`` numbers before ``seq`` on purpose: it is not known whether they were used."""
         self._account.leave_out(series, count, seq)
         self._note_change(STORE_AFTER)
 

@@ -186,7 +186,7 @@ class OpenEvents:
         return tuple(begun.handover for begun in self._begun.values())
 
     def is_open(self, pipeline: str, event: Event) -> bool:
-        """Whether the begin of this event is known and has not ended yet."""
+        """Return whether the begin event of this event is known and its end event has not been seen yet."""
         begun = self._begun.get(_key(pipeline, event))
         return begun is not None and not begun.ended
 
@@ -311,7 +311,7 @@ def _ended(begun: EventHandover, reason: Reason, seq: int, skipped: int) -> Even
 
 
 def _since(begun: EventHandover, now: float, at: float | None) -> str | Absent:
-    """Return the begin time for the event that ends an event ``now``, at uptime ``at``.
+    """Return the start time for the event that ends an event ``now``, at uptime ``at``.
 
     With ``at``, the duration counts in uptime, whatever the clock did. Return ABSENT for a date that cannot be correct:
     the clock was ahead, or the engine or the notes are faulty.

@@ -126,6 +126,6 @@ class States:
 
 
 def _lasting(state: State, since: str | Absent) -> State:
-    """Return the state as of now. If the clock was ahead at its begin and has been set since, it begins now."""
+    """Return the state as of now. If the clock was ahead when the state started and was set since, it starts now."""
     now = timestamp(time.time())
     return replace(state, ts=now, since=since if since is ABSENT else min(since, now))

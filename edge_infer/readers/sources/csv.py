@@ -153,10 +153,11 @@ class CsvSource(Closing):
         return Block(values, self._options.rate, time.time(), time.monotonic(), gap, left_out)
 
     def _next_row(self) -> Row | None:
-        """Return the next row, None for unusable ones; raises `SourceError` after too many of those.
+        """Return the next row, or None for an unusable row; raises `SourceError` after too many unusable rows.
 
-        Each line below the first row that is left out is such a row, also a line of words: at a fixed rate it has its
-        time. So is an empty line between rows of one column. Elsewhere it means nothing.
+        Below the first row, every line that cannot be used counts as an unusable row, also a line of words, because at
+        a fixed rate each line stands for a moment. For the same reason an empty line between rows of one column
+        counts. Other empty lines are ignored.
         """
         if (kept := self._kept) is not None:
             self._kept = None

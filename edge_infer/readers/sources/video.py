@@ -243,8 +243,8 @@ class VideoSource(Closing):
         """Log a warning if the file was cut off or damaged.
 
         A file that was cut off ends early without an error, and reading continues past damage without one. A clip may
-        begin later than 0, and the stated length of Matroska is then the time of its end. An MP4 file counts
-        frames that its edit list leaves out, so it does not show a cut.
+        begin later than 0, and the stated length of Matroska is then the time of its end. The length stated by an MP4
+        file includes frames that its edit list removes, so it does not show a cut.
         """
         if self._capture is None:
             return

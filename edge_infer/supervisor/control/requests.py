@@ -162,7 +162,7 @@ class Viewers:
         self._series: dict[tuple[int, str], str] = {}  # the name of the user; empty if no line named it
         self._lines = UserBuckets(LINES_AT_ONCE, LINES_PER_SECOND)
         self._asked: dict[tuple[int, str], int] = {}  # who asked for the series: the page asks for others
-        self._left_out: dict[int, int] = {}  # lines that were left out, by the user who asked
+        self._left_out: dict[int, int] = {}  # number of lines that were not logged, by the user who asked
 
     def admits(self, uids: Collection[int]) -> bool:
         """Return whether pictures may be shown to these people, too."""
@@ -181,7 +181,7 @@ class Viewers:
         self._house.watch(watched=True)
 
     def go_on(self) -> None:
-        """Log who has stopped looking, and how many lines were left out."""
+        """Log who has stopped looking, and how many lines were not logged."""
         now = time.monotonic()
         for uid, source in [each for each, last in self._last.items() if now > last + WATCHED_SECONDS]:
             del self._last[uid, source]

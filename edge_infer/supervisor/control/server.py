@@ -345,7 +345,7 @@ class Request:
 
 @dataclass(slots=True)
 class _UnreadAnswer:
-    """The rest of an answer and of its picture, for which the client has no room yet."""
+    """The rest of an answer and of its picture, which waits until the client reads more."""
 
     connection: socket.socket
     rest: bytes

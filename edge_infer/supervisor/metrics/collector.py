@@ -32,8 +32,8 @@ from edge_infer.supervisor.rollout.model_status import standing
 from edge_infer.supervisor.rollout.rollout import ModelRollout
 
 MEBIBYTE: Final = 20
-"""Number of low bits of a process's memory size that are left out. The process reports this number itself and could
-hide data in these bits."""
+"""Number of low bits of a process's memory size that are set to 0. The process reports the size itself and could hide
+data in these bits."""
 MOST_DRIFT: Final = 100.0
 LOSSES: Final = ("full", "old", "handover", "unknown", "corrupt", "rejected", "rate", "too_large")
 """Reasons for lost messages. Their counters start at 0, so that a first loss shows as an increase."""

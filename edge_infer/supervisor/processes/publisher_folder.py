@@ -1,4 +1,4 @@
-"""Put the publisher's folder aside when what an earlier publisher left in it ends every later one."""
+"""Replacement of the publisher's folder by an empty one if the content of the folder makes every publisher fail."""
 
 from __future__ import annotations
 
@@ -17,25 +17,28 @@ from edge_infer.supervisor.statedir import ASIDE, DISPENSABLE, ON_TRIAL, folders
 log = logging.getLogger(__name__)
 
 MAX_FAILURES: Final = 3
-"""Failures in a row, none after healthy work, after which the folder is put aside, or comes back."""
+"""Failures in a row, without healthy work between them, after which the supervisor starts or ends a trial."""
 FIRST_PAUSE, LONGEST_PAUSE = 600.0, 3600.0
-"""Seconds from a trial that did not help to the next one; each pause is twice as long as the one before."""
+"""Seconds from a trial that did not help to the next one. Each pause is twice as long as the previous one."""
 Moved = TypeVar("Moved")
 
 
 class PublisherFolder:
-    """The folder, and the failures of publishers that its content may have caused.
+    """The publisher's folder, and the failures of publishers that its content may have caused.
 
-    It is put aside as a trial. If publishers fail with an empty folder as well, the cause is elsewhere: the old folder
-    comes back. The trial is repeated after a pause, because that cause may pass while the folder still has one.
+    After several failures a trial begins: the supervisor renames the folder to `ON_TRIAL` and makes an empty one.
 
-    The name of the old folder on the disk stores the trial: `ON_TRIAL` until a publisher has worked with the empty
-    folder. So a start can end a trial that a kill or a power cut interrupted.
+    - If a publisher works with the empty folder, the old one is renamed to the next ``publisher.put-aside-`` name.
+    - If publishers also fail with the empty folder, something else causes the failures, and the supervisor moves the
+      old folder back. It repeats the trial after a pause: the other cause may end, and the folder may be a second one.
+
+    The supervisor stores the trial only in the name of the old folder. So a start can end a trial that a kill or a
+    power cut interrupted.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.waiting: int | None = None
-        """Messages that wait, as a publisher reported last."""
+        """Number of queued messages in the last report of a publisher."""
         self._failures = 0
         self._trial: Path | None = None  # the folder that an empty one replaces on trial
         self._held = ""  # what waits in that folder
@@ -44,10 +47,11 @@ class PublisherFolder:
         self._not_before = 0.0  # when the next trial may begin
 
     def end_trial(self, state_dir: str | Path) -> str:
-        """End a trial that the end of the daemon interrupts; return what was done about it, for the operator.
+        """Move the folder of an unfinished trial back; return a sentence about it for the operator.
 
-        Call it at the start, for a daemon that was killed, and at the stop, for a version that knows no such trials.
-        The old folder comes back, because nothing has shown that it is to blame. If it is, it is put aside again.
+        The daemon calls it when it stops, because the next version may not know such trials, and when it starts,
+        because the previous daemon may have been killed. Nothing has shown yet that the old folder causes the
+        failures. If it does, a new trial begins.
         """
         folder, trial = publisher_folder(state_dir), Path(state_dir, ON_TRIAL)
         if not trial.is_dir():
@@ -61,9 +65,9 @@ class PublisherFolder:
         return f"{trial} was on trial when the daemon ended: the supervisor moved it back to {folder}{_newer(aside)}"
 
     def healthy(self) -> str:
-        """Record that a publisher did healthy work: earlier failures count no more, and a trial is over.
+        """Record that a publisher did healthy work: forget earlier failures and end a trial.
 
-        Return what was done about the folder on trial, for the operator.
+        Return a sentence about the folder on trial for the operator.
         """
         self._failures = 0
         self._pause, self._not_before = FIRST_PAUSE, 0.0
@@ -83,7 +87,7 @@ class PublisherFolder:
         )
 
     def failed(self, state_dir: str) -> str:
-        """Count a failure that the folder may have caused; return what was done about it, for the operator."""
+        """Count a failure that the folder may have caused; return a sentence about what was done, for the operator."""
         self._failures += 1
         if self._failures < MAX_FAILURES or self._clock() < self._not_before:
             return ""
@@ -129,9 +133,9 @@ def _newer(aside: Path | None) -> str:
 
 
 def remedy(aside: str | Path, every: Sequence[str | Path]) -> str:
-    """Return what the operator can do about a folder that was put aside, one of ``every`` such folder.
+    """Return what the operator can do about the folder ``aside``, one of ``every`` folder that a trial replaced.
 
-    The present folder takes the next name, because its messages may wait as well.
+    The command renames the current folder to the next name, because it may also contain queued messages.
     """
     path, names = Path(aside), [Path(each).name for each in every]
     if path.name == ON_TRIAL:
@@ -146,7 +150,7 @@ def remedy(aside: str | Path, every: Sequence[str | Path]) -> str:
 
 
 def _next_aside(state_dir: Path) -> Path:
-    """Return the path for the next folder that stays aside. Raises `OSError`."""
+    """Return the next ``publisher.put-aside-`` path. Raises `OSError`."""
     return _named(state_dir, _next_number(each.name for each in folders_aside(state_dir)))
 
 
@@ -175,10 +179,10 @@ def _on_full_disk(move: Callable[[Path, Path], Moved], folder: Path, trial: Path
 
 
 def _replace(folder: Path, trial: Path) -> None:
-    """Move the folder aside on trial, and make an empty one. Raises `OSError`, and then nothing has changed."""
+    """Rename the folder to ``trial``, and make an empty one. Raises `OSError`, and then nothing has changed."""
     folder.rename(trial)
     try:
-        folder.mkdir(mode=0o700)  # a full disk may have no room for it
+        folder.mkdir(mode=0o700)  # fails on a full disk
     except OSError:
         trial.rename(folder)
         raise
