@@ -27,10 +27,11 @@ WRITE_EVERY: Final = 600.0
 class DriftReferences:
     """One small file for each pipeline.
 
-    If it cannot be read, the reference is learned again; if it cannot be written, it waits.
+    If a file cannot be read, the engine learns the reference again. If a file cannot be written, the supervisor keeps
+    the reference in memory and tries again later.
 
-    The engine, which sends the references, parses foreign input. So each reference is checked, and none is written more
-    often than `WRITE_EVERY`.
+    The engine, which sends the references, parses foreign input. So the supervisor checks each reference, and writes it
+    at most once in `WRITE_EVERY` seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

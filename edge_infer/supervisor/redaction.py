@@ -1,8 +1,8 @@
 """Redaction of the engine's text before it leaves the device: only known forms pass.
 
-The engine sees frames, and a process that tries a model runs what the model file makes of it. Their text about a failed
-model is meant for users at the device (``edge-infer status``, ``models history``). There, the text is enclosed in « and
-»; the rest of such a sentence is by the supervisor.
+The engine sees frames, and a malicious model file may take over the process that tries it. Their text about a failed
+model is meant for users at the device (``edge-infer status``, ``models history``). There the text is enclosed in « and
+»; the supervisor writes the rest of such a sentence.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class EngineWords:
     def _rarely(self, told: str) -> str:
         """Return a text in the published form.
 
-        A text with numbers passes only if it is known already or another one is due.
+        A text with numbers passes only if it is known already or if the limit allows a new one.
         """
         if not any(map(str.isdigit, told)):
             return told

@@ -35,9 +35,9 @@ SHORTEST_SAVE, LONGEST_SAVE = 60.0, 3600.0
 
 
 class Pause(Record, frozen=True):
-    """Pause of a pipeline: who ordered it, and its end (no end: until it is resumed).
+    """Pause of a pipeline: the user who ordered it, and its end (no end: until a user resumes the pipeline).
 
-    The time of day cannot say when it ends: boards without a battery start with a wrong one and correct it later.
+    The end is not a time of day: boards without a battery start with a wrong time of day and correct it later.
     """
 
     by: Annotated[str, at_most(128)]
@@ -197,7 +197,7 @@ class PipelineSchedule:
     def _in_this_boot(self, pause: Pause) -> Pause:
         """Return a pause with its end by the clock of this boot.
 
-        A pause of an earlier version has a time of day instead, which must wait until the clock is set.
+        A pause of an earlier version has a time of day instead. It can be converted only after the clock is set.
         """
         now, wall = self._clock(), self._wall()
         if pause.until is not None and not wall < MADE <= pause.until:

@@ -90,9 +90,10 @@ def locked(state_dir: Path) -> Iterator[None]:
 
 
 def _open_lock(state_dir: Path) -> int:
-    """Open the lock file, for reading if the disk is read-only: a worn-out card becomes so, and the daemon serves on.
+    """Open the lock file; on a read-only disk only for reading. Raises `OSError`.
 
-    Then the state of before stays as it is, and the publisher keeps its messages in memory. Raises `OSError`.
+    A worn-out card may become read-only. The daemon then still runs: it stores nothing, and the publisher keeps its
+    messages in memory.
     """
     try:
         return os.open(state_dir / LOCK, _OPEN, 0o640)

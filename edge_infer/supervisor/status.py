@@ -25,9 +25,9 @@ from edge_infer.supervisor.processes.supervisor import LastFailure, ProcessSuper
 
 
 class RoomStatus(Record, frozen=True):
-    """One child process. ``pid`` is null until it is restarted; ``walls`` holds what it has tested of its sandbox.
+    """One child process. ``pid`` is null while it does not run; ``walls`` holds the sandbox rules that it has tested.
 
-    ``planned`` counts the ``restarts`` that the supervisor ordered because the process needed other files.
+    ``planned`` counts the ``restarts`` that the supervisor ordered because the process needed another sandbox.
     """
 
     pid: int | None

@@ -1,4 +1,4 @@
-"""Requests that only the local page makes: an overview, the scene, recent events and scores, and a coming edit."""
+"""Requests that only the local page makes: an overview, the scene, recent events, scores and drift."""
 
 from __future__ import annotations
 
@@ -112,8 +112,8 @@ class SceneInput(Record, frozen=True):
 class ScenePipeline(Record, frozen=True):
     """A pipeline.
 
-    ``source`` is the source in whose pictures it can be drawn. ``thresholds`` are the lowest and the highest score
-    threshold.
+    Its zones and lines are drawn in pictures of ``source``. ``thresholds`` are the lowest and the highest score
+    threshold that an edit may set.
     """
 
     source: ShortText

@@ -176,8 +176,8 @@ def _peer(connection: socket.socket) -> Peer:
 def _check_still_itself(pid: int, file: int | None, quiet: int) -> None:
     """Raise an error unless the process that has this pid now is the one that connected.
 
-    With a pidfd, the check is that the process has not ended. Without a pidfd, it must have had the pid before the
-    connection, so that no other process had it then.
+    With a pidfd, the check is that the process has not ended. Without a pidfd, the process must have started before the
+    connection, so that no other process can have had the pid at that time.
     """
     if file is None:
         if birth(pid).started >= quiet:

@@ -51,8 +51,8 @@ class Rates:
     def steps(self, name: str) -> list[float]:
         """Return the rates to which a pipeline can be lowered, in order: halves, down to an eighth, but at least 1.
 
-        Rates are per second. The list is empty for a pipeline without a known rate, because it uses nothing that could
-        be saved.
+        Rates are per second. The list is empty if the rate is unknown or near the minimum, because a lower rate would
+        save nothing.
         """
         rate, found = self._usual.get(name, 0.0), []
         for _ in range(STEPS):
@@ -88,9 +88,9 @@ NEAR: Final = 0.9
 
 
 class GovernorLoop:
-    """Off until a plan has a governor.
+    """Runs the governor of the current plan, if it has one.
 
-    A new configuration may change it at any time, without a restart of pipelines.
+    A new configuration may change the governor at any time, without a restart of pipelines.
     """
 
     def __init__(self, house: ProcessSupervisor, board: Path, tempo: Tempo) -> None:
@@ -198,7 +198,8 @@ def _rate(limit: float | None, usual: float | None) -> str:
 def _measured(plan: Plan, report: EngineReport) -> dict[str, float]:
     """Return the frames a second of every pipeline; a cascade runs at the rate of its root pipeline.
 
-    The limits follow from these rates and leave the device: a rate that the engine chooses has two digits.
+    The limits follow from these rates and leave the device. So a rate that the engine reports is rounded to two digits;
+    near the configured limit it is that limit.
     """
     found = {}
     for pipeline in plan.pipelines:

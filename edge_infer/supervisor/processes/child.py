@@ -110,7 +110,7 @@ class ChildProcess:
     def __init__(self, recipe: ChildSpec, stalls: Stalls | None = None, output: Output | None = None) -> None:
         """Set up. During the ``stalls`` of this process, the silence of the child does not count.
 
-        If an earlier child used the same ``output``, its limits continue with what that child has left.
+        The limits of ``output`` include what an earlier child with the same ``output`` has written.
         """
         self.recipe = recipe
         self._stalls = stalls or Stalls()
@@ -208,7 +208,7 @@ class ChildProcess:
         return self._output.due()
 
     def hear(self) -> list[Any]:
-        """Receive the records of the child, `MOST_WORDS` at most; none if it must be killed (see `offence`).
+        """Receive at most `MOST_WORDS` records of the child; none if it must be killed (see `offence`).
 
         This also forwards the log output of the child.
         """
@@ -238,8 +238,8 @@ class ChildProcess:
     def said(self, text: str) -> str:
         """Return a text that the child chose, in brackets and quotation marks, for sentences about it.
 
-        Such a text does not leave the device (see `edge_infer.errors.quoted`), and the limits of its output apply to
-        it. The result is empty once nothing is left of them.
+        Such a text does not leave the device (see `edge_infer.errors.quoted`). It counts towards the limits of the
+        child's output. The result is empty once they are used up.
         """
         text = self._output.excerpt(text)
         return f" ({quoted(text)})" if text else ""

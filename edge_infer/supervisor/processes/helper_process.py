@@ -56,7 +56,7 @@ class HelperProcess(Closing):
         stdin: int = subprocess.DEVNULL,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Start the process; None as ``environment``: with that of this process.
+        """Start the process. Without ``environment`` it gets the environment of this process.
 
         ``output`` forwards its log output, over all runs of this helper.
         """

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 _NAME: Final = "edge-infer-model"
 _Version: TypeAlias = tuple[int, int, int, int, int]
-"""Device, inode, size and times of the last changes. At least one of them differs for another file or another
+"""Device, inode, size and timestamps of the last changes. At least one of them differs for another file or another
 content."""
 
 

@@ -71,7 +71,7 @@ class Output(Closing):
     def allow(self, *, verbose: bool) -> None:
         """Set the limit for a child that logs at level debug (``verbose``) or not.
 
-        What was used of the limit stays used.
+        Bytes that already count towards the limit still count.
         """
         self._per_minute = MAX_DEBUG_BYTES_PER_MINUTE if verbose else MAX_BYTES_PER_MINUTE
         self._allowance.set_rate(self._per_minute / 60)
@@ -104,7 +104,7 @@ class Output(Closing):
     def excerpt(self, text: str) -> str:
         """Return the beginning of a text that the child chose, for log lines of the supervisor.
 
-        It counts towards the limit of the child's output. It is empty once nothing is left of the limit.
+        The text counts towards the limit of the child's output. The result is empty once the limit is used up.
         """
         text = printable(text[:MAX_EXCERPT])
         if self._allowance.take(max(_LEAST, _REPEATED * len(text.encode()))):

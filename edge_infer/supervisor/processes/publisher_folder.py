@@ -30,7 +30,7 @@ class PublisherFolder:
 
     - If a publisher works with the empty folder, the old one is renamed to the next ``publisher.put-aside-`` name.
     - If publishers also fail with the empty folder, something else causes the failures, and the supervisor moves the
-      old folder back. It repeats the trial after a pause: the other cause may end, and the folder may be a second one.
+      old folder back. It repeats the trial after a pause, because that cause may end while the folder is still one.
 
     The supervisor stores the trial only in the name of the old folder. So a start can end a trial that a kill or a
     power cut interrupted.
@@ -50,8 +50,8 @@ class PublisherFolder:
         """Move the folder of an unfinished trial back; return a sentence about it for the operator.
 
         The daemon calls it when it stops, because the next version may not know such trials, and when it starts,
-        because the previous daemon may have been killed. Nothing has shown yet that the old folder causes the
-        failures. If it does, a new trial begins.
+        because the previous daemon may have been killed. Nothing has shown yet that the old folder causes the failures.
+        If it does, a new trial begins.
         """
         folder, trial = publisher_folder(state_dir), Path(state_dir, ON_TRIAL)
         if not trial.is_dir():

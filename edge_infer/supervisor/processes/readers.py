@@ -78,8 +78,8 @@ class Readers:
         self._configured: tuple[SourcePlan, ...] = ()
         self._outputs: dict[str, Output] = {}  # limits of all sources so far: a new reader gets no new ones
         self._replaced: list[ReaderHandle] = []
-        """Handles of stopped readers. They stay open until the engine has the successor's channel, because it takes a
-        closed channel for a loss."""
+        """Handles of stopped readers. They stay open until the engine has the successor's channel, because the engine
+        takes a closed channel for the loss of the source."""
 
     def __iter__(self) -> Iterator[ReaderHandle]:
         return iter(self._by_source.values())

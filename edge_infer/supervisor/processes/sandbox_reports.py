@@ -1,8 +1,7 @@
 """What each process reports about its sandbox, and the engine about its runtime.
 
-Only the first report after a start counts.
-
-Both leave the device with ``info``. Later reports could contain something else each time, and so carry data.
+The device publishes both in ``info``. Only the first report after a start counts, because a compromised process could
+change its later reports to send data.
 """
 
 from __future__ import annotations
@@ -32,7 +31,8 @@ class _SandboxFacts:
 class _Process:
     """Reports of one process.
 
-    ``first`` was reported after the start at ``started``. ``published`` leaves the device, since ``changed``.
+    ``first`` was the first report after the start at ``started``. ``published`` is what the device has published since
+    the time ``changed``.
     """
 
     started: float
@@ -51,8 +51,8 @@ class SandboxReports:
     def settled(self, child: ChildProcess, report: Report) -> Report:
         """Return the report with the sandbox and runtime that the process reported first after its start.
 
-        The published values follow immediately after the first start and after `renew`, otherwise at most once in
-        `SAID_EVERY`: a process could end itself to report something else.
+        The published values change at once after the first start and after `renew`, otherwise at most once in
+        `SAID_EVERY`. Otherwise a compromised process could send data by ending itself and reporting something else.
         """
         name, now = child.recipe.name, self._clock()
         said = _SandboxFacts(report.sandbox, report.runtime if isinstance(report, EngineReport) else "")

@@ -519,9 +519,8 @@ class ProcessSupervisor:
     def _budgets_full(self) -> bool:
         """Return whether an engine that starts now has full budgets.
 
-        The first one has, and later ones at most once per hour.
-
-        Otherwise an engine that ends itself would get a burst of messages at each start.
+        The first engine has, and a later one at most once per hour. If each start gave full budgets, a compromised
+        engine could end itself again and again to send a burst of messages each time.
         """
         now = time.monotonic()
         if self._boot and now < self._rested_at + RESTED_AFTER:
@@ -684,9 +683,10 @@ class ProcessSupervisor:
             self._kill(child, why)
 
     def _was_busy(self, seconds: float) -> bool:
-        """Return whether the publisher computed while it was silent: one that waits for a slow disk does not.
+        """Return whether the publisher used the processor while it was silent.
 
-        On a busy board it gets a part of the time only. A thread of this process cannot be killed, so it never counts.
+        A publisher that waits for a slow disk uses none. On a busy board it gets only a part of the time (`BUSY`). A
+        publisher in a thread of this process cannot be killed, so the result is then False.
         """
         pid, report = self.publisher.pid, self.heard.publisher
         cpu = processor_time(pid) if pid is not None and self.publisher.killable else None

@@ -145,8 +145,8 @@ class Compilation:
     def finished(self) -> Compiled | None:
         """Return the outcome once it is complete.
 
-        A child that hung or sent nonsense counts as a problem of the file, and one that died as a problem of this
-        machine: the kernel may have killed it for lack of memory, and the same file may be read later.
+        If the child hung or sent an invalid outcome, the file is the problem. If the child died, this machine is the
+        problem: the kernel may have killed the child for lack of memory, and a later reading may succeed.
         """
         if (said := self._errand.said()) is None:
             return None
@@ -247,7 +247,8 @@ def unchanged(config: Path, state_dir: Path) -> Plan | None:
 
     Changes outside the file do not matter: models run from their copies. The result is None if the file refers to the
     environment, if another version made the plan, if the device name comes from another box (a copied card), or if a
-    model copy is missing. It is also None for a plan that cannot be used, whatever a compromised process wrote.
+    model copy is missing. It is also None for a stored plan that cannot be used: a compromised process may have written
+    it.
     """
     try:
         return _unchanged(config, state_dir)

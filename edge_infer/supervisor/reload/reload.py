@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 
 def tidy(state_dir: Path, swap: ModelRollout) -> bool:
-    """Remove unreferenced copies and foreign entries; call it between two readings, as a reading makes copies.
+    """Remove unreferenced model copies and foreign files; call it between two readings, because a reading makes copies.
 
     It keeps the models of the running, previous, wanted and stored plans, and of the record (fallbacks included).
     Return whether some are left for another call.
@@ -69,9 +69,9 @@ TIDY_PAUSE: Final = 1.0
 AHEAD_SECONDS: Final = 10.0
 """Seconds for which a process that was started ahead waits for a stable file."""
 DRAWING_SECONDS: Final = 60.0
-"""Seconds for which it waits while somebody draws."""
+"""Seconds for which that process waits while a user draws."""
 PROVEN_AFTER: Final = 30.0
-"""Seconds after which a plan that the processes work with has proved that it ends no start."""
+"""Seconds after which a plan counts as proven if the processes work with it: it does not make a start fail."""
 DISK_FAULTS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})
 
 
@@ -112,11 +112,11 @@ class Reload:
         self._later: list[Request] = []
 
     def read_first(self, signals: Signals) -> tuple[Plan, Compiled | None] | None:
-        """Return the plan to start with: the file's or, with an error logged, the last one applied; None if stopped.
+        """Return the plan of the file to start with; None if the daemon was told to stop.
 
-        The plan of an unchanged file is returned without a reading, which follows later, unless the daemon died before
-        that plan had proved itself. Raises `ConfigError` if there is no plan at all, or `StartError` if only things
-        outside the file are missing.
+        If the file is invalid, log an error and return the last applied plan. For an unchanged file, return its stored
+        plan and read the file later, unless the daemon died before that plan had proved itself. Raises `ConfigError` if
+        there is no plan at all, or `StartError` if only things outside the file are missing.
         """
         self._watch.reading()
         state_dir = hinted(self._config.absolute())
@@ -230,7 +230,7 @@ class Reload:
             self._read()
 
     def expect_edit(self) -> None:
-        """Load the modules of the process that reads the next edit: somebody draws, and will save soon."""
+        """Load the modules of the process that reads the next edit, because a user draws and will save soon."""
         if self._compilation is None and self._ahead is None:
             self._start_ahead()
         self._ahead_until = time.monotonic() + DRAWING_SECONDS
@@ -245,7 +245,7 @@ class Reload:
         self._proven_at = time.monotonic() + PROVEN_AFTER
 
     def look_at_proof(self, *, stops: bool = False) -> None:
-        """Note that the current plan ends no start: the processes work with it, or the daemon ``stops`` in order."""
+        """Note that the plan makes no start fail: the processes work with it, or the daemon ``stops`` in order."""
         if self.plan is None or self._proven_at == math.inf:
             return
         publisher = self._house.heard.publisher

@@ -1,7 +1,7 @@
 """Detection of changes of the configuration file, however it was written, once the file is stable.
 
 inotify wakes the process for a check. It reports neither every retargeted link nor changes on a network file system, so
-there is a check each second, too, and ten a second until a file that differs from the last one read is stable.
+the process also checks once per second. After a change it checks ten times per second until the file is stable.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ GONE: Final = 3.0
 LACKING_EVERY: Final = 1.0
 """Seconds between two checks of files that could not be used."""
 FUTILE: Final = 3
-"""Consecutive readings of a file that changed meanwhile, after which the problem is reported, too."""
+"""Consecutive readings during which the file changed, after which the problem is reported, too."""
 
 
 class LackingFiles:
-    """Files that a rejected configuration names and that could not be used: missing ones, or closed to this user.
+    """Files that a rejected configuration names and that are missing or that this user may not read.
 
-    A permission that is put right changes no byte of the configuration, so nothing else would notice it.
+    A new file or permission changes no byte of the configuration, so `ConfigWatcher` does not notice it.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -101,7 +101,8 @@ class ConfigWatcher:
     def moved(self, seen: Look) -> bool:
         """Return whether the content that was read, in state ``seen``, may be half-written.
 
-        If so, `changed` returns True again when the file is stable. A missing file cannot be read better.
+        If so, `changed` returns True again when the file is stable. If the file is missing now, the result is False,
+        because reading it again cannot help.
         """
         whole = self._still and seen == self._read
         moved = not whole and look_at(self._path) not in ((), self._read)
@@ -112,7 +113,7 @@ class ConfigWatcher:
     def changed(self) -> bool:
         """Return whether to read the file now: it differs from the last one read and has been stable for long enough.
 
-        A missing file is not read: either another one appears in a moment, or reading cannot help.
+        The result is False for a missing file: either a new one appears in a moment, or reading cannot help.
         """
         now = self._clock()
         if not self._events.happened() and now < self.due():

@@ -24,8 +24,8 @@ CRASH_LOOP_SECONDS: Final = 60.0
 class EngineDeath:
     """A death of the engine: a description in the form of `told_death`, and the pipelines that were busy.
 
-    ``fell``: it counts against these pipelines, because it crashed, hung, or took too much memory; other kills do not.
-    ``memory``: the kernel killed it for lack of memory, or may have.
+    ``fell``: the engine crashed, hung, or took too much memory, so its death counts against these pipelines; other
+    kills do not count. ``memory``: the kernel killed the engine for lack of memory, or may have done so.
     """
 
     how: str
@@ -49,9 +49,9 @@ _FORMS: Final = (
 
 
 def told_death(text: str, names: Iterable[str]) -> str:
-    """Return the description of a death with everything in quotation marks that the engine may have chosen.
+    """Return the description of a death, with quotation marks around every part that the engine may have chosen.
 
-    ``names`` are those of the plan. A description of an unknown form is in quotation marks as a whole.
+    ``names`` are the pipelines of the plan. A description of an unknown form gets quotation marks as a whole.
     """
     name = "|".join(map(re.escape, names)) or "(?!)"
     listed = rf"(?:{name})(?:, (?:{name})){{0,{MAX_NAMED - 1}}}(?: and others)?"
@@ -153,9 +153,9 @@ class PipelineQuarantine:
         return bool(held)
 
     def held(self, plan: Plan) -> Mapping[str, str]:
-        """Return the reason for each pipeline of the plan that is in quarantine, by name.
+        """Return the pipelines of the plan that are in quarantine, with the reasons.
 
-        Entries about other models are removed.
+        Entries are removed if their pipeline runs another model now or if their parole is over.
         """
         now, shas = self._clock(), {each.name: each.model.identity for each in plan.pipelines}
         self._by_name = {
@@ -171,9 +171,10 @@ class PipelineQuarantine:
         return self._uncleared(self._by_name.keys() - held.keys())
 
     def relapsed(self, death: EngineDeath, plan: Plan) -> frozenset[str]:
-        """Return the pipelines on parole that a death of the engine is attributed to; clear the suspects in quarantine.
+        """Return the busy pipelines on parole, to which a death of the engine is attributed.
 
-        Of several on parole, only those that were once the sole suspect, if there are any.
+        If some of them were once the sole suspect, return only these. The suspects that are in quarantine are cleared,
+        because the engine died without them.
         """
         if not death.fell:
             return frozenset()
@@ -184,7 +185,7 @@ class PipelineQuarantine:
         return frozenset(name for name in busy if self._by_name[name].standing == "sole") or busy
 
     def suspects(self, names: frozenset[str]) -> frozenset[str]:
-        """Return those of the suspects of a crash loop that were not cleared; all, if all were."""
+        """Return the suspects of a crash loop that were not cleared. If all were cleared, return them all."""
         return self._uncleared(names) or names
 
     def _uncleared(self, names: Iterable[str]) -> frozenset[str]:

@@ -18,8 +18,7 @@ from edge_infer.supervisor.rollout.shadows import compared
 def standing(swap: ModelRollout, report: EngineReport) -> dict[str, ModelStatus]:
     """Return a status for each model of the configuration and each model in service.
 
-    When a pipeline falls back to a model of another name, that model serves, and has a status, only after the
-    replacement.
+    A fallback whose name no pipeline requests gets a status only once the engine runs it.
     """
     plan, wanted = swap.plan, swap.wanted
     if plan is None or wanted is None:
@@ -114,10 +113,10 @@ def _was_committed(record: ServingRecord, pipelines: list[PipelinePlan], refusal
 
 
 def _serving(swap: ModelRollout, pipelines: list[PipelinePlan], report: EngineReport) -> ModelPlan | None:
-    """Return the model that these pipelines run: the requested one (the first of several), or still the previous one.
+    """Return the model that these pipelines run: the requested model, or the previous one if it still runs.
 
-    Pipelines that request the same model name may run several models, after each fell back to its own. A pipeline in
-    quarantine runs none.
+    Pipelines that request the same model name may run several models, because each has its own fallback; then return
+    the first. A pipeline in quarantine runs none.
     """
     allowed = _allowed(swap, pipelines)
     if allowed and all(_runs(swap, each, report) for each in allowed):

@@ -51,8 +51,8 @@ def judge(pipelines: Sequence[PipelinePlan], sha: str, report: EngineReport, wai
 def hung_loads(pipelines: Sequence[PipelinePlan], report: EngineReport, waited: float) -> dict[str, float]:
     """Return the pipelines whose first model has been loading for far too long, each with its limit in seconds.
 
-    A model without a trial has no measured loading time. It may be large and on a slow card, so it gets ten times as
-    long.
+    A model without a trial has no measured loading time. It may be large and on a slow card, so its limit is ten times
+    `LOADS`.
     """
     loading = [each for each in pipelines if each.name in report.loading]
     limits = {each.name: max(LOADS, SLOWER * (each.model.measured.load or LOADS)) for each in loading}
@@ -76,8 +76,8 @@ def _enough(running: Sequence[Running]) -> bool:
 def _story(running: Running) -> str:
     """Return the durations of the replacement as text.
 
-    An engine that was restarted during the probation has not seen the last outcome before the replacement, so the text
-    contains no gap.
+    The text contains no gap if the engine was restarted during the probation, because the new engine does not know the
+    time of the last outcome before the replacement.
     """
     gap = f"; {running.gap * 1000:.0f} ms between two outcomes" if running.gap else ""
     return f"loaded in {running.load * 1000:.0f} ms, other pipelines waited {running.pause * 1000:.0f} ms at most{gap}"

@@ -101,10 +101,7 @@ class ModelRollout:
         return self._admission.reasons
 
     def decisions(self) -> tuple[object, ...]:
-        """Return everything that the supervisor itself has decided about models.
-
-        Reports of the engine alone do not change it.
-        """
+        """Return all decisions about models by the supervisor itself; no report of the engine changes the result."""
         return self.plan, self.record, self.held, tuple(self.inactive), tuple(self.unfit.items())
 
     def _without_model(self) -> dict[str, str]:
@@ -158,7 +155,8 @@ class ModelRollout:
     def record_reading(self, compiled: Compiled) -> None:
         """Record the keys that a reading of the configuration found, and the models that cannot be used.
 
-        A failed trial is not repeated. A rejected reading counts, too: a removed key brings no model back.
+        A failed trial is not repeated. The keys count even if the reading was rejected, so that no model that depends
+        on a removed key returns.
         """
         self.unfit = {each.name: each for each in compiled.unfit}
         record, now = self.record, timestamp(time.time())
@@ -236,7 +234,7 @@ class ModelRollout:
     # Requests by users.
 
     def roll_back(self, name: str, by: str) -> str:
-        """Roll back to the previous model; return the result in words. Raises `EdgeInferError` if there is none."""
+        """Roll back to the previous model; return the result as text. Raises `EdgeInferError` if there is none."""
         model = self._running_as(name)
         if name not in self.record.trials and self._before(model) is None:
             refused = (each for each in self._asking(name) if self.record.refusal(each.model))
@@ -252,7 +250,10 @@ class ModelRollout:
         return self._now(name)
 
     def retry(self, name: str, by: str) -> str:
-        """Retry what was refused; return the result in words. Raises `EdgeInferError` before any change."""
+        """Retry the refused models or shadows of this name, or end the quarantine of its pipelines.
+
+        Return the result as text. Raises `EdgeInferError` before any change.
+        """
         if name in self.record.refused:
             self._running_as(name)
         if untrusted := self._untrusted(name):
@@ -279,7 +280,7 @@ class ModelRollout:
         return self._now(name)
 
     def _untrusted(self, name: str) -> str:
-        """Return why what was refused under a name must not be tried again; empty if it may."""
+        """Return why the refused models of this name must not be tried again; empty if they may."""
         pipelines = self.wanted.pipelines if self.wanted is not None else ()
         refused = [each.model for each in pipelines if self.record.refusal(each.model)]
         refused += [each.shadow.model for each in pipelines if each.shadow and self.record.shadow_ended(each)]
@@ -295,8 +296,8 @@ class ModelRollout:
     def _blame(self, suspects: Collection[str], how: str, *, certain: bool) -> None:
         """Roll back the suspect or, if it has no fallback, put it into quarantine.
 
-        If the cause is not certain, put the suspect with the newest model into quarantine: if the engine dies without
-        it, the cause was another pipeline or, for a lack of memory, another program.
+        If the cause is not certain, put the suspect with the newest model into quarantine. If the engine also dies
+        without this pipeline, another pipeline was the cause or, if memory was short, another program.
         """
         name = self._newest(suspects)
         if self._without_delegate(name, how):

@@ -121,7 +121,7 @@ def _told(
 
 @dataclass(slots=True)
 class _Told:
-    """A published status, its time, what had been decided by then, and what is left of its limits."""
+    """A published status, its time, the supervisor's decisions at that time, and the buckets of its two limits."""
 
     at: float
     status: ModelStatus
@@ -133,9 +133,9 @@ class _Told:
 class Figures:
     """Limits how often the published status of a model changes, and the precision of its figures.
 
-    Two kinds of change are published at once: one that the supervisor has decided, and one that follows only from the
-    engine's report. Each kind has a limit of its own, because an engine could otherwise report another model each time.
-    New figures alone are published at intervals.
+    There are three kinds of change. Changes that the supervisor has decided, and changes that follow only from the
+    engine's report, are published at once. Each of these two kinds has its own limit, because a compromised engine
+    could report another model each time. New figures alone are published at intervals.
     """
 
     def __init__(self) -> None:
