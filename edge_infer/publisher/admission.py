@@ -1,9 +1,10 @@
 """Rate limits of an engine's messages: only as many of each kind leave the device as the configuration allows.
 
-The kinds are the results, states and events of a pipeline. The rate limits the captures, not the sending. A backlog of
-an hour contains an hour of captures and is admitted at once. An engine can claim neither captures of the future nor the
-same capture time twice. A number that the engine skips costs as much as a message. A restarted publisher may use the
-part of each limit that its predecessor did not use. Messages that were admitted but not acknowledged may be sent again.
+The kinds are the results, states and events of a pipeline. The limit applies to capture times, not to the time of
+sending. So a backlog of an hour contains an hour of captures and is admitted at once. An engine can claim neither
+captures of the future nor the same capture time twice. A number that the engine skips costs as much as a message. A
+restarted publisher may use the part of each limit that its predecessor did not use. Messages that were admitted but not
+acknowledged may be sent again.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class _CaptureBucket:
         return self.rate is None or self.left >= min(tokens, self.burst or tokens)
 
     def rest(self, now: float) -> float:
-        """Return the tokens for messages of the present plan that are still on their way when the plan changes."""
+        """Return the tokens for messages of the current plan that are still on their way when the plan changes."""
         self.fill(now)
         return min(self.left, self.burst, MAX_ON_THE_WAY)
 
@@ -157,7 +158,7 @@ class RateAdmission:
     def _go_on(self, earlier: AdmissionState, rates: Mapping[str, ChannelRates], now: float) -> None:
         """Continue with the levels of the previous publisher. A restart adds no tokens, because an engine can cause it.
 
-        A compromised process may have left any numbers, so they are limited to those that a bucket can have.
+        A compromised process may have written any levels, so they are limited to values that a bucket can have.
         """
         levels = {(level.pipeline, level.kind): level for level in earlier.levels}
         gone = [(key, level) for key, level in levels.items() if key[0] not in rates]
@@ -178,9 +179,9 @@ class RateAdmission:
             bucket.left = max(bucket.left, bucket.burst)
 
     def admits(self, series: MessageSeries, seq: int, at: float, *, highest: int, cost: int = 1) -> bool:
-        """Return whether a numbered message, captured ``at``, is within its rate or may be sent again.
+        """Return whether a message with this sequence number, captured ``at``, is within its rate or may be sent again.
 
-        ``highest`` is the highest number of the series that is known from elsewhere.
+        ``highest`` is the highest sequence number of the series in the outbox.
         """
         if self._may_come_again(series, seq):
             self._again[series] = seq, self._again[series][1]

@@ -34,9 +34,9 @@ class ModelWords(Record, frozen=True):
 
 
 class PipelineWords(Record, frozen=True):
-    """The size limit of its results, its zones and lines, its labels, and those of its parents.
+    """A pipeline: the size limit of its results, its zones and lines, its labels, and the labels of its parents.
 
-    ``models`` is in files of earlier versions and has no meaning now.
+    Only files of earlier versions contain ``models``; this version ignores it.
     """
 
     name: Name
@@ -150,7 +150,8 @@ ELSEWHERE: Final = ": edge-infer doctor shows why"
 def closed(walls: Mapping[str, str]) -> dict[str, str]:
     """Return the reports reduced to closed forms.
 
-    Of any other text only the state at its beginning remains; unknown sandbox rules are dropped.
+    Any other text is replaced by its state (such as ``not enforced``) and a reference to ``edge-infer doctor``. Unknown
+    sandbox rules are dropped.
     """
     return {wall: _closed(wall, text) for wall, text in walls.items() if wall in CALLS}
 
@@ -158,7 +159,7 @@ def closed(walls: Mapping[str, str]) -> dict[str, str]:
 def most_bits() -> float:
     """Return the maximum information, in bits, that a process can put into its reports.
 
-    For each rule it has one of these texts, or none.
+    For each sandbox rule it can choose one of the closed forms, or none.
     """
     reasons = len(_REASONS) + 2 * len({os.strerror(number) for number in errno.errorcode})
     bits = 0.0

@@ -1,6 +1,6 @@
 """Canonical form of results, events and states: each outcome has exactly one record.
 
-So an engine cannot hide data in spare digits or in an order.
+So an engine cannot hide data in additional digits or in the order of items.
 """
 
 from __future__ import annotations

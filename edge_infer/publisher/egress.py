@@ -31,9 +31,9 @@ log = logging.getLogger(__name__)
 class Egress:
     """Rejects messages that do not fit the closed schema, the labels of their model, or the size limit.
 
-    What an engine hands over has the words and forms of the plan by which it works (`PlanHistory`). What waits, and
-    what the publisher says itself of earlier messages, may have the words of all earlier plans, also of earlier
-    processes: `learn` loads them from a file that an earlier publisher wrote.
+    A new message of an engine may have only the words and forms of the plan that the engine uses (`PlanHistory`). A
+    queued message, and a message that the publisher itself makes about an earlier one, may have the words of all
+    earlier plans. `learn` loads those of earlier processes from a file that an earlier publisher wrote.
     """
 
     def __init__(self, clock: Clock | None = None) -> None:
@@ -51,7 +51,7 @@ class Egress:
         self._models.update(plan.spoken_of())
 
     def engine_rested(self) -> None:
-        """Forget earlier plans: an engine that starts with full budgets has only the present one."""
+        """Forget earlier plans: an engine that starts with full budgets has only the current one."""
         self._plans.forget()
 
     def learn(self, words: AllowedWords) -> None:
@@ -67,18 +67,20 @@ class Egress:
         return not isinstance(record, (Result, State)) or record.sha in self._plans.at(math.inf).words.labels
 
     def recall(self, begun: Iterable[tuple[str, Event]]) -> None:
-        """Allow the ends of events that an earlier process admitted, whatever the present configuration contains."""
+        """Allow end events of events that an earlier process admitted, whatever the current configuration contains."""
         self._kept.recall(begun)
 
     def admit(
         self, place: Place, record: object, at: float | None = None, *, own: bool = False, made: float | None = None
     ) -> bytes | None:
-        """Check a message that was just taken, and return the bytes to keep in the outbox; None if it is rejected.
+        """Check a new message, and return the bytes to keep in the outbox; None if it is rejected.
 
         A rejection is counted and logged. A record of the right type was decoded from a channel and so fits the schema;
-        JSON still has to be decoded. ``at`` is the uptime of its capture, from which its time of day is derived.
-        Results, events and states get their canonical form. ``own``: this process says it, of an earlier message.
-        ``made`` is the uptime by which the plan of an engine's message is chosen (now).
+        any other object still has to be decoded. Results, events and states get their canonical form.
+
+        - ``at``: the uptime of the capture, from which the time of day is derived.
+        - ``own``: this process made the message, about an earlier message.
+        - ``made``: the uptime that selects the plan for an engine's message; now by default.
         """
         moment = self._clock.uptime() if made is None else made
         rules = self._plans.at(moment if isinstance(record, (Result, State, Event)) and not own else -math.inf)
@@ -107,9 +109,9 @@ class Egress:
         """Check a queued message. Return the bytes to send now; None if it is rejected.
 
         A rejection is counted and logged. The bytes are encoded again from the decoded record, so that spaces and
-        repeated keys cannot carry data. A record that was captured before the time was known gets the time as it is
-        known now. With ``late`` the message is marked ``replay``. If there is no room for the mark, the outcome with
-        the lowest score is dropped.
+        repeated keys cannot carry data. A record that was captured before the time was known gets its timestamp now.
+        With ``late`` the message is marked ``replay``. If there is no room for the mark, the outcome with the lowest
+        score is dropped.
         """
         try:
             if place.rule.record is None:

@@ -65,8 +65,8 @@ ENGINE: Final = 10.0
 class HealthClock:
     """Holds the engine's newest report, and decides when health is due: soon after a connection, then every 30 s.
 
-    In between, other changes send the last message again with unchanged numbers of the engine. Otherwise the engine
-    could send more information in a given time than its limit counts.
+    In between, other changes send the last message again with the same numbers of the engine. With new numbers, a
+    compromised engine could send more data than the calculated limit.
     """
 
     def __init__(self, board: Board, clock: Callable[[], float] = time.monotonic) -> None:

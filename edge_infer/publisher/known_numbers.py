@@ -1,8 +1,8 @@
-"""Plausibility check of the numbers that an engine publishes: object ids, result numbers, line counts, and begin times.
+"""Plausibility check of an engine's numbers: object ids, sequence numbers of results, line counts, and start times.
 
-Ids and numbers grow. A number that is neither near the newest one nor was published recently is removed from the
-message, so that an engine cannot encode data in it. What an engine states about the past must agree with what it stated
-before.
+Ids and sequence numbers grow. The check removes a number from the message if it is neither near the newest one nor was
+published recently, so that an engine cannot encode data in it. An engine also cannot change what it has published about
+the past.
 """
 
 from __future__ import annotations

@@ -364,9 +364,9 @@ class Publisher:
         return said or _boot(message) not in self._boots
 
     def _known(self, boot: str) -> bool:
-        """Whether this is the boot of the running engine, or of a dead engine whose last messages are being received.
+        """Return whether this is the boot of the running engine, or of a dead engine whose last messages still arrive.
 
-        Other boots are ignored. An engine could name any boot that has ended, and so encode data in its choice.
+        Messages of other boots are ignored. Otherwise an engine could encode data in the choice of an ended boot.
         """
         if boot == (self._boot if self._draining is None else self._draining):
             return True
@@ -379,8 +379,8 @@ class Publisher:
     def _greet(self, hello: EngineHello) -> None:
         """Accept the engine's answer to the greeting.
 
-        The engine sends earlier messages of its boot again, so the held ones are dropped. A dead engine sends nothing
-        again, so its held messages are used.
+        The engine sends earlier messages of its boot again, so this drops the held messages of that boot. Dead engines
+        send nothing again, so this queues their held messages.
         """
         self._greeted = True
         again = hello.tallies if hello.again else ()
@@ -394,7 +394,7 @@ class Publisher:
     def _learn_ends(self) -> None:
         """Settle the end events that an earlier process received.
 
-        If the outbox knows the number of an end, that end was not lost with the process.
+        If the outbox knows the number of an end event, that event was not lost with the process.
         """
         for series in {MessageSeries(begun.pipeline, begun.message.boot, "event") for begun in self._open.begun()}:
             self._open.settle(series, self._outbox.highest(series), heard=True)
@@ -437,14 +437,14 @@ class Publisher:
         return self._guard.admit(series, message, at, highest=self._outbox.highest(series), is_open=self._open.is_open)
 
     def _admit_own(self, series: MessageSeries, handover: Handover) -> Admitted | str:
-        """Return the end of an event that this process made: it needs no check of numbers and rate."""
+        """Check an end event that this process made. It needs no check of numbers and rate."""
         payload = self._egress.admit(series.place, handover.message, handover.at, own=True)
         return "rejected" if payload is None else Admitted(handover.message, handover.at, payload)
 
     def _comes_again(self, series: MessageSeries, seq: int) -> bool:
         """Return whether an earlier publisher received this result, so that newer ones may have been sent before it.
 
-        Events always count as live: an alarm that is sent twice is better than one that is taken for an old one.
+        Events always count as live: a repeated alarm is better than an alarm that subscribers take for an old one.
         """
         return series.kind == "result" and seq <= self._given.get(series, 0)
 
@@ -495,8 +495,8 @@ class Publisher:
     def _say_watched(self, *, watched: bool) -> None:
         """Publish at once that a person looks at pictures, or no longer does.
 
-        The other values are those of the last message. With newer values the engine could send more information in a
-        given time.
+        The other values are those of the last message. With newer values a compromised engine could send more data than
+        the calculated limit.
         """
         if (health := self._health.watch(watched=watched)) is not None:
             self._retain_health(health)
@@ -600,7 +600,7 @@ class Publisher:
     def _hear_out(self, deadline: float) -> None:
         """Receive the last messages after the supervisor's death.
 
-        The engine notices that death as well, sends its messages and ends.
+        The engine also notices the death of the supervisor, sends its last messages and ends.
         """
         while self._boot is not None and not self._engine_gone and (left := deadline - time.monotonic()) > 0:
             reads, writes = self._link.files() if self._link else ([], [])

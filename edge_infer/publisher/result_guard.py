@@ -36,10 +36,7 @@ class ResultGuard:
     """Checks the messages of an engine, before `Egress` prepares them for the broker."""
 
     def __init__(self, egress: Egress, clock: Clock, note: CrashSafeNote | None = None) -> None:
-        """Set up.
-
-        ``note`` holds what the previous publisher left of the rate limits; the next publisher reads it from there, too.
-        """
+        """Set up. In ``note`` each publisher leaves the state of the rate limits for the next one."""
         self._egress = egress
         self._clock = clock
         self._numbers = KnownNumbers()
@@ -66,7 +63,7 @@ class ResultGuard:
         self._admission.acked(MessageSeries(acked.pipeline, acked.boot, acked.kind), acked.seq)
 
     def engine_rested(self) -> None:
-        """Give a new engine its full budgets, and only the present plan."""
+        """Give a new engine its full budgets, and only the current plan."""
         self._admission.engine_rested()
         self._numbers.engine_rested()
 
@@ -79,12 +76,10 @@ class ResultGuard:
         highest: int,
         is_open: Callable[[str, Event], bool],
     ) -> Admitted | str:
-        """Return the message in the form that leaves the device.
+        """Return the message in its published form or, if it is rejected, the reason for the loss, which is logged.
 
-        If it is rejected, return the reason for the loss; it is logged.
-
-        ``highest`` is the highest known number of the series. ``is_open`` returns whether an event (as it leaves) ends
-        one that is known to be open.
+        ``highest`` is the highest known sequence number of the series. ``is_open`` returns whether an event, in its
+        published form, ends one that is known to be open.
         """
         place, message = Place(series.kind, series.pipeline), _without_marks(message)
         at = self._captured(series.pipeline, series.boot, series.kind, at)

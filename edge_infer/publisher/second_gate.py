@@ -45,7 +45,7 @@ class SecondGate:
     def holds(self, word: Word) -> bool:
         """Hold a message if it may not leave yet; return whether it is held.
 
-        A greeting waits for the messages before it, and messages after it wait for the greeting.
+        A greeting of the engine is held while messages before it are held, and so are all messages after the greeting.
         """
         greets = isinstance(word, EngineHello)
         step = None if isinstance(word, EngineHello) else self._step.get(word.pipeline)

@@ -1,8 +1,9 @@
 """Timestamps of outgoing messages: derived from the uptime at capture, and corrected once the clock is synchronized.
 
-A board without a battery clock starts in 1970, or where it stopped, and then jumps. The publisher keeps earlier
-captures with their uptime (seconds since the kernel started, which no clock step changes). Once the time is known, the
-publisher computes their timestamps: uptime plus the present difference between clock and uptime.
+The clock of a board without a battery clock starts in 1970, or at the time of the last stop, and later jumps to the
+correct time. The publisher keeps earlier captures with their uptime (seconds since the kernel started, which no clock
+step changes). Once the time is known, the publisher computes their timestamps: uptime plus the current difference
+between clock and uptime.
 """
 
 from __future__ import annotations

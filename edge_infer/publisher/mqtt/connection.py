@@ -87,7 +87,7 @@ class MqttTimeouts:
 class MqttConnection:
     """Connects, reconnects and sends messages, and describes its state in one sentence.
 
-    `step` blocks only when credentials have changed: it then leaves the broker first, which takes two seconds at most.
+    `step` blocks only when credentials have changed: it then first disconnects, which takes two seconds at most.
     """
 
     def __init__(

@@ -22,10 +22,10 @@ REMEMBERED: Final = 60.0
 
 
 class InflightWindow:
-    """Estimates the latency of the link, and the queue that this device causes, from the times of acknowledgements.
+    """Estimates the latency of the link, and the queue that this device causes, from the delays of acknowledgements.
 
-    A round is twice as long as the link latency, so that it shows the effect of the last change. The quickest
-    acknowledgement of a round reveals a queue that never empties, whereas a burst queues only for a moment. The base
+    A round is twice as long as the link latency, so that it shows the effect of the last change of the window. The
+    quickest acknowledgement of a round reveals a queue that never empties; a burst does not delay all of them. The base
     delay and the limit on added queueing follow LEDBAT (RFC 6817). The repeated measurement of the base delay follows
     BBR.
     """

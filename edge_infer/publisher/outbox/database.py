@@ -1,4 +1,4 @@
-"""The file of the outbox: waiting messages and the account, in SQLite. Every call waits for the disk.
+"""The file of the outbox: queued messages and the delivery account, in SQLite. Every call waits for the disk.
 
 This is version 1 of the layout, stored in ``PRAGMA user_version``. Later versions may only add tables, and columns that
 have a default. A program that is older than the file thus keeps its backlog, and a newer one adds what is missing
@@ -65,13 +65,13 @@ MAX_REASONS: Final = 16
 """More than this program gives, and fewer than a report may have."""
 _REASON: Final = re.compile(r"[a-z_]{1,32}")
 MAX_SERIES: Final = 16_384
-"""Many more than a ledger keeps; an outbox of somebody else may have any number, which fill the memory."""
+"""Many more than a ledger keeps. A manipulated outbox may have any number, which would fill the memory."""
 MAX_ROWS: Final = {"series": MAX_SERIES, "place": MAX_SERIES, "loss": MAX_SERIES * MAX_REASONS}
 """Rows of the tables that are read as a whole."""
 MAX_VALUE_BYTES: Final = 64 << 10
-"""More than a message may have; longer values, of somebody else, fill the memory."""
+"""More than a message may have. Longer values in a manipulated file would fill the memory."""
 MAX_STATEMENT_BYTES: Final = 4096
-"""More than a statement of this program has, or one of the layout. A table takes some 60 times its statement."""
+"""More than any statement of this program or of the layout. In memory a table takes some 60 times its statement."""
 MAX_HEAP_BYTES: Final = 16 << 20
 """Memory of SQLite in this process, four times what the densest file takes. A file that needs more is corrupt."""
 LAYOUT_STEPS: Final = 1000
@@ -138,7 +138,7 @@ class Dropped:
 class Database:
     """One open file, used by one thread and locked against other processes. Raises sqlite3.Error, `CorruptError`.
 
-    Entries have the numbers of this process: those that were in the file when it was first opened have 0 and less.
+    This process numbers the entries: its own from 1, and those that were in the file before from 0 downwards.
     """
 
     def __init__(self, path: Path, limits: Limits, kernel: str, uptime: float, base: int | None = None) -> None:
@@ -195,7 +195,7 @@ class Database:
     def _begin_order(self) -> None:
         """Allow as many steps as a file of this size may need, for an order or for one series that is sent again.
 
-        Time does not count: a board may be slow.
+        The limit is not in seconds, because a board may be slow.
         """
         pages, size = (self._one(f"PRAGMA {key}")[0] for key in ("page_count", "page_size"))
         self._steps = LEAST_STEPS + STEPS_A_BYTE * pages * size
@@ -203,7 +203,7 @@ class Database:
     def _runs_away(self) -> bool:
         """Return whether SQLite has to stop. It calls this after every `STEPS`.
 
-        Pages of somebody else may share the pages below them, so that a small file has any number of rows.
+        In a manipulated file, several pages may refer to the same pages, so that a small file has any number of rows.
         """
         self._steps -= STEPS
         return self._steps < 0
@@ -211,7 +211,7 @@ class Database:
     def _has_more(self, table: str, most: int) -> bool:
         if not self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone():
             return False
-        # An index of somebody else may have fewer rows than its table: count what is read.
+        # A manipulated index may have fewer rows than its table, so count the rows of the table.
         (count,) = self._one(f"SELECT count(*) FROM (SELECT 1 FROM {table} NOT INDEXED LIMIT ?)", most + 1)  # noqa: S608
         return int(count) > most
 
@@ -401,7 +401,7 @@ class Database:
     def _parted(self, entries: Sequence[Entry]) -> tuple[Sequence[Entry], list[Dropped]]:
         """Split entries into the newest that fit into the limit, and the others.
 
-        The others are lost: more came at once than the file may hold.
+        The others are lost, because the batch is larger than the file may be.
         """
         first = 0
         while _room(entries[first:]) > self._most():
@@ -484,10 +484,10 @@ def _layout() -> dict[tuple[str, str], str | None]:
 
 
 def _is_ours(kind: object, name: object, table: object, statement: object) -> bool:
-    """Return whether a part of the file is one of the layout, or stands apart from it.
+    """Return whether a table or an index belongs to the layout, or is another one that does not affect its tables.
 
-    A trigger, a view, a computed column or a constraint of somebody else holds expressions, which SQLite evaluates. A
-    later version may have added plain columns, and tables.
+    A trigger, a view, a computed column or a constraint is rejected: it contains expressions, which SQLite evaluates,
+    and only a manipulated file has one. A later version may have added plain columns, and tables.
     """
     if not isinstance(kind, str) or not isinstance(name, str) or kind not in ("table", "index"):
         return False
@@ -508,7 +508,7 @@ def _is_ours(kind: object, name: object, table: object, statement: object) -> bo
 def _judged(error: Exception) -> Exception:
     """Return the error as a `CorruptError` if the file is unusable. SQLite's own messages may be invalid text.
 
-    A sound file refuses no row of this program, so a constraint that fails is damage as well.
+    In a correct file no constraint fails for a row of this program, so a failing constraint also means corruption.
     """
     if isinstance(error, MemoryError):
         return CorruptError(f"it takes more than {MAX_HEAP_BYTES >> 20} MiB of memory") if _has_memory() else error

@@ -60,7 +60,7 @@ class LoadEntries:
 class DatabaseOpened:
     """The file is open and holds this account; ``emptied``: it was corrupt or missing, and a new one replaces it.
 
-    ``unwritten``: a batch found the corruption and was not written; the caller has to order it again.
+    ``unwritten``: the worker found the corruption while it wrote a batch, so the caller has to order the batch again.
     """
 
     rows: list[SeriesRow]

@@ -35,11 +35,11 @@ OLDER: Final = ""
 class SeriesCounts:
     """The counts of one series.
 
-    ``open`` are the numbers that were taken and are neither safe nor lost. ``told`` is the highest safe number that the
-    engine knows.
+    ``open`` are the sequence numbers that were taken and are neither safe nor lost. ``told`` is the highest number that
+    the engine knows to be safe.
 
     ``resumed``: the engine has reported which numbers were acknowledged before this process started. Numbers up to
-    ``begun`` come from before this process. Of these, ``unrecorded`` numbers count as delivered because the engine
+    ``begun`` are older than this process. ``unrecorded`` is how many of them count as delivered only because the engine
     reports them as safe; no file records them.
     """
 
@@ -101,7 +101,10 @@ class DeliveryLedger:
                 self._lose_unrecorded(series, track)
 
     def _go_on(self, series: MessageSeries, track: SeriesCounts, tally: Tally) -> None:
-        """Count numbers that the engine reports as safe and the file lacks: they were delivered or lost in between."""
+        """Count numbers that the engine reports as safe and that are not in the file.
+
+        They were delivered or lost after the last commit.
+        """
         track.told, track.resumed = tally.safe, True
         if tally.safe > track.highest:
             further = tally.safe - track.highest
@@ -111,13 +114,13 @@ class DeliveryLedger:
             self._changed.add(series)
 
     def report(self, boot: str, tallies: Iterable[Tally]) -> None:
-        """Record how far the engine has numbered: numbers that were not taken yet are pending, too."""
+        """Record the highest numbers that the engine has used: those that were not taken yet are pending, too."""
         for tally in tallies:
             if track := self._tracks.get(MessageSeries(tally.pipeline, boot, tally.kind)):
                 track.given = max(track.given, tally.given)
 
     def close(self, boot: str, tallies: Iterable[Tally]) -> None:
-        """End a boot: it gives no more numbers. Those that it gave and that never arrived count as ``unknown``."""
+        """End a boot: its engine uses no more numbers. Used numbers that never arrived count as ``unknown``."""
         self.resume(boot, tallies)
         for tally in tallies:
             track = self._tracks[MessageSeries(tally.pipeline, boot, tally.kind)]
@@ -148,9 +151,9 @@ class DeliveryLedger:
     # Changes of single messages
 
     def take(self, series: MessageSeries, seq: int, size: int, missing: str) -> bool:
-        """Take a number.
+        """Take a sequence number; return False if it was taken before.
 
-        Return False when it was taken before. Skipped numbers before it are lost for the reason ``missing``.
+        Numbers between the previous one and this one count as lost for the reason ``missing``.
         """
         if not self._reach(series, seq, missing):
             return False
@@ -228,7 +231,7 @@ class DeliveryLedger:
     def restore(self, rows: Iterable[SeriesRow]) -> None:
         """Add the counts of the file.
 
-        Of a series that began here before the file could be read, they are the beginning.
+        They precede the counts of a series that this process began before it could read the file.
         """
         for row in rows:
             track = self._tracks.get(row.series)
@@ -247,16 +250,16 @@ class DeliveryLedger:
             track.balance()
 
     def begun(self) -> dict[MessageSeries, int]:
-        """Return the start numbers of series that began before the file was read.
+        """Return the start number of each series that is not closed, for a file that is opened only now.
 
-        The engine has resent, or will resend, every message above them.
+        The engine has resent, or will resend, every message above it.
         """
         return {series: track.begun for series, track in self._tracks.items() if not track.closed}
 
     def lose_stored(self, here: Iterable[Entry]) -> None:
-        """Count stored messages as lost (``corrupt``): the file is gone.
+        """Count stored messages as lost (``corrupt``), because the file is gone.
 
-        The entries ``here`` are all that is left.
+        Only the entries ``here``, which are in memory, are left.
         """
         counts, sizes = Counter[MessageSeries](), Counter[MessageSeries]()
         for entry in here:
@@ -285,8 +288,8 @@ class DeliveryLedger:
     def without_file(self) -> None:
         """Count the ``unrecorded`` numbers as lost (``unknown``).
 
-        The file of earlier processes cannot be read, so it is not known whether they were delivered. The same holds for
-        those that an engine reports later.
+        The file of earlier processes cannot be read, so it is not known whether they were delivered. From now on the
+        ledger also counts such numbers as lost when an engine reports them.
         """
         self._without_file = True
         for series, track in self._tracks.items():
@@ -301,7 +304,7 @@ class DeliveryLedger:
     def changes(self) -> tuple[tuple[SeriesRow, ...], tuple[MessageSeries, ...]]:
         """Return the series that changed since the last commit, and those that were merged into the total of old ones.
 
-        The counts are those that hold once everything open is on the disk.
+        The counts are valid for the commit that also writes all open messages to the disk.
         """
         rows = tuple(self._row(series, self._tracks[series]) for series in self._changed if series in self._tracks)
         return rows, tuple(self._forgotten)

@@ -20,9 +20,9 @@ LOW: Final = 128
 
 @dataclass(slots=True)
 class SpilledRange:
-    """The range of entries after one number and up to another that are only on the disk; ``count`` of them wait.
+    """The entries after one number and up to another, which are only on the disk; ``count`` of them are queued.
 
-    The disk may have others of this range: those that were given out, and settled ones that are still to be deleted.
+    The disk may hold more entries of this range: some were given out, and some are settled but not deleted yet.
     """
 
     after: int | None
@@ -77,7 +77,7 @@ class PagedQueue:
         return False
 
     def waits_on_disk(self, count: int, upto: int) -> None:
-        """Start with this many entries on the disk, up to this number, before everything here."""
+        """Start with this many entries on the disk, up to this number; they precede all entries in memory."""
         self._rest, self._front = {**self._front, **self._rest}, {}
         self.hole = SpilledRange(None, upto, count)
 
@@ -87,9 +87,9 @@ class PagedQueue:
         return self.hole is not None and not self.reading and len(self._front) < LOW
 
     def fill(self, rows: list[Entry], skip: Container[int], *, complete: bool) -> int:
-        """Add entries that were read, in order, except those to ``skip``; ``complete``: nothing is left.
+        """Add entries that were read, in order, except those to ``skip``.
 
-        Return how many are missing at the end.
+        ``complete``: no further entries are on the disk. Then return how many entries of the range are missing.
         """
         self.reading = False
         if self.hole is None:
@@ -168,8 +168,8 @@ class PriorityQueues:
     def next(self, held: Container[Place], *, backlog: bool = True) -> Entry | None:
         """Return the next entry outside the ``held`` places; None also while it is being read from the disk.
 
-        Without ``backlog`` only live entries leave: the backlog leaves in order, and older entries may still come from
-        the file.
+        Without ``backlog`` return only live entries: the backlog must be sent in order, and the file may contain older
+        entries that are not read yet.
         """
         if backlog and self._live_in_a_row >= FAIR - 1 and (entry := self._from_backlog(held)):
             return entry

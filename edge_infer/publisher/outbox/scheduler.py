@@ -59,7 +59,7 @@ class _Denial:
 
 
 class OutboundScheduler:
-    """Gives out messages and records their outcome. A topic that the broker denies waits; the others go on.
+    """Gives out messages and records their outcome. A topic that the broker denies waits, and the others continue.
 
     It gives out no more than the byte rate allows. Only the online or offline status is exempt.
     """

@@ -62,7 +62,7 @@ A publisher that is replaced on purpose waits for a hanging disk as long."""
 
 
 class StoredOutbox:
-    """Keeps messages until the broker acknowledges them. Its account is produced = delivered + pending + lost.
+    """Keeps messages until the broker acknowledges them, and counts produced = delivered + pending + lost.
 
     One thread uses it. No call waits for a disk or the network, or raises for their errors. Without a file, or while it
     fails, it reports ``degraded`` and is a ring buffer of ``limit`` bytes. It counts lost messages by reason:
@@ -70,7 +70,7 @@ class StoredOutbox:
     - ``full``
     - ``old``: too old
     - ``handover``: the engine dropped the message before the publisher received it
-    - ``unknown``: the process that knew more has died
+    - ``unknown``: the process that knew the outcome has died
     - ``corrupt``: the file was corrupt
     - the reason given to `lose` or `drop`
     """
@@ -127,9 +127,9 @@ class StoredOutbox:
 
     @property
     def ready(self) -> bool:
-        """Whether the earlier backlog is known.
+        """Whether the backlog of earlier processes is known.
 
-        Only then may an engine's numbers be taken, and its death be reported.
+        Only then may the publisher take messages of an engine, and `ended` be called.
         """
         return self._known or self._degraded or self._clock() - self._opening_since > READY_WITHIN
 
@@ -213,15 +213,15 @@ class StoredOutbox:
     # Reports from the engine
 
     def resume(self, boot: str, tallies: Iterable[Tally]) -> None:
-        """Set the safe numbers of a boot, as the engine reports them, or the supervisor for a dead engine.
+        """Set the safe numbers of a boot, as reported by the engine or, for a dead engine, by the supervisor.
 
-        `put` continues there.
+        `put` continues after these numbers.
         """
         self._account.resume(boot, tallies)
         self._given.setdefault(boot, {MessageSeries(each.pipeline, boot, each.kind): each.given for each in tallies})
 
     def report(self, boot: str, tallies: Iterable[Tally]) -> None:
-        """Record how far the engine has numbered: messages that it keeps are pending, too."""
+        """Record the highest numbers that the engine has used: messages that it keeps are pending, too."""
         self._account.report(boot, tallies)
 
     def ended(self, boot: str, tallies: Iterable[Tally]) -> None:
@@ -236,9 +236,9 @@ class StoredOutbox:
         self._note_change(STORE_AFTER)
 
     def put(self, series: MessageSeries, seq: int, payload: bytes, *, late: bool, missing: str = "handover") -> bool:
-        """Add a message; return False if this number was taken before. Without space, the oldest messages are dropped.
+        """Add a message; return False if its number was taken before. Without space, drop the oldest messages.
 
-        Skipped numbers before it are lost for the reason ``missing``.
+        Numbers between the previous one and this one count as lost for the reason ``missing``.
         """
         size = len(payload) + OVERHEAD
         if not self._account.take(series, seq, size, missing):
@@ -257,7 +257,7 @@ class StoredOutbox:
         return True
 
     def lose(self, series: MessageSeries, seq: int, reason: str, missing: str = "handover") -> None:
-        """Count a message that was handed over and cannot be published as lost. For the engine it is then safe."""
+        """Count a received message that cannot be published as lost. The engine may then forget it."""
         self._account.lose(series, seq, reason, missing)
         self._note_change(STORE_AFTER)
 

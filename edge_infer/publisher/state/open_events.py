@@ -116,7 +116,7 @@ class EventNotes:
 AHEAD: Final = MAX_SKIPPED
 """Maximum number of event numbers of a boot between two writes of the file. At this number the file is written, due or
 not. A process that continues from the file skips this many numbers. Otherwise subscribers would take an end event with
-a known number for a repetition. The next event reports the gap (``skipped``)."""
+a known number for a duplicate. The next event reports the gap (``skipped``)."""
 _ENDS: Final[dict[EventType, EventType]] = {"appear": "leave", "enter": "exit", "start": "end", "drift": "drift_end"}
 _BEGINS: Final = {end: begin for begin, end in _ENDS.items()}
 
@@ -127,8 +127,8 @@ _Key: TypeAlias = tuple[str, str, EventType, object, object, object]
 class _Begun:
     """An open event.
 
-    ``ended`` is the number of its end event, as long as that is not safe; 0 without an end event. ``heard``: an earlier
-    process received that end event.
+    ``ended`` is the sequence number of its end event while that event is not safe; 0 without an end event. ``heard``:
+    an earlier process received that end event.
     """
 
     handover: EventHandover
@@ -232,8 +232,8 @@ class OpenEvents:
     def end(self, reason: Reason, gone: Callable[[str], bool]) -> tuple[EventHandover, ...]:
         """Return end events for all open events of boots that are ``gone``; zones end before the objects in them.
 
-        The caller must pass these events to `note`. If a boot has used up its numbers, its events get no end and are
-        forgotten.
+        The caller must pass these events to `note`. If a boot has used up its sequence numbers, its events get no end
+        event and are forgotten.
         """
         open_now = [
             (key, begun)

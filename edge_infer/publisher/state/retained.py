@@ -149,7 +149,8 @@ class Spoken(Record, frozen=True):
 class Remembered(Record, frozen=True):
     """The published topics below ``topic``: of pipelines (states) and of models (statuses).
 
-    ``states`` holds the constant parts of the states. ``broker`` is where they are; earlier versions did not store it.
+    ``states`` holds the constant parts of the states. ``broker`` is the broker that has the topics; earlier versions
+    did not store it.
     """
 
     topic: ShortText

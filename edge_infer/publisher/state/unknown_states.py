@@ -84,8 +84,8 @@ class States:
     def again(self, age: float) -> None:
         """Send states again, with the current time, that have been null for ``age`` seconds.
 
-        There may be no engine that repeats them. An engine repeats its own states; a state that it does not repeat is
-        old, as its time shows.
+        Without an engine nothing else repeats them. An engine repeats its own states, so this method never repeats a
+        state of the engine.
         """
         due = self._clock() - age
         for name, (state, at) in list(self._null.items()):
