@@ -344,8 +344,8 @@ class Engine:
     def _finish(self, ending: list[Worker]) -> None:
         """Let pipelines that end process the rows and lines that wait for them, for `FINISH` seconds at most.
 
-        The readers that the plan replaces have ended by now, and all that they had read has arrived. `Worker.close`
-        reports the rest.
+        The readers that the plan replaces have ended by now, and all their readings have arrived. `Worker.close`
+        reports the readings that are not processed in this time.
         """
         until, quiet = time.monotonic() + FINISH, 0
         while quiet < QUIET_LOOKS and time.monotonic() < until:

@@ -291,7 +291,7 @@ class Worker:
     def _use(self, serving: Serving, taken: Captured) -> bool:
         """Process the frames that an item completes. Samples that cannot be gathered count as a failed frame.
 
-        Return False if the pipeline was stopped before the last frame, so that the others have no outcome.
+        Return False if the pipeline was stopped before the last frame; the remaining frames then have no outcome.
         """
         rows = rows_of(taken) if self.feed.keeps_all else 0
         done = cut = 0

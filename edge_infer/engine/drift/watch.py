@@ -179,8 +179,8 @@ class DriftWatch:
     def _sound(self, make: Callable[[], T]) -> T:
         """Return a record that the supervisor accepts: the supervisor ends an engine that sends an invalid one.
 
-        A compromised engine may have left a reference with any numbers. If they lead to an invalid record, the whole
-        reference is discarded.
+        A compromised engine may have sent a reference with any numbers. If they lead to an invalid record, discard the
+        whole reference.
         """
         try:
             found = make()

@@ -1,4 +1,4 @@
-"""Record of recent decisions about findings; it answers why something was not published."""
+"""Record of recent decisions about findings; it shows why something was not published."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tracking stage: between the findings of single frames, and events and results."""
+"""Tracking stage: turns the findings of single frames into tracked findings and events."""
 
 from __future__ import annotations
 

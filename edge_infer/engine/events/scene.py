@@ -198,9 +198,9 @@ class Scene:
                     self._cross(visit, line, passage)
 
     def _wait(self, visit: Visit, now: Instant) -> None:
-        """Let an object cross a border beyond which it was last seen.
+        """Let a missed object cross a border if it was beyond the border when it was last seen.
 
-        It was missed since then, so no frame shows that it came back.
+        No frame since then shows that it came back.
         """
         for zone in self._plan.zones:
             side = visit.sides.get(zone.name)

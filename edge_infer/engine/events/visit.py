@@ -93,10 +93,10 @@ class Side:
         return self._settle(FRAMES if self.settled is not None else UNSEEN, now, span)
 
     def wait(self, now: Instant, span: float) -> bool:
-        """Add a frame without the object, which so counts as not returned. Return whether the side changed.
+        """Add a frame without the object; return whether the side changed. The object counts as not returned.
 
-        If one look found the object across the border and the next one beyond the margin, it was seen there twice. This
-        is not jitter.
+        If one look found the object across the border and the next one beyond the margin, it was seen there twice, so
+        jitter is not the cause.
         """
         return self.settled is not None and self._settle(UNSEEN - self.touched, now, span)
 

@@ -211,7 +211,7 @@ class Feed:
     def rest(self, cursor: Cursor) -> bool:
         """Return whether a pipeline may wait before its next frame.
 
-        If so, frames that pass meanwhile do not count as dropped.
+        If so, frames that arrive in the meantime do not count as dropped.
         """
         with self._lock:
             if not self.lossless:

@@ -83,8 +83,8 @@ class FrameReceiver(Closing):
     """Borrows the newest frame of a reader; owns the channel to it, which accepts `FROM_READER`.
 
     The receiver holds one slot: the frame that `receive` returned last, until the next one arrives. The slots of lent
-    frames stay with the pipelines that use them. Numbers begin with 1, whatever the reader has captured before. A
-    restarted reader continues in the same channel, and the numbers of its frames continue those of its predecessor. A
+    frames stay with the pipelines that use them. Frame numbers begin with 1, even if the reader captured frames before.
+    A restarted reader continues in the same channel, and the numbers of its frames continue those of its predecessor. A
     missing number is a frame that was captured but that `receive` never returned.
     """
 
@@ -289,9 +289,10 @@ class FrameReceiver(Closing):
 
 
 def check_moment(monotonic: float) -> None:
-    """Raise `WireError` for a capture time that the monotonic clock never had, or that is still to come.
+    """Raise `WireError` for a negative capture time of the monotonic clock, or one in the future.
 
-    The engine could not report such a time: its results would be invalid records, and it would be killed for them.
+    The engine could not report such a time: its results would be invalid records, for which the supervisor would kill
+    the engine.
     """
     if not monotonic >= 0:  # NaN, too
         raise WireError(f"monotonic is {monotonic:.3g}; it must be time.monotonic() at the capture")
@@ -302,6 +303,6 @@ def check_moment(monotonic: float) -> None:
 def largest_memory() -> int:
     """Return the maximum bytes for the frames of a source.
 
-    A reader could announce more than there is, and reading them allocates memory.
+    A reader could announce more memory than the board has, and reading its pages would allocate them.
     """
     return min(MAX_MEMORY, (usable_memory() or MAX_MEMORY) // 4)

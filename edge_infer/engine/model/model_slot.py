@@ -71,7 +71,7 @@ class ModelSlot:
     def restrain(self, most: float | None) -> None:
         """Limit the current and the next model to ``most`` frames per second; None: as configured.
 
-        Only the main thread creates models, so the worker cannot meanwhile put one without a limit into service.
+        Only the main thread creates models, so the worker cannot put a model without this limit into service.
         """
         self._most = most
         switch = self._switch

@@ -198,12 +198,12 @@ class Trial:
         self.doubted |= self._repeats and shows
 
     def settle(self, model: LoadedModel) -> None:
-        """Run a doubted model on the inputs with which its trial checked the outputs, until an output differs.
+        """Run a doubted model on generated inputs, those of its trial, until an output differs.
 
-        Raises `ModelError` if its outputs for these are the same as well, so a source alone cannot bring this about.
-        The runs do not count for the time of the frame. A model that remembers earlier runs keeps its memory meanwhile,
-        which may be the fault, unless `EXTREME` numbers may have filled it. If it is healthy, it begins anew, as at a
-        gap.
+        Raises `ModelError` if all these outputs are the same as well, so the inputs of a source alone cannot make a
+        model fail. The runs do not count for the time of the frame. If the model remembers earlier runs, it keeps its
+        memory during these runs, because the memory may be the fault; memory that `EXTREME` numbers may have filled is
+        cleared first. If an output differs, the memory is cleared, as at a gap.
 
         If outputs of an `EXTREME` frame are not finite, instead raise any error of the model for generated inputs.
         """
@@ -230,9 +230,10 @@ class Trial:
             raise ModelError(_REPEATED)
 
     def _examine(self, model: LoadedModel) -> None:
-        """Raise any error of the model for the first generated inputs, for which its trial had none.
+        """Raise any error of the model for the first generated inputs. Its trial had no error for these inputs.
 
-        The memory of the model is cleared, as at a gap: it could fail from then on. So one examination suffices.
+        The memory of the model is cleared, as at a gap, because with it the model could also fail for later frames. So
+        one examination suffices.
         """
         self._extreme = False  # an error is now the model's own
         self._forget(model)
@@ -295,8 +296,8 @@ class Trial:
     def failed(self, error: Exception, model: LoadedModel) -> None:
         """Record that a frame failed. It counts against the model unless the source may be the cause.
 
-        After an `EXTREME` frame, any error of the model for generated inputs counts instead. An input that does not
-        fit, or for which there is no memory, counts only before the first good frame: a new manifest may not fit its
+        For an `EXTREME` frame, any error of the model for generated inputs counts instead. An input that does not fit,
+        or for which there is no memory, counts only before the first good frame, because a new manifest may not fit its
         source.
         """
         found: Exception | None = error

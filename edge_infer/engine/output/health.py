@@ -158,7 +158,10 @@ class PipelineWatch:
             self._seconds += milliseconds / 1000.0
 
     def health(self, now: float, produced: int) -> PipelineHealth:
-        """Return the entry of this pipeline in the health message; ``produced`` is its highest result number."""
+        """Return the entry of this pipeline in the health message.
+
+        ``produced`` is the highest sequence number of its results.
+        """
         recent = [run for run in list(self._runs) if now - run[0] <= WINDOW]
         fps = rate([moment for moment, _ in recent], now)
         latency = _latency([milliseconds for _, milliseconds in recent if milliseconds is not None])

@@ -52,7 +52,7 @@ class Outcome:
         return uptime(self._frame.monotonic)
 
     def result(self, seq: int) -> Result:
-        """Return the result with this number."""
+        """Return the result with this sequence number."""
         head = replace(self._head(), still=True) if self._still else self._head()
         return self.findings.result(head, seq, self._composer.room)
 

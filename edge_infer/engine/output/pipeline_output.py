@@ -62,7 +62,7 @@ class PipelineOutput:
     def publish(self, serving: Serving, outcome: Outcome, frame: Captured) -> int | None:
         """Send the state and the result of a frame if they are due.
 
-        Return the number of the result; None if none was sent.
+        Return the sequence number of the result; None if none was sent.
 
         For a crop no state is sent here.
         """

@@ -306,7 +306,7 @@ class _Front:
 def _since_start(taken: Samples, late: float) -> float:
     """Return the seconds by which a window is older than its block, at most back to when the clocks were 0.
 
-    A slow source has few samples in the hour, so their filters reach back to before the board was started.
+    A slow source has few samples per hour, so the filters may reach back to before the boot.
     """
     return min(late, taken.monotonic, taken.wall)
 

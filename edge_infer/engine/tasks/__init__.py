@@ -130,7 +130,7 @@ def _most_bytes(text: str) -> int:
 def fitting(sizes: Iterable[int], many: int, room: int) -> int:
     """Return how many of ``many`` items with these sizes (comma included) fit.
 
-    If not all fit, there is also room for ``more``.
+    If not all fit, the result reserves bytes for ``more``.
     """
     beside_more, kept, used = room - len(f',"more":{many}'), many, 0
     for count, size in enumerate(sizes):
