@@ -238,7 +238,7 @@ class ServingRecord(Record, frozen=True):
     def with_keys(self, keys: tuple[str, ...] | Absent) -> ServingRecord:
         """Return the record after a reading of the configuration that found these keys.
 
-        A key that is back counts again for earlier refusals.
+        A key that was removed and has been added again counts for earlier refusals again.
         """
         refused = {name: tuple(each.with_keys(keys) for each in found) for name, found in self.refused.items()}
         return replace(self, keys=keys, refused=refused)

@@ -26,7 +26,7 @@ MAX_FILES_OF_CONFIG: Final = 1024
 """The same limit for the process that reads a configuration. It hands many files to the processes that try models,
 possibly while locked processes have their maximum in transit."""
 SPARE_TASKS_OF_CONFIG: Final = 256
-"""Number of tasks that this process may start. A task that has ended counts until the supervisor has reaped it.
+"""Number of tasks that the process that reads a configuration may start. An ended task counts until it is reaped.
 
 Without a limit, a process that forks and ends at once, again and again, would evade the signals that are to end it.
 """

@@ -1,8 +1,8 @@
 """System calls that processes need, by purpose. If a processor does not have a call of this name, the name is ignored.
 
-The calls were found by tracing the processes during all tests. Calls that the C libraries, Python, NumPy, OpenCV,
-FFmpeg, LiteRT, SQLite and OpenSSL make rarely were added: on other processors, with other versions, out of memory, at a
-crash.
+The list contains all calls that the processes made during all tests. It also contains calls that the C libraries,
+Python, NumPy, OpenCV, FFmpeg, LiteRT, SQLite and OpenSSL make rarely: on other processors, in other versions, when
+memory is short, or after a crash.
 """
 
 from __future__ import annotations

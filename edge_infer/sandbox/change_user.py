@@ -37,9 +37,9 @@ def give_up_root(
 ) -> Identity | None:
     """Become the owner of ``state_dir`` or the user of `chosen_identity`; None if this process does not run as root.
 
-    ``prepare`` runs as root beforehand, for that user. ``keep`` are capabilities that stay for a parent whose children
-    all drop them. ``alone`` are those that no child gets. Without ``devices`` it is in no group of cameras. Call this
-    before any thread starts. Raises `StartError`.
+    ``prepare`` runs as root beforehand, for that user. ``keep`` are capabilities that this process keeps if all its
+    children drop them. ``alone`` are capabilities that no child gets. Without ``devices`` the process is in no group of
+    cameras. Call this before any thread starts. Raises `StartError`.
     """
     try:
         identity = chosen_identity(state_dir)
@@ -76,7 +76,7 @@ def give_up_root(
 def give_up_root_for(
     *configs: Path, prepare: Callable[[Identity], None] | None = None, alone: int = 0
 ) -> Identity | None:
-    """Become the user of the configurations that a command of root was given, like `give_up_root`.
+    """Become the user of the ``configs`` of a command that root started, like `give_up_root`.
 
     If only root can change the configurations, the user is the owner of the first one's state directory, and the
     capability to read stays, because root itself has named every file. A configuration of another user could name a
@@ -108,8 +108,9 @@ def give_up_root_for_state(config: Path, hand_over: Callable[[Identity], None], 
     """Become the user for a command that writes to the state directory of a configuration, like `give_up_root`.
 
     If only root can change the file, the user is the owner of the state directory, and ``hand_over`` runs as root
-    before the change. Another user could name anybody's folder in the file, or have root create a folder anywhere. So
-    for a file of another user the command becomes that user, and refuses a folder of anybody else. Raises `StartError`.
+    before the change. Another user could name the folder of a third user in the file, or have root create a folder
+    anywhere. So for a file of another user the command becomes that user, and refuses a folder of any other user.
+    Raises `StartError`.
     """
     if os.geteuid() != 0:
         return None

@@ -19,14 +19,17 @@ Places = tuple[str, ...]
 class Fence:
     """Absolute paths in addition to the program itself (see `system_paths`); a folder includes everything below it.
 
-    ``writes`` may be read, too. ``files`` may be read unless they are folders. ``anywhere``: all files may be read,
-    because an external program does so. ``ports`` are the TCP ports that may be connected to; None: any; with none of
-    them the process makes no sockets of the internet. ``unix`` is the purpose of Unix sockets; empty: the process makes
-    none. ``listens``: the process wakes itself over a connection on the loopback interface, as paho does, so it needs
-    to accept one. ``names`` are the hosts that a child of the process resolves for it. ``datagrams``: it sends UDP, to
-    resolve names itself or to receive a stream. ``max_file_bytes`` bounds every file that it writes; 0: no bound.
+    - ``writes``: may be written and read.
+    - ``files``: may be read unless they are folders.
+    - ``anywhere``: all files may be read, because an external program reads any of them.
+    - ``ports``: the TCP ports to which the process may connect; None: any; empty: it creates no internet sockets.
+    - ``unix``: the purpose of Unix sockets; empty: the process creates none.
+    - ``listens``: the process accepts a connection on the loopback interface, over which it wakes itself, as paho does.
+    - ``names``: the hosts that a child of the process resolves for it.
+    - ``datagrams``: the process sends UDP, to resolve names itself or to receive a stream.
+    - ``max_file_bytes``: the maximum size of every file that it writes; 0: no limit.
 
-    This is not a `Record`, because locking a process must need only the standard library.
+    This is not a `Record`, because a process must be able to lock itself with the standard library alone.
     """
 
     reads: Places = ()

@@ -1,4 +1,4 @@
-"""Who except root can change a file: every user who owns a part of the path to it, or may write there."""
+"""Detection of users other than root who can change a file: they own a part of its path, or may write there."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ def is_foreign(config: Path) -> bool:
 
 
 def shared_part(config: Path) -> tuple[Path, str] | None:
-    """Return a file or folder of a configuration of root that others may change by its mode, and who may.
+    """Return a file or folder of root's configuration whose mode lets other users change it, and which users.
 
-    Return None if there is none, or only one that has to be so, such as ``/tmp``.
+    Return None if there is none. A folder with the sticky bit, such as ``/tmp``, does not count.
     """
     with suppress(OSError):
         for part in (config, config.parent, config.parent / FOLDER, *parts_of(config)):

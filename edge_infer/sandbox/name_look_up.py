@@ -1,4 +1,4 @@
-"""What the look-up of a host name needs: nothing, name servers, or Unix sockets of a service."""
+"""Determines what the look-up of a host name needs: nothing, name servers, or Unix sockets of a service."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ _Sets = ctypes.c_uint32 * 6  # effective, permitted, inheritable; then the same 
 def forbid_core_dumps() -> None:
     """Prevent memory dumps of this process and its children after a crash.
 
-    A program that collects crashes is not bound by the limit, but its dump would contain no memory either.
+    The limit does not apply to a program that collects crashes, but the dump that it gets contains no memory either.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with suppress(OSError):  # a kernel without core dumps has no such file
@@ -59,8 +59,8 @@ def forbid_message_queues() -> None:
 def without_message_queues(pid: int) -> bool:
     """Return whether a process descends from one that called `forbid_message_queues`; raises `OSError`.
 
-    No process of any user can remove this mark without a capability, and a program that a person starts does not have
-    it: the limit that Linux sets at first is 819,200 bytes.
+    A process cannot remove this mark without a capability. A program that a user starts does not have the mark, because
+    Linux sets a limit of 819,200 bytes by default.
     """
     lines = Path(f"/proc/{pid}/limits").read_text(errors="replace").splitlines()
     limits = [line.removeprefix(_MESSAGE_QUEUES).split() for line in lines if line.startswith(_MESSAGE_QUEUES)]
@@ -90,7 +90,7 @@ def bound_processes(spare: int) -> None:
     """Limit the tasks of this user permanently, for this process and those that it starts.
 
     At least ``spare`` more tasks may run than now. The kernel does not report how many tasks of the user there are in
-    all containers together, so a fork tests whether a limit leaves room. The limit does not apply to root.
+    all containers together, so a fork tests whether a limit is high enough. The limit does not apply to root.
     """
     hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]
     most = spare

@@ -59,8 +59,8 @@ _SO_LINGER, _SO_LOCK_FILTER = 13, 44
 _FILE_COMMANDS: Final = (0, 1, 2, 3, 4, 1030, 1032, 1033, 1034)
 """Commands of ``fcntl`` that copy a descriptor, read or set its flags, seal memory, or read the size of a pipe.
 
-The others affect other processes. A lock is shown to every user of the box, with a place in the file that its holder
-chooses. A lease makes others wait who open the file. An owner gets signals.
+The others affect other processes. Every user of the box can see a lock and its position in the file, which its holder
+chooses. A lease delays other processes that open the file. The owner of a descriptor receives signals.
 """
 _RECORD_LOCKS: Final = (5, 6, 7, 12, 13, 14)
 """Commands that test, set and wait for a lock. SQLite needs them, so the publisher may lock."""
@@ -129,7 +129,7 @@ the database, and threads get no names. Look-ups of names try a socket of each f
 
 @dataclass(frozen=True, slots=True)
 class ArgumentCheck:
-    """``call`` fails with EPERM unless its argument number ``place`` is one of ``values``; with ``never``, if it is.
+    """``call`` fails with EPERM unless argument ``place`` is one of ``values``; with ``never``, it fails if it is one.
 
     ``when`` is an argument and its value: the condition applies only to calls with that value.
 

@@ -278,9 +278,10 @@ def _calls_on_others() -> Iterator[_Call]:
 
 
 def _others() -> Iterator[int]:
-    """Yield the parent and an unused pid. The kernel itself may protect the parent, so that alone would prove no rule.
+    """Yield the pid of the parent and an unused pid.
 
-    In a namespace of its own, the first process has a parent with pid 0, which stands for the caller.
+    The kernel itself may protect the parent, so the parent alone would prove no rule. In its own pid namespace the
+    first process has no parent, and pid 0 would stand for the caller itself, so it is not used.
     """
     yield from filter(None, (os.getppid(), _NONE))
 
