@@ -98,7 +98,7 @@ class Frame:
 class Samples:
     """A block of a signal: ``values`` is ``[n, channels]``, ``rate`` is in samples per second.
 
-    The times are those of the last sample; ``number`` counts the blocks of the source, from 1. ``gap`` is true if
+    The timestamps are those of the last sample; ``number`` counts the blocks of the source, from 1. ``gap`` is true if
     samples are missing between the previous block and this one. Samples gathered before a gap cannot be used.
     """
 

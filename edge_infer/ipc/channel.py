@@ -109,8 +109,8 @@ def pack(record: object) -> bytes:
 def pack_checked(record: object) -> bytes:
     """Return the bytes of a record, as `pack` does; raises `WireError` if the record does not fit its own schema.
 
-    The receiver would take such a record for an attack, and have its sender killed. So a process checks the records
-    that contain numbers or texts of a model, a source or a plug-in.
+    The receiver would treat such a record as an attack, and the supervisor would kill the sender. So a process checks
+    the records that contain numbers or texts of a model, a source or a plug-in.
     """
     body = dumps(record)
     decode_json(type(record), body)

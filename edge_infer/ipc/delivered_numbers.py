@@ -1,7 +1,7 @@
-"""Message numbers that the broker has acknowledged recently, in memory that the supervisor holds.
+"""Sequence numbers of messages that the broker has acknowledged recently, in memory that the supervisor holds.
 
 A publisher notes each number at once, without wearing out an SD card. After the publisher's death, the disk and the
-engine still have some of these messages. The next publisher reads here that they need not be sent again.
+engine still have some of these messages. The next publisher reads the numbers and does not send the messages again.
 """
 
 from __future__ import annotations

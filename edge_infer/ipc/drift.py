@@ -86,7 +86,7 @@ class DriftAccept(Record, frozen=True):
 
 
 class SignalDrift(Record, frozen=True):
-    """One signal: its present value, and its ratio to the threshold (1: reached).
+    """One signal: its current value, and its ratio to the threshold (1: reached).
 
     ``usual`` is its mean in the reference; None for a deviation, whose usual value is 0. ``telling``: whether the
     signal can reveal a fault; it cannot if it varied too much in the reference.

@@ -102,9 +102,10 @@ class PublisherHello(Record, frozen=True):
 
 
 class Tally(Record, frozen=True):
-    """Progress of a pipeline's numbers in one boot: ``given`` by the engine, acknowledged as ``safe`` by a publisher.
+    """Progress of one series of sequence numbers, of a pipeline, a kind and a boot.
 
-    ``lost`` is how many of these numbers a publisher had counted as lost when it acknowledged them.
+    ``given`` is the highest number that the engine has used, ``safe`` the highest that a publisher has acknowledged.
+    ``lost`` is how many of the acknowledged numbers the publisher had counted as lost.
     """
 
     pipeline: Name
@@ -177,9 +178,9 @@ class ApplyPlan(Record, frozen=True):
 
 
 class EarlierPlan(Record, frozen=True):
-    """For a new publisher: the plan before the present one, of which an engine may still hand over messages.
+    """For a new publisher: the previous plan, because an engine may still hand over messages of that plan.
 
-    ``replaced`` is the uptime at which the present plan replaced it.
+    ``replaced`` is the uptime at which the current plan replaced it.
     """
 
     plan: Plan
@@ -222,7 +223,7 @@ class AttachReader(Record, frozen=True):
 
 
 class WhyQuestion(Record, frozen=True):
-    """A request to explain decisions between two times (seconds since the epoch).
+    """A request to explain the decisions of a period (seconds since the epoch).
 
     It is about one pipeline or all, and one label or all.
     """

@@ -27,9 +27,9 @@ def create(name: str, flags: int = 0) -> int:
 
 
 def bounded(name: str, most: int) -> int:
-    """Return a memory file of ``most`` zeros that nobody can make longer. They take no memory until they are written.
+    """Return a memory file of ``most`` zeros that no process can enlarge.
 
-    The writer cuts it to its length. Raises `OSError`.
+    Pages take no memory until they are written. The writer truncates the file to its content. Raises `OSError`.
     """
     file = create(name, os.MFD_ALLOW_SEALING)
     try:

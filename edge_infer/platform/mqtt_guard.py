@@ -1,4 +1,4 @@
-"""A paho client whose memory neither a hostile broker nor a publisher behind it can fill with packets."""
+"""A paho client whose memory neither a hostile broker nor another client of the broker can fill with packets."""
 
 from __future__ import annotations
 

@@ -61,7 +61,8 @@ def closed_folder(path: str | Path) -> Path | None:
 def for_the_group(shown: str, mode: int = 0o640, path: str | Path | None = None) -> str:
     """Return the command that lets this process's group read a file, and no other users.
 
-    ``path`` is that of the file: one of the service, which a person looks at, is for the group of the service.
+    ``path`` is the path of the file. If a person runs this for a file of the service, the command names the service's
+    group.
     """
     theirs = path is not None and os.geteuid() in _PERSONS and _is_below(Path(path), {_SERVICE_FOLDER})
     group = _SERVICE_GROUP if theirs else _group(os.getegid())

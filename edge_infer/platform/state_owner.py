@@ -43,8 +43,8 @@ class ForeignEntry:
 def chown_command(state_dir: Path, place: str | Path) -> str:
     """Return the command that gives a file or folder of the state to the owner of the state directory.
 
-    systemd may map the owner of the state, who then is ``nobody`` on the disk. So the command names no user and no
-    group: for the group of the service, as it is called outside, the file would still belong to somebody else.
+    The command refers to the state directory and names no user or group, because systemd may map the owner, who is then
+    ``nobody`` on the disk. If the command named the group of the service, the file would still belong to another user.
     """
     return f"sudo chown -R --reference={shlex.quote(str(state_dir))} {shlex.quote(str(place))}"
 
@@ -68,11 +68,11 @@ def mount_advice(state_dir: str | Path) -> str:
 
 
 def foreign_entry(state_dir: str | Path, part: str = "") -> ForeignEntry | None:
-    """Return the entry of a state directory that its owner may not use and that matters most; None if there is none.
+    """Return an entry of a state directory that its owner may not use, if possible a fatal one; None if there is none.
 
-    With ``part``, only that entry of the directory and what is in it count.
-    The owner is judged, not this process: root may read everything. Entries that this user cannot look at are skipped.
-    A daemon may also use a directory of another user, by its group; then there is nothing to compare with.
+    With ``part``, check only that entry of the directory and everything below it. The check is about the rights of the
+    owner, not of this process, because root may read everything. It skips entries that this user cannot look at. The
+    result is None if this process is neither root's nor the owner's: a daemon may use the directory by its group.
     """
     top = Path(os.path.realpath(state_dir))
     found: ForeignEntry | None = None
@@ -124,13 +124,13 @@ def _is_closed(path: Path, parts: tuple[str, ...], owner: os.stat_result) -> boo
 
     ``parts`` are those of its path below the state directory.
 
-    Most files are replaced, never written, and packages of ``models`` are only read, so they may stay root's.
+    Most files are replaced and never written, and packages of ``models`` are only read, so root may own them.
     """
     found = path.lstat()
     is_folder = stat.S_ISDIR(found.st_mode)
     if found.st_uid == owner.st_uid or not (is_folder or stat.S_ISREG(found.st_mode)):
         return False
-    if parts[0] == _MODELS or parts == (_BLOBS,):  # without room for new copies, the models of before still run
+    if parts[0] == _MODELS or parts == (_BLOBS,):  # if no new copies can be written, the previous models still run
         needed = 0o5 if is_folder else 0o4
     elif is_folder:
         needed = 0o7

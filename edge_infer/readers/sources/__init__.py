@@ -84,7 +84,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A block of samples: ``values`` ``[n, channels]`` at ``rate`` a second, and the times of the last sample.
+    """A block of samples: ``values`` ``[n, channels]`` at ``rate`` a second, and the timestamps of the last sample.
 
     ``gap``: samples were lost before this block (an overrun of the device, a restart). ``left_out`` is their number in
     a recording, where they also take time.

@@ -156,8 +156,8 @@ class CsvSource(Closing):
         """Return the next row, or None for an unusable row; raises `SourceError` after too many unusable rows.
 
         Below the first row, every line that cannot be used counts as an unusable row, also a line of words, because at
-        a fixed rate each line stands for a moment. For the same reason an empty line between rows of one column
-        counts. Other empty lines are ignored.
+        a fixed rate each line stands for a moment. For the same reason an empty line between rows of one column counts.
+        Other empty lines are ignored.
         """
         if (kept := self._kept) is not None:
             self._kept = None

@@ -311,7 +311,7 @@ class IioBuffer(Closing):
     def _gaps(self, stamps: NDArray[np.int64]) -> list[int]:
         """Return the rows before which samples are missing, from timestamps in nanoseconds.
 
-        Count the missing samples.
+        The missing samples are also counted as faults.
         """
         before = stamps[0] - 1e9 / self._rate if self._last is None else self._last
         self._last = int(stamps[-1])

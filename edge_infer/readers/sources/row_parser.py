@@ -139,8 +139,8 @@ class RowParser:
     def _read_header(self, cells: Sequence[str], delimiter: str) -> None:
         """Read a header before the first row, or again later: a sensor repeats it when it is switched on.
 
-        A later one repeats a name that is known. It has separators and as many cells as before; if it names all wanted
-        columns, one of both is enough.
+        A later header must contain a known name. It must also have separators, and as many cells as before; if it names
+        all wanted columns, one of these two is enough.
         """
         wanted = self.columns or tuple(cells)
         times = Counter(cells)
@@ -166,10 +166,12 @@ class RowParser:
         self._unknown = ""
 
     def _require_names(self, cells: Sequence[str], delimiter: str, *, likely: bool) -> None:
-        """Raise ValueError if a line without numbers is no header, and `WordsError` if it is one of words.
+        """Raise ValueError or `WordsError` if a line without numbers is no header.
 
-        One word in all of several cells, and words for no value, are no names, unless one of them is known. Between a
-        header and the first row, another header has separators if that has, and another number of cells.
+        Words are no names if all of several cells contain the same word, or if all mean "no value" (`NO_VALUES`),
+        unless one of them is a known name. Before the first row, a line counts as a further header if it has another
+        number of cells than the first one, and separators if the first one has. Other later lines count only under the
+        conditions of `_read_header`; otherwise they are lines of words.
         """
         names, instead = set(cells), len(cells) == self.cells
         known = not names.isdisjoint((*self.columns, *(self.header or ())))
@@ -198,7 +200,7 @@ class RowParser:
 def _json_values(line: str, width: int) -> list[Any]:
     """Return the values of a line of JSON that are rows: the items of a list, or the one value; ``width`` 0 is unknown.
 
-    A list of plain values is one row, and of one column a row each.
+    A list of plain values is one row; with one column, each value is a row.
     """
     try:
         value = json.loads(line)

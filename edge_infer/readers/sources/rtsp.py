@@ -158,7 +158,7 @@ _MEANINGS: Final = {
     403: "wrong user name or password, or this user may not view the stream",
     404: "wrong path",
 }
-"""What the answers that an operator can put right mean."""
+"""Meanings of the status codes whose cause an operator can remove."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,16 +269,16 @@ class RtspSource(Closing):
 def _frames_held_back(capture: VideoCapture) -> int:
     """Return how many frames FFmpeg reads after a frame before it returns that frame.
 
-    Its parser sees the end of a frame only at the beginning of the next one. Each further thread of its decoder holds
-    another one. Motion JPEG needs neither. A stream with B-frames is later still, by a number that OpenCV does not
-    report.
+    FFmpeg's parser sees the end of a frame only at the beginning of the next one. Each further thread of its decoder
+    holds another frame. Motion JPEG needs neither. B-frames delay a stream by further frames, whose number OpenCV does
+    not report.
     """
     code = int(capture.get(cv2.CAP_PROP_FOURCC))
     return 0 if code in (cv2.VideoWriter.fourcc(*"MJPG"), cv2.VideoWriter.fourcc(*"mjpg")) else DECODER_THREADS
 
 
 def _why_refused(code: int, reason: str, transport: str) -> str:
-    """Return what the answer of a camera means."""
+    """Return the meaning of a camera's response as text."""
     if code == 461:
         return f"it does not send by {transport}: set `transport: {'udp' if transport == 'tcp' else 'tcp'}`"
     meaning = _MEANINGS.get(code, "path and password are not the cause" if code >= 500 else "it refuses this request")

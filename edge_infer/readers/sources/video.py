@@ -33,8 +33,8 @@ MOST_LATE: Final = 1.0
 """Seconds by which a slow consumer may lag behind. Beyond that the clock is set back, which ends the skipping of
 frames."""
 LONGEST_STEP: Final = 60.0
-"""Maximum seconds between the times of two pictures. A larger difference is a jump of the times, not a picture that is
-shown for so long."""
+"""Maximum seconds between the timestamps of two pictures. A larger difference is a jump of the timestamps, not a
+picture that is shown for so long."""
 LONGEST_CLIP: Final = 1e7
 """Limit of a clip's length in seconds; a longer one is taken as unknown."""
 _PTS: Final[int] = getattr(cv2, "CAP_PROP_PTS", -1)
@@ -193,7 +193,7 @@ class VideoSource(Closing):
         return False
 
     def _advance(self, shown: float) -> None:
-        """Advance by the time until a grabbed picture; by one frame interval if the file has no usable times."""
+        """Advance by the time until a grabbed picture; by one frame interval if the file has no usable timestamps."""
         step = 1 / self._fps
         if self._shown is not None and 0 < shown - self._shown <= LONGEST_STEP:
             step = shown - self._shown
