@@ -70,8 +70,8 @@ def told(error: Exception) -> str:
 def shortened(sentence: str) -> str:
     """Return the sentence shortened for a record.
 
-    Its beginning and its end are kept; the remedy is at the end. What was in quotation marks («») stays in them. Parts
-    that are no text, as of a file name that is not UTF-8, are escaped, because no record may contain them.
+    The result has the beginning and the end, because the remedy is at the end. Text in quotation marks («») stays in
+    them. Parts that are no text, as of a file name that is not UTF-8, are escaped, because no record may contain them.
     """
     sentence = sentence.encode("utf-8", "backslashreplace").decode()
     if len(sentence) <= LONGEST_SENTENCE:
@@ -90,8 +90,9 @@ def _in_quotation(beginning: str) -> bool:
 
 
 def quoted(text: str) -> str:
-    """Return text of a process that sees frames or opens models in quotation marks, which do not leave the device.
+    """Return a text of a process that sees frames or opens models, enclosed in « and ».
 
-    The rest of the sentence is by the supervisor (see `edge_infer.supervisor.redaction`).
+    The supervisor writes the rest of the sentence. Before a sentence leaves the device, the supervisor replaces the
+    enclosed text, unless it has a known form (see `edge_infer.supervisor.redaction`).
     """
     return "«" + re.sub("[«»]", "'", text) + "»"

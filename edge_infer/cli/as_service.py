@@ -1,4 +1,4 @@
-"""Commands of root that must judge as the service does: with the unit's user and view of the files, by ``systemd-run``.
+"""Commands that root runs as the service: with the unit's user and its view of the files, by ``systemd-run``.
 
 While the service runs, the daemon itself answers ``check`` and ``doctor``.
 """
@@ -54,7 +54,7 @@ def service_command(config: Path, words: Sequence[str]) -> list[str] | None:
     """Return the command that runs ``edge-infer WORD...`` as the service would; None if that is not possible.
 
     It is possible for root, if the unit runs this configuration with this installation of the program, or with another
-    version beside it: before an upgrade, the new version is asked.
+    version beside it, so that a new version can check before an upgrade.
     """
     if os.geteuid() != 0:
         return None
@@ -100,7 +100,7 @@ def _started_with(shown: Mapping[str, Sequence[str]], config: Path) -> list[str]
 def service_user(config: Path) -> str:
     """Return the user that the unit starts this configuration as; empty for root, or if no unit does.
 
-    Only root needs the answer; other users get an empty one.
+    Only root needs the result; for other users it is empty.
     """
     return user_from(_shown("LoadState", "ExecStart", "User"), config) if os.geteuid() == 0 else ""
 

@@ -69,7 +69,7 @@ def daemon(status: Status, config: Path = DEFAULT_CONFIG) -> Finding:
 
 
 def _by_the_daemon(config: Path, status: Status) -> list[Finding] | None:
-    """Return the daemon's findings about its configuration and its broker: its view of the files counts, not root's.
+    """Return the daemon's findings about its configuration and its broker, because the daemon may see other files.
 
     Return None if the daemon runs another file or another program, or has ended.
     """
@@ -88,7 +88,7 @@ def _by_the_daemon(config: Path, status: Status) -> list[Finding] | None:
 def _configuration(config: Path, answer: dict[str, Any]) -> Finding:
     """Return the finding about a configuration in the daemon's answer to a check; raises `EdgeInferError` without one.
 
-    A daemon that cannot check now is still the only one that knows: the service's user cannot ask it.
+    If the daemon cannot check now, return a warning. No other process could check in its place.
     """
     if "unread" in answer:
         return warn("configuration", str(answer["unread"]), "try again in a moment")

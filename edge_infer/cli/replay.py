@@ -127,7 +127,8 @@ def _shut_in(args: argparse.Namespace, user: Identity | None, plans: list[Plan])
 def _chosen(plan: Plan, name: str | None, recording: str | None) -> Iterator[_Chosen]:
     """Yield each pipeline with a source of its own, the pipelines below it, and its recording.
 
-    Of all pipelines, a recording is for those whose source gives the same.
+    Without a ``name``, the recording is for the pipelines whose source gives the same kind of readings, if there are
+    any.
     """
     from edge_infer.config.recording import digest, fits, plays, recorded
 

@@ -6,7 +6,7 @@ that annotations cannot express are checked in ``__post_init__`` of a record, wh
 
 Rules:
 - ``None`` is written as ``null``.
-- ``ABSENT`` leaves the key out.
+- ``ABSENT`` omits the key.
 - A trailing underscore of a field name is not part of the key (``class_`` becomes ``"class"``).
 """
 

@@ -122,8 +122,8 @@ class DetectedObject(Record, frozen=True):
 class Parent(Record, frozen=True):
     """The object that a cascade's result is about, as published by the pipeline that detected it.
 
-    ``seq`` is the number of that pipeline's result for the same frame and boot, if it published one. ``id`` is the id
-    of the object if objects are tracked, else that of the object in which it was found.
+    ``seq`` is the sequence number of that pipeline's result for the same frame and boot, if it published one. ``id`` is
+    the id of the object if objects are tracked, else that of the object in which it was found.
     """
 
     pipeline: Name

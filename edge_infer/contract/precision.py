@@ -19,9 +19,9 @@ MAX_DISTANCE: Final = 1e9
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """Rounds coordinates to multiples of ``1 / steps`` and scores to ``decimals``; times to as many digits.
+    """Rounds coordinates to multiples of ``1 / steps``, and scores to ``decimals`` decimals.
 
-    Times get ``decimals`` significant digits. Rounding a rounded number again does not change it.
+    Durations get ``decimals`` significant digits. Rounding a rounded number again does not change it.
     """
 
     steps: int

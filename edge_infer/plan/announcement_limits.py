@@ -81,7 +81,7 @@ def _status_bits(plan: Plan, name: str) -> float:
 def _reason_bits(plan: Plan) -> float:
     """Return the bits of one reason: a known one, or a sentence about the end of the engine, which may name pipelines.
 
-    The engine chooses how it ends, which pipelines it is stuck in, and which model it does not finish.
+    A compromised engine chooses how it ends, in which pipelines it is stuck, and which model it does not finish.
     """
     stuck = 2 * sum(math.comb(len(plan.pipelines), count) for count in range(1, MAX_NAMED + 1))
     ends = _PHRASES + stuck + 2 * len(plan.spoken_of())

@@ -1,10 +1,10 @@
 """The bound of the result channel: the maximum information that messages of a pipeline can carry, in bytes per second.
 
 The messages are results, states and events. The bound assumes an attacker who controls the engine. It counts all
-combinations of messages and times that the publisher would let pass (`edge_infer.publisher.canonical` and its
+combinations of messages and points in time that the publisher would let pass (`edge_infer.publisher.canonical` and its
 neighbours). The logarithm of that number is the information. Where the size of messages in bytes is the limit, a
-generating function counts them: if ``z`` is the sum over all messages of ``2**-(s * bytes)``, then at most
-``z * 2**(s * limit)`` messages have at most ``limit`` bytes.
+generating function counts them: if ``z`` is the sum over all messages of ``2**-(s * bytes)``, then at most ``z * 2**(s
+* limit)`` messages have at most ``limit`` bytes.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ Sizes: TypeAlias = Counter[int]
 class PipelineBound:
     """Bytes per second by kind of message; None: unlimited.
 
-    ``burst`` is the number of bytes that may leave at once before that.
+    ``burst`` is the number of bytes that may leave at once in addition, after a quiet time.
     """
 
     results: float | None
@@ -97,8 +97,7 @@ _BURSTS: Final = 2
 
 
 _CLOCKS: Final = 2
-"""Number of times that an engine chooses for a message: the capture time, and the time at which it sends the
-message."""
+"""Number of points in time that an engine chooses for a message: when it captures, and when it sends."""
 
 
 def _bytes(rate: float | None, bits: Callable[[], float], step: float) -> float | None:

@@ -35,7 +35,7 @@ is."""
 class ChannelRates:
     """Messages per second of a pipeline in the long run; None: unlimited.
 
-    ``frames`` are the frames that the pipeline processes. A begin event counts twice, because it will end.
+    ``frames`` are the frames that the pipeline processes. A begin event counts twice, because an end event follows.
     """
 
     frames: float | None
@@ -103,7 +103,7 @@ def is_unpaced(source: SourcePlan) -> bool:
 
 
 def moment_bits(rate: float, step: float) -> float:
-    """Return the bits per second in the times of ``rate`` messages per second, each time a multiple of ``step``.
+    """Return the bits per second that the times of ``rate`` messages per second carry, as multiples of ``step``.
 
     The rate is an average. The bits are the maximum entropy of the number of messages in each step.
     """

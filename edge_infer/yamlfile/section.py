@@ -142,7 +142,7 @@ def _is(error: Any, kind: str) -> bool:
 def written_default(item: FieldInfo) -> Any:
     """Return a field's default in the spelling of a file.
 
-    Return None if the default has no spelling, so that it applies only if the key is absent.
+    Return None for a required field, and for a default without a spelling, which applies only if the key is absent.
     """
     default = item.get_default(call_default_factory=True)
     if item.is_required() or default is None or default == () or isinstance(default, (Section, dict)):

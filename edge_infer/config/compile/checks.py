@@ -1,4 +1,4 @@
-"""Which models cannot be used, and which were tried before; this is known without another trial."""
+"""Finds models that cannot be used, and models that were tried before, without another trial."""
 
 from __future__ import annotations
 

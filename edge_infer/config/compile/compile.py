@@ -64,7 +64,7 @@ def compile_config(
     Without it nothing is written anywhere. If ``store`` is a path, it is the only writable state directory: a file that
     names another one gives no plan (`Compiled.elsewhere`). ``probe`` tries the models; its process may have started
     already. ``draft`` is the text of one file of the configuration, to be read in place of what is on the disk. With
-    ``replayed`` the files and programs of `UNOPENED` need not be there.
+    ``replayed`` the files and programs of `UNOPENED` need not exist.
     """
     with probe or Probe() as child:
         before = look_at(path)

@@ -1,7 +1,8 @@
 """Checks of files and programs that a configuration names: whether they exist and this user can use them.
 
-Nothing here opens a camera or a connection. Checks of a secret are limited to its form. No message repeats a secret, or
-the value of its key unless there is such a file, because a user may have written the password itself there.
+Nothing here opens a camera or a connection. Checks of a secret are limited to its form. No message repeats a secret. A
+message repeats the value of a secret's key only if such a file exists, because a user may have written the password
+itself there.
 """
 
 from __future__ import annotations
@@ -115,7 +116,8 @@ class NamedFiles:
         """Return the copy that systemd made for the service (``LoadCredential=NAME:PATH``), or the file itself.
 
         A credential with only the file name comes from a drop-in of an older version, or from the operator. It is used
-        if this name means one file: otherwise the password of one host would be sent to another.
+        only if all keys with this file name mean the same file. Otherwise a client could send the password of one host
+        to another one.
         """
         if (copy := _copy(credential_name(self.absolute(path)))) is not None:
             return copy
@@ -123,7 +125,7 @@ class NamedFiles:
         return copy if copy is not None and not self._namesakes(path) else self.absolute(path)
 
     def _namesakes(self, path: str) -> list[str]:
-        """Return the keys that name files like this one, if these are different files; otherwise nothing."""
+        """Return the keys whose files have the same name as this one, if they are different files; else nothing."""
         name = Path(path).name
         named = {spell(steps): value for steps, value in _secrets(self.document.value) if Path(value).name == name}
         return list(named) if len({self.absolute(value) for value in named.values()}) > 1 else []
@@ -139,7 +141,7 @@ class NamedFiles:
         )
 
     def _is_found_by_name(self, found: str, path: str) -> bool:
-        """Return whether only its name tells that the credential is a copy of this file, which exists."""
+        """Return whether only the name shows that the credential is a copy of this file, which exists."""
         original = self.absolute(path)
         return found != original and Path(found).name == Path(path).name and os.path.exists(original)  # noqa: PTH110
 
@@ -266,7 +268,7 @@ def _copy(name: str) -> str | None:
 def _why_not_here(path: str) -> str:
     """Return a hint, as the end of a sentence, if a file that does not exist may be a credential of the service.
 
-    Only the service gets its credentials. Nothing is returned there, nor for other files.
+    The result is empty in the service, which gets its credentials, and for all other files.
     """
     if "CREDENTIALS_DIRECTORY" in os.environ:
         return ""
