@@ -241,10 +241,7 @@ def _run(
 
 
 def _troubles(plan: Plan, house: ProcessSupervisor) -> dict[str, str]:
-    """Return the last error of each pipeline, or of its source, or of any process.
-
-    They are needed because the log is deleted.
-    """
+    """Return the last error of each pipeline, of its source, or of any process, because the audit deletes the log."""
     engine, trouble = house.heard.engine, house.heard.trouble
     found: dict[str, str] = {}
     for pipeline in plan.pipelines:

@@ -1,4 +1,4 @@
-"""Pattern that can be recognized after scaling; it is new for each audit.
+"""Pattern that can be recognized after scaling. Each audit makes a new one.
 
 It has eight rows of eight flat grey levels, and some words.
 """

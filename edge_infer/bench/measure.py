@@ -45,7 +45,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class BenchResult:
-    """Results for one pipeline. Rates are frames per second, times are seconds; ``ratio`` is computed for each round.
+    """Results for one pipeline. Rates are per second, durations in seconds; ``ratio`` is computed for each round.
 
     ``delegated`` is the fraction of operators that the pipeline's delegate runs, None without a delegate. If the
     delegate runs none, ``delegate_failure`` is the reason. ``not_delegated`` are the operators that neither the

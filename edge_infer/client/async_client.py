@@ -68,7 +68,7 @@ class AsyncClient:
         return self.client.standing(device, pipeline)
 
     def health(self, device: str) -> Health | None:
-        """Return the present health of a device; None while it is not known."""
+        """Return the current health of a device; None while it is not known."""
         return self.client.health(device)
 
     def snapshot(self, device: str) -> Snapshot:
@@ -92,8 +92,8 @@ class AsyncClient:
     def updates(self, seconds: float | None = None) -> AsyncIterator[Update]:
         """Yield every update as it arrives, for this time or until the client is closed.
 
-        Several iterations at the same time each yield everything. A cancelled wait loses nothing: the iteration, or
-        the next one, goes on where it was.
+        Several iterations at the same time each yield everything. A cancelled wait loses nothing: the iteration, or the
+        next one, continues at the same update.
         """
         return _Iteration(self, object, seconds)
 

@@ -59,7 +59,7 @@ TURN: Final = 0.5
 
 
 class _GuardedPaho(GuardedClient):
-    """Cuts what is longer than a message of any kind with the longest topic, so that its topic can be told."""
+    """Truncates packets that are longer than the longest message with the longest topic, so that the topic remains."""
 
     largest = 1 << 17
     highest_qos = QOS
@@ -176,7 +176,7 @@ class Client:
         return replace(standing, events=self._events.of(device, pipeline))
 
     def health(self, device: str) -> Health | None:
-        """Return the present health of a device; None while it is not known."""
+        """Return the current health of a device; None while it is not known."""
         return self._standings.health(device)
 
     def snapshot(self, device: str) -> Snapshot:
@@ -352,7 +352,7 @@ class Client:
             return
         self._standings.connected(session=flags.session_present)
         self._snapshots.clear()
-        self._events.forget()  # an end may have come meanwhile
+        self._events.forget()  # an end event may have been missed
         paho.subscribe(self._filter, qos=QOS)
 
     def _on_subscribe(self, _paho: Paho, _data: Any, _mid: int, reasons: list[Any], _properties: Any) -> None:

@@ -1,4 +1,4 @@
-"""Message numbers that arrived: finds duplicates and gaps."""
+"""Sequence numbers that arrived: finds duplicates and gaps."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class ReceivedNumbers:
     def take(self, series: Series, seq: int, *, replay: bool, skipped: int = 0) -> int | None:
         """Take a number like `NumberRanges.take`.
 
-        A boot that first appears live, after another of its pipeline, began with number 1.
+        If the first message of a boot arrives live, after another boot of the pipeline, the series began with number 1.
         """
         seen = self._series.get(series)
         if seen is None:
@@ -98,5 +98,5 @@ class ReceivedNumbers:
         return missing
 
     def gaps(self) -> dict[Series, list[tuple[int, int]]]:
-        """Return the present gaps of each series that has any."""
+        """Return the current gaps of each series that has any."""
         return {series: gaps for series, seen in self._series.items() if (gaps := seen.gaps())}

@@ -1,4 +1,4 @@
-"""Whether a subscriber has every retained message of a device: brokers hand over only a part of many."""
+"""Checks whether a subscriber has every retained message of a device; brokers may send only a part of them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ NEEDED_ONLINE_ONLY = frozenset({"status", "health"})
 class Snapshot:
     """What a client has of the retained topics of a device.
 
-    ``complete`` is None as long as the device has not told how many there are; its ``info`` tells it. ``missing`` names
-    topics that have not come, as far as `info` names their pipelines, and ``lacking`` is the number of all of them.
+    ``complete`` is None until an ``info`` of the device with the number of topics has arrived. ``missing`` names the
+    missing topics whose pipelines `info` names; ``lacking`` is the number of all missing topics.
     """
 
     complete: bool | None

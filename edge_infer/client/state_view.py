@@ -92,7 +92,7 @@ def when(stamp: str) -> datetime:
 class _Received(Generic[Kept]):
     """A received record.
 
-    It expires at ``until`` on the monotonic clock; ``confirmed``: it came from the device itself.
+    It expires at ``until`` on the monotonic clock. ``confirmed``: it came from the device itself.
     """
 
     record: Kept

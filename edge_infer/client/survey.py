@@ -1,8 +1,8 @@
-"""Fetch what a subscription to all devices did not bring: brokers limit the retained messages for one subscription.
+"""Fetches retained messages that a subscription to all devices did not bring, because brokers limit their number.
 
 mosquitto hands over 1,020 messages by default and EMQX 1,000, and they drop the others silently. A survey therefore
 subscribes to all statuses, then to all infos, and then to the devices whose snapshot is not complete, a few at a time.
-Each of these subscriptions ends when its messages have come.
+Each of these subscriptions ends when its messages have arrived.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from typing import Final
 from edge_infer.client.snapshots import Snapshots
 
 QUIET: Final = 1.0
-"""Seconds without a retained message after which a broker has handed over what it will."""
+"""Seconds without a retained message after which the broker is assumed to have sent all that it will send."""
 BATCH: Final = 500
-"""Retained messages that the devices of one step have in all: fewer than any known limit."""
+"""Maximum total of retained messages of the devices of one step: fewer than any known limit of a broker."""
 SUSPECT: Final = 500
-"""Retained messages from which a first subscription may have brought too little."""
+"""Number of retained messages from which the first subscription may be incomplete."""
 GUESS: Final = 20
-"""Retained messages of a device that has not told their number."""
+"""Assumed number of retained messages of a device that has not published their number."""
 
 
 class Survey:
-    """One survey for each connection. The caller subscribes to what `step` returns, and ends the filters before."""
+    """One survey for each connection. The caller subscribes to what `step` returns, instead of the previous filters."""
 
     def __init__(
         self, prefix: str, snapshots: Snapshots, *, all_devices: bool, clock: Callable[[], float] = time.monotonic
@@ -55,7 +55,7 @@ class Survey:
         self._heard_at = self._clock()
 
     def step(self) -> tuple[str, ...] | None:
-        """Return the filters of the next step, none after the last; None while the current step goes on."""
+        """Return the filters of the next step; empty after the last step, None while the current step continues."""
         if self.done or not self._over():
             return None
         self._heard_at = self._clock()

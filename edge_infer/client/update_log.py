@@ -16,9 +16,9 @@ MAX_BEHIND: Final = 5000
 
 
 class UpdateLog:
-    """A queue that every iteration reads whole, from a place of its own.
+    """A queue that every iteration reads completely, from its own position.
 
-    One thread adds, and another one may begin iterations and read: neither loses an update of the other.
+    One thread may add updates while another one begins iterations and reads, without losing an update.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class UpdateLog:
     def begin(self, kind: type[Any], end: float) -> UpdateReader:
         """Begin an iteration over the updates of a kind, until this time of the monotonic clock.
 
-        It goes on where the last iteration ended; while others run, where the last one of its kind ended.
+        It continues where the last iteration ended or, while others run, where the last one of its kind ended.
         """
         ended = [each for each in self._places if each.reader() is None]
         place = next((each for each in ended if each.kind is kind), None) or _Place(kind, self._first)
@@ -93,7 +93,7 @@ class UpdateReader:
         place.reader = weakref.ref(self)
 
     def close(self) -> None:
-        """End the iteration: the next one of its kind goes on here."""
+        """End the iteration: the next one of its kind continues here."""
         if self._place.reader() is self:
             self._place.reader = _nobody
 

@@ -1,4 +1,4 @@
-"""Limits the edits of the page: what is drawn shows in messages, and the page's process may run foreign code."""
+"""Limits the edits of the page, because they change messages and the page's process may be compromised."""
 
 from __future__ import annotations
 
@@ -58,5 +58,5 @@ def _stored(file: Path, now: float) -> tuple[float, float]:
         return float(used), float(at)
     except FileNotFoundError:
         return 0.0, now
-    except (ValueError, TypeError):  # nobody but root writes it: no edits at once are left then
+    except (ValueError, TypeError):  # only root writes this file; without valid content no edit is allowed at once
         return float(MAX_AT_ONCE), now

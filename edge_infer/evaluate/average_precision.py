@@ -1,4 +1,4 @@
-"""Precision over recall: average precision, and the score threshold that gives a wished precision or recall."""
+"""Precision over recall: average precision, and the score threshold that gives a requested precision or recall."""
 
 from __future__ import annotations
 

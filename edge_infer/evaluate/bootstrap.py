@@ -91,9 +91,9 @@ def _verdict(found: Interval, *, more_is_better: bool) -> Verdict:
 
 
 def could_be_chance(first_only: int, second_only: int) -> bool:
-    """Return whether so many examples that only one of two models gets right may be chance (exact McNemar test).
+    """Return whether the numbers of examples that only one of two models gets right may be chance (exact McNemar test).
 
-    With few examples a bootstrap takes too little for too sure.
+    With few examples a bootstrap would be too certain of a small difference.
     """
     count, least = first_only + second_only, min(first_only, second_only)
     if not count:

@@ -1,4 +1,4 @@
-"""Which classes of the labels are which class of a model."""
+"""Mapping between the classes of the labels and the classes of a model."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ SHOWN: Final = 5
 
 
 class ClassNames:
-    """The classes that are compared, and what counts as each of them in the data and in the model.
+    """The classes that are compared, and the names that count as each of them in the data and in the model.
 
-    ``renamed`` maps names of the data to names of the model. Names are the same if they differ only in case, or in
-    spaces, hyphens and underscores. Such names stay apart only if the data and the model have exactly the same ones.
-    Several classes of the data, or of the model, can be one class. A class that the model does not know is one alone.
+    ``renamed`` maps names of the data to names of the model. Names count as equal if they differ only in case, or in
+    spaces, hyphens and underscores. Such names stay separate only if the data and the model have exactly the same ones.
+    Several classes of the data, or of the model, can be one class. A class that the model does not know is its own
+    class.
     """
 
     def __init__(self, names: Sequence[str], labels: Sequence[str], renamed: Mapping[str, str]) -> None:

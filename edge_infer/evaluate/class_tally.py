@@ -1,4 +1,4 @@
-"""Sums up one answer an input: accuracy, precision and recall by class, confusion, calibration; anomalies too."""
+"""Sums up models with one result per input: accuracy, precision and recall, confusion, calibration, anomalies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Where labelled data lie. This process reads them only once it is in its sandbox. NumPy is not imported here."""
+"""Location of labelled data, which this process reads only after it has entered its sandbox.
+
+NumPy is not imported here.
+"""
 
 from __future__ import annotations
 

@@ -42,9 +42,10 @@ _CALL: Final = 3000
 
 @dataclass(frozen=True, slots=True)
 class Mistakes:
-    """Wrong boxes of one picture at the threshold: places of labelled ones that were missed, and of false alarms.
+    """Wrong boxes of one picture at the threshold: indices of missed labelled boxes, and of false alarms.
 
-    ``confused`` pairs a labelled box with a found one of another class in its place; neither is in the other lists.
+    ``confused`` pairs a labelled box with a found box of another class at the same position; neither is in the other
+    lists.
     """
 
     missed: tuple[int, ...]

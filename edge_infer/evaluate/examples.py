@@ -19,9 +19,9 @@ SHOWN: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class LabelledBoxes:
-    """Boxes as the file has them: ``[n, 4]`` corners in pixels, or in fractions of the picture.
+    """Boxes as the file defines them: ``[n, 4]`` corners in pixels, or in fractions of the picture.
 
-    ``size`` is the width and height that the labels state for the picture. ``areas`` is None where they state none.
+    ``size`` is the width and height that the labels state for the picture. ``areas`` is None if they state no areas.
     """
 
     boxes: Floats
@@ -54,8 +54,8 @@ Label: TypeAlias = LabelledBoxes | TrueBoxes | LabelledClass | LabelledValues
 class LabelledExample:
     """One labelled input: a file, or the ``text`` or the ``row`` of numbers of a table.
 
-    ``number`` is its place in the data. ``name`` is what a person finds it by. ``unread`` is why it cannot be read, if
-    the labels alone show that; empty otherwise.
+    ``number`` is its index in the data. ``name`` identifies it for a person. ``unread`` is the reason why it cannot be
+    read, if the labels alone show that; empty otherwise.
     """
 
     number: int

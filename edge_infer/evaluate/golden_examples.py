@@ -50,7 +50,7 @@ class GoldenChoice:
     def chosen(self) -> list[GoldenExample]:
         """Return the examples: the best one of each set of labels, then the second ones, and so on.
 
-        Those in which nothing is to be found come last: a damaged model may find nothing anywhere.
+        Examples without anything to find come last, because a damaged model may find nothing in any picture.
         """
         turns = [
             (not kind, place, kind, item[2]) for kind, items in self._best.items() for place, item in enumerate(items)

@@ -34,9 +34,9 @@ _BOX_DECIMALS: Final = 3
 
 
 def pipeline(model: ModelPlan) -> PipelinePlan:
-    """Return the plan to evaluate a model: everything that it finds, however low its score is.
+    """Return the plan to evaluate a model: it reports every finding, even with a low score.
 
-    A value does not depend on the one before, which is of another example.
+    The limit of a value's change does not apply, because the previous value belongs to another example.
     """
     model = replace(model, values=tuple(replace(value, max_rate=None) for value in model.values))
     if model.task == "anomaly":

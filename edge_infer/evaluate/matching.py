@@ -58,9 +58,9 @@ class FoundBoxes:
 
 @dataclass(frozen=True, slots=True)
 class Matches:
-    """What became of the found boxes of one picture, best score of each class first.
+    """Outcome of the found boxes of one picture, best score of each class first.
 
-    ``order`` are their places in the picture's boxes. Bit ``len(IOUS) * size + threshold`` of ``right`` is set if the
+    ``order`` are their indices in the picture's boxes. Bit ``len(IOUS) * size + threshold`` of ``right`` is set if the
     box took a labelled one, and of ``ignored`` if it does not count. ``taken`` is the labelled box at an IoU of 0.5
     regardless of size, or -1. Bit ``size`` of ``counted`` is set if a labelled box counts in that range.
     """

@@ -1,4 +1,4 @@
-"""The outcomes of an evaluation as they come, in a file from which an interrupted evaluation goes on."""
+"""The outcomes of an evaluation, appended to a file from which an interrupted evaluation continues."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class ResumeHead(Record, frozen=True):
 class ResumeFile:
     """Reads the outcomes of an earlier run of the same question and appends those of this one; a context manager.
 
-    Without a path nothing is kept.
+    Without a path it stores nothing.
     """
 
     def __init__(self, path: Path | None, question: str) -> None:
@@ -84,7 +84,7 @@ class ResumeFile:
     def earlier(self) -> Iterator[ExampleOutcome]:
         """Yield the outcomes of the file, and cut off a last line that is not complete; raises `InputError`.
 
-        Take all of them before the first one is added.
+        The caller must read all of them before it adds the first new one.
         """
         if self._path is None or self._file is None:
             return

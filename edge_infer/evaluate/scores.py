@@ -26,7 +26,7 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """The operating point for a wish, or with the highest F1 (``least`` is None); ``point`` is None if there is none.
+    """The operating point for a request, or with the highest F1 (``least`` is None); ``point`` is None if none exists.
 
     ``label`` is empty for all classes together.
     """
@@ -41,7 +41,7 @@ class Granted:
 class ClassScore:
     """One class: labelled items, items found at the threshold, and their precision and recall.
 
-    A value is None if it has no meaning: a precision without anything found, an average precision without boxes.
+    A value is None if it is undefined: a precision without found items, an average precision without boxes.
     """
 
     label: str

@@ -32,7 +32,7 @@ MAX_FRACTION: Final = 1e6
 class YoloFolder:
     """The pictures of a folder with their text files; a picture without one has no objects.
 
-    A text file of labels without a picture is an example that cannot be read.
+    A text file of labels without a picture counts as an example that cannot be read.
     """
 
     truth: Truth = "boxes"

@@ -1,4 +1,4 @@
-"""Explains answers about one input: cuts it into cells, samples, and puts the outcome into numbers and a sentence."""
+"""Explains a model's answers about one input: cuts it into cells, samples, and returns numbers and a sentence."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class Explanation:
 
 
 class Explainer:
-    """Explains answers of one model; ``progress`` is told the number of runs."""
+    """Explains answers of one model; ``progress`` is called with the number of runs."""
 
     def __init__(self, model: LoadedModel, plan: ModelPlan, order: Order, progress: Progress) -> None:
         self.model, self._plan, self._order, self._progress = model, plan, order, progress

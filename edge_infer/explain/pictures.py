@@ -33,11 +33,11 @@ SMALLEST: Final = 4
 GROWTH: Final = 1.5
 """How much wider a cell beside the box is than its neighbour towards the box."""
 SLIVER: Final = 0.15
-"""Share of a cell below which what is left beside the box belongs to the cells inside it."""
+"""Share of a cell below which the strip between the box and the border belongs to the cells inside the box."""
 SOFT: Final = 0.2
 """Width of the transition between a visible and a hidden cell, as a share of the narrower one.
 
-A hard edge would be something for the model to see.
+A model could take a hard edge for a part of an object.
 """
 BORDER: Final = 0.1
 """Share of the picture along each side that is its border."""
@@ -46,10 +46,10 @@ FILLS: Final = 3
 
 
 def shrunk(frame: Frame, fit: Transform, model: ModelPlan) -> tuple[Frame, Region]:
-    """Return the part of a frame that the model looks at, in the size in which it does, and where that part lies.
+    """Return the part of a frame that the model uses, scaled to the model's input, and the region of that part.
 
-    Its tensor equals that of the whole frame and costs less. A model with tiles, or with several inputs that take the
-    frame, gets the frame as it is.
+    The model's tensor is the same as for the whole frame, and takes less time. A model with tiles, or with several
+    inputs that take the frame, gets the frame unchanged.
     """
     assert isinstance(model.input, InputPlan)
     if model.input.tiles != (1, 1) or any(each.plan is not None for each in model.further):
@@ -165,7 +165,7 @@ def lines_around(low: float, high: float, pixels: int) -> Lines:
 
 
 def _growing(room: float, step: float) -> list[float]:
-    """Return how far each grid line beside a box is from the box; none if ``room`` is less than `SLIVER` of a cell.
+    """Return the distances of the grid lines beside a box; empty if ``room`` is less than `SLIVER` of a cell.
 
     The last distance is ``room``, which reaches to the border of the picture.
     """

@@ -161,7 +161,7 @@ class Sampler:
     def _choose(self) -> bool:
         """Choose filling and share so that the answer changes most; return whether it changes at all.
 
-        The seed has no part in this: two seeds explain the same thing.
+        The choice does not depend on the seed, so that two seeds explain the same.
         """
         dice = np.random.default_rng(0)
         for fill in range(self._question.fills):

@@ -26,8 +26,8 @@ from edge_infer.supervisor.control.server import NotRunningError, ask_for_pictur
 def grab(config: Path, source: str, output: Path, *, grid: bool = False) -> str:
     """Save the picture as ``output``, with masked areas black, and return where it came from.
 
-    Only the owner may read the file. It replaces an existing file or link, so that whoever created that does not get
-    access to the picture.
+    Only the owner may read the file. It replaces an existing file or link, so that the user who created that does not
+    get access to the picture.
     """
     given: bytes | None
     try:
