@@ -64,7 +64,7 @@ class AsyncClient:
         return self.client.gaps()
 
     def standing(self, device: str, pipeline: str) -> Standing:
-        """Return what is known of a pipeline now, and the events that are open."""
+        """Return the current state of a pipeline, as far as it is known, and its open events."""
         return self.client.standing(device, pipeline)
 
     def health(self, device: str) -> Health | None:
@@ -81,7 +81,7 @@ class AsyncClient:
 
     @property
     def settled(self) -> bool:
-        """Whether the broker has handed over all retained messages that it will, since the last connection."""
+        """Whether the broker has sent all retained messages that it will send, since the last connection."""
         return self.client.settled
 
     @property

@@ -169,7 +169,7 @@ class Client:
         return self._ledger.gaps()
 
     def standing(self, device: str, pipeline: str) -> Standing:
-        """Return what is known of a pipeline now, and the events that are open."""
+        """Return the current state of a pipeline, as far as it is known, and its open events."""
         standing = self._standings.now(device, pipeline)
         if standing.state is None:
             return standing
@@ -189,7 +189,7 @@ class Client:
 
     @property
     def settled(self) -> bool:
-        """Whether the broker has handed over all retained messages that it will, since the last connection."""
+        """Whether the broker has sent all retained messages that it will send, since the last connection."""
         return self._paho is not None and self._survey.done
 
     @property
@@ -223,7 +223,7 @@ class Client:
         return self._iterate(StateUpdate, seconds)
 
     def poll(self, seconds: float) -> list[Update]:
-        """Return what has arrived, after one wait of at most half a second and this time."""
+        """Wait once, for at most half a second and at most this time; return the updates that have arrived."""
         reader = self.begin(object)
         self.turn(seconds)
         return list(iter(reader.read, None))
@@ -377,7 +377,7 @@ class Client:
         if message.retain:
             self._survey.heard()
             if self._surveyed and self._snapshots.has(*found):
-                return  # the subscription to everything has brought it, and every change since then
+                return  # the subscription to everything has delivered it, and every change since then
         try:
             self._take(*found, bytes(message.payload), live=not message.retain)
         except WireError as error:

@@ -7,11 +7,11 @@ from collections import Counter
 from typing import Final, Literal, NamedTuple
 
 MOST_RANGES: Final = 64
-"""Maximum number of remembered gaps of one series; of more, the oldest are no longer reported as missing."""
+"""Maximum number of remembered gaps of one series. Beyond it, the oldest are no longer reported as missing."""
 MOST_BOOTS: Final = 8
 """Maximum number of remembered engine starts of one pipeline."""
 MOST_SERIES: Final = 4096
-"""Maximum number of remembered series; of more, the device with the most loses its oldest."""
+"""Maximum number of remembered series. Beyond it, the device with the most series loses its oldest one."""
 
 
 class Series(NamedTuple):

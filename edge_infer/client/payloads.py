@@ -17,7 +17,7 @@ _OF_DEVICE: Final[Mapping[str, Kind]] = {"status": "status", "info": "info", "co
 _OF_PIPELINE: Final[Mapping[str, Kind]] = {"result": "result", "event": "event", "state": "state"}
 _NAME: Final = re.compile(NAME_PATTERN)
 _KEPT_BYTES: Final = 4 * MAX_MESSAGE_BYTES
-"""Most bytes of a state or an event, which a client keeps: a later version may add to them, but not without end."""
+"""Maximum bytes of a state or an event, which a client keeps. Later versions may add fields within this limit."""
 
 
 def split(topic: str, prefix: str) -> tuple[str, Place] | None:

@@ -10,7 +10,7 @@ from edge_infer.contract.messages import Info, RetainedTopics
 from edge_infer.contract.topics import Place, retained_names
 
 NEEDED_ONLINE_ONLY = frozenset({"status", "health"})
-"""Topics that a broker deletes some time after a device has gone, and so all states."""
+"""Topics that, like all states, a broker deletes some time after a device has gone offline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class Snapshots:
         self._devices.setdefault(device, _Topics()).offline = not online
 
     def info(self, device: str, info: Info) -> None:
-        """Record what a device tells of its topics."""
+        """Record what a device publishes about its topics."""
         topics = self._devices.setdefault(device, _Topics())
         topics.told, topics.pipelines = info.topics, frozenset(info.pipelines)
 

@@ -113,7 +113,7 @@ def _written(request: Mapping[str, Any], config: Path, find: Callable[[], Path],
 
 
 def _check_threshold(scene: Mapping[str, Any], pipeline: str) -> None:
-    """Raise `DrawingError` if this pipeline's threshold is no score: states repeat that of an anomaly as a number."""
+    """Raise `DrawingError` if the threshold is not a score: states publish the threshold of an anomaly as a number."""
     if not scene.get("pipelines", {}).get(pipeline, {}).get("thresholds"):
         raise DrawingError(f"pipeline {pipeline} has no threshold of scores; set it with edge-infer edit")
 

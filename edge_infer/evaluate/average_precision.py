@@ -92,7 +92,7 @@ class ThresholdChoice:
         return self._point(int(self._last[np.argmax(f1)])) if f1.max() > 0 else None
 
     def sampled(self, most: int) -> list[OperatingPoint]:
-        """Return at most so many points for a drawing, from the highest threshold down."""
+        """Return at most this many points for a drawing, from the highest threshold down."""
         chosen = np.unique(np.linspace(0, len(self._last) - 1, most).astype(int)) if len(self._last) else self._last
         return [self._point(int(place)) for place in self._last[chosen]]
 

@@ -16,7 +16,7 @@ MIN_ROUNDS: Final = 200
 WORK: Final = 100_000_000
 """Additions that all rounds together may take for one figure: some seconds on a small board."""
 MIN_EXAMPLES: Final = 10
-"""With fewer examples there is no interval: those that are drawn are too much alike."""
+"""Minimum number of examples for an interval: with fewer, the drawn samples are too similar."""
 SEED: Final = 20
 SHARE: Final = 0.95
 """Share of the rounds inside of an interval."""
@@ -49,7 +49,7 @@ class Difference:
 
 
 def rounds_for(work: int) -> int:
-    """Return the number of rounds for figures that take so many additions."""
+    """Return the number of rounds for figures that take this many additions."""
     return max(MIN_ROUNDS, min(ROUNDS, WORK // max(1, work)))
 
 

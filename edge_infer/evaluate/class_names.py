@@ -38,7 +38,7 @@ class ClassNames:
         self.of_model = tuple(numbers.get(same(label), -1) for label in labels)
         """For each class id of the model its class, or -1."""
         self.known = frozenset(place for place, key in enumerate(keys) if key in known)
-        """Places of the names of the data that the model knows."""
+        """Indices of the names of the data that the model knows."""
         self.unknown = [name for place, name in enumerate(names) if place not in self.known]
         """Names of the data that the model does not know."""
         self.names = self._names(names, labels)
@@ -86,7 +86,7 @@ def _few(names: Sequence[str]) -> str:
 
 
 def _spellings(names: Iterable[str]) -> dict[str, set[str]]:
-    """Return the names by what they are without case, spaces, hyphens and underscores."""
+    """Return the names, keyed by their form without case, spaces, hyphens and underscores."""
     found: dict[str, set[str]] = {}
     for name in names:
         found.setdefault(_plain(name), set()).add(name)

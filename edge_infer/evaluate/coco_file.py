@@ -23,7 +23,7 @@ from edge_infer.evaluate.picture_folder import PictureFolder
 from edge_infer.platform.paths import open_regular
 
 LARGEST: Final = 1 << 30
-"""Bytes of a file of labels; those of COCO's 118,000 training pictures take 450 MB."""
+"""Maximum bytes of a file of labels; the labels of COCO's 118,000 training pictures take 450 MB."""
 MAX_CLASSES: Final = 20_000
 
 MAX_SIDE: Final = 1e6

@@ -77,7 +77,7 @@ class DetectionTally:
         return len(IOUS) * (len(self._found[0]) + _CALL * len({*self._true[1]}))
 
     def add(self, found: FoundBoxes, true: TrueBoxes) -> Mistakes:
-        """Add a picture, and return what is wrong in it at the threshold; both have classes of the data only."""
+        """Add a picture, and return its mistakes at the threshold; both have classes of the data only."""
         matches = match(found, true)
         picture, self._pictures = self._pictures, self._pictures + 1
         order = matches.order

@@ -16,7 +16,7 @@ from edge_infer.platform.paths import content
 LARGEST: Final = 64 << 20
 """Bytes of a golden input."""
 MARGIN: Final = 0.1
-"""Scores lie at least so far from the threshold: another runtime may differ by some hundredths."""
+"""Minimum distance of a score from the threshold, because another runtime may differ by some hundredths."""
 LEAST_IOU: Final = 0.6
 """A manifest asks for 0.5."""
 MOST_OBJECTS: Final = 10
@@ -24,7 +24,7 @@ MOST_OBJECTS: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class GoldenExample:
-    """A file and what is to be found in it: labels, and for a detector boxes in fractions of the picture."""
+    """A file and its expected findings: labels, and for a detector boxes in fractions of the picture."""
 
     path: str
     expect: tuple[tuple[str, Box | None], ...]

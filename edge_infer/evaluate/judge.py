@@ -147,7 +147,7 @@ def _box(boxes: TrueBoxes | FoundBoxes, place: int) -> Box:
 
 
 def _inside(box: Box, size: Size) -> Box:
-    """Return the part of a box that lies in a picture: a manifest takes no other."""
+    """Return the part of a box that lies in a picture, because a manifest accepts no other part."""
     left, top, right, bottom = box
     return max(left, 0.0), max(top, 0.0), min(right, float(size[0])), min(bottom, float(size[1]))
 

@@ -84,7 +84,7 @@ class EvaluationReport:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationOptions:
-    """Options of an evaluation: names of the data in the model's words, wishes, and how many golden examples."""
+    """Options of an evaluation: renamed classes, requested operating points, and the number of golden examples."""
 
     renamed: Mapping[str, str]
     wishes: tuple[Wish, ...] = ()

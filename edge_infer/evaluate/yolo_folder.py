@@ -26,7 +26,7 @@ LABELS: Final = ".txt"
 LARGEST: Final = 1 << 20
 """Bytes of one file of labels or names."""
 MAX_FRACTION: Final = 1e6
-"""Of a picture; a corner further away is a fault of the file."""
+"""Maximum coordinate of a corner in fractions of the picture; a corner further away is an error of the file."""
 
 
 class YoloFolder:

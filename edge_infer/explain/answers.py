@@ -49,7 +49,7 @@ class ExplainedAnswer(Protocol):
 
     @property
     def box(self) -> Box | None:
-        """Its place in the picture that the model looks at; None if it has none."""
+        """Its box in the part of the picture that the model uses; None if it has no box."""
 
     def strength(self, look: Look) -> float:
         """Return how strongly the candidates found in another input give this answer."""

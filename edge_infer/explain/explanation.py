@@ -54,7 +54,7 @@ class Cut(Question, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to explain, and how: ``budget`` is the most runs of the model."""
+    """Subject and options of an explanation; ``budget`` is the maximum number of runs of the model."""
 
     threshold: float
     wanted: Wanted

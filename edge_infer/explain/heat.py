@@ -68,7 +68,7 @@ def _picture(cut: PictureCells, explained: Explanation) -> Pixels:
 
 
 def _spread(lines: Lines, pixels: int) -> NDArray[np.float32]:
-    """Return the share of each cell in each pixel; none outside the part that the model looks at."""
+    """Return the share of each cell in each pixel; 0 outside the part that the model uses."""
     inner = (lines - lines[0]) / (lines[-1] - lines[0])
     low, high = round(float(lines[0]) * pixels), round(float(lines[-1]) * pixels)
     found = np.zeros((pixels, len(lines) - 1), np.float32)

@@ -15,7 +15,7 @@ _ROOT: Final = Path("/")
 _LIMITS: Final = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))
 """File names of a control group's limit and usage, in version 2 and version 1."""
 _UNLIMITED: Final = 1 << 60
-"""Bytes from which a limit is none; version 1 has no word for that."""
+"""Bytes from which a limit counts as no limit, because version 1 has no name for that."""
 _KILLS: Final = ("memory.events", "memory.oom_control")
 """File names of a control group's counter ``oom_kill``, in version 2 and version 1."""
 
@@ -49,7 +49,7 @@ def limited_groups(root: Path = _ROOT) -> Iterator[tuple[Path, int, int]]:
 
 
 class MemoryKills:
-    """Tells kills by the kernel for lack of memory from others. All processes in question share the control group."""
+    """Distinguishes kills for lack of memory from other kills, for processes that share a control group."""
 
     def __init__(self, root: Path = _ROOT) -> None:
         self._root = root

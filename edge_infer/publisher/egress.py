@@ -63,7 +63,7 @@ class Egress:
         return self._kept.words()
 
     def knows(self, record: object) -> bool:
-        """Whether the plan has brought the labels of the model that made the record."""
+        """Return whether the plan contains the labels of the model that made the record."""
         return not isinstance(record, (Result, State)) or record.sha in self._plans.at(math.inf).words.labels
 
     def recall(self, begun: Iterable[tuple[str, Event]]) -> None:

@@ -70,7 +70,7 @@ REPORT_EVERY: Final = 1.0
 LAST_WORDS: Final = 2.0
 """Seconds to publish remaining messages at shutdown."""
 LAST_RESULTS: Final = 1.1
-"""The part of these seconds that an engine may take to send its last messages after the supervisor died."""
+"""The part of `LAST_WORDS` that an engine may take to send its last messages after the supervisor died."""
 MOST_BOOTS: Final = 64
 """Number of remembered boots (engine ids): a message of a boot that is not among them needs an announcement first."""
 MOST_AT_ONCE: Final = 500

@@ -254,7 +254,7 @@ def _calls(room: Room, fence: Fence, *, network: bool) -> dict[str, Iterable[_Ca
 
 
 def _calls_on_others() -> Iterator[_Call]:
-    """Yield each call on another process. If it is permitted, it only reads, sets the present value again, or fails."""
+    """Yield each call on another process. If it is permitted, it only reads, sets the current value again, or fails."""
     for pid in _others():
         yield "prlimit64", (pid, resource.RLIMIT_CORE, 0, 0)
         yield "setpriority", (os.PRIO_PROCESS, pid, _priority(pid))

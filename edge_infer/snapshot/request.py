@@ -45,7 +45,7 @@ def grab(config: Path, source: str, output: Path, *, grid: bool = False) -> str:
 
 @contextmanager
 def _settled(folder: Path) -> Iterator[Path]:
-    """Yield a path of the folder that nobody can replace. Root follows no link of another user to it."""
+    """Yield a path of the folder that no process can replace. Root follows no link of another user to it."""
     if os.geteuid() != 0:
         yield folder
         return

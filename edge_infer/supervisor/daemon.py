@@ -225,7 +225,7 @@ class Daemon:
             )
 
     def _announce_safely(self) -> None:
-        """Announce; what cannot be announced, because a compromised process made the plan, ends no daemon."""
+        """Announce the device. A plan of a compromised process that cannot be announced does not end the daemon."""
         try:
             self._announce()
         except Exception:

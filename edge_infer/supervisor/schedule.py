@@ -24,13 +24,14 @@ FILE: Final = "paused.json"
 SHORTEST_PAUSE: Final = 1.0
 MOST_BYTES: Final = 1 << 20
 MOST_SECONDS: Final = 1e11
-"""Maximum of all times in the file. Each of them, added to the time of day, is still a calendar date."""
+"""Maximum of all numbers of seconds in the file. Each of them, added to the time of day, is still a calendar date."""
 LOOK_EVERY: Final = 1.0
 """Seconds between two checks of the clock."""
 
 
 SAVED_SHARE: Final = 0.1
-"""Share of the rest of a pause after which the rest is saved again: few writes, and many reboots still end a pause."""
+"""Share of a pause's remaining time after which that time is saved again. So there are few writes, and a pause ends in
+spite of many reboots."""
 SHORTEST_SAVE, LONGEST_SAVE = 60.0, 3600.0
 
 
@@ -129,7 +130,7 @@ class PipelineSchedule:
         return f"{name} is {self._paused(pause)}"
 
     def resume(self, plan: Plan, name: str, by: str) -> str:
-        """End a pause; return the result in words. Raises `EdgeInferError` if the pipeline was not paused."""
+        """End a pause; return the result as text. Raises `EdgeInferError` if the pipeline was not paused."""
         _check(plan, name)
         self._advance()
         if name not in self._pauses.pipelines:
@@ -172,7 +173,7 @@ class PipelineSchedule:
         return not self._unset
 
     def _paused(self, pause: Pause) -> str:
-        """Return a pause in words, with the time of day of its end only if the clock is right."""
+        """Return a pause as text, with the time of day of its end only if the clock is right."""
         if pause.ends is None:
             return f"paused by {pause.by}"
         left, wall, said = max(0.0, pause.ends - self._clock()), self._wall(), self._says()
@@ -184,7 +185,7 @@ class PipelineSchedule:
         return [each for each in self._pauses.pipelines.values() if each != Pause(each.by)]
 
     def _advance(self) -> None:
-        """Remove and log the pauses that have ended, after those of another boot or version have got an end in this."""
+        """Convert pauses of another boot or version to this boot, then remove and log the pauses that have ended."""
         now = self._clock()
         pauses = {name: self._in_this_boot(pause) for name, pause in self._pauses.pipelines.items()}
         ended = {name: pause for name, pause in pauses.items() if pause.ends is not None and pause.ends <= now}
@@ -207,7 +208,7 @@ class PipelineSchedule:
         return pause
 
     def _save(self) -> None:
-        """Write the pauses as they are now. A disk that cannot be written costs exactness after a reboot only."""
+        """Write the current pauses. If the disk cannot be written, pauses are only less exact after a reboot."""
         try:
             self._write(self._pauses)
         except StartError as error:

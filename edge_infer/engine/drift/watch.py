@@ -43,7 +43,7 @@ class DriftWatch:
         self, name: str, source: SourcePlan, kept: DriftReference | None = None,
         clock: Callable[[], float] = time.monotonic, zone: Callable[[float], time.struct_time] = time.localtime,
     ) -> None:  # fmt: skip
-        """``zone`` returns the date and time of a wall time, whose hour the answers are learned by."""
+        """``zone`` converts a wall time to the local date and time; the findings are learned by its hour."""
         self._name = name
         self._source = source
         self._kept = kept or DriftReference(name)

@@ -55,7 +55,7 @@ class Intake(Closing):
         self._cursor.most = serving.pacer.most
         if (rest := serving.pacer.left(time.monotonic())) and self._feed.rest(self._cursor):
             self._stop.wait(min(rest, TICK))
-            self._feed.rest(self._cursor)  # skip the frames that pass meanwhile, so that the next one taken is fresh
+            self._feed.rest(self._cursor)  # skip the frames that arrive while it waits, so that the next one is fresh
             return None
         begun = time.monotonic()
         taken = self._in_turn() if self._turns.scarce and self._wants_a_turn(serving) else self._ahead.next(TICK)

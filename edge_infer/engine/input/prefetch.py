@@ -33,7 +33,7 @@ class Ahead(Closing):
 
     The first `begin` starts the thread. The thread takes a frame of a file at once. It takes a frame of a live source
     as late as possible, so that the frame is new but ready when the model is. Each frame is used once. If the model has
-    been replaced meanwhile, the frame is prepared again for the new one.
+    been replaced in the meantime, the frame is prepared again for the new one.
     """
 
     def __init__(self, feed: Feed, cursor: Cursor, name: str) -> None:

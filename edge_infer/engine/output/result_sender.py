@@ -80,7 +80,7 @@ class Outward(Protocol):
         """Return the number of results and events so far."""
 
     def written(self) -> int:
-        """Return how many of them, counted from the first, no longer depend on this process."""
+        """Return how many results and events, counted from the first, no longer depend on this process."""
 
     def await_room(self, pipeline: str, stop: threading.Event) -> None:
         """Wait while the receiver is behind with the messages of this pipeline, until ``stop`` is set at the latest."""
@@ -239,7 +239,7 @@ class ResultSender:
         return self._given
 
     def written(self) -> int:
-        """Return how many of them, from the first, no longer depend on this process: they are in the channel."""
+        """Return how many results and events, counted from the first, are in the channel, outside of this process."""
         with self._lock:
             return self._given if (first := self._first_unsent()) is None else first - 1
 

@@ -251,7 +251,7 @@ class SignalPreprocess:
         )
 
     def _flat(self, delivered: int) -> str:
-        """Return the remedy if a flat input may be meant for so many values at a time: a shape does not tell."""
+        """Return the remedy if a flat input may hold several values per sample, which its shape does not show."""
         numbers = self._features.frames if self._plan.features == "raw" and self._channels == 1 else 0
         if not numbers or delivered < 1 or numbers % delivered:
             return ""

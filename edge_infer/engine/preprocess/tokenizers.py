@@ -186,7 +186,7 @@ def _is_quick(pattern: str) -> bool:
     """Return whether a search takes time in proportion to the text: only the end of each alternative may repeat.
 
     Python's search tries all ways to match (https://docs.python.org/3/howto/regex.html) and holds the interpreter's
-    lock meanwhile, so that nothing else in the engine would run.
+    lock during the search, so that nothing else in the engine would run.
     """
     place, before = 0, "|"
     while place < len(pattern):

@@ -36,7 +36,7 @@ _AGAIN: Final = frozenset({408, 416, 425, 429, 500, 502, 503, 504})
 _SIZE: Final = re.compile(r"bytes \*/(\d{1,18})\b")
 _RANGE: Final = re.compile(r"bytes (\d{1,18})-")
 _FAILURES: Final = (OSError, http.client.HTTPException, ValueError)
-"""What urllib raises; ValueError for a redirect to an address that is none."""
+"""Exceptions of urllib; ValueError is for a redirect to an invalid address."""
 _ADVICE: Final = "to use a proxy, set https_proxy; to use another server, --mirror; to use a local file, --from"
 
 Progress = Callable[[int, int], None]

@@ -40,7 +40,7 @@ class Stored:
         return f"{self.folder.parent.name}@{self.folder.name}"
 
     def damage(self) -> str:
-        """Return what is wrong with a file that is missing or differs from its digest in the manifest, with the remedy.
+        """Return a sentence about a file that is missing or differs from its digest in the manifest, with the remedy.
 
         The text is empty for a whole package.
         """

@@ -39,7 +39,7 @@ from edge_infer.plan.records import NMS_TASKS, DecoderPlan, ModelPlan, NmsPlan
 NAMELESS: Final[tuple[Task, ...]] = ("anomaly", "regression")
 """Tasks whose results have no labels."""
 NO_NAMES: Final = "the classes have no names"
-"""How the reason for labels begins that neither the file nor a manifest gives."""
+"""Beginning of the reason for labels that neither the file nor a manifest gives."""
 NO_LABEL: Final = "???"
 """Label of a class without a name."""
 _SHOWN: Final = 3

@@ -86,7 +86,7 @@ class ConnectionFailure:
 
 
 class BrokerAddress(Record, frozen=True):
-    """The broker of an earlier plan, as a person needs it for a command: with whether it had a user and TLS."""
+    """The broker of an earlier plan, for a command that the operator may need: address, user or not, TLS or not."""
 
     host: ShortText
     port: int

@@ -62,7 +62,7 @@ ROOMY: Final = 512
 MAX_COUNT: Final = 2**53
 """The highest number that every reader of JSON represents exactly."""
 MAX_REASONS: Final = 16
-"""More than this program gives, and fewer than a report may have."""
+"""Maximum number of loss reasons: more than this program uses, and fewer than a report may have."""
 _REASON: Final = re.compile(r"[a-z_]{1,32}")
 MAX_SERIES: Final = 16_384
 """Many more than a ledger keeps. A manipulated outbox may have any number, which would fill the memory."""
@@ -117,7 +117,7 @@ class SeriesRow:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The changes of one commit, with the account as it is after it."""
+    """The changes of one commit, with the delivery account after the commit."""
 
     entries: tuple[Entry, ...] = ()
     gone: tuple[int, ...] = ()
@@ -477,7 +477,7 @@ def _sound(row: tuple[object, ...], *kinds: type) -> None:
 
 @cache
 def _layout() -> dict[tuple[str, str], str | None]:
-    """Return the statement of each table and index as SQLite writes it down; None for an index of its own."""
+    """Return the statement of each table and index as SQLite stores it; None for an index that SQLite itself makes."""
     with closing(sqlite3.connect(":memory:")) as memory:
         memory.executescript(_LAYOUT)
         return {(kind, name): sql for kind, name, sql in memory.execute("SELECT type, name, sql FROM sqlite_master")}
@@ -519,7 +519,7 @@ def _judged(error: Exception) -> Exception:
 
 
 def _has_memory() -> bool:
-    """Return whether the process may still allocate what SQLite may: then the limit failed, and not the board."""
+    """Return whether the process can allocate twice SQLite's limit. If so, the file exceeds that limit."""
     with suppress(MemoryError):
         return bool(bytes(2 * MAX_HEAP_BYTES))
     return False

@@ -42,7 +42,7 @@ class Open:
 
 @dataclass(frozen=True, slots=True)
 class SaveAccount:
-    """Write a batch without messages, in the space that is kept for it: the disk is full, and the process ends."""
+    """Write a batch without messages into the reserved space, because the disk is full and the process ends."""
 
     batch: Batch
 

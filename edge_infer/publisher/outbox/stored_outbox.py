@@ -81,7 +81,7 @@ class StoredOutbox:
         clock: Callable[[], float] = uptime,
         delivered: DeliveredNumbers | None = None,
     ) -> None:
-        """``delivered``: what the broker acknowledged to an earlier process is not sent again."""
+        """``delivered``: messages that the broker acknowledged to an earlier process. They are not sent again."""
         self._limit = limit
         self._noted = delivered
         self._given: dict[str, dict[MessageSeries, int]] = {}  # by boot, the numbers given when this process began
@@ -188,12 +188,12 @@ class StoredOutbox:
         disk.close(max(0.0, deadline - time.monotonic()))
 
     def free_space(self) -> None:
-        """Free the space that is kept for the last account: the process ends, and another file needs some of it."""
+        """Free the space reserved for the last account, because the process ends and another file needs some of it."""
         if self._disk is not None:
             self._disk.free_space()
 
     def _give_up_fresh(self, disk: DatabaseWorker) -> None:
-        """Count as lost what the disk does not take at the end, and write the account alone."""
+        """Count the messages as lost that the disk cannot store at the end, and write only the delivery account."""
         if self._fresh:
             log.error("cannot write the last %d messages to disk; counting them as lost", len(self._fresh))
         for entry in self._fresh.values():
@@ -337,7 +337,7 @@ class StoredOutbox:
         self._lanes.turn_late(math.inf)
 
     def _take_back(self, entries: Iterable[Entry]) -> None:
-        """Put entries back that did not arrive, except those that the disk has dropped meanwhile."""
+        """Put entries back that did not arrive, except those that the disk has dropped in the meantime."""
         for entry in entries:
             if dropped := self._dropped.pop(entry.number, None):
                 self._count_dropped(dropped)
@@ -355,7 +355,7 @@ class StoredOutbox:
     # Fate of entries
 
     def _oldest_waiting(self) -> Entry:
-        """Return the oldest entry that is only in memory; one in flight, which may arrive, only if all are."""
+        """Return the oldest entry that is only in memory. Entries in flight may arrive, so they come last."""
         waiting = (entry for entry in self._fresh.values() if entry.number not in self._out)
         return next(waiting, None) or next(iter(self._fresh.values()))
 

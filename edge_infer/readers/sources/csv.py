@@ -209,7 +209,7 @@ class CsvSource(Closing):
         return SourceError(f"{self._options.file} has no usable row of numbers: {why}")
 
     def _wait(self, rows: int) -> bool:
-        """Wait for the duration of the rows; return False when closed meanwhile."""
+        """Wait for the duration of the rows; return False if closed in the meantime."""
         if not self._options.realtime:
             return True
         self._due = max(self._due, time.monotonic() - 1.0) + rows / self._options.rate

@@ -108,7 +108,7 @@ _SCHEME: Final = re.compile(r"(?:^|,)\s*(?=[A-Za-z][\w-]*\s+[\w-]+\s*=)")
 
 
 def _challenges(headers: Message, scheme: str) -> list[str]:
-    """Return the challenges of one scheme, in the server's order: it names the one that it prefers first."""
+    """Return the challenges of one scheme in their order: a server names its preferred challenge first."""
     every = [part.strip(" ,") for line in headers.get_all("www-authenticate", []) for part in _SCHEME.split(line)]
     return [each for each in every if each.lower().startswith(f"{scheme} ")]
 
@@ -204,7 +204,7 @@ class MjpegParser:
         return found
 
     def _learn(self) -> None:
-        """Take the boundary without dashes if the body begins with it; wait while that cannot be told."""
+        """Take the boundary without dashes if the body begins with it; wait for more bytes if that is not clear yet."""
         name = bytes(self._delimiter[2:])
         start = bytes(self._buffer[:MOST_HEADER]).lstrip(b"\r\n")
         if len(start) <= len(name) and name.startswith(start):
@@ -422,7 +422,7 @@ class HttpSource(Closing):
                 response.fp.read(len(b"\r\n"))
                 response.chunk_left = None  # the size of the next chunk is next, as at the beginning
             return bool(response.fp.peek())
-        except OSError:  # TLS without a whole record; of any other error the next read tells
+        except OSError:  # TLS without a whole record; the next read raises any other error
             return False
         finally:
             raw._sock.settimeout(TIMEOUT)  # noqa: SLF001

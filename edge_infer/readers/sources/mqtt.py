@@ -37,7 +37,7 @@ KEEPALIVE: Final = 15
 LARGEST: Final = 1 << 18
 """Maximum size of a message in bytes. A longer one ends the connection; paho itself would accept 256 MiB."""
 QOS: Final = 0
-"""QoS of the subscription. What the connection loses of a signal would come too late anyway."""
+"""QoS of the subscription. A sample that the connection loses would come too late anyway."""
 USELESS: Final = 30.0
 """Seconds with only unusable messages after which the source fails."""
 

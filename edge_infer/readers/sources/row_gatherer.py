@@ -120,7 +120,7 @@ class RowGatherer:
         self._left = time.monotonic()
 
     def resume(self) -> None:
-        """Note that reading continues; the sensor was not silent meanwhile, because its writer had to wait."""
+        """Note that reading continues. The sensor was not silent in the meantime, because its writer had to wait."""
         if self._left is not None and self._last is not None:
             self._last += time.monotonic() - self._left
         self._left = None
@@ -169,7 +169,7 @@ class Rows(Protocol):
     """
 
     def next(self, deadline: float) -> Sequence[Row | ValueError]:
-        """Return the next rows; none if none came before the deadline."""
+        """Return the next rows; empty if no row arrived before the deadline."""
 
 
 class TextRows:

@@ -75,7 +75,7 @@ class RowParser:
         self._unknown = ""  # why no row can be used until another header
 
     def rows(self, text: str) -> list[Row]:
-        """Return the rows of one line, none for a header or comment; raises ValueError with the reason if it is bad."""
+        """Return the rows of one line; empty for a header or comment. Raises ValueError with the fault of the line."""
         rows: list[Row] = []
         for found in self.each(text):
             if isinstance(found, ValueError):
@@ -268,7 +268,7 @@ def is_number(cell: str) -> bool:
 
 
 def _is_plain(value: Any) -> bool:
-    """Return whether a text has none of what only Python takes for a number: `1_5`, and digits of other scripts."""
+    """Return whether a text has no form that only Python reads as a number: `1_5`, and digits of other scripts."""
     return not isinstance(value, str) or (value.isascii() and "_" not in value)
 
 

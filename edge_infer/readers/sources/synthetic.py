@@ -85,7 +85,7 @@ class SyntheticSource(Closing):
         return self
 
     def read(self) -> Picture | None:
-        """Return the next frame, when it is due; None when closed meanwhile."""
+        """Return the next frame, when it is due; None if closed in the meantime."""
         if self._options.realtime:
             if self._closed.wait(max(0.0, self._due - time.monotonic())):
                 return None

@@ -133,7 +133,7 @@ PICTURE_SECONDS: Final = 10.0
 """Seconds within which the engine must deliver a picture."""
 LATE: Final = f"the engine did not answer within {PICTURE_SECONDS:.0f} s"
 LATE_SECONDS: Final = 30.0
-"""Seconds for which a picture counts as in work, if the engine reports no outcome."""
+"""Seconds for which a picture counts as in progress, if the engine reports no outcome."""
 MAX_WAITING_PICTURES: Final = 8
 MAX_WAITING_OF_USER: Final = 6
 """Maximum number of waiting requests of one user; the page's process makes as many at once."""
@@ -301,7 +301,7 @@ class PendingPictures:
             self._in_work = None
 
     def _order_next(self) -> None:
-        """Order the next picture, if none is in work. Each user must have read the one before."""
+        """Order the next picture if none is in progress. Each user must have read the previous picture."""
         self._sending = [each for each in self._sending if not each[1].closed]
         slow = {uid for uid, _ in self._sending}
         for wanted in list(self._waiting):
@@ -476,7 +476,7 @@ class DriftRequests:
         self._limit = limit
 
     def begin(self, request: Request) -> None:
-        """Learn again what drifts in the named pipeline, or in all pipelines. ``whole``: learn everything again."""
+        """Learn the drifting parts of one or all pipelines again; with ``whole`` learn all of their parts again."""
         wanted, whole = request.body.get("pipeline"), request.body.get("whole") is True
         known = [each.name for each in self._house.pipelines() if each.drift is not None]
         if not known:

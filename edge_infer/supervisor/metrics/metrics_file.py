@@ -73,7 +73,7 @@ class MetricsFile:
             self._failure, self._written = "", True
 
     def remove(self) -> None:
-        """Remove the file if it was written, so that nobody takes it for the state of a running daemon."""
+        """Remove the file if it was written, so that no reader takes it for the state of a running daemon."""
         if self._written:
             with suppress(OSError):
                 self.path.unlink(missing_ok=True)

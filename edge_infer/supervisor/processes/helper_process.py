@@ -91,7 +91,7 @@ class HelperProcess(Closing):
             raise
 
     def begin_again(self, seconds: float) -> None:
-        """Let the process have so many seconds from now: it was waiting until now."""
+        """Give the process this many seconds from now, because it was waiting until now."""
         self._deadline = time.monotonic() + seconds
 
     @property

@@ -108,13 +108,14 @@ log = logging.getLogger(__name__)
 MOST_DEATHS: Final = 16
 """Number of ended engines that are reported to a new publisher. It may not know their last sequence numbers yet."""
 EARLIER_FOR: Final = 3600.0
-"""Seconds for which a new publisher gets the plan before, because messages may wait while disk and broker fail."""
+"""Seconds for which a new publisher gets the previous plan, because messages may wait while disk and broker fail."""
 LOOK_EVERY: Final = 5.0
 """Seconds between two checks for replaced files, while the broker or a file source cannot be reached."""
 MAX_ACCUSATIONS, ACCUSATIONS_PER_SECOND = 5, 1 / 60
 """How often an accusation of flooding is accepted. Otherwise a compromised process could have the others killed."""
 MAX_ACCUSATIONS_OF_PUBLISHER: Final = 3
-"""The same of the publisher at once, and then one an hour: a new one does not know which numbers an engine has used."""
+"""Accusations against the publisher that are accepted at once; then one an hour. A new publisher does not know yet
+which sequence numbers an engine has used."""
 BUSY: Final = 0.2
 """Share of a processor from which a silent publisher counts as busy."""
 STOP_ALL: Final = 17.0
@@ -651,7 +652,7 @@ class ProcessSupervisor:
             forget_note(self._slate)
 
     def _tell_of_folder(self, done: str) -> None:
-        """Tell the operator what was done about the publisher's folder, if anything."""
+        """Log what was done about the publisher's folder, if anything, and show it in the status."""
         if done:
             log.error("%s", done)
             self.note(done, "the publisher's folder")

@@ -94,7 +94,7 @@ class Compilation:
         """Let a process that was started ahead read the file."""
         if self._signal >= 0:
             self._errand.begin_again(DEADLINE)
-            with suppress(OSError):  # it has ended, and `finished` tells
+            with suppress(OSError):  # it has ended, which `finished` reports
                 os.write(self._signal, b"\n")
             self._drop()
 
@@ -168,7 +168,7 @@ class Compilation:
         return self._believed(compiled, said.output)
 
     def _believed(self, compiled: Compiled, output: bytes) -> Compiled:
-        """Return the outcome, or a failure if its plan would have this process act on another place than it had."""
+        """Return the outcome, or a failure if its plan makes this process act in a way that the file does not name."""
         if compiled.plan is None or "--store" not in self._words:
             return compiled
         if _NUL.search(output):
@@ -223,7 +223,7 @@ def _names_folder(config: Path, state_dir: str) -> bool:
 
 def moved(config: Path, before: str, state_dir: str) -> Problem:
     """Return the problem of a file that names another state directory than that of the running daemon, ``before``."""
-    advice = "" if mount_advice(before) else mount_advice(state_dir)  # the one before shows that others are writable
+    advice = "" if mount_advice(before) else mount_advice(state_dir)  # the previous one shows that others are writable
     remedy = advice or "restart it instead"
     return Problem(str(config), 1, "device.state_dir", f"cannot change while the daemon runs; {remedy}"[:4096])
 

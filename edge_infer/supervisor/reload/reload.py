@@ -65,7 +65,7 @@ NEVER_STILL: Final = f"it has been changing for {RESTLESS:g} s or more; the daem
 UNREACHABLE: Final = "the daemon may not enter a folder of its path any more; chmod a+x that folder"
 GONE: Final = "the file does not exist any more; put it back, or the next start uses the last applied configuration"
 TIDY_PAUSE: Final = 1.0
-"""Seconds until a tidying continues that found more entries than one call removes."""
+"""Seconds until tidying continues if there are more entries than one call removes."""
 AHEAD_SECONDS: Final = 10.0
 """Seconds for which a process that was started ahead waits for a stable file."""
 DRAWING_SECONDS: Final = 60.0
@@ -159,7 +159,7 @@ class Reload:
         return compiled
 
     def start(self, plan: Plan, compiled: Compiled | None) -> None:
-        """Apply the first plan; an unchanged file is read later: loading and trying models at once is too much."""
+        """Apply the first plan. An unchanged file is read later, so that models are not loaded and tried at once."""
         if compiled is None:
             self.plan = plan
             self._swap.apply(plan)
@@ -260,7 +260,7 @@ class Reload:
         return report is not None and plan is not None and report.digest == plan.digest and not report.loading
 
     def due(self) -> float:
-        """Return the monotonic time of the next `look`; infinite during a reading, whose outcome wakes us."""
+        """Return the monotonic time of the next `look`; infinite during a reading, whose outcome wakes this process."""
         return min(self._watch.due(), self._tidy_at) if self._compilation is None else math.inf
 
     def files(self) -> list[int]:
@@ -427,7 +427,7 @@ class Reload:
 
 
 def _sentences(problems: Iterable[str], count: int) -> tuple[str, ...]:
-    """Return the first of so many problems as sentences, and the number of the others."""
+    """Return the first problems as sentences, and the number of the others."""
     told = tuple(shortened(printable(problem)) for problem in islice(problems, MOST_ERRORS))
     if count <= MOST_ERRORS:
         return told

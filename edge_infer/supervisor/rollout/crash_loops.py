@@ -67,7 +67,7 @@ def named(names: Sequence[str]) -> str:
 
 
 class CrashLoopDetector:
-    """The last deaths of the engine. Times are of the monotonic clock."""
+    """The last deaths of the engine, with times of the monotonic clock."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -110,7 +110,7 @@ Standing = Literal["sole", "suspect", "cleared"]
 """Whether a pipeline is the cause for certain, one possible cause of several, or was cleared of that suspicion."""
 FIRST_QUARANTINE_SECONDS: Final = 60.0
 MAX_QUARANTINE_SECONDS: Final = 1800.0
-"""Maximum seconds of a quarantine; the name before is the first duration."""
+"""Maximum seconds of a quarantine. `FIRST_QUARANTINE_SECONDS` is the first duration."""
 PAROLE_SECONDS: Final = 600.0
 """Seconds without a crash after which a pipeline is no longer on parole."""
 

@@ -411,7 +411,7 @@ class ModelRollout:
                     *([] if slot else [self._line(pipeline.model, "first", "configuration", f"in {pipeline.name}")])
                 )
                 self._ledger.note_version(pipeline.model)
-        if record is not self.record:  # a signature checked meanwhile does not matter in comparisons
+        if record is not self.record:  # a signature checked in the meantime does not matter in comparisons
             self._ledger.keep(record)
 
     def _judge(self, name: str, report: EngineReport) -> None:
