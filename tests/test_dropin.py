@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from edge_infer.config.compile.compile import compile_config
-from edge_infer.platform.credential_names import credential_name
+from edge_infer.plan.credentials import credential_name
 from tests.running import MODEL, ROOT
 
 CONFIG = f"""\

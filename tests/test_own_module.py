@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.platform.own_module import own_module
+from edge_infer.platform.child_process import own_module
 
 PLANTED = "import pathlib, sys\npathlib.Path(__file__).with_name('planted').touch()\n"
 
@@ -49,4 +49,4 @@ def test_every_python_that_is_started_searches_no_working_directory() -> None:
         for node in ast.walk(ast.parse(file.read_text()))
         if isinstance(node, ast.List | ast.Tuple) and node.elts and ast.unparse(node.elts[0]) == "sys.executable"
     ]
-    assert sorted(commands) == [("platform/own_module.py", "*start"), ("readers/sources/exec.py", "'-I'")]
+    assert sorted(commands) == [("platform/child_process.py", "*start"), ("readers/sources/exec.py", "'-I'")]

@@ -12,7 +12,7 @@ from contextlib import suppress
 
 import pytest
 
-from edge_infer.platform.readiness import readable
+from edge_infer.platform.event_loop import readable
 
 HIGH = 1500
 """More than the highest descriptor of select(2)."""

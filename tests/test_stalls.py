@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge_infer.platform.stalls import GRACE, Stalls
+from edge_infer.platform.event_loop import GRACE, Stalls
 
 
 class Clock:

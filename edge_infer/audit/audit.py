@@ -25,8 +25,8 @@ from edge_infer.errors import ConfigError
 from edge_infer.ipc.messages import ApplyPlan
 from edge_infer.plan.channel_bound import channel_bound, device_bound
 from edge_infer.plan.records import Gives, MqttPlan, Plan
+from edge_infer.platform.event_loop import readable
 from edge_infer.platform.paths import publisher_folder
-from edge_infer.platform.readiness import readable
 from edge_infer.sandbox import network_isolation, privileges
 from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
 from edge_infer.supervisor.statedir import locked

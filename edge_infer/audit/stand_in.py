@@ -7,7 +7,7 @@ from typing import Final
 from edge_infer.audit.canary import Canary
 from edge_infer.contract.codec import JsonValue, replace
 from edge_infer.plan.records import Plan, SignalPlan, SourcePlan
-from edge_infer.platform.own_module import own_module
+from edge_infer.platform.child_process import own_module
 
 _WIDTH, _HEIGHT = 640, 480
 _RATE: Final = 50.0

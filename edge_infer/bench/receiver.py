@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from edge_infer.ipc.channel import Channel
 from edge_infer.ipc.messages import Acked
-from edge_infer.platform.own_module import own_module
+from edge_infer.platform.child_process import own_module
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from edge_infer.platform.own_module import own_module
+from edge_infer.platform.child_process import own_module
 
 UNIT: Final = "edge-infer.service"
 VERSIONS: Final = "versions"

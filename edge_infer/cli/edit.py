@@ -19,7 +19,7 @@ from edge_infer.cli.output import say
 from edge_infer.cli.waiting import wait_until_it_serves
 from edge_infer.config.file_edit import read, save
 from edge_infer.errors import ConfigError, EdgeInferError
-from edge_infer.platform.own_module import own_module
+from edge_infer.platform.child_process import own_module
 from edge_infer.platform.paths import DEFAULT_CONFIG
 from edge_infer.sandbox.foreign import refuse_foreign
 from edge_infer.supervisor.control.server import NotRunningError, ask, find_socket

@@ -21,8 +21,8 @@ from edge_infer.cli.progress_bar import ProgressBar
 from edge_infer.errors import ConfigError, EdgeInferError, InputError
 from edge_infer.plan.files import files_of
 from edge_infer.plan.records import ModelPlan
+from edge_infer.platform.child_process import take_lowest
 from edge_infer.platform.paths import DEFAULT_CONFIG
-from edge_infer.platform.priority import take_lowest
 from edge_infer.readers.environment import bound_pictures
 from edge_infer.sandbox import Fence
 from edge_infer.sandbox.foreign import may_name_folders

@@ -23,10 +23,10 @@ from edge_infer.errors import StartError
 from edge_infer.models.trials.child_main import die_with_parent, own_output
 from edge_infer.models.trials.known_results import TRIED_FILE
 from edge_infer.models.trials.probe import Probe
+from edge_infer.platform.child_process import go_first
 from edge_infer.platform.config_files import environment_for
 from edge_infer.platform.paths import trials_folder
 from edge_infer.platform.permissions import look_up_names
-from edge_infer.platform.priority import go_first
 from edge_infer.sandbox import lock
 from edge_infer.sandbox.needs import config_fence
 from edge_infer.sandbox.privileges import READ_SEARCH

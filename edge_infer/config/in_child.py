@@ -9,8 +9,7 @@ from edge_infer.contract.codec import decode_json, joined
 from edge_infer.errors import StartError, WireError
 from edge_infer.plan.records import Compiled
 from edge_infer.platform.bounded_run import run_bounded
-from edge_infer.platform.exit_status import unexpected_death
-from edge_infer.platform.own_module import own_module
+from edge_infer.platform.child_process import own_module, unexpected_death
 
 MAX_PLAN_BYTES: Final = 16 << 20
 

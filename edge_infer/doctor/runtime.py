@@ -11,8 +11,7 @@ from edge_infer.contract.codec import decode_json
 from edge_infer.doctor.finding import Finding, fail, ok, warn
 from edge_infer.errors import WireError
 from edge_infer.models.trials.fast_path import CHILD, SHOW_PROCESSOR, Timed, remedy
-from edge_infer.platform.own_module import own_module
-from edge_infer.platform.priority import go_first
+from edge_infer.platform.child_process import go_first, own_module
 
 _PATIENCE: Final = 120.0
 

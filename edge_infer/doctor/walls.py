@@ -15,7 +15,7 @@ from typing import Final
 from edge_infer.contract.codec import decode_json
 from edge_infer.doctor.finding import Finding, ok, warn
 from edge_infer.errors import WireError
-from edge_infer.platform.own_module import own_module
+from edge_infer.platform.child_process import own_module
 from edge_infer.sandbox.selftest import ENFORCED, FORBIDDEN_BY_UNIT, TRIED, exceptions
 from edge_infer.supervisor.status import Status
 

@@ -27,9 +27,9 @@ from edge_infer.ipc.messages import (
     Stop,
     WhyQuestion,
 )
+from edge_infer.platform.child_process import leave_stops_to_supervisor
 from edge_infer.platform.logs import configure
 from edge_infer.platform.memory import usable_memory
-from edge_infer.platform.stop_signals import leave_stops_to_supervisor
 from edge_infer.readers.environment import most_pixels
 from edge_infer.sandbox import Fence, lock
 

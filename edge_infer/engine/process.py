@@ -60,11 +60,10 @@ from edge_infer.ipc.messages import (
 from edge_infer.plan.files import files_of_pipelines
 from edge_infer.plan.records import Plan
 from edge_infer.platform import memfd
+from edge_infer.platform.event_loop import Stalls, readable
 from edge_infer.platform.logs import set_level
 from edge_infer.platform.process_use import OwnUse
 from edge_infer.platform.rate_limits import TokenBucket
-from edge_infer.platform.readiness import readable
-from edge_infer.platform.stalls import Stalls
 from edge_infer.readers.sources.faults import settle_all
 from edge_infer.yamlfile.error_text import suggestion
 

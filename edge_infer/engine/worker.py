@@ -33,7 +33,7 @@ from edge_infer.frames.frame import Captured
 from edge_infer.ipc.drift import DriftReference
 from edge_infer.ipc.messages import PipelineCounts, Running, ScoresAnswer
 from edge_infer.plan.records import PipelinePlan
-from edge_infer.platform.stalls import Stalls
+from edge_infer.platform.event_loop import Stalls
 
 Light: TypeAlias = AbstractContextManager[None]
 

@@ -18,8 +18,8 @@ from typing import Any, Final, get_args
 
 from edge_infer.contract.codec import decode_json, dumps, joined
 from edge_infer.errors import WireError
+from edge_infer.platform.event_loop import readable
 from edge_infer.platform.rate_limits import TokenBucket
-from edge_infer.platform.readiness import readable
 
 PACKET: Final = 60_000
 """Maximum bytes of one packet. Three packets with their overhead fit into the kernel's default socket buffer."""

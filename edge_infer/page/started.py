@@ -11,8 +11,7 @@ from contextlib import suppress
 from typing import TypeAlias
 
 from edge_infer.errors import EdgeInferError, StartError
-from edge_infer.platform.own_module import own_module
-from edge_infer.platform.priority import go_first
+from edge_infer.platform.child_process import go_first, own_module
 
 Connect: TypeAlias = Callable[[], socket.socket]
 """Opens a connection; raises `OSError` or `EdgeInferError`."""

@@ -1,8 +1,14 @@
-"""Reads secrets from their files each time they are needed, so that a changed file takes effect without a restart."""
+"""Reads secrets from their files each time they are needed, so that a changed file takes effect without a restart.
+
+systemd passes copies of these files to the service as credentials, whose names are made here as well.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
+import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -93,3 +99,20 @@ def _password(path: str, what: str, failure: type[EdgeInferError]) -> str:
 
 PLACE: Final = "{password}"
 """Placeholder in a URL for the password of cameras that expect it in the path or query."""
+
+
+# Names of the credentials by which systemd passes copies of secret files to the service.
+
+_DIGITS: Final = 8
+_MAX_SHOWN_CHARACTERS: Final = 200
+"""Leaves room for the digits: systemd accepts names of up to 255 characters."""
+_ODD: Final = re.compile(r"[^A-Za-z0-9._-]")
+
+
+def credential_name(path: str) -> str:
+    """Return the name of a file's credential: its file name, and digits of a hash of its absolute path.
+
+    The file name alone is not enough: with two ``camera.pass``, one host would get the password of the other.
+    """
+    shown = _ODD.sub("_", Path(path).name)[:_MAX_SHOWN_CHARACTERS]
+    return f"{shown}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:_DIGITS]}"

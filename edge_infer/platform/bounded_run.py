@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
 
+from edge_infer.platform.child_process import go_first
 from edge_infer.platform.logs import printable
-from edge_infer.platform.priority import go_first
 
 _BLOCK: Final = 1 << 16
 _MOST_SAID: Final = 1 << 16

@@ -44,7 +44,7 @@ def main(words: Sequence[str] | None = None) -> int:
     sandbox = lock_thread("publisher", fence) if args.merged else lock("publisher", fence=fence)
     from edge_infer.ipc.crash_safe_note import CrashSafeNote
     from edge_infer.ipc.delivered_numbers import DeliveredNumbers
-    from edge_infer.platform.stop_signals import leave_stops_to_supervisor
+    from edge_infer.platform.child_process import leave_stops_to_supervisor
     from edge_infer.publisher.health import Board
     from edge_infer.publisher.outbox.stored_outbox import StoredOutbox
     from edge_infer.publisher.process import FROM_ENGINE, FROM_SUPERVISOR, Publisher

@@ -38,11 +38,11 @@ from edge_infer.ipc.messages import (
     Watched,
 )
 from edge_infer.plan.records import Plan
+from edge_infer.platform.event_loop import readable
 from edge_infer.platform.logs import set_level
 from edge_infer.platform.paths import publisher_folder
 from edge_infer.platform.process_use import OwnUse
 from edge_infer.platform.rate_limits import LogThrottle, TokenBucket
-from edge_infer.platform.readiness import readable
 from edge_infer.publisher.allowed_texts import Vocabulary
 from edge_infer.publisher.egress import Egress
 from edge_infer.publisher.health import Board, HealthClock

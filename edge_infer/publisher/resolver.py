@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from edge_infer.platform.readiness import readable
+from edge_infer.platform.event_loop import readable
 from edge_infer.sandbox import Fence, kernel, lock
 from edge_infer.sandbox.fence import UnixUse
 from edge_infer.sandbox.name_look_up import need_unix

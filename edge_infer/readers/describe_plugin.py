@@ -19,7 +19,7 @@ from edge_infer.contract.codec import JsonValue, Record, ShortText, at_least, at
 from edge_infer.errors import ConfigError, SourceError, WireError
 from edge_infer.plan.records import Gives, SourcePlan
 from edge_infer.platform.bounded_run import run_bounded
-from edge_infer.platform.own_module import own_module
+from edge_infer.platform.child_process import own_module
 from edge_infer.sandbox import lock
 from edge_infer.sandbox.needs import reader_fence
 

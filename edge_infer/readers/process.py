@@ -19,9 +19,9 @@ from edge_infer.frames.timing import Pacer
 from edge_infer.ipc.channel import Channel, ChannelClosedError
 from edge_infer.ipc.messages import ProcessUse, ReaderReport, SetLogLevel
 from edge_infer.plan.records import SourcePlan
+from edge_infer.platform.event_loop import readable
 from edge_infer.platform.logs import set_level
 from edge_infer.platform.process_use import OwnUse
-from edge_infer.platform.readiness import readable
 from edge_infer.readers.frame_slots import TO_READER, SlotWriter
 from edge_infer.readers.sample_stream import ROOM_SECONDS, TO_STREAM_READER, StreamWriter
 from edge_infer.readers.sandbox_watch import Room

@@ -27,7 +27,7 @@ from edge_infer.ipc.messages import (
     StreamBegin,
     StreamCounts,
 )
-from edge_infer.platform.readiness import readable
+from edge_infer.platform.event_loop import readable
 from edge_infer.readers.sources import Block, Words
 from edge_infer.readers.sources.faults import Faults
 

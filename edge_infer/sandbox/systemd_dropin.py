@@ -13,9 +13,9 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from edge_infer.errors import ConfigError
+from edge_infer.plan.credentials import credential_name
 from edge_infer.plan.records import Plan, SourcePlan
 from edge_infer.plan.source_kinds import KINDS, access_of
-from edge_infer.platform.credential_names import credential_name
 from edge_infer.platform.logs import printable
 from edge_infer.sandbox.needs import reader_fence, secret_files
 from edge_infer.sandbox.system_paths import accelerators

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from edge_infer.contract.codec import Record, at_most, decode_json, dumps
 from edge_infer.errors import ConfigError, EdgeInferError, WireError
 from edge_infer.platform.bounded_run import run_bounded
-from edge_infer.platform.own_module import own_module
+from edge_infer.platform.child_process import own_module
 from edge_infer.yamlfile.fields import url as url_kind
 
 SCHEMES: Final = ("rtsp", "rtsps", "http", "https")

@@ -14,8 +14,8 @@ from pathlib import Path
 from edge_infer.contract.codec import decode_json
 from edge_infer.errors import ConfigError, EdgeInferError, InputError, StartError, WireError
 from edge_infer.platform.bounded_run import run_bounded
+from edge_infer.platform.child_process import own_module
 from edge_infer.platform.durable_files import write_durably
-from edge_infer.platform.own_module import own_module
 from edge_infer.sandbox.safe_path import follow
 from edge_infer.snapshot.probe import MAX_OUTCOME_BYTES
 from edge_infer.snapshot.process import Taken

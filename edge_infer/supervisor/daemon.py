@@ -23,8 +23,8 @@ from edge_infer.plan.announcement_limits import INFO_AT_ONCE, INFO_EVERY
 from edge_infer.plan.channel_bound import device_bound
 from edge_infer.plan.records import Plan
 from edge_infer.platform.board import board_name
+from edge_infer.platform.event_loop import readable
 from edge_infer.platform.rate_limits import LogThrottle, TokenBucket
-from edge_infer.platform.readiness import readable
 from edge_infer.sandbox import privileges
 from edge_infer.sandbox.selftest import TRIED
 from edge_infer.supervisor.control.change_limit import ChangeLimit

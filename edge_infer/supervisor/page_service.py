@@ -20,10 +20,10 @@ from typing import Final
 from edge_infer.errors import StartError
 from edge_infer.page.started import StartedPage
 from edge_infer.page.upstream import SocketPeers
-from edge_infer.platform.exit_status import unexpected_death
+from edge_infer.platform.child_process import unexpected_death
+from edge_infer.platform.event_loop import readable
 from edge_infer.platform.logs import configure
 from edge_infer.platform.rate_limits import TokenBucket
-from edge_infer.platform.readiness import readable
 from edge_infer.sandbox import privileges
 from edge_infer.supervisor.processes.output import Output
 

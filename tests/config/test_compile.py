@@ -27,8 +27,8 @@ from edge_infer.models.request import ModelRequest, Resolution
 from edge_infer.models.trials.checked_package import CheckedPackage
 from edge_infer.models.trials.known_results import Tried
 from edge_infer.models.trials.probe import Probe
+from edge_infer.plan.credentials import credential_name
 from edge_infer.plan.records import Compiled, InputPlan, NmsPlan, Plan, SourcePlan
-from edge_infer.platform.credential_names import credential_name
 from edge_infer.platform.paths import default_device_id, default_state_dir
 from edge_infer.readers.sources import SOURCES
 from edge_infer.yamlfile.load import read_document, validate

@@ -102,7 +102,7 @@ LIMITS = """
 import os, sys
 from pathlib import Path
 from edge_infer.models.trials.child_main import limit
-from edge_infer.platform.priority import go_first
+from edge_infer.platform.child_process import go_first
 from edge_infer.models.packages.package import find_package
 from edge_infer.models.request import ModelRequest
 from edge_infer.models.trials.trial import try_model

@@ -16,8 +16,8 @@ import pytest
 
 from edge_infer.contract.codec import replace
 from edge_infer.plan.records import SourcePlan
+from edge_infer.platform.event_loop import Stalls
 from edge_infer.platform.logs import LONGEST_LINE, printable
-from edge_infer.platform.stalls import Stalls
 from edge_infer.supervisor.processes.child import ChildProcess
 from edge_infer.supervisor.processes.helper_process import HelperProcess
 from edge_infer.supervisor.processes.output import (

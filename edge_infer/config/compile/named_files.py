@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from edge_infer.plan.credentials import credential_name
 from edge_infer.plan.records import Problem
-from edge_infer.platform.credential_names import credential_name
 from edge_infer.platform.permissions import closed_folder, denied, for_the_group, user
 from edge_infer.readers.sources.byte_input import STDIN, is_pipe
 from edge_infer.yamlfile.load import Document, Steps, spell

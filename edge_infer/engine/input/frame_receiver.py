@@ -31,9 +31,9 @@ from edge_infer.ipc.messages import (
 )
 from edge_infer.platform import memfd
 from edge_infer.platform.closing import Closing
+from edge_infer.platform.event_loop import readable
 from edge_infer.platform.memory import usable_memory
 from edge_infer.platform.rate_limits import TokenBucket
-from edge_infer.platform.readiness import readable
 
 log = logging.getLogger(__name__)
 

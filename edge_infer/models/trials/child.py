@@ -14,10 +14,9 @@ from typing import Final
 from edge_infer.contract.codec import decode_json, dumps, joined
 from edge_infer.errors import StartError, WireError
 from edge_infer.models.trials.messages import Ready
+from edge_infer.platform.child_process import go_first, own_module
 from edge_infer.platform.closing import Closing
 from edge_infer.platform.logs import CHAT, printable
-from edge_infer.platform.own_module import own_module
-from edge_infer.platform.priority import go_first
 from edge_infer.sandbox.fence import Fence
 
 STARTUP: Final = 30.0

@@ -20,7 +20,7 @@ from edge_infer.contract.codec import decode_json, dumps
 from edge_infer.errors import StartError
 from edge_infer.models.packages.read_files import LARGEST_MODEL
 from edge_infer.models.trials.messages import MAX_FILES, Ready
-from edge_infer.platform.priority import go_first
+from edge_infer.platform.child_process import go_first
 from edge_infer.sandbox import Fence, lock
 
 # Resource limits of a process that runs untrusted models.

@@ -16,7 +16,7 @@ from edge_infer.contract.codec import dumps
 from edge_infer.errors import StartError
 from edge_infer.models.trials.child_main import die_with_parent, give_way, limit, own_output
 from edge_infer.models.trials.fast_path import Timed
-from edge_infer.platform.priority import go_first
+from edge_infer.platform.child_process import go_first
 from edge_infer.sandbox import Fence, lock
 
 _LEAST_ROUNDS, _MOST_ROUNDS = 3, 30

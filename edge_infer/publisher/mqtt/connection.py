@@ -18,9 +18,9 @@ from paho.mqtt.reasoncodes import ReasonCode
 from edge_infer.contract.codec import replace
 from edge_infer.contract.topics import OFFLINE, ONLINE, RULES, STATUS, Kind, Rule
 from edge_infer.plan.records import MqttPlan
+from edge_infer.platform.event_loop import readable
 from edge_infer.platform.mqtt_guard import FloodError
 from edge_infer.platform.rate_limits import LogThrottle
-from edge_infer.platform.readiness import readable
 from edge_infer.publisher.mqtt.connection_failure import (
     ConnectionFailure,
     address,

@@ -19,8 +19,8 @@ from edge_infer.ipc.delivered_numbers import DeliveredNumbers
 from edge_infer.ipc.messages import Acked, Tally
 from edge_infer.plan.records import OutboxPlan
 from edge_infer.platform.clock import kernel_tag, uptime
+from edge_infer.platform.event_loop import readable
 from edge_infer.platform.rate_limits import LogThrottle
-from edge_infer.platform.readiness import readable
 from edge_infer.publisher.outbox.database import Batch, Dropped, Limits, SeriesRow
 from edge_infer.publisher.outbox.database_worker import (
     BatchWritten,

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
 
 from edge_infer.errors import EdgeInferError
-from edge_infer.platform.readiness import readable
+from edge_infer.platform.event_loop import readable
 from edge_infer.sandbox import privileges
 
 # Ancestors of a process, as ``/proc`` shows them.

@@ -20,9 +20,8 @@ from typing import Any, Final
 from edge_infer.errors import quoted
 from edge_infer.ipc.channel import MAX_REPORT_BYTES, Channel, ChannelClosedError, TooManyFilesError, pack
 from edge_infer.ipc.messages import SetLogLevel
+from edge_infer.platform.event_loop import Stalls, readable
 from edge_infer.platform.rate_limits import TokenBucket
-from edge_infer.platform.readiness import readable
-from edge_infer.platform.stalls import Stalls
 from edge_infer.supervisor.processes.output import Output
 from edge_infer.supervisor.processes.process_handle import ProcessHandle, SubprocessHandle, ThreadHandle
 

@@ -14,9 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
+from edge_infer.platform.child_process import go_first, own_module
 from edge_infer.platform.closing import Closing
-from edge_infer.platform.own_module import own_module
-from edge_infer.platform.priority import go_first
 from edge_infer.supervisor.processes.output import Output
 
 END_WAIT: Final = 10.0

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Protocol
 
-from edge_infer.platform.own_module import own_module
+from edge_infer.platform.child_process import own_module
 
 log = logging.getLogger(__name__)
 

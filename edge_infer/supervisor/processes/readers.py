@@ -13,7 +13,7 @@ from typing import Final
 from edge_infer.ipc.messages import ReaderReport
 from edge_infer.ipc.reader_config import write_reader_config
 from edge_infer.plan.records import SourcePlan
-from edge_infer.platform.stalls import Stalls
+from edge_infer.platform.event_loop import Stalls
 from edge_infer.sandbox.needs import runs_foreign_code
 from edge_infer.supervisor.processes.child import STARTING, ChildProcess, ChildSpec, pair
 from edge_infer.supervisor.processes.held_pipes import HeldPipes

@@ -45,13 +45,12 @@ from edge_infer.ipc.messages import (
 )
 from edge_infer.plan.channel_rates import RESTED_AFTER
 from edge_infer.plan.records import PipelinePlan, Plan
+from edge_infer.platform.child_process import death, unexpected_death
 from edge_infer.platform.clock import new_boot, uptime
-from edge_infer.platform.exit_status import death, unexpected_death
+from edge_infer.platform.event_loop import Stalls, readable
 from edge_infer.platform.memory import MemoryKills
 from edge_infer.platform.process_use import processor_time
 from edge_infer.platform.rate_limits import TokenBucket
-from edge_infer.platform.readiness import readable
-from edge_infer.platform.stalls import Stalls
 from edge_infer.sandbox.fence import Fence, Identity, identities
 from edge_infer.sandbox.needs import engine_fence, publisher_fence
 from edge_infer.supervisor.drift_references import DriftReferences

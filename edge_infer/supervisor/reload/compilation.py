@@ -16,8 +16,8 @@ from edge_infer.errors import StartError, WireError
 from edge_infer.models.serving_record import remembered
 from edge_infer.plan.files import files_of_pipelines
 from edge_infer.plan.records import Compiled, Plan, Problem
+from edge_infer.platform.child_process import death, unexpected_death
 from edge_infer.platform.config_files import MAX_BYTES, digest_of_texts, environment_for, texts_of
-from edge_infer.platform.exit_status import death, unexpected_death
 from edge_infer.platform.paths import content, default_device_id, default_state_dir, hinted, written_state_dirs
 from edge_infer.platform.state_owner import mount_advice
 from edge_infer.supervisor.processes.helper_process import HelperProcess

@@ -19,9 +19,9 @@ from edge_infer.models.packages.blob_store import BLOBS, collect
 from edge_infer.models.serving_record import is_unproven, mark_proven, mark_unproven, remember, remembered
 from edge_infer.plan.files import files_of, files_of_pipelines
 from edge_infer.plan.records import Compiled, Plan, Problem
+from edge_infer.platform.event_loop import readable
 from edge_infer.platform.logs import printable
 from edge_infer.platform.paths import hinted
-from edge_infer.platform.readiness import readable
 from edge_infer.platform.state_owner import foreign_entry
 from edge_infer.supervisor.control.change_limit import ChangeLimit
 from edge_infer.supervisor.control.server import Request

@@ -10,7 +10,7 @@ from typing import Final
 from edge_infer.contract.codec import decode_json, joined
 from edge_infer.errors import WireError
 from edge_infer.models.trials.fast_path import CHILD, Timed, remedy, shipped_model
-from edge_infer.platform.exit_status import death
+from edge_infer.platform.child_process import death
 from edge_infer.supervisor.processes.helper_process import HelperProcess, HelperResult
 from edge_infer.supervisor.processes.output import Output
 
