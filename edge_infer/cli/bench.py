@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from edge_infer.bench.receiver import taker
 from edge_infer.cli.as_owner import act_as_owner_of, act_on, shut_in
-from edge_infer.cli.progress_bar import ProgressBar
+from edge_infer.cli.output import ProgressBar
 from edge_infer.contract.codec import replace
 from edge_infer.errors import ConfigError
 from edge_infer.ipc.channel import Channel

@@ -10,11 +10,11 @@ from tempfile import TemporaryFile
 
 from edge_infer.cli.as_owner import act_on
 from edge_infer.cli.as_service import run_as_service, service_command
-from edge_infer.cli.config_edit import part_file
 from edge_infer.cli.output import say
 from edge_infer.config.file_edit import read
 from edge_infer.contract.codec import JsonValue, decode
 from edge_infer.errors import ConfigError, EdgeInferError
+from edge_infer.platform.config_files import part_file
 from edge_infer.platform.paths import DEFAULT_CONFIG
 from edge_infer.sandbox import privileges
 from edge_infer.supervisor.control.answers import CheckAnswer

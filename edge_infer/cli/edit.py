@@ -1,4 +1,7 @@
-"""``edge-infer edit``: edit a copy of the configuration, check it, and let the daemon apply it, as ``visudo`` does."""
+"""``edge-infer edit``: edit a copy of the configuration, check it, and let the daemon apply it, as ``visudo`` does.
+
+`apply_edit` also serves the commands that edit the configuration themselves.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +13,16 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from edge_infer.cli.config_edit import apply_edit, part_file
 from edge_infer.cli.output import say
 from edge_infer.cli.waiting import wait_until_it_serves
-from edge_infer.config.file_edit import read, save
+from edge_infer.config.file_edit import apply_text, problems_of, read, save
 from edge_infer.errors import ConfigError, EdgeInferError
 from edge_infer.platform.child_process import own_module
+from edge_infer.platform.config_files import part_file
 from edge_infer.platform.paths import DEFAULT_CONFIG
 from edge_infer.sandbox.foreign import refuse_foreign
 from edge_infer.supervisor.control.server import NotRunningError, ask, find_socket
@@ -212,3 +215,33 @@ def differences(before: Any, after: Any, path: str = "") -> Iterator[str]:
 
 def _shown(value: Any) -> str:
     return plain(str(value), LONGEST)
+
+
+# Edits by other commands: saved atomically, applied, and restored if the daemon rejects them.
+
+
+def apply_edit(
+    config: Path, socket: Path, data: bytes | None, edited: bytes, news: Sequence[str], *, like: Path | None = None
+) -> str | None:
+    """Save ``edited`` in place of ``data``, print ``news`` and let the daemon apply it (see `apply_text`).
+
+    Return the beginning of the active digest. If the daemon rejects the text, print the reasons, restore the file and
+    return None. Raises `ConfigError`, `EdgeInferError`.
+    """
+
+    def reload() -> Mapping[str, Any]:
+        for line in news:
+            print(line)
+        return ask(socket, {"do": "reload"})
+
+    applied = apply_text(config, data, edited, reload, like)
+    if applied.digest:
+        return applied.digest[:8]
+    say(applied.errors, sys.stderr)
+    print("edge-infer: the configuration is rejected; the file is unchanged", file=sys.stderr)
+    return None
+
+
+def tell(answer: Mapping[str, Any]) -> None:
+    """Print why the daemon did not apply a configuration."""
+    say(problems_of(answer), sys.stderr)

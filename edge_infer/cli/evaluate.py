@@ -8,11 +8,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from edge_infer.cli.arguments import argument
+from edge_infer.cli.arguments import add_model_options, argument, resolve_model
 from edge_infer.cli.as_owner import CommandOutput, act_as_owner_of, shut_in
-from edge_infer.cli.model_options import add_model_options, resolve_model
-from edge_infer.cli.output import as_json, print_nothing_more, say
-from edge_infer.cli.progress_bar import ProgressBar
+from edge_infer.cli.output import ProgressBar, as_json, print_nothing_more, say
 from edge_infer.contract.codec import replace
 from edge_infer.errors import InputError
 from edge_infer.plan.files import files_of

@@ -13,8 +13,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from edge_infer.cli.arguments import add_model_options, resolve_model
 from edge_infer.cli.as_owner import CommandOutput, act_as_owner_of, shut_in
-from edge_infer.cli.model_options import add_model_options, resolve_model
 from edge_infer.cli.output import say
 from edge_infer.contract.codec import dumps, encode
 from edge_infer.errors import ConfigError, InputError, ModelError

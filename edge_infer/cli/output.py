@@ -1,12 +1,13 @@
-"""Output of lines on a terminal. Any part of a line may come from a camera, a model or a broker."""
+"""Output on a terminal: lines, and a progress bar. Any part of a line may come from a camera, a model or a broker."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
+import time
 from collections.abc import Iterable
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
 from edge_infer.platform.logs import printable
 
@@ -35,3 +36,37 @@ def as_json(value: Any, **options: Any) -> str:
     """Return JSON with all control characters escaped. Letters of all languages stay unchanged."""
     text = json.dumps(value, ensure_ascii=False, **options)
     return "".join(each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] for each in text)
+
+
+# The progress bar of long commands.
+
+WIDTH: Final = 24
+REDRAW: Final = 0.2
+"""Minimum seconds between two states of the bar."""
+
+
+class ProgressBar:
+    """A bar on standard error, shown only on a terminal."""
+
+    def __init__(self) -> None:
+        self._shown = sys.stderr.isatty()
+        self._drawn = float("-inf")
+
+    def due(self) -> bool:
+        """Return whether the bar is shown and has not just been drawn."""
+        return self._shown and time.monotonic() - self._drawn >= REDRAW
+
+    def draw(self, share: float, text: str) -> None:
+        """Show a share from 0 to 1, and a text beside it."""
+        if not self._shown:
+            return
+        self._drawn = time.monotonic()
+        full = int(WIDTH * share)
+        sys.stderr.write(f"\r\033[K[{'#' * full}{' ' * (WIDTH - full)}] {text}")
+        sys.stderr.flush()
+
+    def clear(self) -> None:
+        """Remove the bar."""
+        if self._shown:
+            sys.stderr.write("\r\033[K")
+            sys.stderr.flush()

@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
+from edge_infer.errors import ConfigError
 from edge_infer.platform.environment import take, with_taken
 from edge_infer.platform.paths import Look, content, look
 
@@ -23,6 +24,16 @@ MAX_BYTES: Final = 4 << 20
 """Maximum bytes of all files together."""
 _VARIABLE: Final = re.compile(rb"(?<!\$)\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 TOO_LARGE: Final = f"the files of the configuration are larger than {MAX_BYTES >> 20} MiB together"
+
+
+def part_file(config: Path, part: str | None) -> Path:
+    """Return ``conf.d/PART.yaml`` beside the configuration, or the configuration itself; raises `ConfigError`."""
+    if part is None:
+        return config
+    name = part.removesuffix(".yaml")
+    if "/" in name or name.startswith(".") or not name.isprintable() or not name:
+        raise ConfigError(f"{part!r} is not the name of a file in {FOLDER}, such as yard")
+    return config.parent / FOLDER / f"{name}.yaml"
 
 
 def parts_of(config: Path) -> tuple[Path, ...]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.cli.config_edit import apply_edit
+from edge_infer.cli.edit import apply_edit
 from edge_infer.errors import EdgeInferError
 
 

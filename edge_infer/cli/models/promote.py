@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_infer.cli.arguments import Actions, add_action, add_config
-from edge_infer.cli.config_edit import apply_edit
+from edge_infer.cli.edit import apply_edit
 from edge_infer.config.edit import promoted, shadowing
 from edge_infer.config.file_edit import read
 from edge_infer.config.parts import file_of, read_config

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_infer.cli.arguments import Actions, add_action, add_config
-from edge_infer.cli.config_edit import apply_edit, tell
+from edge_infer.cli.edit import apply_edit, tell
 from edge_infer.config.edit import using
 from edge_infer.config.file_edit import current_digest, read
 from edge_infer.config.parts import file_of
