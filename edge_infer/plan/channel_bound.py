@@ -19,9 +19,8 @@ from typing import Final, TypeAlias
 from edge_infer.contract.codec import ABSENT, dumps
 from edge_infer.contract.messages import MAX_MESSAGE_BYTES, MAX_POINTS, ChannelBound, Result, State
 from edge_infer.contract.precision import MAX_MILLISECONDS, PRECISIONS, TIME_STEPS, Detail
-from edge_infer.plan.announcement_limits import announcement_bound
 from edge_infer.plan.channel_rates import RESTED_AFTER, channel_rates, moment_bits
-from edge_infer.plan.health_limits import EVERY, health_bound
+from edge_infer.plan.device_limits import HEALTH_EVERY, announcement_bound, health_bound
 from edge_infer.plan.outcome_limits import MAX_BEFORE, MAX_OBJECTS, has_shares, most_items, state_rows, tracked_above
 from edge_infer.plan.records import PipelinePlan, Plan
 
@@ -73,7 +72,7 @@ def device_bound(plan: Plan) -> ChannelBound:
     if len(known) < len(totals):
         return ChannelBound(None)
     rate = math.ceil(sum(known) * 100) / 100
-    burst = math.ceil(sum(bound.burst for bound in bounds) + health * EVERY + at_once)
+    burst = math.ceil(sum(bound.burst for bound in bounds) + health * HEALTH_EVERY + at_once)
     return ChannelBound(rate, int(max(0.0, PICTURE_BYTES - burst) / rate) if rate else ABSENT, burst)
 
 

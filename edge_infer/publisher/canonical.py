@@ -28,9 +28,8 @@ from edge_infer.contract.messages import (
 )
 from edge_infer.contract.precision import PRECISIONS, Precision, class_rank, object_rank, pose_rank, segment_rank
 from edge_infer.errors import WireError
-from edge_infer.plan.outcome_limits import MAX_OBJECTS, has_shares, most_items, state_rows
+from edge_infer.plan.outcome_limits import MAX_OBJECTS, CountedLabels, has_shares, most_items, state_rows
 from edge_infer.plan.records import PipelinePlan, ValuePlan
-from edge_infer.plan.state_size import CountedLabels
 
 Item = TypeVar("Item", DetectedObject, ScoredLabel, Pose, Segment)
 _PLACED: Final[Mapping[EventType, str]] = {"enter": "zone", "exit": "zone", "loiter": "zone", "cross": "line"}

@@ -22,7 +22,7 @@ from edge_infer.contract.messages import (
     timestamp,
 )
 from edge_infer.ipc.messages import EngineReport
-from edge_infer.plan.health_limits import EVERY, MAX_COUNT, MAX_LATENCY, MAX_RATE
+from edge_infer.plan.device_limits import HEALTH_EVERY, MAX_COUNT, MAX_LATENCY, MAX_RATE
 from edge_infer.plan.records import PipelinePlan, Plan, SourcePlan
 from edge_infer.platform.board import ProcessorLoad, hottest, memory_used, throttled
 from edge_infer.publisher.state.unknown_states import NO_BOOT
@@ -76,7 +76,7 @@ class HealthClock:
         self._last: Health | None = None
         self._board = board
         self._clock = clock
-        self._due = clock() + EVERY
+        self._due = clock() + HEALTH_EVERY
         self._again_at = math.inf
         self._wait_until = clock() + ENGINE
 
@@ -121,7 +121,7 @@ class HealthClock:
         """Return whether health is due. If so, the next interval begins."""
         if self._clock() < self._due or (self.report is None and self._clock() < self._wait_until):
             return False
-        self._due = self._clock() + EVERY
+        self._due = self._clock() + HEALTH_EVERY
         return True
 
     def compose(self, plan: Plan, outbox: OutboxHealth, egress: EgressHealth) -> Health:

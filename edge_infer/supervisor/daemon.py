@@ -19,8 +19,8 @@ from edge_infer.contract.codec import ABSENT, encode, replace
 from edge_infer.contract.messages import ChannelBound, ConfigStatus, Info, PipelineInfo, RetainedTopics, timestamp
 from edge_infer.contract.topics import retained_names
 from edge_infer.ipc.messages import EngineReport
-from edge_infer.plan.announcement_limits import INFO_AT_ONCE, INFO_EVERY
 from edge_infer.plan.channel_bound import device_bound
+from edge_infer.plan.device_limits import INFO_AT_ONCE, INFO_EVERY
 from edge_infer.plan.records import Plan
 from edge_infer.platform.board import board_name
 from edge_infer.platform.event_loop import readable

@@ -14,7 +14,7 @@ from typing import Final
 
 from edge_infer.contract.codec import ABSENT, Absent, replace
 from edge_infer.contract.messages import ModelStatus
-from edge_infer.plan.announcement_limits import KNOWN_WORDS, WORDS_AT_ONCE, WORDS_EVERY
+from edge_infer.plan.device_limits import KNOWN_WORDS, WORDS_AT_ONCE, WORDS_EVERY
 from edge_infer.plan.records import Problem
 from edge_infer.platform.rate_limits import TokenBucket
 

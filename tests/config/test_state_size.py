@@ -12,8 +12,8 @@ from edge_infer.contract.messages import MAX_MESSAGE_BYTES, State, Value, timest
 from edge_infer.engine.events.followed import Followed
 from edge_infer.engine.output.outcome import Composer
 from edge_infer.engine.tasks.detection import Detections
+from edge_infer.plan.outcome_limits import MARKS, state_bytes
 from edge_infer.plan.records import TrackPlan, ValuePlan, ZonePlan
-from edge_infer.plan.state_size import MARKS, state_bytes
 from tests.engine.plans import pipeline
 from tests.engine.test_outcome import FRAME
 

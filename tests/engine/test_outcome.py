@@ -14,8 +14,8 @@ from edge_infer.engine.tasks import Findings
 from edge_infer.engine.tasks.classification import ClassificationFindings, Scored
 from edge_infer.engine.tasks.detection import Detection, Detections
 from edge_infer.frames.frame import Frame
+from edge_infer.plan.outcome_limits import MARKS
 from edge_infer.plan.records import TrackPlan, ZonePlan
-from edge_infer.plan.state_size import MARKS
 from tests.engine.plans import pipeline
 
 FRAME = Frame(np.zeros((100, 200, 3), np.uint8), "bgr", 1_700_000_000.25, 50.0, 1)

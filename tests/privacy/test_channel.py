@@ -10,10 +10,9 @@ import pytest
 from edge_infer.audit import leaking_engine
 from edge_infer.contract.codec import replace
 from edge_infer.contract.precision import PRECISIONS, TIME_STEPS
-from edge_infer.plan.announcement_limits import announcement_bound
 from edge_infer.plan.channel_bound import channel_bound, device_bound
 from edge_infer.plan.channel_rates import RESTED_AFTER, channel_rates, moment_bits
-from edge_infer.plan.health_limits import health_bound
+from edge_infer.plan.device_limits import announcement_bound, health_bound
 from edge_infer.plan.records import (
     DecoderPlan,
     DriftPlan,

@@ -14,7 +14,7 @@ from edge_infer.contract.messages import (
     PipelineHealth,
     SourceHealth,
 )
-from edge_infer.plan.health_limits import MAX_COUNT, MAX_LATENCY, MAX_RATE
+from edge_infer.plan.device_limits import MAX_COUNT, MAX_LATENCY, MAX_RATE
 from edge_infer.publisher.health import FIRST, Board, HealthClock
 from tests.publisher.samples import engine_report, mqtt_plan, plan
 

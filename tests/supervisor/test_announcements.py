@@ -11,7 +11,8 @@ import pytest
 from edge_infer.contract.codec import dumps, replace
 from edge_infer.contract.messages import ChannelBound, ModelStatus, ShadowStatus
 from edge_infer.ipc.messages import ReaderReport
-from edge_infer.plan.announcement_limits import (
+from edge_infer.plan.channel_bound import device_bound
+from edge_infer.plan.device_limits import (
     CHANGES_AT_ONCE,
     CHANGES_EVERY,
     FIGURES_EVERY,
@@ -21,7 +22,6 @@ from edge_infer.plan.announcement_limits import (
     SAID_EVERY,
     announcement_bound,
 )
-from edge_infer.plan.channel_bound import device_bound
 from edge_infer.plan.records import CropsPlan, MqttPlan, Plan, ShadowPlan
 from edge_infer.publisher.allowed_texts import CALLS, closed, most_bits
 from edge_infer.sandbox import selftest

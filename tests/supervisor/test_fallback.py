@@ -16,6 +16,7 @@ from edge_infer.cli import main
 from edge_infer.contract.codec import decode_json, dumps, replace
 from edge_infer.contract.messages import State
 from edge_infer.models.serving_record import Fit, Refusal, ServingRecord, Slot
+from edge_infer.plan.outcome_limits import CountedLabels
 from edge_infer.plan.records import (
     InputPlan,
     LinePlan,
@@ -27,7 +28,6 @@ from edge_infer.plan.records import (
     Plan,
     ZonePlan,
 )
-from edge_infer.plan.state_size import CountedLabels
 from edge_infer.supervisor.rollout.effective_plan import effective, unknown_labels, with_slots, without_model
 from tests.broker import eventually
 from tests.engine.plans import pipeline

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_infer.contract.codec import replace
-from edge_infer.plan.health_limits import MAX_RATE, STEPS
+from edge_infer.plan.device_limits import GOVERNOR_STEPS, MAX_RATE
 from edge_infer.plan.records import GovernorPlan
 from edge_infer.supervisor.governor.governor import FrameRateGovernor, Tempo
 from edge_infer.supervisor.governor.governor_loop import SLOWEST, WINDOW, Rates, _measured
@@ -224,7 +224,7 @@ def test_nobody_is_slowed_down_out_of_turn_or_below_the_floor_and_all_come_back(
             steps = rates.steps(name)
             if name in limits:
                 assert limits[name] in steps
-                assert limits[name] >= max(SLOWEST, round(usual[name] / 2**STEPS, 2))
+                assert limits[name] >= max(SLOWEST, round(usual[name] / 2**GOVERNOR_STEPS, 2))
                 assert all(limits.get(other) == rates.steps(other)[-1] for other in SHED[:place] if rates.steps(other))
         assert sum(limits.get(name) != before.get(name) for name in SHED) <= 1, "one at a time"
         before = limits

@@ -15,7 +15,7 @@ from edge_infer.contract.messages import ConfigStatus, DelegateStatus, ModelStat
 from edge_infer.errors import ModelError, WireError, quoted
 from edge_infer.ipc.messages import EngineReport
 from edge_infer.models.request import ModelRequest
-from edge_infer.plan.announcement_limits import WORDS_AT_ONCE, WORDS_EVERY
+from edge_infer.plan.device_limits import WORDS_AT_ONCE, WORDS_EVERY
 from edge_infer.plan.records import Problem
 from edge_infer.supervisor.control.change_limit import ChangeLimit
 from edge_infer.supervisor.redaction import EngineWords, published

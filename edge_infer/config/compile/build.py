@@ -28,6 +28,7 @@ from edge_infer.errors import ConfigError, SourceError, WireError
 from edge_infer.models.packages.package import MANIFEST
 from edge_infer.models.request import ModelRequest, Policy
 from edge_infer.plan.credentials import PLACE
+from edge_infer.plan.outcome_limits import state_bytes
 from edge_infer.plan.records import (
     NMS_TASKS,
     CropsPlan,
@@ -47,7 +48,6 @@ from edge_infer.plan.records import (
     TlsPlan,
 )
 from edge_infer.plan.source_kinds import KINDS
-from edge_infer.plan.state_size import state_bytes
 from edge_infer.platform.paths import default_device_id, default_state_dir
 from edge_infer.readers.describe_plugin import describe
 from edge_infer.readers.sources import source_class, source_target

@@ -13,8 +13,8 @@ from edge_infer.engine.cascade.sighting import Key
 from edge_infer.engine.events.followed import Followed
 from edge_infer.engine.tasks import Essence, Findings, Head
 from edge_infer.frames.frame import Captured
+from edge_infer.plan.outcome_limits import MARKS, CountedLabels
 from edge_infer.plan.records import PipelinePlan
-from edge_infer.plan.state_size import MARKS, CountedLabels
 from edge_infer.platform.clock import uptime
 
 EARLY: Final[Reason] = "starting"

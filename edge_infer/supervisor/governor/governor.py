@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from edge_infer.contract.messages import GovernorReason
-from edge_infer.plan.health_limits import LOOK, PACE
+from edge_infer.plan.device_limits import GOVERNOR_LOOK, GOVERNOR_PACE
 from edge_infer.plan.records import GovernorPlan
 from edge_infer.supervisor.governor.sensors import BoardCondition
 
@@ -34,8 +34,8 @@ class Tempo:
     If a step down soon follows a step up, the next wait is twice as long, up to ``longest``.
     """
 
-    look: float = LOOK
-    pace: float = PACE
+    look: float = GOVERNOR_LOOK
+    pace: float = GOVERNOR_PACE
     calm: float = 30.0
     longest: float = 480.0
 

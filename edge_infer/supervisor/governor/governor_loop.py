@@ -12,7 +12,7 @@ from typing import Final
 from edge_infer.contract.codec import ABSENT
 from edge_infer.contract.messages import GovernorHealth
 from edge_infer.ipc.messages import EngineReport, Restrain
-from edge_infer.plan.health_limits import MAX_RATE, STEPS
+from edge_infer.plan.device_limits import GOVERNOR_STEPS, MAX_RATE
 from edge_infer.plan.records import GovernorPlan, Plan
 from edge_infer.supervisor.governor.governor import FrameRateGovernor, Tempo
 from edge_infer.supervisor.governor.sensors import BoardCondition, Sensors
@@ -55,7 +55,7 @@ class Rates:
         save nothing.
         """
         rate, found = self._usual.get(name, 0.0), []
-        for _ in range(STEPS):
+        for _ in range(GOVERNOR_STEPS):
             if rate <= WORTH * SLOWEST:
                 break
             rate = max(rate / 2, SLOWEST)

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from edge_infer.contract.codec import replace
 from edge_infer.ipc.messages import EngineReport, PublisherReport, ReaderReport
-from edge_infer.plan.announcement_limits import SAID_EVERY
+from edge_infer.plan.device_limits import SAID_EVERY
 from edge_infer.supervisor.processes.child import ChildProcess
 
 Report = TypeVar("Report", EngineReport, PublisherReport, ReaderReport)

@@ -12,7 +12,7 @@ from typing import Final, Literal
 from edge_infer.contract.codec import replace
 from edge_infer.contract.messages import timestamp
 from edge_infer.errors import quoted, shortened
-from edge_infer.plan.announcement_limits import MAX_NAMED
+from edge_infer.plan.device_limits import MAX_NAMED
 from edge_infer.plan.records import PipelinePlan, Plan
 
 CRASH_LOOP_DEATHS: Final = 3

@@ -21,7 +21,7 @@ from edge_infer.contract.messages import ModelStatus, ShadowStatus, timestamp
 from edge_infer.errors import quoted, shortened
 from edge_infer.ipc.messages import EngineReport, Running
 from edge_infer.models.serving_record import Happened, ServingRecord, ShadowEnded
-from edge_infer.plan.announcement_limits import (
+from edge_infer.plan.device_limits import (
     CHANGES_AT_ONCE,
     CHANGES_EVERY,
     DELEGATE_DECIMALS,

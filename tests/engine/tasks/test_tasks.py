@@ -18,8 +18,8 @@ from edge_infer.engine.tasks.regression import Measurement
 from edge_infer.errors import ModelError
 from edge_infer.frames.frame import Frame
 from edge_infer.frames.geometry import NO_PLACE, Transform
+from edge_infer.plan.outcome_limits import MARKS
 from edge_infer.plan.records import PipelinePlan, ValuePlan
-from edge_infer.plan.state_size import MARKS
 from tests.engine.plans import pipeline
 
 FRAME = Frame(np.zeros((100, 200, 3), np.uint8), "bgr", 1_700_000_000.25, 50.0, 1)
