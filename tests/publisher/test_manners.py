@@ -22,8 +22,7 @@ from edge_infer.publisher.egress import Egress
 from edge_infer.publisher.mqtt.connection import MqttConnection, MqttTimeouts
 from edge_infer.publisher.mqtt.connection_failure import ConnectionFailure
 from edge_infer.publisher.mqtt.paho_client import Attempt, ConnectOptions, dial, hang_up
-from edge_infer.publisher.mqtt.reconnect import Backoff, ReconnectPolicy
-from edge_infer.publisher.mqtt.secret_files import LOOK_EVERY, SecretFiles
+from edge_infer.publisher.mqtt.reconnect import LOOK_EVERY, Backoff, ReconnectPolicy, SecretFiles
 from edge_infer.publisher.outbox.scheduler import OutboundScheduler
 from edge_infer.publisher.outbox.stored_outbox import StoredOutbox
 from edge_infer.publisher.state.retained import Retained

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge_infer.publisher.mqtt.packet_limit import ATTEMPTS, FORGOTTEN_SECONDS, NO_LIMIT, PacketLimit
+from edge_infer.publisher.mqtt.inflight_window import ATTEMPTS, FORGOTTEN_SECONDS, NO_LIMIT, PacketLimit
 
 
 def test_a_message_at_which_connections_end_is_too_large() -> None:

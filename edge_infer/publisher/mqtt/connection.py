@@ -31,8 +31,7 @@ from edge_infer.publisher.mqtt.connection_failure import (
     refusal,
     silent,
 )
-from edge_infer.publisher.mqtt.inflight_window import MOST_WINDOW, InflightWindow
-from edge_infer.publisher.mqtt.packet_limit import NO_LIMIT, PacketLimit
+from edge_infer.publisher.mqtt.inflight_window import MOST_WINDOW, NO_LIMIT, InflightWindow, PacketLimit
 from edge_infer.publisher.mqtt.paho_client import (
     KEEPALIVE,
     PLAIN,
@@ -41,9 +40,7 @@ from edge_infer.publisher.mqtt.paho_client import (
     OneWayClient,
     hang_up,
 )
-from edge_infer.publisher.mqtt.protocol_version import NAMES, V5, V311, VersionChoice
-from edge_infer.publisher.mqtt.reconnect import ReconnectPolicy
-from edge_infer.publisher.mqtt.secret_files import SecretFiles
+from edge_infer.publisher.mqtt.reconnect import V5, V311, VERSION_NAMES, ReconnectPolicy, SecretFiles, VersionChoice
 from edge_infer.publisher.outbox.scheduler import OutboundScheduler, Outgoing
 from edge_infer.publisher.resolver import LookUp, ResolverEndedError, addresses_of
 from edge_infer.publisher.timestamps import Clock
@@ -348,7 +345,7 @@ class MqttConnection:
         self._up, self._since, self._acked_at, self._reads = True, now, now, 0
         self._qos = min(int(self.plan.qos), getattr(properties, "MaximumQoS", 1))
         self._most = getattr(properties, "MaximumPacketSize", NO_LIMIT) - len(self.plan.topic.encode()) - _ROOM
-        how = NAMES[self._manner.version] + (", TLS" if self.plan.tls else "")
+        how = VERSION_NAMES[self._manner.version] + (", TLS" if self.plan.tls else "")
         self._sentence = f"connected to {address(self.plan)} ({how})"
         log.info("%s", self._sentence)
         if not self._leaving:

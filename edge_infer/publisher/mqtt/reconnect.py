@@ -1,9 +1,14 @@
-"""When to reconnect: the back-off, and the likely reason why recent connections ended."""
+"""When and how to reconnect: back-off, likely reason of recent ends, version of MQTT, changed credential files."""
 
 from __future__ import annotations
 
 import random
+import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Final
+
+from paho.mqtt.enums import MQTTProtocolVersion
 
 from edge_infer.contract.codec import replace
 from edge_infer.plan.records import MqttPlan
@@ -101,3 +106,88 @@ class ReconnectPolicy:
             trouble = replace(trouble, text=f"{trouble.text} Waiting until a time service sets it")
         curable = trouble.other_version or trouble.lower_will
         return trouble, self._backoff.failed(refused=trouble.refused and not curable, taken=trouble.taken)
+
+
+# Chooses the version of MQTT: 5, or 3.1.1 for a broker that knows no other.
+
+V5, V311 = MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311
+VERSION_NAMES: Final = {V5: "MQTT 5", V311: "MQTT 3.1.1"}
+
+
+class VersionChoice:
+    """The version for the next attempt, from the outcomes of the earlier ones.
+
+    Some brokers end a connection with MQTT 5 without an answer. So does a forwarder of TCP connections whose broker is
+    away. Therefore a broker that accepts 3.1.1 after such an end is asked for 5 once more, since it is there now.
+    """
+
+    def __init__(self) -> None:
+        self.version = V5
+        self._knows_no_other = False
+        self._is_repeated = False
+
+    def accepted(self) -> bool:
+        """Return whether to keep a connection that the broker has accepted; else close it and connect again at once."""
+        if self.version == V5 or self._knows_no_other:
+            return True
+        self.version, self._is_repeated = V5, True
+        return False
+
+    def failed(self, failure: ConnectionFailure) -> bool:
+        """Take the end of an attempt or a connection into account; return whether it changes the version to 3.1.1."""
+        if self.version == V5:
+            self._knows_no_other = failure.other_version and (failure.refused or self._is_repeated)
+            self._is_repeated = False
+            self.version = V311 if failure.other_version else V5
+            return failure.other_version
+        if failure.other_version or not self._knows_no_other:
+            self.version = V5
+        return False
+
+
+# Credential files of the connection; a change takes effect without a restart.
+
+LOOK_EVERY: Final = 2.0
+_Look = tuple[tuple[int, int, int] | None, ...]
+
+
+class SecretFiles:
+    """Password, CA, certificate and key files of a plan.
+
+    Changes are detected by time, size and inode; the content is not read here.
+    """
+
+    def __init__(self, plan: MqttPlan, clock: Callable[[], float] = time.monotonic) -> None:
+        tls = plan.tls
+        paths = (plan.password_file, *((tls.ca_file, tls.cert_file, tls.key_file) if tls else ()))
+        self._paths = tuple(Path(path) for path in paths if path)
+        self._clock = clock
+        self._look_at = 0.0
+        self.used()
+
+    def used(self) -> None:
+        """Remember the current files as those that an attempt uses."""
+        self._before = self._used = self._look()
+
+    def changed(self) -> bool:
+        """Whether the files differ from those in use.
+
+        They must also be unchanged since the previous check, so that writing is complete.
+        """
+        if not self._paths or self._clock() < self._look_at:
+            return False
+        self._look_at = self._clock() + LOOK_EVERY
+        now = self._look()
+        still, self._before = now == self._before, now
+        return still and now != self._used
+
+    def _look(self) -> _Look:
+        return tuple(map(_state, self._paths))
+
+
+def _state(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
