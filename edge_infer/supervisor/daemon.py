@@ -41,7 +41,7 @@ from edge_infer.supervisor.control.requests import (
 from edge_infer.supervisor.control.server import MAX_ECHO, ControlSocket, Request, socket_path
 from edge_infer.supervisor.governor.governor import Tempo
 from edge_infer.supervisor.governor.governor_loop import GovernorLoop
-from edge_infer.supervisor.metrics.metrics import MetricsWriter
+from edge_infer.supervisor.metrics.metrics_file import MetricsWriter
 from edge_infer.supervisor.processes.orphans import Orphans, end_left_by_config
 from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
 from edge_infer.supervisor.redaction import EngineWords

@@ -19,7 +19,7 @@ from edge_infer.sandbox.identity import DYNAMIC
 from edge_infer.sandbox.rules import rules
 from edge_infer.supervisor.control import change_limit, requests, server
 from edge_infer.supervisor.processes import child, helper_process, output, supervisor
-from edge_infer.supervisor.reload import problem_log, reload
+from edge_infer.supervisor.reload import compilation, reload
 from edge_infer.yamlfile import load
 from tests.running import ROOT
 from tests.sandbox.test_seccomp import MACHINES, PID, ROOMS
@@ -46,7 +46,7 @@ def sentences(page: str) -> str:
         ("security.md", {0.25: "for at most a quarter of a second"}[folder_tidy.MAX_SECONDS]),
         ("security.md", {1.0: "continues one second later"}[reload.TIDY_PAUSE]),
         ("security.md", "names at most " + {5: "five"}[folder_tidy.MAX_NAMES]),
-        ("config-process.md", f"logs at most {problem_log.MAX_LOGGED_PROBLEMS} problems and warnings each time"),
+        ("config-process.md", f"logs at most {compilation.MAX_LOGGED_PROBLEMS} problems and warnings each time"),
         ("security.md", f"may make {change_limit.MAX_AT_ONCE} changes in a row"),
         ("security.md", {1.0: "and then one a second"}[change_limit.MAX_PER_SECOND]),
         (

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.supervisor.processes.held_pipes import HeldPipes
+from edge_infer.supervisor.processes.readers import HeldPipes
 
 DATA = b"a row\n"
 

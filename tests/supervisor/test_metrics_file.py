@@ -14,9 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.supervisor.metrics.counters import MAX_COUNTERS, Counters
+from edge_infer.supervisor.metrics.collector import MAX_COUNTERS, Counters, MetricFamily, render
 from edge_infer.supervisor.metrics.metrics_file import MetricsFile
-from edge_infer.supervisor.metrics.text import MetricFamily, render
 from tests.exposition import samples
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small file system")

@@ -9,7 +9,7 @@ from edge_infer.ipc.messages import ApplyPlan, EngineReport
 from edge_infer.plan.records import InputPlan, Measured
 from edge_infer.plan.switch_time import SLOWER, UNKNOWN
 from edge_infer.supervisor.processes.child import STARTING
-from edge_infer.supervisor.processes.patience import SILENT, engine_patience
+from edge_infer.supervisor.processes.engine_reports import SILENT, engine_patience
 from tests.engine.plans import pipeline
 from tests.publisher.samples import mqtt_plan, plan
 

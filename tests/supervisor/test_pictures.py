@@ -32,7 +32,7 @@ from edge_infer.supervisor.control.requests import (
 )
 from edge_infer.supervisor.control.sent_picture import MAX_PICTURE_BYTES, SentPicture
 from edge_infer.supervisor.control.server import ControlSocket, Request, ask_for_picture
-from edge_infer.supervisor.processes.patience import PICTURE
+from edge_infer.supervisor.processes.engine_reports import PICTURE
 from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
 from tests.broker import eventually
 

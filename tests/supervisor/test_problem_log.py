@@ -8,7 +8,7 @@ import pytest
 
 from edge_infer.plan.records import Problem
 from edge_infer.supervisor.processes.output import MAX_BURST_BYTES
-from edge_infer.supervisor.reload.problem_log import MAX_LOGGED_PROBLEMS, ProblemLog
+from edge_infer.supervisor.reload.compilation import MAX_LOGGED_PROBLEMS, ProblemLog
 
 
 def problems(count: int, text: str) -> list[Problem]:

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from edge_infer.supervisor.processes.patience import SILENT
+from edge_infer.supervisor.processes.engine_reports import SILENT
 from tests.moody import write_model
 from tests.swapping import Swapping, short, swapping
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edge_infer.ipc.messages import NumberedKind, Tally
-from edge_infer.supervisor.processes.last_numbers import FURTHEST, HIGHEST, all_numbered, believed
+from edge_infer.supervisor.processes.engine_reports import FURTHEST, HIGHEST, all_numbered, believed
 
 Seen = dict[tuple[str, NumberedKind], int]
 

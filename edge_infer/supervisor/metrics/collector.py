@@ -1,7 +1,7 @@
 """Collects the metrics: reports of the processes, values of the kernel, and counts of the supervisor.
 
-Metric labels come from the configuration, or are fixed words of this program. No text that a model or a process chooses
-becomes a label.
+`render` returns them in the text format of Prometheus. Metric labels come from the configuration, or are fixed words of
+this program. No text that a model or a process chooses becomes a label.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ import os
 import platform
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
-from typing import Final, get_args
+from typing import Final, Literal, get_args
 
 from edge_infer import __version__
 from edge_infer.contract.messages import SourceState
@@ -24,8 +25,6 @@ from edge_infer.platform.board import hottest, throttled
 from edge_infer.platform.clock import MADE, synchronised
 from edge_infer.platform.process_use import OwnUse
 from edge_infer.sandbox import missing
-from edge_infer.supervisor.metrics.counters import Counters
-from edge_infer.supervisor.metrics.text import MetricFamily
 from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
 from edge_infer.supervisor.reload.reload import Reload
 from edge_infer.supervisor.rollout.model_status import standing
@@ -256,3 +255,77 @@ class Collector:
         for process, count in lacking.items():
             rules.add(count, process=process)
         yield rules
+
+
+# Counters that never decrease while the daemon runs, even if the processes that count are restarted.
+
+MAX_COUNTERS: Final = 16_384
+"""Maximum number of counters, including those of earlier pipelines. A configuration has at most 256 pipelines with 12
+counters each."""
+
+
+class Counters:
+    """Adds up the counts of successive processes.
+
+    When a process starts again at 0, its count is added to the previous sum.
+    """
+
+    def __init__(self) -> None:
+        self._parts: dict[Hashable, tuple[Hashable, float, float]] = {}  # start, last count, sum before this start
+
+    def follow(self, key: Hashable, start: Hashable, count: float) -> None:
+        """Record the ``count`` since ``start``, which identifies one run of the counting process."""
+        began, last, before = self._parts.pop(key, (start, 0.0, 0.0))
+        if began != start or count < last:
+            before += last
+        self._parts[key] = (start, count, before)
+        if len(self._parts) > MAX_COUNTERS:
+            del self._parts[next(iter(self._parts))]
+
+    def raise_to(self, key: Hashable, count: float) -> None:
+        """Record a count that outlives its process. A count lower than the previous one is ignored."""
+        self._parts[key] = (None, max(count, self.value(key)), 0.0)
+
+    def value(self, key: Hashable) -> float:
+        """Return the sum so far; 0 for a counter that was never recorded."""
+        _, last, before = self._parts.get(key, (None, 0.0, 0.0))
+        return before + last
+
+
+# The classic text format of Prometheus, which node_exporter's textfile collector reads: without timestamps.
+
+Labels = Mapping[str, str]
+
+
+@dataclass(slots=True)
+class MetricFamily:
+    """One metric with all its samples. ``suffix`` is that of a histogram's series, otherwise empty."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    help: str
+    samples: list[tuple[str, Labels, float]] = field(default_factory=list)
+
+    def add(self, value: float | None, suffix: str = "", /, **labels: str) -> None:
+        """Add a sample. For an unknown value (None) no sample is added."""
+        if value is not None:
+            self.samples.append((suffix, labels, value))
+
+
+def render(families: Iterable[MetricFamily]) -> str:
+    """Return the text of the families that have samples."""
+    lines = []
+    for family in families:
+        if family.samples:
+            lines += [f"# HELP {family.name} {family.help}", f"# TYPE {family.name} {family.kind}"]
+            lines += [f"{family.name}{suffix}{_labels(labels)} {value!r}" for suffix, labels, value in family.samples]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _labels(labels: Labels) -> str:
+    pairs = ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items())
+    return f"{{{pairs}}}" if pairs else ""
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

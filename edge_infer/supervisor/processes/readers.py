@@ -1,24 +1,27 @@
-"""The readers of a plan: one reader for each live source, and the channel from each reader to the engine."""
+"""The readers of a plan: one reader for each live source, its channel to the engine, and the pipes that stay open."""
 
 from __future__ import annotations
 
 import logging
 import os
 import signal
+import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
 from edge_infer.ipc.messages import ReaderReport
 from edge_infer.ipc.reader_config import write_reader_config
 from edge_infer.plan.records import SourcePlan
+from edge_infer.platform.closing import Closing
 from edge_infer.platform.event_loop import Stalls
 from edge_infer.sandbox.needs import runs_foreign_code
 from edge_infer.supervisor.processes.child import STARTING, ChildProcess, ChildSpec, pair
-from edge_infer.supervisor.processes.held_pipes import HeldPipes
 from edge_infer.supervisor.processes.output import Output
 from edge_infer.supervisor.processes.sandbox_reports import SandboxReports
+
+# The readers of a plan: one reader for each live source, and the channel from each reader to the engine.
 
 log = logging.getLogger(__name__)
 
@@ -199,3 +202,44 @@ class Readers:
         for name in [name for name in self._outputs if name not in self._by_source][:-MAX_REMEMBERED]:
             del self._outputs[name]
         return found
+
+
+# Named pipes that stay open while their readers are replaced, so that programs writing into them wait.
+
+
+class HeldPipes(Closing):
+    """One open end of each pipe. Nothing is read from it.
+
+    If a pipe has no reader, the kernel discards the bytes in it, and the next write ends the writing program with
+    SIGPIPE.
+    """
+
+    def __init__(self) -> None:
+        self._ends: dict[str, int] = {}
+
+    def hold(self, paths: Iterable[str]) -> None:
+        """Hold exactly these pipes from now on. A path that does not exist or is not a pipe is ignored."""
+        before, self._ends = self._ends, {}
+        for path in paths:
+            if path not in self._ends and (end := _open(path)) >= 0:
+                self._ends[path] = end
+        for end in before.values():
+            os.close(end)
+
+    def close(self) -> None:
+        """Release all; may be called twice."""
+        self.hold(())
+
+
+def _open(path: str) -> int:
+    """Return a reading end of the pipe; -1 if the path does not lead to a readable pipe."""
+    try:
+        if not stat.S_ISFIFO(os.stat(path).st_mode):  # noqa: PTH116 - opening another device may have effects
+            return -1
+        end = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    except OSError:
+        return -1
+    if stat.S_ISFIFO(os.fstat(end).st_mode):
+        return end
+    os.close(end)
+    return -1

@@ -63,9 +63,16 @@ from edge_infer.supervisor.processes.child import (
     pair,
     restore,
 )
-from edge_infer.supervisor.processes.last_numbers import all_numbered, believed
+from edge_infer.supervisor.processes.engine_reports import (
+    FRESH,
+    PICTURE,
+    SILENT,
+    TURN,
+    all_numbered,
+    believed,
+    engine_patience,
+)
 from edge_infer.supervisor.processes.model_sender import ModelSender
-from edge_infer.supervisor.processes.patience import FRESH, PICTURE, SILENT, TURN, engine_patience
 from edge_infer.supervisor.processes.publisher_folder import PublisherFolder
 from edge_infer.supervisor.processes.readers import Readers
 from edge_infer.supervisor.processes.sandbox_reports import SandboxReports

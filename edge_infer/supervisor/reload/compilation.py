@@ -1,4 +1,4 @@
-"""Compilation of a configuration in a child: a file by others cannot crash the supervisor or fill its memory."""
+"""Compilation of a configuration in a child: a file by others cannot crash the supervisor or fill its memory or log."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import subprocess
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -18,10 +19,12 @@ from edge_infer.plan.files import files_of_pipelines
 from edge_infer.plan.records import Compiled, Plan, Problem
 from edge_infer.platform.child_process import death, unexpected_death
 from edge_infer.platform.config_files import MAX_BYTES, digest_of_texts, environment_for, texts_of
+from edge_infer.platform.logs import LONGEST_LINE, printable
 from edge_infer.platform.paths import content, default_device_id, default_state_dir, hinted, written_state_dirs
+from edge_infer.platform.rate_limits import TokenBucket
 from edge_infer.platform.state_owner import mount_advice
 from edge_infer.supervisor.processes.helper_process import HelperProcess
-from edge_infer.supervisor.processes.output import Output
+from edge_infer.supervisor.processes.output import MAX_BURST_BYTES, MAX_BYTES_PER_MINUTE, Output
 from edge_infer.supervisor.statedir import make_folders
 
 log = logging.getLogger(__name__)
@@ -270,3 +273,25 @@ def _unchanged(config: Path, state_dir: Path) -> Plan | None:
     here = named is not None or plan.device == default_device_id()
     whole = all(Path(path).is_file() for path in files_of_pipelines(plan.pipelines))
     return plan if here and whole and plan.made_by == __version__ else None
+
+
+# The log lines about problems and warnings of a configuration, which the process that reads it has worded.
+
+MAX_LOGGED_PROBLEMS: Final = 100
+"""Lines of one reading."""
+
+
+class ProblemLog:
+    """Logs problems within the limits of that process's own output: a compromised one chooses their text and number."""
+
+    def __init__(self) -> None:
+        self._allowance = TokenBucket(MAX_BURST_BYTES, MAX_BYTES_PER_MINUTE / 60)
+
+    def write(self, level: int, problems: Sequence[Problem]) -> None:
+        """Log one line for each problem; one sentence counts those that exceed the limits."""
+        for number, problem in enumerate(problems):
+            line = printable(str(problem))[:LONGEST_LINE]
+            if number == MAX_LOGGED_PROBLEMS or not self._allowance.take(len(line.encode())):
+                log.log(level, "… and %d more; edge-infer check prints them", len(problems) - number)
+                return
+            log.log(level, "%s", line)

@@ -28,8 +28,7 @@ from edge_infer.supervisor.control.server import Request
 from edge_infer.supervisor.processes.output import Output
 from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
 from edge_infer.supervisor.redaction import published
-from edge_infer.supervisor.reload.compilation import NAME, Compilation, failed, moved, unchanged
-from edge_infer.supervisor.reload.problem_log import ProblemLog
+from edge_infer.supervisor.reload.compilation import NAME, Compilation, ProblemLog, failed, moved, unchanged
 from edge_infer.supervisor.reload.watch import RESTLESS, ConfigWatcher, LackingFiles, is_missing
 from edge_infer.supervisor.rollout.rollout import ModelRollout
 from edge_infer.supervisor.signals import Signals
