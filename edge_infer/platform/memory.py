@@ -97,3 +97,28 @@ def _groups(root: Path) -> Iterator[Path]:
             top = root / "sys/fs/cgroup" / controllers
             folder = top / place.lstrip("/")
             yield from (each for each in (folder, *folder.parents) if each.is_relative_to(top))
+
+
+# Free memory.
+
+SPARE_BYTES: Final = 32 << 20
+"""Bytes that must stay free for the kernel and for users who log in."""
+
+
+def free_memory(root: Path = Path("/")) -> int | None:
+    """Return the bytes that are available on the board and in the control groups; None if that is unknown."""
+    return min(_tell(root), default=None)
+
+
+def _tell(root: Path) -> Iterator[int]:
+    for line in lines(root / "proc/meminfo"):
+        if line.startswith("MemAvailable:"):
+            yield int(line.split()[1]) << 10
+    for folder, limit, usage in limited_groups(root):
+        yield limit - usage + _given_back(folder)
+
+
+def _given_back(folder: Path) -> int:
+    """Return the bytes of the control group's inactive file cache, which the kernel can reclaim."""
+    counts = dict(line.split(" ", 1) for line in lines(folder / "memory.stat") if " " in line)
+    return int(counts.get("total_inactive_file", counts.get("inactive_file", 0)))

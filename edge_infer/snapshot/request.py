@@ -19,7 +19,7 @@ from edge_infer.platform.durable_files import write_durably
 from edge_infer.sandbox.safe_path import follow
 from edge_infer.snapshot.probe import MAX_OUTCOME_BYTES
 from edge_infer.snapshot.process import Taken
-from edge_infer.supervisor.control.sent_picture import MAX_PICTURE_BYTES
+from edge_infer.supervisor.control.files import MAX_PICTURE_BYTES
 from edge_infer.supervisor.control.server import NotRunningError, ask_for_picture, find_socket
 
 

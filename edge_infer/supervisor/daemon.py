@@ -27,10 +27,10 @@ from edge_infer.platform.event_loop import readable
 from edge_infer.platform.rate_limits import LogThrottle, TokenBucket
 from edge_infer.sandbox import privileges
 from edge_infer.sandbox.selftest import TRIED
-from edge_infer.supervisor.control.change_limit import ChangeLimit
 from edge_infer.supervisor.control.checks import Checks
 from edge_infer.supervisor.control.log_level import LogLevel
 from edge_infer.supervisor.control.page_requests import BoardWatch, PendingRecalls, page_refusal, scene
+from edge_infer.supervisor.control.peer import ChangeLimit
 from edge_infer.supervisor.control.requests import (
     DriftRequests,
     ModelRequests,

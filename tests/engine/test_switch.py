@@ -28,8 +28,9 @@ from edge_infer.ipc.messages import Handover, StateSnapshot
 from edge_infer.models.request import ModelRequest
 from edge_infer.models.resolve.resolve import resolve
 from edge_infer.plan.records import Measured, PipelinePlan, Plan, SourcePlan
+from edge_infer.platform.memory import SPARE_BYTES, free_memory
 from edge_infer.readers.sources import source_target
-from edge_infer.supervisor.rollout.free_memory import SPARE, free, suffices
+from edge_infer.supervisor.rollout.effective_plan import suffices
 from tests.broker import eventually
 from tests.moody import moody_model, write_model
 
@@ -261,13 +262,13 @@ def test_a_model_that_does_not_fit_beside_the_old_one_comes_after_it(tmp_path: P
     group = tmp_path / "sys/fs/cgroup/system.slice/edge"
     group.mkdir(parents=True)
     (tmp_path / "proc/self/cgroup").write_text("0::/system.slice/edge\n")
-    assert free(tmp_path) == 100 << 20
+    assert free_memory(tmp_path) == 100 << 20
     old = plan(tmp_path, "old", 1.0)
     for limit, alone in (("max", ()), (str(90 << 20), ()), (str(69 << 20), ("hall",))):
         (group / "memory.max").write_text(f"{limit}\n")
         (group / "memory.current").write_text(f"{10 << 20}\n")
         new = plan(tmp_path, "new", 0.9)
-        new = replace(new, model=replace(new.model, measured=Measured(0.01, (60 << 20) - SPARE)))
+        new = replace(new, model=replace(new.model, measured=Measured(0.01, (60 << 20) - SPARE_BYTES)))
         assert suffices(whole(old), whole(new), tmp_path) == alone
         assert suffices(whole(old), whole(old), tmp_path) == ()
 

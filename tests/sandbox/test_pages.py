@@ -17,7 +17,7 @@ from edge_infer.platform import config_files, folder_tidy, logs
 from edge_infer.publisher import resolver
 from edge_infer.sandbox.identity import DYNAMIC
 from edge_infer.sandbox.rules import rules
-from edge_infer.supervisor.control import change_limit, requests, server
+from edge_infer.supervisor.control import peer, requests, server
 from edge_infer.supervisor.processes import child, helper_process, output, supervisor
 from edge_infer.supervisor.reload import compilation, reload
 from edge_infer.yamlfile import load
@@ -47,8 +47,8 @@ def sentences(page: str) -> str:
         ("security.md", {1.0: "continues one second later"}[reload.TIDY_PAUSE]),
         ("security.md", "names at most " + {5: "five"}[folder_tidy.MAX_NAMES]),
         ("config-process.md", f"logs at most {compilation.MAX_LOGGED_PROBLEMS} problems and warnings each time"),
-        ("security.md", f"may make {change_limit.MAX_AT_ONCE} changes in a row"),
-        ("security.md", {1.0: "and then one a second"}[change_limit.MAX_PER_SECOND]),
+        ("security.md", f"may make {peer.MAX_AT_ONCE} changes in a row"),
+        ("security.md", {1.0: "and then one a second"}[peer.MAX_PER_SECOND]),
         (
             "page.md",
             f"accepts {edit_limit.MAX_AT_ONCE} changes in a row"

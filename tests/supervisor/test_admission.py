@@ -10,7 +10,7 @@ from edge_infer.contract.codec import replace
 from edge_infer.ipc.messages import EngineReport
 from edge_infer.models.serving_record import ServingRecord
 from edge_infer.plan.records import Measured, MqttPlan, PipelinePlan, Plan, ShadowPlan
-from edge_infer.supervisor.rollout.free_memory import SPARE, free
+from edge_infer.platform.memory import SPARE_BYTES, free_memory
 from edge_infer.supervisor.rollout.shadows import AGAIN, Admission, compared
 from tests.engine.plans import pipeline
 
@@ -57,7 +57,7 @@ def names(plan: Plan) -> list[str]:
 def test_a_shadow_waits_for_memory_and_comes_in_when_it_is_there(board: Board) -> None:
     door = shadowed("door", "cd", 100 * MB)
     admission = Admission(board.root, board)
-    board.has(SPARE + 99 * MB)
+    board.has(SPARE_BYTES + 99 * MB)
     assert names(admission.admitted(plan(door))) == []
     assert not admission.next_one(SETTLED)
     lack = "waits for memory: «it needs 100 MiB, and 32 MiB of the 131 MiB free have to stay free»"
@@ -65,7 +65,7 @@ def test_a_shadow_waits_for_memory_and_comes_in_when_it_is_there(board: Board) -
     told = compared(ServingRecord(), [door], SETTLED, admission.reasons)
     assert isinstance(told, dict)
     assert (told["door"].state, told["door"].reason) == ("starting", f"it {lack}")
-    board.has(SPARE + 100 * MB)
+    board.has(SPARE_BYTES + 100 * MB)
     assert not admission.next_one(SETTLED), "looked at again in a while"
     board.now += AGAIN
     assert admission.next_one(SETTLED)
@@ -76,12 +76,12 @@ def test_a_shadow_waits_for_memory_and_comes_in_when_it_is_there(board: Board) -
 def test_one_comes_after_the_other_and_none_while_something_loads(board: Board) -> None:
     both = plan(shadowed("door", "cd", 100 * MB), shadowed("yard", "ef", 100 * MB))
     admission = Admission(board.root, board)
-    board.has(SPARE + 150 * MB)
+    board.has(SPARE_BYTES + 150 * MB)
     admission.admitted(both)
     assert not admission.next_one(replace(SETTLED, loading=("door",)))
     assert admission.next_one(SETTLED)
     assert names(admission.admitted(both)) == ["next-door"]
-    board.has(SPARE + 50 * MB)
+    board.has(SPARE_BYTES + 50 * MB)
     assert not admission.next_one(SETTLED)
     assert set(admission.reasons) == {"yard"}
     without = plan(*(replace(each, shadow=None) for each in both.pipelines))
@@ -111,4 +111,4 @@ def test_what_a_group_would_give_back_is_free(board: Board, version: int) -> Non
     (group / used).write_text(f"{290 * MB}\n")
     (group / "memory.stat").write_text(f"cache 5\n{counted} {200 * MB}\n")
     board.has(900 * MB)
-    assert free(board.root) == 210 * MB
+    assert free_memory(board.root) == 210 * MB

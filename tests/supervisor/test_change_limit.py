@@ -16,10 +16,9 @@ from typing import Any
 import pytest
 
 from edge_infer.errors import EdgeInferError
-from edge_infer.supervisor.control.change_limit import MAX_AT_ONCE, MAX_USERS, ChangeLimit
 from edge_infer.supervisor.control.checks import Checks
 from edge_infer.supervisor.control.log_level import LogLevel
-from edge_infer.supervisor.control.peer import Peer
+from edge_infer.supervisor.control.peer import MAX_AT_ONCE, MAX_USERS, ChangeLimit, Peer
 from edge_infer.supervisor.control.requests import ModelRequests, PauseRequests
 from edge_infer.supervisor.control.server import Request
 from edge_infer.supervisor.reload.reload import Reload

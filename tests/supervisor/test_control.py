@@ -23,10 +23,10 @@ import pytest
 
 from edge_infer.errors import EdgeInferError
 from edge_infer.platform.paths import DEFAULT_CONFIG
-from edge_infer.supervisor.control import file_closer, server
-from edge_infer.supervisor.control.change_limit import ChangeLimit
-from edge_infer.supervisor.control.file_closer import MAX_CLOSERS, FileCloser
-from edge_infer.supervisor.control.peer import EndedError, Peer, RefusedError, identify
+from edge_infer.supervisor.control import files as socket_files
+from edge_infer.supervisor.control import server
+from edge_infer.supervisor.control.files import MAX_CLOSERS, FileCloser
+from edge_infer.supervisor.control.peer import ChangeLimit, EndedError, Peer, RefusedError, identify
 from edge_infer.supervisor.control.requests import ModelRequests, PendingExplainRequests
 from edge_infer.supervisor.control.server import (
     LONGEST,
@@ -416,8 +416,8 @@ def test_files_whose_closing_takes_its_time_hold_nobody_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As those in a file system that the client itself serves, and does not."""
-    path, served, close = tmp_path / "control.sock", threading.Event(), file_closer._close_file
-    monkeypatch.setattr(file_closer, "_close_file", lambda file: (served.wait(60), close(file)))
+    path, served, close = tmp_path / "control.sock", threading.Event(), socket_files._close_file
+    monkeypatch.setattr(socket_files, "_close_file", lambda file: (served.wait(60), close(file)))
     monkeypatch.setattr(server, "_FILES", FileCloser(MAX_UNCLOSED))
     monkeypatch.setattr(server, "_CONNECTIONS", FileCloser(MAX_UNCLOSED))
     with serving(path), (tmp_path / "target").open("wb") as target:
@@ -439,9 +439,9 @@ def test_files_whose_closing_takes_its_time_hold_nobody_up(
 def test_requests_without_files_are_answered_while_files_do_not_close(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, served, close = tmp_path / "control.sock", threading.Event(), file_closer._close_file
+    path, served, close = tmp_path / "control.sock", threading.Event(), socket_files._close_file
     files = FileCloser(1)
-    monkeypatch.setattr(file_closer, "_close_file", lambda file: (served.wait(60), close(file)))
+    monkeypatch.setattr(socket_files, "_close_file", lambda file: (served.wait(60), close(file)))
     monkeypatch.setattr(server, "_FILES", files)
     files.close((os.dup(0),))
     with serving(path) as seen:
@@ -458,8 +458,8 @@ def test_requests_without_files_are_answered_while_files_do_not_close(
 
 def test_no_connection_is_accepted_while_too_many_do_not_close(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, connections = tmp_path / "control.sock", FileCloser(1)
-    served, close = threading.Event(), file_closer._close_file
-    monkeypatch.setattr(file_closer, "_close_file", lambda file: (served.wait(60), close(file)))
+    served, close = threading.Event(), socket_files._close_file
+    monkeypatch.setattr(socket_files, "_close_file", lambda file: (served.wait(60), close(file)))
     monkeypatch.setattr(server, "_CONNECTIONS", connections)
     connections.close((os.dup(0),))
     with ControlSocket(path, lambda request: request.answer({}), FOR_ANYBODY) as control:

@@ -110,8 +110,8 @@ def test_the_engine_keeps_the_files_of_its_plan_and_no_others(running: Swapping,
 
 
 NO_ROOM = """
-import edge_infer.supervisor.rollout.free_memory as memory
-memory.free = lambda root=None: 0
+import edge_infer.platform.memory as memory
+memory.free_memory = lambda root=None: 0
 """
 
 

@@ -17,7 +17,7 @@ from edge_infer.ipc.messages import EngineReport
 from edge_infer.models.request import ModelRequest
 from edge_infer.plan.device_limits import WORDS_AT_ONCE, WORDS_EVERY
 from edge_infer.plan.records import Problem
-from edge_infer.supervisor.control.change_limit import ChangeLimit
+from edge_infer.supervisor.control.peer import ChangeLimit
 from edge_infer.supervisor.redaction import EngineWords, published
 from edge_infer.supervisor.reload.reload import Reload
 

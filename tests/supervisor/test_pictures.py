@@ -22,6 +22,7 @@ from edge_infer.errors import EdgeInferError
 from edge_infer.ipc.messages import GrabDone, Look
 from edge_infer.page import looks
 from edge_infer.supervisor.control import requests, server
+from edge_infer.supervisor.control.files import MAX_PICTURE_BYTES, SentPicture
 from edge_infer.supervisor.control.peer import Peer
 from edge_infer.supervisor.control.requests import (
     GRABS_AT_ONCE,
@@ -30,7 +31,6 @@ from edge_infer.supervisor.control.requests import (
     MAX_WAITING_OF_USER,
     PendingPictures,
 )
-from edge_infer.supervisor.control.sent_picture import MAX_PICTURE_BYTES, SentPicture
 from edge_infer.supervisor.control.server import ControlSocket, Request, ask_for_picture
 from edge_infer.supervisor.processes.engine_reports import PICTURE
 from edge_infer.supervisor.processes.supervisor import ProcessSupervisor

@@ -11,7 +11,7 @@ from edge_infer.contract.codec import encode
 from edge_infer.errors import EdgeInferError
 from edge_infer.platform.logs import LEVELS, set_level
 from edge_infer.supervisor.control.answers import LevelAnswer
-from edge_infer.supervisor.control.change_limit import ChangeLimit
+from edge_infer.supervisor.control.peer import ChangeLimit
 from edge_infer.supervisor.control.server import Request
 from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
 

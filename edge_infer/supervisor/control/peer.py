@@ -1,7 +1,7 @@
-"""Identification of the process at the other end of the control socket; the daemon refuses its own descendants.
+"""The process at the other end of the control socket: its identification, and limits for each user.
 
-A child process of the daemon runs as the daemon's user, so the permissions of the socket admit it. Without this check
-the publisher could request a picture here and send it over the network.
+The daemon refuses its own descendants. A child process of the daemon runs as the daemon's user, so the permissions of
+the socket admit it. Without this check the publisher could request a picture here and send it over the network.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from edge_infer.errors import EdgeInferError
 from edge_infer.platform.event_loop import readable
+from edge_infer.platform.rate_limits import TokenBucket
 from edge_infer.sandbox import privileges
 
 # Ancestors of a process, as ``/proc`` shows them.
@@ -205,3 +206,47 @@ def _has_ended(pid: int, file: int | None) -> bool:
     except OSError as error:
         return error.errno == errno.ESRCH
     return False
+
+
+# Limits what each user may do over the control socket.
+#
+# Changes are limited because each is logged, and some are written to disk.
+
+MAX_AT_ONCE: Final = 128
+MAX_PER_SECOND: Final = 1.0
+MAX_USERS: Final = 32
+"""Number of users that are counted separately, besides root. Further users share one limit, until one of these has been
+quiet for a while."""
+_ROOT: Final = 0
+_ALL_OTHERS: Final = -1
+
+
+class UserBuckets:
+    """A token bucket for each user, so that no user can block another one."""
+
+    def __init__(self, burst: float, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._burst, self._rate = burst, rate
+        self._clock = clock
+        self._users: dict[int, TokenBucket] = {}
+
+    def take(self, uid: int) -> bool:
+        """Take a token of this user; return whether there was one."""
+        if uid not in self._users and len(self._users) >= MAX_USERS:
+            self._users = {each: bucket for each, bucket in self._users.items() if bucket.left() < self._burst}
+        if uid not in (_ROOT, *self._users) and len(self._users) >= MAX_USERS:  # one person may use many user ids
+            uid = _ALL_OTHERS
+        return self._users.setdefault(uid, TokenBucket(self._burst, self._rate, self._clock)).take()
+
+
+class ChangeLimit:
+    """Counts the changes of each user separately."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._users = UserBuckets(MAX_AT_ONCE, MAX_PER_SECOND, clock)
+
+    def count(self, uid: int) -> None:
+        """Count a change by this user; raises `EdgeInferError` if there are too many."""
+        if not self._users.take(uid):
+            raise EdgeInferError(
+                f"too many changes: after {MAX_AT_ONCE} in a row the daemon accepts one a second; try again in a moment"
+            )

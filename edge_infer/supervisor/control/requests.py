@@ -19,9 +19,8 @@ from edge_infer.ipc.messages import GrabDone, Look, WhyAnswer, WhyQuestion
 from edge_infer.plan.records import Plan
 from edge_infer.platform import memfd
 from edge_infer.platform.rate_limits import TokenBucket
-from edge_infer.supervisor.control.change_limit import ChangeLimit, UserBuckets
-from edge_infer.supervisor.control.peer import Peer, user_name
-from edge_infer.supervisor.control.sent_picture import MAX_PICTURE_BYTES, SentPicture
+from edge_infer.supervisor.control.files import MAX_PICTURE_BYTES, SentPicture
+from edge_infer.supervisor.control.peer import ChangeLimit, Peer, UserBuckets, user_name
 from edge_infer.supervisor.control.server import MAX_ECHO, Request
 from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
 from edge_infer.supervisor.rollout.rollout import ModelRollout

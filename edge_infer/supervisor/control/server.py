@@ -29,9 +29,8 @@ from edge_infer.platform.paths import (
     named_state_dir,
     start_command,
 )
-from edge_infer.supervisor.control.file_closer import FileCloser
+from edge_infer.supervisor.control.files import MAX_PICTURE_BYTES, FileCloser, SentPicture
 from edge_infer.supervisor.control.peer import EndedError, Peer, RefusedError, TooYoungError, identify, ticks, user_name
-from edge_infer.supervisor.control.sent_picture import MAX_PICTURE_BYTES, SentPicture
 from edge_infer.yamlfile.scalars import plain
 
 log = logging.getLogger(__name__)

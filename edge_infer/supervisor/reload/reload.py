@@ -23,7 +23,7 @@ from edge_infer.platform.event_loop import readable
 from edge_infer.platform.logs import printable
 from edge_infer.platform.paths import hinted
 from edge_infer.platform.state_owner import foreign_entry
-from edge_infer.supervisor.control.change_limit import ChangeLimit
+from edge_infer.supervisor.control.peer import ChangeLimit
 from edge_infer.supervisor.control.server import Request
 from edge_infer.supervisor.processes.output import Output
 from edge_infer.supervisor.processes.supervisor import ProcessSupervisor

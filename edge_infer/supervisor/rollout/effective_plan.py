@@ -1,14 +1,17 @@
-"""The effective plan: the plan of the configuration, with rejected models replaced."""
+"""The effective plan: that of the configuration, with rejected models replaced and failed delegates left out."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from edge_infer.contract.codec import replace
 from edge_infer.contract.messages import timestamp
+from edge_infer.errors import shortened
 from edge_infer.models.serving_record import Fit, ServingRecord, Slot
-from edge_infer.plan.records import ModelPlan, Plan
+from edge_infer.plan.records import DelegatePlan, ModelPlan, PipelinePlan, Plan
+from edge_infer.platform.memory import SPARE_BYTES, free_memory
 from edge_infer.supervisor.rollout.shadows import shadowed
 
 
@@ -83,3 +86,51 @@ def with_manifests(wanted: Plan, record: ServingRecord) -> ServingRecord:
 def _called(fit: Fit, model: ModelPlan) -> Fit:
     """Return the model in service, with the name that the configuration uses for the same model."""
     return replace(fit, model=replace(fit.model, name=model.name)) if fit.model.identity == model.identity else fit
+
+
+class Delegates:
+    """Delegates that crashed the engine. The processor replaces them until the configuration changes them."""
+
+    def __init__(self) -> None:
+        self._given_up: dict[str, tuple[DelegatePlan, str]] = {}
+
+    def gave_up(self, pipeline: PipelinePlan, why: str) -> bool:
+        """Move the pipeline's model to the processor. Return False if the plan forbids it or no delegate is in use."""
+        delegate = pipeline.delegate
+        if delegate is None or delegate.unusable or delegate.on_failure != "cpu":
+            return False
+        self._given_up[pipeline.name] = delegate, shortened(why)
+        return True
+
+    def without(self, plan: Plan) -> Plan:
+        """Return the plan with the given-up delegates marked as unusable. A changed delegate is tried again."""
+        wanted = {each.name: each.delegate for each in plan.pipelines}
+        self._given_up = {name: each for name, each in self._given_up.items() if wanted.get(name) == each[0]}
+        pipelines = [
+            replace(each, delegate=replace(each.delegate, unusable=self._given_up[each.name][1]))
+            if each.delegate is not None and each.name in self._given_up
+            else each
+            for each in plan.pipelines
+        ]
+        return replace(plan, pipelines=tuple(pipelines))
+
+
+# Memory check: whether a model fits into memory beside the model that it replaces.
+
+
+def suffices(before: Plan | None, after: Plan, root: Path = Path("/")) -> tuple[str, ...]:
+    """Return the pipelines whose next model would not fit beside the current one.
+
+    Models without a measured size are assumed to fit.
+    """
+    former = {pipeline.name: pipeline.model.sha256 for pipeline in before.pipelines} if before else {}
+    room = free_memory(root)
+    alone = []
+    for pipeline in after.pipelines:
+        need = pipeline.model.measured.memory
+        if former.get(pipeline.name, pipeline.model.sha256) == pipeline.model.sha256 or need is None or room is None:
+            continue
+        room -= need
+        if room < SPARE_BYTES:
+            alone.append(pipeline.name)
+    return tuple(alone)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Literal
 
 from edge_infer.contract.codec import ABSENT, Absent, replace
-from edge_infer.contract.messages import ModelStatus
+from edge_infer.contract.messages import DelegateStatus, ModelStatus
 from edge_infer.errors import quoted, shortened
 from edge_infer.ipc.messages import EngineReport, Running
 from edge_infer.models.serving_record import Refusal, ServingRecord
 from edge_infer.plan.records import ModelPlan, PipelinePlan, Plan
-from edge_infer.supervisor.rollout.delegates import delegated
 from edge_infer.supervisor.rollout.rollout import ModelRollout
 from edge_infer.supervisor.rollout.shadows import compared
 
@@ -39,6 +40,22 @@ def standing(swap: ModelRollout, report: EngineReport) -> dict[str, ModelStatus]
         shadow = compared(swap.record, asked, report, swap.waiting)
         found[name] = replace(status, delegate=delegated(serving, report), shadow=shadow)
     return found
+
+
+def delegated(pipelines: Iterable[PipelinePlan], report: EngineReport) -> Mapping[str, DelegateStatus] | Absent:
+    """Return the delegate status by pipeline, once the engine has loaded it.
+
+    The library name comes from the plan, without its folder.
+    """
+    found = {}
+    for each in pipelines:
+        running = report.running.get(each.name, Running(None)).delegate
+        if each.delegate is None or running is None:
+            continue
+        why = each.delegate.unusable or (running.failure and quoted(running.failure))
+        library = Path(each.delegate.library).name[:255]
+        found[each.name] = DelegateStatus(library, running.share, shortened(why) or ABSENT)
+    return found or ABSENT
 
 
 def _of(plan: Plan, asked: list[PipelinePlan]) -> list[PipelinePlan]:

@@ -40,15 +40,15 @@ from edge_infer.supervisor.rollout.crash_loops import (
     Standing,
     named,
 )
-from edge_infer.supervisor.rollout.delegates import Delegates
 from edge_infer.supervisor.rollout.effective_plan import (
+    Delegates,
     effective,
+    suffices,
     unknown_labels,
     with_manifests,
     with_slots,
     without_model,
 )
-from edge_infer.supervisor.rollout.free_memory import suffices
 from edge_infer.supervisor.rollout.probation import hung_loads, judge, silence
 from edge_infer.supervisor.rollout.serving_ledger import ServingLedger
 from edge_infer.supervisor.rollout.shadows import Admission, asked_again, ending, failed, still_wanted

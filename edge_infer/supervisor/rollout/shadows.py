@@ -32,8 +32,8 @@ from edge_infer.plan.device_limits import (
     SHARE_DECIMALS,
 )
 from edge_infer.plan.records import PipelinePlan, Plan
+from edge_infer.platform.memory import SPARE_BYTES, free_memory
 from edge_infer.platform.rate_limits import TokenBucket
-from edge_infer.supervisor.rollout.free_memory import SPARE, free
 
 EVERY: Final = FIGURES_EVERY
 WAITS: Final = "it waits until no model is on probation"
@@ -259,10 +259,10 @@ class Admission:
 
     def _lack(self, pipeline: PipelinePlan) -> str:
         assert pipeline.shadow is not None
-        need, room = pipeline.shadow.model.measured.memory, free(self._root)
-        if need is None or room is None or room - need >= SPARE:
+        need, room = pipeline.shadow.model.measured.memory, free_memory(self._root)
+        if need is None or room is None or room - need >= SPARE_BYTES:
             return ""
-        have, takes, spare = max(0, room) >> 20, -(-need >> 20), SPARE >> 20
+        have, takes, spare = max(0, room) >> 20, -(-need >> 20), SPARE_BYTES >> 20
         figures = f"it needs {takes} MiB, and {spare} MiB of the {have} MiB free have to stay free"
         return f"waits for memory: {quoted(figures)}"  # the engine may choose how much is free
 

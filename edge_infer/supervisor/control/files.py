@@ -1,7 +1,8 @@
-"""Closes files that clients have sent, in threads, because closing such a file may block for ever."""
+"""Files on the control socket: those that clients have sent, and pictures on their way to clients."""
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import socket
@@ -13,6 +14,8 @@ from contextlib import suppress
 from typing import Final
 
 from edge_infer.platform.rate_limits import LogThrottle
+
+# Closes files that clients have sent, in threads, because closing such a file may block for ever.
 
 log = logging.getLogger(__name__)
 
@@ -74,3 +77,51 @@ def _close_file(file: int) -> None:
             passed.detach()
     with suppress(OSError):  # the file system reports an error, but the file is closed
         os.close(file)
+
+
+# An encoded picture on its way to a client: the bytes that follow an answer on the control socket.
+#
+# The picture is a sealed file in the memory of the daemon. No client gets the file, because a client that kept it
+# would hold memory that counts as the daemon's.
+
+MAX_PICTURE_BYTES: Final = 1 << 27
+MOST_PARTS: Final = 16
+"""Maximum number of parts that are sent before other work continues; one part is what the kernel accepts at once."""
+
+
+class SentPicture:
+    """A picture of ``size`` bytes in the file, which belongs to this object until `close`."""
+
+    def __init__(self, file: int, size: int) -> None:
+        self.size = size
+        self._file = file
+        self._at = 0
+
+    @property
+    def left(self) -> int:
+        """Number of bytes that the kernel has not accepted yet."""
+        return self.size - self._at
+
+    @property
+    def closed(self) -> bool:
+        """Whether the memory of the picture is free again."""
+        return self._file < 0
+
+    def send(self, connection: socket.socket) -> None:
+        """Send as much as a non-blocking connection accepts; raises `BlockingIOError` or `OSError`.
+
+        The kernel copies the bytes: this process reads no picture.
+        """
+        for _ in range(MOST_PARTS):
+            if not self.left:
+                return
+            count = os.sendfile(connection.fileno(), self._file, self._at, self.left)
+            if count == 0:
+                raise OSError(errno.EIO, "the picture is shorter than its size")
+            self._at += count
+
+    def close(self) -> None:
+        """Free the memory; may be called twice."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
