@@ -11,9 +11,18 @@ from typing import Final
 import numpy as np
 
 from edge_infer.evaluate.average_precision import ThresholdChoice
-from edge_infer.evaluate.calibration import calibrate
 from edge_infer.evaluate.matching import Flags, Floats, Ints
-from edge_infer.evaluate.scores import CURVE_POINTS, NOTHING, ClassScore, Confused, TaskScores, Wish, grant, ratio
+from edge_infer.evaluate.scores import (
+    CURVE_POINTS,
+    NOTHING,
+    ClassScore,
+    Confused,
+    TaskScores,
+    Wish,
+    calibrate,
+    grant,
+    ratio,
+)
 
 TOP: Final = 5
 

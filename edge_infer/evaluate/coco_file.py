@@ -18,8 +18,7 @@ import numpy as np
 from edge_infer.contract.codec import RawJson, between, decode_json
 from edge_infer.errors import InputError, WireError
 from edge_infer.evaluate.class_names import repeated
-from edge_infer.evaluate.examples import LabelledBoxes, LabelledExample, NoteCounter, Truth
-from edge_infer.evaluate.picture_folder import PictureFolder
+from edge_infer.evaluate.examples import LabelledBoxes, LabelledExample, NoteCounter, PictureFolder, Truth
 from edge_infer.platform.paths import open_regular
 
 LARGEST: Final = 1 << 30

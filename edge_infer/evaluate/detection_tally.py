@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_infer.evaluate.average_precision import ThresholdChoice, average_precision, curve
-from edge_infer.evaluate.calibration import calibrate
 from edge_infer.evaluate.matching import (
     IOUS,
     SIZES,
@@ -33,6 +32,7 @@ from edge_infer.evaluate.scores import (
     SizeScore,
     TaskScores,
     Wish,
+    calibrate,
     grant,
 )
 

@@ -8,8 +8,7 @@ from typing import Any
 
 from edge_infer.evaluate.bootstrap import Interval
 from edge_infer.evaluate.run import Compared, Evaluation, EvaluationReport
-from edge_infer.evaluate.scores import Granted
-from edge_infer.evaluate.worst import Mistake
+from edge_infer.evaluate.scores import Granted, Mistake
 
 Facts = dict[str, Any]
 

@@ -16,9 +16,8 @@ from edge_infer.evaluate.examples import LabelledClass, LabelledExample, Labelle
 from edge_infer.evaluate.golden_examples import LEAST_IOU, MARGIN, MOST_OBJECTS, GoldenChoice, GoldenExample
 from edge_infer.evaluate.matching import Floats, FoundBoxes, TrueBoxes, overlaps
 from edge_infer.evaluate.resume_file import Looked
-from edge_infer.evaluate.scores import TaskTally
+from edge_infer.evaluate.scores import Mistake, MistakeKind, TaskTally, WorstMistakes
 from edge_infer.evaluate.value_tally import ValueTally
-from edge_infer.evaluate.worst import Mistake, MistakeKind, WorstMistakes
 from edge_infer.frames.geometry import Box
 from edge_infer.plan.records import ModelPlan
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from edge_infer.engine.replay.drawing import Canvas
 from edge_infer.errors import InputError
-from edge_infer.evaluate.worst import Mistake
+from edge_infer.evaluate.scores import Mistake
 from edge_infer.frames.frame import Pixels
 from edge_infer.frames.geometry import Box
 from edge_infer.frames.picture import read_picture

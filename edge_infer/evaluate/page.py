@@ -12,10 +12,9 @@ from typing import Final
 
 from edge_infer.evaluate import text
 from edge_infer.evaluate.average_precision import OperatingPoint
-from edge_infer.evaluate.calibration import Calibration
 from edge_infer.evaluate.mistake_picture import mistake_picture
 from edge_infer.evaluate.run import Evaluation, EvaluationReport, counted
-from edge_infer.evaluate.worst import Mistake, MistakeKind
+from edge_infer.evaluate.scores import Calibration, Mistake, MistakeKind
 from edge_infer.plan.records import InputPlan
 from edge_infer.platform.logs import printable
 

@@ -26,8 +26,7 @@ from edge_infer.evaluate.golden_examples import GoldenExample
 from edge_infer.evaluate.judge import ExampleJudge, make_judge
 from edge_infer.evaluate.look import FLOOR, look, pipeline, read_frame
 from edge_infer.evaluate.resume_file import LONGEST_NAME, ExampleOutcome, ResumeFile
-from edge_infer.evaluate.scores import TaskScores, Wish
-from edge_infer.evaluate.worst import WorstMistakes
+from edge_infer.evaluate.scores import TaskScores, Wish, WorstMistakes
 from edge_infer.frames.ffmpeg import without_chatter
 from edge_infer.plan.records import InputPlan, Measured, ModelPlan
 from edge_infer.platform.logs import printable

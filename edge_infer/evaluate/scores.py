@@ -1,15 +1,18 @@
-"""The outcome of an evaluation: figures, tables and the worst mistakes."""
+"""The outcome of an evaluation: figures, tables, calibration and the worst mistakes."""
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
+
+import numpy as np
 
 from edge_infer.evaluate.average_precision import OperatingPoint, ThresholdChoice
 from edge_infer.evaluate.bootstrap import Interval
-from edge_infer.evaluate.calibration import Calibration
-from edge_infer.evaluate.matching import Floats
+from edge_infer.evaluate.matching import Flags, Floats
+from edge_infer.frames.geometry import Box
 
 NOTHING: Final = "nothing"
 """In a confusion: no labelled object, or nothing found."""
@@ -123,3 +126,87 @@ def grant(choice: ThresholdChoice, wishes: Sequence[Wish], label: str = "") -> l
         point = choice.for_precision(wish.least) if wish.kind == "precision" else choice.for_recall(wish.least)
         found.append(Granted(wish.kind, wish.least, label, point))
     return found
+
+
+# Calibration: how often items with a score are right, compared with that score.
+
+BINS: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreBin:
+    """Items with scores from ``low`` to ``high``: their number, mean score, and share of right ones."""
+
+    low: float
+    high: float
+    count: int
+    score: float
+    right: float
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """The reliability diagram; ``error`` is the expected calibration error (Naeini 2015), None without items."""
+
+    bins: tuple[ScoreBin, ...]
+    error: float | None
+
+
+def calibrate(scores: Floats, right: Flags) -> Calibration:
+    """Return the calibration over ten bins of equal width; empty bins are left out."""
+    numbers = np.clip((scores * BINS).astype(np.int64), 0, BINS - 1)
+    counts = np.bincount(numbers, minlength=BINS)
+    sums, hits = (np.bincount(numbers, values, BINS) for values in (scores, right.astype(np.float64)))
+    bins = tuple(
+        ScoreBin(n / BINS, (n + 1) / BINS, int(counts[n]), float(sums[n] / counts[n]), float(hits[n] / counts[n]))
+        for n in np.flatnonzero(counts).tolist()
+    )
+    apart = sum(each.count * abs(each.score - each.right) for each in bins)
+    return Calibration(bins, apart / len(scores) if len(scores) else None)
+
+
+# The worst mistakes: large objects that were missed, and false alarms with high scores.
+
+KEPT: Final = 12
+"""Mistakes of each kind in a report."""
+
+MistakeKind = Literal["missed", "false_alarm"]
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """One mistake: the labelled class, the found one and its score, and their boxes in pixels.
+
+    Empty names and None where there is none.
+    """
+
+    kind: MistakeKind
+    name: str
+    path: str
+    true: str
+    found: str
+    score: float | None
+    true_box: Box | None = None
+    found_box: Box | None = None
+
+
+class WorstMistakes:
+    """Keeps the worst mistakes of each kind; of equal ones those that came first."""
+
+    def __init__(self, kept: int = KEPT) -> None:
+        self._kept = kept
+        self._heaps: dict[MistakeKind, list[tuple[float, int, Mistake]]] = {"missed": [], "false_alarm": []}
+        self._count = 0
+
+    def offer(self, badness: float, mistake: Mistake) -> None:
+        """Take a mistake if it is one of the worst."""
+        self._count += 1
+        heap, item = self._heaps[mistake.kind], (badness, -self._count, mistake)
+        if len(heap) < self._kept:
+            heapq.heappush(heap, item)
+        else:
+            heapq.heappushpop(heap, item)
+
+    def of(self, kind: MistakeKind) -> list[Mistake]:
+        """Return the mistakes of a kind, the worst first."""
+        return [mistake for _, _, mistake in sorted(self._heaps[kind], key=lambda item: item[:2], reverse=True)]

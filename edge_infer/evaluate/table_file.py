@@ -13,8 +13,15 @@ from pathlib import Path
 from typing import Final, TextIO
 
 from edge_infer.errors import InputError
-from edge_infer.evaluate.examples import Label, LabelledClass, LabelledExample, LabelledValues, NoteCounter, Truth
-from edge_infer.evaluate.picture_folder import PictureFolder
+from edge_infer.evaluate.examples import (
+    Label,
+    LabelledClass,
+    LabelledExample,
+    LabelledValues,
+    NoteCounter,
+    PictureFolder,
+    Truth,
+)
 from edge_infer.plan.records import ModelPlan, TextPlan
 from edge_infer.platform.paths import open_regular
 

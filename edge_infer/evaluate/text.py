@@ -7,10 +7,9 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from edge_infer.evaluate.bootstrap import Interval
-from edge_infer.evaluate.calibration import Calibration
 from edge_infer.evaluate.class_tally import TOP
 from edge_infer.evaluate.run import Evaluation, EvaluationReport, counted
-from edge_infer.evaluate.scores import ClassScore, Confused, Granted, SizeScore
+from edge_infer.evaluate.scores import Calibration, ClassScore, Confused, Granted, SizeScore
 
 MAX_ROWS: Final = 20
 """Rows of a table in the terminal; ``--json`` and the page have all."""

@@ -16,8 +16,7 @@ import numpy as np
 
 from edge_infer.errors import InputError
 from edge_infer.evaluate.data_place import NAME_LISTS, name_files
-from edge_infer.evaluate.examples import LabelledBoxes, LabelledExample, NoteCounter, Truth
-from edge_infer.evaluate.picture_folder import PICTURES, files_below
+from edge_infer.evaluate.examples import PICTURES, LabelledBoxes, LabelledExample, NoteCounter, Truth, files_below
 from edge_infer.models.packages.labels import parse_labels
 from edge_infer.platform.paths import content
 from edge_infer.yamlfile.load import read_document

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edge_infer.evaluate.mistake_picture import SIDE, mistake_picture
-from edge_infer.evaluate.worst import Mistake
+from edge_infer.evaluate.scores import Mistake
 from edge_infer.frames.picture import decode_picture
 
 

@@ -10,9 +10,8 @@ from edge_infer.errors import InputError
 from edge_infer.evaluate.class_tally import AnomalyTally
 from edge_infer.evaluate.golden_examples import GoldenChoice, GoldenExample, write_golden
 from edge_infer.evaluate.resume_file import ExampleOutcome, Looked, ResumeFile
-from edge_infer.evaluate.scores import Wish
+from edge_infer.evaluate.scores import Mistake, Wish, WorstMistakes
 from edge_infer.evaluate.value_tally import ValueTally
-from edge_infer.evaluate.worst import Mistake, WorstMistakes
 from edge_infer.yamlfile.load import load_yaml
 
 
