@@ -7,14 +7,14 @@ import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final, TypeAlias, TypeVar, get_args
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar, get_args
 
-from edge_infer.contract.messages import Task
 from edge_infer.errors import ConfigError, ModelError
-from edge_infer.models.request import ModelRequest
-from edge_infer.plan.records import ModelPlan
 from edge_infer.platform.paths import DEFAULT_CONFIG
 from edge_infer.yamlfile.units import parse_duration
+
+if TYPE_CHECKING:  # most commands run no model
+    from edge_infer.plan.records import ModelPlan
 
 # Converters of command-line arguments, for ``type=`` in argparse.
 
@@ -97,6 +97,8 @@ def _parsed(text: str, now: datetime) -> datetime:
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Declare ``--labels``, ``--threshold``, ``--task`` and ``--decoder``."""
+    from edge_infer.contract.messages import Task
+
     parser.add_argument("--labels", metavar="F", help="file with one label a line, instead of the model's own")
     parser.add_argument("--threshold", metavar="X", type=_score, help="lowest score, 0 to 1; for anomalies a distance")
     parser.add_argument("--task", metavar="T", choices=get_args(Task), help=" or ".join(get_args(Task)))
@@ -108,6 +110,7 @@ def resolve_model(model: str, args: argparse.Namespace | None = None) -> ModelPl
 
     Raises `ModelError` and `StartError`, and `ConfigError` if one of these options does not fit the model.
     """
+    from edge_infer.models.request import ModelRequest
     from edge_infer.models.trials.probe import probe
 
     file = Path(model).absolute()

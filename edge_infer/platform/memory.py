@@ -1,4 +1,4 @@
-"""Memory that this program may use, by the board and its control groups, and kills by the kernel for lack of it.
+"""Memory that this program may use, by the board and its control groups, free memory, and kills for lack of it.
 
 ``root`` holds ``proc`` and ``sys``.
 """
