@@ -10,11 +10,10 @@ from typing import Final
 from pydantic.fields import FieldInfo
 
 from edge_infer.config.schema.broker import Tls
-from edge_infer.config.schema.drift import Drift
 from edge_infer.config.schema.file import Config, Device, Metrics, ModelSection, Mqtt, Outbox, Security
 from edge_infer.config.schema.governor import Governor
 from edge_infer.config.schema.pipelines import Delegate, Motion, Nms, Pipeline, Preprocess, Shadow
-from edge_infer.config.schema.scene import Events, Track, Zone
+from edge_infer.config.schema.scene import Drift, Events, Track, Zone
 from edge_infer.config.schema.signal_sources import SourceSection
 from edge_infer.config.schema.sources import sections
 from edge_infer.yamlfile.error_text import as_yaml

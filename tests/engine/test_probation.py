@@ -32,7 +32,7 @@ from edge_infer.frames.geometry import Transform
 from edge_infer.ipc.channel import Channel
 from edge_infer.models.request import ModelRequest
 from edge_infer.models.resolve.resolve import resolve
-from edge_infer.models.trials.output_checks import check_outputs
+from edge_infer.models.trials.trial import check_outputs
 from edge_infer.plan.records import Measured, PipelinePlan
 from tests.broker import eventually
 from tests.engine.summing import HALF, INT, Entry, adding_model, casting_model, remembering_model, weighing_model

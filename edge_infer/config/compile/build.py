@@ -16,10 +16,10 @@ from edge_infer.config.compile.named_files import NamedFiles
 from edge_infer.config.compile.pipelines import CascadeBuilder, SceneBuilder, unfit
 from edge_infer.config.schema.broker import Tls
 from edge_infer.config.schema.cascades import Crops
-from edge_infer.config.schema.drift import Drift, drift_plan
 from edge_infer.config.schema.file import Config, Metrics, ModelSection, Mqtt
 from edge_infer.config.schema.keys import planned
 from edge_infer.config.schema.pipelines import Pipeline, delegate_plan, motion_plan, why_not
+from edge_infer.config.schema.scene import Drift, drift_plan
 from edge_infer.config.schema.signal_sources import SourceSection
 from edge_infer.config.schema.sources import OtherSource
 from edge_infer.contract.codec import JsonValue, decode, encode, replace

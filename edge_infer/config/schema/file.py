@@ -15,11 +15,10 @@ from pydantic import Field, model_validator
 
 from edge_infer.config.schema.broker import HOST, TLS, Tls
 from edge_infer.config.schema.cascades import wrong_parents
-from edge_infer.config.schema.drift import DRIFT, Drift
 from edge_infer.config.schema.governor import GOVERNOR, Governor, unknown_pipelines
 from edge_infer.config.schema.keys import with_keys_of
 from edge_infer.config.schema.pipelines import Pipeline
-from edge_infer.config.schema.scene import LABEL_LIST, on_or_off, parse_labels
+from edge_infer.config.schema.scene import DRIFT, LABEL_LIST, Drift, on_or_off, parse_labels
 from edge_infer.config.schema.sources import AnySource
 from edge_infer.contract.messages import (
     MAX_PREFIX_CHARACTERS,

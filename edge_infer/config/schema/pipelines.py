@@ -9,10 +9,10 @@ from pydantic import Field
 
 from edge_infer.config.compile.named_files import NamedFiles
 from edge_infer.config.schema.cascades import SOURCE, Crops
-from edge_infer.config.schema.drift import DRIFT, Drift
 from edge_infer.config.schema.hours import ACTIVE
 from edge_infer.config.schema.keys import planned, with_keys_of
 from edge_infer.config.schema.scene import (
+    DRIFT,
     EVENTS,
     LABELS,
     LINE,
@@ -20,6 +20,7 @@ from edge_infer.config.schema.scene import (
     POLYGON,
     TRACK,
     ZONE,
+    Drift,
     Events,
     Track,
     Zone,
