@@ -12,7 +12,7 @@ import re
 import secrets
 from typing import Final
 
-from edge_infer.page.http_request import HttpRequest, RefusedRequestError, bad
+from edge_infer.page.http_messages import HttpRequest, RefusedRequestError, bad
 
 COOKIE: Final = "edge-infer-page"
 MARK: Final = "x-edge-infer"

@@ -10,8 +10,15 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from edge_infer.page.http_request import END_OF_HEAD, MAX_HEAD_BYTES, HttpRequest, RefusedRequestError, bad, parse_head
-from edge_infer.page.response import json_response
+from edge_infer.page.http_messages import (
+    END_OF_HEAD,
+    MAX_HEAD_BYTES,
+    HttpRequest,
+    RefusedRequestError,
+    bad,
+    json_response,
+    parse_head,
+)
 
 log = logging.getLogger(__name__)
 

@@ -11,9 +11,8 @@ from typing import Any, Final
 from edge_infer.ipc.drift_remedies import remedies
 from edge_infer.page.admission import BrowserAdmission
 from edge_infer.page.connections import BrowserConnection
-from edge_infer.page.http_request import HttpRequest, RefusedRequestError, bad
+from edge_infer.page.http_messages import JSON, HttpRequest, RefusedRequestError, bad, json_response, response
 from edge_infer.page.looks import Looks
-from edge_infer.page.response import JSON, json_response, response
 from edge_infer.page.upstream import Answer, Upstream
 
 STATIC: Final = Path(__file__).parent / "static"

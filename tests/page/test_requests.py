@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edge_infer.page.admission import BrowserAdmission
-from edge_infer.page.http_request import HttpRequest, RefusedRequestError, parse_head
+from edge_infer.page.http_messages import HttpRequest, RefusedRequestError, parse_head
 
 HEAD = b"GET /api/why?since=1&until=2&label=a%20b HTTP/1.1\r\nHost: localhost:8080\r\nX-Edge-Infer: page"
 
