@@ -19,7 +19,6 @@ from edge_infer.ipc.messages import ReaderTrouble
 from edge_infer.ipc.reader_config import read_reader_config
 from edge_infer.platform.logs import configure
 from edge_infer.readers.environment import prepare
-from edge_infer.readers.sandbox_watch import Room
 from edge_infer.sandbox import lock
 from edge_infer.sandbox.fence import identities
 from edge_infer.sandbox.needs import own_places, reader_fence
@@ -44,11 +43,11 @@ def main() -> int:
     fence = reader_fence(plan)
     places = own_places(fence)
     were = identities(places)
-    room = Room(lock("reader", network=plan.network, fence=fence), places, were)
+    walls = lock("reader", network=plan.network, fence=fence)
     try:
         import cv2
 
-        from edge_infer.readers.process import run
+        from edge_infer.readers.process import Room, run
     except ImportError as error:
         cause = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
         text = f"{shortened(cause)} (is the program in a folder that only root can read? Install it below /opt)"
@@ -57,7 +56,7 @@ def main() -> int:
         return 1
     cv2.setNumThreads(1)  # the cores are for the models
     try:
-        return run(plan, args.control, args.frames, room)
+        return run(plan, args.control, args.frames, Room(walls, places, were))
     except Exception:  # the outermost handler: the process ends, and the supervisor starts a new reader
         logging.getLogger(__name__).exception("reader stops: unexpected exception")
         return 1

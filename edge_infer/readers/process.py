@@ -9,8 +9,9 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from edge_infer.errors import EdgeInferError, WireError, shortened
@@ -24,9 +25,10 @@ from edge_infer.platform.logs import set_level
 from edge_infer.platform.process_use import OwnUse
 from edge_infer.readers.frame_slots import TO_READER, SlotWriter
 from edge_infer.readers.sample_stream import ROOM_SECONDS, TO_STREAM_READER, StreamWriter
-from edge_infer.readers.sandbox_watch import Room
 from edge_infer.readers.sources import Passed, Picture, Reading, Source, first, make_source, selects
 from edge_infer.readers.sources.faults import settle_all
+from edge_infer.sandbox.fence import Identity, identities
+from edge_infer.sandbox.selftest import ENFORCED
 
 log = logging.getLogger(__name__)
 
@@ -268,3 +270,26 @@ def run(plan: SourcePlan, control_fd: int, frames_fd: int, room: Room) -> int:
         settle_all(math.inf)
         writer.close()
     return 0
+
+
+# The sandbox of a reader, and whether it still fits the files of the source.
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """The sandbox of a reader.
+
+    ``walls`` has the state of each rule of the sandbox. ``places`` are the paths of the source, and ``were`` the
+    identities of the files to which those paths led at the start.
+    """
+
+    walls: Mapping[str, str] = field(default_factory=dict)
+    places: tuple[str, ...] = ()
+    were: frozenset[Identity] = frozenset()
+
+    def outdated(self) -> bool:
+        """Return whether the sandbox may block the source, because its paths now lead to other files than at the start.
+
+        The source is then another file or device, which the sandbox rules do not include.
+        """
+        return self.walls.get("files", "").startswith(ENFORCED) and not identities(self.places) <= self.were

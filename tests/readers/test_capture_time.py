@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from edge_infer.readers.sources import capture_time
-from edge_infer.readers.sources.capture_time import MAX_BACKLOG_SECONDS, StreamClock
+from edge_infer.readers.sources import video_capture
+from edge_infer.readers.sources.video_capture import MAX_BACKLOG_SECONDS, StreamClock
 
 STEP = 0.1
 AHEAD = 1000.0
@@ -28,7 +28,7 @@ class Now:
 @pytest.fixture
 def now(monkeypatch: pytest.MonkeyPatch) -> Now:
     found = Now()
-    monkeypatch.setattr(capture_time, "time", found)
+    monkeypatch.setattr(video_capture, "time", found)
     return found
 
 

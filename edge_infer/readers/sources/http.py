@@ -21,8 +21,8 @@ from edge_infer.plan.credentials import source_password
 from edge_infer.plan.records import Gives
 from edge_infer.platform.closing import Closing
 from edge_infer.readers.sources import PASSED, Passed, Picture, Wanted, all_wanted
-from edge_infer.readers.sources.capture_time import Times
 from edge_infer.readers.sources.credentials_in_url import shown, unreachable, with_credentials
+from edge_infer.readers.sources.video_capture import Times
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -21,9 +21,8 @@ from edge_infer.plan.credentials import source_password
 from edge_infer.plan.records import Gives
 from edge_infer.platform.closing import Closing
 from edge_infer.readers.sources import PASSED, Passed, Picture, Place, Wanted, all_wanted, no_place
-from edge_infer.readers.sources.capture_time import StreamClock, Times
 from edge_infer.readers.sources.credentials_in_url import shown, unreachable, with_credentials
-from edge_infer.readers.sources.video_capture import VideoCapture, next_picture
+from edge_infer.readers.sources.video_capture import StreamClock, Times, VideoCapture, next_picture
 from edge_infer.sandbox.needs import USUAL_PORTS
 
 if TYPE_CHECKING:
