@@ -50,10 +50,10 @@ def main() -> int:
     configure("engine", args.log_level)
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(most_pixels(usable_memory()))  # before OpenCV is loaded
     sandbox = lock("engine", fence=decode_json(Fence, args.fence.encode()))
-    from edge_infer.engine.output.message_budget import MessageBudget
     from edge_infer.engine.process import Engine
     from edge_infer.engine.threads import leave_to_models
     from edge_infer.ipc.activity_table import ActivityTable
+    from edge_infer.platform.rate_limits import MessageBudget
 
     if args.empty_budgets:
         MessageBudget.start_empty()

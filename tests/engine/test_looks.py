@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edge_infer.engine.output.picture_for_people import png, small_picture
-from edge_infer.engine.output.score_counts import MINUTES, ScoreCounts, scores_of
+from edge_infer.engine.output.pipeline_output import MINUTES, ScoreCounts, scores_of
 from edge_infer.engine.tasks.classification import ClassificationFindings, Scored
 from edge_infer.engine.tasks.detection import Detection, Detections
 from edge_infer.frames.frame import Frame

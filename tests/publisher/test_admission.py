@@ -10,11 +10,11 @@ import pytest
 
 from edge_infer.contract.codec import decode_json, dumps, replace
 from edge_infer.contract.messages import Event
-from edge_infer.engine.output import message_budget
-from edge_infer.engine.output.message_budget import MessageBudget
 from edge_infer.errors import WireError
 from edge_infer.plan.channel_rates import CHANGES_A_MINUTE, CHANGES_AT_ONCE, Kind, channel_rates
 from edge_infer.plan.records import CropsPlan, EventsPlan, Plan, SourcePlan
+from edge_infer.platform import rate_limits
+from edge_infer.platform.rate_limits import MessageBudget
 from edge_infer.publisher.admission import MAX_LEVELS, MAX_ON_THE_WAY, AdmissionState, BucketLevel, RateAdmission, cost
 from edge_infer.publisher.outbox.entry import MessageSeries
 from tests.publisher.samples import BOOT, TS, mqtt_plan, plan
@@ -240,7 +240,7 @@ def test_the_engines_own_budgets_fit_into_the_burst() -> None:
 def test_an_engine_that_restarts_all_the_time_is_never_refused(fps: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its budgets are full at first, and later fill from its start on, half a second before its first frame."""
     now = [1000.0]
-    monkeypatch.setattr(message_budget, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(rate_limits, "time", SimpleNamespace(monotonic=lambda: now[0]))
     monkeypatch.setattr(MessageBudget, "_empty_at", -math.inf)
     wanted = configured(fps=fps, publish="change", events=EventsPlan(most=6.0))
     admission, sent = gate(wanted), 0

@@ -17,13 +17,13 @@ from edge_infer.engine.drift.camera import CameraWatch
 from edge_infer.engine.drift.outcome import OutcomeWatch
 from edge_infer.engine.drift.picture import picture_signals
 from edge_infer.engine.events.event_ledger import Happening
-from edge_infer.engine.output.message_budget import MessageBudget
 from edge_infer.engine.tasks import Findings
 from edge_infer.errors import WireError
 from edge_infer.frames.frame import Captured, Frame, Instant
 from edge_infer.ipc.drift import CameraReference, DriftReference, OutcomeReference, PartDrift, PipelineDrift
 from edge_infer.plan.channel_rates import DRIFTS_AT_ONCE, DRIFTS_PER_SECOND
 from edge_infer.plan.records import DriftPlan, PipelinePlan, SourcePlan
+from edge_infer.platform.rate_limits import MessageBudget
 
 log = logging.getLogger(__name__)
 T = TypeVar("T", bound=Record)

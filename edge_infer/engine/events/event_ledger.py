@@ -12,9 +12,9 @@ from edge_infer.contract.codec import ABSENT, Absent, replace
 from edge_infer.contract.messages import DriftKind, Event, EventType, FractionBox, Reason, timestamp
 from edge_infer.contract.precision import FULL, Precision
 from edge_infer.engine.events.decision_record import Decisions
-from edge_infer.engine.output.message_budget import MessageBudget
 from edge_infer.frames.frame import Instant
 from edge_infer.plan.records import EventsPlan
+from edge_infer.platform.rate_limits import MessageBudget
 
 T = TypeVar("T")
 

@@ -6,11 +6,11 @@ import math
 from typing import Final
 
 from edge_infer.engine.cascade.sighting import Key
-from edge_infer.engine.output.message_budget import MessageBudget
 from edge_infer.engine.tasks import Essence
 from edge_infer.frames.frame import ROUNDING
 from edge_infer.plan.channel_rates import CHANGES_A_MINUTE, CHANGES_AT_ONCE
 from edge_infer.plan.records import PipelinePlan
+from edge_infer.platform.rate_limits import MessageBudget
 
 STATE_AGAIN: Final = 60.0
 """Maximum seconds between two states. A subscriber discards its copy after 180 s."""
