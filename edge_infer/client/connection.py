@@ -412,8 +412,8 @@ class Client:
         """Forget a device, or one of its pipelines or models, because messages have named too many."""
         if self._rarely.due("forgotten"):
             log.warning(
-                "messages name more devices, pipelines or models than this client stores: dropping %s/%s, the "
-                "least recently updated one (logged once a minute, %d so far)",
+                "too many devices, pipelines or models: the client forgets the least recently updated one, %s/%s (%d "
+                "so far; logged once a minute)",
                 *(device, name or "#", self._heard.forgotten),
             )
         if name.startswith("model/"):

@@ -69,7 +69,7 @@ def answered(request: Mapping[str, Any], config: Path, find: Callable[[], Path],
     except DrawingError as error:
         return {"kind": "request", "error": str(error)}
     except (EdgeInferError, OSError) as error:
-        log.warning("rejected an edit of the page, nothing was changed: %s", printable(str(error)))
+        log.warning("edit of the page rejected; nothing was changed: %s", printable(str(error)))
         return {"kind": "rejected", "error": str(error), "errors": []}
     except (OverflowError, ValueError, RecursionError):  # numbers that no float can hold, or with thousands of digits
         return {"kind": "request", "error": "a number in the drawing is out of range"}
@@ -107,7 +107,7 @@ def _written(request: Mapping[str, Any], config: Path, find: Callable[[], Path],
             with suppress(EdgeInferError):  # so that it knows immediately that the file was restored
                 ask(control, {"do": "reload"})
     if not applied.digest:
-        log.warning("%s: the daemon rejects the edit, the file is unchanged", file)
+        log.warning("%s: the daemon rejects the edit; the file is unchanged", file)
         return {"kind": "rejected", "error": "the daemon rejects this; the file is unchanged", "errors": applied.errors}
     return {"digest": applied.digest, "done": told}
 

@@ -125,12 +125,12 @@ class Worker:
         if self._thread.is_alive():
             self._thread.join(timeout)
         if self._thread.is_alive():
-            log.warning("pipeline %s: thread did not stop", self._name)
+            log.warning("pipeline %s: thread did not stop in time; it may run until the engine ends", self._name)
             self._intake.close()  # a hung thread needs no more turns
         if not self.feed.stopping:  # a feed that stops leaves its items to the next engine
             left, self._cut = self._cut + self.feed.forget_waiting(self._cursor), 0
             if left:
-                log.warning("pipeline %s ends: %d rows or lines that waited for it are dropped", self._name, left)
+                log.warning("pipeline %s ends; the engine drops %d rows or lines that waited for it", self._name, left)
         if (shadow := self._models.serving.shadow) is not None:
             shadow.close(max(0.0, until - time.monotonic()))
         self._voice.end(self._models.serving, reason)

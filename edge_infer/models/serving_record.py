@@ -263,7 +263,7 @@ def read_record(state_dir: Path) -> ServingRecord:
     except FileNotFoundError:
         return ServingRecord()
     except (OSError, WireError) as error:
-        log.error("cannot use %s; the models that served before are unknown: %s", path, error)  # noqa: TRY400 - one sentence
+        log.error("cannot use %s, so the daemon does not know which models ran before: %s", path, error)  # noqa: TRY400 - one sentence
         return ServingRecord()
 
 
@@ -288,7 +288,7 @@ def _shortened(record: ServingRecord, excess: int) -> ServingRecord:
         if excess > 0:
             excess -= _length(slots.pop(name))
             left_out.append(f"the model of {name}")
-    log.error("%s would be too large to read back; omitted: %s", FILE, ", ".join(left_out))
+    log.error("%s has become too large, so the daemon stores it without %s", FILE, ", ".join(left_out))
     return replace(record, slots=slots)
 
 
@@ -335,5 +335,5 @@ def remembered(state_dir: Path) -> Plan | None:
     except FileNotFoundError:
         return None
     except (OSError, WireError) as error:
-        log.warning("cannot use %s: %s", path, error)
+        log.warning("cannot use the last applied configuration in %s: %s", path, error)
         return None

@@ -54,13 +54,13 @@ def tidy_folder(
         top = os.open(folder, _FOLDER)
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-            log.warning("cannot tidy %s: %s", folder, error.strerror)
+            log.warning("cannot clean up %s: %s", folder, error.strerror)
         return False
     tidying = _Tidying(top, most, seconds)
     try:
         tidying.run(names)
     except OSError as error:
-        log.warning("cannot tidy %s: %s", folder, error.strerror)
+        log.warning("cannot clean up %s: %s", folder, error.strerror)
     finally:
         os.close(top)
     if tidying.gone:
@@ -69,7 +69,7 @@ def tidy_folder(
         log.warning("%s: cannot remove %s", folder, _counted(tidying.failed, [tidying.failure]))
     left = tidying.left and (tidying.progress or not tidying.failed)
     if left and tidying.gone:
-        log.info("%s: more entries remain; the next tidying continues", folder)
+        log.info("%s: more such entries remain; the daemon removes them later", folder)
     return left
 
 

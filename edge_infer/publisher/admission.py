@@ -228,8 +228,9 @@ class RateAdmission:
     def _log_refusal(self, series: MessageSeries, bucket: _CaptureBucket) -> None:
         if self._rarely.due(series[::2]):
             log.warning(
-                "%s of %s rejected: more than the configuration allows (%g a second; logged once a minute)",
-                series.kind, series.pipeline, bucket.rate,
+                "pipeline %s: %s rejected: the engine sends more than the configuration allows (%g a second; logged "
+                "once a minute)",
+                series.pipeline, series.kind, bucket.rate,
             )  # fmt: skip
 
     def wait(self, pipeline: str, now: float) -> float:

@@ -173,7 +173,9 @@ def _closed(wall: str, text: str) -> str:
     found = _in_form(wall, text)
     if found or text in {f"{state}{ELSEWHERE}" for state in ("not enforced", "unavailable")}:
         return found or text
-    log.warning("sandbox rule %s: report has no known form and is not published: %.100s", wall, text)
+    log.warning(
+        "sandbox rule %s: a process reported an unknown text, which the publisher does not publish: %.100s", wall, text
+    )
     states = set(_STATE.findall(text))
     if states == {"enforced"}:
         return "enforced"  # the list of processes was too long and has been cut off

@@ -372,7 +372,7 @@ class Publisher:
             return True
         self._egress.rejected += 1
         if self._rarely.due("boot"):
-            which = "an engine that has ended" if boot in self._boots else "unknown engine"
+            which = "an engine that has ended," if boot in self._boots else "unknown engine"
             log.warning("ignoring messages from %s %s (logged once a minute)", which, boot)
         return False
 

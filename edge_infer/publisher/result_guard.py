@@ -134,7 +134,7 @@ def _earlier(noted: bytes) -> AdmissionState | None:
     try:
         return decode_json(AdmissionState, noted) if noted else None
     except WireError as error:
-        log.warning("cannot read the message rates of the previous publisher: %s", error)
+        log.warning("cannot read the message rates of the previous publisher, so they start afresh: %s", error)
         return AdmissionState()
 
 

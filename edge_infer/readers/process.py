@@ -173,8 +173,8 @@ class SourceReader:
         log.debug("no frames: %s", text)
         if self._progress.room.outdated():
             log.info(
-                "the source's files were replaced after this reader entered its sandbox: stopping, so that a new "
-                "reader takes over"
+                "stopping: the files of the source were replaced, and the sandbox of this reader admits only the old "
+                "ones; a new reader takes over"
             )
             self._stop.set()
         wait = max(pause - lasted, FIRST_PAUSE) * random.uniform(0.6, 1.0)  # noqa: S311 - jitter, no secret

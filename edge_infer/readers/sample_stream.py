@@ -263,9 +263,7 @@ class StreamWriter:
             if unsent := len(self._kept) - self._sent:
                 self._lost.note("readings not sent to the engine before the reader stopped", unsent)
             if self._sent:
-                log.warning(
-                    "unconfirmed readings when the reader stopped: %d; the engine may have processed them", self._sent
-                )
+                log.warning("the reader stopped before the engine confirmed %d readings; they may be lost", self._sent)
 
     def close(self) -> None:
         """Close the channel; may be called twice."""

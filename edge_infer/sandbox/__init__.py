@@ -97,7 +97,7 @@ def lock(
     for wall, text in walls.items():
         if not text.startswith(selftest.ENFORCED):
             expected = wall in _SECOND or (wall == "no_unix_sockets" and fence.unix)
-            _log.log(logging.INFO if expected else logging.WARNING, "the sandbox: %s: %s", wall, text)
+            _log.log(logging.INFO if expected else logging.WARNING, "sandbox rule %s: %s", wall, text)
     return walls
 
 
@@ -131,7 +131,11 @@ def lock_thread(room: Room, fence: Fence) -> dict[str, str]:
     mine = {"seccomp": filtered, **selftest.walls(room, fence), "files": fenced}
     mine["no_signals"] = selftest.no_signals(room, fence, fenced)
     _log_refusals(room, fence, permitted, thread=True)
-    _log.warning("rooms are merged: the %s has the memory and the rights of the supervisor", room)
+    _log.warning(
+        "rooms: merged: the %s is a thread of the supervisor, so it can reach the supervisor's memory and has its "
+        "rights",
+        room,
+    )
     return {wall: _worth(text, whole.get(wall, "")) for wall, text in mine.items()}
 
 

@@ -97,8 +97,8 @@ def give_up_root_for(
     if user is not None and shared is not None:
         part, changers = shared
         log.warning(
-            "%s may be changed by %s, so this command of root works as %s and reads only what that user may read; "
-            "if that is a mistake, run: sudo chmod go-w %s",
+            "%s may be changed by %s, so this command runs as %s instead of root; if that is a mistake, run: "
+            "sudo chmod go-w %s",
             part, changers, user.name, shlex.quote(str(part)),
         )  # fmt: skip
     return user
@@ -166,7 +166,7 @@ def _become_changer(
         )
     if user is not None and owned == config:
         log.warning(
-            "%s belongs to %s, so this command of root works as %s and reads only what that user may read; "
+            "%s belongs to %s, so this command runs as %s instead of root; "
             "if it is the service's configuration, give it to root: chown root %s",
             config, user.name, user.name, shlex.quote(str(config)),
         )  # fmt: skip

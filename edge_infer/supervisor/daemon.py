@@ -230,7 +230,7 @@ class Daemon:
             self._announce()
         except Exception:
             if self._rarely.due("announce"):
-                log.exception("cannot announce info or the status of a model (logged once)")
+                log.exception("cannot publish info or the status of a model (logged once)")
 
     def _announce(self) -> None:
         """Publish the device information as soon as the engine runs the current plan."""
@@ -318,5 +318,5 @@ def _bound(plan: Plan) -> ChannelBound:
     try:
         return device_bound(plan)
     except Exception as error:  # noqa: BLE001 - whatever the numbers are, they cost this figure alone
-        log.warning("cannot calculate the bound of hidden data: %s", error)
+        log.warning("cannot calculate the bound of hidden data, so info shows none: %s", error)
         return ChannelBound(None)

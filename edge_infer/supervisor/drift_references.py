@@ -65,8 +65,9 @@ class DriftReferences:
             return None
         if found.pipeline != name:
             log.warning(
-                "%s is the drift reference of pipeline %s: learning that of %s again", path, found.pipeline, name
-            )
+                "%s contains the drift reference of another pipeline, %s: learning that of %s again",
+                path, found.pipeline, name,
+            )  # fmt: skip
             return None
         return found
 
@@ -77,7 +78,9 @@ class DriftReferences:
         if (size := len(dumps(reference))) > MAX_REFERENCE_BYTES:
             if self._rarely.due(reference.pipeline):
                 log.warning(
-                    "drift reference of pipeline %s is too large and not stored: %d bytes", reference.pipeline, size
+                    "drift reference of pipeline %s is too large (%d bytes), so the daemon does not store it",
+                    reference.pipeline,
+                    size,
                 )
             return
         self._waiting[reference.pipeline] = reference
@@ -122,5 +125,8 @@ class DriftReferences:
         except OSError as error:
             if self._rarely.due(path):
                 log.warning(
-                    "%s cannot be written (%s): a restart would learn the drift reference again", path, error.strerror
+                    "%s cannot be written (%s): until this succeeds, a restart loses what the engine has learned since "
+                    "the last write",
+                    path,
+                    error.strerror,
                 )

@@ -168,7 +168,7 @@ class PipelineSchedule:
     def _known(self, wall: float) -> bool:
         """Return whether the clock shows a plausible time. Until it does, hours do not apply."""
         if wall < MADE and not self._unset:
-            log.warning("the clock is not set, so pipelines with active hours run until it is")
+            log.warning("the clock is not set, so pipelines with active hours run all the time until it is")
         self._unset = wall < MADE
         return not self._unset
 
@@ -213,7 +213,7 @@ class PipelineSchedule:
             self._write(self._pauses)
         except StartError as error:
             if not self._unsaved:
-                log.warning("%s; after a reboot, pauses last longer or again", error)
+                log.warning("%s; after a reboot, pipelines may be paused for longer than requested", error)
             self._unsaved = True
         else:
             self._unsaved = False

@@ -102,7 +102,7 @@ def _open_lock(state_dir: Path) -> int:
             raise
     file = os.open(state_dir / LOCK, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     log.error(
-        "%s is on a read-only disk: nothing is stored, and waiting messages stay in memory; remount it%s",
+        "%s is on a read-only disk, so the daemon stores nothing and keeps waiting messages in memory; remount it%s",
         state_dir,
         # the unit's mount namespace has a mount of its own for this folder, which stays read-only
         ", then run: systemctl restart edge-infer" if service_state(state_dir / LOCK) else "",
@@ -195,7 +195,9 @@ def make_folders(state_dir: Path) -> None:
 def leave_temporary(state_dir: Path) -> None:
     """Unset ``$TMPDIR`` if programs of sources may write there: they could replace files of the daemon."""
     if opens_own(place := os.environ.get("TMPDIR", ""), state_dir):
-        log.warning("TMPDIR=%s contains the control socket or the state, so programs get /tmp instead", place)
+        log.warning(
+            "TMPDIR=%s contains the control socket or the state, so programs of sources use /tmp instead", place
+        )
         del os.environ["TMPDIR"]
 
 
@@ -211,7 +213,11 @@ def tidy_publisher(state_dir: str | Path) -> bool:
         left |= tidy_folder(folder, (), level=logging.WARNING)  # its messages are lost with it
         with suppress(OSError):  # the next call continues
             folder.rmdir()
-            log.warning("%s: removed with its messages, because only the newest %d stay aside", folder, MAX_ASIDE)
+            log.warning(
+                "%s: old publisher folder removed together with its messages; only the newest %d of these folders are "
+                "kept",
+                folder, MAX_ASIDE,
+            )  # fmt: skip
     for folder in (*aside[-MAX_ASIDE:], Path(state_dir, ON_TRIAL)):
         left |= tidy_folder(folder, PUBLISHER_FILES, level=logging.WARNING)
     return left

@@ -243,12 +243,12 @@ def test_root_asks_no_daemon_for_a_picture_that_goes_to_another_user(tmp_path: P
         done = run(*words)
         assert (done.returncode, "this user may not enter its folder" in done.stderr) == (1, True), done.stderr
         assert not (theirs / "why.png").exists()
-        assert "gave a picture" not in daemon.log.read_text()
+        assert "sent a picture" not in daemon.log.read_text()
         (theirs / "config.yaml").chmod(0o666)
         os.chown(theirs, 0, 0)
         done = run(*words)
         assert (done.returncode, "this user may not enter its folder" in done.stderr) == (1, True), done.stderr
-        assert "gave a picture" not in daemon.log.read_text()
+        assert "sent a picture" not in daemon.log.read_text()
 
 
 def test_without_a_daemon_there_is_no_picture_of_a_source(tmp_path: Path) -> None:

@@ -149,7 +149,7 @@ def test_recordings_that_cannot_be_used_are_told_and_the_others_are_done(assets:
     assert code == 1
     assert [item["input"] for item in found] == [str(good)]
     assert f"edge-infer: {short}: it is too short; the model takes 24 samples at once" in errors
-    assert "samples dropped: values are not finite" in errors
+    assert "samples dropped, because their values are not finite" in errors
     assert f"edge-infer: {wide}: the source delivers 6 values at a time and the model takes 3" in errors
 
 

@@ -95,7 +95,7 @@ def test_a_recording_of_days_in_which_the_camera_is_bumped(
     told = [line["payload"] for line in lines(captured.out) if line["topic"].endswith("/event")]
     since = datetime.fromisoformat(told[0]["since"].replace("Z", "+00:00")).timestamp()
     assert 0 <= since - learned / 0.017 < 600
-    assert "pipeline faces has learned: camera 100 %, answers 4" in caplog.text
+    assert "too short to learn its drift references (camera 100 %, answers 4" in caplog.text
 
 
 def test_what_a_pipeline_shall_not_see_is_not_drawn_either(tmp_path: Path) -> None:
@@ -264,10 +264,10 @@ def test_the_log_gives_every_row_that_was_left_out(
         "pipelines: {sine: {source: rows, model: sine, publish: every}}\n"
     )
     assert main(["replay", "-c", str(tmp_path / "config.yaml")]) == 0
-    assert caplog.messages[-1] == "left out: column 1 contains 'nan', not a number (25 so far)"
+    assert caplog.messages[-1] == "data dropped or damaged: column 1 contains 'nan', not a number (25 so far)"
     caplog.clear()
     assert main(["infer", str(model), str(rows)]) == 0
-    assert caplog.messages[-1] == "left out: column 1 contains 'nan', not a number (25 so far)"
+    assert caplog.messages[-1] == "data dropped or damaged: column 1 contains 'nan', not a number (25 so far)"
 
 
 @pytest.mark.parametrize(

@@ -285,7 +285,7 @@ def test_a_source_that_freezes_and_changes_again_is_logged_once(
         assert play(3, repeated=False) == play(3, repeated=True) == []
         feed._watch._changed -= 12.0  # as if they had come for so long
         assert play(3, repeated=True) == ["WARNING source cam: frozen: nothing in it has changed for 12 s"]
-        assert play(3, repeated=False) == ["INFO source cam changes again"]
+        assert play(3, repeated=False) == ["INFO source cam is no longer frozen"]
         lines = []
         for _ in range(MAX_BURST_LINES):
             feed._watch._changed -= 12.0

@@ -105,7 +105,7 @@ def test_a_publisher_that_does_not_listen_costs_the_oldest_and_no_time(
     assert got[-1] == 5_000
     assert len(got) < 5_000  # the gap tells of what was dropped
     outlet._given_up.settle(time.monotonic() + 10.0)
-    what = "left out: results and events dropped because the publisher is too slow"
+    what = "data dropped or damaged: results and events dropped because the publisher is too slow"
     assert [record.getMessage() for record in caplog.records] == [
         f"{what} ({number} so far)" for number in (1, 5_000 - len(got))
     ]

@@ -78,7 +78,9 @@ def test_a_pipeline_that_falls_behind_begins_anew_and_knows_it(caplog: pytest.Lo
     assert [(item.number, item.gap) for item in taken] == [(2 * MOST + 1, True), (2 * MOST + 2, False)]
     assert slow.dropped == 2 * MOST
     told = [record.getMessage() for record in caplog.records]
-    assert told == [f"left out: readings of source mic dropped because a pipeline was too slow ({MOST} so far)"]
+    assert told == [
+        f"data dropped or damaged: readings of source mic dropped because a pipeline was too slow ({MOST} so far)"
+    ]
 
 
 def test_a_burst_waits_for_a_pipeline() -> None:
@@ -180,7 +182,7 @@ def test_a_reader_that_is_not_heard_drops_and_the_gap_shows(
         sent += 1
     assert not writer.write(block)
     assert [record.getMessage() for record in caplog.records] == [
-        "left out: readings that did not fit into the engine's queue (1 so far)"
+        "data dropped or damaged: readings that did not fit into the engine's queue (1 so far)"
     ]
     feed = make_feed(SIGNAL)
     cursor = feed.attach()
@@ -241,7 +243,9 @@ def test_the_log_gives_the_number_that_was_reached(
             faults.note("a line that is too long", 5)
         settle_all()
     said = [record.getMessage() for record in caplog.records]
-    assert said == [f"left out: a line that is too long ({number} so far)" for number in (5, 10, 235, 410)]
+    assert said == [
+        f"data dropped or damaged: a line that is too long ({number} so far)" for number in (5, 10, 235, 410)
+    ]
 
 
 def test_lines_arrive_and_a_quiet_source_of_text_is_not_lost(way: tuple[int, StreamWriter]) -> None:
@@ -348,9 +352,9 @@ def test_a_reader_that_stops_logs_as_lost_only_what_was_not_sent(
     writer.hurry(time.monotonic() + 0.05)
     writer.await_finished()
     assert [record.getMessage() for record in caplog.records] == [
-        "left out: readings not sent to the engine before the reader stopped (2 so far)"
+        "data dropped or damaged: readings not sent to the engine before the reader stopped (2 so far)"
         if again
-        else "unconfirmed readings when the reader stopped: 2; the engine may have processed them"
+        else "the reader stopped before the engine confirmed 2 readings; they may be lost"
     ]
     writer.close()
     left.close()

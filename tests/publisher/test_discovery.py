@@ -314,7 +314,7 @@ def test_a_folder_that_cannot_be_written_costs_nothing_else(broker: Broker, room
         room.tell(EngineDown("engine_failed", BOOT))
         subscriber.wait(f"{P}/people/state", lambda heard: heard.value.get("reason") == "engine_failed")
         room.stop()
-    assert "Home Assistant may keep entities" in room.log()
+    assert "may stay in Home Assistant" in room.log()
 
 
 def test_it_is_part_of_the_closed_schema() -> None:

@@ -131,7 +131,7 @@ def test_pictures_come_in_natural_order(assets: Path, tmp_path: Path, caplog: py
         cv2.imwrite(str(tmp_path / name), np.full((8, 8, 3), int(name[:-4]), np.uint8))
     (tmp_path / "notes.txt").write_text("not a picture")
     assert [path.name for path in find_pictures(str(tmp_path))] == ["1.png", "2.png", "10.png"]
-    assert f"{tmp_path}: skipped 1 files whose suffix is not one of a picture (.bmp .gif" in caplog.text
+    assert f"{tmp_path}: skipped 1 files without the suffix of a picture (one of .bmp .gif" in caplog.text
     assert [path.name for path in find_pictures(str(tmp_path / "1*.png"))] == ["1.png", "10.png"]
     with ImagesSource(ImagesOptions(str(tmp_path), loop=True)) as source:
         values = [int(picture.pixels[0, 0, 0]) for _ in range(7) if (picture := source.read()) is not None]
@@ -299,7 +299,7 @@ def test_damage_in_a_clip_does_not_end_it(tmp_path: Path, caplog: pytest.LogCapt
     seen = count(VideoSource(VideoOptions(str(damaged), realtime=realtime)))
     told = [record.getMessage() for record in caplog.records]
     assert len(told) == 1
-    assert re.fullmatch(rf"{damaged} is damaged in \d+ place\(s\); read the rest of it", told[0])
+    assert re.fullmatch(rf"{damaged} is damaged in \d+ place\(s\); the reader used the rest of it", told[0])
     if not realtime:
         assert 110 < seen < 150
 

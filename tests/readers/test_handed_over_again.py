@@ -330,9 +330,9 @@ def test_the_writer_of_a_pipe_outlives_its_readers(unlimited: Broker, tmp_path: 
 
 def logged(daemon: Daemon) -> int:
     """How many readings the log says may not have been processed."""
-    unsent = re.findall(r"left out: readings not sent [^(]*\((\d+) so far", daemon.log.read_text())
-    unsure = re.findall(r"unconfirmed readings when the reader stopped: (\d+)", daemon.log.read_text())
-    dropped = re.findall(r"ends: (\d+) rows or lines that waited for it are dropped", daemon.log.read_text())
+    unsent = re.findall(r"data dropped or damaged: readings not sent [^(]*\((\d+) so far", daemon.log.read_text())
+    unsure = re.findall(r"the reader stopped before the engine confirmed (\d+) readings", daemon.log.read_text())
+    dropped = re.findall(r"ends; the engine drops (\d+) rows or lines that waited for it", daemon.log.read_text())
     return sum(map(int, unsent + unsure + dropped))
 
 
@@ -377,11 +377,11 @@ def test_rows_that_have_arrived_are_worked_off_before_a_source_is_closed(
             assert daemon.command("reload").returncode == 0
         program.join(60.0)
         assert (program.error, program.written) == (None, LINES)
-        dropped = re.compile(r"pipeline r ends: (\d+) rows or lines that waited for it are dropped")
+        dropped = re.compile(r"pipeline r ends; the engine drops (\d+) rows or lines that waited for it")
 
         def accounted() -> int:
             log = daemon.log.read_text()
-            if "unconfirmed readings when the reader stopped" in log:  # a busy machine: the log has their number
+            if "the reader stopped before the engine confirmed" in log:  # a busy machine: the log has their number
                 return LINES
             return results(heard, "r") + sum(map(int, dropped.findall(log)))
 

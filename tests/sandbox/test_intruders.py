@@ -125,7 +125,7 @@ def test_no_process_of_the_daemon_gets_an_answer(tmp_path: Path, monkeypatch: py
         assert gated >= {"exec child", "exec orphan"}, "these may make a socket"
         assert notes.outside()["answers"] == dict.fromkeys(("status", "grab", "reload"), "answered")
         assert notes.all()[-1]["bytes"] > 0
-        assert "gave a picture of source live to" in daemon.log.read_text()
+        assert "sent a picture of source live to" in daemon.log.read_text()
         assert daemon.log.read_text().count("gave a") == 1
 
 

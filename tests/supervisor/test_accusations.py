@@ -20,7 +20,7 @@ def house() -> Iterator[ProcessSupervisor]:
     found.close()
 
 
-SENDS = "reader cam sends the engine too much or invalid records"
+SENDS = "reader cam sends the engine too many or invalid records"
 
 
 def running(name: str) -> Any:

@@ -87,7 +87,7 @@ def test_one_that_is_too_large_is_not_kept(
     large = DriftReference("door", camera, OutcomeReference("basis", signals=dict.fromkeys(names, "A" * 140)))
     with caplog.at_level(logging.WARNING):
         store.keep(large, ["door"])
-    assert "too large and not stored" in caplog.text
+    assert "so the daemon does not store it" in caplog.text
     assert not (tmp_path / FOLDER).exists()
 
 
@@ -99,7 +99,7 @@ def test_a_full_disk_is_told_once_and_tried_again(tmp_path: Path, caplog: pytest
         store.keep(DOOR, ["door"])
         now[0] = WRITE_EVERY
         store.look()
-    assert caplog.text.count("would learn the drift reference again") == 1
+    assert caplog.text.count("a restart loses what the engine has learned since the last write") == 1
     (tmp_path / "missing" / "state").mkdir(parents=True)
     now[0] = 2 * WRITE_EVERY
     store.look()

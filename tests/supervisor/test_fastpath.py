@@ -60,7 +60,7 @@ def test_info_and_status_tell_the_gain_once_everything_runs(daemon: Daemon, subs
     assert gain > 1.2
     assert daemon.status()["fast_path"] == gain
     assert f"fast path a model runs {gain:g} times as fast with it" in daemon.command("status").stdout
-    assert "fast path: OFF" not in daemon.log.read_text()
+    assert "fast path does not work" not in daemon.log.read_text()
     assert not alive(pid)
 
 
@@ -77,7 +77,7 @@ def test_a_fast_path_that_is_off_is_told_with_what_helps(box: Path, broker: Brok
     with Daemon(box, config(broker.port).replace("fps: 10", "fps: 1"), before=under(NO_PROCESSOR)) as daemon:
         gain = subscriber.wait(INFO, lambda heard: "fast_path" in heard.value, 180).value["fast_path"]
         assert gain < 1.2
-        warning = next(line for line in daemon.log.read_text().splitlines() if "fast path: OFF" in line)
+        warning = next(line for line in daemon.log.read_text().splitlines() if "fast path does not work" in line)
         assert "WARNING" in warning
         assert "ProcSubset=pid" in warning
         assert f"fast path OFF   a model runs {gain:g} times" in daemon.command("status").stdout
@@ -115,7 +115,7 @@ def test_a_damaged_model_is_told_and_no_harm(tmp_path: Path, caplog: pytest.LogC
     assert measured.gain is None
     assert not measured.files()  # once a start
     (told,) = caplog.records
-    assert "fast path: not measured, the process that runs the model" in told.getMessage()
+    assert "fast path not measured: the process that runs the model" in told.getMessage()
 
 
 def test_it_waits_until_nothing_is_read_or_loaded(tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ def test_a_hot_board_slows_down_in_the_declared_order_and_comes_back(box: Box, s
     eventually(lambda: quick(subscriber, "yard") and quick(subscriber, "door"), "pipelines as before", 40)
     log = box.daemon.log.read_text()
     assert "governor: 76.0 °C, limit 80 °C: yard at " in log
-    assert log.count("governor: no rate can be lowered further") == 1
+    assert log.count("governor: cannot lower any frame rate further") == 1
 
 
 def test_an_engine_and_a_publisher_that_die_are_told_again(box: Box, subscriber: Subscriber) -> None:
@@ -164,18 +164,18 @@ def test_an_engine_and_a_publisher_that_die_are_told_again(box: Box, subscriber:
 
 def test_a_reload_changes_the_governor_and_nothing_else(box: Box, subscriber: Subscriber) -> None:
     log = box.daemon.log.read_text
-    served = log().count(" serves on cam")
+    served = log().count(" runs on source cam")
     box.heat(60)
     box.edit("80, shed: [yard, door]", "65, shed: [hall]")
     box.limited({"hall": 1.0})
     box.vanish()
     box.limited({})
-    assert "governor: temperature is no longer readable" in log()
+    assert "governor: cannot read the temperature any more" in log()
     box.heat(65)
     box.limited({"hall": 1.0})
     box.edit("governor: {", "governor: false  # {")
     eventually(lambda: box.governor() is None, "no governor")
     told(subscriber, None)
     eventually(lambda: quick(subscriber, "hall"), "hall as before", 40)
-    assert log().count(" serves on cam") == served
+    assert log().count(" runs on source cam") == served
     assert log().count("engine started") == 1

@@ -84,7 +84,7 @@ def test_there_is_one_process_beside_the_engine_and_nobody_is_told_that_its_wall
     assert "2" in theirs[1:]
     said = daemon.log.read_text()
     assert "publisher: connected to 127.0.0.1" in said
-    assert "rooms are merged: the publisher has the memory and the rights of the supervisor" in said
+    assert "rooms: merged: the publisher is a thread of the supervisor, so it can reach" in said
 
 
 def test_its_end_is_in_time_and_in_order(daemon: Daemon, subscriber: Subscriber) -> None:
@@ -159,5 +159,5 @@ def test_a_publisher_that_hangs_takes_the_daemon_along_because_nobody_can_end_it
     with Daemon(tmp_path, config(broker.port) + MERGED) as daemon:
         assert daemon.wait(60) == 1
     said = daemon.log.read_text()
-    assert "is a thread of the supervisor and ends only with it" in said
-    assert "publisher did not stop in time: it is a thread of this process and ends with it" in said
+    assert "the daemon now stops, because it cannot kill a thread of its own process" in said
+    assert "publisher did not stop in time; as a thread of the supervisor it ends with the supervisor" in said

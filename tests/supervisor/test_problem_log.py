@@ -24,7 +24,7 @@ def test_usual_problems_are_all_logged(caplog: pytest.LogCaptureFixture) -> None
 def test_many_are_counted(caplog: pytest.LogCaptureFixture) -> None:
     ProblemLog().write(logging.WARNING, problems(MAX_LOGGED_PROBLEMS + 7, "odd"))
     assert len(caplog.messages) == MAX_LOGGED_PROBLEMS + 1
-    assert caplog.messages[-1] == "… and 7 more; edge-infer check prints them"
+    assert caplog.messages[-1] == "… and 7 more such lines; edge-infer check prints them all"
     assert {record.levelname for record in caplog.records} == {"WARNING"}
 
 
@@ -33,7 +33,7 @@ def test_long_ones_are_bounded_over_all_readings(caplog: pytest.LogCaptureFixtur
     for _ in range(50):
         written.write(logging.WARNING, problems(3000, "PIXELS" * 600))
     assert MAX_BURST_BYTES // 2 < sum(map(len, caplog.messages)) < MAX_BURST_BYTES + 50 * 100
-    assert caplog.messages[-1] == "… and 3000 more; edge-infer check prints them"
+    assert caplog.messages[-1] == "… and 3000 more such lines; edge-infer check prints them all"
 
 
 def test_none_looks_like_another_line(caplog: pytest.LogCaptureFixture) -> None:

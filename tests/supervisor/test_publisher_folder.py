@@ -165,7 +165,7 @@ def test_the_end_of_the_daemon_ends_a_trial(box: Path, broker: Broker, end: sign
 
         eventually(lambda: waited() > 30, "messages that waited", 30)
         assert account(daemon)["delivered"] > 30
-        assert "was on trial when the daemon ended" in daemon.log.read_text(errors="replace")
+        assert "the daemon ended while the publisher tried an empty folder" in daemon.log.read_text(errors="replace")
 
 
 # The rule by itself.
@@ -197,7 +197,7 @@ def test_a_healthy_publisher_forgives_earlier_failures(state: Path) -> None:
     assert content_of(state / ON_TRIAL) == "old"
     assert not list((state / "publisher").iterdir())
     told = folder.healthy()
-    assert f"stays aside as {state / ASIDE}1, with an unknown number of queued messages; to send" in told
+    assert f"keeps the old one, with an unknown number of queued messages, as {state / ASIDE}1; to send" in told
     assert content_of(state / f"{ASIDE}1") == "old"
     folder.waiting = 7
     assert f"moved its folder to {state / ON_TRIAL}, with 7 queued messages" in fail(folder, state)
@@ -248,7 +248,7 @@ def test_the_next_daemon_ends_the_trial_and_may_begin_another(state: Path, *, ne
     assert not folder.end_trial(state)
     assert not fail(folder, state, MAX_FAILURES - 1)
     assert "made an empty one" in fail(folder, state, 1)
-    assert "stays aside" in folder.healthy()
+    assert "keeps the old one" in folder.healthy()
     assert not PublisherFolder().end_trial(state)
     assert content_of(all_aside(state)[-1]) == "old"
 
@@ -370,7 +370,7 @@ def test_the_remedy_keeps_the_messages_of_both_folders(state: Path) -> None:
         assert [(each.name, content_of(each)) for each in paths] == [(f"{ASIDE}{n}", text) for n, text in aside]
         told = remedy(paths[0], paths)
     fail(folder, state)
-    assert f"stays aside as {state / ASIDE}4" in folder.healthy()
+    assert f" queued messages, as {state / ASIDE}4" in folder.healthy()
 
 
 def test_the_remedy_of_the_page_is_that_of_the_program(state: Path) -> None:
@@ -408,7 +408,9 @@ def test_the_remedy_of_one_folder_costs_no_other(state: Path, caplog: pytest.Log
     while tidy_publisher(state):
         pass
     assert [content_of(each) for each in all_aside(state)] == ["newest", "1"]
-    assert f"{state / ASIDE}2: removed with its messages, because only the newest 2 stay aside" in caplog.text
+    assert (
+        f"{state / ASIDE}2: old publisher folder removed together with its messages; only the newest 2" in caplog.text
+    )
 
 
 def test_a_bounded_number_of_folders_stays(state: Path) -> None:

@@ -132,7 +132,7 @@ def test_the_daemon_begins_at_once_and_reads_the_file_all_the_same(tmp_path: Pat
         told = subscriber.wait(f"{P}/config", lambda heard: heard.value["state"] == "rejected")
         assert "models.faces" in told.value["errors"][0]
         said = daemon.log.read_text()[before:]
-        moments = [re.search(words, said) for words in ("is unchanged", "serves on", "reading", "rejected")]
+        moments = [re.search(words, said) for words in ("is unchanged", "runs on source", "reading", "rejected")]
         assert all(moments), said
         assert [found.start() for found in moments if found] == sorted(found.start() for found in moments if found)
 
@@ -153,7 +153,7 @@ def test_a_copy_that_the_card_has_damaged_is_made_anew_and_serves(tmp_path: Path
 # A stored plan that a compromised process made.
 
 LONG_PATH = f"/{'x' * 300}"
-FIRST = "the last start ended before the processes worked"
+FIRST = "the daemon died before the last applied configuration had proved to work"
 
 
 def with_a_long_path(plan: Plan) -> Plan:

@@ -107,7 +107,7 @@ def test_a_member_of_the_group_gets_a_picture_and_the_log_names_it(
     assert answer == {"ok": True, "bytes": size}
     assert size > 0
     assert box.given() == before + 1
-    assert box.daemon.log.read_text().splitlines()[-1].endswith("gave a picture of source cam to nobody")
+    assert box.daemon.log.read_text().splitlines()[-1].endswith("sent a picture of source cam to nobody")
 
 
 def test_a_file_of_the_client_is_never_written(box: Box) -> None:

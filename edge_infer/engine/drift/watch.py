@@ -228,7 +228,10 @@ class DriftWatch:
             try:
                 return CameraWatch(basis, drift.false_alarm, kept)
             except _SENSELESS as error:
-                log.warning("pipeline %s: cannot use the drift reference of the camera: %s", self._name, error)
+                log.warning(
+                    "pipeline %s: the stored drift reference of the camera is invalid: %s; learning it again",
+                    self._name, error,
+                )  # fmt: skip
         log.info("pipeline %s: learning the drift reference of the camera", self._name)
         return CameraWatch(basis, drift.false_alarm, CameraReference(basis))
 
@@ -243,8 +246,11 @@ class DriftWatch:
             try:
                 return OutcomeWatch(basis, drift.false_alarm, drift.learn, plan.threshold, labels, kept)
             except _SENSELESS as error:
-                log.warning("pipeline %s: cannot use the drift reference of the answers: %s", self._name, error)
-        log.info("pipeline %s: learning the drift reference of the answers of %s", self._name, model.title)
+                log.warning(
+                    "pipeline %s: the stored drift reference of the model's answers is invalid: %s; learning it again",
+                    self._name, error,
+                )  # fmt: skip
+        log.info("pipeline %s: learning the drift reference of the answers of model %s", self._name, model.title)
         fresh = OutcomeReference(basis)
         return OutcomeWatch(basis, drift.false_alarm, drift.learn, plan.threshold, labels, fresh)
 
@@ -278,13 +284,13 @@ class DriftWatch:
                 self._told[part] = begun
                 self._seen[part] = watch
                 found.append(begun)
-                log.warning("pipeline %s: drift, %s%s", self._name, _words(raised.kind), _by(shift))
+                log.warning("pipeline %s: drift detected: %s%s", self._name, _words(raised.kind), _by(shift))
         return tuple(found)
 
     def _ended(self, part: str, now: Instant, reason: Reason | None) -> Happening:
         begun = self._told.pop(part)
         assert begun.kind is not None
-        log.info("pipeline %s: drift ended, %s", self._name, _words(begun.kind))
+        log.info("pipeline %s: drift ended: %s", self._name, _words(begun.kind))
         return replace(begun, type="drift_end", when=now, reason=reason, shift=None)
 
 

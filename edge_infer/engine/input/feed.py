@@ -127,7 +127,9 @@ class Feed:
                 self._capture.interrupt()
             self._thread.join(timeout)
             if self._thread.is_alive():
-                log.warning("source %s: capture thread did not stop", self.plan.name)
+                log.warning(
+                    "source %s: capture thread did not stop in time; it may run until the engine ends", self.plan.name
+                )
             self._thread = None
 
     # Called by pipelines.
@@ -271,7 +273,7 @@ class Feed:
         if unchanged and not self._frozen:
             self._log(logging.WARNING, f"frozen: nothing in it has changed for {unchanged:.0f} s")
         elif self._frozen and not unchanged:
-            self._log(logging.INFO, "changes again")
+            self._log(logging.INFO, "is no longer frozen")
         self._frozen = unchanged > 0
 
     def trouble(self, text: str, *, ended: bool = False) -> None:

@@ -172,7 +172,9 @@ class ModelSlot:
     def _refuse(self, switch: ModelLoad) -> None:
         self._refused = Running(None, refused=switch.serving.plan.model.identity, why=shortened(switch.error))
         if self.serving.ready:
-            log.error("pipeline %s: %s; %s keeps serving", self.plan.name, switch.error, self.serving.plan.model.title)
+            log.error(
+                "pipeline %s: %s; it still runs model %s", self.plan.name, switch.error, self.serving.plan.model.title
+            )
 
     def _take(self, switch: ModelLoad, before: Serving) -> None:
         """Put the new model into service; it processes the next frame."""
@@ -186,8 +188,8 @@ class ModelSlot:
         fresh.compared(fresh.plan)
         model = fresh.plan.model
         log.info(
-            "pipeline %s: %s (%s) serves on %s, threads: %d; loaded in %.0f ms, other threads waited "
-            "%.0f ms at most",
+            "pipeline %s: model %s (%s) runs on source %s with %d threads; loading took %.0f ms and blocked other "
+            "threads for up to %.0f ms",
             self.plan.name, model.title, model.sha256[:8], self.plan.source, fresh.plan.threads, switch.seconds * 1000,
             switch.pause * 1000,
         )  # fmt: skip

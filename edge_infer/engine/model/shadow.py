@@ -235,7 +235,7 @@ class ShadowModel:
 
     def _end(self, reason: str) -> None:
         self._reason = self._reason or reason or "it ended"
-        log.error("pipeline %s: its shadow %s is off: %s", self.plan.name, self.title, self._reason)
+        log.error("pipeline %s: the engine turned its shadow %s off: %s", self.plan.name, self.title, self._reason)
 
     @property
     def title(self) -> str:

@@ -186,9 +186,8 @@ class SignalPreprocess:
         lower = self._plan.rate is not None and rate < self._plan.rate * (1 - SAME_RATE)
         if rate != self._rate and lower and self._rarely.due("rate"):
             log.warning(
-                "the source delivers %g samples a second, the model takes %g: resampled, but frequencies above %g Hz "
-                "are "
-                "missing",
+                "the source delivers %g samples a second instead of the %g that the model takes, so the model gets no "
+                "frequencies above %g Hz",
                 rate,
                 self._plan.rate,
                 rate / 2,
@@ -229,7 +228,10 @@ class SignalPreprocess:
     def _drop(self, samples: int) -> None:
         before, self._refused = self._refused, self._refused + samples
         if before.bit_length() != self._refused.bit_length():
-            log.warning("samples dropped: values are not finite; starting a new window (%d so far)", self._refused)
+            log.warning(
+                "samples dropped, because their values are not finite: %d so far; a new window starts after them",
+                self._refused,
+            )
 
     @property
     def values(self) -> int:

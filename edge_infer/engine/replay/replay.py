@@ -230,7 +230,11 @@ class _Player:
         learned = {} if self._drift is None else self._drift.learned()
         if any(share < 1.0 for share in learned.values()):
             shares = ", ".join(f"{part} {int(share * 100)} %" for part, share in learned.items())
-            log.warning("pipeline %s has learned: %s; it reports no drift before 100 %%", self._plan.name, shares)
+            log.warning(
+                "pipeline %s: the recording was too short to learn its drift references (%s); it reports no drift "
+                "before 100 %%",
+                self._plan.name, shares,
+            )  # fmt: skip
 
     def _late(self) -> Iterator[Replayed]:
         if self._last is not None:

@@ -34,8 +34,8 @@ class LabelFilter:
         if not self._warned_label and not named.all():
             self._warned_label = True
             log.warning(
-                "pipeline %s: the model returned class %d, but it has %d labels, counted from 0; leaving such "
-                "objects out (do the labels belong to this model?)",
+                "pipeline %s: the model returned class %d, but has only %d labels, counted from 0; dropping such "
+                "objects (do the labels belong to this model?)",
                 self._pipeline,
                 classes[~named][0],
                 len(self._labels),
@@ -68,7 +68,7 @@ class LabelFilter:
         if nonfinite and not self._warned_finite:
             self._warned_finite = True
             log.warning(
-                "pipeline %s: %d outputs of the model are not finite; leaving them out (is the file damaged?)",
+                "pipeline %s: %d outputs of the model are not finite; dropping them (is the model file damaged?)",
                 self._pipeline,
                 nonfinite,
             )

@@ -67,7 +67,7 @@ def download(
         earlier = stream.seek(0, os.SEEK_END)
         _receive(wanted, stream, progress, patience, pauses)
         if earlier and _measured(stream) != (wanted.bytes, wanted.sha256):
-            log.info("%s: the part from an earlier run does not match; starting again", wanted.url)
+            log.info("%s: the partial download of an earlier run does not match; starting again", wanted.url)
             stream.truncate(0)
             _receive(wanted, stream, progress, patience, pauses)
         _check(wanted, stream, part)

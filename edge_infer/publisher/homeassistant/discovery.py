@@ -102,8 +102,8 @@ def announce(plan: Plan, device: str, known: Mapping[str, Platform], root: Path 
         chosen[key] = entity
     if left := len(gone) + len(wanted) - len(chosen):
         log.warning(
-            "the announcement to Home Assistant has room for %d entities; leaving out %d, beginning with %s (name "
-            "fewer labels in the pipelines, or move pipelines to another device)",
+            "the announcement to Home Assistant has space for %d entities only; %d are missing there, the first one is "
+            "%s (name fewer labels in the pipelines, or move pipelines to another device)",
             len(chosen), left, list({**gone, **wanted})[len(chosen)],
         )  # fmt: skip
     name = "edge-infer"
@@ -124,9 +124,7 @@ class _AnnouncedFile:
         self._known: Announced | None = None
         self._written: Announced | None = None
         self._loaded = False
-        self._file = JsonFile(
-            Announced, FILE, MOST_BYTES, "Home Assistant may keep entities that are removed meanwhile"
-        )
+        self._file = JsonFile(Announced, FILE, MOST_BYTES, "entities that are removed now may stay in Home Assistant")
 
     def load(self, plan: Plan) -> Announced | None:
         """Return the record of this process's last `save`, even if it could not be written; else the stored one."""

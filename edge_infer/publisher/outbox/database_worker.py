@@ -227,7 +227,12 @@ class DatabaseWorker:
             self._trim_aside()
             for ending in ("-wal", "-shm"):
                 self.path.with_name(self.path.name + ending).unlink(missing_ok=True)
-            log.error("%s is corrupt (%s): keeping it as %s and starting a new file", self.path, error, aside.name)
+            log.error(
+                "%s is corrupt (%s): moved to %s; the messages that were only in it are lost",
+                self.path,
+                error,
+                aside.name,
+            )
             self._database = self._open()
             return DatabaseOpened(self._database.contents({}), emptied=True, unwritten=isinstance(order, Batch))
         except (sqlite3.Error, OSError, MemoryError) as further:

@@ -137,8 +137,8 @@ class DeliveryLedger:
         for series, track in self._tracks.items():
             if series.boot not in boots and not track.closed:
                 log.warning(
-                    "engine %s ended without final counts: whether %ss of %s after number %d were lost is unknown",
-                    series.boot, series.kind, series.pipeline, track.highest,
+                    "pipeline %s: engine %s ended without its final counts; %ss after number %d may be lost",
+                    series.pipeline, series.boot, series.kind, track.highest,
                 )  # fmt: skip
                 track.closed = True
                 self._changed.add(series)

@@ -387,7 +387,9 @@ class StoredOutbox:
     def _tell_loss(self, reason: str) -> None:
         if self._rarely.due(reason):
             what = {"full": "is full", "old": "contains messages that are too old"}[reason]
-            log.warning("the outbox %s: dropping the oldest messages, counted as lost (logged once a minute)", what)
+            log.warning(
+                "the outbox %s: dropping the oldest messages and counting them as lost (logged once a minute)", what
+            )
 
     # The disk
 
@@ -519,7 +521,7 @@ class StoredOutbox:
         self._tell_loss(dropped.reason)
 
     def _miss(self, place: Place, missing: int) -> None:
-        log.error("%d messages of %s are missing on the disk; counting them as lost", missing, place)
+        log.error("%d messages for %s are missing on the disk; counting them as lost", missing, place.topic("…"))
         self._account.lose_some(place, missing, [*self._lanes.entries(), *self._out.values()])
 
     def _failed(self, failed: Failed) -> None:

@@ -79,7 +79,7 @@ class EventNotes:
     def __init__(self, slate: CrashSafeNote | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._slate = slate
         self._clock = clock
-        self._file = JsonFile(Noted, FILE, MOST_BYTES, "the broker may keep events open that are open now")
+        self._file = JsonFile(Noted, FILE, MOST_BYTES, "events that are open now may stay open at the broker")
         self._write_at = -math.inf
         self._wear = ByteBucket(WEAR, clock, burst=SAVED * (1 + AROUND) * PAGE / WEAR)
 
@@ -89,7 +89,7 @@ class EventNotes:
             try:
                 return decode_json(Noted, noted)
             except WireError as error:
-                log.warning("cannot read the open events of the previous publisher: %s", error)
+                log.warning("cannot read the open events of the previous publisher, using those in the file: %s", error)
         return self._file.read(folder) or Noted()
 
     def keep(self, noted: bytes) -> None:
@@ -254,7 +254,7 @@ class OpenEvents:
             ends.append(_ended(begun.handover, reason, before + 1, before - self._certain[series] if first else 0))
         for series, count in endless.items():
             log.warning(
-                "%s: engine %s has used all its message numbers: the broker keeps %d event(s) open",
+                "pipeline %s: engine %s has used all its message numbers, so %d event(s) stay open at the broker",
                 series.pipeline, series.boot, count,
             )  # fmt: skip
             self._to_note = self._to_file = True

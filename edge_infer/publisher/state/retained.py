@@ -165,7 +165,7 @@ class RetainedTopicRegistry:
     def __init__(self) -> None:
         self._known: Remembered | None = None
         self._file = JsonFile(
-            Remembered, FILE, MOST_BYTES, "the broker may keep topics of pipelines that are removed meanwhile"
+            Remembered, FILE, MOST_BYTES, "retained topics of pipelines that are removed now may stay at the broker"
         )
 
     def load(self, plan: Plan) -> dict[Place, Spoken | None]:

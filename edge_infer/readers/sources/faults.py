@@ -73,7 +73,7 @@ class Faults:
     def _say(self, now: float) -> None:
         self._told_at, self._logged = min(now, time.monotonic()), self.count
         if not self._quiet:
-            log.warning("left out: %s (%d so far)", self.last, self.count)
+            log.warning("data dropped or damaged: %s (%d so far)", self.last, self.count)
 
 
 _ALL: Final[WeakSet[Faults]] = WeakSet()

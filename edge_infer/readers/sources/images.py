@@ -105,7 +105,7 @@ class ImagesSource(Closing):
             self.skipped += 1
             if str(error) not in self._told:  # a loop would repeat the message
                 self._told.add(str(error))
-                log.warning("skipped: %s", error)
+                log.warning("picture skipped: %s", error)
             return None
         self._good = True
         return pixels
@@ -131,7 +131,7 @@ def find_pictures(path: str) -> list[Path]:
         found = [file for file in files if file.suffix.lower() in SUFFIXES]
         if others := len(files) - len(found):
             log.info(
-                "%s: skipped %d files whose suffix is not one of a picture (%s)",
+                "%s: skipped %d files without the suffix of a picture (one of %s)",
                 path,
                 others,
                 " ".join(sorted(SUFFIXES)),

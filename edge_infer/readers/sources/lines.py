@@ -69,7 +69,7 @@ class LinesSource(Closing):
                 raise SourceError(f"{self._file} cannot be read: {error.strerror}") from error
         text = line.decode("utf-8", "replace").removeprefix("\ufeff")
         if "\ufffd" in text:
-            self.faults.note("replaced characters of a line that is not UTF-8 text")
+            self.faults.note("a line that is not UTF-8 text; its invalid characters were replaced")
         return Words(text, time.time(), time.monotonic())
 
     def finish(self) -> None:

@@ -124,4 +124,4 @@ class V4l2Source(Closing):
         for name, prop, value in wanted:
             given = capture.get(prop)
             if value is not None and given and abs(given - value) > 0.5:
-                log.warning("%s: requested a %s of %g, the camera delivers %g", options.device, name, value, given)
+                log.warning("%s: the camera delivers %s %g instead of %g", options.device, name, given, value)

@@ -249,7 +249,9 @@ class VideoSource(Closing):
         if self._capture is None:
             return
         if self._damaged:
-            log.warning("%s is damaged in %d place(s); read the rest of it", self._options.file, self._damaged)
+            log.warning(
+                "%s is damaged in %d place(s); the reader used the rest of it", self._options.file, self._damaged
+            )
         if self._is_mp4():
             return
         promised = self._capture.get(cv2.CAP_PROP_FRAME_COUNT) / self._fps

@@ -53,7 +53,11 @@ class FileCloser:
                 with self._lock:
                     self._threads -= 1
         if self.full and self._throttle.due("full"):
-            log.warning("control socket: cannot close %d files of clients (logged once a minute)", self._unclosed)
+            log.warning(
+                "control socket: closing %d files of clients hangs, so the daemon accepts no more files (logged once a "
+                "minute)",
+                self._unclosed,
+            )
 
     def _run(self) -> None:
         while True:

@@ -188,7 +188,9 @@ class Viewers:
                 self._log("stopped showing", source, uid, self._series.pop((uid, source)))
                 del self._asked[uid, source]
         for asked in [asked for asked in self._left_out if self._lines.take(asked)]:
-            log.info("left out %d lines about who looks at pictures", self._left_out.pop(asked))
+            log.info(
+                "%d log lines about who looks at pictures were not written (rate limit)", self._left_out.pop(asked)
+            )
         self._house.watch(watched=bool(self._last))
 
     def _log(self, what: str, source: str, uid: int, name: str = "") -> str:
@@ -359,7 +361,7 @@ class PendingPictures:
             for uid in _viewers(request):
                 self._viewers.shown(uid, wanted.source, request.peer.uid)
         else:
-            log.info("gave a picture of source %s to %s", wanted.source, request.user)
+            log.info("sent a picture of source %s to %s", wanted.source, request.user)
             self._viewers.seen(request.uid, wanted.source)
         picture = SentPicture(work.file, size)
         self._sending.append((request.peer.uid, picture))
@@ -507,7 +509,7 @@ class DriftRequests:
             )
             if (camera or outcome) and self._house.accept_drift(name, camera=camera, outcome=outcome):
                 parts = " and ".join(part for part, due in (("the camera", camera), ("the answers", outcome)) if due)
-                log.info("drift of %s accepted by %s: learning %s again", name, request.user, parts)
+                log.info("pipeline %s: %s accepted the drift; the engine learns %s again", name, request.user, parts)
                 sentences.append(
                     f"{name}: the engine learns {parts} again, and reports no drift of that until it has finished"
                 )

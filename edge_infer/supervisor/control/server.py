@@ -523,7 +523,9 @@ class ControlSocket:
     def _log_refusal(self, error: RefusedError) -> None:
         self._refused += 1
         if time.monotonic() >= self._log_at:
-            log.warning("control socket: refused a process, %d since the last line: %s", self._refused, error)
+            log.warning(
+                "control socket: connections refused since the last such line: %d; the latest: %s", self._refused, error
+            )
             self._refused, self._log_at = 0, time.monotonic() + LOG_EVERY
 
 

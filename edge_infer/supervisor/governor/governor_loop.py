@@ -151,7 +151,10 @@ class _GovernorState:
         if limits != self._limits:
             self._tell(limits, condition)
         if depth and depth == most and not self._spent:
-            log.warning("governor: no rate can be lowered further (cool the board, or configure less)")
+            log.warning(
+                "governor: cannot lower any frame rate further (cool the board, or use fewer pipelines or smaller "
+                "models)"
+            )
         self._spent = depth > 0 and depth == most
         self._limits = limits
         return GovernorHealth(limits, self.governor.reason or ABSENT)
@@ -160,7 +163,7 @@ class _GovernorState:
         """Log when the temperature sensor disappears or returns."""
         felt = condition.temperature is not None
         if self._felt and not felt:
-            log.warning("governor: temperature is no longer readable; using throttling and load only")
+            log.warning("governor: cannot read the temperature any more; watching only throttling and load")
         elif felt and not self._felt:
             log.debug("governor: the hottest zone has %s °C", condition.temperature)
         self._felt = felt

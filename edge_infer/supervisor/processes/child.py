@@ -163,7 +163,7 @@ class ChildProcess:
         try:
             self._start(words, thread=thread)
         except OSError as error:
-            log.error("cannot start %s: %s", self.recipe.name, error)  # noqa: TRY400 - a sentence is enough
+            log.error("cannot start %s, trying again after a pause: %s", self.recipe.name, error)  # noqa: TRY400 - a sentence is enough
             self._close()
             self._rest()
             return
@@ -335,7 +335,9 @@ class ChildProcess:
             self._output.read()
         in_time = body.poll() is not None
         if not in_time and not body.killable:
-            log.error("%s did not stop in time: it is a thread of this process and ends with it", self.recipe.name)
+            log.error(
+                "%s did not stop in time; as a thread of the supervisor it ends with the supervisor", self.recipe.name
+            )
         elif not in_time:
             log.error("%s (pid %d) did not stop; killing it", self.recipe.name, body.pid)
             body.kill(signal.SIGKILL)

@@ -70,7 +70,11 @@ def _end(find: Callable[[], set[int]]) -> None:
     deadline = time.monotonic() + LAST_WAIT
     while left := find():
         if time.monotonic() > deadline:
-            log.error("%d orphans did not end: %s", len(left), " ".join(map(str, sorted(left)[:MAX_NAMED])))
+            log.error(
+                "cannot kill %d left-over child processes: pid %s",
+                len(left),
+                " ".join(map(str, sorted(left)[:MAX_NAMED])),
+            )
             return
         _stop_all(left, find)
         for pid in find():

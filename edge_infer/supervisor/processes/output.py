@@ -205,7 +205,7 @@ class Output(Closing):
 
     def _tell(self) -> None:
         log.warning(
-            "%s output: %d bytes dropped (%d at once and %d bytes a minute are passed on, lines of %d)",
+            "%s wrote too much output: %d bytes dropped (limits: %d bytes at once, %d bytes a minute, %d bytes a line)",
             self._name,
             self.dropped,
             MAX_BURST_BYTES,

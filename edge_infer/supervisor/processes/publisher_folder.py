@@ -21,6 +21,7 @@ MAX_FAILURES: Final = 3
 FIRST_PAUSE, LONGEST_PAUSE = 600.0, 3600.0
 """Seconds from a trial that did not help to the next one. Each pause is twice as long as the previous one."""
 Moved = TypeVar("Moved")
+_INTERRUPTED: Final = "the daemon ended while the publisher tried an empty folder"
 
 
 class PublisherFolder:
@@ -60,9 +61,9 @@ class PublisherFolder:
             aside = _on_full_disk(_move_back, folder, trial)
         except OSError as error:
             self._trial, self._held = trial, _counted(None)
-            return f"{trial} was on trial when the daemon ended, and cannot be moved back to {folder}: {error.strerror}"
+            return f"{_INTERRUPTED}; the supervisor cannot move {trial} back to {folder}: {error.strerror}"
         self._trial = None
-        return f"{trial} was on trial when the daemon ended: the supervisor moved it back to {folder}{_newer(aside)}"
+        return f"{_INTERRUPTED}; the supervisor moved {trial} back to {folder}{_newer(aside)}"
 
     def healthy(self) -> str:
         """Record that a publisher did healthy work: forget earlier failures and end a trial.
@@ -82,8 +83,8 @@ class PublisherFolder:
             return ""  # on a disk that has become read-only; the next healthy report tries again
         self._trial = None
         return (
-            f"a publisher works with an empty folder: the one that was on trial stays aside as {aside}, with "
-            f"{self._held}; {remedy(aside, [aside])}"
+            f"the publisher works with an empty folder, so the supervisor keeps the old one, with {self._held}, as "
+            f"{aside}; {remedy(aside, [aside])}"
         )
 
     def failed(self, state_dir: str) -> str:
@@ -108,8 +109,8 @@ class PublisherFolder:
         _on_full_disk(_replace, folder, trial)
         self._trial, self._held, self.waiting = trial, _counted(self.waiting), None
         return (
-            f"the publisher failed {MAX_FAILURES} times in a row: the supervisor moved its folder to {trial}, "
-            f"with {self._held}, and made an empty one; the folder comes back unless a publisher works without it"
+            f"the publisher failed {MAX_FAILURES} times in a row, so the supervisor moved its folder, with "
+            f"{self._held}, to {trial}; it moves the folder back unless the publisher works with an empty one"
         )
 
     def _fail_trial(self, folder: Path, trial: Path) -> str:

@@ -124,7 +124,11 @@ class Readers:
         try:
             reader.renew()
         except OSError as error:
-            log.warning("%s keeps its channel to the engine: %s", child.recipe.name, error)
+            log.warning(
+                "cannot create a new channel to the engine for %s, so it keeps the old one: %s",
+                child.recipe.name,
+                error,
+            )
             return None
         return reader
 

@@ -717,7 +717,7 @@ class ProcessSupervisor:
         if child is self.publisher and not self._accusations_of_publisher.take():
             return
         self._blameless |= child is self.engine
-        self._kill(child, f"sends the {accuser.recipe.name} too much or invalid records{accuser.said(word.what)}")
+        self._kill(child, f"sends the {accuser.recipe.name} too many or invalid records{accuser.said(word.what)}")
 
     def _patiences(self) -> list[tuple[ChildProcess, float]]:
         """Return engine and publisher, each with the seconds that it may be silent now."""
@@ -739,6 +739,6 @@ class ProcessSupervisor:
             log.error("%s; killing it", text)
             self.note(f"{text} and was killed", child.recipe.name)
         else:
-            log.error("%s, but it is a thread of the supervisor and ends only with it", text)
+            log.error("%s; the daemon now stops, because it cannot kill a thread of its own process", text)
         self._reasons[child] = why
         child.kill()

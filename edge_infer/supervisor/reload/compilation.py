@@ -256,7 +256,7 @@ def unchanged(config: Path, state_dir: Path) -> Plan | None:
     try:
         return _unchanged(config, state_dir)
     except Exception as error:  # noqa: BLE001 - a file that a compromised process made must not end every start
-        log.warning("the last applied configuration cannot be used: %s", error)
+        log.warning("cannot use the last applied configuration: %s", error)
         return None
 
 
@@ -292,6 +292,6 @@ class ProblemLog:
         for number, problem in enumerate(problems):
             line = printable(str(problem))[:LONGEST_LINE]
             if number == MAX_LOGGED_PROBLEMS or not self._allowance.take(len(line.encode())):
-                log.log(level, "… and %d more; edge-infer check prints them", len(problems) - number)
+                log.log(level, "… and %d more such lines; edge-infer check prints them all", len(problems) - number)
                 return
             log.log(level, "%s", line)

@@ -124,7 +124,10 @@ class Reload:
                 raise StartError(str(foreign))
             log.warning("%s", foreign)
         if is_unproven(state_dir):
-            log.warning("the last start ended before the processes worked; reading %s first", self._config)
+            log.warning(
+                "the daemon died before the last applied configuration had proved to work; reading %s first",
+                self._config,
+            )
         elif (plan := unchanged(self._config, state_dir)) is not None:
             log.info("%s is unchanged; starting the last applied configuration", self._config)
             return plan, None
@@ -390,7 +393,9 @@ class Reload:
             if starting and not (isinstance(cause, OSError) and cause.errno in DISK_FAULTS):
                 raise
             if self._owed != plan:
-                log.error("%s; a restart with a broken file would use an older configuration", error)  # noqa: TRY400
+                log.error(  # noqa: TRY400 - a sentence is enough
+                    "%s; if the daemon restarts with a broken configuration file, it uses an older configuration", error
+                )
                 self._house.note(str(error), "disk")
             self._owed, self._owed_at = plan, time.monotonic() + FIRST_PAUSE
         else:

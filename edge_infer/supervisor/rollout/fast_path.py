@@ -61,14 +61,14 @@ class FastPath:
     def _begin(self, state_dir: Path) -> None:
         model = shipped_model(state_dir)
         if model is None:
-            log.info("fast path: not measured, the shipped model is missing")
+            log.info("XNNPACK fast path not measured: the shipped face model is missing")
             return
         try:
             self._errand = HelperProcess(
                 CHILD, str(model.absolute()), "--background", seconds=PATIENCE, output=Output("fast path")
             )
         except OSError as error:
-            log.warning("fast path: not measured, no process can be started for it: %s", error)
+            log.warning("XNNPACK fast path not measured: no process can be started for it: %s", error)
 
     def _hear(self, errand: HelperProcess) -> None:
         if (said := errand.said()) is None:
@@ -79,17 +79,17 @@ class FastPath:
         except WireError:
             timed = Timed(error=_why(said))
         if timed.error:
-            log.warning("fast path: not measured, %s", timed.error)
+            log.warning("XNNPACK fast path not measured: %s", timed.error)
             return
         self.gain = timed.gain
         if timed.works:
-            log.info("fast path: on, a model runs %.1f times as fast with it", timed.gain)
+            log.info("XNNPACK fast path works: a model runs %.1f times as fast with it", timed.gain)
         else:
             log.warning(
-                "fast path: OFF, %.1f ms for the face model, %.1f times as fast with XNNPACK as without, so models may "
-                "be up to 60 times slower than this board can do; %s",
-                timed.fast,
+                "XNNPACK fast path does not work: it made the shipped face model only %.1f times as fast (%.1f ms a "
+                "run). Models may run up to 60 times slower; %s",
                 timed.gain,
+                timed.fast,
                 remedy(timed.runtime),
             )
 

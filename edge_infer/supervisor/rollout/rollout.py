@@ -163,7 +163,7 @@ class ModelRollout:
         if compiled.signers is not None or compiled.plan is not None:
             record = record.with_keys(ABSENT if compiled.signers is None else compiled.signers)
         elif record.keys is not ABSENT:
-            log.warning("the keys in security.keys were not read; rollbacks trust the keys that were found before")
+            log.warning("cannot read the keys of security.keys; rollbacks trust those that the daemon read before")
         good = {slot.committed.model.sha256 for slot in record.slots.values()}  # proven when the board had less load
         for each in compiled.unfit:
             if each.tried and each.sha256 and each.sha256 not in good:
@@ -339,8 +339,8 @@ class ModelRollout:
         why = f"the {how} while {name} was at work with its delegate"
         if not self._delegates.gave_up(pipeline, why):
             return False
-        log.error("pipeline %s: the processor runs its model: %s", name, why)
-        self._house.note(f"pipeline {name}: the processor runs its model: {why}")
+        log.error("pipeline %s: the processor now runs its model instead of the delegate: %s", name, why)
+        self._house.note(f"pipeline {name}: the processor now runs its model instead of the delegate: {why}")
         self._again()
         return True
 
@@ -367,8 +367,8 @@ class ModelRollout:
         if not reasons or self.plan is None:
             return
         for pipeline, reason in reasons.items():
-            log.error("pipeline %s: its shadow is off: %s", pipeline, reason)
-            self._house.note(f"pipeline {pipeline}: its shadow is off: {reason}")
+            log.error("pipeline %s: the daemon turned its shadow off: %s", pipeline, reason)
+            self._house.note(f"pipeline {pipeline}: the daemon turned its shadow off: {reason}")
         self._ledger.keep(ending(self.record, reasons, self.plan))
         self._again()
 
@@ -442,7 +442,7 @@ class ModelRollout:
         self._ledger.keep(record.told(self._line(model, "committed", "daemon", why)))
         self._ledger.note_version(model)
         self.swaps[name, "committed"] += 1
-        log.info("model %s: %s (%s) is committed", name, model.title, model.sha256[:8])
+        log.info("model %s: %s (%s) passed its probation and is committed", name, model.title, model.sha256[:8])
         self._house.over(f"model {name}")
         self._again()
 

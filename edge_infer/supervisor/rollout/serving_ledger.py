@@ -49,7 +49,9 @@ class ServingLedger:
         try:
             self.enter(record)
         except StartError as error:
-            log.error("%s; until a retry succeeds, a restart would not know the latest model changes", error)  # noqa: TRY400
+            log.error(  # noqa: TRY400 - a sentence is enough
+                "%s; until this succeeds, the daemon would lose the latest model changes at a restart", error
+            )
             self._note(str(error))
             self._due = time.monotonic() + AGAIN
 
@@ -58,7 +60,9 @@ class ServingLedger:
         try:
             commit_version(self._state_dir, model)
         except StartError as error:
-            log.error("%s; until a retry succeeds, an older version of %s could be tried", error, model.title)  # noqa: TRY400
+            log.error(  # noqa: TRY400 - a sentence is enough
+                "%s; until this succeeds, the daemon may start an older version of %s", error, model.title
+            )
             self._note(str(error))
             self._versions.append(model)
             self._due = time.monotonic() + AGAIN
@@ -77,4 +81,4 @@ class ServingLedger:
             log.debug("model record: retry failed: %s", error)
             self._due = time.monotonic() + AGAIN
         else:
-            log.info("model record: written to the disk again")
+            log.info("model record: the latest model changes are on the disk now")

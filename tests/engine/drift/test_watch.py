@@ -229,7 +229,7 @@ def test_a_damaged_reference_is_learned_anew(kept: DriftReference, caplog: pytes
     watch = DriftWatch("door", SOURCE, damaged)
     with caplog.at_level(logging.WARNING):
         _see(watch, 1, frame)
-    assert "cannot use the drift reference of the camera" in caplog.text
+    assert "the stored drift reference of the camera is invalid" in caplog.text
     health = watch.health()
     assert health is not None
     assert health.camera == "learning"
