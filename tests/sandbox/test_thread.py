@@ -65,4 +65,4 @@ def test_the_thread_is_held_and_the_process_is_not_and_that_is_what_is_told(tmp_
         assert walls["no_calls_on_others"] == walls["no_unix_sockets"] == THREAD_ONLY
         assert said[begin + 1 : begin + 10] == ["allowed", "EACCES", "EACCES", *["EPERM"] * 5, "EACCES"]
     assert said[20:] == ["allowed"] * 5
-    assert done.stderr.count("the publisher has the memory and the rights of the supervisor") == 2
+    assert done.stderr.count("the publisher is a thread of the supervisor, so it can reach") == 2

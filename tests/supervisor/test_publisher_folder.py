@@ -82,7 +82,7 @@ def test_a_folder_that_ends_every_publisher_is_put_aside(box: Path, broker: Brok
         assert daemon.status()["put_aside"] == [str(trial)]
         assert not (box / "state" / "publisher" / POISON).exists()
         log = daemon.log.read_text(errors="replace")
-        assert f"failed {MAX_FAILURES} times in a row: the supervisor moved its folder to {trial}" in log
+        assert f"failed {MAX_FAILURES} times in a row, so the supervisor moved its folder" in log
         lost = eventually(lambda: account(daemon).get("lost", {}).get("unknown"), "lost messages", 30)
         assert lost > 30
         told = account(daemon)
@@ -200,7 +200,7 @@ def test_a_healthy_publisher_forgives_earlier_failures(state: Path) -> None:
     assert f"keeps the old one, with an unknown number of queued messages, as {state / ASIDE}1; to send" in told
     assert content_of(state / f"{ASIDE}1") == "old"
     folder.waiting = 7
-    assert f"moved its folder to {state / ON_TRIAL}, with 7 queued messages" in fail(folder, state)
+    assert f"moved its folder, with 7 queued messages, to {state / ON_TRIAL}" in fail(folder, state)
     assert "put-aside-2, with 7 queued messages" in folder.healthy()
     assert not folder.healthy()
 
@@ -210,7 +210,7 @@ def test_a_trial_that_does_not_help_is_repeated_after_ever_longer_pauses(state: 
     folder = PublisherFolder(lambda: now[0])
     assert folder.failed(str(state)) == ""
     for pause in (600.0, 1200.0, 2400.0, 3600.0, 3600.0):
-        assert "made an empty one" in fail(folder, state)
+        assert "so the supervisor moved its folder" in fail(folder, state)
         (state / "publisher" / "topics.json").write_text("new")
         assert f"; newer messages are in {state / ASIDE}" in fail(folder, state)
         assert content_of(state / "publisher") == "old"
@@ -219,9 +219,9 @@ def test_a_trial_that_does_not_help_is_repeated_after_ever_longer_pauses(state: 
         while tidy_publisher(state):
             pass
         now[0] += 1.0
-    assert "made an empty one" in fail(folder, state)
+    assert "so the supervisor moved its folder" in fail(folder, state)
     folder.healthy()
-    assert "made an empty one" in fail(folder, state)
+    assert "so the supervisor moved its folder" in fail(folder, state)
 
 
 def test_a_trial_that_does_not_help_leaves_no_empty_folder(state: Path) -> None:
@@ -234,7 +234,7 @@ def test_a_trial_that_does_not_help_leaves_no_empty_folder(state: Path) -> None:
 
 @pytest.mark.parametrize("newer", [False, True], ids=["empty", "newer messages"])
 def test_the_next_daemon_ends_the_trial_and_may_begin_another(state: Path, *, newer: bool) -> None:
-    assert "made an empty one" in fail(PublisherFolder(), state)
+    assert "so the supervisor moved its folder" in fail(PublisherFolder(), state)
     assert all_aside(state) == [state / ON_TRIAL]
     if newer:
         (state / "publisher" / "topics.json").write_text("new")
@@ -247,7 +247,7 @@ def test_the_next_daemon_ends_the_trial_and_may_begin_another(state: Path, *, ne
     assert [content_of(each) for each in all_aside(state)] == (["new"] if newer else [])
     assert not folder.end_trial(state)
     assert not fail(folder, state, MAX_FAILURES - 1)
-    assert "made an empty one" in fail(folder, state, 1)
+    assert "so the supervisor moved its folder" in fail(folder, state, 1)
     assert "keeps the old one" in folder.healthy()
     assert not PublisherFolder().end_trial(state)
     assert content_of(all_aside(state)[-1]) == "old"
@@ -257,7 +257,7 @@ def test_a_folder_that_the_operator_moved_ends_the_trial(state: Path) -> None:
     folder = PublisherFolder()
     fail(folder, state)
     (state / ON_TRIAL).rename(state / "mine")
-    assert "made an empty one" in fail(folder, state)
+    assert "so the supervisor moved its folder" in fail(folder, state)
     (state / ON_TRIAL).rename(state / "mine, too")
     assert not folder.healthy()
     assert not folder.end_trial(state)
@@ -273,10 +273,10 @@ def test_the_end_of_a_trial_that_fails_is_told_and_made_up_for(state: Path, monk
     with monkeypatch.context() as patched:
         patched.setattr(Path, "rename", refuse)
         told = folder.end_trial(state)
-        assert told.endswith(f"cannot be moved back to {state / 'publisher'}: Read-only file system")
+        assert told.endswith(f"cannot move {state / ON_TRIAL} back to {state / 'publisher'}: Read-only file system")
         assert not folder.healthy()
         assert "the supervisor cannot replace" in fail(folder, state)
-    assert "moved it back" in PublisherFolder().end_trial(state)
+    assert "the supervisor moved" in PublisherFolder().end_trial(state)
     assert content_of(state / "publisher") == "old"
 
 
@@ -323,9 +323,9 @@ def test_a_publisher_that_fills_the_disk_does_not_keep_its_folder(tmp_path: Path
         (tmp_path / "publisher").mkdir()
         for name in ("topics.json", "outbox.sqlite.corrupt"):
             (tmp_path / "publisher" / name).touch()
-        assert "made an empty one" in fail(PublisherFolder(), tmp_path)
+        assert "so the supervisor moved its folder" in fail(PublisherFolder(), tmp_path)
         assert [path.name for path in tmp_path.glob("*/*")] == ["topics.json"]
-        assert "moved it back" in PublisherFolder().end_trial(tmp_path)
+        assert "the supervisor moved" in PublisherFolder().end_trial(tmp_path)
     finally:
         subprocess.run(["umount", tmp_path], check=True)
 

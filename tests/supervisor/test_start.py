@@ -167,7 +167,7 @@ def test_a_stored_plan_that_raises_is_no_plan(file: Path, caplog: pytest.LogCapt
     assert plan is not None
     remember(with_a_long_path(plan))
     assert unchanged(file, file.parent / "state") is None
-    assert "cannot be used: [Errno 36] File name too long" in caplog.text
+    assert "cannot use the last applied configuration: [Errno 36] File name too long" in caplog.text
 
 
 def edit_stored(folder: Path, edit: Callable[[Plan], Plan]) -> None:

@@ -198,4 +198,4 @@ def test_programs_of_sources_get_no_folder_for_temporary_files_that_has_the_stat
     monkeypatch.setenv("TMPDIR", str(tmp_path / temporary))
     leave_temporary(tmp_path / "state")
     assert os.environ.get("TMPDIR", "") == (str(tmp_path / left) if left else "")
-    assert ("programs get /tmp" in caplog.text) is not bool(left)
+    assert ("programs of sources use /tmp" in caplog.text) is not bool(left)

@@ -78,7 +78,7 @@ def test_classes_without_a_label_are_left_out_and_told_once(caplog: pytest.LogCa
         assert found(post, candidates) == [("dog", 0.8)]
         assert found(post, candidates) == [("dog", 0.8)]
     assert len(caplog.records) == 1
-    assert "pipeline door: the model returned class 7, but it has 3 labels, counted from 0" in caplog.text
+    assert "pipeline door: the model returned class 7, but has only 3 labels, counted from 0" in caplog.text
 
 
 def test_outputs_that_are_no_numbers_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
