@@ -118,7 +118,7 @@ def test_so_do_a_picture_and_a_pipe(tmp_path: Path, caplog: pytest.LogCaptureFix
     try:
         with ImagesSource(ImagesOptions(str(tmp_path))) as source, pytest.raises(SourceError, match="none of the 1"):
             source.read()
-        assert f"skipped: {picture} cannot be read: {remedy}" in caplog.text
+        assert f"picture skipped: {picture} cannot be read: {remedy}" in caplog.text
         with pytest.raises(SourceError, match=f"^{pipe} cannot be opened: {remedy}$"):
             open_input(str(pipe))
     finally:
@@ -172,7 +172,7 @@ def test_a_file_that_is_far_too_large_is_skipped_unread(tmp_path: Path, caplog: 
     assert tracemalloc.get_traced_memory()[1] < 100 << 20
     tracemalloc.stop()
     assert [record.getMessage() for record in caplog.records] == [
-        f"skipped: {tmp_path}/a.jpg is larger than 64 MB; make it smaller first"
+        f"picture skipped: {tmp_path}/a.jpg is larger than 64 MB; make it smaller first"
     ]
 
 

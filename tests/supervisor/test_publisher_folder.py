@@ -201,7 +201,7 @@ def test_a_healthy_publisher_forgives_earlier_failures(state: Path) -> None:
     assert content_of(state / f"{ASIDE}1") == "old"
     folder.waiting = 7
     assert f"moved its folder, with 7 queued messages, to {state / ON_TRIAL}" in fail(folder, state)
-    assert "put-aside-2, with 7 queued messages" in folder.healthy()
+    assert f"with 7 queued messages, as {state / ASIDE}2" in folder.healthy()
     assert not folder.healthy()
 
 
