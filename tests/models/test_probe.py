@@ -34,6 +34,10 @@ class Crash(Calm):
     def __init__(self, layout):
         os.kill(os.getpid(), signal.SIGSEGV)
 
+class Kill(Calm):
+    def __init__(self, layout):
+        os.kill(os.getpid(), signal.SIGKILL)
+
 class Spin(Calm):
     def __init__(self, layout):
         while True:
@@ -84,7 +88,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "trouble-1.0.dist-info").mkdir(parents=True)
     (folder / "trouble.py").write_text(PLUGIN)
     (folder / "trouble-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: trouble\nVersion: 1.0\n")
-    names = ("Crash", "Spin", "Sleep", "Eat", "Leave", "Content", "Close", "Fail", "Chat")
+    names = ("Crash", "Kill", "Spin", "Sleep", "Eat", "Leave", "Content", "Close", "Fail", "Chat")
     entries = "".join(f"{name.lower()} = trouble:{name}\n" for name in names)
     (folder / "trouble-1.0.dist-info" / "entry_points.txt").write_text(f"[edge_infer.decoders]\n{entries}")
     monkeypatch.setenv("PYTHONPATH", str(folder))
@@ -149,6 +153,7 @@ def test_many_are_tried_and_each_has_its_outcome(assets: Path, tmp_path: Path) -
     ("decoder", "words"),
     [
         ("crash", r"the model crashed the interpreter \(SIGSEGV\); it is damaged or needs a newer runtime"),
+        ("kill", r"was killed by SIGKILL \(if nobody sent it, the kernel did for lack of memory: .*\); .*: try again"),
         ("spin", "does not finish|did not finish within 5 s"),
         ("sleep", "did not finish within 5 s; it is damaged or too large for this board"),
         ("eat", "needs more memory than a model may have here"),
@@ -167,6 +172,7 @@ def test_whatever_happens_to_the_child_the_parent_goes_on(assets: Path, decoder:
         with pytest.raises(ModelError, match=words) as caught:
             child.examine(ModelRequest("m", path, decoder=decoder))
         assert str(caught.value).startswith(f"{path}: ")
+        assert caught.value.tried == (decoder not in {"kill", "eat", "fail", "chat"}), "or the machine may be at fault"
         assert child.examine(ModelRequest("m", path)).plan.decoder.kind == "blazeface"
 
 

@@ -53,6 +53,26 @@ class Greedy(Classification):
     def recognise(inputs, outputs):
         return None
 '''
+FRAGILE = '''
+"""The kernel kills a trial, as when another program takes the memory."""
+
+import os
+import signal
+import sys
+
+from edge_infer.engine.decoders.classification import Classification
+
+
+class Fragile(Classification):
+    def __init__(self, layout):
+        if "edge_infer.engine.process" not in sys.modules:
+            os.kill(os.getpid(), signal.SIGKILL)
+        super().__init__(layout)
+
+    @staticmethod
+    def recognise(inputs, outputs):
+        return None
+'''
 
 
 @pytest.fixture
@@ -121,3 +141,29 @@ def test_a_picture_may_be_as_large_as_the_memory_of_the_group_allows(group: Path
     code = "import os; from edge_infer.readers.environment import prepare; prepare(e := {}); print(*e.values())"
     told = subprocess.run([*inside(group), sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert str(most_pixels(LIMIT)) in told.stdout.split()
+
+
+def test_a_model_whose_trial_was_killed_is_tried_again_at_the_next_reload(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install_decoder(tmp_path, "fragile", FRAGILE, monkeypatch)
+    box = tmp_path / "box"
+    write_model(box / "first.tflite")
+    second = write_model(box / "second.tflite", gain=0.9)
+    write_model(box / "wild.tflite", gain=0.8)
+    manifest = second.with_suffix(".yaml")
+    manifest.write_text(
+        manifest.read_text().replace("kind: classification", "kind: fragile") + "task: classification\n"
+    )
+    first, then = (CONFIG.format(port=broker.port, calm=name) for name in ("first.tflite", "second.tflite"))
+    with Daemon(box, first) as daemon:
+        subscriber.wait(f"{P}/yard/result", lambda _: True, 60)
+        daemon.config.write_text(then)
+        for _ in range(2):
+            outcome = daemon.reload()
+            assert outcome["state"] == "rejected"
+            assert "killed by SIGKILL (if nobody sent it, the kernel did for lack of memory" in str(outcome)
+            assert "does not try these bytes again" not in str(outcome)
+        (tmp_path / "fragile.py").write_text(FRAGILE.replace("os.kill(", "print("))
+        assert daemon.reload()["state"] == "applied"
+        subscriber.wait(f"{P}/yard/result", lambda heard: heard.value["sha"] == short(second), 60)

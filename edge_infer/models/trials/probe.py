@@ -21,6 +21,7 @@ from edge_infer.models.trials.child import GoneError, TrialProcess
 from edge_infer.models.trials.messages import ProbeAnswer, ProbeRequest
 from edge_infer.plan.files import files_of
 from edge_infer.plan.records import ModelPlan
+from edge_infer.platform.child_process import unexpected_death
 from edge_infer.platform.closing import Closing
 from edge_infer.platform.logs import printable
 
@@ -139,7 +140,8 @@ class Probe(Closing):
             with child:
                 answer = decode_json(ProbeAnswer, joined([child.ask(order, seconds, checked.descriptors)]))
         except GoneError as gone:
-            answer = ProbeAnswer(error=f"{package.file}: {_why_gone(gone, seconds)}", tried=True)
+            outside = gone.status == -signal.SIGKILL  # not sent by this process: another one may have used the memory
+            answer = ProbeAnswer(error=f"{package.file}: {_why_gone(gone, seconds)}", tried=not outside)
         except WireError as error:
             text = f"the process that tried the model gave an invalid answer: {error}"
             answer = ProbeAnswer(error=f"{package.file}: {text}", tried=True)
@@ -170,5 +172,6 @@ def _why_gone(gone: GoneError, seconds: float) -> str:
     if -status == signal.SIGXCPU:
         return "the model does not finish; it is damaged or too large for this board"
     if -status == signal.SIGKILL:
-        return "the process that tried the model was killed; this board has too little memory for it"
+        how = unexpected_death(status)
+        return f"the process that tried the model {how}; the model may be good: try again when more memory is free"
     return f"the model crashed the interpreter ({name}); it is damaged or needs a newer runtime.{gone.said}"
