@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from edge_infer.contract.codec import replace
-from edge_infer.ipc.messages import ApplyPlan
+from edge_infer.ipc.activity_table import ActivityTable
+from edge_infer.ipc.messages import ApplyPlan, EngineReport
 from edge_infer.models.serving_record import Fit, ServingRecord, Slot
 from edge_infer.platform.memory import MemoryKills
 from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
@@ -92,13 +94,19 @@ def test_the_pipeline_that_was_at_work_at_each_kill_for_lack_of_memory_is_held_b
         assert (box.held(), box.rolled_back()) == ({"gate"}, set()), "the next one is enough"
 
 
-def test_a_model_is_rolled_back_for_its_memory_only_after_the_engine_has_lived_without_it(box: Box) -> None:
+@pytest.mark.parametrize("others", [(), ("gate",)])
+def test_a_lack_of_memory_takes_no_model_away(box: Box, others: tuple[str, ...]) -> None:
     for _ in range(3):
-        box.dies("yard", memory=True)
-    assert (box.held(), box.rolled_back()) == ({"yard"}, set()), "another program may have taken the memory"
-    box.clock.now += FIRST_QUARANTINE_SECONDS
-    box.dies("yard", memory=True)
-    assert (box.held(), box.rolled_back()) == (set(), {"yard"})
+        box.dies("yard", *others, memory=True)
+    pause = FIRST_QUARANTINE_SECONDS
+    for _ in range(3):
+        assert (box.held(), box.rolled_back()) == ({"yard"}, set()), "another program may have taken the memory"
+        box.clock.now += pause - 1
+        assert box.held() == {"yard"}, "each time for longer"
+        box.clock.now += 1
+        assert box.held() == set()
+        box.dies("yard", *others, memory=True)
+        pause *= 2
 
 
 def test_a_program_that_takes_the_memory_takes_no_model_away(box: Box) -> None:
@@ -118,6 +126,85 @@ def test_a_crash_of_one_pipeline_rolls_its_model_back(box: Box) -> None:
     for _ in range(3):
         box.dies("door")
     assert (box.held(), box.rolled_back()) == (set(), {"door"})
+
+
+def test_a_pipeline_cannot_have_the_model_of_another_one_rolled_back(box: Box) -> None:
+    for _ in range(3):
+        box.dies("gate", "yard")
+    assert (box.held(), box.rolled_back()) == ({"yard"}, set())
+    box.clock.now += FIRST_QUARANTINE_SECONDS
+    box.dies("gate", "yard")
+    assert (box.held(), box.rolled_back()) == ({"yard"}, set()), "either may be the cause"
+    box.clock.now += FIRST_QUARANTINE_SECONDS
+    assert box.held() == {"yard"}, "for longer"
+    for _ in range(4):
+        box.dies("gate")
+    assert (box.held(), box.rolled_back()) == ({"gate", "yard"}, set()), "the cause has been found"
+
+
+def test_a_suspect_that_crashes_the_engine_alone_after_its_pause_is_rolled_back(box: Box) -> None:
+    for _ in range(3):
+        box.dies("gate", "yard")
+    box.clock.now += FIRST_QUARANTINE_SECONDS
+    box.dies("yard", memory=True)
+    assert (box.held(), box.rolled_back()) == ({"yard"}, set())
+    box.clock.now += 2 * FIRST_QUARANTINE_SECONDS
+    box.dies("yard")
+    assert (box.held(), box.rolled_back()) == (set(), {"yard"})
+
+
+def test_a_pipeline_that_was_cleared_cannot_have_the_model_of_another_one_rolled_back(box: Box) -> None:
+    for _ in range(3):
+        box.dies("door", "yard")
+    box.dies("gate")  # by chance, or for another pipeline
+    box.clock.now += FIRST_QUARANTINE_SECONDS
+    box.rollout._deaths.clear()
+    for _ in range(3):
+        box.dies("door", "yard")
+    assert (box.held(), box.rolled_back()) == ({"door"}, set())
+
+
+def test_of_pipelines_that_crash_the_engine_by_turns_one_is_held_back(box: Box) -> None:
+    for name in ("door", "gate", "door"):
+        box.dies(name)
+    assert box.rolled_back() == set(), "the newest replacement was not at work"
+    (first,) = box.held()
+    (other,) = {"door", "gate"} - {first}
+    for _ in range(3):
+        box.dies(other)
+    assert box.held() | box.rolled_back() == {"door", "gate"}
+
+
+def hangs(box: Box, monkeypatch: pytest.MonkeyPatch, *stuck: str) -> None:
+    """The engine reports that it is stuck in these pipelines, is killed and dies while all are at work."""
+    table = ActivityTable(os.dup(box.house._lights))
+    for name in NAMES:
+        table.of(name).__enter__()
+    box.house.heard.engine = EngineReport("abcdef", "", {}, {}, {}, stuck=stuck)
+    monkeypatch.setattr(box.house.engine, "ended", iter([-signal.SIGKILL, None]).__next__)
+    for death in box.house.serve():
+        box.rollout.engine_died(death)
+
+
+def test_a_hang_counts_only_against_the_pipelines_in_which_the_engine_is_stuck(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        hangs(box, monkeypatch, "gate")
+    assert (box.held(), box.rolled_back()) == ({"gate"}, set())
+    for pause in (FIRST_QUARANTINE_SECONDS, 2 * FIRST_QUARANTINE_SECONDS):
+        box.clock.now += pause
+        hangs(box, monkeypatch, "gate")
+        assert (box.held(), box.rolled_back()) == ({"gate"}, set())
+    for _ in range(3):
+        hangs(box, monkeypatch, "door")
+    assert (box.held(), box.rolled_back()) == ({"gate"}, {"door"})
+
+
+def test_a_hang_in_an_unknown_pipeline_counts_against_those_at_work(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(3):
+        hangs(box, monkeypatch, "nobody")
+    assert (box.held(), box.rolled_back()) == ({"yard"}, set())
 
 
 def test_a_person_who_kills_the_engine_takes_no_model_of_an_idle_pipeline_away(box: Box) -> None:

@@ -18,7 +18,13 @@ from edge_infer.ipc.messages import EngineReport
 from edge_infer.supervisor.processes.child import pair
 from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
 from edge_infer.supervisor.redaction import EngineWords
-from edge_infer.supervisor.rollout.crash_loops import CrashLoopDetector, EngineDeath, PipelineQuarantine, told_death
+from edge_infer.supervisor.rollout.crash_loops import (
+    CRASH_LOOP_DEATHS,
+    CrashLoopDetector,
+    EngineDeath,
+    PipelineQuarantine,
+    told_death,
+)
 from tests.attacker import attacking
 from tests.broker import Broker, Subscriber, eventually
 from tests.engine.plans import pipeline
@@ -57,8 +63,8 @@ def reported(*stuck: str) -> EngineReport:
 def leaves(death: EngineDeath) -> str:
     """Return what leaves the device about a pipeline that is held back after this death."""
     deaths, holds = CrashLoopDetector(), PipelineQuarantine()
-    deaths.add(death)
-    holds.hold(DOORS[:1], f"{deaths.how()},")
+    (loop,) = filter(None, [deaths.add(death) for _ in range(CRASH_LOOP_DEATHS)])
+    holds.hold(DOORS[:1], f"{loop.how},")
     reason = holds.held(PLAN)["door"]
     assert len(reason) <= LONGEST_SENTENCE
     return str(EngineWords().outward(ModelStatus("rejected", None, None, reason)).reason)

@@ -84,15 +84,22 @@ def test_how_long_an_engine_may_be_silent() -> None:
 def test_who_was_at_work_at_every_fall() -> None:
     now = [0.0]
     deaths = CrashLoopDetector(lambda: now[0])
-    assert not deaths.add(EngineDeath("engine fell", frozenset({"door", "yard"}), fell=True))
-    assert not deaths.add(EngineDeath("engine fell", frozenset({"door"}), fell=True))
+    assert deaths.add(EngineDeath("engine fell", frozenset({"door", "yard"}), fell=True)) is None
+    assert deaths.add(EngineDeath("engine fell", frozenset({"door"}), fell=True)) is None
     now[0] = CRASH_LOOP_SECONDS
-    assert deaths.add(EngineDeath("engine was killed by SIGSEGV", frozenset({"door", "hall"}), fell=True))
-    assert (deaths.busy(), deaths.fell(), deaths.memory()) == ({"door"}, True, False)
-    assert deaths.how() == "engine was killed by SIGSEGV, 3 times within 60 s"
-    assert deaths.add(EngineDeath("engine was killed by SIGKILL", frozenset({"door"}), fell=False))
-    assert (deaths.busy(), deaths.fell()) == ({"door"}, False), "somebody else had to do with one of them"
+    how = "engine was killed by SIGSEGV, 3 times within 60 s"
+    loop = deaths.add(EngineDeath("engine was killed by SIGSEGV", frozenset({"door", "hall"}), fell=True))
+    assert loop == EngineDeath(how, frozenset({"door"}), fell=True)
+    loop = deaths.add(EngineDeath("engine was killed by SIGSEGV", frozenset({"hall"}), fell=True))
+    assert loop == EngineDeath(how, frozenset({"door", "hall"}), fell=True), "there are several causes"
+    loop = deaths.add(EngineDeath("engine was killed by SIGSEGV", frozenset(), fell=True))
+    assert loop == EngineDeath(how, frozenset(), fell=True)
+    for _ in range(3):
+        loop = deaths.add(EngineDeath("engine was killed by SIGSEGV", frozenset({"door"}), fell=False))
+    assert loop == EngineDeath(how, frozenset({"door"}), fell=False), "somebody else had to do with it"
+    loop = deaths.add(EngineDeath("engine was killed by SIGSEGV", frozenset({"hall"}), fell=True, memory=True))
+    assert loop == EngineDeath(how, frozenset(), fell=False, memory=True)
     now[0] += CRASH_LOOP_SECONDS + 1
-    assert not deaths.add(EngineDeath("engine fell", frozenset({"door"}), fell=True))
+    assert deaths.add(EngineDeath("engine fell", frozenset({"door"}), fell=True)) is None
     deaths.clear()
-    assert not deaths.add(EngineDeath("engine fell", frozenset({"door"}), fell=True))
+    assert deaths.add(EngineDeath("engine fell", frozenset({"door"}), fell=True)) is None

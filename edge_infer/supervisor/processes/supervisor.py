@@ -175,6 +175,7 @@ class ProcessSupervisor:
         self._earlier: EarlierPlan | None = None
         self._order: ApplyPlan | None = None
         self._reasons: dict[ChildProcess, str] = {}  # why a process is being killed
+        self._stuck: frozenset[str] = frozenset()  # pipelines because of which the engine is being killed
         self._blameless = False  # this death counts against no model: a flood, a stalled board, a large picture
         self._folder = PublisherFolder()
         self._memory_kills = MemoryKills()
@@ -392,14 +393,14 @@ class ProcessSupervisor:
         deaths: list[EngineDeath] = []
         for child in self._children():
             if (status := child.ended()) is not None:
-                ours, busy = self.engine in self._reasons, active_pipelines(self._lights)
+                ours, busy = self.engine in self._reasons, self._stuck or active_pipelines(self._lights)
                 foreign = status == -signal.SIGKILL and not child.killed
                 for_memory = self._memory_kills.take() if foreign else False
                 text = self._on_exit(child, status, for_memory=for_memory)
                 blameless, self._blameless = self._blameless, self._blameless and child is not self.engine
                 if child is self.engine:  # a picture may take the memory for which the kernel kills it
                     blameless |= self._makes_large and not ours and status == -signal.SIGKILL
-                    self.picture = None
+                    self.picture, self._stuck = None, frozenset()
                 if child is self.engine and text and not blameless:
                     how = told_death(text, self._names())
                     memory = for_memory is not False
@@ -685,6 +686,7 @@ class ProcessSupervisor:
         heard = self.heard.engine
         if heard is not None and heard.stuck:
             stuck = [each.name for each in self.pipelines() if each.name in heard.stuck]  # it may send any names
+            self._stuck = frozenset(stuck)
             self.kill_engine(f"is stuck in {named(stuck) or 'a pipeline'}")
         for child, why in self._readers.hung():
             self._kill(child, why)

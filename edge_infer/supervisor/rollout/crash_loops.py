@@ -24,8 +24,9 @@ CRASH_LOOP_SECONDS: Final = 60.0
 class EngineDeath:
     """A death of the engine: a description in the form of `told_death`, and the pipelines that were busy.
 
-    ``fell``: the engine crashed, hung, or took too much memory, so its death counts against these pipelines; other
-    kills do not count. ``memory``: the kernel killed the engine for lack of memory, or may have done so.
+    If the engine was killed because it was stuck in some pipelines, these alone count as busy. ``fell``: the engine
+    crashed, hung, or took too much memory, so its death counts against these pipelines; other kills do not count.
+    ``memory``: the kernel killed the engine for lack of memory, or may have done so.
     """
 
     how: str
@@ -73,26 +74,24 @@ class CrashLoopDetector:
         self._clock = clock
         self._last: deque[tuple[float, EngineDeath]] = deque(maxlen=CRASH_LOOP_DEATHS)
 
-    def add(self, death: EngineDeath) -> bool:
-        """Add a death; return whether the deaths now form a crash loop."""
+    def add(self, death: EngineDeath) -> EngineDeath | None:
+        """Add a death; return the deaths as one if they now form a crash loop.
+
+        ``busy`` are the pipelines that were busy at every death. If different pipelines were busy when the engine fell,
+        any of them may be the cause, so ``busy`` are all of these. After a kill from outside or for lack of memory that
+        is no evidence, and ``busy`` stays empty.
+        """
         self._last.append((self._clock(), death))
-        return len(self._last) == CRASH_LOOP_DEATHS and self._last[-1][0] - self._last[0][0] <= CRASH_LOOP_SECONDS
-
-    def busy(self) -> frozenset[str]:
-        """Return the pipelines that were busy at every death."""
-        return frozenset.intersection(*(death.busy for _, death in self._last))
-
-    def fell(self) -> bool:
-        """Return whether every death counts against these pipelines."""
-        return all(death.fell for _, death in self._last)
-
-    def memory(self) -> bool:
-        """Return whether the kernel killed the engine, at least once, for lack of memory, or may have."""
-        return any(death.memory for _, death in self._last)
-
-    def how(self) -> str:
-        """Return a description of the last death, with the number of deaths in the period."""
-        return f"{self._last[-1][1].how}, {CRASH_LOOP_DEATHS} times within {CRASH_LOOP_SECONDS:.0f} s"
+        if len(self._last) < CRASH_LOOP_DEATHS or self._last[-1][0] - self._last[0][0] > CRASH_LOOP_SECONDS:
+            return None
+        deaths = [each for _, each in self._last]
+        busy_each = [each.busy for each in deaths]
+        busy, fell = frozenset.intersection(*busy_each), all(each.fell for each in deaths)
+        memory = any(each.memory for each in deaths)
+        if fell and not memory and all(busy_each):
+            busy = busy or frozenset.union(*busy_each)
+        how = f"{death.how}, {CRASH_LOOP_DEATHS} times within {CRASH_LOOP_SECONDS:.0f} s"
+        return EngineDeath(how, busy, fell, memory)
 
     def clear(self) -> None:
         """Forget the deaths, because their cause has been dealt with."""
@@ -103,8 +102,8 @@ class CrashLoopDetector:
 # growing back-off.
 #
 # The other pipelines keep running. A pipeline that runs again is on parole: the next death of the engine while it is
-# busy is attributed to it. If the engine dies while one of several suspects is in quarantine, that one was not the
-# cause: it is cleared. A quarantine applies to one model; a replaced model starts afresh.
+# busy puts it into quarantine for longer. If the engine dies while one of several suspects is in quarantine, that one
+# was not the cause: it is cleared. A quarantine applies to one model; a replaced model starts afresh.
 
 Standing = Literal["sole", "suspect", "cleared"]
 """Whether a pipeline is the cause for certain, one possible cause of several, or was cleared of that suspicion."""
@@ -171,7 +170,7 @@ class PipelineQuarantine:
         return self._uncleared(self._by_name.keys() - held.keys())
 
     def relapsed(self, death: EngineDeath, plan: Plan) -> frozenset[str]:
-        """Return the busy pipelines on parole, to which a death of the engine is attributed.
+        """Return the busy pipelines on parole, which are the suspects of a death of the engine.
 
         If some of them were once the sole suspect, return only these. The suspects that are in quarantine are cleared,
         because the engine died without them.

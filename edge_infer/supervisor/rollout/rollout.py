@@ -201,14 +201,14 @@ class ModelRollout:
                 self._refuse(name, "rolled_back", f"the {death.how} while it was on probation", "daemon")
             self._deaths.clear()  # the cause has been found
         elif again := self._holds.relapsed(death, self.plan):
-            self._blame(again, death.how, certain=len(again) == 1)
-        elif self._deaths.add(death):
+            self._blame(again, death)
+        elif (loop := self._deaths.add(death)) is not None:
             ours = {each.name for each in self.plan.pipelines}  # the engine's own list cannot be trusted
-            busy, how = self._holds.suspects(self._deaths.busy() & ours), self._deaths.how()
-            if busy and self._deaths.fell():
-                self._blame(busy, how, certain=len(busy) == 1 and not self._deaths.memory())
-            elif not self._deaths.memory():  # of a lack of memory nothing is known then
-                self._blame_replacement(busy, how)
+            suspects = self._holds.suspects(loop.busy & ours)
+            if suspects and loop.fell:
+                self._blame(suspects, loop)
+            elif not loop.memory:  # of a lack of memory nothing is known then
+                self._blame_replacement(suspects, loop.how)
 
     def _hold_hung(self, report: EngineReport) -> None:
         """Put pipelines whose first model hangs while it is loaded into quarantine. The others get a new engine."""
@@ -293,17 +293,18 @@ class ModelRollout:
 
     # Rules.
 
-    def _blame(self, suspects: Collection[str], how: str, *, certain: bool) -> None:
-        """Roll back the suspect or, if it has no fallback, put it into quarantine.
+    def _blame(self, suspects: Collection[str], death: EngineDeath) -> None:
+        """Roll back the suspect if no other pipeline was busy or, if it has no fallback, put it into quarantine.
 
-        If the cause is not certain, put the suspect with the newest model into quarantine. If the engine also dies
-        without this pipeline, another pipeline was the cause or, if memory was short, another program.
+        Any of several busy pipelines may be the cause, even one that is no suspect, and another program may have taken
+        the memory. So a model must not be able to have another one rolled back: the suspect with the newest model is
+        put into quarantine. If the engine also dies without this pipeline, something else was the cause.
         """
         name = self._newest(suspects)
-        if self._without_delegate(name, how):
+        if self._without_delegate(name, death.how):
             self._deaths.clear()
         else:
-            self._roll_back_or_hold(name, how, certain=certain)
+            self._roll_back_or_hold(name, death.how, certain=death.busy == {name} and not death.memory)
 
     def _blame_replacement(self, busy: Collection[str], how: str) -> None:
         """Roll back the most recent replacement, for deaths that count against no pipeline.
