@@ -32,6 +32,14 @@ USUAL_FPS: Final = 25.0
 MOST_LATE: Final = 1.0
 """Seconds by which a slow consumer may lag behind. Beyond that the clock is set back, which ends the skipping of
 frames."""
+MAX_SKIPPING_SECONDS: Final = 2.0
+"""Limit of the time for which frames are skipped in a row. After that the clock is set back too."""
+SMOOTHING: Final = 0.1
+"""Share of the newest frame in the average of what skipping a frame gains."""
+MEASURED_SECONDS: Final = 10.0
+"""Seconds of decoding over which the rate of decoding is measured, so that one stall does not count as slow."""
+SLOWER: Final = 1.02
+"""Ratio of decoding time to playing time from which a clip is reported as slow."""
 LONGEST_STEP: Final = 60.0
 """Maximum seconds between the timestamps of two pictures. A larger difference is a jump of the timestamps, not a
 picture that is shown for so long."""
@@ -79,11 +87,15 @@ class VideoSource(Closing):
         self._closed = threading.Event()
         self._capture: VideoCapture | None = None
         self._read = self._damaged = 0
-        self._position = self._reached = self._begin = 0.0
+        self._position = self._begin = 0.0
         self._shown: float | None = None
         self._grabbed = False
         self._fps = USUAL_FPS
         self._start = self._elapsed = 0.0
+        self._gain = 0.0
+        """Seconds that skipping a frame gains on average: the time until the next one, minus that of decoding it."""
+        self._decoded, self._decoding, self._playing = 0, 0.0, 0.0
+        self._told: set[str] = set()
         self._failed = False
         """Whether the last attempt gave no picture; FFmpeg's own log lines about it have then been logged already."""
 
@@ -146,7 +158,7 @@ class VideoSource(Closing):
             raise SourceError(f"{path} is not a readable video; it is truncated, damaged or in an unsupported format")
         fps = capture.get(cv2.CAP_PROP_FPS)
         self._fps = fps if 0.1 <= fps <= 1000 else USUAL_FPS
-        self._capture, self._read, self._damaged, self._start = capture, 0, 0, time.monotonic()
+        self._capture, self._read, self._damaged = capture, 0, 0
         self._shown, self._elapsed = None, 0.0
 
     def _next(self) -> Picture | Passed | None:
@@ -179,29 +191,67 @@ class VideoSource(Closing):
         """Grab the next picture; return False if closed in the meantime, or at the end of the file.
 
         With ``realtime``, skip pictures that are more than a frame interval late, and wait until the next one is due.
+        A skipped picture is decoded too. So no picture is skipped while decoding is as slow as the clip or slower:
+        that would not catch up, and no picture would be left. The first picture is always given.
         """
-        while capture.grab():
-            self._advance(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
+        begin = time.monotonic()
+        while self._grab_one(capture):
             if not self._options.realtime:
                 return True
-            late = time.monotonic() - self._start - self._elapsed
-            if late > MOST_LATE:
+            now = time.monotonic()
+            if not self._read:
+                self._start = now
+            late = now - self._start - self._elapsed
+            if late > MOST_LATE or (late > 0 and now - begin > MAX_SKIPPING_SECONDS):
                 self._start, late = self._start + late, 0.0
-            if late <= 1 / self._fps:
+            if late <= 1 / self._fps or self._gain <= 0:
                 return not self._closed.wait(max(0.0, -late))
             self._read += 1
         return False
 
-    def _advance(self, shown: float) -> None:
-        """Advance by the time until a grabbed picture; by one frame interval if the file has no usable timestamps."""
+    def _grab_one(self, capture: VideoCapture) -> bool:
+        """Grab and decode one picture, and measure how long that takes; return False if there is none."""
+        begin = time.monotonic()
+        if not capture.grab():
+            return False
+        took = time.monotonic() - begin
+        if step := self._advance(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000):  # the first one includes the opening
+            self._gain += SMOOTHING * (step - took - self._gain)
+            self._measure(took, step)
+        return True
+
+    def _measure(self, took: float, step: float) -> None:
+        """Log a warning if decoding has been slower than the clip for some time."""
+        self._decoded += 1
+        self._decoding += took
+        self._playing += step
+        if self._decoding < MEASURED_SECONDS:
+            return
+        if self._options.realtime and self._decoding > SLOWER * self._playing:
+            self._warn_once(
+                "%s decodes at %.3g fps, its rate is %.3g fps; it plays slower than in real time (make it smaller:"
+                " `ffmpeg -vf scale=640:-2`, see docs/video.md)",
+                self._options.file,
+                self._decoded / self._decoding,
+                self._decoded / self._playing,
+            )
+        self._decoded, self._decoding, self._playing = 0, 0.0, 0.0
+
+    def _advance(self, shown: float) -> float:
+        """Advance by the time until a grabbed picture, and return it; 0 for the first one of the clip.
+
+        It is one frame interval if the file has no usable timestamps.
+        """
         step = 1 / self._fps
         if self._shown is not None and 0 < shown - self._shown <= LONGEST_STEP:
             step = shown - self._shown
-        if self._shown is not None:
-            self._elapsed += step
         if self._grabbed:
             self._position += step
+        if self._shown is None:
+            step = 0.0
+        self._elapsed += step
         self._shown, self._grabbed = shown, True
+        return step
 
     def _retrieve(self, capture: VideoCapture, into: Any) -> tuple[bool, Any]:
         return retrieve_checked(capture, into, self._options.file)
@@ -217,7 +267,6 @@ class VideoSource(Closing):
                 self._damaged += number > 0
                 if not self._read:
                     self._begin = max(0.0, self._capture.get(_PTS) / self._fps)
-                self._reached = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
                 return found
         return None
 
@@ -239,6 +288,12 @@ class VideoSource(Closing):
             return file.read(8)[4:] == b"ftyp"
         return False
 
+    def _warn_once(self, text: str, *facts: object) -> None:
+        """Log a warning once for the file, which a loop reads many times."""
+        if text not in self._told:
+            self._told.add(text)
+            log.warning(text, *facts)
+
     def _tell_end(self) -> None:
         """Log a warning if the file was cut off or damaged.
 
@@ -249,12 +304,13 @@ class VideoSource(Closing):
         if self._capture is None:
             return
         if self._damaged:
-            log.warning(
+            self._warn_once(
                 "%s is damaged in %d place(s); the reader used the rest of it", self._options.file, self._damaged
             )
         if self._is_mp4():
             return
         promised = self._capture.get(cv2.CAP_PROP_FRAME_COUNT) / self._fps
-        read = self._begin + self._reached + 1 / self._fps
+        read = self._begin + (self._shown or 0.0) + 1 / self._fps
         if max(MISSING_SECONDS, MISSING_SHARE * promised) < promised - read and promised < LONGEST_CLIP:
-            log.warning("%s ends after %.1f of %.1f s; it seems to be truncated", self._options.file, read, promised)
+            text = "%s ends after %.1f of %.1f s; it seems to be truncated"
+            self._warn_once(text, self._options.file, read, promised)
