@@ -128,6 +128,24 @@ def test_how_long_a_source_may_give_nothing(make: Make, tmp_path: Path, section:
     assert source.pause == pytest.approx(pause)
 
 
+@pytest.mark.parametrize(
+    ("section", "warning"),
+    [
+        ("{kind: video, file: clip.mp4}", "{folder}/clip.mp4 is empty"),
+        ("{kind: images, path: pictures}", "{folder}/pictures contains no picture"),
+    ],
+)
+def test_a_file_or_folder_without_a_picture_is_a_warning(
+    make: Make, tmp_path: Path, section: str, warning: str
+) -> None:
+    (tmp_path / "clip.mp4").touch()
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures/notes.txt").write_text("nothing to see")
+    compiled = compile_config(make(f"sources:\n  cam: {section}\n"))
+    assert compiled.problems == ()
+    assert warning.format(folder=tmp_path) in [each.text for each in compiled.warnings]
+
+
 def test_the_whole_becomes_a_plan(make: Make, tmp_path: Path) -> None:
     plan = plan_of(make(GOOD))
     assert (plan.device, plan.state_dir) == ("gate-3", str(tmp_path / "state"))

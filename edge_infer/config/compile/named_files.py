@@ -197,7 +197,10 @@ class NamedFiles:
         return found
 
     def _check_pictures(self, steps: Steps, path: str) -> None:
-        """Report a picture that cannot be read: as a problem if none can be read, otherwise as a warning."""
+        """Report a picture that cannot be read: as a problem if none can be read, otherwise as a warning.
+
+        A folder without a picture is a warning, because pictures may come later.
+        """
         from edge_infer.readers.sources.images import find_pictures  # the source's class has already loaded OpenCV
 
         try:
@@ -205,6 +208,8 @@ class NamedFiles:
         except OSError as error:
             self.wrong(steps, f"{error.filename or path} cannot be read: {error.strerror}")
             return
+        if not files:
+            self.warnings.append(self.document.problem(steps, f"{path} contains no picture"))
         closed = [file for file in files if not os.access(file, os.R_OK, effective_ids=True)]
         if not closed:
             return

@@ -96,6 +96,7 @@ class VideoSource(Closing):
         """Seconds that skipping a frame gains on average: the time until the next one, minus that of decoding it."""
         self._decoded, self._decoding, self._playing = 0, 0.0, 0.0
         self._told: set[str] = set()
+        self.odd = ""
         self._failed = False
         """Whether the last attempt gave no picture; FFmpeg's own log lines about it have then been logged already."""
 
@@ -120,6 +121,11 @@ class VideoSource(Closing):
                 raise SourceError(f"{self._options.file} {self._unreadable()}")
             self._tell_end()
         return picture
+
+    def check(self) -> None:
+        """Set ``odd`` if the file is empty. A closer look would decode a file that is not trusted."""
+        with suppress(OSError):
+            self.odd = "" if Path(self._options.file).stat().st_size else f"{self._options.file} is empty"
 
     def interrupt(self) -> None:
         """End a wait in another thread."""
