@@ -155,7 +155,7 @@ def test_realtime_keeps_the_pace_and_lets_go_at_once(file: Path) -> None:
         ("x,y\n1,2\n", ("x", "z"), "no column z in the header 'x, y'"),
         ("x;x\n1;2\n", ("x",), "more than one column x in the header 'x, x'"),
         ("1,2\n", ("x", "y", "z"), "no usable row of numbers: 2 columns, but expected 3"),
-        ("time,x\nnoon,1\n", (), "column time contains 'noon', not a number"),
+        ("time,x\nnoon,1\n", (), "column time contains 'noon', not a number; every column must be numbers .remove"),
         ("", (), "it is empty"),
         ("x,y\n", (), "no usable row of numbers: it has the header 'x, y' and no rows"),
         ("t,x,y\n", ("x",), "it has the header 't, x, y' and no rows"),

@@ -206,6 +206,8 @@ class CsvSource(Closing):
         why = self.faults.last or "it is empty"
         if not self.faults.last and self._parser.header is not None:
             why = f"it has the header {shown(', '.join(self._parser.header))} and no rows"
+        if why.endswith(", not a number"):
+            why += "; every column must be numbers (remove this one, or list the others in `columns` of the source)"
         return SourceError(f"{self._options.file} has no usable row of numbers: {why}")
 
     def _wait(self, rows: int) -> bool:
