@@ -22,7 +22,16 @@ from edge_infer.publisher.egress import Egress
 from edge_infer.publisher.mqtt.connection import MqttConnection, MqttTimeouts
 from edge_infer.publisher.mqtt.connection_failure import ConnectionFailure
 from edge_infer.publisher.mqtt.paho_client import Attempt, ConnectOptions, dial, hang_up
-from edge_infer.publisher.mqtt.reconnect import LOOK_EVERY, Backoff, ReconnectPolicy, SecretFiles
+from edge_infer.publisher.mqtt.reconnect import (
+    ASK_AGAIN_SECONDS,
+    LOOK_EVERY,
+    V5,
+    V311,
+    Backoff,
+    ReconnectPolicy,
+    SecretFiles,
+    VersionChoice,
+)
 from edge_infer.publisher.outbox.scheduler import OutboundScheduler
 from edge_infer.publisher.outbox.stored_outbox import StoredOutbox
 from edge_infer.publisher.state.retained import Retained
@@ -103,6 +112,27 @@ def test_a_broker_that_is_started_again_and_again_is_no_takeover() -> None:
             assert "client id" not in judge.failed(ConnectionFailure("gone"), lived)[0].text
     told = [judge.failed(ConnectionFailure("gone"), 0.5)[0].text for _ in range(3)]
     assert ["client id" in text for text in told] == [False, False, True]
+
+
+def test_a_broker_of_mqtt_3_is_asked_for_5_again_after_an_hour() -> None:
+    now = [0.0]
+    versions = VersionChoice(lambda: now[0])
+
+    def learn() -> None:
+        versions.failed(ConnectionFailure("it supports only 3.1.1", refused=True, other_version=True))
+        assert versions.version == V311
+        assert versions.accepted()
+
+    learn()
+    now[0] += ASK_AGAIN_SECONDS - 1
+    versions.failed(ConnectionFailure("gone"))
+    assert versions.version == V311
+    now[0] += 1
+    versions.failed(ConnectionFailure("gone"))
+    assert versions.version == V5
+    learn()
+    versions.failed(ConnectionFailure("gone"))
+    assert versions.version == V311, "it has just been asked"
 
 
 def test_an_idle_connection_to_a_frozen_broker_is_noticed(broker: Broker) -> None:

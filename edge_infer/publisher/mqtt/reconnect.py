@@ -112,6 +112,8 @@ class ReconnectPolicy:
 
 V5, V311 = MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311
 VERSION_NAMES: Final = {V5: "MQTT 5", V311: "MQTT 3.1.1"}
+ASK_AGAIN_SECONDS: Final = 3600.0
+"""Seconds after which a broker that knew only MQTT 3.1.1 is asked for 5 again, once a connection has ended."""
 
 
 class VersionChoice:
@@ -121,9 +123,10 @@ class VersionChoice:
     away. Therefore a broker that accepts 3.1.1 after such an end is asked for 5 once more, since it is there now.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self.version = V5
-        self._knows_no_other = False
+        self._knows_no_other, self._known_at = False, 0.0
         self._is_repeated = False
 
     def accepted(self) -> bool:
@@ -137,11 +140,12 @@ class VersionChoice:
         """Take the end of an attempt or a connection into account; return whether it changes the version to 3.1.1."""
         if self.version == V5:
             self._knows_no_other = failure.other_version and (failure.refused or self._is_repeated)
-            self._is_repeated = False
+            self._is_repeated, self._known_at = False, self._clock()
             self.version = V311 if failure.other_version else V5
             return failure.other_version
-        if failure.other_version or not self._knows_no_other:
-            self.version = V5
+        is_old = self._clock() - self._known_at >= ASK_AGAIN_SECONDS
+        if failure.other_version or not self._knows_no_other or is_old:
+            self.version, self._knows_no_other = V5, False
         return False
 
 
