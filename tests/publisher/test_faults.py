@@ -8,7 +8,6 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 
 import paho.mqtt.client as mqtt
@@ -92,26 +91,6 @@ def test_a_denied_topic_waits_and_the_others_go_on(tmp_path: Path, room: Room) -
         assert sorted(came) == [1, 2]  # the second may have waited for the refusal of the first: then it goes first
         assert came[1]["replay"] is True
         room.wait_connected()
-
-
-def test_a_broker_of_mqtt_3_that_takes_only_small_packets(tmp_path: Path, room: Room) -> None:
-    """It ends the connection at a larger one, and says nothing."""
-    with ExitStack() as stack:
-        small = stack.enter_context(Broker(tmp_path, "max_packet_size 400"))
-        server = stack.enter_context(servers.Server(servers.old(small.port, b"")))
-        subscriber = stack.enter_context(Subscriber(small.port))
-        room.start(plan(mqtt_plan(server.port)))
-        room.wait_connected()
-        for number in (1, 2, 3):
-            room.hand_over(result(number, objects=8 if number == 2 else 1))
-        subscriber.wait(f"{P}/door/result", lambda heard: heard.value["seq"] == 3, 60.0)
-        room.wait(lambda: room.report and room.report.outbox.lost == {"too_large": 1}, "counted loss")
-        assert "closed the connection at a message of" in room.log()
-        before = server.accepted
-        for number in (4, 5):
-            room.hand_over(result(number, objects=8 if number == 4 else 1))
-        subscriber.wait(f"{P}/door/result", lambda heard: heard.value["seq"] == 5)
-        assert server.accepted <= before + 1, "its size is known, a little less is tried once"
 
 
 def test_a_broker_that_takes_only_small_packets(tmp_path: Path, room: Room) -> None:

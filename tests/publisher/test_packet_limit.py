@@ -2,27 +2,280 @@
 
 from __future__ import annotations
 
-from edge_infer.publisher.mqtt.inflight_window import ATTEMPTS, FORGOTTEN_SECONDS, NO_LIMIT, PacketLimit
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import pytest
+
+from edge_infer.contract.codec import encode, replace
+from edge_infer.contract.messages import MAX_MESSAGE_BYTES, ConfigStatus
+from edge_infer.contract.topics import RULES, Place
+from edge_infer.ipc.messages import Announce
+from edge_infer.plan.records import Plan
+from edge_infer.publisher.mqtt.inflight_window import (
+    ATTEMPTS,
+    FIRST_FORGOTTEN_SECONDS,
+    MAX_FORGOTTEN_SECONDS,
+    MIN_LIMIT_BYTES,
+    NO_LIMIT,
+    PacketLimit,
+)
+from edge_infer.publisher.outbox.scheduler import size_of
+from tests.broker import Broker, Subscriber
+from tests.publisher import servers
+from tests.publisher.room import Room
+from tests.publisher.samples import TS, P, mqtt_plan, plan, result
+
+LARGE, SMALL = 2900, 300
+OBJECTS = 40
+"""Objects of a result with more bytes than may be suspected."""
 
 
-def test_a_message_at_which_connections_end_is_too_large() -> None:
-    now = [100.0]
-    limit = PacketLimit(lambda: now[0])
-    limit.acked(300)
+class Connections:
+    """A limit and its clock, and connections that end."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.limit = PacketLimit(lambda: self.now)
+
+    def end(self, *sizes: int, acked: int = SMALL) -> int | None:
+        """One that the broker ended after an acknowledgement; 0 for none."""
+        self.limit.begin()
+        if acked:
+            self.limit.acked(acked)
+        return self.limit.ended(sizes)
+
+    def last(self) -> None:
+        """One that lasts."""
+        self.limit.begin()
+        self.limit.acked(SMALL)
+        self.limit.lasted()
+
+
+def suspected() -> Connections:
+    made = Connections()
     for _ in range(ATTEMPTS - 1):
-        assert limit.ended([200, 900]) is None
-    assert limit.most == NO_LIMIT
-    assert limit.ended([200, 900]) == 900
-    assert limit.most == 899
-    assert limit.ended([700]) == 700, "one attempt is enough now"
-    assert limit.most == 699
-    now[0] += FORGOTTEN_SECONDS
-    assert limit.most == NO_LIMIT, "the limit may have been raised"
+        assert made.end(200, LARGE) is None
+    assert made.limit.most == NO_LIMIT
+    assert made.end(200, LARGE) == LARGE
+    assert (made.limit.most, made.limit.known) == (LARGE - 1, NO_LIMIT), "larger ones wait, none is lost"
+    return made
+
+
+def known() -> Connections:
+    made = suspected()
+    made.last()
+    assert made.limit.most == NO_LIMIT, "tried once more"
+    assert made.end(LARGE) == LARGE
+    assert made.limit.most == made.limit.known == LARGE - 1
+    return made
+
+
+def test_a_message_without_which_a_connection_lasts_is_too_large() -> None:
+    made = known()
+    made.now += FIRST_FORGOTTEN_SECONDS
+    assert made.limit.most == NO_LIMIT, "the limit may have been raised"
+
+
+def test_a_limit_that_proves_right_is_kept_longer() -> None:
+    made, kept = known(), FIRST_FORGOTTEN_SECONDS
+    for _ in range(6):
+        made.now += kept
+        for _ in range(ATTEMPTS):
+            made.end(LARGE)
+        made.last()
+        made.end(LARGE)
+        kept = min(2 * kept, MAX_FORGOTTEN_SECONDS)
+        made.now += kept - 1
+        assert made.limit.known == LARGE - 1
+        made.now -= kept - 1
+    made.now += kept
+    made.end(LARGE, acked=LARGE)
+    assert made.limit.most == NO_LIMIT, "the broker accepts it now"
+
+
+def test_each_smaller_size_needs_the_same_evidence() -> None:
+    made = known()
+    for _ in range(ATTEMPTS - 1):
+        assert made.end(2000) is None
+    assert made.limit.most == LARGE - 1
+    assert made.end(2000) == 2000
+    assert (made.limit.most, made.limit.known) == (1999, LARGE - 1)
+    made.last()
+    assert made.end(2000, 2500) == 2000
+    assert made.limit.known == 1999
+
+
+def test_smaller_sizes_are_found_while_a_limit_is_assumed() -> None:
+    made = suspected()
+    assert [made.end(2000) for _ in range(ATTEMPTS)] == [None, None, 2000]
+    assert made.limit.most == 1999
+    made.last()
+    assert made.end(2000, LARGE) == 2000
+    assert made.limit.known == 1999
+
+
+def test_an_assumed_limit_that_does_not_help_is_dropped() -> None:
+    """Another client has taken over the client id, or the broker ends every connection."""
+    for acked in (SMALL, 0):
+        made = suspected()
+        assert made.end(200, acked=acked) is None
+        assert made.limit.most == NO_LIMIT
+        for _ in range(2 * ATTEMPTS):
+            assert made.end(LARGE) is None
+        made.now += FIRST_FORGOTTEN_SECONDS
+        assert [made.end(LARGE) for _ in range(ATTEMPTS)] == [None, None, LARGE]
 
 
 def test_connections_that_end_for_another_reason_teach_nothing() -> None:
-    limit = PacketLimit(lambda: 0.0)
-    limit.acked(900)
-    for sizes in ([900], [], [500, 900], [901], [902], [903], [904], [900], [904], [904]):
-        assert limit.ended(sizes) is None
-    assert limit.most == NO_LIMIT
+    made = Connections()
+    for sizes in ([2900], [], [500, 2900], [2901], [2902], [2903], [2904], [2904], [300], [2904]):
+        assert made.end(*sizes) is None
+    made = Connections()
+    made.limit.acked(LARGE)
+    assert [made.end(LARGE) for _ in range(ATTEMPTS)] == [None] * ATTEMPTS
+    assert made.limit.most == NO_LIMIT
+
+
+def test_connections_without_an_acknowledgement_teach_nothing() -> None:
+    made = Connections()
+    for size in (LARGE, 65, 13):
+        assert [made.end(size, acked=0) for _ in range(2 * ATTEMPTS)] == [None] * 2 * ATTEMPTS
+
+
+def test_the_end_of_one_connection_may_cut_off_its_acknowledgements() -> None:
+    made = Connections()
+    assert [made.end(LARGE, acked=acked) for acked in (0, SMALL, 0)] == [None, None, LARGE]
+
+
+def test_no_message_of_a_usual_configuration_is_suspected() -> None:
+    usual = [kind for kind, rule in RULES.items() if rule.limit == MAX_MESSAGE_BYTES]
+    assert {"status", "state", "event", "result"} == set(usual)
+    for kind in usual:
+        assert size_of(Place(kind, "n" * 64), b"x" * MAX_MESSAGE_BYTES) <= MIN_LIMIT_BYTES
+    made = Connections()
+    assert [made.end(MIN_LIMIT_BYTES) for _ in range(2 * ATTEMPTS)] == [None] * 2 * ATTEMPTS
+
+
+def roomy(port: int) -> Plan:
+    """A plan whose results may be large."""
+    made = plan(mqtt_plan(port))
+    return replace(made, pipelines=tuple(replace(each, max_payload=8192) for each in made.pipelines))
+
+
+def outbox(room: Room) -> Any:
+    assert room.report
+    return room.report.outbox
+
+
+def ending(port: int, begun: Event, times: int, acks: int) -> Callable[[servers.socket.socket, servers.Server], None]:
+    """Knows only MQTT 3.1.1. So many connections end after as many acknowledged messages; later ones are passed on."""
+    left = times
+
+    def serve(connection: servers.socket.socket, server: servers.Server) -> None:
+        nonlocal left
+        begin = connection.recv(65536)
+        if not begun.is_set() or begin[begin.index(b"MQTT") + 4] != 4:
+            return
+        if left <= 0:
+            servers.pass_on(begin, connection, port, server)
+            return
+        connection.sendall(b"\x20\x02\x00\x00")
+        for _ in range(acks):
+            number = _published(connection)
+            connection.sendall(b"\x40\x02" + number)
+        if (first := connection.recv(1)) != b"\xe0":  # DISCONNECT: the version was only tried
+            left -= bool(first)
+            connection.settimeout(0.3)  # what else is in flight
+            while connection.recv(65536):
+                pass
+
+    return serve
+
+
+def _published(connection: servers.socket.socket) -> bytes:
+    """Read a PUBLISH with QoS 1 and return its packet id."""
+    if not (_read(connection, 1)[0] & 0xF0) == 0x30:
+        raise OSError("another packet")
+    length = shift = 0
+    while True:
+        byte = _read(connection, 1)[0]
+        length, shift = length | (byte & 127) << shift, shift + 7
+        if byte < 128:
+            break
+    body = _read(connection, length)
+    topic = int.from_bytes(body[:2], "big")
+    return body[2 + topic : 4 + topic]
+
+
+def _read(connection: servers.socket.socket, count: int) -> bytes:
+    data = b""
+    while len(data) < count:
+        more = connection.recv(count - len(data))
+        if not more:
+            raise OSError("the client is gone")
+        data += more
+    return data
+
+
+@pytest.mark.parametrize(("times", "acks"), [(5, 0), (3, 1), (4, 1)], ids=["at once", "three times", "four times"])
+def test_a_broker_that_misbehaves_for_a_while_costs_no_message(
+    broker: Broker, room: Room, times: int, acks: int
+) -> None:
+    """It ends every connection, whatever is sent. So it is when another client takes over the client id."""
+    begun, topic = Event(), f"{P}/door/result"
+    with servers.Server(ending(broker.port, begun, times, acks)) as server, Subscriber(broker.port) as subscriber:
+        room.start(roomy(server.port))
+        room.wait(lambda: room.hellos, "greeting")
+        for seq in range(1, 9):
+            room.hand_over(result(seq, objects=OBJECTS if seq == 4 else 1 + seq % 3))
+        room.wait(lambda: room.report and outbox(room).pending == 8, "messages that wait")
+        begun.set()
+        room.wait(lambda: room.report and outbox(room).pending == 0, "an end of waiting", 120.0)
+        assert (outbox(room).delivered, outbox(room).lost) == (8, {})
+        assert {each.value["seq"] for each in subscriber.first(8, topic)} == set(range(1, 9))
+
+
+def test_a_broker_of_mqtt_3_that_takes_only_small_packets(tmp_path: Path, room: Room) -> None:
+    """It ends the connection at a larger one, and says nothing."""
+    with ExitStack() as stack:
+        small = stack.enter_context(Broker(tmp_path, "max_packet_size 1500"))
+        server = stack.enter_context(servers.Server(servers.old(small.port, b"")))
+        subscriber = stack.enter_context(Subscriber(small.port))
+        room.start(roomy(server.port))
+        room.wait_connected()
+        for number in (1, 2, 3):
+            room.hand_over(result(number, objects=OBJECTS if number == 2 else 1))
+        room.wait(lambda: "larger ones wait" in room.log(), "assumed limit")
+        assert outbox(room).lost == {}
+        room.wait(lambda: room.report and outbox(room).lost == {"too_large": 1}, "counted loss", 60.0)
+        subscriber.wait(f"{P}/door/result", lambda heard: heard.value["seq"] == 3)
+        assert "closed the connection at a message of" in room.log()
+        room.wait_connected()
+        before = server.accepted
+        for number in (4, 5):
+            room.hand_over(result(number, objects=OBJECTS if number == 4 else 1))
+        subscriber.wait(f"{P}/door/result", lambda heard: heard.value["seq"] == 5)
+        assert server.accepted <= before + 1, "its size is known, a little less (without `replay`) is tried once"
+
+
+def test_a_large_value_waits_until_the_broker_accepts_it(tmp_path: Path, room: Room) -> None:
+    """Nothing else waits for it."""
+    large = ConfigStatus("rejected", "0" * 64, TS, tuple(f"{number}: {'x' * 400}" for number in range(10)))
+    with ExitStack() as stack:
+        small = stack.enter_context(Broker(tmp_path, "max_packet_size 1500"))
+        server = stack.enter_context(servers.Server(servers.old(small.port, b"")))
+        subscriber = stack.enter_context(Subscriber(small.port))
+        room.start(plan(mqtt_plan(server.port)))
+        room.tell(Announce("config", encode(large)))
+        room.wait(lambda: "larger ones wait" in room.log(), "assumed limit")
+        room.hand_over(result(1))
+        subscriber.wait(f"{P}/door/result")
+        room.wait(lambda: "seems to accept only smaller ones" in room.log(), "known limit")
+        room.hand_over(result(2))
+        subscriber.first(2, f"{P}/door/result")
+        assert not subscriber.on(f"{P}/config")
+        assert outbox(room).lost == {}

@@ -302,8 +302,10 @@ class MqttConnection:
                 break
 
     def _send(self, client: OneWayClient, now: float) -> None:
+        if now - self._since >= self._patience.stable:
+            self._limit.lasted()
         while len(self._under_way) < self._flight.window and not client.want_write():
-            message = self._cargo.next(min(self._most, self._limit.most))
+            message = self._cargo.next(min(self._most, self._limit.known), self._limit.most)
             if message is None:
                 self._idle = not self._under_way and not self._cargo.outbox.reading
                 return
@@ -342,6 +344,9 @@ class MqttConnection:
             return
         now = time.monotonic()
         self._flight.begin(getattr(properties, "ReceiveMaximum", MOST_WINDOW))
+        if self._manner.version == V5:
+            self._limit = PacketLimit()  # the broker reports its limit
+        self._limit.begin()
         self._up, self._since, self._acked_at, self._reads = True, now, now, 0
         self._qos = min(int(self.plan.qos), getattr(properties, "MaximumQoS", 1))
         self._most = getattr(properties, "MaximumPacketSize", NO_LIMIT) - len(self.plan.topic.encode()) - _ROOM
@@ -385,14 +390,21 @@ class MqttConnection:
         elif reason.getName() == "Keep alive timeout":
             self._ended = ConnectionFailure(f"the broker {where} does not answer any more")
         elif self._manner.version == V311 and (size := self._limit.ended(self._just_sent())) is not None:
-            self._diagnosis.forget()
-            self._ended = ConnectionFailure(
-                f"the broker {where} closed the connection at a message of {size} bytes: it seems to accept only "
-                "smaller ones, so the publisher drops larger ones (raise its limit of packets)"
-            )
+            self._ended = self._too_large(size)
         else:
             why = f" ({self._client.fault})" if self._client.fault else ""
             self._ended = ConnectionFailure(f"the broker {where} closed the connection{why}")
+
+    def _too_large(self, size: int) -> ConnectionFailure:
+        """Return the failure for connections that end at messages of this size."""
+        self._diagnosis.forget()  # the device may seem to share its client id
+        known = self._limit.known < size
+        drops = "so the publisher drops larger ones (raise its limit of packets)"
+        return ConnectionFailure(
+            f"the broker {address(self.plan)} closed the connection at a message of {size} bytes: "
+            f"it {'seems to' if known else 'may'} accept only smaller ones, "
+            + (drops if known else "so larger ones wait until a connection has lasted without them")
+        )
 
     def _just_sent(self) -> list[int]:
         """Return the sizes of the messages in flight that may have caused the end of the connection."""

@@ -86,43 +86,88 @@ class InflightWindow:
 NO_LIMIT: Final = 1 << 28
 """Maximum bytes of a packet if the broker reports no limit."""
 ATTEMPTS: Final = 3
-"""Number of connections that must end with the same message in flight before its size is taken to be the cause."""
-FORGOTTEN_SECONDS: Final = 3600.0
-"""Seconds after which larger messages are tried again, because the broker's limit may have been raised."""
+"""Number of connections that must end with the same message in flight before its size is suspected."""
+MIN_LIMIT_BYTES: Final = 1100
+"""Smaller messages are never suspected. Every result, event and state has at most so many bytes unless `max_payload` is
+raised. The smallest default limit of a known broker is that of Moquette, 8092 bytes."""
+FIRST_FORGOTTEN_SECONDS: Final = 300.0
+"""Seconds after which larger messages are tried again, because the broker's limit may have been raised. They double
+each time that the limit proves right."""
+MAX_FORGOTTEN_SECONDS: Final = 3600.0
 
 
 class PacketLimit:
-    """Learns the limit from connections that ended while a message larger than any accepted one was in flight."""
+    """Learns the limit from connections that ended while a message larger than any accepted one was in flight.
+
+    A misbehaving broker, or a second client with the same id, also ends connections. Therefore a limit is first only
+    assumed. It is known once a connection has lasted without larger messages, and has ended again with them.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._most = NO_LIMIT
-        self._until = 0.0
+        self._known = self._assumed = NO_LIMIT
+        self._known_until = self._quiet_until = 0.0
+        self._seconds = FIRST_FORGOTTEN_SECONDS
         self._accepted = self._suspect = self._times = 0
+        self._silent, self._lasted = 0, False
+
+    @property
+    def known(self) -> int:
+        """The maximum bytes of a message, including its topic, that the broker accepts."""
+        if self._known != NO_LIMIT and self._clock() >= self._known_until:
+            self._known = NO_LIMIT
+        return self._known
 
     @property
     def most(self) -> int:
-        """The maximum bytes of a message, including its topic, that may be sent now."""
-        if self._most != NO_LIMIT and self._clock() >= self._until:
-            self._most, self._times = NO_LIMIT, 0
-        return self._most
+        """The maximum bytes of a message that may be sent now; larger ones wait, unless they exceed `known`."""
+        return min(self.known, self._assumed)
+
+    def begin(self) -> None:
+        """Start with a new connection."""
+        self._silent += 1
 
     def acked(self, size: int) -> None:
         """Record that the broker accepted a message of this size."""
+        self._silent = 0
         self._accepted = max(self._accepted, size)
+        if self._suspect and size >= self._suspect:
+            self._absolve()
+            self._seconds = FIRST_FORGOTTEN_SECONDS
+
+    def lasted(self) -> None:
+        """Record that a connection has lasted; then larger messages are tried once more."""
+        if self._assumed != NO_LIMIT and not self._silent:
+            self._assumed, self._lasted = NO_LIMIT, True
 
     def ended(self, sizes: Iterable[int]) -> int | None:
-        """Record that a connection ended with messages of these sizes in flight; return the size that was too large.
+        """Record that the broker ended a connection with messages of these sizes in flight.
 
-        Once one size is known to be too large, a single attempt decides about the next smaller size.
+        Return the size that is taken to be too large, if that is new. A broker that acknowledges nothing on two
+        connections in a row teaches nothing. The end of one may have cut off its acknowledgements. An assumed limit is
+        dropped if it does not keep the broker from ending connections.
         """
-        largest = max(sizes, default=0)
-        if largest <= self._accepted:
-            self._times = 0
+        now, largest = self._clock(), max(sizes, default=0)
+        if self._silent > 1 or largest <= max(self._accepted, MIN_LIMIT_BYTES):
+            if self._assumed != NO_LIMIT:
+                self._quiet_until = now + FIRST_FORGOTTEN_SECONDS
+            self._absolve()
             return None
+        if now < self._quiet_until:
+            return None
+        if self._lasted and largest >= self._suspect:
+            self._known, self._known_until = self._suspect - 1, now + self._seconds
+            self._seconds = min(2 * self._seconds, MAX_FORGOTTEN_SECONDS)
+            self._times, self._lasted = 0, False
+            return self._suspect
         self._times = self._times + 1 if largest == self._suspect else 1
-        self._suspect = largest
-        if self._times < ATTEMPTS and self.most == NO_LIMIT:
+        self._suspect, self._lasted = largest, False
+        if self._times < ATTEMPTS:
             return None
-        self._most, self._until = largest - 1, self._clock() + FORGOTTEN_SECONDS
+        self._assumed, self._times = largest - 1, 0
         return largest
+
+    def _absolve(self) -> None:
+        """Suspect no size any more."""
+        self._assumed, self._lasted = NO_LIMIT, False
+        self._suspect = self._times = 0

@@ -11,6 +11,7 @@ from edge_infer.contract.topics import STATUS, Place
 from edge_infer.plan.records import MAX_RATE
 from edge_infer.platform.rate_limits import ByteBucket, LogThrottle
 from edge_infer.publisher.egress import Egress
+from edge_infer.publisher.mqtt.inflight_window import NO_LIMIT
 from edge_infer.publisher.mqtt.reconnect import Backoff
 from edge_infer.publisher.outbox.entry import Entry
 from edge_infer.publisher.outbox.stored_outbox import StoredOutbox
@@ -73,6 +74,9 @@ class OutboundScheduler:
         self._clock = clock
         self._bucket = ByteBucket(MAX_RATE, clock)
         self._denials: dict[Place, _Denial] = {}
+        self._limits = (0, 0)
+        self._waiting: set[Place] = set()
+        """Places whose next message is too large for now."""
         self._rarely = LogThrottle(clock=clock)
         self.bytes = 0
         """Bytes given out so far, as the byte rate counts them."""
@@ -88,37 +92,58 @@ class OutboundScheduler:
     def begin(self) -> None:
         """Start a new connection: send every retained value again, and treat no topic as denied."""
         self._denials.clear()
+        self._waiting.clear()
         self.retained.again()
 
-    def next(self, most: int) -> Outgoing | None:
+    def next(self, most: int, now_most: int = NO_LIMIT) -> Outgoing | None:
         """Return the next message after a second check.
 
-        ``most`` limits the bytes of its payload and of its topic below the device's topic. A retained value that is too
-        large stays: another connection may accept it.
+        Its payload and its topic below the device's topic have at most ``most`` bytes. A larger result or event is
+        lost. A larger retained value stays: another connection may accept it.
+
+        They also have at most ``now_most`` bytes. The messages of a topic wait behind a larger one until a limit or the
+        connection changes.
         """
+        self._set_limits(most, now_most)
         now = self._clock()
-        held: Container[Place] = {
-            place for place, denial in self._denials.items() if denial.trying or denial.until > now
-        }
+        held = {place for place, denial in self._denials.items() if denial.trying or denial.until > now}
         spent = self._bucket.pause() > 0
-        if spent:
-            held = _AllBut(STATUS)
+        if value := self._next_retained(_AllBut(STATUS) if spent else held, most, now_most):
+            return self._given(value)
+        held |= self._waiting
+        while not spent and (entry := self.outbox.next(held)):
+            checked = self._egress.release(entry.place, entry.payload, late=entry.late)
+            if checked is None:
+                self.outbox.drop(entry, "rejected")
+            elif not self._fits(entry.place, checked, most):
+                self.outbox.drop(entry, "too_large")
+            elif size_of(entry.place, checked) > now_most:
+                self.outbox.again(entry)
+                self._waiting.add(entry.place)
+                held.add(entry.place)
+            else:
+                return self._given(Outgoing(entry.place, checked, entry))
+        return None
+
+    def _next_retained(self, held: Container[Place], most: int, now_most: int) -> Outgoing | None:
         while value := self.retained.next(held):
             place, payload = value
             checked = self._egress.release(place, payload)
             if checked is None:
                 self.retained.forget(place)
-            elif self._fits(place, checked, most):
-                return self._given(Outgoing(place, checked, None))
-        while not spent and (entry := self.outbox.next(held)):
-            checked = self._egress.release(entry.place, entry.payload, late=entry.late)
-            if checked is None:
-                self.outbox.drop(entry, "rejected")
-            elif self._fits(entry.place, checked, most):
-                return self._given(Outgoing(entry.place, checked, entry))
+            elif self._fits(place, checked, most) and size_of(place, checked) <= now_most:
+                return Outgoing(place, checked, None)
             else:
-                self.outbox.drop(entry, "too_large")
+                self._waiting.add(place)
         return None
+
+    def _set_limits(self, most: int, now_most: int) -> None:
+        if (most, now_most) != self._limits:
+            for place in self._waiting:
+                if place.rule.retained:
+                    self.retained.missed(place)
+            self._waiting.clear()
+            self._limits = (most, now_most)
 
     def acked(self, message: Outgoing) -> None:
         """Record that the broker has acknowledged a message."""
