@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from edge_infer.errors import EdgeInferError, SourceError, StartError
 from edge_infer.plan.records import MqttPlan, Plan
-from edge_infer.platform.permissions import denied
+from edge_infer.platform.permissions import CREDENTIALS, denied, in_service
 
 LONGEST: Final = 4096
 _PLAIN_SCHEMES: Final = ("http", "rtsp")
@@ -79,9 +79,9 @@ def _password(path: str, what: str, failure: type[EdgeInferError]) -> str:
         with Path(path).open("rb") as file:
             data = file.read(LONGEST + 1)
     except PermissionError as error:
-        raise failure(f"{what} {denied(path, path)}") from error
+        raise failure(f"{what} {why_gone(path) or denied(path, path)}") from error
     except OSError as error:
-        raise failure(f"{what} cannot be read: {error.strerror}") from error
+        raise failure(f"{what} {why_gone(path) or f'cannot be read: {error.strerror}'}") from error
     if len(data) > LONGEST:
         raise failure(f"{what} is longer than {LONGEST} bytes: it must contain only the password")
     try:
@@ -107,6 +107,9 @@ _DIGITS: Final = 8
 _MAX_SHOWN_CHARACTERS: Final = 200
 """Leaves room for the digits: systemd accepts names of up to 255 characters."""
 _ODD: Final = re.compile(r"[^A-Za-z0-9._-]")
+_MADE_HERE: Final = re.compile(rf".*-[0-9a-f]{{{_DIGITS}}}")
+DROP_IN: Final = "/etc/systemd/system/edge-infer.service.d/box.conf"
+"""Path of the drop-in that ``edge-infer unit`` prints, which passes the credentials."""
 
 
 def credential_name(path: str) -> str:
@@ -116,3 +119,22 @@ def credential_name(path: str) -> str:
     """
     shown = _ODD.sub("_", Path(path).name)[:_MAX_SHOWN_CHARACTERS]
     return f"{shown}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:_DIGITS]}"
+
+
+def why_gone(path: str) -> str:
+    """Return why the service's credential of this path cannot be read, as the end of a sentence, with the remedy.
+
+    The result is empty for a file that is no credential or that exists, and outside of the service.
+    """
+    folders = (CREDENTIALS, Path(os.environ.get("CREDENTIALS_DIRECTORY") or CREDENTIALS))
+    if not in_service() or not any(map(Path(path).is_relative_to, folders)) or os.path.lexists(path):
+        return ""
+    name = Path(path).name
+    remedy = f"add its line LoadCredential={name}:FILE again: sudo systemctl edit edge-infer"
+    if _MADE_HERE.fullmatch(name):
+        remedy = f"write the drop-in again: sudo edge-infer unit | sudo tee {DROP_IN} && sudo systemctl daemon-reload"
+    return (
+        f"cannot be read: the unit passes no credential {name} any more; make the original file readable for the "
+        "service and run sudo systemctl reload edge-infer, "
+        f"or {remedy} && sudo systemctl restart edge-infer"
+    )

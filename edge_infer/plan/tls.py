@@ -7,6 +7,7 @@ import ssl
 from pathlib import Path
 
 from edge_infer.errors import EdgeInferError
+from edge_infer.plan.credentials import why_gone
 from edge_infer.plan.records import TlsPlan
 from edge_infer.platform.permissions import denied
 
@@ -17,12 +18,13 @@ def tls_context(plan: TlsPlan, where: str, failure: type[EdgeInferError]) -> ssl
     Raises ``failure`` for a file that cannot be used; ``where`` is the part of the configuration that names the files.
     """
     for key, path in (("ca_file", plan.ca_file), ("cert_file", plan.cert_file), ("key_file", plan.key_file)):
+        file = path or os.devnull
         try:
-            Path(path or os.devnull).open("rb").close()
-        except PermissionError as error:
-            raise failure(f"{where}.{key} {path} {denied(path or '', path or '')}") from error
+            Path(file).open("rb").close()
         except OSError as error:
-            raise failure(f"{where}.{key} {path} cannot be used: {error.strerror}") from error
+            refused = isinstance(error, PermissionError)
+            why = why_gone(file) or (denied(file, file) if refused else f"cannot be used: {error.strerror}")
+            raise failure(f"{where}.{key} {path} {why}") from error
     try:
         context = ssl.create_default_context(cafile=plan.ca_file)
     except OSError as error:

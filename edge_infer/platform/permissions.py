@@ -16,8 +16,14 @@ from typing import Final
 
 from edge_infer.platform.state_owner import chown_command, service_state
 
-_HOMES: Final = {Path("/home"), Path("/root"), Path("/run/user")}
-"""Folders that no service should get access to."""
+_NOT_OURS: Final = {
+    Path(f"/{name}") for name in ("boot", "dev", "home", "proc", "root", "run", "sys", "usr", "var/lib")
+}
+"""Folders of users, of the system and of other services: a changed group or mode would close them for others."""
+_SHARED_TOPS: Final = {Path("/"), Path("/var")}
+"""Folders whose own folders, such as ``/srv`` and ``/var/log``, are used by many services."""
+CREDENTIALS: Final = Path("/run/credentials")
+"""Folder of systemd with the credentials of services that run. A unit without credentials may not enter it."""
 _PRIVATE: Final = Path("/var/lib/private")
 """Folder of systemd that contains the state of services with a dynamic user."""
 _SYSTEM: Final = {Path("/etc"), Path("/opt"), Path("/usr"), Path("/var/lib")}
@@ -90,7 +96,7 @@ def denied(path: str | Path, shown: str = "FILE") -> str:
     """
     real = os.path.realpath(path)
     closed = closed_folder(real) or closed_folder(path)
-    if closed == _PRIVATE:
+    if closed == _PRIVATE or (closed is not None and _is_below(closed, {CREDENTIALS}) and not in_service()):
         return f"cannot be read by {user()}: it is private to the service; run this as root, with sudo"
     who = "" if closed is None else f", who may not enter {_where(closed, path, shown)}"
     return f"cannot be read by {user()}{who}; {_remedy(real, path, shown, closed)}"
@@ -110,11 +116,22 @@ def _remedy(real: str, path: str | Path, shown: str, closed: Path | None) -> str
     if _is_below(place, {Path("/etc")}) and not _is_below(place, {_SERVICE_FOLDER}):
         kind = "file" if closed is None else "folder"
         return f"it is a system {kind}: keep a copy of {'it' if closed is None else 'the file'} in {_SERVICE_FOLDER}"
+    folder = closed if closed is not None else Path(real) if Path(path).is_dir() else None
+    if (closed is not None and shown != str(path)) or (folder is not None and _is_of_others(folder)):
+        return f"keep it elsewhere, such as in {_SERVICE_FOLDER}"
     if closed is not None:
-        if shown != str(path) or _is_below(closed, _HOMES):
-            return f"keep it elsewhere, such as in {_SERVICE_FOLDER}"
         return f"let its group enter: {for_the_group(str(closed), 0o750)}"
-    return f"let its group read it: {for_the_group(shown, 0o750 if Path(path).is_dir() else 0o640)}"
+    return f"let its group read it: {for_the_group(shown, 0o640 if folder is None else 0o750)}"
+
+
+def _is_of_others(folder: Path) -> bool:
+    """Return whether no message may advise to change the group or the mode of a folder."""
+    return _is_below(folder, _NOT_OURS) or folder.parent in _SHARED_TOPS
+
+
+def in_service() -> bool:
+    """Return whether systemd started this process, or a parent of it, with the state directory of a service."""
+    return bool(os.environ.get("STATE_DIRECTORY")) and "INVOCATION_ID" in os.environ
 
 
 def _with_sudo(place: Path) -> str:

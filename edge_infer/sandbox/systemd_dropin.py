@@ -13,7 +13,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from edge_infer.errors import ConfigError
-from edge_infer.plan.credentials import credential_name
+from edge_infer.plan.credentials import DROP_IN, credential_name
 from edge_infer.plan.records import Plan, SourcePlan
 from edge_infer.plan.source_kinds import KINDS, access_of
 from edge_infer.platform.logs import printable
@@ -21,7 +21,6 @@ from edge_infer.sandbox.needs import reader_fence, secret_files
 from edge_infer.sandbox.system_paths import accelerators
 
 CREDENTIALS: Final = "/run/credentials/edge-infer.service"
-PLACE: Final = "/etc/systemd/system/edge-infer.service.d/box.conf"
 _CLASSES: Final = {"/dev/bus/usb": "char-usb_device", "/dev/dri": "char-drm", "/dev/dma_heap": "char-dma_heap"}
 """Folders of devices, and systemd's name for the devices in them (``/proc/devices``)."""
 
@@ -30,12 +29,12 @@ _NOT_IN_A_CREDENTIAL: Final = frozenset(" \"'\\")
 
 
 def drop_in(plan: Plan, config: Path) -> str:
-    """Return the text of the file `PLACE`; raises `ConfigError` if a path or name cannot stand in a unit file."""
+    """Return the text of the file `DROP_IN`; raises `ConfigError` if a path or name cannot stand in a unit file."""
     live = [source for source in plan.sources if source.live]
     delegates = accelerators() if any(pipeline.delegate for pipeline in plan.pipelines) else ()
     lines = [
         f"# For {config}; write it again when sources, broker or credentials change:",
-        f"#   edge-infer unit -c {shlex.quote(str(config))} | sudo tee {PLACE}",
+        f"#   edge-infer unit -c {shlex.quote(str(config))} | sudo tee {DROP_IN}",
         "[Service]",
         *_devices(live, delegates),
         *_groups(live, delegates),

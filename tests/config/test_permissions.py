@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from edge_infer.config.compile.compile import compile_config
-from edge_infer.platform.permissions import denied
+from edge_infer.plan.credentials import DROP_IN
+from edge_infer.platform.permissions import _remedy, denied
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user who may not read a file")
 USER, GROUP = 61777, 61778
@@ -212,6 +213,83 @@ def test_nobody_is_told_to_take_a_system_folder_from_its_group(
     assert told.endswith((f"; {remedy}", f": {remedy}")), done.stdout + done.stderr
     group = GROUP if uid == USER else "edge-infer" if path.startswith("/etc/edge-infer/") else "newbie"
     assert readable == f"chgrp {group} FILE && chmod 640 FILE"
+
+
+IN_A_UNIT_WITHOUT_CREDENTIALS = """\
+set -e
+mount -t tmpfs -o mode=755 none /run
+mkdir -m 755 /run/credentials
+{mount}
+exec {python} -c 'if True:
+    import os
+    from edge_infer.errors import StartError
+    from edge_infer.plan.credentials import source_password
+    from edge_infer.plan.records import TlsPlan
+    from edge_infer.plan.tls import tls_context
+    os.setegid({gid})
+    os.seteuid({uid})
+    for reads in (lambda: source_password("{path}"), lambda: tls_context(TlsPlan(ca_file="{path}"), "tls", StartError)):
+        try:
+            reads()
+        except Exception as error:
+            print(error)'
+"""
+INACCESSIBLE = "mount -t tmpfs -o mode=000 none /run/credentials"
+"""What systemd does in the mounts of a unit without credentials."""
+LOST = "/run/credentials/edge-infer.service/mqtt.pass"
+
+
+def told_of_a_credential(path: str, mount: str, **variables: str) -> list[str]:
+    script = IN_A_UNIT_WITHOUT_CREDENTIALS.format(mount=mount, python=sys.executable, gid=GROUP, uid=USER, path=path)
+    outside = {name: text for name, text in os.environ.items() if name not in ("STATE_DIRECTORY", "INVOCATION_ID")}
+    done = subprocess.run(
+        ["unshare", "--mount", "--propagation", "private", "sh", "-c", script],
+        capture_output=True, text=True, timeout=60, check=False, env={**outside, **variables},
+    )  # fmt: skip
+    if "mount" in done.stderr or "unshare" in done.stderr:
+        pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
+    assert not done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("mount", [INACCESSIBLE, ""])
+@pytest.mark.parametrize(
+    ("path", "remedy"),
+    [
+        (
+            f"{LOST}-ec7b56d9",
+            f"write the drop-in again: sudo edge-infer unit | sudo tee {DROP_IN} && sudo systemctl daemon-reload",
+        ),
+        (
+            LOST,
+            "add its line LoadCredential=mqtt.pass:FILE again: sudo systemctl edit edge-infer",
+        ),
+    ],
+)
+def test_a_credential_that_the_unit_no_longer_passes(path: str, remedy: str, mount: str) -> None:
+    told = told_of_a_credential(path, mount, STATE_DIRECTORY="/var/lib/edge-infer", INVOCATION_ID="1")
+    why = (
+        f"{path} cannot be read: the unit passes no credential {Path(path).name} any more; make the original file "
+        f"readable for the service and run sudo systemctl reload edge-infer, or {remedy} "
+        "&& sudo systemctl restart edge-infer"
+    )
+    assert told == [f"the password file {why}", f"tls.ca_file {why}"]
+
+
+def test_outside_of_the_service_a_credential_asks_for_sudo() -> None:
+    private = f"{LOST} cannot be read by user {USER}: it is private to the service; run this as root, with sudo"
+    assert told_of_a_credential(LOST, INACCESSIBLE) == [f"the password file {private}", f"tls.ca_file {private}"]
+
+
+@pytest.mark.parametrize(
+    "folder", ["/run", "/run/other", "/usr/share", "/home", "/srv", "/var", "/var/log", "/var/lib/x"]
+)
+def test_nobody_is_told_to_close_a_folder_of_others(folder: str) -> None:
+    """Its group may be that of another service, which could not enter it after that."""
+    for closed, path in ((Path(folder), f"{folder}/file"), (None, folder)):
+        remedy = _remedy(path, path, path, closed)
+        assert "chmod" not in remedy or not Path(folder).is_dir(), remedy
+        assert closed is None or remedy == "keep it elsewhere, such as in /etc/edge-infer"
 
 
 def test_a_file_in_the_state_of_a_service_is_given_to_the_owner_of_the_state(

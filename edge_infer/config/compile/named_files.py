@@ -19,17 +19,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from edge_infer.plan.credentials import credential_name
+from edge_infer.plan.credentials import credential_name, why_gone
 from edge_infer.plan.records import Problem
-from edge_infer.platform.permissions import closed_folder, denied, for_the_group, user
+from edge_infer.platform.permissions import CREDENTIALS, closed_folder, denied, for_the_group, user
 from edge_infer.readers.sources.byte_input import STDIN, is_pipe
 from edge_infer.yamlfile.load import Document, Steps, spell
 
 MOST_SECRET: Final = 4096
 _SECRET_KEYS: Final = frozenset({"password_file", "ca_file", "cert_file", "key_file"})
 """Keys whose files systemd can pass as credentials."""
-_CREDENTIALS: Final = Path("/run/credentials")
-"""Folder of systemd with the credentials of services that run."""
 _DROP_INS: Final = Path("/etc/systemd/system/edge-infer.service.d")
 _LOADED: Final = re.compile(r"^\s*LoadCredential(?:Encrypted)?=([^:\s]+)", re.MULTILINE)
 
@@ -243,11 +241,12 @@ class NamedFiles:
         except PermissionError:
             self.lacking.append(path)
             named = path if shown == path or os.path.isfile(path) else "FILE"  # noqa: PTH113 - false in a closed folder
-            self.wrong(steps, f"{shown} {denied(path, named)}{why}")
+            self.wrong(steps, f"{shown} {why_gone(path) or denied(path, named)}{why}")
         except FileNotFoundError:
             self.lacking.append(path)
             where = "" if shown == path else f"; relative paths begin at {self.folder}"
-            self.wrong(steps, f"{shown} does not exist{where}{remedy}{why}{_why_not_here(path)}")
+            text = why_gone(path) or f"does not exist{where}{remedy}{why}{_why_not_here(path)}"
+            self.wrong(steps, f"{shown} {text}")
         except (OSError, ValueError) as error:
             self.wrong(steps, f"{shown} cannot be read: {getattr(error, 'strerror', None) or 'not a path'}")
         return None
@@ -277,7 +276,7 @@ def _why_not_here(path: str) -> str:
     """
     if "CREDENTIALS_DIRECTORY" in os.environ:
         return ""
-    if not Path(path).is_relative_to(_CREDENTIALS) and not {credential_name(path), Path(path).name} & _loaded():
+    if not Path(path).is_relative_to(CREDENTIALS) and not {credential_name(path), Path(path).name} & _loaded():
         return ""
     return (
         "; it seems to be a credential, which only the service and the commands in its place get (check, doctor): this "
