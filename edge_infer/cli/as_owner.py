@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
+from edge_infer.cli.as_service import take_variables_of_unit
 from edge_infer.errors import ConfigError, EdgeInferError
 from edge_infer.sandbox import Fence, lock, privileges
 from edge_infer.sandbox.change_user import give_up_root, give_up_root_for, give_up_root_for_state
@@ -44,9 +45,14 @@ def act_on(args: argparse.Namespace, *configs: Path, prepare: Prepare | None = N
     """Change the user as `act_as_owner_of` does, for a command that reads files that configurations name.
 
     The capability to read stays only if root alone can change the configurations; see `give_up_root_for`. Only this
-    process, not its children, keeps the capabilities ``alone``.
+    process, not its children, keeps the capabilities ``alone``. Variables that the unit sets are set here as well;
+    `give_up_root_for` removes them if other users may change a configuration.
     """
-    return give_up_root_for(*configs, prepare=prepare, alone=alone) if args.own_process else None
+    if not args.own_process:
+        return None
+    for config in configs:
+        take_variables_of_unit(config)
+    return give_up_root_for(*configs, prepare=prepare, alone=alone)
 
 
 def act_on_state(args: argparse.Namespace, config: Path, prepare: Prepare) -> Identity | None:

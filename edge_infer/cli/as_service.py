@@ -12,11 +12,12 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from edge_infer.platform.child_process import own_module
+from edge_infer.platform.config_files import named_variables
 
 UNIT: Final = "edge-infer.service"
 VERSIONS: Final = "versions"
@@ -34,6 +35,10 @@ _CREDENTIALS: Final = (
 )
 """Properties that ``systemctl show`` prints as ``[unprintable]``, or quoted; only D-Bus gives their values."""
 _UNIT_OBJECT: Final = "/org/freedesktop/systemd1/unit/edge_2dinfer_2eservice"
+_QUERY: Final = (
+    *("busctl", "--json=short", "get-property", "org.freedesktop.systemd1", _UNIT_OBJECT),
+    "org.freedesktop.systemd1.Service",
+)
 _EMPTY_MEANS_NONE: Final = frozenset({"CapabilityBoundingSet"})
 _ASCII: Final = 128
 _SETUP_ENDS_WITH: Final = range(200, 246)
@@ -111,6 +116,24 @@ def user_from(shown: Mapping[str, Sequence[str]], config: Path) -> str:
     return user if user not in ("root", "0") and _started_with(shown, config) else ""
 
 
+def take_variables_of_unit(config: Path) -> None:
+    """Set the variables that a configuration names and this process lacks, from the unit that runs it.
+
+    This is only for root. Variables of ``EnvironmentFile=`` are missing, because systemd reads that file at the start.
+    """
+    lacking = named_variables(config) - os.environ.keys() if os.geteuid() == 0 else set()
+    if lacking and _started_with(_shown("LoadState", "ExecStart"), config):
+        given = _printed(*_QUERY, "Environment")
+        os.environ.update(variables_from(given, lacking))
+
+
+def variables_from(text: str, wanted: Container[str]) -> dict[str, str]:
+    """Return the wanted variables in the output of ``busctl --json=short get-property``."""
+    lines = (each.removeprefix("Environment=") for each in credentials_from("Environment", text))
+    pairs = (line.partition("=") for line in lines)
+    return {name: value for name, _, value in pairs if name in wanted}
+
+
 def failing_unit() -> str:
     """Return how the service's unit currently fails; empty if it does not fail or does not exist."""
     return failing_from(_shown("LoadState", "ActiveState", "SubState", "Result", "ExecMainStatus", "NRestarts"))
@@ -143,9 +166,8 @@ def _credentials() -> Iterator[str]:
 
     Each property is queried alone, because an older systemd does not know all of them and would answer with an error.
     """
-    query = ("busctl", "--json=short", "get-property", "org.freedesktop.systemd1", _UNIT_OBJECT)
     for name in _CREDENTIALS:
-        yield from credentials_from(name, _printed(*query, "org.freedesktop.systemd1.Service", name))
+        yield from credentials_from(name, _printed(*_QUERY, name))
 
 
 def _printed(*command: str) -> str:

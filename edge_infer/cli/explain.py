@@ -172,7 +172,7 @@ def _of_source(args: argparse.Namespace, picture: bytes, serving: Mapping[str, s
     compiled = compile_in_child(args.config)
     if compiled.plan is None:
         say(compiled.problems, sys.stderr)
-        raise ConfigError(f"this user cannot use {args.config} as it is")
+        raise ConfigError(f"cannot use {args.config} as it is")
     plan = compiled.plan
     looking = {each.name: each for each in plan.pipelines if each.source == args.source and each.crops is None}
     if args.pipeline is None and len(looking) > 1:

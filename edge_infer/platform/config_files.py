@@ -118,3 +118,10 @@ def digest_of_texts(texts: Mapping[Path, bytes]) -> str:
     """Return the digest of a configuration that `texts_of` has read."""
     main, *parts = ((path.name, hashlib.sha256(text).hexdigest()) for path, text in texts.items())
     return digest_of(main[1], parts)
+
+
+def named_variables(config: Path) -> set[str]:
+    """Return the names of the environment variables that the files of a configuration refer to."""
+    with suppress(OSError):
+        return {name.decode() for text in texts_of(config).values() for name in _VARIABLE.findall(text)}
+    return set()

@@ -72,7 +72,11 @@ def expand(word: str, environment: Mapping[str, str]) -> str:
                 "${ starts the name of an environment variable: ${NAME}; for the literal characters write $${"
             )
         if name not in environment:
-            raise ValueError(f"the environment variable {name} is not set")
+            raise ValueError(
+                f"the environment variable {name} is not set; for a command, write env {name}=VALUE before it (after "
+                f"sudo); for the service, run sudo systemctl edit edge-infer, write Environment={name}=VALUE below "
+                "[Service], and restart it"
+            )
         if not environment[name].isprintable():
             raise ValueError(f"the environment variable {name} contains characters that cannot be printed")
         return environment[name]

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from edge_infer.cli.as_service import command_from, credentials_from, failing_from, run_as_service, user_from
+from edge_infer.cli.as_service import (
+    command_from,
+    credentials_from,
+    failing_from,
+    run_as_service,
+    user_from,
+    variables_from,
+)
 from edge_infer.platform import paths
 
 CONFIG = Path("/etc/edge-infer/config.yaml")
@@ -123,3 +132,45 @@ def test_the_user_of_a_unit_that_runs_this_configuration() -> None:
     assert user_from({**shown, "LoadState": ["not-found"]}, CONFIG) == ""
     assert [user_from({**shown, "User": [name]}, CONFIG) for name in ("", "root")] == ["", ""]
     assert user_from({}, CONFIG) == ""
+
+
+def test_the_variables_of_a_unit_that_a_configuration_names() -> None:
+    text = '{"type":"as","data":["BOXNAME=gate-9","ROOM=the $HALL \\"2\\" = x","OTHER=1"]}'
+    assert variables_from(text, {"BOXNAME", "ROOM", "NONE"}) == {"BOXNAME": "gate-9", "ROOM": 'the $HALL "2" = x'}
+    assert variables_from("", {"BOXNAME"}) == {}
+
+
+BELOW_SYSTEMD = 'mount -t tmpfs -o mode=755 none /run && mkdir -p /run/systemd/system && exec "$@"'
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root takes the variables of a unit, and may mount a file system")
+@pytest.mark.parametrize("case", ["of the unit", "of another unit", "of another user"])
+def test_root_reads_a_configuration_with_the_variables_of_its_unit(tmp_path: Path, case: str) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("device: {id: '${BOXNAME}'}\n")
+    if case == "of another user":
+        os.chown(config, 61777, 61777)
+    runs = "/other.yaml" if case == "of another unit" else config
+    answers = {
+        "systemctl": f"LoadState=loaded\nExecStart={{ argv[]={PROGRAM} run -c {runs} ; }}",
+        "busctl": '{"type":"as","data":["BOXNAME=gate-9"]}',
+    }
+    for name, answer in answers.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\ncat <<'END'\n{answer}\nEND\n")
+        (tmp_path / name).chmod(0o755)
+    unit = ["sh", "-c", BELOW_SYSTEMD, "sh", sys.executable, "-m", "edge_infer", "unit", "-c", str(config)]
+    done = subprocess.run(
+        ["unshare", "--mount", "--propagation", "private", *unit],
+        capture_output=True, text=True, timeout=120, check=False,
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+    )  # fmt: skip
+    if "mount:" in done.stderr or "unshare" in done.stderr:
+        pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
+    if case == "of the unit":
+        assert (done.returncode, done.stdout.splitlines()[2]) == (0, "[Service]"), done.stderr
+    else:
+        assert done.returncode == 2
+        assert (
+            f"{config}:1: device.id: the environment variable BOXNAME is not set; for a command, write env "
+            in done.stderr
+        )
