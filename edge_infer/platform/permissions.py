@@ -155,6 +155,14 @@ def _is_below(place: Path, folders: set[Path]) -> bool:
     return bool(folders & {place, *place.parents})
 
 
+def is_of_service(path: str | Path) -> bool:
+    """Return whether a path, or its nearest folder that this user can examine, belongs to root or to a service."""
+    for each in (Path(path), *Path(path).parents):
+        with suppress(OSError):
+            return each.stat().st_uid not in _PERSONS
+    return False
+
+
 def why_unreadable(path: Path, error: Exception) -> str:
     """Return why a file cannot be read, as the end of a sentence."""
     if isinstance(error, PermissionError):

@@ -301,3 +301,20 @@ def test_root_writes_into_the_folders_of_another_user_as_that_user(config: Path,
 def test_who_may_not_look_into_the_store_is_told_so(closed: Path) -> None:
     with pytest.raises(StartError, match=r"this user cannot read .*; try it with sudo"):
         Library(closed / "models").packages()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user who may not write a folder")
+@pytest.mark.parametrize(("owner", "remedy"), [(0, "run it with sudo"), (1234, "run the command as the daemon's user")])
+def test_who_may_not_write_the_store_is_told_how(tmp_path: Path, owner: int, remedy: str) -> None:
+    """A service has a user of its own without an account, and root becomes that user."""
+    state = tmp_path / "state"
+    state.mkdir(mode=0o750)
+    os.chown(state, owner, 61778)
+    os.setegid(61778)
+    os.seteuid(61777)
+    try:
+        with pytest.raises(StartError, match=rf"this user cannot write {state}/models; {remedy}$"):
+            Library(state / "models").incoming().__enter__()
+    finally:
+        os.seteuid(0)
+        os.setegid(0)

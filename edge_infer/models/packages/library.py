@@ -16,6 +16,7 @@ from edge_infer.models.packages.manifest import Manifest
 from edge_infer.models.packages.package import LARGEST_MANIFEST, MANIFEST, Package, find_package
 from edge_infer.models.packages.read_files import LARGEST_MODEL, inside, read_whole
 from edge_infer.models.packages.versions import rank
+from edge_infer.platform.permissions import is_of_service
 
 TEXTS: Final = ("LICENCE", "LICENSE", "NOTICE", "PROVENANCE.md", "README.md")
 """Files that belong to a package although its manifest does not name them."""
@@ -97,9 +98,9 @@ class Library:
         except EdgeInferError:
             raise
         except PermissionError as error:
-            raise StartError(
-                f"this user cannot write {error.filename}; run the command as the daemon's user"
-            ) from error
+            by_sudo = not self._user and is_of_service(error.filename)
+            remedy = "run it with sudo" if by_sudo else "run the command as the daemon's user"
+            raise StartError(f"this user cannot write {error.filename}; {remedy}") from error
         except OSError as error:
             raise StartError(f"the model store {self.folder} cannot be written: {_of_the_disk(error)}") from error
 
