@@ -277,6 +277,12 @@ def test_the_former_account_gets_no_file_of_root_while_its_own_are_handed_over(t
     assert (folder / "second").owner() == "nobody", "a file with another name may be one of a program"
 
 
+RETAINED = (
+    "the broker keeps this device's retained messages; to clear them, with its broker, prefix and id: mosquitto_sub -h "
+    "BROKER -W 5 --remove-retained -t 'edge-infer/DEVICE/#' -t 'homeassistant/device/edge-infer_DEVICE/config'"
+)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a file system")
 def test_a_state_on_a_disk_of_its_own_is_emptied(tmp_path: Path) -> None:
     config, state = tmp_path / "etc/edge-infer", tmp_path / "var/lib/edge-infer"
@@ -296,6 +302,7 @@ def test_a_state_on_a_disk_of_its_own_is_emptied(tmp_path: Path) -> None:
     assert done.stdout.splitlines() == [
         f"edge-infer: {stays}",
         "edge-infer: removed, with configuration, state and groups",
+        f"edge-infer: {RETAINED}",
     ]
     assert not config.exists()
 
@@ -321,9 +328,11 @@ def test_removal_keeps_what_is_yours_and_purge_does_not(image: Path) -> None:
     assert "etc/edge-infer/config.yaml" in left
     done = install("--remove", "--purge", "--root", str(image))
     assert (done.returncode, f"to remove them: sudo rm -r {drop_ins}" in done.stdout) == (0, True), done.stdout
+    assert done.stdout.endswith(f"edge-infer: {RETAINED}\n")
     assert [path.name for path in drop_ins.iterdir()] == ["override.conf"]
     (drop_ins / "override.conf").unlink()
-    assert install("--remove", "--purge", "--root", str(image)).returncode == 0
+    done = install("--remove", "--purge", "--root", str(image))
+    assert (done.returncode, RETAINED in done.stdout) == (0, False)  # the first removal has advised it
     assert [path for path in image.rglob("*") if not path.is_dir()] == []
     again = install("--remove", "--root", str(image))  # nothing left to remove is no fault
     assert (again.returncode, again.stdout) == (0, "edge-infer: removed; no configuration and no state are left\n")
