@@ -16,6 +16,7 @@ from edge_infer.contract.messages import (
     ModelStatus,
     OutboxHealth,
     PipelineHealth,
+    Sentence,
     SourceHealth,
 )
 from edge_infer.ipc.messages import STARTING_UP
@@ -46,7 +47,7 @@ class BrokerStatus(Record, frozen=True):
     """The connection to the broker, in a sentence."""
 
     connected: bool
-    text: ShortText
+    text: Sentence
 
     @property
     def word(self) -> str:

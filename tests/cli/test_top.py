@@ -20,8 +20,9 @@ import pytest
 
 from edge_infer.cli.panel import DaemonSample, Processes, Use, panel
 from edge_infer.cli.status import _lines
-from edge_infer.contract.codec import decode, replace
+from edge_infer.contract.codec import decode, encode, replace
 from edge_infer.contract.messages import Latency, ModelStatus, OutboxHealth, PipelineHealth, SourceHealth
+from edge_infer.errors import LONGEST_SENTENCE, shortened
 from edge_infer.ipc.messages import STARTING_UP
 from edge_infer.supervisor.processes.supervisor import LastFailure
 from edge_infer.supervisor.status import BrokerStatus, RoomStatus, Status
@@ -215,6 +216,11 @@ def test_without_a_daemon(tmp_path: Path) -> None:
 def test_a_broker_that_nobody_has_tried_yet_is_not_down() -> None:
     words = [BrokerStatus(True, "connected").word, BrokerStatus(False, "refused").word]
     assert [*words, BrokerStatus(False, STARTING_UP).word] == ["ok", "DOWN", "…"]
+
+
+def test_the_longest_sentence_of_the_publisher_is_part_of_the_status() -> None:
+    broker = BrokerStatus(False, shortened("word " * LONGEST_SENTENCE))
+    assert decode(Status, encode(replace(STATUS, broker=broker))).broker == broker
 
 
 def test_a_folder_that_is_aside_has_a_line_with_the_remedy() -> None:
