@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, get_type_hints
 
 import pytest
 from hypothesis import given, settings
@@ -19,17 +19,21 @@ from edge_infer.contract.codec import (
     ABSENT,
     Absent,
     JsonValue,
+    PartlyCompared,
     Record,
     ShortText,
+    Stored,
     at_most,
     between,
     decode,
     decode_json,
     dumps,
     encode,
+    field,
     loads,
     matching,
     schema,
+    without_defaults,
 )
 from edge_infer.contract.messages import PAYLOADS, Event, Value
 from edge_infer.errors import WireError
@@ -327,3 +331,44 @@ def test_plans_that_are_equal_are_not_unequal() -> None:
     assert one == other
     assert (one != other) is False
     assert one != SignalPlan("raw", stride=1.0)
+
+
+class Noted(PartlyCompared, frozen=True, eq=False):
+    """A record whose equality does not cover all of it."""
+
+    not_compared: ClassVar[frozenset[str]] = frozenset({"beside"})
+    number: int = 0
+    beside: int = 0
+
+
+class Note(Stored, frozen=True):
+    """Data on the disk."""
+
+    name: str
+    class_: int = 1
+    inner: tuple[Noted, ...] = ()
+    filter: Noted = field(default_factory=lambda: Noted(2))
+    by_name: Mapping[str, Noted] = field(default_factory=dict)
+    absent: int | Absent = ABSENT
+
+
+@pytest.mark.parametrize(
+    ("note", "written"),
+    [
+        (Note("a"), {"name": "a"}),
+        (Note("a", 2, absent=3), {"name": "a", "class": 2, "absent": 3}),
+        (Note("a", 1, (Noted(), Noted(1)), Noted(2)), {"name": "a", "inner": [{}, {"number": 1}]}),
+        (Note("a", filter=Noted(2, 5)), {"name": "a", "filter": {"number": 2, "beside": 5}}),
+        (Note("a", by_name={"b": Noted()}), {"name": "a", "by_name": {"b": {}}}),
+    ],
+)
+def test_defaults_can_be_left_out(note: Note, written: JsonValue) -> None:
+    assert without_defaults(note) == written
+    found = decode(Note, written)
+    assert (found, found.filter.beside) == (note, note.filter.beside)
+
+
+def test_only_data_on_the_disk_may_have_unknown_keys() -> None:
+    assert decode(Note, {"name": "a", "newer": 1}) == Note("a")
+    with pytest.raises(WireError, match="unknown field `newer`"):
+        decode(Note, {"name": "a", "inner": [{"newer": 1}]})

@@ -47,6 +47,7 @@ __all__ = [
     "RawJson",
     "Record",
     "ShortText",
+    "Stored",
     "asdict",
     "at_least",
     "at_most",
@@ -62,6 +63,7 @@ __all__ = [
     "matching",
     "replace",
     "schema",
+    "without_defaults",
 ]
 T = TypeVar("T")
 
@@ -83,6 +85,15 @@ def _key(name: str) -> str:
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=_key):
     """Data for another process, the broker or the disk. It is validated when it is decoded."""
+
+
+class Stored(Record, frozen=True, forbid_unknown_fields=False):
+    """Data on the disk. Unknown keys, which a newer version wrote, are ignored when it is decoded.
+
+    Use it only where the known keys alone are the safe reading: they refuse, hold back or pause at least as much.
+    Other stored records stay strict. A plan may have an unknown restriction. Results of trials and drift references can
+    be made again. The publisher, which writes its own files, is not trusted.
+    """
 
 
 class PartlyCompared(Record, frozen=True, eq=False):
@@ -255,6 +266,32 @@ def _cost(data: bytes, enough: int) -> int:
 def encode(record: object) -> JsonValue:
     """Return the JSON value of a record."""
     return loads(dumps(record))
+
+
+def without_defaults(value: Any) -> Any:
+    """Return the JSON value of a record without the keys that have the default of their field.
+
+    An older version, which does not know such a key, can then read the record unless the key is really used.
+    """
+    if isinstance(value, msgspec.Struct):
+        found = {key: without_defaults(getattr(value, name)) for name, key, _ in _fields(type(value))}
+        return {key: found[key] for _, key, default in _fields(type(value)) if found[key] != default}
+    if isinstance(value, Mapping):
+        return {key: without_defaults(each) for key, each in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [without_defaults(each) for each in value]
+    return value
+
+
+@cache
+def _fields(kind: type[msgspec.Struct]) -> tuple[tuple[str, str, Any], ...]:
+    """Return name, JSON key and default (as `without_defaults` returns it) of each field; NODEFAULT: required."""
+    found = []
+    for each in msgspec.structs.fields(kind):
+        factory = each.default_factory
+        default = each.default if factory is msgspec.NODEFAULT else factory()
+        found.append((each.name, each.encode_name, without_defaults(default)))
+    return tuple(found)
 
 
 @cache

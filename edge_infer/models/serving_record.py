@@ -7,9 +7,23 @@ import os
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, TypeVar
 
-from edge_infer.contract.codec import ABSENT, Absent, Record, ShortText, at_most, decode_json, dumps, field, replace
+from edge_infer.contract.codec import (
+    ABSENT,
+    Absent,
+    JsonValue,
+    Record,
+    ShortText,
+    Stored,
+    at_most,
+    decode,
+    decode_json,
+    dumps,
+    field,
+    loads,
+    replace,
+)
 from edge_infer.contract.messages import Count, Digest, Label, Name, Sentence, Timestamp, Title
 from edge_infer.errors import WireError
 from edge_infer.ipc.channel import MAX_PLAN_BYTES
@@ -21,10 +35,18 @@ from edge_infer.platform.paths import content
 #
 # For every pipeline it holds the current and the previous model. It also holds the models on probation, the digests
 # that are not tried again, and the history of models on this board.
+#
+# A newer version may have written it, before a rollback of the program. Unknown keys of a refusal, a trial or the
+# record itself are ignored: what remains refuses at least as much. A slot is read strictly, because an unknown key of
+# its model may change the model's results or forbid it. Such a slot is lost; the refusals stay.
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 FILE: Final = "serving.json"
+UNREADABLE: Final = f"{FILE}.unreadable"
+"""Name of the last record that this version could not read, or only in part. Only people use it."""
 MOST_HISTORY: Final = 200
 MOST_REFUSED: Final = 20
 """Maximum number of refused digests stored for a model. The oldest are dropped and may then be tried again."""
@@ -100,7 +122,7 @@ class Slot(Record, frozen=True):
     ts: Timestamp
 
 
-class OnTrial(Record, frozen=True):
+class OnTrial(Stored, frozen=True):
     """A model on probation; ``starts`` counts unclean restarts of the daemon during the probation.
 
     ``identity`` is that of its plan. Older records have none; the digest of the file identifies them.
@@ -118,7 +140,7 @@ class OnTrial(Record, frozen=True):
         return self.identity or self.sha
 
 
-class Refusal(Record, frozen=True):
+class Refusal(Stored, frozen=True):
     """A refused model that is not tried again until its settings in the configuration (``entry``) change.
 
     A model that never became a plan has no ``identity``; the digest of its file and its title (name and version)
@@ -148,7 +170,7 @@ class Refusal(Record, frozen=True):
         return replace(self, keys=tuple(dict.fromkeys((*self.keys, *keys))))
 
 
-class ShadowEnded(Record, frozen=True):
+class ShadowEnded(Stored, frozen=True):
     """A model that failed as a shadow. It does not run as a shadow again until its configuration changes."""
 
     model: Name
@@ -159,7 +181,7 @@ class ShadowEnded(Record, frozen=True):
     ts: Timestamp
 
 
-class Happened(Record, frozen=True):
+class Happened(Stored, frozen=True):
     """One entry of the history: the event, the model's digest, the actor (user, configuration, daemon), the reason."""
 
     ts: Timestamp
@@ -171,7 +193,7 @@ class Happened(Record, frozen=True):
     why: Sentence = ""
 
 
-class ServingRecord(Record, frozen=True):
+class ServingRecord(Stored, frozen=True):
     """The whole record.
 
     Slots and ended ``shadows`` are stored by pipeline, trials and refusals by the name of the model. ``keys`` are those
@@ -256,15 +278,71 @@ def remaining(signers: Collection[str] | None, keys: Collection[str] | Absent) -
 
 
 def read_record(state_dir: Path) -> ServingRecord:
-    """Return the record; empty if the file is missing. Logs an invalid file and returns an empty record."""
+    """Return the record; empty if the file is missing. Logs an invalid file and returns its valid parts, if any."""
+    return _read_record(state_dir)[0]
+
+
+def open_record(state_dir: Path) -> ServingRecord:
+    """Return the record like `read_record`. A file that cannot be used as a whole also gets the name `UNREADABLE`."""
+    record, whole = _read_record(state_dir)
+    if not whole:
+        try:
+            (state_dir / UNREADABLE).unlink(missing_ok=True)
+            (state_dir / UNREADABLE).hardlink_to(state_dir / FILE)  # the file keeps its name until it is replaced
+        except OSError as error:
+            log.warning("cannot keep %s under another name: %s", state_dir / FILE, error)
+    return record
+
+
+def _read_record(state_dir: Path) -> tuple[ServingRecord, bool]:
+    """Return the record, and whether it is all of the file."""
     path = state_dir / FILE
     try:
-        return decode_json(ServingRecord, content(path, LONGEST))
+        data = content(path, LONGEST)
+        try:
+            return decode_json(ServingRecord, data), True
+        except WireError as error:
+            record = _valid_parts(loads(data))
+            log.error("can use only a part of %s: %s", path, error)  # noqa: TRY400 - one sentence
+            return record, False
     except FileNotFoundError:
-        return ServingRecord()
+        return ServingRecord(), True
     except (OSError, WireError) as error:
-        log.error("cannot use %s, so the daemon does not know which models ran before: %s", path, error)  # noqa: TRY400 - one sentence
-        return ServingRecord()
+        log.error("cannot use %s, so the daemon does not know which models ran before: %s", path, error)  # noqa: TRY400
+        return ServingRecord(), False
+
+
+def _valid_parts(stored: JsonValue) -> ServingRecord:
+    """Return the record without invalid slots and history lines; raise `WireError` if another part is invalid.
+
+    A slot with an invalid previous model keeps its committed model.
+    """
+    parts = stored if isinstance(stored, dict) else {}
+    slots, history = parts.get("slots", {}), parts.get("history", [])
+    record = decode(ServingRecord, {**parts, "slots": {}, "history": []} if parts else stored)
+    found = {name: _valid_slot(name, slot) for name, slot in slots.items()} if isinstance(slots, dict) else {}
+    lines = [_valid(Happened, line) for line in history[-MOST_HISTORY:]] if isinstance(history, list) else []
+    return replace(
+        record,
+        slots={name: slot for name, slot in found.items() if slot is not None},
+        history=tuple(line for line in lines if line is not None),
+    )
+
+
+def _valid_slot(pipeline: str, stored: JsonValue) -> Slot | None:
+    slot = _valid(Slot, stored)
+    if slot is None and isinstance(stored, dict):
+        slot = _valid(Slot, {**stored, "previous": None})
+        lost = "the model that served before" if slot is None else "the previous model"
+        log.error("pipeline %s: %s is unknown to this version", pipeline, lost)
+    return slot
+
+
+def _valid(kind: type[T], stored: JsonValue) -> T | None:
+    try:
+        return decode(kind, stored)
+    except WireError:
+        return None
 
 
 def write_record(state_dir: Path, record: ServingRecord) -> None:
@@ -296,7 +374,8 @@ def _length(value: Fit | Slot | None) -> int:
     return len(dumps(value))
 
 
-# The plan that was applied last, in the state directory.
+# The plan that was applied last, in the state directory. It is read strictly: an unknown key, which a newer version
+# wrote, may be a restriction, such as a mask.
 
 APPLIED: Final = "applied.json"
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from edge_infer.contract.codec import dumps
+from edge_infer.contract.codec import dumps, without_defaults
 from edge_infer.errors import StartError
 
 UNFINISHED: Final = ".incoming-"
@@ -26,10 +26,13 @@ def write_durably(path: Path, data: bytes, mode: int = 0o640) -> None:
 
 
 def keep_record(path: Path, record: object) -> None:
-    """Write a record durably as JSON; raises `StartError` if it cannot be written."""
+    """Write a record durably as JSON; raises `StartError` if it cannot be written.
+
+    Defaults are left out, so that an older version can read the record after a rollback of the program.
+    """
     try:
         path.parent.mkdir(mode=0o750, exist_ok=True)
-        write_durably(path, dumps(record))
+        write_durably(path, dumps(without_defaults(record)))
     except OSError as error:
         raise StartError(f"cannot write {path}: {error.strerror or error}") from error
 

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from edge_infer.contract.codec import replace
 from edge_infer.models.serving_record import (
+    APPLIED,
     FILE,
     LONGEST,
+    UNREADABLE,
     Fit,
     Happened,
     OnTrial,
+    Refusal,
     ServingRecord,
     Slot,
+    open_record,
     read_record,
+    remember,
+    remembered,
     write_record,
 )
-from edge_infer.plan.records import DecoderPlan, InputPlan, ModelPlan, NmsPlan
+from edge_infer.plan.records import DecoderPlan, InputPlan, ModelPlan, MqttPlan, NmsPlan, SignalPlan
+from tests.publisher.samples import plan as sample
 
 NOW = "2026-11-25T08:45:12.345Z"
 SHA = "0" * 64
@@ -60,3 +72,82 @@ def test_then_the_longest_models(tmp_path: Path) -> None:
     write_record(tmp_path, record(**slots))
     assert (tmp_path / FILE).stat().st_size <= LONGEST
     assert read_record(tmp_path) == record(door=slots["door"], hall=small)
+
+
+REFUSAL = Refusal(SHA, "m@2.0.0", "e", "rolled_back", "requested by root", NOW)
+
+
+def stored(folder: Path) -> dict[str, Any]:
+    """What a daemon with a refused model and two pipelines has written."""
+    write_record(folder, served())
+    found: dict[str, Any] = json.loads((folder / FILE).read_bytes())
+    return found
+
+
+def served() -> ServingRecord:
+    slots = {"door": Slot(fit(1), fit(2), NOW), "yard": Slot(fit(3), fit(4), NOW), "hall": Slot(fit(5), None, NOW)}
+    return replace(record(**slots), refused={"m": (REFUSAL,)}, trials={"n": OnTrial(SHA, "n", NOW)})
+
+
+def test_unknown_keys_of_a_newer_version_lose_no_refusal(tmp_path: Path) -> None:
+    found = stored(tmp_path)
+    for each in (found, found["refused"]["m"][0], found["trials"]["n"], found["history"][0]):
+        each["newer"] = {"any": ["thing"]}
+    (tmp_path / FILE).write_text(json.dumps(found))
+    assert open_record(tmp_path) == served()
+    assert not (tmp_path / UNREADABLE).exists()
+
+
+def test_a_model_with_a_key_of_a_newer_version_is_no_fallback_and_the_rest_stays(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = stored(tmp_path)
+    found["slots"]["door"]["committed"]["model"]["newer"] = 1
+    found["slots"]["yard"]["previous"]["model"]["newer"] = 1
+    found["history"].append({**found["history"][0], "what": "newer"})
+    text = json.dumps(found)
+    (tmp_path / FILE).write_text(text)
+    (tmp_path / UNREADABLE).write_text("of an earlier time")
+    whole = served()
+    slots = {"yard": replace(whole.slots["yard"], previous=None), "hall": whole.slots["hall"]}
+    assert read_record(tmp_path) == replace(whole, slots=slots)
+    assert (tmp_path / UNREADABLE).read_text() == "of an earlier time"
+    assert open_record(tmp_path) == replace(whole, slots=slots)
+    assert "pipeline door: the model that served before is unknown to this version" in caplog.text
+    assert "pipeline yard: the previous model before is unknown" not in caplog.text
+    assert "pipeline yard: the previous model is unknown to this version" in caplog.text
+    write_record(tmp_path, ServingRecord())
+    assert (tmp_path / UNREADABLE).read_text() == text
+    assert (tmp_path / UNREADABLE).stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "3", '{"slots": 3}', '{"history": {}}', '{"refused": 3}'])
+def test_what_is_no_record_is_kept_under_another_name(
+    text: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / FILE).write_text(text)
+    assert open_record(tmp_path) == ServingRecord()
+    assert "can" in caplog.text
+    assert (tmp_path / UNREADABLE).read_text() == text
+
+
+def test_an_older_version_reads_a_record_that_uses_nothing_new(tmp_path: Path) -> None:
+    """It knows none of the keys that came later, and reads strictly; these have their defaults here."""
+    model = replace(fit(1).model, input=SignalPlan("raw", 25.0))
+    write_record(tmp_path, ServingRecord({"door": Slot(Fit(model), None, NOW)}, refused={"m": (REFUSAL,)}))
+    found = json.loads((tmp_path / FILE).read_bytes())
+    assert found.keys() == {"slots", "refused"}
+    assert found["slots"]["door"]["committed"]["model"]["input"] == {"features": "raw", "rate": 25.0}
+    assert found["refused"]["m"][0].keys() == {"sha", "title", "entry", "state", "reason", "ts"}
+
+
+def test_the_last_plan_is_refused_for_a_key_that_may_be_a_restriction(tmp_path: Path) -> None:
+    mqtt = MqttPlan("127.0.0.1", 1883, None, None, None, "edge-infer/box", 1, "box")
+    plan = replace(sample(mqtt), state_dir=str(tmp_path))
+    remember(plan)
+    assert remembered(tmp_path) == plan
+    found = json.loads((tmp_path / APPLIED).read_bytes())
+    assert "merged" not in found
+    found["pipelines"][0]["newer"] = 1
+    (tmp_path / APPLIED).write_text(json.dumps(found))
+    assert remembered(tmp_path) is None

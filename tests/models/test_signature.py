@@ -356,6 +356,11 @@ def test_a_commit_never_lowers_the_highest_version(tmp_path: Path) -> None:
         assert highest_versions(tmp_path) == {"pets": highest}
 
 
+def test_the_highest_versions_count_beside_a_key_of_a_newer_program(tmp_path: Path) -> None:
+    (tmp_path / "versions.json").write_text('{"highest": {"pets": "2.0.0"}, "newer": 1}')
+    assert highest_versions(tmp_path) == {"pets": "2.0.0"}
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [("1", "1.0.0"), ("v1.2", "1.2"), ("1.0+abc", "1.0+def"), ("1.0RC1", "1.0.0-rc.1"), ("1.0-a+1", "1.0-a")],

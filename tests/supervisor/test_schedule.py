@@ -163,6 +163,17 @@ def test_pauses_outlive_a_restart_and_end(tmp_path: Path) -> None:
     assert started().inactive(found) == {}
 
 
+def test_a_pause_of_a_newer_version_stays(tmp_path: Path) -> None:
+    """An unknown key may end or qualify it, and a camera that somebody switched off stays off."""
+    (tmp_path / FILE).write_text('{"pipelines": {"yard": {"by": "ann", "newer": 1}}, "newer": 1}')
+    assert Box(tmp_path).started().inactive(scheduled()) == {"yard": "paused by ann"}
+
+
+def test_an_older_version_reads_a_pause_without_an_end(tmp_path: Path) -> None:
+    Box(tmp_path).schedule.pause(scheduled(), "yard", None, "ann")
+    assert (tmp_path / FILE).read_text() == '{"pipelines":{"yard":{"by":"ann"}}}'
+
+
 def test_a_pause_lasts_as_long_as_asked_while_the_clock_is_set(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -11,7 +11,7 @@ from typing import Final
 
 from edge_infer.errors import StartError
 from edge_infer.models.packages.versions import commit_version
-from edge_infer.models.serving_record import ServingRecord, read_record, write_record
+from edge_infer.models.serving_record import ServingRecord, open_record, write_record
 from edge_infer.plan.records import ModelPlan
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class ServingLedger:
     def open(self, state_dir: Path) -> None:
         """Read the record from the disk."""
         self._state_dir = state_dir
-        self.record = self._written = read_record(state_dir)
+        self.record = self._written = open_record(state_dir)
 
     def enter(self, record: ServingRecord) -> None:
         """Write the record, then use it. If the write fails, raise `StartError` and change nothing."""
