@@ -10,6 +10,7 @@ PROGRAM = """\
 #!/bin/bash
 case $* in
 run)
+    [ @NAME@ = new ] || echo '{"slots":{},"refused":{}}' >/var/lib/edge-infer/serving.json
     (trap 'echo "engine of @NAME@ killed" >>/shared/ended; exit' TERM
     trap 'echo "engine of @NAME@ ended" >>/shared/ended; exit' PWR
     while :; do sleep 0.1; done) &
@@ -39,6 +40,7 @@ cat >/shared/unit <<'END'
 END
 export PATH=/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin
 rm -rf /var/lib/edge-infer /etc/edge-infer /opt/edge-infer /etc/systemd/system/edge-infer*
+mkdir /var/lib/edge-infer
 version() {{ # NAME MODE HELP
     mkdir -p /opt/edge-infer/versions/$1/{{bin,share}}
     for each in edge-infer python; do
@@ -71,8 +73,10 @@ systemctl daemon-reload
 systemctl start edge-infer needs-it
 code 'to a version with other rules' $switch
 serves
+echo '{{"refused":{{"faces":[]}}}}' >/var/lib/edge-infer/serving.json
 code 'to one whose status cannot wait' $switch
 serves
+echo "said that it forgot the rejected models: $(grep -c 'which models were rejected or rolled back' /shared/log)"
 rm /shared/stopping
 $switch >>/shared/log 2>&1 &
 until [ ${{settler:-0}} != 0 ]; do settler=$(systemctl show -p MainPID --value edge-infer-upgrade); done
@@ -96,6 +100,7 @@ engine of old ended
 to one whose status cannot wait: 0
 active mixed versions/old
 engine of new killed
+said that it forgot the rejected models: 1
 killed at the stop of a service that is not enabled
 active control-group versions/new
 engine of old ended
