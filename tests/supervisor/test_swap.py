@@ -232,6 +232,18 @@ def test_a_person_goes_back_and_forth(running: Swapping, old: Path, new: Path) -
         assert "no pipeline has a model 'ligth'; did you mean \"light\"?" in unknown.stderr
 
 
+def test_after_a_rejected_edit_there_is_nothing_to_retry(running: Swapping, old: Path, tmp_path: Path) -> None:
+    running.edit(tmp_path / "missing.tflite")
+    running.model(state="rejected")
+    done = running.daemon.command("models", "retry", "light")
+    assert done.returncode == 1
+    assert "light: the configuration that names the rejected model was rejected, so there is nothing to" in done.stderr
+    assert "missing.tflite; name a .tflite file" in done.stderr
+    assert done.stderr.endswith("; correct it, then run: edge-infer reload\n")
+    running.edit(old)
+    running.model(state="active", sha=short(old))
+
+
 def test_a_pipeline_that_takes_another_model_goes_back_to_its_own(running: Swapping, old: Path, tmp_path: Path) -> None:
     bad = write_model(tmp_path / "bad.tflite", "nan")
     text = running.text(old).replace("sources:", f"  other: {{file: {bad}}}\nsources:")

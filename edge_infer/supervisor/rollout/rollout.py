@@ -270,6 +270,11 @@ class ModelRollout:
         if name not in self.record.refused:
             if name not in (known := self._names(shadows=True)):
                 raise _unknown(name, known)
+            if name in self.unfit:
+                raise EdgeInferError(
+                    f"{name}: the configuration that names the rejected model was rejected, so there is nothing to "
+                    f"retry: {self.unfit[name].reason}; correct it, then run: edge-infer reload"
+                )
             raise EdgeInferError(
                 f"no model of {name} was rejected or rolled back; edge-infer models history shows its changes"
             )
