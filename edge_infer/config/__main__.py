@@ -42,6 +42,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="copy the models in use to <state_dir>/blobs; no other state directory is written to",
     )
     parser.add_argument(
+        "--running",
+        metavar="STATE_DIR",
+        type=Path,
+        help="the file is checked for the daemon with this state directory, which cannot change",
+    )
+    parser.add_argument(
         "--draft", type=Path, metavar="PATH", help="read the standard input in place of this file of the configuration"
     )
     parser.add_argument(
@@ -68,7 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if args.wait and not sys.stdin.buffer.readline():
             return 0  # the file has not changed
         draft = None if args.draft is None else (args.draft, sys.stdin.buffer.read(LARGEST + 1))
-        compiled = compile_config(args.file, store=store, probe=probe, draft=draft, replayed=args.replayed)
+        compiled = compile_config(
+            args.file, store=store, running=args.running, probe=probe, draft=draft, replayed=args.replayed
+        )
         output.write(dumps(compiled) + b"\n")
     return 2 if compiled.problems else 0
 

@@ -79,6 +79,11 @@ def test_another_state_directory_is_refused_by_a_check_as_by_a_reload(daemon: Da
     checked = ask(daemon.folder / "state/control.sock", asked)
     assert (checked["problems"], checked["counts"]) == ([told], None)
     assert daemon.reload()["errors"] == [told]
+    elsewhere = daemon.config.read_text().replace("models:\n", "models:\n  more: {use: face-detect@9.0.0}\n")
+    assert "use: face-detect" in elsewhere
+    daemon.config.write_text(elsewhere)  # the other directory has no packages, which a reload does not look for
+    assert ask(daemon.folder / "state/control.sock", asked)["problems"] == [told]
+    assert daemon.reload()["errors"] == [told]
     daemon.config.write_text(text)
 
 

@@ -53,6 +53,7 @@ def compile_config(
     path: Path,
     *,
     store: bool | Path = False,
+    running: Path | None = None,
     environment: Mapping[str, str] | None = None,
     probe: Probe | None = None,
     draft: tuple[Path, bytes] | None = None,
@@ -62,18 +63,20 @@ def compile_config(
 
     With ``store`` the models are copied to ``<state_dir>/blobs`` under their digests, and the plan names the copies.
     Without it nothing is written anywhere. If ``store`` is a path, it is the only writable state directory: a file that
-    names another one gives no plan (`Compiled.elsewhere`). ``probe`` tries the models; its process may have started
-    already. ``draft`` is the text of one file of the configuration, to be read in place of what is on the disk. With
-    ``replayed`` the files and programs of `UNOPENED` need not exist.
+    names another one gives no plan (`Compiled.elsewhere`). The same applies to ``running``, the state directory of the
+    daemon for which the file is checked. ``probe`` tries the models; its process may have started already. ``draft`` is
+    the text of one file of the configuration, to be read in place of what is on the disk. With ``replayed`` the files
+    and programs of `UNOPENED` need not exist.
     """
     with probe or Probe() as child:
         before = look_at(path)
         document = read_config(path, with_taken() if environment is None else environment, draft)
         seen = before if look_at(path) == before else ()
-        return replace(_compile(document, child, store=store, replayed=replayed), seen=seen)
+        only = store if isinstance(store, Path) else running
+        return replace(_compile(document, child, store=bool(store), only=only, replayed=replayed), seen=seen)
 
 
-def _compile(document: Document, probe: Probe, *, store: bool | Path, replayed: bool) -> Compiled:
+def _compile(document: Document, probe: Probe, *, store: bool, only: Path | None, replayed: bool) -> Compiled:
     config, found = validate(document, Config)
     if document.value is None:
         return Compiled(document.digest, None, found)
@@ -84,7 +87,7 @@ def _compile(document: Document, probe: Probe, *, store: bool | Path, replayed: 
         return Compiled(document.digest, None, in_order(problems))
     files = NamedFiles(document)
     compilation = _Compilation(document, Builder(document, files), problems, probe)
-    plan = compilation.plan(sound, store=store)
+    plan = compilation.plan(sound, store=store, only=only)
     if compilation.elsewhere:
         return Compiled(document.digest, None, elsewhere=compilation.elsewhere)
     missing = [each for each in files.problems if not (replayed and each.path.partition(".")[0] in UNOPENED)]
@@ -160,20 +163,20 @@ class _Compilation:
         self.machine = False
         self.elsewhere = ""
 
-    def plan(self, config: Config, *, store: bool | Path) -> Plan | None:
-        """Return the whole plan; None if a part of it could not be built."""
+    def plan(self, config: Config, *, store: bool, only: Path | None) -> Plan | None:
+        """Return the whole plan; None if a part of it could not be built, or ``only`` is another state directory."""
         faulty = bool(self._problems)
         device, state_dir = self._build.device(config), self._build.state_dir(config)
         mqtt = self._build.mqtt(config.mqtt, device)
         sources = [self._build.source(name, section) for name, section in config.sources.items()]
         sources += self._build.cascades.inline(config)
         keep = Path(state_dir, BLOBS) if store and not faulty else None
-        if keep is not None and isinstance(store, Path) and store != Path(state_dir):
+        if not faulty and only is not None and only != Path(state_dir):
             self.elsewhere = state_dir
             return None
         if not store and (foreign := foreign_entry(state_dir)) is not None:  # a daemon that stores logs it at its start
             self._build.files.warnings.append(self._document.problem(("device", "state_dir"), str(foreign)))
-        models = self._models(config, state_dir, keep, again=bool(store))
+        models = self._models(config, state_dir, keep, again=store)
         usable = self._build.cascades.as_their_roots([each for each in sources if each is not None], config)
         if (live := sum(each.live for each in usable)) > MOST_LIVE:
             text = f"{live} of them need a process each (cameras, streams, devices), which is too many for one device"

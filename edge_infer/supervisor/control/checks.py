@@ -9,13 +9,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from edge_infer.contract.codec import encode, replace
+from edge_infer.contract.codec import encode
 from edge_infer.errors import StartError
 from edge_infer.plan.records import Compiled, Plan, Problem
 from edge_infer.supervisor.control.answers import CheckAnswer
 from edge_infer.supervisor.control.server import Request
 from edge_infer.supervisor.processes.output import Output
-from edge_infer.supervisor.reload.compilation import NAME, Compilation, failed, moved
+from edge_infer.supervisor.reload.compilation import NAME, Compilation, failed
 
 MOST_LINES: Final = 200
 """Maximum number of problems in one answer, because the answer has to fit into one message of the control socket."""
@@ -51,7 +51,14 @@ class Checks:
             self._request = request
             try:
                 at = None if draft is None else (str(draft), request.files[0])
-                self._compilation = Compilation(self._config, store=False, draft=at, output=self._output)
+                ours = self._state_dir()
+                self._compilation = Compilation(
+                    self._config,
+                    store=False,
+                    state_dir=None if ours is None else Path(ours),
+                    draft=at,
+                    output=self._output,
+                )
             except StartError as error:
                 self._answer(failed(self._config, str(error), machine=True))
 
@@ -89,9 +96,6 @@ class Checks:
             self._request.answer({"unread": str(compiled.problems[0])})
             self._request = None
             return
-        ours, plan = self._state_dir(), compiled.plan
-        if plan is not None and ours is not None and plan.state_dir != ours:  # a reload would reject it
-            compiled = replace(compiled, plan=None, problems=(moved(self._config, ours, plan.state_dir),))
         found = counts(compiled.plan) if compiled.plan is not None else None
         self._request.answer(encode(CheckAnswer(_lines(compiled.problems), _lines(compiled.warnings), found)))
         self._request = None

@@ -44,7 +44,8 @@ class Compilation:
     """One run of ``edge_infer.config`` over a file; wait on `fileno`, then call `finished`.
 
     With ``store`` the child copies the models for the engine. It may write only to ``state_dir``; if that is None,
-    because nothing runs yet, to the state directory that the file names. With ``ahead`` the child loads its modules and
+    because nothing runs yet, to the state directory that the file names. Without ``store`` it writes nowhere, and
+    ``state_dir`` is that of the daemon for which the file is checked. With ``ahead`` the child loads its modules and
     reads the file only after `go`. Raises `StartError` if the process cannot be started.
     """
 
@@ -68,11 +69,9 @@ class Compilation:
         self._signal = -1
         """Where a process that started ahead waits for a line; -1 without one."""
         self._searching = store and state_dir is None
-        self._words: tuple[str, ...] = (str(config),)
-        if state_dir is not None:
-            self._words = self._keeping(str(state_dir))
-        elif draft is not None:
-            self._words = (str(config), "--draft", draft[0])
+        self._words: tuple[str, ...] = (str(config), *(() if draft is None else ("--draft", draft[0])))
+        if state_dir is not None:  # it is the last word, see `_again_in`
+            self._words = self._keeping(str(state_dir)) if store else (*self._words, "--running", str(state_dir))
         elif store:
             guess = str(hinted(config.absolute()))
             self._words = (str(config), "--store", "")
