@@ -596,10 +596,15 @@ class ReadingsDone(Record, frozen=True):
 
 
 class ReaderTrouble(Record, frozen=True):
-    """The device delivers no frames, and the reader tries again. With ``ended`` there will be no more frames."""
+    """The device delivers no frames, and the reader tries again. With ``ended`` there will be no more frames.
+
+    With ``open`` the reader has the source open, and more readings may follow: ``text`` is empty, or it is the reason
+    why no program can find the source any more.
+    """
 
     text: Sentence
     ended: bool = False
+    open: bool = False
 
 
 class ReaderReport(Record, frozen=True):

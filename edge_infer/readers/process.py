@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from edge_infer.errors import EdgeInferError, WireError, shortened
+from edge_infer.errors import EdgeInferError, SourceError, WireError, shortened
 from edge_infer.frames.pixels import Orientation
 from edge_infer.frames.timing import Pacer
 from edge_infer.ipc.channel import Channel, ChannelClosedError
@@ -26,6 +26,7 @@ from edge_infer.platform.process_use import OwnUse
 from edge_infer.readers.frame_slots import TO_READER, SlotWriter
 from edge_infer.readers.sample_stream import ROOM_SECONDS, TO_STREAM_READER, StreamWriter
 from edge_infer.readers.sources import Passed, Picture, Reading, Source, first, make_source, selects
+from edge_infer.readers.sources.byte_input import no_pipe
 from edge_infer.readers.sources.faults import settle_all
 from edge_infer.sandbox.fence import Identity, identities
 from edge_infer.sandbox.selftest import ENFORCED
@@ -128,9 +129,14 @@ class SourceReader:
             elif isinstance(writer, StreamWriter):
                 writer.room_seconds = getattr(source, "room_seconds", ROOM_SECONDS)
                 writer.follow(getattr(source, "faults", None))
+            if self._plan.holds_writer and not source.live:
+                raise SourceError(no_pipe(str(self._plan.options.get("file", ""))))
             chosen = selects(source, self._pacer.due)
             with progress.call():
                 source.__enter__()
+            if isinstance(writer, StreamWriter) and hasattr(source, "away"):
+                writer.attend(lambda: source.away)
+                writer.tell_counts()
             fresh = True
             while not self._stop.is_set():
                 with progress.call(patience):
@@ -146,6 +152,8 @@ class SourceReader:
             if self._stop.is_set() and isinstance(writer, StreamWriter) and self._plan.holds_writer:
                 self._finish(source, writer)
         finally:
+            if isinstance(writer, StreamWriter):
+                writer.attend(None)
             with progress.call():
                 source.close()
         self._rest("the source has ended", ended=True)

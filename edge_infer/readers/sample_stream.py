@@ -9,6 +9,7 @@ import math
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -93,6 +94,8 @@ class StreamWriter:
         self._fruitless = False  # whether the current engine has not finished any reading yet
         self._lock = threading.RLock()
         self._before: Signal | None = None
+        self._away: Callable[[], str] | None = None
+        self._told_away: tuple[int, str] | None = None  # for which engine, and the text
 
     @property
     def faults(self) -> int:
@@ -105,6 +108,11 @@ class StreamWriter:
             with self._lock:
                 faults.resume(self._left_out)
                 self._left_out = faults
+
+    def attend(self, away: Callable[[], str] | None) -> None:
+        """Report, to each engine, that the source is open, and each change of ``away``; None: it is closed."""
+        with self._lock:
+            self._away, self._told_away = away, None
 
     def poll(self) -> None:
         """Handle the records from the engine; raises `ChannelClosedError`."""
@@ -144,7 +152,7 @@ class StreamWriter:
         self._sent = max(0, self._sent - 1)
 
     def tell_counts(self) -> bool:
-        """Send counts, and what a new engine needs, without a new reading.
+        """Send counts, the state of an open pipe, and what a new engine needs, without a new reading.
 
         Return False if it has to be called again soon.
 
@@ -162,9 +170,18 @@ class StreamWriter:
                         return False
                     if counts != self._told and self._channel.send(counts):
                         self._told = counts
+                    return self._tell_away()
             return True
         finally:
             self._lock.release()
+
+    def _tell_away(self) -> bool:
+        """Report a change of the source's ``away``; return False if the channel has no space yet."""
+        if self._away is None or (now := (self.greetings, shortened(self._away()))) == self._told_away:
+            return True
+        sent = self._channel.send(ReaderTrouble(now[1], open=True))
+        self._told_away = now if sent else self._told_away
+        return sent
 
     def write(self, reading: Block | Words) -> bool:
         """Send one reading to the engine; return False if it was dropped because the engine is too slow."""

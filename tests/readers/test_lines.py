@@ -97,11 +97,103 @@ def test_a_pipe_that_takes_the_place_of_another_is_read(tmp_path: Path) -> None:
         check_that_the_next_reader_reads(rig, pipe)
 
 
+def test_a_pipe_that_is_gone_is_told_and_its_last_writer_is_still_read(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with StreamRig(make_plan("lines", {"file": str(pipe)}), tmp_path) as rig:
+        with pipe.open("w", buffering=1) as way:  # once the reader has opened it
+            pipe.unlink()
+            assert rig.error("does not exist") == f"{pipe} does not exist; create a named pipe with `mkfifo {pipe}`"
+            until(lambda: True if rig.feed.blocked() == "source_lost" else None, "its state", 10.0)
+            pipe.write_text("a producer that found no pipe\n")
+            assert f"{pipe} is a regular file, not a named pipe: remove it" in rig.error("regular file")
+            way.write("from the old pipe\n")
+            taken = rig.take()
+        assert isinstance(taken, Line)
+        assert taken.text == "from the old pipe"
+        assert "regular file" in str(rig.feed.health().error)  # a line does not put the pipe back
+        pipe.unlink()
+        os.mkfifo(pipe)
+        until(lambda: rig.process.poll() if rig.process else None, "end of the reader")
+        rig.start()
+        until(lambda: True if rig.feed.health().state == "ok" else None, "its state, before any line")
+        assert not rig.feed.health().error
+        with pipe.open("w") as way:
+            way.write("hello\n")
+            way.flush()
+            taken = rig.take()
+        assert isinstance(taken, Line)
+        assert taken.text == "hello"
+
+
+def test_what_is_wrong_with_a_pipe_is_told_once_and_to_each_engine(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with StreamRig(make_plan("csv", {"file": str(pipe), "rate": 50.0}), tmp_path) as rig:
+        with pipe.open("w", buffering=1) as way:  # once the reader has opened it
+            pipe.rename(tmp_path / "aside")
+            rig.error("does not exist")
+            for number in range(3):
+                way.write(f"{number}\n")
+                assert rig.rows(1) == [[number]]
+                rig.report()
+        assert caplog.text.count(f"source cam: {pipe} does not exist") == 1
+        rig.feed.close()
+        rig.new_engine()
+        rig.error("does not exist")
+        (tmp_path / "aside").rename(pipe)
+        until(lambda: True if not rig.feed.health().error else None, "the pipe to be back", 10.0)
+
+
+def test_a_reader_does_not_take_a_file_for_its_pipe(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    with StreamRig(make_plan("lines", {"file": str(pipe)}), tmp_path) as rig:
+        rig.error("does not exist")
+        pipe.write_text("a producer that found no pipe\n")
+        until(lambda: rig.process.poll() if rig.process else None, "end of the reader")
+        rig.start()
+        rig.error("is a regular file, not a named pipe")
+        pipe.unlink()
+        os.mkfifo(pipe)
+        check_that_the_next_reader_reads(rig, pipe)
+
+
+@pytest.mark.parametrize(("kind", "options"), [(LinesSource, LinesOptions), (CsvSource, partial(CsvOptions, rate=1.0))])
+def test_a_source_whose_pipe_is_gone_names_what_is_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Any, options: Any
+) -> None:
+    monkeypatch.setattr("edge_infer.readers.sources.byte_input.LOOK_EVERY", 0.0)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with kind(options(str(pipe))) as source, pipe.open("w", buffering=1) as way:
+
+        def away() -> str:
+            way.write("1\n")
+            assert source.read() is not None
+            return str(source.away)
+
+        assert away() == ""
+        pipe.rename(tmp_path / "aside")
+        assert away() == f"{pipe} does not exist; create a named pipe with `mkfifo {pipe}`"
+        pipe.mkdir()
+        assert away() == f"{pipe} is not a named pipe: remove it and create a named pipe with `mkfifo {pipe}`"
+        pipe.rmdir()
+        (tmp_path / "aside").rename(pipe)
+        assert away() == ""
+        pipe.unlink()
+        os.mkfifo(pipe)
+        for _ in range(3):  # a program still writes into the old one
+            assert away() == ""
+
+
 @pytest.mark.parametrize(("kind", "options"), [(LinesSource, LinesOptions), (CsvSource, partial(CsvOptions, rate=1.0))])
 def test_a_source_whose_pipe_is_replaced_fails_after_what_was_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Any, options: Any
 ) -> None:
     monkeypatch.setattr("edge_infer.readers.sources.byte_input.LOOK_EVERY", 0.1)
+    monkeypatch.setattr("edge_infer.readers.sources.byte_input.SILENT", 0.2)
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     with kind(options(str(pipe))) as source:

@@ -230,6 +230,8 @@ class StreamCapture:
             if isinstance(event, StreamBegin):
                 self._begun = True
                 self._last = self._done = event.settled
+            elif isinstance(event, ReaderTrouble) and event.open:
+                feed.opened(event.text)
             elif isinstance(event, ReaderTrouble):
                 feed.trouble(event.text, ended=event.ended)
             elif event is None or not self._begun:

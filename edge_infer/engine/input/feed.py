@@ -286,6 +286,15 @@ class Feed:
                 log.info("source %s has ended", self.plan.name)
                 self._watch.end()
 
+    def opened(self, away: str) -> None:
+        """Record that the reader has the source open; ``away``: the reason why programs cannot find it any more."""
+        with self._watching:
+            if away and away != self._watch.away:
+                self._log(logging.WARNING, away)
+            elif not away and (self._watch.error or self._watch.away):
+                self._log(logging.INFO, "is open again")
+            self._watch.opened(away)
+
     def _log(self, level: int, text: str) -> None:
         """Log a change of the source's state, within limits: a source that comes and goes must not fill the journal."""
         if not self._lines.take():

@@ -36,6 +36,9 @@ class SourceWatch:
         interval.
         """
         self.error = ""
+        self.away = ""
+        """Reason why programs cannot find the source any more, although its reader still has it open. Unlike ``error``
+        it lasts when a frame arrives."""
         self.ended = False
         self.faults = 0
         self._noisy = noisy
@@ -80,7 +83,11 @@ class SourceWatch:
 
     def trouble(self, text: str) -> None:
         """Record the reader's reason for the missing frames."""
-        self.error = text
+        self.error, self.away = text, ""
+
+    def opened(self, away: str) -> None:
+        """Record that the reader has the source open; ``away`` is empty if programs can find the source."""
+        self.error, self.away, self.ended = "", away, False
 
     def end(self) -> None:
         """Record that no more frames will arrive."""
@@ -90,9 +97,10 @@ class SourceWatch:
         """Return the state as in the contract: lost after 5 s or ten intervals, frozen after 10 s of equal frames."""
         if self.ended:
             return "ended"
-        pause = 0.0 if self.error else self._pause
+        wrong = bool(self.error or self.away)
+        pause = 0.0 if wrong else self._pause
         silent = now - self._last > max(LOST_AFTER, LOST_INTERVALS * self._interval, pause)
-        if silent and not (self._quiet and not self.error):
+        if silent and not (self._quiet and not wrong):
             return "lost"
         if not self._seen and not self._quiet:
             return "starting"
@@ -106,7 +114,7 @@ class SourceWatch:
 
     def health(self, now: float) -> SourceHealth:
         """Return the entry of this source in the health message."""
-        error, faults = shortened(self.error) or ABSENT, min(self.faults, MOST) or ABSENT
+        error, faults = shortened(self.error or self.away) or ABSENT, min(self.faults, MOST) or ABSENT
         fps = rate(self._times, now)
         return SourceHealth(self.state(now), fps, error, faults, round(fps * self._stretch(now), 2) or ABSENT)
 

@@ -26,6 +26,8 @@ It *may* have
   before, and then None;
 - ``room_seconds``: how long a reading of samples or text waits for a busy engine before it is dropped; more than a
   quarter of a second only if a large buffer, such as that of a connection, holds the data of that time;
+- ``away``: the reason why programs cannot find the source any more, such as a pipe that was removed, although `read`
+  still returns what arrives; empty without one; another thread reads it during `read`;
 - ``stdin``: true when it reads the daemon's standard input, which its reader then inherits;
 - ``stills``: true when it gives single pictures, not a stream; they are scaled exactly, whatever time that takes;
 - ``place``: a `Place`, which the caller sets: memory for the pixels of the next picture, which saves a copy (an

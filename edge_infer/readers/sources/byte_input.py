@@ -19,8 +19,11 @@ CHUNK: Final = 1 << 12
 ahead."""
 LONGEST: Final = 1 << 16
 """Maximum length of a line in bytes; longer lines are dropped."""
-LOOK_EVERY: Final = 5.0
-"""Seconds between two checks, in a silent pipe, whether another pipe has taken its place."""
+LOOK_EVERY: Final = 2.0
+"""Seconds between two checks whether the path of a pipe still leads to it."""
+SILENT: Final = 5.0
+"""Seconds of silence after which a pipe is given up for another one that has taken its place. Until then, a program may
+still be writing into the old one."""
 
 
 class EndOfInputError(EOFError):
@@ -33,12 +36,16 @@ class ByteLines:
     With ``patience``, a line that stays incomplete for this many seconds, or until the end, counts as cut off. It is
     dropped together with everything up to the next line end, because that may be the rest of the line.
 
-    ``path`` is that of a named pipe. If another one takes its place, no program can write into this one any more.
+    ``path`` is that of a named pipe. If another one takes its place, no other program can open this one any more. While
+    no pipe is there, ``away`` is the reason, and this one is still read: a program may have it open.
     """
 
     def __init__(self, fd: int, patience: float = math.inf, *, blank: bool = False, path: str = "") -> None:
+        self.away = ""
         self._fd = fd
-        self._path = path
+        self._path = path if path and stat.S_ISFIFO(os.fstat(fd).st_mode) else ""
+        self._look_at = 0.0
+        self._replaced = False
         self._blank = blank
         self._patience = patience
         self._ready: deque[bytes | ValueError] = deque()
@@ -58,9 +65,8 @@ class ByteLines:
             if self._ended:
                 raise EndOfInputError
             stale = self._heard + self._patience if self._part else math.inf
-            look = time.monotonic() + LOOK_EVERY if self._path else math.inf
-            if not wait_readable(self._fd, min(deadline, stale, look)):
-                if self._path and _is_replaced(self._fd, self._path):
+            if not wait_readable(self._fd, min(deadline, stale, self._look())):
+                if self._replaced and time.monotonic() - self._heard >= SILENT:
                     raise OSError(errno.ESTALE, "another pipe has taken its place")
                 if time.monotonic() >= stale:
                     self._cut_off()
@@ -82,6 +88,31 @@ class ByteLines:
     def skip_first(self) -> None:
         """Skip everything up to the first line end, which is the rest of a line that began earlier."""
         self._overlong = True
+
+    def _look(self) -> float:
+        """Check the path of a pipe if that is due; return when the next check is due."""
+        if not self._path:
+            return math.inf
+        if (now := time.monotonic()) >= self._look_at:
+            self._look_at = now + LOOK_EVERY
+            try:
+                found = os.stat(self._path)  # noqa: PTH116
+            except (FileNotFoundError, NotADirectoryError):
+                self._replaced, self.away = False, missing(self._path)
+            except OSError:
+                pass  # this user may no longer enter the folder, which says nothing about the pipe
+            else:
+                self._compare(found)
+        return self._look_at
+
+    def _compare(self, found: os.stat_result) -> None:
+        """Take into account what the path leads to."""
+        if not stat.S_ISFIFO(found.st_mode):
+            self._replaced, self.away = False, no_pipe(self._path, found.st_mode)
+        elif not os.path.samestat(found, os.fstat(self._fd)):
+            self._replaced = True  # `away` stays until this pipe is given up
+        else:
+            self._replaced, self.away = False, ""
 
     def _feed(self, data: bytes) -> None:
         self._heard = time.monotonic()
@@ -116,15 +147,6 @@ class ByteLines:
         self._part, self._overlong = b"", True
 
 
-def _is_replaced(fd: int, path: str) -> bool:
-    """Return whether a path leads to another named pipe than the open one."""
-    try:
-        found = os.stat(path)  # noqa: PTH116
-    except OSError:
-        return False
-    return stat.S_ISFIFO(found.st_mode) and not os.path.samestat(found, os.fstat(fd))
-
-
 def _too_long() -> ValueError:
     return ValueError(f"a line of more than {LONGEST} bytes")
 
@@ -138,6 +160,19 @@ def wait_readable(fd: int, deadline: float) -> bool:
 # Open the ``file`` of a source: a file, a named pipe, or ``-`` for the daemon's standard input.
 
 STDIN: Final = "-"
+
+
+def missing(file: str) -> str:
+    """Return the error for a file that does not exist."""
+    return f"{file} does not exist; create a named pipe with `mkfifo {file}`"
+
+
+def no_pipe(file: str, mode: int = stat.S_IFREG) -> str:
+    """Return the error for a file of this ``mode`` in the place of a named pipe."""
+    remedy = f"remove it and create a named pipe with `mkfifo {file}`"
+    if stat.S_ISREG(mode):
+        return f"{file} is a regular file, not a named pipe: {remedy}, or read the file with `edge-infer reload`"
+    return f"{file} is not a named pipe: {remedy}"
 
 
 def is_live(file: str) -> bool:
@@ -168,6 +203,6 @@ def open_input(file: str) -> int:
         pipe = stat.S_ISFIFO(os.stat(file).st_mode)  # noqa: PTH116
         return os.open(file, (os.O_RDWR if pipe else os.O_RDONLY) | os.O_CLOEXEC | os.O_NOCTTY)
     except FileNotFoundError as error:
-        raise SourceError(f"{file} does not exist; create a named pipe with `mkfifo {file}`") from error
+        raise SourceError(missing(file)) from error
     except OSError as error:
         raise SourceError(f"{file} cannot be opened: {error.strerror}{remedy_for(error)}") from error

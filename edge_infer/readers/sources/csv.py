@@ -103,6 +103,11 @@ class CsvSource(Closing):
             except EndOfInputError as error:
                 raise self._useless() from error
 
+    @property
+    def away(self) -> str:
+        """The reason why programs cannot find the pipe that this source still reads; empty without one."""
+        return self._lines.away
+
     def finish(self) -> None:
         """Take no more rows from the pipe; `read` returns those taken before, and then None."""
         self._lines.finish()

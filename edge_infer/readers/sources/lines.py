@@ -72,6 +72,11 @@ class LinesSource(Closing):
             self.faults.note("a line that is not UTF-8 text; its invalid characters were replaced")
         return Words(text, time.time(), time.monotonic())
 
+    @property
+    def away(self) -> str:
+        """The reason why programs cannot find the pipe that this source still reads; empty without one."""
+        return self._lines.away if self._lines is not None else ""
+
     def finish(self) -> None:
         """Take no more lines from the pipe; `read` returns those taken before, and then None."""
         if self._lines is not None:
