@@ -245,6 +245,12 @@ def test_every_refusal_has_a_sentence(code: int) -> None:
     assert len(denial(code, "Some name", "a/b", mqtt_plan(1883))) < 500
 
 
+def test_a_refused_version_says_nothing_about_the_other() -> None:
+    trouble = refusal(0x84, "Unsupported protocol version", mqtt_plan(1883))
+    assert trouble.other_version
+    assert trouble.text.endswith("it does not accept this version of MQTT: edge-infer needs 5 or 3.1.1")
+
+
 def test_a_password_file(tmp_path: Path) -> None:
     file = tmp_path / "mqtt.pass"
     wanted = mqtt_plan(1883, password_file=str(file))

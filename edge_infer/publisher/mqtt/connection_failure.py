@@ -20,7 +20,7 @@ TAKEN_OVER: Final = 0x8E
 UNSUPPORTED_QOS: Final = 0x9B
 _REFUSALS: Final[Mapping[int, str]] = {
     0x82: "protocol error: is this an MQTT broker?",
-    0x84: "it supports neither MQTT 5 nor 3.1.1",
+    0x84: "it does not accept this version of MQTT: edge-infer needs 5 or 3.1.1",
     0x85: "it does not accept the client id {client_id!r}: change mqtt.client_id",
     0x86: "bad user name or password: compare mqtt.username and {secret} with the broker's",
     0x87: "not authorised: check mqtt.username and {secret}, and the broker's access rules for {topic}/status",
