@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -74,3 +76,33 @@ def test_a_child_that_may_die_is_the_first_to_die_before_it_imports_anything_lar
     monkeypatch.setenv("PYTHONPATH", str(code))
     start(tmp_path)
     assert int(note.read_text()) == 1000
+
+
+PARENT = """
+import codecs, os, subprocess, sys
+from pathlib import Path
+
+from edge_infer.platform.child_process import go_before
+from edge_infer.sandbox.privileges import forbid_dumping
+
+codecs.lookup("ascii")
+own, score = sys.argv[1:]
+Path("/proc/self/oom_score_adj").write_text(own)
+subprocess.run(["true"], start_new_session=True)  # what this imports cannot be read later
+if os.geteuid() == 0:
+    os.setgid(65534)
+    os.setuid(65534)
+forbid_dumping()
+for _ in range(30):
+    with subprocess.Popen(["sleep", "20"], start_new_session=True) as child:
+        go_before(child.pid, int(score))
+        print(Path(f"/proc/{child.pid}/oom_score_adj").read_text().strip())
+        child.kill()
+"""
+
+
+@pytest.mark.parametrize(("own", "score", "found"), [(0, 600, 600), (0, 200, 200), (500, 600, 800), (1000, 200, 1000)])
+def test_the_kernel_prefers_every_child_to_a_parent_that_is_protected(own: int, score: int, found: int) -> None:
+    words = [sys.executable, "-c", PARENT, str(own), str(score)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(found)] * 30

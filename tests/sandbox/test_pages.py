@@ -69,7 +69,7 @@ def sentences(page: str) -> str:
         ("known-gaps.md", f"After {server.MAX_UNCLOSED_FILES} such files, the daemon checks no drafts until then"),
         (
             "known-gaps.md",
-            {1 << 30: "quarter of the memory that the service may use, and at most 1 GiB"}[frame_receiver.MAX_MEMORY],
+            {1 << 30: "quarter of the service's memory, and 1 GiB"}[frame_receiver.MAX_MEMORY],
         ),
         ("configure.md", f"The limits are {config_files.MAX_PARTS} files, {load.LARGEST >> 20} MiB for each file"),
         ("configure.md", f"{config_files.MAX_BYTES >> 20} MiB for all files together"),

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from edge_infer.platform.memory import lines as lines_of
 from edge_infer.readers.environment import most_pixels
 from tests.broker import Broker, Subscriber, eventually
 from tests.moody import write_model
-from tests.running import Daemon
+from tests.running import PYTHON, Daemon, config
 from tests.supervisor.test_first_model import install_decoder
 from tests.swapping import P, short
 
@@ -73,6 +74,22 @@ class Fragile(Classification):
     def recognise(inputs, outputs):
         return None
 '''
+
+HOARDER = """
+import os, sys, time
+
+if os.fork() == 0:  # survives the end of its reader
+    os.setsid()
+    os.close(1)
+    time.sleep(2.0)
+    file = os.memfd_create("hoard")
+    for _ in range(2000):
+        os.write(file, bytes(1 << 20))
+while True:
+    os.write(1, bytes(64 * 48 * 3))
+    time.sleep(0.05)
+"""
+"""A camera that leaves a process behind whose memory counts in nobody's size."""
 
 
 @pytest.fixture
@@ -135,6 +152,42 @@ def test_a_pipeline_that_takes_the_memory_is_held_back_and_no_sound_model_rolled
             f"{P}/yard/result", lambda heard: heard.at > moment + 1 and heard.value["sha"] == short(second), 60
         )
         assert daemon.status()["models"]["calm"]["state"] == "active"
+
+
+def test_the_kernel_kills_programs_and_readers_first_then_engine_and_publisher_and_the_supervisor_last(
+    tmp_path: Path, group: Path, broker: Broker, subscriber: Subscriber
+) -> None:
+    box = tmp_path / "box"
+    box.mkdir()
+    (box / "camera.py").write_text(HOARDER)
+    camera = f"{{kind: exec, command: [{PYTHON}, {box}/camera.py], size: 64x48, format: rgb24}}"
+    still = config(broker.port)
+    with Daemon(box, still, before=inside(group)) as daemon:
+        daemon.wait_serving()
+        assert scores(daemon) == {"supervisor": 0, "engine": 400, "publisher": 200}
+        others = {name: daemon.pids()[name] for name in ("engine", "publisher")}
+        daemon.config.write_text(config(broker.port, camera))
+        eventually(lambda: scores(daemon).get("reader cam") == 800, lambda: daemon.log.read_text()[-3000:], 60)
+        eventually(lambda: kills(group) >= 4, lambda: daemon.log.read_text()[-3000:], 60)
+        daemon.config.write_text(still)
+        daemon.wait_serving()
+        assert daemon.status()["models"]["faces"]["state"] == "active"
+        assert others.items() <= daemon.pids().items(), daemon.log.read_text()[-3000:]
+        moment = time.monotonic()
+        subscriber.wait(f"{P}/faces/result", lambda heard: heard.at > moment + 1, 60)
+
+
+def scores(daemon: Daemon) -> dict[str, int]:
+    """The preference of the kernel for each process."""
+    pids = {"supervisor": daemon.pid, **daemon.pids()}
+    found = {name: Path(f"/proc/{pid}/oom_score_adj") for name, pid in pids.items()}
+    return {name: int(path.read_text()) for name, path in found.items() if path.exists()}
+
+
+def kills(group: Path) -> int:
+    """How many processes of the group the kernel has killed for lack of memory."""
+    lines = [line for name in ("memory.events", "memory.oom_control") for line in lines_of(group / name)]
+    return next(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
 
 
 def test_a_picture_may_be_as_large_as_the_memory_of_the_group_allows(group: Path) -> None:

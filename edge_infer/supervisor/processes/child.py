@@ -20,6 +20,7 @@ from typing import Any, Final
 from edge_infer.errors import quoted
 from edge_infer.ipc.channel import MAX_REPORT_BYTES, Channel, ChannelClosedError, TooManyFilesError, pack
 from edge_infer.ipc.messages import SetLogLevel
+from edge_infer.platform.child_process import READER
 from edge_infer.platform.event_loop import Stalls, readable
 from edge_infer.platform.rate_limits import TokenBucket
 from edge_infer.supervisor.processes.output import Output
@@ -72,6 +73,8 @@ class ChildSpec:
     accepts: tuple[type[Any], ...]
     inherits: Mapping[str, int] = field(default_factory=dict)
     longest_pause: float = LONGEST_PAUSE
+    oom_score: int = READER
+    """See `edge_infer.platform.child_process`."""
     stdin: bool = False
     """Whether the child inherits the standard input of the daemon."""
 
@@ -188,7 +191,9 @@ class ChildProcess:
                 return
             output = self._output.open()
             try:
-                self._body = SubprocessHandle(recipe.module, files, line, output, stdin=recipe.stdin)
+                self._body = SubprocessHandle(
+                    recipe.module, files, line, output, oom_score=recipe.oom_score, stdin=recipe.stdin
+                )
             finally:
                 os.close(output)
         finally:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Protocol
 
-from edge_infer.platform.child_process import own_module
+from edge_infer.platform.child_process import go_before, own_module
 
 log = logging.getLogger(__name__)
 
@@ -49,13 +49,20 @@ class SubprocessHandle:
     Raises `OSError` if it cannot be started.
 
     ``files`` maps options of its command line to the open files that it inherits. ``output`` becomes its standard
-    output and error. With ``stdin`` it inherits the standard input of the daemon.
+    output and error. ``oom_score`` is for `go_before`. With ``stdin`` it inherits the standard input of the daemon.
     """
 
     killable = True
 
     def __init__(
-        self, module: str, files: Mapping[str, int], words: tuple[str, ...], output: int, *, stdin: bool = False
+        self,
+        module: str,
+        files: Mapping[str, int],
+        words: tuple[str, ...],
+        output: int,
+        *,
+        oom_score: int,
+        stdin: bool = False,
     ) -> None:
         self._process = subprocess.Popen(
             own_module(module, *_options(files), *words),
@@ -67,6 +74,7 @@ class SubprocessHandle:
             env=_environment(),
         )
         self.pid = self._process.pid
+        go_before(self.pid, oom_score)
         try:
             self._pidfd = os.pidfd_open(self.pid)
         except OSError:

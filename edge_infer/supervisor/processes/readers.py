@@ -14,6 +14,7 @@ from typing import Final
 from edge_infer.ipc.messages import ReaderReport
 from edge_infer.ipc.reader_config import write_reader_config
 from edge_infer.plan.records import SourcePlan
+from edge_infer.platform.child_process import PROGRAMS, READER
 from edge_infer.platform.closing import Closing
 from edge_infer.platform.event_loop import Stalls
 from edge_infer.sandbox.needs import runs_foreign_code
@@ -194,6 +195,7 @@ class Readers:
             (ReaderReport,),
             _inherited(reader_end, told),
             PAUSE,
+            PROGRAMS if source.kind == "exec" or runs_foreign_code(source) else READER,
             source.stdin,
         )
         self._sandboxes.renew(recipe.name)

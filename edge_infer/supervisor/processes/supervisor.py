@@ -45,7 +45,7 @@ from edge_infer.ipc.messages import (
 )
 from edge_infer.plan.channel_rates import RESTED_AFTER
 from edge_infer.plan.records import PipelinePlan, Plan
-from edge_infer.platform.child_process import death, unexpected_death
+from edge_infer.platform.child_process import ENGINE, PUBLISHER, death, unexpected_death
 from edge_infer.platform.clock import new_boot, uptime
 from edge_infer.platform.event_loop import Stalls, readable
 from edge_infer.platform.memory import MemoryKills
@@ -200,6 +200,7 @@ class ProcessSupervisor:
                 self._level,
                 (EngineReport, GrabDone, WhyAnswer, EventsAnswer, ScoresAnswer, DriftAnswer, DriftReference, Offence),
                 {"--results": engine_end, "--lights": self._lights},
+                oom_score=ENGINE,
             ),
             self.stalls,
         )
@@ -215,6 +216,7 @@ class ProcessSupervisor:
                     "--delivered": self._delivered,
                     "--rates": self._rates,
                 },
+                oom_score=PUBLISHER,
             ),
             self.stalls,
         )
