@@ -24,7 +24,8 @@ from edge_infer.models.trials.child_main import die_with_parent, own_output
 from edge_infer.models.trials.known_results import TRIED_FILE
 from edge_infer.models.trials.probe import Probe
 from edge_infer.platform.child_process import go_first
-from edge_infer.platform.config_files import environment_for
+from edge_infer.platform.config_files import MAX_BYTES, environment_for, variables_of
+from edge_infer.platform.environment import take
 from edge_infer.platform.paths import trials_folder
 from edge_infer.platform.permissions import look_up_names
 from edge_infer.sandbox import lock
@@ -64,16 +65,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     lock("config", fence=config_fence(args.store or ""), keep=READ_SEARCH)
     store = False if args.store is None else Path(args.store)
     environment_for(args.file)  # before any model is tried: its process must not inherit what the file names
+    draft = None if args.draft is None else (args.draft, sys.stdin.buffer.read(MAX_BYTES))
+    if draft is not None:
+        take(variables_of(draft[1]))
     with own_output() as output, Probe() as probe:
         if args.store is None or not _has_tried(args.store):
             with suppress(StartError):  # the first model that needs this process retries and reports the error
                 probe.begin()
         from edge_infer.config.compile.compile import compile_config
-        from edge_infer.yamlfile.load import LARGEST
 
-        if args.wait and not sys.stdin.buffer.readline():
-            return 0  # the file has not changed
-        draft = None if args.draft is None else (args.draft, sys.stdin.buffer.read(LARGEST + 1))
+        if args.wait:
+            if not sys.stdin.buffer.readline():
+                return 0  # the file has not changed
+            environment_for(args.file)
         compiled = compile_config(
             args.file, store=store, running=args.running, probe=probe, draft=draft, replayed=args.replayed
         )

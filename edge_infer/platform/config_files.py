@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from edge_infer.errors import ConfigError
-from edge_infer.platform.environment import take, with_taken
+from edge_infer.platform.environment import names_unknown, take, with_taken
 from edge_infer.platform.paths import Look, content, look
 
 FOLDER: Final = "conf.d"
@@ -103,10 +103,16 @@ def environment_for(config: Path) -> dict[str, str]:
 
     Take the variables that its files name out of this process's environment, so that no other child inherits them.
     """
-    with suppress(OSError):  # the process that reads the files reports what is wrong with them
-        for text in texts_of(config).values():
-            take(name.decode() for name in _VARIABLE.findall(text))
+    try:
+        take(frozenset().union(*map(variables_of, texts_of(config).values())))
+    except OSError:  # the process that reads the files reports what is wrong with them
+        names_unknown()
     return with_taken()
+
+
+def variables_of(text: bytes) -> frozenset[str]:
+    """Return the names of the variables ``${NAME}`` in a file."""
+    return frozenset(name.decode() for name in _VARIABLE.findall(text))
 
 
 def too_many(count: int) -> str:
@@ -123,5 +129,5 @@ def digest_of_texts(texts: Mapping[Path, bytes]) -> str:
 def named_variables(config: Path) -> set[str]:
     """Return the names of the environment variables that the files of a configuration refer to."""
     with suppress(OSError):
-        return {name.decode() for text in texts_of(config).values() for name in _VARIABLE.findall(text)}
+        return {name for text in texts_of(config).values() for name in variables_of(text)}
     return set()

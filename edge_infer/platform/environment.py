@@ -18,8 +18,19 @@ _HARMLESS: Final = frozenset(
     }
 )
 _HARMLESS_PREFIXES: Final = ("LC_", "PYTHON", "OPENCV_", "OMP_", "OPENBLAS_")
+_OF_SYSTEMD: Final = frozenset({"INVOCATION_ID", "JOURNAL_STREAM"})
+"""Variables that decide in which form a child of the daemon logs, and what it expects of its sandbox."""
 _taken: Final[dict[str, str]] = {}
 """Variables that `take` has removed from `os.environ`. Like that, it belongs to the whole process."""
+
+
+class _Names:
+    """Whether this process knows which variables the configuration names; None before the first reading."""
+
+    known: bool | None = None
+
+
+_names: Final = _Names()
 
 
 def is_harmless(name: str) -> bool:
@@ -28,10 +39,30 @@ def is_harmless(name: str) -> bool:
 
 
 def take(names: Iterable[str]) -> None:
-    """Take these variables out of this process's environment, so that children do not inherit them."""
+    """Take these variables out of this process's environment, so that children do not inherit them.
+
+    ``names`` are all that the configuration names.
+    """
+    _names.known = True
     for name in names:
         if name in os.environ and not is_harmless(name):
             _taken[name] = os.environ.pop(name)
+
+
+def names_unknown() -> None:
+    """Give children only harmless variables until `take` is called: the configuration cannot be read.
+
+    Nothing changes after a call of `take`, because the children run the configuration that was read then.
+    """
+    if _names.known is None:
+        _names.known = False
+
+
+def for_children() -> dict[str, str]:
+    """Return the environment for a child that must not find the variables that the configuration names."""
+    if _names.known is not False:
+        return dict(os.environ)
+    return {name: value for name, value in os.environ.items() if is_harmless(name) or name in _OF_SYSTEMD}
 
 
 def variable(name: str, default: str) -> str:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from edge_infer.plan.records import Problem
+from edge_infer.platform.config_files import variables_of
 from edge_infer.platform.permissions import why_unreadable
 from edge_infer.yamlfile.error_text import in_words
 from edge_infer.yamlfile.nodes import Group, Listing, Node, Scalar, YamlError, compose
@@ -119,7 +120,7 @@ def parse_document(path: Path, data: bytes, environment: Mapping[str, str] | Non
         root = _top(compose(_decode(data)))
     except YamlError as error:
         return _unreadable(path, data, error)
-    reading = _NodeWalk(str(path), environment)
+    reading = _NodeWalk(str(path), environment, variables_of(data))
     value = reading.value(root, ())
     return Document(str(path), hashlib.sha256(data).hexdigest(), root, value, tuple(reading.problems))
 
@@ -184,6 +185,7 @@ class _NodeWalk:
 
     file: str
     environment: Mapping[str, str] | None
+    variables: Container[str]
     problems: list[Problem] = field(default_factory=list)
 
     def value(self, node: Node, steps: Steps) -> Any:
@@ -205,6 +207,6 @@ class _NodeWalk:
         """Return the value of a scalar; raises ValueError if a variable cannot be expanded."""
         if self.environment is None or "${" not in node.text:
             return resolve(node.text) if node.plain else node.text
-        filled = Expanded(expand(node.text, self.environment))
+        filled = Expanded(expand(node.text, self.environment, self.variables))
         filled.written = node.text
         return resolve(filled, node.text) if node.plain else filled

@@ -8,7 +8,7 @@ and not ``7``.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any, Final
 
 INTEGER: Final = re.compile(r"[-+]?[0-9]{1,100}|0o[0-7]{1,100}|0x[0-9a-fA-F]{1,100}")
@@ -60,8 +60,12 @@ def resolve(word: str, written: str | None = None) -> Any:
     return found
 
 
-def expand(word: str, environment: Mapping[str, str]) -> str:
-    """Return the text with ``${NAME}`` expanded (``$${`` stands for ``${``); raises ValueError if that fails."""
+def expand(word: str, environment: Mapping[str, str], variables: Container[str] | None = None) -> str:
+    """Return the text with ``${NAME}`` expanded (``$${`` stands for ``${``); raises ValueError if that fails.
+
+    Without ``variables`` any may be named. They are those that `variables_of` finds in the file. The supervisor keeps
+    them from other processes, and would not see one that is written with escapes.
+    """
 
     def replaced(found: re.Match[str]) -> str:
         if found[0].startswith("$$"):
@@ -71,6 +75,8 @@ def expand(word: str, environment: Mapping[str, str]) -> str:
             raise ValueError(
                 "${ starts the name of an environment variable: ${NAME}; for the literal characters write $${"
             )
+        if variables is not None and name not in variables:
+            raise ValueError(f"the environment variable {name} is written with escapes (\\); write ${{{name}}}")
         if name not in environment:
             raise ValueError(
                 f"the environment variable {name} is not set; for a command, write env {name}=VALUE before it (after "

@@ -141,3 +141,18 @@ def test_errors_of_plain_types_are_sentences_too(write: Write) -> None:
         (6, "words[1]", "expected a text, not 5"),
         (7, "more", "is not known here; known: text, level, share, words"),
     ]
+
+
+@pytest.mark.parametrize("parser", PARSERS, ids=lambda parser: str(parser.__name__))
+@pytest.mark.parametrize("text", [r"\x24{P}", r"$\x7bP}", r"${\x50}", "${\\\n  P}", r"$${P} \u0024{P}"])
+def test_a_variable_must_be_written_as_it_is(
+    text: str, parser: Any, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The supervisor keeps variables that it finds in the file from other processes. It does not read YAML."""
+    monkeypatch.setattr(load, "compose", lambda text: compose(text, parser))
+    document = read_document(write(f'a: "{text}"\n'.encode()), {"P": "hunter4"})
+    assert [problem.text for problem in document.problems] == [
+        "the environment variable P is written with escapes (\\); write ${P}"
+    ]
+    assert "hunter4" not in str(document.value)
+    assert read_document(write(rb'a: "${P}\x24$${P}"' + b"\n"), {"P": "x"}).value == {"a": "x$${P}"}

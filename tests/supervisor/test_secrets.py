@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from edge_infer.models.trials.probe import Probe
 from edge_infer.platform.config_files import environment_for
+from edge_infer.supervisor.reload.compilation import Compilation
 from tests.broker import Broker, Certificates, Subscriber, eventually, free_port
 from tests.publisher.test_faults import passwords
 from tests.publisher.test_tls import tls_lines
@@ -126,7 +129,70 @@ def test_a_process_that_tries_models_gets_no_variable_that_the_configuration_nam
         assert environment_for(path)["NAME_OF_BOX"] == "hunter4"
         with Probe() as probe:
             probe.begin()
-            found = Path(f"/proc/{probe.pid}/environ").read_bytes()
+            place = Path(f"/proc/{probe.pid}/environ")
+            found = eventually(place.read_bytes, "its environment")  # empty until the kernel has set up the process
         assert b"NAME_OF_BOX" not in found
         assert b"HOME=" in found
         assert b"WRITTEN=stays" in found, "$${ names no variable"
+
+
+def _many(folder: Path) -> None:
+    """More files than a configuration may have."""
+    (folder / "conf.d").mkdir()
+    for number in range(257):
+        (folder / "conf.d" / f"{number}.yaml").write_text("models: {}\n")
+
+
+def _large(folder: Path) -> None:
+    """A file that is too large."""
+    (folder / "config.yaml").write_text((folder / "config.yaml").read_text() + "#" * (5 << 20))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may look into rooms that are not dumpable")
+@pytest.mark.parametrize("spoil", [_many, _large])
+def test_no_process_gets_variables_that_a_configuration_names_which_is_too_large_to_read(
+    box: Path, broker: Broker, spoil: Callable[[Path], None]
+) -> None:
+    before = ("env", "NAME_OF_BOX=hunter4", "FOR_A_CAMERA=1", "OMP_WAIT_POLICY=PASSIVE")
+    with Daemon(box, config(broker.port), before=before) as started:
+        started.wait_serving()
+        assert all(b"FOR_A_CAMERA" in found for found in environments(started).values())
+        started.signal(signal.SIGTERM)
+        assert started.wait(20.0) == 0
+        good = started.config.read_text()
+        started.config.write_text(good.replace("mqtt: {", "mqtt: {username: '${NAME_OF_BOX}', "))
+        spoil(box)
+        started.start()
+        started.wait_serving()
+        found = environments(started)
+        assert "is REJECTED" in started.log.read_text()
+        assert [name for name, each in found.items() if b"NAME_OF_BOX" in each] == []
+        assert all(b"OMP_WAIT_POLICY" in each and b"PATH=" in each for each in found.values())
+        shutil.rmtree(box / "conf.d", ignore_errors=True)
+        started.config.write_text(good)
+        assert started.reload()["state"] == "applied", started.log.read_text()
+        os.kill(started.pids()["publisher"], signal.SIGKILL)
+        eventually(lambda: b"FOR_A_CAMERA" in environments(started).get("publisher", b""), "its variables", 30.0)
+
+
+def environments(daemon: Daemon) -> dict[str, bytes]:
+    """The environment of each process of a daemon."""
+    found = {}
+    for name, pid in daemon.pids().items():
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+            found[name] = Path(f"/proc/{pid}/environ").read_bytes()
+    return found
+
+
+def test_a_variable_that_is_first_named_after_the_process_was_started_ahead_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(config(1883))
+    monkeypatch.setenv("NAME_OF_BOX", "hunter4")
+    compilation = Compilation(path, state_dir=tmp_path / "state", ahead=True)
+    assert "NAME_OF_BOX" in os.environ
+    path.write_text(config(1883).replace("mqtt: {", "mqtt: {username: '${NAME_OF_BOX}', "))
+    compilation.go()
+    compilation.close()
+    assert "NAME_OF_BOX" not in os.environ

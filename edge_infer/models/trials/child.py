@@ -16,6 +16,7 @@ from edge_infer.errors import StartError, WireError
 from edge_infer.models.trials.messages import Ready
 from edge_infer.platform.child_process import go_first, own_module
 from edge_infer.platform.closing import Closing
+from edge_infer.platform.environment import for_children
 from edge_infer.platform.logs import CHAT, printable
 from edge_infer.sandbox.fence import Fence
 
@@ -120,6 +121,7 @@ class TrialProcess(Closing):
             stderr=subprocess.PIPE,
             bufsize=0,
             start_new_session=True,
+            env=for_children(),
         )
 
     def _wait_ready(self, process: subprocess.Popen[bytes]) -> None:

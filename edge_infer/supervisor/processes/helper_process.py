@@ -16,6 +16,7 @@ from typing import Final
 
 from edge_infer.platform.child_process import go_first, own_module
 from edge_infer.platform.closing import Closing
+from edge_infer.platform.environment import for_children
 from edge_infer.supervisor.processes.output import Output
 
 END_WAIT: Final = 10.0
@@ -55,7 +56,7 @@ class HelperProcess(Closing):
         stdin: int = subprocess.DEVNULL,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Start the process. Without ``environment`` it gets the environment of this process.
+        """Start the process. Without ``environment`` it gets that of `for_children`.
 
         ``output`` forwards its log output, over all runs of this helper.
         """
@@ -72,7 +73,7 @@ class HelperProcess(Closing):
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 start_new_session=True,
-                env=environment,
+                env=for_children() if environment is None else environment,
             )
         except (OSError, ValueError):
             self._log.close()

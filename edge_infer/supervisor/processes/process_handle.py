@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import Protocol
 
 from edge_infer.platform.child_process import go_before, own_module
+from edge_infer.platform.environment import for_children
 
 log = logging.getLogger(__name__)
 
@@ -154,5 +155,5 @@ def _options(files: Mapping[str, int]) -> list[str]:
 
 
 def _environment() -> dict[str, str]:
-    """Return this process's environment, without the variable that makes a crashing interpreter write a traceback."""
-    return {name: value for name, value in os.environ.items() if name != "PYTHONFAULTHANDLER"}
+    """Return the environment of a child, without the variable that makes a crashing interpreter write a traceback."""
+    return {name: value for name, value in for_children().items() if name != "PYTHONFAULTHANDLER"}

@@ -19,6 +19,7 @@ from edge_infer.plan.files import files_of_pipelines
 from edge_infer.plan.records import Compiled, Plan, Problem
 from edge_infer.platform.child_process import death, unexpected_death
 from edge_infer.platform.config_files import MAX_BYTES, digest_of_texts, environment_for, texts_of
+from edge_infer.platform.environment import take
 from edge_infer.platform.logs import LONGEST_LINE, printable
 from edge_infer.platform.paths import content, default_device_id, default_state_dir, hinted, written_state_dirs
 from edge_infer.platform.rate_limits import TokenBucket
@@ -95,6 +96,7 @@ class Compilation:
     def go(self) -> None:
         """Let a process that was started ahead read the file."""
         if self._signal >= 0:
+            environment_for(self._config)  # the file has changed since, and may name others
             self._errand.begin_again(DEADLINE)
             with suppress(OSError):  # it has ended, which `finished` reports
                 os.write(self._signal, b"\n")
@@ -265,7 +267,10 @@ def _unchanged(config: Path, state_dir: Path) -> Plan | None:
     except (OSError, ValueError):
         return None
     text = texts[config]
-    plan = remembered(state_dir) if not any(b"${" in each for each in texts.values()) else None
+    if any(b"${" in each for each in texts.values()):
+        return None
+    take(())  # the files name no variable
+    plan = remembered(state_dir)
     if plan is None or plan.digest != digest_of_texts(texts) or Path(plan.state_dir) != state_dir:
         return None
     named = re.search(rb"(?m)^[^#\n]*\bid:\s*[\"']?" + re.escape(plan.device.encode()) + rb"\b", text)
