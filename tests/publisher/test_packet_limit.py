@@ -21,6 +21,7 @@ from edge_infer.publisher.mqtt.inflight_window import (
     MAX_FORGOTTEN_SECONDS,
     MIN_LIMIT_BYTES,
     NO_LIMIT,
+    REPEATED_SECONDS,
     PacketLimit,
 )
 from edge_infer.publisher.outbox.scheduler import size_of
@@ -48,11 +49,12 @@ class Connections:
             self.limit.acked(acked)
         return self.limit.ended(sizes)
 
-    def last(self) -> None:
-        """One that lasts."""
+    def last(self, *sizes: int) -> int | None:
+        """One that lasts, and ends when larger messages are repeated."""
         self.limit.begin()
         self.limit.acked(SMALL)
         self.limit.lasted()
+        return self.limit.ended(sizes) if sizes else None
 
 
 def suspected() -> Connections:
@@ -69,7 +71,7 @@ def known() -> Connections:
     made = suspected()
     made.last()
     assert made.limit.most == NO_LIMIT, "tried once more"
-    assert made.end(LARGE) == LARGE
+    assert made.limit.ended([LARGE]) == LARGE
     assert made.limit.most == made.limit.known == LARGE - 1
     return made
 
@@ -86,8 +88,7 @@ def test_a_limit_that_proves_right_is_kept_longer() -> None:
         made.now += kept
         for _ in range(ATTEMPTS):
             made.end(LARGE)
-        made.last()
-        made.end(LARGE)
+        made.last(LARGE)
         kept = min(2 * kept, MAX_FORGOTTEN_SECONDS)
         made.now += kept - 1
         assert made.limit.known == LARGE - 1
@@ -104,8 +105,7 @@ def test_each_smaller_size_needs_the_same_evidence() -> None:
     assert made.limit.most == LARGE - 1
     assert made.end(2000) == 2000
     assert (made.limit.most, made.limit.known) == (1999, LARGE - 1)
-    made.last()
-    assert made.end(2000, 2500) == 2000
+    assert made.last(2000, 2500) == 2000
     assert made.limit.known == 1999
 
 
@@ -113,8 +113,7 @@ def test_smaller_sizes_are_found_while_a_limit_is_assumed() -> None:
     made = suspected()
     assert [made.end(2000) for _ in range(ATTEMPTS)] == [None, None, 2000]
     assert made.limit.most == 1999
-    made.last()
-    assert made.end(2000, LARGE) == 2000
+    assert made.last(2000, LARGE) == 2000
     assert made.limit.known == 1999
 
 
@@ -140,10 +139,41 @@ def test_connections_that_end_for_another_reason_teach_nothing() -> None:
     assert made.limit.most == NO_LIMIT
 
 
-def test_connections_without_an_acknowledgement_teach_nothing() -> None:
+def test_a_limit_from_connections_without_an_acknowledgement_costs_nothing() -> None:
     made = Connections()
     for size in (LARGE, 65, 13):
-        assert [made.end(size, acked=0) for _ in range(2 * ATTEMPTS)] == [None] * 2 * ATTEMPTS
+        for _ in range(2 * ATTEMPTS):
+            made.end(size, acked=0)
+            assert made.limit.known == NO_LIMIT, "a larger message waits at most"
+    assert made.limit.most == NO_LIMIT
+
+
+def test_a_broker_whose_acknowledgements_are_cut_off_has_a_limit_too() -> None:
+    """One that acknowledges later than it rejects a large message."""
+    made = Connections()
+    assert [made.end(200, LARGE, acked=0) for _ in range(ATTEMPTS)] == [None, None, LARGE]
+    assert made.last(LARGE) == LARGE
+    assert made.limit.known == LARGE - 1
+
+
+def test_an_end_long_after_the_repeated_message_proves_nothing() -> None:
+    for days in (0, 1):
+        made = suspected()
+        made.last()
+        made.now += REPEATED_SECONDS if days else 0.0
+        if not days:
+            made.limit.begin()
+            made.limit.acked(SMALL)
+        assert made.limit.ended([5000]) is None, "another connection, or much later"
+        assert made.limit.known == NO_LIMIT
+
+
+def test_a_lower_limit_than_before_is_found() -> None:
+    made = Connections()
+    made.end(200, acked=LARGE)
+    assert [made.end(LARGE) for _ in range(ATTEMPTS)] == [None] * ATTEMPTS
+    made.now += MAX_FORGOTTEN_SECONDS + 1
+    assert [made.end(LARGE) for _ in range(ATTEMPTS)] == [None, None, LARGE]
 
 
 def test_the_end_of_one_connection_may_cut_off_its_acknowledgements() -> None:

@@ -94,6 +94,8 @@ FIRST_FORGOTTEN_SECONDS: Final = 300.0
 """Seconds after which larger messages are tried again, because the broker's limit may have been raised. They double
 each time that the limit proves right."""
 MAX_FORGOTTEN_SECONDS: Final = 3600.0
+REPEATED_SECONDS: Final = 60.0
+"""Seconds within which the end of a connection with a repeated message in flight proves an assumed limit."""
 
 
 class PacketLimit:
@@ -109,7 +111,8 @@ class PacketLimit:
         self._known_until = self._quiet_until = 0.0
         self._seconds = FIRST_FORGOTTEN_SECONDS
         self._accepted = self._suspect = self._times = 0
-        self._silent, self._lasted = 0, False
+        self._accepted_at = self._repeated_until = 0.0
+        self._silent = 0
 
     @property
     def known(self) -> int:
@@ -126,42 +129,45 @@ class PacketLimit:
     def begin(self) -> None:
         """Start with a new connection."""
         self._silent += 1
+        self._repeated_until = 0.0
 
     def acked(self, size: int) -> None:
         """Record that the broker accepted a message of this size."""
-        self._silent = 0
-        self._accepted = max(self._accepted, size)
+        self._silent, now = 0, self._clock()
+        if size >= self._accepted or now - self._accepted_at > MAX_FORGOTTEN_SECONDS:  # the limit may be lower now
+            self._accepted, self._accepted_at = size, now
         if self._suspect and size >= self._suspect:
             self._absolve()
             self._seconds = FIRST_FORGOTTEN_SECONDS
 
     def lasted(self) -> None:
-        """Record that a connection has lasted; then larger messages are tried once more."""
+        """Record that a connection has lasted; then larger messages are tried once more, on this connection."""
         if self._assumed != NO_LIMIT and not self._silent:
-            self._assumed, self._lasted = NO_LIMIT, True
+            self._assumed, self._repeated_until = NO_LIMIT, self._clock() + REPEATED_SECONDS
 
     def ended(self, sizes: Iterable[int]) -> int | None:
         """Record that the broker ended a connection with messages of these sizes in flight.
 
-        Return the size that is taken to be too large, if that is new. A broker that acknowledges nothing on two
-        connections in a row teaches nothing. The end of one may have cut off its acknowledgements. An assumed limit is
-        dropped if it does not keep the broker from ending connections.
+        Return the size that is taken to be too large, if that is new. The end may have cut off acknowledgements, so
+        three connections without any are evidence, too. An assumed limit is dropped if it does not keep the broker from
+        ending connections: it acknowledges nothing on two of them, or only small messages are in flight.
         """
         now, largest = self._clock(), max(sizes, default=0)
-        if self._silent > 1 or largest <= max(self._accepted, MIN_LIMIT_BYTES):
-            if self._assumed != NO_LIMIT:
+        is_assumed, is_small = self._assumed != NO_LIMIT, largest <= max(self._accepted, MIN_LIMIT_BYTES)
+        if is_small or (is_assumed and self._silent > 1):
+            if is_assumed:
                 self._quiet_until = now + FIRST_FORGOTTEN_SECONDS
             self._absolve()
             return None
         if now < self._quiet_until:
             return None
-        if self._lasted and largest >= self._suspect:
+        if now < self._repeated_until and largest >= self._suspect:
             self._known, self._known_until = self._suspect - 1, now + self._seconds
             self._seconds = min(2 * self._seconds, MAX_FORGOTTEN_SECONDS)
-            self._times, self._lasted = 0, False
+            self._times, self._repeated_until = 0, 0.0
             return self._suspect
         self._times = self._times + 1 if largest == self._suspect else 1
-        self._suspect, self._lasted = largest, False
+        self._suspect = largest
         if self._times < ATTEMPTS:
             return None
         self._assumed, self._times = largest - 1, 0
@@ -169,5 +175,5 @@ class PacketLimit:
 
     def _absolve(self) -> None:
         """Suspect no size any more."""
-        self._assumed, self._lasted = NO_LIMIT, False
+        self._assumed, self._repeated_until = NO_LIMIT, 0.0
         self._suspect = self._times = 0
