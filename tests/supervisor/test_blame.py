@@ -175,10 +175,23 @@ def test_of_pipelines_that_crash_the_engine_by_turns_one_is_held_back(box: Box) 
     assert box.held() | box.rolled_back() == {"door", "gate"}
 
 
-def hangs(box: Box, monkeypatch: pytest.MonkeyPatch, *stuck: str) -> None:
-    """The engine reports that it is stuck in these pipelines, is killed and dies while all are at work."""
+def test_a_crash_between_two_frames_takes_no_model_of_an_idle_pipeline_away(box: Box) -> None:
+    for busy in (("door",), ("gate",), ()):
+        box.dies(*busy)
+    assert box.rolled_back() == set(), "the newest replacement was not at work"
+    assert len(box.held()) == 1
+
+
+def test_a_pipeline_that_was_at_work_at_one_crash_of_three_keeps_its_model(box: Box) -> None:
+    for busy in ((), ("door",), ()):
+        box.dies(*busy)
+    assert (box.held(), box.rolled_back()) == ({"door"}, set())
+
+
+def hangs(box: Box, monkeypatch: pytest.MonkeyPatch, *stuck: str, active: tuple[str, ...] = NAMES) -> None:
+    """The engine reports that it is stuck in these pipelines, is killed and dies while some are at work."""
     table = ActivityTable(os.dup(box.house._lights))
-    for name in NAMES:
+    for name in active:
         table.of(name).__enter__()
     box.house.heard.engine = EngineReport("abcdef", "", {}, {}, {}, stuck=stuck)
     monkeypatch.setattr(box.house.engine, "ended", iter([-signal.SIGKILL, None]).__next__)
@@ -196,9 +209,22 @@ def test_a_hang_counts_only_against_the_pipelines_in_which_the_engine_is_stuck(
         box.clock.now += pause
         hangs(box, monkeypatch, "gate")
         assert (box.held(), box.rolled_back()) == ({"gate"}, set())
+
+
+def test_a_pipeline_that_others_may_have_starved_keeps_its_model(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow model may take the processor from a quick one for longer than the quick one may take for a frame."""
     for _ in range(3):
         hangs(box, monkeypatch, "door")
-    assert (box.held(), box.rolled_back()) == ({"gate"}, {"door"})
+    assert (box.held(), box.rolled_back()) == ({"door"}, set())
+    box.clock.now += FIRST_QUARANTINE_SECONDS
+    hangs(box, monkeypatch, "door")
+    assert (box.held(), box.rolled_back()) == ({"door"}, set())
+
+
+def test_a_pipeline_that_hangs_alone_gets_its_model_of_before(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(3):
+        hangs(box, monkeypatch, "door", active=("door",))
+    assert (box.held(), box.rolled_back()) == (set(), {"door"})
 
 
 def test_a_hang_in_an_unknown_pipeline_counts_against_those_at_work(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:

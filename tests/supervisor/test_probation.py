@@ -91,9 +91,9 @@ def test_who_was_at_work_at_every_fall() -> None:
     loop = deaths.add(EngineDeath("engine was killed by SIGSEGV", frozenset({"door", "hall"}), fell=True))
     assert loop == EngineDeath(how, frozenset({"door"}), fell=True)
     loop = deaths.add(EngineDeath("engine was killed by SIGSEGV", frozenset({"hall"}), fell=True))
-    assert loop == EngineDeath(how, frozenset({"door", "hall"}), fell=True), "there are several causes"
+    assert loop == EngineDeath(how, frozenset({"door", "hall"}), fell=True, others=True), "there are several causes"
     loop = deaths.add(EngineDeath("engine was killed by SIGSEGV", frozenset(), fell=True))
-    assert loop == EngineDeath(how, frozenset(), fell=True)
+    assert loop == EngineDeath(how, frozenset({"door", "hall"}), fell=True, others=True), "once between two frames"
     for _ in range(3):
         loop = deaths.add(EngineDeath("engine was killed by SIGSEGV", frozenset({"door"}), fell=False))
     assert loop == EngineDeath(how, frozenset({"door"}), fell=False), "somebody else had to do with it"

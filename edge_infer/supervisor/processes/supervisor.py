@@ -395,7 +395,8 @@ class ProcessSupervisor:
         deaths: list[EngineDeath] = []
         for child in self._children():
             if (status := child.ended()) is not None:
-                ours, busy = self.engine in self._reasons, self._stuck or active_pipelines(self._lights)
+                ours, active = self.engine in self._reasons, active_pipelines(self._lights)
+                busy = self._stuck or active
                 foreign = status == -signal.SIGKILL and not child.killed
                 for_memory = self._memory_kills.take() if foreign else False
                 text = self._on_exit(child, status, for_memory=for_memory)
@@ -405,8 +406,8 @@ class ProcessSupervisor:
                     self.picture, self._stuck = None, frozenset()
                 if child is self.engine and text and not blameless:
                     how = told_death(text, self._names())
-                    memory = for_memory is not False
-                    deaths.append(EngineDeath(how, busy, fell=ours or fell(status) or memory, memory=memory))
+                    memory, others = for_memory is not False, not active <= busy
+                    deaths.append(EngineDeath(how, busy, ours or fell(status) or memory, memory, others))
         return deaths
 
     def restart_due(self) -> None:

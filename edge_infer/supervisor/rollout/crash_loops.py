@@ -24,15 +24,17 @@ CRASH_LOOP_SECONDS: Final = 60.0
 class EngineDeath:
     """A death of the engine: a description in the form of `told_death`, and the pipelines that were busy.
 
-    If the engine was killed because it was stuck in some pipelines, these alone count as busy. ``fell``: the engine
-    crashed, hung, or took too much memory, so its death counts against these pipelines; other kills do not count.
-    ``memory``: the kernel killed the engine for lack of memory, or may have done so.
+    If the engine was killed because it was stuck in some pipelines, these alone count as busy; ``others``: further ones
+    were at work, and may have taken the processor from them. ``fell``: the engine crashed, hung, or took too much
+    memory, so its death counts against these pipelines; other kills do not count. ``memory``: the kernel killed the
+    engine for lack of memory, or may have done so.
     """
 
     how: str
     busy: frozenset[str]
     fell: bool
     memory: bool = False
+    others: bool = False
 
 
 _FORMS: Final = (
@@ -77,9 +79,9 @@ class CrashLoopDetector:
     def add(self, death: EngineDeath) -> EngineDeath | None:
         """Add a death; return the deaths as one if they now form a crash loop.
 
-        ``busy`` are the pipelines that were busy at every death. If different pipelines were busy when the engine fell,
-        any of them may be the cause, so ``busy`` are all of these. After a kill from outside or for lack of memory that
-        is no evidence, and ``busy`` stays empty.
+        ``busy`` are the pipelines that were busy at every death. If there are none, and the engine fell each time, any
+        pipeline that was busy once may be the cause, so ``busy`` are all of these. After a kill from outside or for
+        lack of memory that is no evidence, and ``busy`` stays empty.
         """
         self._last.append((self._clock(), death))
         if len(self._last) < CRASH_LOOP_DEATHS or self._last[-1][0] - self._last[0][0] > CRASH_LOOP_SECONDS:
@@ -87,11 +89,11 @@ class CrashLoopDetector:
         deaths = [each for _, each in self._last]
         busy_each = [each.busy for each in deaths]
         busy, fell = frozenset.intersection(*busy_each), all(each.fell for each in deaths)
-        memory = any(each.memory for each in deaths)
-        if fell and not memory and all(busy_each):
-            busy = busy or frozenset.union(*busy_each)
+        memory, others = any(each.memory for each in deaths), any(each.others for each in deaths)
+        if not busy and fell and not memory:
+            busy, others = frozenset.union(*busy_each), True
         how = f"{death.how}, {CRASH_LOOP_DEATHS} times within {CRASH_LOOP_SECONDS:.0f} s"
-        return EngineDeath(how, busy, fell, memory)
+        return EngineDeath(how, busy, fell, memory, others)
 
     def clear(self) -> None:
         """Forget the deaths, because their cause has been dealt with."""

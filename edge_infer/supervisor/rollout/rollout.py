@@ -309,7 +309,8 @@ class ModelRollout:
         if self._without_delegate(name, death.how):
             self._deaths.clear()
         else:
-            self._roll_back_or_hold(name, death.how, certain=death.busy == {name} and not death.memory)
+            alone = death.busy == {name} and not death.others
+            self._roll_back_or_hold(name, death.how, certain=alone and not death.memory)
 
     def _blame_replacement(self, busy: Collection[str], how: str) -> None:
         """Roll back the most recent replacement, for deaths that count against no pipeline.
