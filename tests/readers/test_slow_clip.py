@@ -132,6 +132,17 @@ def test_a_clip_that_decodes_slowly_gives_every_picture(
     assert all(warning in each for each in told)
 
 
+@pytest.mark.parametrize("mean", [0.95, 0.99, 1.02])
+def test_a_clip_that_decodes_about_as_fast_as_it_plays_loses_few_pictures(
+    play: Play, clock: Clock, mean: float
+) -> None:
+    """One picture of fifty takes three times as long, and each is converted as well."""
+    usual = mean * 50 / 52 * INTERVAL
+    found = times(play(*[3 * usual, *[usual] * 49]), clock, consuming=[0.1 * INTERVAL])
+    assert len(found) > 0.98 * FRAMES
+    assert max(np.diff(found)) < 5 * INTERVAL
+
+
 def test_a_clip_that_decodes_slowly_by_turns_skips_little(play: Play, clock: Clock) -> None:
     found = times(play(0.3, 0.01, 0.01, 0.03), clock)
     assert len(found) > 0.7 * FRAMES

@@ -34,6 +34,9 @@ MOST_LATE: Final = 1.0
 frames."""
 MAX_SKIPPING_SECONDS: Final = 2.0
 """Limit of the time for which frames are skipped in a row. After that the clock is set back too."""
+LEAST_GAIN: Final = 0.25
+"""Share of a frame interval that skipping a frame must gain on average. With less, a clip that decodes about as fast as
+it plays would lose most of its pictures to win back a little time."""
 SMOOTHING: Final = 0.1
 """Share of the newest frame in the average of what skipping a frame gains."""
 MEASURED_SECONDS: Final = 10.0
@@ -197,8 +200,8 @@ class VideoSource(Closing):
         """Grab the next picture; return False if closed in the meantime, or at the end of the file.
 
         With ``realtime``, skip pictures that are more than a frame interval late, and wait until the next one is due.
-        A skipped picture is decoded too. So no picture is skipped while decoding is as slow as the clip or slower:
-        that would not catch up, and no picture would be left. The first picture is always given.
+        A skipped picture is decoded too. So no picture is skipped while decoding takes about as long as playing, or
+        longer: that would hardly catch up, and few pictures would be left. The first picture is always given.
         """
         begin = time.monotonic()
         while self._grab_one(capture):
@@ -210,7 +213,7 @@ class VideoSource(Closing):
             late = now - self._start - self._elapsed
             if late > MOST_LATE or (late > 0 and now - begin > MAX_SKIPPING_SECONDS):
                 self._start, late = self._start + late, 0.0
-            if late <= 1 / self._fps or self._gain <= 0:
+            if late <= 1 / self._fps or self._gain < LEAST_GAIN / self._fps:
                 return not self._closed.wait(max(0.0, -late))
             self._read += 1
         return False
