@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
-from edge_infer.cli.as_service import take_variables_of_unit
+from edge_infer.cli.as_service import variables_of_unit
 from edge_infer.errors import ConfigError, EdgeInferError
 from edge_infer.sandbox import Fence, lock, privileges
 from edge_infer.sandbox.change_user import give_up_root, give_up_root_for, give_up_root_for_state
@@ -50,8 +50,9 @@ def act_on(args: argparse.Namespace, *configs: Path, prepare: Prepare | None = N
     """
     if not args.own_process:
         return None
-    for config in configs:
-        take_variables_of_unit(config)
+    found = [variables_of_unit(config) for config in configs]
+    for variables in found:
+        os.environ.update(variables)
     return give_up_root_for(*configs, prepare=prepare, alone=alone)
 
 

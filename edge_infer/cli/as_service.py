@@ -18,6 +18,7 @@ from typing import Final
 
 from edge_infer.platform.child_process import own_module
 from edge_infer.platform.config_files import named_variables
+from edge_infer.platform.environment import is_harmless
 
 UNIT: Final = "edge-infer.service"
 VERSIONS: Final = "versions"
@@ -116,15 +117,17 @@ def user_from(shown: Mapping[str, Sequence[str]], config: Path) -> str:
     return user if user not in ("root", "0") and _started_with(shown, config) else ""
 
 
-def take_variables_of_unit(config: Path) -> None:
-    """Set the variables that a configuration names and this process lacks, from the unit that runs it.
+def variables_of_unit(config: Path) -> dict[str, str]:
+    """Return the variables that a configuration names and this process lacks, from the unit that runs it.
 
     This is only for root. Variables of ``EnvironmentFile=`` are missing, because systemd reads that file at the start.
+    Variables that change how programs run are missing as well: the unit may set them for a user without rights.
     """
-    lacking = named_variables(config) - os.environ.keys() if os.geteuid() == 0 else set()
-    if lacking and _started_with(_shown("LoadState", "ExecStart"), config):
-        given = _printed(*_QUERY, "Environment")
-        os.environ.update(variables_from(given, lacking))
+    named = {name for name in named_variables(config) if not (is_harmless(name) or name.startswith("LD_"))}
+    lacking = named - os.environ.keys() if os.geteuid() == 0 else set()
+    if not lacking or not _started_with(_shown("LoadState", "ExecStart"), config):
+        return {}
+    return variables_from(_printed(*_QUERY, "Environment"), lacking)
 
 
 def variables_from(text: str, wanted: Container[str]) -> dict[str, str]:

@@ -16,6 +16,7 @@ from edge_infer.cli.as_service import (
     run_as_service,
     user_from,
     variables_from,
+    variables_of_unit,
 )
 from edge_infer.platform import paths
 
@@ -138,6 +139,25 @@ def test_the_variables_of_a_unit_that_a_configuration_names() -> None:
     text = '{"type":"as","data":["BOXNAME=gate-9","ROOM=the $HALL \\"2\\" = x","OTHER=1"]}'
     assert variables_from(text, {"BOXNAME", "ROOM", "NONE"}) == {"BOXNAME": "gate-9", "ROOM": 'the $HALL "2" = x'}
     assert variables_from("", {"BOXNAME"}) == {}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root takes the variables of a unit")
+def test_root_takes_no_variable_that_changes_how_programs_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The unit may set a library's folder for its own user, who may write there."""
+    names = ("BOXNAME", "LD_PRELOAD", "LD_LIBRARY_PATH", "PYTHONPATH")
+    config = tmp_path / "config.yaml"
+    config.write_text("".join(f"# ${{{name}}}\n" for name in names))
+    data = ", ".join(f'"{name}=/tmp/x"' for name in names)
+
+    def printed(program: str, *_: str) -> str:
+        started = f"LoadState=loaded\nExecStart={{ argv[]={PROGRAM} run -c {config} ; }}\n"
+        return started if program == "systemctl" else f'{{"type":"as","data":[{data}]}}'
+
+    monkeypatch.setattr("edge_infer.cli.as_service._printed", printed)
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    assert variables_of_unit(config) == {"BOXNAME": "/tmp/x"}
+    assert not os.environ.keys() & set(names)
 
 
 BELOW_SYSTEMD = 'mount -t tmpfs -o mode=755 none /run && mkdir -p /run/systemd/system && exec "$@"'
