@@ -22,7 +22,7 @@ from edge_infer.contract.codec import (
     PartlyCompared,
     Record,
     ShortText,
-    Stored,
+    StoredRecord,
     at_most,
     between,
     decode,
@@ -341,7 +341,7 @@ class Noted(PartlyCompared, frozen=True, eq=False):
     beside: int = 0
 
 
-class Note(Stored, frozen=True):
+class Note(StoredRecord, frozen=True):
     """Data on the disk."""
 
     name: str

@@ -47,7 +47,7 @@ __all__ = [
     "RawJson",
     "Record",
     "ShortText",
-    "Stored",
+    "StoredRecord",
     "asdict",
     "at_least",
     "at_most",
@@ -87,7 +87,7 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=_ke
     """Data for another process, the broker or the disk. It is validated when it is decoded."""
 
 
-class Stored(Record, frozen=True, forbid_unknown_fields=False):
+class StoredRecord(Record, frozen=True, forbid_unknown_fields=False):
     """Data on the disk. Unknown keys, which a newer version wrote, are ignored when it is decoded.
 
     Use it only where the known keys alone are the safe reading: they refuse, hold back or pause at least as much.

@@ -15,7 +15,7 @@ from edge_infer.contract.codec import (
     JsonValue,
     Record,
     ShortText,
-    Stored,
+    StoredRecord,
     at_most,
     decode,
     decode_json,
@@ -122,7 +122,7 @@ class Slot(Record, frozen=True):
     ts: Timestamp
 
 
-class OnTrial(Stored, frozen=True):
+class OnTrial(StoredRecord, frozen=True):
     """A model on probation; ``starts`` counts unclean restarts of the daemon during the probation.
 
     ``identity`` is that of its plan. Older records have none; the digest of the file identifies them.
@@ -140,7 +140,7 @@ class OnTrial(Stored, frozen=True):
         return self.identity or self.sha
 
 
-class Refusal(Stored, frozen=True):
+class Refusal(StoredRecord, frozen=True):
     """A refused model that is not tried again until its settings in the configuration (``entry``) change.
 
     A model that never became a plan has no ``identity``; the digest of its file and its title (name and version)
@@ -170,7 +170,7 @@ class Refusal(Stored, frozen=True):
         return replace(self, keys=tuple(dict.fromkeys((*self.keys, *keys))))
 
 
-class ShadowEnded(Stored, frozen=True):
+class ShadowEnded(StoredRecord, frozen=True):
     """A model that failed as a shadow. It does not run as a shadow again until its configuration changes."""
 
     model: Name
@@ -181,7 +181,7 @@ class ShadowEnded(Stored, frozen=True):
     ts: Timestamp
 
 
-class Happened(Stored, frozen=True):
+class Happened(StoredRecord, frozen=True):
     """One entry of the history: the event, the model's digest, the actor (user, configuration, daemon), the reason."""
 
     ts: Timestamp
@@ -193,7 +193,7 @@ class Happened(Stored, frozen=True):
     why: Sentence = ""
 
 
-class ServingRecord(Stored, frozen=True):
+class ServingRecord(StoredRecord, frozen=True):
     """The whole record.
 
     Slots and ended ``shadows`` are stored by pipeline, trials and refusals by the name of the model. ``keys`` are those

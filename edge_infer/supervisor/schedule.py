@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Final
 
-from edge_infer.contract.codec import Stored, at_most, between, decode_json, field, replace
+from edge_infer.contract.codec import StoredRecord, at_most, between, decode_json, field, replace
 from edge_infer.contract.messages import Name, timestamp
 from edge_infer.errors import EdgeInferError, StartError, WireError
 from edge_infer.plan.records import HoursPlan, Plan
@@ -35,7 +35,7 @@ spite of many reboots."""
 SHORTEST_SAVE, LONGEST_SAVE = 60.0, 3600.0
 
 
-class Pause(Stored, frozen=True):
+class Pause(StoredRecord, frozen=True):
     """Pause of a pipeline: the user who ordered it, and its end (no end: until a user resumes the pipeline).
 
     The end is not a time of day: boards without a battery start with a wrong time of day and correct it later.
@@ -51,7 +51,7 @@ class Pause(Stored, frozen=True):
     kernel: Annotated[str, at_most(64)] = ""
 
 
-class Pauses(Stored, frozen=True):
+class Pauses(StoredRecord, frozen=True):
     """The paused pipelines, kept over restarts. A newer version's further keys end no pause."""
 
     pipelines: Annotated[Mapping[Name, Pause], at_most(512)] = field(default_factory=dict)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from edge_infer.contract.codec import ShortText, Stored, decode_json, field
+from edge_infer.contract.codec import ShortText, StoredRecord, decode_json, field
 from edge_infer.errors import StartError, WireError
 from edge_infer.plan.records import ModelPlan
 from edge_infer.platform.durable_files import keep_record
@@ -19,7 +19,7 @@ from edge_infer.platform.durable_files import keep_record
 FILE: Final = "versions.json"
 
 
-class Versions(Stored, frozen=True):
+class Versions(StoredRecord, frozen=True):
     """Highest versions by package name. A newer version's further keys remove none of them."""
 
     highest: Mapping[ShortText, ShortText] = field(default_factory=dict)
