@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pty
 import re
@@ -318,3 +319,9 @@ def test_who_may_not_write_the_store_is_told_how(tmp_path: Path, owner: int, rem
     finally:
         os.seteuid(0)
         os.setegid(0)
+
+
+def test_a_write_that_is_refused_without_a_path_names_the_store(tmp_path: Path) -> None:
+    library = Library(tmp_path / "models")
+    with pytest.raises(StartError, match=rf"this user cannot write {tmp_path}/models; "), library.incoming():
+        raise PermissionError(errno.EPERM, "Operation not permitted")

@@ -98,9 +98,10 @@ class Library:
         except EdgeInferError:
             raise
         except PermissionError as error:
-            by_sudo = not self._user and is_of_service(error.filename)
+            path = error.filename or self.folder
+            by_sudo = not self._user and is_of_service(path)
             remedy = "run it with sudo" if by_sudo else "run the command as the daemon's user"
-            raise StartError(f"this user cannot write {error.filename}; {remedy}") from error
+            raise StartError(f"this user cannot write {path}; {remedy}") from error
         except OSError as error:
             raise StartError(f"the model store {self.folder} cannot be written: {_of_the_disk(error)}") from error
 
