@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeVar
@@ -39,6 +39,8 @@ from edge_infer.platform.paths import content
 # A newer version may have written it, before a rollback of the program. Unknown keys of a refusal, a trial or the
 # record itself are ignored: what remains refuses at least as much. A slot is read strictly, because an unknown key of
 # its model may change the model's results or forbid it. Such a slot is lost; the refusals stay.
+#
+# Entries are read one by one. A refusal with an unknown value still refuses, while it names its model.
 
 log = logging.getLogger(__name__)
 
@@ -312,21 +314,68 @@ def _read_record(state_dir: Path) -> tuple[ServingRecord, bool]:
         return ServingRecord(), False
 
 
-def _valid_parts(stored: JsonValue) -> ServingRecord:
-    """Return the record without invalid slots and history lines; raise `WireError` if another part is invalid.
+_STRICTEST: Final[tuple[dict[str, JsonValue], ...]] = (
+    {},
+    {"state": "rejected"},
+    {"state": "rejected", "reason": "the reason is unknown to this version", "keys": []},
+)
+"""What replaces the values of a refusal, until it can be read. With no ``keys``, no signature of before counts."""
 
-    A slot with an invalid previous model keeps its committed model.
+
+def _valid_parts(stored: JsonValue) -> ServingRecord:
+    """Return the record without its invalid entries; raise `WireError` if anything else is invalid.
+
+    A slot with an invalid previous model keeps its committed model. A refusal stays while it names its model.
     """
-    parts = stored if isinstance(stored, dict) else {}
-    slots, history = parts.get("slots", {}), parts.get("history", [])
-    record = decode(ServingRecord, {**parts, "slots": {}, "history": []} if parts else stored)
-    found = {name: _valid_slot(name, slot) for name, slot in slots.items()} if isinstance(slots, dict) else {}
+    parts = dict(stored) if isinstance(stored, dict) else {}
+    slots, trials, refused, shadows, history = (
+        parts.pop(key, None) for key in ("slots", "trials", "refused", "shadows", "history")
+    )
     lines = [_valid(Happened, line) for line in history[-MOST_HISTORY:]] if isinstance(history, list) else []
     return replace(
-        record,
-        slots={name: slot for name, slot in found.items() if slot is not None},
+        decode(ServingRecord, parts if isinstance(stored, dict) else stored),
+        slots=_valid_entries(slots, _valid_slot),
+        trials=_valid_entries(trials, _valid_trial),
+        refused=_valid_entries(refused, _valid_refusals),
+        shadows=_valid_entries(shadows, _valid_shadow),
         history=tuple(line for line in lines if line is not None),
     )
+
+
+def _valid_entries(stored: JsonValue, valid: Callable[[str, JsonValue], T | None]) -> dict[str, T]:
+    found = {name: valid(name, each) for name, each in stored.items()} if isinstance(stored, dict) else {}
+    return {name: each for name, each in found.items() if each is not None}
+
+
+def _valid_trial(model: str, stored: JsonValue) -> OnTrial | None:
+    trial = _valid(OnTrial, stored)
+    if trial is None:
+        log.error("model %s: its probation is unknown to this version, so it begins again", model)
+    return trial
+
+
+def _valid_shadow(pipeline: str, stored: JsonValue) -> ShadowEnded | None:
+    ended = _valid(ShadowEnded, stored)
+    if ended is None:
+        log.error("pipeline %s: the failure of its shadow is unknown to this version; it may run again", pipeline)
+    return ended
+
+
+def _valid_refusals(model: str, stored: JsonValue) -> tuple[Refusal, ...] | None:
+    found = [_valid_refusal(model, each) for each in (stored if isinstance(stored, list) else [stored])]
+    return tuple(each for each in found if each is not None) or None
+
+
+def _valid_refusal(model: str, stored: JsonValue) -> Refusal | None:
+    """Return a refusal. Unknown values that do not identify the model get the strictest meaning that is known here."""
+    if isinstance(stored, dict):
+        for strictest in _STRICTEST:
+            if (refusal := _valid(Refusal, {**stored, **strictest})) is not None:
+                if strictest:
+                    log.error("%s stays refused, but the refusal has values unknown to this version", refusal.title)
+                return refusal
+    log.error("model %s: a refusal is unknown to this version, so its file may be tried again", model)
+    return None
 
 
 def _valid_slot(pipeline: str, stored: JsonValue) -> Slot | None:

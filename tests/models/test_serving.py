@@ -19,6 +19,7 @@ from edge_infer.models.serving_record import (
     OnTrial,
     Refusal,
     ServingRecord,
+    ShadowEnded,
     Slot,
     open_record,
     read_record,
@@ -119,6 +120,50 @@ def test_a_model_with_a_key_of_a_newer_version_is_no_fallback_and_the_rest_stays
     write_record(tmp_path, ServingRecord())
     assert (tmp_path / UNREADABLE).read_text() == text
     assert (tmp_path / UNREADABLE).stat().st_mode & 0o777 == 0o640
+
+
+OTHER: dict[str, Any] = {"title": "m@3.0.0", "state": "rejected", "reason": "r", "keys": ["k"]}
+
+
+@pytest.mark.parametrize(
+    ("change", "left"),
+    [
+        ({"state": "newer"}, {}),
+        ({"reason": "r" * 100_000}, {"reason": "the reason is unknown to this version", "keys": ()}),
+        ({"keys": [3]}, {"reason": "the reason is unknown to this version", "keys": ()}),
+        ({"state": 3, "reason": None}, {"reason": "the reason is unknown to this version", "keys": ()}),
+        ({"sha": "newer"}, None),
+        ({"identity": 3}, None),
+    ],
+)
+def test_one_refusal_that_cannot_be_read_loses_no_other(
+    change: dict[str, Any], left: dict[str, Any] | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It still refuses the model, as long as it names it."""
+    found = stored(tmp_path)
+    found["refused"]["m"].append({**found["refused"]["m"][0], **OTHER, **change})
+    (tmp_path / FILE).write_text(json.dumps(found))
+    other = [] if left is None else [replace(REFUSAL, **{**OTHER, "keys": ("k",), **left})]
+    assert open_record(tmp_path) == replace(served(), refused={"m": (REFUSAL, *other)})
+    assert ("m@3.0.0 stays refused, but" in caplog.text) == (left is not None)
+    assert ("model m: a refusal is unknown to this version" in caplog.text) == (left is None)
+    assert (tmp_path / UNREADABLE).exists()
+
+
+def test_one_trial_or_shadow_that_cannot_be_read_loses_no_other(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shadows = {name: ShadowEnded("m", SHA, "m@1.0.0", "e", "slow", NOW) for name in ("door", "yard")}
+    whole = replace(served(), trials={name: OnTrial(SHA, name, NOW) for name in ("m", "n")}, shadows=shadows)
+    write_record(tmp_path, whole)
+    found = json.loads((tmp_path / FILE).read_bytes())
+    found["trials"]["n"]["starts"] = "newer"
+    found["shadows"]["yard"] = 3
+    (tmp_path / FILE).write_text(json.dumps(found))
+    left = replace(whole, trials={"m": whole.trials["m"]}, shadows={"door": shadows["door"]})
+    assert open_record(tmp_path) == left
+    assert "model n: its probation is unknown to this version" in caplog.text
+    assert "pipeline yard: the failure of its shadow is unknown to this version" in caplog.text
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "3", '{"slots": 3}', '{"history": {}}', '{"refused": 3}'])
