@@ -131,8 +131,8 @@ def why_gone(path: str) -> str:
         return ""
     name = Path(path).name
     remedy = f"add its line LoadCredential={name}:FILE again: sudo systemctl edit edge-infer"
-    if _MADE_HERE.fullmatch(name):
-        remedy = f"write the drop-in again: sudo edge-infer unit | sudo tee {DROP_IN} && sudo systemctl daemon-reload"
+    if _MADE_HERE.fullmatch(name):  # no pipeline into the file, which a failing command would empty
+        remedy = f"replace {DROP_IN} by the output of sudo edge-infer unit, then run sudo systemctl daemon-reload"
     return (
         f"cannot be read: the unit passes no credential {name} any more; make the original file readable for the "
         "service and run sudo systemctl reload edge-infer, "

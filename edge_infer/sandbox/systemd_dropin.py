@@ -34,7 +34,7 @@ def drop_in(plan: Plan, config: Path) -> str:
     delegates = accelerators() if any(pipeline.delegate for pipeline in plan.pipelines) else ()
     lines = [
         f"# For {config}; write it again when sources, broker or credentials change:",
-        f"#   edge-infer unit -c {shlex.quote(str(config))} | sudo tee {DROP_IN}",
+        f"#   edge-infer unit -c {shlex.quote(str(config))} > box.conf && sudo install -m 644 box.conf {DROP_IN}",
         "[Service]",
         *_devices(live, delegates),
         *_groups(live, delegates),

@@ -258,7 +258,7 @@ def told_of_a_credential(path: str, mount: str, **variables: str) -> list[str]:
     [
         (
             f"{LOST}-ec7b56d9",
-            f"write the drop-in again: sudo edge-infer unit | sudo tee {DROP_IN} && sudo systemctl daemon-reload",
+            f"replace {DROP_IN} by the output of sudo edge-infer unit, then run sudo systemctl daemon-reload",
         ),
         (
             LOST,
