@@ -272,6 +272,9 @@ def without_defaults(value: Any) -> Any:
     """Return the JSON value of a record without the keys that have the default of their field.
 
     An older version, which does not know such a key, can then read the record unless the key is really used.
+
+    Rule: never change the default of a stored field. Files on devices leave it out, so their meaning would change. Add
+    a new key instead.
     """
     if isinstance(value, msgspec.Struct):
         found = {key: without_defaults(getattr(value, name)) for name, key, _ in _fields(type(value))}
