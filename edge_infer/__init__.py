@@ -1,4 +1,4 @@
-"""Run quantized TFLite models on cameras at the edge and publish only compact results over MQTT."""
+"""Run TFLite models on data from cameras and sensors at the edge and publish only compact results over MQTT."""
 
 from __future__ import annotations
 

@@ -99,7 +99,8 @@ class Samples:
     """A block of a signal: ``values`` is ``[n, channels]``, ``rate`` is in samples per second.
 
     The timestamps are those of the last sample; ``number`` counts the blocks of the source, from 1. ``gap`` is true if
-    samples are missing between the previous block and this one. Samples gathered before a gap cannot be used.
+    samples are missing between the previous block and this one. A window must not span a gap, so the engine
+    drops the samples of a window that the gap interrupts.
     """
 
     values: Signal

@@ -292,7 +292,7 @@ def open_record(state_dir: Path) -> ServingRecord:
             (state_dir / UNREADABLE).unlink(missing_ok=True)
             (state_dir / UNREADABLE).hardlink_to(state_dir / FILE)  # the file keeps its name until it is replaced
         except OSError as error:
-            log.warning("cannot keep %s under another name: %s", state_dir / FILE, error)
+            log.warning("cannot preserve the invalid file %s as %s: %s", state_dir / FILE, UNREADABLE, error)
     return record
 
 
@@ -357,7 +357,7 @@ def _valid_trial(model: str, stored: JsonValue) -> OnTrial | None:
 def _valid_shadow(pipeline: str, stored: JsonValue) -> ShadowEnded | None:
     ended = _valid(ShadowEnded, stored)
     if ended is None:
-        log.error("pipeline %s: the failure of its shadow is unknown to this version; it may run again", pipeline)
+        log.error("pipeline %s: this version cannot read why its shadow failed, so the shadow may run again", pipeline)
     return ended
 
 

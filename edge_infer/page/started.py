@@ -74,7 +74,7 @@ class StartedPage:
         return self._process.wait()
 
     def _give(self) -> None:
-        """Pass connections on request, until the process ends."""
+        """Open a connection for each request of the page's process and pass it on, until that process ends."""
         with suppress(OSError):
             while letter := self._ours.recv(1):
                 try:

@@ -64,7 +64,7 @@ class Vocabulary:
         )
 
     def load(self, folder: Path) -> AllowedWords:
-        """Return the vocabulary of earlier processes on the first call, and an empty one after that."""
+        """Return the texts that earlier publishers stored; only the first call returns any."""
         if self._known is not None:
             return AllowedWords()
         self._known = self._file.read(folder) or AllowedWords()

@@ -59,8 +59,8 @@ from edge_infer.yamlfile.scalars import plain
 log = logging.getLogger(__name__)
 
 READY_AFTER: Final = 15.0
-"""Seconds after which the start counts as complete even without a report of the engine. The supervisor is then
-restarting the engine."""
+"""Seconds after which the daemon tells systemd that it is ready even without a report of the engine, which may still be
+starting, or restarting."""
 MAX_FILES: Final = 4096
 """Limit of open files. Far fewer are open, but child processes may have a part of this number in transit between
 them."""

@@ -163,7 +163,7 @@ def test_one_trial_or_shadow_that_cannot_be_read_loses_no_other(
     left = replace(whole, trials={"m": whole.trials["m"]}, shadows={"door": shadows["door"]})
     assert open_record(tmp_path) == left
     assert "model n: its probation is unknown to this version" in caplog.text
-    assert "pipeline yard: the failure of its shadow is unknown to this version" in caplog.text
+    assert "pipeline yard: this version cannot read why its shadow failed" in caplog.text
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "3", '{"slots": 3}', '{"history": {}}', '{"refused": 3}'])

@@ -90,7 +90,7 @@ class OutboundScheduler:
         return self._bucket.pause()
 
     def begin(self) -> None:
-        """Start a new connection: send every retained value again, and treat no topic as denied."""
+        """Prepare for a new connection: mark every retained value as due, and treat no topic as denied."""
         self._denials.clear()
         self._waiting.clear()
         self.retained.again()

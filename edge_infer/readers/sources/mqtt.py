@@ -98,7 +98,8 @@ def wake_up() -> tuple[PipeEnd, PipeEnd]:
 class SensorClient(GuardedClient):
     """A client that only receives, with QoS 0 and at most `LARGEST` bytes. ``heard`` is the queue of unread messages.
 
-    The pipe that wakes up its loop is internal to paho. A test in a reader's sandbox detects a change.
+    A pipe takes the place of the sockets that wake up paho's loop, which paho keeps in internal attributes. A test in a
+    reader's sandbox detects if paho changes them.
     """
 
     largest = LARGEST

@@ -54,8 +54,8 @@ class FileCloser:
                     self._threads -= 1
         if self.full and self._throttle.due("full"):
             log.warning(
-                "control socket: closing %d files of clients hangs, so the daemon accepts no more files (logged once a "
-                "minute)",
+                "control socket: %d files of clients stay open because closing them hangs; the daemon accepts no more "
+                "files (logged once a minute)",
                 self._unclosed,
             )
 

@@ -162,7 +162,7 @@ class Compilation:
         try:
             compiled = decode_json(Compiled, joined([said.output]))
         except WireError as error:
-            log.debug("compilation gave no valid outcome: %s", error)
+            log.debug("the process that reads the configuration sent an invalid answer: %s", error)
             if said.status in ENDS:
                 return failed(self._config, f"the process that reads it {death(said.status)}")
             why = f"it could not be read now: the process that reads it {unexpected_death(said.status)}"
@@ -249,10 +249,10 @@ def _digest(config: Path) -> str:
 def unchanged(config: Path, state_dir: Path) -> Plan | None:
     """Return the last applied plan if it was made from this file and compiling again would give the same plan.
 
-    Changes outside the file do not matter: models run from their copies. The result is None if the file refers to the
-    environment, if another version made the plan, if the device name comes from another box (a copied card), or if a
-    model copy is missing. It is also None for a stored plan that cannot be used: a compromised process may have written
-    it.
+    A later change of a model's file does not matter: the plan names its copy in the state directory. The result is None
+    if the file refers to the environment, if another version made the plan, if the device name comes from another box
+    (a copied card), or if a model copy is missing. It is also None for a stored plan that cannot be used: a compromised
+    process may have written it.
     """
     try:
         return _unchanged(config, state_dir)
