@@ -50,6 +50,8 @@ engine uses a fifth more.
 """
 _WRITING: Final = 0.1
 """Seconds in which a new child must accept its score."""
+_refused: Final[list[int]] = []
+"""This process, once a child did not accept its score in this time; it then no longer waits for others."""
 _first: Final[list[int]] = []
 """This process, once it is the first choice."""
 
@@ -83,15 +85,18 @@ def go_before(pid: int, score: int) -> None:
 def _write(pid: int | None, score: int) -> None:
     """Set the score of a process, if the system permits it.
 
-    A parent that is not dumpable may wake up before the kernel has made its new child dumpable. The child's files in
-    ``/proc`` belong to root until then.
+    A parent that is not dumpable may wake up before the kernel has made its new child dumpable. Until then the child's
+    files in ``/proc`` belong to root, and with ``hidepid`` (``ProtectProc=`` of the unit) they do not exist.
     """
     deadline = time.monotonic() + _WRITING
     while True:
         try:
             Path(f"/proc/{'self' if pid is None else pid}/oom_score_adj").write_text(str(score), encoding="ascii")
-        except PermissionError:
-            if pid is None or time.monotonic() > deadline:
+        except (PermissionError, FileNotFoundError):
+            if pid is None or os.getpid() in _refused:
+                return
+            if time.monotonic() > deadline:
+                _refused.append(os.getpid())
                 return
             time.sleep(0.001)
         except OSError:  # a container may mount it read-only; then the kernel's own choice applies

@@ -15,7 +15,7 @@ from edge_infer.models.trials.probe import Probe
 from edge_infer.supervisor.processes.helper_process import HelperProcess
 from edge_infer.supervisor.processes.output import Output
 from tests.broker import eventually
-from tests.running import MODEL, config
+from tests.running import MODEL, config, hidepid
 
 HOOK = """
 import sys
@@ -102,7 +102,10 @@ for _ in range(30):
 
 
 @pytest.mark.parametrize(("own", "score", "found"), [(0, 600, 600), (0, 200, 200), (500, 600, 800), (1000, 200, 1000)])
-def test_the_kernel_prefers_every_child_to_a_parent_that_is_protected(own: int, score: int, found: int) -> None:
-    words = [sys.executable, "-c", PARENT, str(own), str(score)]
+@pytest.mark.parametrize("hidden", [False, True])
+def test_the_kernel_prefers_every_child_to_a_parent_that_is_protected(
+    own: int, score: int, found: int, hidden: bool
+) -> None:
+    words = [*(hidepid(2) if hidden else ()), sys.executable, "-c", PARENT, str(own), str(score)]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     assert done.stdout.split() == [str(found)] * 30
