@@ -15,6 +15,7 @@ from edge_infer.contract.messages import MAX_MESSAGE_BYTES, ConfigStatus
 from edge_infer.contract.topics import RULES, Place
 from edge_infer.ipc.messages import Announce
 from edge_infer.plan.records import Plan
+from edge_infer.publisher.mqtt.connection import MqttConnection
 from edge_infer.publisher.mqtt.inflight_window import (
     ATTEMPTS,
     FIRST_FORGOTTEN_SECONDS,
@@ -154,6 +155,24 @@ def test_a_broker_whose_acknowledgements_are_cut_off_has_a_limit_too() -> None:
     assert [made.end(200, LARGE, acked=0) for _ in range(ATTEMPTS)] == [None, None, LARGE]
     assert made.last(LARGE) == LARGE
     assert made.limit.known == LARGE - 1
+
+
+def test_each_of_several_large_messages_is_found_without_an_acknowledgement() -> None:
+    """A broker rejects a large message before it acknowledges anything, and later the next smaller one."""
+    made = Connections()
+    for size in (9000, 8500):
+        assert [made.end(200, size, acked=0) for _ in range(ATTEMPTS)] == [None, None, size]
+        assert (made.limit.most, made.limit.known) == (size - 1, NO_LIMIT)
+    assert made.last(8500) == 8500
+
+
+def test_without_acknowledgements_nothing_is_learned() -> None:
+    """QoS 0: what has been written may be too large all the same."""
+    for qos, found in ((0, None), (1, LARGE)):
+        connection = MqttConnection.__new__(MqttConnection)
+        connection._qos, connection._limit = qos, PacketLimit()
+        connection._just_sent = lambda: [LARGE]  # type: ignore[method-assign]
+        assert [connection._limit_found() for _ in range(ATTEMPTS)] == [None, None, found]
 
 
 def test_an_end_long_after_the_repeated_message_proves_nothing() -> None:

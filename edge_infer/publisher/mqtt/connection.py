@@ -389,11 +389,15 @@ class MqttConnection:
             self._ended = closed(self.plan)
         elif reason.getName() == "Keep alive timeout":
             self._ended = ConnectionFailure(f"the broker {where} does not answer any more")
-        elif self._manner.version == V311 and (size := self._limit.ended(self._just_sent())) is not None:
+        elif self._manner.version == V311 and (size := self._limit_found()) is not None:
             self._ended = self._too_large(size)
         else:
             why = f" ({self._client.fault})" if self._client.fault else ""
             self._ended = ConnectionFailure(f"the broker {where} closed the connection{why}")
+
+    def _limit_found(self) -> int | None:
+        """Return the size that is now taken to be too large. With QoS 0 no acknowledgement shows what was accepted."""
+        return self._limit.ended(self._just_sent()) if self._qos > 0 else None
 
     def _too_large(self, size: int) -> ConnectionFailure:
         """Return the failure for connections that end at messages of this size."""

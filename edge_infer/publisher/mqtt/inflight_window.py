@@ -150,11 +150,11 @@ class PacketLimit:
 
         Return the size that is taken to be too large, if that is new. The end may have cut off acknowledgements, so
         three connections without any are evidence, too. An assumed limit is dropped if it does not keep the broker from
-        ending connections: it acknowledges nothing on two of them, or only small messages are in flight.
+        ending connections: it acknowledges nothing on four of them, or only small messages are in flight.
         """
         now, largest = self._clock(), max(sizes, default=0)
         is_assumed, is_small = self._assumed != NO_LIMIT, largest <= max(self._accepted, MIN_LIMIT_BYTES)
-        if is_small or (is_assumed and self._silent > 1):
+        if is_small or (is_assumed and self._silent > ATTEMPTS):
             if is_assumed:
                 self._quiet_until = now + FIRST_FORGOTTEN_SECONDS
             self._absolve()
@@ -170,7 +170,7 @@ class PacketLimit:
         self._suspect = largest
         if self._times < ATTEMPTS:
             return None
-        self._assumed, self._times = largest - 1, 0
+        self._assumed, self._times, self._silent = largest - 1, 0, 0
         return largest
 
     def _absolve(self) -> None:
