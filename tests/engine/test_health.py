@@ -145,3 +145,19 @@ def test_frames_are_counted_by_outcome_and_latency() -> None:
     assert counts.latencies == (2, 1, 0, 1, 0, 0, 1)  # an upper bound belongs to its class, as in Prometheus
     assert len(counts.latencies) == len(LATENCY_BOUNDS) + 1
     assert counts.seconds == 5.28
+
+
+def test_a_pipe_that_no_program_can_find_is_lost_after_five_seconds() -> None:
+    """Whatever the interval of its rows was, which is measured anew when it is back."""
+    watch = SourceWatch(0.0, quiet=True)
+    last = fed(watch, 0.0, 30, 300.0)
+    assert watch.state(last + 299.0) == "ok"
+    watch.opened("pipe does not exist")
+    assert (watch.state(last + 4.9), watch.state(last + 5.1)) == ("ok", "lost")
+    assert watch.health(last + 5.1).error == "pipe does not exist"
+    watch = SourceWatch(0.0)
+    last = fed(watch, 0.0, 100, 0.5)
+    watch.opened("pipe does not exist")
+    watch.opened("")
+    back = fed(watch, last + 3600.0, 2, 0.5)
+    assert (watch.state(back + 5.0), watch.state(back + 5.6)) == ("ok", "lost"), "an hour away is no interval"

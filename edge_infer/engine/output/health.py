@@ -44,7 +44,7 @@ class SourceWatch:
         self._noisy = noisy
         self._quiet = quiet
         self._pause = pause
-        self._seen = False
+        self._seen = self._was_away = False
         self._last = now
         self._interval = 0.0
         self._changed = now
@@ -55,14 +55,14 @@ class SourceWatch:
 
     def frame(self, now: float, *, repeated: bool = False, black: bool = False, samples: int = 0) -> None:
         """Record a frame, or a block of ``samples``; ``repeated``: it is bit-identical to the previous one."""
-        if self._seen and not self.error:  # the time during which a camera was away is not a frame interval
+        if self._seen and not (self.error or self._was_away):  # the time away is not a frame interval
             self._interval += (now - self._last - self._interval) * 0.2
         if not (repeated and self._noisy):
             self._changed = now
         if black and not self._black:
             self._dark = now
         self._black = black
-        self._seen, self._last, self.error, self.ended = True, now, "", False
+        self._seen, self._last, self.error, self.ended, self._was_away = True, now, "", False, False
         self._times.append(now)
         self._samples.append(samples)
 
@@ -87,6 +87,7 @@ class SourceWatch:
 
     def opened(self, away: str) -> None:
         """Record that the reader has the source open; ``away`` is empty if programs can find the source."""
+        self._was_away = self._was_away or bool(self.error or self.away)
         self.error, self.away, self.ended = "", away, False
 
     def end(self) -> None:
@@ -99,7 +100,8 @@ class SourceWatch:
             return "ended"
         wrong = bool(self.error or self.away)
         pause = 0.0 if wrong else self._pause
-        silent = now - self._last > max(LOST_AFTER, LOST_INTERVALS * self._interval, pause)
+        usual = 0.0 if self.away else LOST_INTERVALS * self._interval
+        silent = now - self._last > max(LOST_AFTER, usual, pause)
         if silent and not (self._quiet and not wrong):
             return "lost"
         if not self._seen and not self._quiet:
