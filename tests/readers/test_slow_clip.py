@@ -51,8 +51,8 @@ class Clock:
 class Clip:
     """A capture of a clip, each picture of which takes the next of some times to decode."""
 
-    def __init__(self, clock: Clock, decoding: Iterable[float], frames: int, stated: int) -> None:
-        self.clock, self.decoding, self.frames, self.stated = clock, cycle(decoding), frames, stated
+    def __init__(self, clock: Clock, decoding: Iterable[float], frames: int, stated: int, fps: float) -> None:
+        self.clock, self.decoding, self.frames, self.stated, self.fps = clock, cycle(decoding), frames, stated, fps
         self.grabbed = 0
 
     def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
@@ -60,7 +60,7 @@ class Clip:
 
     def get(self, prop: int) -> float:
         known = {
-            cv2.CAP_PROP_FPS: FPS,
+            cv2.CAP_PROP_FPS: self.fps,
             cv2.CAP_PROP_FRAME_COUNT: self.stated,
             cv2.CAP_PROP_POS_MSEC: 1000 * INTERVAL * (self.grabbed - 1),
         }
@@ -99,8 +99,10 @@ def play(clock: Clock, tmp_path: Path) -> Play:
     path = tmp_path / "clip.avi"
     path.write_bytes(b"RIFF of some kind")
 
-    def play(*decoding: float, loop: bool = False, frames: int = FRAMES, stated: int = FRAMES) -> VideoSource:
-        return VideoSource(VideoOptions(str(path), loop=loop), lambda _: Clip(clock, decoding, frames, stated))
+    def play(
+        *decoding: float, loop: bool = False, frames: int = FRAMES, stated: int = FRAMES, fps: float = FPS
+    ) -> VideoSource:
+        return VideoSource(VideoOptions(str(path), loop=loop), lambda _: Clip(clock, decoding, frames, stated, fps))
 
     return play
 
@@ -164,6 +166,12 @@ def test_a_clip_keeps_real_time_for_a_slow_consumer(play: Play, clock: Clock, ca
     assert FRAMES / 5 < len(found) < FRAMES / 3
     assert found[-1] - found[0] == pytest.approx((FRAMES - 1) * INTERVAL, abs=0.5)
     assert caplog.records == []
+
+
+def test_frames_that_come_faster_than_the_stated_rate_are_skipped_as_well(play: Play, clock: Clock) -> None:
+    """A recording in bursts states its mean rate."""
+    found = times(play(0.01, fps=2.0), clock, consuming=[0.25])
+    assert found[-1] - found[0] == pytest.approx((FRAMES - 1) * INTERVAL, abs=0.7)
 
 
 def test_a_clip_that_cannot_catch_up_goes_on_from_where_it_is(

@@ -95,6 +95,8 @@ class VideoSource(Closing):
         self._grabbed = False
         self._fps = USUAL_FPS
         self._start = self._elapsed = 0.0
+        self._step = 0.0
+        """Seconds from one frame to the next, on average."""
         self._gain = 0.0
         """Seconds that skipping a frame gains on average: the time until the next one, minus that of decoding it."""
         self._decoded, self._decoding, self._playing = 0, 0.0, 0.0
@@ -213,7 +215,7 @@ class VideoSource(Closing):
             late = now - self._start - self._elapsed
             if late > MOST_LATE or (late > 0 and now - begin > MAX_SKIPPING_SECONDS):
                 self._start, late = self._start + late, 0.0
-            if late <= 1 / self._fps or self._gain < LEAST_GAIN / self._fps:
+            if late <= 1 / self._fps or self._gain <= LEAST_GAIN * self._step:
                 return not self._closed.wait(max(0.0, -late))
             self._read += 1
         return False
@@ -225,6 +227,7 @@ class VideoSource(Closing):
             return False
         took = time.monotonic() - begin
         if step := self._advance(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000):  # the first one includes the opening
+            self._step += SMOOTHING * (step - self._step)
             self._gain += SMOOTHING * (step - took - self._gain)
             self._measure(took, step)
         return True
