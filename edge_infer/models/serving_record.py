@@ -24,7 +24,7 @@ from edge_infer.contract.codec import (
     loads,
     replace,
 )
-from edge_infer.contract.messages import Count, Digest, Label, Name, Sentence, Timestamp, Title
+from edge_infer.contract.messages import Count, Digest, Label, Name, Sentence, Timestamp, Title, timestamp
 from edge_infer.errors import WireError
 from edge_infer.ipc.channel import MAX_PLAN_BYTES
 from edge_infer.plan.records import ModelPlan, Overrides, PipelinePlan, Plan
@@ -314,11 +314,12 @@ def _read_record(state_dir: Path) -> tuple[ServingRecord, bool]:
         return ServingRecord(), False
 
 
+_UNKNOWN: Final[dict[str, JsonValue]] = {
+    "state": "rejected", "reason": "the reason is unknown to this version", "keys": [],
+}  # fmt: skip
 _STRICTEST: Final[tuple[dict[str, JsonValue], ...]] = (
-    {},
-    {"state": "rejected"},
-    {"state": "rejected", "reason": "the reason is unknown to this version", "keys": []},
-)
+    {}, {"state": "rejected"}, _UNKNOWN, {**_UNKNOWN, "ts": timestamp(0.0)},
+)  # fmt: skip
 """What replaces the values of a refusal, until it can be read. With no ``keys``, no signature of before counts."""
 
 
@@ -344,7 +345,7 @@ def _valid_parts(stored: JsonValue) -> ServingRecord:
 
 def _valid_entries(stored: JsonValue, valid: Callable[[str, JsonValue], T | None]) -> dict[str, T]:
     found = {name: valid(name, each) for name, each in stored.items()} if isinstance(stored, dict) else {}
-    return {name: each for name, each in found.items() if each is not None}
+    return {name: each for name, each in found.items() if each is not None and _valid(Name, name) is not None}
 
 
 def _valid_trial(model: str, stored: JsonValue) -> OnTrial | None:

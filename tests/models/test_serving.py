@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from edge_infer.contract.codec import replace
+from edge_infer.contract.messages import timestamp
 from edge_infer.models.serving_record import (
     APPLIED,
     FILE,
@@ -132,6 +133,7 @@ OTHER: dict[str, Any] = {"title": "m@3.0.0", "state": "rejected", "reason": "r",
         ({"reason": "r" * 100_000}, {"reason": "the reason is unknown to this version", "keys": ()}),
         ({"keys": [3]}, {"reason": "the reason is unknown to this version", "keys": ()}),
         ({"state": 3, "reason": None}, {"reason": "the reason is unknown to this version", "keys": ()}),
+        ({"ts": "newer"}, {"reason": "the reason is unknown to this version", "keys": (), "ts": timestamp(0.0)}),
         ({"sha": "newer"}, None),
         ({"identity": 3}, None),
     ],
@@ -164,6 +166,16 @@ def test_one_trial_or_shadow_that_cannot_be_read_loses_no_other(
     assert open_record(tmp_path) == left
     assert "model n: its probation is unknown to this version" in caplog.text
     assert "pipeline yard: this version cannot read why its shadow failed" in caplog.text
+
+
+def test_an_entry_with_an_invalid_name_is_lost(tmp_path: Path) -> None:
+    found = stored(tmp_path)
+    found["slots"]["no/name"] = found["slots"]["door"]
+    (tmp_path / FILE).write_text(json.dumps(found))
+    record = open_record(tmp_path)
+    assert record == served()
+    write_record(tmp_path, record)
+    assert read_record(tmp_path) == record
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "3", '{"slots": 3}', '{"history": {}}', '{"refused": 3}'])
