@@ -224,7 +224,7 @@ def test_a_configuration_of_another_user_leads_root_to_no_model_that_this_user_m
         assert done.returncode == 0, done.stderr
         os.chown(box, (box / "state").stat().st_uid, -1)
         done = daemon.command(*words, timeout=600.0)
-        assert (done.returncode, "this user cannot use " in done.stderr) == (2, True), done.stderr
+        assert (done.returncode, f"cannot use {box / 'config.yaml'} as it is" in done.stderr) == (2, True), done.stderr
         assert "planted.tflite cannot be read by" in done.stderr
 
 

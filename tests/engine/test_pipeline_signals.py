@@ -220,7 +220,7 @@ def test_the_rest_of_the_block_at_work_is_counted_or_left_to_the_next_engine(
     pipeline.stop()
     go.set()
     pipeline.close()
-    lost = sum(map(int, re.findall(r"ends: (\d+) rows", caplog.text)))
+    lost = sum(map(int, re.findall(r"drops (\d+) rows", caplog.text)))
     if again:
         assert (lost, feed.settled()) == (0, 0)
     else:

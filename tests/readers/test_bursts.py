@@ -61,7 +61,7 @@ def test_who_writes_lines_into_a_pipe_waits(pipe: Path, tmp_path: Path) -> None:
         assert not program.is_alive()
         assert [int(item.text.split()[1]) for item in lines if isinstance(item, Line)] == list(range(MANY))
         assert rig.cursor.dropped == 0
-    assert "left out" not in rig.log.read_text()
+    assert "data dropped" not in rig.log.read_text()
 
 
 def test_who_writes_rows_into_a_pipe_waits_and_there_is_no_gap(pipe: Path, tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def test_what_was_left_out_last_is_in_the_log_after_a_stop(broker: Broker, tmp_p
     with Daemon(tmp_path, config(broker, source, sine)) as daemon, Talker(broker.port) as talker:
         daemon.wait_serving()
         talker.say("hall", b"bad", retain=True)  # the reader may still have to subscribe
-        eventually(lambda: "left out" in daemon.log.read_text(), "the first line")
+        eventually(lambda: "data dropped or damaged" in daemon.log.read_text(), "the first line")
         for _ in range(9):
             talker.say("hall", b"bad")
         eventually(lambda: daemon.status()["sources"]["s"].get("faults") == 10, "the count")

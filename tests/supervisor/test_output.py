@@ -86,7 +86,7 @@ def test_the_log_is_no_way_out_for_what_a_process_sees(broker: Broker, box: Path
     camera = f"{{kind: exec, command: [{sys.executable}, {box / 'camera.py'}], size: 64x48, format: rgb24}}"
     code = f"{WRITES}\ntime.sleep(1)\nos.kill(os.getpid(), 9)"
     with attacking(box, {module: code}), Daemon(box, config(broker.port, camera)) as daemon:
-        told = f"{name} output: "
+        told = f"{name} wrote too much output: "
         eventually(lambda: told in daemon.log.read_text(), f"what was dropped; its log: {daemon.log}", 90)
         assert daemon.status()["rooms"]
         daemon.signal(signal.SIGTERM)

@@ -88,7 +88,7 @@ def test_a_folder_that_ends_every_publisher_is_put_aside(box: Path, broker: Brok
         told = account(daemon)
         assert told["produced"] == told["delivered"] + told["pending"] + sum(told["lost"].values())
         eventually(aside.exists, f"end of the trial; the log: {daemon.log}", 90)
-        assert "queued messages; to send its messages" in daemon.status()["last_error"]["text"]
+        assert f"queued messages, as {aside}; to send its messages" in daemon.status()["last_error"]["text"]
         daemon.__exit__()
         daemon.start()
         daemon.wait_serving()
