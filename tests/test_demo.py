@@ -44,6 +44,13 @@ def test_json_is_what_a_subscriber_gets_and_nothing_else(tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == [], "its temporary folder is gone"
 
 
+def running(pid: int) -> list[tuple[str, float, list[str]]]:
+    """The state, the processor time and the command of a process and of all below it."""
+    top = psutil.Process(pid)
+    found = [top, *top.children(recursive=True)]
+    return [(each.status(), sum(each.cpu_times()[:2]), each.cmdline()) for each in found]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_all_that_it_started(tmp_path: Path, number: signal.Signals) -> None:
     shown = tmp_path / "shown"
@@ -51,7 +58,11 @@ def test_a_signal_ends_all_that_it_started(tmp_path: Path, number: signal.Signal
         [DEMO], cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
     ) as demo:  # fmt: skip
         try:
-            eventually(lambda: demo.poll() is not None or "face 0." in shown.read_text(), "a line with a face", 120)
+            eventually(
+                lambda: demo.poll() is not None or "face 0." in shown.read_text(),
+                lambda: f"a line with a face in {shown.read_text()!r}; {running(demo.pid)}",
+                120,
+            )
             assert demo.poll() is None, shown.read_text()
             below = psutil.Process(demo.pid).children(recursive=True)
             assert len(below) >= 5  # broker, subscriber, supervisor, engine, publisher
