@@ -93,7 +93,7 @@ def _write(pid: int | None, score: int) -> None:
         try:
             Path(f"/proc/{'self' if pid is None else pid}/oom_score_adj").write_text(str(score), encoding="ascii")
         except (PermissionError, FileNotFoundError):
-            if pid is None or os.getpid() in _refused:
+            if pid is None or _refused:
                 return
             if time.monotonic() > deadline:
                 _refused.append(os.getpid())

@@ -104,7 +104,7 @@ def environment_for(config: Path) -> dict[str, str]:
     Take the variables that its files name out of this process's environment, so that no other child inherits them.
     """
     try:
-        take(frozenset().union(*map(variables_of, texts_of(config).values())))
+        take(_named(config))
     except OSError:  # the process that reads the files reports what is wrong with them
         names_unknown()
     return with_taken()
@@ -126,8 +126,12 @@ def digest_of_texts(texts: Mapping[Path, bytes]) -> str:
     return digest_of(main[1], parts)
 
 
-def named_variables(config: Path) -> set[str]:
-    """Return the names of the environment variables that the files of a configuration refer to."""
+def named_variables(config: Path) -> frozenset[str]:
+    """Return the names of the variables that the files of a configuration refer to; none if it cannot be read."""
     with suppress(OSError):
-        return {name for text in texts_of(config).values() for name in variables_of(text)}
-    return set()
+        return _named(config)
+    return frozenset()
+
+
+def _named(config: Path) -> frozenset[str]:
+    return frozenset().union(*map(variables_of, texts_of(config).values()))

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from edge_infer.plan.credentials import credential_name, why_gone
+from edge_infer.plan.credentials import DROP_IN, credential_name, why_gone
 from edge_infer.plan.records import Problem
 from edge_infer.platform.permissions import CREDENTIALS, closed_folder, denied, for_the_group, user
 from edge_infer.readers.sources.byte_input import STDIN, is_pipe
@@ -28,7 +28,7 @@ from edge_infer.yamlfile.load import Document, Steps, spell
 MOST_SECRET: Final = 4096
 _SECRET_KEYS: Final = frozenset({"password_file", "ca_file", "cert_file", "key_file"})
 """Keys whose files systemd can pass as credentials."""
-_DROP_INS: Final = Path("/etc/systemd/system/edge-infer.service.d")
+_DROP_INS: Final = Path(DROP_IN).parent
 _LOADED: Final = re.compile(r"^\s*LoadCredential(?:Encrypted)?=([^:\s]+)", re.MULTILINE)
 
 
