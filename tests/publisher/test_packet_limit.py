@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,6 +16,7 @@ from edge_infer.contract.messages import MAX_MESSAGE_BYTES, ConfigStatus
 from edge_infer.contract.topics import RULES, Place
 from edge_infer.ipc.messages import Announce
 from edge_infer.plan.records import Plan
+from edge_infer.publisher.egress import Egress
 from edge_infer.publisher.mqtt.connection import MqttConnection
 from edge_infer.publisher.mqtt.inflight_window import (
     ATTEMPTS,
@@ -25,7 +27,9 @@ from edge_infer.publisher.mqtt.inflight_window import (
     REPEATED_SECONDS,
     PacketLimit,
 )
-from edge_infer.publisher.outbox.scheduler import size_of
+from edge_infer.publisher.outbox.scheduler import OutboundScheduler, Outgoing, size_of
+from edge_infer.publisher.outbox.stored_outbox import StoredOutbox
+from edge_infer.publisher.state.retained import Retained
 from tests.broker import Broker, Subscriber
 from tests.publisher import servers
 from tests.publisher.room import Room
@@ -169,10 +173,11 @@ def test_each_of_several_large_messages_is_found_without_an_acknowledgement() ->
 def test_without_acknowledgements_nothing_is_learned() -> None:
     """QoS 0: what has been written may be too large all the same."""
     for qos, found in ((0, None), (1, LARGE)):
-        connection = MqttConnection.__new__(MqttConnection)
-        connection._qos, connection._limit = qos, PacketLimit()
-        connection._just_sent = lambda: [LARGE]  # type: ignore[method-assign]
-        assert [connection._limit_found() for _ in range(ATTEMPTS)] == [None, None, found]
+        cargo = OutboundScheduler(Retained(), StoredOutbox(), Egress())
+        connection = MqttConnection(mqtt_plan(1883, qos=qos), cargo)
+        large = Outgoing(Place("state", "door"), b"x" * LARGE, None)
+        connection._under_way[1] = (large, time.monotonic())
+        assert [connection._limit_found() for _ in range(ATTEMPTS)] == [None, None, found and large.size]
 
 
 def test_an_end_long_after_the_repeated_message_proves_nothing() -> None:
