@@ -164,6 +164,20 @@ def test_without_a_new_frame_the_worker_waits_for_one_itself(feed: Feed, ahead: 
     serving.close()
 
 
+def test_while_the_model_waits_for_a_camera_nothing_is_taken_ahead(feed: Feed, cursor: Cursor, ahead: Ahead) -> None:
+    serving = loaded(plan())
+    threading.Timer(0.05, offer, (feed, 1)).start()
+    assert ahead.next(10.0) is not None  # it came after the model was ready
+    ahead.begin(serving)
+    assert all(each.name != "ahead-door" for each in threading.enumerate()), "no thread is woken"
+    offer(feed, 2)
+    assert ahead.next(10.0) is not None  # it was there already
+    ahead.begin(serving)
+    offer(feed, 3)
+    early(ahead, cursor, 3)
+    serving.close()
+
+
 def test_a_limit_of_frames_is_kept(feed: Feed, cursor: Cursor, ahead: Ahead) -> None:
     serving = loaded(plan(fps=0.01))
     assert serving.pacer.due(time.monotonic())

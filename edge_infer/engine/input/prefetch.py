@@ -32,8 +32,9 @@ class Ahead(Closing):
     """Prefetches one frame while the worker runs the model, between `begin` and `next`; a context manager.
 
     The first `begin` starts the thread. The thread takes a frame of a file at once. It takes a frame of a live source
-    as late as possible, so that the frame is new but ready when the model is. Each frame is used once. If the model has
-    been replaced in the meantime, the frame is prepared again for the new one.
+    as late as possible, so that the frame is new but ready when the model is. While the model waits for a live source,
+    nothing is prefetched: that would only wake the thread. Each frame is used once. If the model has been replaced in
+    the meantime, the frame is prepared again for the new one.
     """
 
     def __init__(self, feed: Feed, cursor: Cursor, name: str) -> None:
@@ -47,6 +48,8 @@ class Ahead(Closing):
         self._frame: Captured | None = None
         self._error: Exception | None = None
         self._usual = self._preparing = 0.0  # running averages in seconds: a frame in the model, and its preparation
+        self._source_is_slower = False
+        """Whether the model had to wait for the last frame of a live source."""
         self.busy_since = 0.0
         """Time at which the current preparation began, on the monotonic clock; 0 when idle."""
         self._stopping = False
@@ -60,7 +63,7 @@ class Ahead(Closing):
 
     def begin(self, serving: Serving) -> None:
         """Start to prefetch, because a frame enters this model now."""
-        if not serving.prepares or not serving.gate.open:
+        if self._source_is_slower or not serving.prepares or not serving.gate.open:
             return
         with self._changed:
             if self._state is not _State.IDLE:
@@ -86,6 +89,7 @@ class Ahead(Closing):
                 if self._frame is not None or self._error is not None:
                     return True
                 self._state = _State.IDLE
+        self._compare(timeout)
         return self._feed.wait(self._cursor, timeout)
 
     def next(self, timeout: float) -> Captured | None:
@@ -93,16 +97,18 @@ class Ahead(Closing):
 
         Raises the error because of which the frame could not be taken, in whichever thread it occurred.
         """
-        if self._state is _State.IDLE:
-            return self._feed.next(self._cursor, timeout)
-        with self._changed:
-            if self._state is _State.AT_WORK:
-                self._changed.wait_for(lambda: self._state is _State.READY or self._stopping)
-            found, self._frame, self._state = self._frame, None, _State.IDLE
-            error, self._error = self._error, None
-        if error is not None:
-            raise error
-        return self._feed.next(self._cursor, timeout) if found is None else found
+        if self._state is not _State.IDLE:
+            with self._changed:
+                if self._state is _State.AT_WORK:
+                    self._changed.wait_for(lambda: self._state is _State.READY or self._stopping)
+                found, self._frame, self._state = self._frame, None, _State.IDLE
+                error, self._error = self._error, None
+            if error is not None:
+                raise error
+            if found is not None:
+                return found
+        self._compare(timeout)
+        return self._feed.next(self._cursor, timeout)
 
     def pass_over(self) -> None:
         """Discard the prefetched frame of a live source after a delay, because it is old; count it as dropped."""
@@ -112,6 +118,11 @@ class Ahead(Closing):
             self._changed.wait_for(lambda: self._state is not _State.AT_WORK or self._stopping)
             self._cursor.dropped += self._frame is not None
             self._frame, self._error, self._state = None, None, _State.IDLE
+
+    def _compare(self, timeout: float) -> None:
+        """Record whether the model has to wait for the source; a call that may not wait shows nothing about that."""
+        if timeout > 0:
+            self._source_is_slower = not self._feed.lossless and not self._feed.wait(self._cursor, 0.0)
 
     def _run(self) -> None:
         while self._wait():
