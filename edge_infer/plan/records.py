@@ -10,6 +10,7 @@ import hashlib
 import math
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal
 
 from edge_infer.contract.codec import (
@@ -328,6 +329,13 @@ class Measured(Record, frozen=True):
     run: float | None = None
 
 
+@lru_cache(64)  # the supervisor compares models several times a second
+def _identity(sha256: str, manifest: str, labels: tuple[str, ...]) -> str:
+    """Return a digest. It includes the labels: a labels file may have no digest in manifest or configuration."""
+    text = "\n".join(labels)
+    return hashlib.sha256(f"{sha256} {manifest}\n{text}".encode()).hexdigest()
+
+
 class ModelPlan(PartlyCompared, frozen=True, eq=False):
     """One resolved model: its bytes (a copy under its digest), and how its input is prepared and its output decoded.
 
@@ -376,10 +384,7 @@ class ModelPlan(PartlyCompared, frozen=True, eq=False):
 
         A model with another digest is another model, which goes on probation.
         """
-        if not self.manifest:
-            return self.sha256
-        labels = "\n".join(self.labels)  # a labels file may have no digest in manifest or configuration
-        return hashlib.sha256(f"{self.sha256} {self.manifest}\n{labels}".encode()).hexdigest()
+        return _identity(self.sha256, self.manifest, self.labels) if self.manifest else self.sha256
 
     def patience(self) -> float:
         """Return the seconds that a frame may take: the budget, otherwise ten times the measured time (at least 1)."""
