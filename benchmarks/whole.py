@@ -4,8 +4,10 @@ usage: scripts/bench --daemon [--models DIR] [--seconds N] [--rounds N] [--only 
 
 A clip of 640 x 480 at 30, 10 and 5 frames a second and as fast as it goes; a classifier; a real broker, and
 mosquitto_sub as the subscriber, which stamps each message. Script and daemons take turns. For each: processor time a
-frame of all its processes, voluntary context switches a frame (without FFmpeg's own threads), the time from capture to
-the subscriber, and PSS (root only). Medians of the rounds.
+frame of all its processes and of each thread, voluntary context switches a frame (without FFmpeg's own threads), the
+time from capture to the subscriber, and PSS (root only). Medians of the rounds. Below each row stands the processor
+time of the threads, in the order in which they started: ``engine 2`` is that of the pipeline, ``engine 3`` that which
+reads the source, ``publisher 2`` that of the disk.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import argparse
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -50,6 +53,8 @@ sources:
 pipelines:
   pictures: {{source: eye, model: pictures, threads: 1, threshold: 0, top_k: 5, {options}}}
 """
+LEAST: Final = 0.005
+"""Milliseconds a frame below which a thread is not printed."""
 SCRIPT: Final = "script"
 """The way that all others are compared with."""
 
@@ -74,7 +79,7 @@ WAYS: Final = (
 
 @dataclass(slots=True)
 class Usage:
-    """What the processes had used at one moment: seconds of processor by process, and voluntary switches."""
+    """What the threads had used at one moment: seconds of processor by thread, and voluntary switches but FFmpeg's."""
 
     seconds: dict[str, float]
     switches: int
@@ -82,7 +87,18 @@ class Usage:
     @classmethod
     def of(cls, processes: dict[str, int]) -> Usage:
         """Of these processes, by name."""
-        return cls({name: _seconds(pid) for name, pid in processes.items()}, sum(map(_switches, processes.values())))
+        seconds: dict[str, float] = {}
+        switches = 0
+        for process, pid in processes.items():
+            tasks = sorted(Path(f"/proc/{pid}/task").iterdir(), key=lambda task: int(task.name))
+            ffmpeg = [task for task in tasks if _is_ffmpeg(pid, task)]
+            others = [task for task in tasks if task not in ffmpeg]
+            names = [process, *(f"{process} {number}" for number in range(2, len(others) + 1))]
+            for name, task in [*zip(names, others, strict=True), *((f"{process} FFmpeg", task) for task in ffmpeg)]:
+                # The sum that the kernel keeps of the process comes in steps of 10 ms.
+                seconds[name] = seconds.get(name, 0.0) + int((task / "schedstat").read_text().split()[0]) / 1e9
+            switches += sum(int(_status(task)["voluntary_ctxt_switches"]) for task in others)
+        return cls(seconds, switches)
 
 
 @dataclass(slots=True)
@@ -202,7 +218,7 @@ def _round(runs: AbstractContextManager[Processes], fps: float, subscriber: Subs
         pss = sum(map(_pss, alive.values())) if os.geteuid() == 0 else None
     waits = [(stamp - _captured(payload)) * 1000 for stamp, payload in subscriber.heard(topic, since, until)]
     count = fps * (until - since) or max(1, len(waits))
-    parts = {name: (after.seconds[name] - before.seconds[name]) * 1000 / count for name in alive}
+    parts = {name: (end - before.seconds.get(name, 0.0)) * 1000 / count for name, end in after.seconds.items()}
     hundredths = quantiles(waits, n=100, method="inclusive") if len(waits) > 1 else None
     return Round(
         count / (until - since),
@@ -260,18 +276,33 @@ def _clip(folder: Path, fps: int, *, still: bool) -> Path:
     return path
 
 
-def _seconds(pid: int) -> float:
-    """Of all threads that live: the sum that the kernel keeps of the process comes in steps of 10 ms."""
-    return sum(int(path.read_text().split()[0]) for path in Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e9
+def _status(task: Path) -> dict[str, str]:
+    lines = (line.split(":", 1) for line in (task / "status").read_text().splitlines())
+    return {name: value.strip() for name, value in lines}
 
 
-def _switches(pid: int) -> int:
-    found = 0
-    for status in Path(f"/proc/{pid}/task").glob("*/status"):
-        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
-        if not lines["Name"].strip().startswith("av:"):
-            found += int(lines["voluntary_ctxt_switches"])
-    return found
+def _is_ffmpeg(pid: int, task: Path) -> bool:
+    """Return whether FFmpeg started a thread: return addresses on its stack are in FFmpeg's code, none in Python's.
+
+    The daemon's processes may not name their threads, and FFmpeg does not name all of its own. Only root can read the
+    stack; for others the name decides.
+    """
+    if os.geteuid() != 0:
+        return _status(task)["Name"].startswith("av:")
+    lines = [line.split(maxsplit=5) for line in Path(f"/proc/{pid}/maps").read_text().splitlines()]
+    code = [(*(int(end, 16) for end in line[0].split("-")), Path(line[5]).name) for line in lines if len(line) > 5]
+    for _ in range(100):
+        words = (task / "syscall").read_text().split()
+        if len(words) > 2:
+            break
+        time.sleep(0.001)  # the kernel shows no stack of a running thread
+    else:
+        return False
+    with Path(f"/proc/{pid}/mem").open("rb") as memory:
+        memory.seek(int(words[-2], 16))
+        stack = memory.read(2048)
+    homes = {name for (word,) in struct.iter_unpack("N", stack) for low, high, name in code if low <= word < high}
+    return any(name.startswith(("libav", "libsw")) for name in homes) and not any("python3" in name for name in homes)
 
 
 def _pss(pid: int) -> float:
@@ -306,8 +337,8 @@ def table(rows: list[Row]) -> str:
         lines.append(f"{_title(row):52s}{rate:7.1f}{cpu:8.2f}{times:7.2f}{switches:9.1f}{''.join(figures)}")
         names = sorted({name for each in row.rounds for name in each.parts})
         if len(names) > 1:
-            parts = (f"{name} {row.middle(lambda each, of=name: each.parts.get(of)):.2f}" for name in names)
-            lines.append(f"    {', '.join(parts)}")
+            parts = {name: row.middle(lambda each, of=name: each.parts.get(of)) or 0.0 for name in names}
+            lines.append("    " + ", ".join(f"{name} {value:.2f}" for name, value in parts.items() if value >= LEAST))
     return "\n".join(lines)
 
 
