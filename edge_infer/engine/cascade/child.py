@@ -150,5 +150,5 @@ class Inquiry(Follow):
 
 def _scores(findings: Findings) -> dict[str | None, float]:
     if isinstance(findings, ClassificationFindings):
-        return {item.label: item.score for item in (*findings.classes, *findings.near)}
+        return findings.scores
     return {ANOMALY: findings.score} if isinstance(findings, Deviation) else {}

@@ -12,8 +12,8 @@ MOST: Final = 1000
 """Maximum number of decisions kept; repeated decisions count as one."""
 TOGETHER: Final = 2.0
 """Seconds within which a repeated decision about the same label increases the count of the existing entry."""
-RECENT: Final = 16
-"""Number of newest entries that are searched for the same decision."""
+RECENT: Final = 256
+"""Number of newest entries with one of which a repeated decision is merged: more than the labels of one frame."""
 STILL: Final = "still"
 """Name of the first stage: without motion the model did not run, so the decision applies to every label."""
 TOLD: Final = "result"
@@ -62,21 +62,33 @@ class Decisions:
 
     def __init__(self, most: int = MOST) -> None:
         self._kept: deque[Decision] = deque(maxlen=most)
+        self._newest: dict[tuple[str, str], tuple[int, Decision]] = {}
+        """The newest entry of each stage and label, with its number. Searching for it would cost time in each frame."""
+        self._made = 0
         self._since = time.time()
 
     def note(self, wall: float, label: str | None, score: float, stage: str, text: object) -> None:
         """Record a decision; ``text`` is the reason with its numbers."""
-        name = label or ""
-        for index in range(1, min(RECENT, len(self._kept)) + 1):
-            last = self._kept[-index]
-            if (last.stage, last.label) == (stage, name) and 0 <= wall - last.end < TOGETHER:
-                last.end, last.count = wall, last.count + 1
-                if score >= last.best:
-                    last.best, last.text = score, text
-                return
+        key = (stage, label or "")
+        number, last = self._newest.get(key, (-RECENT, None))
+        if last is not None and self._made - number <= RECENT and 0 <= wall - last.end < TOGETHER:
+            last.end, last.count = wall, last.count + 1
+            if score >= last.best:
+                last.best, last.text = score, text
+            return
         if len(self._kept) == self._kept.maxlen:
-            self._since = self._kept[0].end
-        self._kept.append(Decision(wall, wall, name, stage, text, score))
+            self._drop_oldest()
+        made = Decision(wall, wall, key[1], stage, text, score)
+        self._newest[key] = self._made, made
+        self._made += 1
+        self._kept.append(made)
+
+    def _drop_oldest(self) -> None:
+        oldest = self._kept.popleft()
+        self._since = oldest.end
+        key = (oldest.stage, oldest.label)
+        if (found := self._newest.get(key)) is not None and found[1] is oldest:
+            del self._newest[key]
 
     def inherit(self, before: Decisions) -> None:
         """Prepend the decisions of the predecessor, whose pipeline this one continues."""

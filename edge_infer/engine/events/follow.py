@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from edge_infer.contract.messages import Reason
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 ANOMALY: Final = None
 """Label key of an anomaly, which has no label."""
 NAMED: Final = 5
-"""Maximum labels listed in a sentence."""
+"""Maximum labels listed in a sentence, and maximum labels beyond ``top_k`` that are recorded in one frame."""
 
 
 class Follow:
@@ -40,6 +41,8 @@ class Follow:
         self._scene = Scene(plan, self._ledger, new_number) if plan.track else None
         self._spells = make_spells(plan, self._ledger)
         self._results = ResultReasons(plan, self.decisions)
+        self._other_label = f"left out: labels keeps only {_few(plan.labels)}"
+        self._beyond_top_k = f"left out of the result: top_k is {plan.top_k}, and as many labels had a higher score"
 
     def asks(self, frame: Captured) -> tuple[Captured, ...]:
         """Return the inputs of the model: the frame itself or, in a cascade, crops of some of its objects."""
@@ -57,8 +60,7 @@ class Follow:
         if self._scene is not None and isinstance(findings, Detections):
             return self._scene(findings, now)
         if self._spells is not None and isinstance(findings, ClassificationFindings):
-            scores: dict[str | None, float] = {i.label: i.score for i in (*findings.classes, *findings.near)}
-            return findings, self._spells(scores, now, covers)
+            return findings, self._spells(findings.scores, now, covers)
         if self._spells is not None and isinstance(findings, Deviation):
             return findings, self._spells({ANOMALY: findings.score}, now, covers)
         return findings, ()
@@ -81,13 +83,11 @@ class Follow:
         if not isinstance(findings, (Detections, ClassificationFindings)):
             return
         for label, score in findings.left_out:
-            self.decisions.note(
-                now.wall, label, score, "label", f"left out: labels keeps only {_few(self._plan.labels)}"
-            )
-        for item in findings.near if isinstance(findings, ClassificationFindings) else ():
-            if item.score >= self._plan.threshold:
-                text = f"left out of the result: top_k is {self._plan.top_k}, and as many labels had a higher score"
-                self.decisions.note(now.wall, item.label, item.score, "top_k", text)
+            self.decisions.note(now.wall, label, score, "label", self._other_label)
+        near = findings.near if isinstance(findings, ClassificationFindings) else {}
+        for name, score in islice(near.items(), NAMED):
+            if score >= self._plan.threshold:
+                self.decisions.note(now.wall, name, score, "top_k", self._beyond_top_k)
 
     def settled(self, now: Instant) -> tuple[Answers | None, tuple[Happening, ...]]:
         """In a cascade, return the state after all crops of a frame, and new events."""

@@ -54,7 +54,7 @@ def compare(ours: Findings, theirs: Findings, floors: tuple[float, float] = (0.0
 
 def _differences(ours: Findings, theirs: Findings) -> list[float]:
     if isinstance(ours, ClassificationFindings) and isinstance(theirs, ClassificationFindings):
-        scores = [{item.label: item.score for item in (*each.classes, *each.near)} for each in (ours, theirs)]
+        scores = [each.scores for each in (ours, theirs)]
         best = [each.classes[0].label for each in (ours, theirs) if each.classes]
         return [abs(scores[0][label] - scores[1][label]) for label in best[:1] if label in scores[0].keys() & scores[1]]
     if isinstance(ours, SegmentationFindings) and isinstance(theirs, SegmentationFindings):

@@ -40,7 +40,9 @@ def test_poses_match_by_the_boxes_around_their_points() -> None:
 
 def test_other_tasks_compare_what_a_change_is_measured_by() -> None:
     cat, dog = Scored("cat", 0, 0.8), Scored("dog", 1, 0.3)
-    found = compare(ClassificationFindings((cat,), (dog,)), ClassificationFindings((Scored("cat", 0, 0.6),)))
+    found = compare(
+        ClassificationFindings((cat,), {"dog": dog.score}), ClassificationFindings((Scored("cat", 0, 0.6),))
+    )
     assert found.same
     assert found.differences == pytest.approx((0.2,))
     assert compare(ClassificationFindings((cat,)), ClassificationFindings((dog,))) == Agreement(False)

@@ -138,8 +138,28 @@ def test_labels_that_are_not_wanted_are_named() -> None:
 
 def test_a_class_beyond_top_k_is_named() -> None:
     follow = Follow(pipeline("classification", top_k=1, labels=("cat", "dog")), lambda: 1)
-    found = ClassificationFindings((Scored("cat", 0, 0.9),), (Scored("dog", 1, 0.8),), (("face", 0.7),))
+    found = ClassificationFindings((Scored("cat", 0, 0.9),), {"dog": 0.8}, (("face", 0.7),))
     follow(found, Instant(0.0, NOW))
     said = "\n".join(each.sentence() for each in follow.decisions.between(0.0))
     assert "dog 0.80: left out of the result: top_k is 1, and as many labels had a higher score" in said
     assert "face 0.70: left out: labels keeps only cat, dog" in said
+
+
+def test_a_label_among_many_of_each_frame_is_one_entry() -> None:
+    decisions = Decisions()
+    for frame in range(100):
+        for label in range(100):
+            decisions.note(1000.0 + frame / 10, f"class {label}", 0.1, "top_k", "left out of the result")
+    assert len(decisions.between(0.0)) == 100
+    (entry,) = decisions.between(0.0, label="class 7")
+    assert (entry.count, entry.begin, entry.end) == (100, 1000.0, 1009.9)
+    assert len(decisions.now(1009.9)) == 100
+    assert decisions.begins > 1009.9, "nothing of the recorded period was forgotten"
+
+
+def test_an_entry_that_was_forgotten_is_not_continued() -> None:
+    decisions = Decisions(most=2)
+    for label in ("cat", "dog", "cow"):
+        decisions.note(1000.0, label, 0.1, "below", "below the threshold")
+    decisions.note(1000.5, "cat", 0.1, "below", "below the threshold")
+    assert [(each.label, each.count) for each in decisions.between(0.0)] == [("cow", 1), ("cat", 1)]

@@ -54,6 +54,28 @@ def test_only_wanted_labels_even_if_two_classes_share_one() -> None:
     assert found(made(shared), candidates) == [("dog", 0.9), ("dog", 0.7)]
 
 
+def classes(plan: PipelinePlan, *scores: float) -> ClassificationFindings:
+    findings = made(plan)(Classes(np.array(scores, np.float32)), STRETCH, 0.0)  # type: ignore[arg-type]
+    assert isinstance(findings, ClassificationFindings)
+    return findings
+
+
+def test_of_many_classes_the_best_are_taken_in_the_order_of_their_ids() -> None:
+    names = tuple(f"class {number}" for number in range(300))
+    plan = pipeline("classification", names=names, threshold=0.0, top_k=5)
+    scores = np.random.default_rng(0).integers(0, 20, 300) / 20  # as 8-bit models give them: many are equal
+    expected = sorted(range(300), key=lambda number: (-scores[number], number))
+    findings = classes(plan, *scores)
+    assert [item.class_id for item in findings.classes] == expected[:5]
+    assert list(findings.near) == [names[number] for number in expected[5:105]]
+    assert list(findings.scores.values()) == [pytest.approx(scores[number]) for number in expected[:105]]
+
+
+def test_a_label_of_several_classes_has_the_score_of_the_best() -> None:
+    findings = classes(pipeline("classification", names=("dog", "cat", "dog"), threshold=0.5), 0.9, 0.6, 0.48)
+    assert findings.scores == {"dog": pytest.approx(0.9), "cat": pytest.approx(0.6)}
+
+
 def test_labels_that_are_not_wanted_are_known_with_their_best_score() -> None:
     rows = boxes((0, 0, 9, 9, 0.9, 0), (20, 0, 29, 9, 0.6, 1), (40, 0, 49, 9, 0.8, 1), (0, 20, 9, 29, 0.4, 2))
     for plan, left_out in ((pipeline(labels=("cat",)), (("dog", pytest.approx(0.8)),)), (pipeline(), ())):
