@@ -109,6 +109,10 @@ def _where(closed: Path, path: str | Path, shown: str) -> str:
 def _remedy(real: str, path: str | Path, shown: str, closed: Path | None) -> str:
     place = closed or Path(path)
     if (state_dir := service_state(real)) is not None:
+        if closed == state_dir and in_service():
+            return "restart the service, to which systemd then gives it: sudo systemctl restart edge-infer"
+        if closed is not None and closed in state_dir.parents:
+            return f"let all users enter: sudo chmod a+x {closed}"
         given = closed if closed is not None and shown == str(path) else shown
         return f"give it to the service: {chown_command(state_dir, given)}"
     if os.geteuid() in _PERSONS and _is_below(place, _SYSTEM) and _group_of(place) != os.getegid():
