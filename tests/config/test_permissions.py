@@ -311,6 +311,36 @@ def test_a_file_in_the_state_of_a_service_is_given_to_the_owner_of_the_state(
     )
 
 
+def test_a_state_directory_of_root_needs_a_restart_by_which_systemd_gives_it_to_the_service(
+    tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With itself as the reference, ``chown`` would change nothing; and a folder above it belongs to others."""
+    state = tmp_path / "lib" / "state"
+    state.mkdir(parents=True)
+    state.chmod(0o700)
+    file = closed(state / "manifest.yaml", "")
+    monkeypatch.setenv("STATE_DIRECTORY", str(state))
+    monkeypatch.setenv("INVOCATION_ID", "1")
+    request.getfixturevalue("other")
+    who = f"cannot be read by user {USER}, who may not enter the folder"
+    restart = "restart the service, to which systemd then gives it: sudo systemctl restart edge-infer"
+    assert denied(file, str(file)) == f"{who} {state}; {restart}"
+    os.seteuid(0)
+    state.parent.chmod(0o700)
+    os.seteuid(USER)
+    assert denied(file, str(file)) == f"{who} {state.parent}; let all users enter: sudo chmod a+x {state.parent}"
+
+
+def test_a_file_in_tmp_is_not_there_for_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("sources: {clip: {kind: video, file: /var/tmp/none/clip.mp4}}\n")
+    assert problems(config) == ["/var/tmp/none/clip.mp4 does not exist"]
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    monkeypatch.setenv("INVOCATION_ID", "1")
+    hint = "the service has a private /tmp and /var/tmp: keep the file in /etc/edge-infer"
+    assert problems(config) == [f"/var/tmp/none/clip.mp4 does not exist; {hint}"]
+
+
 def test_what_the_service_keeps_to_itself_asks_for_sudo() -> None:
     found = "/var/lib/private/edge-infer/models/x"
     if Path("/var/lib/private").is_dir() and os.geteuid() == 0:

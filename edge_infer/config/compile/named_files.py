@@ -21,13 +21,14 @@ from typing import Final
 
 from edge_infer.plan.credentials import DROP_IN, credential_name, why_gone
 from edge_infer.plan.records import Problem
-from edge_infer.platform.permissions import CREDENTIALS, closed_folder, denied, for_the_group, user
+from edge_infer.platform.permissions import CREDENTIALS, closed_folder, denied, for_the_group, in_service, user
 from edge_infer.readers.sources.byte_input import STDIN, is_pipe
 from edge_infer.yamlfile.load import Document, Steps, spell
 
 MOST_SECRET: Final = 4096
 _SECRET_KEYS: Final = frozenset({"password_file", "ca_file", "cert_file", "key_file"})
 """Keys whose files systemd can pass as credentials."""
+_TEMPORARY: Final = ("/tmp", "/var/tmp")  # noqa: S108 - names of folders, in which nothing is written
 _DROP_INS: Final = Path(DROP_IN).parent
 _LOADED: Final = re.compile(r"^\s*LoadCredential(?:Encrypted)?=([^:\s]+)", re.MULTILINE)
 
@@ -270,10 +271,12 @@ def _copy(name: str) -> str | None:
 
 
 def _why_not_here(path: str) -> str:
-    """Return a hint, as the end of a sentence, if a file that does not exist may be a credential of the service.
+    """Return a hint, as the end of a sentence, why a file that the user has made may not exist for this process.
 
-    The result is empty in the service, which gets its credentials, and for all other files.
+    It may be in the real ``/tmp``, which the service does not see, or it may be a credential of the service.
     """
+    if in_service() and any(Path(path).is_relative_to(top) for top in _TEMPORARY):
+        return "; the service has a private /tmp and /var/tmp: keep the file in /etc/edge-infer"
     if "CREDENTIALS_DIRECTORY" in os.environ:
         return ""
     if not Path(path).is_relative_to(CREDENTIALS) and not {credential_name(path), Path(path).name} & _loaded():
