@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from edge_infer.config.compile.compile import compile_config
-from edge_infer.plan.credentials import credential_name
+from edge_infer.plan.credentials import DROP_IN, credential_name
 from tests.running import MODEL, ROOT
 
 CONFIG = f"""\
@@ -43,6 +43,16 @@ def unit(folder: Path, text: str) -> tuple[int, str, str]:
 def test_devices_addresses_and_credentials_of_the_configuration_and_no_others(tmp_path: Path) -> None:
     code, text, _ = unit(tmp_path, CONFIG)
     assert code == 0
+    head = "\n".join(line.removeprefix("#   ") for line in text.splitlines() if line.startswith("#   "))
+    assert subprocess.run(["sh", "-n"], input=head, text=True, check=False).returncode == 0
+    folder = tmp_path / "service.d"  # as on a fresh box it does not exist
+    install = head.replace("sudo edge-infer", f"{sys.executable} -m edge_infer").replace("sudo ", "")
+    done = subprocess.run(
+        ["sh", "-ec", "systemctl() { echo systemctl $*; }\n" + install.replace(DROP_IN, f"{folder}/box.conf")],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == "systemctl daemon-reload\nsystemctl restart edge-infer\n"
+    assert (folder / "box.conf").read_text() == text
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     assert lines[:3] == ["[Service]", "DeviceAllow=", "DeviceAllow=/dev/full rw"]
     assert "IPAddressDeny=any" in lines

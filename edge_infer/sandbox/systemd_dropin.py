@@ -34,7 +34,9 @@ def drop_in(plan: Plan, config: Path) -> str:
     delegates = accelerators() if any(pipeline.delegate for pipeline in plan.pipelines) else ()
     lines = [
         f"# For {config}; write it again when sources, broker or credentials change:",
-        f"#   edge-infer unit -c {shlex.quote(str(config))} > box.conf && sudo install -m 644 box.conf {DROP_IN}",
+        f"#   sudo edge-infer unit -c {shlex.quote(str(config))} > box.conf &&",
+        f"#   sudo install -D -m 644 box.conf {DROP_IN} &&",
+        "#   sudo systemctl daemon-reload && sudo systemctl restart edge-infer",
         "[Service]",
         *_devices(live, delegates),
         *_groups(live, delegates),
