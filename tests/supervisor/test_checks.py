@@ -73,8 +73,10 @@ def test_it_changes_nothing(daemon: Daemon) -> None:
 
 def test_another_state_directory_is_refused_by_a_check_as_by_a_reload(daemon: Daemon) -> None:
     text = daemon.config.read_text()
-    daemon.config.write_text(text.replace("state_dir: state", f"state_dir: {daemon.folder}/other"))
-    told = f"{daemon.config}:1: device.state_dir: cannot change while the daemon runs; restart it instead"
+    daemon.config.write_text(
+        "# another disk\n\n" + text.replace("state_dir: state", f"state_dir: {daemon.folder}/other")
+    )
+    told = f"{daemon.config}:3: device.state_dir: cannot change while the daemon runs; restart it instead"
     asked = {"do": "check", "config": str(daemon.config), "program": sys.prefix}
     checked = ask(daemon.folder / "state/control.sock", asked)
     assert (checked["problems"], checked["counts"]) == ([told], None)

@@ -36,6 +36,7 @@ DEADLINE: Final = 120.0
 """Seconds that validating a configuration and trying each of its models may take."""
 _NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 """A NUL in a text of JSON, and not a backslash before ``u0000``."""
+_STATE_DIR: Final = re.compile(rb"""^[^#\n]*\bstate_dir["']?[ \t]*:""", re.MULTILINE)
 _MERGED: Final = re.compile(rb"""^[^#\n]*\brooms["']?\s*:\s*["']?(?:merged\b|\$\{)""", re.MULTILINE)
 ENDS: Final = (0, 2)
 """Exit statuses of a process that has read the file to its end."""
@@ -229,7 +230,16 @@ def moved(config: Path, before: str, state_dir: str) -> Problem:
     """Return the problem of a file that names another state directory than that of the running daemon, ``before``."""
     advice = "" if mount_advice(before) else mount_advice(state_dir)  # the previous one shows that others are writable
     remedy = advice or "restart it instead"
-    return Problem(str(config), 1, "device.state_dir", f"cannot change while the daemon runs; {remedy}"[:4096])
+    text = f"cannot change while the daemon runs; {remedy}"
+    return Problem(str(config), _line_of_state_dir(config), "device.state_dir", text[:4096])
+
+
+def _line_of_state_dir(config: Path) -> int:
+    """Return the line that seems to name the state directory; 1 if another file does. YAML is not parsed here."""
+    with suppress(OSError):
+        if found := _STATE_DIR.search(text := content(config, MAX_BYTES)):
+            return text.count(b"\n", 0, found.end()) + 1
+    return 1
 
 
 def failed(config: Path, why: str, *, machine: bool = False) -> Compiled:
