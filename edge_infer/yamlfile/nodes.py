@@ -17,6 +17,8 @@ DEEPEST: Final = 20
 MOST_NODES: Final = 50_000
 PARSER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """libyaml, if PyYAML was built with it. PyYAML's own parser takes half a minute for 1 MiB on a small board."""
+_NO_BLANK: Final = re.compile(r"\s*(?:- +)?\w[\w.-]*:[^\s:/]")
+"""A line that begins with a key and a value without a blank between them; an address is none."""
 
 
 class YamlError(ValueError):
@@ -193,9 +195,17 @@ def _said(error: yaml.MarkedYAMLError, text: str) -> YamlError:
     if "could not find expected ':'" in problem:
         return YamlError(begun + 1, "a key without a colon; write key: value")
     told = next((told for words, told in SAID.items() if words in problem), OTHERWISE)
+    if told in (SECOND_COLON, INDENTATION) and (line := _without_blank(lines, noticed)) is not None:
+        return YamlError(line + 1, "a blank is missing after the colon; write key: value")
     if told == INDENTATION and (line := _without_colon(lines, noticed)) is not None:
         return YamlError(line + 1, "a key without a colon; write key: value")
     return YamlError(noticed + 1, told)
+
+
+def _without_blank(lines: list[str], noticed: int) -> int | None:
+    """Return the line above the reported one if a blank is missing after the colon of its key, otherwise None."""
+    above = next((index for index in range(noticed - 1, -1, -1) if lines[index].strip()), None)
+    return above if above is not None and _NO_BLANK.match(lines[above]) else None
 
 
 def _without_colon(lines: list[str], noticed: int) -> int | None:
@@ -207,11 +217,12 @@ def _without_colon(lines: list[str], noticed: int) -> int | None:
     return None
 
 
+SECOND_COLON: Final = "a second colon, or wrong indentation; a text with a colon needs quotes"
 INDENTATION: Final = "wrong indentation, or something is missing at the end of the line before"
 OTHERWISE: Final = "this is not valid YAML; check indentation, colons, quotes and brackets"
 SAID: Final = {
     "exceeded maximum nesting depth": f"nested deeper than {DEEPEST} levels; no configuration needs that",
-    "mapping values are not allowed": "a second colon, or wrong indentation; a text with a colon needs quotes",
+    "mapping values are not allowed": SECOND_COLON,
     "did not find expected key": INDENTATION,
     "expected <block end>": INDENTATION,
     "did not find expected '-' indicator": INDENTATION,

@@ -24,6 +24,8 @@ BROKEN = {
     # the form of YAML
     "a tab": "mqtt:\n\tport: 1883 #! : a tab\n",
     "a colon in a text": "mqtt:\n  host: broker: lan #! : needs quotes\n",
+    "no blank after a colon": "mqtt:\n  host:broker #! : a blank is missing after the colon\n\n  port: 1883\n",
+    "an address in the line above": "mqtt:\n  http://broker\n  port: 1883 #! : a second colon\n",
     "wrong indentation": "mqtt:\n    host: a\n  port: 1 #! : wrong indentation\n",
     "a key without a colon": "mqtt:\n  host a #! : without a colon\n  port: 1\n",
     "an open bracket": "pipelines:\n  p: {labels: [a, b #! : closing bracket\nmqtt: {}\n",
@@ -291,6 +293,13 @@ def test_no_message_speaks_python_or_repeats_a_password(name: str, tmp_path: Pat
         assert not re.search(r"Input should|pydantic|str_type|Traceback|<class|ValueError|\bNone\b", problem.text)
         assert "\n" not in problem.text
         assert str(problem).startswith(f"{path}:{problem.line}: ")
+
+
+def test_a_key_without_a_blank_is_named_although_the_parser_notices_it_a_line_later(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("mqtt:\n  host:broker\n  port: 1883\n")
+    (problem,) = compile_config(path).problems
+    assert str(problem) == f"{path}:2: a blank is missing after the colon; write key: value"
 
 
 def test_the_whole_text_of_every_problem(tmp_path: Path) -> None:
