@@ -132,12 +132,13 @@ def storage(state_dir: Path) -> Iterator[Finding]:
 
 def _disk(state_dir: Path, place: Path) -> Finding:
     """Check the disk of the directory; ``place`` is the directory, or its nearest parent."""
-    free = shutil.disk_usage(place).free
+    disk = shutil.disk_usage(place)
+    free = disk.free
     fact = f"{state_dir}, {free >> 20} MiB free"
     if os.statvfs(place).f_flag & os.ST_RDONLY:
         remedy = "remount it, then restart the service, which keeps its view of the disk: systemctl restart edge-infer"
         return fail("state", f"{fact}, on a read-only file system", f"{remedy}; or set device.state_dir")
-    if free < _LITTLE:
+    if free < min(_LITTLE, disk.total // 4):  # a small disk of its own may be empty
         return warn("state", fact, "free space on the disk")
     if place == state_dir and not os.access(place, os.W_OK | os.X_OK, effective_ids=True):
         return ok("state", f"{fact}; it belongs to {_owner(place)}, this user cannot write there")

@@ -138,6 +138,20 @@ def test_a_state_directory_that_is_not_there_yet_is_fine(tmp_path: Path) -> None
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a file system")
+def test_a_small_disk_that_is_empty_is_fine(tmp_path: Path) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", tmp_path], check=True)
+    try:
+        state = tmp_path / "state"
+        with locked(state):
+            pass
+        assert [(each.what, each.level) for each in machine.storage(state)] == [("state", "ok")]
+        (tmp_path / "full").write_bytes(bytes(7 << 20))
+        assert [(each.what, each.level) for each in machine.storage(state)] == [("state", "warn")]
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a file system")
 def test_a_read_only_disk_is_remounted_before_the_service_starts_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
