@@ -30,11 +30,17 @@ def grab(config: Path, source: str, output: Path, *, grid: bool = False) -> str:
     get access to the picture.
     """
     given: bytes | None
+    closed = ""
     try:
         given, how = newest_picture(config, source), "from the running daemon"
-    except NotRunningError:
+    except NotRunningError as error:
         given, how = None, "opened directly: no daemon runs"
-    data = _taken(config, source, output.suffix, given, grid=grid)
+        if isinstance(error.__cause__, PermissionError):
+            closed = f"; the daemon may run, but {error}"
+    try:
+        data = _taken(config, source, output.suffix, given, grid=grid)
+    except EdgeInferError as error:
+        raise type(error)(f"{error}{closed}") from error
     try:
         with _settled(output.absolute().parent) as folder:
             write_durably(folder / output.name, data, 0o600)

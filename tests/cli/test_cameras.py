@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import stat
+import subprocess
 from pathlib import Path
 
 import cv2
@@ -13,7 +15,7 @@ from edge_infer.cli import main
 from edge_infer.snapshot.process import draw_grid
 from tests.broker import eventually
 from tests.readers.conftest import free_port
-from tests.running import PYTHON, Daemon, config
+from tests.running import PYTHON, ROOT, Daemon, config
 
 SYNTHETIC = "{kind: synthetic, size: 320x240, objects: 0, rotate: 90}"
 
@@ -41,6 +43,22 @@ def test_a_source_is_opened_directly_where_no_daemon_runs(
     assert pixels[162:].any()
     assert stat.S_IMODE(out.stat().st_mode) == 0o600
     assert "no daemon runs" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_who_may_not_ask_the_daemon_is_told_so_beside_what_hinders_opening(configured: Path) -> None:
+    closed = configured.with_name("run")
+    closed.mkdir(mode=0o700)
+    configured.chmod(0o600)
+    configured.parent.chmod(0o755)
+    command = [PYTHON, "-m", "edge_infer", "cameras", "--grab", "cam", "-o", "/dev/shm/none/cam.png", "-c", configured]
+    done = subprocess.run(
+        command, env={**os.environ, "RUNTIME_DIRECTORY": str(closed)}, user=61777, group=61777, extra_groups=[],
+        capture_output=True, text=True, timeout=60, check=False, cwd=ROOT,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert f"{configured}:1: cannot be read by user 61777" in done.stderr
+    assert f"; the daemon may run, but no daemon answers on {closed}/control.sock, or this user may not" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["cam.png", "cam.jpg"])
