@@ -72,12 +72,13 @@ def run(args: argparse.Namespace) -> int:
                 raise _ended(received[0])
             text = read(copy)
             if text == start:
-                print(f"{file} is unchanged")
+                print(f"{file} is unchanged" if before is not None else f"{file} is not made: nothing was written")
                 return 0
             if _is_valid(config, args.part, copy) and (code := _apply(config, file, before, text)) is not None:
                 return code
             if not _again():
-                print(f"edge-infer: discarded; {file} is unchanged", file=sys.stderr)
+                kept_as = "is unchanged" if before is not None else "is not made"
+                print(f"edge-infer: discarded; {file} {kept_as}", file=sys.stderr)
                 return 2
     except EdgeInferError as error:
         if _is_gone(copy, start):

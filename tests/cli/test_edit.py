@@ -110,6 +110,7 @@ def test_a_part_is_made_checked_by_the_daemon_and_applied(running: tuple[Editing
         assert done.returncode == 2
         assert f"{part}:3: sources.yard.password_file: this file cannot be read by user" in done.stdout
         assert not part.exists()
+        assert done.stderr.endswith(f"edge-infer: discarded; {part} is not made\n")
     section = (
         "sources:\n  yard: {kind: synthetic, size: 64x64, fps: 5}\npipelines:\n  yard: {source: yard, model: faces}\n"
     )
