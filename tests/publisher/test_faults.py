@@ -109,6 +109,8 @@ def test_a_broker_that_takes_only_small_packets(tmp_path: Path, room: Room) -> N
             subscriber.wait(f"{P}/door/result", lambda heard: heard.value["seq"] == 1)
             assert len(subscriber.first(1, f"{P}/door/result")) == 1
             assert not subscriber.on(f"{P}/config")
+            held = ", but …/config is not sent: it exceeds the broker's limit by "
+            room.wait(lambda: room.report and held in room.report.broker, "the status names it")
         assert "max_packet_size" in room.log()
     with Broker(tmp_path, port=small.port), Subscriber(small.port) as subscriber:  # its operator has read that
         assert decode(ConfigStatus, subscriber.wait(f"{P}/config").value) == large

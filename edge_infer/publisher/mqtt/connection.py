@@ -135,8 +135,8 @@ class MqttConnection:
         """The state of the connection, for the operator."""
         if not self._up:
             return self._sentence
-        denials = list(self._cargo.denials().values())
-        return f"{self._sentence}, but {denials[0]}" if denials else self._sentence
+        faults = [*self._cargo.denials().values(), self._cargo.too_large()]
+        return f"{self._sentence}, but {faults[0]}" if faults[0] else self._sentence
 
     def files(self) -> tuple[list[int], list[int]]:
         """Return two lists of file descriptors: to wait for until readable, and until writable.

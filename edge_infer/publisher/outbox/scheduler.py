@@ -77,6 +77,8 @@ class OutboundScheduler:
         self._limits = (0, 0)
         self._waiting: set[Place] = set()
         """Places whose next message is too large for now."""
+        self._too_large: dict[Place, int] = {}
+        """Bytes by which the newest retained value of a place exceeds the limit of this connection's broker."""
         self._rarely = LogThrottle(clock=clock)
         self.bytes = 0
         """Bytes given out so far, as the byte rate counts them."""
@@ -92,6 +94,7 @@ class OutboundScheduler:
     def begin(self) -> None:
         """Prepare for a new connection: mark every retained value as due, and treat no topic as denied."""
         self._denials.clear()
+        self._too_large.clear()
         self._waiting.clear()
         self.retained.again()
 
@@ -167,6 +170,14 @@ class OutboundScheduler:
         else:
             self.retained.missed(message.place)
 
+    def too_large(self) -> str:
+        """Return which retained value the broker's limit of packets holds back, for people; empty if none."""
+        place, excess = next(iter(self._too_large.items()), (None, 0))
+        if place is None:
+            return ""
+        topic = place.topic("…")
+        return f"{topic} is not sent: it exceeds the broker's limit by {excess} bytes (raise its max_packet_size)"
+
     def interrupted(self) -> None:
         """Put back the messages in flight: the connection is gone."""
         self.outbox.rewind()
@@ -184,6 +195,10 @@ class OutboundScheduler:
 
     def _fits(self, place: Place, payload: bytes, most: int) -> bool:
         size = size_of(place, payload)
+        if place.rule.retained:
+            self._too_large.pop(place, None)
+            if size > most:
+                self._too_large[place] = size - most
         if size > most and self._rarely.due(place):
             log.warning(
                 "message for %s not sent: it exceeds the broker's limit by %d bytes (raise its max_packet_size; "
