@@ -17,7 +17,8 @@ SYSTEMD = Path("/usr/lib/systemd/systemd")
 # The host's network and devices are shared, so nothing that manages those may start.
 MASKED = """
 systemd-udevd.service systemd-udev-trigger.service systemd-udevd-control.socket systemd-udevd-kernel.socket
-systemd-networkd.service systemd-resolved.service systemd-timesyncd.service systemd-sysctl.service
+systemd-networkd.service systemd-resolved.service systemd-timesyncd.service systemd-timedated.service
+systemd-sysctl.service
 systemd-modules-load.service systemd-tmpfiles-setup-dev.service systemd-tmpfiles-setup-dev-early.service
 systemd-remount-fs.service dev-hugepages.mount dev-mqueue.mount sys-kernel-debug.mount sys-kernel-tracing.mount
 sys-fs-fuse-connections.mount proc-sys-fs-binfmt_misc.automount getty.target
