@@ -27,7 +27,7 @@ Weights: TypeAlias = NDArray[np.float32]
 INSIDE: Final = 4
 """Cells across a box, unless they would be smaller than `SMALLEST`."""
 ACROSS: Final = 8
-"""Cells along the longer side of a picture whose answer has no place."""
+"""Cells along the longer side of a picture, as scaled for the model, whose answer has no place."""
 SMALLEST: Final = 4
 """Least width of a cell, in pixels of the model's input."""
 GROWTH: Final = 1.5
