@@ -469,7 +469,7 @@ class Engine:
         try:
             self._leave_all(time.monotonic() + LAST_WORDS)
         except ChannelClosedError:
-            log.warning("%d results not sent: the publisher has ended", self._outlet.kept)
+            log.warning("%d results and events not acknowledged: the publisher has ended", self._outlet.kept)
         settle_all(math.inf)
 
     def _leave_all(self, deadline: float) -> None:

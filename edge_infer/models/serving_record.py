@@ -320,13 +320,14 @@ _UNKNOWN: Final[dict[str, JsonValue]] = {
 _STRICTEST: Final[tuple[dict[str, JsonValue], ...]] = (
     {}, {"state": "rejected"}, _UNKNOWN, {**_UNKNOWN, "ts": timestamp(0.0)},
 )  # fmt: skip
-"""What replaces the values of a refusal, until it can be read. With no ``keys``, no signature of before counts."""
+"""Replacements for values of a refusal, tried in this order until it can be read. Without ``keys``, no earlier
+signature counts."""
 
 
 def _valid_parts(stored: JsonValue) -> ServingRecord:
     """Return the record without its invalid entries; raise `WireError` if anything else is invalid.
 
-    A slot with an invalid previous model keeps its committed model. A refusal stays while it names its model.
+    A slot with an invalid previous model keeps its committed model. A refusal stays if it still identifies its model.
     """
     parts = dict(stored) if isinstance(stored, dict) else {}
     slots, trials, refused, shadows, history = (
@@ -351,14 +352,17 @@ def _valid_entries(stored: JsonValue, valid: Callable[[str, JsonValue], T | None
 def _valid_trial(model: str, stored: JsonValue) -> OnTrial | None:
     trial = _valid(OnTrial, stored)
     if trial is None:
-        log.error("model %s: its probation is unknown to this version, so it begins again", model)
+        log.error("model %s: this version of edge-infer cannot read its probation, so probation begins again", model)
     return trial
 
 
 def _valid_shadow(pipeline: str, stored: JsonValue) -> ShadowEnded | None:
     ended = _valid(ShadowEnded, stored)
     if ended is None:
-        log.error("pipeline %s: this version cannot read why its shadow failed, so the shadow may run again", pipeline)
+        log.error(
+            "pipeline %s: this version of edge-infer cannot read why its shadow failed, so the shadow may run again",
+            pipeline,
+        )
     return ended
 
 
@@ -368,14 +372,21 @@ def _valid_refusals(model: str, stored: JsonValue) -> tuple[Refusal, ...] | None
 
 
 def _valid_refusal(model: str, stored: JsonValue) -> Refusal | None:
-    """Return a refusal. Unknown values that do not identify the model get the strictest meaning that is known here."""
+    """Return a refusal. Values that cannot be read get the strictest known meaning, unless they identify the model."""
     if isinstance(stored, dict):
         for strictest in _STRICTEST:
             if (refusal := _valid(Refusal, {**stored, **strictest})) is not None:
                 if strictest:
-                    log.error("%s stays refused, but the refusal has values unknown to this version", refusal.title)
+                    log.error(
+                        "%s stays refused, but this version of edge-infer cannot read all values of the stored refusal",
+                        refusal.title,
+                    )
                 return refusal
-    log.error("model %s: a refusal is unknown to this version, so its file may be tried again", model)
+    log.error(
+        "model %s: this version of edge-infer cannot read a stored refusal of a model file, so that file may be tried "
+        "again",
+        model,
+    )
     return None
 
 
@@ -383,8 +394,8 @@ def _valid_slot(pipeline: str, stored: JsonValue) -> Slot | None:
     slot = _valid(Slot, stored)
     if slot is None and isinstance(stored, dict):
         slot = _valid(Slot, {**stored, "previous": None})
-        lost = "the model that served before" if slot is None else "the previous model"
-        log.error("pipeline %s: %s is unknown to this version", pipeline, lost)
+        lost = "served last" if slot is None else "it can return to"
+        log.error("pipeline %s: this version of edge-infer cannot read which model %s", pipeline, lost)
     return slot
 
 

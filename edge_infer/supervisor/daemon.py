@@ -318,5 +318,9 @@ def _bound(plan: Plan) -> ChannelBound:
     try:
         return device_bound(plan)
     except Exception as error:  # noqa: BLE001 - whatever the numbers are, they cost this figure alone
-        log.warning("cannot calculate the bound of hidden data, so info shows none: %s", error)
+        log.warning(
+            "cannot calculate the bound of hidden data, so `channel.bytes_per_second` in the message `info` is null: "
+            "%s",
+            error,
+        )
         return ChannelBound(None)

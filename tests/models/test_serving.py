@@ -115,9 +115,9 @@ def test_a_model_with_a_key_of_a_newer_version_is_no_fallback_and_the_rest_stays
     assert read_record(tmp_path) == replace(whole, slots=slots)
     assert (tmp_path / UNREADABLE).read_text() == "of an earlier time"
     assert open_record(tmp_path) == replace(whole, slots=slots)
-    assert "pipeline door: the model that served before is unknown to this version" in caplog.text
-    assert "pipeline yard: the previous model before is unknown" not in caplog.text
-    assert "pipeline yard: the previous model is unknown to this version" in caplog.text
+    assert "pipeline door: this version of edge-infer cannot read which model served last" in caplog.text
+    assert "pipeline yard: this version of edge-infer cannot read which model served last" not in caplog.text
+    assert "pipeline yard: this version of edge-infer cannot read which model it can return to" in caplog.text
     write_record(tmp_path, ServingRecord())
     assert (tmp_path / UNREADABLE).read_text() == text
     assert (tmp_path / UNREADABLE).stat().st_mode & 0o777 == 0o640
@@ -148,7 +148,7 @@ def test_one_refusal_that_cannot_be_read_loses_no_other(
     other = [] if left is None else [replace(REFUSAL, **{**OTHER, "keys": ("k",), **left})]
     assert open_record(tmp_path) == replace(served(), refused={"m": (REFUSAL, *other)})
     assert ("m@3.0.0 stays refused, but" in caplog.text) == (left is not None)
-    assert ("model m: a refusal is unknown to this version" in caplog.text) == (left is None)
+    assert ("model m: this version of edge-infer cannot read a stored refusal" in caplog.text) == (left is None)
     assert (tmp_path / UNREADABLE).exists()
 
 
@@ -164,8 +164,8 @@ def test_one_trial_or_shadow_that_cannot_be_read_loses_no_other(
     (tmp_path / FILE).write_text(json.dumps(found))
     left = replace(whole, trials={"m": whole.trials["m"]}, shadows={"door": shadows["door"]})
     assert open_record(tmp_path) == left
-    assert "model n: its probation is unknown to this version" in caplog.text
-    assert "pipeline yard: this version cannot read why its shadow failed" in caplog.text
+    assert "model n: this version of edge-infer cannot read its probation" in caplog.text
+    assert "pipeline yard: this version of edge-infer cannot read why its shadow failed" in caplog.text
 
 
 def test_an_entry_with_an_invalid_name_is_lost(tmp_path: Path) -> None:

@@ -209,7 +209,7 @@ def test_a_tower_of_cascades_has_no_bound_and_does_no_harm(caplog: pytest.LogCap
     (door,) = configured(fps=2.0).pipelines
     tower = (door, *(replace(door, name=f"{n}", crops=CropsPlan(f"{n - 1}" if n else door.name)) for n in range(3000)))
     assert _bound(replace(configured(fps=2.0), pipelines=tower)) == ChannelBound(None)
-    assert "cannot calculate the bound of hidden data, so info shows none: maximum recursion depth" in caplog.text
+    assert "so `channel.bytes_per_second` in the message `info` is null: maximum recursion depth" in caplog.text
 
 
 def test_what_cannot_be_announced_ends_nothing_and_is_logged_once(

@@ -53,7 +53,11 @@ class Stored:
 
 
 class Library:
-    """The packages below one folder. ``user`` is the one that this command of root has become, if it has."""
+    """The packages below one folder.
+
+    ``user`` is the name of the user as whom this command, started by root, now runs; empty if it did not change its
+    user.
+    """
 
     def __init__(self, folder: Path, user: str = "") -> None:
         self.folder = folder
@@ -69,8 +73,8 @@ class Library:
             if not self._user:
                 raise StartError(f"this user cannot read {self.folder}; try it with sudo") from error
             raise StartError(
-                f"{self._user}, as whom this command of root works, cannot read {self.folder}: other users than root "
-                "may change the configuration"
+                f"this command, started by root, runs as {self._user}, who cannot read {self.folder}, because other "
+                "users than root may change the configuration"
             ) from error
         return [_stored(folder) for folder in sorted(found, key=_place_in_order)]
 

@@ -494,9 +494,9 @@ class DriftRequests:
                 request.answer({"error": str(error)})
 
     def _accept(self, names: list[str], request: Request, *, whole: bool) -> list[str]:
-        """Accept the drift of these pipelines and return a sentence for each.
+        """Have the engine learn the drifting parts of these pipelines again; return a sentence for each pipeline.
 
-        Raises `EdgeInferError` if none drifts.
+        With ``whole`` it learns all of their parts again. Raises `EdgeInferError` if there is nothing to learn again.
         """
         engine, sentences = self._house.heard.engine, []
         if engine is None:
@@ -509,7 +509,7 @@ class DriftRequests:
             )
             if (camera or outcome) and self._house.accept_drift(name, camera=camera, outcome=outcome):
                 parts = " and ".join(part for part, due in (("the camera", camera), ("the answers", outcome)) if due)
-                log.info("pipeline %s: %s accepted the drift; the engine learns %s again", name, request.user, parts)
+                log.info("pipeline %s: the engine learns %s again (requested by %s)", name, parts, request.user)
                 sentences.append(
                     f"{name}: the engine learns {parts} again, and reports no drift of that until it has finished"
                 )
