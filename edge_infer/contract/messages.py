@@ -590,8 +590,8 @@ class ChannelBound(Record, frozen=True):
 
     This is for all pipelines together. In any period it can hide ``bytes_per_second`` times the seconds of the period,
     and ``burst_bytes`` once: pipelines that have been quiet may publish several messages at once. Both are calculated
-    from the configuration; null: nothing limits the rate of a pipeline. ``picture_seconds`` is how long a picture of
-    7,000 bytes would take after a quiet time.
+    from the configuration; null: nothing limits the rate of a pipeline, or the calculation failed. ``picture_seconds``
+    is how long a picture of 7,000 bytes would take after a quiet time.
     """
 
     bytes_per_second: Rate | None

@@ -92,7 +92,7 @@ class Transform:
         return pixels
 
     def inside(self, picture: NDArray[Any]) -> NDArray[Any]:
-        """Return the part of a map ``[height, width]`` of the whole input that lies inside the letterbox bars."""
+        """Return the part of a map ``[height, width]`` of the whole input that shows the frame (no letterbox bars)."""
         down, across = picture.shape[0] / self.input[1], picture.shape[1] / self.input[0]
         rows = slice(round(self.top * down), max(round((self.top + self.height) * down), 1))
         columns = slice(round(self.left * across), max(round((self.left + self.width) * across), 1))

@@ -141,7 +141,10 @@ class KnownNumbers:
         return min(at, self._begun.get(_key(pipeline, message), (0.0, at))[1])
 
     def result(self, pipeline: str, result: Result, at: float = 0.0) -> Result:
-        """Return the result, of the plan at the uptime ``at``, without its implausible numbers."""
+        """Return the result without its implausible numbers.
+
+        ``at`` is the uptime that selects the plan whose ids it may have.
+        """
         if result.seq > self._seqs.get((pipeline, result.boot), 0):
             self._seqs[pipeline, result.boot] = result.seq
         if result.objects is not ABSENT and any(each.id or each.parent for each in result.objects):
@@ -155,12 +158,12 @@ class KnownNumbers:
         return result
 
     def state(self, pipeline: str, state: State, at: float, made: float = 0.0) -> State:
-        """Return the state, captured ``at`` and of the plan at ``made``, without its implausible numbers.
+        """Return the state without its implausible numbers.
 
-        Its start is its own capture time, or the start of the previous state.
+        ``at`` is its capture time; ``made`` is the uptime that selects the plan whose ids it may have.
 
-        The first state of an engine started after the last state of the previous engine, and no state started before
-        the boot. Raises `WireError`.
+        Its start is its own capture time, or the start of the previous state. The first state of an engine started
+        after the last state of the previous engine, and no state started before the boot. Raises `WireError`.
         """
         if isinstance(state.ids, Mapping):
             known = self._of(state.boot, pipeline, made)
@@ -176,9 +179,9 @@ class KnownNumbers:
         return self._since_of_state(pipeline, state, at)
 
     def event(self, pipeline: str, event: Event, at: float, made: float = 0.0) -> Event:
-        """Return the event, captured ``at`` and of the plan at ``made``, without its implausible numbers.
+        """Return the event without its implausible numbers. An end event has the start time of its begin event.
 
-        An end event has the start time of its begin event.
+        ``at`` is its capture time; ``made`` is the uptime that selects the plan whose types, ids and boxes it may have.
 
         Raises `WireError` for a type of event that the pipeline does not have, and for a time that is not a calendar
         date.
@@ -276,7 +279,7 @@ class KnownNumbers:
     def _since(self, pipeline: str, record: Moment, at: float, claimed: float, began: float) -> Moment:
         """Return an event or state, captured ``at``, with the start time ``began``.
 
-        The claimed start stays if it differs only by rounding.
+        In a pipeline with full detail, the claimed start stays if it differs from ``began`` only by rounding.
         """
         if abs(claimed - began) <= SAME and pipeline not in self._steps:
             return record

@@ -95,7 +95,10 @@ def open_followed(path: Path) -> int:
 
 
 def look_beneath(path: Path, roots: Sequence[str]) -> os.stat_result:
-    """Return the status of the file at this path without following links; same rules and errors as `open_beneath`."""
+    """Return the status of the file or folder at this path; no link below the root is followed (see `open_beneath`).
+
+    Raises `ModelError` for a link below the root, a part that is not a folder, or a ``..``; raises `OSError`.
+    """
     root = _root(path, roots)
     with _way(os.open(root, _FOLDER), root, path) as (folder, name):
         return _look(folder, name, path)

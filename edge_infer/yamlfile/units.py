@@ -21,7 +21,7 @@ def parse_duration(value: str | float) -> float:
 
 
 def parse_seconds(word: str) -> float:
-    """Do the same as `parse_duration` for a word on a command line, where a plain number is also a text."""
+    """Do the same as `parse_duration` for a word on a command line, where a plain number comes as text."""
     if re.fullmatch(rf"-{NUMBER}(ms|s|m|h|d|y)?", word):
         raise ValueError(
             f"{word} is negative; a duration is a number of seconds from 0 on, or one with its unit: 500ms, 10s"
@@ -63,7 +63,7 @@ def format_duration(seconds: float) -> str:
 
 
 def rough_duration(seconds: float) -> str:
-    """Return a short text for people: the two largest units."""
+    """Return a short text for people: seconds; minutes and seconds; or hours and minutes."""
     whole = int(seconds)
     if whole < 60:
         return f"{whole} s"

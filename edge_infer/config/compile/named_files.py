@@ -1,8 +1,8 @@
 """Checks of files and programs that a configuration names: whether they exist and this user can use them.
 
-Nothing here opens a camera or a connection. Checks of a secret are limited to its form. No message repeats a secret. A
-message repeats the value of a secret's key only if such a file exists, because a user may have written the password
-itself there.
+Nothing here opens a camera or a connection. Only the form of a password is checked, and no message repeats it. The
+value of ``password_file`` appears in a message only if a file with this path exists, because a user may have written
+the password itself in place of the path.
 """
 
 from __future__ import annotations

@@ -32,9 +32,10 @@ class Side:
     margin. ``since`` is the time of the first of these looks. For the first side of an object, two looks without a
     margin suffice.
 
-    An object that returns before it has enough looks still crossed the border if two conditions hold: - It was on the
-    other side for ``span`` seconds, interpolated between looks, because frames may be far apart. - `UNSEEN` looks found
-    it there.
+    An object that returns before it has enough looks still crossed the border if two conditions hold:
+
+    - It was on the other side for ``span`` seconds, interpolated between looks, because frames may be far apart.
+    - The first `UNSEEN` of the looks there found it beyond the margin.
 
     ``changed`` is the interpolated time at which it reached the confirmed side.
     """

@@ -123,8 +123,9 @@ class KalmanMotion:
     def distances(self, measured: Rows) -> tuple[Rows, Rows]:
         """Return two ``[n, m]`` arrays of distances to m boxes: squared Mahalanobis, and with a cost of uncertainty.
 
-        The second is twice the negative logarithm of the likelihood, minus its value for a box that was just seen. It
-        prevents a track that was hidden for long, and so could be anywhere, from taking the boxes of others.
+        The second adds the logarithms of ``spread / noise`` of all coordinates. It is twice the negative logarithm of
+        the likelihood, minus that of a box exactly at the place of a track without uncertainty. It prevents a track
+        that was hidden for long, and so could be anywhere, from taking the boxes of others.
         """
         noise = _noise(self.place)
         spread = self.variance + noise

@@ -24,8 +24,11 @@ CRASH_LOOP_SECONDS: Final = 60.0
 class EngineDeath:
     """A death of the engine: a description in the form of `told_death`, and the pipelines that were busy.
 
-    If the engine was killed because it was stuck in some pipelines, these alone count as busy; ``others``: further ones
-    were at work, and may have taken the processor from them. ``fell``: the engine crashed, hung, or took too much
+    If the engine was killed because some pipelines were stuck, ``busy`` names only these. ``others`` is then true if
+    further pipelines were at work, which may have taken the processor from the stuck ones. It is also true for a crash
+    loop whose deaths have no busy pipeline in common.
+
+    ``fell``: the engine crashed, hung, or took too much
     memory, so its death counts against these pipelines; other kills do not count. ``memory``: the kernel killed the
     engine for lack of memory, or may have done so.
     """

@@ -234,7 +234,10 @@ class ModelRollout:
     # Requests by users.
 
     def roll_back(self, name: str, by: str) -> str:
-        """Roll back to the previous model; return the result as text. Raises `EdgeInferError` if there is none."""
+        """Roll back to the previous model; return the result as text.
+
+        Raises `EdgeInferError` if there is none, or if a pipeline would then have no model.
+        """
         model = self._running_as(name)
         if name not in self.record.trials and self._before(model) is None:
             refused = (each for each in self._asking(name) if self.record.refusal(each.model))
