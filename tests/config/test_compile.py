@@ -146,6 +146,16 @@ def test_a_file_or_folder_without_a_picture_is_a_warning(
     assert warning.format(folder=tmp_path) in [each.text for each in compiled.warnings]
 
 
+def test_a_pattern_for_all_folders_also_matches_in_the_first_and_in_deeper_ones(make: Make, tmp_path: Path) -> None:
+    config = make("sources:\n  cam: {kind: images, path: 'pictures/**/*.png'}\n")
+    (tmp_path / "pictures" / "a" / "b").mkdir(parents=True)
+    for place in ("pictures", "pictures/a/b"):
+        picture = tmp_path / place / "1.png"
+        picture.touch()
+        assert compile_config(config).problems == ()
+        picture.unlink()
+
+
 def test_the_whole_becomes_a_plan(make: Make, tmp_path: Path) -> None:
     plan = plan_of(make(GOOD))
     assert (plan.device, plan.state_dir) == ("gate-3", str(tmp_path / "state"))

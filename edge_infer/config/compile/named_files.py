@@ -189,7 +189,7 @@ class NamedFiles:
         is_folder = Path(found).is_dir()
         if is_folder and not os.access(found, os.R_OK | os.X_OK, effective_ids=True):
             self._unfit(steps, found, f"the folder {found} {denied(found, found)}")
-        elif not is_folder and not glob.glob(found):  # noqa: PTH207 - an absolute pattern
+        elif not is_folder and not any(glob.iglob(found, recursive=True)):  # noqa: PTH207 - an absolute pattern
             self.wrong(steps, f"{found} is not a folder, and no file matches it as a pattern")
         else:
             self._check_pictures(steps, found)
