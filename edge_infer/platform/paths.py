@@ -47,6 +47,23 @@ def default_device_id(host: str | None = None) -> str:
     return found.lstrip("-_")[:64] or "edge"
 
 
+_WILDCARDS: Final = frozenset("*?[")
+
+
+def without_wildcards(path: str) -> str:
+    """Return the folder in which a pattern begins; the path itself if it is none."""
+    parts = Path(path).parts
+    plain = next((place for place, part in enumerate(parts) if _WILDCARDS & set(part)), len(parts))
+    # `Path.exists` raises in a closed folder, which another user may own.
+    return path if os.path.exists(path) else str(Path(*parts[:plain]))  # noqa: PTH110
+
+
+def source_folder(path: str) -> str:
+    """Return the folder to which the source of a file, a folder or a pattern belongs."""
+    place = without_wildcards(path)
+    return place if os.path.isdir(place) else os.path.dirname(place)  # noqa: PTH112, PTH120 - as above
+
+
 def open_regular(path: Path, flags: int = 0) -> BinaryIO | None:
     """Open a regular file; None for anything else, because opening a pipe must not block. Raises `OSError`."""
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | flags)

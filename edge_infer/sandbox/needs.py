@@ -13,13 +13,12 @@ from edge_infer.contract.codec import replace
 from edge_infer.plan.files import files_of_pipelines
 from edge_infer.plan.records import MqttPlan, PipelinePlan, Plan, SourcePlan
 from edge_infer.plan.source_kinds import KINDS, access_of
-from edge_infer.platform.paths import publisher_folder, trials_folder
+from edge_infer.platform.paths import publisher_folder, trials_folder, without_wildcards
 from edge_infer.sandbox import privileges, system_paths
 from edge_infer.sandbox.fence import Fence, UnixUse
 from edge_infer.sandbox.name_look_up import need_look_up, need_unix
 
 USUAL_PORTS: Final[Mapping[str, int]] = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
-_WILDCARDS: Final = frozenset("*?[")
 _SOUND_READS: Final = (
     *("/etc/asound.conf", "/etc/alsa", "/etc/pulse", "/etc/pipewire", "/etc/machine-id", "/etc/passwd"),
     *("/sys/class/sound", "/sys/devices", "/var/lib/alsa", "~/.asoundrc", "~/.config/pulse"),
@@ -75,7 +74,7 @@ def replay_fence(plans: Sequence[Plan], recording: str | None) -> Fence:
         named.append(os.path.abspath(recording))  # noqa: PTH100 - it may contain a pattern
     folders = [path for fence in models for path in fence.reads]
     for path in named:
-        place = _without_wildcards(path)
+        place = without_wildcards(path)
         (folders if place != path or _is_folder(place) else files).append(place)
     writes = _once(path for fence in models for path in fence.writes)
     return Fence(reads=_once(folders), files=_once(files), writes=writes)
@@ -156,7 +155,7 @@ def own_places(fence: Fence) -> tuple[str, ...]:
 
 def _files(options: Mapping[str, Any]) -> Iterator[str]:
     """Yield every absolute path among the options; for a glob, the folder in which it begins."""
-    yield from map(_without_wildcards, _paths(options))
+    yield from map(without_wildcards, _paths(options))
 
 
 def _paths(options: Mapping[str, Any]) -> Iterator[str]:
@@ -165,13 +164,6 @@ def _paths(options: Mapping[str, Any]) -> Iterator[str]:
         for text in value if isinstance(value, (list, tuple)) else (value,):
             if isinstance(text, str) and text.startswith("/"):
                 yield text
-
-
-def _without_wildcards(path: str) -> str:
-    parts = Path(path).parts
-    plain = next((place for place, part in enumerate(parts) if _WILDCARDS & set(part)), len(parts))
-    # `Path.exists` raises in a closed folder, which another user may own.
-    return path if os.path.exists(path) else str(Path(*parts[:plain]))  # noqa: PTH110
 
 
 def _is_folder(path: str) -> bool:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -17,9 +19,16 @@ from edge_infer.models.packages.read_files import largest_here
 from edge_infer.models.request import ModelRequest
 from edge_infer.models.serving_record import ServingRecord
 from edge_infer.plan.credentials import plain_connections
-from edge_infer.plan.records import ModelPlan, Plan, Problem, TextPlan, Unfit
+from edge_infer.plan.records import ModelPlan, Plan, Problem, SourcePlan, TextPlan, Unfit
+from edge_infer.plan.source_kinds import KINDS
+from edge_infer.platform.paths import source_folder
+from edge_infer.readers.sources import link_out
+from edge_infer.sandbox import system_paths
+from edge_infer.sandbox.needs import engine_fence
 from edge_infer.yamlfile.load import Document
 
+MAX_EXAMINED: Final = 1000
+"""Number of pictures of a source that are examined for links; a folder may hold a million."""
 MAX_BYTES: Final = MAX_PLAN_BYTES - (1 << 20)
 """Maximum size of a plan. The difference is for what processes send together with it, such as warnings."""
 
@@ -82,7 +91,7 @@ def too_large(document: Document, plan: Plan) -> Iterator[Problem]:
 
 
 def idle(document: Document, config: Config, plan: Plan) -> Iterator[Problem]:
-    """Yield warnings: unused models or sources, unnamed classes, limits that drop lines, unencrypted secrets."""
+    """Yield warnings: unused models or sources, unnamed classes, limits that drop lines, links, unencrypted secrets."""
     for steps, text in plain_connections(plan):
         yield document.problem(steps, text)
     used = {model.name: model for model in (*plan.models(), *plan.shadows())}
@@ -100,6 +109,37 @@ def idle(document: Document, config: Config, plan: Plan) -> Iterator[Problem]:
                 "process all"
             )
             yield document.problem(("pipelines", pipeline.name), text)
+    yield from _links_out(document, plan)
+
+
+def _links_out(document: Document, plan: Plan) -> Iterator[Problem]:
+    """Yield a warning for each source of which a file is a link to a place that the engine may not read.
+
+    The sandbox does not follow such links: who may write into the folder could otherwise open any file to the engine.
+    """
+    allowed = [os.path.realpath(path) for path in (*engine_fence(plan).reads, *system_paths.program())]
+    for source in plan.sources:
+        if source.live or source.kind not in KINDS:
+            continue
+        for key, path in _read_by(source):
+            target = Path(os.path.realpath(path))
+            if any(map(target.is_relative_to, allowed)):
+                continue
+            if reason := link_out(path, source_folder(str(source.options[key]))):
+                yield document.problem(("sources", source.name, key), f"{path} {reason}")
+                break
+
+
+def _read_by(source: SourcePlan) -> Iterator[tuple[str, str]]:
+    """Yield the files of a source that the engine reads, each with the key that names it."""
+    file, path = source.options.get("file"), source.options.get("path")
+    if isinstance(file, str):
+        yield "file", file
+    if isinstance(path, str):
+        from edge_infer.readers.sources.images import find_pictures  # the source's class has already loaded OpenCV
+
+        with suppress(OSError):  # a folder that cannot be read is a problem of its own
+            yield from (("path", str(picture)) for picture in find_pictures(path, quiet=True)[:MAX_EXAMINED])
 
 
 def _by_number(model: ModelPlan) -> bool:

@@ -49,8 +49,10 @@ Other packages add kinds through the entry point group ``edge_infer.sources``.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, TypeAlias
 
@@ -58,6 +60,7 @@ from edge_infer.contract.codec import decode, replace
 from edge_infer.plan.plugins import load, names, target
 from edge_infer.plan.records import Color, Gives, SourcePlan
 from edge_infer.plan.source_kinds import KINDS
+from edge_infer.platform.paths import source_folder
 from edge_infer.readers.sources.faults import Faults
 
 if TYPE_CHECKING:  # reading a configuration needs the names of the kinds, but not NumPy
@@ -122,13 +125,30 @@ Place: TypeAlias = "Callable[[], Pixels | None]"
 """Returns memory with the shape of the previous picture and arbitrary content; None if there is none."""
 
 
-def remedy_for(error: OSError) -> str:
+def remedy_for(error: OSError, folder: str = "") -> str:
     """Return the remedy for a file that the service may not use, as the end of a sentence; else an empty text.
 
-    A process in its sandbox cannot look up the names for the command; the one that checks the file can.
+    A process in its sandbox cannot look up the names for the command; the one that checks the file can. ``folder`` is
+    the one that the source may read; by default that of the file.
     """
-    closed = isinstance(error, PermissionError)
-    return "; sudo edge-infer check prints the command that lets the service read it" if closed else ""
+    if not isinstance(error, PermissionError):
+        return ""
+    path = str(error.filename or "")
+    # Landlock does not apply to access(2), so the sandbox is the reason if the file's mode permits reading.
+    if path and os.access(path, os.R_OK) and (reason := link_out(path, folder or source_folder(path))):
+        return f"; it {reason}"
+    return "; sudo edge-infer check prints the command that lets the service read it"
+
+
+def link_out(path: str, folder: str) -> str:
+    """Return that a path is, or contains, a link out of a folder, as the end of a sentence; else an empty text."""
+    target = Path(os.path.realpath(path))
+    if target.is_relative_to(os.path.realpath(folder)):
+        return ""
+    return (
+        f"is a link to {target}, outside {folder}, where the sandbox forbids reading: copy the file, or name its real "
+        "path"
+    )
 
 
 def no_place() -> None:

@@ -17,7 +17,7 @@ from edge_infer.errors import SourceError
 from edge_infer.frames.frame import Signal
 from edge_infer.plan.records import Gives
 from edge_infer.platform.closing import Closing
-from edge_infer.readers.sources import Block
+from edge_infer.readers.sources import Block, remedy_for
 from edge_infer.readers.sources.faults import Faults
 from edge_infer.readers.sources.wav import WavFormat, decode_samples, read_header
 
@@ -175,7 +175,7 @@ class AudioSource(Closing):
         try:
             self._file = Path(name).open("rb")  # noqa: SIM115 - close() closes it
         except OSError as error:
-            raise SourceError(f"{name} cannot be read: {error.strerror}") from error
+            raise SourceError(f"{name} cannot be read: {error.strerror}{remedy_for(error)}") from error
         try:
             form = read_header(self._file, name)
             self._agree(form, name)

@@ -16,6 +16,7 @@ from edge_infer.frames.frame import Pixels
 from edge_infer.frames.picture import LARGEST, decode_picture
 from edge_infer.plan.records import Gives
 from edge_infer.platform.closing import Closing
+from edge_infer.platform.paths import source_folder
 from edge_infer.readers.sources import Picture, remedy_for
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class ImagesSource(Closing):
 
     def _load(self, path: Path) -> Pixels | None:
         try:
-            pixels = read_picture(path)
+            pixels = read_picture(path, source_folder(self._options.path))
         except SourceError as error:
             self.skipped += 1
             if str(error) not in self._told:  # a loop would repeat the message
@@ -123,13 +124,16 @@ class ImagesSource(Closing):
         return not closed
 
 
-def find_pictures(path: str) -> list[Path]:
-    """Return the picture files of a folder, or the files that a glob matches, in natural order."""
+def find_pictures(path: str, *, quiet: bool = False) -> list[Path]:
+    """Return the picture files of a folder, or the files that a glob matches, in natural order.
+
+    With ``quiet`` the other files of a folder are not logged.
+    """
     folder = Path(path)
     if folder.is_dir():
         files = [file for file in folder.iterdir() if file.is_file()]
         found = [file for file in files if file.suffix.lower() in SUFFIXES]
-        if others := len(files) - len(found):
+        if (others := len(files) - len(found)) and not quiet:
             log.info(
                 "%s: skipped %d files without the suffix of a picture (one of %s)",
                 path,
@@ -146,13 +150,16 @@ def natural(path: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", str(path))]
 
 
-def read_picture(path: Path) -> Pixels:
-    """Return a picture in BGR order, turned upright by its EXIF data; raises `SourceError`."""
+def read_picture(path: Path, folder: str = "") -> Pixels:
+    """Return a picture in BGR order, turned upright by its EXIF data; raises `SourceError`.
+
+    ``folder`` is the one that the source may read.
+    """
     try:
         large = path.stat().st_size > LARGEST
         data = b"" if large else path.read_bytes()
     except OSError as error:
-        raise SourceError(f"{path} cannot be read: {error.strerror}{remedy_for(error)}") from error
+        raise SourceError(f"{path} cannot be read: {error.strerror}{remedy_for(error, folder)}") from error
     if large:
         raise SourceError(f"{path} is larger than {LARGEST >> 20} MB; make it smaller first")
     pixels = decode_picture(data) if data else None
