@@ -195,7 +195,7 @@ def _no_secret(query: str) -> None:
     for key, told in parse_qsl(query):
         if key.lower() in SECRETS and told != PLACE:
             raise ValueError(
-                f"a password does not belong in this file: write {shown(key)}={PLACE} there, and set password_file "
+                f"a password does not belong in this file: write {key}={PLACE} there, and set password_file "
                 "(the path of a file that contains only the password)"
             )
 

@@ -158,7 +158,7 @@ BROKEN = {
     "a password in an address": "sources:\n  s: {kind: rtsp, url: 'rtsp://u:hunter2@cam/'} "
     "#! sources.s.url: password_file\n",
     "a password in a query": "sources:\n  s: {kind: http, url: 'http://cam/i?user=u&Pwd=hunter2'} "
-    '#! sources.s.url: Pwd"={password}\n',
+    "#! sources.s.url: write Pwd={password} there\n",
     "a place without a password": "sources:\n  s: {kind: http, url: 'http://cam/i?pwd={password}'} "
     "#! sources.s.url: needs password_file\n",
     "more than a device can tell of": "sources: #! sources: 257 entries are more\n"
