@@ -151,6 +151,13 @@ def test_a_recording_that_was_cut_off_is_a_warning_with_its_line(folder: Path) -
             ),
         ),
         (
+            "{kind: serial, device: /dev/ttyUSB0, format: struct, header: aa, layout: <Hf, columns: [t]}",
+            (
+                "s: layout <Hf has 2 values, columns names 1; to skip a value, write `x` for each of its bytes in "
+                "`layout`, such as <2xf"
+            ),
+        ),
+        (
             "{kind: iio, device: imu, channels: x, rate: 9}",
             's.channels: expected a list of 1 to 256 names such as [x, y, z], not "x"',
         ),
@@ -309,6 +316,25 @@ def test_a_source_of_two_values_does_not_fit_a_model_of_one(folder: Path, assets
     )
     told = 'source "two" gives 2 values at a time and model "sine" takes 1; choose them with the source\'s `columns` or'
     assert problems(folder, text) == [f"pipelines.a.source: {told} `channels`"]
+
+
+@pytest.mark.parametrize("columns", ["", ", columns: [a, b]"])
+def test_a_frame_of_two_values_does_not_fit_a_model_of_one(folder: Path, assets: Path, columns: str) -> None:
+    shutil.copy(assets / "models" / "hello_world_int8.tflite", folder / "sine.tflite")
+    (folder / "sine.yaml").write_text("task: regression\ninput: {features: raw}\nvalues: [{name: sine}]\n")
+    frames = "kind: serial, format: struct, header: aa"
+    text = (
+        "models: {sine: {file: sine.tflite}}\n"
+        "sources:\n"
+        f"  two: {{{frames}, device: /dev/ttyS77, layout: <Hf{columns}}}\n"
+        f"  one: {{{frames}, device: /dev/ttyS78, layout: <2xf}}\n"
+        "pipelines:\n"
+        "  a: {source: two, model: sine}\n"
+        "  b: {source: one, model: sine}\n"
+    )
+    remedy = "to skip a value, write `x` for each of its bytes in the source's `layout`, such as <2xf"
+    told = 'source "two" gives 2 values at a time and model "sine" takes 1'
+    assert problems(folder, text) == [f"pipelines.a.source: {told}; {remedy}"]
 
 
 def test_a_file_of_two_values_does_not_fit_a_model_of_one(folder: Path, assets: Path) -> None:

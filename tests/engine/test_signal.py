@@ -170,7 +170,7 @@ def test_a_flat_input_may_be_meant_for_several_values_and_the_error_says_how() -
     remedy = "set `input: {channels: 3}` in its manifest"
     assert refused(3, 3).endswith(f", or, if the 3 numbers of the model's flat input are samples of 3 values, {remedy}")
     assert remedy in refused(72, 3)
-    assert refused(10, 3).endswith("select them with the source's `columns` or `channels`")
+    assert refused(10, 3).endswith("select them with the source's `columns`, `channels` or `layout`")
     following = SignalPreprocess(replace(RAW, channels=3), tensor(1, 3))
     assert list(following.frames(Samples(ramp(10, 3), 100, 1.0, 1.0, 1)))
 

@@ -75,7 +75,7 @@ class Builder:
     files: NamedFiles
     problems: list[Problem] = field(default_factory=list)
     _readers: dict[str, str] = field(default_factory=dict)  # the source that reads a pipe, a port or the standard input
-    _values: dict[str, int] = field(default_factory=dict)  # values in a sample, if the source's file states it
+    _values: dict[str, int] = field(default_factory=dict)  # values in a sample, if the source states it
 
     @property
     def cascades(self) -> CascadeBuilder:
@@ -223,7 +223,8 @@ class Builder:
         return len(self.problems) == before
 
     def _look_inside(self, steps: Steps, instance: Any) -> None:
-        """Report a file from which no sample can be read, or not all, before the source starts."""
+        """Note the number of values in a sample, and report a file from which no sample can be read, or not all."""
+        self._values[str(steps[1])] = getattr(instance, "values", 0)
         check = getattr(instance, "check", None)
         if check is None or instance.live:
             return
@@ -444,9 +445,12 @@ class Builder:
         fits = given >= wants.width if wants.width else given == wants.values
         if given and (wants.width or wants.values) and not fits:
             wanted = f"at least {wants.width}" if wants.width else str(wants.values)
+            remedy = "choose them with the source's `columns` or `channels`"
+            if "layout" in source.options:
+                remedy = "to skip a value, write `x` for each of its bytes in the source's `layout`, such as <2xf"
             text = (
                 f"source {shown(section.source)} gives {given} values at a time and model {shown(section.model)} takes "
-                f"{wanted}; choose them with the source's `columns` or `channels`"
+                f"{wanted}; {remedy}"
             )
             self.problems.append(self.document.problem((*steps, "source"), text))
 

@@ -249,7 +249,7 @@ class SignalPreprocess:
             return np.asarray(rows.mean(axis=1, keepdims=True), np.float64)
         raise InputError(
             f"the source delivers {rows.shape[1]} values at a time and the model takes {self._channels}; select "
-            f"them with the source's `columns` or `channels`{self._flat(rows.shape[1])}"
+            f"them with the source's `columns`, `channels` or `layout`{self._flat(rows.shape[1])}"
         )
 
     def _flat(self, delivered: int) -> str:

@@ -36,7 +36,7 @@ It *may* have
   `PASSED`, without decoding, for one that is not wanted (an attribute of the instance; `all_wanted` at first);
 - ``lasting``: true when the pixels of a `read` are never overwritten, so that they need no copy;
 - ``check()``: a quick check of the file that it names, when a configuration is read; raises `SourceError`;
-- ``values``: after ``check``, the number of values in a sample of the file; 0 if unknown;
+- ``values``: the number of values in a sample if the options determine it, or the file after ``check``; else 0;
 - ``odd``: after ``check`` of a kind of this package, a warning about a file that can be used; empty without one;
 - ``patience``: seconds that a `read` may normally take, such as the wait for the next snapshot; without it a `read` of
   more than some 8 s counts as a hang, and the supervisor kills the reader.

@@ -185,7 +185,10 @@ class SerialOptions:
         if self.layout is not None:
             values = struct_of(self.layout)
             if self.columns and len(self.columns) != values:
-                raise ValueError(f"layout {self.layout} has {values} values, columns names {len(self.columns)}")
+                raise ValueError(
+                    f"layout {self.layout} has {values} values, columns names {len(self.columns)}; to skip a value, "
+                    "write `x` for each of its bytes in `layout`, such as <2xf"
+                )
         if self.header is not None and not bytes_of(self.header):
             raise ValueError(f"header {self.header} is invalid; expected pairs of hexadecimal digits such as aa55")
 
@@ -219,6 +222,11 @@ class SerialSource(Closing):
             lines.skip_first()
             self._rows = TextRows(lines, RowParser(options.columns, "json" if options.format == "json" else "csv"))
         return self
+
+    @property
+    def values(self) -> int:
+        """The number of values in a frame; 0 for lines, which determine it themselves."""
+        return 0 if self._options.layout is None else struct_of(self._options.layout)
 
     def read(self) -> Block | None:
         """Return the rows of about 0.1 s; raises `SourceError` if no usable data arrives or the device is gone."""
