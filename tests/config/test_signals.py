@@ -151,6 +151,13 @@ def test_a_recording_that_was_cut_off_is_a_warning_with_its_line(folder: Path) -
             ),
         ),
         (
+            "{kind: serial, device: /dev/ttyUSB0, layout: <hhh}",
+            (
+                "s: layout belongs to format: struct, but the format is csv; set format: struct for binary frames, or "
+                "remove layout"
+            ),
+        ),
+        (
             "{kind: serial, device: /dev/ttyUSB0, format: struct, header: aa, layout: <Hf, columns: [t]}",
             (
                 "s: layout <Hf has 2 values, columns names 1; to skip a value, write `x` for each of its bytes in "

@@ -114,7 +114,9 @@ def test_silence_and_garbage_are_told_apart(sensor: Sensor, monkeypatch: pytest.
     [
         ({"baud": 12345}, "does not support baud 12345; it supports 1200, "),
         ({"format": "struct"}, "needs both layout and header"),
-        ({"layout": "<h"}, "needs both layout and header"),
+        ({"format": "struct", "layout": "<h"}, "needs both layout and header"),
+        ({"layout": "<h"}, "layout belongs to format: struct, but the format is csv"),
+        ({"format": "json", "layout": "<h", "header": "aa"}, "layout and header belong to format: struct"),
         ({"format": "struct", "layout": "hh", "header": "aa"}, "should begin with < or >"),
         ({"format": "struct", "layout": "<4s", "header": "aa"}, "the type of each number"),
         ({"format": "struct", "layout": "<999999999h", "header": "aa"}, "at most 4096"),

@@ -177,7 +177,14 @@ class SerialOptions:
         if self.baud not in SPEEDS:
             known = ", ".join(str(speed) for speed in sorted(SPEEDS) if speed >= 1200)
             raise ValueError(f"this system does not support baud {self.baud}; it supports {known}")
-        if len({self.format == "struct", self.layout is not None, self.header is not None}) > 1:
+        given = [key for key in ("layout", "header") if getattr(self, key) is not None]
+        if given and self.format != "struct":
+            both = "belong" if len(given) > 1 else "belongs"
+            raise ValueError(
+                f"{' and '.join(given)} {both} to format: struct, but the format is {self.format}; set format: struct "
+                f"for binary frames, or remove {' and '.join(given)}"
+            )
+        if self.format == "struct" and len(given) < 2:
             raise ValueError(
                 "format: struct needs both layout and header: layout lists the numbers of a frame (such as <hhh), "
                 "header the bytes at its start (such as aa55), which mark the next frame after a disturbance"
