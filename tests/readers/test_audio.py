@@ -176,6 +176,31 @@ def test_a_number_beyond_a_float_is_left_out_too(file: Path) -> None:
     assert opened.faults.count == 1
 
 
+HEADS = {
+    "M4A": "0000001c667479704d344120",
+    "WMA": "3026b2758e66cf11a6d900aa",
+    "WebM": "1a45dfa39f4286810142f781",
+    "AU": "2e736e640000002000002274",
+    "FLAC": "664c61430000002212001200",
+    "Ogg": "4f6767530002000000000000",
+    "MP3": "494433040000000000225453",
+    "AAC": "fff15040213ffcde02004c61",
+    "AIFF": "464f524d000022a241494646",
+    "CAF": "636166660001000064657363",
+    "W64": "726966662e91cf11a5d628db",
+    "WavPack": "7776706b0a08000010040000",
+    "AC-3": "0b771ef84c402f842be1877b",
+}
+"""The first bytes of files that FFmpeg wrote."""
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_another_kind_of_sound_is_refused_with_the_command_that_converts_it(file: Path, kind: str) -> None:
+    file.write_bytes(bytes.fromhex(HEADS[kind]) + bytes(100))
+    with pytest.raises(SourceError, match=r"is not a WAV file: .*; convert it to a WAV file: ffmpeg -i "):
+        source(file).check()
+
+
 @pytest.mark.parametrize(
     ("data", "options", "word"),
     [

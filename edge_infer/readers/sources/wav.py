@@ -26,8 +26,12 @@ _TYPES: Final = {
     (_FLOAT, 32): "<f4",
     (_FLOAT, 64): "<f8",
 }
-_OTHER_SOUND: Final = (b"fLaC", b"OggS", b"ID3", b"\xff", b"RIFX", b"FORM", b"caff", b"riff")
-"""The beginnings of FLAC, Ogg, MP3 and AAC, of WAV with the other byte order, AIFF, CAF and Wave64."""
+_OTHER_SOUND: Final = (
+    *(b"fLaC", b"OggS", b"ID3", b"\xff", b"RIFX", b"FORM", b"caff", b"riff", b"0&\xb2u", b"\x1aE\xdf\xa3", b"#!AMR"),
+    *(b".snd", b"MAC ", b"wvpk", b"\x0bw"),
+)
+"""The beginnings of FLAC, Ogg, MP3 and AAC, of WAV with the other byte order, AIFF, CAF, Wave64, WMA (ASF), WebM and
+Matroska, AMR, AU, Monkey's Audio, WavPack and AC-3."""
 MAX_CHUNKS: Final = 1000
 """Maximum number of chunks before the samples; programs write fewer than ten. A sparse file of 4 GiB may hold millions
 of empty ones."""
@@ -70,7 +74,7 @@ def read_header(file: BinaryIO, name: str) -> WavFormat:
             f"ffmpeg -i {name} -c:a pcm_s16le NEW.wav"
         )
     if head[:4] != b"RIFF" or head[8:] != b"WAVE":
-        other = head.startswith(_OTHER_SOUND)
+        other = head.startswith(_OTHER_SOUND) or head[4:8] == b"ftyp"  # M4A and MP4 begin with a size
         remedy = f"; convert it to a WAV file: ffmpeg -i {name} -c:a pcm_s16le NEW.wav" if other else ""
         raise SourceError(f"{name} is not a WAV file: it begins with {head[:4]!r}{remedy}")
     form = b""
