@@ -149,6 +149,16 @@ def test_realtime_keeps_the_pace_and_lets_go_at_once(file: Path) -> None:
         assert opened.read() is None
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("text", ["t,h\r\n21.5,40\r\n22,41\r\n", "1\n2\n"])
+def test_a_file_in_another_encoding_says_which_one_it_needs(file: Path, encoding: str, text: str) -> None:
+    file.write_text(text, encoding=encoding)
+    with pytest.raises(SourceError, match=r"no usable row of numbers: its encoding is UTF-16; save it as UTF-8$"):
+        source(file).check()
+    with pytest.raises(SourceError, match=r"save it as UTF-8$"):
+        blocks_of(source(file))
+
+
 @pytest.mark.parametrize(
     ("text", "columns", "word"),
     [

@@ -55,6 +55,8 @@ def test_without_a_header_names_go_by_place_and_without_names_all_is_taken() -> 
         ("1,1_5,3", (), "column 2 contains '1_5', not a number"),
         ("1,\u0663,3", (), r"column 2 contains '\\u0663', not a number"),
         ("1_5", (), "no numbers in '1_5'"),
+        ("3,1;-4,2e3", (), "no numbers in '3,1, -4,2e3'; numbers have a decimal point and no comma"),
+        ('1;"4,2"', (), "column 2 contains '4,2', not a number; numbers have a decimal point and no comma"),
     ],
 )
 def test_what_is_wrong_with_a_row_is_told(line: str, columns: tuple[str, ...], word: str) -> None:

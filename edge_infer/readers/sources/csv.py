@@ -213,6 +213,8 @@ class CsvSource(Closing):
             why = f"it has the header {shown(', '.join(self._parser.header))} and no rows"
         if why.endswith(", not a number"):
             why += "; every column must be numbers (remove this one, or list the others in `columns` of the source)"
+        if _is_utf16(os.pread(self._fd, 64, 0)):
+            why = "its encoding is UTF-16; save it as UTF-8"
         return SourceError(f"{self._options.file} has no usable row of numbers: {why}")
 
     def _wait(self, rows: int) -> bool:
@@ -221,3 +223,9 @@ class CsvSource(Closing):
             return True
         self._due = max(self._due, time.monotonic() - 1.0) + rows / self._options.rate
         return not self._closed.wait(max(0.0, self._due - time.monotonic()))
+
+
+def _is_utf16(head: bytes) -> bool:
+    """Return whether a text that begins like this is in UTF-16: by its mark, or because every other byte is zero."""
+    marked = head.startswith((b"\xff\xfe", b"\xfe\xff"))
+    return marked or (len(head) >= 4 and not (any(head[1::2]) and any(head[::2])) and any(head))

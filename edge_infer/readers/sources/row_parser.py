@@ -30,6 +30,8 @@ NO_VALUES: Final = frozenset(
 _COMMENT: Final = re.compile(r"#(?!(?:N/A|VALUE!|DIV/0!|NUM!|REF!|NAME\?|NULL!))")
 """The beginning of a comment, other than the errors that spreadsheets write into a cell."""
 _QUOTED: Final = re.compile(r'"[^"]*"')
+_COMMA: Final = re.compile(r"[-+]?[0-9]+,[0-9]+(?:[eE][-+]?[0-9]+)?")
+"""A number with a decimal comma, or with one between its thousands."""
 _BLANK: Final = re.compile(r"\s+(?![\[(])")
 """What separates cells without a delimiter; the unit after a name, as in `x [rad]`, is part of it."""
 SHOWN: Final = 60
@@ -176,7 +178,7 @@ class RowParser:
         names, instead = set(cells), len(cells) == self.cells
         known = not names.isdisjoint((*self.columns, *(self.header or ())))
         named = names - NO_VALUES and (len(names) > 1 or len(cells) == 1)
-        problem = f"no numbers in {shown(', '.join(cells))}"
+        problem = f"no numbers in {shown(', '.join(cells))}{_about_comma(cells)}"
         if not all(re.match(NAME, cell) for cell in cells) or not (known or named):
             raise ValueError(problem)
         later = self._begun or (self.header is not None and (instead or bool(self._delimiter and not delimiter)))
@@ -249,7 +251,7 @@ def number(value: Any, name: str) -> float:
     if not is_usable(found):
         why = "too large for a 32-bit float" if math.isfinite(found) else "not a number"
         text = json.dumps(value) if isinstance(value, bool) else str(value)
-        raise ValueError(f"column {name} contains {shown(text)}, {why}")
+        raise ValueError(f"column {name} contains {shown(text)}, {why}{_about_comma((text,))}")
     return found
 
 
@@ -270,6 +272,11 @@ def is_number(cell: str) -> bool:
 def _is_plain(value: Any) -> bool:
     """Return whether a text has no form that only Python reads as a number: `1_5`, and digits of other scripts."""
     return not isinstance(value, str) or (value.isascii() and "_" not in value)
+
+
+def _about_comma(cells: Sequence[str]) -> str:
+    """Return the remedy if a cell is a number with a comma, as the end of a sentence; else an empty text."""
+    return "; numbers have a decimal point and no comma" if any(map(_COMMA.fullmatch, cells)) else ""
 
 
 def count(columns: int) -> str:
