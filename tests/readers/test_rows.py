@@ -238,6 +238,7 @@ def test_json_in_its_forms() -> None:
     assert parsed(RowParser(("x", "a.b"), "json"), '{"x": 1, "a": {"b": 2}, "name": "s"}') == [(1, 2)]
     assert parsed(RowParser((), "json"), '{"x": 1, "on": true, "name": "s"}') == [(1,)]
     assert parsed(RowParser((), "json"), "[1, 2]", "[[3, 4], [5, 6]]") == [(1, 2), (3, 4), (5, 6)]
+    assert parsed(RowParser(("t",), "json"), "[1, 2]", "[[3], [4]]") == [(1,), (2,), (3,), (4,)]
     assert parsed(RowParser(("t",), "any"), "21.5", '{"t": 22}', '[{"t": 23}]', "24") == [(21.5,), (22,), (23,), (24,)]
 
 
