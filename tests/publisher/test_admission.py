@@ -267,3 +267,89 @@ def test_an_engine_that_ends_itself_gets_no_burst_at_each_start() -> None:
     for life in range(100):
         wanted += admitted(admission, [1000.0 + life] * 200, RESULTS._replace(boot=f"{life:014x}"))
     assert wanted <= BURST + 2 * 100
+
+
+def without_door(wanted: Plan) -> Plan:
+    return replace(wanted, pipelines=(replace(wanted.pipelines[0], name="yard"),))
+
+
+def test_plans_that_follow_each_other_give_nothing_anew() -> None:
+    """An engine can cause them: it crashes, and the supervisor holds the pipeline back or rolls its model back."""
+    admission, passed, states = gate(TWICE_A_SECOND), 0, 0
+    for start in range(50):
+        now = 1000.0 + start
+        for _ in range(100):
+            passed += admission.admits(RESULTS, passed + 1, now, highest=passed)
+            states += admission.wait("door", now) == 0.0
+        admission.apply(TWICE_A_SECOND, now + 0.3)
+        admission.apply(without_door(TWICE_A_SECOND), now + 0.4)
+        if start % 10 == 0:
+            admission = gate(without_door(TWICE_A_SECOND), now + 0.5, admission.state())
+        admission.apply(TWICE_A_SECOND, now + 0.6)
+    assert BURST + 90 <= passed <= BURST + 2 * 50
+    assert states <= burst(TWICE_A_SECOND, "state") + 2 * 50
+
+
+def test_plans_with_other_rates_give_no_more_than_the_largest_burst() -> None:
+    fast, silent = configured(fps=10.0), configured(fps=2.0, publish="off")
+    admission, passed = gate(TWICE_A_SECOND), 0
+    for start in range(50):
+        now = 1000.0 + start
+        for _ in range(500):
+            passed += admission.admits(RESULTS, passed + 1, now, highest=passed)
+        admission.apply((fast, silent, TWICE_A_SECOND)[start % 3], now + 0.5)
+    assert passed <= burst(fast) + 10 * 50
+
+
+def test_a_larger_burst_is_there_at_once_and_only_once() -> None:
+    fast = configured(fps=10.0)
+    admission = gate(TWICE_A_SECOND)
+    admission.apply(fast, 1000.0)
+    assert admitted(admission, [1000.0] * 5000) == burst(fast)
+    for wanted in (TWICE_A_SECOND, fast, TWICE_A_SECOND, fast):
+        admission.apply(wanted, 1000.0)
+    assert sum(admission.admits(RESULTS, seq, 1000.0, highest=seq - 1) for seq in range(5000, 6000)) == 0
+
+
+@pytest.mark.parametrize("after", [TWICE_A_SECOND, configured(fps=0.5), configured(fps=10.0)])
+def test_a_backlog_outlives_a_change_of_the_plan(after: Plan) -> None:
+    """Its captures count at the rate of their own plan, however late they come."""
+    admission = gate(TWICE_A_SECOND)
+    admission.apply(after, 4600.0)
+    backlog = [1000.0 + index / 2 for index in range(7200)]
+    assert admitted(admission, backlog) == len(backlog)
+    rate = channel_rates(after, after.pipelines[0]).results
+    assert rate
+    later = [4600.0 + index / 1000 for index in range(60_000)]
+    times = [*backlog, *later]
+    found = sum(admission.admits(RESULTS, seq, times[seq - 1], highest=seq - 1) for seq in range(7201, len(times) + 1))
+    assert found <= rate * 60 + max(BURST, burst(after))
+
+
+def test_a_pipeline_that_rested_has_filled_meanwhile() -> None:
+    admission = gate(TWICE_A_SECOND)
+    assert admitted(admission, [1000.0] * 5000) == BURST
+    admission.apply(without_door(TWICE_A_SECOND), 1000.0)
+    late = range(BURST + 1, 5000)
+    assert not any(admission.admits(RESULTS, seq, 1500.0, highest=seq - 1) for seq in late), "it does not run"
+    admission.apply(TWICE_A_SECOND, 2000.0)
+    assert sum(admission.admits(RESULTS, seq, 2000.0, highest=seq - 1) for seq in late) == BURST
+
+
+def test_an_engine_with_full_budgets_that_started_while_a_pipeline_rested() -> None:
+    admission = gate(TWICE_A_SECOND)
+    assert admitted(admission, [1000.0] * 5000) == BURST
+    admission.apply(without_door(TWICE_A_SECOND), 1000.0)
+    admission.engine_rested()
+    other = MessageSeries("door", "ab" * 8, "result")
+    assert admitted(admission, [1000.0] * 50, other) == 0
+    admission.apply(TWICE_A_SECOND, 1000.0)
+    assert admitted(admission, [1000.0] * 5000, other) == BURST
+
+
+def test_the_names_of_removed_pipelines_do_not_grow() -> None:
+    admission = gate(TWICE_A_SECOND)
+    for number in range(1000):
+        plan = replace(TWICE_A_SECOND, pipelines=(replace(TWICE_A_SECOND.pipelines[0], name=f"p{number}"),))
+        admission.apply(plan, 1000.0 + number)
+    assert len(admission.state().levels) < MAX_LEVELS
