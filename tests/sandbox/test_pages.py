@@ -40,6 +40,10 @@ def sentences(page: str) -> str:
         ("security.md", f"reads the configuration, it accepts {helper_process.LONGEST >> 20} MiB"),
         ("security.md", {8: "eight"}[MAX_MEMORY_FACTOR] + f" times its bytes of memory, or {FREE_MEMORY >> 20} MiB"),
         ("security.md", {5: "five"}[supervisor.MAX_ACCUSATIONS] + " such reports and then one a minute"),
+        (
+            "security.md",
+            f"engine and publisher, {({3: 'three'})[supervisor.MAX_ACCUSATIONS_OF_EACH_OTHER]} and then one an hour",
+        ),
         ("security.md", f"quotes at most {output.MAX_EXCERPT} characters of a process, within these limits, and"),
         ("security.md", f"and {LONGEST_SENTENCE} of a model's fault"),
         ("security.md", f"removes at most {folder_tidy.MAX_STEPS:,} entries of a folder at a time"),

@@ -118,10 +118,11 @@ EARLIER_FOR: Final = 3600.0
 LOOK_EVERY: Final = 5.0
 """Seconds between two checks for replaced files, while the broker or a file source cannot be reached."""
 MAX_ACCUSATIONS, ACCUSATIONS_PER_SECOND = 5, 1 / 60
-"""How often an accusation of flooding is accepted. Otherwise a compromised process could have the others killed."""
-MAX_ACCUSATIONS_OF_PUBLISHER: Final = 3
-"""Accusations against the publisher that are accepted at once; then one an hour. A new publisher does not know yet
-which sequence numbers an engine has used."""
+"""How often an accusation of a reader is accepted. Otherwise a compromised process could have the others killed."""
+MAX_ACCUSATIONS_OF_EACH_OTHER: Final = 3
+"""Accusations of engine and publisher against each other that are accepted at once, in each direction; then one an
+hour. A new publisher does not know yet which sequence numbers an engine has used, and a new engine has to load its
+models."""
 BUSY: Final = 0.2
 """Share of a processor from which a silent publisher counts as busy."""
 STOP_ALL: Final = 17.0
@@ -221,9 +222,9 @@ class ProcessSupervisor:
             self.stalls,
         )
         self._accusations = {
-            child: TokenBucket(MAX_ACCUSATIONS, ACCUSATIONS_PER_SECOND) for child in (self.engine, self.publisher)
-        }
-        self._accusations_of_publisher = TokenBucket(MAX_ACCUSATIONS_OF_PUBLISHER, 1 / RESTED_AFTER)
+            "reader": TokenBucket(MAX_ACCUSATIONS, ACCUSATIONS_PER_SECOND),
+            **{each: TokenBucket(MAX_ACCUSATIONS_OF_EACH_OTHER, 1 / RESTED_AFTER) for each in ("engine", "publisher")},
+        }  # by the accused
         self._model_sender = ModelSender(self.engine)
         self._sandboxes = SandboxReports()
         self._readers = Readers(self._level, self.stalls, self._sandboxes)
@@ -717,9 +718,7 @@ class ProcessSupervisor:
             child = self.engine if word.by == "engine" else self.publisher
         if child is None or child is accuser or (accuser is self.publisher and child is not self.engine):
             return
-        if child.pid is None or child.killed or not child.killable or not self._accusations[accuser].take():
-            return
-        if child is self.publisher and not self._accusations_of_publisher.take():
+        if child.pid is None or child.killed or not child.killable or not self._accusations[word.by].take():
             return
         self._blameless |= child is self.engine
         self._kill(child, f"sends the {accuser.recipe.name} too many or invalid records{accuser.said(word.what)}")
