@@ -77,7 +77,7 @@ def test_the_page_has_no_network_and_cannot_open_what_the_daemon_keeps() -> None
     assert (page["StartLimitIntervalSec"], page["StartLimitBurst"]) == ("1min", "30"), "a person may restart it often"
     assert page["User"] == "edge-infer-page"
     assert page["OOMPolicy"] == "continue", "otherwise a process that takes all memory resets the limit of its output"
-    assert set(page["InaccessiblePaths"].split()) >= {"-/etc/edge-infer", "-/var/lib/edge-infer"}
+    assert "\nInaccessiblePaths=-/etc/edge-infer -/var/lib/edge-infer " in PAGE.read_text()
     assert "ReadWritePaths" not in page
     assert writer["ReadWritePaths"] == "/etc/edge-infer"
     count = "%t/" + writer["RuntimeDirectory"]
@@ -88,6 +88,12 @@ def test_the_page_has_no_network_and_cannot_open_what_the_daemon_keeps() -> None
     assert (written["SocketUser"], written["SocketMode"]) == (page["User"], "0600")
     for socket in (opened, written):
         assert socket["ListenStream"].startswith("/run/edge-infer-page/"), "a folder that the daemon does not own"
+
+
+@pytest.mark.parametrize("unit", [UNIT, PAGE, WRITER], ids=lambda unit: str(unit.name))
+def test_its_processes_reach_neither_the_journal_nor_d_bus(unit: Path) -> None:
+    closed = [line for line in unit.read_text().splitlines() if line.startswith("InaccessiblePaths=")]
+    assert {"-/run/systemd/journal", "-/run/dbus"} <= set(" ".join(closed).replace("=", " ").split())
 
 
 def test_it_stops_before_a_broker_of_the_same_box() -> None:
