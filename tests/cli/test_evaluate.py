@@ -508,6 +508,7 @@ def test_labelled_examples_become_golden_inputs_of_a_package(tmp_path: Path) -> 
     assert 'label: "face", box: [0.2812, 0.1771, 0.5625, 0.4583]' in entries
     package = tmp_path / "package"
     shutil.copytree(out / "golden", package / "golden")
+    subprocess.run(["chmod", "-R", "a+rX", package / "golden"], check=True)
     shutil.copy(MODEL, package)
     manifest = (FACES / "manifest.yaml").read_text()
     (package / "manifest.yaml").write_text(manifest[: manifest.index("golden:")] + entries)
@@ -542,6 +543,7 @@ def test_golden_inputs_of_a_model_with_more_classes_than_the_labels_pass_its_tri
     done = evaluate(package, labels, "--golden", tmp_path / "out")
     assert "1 golden input written" in done.stderr
     shutil.copytree(tmp_path / "out" / "golden", package / "golden")
+    subprocess.run(["chmod", "-R", "a+rX", package / "golden"], check=True)
     (package / "manifest.yaml").write_text(manifest + (tmp_path / "out" / "golden.yaml").read_text())
     config = tmp_path / "config.yaml"
     config.write_text(f"device: {{state_dir: {tmp_path}/state}}\n")

@@ -13,6 +13,7 @@ from edge_infer.cli.arguments import add_action, add_config
 from edge_infer.cli.as_owner import act_on, act_on_state, make_state_dir
 from edge_infer.cli.models import catalogues, evaluation, of_daemon, promote, signing, use, wait
 from edge_infer.errors import ConfigError
+from edge_infer.platform.environment import with_taken
 from edge_infer.platform.paths import hinted
 
 if TYPE_CHECKING:
@@ -93,8 +94,17 @@ def _add(args: argparse.Namespace) -> int:
 
     library, user = _writable_library(args)
     wish, again = evaluation.condition(args, library, user), bool(args.at_least or args.at_most)
-    _tell(add_package(args.path.absolute(), library, wish, again=again))
+    private = _private_files(args.config)
+    _tell(add_package(args.path.absolute(), library, wish, again=again, private=private))
     return 0
+
+
+def _private_files(config: Path) -> tuple[str, ...]:
+    """Return the files of the configuration and its secrets, as far as they are known."""
+    from edge_infer.config.compile.named_files import private_files
+    from edge_infer.config.parts import read_config
+
+    return private_files(read_config(config, with_taken()))
 
 
 def _pull(args: argparse.Namespace) -> int:

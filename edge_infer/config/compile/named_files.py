@@ -263,6 +263,13 @@ class NamedFiles:
         self.problems.append(Problem(problem.file, problem.line, problem.path, text, outside=True))
 
 
+def private_files(document: Document) -> tuple[str, ...]:
+    """Return the files of a configuration and those of its secrets and certificates, without a check of any file."""
+    files = NamedFiles(document)
+    files.secrets += [files.absolute(value) for _, value in _secrets(document.value)]
+    return files.private
+
+
 def _copy(name: str) -> str | None:
     """Return the path of the credential of this name; None if the service has none."""
     folder = os.environ.get("CREDENTIALS_DIRECTORY")

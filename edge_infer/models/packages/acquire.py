@@ -156,15 +156,21 @@ def _check_who_it_is(package: Path, offer: Offer) -> None:
 
 
 def add(
-    path: Path, library: Library, condition: Callable[[ModelPlan], None] | None = None, *, again: bool = False
+    path: Path,
+    library: Library,
+    condition: Callable[[ModelPlan], None] | None = None,
+    *,
+    again: bool = False,
+    private: tuple[str, ...] = (),
 ) -> Arrival:
     """Copy a package into the store after a successful trial; raises `ModelError`, `ConfigError`, `StartError`.
 
+    No manifest may name one of the ``private`` files.
     ``condition`` may refuse the package with one of these errors. For a package that is already in the store it is
     called only with ``again``.
     """
     with library.incoming() as package:
-        title = gather(path, package)
+        title = gather(path, package, private)
         if library.has(title):
             there = _folder_of(library, title)
             if same(package, there):

@@ -13,7 +13,7 @@ from typing import Final
 
 from edge_infer.errors import ConfigError, EdgeInferError, ModelError, StartError
 from edge_infer.models.packages.manifest import Manifest
-from edge_infer.models.packages.package import LARGEST_MANIFEST, MANIFEST, Package, find_package
+from edge_infer.models.packages.package import LARGEST_MANIFEST, MANIFEST, Package, find_package, package_to_copy
 from edge_infer.models.packages.read_files import LARGEST_MODEL, inside, read_whole
 from edge_infer.models.packages.versions import rank
 from edge_infer.platform.permissions import is_of_service
@@ -135,9 +135,12 @@ class Library:
         return self.folder / name / version
 
 
-def gather(path: Path, into: Path) -> str:
-    """Copy the files of a package, and no others, into a folder and return its title; raises `ModelError`."""
-    package = find_package(path)
+def gather(path: Path, into: Path, private: tuple[str, ...] = ()) -> str:
+    """Copy the files of a package, and no others, into a folder and return its title; raises `ModelError`.
+
+    The ``private`` files, and others that are more private than the manifest, do not belong to a package.
+    """
+    package = package_to_copy(path, private)
     manifest = package.manifest
     if package.manifest_path is None or manifest.name is None or manifest.version is None:
         missing = " and ".join(f"{key}:" for key in ("name", "version") if getattr(manifest, key) is None)

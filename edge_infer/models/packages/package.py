@@ -7,16 +7,19 @@ import json
 import os
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from edge_infer.contract.codec import replace
 from edge_infer.errors import ModelError, ModelKey
+from edge_infer.models.packages.guarded_folder import GuardedFolder
 from edge_infer.models.packages.manifest import Manifest
-from edge_infer.models.packages.read_files import LARGEST_MODEL, file_options, inside, read_whole
+from edge_infer.models.packages.read_files import LARGEST_MODEL, file_options, inside, read_whole, read_with_status
 from edge_infer.models.trials.file_handover import ReceivedCopies
 from edge_infer.platform.permissions import why_unreadable
+from edge_infer.sandbox import privileges
 from edge_infer.sandbox.safe_open import KnownFolder, look_beneath
 from edge_infer.yamlfile.load import Document, parse_document, validate
 from edge_infer.yamlfile.scalars import Written
@@ -63,7 +66,8 @@ class Package:
     With ``roots``, no file of the package is opened through a link (see `open_beneath`). Without, links may not lead
     out of ``home``, the folder of the manifest. ``whole`` is true if the caller named the folder instead of the model
     file. ``written`` is the canonical form of the manifest, which a signature covers. In a probe process, ``handed``
-    holds the only files that it can open. ``document`` is the manifest with its lines, for messages.
+    holds the only files that it can open. ``document`` is the manifest with its lines, for messages, and ``status`` the
+    status of its file.
     """
 
     file: Path
@@ -75,6 +79,7 @@ class Package:
     home: KnownFolder | None = None
     whole: bool = False
     document: Document | None = None
+    status: os.stat_result | None = None
 
     @property
     def folder(self) -> Path:
@@ -147,8 +152,34 @@ def _sha256(data: bytes) -> str:
 def find_package(path: Path, roots: tuple[str, ...] = ()) -> Package:
     """Return the package of a model file or of a package folder; raises `ModelError` for an unreadable manifest.
 
-    The manifest is ``X.yaml`` beside ``X.tflite``, or a ``manifest.yaml`` there whose ``file`` is that file.
+    The manifest is ``X.yaml`` beside ``X.tflite``, or a ``manifest.yaml`` there whose ``file`` is that file. Without
+    ``roots``, a process that may read every file opens no file that is more private than the manifest.
     """
+    package = _found(path, roots)
+    privileged = not roots and privileges.capabilities() & privileges.READ_SEARCH
+    return _guarded(package) if privileged else package
+
+
+def package_to_copy(path: Path, private: tuple[str, ...] = ()) -> Package:
+    """Return the package as `find_package` does, for its copy in the store: no private, hidden or foreign file."""
+    return _guarded(_found(path, ()), copied=True, private=private)
+
+
+def _guarded(package: Package, *, copied: bool = False, private: tuple[str, ...] = ()) -> Package:
+    """Return the package with a folder that refuses private files."""
+    manifest, home = package.manifest_path, package.home
+    if manifest is None or home is None or package.status is None:
+        return package
+    public, given = [(manifest, package.status)], (manifest,) if package.whole else (manifest, package.file)
+    with suppress(OSError, ValueError):  # the error is reported when the model is opened
+        public.append((package.file, package.file.stat()))
+    guard = GuardedFolder(
+        home.path, home.device, home.inode, tuple(public), given, copied, flat=not package.whole, private=private
+    )
+    return replace(package, home=guard)
+
+
+def _found(path: Path, roots: tuple[str, ...]) -> Package:
     try:
         found = look_beneath(path, roots) if roots else path.stat()
         return _find(path, roots, folder=stat.S_ISDIR(found.st_mode))
@@ -203,8 +234,10 @@ def _beside(manifest: Path, model: Path, roots: tuple[str, ...]) -> Package | No
 
 def _read(path: Path, model: Path, roots: tuple[str, ...]) -> Package:
     home = None if roots else KnownFolder.at(path.parent)
-    manifest, document = parsed(path, read_whole(path, LARGEST_MANIFEST, roots=roots, folder=home))
-    return Package(model, manifest, path, roots, canonical(document.value), home=home, document=document)
+    data, status = read_with_status(path, LARGEST_MANIFEST, roots=roots, folder=home)
+    manifest, document = parsed(path, data)
+    written = canonical(document.value)
+    return Package(model, manifest, path, roots, written, home=home, document=document, status=status)
 
 
 def parsed(path: Path, data: bytes) -> tuple[Manifest, Document]:

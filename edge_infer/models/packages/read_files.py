@@ -31,9 +31,16 @@ def read_whole(
     been written, there is a short wait first, so that another write would change its timestamp. Without ``roots`` but
     with a ``folder``, no link out of the folder is followed.
     """
+    return read_with_status(path, most, key=key, roots=roots, folder=folder)[0]
+
+
+def read_with_status(
+    path: Path, most: int, *, key: ModelKey = "file", roots: Sequence[str] = (), folder: KnownFolder | None = None
+) -> tuple[bytes, os.stat_result]:
+    """Return the bytes and the status of the file that was read; same rules as `read_whole`."""
     opened = _steady(path, most, key, roots, folder)
     with opened as (handle, size), open(handle, "rb", closefd=False) as stream:
-        return stream.read(size)
+        return stream.read(size), os.fstat(handle)
 
 
 def copy_whole(

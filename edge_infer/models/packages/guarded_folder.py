@@ -1,0 +1,119 @@
+"""The folder of a package whose manifest must not name private files.
+
+A command of root may read every file, and the store shows its files to everyone and publishes labels. So a manifest may
+name only files that are no more private than the manifest itself and its model.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_infer.errors import ModelError
+from edge_infer.sandbox.safe_open import KnownFolder
+
+
+@dataclass(frozen=True, slots=True)
+class GuardedFolder(KnownFolder):
+    """A folder that opens a file only if everyone who may read the ``public`` files may read this one as well.
+
+    ``public`` are the manifest and its model. The files in ``given`` are not checked, because the user named them. With
+    ``copied``, the files are to be copied into the store: hidden files are refused, and with ``flat`` those in
+    subfolders as well. No file is one of the ``private`` files.
+    """
+
+    public: tuple[tuple[Path, os.stat_result], ...] = ()
+    given: tuple[Path, ...] = ()
+    copied: bool = False
+    flat: bool = False
+    private: tuple[str, ...] = ()
+
+    def open(self, path: Path) -> int:
+        """Open a regular file in the folder as `KnownFolder.open` does, and raise `ModelError` for a private one."""
+        handle = KnownFolder.open(self, path)
+        try:
+            if path not in self.given:
+                self._check(handle, path)
+        except BaseException:
+            os.close(handle)
+            raise
+        return handle
+
+    def _check(self, handle: int, path: Path) -> None:
+        found = os.fstat(handle)
+        if any(_is(found, other) for other in self.private):
+            raise ModelError(
+                f"{path} is the configuration or one of its secrets, not a file of a model; keep models elsewhere"
+            )
+        real = Path(f"/proc/self/fd/{handle}").readlink()  # the place of the open file, also after a link
+        folders = self._folders(real, path)
+        if self.copied:
+            self._check_place(real, folders, path)
+        for other, readers in self.public:
+            if path == other:
+                continue
+            for folder in folders:
+                if not _admits(folder.stat(), stat.S_IXOTH, readers):
+                    raise ModelError(
+                        _stricter(path, other, f"let the same users enter its folder: {_enter(folder, readers)}")
+                    )
+            if not _admits(found, stat.S_IROTH, readers):
+                same = f"--reference={shlex.quote(str(other))} {shlex.quote(str(path))}"
+                owner = (found.st_uid, found.st_gid) != (readers.st_uid, readers.st_gid)
+                remedy = f"chown {same} && chmod {same}" if owner else f"chmod {same}"
+                raise ModelError(_stricter(path, other, f"run: {remedy}"))
+
+    def _folders(self, real: Path, path: Path) -> list[Path]:
+        """Return the folders between this one and an open file."""
+        folders: list[Path] = []
+        for folder in real.parents:
+            status = folder.stat()
+            if (status.st_dev, status.st_ino) == (self.device, self.inode):
+                return folders
+            folders.append(folder)
+        raise ModelError(f"{path} was moved while it was read; try again")
+
+    def _check_place(self, real: Path, folders: list[Path], path: Path) -> None:
+        """Check the place of a file that the store would get."""
+        if hidden := next((each for each in (real, *folders) if each.name.startswith(".")), None):
+            raise ModelError(
+                f"{path} is hidden ({hidden.name}), so it may be no part of the package; if it is, copy it to a name "
+                "without a dot at its beginning"
+            )
+        if folders and self.flat:
+            raise ModelError(
+                f"{path} is in a subfolder. Beside a single model file, a manifest may name only files of its own "
+                f"folder: copy the file to {self.path}, or make a folder of the package alone, with its "
+                "manifest.yaml, and name that folder"
+            )
+
+
+def _admits(found: os.stat_result, everyone: int, readers: os.stat_result) -> bool:
+    """Return whether all users who may read a file with the status ``readers`` have a permission for another one.
+
+    ``everyone`` is the permission's bit for others.
+    """
+    mode = found.st_mode
+    if mode & everyone and mode & everyone << 3:
+        return True
+    owner = found.st_uid == readers.st_uid and mode & everyone << 6
+    group = found.st_gid == readers.st_gid and mode & everyone << 3
+    return bool(owner and (group or not readers.st_mode & stat.S_IRGRP) and not readers.st_mode & stat.S_IROTH)
+
+
+def _stricter(path: Path, other: Path, remedy: str) -> str:
+    return f"{path} is more private than {other}, so it may be no part of the package; if it is, {remedy}"
+
+
+def _enter(folder: Path, readers: os.stat_result) -> str:
+    return f"chmod {'a' if readers.st_mode & stat.S_IROTH else 'ug'}+x {shlex.quote(str(folder))}"
+
+
+def _is(found: os.stat_result, other: str) -> bool:
+    try:
+        return os.path.samestat(found, os.stat(other))  # noqa: PTH116 - a descriptor's status is compared
+    except (OSError, ValueError):
+        return False

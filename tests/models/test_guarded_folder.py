@@ -1,0 +1,191 @@
+"""A manifest makes nobody copy or show a file that is more private than the manifest and its model."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edge_infer.errors import ModelError
+from edge_infer.models.packages.library import gather
+from edge_infer.models.packages.package import find_package
+from edge_infer.models.request import ModelRequest
+from edge_infer.models.trials.checked_package import CheckedPackage
+
+ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root may read the files of all users")
+SHIPPED = Path(__file__).parents[2] / "models" / "face-detect" / "1.0.0"
+
+
+def made(folder: Path, labels: str, *, mode: int = 0o644, lone: bool = False) -> Path:
+    """Return a package of files with this mode, whose manifest names these labels; ``lone``: its model file alone."""
+    (folder / labels).parent.mkdir(parents=True, exist_ok=True)
+    manifest = folder / ("m.yaml" if lone else "manifest.yaml")
+    manifest.write_text(f"name: person\nversion: 1.0.0\nfile: m.tflite\nlabels: {labels}\n")
+    for name in ("m.tflite", labels):
+        (folder / name).write_text("content\n")
+    for name in ("m.tflite", labels, manifest.name):
+        (folder / name).chmod(mode)
+    return folder / "m.tflite" if lone else folder
+
+
+def closed(path: Path) -> None:
+    path.chmod(0o600)
+
+
+def closed_folder(path: Path) -> None:
+    path.parent.chmod(0o700)
+
+
+def of_a_group(path: Path) -> None:
+    path.chmod(0o640)
+
+
+def of_another_owner(path: Path) -> None:
+    path.chmod(0o640)
+    os.chown(path, 65534, -1)
+
+
+@pytest.mark.parametrize("change", [closed, closed_folder, of_a_group, pytest.param(of_another_owner, marks=ROOT)])
+def test_the_store_gets_no_file_that_is_more_private_than_its_manifest(
+    tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    package = made(tmp_path / "package", "deep/labels.txt")
+    change(package / "deep/labels.txt")
+    with pytest.raises(ModelError, match=r"deep/labels\.txt is more private than .*manifest\.yaml.*: ?.*ch(mod|own) "):
+        gather(package, tmp_path / "store")
+
+
+@ROOT
+def test_a_file_of_another_owner_that_nobody_else_may_read_stays_where_it_is(tmp_path: Path) -> None:
+    package = made(tmp_path / "package", "labels.txt", mode=0o600)
+    os.chown(package / "labels.txt", 65534, -1)
+    with pytest.raises(ModelError, match=r"labels\.txt is more private than .*run: chown --reference=.*manifest\.yaml"):
+        gather(package, tmp_path / "store")
+
+
+def test_the_remedy_in_the_error_is_enough(tmp_path: Path) -> None:
+    package = made(tmp_path / "package", "labels.txt")
+    closed(package / "labels.txt")
+    with pytest.raises(ModelError) as error:
+        gather(package, tmp_path / "store")
+    subprocess.run(str(error.value).partition("run: ")[2], shell=True, check=True)
+    assert gather(package, tmp_path / "store") == "person@1.0.0"
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o644, 0o664])
+@pytest.mark.parametrize("lone", [True, False])
+def test_files_of_one_owner_and_mode_are_a_package(tmp_path: Path, mode: int, *, lone: bool) -> None:
+    package = made(tmp_path / "package", "labels.txt" if lone else "deep/labels.txt", mode=mode, lone=lone)
+    if not lone and mode == 0o600:
+        closed_folder(package / "deep/labels.txt")
+    assert gather(package, tmp_path / "store") == "person@1.0.0"
+    assert (tmp_path / "store" / ("labels.txt" if lone else "deep/labels.txt")).exists()
+
+
+def test_a_file_that_everyone_may_read_may_belong_to_another_user(tmp_path: Path) -> None:
+    package = made(tmp_path / "package", "labels.txt", mode=0o600)
+    (package / "labels.txt").chmod(0o644)
+    if os.geteuid() == 0:
+        os.chown(package / "labels.txt", 65534, 65534)
+    assert gather(package, tmp_path / "store") == "person@1.0.0"
+
+
+@pytest.mark.parametrize(
+    ("labels", "lone", "said"),
+    [
+        ("deep/labels.txt", True, "is in a subfolder.*copy the file to"),
+        (".ssh/key", True, r"is hidden \(\.ssh\)"),
+        (".ssh/key", False, r"is hidden \(\.ssh\)"),
+        (".netrc", True, r"is hidden \(\.netrc\)"),
+    ],
+)
+def test_hidden_files_and_those_in_folders_beside_a_lone_model_are_not_copied(
+    tmp_path: Path, labels: str, said: str, *, lone: bool
+) -> None:
+    """Also where all files have one mode, for example those that root has unpacked in its home with a umask of 077."""
+    with pytest.raises(ModelError, match=said):
+        gather(made(tmp_path / "home", labels, mode=0o600, lone=lone), tmp_path / "store")
+
+
+def test_a_link_leads_to_none_of_them_either(tmp_path: Path) -> None:
+    package = made(tmp_path / "home", "labels.txt", mode=0o600)
+    (package / ".ssh").mkdir()
+    (package / "labels.txt").rename(package / ".ssh" / "key")
+    (package / "labels.txt").symlink_to(".ssh/key")
+    with pytest.raises(ModelError, match=r"labels\.txt is hidden \(\.ssh\)"):
+        gather(package, tmp_path / "store")
+
+
+def test_a_model_that_the_manifest_names_is_no_more_private_either(tmp_path: Path) -> None:
+    package = made(tmp_path / "package", "labels.txt")
+    closed(package / "m.tflite")
+    with pytest.raises(ModelError, match=r"m\.tflite is more private than .*manifest\.yaml"):
+        gather(package, tmp_path / "store")
+
+
+def test_a_person_may_name_a_private_model(tmp_path: Path) -> None:
+    model = made(tmp_path / "package", "labels.txt", lone=True)
+    closed(model)
+    assert gather(model, tmp_path / "store") == "person@1.0.0"
+
+
+@ROOT
+def test_a_process_that_may_read_every_file_tries_no_model_with_a_private_one(tmp_path: Path) -> None:
+    package = made(tmp_path / "package", "labels.txt")
+    closed(package / "labels.txt")
+    with pytest.raises(ModelError, match=r"labels\.txt is more private than"):
+        CheckedPackage(ModelRequest("m", str(package)))
+    with pytest.raises(ModelError, match=r"labels\.txt is more private than"):
+        find_package(package).checked_digests()
+
+
+def lone_model(folder: Path, labels: str) -> Path:
+    """Return a model that works, with a manifest beside it that names these labels."""
+    folder.mkdir(exist_ok=True)
+    shutil.copyfile(SHIPPED / "face_full_range_int8.tflite", folder / "m.tflite")
+    (folder / "m.yaml").write_text(f"name: vendor\nversion: 1.0.0\nlabels: {labels}\n")
+    return folder / "m.tflite"
+
+
+def added(model: Path, config: Path) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "edge_infer", "models", "add", str(model), "-c", str(config)]
+    return subprocess.run(line, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    (tmp_path / "etc").mkdir()
+    path = tmp_path / "etc" / "config.yaml"
+    path.write_text(
+        f"device: {{state_dir: {tmp_path}/state}}\nmqtt: {{host: b, username: u, password_file: mqtt.pass}}\n"
+        "sources: {s: {kind: rtsp, url: rtsp://camera/1, password_file: camera.pass}}\n"
+    )
+    return path
+
+
+@ROOT
+def test_root_copies_no_key_of_its_home_into_the_store(tmp_path: Path, config: Path) -> None:
+    home = tmp_path / "home"
+    (home / ".ssh").mkdir(parents=True, mode=0o700)
+    (home / ".ssh" / "id_ecdsa").write_text("key\n")
+    (home / ".ssh" / "id_ecdsa").chmod(0o600)
+    found = added(lone_model(home, ".ssh/id_ecdsa"), config)
+    assert (found.returncode, found.stdout) == (3, "")
+    assert ".ssh/id_ecdsa is hidden" in found.stderr
+    assert not list((tmp_path / "state").rglob("id_ecdsa"))
+
+
+@pytest.mark.parametrize("labels", ["mqtt.pass", "camera.pass", "config.yaml"])
+def test_the_store_gets_no_secret_of_the_configuration(tmp_path: Path, config: Path, labels: str) -> None:
+    """Not even if everyone may read it."""
+    for name in ("mqtt.pass", "camera.pass"):
+        (config.parent / name).write_text("secret\n")
+    found = added(lone_model(config.parent, labels), config)
+    assert (found.returncode, found.stdout) == (3, "")
+    assert f"{labels} is the configuration or one of its secrets" in found.stderr
+    assert not list((tmp_path / "state").rglob(labels))
