@@ -14,7 +14,8 @@ from edge_infer.cli.output import say
 from edge_infer.config.file_edit import read
 from edge_infer.contract.codec import JsonValue, decode
 from edge_infer.errors import ConfigError, EdgeInferError
-from edge_infer.platform.config_files import part_file
+from edge_infer.platform.config_files import part_file, variables_of
+from edge_infer.platform.environment import take
 from edge_infer.platform.paths import DEFAULT_CONFIG
 from edge_infer.sandbox import privileges
 from edge_infer.supervisor.control.answers import CheckAnswer
@@ -60,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
     if not silent and (command := service_command(args.config, words)) is not None:
         return run_as_service(command, None if draft is None else draft[1])
     act_on(args, args.config)
+    if args.own_process and draft is not None:
+        take(variables_of(draft[1]))
     from edge_infer.config.compile.compile import compile_config
 
     compiled = compile_config(args.config, draft=draft)

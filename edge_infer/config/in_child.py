@@ -10,6 +10,7 @@ from edge_infer.errors import StartError, WireError
 from edge_infer.plan.records import Compiled
 from edge_infer.platform.bounded_run import run_bounded
 from edge_infer.platform.child_process import own_module, unexpected_death
+from edge_infer.platform.environment import with_taken
 
 MAX_PLAN_BYTES: Final = 16 << 20
 
@@ -20,9 +21,8 @@ def compile_in_child(config: Path, *, replayed: bool = False) -> Compiled:
     ``replayed``: the sources and the broker are not opened, so their files and programs need not be there.
     """
     options = ("--replayed",) if replayed else ()
-    done = run_bounded(
-        own_module("edge_infer.config", str(config.absolute()), *options), most=MAX_PLAN_BYTES, first=True
-    )
+    command = own_module("edge_infer.config", str(config.absolute()), *options)
+    done = run_bounded(command, most=MAX_PLAN_BYTES, first=True, environment=with_taken())
     try:
         return decode_json(Compiled, joined([done.output]))
     except WireError as error:

@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 from edge_infer.errors import EdgeInferError, StartError
 from edge_infer.platform.child_process import go_first, own_module
+from edge_infer.platform.environment import for_children
 
 Connect: TypeAlias = Callable[[], socket.socket]
 """Opens a connection; raises `OSError` or `EdgeInferError`."""
@@ -43,6 +44,7 @@ class StartedPage:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
+                env=for_children(),
             )
         except OSError as error:
             self._ours.close()

@@ -7,11 +7,12 @@ import selectors
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
 
 from edge_infer.platform.child_process import go_first
+from edge_infer.platform.environment import for_children
 from edge_infer.platform.logs import printable
 
 _BLOCK: Final = 1 << 16
@@ -29,17 +30,25 @@ class BoundedRun(NamedTuple):
 
 
 def run_bounded(
-    command: Sequence[str], given: bytes = b"", *, most: int, seconds: float | None = None, first: bool = False
+    command: Sequence[str],
+    given: bytes = b"",
+    *,
+    most: int,
+    seconds: float | None = None,
+    first: bool = False,
+    environment: Mapping[str, str] | None = None,
 ) -> BoundedRun:
     """Run the command with ``given`` as its standard input; print its standard error when it has ended.
 
     A process that writes more than ``most`` bytes is killed, and its output is empty. Raises
     `subprocess.TimeoutExpired` after that many ``seconds``. The process has a session of its own and inherits no file,
     because it may change to a user who must not get root's terminal. If memory is short, the kernel kills a process
-    with ``first`` before others.
+    with ``first`` before others. Without an ``environment`` it gets that of `for_children`.
     """
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0, start_new_session=True) as process:
+    pipe, environment = subprocess.PIPE, for_children() if environment is None else environment
+    with subprocess.Popen(
+        command, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0, start_new_session=True, env=environment
+    ) as process:
         if first:
             go_first(process.pid)
         said = bytearray()

@@ -20,6 +20,7 @@ from edge_infer.contract.codec import Record, at_most, dumps
 from edge_infer.errors import ConfigError, EdgeInferError, SourceError
 from edge_infer.models.trials.child_main import die_with_parent, own_output
 from edge_infer.plan.records import Polygon, SourcePlan
+from edge_infer.platform.config_files import environment_for
 from edge_infer.readers.environment import prepare
 from edge_infer.sandbox import Fence, lock, privileges
 from edge_infer.sandbox.change_user import give_up_root_for
@@ -54,6 +55,7 @@ def main() -> int:
     prepare(os.environ)
     try:
         user = give_up_root_for(args.config)
+        environment_for(args.config)  # before a program of a source inherits what the file names
         die_with_parent()  # the kernel resets this when the user changes
         if args.given:
             pixels = _decoded(sys.stdin.buffer.read(), args.source)
