@@ -701,6 +701,31 @@ def test_a_model_names_no_secret_and_no_configuration_as_its_file(
     assert "is the configuration or one of its secrets, not a file of a model" in found[0]
 
 
+@pytest.mark.parametrize("named", ["device.key", "device.crt", "mqtt.pass"])
+@pytest.mark.parametrize("link", [None, os.link, os.symlink])
+def test_a_model_names_no_original_of_a_credential(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str, link: Callable[[Path, Path], None] | None
+) -> None:
+    """The service reads the copies of systemd, and the files themselves are still in the configuration's folder."""
+    command = ["openssl", "req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    names = ["-subj", "/CN=box", "-keyout", tmp_path / "device.key", "-out", tmp_path / "device.crt"]
+    subprocess.run([*command, *names], check=True, capture_output=True)
+    tls = "tls: {cert_file: device.crt, key_file: device.key}"
+    text = GOOD.replace("models:\n", "models:\n  thief: {file: thief.tflite}\n")
+    path = make(text.replace("password_file: mqtt.pass", f"password_file: mqtt.pass\n  {tls}"))
+    copies = tmp_path / "credentials"
+    copies.mkdir()
+    for name in ("device.key", "device.crt", "mqtt.pass"):
+        shutil.copy(tmp_path / name, copies / credential_name(str(tmp_path / name)))
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(copies))
+    shutil.copyfile(MODEL / "face_full_range_int8.tflite", tmp_path / "thief.tflite")
+    if link:
+        link(tmp_path / named, tmp_path / "names.txt")
+    (tmp_path / "thief.yaml").write_text(f"labels: {'names.txt' if link else named}\n")
+    (found,) = compile_config(path).problems
+    assert "is the configuration or one of its secrets, not a file of a model" in found.text
+
+
 def test_an_answer_that_somebody_has_planted_is_not_believed(make: Make, tmp_path: Path) -> None:
     def labels() -> tuple[str, ...]:
         plan = compile_config(make(GOOD), store=True).plan

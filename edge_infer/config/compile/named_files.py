@@ -170,6 +170,7 @@ class NamedFiles:
         cert = self.file((*steps, "cert_file"), self._credential(cert_file))
         key = self.file((*steps, "key_file"), self._credential(key_file)) if key_file else None
         self.secrets += [found for found in (cert, key) if found is not None]
+        self.secrets += [self.absolute(path) for path in (cert_file, key_file) if path]  # those may be copies of these
         last = (*steps, "key_file" if key else "cert_file")
         if not all(os.access(path, os.R_OK, effective_ids=True) for path in (cert, key or cert)):
             return cert, key
