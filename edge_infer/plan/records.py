@@ -663,6 +663,7 @@ class Plan(PartlyCompared, frozen=True, eq=False):
     ``names`` are the names of the models that the configuration uses; a fallback may run in place of one. ``made_by``
     is the version of the program that made the plan. With ``merged`` the publisher runs in the supervisor's process.
     ``signers`` are keys in hexadecimal; every model must be signed by one of them. None: no signature is required.
+    ``private`` are the files of the configuration and its secrets, with the originals of credentials.
     """
 
     not_compared: ClassVar[frozenset[str]] = frozenset({"made_by"})
@@ -680,6 +681,7 @@ class Plan(PartlyCompared, frozen=True, eq=False):
     made_by: ShortText = ""
     metrics: MetricsPlan | None = None
     signers: tuple[ShortText, ...] | None = None
+    private: tuple[FilePath, ...] = ()
 
     def spoken_of(self) -> tuple[str, ...]:
         """Return the names of all models whose status is published."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -114,6 +114,37 @@ def written_state_dirs(config: Path, most: int) -> set[Path]:
     text = content(config, most).decode("utf-8", "replace")
     values = (next(filter(None, found.groups()), "") for found in _STATE_DIR.finditer(text))
     return {config.parent / _expanded(value.strip()) for value in values if value.strip()}
+
+
+# Whether a file is in a folder, whatever the two paths look like.
+
+
+def first_within(folder: str, files: Iterable[str]) -> str | None:
+    """Return the first of the files that is ``folder`` or lies below it, also by way of links and bind mounts."""
+    above: dict[Path, str] = {}
+    for file in files:
+        for place in (_real(Path(file)), _real(Path(file).parent) / Path(file).name):  # a link, and its target
+            for each in (place, *place.parents):
+                above.setdefault(each, file)
+    if (real := _real(Path(folder))) in above:
+        return above[real]
+    found = _identity(real)
+    return next((file for each, file in above.items() if found and _identity(each) == found), None)
+
+
+def _real(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError, ValueError):  # a loop of links; no path contains a NUL
+        return path
+
+
+def _identity(path: Path) -> tuple[int, ...]:
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return ()
+    return status.st_dev, status.st_ino
 
 
 # Metadata of a path that shows whether its file has changed.

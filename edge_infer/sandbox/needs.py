@@ -13,7 +13,7 @@ from edge_infer.contract.codec import replace
 from edge_infer.plan.files import files_of_pipelines
 from edge_infer.plan.records import MqttPlan, PipelinePlan, Plan, SourcePlan
 from edge_infer.plan.source_kinds import KINDS, access_of
-from edge_infer.platform.paths import publisher_folder, trials_folder, without_wildcards
+from edge_infer.platform.paths import first_within, publisher_folder, trials_folder, without_wildcards
 from edge_infer.sandbox import privileges, system_paths
 from edge_infer.sandbox.fence import Fence, UnixUse
 from edge_infer.sandbox.name_look_up import need_look_up, need_unix
@@ -39,15 +39,43 @@ def store_folder(state_dir: str | Path) -> Path:
 def engine_fence(plan: Plan) -> Fence:
     """Return the engine's fence: files of the sources that it reads itself, delegates and their accelerators.
 
-    Models are not included: the supervisor hands their files over.
+    A folder is open only for a folder or pattern of pictures, and only if it contains nothing private. Models are not
+    included: the supervisor hands their files over.
     """
-    secrets = set(secret_files(plan))
-    delegates = _delegates(plan.pipelines, secrets)
-    reads = list(delegates.reads)
+    private = private_files(plan)
+    delegates = _delegates(plan.pipelines, private)
+    folders, files = list(delegates.reads), list[str]()
     for source in plan.sources:
-        if not source.live and access_of(source.kind) != "nothing":
-            reads += [_surroundings(path, secrets) for path in _files(source.options)]
-    return Fence(reads=_once(reads), writes=delegates.writes)
+        if source.live or access_of(source.kind) == "nothing":
+            continue
+        for path in _paths(source.options):
+            place = _place(source, path)
+            is_folder = source.kind == "images" and (place != path or _is_folder(place))
+            if first_within(place, private) is None and (is_folder or not _leads_out(place)):
+                (folders if is_folder else files).append(place)
+    return Fence(reads=_once(folders), files=_once(files), writes=delegates.writes)
+
+
+def _leads_out(file: str) -> bool:
+    """Return whether a file is a link out of its folder.
+
+    Who may write to that folder could otherwise open any file to the engine.
+    """
+    try:
+        return not Path(os.path.realpath(file)).is_relative_to(os.path.realpath(Path(file).parent))
+    except (OSError, ValueError):  # no path has a NUL
+        return False
+
+
+def private_files(plan: Plan) -> tuple[str, ...]:
+    """Return the files of the configuration and its secrets, which the engine may not read."""
+    return _once((*plan.private, *secret_files(plan)))
+
+
+def opens_private(fence: Fence, plan: Plan) -> bool:
+    """Return whether a process with this fence could read a file that is private according to the plan."""
+    private = private_files(plan)
+    return any(first_within(place, private) is not None for place in fence.reads + fence.files)
 
 
 def pipelines_fence(pipelines: Sequence[PipelinePlan]) -> Fence:
@@ -56,9 +84,9 @@ def pipelines_fence(pipelines: Sequence[PipelinePlan]) -> Fence:
     return replace(delegates, files=_once(files_of_pipelines(pipelines)))
 
 
-def _delegates(pipelines: Sequence[PipelinePlan], secrets: Collection[str]) -> Fence:
+def _delegates(pipelines: Sequence[PipelinePlan], private: Collection[str]) -> Fence:
     found = [each.delegate for each in pipelines if each.delegate is not None]
-    reads = [_surroundings(each.library, secrets) for each in found if each.library.startswith("/")]
+    reads = [_surroundings(each.library, private) for each in found if each.library.startswith("/")]
     return Fence(reads=_once(reads), writes=system_paths.accelerators() if found else ())
 
 
@@ -133,7 +161,7 @@ def reader_fence(source: SourcePlan) -> Fence:
         datagrams = need_look_up(host) or options.get("transport") == "udp"
         fence = Fence(reads=_once(found), ports=(_port(options),), unix=unix, datagrams=datagrams)
         return replace(fence, listens=KINDS[source.kind].listens)
-    reads = list(_files(options))
+    reads = [_place(source, path) for path in _paths(options)]
     writes = [path for path in reads if _is_pipe(path)]
     device, root = options.get("device"), options.get("root")
     sound = access == "sound" and device is not None
@@ -158,6 +186,11 @@ def _files(options: Mapping[str, Any]) -> Iterator[str]:
     yield from map(without_wildcards, _paths(options))
 
 
+def _place(source: SourcePlan, path: str) -> str:
+    """Return a path of the source, or the folder in which it begins if it is a pattern, as only pictures may have."""
+    return without_wildcards(path) if source.kind == "images" else path
+
+
 def _paths(options: Mapping[str, Any]) -> Iterator[str]:
     """Yield every absolute path among the options, as written."""
     for value in options.values():
@@ -170,12 +203,13 @@ def _is_folder(path: str) -> bool:
     return os.path.isdir(path)  # noqa: PTH112 - `Path.is_dir` raises in a closed folder
 
 
-def _surroundings(path: str, secrets: Collection[str]) -> str:
-    """Return the folder of a file, so that the file may be replaced; the file alone if secrets are beside it."""
-    folder = Path(path).parent
-    if _is_folder(path) or folder == Path("/") or any(Path(secret).is_relative_to(folder) for secret in secrets):
-        return path
-    return str(folder)
+def _surroundings(library: str, private: Collection[str]) -> str:
+    """Return the folder of a library, which may load others there; the library alone if that folder has private files.
+
+    Compared are the real paths: a link may lead into the folder of a secret.
+    """
+    folder = str(Path(library).parent)
+    return library if folder == "/" or first_within(folder, private) is not None else folder
 
 
 def secret_files(plan: Plan) -> Iterator[str]:

@@ -15,7 +15,7 @@ CONFIG = """
 device: {{id: box, state_dir: state}}
 mqtt: {{host: 127.0.0.1, port: {port}}}
 models: {{faces: {{file: {model}}}}}
-sources: {{pile: {{kind: images, path: "*.png"}}}}
+sources: {{pile: {{kind: images, path: "pile/*.png"}}}}
 pipelines: {{door: {{source: pile, model: faces}}}}
 """
 
@@ -28,7 +28,8 @@ def test_a_picture_of_too_many_pixels_is_left_out_before_it_takes_memory(tmp_pat
     rows = zlib.compress(bytes((SIDE + 1) * SIDE), 1)
     header = struct.pack(">IIBBBBB", SIDE, SIDE, 8, 0, 0, 0, 0)
     data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
-    (tmp_path / "huge.png").write_bytes(data)
+    (tmp_path / "pile").mkdir()
+    (tmp_path / "pile/huge.png").write_bytes(data)
     assert len(data) < 1 << 20
     with Daemon(tmp_path, CONFIG.format(port=broker.port, model=MODEL)) as daemon:
         told = eventually(lambda: "far too large" in daemon.log.read_text(), "word of it", 60)

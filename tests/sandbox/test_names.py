@@ -138,7 +138,7 @@ def test_a_kind_that_declares_nothing_reaches_nothing(monkeypatch: pytest.Monkey
         assert (reader_fence(plan) != Fence(ports=())) is reached
         file = replace(plan, live=False)
         assert (
-            bool(engine_fence(Plan("", "", "", MqttPlan("h", 1, None, None, None, "t", 1, "c"), (file,), ())).reads)
+            bool(engine_fence(Plan("", "", "", MqttPlan("h", 1, None, None, None, "t", 1, "c"), (file,), ())).files)
             is reached
         )
         assert bool(families_of("reader", reader_fence(plan), network=True)) is reached

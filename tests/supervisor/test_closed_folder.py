@@ -23,7 +23,8 @@ OWNER, OTHER = 61501, 61777
 def test_a_path_that_cannot_be_looked_at_ends_nothing(path: str) -> None:
     source = SourcePlan("cam", "images", "m:C", live=False, network=False, options={"path": path})
     made = replace(plan(mqtt_plan(1883)), sources=(source,))
-    assert engine_fence(made).reads
+    fence = engine_fence(made)
+    assert fence.reads + fence.files
     assert reader_fence(source).reads
     assert replay_fence([made], path)
 

@@ -259,6 +259,8 @@ class Builder:
         """Return one option. Paths become absolute, and the files that they name must exist."""
         if key == "password_file":
             return self.files.secret(steps, value)
+        if key in ("file", "path", "root"):
+            self.files.inputs.append((steps, self.files.absolute(value)))
         if key == "file":
             return self.files.input(steps, value) if pipes else self.files.file(steps, value)
         if key == "root":

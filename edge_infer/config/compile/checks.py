@@ -117,7 +117,8 @@ def _links_out(document: Document, plan: Plan) -> Iterator[Problem]:
 
     The sandbox does not follow such links: who may write into the folder could otherwise open any file to the engine.
     """
-    allowed = [os.path.realpath(path) for path in (*engine_fence(plan).reads, *system_paths.program())]
+    fence = engine_fence(plan)
+    allowed = [os.path.realpath(path) for path in (*fence.reads, *fence.files, *system_paths.program())]
     for source in plan.sources:
         if source.live or source.kind not in KINDS:
             continue

@@ -170,6 +170,7 @@ class _Compilation:
         mqtt = self._build.mqtt(config.mqtt, device)
         sources = [self._build.source(name, section) for name, section in config.sources.items()]
         sources += self._build.cascades.inline(config)
+        self._build.files.check_inputs()
         keep = Path(state_dir, BLOBS) if store and not faulty else None
         if not faulty and only is not None and only != Path(state_dir):
             self.elsewhere = state_dir
@@ -207,6 +208,7 @@ class _Compilation:
             made_by=__version__,
             metrics=self._build.metrics(config.metrics),
             signers=self.signers(),
+            private=self._build.files.guarded,
         )
 
     def signers(self) -> tuple[str, ...] | None:

@@ -21,6 +21,8 @@ from typing import Final
 
 from edge_infer.plan.credentials import DROP_IN, credential_name, why_gone
 from edge_infer.plan.records import Problem
+from edge_infer.platform.config_files import FOLDER
+from edge_infer.platform.paths import first_within, without_wildcards
 from edge_infer.platform.permissions import CREDENTIALS, closed_folder, denied, for_the_group, in_service, user
 from edge_infer.readers.sources.byte_input import STDIN, is_pipe
 from edge_infer.yamlfile.load import Document, Steps, spell
@@ -41,7 +43,9 @@ class NamedFiles:
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
     secrets: list[str] = field(default_factory=list)
-    """Paths of passwords and private keys."""
+    """Paths of passwords, private keys and certificates."""
+    inputs: list[tuple[Steps, str]] = field(default_factory=list)
+    """Paths of the files, folders and patterns that sources read, and their positions in the document."""
     lacking: list[str] = field(default_factory=list)
     """Paths of files that could not be used."""
 
@@ -55,6 +59,11 @@ class NamedFiles:
         """Return the configuration file and the files with its secrets. No model may name one of these files."""
         files = (self.document.file, *(home.file for home in self.document.homes.values()))
         return tuple(dict.fromkeys((*(str(Path(file).absolute()) for file in files), *self.secrets)))
+
+    @property
+    def guarded(self) -> tuple[str, ...]:
+        """Return the `private` files and the folder with parts of the configuration. No source may read them."""
+        return (*self.private, str(self.folder / FOLDER))
 
     def absolute(self, path: str) -> str:
         """Return the absolute path, which is what processes receive."""
@@ -158,6 +167,7 @@ class NamedFiles:
     def authorities(self, steps: Steps, path: str) -> str:
         """Check a file of trusted certificates; return its path."""
         found = self.file(steps, self._credential(path))
+        self.secrets += [found, self.absolute(path)]
         try:
             if os.access(found, os.R_OK, effective_ids=True):
                 ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(found)
@@ -183,6 +193,24 @@ class NamedFiles:
                 text = "this file contains no certificate with an unencrypted private key in PEM format"
                 self._unfit(last, key or cert, text)
         return cert, key
+
+    def check_inputs(self) -> None:
+        """Report sources that would read the configuration or its secrets; call it when all of them are known.
+
+        The process that reads a folder of pictures may read everything below that folder.
+        """
+        for steps, path in self.inputs:
+            place = without_wildcards(path) if steps[-1] == "path" else path
+            if (found := first_within(place, self.guarded)) is None:
+                continue
+            if os.path.isdir(place):  # noqa: PTH112 - `Path.is_dir` raises in a closed folder
+                text = (
+                    f"the folder {place} contains {found}, which belongs to the configuration or its secrets, and the "
+                    "process that reads the source may read the whole folder; use a folder that contains only its files"
+                )
+            else:
+                text = f"{path} belongs to the configuration or its secrets; name another file"
+            self._unfit(steps, place, text)
 
     def pictures(self, steps: Steps, path: str) -> str:
         """Check a folder, or a pattern that matches at least one file; return its absolute path."""

@@ -52,7 +52,7 @@ from edge_infer.platform.memory import MemoryKills
 from edge_infer.platform.process_use import processor_time
 from edge_infer.platform.rate_limits import TokenBucket
 from edge_infer.sandbox.fence import Fence, Identity, identities
-from edge_infer.sandbox.needs import engine_fence, publisher_fence
+from edge_infer.sandbox.needs import engine_fence, opens_private, publisher_fence
 from edge_infer.supervisor.drift_references import DriftReferences
 from edge_infer.supervisor.processes.child import (
     CALM,
@@ -258,6 +258,8 @@ class ProcessSupervisor:
                 self._start(child)
             elif not self._fences[child].covers(self._fence(child)):
                 self._replace(child, "needs access to other files")
+            elif child is self.engine and opens_private(self._fences[child], plan):
+                self._replace(child, "may no longer access some files")
             elif child is self.publisher and self._merged != plan.merged:
                 self._replace(child, f"moves {'into' if plan.merged else 'out of'} the supervisor's process")
             elif child is self.engine:
@@ -508,7 +510,7 @@ class ProcessSupervisor:
             self.engine.tell(AttachReader(reader.plan.name, again=True), (reader.engine_end,))
         if child in (self.engine, self.publisher):
             fence = self._fences[child] = self._fence(child)
-            self._seen[child] = identities(fence.reads)
+            self._seen[child] = identities(fence.reads + fence.files)
             words = ("--fence", dumps(fence).decode())
         if child is self.engine:
             rested = self._budgets_full()
@@ -563,7 +565,10 @@ class ProcessSupervisor:
             and any(engine.sources[name].state in {"starting", "lost"} for name in local if name in engine.sources),
         }
         for child, lacks in lacking.items():
-            if lacks and child.spoke and not identities(self._fence(child).reads) <= self._seen[child]:
+            if not lacks or not child.spoke:
+                continue
+            fence = self._fence(child)
+            if not identities(fence.reads + fence.files) <= self._seen[child]:
                 self._replace(child, "needs access to files that were missing before or have been replaced")
 
     def pipelines(self) -> tuple[PipelinePlan, ...]:
