@@ -138,6 +138,21 @@ def test_pictures_come_in_natural_order(assets: Path, tmp_path: Path, caplog: py
     assert values == [1, 2, 10, 1, 2, 10, 1]
 
 
+def test_a_loop_logs_other_files_only_when_they_change(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    cv2.imwrite(str(tmp_path / "1.png"), np.zeros((8, 8, 3), np.uint8))
+    (tmp_path / "notes.txt").touch()
+    told = []
+    with ImagesSource(ImagesOptions(str(tmp_path), loop=True)) as source:
+        for change in (lambda: None, (tmp_path / "more.txt").touch, (tmp_path / "notes.txt").unlink):
+            change()
+            for _ in range(20):
+                assert source.read() is not None
+            told.append([record.getMessage() for record in caplog.records if "without the suffix" in record.msg])
+    assert [len(lines) for lines in told] == [1, 2, 3]
+    assert [line.split()[2] for line in told[-1]] == ["1", "2", "1"]
+
+
 def test_what_is_no_picture_is_skipped_and_counted(
     assets: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

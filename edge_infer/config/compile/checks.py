@@ -137,10 +137,10 @@ def _read_by(source: SourcePlan) -> Iterator[tuple[str, str]]:
     if isinstance(file, str):
         yield "file", file
     if isinstance(path, str):
-        from edge_infer.readers.sources.images import find_pictures  # the source's class has already loaded OpenCV
+        from edge_infer.readers.sources.images import list_pictures  # the source's class has already loaded OpenCV
 
         with suppress(OSError):  # a folder that cannot be read is a problem of its own
-            yield from (("path", str(picture)) for picture in find_pictures(path, quiet=True)[:MAX_EXAMINED])
+            yield from (("path", str(picture)) for picture in list_pictures(path)[0][:MAX_EXAMINED])
 
 
 def _by_number(model: ModelPlan) -> bool:

@@ -7,6 +7,7 @@ import logging
 import re
 import threading
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
@@ -54,6 +55,7 @@ class ImagesSource(Closing):
         self.patience = options.every if options.realtime else 0.0
         self.skipped = 0
         self._told: set[str] = set()
+        self._others: frozenset[str] = frozenset()
         self._options = options
         self._closed = threading.Event()
         self._paths: list[Path] = []
@@ -93,7 +95,11 @@ class ImagesSource(Closing):
 
     def _start_over(self) -> None:
         """Start at the first picture, and list the files again, because the folder may have grown."""
-        self._paths, self._next, self._good = find_pictures(self._options.path), 0, False
+        self._paths, others = list_pictures(self._options.path)
+        self._next, self._good = 0, False
+        if others != self._others:  # a loop would repeat the message
+            log_others(self._options.path, others)
+            self._others = others
         if not self._paths:
             raise SourceError(
                 f"{self._options.path} contains no picture; expected a folder of pictures, or a pattern like x/*.png"
@@ -124,25 +130,31 @@ class ImagesSource(Closing):
         return not closed
 
 
-def find_pictures(path: str, *, quiet: bool = False) -> list[Path]:
-    """Return the picture files of a folder, or the files that a glob matches, in natural order.
+def find_pictures(path: str) -> list[Path]:
+    """Return the picture files of a folder, or the files that a glob matches, in natural order. Log the other files."""
+    found, others = list_pictures(path)
+    log_others(path, others)
+    return found
 
-    With ``quiet`` the other files of a folder are not logged.
-    """
+
+def list_pictures(path: str) -> tuple[list[Path], frozenset[str]]:
+    """Return the picture files as `find_pictures` does, and the names of the folder's other files."""
     folder = Path(path)
+    others: frozenset[str] = frozenset()
     if folder.is_dir():
         files = [file for file in folder.iterdir() if file.is_file()]
         found = [file for file in files if file.suffix.lower() in SUFFIXES]
-        if (others := len(files) - len(found)) and not quiet:
-            log.info(
-                "%s: skipped %d files without the suffix of a picture (one of %s)",
-                path,
-                others,
-                " ".join(sorted(SUFFIXES)),
-            )
+        others = frozenset(file.name for file in files if file.suffix.lower() not in SUFFIXES)
     else:
         found = [Path(name) for name in glob.glob(path, recursive=True)]  # noqa: PTH207 - patterns are absolute
-    return sorted((file for file in found if file.is_file()), key=natural)
+    return sorted((file for file in found if file.is_file()), key=natural), others
+
+
+def log_others(path: str, others: Collection[str]) -> None:
+    """Log the number of files in a folder that are no pictures, if there are any."""
+    if others:
+        suffixes = " ".join(sorted(SUFFIXES))
+        log.info("%s: skipped %d files without the suffix of a picture (one of %s)", path, len(others), suffixes)
 
 
 def natural(path: Path) -> list[tuple[int, str]]:
