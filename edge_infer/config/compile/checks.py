@@ -28,7 +28,7 @@ from edge_infer.sandbox.needs import engine_fence
 from edge_infer.yamlfile.load import Document
 
 MAX_EXAMINED: Final = 1000
-"""Number of pictures of a source that are examined for links; a folder may hold a million."""
+"""Number of entries of a folder of pictures that are examined for links; a folder may hold a million."""
 MAX_BYTES: Final = MAX_PLAN_BYTES - (1 << 20)
 """Maximum size of a plan. The difference is for what processes send together with it, such as warnings."""
 
@@ -137,10 +137,10 @@ def _read_by(source: SourcePlan) -> Iterator[tuple[str, str]]:
     if isinstance(file, str):
         yield "file", file
     if isinstance(path, str):
-        from edge_infer.readers.sources.images import list_pictures  # the source's class has already loaded OpenCV
+        from edge_infer.readers.sources.images import some_pictures  # the source's class has already loaded OpenCV
 
         with suppress(OSError):  # a folder that cannot be read is a problem of its own
-            yield from (("path", str(picture)) for picture in list_pictures(path)[0][:MAX_EXAMINED])
+            yield from (("path", str(picture)) for picture in some_pictures(path, MAX_EXAMINED))
 
 
 def _by_number(model: ModelPlan) -> bool:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import glob
 import logging
+import os
 import re
 import threading
 import time
 from collections.abc import Collection
+from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -155,6 +158,21 @@ def log_others(path: str, others: Collection[str]) -> None:
     if others:
         suffixes = " ".join(sorted(SUFFIXES))
         log.info("%s: skipped %d files without the suffix of a picture (one of %s)", path, len(others), suffixes)
+
+
+def some_pictures(path: str, most: int) -> list[Path]:
+    """Return the pictures among the first entries of a folder, or among the first matches of a glob, in natural order.
+
+    No entry beyond ``most`` is examined, so that a large folder takes little time.
+    """
+    folder = Path(path).is_dir()
+    with os.scandir(path) if folder else nullcontext() as entries:
+        named = glob.iglob(path, recursive=True)  # noqa: PTH207 - patterns are absolute
+        names = named if entries is None else (entry.path for entry in entries)
+        found = [Path(name) for name in islice(names, most)]
+    return sorted(
+        (file for file in found if (not folder or file.suffix.lower() in SUFFIXES) and file.is_file()), key=natural
+    )
 
 
 def natural(path: Path) -> list[tuple[int, str]]:
