@@ -270,7 +270,6 @@ class Engine:
     def _apply(self, order: ApplyPlan) -> None:
         """Apply a plan and restart only what changed: a feed if its source changed, a pipeline if its feed changed."""
         plan = order.plan
-        self._outlet.budgets.apply(plan)
         wanted = {source.name: source for source in plan.sources}
         kept_feeds = {
             name: feed

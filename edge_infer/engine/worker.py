@@ -81,7 +81,7 @@ class Worker:
         """Rows and lines of the item at work that have not become an outcome, once the pipeline is stopped."""
         self._watch = PipelineWatch(time.monotonic())
         self._voice = PipelineOutput(plan.name, outlet)
-        self.drift = DriftWatch(plan.name, feed.plan, learned, budget=outlet.budgets.drifts(plan.name))
+        self.drift = DriftWatch(plan.name, feed.plan, learned)
         self._pipeline = FramePipeline(self._voice, self._watch, self.drift)
         self._stop = threading.Event()
         self._intake = Intake(feed, self._cursor, plan.name, turns or Turns(), self._stop)

@@ -123,7 +123,7 @@ class MessageBudget:
 
     def __init__(self, most: float, at_once: float | None = None) -> None:
         self._rate = most / 60.0
-        self._at_once = self._granted = most if at_once is None else at_once
+        self._at_once = most if at_once is None else at_once
         self._left = 0.0
         self._at: float | None = None
 
@@ -134,22 +134,6 @@ class MessageBudget:
         The previous engine may have used up the burst that the publisher allows.
         """
         cls._empty_at = time.monotonic()
-
-    def change(self, most: float, at_once: float | None = None) -> None:
-        """Set other limits; the current tokens stay. Only a larger bucket than ever before adds the difference."""
-        rate, at_once = most / 60.0, most if at_once is None else at_once
-        if (rate, at_once) == (self._rate, self._at_once):
-            return
-        now = time.monotonic()
-        passed = now - self._empty_at if self._at is None else max(0.0, now - self._at)
-        self._left, self._at = min(self._at_once, self._left + passed * self._rate), now
-        self._rate, self._at_once = rate, at_once
-        self._left += max(0.0, self._at_once - self._granted)
-        self._granted = max(self._granted, self._at_once)
-
-    def drain(self) -> None:
-        """Take all tokens. The bucket fills from now on."""
-        self._left, self._at = 0.0, time.monotonic()
 
     def take(self, moment: float, cost: float = 1.0, *, reserved: float = 0.0) -> bool:
         """Take ``cost`` tokens if the share ``reserved`` of the bucket remains afterwards.

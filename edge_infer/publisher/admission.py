@@ -39,93 +39,18 @@ without a known begin event costs 2."""
 
 @dataclass(slots=True)
 class _CaptureBucket:
-    """A token bucket over capture times. Without a ``rate`` it never runs out.
-
-    A new plan adds no tokens, because an engine can cause new plans. Captures before the new plan, which may still be
-    in a backlog, fill the bucket at the rate of their plan.
-    """
+    """A token bucket over capture times. Without a ``rate`` it never runs out."""
 
     rate: float | None
     burst: float
     left: float
     at: float
-    granted: float
-    """The largest burst that it has had. Only a larger one adds tokens: the difference."""
-    ends: float = math.inf
-    """Capture time up to which it fills. It is finite while the plan has no such messages."""
-    rested: bool = False
-    """Whether an engine with full budgets has started while the plan had no such messages."""
-    _following: tuple[float, float, float] | None = None
-    """A capture time, and the rate and burst from then on."""
-
-    @classmethod
-    def full(cls, rate: float | None, burst: float, at: float) -> _CaptureBucket:
-        """Return the bucket of a pipeline that no earlier plan had."""
-        return cls(rate, burst, burst, at, 0.0 if rate is None else burst)
-
-    @property
-    def refill(self) -> float:
-        """Tokens per second in the current plan, if it has a limit."""
-        return 0.0 if self.ends < math.inf else self.rate or 0.0
-
-    def change(self, rate: float | None, burst: float, now: float) -> None:
-        """Set the rate and burst of a plan that came at ``now``.
-
-        The time in which the plans had no such messages counts as well, as in the engine: at the rate before or, if the
-        bucket has had none, at the new one.
-        """
-        if rate is None:
-            self.rate, self.burst, self.left, self.granted = None, math.inf, math.inf, 0.0
-            self.ends, self.rested, self._following = math.inf, False, None
-            return
-        if rate == 0.0:
-            self.end(now)
-            return
-        if self.rate is None:
-            self._limit(now)
-        since, self.ends = now if self.rate else self.at, math.inf
-        self.left += max(0.0, burst - self.granted)
-        self.granted = max(self.granted, burst)
-        if self.rested:
-            self.left, self.rested = max(self.left, burst), False
-        if (rate, burst) != (self._following[1:] if self._following else (self.rate, self.burst)):
-            self._settle()
-            self._following = since, rate, burst
-
-    def end(self, now: float) -> None:
-        """Stop filling: a plan that came at ``now`` has no such messages. What is left stays valid."""
-        if self.rate is None:
-            self._limit(now)
-        self.ends = min(self.ends, now)
 
     def fill(self, at: float) -> None:
         """Add the tokens up to the capture time ``at``. A level above ``burst`` is kept but does not grow."""
-        if self._following is not None and at >= self._following[0]:
-            self._settle()
-        self._fill(min(at, self.ends))
-
-    def _fill(self, at: float) -> None:
         if self.rate is not None and at > self.at:
             self.left = max(self.left, min(self.burst, self.left + (at - self.at) * self.rate))
             self.at = at
-
-    def _settle(self) -> None:
-        """Go on to the rate that follows."""
-        if self._following is not None:
-            since, rate, burst = self._following
-            self._following = None
-            self._fill(since)
-            self.rate, self.burst = rate, burst
-
-    def _limit(self, now: float) -> None:
-        """End an unlimited plan. Some messages may be on their way, and their captures may have any time."""
-        self.rate, self.burst, self.left, self.at = 0.0, 0.0, MAX_ON_THE_WAY, now
-
-    def rest(self) -> None:
-        """Fill up for an engine that starts with full budgets."""
-        self.rested = self.ends < math.inf
-        if not self.rested:
-            self.left = max(self.left, self._following[2] if self._following else self.burst)
 
     def take(self, tokens: float) -> bool:
         """Take ``tokens``, at most a whole burst. Return whether the bucket held them."""
@@ -139,11 +64,16 @@ class _CaptureBucket:
         """Return whether `take` would return True."""
         return self.rate is None or self.left >= min(tokens, self.burst or tokens)
 
+    def rest(self, now: float) -> float:
+        """Return the tokens for messages of the current plan that are still on their way when the plan changes."""
+        self.fill(now)
+        return min(self.left, self.burst, MAX_ON_THE_WAY)
+
     def due(self) -> float:
         """Return the capture time at which the bucket holds a token again."""
         if self.rate is None or self.left >= 1.0:
             return -math.inf
-        return self.at + (1.0 - self.left) / self.refill if self.refill else math.inf
+        return self.at + (1.0 - self.left) / self.rate if self.rate else math.inf
 
 
 class BucketLevel(Record, frozen=True):
@@ -209,27 +139,21 @@ class RateAdmission:
                 del self._acked[series]
 
     def apply(self, plan: Plan, now: float) -> None:
-        """Set the rates of a plan. Levels continue; only a pipeline that no earlier plan had gets a full bucket.
+        """Set the rates of a plan.
 
-        Tokens that are left of a removed pipeline stay valid, because its messages may still arrive.
+        Tokens that are left from the previous plan stay valid, because its messages may still arrive.
         """
         rates = {pipeline.name: channel_rates(plan, pipeline) for pipeline in plan.pipelines}
         if self._earlier is not None:
             self._go_on(self._earlier, rates, now)
             self._earlier = None
             return
-        gone = [key for key in self._buckets if key[0] not in rates]
-        for key in gone[: max(0, len(gone) - MAX_LEVELS // 2)]:
-            del self._buckets[key]
-        for key in gone[-MAX_LEVELS // 2 :]:
-            self._buckets[key].end(now)
+        before = {key: bucket.rest(now) for key, bucket in self._buckets.items()}
+        self._buckets = {key: _CaptureBucket(0.0, 0.0, left, now) for key, left in before.items()}
         for name, of in rates.items():
             for kind in KINDS:
                 rate, most = getattr(of, kind + "s"), of.burst(kind)
-                if (bucket := self._buckets.get((name, kind))) is None:
-                    self._buckets[name, kind] = _CaptureBucket.full(rate, most, now)
-                else:
-                    bucket.change(rate, most, now)
+                self._buckets[name, kind] = _CaptureBucket(rate, most, most + before.get((name, kind), 0.0), now)
 
     def _go_on(self, earlier: AdmissionState, rates: Mapping[str, ChannelRates], now: float) -> None:
         """Continue with the levels of the previous publisher. A restart adds no tokens, because an engine can cause it.
@@ -239,21 +163,20 @@ class RateAdmission:
         levels = {(level.pipeline, level.kind): level for level in earlier.levels}
         gone = [(key, level) for key, level in levels.items() if key[0] not in rates]
         for key, level in gone[: MAX_LEVELS // 2]:
-            left, at = _within(level.left, MAX_ON_THE_WAY), min(level.at, now)
-            self._buckets[key] = _CaptureBucket(0.0, 0.0, left, at, math.inf, at)  # it had its burst
+            self._buckets[key] = _CaptureBucket(0.0, 0.0, _within(level.left, MAX_ON_THE_WAY), min(level.at, now))
         for name, of in rates.items():
             for kind in KINDS:
                 rate, most = getattr(of, kind + "s"), of.burst(kind)
-                bucket = self._buckets[name, kind] = _CaptureBucket.full(rate, most, now)
                 known = None if rate is None else levels.get((name, kind))
+                left, at = most, now
                 if known is not None:
-                    bucket.left = _within(known.left, most + MAX_ON_THE_WAY) if rate else 0.0
-                    bucket.at = min(known.at, now)
+                    left, at = _within(known.left, most + MAX_ON_THE_WAY) if rate else 0.0, min(known.at, now)
+                self._buckets[name, kind] = _CaptureBucket(rate, most, left, at)
 
     def engine_rested(self) -> None:
         """Fill the buckets, because an engine starts with full budgets."""
         for bucket in self._buckets.values():
-            bucket.rest()
+            bucket.left = max(bucket.left, bucket.burst)
 
     def admits(self, series: MessageSeries, seq: int, at: float, *, highest: int, cost: int = 1) -> bool:
         """Return whether a message with this sequence number, captured ``at``, is within its rate or may be sent again.
@@ -307,7 +230,7 @@ class RateAdmission:
             log.warning(
                 "pipeline %s: %s rejected: the engine sends more than the configuration allows (%g a second; logged "
                 "once a minute)",
-                series.pipeline, series.kind, bucket.refill,
+                series.pipeline, series.kind, bucket.rate,
             )  # fmt: skip
 
     def wait(self, pipeline: str, now: float) -> float:

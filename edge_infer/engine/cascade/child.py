@@ -11,7 +11,6 @@ from edge_infer.engine.cascade.sighting import Key, Sighted, Sighting
 from edge_infer.engine.events.event_ledger import Happening
 from edge_infer.engine.events.follow import ANOMALY, Follow, make_spells
 from edge_infer.engine.events.spells import Spells
-from edge_infer.engine.output.message_budgets import MessageBudgets
 from edge_infer.engine.tasks import Findings
 from edge_infer.engine.tasks.anomaly import Deviation
 from edge_infer.engine.tasks.classification import ClassificationFindings
@@ -26,10 +25,8 @@ class Inquiry(Follow):
     It keeps an answer while the object is present or, if the parent does not track objects, until the next frame.
     """
 
-    def __init__(
-        self, plan: PipelinePlan, new_number: Callable[[], int], budgets: MessageBudgets | None = None
-    ) -> None:
-        super().__init__(plan, new_number, budgets)
+    def __init__(self, plan: PipelinePlan, new_number: Callable[[], int]) -> None:
+        super().__init__(plan, new_number)
         assert plan.crops is not None
         self._crops: CropsPlan = plan.crops
         self._answers: dict[Key, Answered] = {}

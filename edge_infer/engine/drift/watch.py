@@ -40,14 +40,10 @@ class DriftWatch:
     """Drift detection of one pipeline. The pipeline's thread calls `see`; other threads may call the other methods."""
 
     def __init__(
-        self, name: str, source: SourcePlan, kept: DriftReference | None = None, *,
+        self, name: str, source: SourcePlan, kept: DriftReference | None = None,
         clock: Callable[[], float] = time.monotonic, zone: Callable[[float], time.struct_time] = time.localtime,
-        budget: MessageBudget | None = None,
     ) -> None:  # fmt: skip
-        """``zone`` converts a wall time to the local date and time; the findings are learned by its hour.
-
-        ``budget`` is what earlier plans have left; by default it is full.
-        """
+        """``zone`` converts a wall time to the local date and time; the findings are learned by its hour."""
         self._name = name
         self._source = source
         self._kept = kept or DriftReference(name)
@@ -60,7 +56,7 @@ class DriftWatch:
         self._told: dict[str, Happening] = {}
         self._seen: dict[str, CameraWatch | OutcomeWatch | None] = {}  # the watch that each reported drift comes from
         self._why: Reason = "config_changed"  # why the last watch was replaced
-        self._budget = budget or MessageBudget(60 * DRIFTS_PER_SECOND, DRIFTS_AT_ONCE)
+        self._budget = MessageBudget(60 * DRIFTS_PER_SECOND, DRIFTS_AT_ONCE)
         self._keep_at = clock() + KEEP_EVERY
         self._complete = 0
         self._at = Instant(0.0, 0.0)

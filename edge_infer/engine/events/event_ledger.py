@@ -91,15 +91,12 @@ class EventLedger:
     A published begin event gets exactly one end event. A begin event that a limit held back gets none.
     """
 
-    def __init__(self, plan: EventsPlan | None, decisions: Decisions, budget: MessageBudget | None = None) -> None:
-        """Start without open events; without a plan no event is published.
-
-        ``budget`` is what earlier plans have left; by default it is full.
-        """
+    def __init__(self, plan: EventsPlan | None, decisions: Decisions) -> None:
+        """Start without open events; without a plan no event is published."""
         self.decisions = decisions
         self._plan = plan
         self._open: dict[Key, tuple[Happening, Subject] | None] = {}  # None: a limit held the begin event back
-        self._budget = (budget or MessageBudget(plan.most)) if plan else None
+        self._budget = MessageBudget(plan.most) if plan else None
         self._told: dict[tuple[EventType, str | None, str | None], float] = {}
         self.held_back: Counter[str] = Counter()
 

@@ -12,7 +12,6 @@ from edge_infer.engine.events.event_ledger import EventLedger, Happening
 from edge_infer.engine.events.reasons import ResultReasons
 from edge_infer.engine.events.scene import Scene
 from edge_infer.engine.events.spells import Spells
-from edge_infer.engine.output.message_budgets import MessageBudgets
 from edge_infer.engine.tasks import Findings
 from edge_infer.engine.tasks.anomaly import Deviation
 from edge_infer.engine.tasks.classification import ClassificationFindings
@@ -35,14 +34,10 @@ NAMED: Final = 5
 class Follow:
     """Tracks objects, labels or an anomaly from frame to frame, as the plan of a pipeline requires."""
 
-    def __init__(
-        self, plan: PipelinePlan, new_number: Callable[[], int], budgets: MessageBudgets | None = None
-    ) -> None:
-        """``budgets`` are those of the engine; without them the pipeline has its own."""
+    def __init__(self, plan: PipelinePlan, new_number: Callable[[], int]) -> None:
         self.decisions = Decisions()
         self._plan = plan
-        budget = budgets.events(plan.name, plan.events) if budgets and plan.events else None
-        self._ledger = EventLedger(plan.events, self.decisions, budget)
+        self._ledger = EventLedger(plan.events, self.decisions)
         self._scene = Scene(plan, self._ledger, new_number) if plan.track else None
         self._spells = make_spells(plan, self._ledger)
         self._results = ResultReasons(plan, self.decisions)

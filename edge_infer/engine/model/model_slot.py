@@ -158,7 +158,6 @@ class ModelSlot:
             turns=self._turns,
             pool=self._pool,
             files=self._files,
-            budgets=self._outlet.budgets,
         )
         made.pacer.restrain(self._most)
         return made

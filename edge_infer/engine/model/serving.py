@@ -22,7 +22,6 @@ from edge_infer.engine.model.probation import Trial
 from edge_infer.engine.model.run_scheduler import Turns
 from edge_infer.engine.model.shadow import ShadowModel
 from edge_infer.engine.motion.gate import Gate
-from edge_infer.engine.output.message_budgets import MessageBudgets
 from edge_infer.engine.output.outcome import Composer
 from edge_infer.engine.output.publish_policy import PublishPolicy
 from edge_infer.engine.threads import stay_on
@@ -62,22 +61,20 @@ class Serving:
         turns: Turns | None = None,
         pool: InterpreterPools | None = None,
         files: ModelFiles | None = None,
-        budgets: MessageBudgets | None = None,
     ) -> None:
         """Set up, but do not load yet. ``new_object`` returns ids for tracked objects.
 
         With a ``pool`` other pipelines may share the model. ``turns`` schedules work on the shared cores. The model is
-        made from the open ``files``, or else read from the disk. ``budgets`` are those of the engine; without them the
-        pipeline has its own.
+        made from the open ``files``, or else read from the disk.
         """
         self.plan = plan
         self._turns, self._files = turns, files
         self.model = LoadedModel(plan, pool, files)
         self.gate = Gate(plan)
         self.mask = Mask(plan.mask)
-        self.follow = (Inquiry if plan.crops else Follow)(plan, new_object, budgets)
+        self.follow = Inquiry(plan, new_object) if plan.crops else Follow(plan, new_object)
         self.compose = Composer(plan, boot)
-        self.publication = PublishPolicy(plan, budgets)
+        self.publication = PublishPolicy(plan)
         self.pacer = Pacer(plan.fps)
         self.ready = False
         self.quick = False

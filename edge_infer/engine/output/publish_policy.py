@@ -6,10 +6,11 @@ import math
 from typing import Final
 
 from edge_infer.engine.cascade.sighting import Key
-from edge_infer.engine.output.message_budgets import MessageBudgets
 from edge_infer.engine.tasks import Essence
 from edge_infer.frames.frame import ROUNDING
+from edge_infer.plan.channel_rates import CHANGES_A_MINUTE, CHANGES_AT_ONCE
 from edge_infer.plan.records import PipelinePlan
+from edge_infer.platform.rate_limits import MessageBudget
 
 STATE_AGAIN: Final = 60.0
 """Maximum seconds between two states. A subscriber discards its copy after 180 s."""
@@ -33,15 +34,15 @@ class PublishPolicy:
     Times are seconds of the monotonic clock.
     """
 
-    def __init__(self, plan: PipelinePlan, budgets: MessageBudgets | None = None) -> None:
-        """``budgets`` are those of the engine; without them the pipeline has its own."""
+    def __init__(self, plan: PipelinePlan) -> None:
         self._publish = plan.publish
         self._interval = plan.interval
         self._heartbeat = min(plan.heartbeat, STATE_AGAIN)
         self._result_every = plan.heartbeat
         self._together = TOGETHER - ROUNDING if plan.track is not None else 0.0
+        each = plan.crops.most if plan.crops else 1
         # A change stays due until the budget allows it.
-        self._changes = (budgets or MessageBudgets()).changes(plan)
+        self._changes = MessageBudget(CHANGES_A_MINUTE * each, CHANGES_AT_ONCE * each)
         self.over_budget = False
         """Whether the last result was held back only because the budget is used up."""
         self.reset()

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
 from edge_infer.contract.messages import Event, Result, State
-from edge_infer.engine.output.message_budgets import MessageBudgets
 from edge_infer.ipc.activity_table import ActivityTable
 from edge_infer.ipc.channel import Channel, pack_checked
 from edge_infer.ipc.messages import (
@@ -58,7 +57,6 @@ class Outward(Protocol):
     """Interface for sending a pipeline's messages: `ResultSender`, or a class that prints the messages."""
 
     boot: str
-    budgets: MessageBudgets
 
     def hand_over(self, pipeline: str, make: Callable[[int], Result], at: float | None = None) -> int:
         """Send the result that ``make`` builds from its sequence number; ``at`` is the uptime of its capture.
@@ -103,7 +101,6 @@ class ResultSender:
         There the supervisor can still read it after the engine was killed.
         """
         self.boot = boot
-        self.budgets = MessageBudgets()
         self._lights = lights
         self._channel = channel
         self._lock = threading.Lock()

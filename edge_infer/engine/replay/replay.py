@@ -26,7 +26,6 @@ from edge_infer.engine.drift.watch import DriftWatch
 from edge_infer.engine.model.serving import Serving
 from edge_infer.engine.motion.gate import Glance
 from edge_infer.engine.output.health import PipelineWatch
-from edge_infer.engine.output.message_budgets import MessageBudgets
 from edge_infer.engine.output.outcome import Composer
 from edge_infer.engine.output.pipeline_output import PipelineOutput
 from edge_infer.engine.pipeline import FramePipeline
@@ -72,7 +71,6 @@ class MessageRecorder:
 
     def __init__(self, boot: str) -> None:
         self.boot = boot
-        self.budgets = MessageBudgets()
         self._said: list[Said] = []
         self._numbers = {"result": 0, "event": 0, "object": 0}
 
