@@ -49,7 +49,7 @@ def main() -> int:
     args = parser.parse_args()
     configure("engine", args.log_level)
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(most_pixels(usable_memory()))  # before OpenCV is loaded
-    sandbox = lock("engine", fence=decode_json(Fence, args.fence.encode()))
+    sandbox = lock("engine", fence=decode_json(Fence, args.fence.encode()), owners={0})
     from edge_infer.engine.process import Engine
     from edge_infer.engine.threads import leave_to_models
     from edge_infer.ipc.activity_table import ActivityTable

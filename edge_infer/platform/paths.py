@@ -119,17 +119,22 @@ def written_state_dirs(config: Path, most: int) -> set[Path]:
 # Whether a file is in a folder, whatever the two paths look like.
 
 
-def first_within(folder: str, files: Iterable[str]) -> str | None:
-    """Return the first of the files that is ``folder`` or lies below it, also by way of links and bind mounts."""
-    above: dict[Path, str] = {}
-    for file in files:
-        for place in (_real(Path(file)), _real(Path(file).parent) / Path(file).name):  # a link, and its target
-            for each in (place, *place.parents):
-                above.setdefault(each, file)
-    if (real := _real(Path(folder))) in above:
-        return above[real]
-    found = _identity(real)
-    return next((file for each, file in above.items() if found and _identity(each) == found), None)
+class KnownFiles:
+    """Some files, and all folders above them, also by way of links and bind mounts."""
+
+    def __init__(self, files: Iterable[str]) -> None:
+        self._paths: dict[Path, str] = {}
+        for file in files:
+            for place in (_real(Path(file)), _real(Path(file).parent) / Path(file).name):  # a link, and its target
+                for each in (place, *place.parents):
+                    self._paths.setdefault(each, file)
+        self._identities = {_identity(each): file for each, file in reversed(self._paths.items())}
+        self._identities.pop((), None)
+
+    def first_within(self, place: str) -> str | None:
+        """Return the first of the files that is ``place`` or lies below it; None if there is none."""
+        real = _real(Path(place))
+        return self._paths.get(real) or self._identities.get(_identity(real))
 
 
 def _real(path: Path) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -13,7 +13,7 @@ from edge_infer.contract.codec import replace
 from edge_infer.plan.files import files_of_pipelines
 from edge_infer.plan.records import MqttPlan, PipelinePlan, Plan, SourcePlan
 from edge_infer.plan.source_kinds import KINDS, access_of
-from edge_infer.platform.paths import first_within, publisher_folder, trials_folder, without_wildcards
+from edge_infer.platform.paths import KnownFiles, publisher_folder, trials_folder, without_wildcards
 from edge_infer.sandbox import privileges, system_paths
 from edge_infer.sandbox.fence import Fence, UnixUse
 from edge_infer.sandbox.name_look_up import need_look_up, need_unix
@@ -36,13 +36,14 @@ def store_folder(state_dir: str | Path) -> Path:
     return Path(state_dir, "blobs")
 
 
-def engine_fence(plan: Plan) -> Fence:
+def engine_fence(plan: Plan, also_private: Iterable[str] = ()) -> Fence:
     """Return the engine's fence: files of the sources that it reads itself, delegates and their accelerators.
 
-    A folder is open only for a folder or pattern of pictures, and only if it contains nothing private. Models are not
-    included: the supervisor hands their files over.
+    A folder is open only for a folder or pattern of pictures, and only if it contains nothing private: no file that is
+    private according to the plan, and none of ``also_private``. Models are not included: the supervisor hands their
+    files over. The paths contain no links of other users than root, which could be exchanged before the engine starts.
     """
-    private = private_files(plan)
+    private = KnownFiles((*also_private, *private_files(plan)))
     delegates = _delegates(plan.pipelines, private)
     folders, files = list(delegates.reads), list[str]()
     for source in plan.sources:
@@ -50,21 +51,27 @@ def engine_fence(plan: Plan) -> Fence:
             continue
         for path in _paths(source.options):
             place = _place(source, path)
-            is_folder = source.kind == "images" and (place != path or _is_folder(place))
-            if first_within(place, private) is None and (is_folder or not _leads_out(place)):
-                (folders if is_folder else files).append(place)
+            is_folder = place != path or ((source.kind == "images" or source.kind not in KINDS) and _is_folder(place))
+            real = _real(place) if is_folder else _real_file(place)
+            if real is not None and private.first_within(real) is None:
+                (folders if is_folder else files).append(real)
     return Fence(reads=_once(folders), files=_once(files), writes=delegates.writes)
 
 
-def _leads_out(file: str) -> bool:
-    """Return whether a file is a link out of its folder.
+def _real(path: str) -> str:
+    try:
+        return os.path.realpath(path)
+    except (OSError, ValueError):  # no path has a NUL
+        return path
+
+
+def _real_file(file: str) -> str | None:
+    """Return the path of a file without links; None if the file is a link out of its folder.
 
     Who may write to that folder could otherwise open any file to the engine.
     """
-    try:
-        return not Path(os.path.realpath(file)).is_relative_to(os.path.realpath(Path(file).parent))
-    except (OSError, ValueError):  # no path has a NUL
-        return False
+    real = _real(file)
+    return real if Path(real).is_relative_to(_real(str(Path(file).parent))) else None
 
 
 def private_files(plan: Plan) -> tuple[str, ...]:
@@ -72,19 +79,19 @@ def private_files(plan: Plan) -> tuple[str, ...]:
     return _once((*plan.private, *secret_files(plan)))
 
 
-def opens_private(fence: Fence, plan: Plan) -> bool:
-    """Return whether a process with this fence could read a file that is private according to the plan."""
-    private = private_files(plan)
-    return any(first_within(place, private) is not None for place in fence.reads + fence.files)
+def opens_private(fence: Fence, plan: Plan, also_private: Iterable[str] = ()) -> bool:
+    """Return whether a process with this fence could read a file that is private, as `engine_fence` describes it."""
+    private = KnownFiles((*also_private, *private_files(plan)))
+    return any(private.first_within(place) is not None for place in fence.reads + fence.files)
 
 
 def pipelines_fence(pipelines: Sequence[PipelinePlan]) -> Fence:
     """Return the fence of a process that opens models itself: their files, delegates and accelerators."""
-    delegates = _delegates(pipelines, ())
+    delegates = _delegates(pipelines, KnownFiles(()))
     return replace(delegates, files=_once(files_of_pipelines(pipelines)))
 
 
-def _delegates(pipelines: Sequence[PipelinePlan], private: Collection[str]) -> Fence:
+def _delegates(pipelines: Sequence[PipelinePlan], private: KnownFiles) -> Fence:
     found = [each.delegate for each in pipelines if each.delegate is not None]
     reads = [_surroundings(each.library, private) for each in found if each.library.startswith("/")]
     return Fence(reads=_once(reads), writes=system_paths.accelerators() if found else ())
@@ -99,7 +106,7 @@ def replay_fence(plans: Sequence[Plan], recording: str | None) -> Fence:
     files = [path for fence in models for path in fence.files]
     named = [path for plan in plans for source in plan.sources if _is_played(source) for path in _paths(source.options)]
     if recording is not None:
-        named.append(os.path.abspath(recording))  # noqa: PTH100 - it may contain a pattern
+        named = [os.path.abspath(recording)]  # noqa: PTH100 - it may contain a pattern
     folders = [path for fence in models for path in fence.reads]
     for path in named:
         place = without_wildcards(path)
@@ -203,13 +210,13 @@ def _is_folder(path: str) -> bool:
     return os.path.isdir(path)  # noqa: PTH112 - `Path.is_dir` raises in a closed folder
 
 
-def _surroundings(library: str, private: Collection[str]) -> str:
+def _surroundings(library: str, private: KnownFiles) -> str:
     """Return the folder of a library, which may load others there; the library alone if that folder has private files.
 
     Compared are the real paths: a link may lead into the folder of a secret.
     """
     folder = str(Path(library).parent)
-    return library if folder == "/" or first_within(folder, private) is not None else folder
+    return library if folder == "/" or private.first_within(folder) is not None else folder
 
 
 def secret_files(plan: Plan) -> Iterator[str]:

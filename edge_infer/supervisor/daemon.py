@@ -23,6 +23,7 @@ from edge_infer.plan.channel_bound import device_bound
 from edge_infer.plan.device_limits import INFO_AT_ONCE, INFO_EVERY
 from edge_infer.plan.records import Plan
 from edge_infer.platform.board import board_name
+from edge_infer.platform.config_files import FOLDER
 from edge_infer.platform.event_loop import readable
 from edge_infer.platform.rate_limits import LogThrottle, TokenBucket
 from edge_infer.sandbox import privileges
@@ -74,7 +75,7 @@ class Daemon:
         """Set up. The governor reads ``proc`` and ``sys`` below ``board``, at the intervals of ``tempo``."""
         self._notifier = Notifier(os.environ)
         self._signals = Signals()
-        self._house = ProcessSupervisor(log_level)
+        self._house = ProcessSupervisor(log_level, (str(config.absolute()), str(config.absolute().parent / FOLDER)))
         self._swap = ModelRollout(self._house)
         changes = ChangeLimit()
         self._reload = Reload(config, self._house, self._swap, lambda: end_left_by_config(self._own()), changes)

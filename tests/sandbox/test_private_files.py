@@ -13,8 +13,10 @@ from edge_infer.config.compile.compile import compile_config
 from edge_infer.contract.codec import replace
 from edge_infer.plan.credentials import credential_name
 from edge_infer.plan.records import Plan, SourcePlan
-from edge_infer.platform.paths import first_within
-from edge_infer.sandbox.needs import engine_fence, opens_private, reader_fence
+from edge_infer.platform.paths import KnownFiles
+from edge_infer.sandbox.fence import Fence
+from edge_infer.sandbox.needs import engine_fence, opens_private, reader_fence, replay_fence
+from edge_infer.supervisor.processes.supervisor import _Renewals
 from tests.broker import Broker, Subscriber, eventually
 from tests.running import CLIP, ROOT, Daemon, config
 from tests.sandbox.test_attackers import attacked, own_reads, refused
@@ -158,6 +160,10 @@ def test_a_stored_plan_of_an_earlier_version_opens_no_secret(folder: Path) -> No
     check(replace(plan, sources=(source,)), folder)
     mqtt = replace(plan.mqtt, password_file=str(folder / "mqtt.pass"))
     check(replace(plan, sources=(source,), private=(), mqtt=mqtt), folder)
+    stored = replace(plan, sources=(source,), private=())
+    known = (str(folder / "config.yaml"), str(folder / "conf.d"))  # as the supervisor knows them
+    assert engine_fence(stored, known).reads == ()
+    assert opens_private(Fence(reads=(str(folder),)), stored, known)
 
 
 def test_a_new_secret_in_an_open_folder_needs_another_engine(folder: Path) -> None:
@@ -181,7 +187,8 @@ def test_a_bind_mount_is_the_folder_itself(tmp_path: Path) -> None:
     ).returncode:
         pytest.skip("mounts are not allowed here")
     try:
-        assert first_within(f"{tmp_path}/here", [f"{tmp_path}/there/below/secret"]) == f"{tmp_path}/there/below/secret"
+        secret = f"{tmp_path}/there/below/secret"
+        assert KnownFiles([secret]).first_within(f"{tmp_path}/here") == secret
     finally:
         subprocess.run(["umount", tmp_path / "here"], check=True)
 
@@ -201,3 +208,27 @@ def test_a_clip_that_is_replaced_goes_on(tmp_path: Path) -> None:
             eventually(lambda: daemon.status()["sources"]["cam"]["state"] == "ok", "a source that is well")
             assert "needs access to files that were missing before or have been replaced" in daemon.log.read_text()
             assert daemon.status()["last_error"] is None
+
+
+def test_the_engine_restarts_for_files_that_are_replaced_again_and_again_only_now_and_then(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    renewals = _Renewals()
+    assert [renewals.may_restart("engine") for _ in range(5)] == [True, True, True, False, False]
+    assert renewals.may_restart("publisher")
+    (line,) = caplog.records
+    assert (
+        "files of the engine are replaced again and again; it restarts for them only every 5 min" in line.getMessage()
+    )
+
+
+def test_a_replay_of_a_recording_opens_nothing_of_the_configuration(folder: Path) -> None:
+    plan = compiled(folder, "{kind: images, path: a.png}")
+    source = SourcePlan("cam", "images", "", live=False, network=False, options={"path": str(folder)})
+    assert str(folder) not in replay_fence([replace(plan, sources=(source,))], f"{folder}/clip.mp4").reads
+
+
+def test_a_secret_is_no_picture_of_a_made_up_scene(folder: Path) -> None:
+    found = compile_config(written(folder, "{kind: synthetic, images: [a.png, mqtt.pass]}")).problems
+    assert "sources.cam.images[1]: " in str(found[0])
+    assert "mqtt.pass belongs to the configuration or its secrets; name another file" in str(found[0])

@@ -270,6 +270,7 @@ class Builder:
         if key == "path":
             return self.files.pictures(steps, value)
         if key == "images":
+            self.files.inputs += [((*steps, index), self.files.absolute(image)) for index, image in enumerate(value)]
             return [self.files.file((*steps, index), image) for index, image in enumerate(value)]
         if key == "command":
             return [self.files.program((*steps, 0), value[0]), *value[1:]]

@@ -22,7 +22,7 @@ from typing import Final
 from edge_infer.plan.credentials import DROP_IN, credential_name, why_gone
 from edge_infer.plan.records import Problem
 from edge_infer.platform.config_files import FOLDER
-from edge_infer.platform.paths import first_within, without_wildcards
+from edge_infer.platform.paths import KnownFiles, without_wildcards
 from edge_infer.platform.permissions import CREDENTIALS, closed_folder, denied, for_the_group, in_service, user
 from edge_infer.readers.sources.byte_input import STDIN, is_pipe
 from edge_infer.yamlfile.load import Document, Steps, spell
@@ -199,9 +199,10 @@ class NamedFiles:
 
         The process that reads a folder of pictures may read everything below that folder.
         """
+        guarded = KnownFiles(self.guarded if self.inputs else ())
         for steps, path in self.inputs:
             place = without_wildcards(path) if steps[-1] == "path" else path
-            if (found := first_within(place, self.guarded)) is None:
+            if (found := guarded.first_within(place)) is None:
                 continue
             if os.path.isdir(place):  # noqa: PTH112 - `Path.is_dir` raises in a closed folder
                 text = (
@@ -210,7 +211,7 @@ class NamedFiles:
                 )
             else:
                 text = f"{path} belongs to the configuration or its secrets; name another file"
-            self._unfit(steps, place, text)
+            self.wrong(steps, text)
 
     def pictures(self, steps: Steps, path: str) -> str:
         """Check a folder, or a pattern that matches at least one file; return its absolute path."""

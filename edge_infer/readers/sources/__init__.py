@@ -135,8 +135,9 @@ def remedy_for(error: OSError, folder: str = "") -> str:
         return ""
     path = str(error.filename or "")
     # Landlock does not apply to access(2), so the sandbox is the reason if the file's mode permits reading.
-    if path and os.access(path, os.R_OK) and (reason := link_out(path, folder or source_folder(path))):
-        return f"; it {reason}"
+    if path and os.access(path, os.R_OK):
+        replaced = "was replaced after the start of this process, whose sandbox admits only its predecessor"
+        return f"; it {link_out(path, folder or source_folder(path)) or replaced}"
     return "; sudo edge-infer check prints the command that lets the service read it"
 
 

@@ -50,7 +50,7 @@ from edge_infer.platform.clock import new_boot, uptime
 from edge_infer.platform.event_loop import Stalls, readable
 from edge_infer.platform.memory import MemoryKills
 from edge_infer.platform.process_use import processor_time
-from edge_infer.platform.rate_limits import TokenBucket
+from edge_infer.platform.rate_limits import LogThrottle, TokenBucket
 from edge_infer.sandbox.fence import Fence, Identity, identities
 from edge_infer.sandbox.needs import engine_fence, opens_private, publisher_fence
 from edge_infer.supervisor.drift_references import DriftReferences
@@ -117,6 +117,9 @@ EARLIER_FOR: Final = 3600.0
 """Seconds for which a new publisher gets the previous plan, because messages may wait while disk and broker fail."""
 LOOK_EVERY: Final = 5.0
 """Seconds between two checks for replaced files, while the broker or a file source cannot be reached."""
+MAX_RENEWALS, RENEWALS_PER_SECOND = 3, 1 / 300
+"""How often a child may restart because files were replaced: at once, and per second. Each restart of the engine stops
+all pipelines for some seconds."""
 MAX_ACCUSATIONS, ACCUSATIONS_PER_SECOND = 5, 1 / 60
 """How often an accusation of a reader is accepted. Otherwise a compromised process could have the others killed."""
 MAX_ACCUSATIONS_OF_EACH_OTHER: Final = 3
@@ -154,11 +157,43 @@ Recalled: TypeAlias = EventsAnswer | ScoresAnswer | DriftAnswer
 """An answer from the engine's memory."""
 
 
+class _Renewals:
+    """How often files are compared, and children restart because files were replaced."""
+
+    def __init__(self) -> None:
+        self._looked = 0.0
+        self._buckets: dict[str, TokenBucket] = {}
+        self._rarely = LogThrottle()
+
+    def look_due(self) -> bool:
+        """Return whether the files are to be compared again."""
+        now = time.monotonic()
+        due = now >= self._looked + LOOK_EVERY
+        self._looked = now if due else self._looked
+        return due
+
+    def may_restart(self, child: str) -> bool:
+        """Return whether this child may restart; log if it has to wait."""
+        bucket = self._buckets.setdefault(child, TokenBucket(MAX_RENEWALS, RENEWALS_PER_SECOND))
+        if bucket.take():
+            return True
+        if self._rarely.due(child):
+            log.warning(
+                "files of the %s are replaced again and again; it restarts for them only every %.0f minutes (for "
+                "pictures, name their folder as the path)",
+                child,
+                1 / RENEWALS_PER_SECOND / 60,
+            )
+        return False
+
+
 class ProcessSupervisor:
     """Owns every child process and every channel between two of them."""
 
-    def __init__(self, log_level: str) -> None:
+    def __init__(self, log_level: str, private: tuple[str, ...] = ()) -> None:
+        """``private`` are files that the engine may not read, in addition to those that the plan names."""
         self.heard = Heard()
+        self._private = private
         self._boot = ""  # id of the engine that was started last
         self._rested_at = -math.inf  # time at which an engine last started with full budgets
         self._tallies: tuple[Tally, ...] = ()  # last sequence numbers that it reported
@@ -232,7 +267,7 @@ class ProcessSupervisor:
         self._merged = False  # whether the publisher was started as a thread of this process
         self._seen: dict[ChildProcess, frozenset[Identity]] = {}  # identities of the files at their paths
         self._replaced: set[ChildProcess] = set()  # ordered to stop: another sandbox is needed
-        self._looked = 0.0
+        self._renewals = _Renewals()
 
     def end_trial_of_folder(self, state_dir: str) -> None:
         """End an interrupted trial of the publisher's folder; call it while no publisher runs."""
@@ -258,7 +293,7 @@ class ProcessSupervisor:
                 self._start(child)
             elif not self._fences[child].covers(self._fence(child)):
                 self._replace(child, "needs access to other files")
-            elif child is self.engine and opens_private(self._fences[child], plan):
+            elif child is self.engine and opens_private(self._fences[child], plan, self._private):
                 self._replace(child, "may no longer access some files")
             elif child is self.publisher and self._merged != plan.merged:
                 self._replace(child, f"moves {'into' if plan.merged else 'out of'} the supervisor's process")
@@ -498,7 +533,7 @@ class ProcessSupervisor:
     def _fence(self, child: ChildProcess) -> Fence:
         """Return the paths and rights that the child needs for the current plan."""
         assert self._plan is not None
-        return engine_fence(self._plan) if child is self.engine else publisher_fence(self._plan)
+        return engine_fence(self._plan, self._private) if child is self.engine else publisher_fence(self._plan)
 
     def _start(self, child: ChildProcess) -> None:
         """Start the child in the sandbox that the plan requires, and send it the current state.
@@ -553,10 +588,8 @@ class ProcessSupervisor:
 
     def _look_for_others(self) -> None:
         """Restart a child that lacks files if these were replaced: a sandbox admits files, not their replacements."""
-        now = time.monotonic()
-        if now < self._looked + LOOK_EVERY or self._plan is None:
+        if self._plan is None or not self._renewals.look_due():
             return
-        self._looked = now
         publisher, engine = self.heard.publisher, self.heard.engine
         local = [source.name for source in self._plan.sources if not source.live]
         lacking = {
@@ -568,7 +601,9 @@ class ProcessSupervisor:
             if not lacks or not child.spoke:
                 continue
             fence = self._fence(child)
-            if not identities(fence.reads + fence.files) <= self._seen[child]:
+            if identities(fence.reads + fence.files) <= self._seen[child]:
+                continue
+            if self._renewals.may_restart(child.recipe.name):
                 self._replace(child, "needs access to files that were missing before or have been replaced")
 
     def pipelines(self) -> tuple[PipelinePlan, ...]:
