@@ -327,7 +327,8 @@ class CameraWatch:
                 self._mean = []
         elif len(self._looks) == LOOKS:
             found = _deviation(_View.middle(list(self._looks)), self._known)
-            self._slow.append(found.signed)
+            if found.agreement >= SAME_VIEW:  # another view says nothing about how sharp the learned one is
+                self._slow.append(found.signed)
             self._elsewhere += ELSEWHERE_SHARE * (found.elsewhere - self._elsewhere)
             if self._mean_is_due(now, len(self._slow)):
                 self._slow_means.append(_means(self._slow))
@@ -410,7 +411,7 @@ class CameraWatch:
             if value > self._thresholds[name] and self._thresholds[name] <= MOST[name]
         }
         kind, raised = _kind(above, found, self._elsewhere), self.raised
-        if kind is not None and (raised is None or _RANK[kind[0]] < _RANK[raised.kind]):
+        if kind is not None and (raised is None or (_RANK[kind[0]] < _RANK[raised.kind] and kind[1] != raised.signal)):
             self._raise(now, kind, found)
             return
         self._begun = None, now

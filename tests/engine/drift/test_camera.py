@@ -196,6 +196,32 @@ def test_a_repaired_camera_has_no_second_drift(watch: CameraWatch, picture: Call
     assert not any(raised[ended:])
 
 
+def _rotated(number: int) -> Pixels:
+    turn = cv2.getRotationMatrix2D((WIDTH / 2, HEIGHT / 2), -4, 1.0)
+    return np.asarray(cv2.warpAffine(frame(number), turn, (WIDTH, HEIGHT), borderMode=cv2.BORDER_REFLECT), np.uint8)
+
+
+def _turned_and_softer(number: int) -> Pixels:
+    return np.asarray(cv2.GaussianBlur(_turned(number), (0, 0), 2), np.uint8)
+
+
+@pytest.mark.parametrize("picture", [_turned, _turned_and_softer, _rotated])
+def test_a_camera_that_is_turned_back_has_no_second_drift(watch: CameraWatch, picture: Callable[[int], Pixels]) -> None:
+    """Pictures of another view say nothing about how sharp or veiled the learned one is."""
+    faulty, usual = ([picture_signals(each(number)) for number in range(20)] for each in (picture, frame))
+    for second in range(400):
+        watch.see(1e6 + second, faulty[second % 20])
+    assert watch.raised is not None
+    before, kinds = watch.raised.kind, []
+    for second in range(400, 1400):
+        watch.see(1e6 + second, usual[second % 20])
+        kinds.append(None if watch.raised is None else watch.raised.kind)
+    assert set(kinds) == {before, None}
+    ended = kinds.index(None)
+    assert 60 <= ended <= 300
+    assert not any(kinds[ended:])
+
+
 def test_a_reference_is_small_and_outlives_the_process(reference: CameraReference) -> None:
     assert len(dumps(reference)) < 2000
     again = CameraWatch("basis", YEAR, reference)
