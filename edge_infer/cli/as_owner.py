@@ -17,6 +17,7 @@ from typing import Final, NoReturn
 from edge_infer.cli.as_service import variables_of_unit
 from edge_infer.errors import ConfigError, EdgeInferError
 from edge_infer.platform.config_files import environment_for
+from edge_infer.platform.paths import may_exist
 from edge_infer.sandbox import Fence, lock, privileges
 from edge_infer.sandbox.change_user import give_up_root, give_up_root_for, give_up_root_for_state
 from edge_infer.sandbox.identity import Identity, is_leftover
@@ -48,7 +49,7 @@ def act_on(args: argparse.Namespace, *configs: Path, prepare: Prepare | None = N
     The capability to read stays only if root alone can change the configurations; see `give_up_root_for`. Only this
     process, not its children, keeps the capabilities ``alone``. Variables that the unit sets are set here as well;
     `give_up_root_for` removes them if other users may change a configuration. No child inherits the variables that a
-    configuration names, except the process that reads it (`environment_for`).
+    configuration names, except the process that reads it (`environment_for`). A missing file names none.
     """
     if not args.own_process:
         return None
@@ -57,7 +58,8 @@ def act_on(args: argparse.Namespace, *configs: Path, prepare: Prepare | None = N
         os.environ.update(variables)
     user = give_up_root_for(*configs, prepare=prepare, alone=alone)
     for config in configs:
-        environment_for(config)
+        if may_exist(config):
+            environment_for(config)
     return user
 
 

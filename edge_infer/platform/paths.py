@@ -89,6 +89,17 @@ _STATE_DIR: Final = re.compile(
 _VARIABLE: Final = re.compile(r"\$\{(\w{1,64})\}")
 
 
+def may_exist(path: Path) -> bool:
+    """Return whether there is a file or a link, perhaps behind a folder that this user may not enter."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError):
+        return True
+    return True
+
+
 def hinted(config: Path) -> Path:
     """Return the state directory that a configuration seems to name, even if it is invalid; otherwise the default."""
     return named_state_dir(config) or default_state_dir()

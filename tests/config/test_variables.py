@@ -88,6 +88,18 @@ def test_those_that_a_draft_names_are_among_them(folder: Path) -> None:
     assert "the decoder sees []" in said, said
 
 
+def added(folder: Path, config: Path) -> str:
+    (folder / "m.yaml").write_text("name: m\nversion: 1.0.0\ndecoder: spy\nlabels: [face]\n")
+    line = [sys.executable, "-m", "edge_infer", "models", "add", str(folder / "m.tflite"), "-c", str(config)]
+    told = {**variables(folder), "STATE_DIRECTORY": str(folder / "state")}
+    return subprocess.run(line, env=told, capture_output=True, text=True, check=False, timeout=120).stderr
+
+
+def test_a_missing_configuration_names_none(folder: Path) -> None:
+    said = added(folder, folder / "config.yaml")
+    assert "the decoder sees ['SPIED_OTHER', 'SPIED_USER']" in said, said
+
+
 def descendants(pid: int) -> Iterator[int]:
     """Yield the processes below this one."""
     with suppress(OSError):
