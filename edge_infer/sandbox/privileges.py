@@ -26,6 +26,8 @@ _MAX_TASKS: Final = 1 << 22
 """The kernel assigns no more pids than this."""
 READ_SEARCH: Final = 1 << 2
 """``CAP_DAC_READ_SEARCH``: reading files and folders without permission by owner, group or mode."""
+OVERRIDE: Final = 1 << 1
+"""``CAP_DAC_OVERRIDE``: reading and writing files without permission by owner, group or mode."""
 
 CAPTURE: Final = 1 << 12 | 1 << 13
 """``CAP_NET_RAW`` and ``CAP_NET_ADMIN``: to capture packets without losses."""
@@ -234,6 +236,11 @@ def capabilities() -> int:
     """Return the capabilities that this process has or can regain, one bit each."""
     values = _sets()
     return (values[0] | values[1]) | (values[3] | values[4]) << 32
+
+
+def may_read_any_file() -> bool:
+    """Return whether the permissions of files may not limit what this process reads."""
+    return os.geteuid() == 0 or bool(capabilities() & (READ_SEARCH | OVERRIDE))
 
 
 def dumpable() -> bool:

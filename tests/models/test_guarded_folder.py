@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from edge_infer.models.packages.library import gather
 from edge_infer.models.packages.package import find_package
 from edge_infer.models.request import ModelRequest
 from edge_infer.models.trials.checked_package import CheckedPackage
+from edge_infer.sandbox import privileges
 
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root may read the files of all users")
 SHIPPED = Path(__file__).parents[2] / "models" / "face-detect" / "1.0.0"
@@ -141,6 +143,19 @@ def test_a_process_that_may_read_every_file_tries_no_model_with_a_private_one(tm
     with pytest.raises(ModelError, match=r"labels\.txt is more private than"):
         CheckedPackage(ModelRequest("m", str(package)))
     with pytest.raises(ModelError, match=r"labels\.txt is more private than"):
+        find_package(package).checked_digests()
+
+
+@pytest.mark.parametrize(("user", "capabilities", "refused"), [(0, 0, True), (7, 2, True), (7, 4, True), (7, 8, False)])
+def test_each_right_to_read_every_file_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: int, capabilities: int, *, refused: bool
+) -> None:
+    """Root's user id, and ``CAP_DAC_OVERRIDE`` as much as ``CAP_DAC_READ_SEARCH``."""
+    package = made(tmp_path / "package", "labels.txt")
+    closed(package / "labels.txt")
+    monkeypatch.setattr(privileges, "capabilities", lambda: capabilities)
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    with pytest.raises(ModelError, match="is more private than") if refused else nullcontext():
         find_package(package).checked_digests()
 
 

@@ -156,8 +156,7 @@ def find_package(path: Path, roots: tuple[str, ...] = ()) -> Package:
     ``roots``, a process that may read every file opens no file that is more private than the manifest.
     """
     package = _found(path, roots)
-    privileged = not roots and privileges.capabilities() & privileges.READ_SEARCH
-    return _guarded(package) if privileged else package
+    return _guarded(package) if not roots and privileges.may_read_any_file() else package
 
 
 def package_to_copy(path: Path, private: tuple[str, ...] = ()) -> Package:
