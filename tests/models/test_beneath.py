@@ -142,8 +142,10 @@ def copy_into_store(package: Path) -> bytes:
     store = package.parent / "store"
     gather(package, store)
     text = store / "README.md"
-    found = text.read_bytes() if text.exists() else b"mine\n"
-    text.unlink(missing_ok=True)
+    if not text.exists():
+        raise ModelError("left out")
+    found = text.read_bytes()
+    text.unlink()
     return found
 
 

@@ -130,6 +130,39 @@ def test_a_model_that_the_manifest_names_is_no_more_private_either(tmp_path: Pat
         gather(package, tmp_path / "store")
 
 
+def behind_a_link(path: Path) -> None:
+    path.parent.joinpath("deep").mkdir()
+    path.rename(path.parent / "deep" / path.name)
+    path.symlink_to(Path("deep") / path.name)
+
+
+@pytest.mark.parametrize("change", [closed, behind_a_link])
+def test_a_text_that_the_manifest_does_not_name_is_left_out(
+    tmp_path: Path, change: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    model = made(tmp_path / "package", "labels.txt", lone=True)
+    for name in ("LICENSE", "README.md"):
+        (model.parent / name).write_text("text\n")
+        (model.parent / name).chmod(0o644)
+    change(model.parent / "README.md")
+    assert gather(model, tmp_path / "store") == "person@1.0.0"
+    assert {path.name for path in (tmp_path / "store").iterdir()} == {
+        "m.tflite",
+        "manifest.yaml",
+        "labels.txt",
+        "LICENSE",
+    }
+    (line,) = caplog.messages
+    assert line.startswith(f"left out of the package: {model.parent}/README.md is ")
+
+
+def test_a_text_that_the_manifest_names_is_not_left_out(tmp_path: Path) -> None:
+    model = made(tmp_path / "package", "README.md", lone=True)
+    closed(model.parent / "README.md")
+    with pytest.raises(ModelError, match=r"README\.md is more private than"):
+        gather(model, tmp_path / "store")
+
+
 def test_a_person_may_name_a_private_model(tmp_path: Path) -> None:
     model = made(tmp_path / "package", "labels.txt", lone=True)
     closed(model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import tempfile
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ from edge_infer.models.packages.package import LARGEST_MANIFEST, MANIFEST, Packa
 from edge_infer.models.packages.read_files import LARGEST_MODEL, inside, read_whole
 from edge_infer.models.packages.versions import rank
 from edge_infer.platform.permissions import is_of_service
+
+log = logging.getLogger(__name__)
 
 TEXTS: Final = ("LICENCE", "LICENSE", "NOTICE", "PROVENANCE.md", "README.md")
 """Files that belong to a package although its manifest does not name them."""
@@ -138,7 +141,8 @@ class Library:
 def gather(path: Path, into: Path, private: tuple[str, ...] = ()) -> str:
     """Copy the files of a package, and no others, into a folder and return its title; raises `ModelError`.
 
-    The ``private`` files, and others that are more private than the manifest, do not belong to a package.
+    The ``private`` files, and others that are more private than the manifest, do not belong to a package. One of the
+    `TEXTS` that may not be copied, and that the manifest does not name, is left out with a warning.
     """
     package = package_to_copy(path, private)
     manifest = package.manifest
@@ -146,8 +150,17 @@ def gather(path: Path, into: Path, private: tuple[str, ...] = ()) -> str:
         missing = " and ".join(f"{key}:" for key in ("name", "version") if getattr(manifest, key) is None)
         where = package.manifest_path or package.file.with_suffix(".yaml")
         raise ModelError(f"the store needs the name and the version of {package.file}; set {missing} in {where}")
+    optional = {*TEXTS} - {package.file.name, *package.named_files()}
     for name in sorted(belonging(package)):
-        _copy(package, inside(package.folder, name), into / name)
+        source = inside(package.folder, name)
+        try:
+            data = read_whole(source, LARGEST_MODEL, folder=package.home)
+        except ModelError as error:
+            if name not in optional:
+                raise
+            log.warning("left out of the package: %s", error)
+        else:
+            _write(data, source, into / name)
     text = package.content(package.manifest_path, LARGEST_MANIFEST).decode()
     if manifest.file is None:
         text = f"file: {package.file.name}\n{text}"
@@ -172,10 +185,9 @@ def belonging(package: Package) -> set[str]:
     return {package.file.name, *package.named_files()} | beside
 
 
-def _copy(package: Package, source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    data = read_whole(source, LARGEST_MODEL, folder=package.home)
+def _write(data: bytes, source: Path, target: Path) -> None:
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(data)
     except OSError as error:
         raise StartError(f"{source} cannot be copied into the store: {_of_the_disk(error)}") from error
