@@ -123,6 +123,17 @@ def test_a_link_leads_to_none_of_them_either(tmp_path: Path) -> None:
         gather(package, tmp_path / "store")
 
 
+@pytest.mark.parametrize("lone", [True, False])
+def test_a_file_that_has_another_name_elsewhere_is_not_copied(tmp_path: Path, *, lone: bool) -> None:
+    """A hard link may lead to a file of any folder, and its permissions are that file's."""
+    package = made(tmp_path / "home", "labels.txt", mode=0o600, lone=lone)
+    (tmp_path / "key").hardlink_to(tmp_path / "home" / "labels.txt")
+    with pytest.raises(ModelError, match=r"labels\.txt has 2 names \(hard links\)") as error:
+        gather(package, tmp_path / "store")
+    subprocess.run(str(error.value).partition("run: ")[2], shell=True, check=True)
+    assert gather(package, tmp_path / "store") == "person@1.0.0"
+
+
 def test_a_model_that_the_manifest_names_is_no_more_private_either(tmp_path: Path) -> None:
     package = made(tmp_path / "package", "labels.txt")
     closed(package / "m.tflite")
@@ -226,6 +237,19 @@ def test_root_copies_no_key_of_its_home_into_the_store(tmp_path: Path, config: P
     assert (found.returncode, found.stdout) == (3, "")
     assert ".ssh/id_ecdsa is hidden" in found.stderr
     assert not list((tmp_path / "state").rglob("id_ecdsa"))
+
+
+def test_the_command_names_each_file_that_it_copies(tmp_path: Path, config: Path) -> None:
+    """The manifest chose them, and the permissions of a closed folder above them do not count."""
+    model = lone_model(tmp_path / "vendor", "diary.txt")
+    (model.parent / "diary.txt").write_text("face\n")
+    (model.parent / "NOTICE").write_text("text\n")
+    found = added(model, config)
+    assert found.returncode == 0, found.stderr
+    first, second = found.stderr.splitlines()
+    assert first == "edge-infer: copied with the model and its manifest: NOTICE, diary.txt"
+    assert second.startswith("edge-infer: vendor@1.0.0 is in the store now: ")
+    assert "copied" not in added(model, config).stderr
 
 
 @pytest.mark.parametrize("labels", ["mqtt.pass", "camera.pass", "config.yaml"])

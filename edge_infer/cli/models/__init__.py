@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from edge_infer.cli.arguments import add_action, add_config
 from edge_infer.cli.as_owner import act_on, act_on_state, make_state_dir
 from edge_infer.cli.models import catalogues, evaluation, of_daemon, promote, signing, use, wait
+from edge_infer.cli.output import say
 from edge_infer.errors import ConfigError
 from edge_infer.platform.environment import with_taken
 from edge_infer.platform.paths import hinted
@@ -120,6 +121,8 @@ def _pull(args: argparse.Namespace) -> int:
 
 
 def _tell(arrival: Arrival) -> None:
+    if arrival.beside:  # the manifest chose them
+        say([f"edge-infer: copied with the model and its manifest: {', '.join(arrival.beside)}"], sys.stderr)
     state = "is in the store now" if arrival.new else "is in the store already"
     print(f"edge-infer: {arrival.title} {state}: {arrival.folder}", file=sys.stderr)
     print(arrival.title)

@@ -17,7 +17,7 @@ import yaml
 from edge_infer.errors import ConfigError, DownloadError, InputError, ModelError
 from edge_infer.models.packages.catalogue import Offer, Part, is_address
 from edge_infer.models.packages.download import DownloadRequest, Progress, download
-from edge_infer.models.packages.library import Library, gather, same
+from edge_infer.models.packages.library import Library, belonging, gather, same
 from edge_infer.models.packages.package import MANIFEST, find_package
 from edge_infer.models.packages.read_files import LARGEST_MODEL, read_whole
 from edge_infer.models.request import ModelRequest
@@ -29,11 +29,15 @@ MOST_LOOKED_AT: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A package that is now in the store; ``new`` is false if it was there before."""
+    """A package that is now in the store; ``new`` is false if it was there before.
+
+    ``beside`` are the names of the files that were copied from a local path with the model and the manifest.
+    """
 
     title: str
     folder: Path
     new: bool
+    beside: tuple[str, ...] = ()
 
 
 def pull(
@@ -179,13 +183,15 @@ def add(
                 return Arrival(title, there, new=False)
             raise ConfigError(f"{title} is already in the store with other content: give your package a new version")
         try:
+            copied = find_package(package)
+            beside = tuple(sorted(belonging(copied) - {copied.file.name}))
             plan = probe(ModelRequest(title.partition("@")[0], str(package)))
             if condition is not None:
                 condition(plan)
         except ModelError as error:  # the error must name the user's path, not the temporary copy
             text = str(error).replace(str(package), str(path if path.is_dir() else path.parent))
             raise ModelError(text, key=error.key, tried=error.tried, foreign=error.foreign) from error
-        return Arrival(title, library.place(package, title), new=True)
+        return Arrival(title, library.place(package, title), new=True, beside=beside)
 
 
 def _places(part: Part, title: str, mirror: str | None) -> tuple[str, ...]:

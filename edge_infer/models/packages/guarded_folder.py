@@ -21,8 +21,8 @@ class GuardedFolder(KnownFolder):
     """A folder that opens a file only if everyone who may read the ``public`` files may read this one as well.
 
     ``public`` are the manifest and its model. The files in ``given`` are not checked, because the user named them. With
-    ``copied``, the files are to be copied into the store: hidden files are refused, and with ``flat`` those in
-    subfolders as well. No file is one of the ``private`` files.
+    ``copied``, the files are to be copied into the store: hidden files and those with further hard links are refused,
+    and with ``flat`` those in subfolders as well. No file is one of the ``private`` files.
     """
 
     public: tuple[tuple[Path, os.stat_result], ...] = ()
@@ -52,6 +52,12 @@ class GuardedFolder(KnownFolder):
         folders = self._folders(real, path)
         if self.copied:
             self._check_place(real, folders, path)
+            if found.st_nlink > 1:
+                copy = shlex.quote(f"{path}.copy")
+                raise ModelError(
+                    f"{path} has {found.st_nlink} names (hard links), so it may be no part of the package; if it is, "
+                    f"run: cp -p {shlex.quote(str(path))} {copy} && mv {copy} {shlex.quote(str(path))}"
+                )
         for other, readers in self.public:
             if path == other:
                 continue
