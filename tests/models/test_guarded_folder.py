@@ -213,7 +213,8 @@ def lone_model(folder: Path, labels: str) -> Path:
 
 def added(model: Path, config: Path) -> subprocess.CompletedProcess[str]:
     line = [sys.executable, "-m", "edge_infer", "models", "add", str(model), "-c", str(config)]
-    return subprocess.run(line, capture_output=True, text=True, timeout=120, check=False)
+    state = {**os.environ, "STATE_DIRECTORY": str(config.parent.parent / "state")}  # if the configuration names none
+    return subprocess.run(line, env=state, capture_output=True, text=True, timeout=120, check=False)
 
 
 @pytest.fixture
@@ -259,5 +260,53 @@ def test_the_store_gets_no_secret_of_the_configuration(tmp_path: Path, config: P
         (config.parent / name).write_text("secret\n")
     found = added(lone_model(config.parent, labels), config)
     assert (found.returncode, found.stdout) == (3, "")
-    assert f"{labels} is the configuration or one of its secrets" in found.stderr
+    assert f"{labels} belongs to the configuration or its secrets" in found.stderr
     assert not list((tmp_path / "state").rglob(labels))
+
+
+def whole_package(folder: Path, labels: str) -> None:
+    """Make a package whose files are in this folder."""
+    lone_model(folder, labels).with_suffix(".yaml").rename(folder / "manifest.yaml")
+    with (folder / "manifest.yaml").open("a") as manifest:
+        manifest.write("file: m.tflite\n")
+
+
+def test_the_store_gets_no_backup_of_a_part_of_the_configuration(tmp_path: Path, config: Path) -> None:
+    whole_package(config.parent, "conf.d/yard.yaml~")
+    (config.parent / "conf.d").mkdir()
+    (config.parent / "conf.d" / "yard.yaml~").write_text("secret\n")
+    found = added(config.parent, config)
+    assert (found.returncode, found.stdout) == (3, "")
+    assert "yard.yaml~ belongs to the configuration or its secrets" in found.stderr
+    assert not list((tmp_path / "state").rglob("yard*"))
+
+
+def broken_part(config: Path) -> Path:
+    (config.parent / "conf.d").mkdir()
+    (config.parent / "conf.d" / "yard.yaml").write_text("sources: {\n")
+    return config.parent / "conf.d" / "yard.yaml"
+
+
+def broken_file(config: Path) -> Path:
+    config.write_text(config.read_text() + "models: {\n")
+    return config
+
+
+def broken_link(config: Path) -> Path:
+    config.unlink()
+    config.symlink_to(config.parent / "not-mounted.yaml")
+    return config
+
+
+@pytest.mark.parametrize("change", [broken_part, broken_file, broken_link])
+def test_nothing_is_added_while_the_secrets_are_unknown(
+    tmp_path: Path, config: Path, change: Callable[[Path], Path]
+) -> None:
+    broken = change(config)
+    (config.parent / "mqtt.pass").write_text("secret\n")
+    found = added(lone_model(config.parent, "mqtt.pass"), config)
+    assert (found.returncode, found.stdout) == (2, "")
+    first, *further = found.stderr.splitlines()
+    assert first == "edge-infer: the configuration cannot be read, so it is unknown which files are its secrets:"
+    assert further[0].startswith(f"edge-infer:   {broken}:")
+    assert not list((tmp_path / "state").rglob("mqtt.pass"))

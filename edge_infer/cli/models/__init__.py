@@ -15,7 +15,7 @@ from edge_infer.cli.models import catalogues, evaluation, of_daemon, promote, si
 from edge_infer.cli.output import say
 from edge_infer.errors import ConfigError
 from edge_infer.platform.environment import with_taken
-from edge_infer.platform.paths import hinted
+from edge_infer.platform.paths import hinted, may_exist
 
 if TYPE_CHECKING:
     from edge_infer.models.packages.acquire import Arrival
@@ -101,11 +101,17 @@ def _add(args: argparse.Namespace) -> int:
 
 
 def _private_files(config: Path) -> tuple[str, ...]:
-    """Return the files of the configuration and its secrets, as far as they are known."""
+    """Return the files of the configuration and its secrets, which no package may contain; raises `ConfigError`."""
     from edge_infer.config.compile.named_files import private_files
     from edge_infer.config.parts import read_config
 
-    return private_files(read_config(config, with_taken()))
+    document = read_config(config, with_taken())
+    if document.value is None and may_exist(config):
+        problems = "\n".join(map(str, document.problems))
+        raise ConfigError(
+            f"the configuration cannot be read, so it is unknown which files are its secrets:\n{problems}"
+        )
+    return private_files(document)
 
 
 def _pull(args: argparse.Namespace) -> int:

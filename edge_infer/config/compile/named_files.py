@@ -294,10 +294,10 @@ class NamedFiles:
 
 
 def private_files(document: Document) -> tuple[str, ...]:
-    """Return the files of a configuration and those of its secrets and certificates, without a check of any file."""
+    """Return the paths of `NamedFiles.guarded` for all secrets and certificates, without a check of any file."""
     files = NamedFiles(document)
     files.secrets += [files.absolute(value) for _, value in _secrets(document.value)]
-    return files.private
+    return files.guarded
 
 
 def _copy(name: str) -> str | None:

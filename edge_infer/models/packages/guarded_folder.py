@@ -22,7 +22,7 @@ class GuardedFolder(KnownFolder):
 
     ``public`` are the manifest and its model. The files in ``given`` are not checked, because the user named them. With
     ``copied``, the files are to be copied into the store: hidden files and those with further hard links are refused,
-    and with ``flat`` those in subfolders as well. No file is one of the ``private`` files.
+    and with ``flat`` those in subfolders as well. No file is one of the ``private`` files, or in a ``private`` folder.
     """
 
     public: tuple[tuple[Path, os.stat_result], ...] = ()
@@ -44,12 +44,12 @@ class GuardedFolder(KnownFolder):
 
     def _check(self, handle: int, path: Path) -> None:
         found = os.fstat(handle)
-        if any(_is(found, other) for other in self.private):
-            raise ModelError(
-                f"{path} is the configuration or one of its secrets, not a file of a model; keep models elsewhere"
-            )
         real = Path(f"/proc/self/fd/{handle}").readlink()  # the place of the open file, also after a link
         folders = self._folders(real, path)
+        if any(_is(each, other) for each in (found, *(folder.stat() for folder in folders)) for other in self.private):
+            raise ModelError(
+                f"{path} belongs to the configuration or its secrets, and is no file of a model; keep models elsewhere"
+            )
         if self.copied:
             self._check_place(real, folders, path)
             if found.st_nlink > 1:
