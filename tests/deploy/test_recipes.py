@@ -20,7 +20,7 @@ import yaml
 from edge_infer.client import Client
 from edge_infer.contract.codec import dumps, replace
 from edge_infer.contract.messages import Health, OutboxHealth, State, timestamp
-from edge_infer.contract.topics import retained_names
+from edge_infer.contract.topics import Place, retained_names
 from edge_infer.publisher.homeassistant.discovery import announce, object_id
 from tests.broker import MOSQUITTO, Broker, Certificates, Talker, eventually, free_port
 from tests.homeassistant.recipe import RECIPE, announced_entities, gate_plan
@@ -92,6 +92,9 @@ def test_a_device_may_speak_for_itself_only(site: tuple[Path, int]) -> None:
     denied = "Not authorized"
     assert denied not in publish(folder, port, *gate, "-t", "edge-infer/gate-3/status", "-m", "online").stderr
     assert denied in publish(folder, port, *gate, "-t", "edge-infer/gate-4/status", "-m", "online").stderr
+    announcements = [Place("discovery", object_id(f"edge-infer/{name}")).topic("") for name in ("gate-3", "gate-4")]
+    assert denied not in publish(folder, port, *gate, "-t", announcements[0], "-m", "{}").stderr
+    assert denied in publish(folder, port, *gate, "-t", announcements[1], "-m", "{}").stderr
     dashboard = ("-u", "dashboard", "-P", USERS["dashboard"])
     assert denied in publish(folder, port, *dashboard, "-t", "edge-infer/gate-3/status", "-m", "offline").stderr
     assert publish(folder, port, "-t", "edge-infer/gate-3/status", "-m", "offline").returncode != 0  # without a user
