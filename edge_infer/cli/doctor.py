@@ -78,11 +78,17 @@ def _by_the_daemon(config: Path, status: Status) -> list[Finding] | None:
         file = _configuration(config, ask(find_socket(config), request))
     except EdgeInferError:
         return None
-    broker = status.broker
-    return [
-        file,
-        ok("broker", broker.text) if broker.connected else warn("broker", broker.text, "results wait in the outbox"),
-    ]
+    return [file, broker(status)]
+
+
+def broker(status: Status) -> Finding:
+    """Check the daemon's connection to the broker, and whether anything waits for it."""
+    found, outbox = status.broker, status.outbox
+    if found.connected:
+        return warn("broker", found.text, "everything else is delivered") if found.faulty else ok("broker", found.text)
+    if outbox is None:
+        return warn("broker", found.text, "the outbox is not read yet")
+    return warn("broker", found.text, f"{'results wait' if outbox.pending else 'no result waits'} in the outbox")
 
 
 def _configuration(config: Path, answer: dict[str, Any]) -> Finding:

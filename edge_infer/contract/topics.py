@@ -53,6 +53,8 @@ RULES: Final[Mapping[Kind, Rule]] = {
     "result": Rule(Result, retained=False, limit=MAX_MESSAGE_BYTES),
 }
 """Retained kinds are published in this order after a connect, the ``online`` status first."""
+OUTCOMES: Final = frozenset[Kind]({"result", "event", "state"})
+"""The kinds that carry what a model found. The other kinds describe the device."""
 
 
 class Place(NamedTuple):

@@ -478,6 +478,7 @@ class Announce(Record, frozen=True):
 class PublisherReport(Record, frozen=True):
     """The publisher's heartbeat, once a second; ``broker`` is a sentence for the operator.
 
+    ``faulty``: the broker does not get everything, although it may be ``connected``.
     ``outbox`` is null until the stored delivery account has been read from the disk.
     """
 
@@ -487,6 +488,7 @@ class PublisherReport(Record, frozen=True):
     egress: EgressHealth
     sandbox: Walls = field(default_factory=dict)
     use: ProcessUse = ProcessUse()
+    faulty: bool = False
 
 
 class ReaderHello(Record, frozen=True):

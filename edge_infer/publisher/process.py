@@ -511,9 +511,10 @@ class Publisher:
                 self._link.clock_set()
 
     def _report(self) -> None:
-        connected, sentence = False, STARTING_UP
+        connected, sentence, faulty = False, STARTING_UP, False
         if self._link:
             connected, sentence = self._link.connected, self._link.sentence
+            faulty = self._link.up and bool(self._link.fault)
         report = PublisherReport(
             connected,
             shortened(sentence),
@@ -521,6 +522,7 @@ class Publisher:
             self._egress_health(),
             self._sandbox,
             ProcessUse(*self._own_use.read()),
+            faulty,
         )
         try:
             if self._control.send(report) and self._offence and self._control.send(Offence("engine", self._offence)):

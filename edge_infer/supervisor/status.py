@@ -44,10 +44,14 @@ class RoomStatus(Record, frozen=True):
 
 
 class BrokerStatus(Record, frozen=True):
-    """The connection to the broker, in a sentence."""
+    """The connection to the broker, in a sentence.
+
+    ``connected``: the broker accepts results, events and states. ``faulty``: it does not get everything.
+    """
 
     connected: bool
     text: Sentence
+    faulty: bool = False
 
     @property
     def word(self) -> str:
@@ -112,7 +116,9 @@ def compose(
         sources=engine.sources if engine else {},
         pipelines=engine.pipelines if engine else {},
         models=models,
-        broker=BrokerStatus(publisher.connected, publisher.broker) if publisher else BrokerStatus(False, STARTING_UP),
+        broker=BrokerStatus(publisher.connected, publisher.broker, publisher.faulty)
+        if publisher
+        else BrokerStatus(False, STARTING_UP),
         outbox=publisher.outbox if publisher else None,
         config=config,
         last_error=house.heard.trouble,

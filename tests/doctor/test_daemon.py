@@ -6,12 +6,12 @@ import os
 import signal
 from pathlib import Path
 
-from edge_infer.cli.doctor import asked, daemon, sockets
+from edge_infer.cli.doctor import asked, broker, daemon, sockets
 from edge_infer.contract.codec import replace
 from edge_infer.doctor.finding import Finding
 from edge_infer.doctor.outbox import put_aside
 from edge_infer.supervisor.statedir import ASIDE, ON_TRIAL
-from edge_infer.supervisor.status import Status
+from edge_infer.supervisor.status import BrokerStatus, Status
 from tests.broker import Broker, eventually
 from tests.cli.test_top import STATUS
 from tests.readers.conftest import free_port
@@ -53,6 +53,22 @@ def test_one_that_runs_is_told_and_what_it_had_to_start_again(tmp_path: Path) ->
         found = daemon(status(running.config))
         assert (found.level, found.remedy) == ("warn", "its log shows why each ended")
         assert "restarted: engine 1 time" in found.fact
+
+
+def test_results_wait_only_if_the_outbox_holds_some() -> None:
+    waiting = replace(STATUS.outbox, pending=3) if STATUS.outbox else None
+    down, faulty = BrokerStatus(False, "refused"), BrokerStatus(True, "connected, but the broker denies x", True)
+    found = [
+        broker(replace(STATUS, broker=state, outbox=outbox))
+        for state in (down, faulty)
+        for outbox in (waiting, replace(waiting, pending=0), None)
+    ]
+    assert [each.level for each in found] == ["warn"] * 6
+    after = "everything else is delivered"
+    first = ["results wait in the outbox", "no result waits in the outbox", "the outbox is not read yet"]
+    assert [each.remedy for each in found] == [*first, after, after, after]
+    assert faulty.word == "ok"
+    assert broker(replace(STATUS, broker=BrokerStatus(True, "connected"))).level == "ok"
 
 
 def test_a_restart_on_purpose_is_no_fault(tmp_path: Path) -> None:

@@ -33,8 +33,8 @@ from edge_infer.publisher.homeassistant.templates import quoted
 from tests.broker import Broker, Subscriber
 from tests.homeassistant.rules import environment, faults, render
 from tests.publisher.room import Room
-from tests.publisher.samples import BOOT, TS, P, engine_report, model_plan, mqtt_plan, plan
-from tests.publisher.tasks import MODELS, ODD, SAID, every_task, said
+from tests.publisher.samples import BOOT, TS, P, engine_report, model_plan, mqtt_plan, plan, result
+from tests.publisher.tasks import MODELS, ODD, SAID, every_task, model_of, said
 
 DEVICE = "edge-infer_gate-3"
 TOPIC = f"homeassistant/device/{DEVICE}/config"
@@ -331,4 +331,12 @@ def test_a_broker_that_denies_it_keeps_the_rest(tmp_path: Path) -> None:
     ):
         room.start(every_task(mqtt_plan(broker.port), "people", state_dir=str(tmp_path)))
         subscriber.wait(f"{P}/people/state")
-        assert TOPIC in room.wait_told("denies")
+        told = room.wait_told("denies")
+        assert f"the broker denies {TOPIC} to " in told
+        assert f": allow publishing to {TOPIC} in its access rules" in told
+        model = model_of("people")
+        room.hand_over(result(1, label="person", model=model.title, sha=model.sha256[:8]), "people")
+        room.wait_acked(1, "people")
+        room.wait(lambda: room.report and room.report.faulty, "report of the fault")
+        assert room.report
+        assert (room.report.connected, room.report.outbox.pending) == (True, 0)

@@ -245,6 +245,13 @@ def test_every_refusal_has_a_sentence(code: int) -> None:
     assert len(denial(code, "Some name", "a/b", mqtt_plan(1883))) < 500
 
 
+def test_a_denial_names_what_has_to_be_allowed() -> None:
+    plan = mqtt_plan(1883)
+    assert f"allow publishing to {plan.topic}/# in" in denial(0x87, "", f"{plan.topic}/door/state", plan)
+    for topic in ("homeassistant/device/edge-infer_gate/config", f"{plan.topic}-2/status"):
+        assert f"allow publishing to {topic} in" in denial(0x87, "", topic, plan)
+
+
 def test_a_refused_version_says_nothing_about_the_other() -> None:
     trouble = refusal(0x84, "Unsupported protocol version", mqtt_plan(1883))
     assert trouble.other_version

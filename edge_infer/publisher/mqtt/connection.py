@@ -16,7 +16,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edge_infer.contract.codec import replace
-from edge_infer.contract.topics import OFFLINE, ONLINE, RULES, STATUS, Kind, Rule
+from edge_infer.contract.topics import OFFLINE, ONLINE, OUTCOMES, RULES, STATUS, Kind, Rule
 from edge_infer.plan.records import MqttPlan
 from edge_infer.platform.event_loop import readable
 from edge_infer.platform.mqtt_guard import FloodError
@@ -127,16 +127,22 @@ class MqttConnection:
 
     @property
     def connected(self) -> bool:
-        """Whether the broker has accepted this connection, and has accepted messages on every topic so far."""
-        return self._up and not self._cargo.denials()
+        """Whether the broker has accepted this connection, and denies no topic of results, events or states."""
+        return self._up and not any(place.kind in OUTCOMES for place in self._cargo.denials())
+
+    @property
+    def fault(self) -> str:
+        """Why the broker does not get everything over this connection, for the operator; empty if it does."""
+        denials = self._cargo.denials()
+        outcomes_first = sorted(denials, key=lambda place: place.kind not in OUTCOMES)
+        return next((denials[place] for place in outcomes_first), "") or self._cargo.too_large()
 
     @property
     def sentence(self) -> str:
         """The state of the connection, for the operator."""
         if not self._up:
             return self._sentence
-        faults = [*self._cargo.denials().values(), self._cargo.too_large()]
-        return f"{self._sentence}, but {faults[0]}" if faults[0] else self._sentence
+        return f"{self._sentence}, but {fault}" if (fault := self.fault) else self._sentence
 
     def files(self) -> tuple[list[int], list[int]]:
         """Return two lists of file descriptors: to wait for until readable, and until writable.

@@ -132,7 +132,8 @@ def denial(code: int, name: str, topic: str, plan: MqttPlan) -> str:
     """Return the warning that the broker does not accept messages on this topic."""
     if code == 0x87:
         who = f"user {plan.username!r}" if plan.username else "clients without a user name"
-        return f"the broker denies {topic} to {who}: allow publishing to {plan.topic}/# in its access rules"
+        wanted = f"{plan.topic}/#" if topic.startswith(f"{plan.topic}/") else topic
+        return f"the broker denies {topic} to {who}: allow publishing to {wanted} in its access rules"
     return f"the broker does not accept messages on {topic}: {name.lower()} (reason 0x{code:02X})"
 
 

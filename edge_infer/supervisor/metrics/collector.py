@@ -195,7 +195,9 @@ class Collector:
             "edge_infer_results_delivered_total", "counter", "Results and events that the broker acknowledged."
         )
         lost = MetricFamily("edge_infer_results_lost_total", "counter", "Results and events that were lost, by reason.")
-        broker = MetricFamily("edge_infer_broker_connected", "gauge", "1 while the broker accepts every topic.")
+        broker = MetricFamily(
+            "edge_infer_broker_connected", "gauge", "1 while the broker accepts results, events and states."
+        )
         sent = MetricFamily("edge_infer_egress_bytes_total", "counter", "Bytes published.")
         rejected = MetricFamily(
             "edge_infer_egress_rejected_total", "counter", "Messages that did not fit the closed schema."
