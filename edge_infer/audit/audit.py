@@ -342,11 +342,14 @@ def stand_in(source: SourcePlan, canary: Canary, plan: Plan) -> SourcePlan:
 
 
 def _signal(source: SourcePlan, plan: Plan) -> dict[str, JsonValue]:
-    """Return the rate and number of channels that suit every model that uses the source."""
+    """Return the rate and the number of values a sample that suit every model that uses the source.
+
+    A model that chooses columns takes any source with at least ``width`` values, another one takes exactly ``values``.
+    """
     heard = [one.model.input for one in plan.pipelines if one.source == source.name]
     signals = [each for each in heard if isinstance(each, SignalPlan)]
     rate = max((each.rate or _RATE for each in signals), default=_RATE)
-    channels = max((max(each.channels, each.width) for each in signals), default=1)
+    channels = max((each.width or each.values or each.channels for each in signals), default=1)
     return {"rate": rate, "channels": channels}
 
 

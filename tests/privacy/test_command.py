@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.engine.sounds import JOGGING, put
 from tests.running import MODEL
 
 CONFIG = f"""\
@@ -129,6 +130,27 @@ def test_what_is_heard_felt_and_read_is_audited_too(tmp_path: Path, assets: Path
     assert min(found["results"].values()) >= 1, found["results"]
     assert {"a payload, samples at another rate", "a payload, words in hex"} <= set(found["control"])
     assert "files" in found["walls"]
+
+
+GESTURES = """\
+device: {{id: box, state_dir: state}}
+models:
+  gestures: {{file: {model}}}
+sources:
+  wrist: {{kind: csv, file: wrist.pipe, columns: [x, y, z], rate: 20}}
+pipelines:
+  wand: {{source: wrist, model: gestures}}
+"""
+
+
+def test_a_sensor_gives_as_many_values_as_the_model_takes(tmp_path: Path, assets: Path) -> None:
+    os.mkfifo(tmp_path / "wrist.pipe")
+    model = put(assets, tmp_path, JOGGING)
+    code, output = privacy(tmp_path, "--json", config=GESTURES.format(model=model))
+    assert code == 0, output
+    found = json.loads(output)
+    assert (found["passed"], found["silent"]) == (True, [])
+    assert found["results"]["wand"] >= 1
 
 
 @pytest.mark.parametrize(
