@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 
+from edge_infer.contract.codec import ABSENT, replace
 from edge_infer.engine.input.capture import LocalCapture
 from edge_infer.engine.input.feed import LINES_PER_SECOND, MAX_BURST_LINES, Feed
 from edge_infer.engine.input.sample_stream import SampleStream
+from edge_infer.engine.output.health import SourceWatch
 from edge_infer.errors import SourceError
 from edge_infer.frames.frame import Frame
 from edge_infer.frames.pixels import Orientation
@@ -291,3 +295,48 @@ def test_a_source_that_freezes_and_changes_again_is_logged_once(
             feed._watch._changed -= 12.0
             lines += play(1, repeated=True) + play(1, repeated=False)
     assert len(lines) == MAX_BURST_LINES - 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "rows", "text"),
+    [
+        (
+            {"gives": "samples", "holds_writer": True},
+            True,
+            r"no row since \d\d:\d\d:\d\d: does a program still write into it\?",
+        ),
+        ({"gives": "samples", "holds_writer": True}, False, r"no row yet: does a program write into it\?"),
+        ({"gives": "image"}, True, r"no frame since \d\d:\d\d:\d\d"),
+    ],
+)
+def test_a_loss_by_silence_has_a_reason_and_one_line(
+    changes: dict[str, Any], rows: bool, text: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("INFO")
+    plan = replace(PLAN, **changes)
+    feed = SampleStream(plan) if plan.gives == "samples" else Feed(plan)
+    if rows:
+        feed.offer(1, lambda: frame(1))
+    assert feed.health().error is ABSENT
+    now = time.monotonic()
+    monkeypatch.setattr("edge_infer.engine.input.feed.time.monotonic", lambda: now + 7.0)
+    assert feed.health().error is ABSENT  # no pipeline takes anything
+    feed.attach()
+    first, second = feed.health(), feed.health()
+    assert first == second
+    assert first.state == "lost"
+    assert re.fullmatch(text, str(first.error))
+    assert caplog.messages == [f"source cam: {first.error}"]
+    feed.offer(2, lambda: frame(2))
+    assert feed.health().error is ABSENT
+    assert caplog.messages[1:] == ["source cam is back after 7 s"]
+
+
+def test_a_reported_error_takes_the_place_of_a_silence() -> None:
+    watch = SourceWatch(0.0)
+    assert watch.lost_silently(6.0)
+    watch.silent = "no row since 00:00:00"
+    assert watch.health(6.0).error == "no row since 00:00:00"
+    watch.trouble("the pipe is gone")
+    assert not watch.lost_silently(12.0)
+    assert watch.health(12.0).error == "the pipe is gone"

@@ -238,9 +238,20 @@ class Feed:
             return self._watch.blocked(time.monotonic())
 
     def health(self) -> SourceHealth:
-        """Return the entry of this source in the health message."""
+        """Return the entry of this source in the health message, and log a loss that the reader did not report."""
         with self._watching:
-            return self._watch.health(time.monotonic())
+            now = time.monotonic()
+            if self._cursors and self._watch.lost_silently(now):  # while no pipeline takes rows, the writer may wait
+                self._watch.silent = self._silence(time.time() - self._watch.silence(now))
+                self._log(logging.WARNING, self._watch.silent)
+            return self._watch.health(now)
+
+    def _silence(self, since: float) -> str:
+        """Describe a silence that began at this time; the writer of a pipe is the only cause that can be named."""
+        what = "frame" if self.plan.gives == "image" else "row"
+        when = time.strftime("since %H:%M:%S", time.localtime(since)) if self._watch.seen else "yet"
+        ask = "does a program still write into it" if self._watch.seen else "does a program write into it"
+        return f"no {what} {when}{f': {ask}?' if self.plan.holds_writer else ''}"
 
     # Called by the capture thread.
 
@@ -268,6 +279,8 @@ class Feed:
 
     def _record(self, now: float, *, repeated: bool, black: bool, samples: int = 0) -> None:
         """Record a frame, and log when the source becomes frozen or changes again. The caller holds `_watching`."""
+        if self._watch.silent:
+            self._log(logging.INFO, f"is back after {self._watch.silence(now):.0f} s")
         self._watch.frame(now, repeated=repeated, black=black, samples=samples)
         unchanged = self._watch.unchanged
         if unchanged and not self._frozen:

@@ -39,6 +39,9 @@ class SourceWatch:
         self.away = ""
         """Reason why programs cannot find the source any more, although its reader still has it open. Unlike ``error``
         it lasts when a frame arrives."""
+        self.silent = ""
+        """Description of a silence that made the source lost although its reader reported no error. It lasts until a
+        frame arrives or the reader reports an error."""
         self.ended = False
         self.faults = 0
         self._noisy = noisy
@@ -63,8 +66,18 @@ class SourceWatch:
             self._dark = now
         self._black = black
         self._seen, self._last, self.error, self.ended, self._was_away = True, now, "", False, False
+        self.silent = ""
         self._times.append(now)
         self._samples.append(samples)
+
+    def lost_silently(self, now: float) -> bool:
+        """Return whether the source is lost and nobody has reported a reason."""
+        return self.state(now) == "lost" and not (self.error or self.away or self.silent)
+
+    @property
+    def seen(self) -> bool:
+        """Whether a frame has ever arrived."""
+        return self._seen
 
     def silence(self, now: float) -> float:
         """Return the seconds since the last frame, or since the start."""
@@ -83,7 +96,7 @@ class SourceWatch:
 
     def trouble(self, text: str) -> None:
         """Record the reader's reason for the missing frames."""
-        self.error, self.away = text, ""
+        self.error, self.away, self.silent = text, "", ""
 
     def opened(self, away: str) -> None:
         """Record that the reader has the source open; ``away`` is empty if programs can find the source."""
@@ -116,9 +129,10 @@ class SourceWatch:
 
     def health(self, now: float) -> SourceHealth:
         """Return the entry of this source in the health message."""
-        error, faults = shortened(self.error or self.away) or ABSENT, min(self.faults, MOST) or ABSENT
-        fps = rate(self._times, now)
-        return SourceHealth(self.state(now), fps, error, faults, round(fps * self._stretch(now), 2) or ABSENT)
+        state, fps = self.state(now), rate(self._times, now)
+        error = self.error or self.away or (self.silent if state == "lost" else "")
+        faults, pace = min(self.faults, MOST) or ABSENT, round(fps * self._stretch(now), 2) or ABSENT
+        return SourceHealth(state, fps, shortened(error) or ABSENT, faults, pace)
 
     def _stretch(self, now: float) -> float:
         """Return the average number of samples per block. The first block only starts the period, as in `rate`."""
