@@ -9,16 +9,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from edge_infer.cli.as_owner import act_on
 from edge_infer.cli.as_service import UNIT, failed_sockets, failing_unit, run_as_service, service_command, service_user
 from edge_infer.cli.output import say
 from edge_infer.contract.codec import decode
+from edge_infer.contract.messages import SourceHealth
 from edge_infer.doctor.finding import Finding, fail, ok, warn
 from edge_infer.doctor.walls import each_wall, is_on_purpose
 from edge_infer.errors import ConfigError, EdgeInferError
-from edge_infer.platform.paths import DEFAULT_CONFIG, start_command
+from edge_infer.platform.paths import DEFAULT_CONFIG, config_option, start_command
 from edge_infer.sandbox.selftest import ENFORCED
 from edge_infer.supervisor.control.answers import CheckAnswer
 from edge_infer.supervisor.control.server import NotRunningError, ask, find_socket
@@ -59,6 +60,8 @@ def daemon(status: Status, config: Path = DEFAULT_CONFIG) -> Finding:
     if again:
         fact += f"; restarted: {', '.join(again)}"
         remedies.append("its log shows why each ended")
+    if any(_is_faulty(source) for source in status.sources.values()):
+        remedies.append("see the sources below")
     if remedies:
         return warn("daemon", fact, "; ".join(remedies))
     held = [each for room in status.rooms.values() for each in room.walls.items()]
@@ -66,6 +69,26 @@ def daemon(status: Status, config: Path = DEFAULT_CONFIG) -> Finding:
     if open_walls:
         fact += f"; some processes run without {', '.join(open_walls)}: edge-infer status --json shows why"
     return ok("daemon", fact)
+
+
+MAX_SOURCES: Final = 5
+"""Maximum number of sources that have a line of their own."""
+
+
+def sources(status: Status, config: Path = DEFAULT_CONFIG) -> Iterator[Finding]:
+    """Yield a finding for each source that delivers nothing usable, and one for all those beyond `MAX_SOURCES`."""
+    faulty = [(name, source) for name, source in status.sources.items() if _is_faulty(source)]
+    see = f"see edge-infer status{config_option(config)}"
+    for name, source in faulty[:MAX_SOURCES]:
+        text, _, remedy = (source.error or "").partition("; ")
+        yield warn(f"source {name}", f"{source.state}, {text}" if text else source.state, remedy or see)
+    if (more := len(faulty) - MAX_SOURCES) > 0:
+        yield warn("sources", f"and {more} more", see)
+
+
+def _is_faulty(source: SourceHealth) -> bool:
+    """Return whether a source delivers nothing usable; one at the end of its file or just starting is not faulty."""
+    return source.state in {"lost", "frozen"} or (source.state == "starting" and bool(source.error))
 
 
 def _by_the_daemon(config: Path, status: Status) -> list[Finding] | None:
@@ -133,7 +156,7 @@ def run(args: argparse.Namespace) -> int:
     config = (args.config or DEFAULT_CONFIG).absolute()
     answer = asked(config)
     status = None if isinstance(answer, Finding) else answer
-    running = [] if args.sandbox else [answer if isinstance(answer, Finding) else daemon(answer, config)]
+    running = [] if args.sandbox else _running(answer, config)
     judged = None if args.sandbox or status is None else _by_the_daemon(config, status)
     words = ["doctor", "--as-service", "-c", str(config), *(["--json"] if args.json else [])]
     command = None if args.sandbox or judged is not None else service_command(config, words)
@@ -161,6 +184,10 @@ def run(args: argparse.Namespace) -> int:
         say([_line(finding, args)])
         failed = failed or finding.level == "fail"
     return 1 if failed else 0
+
+
+def _running(answer: Status | Finding, config: Path) -> list[Finding]:
+    return [answer] if isinstance(answer, Finding) else [daemon(answer, config), *sources(answer, config)]
 
 
 def _line(finding: Finding, args: argparse.Namespace) -> str:

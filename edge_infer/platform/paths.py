@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -186,7 +187,12 @@ def start_command(config: Path = DEFAULT_CONFIG) -> str:
     installed = any(folder.joinpath("edge-infer.service").exists() for folder in _UNITS)
     if installed and config == DEFAULT_CONFIG:
         return "sudo systemctl start edge-infer"
-    return "edge-infer run" + ("" if config == DEFAULT_CONFIG else f" -c {config}")
+    return f"edge-infer run{config_option(config)}"
+
+
+def config_option(config: Path) -> str:
+    """Return the option that names a configuration in a command; empty for the default one."""
+    return "" if config == DEFAULT_CONFIG else f" -c {shlex.quote(str(config))}"
 
 
 _UNITS: Final = tuple(map(Path, ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")))

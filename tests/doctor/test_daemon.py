@@ -6,8 +6,9 @@ import os
 import signal
 from pathlib import Path
 
-from edge_infer.cli.doctor import asked, broker, daemon, sockets
+from edge_infer.cli.doctor import asked, broker, daemon, sockets, sources
 from edge_infer.contract.codec import replace
+from edge_infer.contract.messages import SourceHealth
 from edge_infer.doctor.finding import Finding
 from edge_infer.doctor.outbox import put_aside
 from edge_infer.supervisor.statedir import ASIDE, ON_TRIAL
@@ -69,6 +70,31 @@ def test_results_wait_only_if_the_outbox_holds_some() -> None:
     assert [each.remedy for each in found] == [*first, after, after, after]
     assert faulty.word == "ok"
     assert broker(replace(STATUS, broker=BrokerStatus(True, "connected"))).level == "ok"
+
+
+def test_each_lost_source_has_a_line_with_a_remedy(tmp_path: Path) -> None:
+    path = tmp_path / "my config.yaml"
+    see = f"see edge-infer status -c '{path}'"
+    lost = SourceHealth("lost", 0.0, "cannot open it: no permission; join the group dialout")
+    good = {name: SourceHealth(state, 0.0) for name, state in (("a", "ok"), ("b", "black"), ("c", "ended"))}
+    assert not list(sources(replace(STATUS, sources={**good, "d": SourceHealth("starting", 0.0)}), path))
+    found = list(sources(replace(STATUS, sources={**good, **STATUS.sources, "hall": lost}), path))
+    assert [str(each) for each in found] == [
+        f"warn  source cam: lost, the camera is unplugged; {see}",
+        "warn  source hall: lost, cannot open it: no permission; join the group dialout",
+    ]
+    frozen = SourceHealth("frozen", 0.0)
+    *_, last, more = sources(replace(STATUS, sources={f"cam{number}": frozen for number in range(8)}), path)
+    assert str(last) == f"warn  source cam4: frozen; {see}"
+    assert str(more) == f"warn  sources: and 3 more; {see}"
+
+
+def test_the_line_of_the_daemon_is_not_ok_while_a_source_is_lost() -> None:
+    healthy = replace(STATUS, rooms={})
+    found = daemon(healthy)
+    assert (found.level, found.remedy) == ("warn", "see the sources below")
+    assert "1/2 sources ok" in found.fact
+    assert daemon(replace(healthy, sources={"pump": healthy.sources["pump"]})).level == "ok"
 
 
 def test_a_restart_on_purpose_is_no_fault(tmp_path: Path) -> None:
