@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import wave
 from pathlib import Path
@@ -55,7 +56,7 @@ def problems(folder: Path, text: str) -> list[str]:
     path = folder / "config.yaml"
     path.write_text(text)
     compiled = compile_config(path)
-    assert not [warning for warning in compiled.warnings if "no pipeline uses" not in warning.text]
+    assert not [warning for warning in compiled.warnings if not re.search("no pipeline uses|need the extra", warning.text)]
     return [f"{problem.path}: {problem.text}" for problem in compiled.problems]
 
 
@@ -371,3 +372,29 @@ def test_a_file_of_two_values_does_not_fit_a_model_of_one(folder: Path, assets: 
         f'pipelines.two.source: source "two" {rest}',
         f'pipelines.stereo.source: source "stereo" {rest}',
     ]
+
+
+MICROPHONE = """\
+mqtt: {host: 127.0.0.1}
+models: {faces: {file: models/face-detect/1.0.0/face_full_range_int8.tflite}}
+sources:
+  mic: {kind: audio, device: 1}
+  scene: {kind: synthetic}
+pipelines: {faces: {source: scene, model: faces}}
+"""
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_a_microphone_without_its_extra_is_a_warning(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, found: bool
+) -> None:
+    monkeypatch.setattr("edge_infer.config.compile.checks.find_spec", lambda name: found)
+    monkeypatch.setattr("sys.prefix", "/opt/my box")
+    path = folder / "config.yaml"
+    path.write_text(MICROPHONE)
+    compiled = compile_config(path)
+    assert compiled.plan is not None
+    warnings = [f"{each.path}: {each.text}" for each in compiled.warnings if "extra" in each.text]
+    remedy = "sudo '/opt/my box/bin/pip' install 'edge-infer[audio]'"
+    expected = f"sources.mic.device: microphones need the extra audio; install it: {remedy}"
+    assert warnings == ([] if found else [expected])

@@ -55,6 +55,12 @@ def edge_infer(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def extra_packages(root: Path) -> list[str]:
+    """The packages of extras that the version which serves contains."""
+    (packages,) = (root / "opt/edge-infer/current/lib").glob("python3*/site-packages")
+    return [name for name in ("sounddevice.py", "pymicro_features", "cryptography") if (packages / name).exists()]
+
+
 def test_the_program_lies_where_the_unit_looks_for_it(image: Path) -> None:
     unit = (image / "etc/systemd/system/edge-infer.service").read_text()
     assert "ExecStart=/opt/edge-infer/bin/edge-infer run -c /etc/edge-infer/config.yaml" in unit
@@ -85,6 +91,10 @@ def test_an_upgrade_keeps_configuration_state_and_the_version_before(image: Path
     manifest.write_text(manifest.read_text() + "# seen\n")
     (before,) = versions(image)
     (image / "opt/edge-infer/versions/broken-off").mkdir()  # of an installation that was killed
+    assert not extra_packages(image)
+    (packages,) = (image / "opt/edge-infer/current/lib").glob("python3*/site-packages")
+    (packages / "pymicro_features-2.0.0.dist-info").mkdir()
+    (packages / "pymicro_features-2.0.0.dist-info/METADATA").write_text("Name: pymicro-features\nVersion: 2.0.0\n")
     done = install("--upgrade", "--root", str(image), "--python", PYTHON)
     assert done.returncode == 0, done.stdout + done.stderr
     now, previous = ((image / "opt/edge-infer" / name).readlink().name for name in ("current", "previous"))
@@ -93,6 +103,7 @@ def test_an_upgrade_keeps_configuration_state_and_the_version_before(image: Path
     assert (config.read_text(), state.read_text()) == ("# mine\n", "mine")
     assert manifest.read_text().endswith("# seen\n")
     assert edge_infer(image, "--version").returncode == 0
+    assert extra_packages(image) == ["pymicro_features"]
 
 
 def test_a_failed_upgrade_leaves_what_works(image: Path) -> None:

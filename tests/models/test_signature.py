@@ -213,7 +213,7 @@ def test_without_the_extra_the_error_names_it(keys: tuple[Path, Path], tmp_path:
         check=False,
     )
     assert done.returncode == 3
-    assert "pip install 'edge-infer[signatures]'" in done.stderr
+    assert f"{sys.prefix}/bin/pip install 'edge-infer[signatures]'" in done.stderr
 
 
 def test_the_canonical_form() -> None:

@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +22,7 @@ from edge_infer.models.serving_record import ServingRecord
 from edge_infer.plan.credentials import plain_connections
 from edge_infer.plan.records import ModelPlan, Plan, Problem, SourcePlan, TextPlan, Unfit
 from edge_infer.plan.source_kinds import KINDS
+from edge_infer.platform.extras import install_command
 from edge_infer.platform.paths import source_folder
 from edge_infer.readers.sources import link_out
 from edge_infer.sandbox import system_paths
@@ -109,7 +111,19 @@ def idle(document: Document, config: Config, plan: Plan) -> Iterator[Problem]:
                 "process all"
             )
             yield document.problem(("pipelines", pipeline.name), text)
+    yield from _without_microphones(document, plan)
     yield from _links_out(document, plan)
+
+
+def _without_microphones(document: Document, plan: Plan) -> Iterator[Problem]:
+    """Yield a warning for each microphone if the package that records from it is not installed.
+
+    The source is then lost. It is no error, because the other pipelines work.
+    """
+    devices = [source.name for source in plan.sources if source.kind == "audio" and source.options.get("device")]
+    if devices and not find_spec("sounddevice"):
+        text = f"microphones need the extra audio; install it: {install_command('audio')}"
+        yield from (document.problem(("sources", name, "device"), text) for name in devices)
 
 
 def _links_out(document: Document, plan: Plan) -> Iterator[Problem]:

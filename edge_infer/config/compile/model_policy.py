@@ -14,6 +14,7 @@ from edge_infer.models.request import Applied, Policy, TrustedKey
 from edge_infer.models.serving_record import read_record, remembered
 from edge_infer.plan.records import Problem
 from edge_infer.platform.environment import with_taken
+from edge_infer.platform.extras import install_command
 from edge_infer.yamlfile.load import Document, Steps, read_document
 
 KEYS: Final[Steps] = ("security", "keys")
@@ -85,8 +86,7 @@ class _PolicyReader:
         if not available():
             return self._unread(
                 ("security", "require_signature"),
-                "the check of signatures needs the package cryptography; install it: pip install "
-                "'edge-infer[signatures]'",
+                f"the check of signatures needs the package cryptography; install it: {install_command('signatures')}",
             )
         if not found:
             self.incomplete = not folder.is_dir()

@@ -17,6 +17,7 @@ from edge_infer.engine.preprocess.row_filters import Rows
 from edge_infer.engine.preprocess.spectrum import Spectra, bands, logarithm
 from edge_infer.errors import ModelError
 from edge_infer.plan.records import SignalPlan
+from edge_infer.platform.extras import install_command
 
 
 class Features(Protocol):
@@ -198,8 +199,7 @@ class MicroFrontend:
             from pymicro_features import MicroFrontend as Frontend
         except ImportError as error:
             raise ModelError(
-                "it takes features of the TFLite Micro front end; install it: pip install 'edge-infer[micro]' "
-                f"({error})"
+                f"it takes features of the TFLite Micro front end; install it: {install_command('micro')} ({error})"
             ) from error
         self._frontend: Any = Frontend()
         self._waiting = b""

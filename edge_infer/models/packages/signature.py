@@ -18,6 +18,7 @@ from edge_infer.models.packages.package import Package
 from edge_infer.models.packages.read_files import read_whole
 from edge_infer.models.packages.versions import older
 from edge_infer.models.request import Applied, ModelRequest, Policy, TrustedKey
+from edge_infer.platform.extras import install_command
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -188,7 +189,7 @@ def _cryptography() -> tuple[Any, Any]:
         from cryptography.hazmat.primitives.asymmetric import ed25519
     except ImportError as error:
         raise StartError(
-            "signatures need the package cryptography; install it with: pip install 'edge-infer[signatures]'"
+            f"signatures need the package cryptography; install it with: {install_command('signatures')}"
         ) from error
     return serialization, ed25519
 

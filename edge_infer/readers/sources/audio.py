@@ -17,6 +17,7 @@ from edge_infer.errors import SourceError
 from edge_infer.frames.frame import Signal
 from edge_infer.plan.records import Gives
 from edge_infer.platform.closing import Closing
+from edge_infer.platform.extras import install_command
 from edge_infer.readers.sources import Block, remedy_for
 from edge_infer.readers.sources.faults import Faults
 from edge_infer.readers.sources.wav import WavFormat, decode_samples, read_header
@@ -71,7 +72,7 @@ def open_stream(device: str, rate: int | None, channels: int) -> AudioStream:
     try:
         sounddevice = importlib.import_module("sounddevice")
     except ImportError as error:
-        raise SourceError("microphones need the extra `audio`: pip install 'edge-infer[audio]'") from error
+        raise SourceError(f"microphones need the extra audio; install it: {install_command('audio')}") from error
     except OSError as error:
         raise SourceError("PortAudio is missing: sudo apt install libportaudio2") from error
     chosen = int(device) if device.isdecimal() else device
