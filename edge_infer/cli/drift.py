@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +13,7 @@ from edge_infer.contract.codec import decode, encode
 from edge_infer.errors import ConfigError, EdgeInferError
 from edge_infer.ipc.drift import CAMERA_HOURS, DriftAnswer, DriftHistogram, PartDrift, PipelineDrift
 from edge_infer.ipc.drift_remedies import remedies
-from edge_infer.platform.paths import DEFAULT_CONFIG
+from edge_infer.platform.paths import DEFAULT_CONFIG, config_option
 from edge_infer.supervisor.control.server import ask, find_socket
 from edge_infer.supervisor.status import Status
 from edge_infer.yamlfile.error_text import suggestion
@@ -62,8 +61,7 @@ def run(args: argparse.Namespace) -> int:
     elif not known:
         say(["no pipeline watches for drift: add drift: true to the configuration"])
     else:
-        option = "" if args.config == DEFAULT_CONFIG else f" -c {shlex.quote(str(args.config))}"
-        say(line for name, drift in found.items() for line in lines(name, drift, option))
+        say(line for name, drift in found.items() for line in lines(name, drift, config_option(args.config)))
         say(f"{name}: not watched now: {reason}" for name, reason in inactive.items())
     return int(any(each.camera or each.outcome for each in found.values()))
 

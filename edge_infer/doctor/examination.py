@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def configuration(path: Path, state_dir: Path) -> Iterator[Finding]:
         if compiled.plan is None:
             count = len(compiled.problems)
             fact = f"{count} problem{'' if count == 1 else 's'}, first {compiled.problems[0]}"
-            yield fail("configuration", fact, f"see all of them: edge-infer check -c {path}")
+            yield fail("configuration", fact, f"see all of them: edge-infer check -c {shlex.quote(str(path))}")
         else:
             count = len(compiled.plan.pipelines)
             yield ok("configuration", f"{path} is valid, {count} pipeline{'' if count == 1 else 's'}")

@@ -72,7 +72,8 @@ def for_the_group(shown: str, mode: int = 0o640, path: str | Path | None = None)
     """
     theirs = path is not None and os.geteuid() in _PERSONS and _is_below(Path(path), {_SERVICE_FOLDER})
     group = _SERVICE_GROUP if theirs else _group(os.getegid())
-    return f"chgrp {group} {shown} && chmod {mode:o} {shown}"
+    place = shlex.quote(shown)
+    return f"chgrp {shlex.quote(group)} {place} && chmod {mode:o} {place}"
 
 
 @cache
@@ -112,7 +113,7 @@ def _remedy(real: str, path: str | Path, shown: str, closed: Path | None) -> str
         if closed == state_dir and in_service():
             return "restart the service, to which systemd then gives it: sudo systemctl restart edge-infer"
         if closed is not None and closed in state_dir.parents:
-            return f"let all users enter: sudo chmod a+x {closed}"
+            return f"let all users enter: sudo chmod a+x {shlex.quote(str(closed))}"
         given = closed if closed is not None and shown == str(path) else shown
         return f"give it to the service: {chown_command(state_dir, given)}"
     if os.geteuid() in _PERSONS and _is_below(place, _SYSTEM) and _group_of(place) != os.getegid():

@@ -12,7 +12,7 @@ import pytest
 
 from edge_infer.config.compile.compile import compile_config
 from edge_infer.plan.credentials import DROP_IN
-from edge_infer.platform.permissions import _remedy, denied
+from edge_infer.platform.permissions import _remedy, denied, for_the_group
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user who may not read a file")
 USER, GROUP = 61777, 61778
@@ -99,6 +99,11 @@ def test_a_pipe(tmp_path: Path, request: pytest.FixtureRequest) -> None:
         f"user {USER} needs read and write access to the pipe {pipe}; let its group have it: chgrp {GROUP} {pipe} && "
         f"chmod 660 {pipe}"
     )
+
+
+def test_the_command_quotes_a_path(tmp_path: Path) -> None:
+    file = tmp_path / "Geheime Dinge/mqtt paß"
+    assert for_the_group(str(file)).endswith(f" '{file}' && chmod 640 '{file}'")
 
 
 @pytest.mark.parametrize("path", ["pictures/a.jpg", "pictures/*.jpg", "pictures"])

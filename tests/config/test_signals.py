@@ -56,7 +56,9 @@ def problems(folder: Path, text: str) -> list[str]:
     path = folder / "config.yaml"
     path.write_text(text)
     compiled = compile_config(path)
-    assert not [warning for warning in compiled.warnings if not re.search("no pipeline uses|need the extra", warning.text)]
+    assert not [
+        warning for warning in compiled.warnings if not re.search("no pipeline uses|need the extra", warning.text)
+    ]
     return [f"{problem.path}: {problem.text}" for problem in compiled.problems]
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import glob
 import os
 import re
+import shlex
 import shutil
 import ssl
 import stat
@@ -86,7 +87,7 @@ class NamedFiles:
                 remedy = f"; let its group have it: {for_the_group(found, 0o660)}" if Path(found).is_fifo() else ""
                 self._unfit(steps, found, f"{text}{remedy}")
         else:
-            self._open(steps, found, found, f"; to create a named pipe, run: mkfifo {found}")
+            self._open(steps, found, found, f"; to create a named pipe, run: mkfifo {shlex.quote(found)}")
         return found
 
     def secret(self, steps: Steps, path: str) -> str:
