@@ -231,8 +231,7 @@ def apply_edit(
     """
 
     def reload() -> Mapping[str, Any]:
-        for line in news:
-            print(line)
+        say(news)  # before the daemon's answer, also in a file
         return ask(socket, {"do": "reload"})
 
     applied = apply_text(config, data, edited, reload, like)

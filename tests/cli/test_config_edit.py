@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -40,6 +41,20 @@ def config(tmp_path: Path) -> Path:
     file.parent.mkdir()
     file.write_bytes(b"before")
     return file
+
+
+def test_the_news_come_before_the_rejection(tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written))
+    seen = []
+
+    def reject() -> bytes:
+        seen.append(written.getvalue())
+        return b'{"state": "rejected", "errors": ["bad"]}\n'
+
+    with daemon(tmp_path / "socket", reject):
+        assert apply_edit(config, tmp_path / "socket", b"before", b"after", ["models.light: use: other"]) is None
+    assert seen == [b"models.light: use: other\n"]
 
 
 def test_a_daemon_that_goes_without_an_answer_leaves_the_edit_and_that_is_told(tmp_path: Path, config: Path) -> None:
