@@ -76,10 +76,7 @@ def locked(state_dir: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise StartError(
-                f"another edge-infer (pid {_holder(file)}) uses {state_dir}; stop it, "
-                "or give this one a device.state_dir of its own"
-            ) from error
+            raise _in_use(state_dir, _holder(file)) from error
         _claim_format(state_dir)
         with suppress(OSError):  # on a full disk the lock holds, but the file lacks the pid of its holder
             os.ftruncate(file, 0)
@@ -129,6 +126,24 @@ def _claim_format(state_dir: Path) -> None:
     if found < FORMAT:
         with suppress(OSError):  # on a full disk the format is recorded at the next start
             file.write_text(f"{FORMAT}\n")
+
+
+def _in_use(state_dir: Path, holder: str) -> StartError:
+    return StartError(
+        f"another edge-infer (pid {holder}) uses {state_dir}; stop it, or give this one a device.state_dir of its own"
+    )
+
+
+def require_free(state_dir: Path) -> None:
+    """Raise `StartError` if another daemon holds the state directory: its files are then not those of an earlier run.
+
+    This takes no lock, so that it may be called before the configuration is read; see `locked`.
+    """
+    holder = ""
+    with suppress(OSError):  # `locked` reports it
+        holder = held(state_dir)
+    if holder:
+        raise _in_use(state_dir, holder)
 
 
 def held(state_dir: Path) -> str:

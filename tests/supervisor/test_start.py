@@ -198,6 +198,16 @@ def test_a_start_with_a_stored_plan_that_raises_reads_the_file(tmp_path: Path, b
         assert plan != with_a_long_path(plan), "the file was read"
 
 
+def test_a_second_daemon_reports_the_first_and_no_death(tmp_path: Path, broker: Broker) -> None:
+    with Daemon(tmp_path, config(broker.port)) as daemon:
+        daemon.wait_serving()
+        assert is_unproven(tmp_path / "state")
+        second = daemon.command("run")
+        assert second.returncode == 3
+        assert f"another edge-infer (pid {daemon.status()['pid']}) uses {tmp_path}/state; stop it" in second.stderr
+        assert "died" not in second.stdout + second.stderr
+
+
 def test_a_plan_proves_itself_by_its_work_or_by_an_orderly_stop(tmp_path: Path, broker: Broker) -> None:
     state = tmp_path / "state"
     with Daemon(tmp_path, config(broker.port)) as daemon:

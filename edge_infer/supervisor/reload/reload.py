@@ -32,7 +32,7 @@ from edge_infer.supervisor.reload.compilation import NAME, Compilation, ProblemL
 from edge_infer.supervisor.reload.watch import RESTLESS, ConfigWatcher, LackingFiles, is_missing
 from edge_infer.supervisor.rollout.rollout import ModelRollout
 from edge_infer.supervisor.signals import Signals
-from edge_infer.supervisor.statedir import tidy_publisher, tidy_trials
+from edge_infer.supervisor.statedir import require_free, tidy_publisher, tidy_trials
 
 log = logging.getLogger(__name__)
 
@@ -119,6 +119,7 @@ class Reload:
         """
         self._watch.reading()
         state_dir = hinted(self._config.absolute())
+        require_free(state_dir)
         if (foreign := foreign_entry(state_dir)) is not None:
             if foreign.fatal:
                 raise StartError(str(foreign))
