@@ -151,7 +151,8 @@ def closed(plan: MqttPlan) -> ConnectionFailure:
         text = "it closes the connection: does it use TLS on this port, does it require another mqtt.tls.cert_file?"
         return ConnectionFailure(f"no TLS with {where}: {text}", refused=True)
     return ConnectionFailure(
-        f"{where} closes the connection without an answer: is it an MQTT broker?", other_version=True
+        f"{where} closes the connection without an answer: is it an MQTT broker, or does it need mqtt.tls?",
+        other_version=True,
     )
 
 

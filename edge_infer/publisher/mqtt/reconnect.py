@@ -63,6 +63,7 @@ class Backoff:
 SUSPICIOUS_CONNECTIONS: Final = 3
 """Number of short connections in a row after which another client is suspected to use the client id. The broker must
 have been reachable each time. With MQTT 3.1.1 the broker does not report the conflict."""
+RETRY_WITH_CLOCK: Final = "Retrying with pauses, and at once when a time service sets the clock"
 
 
 class ReconnectPolicy:
@@ -103,7 +104,8 @@ class ReconnectPolicy:
         self._contested |= trouble.taken
         self.waits_for_clock = trouble.clock and not self._clock.known
         if self.waits_for_clock:
-            trouble = replace(trouble, text=f"{trouble.text} Waiting until a time service sets it")
+            end = "" if trouble.text.endswith("?") else "."
+            trouble = replace(trouble, text=f"{trouble.text}{end} {RETRY_WITH_CLOCK}")
         curable = trouble.other_version or trouble.lower_will
         return trouble, self._backoff.failed(refused=trouble.refused and not curable, taken=trouble.taken)
 
