@@ -141,12 +141,16 @@ def in_service() -> bool:
 
 def _with_sudo(place: Path) -> str:
     """Return the remedy for a person: changing the group of a system folder would lock out the service that has it."""
-    remedy, gid = "run it with sudo", _group_of(place)
-    name = _user(os.geteuid())
+    return f"run it with sudo{or_join_the_group(place)}"
+
+
+def or_join_the_group(place: Path) -> str:
+    """Return the other remedy for a file of the service's group, as the end of a sentence; empty for other files."""
+    gid, name = _group_of(place), _user(os.geteuid())
     if gid is None or gid != _service_gid() or not name:
-        return remedy
+        return ""
     join = f"sudo usermod -aG {_SERVICE_GROUP} {shlex.quote(name)}"
-    return f"{remedy}, or join the group that may: {join}, then log in again"
+    return f", or join the group that may: {join}, then log in again"
 
 
 def _group_of(place: Path) -> int | None:

@@ -30,7 +30,7 @@ def test_one_that_does_not_run_is_told_with_the_remedy(tmp_path: Path) -> None:
     path.write_text(config(free_port()))
     found = asked(path)
     assert isinstance(found, Finding)
-    assert (found.level, found.remedy) == ("warn", "start it with: edge-infer run")
+    assert (found.level, found.remedy) == ("warn", f"start it with: edge-infer run -c {path}")
     assert found.fact.startswith(f"no daemon answers on {tmp_path}/state/control.sock")
 
 

@@ -283,14 +283,19 @@ def test_a_folder_that_is_closed_to_this_user_hides_whether_a_daemon_runs(
         ask(path, {"do": "status"})
 
 
-def test_a_user_who_may_not_connect_is_told_who_may(closed: Path) -> None:
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_user_who_may_not_connect_is_told_who_may(closed: Path, monkeypatch: pytest.MonkeyPatch, ours: bool) -> None:
+    monkeypatch.setattr("edge_infer.platform.permissions._service_gid", lambda: os.getegid() if ours else None)
+    monkeypatch.setattr("edge_infer.platform.permissions._user", lambda uid: "me")
     with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listener:
         path = Path(folder, "control.sock")
         listener.bind(str(path))
         listener.listen()
         path.chmod(0)
-        with pytest.raises(NotRunningError, match=r"may not connect to the daemon on .*; run the command as root"):
+        with pytest.raises(NotRunningError, match="may not connect to the daemon on") as told:
             ask(path, {"do": "status"})
+        join = ", or join the group that may: sudo usermod -aG edge-infer me, then log in again"
+        assert str(told.value).endswith(f"with sudo{join if ours else ''}")
 
 
 def test_a_stopped_service_is_told_to_a_user_who_may_not_look_into_its_folder(

@@ -24,11 +24,13 @@ from edge_infer.errors import EdgeInferError, StartError
 from edge_infer.platform.paths import (
     DEFAULT_CONFIG,
     ROOT_STATE,
+    config_option,
     default_state_dir,
     hinted,
     named_state_dir,
     start_command,
 )
+from edge_infer.platform.permissions import or_join_the_group
 from edge_infer.supervisor.control.files import MAX_PICTURE_BYTES, FileCloser, SentPicture
 from edge_infer.supervisor.control.peer import EndedError, Peer, RefusedError, TooYoungError, identify, ticks, user_name
 from edge_infer.yamlfile.scalars import plain
@@ -124,7 +126,12 @@ def find_socket(config: Path) -> Path:
             f"no daemon answers on {own}, the default, because {config} names no device: state_dir:; start it with: "
             f"{start_command(config)}"
         )
+    _configs[found or candidates[-1]] = config
     return found or candidates[-1]
+
+
+_configs: dict[Path, Path] = {}
+"""The configuration for which `find_socket` returned a socket. Messages need it to name the command for its daemon."""
 
 
 def _is_there(path: Path) -> bool | None:
@@ -172,7 +179,9 @@ def _answered(
 
 
 def _start_command(path: Path) -> str:
-    return start_command() if path == SYSTEM_SOCKET else "edge-infer run"
+    if path == SYSTEM_SOCKET:
+        return start_command()
+    return f"edge-infer run{config_option(_configs.get(path, DEFAULT_CONFIG))}"
 
 
 def _ask(
@@ -224,7 +233,8 @@ def _unreached(path: Path, error: OSError) -> EdgeInferError:
 def _closed(path: Path) -> str:
     """Return the error for a socket to which this user may not connect, or whose folder this user may not enter."""
     if _is_there(path):
-        return f"this user may not connect to the daemon on {path}; run the command as root, with sudo"
+        remedy = f"run the command as root, with sudo{or_join_the_group(path)}"
+        return f"this user may not connect to the daemon on {path}; {remedy}"
     if path.parent == ROOT_STATE and not _is_there(SYSTEM_SOCKET):  # the unit removes this folder when it stops
         return (
             f"no daemon answers on {SYSTEM_SOCKET}: the service is stopped or just starting; for a daemon that "
