@@ -63,13 +63,11 @@ def daemon(status: Status, config: Path = DEFAULT_CONFIG) -> Finding:
         remedies.append("its log shows why each ended")
     if any(_is_faulty(source) for source in status.sources.values()):
         remedies.append("see the sources below")
-    if remedies:
-        return warn("daemon", fact, "; ".join(remedies))
     held = [each for room in status.rooms.values() for each in room.walls.items()]
     open_walls = dict.fromkeys(wall for wall, text in held if not (text.startswith(ENFORCED) or is_on_purpose(text)))
     if open_walls:
         fact += f"; some processes run without {', '.join(open_walls)}: edge-infer status --json shows why"
-    return ok("daemon", fact)
+    return warn("daemon", fact, "; ".join(remedies)) if remedies else ok("daemon", fact)
 
 
 MAX_SOURCES: Final = 5

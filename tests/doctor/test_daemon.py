@@ -37,6 +37,7 @@ def test_one_that_does_not_run_is_told_with_the_remedy(tmp_path: Path) -> None:
 def test_one_that_runs_is_told_and_what_it_had_to_start_again(tmp_path: Path) -> None:
     with Broker(tmp_path) as broker, Daemon(tmp_path, config(broker.port)) as running:
         running.wait_serving(60.0)
+        eventually(lambda: running.status()["sources"]["cam"]["state"] == "ok", "a frame of the source", 60.0)
         found = daemon(status(running.config))
         assert found.level == "ok"
         assert "1/1 models serve, 1/1 sources ok, broker: connected to 127.0.0.1" in found.fact
