@@ -25,7 +25,15 @@ VERSIONS: Final = "versions"
 """The folder in which ``deploy/install`` keeps the versions."""
 _KEPT: Final = (
     *("User", "Group", "SupplementaryGroups", "DynamicUser", "StateDirectory", "StateDirectoryMode", "UMask"),
-    *("ProtectHome", "ProtectSystem", "PrivateTmp", "ProtectProc", "NoNewPrivileges", "CapabilityBoundingSet"),
+    *(
+        "ProtectHome",
+        "ProtectSystem",
+        "PrivateTmp",
+        "ProtectProc",
+        "ProcSubset",
+        "NoNewPrivileges",
+        "CapabilityBoundingSet",
+    ),
     *("Environment", "BindPaths", "BindReadOnlyPaths", "InaccessiblePaths"),
     *("TemporaryFileSystem", "RootDirectory", "DevicePolicy", "DeviceAllow", "WorkingDirectory"),
 )

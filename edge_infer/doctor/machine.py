@@ -112,6 +112,8 @@ def _text(path: Path) -> str:
 
 _LITTLE: Final = 200 << 20
 """Free bytes below which an outbox and a second version of a model may not fit."""
+_LEAST: Final = 4 << 20
+"""The same for the smallest disk."""
 
 
 def storage(state_dir: Path) -> Iterator[Finding]:
@@ -138,7 +140,7 @@ def _disk(state_dir: Path, place: Path) -> Finding:
     if os.statvfs(place).f_flag & os.ST_RDONLY:
         remedy = "remount it, then restart the service, which keeps its view of the disk: systemctl restart edge-infer"
         return fail("state", f"{fact}, on a read-only file system", f"{remedy}; or set device.state_dir")
-    if free < min(_LITTLE, disk.total // 4):  # a small disk of its own may be empty
+    if free < max(_LEAST, min(_LITTLE, disk.total // 4)):  # a small disk of its own may be empty
         return warn("state", fact, "free space on the disk")
     if place == state_dir and not os.access(place, os.W_OK | os.X_OK, effective_ids=True):
         return ok("state", f"{fact}; it belongs to {_owner(place)}, this user cannot write there")

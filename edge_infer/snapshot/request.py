@@ -40,6 +40,8 @@ def grab(config: Path, source: str, output: Path, *, grid: bool = False) -> str:
     try:
         data = _taken(config, source, output.suffix, given, grid=grid)
     except EdgeInferError as error:
+        if not closed:
+            raise
         raise type(error)(f"{error}{closed}") from error
     try:
         with _settled(output.absolute().parent) as folder:

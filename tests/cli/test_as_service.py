@@ -187,7 +187,7 @@ def test_root_reads_a_configuration_with_the_variables_of_its_unit(tmp_path: Pat
     if "mount:" in done.stderr or "unshare" in done.stderr:
         pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
     if case == "of the unit":
-        assert (done.returncode, done.stdout.splitlines()[2]) == (0, "[Service]"), done.stderr
+        assert (done.returncode, "[Service]" in done.stdout.splitlines()) == (0, True), done.stderr
     else:
         assert done.returncode == 2
         assert (

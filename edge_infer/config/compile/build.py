@@ -224,13 +224,13 @@ class Builder:
 
     def _look_inside(self, steps: Steps, instance: Any) -> None:
         """Note the number of values in a sample, and report a file from which no sample can be read, or not all."""
-        self._values[str(steps[1])] = getattr(instance, "values", 0)
+        self._values[str(steps[1])] = _stated_values(instance)
         check = getattr(instance, "check", None)
         if check is None or instance.live:
             return
         try:
             check()
-            self._values[str(steps[1])] = getattr(instance, "values", 0)
+            self._values[str(steps[1])] = _stated_values(instance)
             if odd := getattr(instance, "odd", ""):
                 self.files.warnings.append(self.document.problem((*steps, "file"), odd))
         except SourceError as error:
@@ -477,6 +477,12 @@ class Builder:
             if given and model.task not in tasks:
                 text = f"belongs to models of task {' or '.join(tasks)}; {model.title} is one of task {model.task}"
                 self.problems.append(self.document.problem((*steps, *place), text))
+
+
+def _stated_values(instance: Any) -> int:
+    """Return the number of values in a sample of a source; 0 if unknown. The attribute of a plug-in may be anything."""
+    found = getattr(instance, "values", 0)
+    return found if isinstance(found, int) else 0
 
 
 def _pause(instance: Any, fps: float | None, rate: JsonValue) -> float:
