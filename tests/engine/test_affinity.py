@@ -11,7 +11,7 @@ import pytest
 from edge_infer.engine.threads import stay_on, staying_on
 from edge_infer.errors import ModelError
 from tests.broker import Broker, eventually
-from tests.running import Daemon, config
+from tests.running import CLIP, Daemon, config
 
 ALL = os.sched_getaffinity(0)
 pytestmark = pytest.mark.skipif(len(ALL) == 1, reason="one CPU: every thread runs on it")
@@ -75,7 +75,7 @@ def masks(pid: int) -> list[str]:
 
 def test_the_threads_of_the_engine(broker: Broker, tmp_path: Path) -> None:
     text = (
-        config(broker.port, "{kind: synthetic, size: 320x240}")
+        config(broker.port, f"{{kind: video, file: {CLIP}, loop: true, realtime: false}}")  # prefetched all the time
         .replace("threads: 1, ", "")
         .replace(", fps: 10}", "KEYS, ahead: always}")
     )

@@ -135,7 +135,8 @@ def remedy_for(error: OSError, folder: str = "") -> str:
         return ""
     path = str(error.filename or "")
     # Landlock does not apply to access(2), so the sandbox is the reason if the file's mode permits reading.
-    if path and os.access(path, os.R_OK):
+    rights = os.R_OK | (os.W_OK if os.path.exists(path) and Path(path).is_fifo() else 0)  # noqa: PTH110 - may be closed
+    if path and os.access(path, rights, effective_ids=True):
         replaced = "was replaced after the start of this process, whose sandbox admits only its predecessor"
         return f"; it {link_out(path, folder or source_folder(path)) or replaced}"
     return "; sudo edge-infer check prints the command that lets the service read it"
