@@ -55,11 +55,7 @@ class Spells:
         self._moment = now.moment
         told: list[Happening] = []
         for label in [*scores, *(label for label in self._spells if label not in scores)]:
-            score, spell = scores.get(label, 0.0), self._spells.get(label)
-            if spell is not None and spell.begun and self._low <= score <= spell.best:  # most labels of a low threshold
-                spell.falling = None
-            else:
-                told += self._see(label, score, now, covers)
+            told += self._see(label, scores.get(label, 0.0), now, covers)
         return tuple(told)
 
     @property

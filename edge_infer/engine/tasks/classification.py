@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from operator import itemgetter
 from typing import ClassVar, Final, NamedTuple
 
 import numpy as np
@@ -20,8 +19,6 @@ from edge_infer.plan.records import PipelinePlan
 
 MOST: Final = 100
 """Maximum number of classes in a result, as in its closed schema, however many bytes are allowed."""
-FEW: Final = 32
-"""Number of classes up to which Python sorts faster than NumPy."""
 EACH: Final = len('{"label":"","score":0.123},')
 """Maximum bytes of a class, without its label."""
 
@@ -94,12 +91,9 @@ class ClassificationTask:
             self._asked = None if asked.all() else asked
         above = found.scores >= self._floor
         kept = (above if self._asked is None else above & self._asked).nonzero()[0]
-        scores = found.scores[kept]
-        if kept.size > FEW:  # of a model with many classes most are not used, and making objects of them costs time
-            order = np.argsort(-scores, kind="stable")[: self._top_k + MOST]
-            kept, scores = kept[order], scores[order]
-        pairs = zip(kept.tolist(), scores.tolist(), strict=True)
-        best = sorted(pairs, key=itemgetter(1), reverse=True)  # classes with equal scores keep the order of their ids
+        # Classes with equal scores keep the order of their ids. Of many classes most are not used: make no objects.
+        kept = kept[np.argsort(-found.scores[kept], kind="stable")[: self._top_k + MOST]]
+        best = list(zip(kept.tolist(), found.scores[kept].tolist(), strict=True))
         shown, most = 0, min(len(best), self._top_k)
         while shown < most and best[shown][1] >= self._sure:
             shown += 1
