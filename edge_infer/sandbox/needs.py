@@ -213,10 +213,10 @@ def _is_folder(path: str) -> bool:
 def _surroundings(library: str, private: KnownFiles) -> str:
     """Return the folder of a library, which may load others there; the library alone if that folder has private files.
 
-    Compared are the real paths: a link may lead into the folder of a secret.
+    The result is a real path: a link may lead into the folder of a secret.
     """
-    folder = str(Path(library).parent)
-    return library if folder == "/" or private.first_within(folder) is not None else folder
+    folder = _real(str(Path(library).parent))
+    return _real(library) if folder == "/" or private.first_within(folder) is not None else folder
 
 
 def secret_files(plan: Plan) -> Iterator[str]:

@@ -24,6 +24,9 @@ def test_the_engine_reads_the_folder_of_the_library_and_may_open_accelerators(tm
     assert set(helped.reads) - set(without.reads) == {"/opt/maker/lib"}
     assert (without.writes, helped.writes) == ((), accelerators())
     assert not without.covers(helped)
+    (tmp_path / "vendor").mkdir()
+    (tmp_path / "link").symlink_to("vendor")  # of a user: the engine follows only links of root, so its fence has none
+    assert engine_fence(plan(tmp_path, DelegatePlan(f"{tmp_path}/link/libx.so"))).reads == (f"{tmp_path}/vendor",)
     named = engine_fence(plan(tmp_path, DelegatePlan("libedgetpu.so.1")))
     assert named.reads == without.reads
 
