@@ -25,16 +25,8 @@ VERSIONS: Final = "versions"
 """The folder in which ``deploy/install`` keeps the versions."""
 _KEPT: Final = (
     *("User", "Group", "SupplementaryGroups", "DynamicUser", "StateDirectory", "StateDirectoryMode", "UMask"),
-    *(
-        "ProtectHome",
-        "ProtectSystem",
-        "PrivateTmp",
-        "ProtectProc",
-        "ProcSubset",
-        "NoNewPrivileges",
-        "CapabilityBoundingSet",
-    ),
-    *("Environment", "BindPaths", "BindReadOnlyPaths", "InaccessiblePaths"),
+    *("ProtectHome", "ProtectSystem", "PrivateTmp", "ProtectProc", "NoNewPrivileges", "CapabilityBoundingSet"),
+    *("ProcSubset", "Environment", "BindPaths", "BindReadOnlyPaths", "InaccessiblePaths"),
     *("TemporaryFileSystem", "RootDirectory", "DevicePolicy", "DeviceAllow", "WorkingDirectory"),
 )
 """Properties that determine which files a process of the unit can read."""

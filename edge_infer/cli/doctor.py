@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -52,7 +51,7 @@ def daemon(status: Status, config: Path = DEFAULT_CONFIG) -> Finding:
     fact = f"runs for {rough_duration(status.uptime)}, {headline(status)}"
     remedies = []
     if status.config is not None and status.config.state == "rejected":
-        remedies.append(f"see what to change: edge-infer check -c {shlex.quote(str(config))}")
+        remedies.append(f"see what to change: edge-infer check{config_option(config)}")
     again = [
         f"{name} {room.failures} time{'' if room.failures == 1 else 's'}"
         for name, room in status.rooms.items()
@@ -126,11 +125,8 @@ def _configuration(config: Path, answer: dict[str, Any]) -> Finding:
     problems = decode(CheckAnswer, answer).problems
     if problems:
         count = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}"
-        return fail(
-            "configuration",
-            f"{count}, first {problems[0]}",
-            f"see all of them: edge-infer check -c {shlex.quote(str(config))}",
-        )
+        see = f"see all of them: edge-infer check{config_option(config)}"
+        return fail("configuration", f"{count}, first {problems[0]}", see)
     return ok("configuration", f"{config} is valid, for the running daemon")
 
 

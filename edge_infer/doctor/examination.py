@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from edge_infer.doctor.runtime import runtime
 from edge_infer.doctor.walls import sandbox
 from edge_infer.errors import ConfigError
 from edge_infer.models.trials.fast_path import shipped_model
+from edge_infer.platform.paths import config_option
 from edge_infer.readers.devices import capture_devices
 from edge_infer.supervisor.reload.watch import is_missing
 from edge_infer.supervisor.status import Status
@@ -43,7 +43,7 @@ def configuration(path: Path, state_dir: Path) -> Iterator[Finding]:
         if compiled.plan is None:
             count = len(compiled.problems)
             fact = f"{count} problem{'' if count == 1 else 's'}, first {compiled.problems[0]}"
-            yield fail("configuration", fact, f"see all of them: edge-infer check -c {shlex.quote(str(path))}")
+            yield fail("configuration", fact, f"see all of them: edge-infer check{config_option(path)}")
         else:
             count = len(compiled.plan.pipelines)
             yield ok("configuration", f"{path} is valid, {count} pipeline{'' if count == 1 else 's'}")

@@ -58,7 +58,7 @@ class ImagesSource(Closing):
         self.patience = options.every if options.realtime else 0.0
         self.skipped = 0
         self._told: set[str] = set()
-        self._others: frozenset[str] = frozenset()
+        self._others = hash(frozenset[str]())  # of the files that are no pictures: their names may take much memory
         self._options = options
         self._closed = threading.Event()
         self._paths: list[Path] = []
@@ -100,9 +100,9 @@ class ImagesSource(Closing):
         """Start at the first picture, and list the files again, because the folder may have grown."""
         self._paths, others = list_pictures(self._options.path)
         self._next, self._good = 0, False
-        if others != self._others:  # a loop would repeat the message
+        if hash(others) != self._others:  # a loop would repeat the message
             log_others(self._options.path, others)
-            self._others = others
+            self._others = hash(others)
         if not self._paths:
             raise SourceError(
                 f"{self._options.path} contains no picture; expected a folder of pictures, or a pattern like x/*.png"
