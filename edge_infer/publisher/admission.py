@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Final
 
@@ -19,7 +19,7 @@ from edge_infer.contract.codec import Record, at_most
 from edge_infer.contract.messages import Boot, Event, EventType, Name
 from edge_infer.ipc.messages import NumberedKind
 from edge_infer.plan.channel_rates import KINDS, ChannelRates, Kind, channel_rates
-from edge_infer.plan.records import Plan
+from edge_infer.plan.records import PipelinePlan, Plan, SourcePlan
 from edge_infer.platform.rate_limits import LogThrottle
 from edge_infer.publisher.outbox.entry import MessageSeries
 
@@ -108,6 +108,8 @@ class RateAdmission:
     def __init__(self, earlier: AdmissionState | None = None) -> None:
         """Continue from ``earlier``, the state of the previous publisher, if there is one."""
         self._earlier = earlier
+        self._parts: dict[str, tuple[PipelinePlan, SourcePlan | None, ChannelRates]] = {}  # of the current plan
+        self._inactive: frozenset[str] = frozenset()
         self._buckets: dict[tuple[str, str], _CaptureBucket] = {}
         self._paid: dict[MessageSeries, int] = {}
         self._acked: dict[MessageSeries, int] = {}  # of series with admitted numbers that are not acknowledged yet
@@ -138,20 +140,28 @@ class RateAdmission:
             if self._acked[series] >= self._paid[series]:
                 del self._acked[series]
 
-    def apply(self, plan: Plan, now: float) -> None:
-        """Set the rates of a plan.
+    def apply(self, plan: Plan, now: float, inactive: Collection[str] = ()) -> None:
+        """Set the rates of a plan; the pipelines in ``inactive`` do not run now.
 
-        Tokens that are left from the previous plan stay valid, because its messages may still arrive.
+        The limits of a pipeline that the plan leaves as it is continue, because an engine can cause such plans. Other
+        pipelines start with full limits, as in the engine, and so do those that were inactive. Tokens that are left
+        from the previous plan stay valid, because its messages may still arrive.
         """
         rates = {pipeline.name: channel_rates(plan, pipeline) for pipeline in plan.pipelines}
+        sources = {source.name: source for source in plan.sources}
+        parts = {each.name: (each, sources.get(each.source), rates[each.name]) for each in plan.pipelines}
+        continuing = {name for name, part in parts.items() if self._parts.get(name) == part}
+        continuing -= self._inactive - set(inactive)
+        self._parts, self._inactive = parts, frozenset(inactive)
         if self._earlier is not None:
             self._go_on(self._earlier, rates, now)
             self._earlier = None
             return
-        before = {key: bucket.rest(now) for key, bucket in self._buckets.items()}
-        self._buckets = {key: _CaptureBucket(0.0, 0.0, left, now) for key, left in before.items()}
+        kept = {key: bucket for key, bucket in self._buckets.items() if key[0] in continuing}
+        before = {key: bucket.rest(now) for key, bucket in self._buckets.items() if key not in kept}
+        self._buckets = {key: _CaptureBucket(0.0, 0.0, left, now) for key, left in before.items()} | kept
         for name, of in rates.items():
-            for kind in KINDS:
+            for kind in KINDS if name not in continuing else ():
                 rate, most = getattr(of, kind + "s"), of.burst(kind)
                 self._buckets[name, kind] = _CaptureBucket(rate, most, most + before.get((name, kind), 0.0), now)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from edge_infer.contract.codec import ABSENT, decode_json, dumps, replace
@@ -44,13 +44,13 @@ class ResultGuard:
         self._noted = b"" if note is None else note.read() or b""
         self._admission = RateAdmission(_earlier(self._noted))
 
-    def apply(self, plan: Plan, earlier: EarlierPlan | None = None) -> None:
-        """Set the plan. ``earlier``: for a new publisher, the previous plan."""
+    def apply(self, plan: Plan, earlier: EarlierPlan | None = None, inactive: Collection[str] = ()) -> None:
+        """Set the plan. ``earlier``: for a new publisher, the previous plan; ``inactive``: pipelines that do not run."""
         now = self._clock.uptime()
         if earlier is not None:
             self._numbers.apply(earlier.plan, now)
         self._numbers.apply(plan, now if earlier is None else earlier.replaced)
-        self._admission.apply(plan, now)
+        self._admission.apply(plan, now, inactive)
 
     def save(self) -> None:
         """Store the state of the rate limits, before a message that counted is sent."""

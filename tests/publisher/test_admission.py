@@ -143,6 +143,42 @@ def test_a_change_of_the_plan_still_admits_what_is_on_its_way() -> None:
     assert admitted(admission, [1000.0] * 5000) == burst(fast)
 
 
+def two_pipelines(**changes: Any) -> Plan:
+    door = TWICE_A_SECOND.pipelines[0]
+    return replace(TWICE_A_SECOND, pipelines=(replace(door, **changes), replace(door, name="yard")))
+
+
+def test_a_plan_adds_nothing_to_the_pipelines_that_it_leaves_as_they_are() -> None:
+    """An engine causes plans: it crashes, and a pipeline is held back and tried again."""
+    admission, passed = gate(two_pipelines()), {"door": 0, "yard": 0}
+    for life in range(100):
+        for pipeline in passed:
+            series = MessageSeries(pipeline, f"{life:014x}", "result")
+            passed[pipeline] += admitted(admission, [1000.0 + life] * 200, series)
+        admission.apply(two_pipelines(), 1000.0 + life)
+    assert all(BURST < count <= BURST + 2 * 100 for count in passed.values())
+    admission.apply(two_pipelines(threshold=0.75), 1099.0)
+    series = RESULTS._replace(boot="ab" * 8), RESULTS._replace(boot="ab" * 8, pipeline="yard")
+    assert admitted(admission, [1099.0] * 200, series[0]) == BURST, "the engine makes it anew"
+    assert admitted(admission, [1099.0] * 200, series[1]) == 0
+
+
+def test_a_backlog_still_passes_after_a_plan_that_changes_nothing() -> None:
+    admission = gate(TWICE_A_SECOND)
+    admission.apply(TWICE_A_SECOND, 4600.0)
+    backlog = [1000.0 + index / 2 for index in range(7200)]
+    assert admitted(admission, backlog) == len(backlog)
+
+
+def test_a_pipeline_that_was_paused_starts_with_full_limits_as_it_does_in_the_engine() -> None:
+    admission = gate(TWICE_A_SECOND)
+    assert admitted(admission, [1000.0] * 200) == BURST
+    admission.apply(TWICE_A_SECOND, 1000.0, ["door"])
+    assert sum(admission.admits(RESULTS, seq, 1000.0, highest=seq - 1) for seq in range(BURST + 1, 200)) == 0
+    admission.apply(TWICE_A_SECOND, 1000.0)
+    assert sum(admission.admits(RESULTS, seq, 1000.0, highest=seq - 1) for seq in range(BURST + 1, 200)) == BURST
+
+
 def test_what_is_on_its_way_from_a_removed_pipeline_is_admitted_and_no_more() -> None:
     admission = gate(TWICE_A_SECOND)
     admission.apply(replace(TWICE_A_SECOND, pipelines=()), 1000.0)

@@ -89,7 +89,7 @@ def test_a_result_in_hand_keeps_its_place_when_its_engine_is_buried() -> None:
     new = model_plan("others", sha="f" * 64)
     assert supervisor.send(EngineUp(BOOT))
     assert engine.send(EngineHello(BOOT))
-    publisher._apply(before)
+    publisher._apply(before, ())
     outbox._known = True  # nothing waits from before
     publisher._handle_control()
     publisher._take()

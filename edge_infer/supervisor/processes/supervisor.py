@@ -301,7 +301,7 @@ class ProcessSupervisor:
                 self._model_sender.send(order)
                 child.tell(order)
             else:
-                child.tell(ApplyPlan(plan))
+                child.tell(ApplyPlan(plan, inactive=order.inactive))
 
     def announce(self, topic: str, payload: object) -> None:
         """Publish a retained device payload if it changed; every new publisher gets it again."""
@@ -637,19 +637,19 @@ class ProcessSupervisor:
     def _brief(self, child: ChildProcess) -> None:
         if self._plan is None:
             return
+        assert self._order is not None  # set together with the plan
         if child is self.engine:
             for reader in self._readers:
                 child.tell(AttachReader(reader.plan.name), (reader.engine_end,))
             self._tell_restraint(child)
             for reference in self.references.read(each.name for each in self._plan.pipelines if each.drift):
                 child.tell(reference)
-            assert self._order is not None  # set together with the plan
             self._model_sender.send(self._order)
             child.tell(self._order)
         elif child is self.publisher:
             if self._earlier is not None and uptime() < self._earlier.replaced + EARLIER_FOR:
                 child.tell(self._earlier)
-            child.tell(ApplyPlan(self._plan))
+            child.tell(ApplyPlan(self._plan, inactive=self._order.inactive))
             self._tell_restraint(child)
             if self.watched:
                 child.tell(Watched(self.watched))
