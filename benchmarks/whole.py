@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -86,7 +86,14 @@ class Usage:
 
     @classmethod
     def of(cls, processes: dict[str, int]) -> Usage:
-        """Of these processes, by name."""
+        """Of these processes, by name. Raises `OSError` if a thread ends while it is read for the tenth time."""
+        for _ in range(9):
+            with suppress(FileNotFoundError, ProcessLookupError):
+                return cls._read(processes)
+        return cls._read(processes)
+
+    @classmethod
+    def _read(cls, processes: dict[str, int]) -> Usage:
         seconds: dict[str, float] = {}
         switches = 0
         for process, pid in processes.items():
