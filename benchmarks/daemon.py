@@ -5,8 +5,10 @@ usage: scripts/bench --rooms [--models DIR] [--turns N] [--json FILE]
 MobileNetV2 on the shipped clip at its own pace, and on a network camera of 1280 x 720 (a server of GStreamer, where the
 system's Python has one), with rooms separate and merged. Memory is PSS, which shares out what processes have in
 common; only root may ask for it. A start is from the call of ``edge-infer run`` until a subscriber of a real broker has
-a result; the model was tried in a start before, and the modules are compiled, as in an installation. All take turns
-with ``python -c "import numpy, cv2"``; medians.
+a result; the model was tried in a start before, and the modules are compiled, as in an installation. Before a *first*
+start nothing is known: the model is tried, and there is no state directory. All take turns with
+``python -c "import numpy, cv2"``; medians. An edit is from the end of writing the file until the subscriber has the
+answer on ``config``: that the threshold is applied, or why it is rejected.
 """
 
 from __future__ import annotations
@@ -53,20 +55,26 @@ pipelines:
   pictures: {{source: eye, model: pictures, publish: every, threshold: 0, top_k: 1}}
 """
 RESULT: Final = "edge-infer/box/pictures/result"
+CONFIG: Final = "edge-infer/box/config"
 Sizes = dict[str, float]
 """MB by room."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """MB of each process by source and rooms (empty for all but root), and seconds of each start, ``bare`` beside."""
+    """MB of each process by source and rooms (empty for all but root), and seconds.
+
+    ``starts`` are those of each start, ``bare`` beside; ``edits`` those until the answer to an edit, by its state.
+    """
 
     memory: dict[tuple[str, str], Sizes]
     starts: dict[str, list[float]]
+    edits: dict[str, list[float]]
 
     def json(self) -> str:
         """All that was measured."""
-        return json.dumps({"memory": {" ".join(key): each for key, each in self.memory.items()}, "starts": self.starts})
+        memory = {" ".join(key): each for key, each in self.memory.items()}
+        return json.dumps({"memory": memory, "starts": self.starts, "edits": self.edits})
 
 
 def main() -> int:
@@ -102,7 +110,10 @@ def measure(model: Path, sources: dict[str, str], turns: int, folder: Path) -> F
         }
         sizes = {key: _memory(daemon) for key, daemon in daemons.items()} if os.geteuid() == 0 else {}
         starts = _starts({rooms: daemons["clip", rooms] for rooms in ROOMS}, subscriber, turns)
-    return Found(sizes, starts)
+        text = TEXT.format(port=broker.port, rooms=ROOMS[0], source=sources["clip"])
+        starts["first"] = [_start(_daemon(folder / f"first-{turn}", model, text), subscriber) for turn in range(turns)]
+        edits = _edits(daemons["clip", ROOMS[0]], subscriber, turns)
+    return Found(sizes, starts, edits)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -158,18 +169,42 @@ def _starts(daemons: dict[str, Daemon], subscriber: Subscriber, turns: int) -> d
         subprocess.run([sys.executable, "-c", "import numpy, cv2"], check=True)
         found = {"bare": time.monotonic() - begun}
         for rooms, daemon in daemons.items():
-            begun = time.monotonic()
-            with daemon:
-                first = subscriber.wait(RESULT, lambda heard, since=begun: heard.at > since, PATIENCE)
-            found[rooms] = first.at - begun
+            found[rooms] = _start(daemon, subscriber)
         for name, value in found.items() if turn else ():
             seconds[name].append(value)
     return seconds
 
 
+def _start(daemon: Daemon, subscriber: Subscriber) -> float:
+    """Seconds from the start until the subscriber has a result."""
+    begun = time.monotonic()
+    with daemon:
+        return subscriber.wait(RESULT, lambda heard: heard.at > begun, PATIENCE).at - begun
+
+
+def _edits(daemon: Daemon, subscriber: Subscriber, turns: int) -> dict[str, list[float]]:
+    """Seconds until the answer to an edit, by the state that it must have; the file is replaced, as editors do."""
+    seconds: dict[str, list[float]] = {"active": [], "rejected": []}
+    text, new, started = daemon.config.read_text(), daemon.config.with_suffix(".new"), time.monotonic()
+    with daemon:
+        subscriber.wait(RESULT, lambda heard: heard.at > started, PATIENCE)
+        eventually(lambda: daemon.status()["config"], "a reading of the file", PATIENCE)
+        for turn in range(turns):
+            for state, threshold in (("active", f"0.{turn + 1:03}"), ("rejected", "2")):
+                time.sleep(3.0)  # what follows from the last edit is over
+                new.write_text(text.replace("threshold: 0", f"threshold: {threshold}"))
+                new.replace(daemon.config)
+                begun = time.monotonic()
+                answer = subscriber.wait(CONFIG, lambda heard, since=begun: heard.at > since, PATIENCE)
+                if json.loads(answer.payload)["state"] != state:
+                    raise AssertionError(f"expected {state}: {answer.payload!r}")
+                seconds[state].append(answer.at - begun)
+    return seconds
+
+
 def table(found: Found) -> str:
     """For people."""
-    return "\n".join([*_memory_lines(found.memory), "", *_start_lines(found.starts)])
+    return "\n".join([*_memory_lines(found.memory), "", *_start_lines(found.starts), "", *_edit_lines(found.edits)])
 
 
 def _memory_lines(sizes: dict[tuple[str, str], Sizes]) -> Iterator[str]:
@@ -187,11 +222,15 @@ def _start_lines(starts: dict[str, list[float]]) -> Iterator[str]:
     bare = starts["bare"]
     yield f"{'seconds':24s}{'median':>8s}{'least':>8s}{'most':>8s}{'times bare':>12s}"
     yield f"{'import numpy, cv2':24s}{median(bare):8.2f}{min(bare):8.2f}{max(bare):8.2f}"
-    for rooms in ROOMS:
-        each = starts[rooms]
+    for name, label in (*((rooms, f"first result, {rooms}") for rooms in ROOMS), ("first", "first start, separate")):
+        each = starts[name]
         times = median(one / other for one, other in zip(each, bare, strict=True))
-        label = f"first result, {rooms}"
         yield f"{label:24s}{median(each):8.2f}{min(each):8.2f}{max(each):8.2f}{times:12.1f}"
+
+
+def _edit_lines(edits: dict[str, list[float]]) -> Iterator[str]:
+    for state, each in edits.items():
+        yield f"{f'edit until {state}':24s}{median(each):8.2f}{min(each):8.2f}{max(each):8.2f}"
 
 
 if __name__ == "__main__":

@@ -102,7 +102,7 @@ class PartlyCompared(Record, frozen=True, eq=False):
     not_compared: ClassVar[frozenset[str]] = frozenset()
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and self._compared() == other._compared()
+        return other is self or (type(other) is type(self) and self._compared() == other._compared())
 
     def __ne__(self, other: object) -> bool:
         return not self == other  # msgspec's own comparison uses identity here

@@ -262,6 +262,7 @@ class ProcessSupervisor:
         }  # by the accused
         self._model_sender = ModelSender(self.engine)
         self._sandboxes = SandboxReports()
+        self._walls: tuple[dict[str, Mapping[str, str]], dict[str, str]] = {}, {}  # of each process, and together
         self._readers = Readers(self._level, self.stalls, self._sandboxes)
         self._fences: dict[ChildProcess, Fence] = {}  # sandboxes of the running processes
         self._merged = False  # whether the publisher was started as a thread of this process
@@ -617,7 +618,10 @@ class ProcessSupervisor:
 
     def walls(self) -> dict[str, str]:
         """Return the sandbox rules that the kernel enforces, by rule, in the published form."""
-        return together({room: self._sandboxes.published(room) for room in self.reports()})
+        rooms = {room: self._sandboxes.published(room) for room in self.reports()}
+        if rooms != self._walls[0]:  # asked several times a second, and rarely different
+            self._walls = rooms, together(rooms)
+        return self._walls[1]
 
     def runtime(self) -> str:
         """Return name and version of the engine's runtime, in the published form."""
