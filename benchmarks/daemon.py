@@ -31,7 +31,7 @@ from typing import Final
 
 from edge_infer.bench.measure import machine
 from edge_infer.engine.interpreter import backend_name
-from tests.broker import Broker, Subscriber, eventually
+from tests.broker import Broker, Heard, Subscriber, eventually
 from tests.readers.conftest import RtspCamera, plays_rtsp
 from tests.running import CLIP, ROOT, Daemon
 
@@ -179,7 +179,7 @@ def _start(daemon: Daemon, subscriber: Subscriber) -> float:
     """Seconds from the start until the subscriber has a result."""
     begun = time.monotonic()
     with daemon:
-        return subscriber.wait(RESULT, lambda heard: heard.at > begun, PATIENCE).at - begun
+        return _next(subscriber, RESULT, begun).at - begun
 
 
 def _edits(daemon: Daemon, subscriber: Subscriber, turns: int) -> dict[str, list[float]]:
@@ -187,7 +187,7 @@ def _edits(daemon: Daemon, subscriber: Subscriber, turns: int) -> dict[str, list
     seconds: dict[str, list[float]] = {"active": [], "rejected": []}
     text, new, started = daemon.config.read_text(), daemon.config.with_suffix(".new"), time.monotonic()
     with daemon:
-        subscriber.wait(RESULT, lambda heard: heard.at > started, PATIENCE)
+        _next(subscriber, RESULT, started)
         eventually(lambda: daemon.status()["config"], "a reading of the file", PATIENCE)
         for turn in range(turns):
             for state, threshold in (("active", f"0.{turn + 1:03}"), ("rejected", "2")):
@@ -195,11 +195,15 @@ def _edits(daemon: Daemon, subscriber: Subscriber, turns: int) -> dict[str, list
                 new.write_text(text.replace("threshold: 0", f"threshold: {threshold}"))
                 new.replace(daemon.config)
                 begun = time.monotonic()
-                answer = subscriber.wait(CONFIG, lambda heard, since=begun: heard.at > since, PATIENCE)
+                answer = _next(subscriber, CONFIG, begun)
                 if json.loads(answer.payload)["state"] != state:
                     raise AssertionError(f"expected {state}: {answer.payload!r}")
                 seconds[state].append(answer.at - begun)
     return seconds
+
+
+def _next(subscriber: Subscriber, topic: str, since: float) -> Heard:
+    return subscriber.wait(topic, lambda heard: heard.at > since, PATIENCE)
 
 
 def table(found: Found) -> str:
