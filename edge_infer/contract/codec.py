@@ -175,12 +175,13 @@ def check_decimals(most: int, *values: object) -> None:
     """
     scale = _SCALES[most]
     for value in values:
-        if value.__class__ is not float or _LEAST_WHOLE <= abs(value) < math.inf:
+        if value.__class__ is not float:
             continue
-        if not math.isfinite(value):
+        if -_LEAST_WHOLE < value < _LEAST_WHOLE:
+            if round(value * scale) / scale != value != round(value, most):
+                raise ValueError(f"{value} has more than {most} decimals")
+        elif not math.isfinite(value):
             raise ValueError(f"{value} is not finite")
-        if round(value * scale) / scale != value != round(value, most):
-            raise ValueError(f"{value} has more than {most} decimals")
 
 
 _LEAST_WHOLE: Final = 2.0**53

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Final
@@ -104,7 +104,7 @@ class KnownWords:
         """Check the labels and the pipeline of the parent objects in the output of a cascade."""
         above = self.above.get(place.name, set())
         if isinstance(record, State):
-            _check_labels((answer.label for answer in record.answers or ()), above)
+            _check_labels([answer.label for answer in record.answers or ()], above)
         elif record.parent is not ABSENT:
             _check_labels((record.parent.label,), above)
             self._check_pipelines((record.parent.pipeline,))
@@ -124,10 +124,10 @@ class KnownWords:
         return AllowedWords(tuple(models), tuple(pipelines))
 
 
-def _check_labels(found: Iterable[str], known: AbstractSet[str]) -> None:
-    for label in found:
-        if label not in known:
-            raise WireError(f"{label!r} is not among the labels of the model")
+def _check_labels(found: Sequence[str], known: set[str] | frozenset[str]) -> None:
+    if not known.issuperset(found):
+        unknown = next(label for label in found if label not in known)
+        raise WireError(f"{unknown!r} is not among the labels of the model")
 
 
 def _check_places(found: Iterable[str], known: AbstractSet[str]) -> None:

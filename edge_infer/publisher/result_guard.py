@@ -45,7 +45,7 @@ class ResultGuard:
         self._admission = RateAdmission(_earlier(self._noted))
 
     def apply(self, plan: Plan, earlier: EarlierPlan | None = None, inactive: Collection[str] = ()) -> None:
-        """Set the plan. ``earlier``: for a new publisher, the previous plan; ``inactive``: pipelines that do not run."""
+        """Set the plan. ``earlier``: for a new publisher, the previous plan; ``inactive``: pipelines at rest."""
         now = self._clock.uptime()
         if earlier is not None:
             self._numbers.apply(earlier.plan, now)
