@@ -81,7 +81,7 @@ SEQUENCES: Final = frozenset(
         "BIDIRECTIONAL_SEQUENCE_LSTM",
     }
 )
-"""Those operators of `REMEMBER` that process a whole sequence in one run. Each sequence starts without memory, as in
+"""Operators of `REMEMBER` that process a whole sequence in one run. Each sequence starts without memory, as in
 training, because the next picture or window is another sequence."""
 LIMITS: Final[Mapping[str, tuple[int, int]]] = {
     kind: (int(np.iinfo(kind).min), int(np.iinfo(kind).max))
@@ -261,7 +261,7 @@ class Interpreter:
         return [view() for view in self._views] + given
 
     def computed(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """Return inputs and outputs as the model computes with them.
+        """Return inputs and outputs in the form in which the model computes with them.
 
         These are integer tensors if the model converts its float inputs and outputs only at its ends.
         """
@@ -284,7 +284,7 @@ class Interpreter:
     def _recover(self, error: Exception) -> None:
         """Run all operators on the processor from now on, with the same inputs.
 
-        Raises `ModelError` if they run there already or must not.
+        Raises `ModelError` if the operators already run on the processor, or if the plan forbids that.
         """
         if self._delegate is None or self.failure or self._delegate.on_failure == "refuse":
             who = "the model" if self._delegate is None or self.failure else "the delegate"
@@ -386,7 +386,7 @@ def _library(delegate: DelegatePlan) -> Any:
     try:
         return backend().load_delegate(delegate.library, dict(delegate.options))
     except (ValueError, RuntimeError) as error:
-        said = " ".join(str(error).split("\n", 1)[-1].split())[:200]  # the line before names the library
+        said = " ".join(str(error).split("\n", 1)[-1].split())[:200]  # the first line only names the library
         raise ModelError(f"the delegate cannot be loaded: {said or 'the library gives no reason'}") from error
 
 

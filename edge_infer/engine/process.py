@@ -172,8 +172,8 @@ class Engine:
     def _handle_control(self) -> bool:
         """Handle the pending orders of the supervisor; return whether a report is due now.
 
-        It is due after a new plan. It is also due after each picture, before the next order: the supervisor kills an
-        engine that makes several large pictures without a report.
+        A report is due after a new plan. It is also due after each picture, before the next order, because the
+        supervisor kills an engine that makes several large pictures without a report.
         """
         changed = False
         while (order := self._control.receive()) is not None:

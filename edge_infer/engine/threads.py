@@ -22,7 +22,7 @@ from edge_infer.sandbox import kernel
 def stay_on(cpus: Collection[int]) -> None:
     """Restrict the calling thread to ``cpus``; if empty, to all CPUs that the main thread may use.
 
-    Raises `ModelError` if the process may use none of them.
+    Raises `ModelError` if the process may use none of these CPUs.
     """
     wanted = set(cpus) or os.sched_getaffinity(os.getpid())
     if os.sched_getaffinity(0) == wanted:

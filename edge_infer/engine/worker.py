@@ -1,4 +1,4 @@
-"""The thread of a pipeline: takes the frames of a feed one by one. A failure in one frame does not end it."""
+"""The thread of a pipeline: takes the frames of a feed one by one. A failure in one frame does not end the thread."""
 
 from __future__ import annotations
 
@@ -224,9 +224,9 @@ class Worker:
             self.feed.detach(self._cursor)
 
     def _take_over(self) -> None:
-        """Put another model into service, if one is due.
+        """Put the next model into service if it is due.
 
-        If no model is in service, detach, so that the feed does not wait.
+        If no model is in service, detach from the feed, so that the feed does not wait for this pipeline.
         """
         if not self._models.due():
             return
@@ -266,7 +266,7 @@ class Worker:
             self._say_nothing(reason)
         else:
             self._voice.again(serving)
-        self._settle(taken if whole else None)  # the next engine gets an item that was cut off
+        self._settle(taken if whole else None)  # an item that was cut off goes to the next engine
         self._intake.used(serving)
         if self.feed.holds:
             self._outlet.await_room(self._name, self._stop)
@@ -295,7 +295,7 @@ class Worker:
         """
         rows = rows_of(taken) if self.feed.keeps_all else 0
         done = cut = 0
-        self._cut = rows  # until it is known better: the thread may hang
+        self._cut = rows  # an upper bound until the item is done: the thread may hang
         try:
             for frame in serving.model.frames(taken):
                 if not cut and serving.pacer.due(time.monotonic()):

@@ -14,7 +14,7 @@ from edge_infer.engine.tasks.anomaly import Deviation
 from edge_infer.engine.tasks.detection import count_state
 
 MOST: Final = 100
-"""Maximum number of answers in a state, as in its closed schema."""
+"""Maximum number of answers in a state. The message schema has the same limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Answers:
 
 
 def _rank(answered: Answered) -> float:
-    """Return the rank that selects the answer for the summary: the greatest anomaly score, or the newest answer."""
+    """Return the sort key of an answer: its anomaly score, or its capture time. The greatest key wins."""
     found = answered.findings
     return found.score if isinstance(found, Deviation) else answered.moment
 

@@ -22,7 +22,8 @@ from edge_infer.plan.records import CropsPlan, PipelinePlan
 class Inquiry(Follow):
     """Child stage of a cascade.
 
-    It keeps an answer while the object is present or, if the parent does not track objects, until the next frame.
+    The stage keeps an answer while the object is present. If the parent does not track objects, it keeps the answer
+    until the next frame.
     """
 
     def __init__(self, plan: PipelinePlan, new_number: Callable[[], int]) -> None:
@@ -99,9 +100,9 @@ class Inquiry(Follow):
                 self._answers[each.key] = replace(self._answers[each.key], about=each)
 
     def _why_not(self, each: Sighted, chosen: int, now: Instant) -> tuple[str, str] | None:
-        """Return why an object does not go into the model: the stage that excludes it and the reason.
+        """Return the stage that excludes an object from the model, and the reason.
 
-        Return None if it is selected.
+        Return None if the object is selected.
         """
         crops, number = self._crops, each.found.number
         if crops.labels is not None and each.found.label not in crops.labels:

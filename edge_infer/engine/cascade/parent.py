@@ -57,7 +57,7 @@ class CropsFeed(Feed):
             self._silent = reason
 
     def blocked(self) -> Reason | None:
-        """Return the reason why the parent pipeline has no findings; None if it has."""
+        """Return the reason why the parent pipeline has no findings; None if it has findings."""
         return self._silent
 
     def health(self) -> SourceHealth:

@@ -13,8 +13,8 @@ from edge_infer.engine.tasks.detection import Detection, fractions
 from edge_infer.frames.geometry import Region
 
 Key: TypeAlias = tuple[int, int]
-"""Key of an answer: the id of the object, and its index among the objects of this id. Without an id: 0, and its index
-in the frame."""
+"""Key of an answer: the id of the object, and its index among the objects of this id. An object without an id has 0 and
+its index in the frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Sighted:
 
     @property
     def key(self) -> Key:
-        """Key that stays the same for one object, as long as its id does."""
+        """Key of the object, constant as long as the object's id is."""
         return self.id or 0, self.nth
 
     @property
@@ -67,8 +67,8 @@ class Sighting:
     """All objects found in a frame, the best first.
 
     ``present`` holds the ids of all present objects, visible in this frame or not; None without tracking. ``asked``
-    holds the ids of the objects that the parent's model has just examined; None: all. ``warm`` is false at first, until
-    a present object has had enough time to be confirmed.
+    holds the ids of the objects that the parent's model has just examined; None: all. ``warm`` is false until the
+    pipeline has run long enough to confirm an object.
     """
 
     objects: tuple[Sighted, ...]

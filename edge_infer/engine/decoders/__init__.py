@@ -7,7 +7,7 @@ A decoder *must* be a class with
   input tensor's quantization defines it (a class attribute);
 - ``nms``: the usual merging of overlapping boxes, used if the manifest does not define it (a class attribute);
 - ``recognise(inputs, outputs) -> str | None`` (a static method): the reason in words why a model with these tensors
-  belongs to this family, or None; it *must* return None if the shapes allow another reading;
+  belongs to this family, or None; it *must* return None if the shapes also fit another family;
 - ``__init__(layout: Layout)``: finds its outputs by name, shape and dtype and raises `ModelError` if they do not fit;
 - ``classes``: the number of classes of its outputs, 0 if unknown; the labels are checked against it;
 - ``__call__(tensors) -> Candidates``: a pure function from the raw output arrays, in the order of ``layout.outputs``,

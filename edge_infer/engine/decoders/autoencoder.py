@@ -2,8 +2,8 @@
 
 The distance is the mean of the squared differences over all features, in the units of the training, as in the MLPerf
 Tiny benchmark; with ``error: absolute`` the mean of the absolute differences. The decoder compares the output with the
-input before quantization. The distance of a window of samples therefore grows beyond the range of the input tensor, and
-contains no rounding error of the input.
+input before quantization. The range of the input tensor therefore does not limit the distance of a window of samples,
+and the distance contains no rounding error of the input.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from edge_infer.errors import ModelError
 from edge_infer.plan.records import InputPlan, NmsPlan
 
 LARGEST: Final = float(np.finfo(np.float32).max)
-"""Limit of the input, so that no distance overflows."""
+"""Limit to which the input is clipped, so that no distance overflows."""
 
 
 class Autoencoder:
@@ -47,7 +47,7 @@ class Autoencoder:
         self._output = layout.outputs[0]
 
     def __call__(self, tensors: Sequence[NDArray[Any]]) -> Distance:
-        """Return the distance between the output and the input, which follows it; NaN if an output is not finite."""
+        """Return the distance of ``tensors``: of the output and the input. It is NaN if an output is not finite."""
         made = self._output.dequantize(tensors[0].reshape(-1))
         given = np.clip(tensors[1].reshape(-1), -LARGEST, LARGEST)
         nonfinite = int(made.size - np.count_nonzero(np.isfinite(made)))

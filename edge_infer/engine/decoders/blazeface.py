@@ -4,9 +4,9 @@ The short-range model has 896 anchors, the full-range model 48 x 48 cells with o
 
 Outputs are regressions ``[1, n, 16]`` and score logits ``[1, n, 1]``. Short-range files often split each of them into
 two parts: 512 anchors (16 x 16 cells with 2 each) and 384 (8 x 8 cells with 6 each). The order of the parts varies, so
-they are matched by shape. Of 16 numbers the first four are centre x, centre y, width and height in pixels of the input,
-the centre is relative to the centre of the anchor's cell; six keypoints follow. Source: "BlazeFace: Sub-millisecond
-Neural Face Detection on Mobile GPUs" (arXiv:1907.05047) and MediaPipe's ``face_detection`` graphs.
+they are matched by shape. The first four of the 16 numbers are centre x, centre y, width and height in pixels of the
+input. The centre is relative to the centre of the anchor's cell. Six keypoints follow. Source: "BlazeFace:
+Sub-millisecond Neural Face Detection on Mobile GPUs" (arXiv:1907.05047) and MediaPipe's ``face_detection`` graphs.
 """
 
 from __future__ import annotations

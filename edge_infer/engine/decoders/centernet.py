@@ -86,10 +86,12 @@ class CenterNet:
 
 
 def _peaks(heatmap: NDArray[Any], limit: float) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
-    """Return rows, columns and classes of the peaks not below ``limit`` in a stored ``[rows, columns, classes]``.
+    """Return rows, columns and classes of the peaks not below ``limit``.
 
-    Only cells that reach the limit are compared with their neighbours. Outside the grid the nearest cell at the edge
-    stands for a neighbour.
+    ``heatmap`` holds stored values, ``[rows, columns, classes]``.
+
+    Only cells that reach the limit are compared with their neighbours. The nearest cell at the edge replaces a
+    neighbour outside the grid.
     """
     rows, columns, classes = np.unravel_index(np.flatnonzero(~(heatmap < limit)), heatmap.shape)  # NaN counts as a peak
     values = heatmap[rows, columns, classes]

@@ -91,7 +91,7 @@ class EfficientDet:
         return sound_boxes(np.concatenate(boxes), np.concatenate(scores), np.concatenate(found))
 
     def _seen(self, tensors: Sequence[NDArray[Any]]) -> list[Scores]:
-        """Return how the scores of each level are encoded. If one level holds logits, all levels do."""
+        """Return the score conversion of each level. If one level holds logits, all levels do."""
         seen = [scores.seen(tensors[pair[0]]) for scores, pair in zip(self._scores, self._pairs, strict=True)]
         logits = any(one.logits for one in seen)
         return [Scores(one.output, logits) for one in seen]
@@ -134,7 +134,7 @@ def _levels(size: tuple[int, int]) -> list[tuple[int, int]]:
 def _pairs(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> list[Pair]:
     """Return the pair of outputs of each level, or the one pair for all levels.
 
-    Raises `ModelError` if they do not fit.
+    Raises `ModelError` if the outputs do not fit the levels.
     """
     if image_size(inputs) != (0, 0):
         levels = _levels(_size(inputs))
@@ -159,7 +159,7 @@ def _pairs(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> list[Pair
 def _pair(outputs: tuple[Tensor, ...], shape: tuple[int, ...], width: int) -> Pair | None:
     """Return the positions of the class and box outputs of one level.
 
-    They are identified by their width, or by name if both have the same width.
+    The width identifies the two outputs. If both have the same width, their names do.
     """
     found = [index for index, output in enumerate(outputs) if output.shape[:-1] == shape]
     boxes = [index for index in found if outputs[index].shape[-1] == width]

@@ -49,9 +49,9 @@ class Fomo:
         self._limit = stored(self._output, layout.threshold)
 
     def __call__(self, tensors: Sequence[NDArray[Any]]) -> Boxes:
-        """Return the candidates, one for each group of cells and so at most one for every two cells and class.
+        """Return one candidate for each group of cells, at most one for every two cells and class.
 
-        They need no merging.
+        The candidates need no merging.
         """
         cells = tensors[0][0]
         present = ~(cells[:, :, 1:] < self._limit)  # keeps NaN, to count it
@@ -91,4 +91,5 @@ class Fomo:
 
 
 _NONE: Final = (np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.int32))
-"""No groups: an operand with which the arrays of all classes can always be concatenated."""
+"""Empty arrays of one class. Concatenating them with the arrays of the other classes works even if there are no
+others."""

@@ -31,7 +31,7 @@ class Regression:
     classes = 0
 
     def __init__(self, layout: Layout) -> None:
-        """Count the values; raise `ModelError` if there are none or too many to name."""
+        """Count the values; raise `ModelError` if there are none or more than `MOST`."""
         self._outputs = layout.outputs
         self.values = sum(int(np.prod(output.shape)) for output in layout.outputs)
         if not 1 <= self.values <= MOST:

@@ -1,8 +1,8 @@
 """Detection of whether an output holds scores, or logits for a sigmoid.
 
-It is used by model families that are exported in both forms. The manifest may define ``activation: none | sigmoid``. A
-quantized tensor is classified by its range. A float tensor is checked in each run: where there is no object, logits lie
-far below 0.
+Model families that are exported in both forms use this module. The manifest may define ``activation: none | sigmoid``.
+A quantized tensor is classified by its range. A float tensor is checked in each run: where there is no object, logits
+lie far below 0.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Scores:
 
     output: Tensor
     logits: bool | None
-    """Whether the numbers are logits; None if only the numbers of a run can show it."""
+    """Whether the numbers are logits; None if each run has to check its numbers."""
 
     @staticmethod
     def of(output: Tensor, options: Options) -> Scores:
@@ -54,7 +54,7 @@ class Scores:
         return stored(self.output, logit(threshold) if self.logits else threshold)
 
     def real(self, raw: NDArray[Any]) -> Array:
-        """Return the scores of stored values."""
+        """Convert stored values to scores."""
         real = self.output.dequantize(raw)
         return sigmoid(real) if self.logits else real
 
@@ -71,8 +71,8 @@ LARGEST_FRACTION: Final = 4.0
 class Units:
     """Unit of x and y.
 
-    ``size`` is width and height of the input in pixels. ``pixels`` is None if only the numbers of a run can show the
-    unit.
+    ``size`` is width and height of the input in pixels. ``pixels`` is None if each run has to derive the unit from its
+    numbers.
     """
 
     size: tuple[int, int]

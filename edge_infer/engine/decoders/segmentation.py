@@ -4,8 +4,8 @@
 - ``[1, h, w, classes]`` (or ``[1, classes, h, w]``, if the input has its channels first or only that fits the labels):
   one number per class. The class with the greatest number is chosen, so scores, logits and quantized values need no
   conversion;
-- ``[1, h, w, 1]`` of floats or quantized numbers: the score or the logit of the second of two classes, which is chosen
-  from a score of 0.5 on (`Scores`; the manifest may define ``activation: none | sigmoid``).
+- ``[1, h, w, 1]`` of floats or quantized numbers: the score or the logit of the second of two classes. A score of at
+  least 0.5 selects the second class (`Scores`; the manifest may define ``activation: none | sigmoid``).
 
 Source: "Rethinking Atrous Convolution for Semantic Image Segmentation" (arXiv:1706.05587) for the first two forms.
 """

@@ -84,7 +84,7 @@ class Ssd:
         return sound_boxes(boxes, scores, classes)
 
     def _by_numbers(self, tensors: Sequence[NDArray[Any]]) -> int:
-        """Return which of the two outputs holds boxes, that is anchors; raise `ModelError` if both do, or neither."""
+        """Return the index of the output that holds the anchors; raise `ModelError` if both could, or neither."""
         found = [index for index in self._pair if _are_boxes(tensors[index][0])]
         if len(found) == 1:
             return found[0]
@@ -99,8 +99,8 @@ class Ssd:
     def recognise(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> str | None:
         """Recognise the outputs of such a model.
 
-        They are three outputs for the same anchors, two of them with four numbers per anchor; or two outputs that their
-        names identify.
+        It has three outputs for the same anchors, two of them with four numbers per anchor, or two outputs with known
+        names.
         """
         if known_by_name(outputs):
             return f"encoded boxes and class predictions of {outputs[0].shape[1]} anchors, identified by their names"
@@ -142,7 +142,7 @@ def _scores(outputs: tuple[Tensor, ...], options: Options) -> int:
 
 
 def _anchors(outputs: tuple[Tensor, ...], pair: tuple[int, ...], options: Options) -> int | None:
-    """Return the position of the anchors; None if only the numbers of a run can show it."""
+    """Return the position of the anchors; None if each run has to find them by its numbers."""
     said = options.output("anchors")
     if said is not None:
         if said not in pair:
@@ -155,6 +155,6 @@ def _anchors(outputs: tuple[Tensor, ...], pair: tuple[int, ...], options: Option
 def _are_boxes(rows: NDArray[Any]) -> bool:
     """Return whether each row has a positive width and height.
 
-    Stored values are compared, which have the same order as the real ones.
+    The stored values are compared, because they have the same order as the real ones.
     """
     return bool((rows[:, 2] > rows[:, 0]).all() and (rows[:, 3] > rows[:, 1]).all())

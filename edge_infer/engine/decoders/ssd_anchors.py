@@ -1,6 +1,6 @@
 """Anchors of SSD models whose file does not contain them: generated as in TensorFlow's Object Detection API, or listed.
 
-There are two generators. Their parameters have the names that they have in a training configuration:
+There are two generators. The parameters have the same names as in a training configuration:
 
 - ``ssd_anchor_generator``: ``{layers: 6, min_scale: 0.2, max_scale: 0.95}``. Further parameters are ``scales`` (instead
   of ``min_scale`` and ``max_scale``), ``aspect_ratios``, ``interpolated`` (the aspect of the anchor between two scales,

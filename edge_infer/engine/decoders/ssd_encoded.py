@@ -68,7 +68,7 @@ class Encoded:
 
 
 def are_encoded(outputs: tuple[Tensor, ...]) -> bool:
-    """Return whether the outputs are a pair: scores, and four numbers for each of as many anchors."""
+    """Return whether the outputs are a pair: scores and four numbers for each anchor."""
     if len(outputs) != 2 or any(len(output.shape) != 3 or output.shape[0] != 1 for output in outputs):
         return False
     widths = [output.shape[2] for output in outputs]

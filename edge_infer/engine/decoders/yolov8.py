@@ -63,7 +63,7 @@ class Yolov8:
 
     @staticmethod
     def recognise(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> str | None:
-        """Recognise an output with this input's cells on one axis, and not the rows of a pose head on the other."""
+        """Recognise an output with this input's cells on one axis. A pose head's rows on the other axis exclude it."""
         if len(outputs) != 1 or len(outputs[0].shape) != 3 or outputs[0].shape[0] != 1:
             return None
         expected = cells(inputs)

@@ -37,7 +37,7 @@ SIDE: Final = 16
 BEYOND: Final = 1000.0
 """Limit of box coordinates, in multiples of the input size; no box of a sound model reaches farther."""
 MOST: Final = 256
-"""Maximum candidates, best first: a sound model has fewer, a broken one must not stall the board."""
+"""Maximum number of candidates, best first. A sound model has fewer. A broken model must not stall the board."""
 
 
 class Yolov8Segment:

@@ -29,19 +29,19 @@ LOOKS: Final = 5
 MEAN_SECONDS, MEANS = 30.0, 10
 """Length in seconds of one mean, and the number of means of which a slow signal is the median: 5 minutes together."""
 MAX_INTERVAL: Final = 3600.0
-"""Upper limit in seconds of the average interval between pictures, as used for slow sources."""
+"""Upper limit in seconds of the running average of the interval between pictures."""
 GAP: Final = 120.0
-"""Seconds without a picture after which pictures taken before no longer count as the present; more for a slow
-source."""
+"""Seconds without a picture after which older pictures no longer represent the present. For a slow source the time is
+longer."""
 LEAST_FRAMES: Final = 2000
-"""Minimum number of pictures for learning the appearances, in at least `CAMERA_HOURS`. After that, the largest
-deviations are collected for `CAMERA_HOURS` more."""
+"""Minimum number of pictures for learning the appearances, in at least `CAMERA_HOURS` hours. Then the largest
+deviations are collected for as many hours."""
 BLOCK: Final = 3600.0
 BLOCK_LOOKS: Final = 60
-"""Minimum length, in seconds and pictures, of a block. The largest deviation of each block is one value of
+"""Minimum length of a block in seconds (`BLOCK`) and in pictures. The largest deviation of each block is one value of
 `Extremes`."""
 FAR: Final = 1.0
-"""Distance between two views from which on they belong to different appearances."""
+"""Minimum distance between two views of different appearances."""
 LEAST_WEIGHT: Final = 3.0
 """Minimum number of means in an appearance: a single mean may come from the moment in which the light was switched."""
 
@@ -50,9 +50,9 @@ LEAST: Final[Mapping[Signal, float]] = {
     "detail": 1.5, "dark": 1.5, "sharpness": 0.6, "moved": 0.025, "changed": 0.4,
     "detail_slow": 0.6, "sharpness_slow": 0.4, "veil": 0.09,
 }  # fmt: skip
-"""Minimum threshold of each signal, whatever the reference gives. The unit is octaves for detail, darkness and
-sharpness, a share of the frame for a shift, a loss of agreement for ``changed``, and a share of the edge profiles for a
-veil."""
+"""Minimum threshold of each signal, even if the reference gives a lower one. The unit is octaves for detail, darkness
+and sharpness, a share of the frame for a shift, a loss of agreement for ``changed``, and a share of the edge profiles
+for a veil."""
 MOST: Final[Mapping[Signal, float]] = {
     "detail": 6.0, "dark": 5.0, "sharpness": 3.0, "moved": 0.3, "changed": 1.0,
     "detail_slow": 6.0, "sharpness_slow": 3.0, "veil": 0.9,
@@ -61,11 +61,13 @@ MOST: Final[Mapping[Signal, float]] = {
 SLOW: Final[frozenset[Signal]] = frozenset({"detail_slow", "sharpness_slow", "veil"})
 """Signals that are medians over five minutes."""
 FLAT: Final = 0.9
-"""Share of the picture without detail from which on too little detail means that the lens is covered."""
+"""Minimum share of the picture without detail for a covered lens. With a smaller share, little detail has another
+cause."""
 SAME_VIEW: Final = 0.4
-"""Agreement from which on a picture shows the same view, so that its sharpness can be compared with the reference."""
+"""Minimum agreement at which a picture shows the same view, so that its sharpness can be compared with the
+reference."""
 SIMILAR: Final = 0.8
-"""Agreement from which on the camera counts as not moved."""
+"""Minimum agreement at which the camera counts as not moved."""
 OVERLAP, OVERLAP_EACH = 0.6, 0.45
 """Minimum agreement of the overlapping parts of a shifted picture: the mean of both edge profiles, and each of them."""
 STEADY: Final = 0.03
@@ -74,15 +76,16 @@ more."""
 WEAK: Final = 0.6
 """Octaves by which edges must be weaker than the best-preserved quarter of the edges to count as veiled."""
 ELSEWHERE, ELSEWHERE_SHARE = 0.4, 0.05
-"""Octaves by which edges must have become stronger in some places for a picture that is turned, not veiled; and the
-weight of each picture in the mean of these octaves. The veils of ``scripts/drift`` stay below it."""
+"""Octaves by which edges in some places must be stronger, so that the picture counts as turned and not as veiled. The
+veils of ``scripts/drift`` stay below this number. ``ELSEWHERE_SHARE`` is the weight of each picture in the mean of
+these octaves."""
 LASTS: Final[Mapping[CameraDrift, float]] = {
     "covered": 2.5, "dark": 2.5, "moved": 10.0, "defocused": 10.0, "veiled": 120.0, "changed": 120.0,
 }  # fmt: skip
 """Minimum duration in seconds before a kind of drift is reported: a vehicle may stop in the picture for a minute.
 
-A slow signal is reported at once. Other drifts must also show in one picture for each of these seconds, or in `LOOKS`
-further pictures if that is fewer, so that two or three pictures of a slow source are not enough.
+A drift of a slow signal is reported at once. Any other drift must also show in further pictures: one for each of these
+seconds, but not more than `LOOKS`. So two or three pictures of a slow source are not enough.
 """
 END_SHARE, END_AFTER = 0.7, 60.0
 """A drift ends when its signal has been below this share of the threshold for this many seconds."""
@@ -130,7 +133,7 @@ class _View:
         )
 
     def distance(self, other: _View) -> float:
-        """Return how much two views differ; from `FAR` on they are different appearances."""
+        """Return the distance between two views. At `FAR` or more they are different appearances."""
         return (
             abs(_octaves(self.light, other.light))
             + abs(self.detail - other.detail)
@@ -139,7 +142,7 @@ class _View:
         )
 
     def agreement(self, other: _View) -> float:
-        """Return how well the edges of two views coincide: 1 if they are in the same places."""
+        """Return the agreement of the edges of two views: 1 if all edges are in the same places."""
         return agreement(self.columns, self.rows, (other.columns, other.rows))
 
 
@@ -177,10 +180,10 @@ class _Known:
 
 @dataclass(frozen=True, slots=True)
 class _Deviation:
-    """How much a view differs from the learned appearances, by signal. ``shift`` is that of a moved picture.
+    """Differences between a view and the learned appearances, by signal. ``shift`` is the shift of a moved picture.
 
-    ``signed`` are the differences that may be negative; the slow signals are computed from them. ``elsewhere`` is how
-    much stronger edges became in some places, in octaves.
+    ``signed`` are the differences that may be negative; the slow signals are computed from them. ``elsewhere`` is the
+    number of octaves by which edges in some places became stronger.
     """
 
     signals: dict[Signal, float]
@@ -221,7 +224,7 @@ def _medians(found: Iterable[Mapping[Signal, float]]) -> dict[Signal, float]:
 
 
 def _moved(view: _View, views: list[_View], unmoved: float) -> tuple[float, float] | None:
-    """Return the shift with which a view agrees with an appearance of similar brightness; None if there is none."""
+    """Return the shift with which a view agrees with an appearance of similar brightness; None if no shift does."""
     best, found = max(OVERLAP, unmoved + 0.05), None
     for each in sorted(views, key=lambda other: abs(_octaves(view.light, other.light)))[:2]:
         (right, across), (down, along) = shift(view.columns, each.columns), shift(view.rows, each.rows)
@@ -233,8 +236,8 @@ def _moved(view: _View, views: list[_View], unmoved: float) -> tuple[float, floa
 def _veil(view: _View, known: _View) -> tuple[float, float]:
     """Return the share of the edge profiles where edges are much weaker than in the best-preserved quarter.
 
-    The second number is by how many octaves the strongest twentieth surpasses that quarter: a veil takes edges away,
-    and a turn of the camera around its axis brings them to other places.
+    The second number is the octaves by which the strongest twentieth surpasses that quarter. A veil only weakens edges;
+    a turn of the camera around its axis also moves them to other places.
     """
     weak, stronger = [], []
     for now, before in ((view.columns, known.columns), (view.rows, known.rows)):
@@ -327,7 +330,7 @@ class CameraWatch:
                 self._mean = []
         elif len(self._looks) == LOOKS:
             found = _deviation(_View.middle(list(self._looks)), self._known)
-            if found.agreement >= SAME_VIEW:  # another view says nothing about how sharp the learned one is
+            if found.agreement >= SAME_VIEW:  # the sharpness of another view cannot be compared
                 self._slow.append(found.signed)
             self._elsewhere += ELSEWHERE_SHARE * (found.elsewhere - self._elsewhere)
             if self._mean_is_due(now, len(self._slow)):
@@ -399,7 +402,7 @@ class CameraWatch:
         self._set_thresholds()
 
     def _set_thresholds(self) -> None:
-        blocks = 2 * len(LEAST) * self.false_alarm / BLOCK  # the findings get the other half of the alarms
+        blocks = 2 * len(LEAST) * self.false_alarm / BLOCK  # `OutcomeWatch` gets the other half
         self._thresholds = {
             name: max(least, self._extremes.get(name, Extremes()).level(blocks)) for name, least in LEAST.items()
         }
@@ -435,7 +438,7 @@ class CameraWatch:
             raised.low_since = now
         elif now - raised.low_since >= END_AFTER:
             self.raised = None
-            # For some minutes the slow signals would still show the fault, and report it as another one.
+            # For some minutes the slow signals would still show this fault, which would then be reported as a new one.
             self._slow, self._mean_since = [], now
             self._slow_means.clear()
 

@@ -31,8 +31,7 @@ LEAST_WINDOWS: Final = 60
 GAP: Final = 3.0
 """A pause longer than this many windows interrupts the series: the next window is not compared with the one before."""
 VARYING_FROM: Final = 0.4
-"""Share of the learning from which on windows count for the spread: before that, the hourly means are not known well
-enough."""
+"""Share of the learning after which windows count for the spread. Before, the hourly means are too uncertain."""
 ALLOWANCE: Final = 0.5
 """Allowance of the cumulative sum (CUSUM), in standard deviations of a step."""
 MOST_STEP: Final = 4.0
@@ -267,19 +266,19 @@ class OutcomeWatch:
         return tuple(self.labels[place] for place in places if place < len(self.labels))
 
     def _previous(self, name: str, now: float, window: _Window) -> float | None:
-        """Return the deviation of the previous window from its mean; None if there was a longer pause in between."""
+        """Return the deviation of the previous window from its mean; None after a pause longer than `GAP`."""
         at, deviation = self._before.get(name, (-math.inf, 0.0))
         return deviation if now - at < GAP * (now - window.since) else None
 
     def _set_limits(self) -> None:
         """Set the limit of each signal from the expected time between false alarms.
 
-        An hourly mean has an error of its own, which would cause false alarms earlier. Therefore its standard deviation
-        is deducted from the allowance.
+        The error of the hourly means would cause more false alarms. Therefore the standard deviation of that error is
+        deducted from the allowance.
         """
         for name, signal in self._signals.items():
             error = 1.0 / math.sqrt(max(1.0, signal.count / HOURS))
-            steps = self.false_alarm / self._usual * 2 * 2 * SIGNALS  # two directions; half is for the camera
+            steps = self.false_alarm / self._usual * 2 * 2 * SIGNALS  # two directions; `CameraWatch` gets half
             limit = cusum_threshold(max(10.0, steps), max(0.1, ALLOWANCE - error))
             spread = max(signal.step_spread(), LEAST_SPREAD.get(name, 0.0))
             if 0.0 < spread < math.inf:

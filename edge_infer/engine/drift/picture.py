@@ -20,8 +20,8 @@ Profile: TypeAlias = NDArray[np.float32]
 COLUMNS, ROWS = 64, 36
 """Lengths of the two edge profiles: the mean strength of vertical edges by column, and of horizontal edges by row."""
 _FINE: Final = 2
-"""Edges are computed in a picture this many times larger than the profiles, small enough to average out most sensor
-noise."""
+"""Factor by which the picture for the edges is larger than the profiles. The picture is small enough to average out
+most sensor noise."""
 _NOISE: Final = 2.0
 """Edge strength, in brightness steps of 255, up to which an edge counts as noise."""
 _LINES: Final = 48
@@ -91,7 +91,7 @@ def shape_of(profile: Profile) -> Profile:
 
 
 def agreement(columns: Profile, rows: Profile, other: tuple[Profile, Profile]) -> float:
-    """Return how similar the shapes of two pairs of profiles are: 1 if equal, around 0 if unrelated."""
+    """Return the similarity of the shapes of two pairs of profiles: 1 if equal, around 0 if unrelated."""
     across = float(shape_of(columns) @ shape_of(other[0]))
     down = float(shape_of(rows) @ shape_of(other[1]))
     return (across + down) / 2
@@ -104,8 +104,8 @@ MOST_SHIFT: Final = 0.35
 def shift(profile: Profile, reference: Profile) -> tuple[float, float]:
     """Return the shift of a profile against the reference, as a share of its length, and the agreement.
 
-    A positive shift means that the content has moved to the right (or down). The agreement is that of the overlapping
-    parts.
+    A positive shift means that the content has moved to the right (or down). The agreement is computed from the
+    overlapping parts.
     """
     length = len(profile)
     most = round(MOST_SHIFT * length)

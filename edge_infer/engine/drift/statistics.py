@@ -36,8 +36,8 @@ def psi(reference: Sequence[float], window: Sequence[float]) -> float:
 def psi_without_drift(bins: int, reference: float, window: float) -> float:
     """Return the mean of `psi` for two samples of these sizes from one distribution.
 
-    That `psi` is distributed as ``(1/n + 1/m)`` times a chi-squared variable with ``bins - 1`` degrees of freedom
-    (Yurdakul, 2018).
+    For such samples `psi` is distributed as ``(1/n + 1/m)`` times a chi-squared variable with ``bins - 1`` degrees of
+    freedom (Yurdakul, 2018).
     """
     return (bins - 1) * (1.0 / reference + 1.0 / window)
 
@@ -171,7 +171,7 @@ class DailySignal:
     def correlation(self) -> float:
         """Return the correlation of a window with the previous one, plus its standard error; at most 0.98.
 
-        It is corrected for the bias of a short series (Kendall, 1954).
+        The correlation is corrected for the bias of a short series (Kendall, 1954).
         """
         found = self._correlation()
         if self.pairs < _FEW:
@@ -182,7 +182,7 @@ class DailySignal:
     def step_spread(self) -> float:
         """Return the standard deviation of the part of a window that the previous window does not explain.
 
-        It is the upper end of the confidence range (one standard error); infinite with too few windows.
+        The value is the upper end of its confidence range (one standard error). It is infinite with too few windows.
         """
         if self.residuals < _FEW:
             return math.inf

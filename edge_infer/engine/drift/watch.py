@@ -33,7 +33,7 @@ _OF_RATE: Final = frozenset({"fps", "every", "realtime"})
 """Options of a source that change how often pictures arrive, but not how they look."""
 _SENSELESS: Final = (ArithmeticError, ValueError, WireError, struct.error)
 KEEP_EVERY: Final = 1800.0
-"""Seconds between two references that are sent for storage during learning: each of them is written to the card."""
+"""Seconds between two references that are sent for storage during learning. Each one costs a write to the SD card."""
 
 
 class DriftWatch:
@@ -43,7 +43,7 @@ class DriftWatch:
         self, name: str, source: SourcePlan, kept: DriftReference | None = None,
         clock: Callable[[], float] = time.monotonic, zone: Callable[[float], time.struct_time] = time.localtime,
     ) -> None:  # fmt: skip
-        """``zone`` converts a wall time to the local date and time; the findings are learned by its hour."""
+        """``zone`` converts a wall time to the local date and time; the findings are learned by local hour."""
         self._name = name
         self._source = source
         self._kept = kept or DriftReference(name)
@@ -66,7 +66,7 @@ class DriftWatch:
     ) -> tuple[Happening, ...]:
         """Process a frame and its findings; return the drifts that began or ended.
 
-        ``visible`` returns the frame without the masked areas. ``still``: the model did not look at this frame, so the
+        ``visible`` returns the frame without the masked areas. ``still``: the model did not run on this frame, so the
         findings are older.
         """
         with self._lock:
@@ -92,13 +92,16 @@ class DriftWatch:
             self._outcome.see(now.moment, self._zone(now.wall).tm_hour, numbers)
 
     def end(self, reason: Reason, now: Instant | None = None) -> tuple[Happening, ...]:
-        """End the current drifts, for a reason other than the scene; ``now`` is the end of a recording."""
+        """End the current drifts for a reason outside the scene.
+
+        ``now`` is the end time of a recording; None: the present.
+        """
         with self._lock:
             now = now or Instant(time.monotonic(), time.time())
             return tuple(self._ended(part, now, reason) for part in list(self._told))
 
     def accept(self, *, camera: bool, outcome: bool) -> None:
-        """Discard what was learned about the camera, the findings or both, and learn it again."""
+        """Discard what was learned about the camera, the findings or both, and start learning again."""
         with self._lock:
             taken, plan, self._plan = self._sound(self._taken), self._plan, None
             self._kept = DriftReference(

@@ -13,7 +13,8 @@ MOST: Final = 1000
 TOGETHER: Final = 2.0
 """Seconds within which a repeated decision about the same label increases the count of the existing entry."""
 RECENT: Final = 256
-"""Number of newest entries with one of which a repeated decision is merged: more than the labels of one frame."""
+"""Number of newest entries among which an equal decision is found and counted. It is larger than the number of labels
+in a frame."""
 STILL: Final = "still"
 """Name of the first stage: without motion the model did not run, so the decision applies to every label."""
 TOLD: Final = "result"
@@ -91,7 +92,7 @@ class Decisions:
             del self._newest[key]
 
     def inherit(self, before: Decisions) -> None:
-        """Prepend the decisions of the predecessor, whose pipeline this one continues."""
+        """Prepend the decisions of the predecessor, which this pipeline continues."""
         self._kept.extendleft(reversed(before._kept))
         self._since = before._since
 
@@ -104,7 +105,7 @@ class Decisions:
         return [each for each in kept if label in (None, each.label) or each.stage == STILL]
 
     def now(self, wall: float) -> list[Decision]:
-        """Return the decisions about the frame of this time, except those that its published result shows anyway."""
+        """Return the decisions about the frame captured at ``wall``, except those that its published result shows."""
         recent = [self._kept[-index] for index in range(1, min(RECENT, len(self._kept)) + 1)]
         return [each for each in reversed(recent) if each.end == wall and each.stage not in (TOLD, REPEATED, SPENT)]
 

@@ -21,8 +21,8 @@ T = TypeVar("T")
 ENDS: Final[Mapping[EventType, EventType]] = {"appear": "leave", "enter": "exit", "start": "end"}
 """The end event of each begin event."""
 RESERVED: Final[Mapping[EventType, float]] = {"appear": 0.25}
-"""Share of the event budget that must remain after an event of this type, for more important ones. Zones and lines have
-the smallest share, because the user drew them on purpose."""
+"""Share of the event budget that an event of this type must leave for more important events; 0 for types that are not
+listed. Zones and lines leave nothing, because the user drew them on purpose."""
 MOST_OPEN: Final = 256
 """Maximum number of open events of one pipeline; at this number no further event begins."""
 
@@ -79,10 +79,10 @@ class Happening:
 
 
 class Subject(Protocol):
-    """What an event is about: an object, a label or an anomaly."""
+    """Subject of an event: an object, a label or an anomaly."""
 
     best: float
-    """The best score so far, which the end of the event carries."""
+    """The best score so far; the end event contains it."""
 
 
 class EventLedger:

@@ -20,8 +20,8 @@ class Followed:
     ``detections`` carry ids; ``counts`` include every present object, visible in this frame or not.
 
     ``zones`` holds counts by zone, ``lines`` the crossings of each line to the left and to the right. ``present`` holds
-    the ids of present objects, ``ids`` the same ids by label. ``warm`` is false at first, until a present object has
-    had enough time to be confirmed.
+    the ids of present objects, ``ids`` the same ids by label. ``warm`` is false until the pipeline has run long enough
+    to confirm an object.
     """
 
     detections: Detections

@@ -27,7 +27,7 @@ from edge_infer.plan.records import EventsPlan, LinePlan, PipelinePlan, Publish,
 # Conditions that an object, zone or line failed to meet, so that it caused no event.
 
 AGAIN: Final = 30.0
-"""Minimum seconds between two entries that say why a zone does not count the same object."""
+"""Minimum seconds between two entries with the reason why a zone does not count one object."""
 NEAR: Final = 1.0
 """Distance to a line, in multiples of the size of the object's box, within which a missed crossing is recorded."""
 

@@ -93,7 +93,7 @@ class Scene:
         shown, self._shown = found, found.source
         if not self._tracker.tracks:
             self._fit(found.source)
-        elif found.source != self._size:  # the stream has changed its size: tracks keep the pixels in which they began
+        elif found.source != self._size:  # the frame size changed: tracks keep the scale of their first frames
             found = _scaled(found, self._size)
         seen = self._tracker(found.objects, now, found.source)
         tracks = [track for track in seen.tracks.values() if not track.doubtful]
@@ -167,7 +167,7 @@ class Scene:
             self._lines = tuple(CrossingLine(line, size) for line in self._plan.lines)
 
     def _look(self, tracks: Sequence[ObjectTrack], now: Instant) -> None:
-        """Update on which side of every border each track is.
+        """Update the side of each track at every border.
 
         This includes the sightings that were held back while the identity of the track was unproven.
         """
@@ -175,7 +175,7 @@ class Scene:
         rows += [(track, track.place, now) for track in tracks]
         for track in tracks:
             track.doubts.clear()
-            if track.jumped:  # no frame shows its way, so it has crossed nothing
+            if track.jumped:  # no frame shows its path, so no crossing counts
                 self._visits[track].passages.clear()
                 track.jumped = False
         places = np.array([place for _, place, _ in rows])

@@ -13,8 +13,8 @@ from edge_infer.plan.records import LinePlan
 # Side of a border on which an object is, with hysteresis, so that jitter at the border does not count as a crossing.
 
 MARGIN: Final = 0.12
-"""Minimum distance beyond a border, as a share of the longer side of the object's box, from which on a point counts as
-beyond it."""
+"""Margin: the minimum distance beyond a border at which a point counts as beyond it, as a share of the longer side of
+the object's box."""
 FRAMES: Final = 3
 """Minimum consecutive frames on the other side before the side changes."""
 UNSEEN: Final = 2
@@ -27,10 +27,10 @@ class Side:
 
     ``settled`` is the confirmed side (true: inside, or left); None until it is known.
 
-    A *look* is the position of the object in one frame. The side changes when all looks during ``span`` seconds, at
-    least `FRAMES` of them, found the point on the other side, and the first `UNSEEN` of them found it beyond the
-    margin. ``since`` is the time of the first of these looks. For the first side of an object, two looks without a
-    margin suffice.
+    A *look* is the position of the object in one frame. The side changes when all looks during ``span`` seconds (at
+    least `FRAMES`) find the point on the other side, and the first `UNSEEN` of these find it beyond the margin.
+    ``since`` is the time of the first of these looks. For the first side of an object, two looks without a margin
+    suffice.
 
     An object that returns before it has enough looks still crossed the border if two conditions hold:
 
@@ -46,7 +46,7 @@ class Side:
     leaning: bool | None = None
     looks: int = 0
     touched: bool = False
-    """Whether the look before ``since`` found the point on the same side, but within the margin."""
+    """Whether the look before ``since`` already found the point on the other side, but within the margin."""
     farthest: float = -math.inf
     """Farthest position towards the other side, in pixels beyond the border; negative if the point did not reach the
     border."""

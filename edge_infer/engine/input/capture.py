@@ -1,6 +1,6 @@
-"""Capture: where a feed's frames come from.
+"""Captures supply a feed with the items of a source.
 
-This is the reader of a live source, or a file that the engine reads itself.
+A capture receives them from the reader of a live source, or reads them from a file inside the engine.
 """
 
 from __future__ import annotations

@@ -40,7 +40,8 @@ SHORT: Final = 0.01
 class Cursor:
     """Read position of one pipeline: its last frame, the number of missed frames, and its queue of a stream's items.
 
-    ``unheard`` is the reason for a null state that is due before the next frame.
+    ``unheard`` is the reason of a null state that the pipeline must publish before its next frame; None if there is
+    none.
     """
 
     last: int = 0
@@ -165,7 +166,7 @@ class Feed:
         return 0
 
     def forget_waiting(self, cursor: Cursor) -> int:
-        """Drop what waits for a pipeline that has ended; return the number of rows and lines."""
+        """Drop the waiting items of a pipeline that has ended; return the number of rows and lines."""
         del cursor
         return 0
 
@@ -300,7 +301,10 @@ class Feed:
                 self._watch.end()
 
     def opened(self, away: str) -> None:
-        """Record that the reader has the source open; ``away``: the reason why programs cannot find it any more."""
+        """Record that the reader has opened the source.
+
+        ``away`` is the reason why programs cannot find the source any more; empty if they can.
+        """
         with self._watching:
             if away and away != self._watch.away:
                 self._log(logging.WARNING, away)

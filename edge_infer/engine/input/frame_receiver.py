@@ -116,7 +116,7 @@ class FrameReceiver(Closing):
         return self._trouble is not None or bool(readable([self._channel.fd], timeout=timeout))
 
     def receive(self, timeout: float = 0.0) -> FrameReady | ReaderTrouble | None:
-        """Return the next event within ``timeout`` seconds; of several frames the newest, which is then held.
+        """Return the next event within ``timeout`` seconds. Of several frames, hold and return the newest.
 
         Raises `ChannelClosedError` when both the reader and the supervisor are gone. Any other fault of a reader is
         returned as a `ReaderTrouble`.
@@ -139,7 +139,7 @@ class FrameReceiver(Closing):
             return ReaderTrouble(shortened(f"the reader sent an invalid record: {error}"))
 
     def want(self, looks: float | None) -> None:
-        """Request the frame rate that pipelines take (None: all frames) from the reader, unless it is unchanged."""
+        """Request from the reader the frame rate that pipelines take (None: all frames), if it has changed."""
         memory = self._memory
         if memory is None or looks == self._looks:
             return

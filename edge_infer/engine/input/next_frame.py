@@ -63,9 +63,9 @@ class Intake(Closing):
         return taken
 
     def begin(self, serving: Serving) -> None:
-        """Start to prefetch while a frame is in the model.
+        """Start to prefetch while the model runs on a frame.
 
-        Do not if other pipelines wait: the prefetched frame would become old.
+        Do nothing if other pipelines wait, because the prefetched frame would become old.
         """
         if not self._turns.contested:
             self._ahead.begin(serving)

@@ -33,8 +33,8 @@ class Ahead(Closing):
 
     The first `begin` starts the thread. The thread takes a frame of a file at once. It takes a frame of a live source
     as late as possible, so that the frame is new but ready when the model is. While the model waits for a live source,
-    nothing is prefetched: that would only wake the thread. Each frame is used once. If the model has been replaced in
-    the meantime, the frame is prepared again for the new one.
+    nothing is prefetched, because prefetching would only wake the thread. Each frame is used once. If the model has
+    been replaced in the meantime, the frame is prepared again for the new one.
     """
 
     def __init__(self, feed: Feed, cursor: Cursor, name: str) -> None:
@@ -95,7 +95,7 @@ class Ahead(Closing):
     def next(self, timeout: float) -> Captured | None:
         """Return the prefetched frame, or the next one of the feed; wait up to ``timeout`` seconds for it.
 
-        Raises the error because of which the frame could not be taken, in whichever thread it occurred.
+        Raises the error that prevented taking the frame, whichever thread it occurred in.
         """
         if self._state is not _State.IDLE:
             with self._changed:
@@ -120,7 +120,7 @@ class Ahead(Closing):
             self._frame, self._error, self._state = None, None, _State.IDLE
 
     def _compare(self, timeout: float) -> None:
-        """Record whether the model has to wait for the source; a call that may not wait shows nothing about that."""
+        """Record whether the model has to wait for the source. A call with ``timeout`` 0 cannot show this."""
         if timeout > 0:
             self._source_is_slower = not self._feed.lossless and not self._feed.wait(self._cursor, 0.0)
 

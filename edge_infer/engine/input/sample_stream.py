@@ -71,7 +71,7 @@ class SampleStream(Feed):
             return sum(map(rows_of, cursor.waiting)) or int(not cursor.between)
 
     def forget_waiting(self, cursor: Cursor) -> int:
-        """Drop what waits for a pipeline that has ended; return the number of rows and lines."""
+        """Drop the waiting items of a pipeline that has ended; return the number of rows and lines."""
         with self._lock:
             rows = sum(map(rows_of, cursor.waiting))
             cursor.waiting.clear()

@@ -20,7 +20,7 @@ Make: TypeAlias = Callable[[], Interpreter]
 class Holder(Protocol):
     """The user of a leased interpreter.
 
-    It holds ``interpreter`` during the lease and gives the interpreter its ``echo``.
+    It holds ``interpreter`` during the lease and sets the interpreter's ``echo``.
     """
 
     interpreter: Interpreter
@@ -63,7 +63,7 @@ class InterpreterPool:
     def take(self, make: Make) -> Interpreter:
         """Return an unused interpreter: the one used last, which may still be in the processor's cache.
 
-        If none is returned in time, because a run hangs, the pool makes another one.
+        If no interpreter becomes free in time, because a run hangs, the pool makes another one.
         """
         with self._changed:
             if self._changed.wait_for(lambda: self._free, LONGEST):

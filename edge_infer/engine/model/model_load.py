@@ -20,10 +20,10 @@ BEAT: Final = 0.002
 
 
 class ModelLoad:
-    """Loads a model at once; if ``alone``, the pipeline closes its current model first and then loads this one itself.
+    """Loads a model immediately. If ``alone``, the pipeline first closes its current model, then loads this one itself.
 
-    The pipeline takes ``serving`` between two frames, once loading is `done`. A caller that cancels before that closes
-    the model.
+    The pipeline takes ``serving`` between two frames, once loading is `done`. If a caller cancels earlier, the model is
+    closed.
     """
 
     def __init__(self, serving: Serving, *, alone: bool = False) -> None:

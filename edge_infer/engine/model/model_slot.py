@@ -84,7 +84,7 @@ class ModelSlot:
         return switch is not None and switch.done()
 
     def take_over(self) -> ModelLoad | None:
-        """Replace the current model by the next one if that is loaded.
+        """Replace the current model by the next one if the next one is loaded.
 
         Return the finished replacement; None if there is none.
 
@@ -195,5 +195,5 @@ class ModelSlot:
         )  # fmt: skip
         if fresh is not before and model.identity != before.plan.model.identity:
             self._voice.nothing(fresh, "model_changed")
-        elif changed:  # the next frame may come late; until then nothing is known under the new settings
+        elif changed:  # until the next frame, which may come late, nothing is known under the new settings
             self._voice.nothing(fresh, "starting")

@@ -25,15 +25,15 @@ from edge_infer.plan.records import ModelPlan
 # Detection of outputs that a healthy model may repeat for many different inputs.
 
 SAME: Final = 20
-"""Number of different inputs for which the outputs may not be bit-identical, unless they are `quiet` or `one_class`.
+"""Number of different inputs after which bit-identical outputs are suspicious, unless they are `quiet` or `one_class`.
 
 Inputs and outputs are compared in the form with which the model computes: two float inputs are the same if the model
 quantizes them to the same bytes.
 """
 _REPEATED: Final = f"its outputs were the same, bit by bit, for {SAME} different inputs"
 DISTINCT: Final = 4
-"""Minimum number of different inputs, of the `SAME` + `FEW` generated ones, for a verdict after `SAME` real ones. A
-model may not tell more of them apart, for example if it takes one number as a byte."""
+"""Minimum number of generated inputs that must differ for the model, so that it can be rejected. Up to `SAME` + `FEW`
+inputs are generated, but many may be equal for the model, for example if it takes one number as a byte."""
 FEW: Final = 4
 BYTES: Final = ("int8", "uint8", "bool")
 
@@ -184,7 +184,7 @@ class Trial:
         self._repeats = len(self._inputs) >= SAME
         self.doubted |= self._repeats and not self._quiet(outputs) and not (self._maps and one_class(outputs))
         self._repeats &= all(map(_same_everywhere, outputs))
-        self.doubted |= self._repeats and any(map(_is_full, outputs))  # whatever threshold and labels currently hide
+        self.doubted |= self._repeats and any(map(_is_full, outputs))  # threshold and labels may hide the object
 
     def found(self, findings: Findings) -> None:
         """Doubt a model whose map is the same for many inputs and in each cell, and shows an object.
@@ -313,7 +313,7 @@ class Trial:
         try:
             self._examine(model)
         except Exception as error:  # noqa: BLE001 - whatever a plug-in throws
-            traceback.clear_frames(error.__traceback__)  # they may hold a tensor
+            traceback.clear_frames(error.__traceback__)  # the frames may hold a tensor
             return error
         return None
 

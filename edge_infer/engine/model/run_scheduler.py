@@ -36,10 +36,11 @@ class Turn:
 class Turns:
     """Gives cores to pipelines by priority; at equal priority to the one that has waited longest with a frame.
 
-    - After `OVERTAKEN` turns of others, the longest-waiting pipeline is next, whatever its priority. - If the next
-      pipeline needs more cores than are free, those behind it wait: otherwise it would never get them. - While there
-      are enough cores for all pipelines at once, no pipeline has to ask. - A ``spare`` member gets only cores that no
-      pipeline waits for.
+    - After `OVERTAKEN` turns of others, the longest-waiting pipeline is next, whatever its priority.
+    - If the next pipeline needs more cores than are free, the pipelines behind it wait. Otherwise it would never get
+      its cores.
+    - While there are enough cores for all pipelines at once, no pipeline has to ask.
+    - A ``spare`` member gets only cores that no pipeline waits for.
 
     Any thread may call it.
     """

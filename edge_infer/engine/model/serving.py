@@ -87,7 +87,7 @@ class Serving:
         self.trial: Trial | None = None
         self.watch(watched=watched)
         self.shadow: ShadowModel | None = None
-        self._comparing = threading.Lock()  # for what the main thread may change during the setup
+        self._comparing = threading.Lock()  # guards what the main thread may change during the setup
         self._stack = ExitStack()
 
     def load(self) -> None:
@@ -139,7 +139,7 @@ class Serving:
     def compared(self, plan: PipelinePlan) -> None:
         """Start the shadow model of this plan, or stop the current one if the plan has none.
 
-        The rest of the plan is unchanged.
+        The plan must not differ in anything else.
         """
         with self._comparing:
             self.plan, before = plan, self.shadow

@@ -1,6 +1,6 @@
 """Shadow model: a second model that runs on a share of a pipeline's frames and is compared with the first.
 
-The pipeline never waits for it.
+The pipeline never waits for the shadow.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ class ShadowModel:
             self._work.put(_ComparedFrame(frame, findings, now - begun))
 
     def status(self) -> ShadowStatus:
-        """Return the status and the agreement with the pipeline; called by the main thread."""
+        """Return the status of the shadow and its agreement with the pipeline; called by the main thread."""
         self._look_for_hang()
         shadow, sums, times = self.plan.shadow, self._agreements, list(self._times)
         assert shadow is not None

@@ -74,7 +74,7 @@ class Background:
         self._begun = self._learned = 0.0
 
     def __call__(self, pixels: Pixels, moment: float) -> Change:
-        """Return how this picture differs from the background."""
+        """Return the change of this picture against the background."""
         if pixels.shape != self._shape:
             self._begin(pixels, moment)
         self._sample(pixels)

@@ -2,11 +2,12 @@
 
 Without ``motion`` in the plan the model runs on every part of every frame. With ``motion`` it runs on a part
 
-- while something moves in the part, and for `LINGER` seconds longer; - if the light has changed, while the background
-  is being learned, and while nothing is known: at the first frame, and after a fault or a lost source; -
-  ``still_check`` seconds after its last run on the part; - while the part contains an object, if something moves
-  elsewhere or the findings are not settled: a tracked object is missing or not confirmed yet, or a label is about to
-  start or to end.
+- while something moves in the part, and for `LINGER` seconds longer;
+- if the light has changed, while the background is being learned, and while nothing is known: at the first frame, and
+  after a fault or a lost source;
+- ``still_check`` seconds after its last run on the part;
+- while the part contains an object, if something moves elsewhere or the findings are not settled: a tracked object is
+  missing or not confirmed yet, or a label is about to start or to end.
 
 If no part of a frame is selected, the pipeline uses the last findings again. The tracker and all later steps receive
 them as if they had been found in this frame. So time continues for a still object, and no timeout expires only because

@@ -71,7 +71,7 @@ class SourceWatch:
         self._samples.append(samples)
 
     def lost_silently(self, now: float) -> bool:
-        """Return whether the source is lost and nobody has reported a reason."""
+        """Return whether the source is lost without a reported reason."""
         return self.state(now) == "lost" and not (self.error or self.away or self.silent)
 
     @property
@@ -200,7 +200,7 @@ class PipelineWatch:
         return PipelineCounts(self._started, looked, self._still, dropped, failed, latencies, round(self._seconds, 3))
 
     def _motion(self) -> MotionHealth | Absent:
-        """Return what the motion gate has saved; `ABSENT` without a motion gate."""
+        """Return the work that the motion gate has saved; `ABSENT` without a motion gate."""
         if not self._gated:
             return ABSENT
         return MotionHealth(self._still, round(self._saved / max(1, self._saved + self._looks), 4))

@@ -48,7 +48,7 @@ class Outcome:
 
     @property
     def at(self) -> float:
-        """Uptime at the capture."""
+        """Uptime in seconds at which the frame was captured."""
         return uptime(self._frame.monotonic)
 
     def result(self, seq: int) -> Result:
@@ -68,7 +68,7 @@ class Outcome:
 
     @property
     def lasting(self) -> Essence:
-        """Value that stays the same as long as the state continues: the state's ``since`` is its last change."""
+        """Value that stays the same while the state continues. The state's ``since`` is the time of its last change."""
         return EARLY if self._early else self.essence
 
     def _head(self) -> Head:

@@ -59,7 +59,7 @@ class PublishPolicy:
         """Return whether a result is due now, in a cascade one ``about`` an object. If so, record it as published.
 
         ``captured`` is the time of the frame on the monotonic clock, if ``now`` is its position in a recording. The
-        budget counts that time, as the publisher does.
+        budget uses ``captured``, as the publisher does.
         """
         if not self._wanted(essence, now, about, now if captured is None else captured):
             return False

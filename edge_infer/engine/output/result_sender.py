@@ -1,6 +1,6 @@
 """Sends the messages of the engine to the publisher.
 
-It numbers them and keeps them until the publisher has stored them.
+The sender numbers the messages and keeps them until the publisher has stored them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ log = logging.getLogger(__name__)
 KEEP: Final = 1 << 20
 """Bytes of numbered messages that are kept, in case a restarted publisher needs them again."""
 CROWDED: Final = KEEP // 2
-"""Kept bytes from which on pipelines with a lossless source wait. Each may keep its share of these bytes."""
+"""Kept bytes above which pipelines with a lossless source wait. Each pipeline may keep an equal share of these
+bytes."""
 ROOM_WITHIN: Final = 2.0
 """Seconds without an acknowledgement after which a pipeline stops waiting. It does not wait again before its kept
 messages are within its share of `CROWDED`."""
@@ -80,7 +81,7 @@ class Outward(Protocol):
         """Return the number of results and events so far."""
 
     def written(self) -> int:
-        """Return how many results and events, counted from the first, no longer depend on this process."""
+        """Return the number of results and events, counted from the first, that the end of this process cannot lose."""
 
     def await_room(self, pipeline: str, stop: threading.Event) -> None:
         """Wait while the receiver is behind with the messages of this pipeline, until ``stop`` is set at the latest."""
@@ -105,7 +106,7 @@ class ResultSender:
         self._channel = channel
         self._lock = threading.Lock()
         self._numbers: dict[Series, int] = {}
-        self._given = 0  # their sum
+        self._given = 0  # sum of all sequence numbers
         self._acked: dict[Series, Acked] = {}
         self._objects: dict[str, int] = {}
         self._kept: dict[int, _Kept] = {}
@@ -239,7 +240,7 @@ class ResultSender:
         return self._given
 
     def written(self) -> int:
-        """Return how many results and events, counted from the first, are in the channel, outside of this process."""
+        """Return the number of results and events, counted from the first, that have left this process."""
         with self._lock:
             return self._given if (first := self._first_unsent()) is None else first - 1
 

@@ -80,7 +80,7 @@ class ImagePreprocess:
     def __call__(self, frame: Frame, into: Values) -> Transform:
         """Fill ``into``, a view of the whole input tensor.
 
-        Return the transform from its fractions back to the frame.
+        Return the transform from fractions of the tensor back to the frame.
         """
         fit = self._fit(frame)
         whole = into.reshape(*into.shape[:3], -1) if self._upright is None else self._upright

@@ -199,11 +199,11 @@ ROLLOFF: Final = 0.92
 BETA: Final = 8.6
 LARGEST: Final = 4096
 MOST_COEFFICIENTS: Final = 1 << 21
-"""This is 16 MiB. A ratio of rates that needs more coefficients (such as 48 kHz to 1 Hz) is a mistake in the
-manifest."""
+"""Maximum number of filter coefficients, which take 16 MiB. A ratio of rates that needs more (such as 48 kHz to 1 Hz)
+is a mistake in the manifest."""
 MOST_TIMES: Final = 64
-"""Maximum number of outputs per sample. An even slower signal is useless to a model, and its output would become too
-large."""
+"""Maximum number of outputs per sample. A signal with a lower rate is useless to a model, and its output would become
+too large."""
 _CHUNK: Final = 4096
 
 
@@ -227,7 +227,7 @@ class Resampler:
         self._first = self._made = self._came = 0
 
     def __call__(self, rows: Rows) -> Rows:
-        """Add rows; return the output that needs no later ones. Before its first sample the signal is constant."""
+        """Add rows; return the output that needs no later rows. The signal is constant before its first sample."""
         if not len(rows):
             return rows
         if self._rows is None:

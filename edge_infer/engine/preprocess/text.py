@@ -21,7 +21,7 @@ ID_TYPES: Final = ("int32", "int64", "float32")
 
 
 class Tokenizer(Protocol):
-    """Tokenizer from text to at most as many ids as the input tensor has; ``pad`` is the id for the rest of it."""
+    """Converts text to at most as many ids as the input tensor takes; ``pad`` is the id that fills the rest."""
 
     pad: int
 

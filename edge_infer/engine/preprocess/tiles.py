@@ -80,7 +80,7 @@ def _best(scores: NDArray[np.float32], threshold: float) -> NDArray[np.intp]:
 def _cut(
     boxes: Float64Boxes, tiles: NDArray[np.intp], regions: Sequence[Region], source: tuple[int, int]
 ) -> NDArray[np.bool_]:
-    """Return which boxes end at an edge of their tile, unless that is also an edge of the frame."""
+    """Return a mask of the boxes that end at an edge of their tile, unless it is also an edge of the frame."""
     found = np.array([(each.left, each.top, each.left + each.width, each.top + each.height) for each in regions])
     inner = found != (0, 0, *source)
     slack = EDGE * np.array([(*each.size, *each.size) for each in regions])
@@ -93,7 +93,7 @@ def _cut(
 def _covered(
     boxes: Float64Boxes, classes: NDArray[np.int32], tiles: NDArray[np.intp], cut: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
-    """Return which cut-off boxes lie in a larger box of the same class from another tile."""
+    """Return a mask of the cut-off boxes that a larger box of the same class from another tile covers."""
     covered = np.zeros(len(boxes), np.bool_)
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
     for index in np.flatnonzero(cut):

@@ -124,7 +124,7 @@ UNKNOWN_WORDS: Final = ("<UNKNOWN>", "<UNK>", "<unk>", "[UNK]", "<OOV>")
 _PART: Final = re.compile(r"(?P<letter>\[\^?\]?(?:\\.|[^\]\\])*\]|\\.|[^][(){}|*+?^$\\])|[+|]", re.DOTALL)
 """A part of a delimiter: one letter or class of letters, a repetition, or the bar between alternatives."""
 _FOLLOWS: Final = {("|", "letter"), ("letter", "letter"), ("letter", "+"), ("letter", "|"), ("+", "|")}
-"""Which part may follow which."""
+"""Pairs of parts that may follow each other."""
 
 
 class RegexTokenizer:

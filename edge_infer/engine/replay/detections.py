@@ -57,7 +57,7 @@ class RecordedBoxes:
     def frames(self, plan: PipelinePlan) -> Iterator[tuple[int, Detections]]:
         """Yield every frame from 1 to the last one with its detections, as if a model had found the boxes.
 
-        A frame may have none.
+        A frame may have no detections.
         """
         named = LabelFilter(plan)
         last = int(self.rows[-1, 0]) if len(self.rows) else 0
@@ -101,7 +101,7 @@ def read_boxes(path: Path, size: tuple[int, int], plan: PipelinePlan) -> Recorde
 
 
 def _default_class(plan: PipelinePlan) -> int:
-    """Return the class of a box that has none: the first label that the pipeline reports."""
+    """Return the class of a box without a class: that of the first label that the pipeline reports."""
     wanted = plan.labels or plan.model.labels
     return plan.model.labels.index(wanted[0]) if wanted and wanted[0] in plan.model.labels else 0
 

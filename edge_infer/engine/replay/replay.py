@@ -161,7 +161,7 @@ class _Player:
     """
 
     def __init__(self, plan: PipelinePlan, boot: str, source: SourcePlan | None, *, paced: bool) -> None:
-        """``source`` is the recording, whose drift is watched if the plan wants that."""
+        """``source`` is the recording. Its drift is watched if the plan has ``drift``."""
         self.voice = PipelineOutput(plan.name, recorder := MessageRecorder(boot))
         self.feed = CropsFeed(SourcePlan(plan.source, "crops", "", False, False, {}))  # the feed of a cascade
         self.cursor = self.feed.attach()
@@ -226,7 +226,7 @@ class _Player:
         yield from self._late()
 
     def _report_learning(self) -> None:
-        """Tell a recording without drift from one that was too short to learn from."""
+        """Warn if the recording was too short to learn from: without a reference, no drift is reported."""
         learned = {} if self._drift is None else self._drift.learned()
         if any(share < 1.0 for share in learned.values()):
             shares = ", ".join(f"{part} {int(share * 100)} %" for part, share in learned.items())

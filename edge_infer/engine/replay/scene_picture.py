@@ -107,7 +107,7 @@ class ScenePicture:
 
 
 def choice(glance: Glance) -> str:
-    """Return a text that says how much has changed, and whether the model ran."""
+    """Return a text with the share of the picture that has changed, and whether the model ran."""
     tiles = f" at {len(glance.chosen)} of {glance.parts} tiles" if glance.parts > 1 else ""
     looked = f"looked{tiles}" if glance.chosen else "did not look"
     return f"  {glance.change.share:.2%} changed, {looked}"

@@ -128,7 +128,7 @@ def _most_bytes(text: str) -> int:
 
 
 def fitting(sizes: Iterable[int], many: int, room: int) -> int:
-    """Return how many of ``many`` items with these sizes (comma included) fit.
+    """Return the number of items that fit; ``sizes`` are the bytes of each of ``many`` items, comma included.
 
     If not all fit, the result reserves bytes for ``more``.
     """

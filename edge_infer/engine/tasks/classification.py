@@ -18,7 +18,7 @@ from edge_infer.frames.geometry import Transform
 from edge_infer.plan.records import PipelinePlan
 
 MOST: Final = 100
-"""Maximum number of classes in a result, as in its closed schema, however many bytes are allowed."""
+"""Maximum number of classes in a result, even if more would fit. The message schema has the same limit."""
 EACH: Final = len('{"label":"","score":0.123},')
 """Maximum bytes of a class, without its label."""
 
@@ -76,7 +76,7 @@ class ClassificationTask:
     def __init__(self, plan: PipelinePlan) -> None:
         self._named = LabelFilter(plan)
         self._threshold, self._floor = plan.threshold, plan.floor
-        self._sure = float(np.float32(plan.threshold))  # of the type of the scores with which it is compared
+        self._sure = float(np.float32(plan.threshold))  # float32, as the scores that are compared with it
         self._top_k = plan.top_k
         self._numbers: NDArray[np.intp] = np.empty(0, np.intp)
         self._asked: NDArray[np.bool_] | None = None
@@ -91,7 +91,8 @@ class ClassificationTask:
             self._asked = None if asked.all() else asked
         above = found.scores >= self._floor
         kept = (above if self._asked is None else above & self._asked).nonzero()[0]
-        # Classes with equal scores keep the order of their ids. Of many classes most are not used: make no objects.
+        # Classes with equal scores keep the order of their ids. Most classes are not used, so no objects are made for
+        # them.
         kept = kept[np.argsort(-found.scores[kept], kind="stable")[: self._top_k + MOST]]
         best = list(zip(kept.tolist(), found.scores[kept].tolist(), strict=True))
         shown, most = 0, min(len(best), self._top_k)
@@ -106,7 +107,7 @@ class ClassificationTask:
 
 
 def _best_scores(scores: Iterable[tuple[str | None, float]]) -> dict[str | None, float]:
-    """Return the first and so best score of each label; several classes may share one."""
+    """Return the first score of each label, which is the best; several classes may share a label."""
     best: dict[str | None, float] = {}
     for label, score in scores:
         best.setdefault(label, score)

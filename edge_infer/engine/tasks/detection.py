@@ -19,7 +19,7 @@ from edge_infer.frames.geometry import Box, Transform
 from edge_infer.plan.records import PipelinePlan
 
 MOST: Final = 1000
-"""Maximum number of objects in a result, as in its closed schema, however many bytes are allowed."""
+"""Maximum number of objects in a result, even if more would fit. The message schema has the same limit."""
 EACH: Final = len(
     '{"label":"","score":0.123,"box":[0.1234,0.1234,0.1234,0.1234],"share":0.1234,"id":9007199254740992},'
 )

@@ -27,7 +27,7 @@ class LabelFilter:
         self._warned_label = self._warned_finite = False
 
     def wanted(self, classes: NDArray[Any]) -> NDArray[np.bool_]:
-        """Return which classes are reported. A class without a label is dropped, because it cannot be published."""
+        """Return a mask of the classes that are reported. A class without a label is not, as it cannot be published."""
         named: NDArray[np.bool_] = classes >= 0
         if self._labels:
             named &= classes < len(self._labels)

@@ -31,7 +31,7 @@ class Reading:
     value: float | None
     step: float
 
-    __hash__ = None  # type: ignore[assignment]  # what equals it equals not each other
+    __hash__ = None  # type: ignore[assignment] # equality is not transitive here
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Reading) or self.value is None or other.value is None:

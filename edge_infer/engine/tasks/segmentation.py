@@ -18,7 +18,7 @@ from edge_infer.frames.geometry import Transform
 from edge_infer.plan.records import PipelinePlan
 
 MOST: Final = 256
-"""Maximum number of labels in a result, as in its closed schema, however many bytes are allowed."""
+"""Maximum number of labels in a result, even if more would fit. The message schema has the same limit."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,8 @@ UNASSIGNED: Final = 25.0
 """Cost of leaving a track and a box unassigned. It equals the likelihood of a stray box at that position if every fifth
 frame has a stray box somewhere."""
 CROWDED: Final = 5.0
-"""Reduction of this cost for each other moving object, up to `MOST_OTHERS` of them, because a newcomer is then more
-likely."""
+"""Reduction of `UNASSIGNED` for each other moving object, up to `MOST_OTHERS` objects, because a new object is then
+more likely."""
 MOST_OTHERS: Final = 2
 
 

@@ -12,7 +12,8 @@ from edge_infer.engine.tracking.track import ObjectTrack
 SURE: Final = 0.5
 """Margin, in squared distance, by which swapped ids must fit better if one of the objects was hidden."""
 SURE_OF_SEEN: Final = 2.0
-"""The same margin if both objects always had a box, because one of the boxes may have been a stray box."""
+"""Margin in place of `SURE` if both objects always had a box. It is larger, because one of the boxes may have been a
+stray box."""
 CALM: Final = 0.7
 """Assumed change of speed of both objects per second, in box sizes per second: people who pass each other keep
 walking."""
@@ -20,7 +21,7 @@ walking."""
 
 @dataclass(slots=True)
 class Occlusion:
-    """Occlusion of two tracks. ``motion`` is predicted from before it: row 0 for ``hidden``, row 1 for ``other``.
+    """Occlusion of two tracks. ``motion`` is their motion before it, predicted: row 0 ``hidden``, row 1 ``other``.
 
     ``behind`` are the seconds by which the prediction still has to be advanced; this happens only when it is needed.
     """

@@ -35,9 +35,10 @@ HASTE: Final = 1.5
 PROOFS: Final = 2
 """Number of further sightings that prove a re-identification; one more if the track had missed `PATIENCE` frames."""
 PATIENCE: Final = 3
-"""Number of frames within which the next of these sightings must come."""
+"""Number of frames within which the next sighting of `PROOFS` must come."""
 FAR_PATIENCE: Final = 1
-"""The same number for a track found farther than its size from its prediction, where a stray box is more likely."""
+"""Number of frames in place of `PATIENCE` for a track found farther than its size from its prediction. A stray box is
+more likely there."""
 
 
 @dataclass(slots=True)
@@ -108,7 +109,7 @@ class ReidHypotheses:
     def predict(self) -> None:
         """Advance the predictions by the time of this frame.
 
-        The computation is deferred, because few of them are needed.
+        The computation is deferred, because few of the predictions are needed.
         """
         for fork in self._open.values():
             fork.behind += self._pace.ahead
@@ -124,10 +125,9 @@ class ReidHypotheses:
                 fork.missed, fork.unseen = fork.missed + 1, fork.unseen + self._pace.step
 
     def restart(self, matching: Matching, same: NDArray[np.bool_], price: float) -> None:
-        """Search tracks that are not at their prediction near their last position: they stopped, started or turned.
+        """Search near their last position for tracks that are not at their prediction: they stopped, started or turned.
 
-        Tracks that are unproven themselves are excluded: otherwise stray boxes would lead such a track from one box to
-        the next.
+        Unproven tracks are excluded, because stray boxes could lead an unproven track from one box to the next.
         """
         tracks, motion = self._crowd.tracks, self._crowd.motion
         rows = [
