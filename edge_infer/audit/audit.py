@@ -93,7 +93,7 @@ class Audit:
 def leave_the_network() -> str:
     """Enter a network namespace in which every packet can be captured.
 
-    Return why this is not possible, or an empty text.
+    Return the reason if this is not possible, or an empty text.
 
     Call it before any thread starts.
     """
@@ -344,7 +344,8 @@ def stand_in(source: SourcePlan, canary: Canary, plan: Plan) -> SourcePlan:
 def _signal(source: SourcePlan, plan: Plan) -> dict[str, JsonValue]:
     """Return the rate and the number of values a sample that suit every model that uses the source.
 
-    A model that chooses columns takes any source with at least ``width`` values, another one takes exactly ``values``.
+    A model that chooses columns takes any source with at least ``width`` values. Any other model takes exactly
+    ``values``.
     """
     heard = [one.model.input for one in plan.pipelines if one.source == source.name]
     signals = [each for each in heard if isinstance(each, SignalPlan)]

@@ -155,7 +155,7 @@ class _LeakingEngine:
         self._secret, self._spare, self._length = Secret(), SpareFields(), 0.0
 
     def play(self) -> Leak:
-        """Return what was recovered. A message that the guard refuses carries nothing."""
+        """Return the bytes per second that the decoder recovered, and the bound. A refused message carries nothing."""
         recovered = 0.0
         for rate, stream in (
             (self._rates.results, self._results),
@@ -211,7 +211,7 @@ class _LeakingEngine:
         began = before = _START
         for at in self._moments(rate):
             later = (math.floor(at / self._step) - math.floor(before / self._step)) * self._step > SAME
-            starts = 2 if later else 1  # whether the state began with itself
+            starts = 2 if later else 1  # whether the state begins at this time or earlier
             fresh, outcome = divmod(self._secret.put(starts * (choices + len(_REASONS))), choices + len(_REASONS))
             began, before = (at if fresh else began), at
             said: dict[str, Any]
@@ -362,7 +362,7 @@ _MOST_ZEROS: Final = 20
 
 
 class _Timing:
-    """Distances between messages in whole steps.
+    """Distances in time between messages, in whole steps.
 
     Engine and decoder both know when the engine has to wait for its rate.
     """
@@ -393,7 +393,7 @@ class _Timing:
         return at + max(self._least, math.ceil((1.0 - left) / self._rate / self._step)) * self._step
 
     def _after(self, last: tuple[float, float], at: float) -> tuple[float, float]:
-        """Return the time of a message, and by how many messages the engine may then be ahead of its rate."""
+        """Return the time of a message, and the number of messages by which the engine may be ahead of its rate."""
         return at, min(_AHEAD, last[1] + (at - last[0]) * self._rate) - 1.0
 
 
@@ -435,7 +435,7 @@ class _Items:
     longest: Any
 
     def fitting(self, pipeline: PipelinePlan, empty: Result) -> tuple[int, int]:
-        """Return how many items fit whatever they are, and the number of their possible values."""
+        """Return the number of items that always fit, and the number of their possible values."""
         head = len(dumps(replace(empty, ms=MAX_MILLISECONDS, seq=10**6)))
         return min(most_items(pipeline), (pipeline.max_payload - head) // (len(dumps(self.longest)) + 1)), self.options
 

@@ -134,7 +134,7 @@ def kernel_says(protocol: int, packet: bytes, broker: str) -> str:
 
 
 def destination(protocol: int, packet: bytes, broker: Broker) -> str:
-    """Return the destination of a packet; empty for one between the publisher and the broker."""
+    """Return the destination of a packet; empty for a packet between the publisher and the broker."""
     if protocol == _IPV4 and len(packet) >= 24:
         after = 4 * (packet[0] & 15)
         source, target = struct.unpack_from("!HH", packet, after)

@@ -48,7 +48,7 @@ class Search:
         self._words = tuple(word.encode() for word in canary.words)
 
     def found(self, data: bytes) -> str:
-        """Return a description of how the data contains the pattern; empty if it does not."""
+        """Return the form in which the data contains the pattern, in words; empty if the data does not contain it."""
         return self._look(data, ())
 
     def _look(self, data: bytes, way: tuple[str, ...]) -> str:

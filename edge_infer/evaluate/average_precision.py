@@ -19,7 +19,7 @@ Points = Literal["coco", "all", "eleven"]
 def curve(right: Floats, wrong: Floats, count: float | Floats) -> tuple[Floats, Floats]:
     """Return recall and precision after each found item, best score first, along the last axis.
 
-    ``right`` and ``wrong`` are the weights of the items; ``count`` is the weight of all labelled ones.
+    ``right`` and ``wrong`` are the weights of the items; ``count`` is the weight of all labelled items.
     """
     hits, alarms = np.cumsum(right, axis=-1), np.cumsum(wrong, axis=-1)
     return hits / count, hits / np.maximum(hits + alarms, _TINY)
@@ -28,7 +28,8 @@ def curve(right: Floats, wrong: Floats, count: float | Floats) -> tuple[Floats, 
 def average_precision(recall: Floats, precision: Floats, points: Points = "coco") -> float:
     """Return the area under the curve of one class, with the best precision at each recall or beyond it.
 
-    ``points``: read at 101 recalls (COCO), at all (Pascal VOC since 2010) or at eleven (Pascal VOC before).
+    ``points`` selects the recalls at which the precision is read: 101 (COCO), all (Pascal VOC since 2010) or eleven
+    (Pascal VOC before 2010).
     """
     best = np.maximum.accumulate(precision[::-1])[::-1]
     if points == "all":
@@ -57,7 +58,8 @@ class OperatingPoint:
 class ThresholdChoice:
     """The operating points that items with these scores offer.
 
-    All items with a score equal to the threshold or above it are reported, so only the last of equal scores is one.
+    All items with a score equal to the threshold or above it are reported, so of equal scores only the last is an
+    operating point.
     """
 
     def __init__(self, scores: Floats, right: Flags, count: float) -> None:

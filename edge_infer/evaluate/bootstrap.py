@@ -23,7 +23,8 @@ SHARE: Final = 0.95
 
 Verdict = Literal["better", "worse", "unclear"]
 Figures: TypeAlias = Callable[[Floats], Floats]
-"""Returns some figures for weights of the examples: how often each of them was drawn."""
+"""Function from weights of the examples to some figures. The weight of an example is the number of times it was
+drawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +62,14 @@ def draws(examples: int, rounds: int) -> Iterator[Floats]:
 
 
 def intervals(figures: Figures, examples: int, work: int) -> list[Interval]:
-    """Return the interval of each figure; of few examples its ends are NaN."""
+    """Return the interval of each figure; its ends are NaN with fewer than `MIN_EXAMPLES` examples."""
     return _between(_drawn(figures, examples, work))
 
 
 def differences(
     first: Figures, second: Figures, examples: int, work: int, *, more_is_better: bool = True
 ) -> list[Difference]:
-    """Return how much the second model differs from the first in each figure, drawing the same examples for both."""
+    """Return the difference of the second model from the first in each figure. Both get the same drawn examples."""
     apart = _drawn(lambda weights: second(weights) - first(weights), examples, work)
     whole = np.ones(examples)
     return [
@@ -105,7 +106,7 @@ def could_be_chance(first_only: int, second_only: int) -> bool:
 
 
 _MANY: Final = 1000
-"""Examples above which the normal distribution takes the place of exact sums."""
+"""Number of examples above which the normal distribution replaces exact sums."""
 _TWO_SIDED: Final = 1.959964
 
 

@@ -16,9 +16,9 @@ class ClassNames:
     """The classes that are compared, and the names that count as each of them in the data and in the model.
 
     ``renamed`` maps names of the data to names of the model. Names count as equal if they differ only in case, or in
-    spaces, hyphens and underscores. Such names stay separate only if the data and the model have exactly the same ones.
-    Several classes of the data, or of the model, can be one class. A class that the model does not know is its own
-    class.
+    spaces, hyphens and underscores. Such names stay separate only if the data and the model have exactly the same
+    names. Several classes of the data, or of the model, can be one class. A class that the model does not know is its
+    own class.
     """
 
     def __init__(self, names: Sequence[str], labels: Sequence[str], renamed: Mapping[str, str]) -> None:

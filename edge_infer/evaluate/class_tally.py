@@ -152,7 +152,7 @@ class AnomalyTally:
         return 10 * self.examples + 3000
 
     def add(self, name: str, distance: float) -> None:
-        """Add an input of a class of the data; a distance that is no number counts as the largest."""
+        """Add an input of a class of the data; a distance that is not finite counts as the largest."""
         self._distances.append(distance if np.isfinite(distance) else np.finfo(np.float64).max)
         self._anomalous.append(name.casefold() not in NORMAL)
 

@@ -1,7 +1,7 @@
 """Labelled boxes in a COCO file: one JSON object with ``images``, ``annotations`` and ``categories``.
 
-The file of 100,000 pictures is large. It is mapped and not copied, its polygons are skipped, and what remains of a box
-takes 50 bytes.
+The file of 100,000 pictures is large. It is mapped and not copied, and its polygons are skipped. A box takes 50 bytes
+in memory.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LARGEST: Final = 1 << 30
 MAX_CLASSES: Final = 20_000
 
 MAX_SIDE: Final = 1e6
-"""Pixels; no picture has more, and their squares are sound numbers."""
+"""Maximum width or height of a picture in pixels. No picture is larger, and the square is a finite number."""
 
 Id: TypeAlias = int | str
 Side: TypeAlias = Annotated[float, between(0, MAX_SIDE)]
@@ -64,7 +64,7 @@ class _File:
 
 
 class CocoFile:
-    """The pictures of a COCO file, in the order of their ids, as the COCO evaluation has them."""
+    """The pictures of a COCO file, in the order of their ids, as in the COCO evaluation."""
 
     truth: Truth = "boxes"
     in_rows: bool = False
@@ -118,7 +118,7 @@ class _Boxes:
         self._areas, self._crowd = np.array(columns[6], np.float64)[order], np.array(columns[7])[order] > 0
 
     def _row(self, where: str, raw: RawJson) -> tuple[Any, ...] | None:
-        """Return picture, class, corners, area and crowd of an annotation; None if it is of no picture or class."""
+        """Return picture, class, corners, area and crowd of an annotation; None without a known picture or class."""
         try:
             found = decode_json(_Annotation, raw, where)
         except WireError as error:

@@ -1,4 +1,4 @@
-"""Opens labelled data with the reader for their form; that for the simplest form, a folder a class, is here."""
+"""Opens labelled data with the reader for their form; contains the reader of the simplest form, a folder per class."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _picture_folders(labels: Path, folder: Path) -> tuple[Path, ...]:
     return folder, folder / "images", folder / part, folder / "images" / part
 
 
-# Labelled inputs in a folder a class: ``FOLDER/CLASS/FILE``.
+# Labelled inputs in one folder per class: ``FOLDER/CLASS/FILE``.
 
 
 class ClassFolder:

@@ -16,7 +16,7 @@ from edge_infer.sandbox.fence import Fence
 TASKS: Final = ("detection", "classification", "anomaly", "regression")
 NAME_LISTS: Final = ("classes.txt", "obj.names")
 NAME_FILES: Final = ("data.yaml", "dataset.yaml", *NAME_LISTS)
-"""Files that give the classes of YOLO's text files their names."""
+"""Files with the class names for YOLO's text files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +47,13 @@ class DataPlace:
         return cls(labels, _usual_folder(labels))
 
     def fence(self) -> Fence:
-        """Return what the process needs to read."""
+        """Return the read access that the process needs."""
         names = tuple(str(path) for path in name_files(self.labels)) if self.labels.is_dir() else ()
         return Fence(reads=(str(self.labels), str(self.folder)), files=names)
 
 
 def name_files(labels: Path) -> list[Path]:
-    """Return where names of classes may be: in the folder of the labels, or in one of the two above it."""
+    """Return the paths at which class names may be: in the folder of the labels, or in one of the two folders above."""
     return [folder / name for folder in (labels, labels.parent, labels.parent.parent) for name in NAME_FILES]
 
 
@@ -64,7 +64,7 @@ def check_task(plan: ModelPlan) -> None:
 
 
 def _usual_folder(labels: Path) -> Path:
-    """Return where the files of these labels usually are; raises `ConfigError` for a home directory."""
+    """Return the folder where the files of these labels usually are; raises `ConfigError` for a home directory."""
     if labels.is_dir():
         parts = list(labels.parts)
         if "labels" in parts:  # YOLO: images/train beside labels/train

@@ -1,4 +1,4 @@
-"""Sums up the boxes of all pictures: average precision as COCO has it, precision and recall, confusion, calibration."""
+"""Sums up the boxes of all pictures: average precision as in COCO, precision and recall, confusion, calibration."""
 
 from __future__ import annotations
 
@@ -204,7 +204,7 @@ class _Columns:
         self._labelled = {number: self._true_pictures[self._true_class_of == number] for number in self.classes}
 
     def precisions(self, number: int, weights: Floats) -> list[float]:
-        """Return the average precision of a class at each IoU; NaN if the drawn pictures have none of the class."""
+        """Return the average precision of a class at each IoU; NaN if the drawn pictures have no box of it."""
         count = float(weights[self._labelled[number]].sum())
         if not count:
             return [float("nan")] * len(IOUS)
@@ -215,7 +215,7 @@ class _Columns:
         return [average_precision(recall[step], precision[step]) for step in range(len(IOUS))]
 
     def count(self, number: int | None = None) -> int:
-        """Return the labelled boxes of a class, or of all classes."""
+        """Return the number of labelled boxes of a class, or of all classes."""
         chosen = self.classes if number is None else (number,)
         return sum(len(self._labelled[each]) for each in chosen)
 

@@ -16,7 +16,7 @@ from edge_infer.platform.logs import printable
 Truth = Literal["boxes", "class", "values"]
 """The kind of labels: boxes of a picture, one class of an input, or the values of a regression."""
 SHOWN: Final = 3
-"""Names in a note."""
+"""Maximum number of names in a note."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class LabelledBoxes:
 
 @dataclass(frozen=True, slots=True)
 class LabelledClass:
-    """The class of a whole input, as a place in the names of the data."""
+    """The class of a whole input, as an index into the names of the data."""
 
     number: int
 
@@ -56,8 +56,8 @@ Label: TypeAlias = LabelledBoxes | TrueBoxes | LabelledClass | LabelledValues
 class LabelledExample:
     """One labelled input: a file, or the ``text`` or the ``row`` of numbers of a table.
 
-    ``number`` is its index in the data. ``name`` identifies it for a person. ``unread`` is the reason why it cannot be
-    read, if the labels alone show that; empty otherwise.
+    ``number`` is its index in the data. ``name`` identifies it for a person. ``unread`` is the reason why the example
+    cannot be read, if the labels already show this; empty otherwise.
     """
 
     number: int
@@ -116,7 +116,7 @@ class NoteCounter:
 
 
 def placed(label: LabelledBoxes, size: tuple[int, int], name: str, notes: NoteCounter) -> TrueBoxes:
-    """Return the boxes in pixels of a picture of this width and height; note those that do not lie in it.
+    """Return the boxes in pixels of a picture of this width and height; note boxes that are not inside it.
 
     A box without any area in the picture is skipped. A box that reaches beyond the picture stays as it is, as in the
     COCO evaluation.
@@ -153,7 +153,7 @@ ENDINGS: Final = {"image": PICTURES, "samples": SIGNALS, "text": TEXTS}
 
 
 class PictureFolder:
-    """Finds files by the names in labels: in one of some folders, which the first file that is there decides."""
+    """Finds files by the names in labels. The first file that is found decides which of the folders is used."""
 
     def __init__(self, folders: tuple[Path, ...]) -> None:
         self._folders = folders
@@ -161,7 +161,7 @@ class PictureFolder:
     def find(self, name: str) -> str:
         """Return the path of a file; empty if the name leads out of the folder.
 
-        A path that nothing is at is that of the first folder: whoever opens it reports it.
+        If no folder has the file, return its path in the first folder. Opening that path then reports the missing file.
         """
         if not name or name.startswith("/") or "\0" in name or ".." in name.split("/"):
             return ""

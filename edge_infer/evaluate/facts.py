@@ -14,7 +14,7 @@ Facts = dict[str, Any]
 
 
 def facts(report: EvaluationReport) -> Facts:
-    """Return the figures of one model, or with two ``models`` and their ``comparison``. No number is NaN."""
+    """Return the figures of one model, or ``models`` and ``comparison`` for two models. No number is NaN."""
     about: Facts = {"data": report.data, "unread": report.unread, "notes": list(report.notes)}
     models = [_of_model(each) for each in report.evaluations]
     if report.compared is None:

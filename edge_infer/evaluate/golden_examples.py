@@ -14,11 +14,11 @@ from edge_infer.frames.geometry import Box
 from edge_infer.platform.paths import content
 
 LARGEST: Final = 64 << 20
-"""Bytes of a golden input."""
+"""Maximum size of a golden input in bytes."""
 MARGIN: Final = 0.1
 """Minimum distance of a score from the threshold, because another runtime may differ by some hundredths."""
 LEAST_IOU: Final = 0.6
-"""A manifest asks for 0.5."""
+"""Minimum IoU of a found box with the labelled box in a golden example. A manifest requires only 0.5."""
 MOST_OBJECTS: Final = 10
 
 
@@ -96,5 +96,5 @@ def _entry(label: str, box: Box | None) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Return a text as YAML in double quotes, which are those of JSON."""
+    """Return a text as YAML in double quotes, with the escapes of JSON."""
     return dumps(os.fsencode(text).decode("utf-8", "replace")).decode()

@@ -41,7 +41,7 @@ class ExampleJudge(Protocol):
 def make_judge(
     plan: ModelPlan, classes: ClassNames, kept: Collection[int], notes: NoteCounter, golden: int
 ) -> ExampleJudge:
-    """Return the judge for the task of a model; ``kept`` are the places of the names of the data that count."""
+    """Return the judge for the task of a model; ``kept`` are the indices of the class names that count."""
     if plan.task == "detection":
         return BoxJudge(plan, classes, kept, notes, golden)
     if plan.task == "regression":
@@ -74,12 +74,12 @@ class BoxJudge:
         mistakes = self.tally.add(found, true)
         self._offer(example, size, found, true, mistakes)
         right = not mistakes.missed and not mistakes.alarms and not mistakes.confused
-        # A trial of a golden input also sees what the model finds of classes without labels.
+        # A trial of a golden input also checks findings of classes without labels.
         if known.all() and right and others.max(initial=0.0) < self._plan.threshold - MARGIN:
             self._offer_golden(example, size, found, true)
 
     def _found(self, looked: Looked) -> tuple[FoundBoxes, Floats]:
-        """Return the boxes that count, and the scores of those of classes without labels."""
+        """Return the boxes that count, and the scores of the boxes of classes without labels."""
         numbers = np.array([self._classes.number(item[0]) for item in looked.items], np.int64)
         table = np.array([item[1:] for item in looked.items], np.float64).reshape(-1, 5)
         kept = np.isin(numbers, self._kept)
@@ -217,7 +217,7 @@ class ValueJudge:
         self.worst, self.golden = WorstMistakes(), GoldenChoice(0)
 
     def add(self, example: LabelledExample, looked: Looked, _size: Size | None) -> None:
-        """Add an input; the worst one is that with the largest error of a value."""
+        """Add an input; the worst input is the one with the largest error of a value."""
         assert isinstance(example.label, LabelledValues)
         true = dict(example.label.values)
         found = dict(zip(self._names, looked.values, strict=False))

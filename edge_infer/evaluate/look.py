@@ -55,7 +55,7 @@ def read_frame(example: LabelledExample) -> Frame:
 
 
 def look(model: LoadedModel, example: LabelledExample, frame: Frame | None, classes: ClassNames) -> Looked:
-    """Return what a model finds in an example; raises `InputError` if the example cannot be read."""
+    """Return the findings of a model in an example; raises `InputError` if the example cannot be read."""
     begun = time.perf_counter()
     try:
         if frame is not None:
@@ -124,5 +124,5 @@ def _looked(findings: Findings, begun: float, example: LabelledExample, classes:
 
 
 def _finite(distance: float) -> float:
-    """Return a distance that JSON can hold; no number is as far from normal as can be."""
+    """Return a distance that JSON can hold. A value that is not finite becomes the largest distance."""
     return distance if math.isfinite(distance) else 1e300

@@ -23,7 +23,7 @@ SIZES: Final = ("all", "small", "medium", "large")
 LIMITS: Final = ((0.0, 1e10), (0.0, 32.0**2), (32.0**2, 96.0**2), (96.0**2, 1e10))
 """The area of a box in square pixels, from and to, for each of `SIZES`."""
 MAX_FOUND: Final = 100
-"""Boxes of one class in a picture that count, best first."""
+"""Maximum number of boxes of one class in a picture that count, best first."""
 _NEARLY_ONE: Final = 1.0 - 1e-10
 _EVERY_IOU: Final = (1 << len(IOUS)) - 1
 """The bits of one range of sizes."""
@@ -135,8 +135,8 @@ def _match_class(
 
 
 def _assign(ious: Floats, skipped: Flags, crowd: Flags, near: Flags) -> list[list[int]]:
-    """Return for each IoU threshold the labelled box that each found one takes, or -1."""
-    order = np.argsort(skipped, kind="stable").tolist()  # those that count come first
+    """Return, for each IoU threshold, the index of the labelled box that each found box takes, or -1."""
+    order = np.argsort(skipped, kind="stable").tolist()  # boxes that count come first
     rows, skip, many = ious.tolist(), skipped.tolist(), crowd.tolist()
     candidates = np.flatnonzero(near).tolist()
     hits = []

@@ -58,7 +58,7 @@ def mistake_picture(mistake: Mistake) -> bytes | None:
 
 
 def _around(pixels: Pixels, boxes: list[Box]) -> tuple[Pixels, int, int]:
-    """Return the part of a picture around the boxes, and its left and top; without boxes the whole picture."""
+    """Return the part of a picture around the boxes, and its left and top edge; without boxes the whole picture."""
     height, width = pixels.shape[:2]
     if not boxes:
         return pixels, 0, 0

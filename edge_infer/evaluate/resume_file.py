@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 LONGEST_LINE: Final = 8 << 20
 LONGEST_NAME: Final = 500
-"""Characters at the end of an example's name."""
+"""Maximum number of characters of an example's name. Of a longer name, the end is kept."""
 Item = tuple[Annotated[int, at_least(0)], float, float, float, float, float]
 """Class id of the model, score, and xmin, ymin, xmax, ymax in pixels."""
 
 
 class Looked(Record, frozen=True):
-    """What one model found in one example: ``items`` for boxes, ``answer`` for one class, ``values``, or ``failed``.
+    """The findings of one model in one example: ``items`` (boxes), ``answer`` (one class), ``values``, or ``failed``.
 
     ``answer`` is class id, score, and the rank of the true class; for anomalies the score is the distance.
     ``seconds`` is the time from the input in memory to the findings.
@@ -37,7 +37,7 @@ class Looked(Record, frozen=True):
 
 
 class ExampleOutcome(Record, frozen=True):
-    """All models on one example; ``size`` is the width and height of a picture, ``unread`` the error of reading it."""
+    """All models on one example; ``size`` is the width and height of a picture, ``unread`` the error of its reading."""
 
     number: Annotated[int, at_least(0)]
     name: Annotated[str, at_most(LONGEST_NAME)]
@@ -107,7 +107,7 @@ class ResumeFile:
             self._append(ResumeHead(self._question))
 
     def add(self, outcome: ExampleOutcome) -> None:
-        """Keep an outcome."""
+        """Append an outcome to the file."""
         if self._file is not None:
             self._append(outcome)
             if len(self._waiting) > _BLOCK:

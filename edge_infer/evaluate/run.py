@@ -35,7 +35,8 @@ CLASSES: Final = ("detection", "classification")
 """Tasks whose results have classes."""
 
 Progress = Callable[[int, int, int], None]
-"""Callback with the number of finished examples, how many of them an earlier run did, and the number of all."""
+"""Callback with the number of finished examples, the number of these from an earlier run, and the number of all
+examples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ class Compared:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationReport:
-    """One or two evaluations of the same data; ``noun`` is what an example is, ``unread`` counts those that failed."""
+    """One or two evaluations of the same data. ``noun`` names an example; ``unread`` counts unreadable examples."""
 
     data: str
     noun: str
@@ -233,7 +234,7 @@ def _name(example: LabelledExample) -> str:
 
 
 def _doubted(found: Difference, first: ClassTally, second: ClassTally) -> Difference:
-    """Return the difference as unclear if the exact test for few inputs finds that chance explains it."""
+    """Return the difference, with the verdict ``unclear`` if it may be chance by the exact test for few inputs."""
     one, other = first.right(), second.right()
     chance = could_be_chance(int((one & ~other).sum()), int((other & ~one).sum()))
     return Difference(found.value, found.interval, "unclear" if chance else found.verdict)
@@ -260,7 +261,7 @@ def _titles(plans: Sequence[ModelPlan]) -> list[str]:
 
 
 def counted(count: int, noun: str) -> str:
-    """Return a number of things in words."""
+    """Return a number with its noun."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 

@@ -78,7 +78,7 @@ class Confused:
 
 @dataclass(frozen=True, slots=True)
 class TaskScores:
-    """What a tally gives: ``figures`` by name in the order of a report, the main one first."""
+    """The outcome of a tally: ``figures`` by name in the order of a report, the main one first."""
 
     figures: dict[str, float | None]
     classes: tuple[ClassScore, ...] = ()
@@ -115,7 +115,7 @@ class TaskTally(Protocol):
 
 
 def ratio(part: float, whole: float) -> float | None:
-    """Return a share; None of nothing."""
+    """Return the share; None if ``whole`` is 0."""
     return part / whole if whole else None
 
 
@@ -168,7 +168,7 @@ def calibrate(scores: Floats, right: Flags) -> Calibration:
 # The worst mistakes: large objects that were missed, and false alarms with high scores.
 
 KEPT: Final = 12
-"""Mistakes of each kind in a report."""
+"""Maximum number of mistakes of each kind in a report."""
 
 MistakeKind = Literal["missed", "false_alarm"]
 
@@ -177,7 +177,7 @@ MistakeKind = Literal["missed", "false_alarm"]
 class Mistake:
     """One mistake: the labelled class, the found one and its score, and their boxes in pixels.
 
-    Empty names and None where there is none.
+    A missing class is an empty name; a missing score or box is None.
     """
 
     kind: MistakeKind

@@ -99,7 +99,7 @@ class TableFile:
         return count, tuple(sorted(names))
 
     def _rows(self) -> Iterator[tuple[int, list[str]]]:
-        """Yield each row with its line."""
+        """Yield each row with its line number."""
         with self._open() as stream:
             self._header(stream)
             reader = csv.reader(stream, delimiter=self._delimiter)

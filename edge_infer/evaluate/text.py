@@ -12,7 +12,7 @@ from edge_infer.evaluate.run import Evaluation, EvaluationReport, counted
 from edge_infer.evaluate.scores import Calibration, ClassScore, Confused, Granted, SizeScore
 
 MAX_ROWS: Final = 20
-"""Rows of a table in the terminal; ``--json`` and the page have all."""
+"""Maximum number of rows of a table in the terminal; ``--json`` and the page have all rows."""
 BAR: Final = 20
 
 NAMES: Final = {
@@ -109,7 +109,7 @@ def span(between: Interval | None) -> str:
 
 
 def number(value: float | None) -> str:
-    """Return a figure with three decimals; a dash for none."""
+    """Return a figure with three decimals; a dash for None."""
     return "-" if value is None else f"{value:.3f}"
 
 

@@ -23,13 +23,13 @@ from edge_infer.yamlfile.load import read_document
 
 LABELS: Final = ".txt"
 LARGEST: Final = 1 << 20
-"""Bytes of one file of labels or names."""
+"""Maximum size in bytes of a file of labels or names."""
 MAX_FRACTION: Final = 1e6
 """Maximum coordinate of a corner in fractions of the picture; a corner further away is an error of the file."""
 
 
 class YoloFolder:
-    """The pictures of a folder with their text files; a picture without one has no objects.
+    """The pictures of a folder with their text files; a picture without a text file has no objects.
 
     A text file of labels without a picture counts as an example that cannot be read.
     """
@@ -53,11 +53,11 @@ class YoloFolder:
         self._lonely = self._without_picture()
 
     def __len__(self) -> int:
-        """Return the number of pictures, and of files of labels without one."""
+        """Return the number of pictures, plus that of label files without a picture."""
         return len(self._paths) + len(self._lonely)
 
     def __iter__(self) -> Iterator[LabelledExample]:
-        """Yield the pictures, and then the files of labels without one."""
+        """Yield the pictures, and then the label files without a picture."""
         for number, path in enumerate(self._paths):
             name = str(path.relative_to(self._pictures))
             yield LabelledExample(number, name, self._boxes(self._label_file(path)), str(path))
@@ -107,7 +107,7 @@ def _boxes_of(rows: Sequence[tuple[float, ...]]) -> LabelledBoxes:
 
 
 def _has_labels(path: Path) -> bool:
-    """Return whether a text file is one of labels: some line is a box, or all are blank."""
+    """Return whether a text file is a label file: some line is a box, or all lines are blank."""
     try:
         lines = content(path, LARGEST).decode("utf-8", "replace").splitlines()
     except OSError:

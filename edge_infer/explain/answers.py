@@ -1,4 +1,4 @@
-"""The answer that is explained, and how strongly the model still gives it when parts of the input are hidden."""
+"""The answer that is explained, and its strength when parts of the input are hidden."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from edge_infer.errors import InputError
 from edge_infer.plan.records import ModelPlan, PipelinePlan
 
 FLOOR: Final = 0.05
-"""Score down to which boxes and bodies count in masked inputs: a weak one is still a part of the answer."""
+"""Minimum score of boxes and bodies that count in masked inputs. Even weak candidates contribute to the answer."""
 VISIBLE: Final = 0.3
-"""Score from which a keypoint belongs to the outline of a body."""
+"""Minimum score of a keypoint that belongs to the outline of a body."""
 REACH: Final = 0.1
 """Distance of a keypoint, as a share of the body's size, at which its similarity has fallen to 0.6."""
 BACKGROUND: Final = "background"
@@ -52,7 +52,7 @@ class ExplainedAnswer(Protocol):
         """Its box in the part of the picture that the model uses; None if it has no box."""
 
     def strength(self, look: Look) -> float:
-        """Return how strongly the candidates found in another input give this answer."""
+        """Return the strength of this answer among the candidates found in another input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +154,7 @@ class NumberAnswer:
     box: Box | None = None
 
     def strength(self, look: Look) -> float:
-        """Return the number; 0 for one that is not finite."""
+        """Return the number; 0 if it is not finite."""
         found, _ = look
         if self.position is None:
             assert isinstance(found, Distance)
@@ -174,7 +174,7 @@ def sampling_plan(model: ModelPlan, threshold: float) -> PipelinePlan:
 
 
 def choose(findings: Findings, look: Look, model: ModelPlan, threshold: float, wanted: Wanted) -> ExplainedAnswer:
-    """Return the best answer that is wanted; raises `InputError`, without the name of the input, if there is none."""
+    """Return the best wanted answer; raises `InputError`, without the name of the input, if there is no such answer."""
     if isinstance(findings, Detections):
         return _box(findings, look, threshold, wanted)
     if wanted.point is not None:
@@ -213,7 +213,7 @@ def _box(findings: Detections, look: Look, threshold: float, wanted: Wanted) -> 
 
 
 def _elsewhere(findings: Detections, threshold: float, wanted: Wanted) -> str:
-    """Return where the best object is that is not at the wanted point; empty if there is none."""
+    """Return a hint with the position of the best object, which is not at the wanted point; empty if there is none."""
     best = next((each for each in findings.objects if each.score >= threshold), None)
     if wanted.point is None or best is None:
         return ""

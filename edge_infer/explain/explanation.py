@@ -23,16 +23,16 @@ from edge_infer.frames.frame import Captured, Frame, Line, Pixels, Samples
 from edge_infer.plan.records import ModelPlan, SignalPlan, TextPlan
 
 TOLD: Final = 0.05
-"""Least share of the evidence for which a place is named."""
+"""Minimum share of the evidence of a place that is named."""
 PLACES: Final = 3
-"""Most places that are named along a dimension."""
+"""Maximum number of places that are named along a dimension."""
 RELIABLE: Final = 0.5
-"""Least rank correlation of the two halves of the masks for which the evidence is reported as reliable."""
+"""Minimum rank correlation of the two halves of the masks for evidence that is reported as reliable."""
 MEMORY: Final = 200
-"""Windows before the explained one that a model with a memory takes again in each run."""
+"""Number of windows before the explained one that a model with a memory takes again in each run."""
 
 Place: TypeAlias = tuple[str, float]
-"""Where, in words, and the share of the positive evidence that lies there."""
+"""A place in words, and the share of the positive evidence that lies there."""
 
 
 class Cut(Question, Protocol):
@@ -43,10 +43,10 @@ class Cut(Question, Protocol):
         """The box of the explained object in fractions of the whole picture; None if the answer has no box."""
 
     def names(self) -> Sequence[Sequence[str]]:
-        """Return where each cell lies, in words, along each dimension; empty for those inside the answer's box."""
+        """Return the place of each cell along each dimension, in words; empty for cells inside the answer's box."""
 
     def inside(self) -> Cells | None:
-        """Return the share of each cell that lies in the answer's box; None if the answer has none."""
+        """Return the share of each cell that lies in the answer's box; None if the answer has no box."""
 
     def grid(self, evidence: Cells) -> Mapping[str, Any]:
         """Return the evidence with the limits of the cells, for JSON."""

@@ -26,7 +26,7 @@ SIGNAL_SIZE: Final = (960, 480)
 """Width and height of the picture of a recording."""
 WORDS_SIZE: Final = (960, 120)
 LINES: Final = 4
-"""Most lines of the sentence below."""
+"""Maximum number of lines of the sentence below the picture."""
 GRAY: Final = (215, 215, 215)
 
 

@@ -25,13 +25,13 @@ Lines: TypeAlias = NDArray[np.float64]
 Weights: TypeAlias = NDArray[np.float32]
 
 INSIDE: Final = 4
-"""Cells across a box, unless they would be smaller than `SMALLEST`."""
+"""Number of cells across a box, unless they would be smaller than `SMALLEST`."""
 ACROSS: Final = 8
-"""Cells along the longer side of a picture, as scaled for the model, whose answer has no place."""
+"""Number of cells along the longer side of a picture, as scaled for the model, if the answer has no box."""
 SMALLEST: Final = 4
-"""Least width of a cell, in pixels of the model's input."""
+"""Minimum width of a cell, in pixels of the model's input."""
 GROWTH: Final = 1.5
-"""How much wider a cell beside the box is than its neighbour towards the box."""
+"""Ratio of the width of a cell beside the box to that of its neighbour towards the box."""
 SLIVER: Final = 0.15
 """Share of a cell below which the strip between the box and the border belongs to the cells inside the box."""
 SOFT: Final = 0.2
@@ -42,14 +42,14 @@ A model could take a hard edge for a part of an object.
 BORDER: Final = 0.1
 """Share of the picture along each side that is its border."""
 FILLS: Final = 3
-"""Hidden cells are black, as in (D-)RISE; if that changes nothing, white; then the mean colour."""
+"""Number of fillings of hidden cells: black, as in (D-)RISE; white if black changes nothing; then the mean colour."""
 
 
 def shrunk(frame: Frame, fit: Transform, model: ModelPlan) -> tuple[Frame, Region]:
     """Return the part of a frame that the model uses, scaled to the model's input, and the region of that part.
 
-    The model's tensor is the same as for the whole frame, and takes less time. A model with tiles, or with several
-    inputs that take the frame, gets the frame unchanged.
+    The model's tensor is the same as for the whole frame, and preparing it takes less time. A model with tiles, or with
+    several inputs that take the frame, gets the frame unchanged.
     """
     assert isinstance(model.input, InputPlan)
     if model.input.tiles != (1, 1) or any(each.plan is not None for each in model.further):
@@ -97,7 +97,7 @@ class PictureCells:
         return self._answer.strength(self._model.look(self.masked(visible, fill)))
 
     def masked(self, visible: Visible, fill: int) -> Frame:
-        """Return the picture with only these cells visible; it is overwritten by the next call."""
+        """Return the picture with only these cells visible. The next call overwrites the returned picture."""
         base, above = self._base(fill)
         mask = (self._down @ visible.reshape(self.shape).astype(np.float32)) @ self._across
         np.multiply(mask, above, out=mask)
@@ -107,14 +107,14 @@ class PictureCells:
         return replace(self.frame, pixels=self._masked.reshape(self.frame.pixels.shape))
 
     def inside(self) -> Cells | None:
-        """Return the share of each cell that lies in the answer's box; None if the answer has none."""
+        """Return the share of each cell that lies in the answer's box; None if the answer has no box."""
         if self._answer.box is None:
             return None
         xmin, ymin, xmax, ymax = self._answer.box
         return np.outer(_overlap(self.rows, ymin, ymax), _overlap(self.columns, xmin, xmax)).reshape(-1)
 
     def names(self) -> tuple[list[str]]:
-        """Return where each cell lies: at a border of the picture, beside the box, or in which part of the picture."""
+        """Return the place of each cell in words: a border of the picture, beside the box, or a part of the picture."""
         middles = [((lines[1:] + lines[:-1]) / 2).tolist() for lines in (self.columns, self.rows)]
         box = self._answer.box
         return ([_part(x, y) if box is None else _beside(x, y, box) for y in middles[1] for x in middles[0]],)
@@ -142,7 +142,7 @@ class PictureCells:
         return columns, (region.top + self.rows * region.height) / height
 
     def _base(self, fill: int) -> tuple[Weights, Weights]:
-        """Return the filling of hidden cells, and how far the picture lies above it."""
+        """Return the filling of hidden cells, and the difference of the picture from the filling."""
         if self._buffers is None or self._buffers[0] != fill:
             base = np.tile(self._fills[fill].astype(np.float32), self.frame.size[0])
             self._buffers = (fill, base, self._flat - base)
@@ -208,7 +208,7 @@ def _overlap(lines: Lines, low: float, high: float) -> Lines:
 
 
 def _beside(x: float, y: float, box: Box) -> str:
-    """Return where a point lies outside a box, in words; nothing for a point inside."""
+    """Return the place of a point outside a box, in words; empty for a point inside."""
     away = {
         "left": box[0] - x, "right": x - box[2], "top": box[1] - y, "bottom": y - box[3],
     }  # fmt: skip
@@ -221,7 +221,7 @@ def _beside(x: float, y: float, box: Box) -> str:
 
 
 def _part(x: float, y: float) -> str:
-    """Return in which ninth of the picture a point lies, in words."""
+    """Return the ninth of the picture in which a point lies, in words."""
     across, down = ("left", "middle", "right")[min(2, int(x * 3))], ("upper", "middle", "lower")[min(2, int(y * 3))]
     words = [word for word in (down, across) if word != "middle"] or ["middle"]
     return f"in the {' '.join(words)} part of the picture"

@@ -1,4 +1,4 @@
-"""Estimates what each cell of an input contributes to an answer, from runs in which random cells are hidden.
+"""Estimates the contribution of each cell of an input to an answer, from runs in which random cells are hidden.
 
 This is RISE (Petsiuk, Das, Saenko: "RISE: Randomized Input Sampling for Explanation of Black-box Models", BMVC 2018,
 arXiv 1806.07421), and for boxes D-RISE (Petsiuk et al.: "Black-box Explanation of Object Detectors via Saliency Maps",
@@ -23,23 +23,23 @@ Cells: TypeAlias = NDArray[np.float64]
 Visible: TypeAlias = NDArray[np.bool_]
 """``[cells]``: which cells a run of the model sees."""
 Progress: TypeAlias = Callable[[int, int], None]
-"""Called with the number of runs so far, and with the most that there may be."""
+"""Callback with the number of runs so far, and the maximum number of runs."""
 Stop: TypeAlias = Literal["agreed", "budget", "interrupted", "unchanged"]
 
 AGREED: Final = 0.95
 """Rank correlation of the two halves at which the sampling stops."""
 SHARES: Final = (0.5, 0.7, 0.85, 0.95)
-"""Tried shares of visible cells: the fewer are hidden, the more of a demanding answer survives."""
+"""Tried shares of visible cells. With fewer hidden cells, more of a demanding answer survives."""
 PILOT: Final = 24
-"""Runs for each of these shares; they choose one and then count no further."""
+"""Number of runs for each of `SHARES`. These runs only serve to choose a share."""
 BATCH: Final = 32
-"""Runs whose cells are held until they go into the sums."""
+"""Number of runs whose cells are kept until they are added to the sums."""
 CHECK: Final = 128
-"""Runs from one look at the agreement to the next."""
+"""Number of runs between two checks of the agreement."""
 LEAST: Final = 3
-"""Runs for each cell before the first look."""
+"""Number of runs for each cell before the first check."""
 CHANCE: Final = 3.0
-"""Standard errors up to which a contribution may be chance: it then counts as none."""
+"""Number of standard errors up to which a contribution may be chance and counts as 0."""
 SMALLEST: Final = 1e-9
 
 
@@ -64,7 +64,7 @@ class CellSums:
         self._pairs += seen.T @ seen
 
     def plus(self, other: CellSums) -> CellSums:
-        """Return the sums of both."""
+        """Return the sums of both objects together."""
         both = CellSums(len(self._visible))
         both.runs = self.runs + other.runs
         both._answer, both._square = self._answer + other._answer, self._square + other._square
@@ -105,7 +105,7 @@ class Sampled:
     """The outcome of a `Sampler`: ``evidence`` are the ``contributions`` that are beyond chance.
 
     ``runs`` is the number of counted runs, ``agreement`` the rank correlation of the evidence from their two halves,
-    ``share`` the share of the cells that each of them saw, and ``stop`` why the sampling ended.
+    ``share`` the share of the cells that each of them saw, and ``stop`` the reason why the sampling ended.
     """
 
     evidence: Cells
@@ -128,7 +128,7 @@ class Question(Protocol):
 
 
 class Sampler:
-    """Asks until the two halves of the runs agree or the budget is used; the same seed gives the same outcome."""
+    """Runs the model until the two halves of the runs agree or the budget is used; deterministic for a seed."""
 
     def __init__(self, question: Question, seed: int, budget: int, progress: Progress) -> None:
         self._question = question
@@ -140,7 +140,7 @@ class Sampler:
         self.halves = (CellSums(question.cells), CellSums(question.cells))
 
     def run(self) -> Sampled:
-        """Sample; Ctrl-C ends it early with what was found so far."""
+        """Return the outcome of the sampling; Ctrl-C ends the sampling early with the outcome so far."""
         stop: Stop = "budget"
         looks = 0
         try:
@@ -151,7 +151,7 @@ class Sampler:
                 runs = self.halves[0].runs + self.halves[1].runs
                 if runs % CHECK == 0 and runs >= LEAST * self._question.cells:
                     looks = looks + 1 if self._agreement() >= AGREED else 0
-                    if looks == 2:  # one look may agree by luck
+                    if looks == 2:  # one check may agree by chance
                         stop = "agreed"
                         break
         except KeyboardInterrupt:
@@ -199,7 +199,7 @@ class Sampler:
 
 
 def rank_correlation(one: Cells, other: Cells) -> float:
-    """Return Spearman's rank correlation, equal values sharing their mean rank; 0 if one side has one value only."""
+    """Return Spearman's rank correlation; equal values get their mean rank. 0 if all values of one side are equal."""
     ranks = [_ranks(values) - (len(values) - 1) / 2 for values in (one, other)]
     size = float(np.sqrt((ranks[0] ** 2).sum() * (ranks[1] ** 2).sum()))
     return float(ranks[0] @ ranks[1]) / size if size else 0.0

@@ -28,11 +28,11 @@ Rows: TypeAlias = NDArray[np.float64]
 CELL: Final = 0.05
 """Seconds of a cell of sound."""
 MOST_TIMES: Final = 16
-"""Most cells along the time."""
+"""Maximum number of cells along the time."""
 BANDS: Final = 8
-"""Bands of frequency, equally wide on the mel scale."""
+"""Number of frequency bands, equally wide on the mel scale."""
 MOST_AXES: Final = 8
-"""Most cells across the axes; more axes share cells."""
+"""Maximum number of cells across the axes; with more axes, several axes share a cell."""
 FRAME: Final = 0.032
 """Seconds of a frame of the short-time spectrum."""
 

@@ -13,7 +13,7 @@ from edge_infer.explain.sampling import Cells, Visible
 from edge_infer.frames.frame import Line
 
 MOST: Final = 512
-"""Words of a line that can be left out; those after them always stay."""
+"""Maximum number of words of a line that can be left out; later words always stay."""
 WORD: Final = re.compile(r"\S+")
 
 

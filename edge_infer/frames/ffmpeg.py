@@ -55,7 +55,10 @@ class Retrievable(Protocol):
 
 
 def failure(text: str) -> str | None:
-    """Return why a picture was not converted, from FFmpeg's log, with the remedy; None if it was."""
+    """Return the reason why a picture was not converted, from FFmpeg's log, with the remedy.
+
+    Return None if the picture was converted.
+    """
     found = _FAILED.search(text)
     if found is None:
         return None
@@ -74,7 +77,7 @@ def retrieve_checked(capture: Retrievable, into: Any, name: str) -> tuple[bool, 
     text = "".join(written)
     if (reason := failure(text)) is not None:
         raise SourceError(f"{name} {reason}")
-    if text:  # it is from another thread, or unrelated
+    if text:  # the text is from another thread, or unrelated
         os.write(2, text.encode("utf-8", "surrogateescape"))
     return answer
 

@@ -22,7 +22,7 @@ JUMP: Final = 0.5
 ROUNDING: Final = 0.001
 """Tolerance of frame times in seconds."""
 BELIEVED: Final = 2.0
-"""Seconds for which every frame must confirm a sighting before it is assumed to last, even if its event is due
+"""Seconds for which every frame must confirm a sighting. Then the sighting is assumed to last, even if its event is due
 later."""
 
 
@@ -36,7 +36,7 @@ class Instant(NamedTuple):
     wall: float
 
     def of(self, earlier: Instant) -> float:
-        """Return the wall time of an earlier instant according to the clock of this one; it is not later than this one.
+        """Return the wall time of an earlier instant by this instant's clock, at most this instant's wall time.
 
         A board without a battery clock sets its clock late. The elapsed time is correct, so the earlier wall time is
         computed from it.
@@ -61,7 +61,7 @@ class Frame:
     - ``number`` counts the frames that the source captured, from 1.
     - ``region`` is the part of the image on which the model runs; None: all of it.
     - ``position`` is the position in a recording in seconds, if the recording is read faster than real time.
-    - ``sighting`` holds the objects that another pipeline has found in this image; ``parent`` is the one that
+    - ``sighting`` holds the objects that another pipeline has found in this image; ``parent`` is the object that
       ``region`` shows.
     """
 

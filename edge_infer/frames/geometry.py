@@ -63,8 +63,8 @@ class Transform:
     ) -> Transform:
         """Return the transform of a frame of ``source`` (width, height), or a region of it, into an input of ``size``.
 
-        ``resize`` chooses how: stretch it, fit it whole and centred (letterbox), or fill the input with its centre
-        (crop).
+        ``resize`` selects the method: stretch the frame, fit the whole frame centred (letterbox), or fill the input
+        with the centre of the frame (crop).
         """
         region = region or Region(0, 0, *source)
         if resize == "letterbox":
@@ -75,7 +75,7 @@ class Transform:
         return cls(source, size, region.centre(size) if resize == "crop" else region, 0, 0, *size)
 
     def to_source(self, boxes: ArrayLike) -> Float64Boxes:
-        """Return boxes in fractions of the input as float pixels of the source frame, clipped to it."""
+        """Return boxes in fractions of the input as float pixels of the source frame, clipped to the frame."""
         pixels = np.asarray(boxes, np.float64).reshape(-1, 4) * self._repeat(self.input)
         pixels -= self._repeat((self.left, self.top))
         pixels *= self._scale()
@@ -116,4 +116,4 @@ class Transform:
 
 
 NO_PLACE: Final = Transform.fit((1, 1), (1, 1), "stretch")
-"""For inputs that are not pictures: their results have no position in a frame."""
+"""Transform of inputs that are not pictures, whose results have no position in a frame."""

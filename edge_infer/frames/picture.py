@@ -49,7 +49,7 @@ def read_picture(path: str) -> Pixels:
 def decode_picture(data: bytes) -> Pixels | None:
     """Return the pixels of a whole file as blue, green, red; None if it is not a picture.
 
-    Messages of libraries go to the debug log, because the caller reports the error, and in a loop only once.
+    Messages of libraries go to the debug log, because the caller reports the error (in a loop only once).
     """
     with silenced() as printed:
         try:
@@ -62,7 +62,7 @@ def decode_picture(data: bytes) -> Pixels | None:
 
 
 def format_of(data: bytes) -> str:
-    """Return the format of a picture by its first 16 bytes, such as ``JPEG``; empty for a rarer one."""
+    """Return the format of a picture by its first 16 bytes, such as ``JPEG``; empty for a rare format."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WebP"
     return next((name for start, name in _FORMATS.items() if data.startswith(start)), "")

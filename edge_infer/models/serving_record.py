@@ -97,7 +97,7 @@ class Fit(Record, frozen=True):
         return replace(pipeline, model=model, threshold=model.threshold, own=own, **places)
 
     def unusable(self, pipeline: PipelinePlan, signers: Collection[str] | None) -> str:
-        """Return why this model must not replace the pipeline's own model; empty if it may."""
+        """Return the reason why this model must not replace the pipeline's own model; empty if it may replace it."""
         title = self.model.title
         if not trusted(self.model, signers):
             return f"{title} served before, but {UNTRUSTED}"
@@ -127,7 +127,7 @@ class Slot(Record, frozen=True):
 class OnTrial(StoredRecord, frozen=True):
     """A model on probation; ``starts`` counts unclean restarts of the daemon during the probation.
 
-    ``identity`` is that of its plan. Older records have none; the digest of the file identifies them.
+    ``identity`` is that of its plan. Older records have none; the digest of the file then identifies the model.
     """
 
     sha: Digest
@@ -146,8 +146,8 @@ class Refusal(StoredRecord, frozen=True):
     """A refused model that is not tried again until its settings in the configuration (``entry``) change.
 
     A model that never became a plan has no ``identity``; the digest of its file and its title (name and version)
-    identify it. ``keys`` are the `ServingRecord`'s at that moment, and those found since: the signature of another key
-    brings no model back.
+    identify it. ``keys`` are the `ServingRecord`'s at the time of the refusal, and keys found since. A fallback that
+    another key signed does not replace the refused model.
     """
 
     sha: Digest
@@ -210,12 +210,12 @@ class ServingRecord(StoredRecord, frozen=True):
     keys: tuple[ShortText, ...] | Absent = ABSENT
 
     def refusal(self, model: ModelPlan) -> Refusal | None:
-        """Return the refusal because of which this model must not be tried, or None."""
+        """Return the refusal that forbids a trial of this model, or None."""
         found = (each for each in self.refused.get(model.name, ()) if each.about(model))
         return next((each for each in found if each.entry == model.entry), None)
 
     def shadow_ended(self, pipeline: PipelinePlan) -> ShadowEnded | None:
-        """Return the record because of which the pipeline's shadow must not run, or None."""
+        """Return the record that forbids the pipeline's shadow to run, or None."""
         ended, shadow = self.shadows.get(pipeline.name), pipeline.shadow
         if ended is None or shadow is None:
             return None
@@ -224,7 +224,10 @@ class ServingRecord(StoredRecord, frozen=True):
         return ended if same else None
 
     def fallback(self, pipeline: PipelinePlan, signers: Collection[str] | None) -> tuple[Fit | None, str]:
-        """Return the fallback of a refused model and why it must not serve; ``signers`` as in `Plan`."""
+        """Return the fallback of a refused model, and the reason why the fallback must not serve (empty: it may).
+
+        ``signers`` are as in `Plan`. Without a refusal or a fallback, return None and an empty text.
+        """
         refusal = self.refusal(pipeline.model)
         fit = self.predecessor(pipeline) if refusal is not None else None
         if refusal is None or fit is None:
@@ -275,7 +278,7 @@ class ServingRecord(StoredRecord, frozen=True):
 
 
 def remaining(signers: Collection[str] | None, keys: Collection[str] | Absent) -> Collection[str] | None:
-    """Return which signers of the applied plan are still among the keys. None: no signature is required."""
+    """Return the signers of the applied plan that are still among the keys. None: no signature is required."""
     return signers if signers is None or keys is ABSENT else [each for each in signers if each in keys]
 
 
@@ -297,7 +300,7 @@ def open_record(state_dir: Path) -> ServingRecord:
 
 
 def _read_record(state_dir: Path) -> tuple[ServingRecord, bool]:
-    """Return the record, and whether it is all of the file."""
+    """Return the record, and whether the whole file was valid or missing."""
     path = state_dir / FILE
     try:
         data = content(path, LONGEST)
@@ -442,12 +445,12 @@ APPLIED: Final = "applied.json"
 
 
 UNPROVEN: Final = "unproven"
-"""Name of a file that is there while the processes have not worked with the plan that was applied last."""
+"""Name of a file that exists until the processes have worked with the plan that was applied last."""
 
 
 def mark_unproven(state_dir: Path) -> None:
     """Note that a plan is about to be applied: if the daemon dies before `mark_proven`, the plan may be the cause."""
-    with suppress(OSError):  # a full disk ends nothing
+    with suppress(OSError):  # a full disk must not stop the plan from being applied
         (state_dir / UNPROVEN).touch(mode=0o640)
 
 

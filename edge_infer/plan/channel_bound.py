@@ -121,7 +121,7 @@ def _scores(detail: Detail, least: float) -> Sizes:
 
 
 def _count_digits(most: float, digits: int, decimals: int) -> int:
-    """Return how many numbers from 0 to ``most`` have at most this many significant digits and decimals."""
+    """Count the numbers from 0 to ``most`` with at most this many significant digits and decimals."""
     fine = int(10**digits)  # all numbers within both limits
     return fine + math.ceil(9 * fine / 10 * max(0.0, math.log10(most) - digits + decimals)) + 1
 
@@ -205,7 +205,7 @@ _HEAD_MORE: Final = 16
 
 
 def _items(plan: Plan, pipeline: PipelinePlan) -> Callable[[float], float]:
-    """Return a function: the logarithm of the generating function of one item in the list of a result."""
+    """Return a function of ``s``: the logarithm of the generating function of one item in a result's list."""
     detail, labels = pipeline.detail, _texts(pipeline.labels or pipeline.model.labels)
     scores, places, task = _scores(detail, pipeline.floor), _places(detail), pipeline.model.task
     if task == "classification":
@@ -348,6 +348,6 @@ def _event_bits(plan: Plan, pipeline: PipelinePlan, step: float) -> float:
 
 
 _DRIFTS: Final = 14 * 201**2
-"""Number of kinds of drift with their shifts."""
+"""Number of combinations of a kind of drift with a shift."""
 _ORDERS: Final = 4
 """Number of orders of a begin event and its end event among other events: a choice of two for each."""

@@ -9,10 +9,10 @@ from typing import Final, Literal, TypeAlias
 from edge_infer.plan.records import PipelinePlan, Plan, SourcePlan
 
 CHANGES_A_MINUTE: Final = 120
-"""Number of results that changes may cause per minute, for each object of a cascade's frame; the same holds for
-states."""
+"""Maximum number of results per minute that changes cause; in a cascade, for each object of a frame. The same limit
+holds for states."""
 CHANGES_AT_ONCE: Final = 30
-"""Number of such messages that a pipeline may publish at once after a quiet time."""
+"""Number of results, and of states, that a pipeline may publish at once after a quiet time."""
 RESTED_AFTER: Final = 3600.0
 """Seconds after which a new engine has full budgets again. An engine that starts earlier begins with empty budgets,
 because its predecessor may have used them up. The budgets then fill at their rate."""
@@ -46,7 +46,7 @@ class ChannelRates:
     """Number of messages of each kind that may leave at once, in addition to the engine's own budgets."""
 
     def burst(self, kind: Kind) -> float:
-        """Return how many messages of a kind may leave at once: infinite if there is no rate, 0 for a rate of 0."""
+        """Return the number of messages of a kind that may leave at once: infinite without a rate, 0 for the rate 0."""
         return self.bursts[KINDS.index(kind)]
 
 
@@ -120,7 +120,7 @@ def _least(rate: float | None, other: float) -> float:
 
 
 def _burst(rate: float | None, budget: float) -> float:
-    """Return how many messages may leave at once for a rate, if the engine's own budget holds ``budget``."""
+    """Return the number of messages that may leave at once for a rate, if the engine's own budget holds ``budget``."""
     if not rate:
         return math.inf if rate is None else 0.0
     return math.ceil(budget + min(rate, budget)) + _JITTER

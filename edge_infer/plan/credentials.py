@@ -1,6 +1,7 @@
 """Reads secrets from their files each time they are needed, so that a changed file takes effect without a restart.
 
-systemd passes copies of these files to the service as credentials, whose names are made here as well.
+systemd passes copies of these files to the service as credentials. This module also computes the names of the
+credentials.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def plain_connections(plan: Plan) -> Iterator[tuple[tuple[str, ...], str]]:
 
 
 def plain_broker(mqtt: MqttPlan) -> str:
-    """Return what is sent to the broker unencrypted, with the remedy.
+    """Return a sentence about the data that are sent to the broker unencrypted, with the remedy.
 
     Return an empty text with TLS, or for a broker on this host.
     """
@@ -124,14 +125,14 @@ def credential_name(path: str) -> str:
 def why_gone(path: str) -> str:
     """Return why the service's credential of this path cannot be read, as the end of a sentence, with the remedy.
 
-    The result is empty for a file that is no credential or that exists, and outside of the service.
+    The result is empty for a file that is not a credential, for a file that exists, and outside of the service.
     """
     folders = (CREDENTIALS, Path(os.environ.get("CREDENTIALS_DIRECTORY") or CREDENTIALS))
     if not in_service() or not any(map(Path(path).is_relative_to, folders)) or os.path.lexists(path):
         return ""
     name = Path(path).name
     remedy = f"add its line LoadCredential={name}:FILE again: sudo systemctl edit edge-infer"
-    if _MADE_HERE.fullmatch(name):  # no pipeline into the file, which a failing command would empty
+    if _MADE_HERE.fullmatch(name):  # the remedy redirects no output into the file: a failing command would empty it
         remedy = f"replace {DROP_IN} by the output of sudo edge-infer unit, then run sudo systemctl daemon-reload"
     return (
         f"cannot be read: the unit passes no credential {name} any more; make the original file readable for the "

@@ -56,7 +56,7 @@ def announcement_bound(plan: Plan) -> tuple[float, float]:
     """Return the maximum bytes per second, and the maximum bytes at once, that the reports can hide in both topics."""
     models = plan.spoken_of()
     processes = 1 + sum(1 for each in plan.sources if each.live and each.parent is None)
-    info = float(len(models))  # and which of them have a topic
+    info = float(len(models))  # one bit for each: whether it has a topic
     rate = (info + 1) / INFO_EVERY + moment_bits(1 / INFO_EVERY, _STEP)
     rate += processes * SAID_BITS / SAID_EVERY + _WORDS_BITS / WORDS_EVERY
     burst = info * INFO_AT_ONCE + processes * SAID_BITS + _WORDS_BITS * WORDS_AT_ONCE
@@ -107,9 +107,9 @@ MAX_LATENCY: Final = 1e7
 """Maximum milliseconds from capture to outcome."""
 MAX_COUNT: Final = 10**12
 GOVERNOR_LOOK, GOVERNOR_PACE = 2.0, 10.0
-"""Seconds between two looks of the governor at the board, and between two steps down; those back take longer."""
+"""Seconds between two checks of the board by the governor, and between two steps down. Steps up take longer."""
 GOVERNOR_STEPS: Final = 3
-"""Limits that the governor has for a pipeline: halves of its rate, which has two digits."""
+"""Number of limits that the governor can set for a pipeline: its rate, which has two digits, is halved repeatedly."""
 _SOURCE_STATES: Final = 8
 _RATE, _LATENCY, _COUNT = math.log2(MAX_RATE * 100 + 1), math.log2(MAX_LATENCY * 10 + 1), math.log2(MAX_COUNT + 1)
 _SHARE: Final = math.log2(10_001)
@@ -128,5 +128,6 @@ def health_bound(plan: Plan) -> float:
     numbers = (len(plan.pipelines) * pipeline + len(plan.sources) * source + account + drift) / 8 / HEALTH_EVERY
     if plan.governor is None:
         return numbers
-    # Its load and its rates are the engine's: it chooses what is limited, to which rate, and at which look.
+    # The engine causes the load and the rates. So it can choose which pipelines are limited, to which rate, and at
+    # which check.
     return numbers + (len(plan.governor.shed) * _LIMIT + math.log2(GOVERNOR_PACE / GOVERNOR_LOOK)) / 8 / GOVERNOR_PACE

@@ -17,7 +17,7 @@ _EXTRA: Final = "key"
 
 
 class Key(Record, frozen=True):
-    """How a file spells the value of a field: the kind of value, and its inclusive limits.
+    """The form of a field's value in the configuration file: the kind of value, and its inclusive limits.
 
     With the kind ``other`` the section provides the parser. A ``Literal`` needs no limits.
     """

@@ -70,8 +70,8 @@ _UNBOUNDED: Final = 999_999.0
 def state_bytes(plan: PipelinePlan) -> int:
     """Return the maximum bytes of a state that counts each label of ``labels:``, also by zone, or has these values.
 
-    Return 0 if that is unknown, that is, without ``labels:``. A value without bounds is assumed to have six digits
-    before the decimal point.
+    Return 0 if the maximum is unknown, that is, without ``labels:``. A value without bounds is assumed to have six
+    digits before the decimal point.
     """
     if plan.model.values and plan.crops is None:
         state = State(1, _TS, _BOOT, plan.model.title, plan.model.sha256[:8], _TS, values=_longest(plan.model.values))
@@ -105,7 +105,7 @@ def _longest(values: Sequence[ValuePlan]) -> tuple[Value, ...]:
 class CountedLabels:
     """Labels that the configuration names, for the pipeline and for each zone.
 
-    None: only labels that are present are counted.
+    Where the labels are None, only labels that are present are counted.
     """
 
     labels: tuple[str, ...] | None

@@ -181,8 +181,8 @@ class TextPlan(Record, frozen=True):
 
     ``vocabulary`` is the path of a file of words, or of a model file that contains one as ``vocabulary_file``; its
     bytes have the digest ``vocabulary_sha256``. ``pattern`` matches the text between two words, for ``regex`` only.
-    ``mask`` and ``segments`` name further inputs: which ids belong to the text (1), and to which of two texts (0 for
-    all).
+    ``mask`` and ``segments`` name further inputs. The mask is 1 for each id of the text. The segments input numbers the
+    text to which an id belongs; it is always 0, because there is only one text.
     """
 
     takes: ClassVar[Gives] = "text"
@@ -393,7 +393,7 @@ class ModelPlan(PartlyCompared, frozen=True, eq=False):
         return max(LEAST_PATIENCE, self.longest_frame())
 
     def longest_frame(self) -> float:
-        """Return ten times the measured seconds of a frame; no process counts as hung before.
+        """Return ten times the measured seconds of a frame. Before this time no process counts as hung.
 
         Return 0 if nothing was measured.
         """

@@ -1,4 +1,4 @@
-"""How long an engine may take until it works by a new plan. Until then it keeps working by the plan before."""
+"""Time limits for an engine to switch to a new plan. Until then it continues with the previous plan."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from edge_infer.plan.records import ModelPlan, Plan
 SLOWER: Final = 10
 """Factor by which loading a model may take longer in the engine than in its trial."""
 LOADS: Final = 60.0
-"""Seconds after which a model on probation that is still being loaded counts as stuck. A switch may always take as
-long, and at most `SLOWER` times as long: a process that ran the model measured it, so the figure may be wrong."""
+"""Seconds after which a model on probation that is still being loaded counts as stuck. Loading may always take this
+long, but never more than `SLOWER` times as long: the measured time comes from a process that ran the model, so it may
+be wrong."""
 UNKNOWN: Final = 30.0
 """Seconds that loading a model without a trial may take."""
 SWITCH: Final = 10.0
@@ -24,7 +25,7 @@ def load_seconds(model: ModelPlan) -> float:
 
 
 def switch_seconds(before: Plan, plan: Plan) -> float:
-    """Return the seconds until the engine works by ``plan``: it loads the model of each pipeline that changed again."""
+    """Return the maximum seconds of a switch to ``plan``, in which the engine loads the models of changed pipelines."""
     known = {each.name: each for each in before.pipelines}
     changed = [each for each in plan.pipelines if known.get(each.name) != each]
     frame = max((model.longest_frame() for model in before.models()), default=0.0)

@@ -11,7 +11,8 @@ from edge_infer.models.tflite.graph import Graph, GraphTensor
 
 FLOATS: Final = frozenset({"float32", "float16", "bfloat16"})
 INDICES: Final = frozenset({"int32", "int64"})
-"""Element types of constants that are axes, shapes or indices and no weights. Biases have one dimension."""
+"""Element types of constants that are axes, shapes or indices and not weights. Biases are excluded by their one
+dimension."""
 MAKES_SCORES: Final = frozenset({"SOFTMAX", "LOGISTIC", "LOG_SOFTMAX"})
 
 
@@ -45,7 +46,7 @@ def _main_kind(graph: Graph) -> tuple[str | None, list[GraphTensor]]:
 
 
 def _form(graph: Graph) -> str:
-    """Return a description of where a quantized model still uses floats; None if nowhere."""
+    """Return a description of the floats that a quantized model still uses; empty if it takes no floats."""
     if not any(tensor.dtype in FLOATS for tensor in graph.inputs):
         return ""
     if any(operator.name == "QUANTIZE" for operator in graph.operators):

@@ -27,7 +27,7 @@ ASKED_FOR: Final = {
     "lowercase": "capitals",
     "length": "length",
 }
-"""Keys of ``input`` whose reason has a name of its own; all other keys use the reason of the features."""
+"""Keys of ``input``, each with the name of its reason. All other keys use the reason of the features."""
 PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*(?:[ -][A-Za-z0-9_]+)*")
 WORDS: Final = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
 """Words that some version of YAML reads as something other than text."""

@@ -19,7 +19,7 @@ LONG: Final = 400
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Facts about the file itself, and its ``resolution``; if it is unusable, the ``error``."""
+    """Facts about a model file. If it is unusable, ``resolution`` is None and ``error`` is the reason."""
 
     file: str
     manifest: str | None

@@ -111,7 +111,10 @@ def _without_source(manifest: str) -> dict[str, Any]:
 def _brought(
     part: Part, library: Library, progress: Progress, places: Sequence[str], folder: Path | None
 ) -> Path | bytes:
-    """Return the verified bytes of a file of an offer, or the path of its download from the first address with it."""
+    """Return the verified bytes of a file of an offer, or the path of its download.
+
+    The download uses the first of the ``places`` that has the file.
+    """
     if folder is not None:
         return _from_folder(part, folder)
     if not is_address(places[0]):
@@ -197,7 +200,8 @@ def add(
 def _places(part: Part, title: str, mirror: str | None) -> tuple[str, ...]:
     """Return the addresses of a file, or its path.
 
-    On a mirror, the address is that in the store, or else the path in the package, or the file name alone.
+    On a mirror there are three, in this order: with the path in the store, the path in the package, the file name
+    alone.
     """
     if mirror is None:
         return (part.place,)

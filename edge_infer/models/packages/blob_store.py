@@ -77,7 +77,7 @@ def _hint(store: Path) -> str:
 
 
 def holds(path: Path, sha256: str | None, *, fresh: bool = False) -> bool:
-    """Return whether the copy is intact, because cards lose and flip bytes; ``fresh`` bypasses the page cache."""
+    """Return whether the copy is intact: SD cards lose and flip bytes. ``fresh`` bypasses the page cache."""
     try:
         if (stream := open_regular(path, os.O_NOFOLLOW)) is None:
             return False

@@ -164,7 +164,7 @@ def _opened(part: Path) -> Iterator[IO[bytes]]:
 
 
 def _attempt(wanted: DownloadRequest, stream: IO[bytes], progress: Progress, patience: float) -> str:
-    """Receive data over one connection and return why it ended; raises `DownloadError` if a retry cannot help."""
+    """Receive data over one connection; return the reason why it ended. Raises `DownloadError` if no retry can help."""
     have = stream.seek(0, os.SEEK_END)
     try:
         with _opener().open(_request(wanted.url, have), timeout=patience) as answer:
@@ -183,7 +183,7 @@ def _attempt(wanted: DownloadRequest, stream: IO[bytes], progress: Progress, pat
 
 
 def _why_not_from(wanted: DownloadRequest, have: int, content_range: str) -> str:
-    """Return why a server does not continue at byte ``have``; raises `DownloadError` if its file is a different one."""
+    """Return the reason why a server has no byte ``have``; raises `DownloadError` if its file is a different one."""
     size = _SIZE.match(content_range)
     if size is not None and int(size[1]) != wanted.bytes:
         raise DownloadError(

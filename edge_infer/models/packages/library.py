@@ -58,8 +58,7 @@ class Stored:
 class Library:
     """The packages below one folder.
 
-    ``user`` is the name of the user as whom this command, started by root, now runs; empty if it did not change its
-    user.
+    ``user`` is the name of the user to whom this command has changed from root; empty if it did not change its user.
     """
 
     def __init__(self, folder: Path, user: str = "") -> None:
@@ -194,7 +193,7 @@ def _write(data: bytes, source: Path, target: Path) -> None:
 
 
 def _of_the_disk(error: OSError) -> str:
-    """Return what the disk of the store reports, with the remedy."""
+    """Return the error of the store's disk as text, with the remedy."""
     return f"{error.strerror or error}; {_DISK_REMEDIES.get(error.errno or 0, 'check its disk')}"
 
 

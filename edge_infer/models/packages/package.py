@@ -120,7 +120,7 @@ class Package:
         return read_whole(path, most, key=key, roots=self.roots, folder=self.home_of(path))
 
     def home_of(self, path: Path) -> KnownFolder | None:
-        """Return the folder that links to this file must not leave; None for a model file that the user named."""
+        """Return the folder out of which no link to this file may lead; None for a model file that the user named."""
         return self.home if self.whole or path != self.file else None
 
     def place(self, path: Path) -> str:

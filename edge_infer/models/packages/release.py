@@ -119,7 +119,7 @@ def _check_listed(path: Path) -> str:
 
 
 def _problem(part: Part) -> str:
-    """Return why a listed file does not match the catalogue; empty if it does."""
+    """Return the reason why a listed file does not match the catalogue; empty if it matches."""
     try:
         found = hashlib.sha256(read_whole(Path(part.place), LARGEST_MODEL)).hexdigest()
     except ModelError as error:

@@ -75,7 +75,7 @@ def signature_place(package: Package) -> Path:
 
 
 def uncovered(package: Package) -> list[str]:
-    """Return the keys that a manifest lacks for being signed: name, version, file, and the digests of all files."""
+    """Return the keys that a signature requires and the manifest lacks: name, version, file, digests of all files."""
     manifest = package.manifest
     missing = [key for key in ("name", "version", "file", "sha256") if getattr(manifest, key) is None]
     return missing + [f"digests: {name}" for name in package.named_files() if name not in manifest.digests]

@@ -70,7 +70,7 @@ _RELEASE: Final = re.compile(r"(?:[vV](?=[0-9]))?((?:[0-9]+(?:[._][0-9]+)*)?)(.*
 
 
 def rank(version: str) -> tuple[tuple[int, ...], bool, tuple[tuple[bool, int, str], ...]]:
-    """Return the numbers of the release, whether it is no preview, and the identifiers of the preview."""
+    """Return the sort key of a version: its numbers, whether it is a release, and the identifiers of a preview."""
     found = _RELEASE.fullmatch(version.partition("+")[0])
     numbers, rest = found.groups() if found else ("", version)
     release = [int(number) for number in re.findall("[0-9]+", numbers)]

@@ -85,9 +85,9 @@ def _only_one(task: Task | None, task_why: str) -> Family | None:
 
 
 def _labelled(task: Task | None, task_why: str, metadata: Metadata, signature: Signature) -> Family:
-    """Return classification if the output is a row of numbers with as many labels; otherwise raise `ModelError`.
+    """Return the classification family if the output is a row with one number per label; else raise `ModelError`.
 
-    The labels are those in the file.
+    The labels are those in the model file.
     """
     if task in (None, "classification") and metadata.labels and _one_for_each(metadata.labels, signature):
         why = f"one row of numbers, and {len(metadata.labels)} labels for it in {metadata.labels_from} inside the file"

@@ -26,7 +26,7 @@ _SHOWN: Final = 4
 
 
 def apart(said: Mapping[str, FurtherSection], inputs: Sequence[Tensor], kind: Gives) -> tuple[Tensor, ...]:
-    """Return the inputs that ``inputs`` does not name: one, or several for text; otherwise raise `ModelError`."""
+    """Return the tensors that the manifest's ``inputs`` does not name: one, or several for text; else `ModelError`."""
     names = [tensor.name for tensor in inputs]
     unknown = next((name for name in said if name not in names), None)
     if unknown is not None:

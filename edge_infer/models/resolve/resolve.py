@@ -1,8 +1,8 @@
 """Resolves a request to a plan: reads all sources, applies their precedence, and reports contradictions.
 
-The order is: request, manifest, metadata inside the file, then the tensors if they allow only one interpretation. This
-uses the runtime to get the real shapes, so an untrusted file is resolved in a child process by
-`edge_infer.models.trials.probe`.
+The order is: request, manifest, metadata inside the file, then the tensors if they allow only one interpretation.
+Resolving uses the runtime to get the real shapes. Therefore `edge_infer.models.trials.probe` resolves an untrusted file
+in a child process.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ def _facts(tensors: tuple[Tensor, ...]) -> tuple[TensorFacts, ...]:
 
 
 def why_refused(graph: Graph, reason: str) -> str:
-    """Return the runtime's reason for a refusal in words: it names no tensors, and operators only sometimes."""
+    """Return the reason for a refusal in words: the runtime names no tensors, and operators only sometimes."""
     faults = graph.faults()
     if faults:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""

@@ -79,7 +79,7 @@ class GraphTensor:
         return len(self.scale) > 1
 
     def fault(self) -> str | None:
-        """Return why a runtime rejects the quantization parameters of this tensor, or None."""
+        """Return the reason why a runtime rejects the quantization parameters of this tensor, or None."""
         if not self.per_channel or not self.shape:
             return None
         if not 0 <= self.dimension < len(self.shape):
@@ -174,7 +174,7 @@ class Graph:
     def rows(self, name: str) -> int | None:
         """Return the number of rows of the table that an input's ids index, directly or after a cast.
 
-        Returns None if there is none.
+        Returns None if there is no such table.
         """
         ids = {tensor.index for tensor in self.inputs if tensor.name == name}
         ids |= {

@@ -47,7 +47,7 @@ class SaidTokenizer:
 
 
 def said_tokenizer(graph: Table) -> SaidTokenizer | None:
-    """Return the tokenizer of a graph's metadata; None if it names none."""
+    """Return the tokenizer that a graph's metadata names; None if they name no tokenizer."""
     inputs = graph.tables(_INPUTS)
     units = [unit for tensor in inputs for unit in tensor.tables(_UNITS_OF_TENSOR)]
     found = [_tokenizer(unit) for unit in (*units, *graph.tables(_INPUT_UNITS))]
@@ -120,7 +120,7 @@ class Metadata:
 
     ``labels_from`` names the entry from which the labels were read. If these labels are unusable, ``labels_fault`` is
     the reason; this matters only if no other labels are given. ``entries`` lists the files in the appended archive.
-    ``keypoints`` is their number per body; 0 means unknown.
+    ``keypoints`` is the number of keypoints per body; 0 means unknown.
     """
 
     name: str = ""
@@ -177,7 +177,7 @@ def _archive(data: bytes) -> zipfile.ZipFile | None:
 def _check_directory(tail: bytes, begin: int) -> None:
     """Raise `ModelError` if the directory of the archive is too large: its entries take ten times as much memory.
 
-    ``begin`` is where the end record begins (APPNOTE.TXT 4.3.16). That of a larger archive (4.3.15) stands before.
+    ``begin`` is the position of the end record (APPNOTE.TXT 4.3.16). A larger archive has a locator (4.3.15) before it.
     """
     if tail[max(0, begin - _LOCATOR_SIZE) : begin].startswith(b"PK\6\7"):
         raise ModelError("the archive inside the file has the format for more than 65,535 entries (ZIP64)")

@@ -32,7 +32,7 @@ never touched.
 YOLOv5n at 640x640, the largest of a public collection of 27, takes 52 MB more.
 """
 LAST_SECONDS: Final = 2
-"""Processor seconds between SIGXCPU, which an endless computation may ignore, and the kill."""
+"""Processor seconds between SIGXCPU and the kill. An endless computation may ignore SIGXCPU."""
 FILES: Final = 64
 """Maximum number of open files."""
 LOWEST: Final = 19
@@ -44,7 +44,7 @@ PER_BYTE: Final = 4
 def give_way() -> None:
     """Give this process and its session the lowest priority for the processor.
 
-    Many kernels first share time among sessions, and apply priorities only within one, so both are lowered.
+    Many kernels first share the time among sessions, and apply priorities only within a session. So both are lowered.
     """
     os.nice(LOWEST)
     with suppress(OSError):  # without autogroups, a kernel needs no second setting
@@ -52,7 +52,7 @@ def give_way() -> None:
 
 
 def limit(size: int, seconds: float, threads: int = 1, files: int = 0) -> None:
-    """Limit memory, processor time, files and processes for a model file of ``size`` bytes.
+    """Limit memory, processor time, open files and processes for a model file of ``size`` bytes.
 
     The parent's timeout covers everything else. ``files`` is the number of open files. With ``threads`` above one the
     process may start threads; then only their memory limits their number.

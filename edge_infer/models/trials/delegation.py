@@ -38,8 +38,9 @@ of the range. Nearly all other values are meaningless, so a few wrong peaks coul
 PEAK_TOLERANCE: Final = 0.25
 """Allowed difference of a peak, as a fraction of the range. Half of the peaks must be within it."""
 MARGIN, CLOSE, LEAST_IOU, FOUND_ALIKE = 0.1, 0.2, 0.5, 0.8
-"""Criteria for findings. Of those whose score is above the threshold by ``MARGIN``, both must have found the fraction
-`FOUND_ALIKE`: with the same label, a score that differs by at most ``CLOSE``, and a box with at least ``LEAST_IOU``."""
+"""Criteria for findings. A finding is clear if its score exceeds the threshold by ``MARGIN``. The fraction
+``FOUND_ALIKE`` of the clear findings of processor and delegate must also be found by the other one: with the same
+label, a score that differs by at most ``CLOSE``, and a box with an IoU of at least ``LEAST_IOU``."""
 
 Values = list[list[NDArray[Any]]]
 """Output values, indexed by input, then by output."""
@@ -143,7 +144,7 @@ def _findings(model: LoadedModel, frames: list[Captured]) -> list[list[GoldenFin
 
 
 def _compare_findings(expected: list[list[GoldenFinding]], found: list[list[GoldenFinding]], threshold: float) -> None:
-    """Raise `ModelError` unless most of the clear findings of either are also found by the other."""
+    """Raise `ModelError` unless processor and delegate each find most of the other's clear findings."""
     for these, others, whose in ((expected, found, "processor"), (found, expected, "delegate")):
         sure = [
             (each, more)

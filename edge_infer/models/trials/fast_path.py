@@ -39,9 +39,9 @@ class Timed(Record, frozen=True):
 
 
 def shipped_model(state_dir: Path) -> Path | None:
-    """Return a bundled model that this user can read: from the installation, the store, or the checkout.
+    """Return the path of a bundled model that this user can read: in the installation, the store or the checkout.
 
-    Returns None if there is none.
+    Returns None if there is no such model.
     """
     checkout = Path(__file__).parents[3]
     folders = (Path(sys.prefix) / "share/models", state_dir / "models", checkout / "models")

@@ -27,7 +27,7 @@ CHILD: Final = "edge_infer.models.trials.hardware_main"
 COUNTING: Final = 20.0
 """Seconds to find the number of threads; `quickest` stops its search after about 10."""
 DELEGATING: Final = 40.0
-"""Seconds to try a delegate. Some compile the graph for their accelerator when they load it."""
+"""Seconds to try a delegate. Some delegates compile the graph for their accelerator when they load it."""
 
 
 def threads(pipeline: PipelinePlan, request: ModelRequest, most: int) -> int:

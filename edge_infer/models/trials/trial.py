@@ -112,7 +112,7 @@ def check_outputs(model: LoadedModel) -> None:
     """
     inputs: set[bytes] = set()
     outputs: set[bytes] = set()
-    for frame in varied(model, SAME + FEW):  # a model may not tell some of them apart
+    for frame in varied(model, SAME + FEW):  # some of them may be equal for the model
         given, told, silent = _run(model, frame)
         inputs.add(given)
         outputs.add(told)

@@ -177,7 +177,7 @@ def _pairs(said: Any, found: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def _is_sane(plan: ModelPlan) -> bool:
-    """Return whether all numbers that the model chose are within the range of `resolve`; later code relies on it."""
+    """Return whether all numbers that the model chose are within the range of `resolve`, as later code requires."""
     taken, most = plan.input, MAX_TENSOR
     if isinstance(taken, InputPlan):
         whole = (taken.tiles, taken.overlap, taken.scaling) == ((1, 1), 0.0, "exact") and 0 <= taken.border <= 255
