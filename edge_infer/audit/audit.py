@@ -41,8 +41,8 @@ _ELSEWHERE: Final = ("127.0.0.2", 9)
 class Audit:
     """The findings. ``passed``: nothing leaked, everything was searched, and every deliberate leak was found.
 
-    The audit cannot judge the ``unshown`` pipelines. They process objects that other pipelines detect, and the pattern
-    contains no objects.
+    The audit cannot judge the ``unshown`` pipelines. These pipelines process objects that other pipelines detect, and
+    the pattern contains no objects.
     """
 
     seconds: float
@@ -258,7 +258,7 @@ def _troubles(plan: Plan, house: ProcessSupervisor) -> dict[str, str]:
 
 @contextmanager
 def _standard_error(log: int) -> Iterator[None]:
-    """Redirect the standard error of the processes into a file, which is searched as well."""
+    """Redirect the standard error of the processes into a file, which is also searched."""
     kept = os.dup(2)
     os.dup2(log, 2)
     try:

@@ -1,6 +1,6 @@
-"""Pattern that can be recognized after scaling. Each audit makes a new one.
+"""Pattern that can be recognized after scaling. Each audit makes a new pattern.
 
-It has eight rows of eight flat grey levels, and some words.
+The pattern has eight rows of eight flat grey levels, and some words.
 """
 
 from __future__ import annotations

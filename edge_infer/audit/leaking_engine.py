@@ -1,7 +1,8 @@
 """Simulates an engine that leaks on purpose: it hides a secret in valid messages, and a decoder reads it back.
 
-The messages pass the publisher's own guard. Every field carries as much of the secret as it can. So the amount that the
-decoder recovers comes close to the calculated bound (`edge_infer.plan.channel_bound`), and must never exceed it.
+The messages pass the publisher's own guard. Every field carries as much of the secret as it can. The amount that the
+decoder recovers therefore comes close to the calculated bound (`edge_infer.plan.channel_bound`), and must never exceed
+it.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ class Secret:
 class SpareFields:
     """Fields that must carry no information.
 
-    Each is filled at random, and carries information if the decoder reads all of it.
+    Each field is filled at random, and carries information if the decoder reads every value.
     """
 
     def __init__(self) -> None:
@@ -358,7 +359,7 @@ def _spare_fields(message: Result | Event | State, *, still: bool) -> dict[str, 
 
 
 _MOST_ZEROS: Final = 20
-"""Number of labels with a count of 0 that always fit into a state, whatever else it contains."""
+"""Number of labels with a count of 0 that always fit into a state, with any other content."""
 
 
 class _Timing:
@@ -401,7 +402,8 @@ _STEADY: Final = 0.5
 """Spread of the times of results. Times carry little information compared with the items, and pauses would cost
 more."""
 _AHEAD: Final = 8.0
-"""Maximum number of messages by which the engine is ahead of its rate. They use up captures from before its start."""
+"""Maximum number of messages by which the engine is ahead of its rate. These messages use up captures from before its
+start."""
 
 
 def _digits(number: int, options: tuple[int, ...]) -> list[int]:

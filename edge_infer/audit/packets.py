@@ -95,7 +95,7 @@ class Flows:
     def take(self, addresses: bytes, segment: bytes) -> int:
         """Add a TCP segment (RFC 9293, section 3.1), and return the length of its data in bytes.
 
-        ``addresses`` are those of both ends.
+        ``addresses`` are the addresses of both ends.
         """
         if len(segment) < 20:
             return 0

@@ -36,7 +36,7 @@ _PACKED: Final[tuple[tuple[bytes, Callable[[], Any]], ...]] = (
 
 
 class Search:
-    """Searches for one pattern. It recognizes a row by the order of its levels, however wide its blocks are."""
+    """Searches for one pattern. The search recognizes a row by the order of its levels, with blocks of any width."""
 
     def __init__(self, canary: Canary) -> None:
         self._canary = canary

@@ -1,1 +1,1 @@
-"""The engine process: the only process that runs the models. It reads every frame and has no network access."""
+"""The engine process: the only process that runs the models. The engine reads every frame and has no network access."""

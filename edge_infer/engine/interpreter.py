@@ -107,9 +107,9 @@ class Tensor:
         return bool(self.scale)
 
     def dequantize(self, values: NDArray[Any]) -> NDArray[np.float32]:
-        """Return the real values of stored ones in a new array.
+        """Convert stored values to real values in a new array.
 
-        Only per-tensor parameters are supported; inputs and outputs have no others.
+        Only per-tensor parameters are supported; inputs and outputs have no other parameters.
         """
         if not self.quantized:
             return np.array(values, np.float32)
@@ -229,7 +229,7 @@ class Interpreter:
             runtime.allocate_tensors()
             inputs = tuple(_tensor(detail) for detail in runtime.get_input_details())
             outputs = tuple(_tensor(detail) for detail in runtime.get_output_details())
-        except (ValueError, RuntimeError, TypeError) as error:  # a name that is not UTF-8 raises ValueError as well
+        except (ValueError, RuntimeError, TypeError) as error:  # a name that is not UTF-8 also raises ValueError
             who = "the delegate" if delegate is not None else f"the runtime ({backend_name()})"
             raise ModelError(f"{who} cannot load it: {_reason(error)}") from error
         pairs = [_pair(output, into, outputs, inputs) for output, into in self._state]
@@ -237,7 +237,8 @@ class Interpreter:
         self._runtime, self._ran = runtime, False
         self.inputs = tuple(each for each in inputs if each not in [pair[1] for pair in pairs])
         self.outputs = _wanted(tuple(each for each in outputs if each not in [pair[0] for pair in pairs]), self._wanted)
-        # While a view of a tensor is held, the next invoke raises. So the functions that create views are kept instead.
+        # While a view of a tensor is held, the next invoke raises. Therefore no views are kept, only functions that
+        # create views.
         self._carried = [_Carried(one, other, view(one.index), view(other.index)) for one, other in pairs]
         self._views = tuple(view(tensor.index) for tensor in self.outputs)
         self._input_views = tuple(view(tensor.index) for tensor in self.inputs)
@@ -263,7 +264,7 @@ class Interpreter:
     def computed(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         """Return inputs and outputs in the form in which the model computes with them.
 
-        These are integer tensors if the model converts its float inputs and outputs only at its ends.
+        The tensors are integer if the model converts its float inputs and outputs only at its ends.
         """
         steps = [step for step in _steps(self._runtime) if step.name != DELEGATE]
         details = {int(detail["index"]): detail for detail in self._runtime.get_tensor_details()}

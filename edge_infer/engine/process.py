@@ -83,8 +83,8 @@ MAX_AT_ONCE: Final = 100
 REST: Final = 0.01
 """Maximum number of publisher records processed at once, and seconds until the next ones if there are more."""
 ACKS_EVERY: Final = 0.25
-"""Seconds between two readings of the acknowledgements. These are not urgent, and each reading costs two thread
-switches."""
+"""Seconds between two readings of the acknowledgements. Acknowledgements are not urgent, and each reading costs two
+thread switches."""
 MAX_FAULTS, FAULTS_PER_SECOND = 50, 1.0
 MAX_GREETINGS, GREETINGS_PER_SECOND = 100, 2.0
 """Faults that a publisher may make before it counts as an attacker.
@@ -355,7 +355,7 @@ class Engine:
     def _end(self, parts: Iterable[Worker | Feed], reason: Reason = "stopped", patience: float = PATIENCE) -> None:
         """End pipelines and feeds. Open events of the pipelines end with ``reason``."""
         ending = list(parts)
-        for part in ending:  # all at once, so that slow ones are waited for in parallel
+        for part in ending:  # stop all first, so that slow parts are waited for in parallel
             part.stop()
         deadline = time.monotonic() + patience
         for part in ending:

@@ -72,9 +72,9 @@ _libc.signal.restype = ctypes.c_void_p
 def give_up_priority(thread: threading.Thread) -> None:
     """Make ``thread`` run at the lowest priority from now on, wherever it hangs; do nothing if that fails.
 
-    The sandbox refuses `setpriority` on every thread but the caller, so the thread has to make the call itself. It gets
-    a signal whose handler is the C library's ``nice``, which needs neither the interpreter nor its lock. The kernel
-    calls the handler with the number of the signal, which is 34 or more, and priorities end at 19.
+    The sandbox refuses `setpriority` on every thread but the caller, so the thread has to make the call itself. The
+    thread gets a signal whose handler is the C library's ``nice``, which needs neither the interpreter nor its lock.
+    The kernel calls the handler with the number of the signal, which is 34 or more, and priorities end at 19.
     """
     machine = kernel.machine()
     if machine is None or thread.native_id is None:

@@ -141,7 +141,7 @@ class Worker:
         self._models.change(plan, watched=watched, alone=alone)
 
     def restrain(self, most: float | None) -> None:
-        """Limit the pipeline to ``most`` frames per second from now on, whatever the model; None: as configured."""
+        """Limit the pipeline to ``most`` frames per second from now on, with any model; None: as configured."""
         self._models.restrain(most)
 
     def health(self) -> PipelineHealth:

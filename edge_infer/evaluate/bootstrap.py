@@ -37,7 +37,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A figure of the second model minus that of the first, on the same examples."""
+    """A figure of the second model minus the same figure of the first, on the same examples."""
 
     value: float
     interval: Interval

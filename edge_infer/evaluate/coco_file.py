@@ -1,7 +1,7 @@
 """Labelled boxes in a COCO file: one JSON object with ``images``, ``annotations`` and ``categories``.
 
-The file of 100,000 pictures is large. It is mapped and not copied, and its polygons are skipped. A box takes 50 bytes
-in memory.
+The file of 100,000 pictures is large. The file is mapped and not copied, and its polygons are skipped. A box takes 50
+bytes in memory.
 """
 
 from __future__ import annotations

@@ -110,7 +110,7 @@ class DetectionTally:
         return Mistakes(missed, others, tuple(pairs))
 
     def columns(self) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
-        """Return all found boxes (picture, class, score, right, ignored), and labelled ones (picture, class, sizes)."""
+        """Return all found boxes (picture, class, score, right, ignored) and labelled boxes (picture, class, sizes)."""
         kinds = (np.uint32, np.uint32, np.float64, np.uint64, np.uint64)
         found = [np.array(each, kind) for each, kind in zip(self._found, kinds, strict=True)]
         return found, [np.array(each, np.int64) for each in self._true]

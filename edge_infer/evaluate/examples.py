@@ -70,7 +70,7 @@ class LabelledExample:
 
 
 class LabelledData(Protocol):
-    """Labelled inputs, read one after the other; every pass gives the same ones in the same order."""
+    """Labelled inputs, read one after the other; every pass gives the same examples in the same order."""
 
     truth: Truth
     names: Sequence[str]

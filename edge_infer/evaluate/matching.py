@@ -1,4 +1,4 @@
-"""Assigns found boxes to labelled ones as the COCO evaluation does.
+"""Assigns found boxes to labelled boxes as the COCO evaluation does.
 
 For each IoU threshold, best score first, a found box takes the free labelled box of its class that it overlaps most.
 A labelled crowd, and a labelled box outside of the size range in question, is ignored: a box that takes it counts

@@ -53,7 +53,7 @@ class ResumeHead(Record, frozen=True):
 
 
 class ResumeFile:
-    """Reads the outcomes of an earlier run of the same question and appends those of this one; a context manager.
+    """Reads the outcomes of an earlier run of the same question and appends new outcomes; a context manager.
 
     Without a path it stores nothing.
     """

@@ -69,7 +69,7 @@ class SizeScore:
 
 @dataclass(frozen=True, slots=True)
 class Confused:
-    """How often a labelled class was found as another one; `NOTHING` stands for no object."""
+    """The number of times that a labelled class was found as another class; `NOTHING` stands for no object."""
 
     true: str
     found: str
@@ -135,7 +135,7 @@ BINS: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class ScoreBin:
-    """Items with scores from ``low`` to ``high``: their number, mean score, and share of right ones."""
+    """Items with scores from ``low`` to ``high``: their number, their mean score, and the share of right items."""
 
     low: float
     high: float
@@ -191,7 +191,7 @@ class Mistake:
 
 
 class WorstMistakes:
-    """Keeps the worst mistakes of each kind; of equal ones those that came first."""
+    """Keeps the worst mistakes of each kind; among equal mistakes, the earlier ones."""
 
     def __init__(self, kept: int = KEPT) -> None:
         self._kept = kept

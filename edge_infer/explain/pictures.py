@@ -35,7 +35,7 @@ GROWTH: Final = 1.5
 SLIVER: Final = 0.15
 """Share of a cell below which the strip between the box and the border belongs to the cells inside the box."""
 SOFT: Final = 0.2
-"""Width of the transition between a visible and a hidden cell, as a share of the narrower one.
+"""Width of the transition between a visible and a hidden cell, as a share of the narrower cell.
 
 A model could take a hard edge for a part of an object.
 """
@@ -150,7 +150,7 @@ class PictureCells:
 
 
 def lines_around(low: float, high: float, pixels: int) -> Lines:
-    """Return grid lines with equal cells from ``low`` to ``high`` and growing ones from there to 0 and 1."""
+    """Return grid lines with equal cells from ``low`` to ``high`` and growing cells from there to 0 and 1."""
     low, high = max(0.0, low), min(1.0, high)
     least = SMALLEST / pixels
     if high - low < least:  # a box narrower than a cell gets one cell around its middle

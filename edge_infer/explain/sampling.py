@@ -1,12 +1,13 @@
 """Estimates the contribution of each cell of an input to an answer, from runs in which random cells are hidden.
 
-This is RISE (Petsiuk, Das, Saenko: "RISE: Randomized Input Sampling for Explanation of Black-box Models", BMVC 2018,
-arXiv 1806.07421), and for boxes D-RISE (Petsiuk et al.: "Black-box Explanation of Object Detectors via Saliency Maps",
-CVPR 2021, arXiv 2006.03204), with two differences:
+The method is RISE (Petsiuk, Das, Saenko: "RISE: Randomized Input Sampling for Explanation of Black-box Models", BMVC
+2018, arXiv 1806.07421), and for boxes D-RISE (Petsiuk et al.: "Black-box Explanation of Object Detectors via Saliency
+Maps", CVPR 2021, arXiv 2006.03204), with two differences:
 
 - Sums are kept instead of masks, so that the memory does not grow with their number.
-- The sums also hold how often two cells were visible together. A linear fit (as in LIME, Ribeiro et al. 2016) then
-  separates neighbouring cells, which in the weighted mean of masks share their evidence, and gives each cell an error.
+- The sums also count the runs in which two cells were visible together. A linear fit (as in LIME, Ribeiro et al. 2016)
+  then separates neighbouring cells, which in the weighted mean of masks share their evidence, and gives each cell an
+  error.
 """
 
 from __future__ import annotations
@@ -79,8 +80,8 @@ class CellSums:
     def fit(self) -> tuple[Cells, Cells]:
         """Return each cell's contribution to the answer, and its standard error.
 
-        The fit is a ridge regression; its penalty vanishes with the number of runs, so that few runs give small numbers
-        instead of wild ones.
+        The fit is a ridge regression; its penalty vanishes with the number of runs, so that few runs give small
+        contributions instead of wild ones.
         """
         runs, cells = self.runs, len(self._visible)
         share, mean = self._visible / runs, self._answer / runs

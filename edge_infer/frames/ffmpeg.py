@@ -2,8 +2,8 @@
 
 From OpenCV 4.13 on, FFmpeg's converter refuses some pictures, mostly interlaced ones. OpenCV ignores that error and
 returns its buffer as a good frame; the buffer contains unwritten memory or an older picture. The buffer belongs to
-OpenCV, so no marker can be written into it before the conversion. Its content shows nothing either: both an unwritten
-buffer and a picture may be black. The only sign of the failure is the error that the converter logs.
+OpenCV, so no marker can be written into it before the conversion. The content of the buffer shows nothing either: an
+unwritten buffer may be black, and so may a picture. The only sign of the failure is the error that the converter logs.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _FAILED: Final = re.compile(
     rf"{_INTERLACED}.*|\(.*\): fmt:\S+ .*-> fmt:.*|Failed initializing scaling graph.*"
     "|Slice parameters .* are invalid|Incorrectly aligned output.*|.* is not supported as .*put pixel format"
 )
-"""Errors of libswscale after which nothing was written. Its warnings, which are about speed, do not match."""
+"""Errors of libswscale after which nothing was written. Warnings of libswscale, which are about speed, do not match."""
 _MOST_TEXT: Final = 65536
 _SILENT: Final = 0
 """OpenCV's log level without any output."""
@@ -38,7 +38,7 @@ _ERRORS: Final = 16
 
 
 def log_errors(environment: MutableMapping[str, str]) -> None:
-    """Make FFmpeg log errors, whatever level is set. Call it before OpenCV first uses FFmpeg."""
+    """Make FFmpeg log errors, at any configured level. Call this function before OpenCV first uses FFmpeg."""
     try:
         silent = int(environment.get("OPENCV_FFMPEG_LOGLEVEL", _ERRORS)) < _ERRORS
     except ValueError:
@@ -127,7 +127,7 @@ def _native_streams() -> _NativeStreams:
 def caught() -> AbstractContextManager[list[str]]:
     """Return a context manager.
 
-    Its list then holds the output of native code inside the context, which appears nowhere else.
+    The list that it yields holds the output of native code inside the context, which appears nowhere else.
     """
     return _native_streams().caught()
 

@@ -16,8 +16,9 @@ the limit, where jitter decides."""
 class Pacer:
     """Selects frames of a source so that on average at most ``fps`` per second pass.
 
-    Turns come at equal intervals. From slightly before each turn on, the first frame passes. So a consumer gets a fresh
-    frame, and a source with exactly ``fps`` loses no frame because of jitter. If ``fps`` is None, all frames pass.
+    Turns come at equal intervals. From slightly before each turn on, the first frame passes. A consumer therefore gets
+    a fresh frame, and a source with exactly ``fps`` loses no frame because of jitter. If ``fps`` is None, all frames
+    pass.
     """
 
     def __init__(self, fps: float | None) -> None:
@@ -32,7 +33,7 @@ class Pacer:
     def restrain(self, most: float | None) -> None:
         """Limit the rate to ``most`` if that is lower than ``fps``; None restores ``fps``.
 
-        This method may be called in another thread than the others.
+        This method may be called in a thread other than the thread of the other methods.
         """
         self.most = min((limit for limit in (self._fps, most) if limit), default=None)
         self._interval = 1 / self.most if self.most else 0.0

@@ -127,7 +127,7 @@ class Slot(Record, frozen=True):
 class OnTrial(StoredRecord, frozen=True):
     """A model on probation; ``starts`` counts unclean restarts of the daemon during the probation.
 
-    ``identity`` is that of its plan. Older records have none; the digest of the file then identifies the model.
+    ``identity`` is the identity of its plan. Older records have none; the digest of the file then identifies the model.
     """
 
     sha: Digest
@@ -245,7 +245,7 @@ class ServingRecord(StoredRecord, frozen=True):
         return None
 
     def models(self) -> tuple[ModelPlan, ...]:
-        """Return all models to which pipelines can roll back, in addition to those of the configuration."""
+        """Return all models to which pipelines can roll back, in addition to the models of the configuration."""
         return tuple(fit.model for slot in self.slots.values() for fit in (slot.committed, slot.previous) if fit)
 
     def told(self, *news: Happened) -> ServingRecord:
@@ -419,7 +419,7 @@ def write_record(state_dir: Path, record: ServingRecord) -> None:
 
 
 def _shortened(record: ServingRecord, excess: int) -> ServingRecord:
-    """Return the record shortened by ``excess`` bytes. It drops the longest previous models, then the longest slots."""
+    """Return the record shortened by ``excess`` bytes, without the longest previous models, then the longest slots."""
     slots, left_out = dict(record.slots), []
     for name, slot in sorted(slots.items(), key=lambda each: -_length(each[1].previous)):
         if excess > 0 and slot.previous is not None:

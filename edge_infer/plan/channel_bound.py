@@ -1,9 +1,10 @@
 """The bound of the result channel: the maximum information that messages of a pipeline can carry, in bytes per second.
 
-The messages are results, states and events. The bound assumes an attacker who controls the engine. It counts all
-combinations of messages and points in time that the publisher would let pass (`edge_infer.publisher.canonical` and its
-neighbours). The logarithm of that number is the information. Where the size of messages in bytes is the limit, a
-generating function counts them: if ``z`` is the sum over all messages of ``2**-(s * bytes)``, then at most ``z * 2**(s
+The messages are results, states and events. The bound assumes an attacker who controls the engine. The calculation
+counts all combinations of messages and points in time that the publisher would let pass
+(`edge_infer.publisher.canonical` and its neighbours). The logarithm of that number is the information. Where the size
+of messages in bytes is the limit, a generating function counts them: if ``z`` is the sum over all messages of ``2**-(s
+* bytes)``, then at most ``z * 2**(s
 * limit)`` messages have at most ``limit`` bytes.
 """
 

@@ -27,8 +27,7 @@ KINDS: Final[tuple[Kind, ...]] = ("result", "state", "event")
 DRIFTS_AT_ONCE, DRIFTS_PER_SECOND = 4, 1 / 600
 """Number of drifts that may begin at once in a pipeline after a quiet time, and drifts per second in the long run."""
 AFTER_LOSS: Final = 5.0
-"""Seconds without a frame after which a source is lost. The next result then comes at once, whatever the interval
-is."""
+"""Seconds without a frame after which a source is lost. The next result then comes at once, with any interval."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,7 +123,7 @@ def credential_name(path: str) -> str:
 
 
 def why_gone(path: str) -> str:
-    """Return why the service's credential of this path cannot be read, as the end of a sentence, with the remedy.
+    """Return the reason why a credential of the service cannot be read, as the end of a sentence, with the remedy.
 
     The result is empty for a file that is not a credential, for a file that exists, and outside of the service.
     """

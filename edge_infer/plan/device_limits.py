@@ -19,7 +19,8 @@ INFO_AT_ONCE: Final = 4
 SAID_EVERY: Final = RESTED_AFTER
 """Seconds in which a process that restarts by itself may change the content of ``info`` once."""
 SAID_BITS: Final = 340.0
-"""Bits that a process can choose in the states of its sandbox rules, plus those of the engine's runtime."""
+"""Bits that a process can choose in the states of its sandbox rules, plus the bits of the name of the engine's
+runtime."""
 FIGURES_EVERY: Final = 30.0
 """Minimum seconds between two publications of a model's status if only its figures changed."""
 CHANGES_EVERY: Final = 60.0
@@ -97,7 +98,7 @@ def _messages(plan: Plan, name: str) -> float:
 
 # Limits of the numbers that an engine reports in health.
 #
-# No board reaches them. They limit how much data the numbers can hide.
+# No board reaches these limits. They restrict the data that the numbers can hide.
 
 HEALTH_EVERY: Final = 30.0
 """Seconds between two health messages."""

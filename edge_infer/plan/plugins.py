@@ -1,7 +1,7 @@
 """Plug-ins: a table ``name -> "module:Class"``, and the entry points by which other packages extend it.
 
 The process that reads a configuration resolves names to targets. The other processes receive targets and import them
-when needed. So the engine does not need ``importlib.metadata``, which would load ``socket``.
+when needed. The engine therefore does not need ``importlib.metadata``, which would load ``socket``.
 """
 
 from __future__ import annotations

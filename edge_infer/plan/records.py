@@ -113,7 +113,8 @@ class InputPlan(Record, frozen=True):
     ``border`` is the brightness (0..255) of the bars beside a letterboxed picture; the family of the model determines
     it. With ``tiles`` (columns, rows) the model runs on the parts of the frame one after the other; ``overlap`` is the
     share of a tile that its neighbour also covers. ``scaling`` is the filter that makes a frame smaller: ``exact`` is
-    the filter of the reference results, ``fast`` one close to it at a tenth of the cost (see `preprocess/scale.py`).
+    the filter of the reference results, ``fast`` is a close approximation at a tenth of the cost (see
+    `preprocess/scale.py`).
     """
 
     takes: ClassVar[Gives] = "image"
@@ -268,7 +269,7 @@ class Overrides(Record, frozen=True):
     def onto(self, model: ModelPlan) -> ModelPlan:
         """Return the model with these settings, except those that it cannot use.
 
-        The number of colours must be that of its input, and only a detector can use tiles.
+        The model's input must have the same number of colours, and only a detector can use tiles.
         """
         plan, nms = model.input, model.nms
         if isinstance(plan, InputPlan):
@@ -331,7 +332,7 @@ class Measured(Record, frozen=True):
 
 @lru_cache(64)  # the supervisor compares models several times a second
 def _identity(sha256: str, manifest: str, labels: tuple[str, ...]) -> str:
-    """Return a digest. It includes the labels: a labels file may have no digest in manifest or configuration."""
+    """Return a digest, which includes the labels: a labels file may have no digest in manifest or configuration."""
     text = "\n".join(labels)
     return hashlib.sha256(f"{sha256} {manifest}\n{text}".encode()).hexdigest()
 

@@ -87,5 +87,5 @@ KINDS: Final[Mapping[str, SourceKind]] = {
 
 
 def access_of(kind: str) -> Access:
-    """Return what the reader of a kind may access. A kind of another package has the access of an external program."""
+    """Return the access of a kind's reader. A kind of another package has the access of an external program."""
     return KINDS[kind].access if kind in KINDS else "program"

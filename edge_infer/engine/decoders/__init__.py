@@ -24,7 +24,8 @@ It *may* have
 - ``parameters``: the names of the parameters that it reads from ``layout.options``; any other parameter is an error. A
   decoder of this package without this attribute accepts no parameter. A decoder of another package without it receives
   all parameters and checks them itself (a class attribute);
-- ``values``: how many numbers a decoder of regressions returns; the manifest's ``values`` are checked against it.
+- ``values``: the number of values that a decoder of regressions returns; the manifest's ``values`` are checked against
+  it.
 
 A parameter whose name ends in ``_file`` names a file beside the manifest; the decoder receives its path.
 Other packages add decoders through the entry point group ``edge_infer.decoders``.
@@ -52,8 +53,8 @@ __all__ = ["DECODERS", "GROUP", "Decoder", "Layout", "decoder_class", "decoder_n
 class Layout:
     """Information from which a decoder is built: tensors, number of labels (0: unknown), options, threshold.
 
-    ``inputs`` holds the tensor that receives frames. For a text model whose inputs are not resolved yet, it holds the
-    other inputs as well.
+    ``inputs`` holds the tensor that receives frames. For a text model whose inputs are not resolved yet, ``inputs``
+    also holds the other inputs.
     """
 
     inputs: tuple[Tensor, ...]
@@ -78,7 +79,7 @@ class Decoder(Protocol):
 
     @staticmethod
     def recognise(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> str | None:
-        """Return why a model with these tensors is of this family; None if it is not."""
+        """Return the reason why a model with these tensors is of this family; None if the model is not."""
 
 
 def decoder_class(target: str) -> type[Decoder]:

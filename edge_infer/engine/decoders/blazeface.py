@@ -2,7 +2,7 @@
 
 The short-range model has 896 anchors, the full-range model 48 x 48 cells with one anchor each.
 
-Outputs are regressions ``[1, n, 16]`` and score logits ``[1, n, 1]``. Short-range files often split each of them into
+Outputs are regressions ``[1, n, 16]`` and score logits ``[1, n, 1]``. Short-range files often split each output into
 two parts: 512 anchors (16 x 16 cells with 2 each) and 384 (8 x 8 cells with 6 each). The order of the parts varies, so
 they are matched by shape. The first four of the 16 numbers are centre x, centre y, width and height in pixels of the
 input. The centre is relative to the centre of the anchor's cell. Six keypoints follow. Source: "BlazeFace:
@@ -27,7 +27,7 @@ from edge_infer.errors import ModelError
 from edge_infer.plan.records import InputPlan, NmsPlan
 
 Grid = tuple[tuple[int, int], ...]
-"""Cells per side and anchors per cell. There is one pair for each part of the anchors, in their order."""
+"""Cells per side and anchors per cell. Each part of the anchors has one pair, in the order of the anchors."""
 GRIDS: Final[tuple[Grid, ...]] = (((16, 2), (8, 6)), ((48, 1),))
 REGRESSIONS: Final = 16
 
@@ -76,7 +76,7 @@ class BlazeFace:
 
     @staticmethod
     def recognise(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> str | None:
-        """Return why the shapes are those of BlazeFace, which no other family has; None if they are not."""
+        """Return the reason if the outputs have the shapes of BlazeFace, which no other family has; else None."""
         if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[3] != 3:
             return None
         found = _match(outputs)

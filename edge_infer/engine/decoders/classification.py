@@ -1,7 +1,7 @@
 """Classifiers with one score per class: MobileNet, EfficientNet, ResNet and any model with one row of numbers.
 
-The shape of the output does not show whether the numbers are scores or logits. These rules decide, the first that
-applies:
+The shape of the output does not show whether the numbers are scores or logits. The first of these rules that applies
+decides:
 
 - The manifest: ``decoder: {kind: classification, activation: none | softmax | sigmoid}``; ``none`` means that the model
   already returns scores of 0..1.

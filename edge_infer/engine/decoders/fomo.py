@@ -3,7 +3,7 @@
 The one output is ``[1, rows, columns, 1 + classes]``: a softmax over each cell, with the background as the first class.
 A cell usually covers 8 x 8 pixels. Adjacent cells of one class, also diagonally adjacent ones, form one object. The box
 of an object surrounds its cells. The centre of the box is the centroid that FOMO defines; its size is only coarse. The
-score of an object is that of its best cell.
+score of an object is the score of its best cell.
 
 Source: https://docs.edgeimpulse.com/studio/projects/learning-blocks/blocks/object-detection/fomo.
 """

@@ -1,7 +1,7 @@
 """Keypoints by heatmaps: PoseNet, and networks with heatmaps alone.
 
 Heatmaps ``[1, h, w, k]``, one per keypoint, hold scores or logits (`Scores`; the manifest may define ``activation: none
-| sigmoid``). Offsets ``[1, h, w, 2k]`` hold y of all keypoints, then x of all. They are in pixels of the input and
+| sigmoid``). Offsets ``[1, h, w, 2k]`` hold y of all keypoints, then x of all. Offsets are in pixels of the input and
 relative to the position of the cell, which is its index times the stride. The stride is (input - 1) / (cells - 1), or
 input / cells if that is a whole number. Without offsets a keypoint lies in the middle of its cell. Only the best cell
 of each keypoint is used, so there is one body. The score of the body is the mean score of its keypoints. Displacements,

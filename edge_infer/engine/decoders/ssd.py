@@ -99,8 +99,8 @@ class Ssd:
     def recognise(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> str | None:
         """Recognise the outputs of such a model.
 
-        It has three outputs for the same anchors, two of them with four numbers per anchor, or two outputs with known
-        names.
+        Such a model has three outputs for the same anchors, two of them with four numbers per anchor, or two outputs
+        with known names.
         """
         if known_by_name(outputs):
             return f"encoded boxes and class predictions of {outputs[0].shape[1]} anchors, identified by their names"

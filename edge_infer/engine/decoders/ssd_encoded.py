@@ -2,8 +2,8 @@
 
 Encodings ``[1, n, 4]`` are y, x, height and width: the centre moves by ``y / 10`` and ``x / 10`` times the anchor's
 size, and the size grows by the factors ``exp(height / 5)`` and ``exp(width / 5)``. The option ``coding`` defines the
-four divisors. Scores ``[1, n, 1 + classes]`` have the background first; they are scores or logits (see `Scores`). Such
-files have the outputs ``raw_outputs/box_encodings`` and ``raw_outputs/class_predictions``, or the names of the inputs
+four divisors. Scores ``[1, n, 1 + classes]`` have the background first; they are scores or logits (see `Scores`). The
+outputs of such files are named ``raw_outputs/box_encodings`` and ``raw_outputs/class_predictions``, or like the inputs
 of a post-processing operator that was removed.
 
 Source: ``box_coders/faster_rcnn_box_coder.py`` of the TensorFlow Model Garden; "Faster R-CNN" (arXiv:1506.01497).

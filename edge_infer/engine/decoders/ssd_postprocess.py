@@ -4,9 +4,10 @@ The operator decodes and merges boxes inside the model.
 
 Its four outputs are boxes ``[1, n, 4]`` (ymin, xmin, ymax, xmax in fractions of the input), class ids ``[1, n]`` from 0
 without a background, scores ``[1, n]`` and a count ``[1]``. Entries beyond the count are invalid. Class ids and scores
-have the same shape, and their order differs between exporters. Their names tell them apart: TensorFlow 1 calls class
-ids ``TFLite_Detection_PostProcess:1`` and scores ``:2``; TensorFlow 2 calls class ids ``StatefulPartitionedCall:2`` and
-scores ``:1``. For other names the manifest decides: ``decoder: {kind: ssd_postprocess, classes: NAME, scores: NAME}``.
+have the same shape, and their order differs between exporters. The output names tell them apart: TensorFlow 1 calls
+class ids ``TFLite_Detection_PostProcess:1`` and scores ``:2``; TensorFlow 2 calls class ids
+``StatefulPartitionedCall:2`` and scores ``:1``. For other names the manifest decides: ``decoder: {kind:
+ssd_postprocess, classes: NAME, scores: NAME}``.
 """
 
 from __future__ import annotations

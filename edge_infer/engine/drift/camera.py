@@ -50,9 +50,9 @@ LEAST: Final[Mapping[Signal, float]] = {
     "detail": 1.5, "dark": 1.5, "sharpness": 0.6, "moved": 0.025, "changed": 0.4,
     "detail_slow": 0.6, "sharpness_slow": 0.4, "veil": 0.09,
 }  # fmt: skip
-"""Minimum threshold of each signal, even if the reference gives a lower one. The unit is octaves for detail, darkness
-and sharpness, a share of the frame for a shift, a loss of agreement for ``changed``, and a share of the edge profiles
-for a veil."""
+"""Minimum threshold of each signal, even if the reference gives a lower threshold. The unit is octaves for detail,
+darkness and sharpness, a share of the frame for a shift, a loss of agreement for ``changed``, and a share of the edge
+profiles for a veil."""
 MOST: Final[Mapping[Signal, float]] = {
     "detail": 6.0, "dark": 5.0, "sharpness": 3.0, "moved": 0.3, "changed": 1.0,
     "detail_slow": 6.0, "sharpness_slow": 3.0, "veil": 0.9,

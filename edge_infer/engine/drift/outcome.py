@@ -29,7 +29,8 @@ LEAST_FRAMES: Final = 2000
 LEAST_WINDOWS: Final = 60
 """Minimum numbers of frames and windows of a reference, in addition to the time to learn."""
 GAP: Final = 3.0
-"""A pause longer than this many windows interrupts the series: the next window is not compared with the one before."""
+"""A pause longer than this many windows interrupts the series: the next window is not compared with the window before
+the pause."""
 VARYING_FROM: Final = 0.4
 """Share of the learning after which windows count for the spread. Before, the hourly means are too uncertain."""
 ALLOWANCE: Final = 0.5
@@ -108,7 +109,7 @@ def _level(value: float) -> float:
 def _angle(share: float) -> float:
     """Return the arcsine of the square root of a share.
 
-    This stabilises the variance: the spread is the same for all shares.
+    The transformation stabilises the variance: the spread is the same for all shares.
     """
     return math.asin(math.sqrt(min(1.0, max(0.0, share))))
 

@@ -90,8 +90,8 @@ class Extremes:
     """The largest value of a statistic in each block of time.
 
     For many parent distributions, and also for correlated values, these maxima follow a Gumbel distribution (Coles, An
-    Introduction to Statistical Modeling of Extreme Values, 2001, chapters 3 and 5). Its parameters are estimated from
-    mean and variance.
+    Introduction to Statistical Modeling of Extreme Values, 2001, chapters 3 and 5). The parameters of the distribution
+    are estimated from mean and variance.
     """
 
     count: int = 0
@@ -131,7 +131,7 @@ class DailySignal:
     """Means of a signal by hour of the day, and the variation of its windows around them.
 
     The residual of a window is computed before the window is added to the mean, so it includes the error of the mean.
-    ``pairs`` counts the windows that directly follow another one.
+    ``pairs`` counts the windows that directly follow another window.
     """
 
     counts: list[int] = field(default_factory=lambda: [0] * HOURS)

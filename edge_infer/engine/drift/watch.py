@@ -33,7 +33,8 @@ _OF_RATE: Final = frozenset({"fps", "every", "realtime"})
 """Options of a source that change how often pictures arrive, but not how they look."""
 _SENSELESS: Final = (ArithmeticError, ValueError, WireError, struct.error)
 KEEP_EVERY: Final = 1800.0
-"""Seconds between two references that are sent for storage during learning. Each one costs a write to the SD card."""
+"""Seconds between two references that are sent for storage during learning. Each stored reference costs a write to the
+SD card."""
 
 
 class DriftWatch:

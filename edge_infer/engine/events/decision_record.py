@@ -13,7 +13,7 @@ MOST: Final = 1000
 TOGETHER: Final = 2.0
 """Seconds within which a repeated decision about the same label increases the count of the existing entry."""
 RECENT: Final = 256
-"""Number of newest entries among which an equal decision is found and counted. It is larger than the number of labels
+"""Number of newest entries among which an equal decision is found and counted. The number exceeds the number of labels
 in a frame."""
 STILL: Final = "still"
 """Name of the first stage: without motion the model did not run, so the decision applies to every label."""

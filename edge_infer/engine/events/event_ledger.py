@@ -32,7 +32,7 @@ Key: TypeAlias = tuple[EventType, "int | str | None", "str | None"]
 
 @dataclass(frozen=True, slots=True)
 class Happening:
-    """Event without a sequence number; ``since`` is when its cause began. Its numbers are not rounded yet."""
+    """Event without a sequence number; ``since`` is the start time of its cause. Its values are not rounded yet."""
 
     type: EventType
     when: Instant

@@ -70,7 +70,7 @@ def _beside_events(plan: PipelinePlan, *, asked: bool) -> Iterator[str]:
 
 
 def _labels(plan: PipelinePlan, records: Mapping[str, tuple[PipelinePlan, Decisions]]) -> tuple[str, ...]:
-    """Return the labels that decisions can be about: the model's and, in a cascade, those of the parent's model."""
+    """Return the labels that decisions can be about: of the model and, in a cascade, of the parent's model."""
     parent = records.get(plan.crops.pipeline) if plan.crops is not None else None
     return tuple(dict.fromkeys((*(parent[0].model.labels if parent else ()), *plan.model.labels)))
 

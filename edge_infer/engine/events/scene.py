@@ -34,7 +34,7 @@ PATIENCE: Final = 3
 class WarmUp:
     """Warm-up of a scene.
 
-    It ends after ``frames`` frames and ``seconds`` seconds, which the tracker needs to confirm an object.
+    The warm-up ends after ``frames`` frames and ``seconds`` seconds, which the tracker needs to confirm an object.
 
     A candidate that is neither confirmed nor gone prolongs the warm-up, to `PATIENCE` times its length at most. So a
     flickering detector cannot keep the state unknown for ever.
@@ -169,7 +169,7 @@ class Scene:
     def _look(self, tracks: Sequence[ObjectTrack], now: Instant) -> None:
         """Update the side of each track at every border.
 
-        This includes the sightings that were held back while the identity of the track was unproven.
+        The update includes sightings that were held back while the identity of the track was unproven.
         """
         rows = [(track, *doubt) for track in tracks for doubt in track.doubts]
         rows += [(track, track.place, now) for track in tracks]

@@ -1,6 +1,6 @@
 """Spells: periods during which a label of a whole frame, or an anomaly, holds.
 
-Each has a start event and an end event.
+Each spell has a start event and an end event.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Spells:
 
     @property
     def unsettled(self) -> bool:
-        """Whether a start or an end is pending. Each one counts for at most `BELIEVED` seconds."""
+        """Whether a start or an end is pending. A pending start or end counts for at most `BELIEVED` seconds."""
         pending = [spell.falling or spell.since for spell in self._spells.values() if spell.falling or not spell.begun]
         return any(self._moment - since.moment < BELIEVED for since in pending)
 

@@ -146,7 +146,7 @@ class Stay:
 
 @dataclass(slots=True)
 class Passage:
-    """One object at one line: its side, its last point beyond the margin on that side, and its first on the other side.
+    """One object at one line: its side, its last point beyond the margin on this side, and its first on the other side.
 
     ``way`` holds these two points for the last crossing.
     """

@@ -158,9 +158,9 @@ class ReaderCapture:
 class StreamCapture:
     """Captures samples or lines of a live source from its reader; owns the channel to the reader.
 
-    The reader keeps a copy of each reading until every pipeline has finished the reading. It sends the copies again to
-    the next engine. A reading is therefore lost only if the reader dies together with the engine, or if the reader
-    cannot keep that many copies.
+    The reader keeps a copy of each reading until every pipeline has finished the reading. After a restart of the
+    engine, the reader sends the copies again. A reading is therefore lost only if the reader dies together with the
+    engine, or if the reader cannot keep that many copies.
     """
 
     def __init__(self, channel: Channel) -> None:

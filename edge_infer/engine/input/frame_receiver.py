@@ -84,7 +84,7 @@ class FrameReceiver(Closing):
 
     The receiver holds one slot: the frame that `receive` returned last, until the next one arrives. The slots of lent
     frames stay with the pipelines that use them. Frame numbers begin with 1, even if the reader captured frames before.
-    A restarted reader continues in the same channel, and the numbers of its frames continue those of its predecessor. A
+    A restarted reader continues in the same channel, and its frame numbers continue the numbers of its predecessor. A
     missing number is a frame that was captured but that `receive` never returned.
     """
 
@@ -152,7 +152,7 @@ class FrameReceiver(Closing):
         self._channel, self._greeted, self._looks = channel, False, None
 
     def lend(self) -> Frame:
-        """Return the held frame without copying. Its slot is not overwritten while any view of its pixels exists.
+        """Return the held frame without copying. The slot is not overwritten while any view of its pixels exists.
 
         If the reader would otherwise run out of slots, return a copy.
         """

@@ -31,10 +31,10 @@ class _State(enum.Enum):
 class Ahead(Closing):
     """Prefetches one frame while the worker runs the model, between `begin` and `next`; a context manager.
 
-    The first `begin` starts the thread. The thread takes a frame of a file at once. It takes a frame of a live source
-    as late as possible, so that the frame is new but ready when the model is. While the model waits for a live source,
-    nothing is prefetched, because prefetching would only wake the thread. Each frame is used once. If the model has
-    been replaced in the meantime, the frame is prepared again for the new one.
+    The first `begin` starts the thread. The thread takes a frame of a file at once. The thread takes a frame of a live
+    source as late as possible, so that the frame is new, but ready when the model is. While the model waits for a live
+    source, nothing is prefetched, because prefetching would only wake the thread. Each frame is used once. If the model
+    has been replaced in the meantime, the frame is prepared again for the new one.
     """
 
     def __init__(self, feed: Feed, cursor: Cursor, name: str) -> None:

@@ -76,8 +76,8 @@ def real_values(values: NDArray[Any], plan: SignalPlan) -> NDArray[np.float32]:
 
     Raises `InputError` for integers of sound without a full scale.
 
-    For sound, the full scale of integers is that of their type, as in a WAV file. For sensors, integers are measured
-    values and stay unchanged.
+    For sound, the full scale of integers is the range of their type, as in a WAV file. For sensors, integers are
+    measured values and stay unchanged.
     """
     sound = plan.features in SOUND and not plan.columns
     if not sound or values.dtype.kind not in "iu":

@@ -19,11 +19,11 @@ MOST: Final = 512
 OLDEST: Final = 60.0
 """Maximum age in seconds of the items that wait beyond `MOST`.
 
-So a pipeline can catch up after a burst, but a pipeline that is always too slow does not lag without limit.
+With this limit a pipeline can catch up after a burst, but the lag of a slow pipeline stays limited.
 """
 LARGEST: Final = 32 << 20
-"""Maximum bytes that may wait for one pipeline, computed from the size of the newest item. So no reader can fill the
-memory of a small board."""
+"""Maximum bytes that may wait for one pipeline, computed from the size of the newest item. The limit prevents a reader
+from filling the memory of a small board."""
 LEAST_BYTES: Final = 1024
 """Minimum assumed size of a waiting item in bytes, including overhead."""
 AHEAD: Final = 8
@@ -33,7 +33,7 @@ AHEAD: Final = 8
 class SampleStream(Feed):
     """Hands every item (a block of samples, or a line) to every pipeline.
 
-    If too many items wait for a pipeline, all of them are dropped, not only the oldest ones, because a window needs
+    If too many items wait for a pipeline, all waiting items are dropped, not only the oldest, because a window needs
     consecutive samples.
     """
 

@@ -20,7 +20,7 @@ Make: TypeAlias = Callable[[], Interpreter]
 class Holder(Protocol):
     """The user of a leased interpreter.
 
-    It holds ``interpreter`` during the lease and sets the interpreter's ``echo``.
+    The holder has ``interpreter`` during the lease and sets the interpreter's ``echo``.
     """
 
     interpreter: Interpreter
@@ -61,7 +61,7 @@ class InterpreterPool:
             self._close_surplus()
 
     def take(self, make: Make) -> Interpreter:
-        """Return an unused interpreter: the one used last, which may still be in the processor's cache.
+        """Return the unused interpreter that ran last: it may still be in the processor's cache.
 
         If no interpreter becomes free in time, because a run hangs, the pool makes another one.
         """

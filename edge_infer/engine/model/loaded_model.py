@@ -273,7 +273,7 @@ class LoadedModel(Closing):
 
 
 def check_digest(model: ModelPlan) -> None:
-    """Raise `ModelError` unless the file's SHA-256 is the one in the plan."""
+    """Raise `ModelError` unless the file has the SHA-256 of the plan."""
     digest = hashlib.sha256()
     try:
         with Path(model.path).open("rb") as file:

@@ -44,8 +44,8 @@ def quiet(tensors: Sequence[NDArray[Any]]) -> bool:
     Saturated means: both the lowest and the highest value occur, and no other.
 
     Healthy models repeat such outputs. A wake word model returns 0 for everything except the word. A face detector
-    returns the same saturated "nothing" in every cell for a whole night. A broken model repeats its outputs as well,
-    but they rarely have this form.
+    returns the same saturated "nothing" in every cell for a whole night. A broken model also repeats its outputs, but
+    its outputs rarely have this form.
     """
     if not all(values.dtype.name in BYTES for values in tensors):
         return False
@@ -167,7 +167,7 @@ class Trial:
     def told(self, interpreter: Interpreter, tensors: Sequence[NDArray[Any]]) -> None:
         """Check the outputs of the run; raises `ModelError` if they are not finite.
 
-        For an `EXTREME` frame, `settle` or `failed` checks the model instead.
+        For an `EXTREME` frame this method raises nothing; `settle` or `failed` checks the model.
         """
         infinite = _infinite(interpreter, tensors)
         if infinite and not self._extreme:
@@ -198,7 +198,7 @@ class Trial:
         self.doubted |= self._repeats and shows
 
     def settle(self, model: LoadedModel) -> None:
-        """Run a doubted model on generated inputs, those of its trial, until an output differs.
+        """Run a doubted model on the generated inputs of its trial until an output differs.
 
         Raises `ModelError` if all these outputs are the same as well, so the inputs of a source alone cannot make a
         model fail. The runs do not count for the time of the frame. If the model remembers earlier runs, it keeps its
@@ -230,10 +230,10 @@ class Trial:
             raise ModelError(_REPEATED)
 
     def _examine(self, model: LoadedModel) -> None:
-        """Raise any error of the model for the first generated inputs. Its trial had no error for these inputs.
+        """Raise any error of the model for the first generated inputs. Its trial before had no error for these inputs.
 
-        The memory of the model is cleared, as at a gap, because with it the model could also fail for later frames. So
-        one examination suffices.
+        The memory of the model is cleared, as at a gap, because with it the model could also fail for later frames.
+        Therefore one examination suffices.
         """
         self._extreme = False  # an error is now the model's own
         self._forget(model)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Final
 
 OVERTAKEN: Final = 3
-"""Number of consecutive turns that others may get before the longest-waiting pipeline is next, whatever the
-priorities."""
+"""Number of consecutive turns that other pipelines may get before the longest-waiting pipeline is next, at any
+priority."""
 LONGEST: Final = 2.0
 """Seconds after which a turn no longer counts, so that other pipelines can run beside one that hangs or is very
 slow."""
@@ -34,9 +34,9 @@ class Turn:
 
 
 class Turns:
-    """Gives cores to pipelines by priority; at equal priority to the one that has waited longest with a frame.
+    """Gives cores to pipelines by priority; at equal priority, the pipeline with a frame that waits longest is first.
 
-    - After `OVERTAKEN` turns of others, the longest-waiting pipeline is next, whatever its priority.
+    - After `OVERTAKEN` turns of other pipelines, the longest-waiting pipeline is next, at any priority.
     - If the next pipeline needs more cores than are free, the pipelines behind it wait. Otherwise it would never get
       its cores.
     - While there are enough cores for all pipelines at once, no pipeline has to ask.
@@ -87,8 +87,8 @@ class Turns:
     def take(self, turn: Turn, timeout: float) -> bool:
         """Wait up to ``timeout`` seconds for the turn. Repeated calls count as one wait, from the first call on.
 
-        After a timeout the pipeline keeps its place: if others got the cores that were kept for it, a pipeline that
-        needs several cores would never get them all.
+        After a timeout the pipeline keeps its place, and the cores that are free for it are not given away at once.
+        Otherwise a pipeline that needs several cores would never get enough.
         """
         with self._lock:
             turn.since = turn.since or self._clock()

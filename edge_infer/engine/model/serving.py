@@ -109,7 +109,7 @@ class Serving:
         self._prepared.append(_Prepared(frame, visible, self.model.stage(visible)))
 
     def prepared(self, frame: Captured) -> tuple[Captured, Sequence[Captured | Staged]]:
-        """Return the masked frame and its parts for the model. Use the prepared ones if there are any."""
+        """Return the masked frame and its parts for the model, both prepared earlier if possible."""
         if (found := self.pass_over(frame)) is not None:
             return found.visible, found.parts
         visible = self.mask(frame)

@@ -1,8 +1,8 @@
 """Background model of a static scene, and the share of a picture that differs from it.
 
-The model is a running average of a small picture. It depends on time, not on the number of frames: an object that
-stands still for about `MEMORY` becomes background at any frame rate. Only one thread may use it at a time, in the order
-of the frames.
+The model is a running average of a small picture. The average depends on time, not on the number of frames: an object
+that stands still for about `MEMORY` becomes background at any frame rate. Only one thread may use it at a time, in the
+order of the frames.
 """
 
 from __future__ import annotations
@@ -121,8 +121,8 @@ class Background:
     def _differing(self) -> tuple[NDArray[np.uint8], float]:
         """Return the cells that differ after smoothing, and their share.
 
-        A mean of differences never exceeds the largest of them. So if no single cell differs, no smoothed cell differs
-        either, and smoothing is skipped. This is usual without motion.
+        A mean of differences never exceeds the largest of them. So without any differing cell, no smoothed cell
+        differs, and smoothing is skipped. This is the usual case without motion.
         """
         if self._still and cv2.norm(self._small, self._known, cv2.NORM_INF) <= self._threshold:
             return self._same, 0.0

@@ -10,8 +10,8 @@ Without ``motion`` in the plan the model runs on every part of every frame. With
   missing or not confirmed yet, or a label is about to start or to end.
 
 If no part of a frame is selected, the pipeline uses the last findings again. The tracker and all later steps receive
-them as if they had been found in this frame. So time continues for a still object, and no timeout expires only because
-the model did not run.
+them as if they had been found in this frame. Therefore time continues for a still object, and no timeout expires only
+because the model did not run.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ class Gate:
         return tuple(sorted(held.union(due))) or tuple(every)
 
     def joined(self, chosen: Sequence[int], looks: Sequence[Look], moment: float) -> Sequence[Look]:
-        """Return the candidates of all parts: new ones for the chosen parts, and the last ones for the others."""
+        """Return the candidates of all parts: new candidates of the chosen parts, the last candidates of all others."""
         if self.plan is None:
             return looks
         fresh = dict(zip(chosen, looks, strict=True))

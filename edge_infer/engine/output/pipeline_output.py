@@ -53,7 +53,7 @@ class PipelineOutput:
         return self._held_back + serving.follow.held_back
 
     def follow(self, serving: Serving, findings: Findings, frame: Captured) -> Findings:
-        """Track the findings across frames and return the tracked ones; changes are sent as events at once."""
+        """Track the findings across frames and return tracked findings; changes are sent as events at once."""
         with self._following:
             if self._hushed:
                 return findings
@@ -211,7 +211,7 @@ class ScoreCounts:
 
 
 def scores_of(findings: Findings) -> list[float]:
-    """Return the score of every object or pose of a frame, or that of its best class."""
+    """Return the score of every object or pose of a frame, or the score of its best class."""
     found = findings.detections if isinstance(findings, Followed) else findings
     if classes := getattr(found, "classes", ()):
         return [float(max(each.score for each in classes))]

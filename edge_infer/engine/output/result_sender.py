@@ -38,8 +38,8 @@ CROWDED: Final = KEEP // 2
 """Kept bytes above which pipelines with a lossless source wait. Each pipeline may keep an equal share of these
 bytes."""
 ROOM_WITHIN: Final = 2.0
-"""Seconds without an acknowledgement after which a pipeline stops waiting. It does not wait again before its kept
-messages are within its share of `CROWDED`."""
+"""Seconds without an acknowledgement after which a pipeline stops waiting. The pipeline does not wait again before its
+kept messages are within its share of `CROWDED`."""
 TICK: Final = 0.02
 
 
@@ -99,7 +99,7 @@ class ResultSender:
     def __init__(self, channel: Channel, boot: str, lights: ActivityTable | None = None) -> None:
         """The sender also writes each sequence number to ``lights`` (shared memory).
 
-        There the supervisor can still read it after the engine was killed.
+        From there the supervisor can read the numbers even after the engine was killed.
         """
         self.boot = boot
         self._lights = lights
@@ -157,7 +157,7 @@ class ResultSender:
             return seq
 
     def state(self, pipeline: str, state: State, at: float | None = None) -> None:
-        """Send the newest state of a pipeline, with its uptime. It replaces an older state that was not sent yet.
+        """Send the newest state of a pipeline, with its uptime, in place of an older state that was not sent yet.
 
         Raises `WireError` as `hand_over` does.
         """
@@ -187,7 +187,7 @@ class ResultSender:
     def forget(self, pipeline: str) -> None:
         """Forget the state of a removed pipeline, so that it is not sent again.
 
-        Its sequence numbers stay: they continue if a later plan has the pipeline again.
+        The sequence numbers of the pipeline stay: they continue if a later plan has the pipeline again.
         """
         with self._lock:
             self._removed.add(pipeline)
@@ -268,7 +268,8 @@ class ResultSender:
     def _keep(self, message: _Kept) -> None:
         """Keep a message.
 
-        Above `KEEP`, drop other messages: those already in the channel still arrive, the rest is lost.
+        Above `KEEP`, drop other messages. Dropped messages that are already in the channel still arrive; all others are
+        lost.
         """
         number, pipeline = self._given, message.series[0]
         self._kept[number] = message

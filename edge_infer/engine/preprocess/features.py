@@ -178,7 +178,8 @@ def _bands(plan: SignalPlan, size: int, rate: float, values: int) -> Rows:
 # Audio front end of TFLite Micro: 40 values every 10 ms, each computed from 30 ms, with noise reduction and gain
 # control.
 #
-# It adapts to background noise, so a frame depends on earlier ones. This uses the original code (``pymicro-features``).
+# The front end adapts to background noise, so a frame depends on earlier frames. `MicroFrontend` uses the original code
+# (``pymicro-features``).
 
 MICRO_RATE: Final = 16_000
 MICRO_STEP: Final = 0.01

@@ -33,11 +33,11 @@ CONVERSIONS: Final = {
 EXAMPLE: Final = (64, 48)
 """Width and height of the example picture for warming up a model."""
 _LUT_TYPES: Final = ("uint8", "int8", "int16", "float32")
-"""Types that ``cv2.LUT`` can write. NumPy's ``take`` writes the others, in two to three times the time."""
+"""Types that ``cv2.LUT`` can write. NumPy's ``take`` writes the other types, in two to three times the time."""
 
 
 class ImagePreprocess:
-    """Preprocessing that fills the input tensor with a frame. It keeps buffers, so only one thread may use it."""
+    """Preprocessing that fills the input tensor with a frame; only one thread may use it, because it keeps buffers."""
 
     def __init__(self, plan: InputPlan, tensor: Tensor) -> None:
         """Prepare the tables.

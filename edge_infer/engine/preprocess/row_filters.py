@@ -25,7 +25,7 @@ Rows: TypeAlias = NDArray[np.float64]
 
 
 class SlidingWindow:
-    """Buffer that gathers rows into windows. It holds at most one window and one added block."""
+    """Buffer that gathers rows into windows. The buffer holds at most one window and one added block."""
 
     def __init__(self, need: int, step: int) -> None:
         """Set the length of a window and the distance between windows, ``need`` and ``step`` rows, both at least 1."""
@@ -118,9 +118,9 @@ def _normalized(b: tuple[float, ...], a: tuple[float, ...]) -> tuple[tuple[float
 class Biquad:
     """Filter ``y[n] = b0 x[n] + b1 x[n-1] + b2 x[n-2] - a1 y[n-1] - a2 y[n-2]`` along rows, state kept between calls.
 
-    A loop over samples would be too slow in Python. So the output of a block of `BLOCK` rows is computed as one matrix
-    times the rows plus one matrix times the previous state. Before its start the signal is assumed to be constant at
-    the value of its first row.
+    A loop over samples would be too slow in Python. The output of a block of `BLOCK` rows is therefore one matrix times
+    the rows plus one matrix times the previous state. Before its start the signal is assumed to be constant at the
+    value of its first row.
     """
 
     def __init__(self, b: tuple[float, ...], a: tuple[float, ...]) -> None:

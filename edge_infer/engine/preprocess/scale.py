@@ -23,8 +23,8 @@ Kernel: TypeAlias = NDArray[np.float32]
 PLAIN_UP_TO: Final = 1.3
 """Reduction factor up to which plain bilinear sampling is as close to the antialiased result as any cheap method."""
 BLUR_UP_TO: Final = 2.0
-"""Reduction factor up to which a three-tap filter over the frame suffices. It is closer than the method for larger
-factors and takes half its time."""
+"""Reduction factor up to which a three-tap filter over the frame suffices. The filter is closer to the antialiased
+result than the method for larger factors, and takes half the time."""
 HALVE_FROM: Final = 5.0
 """Reduction factor from which on the frame is halved first, so that sampling at twice the final size misses few
 pixels."""

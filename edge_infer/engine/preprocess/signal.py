@@ -104,7 +104,7 @@ class SignalPreprocess:
         return f"{self.span:.3g} s"
 
     def frames(self, taken: Samples) -> Iterator[Samples]:
-        """Return the windows that these samples complete. The time of a window is that of its last sample.
+        """Return the windows that these samples complete. The time of a window is the time of its last sample.
 
         Large blocks are processed piece by piece, while the windows are being consumed.
         """

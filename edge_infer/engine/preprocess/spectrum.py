@@ -100,7 +100,10 @@ def _between(ends: Rows, count: int) -> Rows:
 
 
 def _triangles(points: Rows, edges: Rows) -> Rows:
-    """Return the height at each point of triangles that rise from one edge to the next and fall to the one after."""
+    """Return the height of each triangle at each point.
+
+    A triangle rises from one edge to the next edge and falls to the third edge.
+    """
     rising = (points[:, np.newaxis] - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - points[:, np.newaxis]) / (edges[2:] - edges[1:-1])
     return np.asarray(np.maximum(0.0, np.minimum(rising, falling)), np.float64)
@@ -109,8 +112,8 @@ def _triangles(points: Rows, edges: Rows) -> Rows:
 def cosines(count: int, kept: int) -> Rows:
     """Return a matrix ``[count, kept]`` for the first coefficients of a DCT-II.
 
-    They are ``sqrt(2 / count) cos(pi k (n + 1/2) / count)``. The first one is not scaled down, as in TensorFlow's
-    ``mfccs_from_log_mel_spectrograms`` and HTK.
+    The coefficients are ``sqrt(2 / count) cos(pi k (n + 1/2) / count)``. The first coefficient is not scaled down, as
+    in TensorFlow's ``mfccs_from_log_mel_spectrograms`` and HTK.
     """
     angles = np.pi / count * np.outer(np.arange(count) + 0.5, np.arange(kept))
     return np.asarray(np.sqrt(2.0 / count) * np.cos(angles), np.float64)

@@ -44,7 +44,7 @@ class Tiles:
         """Merge the candidates of all tiles in fractions of the frame; overlaps are left to `nms`.
 
         If one tile shows an object whole and another tile shows a part of it, the object is found twice, and the two
-        boxes may overlap too little for suppression. So a box that may have been cut off by its tile is dropped if a
+        boxes may overlap too little for suppression. Therefore a box that its tile may have cut off is dropped if a
         larger box of another tile covers it.
         """
         source = looks[0][1].source

@@ -201,7 +201,8 @@ class _Reader:
 class MotFile:
     """Collects the ids of a replay and writes them in MOTChallenge's format.
 
-    An object gets its id only after some frames. Its boxes in the earlier frames get the id here as well.
+    An object gets its id only after some frames. This class also adds the id to the object's boxes in the earlier
+    frames.
     """
 
     _boxes: list[tuple[int, Box, float, int, ObjectTrack]] = field(default_factory=list)

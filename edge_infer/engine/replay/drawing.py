@@ -127,7 +127,7 @@ class Canvas:
         cv2.arrowedLine(self.picture, start, end, color, self._pen + 1, cv2.LINE_AA, tipLength=12 * self._pen / length)
 
     def body(self, body: Body, factor: int, color: Color) -> None:
-        """Draw the bones between visible keypoints, a dot for each visible keypoint and a ring for each other one."""
+        """Draw the bones between visible keypoints, a dot for each visible keypoint and a ring for each hidden one."""
         places = [(_place(x * factor), _place(y * factor)) for x, y, _ in body.points]
         seen = [score >= SEEN for _, _, score in body.points]
         for start, end in BONES if len(places) == BODY else ():

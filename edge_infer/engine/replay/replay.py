@@ -1,7 +1,7 @@
 """Replays a recording through pipelines: as fast as possible, with the time of the recording, without publishing.
 
 The frames go through the same `FramePipeline.step` as in the daemon. The clock is the position in the recording, and
-``ts`` is 1970-01-01 plus that position. So the same recording and configuration always produce the same bytes.
+``ts`` is 1970-01-01 plus that position. Therefore the same recording and configuration always produce the same bytes.
 """
 
 from __future__ import annotations
@@ -121,8 +121,8 @@ def replay(plans: Sequence[PipelinePlan], source: SourcePlan, boot: str, *, pace
     """Yield every frame of a recording; the last one carries the messages that the end of the recording causes.
 
     The first of the ``plans`` gets the frames of the recording. The other plans are cascades, listed after their
-    parents. They process their crops of a frame before the next frame. With ``paced`` the limits of frames per second
-    apply, as with a camera. Raises `EdgeInferError`.
+    parents. Cascades process their crops of a frame before the next frame. With ``paced`` the limits of frames per
+    second apply, as with a camera. Raises `EdgeInferError`.
     """
     with ExitStack() as stack:
         players = {plan.name: stack.enter_context(_Player(plan, boot, source, paced=paced)) for plan in plans}
@@ -141,7 +141,7 @@ def replay(plans: Sequence[PipelinePlan], source: SourcePlan, boot: str, *, pace
 
 
 def replay_detections(plan: PipelinePlan, boxes: RecordedBoxes, fps: float, boot: str) -> Iterator[Replayed]:
-    """Yield every frame of a file of detections, which replace those of the model; limits of frames per second apply.
+    """Yield every frame of a file of detections, which replace a model; limits of frames per second apply.
 
     The pictures are not known: all frames share an empty one that takes no memory, and there is no drift.
     """
@@ -157,7 +157,7 @@ def replay_detections(plan: PipelinePlan, boxes: RecordedBoxes, fps: float, boot
 class _Player:
     """One pipeline of a replay; a context manager.
 
-    It yields each frame when the next one arrives, so that the last frame can carry the messages of the end.
+    A frame is yielded when the next frame arrives, so that the last frame can carry the messages of the end.
     """
 
     def __init__(self, plan: PipelinePlan, boot: str, source: SourcePlan | None, *, paced: bool) -> None:
@@ -278,7 +278,7 @@ def _captured(reading: Reading, orientation: Orientation, number: int, at: float
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """An event of a run. Its id only counts objects in order of appearance, so ids of two runs cannot be compared."""
+    """An event of a run. Ids of two runs cannot be compared, because they count objects in order of appearance."""
 
     pipeline: str
     event: Event

@@ -45,7 +45,8 @@ class ScenePicture:
     ) -> Pixels:
         """Return a new picture (blue, green, red); ``reasons`` are the decisions on this frame.
 
-        If the reasons do not fit, the last ones are not drawn. With ``glance``, areas that have changed are outlined.
+        If the reasons do not fit, the last reasons are not drawn. With ``glance``, areas that have changed are
+        outlined.
         """
         self._told = [*self._told, *((frame.wall, event) for event in events)][-EVENTS:]
         marked = {event.id for moment, event in self._told if frame.wall - moment < RECENT}

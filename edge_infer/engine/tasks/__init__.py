@@ -106,7 +106,7 @@ def fitted(
     most: int,
     each: int = 0,
 ) -> Result:
-    """Return the result that ``make`` builds from the best items that fit and the number of the others (``more``).
+    """Return the result that ``make`` builds from the best items that fit and the number of items left out (``more``).
 
     ``each`` is the maximum bytes of an item without its label. If all items fit with that size, they are not measured
     one by one.

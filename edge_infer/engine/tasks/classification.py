@@ -35,8 +35,8 @@ class Scored(NamedTuple):
 class ClassificationFindings:
     """Classes of one frame above the threshold, the best first, at most ``top_k``.
 
-    ``near`` holds the labels and scores of the next classes, best first, down to a little below the threshold: a spell
-    that has started lasts as long as its label is among them. ``left_out`` holds labels above the threshold that the
+    ``near`` holds the labels and scores of the next classes, best first, down to a little below the threshold. A spell
+    that has started lasts as long as its label is among these. ``left_out`` holds labels above the threshold that the
     pipeline does not report, each with its score.
     """
 

@@ -71,7 +71,7 @@ class Measurement:
         return tuple(Reading(item.value, item.plan.step) for item in self.values)
 
     def result(self, head: Head, seq: int, room: int) -> Result:
-        """Return the values. They always fit, because a manifest cannot declare more than fit."""
+        """Return the values. All values fit, because a manifest cannot declare more."""
         del room
         return head.result(seq, "regression", values=tuple(item.wire() for item in self.values))
 

@@ -45,8 +45,8 @@ CROOKED: Final = 3.0
 class KalmanMotion:
     """Motion of ``n`` boxes: ``place`` is ``[n, 4]`` as centre x, centre y, width, height in pixels.
 
-    ``speed``, ``[n, 2]``, is that of the centre in pixels per second. ``variance`` is the variance of the position,
-    ``drift`` the variance of the speed, ``shared`` their covariance.
+    ``speed``, ``[n, 2]``, is the speed of the centre in pixels per second. ``variance`` is the variance of the
+    position, ``drift`` the variance of the speed, ``shared`` their covariance.
     """
 
     place: Rows
@@ -123,9 +123,9 @@ class KalmanMotion:
     def distances(self, measured: Rows) -> tuple[Rows, Rows]:
         """Return two ``[n, m]`` arrays of distances to m boxes: squared Mahalanobis, and with a cost of uncertainty.
 
-        The second adds the logarithms of ``spread / noise`` of all coordinates. It is twice the negative logarithm of
-        the likelihood, minus that of a box exactly at the place of a track without uncertainty. It prevents a track
-        that was hidden for long, and so could be anywhere, from taking the boxes of others.
+        The second adds the logarithms of ``spread / noise`` of all coordinates. The sum is twice the negative logarithm
+        of the likelihood, minus the same value for a box exactly at the place of a track without uncertainty. A track
+        that was hidden for long could be anywhere; the cost prevents it from taking the boxes of other tracks.
         """
         noise = _noise(self.place)
         spread = self.variance + noise

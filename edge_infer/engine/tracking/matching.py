@@ -14,10 +14,11 @@ from edge_infer.engine.tracking.assignment import assign
 from edge_infer.engine.tracking.kalman import Rows, centred, overlaps
 
 GATE: Final = 20.0
-"""Squared distance beyond which a box belongs to another object. One in two thousand correct boxes lies beyond it."""
+"""Squared distance beyond which a box belongs to another object. One in two thousand correct boxes exceeds this
+distance."""
 UNASSIGNED: Final = 25.0
-"""Cost of leaving a track and a box unassigned. It equals the likelihood of a stray box at that position if every fifth
-frame has a stray box somewhere."""
+"""Cost of leaving a track and a box unassigned. The cost equals the likelihood of a stray box at the position if every
+fifth frame has a stray box somewhere."""
 CROWDED: Final = 5.0
 """Reduction of `UNASSIGNED` for each other moving object, up to `MOST_OTHERS` objects, because a new object is then
 more likely."""
@@ -29,7 +30,7 @@ class Matching:
     """Boxes of a frame; ``pairs`` maps rows of tracks to columns of boxes.
 
     ``measured`` holds the boxes as centre, width and height. ``sure`` holds the columns of the boxes whose score
-    reaches the threshold, ``unsure`` the others.
+    reaches the threshold, ``unsure`` all other columns.
     """
 
     measured: Rows
@@ -49,7 +50,7 @@ class Matching:
         )
 
     def free(self, columns: Sequence[int]) -> list[int]:
-        """Return those of these columns that are unassigned."""
+        """Return the unassigned ones of these columns."""
         taken = set(self.pairs.values())
         return [column for column in columns if column not in taken]
 
@@ -84,7 +85,7 @@ DOUBLE: Final = 0.8
 def births(objects: Sequence[Detection], matching: Matching) -> list[int]:
     """Return the columns of boxes for new tracks, best first.
 
-    These are sure boxes that are unassigned and overlap neither an assigned box nor a better new one.
+    A new track needs a sure, unassigned box that overlaps neither an assigned box nor a better new box.
     """
     fresh = sorted(matching.free(matching.sure), key=lambda column: -objects[column].score)
     return _without_doubles(fresh, sorted(matching.pairs.values()), matching.measured)

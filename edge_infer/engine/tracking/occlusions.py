@@ -49,8 +49,8 @@ class Occlusions:
     """Occlusions that are not resolved yet.
 
     While one object is hidden, the box of the other may match either, and the wrong track may learn from it. OC-SORT
-    (Cao et al. 2023) goes back to the last observation before an object was lost. This class does the same: when both
-    objects are seen again, their motions from before the occlusion decide.
+    (Cao et al. 2023) goes back to the last observation before an object was lost. When both objects are seen again,
+    this class lets their motions from before the occlusion decide.
     """
 
     _open: dict[ObjectTrack, Occlusion] = field(default_factory=dict)

@@ -22,7 +22,8 @@ from edge_infer.frames.geometry import Box
 from edge_infer.frames.timing import FrameInterval
 
 SURPRISE: Final = 6.0
-"""Squared distance above which a box may belong to another object. One in five such boxes is the correct one."""
+"""Squared distance above which a box may belong to another object. One in five boxes beyond this distance is
+correct."""
 RESTART: Final = 0.8
 """Seconds without a sighting after which a track is no longer searched near its last position. A pause without frames
 hardly counts."""
@@ -208,7 +209,7 @@ class ReidHypotheses:
         """Return whether a young track that moves to ``box`` is the same object as the track in ``row``.
 
         The young track must have begun after the other track was last seen. If it is the same object, the track takes
-        over the sightings of the young track. They stay unproven and may be rolled back together.
+        over the sightings of the young track. These sightings stay unproven and may be rolled back together.
         """
         tracks, motion = self._crowd.tracks, self._crowd.motion
         track = tracks[row]

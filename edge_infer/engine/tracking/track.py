@@ -110,7 +110,7 @@ class ObjectTrack:
             self.path.pop()
 
     def vote(self, found: Detection) -> None:
-        """Set the label to the one with the largest sum of scores, until an event has published the label."""
+        """Use the label with the largest sum of scores, until an event has published the label."""
         self.best = max(self.best, found.score)
         if not self.settled:
             key = found.class_id, found.label

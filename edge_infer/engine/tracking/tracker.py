@@ -33,8 +33,8 @@ from edge_infer.frames.timing import FrameInterval
 from edge_infer.plan.records import TrackPlan
 
 STRANGE: Final = 9.0
-"""Squared distance above which the visible object may be another one nearby. One in sixteen correct boxes lies beyond
-it."""
+"""Squared distance above which the visible object may be another object nearby. One in sixteen correct boxes exceeds
+this distance."""
 SAME_PLACE: Final = 0.5
 """Overlap (IoU) from which on a box with another label may be the same object."""
 STILL_PATIENCE: Final = 10.0

@@ -91,7 +91,7 @@ def _folder_of(library: Library, title: str) -> Path:
 
 
 def _is_offered(package: Path, offer: Offer) -> bool:
-    """Return whether a package in the store has the bytes and the manifest of the offer, whatever its origin."""
+    """Return whether a package in the store has the bytes and the manifest of the offer, from any origin."""
     try:
         for part in offer.parts():
             if hashlib.sha256(read_whole(package / part.name, LARGEST_MODEL)).hexdigest() != part.sha256:
@@ -225,7 +225,7 @@ def _from_file(part: Part, path: Path) -> bytes:
 
 
 def _from_folder(part: Part, folder: Path) -> bytes:
-    """Return the bytes of the file in ``folder`` with the right digest, whatever its name; raises `InputError`."""
+    """Return the bytes of the file in ``folder`` with the right digest, under any name; raises `InputError`."""
     for path in _candidates(part, folder):
         data = read_whole(path, LARGEST_MODEL)
         if hashlib.sha256(data).hexdigest() == part.sha256:

@@ -177,8 +177,8 @@ def read_catalogue(path: Path | None = None) -> dict[str, Offer]:
 def fetch_catalogue(address: str, keys: Sequence[TrustedKey]) -> dict[str, Offer]:
     """Fetch a catalogue that one of the keys has signed, and return its offers; raises `ConfigError`, `DownloadError`.
 
-    The server, or an attacker on the network, can withhold a newer catalogue. So the content is authentic but may be
-    outdated.
+    The server, or an attacker on the network, can withhold a newer catalogue. The content is therefore authentic, but
+    may be outdated.
     """
     data, place = fetch(address, LARGEST), signature_address(address)
     try:

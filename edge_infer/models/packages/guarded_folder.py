@@ -1,7 +1,7 @@
 """The folder of a package whose manifest must not name private files.
 
-A command of root may read every file, and the store shows its files to everyone and publishes labels. So a manifest may
-name only files that are no more private than the manifest itself and its model.
+A command of root may read every file, and the store shows its files to everyone and publishes labels. Therefore a
+manifest may name only files that are no more private than the manifest itself and its model.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from edge_infer.sandbox.safe_open import KnownFolder
 
 @dataclass(frozen=True, slots=True)
 class GuardedFolder(KnownFolder):
-    """A folder that opens a file only if everyone who may read the ``public`` files may read this one as well.
+    """A folder that opens a file only if every user who may read the ``public`` files may also read this file.
 
     ``public`` are the manifest and its model. The files in ``given`` are not checked, because the user named them. With
-    ``copied``, the files are to be copied into the store: hidden files and those with further hard links are refused,
-    and with ``flat`` those in subfolders as well. No file is one of the ``private`` files, or in a ``private`` folder.
+    ``copied``, the files are to be copied into the store: hidden files and files with further hard links are refused.
+    With ``flat``, files in subfolders are also refused. No file is one of the ``private`` files, or in a ``private``
+    folder.
     """
 
     public: tuple[tuple[Path, os.stat_result], ...] = ()
@@ -98,9 +99,9 @@ class GuardedFolder(KnownFolder):
 
 
 def _admits(found: os.stat_result, everyone: int, readers: os.stat_result) -> bool:
-    """Return whether all users who may read a file with the status ``readers`` have a permission for another one.
+    """Return whether all users who may read a file with the status ``readers`` have a permission for another file.
 
-    ``everyone`` is the permission's bit for others.
+    ``everyone`` is the bit of that permission for others in the file mode.
     """
     mode = found.st_mode
     if mode & everyone and mode & everyone << 3:

@@ -92,7 +92,7 @@ class Library:
     def incoming(self) -> Iterator[Path]:
         """Yield a temporary folder in which a package is built.
 
-        Its remains are removed at the end. Raises `StartError`.
+        The folder's remains are removed at the end. Raises `StartError`.
         """
         try:
             self.folder.parent.mkdir(mode=0o750, parents=True, exist_ok=True)

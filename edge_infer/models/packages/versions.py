@@ -55,8 +55,8 @@ def commit_version(state_dir: Path, model: ModelPlan) -> None:
 def older(one: str, other: str) -> bool:
     """Return whether a version precedes another, as in Semantic Versioning, section 11.
 
-    Versions of other forms are ordered as well: ``1.0`` equals ``1.0.0``, ``v1`` equals ``1``, and letters directly
-    behind the numbers start a preview (``1.0rc1`` equals ``1.0.0-rc.1``).
+    Versions of other forms are also ordered: ``1.0`` equals ``1.0.0``, ``v1`` equals ``1``, and letters directly behind
+    the numbers start a preview (``1.0rc1`` equals ``1.0.0-rc.1``).
     """
     return rank(one) < rank(other)
 

@@ -79,7 +79,7 @@ def with_files(family: Family, package: Package) -> Family:
 
 
 def _only_one(task: Task | None, task_why: str) -> Family | None:
-    """Return the family if the task has only one. Its decoder later checks whether the tensors fit."""
+    """Return the family if the task has only one. The decoder of the family later checks whether the tensors fit."""
     names = [name for name in decoder_names() if task and decoder_class(decoder_target(name)).task == task]
     return _named(names[0], f"the only family for {task}", {}, task, task_why) if len(names) == 1 else None
 

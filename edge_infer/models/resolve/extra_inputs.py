@@ -21,7 +21,7 @@ from edge_infer.models.tflite.metadata import Metadata
 from edge_infer.plan.records import FurtherInput, Gives, InputPlan, ModelInput, SignalPlan
 
 ONE_SIGNAL: Final = frozenset({"rate", "stride", "scale", "filter"})
-"""Keys that describe the signal itself. There is only one signal, so further inputs cannot have them."""
+"""Keys that describe the signal itself. Further inputs cannot have these keys, because there is only one signal."""
 _SHOWN: Final = 4
 
 
@@ -57,7 +57,7 @@ class FurtherInputs:
     def choose(
         self, said: Mapping[str, FurtherSection], tensors: Sequence[Tensor]
     ) -> tuple[ModelInput, tuple[FurtherInput, ...], tuple[Reason, ...]]:
-        """Return the plan of the main input, adapted to the others, the plans of the others, and the reasons."""
+        """Return the plan of the main input, adapted to the further inputs; the plans of these; and the reasons."""
         found = [(self._one(said[tensor.name], tensor), tensor) for tensor in tensors if tensor.name in said]
         plans = _same_width([self._main, *(each.plan for each, _ in found if each.plan is not None)])
         self._check_windows(plans[1:], [tensor for each, tensor in found if each.plan is not None])

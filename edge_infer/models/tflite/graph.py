@@ -188,7 +188,7 @@ class Graph:
         return None
 
     def made_by(self, tensor: GraphTensor) -> Operator | None:
-        """Return the operator that computes a tensor, skipping those that only change its form; None for an input."""
+        """Return the operator that computes a tensor, skipping mere changes of its form; None for an input."""
         makers = {index: operator for operator in self.operators for index in operator.outputs}
         found = makers.get(tensor.index)
         for _ in range(len(_PASSES_ON)):  # limited number of steps, because a hostile file may contain a cycle

@@ -1,4 +1,4 @@
-"""Metadata that the maker of a model stored in the file: TFLite metadata, or that of Ultralytics.
+"""Metadata that the maker of a model stored in the file: TFLite metadata, or metadata of Ultralytics.
 
 TFLite metadata is a flatbuffer in the buffer ``TFLITE_METADATA`` (schema: ``metadata_schema.fbs`` of tflite-support;
 fields are addressed by their position there) and a zip archive appended to the file with the label files it names.

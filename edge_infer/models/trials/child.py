@@ -42,7 +42,7 @@ class GoneError(Exception):
 class TrialProcess(Closing):
     """A process ``python -m MODULE FENCE`` that starts at `begin` or with its question, and answers one question.
 
-    It can read only the files that come with the question and those that ``fence`` allows.
+    The process can read only the files that come with the question and the files that ``fence`` allows.
     """
 
     def __init__(self, module: str, fence: Fence | None = None) -> None:
@@ -139,7 +139,7 @@ class TrialProcess(Closing):
             ) from error
 
     def _check_ready(self, line: bytes) -> None:
-        """Check the child's first line. It is trustworthy because the child has not yet read any part of a model."""
+        """Check the child's first line, which is trustworthy because the child has not yet read any part of a model."""
         try:
             ready = decode_json(Ready, joined([line]))
         except WireError as error:

@@ -52,10 +52,10 @@ def give_way() -> None:
 
 
 def limit(size: int, seconds: float, threads: int = 1, files: int = 0) -> None:
-    """Limit memory, processor time, open files and processes for a model file of ``size`` bytes.
+    """Limit memory, processor time, file size, open files and processes for a model file of ``size`` bytes.
 
-    The parent's timeout covers everything else. ``files`` is the number of open files. With ``threads`` above one the
-    process may start threads; then only their memory limits their number.
+    The parent's timeout covers everything else. ``files`` raises the limit of open files above `FILES`. With
+    ``threads`` above one the process may start threads; only memory then limits their number.
     """
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     room = min(ROOM, os.sysconf("SC_PHYS_PAGES") * resource.getpagesize() // 2) + PER_BYTE * size
@@ -63,7 +63,7 @@ def limit(size: int, seconds: float, threads: int = 1, files: int = 0) -> None:
     _bound(resource.RLIMIT_FSIZE, LARGEST_MODEL)
     _bound(resource.RLIMIT_NOFILE, FILES + files)
     if threads == 1:
-        _bound(resource.RLIMIT_NPROC, 0)  # no new threads; the kernel does not count those of root
+        _bound(resource.RLIMIT_NPROC, 0)  # no new threads; the kernel does not limit threads of root
     usage = resource.getrusage(resource.RUSAGE_SELF)
     most = math.ceil(usage.ru_utime + usage.ru_stime + seconds * threads)
     _bound(resource.RLIMIT_CPU, most, most + LAST_SECONDS)
@@ -143,7 +143,7 @@ def _ready() -> Ready:
 
 
 def _no_threads() -> str:
-    """Return why this process cannot start a thread for each core, as OpenBLAS does; empty if it can."""
+    """Return the reason why this process cannot start a thread for each core, as OpenBLAS does; empty if it can."""
     end = threading.Event()
     threads = [threading.Thread(target=end.wait, daemon=True) for _ in os.sched_getaffinity(0)]
     try:

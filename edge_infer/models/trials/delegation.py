@@ -1,4 +1,4 @@
-"""Trial of a delegate: it must run enough of the model's graph, and its results must match those of the processor."""
+"""Trial of a delegate: it must run enough of the model's graph, and its results must match the processor's results."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from edge_infer.models.trials.golden import LARGEST, NOT_IT, GoldenFinding, gold
 from edge_infer.plan.records import PipelinePlan, SignalPlan, TextPlan
 
 INPUTS: Final = 8
-"""Maximum number of inputs for the comparison: golden inputs if the package has some, otherwise generated ones."""
+"""Maximum number of inputs for the comparison: golden inputs if the package has some, otherwise generated inputs."""
 TOLERANCE: Final = 0.05
 """Allowed difference from the processor's value, as a fraction of that output's range over all inputs."""
 STEPS: Final = 2.0
@@ -107,7 +107,7 @@ def _run(model: LoadedModel, frames: list[Captured]) -> Values:
 
 
 def _compare(output: Tensor, expected: NDArray[Any], found: NDArray[Any]) -> None:
-    """Raise `ModelError` unless the delegate's values are close to the expected ones."""
+    """Raise `ModelError` unless the delegate's values are close to the expected values."""
     if not np.isfinite(found).all():
         raise ModelError(f"the delegate computes values for {output.name} that are not finite")
     allowed = max(TOLERANCE * float(np.ptp(expected)), STEPS * output.scale[0] if output.scale else 1e-3)

@@ -1,8 +1,9 @@
 """Times a model with and without the runtime's fast path: ``python -m edge_infer.models.trials.fast_path_main FILE``.
 
-It runs in its own process, because a native runtime that does not fit the board may crash it. The process uses the
-sandbox of model trials, because the file may no longer be the shipped model, and a model file is not trusted. With
-``--background`` the process runs at the lowest priority. It dies with its parent, and prints one JSON object.
+The measurement runs in its own process, because a native runtime that does not fit the board may crash the process. The
+process uses the sandbox of model trials, because the file may no longer be the shipped model, and a model file is not
+trusted. With ``--background`` the process runs at the lowest priority. The process dies with its parent, and prints one
+JSON object.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ def _check_one(model: LoadedModel, golden: Golden, package: Package, threshold: 
 
 
 def golden_complaint(model: LoadedModel, golden: Golden, package: Package, threshold: float) -> str:
-    """Return the error if the findings in a golden input differ from the expected ones; otherwise empty.
+    """Return the error if the findings in a golden input differ from the expected findings; otherwise empty.
 
     Raises `ModelError`.
     """

@@ -91,7 +91,7 @@ class Known(Record, frozen=True):
         return next((each.delegated for each in self.proofs if each.about == about), None)
 
     def having(self, fact: Count | Proof) -> Known:
-        """Return a copy with one more result, which replaces an older one with the same key.
+        """Return a copy with one more result, which replaces an older result with the same key.
 
         The copy drops the oldest results beyond `MAX_KNOWN_TRIALS`.
         """

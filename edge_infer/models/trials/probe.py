@@ -1,6 +1,6 @@
 """Trials of models in short-lived processes, because a damaged file can crash or hang a process or exhaust its memory.
 
-Each model gets its own process, so that no model can affect another one. The child's imports are not loaded here, and
+Each model gets its own process, so that no model can affect another model. The child's imports are not loaded here, and
 its answer is checked against the request (`verify_answer`).
 """
 
@@ -140,7 +140,7 @@ class Probe(Closing):
             with child:
                 answer = decode_json(ProbeAnswer, joined([child.ask(order, seconds, checked.descriptors)]))
         except GoneError as gone:
-            outside = gone.status == -signal.SIGKILL  # not sent by this process: another one may have used the memory
+            outside = gone.status == -signal.SIGKILL  # not sent by this process: others may have used the memory
             answer = ProbeAnswer(error=f"{package.file}: {_why_gone(gone, seconds)}", tried=not outside)
         except WireError as error:
             text = f"the process that tried the model gave an invalid answer: {error}"

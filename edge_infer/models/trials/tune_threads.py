@@ -32,7 +32,7 @@ def search(measure: Callable[[int], float], most: int) -> int:
     """Return the best number of threads; ``measure`` returns the seconds for a number.
 
     A gain must show in two interleaved rounds: the slower result with more threads is compared with the faster result
-    with fewer. So noise alone does not select more threads.
+    with fewer. Noise alone therefore does not select more threads.
     """
     begun = time.monotonic()
     best, seconds = 1, measure(1)

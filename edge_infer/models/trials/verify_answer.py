@@ -262,7 +262,7 @@ def _is_the_vocabulary(text: TextPlan, checked: CheckedPackage) -> bool:
 
 
 def _plausible(measured: Measured, seconds: float, checked: CheckedPackage) -> bool:
-    """Return whether no duration exceeds that of the whole trial. The engine derives timeouts from these numbers."""
+    """Return whether no duration exceeds the whole trial. The engine derives timeouts from these numbers."""
     durations = [each for each in (measured.latency, measured.load, measured.run) if each is not None]
     return (
         all(math.isfinite(each) and 0.0 <= each <= seconds for each in durations)
