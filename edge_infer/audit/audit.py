@@ -276,7 +276,7 @@ def _files_of(folder: Path) -> list[Path]:
 def _control(
     search: Search, canary: Canary, folder: Path, recorder: RecordingBroker, capture: PacketCapture | None
 ) -> dict[str, bool]:
-    """Leak the pattern on purpose in every way; return which leaks were found."""
+    """Leak the pattern on purpose in every way; return, for each leak, whether the search found it."""
     leak = leaks(canary)
     seen = {f"a payload, {name}": _seen(search, recorder, name, data) for name, data in leak.items()}
     path = publisher_folder(folder / "state") / "leak"

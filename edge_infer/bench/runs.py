@@ -83,7 +83,7 @@ class Whole:
         self._source = clip_plan(clip) if clip else memory_plan(plan.model.input.takes)
 
     def run(self, seconds: float, channel: Channel) -> Run:
-        """Run for ``seconds`` after the first result; raises `StartError` if there is none.
+        """Run for ``seconds`` after the first result; raises `StartError` without a result.
 
         ``channel`` comes from `receiver.taker`. The same channel can be used for several runs, one after another.
         """

@@ -161,7 +161,7 @@ class Interpreter:
     """A model that is allocated and ready to run; only one thread may use it at a time.
 
     ``inputs`` are the inputs that frames fill, ``outputs`` the outputs that decoders read. Tensors carried from one run
-    to the next are not among them. After the outputs, `invoke` also returns the inputs at the positions of ``echo``, as
+    to the next are in neither. After the outputs, `invoke` also returns the inputs at the positions of ``echo``, as
     copies made before the run.
     """
 

@@ -82,7 +82,7 @@ class FramePipeline:
         return visible, findings
 
     def _standing(self, serving: Serving, frame: Captured) -> tuple[Captured, Findings]:
-        """Return the same as `_find`, for a frame without motion. Only a cascade needs the masked frame."""
+        """Return the same two values as `_find`, for a frame without motion. Only a cascade needs the masked frame."""
         assert serving.gate.standing is not None
         serving.pass_over(frame)
         return serving.mask(frame) if self._voice.cascade.feeds else frame, serving.gate.standing

@@ -81,13 +81,14 @@ STALE: Final = 5.0
 """Seconds after which findings are too old to be shown with a picture."""
 MAX_AT_ONCE: Final = 100
 REST: Final = 0.01
-"""Maximum number of publisher records processed at once, and seconds until the next ones if there are more."""
+"""Maximum number of publisher records processed at once, and seconds until the next records are processed if more
+wait."""
 ACKS_EVERY: Final = 0.25
 """Seconds between two readings of the acknowledgements. Acknowledgements are not urgent, and each reading costs two
 thread switches."""
 MAX_FAULTS, FAULTS_PER_SECOND = 50, 1.0
 MAX_GREETINGS, GREETINGS_PER_SECOND = 100, 2.0
-"""Faults that a publisher may make before it counts as an attacker.
+"""Limits for faults of a publisher, above which it counts as an attacker.
 
 The limits, a burst and a rate per second, apply to each kind of fault. Every greeting makes the engine send all kept
 messages again.
@@ -403,7 +404,7 @@ class Engine:
         return GrabDone(order.source, look=look, number=order.number)
 
     def _grab(self, order: Grab) -> str | tuple[bytes, Look | None]:
-        """Return the picture and, for a small one, its description.
+        """Return the picture and, for a small picture, its description.
 
         Return the reason as text if there is no picture.
         """
@@ -421,7 +422,7 @@ class Engine:
         return self._picture(order, frame)
 
     def _picture(self, order: Grab, frame: Frame) -> tuple[bytes, Look | None]:
-        """Return the encoded picture and, for a small one, its description."""
+        """Return the encoded picture and, for a small picture, its description."""
         masks = self._plan.masks(order.source) if self._plan else ()
         if not order.side:
             return png(frame, masks), None

@@ -64,9 +64,9 @@ class Worker:
     ) -> None:
         """``watched``: the model is on probation. ``light`` is on during work that may crash the process.
 
-        ``turns`` schedules all pipelines that share the cores, and ``pool`` holds their models; without them the worker
-        has its own cores and model. Models are made from the open ``files``, or else read from the disk. ``stalls`` are
-        periods that do not count for the duration of a frame. ``learned`` is the drift reference.
+        ``turns`` schedules all pipelines that share the cores, and ``pool`` holds their models; without these two the
+        worker has its own cores and model. Models are made from the open ``files``, or else read from the disk.
+        ``stalls`` are periods that do not count for the duration of a frame. ``learned`` is the drift reference.
         """
         self.feed = feed
         self._name = plan.name
@@ -78,7 +78,7 @@ class Worker:
         """Items that became results, each with the number of messages at that time, until these messages have been
         sent."""
         self._cut = 0
-        """Rows and lines of the item at work that have not become an outcome, once the pipeline is stopped."""
+        """Number of rows and lines of the current item that have no outcome when the pipeline is stopped."""
         self._watch = PipelineWatch(time.monotonic())
         self._voice = PipelineOutput(plan.name, outlet)
         self.drift = DriftWatch(plan.name, feed.plan, learned)

@@ -69,19 +69,19 @@ class ThresholdChoice:
         self._last = np.flatnonzero(np.append(np.diff(self._scores) != 0, True)) if len(order) else order
 
     def at(self, threshold: float) -> OperatingPoint:
-        """Return precision and recall at a threshold; without any item above it the precision is 0."""
+        """Return precision and recall at a threshold; if no item reaches the threshold, both are 0."""
         above = int(np.searchsorted(-self._scores, -threshold, side="right"))
         if not above:
             return OperatingPoint(threshold, 0.0, 0.0)
         return OperatingPoint(threshold, float(self._precision[above - 1]), float(self._recall[above - 1]))
 
     def for_precision(self, wanted: float) -> OperatingPoint | None:
-        """Return the point with the highest recall of those with at least this precision; None if there is none."""
+        """Return the point with the highest recall of those with at least this precision; None without such a point."""
         kept = self._last[self._precision[self._last] >= wanted - 1e-9]
         return self._point(int(kept[-1])) if len(kept) else None
 
     def for_recall(self, wanted: float) -> OperatingPoint | None:
-        """Return the point with the highest threshold of those with at least this recall; None if there is none."""
+        """Return the point with the highest threshold of those with at least this recall; None without such a point."""
         kept = self._last[self._recall[self._last] >= wanted - 1e-9]
         return self._point(int(kept[0])) if len(kept) else None
 

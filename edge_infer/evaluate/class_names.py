@@ -34,11 +34,11 @@ class ClassNames:
         numbers: dict[str | int, int] = {}
         keys = [key if (key := same(name)) in known else place for place, name in enumerate(self.renamed)]
         self.of_data = tuple(numbers.setdefault(key, len(numbers)) for key in keys)
-        """For each class of the data its class."""
+        """For each class of the data, the index of the compared class."""
         self.of_model = tuple(numbers.get(same(label), -1) for label in labels)
-        """For each class id of the model its class, or -1."""
+        """For each class id of the model, the index of the compared class, or -1."""
         self.known = frozenset(place for place, key in enumerate(keys) if key in known)
-        """Indices of the names of the data that the model knows."""
+        """Indices of the data's names that the model also has."""
         self.unknown = [name for place, name in enumerate(names) if place not in self.known]
         """Names of the data that the model does not know."""
         self.names = self._names(names, labels)

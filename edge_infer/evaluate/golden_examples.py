@@ -59,7 +59,7 @@ class GoldenChoice:
 
 
 def write_golden(folder: Path, examples: Sequence[GoldenExample]) -> Path:
-    """Copy the examples into ``FOLDER/golden/`` and write their entries of a manifest; raises `InputError`.
+    """Copy the examples into ``FOLDER/golden/`` and write the manifest entries for them; raises `InputError`.
 
     Return the file with the entries, ``FOLDER/golden.yaml``.
     """

@@ -61,8 +61,8 @@ class Matches:
     """Outcome of the found boxes of one picture, best score of each class first.
 
     ``order`` are their indices in the picture's boxes. Bit ``len(IOUS) * size + threshold`` of ``right`` is set if the
-    box took a labelled one, and of ``ignored`` if it does not count. ``taken`` is the labelled box at an IoU of 0.5
-    regardless of size, or -1. Bit ``size`` of ``counted`` is set if a labelled box counts in that range.
+    box took a labelled box, and of ``ignored`` if the found box does not count. ``taken`` is the labelled box at an IoU
+    of 0.5 regardless of size, or -1. Bit ``size`` of ``counted`` is set if a labelled box counts in that range.
     """
 
     order: Ints

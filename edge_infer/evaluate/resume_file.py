@@ -84,7 +84,7 @@ class ResumeFile:
     def earlier(self) -> Iterator[ExampleOutcome]:
         """Yield the outcomes of the file, and cut off a last line that is not complete; raises `InputError`.
 
-        The caller must read all of them before it adds the first new one.
+        The caller must read all earlier outcomes before it adds the first new outcome.
         """
         if self._path is None or self._file is None:
             return

@@ -125,7 +125,7 @@ class _Run:
         self._unread = 0
 
     def go(self, models: Sequence[LoadedModel], kept: ResumeFile, progress: Progress) -> None:
-        """Take every example: its earlier outcome if there is one, else run the models on it."""
+        """Take every example: use its earlier outcome if the file has one, else run the models on the example."""
         earlier = kept.earlier()
         before = next(earlier, None)
         read = 0
@@ -140,7 +140,7 @@ class _Run:
             progress(done, read, len(self._data))
 
     def _check(self, outcome: ExampleOutcome, example: LabelledExample) -> None:
-        """Raise `InputError` unless an outcome of an earlier run can be of this example."""
+        """Raise `InputError` unless an outcome of an earlier run can belong to this example."""
         picture = isinstance(self._plans[0].input, InputPlan)
         whole = len(outcome.looked) == len(self._plans) and (outcome.size is not None or not picture)
         same = (outcome.number, outcome.name) == (example.number, _name(example))

@@ -176,7 +176,7 @@ def _calibrated(found: Calibration | None) -> str:
 
 
 def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Yield a table as aligned lines; a long one is cut."""
+    """Yield a table as aligned lines; a long table is cut."""
     shown = rows[: MAX_ROWS + 1]
     widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
     for row in shown:

@@ -49,7 +49,7 @@ class ExplainedAnswer(Protocol):
 
     @property
     def box(self) -> Box | None:
-        """Its box in the part of the picture that the model uses; None if it has no box."""
+        """Its box in the part of the picture that the model uses; None if the answer has no box."""
 
     def strength(self, look: Look) -> float:
         """Return the strength of this answer among the candidates found in another input."""
@@ -213,7 +213,7 @@ def _box(findings: Detections, look: Look, threshold: float, wanted: Wanted) -> 
 
 
 def _elsewhere(findings: Detections, threshold: float, wanted: Wanted) -> str:
-    """Return a hint with the position of the best object, which is not at the wanted point; empty if there is none."""
+    """Return a hint with the position of the best object outside the wanted point; empty without such an object."""
     best = next((each for each in findings.objects if each.score >= threshold), None)
     if wanted.point is None or best is None:
         return ""

@@ -1,4 +1,4 @@
-"""Pictures as cells: a grid whose lines follow the box of the answer, fine inside it and coarser away from it.
+"""Pictures as cells: a grid whose lines follow the answer's box, fine inside the box and coarser away from it.
 
 Lines on the edges of the box keep evidence from beside the box out of the cells inside it.
 """

@@ -34,7 +34,7 @@ SHARES: Final = (0.5, 0.7, 0.85, 0.95)
 PILOT: Final = 24
 """Number of runs for each of `SHARES`. These runs only serve to choose a share."""
 BATCH: Final = 32
-"""Number of runs whose cells are kept until they are added to the sums."""
+"""Number of runs whose visible cells are collected before they are added to the sums."""
 CHECK: Final = 128
 """Number of runs between two checks of the agreement."""
 LEAST: Final = 3
@@ -122,7 +122,8 @@ class Question(Protocol):
 
     cells: int
     fills: int
-    """Number of ways to fill hidden cells, the usual one first; the others serve if that one changes nothing."""
+    """Number of ways to fill hidden cells, the usual way first; the other ways serve if the usual way changes
+    nothing."""
 
     def __call__(self, visible: Visible, fill: int) -> float:
         """Run the model with only these cells visible; return the answer's strength."""

@@ -162,7 +162,7 @@ def signal_cells(
 
 
 def strength(model: LoadedModel, windows: Sequence[Samples], rows: Rows, answer: ExplainedAnswer) -> float:
-    """Return the answer's strength for the last window, after a model with a memory has taken those before it."""
+    """Return the answer's strength for the last window, after a model with a memory has taken the windows before it."""
     if model.interpreter.remembers:
         model.interpreter.forget()
     start = 0

@@ -42,7 +42,7 @@ class WordCells:
         """Return None: an answer about a text has no box."""
 
     def names(self) -> tuple[list[str]]:
-        """Return the words, numbered if the line has one more than once."""
+        """Return the words, numbered if a word occurs more than once in the line."""
         names = [
             f'in "{word}"' + (f" (word {place})" if self.words.count(word) > 1 else "")
             for place, word in enumerate(self.words, 1)

@@ -39,7 +39,7 @@ class Instant(NamedTuple):
         """Return the wall time of an earlier instant by this instant's clock, at most this instant's wall time.
 
         A board without a battery clock sets its clock late. The elapsed time is correct, so the earlier wall time is
-        computed from it.
+        computed from the elapsed time.
         """
         elapsed = self.moment - earlier.moment
         jump = self.wall - earlier.wall - elapsed

@@ -198,8 +198,9 @@ class Happened(StoredRecord, frozen=True):
 class ServingRecord(StoredRecord, frozen=True):
     """The whole record.
 
-    Slots and ended ``shadows`` are stored by pipeline, trials and refusals by the name of the model. ``keys`` are those
-    that the last reading of the configuration found, even if it was rejected; absent if no signature was required.
+    Slots and ended ``shadows`` are stored by pipeline, trials and refusals by the name of the model. ``keys`` are the
+    keys that the last reading of the configuration found, even if the configuration was rejected; absent if no
+    signature was required.
     """
 
     slots: Mapping[Name, Slot] = field(default_factory=dict)
@@ -471,7 +472,7 @@ def remember(plan: Plan) -> None:
 
 
 def remembered(state_dir: Path) -> Plan | None:
-    """Return the plan that was applied last; None if there is none that this version can read."""
+    """Return the plan that was applied last; None without a plan that this version can read."""
     path = state_dir / APPLIED
     try:
         return decode_json(Plan, content(path, MAX_PLAN_BYTES))

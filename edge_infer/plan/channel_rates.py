@@ -15,7 +15,7 @@ CHANGES_AT_ONCE: Final = 30
 """Number of results, and of states, that a pipeline may publish at once after a quiet time."""
 RESTED_AFTER: Final = 3600.0
 """Seconds after which a new engine has full budgets again. An engine that starts earlier begins with empty budgets,
-because its predecessor may have used them up. The budgets then fill at their rate."""
+because its predecessor may have used up the budgets. The budgets then fill at their rate."""
 _BURST_SECONDS: Final = 10.0
 """Seconds of captures that may arrive together, if no budget of the engine limits the burst."""
 _STATES_AT_ONCE: Final = 4

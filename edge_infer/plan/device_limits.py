@@ -25,8 +25,8 @@ FIGURES_EVERY: Final = 30.0
 """Minimum seconds between two publications of a model's status if only its figures changed."""
 CHANGES_EVERY: Final = 60.0
 CHANGES_AT_ONCE: Final = 40
-"""Number of changes of a model's status at once that follow only from the engine's reports. Changes that the supervisor
-decides have a separate limit of the same size. One replacement of a model causes three or four changes."""
+"""Maximum number of immediate changes of a model's status that follow only from the engine's reports. Changes that the
+supervisor decides have a separate limit of the same size. One replacement of a model causes three or four changes."""
 WORDS_EVERY: Final = RESTED_AFTER
 WORDS_AT_ONCE: Final = 4
 KNOWN_WORDS: Final = 16

@@ -14,7 +14,7 @@ from edge_infer.errors import ConfigError
 
 
 def names(table: Mapping[str, str], group: str) -> tuple[str, ...]:
-    """Return all names of a table: built-in ones, and those of other packages by the entry point ``group``."""
+    """Return all names of a table: built-in names, and names of other packages by the entry point ``group``."""
     return tuple(dict.fromkeys([*table, *_plugins(group)]))
 
 

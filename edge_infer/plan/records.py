@@ -305,7 +305,7 @@ class ValuePlan(Record, frozen=True):
     max_rate: float | None = None
 
     def decimals(self) -> int:
-        """Return the number of published decimals: those of the step (2 for 0.25, 0 for 5); six without a step."""
+        """Return the number of published decimals: that of the step (2 for 0.25, 0 for 5); six without a step."""
         if not self.step:
             return 6
         return next((n for n in range(6) if math.isclose(self.step, round(self.step, n), rel_tol=1e-6)), 6)

@@ -92,8 +92,8 @@ class Cascade:
     def saw(self, visible: Captured, findings: Findings, seq: int | None) -> None:
         """Add the findings in a frame or in a part of it.
 
-        ``visible`` is the frame with its masked areas black, ``seq`` the sequence number of the published result, if
-        there is one.
+        ``visible`` is the frame with its masked areas black, ``seq`` the sequence number of the published result; None
+        without a result.
         """
         if not self.feeds or not isinstance(visible, Frame):
             return

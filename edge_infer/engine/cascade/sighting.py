@@ -21,8 +21,8 @@ its index in the frame."""
 class Sighted:
     """One object that ``pipeline`` has found in a frame of ``size`` (width, height).
 
-    ``seq`` is the number of the published result that contains the object; None if there is none. ``nth`` is its index
-    among the objects with the same id.
+    ``seq`` is the number of the published result that contains the object; None if no result was published. ``nth`` is
+    its index among the objects with the same id.
     """
 
     pipeline: str

@@ -15,8 +15,8 @@ A decoder *must* be a class with
 
 It *may* have
 
-- ``wants_input``: true if it needs the input; ``tensors`` then has copies of ``layout.inputs`` after the outputs (a
-  class attribute);
+- ``wants_input``: true if the decoder needs the model's input; ``tensors`` then has copies of ``layout.inputs`` after
+  the outputs (a class attribute);
 - ``wants_real_input``: true if it needs the real numbers of the input; ``tensors`` then has them after the outputs. For
   signals they are neither rounded nor clipped to the tensor's type (a class attribute);
 - ``one_origin``: true if all models of the family were trained with ``input``, which then takes precedence over the

@@ -74,7 +74,7 @@ def sound_boxes(
     merged: bool = False,
     shares: Array | None = None,
 ) -> Boxes:
-    """Return the finite candidates whose box has an area, and the number of non-finite ones.
+    """Return the finite candidates whose box has an area, and the number of non-finite candidates.
 
     Scores are clipped to 0..1.
     """
@@ -104,10 +104,10 @@ def corners(centered: Array) -> Array:
 
 
 def sound_bodies(points: NDArray[Any], scores: NDArray[Any], boxes: Array | None = None) -> Bodies:
-    """Return the finite bodies and the number of non-finite ones; scores are clipped to 0..1.
+    """Return the finite bodies and the number of non-finite bodies; scores are clipped to 0..1.
 
-    ``points`` is ``[n, k, 3]`` as x, y, score. If ``boxes`` ``[n, 4]`` are given, bodies whose box has no area are
-    dropped as well.
+    ``points`` is ``[n, k, 3]`` as x, y, score. If ``boxes`` ``[n, 4]`` are given, bodies whose box has no area are also
+    dropped.
     """
     finite = np.isfinite(points).all(axis=(1, 2)) & np.isfinite(scores)
     good = finite

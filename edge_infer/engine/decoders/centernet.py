@@ -44,7 +44,7 @@ class CenterNet:
     parameters: ClassVar[tuple[str, ...]] = ("sizes", "offsets", "order", "activation")
 
     def __init__(self, layout: Layout) -> None:
-        """Match the outputs with their roles; raise `ModelError` unless there are three with known roles."""
+        """Match the outputs with their roles; raise `ModelError` unless there are three outputs with known roles."""
         options = Options(layout)
         self._outputs = layout.outputs
         self._heatmap, self._sizes, self._offsets = _roles(layout.outputs, options)

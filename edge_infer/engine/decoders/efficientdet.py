@@ -1,9 +1,9 @@
 """EfficientDet and EfficientDet-Lite, with or without non-maximum suppression (NMS) inside the model.
 
-With NMS, the outputs are those of the operator ``TFLite_Detection_PostProcess``; `SsdPostprocess` recognises such a
-model. Without NMS, the outputs are classes (scores or logits, see `Scores`) and boxes for each anchor: either one pair
-``[1, n, classes]`` and ``[1, n, 4]``, or one pair ``[1, rows, columns, 9 x classes]`` and ``[1, rows, columns, 9 x 4]``
-for each level. The grid of level n is the input halved n times, rounding up; the levels are 3 to 7. Each cell has nine
+With NMS, the outputs come from the operator ``TFLite_Detection_PostProcess``; `SsdPostprocess` recognises such a model.
+Without NMS, the outputs are classes (scores or logits, see `Scores`) and boxes for each anchor: either one pair ``[1,
+n, classes]`` and ``[1, n, 4]``, or one pair ``[1, rows, columns, 9 x classes]`` and ``[1, rows, columns, 9 x 4]`` for
+each level. The grid of level n is the input halved n times, rounding up; the levels are 3 to 7. Each cell has nine
 anchors: the sizes ``anchor_scale x cell x 2^(0, 1/3, 2/3)``, each with the aspects 1, 2 and 1/2. Of the four numbers of
 a box, y and x move the centre in units of the anchor's size; h and w are the logarithms of the factors by which the
 anchor grows.

@@ -1,9 +1,9 @@
 """MoveNet: single pose ``[1, 1, 17, 3]``, or up to six bodies ``[1, 6, 56]``.
 
-A keypoint is y, x and score, in fractions of the input. In the multi-pose model the box (ymin, xmin, ymax, xmax) and
-the score of the body follow 17 keypoints; the model has already removed duplicates. The single-pose model returns no
-score for the body, so the mean score of the keypoints is used. The uint8 input has no quantization parameters: its
-values are brightness 0..255.
+A keypoint is y, x and score, in fractions of the input. In the multi-pose model 17 keypoints come first, then the box
+(ymin, xmin, ymax, xmax) and the score of the body. The model has already removed duplicates. The single-pose model
+returns no score for the body, so the mean score of the keypoints is used. The uint8 input has no quantization
+parameters: its values are brightness 0..255.
 
 Source: the model cards at https://www.kaggle.com/models/google/movenet.
 """

@@ -40,7 +40,7 @@ class Yolov5:
     parameters: ClassVar[tuple[str, ...]] = ("boxes",)
 
     def __init__(self, layout: Layout) -> None:
-        """Check the output; raise `ModelError` unless it is such a head."""
+        """Check the output; raise `ModelError` unless it has the shape of such a head."""
         if not _fits(layout.outputs):
             shapes = ", ".join(str(list(output.shape)) for output in layout.outputs)
             raise ModelError(f"a YOLOv5 head is one output [1, n, 5 + classes], not {shapes}", key="decoder")

@@ -57,7 +57,7 @@ MOST: Final[Mapping[Signal, float]] = {
     "detail": 6.0, "dark": 5.0, "sharpness": 3.0, "moved": 0.3, "changed": 1.0,
     "detail_slow": 6.0, "sharpness_slow": 3.0, "veil": 0.9,
 }  # fmt: skip
-"""Maximum useful threshold. If the reference requires a larger one, the signal is not used."""
+"""Maximum useful threshold. If the reference requires a larger threshold, the signal is not used."""
 SLOW: Final[frozenset[Signal]] = frozenset({"detail_slow", "sharpness_slow", "veil"})
 """Signals that are medians over five minutes."""
 FLAT: Final = 0.9
@@ -82,7 +82,8 @@ these octaves."""
 LASTS: Final[Mapping[CameraDrift, float]] = {
     "covered": 2.5, "dark": 2.5, "moved": 10.0, "defocused": 10.0, "veiled": 120.0, "changed": 120.0,
 }  # fmt: skip
-"""Minimum duration in seconds before a kind of drift is reported: a vehicle may stop in the picture for a minute.
+"""Minimum duration in seconds of each kind of drift before it is reported: a vehicle may stop in the picture for a
+minute.
 
 A drift of a slow signal is reported at once. Any other drift must also show in further pictures: one for each of these
 seconds, but not more than `LOOKS`. So two or three pictures of a slow source are not enough.
@@ -173,7 +174,7 @@ class _Known:
 
     @classmethod
     def of(cls, packed: str) -> _Known:
-        """Return an appearance from its compact form; raises ValueError if that is damaged."""
+        """Return an appearance from its compact form; raises ValueError for a damaged form."""
         weight, (light, detail, sharpness), columns, rows = unpack_appearance(packed)
         return cls(_View(light, detail, sharpness, 0.0, columns, rows), weight)
 

@@ -1,4 +1,4 @@
-"""Compact encoding of a drift reference, so that all of it fits into 4 KB."""
+"""Compact encoding of a drift reference, so that the whole reference fits into 4 KB."""
 
 from __future__ import annotations
 

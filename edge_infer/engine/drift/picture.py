@@ -1,4 +1,4 @@
-"""Numbers that describe how a camera's picture looks: brightness, sharpness, and where its edges are.
+"""Numbers that describe a camera's picture: its brightness, its sharpness, and the positions of its edges.
 
 No picture is stored.
 """

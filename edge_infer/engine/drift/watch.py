@@ -136,7 +136,7 @@ class DriftWatch:
             return self._sound(self._taken)
 
     def health(self) -> DriftHealth | None:
-        """Return the entry of the pipeline in health; None if it does not watch for drift."""
+        """Return the entry of the pipeline in health; None if the pipeline does not watch for drift."""
         camera, outcome = self._camera, self._outcome
         if camera is None and outcome is None:
             return None
@@ -259,7 +259,7 @@ class DriftWatch:
         return OutcomeWatch(basis, drift.false_alarm, drift.learn, plan.threshold, labels, fresh)
 
     def _scene(self, plan: PipelinePlan) -> tuple[object, ...]:
-        """Return the settings on which the look of the pictures depends. The frame rate is not among them."""
+        """Return the settings on which the look of the pictures depends. The frame rate is not among these settings."""
         source = self._source
         options = {name: value for name, value in source.options.items() if name not in _OF_RATE}
         return [source.name, source.target, source.rotate, source.flip], options, plan.mask

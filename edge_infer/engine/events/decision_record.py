@@ -40,7 +40,7 @@ class Decision:
     count: int = 1
 
     def sentence(self) -> str:
-        """Return the decision as a line; with the date if it is not of today.
+        """Return the decision as a line, with the date if the decision is not of today.
 
         For example ``08:45:12 person 0.42, 14 times in 3 s: below the threshold of 0.60``.
         """

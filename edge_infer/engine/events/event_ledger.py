@@ -103,7 +103,7 @@ class EventLedger:
     def begin(self, key: Key, what: Happening, about: Subject) -> tuple[Happening, ...]:
         """Begin an event that will end later. A key that is already open is ignored.
 
-        Return the event if it is to be published.
+        Return the event if it is to be published, else nothing.
         """
         if key in self._open or self._plan is None:
             return ()
@@ -112,7 +112,7 @@ class EventLedger:
         return (what,) if told else ()
 
     def point(self, what: Happening) -> tuple[Happening, ...]:
-        """Return an event that has no end, if it is to be published."""
+        """Return an event that has no end, if the event is to be published; else nothing."""
         return (what,) if self._plan is not None and self._may_tell(what, 1) else ()
 
     def end(

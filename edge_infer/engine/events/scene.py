@@ -47,7 +47,7 @@ class WarmUp:
     _first: Instant | None = None
 
     def frame(self, now: Instant, *, pending: bool) -> None:
-        """Add a frame. ``pending``: it contains a candidate that is neither confirmed nor gone."""
+        """Add a frame. ``pending``: the frame has a candidate that is neither confirmed nor gone."""
         if self.over:
             return
         self._first = self._first or now

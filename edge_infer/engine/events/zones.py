@@ -51,7 +51,7 @@ class ZoneArea:
         return np.asarray(np.where(self._inside(points), nearest, -nearest))
 
     def _inside(self, points: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Return which points are inside the polygon, by the even-odd rule.
+        """Return a mask of the points inside the polygon, by the even-odd rule.
 
         The rule counts the edges that a ray from the point to the right crosses.
         """

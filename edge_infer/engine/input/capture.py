@@ -97,7 +97,7 @@ class _NewChannels(Closing):
         self._files.put(file)
 
     def take(self) -> int | None:
-        """Return the newest channel; None if there is none."""
+        """Return the newest channel; None if no channel is waiting."""
         newest = None
         with suppress(Empty):
             while True:
@@ -169,14 +169,14 @@ class StreamCapture:
         self._number = 0
         self._last = 0  # the reader's number, which restarts at 1 with each reader; `_number` continues
         self._greeted = self._begun = False
-        """Whether the engine has greeted the reader, and whether the reader has answered. Until then, its readings are
-        for an earlier engine."""
+        """Whether the engine has greeted the reader, and whether the reader has answered. Until the reader has
+        answered, its readings are for an earlier engine."""
         self._done = 0
-        """The last number that was acknowledged, in the numbering of the reader."""
+        """The number of the last acknowledged reading, as the reader counts."""
         self._done_due = 0.0
         self._faults = 0
         self._gap = False
-        """Whether the readings that are missing before the next one have been counted already."""
+        """Whether the readings that are missing before the next reading have already been counted."""
         self._wrong = TokenBucket(MAX_FAULTS, FAULTS_PER_SECOND)
 
     def interrupt(self) -> None:

@@ -40,8 +40,8 @@ SHORT: Final = 0.01
 class Cursor:
     """Read position of one pipeline: its last frame, the number of missed frames, and its queue of a stream's items.
 
-    ``unheard`` is the reason of a null state that the pipeline must publish before its next frame; None if there is
-    none.
+    ``unheard`` is the reason of a null state that the pipeline must publish before its next frame; None if no null
+    state is due.
     """
 
     last: int = 0
@@ -71,13 +71,13 @@ class Feed:
         self.plan = plan
         self.lossless = False
         self.keeps_all = False
-        """Whether every item stays valid until every pipeline has taken it, however long that takes."""
+        """Whether every item stays valid until every pipeline has taken it, for any time."""
         self.offence = ""
         """Protocol violation by the reader; emptied once it is reported."""
         self._watch = SourceWatch(time.monotonic(), noisy=plan.noisy, quiet=plan.gives == "text", pause=plan.pause)
         self._frozen = False
         self._lines, self._untold = TokenBucket(MAX_BURST_LINES, LINES_PER_SECOND), 0
-        self._watching = threading.Lock()  # for `_watch`: a report must not wait while a pipeline copies a frame
+        self._watching = threading.Lock()  # guards `_watch`: a report must not wait while a pipeline copies a frame
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._unparked = threading.Condition(self._lock)  # separate, so that not every frame wakes a parked thread

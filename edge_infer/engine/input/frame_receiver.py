@@ -48,7 +48,7 @@ MOST_AT_ONCE: Final = 64
 MOST_QUEUED: Final = 1000
 """Maximum number of records that a channel can hold."""
 MAX_FAULTS, FAULTS_PER_SECOND = 50, 1.0
-"""Protocol faults of a reader before it counts as an attacker: a burst, and a rate per second."""
+"""Limits for protocol faults of a reader, above which it counts as an attacker: a burst, and a rate per second."""
 DEAF: Final = 1.0
 """Seconds for which the engine ignores a reader that floods it. The supervisor ends the reader in the meantime."""
 
@@ -103,8 +103,8 @@ class FrameReceiver(Closing):
         self._faults = TokenBucket(MAX_FAULTS, FAULTS_PER_SECOND)
         self._deaf_until = 0.0
         self.offence = ""
-        """Repeated protocol violation of the reader, because of which the engine ignores it for a while; empty if there
-        is none."""
+        """Repeated protocol violation of the reader, for which the engine ignores the reader for a while; empty without
+        a violation."""
 
     def wait(self, timeout: float) -> bool:
         """Wait up to ``timeout`` seconds until `receive` has something to return; consumes nothing."""

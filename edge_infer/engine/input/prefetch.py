@@ -93,7 +93,7 @@ class Ahead(Closing):
         return self._feed.wait(self._cursor, timeout)
 
     def next(self, timeout: float) -> Captured | None:
-        """Return the prefetched frame, or the next one of the feed; wait up to ``timeout`` seconds for it.
+        """Return the prefetched frame, or the feed's next frame; wait up to ``timeout`` seconds for this frame.
 
         Raises the error that prevented taking the frame, whichever thread it occurred in.
         """

@@ -1,4 +1,4 @@
-"""Feed of samples or lines: every pipeline receives every item, in order, unless it falls too far behind."""
+"""Feed of samples or lines: every pipeline receives every item, in order, unless the pipeline falls too far behind."""
 
 from __future__ import annotations
 

@@ -31,8 +31,8 @@ class ModelLoad:
         self.alone = alone
         self.error = ""
         self.seconds = self.pause = 0.0
-        """How long loading took, and the longest time during it for which no other Python thread of this process could
-        run."""
+        """Seconds that loading took, and the longest time in it during which no other Python thread of this process
+        could run."""
         self._lock = threading.Lock()
         self._given_up = self._finished = False
         if not alone:

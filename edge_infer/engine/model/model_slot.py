@@ -86,7 +86,7 @@ class ModelSlot:
     def take_over(self) -> ModelLoad | None:
         """Replace the current model by the next one if the next one is loaded.
 
-        Return the finished replacement; None if there is none.
+        Return the finished replacement; None if no replacement has finished.
 
         If the replacement has an error, its model was refused and the current one stays in service.
         """

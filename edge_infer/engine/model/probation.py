@@ -111,12 +111,12 @@ class Trial:
         self.frames = 0
         self.fault = ""
         self.seconds = 0.0
-        """Seconds of the runs for the current frame, with the decoding of the outputs. The time of the frame before
-        that depends on its size, which the source chooses."""
+        """Seconds of the runs for the current frame, with the decoding of the outputs. The time for preprocessing is
+        not included, because it depends on the frame size, which the source chooses."""
         self.since = 0.0
         """Time at which the current run began, on the monotonic clock; 0 between runs."""
         self.doubted = False
-        """Whether the outputs were the same so often that the model has to be asked (`settle`)."""
+        """Whether the outputs were the same so often that generated inputs have to be tried (`settle`)."""
         self._limit = model.patience()
         self._maps = model.task == "segmentation"
         self._over: list[float] = []
@@ -132,7 +132,7 @@ class Trial:
         self._remembered = False
         """Whether the memory of the model may contain `EXTREME` numbers."""
         self._overflowed = False
-        """Whether outputs of this frame are not finite, and may be so because of `EXTREME` numbers."""
+        """Whether outputs of this frame are not finite, possibly because of `EXTREME` numbers."""
         self._within = False
         """Whether a run for this frame has begun and has not ended without an error."""
         self._sound = False
@@ -294,7 +294,7 @@ class Trial:
             self._blame(f"a frame took {worst:.3g} s, longer than the limit of {self._limit:.3g} s")
 
     def failed(self, error: Exception, model: LoadedModel) -> None:
-        """Record that a frame failed. It counts against the model unless the source may be the cause.
+        """Record that a frame failed. The failure counts against the model unless the source may be the cause.
 
         For an `EXTREME` frame, any error of the model for generated inputs counts instead. An input that does not fit,
         or for which there is no memory, counts only before the first good frame, because a new manifest may not fit its
@@ -343,7 +343,7 @@ def _infinite(interpreter: Interpreter, tensors: Sequence[NDArray[Any]]) -> str:
 def _is_extreme(values: NDArray[Any]) -> bool:
     """Return whether an input has a float of the magnitude `EXTREME`, or NaN.
 
-    Preprocessing may make NaN of such numbers. The largest number of a smaller type counts as well, because larger ones
+    Preprocessing may make NaN of such numbers. The largest number of a smaller type also counts, because larger numbers
     are clipped to it.
     """
     if values.dtype.kind != "f" or not values.size:

@@ -66,7 +66,7 @@ class Turns:
             return turn
 
     def want(self, turn: Turn, priority: int, cores: int) -> None:
-        """Set the priority and the cores of a pipeline. If it wants more cores than exist, it gets all of them."""
+        """Set the priority and the cores of a pipeline. A pipeline that wants more cores than exist gets all cores."""
         with self._lock:
             turn.priority, turn.cores = priority, min(cores, self._cores)
             self._count()

@@ -116,7 +116,7 @@ class Serving:
         return visible, self.model.parts(visible)
 
     def pass_over(self, frame: Captured) -> _Prepared | None:
-        """Drop the prepared frames up to this one. Return the preparation of this frame; None if there is none."""
+        """Drop the prepared frames up to this one. Return the preparation of this frame; None if it is not prepared."""
         found = None
         while self._prepared and self._prepared[0].frame.number <= frame.number:
             each = self._prepared.popleft()  # the other thread adds at most one frame, at the end
@@ -130,7 +130,7 @@ class Serving:
             self.model.inherit(before.model)
 
     def delegated(self) -> Delegated | None:
-        """Return the status of the delegate; None without one, or while no model is loaded."""
+        """Return the status of the delegate; None without a delegate, or while no model is loaded."""
         if self.plan.delegate is None or not self.ready:
             return None
         interpreter = self.model.interpreter

@@ -82,7 +82,7 @@ class ShadowSampler:
         return allowed
 
     def spend(self, seconds: float) -> None:
-        """Record that a frame took ``seconds``; called by a thread other than that of `take`."""
+        """Record that a frame took ``seconds``; called by a thread other than the thread of `take`."""
         self._spent.append(seconds)
 
 
@@ -221,7 +221,7 @@ class ShadowModel:
     def _look_for_hang(self) -> None:
         """Detect a hang.
 
-        If there is one, end the shadow and lower the priority of its thread, which cannot be ended from outside.
+        If a frame hangs, end the shadow and lower the priority of its thread, which cannot be ended from outside.
         """
         since, shadow = self._busy_since, self.plan.shadow
         assert shadow is not None

@@ -121,7 +121,7 @@ class Background:
     def _differing(self) -> tuple[NDArray[np.uint8], float]:
         """Return the cells that differ after smoothing, and their share.
 
-        A mean of differences never exceeds the largest of them. So without any differing cell, no smoothed cell
+        A mean of differences never exceeds the largest difference. So without any differing cell, no smoothed cell
         differs, and smoothing is skipped. This is the usual case without motion.
         """
         if self._still and cv2.norm(self._small, self._known, cv2.NORM_INF) <= self._threshold:

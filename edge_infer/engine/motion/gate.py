@@ -10,8 +10,8 @@ Without ``motion`` in the plan the model runs on every part of every frame. With
   missing or not confirmed yet, or a label is about to start or to end.
 
 If no part of a frame is selected, the pipeline uses the last findings again. The tracker and all later steps receive
-them as if they had been found in this frame. Therefore time continues for a still object, and no timeout expires only
-because the model did not run.
+these findings as if they had been found in this frame. Therefore time continues for a still object, and no timeout
+expires only because the model did not run.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ COMPARED: Final = 0.2
 The model runs during this time anyway, so it suffices if the next comparison comes well before `LINGER` is over.
 """
 LINGER: Final = 1.0
-"""Seconds for which the model continues to run on a part after motion in it, so that it also sees the object at
+"""Seconds for which the model continues to run on a part after motion in it, so that the model also sees the object at
 rest."""
 
 

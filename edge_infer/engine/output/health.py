@@ -37,11 +37,11 @@ class SourceWatch:
         """
         self.error = ""
         self.away = ""
-        """Reason why programs cannot find the source any more, although its reader still has it open. Unlike ``error``
-        it lasts when a frame arrives."""
+        """Reason why programs cannot find the source any more, although its reader still has it open. Unlike ``error``,
+        this reason stays when a frame arrives."""
         self.silent = ""
-        """Description of a silence that made the source lost although its reader reported no error. It lasts until a
-        frame arrives or the reader reports an error."""
+        """Description of a silence that made the source lost although its reader reported no error. The description
+        stays until a frame arrives or the reader reports an error."""
         self.ended = False
         self.faults = 0
         self._noisy = noisy
@@ -207,7 +207,7 @@ class PipelineWatch:
 
 
 def rate(times: deque[float] | list[float], now: float) -> float:
-    """Return the events per second over the last `WINDOW`; 0 if there are fewer than two or they have ceased."""
+    """Return the events per second over the last `WINDOW`; 0 with fewer than two events, or if events have ceased."""
     recent = [moment for moment in list(times) if now - moment <= WINDOW]
     if len(recent) < 2:
         return 0.0

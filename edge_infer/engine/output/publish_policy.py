@@ -18,7 +18,7 @@ STATE_AGAIN: Final = 60.0
 TOGETHER: Final = 1.0
 """Minimum seconds between two results of a pipeline that tracks objects.
 
-Changes that come closer together share one result, and a change that is undone by then causes none. State and events
+Changes that come closer together share one result. A change that is undone by then causes no result. State and events
 report each change at once; a result only adds where the objects are.
 """
 
@@ -56,7 +56,7 @@ class PublishPolicy:
     def result_due(
         self, essence: Essence, now: float, about: Key | None = None, *, captured: float | None = None
     ) -> bool:
-        """Return whether a result is due now, in a cascade one ``about`` an object. If so, record it as published.
+        """Return whether a result is due now (in a cascade: ``about`` an object). If it is due, record it as published.
 
         ``captured`` is the time of the frame on the monotonic clock, if ``now`` is its position in a recording. The
         budget uses ``captured``, as the publisher does.

@@ -81,7 +81,7 @@ class Outward(Protocol):
         """Return the number of results and events so far."""
 
     def written(self) -> int:
-        """Return the number of results and events, counted from the first, that the end of this process cannot lose."""
+        """Return the number of results and events, counted from the first, that outlive this process."""
 
     def await_room(self, pipeline: str, stop: threading.Event) -> None:
         """Wait while the receiver is behind with the messages of this pipeline, until ``stop`` is set at the latest."""

@@ -46,7 +46,7 @@ class ExactScaler:
     """Pillow's antialiased bilinear filter, bit-exact. Most reference results were made with it."""
 
     def __init__(self) -> None:
-        # Imported here, because Pillow takes three megabytes, which the pipelines of cameras can save.
+        # Imported here, because Pillow takes 3 MB of memory, which processes without this scaler save.
         from PIL import Image
 
         self._picture_of = Image.fromarray

@@ -6,8 +6,8 @@
   A source with a lower rate contains nothing above its own Nyquist frequency; this is logged once.
 - **Windows**: the tensor's shape defines the length of a window (the input of one inference), ``stride`` the distance
   between windows.
-- **Gaps**: missing or non-finite samples reset windows and filters. The next window begins after them and is marked
-  with ``gap``, so that a model that keeps a state is reset, too.
+- **Gaps**: missing or non-finite samples reset windows and filters. The next window begins after the gap and is marked
+  with ``gap``, so that a model that keeps a state is also reset.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ def _without_accents(word: str) -> str:
 
 
 def _is_punctuation(letter: str) -> bool:
-    """Return whether it is Unicode punctuation or, as in BERT, ASCII that is neither letter, digit nor space."""
+    """Return whether a letter is Unicode punctuation or, as in BERT, ASCII other than letters, digits and space."""
     code = ord(letter)
     if code < 128:
         return 33 <= code <= 47 or 58 <= code <= 64 or 91 <= code <= 96 or 123 <= code <= 126

@@ -45,7 +45,7 @@ Points = NDArray[np.float64]
 
 
 def enlarged(pixels: Pixels) -> tuple[Pixels, int]:
-    """Return a copy of the picture, enlarged by a whole factor if it is small, and that factor."""
+    """Return a copy of the picture, enlarged by a whole factor if the picture is small, and the factor."""
     factor = max(1, -(-SMALLEST // max(pixels.shape[:2])))
     return np.repeat(np.repeat(pixels, factor, axis=0), factor, axis=1), factor
 

@@ -307,7 +307,7 @@ def difference(one: Sequence[Told], other: Sequence[Told], within: float) -> Ite
     """Return the events that are only in ``one`` (``-``) or only in the ``other`` (``+``), by time.
 
     Two events match if they have the same properties and are at most ``within`` seconds apart; each event matches at
-    most one other.
+    most one event of the other run.
     """
     left = list(other)
     found: list[tuple[str, Told]] = []

@@ -91,14 +91,14 @@ class RegressionTask:
         self._last: dict[str, tuple[float, float]] = {}
 
     def __call__(self, found: Numbers, _: Transform, moment: float) -> Measurement:
-        """Return the values of one frame; implausible ones are None."""
+        """Return the values of one frame; implausible values are None."""
         pairs = zip(self._values, found.values.tolist(), strict=True)
         return Measurement(
             tuple(MeasuredValue(plan, self._plausible(plan, number * plan.scale, moment)) for plan, number in pairs)
         )
 
     def _plausible(self, plan: ValuePlan, value: float, now: float) -> float | None:
-        """Return the value, or None if it is out of bounds or changed too fast since the last plausible one."""
+        """Return the value; None if it is out of bounds, or changed too fast since the last plausible value."""
         if not math.isfinite(value):
             return None
         if (plan.min is not None and value < plan.min) or (plan.max is not None and value > plan.max):

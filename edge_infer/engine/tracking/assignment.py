@@ -20,7 +20,7 @@ def assign(cost: NDArray[np.float64]) -> Pairs:
     """Return the rows and columns of the pairs with the lowest total cost; a cost of 0 or more never forms a pair.
 
     Most rows and columns can only be paired with each other. The other rows and columns split into connected
-    components. The Hungarian method (Kuhn 1955) solves each of them by shortest paths (Jonker and Volgenant 1987).
+    components. The Hungarian method (Kuhn 1955) solves each component by shortest paths (Jonker and Volgenant 1987).
     """
     rows, columns = np.nonzero(cost < 0.0)
     by_row: dict[int, list[int]] = {}

@@ -3,7 +3,7 @@
 The model is that of SORT (Bewley et al., "Simple Online and Realtime Tracking", 2016). The noise is in proportion to
 the size of the box, as in DeepSORT and ByteTrack (Zhang et al., "ByteTrack: Multi-Object Tracking by Associating Every
 Detection Box", 2022). Time is measured in seconds instead of frames: the noise of a step is the integral of white
-acceleration over its duration, so that ten short steps equal one long one. Noise is independent in each coordinate, so
+acceleration over its duration, so that ten short steps equal one long step. Noise is independent in each coordinate, so
 each coordinate has its own filter and no matrix is inverted. Sizes follow a random walk: a growth rate learned from
 noise would inflate a box that is hidden for a while.
 """

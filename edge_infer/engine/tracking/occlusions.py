@@ -1,4 +1,4 @@
-"""Occlusions: one object hid another. When both are visible again, their tracks are matched with the boxes again."""
+"""Occlusions: one object hid another. Once both objects are visible again, their tracks are matched anew."""
 
 from __future__ import annotations
 

@@ -157,7 +157,7 @@ class ReidHypotheses:
             matching.pairs[row] = free[index]
 
     def _pace_of(self, rows: list[int]) -> Rows:
-        """Return the speed ``[n, 2]`` of objects that left their prediction: their own, at least `SET_OFF`."""
+        """Return the speed ``[n, 2]`` of objects that left their prediction: their last speed, at least `SET_OFF`."""
         motion = self._crowd.motion.take(rows)
         least = SET_OFF * np.sqrt(motion.place[:, 2:].prod(axis=1))
         pace = np.maximum(np.hypot(motion.speed[:, 0], motion.speed[:, 1]), least)

@@ -62,7 +62,8 @@ class ObjectTrack:
     doubtful: bool = False  # the object was found far from its prediction, not proven yet
     jumped: bool = False  # the object was found farther away than it can move; the scene resets this
     doubts: list[tuple[tuple[float, float, float, float], Instant]] = field(default_factory=list)
-    """Unproven sightings: position and time. The scene consumes them the next time it looks at the track."""
+    """Unproven sightings: position and time. The scene consumes these sightings the next time it processes the
+    track."""
     votes: dict[tuple[int, str], float] = field(default_factory=dict)
     path: deque[tuple[Instant, float, float]] = field(default_factory=lambda: deque(maxlen=SIGHTINGS))
     """Recent sightings: time and centre."""

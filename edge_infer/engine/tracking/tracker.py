@@ -36,7 +36,7 @@ STRANGE: Final = 9.0
 """Squared distance above which the visible object may be another object nearby. One in sixteen correct boxes exceeds
 this distance."""
 SAME_PLACE: Final = 0.5
-"""Overlap (IoU) from which on a box with another label may be the same object."""
+"""Minimum overlap (IoU) at which a box with another label may be the same object."""
 STILL_PATIENCE: Final = 10.0
 """Factor by which a still object may be hidden longer: a parked car behind a lorry must keep its id."""
 YOUNG: Final = 2.5

@@ -29,7 +29,7 @@ MOST_LOOKED_AT: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A package that is now in the store; ``new`` is false if it was there before.
+    """A package that is now in the store; ``new`` is false if the store already had it.
 
     ``beside`` are the names of the files that were copied from a local path with the model and the manifest.
     """
@@ -140,7 +140,7 @@ def _is_missing(error: DownloadError) -> bool:
 def _as_listed(text: str, package: Path, offer: Offer) -> str:
     """Return an error about a package, with positions in the catalogue instead of positions in the copies.
 
-    A manifest that was generated from the keys of an entry has other lines than the catalogue.
+    A manifest that was generated from the keys of an entry has line numbers that differ from the catalogue.
     """
     manifest = str(package / MANIFEST)
     if offer.manifest() is not None:

@@ -33,7 +33,7 @@ class GuardedFolder(KnownFolder):
     private: tuple[str, ...] = ()
 
     def open(self, path: Path) -> int:
-        """Open a regular file in the folder as `KnownFolder.open` does, and raise `ModelError` for a private one."""
+        """Open a regular file in the folder as `KnownFolder.open` does; raise `ModelError` for a private file."""
         handle = KnownFolder.open(self, path)
         try:
             if path not in self.given:

@@ -242,7 +242,7 @@ class FurtherSection(InputSection):
 
 
 def merged(main: InputSection, said: FurtherSection) -> InputSection:
-    """Return the settings of the main input, overridden by those of a further input."""
+    """Return the settings of the main input, overridden by the settings of a further input."""
     values = {key: getattr(section, key) for section in (main, said) for key in section.model_fields_set}
     return InputSection.model_construct({*values}, **values)
 

@@ -66,8 +66,8 @@ class Package:
     With ``roots``, no file of the package is opened through a link (see `open_beneath`). Without, links may not lead
     out of ``home``, the folder of the manifest. ``whole`` is true if the caller named the folder instead of the model
     file. ``written`` is the canonical form of the manifest, which a signature covers. In a probe process, ``handed``
-    holds the only files that it can open. ``document`` is the manifest with its lines, for messages, and ``status`` the
-    status of its file.
+    holds the only files that the process can open. ``document`` is the manifest with its lines, for messages, and
+    ``status`` the status of its file.
     """
 
     file: Path

@@ -34,7 +34,7 @@ REQUIRED: Final = ", and security.require_signature is true"
 
 
 def check_signature(package: Package, keys: Sequence[TrustedKey], why: str = "") -> TrustedKey:
-    """Return the key that signed the manifest; raises `ModelError` if there is none, or if a file is not covered.
+    """Return the key that signed the manifest; raises `ModelError` without such a key, or if a file is not covered.
 
     ``why`` completes the error about a package without a signature: the reason why it needs one. Raises `StartError` if
     signatures cannot be checked on this machine.
@@ -89,7 +89,7 @@ def sign(written: bytes, key: Ed25519PrivateKey) -> str:
 def trusted_keys(path: Path) -> list[TrustedKey]:
     """Return the public key of a PEM file, or all keys of a folder (``*.pem``).
 
-    Raises `ConfigError`, also if there is none.
+    Raises `ConfigError`, also if there is no key.
     """
     files = sorted(path.glob("*.pem")) if path.is_dir() else [path]
     if not files:
@@ -218,7 +218,7 @@ def _check_digest(found: str, wanted: str | None, where: str, key: ModelKey) -> 
 def check_policy(policy: Policy, package: Package, sha256: str, *, asked: str | None) -> str:
     """Return the key that signed the package, as `check_trust` does; raises `ModelError` unless the policy allows it.
 
-    ``asked`` is the digest in the configuration. The caller has already checked it and the manifest's digest.
+    ``asked`` is the digest in the configuration. The caller has already checked ``asked`` and the manifest's digest.
     """
     if policy.require_digest and asked is None and package.manifest.sha256 is None:
         raise ModelError(

@@ -20,7 +20,7 @@ FILE: Final = "versions.json"
 
 
 class Versions(StoredRecord, frozen=True):
-    """Highest versions by package name. A newer version's further keys remove none of them."""
+    """Highest versions by package name. Further keys of a newer program are ignored; they remove no version."""
 
     highest: Mapping[ShortText, ShortText] = field(default_factory=dict)
 

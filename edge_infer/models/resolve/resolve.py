@@ -258,7 +258,7 @@ def _parsed(data: bytes, path: Path, key: ModelKey) -> tuple[str, ...]:
 
 
 def _check_count(labels: Labels, decoder: Decoder, graph: Graph) -> Labels:
-    """Return the labels if there is one for each class, or numbers if there are none; otherwise raise `ModelError`."""
+    """Return the labels if each class has one, or numbers if there are no labels; otherwise raise `ModelError`."""
     possible = (decoder.classes,) if decoder.classes else _classes_inside(graph)
     if not labels.names and decoder.task == "pose" and possible == (1,):
         return Labels(("person",), f"{NO_NAMES}: bodies are persons", labels.key)

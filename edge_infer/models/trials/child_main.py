@@ -26,8 +26,8 @@ from edge_infer.sandbox import Fence, lock
 # Resource limits of a process that runs untrusted models.
 
 ROOM: Final = 768 << 20
-"""Maximum address space in bytes for a model, in addition to the mappings that exist after all imports. Most of it is
-never touched.
+"""Maximum address space in bytes for a model, in addition to the mappings that exist after all imports. Most of this
+space is never touched.
 
 YOLOv5n at 640x640, the largest of a public collection of 27, takes 52 MB more.
 """

@@ -31,7 +31,7 @@ Box = tuple[float, float, float, float]
 class GoldenFinding:
     """One finding: a box in fractions of the picture, a score or share of 0 to 1, or a value.
 
-    The value is a number, or a distance from normal; None if it is implausible.
+    The value is a number, or a distance from normal; None if the value is implausible.
     """
 
     label: str

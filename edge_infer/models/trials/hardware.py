@@ -36,7 +36,7 @@ def threads(pipeline: PipelinePlan, request: ModelRequest, most: int) -> int:
 
 
 def delegated(pipeline: PipelinePlan, request: ModelRequest) -> float:
-    """Return the fraction of operators that the delegate runs; raises `ModelError` if it is unusable, `StartError`."""
+    """Return the fraction of operators that the delegate runs; raises `ModelError` if not usable, `StartError`."""
     assert pipeline.delegate is not None
     library = pipeline.delegate.library
     reads = (str(Path(library).parent),) if library.startswith("/") else ()
