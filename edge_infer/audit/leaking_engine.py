@@ -347,7 +347,7 @@ class _LeakingEngine:
 def _spare_fields(message: Result | Event | State, *, still: bool) -> dict[str, Any]:
     """Return the optional fields of a message that the bound does not count.
 
-    ``still``: the bound counts the field of this name.
+    ``still``: whether the bound counts the field ``still``.
     """
     found: dict[str, Any] = {"clock": "unsynced"}
     if isinstance(message, Event):

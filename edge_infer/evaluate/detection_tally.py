@@ -37,7 +37,7 @@ from edge_infer.evaluate.scores import (
 )
 
 _CALL: Final = 3000
-"""Additions that cost as much as one call of a function of NumPy."""
+"""Number of additions that take as long as one call of a NumPy function."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,7 +173,7 @@ class Refusal(StoredRecord, frozen=True):
 
 
 class ShadowEnded(StoredRecord, frozen=True):
-    """A model that failed as a shadow. It does not run as a shadow again until its configuration changes."""
+    """A model that failed as a shadow. Until its configuration changes, the model does not run as a shadow again."""
 
     model: Name
     sha: Digest

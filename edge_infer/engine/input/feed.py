@@ -329,7 +329,7 @@ class Feed:
                 self._watch.faults += count
 
     def settled(self) -> int | None:
-        """Return the number up to which every pipeline has finished all items; None if all items are finished."""
+        """Return the number of the item up to which every pipeline has finished; None if all items are finished."""
         with self._lock:
             return min((each.settled for each in self._cursors if each.waiting or not each.between), default=None)
 

@@ -21,7 +21,8 @@ model."""
 class Intake(Closing):
     """Supplies frames to the worker's thread, which holds its turn from `next` to `used`; a context manager.
 
-    A pipeline that waits for its turn has not taken a frame yet, so it then gets a fresh frame of a camera.
+    A pipeline that waits for its turn has not taken a frame yet. When the turn comes, it gets a fresh frame of a
+    camera.
     """
 
     def __init__(self, feed: Feed, cursor: Cursor, name: str, turns: Turns, stop: threading.Event) -> None:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 _BLOCK: Final = 1 << 20
 LONG: Final = 0.01
-"""Seconds of the first run, the slowest, above which the duration is not measured more exactly."""
+"""If the first run, which is the slowest, takes more seconds than this, no further runs measure the duration."""
 RUNS: Final = 3
 """Number of further runs with which the duration is measured; the shortest run counts."""
 

@@ -20,8 +20,8 @@ PATIENCE: Final = 60.0
 class Lease(Closing):
     """A model whose files stay open until `close`.
 
-    ``model`` is the plan with paths under which this process can open the files again. Without ``files`` these are the
-    paths of the plan itself.
+    ``model`` is the plan with paths under which this process can open the files again. Without ``files``, ``model`` has
+    the original paths of the plan.
     """
 
     def __init__(self, model: ModelPlan, files: Mapping[str, int] | None = None) -> None:

@@ -67,7 +67,7 @@ class Unmoved(NamedTuple):
 class Gate:
     """Motion gate of one pipeline, used by its thread.
 
-    For each frame call `choose`, after the runs `joined`, then `stand`.
+    For each frame, call `choose`; after the runs of the model, call `joined` and then `stand`.
     """
 
     standing: Findings | None

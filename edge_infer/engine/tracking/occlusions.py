@@ -12,8 +12,8 @@ from edge_infer.engine.tracking.track import ObjectTrack
 SURE: Final = 0.5
 """Margin, in squared distance, by which swapped ids must fit better if one of the objects was hidden."""
 SURE_OF_SEEN: Final = 2.0
-"""Margin in place of `SURE` if both objects always had a box. It is larger, because one of the boxes may have been a
-stray box."""
+"""Margin in place of `SURE` if both objects always had a box. This margin is larger, because one of the boxes may have
+been a stray box."""
 CALM: Final = 0.7
 """Assumed change of speed of both objects per second, in box sizes per second: people who pass each other keep
 walking."""
