@@ -44,7 +44,7 @@ class ClassNames:
         self.names = self._names(names, labels)
 
     def _names(self, names: Sequence[str], labels: Sequence[str]) -> tuple[str, ...]:
-        """Return a name for each class: that of the data, or the model's for several classes of the data."""
+        """Return a name for each class: the data's name, or the model's name for several classes of the data."""
         found = dict(zip(reversed(self.of_data), reversed(names), strict=True))
         several = {number for number, count in Counter(self.of_data).items() if count > 1}
         ours = zip(reversed(self.of_model), reversed(labels), strict=True)

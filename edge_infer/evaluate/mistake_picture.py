@@ -1,4 +1,4 @@
-"""A small picture of a mistake: the part of the input around it, with the labelled box and the found one."""
+"""A small picture of a mistake: the part of the input around it, with the labelled box and the found box."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class YoloFolder:
         self._lonely = self._without_picture()
 
     def __len__(self) -> int:
-        """Return the number of pictures, plus that of label files without a picture."""
+        """Return the number of pictures plus the number of label files without a picture."""
         return len(self._paths) + len(self._lonely)
 
     def __iter__(self) -> Iterator[LabelledExample]:

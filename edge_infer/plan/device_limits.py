@@ -46,7 +46,7 @@ _SHADOW_STATES: Final = 3
 _WORDS_BITS: Final = 80.0
 """Bits of two numbers with nine characters each."""
 _PHRASES: Final = 16
-"""Number of fixed phrases about a failed model, and of those about the end of the engine that name nothing."""
+"""Number of fixed phrases about a failed model, and of fixed phrases about the end of the engine that name nothing."""
 _OCCASIONS: Final = 6
 """Number of sentences about the end of the engine: on probation, as a shadow, with a delegate, in a crash loop."""
 _SHARE_BITS: Final = math.log2(10**SHARE_DECIMALS + 2)

@@ -169,7 +169,7 @@ class DailySignal:
         return residual
 
     def correlation(self) -> float:
-        """Return the correlation of a window with the previous one, plus its standard error; at most 0.98.
+        """Return the correlation of a window with the previous window, plus its standard error; at most 0.98.
 
         The correlation is corrected for the bias of a short series (Kendall, 1954).
         """

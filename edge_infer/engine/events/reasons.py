@@ -142,7 +142,7 @@ CHANGE: Final[dict[Task, str]] = {
     "anomaly": "the state is",
     "regression": "the values in their steps are",
 }
-"""What counts as a change, by task; all other tasks compare labels and counts."""
+"""Criterion of a change, by task; all other tasks compare labels and counts."""
 BUDGET: Final = (
     f"in the state, in no result: the pipeline has published its maximum of {CHANGES_A_MINUTE} changes a minute; the "
     "newest one follows as soon as the limit permits"

@@ -405,7 +405,7 @@ class Feed:
     def _taken(self, number: int) -> bool:
         """Return whether every pipeline has taken this frame.
 
-        Without any pipeline return False, so that a lossless source waits for one.
+        Without any pipeline return False, so that a lossless source waits for a pipeline.
         """
         return bool(self._cursors) and all(cursor.last >= number for cursor in self._cursors)
 

@@ -13,7 +13,7 @@ OVERTAKEN: Final = 3
 """Number of consecutive turns that other pipelines may get before the longest-waiting pipeline is next, at any
 priority."""
 LONGEST: Final = 2.0
-"""Seconds after which a turn no longer counts, so that other pipelines can run beside one that hangs or is very
+"""Seconds after which a turn no longer counts, so that other pipelines can run beside a pipeline that hangs or is very
 slow."""
 
 

@@ -123,7 +123,7 @@ class ResultSender:
         self._recent: deque[RecentEvent] = deque(maxlen=MAX_RECENT_EVENTS)
 
     def hand_over(self, pipeline: str, make: Callable[[int], Result], at: float | None = None) -> int:
-        """Give the result that ``make`` builds the next sequence number, and send it once the channel has space.
+        """Let ``make`` build the result with the next sequence number; send it once the channel has space.
 
         ``at`` is the uptime of its capture. Raises `WireError` if the result does not fit the contract. The next result
         then gets the sequence number, and the pipeline is at fault.

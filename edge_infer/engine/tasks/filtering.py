@@ -77,8 +77,8 @@ class LabelFilter:
 # Non-maximum suppression: of overlapping boxes of one class only the best one is kept.
 
 CONSIDERED: Final = 1000
-"""Maximum number of candidates that are compared, best first. A sound model has fewer, and a broken one must not stall
-the board."""
+"""Maximum number of candidates that are compared, best first. A sound model has fewer, and a broken model must not
+stall the board."""
 
 
 def nms(boxes: Array, scores: Array, classes: NDArray[np.int32], iou: float, most: int) -> NDArray[np.intp]:

@@ -278,8 +278,8 @@ def _check_count(labels: Labels, decoder: Decoder, graph: Graph) -> Labels:
 def _classes_inside(graph: Graph) -> tuple[int, ...]:
     """Return the class counts that are possible for a model whose last step reads the scores.
 
-    The scores of an SSD with its own post-processing may include a background class; for an ``ARG_MAX`` all are
-    classes.
+    The scores of an SSD with its own post-processing may include a background class; the scores of an ``ARG_MAX``
+    contain only classes.
     """
     for operator in reversed(graph.operators):
         position = {"TFLite_Detection_PostProcess": 1, "ARG_MAX": 0}.get(operator.name)
