@@ -9,17 +9,18 @@ acknowledged may be sent again.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Final
 
-from edge_infer.contract.codec import Record, at_most
+from edge_infer.contract.codec import Record, ShortText, at_most, dumps
 from edge_infer.contract.messages import Boot, Event, EventType, Name
 from edge_infer.ipc.messages import NumberedKind
 from edge_infer.plan.channel_rates import KINDS, ChannelRates, Kind, channel_rates
-from edge_infer.plan.records import PipelinePlan, Plan, SourcePlan
+from edge_infer.plan.records import PipelinePlan, Plan
 from edge_infer.platform.rate_limits import LogThrottle
 from edge_infer.publisher.outbox.entry import MessageSeries
 
@@ -77,12 +78,13 @@ class _CaptureBucket:
 
 
 class BucketLevel(Record, frozen=True):
-    """The level of a bucket at an uptime."""
+    """The level of a bucket at an uptime. ``part`` is the digest of the part of the plan that the pipeline follows."""
 
     pipeline: Name
     kind: Kind
     left: float
     at: float
+    part: ShortText = ""
 
 
 class Unacknowledged(Record, frozen=True):
@@ -96,10 +98,15 @@ class Unacknowledged(Record, frozen=True):
 
 
 class AdmissionState(Record, frozen=True):
-    """State of the rate limits that a restarted publisher needs."""
+    """State of the rate limits that a restarted publisher needs.
+
+    ``inactive`` are the pipelines that did not run. ``rested`` is the last boot that was given full limits.
+    """
 
     levels: Annotated[tuple[BucketLevel, ...], at_most(MAX_LEVELS)] = ()
     unacknowledged: Annotated[tuple[Unacknowledged, ...], at_most(MAX_UNACKNOWLEDGED)] = ()
+    inactive: Annotated[tuple[Name, ...], at_most(MAX_LEVELS)] = ()
+    rested: ShortText = ""
 
 
 class RateAdmission:
@@ -108,8 +115,9 @@ class RateAdmission:
     def __init__(self, earlier: AdmissionState | None = None) -> None:
         """Continue from ``earlier``, the state of the previous publisher, if there is one."""
         self._earlier = earlier
-        self._parts: dict[str, tuple[PipelinePlan, SourcePlan | None, ChannelRates]] = {}  # of the current plan
-        self._inactive: frozenset[str] = frozenset()
+        self._parts = {level.pipeline: level.part for level in earlier.levels} if earlier else {}  # of the current plan
+        self._inactive = frozenset(earlier.inactive if earlier else ())
+        self._rested = earlier.rested if earlier else ""
         self._buckets: dict[tuple[str, str], _CaptureBucket] = {}
         self._paid: dict[MessageSeries, int] = {}
         self._acked: dict[MessageSeries, int] = {}  # of series with admitted numbers that are not acknowledged yet
@@ -123,7 +131,7 @@ class RateAdmission:
     def state(self) -> AdmissionState:
         """Return the state that a restarted publisher needs."""
         levels = (
-            BucketLevel(pipeline, kind, bucket.left, bucket.at)  # type: ignore[arg-type]
+            BucketLevel(pipeline, kind, bucket.left, bucket.at, self._parts.get(pipeline, ""))  # type: ignore[arg-type]
             for (pipeline, kind), bucket in self._buckets.items()
             if bucket.rate is not None
         )
@@ -131,7 +139,7 @@ class RateAdmission:
             Unacknowledged(series.pipeline, series.boot, series.kind, acked, self._paid[series])
             for series, acked in self._acked.items()
         )
-        return AdmissionState(tuple(levels), tuple(found))
+        return AdmissionState(tuple(levels), tuple(found), tuple(sorted(self._inactive)), self._rested)
 
     def acked(self, series: MessageSeries, seq: int) -> None:
         """Record that the engine will not send the numbers up to ``seq`` again."""
@@ -148,45 +156,33 @@ class RateAdmission:
         from the previous plan stay valid, because its messages may still arrive.
         """
         rates = {pipeline.name: channel_rates(plan, pipeline) for pipeline in plan.pipelines}
-        sources = {source.name: source for source in plan.sources}
-        parts = {each.name: (each, sources.get(each.source), rates[each.name]) for each in plan.pipelines}
+        if self._earlier is not None:
+            self._buckets = _restored(self._earlier, rates, now)
+            self._earlier = None
+        parts = {pipeline.name: _part(plan, pipeline) for pipeline in plan.pipelines}
         continuing = {name for name, part in parts.items() if self._parts.get(name) == part}
         continuing -= self._inactive - set(inactive)
         self._parts, self._inactive = parts, frozenset(inactive)
-        if self._earlier is not None:
-            self._go_on(self._earlier, rates, now)
-            self._earlier = None
-            return
         kept = {key: bucket for key, bucket in self._buckets.items() if key[0] in continuing}
         before = {key: bucket.rest(now) for key, bucket in self._buckets.items() if key not in kept}
         self._buckets = {key: _CaptureBucket(0.0, 0.0, left, now) for key, left in before.items()} | kept
         for name, of in rates.items():
-            for kind in KINDS if name not in continuing else ():
-                rate, most = getattr(of, kind + "s"), of.burst(kind)
-                self._buckets[name, kind] = _CaptureBucket(rate, most, most + before.get((name, kind), 0.0), now)
-
-    def _go_on(self, earlier: AdmissionState, rates: Mapping[str, ChannelRates], now: float) -> None:
-        """Continue with the levels of the previous publisher. A restart adds no tokens, because an engine can cause it.
-
-        A compromised process may have written any levels, so they are limited to values that a bucket can have.
-        """
-        levels = {(level.pipeline, level.kind): level for level in earlier.levels}
-        gone = [(key, level) for key, level in levels.items() if key[0] not in rates]
-        for key, level in gone[: MAX_LEVELS // 2]:
-            self._buckets[key] = _CaptureBucket(0.0, 0.0, _within(level.left, MAX_ON_THE_WAY), min(level.at, now))
-        for name, of in rates.items():
             for kind in KINDS:
                 rate, most = getattr(of, kind + "s"), of.burst(kind)
-                known = None if rate is None else levels.get((name, kind))
-                left, at = most, now
-                if known is not None:
-                    left, at = _within(known.left, most + MAX_ON_THE_WAY) if rate else 0.0, min(known.at, now)
-                self._buckets[name, kind] = _CaptureBucket(rate, most, left, at)
+                if (name, kind) not in kept:
+                    self._buckets[name, kind] = _CaptureBucket(rate, most, most + before.get((name, kind), 0.0), now)
 
-    def engine_rested(self) -> None:
-        """Fill the buckets, because an engine starts with full budgets."""
+    def engine_rested(self, boot: str) -> bool:
+        """Fill the buckets, because an engine starts with full budgets. Return False if they were filled for it before.
+
+        A publisher that starts later is told again of the engine that runs.
+        """
+        if boot == self._rested:
+            return False
+        self._rested = boot
         for bucket in self._buckets.values():
             bucket.left = max(bucket.left, bucket.burst)
+        return True
 
     def admits(self, series: MessageSeries, seq: int, at: float, *, highest: int, cost: int = 1) -> bool:
         """Return whether a message with this sequence number, captured ``at``, is within its rate or may be sent again.
@@ -257,6 +253,34 @@ def cost(event: Event, *, begun: bool) -> int:
     kind: EventType = event.type
     found = COSTS.get(kind, 1)
     return found if found or begun else 2
+
+
+def _restored(
+    earlier: AdmissionState, rates: Mapping[str, ChannelRates], now: float
+) -> dict[tuple[str, str], _CaptureBucket]:
+    """Return the buckets of the previous publisher. A restart adds no tokens, because an engine can cause it.
+
+    A compromised process may have written any levels, so they are limited to values that a bucket can have.
+    """
+    levels = {(level.pipeline, level.kind): level for level in earlier.levels}
+    gone = [key for key in levels if key[0] not in rates][: MAX_LEVELS // 2]
+    found: dict[tuple[str, str], _CaptureBucket] = {
+        key: _CaptureBucket(0.0, MAX_ON_THE_WAY, _within(levels[key].left, MAX_ON_THE_WAY), now) for key in gone
+    }
+    for name, of in rates.items():
+        for kind in KINDS:
+            rate, most, level = getattr(of, kind + "s"), of.burst(kind), levels.get((name, kind))
+            if level is not None and rate is not None:
+                left = _within(level.left, most + MAX_ON_THE_WAY) if rate else 0.0
+                found[name, kind] = _CaptureBucket(rate, most, left, min(level.at, now))
+    return found
+
+
+def _part(plan: Plan, pipeline: PipelinePlan) -> str:
+    """Return a digest of all that makes the engine start a pipeline anew, or that changes its rates."""
+    source = next((each for each in plan.sources if each.name == pipeline.source), None)
+    text = dumps([pipeline, source, repr(channel_rates(plan, pipeline))])
+    return hashlib.sha256(text).hexdigest()[:16]
 
 
 def _within(left: float, most: float) -> float:

@@ -28,6 +28,7 @@ from edge_infer.errors import WireError
 from edge_infer.plan.outcome_limits import MAX_BEFORE, event_types, tracked_above
 from edge_infer.plan.records import Plan
 from edge_infer.plan.switch_time import switch_seconds
+from edge_infer.platform.rate_limits import TokenBucket
 from edge_infer.publisher.timestamps import date, seconds
 
 REACH: Final = 512
@@ -36,8 +37,9 @@ MAX_RECENT: Final = 1024
 """Maximum number of ids that stay known beyond this difference, because they were published recently: objects that stay
 for long."""
 MAX_FREE: Final = 64
-"""Number of ids of an engine that may be anywhere. A publisher that starts after the engine does not know the earlier
-ids."""
+FREE_PER_SECOND: Final = 16 / 3600
+"""Number of ids of a pipeline that may be anywhere, at once and per second, over all engines. A publisher that starts
+after the engine does not know the earlier ids, and a pipeline that rarely publishes skips many."""
 SEQ_REACH: Final = 1024
 """Maximum difference between the number of a parent's result and the newest number."""
 LINE_REACH: Final = 1024
@@ -59,9 +61,10 @@ _ENDS: Final = frozenset({"leave", "exit", "end", "drift_end"})
 class KnownIds:
     """Known ids of the objects of one pipeline, from one engine."""
 
-    def __init__(self) -> None:
+    def __init__(self, free: TokenBucket) -> None:
+        """Start without ids. Each id that may be anywhere takes a token of ``free``."""
         self.newest = 0
-        self._free = MAX_FREE
+        self._free = free
         self._open: Counter[int] = Counter()
         self._recent: dict[int, None] = {}
 
@@ -79,11 +82,9 @@ class KnownIds:
         """Return whether an object may have this id. If so, the id is known from now on."""
         if number in self._recent:
             del self._recent[number]
-        elif abs(number - self.newest) > REACH and number not in self._open:
-            if not self._free:
-                self.newest += REACH if number > self.newest else 0  # ids of an honest engine are soon accepted again
-                return False
-            self._free -= 1  # this process may have started after the engine
+        elif abs(number - self.newest) > REACH and number not in self._open and not self._free.take():
+            self.newest += REACH if number > self.newest else 0  # ids of an honest engine are soon accepted again
+            return False
         self.newest = max(self.newest, number)
         self._recent[number] = None
         if len(self._recent) > MAX_RECENT:
@@ -96,6 +97,7 @@ class KnownNumbers:
 
     def __init__(self) -> None:
         self._ids: dict[str, dict[str, KnownIds]] = {}  # by boot (engine id) and pipeline
+        self._free: dict[str, TokenBucket] = {}  # by pipeline: an engine that ends itself gets no new ones
         self._seqs: dict[tuple[str, str], int] = {}
         self._lines: dict[tuple[str, str, str], tuple[int, int]] = {}
         self._states: dict[str, tuple[str, float, float]] = {}  # boot, start, and capture time of the last state
@@ -238,7 +240,10 @@ class KnownNumbers:
             del self._ids[gone]
             self._seqs = {key: seq for key, seq in self._seqs.items() if key[1] != gone}
             self._lines = {key: counts for key, counts in self._lines.items() if key[1] != gone}
-        return pipelines.setdefault(pipeline, KnownIds())
+        if (known := pipelines.get(pipeline)) is None:
+            free = self._free.setdefault(pipeline, TokenBucket(MAX_FREE, FREE_PER_SECOND))
+            known = pipelines[pipeline] = KnownIds(free)
+        return known
 
     def _parents(self, boot: str, pipeline: str, made: float) -> KnownIds | None:
         """Return the known ids of the parent objects of a cascade; None if they have no ids."""

@@ -214,8 +214,7 @@ class Publisher:
                 self._boot = order.boot
                 self._boots.append(order.boot)
                 self._outbox.started(order.boot)
-                if order.rested:
-                    self._guard.engine_rested()
+                if order.rested and self._guard.engine_rested(order.boot):
                     self._egress.engine_rested()
             elif isinstance(order, EngineReport):
                 self._health.report = order

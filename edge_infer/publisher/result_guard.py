@@ -62,10 +62,11 @@ class ResultGuard:
         """Record that the engine has discarded messages after an acknowledgement."""
         self._admission.acked(MessageSeries(acked.pipeline, acked.boot, acked.kind), acked.seq)
 
-    def engine_rested(self) -> None:
-        """Give a new engine its full budgets, and only the current plan."""
-        self._admission.engine_rested()
-        self._numbers.engine_rested()
+    def engine_rested(self, boot: str) -> bool:
+        """Give a new engine its full budgets once, and only the current plan. Return whether this was done now."""
+        if rested := self._admission.engine_rested(boot):
+            self._numbers.engine_rested()
+        return rested
 
     def admit(
         self,

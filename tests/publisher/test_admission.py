@@ -163,6 +163,22 @@ def test_a_plan_adds_nothing_to_the_pipelines_that_it_leaves_as_they_are() -> No
     assert admitted(admission, [1099.0] * 200, series[1]) == 0
 
 
+def test_a_plan_that_comes_with_a_new_publisher_adds_what_it_adds_without_one() -> None:
+    """An edit of the pipelines and of `mqtt` makes the engine start them anew, and replaces the publisher."""
+    before = gate(two_pipelines())
+    assert admitted(before, [1000.0] * 200) == BURST
+    edited = two_pipelines(threshold=0.75)
+    after = gate(edited, 1000.0, before.state())
+    series = RESULTS._replace(boot="ab" * 8)
+    assert admitted(after, [1000.0] * 200, series) == BURST
+    again = gate(edited, 1000.0, after.state())
+    assert admitted(again, [1000.0] * 200, RESULTS._replace(boot="cd" * 8)) == 0, "the plan is the same"
+    paused = RateAdmission(again.state())
+    paused.apply(edited, 1000.0, ["door"])
+    resumed = gate(edited, 1000.0, paused.state())
+    assert admitted(resumed, [1000.0] * 200, RESULTS._replace(boot="ef" * 8)) == BURST
+
+
 def test_a_backlog_still_passes_after_a_plan_that_changes_nothing() -> None:
     admission = gate(TWICE_A_SECOND)
     admission.apply(TWICE_A_SECOND, 4600.0)
@@ -194,8 +210,11 @@ def test_a_limit_holds_after_a_plan_without_one() -> None:
 def test_a_rested_engine_starts_with_full_budgets() -> None:
     admission = gate(TWICE_A_SECOND)
     assert admitted(admission, [1000.0] * 5000) == BURST
-    admission.engine_rested()
+    assert admission.engine_rested("ab" * 8)
     assert admitted(admission, [1000.0] * 5000, MessageSeries("door", "ab" * 8, "result")) == BURST
+    following = gate(TWICE_A_SECOND, 1000.0, admission.state())
+    assert not following.engine_rested("ab" * 8), "a later publisher is told again"
+    assert admitted(following, [1000.0] * 5000, MessageSeries("door", "cd" * 8, "result")) == 0
 
 
 def event(kind: Any) -> Event:

@@ -8,6 +8,7 @@ from edge_infer.contract.codec import ABSENT, replace
 from edge_infer.contract.messages import DetectedObject, Event, LineCounts, Parent, Result, State, timestamp
 from edge_infer.errors import WireError
 from edge_infer.plan.records import CropsPlan, EventsPlan, LinePlan, Plan, TrackPlan
+from edge_infer.platform.rate_limits import TokenBucket
 from edge_infer.publisher.known_numbers import MAX_FREE, MAX_RECENT, REACH, KnownIds, KnownNumbers
 from tests.publisher.samples import BOOT, SHA, mqtt_plan, plan, result
 
@@ -65,15 +66,25 @@ def test_a_publisher_that_starts_later_takes_the_ids_of_before() -> None:
     assert ids_of(known.result("door", seen(1, 9000, 8000))) == [1, 9000, 8000]
 
 
+def test_engines_that_follow_each_other_get_no_more_ids_that_may_be_anywhere() -> None:
+    """Such an id carries 53 bits, and an engine can end itself."""
+    known, far = numbers(), 0
+    for life in range(1000):
+        found = known.result("door", replace(seen(2**52 + life * 2 * REACH), boot=f"{life:014x}"))
+        far += ids_of(found) != [ABSENT]
+    assert far == MAX_FREE
+    assert ids_of(known.result("door", replace(seen(1), boot="ab" * 7))) == [1]
+
+
 def test_an_id_that_was_not_published_lately_is_left_out() -> None:
-    known = KnownIds()
+    known = KnownIds(TokenBucket(MAX_FREE, 0.0))
     assert all(known.admits(number) for number in range(1, 10_000))
     assert sum(known.admits(1000 + number) for number in range(100)) == MAX_FREE
     assert known.admits(10_000 - REACH)
 
 
 def test_the_id_of_an_open_event_stays_known() -> None:
-    known = KnownIds()
+    known = KnownIds(TokenBucket(MAX_FREE, 0.0))
     assert known.admits(1)
     known.follow(1, "appear")
     known.follow(1, "start")

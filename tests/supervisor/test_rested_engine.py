@@ -8,10 +8,31 @@ from typing import Any
 
 import pytest
 
-from edge_infer.ipc.messages import EngineUp
+from edge_infer.ipc.messages import ApplyPlan, EngineUp
 from edge_infer.plan.channel_rates import RESTED_AFTER
 from edge_infer.sandbox.fence import Fence
 from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
+from tests.engine.plans import pipeline
+from tests.supervisor.test_slots import plan
+
+
+def test_a_publisher_that_starts_later_is_told_that_the_engine_has_full_budgets(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The one that was told may have died at the same time as the engine before."""
+    house, said = ProcessSupervisor("info"), list[object]()
+    monkeypatch.setattr(house, "_fence", lambda _: Fence())
+    monkeypatch.setattr(house._model_sender, "send", lambda _: None)
+    monkeypatch.setattr(house.engine, "start", lambda *_, **__: None)
+    monkeypatch.setattr(type(house.engine), "pid", property(lambda _: 1))
+    house._start(house.engine)
+    monkeypatch.setattr(house.publisher, "tell", said.append)
+    house._plan, house._order = plan(pipeline()), ApplyPlan(plan(pipeline()))
+    house._brief(house.publisher)
+    assert [up.rested for up in said if isinstance(up, EngineUp)] == [True]
+    house._plan = None  # so that its end starts nothing
+    monkeypatch.undo()
+    house.close()
 
 
 @pytest.fixture

@@ -195,7 +195,8 @@ class ProcessSupervisor:
         self.heard = Heard()
         self._private = private
         self._boot = ""  # id of the engine that was started last
-        self._rested_at = -math.inf  # time at which an engine last started with full budgets
+        # When an engine last started with full budgets, and whether the current one did.
+        self._rested_at, self._rested = -math.inf, False
         self._tallies: tuple[Tally, ...] = ()  # last sequence numbers that it reported
         self._deaths: deque[EngineDown] = deque(maxlen=MOST_DEATHS)
         self._about = ""  # subject of the last failure
@@ -518,7 +519,8 @@ class ProcessSupervisor:
             self._start(self.publisher)
             died = self._boot in {down.boot for down in self._deaths}
             if self._boot and self.engine.pid is None and not died:
-                self.publisher.tell(EngineUp(self._boot))  # it has stopped as ordered; its results wait in the channel
+                # It has stopped as ordered; its results wait in the channel.
+                self.publisher.tell(EngineUp(self._boot, self._rested))
 
     def _await_publisher(self, deadline: float) -> None:
         """Wait for a publisher that starts, because it must receive the results that the engine has left."""
@@ -549,13 +551,13 @@ class ProcessSupervisor:
             self._seen[child] = identities(fence.reads + fence.files)
             words = ("--fence", dumps(fence).decode())
         if child is self.engine:
-            rested = self._budgets_full()
+            self._rested = self._budgets_full()
             self._boot, self._tallies = new_boot(), ()
             self._model_sender.start_over()
             self._memory_kills.forget()
             reset_activity(self._lights)
-            self.publisher.tell(EngineUp(self._boot, rested))
-            words = (*words, "--boot", self._boot, *(() if rested else ("--empty-budgets",)))
+            self.publisher.tell(EngineUp(self._boot, self._rested))
+            words = (*words, "--boot", self._boot, *(() if self._rested else ("--empty-budgets",)))
         if child is self.publisher:
             assert self._plan is not None
             tidy_publisher(self._plan.state_dir)
@@ -660,7 +662,7 @@ class ProcessSupervisor:
             for down in self._deaths:
                 child.tell(down)
             if self._boot and self.engine.pid is not None:
-                child.tell(EngineUp(self._boot))
+                child.tell(EngineUp(self._boot, self._rested))
             for word in self.heard.announced.values():
                 child.tell(word)
             if self.heard.engine is not None:
