@@ -1,7 +1,7 @@
 """Handles one request: edits a pipeline in the configuration file, and has the daemon apply it.
 
-The process that serves the page has no access to the file. It sends the drawing, and this code makes the edit. What is
-drawn shows in messages. So the page chooses no name, and its edits are limited.
+The process that serves the page has no access to the file. It sends the drawing, and this code makes the edit. Messages
+show what was drawn, so the page chooses no names, and its edits are limited.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def answered(request: Mapping[str, Any], config: Path, find: Callable[[], Path],
     except DrawingError as error:
         return {"kind": "request", "error": str(error)}
     except (EdgeInferError, OSError) as error:
-        log.warning("edit of the page rejected; nothing was changed: %s", printable(str(error)))
+        log.warning("edit from the page rejected; nothing was changed: %s", printable(str(error)))
         return {"kind": "rejected", "error": str(error), "errors": []}
     except (OverflowError, ValueError, RecursionError):  # numbers that no float can hold, or with thousands of digits
         return {"kind": "request", "error": "a number in the drawing is out of range"}
@@ -104,7 +104,7 @@ def _written(request: Mapping[str, Any], config: Path, find: Callable[[], Path],
         log.info("%s: %s, edited on the page by %s", file, "; ".join(told), _user(request.get("for")))
         applied = apply_text(file, before, edited, lambda: ask(control, {"do": "reload"}))
         if not applied.digest:
-            with suppress(EdgeInferError):  # so that it knows immediately that the file was restored
+            with suppress(EdgeInferError):  # so that the daemon reads the restored file immediately
                 ask(control, {"do": "reload"})
     if not applied.digest:
         log.warning("%s: the daemon rejects the edit; the file is unchanged", file)

@@ -387,8 +387,8 @@ def _valid_refusal(model: str, stored: JsonValue) -> Refusal | None:
                     )
                 return refusal
     log.error(
-        "model %s: this version of edge-infer cannot read a stored refusal of a model file, so that file may be tried "
-        "again",
+        "model %s: this version of edge-infer cannot read a stored refusal of a model file; the daemon may "
+        "try this file again",
         model,
     )
     return None

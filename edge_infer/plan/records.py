@@ -140,7 +140,7 @@ class FilterPlan(Record, frozen=True):
 class SignalPlan(PartlyCompared, frozen=True, eq=False):
     """How a signal becomes the input tensor; durations in seconds, frequencies in Hz (see `preprocess/signal.py`).
 
-    ``scale`` multiplies the samples; with ``peak`` the samples of each window are divided by the largest of them.
+    ``scale`` multiplies the samples; ``peak`` divides the samples of each window by their largest absolute value.
     ``mean`` and ``std`` normalize the features; they have one number, or one for each value of a frame. Without a
     ``rate`` samples are not resampled. Without a ``stride`` a window begins half a window after the previous one or,
     with ``whole``, at the end of the previous one.

@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Final
 
 MAX_ENTRIES: Final = 5_000
-"""Maximum number of entries that are looked at; a copied state has its first foreign entry among the first ones."""
+"""Maximum number of entries that are checked. In a copied state, one of the first entries already belongs to another
+user."""
 _BLOBS: Final = "blobs"
 _ESSENTIAL: Final = ("lock", _BLOBS)
-"""Parts without which no daemon starts. It replaces the other ones, or works without them."""
+"""Parts without which no daemon starts. A daemon replaces other parts, or works without them."""
 _MODELS: Final = "models"
 _PUBLISHER: Final = "publisher"
 _LOST_FOUND: Final = "lost+found"
-"""Folder of root at the top of each ext4 disk, in which its repair puts what it finds."""
+"""Folder of root at the top of each ext4 file system, in which ``fsck`` puts recovered files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +60,13 @@ def service_state(path: str | Path) -> Path | None:
 
 
 def mount_advice(state_dir: str | Path) -> str:
-    """Return how to keep the state in a directory that systemd did not give to this service; empty if it did."""
+    """Return advice to mount this state directory in the one that systemd gave to this service; empty if not needed.
+
+    It is not needed if systemd did not start this process, or if the state directory is already below the one of
+    systemd.
+    """
     given = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
-    by_systemd = given and "INVOCATION_ID" in os.environ  # a start by root sets the first one as well
+    by_systemd = given and "INVOCATION_ID" in os.environ  # a start by root also sets STATE_DIRECTORY
     if not by_systemd or service_state(Path(state_dir, "any")) is not None:
         return ""
     return f"systemd lets this service write only to {given}: name that one, and mount {state_dir} there (mount --bind)"
@@ -72,7 +77,8 @@ def foreign_entry(state_dir: str | Path, part: str = "") -> ForeignEntry | None:
 
     With ``part``, check only that entry of the directory and everything below it. The check is about the rights of the
     owner, not of this process, because root may read everything. It skips entries that this user cannot look at. The
-    result is None if this process is neither root's nor the owner's: a daemon may use the directory by its group.
+    result is None if this process runs neither as root nor as the owner, because a daemon may use the directory through
+    its group.
     """
     top = Path(os.path.realpath(state_dir))
     found: ForeignEntry | None = None
@@ -96,7 +102,7 @@ def foreign_entry(state_dir: str | Path, part: str = "") -> ForeignEntry | None:
 
 
 def _entries(top: Path) -> Iterator[Path]:
-    """Yield entries, those of upper folders first. What a program hides in closed folders is not followed."""
+    """Yield entries, those of upper folders first. The content of folders that this user may not read is left out."""
     folders, left = [top], MAX_ENTRIES
     while folders and left > 0:
         try:
@@ -122,7 +128,7 @@ def _is_folder_of_root(entry: os.DirEntry[str]) -> bool:
 def _is_closed(path: Path, parts: tuple[str, ...], owner: os.stat_result) -> bool:
     """Return whether an entry belongs to another user, and its mode does not give the ``owner`` of the state access.
 
-    ``parts`` are those of its path below the state directory.
+    ``parts`` are the components of the entry's path below the state directory.
 
     Most files are replaced and never written, and packages of ``models`` are only read, so root may own them.
     """

@@ -35,7 +35,7 @@ def main(words: Sequence[str] | None = None) -> int:
     if not args.merged:
         configure("publisher", args.log_level)
     look_up: LookUp = addresses_of
-    if names := json.loads(args.fence).get("names"):  # while this process may still start another one, and is small
+    if names := json.loads(args.fence).get("names"):  # before the sandbox, and while this process is small
         look_up = start(names)
     from edge_infer.contract.codec import decode_json
     from edge_infer.ipc.channel import MAX_PLAN_BYTES, MAX_RESULT_BYTES, Channel
@@ -52,7 +52,7 @@ def main(words: Sequence[str] | None = None) -> int:
     if not args.merged:
         leave_stops_to_supervisor()
     try:
-        with ExitStack() as stack:  # a thread of the supervisor lives on: leave nothing open
+        with ExitStack() as stack:  # with --merged this process lives on: leave nothing open
             control = stack.enter_context(closing(Channel(args.control, FROM_SUPERVISOR, MAX_PLAN_BYTES)))
             results = stack.enter_context(closing(Channel(args.results, FROM_ENGINE, MAX_RESULT_BYTES)))
             slate = stack.enter_context(CrashSafeNote(args.slate))

@@ -78,7 +78,10 @@ class _CaptureBucket:
 
 
 class BucketLevel(Record, frozen=True):
-    """The level of a bucket at an uptime. ``part`` is the digest of the part of the plan that the pipeline follows."""
+    """The tokens that were ``left`` in a bucket, and the capture time up to which it was filled.
+
+    ``part`` is the digest of the part of the plan that the pipeline follows.
+    """
 
     pipeline: Name
     kind: Kind
@@ -151,9 +154,9 @@ class RateAdmission:
     def apply(self, plan: Plan, now: float, inactive: Collection[str] = ()) -> None:
         """Set the rates of a plan; the pipelines in ``inactive`` do not run now.
 
-        The limits of a pipeline that the plan leaves as it is continue, because an engine can cause such plans. Other
-        pipelines start with full limits, as in the engine, and so do those that were inactive. Tokens that are left
-        from the previous plan stay valid, because its messages may still arrive.
+        A pipeline that the plan does not change keeps its tokens, because an engine can cause such plans. Other
+        pipelines, and those that were inactive, start with full buckets, as in the engine. Tokens that are left from
+        the previous plan stay valid, because messages of that plan may still arrive.
         """
         rates = {pipeline.name: channel_rates(plan, pipeline) for pipeline in plan.pipelines}
         if self._earlier is not None:

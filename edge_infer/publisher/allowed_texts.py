@@ -183,9 +183,9 @@ def _closed(wall: str, text: str) -> str:
 
 
 def _in_form(wall: str, text: str) -> str:
-    """Return a report in its only valid form: one for all processes, or one for each group of them.
+    """Return a report in its only valid form; empty if it has none.
 
-    Return an empty text if it has none.
+    The form is one text for all processes, or one for each group of processes.
     """
     texts = text.split("; ")
     parts = [_part(wall, each, alone=len(texts) == 1) for each in texts]

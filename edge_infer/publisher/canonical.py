@@ -41,12 +41,10 @@ _ENDS: Final = frozenset({"leave", "exit", "end", "drift_end"})
 class OutcomeForm:
     """Limits that the plan of a pipeline sets for its messages.
 
-    - ``least`` is the lowest score, ``most`` the maximum number of items in a result.
-    - With ``sums`` a state counts at most ``most`` objects in total. ``rows`` is the maximum number of rows that it may
-      omit.
-    - ``shares`` and ``stills``: whether results have these fields.
-    - ``values`` are the values of a regression, in order.
-    - ``answers``: whether states have answers of a cascade. ``counted`` holds the labels that states count, by model.
+    - ``least`` is the lowest score, ``most`` the maximum number of items in a result. - With ``sums`` a state counts at
+    most ``most`` objects in total. ``rows`` is the maximum number of rows that a state may omit. - ``shares`` and
+    ``stills``: whether results have these fields. - ``values`` are the values of a regression, in order. - ``answers``:
+    whether states have answers of a cascade. ``counted`` holds the labels that states count, by model.
 
     While messages of an earlier plan may still arrive, the `joined` form also allows what that plan allowed. The
     precision is always that of the newest plan.

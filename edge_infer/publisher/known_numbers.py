@@ -1,8 +1,8 @@
 """Plausibility check of an engine's numbers: object ids, sequence numbers of results, line counts, and start times.
 
 Ids and sequence numbers grow. The check removes a number from the message if it is neither near the newest one nor was
-published recently, so that an engine cannot encode data in it. An engine also cannot change what it has published about
-the past.
+published recently, so that an engine cannot encode data in the number. An engine also cannot change what it has
+published about the past.
 """
 
 from __future__ import annotations
@@ -34,12 +34,11 @@ from edge_infer.publisher.timestamps import date, seconds
 REACH: Final = 512
 """Maximum difference between an id and the newest id, in either direction."""
 MAX_RECENT: Final = 1024
-"""Maximum number of ids that stay known beyond this difference, because they were published recently: objects that stay
-for long."""
+"""Maximum number of recently published ids that stay known beyond this difference, for objects that stay long."""
 MAX_FREE: Final = 64
 FREE_PER_SECOND: Final = 16 / 3600
-"""Number of ids of a pipeline that may be anywhere, at once and per second, over all engines. A publisher that starts
-after the engine does not know the earlier ids, and a pipeline that rarely publishes skips many."""
+"""Number of ids of a pipeline that may have any value: at once, and added per second. They are for all engines together.
+A publisher that starts after the engine does not know the earlier ids, and a pipeline that rarely publishes skips many."""
 SEQ_REACH: Final = 1024
 """Maximum difference between the number of a parent's result and the newest number."""
 LINE_REACH: Final = 1024
@@ -101,17 +100,17 @@ class KnownNumbers:
         self._seqs: dict[tuple[str, str], int] = {}
         self._lines: dict[tuple[str, str, str], tuple[int, int]] = {}
         self._states: dict[str, tuple[str, float, float]] = {}  # boot, start, and capture time of the last state
-        self._begun: dict[tuple[object, ...], tuple[float, float]] = {}  # start, and capture of the begin event
+        self._begun: dict[tuple[object, ...], tuple[float, float]] = {}  # start, and capture time of the begin event
         self._began: float | None = None  # start of the last checked event, until `taken` is called
         self._times: dict[tuple[str, str], float] = {}
         self._steps: dict[str, float] = {}
         self._above: dict[str, str | None] = {}
         self._plan: Plan | None = None
         self._tracked: dict[str, float] = {}  # pipelines with ids, and the capture time until which they have them
-        self._types: dict[tuple[str, EventType], float] = {}  # events of a pipeline, in the same way
+        self._types: dict[tuple[str, EventType], float] = {}  # types of events of a pipeline, in the same way
 
     def apply(self, plan: Plan, at: float = 0.0) -> None:
-        """Set the pipelines of a plan that came at this uptime. The engine needs some time to switch to it."""
+        """Set the pipelines of a plan received at this uptime. The engine needs some time to switch to the plan."""
         until = at + (0.0 if self._plan is None else switch_seconds(self._plan, plan))
         self._plan = plan
         _renew(self._tracked, [each.name for each in plan.pipelines if each.track], until)
@@ -127,7 +126,7 @@ class KnownNumbers:
     def captured(self, pipeline: str, kind: str, at: float, now: float) -> float:
         """Return a plausible capture time: not in the future, not before the previous one, rounded for ``coarse``."""
         at = self._rounded(pipeline, min(at, now))
-        key = (pipeline, kind)  # over all engines: no engine has seen what its predecessor saw
+        key = (pipeline, kind)  # over all engines: a new engine captures nothing of the past
         at = self._times[key] = max(at, self._times.pop(key, 0.0))
         if len(self._times) > MAX_RECENT:
             del self._times[next(iter(self._times))]
@@ -145,7 +144,7 @@ class KnownNumbers:
     def result(self, pipeline: str, result: Result, at: float = 0.0) -> Result:
         """Return the result without its implausible numbers.
 
-        ``at`` is the uptime that selects the plan whose ids it may have.
+        ``at`` is the uptime that selects the plan whose ids the result may have.
         """
         if result.seq > self._seqs.get((pipeline, result.boot), 0):
             self._seqs[pipeline, result.boot] = result.seq
@@ -162,10 +161,11 @@ class KnownNumbers:
     def state(self, pipeline: str, state: State, at: float, made: float = 0.0) -> State:
         """Return the state without its implausible numbers.
 
-        ``at`` is its capture time; ``made`` is the uptime that selects the plan whose ids it may have.
+        ``at`` is its capture time; ``made`` is the uptime that selects the plan whose ids the state may have.
 
-        Its start is its own capture time, or the start of the previous state. The first state of an engine started
-        after the last state of the previous engine, and no state started before the boot. Raises `WireError`.
+        The start of a state is its own capture time, or the start of the previous state. The first state of an engine
+        starts after the last state of the previous engine, and no state starts before the board booted. Raises
+        `WireError`.
         """
         if isinstance(state.ids, Mapping):
             known = self._of(state.boot, pipeline, made)
@@ -192,7 +192,8 @@ class KnownNumbers:
             raise WireError(f"{pipeline} has no events of type {event.type}")
         self._began = None
         known = self._parents(event.boot, pipeline, made) or self._of(event.boot, pipeline, made)
-        # The end event of a known event keeps the id of its begin event. Its key stays the same, so it ends it once.
+        # The end event of a known event keeps the id of its begin event. Its key stays the same, so the event ends
+        # once.
         if event.id is not ABSENT and not (event.type in _ENDS and _key(pipeline, event) in self._begun):
             event = event if known and known.admits(event.id) else replace(event, id=ABSENT)
         if event.box is not ABSENT and made >= self._tracked.get(pipeline, -math.inf):
@@ -292,7 +293,10 @@ class KnownNumbers:
 
 
 def _renew(known: dict[Key, float], present: Iterable[Key], until: float) -> None:
-    """Give the keys of the current plan no end, and those of the previous plan ``until``. Older ones keep their end."""
+    """Set the end of the previous plan's keys to ``until``.
+
+    Keys of the current plan have no end; older ones keep theirs.
+    """
     known.update({key: until for key, end in known.items() if end == math.inf})
     known.update(dict.fromkeys(present, math.inf))
 

@@ -1,8 +1,8 @@
 """Rules by which the publisher checks an engine's messages.
 
 They come from the plan that the engine used when it captured the frame. An engine needs some time to switch to a new
-plan. A message about an earlier capture may have the words and forms of the previous plan; a message about a later
-capture has only those of the new plan.
+plan. A message about a frame that was captured earlier may have the words and forms of the previous plan. A message
+about a later frame may have only those of the new plan.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MOST_EARLIER: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class PlanRules:
-    """The words of some plans, and for each pipeline a form that allows what one of these plans allows."""
+    """The words of some plans, and for each pipeline a form that allows everything that any of these plans allows."""
 
     words: KnownWords
     forms: dict[str, OutcomeForm]
@@ -47,7 +47,7 @@ class PlanHistory:
         self._made: dict[tuple[int, ...], PlanRules] = {}
 
     def apply(self, plan: Plan, at: float) -> None:
-        """Set the current plan, which came at this uptime."""
+        """Set the current plan, which this process received at this time (seconds of uptime)."""
         before, self._plan = self._plan, plan
         if before is not None and before.pipelines != plan.pipelines:
             self._earlier.append((at + switch_seconds(before, plan), before))
@@ -60,7 +60,7 @@ class PlanHistory:
         self._made.clear()
 
     def at(self, moment: float) -> PlanRules:
-        """Return the rules for a capture at this uptime."""
+        """Return the rules for messages about a frame that was captured at this time (seconds of uptime)."""
         used = tuple(number for number, (until, _) in enumerate(self._earlier) if moment < until)
         if (rules := self._made.get(used)) is None:
             plans = [self._earlier[number][1] for number in used]

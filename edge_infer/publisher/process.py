@@ -70,9 +70,10 @@ REPORT_EVERY: Final = 1.0
 LAST_WORDS: Final = 2.0
 """Seconds to publish remaining messages at shutdown."""
 LAST_RESULTS: Final = 1.1
-"""The part of `LAST_WORDS` that an engine may take to send its last messages after the supervisor died."""
+"""Seconds, of `LAST_WORDS`, in which the engine may send its last messages after the supervisor has died."""
 MOST_BOOTS: Final = 64
-"""Number of remembered boots (engine ids): a message of a boot that is not among them needs an announcement first."""
+"""Maximum number of remembered boots (engine ids). A message of another boot waits until the supervisor announces
+it."""
 MOST_AT_ONCE: Final = 500
 """Maximum number of messages received from the engine before the broker is served."""
 MOST_EARLY: Final = 10_000
@@ -260,7 +261,7 @@ class Publisher:
     def _move(self, link: MqttConnection, plan: Plan) -> None:
         """Change to another broker or topic.
 
-        The old broker is left with a clean disconnect, and queued messages are sent to the new one.
+        The publisher leaves the old broker with a clean disconnect, and sends queued messages to the new one.
         """
         was, wanted = asdict(link.plan), asdict(plan.mqtt)
         changed = [name for name in wanted if wanted[name] != was[name]]  # another device.id changes some of them, too
@@ -290,7 +291,7 @@ class Publisher:
         self._learn_ends()
         self._outbox.ended(down.boot, down.tallies)
         self._end_events(down.reason, lambda boot: boot == down.boot)
-        self._greeting_due = True  # the next engine must know of a publisher, in case this one dies before it
+        self._greeting_due = True  # the next engine must hear of a publisher, in case this one dies first
         if down.boot == self._boot:
             self._health.report = None
             self._held = {name: held for name, held in self._held.items() if held.state.boot != down.boot}
@@ -378,8 +379,8 @@ class Publisher:
     def _greet(self, hello: EngineHello) -> None:
         """Accept the engine's answer to the greeting.
 
-        The engine sends earlier messages of its boot again, so this drops the held messages of that boot. Dead engines
-        send nothing again, so this queues their held messages.
+        The engine sends earlier messages of its boot again, so this method drops the held messages of that boot. It
+        queues the held messages of dead engines, which send nothing again.
         """
         self._greeted = True
         again = hello.tallies if hello.again else ()
@@ -448,7 +449,10 @@ class Publisher:
         return series.kind == "result" and seq <= self._given.get(series, 0)
 
     def _send_acks(self, *, at_once: bool = False) -> None:
-        """Send the engine the greeting and the acknowledgements that are due. What does not fit now is sent later."""
+        """Send the engine the greeting and the acknowledgements that are due.
+
+        Records that do not fit into the channel are sent later.
+        """
         greets = self._greeting_due and self._boot is not None and self._outbox.ready
         if greets and self._tell_engine(PublisherHello()):
             self._greeting_due = False
@@ -583,7 +587,7 @@ class Publisher:
     def _end_engine(self) -> None:
         """End the events of the running engine.
 
-        If this publisher is being replaced, the engine sends the rest to the new publisher.
+        If this publisher is being replaced, the engine sends its other messages to the new publisher.
         """
         if self._replaced:
             self._put_early(lambda boot: boot != self._boot)

@@ -32,7 +32,7 @@ LookUp = Callable[[str], Sequence[str]]
 _QUESTION: Final = struct.Struct("=IB")
 """The number of the question, and the position of the name in the list."""
 _PORTS: Final = (53,)
-"""Ports of TCP, which is needed for answers that are too long for UDP."""
+"""TCP ports for answers that are too long for UDP."""
 _PR_SET_PDEATHSIG: Final = 1
 MAX_ANSWER_BYTES, MAX_ADDRESSES = 4096, 16
 TIMEOUT: Final = 30.0

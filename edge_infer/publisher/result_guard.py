@@ -36,7 +36,7 @@ class ResultGuard:
     """Checks the messages of an engine, before `Egress` prepares them for the broker."""
 
     def __init__(self, egress: Egress, clock: Clock, note: CrashSafeNote | None = None) -> None:
-        """Set up. In ``note`` each publisher leaves the state of the rate limits for the next one."""
+        """In ``note`` each publisher leaves the state of the rate limits for the next publisher."""
         self._egress = egress
         self._clock = clock
         self._numbers = KnownNumbers()
@@ -45,7 +45,10 @@ class ResultGuard:
         self._admission = RateAdmission(_earlier(self._noted))
 
     def apply(self, plan: Plan, earlier: EarlierPlan | None = None, inactive: Collection[str] = ()) -> None:
-        """Set the plan. ``earlier``: for a new publisher, the previous plan; ``inactive``: pipelines at rest."""
+        """Set the plan.
+
+        ``earlier`` is the previous plan, for a new publisher; ``inactive`` are pipelines that do not run.
+        """
         now = self._clock.uptime()
         if earlier is not None:
             self._numbers.apply(earlier.plan, now)
@@ -53,7 +56,7 @@ class ResultGuard:
         self._admission.apply(plan, now, inactive)
 
     def save(self) -> None:
-        """Store the state of the rate limits, before a message that counted is sent."""
+        """Store the state of the rate limits. Call it before a message is sent that counts against them."""
         if self._note is not None and (noted := dumps(self._admission.state())) != self._noted:
             self._note.write(noted)
             self._noted = noted
@@ -87,7 +90,7 @@ class ResultGuard:
         moment = self._clock.uptime() if at is None else at
         price = cost(message, begun=is_open(series.pipeline, message)) if isinstance(message, Event) else 1
         if not self._admission.affords(series, message.seq, moment, highest=highest, cost=price):
-            return "rate"  # the guard records nothing of it
+            return "rate"  # the guard records nothing of this message
         made = self._numbers.made(series.pipeline, message, moment)
         try:
             if isinstance(message, Result):
@@ -118,12 +121,12 @@ class ResultGuard:
         """Return the state in the form that leaves the device, and the uptime of its capture; raises `WireError`."""
         state, pipeline = snapshot.state, snapshot.pipeline
         at = self._captured(pipeline, state.boot, "state", snapshot.at)
-        # A state costs nothing at an old capture time, so its plan is chosen by the time of its arrival.
+        # An engine may claim an old capture time for a state at no cost, so the time of arrival selects its plan.
         now = self._clock.uptime()
         return self._numbers.state(pipeline, state, seconds(state.ts) if at is None else at, now), at
 
     def _captured(self, pipeline: str, boot: str, kind: str, at: float | None) -> float | None:
-        """Return a plausible capture time. It is not known for an engine that ran before the kernel was restarted."""
+        """Return a plausible capture time. For an engine that ran before the last reboot, return it unchecked."""
         if not of_this_kernel(boot):
             return at
         now = self._clock.uptime()

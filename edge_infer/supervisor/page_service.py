@@ -33,8 +33,8 @@ FIRST_PASSED: Final = 3
 """The descriptor of the first socket that systemd passes."""
 MAX_WRITERS_IN_A_ROW: Final = 60
 SECONDS_EACH_WRITER: Final = 6.0
-"""Limits of the connections to the writer. systemd starts a unit for each, which writes lines to the journal, and stops
-listening for the writer after 200 within two seconds."""
+"""Limits of the connections to the writer. For each connection, systemd starts a unit, which writes lines to the
+journal. After 200 starts within two seconds, systemd stops listening for the writer."""
 MIN_PAUSE: Final = 3.0
 """Minimum seconds between the end of the page's process and its next start, so that a page that ends at once does not
 occupy a core. systemd stops listening for the page after 20 starts within two seconds."""
@@ -52,21 +52,21 @@ class LimitedPeers:
         return self._peers.daemon()
 
     def writer(self) -> socket.socket:
-        """Connect to the writer; raises `OSError` after too many connections, too."""
+        """Connect to the writer; raises `OSError` also after too many connections."""
         if not self._writers.take():
             raise OSError(errno.EAGAIN, "too many connections to the writer")
         return self._peers.writer()
 
 
 def main() -> int:
-    """Serve until the page's process ends, and wait until the next one may write as much as it did."""
+    """Serve until the page's process ends, then wait until the next process has the whole output limit."""
     parser = argparse.ArgumentParser(prog="python -m edge_infer.supervisor.page_service")
     parser.add_argument("control", type=Path)
     parser.add_argument("writer", type=Path)
     args = parser.parse_args()
     configure("page service", "info")
     if os.environ.get("LISTEN_PID") != str(os.getpid()) or os.environ.get("LISTEN_FDS") != "1":
-        log.error("start this process with systemd (edge-infer-page.socket), or the page with: edge-infer page")
+        log.error("not started by systemd: start edge-infer-page.socket, or serve the page with: edge-infer page")
         return 2
     privileges.forbid_core_dumps()
     privileges.forbid_dumping()  # the page's process has the same user

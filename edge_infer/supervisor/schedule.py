@@ -24,14 +24,15 @@ FILE: Final = "paused.json"
 SHORTEST_PAUSE: Final = 1.0
 MOST_BYTES: Final = 1 << 20
 MOST_SECONDS: Final = 1e11
-"""Maximum of all numbers of seconds in the file. Each of them, added to the time of day, is still a calendar date."""
+"""Maximum of each number of seconds in the file. Added to the current time, such a number still gives a calendar
+date."""
 LOOK_EVERY: Final = 1.0
 """Seconds between two checks of the clock."""
 
 
 SAVED_SHARE: Final = 0.1
-"""Share of a pause's remaining time after which that time is saved again. So there are few writes, and a pause ends in
-spite of many reboots."""
+"""Share of a pause's remaining time after which the daemon saves the remaining time again. This takes few writes, and a
+pause ends even if the board reboots often."""
 SHORTEST_SAVE, LONGEST_SAVE = 60.0, 3600.0
 
 
@@ -47,12 +48,12 @@ class Pause(StoredRecord, frozen=True):
     ends: Annotated[float, between(0.0, MOST_SECONDS)] | None = None
     """Time of the end, in seconds since boot (CLOCK_BOOTTIME). ``kernel`` identifies the boot (see `kernel_tag`)."""
     left: Annotated[float, between(0.0, MOST_SECONDS)] | None = None
-    """Seconds to the end when the file was written. After a reboot the pause lasts that long again."""
+    """Seconds from the writing of the file to the end of the pause. After a reboot, the pause lasts this long again."""
     kernel: Annotated[str, at_most(64)] = ""
 
 
 class Pauses(StoredRecord, frozen=True):
-    """The paused pipelines, kept over restarts. A newer version's further keys end no pause."""
+    """The paused pipelines, kept over restarts. Unknown keys of a newer version do not end a pause."""
 
     pipelines: Annotated[Mapping[Name, Pause], at_most(512)] = field(default_factory=dict)
 
@@ -107,7 +108,7 @@ class PipelineSchedule:
             log.warning("cannot read the pauses in %s, so no pipeline is paused: %s", state_dir / FILE, error)
         if self._timed():
             self._advance()
-            self._save()  # a second start after a reboot must not begin the same rest again
+            self._save()  # after a reboot, a second start must not begin the same remaining time again
 
     def close(self) -> None:
         """Save how long the pauses last, for a reboot."""
@@ -185,7 +186,7 @@ class PipelineSchedule:
         return [each for each in self._pauses.pipelines.values() if each != Pause(each.by)]
 
     def _advance(self) -> None:
-        """Convert pauses of another boot or version to this boot, then remove and log the pauses that have ended."""
+        """Convert pauses of another boot or version to the clock of this boot; remove and log those that have ended."""
         now = self._clock()
         pauses = {name: self._in_this_boot(pause) for name, pause in self._pauses.pipelines.items()}
         ended = {name: pause for name, pause in pauses.items() if pause.ends is not None and pause.ends <= now}
@@ -198,7 +199,8 @@ class PipelineSchedule:
     def _in_this_boot(self, pause: Pause) -> Pause:
         """Return a pause with its end by the clock of this boot.
 
-        A pause of an earlier version has a time of day instead. It can be converted only after the clock is set.
+        A pause that an earlier version of edge-infer stored has its end in seconds since the epoch. It can be converted
+        only after the clock is set.
         """
         now, wall = self._clock(), self._wall()
         if pause.until is not None and not wall < MADE <= pause.until:
@@ -208,7 +210,7 @@ class PipelineSchedule:
         return pause
 
     def _save(self) -> None:
-        """Write the current pauses. If the disk cannot be written, pauses are only less exact after a reboot."""
+        """Write the current pauses. If the disk cannot be written, pauses may last longer after a reboot."""
         try:
             self._write(self._pauses)
         except StartError as error:
@@ -242,7 +244,7 @@ class PipelineSchedule:
 
 
 def _below(plan: Plan, inactive: Iterable[str]) -> dict[str, str]:
-    """Return the cascades of inactive pipelines: without the parent they get no crops."""
+    """Return the cascades of inactive pipelines, with the reasons. Without its parent, a cascade gets no crops."""
     parents = [each for each in plan.pipelines if each.name in inactive]
     return {
         each.name: f"a cascade of {parent.name}, which is inactive"

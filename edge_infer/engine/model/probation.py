@@ -296,9 +296,9 @@ class Trial:
     def failed(self, error: Exception, model: LoadedModel) -> None:
         """Record that a frame failed. The failure counts against the model unless the source may be the cause.
 
-        For an `EXTREME` frame, any error of the model for generated inputs counts instead. An input that does not fit,
-        or for which there is no memory, counts only before the first good frame, because a new manifest may not fit its
-        source.
+        For an `EXTREME` frame, the model then runs on generated inputs, and only an error of these runs counts. An
+        input that does not fit, or for which there is no memory, counts only before the first good frame, because a new
+        manifest may not fit its source.
         """
         found: Exception | None = error
         if self._extreme:

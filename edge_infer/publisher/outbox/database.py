@@ -50,7 +50,8 @@ ON CONFLICT (series, reason) DO UPDATE SET count = excluded.count"""
 PAGE: Final = 4096
 WAL_PAGES: Final = 500
 FEWEST_WAL_PAGES: Final = 16
-"""Pages in the write-ahead log before SQLite copies it into the file: fewer with a small limit."""
+"""Pages in the write-ahead log after which SQLite copies them into the file: `WAL_PAGES`, or fewer with a small
+limit."""
 WAL_ROOM: Final = 4 << 20
 """Bytes of the size limit reserved for the write-ahead log, at most a quarter of the limit."""
 CHUNK: Final = 256
@@ -65,23 +66,26 @@ MAX_REASONS: Final = 16
 """Maximum number of loss reasons: more than this program uses, and fewer than a report may have."""
 _REASON: Final = re.compile(r"[a-z_]{1,32}")
 MAX_SERIES: Final = 16_384
-"""Many more than a ledger keeps. A manipulated outbox may have any number, which would fill the memory."""
+"""Maximum number of series: many more than a ledger keeps. A manipulated outbox may have so many that they fill the
+memory."""
 MAX_ROWS: Final = {"series": MAX_SERIES, "place": MAX_SERIES, "loss": MAX_SERIES * MAX_REASONS}
-"""Rows of the tables that are read as a whole."""
+"""Maximum rows of the tables that are read as a whole."""
 MAX_VALUE_BYTES: Final = 64 << 10
-"""More than a message may have. Longer values in a manipulated file would fill the memory."""
+"""Maximum bytes of a value: more than a message may have. Longer values in a manipulated file would fill the memory."""
 MAX_STATEMENT_BYTES: Final = 4096
-"""More than any statement of this program or of the layout. In memory a table takes some 60 times its statement."""
+"""Maximum bytes of an SQL statement: more than any of this program or of the layout. In memory, a table takes some 60
+times the bytes of its statement."""
 MAX_HEAP_BYTES: Final = 16 << 20
-"""Memory of SQLite in this process, four times what the densest file takes. A file that needs more is corrupt."""
+"""Maximum memory of SQLite in this process, four times what the densest file takes. A file that needs more is
+corrupt."""
 LAYOUT_STEPS: Final = 1000
-"""Steps of SQLite's virtual machine in which it reads the layout: some 7 for each table and index."""
+"""Maximum steps of SQLite's virtual machine for reading the layout, which takes some 7 for each table and index."""
 STEPS: Final = 100_000
 """Steps from one call of the progress handler to the next."""
 LEAST_STEPS: Final = 100_000_000
 STEPS_A_BYTE: Final = 4
-"""Maximum steps of an order, or of one series that is sent again: `LEAST_STEPS`, and these for each byte of the file. A
-dense file takes 0.4 a byte."""
+"""Maximum steps of an order, or for one resent series: `LEAST_STEPS`, and `STEPS_A_BYTE` for each byte of the file. A
+dense file takes 0.4 steps a byte."""
 _COLUMNS: Final = re.compile(
     r"(, ?[a-z_]+ (INTEGER|TEXT|REAL|BLOB)( NOT NULL(?= DEFAULT (-?\d|')))?( DEFAULT (-?\d{1,18}|'[^']{0,64}'|NULL))?)*"
 )
@@ -277,7 +281,10 @@ class Database:
         run("COMMIT")
 
     def write(self, batch: Batch, uptime: float) -> list[Dropped]:
-        """Commit the batch, and drop what is too old or too much, oldest first. If it raises, nothing has changed."""
+        """Commit the batch; drop messages that are too old or exceed the limit, oldest first.
+
+        If it raises, nothing has changed.
+        """
         run = self._connection.execute
         run("BEGIN IMMEDIATE")
         try:
@@ -457,9 +464,9 @@ class Database:
 
 
 def _room(entries: Iterable[Entry]) -> int:
-    """Return the bytes of the file that entries take.
+    """Return the bytes that entries take in the file.
 
-    A page holds three of the largest, and a quarter of it stays empty.
+    A page holds three of the largest entries, and a quarter of the page stays empty.
     """
     return sum((len(entry.payload) + 40) * 4 // 3 for entry in entries)
 
@@ -484,7 +491,7 @@ def _layout() -> dict[tuple[str, str], str | None]:
 
 
 def _is_ours(kind: object, name: object, table: object, statement: object) -> bool:
-    """Return whether a table or an index belongs to the layout, or is another one that does not affect its tables.
+    """Return whether a table or an index belongs to the layout, or does not affect the tables of the layout.
 
     A trigger, a view, a computed column or a constraint is rejected: it contains expressions, which SQLite evaluates,
     and only a manipulated file has one. A later version may have added plain columns, and tables.
@@ -493,7 +500,7 @@ def _is_ours(kind: object, name: object, table: object, statement: object) -> bo
         return False
     if isinstance(statement, str) and len(statement) > MAX_STATEMENT_BYTES:
         return False
-    if not isinstance(table, str) or ("table", table.lower()) not in _layout():  # names are the same in any case
+    if not isinstance(table, str) or ("table", table.lower()) not in _layout():  # SQLite ignores the case of names
         return True
     ours = _layout().get((kind, name), "")
     if not ours or not isinstance(statement, str):

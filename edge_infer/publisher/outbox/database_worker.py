@@ -22,20 +22,21 @@ from edge_infer.publisher.outbox.entry import Entry, MessageSeries
 log = logging.getLogger(__name__)
 
 ASIDE: Final = ".corrupt"
-"""Suffix of a corrupt file that is kept for inspection; it overwrites the previous one. Of a large one only the
-beginning is kept. Its size counts towards the limit, so both files together never exceed it."""
+"""Suffix of a corrupt file that is kept for inspection. The file replaces the one kept before; of a large file, only
+the beginning is kept. Its size counts towards the limit of the outbox, so both files together never exceed the
+limit."""
 SPACE_FILE: Final = "outbox.space"
 SPACE: Final = 512 << 10
 SPACE_SHARE: Final = 16
-"""Bytes of a file without content, at most the limit divided by `SPACE_SHARE`; they count towards the limit. The file
-is removed when a full disk would keep the last account from being written."""
+"""`SPACE` is the size in bytes of a file that reserves disk space, at most the limit divided by `SPACE_SHARE`. It
+counts towards the limit. The worker removes the file if the last account does not fit on a full disk otherwise."""
 KEPT_ASIDE: Final = 4
-"""The copy of a corrupt file may take the limit divided by this."""
+"""Divisor of the limit; the quotient is the maximum size of a kept corrupt file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Open the file. The engine has resent the messages of a series ``above`` a number: delete them."""
+    """Open the file, and delete the messages of each series ``above`` a number, because the engine resends them."""
 
     above: dict[MessageSeries, int]
 
@@ -195,7 +196,7 @@ class DatabaseWorker:
         return database
 
     def _keep_space(self) -> None:
-        """Keep some of the disk for the account: see `SaveAccount`."""
+        """Reserve disk space for the account (see `SaveAccount`)."""
         try:
             with self._space.open("xb") as file:
                 file.write(bytes(self._space_bytes))

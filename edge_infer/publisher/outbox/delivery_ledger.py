@@ -23,7 +23,7 @@ MOST_SERIES: Final = 1024
 """Maximum number of series with counts of their own. Older ones are merged into one total. A correct engine needs far
 fewer."""
 UNKNOWN: Final = "unknown"
-"""Loss reason: the engine gave out the number, and the process that knew its fate has died. It may have been
+"""Loss reason: the engine used the number, and the process that knew the outcome has died. The message may have been
 delivered."""
 LEFT_OUT: Final = "left_out"
 """Stored like a loss reason, but no loss: the numbers were skipped on purpose, and most of them were never used."""
@@ -39,8 +39,8 @@ class SeriesCounts:
     the engine knows to be safe.
 
     ``resumed``: the engine has reported which numbers were acknowledged before this process started. Numbers up to
-    ``begun`` are older than this process. ``unrecorded`` is how many of them count as delivered only because the engine
-    reports them as safe; no file records them.
+    ``begun`` are older than this process. ``unrecorded`` is the number of those that count as delivered only because
+    the engine reports them as safe; no file records them.
     """
 
     highest: int = 0
@@ -82,12 +82,12 @@ class DeliveryLedger:
         self._forgotten: list[MessageSeries] = []
         self._without_file = False
         self.settled = 0
-        """How many numbers have become safe or lost since the last call of `safe`."""
+        """Count of sequence numbers that have become safe or lost since the last call of `safe`."""
 
     # Reports from the engine and the supervisor
 
     def resume(self, boot: str, tallies: Iterable[Tally]) -> None:
-        """Set where the numbers of this boot start, for a publisher that has not taken any of them yet."""
+        """Set the number after which each series of this boot continues, if this publisher has taken none of it yet."""
         for tally in tallies:
             series = MessageSeries(tally.pipeline, boot, tally.kind)
             track = self._tracks.get(series)
@@ -252,7 +252,7 @@ class DeliveryLedger:
     def begun(self) -> dict[MessageSeries, int]:
         """Return the start number of each series that is not closed, for a file that is opened only now.
 
-        The engine has resent, or will resend, every message above it.
+        The engine has resent, or will resend, every message above this number.
         """
         return {series: track.begun for series, track in self._tracks.items() if not track.closed}
 
@@ -304,7 +304,7 @@ class DeliveryLedger:
     def changes(self) -> tuple[tuple[SeriesRow, ...], tuple[MessageSeries, ...]]:
         """Return the series that changed since the last commit, and those that were merged into the total of old ones.
 
-        The counts are valid for the commit that also writes all open messages to the disk.
+        The counts are right only if the same commit writes all open messages to the disk.
         """
         rows = tuple(self._row(series, self._tracks[series]) for series in self._changed if series in self._tracks)
         return rows, tuple(self._forgotten)

@@ -27,7 +27,7 @@ class MessageSeries(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A waiting message. ``number`` orders entries as they were taken; ``late`` ones are marked when they are sent.
+    """A waiting message. Entries with a lower ``number`` were taken earlier. A ``late`` one is marked when it is sent.
 
     ``taken`` is the board's uptime in seconds when the outbox took the message.
     """
@@ -46,5 +46,5 @@ class Entry:
 
     @property
     def size(self) -> int:
-        """Bytes that it takes."""
+        """Bytes that the message takes in the outbox."""
         return len(self.payload) + OVERHEAD

@@ -15,7 +15,7 @@ from edge_infer.publisher.outbox.entry import Entry
 KEPT: Final = 256
 """Entries of a place that stay in memory although they are on the disk."""
 LOW: Final = 128
-"""When fewer entries are left in memory, the next ones have to be read."""
+"""Number of entries in memory below which the next ones have to be read."""
 
 
 @dataclass(slots=True)
@@ -51,7 +51,10 @@ class PagedQueue:
         yield from self._rest.values()
 
     def put(self, entry: Entry) -> None:
-        """Insert an entry, new or given back, at its position. One inside the hole is on the disk already."""
+        """Insert an entry, new or given back, at its position.
+
+        An entry in the range of `hole` is already on the disk.
+        """
         if self.hole and entry.number in self.hole:
             self.hole.count += 1
         elif self.hole and entry.number > self.hole.upto:
@@ -89,7 +92,7 @@ class PagedQueue:
     def fill(self, rows: list[Entry], skip: Container[int], *, complete: bool) -> int:
         """Add entries that were read, in order, except those to ``skip``.
 
-        ``complete``: no further entries are on the disk. Then return how many entries of the range are missing.
+        ``complete``: no further entries are on the disk. The result is then the number of missing entries, otherwise 0.
         """
         self.reading = False
         if self.hole is None:
@@ -107,7 +110,7 @@ class PagedQueue:
         return max(0, missing)
 
     def release(self, upto: int, kept: int = KEPT) -> None:
-        """Drop entries up to this number from memory, except the first ones: they are on the disk."""
+        """Drop entries up to this number from memory, because they are on the disk; keep the first ones."""
         if self.hole:
             released = [number for number in self._rest if number <= upto]
             for number in released:
@@ -125,7 +128,7 @@ class PagedQueue:
         self.hole = SpilledRange(first - 1, released[-1], len(released))
 
     def forget_disk(self) -> int:
-        """Forget the entries that only the disk had, and return how many are lost."""
+        """Forget the entries that only the disk had, and return their number."""
         missing = self.hole.count if self.hole else 0
         self._front.update(self._rest)
         self._rest, self.hole, self.reading = {}, None, False
@@ -143,14 +146,14 @@ def _insert(part: dict[int, Entry], entry: Entry) -> None:
 
 _KINDS: Final[tuple[Kind, ...]] = ("event", "result")
 FAIR: Final = 8
-"""At least one message of this many comes from the backlog, if there is one. Otherwise live ones could block it for
-ever."""
+"""At least one in this many messages comes from the backlog, if there is a backlog. Otherwise live messages could block
+it for ever."""
 
 
 class PriorityQueues:
     """Gives each entry out once.
 
-    The queues are separate by place, so that one that the broker denies does not block others.
+    Each place has its own queue, so that a place that the broker denies does not block others.
     """
 
     def __init__(self) -> None:
@@ -166,7 +169,7 @@ class PriorityQueues:
             self._live.setdefault(entry.place, {})[entry.number] = entry
 
     def next(self, held: Container[Place], *, backlog: bool = True) -> Entry | None:
-        """Return the next entry outside the ``held`` places; None also while it is being read from the disk.
+        """Return the next entry outside the ``held`` places; None also while the next one is being read from the disk.
 
         Without ``backlog`` return only live entries: the backlog must be sent in order, and the file may contain older
         entries that are not read yet.

@@ -62,7 +62,7 @@ class _Denial:
 class OutboundScheduler:
     """Gives out messages and records their outcome. A topic that the broker denies waits, and the others continue.
 
-    It gives out no more than the byte rate allows. Only the online or offline status is exempt.
+    The byte rate limits all messages except the online or offline status.
     """
 
     def __init__(
@@ -104,8 +104,8 @@ class OutboundScheduler:
         Its payload and its topic below the device's topic have at most ``most`` bytes. A larger result or event is
         lost. A larger retained value stays: another connection may accept it.
 
-        They also have at most ``now_most`` bytes. The messages of a topic wait behind a larger one until a limit or the
-        connection changes.
+        ``now_most`` is a second limit, for now. A larger message waits, with the messages of its topic behind it, until
+        a limit or the connection changes.
         """
         self._set_limits(most, now_most)
         now = self._clock()
@@ -171,7 +171,7 @@ class OutboundScheduler:
             self.retained.missed(message.place)
 
     def too_large(self) -> str:
-        """Return which retained value the broker's limit of packets holds back, for people; empty if none."""
+        """Return a sentence about a retained value that exceeds the broker's packet limit; empty if there is none."""
         place, excess = next(iter(self._too_large.items()), (None, 0))
         if place is None:
             return ""

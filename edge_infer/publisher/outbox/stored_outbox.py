@@ -1,4 +1,4 @@
-"""The outbox: memory first; what the broker does not acknowledge within a second goes to the disk."""
+"""The outbox: messages wait in memory, and those without an acknowledgement go to the disk within a second."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ log = logging.getLogger(__name__)
 
 MEMORY_LIMIT: Final = 4 << 20
 BURST: Final = 4
-"""Factor of the limit while the disk works and is only slower than a burst."""
+"""Factor by which a burst of messages may exceed the limit while the disk works."""
 STORE_AFTER: Final = 0.8
-"""Seconds without an acknowledgement until a commit, which is then done within a second of the message."""
+"""Seconds without an acknowledgement after which a message is committed, so that it is on the disk within a second."""
 LATE_AFTER: Final = 10.0
 """Seconds after which an unsent message is late; newer ones then go first."""
 REMOVE_AFTER: Final = 0.3
 """Seconds until delivered messages are deleted from the disk. A power cut before that sends them twice."""
 ACCOUNT_EVERY: Final = 120.0
-"""Seconds between two commits while everything is acknowledged. Each writes some 24 KiB to the card, with the overhead
-of the file system."""
+"""Seconds between two commits while everything is acknowledged. Each commit writes some 24 KiB to the card, with the
+overhead of the file system."""
 OPEN_AGAIN: Final = 5.0
 """Seconds until a failed disk is tried again."""
 READY_WITHIN: Final = 1.5
@@ -57,15 +57,16 @@ READY_WITHIN: Final = 1.5
 HANGS_AFTER: Final = 10.0
 """Seconds without an answer after which a disk counts as failed, until it answers."""
 CLOSE_WITHIN: Final = 6.0
-"""Seconds for the last commit. A cheap or worn SD card may take a second for one sync, and a commit needs several.
-A publisher that is replaced on purpose waits for a hanging disk as long."""
+"""Seconds for the last commit. A cheap or worn SD card may take a second for one sync, and a commit needs several. A
+publisher that is replaced on purpose also waits this long for a hanging disk."""
 
 
 class StoredOutbox:
     """Keeps messages until the broker acknowledges them, and counts produced = delivered + pending + lost.
 
-    One thread uses it. No call waits for a disk or the network, or raises for their errors. Without a file, or while it
-    fails, it reports ``degraded`` and is a ring buffer of ``limit`` bytes. It counts lost messages by reason:
+    One thread uses it. No call waits for a disk or the network, or raises for their errors. Without a file, or while
+    the disk fails, the outbox reports ``degraded`` and is a ring buffer of ``limit`` bytes. It counts lost messages by
+    reason:
 
     - ``full``
     - ``old``: too old
@@ -84,7 +85,7 @@ class StoredOutbox:
         """``delivered``: messages that the broker acknowledged to an earlier process. They are not sent again."""
         self._limit = limit
         self._noted = delivered
-        self._given: dict[str, dict[MessageSeries, int]] = {}  # by boot, the numbers given when this process began
+        self._given: dict[str, dict[MessageSeries, int]] = {}  # by boot: last numbers used before this process began
         self._clock = clock
         self._account = DeliveryLedger()
         self._lanes = PriorityQueues()
@@ -221,7 +222,7 @@ class StoredOutbox:
         self._given.setdefault(boot, {MessageSeries(each.pipeline, boot, each.kind): each.given for each in tallies})
 
     def report(self, boot: str, tallies: Iterable[Tally]) -> None:
-        """Record the highest numbers that the engine has used: messages that it keeps are pending, too."""
+        """Record the highest numbers that the engine has used: messages that it still keeps are pending, too."""
         self._account.report(boot, tallies)
 
     def ended(self, boot: str, tallies: Iterable[Tally]) -> None:
@@ -262,7 +263,7 @@ class StoredOutbox:
         self._note_change(STORE_AFTER)
 
     def leave_out(self, series: MessageSeries, count: int, seq: int) -> None:
-        """Skip ``count`` numbers before ``seq`` on purpose: it is not known whether they were used."""
+        """Skip ``count`` sequence numbers before ``seq``, because it is not known whether the engine used them."""
         self._account.leave_out(series, count, seq)
         self._note_change(STORE_AFTER)
 
@@ -272,7 +273,7 @@ class StoredOutbox:
 
     @property
     def settled(self) -> int:
-        """How many numbers have become safe or lost since the last call of `safe`."""
+        """Count of sequence numbers that have become safe or lost since the last call of `safe`."""
         return self._account.settled
 
     def safe(self) -> list[Acked]:
@@ -299,7 +300,10 @@ class StoredOutbox:
         return None
 
     def _delivered_before(self, series: MessageSeries, seq: int) -> bool:
-        """Return whether an earlier process delivered a message; it cannot have had one that was given later."""
+        """Return whether an earlier publisher delivered a message.
+
+        It cannot have delivered one that was numbered after its end.
+        """
         if self._noted is None or not self._noted.before(series, seq):
             return False
         given = self._given.get(series.boot)
@@ -395,7 +399,7 @@ class StoredOutbox:
 
     @property
     def _beginning_known(self) -> bool:
-        """Whether no older entries can come from the file any more, or it is unknown when they will."""
+        """Whether the backlog in the file is known, or need not be waited for because the disk fails or hangs."""
         return self._known or self._degraded or self._disk is None or self._hangs
 
     @property
@@ -441,7 +445,7 @@ class StoredOutbox:
             place = outcome.load.place
             shelf, here = self._lanes.shelf(place), {*self._out, *self._gone, *self._lanes.live(place)}
             complete = outcome.complete and shelf.hole is not None and shelf.hole.upto == outcome.load.upto
-            if missing := shelf.fill(outcome.entries, here, complete=complete):  # else it grew after the order
+            if missing := shelf.fill(outcome.entries, here, complete=complete):  # else the range grew after the order
                 self._miss(place, missing)
         else:
             self._failed(outcome)

@@ -33,9 +33,10 @@ _FRESH: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOE
 
 
 def _check_replaceable(name: str, folder: int) -> None:
-    """Raise `OSError` if a file of another kind exists under this name; a link or a metrics file may be replaced.
+    """Raise `OSError` if the name does not end with `SUFFIX`, or if it exists and is not a metrics file.
 
-    The check is needed because the plan may come from a hostile process.
+    A link or an empty file may be replaced, too. A directory passes, because the renaming reports it. The check is
+    needed because the plan may come from a compromised process.
     """
     if not name.endswith(SUFFIX):
         raise OSError(errno.EINVAL, f"its name does not end with {SUFFIX}")

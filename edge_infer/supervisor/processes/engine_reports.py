@@ -1,4 +1,4 @@
-"""What the supervisor takes from an engine's reports: its sequence numbers, and how long it may be silent."""
+"""What the supervisor takes from an engine's reports: sequence numbers, and how long the engine may be silent."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from edge_infer.supervisor.processes.child import STARTING
 # The last sequence numbers of an engine that died: from its last report, and from memory that outlives it.
 
 FURTHEST: Final = 1 << 20
-"""Maximum difference between a sequence number and the last report. The report is one second old, and no model gives
-that many results in a minute."""
+"""Maximum difference between a sequence number and that of the last report. The report is one second old, and no model
+gives that many results in a minute."""
 
 
 def believed(before: tuple[Tally, ...], reported: tuple[Tally, ...]) -> tuple[Tally, ...]:
-    """Return a report; implausible values are replaced by the previous ones."""
+    """Return the reported tallies; previous tallies replace implausible ones."""
     known = {(tally.pipeline, tally.kind): tally for tally in before}
     found: list[Tally] = []
     for tally in reported:
@@ -36,7 +36,7 @@ def believed(before: tuple[Tally, ...], reported: tuple[Tally, ...]) -> tuple[Ta
 
 
 def all_numbered(reported: tuple[Tally, ...], seen: Mapping[tuple[str, NumberedKind], int]) -> tuple[Tally, ...]:
-    """Return the tallies, advanced to the numbers that were used after the report. Implausible numbers are ignored."""
+    """Return the tallies, raised to the highest plausible sequence numbers that were used after the report."""
     tallies = {(tally.pipeline, tally.kind): tally for tally in reported}
     for series, seq in seen.items():
         known = tallies.get(series)

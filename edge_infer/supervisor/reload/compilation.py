@@ -45,10 +45,10 @@ ENDS: Final = (0, 2)
 class Compilation:
     """One run of ``edge_infer.config`` over a file; wait on `fileno`, then call `finished`.
 
-    With ``store`` the child copies the models for the engine. It may write only to ``state_dir``; if that is None,
-    because nothing runs yet, to the state directory that the file names. Without ``store`` it writes nowhere, and
-    ``state_dir`` is that of the daemon for which the file is checked. With ``ahead`` the child loads its modules and
-    reads the file only after `go`. Raises `StartError` if the process cannot be started.
+    With ``store`` the child copies the models for the engine, and may write only to ``state_dir``. If ``state_dir`` is
+    None, because nothing runs yet, the child may write to the state directory that the file names. Without ``store`` it
+    writes nowhere, and ``state_dir`` is the directory of the daemon for which the file is checked. With ``ahead`` the
+    child loads its modules and reads the file only after `go`. Raises `StartError` if the process cannot be started.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Compilation:
         self._output = output or Output(NAME)
         self._stdin = subprocess.DEVNULL if draft is None else draft[1]
         self._signal = -1
-        """Where a process that started ahead waits for a line; -1 without one."""
+        """The write end of the pipe on which a process that was started ahead waits for a line; -1 without one."""
         self._searching = store and state_dir is None
         self._words: tuple[str, ...] = (str(config), *(() if draft is None else ("--draft", draft[0])))
         if state_dir is not None:  # it is the last word, see `_again_in`
@@ -78,7 +78,7 @@ class Compilation:
             guess = str(hinted(config.absolute()))
             self._words = (str(config), "--store", "")
             if os.path.isdir(guess):  # noqa: PTH112 - any text
-                with suppress(StartError):  # the guess was wrong, or the file's own folder reports it
+                with suppress(StartError):  # the guess was wrong, or `_again_in` reports the error
                     self._words = self._keeping(guess)
         self._errand = self._started_ahead() if ahead else self._begun()
 
@@ -97,7 +97,7 @@ class Compilation:
     def go(self) -> None:
         """Let a process that was started ahead read the file."""
         if self._signal >= 0:
-            environment_for(self._config)  # the file has changed since, and may name others
+            environment_for(self._config)  # the file has changed since, and may name other variables
             self._errand.begin_again(DEADLINE)
             with suppress(OSError):  # it has ended, which `finished` reports
                 os.write(self._signal, b"\n")
@@ -173,7 +173,7 @@ class Compilation:
         return self._believed(compiled, said.output)
 
     def _believed(self, compiled: Compiled, output: bytes) -> Compiled:
-        """Return the outcome, or a failure if its plan makes this process act in a way that the file does not name."""
+        """Return the outcome, or a failure if its plan asks this process for something that is not in the file."""
         if compiled.plan is None or "--store" not in self._words:
             return compiled
         if _NUL.search(output):
@@ -220,7 +220,7 @@ def _names_merged(config: Path) -> bool:
 
 
 def _names_folder(config: Path, state_dir: str) -> bool:
-    """Return whether a file names this state directory: making and locking one changes the folder."""
+    """Return whether the file names this state directory, which this process would create and lock."""
     with suppress(OSError):
         return Path(state_dir) in {default_state_dir(), *written_state_dirs(config, MAX_BYTES)}
     return False
@@ -292,17 +292,17 @@ def _unchanged(config: Path, state_dir: Path) -> Plan | None:
 # The log lines about problems and warnings of a configuration, which the process that reads it has worded.
 
 MAX_LOGGED_PROBLEMS: Final = 100
-"""Lines of one reading."""
+"""Maximum number of lines for one reading."""
 
 
 class ProblemLog:
-    """Logs problems within the limits of that process's own output: a compromised one chooses their text and number."""
+    """Logs problems within the limits of the reading process's output: if compromised, it chooses their texts."""
 
     def __init__(self) -> None:
         self._allowance = TokenBucket(MAX_BURST_BYTES, MAX_BYTES_PER_MINUTE / 60)
 
     def write(self, level: int, problems: Sequence[Problem]) -> None:
-        """Log one line for each problem; one sentence counts those that exceed the limits."""
+        """Log one line for each problem, and at last one line with the number of those that exceed the limits."""
         for number, problem in enumerate(problems):
             line = printable(str(problem))[:LONGEST_LINE]
             if number == MAX_LOGGED_PROBLEMS or not self._allowance.take(len(line.encode())):

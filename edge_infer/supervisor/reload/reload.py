@@ -40,8 +40,8 @@ log = logging.getLogger(__name__)
 def tidy(state_dir: Path, swap: ModelRollout) -> bool:
     """Remove unreferenced model copies and foreign files; call it between two readings, because a reading makes copies.
 
-    It keeps the models of the running, previous, wanted and stored plans, and of the record (fallbacks included).
-    Return whether some are left for another call.
+    It keeps the models of the running, previous, wanted and stored plans, and of the serving record (fallbacks
+    included). Return whether some of these files are left for another call.
     """
     plans = [plan for plan in (swap.plan, swap.before, swap.wanted, remembered(state_dir)) if plan is not None]
     needed = [path for plan in plans for path in files_of_pipelines(plan.pipelines)]
@@ -53,13 +53,14 @@ def tidy(state_dir: Path, swap: ModelRollout) -> bool:
 MOST_ERRORS: Final = 100
 MOST_WAITING: Final = 32
 FIRST_TRIES: Final = 3
-"""Attempts to read, before the start, a file that changes while it is read."""
+"""Maximum number of readings at the start, if the file changes while it is read."""
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0
 """Back-off in seconds after a failure that was caused by this machine, such as a lack of memory."""
 LONGEST_UNREAD_PAUSE: Final = 600.0
-"""Maximum of the same back-off if the file could not even be read. Perhaps its own text makes the process die."""
+"""Maximum of this back-off in seconds if the file could not be read: perhaps its text makes the reading process die."""
 FIRST_READING: Final = 10.0
-"""Maximum seconds between a start without a reading and that reading; it comes earlier once all models are loaded."""
+"""Maximum seconds until the daemon reads the file if it started with a stored plan. It reads the file earlier once all
+models are loaded."""
 NEVER_STILL: Final = f"it has been changing for {RESTLESS:g} s or more; the daemon reads it as soon as it is stable"
 UNREACHABLE: Final = "the daemon may not enter a folder of its path any more; chmod a+x that folder"
 GONE: Final = "the file does not exist any more; put it back, or the next start uses the last applied configuration"
@@ -68,9 +69,10 @@ TIDY_PAUSE: Final = 1.0
 AHEAD_SECONDS: Final = 10.0
 """Seconds for which a process that was started ahead waits for a stable file."""
 DRAWING_SECONDS: Final = 60.0
-"""Seconds for which that process waits while a user draws."""
+"""Seconds for which a process that was started ahead waits while a user draws."""
 PROVEN_AFTER: Final = 30.0
-"""Seconds after which a plan counts as proven if the processes work with it: it does not make a start fail."""
+"""Seconds until an applied plan counts as proven, if the processes then work with it. A proven plan makes no start
+fail."""
 DISK_FAULTS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})
 
 
@@ -106,16 +108,16 @@ class Reload:
         self._tidy_at = math.inf
         self._owed: Plan | None = None  # applied, but not stored yet
         self._owed_at = math.inf
-        self._proven_at = math.inf  # of the plan that was applied last; infinite once it has proved itself
+        self._proven_at = math.inf  # when the applied plan may count as proven; infinite once it does
         self._waiting: list[Request] = []
         self._later: list[Request] = []
 
     def read_first(self, signals: Signals) -> tuple[Plan, Compiled | None] | None:
-        """Return the plan of the file to start with; None if the daemon was told to stop.
+        """Return the plan to start with and the outcome of the reading; None if a signal stops the daemon.
 
-        If the file is invalid, log an error and return the last applied plan. For an unchanged file, return its stored
-        plan and read the file later, unless the daemon died before that plan had proved itself. Raises `ConfigError` if
-        there is no plan at all, or `StartError` if only things outside the file are missing.
+        For an invalid file, the plan is the last applied one. For an unchanged file, the plan is the stored one and the
+        outcome None: the file is read later, unless the daemon died before the plan counted as proven. Raises
+        `ConfigError` if there is no plan at all, or `StartError` if all errors have causes outside the file.
         """
         self._watch.reading()
         state_dir = hinted(self._config.absolute())
@@ -162,7 +164,7 @@ class Reload:
         return compiled
 
     def start(self, plan: Plan, compiled: Compiled | None) -> None:
-        """Apply the first plan. An unchanged file is read later, so that models are not loaded and tried at once."""
+        """Apply the first plan. An unchanged file is read later, so that no model is tried while others are loaded."""
         if compiled is None:
             self.plan = plan
             self._swap.apply(plan)
@@ -197,9 +199,9 @@ class Reload:
             self._read()
 
     def _too_many(self, request: Request) -> str:
-        """Return why this user may not reload now; empty if the user may.
+        """Return the reason why this user may not reload now; empty if the user may.
 
-        Root is not limited: the page's process may name root as its user, and could use up root's changes.
+        Root has no limit: the page's process may name root as its user, and could otherwise use up the limit of root.
         """
         try:
             if request.peer.uid != 0:
@@ -233,7 +235,7 @@ class Reload:
             self._read()
 
     def expect_edit(self) -> None:
-        """Load the modules of the process that reads the next edit, because a user draws and will save soon."""
+        """Start the process that reads the next edit, because a user draws: it has loaded its modules at the save."""
         if self._compilation is None and self._ahead is None:
             self._start_ahead()
         self._ahead_until = time.monotonic() + DRAWING_SECONDS
@@ -243,12 +245,12 @@ class Reload:
         return self.status is not None and self._compilation is None and self._runs()
 
     def try_out(self, plan: Plan) -> None:
-        """Note that this plan is about to be applied and may end the daemon."""
+        """Record on the disk that this plan is about to be applied and may crash the daemon."""
         mark_unproven(Path(plan.state_dir))
         self._proven_at = time.monotonic() + PROVEN_AFTER
 
     def look_at_proof(self, *, stops: bool = False) -> None:
-        """Note that the plan makes no start fail: the processes work with it, or the daemon ``stops`` in order."""
+        """Record that the plan is proven, once the processes work with it or the daemon ``stops`` in order."""
         if self.plan is None or self._proven_at == math.inf:
             return
         publisher = self._house.heard.publisher
@@ -271,7 +273,7 @@ class Reload:
         return self._watch.files() if self._compilation is None else [self._compilation.fileno()]
 
     def pids(self) -> list[int]:
-        """Return the processes that read the file, now or in a moment."""
+        """Return the ids of the process that reads the file, and of the one that was started ahead."""
         return [each.pid for each in (self._compilation, self._ahead) if each is not None]
 
     def go_on(self) -> None:
@@ -322,7 +324,7 @@ class Reload:
         return Compilation(self._config, state_dir=state_dir, output=self._output, ahead=ahead)
 
     def _look_ahead(self, now: float) -> None:
-        """Start the process that will read a file that is changing now, so that its modules are loaded by then."""
+        """Start the reading process when the file begins to change, so that it loads its modules early."""
         if self._ahead is not None and now > self._ahead_until:
             self._drop_ahead()
         elif self._ahead is None and self._watch.changing() and now > self._ahead_until:
@@ -339,7 +341,7 @@ class Reload:
             self._ahead = None
 
     def _tidy(self) -> None:
-        """Remove what no plan needs, between two readings."""
+        """Remove the files that no plan needs, between two readings."""
         if self.plan is not None:
             self._end_left_behind()
             left = tidy(Path(self.plan.state_dir), self._swap)
@@ -419,7 +421,7 @@ class Reload:
             _sentences(map(published, problems), len(problems)),
         )
         self._house.note(errors[0] if errors else "configuration rejected", "config")
-        if not digest:  # the file cannot be read: that of the one read last, or applied last
+        if not digest:  # the file cannot be read: report the digest read or applied last
             known = self.status or self.plan
             assert known is not None
             digest = known.digest

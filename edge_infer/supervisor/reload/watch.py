@@ -29,7 +29,7 @@ GONE: Final = 3.0
 LACKING_EVERY: Final = 1.0
 """Seconds between two checks of files that could not be used."""
 FUTILE: Final = 3
-"""Consecutive readings during which the file changed, after which the problem is reported, too."""
+"""Number of consecutive readings during which the file changed, after which the problem is also reported."""
 
 
 class LackingFiles:
@@ -50,7 +50,7 @@ class LackingFiles:
         self._seen = [*self._looks.values()]
 
     def mended(self) -> bool:
-        """Return, once, whether one of them has changed and all have been stable for a while since."""
+        """Return True once when one of the files has changed and all are as at the last check."""
         now = self._clock()
         if not self._looks or now - self._looked < LACKING_EVERY:
             return False
@@ -74,7 +74,7 @@ def is_missing(path: Path) -> bool:
 
 
 class ConfigWatcher:
-    """A path, with the state of its file and the files of ``conf.d`` when they were last read."""
+    """The configuration file and the files of ``conf.d``, with their state when they were last read."""
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._path = path
@@ -130,7 +130,7 @@ class ConfigWatcher:
         return self._changing is not None
 
     def gone(self) -> bool:
-        """Return, once, whether the file has been missing or unreachable for a while."""
+        """Return True once when the file has been missing or unreachable for `GONE` seconds."""
         if self._seen or self._clock() - self._since < GONE:
             self._told_gone &= not self._seen
             return False
@@ -139,7 +139,7 @@ class ConfigWatcher:
         return not told
 
     def unstable(self) -> bool:
-        """Return, once, whether the file changes too often to be read."""
+        """Return True once when the file changes too often to be read."""
         long = self._changing is not None and self._clock() - self._changing >= RESTLESS
         if self._told or not (long or self._futile >= FUTILE):
             return False
@@ -147,7 +147,7 @@ class ConfigWatcher:
         return True
 
     def due(self) -> float:
-        """Return the monotonic time of the next check; an event may come first."""
+        """Return the monotonic time of the next check; an inotify event may cause an earlier one."""
         calm = self._seen and self._seen == self._read and self._events.files()
         return self._looked + (CALM if calm else EVERY)
 

@@ -28,9 +28,8 @@ class EngineDeath:
     further pipelines were at work, which may have taken the processor from the stuck ones. It is also true for a crash
     loop whose deaths have no busy pipeline in common.
 
-    ``fell``: the engine crashed, hung, or took too much
-    memory, so its death counts against these pipelines; other kills do not count. ``memory``: the kernel killed the
-    engine for lack of memory, or may have done so.
+    ``fell``: the engine crashed, hung, or took too much memory, so its death counts against these pipelines. Other
+    kills do not count. ``memory``: the kernel killed the engine for lack of memory, or may have done so.
     """
 
     how: str
@@ -80,11 +79,11 @@ class CrashLoopDetector:
         self._last: deque[tuple[float, EngineDeath]] = deque(maxlen=CRASH_LOOP_DEATHS)
 
     def add(self, death: EngineDeath) -> EngineDeath | None:
-        """Add a death; return the deaths as one if they now form a crash loop.
+        """Add a death; return the deaths as one if they now form a crash loop, otherwise None.
 
-        ``busy`` are the pipelines that were busy at every death. If there are none, and the engine fell each time, any
-        pipeline that was busy once may be the cause, so ``busy`` are all of these. After a kill from outside or for
-        lack of memory that is no evidence, and ``busy`` stays empty.
+        In the result, ``busy`` names the pipelines that were busy at every death. If there are none, and the engine
+        fell each time, any pipeline that was busy at one death may be the cause, so ``busy`` names all of these. A kill
+        from outside or for lack of memory is no evidence against a pipeline, so ``busy`` then stays empty.
         """
         self._last.append((self._clock(), death))
         if len(self._last) < CRASH_LOOP_DEATHS or self._last[-1][0] - self._last[0][0] > CRASH_LOOP_SECONDS:
@@ -107,11 +106,11 @@ class CrashLoopDetector:
 # growing back-off.
 #
 # The other pipelines keep running. A pipeline that runs again is on parole: the next death of the engine while it is
-# busy puts it into quarantine for longer. If the engine dies while one of several suspects is in quarantine, that one
-# was not the cause: it is cleared. A quarantine applies to one model; a replaced model starts afresh.
+# busy puts it into quarantine for longer. If the engine dies while one of several suspects is in quarantine, this
+# suspect was not the cause and is cleared. A quarantine applies to one model; a replaced model starts afresh.
 
 Standing = Literal["sole", "suspect", "cleared"]
-"""Whether a pipeline is the cause for certain, one possible cause of several, or was cleared of that suspicion."""
+"""Whether a pipeline is the only possible cause of crashes, one of several, or was cleared of the suspicion."""
 FIRST_QUARANTINE_SECONDS: Final = 60.0
 MAX_QUARANTINE_SECONDS: Final = 1800.0
 """Maximum seconds of a quarantine. `FIRST_QUARANTINE_SECONDS` is the first duration."""

@@ -17,7 +17,7 @@ from edge_infer.supervisor.processes.output import Output
 log = logging.getLogger(__name__)
 
 CALM: Final = 10.0
-"""Seconds without loading or trials before the measurement starts."""
+"""Seconds in which no model is loaded or tried, before the measurement starts."""
 PATIENCE: Final = 900.0
 """Seconds that the measurement may take. Nothing waits for it, and on a slow board it gets little processor time."""
 
@@ -42,7 +42,10 @@ class FastPath:
         return [] if self._errand is None else [self._errand.pid]
 
     def look(self, state_dir: Path, *, calm: bool) -> None:
-        """Start the measurement once ``calm`` has lasted, and collect the outcome; call it every second."""
+        """Start the measurement once ``calm`` was True for long enough, and collect its outcome.
+
+        Call it every second.
+        """
         now = time.monotonic()
         if self._errand is not None:
             self._hear(self._errand)

@@ -108,7 +108,7 @@ def _status(swap: ModelRollout, wanted: ModelPlan, pipelines: list[PipelinePlan]
 
 
 def _running(swap: ModelRollout, pipeline: PipelinePlan, report: EngineReport) -> Running:
-    """Return what a pipeline runs. An inactive pipeline will run its model when it is active again."""
+    """Return what a pipeline runs. Without a report, an inactive pipeline counts as running the model of its plan."""
     resumes = pipeline.name in swap.inactive and pipeline.name not in swap.held
     return report.running.get(pipeline.name, Running(pipeline.model.identity if resumes else None))
 
@@ -124,7 +124,7 @@ def _going_back(refusal: Refusal, target: ModelPlan | None, serving: ModelPlan |
 
 
 def _was_committed(record: ServingRecord, pipelines: list[PipelinePlan], refusal: Refusal) -> bool:
-    """Return whether the refused model was not on probation: it had a slot, which is now that of its predecessor."""
+    """Return whether the refused model had been committed: its predecessor took its slot at the refusal."""
     slots = (record.slots.get(each.name) for each in pipelines)
     return any(slot is not None and slot.ts == refusal.ts for slot in slots)
 

@@ -153,7 +153,7 @@ class ModelRollout:
         self._again()
 
     def record_reading(self, compiled: Compiled) -> None:
-        """Record the keys that a reading of the configuration found, and the models that cannot be used.
+        """Record the signature keys that a reading of the configuration found, and the models that cannot be used.
 
         A failed trial is not repeated. The keys count even if the reading was rejected, so that no model that depends
         on a removed key returns.
@@ -164,7 +164,7 @@ class ModelRollout:
             record = record.with_keys(ABSENT if compiled.signers is None else compiled.signers)
         elif record.keys is not ABSENT:
             log.warning("cannot read the keys of security.keys; rollbacks trust those that the daemon read before")
-        good = {slot.committed.model.sha256 for slot in record.slots.values()}  # proven when the board had less load
+        good = {slot.committed.model.sha256 for slot in record.slots.values()}  # these once worked
         for each in compiled.unfit:
             if each.tried and each.sha256 and each.sha256 not in good:
                 refusal = Refusal(each.sha256, each.title, each.entry, "rejected", each.reason, now)
@@ -191,7 +191,10 @@ class ModelRollout:
             self._again()
 
     def engine_died(self, death: EngineDeath) -> None:
-        """Attribute a death to the shadows, else to models on probation, else in a crash loop to busy pipelines."""
+        """Attribute a death of the engine to the shadows or, without any, to the models on probation.
+
+        Without both, a death counts against busy pipelines if they are on parole or if it completes a crash loop.
+        """
         if self.plan is None:
             return
         if shadows := [each.name for each in self.plan.pipelines if each.shadow]:
@@ -207,11 +210,11 @@ class ModelRollout:
             suspects = self._holds.suspects(loop.busy & ours)
             if suspects and loop.fell:
                 self._blame(suspects, loop)
-            elif not loop.memory:  # of a lack of memory nothing is known then
+            elif not loop.memory:  # after a lack of memory, the cause is unknown
                 self._blame_replacement(suspects, loop.how)
 
     def _hold_hung(self, report: EngineReport) -> None:
-        """Put pipelines whose first model hangs while it is loaded into quarantine. The others get a new engine."""
+        """Put pipelines into quarantine whose first model hangs while it is loaded. A new engine runs the others."""
         assert self.plan is not None
         since = max(self._ordered, self._house.engine.started)
         waited = time.monotonic() - since - self._house.stalls.since(since)
@@ -224,7 +227,7 @@ class ModelRollout:
     def close(self) -> None:
         """Reset the counted starts, because an orderly stop does not count against models on probation.
 
-        This also saves how long the pauses last.
+        Also save the remaining time of the pauses.
         """
         self.schedule.close()
         trials = {name: replace(trial, starts=0) for name, trial in self.record.trials.items()}
@@ -236,7 +239,7 @@ class ModelRollout:
     def roll_back(self, name: str, by: str) -> str:
         """Roll back to the previous model; return the result as text.
 
-        Raises `EdgeInferError` if there is none, or if a pipeline would then have no model.
+        Raises `EdgeInferError` if there is no previous model, or if a pipeline would then have no model.
         """
         model = self._running_as(name)
         if name not in self.record.trials and self._before(model) is None:
@@ -288,7 +291,7 @@ class ModelRollout:
         return self._now(name)
 
     def _untrusted(self, name: str) -> str:
-        """Return why the refused models of this name must not be tried again; empty if they may."""
+        """Return the reason why the refused models of this name must not be tried again; empty if they may."""
         pipelines = self.wanted.pipelines if self.wanted is not None else ()
         refused = [each.model for each in pipelines if self.record.refusal(each.model)]
         refused += [each.shadow.model for each in pipelines if each.shadow and self.record.shadow_ended(each)]
@@ -302,11 +305,11 @@ class ModelRollout:
     # Rules.
 
     def _blame(self, suspects: Collection[str], death: EngineDeath) -> None:
-        """Roll back the suspect if no other pipeline was busy or, if it has no fallback, put it into quarantine.
+        """Blame the suspect with the newest model: give up its delegate, roll it back, or put it into quarantine.
 
-        Any of several busy pipelines may be the cause, even one that is no suspect, and another program may have taken
-        the memory. So a model must not be able to have another one rolled back: the suspect with the newest model is
-        put into quarantine. If the engine also dies without this pipeline, something else was the cause.
+        It is rolled back only if it has a fallback, no other pipeline was busy, and memory was not short. Otherwise
+        another pipeline or another program may be the cause, and no model must be able to have another one rolled back.
+        If the engine also dies while the suspect is in quarantine, something else was the cause.
         """
         name = self._newest(suspects)
         if self._without_delegate(name, death.how):
@@ -334,7 +337,7 @@ class ModelRollout:
         self._deaths.clear()
 
     def _unusable(self, name: str, fit: Fit) -> str:
-        """Return why a fallback must not serve in a pipeline of the configuration; empty if it may."""
+        """Return the reason why a fallback must not serve in a pipeline of the configuration; empty if it may."""
         assert self.wanted is not None
         found = (each for each in self.wanted.pipelines if each.name == name)
         return next((fit.unusable(each, self._signers()) for each in found), "")
@@ -421,7 +424,7 @@ class ModelRollout:
                     *([] if slot else [self._line(pipeline.model, "first", "configuration", f"in {pipeline.name}")])
                 )
                 self._ledger.note_version(pipeline.model)
-        if record is not self.record:  # a signature checked in the meantime does not matter in comparisons
+        if record is not self.record:  # not "!=", which ignores a signature that was checked meanwhile
             self._ledger.keep(record)
 
     def _judge(self, name: str, report: EngineReport) -> None:
@@ -469,7 +472,7 @@ class ModelRollout:
             self._again()
 
     def _refusing(self, record: ServingRecord, name: str, state: Refused, reason: str) -> ServingRecord:
-        """Return the record without the model that runs under a name, and with its predecessors in its slots."""
+        """Return the record with a refusal of the model that runs under a name; its predecessors take its slots."""
         model, now = self._running_as(name), timestamp(time.time())
         refusal = Refusal(model.sha256, model.title, model.entry, state, shortened(reason), now, model.identity)
         record = record.refusing(name, refusal)
@@ -508,9 +511,9 @@ class ModelRollout:
         return sorted({model.name for model in (*more, *(each for plan in plans for each in plan.models()))})
 
     def _now(self, name: str) -> str:
-        """Return a description of what the pipelines that request a model run now.
+        """Return as text which models the pipelines run that request a model of this name.
 
-        It may be a model of another name.
+        A fallback may have another name.
         """
         pipelines = self._asking(name)
         models = {each.model.identity: each.model for each in pipelines if each.name not in self.held}.values()
@@ -582,7 +585,7 @@ def _unknown(name: str, known: Sequence[str]) -> EdgeInferError:
 
 
 def _difference(record: ServingRecord, model: ModelPlan) -> str:
-    """Return how a model differs from a committed one with the same name and the same file."""
+    """Return as text how a model differs from a committed one with the same name and file; empty if there is none."""
     same = [
         fit.model
         for slot in record.slots.values()

@@ -219,7 +219,7 @@ class Admission:
     """Decides which shadows may be loaded. ``reasons`` holds, by pipeline, why the others wait."""
 
     def __init__(self, root: Path = Path("/"), clock: Callable[[], float] = time.monotonic) -> None:
-        """Set up; the kernel's files about memory are read below ``root``."""
+        """Read the kernel's files about memory below ``root``."""
         self.reasons: dict[str, str] = {}
         self._root = root
         self._clock = clock
@@ -264,7 +264,7 @@ class Admission:
             return ""
         have, takes, spare = max(0, room) >> 20, -(-need >> 20), SPARE_BYTES >> 20
         figures = f"it needs {takes} MiB, and {spare} MiB of the {have} MiB free have to stay free"
-        return f"waits for memory: {quoted(figures)}"  # the engine may choose how much is free
+        return f"waits for memory: {quoted(figures)}"  # the engine may influence how much memory is free
 
 
 def _key(pipeline: PipelinePlan) -> tuple[str, str]:
