@@ -113,11 +113,11 @@ def _text(path: Path) -> str:
 _LITTLE: Final = 200 << 20
 """Free bytes below which an outbox and a second version of a model may not fit."""
 _LEAST: Final = 4 << 20
-"""The same for the smallest disk."""
+"""Free bytes below which even a small disk gets a warning."""
 
 
 def storage(state_dir: Path) -> Iterator[Finding]:
-    """Check how much space is free, whether the directory can be written to, and the owner of what is in it."""
+    """Check the free space of the state directory, whether it is writable, and who owns its content."""
     try:
         place = _nearest(state_dir)
     except PermissionError:
@@ -223,9 +223,9 @@ def _word(path: Path) -> str:
 
 
 def user(identity: Identity | None, service: str = "") -> Iterator[Finding]:
-    """Report the user that root has become (``identity``), or warn if root cannot; nothing for any other user.
+    """Report the user that root has become (``identity``), or warn if root cannot change its user.
 
-    If the unit runs this configuration as the user ``service``, that one is reported.
+    Yield nothing for any other user. If the unit runs this configuration as the user ``service``, report that user.
     """
     if service:
         yield ok("user", f"the service runs as {service} (User= of its unit)")

@@ -19,7 +19,7 @@ from edge_infer.supervisor.status import Status
 
 
 def outbox(state_dir: Path, status: Status | None) -> Iterator[Finding]:
-    """Yield a finding if the daemon reports that it cannot write its outbox, or if no daemon could.
+    """Yield a finding if the daemon reports that it cannot write its outbox or, without a daemon, if none could.
 
     The daemon may run as another user and with another configuration, so its report and its state directory count.
     """
@@ -38,7 +38,7 @@ def outbox(state_dir: Path, status: Status | None) -> Iterator[Finding]:
 def _closed(folder: Path) -> Finding | None:
     """Return the finding about a folder that its owner cannot use.
 
-    Return None if there is none, or if this user cannot see it.
+    Return None if the owner can use it, or if this user cannot see it.
     """
     try:
         mode = folder.lstat().st_mode

@@ -96,7 +96,7 @@ def _all(status: Status | None) -> dict[str, Mapping[str, str]]:
 
 
 def outside(pid: int, proc: Path = Path("/proc")) -> dict[str, str]:
-    """Return what the kernel shows about the threads of a process and of its children, as rules named ``seen_*``."""
+    """Return the kernel's view of the threads of a process and of its children, as the rule ``seen_from_outside``."""
     threads, unfiltered, children = 0, 0, 0
     todo = [pid]
     while todo:

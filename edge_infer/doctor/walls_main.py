@@ -1,6 +1,6 @@
-"""Process that enters the sandbox of one of the service: ``python -m edge_infer.doctor.walls_main ROOM [network]``.
+"""Process that enters the sandbox of a process of the service, and tests it.
 
-It prints the state of each sandbox rule as one JSON object.
+``python -m edge_infer.doctor.walls_main ROOM [network]`` prints the state of each sandbox rule as one JSON object.
 """
 
 from __future__ import annotations

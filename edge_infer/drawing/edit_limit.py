@@ -27,7 +27,7 @@ class EditLimit:
     """
 
     def __init__(self, file: Path | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        """``file`` stores the count for the next process, until the box starts again, as does the clock."""
+        """``file`` stores the count for the next process. A reboot removes the file and starts the clock again."""
         self._file = file
         self._clock = clock
         self._used, self._at = 0.0, clock()
@@ -41,7 +41,7 @@ class EditLimit:
                 f"too many edits: after {MAX_AT_ONCE} in a row the page may make one a minute; nothing was saved: save "
                 f"again in {minutes} {'minute' if minutes == 1 else 'minutes'}"
             )
-        if self._file is not None:  # before the edit: a process that ends in the meantime frees none
+        if self._file is not None:  # before the edit, so that a process that ends meanwhile has still used it
             write_durably(self._file, json.dumps([used + edits, now]).encode(), 0o600)
         self._used, self._at = used + edits, now
 

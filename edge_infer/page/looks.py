@@ -22,7 +22,7 @@ MAX_SOURCES: Final = 64
 MAX_VIEWERS: Final = 8
 """Maximum number of people who look at the same time; the daemon shows no pictures to more."""
 LEFT_SECONDS: Final = 5.0
-"""Seconds without a request after which a person no longer looks. The daemon waits less."""
+"""Seconds without a request after which a person no longer counts as a viewer. The daemon's limit is shorter."""
 Told = Callable[[Answer], None]
 
 

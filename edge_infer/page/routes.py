@@ -25,7 +25,8 @@ TYPES: Final[Mapping[str, str]] = {
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 MAX_EDITS: Final = 60
 MAX_DEPTH: Final = 16
-"""Maximum nesting of the body of a request. A zone needs six levels; encoding what is nested too deeply fails."""
+"""Maximum nesting of the body of a request. A zone needs six levels; a body that is nested too deeply cannot be
+encoded."""
 WHY_SECONDS: Final = 15.0
 _AWAY: Final = "the daemon does not answer: it is stopped or starting; see systemctl status edge-infer"
 _NO_WRITER: Final = (
@@ -57,7 +58,7 @@ class Routes:
         upstream: Upstream,
         why_not: Callable[[], str] = str,
     ) -> None:
-        """``why_not`` returns why nothing can be saved here now; an empty text means that it can."""
+        """``why_not`` returns the reason why no edit can be saved here now; empty if edits can be saved."""
         self._files = files
         self._admission = admission
         self._upstream = upstream
@@ -100,7 +101,7 @@ class Routes:
             raise RefusedRequestError(404, "request", "there is nothing at this path")
 
     def _extra(self, path: str, answer: Answer) -> Mapping[str, Any]:
-        """Return what the page adds to an answer of the daemon."""
+        """Return the keys that the page adds to an answer of the daemon."""
         if path == "/api/overview":
             why_not = self._why_not()
             return {"may_edit": not why_not, "why_not": why_not}
@@ -126,7 +127,7 @@ class Routes:
             raise RefusedRequestError(415, "request", f"a body is {JSON}")
         try:
             value = json.loads(body)
-            json.dumps(value, allow_nan=False)  # it is forwarded: no infinite number
+            json.dumps(value, allow_nan=False)  # raises for infinite numbers, because the body is forwarded
         except (ValueError, RecursionError):
             raise bad("the body is not JSON") from None
         if not _is_shallow(value, MAX_DEPTH):

@@ -1,4 +1,4 @@
-"""The page's process, started by a process that passes connections to it; it opens none itself."""
+"""Starts the page's process, which opens no connection itself, and passes connections to it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Connect: TypeAlias = Callable[[], socket.socket]
 
 
 class StartedPage:
-    """Runs from the start to the end of the context, or until it has had no connection for some time."""
+    """The page's process. It runs until the end of the context, or until it has had no connection for some time."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class StartedPage:
             raise StartError(f"cannot start the page: {error.strerror or error}") from error
         finally:
             theirs.close()
-        go_first(self._process.pid)  # so that want of memory ends it and not this process, which limits it
+        go_first(self._process.pid)  # so that a lack of memory ends the page, not this process, which limits it
         try:
             self._ours.sendall(json.dumps(dict(settings)).encode() + b"\n")
         except OSError as error:

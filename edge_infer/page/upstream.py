@@ -1,6 +1,6 @@
 """Requests of the page to the daemon and to the configuration writer: one JSON line each way per connection.
 
-If the answer contains ``bytes``, so many bytes of a picture follow its line.
+If the answer contains ``bytes``, this number of bytes of a picture follows its line.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ Answer: TypeAlias = dict[str, Any]
 Done: TypeAlias = Callable[[Answer], None]
 DoneWithPicture: TypeAlias = Callable[[Answer, bytes], None]
 AWAY: Final[Answer] = {"away": True}
-"""The answer if the other process gives none."""
+"""The answer in place of one that the daemon or the writer did not give."""
 
 
 class Peers(Protocol):
-    """How the page reaches others."""
+    """Gives the page connections to the daemon and to the writer."""
 
     def daemon(self) -> socket.socket:
         """Return a new connection to the daemon's control socket; raises `OSError`."""
@@ -68,7 +68,7 @@ def _connected(path: Path) -> socket.socket:
 
 
 class GivenPeers:
-    """Gets connections from the process that started this one, whose rights they have.
+    """Gets connections from the process that started this one. They have the rights of that process.
 
     ``channel`` leads to that process. Each request is one letter, and each answer is one byte with an open file.
     """

@@ -43,7 +43,7 @@ def run_bounded(
     A process that writes more than ``most`` bytes is killed, and its output is empty. Raises
     `subprocess.TimeoutExpired` after that many ``seconds``. The process has a session of its own and inherits no file,
     because it may change to a user who must not get root's terminal. If memory is short, the kernel kills a process
-    with ``first`` before others. Without an ``environment`` it gets that of `for_children`.
+    with ``first`` before others. Without an ``environment`` the process gets that of `for_children`.
     """
     pipe, environment = subprocess.PIPE, for_children() if environment is None else environment
     with subprocess.Popen(

@@ -41,26 +41,26 @@ def take_lowest() -> None:
 
 
 PROGRAMS, READER, ENGINE, PUBLISHER = 800, 600, 400, 200
-"""``oom_score_adj`` of the supervisor's children, if that of the supervisor is 0: the kernel kills it last.
+"""``oom_score_adj`` of the supervisor's children, if the supervisor has 0. The kernel kills the supervisor last.
 
-``PROGRAMS`` is for readers that start programs or run code of others, which inherits it. Pages of a memfd that no
-process maps count as memory of none. Without these values the kernel would kill the largest processes for them, and the
-process that made them last. A step is a fifth of the memory: the kernel kills an engine before a reader only if the
-engine uses a fifth more.
+``PROGRAMS`` is for readers that start programs or run code of others; these programs inherit it. Memfd pages that no
+process maps count as memory of no process. Without these values, the kernel would kill the largest processes because of
+such pages, and last the process that created them. A step of 200 stands for a fifth of the memory: the kernel kills an
+engine before a reader only if the engine uses a fifth more.
 """
 _WRITING: Final = 0.1
 """Seconds in which a new child must accept its score."""
 _refused: Final[list[int]] = []
-"""This process, once a child did not accept its score in this time; it then no longer waits for others."""
+"""The id of this process, once a child has not accepted its score in this time. It then waits for no other child."""
 _first: Final[list[int]] = []
-"""This process, once it is the first choice."""
+"""The id of this process, once it is the first choice of the out-of-memory killer."""
 
 
 def go_first(pid: int | None = None) -> None:
     """Make a process the first choice of the kernel's out-of-memory killer, so that the engine survives.
 
-    It is this process, whose later children inherit it, or a child. Call it right after the start of a child: until the
-    child has loaded its modules and could do so itself, the kernel would kill the engine, which is larger.
+    The process is this one, whose later children inherit the choice, or a child. Call it right after the start of a
+    child: until a child has loaded its modules and could do this itself, the kernel would kill the larger engine.
     """
     if _first:  # the child has inherited it; and this process may be in a sandbox that forbids the file
         return
@@ -138,7 +138,7 @@ def death(status: int) -> str:
 
 
 def unexpected_death(status: int, *, for_memory: bool | None = None) -> str:
-    """Return the status of a process that this program did not kill, with a hint at memory for the kernel's signal.
+    """Return the status of a process that this program did not kill, with a hint at a lack of memory for SIGKILL.
 
     ``for_memory`` is whether the kernel killed it for lack of memory; None if that is unknown.
     """

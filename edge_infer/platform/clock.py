@@ -45,7 +45,8 @@ def kernel_tag() -> str:
 
 
 CLOCK_SET: Final = 0.1
-"""Seconds by which a clock must go back to count as set. Less is a thread that was interrupted between two readings."""
+"""Seconds by which a clock must go back to count as set. A smaller step comes from a thread that was interrupted
+between two readings."""
 
 
 class ConvertedClock:
@@ -61,7 +62,7 @@ class ConvertedClock:
         self._ahead: float | None = None
 
     def at(self, moment: float) -> float:
-        """Return what ``shown`` shows when ``base`` shows ``moment``."""
+        """Return the time of the clock ``shown`` at the time ``moment`` of the clock ``base``."""
         ahead = self._shown() - self._base()
         if self._ahead is not None and self._ahead - ahead >= CLOCK_SET:  # set, or a long interruption
             ahead = max(ahead, self._shown() - self._base())

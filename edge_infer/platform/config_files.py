@@ -46,7 +46,7 @@ def parts_of(config: Path) -> tuple[Path, ...]:
         with os.scandir(folder) as entries:
             found = [each.name for each in islice(entries, MAX_ENTRIES + 1)]
     except (FileNotFoundError, NotADirectoryError):
-        if folder.is_symlink():  # a link to a place not available now: its pipelines stay
+        if folder.is_symlink():  # a link to a place that is not available now: the pipelines stay
             raise
         return ()
     if len(found) > MAX_ENTRIES:

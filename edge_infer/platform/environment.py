@@ -21,7 +21,8 @@ _HARMLESS_PREFIXES: Final = ("LC_", "PYTHON", "OPENCV_", "OMP_", "OPENBLAS_")
 _OF_SYSTEMD: Final = frozenset({"INVOCATION_ID", "JOURNAL_STREAM"})
 """Variables that decide in which form a child of the daemon logs, and what it expects of its sandbox."""
 _taken: Final[dict[str, str]] = {}
-"""Variables that `take` has removed from `os.environ`. Like that, it belongs to the whole process."""
+"""Variables that `take` has removed from `os.environ`. Like `os.environ`, this dictionary belongs to the whole
+process."""
 
 
 class _Names:
@@ -50,7 +51,7 @@ def take(names: Iterable[str]) -> None:
 
 
 def names_unknown() -> None:
-    """Give children only harmless variables until `take` is called: the configuration cannot be read.
+    """Give children only harmless variables until `take` is called, because the configuration cannot be read.
 
     Nothing changes after a call of `take`, because the children run the configuration that was read then.
     """

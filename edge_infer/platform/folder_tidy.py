@@ -83,7 +83,7 @@ def _stays(name: str, mode: int, names: Collection[str]) -> bool:
 
 
 class _Tidying:
-    """One call. Each folder with content is renamed into the top folder, which stays open, and then emptied.
+    """One call of `tidy_folder`: it renames folders with content into the top folder, and then empties them.
 
     So paths stay short, and ``..`` is never used; it would lead elsewhere once another process has moved a folder.
     """
@@ -100,7 +100,7 @@ class _Tidying:
 
     def run(self, names: Collection[str]) -> None:
         for name in names:
-            with suppress(OSError, ValueError):  # usually there is no such entry; the scan counts the others
+            with suppress(OSError, ValueError):  # usually there is no such entry; the scan counts other errors
                 mode = os.stat(name, dir_fd=self._top, follow_symlinks=False).st_mode
                 if not _stays(name, mode, names):
                     self._take(name, folder=stat.S_ISDIR(mode))
@@ -172,7 +172,7 @@ class _Tidying:
         try:
             os.rename(name, fresh, src_dir_fd=parent, dst_dir_fd=self._top)
         except PermissionError:
-            with self._opened(parent, name):  # a folder that its owner may not enter keeps its parent
+            with self._opened(parent, name):  # a folder that its owner may not enter cannot get another parent
                 os.rename(name, fresh, src_dir_fd=parent, dst_dir_fd=self._top)
         self._condemned[fresh] = None
 

@@ -61,7 +61,10 @@ def copied(source: int, name: str, most: int = sys.maxsize) -> tuple[int, str]:
 
 
 def seal(file: int) -> None:
-    """Forbid every process to change the file. Raises `OSError` if one can write to a map of it, or forbids seals."""
+    """Forbid every process to change the file.
+
+    Raises `OSError` if a process has mapped it writable or has forbidden seals.
+    """
     fcntl.fcntl(file, fcntl.F_ADD_SEALS, _SEALS)
 
 

@@ -40,7 +40,8 @@ class GuardedClient(Client):
     """The QoS of the subscriptions."""
     cuts: ClassVar[bool] = False
     """Whether a packet that is too long is truncated instead of ending the connection. A broker forwards and retains
-    what any publisher sends. Otherwise one retained message would keep a client of many publishers away for ever."""
+    the messages of any publisher. Without truncation, one long retained message would end every connection of a client
+    that subscribes to many publishers."""
 
     flood: FloodError | None = None
     too_long = False

@@ -52,7 +52,7 @@ _WILDCARDS: Final = frozenset("*?[")
 
 
 def without_wildcards(path: str) -> str:
-    """Return the folder in which a pattern begins; the path itself if it is none."""
+    """Return the folder before the first wildcard of a path; the path itself if it exists or has no wildcard."""
     parts = Path(path).parts
     plain = next((place for place, part in enumerate(parts) if _WILDCARDS & set(part)), len(parts))
     # `Path.exists` raises in a closed folder, which another user may own.
@@ -60,7 +60,7 @@ def without_wildcards(path: str) -> str:
 
 
 def source_folder(path: str) -> str:
-    """Return the folder to which the source of a file, a folder or a pattern belongs."""
+    """Return the folder of a source that is a file, a folder or a pattern."""
     place = without_wildcards(path)
     return place if os.path.isdir(place) else os.path.dirname(place)  # noqa: PTH112, PTH120 - as above
 

@@ -1,4 +1,4 @@
-"""Messages about files that this user cannot read, with the command that permits it; the same rule for all files.
+"""Messages about files that this user cannot read, with the command that permits reading; the same rule for all files.
 
 The daemon reads what its group may read: ``chgrp GROUP FILE && chmod 640 FILE``.
 """
@@ -91,7 +91,7 @@ def _service_gid() -> int | None:
 
 
 def denied(path: str | Path, shown: str = "FILE") -> str:
-    """Return why a file cannot be opened, as the end of a sentence.
+    """Return the reason why a file cannot be opened, as the end of a sentence.
 
     ``shown`` replaces a secret path in the command.
     """
@@ -173,7 +173,7 @@ def is_of_service(path: str | Path) -> bool:
 
 
 def why_unreadable(path: Path, error: Exception) -> str:
-    """Return why a file cannot be read, as the end of a sentence."""
+    """Return the reason why a file cannot be read, as the end of a sentence."""
     if isinstance(error, PermissionError):
         return denied(path.absolute(), str(path.absolute()))
     return f"cannot be read: {getattr(error, 'strerror', None) or error}"

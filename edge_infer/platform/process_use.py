@@ -14,7 +14,7 @@ from edge_infer.platform.board import text_of
 from edge_infer.platform.clock import uptime
 
 EVERY: Final = 15.0
-"""Seconds between two readings. For each of them the kernel walks all pages of the process."""
+"""Seconds between two readings. For each reading the kernel walks all pages of the process."""
 
 _CPUCLOCK_SCHED: Final = 2
 """The clock of a process has the id that clock_getcpuclockid(3) calculates from its pid; Python lacks this function."""

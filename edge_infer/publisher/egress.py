@@ -33,7 +33,7 @@ class Egress:
 
     A new message of an engine may have only the words and forms of the plan that the engine uses (`PlanHistory`). A
     queued message, and a message that the publisher itself makes about an earlier one, may have the words of all
-    earlier plans. `learn` loads those of earlier processes from a file that an earlier publisher wrote.
+    earlier plans. `learn` loads the words of earlier processes from a file that an earlier publisher wrote.
     """
 
     def __init__(self, clock: Clock | None = None) -> None:
@@ -45,7 +45,10 @@ class Egress:
         self._rarely = LogThrottle()
 
     def apply(self, plan: Plan, at: float | None = None) -> None:
-        """Add the labels of the models, before any message that uses them. The plan came at the uptime ``at`` (now)."""
+        """Add the words of a plan, before any message that uses them.
+
+        ``at`` is the uptime at which the plan came (now).
+        """
         self._plans.apply(plan, self._clock.uptime() if at is None else at)
         self._kept.apply(plan)
         self._models.update(plan.spoken_of())

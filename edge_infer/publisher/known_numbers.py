@@ -37,8 +37,8 @@ MAX_RECENT: Final = 1024
 """Maximum number of recently published ids that stay known beyond this difference, for objects that stay long."""
 MAX_FREE: Final = 64
 FREE_PER_SECOND: Final = 16 / 3600
-"""Number of ids of a pipeline that may have any value: at once, and added per second. They are for all engines together.
-A publisher that starts after the engine does not know the earlier ids, and a pipeline that rarely publishes skips many."""
+"""Number of ids of a pipeline that may have any value, for all engines together: at once, and added per second. A
+publisher that starts after the engine does not know the earlier ids. A pipeline that rarely publishes skips many."""
 SEQ_REACH: Final = 1024
 """Maximum difference between the number of a parent's result and the newest number."""
 LINE_REACH: Final = 1024

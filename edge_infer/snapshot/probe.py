@@ -32,7 +32,7 @@ class Address(Record, frozen=True):
 
 
 class Probed(Record, frozen=True):
-    """Outcome: ``error`` is why there is no picture; rates are in pictures per second, ``first`` is in seconds.
+    """Outcome: ``error`` is the reason for no picture; rates are in pictures per second, ``first`` is in seconds.
 
     ``snapshot``: the address sends single pictures. ``told`` is the rate that the stream claims.
     """

@@ -101,7 +101,7 @@ def _http(address: Address) -> Probed:
             picture = source.read()
     except SourceError as error:
         raise error if stream.content_type.startswith("image/") else refused from error
-    assert isinstance(picture, Picture)  # every picture is needed, and a failure raises an error
+    assert isinstance(picture, Picture)  # every picture is wanted, so none is passed over; a failure raises
     height, width = picture.pixels.shape[:2]
     codec = source.format or source.content_type.removeprefix("image/").upper()[:32]
     return Probed("", codec, width, height, first=round(time.monotonic() - began, 2), snapshot=True)

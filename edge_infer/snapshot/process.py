@@ -1,8 +1,7 @@
-"""The process of `edge_infer.snapshot.request`, which opens the source or decodes the daemon's picture.
+"""The process that opens the source, or decodes the daemon's picture, for `edge_infer.snapshot.request`.
 
 ``python -m edge_infer.snapshot.process CONFIG SOURCE SUFFIX [--grid] [--given]``. If root starts it, it changes to
-another user. It enters the sandbox of a reader. It prints a `Taken` as one line of JSON, then the bytes of
-the picture.
+another user. It enters the sandbox of a reader. It prints a `Taken` as one line of JSON, then the bytes of the picture.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ LINES: Final = 10
 
 
 class Taken(Record, frozen=True):
-    """Outcome: ``error`` is why there is no picture; ``code`` is the corresponding exit code."""
+    """Outcome: ``error`` is the reason why there is no picture; ``code`` is the corresponding exit code."""
 
     error: Annotated[str, at_most(1 << 16)] = ""
     code: int = 0
@@ -55,7 +54,7 @@ def main() -> int:
     prepare(os.environ)
     try:
         user = give_up_root_for(args.config)
-        environment_for(args.config)  # before a program of a source inherits what the file names
+        environment_for(args.config)  # so that no program of a source inherits variables in the file
         die_with_parent()  # the kernel resets this when the user changes
         if args.given:
             pixels = _decoded(sys.stdin.buffer.read(), args.source)

@@ -24,10 +24,10 @@ from edge_infer.supervisor.control.server import NotRunningError, ask_for_pictur
 
 
 def grab(config: Path, source: str, output: Path, *, grid: bool = False) -> str:
-    """Save the picture as ``output``, with masked areas black, and return where it came from.
+    """Save the picture as ``output``, with masked areas black, and return its origin as text.
 
-    Only the owner may read the file. It replaces an existing file or link, so that the user who created that does not
-    get access to the picture.
+    Only the owner may read the file. The picture replaces an existing file or link, so that the user who created this
+    gets no access to the picture.
     """
     given: bytes | None
     closed = ""
@@ -53,7 +53,10 @@ def grab(config: Path, source: str, output: Path, *, grid: bool = False) -> str:
 
 @contextmanager
 def _settled(folder: Path) -> Iterator[Path]:
-    """Yield a path of the folder that no process can replace. Root follows no link of another user to it."""
+    """Yield a path of the folder that no process can replace.
+
+    Root follows no link of another user on the way to the folder.
+    """
     if os.geteuid() != 0:
         yield folder
         return

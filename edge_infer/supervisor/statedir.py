@@ -51,7 +51,7 @@ rename its folder.
 """
 _ASIDE_NAME: Final = re.compile(re.escape(ASIDE) + "[1-9][0-9]{0,8}")
 MAX_ASIDE: Final = 2
-"""Folders that stay; older ones are removed."""
+"""Number of replaced folders that are kept; older ones are removed."""
 TRIAL_FILES: Final = ("tried.json", "equipment.json")
 """All files with results of trials. Earlier versions stored them in the state directory itself."""
 

@@ -46,7 +46,7 @@ class RoomStatus(Record, frozen=True):
 class BrokerStatus(Record, frozen=True):
     """The connection to the broker, in a sentence.
 
-    ``connected``: the broker accepts results, events and states. ``faulty``: it does not get everything.
+    ``connected``: the broker accepts results, events and states. ``faulty``: the broker does not get every message.
     """
 
     connected: bool

@@ -58,7 +58,7 @@ _MOST_READS: Final = 200
 """Maximum number of reads per second without an expected packet."""
 _READ_WITHIN: Final = 0.125
 """Seconds for which acknowledgements may wait while few messages are in flight. Reading each one at once would wake
-this process for it alone; the next message wakes the process anyway."""
+this process once more; the next message to send wakes it anyway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ class MqttConnection:
 
     @property
     def fault(self) -> str:
-        """Why the broker does not get everything over this connection, for the operator; empty if it does."""
+        """The reason why the broker does not get every message over this connection; empty if it does."""
         denials = self._cargo.denials()
         outcomes_first = sorted(denials, key=lambda place: place.kind not in OUTCOMES)
         return next((denials[place] for place in outcomes_first), "") or self._cargo.too_large()
@@ -402,7 +402,7 @@ class MqttConnection:
             self._ended = ConnectionFailure(f"the broker {where} closed the connection{why}")
 
     def _limit_found(self) -> int | None:
-        """Return the size that is now taken to be too large. With QoS 0 no acknowledgement shows what was accepted."""
+        """Return the message size that now counts as too large; None also with QoS 0, which has no acknowledgements."""
         return self._limit.ended(self._just_sent()) if self._qos > 0 else None
 
     def _too_large(self, size: int) -> ConnectionFailure:
@@ -455,8 +455,8 @@ class _Packed(Properties):
 
 
 _PROPERTIES: Final[Mapping[Kind, Properties]] = {kind: _Packed(rule) for kind, rule in RULES.items()}
-"""MQTT 5 properties of each kind of message. Topic aliases are never used: a message that is resent with one loops for
-ever."""
+"""MQTT 5 properties of each kind of message. Topic aliases are never used: a message that is resent with an alias loops
+for ever."""
 _LASTING: Final[Properties] = _Packed(replace(RULES["status"], expiry=None))
 """The properties of the offline status, which has no expiry: it holds until the device publishes a new status."""
 

@@ -72,9 +72,10 @@ _ALERTS: Final[Mapping[str, str]] = {
 class ConnectionFailure:
     """The cause of a missing connection. ``refused``: an operator has to act, so the next attempt waits longer.
 
-    - ``other_version``: the broker may support only another version of MQTT. - ``lower_will``: the broker supports only
-      QoS 0. - ``taken``: another client uses the client id. - ``clock``: the wrong clock of this device may be the
-      cause.
+    - ``other_version``: the broker may support only another version of MQTT.
+    - ``lower_will``: the broker supports only QoS 0.
+    - ``taken``: another client uses the client id.
+    - ``clock``: the wrong clock of this device may be the cause.
     """
 
     text: str
@@ -86,7 +87,7 @@ class ConnectionFailure:
 
 
 class BrokerAddress(Record, frozen=True):
-    """The broker of an earlier plan, for a command that the operator may need: address, user or not, TLS or not."""
+    """The broker of an earlier plan, for a command that the operator may need. It may have a user and TLS."""
 
     host: ShortText
     port: int

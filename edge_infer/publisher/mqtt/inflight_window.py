@@ -14,7 +14,7 @@ WINDOW: Final = 20
 MOST_WINDOW: Final = 200
 LEAST_WINDOW: Final = 4
 RATE: Final = 40.0
-"""Messages per second that the window allows for, whatever the latency of the link."""
+"""Messages per second that the largest window allows, whatever the latency of the link."""
 QUEUE: Final = 0.5
 """Seconds for which messages may queue in front of the link, in addition to the link's own latency."""
 GROWTH: Final = 1.5
@@ -27,9 +27,9 @@ class InflightWindow:
     """Estimates the latency of the link, and the queue that this device causes, from the delays of acknowledgements.
 
     A round is twice as long as the link latency, so that it shows the effect of the last change of the window. The
-    quickest acknowledgement of a round reveals a queue that never empties; a burst does not delay all of them. The base
-    delay and the limit on added queueing follow LEDBAT (RFC 6817). The repeated measurement of the base delay follows
-    BBR.
+    quickest acknowledgement of a round reveals a queue that never empties; a burst delays only some acknowledgements.
+    The base delay and the limit on added queueing follow LEDBAT (RFC 6817). The repeated measurement of the base delay
+    follows BBR.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -88,11 +88,11 @@ NO_LIMIT: Final = 1 << 28
 ATTEMPTS: Final = 3
 """Number of connections that must end with the same message in flight before its size is suspected."""
 MIN_LIMIT_BYTES: Final = 1100
-"""Smaller messages are never suspected. Every result, event and state has at most so many bytes unless `max_payload` is
-raised. The smallest default limit of a known broker is that of Moquette, 8092 bytes."""
+"""Smaller messages are never suspected. Every result, event and state has at most this many bytes unless `max_payload`
+is raised. The smallest default limit of a known broker is that of Moquette, 8092 bytes."""
 FIRST_FORGOTTEN_SECONDS: Final = 300.0
-"""Seconds after which larger messages are tried again, because the broker's limit may have been raised. They double
-each time that the limit proves right."""
+"""Seconds after which larger messages are tried again, because the broker's limit may have been raised. The seconds
+double each time that the limit proves right."""
 MAX_FORGOTTEN_SECONDS: Final = 3600.0
 REPEATED_SECONDS: Final = 60.0
 """Seconds within which the end of a connection with a repeated message in flight proves an assumed limit."""
@@ -102,7 +102,8 @@ class PacketLimit:
     """Learns the limit from connections that ended while a message larger than any accepted one was in flight.
 
     A misbehaving broker, or a second client with the same id, also ends connections. Therefore a limit is first only
-    assumed. It is known once a connection has lasted without larger messages, and has ended again with them.
+    assumed. It becomes known once a connection has lasted without larger messages, and has then ended with a larger
+    one.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -148,9 +149,10 @@ class PacketLimit:
     def ended(self, sizes: Iterable[int]) -> int | None:
         """Record that the broker ended a connection with messages of these sizes in flight.
 
-        Return the size that is taken to be too large, if that is new. The end may have cut off acknowledgements, so
-        three connections without any are evidence, too. An assumed limit is dropped if it does not keep the broker from
-        ending connections: it acknowledges nothing on four of them, or only small messages are in flight.
+        Return the message size that now counts as too large; None if there is no new one. The end of a connection may
+        cut off acknowledgements, so three connections are evidence even without an acknowledgement. An assumed limit is
+        dropped if connections end in spite of it: four of them without an acknowledgement, or one with only small
+        messages in flight.
         """
         now, largest = self._clock(), max(sizes, default=0)
         is_assumed, is_small = self._assumed != NO_LIMIT, largest <= max(self._accepted, MIN_LIMIT_BYTES)

@@ -67,7 +67,10 @@ RETRY_WITH_CLOCK: Final = "Retrying with pauses, and at once when a time service
 
 
 class ReconnectPolicy:
-    """Remembers failures until a connection has lived ``stable`` seconds, or ``settled`` if the id is in use twice."""
+    """Remembers failures until a connection lasts ``stable`` seconds.
+
+    If two clients share the id, it must last ``settled``.
+    """
 
     def __init__(self, plan: MqttPlan, clock: Clock, stable: float, settled: float) -> None:
         self._plan = plan
@@ -110,19 +113,20 @@ class ReconnectPolicy:
         return trouble, self._backoff.failed(refused=trouble.refused and not curable, taken=trouble.taken)
 
 
-# Chooses the version of MQTT: 5, or 3.1.1 for a broker that knows no other.
+# Chooses the version of MQTT: 5, or 3.1.1 for a broker that supports no other.
 
 V5, V311 = MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311
 VERSION_NAMES: Final = {V5: "MQTT 5", V311: "MQTT 3.1.1"}
 ASK_AGAIN_SECONDS: Final = 3600.0
-"""Seconds after which a broker that knew only MQTT 3.1.1 is asked for 5 again, once a connection has ended."""
+"""Seconds after which the publisher tries MQTT 5 again, at the end of a connection, with a broker that took only
+3.1.1."""
 
 
 class VersionChoice:
     """The version for the next attempt, from the outcomes of the earlier ones.
 
-    Some brokers end a connection with MQTT 5 without an answer. So does a forwarder of TCP connections whose broker is
-    away. Therefore a broker that accepts 3.1.1 after such an end is asked for 5 once more, since it is there now.
+    Some brokers end a connection with MQTT 5 without an answer. So does a TCP forwarder while its broker is away.
+    Therefore, if the broker then accepts 3.1.1, the publisher tries 5 once more.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

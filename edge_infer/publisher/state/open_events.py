@@ -1,4 +1,4 @@
-"""Open events: those that began and have not ended. They are remembered even if any of the processes dies."""
+"""Open events: those that began and have not ended. They are remembered even if a process dies."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ from edge_infer.publisher.json_file import JsonFile
 from edge_infer.publisher.outbox.entry import MessageSeries
 from edge_infer.publisher.timestamps import date, seconds
 
-# Notes of open events. They are in memory that outlives the processes and, from time to time, in a file on the card.
+# Notes of open events. They are in memory that outlives the processes, and are written to a file on the card from time
+# to time.
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,8 @@ MOST: Final = 2048
 pipeline."""
 MOST_BYTES: Final = 30 << 20
 WRITE_EVERY: Final = 20.0
-"""Minimum seconds between two writes of the file. After a power cut, events that began in between are not ended."""
+"""Minimum seconds between two writes of the file. After a power cut, events that began after the last write get no end
+event."""
 WEAR: Final = 200
 """Average bytes per second that the file may write to the card (17 MB a day). With constant events or a large file,
 writes are less frequent."""
@@ -93,7 +95,7 @@ class EventNotes:
         return self._file.read(folder) or Noted()
 
     def keep(self, noted: bytes) -> None:
-        """Write the notes to shared memory, if there is one: immediately and without wear."""
+        """Write the notes to shared memory, if there is any; it does not wear."""
         if self._slate is not None:
             with suppress(ValueError):  # too many events to fit; the file has them
                 self._slate.write(noted)
@@ -153,7 +155,7 @@ class OpenEvents:
         self._folder: Path | None = None
         self._begun: dict[_Key, _Begun] = {}
         self._last: dict[MessageSeries, int] = {}
-        self._certain: dict[MessageSeries, int] = {}  # highest known number of the series whose next event skips some
+        self._certain: dict[MessageSeries, int] = {}  # last certain number of series whose next event skips some
         self._filed: dict[MessageSeries, int] = {}
         self._to_note = self._to_file = self._run_away = False
 
@@ -270,7 +272,7 @@ class OpenEvents:
         return not self._to_file
 
     def save(self, *, now: bool = False) -> None:
-        """Note changes in memory, and also in the file if that is due or ``now``."""
+        """Write changes to memory, and also to the file if a write is due or with ``now``."""
         if self._folder is None:
             return
         if self._to_note:

@@ -46,7 +46,7 @@ class Retained:
         return tuple(place for place, payload in self._values.items() if not payload or place in self._retiring)
 
     def values(self) -> dict[Place, bytes]:
-        """Return a copy of the values for `restore`; a topic with a last value is empty in it."""
+        """Return a copy of the values for `restore`; in the copy, a topic with a last value is empty."""
         return {place: b"" if place in self._retiring else payload for place, payload in self._values.items()}
 
     def restore(self, values: dict[Place, bytes]) -> None:

@@ -126,6 +126,9 @@ class States:
 
 
 def _lasting(state: State, since: str | Absent) -> State:
-    """Return the state as of now. If the clock was ahead when the state started and was set since, it starts now."""
+    """Return the state as of now.
+
+    If the clock was ahead at the start of the state and was set since, the state starts now.
+    """
     now = timestamp(time.time())
     return replace(state, ts=now, since=since if since is ABSENT else min(since, now))

@@ -102,7 +102,10 @@ class Checks:
 
 
 def _no_draft(request: Request, draft: object) -> str:
-    """Return why a draft must not be read: reading it makes the service open any file that its text names."""
+    """Return the reason why a draft must not be read; empty if it may be.
+
+    A draft may come only from a trusted user, because reading it opens any file that the text names.
+    """
     if request.peer.uid not in (0, os.geteuid()):
         return "only root and the daemon's user may check a draft; run the command with sudo"
     if not isinstance(draft, str) or "\0" in draft or len(request.files) != 1:

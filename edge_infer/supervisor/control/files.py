@@ -39,7 +39,7 @@ class FileCloser:
         return self._unclosed >= self.most
 
     def close(self, files: Iterable[int]) -> None:
-        """Close files without waiting. If no thread is free, they stay open until one is."""
+        """Close files without waiting. If no thread is free, the files stay open until one is free."""
         with self._lock:
             before = len(self._waiting)
             self._waiting.extend(files)

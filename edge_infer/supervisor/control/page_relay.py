@@ -77,7 +77,7 @@ def _request(connection: socket.socket) -> dict[str, Any] | None:
             return None
     try:
         body = json.loads(data)
-        dumps(body)  # content that no request may have, such as a number that is not finite
+        dumps(body)  # rejects content that no request may have, such as infinite numbers
     except (ValueError, RecursionError):
         return None
     return body if isinstance(body, dict) else None

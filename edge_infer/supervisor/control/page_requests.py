@@ -27,12 +27,12 @@ parses the input of browsers."""
 
 
 def page_refusal(request: Request) -> str | None:
-    """Return why the page's user may not make a request; None if it may, and for any other user."""
+    """Return the reason why the page's user may not make a request; None if it may, and for any other user."""
     return refusal_for_page(request.body) if request.peer.is_page else None
 
 
 def refusal_for_page(body: Mapping[str, object]) -> str | None:
-    """Return why a page's process may not make this request; None if it may."""
+    """Return the reason why a page's process may not make this request; None if it may."""
     wanted = body.get("do")
     if isinstance(wanted, str) and wanted in PAGE_MAY and body.get("action") not in ("retry", "accept"):
         return None

@@ -215,8 +215,8 @@ def _has_ended(pid: int, file: int | None) -> bool:
 MAX_AT_ONCE: Final = 128
 MAX_PER_SECOND: Final = 1.0
 MAX_USERS: Final = 32
-"""Number of users that are counted separately, besides root. Further users share one limit, until one of these has been
-quiet for a while."""
+"""Number of users that are counted separately, besides root. Further users share one limit, until one of the counted
+users has been quiet for a while."""
 _ROOT: Final = 0
 _ALL_OTHERS: Final = -1
 

@@ -106,7 +106,9 @@ GROUP: Final = "edge-infer-pictures"
 
 
 def pictures_refusal(peer: Peer) -> str | None:
-    """Return why ``peer`` may not get pictures; None for root, the daemon's user, the page, and members of `GROUP`.
+    """Return the reason why ``peer`` may not get pictures; None if it may.
+
+    Root, the daemon's user, the page and members of `GROUP` may.
 
     Only members of that group may connect to the page.
     """
@@ -135,7 +137,7 @@ LATE_SECONDS: Final = 30.0
 """Seconds for which a picture counts as in progress, if the engine reports no outcome."""
 MAX_WAITING_PICTURES: Final = 8
 MAX_WAITING_OF_USER: Final = 6
-"""Maximum number of waiting requests of one user; the page's process makes as many at once."""
+"""Maximum number of waiting requests of one user; the page's process makes up to this many at once."""
 MAX_HELD_PICTURES: Final = 3
 """Maximum number of finished pictures in memory that clients have not read, one for each user."""
 GRABS_AT_ONCE, GRABS_PER_SECOND = 10, 1.0
@@ -147,7 +149,7 @@ LOOKS_PER_SECOND, LOOKS_AT_ONCE = 2.0, 3
 MAX_VIEWERS: Final = 8
 """Maximum number of people who look at pictures at the same time."""
 LINES_AT_ONCE, LINES_PER_SECOND = 20, 0.1
-"""Limit of the log lines about who looks, for each user who asks: the process of the page chooses the names."""
+"""Limit of the log lines about viewers, for each user who makes requests: the page's process chooses the viewers."""
 WATCHED_SECONDS: Final = 3.0
 """Seconds after a picture during which the person still counts as looking."""
 
@@ -158,13 +160,13 @@ class Viewers:
     def __init__(self, house: ProcessSupervisor) -> None:
         self._house = house
         self._last: dict[tuple[int, str], float] = {}  # time of the last picture, by user and source
-        self._series: dict[tuple[int, str], str] = {}  # the name of the user; empty if no line named it
+        self._series: dict[tuple[int, str], str] = {}  # name of the user; empty if no log line named the user
         self._lines = UserBuckets(LINES_AT_ONCE, LINES_PER_SECOND)
-        self._asked: dict[tuple[int, str], int] = {}  # who asked for the series: the page asks for others
+        self._asked: dict[tuple[int, str], int] = {}  # user who requested the series: the page does so for others
         self._left_out: dict[int, int] = {}  # number of lines that were not logged, by the user who asked
 
     def admits(self, uids: Collection[int]) -> bool:
-        """Return whether pictures may be shown to these people, too."""
+        """Return whether these people may also look at pictures, so that there are at most `MAX_VIEWERS`."""
         return len({*uids, *(uid for uid, _ in self._series)}) <= MAX_VIEWERS
 
     def shown(self, uid: int, source: str, asked: int) -> None:
@@ -175,7 +177,7 @@ class Viewers:
         self.seen(uid, source)
 
     def seen(self, uid: int, source: str) -> None:
-        """Record a picture."""
+        """Record that a user gets a picture of a source now."""
         self._last[uid, source] = time.monotonic()
         self._house.watch(watched=True)
 
@@ -194,7 +196,7 @@ class Viewers:
         self._house.watch(watched=bool(self._last))
 
     def _log(self, what: str, source: str, uid: int, name: str = "") -> str:
-        """Log a line about a user within the limit; return the name. A name is only looked up for a line."""
+        """Log a line about a user within the limit; return the user's name, which is looked up only for a line."""
         if not self._lines.take(asked := self._asked[uid, source]):
             self._left_out[asked] = self._left_out.get(asked, 0) + 1
             return name
@@ -205,7 +207,7 @@ class Viewers:
 
 @dataclass(slots=True)
 class _PictureInWork:
-    """A picture that the engine makes: it writes it into the file. ``wanted`` is None once it has been answered."""
+    """A picture that the engine writes into ``file``. ``wanted`` is None once the request has been answered."""
 
     number: int
     file: int
@@ -229,7 +231,7 @@ class _WantedPicture:
 
     @property
     def small(self) -> bool:
-        """Whether a person looks at a series of pictures."""
+        """Whether it asks for a small picture, of a series that a person looks at."""
         return self.request.body.get("do") == "look"
 
 
@@ -376,7 +378,7 @@ def _described(look: Look) -> dict[str, JsonValue]:
 
 
 def _viewers(request: Request) -> tuple[int, ...]:
-    """Return who receives a picture: the people whom the page's process names, otherwise the user who asks."""
+    """Return the user ids of the viewers of a picture: those that the page's process names, otherwise the requester."""
     named = request.body.get("viewers")
     if not request.peer.is_page or not isinstance(named, list):
         return (request.uid,)
@@ -432,7 +434,7 @@ MAX_PAUSE_SECONDS: Final = 10 * 365 * 86400.0
 
 
 class PauseRequests:
-    """Answers every request at once; the engine follows within a second or two."""
+    """Answers every request at once; the engine pauses or resumes the pipeline within two seconds."""
 
     def __init__(self, swap: ModelRollout, limit: ChangeLimit) -> None:
         self._swap = swap

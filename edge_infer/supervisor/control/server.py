@@ -1,6 +1,7 @@
 """Control socket: the command line sends a request to the running daemon as one JSON line and receives one JSON line.
 
-Each connection carries one request. If the answer contains ``bytes``, so many bytes of a picture follow its line.
+Each connection carries one request. If the answer contains ``bytes``, this number of bytes of a picture follows its
+line.
 """
 
 from __future__ import annotations
@@ -60,22 +61,22 @@ MAX_UNREAD_ANSWERS: Final = 16
 READ_WITHIN: Final = 10.0
 """Seconds in which a client must read an answer, with its picture, that is longer than the kernel's buffer."""
 READ_SOME_WITHIN: Final = 3.0
-"""Seconds in which a client must read some of a picture: until then, the next one of the same user has to wait."""
+"""Seconds in which a client must read more of a picture, because the next picture of the same user waits for it."""
 BUSY_AGAIN: Final = 0.02
 """Seconds after which a rejected client tries again."""
 LOG_EVERY: Final = 60.0
 """Minimum seconds between two log lines about refused processes."""
 AGAIN: Final = 0.05
-"""Seconds after which a process that is too young asks again. This is some ticks of the clock that measures its age."""
+"""Seconds after which a process asks again that got `TooYoungError`: some ticks of the clock that measures its age."""
 MAX_UNCLOSED_FILES: Final = 256
 """Maximum number of client files that wait to be closed. Closing may block for ever if the client itself serves the
 file system.
 
-At this number no further file is received, so that this process does not run out of descriptors.
+While so many files wait, this process receives no further file, so that it does not run out of descriptors.
 """
 MAX_UNCLOSED_CONNECTIONS: Final = 64
-"""Maximum number of connections with files not received that wait to be closed. At this number no connection is
-accepted."""
+"""Maximum number of connections that wait to be closed and contain files that were not received. While so many wait, no
+connection is accepted."""
 _FILES: Final = FileCloser(MAX_UNCLOSED_FILES)
 _CONNECTIONS: Final = FileCloser(MAX_UNCLOSED_CONNECTIONS)
 Identify: TypeAlias = Callable[[socket.socket, int], Peer]
@@ -131,7 +132,8 @@ def find_socket(config: Path) -> Path:
 
 
 _configs: dict[Path, Path] = {}
-"""The configuration for which `find_socket` returned a socket. Messages need it to name the command for its daemon."""
+"""The configuration of each socket that `find_socket` returned. Error messages need it to name the command that starts
+the daemon."""
 
 
 def _is_there(path: Path) -> bool | None:
@@ -284,7 +286,7 @@ def _connect(connection: socket.socket, address: str, timeout: float) -> None:
 
 
 def _read_line(connection: socket.socket) -> bytes:
-    """Return the line, and what has arrived of a picture behind it."""
+    """Return the line, and the bytes of a picture behind it that have arrived."""
     parts, part = bytearray(), b""
     while b"\n" not in part and len(parts) <= LONGEST:
         part = connection.recv(65536)
@@ -507,7 +509,7 @@ class ControlSocket:
         self._clients[connection.fileno()] = _ControlClient(connection, peer, self._send)
 
     def _make_room(self, newcomer: int) -> None:
-        """Close the longest waiting client of the user with the most, so that no user locks the others out."""
+        """Close the longest waiting client of the user with the most clients, so that no user locks out the others."""
         users = Counter(each.peer.uid for each in self._clients.values())
         users[newcomer] += 1
         most = max(users, key=lambda uid: users[uid])

@@ -1,8 +1,8 @@
 """The governor: decides by how many steps frame rates are lowered, from the board's condition over time.
 
 It does no I/O and reads no clock. It acts before a limit is reached. It lowers rates by one step at a time, as long as
-that does not suffice. It raises them by one step at a time after the board's condition has been good for a while. So
-there is hysteresis in value and in time.
+the board is near a limit. It raises them by one step at a time after the board's condition has been good for a while.
+So there is hysteresis in value and in time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from edge_infer.plan.records import GovernorPlan
 from edge_infer.supervisor.governor.sensors import BoardCondition
 
 MARGIN: Final = 5.0
-"""Degrees Celsius below the maximum at which rates begin to be lowered. They are raised again at twice that
+"""Degrees Celsius below the maximum at which rates begin to be lowered. Rates are raised again at twice this
 distance."""
 FALLS: Final = 0.5
 """Degrees Celsius by which the temperature must drop between two decisions to count as falling."""
@@ -51,7 +51,7 @@ class FrameRateGovernor:
         """Reason for the last step down; None while rates are not lowered."""
         self._tempo = tempo
         self._judged = now
-        self._then: float | None = None  # temperature at that time, if the board was at its limit
+        self._then: float | None = None  # temperature at the time `_judged`, if the board was near a limit
         self._well_since: float | None = None
         self._patience = tempo.calm
         self._came_back: float | None = None

@@ -1,4 +1,4 @@
-"""The file with the metrics of a running daemon, and when it is written: only if the configuration names one."""
+"""The file with the metrics of a running daemon. It is written only if the configuration names it."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class MetricsWriter:
     """Off until a plan names a file. The file may change at any time."""
 
     def __init__(self, house: ProcessSupervisor, swap: ModelRollout, reload: Reload, board: Path) -> None:
-        """Set up; the temperature of the board is read below ``board``."""
+        """Read the temperature of the board below ``board``."""
         self._house = house
         self._collector = Collector(house, swap, reload, board)
         self._plan: MetricsPlan | None = None

@@ -38,8 +38,8 @@ KILLED_PAUSE: Final = 2.0
 """Seconds between two starts of a child that was killed earlier than that."""
 SOON: Final = 10.0
 QUICK_KILLS: Final = 3
-"""Kills in a row by others within `SOON` seconds after a start, after which the pauses grow as after crashes: probably
-memory is short, and still will be at the next start."""
+"""Number of kills in a row, by other programs and within `SOON` seconds after a start, after which the pauses grow as
+after crashes. Memory is probably short, and will still be short at the next start."""
 STARTING: Final = 30.0
 """Seconds in which a child must send its first record; a cold SD card is slow."""
 CALM: Final = 60.0
@@ -51,9 +51,9 @@ CRASHES: Final = frozenset(
 MOST_UNSENT: Final = 32 << 20
 """Maximum bytes queued for a child that does not read. A plan takes at most half of it."""
 LAST_WAIT: Final = 1.0
-"""Seconds to wait for the end of a killed process. One that is stuck in a driver never ends."""
+"""Seconds to wait for the end of a killed process. A process that is stuck in a driver never ends."""
 MOST_WORDS: Final = 100
-"""Maximum number of records received from one child before others have their turn."""
+"""Maximum number of records received from one child before the other children have their turn."""
 MAX_BURST_RECORDS, MAX_RECORDS_PER_SECOND = 1000, 50
 MAX_BURST_BYTES, MAX_BYTES_PER_SECOND = 16 << 20, 4 << 20
 """Limits of the bytes that a child may send. It reports once per second, and four times per second while a model loads.
@@ -119,7 +119,7 @@ class ChildProcess:
         self.channel: Channel | None = None
         self.restarts = -1
         self.planned = 0  # restarts that the supervisor ordered, because another sandbox was needed
-        self._as_planned = False  # whether the next restart is one of them
+        self._as_planned = False  # whether the supervisor ordered the next restart
         self.last_words: list[Any] = []
         """Records that the child had sent but that were not received yet when it was stopped."""
         self.heard = -math.inf

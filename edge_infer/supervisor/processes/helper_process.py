@@ -44,7 +44,7 @@ class HelperResult:
 class HelperProcess(Closing):
     """``python -m MODULE WORD...``: wait on `fileno`, then call `said`. Raises `OSError` if it cannot be started.
 
-    A word that contains a NUL raises `ValueError`. If memory is short, the kernel kills this process first.
+    A word that contains a NUL raises `ValueError`. If memory is short, the kernel kills the helper first.
     """
 
     def __init__(

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 _SET_CHILD_SUBREAPER: Final = 36
 MOST_ENDS: Final = 64
-"""Number of ended orphans that are reaped before others have their turn."""
+"""Number of ended orphans that are reaped before other work continues."""
 LAST_WAIT: Final = 1.0
 """Seconds to wait for the end of killed orphans."""
 MAX_NAMED: Final = 10
@@ -59,8 +59,8 @@ class Orphans(Closing):
 def end_left_by_config(own: Collection[int]) -> None:
     """Kill the processes that earlier readings of the configuration have left, except the ``own`` children.
 
-    A configured file may have compromised any of them, and it could act during later readings and while folders are
-    tidied.
+    A configured file may have compromised such a process, which could then act during later readings and while folders
+    are tidied.
     """
     _end(lambda: {pid for pid in _children() - set(own) if privileges.marked(pid)})
 

@@ -5,8 +5,8 @@ forwards only printable characters, limits the bytes per minute, and logs how ma
 programs that the child starts write into the same pipe.
 
 Writes to the pipe block: with a non-blocking pipe a child would lose its own log lines whenever the supervisor is busy.
-If the supervisor is stopped, its children block once 64 KiB are full; in that state it could not watch or restart them
-anyway.
+If the supervisor is stopped, its children block once 64 KiB are full; a stopped supervisor could not watch or restart
+them anyway.
 """
 
 from __future__ import annotations

@@ -29,9 +29,9 @@ class PublisherFolder:
 
     After several failures a trial begins: the supervisor renames the folder to `ON_TRIAL` and makes an empty one.
 
-    - If a publisher works with the empty folder, the old one is renamed to the next ``publisher.put-aside-`` name.
-    - If publishers also fail with the empty folder, something else causes the failures, and the supervisor moves the
-      old folder back. It repeats the trial after a pause, because that cause may end while the folder is still one.
+      - If a publisher works with the empty folder, the old one is renamed to the next ``publisher.put-aside-`` name. -
+      If publishers also fail with the empty folder, something else causes the failures, and the supervisor moves the
+      old folder back. It repeats the trial after a pause, because the folder may be a second cause that remains.
 
     The supervisor stores the trial only in the name of the old folder. So a start can end a trial that a kill or a
     power cut interrupted.
@@ -42,7 +42,7 @@ class PublisherFolder:
         """Number of queued messages in the last report of a publisher."""
         self._failures = 0
         self._trial: Path | None = None  # the folder that an empty one replaces on trial
-        self._held = ""  # what waits in that folder
+        self._held = ""  # how many messages wait in that folder, as text
         self._clock = clock
         self._pause = FIRST_PAUSE
         self._not_before = 0.0  # when the next trial may begin
@@ -134,17 +134,17 @@ def _newer(aside: Path | None) -> str:
 
 
 def remedy(aside: str | Path, every: Sequence[str | Path]) -> str:
-    """Return what the operator can do about the folder ``aside``, one of ``every`` folder that a trial replaced.
+    """Return advice for the operator about the folder ``aside``, one of ``every`` folder that a trial replaced.
 
     The command renames the current folder to the next name, because it may also contain queued messages.
     """
     path, names = Path(aside), [Path(each).name for each in every]
     if path.name == ON_TRIAL:
         return "it comes back if publishers fail without it, or when the daemon stops or starts"
-    # the end of a trial, at the stop, may take a name
+    # the stop of the daemon may end a trial, which takes a name, too
     fresh = _named(path.parent, _next_number(names) + (ON_TRIAL in names))
     now, old, new = (shlex.quote(str(each)) for each in (publisher_folder(path.parent), path, fresh))
-    # with -T the command fails if a later folder has the name, and moves nothing into that
+    # with -T the command fails if a folder has the new name already, instead of moving into it
     return (
         f"to send its messages, stop the daemon, then: sudo mv -T {now} {new} && sudo mv -T {old} {now}; or remove it"
     )
@@ -190,7 +190,7 @@ def _replace(folder: Path, trial: Path) -> None:
 
 
 def _move_back(folder: Path, trial: Path) -> Path | None:
-    """Move the folder on trial back. Return where the newer one is then; None if that was empty or missing.
+    """Move the folder on trial back. Return the new path of the newer folder; None if that was empty or missing.
 
     After a power cut between two renames the folder is missing, or an empty one is there. Raises `OSError`, and then
     nothing has changed.

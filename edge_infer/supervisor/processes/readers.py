@@ -32,7 +32,7 @@ BUSY: Final = 8.0
 PAUSE: Final = 2.0
 """Maximum seconds between two starts of a reader, so that a reconnected camera gives results within 10 s."""
 STOP: Final = 0.45
-"""Seconds that all readers of a change or of a shutdown have together until they are killed."""
+"""Seconds after which all readers that a change or a shutdown has stopped are killed."""
 MAX_REMEMBERED: Final = 256
 """Maximum number of sources without a reader whose log limits are remembered."""
 
@@ -45,7 +45,8 @@ def _inherited(reader_end: int, told: int) -> dict[str, int]:
 class ReaderHandle:
     """Reader of a live source, and both ends of its channel to the engine, which outlive the engine.
 
-    They also outlive the reader, unless it runs foreign code: a process that it left behind might still hold its end.
+    They also outlive the reader, unless it runs foreign code: a process that the reader left behind might still hold an
+    end.
     """
 
     plan: SourcePlan
@@ -80,7 +81,7 @@ class Readers:
         self._by_source: dict[str, ReaderHandle] = {}
         self._pipes = HeldPipes()
         self._configured: tuple[SourcePlan, ...] = ()
-        self._outputs: dict[str, Output] = {}  # limits of all sources so far: a new reader gets no new ones
+        self._outputs: dict[str, Output] = {}  # of all sources so far: a new reader keeps the limits
         self._replaced: list[ReaderHandle] = []
         """Handles of stopped readers. They stay open until the engine has the successor's channel, because the engine
         takes a closed channel for the loss of the source."""

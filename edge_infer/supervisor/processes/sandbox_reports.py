@@ -52,7 +52,8 @@ class SandboxReports:
         """Return the report with the sandbox and runtime that the process reported first after its start.
 
         The published values change at once after the first start and after `renew`, otherwise at most once in
-        `SAID_EVERY`. Otherwise a compromised process could send data by ending itself and reporting something else.
+        `SAID_EVERY`. Without this limit, a compromised process could send data by ending itself and reporting something
+        else.
         """
         name, now = child.recipe.name, self._clock()
         said = _SandboxFacts(report.sandbox, report.runtime if isinstance(report, EngineReport) else "")

@@ -118,19 +118,20 @@ EARLIER_FOR: Final = 3600.0
 LOOK_EVERY: Final = 5.0
 """Seconds between two checks for replaced files, while the broker or a file source cannot be reached."""
 MAX_RENEWALS, RENEWALS_PER_SECOND = 3, 1 / 300
-"""How often a child may restart because files were replaced: at once, and per second. Each restart of the engine stops
-all pipelines for some seconds."""
+"""Limit of the restarts of a child because files were replaced: in a row, and per second. Each restart of the engine
+stops all pipelines for some seconds."""
 MAX_ACCUSATIONS, ACCUSATIONS_PER_SECOND = 5, 1 / 60
-"""How often an accusation of a reader is accepted. Otherwise a compromised process could have the others killed."""
+"""Limit of the accepted accusations against readers: in a row, and per second. Without it, a compromised process could
+have other processes killed."""
 MAX_ACCUSATIONS_OF_EACH_OTHER: Final = 3
 """Accusations of engine and publisher against each other that are accepted at once, in each direction; then one an
-hour. A new publisher does not know yet which sequence numbers an engine has used, and a new engine has to load its
-models."""
+hour. Each kill has a cost: a new publisher does not know yet which sequence numbers an engine has used, and a new
+engine has to load its models."""
 BUSY: Final = 0.2
 """Share of a processor from which a silent publisher counts as busy."""
 STOP_ALL: Final = 17.0
 """Seconds after the stop order within which a publisher that is still starting must start and stop. systemd kills the
-service after 20 s; the difference is for what this process itself still writes to a slow card."""
+service after 20 s; in the other 3 s this process itself writes to a card that may be slow."""
 ENGINE_STOP, PUBLISHER_STOP = 3.0, 12.0
 """Seconds from the stop order until the process is killed. An engine needs one second, and more on a busy board. A
 publisher disconnects within 2 s, writes small files, and has 6 s for its last commit to a slow card."""
@@ -216,7 +217,7 @@ class ProcessSupervisor:
         self._blameless = False  # this death counts against no model: a flood, a stalled board, a large picture
         self._folder = PublisherFolder()
         self._memory_kills = MemoryKills()
-        self._own_fault = False  # the publisher is being killed for what its folder may have caused
+        self._own_fault = False  # the publisher is being killed for a fault that its folder may cause
         self.restraint = Restrain()
         """The governor's current limits for pipelines."""
         self.watched = False
@@ -334,7 +335,7 @@ class ProcessSupervisor:
         return True
 
     def forget_picture(self, number: int) -> None:
-        """Forget a picture that the engine did not deliver in time, so that it excuses nothing later."""
+        """Forget a picture that the engine did not deliver in time, so that it excuses no later silence."""
         if self.picture == number:
             self.picture = None
 
@@ -441,7 +442,7 @@ class ProcessSupervisor:
                 for_memory = self._memory_kills.take() if foreign else False
                 text = self._on_exit(child, status, for_memory=for_memory)
                 blameless, self._blameless = self._blameless, self._blameless and child is not self.engine
-                if child is self.engine:  # a picture may take the memory for which the kernel kills it
+                if child is self.engine:  # its memory for a picture may be why the kernel kills it
                     blameless |= self._makes_large and not ours and status == -signal.SIGKILL
                     self.picture, self._stuck = None, frozenset()
                 if child is self.engine and text and not blameless:
@@ -519,12 +520,12 @@ class ProcessSupervisor:
             self._start(self.publisher)
             died = self._boot in {down.boot for down in self._deaths}
             if self._boot and self.engine.pid is None and not died:
-                # It has stopped as ordered; its results wait in the channel.
+                # The engine has stopped as ordered; its results wait in the channel.
                 self.publisher.tell(EngineUp(self._boot, self._rested))
 
     def _await_publisher(self, deadline: float) -> None:
         """Wait for a publisher that starts, because it must receive the results that the engine has left."""
-        while self.publisher.channel is not None and not self.publisher.spoke:  # the publisher has ended
+        while self.publisher.channel is not None and not self.publisher.spoke:  # no channel: it has ended
             if (left := deadline - time.monotonic()) <= 0:
                 return
             readable(self.publisher.files(), self.publisher.unsent(), min(left, 0.1))
@@ -571,8 +572,8 @@ class ProcessSupervisor:
     def _budgets_full(self) -> bool:
         """Return whether an engine that starts now has full budgets.
 
-        The first engine has, and a later one at most once per hour. If each start gave full budgets, a compromised
-        engine could end itself again and again to send a burst of messages each time.
+        The first engine has them, and a later engine has them at most once per hour. If each start gave full budgets, a
+        compromised engine could end itself again and again to send a burst of messages each time.
         """
         now = time.monotonic()
         if self._boot and now < self._rested_at + RESTED_AFTER:
@@ -709,7 +710,7 @@ class ProcessSupervisor:
             forget_note(self._slate)
 
     def _tell_of_folder(self, done: str) -> None:
-        """Log what was done about the publisher's folder, if anything, and show it in the status."""
+        """Log what was ``done`` about the publisher's folder, and show it in the status; nothing for an empty text."""
         if done:
             log.error("%s", done)
             self.note(done, "the publisher's folder")
@@ -735,7 +736,7 @@ class ProcessSupervisor:
                 self._kill(child, f"sent no heartbeat for {silent:.0f} s")
         heard = self.heard.engine
         if heard is not None and heard.stuck:
-            stuck = [each.name for each in self.pipelines() if each.name in heard.stuck]  # it may send any names
+            stuck = [each.name for each in self.pipelines() if each.name in heard.stuck]  # the engine may name others
             self._stuck = frozenset(stuck)
             self.kill_engine(f"is stuck in {named(stuck) or 'a pipeline'}")
         for child, why in self._readers.hung():
@@ -744,8 +745,8 @@ class ProcessSupervisor:
     def _was_busy(self, seconds: float) -> bool:
         """Return whether the publisher used the processor while it was silent.
 
-        A publisher that waits for a slow disk uses none. On a busy board it gets only a part of the time (`BUSY`). A
-        publisher in a thread of this process cannot be killed, so the result is then False.
+        A publisher that waits for a slow disk uses none. On a busy board, a publisher that works gets only a part of it
+        (`BUSY`). A publisher in a thread of this process cannot be killed, so the result is then False.
         """
         pid, report = self.publisher.pid, self.heard.publisher
         cpu = processor_time(pid) if pid is not None and self.publisher.killable else None
