@@ -54,7 +54,10 @@ def main() -> int:
 
 
 def _why_not(settings: dict[str, Any]) -> str:
-    """Return why nothing can be saved now. The writer's socket may appear and disappear while this process runs."""
+    """Return the reason why nothing can be saved now; empty if edits can be saved.
+
+    The writer's socket may appear and disappear while this process runs.
+    """
     if "why_not" in settings:
         return str(settings["why_not"])
     return "" if Path(settings["writer"]).is_socket() else READ_ONLY

@@ -20,7 +20,7 @@ FORGET_SECONDS: Final = 10.0
 MAX_BYTES: Final = 1 << 20
 MAX_SOURCES: Final = 64
 MAX_VIEWERS: Final = 8
-"""Maximum number of people who look at the same time; the daemon shows no pictures to more."""
+"""Maximum number of viewers at the same time; the daemon shows no pictures to further people."""
 LEFT_SECONDS: Final = 5.0
 """Seconds without a request after which a person no longer counts as a viewer. The daemon's limit is shorter."""
 Told = Callable[[Answer], None]

@@ -112,7 +112,7 @@ _SENT: Final = (signal.SIGTERM, signal.SIGABRT)
 
 
 def leave_stops_to_supervisor() -> None:
-    """Ignore these signals. The supervisor orders the stop; when it ends, this process finishes its work and ends.
+    """Ignore these signals. The supervisor orders the stop; if it ends itself, this process finishes its work and ends.
 
     Only the main thread may call this. ``abort(3)`` still ends the process.
     """

@@ -1,4 +1,4 @@
-"""Memory that this program may use, by the board and its control groups, free memory, and kills for lack of it.
+"""Memory that this program may use, by the board and its control groups, free memory, and kills for lack of memory.
 
 ``root`` holds ``proc`` and ``sys``.
 """
@@ -24,7 +24,7 @@ _KILLS: Final = ("memory.events", "memory.oom_control")
 def usable_memory(root: Path = _ROOT) -> int | None:
     """Return the bytes of the board or, if less, those that the control groups allow; None if both are unknown.
 
-    The first call decides: call it before a sandbox hides the files.
+    The first call decides the result, so call it before a sandbox hides the files.
     """
     limit = group_limit(root)
     try:

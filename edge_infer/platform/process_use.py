@@ -23,8 +23,8 @@ _CPUCLOCK_SCHED: Final = 2
 def use_of(pid: int, proc: Path = Path("/proc")) -> tuple[float, int] | None:
     """Return the seconds of processor time and the resident bytes of a process; None if it has ended.
 
-    The kernel shows them for protected processes, too (see proc_pid_stat(5)), unless ``/proc`` is mounted with
-    ``hidepid``: then the result is None.
+    The kernel shows these numbers for protected processes, too (see proc_pid_stat(5)). If ``/proc`` is mounted with
+    ``hidepid``, the result is None.
     """
     words = text_of(proc / str(pid) / "stat").rpartition(")")[2].split()
     try:

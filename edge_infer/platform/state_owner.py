@@ -76,7 +76,7 @@ def foreign_entry(state_dir: str | Path, part: str = "") -> ForeignEntry | None:
     """Return an entry of a state directory that its owner may not use, if possible a fatal one; None if there is none.
 
     With ``part``, check only that entry of the directory and everything below it. The check is about the rights of the
-    owner, not of this process, because root may read everything. It skips entries that this user cannot look at. The
+    owner, not of this process, because root may read everything. It skips entries that this user cannot examine. The
     result is None if this process runs neither as root nor as the owner, because a daemon may use the directory through
     its group.
     """

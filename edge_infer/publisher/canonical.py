@@ -41,10 +41,12 @@ _ENDS: Final = frozenset({"leave", "exit", "end", "drift_end"})
 class OutcomeForm:
     """Limits that the plan of a pipeline sets for its messages.
 
-    - ``least`` is the lowest score, ``most`` the maximum number of items in a result. - With ``sums`` a state counts at
-    most ``most`` objects in total. ``rows`` is the maximum number of rows that a state may omit. - ``shares`` and
-    ``stills``: whether results have these fields. - ``values`` are the values of a regression, in order. - ``answers``:
-    whether states have answers of a cascade. ``counted`` holds the labels that states count, by model.
+    - ``least`` is the lowest score, ``most`` the maximum number of items in a result.
+    - With ``sums`` a state counts at most ``most`` objects in total. ``rows`` is the maximum number of rows that a
+      state may omit.
+    - ``shares`` and ``stills``: whether results have these fields.
+    - ``values`` are the values of a regression, in order.
+    - ``answers``: whether states have answers of a cascade. ``counted`` holds the labels that states count, by model.
 
     While messages of an earlier plan may still arrive, the `joined` form also allows what that plan allowed. The
     precision is always that of the newest plan.
@@ -313,7 +315,7 @@ def _ids(ids: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
 
 
 def _counts(counts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the counts with sorted labels, each within its limit and none of 0.
+    """Return the counts with sorted labels, each count within its limit; counts of 0 are left out.
 
     Counts of lines and zones are nested.
     """

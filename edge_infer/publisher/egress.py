@@ -32,7 +32,7 @@ class Egress:
     """Rejects messages that do not fit the closed schema, the labels of their model, or the size limit.
 
     A new message of an engine may have only the words and forms of the plan that the engine uses (`PlanHistory`). A
-    queued message, and a message that the publisher itself makes about an earlier one, may have the words of all
+    queued message, and a message that the publisher itself makes about an earlier message, may have the words of all
     earlier plans. `learn` loads the words of earlier processes from a file that an earlier publisher wrote.
     """
 

@@ -145,7 +145,7 @@ class HealthClock:
 
 
 def _drift(said: Mapping[str, DriftHealth], known: Iterable[PipelinePlan]) -> dict[str, DriftHealth]:
-    """Return the drift of the configured pipelines that watch for it."""
+    """Return the drift of the configured pipelines that watch for drift."""
     return {each.name: said[each.name] for each in known if each.drift is not None and each.name in said}
 
 

@@ -72,8 +72,8 @@ LAST_WORDS: Final = 2.0
 LAST_RESULTS: Final = 1.1
 """Seconds, of `LAST_WORDS`, in which the engine may send its last messages after the supervisor has died."""
 MOST_BOOTS: Final = 64
-"""Maximum number of remembered boots (engine ids). A message of another boot waits until the supervisor announces
-it."""
+"""Maximum number of remembered boots (engine ids). Before it takes a message of another boot, the publisher reads the
+supervisor's announcements."""
 MOST_AT_ONCE: Final = 500
 """Maximum number of messages received from the engine before the broker is served."""
 MOST_EARLY: Final = 10_000

@@ -134,7 +134,7 @@ class ResultGuard:
 
 
 def _earlier(noted: bytes) -> AdmissionState | None:
-    """Return the state of the previous publisher; None if this is the first one."""
+    """Return the state of the previous publisher; None if this is the first publisher."""
     try:
         return decode_json(AdmissionState, noted) if noted else None
     except WireError as error:

@@ -1,7 +1,7 @@
 """The process that opens an address for `edge_infer.snapshot.probe`, in the sandbox of a reader.
 
 ``python -m edge_infer.snapshot.probe_main`` reads an `Address` from standard input and prints a `Probed`. If root
-starts it, it changes to another user.
+starts this process, it changes to another user.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The process that opens the source, or decodes the daemon's picture, for `edge_infer.snapshot.request`.
 
-``python -m edge_infer.snapshot.process CONFIG SOURCE SUFFIX [--grid] [--given]``. If root starts it, it changes to
-another user. It enters the sandbox of a reader. It prints a `Taken` as one line of JSON, then the bytes of the picture.
+``python -m edge_infer.snapshot.process CONFIG SOURCE SUFFIX [--grid] [--given]``. If root starts this process, it
+changes to another user. It enters the sandbox of a reader. It prints a `Taken` as one line of JSON, then the bytes of
+the picture.
 """
 
 from __future__ import annotations

@@ -142,7 +142,10 @@ class PipelineSchedule:
         return f"{name} is {self.inactive(plan).get(name, 'active')}"
 
     def inactive(self, plan: Plan) -> Mapping[str, str]:
-        """Return the inactive pipelines of a plan, each with a reason as text. A cascade follows its parent."""
+        """Return the inactive pipelines of a plan, each with a reason as text.
+
+        A cascade is inactive if its parent is.
+        """
         now = self._clock()
         if self._looked[0] is not plan or now - self._looked[1] >= LOOK_EVERY:
             self._looked = plan, now

@@ -28,8 +28,8 @@ FORMAT_FILE: Final = "format"
 FORMAT: Final = 1
 """Format of the files in the state directory. Increase it when an earlier version would misinterpret them."""
 OURS: Final = (LOCK, FORMAT_FILE, "applied.json", "serving.json", "outbox.sqlite")
-"""Files by which a state directory is recognized: each one contains at least one of them. Earlier versions wrote the
-last one."""
+"""Files by which a state directory is recognized: each one contains at least one of them. Only earlier versions wrote
+the last of these files."""
 _OPEN: Final = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _DATABASE: Final = "outbox.sqlite"
 MOVED: Final = ("topics.json", "discovery.json", "open-events.json", _DATABASE, f"{_DATABASE}-wal", f"{_DATABASE}-shm")
@@ -110,7 +110,7 @@ def _open_lock(state_dir: Path) -> int:
 def _claim_format(state_dir: Path) -> None:
     """Record the format of the files.
 
-    Raises `StartError` if a newer version wrote them, because this one would misinterpret them.
+    Raises `StartError` if a newer version wrote them, because this version would misinterpret them.
     """
     file, found = state_dir / FORMAT_FILE, 0
     with suppress(OSError, ValueError):
@@ -191,7 +191,7 @@ def _not_a_folder(state_dir: Path, place: Path) -> str:
 def make_folders(state_dir: Path) -> None:
     """Create the state directory and its folders, because a sandbox admits only folders that exist. Raises `OSError`.
 
-    A folder of one of these names that another program created is never used: tidying would empty it.
+    A folder with one of these names that another program created is never used, because tidying would empty it.
     """
     state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
     if not any(os.path.lexists(state_dir / name) for name in OURS):

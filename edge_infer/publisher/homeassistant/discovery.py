@@ -127,7 +127,7 @@ class _AnnouncedFile:
         self._file = JsonFile(Announced, FILE, MOST_BYTES, "entities that are removed now may stay in Home Assistant")
 
     def load(self, plan: Plan) -> Announced | None:
-        """Return the record of this process's last `save`, even if it could not be written; else the stored one."""
+        """Return the record of this process's last `save`, even if the write failed; before, the stored record."""
         if not self._loaded:
             self._loaded = True
             self._known = self._written = self._file.read(publisher_folder(plan.state_dir))

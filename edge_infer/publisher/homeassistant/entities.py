@@ -16,7 +16,8 @@ from edge_infer.platform.board import firmware_flags, hottest
 from edge_infer.publisher.homeassistant import templates
 
 MOST_LABELS: Final = 12
-"""Maximum number of labels of a pipeline that get entities of their own. If there are more, only their sum gets one."""
+"""Maximum number of labels of a pipeline that get entities of their own. If there are more labels, only their sum gets
+an entity."""
 NOTHING: Final = "nothing"
 """Value of the class entity when no class reached the threshold."""
 EXPIRE_AFTER: Final = 120

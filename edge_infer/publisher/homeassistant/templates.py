@@ -30,7 +30,7 @@ DISTANCE: Final = "{{value_json.anomaly.score if value_json.anomaly is mapping e
 EVENT: Final = "{{dict(value_json,event_type=value_json.type)|to_json if value_json.replay is not defined}}"
 """Empty for a replayed event, because it does not happen now."""
 LOST: Final = "{{value_json.outbox.lost.values()|sum-value_json.outbox.lost.get('unknown',0)}}"
-"""Losses without ``unknown``. Those are counted after a power cut, and most of these messages arrived or never
+"""Losses without ``unknown``. Unknown losses are counted after a power cut, and most of these messages arrived or never
 existed."""
 RECENT: Final = (
     "{{'online' if value_json.clock is defined or as_timestamp(now())-as_timestamp(value_json.ts)<70 else 'offline'}}"

@@ -147,7 +147,7 @@ class MqttConnection:
     def files(self) -> tuple[list[int], list[int]]:
         """Return two lists of file descriptors: to wait for until readable, and until writable.
 
-        The first is empty while acknowledgements may wait.
+        The first list is empty while acknowledgements may wait.
         """
         if self._attempt:
             return [self._attempt.fileno()], []
@@ -158,7 +158,7 @@ class MqttConnection:
         return [] if self._unwatched else [sock.fileno()], [sock.fileno()] if self._client.want_write() else []
 
     def due(self) -> float:
-        """Return the seconds after which to call `step` even if no file is ready, at most one."""
+        """Return the seconds after which to call `step` even if no file is ready, at most one second."""
         if self._attempt or self._client:
             return min(1.0, self._cargo.pause() or 1.0, self._patience_left() or 1.0)
         return min(1.0, max(0.0, self._retry_at - time.monotonic()))
@@ -407,7 +407,7 @@ class MqttConnection:
 
     def _too_large(self, size: int) -> ConnectionFailure:
         """Return the failure for connections that end at messages of this size."""
-        self._diagnosis.forget()  # the device may seem to share its client id
+        self._diagnosis.forget()  # these ends may have looked like those of a shared client id
         known = self._limit.known < size
         drops = "so the publisher drops larger ones (raise its limit of packets)"
         return ConnectionFailure(

@@ -88,8 +88,8 @@ NO_LIMIT: Final = 1 << 28
 ATTEMPTS: Final = 3
 """Number of connections that must end with the same message in flight before its size is suspected."""
 MIN_LIMIT_BYTES: Final = 1100
-"""Smaller messages are never suspected. Every result, event and state has at most this many bytes unless `max_payload`
-is raised. The smallest default limit of a known broker is that of Moquette, 8092 bytes."""
+"""Messages with fewer bytes are never suspected. Every result, event and state has at most this many bytes unless
+`max_payload` is raised. The smallest default limit of a known broker is that of Moquette, 8092 bytes."""
 FIRST_FORGOTTEN_SECONDS: Final = 300.0
 """Seconds after which larger messages are tried again, because the broker's limit may have been raised. The seconds
 double each time that the limit proves right."""

@@ -55,7 +55,7 @@ class OneWayClient(GuardedClient):
 
     The overridden methods are internal to paho. Without the first override each failed handshake would leave its socket
     open until garbage collection; a test counts open files. The second override resolves the broker's name with
-    ``look_up``. It does not bind the socket first, because the publisher's sandbox forbids that.
+    ``look_up``. It does not bind the socket first, because the publisher's sandbox forbids binding.
     """
 
     largest = MOST_RECEIVED

@@ -123,7 +123,7 @@ ASK_AGAIN_SECONDS: Final = 3600.0
 
 
 class VersionChoice:
-    """The version for the next attempt, from the outcomes of the earlier ones.
+    """The version for the next attempt, from the outcomes of earlier attempts.
 
     Some brokers end a connection with MQTT 5 without an answer. So does a TCP forwarder while its broker is away.
     Therefore, if the broker then accepts 3.1.1, the publisher tries 5 once more.

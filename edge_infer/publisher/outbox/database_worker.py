@@ -29,7 +29,7 @@ SPACE_FILE: Final = "outbox.space"
 SPACE: Final = 512 << 10
 SPACE_SHARE: Final = 16
 """`SPACE` is the size in bytes of a file that reserves disk space, at most the limit divided by `SPACE_SHARE`. It
-counts towards the limit. The worker removes the file if the last account does not fit on a full disk otherwise."""
+counts towards the limit. If the disk is too full for the last account, the worker removes this file first."""
 KEPT_ASIDE: Final = 4
 """Divisor of the limit; the quotient is the maximum size of a kept corrupt file."""
 

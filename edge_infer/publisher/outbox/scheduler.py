@@ -27,7 +27,7 @@ def size_of(place: Place, payload: bytes) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One message to send; ``entry`` is None for a retained one."""
+    """One message to send; ``entry`` is None for a retained message."""
 
     place: Place
     payload: bytes

@@ -67,7 +67,7 @@ class Checks:
         return [] if self._compilation is None else [self._compilation.fileno()]
 
     def pids(self) -> list[int]:
-        """Return the id of the process that reads the file, if there is one."""
+        """Return the id of the process that reads the file, if such a process runs."""
         return [] if self._compilation is None else [self._compilation.pid]
 
     def go_on(self) -> None:

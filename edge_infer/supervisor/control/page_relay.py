@@ -68,7 +68,7 @@ def _relay(connection: socket.socket, find: Callable[[], Path]) -> None:
 
 
 def _request(connection: socket.socket) -> dict[str, Any] | None:
-    """Return the request; None if the message is not one. Files that came with it are lost."""
+    """Return the request; None if the message is no request. Files that came with it are lost."""
     data = bytearray()
     while not data.endswith(b"\n"):
         part = connection.recv(65536)

@@ -46,7 +46,7 @@ def ticks() -> int:
 
 
 def descends(pid: int, ancestor: int) -> bool:
-    """Return whether ``pid`` is ``ancestor`` or a descendant of it; raises `OSError` if that is unknown.
+    """Return whether ``pid`` is ``ancestor`` or a descendant of it; raises `OSError` if its ancestors are unknown.
 
     ``ancestor`` must be the process that adopts its orphans (`Orphans`). Otherwise a descendant whose parents have
     ended would have the init process as its parent.
@@ -188,7 +188,7 @@ def _check_still_itself(pid: int, file: int | None, quiet: int) -> None:
 
 
 def _unseen(peer: Peer, file: int | None, error: OSError) -> RefusedError:
-    """Return the reason to refuse a process that could not be identified; ``file`` is a pidfd of it."""
+    """Return the error for a process that could not be identified; ``file`` is a pidfd of the process."""
     if isinstance(error, RefusedError):
         return error
     text = f"the daemon cannot identify process {peer.pid} ({error.strerror or error})"
@@ -230,7 +230,7 @@ class UserBuckets:
         self._users: dict[int, TokenBucket] = {}
 
     def take(self, uid: int) -> bool:
-        """Take a token of this user; return whether there was one."""
+        """Take a token of this user; return whether the user had one left."""
         if uid not in self._users and len(self._users) >= MAX_USERS:
             self._users = {each: bucket for each, bucket in self._users.items() if bucket.left() < self._burst}
         if uid not in (_ROOT, *self._users) and len(self._users) >= MAX_USERS:  # one person may use many user ids

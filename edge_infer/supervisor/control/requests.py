@@ -35,7 +35,7 @@ MAX_NOTES: Final = 64
 
 
 class PendingExplainRequests:
-    """Passes questions to the engine. It answers them in order."""
+    """Passes questions to the engine, which answers them in order."""
 
     def __init__(self, house: ProcessSupervisor, resting: Callable[[], Mapping[str, str]]) -> None:
         """``resting`` returns the pipelines that are inactive or in quarantine, each with the reason."""

@@ -139,7 +139,7 @@ the daemon."""
 def _is_there(path: Path) -> bool | None:
     """Return whether the path exists.
 
-    Return None if this user may not look into its folder: connecting then raises the error.
+    Return None if this user may not enter its folder; connecting then raises the error.
     """
     try:
         path.lstat()

@@ -202,7 +202,7 @@ def _measured(plan: Plan, report: EngineReport) -> dict[str, float]:
     """Return the frames a second of every pipeline; a cascade runs at the rate of its root pipeline.
 
     The limits follow from these rates and leave the device. So a rate that the engine reports is rounded to two digits;
-    near the configured limit it is that limit.
+    near its configured limit, the limit replaces it.
     """
     found = {}
     for pipeline in plan.pipelines:

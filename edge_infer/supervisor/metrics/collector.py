@@ -301,7 +301,7 @@ Labels = Mapping[str, str]
 
 @dataclass(slots=True)
 class MetricFamily:
-    """One metric with all its samples. ``suffix`` is that of a histogram's series, otherwise empty."""
+    """One metric with all its samples. Each sample of a histogram has a ``suffix``; other samples have an empty one."""
 
     name: str
     kind: Literal["counter", "gauge", "histogram"]

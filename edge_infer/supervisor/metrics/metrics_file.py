@@ -33,7 +33,7 @@ _FRESH: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOE
 
 
 def _check_replaceable(name: str, folder: int) -> None:
-    """Raise `OSError` if the name does not end with `SUFFIX`, or if it exists and is not a metrics file.
+    """Raise `OSError` if the name does not end with `SUFFIX`, or if a file of another kind has this name.
 
     A link or an empty file may be replaced, too. A directory passes, because the renaming reports it. The check is
     needed because the plan may come from a compromised process.

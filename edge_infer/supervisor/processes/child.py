@@ -35,7 +35,7 @@ SERVED: Final = 1.0
 SERVED_PAUSE: Final = 1.0
 """Seconds between two starts of a child that was killed after it had sent a record and lived for `SERVED` seconds."""
 KILLED_PAUSE: Final = 2.0
-"""Seconds between two starts of a child that was killed earlier than that."""
+"""Seconds between two starts of a child that was killed within `SERVED` seconds."""
 SOON: Final = 10.0
 QUICK_KILLS: Final = 3
 """Number of kills in a row, by other programs and within `SOON` seconds after a start, after which the pauses grow as

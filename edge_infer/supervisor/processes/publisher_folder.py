@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 MAX_FAILURES: Final = 3
 """Failures in a row, without healthy work between them, after which the supervisor starts or ends a trial."""
 FIRST_PAUSE, LONGEST_PAUSE = 600.0, 3600.0
-"""Seconds from a trial that did not help to the next one. Each pause is twice as long as the previous one."""
+"""Seconds from a trial that did not help to the next trial. Each pause is twice as long as the previous one."""
 Moved = TypeVar("Moved")
 _INTERRUPTED: Final = "the daemon ended while the publisher tried an empty folder"
 
@@ -29,8 +29,8 @@ class PublisherFolder:
 
     After several failures a trial begins: the supervisor renames the folder to `ON_TRIAL` and makes an empty one.
 
-      - If a publisher works with the empty folder, the old one is renamed to the next ``publisher.put-aside-`` name. -
-      If publishers also fail with the empty folder, something else causes the failures, and the supervisor moves the
+      - If a publisher works with the empty folder, the old one is renamed to the next ``publisher.put-aside-`` name.
+    - If publishers also fail with the empty folder, something else causes the failures, and the supervisor moves the
       old folder back. It repeats the trial after a pause, because the folder may be a second cause that remains.
 
     The supervisor stores the trial only in the name of the old folder. So a start can end a trial that a kill or a

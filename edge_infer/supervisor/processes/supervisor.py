@@ -112,7 +112,7 @@ def _names(rooms: Sequence[str]) -> str:
 log = logging.getLogger(__name__)
 
 MOST_DEATHS: Final = 16
-"""Number of ended engines that are reported to a new publisher. It may not know their last sequence numbers yet."""
+"""Number of ended engines that are reported to a new publisher, which may not know their last sequence numbers yet."""
 EARLIER_FOR: Final = 3600.0
 """Seconds for which a new publisher gets the previous plan, because messages may wait while disk and broker fail."""
 LOOK_EVERY: Final = 5.0
@@ -674,7 +674,7 @@ class ProcessSupervisor:
             child.tell(self.restraint)
 
     def _on_exit(self, child: ChildProcess, status: int, *, for_memory: bool | None) -> str:
-        """Handle the death of a child. Return a description of it; empty if it was planned.
+        """Handle the death of a child. Return a description of the death; empty if it was planned.
 
         ``for_memory`` is whether the kernel killed it for lack of memory; None if that is unknown.
         """

@@ -35,7 +35,7 @@ NAME: Final = "config"
 DEADLINE: Final = 120.0
 """Seconds that validating a configuration and trying each of its models may take."""
 _NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
-"""A NUL in a text of JSON, and not a backslash before ``u0000``."""
+"""An encoded NUL in a text of JSON, but not an encoded backslash before ``u0000``."""
 _STATE_DIR: Final = re.compile(rb"""^[^#\n]*\bstate_dir["']?[ \t]*:""", re.MULTILINE)
 _MERGED: Final = re.compile(rb"""^[^#\n]*\brooms["']?\s*:\s*["']?(?:merged\b|\$\{)""", re.MULTILINE)
 ENDS: Final = (0, 2)
@@ -186,7 +186,8 @@ class Compilation:
         return compiled
 
     def _again_in(self, compiled: Compiled) -> Compiled | None:
-        """Compile again, in a sandbox with the state directory that the file names; fail if another one is in use."""
+        """Compile again, in a sandbox with the state directory that the file names; fail if the daemon uses another
+        one."""
         if not self._searching:
             problem = moved(self._config, self._words[-1], compiled.elsewhere)
             return Compiled(compiled.digest, None, (problem,), seen=compiled.seen)
@@ -212,7 +213,7 @@ class Compilation:
 def _names_merged(config: Path) -> bool:
     """Return whether the file seems to contain ``rooms: merged``.
 
-    With it the publisher runs inside this process, so the supervisor accepts it only if the file contains it.
+    With this setting the publisher runs inside the supervisor, which accepts the setting only if the file contains it.
     """
     with suppress(OSError):
         return _MERGED.search(content(config, MAX_BYTES)) is not None
@@ -228,7 +229,7 @@ def _names_folder(config: Path, state_dir: str) -> bool:
 
 def moved(config: Path, before: str, state_dir: str) -> Problem:
     """Return the problem of a file that names another state directory than that of the running daemon, ``before``."""
-    advice = "" if mount_advice(before) else mount_advice(state_dir)  # the previous one shows that others are writable
+    advice = "" if mount_advice(before) else mount_advice(state_dir)  # the previous one shows that other folders are writable
     remedy = advice or "restart it instead"
     text = f"cannot change while the daemon runs; {remedy}"
     return Problem(str(config), _line_of_state_dir(config), "device.state_dir", text[:4096])
@@ -249,7 +250,7 @@ def failed(config: Path, why: str, *, machine: bool = False) -> Compiled:
 
 
 def _digest(config: Path) -> str:
-    """Return the digest of a configuration; empty if it is missing or cannot be one."""
+    """Return the digest of a configuration; empty if the file is missing or cannot be a configuration."""
     with suppress(OSError, ValueError):
         if config.is_file():
             return digest_of_texts(texts_of(config))

@@ -19,7 +19,8 @@ log = logging.getLogger(__name__)
 CALM: Final = 10.0
 """Seconds in which no model is loaded or tried, before the measurement starts."""
 PATIENCE: Final = 900.0
-"""Seconds that the measurement may take. Nothing waits for it, and on a slow board it gets little processor time."""
+"""Seconds that the measurement may take. Nothing waits for the measurement, and on a slow board it gets little
+processor time."""
 
 
 class FastPath:

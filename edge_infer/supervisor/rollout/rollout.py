@@ -345,7 +345,7 @@ class ModelRollout:
     def _without_delegate(self, name: str, how: str) -> bool:
         """Move the pipeline's model from its delegate to the processor.
 
-        Return False if the plan does not allow that.
+        Return False if the plan does not allow this move.
         """
         assert self.plan is not None
         pipeline = next(each for each in self.plan.pipelines if each.name == name)
@@ -371,7 +371,7 @@ class ModelRollout:
         self._again()
 
     def _newest(self, names: Collection[str]) -> str:
-        """Return which of these pipelines has the newest model."""
+        """Return the pipeline that has the newest model."""
         slots = self.record.slots
         return max(names, key=lambda name: (name not in slots, slots[name].ts if name in slots else name))
 
