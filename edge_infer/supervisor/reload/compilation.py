@@ -186,8 +186,7 @@ class Compilation:
         return compiled
 
     def _again_in(self, compiled: Compiled) -> Compiled | None:
-        """Compile again, in a sandbox with the state directory that the file names; fail if the daemon uses another
-        one."""
+        """Compile again, in a sandbox with the state directory in the file; fail if the daemon uses another one."""
         if not self._searching:
             problem = moved(self._config, self._words[-1], compiled.elsewhere)
             return Compiled(compiled.digest, None, (problem,), seen=compiled.seen)
@@ -229,7 +228,7 @@ def _names_folder(config: Path, state_dir: str) -> bool:
 
 def moved(config: Path, before: str, state_dir: str) -> Problem:
     """Return the problem of a file that names another state directory than that of the running daemon, ``before``."""
-    advice = "" if mount_advice(before) else mount_advice(state_dir)  # the previous one shows that other folders are writable
+    advice = "" if mount_advice(before) else mount_advice(state_dir)  # the previous one shows that others are writable
     remedy = advice or "restart it instead"
     text = f"cannot change while the daemon runs; {remedy}"
     return Problem(str(config), _line_of_state_dir(config), "device.state_dir", text[:4096])
