@@ -37,7 +37,7 @@ def sentences(page: str) -> str:
             f"accepts records of at most {MAX_REPORT_BYTES >> 20} MiB, {child.MAX_RECORDS_PER_SECOND} a second",
         ),
         ("security.md", f"a second and {child.MAX_BYTES_PER_SECOND >> 20} MiB a second"),
-        ("security.md", f"reads the configuration, it accepts {helper_process.LONGEST >> 20} MiB"),
+        ("security.md", f"reads the configuration may send {helper_process.LONGEST >> 20} MiB altogether"),
         ("security.md", {8: "eight"}[MAX_MEMORY_FACTOR] + f" times its bytes of memory, or {FREE_MEMORY >> 20} MiB"),
         ("security.md", {5: "five"}[supervisor.MAX_ACCUSATIONS] + " such reports and then one a minute"),
         (
