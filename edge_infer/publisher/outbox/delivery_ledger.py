@@ -87,7 +87,7 @@ class DeliveryLedger:
     # Reports from the engine and the supervisor
 
     def resume(self, boot: str, tallies: Iterable[Tally]) -> None:
-        """Set the number after which each series of this boot continues, if this publisher has taken none of it yet."""
+        """Set the number after which each series of this boot continues, unless numbers of it were taken before."""
         for tally in tallies:
             series = MessageSeries(tally.pipeline, boot, tally.kind)
             track = self._tracks.get(series)
