@@ -1,1 +1,1 @@
-"""Readers: one small process for each source. It owns the device and can be killed without harm to the others."""
+"""Readers: each is a small process that owns the device of one source. Killing a reader does not affect the others."""

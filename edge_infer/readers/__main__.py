@@ -36,7 +36,7 @@ def main() -> int:
     args = parser.parse_args()
     plan = read_reader_config(args.source)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    # A source may take over the descriptor to which native code writes; our own log lines must not go there.
+    # A source may redirect descriptor 2, to which native code writes; our own log lines need a copy of it.
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="backslashreplace")
     configure(f"reader {plan.name}", args.log_level)
     prepare(os.environ)

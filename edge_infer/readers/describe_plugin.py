@@ -1,4 +1,4 @@
-"""Describe a source class of another package in a sandboxed child, so that reading a configuration never runs its code.
+"""Describe a source class of another package in a sandboxed child: the caller must not run code of that package.
 
 ``python -m edge_infer.readers.describe_plugin`` reads one `DescribeRequest` from standard input and prints one
 `Description`.
@@ -24,7 +24,7 @@ from edge_infer.sandbox import lock
 from edge_infer.sandbox.needs import reader_fence
 
 PATIENCE: Final = 60.0
-"""Seconds that the child may take; a slow SD card may have to read NumPy and OpenCV for the first time."""
+"""Maximum run time of the child in seconds: it may load NumPy and OpenCV from a slow SD card for the first time."""
 MAX_DESCRIPTION_BYTES: Final = 1 << 20
 _PR_SET_PDEATHSIG: Final = 1
 _MOST: Final = 4000
@@ -32,7 +32,7 @@ Sentence = Annotated[str, at_most(_MOST)]
 
 
 class DescribeRequest(Record, frozen=True):
-    """The request: ``target`` is ``module:Class``, ``options`` are the configured keys, ``place`` is their position.
+    """The request: ``target`` is ``module:Class``, ``options`` are the configured keys, ``place`` their position.
 
     ``fps`` is passed as an option to a source that has such an option.
     """
@@ -44,10 +44,10 @@ class DescribeRequest(Record, frozen=True):
 
 
 class Description(Record, frozen=True):
-    """The attributes of a `Source`; ``known`` maps the names of its options to whether each is required.
+    """The attributes of a `Source`; ``known`` maps the name of each option to true if the option is required.
 
-    Three fields hold reasons: ``missing`` why the class cannot be loaded, ``misfit`` why the options do not fit (with
-    their position), and ``problem`` why the source could not be read.
+    Three fields hold error messages: ``missing`` if the class cannot be loaded, ``misfit`` if the options are invalid,
+    and ``problem`` if the source cannot be read.
     """
 
     known: Mapping[ShortText, bool] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class Description(Record, frozen=True):
 
 
 def describe(target: str, options: Mapping[str, JsonValue], place: str, fps: float | None) -> Description:
-    """Describe the source in a child; raises `ConfigError` if the class does not exist or the child sends no answer."""
+    """Describe the source in a child; raises `ConfigError` if the class does not exist or the child has no output."""
     try:
         order = dumps(DescribeRequest(target, options, place, fps))
         done = run_bounded(own_module(__name__), order, most=MAX_DESCRIPTION_BYTES, seconds=PATIENCE)
@@ -85,7 +85,7 @@ def main() -> int:
     plan = SourcePlan("source", "", order.target, live=True, network=False, options=order.options)
     lock("reader", fence=reader_fence(plan))
     with os.fdopen(os.dup(1), "wb") as answers:
-        os.dup2(2, 1)  # output of the source must not mix with the answer
+        os.dup2(2, 1)  # output of the source must not mix with the description
         answers.write(dumps(_described(order)))
     return 0
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-# linux/videodev2.h: request numbers hold direction, size, type 'V' and number; the layouts are the same everywhere.
+# linux/videodev2.h: a request code holds direction, size, type 'V' and index; layouts are the same on every processor.
 _QUERYCAP: Final = 0x80685600
 _ENUM_FMT: Final = 0xC0405602
 _ENUM_FRAMESIZES: Final = 0xC02C564A
@@ -90,7 +90,7 @@ def _sizes(fd: int, fourcc: bytes, ioctl: Ioctl) -> Iterator[Mode]:
     for answer in _listed(fd, _ENUM_FRAMESIZES, 44, lambda index: struct.pack("@I4s", index, fourcc), ioctl):
         found = True
         kind, *numbers = struct.unpack_from("@I6I", answer, 8)
-        if kind != _DISCRETE:  # one answer, for all sizes in a range
+        if kind != _DISCRETE:  # one answer describes all sizes of a range
             yield Mode(name, f"{numbers[0]}x{numbers[3]} to {numbers[1]}x{numbers[4]}")
             return
         width, height = numbers[:2]

@@ -1,4 +1,4 @@
-"""Sets environment variables for OpenCV and the resolver before their first use."""
+"""Sets environment variables for OpenCV and the name resolver; call it before either is used."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _SETTINGS: Final = {
 
 
 def most_pixels(memory: int | None) -> int:
-    """Return the maximum pixels of a picture, so that its frames take at most a quarter of the memory (bytes).
+    """Return the maximum number of pixels of a picture. Its frame slots then take a quarter of ``memory`` (bytes).
 
-    Without a limit, a small file can claim to be a picture that fills the memory.
+    Without a limit, a small file can declare a picture size that fills the memory.
     """
     return _USUAL_PIXELS if memory is None else min(MAX_PIXELS, memory // 4 // _BYTES_A_PIXEL)
 
 
 def bound_pictures() -> None:
-    """Limit the size of pictures in this process, unless its environment already does. Call it before OpenCV loads."""
+    """Limit the size of pictures in this process unless the environment sets a limit. Call it before OpenCV loads."""
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(most_pixels(usable_memory())))
 
 

@@ -18,8 +18,9 @@ Act = Literal["frame", "same", "black", "fail", "unplug", "hang"]
 class FakeCapture:
     """Replacement for ``cv2.VideoCapture`` that follows ``script``: one word per frame; the last word is repeated.
 
-    ``frame`` is a new picture, ``same`` the previous one again, ``black`` a black one, ``fail`` no picture. ``unplug``
-    raises ENODEV, and ``hang`` blocks until `release`. `grabbed` and `retrieved` count the calls.
+    ``frame`` gives a new picture, ``same`` the previous picture, ``black`` a black picture, and ``fail`` no picture.
+    ``unplug`` raises ENODEV, and ``hang`` blocks until `release`. `grabbed` and `retrieved` count the calls of `grab`
+    and `retrieve`.
     """
 
     def __init__(self, script: Sequence[Act], *, width: int = 64, height: int = 48, opens: bool = True) -> None:
@@ -37,7 +38,7 @@ class FakeCapture:
         return self._opens and not self._released.is_set()
 
     def set(self, prop: int, value: float) -> bool:
-        """Note a property."""
+        """Store the value of a property."""
         self.settings[prop] = value
         return True
 

@@ -1,4 +1,4 @@
-"""The reader's end of a frames channel: writes each frame once, into a shared memory slot that is not in use."""
+"""The reader's end of a frames channel: it writes each frame once, into a free slot of the shared memory."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ class SlotWriter:
     """Writes pictures into slots and notifies the engine; for one thread only. `frames` counts captured pictures.
 
     It allocates new memory for each frame format and for each engine that attaches, and no longer writes to the
-    previous memory. It does not overwrite the slot of the newest frame either, because the next frame is compared with
-    that frame.
+    previous memory. It never overwrites the slot of the newest frame, because it compares the next frame with that
+    frame.
     """
 
     def __init__(self, channel: Channel, orientation: Orientation) -> None:
         self.frames = 0
         self.greetings = 0
         self.looks: float | None = None
-        """Frames per second that the engine processes; None: no limit, or not reported yet."""
+        """Maximum frames per second that the engine processes; None if unlimited or not reported yet."""
         self._channel = channel
         self._orientation = orientation
         self._format: FrameFormat | None = None
@@ -89,7 +89,7 @@ class SlotWriter:
     def write(self, picture: Picture) -> bool:
         """Send one picture to the engine; return False if it was dropped because the engine holds all slots.
 
-        A picture that is already in the slot that `place` returned is not copied.
+        A picture whose pixels are already in the slot from `place` is not copied.
         """
         self.frames += 1
         self.poll()
@@ -127,7 +127,7 @@ class SlotWriter:
         self._channel.close()
 
     def _unused(self) -> int | None:
-        # The lowest, so that slots that are never used take no memory.
+        # Take the lowest slot: a slot that was never written takes no memory.
         return min((slot for slot in self._free if slot != self._newest), default=None)
 
     def _forget(self) -> None:
@@ -182,7 +182,7 @@ def same(left: Pixels, right: Pixels) -> bool:
 
 
 def is_black(pixels: Pixels) -> bool:
-    """Return whether at least 98 % of every sixteenth pixel in both directions are darker than `DARK`."""
+    """Return whether at least 98 % of a sample (every sixteenth pixel in both directions) is darker than `DARK`."""
     sample = pixels[::16, ::16]
     return bool(np.count_nonzero(sample >= DARK) * 50 <= sample.size)
 

@@ -1,4 +1,4 @@
-"""Script that replaces itself by a command, which the kernel kills when the reader that started it dies.
+"""Script that replaces itself by a command. The kernel kills the command when the reader that started it dies.
 
 It is a separate script because running Python code between fork and exec is not safe in a process with threads.
 """
@@ -21,7 +21,7 @@ def main() -> None:
         sys.exit(1)
     # A reader may have kept the capability to read this program; the command must not inherit it.
     ctypes.CDLL(None).prctl(_PR_CAP_AMBIENT, _AMBIENT_CLEAR_ALL, 0, 0, 0)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the command must not inherit that this signal is ignored
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the reader ignores this signal; the command must not
     try:
         os.execvp(command[0], command)  # noqa: S606 - no shell, by design
     except OSError as error:

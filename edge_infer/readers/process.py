@@ -40,13 +40,13 @@ CALM: Final = 10.0
 TICK: Final = 0.1
 """Seconds between two polls of the channels while there is nothing to read."""
 LAST_MOMENT: Final = 0.1
-"""Seconds that the source gets for closing after SIGTERM. If it hangs, the kernel releases its device."""
+"""Seconds in which the source may close after SIGTERM. Then the process exits, and the kernel releases the device."""
 LAST_READINGS: Final = 0.15
 """Seconds after SIGTERM in which the engine may finish the last readings of a pipe, before the source closes."""
 
 
 class Writer(Protocol):
-    """Interface of the destination of readings: `SlotWriter` for pictures, `StreamWriter` for samples and lines."""
+    """Interface of writers of readings: `SlotWriter` for pictures, `StreamWriter` for samples and lines."""
 
     frames: int
     greetings: int
@@ -68,7 +68,7 @@ class Writer(Protocol):
 class Progress:
     """Activity of the reader, reported to the supervisor.
 
-    The reading thread writes it; the reporting thread reads it.
+    The reading thread updates this object; the reporting thread reads it.
     """
 
     def __init__(self, room: Room) -> None:
@@ -80,7 +80,7 @@ class Progress:
 
     @contextmanager
     def call(self, patience: float = 0.0) -> Iterator[None]:
-        """Mark a call into a device. It may normally take ``patience`` seconds."""
+        """Mark a call into a device that may normally take ``patience`` seconds."""
         self._until = time.monotonic() + patience
         try:
             yield
@@ -268,7 +268,7 @@ def run(plan: SourcePlan, control_fd: int, frames_fd: int, room: Room) -> int:
     signals, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     signal.signal(signal.SIGTERM, end)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the supervisor alone, which stops the others in order
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C the supervisor stops all processes in order
     Reporter(Channel(control_fd, (SetLogLevel,)), signals, progress, writer, stop).start()
     try:
         SourceReader(plan, writer, progress, stop).run()

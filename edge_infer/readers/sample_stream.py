@@ -37,17 +37,17 @@ log = logging.getLogger(__name__)
 TO_STREAM_READER: Final = (ReaderHello, ReadingsDone)
 """Record types that the reader's end of a channel for samples or text accepts."""
 KEEP: Final = 1 << 20
-"""Bytes of readings that are kept, in case a new engine needs them again."""
+"""Maximum bytes of readings that are kept, so that they can be sent again to a new engine."""
 SUSPECTS: Final = 24
-"""Number of readings among which the one that ended the engine must be: those in its queue, in the model, and finished
-but not yet acknowledged."""
+"""Number of the oldest readings that may have crashed the engine: those in its queue, in the model, and finished but
+not yet acknowledged."""
 MAX_AT_ONCE: Final = 100
 """Maximum number of records from the engine that are handled between two readings."""
 LONGEST_LINE: Final = 65536
 """Maximum length of a line in characters; longer lines are cut."""
 ROOM_SECONDS: Final = 0.25
-"""Default wait for a full channel in seconds, for sources that define none. The small buffer of a device holds the data
-of this time."""
+"""Default seconds to wait while the channel is full, for sources that define no other time. Even the small buffer of a
+device holds the data of this time."""
 TICK: Final = 0.1
 
 
@@ -56,18 +56,18 @@ class _KeptReading:
     counts: StreamCounts
     data: bytes
     engines: int = 0
-    """Number of engines to which it has been sent."""
+    """Number of engines to which this reading has been sent."""
 
 
 class StreamWriter:
-    """Numbers the readings and sends them to the engine; unfinished ones are sent again to the next engine.
+    """Numbers the readings and sends them to the engine; unfinished readings are sent again to the next engine.
 
-    With ``holds_writer`` it waits as long as the channel is full, until `hurry` sets a deadline. The source is not read
-    in the meantime, so a program that writes into a pipe waits as well. Without it, a reading is dropped and logged if
-    the channel stays full for ``room_seconds``; the engine then sees a missing number.
+    With ``holds_writer``, it waits while the channel is full, at most until the deadline that `hurry` sets. Meanwhile
+    the source is not read, so a program that writes into a pipe waits as well. Without ``holds_writer``, a reading is
+    dropped and logged if the channel stays full for ``room_seconds``. The engine then sees a gap in the numbers.
 
-    If two engines in a row end without finishing any reading, one of the oldest readings may be the cause, so these are
-    dropped.
+    If two engines in a row end without finishing any reading, one of the oldest readings may be the cause, so the
+    oldest are dropped.
 
     The reading thread writes, and another thread may call `tell_counts`; a lock keeps their records apart.
     """
@@ -91,11 +91,11 @@ class StreamWriter:
         self._settled = 0  # the last reading that an engine has finished
         self._forgotten = 0  # the last reading that has no kept copy
         self._greet = False
-        self._fruitless = False  # whether the current engine has not finished any reading yet
+        self._fruitless = False  # true until the current engine has finished a reading
         self._lock = threading.RLock()
         self._before: Signal | None = None
         self._away: Callable[[], str] | None = None
-        self._told_away: tuple[int, str] | None = None  # for which engine, and the text
+        self._told_away: tuple[int, str] | None = None  # number of the engine, and the text
 
     @property
     def faults(self) -> int:
@@ -103,14 +103,14 @@ class StreamWriter:
         return self._left_out.count
 
     def follow(self, faults: Faults | None) -> None:
-        """Follow the counter of a newly opened source; it continues from the count of the previous opening."""
+        """Use the counter of a newly opened source, which continues the count of the previous opening."""
         if faults is not None:
             with self._lock:
                 faults.resume(self._left_out)
                 self._left_out = faults
 
     def attend(self, away: Callable[[], str] | None) -> None:
-        """Report, to each engine, that the source is open, and each change of ``away``; None: it is closed."""
+        """Report to each engine that the source is open and each change of ``away()``; None: the source is closed."""
         with self._lock:
             self._away, self._told_away = away, None
 
@@ -122,7 +122,7 @@ class StreamWriter:
                     return
                 if isinstance(record, ReaderHello):
                     self._begin_again()
-                elif record.number <= self.frames:  # the record may be meant for an earlier reader
+                elif record.number <= self.frames:  # a higher number is meant for an earlier reader
                     self._finished(record.number)
 
     def _begin_again(self) -> None:
@@ -154,13 +154,12 @@ class StreamWriter:
     def tell_counts(self) -> bool:
         """Send counts, the state of an open pipe, and what a new engine needs, without a new reading.
 
-        Return False if it has to be called again soon.
+        Return False if the caller must call again soon.
 
-        It may be called from any thread and never blocks. It is needed because the source may be inside `read` for
-        hours.
+        This method never blocks and may be called from any thread. The reading thread may be inside `read` for hours.
         """
         if not self._lock.acquire(blocking=False):
-            return True  # the reading in progress carries them
+            return True  # the reading in progress carries the counts
         try:
             with contextlib.suppress(WireError):  # the reading thread gets the same error and handles it
                 if self._channel.fd >= 0:
@@ -226,7 +225,7 @@ class StreamWriter:
         return self._kept_up
 
     def _flush(self) -> bool:
-        """Send as many readings as the channel has space for; return whether none is left."""
+        """Send as many readings as the channel has space for; return whether all are sent."""
         if self._greet:
             if not self._channel.send(StreamBegin(self._settled)):
                 return False
@@ -241,7 +240,7 @@ class StreamWriter:
         return self._channel.flush()
 
     def _trim(self) -> None:
-        """Discard copies above `KEEP`, except the newest. Those that were not sent to the engine are lost."""
+        """Discard the oldest copies while all exceed `KEEP` bytes, but never the newest. Unsent copies are lost."""
         lost = 0
         while self._kept_bytes > KEEP and len(self._kept) > 1:
             lost += not self._sent
@@ -268,7 +267,7 @@ class StreamWriter:
             return self._flush() and self._channel.send(ReaderTrouble(shortened(text), ended))
 
     def hurry(self, deadline: float) -> None:
-        """Wait for the engine until ``deadline`` (monotonic clock) at most; may be called from a signal handler."""
+        """Set the deadline (monotonic clock) of all waits for the engine; may be called from a signal handler."""
         self._deadline = deadline
 
     def await_finished(self) -> None:

@@ -1,7 +1,7 @@
 """The sandbox of the processes, enforced by the kernel.
 
-`lock` is the first action of each process, before NumPy is imported and before any input. It does not need root. The
-states that it returns were determined by tests in the locked process.
+`lock` is the first action of each process, before NumPy is imported and before any input. It does not need root. It
+returns the state of each rule, which it determines by tests in the locked process.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ THREAD_ONLY: Final = "not enforced: rooms are merged, so it holds for a thread a
 MAX_FILES: Final = 512
 """Maximum number of open files of a locked process: less than half of the supervisor's limit, see `bound_files`."""
 MAX_FILES_OF_CONFIG: Final = 1024
-"""The same limit for the process that reads a configuration. It hands many files to the processes that try models,
-possibly while locked processes have their maximum in transit."""
+"""The same limit for the process that reads a configuration. This process sends many files to the processes that try
+models, possibly while locked processes have `MAX_FILES` files in transit."""
 SPARE_TASKS_OF_CONFIG: Final = 256
 """Number of tasks that the process that reads a configuration may start. An ended task counts until it is reaped.
 
-Without a limit, a process that forks and ends at once, again and again, would evade the signals that are to end it.
+Without a limit, a process that forks and exits in a loop would evade the signals that are sent to end it.
 """
 _SECOND: Final = frozenset({"network_namespace"})
-"""Rules that only back up another, sufficient rule. If such a rule is missing, this is logged without a warning."""
+"""Rules that only back up another, sufficient rule. If such a rule is missing, the process logs an info line, not a
+warning."""
 
 
 def lock(
@@ -51,8 +52,8 @@ def lock(
     and in the process that reads a configuration. With ``owners`` the fence follows no links of other users (see
     `landlock.make_rules`).
 
-    Each rule has a text: ``enforced`` (perhaps with an exception), ``not enforced: why`` or ``unavailable: why``. A
-    rule that the kernel lacks is logged and does not stop the process.
+    The state of a rule is a text: ``enforced`` (perhaps with an exception), ``not enforced: why`` or ``unavailable:
+    why``. A rule that the kernel lacks is logged and does not stop the process.
     """
     fence = fence or Fence()
     reads_all = room == "config"  # a configuration may name files of any user, and the process discloses no content
@@ -60,8 +61,8 @@ def lock(
     before = selftest.look()
     sees_frames = room in ("engine", "reader")
     ruleset = _rules(fence, abstract=fence.unix in ("sound", "programs"), owners=owners)
-    # A process with an additional capability is protected from other processes of this user. They must be kept out by
-    # other means before the capability is dropped.
+    # An additional capability protects the process from other processes of this user. Another protection must be in
+    # place before the capability is dropped.
     dumpable = privileges.dumpable()
     privileges.forbid_core_dumps()  # a process that is not dumpable can no longer set this
     privileges.forbid_dumping()
@@ -102,7 +103,7 @@ def lock(
 
 
 def missing(walls: Mapping[str, str]) -> list[str]:
-    """Return the rules that are not enforced, except where the configuration asks for that."""
+    """Return the names of the rules that are not enforced, except where the configuration requires an exception."""
     wanted = {THREAD_ONLY, *selftest.exceptions()}
     return [
         wall
@@ -114,10 +115,10 @@ def missing(walls: Mapping[str, str]) -> list[str]:
 def lock_thread(room: Room, fence: Fence) -> dict[str, str]:
     """Give up, for this thread and its children, all rights that the process does not need; return each rule's state.
 
-    In Linux, access to files, calls and capabilities belong to a thread, so the rules limit faults in what the thread
-    reads and writes. But memory is shared: an attacker who runs code in this thread can use another thread of the
-    process. So a rule counts as ``enforced`` only if it holds for the whole process, and as missing if it holds for
-    this thread alone.
+    In Linux, file access, system calls and capabilities are limited per thread, so the rules contain faults of this
+    thread. But memory is shared: an attacker who runs code in this thread can use another thread of the process. So a
+    rule counts as ``enforced`` only if it holds for the whole process, and as missing if it holds for this thread
+    alone.
     """
     before, whole = selftest.look(), selftest.walls(room, fence)  # a thread inherits the rules of its process
     privileges.drop_capabilities()
@@ -151,7 +152,7 @@ def _log_refusals(room: Room, fence: Fence, permitted: Rules, *, thread: bool = 
 
 
 def _worth(mine: str, whole: str) -> str:
-    """Return the state of a rule that holds for this thread, and possibly for its whole process."""
+    """Return the state of a rule, given its state in this thread and in the whole process."""
     if whole.startswith(selftest.ENFORCED):
         return whole
     return THREAD_ONLY if mine.startswith(selftest.ENFORCED) else mine

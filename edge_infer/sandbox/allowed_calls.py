@@ -68,7 +68,7 @@ MAKES_FILES: Final = (
 LINKS: Final = ("link", "linkat", "symlink", "symlinkat", "mknod", "mknodat")
 """Only programs of the operator create links, pipes and device files."""
 READS_CLOCK: Final = ("adjtimex", "clock_adjtime", "clock_adjtime64")
-"""Reading whether the clock is synchronized. Setting the clock needs a capability that no process has."""
+"""Calls that read whether the clock is synchronized. Setting the clock needs a capability that no process has."""
 STARTS_PROCESSES: Final = (
     "fork", "vfork", "clone3", "execve", "execveat", "setsid", "setpgid", "unshare",
     "setns", "chdir", "fchdir", "landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self",

@@ -35,11 +35,11 @@ def give_up_root(
     alone: int = 0,
     devices: bool = True,
 ) -> Identity | None:
-    """Become the owner of ``state_dir`` or the user of `chosen_identity`; None if this process does not run as root.
+    """Become the owner of ``state_dir`` or the user of `chosen_identity`; return None if the user does not change.
 
-    ``prepare`` runs as root beforehand, for that user. ``keep`` are capabilities that this process keeps if all its
-    children drop them. ``alone`` are capabilities that no child gets. Without ``devices`` the process is in no group of
-    cameras. Call this before any thread starts. Raises `StartError`.
+    ``prepare`` runs as root before the change and gets the new user. ``keep`` are capabilities that this process keeps;
+    its children must drop them. ``alone`` are capabilities that only this process keeps. Without ``devices``, the
+    process joins no device groups. Call this before any thread starts. Raises `StartError`.
     """
     try:
         identity = chosen_identity(state_dir)
@@ -78,8 +78,8 @@ def give_up_root_for(
 ) -> Identity | None:
     """Become the user of the ``configs`` of a command that root started, like `give_up_root`.
 
-    If only root can change the configurations, the user is the owner of the first one's state directory, and the
-    capability to read stays, because root itself has named every file. A configuration of another user could name a
+    If only root can change the configurations, the user is the owner of the first configuration's state directory, and
+    the capability to read stays, because root itself has named every file. A configuration of another user could name a
     file of root and a server that receives its content. For such a configuration the command becomes that user and
     reads only what that user may read. It also drops root's environment variables. Otherwise the configuration could
     refer to them by name, and that user could read them from child processes that are not yet in their sandbox.
@@ -127,7 +127,7 @@ def give_up_root_for_state(config: Path, hand_over: Callable[[Identity], None], 
 
 
 def become_changer(config: Path) -> Identity | None:
-    """Become the other user who can change a configuration; None if there is none, or this is not root."""
+    """Become the other user who can change a configuration; return None without such a user, or if not root."""
     found = foreign_part(config) if os.geteuid() == 0 else None
     return None if found is None else _become_changer(config.absolute(), found)
 
@@ -144,7 +144,7 @@ def _refuse_state_of_others(config: Path, state_dir: Path, changer: int) -> None
         return
     if owner != changer:
         user, other = Identity(changer, changer).name, "root" if owner == 0 else Identity(owner, owner).name
-        # Never the advice to give the folder away: the file's owner may have named one of the system.
+        # Do not advise to give the folder away: the file's owner may have named a folder of the system.
         raise StartError(
             f"{config} belongs to {user}, but the state directory {state_dir} belongs to {other}: set a folder of "
             f"{user} as device.state_dir; "

@@ -1,4 +1,4 @@
-"""The files and network that a process may access, as a value that can be compared. Landlock rules are made from it."""
+"""The files and network that a process may access, as a comparable value. Landlock rules are made from this value."""
 
 from __future__ import annotations
 

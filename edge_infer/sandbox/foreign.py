@@ -63,7 +63,7 @@ def is_foreign(config: Path) -> bool:
 
 
 def shared_part(config: Path) -> tuple[Path, str] | None:
-    """Return a file or folder of root's configuration whose mode lets other users change it, and which users.
+    """Return a file or folder of root's configuration that other users may change by its mode, and these users.
 
     Return None if there is none. A folder with the sticky bit, such as ``/tmp``, does not count.
     """
@@ -115,7 +115,7 @@ def _changeable(path: Path) -> Path | None:
                     raise ConfigError(f"{path}: too many links")
                 waiting.append(part.parent / part.readlink() / whole.relative_to(part))
                 break
-            others = found.st_mode & (stat.S_IWOTH | stat.S_IWGRP)  # with an access list, they cover more users
+            others = found.st_mode & (stat.S_IWOTH | stat.S_IWGRP)  # with an ACL, the group bits cover more users
             if stat.S_ISDIR(found.st_mode) and others and not found.st_mode & stat.S_ISVTX:
                 raise ConfigError(
                     f"other users than root may change the folder {part}, so root does not edit below it; "

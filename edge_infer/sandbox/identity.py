@@ -25,7 +25,7 @@ _NO_GROUP: Final = 65534
 _RESERVED: Final = "/run/systemd/dynamic-uid"
 """systemd does not assign a number whose file in this folder is locked."""
 _PRIVATE: Final = ("/var/lib/private", "/var/cache/private", "/var/log/private")
-"""Folders of services that may get the same number again at their next start."""
+"""Folders of services that may get the same user number again at their next start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Identity:
 
 
 def chosen_identity(folder: Path | None) -> Identity | None:
-    """Return the owner of ``folder`` unless that is root, otherwise the account, otherwise an unused user.
+    """Return the owner of ``folder`` unless that is root, otherwise the account `ACCOUNT`, otherwise an unused user.
 
     Return None if this process is not root. A chosen unused number stays reserved while this process runs. Raises
     `ForeignLinkError` if another user could choose the folder, and thereby the user that root becomes.
@@ -107,10 +107,10 @@ def _maps(path: Path, number: int) -> bool:
 
 
 def _group_of(folder: os.stat_result) -> int:
-    """Return a group for the owner of a folder: never one such as ``shadow`` or ``docker``.
+    """Return a group for the owner of a folder, but never a privileged group such as ``shadow`` or ``docker``.
 
-    It is the primary group of the owner's account. Without an account, it is the group of the folder or the owner's
-    number, provided that this is the service's group or not a group of the system.
+    It is the primary group of the owner's account. Without an account, it is the group of the folder, or the group with
+    the owner's number, if that is the service's group or has no name; otherwise the group 65534.
     """
     with suppress(KeyError):
         return pwd.getpwuid(folder.st_uid).pw_gid or folder.st_uid
@@ -127,7 +127,7 @@ def _is_harmless(number: int) -> bool:
 def _device_groups(uid: int) -> tuple[int, ...]:
     """Return the device groups of this system and, only for the service's own account, its supplementary groups.
 
-    Other accounts do not keep theirs, because membership of ``docker`` or ``disk`` is equivalent to root.
+    Other accounts lose their supplementary groups, because membership of ``docker`` or ``disk`` is equivalent to root.
     """
     found = []
     for name in DEVICE_GROUPS:
@@ -150,7 +150,7 @@ def _unused(numbers: range) -> int:
 
 
 def is_leftover(uid: int) -> bool:
-    """Return whether files of this user may come from an earlier command of root: a chosen number, no account."""
+    """Return whether an earlier command of root may have chosen this user: a number in `DYNAMIC` without an account."""
     return uid in DYNAMIC and not _has_account(uid)
 
 
@@ -179,7 +179,7 @@ def _in_use() -> Iterator[int]:
 def _reserved(uid: int) -> bool:
     """Lock the number against systemd and other edge-infer processes while this process runs.
 
-    Return False if it is locked.
+    Return False if another process holds the lock.
     """
     try:
         Path(_RESERVED).mkdir(mode=0o755, parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 """Landlock: permanent restriction of a process's own access to files, TCP ports and signals (landlock(7)).
 
-It holds for the calling thread and its later children, so it must be set before any other thread starts.
+A restriction holds for the calling thread and its later children, so it must be set before any other thread starts.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _ABSTRACT_SOCKETS, _SIGNALS = 1, 2
 
 
 def version() -> int:
-    """Return the version of the interface; raises `OSError` if the kernel has none."""
+    """Return the version of the Landlock ABI; raises `OSError` if the kernel has no Landlock."""
     return _call("landlock_create_ruleset", 0, 0, _VERSION)
 
 
@@ -46,9 +46,9 @@ def make_rules(fence: Fence, *, abstract: bool, owners: Collection[int] | None =
     """Return the rules for ``fence`` as a descriptor for `enclose`; raises `OSError` if the kernel has no Landlock.
 
     The rules hold for the files to which the paths lead now. With ``owners``, a path that contains another user's link
-    gets no rule (see `follow`). Call this before the process enters a user namespace, because it cannot determine the
-    owner of a link there. Without ``abstract``, abstract Unix sockets of other processes cannot be reached. On kernels
-    with such rules (6.12), signals reach only the processes that this one has started.
+    gets no rule (see `follow`). Call this before the process enters a user namespace, where the owner of a link is
+    unknown. Without ``abstract``, abstract Unix sockets of other processes cannot be reached. From Linux 6.12 on,
+    signals reach only the processes that this process has started.
     """
     abi = version()
     handled = _files_of(abi)

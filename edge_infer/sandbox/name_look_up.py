@@ -27,8 +27,8 @@ def need_look_up(host: str) -> bool:
 def need_unix(host: str, config: Path = Path("/etc/nsswitch.conf")) -> bool:
     """Return whether the lookup of ``host`` may need a Unix socket.
 
-    An address needs no lookup, and ``localhost`` is in /etc/hosts. A name below ``.local`` needs a socket (Avahi). So
-    does every name if the system uses modules other than those known to work without.
+    An address needs no lookup, and ``localhost`` is in /etc/hosts. A name below ``.local`` needs a socket (Avahi).
+    Every name needs a socket if the system uses modules other than those in `_WITHOUT`.
     """
     name = host.rstrip(".").lower()
     if not need_look_up(host) or "%" in name:

@@ -39,9 +39,10 @@ def store_folder(state_dir: str | Path) -> Path:
 def engine_fence(plan: Plan, also_private: Iterable[str] = ()) -> Fence:
     """Return the engine's fence: files of the sources that it reads itself, delegates and their accelerators.
 
-    A folder is open only for a folder or pattern of pictures, and only if it contains nothing private: no file that is
-    private according to the plan, and none of ``also_private``. Models are not included: the supervisor hands their
-    files over. The paths contain no links of other users than root, which could be exchanged before the engine starts.
+    A folder is readable only if a source names a folder or pattern of pictures, and if the folder contains nothing
+    private: no file that is private according to the plan, and none of ``also_private``. Models are not included: the
+    supervisor hands their files over. The paths contain no links of other users than root, which could be exchanged
+    before the engine starts.
     """
     private = KnownFiles((*also_private, *private_files(plan)))
     delegates = _delegates(plan.pipelines, private)
@@ -68,7 +69,7 @@ def _real(path: str) -> str:
 def _real_file(file: str) -> str | None:
     """Return the path of a file without links; None if the file is a link out of its folder.
 
-    Who may write to that folder could otherwise open any file to the engine.
+    Otherwise a user who may write to that folder could let the engine read any file.
     """
     real = _real(file)
     return real if Path(real).is_relative_to(_real(str(Path(file).parent))) else None
@@ -98,9 +99,9 @@ def _delegates(pipelines: Sequence[PipelinePlan], private: KnownFiles) -> Fence:
 
 
 def replay_fence(plans: Sequence[Plan], recording: str | None) -> Fence:
-    """Return the fence of a replay: models, and the source files of several plans or the recording in their place.
+    """Return the fence of a replay: the models, and either the recording or the source files of the plans.
 
-    A folder is open if the configuration names a folder or a pattern.
+    A folder is readable if the configuration names a folder or a pattern.
     """
     models = [pipelines_fence(plan.pipelines) for plan in plans]
     files = [path for fence in models for path in fence.files]
@@ -133,8 +134,8 @@ def config_fence(state_dir: str) -> Fence:
 def publisher_fence(plan: Plan) -> Fence:
     """Return the publisher's fence: its folder in the state directory, the broker's port and credentials.
 
-    No file that it writes may grow far beyond the limit of the outbox.
-    Another process resolves the broker's name. A thread of the supervisor has to do that itself.
+    No file that the publisher writes may grow far beyond the limit of the outbox. Another process resolves the broker's
+    name; a publisher that is a thread of the supervisor resolves it itself.
     """
     folder, mqtt = str(publisher_folder(plan.state_dir)), plan.mqtt
     fence = Fence(reads=_once([*system_paths.network(), *_files_of_broker(mqtt)]), writes=(folder,), ports=(mqtt.port,))
@@ -151,7 +152,7 @@ def runs_foreign_code(source: SourcePlan) -> bool:
 
 
 def reader_fence(source: SourcePlan) -> Fence:
-    """Return the fence of a reader: what its kind declares, of the device, the file or the port of one source."""
+    """Return the fence of a reader: the device, files or port of one source, as its kind declares."""
     options, access = source.options, access_of(source.kind)
     if access == "nothing":
         return Fence(ports=())
@@ -194,7 +195,7 @@ def _files(options: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _place(source: SourcePlan, path: str) -> str:
-    """Return a path of the source, or the folder in which it begins if it is a pattern, as only pictures may have."""
+    """Return ``path``, or for a pattern of pictures the folder in which the pattern begins."""
     return without_wildcards(path) if source.kind == "images" else path
 
 

@@ -22,13 +22,13 @@ def current() -> str:
 
 
 def isolate(*, dumpable: bool) -> None:
-    """Leave the network; raises `OSError` if the kernel or the unit forbids it.
+    """Enter a network namespace without interfaces; raises `OSError` if the kernel or the unit forbids this.
 
-    Call it before any thread starts and before capabilities are dropped. If the process lacks the privilege, it first
-    becomes root of a user namespace that contains only itself. Its access to files and its user do not change.
+    Call it before any thread starts and before capabilities are dropped. If the process lacks the privilege, it also
+    enters a user namespace of its own. Its access to files and its user do not change.
 
-    A process that is not ``dumpable`` keeps its user, which has no number in that namespace, so the process stays
-    closed to others.
+    A process that is not ``dumpable`` cannot give its user a number in that namespace, and stays closed to other
+    processes.
     """
     machine = kernel.machine()
     if machine is None:

@@ -73,7 +73,7 @@ def bound_files(most: int) -> None:
     """Limit the number of open files permanently, also for child processes.
 
     The limit also applies to files in transit: when this many files of the user are in transit between processes, the
-    kernel refuses further sends of this process (``ETOOMANYREFS``). A process with a higher limit can still send some
+    kernel refuses further sends of this process (``ETOOMANYREFS``). A process with a higher limit can still send files
     (`allow_files`).
     """
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -117,8 +117,8 @@ def _leaves_room(most: int, hard: int) -> bool:
 def mark_descendants() -> None:
     """Mark this process and all its descendants permanently, so that `marked` recognizes those that outlive it.
 
-    The mark is a limit against which the kernel counts nothing, which every child inherits, and which cannot be raised
-    without a capability.
+    The mark is a limit (``RLIMIT_LOCKS``) that the kernel does not enforce. Every child inherits it, and only a
+    capability permits to raise it.
     """
     with suppress(OSError, ValueError):  # an emulated kernel may not have it
         resource.setrlimit(_RLIMIT_LOCKS, (0, 0))
@@ -159,7 +159,7 @@ def allow_dumping() -> None:
 
 @contextmanager
 def shown(dumpable: bool) -> Iterator[None]:
-    """Open this process's own ``/proc`` to itself during the context, if ``dumpable``.
+    """If ``dumpable``, let this process access its own ``/proc`` files inside the context.
 
     After the context, `forbid_dumping` is in force.
     """
@@ -193,7 +193,7 @@ def drop_capabilities(keep: int = 0) -> None:
 def drop_all_capabilities() -> None:
     """Drop every capability, for this process and its children, even if they can then read fewer files.
 
-    A process without any makes no call, because the unit's filter refuses ``capset``.
+    A process without capabilities makes no call, because the unit's filter refuses ``capset``.
     """
     if not any(_sets()):
         return
@@ -239,7 +239,7 @@ def capabilities() -> int:
 
 
 def may_read_any_file() -> bool:
-    """Return whether the permissions of files may not limit what this process reads."""
+    """Return whether this process may read files regardless of their permissions."""
     return os.geteuid() == 0 or bool(capabilities() & (READ_SEARCH | OVERRIDE))
 
 

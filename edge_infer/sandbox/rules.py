@@ -44,7 +44,7 @@ _ABOUT_A_PROCESS: Final = (
 because other threads and programs started later have numbers of their own."""
 _SHOWN: Final = ("flock", "ioprio_set", "sched_setattr", "sched_setparam", "sched_setscheduler")
 """Calls with which a process sets numbers of its own that every user of the box can read, even if ``/proc`` hides the
-process from them."""
+process from that user."""
 _SIGNALS: Final = ("tkill", "pidfd_open", "pidfd_send_signal")
 """Calls that are not needed inside a process; the C library signals its threads with ``tgkill``."""
 _SIGNALS_TO: Final = ("kill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo")
@@ -105,7 +105,7 @@ _PRCTL: Final = (
 show memory as its command line, or as a name that other processes read (``PR_SET_MM``, ``PR_SET_NAME``)."""
 _PR_SET_PDEATHSIG: Final = 1
 """Sets the signal that a process gets when its parent ends. A process sets it before it enters its sandbox. Only
-processes that start others may set it later; another one could remove it, and so outlive its parent."""
+processes that start others may set it later. Any other process could remove it, and so outlive its parent."""
 _PRCTL_OF_PROGRAMS: Final = (15, 36)
 """Programs name their threads, and may adopt their orphans."""
 _OWNERS: Final = (8, 15)
@@ -129,7 +129,7 @@ the database, and threads get no names. Look-ups of names try a socket of each f
 
 @dataclass(frozen=True, slots=True)
 class ArgumentCheck:
-    """``call`` fails with EPERM unless argument ``place`` is one of ``values``; with ``never``, it fails if it is one.
+    """``call`` fails with EPERM unless argument ``place`` is in ``values``; with ``never``, if it is in ``values``.
 
     ``when`` is an argument and its value: the condition applies only to calls with that value.
 
@@ -162,9 +162,9 @@ class Rules:
 def rules(room: Room, fence: Fence, pid: int, *, parent: int = 0, network: bool = False) -> Rules:
     """Return the rules for a process that is about to restrict itself.
 
-    ``room`` is the kind of process and ``pid`` its process number. ``network``: it reads a network source. A process
-    that may signal others must not signal ``parent``. Channels that the process inherits stay usable, because the rules
-    do not refuse to send and receive.
+    ``room`` is the kind of process and ``pid`` its process number. ``network``: the process reads a network source. A
+    process that may signal others must not signal ``parent``. Channels that the process inherits stay usable, because
+    the rules do not refuse to send and receive.
     """
     refused = [*_TRACING, *_IO_URING, *_ABOUT_OTHERS, *_ATTRIBUTES, *allowed_calls.NEVER]
     conditions = [*_self_only(), ArgumentCheck("ioctl", 1, (*_TERMINAL, _FIOASYNC), never=True)]
@@ -206,7 +206,8 @@ def rules(room: Room, fence: Fence, pid: int, *, parent: int = 0, network: bool 
             conditions.append(ArgumentCheck("socket", 2, (0, _UEVENTS), when=(0, AF_NETLINK)))
     elif room == "config":
         refused += (each for each in _SOCKETS if each != "socketpair")
-        # For its children. Unlike a pair of datagram sockets, such a pair cannot reach any other socket.
+        # The children get such pairs. Unlike a pair of datagram sockets, a pair of stream sockets reaches no other
+        # socket.
         conditions += [
             ArgumentCheck("socketpair", 0, (AF_UNIX,)),
             ArgumentCheck("socketpair", 1, (_STREAM,), mask=_KINDS),
@@ -272,10 +273,10 @@ def families_of(room: Room, fence: Fence, *, network: bool) -> tuple[int, ...]:
 
 
 def starts_programs(room: Room, fence: Fence) -> bool:
-    """Return whether a process runs the operator's programs. It must be able to end them.
+    """Return whether a process runs the operator's programs, which it must be able to end.
 
-    The pids of programs are not known in advance, so a filter cannot distinguish them from others. Landlock does this
-    instead.
+    The pids of programs are not known in advance, so a filter cannot distinguish them from others. Landlock limits the
+    signals instead.
     """
     return room == "reader" and fence.anywhere
 
@@ -296,7 +297,7 @@ def makes_files(room: Room, fence: Fence) -> bool:
 
 
 def binds(room: Room, fence: Fence) -> bool:
-    """Return whether a process with network access may bind a socket: to receive datagrams, or as paho does."""
+    """Return whether a process with network access may bind a socket: to receive datagrams, or to wake itself."""
     return room == "reader" and (fence.datagrams or fence.listens or starts_programs(room, fence))
 
 
@@ -363,8 +364,8 @@ def _own_signals(pid: int) -> list[ArgumentCheck]:
 def _signals_to_children(parent: int) -> list[ArgumentCheck]:
     """Return the checks that forbid signals to the parent, to a process group, and to all processes.
 
-    Groups and all processes are 0 and negative numbers. The pids of children are not known in advance. Landlock, if it
-    supports signals, excludes all other processes.
+    In these calls, 0 and negative numbers mean a group or all processes. The pids of children are not known in advance.
+    Landlock, if it supports signals, excludes all other processes.
     """
     return [
         *(ArgumentCheck(call, 0, (0, parent), never=True) for call in _SIGNALS_TO),

@@ -18,7 +18,7 @@ from edge_infer.errors import StartError
 
 _LOOK: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 MAX_LINKS: Final = 40
-"""The kernel's own limit."""
+"""Maximum number of links that a path may lead through, as in the kernel."""
 
 
 class ForeignLinkError(StartError):

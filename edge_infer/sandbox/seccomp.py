@@ -28,7 +28,7 @@ _MAX_JUMP: Final = 255
 """Instructions that a conditional jump can skip."""
 _INSTRUCTION: Final = struct.Struct("=HBBI")
 _Steps = tuple[bytes, ...]
-"""Instructions. Their jumps go forward and end inside, or at the instruction that follows."""
+"""Instructions whose jumps go forward, to one of these instructions or to the next one after them."""
 
 
 def install(rules: Rules, *, thread: bool = False, log: bool = False) -> None:
@@ -67,7 +67,7 @@ def program(rules: Rules, machine: kernel.Machine) -> bytes:
 
 
 def _ranges(rules: Rules, machine: kernel.Machine) -> list[tuple[int, _Steps]]:
-    """Return the decisions by call number. Each holds from its number up to the number of the next one."""
+    """Return the decisions by call number. Each decision holds up to the number of the next decision."""
     deny = (_step(_RETURN, _DENY),)
     decisions: dict[str, _Steps] = dict.fromkeys(rules.allowed, (_step(_RETURN, _ALLOW),))
     for name in {each.call for each in rules.conditions} & decisions.keys():
@@ -105,7 +105,7 @@ def _conditional(conditions: Iterable[ArgumentCheck]) -> _Steps:
 
 
 def _tested(condition: ArgumentCheck) -> _Steps:
-    """Return the steps that refuse a call, or continue after them."""
+    """Return the steps that refuse a call, or continue with the steps after them."""
     masked = (_step(_AND, condition.mask),) if condition.mask != _ALL_BITS else ()
     count = len(condition.values)
     matched = (  # a match skips the refusal or, with `never`, jumps to it

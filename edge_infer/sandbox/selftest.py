@@ -1,6 +1,6 @@
 """Self-test of a locked process: it tries forbidden actions and returns the state of each sandbox rule.
 
-Each attempt uses arguments that are harmless if the rule is missing: the kernel then fails in another way.
+Each attempt uses arguments that are harmless if the rule is missing: the call then fails with another error.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ TRIED: Final[Mapping[str, str]] = {
     "no_core_dump": "getrlimit RLIMIT_CORE",
     "no_swap": "swap space, limits and mlockall",
 }
-"""What was tried to find the state of each rule, as text for people."""
+"""The calls that the test tries to find the state of each rule, as text for people."""
 _Call = tuple[str, tuple[int, ...]]
 """Name of a system call, and the arguments with which it is tried."""
 _NONE = 2**31 - 1  # a pid and a file descriptor that do not exist
@@ -73,7 +73,7 @@ _LIST, _WRITE = "/", "/proc/self/comm"
 _QUERYCAP: Final = 0x80685600
 """VIDIOC_QUERYCAP, a harmless query to any camera."""
 _PCM_INFO: Final = 0x81204101
-"""SNDRV_PCM_IOCTL_INFO, the same for a microphone."""
+"""SNDRV_PCM_IOCTL_INFO, a harmless query to any microphone."""
 _IOPRIO_WHO_PROCESS, _IOPRIO_GROUPS = 1, (2, 3)
 _NO_CLASS: Final = 7 << 13
 """An I/O priority class that does not exist: the call sets nothing."""
@@ -84,8 +84,8 @@ _PR_SET_DUMPABLE, _PR_SET_MM, _PR_SET_MM_MAP_SIZE = 4, 35, 15
 _READ_PERSONALITY: Final = 0xFFFFFFFF
 _MPTCP, _MSG_FASTOPEN = 262, 0x20000000
 _CLONE_SIGHAND: Final = 0x800
-"""This flag is valid only for threads, so with it alone, or with an empty description, the kernel creates no
-process."""
+"""This flag is valid only for threads. With this flag alone (``clone``), or with an empty description (``clone3``), the
+kernel creates no process."""
 _MAKE_FILES: Final = frozenset({"socket", "pidfd_open"})
 """Calls that open a file if they are permitted."""
 
@@ -127,7 +127,7 @@ def outside(before: Before, built: str) -> str:
 
 
 def exceptions() -> frozenset[str]:
-    """Return the states of rules from which the configuration itself requires an exception."""
+    """Return the states of rules to which the configuration itself requires an exception."""
     return frozenset(map(_exception, _UNIX_USES))
 
 
@@ -280,8 +280,8 @@ def _calls_on_others() -> Iterator[_Call]:
 def _others() -> Iterator[int]:
     """Yield the pid of the parent and an unused pid.
 
-    The kernel itself may protect the parent, so the parent alone would prove no rule. In its own pid namespace the
-    first process has no parent, and pid 0 would stand for the caller itself, so it is not used.
+    The kernel itself may protect the parent, so a refused call on the parent alone proves no rule. The first process of
+    a pid namespace has no parent. Its parent's pid, 0, would mean the caller, so 0 is not used.
     """
     yield from filter(None, (os.getppid(), _NONE))
 

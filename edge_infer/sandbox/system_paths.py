@@ -61,8 +61,8 @@ def program(*, others: bool = False) -> tuple[str, ...]:
 
 def network(servers: Path = Path("/etc/resolv.conf")) -> tuple[str, ...]:
     """Return the paths needed to resolve a host name and to check its certificate."""
-    # This is often a link to a file in /run or /tmp that another program replaces. The folder there contains other
-    # files, so it is not admitted. A process that cannot read the present file is restarted.
+    # resolv.conf is often a link to a file in /run or /tmp that another program replaces. The folder of that file
+    # contains other files, so it is not admitted. A process that cannot read the current file is restarted.
     return _plain((*_NETWORK, str(servers.resolve())))
 
 
@@ -88,7 +88,7 @@ def device_places(folder: Path = Path("/dev")) -> tuple[str, ...]:
 
 
 def temporary(state_dir: str | Path = "") -> tuple[str, ...]:
-    """Return the folders for temporary files, without any folder that would also give access to the daemon's own."""
+    """Return the folders for temporary files, except those that would also give access to the daemon's own folders."""
     given = os.environ.get("TMPDIR", "")
     own = [os.path.realpath(place) for place in (_runtime_directory(), *_state_directories(state_dir))]
     usual = (place for place in ("/tmp", "/var/tmp") if os.path.realpath(place) not in own)  # noqa: S108 - a rule

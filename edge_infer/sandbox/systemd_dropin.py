@@ -25,7 +25,7 @@ _CLASSES: Final = {"/dev/bus/usb": "char-usb_device", "/dev/dri": "char-drm", "/
 """Folders of devices, and systemd's name for the devices in them (``/proc/devices``)."""
 
 _NOT_IN_A_CREDENTIAL: Final = frozenset(" \"'\\")
-"""Characters in the path of a credential with which systemd (tried: 257) does not start the service."""
+"""Characters in a credential's path with which systemd does not start the service (tested with systemd 257)."""
 
 
 def drop_in(plan: Plan, config: Path) -> str:
@@ -118,7 +118,7 @@ def _exists(group: str) -> bool:
 
 
 def _addresses(plan: Plan, live: Iterable[SourcePlan]) -> Iterator[str]:
-    """Yield the lines by which the kernel blocks all other addresses for all processes of the unit.
+    """Yield the lines that limit all processes of the unit to the addresses of the allowed hosts.
 
     The allowed hosts are the broker, the cameras and, if any host is given by name, the name servers.
     """

@@ -6,9 +6,10 @@ A source *must* be a class with
   attribute);
 - ``noisy``: true when two equal readings in a row show that the device is stuck, as with cameras and microphones (a
   class attribute);
-- ``live``: true when it must run in a reader (a device, connection or child process); the engine itself reads a file;
+- ``live``: true when the source must run in a reader process (a device, connection or child process); the engine itself
+  reads files;
 - ``network``: true when it needs inet sockets (a class attribute, or a property of the instance's options);
-- ``Options``: a frozen dataclass, the keys of this kind as `SourcePlan.options` spells them, validated by the codec;
+- ``Options``: a frozen dataclass with the keys of `SourcePlan.options` as fields, validated by the codec;
 - ``__init__(options)``: cheap, opens nothing;
 - ``__enter__``: opens within about 10 s or raises `SourceError` with the remedy;
 - ``close()``: idempotent and safe after a failed opening (``__exit__`` calls it);
@@ -17,29 +18,30 @@ A source *must* be a class with
 
 It *may* have
 
-- ``interrupt()``: called by another thread, it makes a `read` that waits for its turn return None at once;
+- ``interrupt()``: called by another thread; a `read` that waits until its reading is due then returns None at once;
 - ``faults``: a `Faults`, which counts readings that were dropped because they were broken, cut off or overrun; when the
-  caller reopens the source, it continues the previous count;
+  caller reopens the source, the count continues;
 - ``holds_writer``: true when the writing program can be made to wait, as at a pipe: the source is then read no faster
   than the pipelines process its readings, and nothing is dropped;
-- ``finish()``: with ``holds_writer``, take nothing more from the pipe; `read` then returns at once what was taken
-  before, and then None;
-- ``room_seconds``: how long a reading of samples or text waits for a busy engine before it is dropped; more than a
-  quarter of a second only if a large buffer, such as that of a connection, holds the data of that time;
-- ``away``: the reason why programs cannot find the source any more, such as a pipe that was removed, although `read`
-  still returns what arrives; empty without one; another thread reads it during `read`;
-- ``stdin``: true when it reads the daemon's standard input, which its reader then inherits;
-- ``stills``: true when it gives single pictures, not a stream; they are scaled exactly, whatever time that takes;
-- ``place``: a `Place`, which the caller sets: memory for the pixels of the next picture, which saves a copy (an
-  attribute of the instance; `no_place` at first);
+- ``finish()``: with ``holds_writer``, stop taking data from the pipe; `read` then returns the readings taken before,
+  without waiting, and finally None;
+- ``room_seconds``: seconds that a reading of samples or text waits for a busy engine before it is dropped; more than
+  0.25 needs a large buffer, such as that of a connection, which holds the data of this time;
+- ``away``: the reason why programs can no longer find the source, for example because its pipe was removed, or an empty
+  text; `read` still returns data that arrives; another thread reads this attribute during `read`;
+- ``stdin``: true when the source reads the daemon's standard input, which its reader then inherits;
+- ``stills``: true when the source gives single pictures, not a stream; pictures are then scaled exactly, even if that
+  is slow;
+- ``place``: a `Place`, which the caller sets; it returns memory for the pixels of the next picture, which saves a copy
+  (an attribute of the instance; `no_place` at first);
 - ``wanted``: a `Wanted`, which the caller sets; the source calls it once for each picture on arrival, and returns
-  `PASSED`, without decoding, for one that is not wanted (an attribute of the instance; `all_wanted` at first);
+  `PASSED` for an unwanted picture, without decoding it (an attribute of the instance; `all_wanted` at first);
 - ``lasting``: true when the pixels of a `read` are never overwritten, so that they need no copy;
-- ``check()``: a quick check of the file that it names, when a configuration is read; raises `SourceError`;
-- ``values``: the number of values in a sample if the options determine it, or the file after ``check``; else 0;
-- ``odd``: after ``check`` of a kind of this package, a warning about a file that can be used; empty without one;
-- ``patience``: seconds that a `read` may normally take, such as the wait for the next snapshot; without it a `read` of
-  more than some 8 s counts as a hang, and the supervisor kills the reader.
+- ``check()``: a quick check of the configured file, called when a configuration is read; raises `SourceError`;
+- ``values``: the number of values in a sample, if the options or (after ``check``) the file determine it; else 0;
+- ``odd``: after ``check`` of a kind of this package, a warning about a file that can still be used, or an empty text;
+- ``patience``: seconds that a `read` may normally take, such as the wait for the next snapshot; without this attribute
+  a `read` of more than about 8 s counts as a hang, and the supervisor kills the reader.
 
 Pixels *may* be a view that is valid until the next ``read``. The caller handles rotation, flipping, the frame rate
 limit, and the gap before the first samples after an opening.
@@ -91,8 +93,8 @@ class Picture:
 class Block:
     """A block of samples: ``values`` ``[n, channels]`` at ``rate`` a second, and the timestamps of the last sample.
 
-    ``gap``: samples were lost before this block (an overrun of the device, a restart). ``left_out`` is their number in
-    a recording, where they also take time.
+    ``gap``: samples were lost before this block (an overrun of the device, a restart). In a recording, ``left_out`` is
+    the number of lost samples; the time of the recording includes them.
     """
 
     values: Signal
@@ -122,14 +124,14 @@ Reading: TypeAlias = Picture | Block | Words
 Wanted: TypeAlias = "Callable[[float], bool]"
 """Returns whether a picture captured at a moment (seconds of the monotonic clock) will be processed."""
 Place: TypeAlias = "Callable[[], Pixels | None]"
-"""Returns memory with the shape of the previous picture and arbitrary content; None if there is none."""
+"""Returns memory with the shape of the previous picture and arbitrary content; None if no memory is free."""
 
 
 def remedy_for(error: OSError, folder: str = "") -> str:
     """Return the remedy for a file that the service may not use, as the end of a sentence; else an empty text.
 
-    A process in its sandbox cannot look up the names for the command; the one that checks the file can. ``folder`` is
-    the one that the source may read; by default that of the file.
+    A sandboxed process cannot look up the user names for the command that repairs access; `edge-infer check` can.
+    ``folder`` is the folder that the source may read, by default that of the file.
     """
     if not isinstance(error, PermissionError):
         return ""
@@ -143,7 +145,7 @@ def remedy_for(error: OSError, folder: str = "") -> str:
 
 
 def link_out(path: str, folder: str) -> str:
-    """Return that a path is, or contains, a link out of a folder, as the end of a sentence; else an empty text."""
+    """Return the end of an error message if a link in ``path`` leads out of ``folder``; else an empty text."""
     target = Path(os.path.realpath(path))
     if target.is_relative_to(os.path.realpath(folder)):
         return ""
@@ -154,7 +156,7 @@ def link_out(path: str, folder: str) -> str:
 
 
 def no_place() -> None:
-    """Return None: the source chooses where to put pixels."""
+    """Return None: the source itself allocates memory for the pixels."""
 
 
 def all_wanted(monotonic: float) -> bool:
@@ -197,7 +199,7 @@ def source_class(target: str) -> Any:
 
 
 def source_target(kind: str) -> str:
-    """Return the target of a kind; raises `ConfigError` for an unknown one."""
+    """Return the ``module:Class`` of a kind; raises `ConfigError` if the kind is unknown."""
     return target(SOURCES, GROUP, kind)
 
 
@@ -229,7 +231,7 @@ def faults_of(source: Source) -> int:
 
 
 def selects(source: Source, wanted: Wanted) -> bool:
-    """Set the ``wanted`` callback of the source. Return False if it has none, so that the caller must select frames."""
+    """Set the source's ``wanted`` callback. Return False if the source has none; the caller then selects frames."""
     able = hasattr(source, "wanted")
     if able:
         source.wanted = wanted  # type: ignore[attr-defined]  # sources may have it

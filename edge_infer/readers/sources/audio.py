@@ -33,9 +33,9 @@ STRETCH: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class AudioOptions:
-    """``device`` is a PortAudio name, a part of it, or a number; None for ``rate``, ``channels``: the device's own.
+    """``device`` is a PortAudio name, a part of it, or a number. It records at its own rate and one channel by default.
 
-    With a ``file`` they must match the file, except that several channels can be mixed into one.
+    With a ``file``, ``rate`` and ``channels`` must match the file, except that 1 mixes several channels into one.
     """
 
     device: str | None = None
@@ -61,7 +61,7 @@ class AudioStream(Protocol):
         """Start to record."""
 
     def read(self, frames: int) -> tuple[Any, bool]:
-        """Return samples, shaped (frames, channels), and whether earlier ones were lost."""
+        """Return samples, shaped (frames, channels), and whether samples before them were lost."""
 
     def close(self) -> None:
         """Stop and release the device."""
@@ -133,7 +133,7 @@ class AudioSource(Closing):
         return self
 
     def read(self) -> Block | None:
-        """Return the next block, from a file when it is due; None at the end of the file.
+        """Return the next block, which is due now if it comes from a file; None at the end of the file.
 
         Raises `SourceError` if the device fails.
         """
@@ -213,7 +213,7 @@ class AudioSource(Closing):
         return Block(values, float(form.rate), time.time(), time.monotonic(), gap)
 
     def _decode(self, data: bytes, form: WavFormat) -> Signal:
-        """Return the samples, including those that are not finite. The pipelines drop those and mark a gap."""
+        """Return the samples, also those that are not finite: the pipelines drop them and mark a gap."""
         values = decode_samples(data, form)
         if self._options.channels == 1 and form.channels > 1:
             with np.errstate(invalid="ignore"):

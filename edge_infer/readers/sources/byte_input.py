@@ -15,29 +15,30 @@ from edge_infer.errors import SourceError
 from edge_infer.readers.sources import remedy_for
 
 CHUNK: Final = 1 << 12
-"""Bytes read at once. A reader that is killed loses the data that it has read and not passed on, so it does not read
-ahead."""
+"""Bytes read at once. A reader does not read ahead, because a killed reader loses the data that it has not passed
+on."""
 LONGEST: Final = 1 << 16
 """Maximum length of a line in bytes; longer lines are dropped."""
 LOOK_EVERY: Final = 2.0
-"""Seconds between two checks whether the path of a pipe still leads to it."""
+"""Seconds between two checks that the path of a pipe still leads to that pipe."""
 SILENT: Final = 5.0
-"""Seconds of silence after which a pipe is given up for another one that has taken its place. Until then, a program may
-still be writing into the old one."""
+"""Seconds of silence after which the source gives up a pipe that another pipe has replaced. Until then, a program may
+still be writing into the old pipe."""
 
 
 class EndOfInputError(EOFError):
-    """The other end was closed, and all data before that has been read."""
+    """The other end was closed, and all its data has been read."""
 
 
 class ByteLines:
-    """The lines of ``fd``, without line ends (LF, CR or both); blank ones only with ``blank``. It does not own ``fd``.
+    """Lines of ``fd`` without line ends (LF, CR or both); blank lines only with ``blank``. The caller closes ``fd``.
 
-    With ``patience``, a line that stays incomplete for this many seconds, or until the end, counts as cut off. It is
-    dropped together with everything up to the next line end, because that may be the rest of the line.
+    With ``patience``, a line that stays incomplete for this many seconds, or until the end, counts as cut off. The line
+    is dropped together with the data up to the next line end, which may be its rest.
 
-    ``path`` is that of a named pipe. If another one takes its place, no other program can open this one any more. While
-    no pipe is there, ``away`` is the reason, and this one is still read: a program may have it open.
+    ``path`` is the path of a named pipe. After another pipe has taken this path, no program can open the old pipe any
+    more. While the path leads to no pipe, ``away`` holds the reason. The old pipe is still read, because a program may
+    have it open.
     """
 
     def __init__(self, fd: int, patience: float = math.inf, *, blank: bool = False, path: str = "") -> None:
@@ -90,7 +91,7 @@ class ByteLines:
         self._overlong = True
 
     def _look(self) -> float:
-        """Check the path of a pipe if that is due; return when the next check is due."""
+        """Check the path of a pipe if a check is due; return the monotonic time of the next check."""
         if not self._path:
             return math.inf
         if (now := time.monotonic()) >= self._look_at:
@@ -106,7 +107,7 @@ class ByteLines:
         return self._look_at
 
     def _compare(self, found: os.stat_result) -> None:
-        """Take into account what the path leads to."""
+        """Set ``away`` and ``_replaced`` according to ``found``, the status of the file at the path."""
         if not stat.S_ISFIFO(found.st_mode):
             self._replaced, self.away = False, no_pipe(self._path, found.st_mode)
         elif not os.path.samestat(found, os.fstat(self._fd)):
@@ -122,7 +123,7 @@ class ByteLines:
                 self._cut_off()
             data = b"\n"
         elif self._after_cr:
-            data = data.removeprefix(b"\n")  # it belongs to the previous line end
+            data = data.removeprefix(b"\n")  # this LF belongs to the CR before it
         self._after_cr = data.endswith(b"\r")
         if not data:
             return
@@ -152,7 +153,7 @@ def _too_long() -> ValueError:
 
 
 def wait_readable(fd: int, deadline: float) -> bool:
-    """Wait for data until ``deadline`` (monotonic clock); return whether there is any."""
+    """Wait for data until ``deadline`` (monotonic clock); return whether data is available."""
     timeout = None if math.isinf(deadline) else max(0.0, deadline - time.monotonic())
     return bool(select.select([fd], [], [], timeout)[0])
 
@@ -168,7 +169,7 @@ def missing(file: str) -> str:
 
 
 def no_pipe(file: str, mode: int = stat.S_IFREG) -> str:
-    """Return the error for a file of this ``mode`` in the place of a named pipe."""
+    """Return the error for a file of this ``mode`` at a path where a named pipe is expected."""
     remedy = f"remove it and create a named pipe with `mkfifo {file}`"
     if stat.S_ISREG(mode):
         return f"{file} is a regular file, not a named pipe: {remedy}, or read the file with `edge-infer reload`"

@@ -1,4 +1,4 @@
-"""Samples from a recorded CSV file, or live ones that a program writes into a pipe."""
+"""Samples from a recorded CSV file, or from a pipe into which a program writes them live."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 STRETCH: Final = 0.1
-"""Length of a block of a recording in seconds; it has at least one row."""
+"""Length of a block of a recording in seconds; each block has at least one row."""
 HOPELESS: Final = 1000
 """Number of consecutive unusable lines after which the file is rejected."""
 
@@ -69,8 +69,8 @@ class CsvSource(Closing):
         self._gap = True
         self._due = 0.0
         self._rows = 0
-        self._left_out = 0  # rows before the next one
-        self._empty = 0  # lines since the last row
+        self._left_out = 0  # unusable rows before the next row
+        self._empty = 0  # empty lines since the last row
         self._kept: Row | None = None  # the row after empty lines
 
     def __enter__(self) -> Self:
@@ -94,7 +94,7 @@ class CsvSource(Closing):
 
     def check(self) -> None:
         """Check that the beginning of the file has the columns; raises `SourceError`."""
-        self.faults = Faults(quiet=True)  # the error is enough
+        self.faults = Faults(quiet=True)  # the raised error is enough
         with self:
             try:
                 while (row := self._next_row()) is None:
@@ -105,7 +105,7 @@ class CsvSource(Closing):
 
     @property
     def away(self) -> str:
-        """The reason why programs cannot find the pipe that this source still reads; empty without one."""
+        """The reason why programs cannot find the pipe that this source still reads; empty if they can."""
         return self._lines.away
 
     def finish(self) -> None:
@@ -160,8 +160,8 @@ class CsvSource(Closing):
     def _next_row(self) -> Row | None:
         """Return the next row, or None for an unusable row; raises `SourceError` after too many unusable rows.
 
-        Below the first row, every line that cannot be used counts as an unusable row, also a line of words, because at
-        a fixed rate each line stands for a moment. For the same reason an empty line between rows of one column counts.
+        After the first row, every unusable line counts as an unusable row, even a line of words, because at a fixed
+        rate each line stands for one sample time. For the same reason an empty line between rows of one column counts.
         Other empty lines are ignored.
         """
         if (kept := self._kept) is not None:
@@ -226,6 +226,6 @@ class CsvSource(Closing):
 
 
 def _is_utf16(head: bytes) -> bool:
-    """Return whether a text that begins like this is in UTF-16: by its mark, or because every other byte is zero."""
+    """Return whether a text that begins with ``head`` is UTF-16: it has a byte order mark, or every other byte is 0."""
     marked = head.startswith((b"\xff\xfe", b"\xfe\xff"))
     return marked or (len(head) >= 4 and not (any(head[1::2]) and any(head[::2])) and any(head))

@@ -113,7 +113,7 @@ class ExecSource(Closing):
         return Picture(self._convert(), _COLORS.get(self._options.format, "bgr"), wall, monotonic)
 
     def close(self) -> None:
-        """Kill the command and its session's processes; may be called twice."""
+        """Kill the process group of the command; may be called twice."""
         process, self._process = self._process, None
         if process is None:
             return

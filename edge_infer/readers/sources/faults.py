@@ -22,7 +22,7 @@ SETTLED: Final = 3.0
 class Faults:
     """Counts dropped readings in ``count``.
 
-    ``last`` is the last reason, `since_good` the number since a good reading.
+    ``last`` is the reason of the newest drop, ``since_good`` the number of drops since the last usable reading.
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
@@ -38,7 +38,7 @@ class Faults:
             _ALL.add(self)
 
     def note(self, text: str, number: int = 1) -> None:
-        """Count dropped readings, because of ``text``; log the first and then at most once a minute."""
+        """Count ``number`` readings dropped because of ``text``; log the first, then at most one line a minute."""
         self.count += number
         self.since_good += number
         self.last = text
@@ -48,7 +48,7 @@ class Faults:
             self._say(self._noted_at)
 
     def settle(self, now: float) -> None:
-        """Log a count that `note` held back, after a moment without a fault, at the latest after a minute.
+        """Log a count that `note` has not logged: `SETTLED` s after the last fault, or `QUIET` s after the last line.
 
         This happens at most once between two lines of `note`, so that a fault every few seconds does not flood the log.
         """
@@ -58,7 +58,7 @@ class Faults:
             self._say(now)
 
     def resume(self, before: Faults) -> None:
-        """Continue the count of another instance, which belongs to the same source before it was reopened."""
+        """Continue the count of ``before``, which the same source used until it was reopened."""
         self.count += before.count
         self.since_good += before.since_good
         self.last = self.last or before.last
@@ -67,7 +67,7 @@ class Faults:
         before._quiet = True
 
     def good(self) -> None:
-        """Note a usable reading."""
+        """Reset ``since_good``, because a reading was usable."""
         self.since_good = 0
 
     def _say(self, now: float) -> None:

@@ -83,7 +83,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 class _Digest(urllib.request.HTTPDigestAuthHandler):
-    """Digest authentication with MD5, SHA-1 or SHA-256 (RFC 7616); urllib knows the first two."""
+    """Digest authentication with MD5, SHA-1 or SHA-256 (RFC 7616); urllib supports only the first two."""
 
     def http_error_401(self, req: Any, fp: Any, code: int, msg: str, headers: Message) -> Any:
         return _again(super().http_error_401, req, fp, code, msg, _only(_digests(headers)))
@@ -104,7 +104,7 @@ class _Basic(urllib.request.HTTPBasicAuthHandler):
 
 _HASHES: Final = {"MD5": hashlib.md5, "SHA": hashlib.sha1, "SHA-256": hashlib.sha256}
 _SCHEME: Final = re.compile(r"(?:^|,)\s*(?=[A-Za-z][\w-]*\s+[\w-]+\s*=)")
-"""Where a challenge begins: one header may hold several, and a challenge has commas too."""
+"""Matches the start of a challenge. A header may hold several challenges, and a challenge itself contains commas."""
 
 
 def _challenges(headers: Message, scheme: str) -> list[str]:
@@ -114,7 +114,7 @@ def _challenges(headers: Message, scheme: str) -> list[str]:
 
 
 def _digests(headers: Message) -> list[str]:
-    """Return the challenges that digest authentication can answer, as urllib will read them."""
+    """Return the challenges that `_Digest` can answer; they are parsed as urllib parses them."""
     usable = []
     for challenge in _challenges(headers, "digest"):
         try:
@@ -128,12 +128,12 @@ def _digests(headers: Message) -> list[str]:
 
 
 def can_answer(headers: Message) -> bool:
-    """Return whether the server asks for the password in a way that is supported."""
+    """Return whether the server offers a supported authentication method."""
     return bool(_challenges(headers, "basic") or _digests(headers))
 
 
 def _only(challenges: list[str]) -> Message:
-    """Return headers with the first of these challenges: urllib looks at one, and rejects an unknown scheme."""
+    """Return headers with only the first challenge: urllib reads one, and rejects it if its scheme is unknown."""
     headers = Message()
     for each in challenges[:1]:
         headers["www-authenticate"] = each
@@ -166,21 +166,22 @@ class MjpegParser:
     """Parses bytes in pieces of any size and finds the next boundary after invalid data.
 
     A part ends after its Content-Length or, if that is missing or the part was cut, at the next boundary. `broken`
-    counts parts without a complete JPEG file. Bytes behind the file's last end marker do not count: some cameras append
-    data of their own. Some cameras write the boundary without the two dashes before it. Such a boundary counts only as
-    a whole line, because a short one also occurs inside of pictures.
+    counts parts without a complete JPEG file. Bytes after the last end marker of the file are ignored, because some
+    cameras append data of their own. Some cameras write the boundary without the two dashes before it. Such a boundary
+    counts only as a whole line, because a short boundary may also occur inside a picture.
     """
 
     def __init__(self, boundary: str) -> None:
         self.broken = 0
         self.arrived: Times = (0.0, 0.0)
-        """When the first bytes of the newest picture arrived; its end may be seen only when the next one arrives."""
+        """Times at which the first bytes of the newest picture arrived; its end may show only when the next picture
+        arrives."""
         self._begun: Times | None = None
-        # A boundary parameter that begins with two dashes may include the two that are before each boundary, or not.
+        # Two dashes at the start of the parameter may be part of the boundary, or the two dashes before each boundary.
         self._delimiter = b"--" + boundary.strip('" ').removeprefix("--").encode("latin-1", "replace")
         self._buffer = bytearray()
         self._new = True
-        """Whether the first boundary may still show how the camera writes it."""
+        """True until the first boundary has shown whether the camera writes the two dashes."""
         self._inside = False
         self._length: int | None = None
 
@@ -204,7 +205,7 @@ class MjpegParser:
         return found
 
     def _learn(self) -> None:
-        """Take the boundary without dashes if the body begins with it; wait for more bytes if that is not clear yet."""
+        """Use the boundary without dashes if the body begins with it. Decide later while too few bytes have arrived."""
         name = bytes(self._delimiter[2:])
         start = bytes(self._buffer[:MOST_HEADER]).lstrip(b"\r\n")
         if len(start) <= len(name) and name.startswith(start):
@@ -255,7 +256,7 @@ TIMEOUT: Final = 5.0
 """Timeout in seconds for one response of the camera, and for one complete picture."""
 CHUNK: Final = 1 << 16
 MOST_BACKLOG: Final = 8 << 20
-"""Limit of bytes that are searched for a newer picture before one is returned."""
+"""Maximum bytes that are read in search of a newer picture before the newest so far is returned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +270,7 @@ class HttpOptions:
 
 
 class HttpSource(Closing):
-    """Pictures from one URL; if several have arrived, the newest."""
+    """Pictures from one URL; if several have arrived, only the newest is returned."""
 
     gives: ClassVar[Gives] = "image"
     noisy: ClassVar[bool] = True
@@ -378,7 +379,7 @@ class HttpSource(Closing):
             data = self._newest_jpeg()
             if data is not None:
                 wall, monotonic = self._parser.arrived
-                wanted = wanted or self.wanted(monotonic)  # a broken picture passes its turn to the next
+                wanted = wanted or self.wanted(monotonic)  # the next picture replaces a broken one
                 if not wanted:
                     return PASSED
                 pixels = decode_picture(data)
@@ -390,7 +391,7 @@ class HttpSource(Closing):
         )
 
     def _newest_jpeg(self) -> bytes | None:
-        """Read until no more data is waiting; return the last picture in it, or None."""
+        """Read all data that has arrived; return the last complete picture in it, or None."""
         newest, size = None, 0
         while size < MOST_BACKLOG:
             try:
@@ -406,9 +407,9 @@ class HttpSource(Closing):
         return newest
 
     def _waits(self) -> bool:
-        """Return whether more of the stream has arrived; skip the line end after a chunk, which is not more of it.
+        """Return whether more picture data has arrived; skip the line end after a chunk, which is no picture data.
 
-        The response reads ahead, and so does TLS, so the socket alone does not show what has arrived.
+        The response and TLS read ahead into buffers, so the socket alone does not show whether data has arrived.
         """
         response = self._response
         if response is None or response.isclosed():
@@ -420,7 +421,7 @@ class HttpSource(Closing):
                 if not response.fp.peek().startswith(b"\r\n"):
                     return False
                 response.fp.read(len(b"\r\n"))
-                response.chunk_left = None  # the size of the next chunk is next, as at the beginning
+                response.chunk_left = None  # the size of a chunk follows, as at the beginning
             return bool(response.fp.peek())
         except OSError:  # TLS without a whole record; the next read raises any other error
             return False

@@ -1,7 +1,7 @@
 """Sensors of the kernel's industrial I/O (IIO): accelerometers, gyroscopes, thermometers, analogue inputs.
 
-The source polls their sysfs files one by one at its own rate. With ``buffer`` it reads the sensor's buffer instead, at
-the sensor's rate.
+The source polls the sensor's sysfs files one by one, at the configured rate. With ``buffer``, it reads the sensor's
+buffer at the sensor's rate.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ LATE: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class IioOptions:
-    """``device`` is the content of the sensor's ``name`` file, or its folder; ``rate`` is in samples per second.
+    """``device`` is the content of the sensor's ``name`` file, or the folder's name; ``rate`` is in samples per second.
 
     With ``buffer`` the source reads the character device below ``dev``; a ``trigger`` may set the pace.
     """
@@ -113,7 +113,7 @@ class IioSource(Closing):
         return self
 
     def read(self) -> Block | None:
-        """Return the samples of the next 0.1 s, or the next one; raises `SourceError` when the device is gone."""
+        """Return the samples of the next 0.1 s, at least one; raises `SourceError` when the device is gone."""
         if self._buffer is not None:
             return self._buffer.read(self._closed.is_set)
         interval = 1 / self._options.rate
@@ -161,7 +161,7 @@ class IioSource(Closing):
 
 
 def find_device(root: Path, device: str) -> Path:
-    """Return the folder of a sensor by its name or that of the folder; raises `SourceError`."""
+    """Return the folder of a sensor, given the name of the sensor or of the folder; raises `SourceError`."""
     named: dict[str, list[Path]] = {}
     for folder in sorted(root.glob("*")):
         for name in {folder.name, _text(folder / "name"), _text(folder / "label")} - {""}:

@@ -1,6 +1,6 @@
 """The buffer of an IIO sensor: configured through sysfs, read from ``/dev/iio:deviceX``.
 
-The sensor fills it at its own pace, independent of this process.
+The sensor fills the buffer at its own rate, independent of this process.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Element:
         return f"{'>' if self.big else '<'}u{self.storage // 8}"
 
     def numbers(self, stored: NDArray[Any]) -> NDArray[np.int64]:
-        """Return the signed or unsigned numbers that the stored ones represent."""
+        """Convert stored values to the signed or unsigned numbers that they represent."""
         wide = stored.astype(np.uint64) >> np.uint64(self.shift)
         if self.bits < 64:
             wide &= np.uint64((1 << self.bits) - 1)
@@ -87,7 +87,7 @@ class Element:
 
 
 class Scan:
-    """The layout of a scan of some elements."""
+    """The layout of a scan, which has one value of each element."""
 
     def __init__(self, elements: Sequence[Element]) -> None:
         self.elements = tuple(sorted(elements, key=lambda element: element.index))
@@ -122,7 +122,7 @@ SILENCE: Final = 5.0
 TURN: Final = 0.5
 """Seconds between two checks for an interruption during a wait."""
 NEAR: Final = 0.05
-"""Relative difference by which the sensor's rate may differ from the requested one."""
+"""Maximum relative difference between the sensor's rate and the requested rate."""
 CHUNK: Final = 1 << 16
 LATE: Final = 1.5
 """Number of intervals between two timestamps above which a sample is missing."""
@@ -140,7 +140,7 @@ class IioRate:
 
 
 class IioBuffer(Closing):
-    """Blocks from a sensor's buffer, which opening configures and starts.
+    """Blocks from a sensor's buffer; ``__enter__`` configures and starts the buffer.
 
     Closing stops the buffer if this object started it. A setting that already has the right value is not written, so
     that a user without write permission can read a buffer that was configured before. Timestamps are enabled if the
@@ -235,10 +235,10 @@ class IioBuffer(Closing):
             raise SourceError(f"{self._folder.name}: {error}") from error
 
     def _set_rate(self) -> float:
-        """Set the rate and return the resulting one.
+        """Set the sample rate; return the rate that results.
 
-        It is written to the trigger's file, otherwise to the sensor's own. If there is no such file, the requested rate
-        is returned.
+        The rate is written to the trigger's file if that exists, otherwise to the sensor's own file. If neither exists,
+        the requested rate is returned.
         """
         files = [self._folder / "sampling_frequency"]
         if self._trigger is not None:

@@ -58,7 +58,7 @@ class ImagesSource(Closing):
         self.patience = options.every if options.realtime else 0.0
         self.skipped = 0
         self._told: set[str] = set()
-        self._others = hash(frozenset[str]())  # of the files that are no pictures: their names may take much memory
+        self._others = hash(frozenset[str]())  # a hash of the names of other files: the names may take much memory
         self._options = options
         self._closed = threading.Event()
         self._paths: list[Path] = []
@@ -183,7 +183,7 @@ def natural(path: Path) -> list[tuple[int, str]]:
 def read_picture(path: Path, folder: str = "") -> Pixels:
     """Return a picture in BGR order, turned upright by its EXIF data; raises `SourceError`.
 
-    ``folder`` is the one that the source may read.
+    ``folder`` is the folder that the source may read.
     """
     try:
         large = path.stat().st_size > LARGEST

@@ -74,7 +74,7 @@ class LinesSource(Closing):
 
     @property
     def away(self) -> str:
-        """The reason why programs cannot find the pipe that this source still reads; empty without one."""
+        """The reason why programs cannot find the pipe that this source still reads; empty if they can."""
         return self._lines.away if self._lines is not None else ""
 
     def finish(self) -> None:

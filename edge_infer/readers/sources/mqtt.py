@@ -44,7 +44,7 @@ USELESS: Final = 30.0
 
 @dataclass(frozen=True, slots=True)
 class MqttOptions:
-    """``topic`` is one topic, because messages of several sensors do not form a signal."""
+    """``topic`` has no wildcards, because messages of several sensors do not form one signal."""
 
     topic: str
     host: str = "127.0.0.1"
@@ -65,7 +65,7 @@ class MqttOptions:
 class PipeEnd:
     """One end of a pipe with the socket methods that paho calls.
 
-    A reader's sandbox does not allow a pair of sockets.
+    It replaces a socket of a pair, which a reader's sandbox does not allow.
     """
 
     def __init__(self, file: int, mode: str) -> None:
@@ -96,10 +96,10 @@ def wake_up() -> tuple[PipeEnd, PipeEnd]:
 
 
 class SensorClient(GuardedClient):
-    """A client that only receives, with QoS 0 and at most `LARGEST` bytes. ``heard`` is the queue of unread messages.
+    """A client that only receives messages, of at most `LARGEST` bytes. ``heard`` is the queue of unread messages.
 
-    A pipe takes the place of the sockets that wake up paho's loop, which paho keeps in internal attributes. A test in a
-    reader's sandbox detects if paho changes them.
+    A pipe replaces the sockets that wake up paho's loop. paho keeps these sockets in internal attributes; a test in a
+    reader's sandbox detects if paho changes the attributes.
     """
 
     largest = LARGEST

@@ -44,7 +44,7 @@ def import_picamera2() -> Any:
 
 
 class Picamera2Source(Closing):
-    """Frames of one camera, newest first. ``factory`` returns the module."""
+    """Frames of one camera. ``factory`` returns the picamera2 module."""
 
     gives: ClassVar[Gives] = "image"
     noisy: ClassVar[bool] = True

@@ -22,24 +22,24 @@ STRETCH: Final = 0.08
 SPAN: Final = 1.0
 """Seconds of rows needed to measure their rate; the first rows are not held back longer than this."""
 FINE: Final = 1 / 128
-"""Seconds between two remembered arrivals. The limited number of them then covers `SPAN` however fast the rows
-arrive."""
+"""Minimum seconds between two stored arrival times. The limited number of stored times then covers `SPAN` however fast
+the rows arrive."""
 CHANGE: Final = 0.1
 """Share by which a rate must differ to count as changed; less is jitter."""
 MOST: Final = 4096
 """Limit of rows in a block, however fast they arrive."""
 PAUSE: Final = 10
-"""Number of intervals without a row that count as a gap, if that is at least `SPAN` seconds."""
+"""Number of row intervals without a row that count as a gap. A gap is at least `SPAN` seconds long."""
 
 
 class ArrivalRate:
-    """Measures the arrival rate in rows a second; None until known. It stays the same until it clearly changes."""
+    """Measures the arrival rate in rows a second. ``rate`` is None until known, and ignores changes up to `CHANGE`."""
 
     def __init__(self) -> None:
         self.rate: float | None = None
         self.supposed = False
-        """Whether the rate is only a guess from the first rows; a silence is then not yet a pause."""
-        self._marks: deque[tuple[float, int]] = deque(maxlen=256)  # time, and rows before; FINE apart
+        """Whether the rate is only a guess from the first rows; silence then does not count as a gap."""
+        self._marks: deque[tuple[float, int]] = deque(maxlen=256)  # time, and rows before it; at least FINE apart
         self._count = 0
 
     def add(self, now: float) -> bool:
@@ -51,7 +51,7 @@ class ArrivalRate:
         span = now - begin
         if span < SPAN:
             if self.rate is not None and self._count - 1 - before > self.rate * (span + SPAN) + 1:
-                self.rate, self.supposed = None, False  # more than the rows of a second at once: it is another one
+                self.rate, self.supposed = None, False  # too many rows for the old rate: measure again
             return False
         found = (self._count - 1 - before) / span
         self.supposed = False
@@ -73,7 +73,7 @@ class ArrivalRate:
 
 
 class RowGatherer:
-    """Gathers rows into blocks. ``rate`` is the operator's setting; None: the measured rate of arrival."""
+    """Gathers rows into blocks. ``rate`` is the configured rate; None for the measured rate of arrival."""
 
     def __init__(self, rate: float | None, clock: ConvertedClock | None = None) -> None:
         self._said = rate
@@ -147,7 +147,7 @@ class RowGatherer:
         return self._first + (SPAN if self.rate is None else STRETCH) if self._rows else math.inf
 
     def take(self) -> Block | None:
-        """Return the oldest block; None when there are no rows, or no rate."""
+        """Return the oldest block; None when there are no rows, or the rate is unknown."""
         if not self._whole and self.rate is not None:
             self._finish()
         return self._whole.popleft() if self._whole else None
@@ -164,8 +164,8 @@ class RowGatherer:
 class Rows(Protocol):
     """A source of rows: `next` waits until ``deadline`` of the monotonic clock for one or a few rows.
 
-    A row that cannot be used is a ValueError in its place. It raises ValueError for input that is dropped,
-    `EndOfInputError` at the end, OSError when the device is gone.
+    A ValueError stands in the place of each unusable row. `next` raises ValueError for dropped input, `EndOfInputError`
+    at the end, and OSError when the device is gone.
     """
 
     def next(self, deadline: float) -> Sequence[Row | ValueError]:

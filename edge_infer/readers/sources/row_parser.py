@@ -26,23 +26,25 @@ NO_VALUES: Final = frozenset(
         "false",
     }
 )
-"""Words that programs write in the place of a number; `na` and `Na` are missing, because sodium is a column too."""
+"""Words that programs write in place of a number. `na` and `Na` are not listed, because they may name a column
+(sodium)."""
 _COMMENT: Final = re.compile(r"#(?!(?:N/A|VALUE!|DIV/0!|NUM!|REF!|NAME\?|NULL!))")
-"""The beginning of a comment, other than the errors that spreadsheets write into a cell."""
+"""The beginning of a comment. Error values of spreadsheets, such as `#N/A`, do not match."""
 _QUOTED: Final = re.compile(r'"[^"]*"')
 _COMMA: Final = re.compile(r"[-+]?[0-9]+,[0-9]+(?:[eE][-+]?[0-9]+)?")
-"""A number with a decimal comma, or with one between its thousands."""
+"""A number with a decimal comma or a thousands comma."""
 _BLANK: Final = re.compile(r"\s+(?![\[(])")
-"""What separates cells without a delimiter; the unit after a name, as in `x [rad]`, is part of it."""
+"""The space between two cells of a line without delimiters. The space before a unit, as in `x [rad]`, does not
+match."""
 SHOWN: Final = 60
 TOO_LARGE: Final = (2 - 2**-24) * 2.0**127
-"""The smallest number that rounds to infinity as a 32-bit float, which is what the models take."""
+"""The smallest number that rounds to infinity as a 32-bit float, the input type of the models."""
 
 
 class WordsError(ValueError):
-    """A line of words that is no header. ``instead``: it has as many cells as a row, so it stands in the place of one.
+    """A line of words that is no header. ``instead``: it has as many cells as a row, so one row is missing.
 
-    Otherwise it is a message of the sensor, and no row is missing.
+    Otherwise the line is a message of the sensor, and no row is missing.
     """
 
     def __init__(self, text: str, *, instead: bool) -> None:
@@ -60,9 +62,9 @@ class RowParser:
     Without ``columns``, the header or the first row sets the number and order of the cells.
 
     In CSV a line of names is a header, see `_read_header`. Columns are then found by name, and without a header by
-    position. A row has as many cells as the header, the columns, or the first row. An empty cell after a separator at
-    the end is ignored where that number is known. JSON may be an object (columns are its keys, ``a.b`` for nested
-    ones), a list, one number, or a list of objects or lists.
+    position. A row has as many cells as the header, the columns, or the first row. An empty cell after a trailing
+    separator is ignored if the number of cells is known. JSON may be an object (columns are its keys, ``a.b`` for
+    nested ones), a list, one number, or a list of objects or lists.
     """
 
     def __init__(self, columns: Sequence[str] = (), form: Format = "csv") -> None:
@@ -73,7 +75,7 @@ class RowParser:
         self._places: tuple[int, ...] | None = None
         self._width = len(self.columns)
         self._begun = False
-        self._delimiter = ""  # that of the last header or row, which a text between quotes or in a cell does not change
+        self._delimiter = ""  # of the last header or row; a delimiter inside a cell does not change it
         self._unknown = ""  # why no row can be used until another header
 
     def rows(self, text: str) -> list[Row]:
@@ -86,7 +88,7 @@ class RowParser:
         return rows
 
     def each(self, text: str) -> list[Row | ValueError]:
-        """Return the rows of one line like `rows`, with the reason in the place of each that is bad."""
+        """Return the rows of one line like `rows`; a ValueError stands in the place of each unusable row."""
         text = text.lstrip("\ufeff")
         line = text.strip()
         if not line or _COMMENT.match(line):
@@ -139,10 +141,10 @@ class RowParser:
         return tuple(number(cells[place], self._name(index)) for index, place in enumerate(places))
 
     def _read_header(self, cells: Sequence[str], delimiter: str) -> None:
-        """Read a header before the first row, or again later: a sensor repeats it when it is switched on.
+        """Read a header, before the first row or later: a sensor repeats its header when it is switched on.
 
         A later header must contain a known name. It must also have separators, and as many cells as before; if it names
-        all wanted columns, one of these two is enough.
+        all wanted columns, one of these two conditions is enough.
         """
         wanted = self.columns or tuple(cells)
         times = Counter(cells)
@@ -161,7 +163,7 @@ class RowParser:
             raise ValueError(reason) if self._begun else HeaderError(reason)
         self.columns = wanted
         self.header = tuple(cells)
-        whole = wanted == self.header  # by place, for names that are there twice
+        whole = wanted == self.header  # by position, because a name may occur twice
         self._places = tuple(range(len(cells)) if whole else map(cells.index, wanted))
         self._width = len(wanted)
         self._delimiter = delimiter
@@ -171,9 +173,9 @@ class RowParser:
         """Raise ValueError or `WordsError` if a line without numbers is no header.
 
         Words are no names if all of several cells contain the same word, or if all mean "no value" (`NO_VALUES`),
-        unless one of them is a known name. Before the first row, a line counts as a further header if it has another
-        number of cells than the first one, and separators if the first one has. Other later lines count only under the
-        conditions of `_read_header`; otherwise they are lines of words.
+        unless one of them is a known name. Before the first row, a line counts as a new header if its number of cells
+        differs from that of the first header, and if it has separators where the first header has some. Other later
+        lines count only under the conditions of `_read_header`; otherwise they are lines of words.
         """
         names, instead = set(cells), len(cells) == self.cells
         known = not names.isdisjoint((*self.columns, *(self.header or ())))
@@ -200,7 +202,7 @@ class RowParser:
 
 
 def _json_values(line: str, width: int) -> list[Any]:
-    """Return the values of a line of JSON that are rows: the items of a list, or the one value; ``width`` 0 is unknown.
+    """Return the rows in a line of JSON: the items of a list, or the one value. ``width`` is 0 if unknown.
 
     A list of plain values is one row; with one column, each value is a row.
     """
@@ -213,7 +215,7 @@ def _json_values(line: str, width: int) -> list[Any]:
 
 
 def delimiter_of(line: str, usual: str = "") -> str:
-    """Return the delimiter of a line, the usual one if it has that; empty if it is split at spaces."""
+    """Return the delimiter of a line, preferably ``usual``; empty if the line is split at spaces."""
     plain = _QUOTED.sub("", line) if '"' in line else line
     return next((found for found in (usual, *DELIMITERS) if found and found in plain), "")
 
@@ -270,7 +272,7 @@ def is_number(cell: str) -> bool:
 
 
 def _is_plain(value: Any) -> bool:
-    """Return whether a text has no form that only Python reads as a number: `1_5`, and digits of other scripts."""
+    """Return False for a text that only Python reads as a number, such as `1_5` or digits of other scripts."""
     return not isinstance(value, str) or (value.isascii() and "_" not in value)
 
 

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 # Capture FFmpeg's log: it stays out of the journal, because it contains addresses, and is parsed for some events.
 #
 # OpenCV does not report when a stream changes its size: version 5 squeezes the new pictures into the old size, and
-# version 4 returns damaged ones. Nor does it report when a picture was not converted, see `ffmpeg`, or what a camera
-# answered: a status, another address, a stream without video. Only FFmpeg's log shows these.
+# version 4 returns damaged pictures. OpenCV also reports neither a failed conversion (see `ffmpeg`) nor the response of
+# a camera: a status, a redirection, a stream without video. Only FFmpeg's log shows these events.
 
 _VERBOSE: Final = "40"
 _SIZE: Final = re.compile(r"Reinit context to (\d+)x(\d+)")
@@ -77,7 +77,7 @@ class DecoderLog:
         self._target, self._media = "", set()
 
     def resized(self) -> bool:
-        """Return whether the stream has changed its size, once for each change.
+        """Return True once for each change of the stream's size.
 
         FFmpeg logs the coded size, in whole blocks, not the size of the frames: 480x368 for frames of 480x360.
         """
@@ -86,17 +86,17 @@ class DecoderLog:
         return changed
 
     def refusal(self) -> tuple[int, str] | None:
-        """Return the last status with which a camera refused a request, and its words; None without one."""
+        """Return the status code and reason phrase of the last refused request; None if there was none."""
         self._look()
         return self._refusal
 
     def target(self) -> str:
-        """Return the address to which a camera redirected, with whatever credentials are in it; empty without one."""
+        """Return the address to which a camera redirected, including any credentials; empty without a redirection."""
         self._look()
         return self._target
 
     def has_no_video(self) -> bool:
-        """Return whether a camera described a stream that has tracks, but none of video."""
+        """Return whether a camera described a stream that has tracks, but no video track."""
         self._look()
         return bool(self._media) and "video" not in self._media
 
@@ -143,13 +143,13 @@ class DecoderLog:
 CONNECT_TIMEOUT: Final = 1.0
 OPEN_TIMEOUT: Final = 6.0
 READ_TIMEOUT: Final = 2.4
-"""Seconds that a read of a silent camera takes; it may then return a frame that the decoder held back."""
+"""Seconds after which a read of a silent camera returns, possibly with a frame that the decoder held back."""
 SILENT: Final = 0.95 * READ_TIMEOUT
 MOST_SILENT: Final = 2
 """Consecutive silent reads after which the stream is reopened; this is before the source counts as lost."""
 DECODER_THREADS: Final = 2
-"""FFmpeg's decoder returns a frame later by one frame interval for each thread above one. Its default is one thread a
-core, which delays every result. One thread may be too slow for 1080p on a small board."""
+"""Each thread above one makes FFmpeg's decoder return a frame one frame interval later. FFmpeg's default of one thread
+per core would delay every result. A single thread may be too slow for 1080p on a small board."""
 QUICK_OPENING: Final = "fpsprobesize;0"
 """Makes FFmpeg open a stream without first measuring its frame rate, which takes seconds and collects a backlog."""
 _MEANINGS: Final = {
@@ -220,7 +220,7 @@ class RtspSource(Closing):
         return self
 
     def _why_not(self, *, silent: bool) -> str:
-        """Return why the stream cannot be opened; ``silent``: the time ran out."""
+        """Return the reason why the stream cannot be opened; ``silent``: the camera did not respond in time."""
         refusal, target = self._log.refusal(), self._log.target()
         if self._log.has_no_video():
             return "its stream has no video, only other tracks such as sound: check the path"
@@ -266,11 +266,11 @@ class RtspSource(Closing):
 
 
 def _frames_held_back(capture: VideoCapture) -> int:
-    """Return how many frames FFmpeg reads after a frame before it returns that frame.
+    """Return the number of later frames that FFmpeg reads before it returns a frame.
 
     FFmpeg's parser sees the end of a frame only at the beginning of the next one. Each further thread of its decoder
-    holds another frame. Motion JPEG needs neither. B-frames delay a stream by further frames, whose number OpenCV does
-    not report.
+    holds another frame. Motion JPEG has neither delay. B-frames delay a stream by further frames, whose number OpenCV
+    does not report.
     """
     code = int(capture.get(cv2.CAP_PROP_FOURCC))
     return 0 if code in (cv2.VideoWriter.fourcc(*"MJPG"), cv2.VideoWriter.fourcc(*"mjpg")) else DECODER_THREADS

@@ -34,7 +34,7 @@ STALE: Final = 1.0
 
 
 class BinaryRows:
-    """Rows from frames of ``header`` followed by bytes in ``layout``. It does not own ``fd``.
+    """Rows from binary frames: a ``header``, then values in ``layout``. The caller closes ``fd``.
 
     The bytes of the header may also occur among the values. While frame boundaries are unknown, a frame counts only if
     another header, or silence, follows it.
@@ -51,7 +51,7 @@ class BinaryRows:
         self._before = False
 
     def next(self, deadline: float) -> Sequence[Row]:
-        """Return the next frame, or nothing at the deadline; raises ValueError if bytes had to be dropped."""
+        """Return the row of the next frame; empty if the deadline passes. Raises ValueError if bytes were dropped."""
         while True:
             stale = self._heard + STALE if self._bytes else math.inf
             silent = time.monotonic() >= stale

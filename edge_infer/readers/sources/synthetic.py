@@ -32,7 +32,7 @@ LARGEST: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class SyntheticOptions:
-    """``images`` are picture files that move in place of the shapes, in turn."""
+    """``images`` are picture files, used in turn, that move in place of the shapes."""
 
     width: int = 640
     height: int = 480

@@ -40,7 +40,7 @@ class SystemOptions:
 
 
 class SystemSource(Closing):
-    """Single samples: load and memory in use as shares of 1, the hottest zone in degrees Celsius.
+    """Single samples: processor load and used memory as fractions of 1, and the hottest zone in degrees Celsius.
 
     The source reads a few kernel files. Reading them cannot hang, so it needs no reader process. ``root`` holds
     ``proc`` and ``sys``.

@@ -38,7 +38,7 @@ LEAST_GAIN: Final = 0.25
 """Share of a frame interval that skipping a frame must gain on average. With less, a clip that decodes about as fast as
 it plays would lose most of its pictures to win back a little time."""
 SMOOTHING: Final = 0.1
-"""Share of the newest frame in the average of what skipping a frame gains."""
+"""Weight of the newest frame in the moving averages of the frame interval and of the gain."""
 MEASURED_SECONDS: Final = 10.0
 """Seconds of decoding over which the rate of decoding is measured, so that one stall does not count as slow."""
 SLOWER: Final = 1.02
@@ -49,7 +49,7 @@ picture that is shown for so long."""
 LONGEST_CLIP: Final = 1e7
 """Limit of a clip's length in seconds; a longer one is taken as unknown."""
 _PTS: Final[int] = getattr(cv2, "CAP_PROP_PTS", -1)
-"""Time of a picture in frames, with that of the first one; OpenCV before 4.11 does not give it."""
+"""Property with the timestamp of a picture in frames; a clip may begin later than 0. OpenCV before 4.11 lacks it."""
 MAX_DAMAGED: Final = 100
 """Failed attempts in a row after which a clip counts as ended; each attempt skips some damaged data."""
 MISSING_SECONDS: Final = 1.0
@@ -98,7 +98,7 @@ class VideoSource(Closing):
         self._step = 0.0
         """Seconds from one frame to the next, on average."""
         self._gain = 0.0
-        """Seconds that skipping a frame gains on average: the time until the next one, minus that of decoding it."""
+        """Seconds that skipping a frame gains on average: the frame interval, minus the time for decoding."""
         self._decoded, self._decoding, self._playing = 0, 0.0, 0.0
         self._told: set[str] = set()
         self.odd = ""
@@ -112,7 +112,7 @@ class VideoSource(Closing):
         return self
 
     def read(self) -> Picture | Passed | None:
-        """Return the next frame, or the newest one that is due; None after the last one."""
+        """Return the next frame (with ``realtime``, the newest that is due); None after the last frame."""
         picture = self._next()
         if picture is None and self._options.loop and self._read > 0 and not self._closed.is_set():
             self._tell_end()
@@ -128,7 +128,7 @@ class VideoSource(Closing):
         return picture
 
     def check(self) -> None:
-        """Set ``odd`` if the file is empty. A closer look would decode a file that is not trusted."""
+        """Set ``odd`` if the file is empty. A closer check would decode an untrusted file."""
         with suppress(OSError):
             self.odd = "" if Path(self._options.file).stat().st_size else f"{self._options.file} is empty"
 
@@ -187,7 +187,7 @@ class VideoSource(Closing):
         return next_picture(capture, wanted=self.wanted, grab=self._grab, retrieve=self._retrieve)
 
     def _attempt_quietly(self, capture: VideoCapture) -> Picture | Passed | None:
-        """Read the first picture when that probably fails; if it does, suppress FFmpeg's log lines.
+        """Read the first picture of a clip that is probably unreadable; if that fails, suppress FFmpeg's log lines.
 
         The error of this source is sufficient. FFmpeg's lines would flood the log, because a failed source is reopened
         repeatedly.
@@ -202,8 +202,8 @@ class VideoSource(Closing):
         """Grab the next picture; return False if closed in the meantime, or at the end of the file.
 
         With ``realtime``, skip pictures that are more than a frame interval late, and wait until the next one is due.
-        A skipped picture is decoded too. So no picture is skipped while decoding takes about as long as playing, or
-        longer: that would hardly catch up, and few pictures would be left. The first picture is always given.
+        Skipped pictures are decoded too. While decoding takes about as long as playing, or longer, skipping would
+        hardly catch up and would leave few pictures, so none is skipped. The first picture is always returned.
         """
         begin = time.monotonic()
         while self._grab_one(capture):
@@ -250,9 +250,9 @@ class VideoSource(Closing):
         self._decoded, self._decoding, self._playing = 0, 0.0, 0.0
 
     def _advance(self, shown: float) -> float:
-        """Advance by the time until a grabbed picture, and return it; 0 for the first one of the clip.
+        """Advance the clip's time to the grabbed picture; return the seconds, 0 for the first picture of the clip.
 
-        It is one frame interval if the file has no usable timestamps.
+        Without usable timestamps, the step is one frame interval.
         """
         step = 1 / self._fps
         if self._shown is not None and 0 < shown - self._shown <= LONGEST_STEP:
@@ -309,9 +309,9 @@ class VideoSource(Closing):
     def _tell_end(self) -> None:
         """Log a warning if the file was cut off or damaged.
 
-        A file that was cut off ends early without an error, and reading continues past damage without one. A clip may
-        begin later than 0, and the stated length of Matroska is then the time of its end. The length stated by an MP4
-        file includes frames that its edit list removes, so it does not show a cut.
+        No error shows this: a file that was cut off just ends early, and reading continues past damage. A clip may
+        begin later than 0; the length that Matroska states is then the time of the clip's end. The length stated by an
+        MP4 file includes frames that its edit list removes, so it does not show a cut.
         """
         if self._capture is None:
             return

@@ -97,7 +97,7 @@ def next_picture(  # noqa: PLR0917 - each source replaces another step
 Times: TypeAlias = tuple[float, float]
 """A capture time in seconds, of the wall clock and of the monotonic clock."""
 WAITED: Final = 0.8
-"""Share of a frame interval. A frame that took longer to arrive was waited for; one from the backlog comes at once."""
+"""Share of a frame interval. A frame that took longer to arrive is live; a frame from the backlog comes at once."""
 MAX_BACKLOG_SECONDS: Final = 2.0
 """Limit of the time for which frames are left out as backlog, in case the stream's own times are wrong."""
 
@@ -106,8 +106,8 @@ class StreamClock:
     """Dates the frames of a live stream that a decoder returns ``depth`` frames late.
 
     FFmpeg returns a frame when its decoder gets the ``depth``-th frame after it. So a frame arrived when the frame
-    ``depth`` places before it was returned. While it opens a stream, FFmpeg also collects a backlog. These frames come
-    faster than the stream's own times; when they arrived is unknown.
+    ``depth`` places before it was returned. While it opens a stream, FFmpeg also collects a backlog. The frames of the
+    backlog come faster than the stream's own times, and their arrival times are unknown.
     """
 
     def __init__(self, depth: int, fps: float) -> None:
@@ -121,7 +121,7 @@ class StreamClock:
         self._last = 0.0
 
     def captured(self, shown: float) -> Times | None:
-        """Return when the frame arrived that was returned just now; None if it is from the backlog.
+        """Return the arrival times of the frame that was just returned; None if the frame is from the backlog.
 
         ``shown`` is the stream's own time of the frame, in seconds.
         """
