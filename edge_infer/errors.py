@@ -71,7 +71,8 @@ def shortened(sentence: str) -> str:
     """Return the sentence shortened for a record.
 
     The result has the beginning and the end, because the remedy is at the end. Text in quotation marks («») stays in
-    them. Parts that are no text, as of a file name that is not UTF-8, are escaped, because no record may contain them.
+    them. Bytes that are no text, such as in a file name that is not UTF-8, are escaped, because no record may contain
+    them.
     """
     sentence = sentence.encode("utf-8", "backslashreplace").decode()
     if len(sentence) <= LONGEST_SENTENCE:

@@ -1,4 +1,4 @@
-"""The same subscriber for programs with asyncio."""
+"""The subscriber library for programs with asyncio."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 WAIT: Final = 0.5
-"""Seconds of one wait in the thread; a closed client waits for it."""
+"""Maximum seconds of one wait in the thread; closing the client waits for its end."""
 Answer = TypeVar("Answer")
 
 
 class AsyncClient:
     """An asynchronous context manager around a `Client`, which lives in a thread of its own.
 
-    Its arguments, errors and names are those of `Client`; ``client`` is the inner one. Only the iterations wait.
+    Its arguments, errors and names are those of `Client`; ``client`` is the `Client` inside. Only the iterations wait.
     """
 
     def __init__(self, host: str = "127.0.0.1", port: int | None = None, **options: Any) -> None:
@@ -72,7 +72,7 @@ class AsyncClient:
         return self.client.health(device)
 
     def snapshot(self, device: str) -> Snapshot:
-        """Return whether the client has all retained messages of a device."""
+        """Return a `Snapshot`, which shows whether the client has all retained messages of a device."""
         return self.client.snapshot(device)
 
     def snapshots(self) -> Mapping[str, Snapshot]:
@@ -90,10 +90,10 @@ class AsyncClient:
         return self.client.complete
 
     def updates(self, seconds: float | None = None) -> AsyncIterator[Update]:
-        """Yield every update as it arrives, for this time or until the client is closed.
+        """Yield every update as it arrives, for ``seconds`` or until the client is closed.
 
-        Several iterations at the same time each yield everything. A cancelled wait loses nothing: the iteration, or the
-        next one, continues at the same update.
+        Several iterations at the same time each yield all updates. A cancelled wait loses nothing: this iteration or
+        the next continues at the same update.
         """
         return _Iteration(self, object, seconds)
 
@@ -106,11 +106,11 @@ class AsyncClient:
         return _Iteration(self, EventUpdate, seconds)
 
     def states(self, seconds: float | None = None) -> AsyncIterator[StateUpdate]:
-        """Yield a state whenever a message about it arrives or it is not known any more."""
+        """Yield the state of a pipeline whenever a message about it arrives or it becomes unknown."""
         return _Iteration(self, StateUpdate, seconds)
 
     async def turn(self, seconds: float) -> None:
-        """Wait at most this time for messages; all iterations wait for the same turn of the thread."""
+        """Wait at most ``seconds`` for messages; all iterations wait for the same turn of the thread."""
         if self._turn is None or self._turn.done():
             self._turn = asyncio.get_running_loop().run_in_executor(self._thread, self.client.turn, WAIT)
         done, _ = await asyncio.wait({self._turn}, timeout=min(seconds, WAIT))
@@ -122,7 +122,7 @@ class AsyncClient:
 
 
 class _Iteration(AsyncIterator[Any]):
-    """One iteration. It is no generator, because a cancelled wait would end that."""
+    """One iteration. It is no generator, because a cancelled wait would end a generator."""
 
     def __init__(self, client: AsyncClient, kind: type[Any], seconds: float | None) -> None:
         self._client = client

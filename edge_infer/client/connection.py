@@ -1,4 +1,4 @@
-"""The connection of a subscriber; the thread that iterates makes and keeps it, and reconnects."""
+"""The connection of a subscriber. The iterating thread opens the connection, keeps it alive and reconnects."""
 
 from __future__ import annotations
 
@@ -48,18 +48,18 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_TEXT_BYTES: Final = 65_535
-"""Bytes of a text in MQTT."""
+"""Maximum bytes of a string in MQTT."""
 GREETING: Final = 10.0
-"""Seconds that a broker has to answer."""
+"""Maximum seconds until the broker has accepted the connection and the subscription."""
 QOS: Final = 1
 LASTING: Final = 10.0
-"""Seconds after which a connection counts as a success; until then the pauses before new attempts grow."""
+"""Seconds after which a connection counts as a success; after shorter ones, the pauses between attempts grow."""
 TURN: Final = 0.5
-"""The longest wait inside paho; an expired state is noticed after this time."""
+"""Maximum seconds of one wait inside paho; expired states are noticed with this delay."""
 
 
 class _GuardedPaho(GuardedClient):
-    """Truncates packets that are longer than the longest message with the longest topic, so that the topic remains."""
+    """Truncates packets longer than the longest message with the longest topic, so that the topic stays readable."""
 
     largest = 1 << 17
     highest_qos = QOS
@@ -69,9 +69,9 @@ class _GuardedPaho(GuardedClient):
 class Client:
     """A subscriber to one device or all of them: a context manager for one thread, which iterates over `updates`.
 
-    The iterating thread also keeps the connection. If it spends more than half a minute on one update, the broker
-    disconnects it, and it reconnects. With ``client_id`` and ``keep_session`` the broker keeps messages while the
-    client is away, as long and as many as the broker's configuration allows.
+    The iterating thread also keeps the connection. If the thread spends more than half a minute on one update, the
+    broker disconnects, and the client reconnects. With ``client_id`` and ``keep_session`` the broker keeps messages
+    while the client is away, as long and as many as the broker's configuration allows.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Client:
     ) -> None:
         """``tls``, or any of the files, encrypts the connection; raises `ConfigError` for a wrong argument.
 
-        Without ``ca_file`` it trusts the system's authorities.
+        Without ``ca_file``, the client trusts the system's certificate authorities.
         """
         if keep_session and not client_id:
             raise ConfigError("keep_session needs a client_id, by which the broker recognizes the client")
@@ -180,7 +180,7 @@ class Client:
         return self._standings.health(device)
 
     def snapshot(self, device: str) -> Snapshot:
-        """Return whether the client has all retained messages of a device."""
+        """Return a `Snapshot`, which shows whether the client has all retained messages of a device."""
         return self._snapshots.of(device)
 
     def snapshots(self) -> Mapping[str, Snapshot]:
@@ -203,10 +203,10 @@ class Client:
         return self._closed
 
     def updates(self, seconds: float | None = None) -> Iterator[Update]:
-        """Yield every update as it arrives, for this time or until `close`.
+        """Yield every update as it arrives, for ``seconds`` or until `close`.
 
-        The client reconnects after a lost connection. It yields a `StateUpdate` for each state that is not known any
-        more. Several iterations at the same time each yield everything.
+        The client reconnects after a lost connection. It yields a `StateUpdate` for each state that becomes unknown.
+        Several iterations at the same time each yield all updates.
         """
         return self._iterate(object, seconds)
 
@@ -219,23 +219,23 @@ class Client:
         return self._iterate(EventUpdate, seconds)
 
     def states(self, seconds: float | None = None) -> Iterator[StateUpdate]:
-        """Yield a state whenever a message about it arrives or it is not known any more."""
+        """Yield the state of a pipeline whenever a message about it arrives or it becomes unknown."""
         return self._iterate(StateUpdate, seconds)
 
     def poll(self, seconds: float) -> list[Update]:
-        """Wait once, for at most half a second and at most this time; return the updates that have arrived."""
+        """Wait once for messages, at most ``seconds`` (while connected, half a second); return the new updates."""
         reader = self.begin(object)
         self.turn(seconds)
         return list(iter(reader.read, None))
 
     def begin(self, kind: type[Any], end: float = float("inf")) -> UpdateReader:
-        """Begin an iteration, as `UpdateLog.begin` does; its caller calls `turn` whenever there is nothing to read."""
+        """Begin an iteration, as `UpdateLog.begin` does; the caller must call `turn` when there is nothing to read."""
         return self._log.begin(kind, end)
 
     def turn(self, seconds: float) -> None:
-        """Wait up to half a second for messages and take them; without a connection wait this long to reconnect.
+        """Wait up to half a second for messages and take them; without a connection, wait ``seconds`` to reconnect.
 
-        Raises `EdgeInferError` while another thread does so.
+        Raises `EdgeInferError` while another thread is in this method.
         """
         if not self._turning.acquire(blocking=False):
             raise EdgeInferError("another thread iterates over this client: make a client for each thread")
@@ -360,7 +360,7 @@ class Client:
             who = f"user {self._plan.username!r}" if self._plan.username else "clients without a user name"
             text = f"the broker denies {who} the subscription to {self._filter}: allow it in its access rules"
             self._refused = EdgeInferError(text)
-        elif self._silent_at < float("inf"):  # later ones are of the survey
+        elif self._silent_at < float("inf"):  # later replies belong to the survey
             self._silent_at, self._surveyed = float("inf"), ()
             self._survey.begin()
 
@@ -455,5 +455,5 @@ class Client:
 
 
 def _of_arguments(text: str) -> str:
-    """Return a sentence about keys of the configuration with the names of the arguments of `Client`."""
+    """Replace keys of the configuration in a sentence by the names of the arguments of `Client`."""
     return re.sub(r"\bmqtt\.(tls\.)?", "", text)

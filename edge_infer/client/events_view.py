@@ -8,9 +8,9 @@ from typing import Final, TypeAlias
 from edge_infer.contract.messages import Event
 
 MAX_OPEN: Final = 256
-"""Open events kept of a pipeline; the oldest are forgotten first."""
+"""Maximum number of open events that are kept for a pipeline; the oldest are forgotten first."""
 MAX_OPEN_IN_ALL: Final = 32768
-"""Open events kept of all devices; the device with the most forgets first."""
+"""Maximum number of open events of all devices; the device with the most open events loses some first."""
 _BEGINS: Final = {"appear": "object", "enter": "zone", "start": "label", "drift": "drift"}
 _ENDS: Final = {"leave": "object", "exit": "zone", "end": "label", "drift_end": "drift"}
 _Open: TypeAlias = OrderedDict[tuple[object, ...], Event]
@@ -25,7 +25,7 @@ class EventsView:
         self._all = 0
 
     def take(self, device: str, pipeline: str, event: Event) -> None:
-        """Record an event; those of an earlier boot are over."""
+        """Record an event; the open events of an earlier boot have ended."""
         known: _Open = self._open.pop((device, pipeline), OrderedDict())
         before = len(known)
         for key in [key for key, begun in known.items() if begun.boot != event.boot]:
@@ -45,7 +45,7 @@ class EventsView:
                 if len(known) > MAX_OPEN:
                     known.popitem(last=False)
         if known:
-            self._open[device, pipeline] = known  # the last of all: it has just changed
+            self._open[device, pipeline] = known  # at the end, because it has just changed
         self._counted(device, len(known) - before)
         if self._all > MAX_OPEN_IN_ALL:
             self._forget_oldest()
@@ -60,7 +60,7 @@ class EventsView:
             self._counted(each[0], -len(self._open.pop(each)))
 
     def _forget_oldest(self) -> None:
-        """Forget the open events of the pipeline that changed longest ago, of the device that has the most."""
+        """Forget the open events of the pipeline that changed longest ago, on the device with the most open events."""
         device = max(self._counts, key=self._counts.__getitem__)
         self.forget(*next(each for each in self._open if each[0] == device))
 

@@ -1,4 +1,4 @@
-"""The devices and names that messages have brought: a publisher that invents them must not fill the memory."""
+"""The names in received messages, of a limited number: a publisher that invents names must not fill the memory."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from typing import Final
 
 MOST_DEVICES: Final = 4096
 MOST_OF_DEVICE: Final = 1024
-"""Names of pipelines and models of one device: a device reports at most 512 of each."""
+"""Maximum number of pipelines and models of one device; a device reports at most 512 of each."""
 MOST_IN_ALL: Final = 16384
 
 
 class HeardNames:
-    """Remembers the order in which names were last heard, and tells which to forget when there are too many.
+    """Remembers the order in which names were last received, and returns names to forget when there are too many.
 
-    A device that has more names than any other loses its own, so none can displace those of the others.
+    The device with the most names loses its own names, so no device can displace the names of others.
     """
 
     def __init__(self) -> None:
         self.forgotten = 0
-        """How many devices and names had to be forgotten."""
+        """Number of devices and names that were forgotten."""
         self._devices: OrderedDict[str, OrderedDict[str, None]] = OrderedDict()
         self._count = 0
 
     def hear(self, device: str, name: str = "") -> list[tuple[str, str]]:
-        """Note a message of a device, about one of its pipelines or models; return what to forget.
+        """Record a message of a device about a pipeline or model; return the (device, name) pairs to forget.
 
         An empty name stands for the whole device.
         """

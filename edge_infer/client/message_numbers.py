@@ -1,4 +1,4 @@
-"""Sequence numbers that arrived: finds duplicates and gaps."""
+"""Finds duplicates and gaps in the received sequence numbers."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections import Counter
 from typing import Final, Literal, NamedTuple
 
 MOST_RANGES: Final = 64
-"""Maximum number of remembered gaps of one series. Beyond it, the oldest are no longer reported as missing."""
+"""Maximum number of remembered gaps of one series. Beyond it, the oldest gaps are no longer reported."""
 MOST_BOOTS: Final = 8
 """Maximum number of remembered engine starts of one pipeline."""
 MOST_SERIES: Final = 4096
-"""Maximum number of remembered series. Beyond it, the device with the most series loses its oldest one."""
+"""Maximum number of remembered series. Beyond it, the device with the most series loses its oldest series."""
 
 
 class Series(NamedTuple):
@@ -24,7 +24,7 @@ class Series(NamedTuple):
 
 
 class NumberRanges:
-    """The numbers of one series that arrived, as ordered ranges, so that each counts once."""
+    """The received numbers of one series, as ordered ranges, so that each number counts once."""
 
     def __init__(self, *, from_one: bool) -> None:
         """With ``from_one`` the series is known from number 1; otherwise from the first number that arrives."""
@@ -32,9 +32,9 @@ class NumberRanges:
         self._ends: list[int] = [0] if from_one else []
 
     def take(self, seq: int, skipped: int = 0) -> int | None:
-        """Take a number. Return None for a duplicate, otherwise how many numbers are missing after the highest so far.
+        """Record a number; return None for a duplicate, else the count of missing numbers after the highest so far.
 
-        The sender has skipped the ``skipped`` numbers before it on purpose, so they are not missing.
+        The sender has skipped the ``skipped`` numbers before ``seq`` on purpose, so they are not missing.
         """
         missing = max(0, seq - 1 - self._ends[-1] - skipped) if self._ends else 0
         self._leave_out(seq, skipped)
@@ -51,7 +51,7 @@ class NumberRanges:
         return [(end + 1, start - 1) for end, start in zip(self._ends[:-1], self._starts[1:], strict=True)]
 
     def _leave_out(self, seq: int, skipped: int) -> None:
-        """Count the numbers before ``seq`` that are above all others as arrived, ``skipped`` of them at most."""
+        """Mark at most ``skipped`` numbers before ``seq`` and above the highest so far as received."""
         if self._ends and (count := min(skipped, seq - 1 - self._ends[-1])) > 0:
             if seq - 1 - count > self._ends[-1]:
                 self._starts.append(seq - count)
@@ -82,7 +82,8 @@ class ReceivedNumbers:
     def take(self, series: Series, seq: int, *, replay: bool, skipped: int = 0) -> int | None:
         """Take a number like `NumberRanges.take`.
 
-        If the first message of a boot arrives live, after another boot of the pipeline, the series began with number 1.
+        If the first message of a boot arrives live, after another boot of the pipeline, the series is known from number
+        1.
         """
         seen = self._series.get(series)
         if seen is None:

@@ -1,4 +1,4 @@
-"""Decodes topics and payloads into records, also those of a device that is newer than this client."""
+"""Decodes topics and payloads into records, also payloads of a device that is newer than this client."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _KEPT_BYTES: Final = 4 * MAX_MESSAGE_BYTES
 
 
 def split(topic: str, prefix: str) -> tuple[str, Place] | None:
-    """Return the device of a topic and its place there; None for a foreign topic, or names that no device has."""
+    """Return the device and the `Place` of a topic; None for a foreign topic, or for names that no device can have."""
     if not topic.startswith(f"{prefix}/"):
         return None
     device, *rest = topic.removeprefix(f"{prefix}/").split("/", 3)
@@ -47,7 +47,7 @@ def read(place: Place, payload: bytes) -> Any:
 
 
 def _known(kind: Any, value: JsonValue) -> JsonValue:
-    """Return the part of a value for which the definition has keys."""
+    """Return a value without the keys that the type ``kind`` does not define."""
     if get_origin(kind) is Annotated:
         kind = get_args(kind)[0]
     origin = get_origin(kind)

@@ -10,15 +10,16 @@ from edge_infer.contract.messages import Info, RetainedTopics
 from edge_infer.contract.topics import Place, retained_names
 
 NEEDED_ONLINE_ONLY = frozenset({"status", "health"})
-"""Topics that, like all states, a broker deletes some time after a device has gone offline."""
+"""Topics that a broker clears some time after a device has gone offline, as it does with all states."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a client has of the retained topics of a device.
+    """The retained topics of a device that a client has received, compared with the expected ones.
 
-    ``complete`` is None until an ``info`` of the device with the number of topics has arrived. ``missing`` names the
-    missing topics whose pipelines `info` names; ``lacking`` is the number of all missing topics.
+    ``complete`` is None until an ``info`` of the device with the number of topics has arrived. ``missing`` names
+    missing topics of the device itself and of the pipelines in ``info``; ``lacking`` is the number of all missing
+    topics.
     """
 
     complete: bool | None
@@ -66,7 +67,7 @@ class Snapshots:
             self._devices[device].received.discard(topic)
 
     def has(self, device: str, place: Place) -> bool:
-        """Return whether this topic has come."""
+        """Return whether a message of this topic has arrived."""
         return device in self._devices and place.name_below in self._devices[device].received
 
     def take(self, device: str, place: Place, *, empty: bool) -> None:
@@ -81,7 +82,7 @@ class Snapshots:
         self._devices.setdefault(device, _Topics()).offline = not online
 
     def info(self, device: str, info: Info) -> None:
-        """Record what a device publishes about its topics."""
+        """Record the pipelines of a device, and the number and digest of its topics."""
         topics = self._devices.setdefault(device, _Topics())
         topics.told, topics.pipelines = info.topics, frozenset(info.pipelines)
 

@@ -1,7 +1,7 @@
 """The current states: states and status combined, so that no subscriber acts on the last message of a vanished device.
 
 A broker keeps the last retained messages of a device, also on its disk, and sends them to new subscribers. A retained
-message therefore shows an earlier state. Only a message from the device itself shows that it is there.
+message therefore shows an earlier state. Only a message from the device itself shows that the device is online.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ WhyNot = Reason | Literal["", "offline", "disconnected", "removed", "silent", "u
 SILENT: Final = 180.0
 """Seconds after which a state or a health message expires unless it is repeated; devices repeat it every 60 s."""
 FRESH: Final = 60.0
-"""Maximum difference in seconds between the time of a live message and this clock. An older one has waited in a session
-or at a bridge, and does not show that its device is there now."""
+"""Maximum difference in seconds between the time of a live message and this clock. An older message has waited in a
+session or at a bridge, and does not show that its device is online now."""
 LATE: Final = 10.0
-"""Age in seconds from which a state belongs to this client's absence, while the broker sends the messages that it
-kept."""
+"""Age in seconds above which a state is ignored while the broker sends the messages that it queued during the client's
+absence."""
 
 CATCHING_UP: Final = 30.0
-"""Maximum seconds of that phase, if no retained message shows its end."""
+"""Maximum seconds for which the broker sends queued messages, if no retained message shows the end."""
 
 Kept = TypeVar("Kept", State, Health)
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The knowledge of a pipeline now: its state, or None and the reason."""
+    """The current state of a pipeline, or None and the reason."""
 
     state: State | None
     why_not: WhyNot = ""
@@ -75,7 +75,7 @@ class Standing:
     def present(self, label: str, zone: str | None = None) -> bool | None:
         """Return whether an object with this label is there, in the picture or in a zone; None if unknown.
 
-        It is also unknown for a label without a count if not all labels fitted into the message (``more``).
+        The result is also None for a label without a count if not all labels fitted into the message (``more``).
         """
         counts = self.counts if zone is None else (self.zones or {}).get(zone)
         if counts is None or self.state is None or (label not in counts and self.state.more is not ABSENT):
@@ -84,7 +84,7 @@ class Standing:
 
 
 def when(stamp: str) -> datetime:
-    """Return the time of a message, such as its ``ts`` or ``since``, in UTC; raises `WireError` if it is none."""
+    """Return the time of a message, such as its ``ts`` or ``since``, in UTC; raises `WireError` if it is invalid."""
     return datetime.fromtimestamp(seconds(stamp), tz=timezone.utc)
 
 
@@ -92,7 +92,7 @@ def when(stamp: str) -> datetime:
 class _Received(Generic[Kept]):
     """A received record.
 
-    It expires at ``until`` on the monotonic clock. ``confirmed``: it came from the device itself.
+    It expires at ``until`` on the monotonic clock. ``confirmed``: the device itself has sent or confirmed it.
     """
 
     record: Kept
@@ -116,18 +116,18 @@ class _Device:
         self.health, self.spoken = None, False
 
     def is_new(self, kind: str, pipeline: str, ts: str) -> bool:
-        """Return whether a message differs from the last one.
+        """Return whether the time of a message differs from that of the previous message.
 
-        A bridge sends as live the message that its broker has on its disk.
+        A bridge sends a stored message as if it were live.
         """
         before, self.times[kind, pipeline] = self.times.get((kind, pipeline)), ts
         return ts != before
 
 
 class Standings:
-    """All pipelines of all devices. Each method for a message returns the pipelines whose knowledge changed.
+    """All pipelines of all devices. Each method for a message returns the pipelines whose known state changed.
 
-    ``live`` is a message that arrived as it was published; otherwise a broker has kept it.
+    ``live``: the message arrived as it was published; otherwise a broker has kept it.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time) -> None:
@@ -139,7 +139,7 @@ class Standings:
         self._rarely = LogThrottle(600.0)
 
     def connected(self, *, session: bool = False) -> None:
-        """Start a connection. Retained messages follow; with a ``session``, those of the absence come before them."""
+        """Start a connection. Retained messages follow; with a ``session``, messages of the absence come first."""
         self._connected, self._absent_until = True, self._clock() + CATCHING_UP if session else 0.0
 
     def disconnected(self) -> list[tuple[str, str]]:
@@ -153,9 +153,9 @@ class Standings:
         return [(name, pipeline) for name, device in self._devices.items() for pipeline in sorted(device.pipelines)]
 
     def status(self, name: str, *, online: bool, live: bool = True) -> list[tuple[str, str]]:
-        """Set the status.
+        """Set the status of a device.
 
-        Going offline discards all states, also for a later return: the device then sends them again.
+        The status offline discards all states; a device that returns sends its states again.
         """
         device = self._devices.setdefault(name, _Device())
         self._caught_up(live=live)
@@ -171,7 +171,7 @@ class Standings:
         self._caught_up(live=live)
         age = self._age(name, state, live=live)
         if self._catching_up and (age is None or age > LATE):
-            return []  # it held at some time of the absence; the current one comes after these
+            return []  # a state during the absence; the current state follows later
         device.pipelines.add(pipeline)
         new = device.is_new("state", pipeline, state.ts)
         if age is not None and age > SILENT:
@@ -237,7 +237,7 @@ class Standings:
         return found
 
     def now(self, name: str, pipeline: str) -> Standing:
-        """Return what is known of a pipeline."""
+        """Return the current `Standing` of a pipeline."""
         device = self._devices.get(name, _Device())
         if not self._connected:
             return Standing(None, "disconnected")
@@ -264,7 +264,7 @@ class Standings:
         return _Received(record, self._clock() + SILENT - max(0.0, age or 0.0), confirmed)
 
     def _age(self, name: str, record: State | Health | Result | Event, *, live: bool) -> float | None:
-        """Return the seconds since it was sent; None if its time is not reliable."""
+        """Return the seconds since the record was sent; None if its time is not reliable."""
         if record.clock is not ABSENT:
             return None
         try:

@@ -16,7 +16,7 @@ from edge_infer.client.snapshots import Snapshots
 QUIET: Final = 1.0
 """Seconds without a retained message after which the broker is assumed to have sent all that it will send."""
 BATCH: Final = 500
-"""Maximum total of retained messages of the devices of one step: fewer than any known limit of a broker."""
+"""Maximum number of retained messages that one step requests: below every known limit of a broker."""
 SUSPECT: Final = 500
 """Number of retained messages from which the first subscription may be incomplete."""
 GUESS: Final = 20
@@ -29,7 +29,7 @@ class Survey:
     def __init__(
         self, prefix: str, snapshots: Snapshots, *, all_devices: bool, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Survey one device only, if not ``all_devices``: then a single subscription brings everything."""
+        """Without ``all_devices`` no survey is needed: the subscription to one device brings everything."""
         self._prefix = prefix
         self._snapshots = snapshots
         self._all = all_devices
@@ -41,7 +41,7 @@ class Survey:
         self._retained = 0
         self._heard_at = 0.0
         self.done = False
-        """Whether everything has come, or will not."""
+        """Whether the survey is over: all retained messages have arrived, or the rest will not come."""
 
     def begin(self) -> None:
         """Start anew, with a new connection that has just subscribed."""
@@ -50,7 +50,7 @@ class Survey:
         self._steps = self._plan()
 
     def heard(self) -> None:
-        """Record that a retained message has come."""
+        """Record that a retained message has arrived."""
         self._retained += 1
         self._heard_at = self._clock()
 

@@ -12,7 +12,7 @@ from edge_infer.client.updates import Update
 from edge_infer.errors import EdgeInferError
 
 MAX_BEHIND: Final = 5000
-"""Updates that an iteration may be behind the first one."""
+"""Maximum number of updates by which an iteration may lag behind the most advanced one."""
 
 
 class UpdateLog:
@@ -37,9 +37,10 @@ class UpdateLog:
         return self._first + len(self._updates)
 
     def begin(self, kind: type[Any], end: float) -> UpdateReader:
-        """Begin an iteration over the updates of a kind, until this time of the monotonic clock.
+        """Begin an iteration over the updates of a kind, until ``end`` of the monotonic clock.
 
-        It continues where the last iteration ended or, while others run, where the last one of its kind ended.
+        It continues where the last iteration ended or, while other iterations run, where the last iteration of its kind
+        ended.
         """
         ended = [each for each in self._places if each.reader() is None]
         place = next((each for each in ended if each.kind is kind), None) or _Place(kind, self._first)
@@ -49,7 +50,7 @@ class UpdateLog:
         return UpdateReader(self, place, end)
 
     def read(self, place: _Place, limit: int | None) -> Any:
-        """Return the next update of its kind, up to this number; raises `EdgeInferError` if it is not kept any more."""
+        """Return the next update for ``place``, below ``limit``; raises `EdgeInferError` if it is no longer kept."""
         while place.number < (self.end if limit is None else limit):
             if place.number < self._first:
                 raise EdgeInferError(
@@ -64,7 +65,7 @@ class UpdateLog:
         return None
 
     def _drop(self) -> None:
-        """Drop the updates that every iteration has read, and those that one would read too late."""
+        """Drop the updates that every iteration has read, and those beyond `MAX_BEHIND`."""
         numbers = [each.number for each in self._places]
         while self._first < max(min(numbers), max(numbers) - MAX_BEHIND):
             self._updates.popleft()
@@ -72,7 +73,7 @@ class UpdateLog:
 
 
 class _Place:
-    """How far an iteration has read, also after its end."""
+    """The position of an iteration, which stays after its end."""
 
     def __init__(self, kind: type[Any], number: int) -> None:
         self.kind = kind
@@ -105,4 +106,4 @@ class UpdateReader:
 
 
 def _nobody() -> None:
-    """Stand for a reader that is gone."""
+    """Return None, as a weak reference to a reader that is gone does."""

@@ -11,7 +11,7 @@ from edge_infer.contract.messages import ConfigStatus, Event, Health, Info, Mode
 
 @dataclass(frozen=True, slots=True)
 class ResultUpdate:
-    """A new result; ``missing`` numbers just before it have not arrived (yet, if they are late)."""
+    """A new result; ``missing`` is the number of results just before it that have not arrived (yet)."""
 
     device: str
     pipeline: str
@@ -35,7 +35,7 @@ class EventUpdate:
 
     @property
     def at(self) -> datetime:
-        """When it happened."""
+        """When the event happened."""
         return when(self.event.ts)
 
 
@@ -50,7 +50,7 @@ class StateUpdate:
 
 @dataclass(frozen=True, slots=True)
 class StatusUpdate:
-    """A device is online or offline; ``retained``: a broker has kept that, and it may be outdated."""
+    """A device is online or offline; ``retained``: a broker has kept the message, which may be outdated."""
 
     device: str
     online: bool

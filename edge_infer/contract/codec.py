@@ -90,9 +90,9 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=_ke
 class StoredRecord(Record, frozen=True, forbid_unknown_fields=False):
     """Data on the disk. Unknown keys, which a newer version wrote, are ignored when it is decoded.
 
-    Use it only where the known keys alone are the safe reading: they refuse, hold back or pause at least as much.
+    Use it only where ignoring unknown keys is safe: the known keys still refuse, hold back or pause at least as much.
     Other stored records stay strict. A plan may have an unknown restriction. Results of trials and drift references can
-    be made again. The publisher, which writes its own files, is not trusted.
+    be produced again. The files of the publisher are not trusted.
     """
 
 
@@ -115,14 +115,14 @@ class PartlyCompared(Record, frozen=True, eq=False):
 
 
 class _Members(type):
-    """Metaclass of `OneOf`: an instance of any of its records is an instance of it."""
+    """Metaclass of `OneOf`: an instance of any record in ``by_key`` counts as an instance of the class."""
 
     def __instancecheck__(cls, instance: object) -> bool:
         return isinstance(instance, tuple(cls.__dict__["by_key"].values()))
 
 
 class OneOf(metaclass=_Members):
-    """Field type for one of several untagged records. A key that only one of them has decides which it is.
+    """Field type for one of several untagged records. A key that only one of the records has decides the type.
 
     ``by_key`` maps each such key to its record, in order. The empty key stands for the record that has none of these
     keys. (msgspec requires a tag in each record of a union.)
@@ -194,7 +194,7 @@ _COSTS: Final = {b",": 72, b"[": 80, b":": 96, b"{": 192}
 """Maximum bytes that CPython allocates for the value that each of these characters starts (lists, dicts, short
 strings)."""
 _FREE_BYTES: Final = FREE_MEMORY // 128
-"""Size of JSON in bytes that, whatever it contains, takes at most `FREE_MEMORY` when it is decoded."""
+"""Maximum bytes of JSON that takes at most `FREE_MEMORY` to decode, whatever it contains."""
 _MARKS: Final = re.compile(rb'\\.|[",:\[{]', re.DOTALL)
 _PLACE: Final = " - at `"
 _KEY: Final = "key` in `"
@@ -274,8 +274,8 @@ def without_defaults(value: Any) -> Any:
 
     An older version, which does not know such a key, can then read the record unless the key is really used.
 
-    Rule: never change the default of a stored field. Files on devices leave it out, so their meaning would change. Add
-    a new key instead.
+    Rule: never change the default of a stored field. Files on devices leave out a value that is the default, so their
+    meaning would change. Add a new key instead.
     """
     if isinstance(value, msgspec.Struct):
         found = {key: without_defaults(getattr(value, name)) for name, key, _ in _fields(type(value))}

@@ -54,7 +54,7 @@ RULES: Final[Mapping[Kind, Rule]] = {
 }
 """Retained kinds are published in this order after a connect, the ``online`` status first."""
 OUTCOMES: Final = frozenset[Kind]({"result", "event", "state"})
-"""The kinds that carry what a model found. The other kinds describe the device."""
+"""The kinds that carry results of a model. The other kinds describe the device."""
 
 
 class Place(NamedTuple):
@@ -74,7 +74,7 @@ class Place(NamedTuple):
     def topic(self, base: str) -> str:
         """Return the MQTT topic below ``base``, which is ``<prefix>/<device>``.
 
-        The topic of discovery is not below it.
+        The topic of discovery is not below ``base``.
         """
         if self.kind == "discovery":
             return f"homeassistant/device/{self.name}/config"

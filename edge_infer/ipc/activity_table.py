@@ -54,7 +54,7 @@ def active_pipelines(fd: int) -> frozenset[str]:
 
 
 def numbers_given(fd: int) -> dict[tuple[str, NumberedKind], int]:
-    """Return the highest number of each pipeline and kind that has assigned any."""
+    """Return the highest sequence number of each pipeline and kind that has assigned a number."""
     found = {(name, kind): seq for name, _, numbers in _entries(fd) for kind, seq in numbers.items()}
     return {series: seq for series, seq in found.items() if seq}
 
@@ -81,7 +81,7 @@ class ActivityEntry:
 
 
 class ActivityTable:
-    """The engine's view of the activity table, which takes over the file descriptor."""
+    """The engine's view of the activity table. It takes over the file descriptor."""
 
     def __init__(self, fd: int) -> None:
         self._memory = mmap.mmap(fd, MOST * _SIZE)

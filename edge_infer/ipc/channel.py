@@ -1,8 +1,8 @@
 """Sends and receives typed records over one end of a ``SOCK_SEQPACKET`` pair that the supervisor created.
 
 The engine may not import ``socket``. A channel needs only a file descriptor, ``os.read`` and ``os.write``. A record can
-carry open files by ``SCM_RIGHTS``; for the same reason the channel calls libc for this. A record longer than one packet
-is split and reassembled.
+carry open files by ``SCM_RIGHTS``, for which the channel calls libc. A record longer than one packet is split and
+reassembled.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ MAX_STRETCH_BYTES: Final = 5 << 20
 MAX_UNFINISHED: Final = 16
 UNFINISHED_PER_SECOND: Final = 0.5
 """Incomplete records per second that are tolerated (burst: `MAX_UNFINISHED`). A sender that dies in the middle of a
-record leaves one."""
+record leaves one incomplete record."""
 MAX_NAME_BYTES: Final = 40
 """Maximum bytes of the name of a record's type."""
 MOST_FILES: Final = 4
@@ -66,7 +66,7 @@ class _Message(ctypes.Structure):  # struct msghdr of Linux, all architectures o
 
 _CONTROL_HEADER: Final = struct.Struct("@Nii")  # length, level, type
 _CONTROL: Final = _CONTROL_HEADER.size + 4 * MOST_FILES
-"""Size for exactly `MOST_FILES` files; the kernel closes further ones."""
+"""Size for exactly `MOST_FILES` files; the kernel closes further files."""
 _SOL_SOCKET, _SCM_RIGHTS, _MSG_CMSG_CLOEXEC = 1, 1, 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.recvmsg.argtypes = (ctypes.c_int, ctypes.POINTER(_Message), ctypes.c_int)
@@ -124,9 +124,9 @@ def _packed(record: object, body: bytes) -> bytes:
 class Channel:
     """One end of a channel: `receive` returns records of the types in ``accepts``; `send` takes any record.
 
-    It is not thread-safe: only one thread may receive, and only one (perhaps another) may send. The channel owns the
-    file descriptor. ``longest`` limits the bytes of a received record. The other end may attach open files only if
-    ``files`` is true.
+    It is not thread-safe: only one thread may receive, and only one thread, possibly a different one, may send. The
+    channel owns the file descriptor. ``longest`` limits the bytes of a received record. The other end may attach open
+    files only if ``files`` is true.
     """
 
     def __init__(self, fd: int, accepts: tuple[Any, ...], longest: int = PACKET, *, files: bool = False) -> None:

@@ -37,7 +37,7 @@ def forget_note(file: int) -> None:
 class CrashSafeNote:
     """One value, replaced atomically: writes alternate between two halves, so a kill during a write keeps the old one.
 
-    Only one process at a time uses it. It takes over ``fd``.
+    Only one process at a time may use the note. The object takes over ``fd``.
     """
 
     def __init__(self, fd: int) -> None:

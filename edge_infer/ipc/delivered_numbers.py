@@ -23,8 +23,8 @@ from edge_infer.platform import memfd
 Series: TypeAlias = tuple[str, str, NumberedKind]
 """Pipeline, boot and kind; each such series has its own numbers."""
 SLOTS: Final = 4096
-"""Number of newest entries that stay known: more than are sent in the second until the disk or the engine has recorded
-them."""
+"""Number of newest entries that are kept: more than the publisher sends in the second until the disk or the engine has
+recorded them."""
 LAST: Final = 1 << 48
 """Maximum running number of a slot, which no publisher reaches."""
 _TAG: Final = 8
@@ -46,7 +46,7 @@ class DeliveredNumbers:
     """Ring of slots. Each slot has a checksum, so that a kill during a write leaves no wrong entry.
 
     A number that was never acknowledged must not appear as acknowledged, because its message would be lost. Only one
-    process at a time uses the ring. It takes over ``fd``.
+    process at a time may use the ring. The object takes over ``fd``.
     """
 
     def __init__(self, fd: int) -> None:
@@ -68,7 +68,7 @@ class DeliveredNumbers:
         self.close()
 
     def add(self, series: Series, number: int) -> None:
-        """Note that the broker has acknowledged a message."""
+        """Record that the broker has acknowledged a message."""
         self._newest += 1
         slot = _SLOT.pack(self._newest, _tag(series), number)
         os.pwrite(self._fd, slot + _SUM.pack(zlib.crc32(slot)), self._newest % SLOTS * SLOT_BYTES)

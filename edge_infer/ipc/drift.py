@@ -66,7 +66,7 @@ class OutcomeReference(Record, frozen=True):
 
 
 class DriftReference(Record, frozen=True):
-    """The reference of a pipeline; a part without content has not been learned yet."""
+    """The reference of a pipeline; a part that is None has not been learned yet."""
 
     pipeline: Name
     camera: CameraReference | None = None
@@ -139,7 +139,7 @@ class PipelineDrift(Record, frozen=True):
 
 
 class DriftAnswer(Record, frozen=True):
-    """Drift of all pipelines that watch for it. If there is none, ``error`` is the reason."""
+    """Drift of all pipelines that watch for it. If there is no answer, ``error`` is the reason."""
 
     pipelines: Annotated[Mapping[Name, PipelineDrift], at_most(512)] = field(default_factory=dict)
     error: Sentence = ""

@@ -24,9 +24,9 @@ _OF_BOTH: Final = "the camera has changed too, so check it first"
 
 
 def remedies(name: str, camera: str | None, outcome: str | None, option: str = "") -> Iterator[str]:
-    """Yield a sentence about the drift of a pipeline's camera, then a sentence about that of its model's findings.
+    """Yield a sentence about drift of a pipeline's camera, then a sentence about drift of its model's findings.
 
-    ``option`` is text for a command that names the configuration, with a leading space.
+    ``option`` is the part of the command that names the configuration, with a leading space.
     """
     if camera is not None:
         yield _REMEDIES.get(camera, _REMEDIES["changed"]).format(name=name, option=option)

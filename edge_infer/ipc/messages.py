@@ -63,7 +63,7 @@ Walls = Annotated[Mapping[Annotated[str, at_most(64)], Sentence], at_most(64)]
 class ResultHandover(Record, frozen=True):
     """A result that must be delivered; the engine keeps it until `Acked`.
 
-    ``at`` is the uptime of its capture.
+    ``at`` is the uptime at which its frame was captured.
     """
 
     pipeline: Name
@@ -90,7 +90,7 @@ def handover(pipeline: str, message: Result | Event, at: float | None = None) ->
 
 
 class StateSnapshot(Record, frozen=True):
-    """The newest state of a pipeline, at uptime ``at``; it replaces any earlier one."""
+    """The newest state of a pipeline, at uptime ``at``; it replaces any earlier state."""
 
     pipeline: Name
     state: State
@@ -102,10 +102,10 @@ class PublisherHello(Record, frozen=True):
 
 
 class Tally(Record, frozen=True):
-    """Progress of one series of sequence numbers, of a pipeline, a kind and a boot.
+    """Progress of one series of sequence numbers: those of one pipeline, one kind and one boot.
 
     ``given`` is the highest number that the engine has used, ``safe`` the highest that a publisher has acknowledged.
-    ``lost`` is how many of the acknowledged numbers the publisher had counted as lost.
+    ``lost`` is the number of acknowledged messages that the publisher has counted as lost.
     """
 
     pipeline: Name
@@ -137,7 +137,7 @@ class EngineHello(Record, frozen=True):
 class Acked(Record, frozen=True):
     """All messages of this series up to ``seq`` need no resending: they are at the broker, on the disk, or lost.
 
-    ``lost`` is how many have been counted as lost so far; the engine sends this number to a restarted publisher.
+    ``lost`` is the number of messages counted as lost so far; the engine sends this number to a restarted publisher.
     """
 
     pipeline: Name
@@ -225,7 +225,7 @@ class AttachReader(Record, frozen=True):
 class WhyQuestion(Record, frozen=True):
     """A request to explain the decisions of a period (seconds since the epoch).
 
-    It is about one pipeline or all, and one label or all.
+    Without ``pipeline`` it is about all pipelines, without ``label`` about all labels.
     """
 
     since: float
@@ -237,7 +237,7 @@ class WhyQuestion(Record, frozen=True):
 class WhyAnswer(Record, frozen=True):
     """The explanation: the newest sentences, at most 500, the oldest first.
 
-    ``notes`` describe the limits of the explanation. If there is none, ``error`` is the reason.
+    ``notes`` describe the limits of the explanation. If there is no explanation, ``error`` is the reason.
     """
 
     lines: Annotated[tuple[Sentence, ...], at_most(500)]
@@ -248,8 +248,8 @@ class WhyAnswer(Record, frozen=True):
 class Grab(Record, frozen=True):
     """A request to write one picture of ``source`` as PNG into the supervisor's file that comes with this message.
 
-    With ``side`` it is a JPEG with sides of at most this many pixels, and a `Look` describes it. The outcome has the
-    same ``number``.
+    With ``side``, the picture is a JPEG with sides of at most ``side`` pixels, and a `Look` describes it. The
+    `GrabDone` has the same ``number``.
     """
 
     source: Name
@@ -258,11 +258,11 @@ class Grab(Record, frozen=True):
 
 
 class Look(Record, frozen=True):
-    """A small picture and what was found in the source's frames around its time.
+    """A small picture, and the results for the source's frames around its time.
 
     ``width`` and ``height`` are those of the picture, ``size`` those of the frame. ``light`` is the mean brightness
     outside the masks (None: all is masked). ``sharpness`` grows with the contrast of fine details outside the masks; it
-    has no unit. ``findings`` are the newest results by pipeline, ``inputs`` the width and height of the models'
+    has no unit. ``findings`` are the newest results by pipeline, ``inputs`` the width and height of the models' input
     pictures.
     """
 
@@ -356,7 +356,7 @@ class Stop(Record, frozen=True):
 
 
 class Delegated(Record, frozen=True):
-    """The share of a model's operators that a delegate runs. If there is a ``failure``, the CPU runs all of them."""
+    """The share of a model's operators that a delegate runs. With a ``failure``, the CPU runs all operators."""
 
     share: Fraction
     failure: Sentence = ""
@@ -366,11 +366,11 @@ class Running(Record, frozen=True):
     """The model that a pipeline runs: its digest (null: none), the seconds since its start, and the frames since then.
 
     ``fault`` is an error of a model on probation. ``refused`` and ``why`` describe a model that could not be loaded.
-    ``busy`` is how long the current run of a model on probation has taken so far.
+    ``busy`` is the seconds that the current run of a model on probation has taken so far.
 
     Three durations describe the last replacement of the model, in seconds. ``load`` is the loading time. ``pause`` is
-    the longest time for which it blocked another thread. ``gap`` is the time from the last outcome before the
-    replacement to the first one after it; 0 if this engine had no outcome before it.
+    the longest time for which loading blocked another thread. ``gap`` is the time from the last outcome before the
+    replacement to the first outcome after it; 0 if this engine had no earlier outcome.
     """
 
     sha: Digest | None
@@ -405,8 +405,8 @@ LATENCY_BOUNDS: Final = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 class PipelineCounts(Record, frozen=True):
     """Frames of a pipeline by outcome since ``began``, and the latencies of the frames on which the model ran.
 
-    ``still`` frames were skipped because nothing moved. ``latencies`` counts by `LATENCY_BOUNDS`; ``seconds`` is their
-    sum.
+    ``still`` frames were skipped because nothing moved. ``latencies`` counts frames by `LATENCY_BOUNDS`; ``seconds`` is
+    the sum of the latencies.
     """
 
     began: Uptime = 0.0
@@ -460,7 +460,7 @@ class EngineUp(Record, frozen=True):
 class EngineDown(Record, frozen=True):
     """The engine with this id has died, so its last states no longer hold.
 
-    ``tallies`` are the last ones that it reported.
+    ``tallies`` are the last tallies that the engine reported.
     """
 
     reason: Reason
@@ -478,8 +478,8 @@ class Announce(Record, frozen=True):
 class PublisherReport(Record, frozen=True):
     """The publisher's heartbeat, once a second; ``broker`` is a sentence for the operator.
 
-    ``faulty``: the broker does not get everything, although it may be ``connected``.
-    ``outbox`` is null until the stored delivery account has been read from the disk.
+    ``faulty``: the broker does not get all messages, although the publisher may be ``connected``. ``outbox`` is null
+    until the stored delivery account has been read from the disk.
     """
 
     connected: bool
@@ -610,7 +610,7 @@ class ReaderTrouble(Record, frozen=True):
 
 
 class ReaderReport(Record, frozen=True):
-    """The reader's heartbeat, once a second: ``busy`` is how long the current call into the device has taken."""
+    """The reader's heartbeat, once a second; ``busy``: seconds of the current device call beyond its ``patience``."""
 
     busy: float
     frames: Count

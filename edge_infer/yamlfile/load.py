@@ -1,6 +1,6 @@
 """Reads a YAML file into a `Section`, and reports all problems at once, with file, line, path and remedy.
 
-It is used for the configuration and for manifests. PyYAML is used only as a parser. Its own loader would keep the last
+The configuration and manifests are read this way. PyYAML is used only as a parser. Its own loader would keep the last
 of two equal keys and would read ``12:30`` as 750 and ``on`` as true. Here, `edge_infer.yamlfile.scalars` turns words
 into values.
 """
@@ -106,7 +106,7 @@ def _problem(document: Document, detail: Any) -> Problem:
 
 
 def read_document(path: Path, environment: Mapping[str, str] | None = None) -> Document:
-    """Read a file. With an ``environment``, expand ``${NAME}`` in texts. Its content never raises an error."""
+    """Read a file. With an ``environment``, expand ``${NAME}`` in texts. Invalid content raises no error."""
     try:
         data = _read(path)
     except YamlError as error:

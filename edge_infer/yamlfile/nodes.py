@@ -18,7 +18,8 @@ MOST_NODES: Final = 50_000
 PARSER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """libyaml, if PyYAML was built with it. PyYAML's own parser takes half a minute for 1 MiB on a small board."""
 _NO_BLANK: Final = re.compile(r"\s*(?:- +)?\w[\w.-]*:[^\s:/]")
-"""A line that begins with a key and a value without a blank between them; an address is none."""
+"""A line that begins with a key and a value without a blank between them. An address such as `http://x` does not
+match."""
 
 
 class YamlError(ValueError):

@@ -63,8 +63,8 @@ def resolve(word: str, written: str | None = None) -> Any:
 def expand(word: str, environment: Mapping[str, str], variables: Container[str] | None = None) -> str:
     """Return the text with ``${NAME}`` expanded (``$${`` stands for ``${``); raises ValueError if that fails.
 
-    Without ``variables`` any may be named. They are those that `variables_of` finds in the file. The supervisor keeps
-    them from other processes, and would not see one that is written with escapes.
+    ``variables`` are the names that `variables_of` finds in the file; without them, any name is allowed. The supervisor
+    hides these variables from other processes, and would not find a name that is written with escapes.
     """
 
     def replaced(found: re.Match[str]) -> str:

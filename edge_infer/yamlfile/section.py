@@ -47,8 +47,8 @@ class Short:
 class Section(BaseModel):
     """Mapping in a file with fixed keys. Any other key is an error that suggests the correct one.
 
-    The docstring below a key is its meaning. It is read when a schema or a table needs it: pydantic would read those of
-    all sections at each import, a fifth of the time that reading a configuration takes.
+    The docstring below a key is its description. It is read only when a schema or a table needs it. pydantic would read
+    all docstrings at each import, which takes a fifth of the time for reading a configuration.
     """
 
     records: ClassVar[tuple[type, ...]] = ()
