@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     that passes ``arguments`` keeps control of its own process.
     """
     if arguments is None:
-        # With more threads NumPy's matrix products wait for the threads of the models, for fifty times their own time.
+        # With more threads, NumPy's matrix products wait for the threads of the models, and take fifty times as long.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     words = list(sys.argv[1:] if arguments is None else arguments)
     name = next((word for word in words if not word.startswith("-")), None)

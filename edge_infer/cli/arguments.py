@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 def argument(parse: Callable[[str], T]) -> Callable[[str], T]:
-    """Wrap a function that raises ValueError with a sentence so that argparse shows this sentence."""
+    """Wrap a function whose ValueError contains a sentence, so that argparse shows this sentence."""
 
     def parsed(text: str) -> T:
         try:

@@ -49,7 +49,8 @@ def act_on(args: argparse.Namespace, *configs: Path, prepare: Prepare | None = N
     The capability to read stays only if root alone can change the configurations; see `give_up_root_for`. Only this
     process, not its children, keeps the capabilities ``alone``. Variables that the unit sets are set here as well;
     `give_up_root_for` removes them if other users may change a configuration. No child inherits the variables that a
-    configuration names, except the process that reads it (`environment_for`). A missing file names none.
+    configuration names, except the process that reads the configuration (`environment_for`). A missing file names no
+    variables.
     """
     if not args.own_process:
         return None
@@ -66,7 +67,7 @@ def act_on(args: argparse.Namespace, *configs: Path, prepare: Prepare | None = N
 def act_on_state(args: argparse.Namespace, config: Path, prepare: Prepare) -> Identity | None:
     """Change the user as `act_as_owner_of` does, for a command that writes to the state directory.
 
-    See `give_up_root_for_state` for the user that it becomes if other users may change the configuration.
+    See `give_up_root_for_state` for the user that the process becomes if other users may change the configuration.
     """
     return give_up_root_for_state(config, prepare, keep=privileges.READ_SEARCH) if args.own_process else None
 
@@ -149,7 +150,7 @@ class CommandOutput:
     def _make_for(self, user: Identity, create: Callable[[], None]) -> str:
         """Create the path for the user, or hand over a path of an earlier run.
 
-        Return why that is impossible; empty if it was done.
+        Return the error text; empty on success.
         """
         assert self._path is not None
         if not os.path.lexists(self._path):
@@ -176,7 +177,7 @@ class CommandOutput:
             os.close(os.open(self._path, _NEW, 0o600))
 
     def _created(self, create: Callable[[], None]) -> str:
-        """Return why the path cannot be created; empty if it was."""
+        """Create the path; return the error text, empty on success."""
         try:
             create()
         except OSError as error:
@@ -189,7 +190,7 @@ _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
 def _make_below(place: int, parts: Sequence[str], user: Identity, *, folder: bool) -> None:
-    """Create a file for the user, or a folder and those that it lies in, below an open folder; follow no link."""
+    """Create a file for the user, or a folder with its parent folders, below an open folder; follow no link."""
     for part in parts if folder else ():
         os.mkdir(part, 0o755, dir_fd=place)
         place = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place)

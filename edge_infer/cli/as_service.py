@@ -59,8 +59,8 @@ _FILE: Final = re.compile(r"(\S+) \(ignore_errors=(yes|no)\)")
 def service_command(config: Path, words: Sequence[str]) -> list[str] | None:
     """Return the command that runs ``edge-infer WORD...`` as the service would; None if that is not possible.
 
-    It is possible for root, if the unit runs this configuration with this installation of the program, or with another
-    version beside it, so that a new version can check before an upgrade.
+    This needs root, and a unit that runs this configuration with this installation of the program, or with another
+    version beside it. So a new version can check the configuration before an upgrade.
     """
     if os.geteuid() != 0:
         return None
@@ -73,7 +73,7 @@ def command_from(
 ) -> list[str] | None:
     """Return the command for a unit with these properties, as ``systemctl show`` prints them; see `service_command`.
 
-    ``credentials`` are its properties of credentials, as `credentials_from` returns them.
+    ``credentials`` are the credential properties of the unit, as `credentials_from` returns them.
     """
     started = _started_with(shown, config)
     if not started:
@@ -104,9 +104,9 @@ def _started_with(shown: Mapping[str, Sequence[str]], config: Path) -> list[str]
 
 
 def service_user(config: Path) -> str:
-    """Return the user that the unit starts this configuration as; empty for root, or if no unit does.
+    """Return the user as which the unit runs this configuration; empty for root, or if the unit does not run it.
 
-    Only root needs the result; for other users it is empty.
+    Only root needs the result; for other callers it is empty.
     """
     return user_from(_shown("LoadState", "ExecStart", "User"), config) if os.geteuid() == 0 else ""
 
@@ -118,10 +118,11 @@ def user_from(shown: Mapping[str, Sequence[str]], config: Path) -> str:
 
 
 def variables_of_unit(config: Path) -> dict[str, str]:
-    """Return the variables that a configuration names and this process lacks, from the unit that runs it.
+    """Return the variables that a configuration names and this process lacks, with their values in the unit.
 
-    This is only for root. Variables of ``EnvironmentFile=`` are missing, because systemd reads that file at the start.
-    Variables that change how programs run are missing as well: the unit may set them for a user without rights.
+    Only root gets these variables. Variables of ``EnvironmentFile=`` are missing, because systemd reads that file at
+    the start. Variables that change how programs run are missing as well: the unit may set them for a user without
+    rights.
     """
     named = {name for name in named_variables(config) if not (is_harmless(name) or name.startswith("LD_"))}
     lacking = named - os.environ.keys() if os.geteuid() == 0 else set()
@@ -138,12 +139,12 @@ def variables_from(text: str, wanted: Container[str]) -> dict[str, str]:
 
 
 def failing_unit() -> str:
-    """Return how the service's unit currently fails; empty if it does not fail or does not exist."""
+    """Return a description of the current failure of the service's unit; empty without a failure or a unit."""
     return failing_from(_shown("LoadState", "ActiveState", "SubState", "Result", "ExecMainStatus", "NRestarts"))
 
 
 def failing_from(shown: Mapping[str, Sequence[str]]) -> str:
-    """Return how a unit with these properties fails; see `failing_unit`."""
+    """Return a description of the failure of a unit with these properties; see `failing_unit`."""
     said = {name: values[0] for name, values in shown.items() if values}
     if said.get("LoadState") != "loaded" or said.get("Result", "success") == "success":
         return ""
@@ -226,7 +227,7 @@ def run_as_service(command: Sequence[str], text: bytes | None = None) -> int:
 
 
 def not_started(code: int) -> str:
-    """Return why systemd could not start the process with the unit's properties; empty for other exit codes."""
+    """Return the reason why systemd could not start the process, by its exit code; empty for other exit codes."""
     if code not in _SETUP_ENDS_WITH:
         return ""
     what = _SETUP.get(code, "the requested settings of the unit")
@@ -238,7 +239,7 @@ def not_started(code: int) -> str:
 
 
 def refused_by_service(config: Path, words: Sequence[str]) -> str:
-    """Return the last line of the command's output as the service, if it fails there; otherwise empty."""
+    """Run the command as the service; return the last line of its errors if it fails, otherwise an empty text."""
     if (command := service_command(config, words)) is None:
         return ""
     done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)

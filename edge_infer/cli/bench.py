@@ -55,7 +55,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print a table, or one JSON object, for each pipeline; return 0 even if the machine is too noisy (reported)."""
+    """Print a table, or one JSON object, for each pipeline; return 0 even if the machine is too noisy."""
     size = _checked(args)
     user = act_as_owner_of(args, None) if args.config is None else act_on(args, args.config)
     plans, clip = _plans(args), () if args.clip is None else (str(args.clip.absolute()),)

@@ -74,7 +74,7 @@ MAX_SOURCES: Final = 5
 
 
 def sources(status: Status, config: Path = DEFAULT_CONFIG) -> Iterator[Finding]:
-    """Yield a finding for each source that delivers nothing usable, and one for all those beyond `MAX_SOURCES`."""
+    """Yield a finding for each source that delivers nothing usable, and one for all sources beyond `MAX_SOURCES`."""
     faulty = [(name, source) for name, source in status.sources.items() if _is_faulty(source)]
     see = f"see edge-infer status{config_option(config)}"
     for name, source in faulty[:MAX_SOURCES]:
@@ -103,7 +103,7 @@ def _by_the_daemon(config: Path, status: Status) -> list[Finding] | None:
 
 
 def broker(status: Status) -> Finding:
-    """Check the daemon's connection to the broker, and whether anything waits for it."""
+    """Check the daemon's connection to the broker, and whether messages wait in the outbox."""
     found, outbox = status.broker, status.outbox
     if found.connected:
         return warn("broker", found.text, "everything else is delivered") if found.faulty else ok("broker", found.text)
@@ -115,7 +115,7 @@ def broker(status: Status) -> Finding:
 def _configuration(config: Path, answer: dict[str, Any]) -> Finding:
     """Return the finding about a configuration in the daemon's answer to a check; raises `EdgeInferError` without one.
 
-    If the daemon cannot check now, return a warning. No other process could check in its place.
+    If the daemon cannot check now, return a warning: no other process could check instead of the daemon.
     """
     if "unread" in answer:
         return warn("configuration", str(answer["unread"]), "try again in a moment")

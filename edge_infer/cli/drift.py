@@ -1,4 +1,4 @@
-"""``edge-infer drift``: compare cameras and models with what the running daemon has learned of them."""
+"""``edge-infer drift``: compare cameras and models with the references that the running daemon has learned."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _compared(config: Path) -> tuple[Mapping[str, PipelineDrift], Mapping[str, str]]:
-    """Return the drift of the running pipelines that watch for it, and the inactive ones with the reasons."""
+    """Return the drift of the running pipelines that watch for it, and the inactive pipelines with the reasons."""
     socket = find_socket(config)
     said = ask(socket, {"do": "drift"}, timeout=10.0)
     if error := said.get("error"):
@@ -85,9 +85,9 @@ def _accept(args: argparse.Namespace) -> int:
 
 
 def _as_json(drift: PipelineDrift) -> dict[str, Any]:
-    """Return the comparison in the words of ``health``.
+    """Return the comparison as JSON, with the words of ``health``.
 
-    For each existing part this is ``ok``, ``learning`` or the kind of drift.
+    The value of each existing part is ``ok``, ``learning`` or the kind of drift.
     """
     found: Any = encode(drift)
     for name, part in (("camera", drift.camera_part), ("outcome", drift.outcome_part)):
@@ -99,7 +99,7 @@ def _as_json(drift: PipelineDrift) -> dict[str, Any]:
 
 
 def lines(name: str, drift: PipelineDrift, option: str = "") -> Iterator[str]:
-    """Yield the lines about a pipeline; ``option`` names the configuration in the commands that they contain."""
+    """Yield the lines about a pipeline; ``option`` names the configuration in the commands that the lines contain."""
     yield f"{name}: {_verdict(drift)}"
     for remedy in remedies(name, drift.camera, drift.outcome, option):
         yield f"  {remedy}"

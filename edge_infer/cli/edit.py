@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _ended(number: int) -> ConfigError:
-    """Return the error for a signal: as after a failure, the copy is deleted, or its path is printed."""
+    """Return the error for a signal. As after any error, an unchanged copy is deleted; another one is printed."""
     return ConfigError(f"ended by {signal.Signals(number).name}")
 
 
@@ -231,7 +231,7 @@ def apply_edit(
     """
 
     def reload() -> Mapping[str, Any]:
-        say(news)  # before the daemon's answer, also in a file
+        say(news)  # before the daemon's answer, also if the output is a file
         return ask(socket, {"do": "reload"})
 
     applied = apply_text(config, data, edited, reload, like)

@@ -36,12 +36,12 @@ MASKS: Final = 700
 FEWEST_MASKS: Final = 100
 MOST_MASKS: Final = 1_000_000
 MOST_THREADS: Final = 4
-"""Most threads of the model: more make few models faster."""
+"""Maximum number of threads of the model: few models are faster with more."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Subject:
-    """What is explained: the model with its threshold, and a picture from the daemon or a file of this name."""
+    """The subject of an explanation: a model with its threshold, and a picture from the daemon or the file ``name``."""
 
     model: ModelPlan
     threshold: float
@@ -73,7 +73,8 @@ def run(args: argparse.Namespace) -> int:
     """Print a sentence or a JSON object for each answer."""
     _check(args)
     bound_pictures()
-    # Root may get every picture. The result goes to the user to whom another user's configuration belongs.
+    # Root may get every picture. But if a configuration belongs to another user, the result goes to that user, so the
+    # picture is requested as that user.
     later = args.own_process and os.geteuid() == 0 and may_name_folders(args.config)
     asked = None if args.source is None or later else _asked(args)
     output = CommandOutput(args.output, option="-o")

@@ -13,7 +13,7 @@ from edge_infer.platform.logs import printable
 
 
 def say(lines: Iterable[object], file: TextIO | None = None) -> None:
-    """Print each as one line, without characters that would control the terminal or make it look like several lines."""
+    """Print each item as one line, without characters that control the terminal or look like a line break."""
     for line in lines:
         print(printable(str(line)), file=file, flush=True)
 

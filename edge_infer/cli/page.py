@@ -26,7 +26,7 @@ SYSTEM_SOCKET: Final = Path("/run/edge-infer-page/page.sock")
 """The socket of ``systemd/edge-infer-page.socket``."""
 PORT: Final = 8080
 MAX_WRITERS: Final = 4
-"""Writers at once, as of the unit."""
+"""Maximum number of writers at the same time, as in the systemd unit."""
 _writers: Final = threading.BoundedSemaphore(MAX_WRITERS)
 
 
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.own_process:
         become_changer(args.config)
-        configure("page", "info")  # it reports each edit
+        configure("page", "info")  # the page logs each edit
     limit = EditLimit()
     with ExitStack() as stack:
         token = secrets.token_urlsafe(24)
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
             listener = stack.enter_context(_tcp_listener(0 if args.port is None else args.port))
         config = args.config.absolute()
         settings = {"token": token, "why_not": _why_not(config)}
-        if not is_shared(config):  # if others may choose a folder, and so the user that the page becomes
+        if not is_shared(config):  # other users must not choose the folder, and so the page's user
             settings["state_dir"] = str(hinted(config))
         page = stack.enter_context(
             StartedPage(

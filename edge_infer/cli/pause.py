@@ -26,7 +26,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Return 0 when the daemon did it; raises `EdgeInferError` with the daemon's reason."""
+    """Return 0 when the daemon has paused the pipeline; raises `EdgeInferError` with the daemon's reason."""
     return tell(args.config, {"do": "pause", "pipeline": args.pipeline, "seconds": args.seconds})
 
 

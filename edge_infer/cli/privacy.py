@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _channel(found: Audit) -> list[str]:
-    """Return the lines about what valid messages can carry."""
+    """Return the lines about the data that valid messages can carry."""
     if found.channel_bound is None:
         names = ", ".join(name for name, bound in found.bounds.items() if bound is None)
         lines = [f"channel    unlimited: nothing limits the rate of {names} (fps, or publish: change)"]

@@ -33,7 +33,7 @@ SAME_TIME: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class _Chosen:
-    """Pipelines for one recording: the first one reads it, the others are below it. Only ``shown`` ones are printed.
+    """Pipelines for one recording: the first reads it, the others are cascades below it. Only ``shown`` is printed.
 
     ``paced``: limits of frames per second apply.
     """

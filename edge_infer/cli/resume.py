@@ -17,5 +17,5 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Return 0 when the daemon did it; raises `EdgeInferError` with the daemon's reason."""
+    """Return 0 when the daemon has ended the pause; raises `EdgeInferError` with the daemon's reason."""
     return tell(args.config, {"do": "resume", "pipeline": args.pipeline})

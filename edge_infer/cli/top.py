@@ -43,12 +43,12 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Return 0 at the end; exit code 1 if there is no daemon at the start. Later the command waits for its return."""
+    """Return 0 at the end; exit code 1 without a daemon at the start. If the daemon ends later, wait for it."""
     if not 0.1 <= args.interval <= 3600:
         raise ConfigError(f"--interval {args.interval:g} is not within 0.1 and 3600 seconds")
     path = find_socket(args.config)
     ask(path, {"do": "status"}, timeout=PATIENCE)
-    for number in (signal.SIGINT, signal.SIGTERM):  # even if a shell ignores this signal; restores the terminal
+    for number in (signal.SIGINT, signal.SIGTERM):  # also if a shell ignores the signal, to restore the terminal
         signal.signal(number, signal.default_int_handler)
     try:
         if args.json:

@@ -78,13 +78,13 @@ def wait_until_it_serves(config: Path, timeout: float) -> int:
 
 
 class Judge:
-    """Judges a daemon repeatedly. Processes that end by themselves count from the first query on."""
+    """Judges a daemon repeatedly. Restarts of processes count from the first query on."""
 
     def __init__(self) -> None:
         self._failures: dict[str, int] = {}
 
     def look(self, status: Status) -> Glimpse:
-        """Return the missing parts, one per line."""
+        """Return a `Glimpse` with the missing parts of the daemon, one per line."""
         lost = tuple(self._ended_again(status))
         if lost:
             return Glimpse(lost, 1)

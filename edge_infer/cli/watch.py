@@ -213,7 +213,7 @@ def _port(text: str) -> int:
 def _value(payload: bytes) -> Any:
     """Return the JSON value, or the text of a payload that is not JSON.
 
-    Return None for an empty one, which clears a topic.
+    Return None for an empty payload, which clears a topic.
     """
     if not payload:
         return None

@@ -4,9 +4,8 @@ It prints one JSON object, a `Compiled`, and exits with 0 or 2. With ``--wait`` 
 for a line on the standard input before it reads the file. The supervisor runs it as a child. So the supervisor loads
 neither pydantic nor a YAML parser, and no file can crash it. The child enters its sandbox before it opens the file.
 
-If no model was tried on this device yet, the process that tries the first model is started before the child knows which
-model that is, so that both load their modules at the same time. Later, most edits name only models that were tried
-before.
+If no model was tried on this device yet, the child starts the process that tries models before it reads the file, so
+that both load their modules at the same time. Later, most edits name only models that were tried before.
 """
 
 from __future__ import annotations
@@ -64,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     look_up_names()
     lock("config", fence=config_fence(args.store or ""), keep=READ_SEARCH)
     store = False if args.store is None else Path(args.store)
-    environment_for(args.file)  # before any model is tried: its process must not inherit what the file names
+    environment_for(args.file)  # before any model is tried: its process must not inherit variables that the file names
     draft = None if args.draft is None else (args.draft, sys.stdin.buffer.read(MAX_BYTES))
     if draft is not None:
         take(variables_of(draft[1]))

@@ -18,8 +18,8 @@ from edge_infer.yamlfile.load import parse_document
 def using(path: Path, data: bytes, name: str, title: str, digest: str) -> tuple[bytes, str]:
     """Return the file's bytes with ``use: title`` in the entry of model ``name``, and the previous value.
 
-    A ``sha256`` in the entry becomes ``digest``, which is that of the package's file; ``file`` becomes ``use``. Raises
-    `ConfigError` if there is no such model, or if the edit would change other values of the file.
+    A ``sha256`` in the entry becomes ``digest``, the digest of the package's model file; ``file`` becomes ``use``.
+    Raises `ConfigError` if there is no such model, or if the edit would change other values of the file.
     """
     before = parse_document(path, data)
     if before.problems or before.value is None:

@@ -19,7 +19,7 @@ from edge_infer.sandbox.foreign import refuse_foreign
 class EditOutcome:
     """Outcome of an edit.
 
-    ``digest`` is that of the now active configuration, or empty if the edit was rejected because of ``errors``.
+    ``digest`` is the digest of the now active configuration, or empty if the edit was rejected because of ``errors``.
     """
 
     digest: str
@@ -47,7 +47,7 @@ def apply_text(
 ) -> EditOutcome:
     """Save ``edited`` in place of ``before``; ``reload`` asks the daemon to apply it.
 
-    If it is rejected, restore the file.
+    If the daemon rejects the configuration, restore the file.
 
     Without ``before`` the file is new and gets the owner and mode of the file ``like``. Raises `ConfigError`,
     `EdgeInferError`.

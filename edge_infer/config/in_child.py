@@ -1,4 +1,4 @@
-"""Reads a configuration in a child process, so that this process loads none of the modules and threads for it."""
+"""Reads a configuration in a child process, so that this process needs no modules and threads for this."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_PLAN_BYTES: Final = 16 << 20
 def compile_in_child(config: Path, *, replayed: bool = False) -> Compiled:
     """Return the plan of a configuration file, or all of its problems; raises `StartError`.
 
-    ``replayed``: the sources and the broker are not opened, so their files and programs need not be there.
+    ``replayed``: the sources and the broker are not opened, so their files and programs need not exist.
     """
     options = ("--replayed",) if replayed else ()
     command = own_module("edge_infer.config", str(config.absolute()), *options)

@@ -15,13 +15,13 @@ from edge_infer.platform.permissions import why_unreadable
 from edge_infer.yamlfile.load import Document, Steps, parse_document, read_document
 
 SECTIONS: Final = ("models", "sources", "pipelines")
-"""The sections that such a part may have; each contains named entries."""
+"""The sections that a file in ``conf.d`` may have; each contains named entries."""
 
 
 def read_config(
     config: Path, environment: Mapping[str, str] | None = None, draft: tuple[Path, bytes] | None = None
 ) -> Document:
-    """Read a configuration with its parts. Its content never raises an error.
+    """Read a configuration with its parts. Invalid content raises no error.
 
     ``draft`` is the path of one of the files and a text that is read in place of its content.
     """
@@ -69,7 +69,7 @@ def _size(path: Path) -> int:
 
 
 def merged(main: Document, parts: list[tuple[str, Document]]) -> Document:
-    """Return one document with the entries of all. Problems of an entry name the file that contains it."""
+    """Return one document with the entries of all files. Problems of an entry name the file that contains the entry."""
     problems = [*main.problems, *(problem for _, part in parts for problem in part.problems)]
     read = main.digest and all(part.digest for _, part in parts)
     digest = digest_of(main.digest, [(name, part.digest) for name, part in parts]) if read else ""

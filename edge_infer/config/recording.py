@@ -26,7 +26,7 @@ _BLOCK: Final = 1 << 20
 
 
 def kind_of(recording: str) -> str:
-    """Return the kind of source that plays a file or folder; a video if the name says nothing else."""
+    """Return the kind of source that plays a file or folder; ``video`` unless the name shows another kind."""
     from edge_infer.readers.sources.images import SUFFIXES  # loads OpenCV
 
     suffix = Path(recording).suffix.lower()
@@ -36,7 +36,7 @@ def kind_of(recording: str) -> str:
 
 
 def fits(source: SourcePlan, recording: str) -> bool:
-    """Return whether a recording gives what the source gives."""
+    """Return whether a recording gives the same type of data as the source."""
     gives: Gives = source_class(source_target(kind_of(recording))).gives
     return gives == source.gives
 
@@ -84,7 +84,7 @@ def _fast(source: SourcePlan) -> SourcePlan:
 def plays(source: SourcePlan) -> bool:
     """Return whether the source drops frames like a camera.
 
-    If so, a limit of frames per second selects some of them.
+    If it does, a limit of frames per second selects some of the frames.
     """
     known = source_class(source.target).Options.__dataclass_fields__
     return bool(source.options.get("realtime", known["realtime"].default if "realtime" in known else True))
@@ -102,7 +102,7 @@ def digest(config: str, source: SourcePlan) -> str:
 
 
 def digest_of(config: str, paths: Iterable[Path]) -> str:
-    """Return the same digest over these files."""
+    """Return twelve hexadecimal digits of a digest over the configuration's digest and these files."""
     found = hashlib.sha256(config.encode())
     for path in paths:
         try:

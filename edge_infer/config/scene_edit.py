@@ -1,7 +1,7 @@
 """Edits of masks, zones, lines, thresholds and tracking in the text of a configuration file.
 
-The rest of the text stays unchanged. Names of zones and lines leave the device in states and events. So an edit chooses
-none: a new place gets the smallest free number, and only a person with an editor renames it.
+The rest of the text stays unchanged. Names of zones and lines leave the device in states and events. So an edit cannot
+choose a name: a new zone or line gets the smallest free number, and only a person with an editor can rename it.
 """
 
 from __future__ import annotations

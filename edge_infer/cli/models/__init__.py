@@ -127,7 +127,7 @@ def _pull(args: argparse.Namespace) -> int:
 
 
 def _tell(arrival: Arrival) -> None:
-    if arrival.beside:  # the manifest chose them
+    if arrival.beside:  # the manifest names these files
         say([f"edge-infer: copied with the model and its manifest: {', '.join(arrival.beside)}"], sys.stderr)
     state = "is in the store now" if arrival.new else "is in the store already"
     print(f"edge-infer: {arrival.title} {state}: {arrival.folder}", file=sys.stderr)

@@ -38,7 +38,7 @@ Condition = Callable[[ModelPlan], None]
 class EvaluationAnswer(Record, frozen=True):
     """Answer of the process that evaluated the package: figures, comparison with another version, or an error.
 
-    Code of the model may have forged it, as it may have forged its results.
+    Code of the model may have forged this answer, like the results of the model.
     """
 
     figures: Annotated[dict[str, float | None], at_most(1000)] = {}  # noqa: RUF012 - a default of msgspec

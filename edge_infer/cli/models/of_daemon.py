@@ -45,7 +45,7 @@ def add(actions: Actions) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Return 0 when the daemon did it; raises `EdgeInferError` with the daemon's reason."""
+    """Return 0 when the daemon has done the action; raises `EdgeInferError` with the daemon's reason."""
     answer = _ask(args, {"do": "models", "action": args.action, "name": getattr(args, "name", None)})
     if args.action == "history":
         history = decode(tuple[Happened, ...], answer.get("history"), "answer.history")

@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def file_with_shadow(config: Path, name: str, pipeline: str | None) -> Path:
-    """Return the file with the pipelines that have this shadow: one edit changes one file."""
+    """Return the file of the pipelines with this shadow; raises `ConfigError` for several, as one edit changes one."""
     if pipeline is not None:
         return file_of(config, "pipelines", pipeline)
     value = read_config(config).value

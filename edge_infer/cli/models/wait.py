@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def judged(status: Status, digest: str, name: str | None) -> Glimpse:
-    """Judge one model or all by a status, for a file with this digest; raises `ConfigError` for an unknown model."""
+    """Return the state of one model or all in a status, for a file with this digest; raises `ConfigError`."""
     config = status.config
     if config is None or config.digest != digest:
         return Glimpse((f"the daemon has not read the current configuration yet ({digest[:8]})",))

@@ -75,7 +75,7 @@ class Builder:
     files: NamedFiles
     problems: list[Problem] = field(default_factory=list)
     _readers: dict[str, str] = field(default_factory=dict)  # the source that reads a pipe, a port or the standard input
-    _values: dict[str, int] = field(default_factory=dict)  # values in a sample, if the source states it
+    _values: dict[str, int] = field(default_factory=dict)  # number of values in a sample, by source
 
     @property
     def cascades(self) -> CascadeBuilder:
@@ -166,7 +166,7 @@ class Builder:
     def _foreign(self, steps: Steps, section: SourceSection, target: str) -> SourcePlan | None:
         """Return the plan of a source of another package, whose code does not run in this process.
 
-        Returns None if it has a problem.
+        Return None if the source has a problem.
         """
         options = self._options(steps, section)
         found = describe(target, options, ".".join(map(str, steps)), section.fps)
@@ -206,7 +206,7 @@ class Builder:
         )
 
     def _suits(self, steps: Steps, section: SourceSection, instance: Any, options: Mapping[str, JsonValue]) -> bool:
-        """Report keys without effect, and a second source that reads what only one source can read."""
+        """Report keys without effect, and input that two sources read although only one can; return False for any."""
         before = len(self.problems)
         for key in ("rotate", "flip"):
             if key in section.model_fields_set and instance.gives != "image":
@@ -223,7 +223,7 @@ class Builder:
         return len(self.problems) == before
 
     def _look_inside(self, steps: Steps, instance: Any) -> None:
-        """Note the number of values in a sample, and report a file from which no sample can be read, or not all."""
+        """Store the number of values in a sample; report a file from which no samples, or not all, can be read."""
         self._values[str(steps[1])] = _stated_values(instance)
         check = getattr(instance, "check", None)
         if check is None or instance.live:
@@ -301,7 +301,7 @@ class Builder:
         self.problems.append(self.document.problem((*steps, *below), text))
 
     def _overrides(self, steps: Steps, section: Pipeline, plan: ModelInput, source: SourcePlan | None) -> Overrides:
-        """Return the model settings that the pipeline overrides. Those that do not fit are reported."""
+        """Return the model settings that the pipeline overrides; report settings that do not fit the model."""
         said = section.preprocess
         resize, color, scaling = said.resize, said.color, said.scaling
         found = Overrides(section.threshold, section.nms.iou, section.nms.max)
@@ -338,7 +338,7 @@ class Builder:
     ) -> PipelinePlan:
         """Return the plan of a pipeline with its overrides. ``cascade`` is given if its source is crops.
 
-        ``drift`` is the section of the device, which applies to a pipeline without one of its own.
+        ``drift`` is the top-level section, which applies to a pipeline without a section of its own.
         """
         steps: Steps = ("pipelines", name)
         model = models[section.model]
@@ -488,7 +488,7 @@ def _stated_values(instance: Any) -> int:
 def _pause(instance: Any, fps: float | None, rate: JsonValue) -> float:
     """Return the seconds that may pass between two readings without a fault.
 
-    A source that may be silent for ever does not count.
+    Unlimited ``patience`` counts as 0.
     """
     patience: float = getattr(instance, "patience", 0.0)
     slowest = LATE / fps if fps is not None and instance.gives == "image" else 0.0
@@ -498,9 +498,9 @@ def _pause(instance: Any, fps: float | None, rate: JsonValue) -> float:
 
 
 def _slower(fps: float | None, source: SourcePlan | None) -> float | None:
-    """Return the lower of two rate limits.
+    """Return the lower of the rate limits of pipeline and source.
 
-    Signals and crops are not limited at the source, so their pipelines apply the limit.
+    Signals and crops are not limited at the source, so their pipelines apply its limit.
     """
     limits = [fps, source.fps if source is not None and (source.gives != "image" or source.parent) else None]
     return min((limit for limit in limits if limit is not None), default=None)

@@ -32,7 +32,7 @@ from edge_infer.yamlfile.load import Document
 MAX_EXAMINED: Final = 1000
 """Number of entries of a folder of pictures that are examined for links; a folder may hold a million."""
 MAX_BYTES: Final = MAX_PLAN_BYTES - (1 << 20)
-"""Maximum size of a plan. The difference is for what processes send together with it, such as warnings."""
+"""Maximum bytes of a plan. The rest of a record is for data that is sent with the plan, such as warnings."""
 
 
 def entry_of(section: ModelSection) -> str:
@@ -49,9 +49,9 @@ def unfit(request: ModelRequest, entry: str, error: ModelError) -> Unfit:
 
 
 def in_vain(request: ModelRequest, entry: str, record: ServingRecord) -> ModelError | None:
-    """Return why a model is not tried again: the same bytes failed before, and its configuration entry is unchanged.
+    """Return the error of a model that failed before with the same bytes and the same configuration entry.
 
-    Return None if it is to be tried.
+    Such a model is not tried again. Return None if the model must be tried.
     """
     refused = [each for each in record.refused.get(request.name, ()) if (each.entry, each.state) == (entry, "rejected")]
     found = _look(request) if refused else None
@@ -74,7 +74,7 @@ def _look(request: ModelRequest) -> tuple[str, str] | None:
 
 
 def too_large(document: Document, plan: Plan) -> Iterator[Problem]:
-    """Yield a problem if the daemon's processes could not pass the plan on. Only labels take so much."""
+    """Yield a problem if the plan is too large for a record between processes. Only labels take so much space."""
     size = len(dumps(plan))
     if size <= MAX_BYTES:
         return
@@ -118,7 +118,7 @@ def idle(document: Document, config: Config, plan: Plan) -> Iterator[Problem]:
 def _without_microphones(document: Document, plan: Plan) -> Iterator[Problem]:
     """Yield a warning for each microphone if the package that records from it is not installed.
 
-    The source is then lost. It is no error, because the other pipelines work.
+    The state of the source is then ``lost``. This is no error, because the other pipelines work.
     """
     devices = [source.name for source in plan.sources if source.kind == "audio" and source.options.get("device")]
     if devices and not find_spec("sounddevice"):
@@ -129,7 +129,8 @@ def _without_microphones(document: Document, plan: Plan) -> Iterator[Problem]:
 def _links_out(document: Document, plan: Plan) -> Iterator[Problem]:
     """Yield a warning for each source of which a file is a link to a place that the engine may not read.
 
-    The sandbox does not follow such links: who may write into the folder could otherwise open any file to the engine.
+    The sandbox does not follow such links. Otherwise a user who may write to the folder could let the engine read any
+    file.
     """
     fence = engine_fence(plan)
     allowed = [os.path.realpath(path) for path in (*fence.reads, *fence.files, *system_paths.program())]

@@ -46,7 +46,7 @@ UNOPENED = ("sources", "mqtt")
 """Sections whose files and programs a replay of another recording does not open."""
 MOST_LIVE = 64
 """Maximum number of sources with a reader process. The supervisor keeps some files open for each, and can wait for 1024
-in total."""
+files in total."""
 
 
 def compile_config(
@@ -63,10 +63,10 @@ def compile_config(
 
     With ``store`` the models are copied to ``<state_dir>/blobs`` under their digests, and the plan names the copies.
     Without it nothing is written anywhere. If ``store`` is a path, it is the only writable state directory: a file that
-    names another one gives no plan (`Compiled.elsewhere`). The same applies to ``running``, the state directory of the
-    daemon for which the file is checked. ``probe`` tries the models; its process may have started already. ``draft`` is
-    the text of one file of the configuration, to be read in place of what is on the disk. With ``replayed`` the files
-    and programs of `UNOPENED` need not exist.
+    names another state directory gives no plan (`Compiled.elsewhere`). The same applies to ``running``, the state
+    directory of the daemon for which the file is checked. ``probe`` tries the models; its process may have started
+    already. ``draft`` is the text of one file of the configuration, to be read in place of what is on the disk. With
+    ``replayed`` the files and programs of `UNOPENED` need not exist.
     """
     with probe or Probe() as child:
         before = look_at(path)
@@ -164,7 +164,7 @@ class _Compilation:
         self.elsewhere = ""
 
     def plan(self, config: Config, *, store: bool, only: Path | None) -> Plan | None:
-        """Return the whole plan; None if a part of it could not be built, or ``only`` is another state directory."""
+        """Return the whole plan; None if a part could not be built, or if the state directory is not ``only``."""
         faulty = bool(self._problems)
         device, state_dir = self._build.device(config), self._build.state_dir(config)
         mqtt = self._build.mqtt(config.mqtt, device)
@@ -175,7 +175,7 @@ class _Compilation:
         if not faulty and only is not None and only != Path(state_dir):
             self.elsewhere = state_dir
             return None
-        if not store and (foreign := foreign_entry(state_dir)) is not None:  # a daemon that stores logs it at its start
+        if not store and (foreign := foreign_entry(state_dir)) is not None:  # the daemon logs this at its start
             self._build.files.warnings.append(self._document.problem(("device", "state_dir"), str(foreign)))
         models = self._models(config, state_dir, keep, again=store)
         usable = self._build.cascades.as_their_roots([each for each in sources if each is not None], config)
@@ -218,7 +218,7 @@ class _Compilation:
     def _models(self, config: Config, state_dir: str, keep: Path | None, *, again: bool) -> dict[str, ModelPlan]:
         """Return the usable models by name.
 
-        With ``again``, stored trials count: a model whose last trial is still valid is not tried.
+        With ``again``, stored trials count: a model whose last trial is still valid is not tried again.
         """
         policy, used = self._policy(config, state_dir), _used(config)
         lenient = replace(policy, highest={})  # a model that no pipeline uses is not a downgrade

@@ -28,7 +28,7 @@ LIBRARIES: Final = ("/usr/local/lib", "/usr/lib", "/usr/lib/*-linux-gnu*", "/lib
 class Equipper:
     """Adds the hardware settings to pipelines.
 
-    Problems go to ``problems`` and ``warnings``; measurements are stored if it ``keeps`` them.
+    Problems are added to ``problems`` and ``warnings``. With ``keeps``, measurements are stored on disk.
     """
 
     def __init__(
@@ -53,9 +53,9 @@ class Equipper:
     def equipped(
         self, config: Config, pipelines: Sequence[PipelinePlan], requests: Mapping[str, ModelRequest]
     ) -> tuple[PipelinePlan, ...]:
-        """Return all pipelines with these settings.
+        """Return all pipelines with the hardware settings.
 
-        If there are several, they share the processor, with one thread each.
+        Several pipelines share the processor, with one thread each.
         """
         known = before = read_known(self._state_dir)
         found = []
@@ -102,7 +102,7 @@ class Equipper:
         return replace(pipeline, threads=min(threads or 1, len(pipeline.affinity) or cores)), known
 
     def _delegated(self, pipeline: PipelinePlan, request: ModelRequest, known: Known) -> tuple[PipelinePlan, Known]:
-        """Return the plan, if its delegate works or if the processor may replace the delegate."""
+        """Return the plan after a trial of its delegate; report a failure, or mark the delegate as unusable."""
         delegate = pipeline.delegate
         if delegate is None:
             return pipeline, known

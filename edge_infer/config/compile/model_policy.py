@@ -24,8 +24,8 @@ KEYS: Final[Steps] = ("security", "keys")
 class PolicyReading:
     """The policy for all models, and problems and warnings about the files that its checks need.
 
-    ``keys`` are the trusted keys. They are None if no signature is required, or if some could not be read, because the
-    list would then be incomplete.
+    ``keys`` are the trusted keys. They are None if no signature is required, or if some keys could not be read, because
+    the list would be incomplete.
     """
 
     policy: Policy
@@ -104,7 +104,7 @@ class _PolicyReader:
     def highest(self, state_dir: Path) -> dict[str, str]:
         """Return the lowest permitted version of each package.
 
-        If only the daemon's user may read these versions, add a warning and return nothing.
+        If only the daemon's user may read these versions, add a warning and return an empty mapping.
         """
         try:
             return dict(highest_versions(state_dir))

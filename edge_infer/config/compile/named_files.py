@@ -126,7 +126,7 @@ class NamedFiles:
 
         A credential with only the file name comes from a drop-in of an older version, or from the operator. It is used
         only if all keys with this file name mean the same file. Otherwise a client could send the password of one host
-        to another one.
+        to another host.
         """
         if (copy := _copy(credential_name(self.absolute(path)))) is not None:
             return copy
@@ -134,7 +134,7 @@ class NamedFiles:
         return copy if copy is not None and not self._namesakes(path) else self.absolute(path)
 
     def _namesakes(self, path: str) -> list[str]:
-        """Return the keys whose files have the same name as this one, if they are different files; else nothing."""
+        """Return the keys of different files that have the same name as ``path``; empty if all name the same file."""
         name = Path(path).name
         named = {spell(steps): value for steps, value in _secrets(self.document.value) if Path(value).name == name}
         return list(named) if len({self.absolute(value) for value in named.values()}) > 1 else []
@@ -150,7 +150,7 @@ class NamedFiles:
         )
 
     def _is_found_by_name(self, found: str, path: str) -> bool:
-        """Return whether only the name shows that the credential is a copy of this file, which exists."""
+        """Return whether the file exists, and its credential was found only by the file name."""
         original = self.absolute(path)
         return found != original and Path(found).name == Path(path).name and os.path.exists(original)  # noqa: PTH110
 
@@ -181,7 +181,7 @@ class NamedFiles:
         cert = self.file((*steps, "cert_file"), self._credential(cert_file))
         key = self.file((*steps, "key_file"), self._credential(key_file)) if key_file else None
         self.secrets += [found for found in (cert, key) if found is not None]
-        self.secrets += [self.absolute(path) for path in (cert_file, key_file) if path]  # those may be copies of these
+        self.secrets += [self.absolute(path) for path in (cert_file, key_file) if path]  # originals of the credentials
         last = (*steps, "key_file" if key else "cert_file")
         if not all(os.access(path, os.R_OK, effective_ids=True) for path in (cert, key or cert)):
             return cert, key
@@ -196,7 +196,7 @@ class NamedFiles:
         return cert, key
 
     def check_inputs(self) -> None:
-        """Report sources that would read the configuration or its secrets; call it when all of them are known.
+        """Report sources that would read the configuration or its secrets; call it when all secrets are known.
 
         The process that reads a folder of pictures may read everything below that folder.
         """
@@ -309,7 +309,7 @@ def _copy(name: str) -> str | None:
 
 
 def _why_not_here(path: str) -> str:
-    """Return a hint, as the end of a sentence, why a file that the user has made may not exist for this process.
+    """Return a hint, as the end of a sentence, why a file that the user has created may not exist for this process.
 
     It may be in the real ``/tmp``, which the service does not see, or it may be a credential of the service.
     """
@@ -335,7 +335,7 @@ def _loaded() -> set[str]:
 
 
 def _secrets(value: object, steps: Steps = ()) -> Iterator[tuple[Steps, str]]:
-    """Yield each path in a document that names a file with a secret or a certificate, and where it is."""
+    """Yield the position and the path of each file with a secret or a certificate that a document names."""
     for key, part in value.items() if isinstance(value, dict) else ():
         if isinstance(part, str) and key in _SECRET_KEYS:
             yield (*steps, key), part

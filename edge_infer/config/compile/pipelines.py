@@ -39,7 +39,7 @@ class SceneBuilder:
     def parts(
         self, steps: Steps, section: Pipeline, model: ModelPlan, cascade: CropsPlan | None = None
     ) -> dict[str, Any]:
-        """Return these fields of a `PipelinePlan`; keys without effect are reported."""
+        """Return the fields of a `PipelinePlan` for tracking and events; report keys without effect."""
         track = section.track
         if track is not None and cascade is not None:
             text = (
@@ -136,9 +136,9 @@ class CascadeBuilder:
         return SourcePlan(name, "crops", "", False, False, {}, section.fps, noisy=False, parent=parent)
 
     def as_their_roots(self, sources: Sequence[SourcePlan], config: Config) -> list[SourcePlan]:
-        """Return the sources.
+        """Return the sources, with crops of single pictures marked as single pictures.
 
-        Crops of single pictures are marked as such, so that they are scaled exactly, like those pictures.
+        Then the crops are scaled exactly, like those pictures.
         """
         known = {source.name: source for source in sources}
         return [replace(each, stills=_root(each, known, config).stills) if each.parent else each for each in sources]
@@ -200,7 +200,7 @@ def crops_of(section: Pipeline, config: Config) -> Crops | None:
 
 
 def _root(source: SourcePlan, known: Mapping[str, SourcePlan], config: Config) -> SourcePlan:
-    """Return the source of whose frames these are crops.
+    """Return the source from whose frames the crops are cut.
 
     If a reference on the way is invalid, return the last known source.
     """

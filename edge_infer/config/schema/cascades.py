@@ -23,7 +23,7 @@ SHORT: Final = "crops"
 
 @with_keys_of(CropsPlan, pipeline=NAME, labels=LABELS)
 class Crops(SourceSection):
-    """What another pipeline has found, each cut out of the very frame that it was found in."""
+    """Objects that another pipeline has detected, each cut out of the frame in which it was detected."""
 
     kind: Literal["crops"]
 
@@ -47,7 +47,7 @@ def _from(value: Any) -> str | Crops:
 
 
 def _renamed(error: Any) -> InitErrorDetails:
-    """Return the error with the spelling that the key has in this place."""
+    """Return the error with ``crops``, the spelling of the key ``pipeline`` in this place."""
     steps = (SHORT, *error["loc"][1:]) if error["loc"][:1] == ("pipeline",) else error["loc"]
     text = error["msg"].replace("for example pipeline:", f"for example {SHORT}:")
     return InitErrorDetails(type=PydanticCustomError(TOLD, "{text}", {"text": text}), loc=steps, input=None)

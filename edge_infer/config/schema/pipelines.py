@@ -78,7 +78,7 @@ def delegate_plan(section: Delegate | None, files: NamedFiles) -> DelegatePlan |
     """Return the plan, with an absolute path if a path is given; None without a section.
 
     This does not check whether the file exists. The trial of the delegate shows whether the library can be loaded, and
-    `on_failure` may permit that it cannot.
+    `on_failure` may permit a library that cannot be loaded.
     """
     if section is None:
         return None
@@ -250,7 +250,7 @@ class Nms(Section):
 
 @with_keys_of(ShadowPlan)
 class Shadow(Section):
-    """A second model that is compared with the one that serves; nothing of what it finds is published."""
+    """A second model that is compared with the serving model; its findings are not published."""
 
     model: Annotated[Name, Field(examples=["people-next"])]
     """Name under `models`; a model of the same task."""
@@ -258,7 +258,7 @@ class Shadow(Section):
 
 @with_keys_of(PipelinePlan, affinity=CPUS, active=ACTIVE)
 class Pipeline(Section):
-    """One source, one model, and what to do with the outcome."""
+    """One source, one model, and the processing of the results."""
 
     source: Annotated[str | Crops, SOURCE, Field(examples=["door"])]
     """Name under `sources`, or, for a cascade, `{crops: PIPELINE}` with the keys of `kind: crops`."""

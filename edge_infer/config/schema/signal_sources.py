@@ -109,7 +109,7 @@ class Serial(SourceSection):
 
 
 class Iio(SourceSection):
-    """A sensor that the kernel's industrial I/O knows: acceleration, rotation, light, voltage."""
+    """A sensor of the kernel's industrial I/O: acceleration, rotation, light, voltage."""
 
     kind: Literal["iio"]
     device: Annotated[str, text("the name of a sensor"), Field(examples=["adxl345"])]

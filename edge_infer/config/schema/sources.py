@@ -57,7 +57,7 @@ class NetworkCamera(SourceSection):
 
 
 class Rtsp(NetworkCamera):
-    """A network camera that speaks RTSP."""
+    """A network camera with RTSP."""
 
     kind: Literal["rtsp"]
     url: Annotated[str, url("rtsp", "rtsps"), Field(examples=["rtsp://camera.lan/stream"])]
