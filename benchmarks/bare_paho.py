@@ -1,8 +1,8 @@
-"""What cannot be quicker: at 30 a second a filled model runs, and, by itself, a message of paho goes its way.
+"""The lower bound: 30 times a second, a model with a filled input runs, and, separately, paho publishes a message.
 
 usage: bare_paho.py MODEL PORT TOPIC BYTES SECONDS    prints the seconds of each run of the model as JSON
 
-The messages begin with the monotonic time just before they are published, and are as long as those of the product.
+Each message begins with the monotonic time just before it is published, and is as long as a message of the product.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""A broker for those that publish."""
+"""A broker for the measured programs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 @contextmanager
 def broker(folder: Path) -> Iterator[int]:
-    """A mosquitto on a free port of this machine."""
+    """Run mosquitto on a free port of this machine; yield the port."""
     path = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
     if path is None:
         sys.exit("there is no mosquitto here; the other designs publish to one: sudo apt install mosquitto")

@@ -1,4 +1,4 @@
-"""A clip of 1280 x 720 in H.264, of the synthetic source: clip.py FILE. Runs where PyAV is installed."""
+"""Writes a synthetic clip of 1280 x 720 in H.264: clip.py FILE. It needs PyAV."""
 
 import sys
 

@@ -1,11 +1,11 @@
-"""How much Python runs for one frame: instructions and calls into C, of everything but the model's own run.
+"""Counts the Python instructions and calls into C for one frame, without the model's own run.
 
 usage: scripts/bench --counts [--models DIR] [--write]
 
-Counted, not timed, so noise changes nothing: what the interpreter executes in the pipeline's thread from asking for a
-frame until everything about it is said. ``counts.json`` has what was counted before, by Python version; a growth of
-more than a tenth is a warning. ``--write`` notes the new numbers. With the folder of the public models quick ones are
-counted, too.
+The instructions in the pipeline's thread are counted, not timed, so noise has no effect. Counting begins with the
+request for a frame and ends when all its messages are sent. ``counts.json`` has the earlier counts by Python version; a
+growth of more than a tenth is a warning. ``--write`` stores the new counts. With the folder of the public models, fast
+models are counted, too.
 """
 
 from __future__ import annotations
@@ -51,24 +51,24 @@ QUICK: Final = {
 
 @dataclass(slots=True)
 class Counter:
-    """Counts what runs while it is on."""
+    """Counts instructions and calls while one of its methods is the trace or profile function."""
 
     instructions: int = 0
     calls: int = 0
 
     def trace(self, frame: FrameType, event: str, _: Any) -> Any:
-        """For `sys.settrace`."""
+        """Count instructions; a function for `sys.settrace`."""
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
         self.instructions += event == "opcode"
         return self.trace
 
     def profile(self, _frame: FrameType, event: str, _: Any) -> None:
-        """For `sys.setprofile`."""
+        """Count calls into C; a function for `sys.setprofile`."""
         self.calls += event == "c_call"
 
 
 def quick_models(models: Path | None, folder: Path) -> dict[str, Path]:
-    """Copies, with their manifests, of those that are there."""
+    """Copy the existing fast models into ``folder``, with manifests; return their paths by title."""
     found = {}
     for title, (file, manifest) in QUICK.items() if models else ():
         if source := next(iter(Path(models or ".").rglob(file)), None):
@@ -79,7 +79,7 @@ def quick_models(models: Path | None, folder: Path) -> dict[str, Path]:
 
 
 def count(model: Path, publish: Publish, size: tuple[int, int] = (320, 240)) -> dict[str, float]:
-    """Instructions and calls a frame."""
+    """Return the instructions and the calls into C per frame."""
     made = probe(ModelRequest("counts", str(model)))
     if isinstance(made.input, InputPlan):
         made = replace(made, input=replace(made.input, scaling="fast"))
@@ -91,7 +91,7 @@ def count(model: Path, publish: Publish, size: tuple[int, int] = (320, 240)) -> 
     with LoadedModel(plan) as loaded:
         frames = make_frames(loaded, size)
     counter = Counter()
-    worker.turn()  # takes the model into service
+    worker.turn()  # loads the model
     feed.start(Memory(frames))
     for number in range(WARM + 2 * FRAMES):
         if number >= WARM:
@@ -110,7 +110,7 @@ def count(model: Path, publish: Publish, size: tuple[int, int] = (320, 240)) -> 
 
 
 def grown(before: dict[str, float], now: dict[str, float]) -> list[str]:
-    """What is more than a tenth above what was noted, in words."""
+    """Return a sentence for each number that is more than a tenth above its stored value."""
     return [
         f"{kind}: {now[kind]:.0f} a frame, {now[kind] / before[kind] - 1:+.0%} against {before[kind]:.0f}"
         for kind in now
@@ -119,7 +119,7 @@ def grown(before: dict[str, float], now: dict[str, float]) -> list[str]:
 
 
 def main() -> int:
-    """0, also with a warning."""
+    """Print the counts and warnings; return 0, also with warnings."""
     parser = argparse.ArgumentParser(prog="scripts/bench --counts")
     parser.add_argument("--models", type=Path, default=os.environ.get("EDGE_INFER_ASSETS"), help="folder of the models")
     parser.add_argument("--write", action="store_true", help="note these numbers")

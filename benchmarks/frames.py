@@ -1,4 +1,4 @@
-"""What all designs are given: pictures of a video file, or of a .npy ``[n, height, width, 3]``."""
+"""The input of all designs: pictures of a video file, or of a .npy file ``[n, height, width, 3]``."""
 
 import itertools
 
@@ -7,7 +7,7 @@ import numpy as np
 
 
 def frames(path):
-    """Pictures again and again."""
+    """Yield the pictures in an endless loop."""
     if path.endswith(".npy"):
         yield from itertools.cycle(np.load(path))
     while True:

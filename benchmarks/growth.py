@@ -1,9 +1,9 @@
-"""What a frame costs against the size of the picture, the number of boxes, pipelines, and messages that wait.
+"""Measures the cost of a frame by the size of the picture and the numbers of boxes, pipelines and waiting messages.
 
 usage: scripts/bench --growth [--only WORD]
 
-What is Python is counted in instructions (see `counts.py`), which no noise changes; what is work on pixels is timed by
-turns with a run of the shipped model, and the quickest of many turns is told in shares of the quickest run.
+Python code is counted in instructions (see `counts.py`), which noise does not change. Work on pixels is timed
+alternately with a run of the shipped model. The result is the fastest time of many, as a share of the fastest run.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ MOST: Final = 1 << 28
 
 
 def main() -> int:
-    """0."""
+    """Print the chosen tables; return 0."""
     parser = argparse.ArgumentParser(prog="scripts/bench --growth")
     parser.add_argument("--only", default="", metavar="WORD", help="tables with this word in their title")
     args = parser.parse_args()
@@ -86,7 +86,7 @@ def main() -> int:
 
 
 def by_size() -> list[list[str]]:
-    """What is done with the pixels of a frame, from the reader's hand to the input tensor."""
+    """Measure the work on the pixels of a frame, from the reader to the input tensor."""
     rows = [["", "reader to engine", "to the input", "with a mask"]]
     with LoadedModel(_plan()) as model:
         for width, height in SIZES:
@@ -108,7 +108,7 @@ def by_size() -> list[list[str]]:
 
 
 def by_boxes() -> list[list[str]]:
-    """What is done with what was found, in the engine and in the publisher."""
+    """Measure the work on findings, in the engine and in the publisher."""
     rows = [["", "engine", "engine, followed", "publisher"]]
     followed = replace(_plan(), track=TrackPlan(), events=EventsPlan())
     for boxes in BOXES:
@@ -119,14 +119,14 @@ def by_boxes() -> list[list[str]]:
 
 
 def by_pipelines() -> list[list[str]]:
-    """Several pipelines on one source: what each does with a frame."""
+    """Measure the work of each of several pipelines on one source for a frame."""
     rows = [["", "a pipeline"]]
     rows += [[str(many), f"{_turns(many):.0f}"] for many in PIPELINES]
     return rows
 
 
 def by_waiting() -> list[list[str]]:
-    """What the publisher does with a message that has to wait, with so many before it."""
+    """Measure the publisher's work for a message that must wait, by the number of messages before it."""
     rows = [["", "publisher"]]
     rows += [[str(many), f"{_kept(many):.0f}"] for many in WAITING]
     return rows
@@ -140,7 +140,7 @@ def _plan() -> PipelinePlan:
 
 
 def _quickest(steps: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Seconds that each took at least, by turns."""
+    """Return the minimum seconds of each step, measured alternately."""
     least = dict.fromkeys(steps, float("inf"))
     for _ in range(TURNS):
         for name, step in steps.items():
@@ -151,7 +151,8 @@ def _quickest(steps: dict[str, Callable[[], object]]) -> dict[str, float]:
 
 
 def _way(frames: list[Frame]) -> Any:
-    """Each time: another picture from its reader's hand into the engine's, which has the one before until then."""
+    """Pass another picture from the reader to the engine at each step; the engine holds the previous picture until
+    then."""
     left, right = (end.detach() for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
     writer = SlotWriter(Channel(left, TO_READER), Orientation())
     receiver = FrameReceiver(Channel(right, FROM_READER, files=True))
@@ -165,7 +166,7 @@ def _way(frames: list[Frame]) -> Any:
 
 
 def _told(plan: PipelinePlan, boxes: int) -> tuple[float, float]:
-    """Instructions a frame from what the decoder gives to the publisher's hand, and from there to the broker's."""
+    """Return the instructions per frame from the decoder to the publisher, and from the publisher to the broker."""
     ours, theirs = (end.detach() for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
     outlet = ResultSender(Channel(ours, (Acked,)), BOOT)
     voice, serving = PipelineOutput(plan.name, outlet), Serving(plan, BOOT, lambda: outlet.new_object(plan.name))
@@ -189,30 +190,30 @@ def _told(plan: PipelinePlan, boxes: int) -> tuple[float, float]:
 
 
 class _Steps(FramePipeline):
-    """What a pipeline does after the model."""
+    """The steps of a pipeline after the model."""
 
     def told(self, serving: Serving, findings: Any, frame: Frame) -> None:
-        """One frame of which this was found."""
+        """Process one frame with these findings."""
         findings = self._voice.follow(serving, findings, frame)
         self._voice.publish(serving, serving.compose(findings, frame, frame.monotonic + 0.01), frame)
         self.settle(serving, frame)
 
 
 class _Room:
-    """What a publisher does with a message from the engine to the broker, and with its acknowledgement."""
+    """The publisher's steps for a message from the engine, up to the acknowledgement of the broker."""
 
     def __init__(self, plan: PipelinePlan, channel: Channel, outbox: StoredOutbox | None = None) -> None:
         self._channel = channel
-        self._egress = Egress(Clock(says=lambda _root: True))  # as on a board that knows the time
+        self._egress = Egress(Clock(says=lambda _root: True))  # as on a board with a synchronized clock
         mqtt = MqttPlan("127.0.0.1", 1883, None, None, None, "edge-infer/growth", 1, "growth")
         self._egress.apply(Plan("0" * 64, "growth", "/nowhere", mqtt, (), (plan,)))
-        self._outbox = StoredOutbox() if outbox is None else outbox  # an empty one counts as false
+        self._outbox = StoredOutbox() if outbox is None else outbox  # an empty outbox is false in conditions
         self._outbox.started(BOOT)
         self._cargo = OutboundScheduler(Retained(), self._outbox, self._egress)
         self._cargo.limit(1 << 30)
 
     def take(self) -> None:
-        """Everything that the engine has said."""
+        """Take all records of the engine, and send and acknowledge all messages."""
         while (record := self._channel.receive()) is not None:
             if isinstance(record, Handover):
                 self.keep(record)
@@ -220,7 +221,7 @@ class _Room:
             self._cargo.acked(message)
 
     def keep(self, handover: Handover) -> None:
-        """One message, which waits now."""
+        """Put one message into the outbox."""
         message = handover.message
         series = MessageSeries(handover.pipeline, message.boot, "event" if isinstance(message, Event) else "result")
         payload = self._egress.admit(series.place, message, handover.at)
@@ -230,7 +231,7 @@ class _Room:
 
 
 def _boxes(number: int) -> Boxes:
-    """So many beside each other, in a grid."""
+    """Return ``number`` boxes beside each other, in a grid."""
     side = max(1, int(np.ceil(np.sqrt(number))))
     left, top = np.arange(number) % side / side, np.arange(number) // side / side
     corners = np.stack((left, top, left + 0.8 / side, top + 0.8 / side), axis=1).astype(np.float32)
@@ -238,7 +239,7 @@ def _boxes(number: int) -> Boxes:
 
 
 def _turns(many: int) -> float:
-    """Instructions a frame and pipeline, with so many pipelines on one source."""
+    """Return the instructions per frame and pipeline, with ``many`` pipelines on one source."""
     ours, theirs = (end.detach() for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
     outlet, other = (
         ResultSender(Channel(ours, (Acked,)), BOOT),
@@ -249,7 +250,7 @@ def _turns(many: int) -> float:
         frames = make_frames(model, (320, 240))
     workers = [Worker(replace(plan, name=f"growth-{number}"), feed, outlet) for number in range(many)]
     for worker in workers:
-        worker.turn()  # takes the model into service
+        worker.turn()  # loads the model
     feed.start(Memory(frames))
     for number in range(WARM + FRAMES):
         sys.settrace(counter.trace if number >= WARM else None)
@@ -268,13 +269,13 @@ def _turns(many: int) -> float:
 
 
 def _kept(many: int) -> float:
-    """Instructions for one more message while so many wait, most of them on the disk."""
+    """Return the instructions for one more message while ``many`` wait, most of them on the disk."""
     plan, clock, counter = _plan(), _Clock(), Counter()
     ours, theirs = (end.detach() for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
     with tempfile.TemporaryDirectory() as folder, StoredOutbox(clock=clock) as outbox:
         room, seqs = _Room(plan, Channel(ours, ()), outbox), numbers(1)
         outbox.use(Path(folder), OutboxPlan())
-        _settle(outbox, clock)  # it is open
+        _settle(outbox, clock)  # the outbox is open now
         for number in range(many):
             room.keep(_handover(plan, next(seqs)))
             if number % 500 == 499:
@@ -291,7 +292,7 @@ def _kept(many: int) -> float:
 
 
 class _Clock:
-    """An uptime that goes on when it is told to."""
+    """An uptime that the caller advances."""
 
     def __init__(self) -> None:
         self.now = uptime()
@@ -301,7 +302,7 @@ class _Clock:
 
 
 def _settle(outbox: StoredOutbox, clock: _Clock) -> None:
-    """A second passes, and the disk does what it has to."""
+    """Let a second pass, and wait until the disk has done its work."""
     clock.now += 1.0
     patience = 10.0
     outbox.step()

@@ -1,11 +1,11 @@
-"""How much later than capture and invoke a subscriber has an outcome, at 30 frames a second, beside a bare paho.
+"""Measures the delay from capture to a subscriber at 30 frames a second, less a run of the model, beside a bare paho.
 
 usage: scripts/bench --latency [--models DIR] [--seconds N] [--rounds N] [--json FILE]
 
-A daemon as a user starts it, with a source that captures at known times (`metronome.py`), a quick model and
-``publish: every``; in the same seconds and on the same broker a program that publishes with paho and nothing else, and
-that runs the model alone at the same pace. Payloads tell when a frame was captured and, to a tenth of a millisecond,
-how long it took to become an outcome; all clocks are those of one machine.
+The daemon runs as a user starts it, with a source that captures at known times (`metronome.py`), a fast model and
+``publish: every``. At the same time, on the same broker, another program only publishes with paho and runs only the
+model, at the same rate. Payloads contain the capture time of a frame and, to a tenth of a millisecond, the time from
+capture to outcome. All clocks are those of one machine.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ SHIPPED: Final = HERE.parent / "models" / "face-detect" / "1.0.0" / "face_full_r
 QUICK: Final = "vww_96_int8.tflite"
 TITLE: Final = "added latency at a subscriber"
 GOALS: Final = (0.001, 0.002)
-"""Seconds, of the half and of 99 of 100."""
+"""Goals in seconds for the median and the 99th percentile."""
 TIMES: Final = 3.0
-"""As long as paho alone at most."""
+"""Maximum delay as a multiple of that of paho alone."""
 START: Final = 60.0
 TOPIC: Final = "edge-infer/bench/quick/result"
 ALONE: Final = "bare"
@@ -48,7 +48,7 @@ BYTES: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Seconds that half of the messages took at most, and 99 of 100; and the quickest tenth, whom nothing held up."""
+    """The 10th, 50th and 99th percentiles of the delay in seconds; nothing held up the fastest tenth."""
 
     p10: float
     p50: float
@@ -56,23 +56,24 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """Of two and more."""
+        """Return the spread of two or more values."""
         hundredths = quantiles(values, n=100, method="inclusive")
         return cls(hundredths[9], median(values), hundredths[98])
 
     @classmethod
     def middle(cls, rounds: Sequence[Spread]) -> Spread:
-        """Of several rounds."""
+        """Return the medians over several rounds."""
         return cls(*(median(getattr(each, name) for each in rounds) for name in cls.__slots__))
 
     def over(self, other: Spread) -> Spread:
-        """How many times the other."""
+        """Return the ratios to the other spread."""
         return Spread(self.p10 / other.p10, self.p50 / other.p50, self.p99 / other.p99)
 
 
 @dataclass(slots=True)
 class Latency:
-    """What the rounds gave: from capture to subscriber less a run of the model, its two parts, and paho alone."""
+    """Results of the rounds: the delay from capture to subscriber less a run of the model, its two parts, and paho
+    alone."""
 
     model: str = ""
     messages: int = 0
@@ -84,7 +85,7 @@ class Latency:
 
 
 class Ear:
-    """Hears everything, and notes when by both clocks."""
+    """Subscribes to everything, and records the arrival times by both clocks."""
 
     def __init__(self, port: int) -> None:
         self.heard: list[tuple[str, bytes, float, float]] = []
@@ -95,12 +96,12 @@ class Ear:
         self._client.loop_start()
 
     def close(self) -> None:
-        """Says goodbye."""
+        """Disconnect."""
         self._client.disconnect()
         self._client.loop_stop()
 
     def on(self, topic: str) -> list[tuple[bytes, float, float]]:
-        """What came on a topic: payload, seconds since the epoch, and of the monotonic clock."""
+        """Return the messages of a topic: payload, seconds since the epoch, and seconds of the monotonic clock."""
         return [(payload, wall, monotonic) for name, payload, wall, monotonic in list(self.heard) if name == topic]
 
     def _hear(self, _client: object, _data: object, message: mqtt.MQTTMessage) -> None:
@@ -109,7 +110,7 @@ class Ear:
 
 
 def main() -> int:
-    """0."""
+    """Measure and print the table; return 0."""
     parser = argparse.ArgumentParser(prog="scripts/bench --latency")
     parser.add_argument("--models", type=Path, default=os.environ.get("EDGE_INFER_ASSETS"), help="folder of the models")
     parser.add_argument("--seconds", type=float, default=10.0, help="of a round (%(default)g)")
@@ -117,7 +118,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="what each round gave")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, broker(Path(folder)) as port:
-        Path(folder).chmod(0o711)  # a daemon of root is another user
+        Path(folder).chmod(0o711)  # a daemon that root starts runs as another user
         found = measure(args.models, args.seconds, args.rounds, Path(folder), port)
     print(table(found))
     if args.json:
@@ -126,7 +127,7 @@ def main() -> int:
 
 
 def measure(models: Path | None, seconds: float, rounds: int, folder: Path, port: int) -> Latency:
-    """So many rounds, after the first outcome."""
+    """Start the daemon; measure ``rounds`` rounds after the first outcomes."""
     model = _model(models, folder)
     found, ear = Latency(model.stem), Ear(port)
     try:
@@ -143,7 +144,7 @@ def measure(models: Path | None, seconds: float, rounds: int, folder: Path, port
 
 
 def table(found: Latency) -> str:
-    """For people."""
+    """Return the table as text."""
     times = Spread.middle([one.over(other) for one, other in zip(found.added, found.alone, strict=True)])
     goals, run = f"   goal {GOALS[0] * 1000:g} / {GOALS[1] * 1000:g}", median(found.run) * 1000
     lines = [
@@ -164,12 +165,12 @@ def _line(title: str, found: Sequence[Spread]) -> str:
 
 
 def _add(found: Latency, ear: Ear, runs: list[float]) -> None:
-    """One round."""
+    """Add the results of one round."""
     run, alone = median(runs), ear.on(ALONE)
     begin, end = alone[0][2], alone[-1][2]
     totals, outcomes = [], []
     for payload, wall, heard in ear.on(TOPIC):
-        if not begin <= heard <= end:  # the other program is about to start, or has ended
+        if not begin <= heard <= end:  # the other program did not run then
             continue
         result: dict[str, Any] = json.loads(payload)
         captured = datetime.fromisoformat(result["ts"].replace("Z", "+00:00")).timestamp() + PART
@@ -184,7 +185,7 @@ def _add(found: Latency, ear: Ear, runs: list[float]) -> None:
 
 
 def _model(models: Path | None, folder: Path) -> Path:
-    """A copy of a quick model, or the shipped one."""
+    """Return a copy of a fast model, or the shipped model."""
     source = next((each for each in Path(models).rglob(QUICK)), None) if models else None
     if source is None:
         return SHIPPED
@@ -196,7 +197,7 @@ def _model(models: Path | None, folder: Path) -> Path:
 
 @contextmanager
 def _daemon(folder: Path, model: Path, port: int) -> Iterator[Path]:
-    """The daemon, with the source of another package; gives the path of its log."""
+    """Run the daemon with a source of another package; yield the path of its log."""
     plugin, work = folder / "plugin", folder / "daemon"
     about = plugin / "metronome-1.0.dist-info"
     about.mkdir(parents=True)
@@ -223,7 +224,7 @@ def _daemon(folder: Path, model: Path, port: int) -> Iterator[Path]:
 
 
 def _wait(ear: Ear, log: Path) -> None:
-    """Until results come, and the model is through its probation."""
+    """Wait until results arrive and the model has passed its probation."""
     end = time.monotonic() + START
     while len(ear.on(TOPIC)) < 5 * FPS:
         if time.monotonic() > end:

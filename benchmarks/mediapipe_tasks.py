@@ -1,4 +1,4 @@
-"""MediaPipe Tasks as its guide shows it: one picture after the other, in video mode.
+"""MediaPipe Tasks as in its guide: one picture after the other, in video mode.
 
 usage: mediapipe_tasks.py MODEL FRAMES SECONDS PORT KIND    KIND: classifier or detector
 """
@@ -15,7 +15,7 @@ from mediapipe.tasks.python import BaseOptions, vision
 
 
 def make(kind, model):
-    """The task, and its method for one picture of a video."""
+    """Return the task, and its method for one picture of a video."""
     base = BaseOptions(model_asset_path=model)
     if kind == "classifier":
         options = vision.ImageClassifierOptions(base_options=base, running_mode=vision.RunningMode.VIDEO, max_results=5)

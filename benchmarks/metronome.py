@@ -1,7 +1,7 @@
-"""A source, as another package brings one: a few pictures at an even pace, whose times payloads tell exactly.
+"""A source as in another package: a few pictures at a steady rate, whose capture times follow exactly from payloads.
 
-A payload tells the time of capture in whole milliseconds, rounded down. Captures are made half a millisecond after one,
-so whoever reads the payload knows when that was to some microseconds.
+A payload contains the capture time in whole milliseconds, rounded down. Pictures are captured half a millisecond after
+a whole one. So a reader of the payload can compute the capture time to some microseconds.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 FPS: Final = 30.0
 PART: Final = 0.0005
-"""Seconds of a millisecond that have passed at each capture."""
+"""Seconds from the last whole millisecond to each capture."""
 EXACT: Final = 0.00002
-"""Seconds that a capture may be away from that."""
+"""Maximum seconds by which a capture may be later."""
 AWAKE: Final = 0.0003
-"""Seconds before a capture from which on the clock is watched: a sleep ends when the system likes."""
+"""Seconds before a capture in which the source polls the clock, because a sleep may end late."""
 MANY: Final = 8
 
 
@@ -40,7 +40,7 @@ class MetronomeOptions:
 
 
 class Metronome(Closing):
-    """Noise, in turn, `FPS` times a second."""
+    """Pictures of noise, in turn, `FPS` times a second."""
 
     gives: ClassVar[Gives] = "image"
     lasting: ClassVar[bool] = True
@@ -64,7 +64,7 @@ class Metronome(Closing):
         return self
 
     def read(self) -> Picture | None:
-        """The next one, once it is time."""
+        """Return the next picture when it is due; None if closed in the meantime."""
         self._due = max(self._due + 1 / FPS, time.time())
         at = math.floor(self._due * 1000) / 1000 + PART
         if self._closed.wait(max(0.0, at - AWAKE - time.time())):
@@ -75,9 +75,9 @@ class Metronome(Closing):
         return Picture(self._pictures[self._number % MANY], "bgr", wall, time.monotonic())
 
     def interrupt(self) -> None:
-        """Ends a wait in another thread."""
+        """End a wait in another thread."""
         self._closed.set()
 
     def close(self) -> None:
-        """May be called twice."""
+        """Stop; may be called twice."""
         self._closed.set()

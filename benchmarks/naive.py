@@ -1,4 +1,4 @@
-"""The loop that tutorials show: read, resize, convert, infer, publish, one after the other.
+"""The loop of tutorials: read, resize, convert, infer, publish, one after the other.
 
 usage: naive.py MODEL FRAMES SECONDS PORT    FRAMES: a video file, or a .npy of pictures [n, height, width, 3]
 """

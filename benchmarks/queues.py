@@ -1,4 +1,4 @@
-"""A design of processes and queues: one reads, one infers, one publishes; pictures go through shared memory.
+"""A design with processes and queues: one process reads, one infers, one publishes; pictures are in shared memory.
 
 usage: queues.py MODEL FRAMES SECONDS PORT    FRAMES: a video file, or a .npy of pictures [n, height, width, 3]
 """
@@ -17,7 +17,7 @@ SLOTS = 4
 
 
 def read(path, name, shape, free, full):
-    """Puts each picture into a slot that is free."""
+    """Put each picture into a free slot."""
     memory = shared_memory.SharedMemory(name)
     slots = np.ndarray((SLOTS, *shape), np.uint8, memory.buf)
     for frame in frames(path):
@@ -27,7 +27,7 @@ def read(path, name, shape, free, full):
 
 
 def infer(model, name, shape, free, full, results):  # noqa: PLR0917 - as one writes it
-    """Runs the model on each picture."""
+    """Run the model on each picture."""
     from ai_edge_litert.interpreter import Interpreter
 
     memory = shared_memory.SharedMemory(name)

@@ -1,4 +1,4 @@
-"""The rows of the table: a public model, what it is fed with, and which baselines can do the same."""
+"""The rows of the table: a public model, its input, and the baselines that can run the same model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from edge_infer.plan.records import Publish
 KEYWORDS: Final = (
     "task: classification\n"
     'labels: [Down, Go, Left, "No", "Off", "On", Right, Stop, Up, "Yes", Silence, Unknown]\n'
-    "input: {features: raw, rate: 50}\n"  # features as they are: the row is about the pipeline, not about cepstra
+    "input: {features: raw, rate: 50}\n"  # raw features: the row measures the pipeline, not the computation of cepstra
 )
 WAKE: Final = "task: classification\nlabels: [nobody, person]\n"
 

@@ -1,9 +1,9 @@
 """The script that a user would write in place of the daemon: one process with OpenCV, LiteRT and paho.
 
-usage: script.py MODEL LABELS CLIP PACE PORT    PACE: 1 plays at the clip's rate, 0 as fast as it goes. It runs until
-it is ended.
+usage: script.py MODEL LABELS CLIP PACE PORT    PACE: 1 plays at the clip's rate, 0 as fast as it goes. It runs until it
+is stopped.
 
-It publishes the five best labels of every frame at QoS 1 with the time of capture, as the README of a tutorial does.
+It publishes the five best labels of every frame at QoS 1 with the time of capture, as in a typical tutorial.
 """
 
 import json

@@ -1,12 +1,13 @@
-"""Many cameras on the cores that there are: what all get together against one stream, and how old the outcomes are.
+"""Measures many cameras on the available cores: their total rate against one stream, and the age of the outcomes.
 
-usage: scripts/bench --streams [--models DIR] [--file NAME] [--streams N] [--fps N] [--seconds N] [--rounds N]
-                               [--json FILE]
+usage: scripts/bench --streams [--models DIR] [--file NAME] [--streams N] [--fps N] [--seconds N] [--rounds N] [--json
+FILE]
 
-One stream alone, of frames in memory as fast as it goes, with one thread and with as many as there are cores; then all
-streams, each a picture every so often, taken or not, as a camera has it: by turns, as the kernel shares the cores out
-between them, and by turns with one of them first. Everything has its rounds in one run, one after the other; what is
-printed are medians of the rounds. With the same model they are alike, so what differs is what they were given.
+First, one stream runs alone, with frames in memory as fast as possible, with one thread and with one thread per core.
+Then all streams run, each with the frame rate of a camera, whether a frame is taken or not. They run by turns,
+scheduled by the kernel alone, and by turns with one prioritized stream. All variants are measured in interleaved rounds
+of one run; the table shows medians of the rounds. All streams use the same model, so differences come from the
+scheduling.
 """
 
 from __future__ import annotations
@@ -45,13 +46,13 @@ from edge_infer.plan.records import InputPlan, PipelinePlan
 from edge_infer.platform.clock import uptime
 
 ENOUGH: Final = 1 << 20
-"""Cores with which nobody would ever have to wait for a turn."""
+"""Number of cores with which no pipeline would have to wait for a turn."""
 SIZE: Final = (1280, 720)
 
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What the streams had of a round: outcomes a second, and the median age of an outcome in ms, of each.
+    """The streams in one round: outcomes a second and the median age of an outcome in ms, for each stream.
 
     ``memory`` is in bytes, of the process (PSS).
     """
@@ -63,7 +64,7 @@ class Shared:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """Frames a second of one stream alone; then what all had together."""
+    """Frames a second of one stream alone, then the results of all streams together."""
 
     alone: float
     alone_threads: int
@@ -73,7 +74,7 @@ class Round:
 
 
 class Live:
-    """A capture that shows a picture every so often, whether somebody takes it or not."""
+    """A capture that offers pictures at a fixed rate, whether they are taken or not."""
 
     def __init__(self, frames: list[Captured], fps: float, offset: float) -> None:
         self._frames = frames
@@ -81,10 +82,10 @@ class Live:
         self._offset = offset
 
     def interrupt(self) -> None:
-        """It never waits for long."""
+        """Do nothing, because no wait is long."""
 
     def run(self, feed: Feed) -> None:
-        """Until the feed is closed."""
+        """Offer pictures until the feed is closed."""
         begun = time.monotonic() + self._offset
         for number in count(1):
             feed.pause(max(0.0, begun + number * self._interval - time.monotonic()))
@@ -96,22 +97,22 @@ class Live:
 
 
 class Ages(ResultSender):
-    """Remembers how old each result was when it was handed over, in ms."""
+    """Records the age of each result in ms when it was handed over."""
 
     def __init__(self, channel: Channel) -> None:
         super().__init__(channel, "0be0c4")
         self.ages: dict[str, list[float]] = defaultdict(list)
 
     def hand_over(self, pipeline: str, make: Callable[[int], Result], at: float | None = None) -> int:
-        """As the outlet does."""
+        """Record the age, and hand over the result as `ResultSender` does."""
         self.ages[pipeline].append((uptime() - (at or 0.0)) * 1000.0)
         return super().hand_over(pipeline, make, at)
 
 
 def shared(plans: list[PipelinePlan], frames: list[Captured], fps: float, seconds: float, *, turns: bool) -> Shared:
-    """Live streams, one a plan, for so many seconds from the moment on when each has had an outcome.
+    """Run one live stream for each plan, for ``seconds`` after each has had an outcome.
 
-    Without ``turns`` each has a model of its own and runs it whenever there is a frame.
+    Without ``turns``, each stream has its own model and runs it whenever there is a frame.
     """
     among, pool = (Turns(), InterpreterPools()) if turns else (Turns(ENOUGH), None)
     with taker() as channel, ExitStack() as stack:
@@ -141,7 +142,7 @@ def shared(plans: list[PipelinePlan], frames: list[Captured], fps: float, second
 
 
 def measure(plan: PipelinePlan, frames: list[Captured], args: argparse.Namespace) -> list[Round]:
-    """The rounds."""
+    """Return the results of all rounds."""
     cores = len(os.sched_getaffinity(0))
     plans = [replace(plan, name=f"stream-{number}") for number in range(args.streams)]
     firsts = [replace(plans[0], priority=1), *plans[1:]]
@@ -164,7 +165,7 @@ def measure(plan: PipelinePlan, frames: list[Captured], args: argparse.Namespace
 
 
 def table(rounds: list[Round], fps: float) -> str:
-    """For people."""
+    """Return the table as text."""
     threads = rounds[0].alone_threads
     columns = ("all/one", "a second", "most/least", "age, ms", "most/least", "oldest", "PSS, MB")
     lines = [
@@ -197,7 +198,7 @@ def _line(title: str, found: list[tuple[float, Shared]]) -> str:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """0; 2 when the model is not there."""
+    """Print the table; return 0, or 2 if the model is missing."""
     args = _parser().parse_args(words)
     source = next((each for each in Path(args.models or ".").rglob(args.file)), None)
     if source is None:
@@ -205,7 +206,7 @@ def main(words: Sequence[str] | None = None) -> int:
         return 2
     made = probe(ModelRequest("streams", str(source)))
     if isinstance(made.input, InputPlan):
-        made = replace(made, input=replace(made.input, scaling="fast"))  # as those of a camera are
+        made = replace(made, input=replace(made.input, scaling="fast"))  # as for frames of a camera
     plan = PipelinePlan("alone", "memory", made, made.threshold, publish="every")
     print(f"{machine()}, {len(os.sched_getaffinity(0))} cores, {backend_name()}, Python {sys.version.split()[0]};")
     print(f"{args.streams} streams of {args.fps:g} a second, {SIZE[0]}x{SIZE[1]}, each {args.file};")

@@ -1,8 +1,8 @@
-"""The table of the README: this pipeline, and designs as others write them, against the bare loop of the runtime.
+"""The table of the README: this pipeline and other common designs, compared with the bare loop of the runtime.
 
 usage: scripts/bench [--models DIR] [--seconds N] [--rounds N] [--only WORD] [--json FILE]
 
-Everything takes turns, round after round, in one run; what is printed are medians of the ratios of neighbours.
+All designs run in interleaved rounds. The table shows medians of the ratios to the bare loop in the same round.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from edge_infer.plan.records import InputPlan, PipelinePlan
 HERE: Final = Path(__file__).parent
 OTHERS: Final = {"naive": "naive.py", "queues": "queues.py", "mediapipe": "mediapipe_tasks.py"}
 PATIENCE: Final = 120.0
-"""Seconds that a baseline may take to start, beyond what it measures."""
+"""Maximum seconds that a baseline may take in addition to its measurement."""
 
 
 @dataclass(slots=True)
 class Found:
-    """What the rounds of one row gave: ratios to the bare loop of the same round, by design; why one is missing."""
+    """Results of one row: ratios to the bare loop of the same round, by design, and reasons for missing designs."""
 
     row: Row
     bare: list[float] = field(default_factory=list)
@@ -53,7 +53,7 @@ class Found:
 
 
 def main() -> int:
-    """0; what could not be measured is said in the table."""
+    """Print the table and the reasons for missing values; return 0."""
     args = _parser().parse_args()
     rows = [row for row in ROWS if args.only.lower() in row.title.lower()]
     print(f"{machine()}, {len(os.sched_getaffinity(0))} cores, {backend_name()}, Python {sys.version.split()[0]};")
@@ -65,7 +65,7 @@ def main() -> int:
     )
     found = []
     with tempfile.TemporaryDirectory() as folder, broker(Path(folder)) as port:
-        Path(folder).chmod(0o711)  # a daemon of root is another user
+        Path(folder).chmod(0o711)  # a daemon that root starts runs as another user
         for row in rows:
             found.append(_measure(row, args, Path(folder), port))
             print(_line(found[-1]), flush=True)
@@ -124,12 +124,12 @@ def _measure(row: Row, args: argparse.Namespace, folder: Path, port: int) -> Fou
 def _plan(row: Row, model: Path) -> PipelinePlan:
     made = probe(ModelRequest("bench", str(model)))
     if isinstance(made.input, InputPlan):
-        made = replace(made, input=replace(made.input, scaling="fast"))  # as those of a camera are
+        made = replace(made, input=replace(made.input, scaling="fast"))  # as for frames of a camera
     return PipelinePlan("bench", "memory", made, made.threshold, publish=row.publish)
 
 
 def _run_other(design: str, found: Found, bare: float, words: list[object]) -> None:
-    """One turn of a baseline; the first failure is told, and it has no other turn."""
+    """Run a baseline once. After its first failure, which is recorded, it does not run again."""
     if design in found.missing:
         return
     python, *rest = map(str, words)
@@ -156,7 +156,7 @@ def _clip(args: argparse.Namespace, folder: Path, found: Found) -> Path | None:
 
 
 def _saved(frames: list[object], folder: Path) -> Path:
-    """Pictures as others read them."""
+    """Return the path of a .npy file with the pictures, for the other designs."""
     path = folder / "frames.npy"
     if all(isinstance(frame, Frame) for frame in frames):
         np.save(path, np.stack([frame.pixels for frame in frames if isinstance(frame, Frame)]))

@@ -1,4 +1,4 @@
-"""Makes the wheel of the subscriber library alone; ``scripts/client-wheel`` runs it."""
+"""Builds a wheel that contains only the subscriber library; ``scripts/client-wheel`` runs this script."""
 
 from __future__ import annotations
 

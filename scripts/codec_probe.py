@@ -1,6 +1,6 @@
 """Plays each file as a source of kind video and compares its pictures with ffmpeg's.
 
-`scripts/codecs` runs it in an environment that has one version of OpenCV and little else. Prints a JSON list of
+`scripts/codecs` runs this script in an environment with one version of OpenCV and little else. It prints a JSON list of
 outcomes.
 """
 
@@ -23,12 +23,12 @@ from edge_infer.readers.sources import Picture
 from edge_infer.readers.sources.video import VideoOptions, VideoSource
 
 MOST_APART: Final = 12.0
-"""Mean difference of a picture, of 255, that another colour matrix makes, which OpenCV before 4.13 does not apply; two
-pictures that have nothing in common are 40 apart."""
+"""Maximum mean difference of two equal pictures, of 255. OpenCV before 4.13 does not apply some colour matrices, which
+causes such a difference. Two different pictures differ by 40."""
 
 
 def outcome(path: str) -> str:
-    """What became of one file."""
+    """Return the outcome of one file: ``right``, ``refused: …`` or ``WRONG: …``, with details."""
     pictures, error = [], ""
     try:
         with VideoSource(VideoOptions(path, realtime=False)) as source:
@@ -65,7 +65,7 @@ def outcome(path: str) -> str:
 
 
 def main() -> None:
-    """Prints what became of the files, and nothing else."""
+    """Print only the outcomes of the files."""
     logging.disable(logging.CRITICAL)
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # FFmpeg's lines

@@ -1,4 +1,4 @@
-"""The table of `scripts/codecs`: what is encoded, and what each version of OpenCV made of it."""
+"""The table of `scripts/codecs`: each encoded clip, and its outcome with each version of OpenCV."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 PROBE: Final = ROOT / "scripts" / "codec_probe.py"
 VERSIONS: Final = ("4.8.1.78", "4.9.0.80", "4.10.0.84", "4.11.0.86", "4.12.0.88", "4.13.0.92", "4.14.0.94", "5.0.0.93")
 OLD_NUMPY: Final = ("4.8.", "4.9.")
-"""These were built for NumPy 1."""
+"""Versions of OpenCV that were built for NumPy 1."""
 KNOWN: Final = {
     "H.264 that becomes smaller": ("4.8.", "4.9.", "4.10.", "4.11.", "4.12."),
     "H.264 turned by its metadata": ("4.11.",),
 }
-"""What these versions do wrong in ways that nobody can see from outside; docs/video.md warns of it."""
+"""Faults of these versions that the program cannot detect; docs/video.md warns of them."""
 TOPMOST: Final = ("-flags", "+ilme+ildct", "-field_order", "tt")
 """Interlaced, the upper field first."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One way to encode: a row of the table is a codec, and containers and pixel formats are what was tried of it."""
+    """One way to encode. Each codec is tried with several containers and pixel formats."""
 
     codec: str
     container: str
@@ -39,12 +39,12 @@ class Case:
 
     @property
     def name(self) -> str:
-        """Also the name of its file."""
+        """The name of the case, which is also its file name."""
         scan = "interlaced" if self.interlaced else "progressive"
         return f"{self.codec.replace(' ', '-')}_{scan}_{self.pixels}.{self.container}"
 
     def encode(self, folder: Path) -> Path:
-        """Makes the file; a second of a picture that moves."""
+        """Write the file, which shows one second of a moving picture; return its path."""
         path = folder / self.name
         weave = ["-vf", "tinterlace=interleave_top,setfield=tff"] if self.interlaced else []
         source = f"testsrc2=size={self.size}:rate={50 if self.interlaced else 25}:duration=1"
@@ -53,7 +53,7 @@ class Case:
 
 
 def ffmpeg(*arguments: str) -> None:
-    """Runs it; raises when it fails."""
+    """Run ffmpeg; exit with its errors if it fails."""
     done = subprocess.run(["ffmpeg", "-v", "error", "-y", *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"ffmpeg {' '.join(arguments)}: {done.stderr}")
@@ -62,7 +62,7 @@ def ffmpeg(*arguments: str) -> None:
 def several(
     codec: str, encoder: str, containers: str, formats: str, *options: str, **more: bool | str
 ) -> Iterator[Case]:
-    """One case a container, and one a further pixel format in the first of them."""
+    """Yield one case for each container, and in the first container one for each further pixel format."""
     first, *others = formats.split()
     kinds = containers.split()
     for container, pixels in [*((each, first) for each in kinds), *((kinds[0], each) for each in others)]:
@@ -70,7 +70,7 @@ def several(
 
 
 def cases() -> tuple[Case, ...]:
-    """Everything that is tried."""
+    """Return all cases."""
     dv = {"size": "720x576"}
     hd = {"size": "1920x1080"}
     found = (
@@ -114,7 +114,7 @@ def cases() -> tuple[Case, ...]:
 
 
 def specials(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Recordings that change on their way, or say something about themselves."""
+    """Yield the title and path of recordings that change midway, are rotated by metadata, or vary in frame rate."""
     first, second, small = folder / "first.ts", folder / "second.ts", folder / "small.ts"
     source = ("-f", "lavfi", "-i", "testsrc2=size=352x288:rate=25:duration=1", "-c:v", "libx264", "-pix_fmt")
     ffmpeg(*source, "yuv420p", str(first))
@@ -139,7 +139,7 @@ def specials(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def environment(folder: Path, version: str) -> Path:
-    """A Python with this OpenCV and what the source needs besides."""
+    """Return the path of a Python with this version of OpenCV and the other packages that the source needs."""
     python = folder / f"cv-{version}" / "bin" / "python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", str(python.parents[1])], check=True)
@@ -150,7 +150,7 @@ def environment(folder: Path, version: str) -> Path:
 
 
 def outcomes(python: Path, files: Sequence[Path]) -> list[str]:
-    """What became of each file: ``right``, ``refused: …`` or ``WRONG: …``."""
+    """Return the outcome of each file: ``right``, ``refused: …`` or ``WRONG: …``."""
     command = [str(python), str(PROBE), *map(str, files)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     found: list[str] = json.loads(done.stdout)
@@ -158,7 +158,7 @@ def outcomes(python: Path, files: Sequence[Path]) -> list[str]:
 
 
 def main() -> int:
-    """Prints the table; 1 when a cell of it is wrong."""
+    """Print the table; return 1 if a cell is wrong and not in `KNOWN`, else 0."""
     parser = argparse.ArgumentParser(prog="scripts/codecs")
     parser.add_argument("--versions", default=",".join(VERSIONS))
     parser.add_argument("--only", default="", help="cases whose name has this in it")

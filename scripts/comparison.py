@@ -1,4 +1,4 @@
-"""Two files of one network on the same inputs: which findings stay, how far they move, and how long a run takes."""
+"""Compares two files of one network on the same inputs: kept findings, their differences, and the time of a run."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from edge_infer.frames.frame import Frame, Pixels
 from edge_infer.frames.geometry import Box
 
 SAME_PLACE: Final = 0.5
-"""IoU from which on two boxes of one label are the same object."""
+"""Minimum IoU of two boxes with one label that count as the same object."""
 NOTICEABLE: Final = 0.001
-"""A score or an IoU that changes by less is not worth a look."""
+"""Minimum change of a score or an IoU that is reported."""
 ROUNDS: Final = 15
 ROUND: Final = 0.05
-"""Seconds of a round of one file."""
+"""Seconds of one round of one file."""
 HEIGHT: Final = 720
-"""Pixels that a drawn picture has at most, from top to bottom."""
+"""Maximum height of a drawn picture in pixels."""
 CAPTION: Final = 30
 GAP: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One thing that was found, of whatever task; ``number`` is its score, share or value."""
+    """One finding of any task; ``number`` is its score, share or value."""
 
     label: str
     number: float
@@ -48,9 +48,9 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """What both files find in one input.
+    """The findings of both files in one input.
 
-    ``overlaps`` (IoU) and ``differences`` (after less before) are those of the items that are ``kept``.
+    ``overlaps`` (IoU) and ``differences`` (after minus before) belong to the ``kept`` items.
     """
 
     before: FileFindings
@@ -63,18 +63,18 @@ class Pair:
 
     @property
     def same(self) -> bool:
-        """Whether the outcome is the same: the same labels, at the same places."""
+        """Whether both files find the same labels at the same places."""
         return not self.missing and not self.new
 
     @property
     def badness(self) -> tuple[float, float]:
-        """What the worst inputs are chosen by: what is missing or new, then how far the rest has moved."""
+        """Sort key of the worst inputs: the number of missing or new items, then the largest change of the others."""
         moved = [1 - overlap for overlap in self.overlaps] + [abs(difference) for difference in self.differences]
         return float(self.missing + self.new), max(moved, default=0.0)
 
 
 class Tally:
-    """The sum of pairs; of the pairs themselves only the worst are kept, for pictures are large."""
+    """The sum of pairs. Only the worst pairs themselves are kept, because pictures are large."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -84,7 +84,7 @@ class Tally:
         self.worst: list[Pair] = []
 
     def add(self, pair: Pair) -> None:
-        """One more input."""
+        """Add the pair of one more input."""
         self.inputs += 1
         self.same += pair.same
         self.kept += pair.kept
@@ -98,7 +98,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Median seconds of a run, and the median of the ratio of two runs that follow each other."""
+    """Median seconds of a run of each file, and the median ratio of two runs in the same round."""
 
     before: float
     after: float
@@ -106,7 +106,7 @@ class Times:
 
 
 def compare(before: FileFindings, after: FileFindings) -> Pair:
-    """Pairs every item with the free one of its label that overlaps most; without boxes the label alone counts."""
+    """Pair every item with the unpaired item of its label that overlaps most; without boxes, only the label counts."""
     wanted, free = items_of(before.findings), items_of(after.findings)
     kept, overlaps, differences = 0, [], []
     new = len(free)
@@ -123,7 +123,7 @@ def compare(before: FileFindings, after: FileFindings) -> Pair:
 
 
 def items_of(findings: Findings) -> list[Item]:
-    """The findings of any task, best first."""
+    """Return the findings of any task, best first."""
     if isinstance(findings, Detections):
         return [Item(found.label, found.score, found.box) for found in findings.objects]
     if isinstance(findings, Poses):
@@ -139,9 +139,9 @@ def items_of(findings: Findings) -> list[Item]:
 
 
 def run_times(before: Interpreter, after: Interpreter) -> Times:
-    """Times them in turn, round by round.
+    """Measure both models in interleaved rounds.
 
-    Whatever else the machine does falls on both; the inputs are what they were fed last.
+    So other load on the machine affects both. The inputs are those that the models got last.
     """
     runs = [max(1, round(ROUND / _timed(each, 3))) for each in (before, after)]
     rounds = [(_timed(before, runs[0]), _timed(after, runs[1])) for _ in range(ROUNDS)]
@@ -150,7 +150,7 @@ def run_times(before: Interpreter, after: Interpreter) -> Times:
 
 
 def side_by_side(pair: Pair, names: Sequence[str]) -> Pixels | None:
-    """A picture with what each file finds, under its name; None for what is no picture."""
+    """Return a picture with the findings of each file below its name; None if the input is no picture."""
     frame = pair.before.frame
     if not isinstance(frame, Frame):
         return None
@@ -169,7 +169,7 @@ def _timed(model: Interpreter, count: int) -> float:
 
 
 def _likeness(item: Item, other: Item) -> float:
-    """IoU where there are boxes, else 1; 0 for another label."""
+    """Return the IoU of two items with boxes, 1 without boxes, and 0 for different labels."""
     if item.label != other.label:
         return 0.0
     if item.box is None or other.box is None:
@@ -187,7 +187,7 @@ def _iou(one: Box, other: Box) -> float:
 
 
 def _around(body: Body) -> Box:
-    """The box of a body's points."""
+    """Return the box around a body's points."""
     across, down, _ = zip(*body.points, strict=True)
     return min(across), min(down), max(across), max(down)
 

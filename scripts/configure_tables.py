@@ -1,4 +1,4 @@
-"""The tables of docs/configure.md, made of the classes that the configuration is read with."""
+"""Generates the tables of docs/configure.md from the classes that validate the configuration."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ SECTIONS: Final[dict[str, type[Section]]] = {
 }
 """Every section, in the order of the page."""
 VALUES: Final = {"rooms"}
-"""Keys of the file that are no sections."""
+"""Top-level keys that are not sections."""
 HEAD: Final = "| key | default | meaning |\n|---|---|---|\n"
 _TABLE: Final = re.compile(re.escape(HEAD) + r"(?:\|.*\n)+")
 
 
 def page() -> str:
-    """Return the page with its tables written again; raises ValueError if it has more or fewer than sections."""
+    """Return the page with new tables; raises ValueError unless the page has one table for each section."""
     text = PAGE.read_text(encoding="utf-8")
     if len(_TABLE.findall(text)) != len(SECTIONS):
         raise ValueError(f"{PAGE} has {len(_TABLE.findall(text))} tables of keys, for {len(SECTIONS)} sections")

@@ -1,12 +1,12 @@
-"""Made-up scenes with many people or a few fast cars, and what a detector would find in them, for ``scripts/track``.
+"""Synthetic scenes with many people or a few fast cars, and simulated detections, for ``scripts/track``.
 
 A scene is a set of walkers with known paths. They enter at the edges or at doors, alone or in groups, turn, wait, pass
-behind pillars and behind each other, and leave again, all independent of each other. So newcomers appear while others
-are missing. The detector misses single boxes and whole stretches, finds boxes where nothing is, finds low scores for
-half-hidden people, sometimes mistakes the label, and is less exact for small boxes.
+behind pillars and behind each other, and leave again, all independent of each other. So new walkers appear while others
+are hidden. The simulated detector misses boxes in single frames and for seconds, finds boxes without an object, finds
+low scores for half-hidden people, sometimes mistakes the label, and is less exact for small boxes.
 
-The generator was committed before anything was tuned on it. `TUNING` are the seeds to tune on. `REPORT` are the seeds
-of the published table; they serve for nothing else.
+The generator was committed before anything was tuned on it. `TUNING` are the seeds for tuning. `REPORT` are the seeds
+of the published table; they have no other use.
 """
 
 from __future__ import annotations
@@ -30,16 +30,17 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of scene: ``arrivals`` a second of parties, ``speed`` in sizes a second, ``height`` of the nearest."""
+    """A kind of scene: ``arrivals`` of groups per second, ``speed`` in object sizes per second, ``height`` of the
+    nearest."""
 
     name: str
     size: tuple[int, int]
     seconds: float
     arrivals: float
     height: float
-    depth: float  # height of the farthest as a share of the nearest
+    depth: float  # height of the farthest person as a share of the nearest
     speed: tuple[float, float]
-    stray: float  # boxes a frame where nothing is
+    stray: float  # boxes without an object per frame
     missed: float  # share of single boxes that are missed
     pillars: int
     cars: bool = False
@@ -53,7 +54,7 @@ KINDS: Final = {kind.name: kind for kind in (CROWD, STREET, CARS)}
 
 @dataclass(slots=True)
 class Walker:
-    """One object: ``way`` holds time and place of its feet, ``height`` its height by the place of its feet."""
+    """One object. ``way`` lists times and positions of its feet; ``tall`` and ``slim`` scale its height and width."""
 
     label: int
     tall: float
@@ -62,7 +63,7 @@ class Walker:
     hidden: list[tuple[float, float]] = field(default_factory=list)
 
     def feet(self, moment: float) -> tuple[float, float] | None:
-        """Return where its feet are; None before it comes and after it has left."""
+        """Return the position of its feet; None before it arrives and after it has left."""
         if not self.way[0][0] <= moment < self.way[-1][0]:
             return None
         for (start, x, y), (end, to_x, to_y) in zip(self.way, self.way[1:], strict=False):
@@ -76,7 +77,7 @@ class Walker:
 class Sequence:
     """Frames of a scene; every array has one row a box. ``truth`` rows are frame, object, xmin, ymin, xmax, ymax.
 
-    ``found`` rows are frame, xmin, ymin, xmax, ymax, score, class: what the detector finds. Frames count from 0.
+    ``found`` rows are detections: frame, xmin, ymin, xmax, ymax, score, class. Frames count from 0.
     """
 
     name: str
@@ -88,7 +89,7 @@ class Sequence:
 
 
 class Author:
-    """Writes the walkers of a scene; the same kind and seed give the same ones, at every frame rate."""
+    """Generates the walkers of a scene; the same kind and seed give the same walkers at every frame rate."""
 
     def __init__(self, kind: Kind, seed: int) -> None:
         self.kind = kind
@@ -105,7 +106,7 @@ class Author:
             moment += self._dice.expovariate(kind.arrivals)
 
     def scale(self, feet: float) -> float:
-        """Return the height of a person whose feet are there."""
+        """Return the height of a person whose feet are at this vertical position."""
         near = (feet - self._horizon) / (self._floor - self._horizon)
         return self.kind.height * (self.kind.depth + (1 - self.kind.depth) * near)
 
@@ -143,7 +144,7 @@ class Author:
             self._add(Walker(label, tall, slim, way))
 
     def _stops(self) -> list[tuple[float, float]]:
-        """Return the places that a party goes to: in at an edge or a door, on, perhaps back, and out."""
+        """Return the stops of a group: an entrance at an edge or a door, up to two turning points, and an exit."""
         dice, width = self._dice, self.kind.size[0]
         start, end = self._gate(), self._gate()
         stops = [start]
@@ -169,7 +170,7 @@ class Author:
         self._add(Walker(0, tall, slim, [(begin, from_, feet), (begin + 1.2 * width / speed, to, feet)]))
 
     def _add(self, walker: Walker) -> None:
-        """Add a walker, with the stretches in which the detector misses it for no reason of its own."""
+        """Add a walker, with random periods in which the detector misses it."""
         moment = walker.way[0][0]
         while not self.kind.cars:
             moment += self._dice.expovariate(1 / 9.0)
@@ -182,7 +183,7 @@ class Author:
 
 
 def sequence(kind: Kind, seed: int, fps: float) -> Sequence:
-    """Return truth and detections of a scene at so many frames a second."""
+    """Return truth and detections of a scene at ``fps`` frames a second."""
     author = Author(kind, seed)
     dice = random.Random(f"{kind.name} {seed} {fps:g}")
     width, height = kind.size
@@ -196,7 +197,7 @@ def sequence(kind: Kind, seed: int, fps: float) -> Sequence:
         for place, (number, box, _, behind) in enumerate(present):
             cover = max((_covered(box, other) for other in boxes[:place]), default=0.0)
             hidden = any(low <= moment < high for low, high in author.walkers[number].hidden)
-            if not behind and cover < 0.85:  # nobody could see the others
+            if not behind and cover < 0.85:  # the others are invisible
                 truth.append((frame, number, *box))
             if behind or hidden or cover > dice.uniform(0.5, 0.8) or dice.random() < kind.missed:
                 continue
@@ -232,7 +233,7 @@ def _present(author: Author, moment: float) -> Iterator[tuple[int, Box, float, b
 
 
 def _covered(box: Box, other: Box) -> float:
-    """Return the share of a box that another one covers."""
+    """Return the share of a box that another box covers."""
     wide = min(box[2], other[2]) - max(box[0], other[0])
     tall = min(box[3], other[3]) - max(box[1], other[1])
     return max(0.0, wide) * max(0.0, tall) / ((box[2] - box[0]) * (box[3] - box[1]))
@@ -248,7 +249,7 @@ def _noisy(box: Box, author: Author, dice: random.Random) -> Box:
 
 
 class _Strays:
-    """Boxes where nothing is: most in one frame only, some for up to a second at one place."""
+    """Boxes without an object: most in one frame only, some for up to a second at one place."""
 
     def __init__(self, kind: Kind, author: Author, fps: float, dice: random.Random) -> None:
         self._kind, self._author, self._fps, self._dice = kind, author, fps, dice

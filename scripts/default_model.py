@@ -28,18 +28,19 @@ GOLDEN_VIEW: Final = (64, 0, 384)
 GOLDEN_SIDE: Final = 192
 GOLDEN_BOX: Final = (0.2812, 0.1771, 0.5643, 0.4602)
 GOLDEN_SCORE: Final = 0.969
-"""What the model finds there, in fractions; the face is at `material.ASTRONAUT_FACE` (IoU 0.94)."""
+"""The box (in fractions) and the score that the model finds there; the face is at `material.ASTRONAUT_FACE` (IoU
+0.94)."""
 CROPS: Final = {
     material.ASTRONAUT: ((0.35, 5), (0.5, 3), (0.7, 3), (0.85, 2)),
     material.CHELSEA: ((0.4, 2), (0.7, 2)),
     material.COFFEE: ((0.4, 2), (0.7, 2)),
     material.MOTORCYCLE: ((0.4, 2), (0.7, 2)),
 }
-"""Beside each whole picture: crops of this share of its sides, so many across and down, evenly spread."""
+"""Crops beside each whole picture: the share of its sides, and the number of crops in each direction, evenly spread."""
 
 
 def main() -> int:
-    """Writes the package into ``<directory>/face-detect/1.0.0``."""
+    """Write the package into ``<directory>/face-detect/1.0.0``."""
     parser = argparse.ArgumentParser(prog="make-default-model", description=__doc__.splitlines()[0])
     parser.add_argument("directory", type=Path, nargs="?", default=Path(__file__).resolve().parent.parent / "models")
     package: Path = parser.parse_args().directory / NAME / VERSION
@@ -53,14 +54,14 @@ def main() -> int:
 
 
 def samples(model: bytes) -> Iterator[NDArray[np.float32]]:
-    """What the model is calibrated on: the crops, as it takes them."""
+    """Yield the crops as input tensors, for calibration."""
     side = int(schema.Model.GetRootAsModel(model, 0).Subgraphs(0).Tensors(0).Shape(1))
     for crop in crops():
         yield letterbox(crop, side)[np.newaxis] / np.float32(127.5) - 1
 
 
 def crops() -> Iterator[NDArray[np.uint8]]:
-    """RGB pictures to calibrate on: whole ones and evenly spread parts."""
+    """Yield RGB pictures for calibration: whole pictures and evenly spread parts."""
     for member, plan in CROPS.items():
         picture = _picture(member)
         height, width = picture.shape[:2]
@@ -73,7 +74,7 @@ def crops() -> Iterator[NDArray[np.uint8]]:
 
 
 def letterbox(picture: NDArray[np.uint8], side: int) -> NDArray[np.float32]:
-    """The picture in the middle of a black square, its proportions kept; values 0..255."""
+    """Return the picture in the middle of a black square, with its proportions kept and values from 0 to 255."""
     height, width = picture.shape[:2]
     scale = side / max(height, width)
     small = cv2.resize(picture, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_LINEAR)
@@ -84,7 +85,7 @@ def letterbox(picture: NDArray[np.uint8], side: int) -> NDArray[np.float32]:
 
 
 def write_package(package: Path, content: bytes) -> None:
-    """The model file, its golden input and its manifest; what was there is replaced."""
+    """Write the model file, its golden input and its manifest; replace existing files."""
     (package / "golden").mkdir(parents=True, exist_ok=True)
     (package / FILE).write_bytes(content)
     left, top, side = GOLDEN_VIEW
@@ -95,7 +96,7 @@ def write_package(package: Path, content: bytes) -> None:
 
 
 def manifest(digest: str) -> str:
-    """The manifest's text."""
+    """Return the text of the manifest."""
     return f"""\
 name: {NAME}
 version: {VERSION}

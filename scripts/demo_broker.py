@@ -1,7 +1,8 @@
-"""A broker in Python for the demo, where mosquitto cannot be had: ``demo_broker.py PORT``, on the loopback interface.
+"""A broker in Python for the demo, for machines without mosquitto: ``demo_broker.py PORT``, on the loopback interface.
 
-amqtt speaks MQTT 3.1.1 only and takes a greeting in MQTT 5 apart as if it were 3.1.1, which ends in silence. So the
-greeting's version is read here first, and another one is refused as the standard says; clients then come with 3.1.1.
+amqtt supports MQTT 3.1.1 only. It parses a CONNECT packet of MQTT 5 as if it were 3.1.1 and sends no reply. So this
+script reads the version of the packet first and rejects other versions as the standard says. Clients then retry with
+3.1.1.
 """
 
 # mypy: disallow-subclassing-any=False
@@ -29,14 +30,14 @@ REFUSAL: Final = bytes((0x20, 2, 0, 1))
 
 
 class Reread(StreamReaderAdapter):
-    """A stream of which the beginning was read already."""
+    """A stream whose beginning has been read already."""
 
     def __init__(self, stream: asyncio.StreamReader, head: bytes) -> None:
         super().__init__(stream)
         self._head = head
 
     async def read(self, n: int = -1) -> bytes:
-        """At most ``n`` bytes; first those that were read before."""
+        """Return at most ``n`` bytes, first those that were read before."""
         if self._head:
             part, self._head = (self._head, b"") if n < 0 else (self._head[:n], self._head[n:])
             return part if len(part) == n else part + bytes(await super().read(n - len(part)))
@@ -44,7 +45,7 @@ class Reread(StreamReaderAdapter):
 
 
 async def serve(port: int) -> None:
-    """Until SIGTERM or SIGINT."""
+    """Run the broker until SIGTERM or SIGINT."""
     broker = Broker(CONFIG)
     await broker.start()
 
@@ -70,9 +71,9 @@ async def serve(port: int) -> None:
 
 
 async def greeting(stream: asyncio.StreamReader) -> bytes:
-    """A CONNECT packet up to its protocol level, which is the last byte."""
+    """Return a CONNECT packet up to its protocol level, which is the last byte."""
     head = await stream.readexactly(2)
-    while head[-1] & 0x80:  # the remaining length goes on in the next byte
+    while head[-1] & 0x80:  # the remaining length continues in the next byte
         head += await stream.readexactly(1)
     return head + await stream.readexactly(len(b"\x00\x04MQTT") + 1)
 

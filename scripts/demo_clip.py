@@ -1,8 +1,8 @@
 """Makes the clip that the demo runs on: a camera pans and zooms over pictures on a wall, faces come, move and leave.
 
-Beside the clip goes the truth: for each frame the faces fully in view, and those that its edge cuts. It follows from
-where the pictures hang and where the camera looks, and is the same on every machine; the bytes of the clip depend on
-the encoder inside OpenCV.
+The script also writes the ground truth: for each frame the faces fully in view, and those that its edge cuts. The truth
+follows from the positions of pictures and camera, and is the same on every machine. The bytes of the clip depend on the
+encoder inside OpenCV.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Box = tuple[float, float, float, float]
 
 WIDTH: Final = 640
 HEIGHT: Final = 480
-FPS: Final = 10  # keeps the file small: the encoder spends so many bits a frame
+FPS: Final = 10  # keeps the file small: the encoder spends a fixed number of bits on a frame
 WALL: Final = (2960, 960)
 """Width and height of the wall in its own pixels."""
 
@@ -34,7 +34,8 @@ WALL: Final = (2960, 960)
 class Hung:
     """A picture on the wall: its left upper corner and scale in pixels of the wall.
 
-    ``part`` is what of the picture is shown (xmin, ymin, xmax, ymax in its pixels); ``mirrored`` swaps left and right.
+    ``part`` is the part of the picture that is shown (xmin, ymin, xmax, ymax in its pixels); ``mirrored`` swaps left
+    and right.
     """
 
     picture: material.Member
@@ -47,7 +48,7 @@ class Hung:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Where the camera looks at a second of the clip: the middle, and how much of the wall's width it sees."""
+    """The camera's view at a second of the clip: its centre and its width, in pixels of the wall."""
 
     second: float
     x: float
@@ -79,7 +80,7 @@ PATH: Final = (
 
 
 def main() -> int:
-    """Writes ``faces.mp4`` and ``faces.truth.json`` into the directory."""
+    """Write ``faces.mp4`` and ``faces.truth.json`` into the directory."""
     parser = argparse.ArgumentParser(prog="make-demo-clip", description=__doc__.splitlines()[0])
     default = Path(__file__).resolve().parent.parent / "models" / "demo"
     parser.add_argument("directory", type=Path, nargs="?", default=default)
@@ -93,7 +94,7 @@ def main() -> int:
 
 
 def write_clip(path: Path) -> None:
-    """All frames as MPEG-4 part 2, which every OpenCV wheel can encode and decode."""
+    """Write all frames as MPEG-4 part 2, which every OpenCV wheel can encode and decode."""
     scene = wall()
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), FPS, (WIDTH, HEIGHT))
     if not writer.isOpened():
@@ -107,7 +108,8 @@ def write_clip(path: Path) -> None:
 
 
 def truth() -> str:
-    """One line a frame: ``faces`` fully in view, ``cut`` by the edge; boxes in fractions, ``px`` the shorter side."""
+    """Return the truth, one line a frame: ``faces`` fully in view, ``cut`` by the edge. Boxes are in fractions, and
+    ``px`` is the shorter side in pixels."""
     lines = []
     for number, view in enumerate(views(), 1):
         seen = [box for box in (view_box(view, face) for face in faces()) if _inside(box) > 0]
@@ -120,7 +122,7 @@ def truth() -> str:
 
 
 def views() -> Iterator[View]:
-    """The camera at every frame; it starts and stops softly between two places of the path."""
+    """Yield the camera's view at every frame; between two places of the path the camera starts and stops softly."""
     for number in range(int(PATH[-1].second * FPS)):
         second = number / FPS
         after = next(place for place in range(1, len(PATH)) if second < PATH[place].second)
@@ -131,7 +133,7 @@ def views() -> Iterator[View]:
 
 
 def shot(scene: Image, view: View) -> Image:
-    """What the camera sees, BGR; rendered at twice the size so that distant pictures do not flicker."""
+    """Return the camera's picture in BGR, rendered at twice the size so that distant pictures do not flicker."""
     scale = 2 * WIDTH / view.width
     matrix = np.array([[scale, 0, WIDTH - view.x * scale], [0, scale, HEIGHT - view.y * scale]])
     large = cv2.warpAffine(
@@ -141,7 +143,7 @@ def shot(scene: Image, view: View) -> Image:
 
 
 def wall() -> Image:
-    """The scene, BGR: a plain wall, lighter at the top, and the framed pictures."""
+    """Return the scene in BGR: a plain wall, lighter at the top, with the framed pictures."""
     width, height = WALL
     light = np.linspace(1.0, 0.75, height)[:, np.newaxis, np.newaxis]
     scene: Image = np.empty((height, width, 3), np.uint8)
@@ -159,7 +161,7 @@ def wall() -> Image:
 
 
 def faces() -> list[Box]:
-    """The faces on the wall, in its pixels."""
+    """Return the boxes of the faces on the wall, in its pixels."""
     found = []
     for hung in PICTURES:
         if hung.picture is material.ASTRONAUT:
@@ -175,14 +177,14 @@ def faces() -> list[Box]:
 
 
 def view_box(view: View, box: Box) -> Box:
-    """A box on the wall in fractions of what the camera sees."""
+    """Convert a box on the wall to fractions of the camera's view."""
     width, height = view.width, view.width * HEIGHT / WIDTH
     left, top = view.x - width / 2, view.y - height / 2
     return (box[0] - left) / width, (box[1] - top) / height, (box[2] - left) / width, (box[3] - top) / height
 
 
 def _inside(box: Box) -> float:
-    """The share of a box that lies within the frame."""
+    """Return the share of a box that lies within the frame."""
     across = max(0.0, min(box[2], 1) - max(box[0], 0)) / (box[2] - box[0])
     down = max(0.0, min(box[3], 1) - max(box[1], 0)) / (box[3] - box[1])
     return across * down if across * down < 1 - 1e-9 else 1

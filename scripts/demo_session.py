@@ -44,14 +44,14 @@ Where to go next:
 
 
 class DemoError(Exception):
-    """The demo cannot go on; the text says which part of it failed, with the end of its log."""
+    """A part of the demo failed; the text names the part and contains the end of its log."""
 
 
 class Stop:
-    """Whether Ctrl-C was pressed or another signal asked for the end."""
+    """Records whether Ctrl-C was pressed or another signal asked the demo to end."""
 
     def __init__(self) -> None:
-        """Takes over the signals."""
+        """Install the signal handlers."""
         self.asked = False
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._note)
@@ -69,17 +69,17 @@ class Child:
     log: Path
 
     def check(self) -> None:
-        """Raises `DemoError` when it has ended."""
+        """Raise `DemoError` if the process has ended."""
         if (code := self.process.poll()) is not None:
             raise DemoError(f"The {self.name} ended with code {code}:\n{self.last_words()}")
 
     def last_words(self) -> str:
-        """The end of its log, indented."""
+        """Return the end of its log, indented."""
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-8:]
         return "\n".join(f"    {line}" for line in lines) or "    (it said nothing)"
 
     def stop(self) -> None:
-        """SIGTERM, and SIGKILL for one that does not listen; may be called twice."""
+        """Stop the process with SIGTERM, and with SIGKILL if it does not end; may be called twice."""
         if self.process.poll() is None:
             self.process.terminate()
             try:
@@ -91,14 +91,14 @@ class Child:
 
 
 class Subscription:
-    """The lines of the subscriber; the beginning of one that is not complete yet is kept."""
+    """The lines of the subscriber; the beginning of an incomplete line is kept."""
 
     def __init__(self, watch: Child) -> None:
         self._watch = watch
         self._kept = b""
 
     def lines(self, needed: tuple[Child, ...], stop: Stop, end: float) -> Generator[str, None, None]:
-        """Those that come until ``end``, a signal, or (raising `DemoError`) the death of a process."""
+        """Yield the lines that arrive until ``end`` or a signal; raises `DemoError` if a process ends."""
         pipe = self._watch.process.stdout
         assert pipe is not None
         with selectors.DefaultSelector() as ready:
@@ -112,7 +112,7 @@ class Subscription:
 
 
 def main() -> int:
-    """0 if results were received; ends with 1 and the reason if none were."""
+    """Return 0 if results were received; otherwise exit with 1 and the reason."""
     parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, metavar="N", help="end after N seconds; else Ctrl-C ends it")
     parser.add_argument("--json", action="store_true", help='print nothing but {"topic":…,"payload":…} lines')
@@ -131,7 +131,7 @@ def main() -> int:
                 print(line if args.json else painter.line(message["topic"], raw(message["payload"])), flush=True)
     except DemoError as error:
         sys.exit(f"\n{error}")
-    except BrokenPipeError:  # whoever read this has gone; the interpreter shall not stumble over it at its end
+    except BrokenPipeError:  # the reader of the pipe is gone; the interpreter must not fail when it flushes at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     if not args.json:
@@ -140,17 +140,17 @@ def main() -> int:
 
 
 def raw(payload: Any) -> bytes:
-    """A payload as it came from the broker: JSON, plain text, or nothing when it cleared a topic."""
+    """Return a payload as the broker sent it: JSON, plain text, or nothing if it cleared a topic."""
     if payload is None:
         return b""
     return (payload if isinstance(payload, str) else json.dumps(payload)).encode()
 
 
 def messages(stop: Stop, broker: str, seconds: float | None) -> Generator[str, None, None]:
-    """What the subscriber receives, as JSON lines, from the start of everything to the daemon's farewell."""
+    """Start everything; yield the messages that the subscriber receives, as JSON lines, up to the daemon's last one."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edge-infer-demo-")))
-        folder.chmod(0o711)  # started by root, the daemon is another user, who works below it
+        folder.chmod(0o711)  # a daemon that root starts runs as another user, who works below this folder
         port = start_broker(stack, broker, folder)
         address = ("--host", "127.0.0.1", "--port", str(port))
         received = Subscription(start(stack, "subscriber", [*EDGE_INFER, "watch", *address, "--json"], folder))
@@ -172,7 +172,8 @@ def messages(stop: Stop, broker: str, seconds: float | None) -> Generator[str, N
 
 
 def start(stack: ExitStack, name: str, command: list[str], folder: Path) -> Child:
-    """A process in a session of its own, so that Ctrl-C reaches the demo alone, which stops them in order."""
+    """Start a process in a session of its own: Ctrl-C then reaches only the demo, which stops its processes in
+    order."""
     log = folder / f"{name}.log"
     with log.open("wb") as diagnostics:
         process = subprocess.Popen(
@@ -190,7 +191,7 @@ def start(stack: ExitStack, name: str, command: list[str], folder: Path) -> Chil
 
 
 def start_broker(stack: ExitStack, program: str, folder: Path) -> int:
-    """The port on which it listens. A port that somebody else took in between costs another attempt."""
+    """Start the broker and return its port. If another program takes the port in between, try again."""
     for attempt in range(1, 4):
         port = free_port()
         broker = start(stack, "broker", broker_command(program, port, folder / f"broker-{attempt}.conf"), folder)
@@ -206,14 +207,14 @@ def start_broker(stack: ExitStack, program: str, folder: Path) -> int:
 
 
 def free_port() -> int:
-    """A loopback port that nobody uses now."""
+    """Return a loopback port that no program uses now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def broker_command(program: str, port: int, config: Path) -> list[str]:
-    """mosquitto with a configuration of its own, or, given a Python that has amqtt, the broker beside this file."""
+    """Return the command of mosquitto with its own configuration or, for a Python with amqtt, of `demo_broker.py`."""
     if Path(program).name.startswith("python"):
         return [program, str(ROOT / "scripts" / "demo_broker.py"), str(port)]
     config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n", encoding="utf-8")
@@ -221,7 +222,7 @@ def broker_command(program: str, port: int, config: Path) -> list[str]:
 
 
 def configuration(port: int, folder: Path) -> str:
-    """The daemon's configuration; JSON strings are valid YAML, whatever the paths contain."""
+    """Return the daemon's configuration. Paths are JSON strings, which are valid YAML whatever they contain."""
 
     def quoted(value: Any) -> str:
         return json.dumps(str(value))

@@ -1,6 +1,6 @@
-"""Hooks of MkDocs: they adapt a page that is written for readers of the repository, without a change to its file.
+"""Hooks of MkDocs, which adapt a page of the repository for the site without a change to its file.
 
-- A fence names its language only: the words after that are for `tests/test_docs.py`.
+- A fence keeps only the name of its language: the words after the name are for `tests/test_docs.py`.
 - A link that leaves ``docs/`` becomes the path in the repository, because the site holds no other files.
 - A nested list, and a further paragraph of a list item, get the indentation that Python-Markdown expects.
 """

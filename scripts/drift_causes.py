@@ -1,4 +1,5 @@
-"""Whether another model and another scene are told apart, with public models on a public clip."""
+"""Tests whether drift detection distinguishes another model from another scene, with public models and a public
+clip."""
 
 from __future__ import annotations
 
@@ -22,12 +23,12 @@ WORSE: Final = "yolov8n_full_integer_quant_224.tflite"
 EVERY: Final = 30.0
 """Seconds between two frames."""
 DAY: Final = 86400.0
-"""The answers are learned for a day here, and judged for another one."""
+"""Seconds of a day. Here the findings are learned for one day and compared for another day."""
 
 
 @cache
 def _bank(assets: Path, file: str, seed: int, *, unseen: bool) -> tuple[AnswerNumbers, ...]:
-    """Return the answers of a model to frames of a scene."""
+    """Return the numbers of a model's findings for frames of a scene."""
     scene, labels = Scene(assets, seed), str(assets / "labels" / "coco_labels.txt")
     frames = (scene.unseen if unseen else scene.learned)[::2]
     with load(assets / "models" / file, labels=labels if file == GOOD else None, threshold=0.3) as model:
@@ -48,7 +49,7 @@ def _signals(assets: Path, seed: int, *, unseen: bool) -> tuple[PictureSignals, 
 
 
 def cause(assets: Path, what: Literal["model", "scene"], seed: int) -> str:
-    """Let the model or the scene become another one; return what is told: model, scene, both or nothing."""
+    """Replace the model or the scene; return the reported cause: ``model``, ``scene`` or ``nothing``."""
     draw, other = np.random.default_rng(seed), seed + 101
     labels = tuple((assets / "labels" / "coco_labels.txt").read_text().split("\n"))
     camera = CameraWatch("scene", YEAR, CameraReference("scene"))

@@ -1,4 +1,4 @@
-"""Draws what can be rebuilt from the reference of a camera beside a picture of it, of the shipped clip."""
+"""Draws the best picture that can be rebuilt from a camera's reference, beside a real picture of the shipped clip."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ SIZE: Final = (640, 360)
 
 
 def draw(place: Path) -> tuple[CameraReference, float]:
-    """Write both pictures side by side; return the reference, and how the rebuilt one correlates with the real edges.
+    """Write both pictures side by side; return the reference, and the correlation of the rebuilt picture with the real
+    edges.
 
-    The mean edges by column and by row are all that is known of the place of anything, so the best picture made of them
-    is the one in which both are independent: their product.
+    The reference contains only the mean edges by column and by row. So the best rebuilt picture is their product, in
+    which columns and rows are independent.
     """
     frames = frames_of(CLIP)
     signals = [picture_signals(frame) for frame in frames]

@@ -1,4 +1,4 @@
-"""Scenes cut out of public clips, with days, nights, rain and what may happen to a camera."""
+"""Scenes cut out of public clips, with days, nights, rain and camera faults."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ LEARN_EVERY: Final = 45.0
 """Seconds between two pictures while a scene is learned; afterwards there is one a second."""
 FAULTS: Final = ("none", "covered", "dark", "defocused", "moved", "veiled")
 WITHIN: Final = {"none": 900, "covered": 10, "dark": 10, "defocused": 60, "moved": 60, "veiled": 600}
-"""Seconds in which a fault has to be named; with none, those in which nothing may be."""
+"""Seconds within which a fault must be reported; for ``none``, the seconds without any report."""
 BLOCK: Final = 8
-"""Frames of a part of the clip."""
+"""Number of frames in a part of the clip."""
 _CLIPS: Final = ("vtest_first160.avi", "carphone_pristine.mp4")
-"""Three of four scenes are of the first one."""
+"""Three of four scenes are from the first clip."""
 
 
 def frames_of(clip: Path) -> list[Pixels]:
@@ -39,7 +39,8 @@ def frames_of(clip: Path) -> list[Pixels]:
 
 
 class Scene:
-    """A part of a clip as one camera sees it; every second part of the clip is learned, the others are for tests."""
+    """A section of a clip's picture as one camera sees it. Every second part of the clip is for learning, the others
+    are for tests."""
 
     def __init__(self, assets: Path, seed: int) -> None:
         self.draw = np.random.default_rng(seed)
@@ -78,7 +79,7 @@ class Scene:
 
 
 def learned(scene: Scene) -> CameraReference:
-    """Return what a watch learns of a scene in two days."""
+    """Return the reference that a watch learns from a scene in two days."""
     watch, now = CameraWatch("scene", YEAR, CameraReference("scene")), 8 * 3600.0
     while watch.learned < 1.0:
         watch.see(now, picture_signals(scene.picture(scene.any_of(scene.learned), now)))
@@ -87,7 +88,7 @@ def learned(scene: Scene) -> CameraReference:
 
 
 class Fault:
-    """One thing that happens to a camera, with its own strength and place."""
+    """One fault of a camera, with a random strength and position."""
 
     def __init__(self, kind: str, seed: int) -> None:
         self.kind = kind
@@ -104,7 +105,7 @@ class Fault:
         self._web = np.asarray(cv2.GaussianBlur(web, (0, 0), 20))[..., None] * 0.8
 
     def on(self, picture: Pixels) -> Pixels:
-        """Return what the camera sees now."""
+        """Return the picture with the fault."""
         if self.kind == "covered":
             return _bytes(self._draw.normal(self._level, 2, picture.shape))
         if self.kind == "dark":
@@ -122,7 +123,8 @@ def _bytes(pixels: object) -> Pixels:
 
 
 def trial(scene: Scene, reference: CameraReference, kind: str, seed: int) -> tuple[str, int, CameraWatch]:
-    """Let something happen after six usual minutes; return what was named, after how many seconds, and the watch."""
+    """Apply a fault after six normal minutes; return the reported fault, the seconds until the report, and the
+    watch."""
     watch, fault = CameraWatch("scene", YEAR, reference), Fault(kind, seed)
     draw = np.random.default_rng(seed)
     hour = draw.uniform(8, 17) if draw.random() < 0.7 else draw.uniform(0, 4)

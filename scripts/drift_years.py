@@ -1,4 +1,4 @@
-"""Simulated years of a camera and of the answers of a model in which nothing changes but the time of day."""
+"""Simulates years of a camera and of a model's findings in which only the time of day changes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LOOK_EVERY: Final = 120.0
 
 
 class _Window:
-    """A window as `edge_infer.engine.drift.outcome` has them, with the signals given."""
+    """A window as in `edge_infer.engine.drift.outcome`, with given signals."""
 
     frames, nothing, near = 100, 0, 0
 
@@ -36,7 +36,7 @@ class _Window:
 
 
 def outcome_year(rho: float, seed: int) -> int:
-    """Return the false alarms of a year after a week of learning; windows correlate by ``rho``."""
+    """Return the number of false alarms in a year after a week of learning; windows correlate by ``rho``."""
     draw, day = np.random.default_rng(seed), round(86400 / WINDOW)
     total, noise = round((YEAR + 8 * 86400) / WINDOW), math.sqrt(1 - rho * rho)
     watch = OutcomeWatch("year", YEAR, 7 * 86400.0, 0.5, (), OutcomeReference("year"))
@@ -57,7 +57,7 @@ def outcome_year(rho: float, seed: int) -> int:
 
 
 def camera_year(seed: int) -> int:
-    """Return the false alarms of a year after two days of learning, with switches to infrared, dusk and rain."""
+    """Return the number of false alarms in a year after two days of learning, with infrared light, dusk and rain."""
     draw = np.random.default_rng(seed)
     edges = draw.gamma(2.0, 4.0, COLUMNS + ROWS)
     night = edges * draw.uniform(0.3, 0.9, len(edges))

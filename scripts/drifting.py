@@ -58,7 +58,8 @@ def main() -> int:
 
 
 def _fault_run(assets: Path, seed: int) -> tuple[int, list[tuple[str, str, int, float]]]:
-    """Return the bytes of a reference, and by fault what was named, when, and the error of the shift."""
+    """Return the size of a reference in bytes, and for each fault the reported fault, the seconds until the report, and
+    the error of the shift."""
     scene, found = Scene(assets, seed), []
     reference = learned(scene)
     for kind in FAULTS:
@@ -109,7 +110,8 @@ def _causes(pool: ProcessPoolExecutor, assets: Path, runs: int) -> None:
 
 
 def _cost(assets: Path) -> None:
-    """Print what a frame costs at five frames a second: one picture a second, and every answer."""
+    """Print the processor time of the signals of a picture, at one picture a second, and the bytes in health
+    messages."""
     frames = Scene(assets, 1).learned[:40]
     pictures = {
         name: [np.asarray(cv2.resize(frame, size), np.uint8) for frame in frames]
@@ -126,7 +128,7 @@ def _cost(assets: Path) -> None:
 
 
 def _reference() -> None:
-    """Draw what can be rebuilt from the reference of a camera beside a picture of it."""
+    """Draw the picture that can be rebuilt from a camera's reference beside a real one, and print their correlation."""
     reference, likeness = draw(ROOT / "docs" / "pictures" / "drift-reference.jpg")
     print(f"reference: {len(dumps(DriftReference('door', reference)))} bytes, {len(reference.appearances)} appearances")
     print(f"reference: the best picture made of it correlates by {likeness:.2f} with the edges of the real one")

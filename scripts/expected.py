@@ -1,7 +1,8 @@
-"""What is known of every public test model, and what this program gets of it: a row a file for ``scripts/families``.
+"""The expected outcome of every public test model, and the outcome of this program: one row a file, for
+``scripts/families``.
 
-Expectations are those that lie beside the models: what their makers say, what was measured with other programs. The
-boxes of the detectors are compared in `references`, whose tolerance holds for all files together.
+The expectations come with the models: statements of their authors, and measurements with other programs. The boxes of
+the detectors are compared in `references`, whose tolerance holds for all files together.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from edge_infer.models.request import ModelRequest
 from tests.engine import measures, sounds
 
 AGREEMENT: Final = 0.06
-"""How far scores may lie apart: by this much runtimes and their kernels differ."""
+"""Maximum difference of two equal scores: runtimes and their kernels differ by this much."""
 REFUSED: Final = "person_detect.tflite"
 FOMO: Final = "openmv_fomo_face_detection.tflite"
 MOODS: Final = "nl_classifier_with_regex_tokenizer.tflite"
@@ -41,7 +42,7 @@ FACES: Final = {"astronaut.png": 1, "grace_hopper.bmp": 1, "bus.jpg": 2, "zidane
 
 @dataclass(frozen=True)
 class Judged:
-    """What was expected of a model, what came, and whether that agrees."""
+    """The expected and the actual outcome of a model, and whether they agree."""
 
     expected: str
     got: str
@@ -50,7 +51,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Row:
-    """One file of the table; ``agrees`` is None where nobody expects anything."""
+    """One file of the table; ``agrees`` is None without an expectation."""
 
     file: str
     expected: str
@@ -59,7 +60,7 @@ class Row:
 
 
 def rows(folder: Path, only: Sequence[str] = ()) -> Iterator[Row]:
-    """A row for every public model, or for those that are named."""
+    """Yield a row for every public model, or only for the models in ``only``."""
     for path in sorted((folder / "models").glob("*.tflite")):
         if only and path.name not in only:
             continue
@@ -76,19 +77,19 @@ def rows(folder: Path, only: Sequence[str] = ()) -> Iterator[Row]:
 
 
 def measure(folder: Path, file: str, threshold: float | None = 0.0) -> AbstractContextManager[LoadedModel]:
-    """A model of signals with the manifest that the tests give it, where they give it one."""
+    """Return a signal model, with the manifest that the tests use for it, if any."""
     return opened(folder, ModelRequest("families", "", threshold=threshold), file, sounds.MANIFESTS.get(file))
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of labels in files, within a tolerance; where no score is known the label has to be the best."""
+    """Expected scores of labels in files, within a tolerance. Without a known score, the label must be the best."""
 
     wanted: tuple[tuple[str, str, float | None], ...]
     tolerance: float
 
     def __call__(self, folder: Path, file: str) -> Judged:
-        """Finds every input in turn."""
+        """Run the model on every input in turn."""
         got, agrees = [], True
         with measure(folder, file) as model:
             for name, label, score in self.wanted:
@@ -100,7 +101,7 @@ class Scores:
 
 
 def scored(findings: Findings, label: str, score: float | None, tolerance: float) -> tuple[str, bool]:
-    """The score of a label in words, and whether it is the one that is wanted."""
+    """Return the score of a label as text, and whether it is the expected score."""
     assert isinstance(findings, ClassificationFindings)
     best = findings.classes[0]
     own = next((item.score for item in findings.classes if item.label == label), 0.0)
@@ -109,7 +110,7 @@ def scored(findings: Findings, label: str, score: float | None, tolerance: float
 
 
 def wanted_scores(wanted: Sequence[tuple[str, str, float | None]], tolerance: float) -> str:
-    """What is expected, in words."""
+    """Return the expected scores as text."""
     said = [
         f"{Path(name).name} {label} " + ("best" if score is None else f"{score:g}") for name, label, score in wanted
     ]
@@ -117,8 +118,8 @@ def wanted_scores(wanted: Sequence[tuple[str, str, float | None]], tolerance: fl
 
 
 def pictured(folder: Path, file: str) -> Judged:
-    """Classes of pictures. The 0.75 of a cat is that of a Lanczos filter (0.746); that of ours, and of PIL's bilinear
-    one, is 0.789."""
+    """Judge the classes of pictures. The expected 0.75 of a cat was measured with a Lanczos filter (0.746); this
+    program's filter and PIL's bilinear filter give 0.789."""
     wanted = [(row.image, row.label, row.score) for row in CLASS_ROWS if row.file == file]
     got, agrees = [], True
     with opened(folder, class_request(folder, file), file) as model:
@@ -131,9 +132,10 @@ def pictured(folder: Path, file: str) -> Judged:
 
 @dataclass(frozen=True)
 class Counts:
-    """How many objects of which label a detector finds in which picture; of ``some`` there is at least one.
+    """Expected numbers of objects by picture and label; for ``some`` labels at least one object.
 
-    Scores agree within a tolerance, so one object whose score is that near to the threshold may be found or not.
+    Scores agree within a tolerance. So an object whose score is within the tolerance of the threshold may be found or
+    not.
     """
 
     wanted: Mapping[str, Mapping[str, int]]
@@ -142,7 +144,7 @@ class Counts:
     tolerance: float = TOLERANCE
 
     def __call__(self, folder: Path, file: str) -> Judged:
-        """At the threshold of the reference, where no other is said."""
+        """Count at ``threshold``, by default that of the reference."""
         reference = next(each for each in REFERENCES if each.file == file)
         threshold = self.threshold or reference.threshold
         request = ModelRequest("families", "", reference.labels, threshold=threshold - self.tolerance)
@@ -161,7 +163,7 @@ class Counts:
         return Judged("; ".join(said) + f" (from {threshold:g} on, ± {self.tolerance:g})", "; ".join(got), agrees)
 
     def _counted(self, objects: Sequence[Detection], threshold: float, wanted: Mapping[str, int]) -> tuple[str, bool]:
-        """How many there are of what is wanted, in words, and whether as many as that."""
+        """Return the numbers of the wanted objects as text, and whether they are as expected."""
         words, good = [], True
         for label, many in wanted.items():
             scores = [item.score for item in objects if item.label == label]
@@ -175,17 +177,17 @@ class Counts:
 
 
 def in_words(counts: Mapping[str, int]) -> str:
-    """How many of each."""
+    """Return counts by label as text."""
     return " + ".join(f"{many} {label}" for label, many in counts.items()) or "nothing"
 
 
 def bus(**counts: int) -> Counts:
-    """What is to be found in the picture of a bus."""
+    """Return the expected counts in the picture of a bus."""
     return Counts({"bus.jpg": counts})
 
 
 def cells(folder: Path, file: str) -> Judged:
-    """One face at a known score, and none in a cat."""
+    """Judge one face with a known score, and no face in a cat."""
     with opened(folder, ModelRequest("families", "", FACE), file) as model:
         face, cat = (find(model, picture(folder, image)) for image in ("astronaut.png", "cat.bmp"))
     assert isinstance(face, Detections)
@@ -200,7 +202,7 @@ def cells(folder: Path, file: str) -> Judged:
 
 
 def pose(folder: Path, file: str) -> Judged:
-    """Distances of keypoints in fractions of the picture; scaled plainly, as the reference was."""
+    """Judge the distances of keypoints in fractions of the picture, which is stretched as for the reference."""
     pixels = cv2.resize(picture(folder, "squat.bmp"), (192, 192)).astype(np.uint8)
     manifest = "input: {resize: stretch}\n"
     with opened(folder, ModelRequest("families", ""), file, manifest) as model:
@@ -216,7 +218,7 @@ def pose(folder: Path, file: str) -> Judged:
 
 
 def segments(folder: Path, file: str) -> Judged:
-    """Pixels and intersections over union against the golden picture; 0.91 rounds 0.905 and more."""
+    """Judge the shares of right pixels and the IoU against the golden picture; 0.905 counts as 0.91."""
     with opened(folder, ModelRequest("families", "", measures.voc_labels(folder)), file) as model:
         find(model, picture(folder, "segmentation_input_rotation0.jpg"))
         regions = model.decode(model.interpreter.invoke())
@@ -230,7 +232,7 @@ def segments(folder: Path, file: str) -> Judged:
 
 
 def wake_word(folder: Path, file: str) -> Judged:
-    """Nobody says what it finds; it has to load, to run window after window, and to give a score each time."""
+    """Judge a model without known results: it must load, run window after window, and give a score each time."""
     with measure(folder, file) as model:
         values = sounds.sound(folder, "speech.wav")
         found = [model.find(frame) for frame in model.frames(Samples(values, 16000, 0.0, 0.0, 1, gap=True))]
@@ -247,7 +249,7 @@ def wake_word(folder: Path, file: str) -> Judged:
 
 
 def machine(folder: Path, file: str) -> Judged:
-    """The mean over all windows of a machine that runs as it should."""
+    """Judge the mean distance over all windows of a normal machine."""
     with measure(folder, file) as model:
         stretch = Samples(sounds.normal_machine(folder), 31.25, 0.0, 0.0, 1, gap=True)
         found = [model.find(frame) for frame in model.frames(stretch)]
@@ -263,13 +265,13 @@ def machine(folder: Path, file: str) -> Judged:
 
 @dataclass(frozen=True)
 class Activity:
-    """What the people in all recordings of a motion do."""
+    """The expected activity of the people in all recordings of a motion."""
 
     motion: str
     label: str
 
     def __call__(self, folder: Path, file: str) -> Judged:
-        """The first 24 samples of each recording."""
+        """Judge the first 24 samples of each recording."""
         recordings = [values[:24] for label, values in sounds.motions(folder) if label == self.motion]
         with measure(folder, file) as model:
             found = [
@@ -282,7 +284,7 @@ class Activity:
 
 
 def sine(folder: Path, file: str) -> Judged:
-    """A period of it. Both known errors come of grids that end at 6.28 only, as these 50 points do."""
+    """Judge one period of a sine. Both known errors hold only for grids that end at 6.28, such as these 50 points."""
     points = np.linspace(0, 6.28, 50, dtype=np.float32)
     with measure(folder, file) as model:
         stretch = Samples(points[:, np.newaxis], 1.0, 0.0, 0.0, 1, gap=True)
@@ -297,7 +299,7 @@ def sine(folder: Path, file: str) -> Judged:
 
 
 def mood(folder: Path, file: str) -> Judged:
-    """A review."""
+    """Judge a review."""
     text = "What a waste of my time."
     with measure(folder, file) as model:
         words, agrees = scored(model.find(Line(text, 0.0, 0.0, 1)), "Negative", 0.8131, 5e-4)
@@ -305,7 +307,7 @@ def mood(folder: Path, file: str) -> Judged:
 
 
 def refused(folder: Path, file: str) -> Judged:
-    """A file for another runtime: the reason names the tensor that is not as it should be."""
+    """Judge a file for another runtime: the error must name the faulty tensor."""
     try:
         with opened(folder, ModelRequest("families", ""), file):
             return Judged("refused, with the reason", "it was loaded", agrees=False)

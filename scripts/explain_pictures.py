@@ -1,4 +1,4 @@
-"""Makes docs/pictures/explain*.jpg and .png with the command itself.
+"""Writes docs/pictures/explain*.jpg and .png with the command ``edge-infer explain``.
 
 usage: EDGE_INFER_ASSETS=FOLDER python scripts/explain_pictures.py
 """
@@ -18,7 +18,7 @@ ASSETS: Final = Path(os.environ["EDGE_INFER_ASSETS"])
 
 
 def write() -> int:
-    """Write the pictures; the highest exit code."""
+    """Write the pictures; return the highest exit code."""
     faces = ROOT / "models" / "face-detect" / "1.0.0"
     with tempfile.TemporaryDirectory() as folder:
         text = Path(folder, "reviews.txt")

@@ -1,4 +1,4 @@
-"""xaitk-saliency's D-RISE on given masks and detections; runs in an environment of its own.
+"""Runs xaitk-saliency's D-RISE on given masks and detections, in an environment of its own.
 
 ``python explain_referee.py IN.npz OUT.npy``: IN has ``reference [1, 5 + classes]``, ``detections [masks, n, 5 +
 classes]`` and ``masks [masks, height, width]``; OUT becomes the map ``[height, width]``.

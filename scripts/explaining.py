@@ -1,4 +1,4 @@
-"""The bench behind ``scripts/explain``: how true, stable and quick explanations are."""
+"""The measurements of ``scripts/explain``: how correct, stable and fast explanations are."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def explained(file: Path, picture: str, seed: int = 0, masks: int = MASKS, **wan
 
 
 def heat(found: Explanation, evidence: Cells | None = None) -> Heat:
-    """The evidence for each unit of area, as a small picture."""
+    """Return the evidence for each unit of area, as a small picture."""
     cut = found.cut
     assert isinstance(cut, PictureCells)
     columns, rows = cut.lines()
@@ -78,7 +78,7 @@ def heat(found: Explanation, evidence: Cells | None = None) -> Heat:
 
 
 def correlation(one: NDArray[Any], other: NDArray[Any]) -> float:
-    """Pearson's; 0 if one side is the same everywhere, such as a map without evidence."""
+    """Return Pearson's correlation; 0 if one side is constant, such as a map without evidence."""
     if np.ptp(one) == 0 or np.ptp(other) == 0:
         return 0.0
     return float(np.corrcoef(one.ravel(), other.ravel())[0, 1])
@@ -99,14 +99,14 @@ def planted() -> None:
 
 
 def spread(cut: PictureCells, values: NDArray[Any]) -> NDArray[np.float32]:
-    """Values of cells as a picture, as the cells are masked."""
+    """Return the values of cells as a picture, blended like the masks of the cells."""
     width, height = cut.frame.size
     down, across = blending(cut.rows, height), blending(cut.columns, width)
     return np.asarray(down @ values.reshape(cut.shape).astype(np.float32) @ across.T, np.float32)
 
 
 class Recorded:
-    """Passes a question on, and keeps masks and detections for the referee."""
+    """Computes the strength of an answer for each mask, and keeps masks and detections for the referee."""
 
     def __init__(self, cut: PictureCells, model: LoadedModel, answer: BoxAnswer, classes: int) -> None:
         self._cut, self._model, self._answer, self._classes = cut, model, answer, classes
@@ -122,12 +122,13 @@ class Recorded:
 
 
 def vectors(boxes: Any, scores: Any, classes: Any, count: int) -> NDArray[np.float64]:
-    """Detections as the referee takes them: a box in thousands of pixels (it adds one to each side), score, classes."""
+    """Return detections in the form of the referee: box, score, classes. Boxes are scaled by 10,000, because the
+    referee adds one pixel to each side."""
     found = np.zeros((100, 5 + count))
     kept = np.argsort(-scores)[:100]
     found[: len(kept), :4], found[: len(kept), 4] = boxes[kept] * 10_000, scores[kept]
     found[np.arange(len(kept)), 5 + classes[kept]] = 1.0
-    found[len(kept) :, 5] = 1.0  # cosine of nothing is not a number; with a score of 0 it counts for nothing
+    found[len(kept) :, 5] = 1.0  # the cosine of zeros is not a number; a score of 0 has no effect
     return found
 
 
@@ -186,7 +187,8 @@ def orders() -> None:
 
 
 def curves(cut: PictureCells, order: NDArray[Any], area: Cells) -> tuple[float, float]:
-    """Mean answer, relative to that for the whole picture, while cells are hidden, and while they are shown."""
+    """Return the mean strengths of the answer, relative to the whole picture, while cells are hidden one by one and
+    while they are shown."""
     whole = cut(np.ones(cut.cells, np.bool_), 0)
     means = []
     for shown in (False, True):
@@ -246,7 +248,7 @@ def sanity() -> None:
 
 
 def shuffled_weights(file: Path, folder: Path) -> Path:
-    """The same model with the bytes of every large constant in another order."""
+    """Write the model with the bytes of every large constant shuffled; return its path."""
     from ai_edge_litert import schema_py_generated as schema
 
     content = bytearray(file.read_bytes())
@@ -293,7 +295,7 @@ def budget() -> None:
 
 
 def measured(words: list[str]) -> tuple[float, int, str]:
-    """Seconds, peak resident KiB and output of a command."""
+    """Return the seconds, peak resident memory (KiB) and output of a command."""
     code = (
         "import resource, sys, time; began = time.monotonic(); from edge_infer.cli import main; code = main();"
         "print(time.monotonic() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr);"
@@ -320,7 +322,7 @@ TURNS: Final = 3
 
 
 def box() -> None:
-    """Frames of two pipelines of a running box, by turns with and without explanations."""
+    """Count the frames of two pipelines of a running daemon, alternately with and without explanations."""
     clip = ROOT / "models" / "demo" / "faces.mp4"
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
@@ -353,7 +355,7 @@ def produced(config: Path) -> int:
 
 
 def explaining(config: Path, seconds: float) -> int:
-    """Explain for so many seconds; how many explanations were finished."""
+    """Run explanations for ``seconds``; return the number of finished ones."""
     words, done = [sys.executable, "-m", "edge_infer", "explain", "--source", "two", "-c", str(config)], 0
     stop = time.monotonic() + seconds
     while (left := stop - time.monotonic()) > 0:
@@ -366,7 +368,7 @@ def explaining(config: Path, seconds: float) -> int:
 
 
 def words() -> None:
-    """The deciding word is the one without which alone the answer falls most."""
+    """Test whether the deciding word is explained first: the word whose removal lowers the score most."""
     model = ASSETS / "models" / "nl_classifier_with_regex_tokenizer.tflite"
     with tempfile.TemporaryDirectory() as folder, opened(model) as explainer:
         text = Path(folder, "sentences.txt")

@@ -1,4 +1,4 @@
-"""The figures that scripts/events prints."""
+"""Computes the figures that scripts/events prints."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from edge_infer.plan.records import TrackPlan
 
 RATES: Final = (5.0, 10.0, 25.0)
 MOST_COST: Final = 4.0
-"""Times a resize that following 20 objects may cost."""
+"""Maximum time for following 20 objects, as a multiple of one resize."""
 
 
 def main() -> int:
-    """0 when every figure is what it should be."""
+    """Return 0 if all figures are as expected, else 1."""
     parser = argparse.ArgumentParser(prog="scripts/events")
     parser.add_argument("--seed", type=int, nargs="+", default=[1], help="default: 1")
     parser.add_argument("--fps", type=float, nargs="+", default=RATES, help="default: 5 10 25")
@@ -79,7 +79,7 @@ def _print(title: str, account: Account, *, verbose: bool) -> None:
 
 
 def _cost() -> float:
-    """Median time of a frame with 20 objects on the move over that of a resize, taken in turns."""
+    """Return the median time for a frame with 20 moving objects as a multiple of a resize, measured alternately."""
     numbers = itertools.count(1)
     follow = Follow(pipeline(), lambda: next(numbers))
     picture = np.zeros((720, 1280, 3), np.uint8)

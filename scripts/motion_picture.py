@@ -1,4 +1,4 @@
-"""Makes docs/pictures/motion.jpg: one frame of a replay with ``motion`` and tiles, of a portrait that crosses a wall.
+"""Writes docs/pictures/motion.jpg: one frame of a replay with ``motion`` and tiles, in which a portrait crosses a wall.
 
 usage: python scripts/motion_picture.py
 """
@@ -38,7 +38,7 @@ pipelines:
 
 
 def film(path: Path) -> None:
-    """For three seconds there is a wall, then somebody comes in from the right."""
+    """Write a clip: three seconds of a wall, then a person enters from the right."""
     dice = np.random.default_rng(1)
     across, down = np.meshgrid(np.linspace(150, 190, SIZE[0]), np.linspace(0, -40, SIZE[1]))
     wall = (across + down)[..., None].repeat(3, axis=2)

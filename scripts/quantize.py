@@ -35,11 +35,11 @@ KINDS: Final = {"image": "pictures", "samples": "recordings (.wav, .csv, .npy)",
 WORST: Final = 5
 BAR: Final = 30
 MOST_PIXELS: Final = 1 << 26
-"""A picture of more is refused, as `edge-infer infer` does it."""
+"""Maximum number of pixels of a picture, as in `edge-infer infer`."""
 
 
 def main() -> int:
-    """Writes the quantized file; prints the report."""
+    """Write the quantized file and print the report."""
     args = _parser().parse_args()
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MOST_PIXELS))
     from edge_infer.errors import EdgeInferError
@@ -91,7 +91,7 @@ def _quantize(args: argparse.Namespace) -> int:
 
 
 def _files(folder: Path) -> list[Path]:
-    """The visible files of a folder."""
+    """Return the visible files of a folder."""
     from edge_infer.errors import InputError
 
     try:
@@ -104,14 +104,14 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _check_places(args: argparse.Namespace) -> None:
-    """What is to be written can be, and is not what is read."""
+    """Check that the output can be written and is not the input; raises `ConfigError`."""
     from edge_infer.errors import ConfigError
 
     if args.out.exists() and args.model.exists() and args.out.samefile(args.model):
         raise ConfigError(f"-o {args.out}: this is the model itself; name another file")
     if not args.out.absolute().parent.is_dir():
         raise ConfigError(f"-o {args.out}: there is no folder {args.out.absolute().parent}")
-    if args.report:  # made when there is something for it
+    if args.report:  # the folder is created later
         place = next(each for each in (args.report, *args.report.absolute().parents) if os.path.lexists(each))
         if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
             why = "is no folder" if not place.is_dir() else "cannot be written"
@@ -119,7 +119,7 @@ def _check_places(args: argparse.Namespace) -> None:
 
 
 def _check_graph(file: Path, graph: Graph, to: str) -> None:
-    """Raises `ModelError` for a model that is not to be quantized, or cannot be."""
+    """Raise `ModelError` for a model that should not or cannot be quantized."""
     from edge_infer.errors import ModelError
     from edge_infer.models.inspect.advice import FLOATS, weights_in_words
 
@@ -153,7 +153,7 @@ def _pipeline(plan: ModelPlan) -> PipelinePlan:
 
 
 def _converted(to: str, data: bytes, plan: ModelPlan, files: Sequence[Path]) -> bytes:
-    """The bytes of the quantized file."""
+    """Return the bytes of the quantized file."""
     import quantizing
 
     from edge_infer.errors import InputError, ModelError
@@ -170,7 +170,7 @@ def _converted(to: str, data: bytes, plan: ModelPlan, files: Sequence[Path]) -> 
 
 
 def _samples(plan: ModelPlan, files: Sequence[Path]) -> Iterator[NDArray[Any]]:
-    """The input tensor of every look that the float model takes at the files; raises `InputError` if there is none."""
+    """Yield the input tensor of every run of the float model on the files; raises `InputError` if there is none."""
     from edge_infer.engine.model.loaded_model import LoadedModel
     from edge_infer.errors import InputError
 
@@ -183,7 +183,7 @@ def _samples(plan: ModelPlan, files: Sequence[Path]) -> Iterator[NDArray[Any]]:
     seen: list[NDArray[Any]] = []
     some = False
     with Watched(_pipeline(plan)) as model:
-        seen.clear()  # what it was warmed with
+        seen.clear()  # inputs of the warm-up
         for _ in _through(model, plan, files, "calibrating"):
             some = True
             yield from seen
@@ -193,7 +193,7 @@ def _samples(plan: ModelPlan, files: Sequence[Path]) -> Iterator[NDArray[Any]]:
 
 
 def _through(model: LoadedModel, plan: ModelPlan, files: Sequence[Path], title: str) -> Iterator[FileFindings]:
-    """What the model finds in all inputs; what cannot be read is told and left out."""
+    """Yield the findings of the model in all inputs; report and skip unreadable files."""
     from edge_infer.engine.input.files import find_in_file
     from edge_infer.errors import InputError
 
@@ -207,9 +207,9 @@ def _through(model: LoadedModel, plan: ModelPlan, files: Sequence[Path], title: 
 
 
 def _compared(plan: ModelPlan, quantized: ModelPlan, files: Sequence[Path], *, told: bool) -> tuple[Tally, Times]:
-    """What both find in every input that can be read, and how long a run takes.
+    """Return the comparison of both models on every readable input, and the times of a run.
 
-    ``told`` says that what cannot be read has been named already, when the model was calibrated.
+    With ``told``, the calibration has already reported unreadable files.
     """
     from comparison import Tally, compare, run_times
 
@@ -241,7 +241,7 @@ def _sizes(before: Path, after: Path) -> Iterator[str]:
 
 
 def _report(tally: Tally, times: Times) -> Iterator[str]:
-    """The rest of the table."""
+    """Yield the rest of the table."""
     before, after = times.before * 1e3, times.after * 1e3
     yield f"one run     {before:.3g} -> {after:.3g} ms here, one thread: {times.ratio:.0%} of the time"
     yield f"inputs      {tally.inputs}, the same outcome in {tally.same} ({tally.same / tally.inputs:.0%})"
@@ -260,7 +260,8 @@ def _report(tally: Tally, times: Times) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _unfinished(out: Path, content: bytes) -> Iterator[Path]:
-    """The content in a file beside ``out`` that takes its name when all went well, and else is gone."""
+    """Write the content to a temporary file beside ``out``. Rename it to ``out`` on success, and remove it on
+    failure."""
     part = out.with_name(f"{out.name}.part")
     _write(part, content)
     try:
@@ -280,7 +281,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _write_report(args: argparse.Namespace, tally: Tally, lines: Sequence[str]) -> None:
-    """The table, and the worst pictures with the findings of both files."""
+    """Write the table, and the worst pictures with the findings of both files."""
     import cv2
     from comparison import side_by_side
 
@@ -299,7 +300,7 @@ def _write_report(args: argparse.Namespace, tally: Tally, lines: Sequence[str]) 
 
 
 def _hint(manifest: Path | None, out: Path, plan: ModelPlan, sha256: str) -> None:
-    """What is still to be done so that the file is read as it was compared here."""
+    """Print the manifest that the quantized file needs, unless it is read as in this comparison without one."""
     from edge_infer.errors import ModelError
     from edge_infer.models.request import ModelRequest
     from edge_infer.models.trials.probe import probe
@@ -324,7 +325,7 @@ def _hint(manifest: Path | None, out: Path, plan: ModelPlan, sha256: str) -> Non
 
 
 def _fed_alike(plan: ModelPlan, found: ModelPlan) -> bool:
-    """Whether the quantized file is fed the same by either plan, give or take a step of its input."""
+    """Return whether both plans give the quantized file the same input, within one quantization step."""
     from edge_infer.contract.codec import replace
     from edge_infer.engine.interpreter import Interpreter
     from edge_infer.engine.preprocess.encoding import encoding
@@ -332,7 +333,7 @@ def _fed_alike(plan: ModelPlan, found: ModelPlan) -> bool:
     from edge_infer.plan.records import InputPlan, TextPlan
 
     ways = [plan.input, found.input]
-    if isinstance(plan.input, TextPlan) and plan.input.vocabulary == plan.path:  # inside the file, then and now
+    if isinstance(plan.input, TextPlan) and plan.input.vocabulary == plan.path:  # the vocabulary is inside both files
         ways[0] = replace(plan.input, vocabulary=found.path)
     if ways[0] == ways[1] or not all(isinstance(way, InputPlan) for way in ways):
         return ways[0] == ways[1]
@@ -346,11 +347,11 @@ def _fed_alike(plan: ModelPlan, found: ModelPlan) -> bool:
 
 
 class _Bar:
-    """How far it is, on standard error, for people at a terminal."""
+    """A progress bar on standard error, shown only on a terminal."""
 
     def __init__(self, title: str, whole: int) -> None:
         self._title, self._whole, self._have = title, whole, 0
-        self._stream = sys.__stderr__ or sys.stderr  # the latter is another one while the quantizer runs
+        self._stream = sys.__stderr__ or sys.stderr  # the quantizer redirects sys.stderr while it runs
 
     def __enter__(self) -> _Bar:
         self._show()
@@ -364,7 +365,7 @@ class _Bar:
         self._show()
 
     def tell(self, text: str) -> None:
-        """A line of its own, terminal or not."""
+        """Print a line of its own, also without a terminal."""
         self._clear()
         print(f"quantize: {text}", file=self._stream)
         self._show()

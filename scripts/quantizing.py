@@ -1,4 +1,4 @@
-"""From a float TFLite file to int8 or float16: what is prepared for litert-quantizer, and how it is called."""
+"""Converts a float TFLite file to int8 or float16: prepares the file for litert-quantizer and calls it."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ INPUT: Final = "input"
 
 
 def plain_float_model(content: bytes) -> bytes:
-    """The same network without what the quantizer cannot read, in old, new and float16 files.
+    """Return the same network in a form that the quantizer can read, from old, new and float16 files.
 
-    It has one graph, and no integer weights. Files inside the file are left out; `with_files_of` puts them back.
+    The network must have one graph and no integer weights. Files inside the model file are left out; `with_files_of`
+    puts them back.
     """
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(content, 0))
     fetch_content(model, content)
@@ -41,7 +42,8 @@ def plain_float_model(content: bytes) -> bytes:
 
 
 def fetch_content(model: Any, content: bytes) -> None:
-    """Newer converters put large content behind the tables, where only its place in the file leads to it."""
+    """Load large content into the tables. Newer converters store it behind the tables and keep only its offset
+    there."""
     for buffer in model.buffers:
         if buffer.offset > 1:
             buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
@@ -49,13 +51,14 @@ def fetch_content(model: Any, content: bytes) -> None:
 
 
 def name_operators(model: Any) -> None:
-    """First trap: files of before 2020 set only ``deprecated_builtin_code``; in the newer field, 0 means ADD."""
+    """Set the operator codes. First trap: files from before 2020 set only ``deprecated_builtin_code``, and in the newer
+    field 0 means ADD."""
     for code in model.operatorCodes:
         code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
 
 
 def widen_float16(model: Any) -> None:
-    """Weights as float32, without the DEQUANTIZE operators that widen them at run time."""
+    """Convert float16 weights to float32, and remove the DEQUANTIZE operators that widen them at run time."""
     graph = model.subgraphs[0]
     kept, narrowed = [], set()
     for operator in graph.operators:
@@ -75,7 +78,7 @@ def widen_float16(model: Any) -> None:
 
 
 def fuse_relu(model: Any) -> None:
-    """Second trap: a RELU of its own is left to slow kernels once it is int8 (15 ms a frame instead of 1.2)."""
+    """Fuse RELU operators. Second trap: a separate RELU in int8 runs on slow kernels (15 ms a frame instead of 1.2)."""
     graph = model.subgraphs[0]
     maker = {int(tensor): operator for operator in graph.operators for tensor in operator.outputs}
     readers = [int(tensor) for operator in graph.operators for tensor in operator.inputs]
@@ -98,12 +101,12 @@ def fuse_relu(model: Any) -> None:
 
 
 def drop_unused_tensors(graph: Any) -> None:
-    """Leaves out the tensors that no operator names any more, and numbers the others anew."""
+    """Remove the tensors that no operator uses any more, and renumber the others."""
     ends = [int(tensor) for tensor in (*graph.inputs, *graph.outputs)]
     named = [int(tensor) for operator in graph.operators for tensor in (*operator.inputs, *operator.outputs)]
     inner = [int(tensor) for operator in graph.operators for tensor in _intermediates(operator)]
     used = sorted({tensor for tensor in (*ends, *named, *inner) if tensor >= 0})
-    number = {old: new for new, old in enumerate(used)} | {-1: -1}  # -1: an optional input that is not there
+    number = {old: new for new, old in enumerate(used)} | {-1: -1}  # -1: an optional input that is absent
     graph.tensors = [graph.tensors[old] for old in used]
     for holder in (graph, *graph.operators):
         holder.inputs = [number[int(tensor)] for tensor in holder.inputs]
@@ -114,7 +117,7 @@ def drop_unused_tensors(graph: Any) -> None:
 
 
 def add_signature(model: Any) -> None:
-    """Third trap: the quantizer calibrates by signature, and old files have none."""
+    """Add a signature. Third trap: the quantizer calibrates by signature, and old files have none."""
     graph = model.subgraphs[0]
     signature = schema.SignatureDefT()
     signature.signatureKey = SIGNATURE
@@ -125,7 +128,7 @@ def add_signature(model: Any) -> None:
 
 
 def to_int8(model: bytes, samples: Iterable[NDArray[Any]]) -> bytes:
-    """A plain float model as int8, weights per channel, from the ranges seen over all samples of its input."""
+    """Return a plain float model as int8, with weights per channel and the ranges over all input samples."""
     work = quantizer.Quantizer(model, recipe.static_wi8_ai8())
     with contextlib.redirect_stderr(io.StringIO()):  # progress bars
         seen = ranges(model, samples)
@@ -134,7 +137,7 @@ def to_int8(model: bytes, samples: Iterable[NDArray[Any]]) -> bytes:
 
 
 def to_float16(model: bytes) -> bytes:
-    """A plain float model with weights of half the size, which are widened when it is loaded."""
+    """Return a plain float model with float16 weights, which are widened when the model is loaded."""
     recipes = recipe_manager.RecipeManager()
     recipes.add_weight_only_config(
         ".*",
@@ -149,29 +152,30 @@ def to_float16(model: bytes) -> bytes:
 
 
 def ranges(model: bytes, samples: Iterable[NDArray[Any]]) -> dict[str, qtyping.QSV]:
-    """Minimum and maximum of every tensor over all samples.
+    """Return the minimum and maximum of every tensor over all samples.
 
     Fourth trap: the quantizer's own moving average over samples forgets the few crops with a face in the right place;
-    the score's range then ends below zero and no face is ever found. So the union of all ranges counts.
+    the score's range then ends below zero, and the model never finds a face. So this function uses the union of all
+    ranges.
     """
     recipes = recipe_manager.RecipeManager()
     recipes.load_quantization_recipe(recipe.static_wi8_ai8())
-    # One thread: how many there are decides the order of additions.
+    # One thread, because the number of threads determines the order of additions.
     work = calibrator.Calibrator(model, num_threads=1, qsv_update_func=qsv_utils.min_max_update)
-    for sample in samples:  # one by one: the quantizer wants a list, and all of them may not fit into memory
+    for sample in samples:  # one by one: the quantizer takes a list, and all samples may not fit into memory
         work.calibrate({SIGNATURE: [{INPUT: sample}]}, recipes)
     return {name: {end: coarse(value) for end, value in seen.items()} for name, seen in work.get_model_qsvs().items()}
 
 
 def coarse(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Away from zero to six significant bits, so that the last bits, which processors differ in, do not show."""
+    """Round away from zero to six significant bits, because processors differ in the last bits."""
     mantissa, exponent = np.frexp(values)
     rounded = np.copysign(np.ceil(np.abs(mantissa) * 64) / 64, mantissa)
     return np.asarray(np.ldexp(rounded, exponent), np.float32)
 
 
 def with_files_of(original: bytes, content: bytes) -> bytes:
-    """A model with the files (labels, vocabulary) that lie behind another one as an archive."""
+    """Return a model with the files (labels, vocabulary) of the archive at the end of another model."""
     if not zipfile.is_zipfile(io.BytesIO(original)):
         return content
     whole = io.BytesIO(content)
@@ -186,7 +190,7 @@ def _kind(model: Any, operator: Any) -> int:
 
 
 def _intermediates(operator: Any) -> list[int]:
-    """Tensors inside an LSTM; few operators have any."""
+    """Return the tensors inside an LSTM; few operators have any."""
     return [] if operator.intermediates is None else list(operator.intermediates)
 
 

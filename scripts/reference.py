@@ -30,7 +30,7 @@ DIGITS: Final = re.compile(r"\.0$")
 _RESULT: Final[Any] = schema(Result)
 TIMESTAMP: Final = str(_RESULT["properties"]["ts"]["pattern"])
 MAX_NUMBER: Final = 2**53
-"""The bound of every counter, which a reader of the page need not see."""
+"""The maximum of every counter, which the page does not show."""
 
 
 def cli_page() -> str:
@@ -50,7 +50,7 @@ def cli_page() -> str:
 
 
 def _command(parser: argparse.ArgumentParser, level: int) -> Iterator[str]:
-    """Yield the parts of one command, and after them those of its actions."""
+    """Yield the parts of one command, then the parts of its actions."""
     yield f"{'#' * level} `{parser.prog}`"
     purpose = parser.description or ""
     yield f"{purpose[:1].upper()}{purpose[1:]}."
@@ -85,7 +85,7 @@ def _argument(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
 
 
 def _epilog(text: str) -> str:
-    """Return the example of a command as a block, and after it what else its help says."""
+    """Return the example of a command as a block, followed by the rest of its epilog."""
     example, _, rest = text.partition("\n")
     block = f"```text\n{example.removeprefix('example: ')}\n```"
     return f"{block}\n\n```text\n{rest}\n```" if rest.strip() else block
@@ -110,7 +110,7 @@ def payloads_page() -> str:
 
 
 def _rule(record: type, channels: Mapping[str, Any]) -> str:
-    """Return how a payload is published."""
+    """Return a sentence about the topic, retention, expiry and size of a payload."""
     kind, rule = next((kind, rule) for kind, rule in RULES.items() if rule.record is record)
     retained = "retained" if rule.retained else "not retained"
     expiry = f", expires after {rule.expiry} s" if rule.expiry else ""
@@ -137,7 +137,7 @@ def _record(body: Mapping[str, Any], shown: dict[str, Mapping[str, Any]]) -> Ite
 
 
 def _value(part: Mapping[str, Any], shown: dict[str, Mapping[str, Any]]) -> str:
-    """Return the kind of a value in words."""
+    """Return the type of a value as text."""
     if "anyOf" in part:
         return " or ".join(_value(each, shown) for each in part["anyOf"])
     if "enum" in part:

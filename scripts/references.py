@@ -1,10 +1,10 @@
-"""Reference outcomes of the public test models for objects and classes, and how far this program agrees with them.
+"""Compares this program with reference outcomes of the public test models for objects and classes.
 
 A reference row agrees when an object of the same label has an IoU above 0.8 with its box and a score within 0.1. An
-additional object is one that no row accounts for. Where the reference lists only its best few objects, an object that
-scores no more than 0.1 above the lowest of these may be among what was cut there, so it is not called additional.
+object without a row is additional. A reference may list only its best few objects. Then an object that scores at most
+0.1 above the lowest of these may have been cut, so it does not count as additional.
 
-Pictures go in as `infer` takes them, scaled exactly; `detections` can also scale them as a stream is.
+Pictures are scaled exactly, as by `infer`; `detections` can also scale them like frames of a stream.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Reference:
-    """How the reference outcomes of one detector were made: its threshold, and how many of the best are listed."""
+    """The reference of one detector: the threshold, and the maximum number of objects that it lists."""
 
     file: str
     threshold: float
     best: int
     labels: tuple[str, ...] | None = None
     manifest: str | None = None
-    """What the file itself does not say."""
+    """Facts that the model file itself does not contain."""
 
 
 COCO: Final = (
@@ -79,7 +79,7 @@ REFERENCES: Final = (
 
 @dataclass(frozen=True)
 class ClassRow:
-    """One expected class. ``score`` None: it has to be the best, or within the tolerance of it."""
+    """One expected class. With ``score`` None, its score must be within the tolerance of the best score."""
 
     file: str
     image: str
@@ -113,7 +113,7 @@ CLASS_ROWS: Final = (
 
 @dataclass
 class Agreement:
-    """How one model did: rows in agreement of all, and in words what differs."""
+    """The agreement of one model: the numbers of rows, and text about each difference."""
 
     file: str
     rows: int = 0
@@ -123,12 +123,12 @@ class Agreement:
 
     @property
     def summary(self) -> str:
-        """One line."""
+        """The agreement as one line."""
         return f"{self.file}: {self.agreeing} of {self.rows} rows agree, {self.additional} additional"
 
 
 def detections(folder: Path, scaling: Scaling = "exact") -> Iterator[Agreement]:
-    """The agreement of each detector with ``expected/detections.csv``."""
+    """Yield the agreement of each detector with ``expected/detections.csv``."""
     with (folder / "expected" / "detections.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     for reference in REFERENCES:
@@ -137,7 +137,7 @@ def detections(folder: Path, scaling: Scaling = "exact") -> Iterator[Agreement]:
 
 
 def classes(folder: Path) -> Iterator[Agreement]:
-    """The agreement of each classifier with the rows that are known of it."""
+    """Yield the agreement of each classifier with its rows."""
     for file in CLASS_LABELS:
         own = [row for row in CLASS_ROWS if row.file == file]
         found = Agreement(file, rows=len(own))
@@ -150,7 +150,7 @@ def classes(folder: Path) -> Iterator[Agreement]:
 
 
 def class_request(folder: Path, file: str) -> ModelRequest:
-    """What a classifier is called with: the names of its classes, and no threshold."""
+    """Return the request for a classifier, with the names of its classes and a threshold of 0."""
     labels = CLASS_LABELS[file]
     if isinstance(labels, str):
         return ModelRequest("agreement", "", labels_file=str(folder / labels), threshold=0.0)
@@ -186,7 +186,7 @@ def _agree(item: Detection, box: Box, score: float) -> bool:
 
 
 def _take(agreement: Agreement, row: dict[str, str], left: list[Detection], source: tuple[int, int]) -> None:
-    """Takes the object that agrees with the row out of ``left``, or remarks what comes closest."""
+    """Remove the object that agrees with the row from ``left``, or record the closest object."""
     box = _clipped(row, source)
     closest = _closest(left, row["label"], box)
     if closest is not None and _agree(closest, box, float(row["score"])):
@@ -196,7 +196,7 @@ def _take(agreement: Agreement, row: dict[str, str], left: list[Detection], sour
     near = f"closest is {_told(closest)}, IoU {iou(closest.box, box):.2f}" if closest else "nothing of this label"
     agreement.remarks.append(f"{row['image']}: {row['label']} {row['score']} {[round(side) for side in box]}: {near}")
     if closest is not None and iou(closest.box, box) > 0.5:
-        left.remove(closest)  # the same object with another score or outline is no additional one
+        left.remove(closest)  # the same object with another score or box is not additional
 
 
 def _compare_class(agreement: Agreement, row: ClassRow, scored: Sequence[Scored]) -> None:
@@ -212,7 +212,7 @@ def _compare_class(agreement: Agreement, row: ClassRow, scored: Sequence[Scored]
 def opened(
     folder: Path, request: ModelRequest, file: str, manifest: str | None = None, scaling: Scaling = "exact"
 ) -> Iterator[LoadedModel]:
-    """A public model that tells all it finds; what its manifest says lies beside a link to it."""
+    """Load a public model that reports all findings. A given manifest is written beside a link to the model."""
     source = folder.resolve() / "models" / file
     if manifest is None:
         with _load(request, source, scaling) as model:
@@ -234,24 +234,24 @@ def _load(request: ModelRequest, path: Path, scaling: Scaling) -> LoadedModel:
 
 
 def picture(folder: Path, image: str) -> Pixels:
-    """A public picture."""
+    """Return a public picture."""
     return read_picture(str(folder / "images" / image))
 
 
 def find(model: LoadedModel, pixels: Pixels) -> Findings:
-    """What the model finds in a picture."""
+    """Return the findings of the model in a picture."""
     return model.find(Frame(pixels, "bgr", 0.0, 0.0, 1))
 
 
 def _clipped(row: dict[str, str], source: tuple[int, int]) -> Box:
-    """The row's box within its picture, as ours are."""
+    """Return the row's box, clipped to its picture like this program's boxes."""
     width, height = source
     xmin, ymin, xmax, ymax = (float(row[side]) for side in ("xmin", "ymin", "xmax", "ymax"))
     return max(0.0, xmin), max(0.0, ymin), min(width, xmax), min(height, ymax)
 
 
 def iou(one: Box, other: Box) -> float:
-    """Intersection over union of two boxes."""
+    """Return the intersection over union of two boxes."""
     width = min(one[2], other[2]) - max(one[0], other[0])
     height = min(one[3], other[3]) - max(one[1], other[1])
     common = max(0.0, width) * max(0.0, height)
@@ -267,13 +267,13 @@ def _told(item: Detection) -> str:
 
 
 def total(found: Sequence[Agreement]) -> str:
-    """The sum in words."""
+    """Return the totals as text."""
     rows, agreeing = sum(one.rows for one in found), sum(one.agreeing for one in found)
     additional = sum(one.additional for one in found)
     return f"{agreeing} of {rows} rows agree ({agreeing / rows:.1%}), {additional} additional"
 
 
 def enough(found: Sequence[Agreement]) -> bool:
-    """Whether the models agree well enough."""
+    """Return whether the models agree well enough."""
     rows, agreeing = sum(one.rows for one in found), sum(one.agreeing for one in found)
     return agreeing >= ENOUGH * rows and sum(one.additional for one in found) <= (1 - ENOUGH) * rows

@@ -1,6 +1,6 @@
-"""Makes docs/pictures/replay.jpg: one frame of a replay of the shipped clip, with everything drawn in.
+"""Writes docs/pictures/replay.jpg: one frame of a replay of the shipped clip, with the results drawn in.
 
-`write` makes such a picture of any configuration.
+`write` creates such a picture for any configuration.
 
 usage: python scripts/replay_picture.py
 """
@@ -36,7 +36,7 @@ pipelines:
 
 
 def write(folder: Path, text: str, frame: int, name: str) -> int:
-    """Replays a configuration in a folder, and writes one frame of that to docs/pictures; the replay's exit code."""
+    """Replay a configuration in a folder and write one frame to docs/pictures; return the replay's exit code."""
     config, film = folder / "config.yaml", folder / "out.mp4"
     config.write_text(text)
     code = main(["replay", "-c", str(config), "--annotate", str(film)])

@@ -1,8 +1,8 @@
-"""Made-up scenes with known truth: what happens in them, what a detector would see of it, and what has to be told.
+"""Synthetic scenes with known truth: moving objects, simulated detections, and the events that must be reported.
 
-A scene is one kind of happening after the other, each with objects of its own and a pause after it, so that every event
-is due at a known time. Some happenings have several objects at once, or one that comes while another is missing. The
-detector's faults are put on top: noise on every box, frames that are missing, boxes where nothing is.
+A scene is a series of episodes, each with its own objects and a pause after it, so that every event is due at a known
+time. Some episodes have several objects at once, or an object that arrives while another is hidden. The simulated
+detector adds faults: noise on every box, missing frames, boxes without an object.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ ZONE: Final = ZonePlan("drive", ((0.35, 0.3), (0.65, 0.3), (0.65, 1.0), (0.35, 1
 LINE: Final = LinePlan("gate", (0.5, 0.0), (0.5, 1.0))
 LEFT, MIDDLE, RIGHT = 0.35 * SIZE[0], 0.5 * SIZE[0], 0.65 * SIZE[0]
 NOISE: Final = 0.05
-"""Standard deviation of the place and of the size of a box, as a share of its size."""
+"""Standard deviation of the position and size of a box, as a share of its size."""
 FALSE_BOXES: Final = 0.2
-"""Boxes a frame where nothing is, each in one frame only."""
+"""Mean number of boxes without an object in a frame; each is in one frame only."""
 PAUSE: Final = 1.5
-"""Seconds between two happenings beside the time in which the objects of the first are found to have left."""
+"""Seconds between two episodes, in addition to the time until the tracker drops the objects of the first."""
 
 APART: Final = 2.0
-"""Sizes between the place where one was seen last and the place where the next one comes."""
+"""Minimum distance, in object sizes, from the last position of an object to the first position of the next."""
 
 TYPES: Final = ("appear", "leave", "enter", "exit", "loiter", "cross")
 
@@ -38,18 +38,18 @@ Place = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """An event that has to be told once between two moments."""
+    """An event that must be reported exactly once between two times."""
 
     type: str
     low: float
     high: float
     direction: str = ""
-    optional: bool = False  # told or not told, both are right
+    optional: bool = False  # the event may be reported or not
 
 
 @dataclass(slots=True)
 class Actor:
-    """An object with a way through time: ``at(t)`` is where its feet are, t seconds after its begin."""
+    """A moving object: ``at(t)`` is the position of its feet, ``t`` seconds after ``begin``."""
 
     begin: float
     end: float
@@ -59,7 +59,7 @@ class Actor:
     label: str = "person"
 
     def box(self, moment: float) -> tuple[float, float, float, float] | None:
-        """Where it is, if it is seen."""
+        """Return its box; None while it is hidden or absent."""
         if not self.begin <= moment < self.end or any(low <= moment < high for low, high in self.hidden):
             return None
         x, y = self.at(moment - self.begin)
@@ -69,7 +69,7 @@ class Actor:
 
 @dataclass(slots=True)
 class Scene:
-    """Actors and what has to be told of them."""
+    """Actors, and the events that must be reported of them."""
 
     lost: float
     late: float
@@ -78,26 +78,27 @@ class Scene:
     due: list[Due] = field(default_factory=list)
 
     def add(self, actor: Actor, *extra: Due) -> None:
-        """An object that appears and leaves, and what else is due."""
+        """Add an object, the events of its appearance and its leaving, and the ``extra`` events."""
         self.actors.append(actor)
         sure = actor.begin + self.late
-        sure += sum(high - low for low, high in actor.hidden if low < sure)  # what nobody sees cannot be told
+        sure += sum(high - low for low, high in actor.hidden if low < sure)  # a hidden object cannot be reported
         leave = Due("leave", actor.end, actor.end + self.lost + self.late)
         self.due += [Due("appear", actor.begin, sure), leave, *extra]
 
 
 class Author:
-    """Writes a scene; the same seed gives the same one."""
+    """Generates a scene; the same seed gives the same scene."""
 
     def __init__(self, seed: int, fps: float, occlusion: float = 0.5, lost: float = 1.0) -> None:
-        """Objects are hidden for ``occlusion`` seconds at most; ``lost`` is after how long they count as gone."""
+        """Objects are hidden for at most ``occlusion`` seconds; after ``lost`` seconds they count as gone."""
         self._random = random.Random(seed)
         self._occlusion = occlusion
-        self._late = 1.2 + 6 / fps  # half a second and a few frames, of which a fifth are missing
+        self._late = 1.2 + 6 / fps  # half a second and a few frames, a fifth of which are missing
         self.scene = Scene(lost, self._late)
 
     def write(self, seconds: float, least: int = 0) -> Scene:
-        """Happenings of all kinds, in any order, until the time is over and each type of event is due so often."""
+        """Generate episodes of all kinds in random order for ``seconds``, until each type of event is due ``least``
+        times."""
         kinds = (
             self._walk_through, self._cross_paths, self._hidden, self._stand_still, self._tremble_at_zone,
             self._tremble_on_line, self._appear_inside, self._relieve, self._several,
@@ -120,13 +121,13 @@ class Author:
         return self._random.uniform(max(0.45 * SIZE[1], size[1]), SIZE[1] - 10)
 
     def _way(self, fastest: float) -> tuple[float, float, float]:
-        """From outside of the zone through all of it: start, end, and pixels a second."""
+        """Return a way through the whole zone: start and end outside of it, and the speed in pixels a second."""
         speed = self._random.uniform(60, fastest)
         start, end = self._random.uniform(60, 200), self._random.uniform(SIZE[0] - 200, SIZE[0] - 60)
         return (start, end, speed) if self._random.random() < 0.5 else (end, start, speed)
 
     def _through(self, begin: float, start: float, end: float, speed: float) -> tuple[float, list[Due]]:
-        """When a walk is over, and what is due on it besides coming and leaving."""
+        """Return the end of a walk, and its due events besides appearing and leaving."""
         sign = math.copysign(1.0, end - start)
         first, last = (LEFT, RIGHT) if sign > 0 else (RIGHT, LEFT)
         moments = [begin + abs(x - start) / speed for x in (first, MIDDLE, last)]
@@ -145,7 +146,7 @@ class Author:
         self._go(begin, self._passing(fastest), feet, size, hide)
 
     def _passing(self, fastest: float = 240) -> tuple[float, float, float]:
-        """From one side to the other, with a speed at which it is clear whether it loiters."""
+        """Return a way from one side to the other, at a speed that makes clear whether the object loiters."""
         way = self._way(fastest)
         while abs(abs(RIGHT - LEFT) / way[2] - ZONE_LOITER) < 1.2:
             way = self._way(fastest)
@@ -169,7 +170,7 @@ class Author:
         self._walk(self.scene.seconds, self._feet(size), size)
 
     def _relieve(self) -> None:
-        """One leaves, and before that is sure another one comes, some sizes away: at the same edge or at the other."""
+        """One object leaves. Before it counts as gone, another object arrives some sizes away, at either edge."""
         size = self._body()
         feet = self._feet(size)
         self._walk(self.scene.seconds, feet, size)
@@ -185,7 +186,7 @@ class Author:
         self._go(begin, way, feet, other)
 
     def _several(self) -> None:
-        """Three or four at once, one behind the other in depth, none of whom hides another one."""
+        """Three or four objects at once, at different depths, none of which hides another."""
         begin, count = self.scene.seconds, self._random.choice((3, 4))
         for place in range(count):
             height = self._random.uniform(80, 110)
@@ -194,12 +195,14 @@ class Author:
             self._go(begin + self._random.uniform(0.0, 3.0), self._passing(), feet, size)
 
     def _hidden(self) -> None:
-        """Slowly enough to be seen for a while on each side of every border: what nobody sees cannot be told."""
+        """An object is hidden for a while. It is slow enough to be visible on each side of every border, so that each
+        event can be reported."""
         size = self._body()
         self._walk(self.scene.seconds, self._feet(size), size, self._random.uniform(0.2, self._occlusion), fastest=130)
 
     def _cross_paths(self) -> None:
-        """Two of about the same depth towards each other; the one behind is not seen where they overlap by half."""
+        """Two objects at about the same depth move towards each other; the one behind is hidden where they overlap by
+        half."""
         begin, one, other = self.scene.seconds, self._body(), self._body()
         feet = self._feet(one)
         feet_behind = max(other[1], feet - self._random.uniform(0.02, 0.08) * SIZE[1])
@@ -214,11 +217,11 @@ class Author:
         self.scene.add(Actor(begin, over, other, lambda t: (end - speeds[1] * t, feet_behind), hidden), *due)
 
     def _clear_speed(self) -> float:
-        """Through the zone clearly faster, or clearly slower, than what is loitering."""
+        """Return a speed that is clearly faster or clearly slower than loitering."""
         return self._random.choice((self._random.uniform(60, 72), self._random.uniform(140, 240)))
 
     def _stand_still(self) -> None:
-        """Walks in, stands for longer than what counts as loitering, walks on."""
+        """An object walks in, stands longer than the time for loitering, and walks on."""
         size = self._body()
         begin, feet, speed = self.scene.seconds, self._feet(size), self._random.uniform(120, 220)
         start, stop, end = 100.0, self._random.uniform(LEFT + 70, MIDDLE - 60), SIZE[0] - 100.0
@@ -240,7 +243,7 @@ class Author:
         )
 
     def _tremble_at_zone(self) -> None:
-        """Walks up to the border of the zone, treads on the spot there, and goes in and through."""
+        """An object walks up to the border of the zone, sways there, and walks through the zone."""
         self._tremble(LEFT)
 
     def _tremble_on_line(self) -> None:
@@ -257,7 +260,8 @@ class Author:
             return start + speed * min(t, there) + speed * max(0.0, t - there - rest) + away, feet
 
         def when(x: float) -> tuple[float, float]:
-            """From when on, and until when at the latest, it is over there: on the border itself, at any time."""
+            """Return the earliest and the latest time of reaching ``x``; on the border itself, any time of the
+            swaying."""
             low = begin + (x - start) / speed + (rest if x > border else 0.0)
             return low - 0.3, low + self._late + (rest if x == border else 0.0)
 
@@ -271,7 +275,7 @@ class Author:
         self.scene.add(Actor(begin, over, size, at), *due)
 
     def _appear_inside(self) -> None:
-        """Is there all of a sudden, in the zone, and walks out of it to the right."""
+        """An object appears suddenly inside the zone and walks out to the right."""
         size = self._body()
         begin, feet, speed = self.scene.seconds, self._feet(size), self._random.uniform(150, 240)
         start, rest = self._random.uniform(MIDDLE + 50, RIGHT - 100), self._random.uniform(1.5, 2.5)
@@ -293,7 +297,7 @@ ZONE_LOITER: Final = ZONE.loiter or 0.0
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """One frame: what the detector says, and whose box each is (None: nobody's)."""
+    """One frame: the detections, and the actor of each box (None for a false box)."""
 
     moment: float
     found: tuple[Detection, ...]
@@ -301,7 +305,8 @@ class Shot:
 
 
 def shoot(scene: Scene, fps: float, seed: int, dropped: float = 0.2) -> Iterator[Shot]:
-    """What a detector sees of a scene at so many frames a second, of which a share is missing."""
+    """Yield simulated detections of a scene at ``fps`` frames a second; the share ``dropped`` of the frames is
+    missing."""
     dice = random.Random(seed * 1000 + round(fps))
     moving = sorted(scene.actors, key=lambda actor: actor.begin)
     for number in range(math.ceil(scene.seconds * fps)):

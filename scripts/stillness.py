@@ -1,4 +1,5 @@
-"""What ``motion`` saves on a clip of which the first half is still, what that changes, and what the gate costs."""
+"""Measures ``motion`` on a clip whose first half is still: saved inferences, changed events, and the cost of the
+gate."""
 
 from __future__ import annotations
 
@@ -32,17 +33,18 @@ MODEL: Final = "coco_ssd_mobilenet_v1_1.0_quant_2018_06_29.tflite"
 CLIP: Final = "vtest_first160.avi"
 FPS: Final = 10.0
 NOISE: Final = 3.0
-"""Standard deviation of what is added to the still half, as of a sensor."""
+"""Standard deviation of the sensor noise that is added to the still half."""
 SAME_TIME: Final = 1.0
-"""Seconds that the same event may be told earlier or later."""
+"""Maximum seconds by which the same event may be reported earlier or later."""
 SAME_PLACE: Final = 0.3
 MOST_COST: Final = 0.01
-"""Of a run of the model, where it is run and where it is saved."""
+"""Maximum cost of the gate as a share of a run of the model, both when the model runs and when the run is saved."""
 
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """A run with the gate beside one without: shares of inferences saved, what differs, the longest loss in seconds."""
+    """A run with the gate compared with a run without: shares of saved inferences, differences, longest loss in
+    seconds."""
 
     saved: float
     saved_still: float
@@ -52,7 +54,7 @@ class Compared:
 
 
 def report(assets: Path, seconds: float) -> bool:
-    """Prints the figures, each half ``seconds`` long; whether they are what they should be."""
+    """Print the figures for halves of ``seconds``; return whether they are as expected."""
     motion = MotionPlan()
     with tempfile.TemporaryDirectory() as folder:
         half = Path(folder, "half.avi")
@@ -66,7 +68,7 @@ def report(assets: Path, seconds: float) -> bool:
 
 
 def write_half_still(clip: Path, path: Path, seconds: float) -> None:
-    """The first picture with noise of its own in each frame, then as much of the clip."""
+    """Write the first picture for ``seconds``, with new noise in each frame, then ``seconds`` of the clip."""
     frames = list(_pictures(clip))[: round(seconds * FPS)]
     dice = np.random.default_rng(1)
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), FPS, frames[0].shape[1::-1])
@@ -79,7 +81,7 @@ def write_half_still(clip: Path, path: Path, seconds: float) -> None:
 
 
 def compare(assets: Path, clip: Path, motion: MotionPlan, still: float) -> Compared:
-    """Runs a clip, whose first ``still`` seconds are still, with and without the gate."""
+    """Run a clip, whose first ``still`` seconds are still, with and without the gate."""
     full, gated = (list(_run(assets, clip, each)) for each in (None, motion))
     left_out = [said.still is True for one in gated for said in one.said if isinstance(said, Result)]
     quiet = left_out[: round(still * FPS)]
@@ -94,10 +96,11 @@ def compare(assets: Path, clip: Path, motion: MotionPlan, still: float) -> Compa
 
 
 def gate_cost(assets: Path, clip: Path) -> tuple[float, float]:
-    """The mean time of the gate over that of a run of the model, on frames that are looked at and on the others.
+    """Return the mean time of the gate as a share of a run of the model, for frames on which the model runs and for the
+    others.
 
-    In turns on the same frames, and in processor time of one thread, which is how the engine runs both: that a thread
-    has to wait for its turn on a busy machine is no cost of either.
+    Both are measured alternately on the same frames, in processor time of one thread, as in the engine. So the waiting
+    of a thread on a busy machine does not count.
     """
     cv2.setNumThreads(1)
     looking, passing, runs = list[float](), list[float](), list[float]()
@@ -121,7 +124,7 @@ def gate_cost(assets: Path, clip: Path) -> tuple[float, float]:
 
 
 def _timed_look(model: LoadedModel, frame: Frame) -> tuple[Look, float]:
-    """What the model sees in a frame, and how long it ran, without what comes before and after."""
+    """Return the model's outputs for a frame, and the seconds of the run without pre- and post-processing."""
     transform = model.feed(frame)
     begun = time.thread_time()
     tensors = model.interpreter.invoke()
@@ -162,7 +165,7 @@ def _pictures(clip: Path) -> Iterator[np.ndarray[tuple[int, ...], np.dtype[np.ui
 
 
 def _longest_loss(full: list[Replayed], gated: list[Replayed]) -> float:
-    """Seconds for which a look at every frame reported somebody, and the gate nobody at that place."""
+    """Return the longest time in seconds for which only the run without the gate reported a person at a place."""
     worst, running = 0, dict[int, int]()
     for one, other in zip(full, gated, strict=True):
         there = [box for _, box in _boxes(other)]

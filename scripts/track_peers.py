@@ -1,4 +1,4 @@
-"""Runs other trackers over sequences; ``scripts/track`` starts it in the environments in which they are installed.
+"""Runs other trackers on sequences; ``scripts/track`` starts this script in the environments of these trackers.
 
 usage: track_peers.py JOBS.json [--no-lines]
 
@@ -45,10 +45,10 @@ class Supervised:
 
 
 class Norfair:
-    """Norfair with boxes; only boxes that it has just matched count.
+    """Norfair with boxes; only boxes that were matched in the current frame count.
 
-    ``distance`` is a kind and the greatest distance: ``iou``, or ``corners``, which is norfair's distance of points in
-    shares of the picture.
+    ``distance`` is a kind and the maximum distance. The kind is ``iou``, or ``corners``, norfair's distance of points
+    in shares of the picture.
     """
 
     def __init__(self, fps, size, *, seconds=None, delay=None, least_score=0.0, distance=("iou", 0.7)):

@@ -1,4 +1,4 @@
-"""Scores ids; ``scripts/track`` starts it in the environments in which ``motmetrics`` and ``trackeval`` are installed.
+"""Scores ids; ``scripts/track`` starts this script in the environments of ``motmetrics`` and ``trackeval``.
 
 usage: track_scores.py motmetrics|trackeval JOBS.json OUT.json
 
@@ -17,7 +17,7 @@ import numpy as np
 
 
 def frames(sequence, ids):
-    """Yield of each frame the true objects, the ids and the overlaps of their boxes."""
+    """Yield for each frame the true objects, the ids and the overlaps of their boxes."""
     truth, found = sequence["truth"], sequence["found"]
     moments = np.arange(int(sequence["frames"]) + 1)
     truths, founds = np.searchsorted(truth[:, 0], moments), np.searchsorted(found[:, 0], moments)
@@ -38,7 +38,7 @@ def overlaps(one, other):
 
 
 def clear_and_identity(sequence, ids):
-    """Return IDF1 and MOTA in percent, switches, fragmentations and ids given, by motmetrics."""
+    """Return IDF1 and MOTA in percent, switches, fragmentations and the number of ids, computed by motmetrics."""
     import motmetrics
 
     found = motmetrics.MOTAccumulator(auto_id=True)

@@ -1,4 +1,5 @@
-"""The bench behind ``scripts/track``: sequences, ids and events of this project and of others, and the table."""
+"""The measurements of ``scripts/track``: sequences, ids and events of this project and other trackers, and the
+table."""
 
 from __future__ import annotations
 
@@ -39,9 +40,10 @@ TUD_RATES: Final = (25.0, 12.5, 5.0)
 MADE_RATES: Final = (25.0, 12.5, 10.0, 5.0, 3.0)
 LINES: Final = tuple(LinePlan(f"line {at:g}", (at, 0.0), (at, 1.0)) for at in (0.3, 0.4, 0.5, 0.6, 0.7))
 ACROSS: Final = 0.2
-"""Seconds on the other side of a line that make a true crossing."""
+"""Minimum seconds on the other side of a line for a true crossing."""
 TRIALS: Final = 30
-"""Settings of each other tracker that are tried at each rate; this project's constants got as many, for all rates."""
+"""Number of settings that are tried for each other tracker at each rate. As many were tried for this project's
+constants, for all rates together."""
 BUFFERS: Final = {"lost_track_buffer": (15, 30, 60, 90), "minimum_consecutive_frames": (1, 2, 3)}
 PEERS: Final[dict[str, tuple[Path, dict[str, tuple[Any, ...]]]]] = {
     "SORTTracker": (TRACKERS, BUFFERS | {
@@ -95,7 +97,7 @@ class Job:
 
 
 def tud(name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the true and the found boxes of a sequence: rows of frame (from 0), object, xmin, ymin, xmax, ymax."""
+    """Return the true and the detected boxes of a sequence: rows of frame (from 0), object, xmin, ymin, xmax, ymax."""
     code = "import motmetrics, pathlib; print(pathlib.Path(motmetrics.__file__).parent / 'data')"
     place = subprocess.run([SCORES / "bin" / "python", "-c", code], capture_output=True, text=True, check=True)
     found = []
@@ -108,7 +110,7 @@ def tud(name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 
 def slower(rows: NDArray[np.float64], every: int) -> NDArray[np.float64]:
-    """Return every n-th frame."""
+    """Return the rows of every ``every``-th frame."""
     kept: NDArray[np.float64] = rows[rows[:, 0] % every == 0].copy()
     kept[:, 0] //= every
     return kept
@@ -120,7 +122,7 @@ def detector(rows: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def tud_jobs(perturbations: int) -> Iterator[Job]:
-    """Yield true boxes, perturbed ones and found ones of both sequences at all rates."""
+    """Yield jobs with true, perturbed and detected boxes of both sequences at all rates."""
     for name, frames in (("TUD-Campus", 71), ("TUD-Stadtmitte", 179)):
         true, found = tud(name)
         for fps in TUD_RATES:
@@ -138,12 +140,12 @@ def tud_jobs(perturbations: int) -> Iterator[Job]:
 
 
 def replaced(shots: Shots, found: NDArray[np.float64]) -> Shots:
-    """Return the same with other boxes."""
+    """Return the sequence with other detections."""
     return Shots(shots.name, shots.fps, shots.size, shots.frames, shots.truth, found)
 
 
 def made_jobs(cases: Iterable[tuple[str, float]], seeds: Iterable[int]) -> Iterator[Job]:
-    """Yield made-up scenes."""
+    """Yield jobs with synthetic scenes."""
     for (kind, fps), seed in itertools.product(cases, seeds):
         yield Job(f"{kind} {fps:g}", made_up(KINDS[kind], seed, fps))
 
@@ -153,7 +155,8 @@ def made_jobs(cases: Iterable[tuple[str, float]], seeds: Iterable[int]) -> Itera
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """Ids of each row of ``found``, online and with the ids given back, and crossings: frame, line, 1 to the right."""
+    """The id of each row of ``found``, online and with hindsight, and the crossings: frame, line, direction (1:
+    right)."""
 
     online: NDArray[np.int64]
     back: NDArray[np.int64]
@@ -201,7 +204,7 @@ def _detection(row: NDArray[np.float64]) -> Detection:
 
 
 def true_crossings(shots: Shots) -> list[tuple[float, int, int]]:
-    """Return frame, line and direction of the crossings of the true objects."""
+    """Return frame, line and direction of each crossing of a true object."""
     found = []
     for number in np.unique(shots.truth[:, 1]):
         rows = shots.truth[shots.truth[:, 1] == number]
@@ -220,7 +223,7 @@ def true_crossings(shots: Shots) -> list[tuple[float, int, int]]:
 
 
 def compare(shots: Shots, told: NDArray[np.float64]) -> tuple[int, int, int]:
-    """Return the number of true crossings, of missed and of invented ones."""
+    """Return the numbers of true, missed and invented crossings."""
     true, left = true_crossings(shots), sorted(map(tuple, told.tolist()))
     missed = 0
     for frame, line, way in true:
@@ -238,7 +241,7 @@ def compare(shots: Shots, told: NDArray[np.float64]) -> tuple[int, int, int]:
 
 @dataclass(slots=True)
 class Bench:
-    """A folder of sequences, and what each tracker makes of them."""
+    """A folder of sequences, and the ids and events of each tracker for them."""
 
     folder: Path
     jobs: list[Job]
@@ -253,14 +256,14 @@ class Bench:
             )  # fmt: skip
 
     def ours(self) -> None:
-        """Follow everything with this project."""
+        """Run this project's tracker on all sequences."""
         for number, job in enumerate(self.jobs):
             given = follow(job.shots)
             for name, ids in (("edge-infer", given.back), ("edge-infer online", given.online)):
                 np.savez(self._ids(name, number), ids=ids, crossings=given.crossings, micros=given.micros)
 
     def theirs(self, trackers: Sequence[Peer], *more: str) -> None:
-        """Follow everything with other trackers."""
+        """Run other trackers on all sequences."""
         commands = []
         for title, name, options in trackers:
             jobs = [
@@ -289,7 +292,7 @@ class Bench:
                 for key, all_ in groups.items()}  # fmt: skip
 
     def crossings(self, title: str, looks: int | None = None) -> dict[str, tuple[float, ...]]:
-        """Return of each row the sums of true, missed and invented crossings; of perturbed rows the means."""
+        """Return for each row the sums of true, missed and invented crossings; for perturbed rows the means."""
         groups: dict[str, list[tuple[int, int, int]]] = defaultdict(list)
         for number, job in enumerate(self.jobs):
             told = np.load(self._ids(title, number))["crossings"]
@@ -301,7 +304,7 @@ class Bench:
         }
 
     def micros(self, title: str) -> dict[str, float]:
-        """Return the mean CPU time of a frame."""
+        """Return the mean CPU time of a frame in microseconds, by row."""
         groups: dict[str, list[float]] = defaultdict(list)
         for number, job in enumerate(self.jobs):
             groups[job.row].append(float(np.load(self._ids(title, number))["micros"]))
@@ -335,10 +338,10 @@ def _run_one(command: tuple[object, ...]) -> None:
 
 
 def tune(trials: int, names: Sequence[str] = tuple(PEERS)) -> None:
-    """Try settings of the other trackers on the scenes for tuning, at each rate, and write the best ones.
+    """Try settings of the other trackers on the scenes for tuning, at each rate, and write the best settings.
 
     A tracker gets the same number of trials at each rate: its defaults, random settings, and in the last third the best
-    ones so far with one option changed.
+    settings so far with one option changed.
     """
     for name, fps in itertools.product(names, TUNING_RATES):
         tried: list[tuple[Options, float]] = []
@@ -353,7 +356,7 @@ def tune(trials: int, names: Sequence[str] = tuple(PEERS)) -> None:
 
 
 def _proposals(name: str, fps: float, count: int, tried: Sequence[tuple[Options, float]]) -> list[Options]:
-    """Return settings that were not tried yet: random ones at first, then neighbours of the best."""
+    """Return settings that were not tried yet: at first random settings, then neighbours of the best."""
     options, dice = PEERS[name][1], random.Random(f"tune {name} {fps:g} {len(tried)}")
     known: list[Options] = [each for each, _ in tried] or [{}]
     fresh: list[Options] = [] if tried else [{}]

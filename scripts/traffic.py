@@ -1,4 +1,4 @@
-"""Bytes a minute that pipelines publish of a recording, with ``publish: change`` and with ``every``."""
+"""Measures the bytes a minute that pipelines publish for a recording, with ``publish: change`` and with ``every``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edge_infer.plan.records import PipelinePlan, Plan
 
 
 def print_traffic(config: Path) -> None:
-    """Prints a line for each pipeline and kind of message."""
+    """Print a line for each pipeline and kind of message."""
     compiled = compile_config(config)
     if compiled.plan is None:
         raise ConfigError("; ".join(map(str, compiled.problems)))
@@ -31,7 +31,8 @@ def print_traffic(config: Path) -> None:
 
 
 def traffic(plan: Plan, pipeline: PipelinePlan) -> Counter[str]:
-    """Bytes a minute of payloads by kind; what only the end of the recording ends is left out."""
+    """Return the bytes of payloads a minute by kind. Messages that only the end of the recording causes are left
+    out."""
     ended: Reason = "source_ended"
     source = recorded(next(source for source in plan.sources if source.name == pipeline.source), None)
     sizes, last = Counter[str](), 0.0

@@ -1,4 +1,4 @@
-"""Told events against the truth of a made-up scene: what is missing, what came twice, what was invented."""
+"""Compares reported events with the truth of a synthetic scene: missed, doubled and invented events."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NOW: Final = 1_700_000_000.0
 
 @dataclass(slots=True)
 class Account:
-    """What became of one scene; ``switches`` counts boxes of an object with another id than its box before."""
+    """The result of one scene; ``switches`` counts boxes whose id differs from the id of the object's previous box."""
 
     frames: int = 0
     true: Counter[str] = field(default_factory=Counter)
@@ -37,7 +37,7 @@ class Account:
 
     @property
     def right(self) -> bool:
-        """Nothing missed, doubled or invented, and at most 2 % of the objects changed their id."""
+        """Whether nothing is missed, doubled or invented, and at most 2 % of the objects changed their id."""
         return not (self.missed or self.doubled or self.invented or self.unequal) and self.switch_share <= 0.02
 
     @property
@@ -47,7 +47,7 @@ class Account:
 
 
 def pipeline(**settings: object) -> PipelinePlan:
-    """A pipeline of a detector that is not there, with one zone and one line."""
+    """Return a pipeline with a fictitious detector, one zone and one line."""
     model = ModelPlan(
         "people", "people@1", "1", "0" * 64, "/nowhere", "detection", DecoderPlan("none", "none:None"), ("person",),
         InputPlan(), 0.5, NmsPlan(),
@@ -58,7 +58,7 @@ def pipeline(**settings: object) -> PipelinePlan:
 
 
 def judge(scene: Scene, fps: float, seed: int, plan: PipelinePlan, dropped: float = 0.2) -> Account:
-    """Runs tracker, zones, lines and events over a scene and compares."""
+    """Run tracker, zones, lines and events on a scene, and compare the events with the truth."""
     account, told, entered = Account(), list[Happening](), Counter[str]()
     numbers = itertools.count(1)
     follow = Follow(plan, lambda: next(numbers))
@@ -79,7 +79,7 @@ def judge(scene: Scene, fps: float, seed: int, plan: PipelinePlan, dropped: floa
 
 
 def _patient(due: Due, moments: list[float], fps: float) -> Due:
-    """The same, later by the time in which there was no frame to tell it by: what a pause has beyond two intervals."""
+    """Return the event with a later deadline: by the time of each pause between frames beyond two intervals."""
     high, place = due.high, bisect.bisect_left(moments, due.low)
     while 0 < place < len(moments) and moments[place - 1] < high:
         high += max(0.0, moments[place] - moments[place - 1] - 2 / fps)
@@ -98,7 +98,8 @@ def _count_switches(account: Account, last: dict[int, int], shot: Shot, followed
 
 
 def _compare(account: Account, due: Iterable[Due], told: Iterable[Happening]) -> None:
-    """Every due event takes the told one that fits and ends its time first; what is left over is one too many."""
+    """Assign a reported event to each due event, in the order of their deadlines; the remaining reported events are
+    wrong."""
     left = list(told)
     met: list[Due] = []
     for item in sorted(due, key=lambda item: item.high):
