@@ -135,7 +135,7 @@ def by_waiting() -> list[list[str]]:
 def _plan() -> PipelinePlan:
     made = probe(ModelRequest("growth", str(MODEL)))
     if isinstance(made.input, InputPlan):
-        made = replace(made, input=replace(made.input, scaling="fast"))  # as those of a camera are
+        made = replace(made, input=replace(made.input, scaling="fast"))  # as for frames of a camera
     return PipelinePlan("growth", "memory", made, made.threshold, publish="every", ahead="never")
 
 

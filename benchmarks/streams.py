@@ -4,9 +4,9 @@ usage: scripts/bench --streams [--models DIR] [--file NAME] [--streams N] [--fps
 FILE]
 
 First, one stream runs alone, with frames in memory as fast as possible, with one thread and with one thread per core.
-Then all streams run, each with the frame rate of a camera, whether a frame is taken or not. They run by turns,
-scheduled by the kernel alone, and by turns with one prioritized stream. All variants are measured in interleaved rounds
-of one run; the table shows medians of the rounds. All streams use the same model, so differences come from the
+Then all streams run, each at the frame rate of a camera, which offers frames whether they are taken or not. They run by
+turns, scheduled by the kernel alone, and by turns with one prioritized stream. All variants are measured in interleaved
+rounds of one run; the table shows medians of the rounds. All streams use the same model, so differences come from the
 scheduling.
 """
 

@@ -119,7 +119,7 @@ def main() -> int:
     parser.add_argument("--broker", required=True, help=argparse.SUPPRESS)
     args = parser.parse_args()
     stop = Stop()
-    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal may not know every letter
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal may not support every letter
     painter = Painter(color=sys.stdout.isatty() and "NO_COLOR" not in os.environ)
     count, last = 0, ""
     try:

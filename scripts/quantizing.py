@@ -162,7 +162,7 @@ def ranges(model: bytes, samples: Iterable[NDArray[Any]]) -> dict[str, qtyping.Q
     recipes.load_quantization_recipe(recipe.static_wi8_ai8())
     # One thread, because the number of threads determines the order of additions.
     work = calibrator.Calibrator(model, num_threads=1, qsv_update_func=qsv_utils.min_max_update)
-    for sample in samples:  # one by one: the quantizer takes a list, and all samples may not fit into memory
+    for sample in samples:  # one by one, although the quantizer takes a list: not all samples may fit into memory
         work.calibrate({SIGNATURE: [{INPUT: sample}]}, recipes)
     return {name: {end: coarse(value) for end, value in seen.items()} for name, seen in work.get_model_qsvs().items()}
 

@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _probe(args: argparse.Namespace) -> int:
-    """Print what the address sends, and its section of the configuration; return 1 if it sends no picture."""
+    """Print the format of the pictures from an address, and its section of the configuration; return 0."""
     from edge_infer.snapshot.probe import Address, block, described, probe
 
     if args.transport is not None and not args.probe.startswith("rtsp"):

@@ -31,7 +31,7 @@ from edge_infer.yamlfile.units import rough_duration
 
 
 def asked(config: Path) -> Status | Finding:
-    """Return the daemon's status, or a finding that says why there is none.
+    """Return the daemon's status, or a finding with the reason why there is none.
 
     Call this before root changes to another user.
     """
@@ -85,7 +85,7 @@ def sources(status: Status, config: Path = DEFAULT_CONFIG) -> Iterator[Finding]:
 
 
 def _is_faulty(source: SourceHealth) -> bool:
-    """Return whether a source delivers nothing usable; one at the end of its file or just starting is not faulty."""
+    """Return whether a source delivers nothing usable. The end of a file, or a recent start, is no fault."""
     return source.state in {"lost", "frozen"} or (source.state == "starting" and bool(source.error))
 
 

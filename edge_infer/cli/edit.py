@@ -151,7 +151,7 @@ def _editor() -> list[str]:
 def _is_valid(config: Path, part: str | None, copy: Path) -> bool:
     """Check the copy with ``edge-infer check``, which prints its problems.
 
-    It runs as a process, because it may change its user.
+    The check runs in its own process, because it may change its user.
     """
     words = ["check", "-c", str(config), "--draft", str(copy), *(["--part", part] if part is not None else [])]
     try:

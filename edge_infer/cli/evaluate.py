@@ -112,7 +112,7 @@ def _tell(report: EvaluationReport, args: argparse.Namespace) -> None:
         _print(report, as_object=args.json)
     except BrokenPipeError:
         print_nothing_more()
-    finally:  # whatever became of standard output, the user asked for these files
+    finally:  # the user asked for these files, even if standard output is closed
         if args.report is not None:
             _write(args.report, report)
         if args.golden is not None:
@@ -158,7 +158,7 @@ class EvaluationProgress:
         self._begun = time.monotonic()
 
     def __call__(self, done: int, earlier: int, whole: int) -> None:
-        """Show how many examples are done; an earlier run did ``earlier`` of them."""
+        """Show the number of examples that are done; an earlier run did ``earlier`` of these."""
         if done < whole and not self._bar.due():
             return
         rate = (done - earlier) / max(1e-9, time.monotonic() - self._begun)

@@ -68,7 +68,7 @@ class AsyncClient:
         return self.client.standing(device, pipeline)
 
     def health(self, device: str) -> Health | None:
-        """Return the current health of a device; None while it is not known."""
+        """Return the current health of a device; None while the health is unknown."""
         return self.client.health(device)
 
     def snapshot(self, device: str) -> Snapshot:
@@ -76,12 +76,12 @@ class AsyncClient:
         return self.client.snapshot(device)
 
     def snapshots(self) -> Mapping[str, Snapshot]:
-        """Return the snapshot of each device that the client knows of."""
+        """Return the snapshot of each device whose messages the client has received."""
         return self.client.snapshots()
 
     @property
     def settled(self) -> bool:
-        """Whether the broker has sent all retained messages that it will send, since the last connection."""
+        """Whether the broker has sent all retained messages that it will send on the current connection."""
         return self.client.settled
 
     @property

@@ -136,7 +136,7 @@ class Client:
         self._snapshots = Snapshots()
         self._survey = Survey(prefix, self._snapshots, all_devices=device == "+")
         self._surveyed: tuple[str, ...] = ()
-        self._online: dict[str, tuple[bool, bool]] = {}  # the status of each device, and whether it came live
+        self._online: dict[str, tuple[bool, bool]] = {}  # the status of each device, and whether the message was live
 
     def __enter__(self) -> Self:
         """Connect; raises `EdgeInferError` with the cause and the remedy."""
@@ -176,7 +176,7 @@ class Client:
         return replace(standing, events=self._events.of(device, pipeline))
 
     def health(self, device: str) -> Health | None:
-        """Return the current health of a device; None while it is not known."""
+        """Return the current health of a device; None while the health is unknown."""
         return self._standings.health(device)
 
     def snapshot(self, device: str) -> Snapshot:
@@ -184,12 +184,12 @@ class Client:
         return self._snapshots.of(device)
 
     def snapshots(self) -> Mapping[str, Snapshot]:
-        """Return the snapshot of each device that the client knows of."""
+        """Return the snapshot of each device whose messages the client has received."""
         return self._snapshots.all()
 
     @property
     def settled(self) -> bool:
-        """Whether the broker has sent all retained messages that it will send, since the last connection."""
+        """Whether the broker has sent all retained messages that it will send on the current connection."""
         return self._paho is not None and self._survey.done
 
     @property

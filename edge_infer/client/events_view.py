@@ -1,4 +1,4 @@
-"""The events of each pipeline that have begun and not ended, as a subscriber knows them."""
+"""The open events of each pipeline, which have begun and not ended, from the messages that a subscriber received."""
 
 from __future__ import annotations
 

@@ -166,7 +166,7 @@ class Standings:
         return [] if before is online else [(name, pipeline) for pipeline in sorted(device.pipelines)]
 
     def state(self, name: str, pipeline: str, state: State, *, live: bool = True) -> list[tuple[str, str]]:
-        """Set a state. It is kept for later while the status of its device has not arrived yet."""
+        """Set a state; the state is kept for later while the status of its device has not arrived yet."""
         device = self._devices.setdefault(name, _Device())
         self._caught_up(live=live)
         age = self._age(name, state, live=live)
@@ -185,7 +185,7 @@ class Standings:
     def spoken(
         self, name: str, record: Result | Event | Health, pipeline: str = "", *, live: bool = True
     ) -> list[tuple[str, str]]:
-        """Record a message that a device sends after its states: it confirms the states that a broker has kept."""
+        """Record a message that a device sends after its states: this confirms the states that a broker has kept."""
         device = self._devices.setdefault(name, _Device())
         self._caught_up(live=live)
         late = isinstance(record, (Result, Event)) and record.replay is not ABSENT

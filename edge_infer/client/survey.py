@@ -1,8 +1,8 @@
 """Fetches retained messages that a subscription to all devices did not bring, because brokers limit their number.
 
-mosquitto hands over 1,020 messages by default and EMQX 1,000, and they drop the others silently. A survey therefore
-subscribes to all statuses, then to all infos, and then to the devices whose snapshot is not complete, a few at a time.
-Each of these subscriptions ends when its messages have arrived.
+By default, mosquitto sends 1,020 retained messages and EMQX 1,000, and both drop the others silently. A survey
+therefore subscribes to all statuses, then to all infos, and then to the devices whose snapshot is not complete, a few
+at a time. Each of these subscriptions ends when its messages have arrived.
 """
 
 from __future__ import annotations

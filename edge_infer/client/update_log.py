@@ -86,7 +86,7 @@ class UpdateReader:
 
     def __init__(self, log: UpdateLog, place: _Place, end: float) -> None:
         self.over = False
-        """Whether `read` has found that the time is over."""
+        """Whether the end time has passed, as of the last `read`."""
         self._log = log
         self._place = place
         self._end = end

@@ -68,7 +68,10 @@ class DeviceUpdate:
 
 @dataclass(frozen=True, slots=True)
 class UnreadableUpdate:
-    """A message that does not fit this version of the contract, and why. It may come from another publisher."""
+    """A message that does not fit this version of the contract, and the reason.
+
+    The message may come from another publisher.
+    """
 
     topic: str
     why: str

@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _has_tried(state_dir: str) -> bool:
-    """Return whether there are results of trials; those that this user cannot read count as missing."""
+    """Return whether results of trials exist; results that this user cannot read count as missing."""
     try:
         return (trials_folder(state_dir) / TRIED_FILE).exists()
     except OSError:

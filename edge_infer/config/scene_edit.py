@@ -42,7 +42,7 @@ class DrawingError(ConfigError):
 def drawn(path: Path, data: bytes, pipeline: str, edits: Sequence[Mapping[str, Any]]) -> tuple[bytes, list[str]]:
     """Return the file's bytes after all edits, and a sentence about each edit.
 
-    The key ``what`` of an edit is ``mask``, ``zone``, ``line``, ``threshold`` or ``track``; it determines the other
+    The key ``what`` of an edit is ``mask``, ``zone``, ``line``, ``threshold`` or ``track``, and determines the other
     keys. Raises `DrawingError` for an invalid edit. Raises `ConfigError` if the text cannot be edited here, or if an
     edit would change anything else.
     """

@@ -1,1 +1,1 @@
-"""What leaves the device: messages, their topics, limits and JSON form, and the AsyncAPI document."""
+"""The data that leaves the device: messages, their topics, limits and JSON form, and the AsyncAPI document."""

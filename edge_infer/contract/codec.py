@@ -1,7 +1,7 @@
 """Converts records to JSON and back, strictly: all processes validate with the same closed schema, by `msgspec`.
 
 The annotations of a `Record` are its schema. `decode` rejects unknown keys, missing keys and numbers that are not
-finite. `schema` prints the same definition as JSON Schema, so the documented schema is the enforced one. Constraints
+finite. `schema` prints the same definition as JSON Schema, so the documented schema is the enforced schema. Constraints
 that annotations cannot express are checked in ``__post_init__`` of a record, which raises ValueError.
 
 Rules:
@@ -84,7 +84,7 @@ def _key(name: str) -> str:
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=_key):
-    """Data for another process, the broker or the disk. It is validated when it is decoded."""
+    """Data for another process, the broker or the disk; the decoder validates it."""
 
 
 class StoredRecord(Record, frozen=True, forbid_unknown_fields=False):
@@ -250,7 +250,7 @@ def joined(parts: list[bytes]) -> bytes:
 def _cost(data: bytes, enough: int) -> int:
     """Return the memory in bytes that the values of a JSON text take, without the characters of strings.
 
-    Counting stops above ``enough``. It takes constant memory, because the input may be crafted to exhaust memory.
+    Counting stops above ``enough``. Counting takes constant memory, because the input may be crafted to exhaust memory.
     """
     cost, quoted = 0, False
     for found in _MARKS.finditer(data):

@@ -82,7 +82,7 @@ class Place(NamedTuple):
 
     @property
     def name_below(self) -> str:
-        """Topic below that of the device."""
+        """The topic below the topic of the device."""
         if self.kind == "model":
             return f"model/{self.name}"
         return f"{self.name}/{self.kind}" if self.name else self.kind

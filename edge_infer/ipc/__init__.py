@@ -1,1 +1,1 @@
-"""What processes share: channels, the messages on them, and memory that outlives a process."""
+"""Communication between processes: channels, the messages on channels, and memory that outlives a process."""

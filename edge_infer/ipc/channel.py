@@ -124,9 +124,9 @@ def _packed(record: object, body: bytes) -> bytes:
 class Channel:
     """One end of a channel: `receive` returns records of the types in ``accepts``; `send` takes any record.
 
-    It is not thread-safe: only one thread may receive, and only one thread, possibly a different one, may send. The
-    channel owns the file descriptor. ``longest`` limits the bytes of a received record. The other end may attach open
-    files only if ``files`` is true.
+    A channel is not thread-safe: only one thread may receive, and only one thread, possibly a different one, may send.
+    The channel owns the file descriptor. ``longest`` limits the bytes of a received record. The other end may attach
+    open files only if ``files`` is true.
     """
 
     def __init__(self, fd: int, accepts: tuple[Any, ...], longest: int = PACKET, *, files: bool = False) -> None:
@@ -307,9 +307,9 @@ class Channel:
         return self._failed()
 
     def _write_bytes(self, packet: bytes) -> bool:
-        """Write a packet without files.
+        """Write a packet without files, in a third of the time that a packet with files takes.
 
-        Python ignores SIGPIPE. This takes a third of the time of `_write` with files.
+        Python ignores SIGPIPE.
         """
         try:
             os.write(self.fd, packet)

@@ -16,7 +16,7 @@ DRIFT_PARTS: Final = ("camera", "answers")
 """Parts of a pipeline that are compared, each with a score in the metrics: the camera, and the model's findings
 (``answers``)."""
 CAMERA_HOURS: Final = 24.0
-"""Hours for learning the appearances of a camera, and further hours for learning how much they vary."""
+"""Hours for learning the appearances of a camera, and again as many for learning the variation of the appearances."""
 MAX_REFERENCE_BYTES: Final = 4096
 """Maximum bytes of the stored reference of a pipeline."""
 MAX_APPEARANCES: Final = 6
@@ -31,11 +31,11 @@ Extreme = tuple[Count, Sum, Sum]
 PackedAppearance = Annotated[str, at_most(160)]
 """One appearance of a scene, such as that by day (see `edge_infer.engine.drift.packed.pack_appearance`)."""
 PackedSignal = Annotated[str, at_most(140)]
-"""What was learned about one signal of the findings (see `edge_infer.engine.drift.packed.pack_signal`)."""
+"""The learned reference of one signal of the findings (see `edge_infer.engine.drift.packed.pack_signal`)."""
 
 
 class CameraReference(Record, frozen=True):
-    """What was learned about a camera, with the settings whose digest is ``basis``.
+    """The learned reference of a camera; ``basis`` is the digest of the settings during the learning.
 
     ``extremes`` holds for each signal the largest hourly deviations from the appearances, collected once the
     appearances are complete.
@@ -49,7 +49,7 @@ class CameraReference(Record, frozen=True):
 
 
 class OutcomeReference(Record, frozen=True):
-    """What was learned about the findings of a model, with the settings whose digest is ``basis``.
+    """The learned reference of a model's findings; ``basis`` is the digest of the settings during the learning.
 
     ``histograms`` count frames. ``labels`` are the indices of the most frequent labels among the labels of the
     pipeline.
@@ -78,7 +78,7 @@ class DriftQuestion(Record, frozen=True):
 
 
 class DriftAccept(Record, frozen=True):
-    """Order to discard what was learned about the camera or the findings of a pipeline: the change was intended."""
+    """Order to discard the reference of the camera or the findings of a pipeline, because the change was intended."""
 
     pipeline: Name
     camera: bool
@@ -89,7 +89,7 @@ class SignalDrift(Record, frozen=True):
     """One signal: its current value, and its ratio to the threshold (1: reached).
 
     ``usual`` is its mean in the reference; None for a deviation, whose usual value is 0. ``telling``: whether the
-    signal can reveal a fault; it cannot if it varied too much in the reference.
+    signal can reveal a fault; false if the signal varied too much in the reference.
     """
 
     value: Level
@@ -124,7 +124,7 @@ class PartDrift(Record, frozen=True):
 
 
 class PipelineDrift(Record, frozen=True):
-    """Drift of one pipeline. ``shift`` is how far the content of the picture has moved, in fractions of the frame."""
+    """Drift of one pipeline. ``shift`` is the movement of the picture's content, in fractions of the frame."""
 
     camera: CameraDrift | None = None
     outcome: OutcomeDrift | None = None

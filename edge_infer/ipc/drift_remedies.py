@@ -1,6 +1,6 @@
 """Advice about drift, in the words that the command and the page use.
 
-It imports nothing, so that the page stays light.
+This module imports nothing else of the package, so that the page needs little memory.
 """
 
 from __future__ import annotations

@@ -337,8 +337,8 @@ class Watched(Record, frozen=True):
 class Offence(Record, frozen=True):
     """A report that another process floods the sender or repeatedly violates the protocol, and must be ended.
 
-    ``by`` is the kind of that process, ``source`` the source of a reader. ``what`` describes, for the log, what it
-    sends.
+    ``by`` is the kind of that process, ``source`` the source of a reader. ``what`` describes the excess data for the
+    log.
     """
 
     by: Literal["engine", "publisher", "reader"]
@@ -498,7 +498,7 @@ class ReaderHello(Record, frozen=True):
 class FrameFormat(Record, frozen=True):
     """The memory that comes with this message holds `FRAME_SLOTS` consecutive frames of this shape.
 
-    ``memory`` identifies it in later messages, so that a `SlotFree` for an earlier memory frees nothing in this one.
+    ``memory`` identifies this memory in later messages, so that a `SlotFree` for an earlier memory frees nothing here.
     """
 
     memory: Count
@@ -533,7 +533,7 @@ class SlotFree(Record, frozen=True):
 class FramesWanted(Record, frozen=True):
     """The number of frames a second that the engine processes; None: all of them.
 
-    It applies until a `FrameFormat` with a memory other than ``memory``.
+    The rate applies until a `FrameFormat` with a memory other than ``memory``.
     """
 
     memory: Count
@@ -549,7 +549,7 @@ MAX_CHANNELS: Final = 4096
 class SamplesReady(Record, frozen=True):
     """A block of a signal: ``values`` are ``n x channels`` float32, little-endian, in base64.
 
-    ``number`` counts captured blocks from 1. A missing number is a gap in the signal; ``gap`` also marks one.
+    ``number`` counts captured blocks from 1. A missing number is a gap in the signal; ``gap`` also marks a gap.
     ``faults`` counts the invalid data that the reader has dropped so far.
     """
 

@@ -24,7 +24,8 @@ from edge_infer.sandbox import lock
 from edge_infer.sandbox.needs import reader_fence
 
 PATIENCE: Final = 60.0
-"""Maximum run time of the child in seconds: it may load NumPy and OpenCV from a slow SD card for the first time."""
+"""Maximum run time of the child in seconds. The child may load NumPy and OpenCV from a slow SD card for the first
+time."""
 MAX_DESCRIPTION_BYTES: Final = 1 << 20
 _PR_SET_PDEATHSIG: Final = 1
 _MOST: Final = 4000

@@ -23,7 +23,7 @@ _SETTINGS: Final = {
 
 
 def most_pixels(memory: int | None) -> int:
-    """Return the maximum number of pixels of a picture. Its frame slots then take a quarter of ``memory`` (bytes).
+    """Return the maximum pixel count of a picture; its frame slots then take at most a quarter of ``memory`` (bytes).
 
     Without a limit, a small file can declare a picture size that fills the memory.
     """

@@ -39,9 +39,8 @@ in FFmpeg's blackframe)."""
 class SlotWriter:
     """Writes pictures into slots and notifies the engine; for one thread only. `frames` counts captured pictures.
 
-    It allocates new memory for each frame format and for each engine that attaches, and no longer writes to the
-    previous memory. It never overwrites the slot of the newest frame, because it compares the next frame with that
-    frame.
+    It allocates new memory for each frame format and for each engine that attaches. It then never writes to the old
+    memory. It never overwrites the slot of the newest frame, because it compares the next frame with that frame.
     """
 
     def __init__(self, channel: Channel, orientation: Orientation) -> None:

@@ -1,6 +1,6 @@
 """Script that replaces itself by a command. The kernel kills the command when the reader that started it dies.
 
-It is a separate script because running Python code between fork and exec is not safe in a process with threads.
+This script is separate, because running Python code between fork and exec is not safe in a process with threads.
 """
 
 from __future__ import annotations

@@ -152,7 +152,7 @@ class StreamWriter:
         self._sent = max(0, self._sent - 1)
 
     def tell_counts(self) -> bool:
-        """Send counts, the state of an open pipe, and what a new engine needs, without a new reading.
+        """Send counts, the state of an open pipe, and the readings that a new engine needs, without a new reading.
 
         Return False if the caller must call again soon.
 

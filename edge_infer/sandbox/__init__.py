@@ -1,7 +1,7 @@
 """The sandbox of the processes, enforced by the kernel.
 
-`lock` is the first action of each process, before NumPy is imported and before any input. It does not need root. It
-returns the state of each rule, which it determines by tests in the locked process.
+`lock` is the first action of each process, before NumPy is imported and before any input. `lock` does not need root. It
+tests each rule in the locked process and returns the state of each.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def lock(
 ) -> dict[str, str]:
     """Give up all rights that the process ``room`` does not need; return the state of each rule.
 
-    This is permanent and holds for all threads.
+    The restriction is permanent and holds for all threads.
 
     ``network``: the process is a reader whose source is on the network. ``fence`` lists what the process needs in
     addition to the program itself. ``keep`` are capabilities to read; they stay if the fence limits the readable files,
@@ -143,8 +143,8 @@ def lock_thread(room: Room, fence: Fence) -> dict[str, str]:
 def _log_refusals(room: Room, fence: Fence, permitted: Rules, *, thread: bool = False) -> None:
     """Let the kernel log refused calls from now on; before, the self-test made such calls on purpose.
 
-    This needs a second filter, which refuses the same calls. For a process that may start other programs the kernel
-    logs nothing, because many programs try calls that they can do without.
+    The logging needs a second filter, which refuses the same calls. For a process that may start other programs the
+    kernel logs nothing, because many programs try calls that they can do without.
     """
     if not starts_programs(room, fence):
         with suppress(OSError):  # a kernel before 4.14

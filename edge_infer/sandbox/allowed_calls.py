@@ -83,8 +83,8 @@ NEVER: Final = (
     "quotactl", "quotactl_fd", "reboot", "request_key", "sethostname", "setdomainname", "settimeofday", "swapoff",
     "swapon", "syslog", "userfaultfd", "vhangup",
 )
-"""Calls that neither a process nor a program of a source needs. They concern the kernel as a whole, keys, files by
-number, memory of other processors, and handling of page faults."""
+"""Calls that neither a process nor a program of a source needs. These calls concern the kernel as a whole, keys, files
+by number, hardware, and the handling of page faults."""
 MOUNTS: Final = (
     "mount", "umount2", "pivot_root", "chroot", "fsopen", "fsconfig", "fsmount", "fspick", "open_tree",
     "move_mount", "mount_setattr", "statmount", "listmount",

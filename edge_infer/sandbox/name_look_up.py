@@ -16,7 +16,7 @@ The ``minimal`` modules of multicast DNS query Avahi only for names below ``.loc
 
 
 def need_look_up(host: str) -> bool:
-    """Return whether the system has to look up ``host``. An address needs no look-up; ``localhost`` is in /etc/hosts.
+    """Return whether the system must look up ``host``. An address needs no look-up; ``localhost`` is in /etc/hosts.
 
     A link-local address with a zone (``fe80::1%eth0``) needs a look-up of the zone.
     """

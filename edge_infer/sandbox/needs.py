@@ -146,7 +146,7 @@ def publisher_fence(plan: Plan) -> Fence:
 
 
 def runs_foreign_code(source: SourcePlan) -> bool:
-    """Return whether code of others runs in the reader of a source: a plug-in, or a sound library's."""
+    """Return whether the code of a plug-in or of a sound library runs in the reader of a source."""
     access = access_of(source.kind)
     return access == "sound" or (access == "program" and source.kind != "exec")
 

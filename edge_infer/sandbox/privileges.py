@@ -305,7 +305,7 @@ def _set_effective(low: int) -> None:
 
 
 def _keep(low: int, alone: int = 0) -> None:
-    """Set the capabilities; programs started by a user other than root get only the inherited ones."""
+    """Set the capabilities; programs started by a user other than root get only the inherited capabilities."""
     inherited = low if os.geteuid() != 0 else 0
     kernel.capset(_Header(_CAPABILITIES_V3, 0), _Sets(low | alone, low | alone, inherited, 0, 0, 0))
     for capability in range(32):
@@ -326,8 +326,8 @@ def pin(root: Path = Path("/")) -> None:
     """Keep every page off the disk; raises `OSError` with the reason if that is impossible.
 
     Nothing is needed without swap space on a disk (zram is memory), or if the control group forbids swap
-    (``MemorySwapMax=0``). Otherwise pages are locked when they are touched. This requires an unlimited RLIMIT_MEMLOCK;
-    with a limit, a later allocation would fail. ``root`` contains ``proc`` and ``sys``.
+    (``MemorySwapMax=0``). Otherwise pages are locked when they are touched. Locking requires an unlimited
+    RLIMIT_MEMLOCK; with a limit, a later allocation would fail. ``root`` contains ``proc`` and ``sys``.
     """
     if not _swap_on_disk(root) or _group_has_none(root):
         return

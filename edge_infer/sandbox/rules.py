@@ -40,8 +40,8 @@ _ABOUT_A_PROCESS: Final = (
     *("prlimit64", "sched_setaffinity", "sched_setscheduler", "sched_setparam", "sched_setattr", "get_robust_list"),
     *("migrate_pages", "move_pages"),
 )
-"""Calls whose first argument is a process or thread. 0 means the caller. It is the only number known in advance,
-because other threads and programs started later have numbers of their own."""
+"""Calls whose first argument is a process or thread. 0 means the caller. The number 0 is the only one known in advance,
+because other threads and later programs have numbers of their own."""
 _SHOWN: Final = ("flock", "ioprio_set", "sched_setattr", "sched_setparam", "sched_setscheduler")
 """Calls with which a process sets numbers of its own that every user of the box can read, even if ``/proc`` hides the
 process from that user."""
@@ -86,7 +86,8 @@ _SHARED: Final = (
     *("shmget", "shmat", "shmctl", "shmdt", "semget", "semop", "semctl", "semtimedop", "semtimedop_time64"),
     *("msgget", "msgsnd", "msgrcv", "msgctl", "mq_open", "mq_unlink"),
 )
-"""Memory, semaphores and queues of System V and POSIX. They have no file, and their creator can admit any process."""
+"""Memory, semaphores and queues of System V and POSIX. These objects have no file, and their creator can admit any
+process."""
 _WATCHES: Final = ("inotify_add_watch", "fanotify_init", "fanotify_mark")
 """Watches, which Landlock does not limit: a process could see the names of files in a folder that it may not read."""
 _F_SETFL: Final = 4
@@ -104,8 +105,8 @@ _PRCTL: Final = (
 """Options of ``prctl`` that read, that affect only the caller, or that reduce its rights. Other options would let it
 show memory as its command line, or as a name that other processes read (``PR_SET_MM``, ``PR_SET_NAME``)."""
 _PR_SET_PDEATHSIG: Final = 1
-"""Sets the signal that a process gets when its parent ends. A process sets it before it enters its sandbox. Only
-processes that start others may set it later. Any other process could remove it, and so outlive its parent."""
+"""Sets the signal that a process gets when its parent ends. A process sets this signal before it enters its sandbox.
+Only processes that start others may set it later. Any other process could remove it, and so outlive its parent."""
 _PRCTL_OF_PROGRAMS: Final = (15, 36)
 """Programs name their threads, and may adopt their orphans."""
 _OWNERS: Final = (8, 15)
@@ -133,7 +134,7 @@ class ArgumentCheck:
 
     ``when`` is an argument and its value: the condition applies only to calls with that value.
 
-    Only the low 32 bits of the argument are compared, after ``mask``. That is right for `int`, `unsigned int` and
+    Only the low 32 bits of the argument are compared, after ``mask``. This is right for `int`, `unsigned int` and
     ``pid_t``, the types of all arguments here: the kernel ignores the higher bits, so the filter does, too.
     """
 
@@ -227,8 +228,8 @@ def rules(room: Room, fence: Fence, pid: int, *, parent: int = 0, network: bool 
 def logged(room: Room, fence: Fence, complete: Rules) -> Rules:
     """Return the rules for the filter whose refusals the kernel logs, for a process with the filter ``complete``.
 
-    This filter also allows calls that well-behaved libraries try and can do without. The process needs no further
-    filter.
+    This filter also allows calls that well-behaved libraries try and can do without. A process that makes no other
+    processes can then install no further filter.
     """
     quiet = (*_TRIED_IN_VAIN, "clone3")
     locks = () if makes_processes(room, fence) else allowed_calls.LOCKS_ITSELF

@@ -53,7 +53,7 @@ contain a frame."""
 
 
 def program(*, others: bool = False) -> tuple[str, ...]:
-    """Return the paths needed to run at all; with ``others``, also those that child programs need."""
+    """Return the paths that every process needs; with ``others``, also the paths that child programs need."""
     libraries = os.environ.get("LD_LIBRARY_PATH", "").split(":")
     proc = ("/proc",) if others else (f"/proc/{name}" for name in _PROC)
     return _plain((*_LIBRARIES, *_SETTINGS, *_BOARD, *proc, *_DEVICES, *libraries, *_code()))
@@ -98,7 +98,7 @@ def temporary(state_dir: str | Path = "") -> tuple[str, ...]:
 def opens_own(folder: str, state_dir: str | Path = "") -> bool:
     """Return whether a program that may write to this folder could replace the control socket, or the daemon's state.
 
-    The folder of the socket is the first one in ``$RUNTIME_DIRECTORY``; it may contain a folder for temporary files.
+    The folder of the socket is the first folder in ``$RUNTIME_DIRECTORY``; it may contain a folder for temporary files.
     """
     if not folder:
         return False

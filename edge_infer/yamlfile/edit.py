@@ -128,7 +128,7 @@ def _new_line(text: str, end: int, column: int, line: str) -> Edit:
 
 
 def _last(value: Any) -> int:
-    """Return the position where the text of a value ends, without what follows a block."""
+    """Return the position where the text of a value ends, without comments and lines after a block."""
     return int(max(node.end_mark.index for node in every(value) if _ends(node)))
 
 

@@ -1,8 +1,8 @@
-"""Kinds of values in a YAML file: what each accepts, for error messages and as JSON Schema for editors.
+"""Kinds of values in a YAML file: the accepted values of each, for error messages and as JSON Schema for editors.
 
 A kind is written into ``Annotated[...]`` of a field of a `Section`. If a value does not fit, the kind raises ValueError
 with a sentence that describes the expected value. `Section` adds the sentences for unknown and missing keys. Each kind
-decides what a plain YAML word means: a `text` accepts ``007`` unchanged; a `number` does not accept ``"0.5"`` in
+defines the meaning of a plain YAML word: a `text` accepts ``007`` unchanged; a `number` does not accept ``"0.5"`` in
 quotes.
 """
 

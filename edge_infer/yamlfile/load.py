@@ -181,7 +181,7 @@ def _decode(data: bytes) -> str:
 
 @dataclass(slots=True)
 class _NodeWalk:
-    """One pass over the nodes of a file. It converts them to values and collects problems."""
+    """One pass over the nodes of a file. It converts the nodes to values and collects problems."""
 
     file: str
     environment: Mapping[str, str] | None

@@ -52,7 +52,7 @@ class Section(BaseModel):
     """
 
     records: ClassVar[tuple[type, ...]] = ()
-    """Other classes whose fields declare some of the keys."""
+    """Other classes whose fields declare some of the keys of the section."""
     one_of: ClassVar[tuple[str, ...]] = ()
     """Keys of which the section needs exactly one, so that none of them has a default."""
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -93,7 +93,7 @@ class Section(BaseModel):
 
     @classmethod
     def _detail(cls, error: Any) -> InitErrorDetails:
-        """Return the error with a sentence of this program. An error of a nested section already has one."""
+        """Return the error with a sentence of this program; an error of a nested section already has one."""
         path, text = error["loc"], None
         if _is(error, "extra_forbidden"):
             text = unknown(str(path[0]), cls.model_fields)

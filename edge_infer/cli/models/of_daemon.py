@@ -66,7 +66,7 @@ def _ask(args: argparse.Namespace, request: dict[str, Any]) -> Any:
 
 
 def _check_known(name: str, config: Path) -> None:
-    """Raise `EdgeInferError` if the daemon does not know the model, because the name is mistyped."""
+    """Raise `EdgeInferError` if the daemon has no model of this name, which may be mistyped."""
     known = ask(find_socket(config), {"do": "status"}, timeout=30.0)["models"]
     if name not in known:
         raise EdgeInferError(f"there is no model {name!r}; {suggestion(name, known)}")

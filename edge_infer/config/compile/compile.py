@@ -65,8 +65,8 @@ def compile_config(
     Without it nothing is written anywhere. If ``store`` is a path, it is the only writable state directory: a file that
     names another state directory gives no plan (`Compiled.elsewhere`). The same applies to ``running``, the state
     directory of the daemon for which the file is checked. ``probe`` tries the models; its process may have started
-    already. ``draft`` is the text of one file of the configuration, to be read in place of what is on the disk. With
-    ``replayed`` the files and programs of `UNOPENED` need not exist.
+    already. ``draft`` is the path and the new text of one file of the configuration; the text replaces the file on the
+    disk. With ``replayed`` the files and programs of `UNOPENED` need not exist.
     """
     with probe or Probe() as child:
         before = look_at(path)

@@ -67,7 +67,7 @@ class NamedFiles:
         return (*self.private, str(self.folder / FOLDER))
 
     def absolute(self, path: str) -> str:
-        """Return the absolute path, which is what processes receive."""
+        """Return the absolute path, because processes receive only absolute paths."""
         return str(self.folder / path)
 
     def file(self, steps: Steps, path: str) -> str:
@@ -326,7 +326,7 @@ def _why_not_here(path: str) -> str:
 
 
 def _loaded() -> set[str]:
-    """Return the names of the credentials in the unit's drop-ins; those that this user cannot read count as missing."""
+    """Return the names of the credentials in the unit's drop-ins, except drop-ins that this user cannot read."""
     found: set[str] = set()
     for file in _DROP_INS.glob("*.conf"):
         with suppress(OSError, UnicodeDecodeError):

@@ -215,7 +215,7 @@ def _root(source: SourcePlan, known: Mapping[str, SourcePlan], config: Config) -
 
 
 def _followed(crops: Crops | None, config: Config) -> bool:
-    """Return whether the object in a crop has an id: its own, or that of an object around it."""
+    """Return whether the object in a crop has an id: its own id, or the id of an object around it."""
     for _ in config.pipelines:  # circular references are reported elsewhere
         parent = config.pipelines.get(planned(CropsPlan, crops).pipeline) if crops is not None else None
         if parent is None:
@@ -234,7 +234,7 @@ def _detects(section: Pipeline, models: Mapping[str, ModelPlan]) -> bool:
 
 
 def unfit(model: ModelPlan, serving: ModelPlan, section: Pipeline) -> str | None:
-    """Return a sentence that says why a model cannot be the shadow of ``serving`` in a pipeline; None if it can."""
+    """Return the reason why a model cannot be the shadow of ``serving`` in a pipeline; None if it can."""
     if model.name == serving.name:
         return "is already the model of this pipeline; name another one, or remove shadow"
     if model.task != serving.task:

@@ -77,8 +77,8 @@ class Delegate(Section):
 def delegate_plan(section: Delegate | None, files: NamedFiles) -> DelegatePlan | None:
     """Return the plan, with an absolute path if a path is given; None without a section.
 
-    This does not check whether the file exists. The trial of the delegate shows whether the library can be loaded, and
-    `on_failure` may permit a library that cannot be loaded.
+    This function does not check whether the file exists. The trial of the delegate shows whether the library can be
+    loaded, and `on_failure` may permit a library that cannot be loaded.
     """
     if section is None:
         return None
@@ -107,7 +107,7 @@ def motion_plan(section: Motion | None) -> MotionPlan | None:
 
 
 def why_not(source: SourcePlan | None, model: ModelPlan) -> str | None:
-    """Return a sentence that says why no part of this source may be skipped for this model.
+    """Return the reason why no part of this source may be skipped for this model.
 
     Returns None if parts may be skipped.
     """

@@ -189,7 +189,7 @@ class OtherSource(SourceSection):
 
 @cache
 def sections() -> Mapping[str, type[SourceSection]]:
-    """Return the section classes by kind, for all kinds that have one."""
+    """Return the section classes by kind, for all kinds that have a section class."""
     return {name: load(kind.section) for name, kind in KINDS.items() if kind.section}
 
 

@@ -78,8 +78,8 @@ SOURCES: Final[Mapping[str, str]] = {name: kind.target for name, kind in KINDS.i
 class Picture:
     """A picture: pixels ``[height, width(, 3)]`` and capture times in seconds (epoch and monotonic).
 
-    ``position`` is the position in a recording that is read at full speed, in seconds that never decrease. It is None
-    if the capture times show how much time has passed.
+    ``position`` is the position in a recording that is read at full speed, in seconds that never decrease. ``position``
+    is None if the capture times show how much time has passed.
     """
 
     pixels: Pixels
@@ -225,7 +225,7 @@ def first(reading: Reading) -> Reading:
 
 
 def faults_of(source: Source) -> int:
-    """Return how many readings the source has dropped since it was created."""
+    """Return the number of readings that the source has dropped since its creation."""
     faults: Faults | None = getattr(source, "faults", None)
     return faults.count if faults is not None else 0
 

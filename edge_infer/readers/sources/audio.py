@@ -33,9 +33,9 @@ STRETCH: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class AudioOptions:
-    """``device`` is a PortAudio name, a part of it, or a number. It records at its own rate and one channel by default.
+    """``device`` is a PortAudio name, a part of it, or a number. By default it records one channel at its own rate.
 
-    With a ``file``, ``rate`` and ``channels`` must match the file, except that 1 mixes several channels into one.
+    With a ``file``, ``rate`` and ``channels`` must match the file, but ``channels`` 1 mixes several channels into one.
     """
 
     device: str | None = None

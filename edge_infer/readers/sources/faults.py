@@ -50,7 +50,7 @@ class Faults:
     def settle(self, now: float) -> None:
         """Log a count that `note` has not logged: `SETTLED` s after the last fault, or `QUIET` s after the last line.
 
-        This happens at most once between two lines of `note`, so that a fault every few seconds does not flood the log.
+        The first case happens at most once between two lines of `note`, so that frequent faults do not flood the log.
         """
         quiet = now - self._noted_at >= SETTLED and not self._settled
         if self.count > self._logged and (quiet or now - self._told_at >= QUIET):

@@ -43,7 +43,7 @@ class ImagesOptions:
 
 
 class ImagesSource(Closing):
-    """Pictures by name in natural order (2 before 10); `skipped` counts unreadable ones."""
+    """Pictures by name in natural order (2 before 10); `skipped` counts unreadable files."""
 
     gives: ClassVar[Gives] = "image"
     lasting: ClassVar[bool] = True

@@ -27,7 +27,7 @@ class LinesOptions:
 
 
 class LinesSource(Closing):
-    """Lines, without empty ones. Invalid UTF-8 in a line is replaced, and counted in ``faults``.
+    """Lines of text; empty lines are skipped. Invalid UTF-8 in a line is replaced, and counted in ``faults``.
 
     A pipe never ends, even when its writers exit; a file and standard input do.
     """

@@ -143,8 +143,8 @@ class RowParser:
     def _read_header(self, cells: Sequence[str], delimiter: str) -> None:
         """Read a header, before the first row or later: a sensor repeats its header when it is switched on.
 
-        A later header must contain a known name. It must also have separators, and as many cells as before; if it names
-        all wanted columns, one of these two conditions is enough.
+        A later header must contain a known name. The header must also have separators, and as many cells as before; if
+        it names all wanted columns, one of these two conditions is enough.
         """
         wanted = self.columns or tuple(cells)
         times = Counter(cells)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-# Capture FFmpeg's log: it stays out of the journal, because it contains addresses, and is parsed for some events.
+# Capture FFmpeg's log. The log stays out of the journal, because it contains addresses, and is parsed for some events.
 #
 # OpenCV does not report when a stream changes its size: version 5 squeezes the new pictures into the old size, and
 # version 4 returns damaged pictures. OpenCV also reports neither a failed conversion (see `ffmpeg`) nor the response of
@@ -185,7 +185,7 @@ def open_stream(url: str) -> VideoCapture:
 
 
 class RtspSource(Closing):
-    """Frames of one stream; after a change of its size the stream is reopened with the new one."""
+    """Frames of one stream; after a change of its frame size the stream is reopened."""
 
     gives: ClassVar[Gives] = "image"
     noisy: ClassVar[bool] = True

@@ -1,6 +1,7 @@
 """Synthetic frames: moving shapes or pictures whose positions are known; the same seed gives the same frames.
 
-They serve to try a configuration without a camera, and for tests: `SyntheticSource.truth` returns the expected objects.
+Such frames are for trying a configuration without a camera, and for tests: `SyntheticSource.truth` returns the expected
+objects.
 """
 
 from __future__ import annotations

@@ -144,7 +144,7 @@ class VideoSource(Closing):
             capture.release()
 
     def _hold_last(self) -> bool:
-        """Show the last picture for its duration, like the others; return False if closed in the meantime."""
+        """Wait for the duration of the last picture; return False if closed in the meantime."""
         if not self._options.realtime:
             return True
         rest = self._start + self._elapsed + 1 / self._fps - time.monotonic()

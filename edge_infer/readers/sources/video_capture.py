@@ -21,13 +21,13 @@ class VideoCapture(Protocol):
     """Interface: a ``cv2.VideoCapture``, or a fake one."""
 
     def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
-        """Return whether there is anything to read."""
+        """Return whether the device or file is open."""
 
     def set(self, prop: int, value: float, /) -> bool:
-        """Set a property; return whether the backend knows it."""
+        """Set a property; return whether the backend supports it."""
 
     def get(self, prop: int, /) -> float:
-        """Return a property; 0 if the backend does not know it."""
+        """Return a property; 0 if the backend does not support it."""
 
     def grab(self) -> bool:
         """Read the next picture without converting it; return False if there is none."""
@@ -44,7 +44,7 @@ Retrieve: TypeAlias = Callable[[VideoCapture, Any], tuple[bool, Any]]
 
 
 def retrieve_plainly(capture: VideoCapture, into: Any) -> tuple[bool, Any]:
-    """Convert the picture without a check. This is for devices, whose pictures OpenCV converts itself."""
+    """Convert the picture without a check. Sources use this for devices, whose pictures OpenCV converts itself."""
     return capture.retrieve(into)
 
 
