@@ -450,11 +450,13 @@ class EngineReport(Record, frozen=True):
 class EngineUp(Record, frozen=True):
     """An engine starts with this id. The publisher ignores engines that the supervisor has not announced.
 
-    ``rested``: the engine starts with full budgets (`edge_infer.plan.channel_rates.RESTED_AFTER`).
+    ``rested``: the engine starts with full budgets (`edge_infer.plan.channel_rates.RESTED_AFTER`). ``fresh``: it starts
+    now, and the publisher that receives this runs already.
     """
 
     boot: Boot
     rested: bool = False
+    fresh: bool = False
 
 
 class EngineDown(Record, frozen=True):

@@ -33,6 +33,8 @@ MAX_LEVELS: Final = 4096
 """Maximum number of rate levels that are passed to a restarted publisher, including those of removed pipelines."""
 MAX_ON_THE_WAY: Final = 10_000
 """Maximum number of messages of an earlier plan that are still admitted, for a pipeline and kind without a limit."""
+LEAST_SKIP: Final = 8
+"""Minimum cost of a gap in the sequence numbers that is at least as long."""
 COSTS: Final = {"appear": 2, "enter": 2, "start": 2, "drift": 2, "leave": 0, "exit": 0, "end": 0, "drift_end": 0}
 """Cost of an event in tokens: a begin event pays for its end event, as in the engine. Other events cost 1; an end event
 without a known begin event costs 2."""
@@ -64,6 +66,14 @@ class _CaptureBucket:
     def holds(self, tokens: float) -> bool:
         """Return whether `take` would return True."""
         return self.rate is None or self.left >= min(tokens, self.burst or tokens)
+
+    def skip(self, numbers: int) -> float:
+        """Return the cost of skipped numbers: as much as messages, and at most half a bucket.
+
+        The other half is for the jitter of an engine that had to drop many messages. `LEAST_SKIP` tokens are worth more
+        than the 53 bits of a number.
+        """
+        return min(max(0, numbers), max(LEAST_SKIP, self.burst / 2))
 
     def rest(self, now: float) -> float:
         """Return the tokens for messages of the current plan that are still on their way when the plan changes."""
@@ -119,6 +129,7 @@ class RateAdmission:
         """Continue from ``earlier``, the state of the previous publisher, if there is one."""
         self._earlier = earlier
         self._parts = {level.pipeline: level.part for level in earlier.levels} if earlier else {}  # of the current plan
+        self._names = set(self._parts)
         self._inactive = frozenset(earlier.inactive if earlier else ())
         self._rested = earlier.rested if earlier else ""
         self._buckets: dict[tuple[str, str], _CaptureBucket] = {}
@@ -130,6 +141,14 @@ class RateAdmission:
             self._acked[series], self._paid[series] = each.acked, each.paid
             self._again[series] = each.acked, each.paid
         self._rarely = LogThrottle()
+
+    def know(self, plan: Plan) -> None:
+        """Add the pipelines of a plan to those that `knows`."""
+        self._names.update(pipeline.name for pipeline in plan.pipelines)
+
+    def knows(self, pipeline: str) -> bool:
+        """Return whether there is or was such a pipeline."""
+        return pipeline in self._names
 
     def state(self) -> AdmissionState:
         """Return the state that a restarted publisher needs."""
@@ -158,6 +177,7 @@ class RateAdmission:
         pipelines, and those that were inactive, start with full buckets, as in the engine. Tokens that are left from
         the previous plan stay valid, because messages of that plan may still arrive.
         """
+        self.know(plan)
         rates = {pipeline.name: channel_rates(plan, pipeline) for pipeline in plan.pipelines}
         if self._earlier is not None:
             self._buckets = _restored(self._earlier, rates, now)
@@ -200,7 +220,7 @@ class RateAdmission:
             return False
         before = self._paid.get(series, highest)
         bucket.fill(at)
-        if not bucket.take(cost + max(0, seq - before - 1)):
+        if not bucket.take(cost + bucket.skip(seq - before - 1)):
             self._log_refusal(series, bucket)
             return False
         self._paid[series] = max(seq, before)
@@ -216,7 +236,7 @@ class RateAdmission:
         if bucket is None or self._may_come_again(series, seq):
             return True
         bucket.fill(at)
-        if bucket.holds(cost + max(0, seq - self._paid.get(series, highest) - 1)):
+        if bucket.holds(cost + bucket.skip(seq - self._paid.get(series, highest) - 1)):
             return True
         self._log_refusal(series, bucket)
         return False
@@ -229,10 +249,11 @@ class RateAdmission:
         after, last = self._again.get(series, (0, 0))
         return after < seq <= last
 
-    def charge(self, series: MessageSeries) -> None:
+    def charge(self, series: MessageSeries, seq: int, *, highest: int) -> None:
         """Charge for a message that was rejected for another reason, because even a rejection carries information."""
-        if (bucket := self._buckets.get((series.pipeline, series.kind))) is not None:
-            bucket.take(1.0)
+        bucket, before = self._buckets.get((series.pipeline, series.kind)), self._paid.get(series, highest)
+        if bucket is not None and bucket.take(1 + bucket.skip(seq - before - 1)):
+            self._paid[series] = max(seq, before)
 
     def _log_refusal(self, series: MessageSeries, bucket: _CaptureBucket) -> None:
         if self._rarely.due(series[::2]):

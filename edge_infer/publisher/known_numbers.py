@@ -96,6 +96,8 @@ class KnownNumbers:
 
     def __init__(self) -> None:
         self._ids: dict[str, dict[str, KnownIds]] = {}  # by boot (engine id) and pipeline
+        self.fresh: str | None = None
+        """The newest engine that started after this process. It begins to count at 0."""
         self._free: dict[str, TokenBucket] = {}  # by pipeline: an engine that ends itself gets no new ones
         self._seqs: dict[tuple[str, str], int] = {}
         self._lines: dict[tuple[str, str, str], tuple[int, int]] = {}
@@ -127,9 +129,7 @@ class KnownNumbers:
         """Return a plausible capture time: not in the future, not before the previous one, rounded for ``coarse``."""
         at = self._rounded(pipeline, min(at, now))
         key = (pipeline, kind)  # over all engines: a new engine captures nothing of the past
-        at = self._times[key] = max(at, self._times.pop(key, 0.0))
-        if len(self._times) > MAX_RECENT:
-            del self._times[next(iter(self._times))]
+        at = self._times[key] = max(at, self._times.get(key, 0.0))
         return at
 
     def made(self, pipeline: str, message: Result | Event, at: float) -> float:
@@ -261,7 +261,7 @@ class KnownNumbers:
 
     def _line(self, pipeline: str, boot: str, name: str, counts: LineCounts) -> LineCounts:
         key = (pipeline, boot, name)
-        before = self._lines.get(key)
+        before = self._lines.get(key, (0, 0) if boot == self.fresh else None)
         left, right = counts.left, counts.right
         if before is not None:
             left, right = _crossed(left, before[0]), _crossed(right, before[1])

@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Final
 
@@ -35,6 +35,7 @@ from edge_infer.ipc.messages import (
     SetLogLevel,
     StateSnapshot,
     Stop,
+    Tally,
     Watched,
 )
 from edge_infer.plan.records import Plan
@@ -89,6 +90,8 @@ ACKS_WITHIN: Final = 0.1
 
 If this process is killed before that, its successor receives these messages again.
 """
+MOST_ANSWERS: Final = 2
+"""Maximum number of answers to a greeting: the engine may also answer that of the previous publisher."""
 MOVE: Final = 1.0
 """Seconds allowed for leaving the old broker when the broker changes."""
 
@@ -137,7 +140,9 @@ class Publisher:
         self._early: deque[Handover] = deque(maxlen=MOST_EARLY)
         self._boots: deque[str] = deque(maxlen=MOST_BOOTS)
         self._boot: str | None = None  # boot of the running engine
+        self._fresh: str | None = None  # boot of the newest engine that started after this process
         self._greeting_due = self._greeted = False
+        self._answers = 0  # greetings that the engine may still answer
         self._stopping = self._orphaned = self._replaced = False
         self._deferred: object | None = None
         self._engine_gone = False
@@ -215,12 +220,15 @@ class Publisher:
                 self._boot = order.boot
                 self._boots.append(order.boot)
                 self._outbox.started(order.boot)
+                if order.fresh:
+                    self._fresh = order.boot
+                    self._guard.engine_started(order.boot)
                 if order.rested and self._guard.engine_rested(order.boot):
                     self._egress.engine_rested()
             elif isinstance(order, EngineReport):
                 self._health.report = order
                 self._states.boot = order.boot
-                self._outbox.report(order.boot, order.tallies)
+                self._outbox.report(order.boot, self._known_tallies(order.tallies, ""))
             elif isinstance(order, EngineDown):
                 self._engine_down(order)
             elif isinstance(order, Restrain):
@@ -286,10 +294,11 @@ class Publisher:
         self._draining = down.boot  # later orders wait until this is done
         self._take(MOST_EARLY)
         self._draining = None
-        self._outbox.resume(down.boot, down.tallies)
+        tallies = self._known_tallies(down.tallies, "")
+        self._outbox.resume(down.boot, tallies)
         self._put_early(lambda boot: boot == down.boot)
         self._learn_ends()
-        self._outbox.ended(down.boot, down.tallies)
+        self._outbox.ended(down.boot, tallies)
         self._end_events(down.reason, lambda boot: boot == down.boot)
         self._greeting_due = True  # the next engine must hear of a publisher, in case this one dies first
         if down.boot == self._boot:
@@ -383,10 +392,11 @@ class Publisher:
         queues the held messages of dead engines, which send nothing again.
         """
         self._greeted = True
-        again = hello.tallies if hello.again else ()
+        tallies = self._known_tallies(hello.tallies, hello.boot)
+        again = tallies if hello.again else ()
         self._given = {MessageSeries(each.pipeline, hello.boot, each.kind): each.given for each in again}
         self._learn_ends()
-        self._outbox.resume(hello.boot, hello.tallies)
+        self._outbox.resume(hello.boot, tallies)
         self._put_early(lambda boot: boot != hello.boot)
         self._early.clear()
         self._end_events("engine_failed", lambda boot: boot != hello.boot)
@@ -455,7 +465,7 @@ class Publisher:
         """
         greets = self._greeting_due and self._boot is not None and self._outbox.ready
         if greets and self._tell_engine(PublisherHello()):
-            self._greeting_due = False
+            self._greeting_due, self._answers = False, MOST_ANSWERS
         now, settled = time.monotonic(), self._outbox.settled
         if settled and self._acks_due == math.inf:
             self._acks_due = max(now, self._acked_at + ACKS_WITHIN)
@@ -540,7 +550,7 @@ class Publisher:
         """Return the next record of a channel. Handle the end of a channel and invalid records."""
         while channel is self._control or time.monotonic() >= self._deaf_until:
             try:
-                return channel.receive()
+                return self._checked(channel.receive()) if channel is self._results else channel.receive()
             except ChannelClosedError:
                 if channel is self._control:
                     log.warning("the supervisor has ended; stopping the publisher")
@@ -557,6 +567,24 @@ class Publisher:
                     self._deaf_until = time.monotonic() + DEAF
                     self._faults = TokenBucket(MAX_FAULTS, FAULTS_PER_SECOND)
         return None
+
+    def _checked(self, record: object) -> object:
+        """Raise `WireError` for a record that no sound engine sends: it would fill memory, or carry hidden data."""
+        if isinstance(record, (Handover, StateSnapshot)) and not self._guard.knows(record.pipeline):
+            raise WireError(f"there is no pipeline {record.pipeline!r}")
+        if isinstance(record, EngineHello):
+            self._answers -= 1
+            if self._answers < 0:
+                raise WireError("an answer to no greeting")
+        return record
+
+    def _known_tallies(self, tallies: Iterable[Tally], boot: str) -> tuple[Tally, ...]:
+        """Return the tallies of pipelines that the publisher knows.
+
+        An engine whose start this publisher has seen has no numbers from before.
+        """
+        found = (each for each in tallies if self._guard.knows(each.pipeline))
+        return tuple(replace(each, safe=0, lost=0) if boot == self._fresh else each for each in found)
 
     def _end(self) -> None:
         deadline = time.monotonic() + LAST_WORDS
@@ -598,7 +626,7 @@ class Publisher:
         self._learn_ends()
         if self._boot is not None:
             tallies = report.tallies if report and report.boot == self._boot else ()
-            self._outbox.ended(self._boot, tallies)
+            self._outbox.ended(self._boot, self._known_tallies(tallies, ""))
         self._end_events("stopped", lambda _boot: True)
         self._states.all_null("stopped")
 

@@ -52,8 +52,17 @@ class ResultGuard:
         now = self._clock.uptime()
         if earlier is not None:
             self._numbers.apply(earlier.plan, now)
+            self._admission.know(earlier.plan)
         self._numbers.apply(plan, now if earlier is None else earlier.replaced)
         self._admission.apply(plan, now, inactive)
+
+    def knows(self, pipeline: str) -> bool:
+        """Return whether this or an earlier plan has such a pipeline."""
+        return self._admission.knows(pipeline)
+
+    def engine_started(self, boot: str) -> None:
+        """Record that an engine starts now, so that its numbers begin at 0."""
+        self._numbers.fresh = boot
 
     def save(self) -> None:
         """Store the state of the rate limits. Call it before a message is sent that counts against them."""
@@ -100,11 +109,11 @@ class ResultGuard:
                 message = self._numbers.event(series.pipeline, message, dated, made)
         except WireError as error:
             self._egress.reject(place, error)
-            self._admission.charge(series)
+            self._admission.charge(series, message.seq, highest=highest)
             return "rejected"
         payload = self._egress.admit(place, message, at, made=made)
         if payload is None:
-            self._admission.charge(series)
+            self._admission.charge(series, message.seq, highest=highest)
             return "rejected"
         price = cost(message, begun=is_open(series.pipeline, message)) if isinstance(message, Event) else 1
         if not self._admission.admits(series, message.seq, moment, highest=highest, cost=price):

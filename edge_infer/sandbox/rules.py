@@ -19,6 +19,8 @@ _STREAM, _KINDS = 1, 0xF
 _PROTOCOLS: Final = (0, 6, 17)
 """Permitted protocols: the default of a socket's family and type, TCP and UDP. Landlock does not limit the ports of any
 other protocol; MPTCP, SCTP and SMC would reach every port."""
+_TCP, _TCP_ULP = 6, 31
+"""The level of TCP's options, and the option that gives a TCP socket a further protocol, or SMC in its place."""
 _UEVENTS: Final = 15
 """The netlink protocol by which udev and libcamera find devices."""
 _MSG_FASTOPEN: Final = 0x20000000
@@ -202,7 +204,7 @@ def rules(room: Room, fence: Fence, pid: int, *, parent: int = 0, network: bool 
             refused += () if binds(room, fence) else ("bind",)
         # One end of a pair of datagram sockets can send to any socket of the file system.
         conditions.append(ArgumentCheck("socketpair", 0, tuple(each for each in families if each == AF_UNIX)))
-        conditions.append(_socket_options(strict=not makes_processes(room, fence)))
+        conditions.extend(_socket_options(strict=not makes_processes(room, fence)))
         if AF_NETLINK in families:
             conditions.append(ArgumentCheck("socket", 2, (0, _UEVENTS), when=(0, AF_NETLINK)))
     elif room == "config":
@@ -346,11 +348,13 @@ def _self_only() -> list[ArgumentCheck]:
     ]
 
 
-def _socket_options(*, strict: bool) -> ArgumentCheck:
-    """Return the check for the options of a socket, except the options of its protocol."""
+def _socket_options(*, strict: bool) -> list[ArgumentCheck]:
+    """Return the checks for the options of a socket. Of the options of TCP only ``TCP_ULP`` is forbidden."""
+    other = ArgumentCheck("setsockopt", 2, (_TCP_ULP,), never=True, when=(1, _TCP))
     if strict:
-        return ArgumentCheck("setsockopt", 2, _SOCKET_OPTIONS, when=(1, _SOL_SOCKET))
-    return ArgumentCheck("setsockopt", 2, (_SO_LINGER, _SO_LOCK_FILTER), never=True, when=(1, _SOL_SOCKET))
+        return [ArgumentCheck("setsockopt", 2, _SOCKET_OPTIONS, when=(1, _SOL_SOCKET)), other]
+    options = (_SO_LINGER, _SO_LOCK_FILTER)
+    return [ArgumentCheck("setsockopt", 2, options, never=True, when=(1, _SOL_SOCKET)), other]
 
 
 def _own_signals(pid: int) -> list[ArgumentCheck]:

@@ -7,7 +7,7 @@ import pytest
 from edge_infer.contract.codec import replace
 from edge_infer.engine.output.publish_policy import PublishPolicy
 from edge_infer.engine.tasks import Essence
-from edge_infer.plan.channel_rates import CHANGES_AT_ONCE
+from edge_infer.plan.channel_rates import AFTER_LOSS, CHANGES_AT_ONCE
 from edge_infer.plan.records import DecoderPlan, InputPlan, ModelPlan, NmsPlan, PipelinePlan, Publish, TrackPlan
 
 MODEL = ModelPlan(
@@ -89,6 +89,17 @@ def test_every_says_each_frame_and_off_says_none() -> None:
 
 def test_interval_says_the_newest_at_most_that_often() -> None:
     assert said("interval", [ONE, TWO] * 8, step=0.5, interval=2.0) == [0, 4, 8, 12]
+
+
+def test_frames_that_fail_now_and_then_do_not_shorten_an_interval_beyond_what_the_publisher_accepts() -> None:
+    publication = PublishPolicy(replace(PLAN, publish="interval", interval=60.0))
+    results = 0
+    for index in range(4000):
+        if index % 3 == 2:
+            publication.reset()
+        else:
+            results += publication.result_due(ONE, 100.0 + index / 10)
+    assert 400 / 60 < results <= 400 / 60 + 400 / AFTER_LOSS
 
 
 @pytest.mark.parametrize("publish", ["change", "every", "off", "interval"])

@@ -87,10 +87,35 @@ def test_a_backlog_passes_at_once_and_claims_no_time_twice() -> None:
 def test_a_number_that_is_skipped_costs_as_much_as_a_message() -> None:
     admission = gate(TWICE_A_SECOND)
     assert admission.admits(RESULTS, BURST, 1000.0, highest=0)
-    assert not admission.admits(RESULTS, BURST + 1, 1000.1, highest=0)
-    assert admission.admits(RESULTS, BURST + 1, 1001.0, highest=0)
-    assert not admission.admits(RESULTS, 2**53, 1005.0, highest=0)
-    assert admission.admits(RESULTS, 2**53, 1100.0, highest=0)  # for a whole burst
+    assert sum(admission.admits(RESULTS, seq, 1000.1, highest=0) for seq in range(BURST + 1, 999)) == BURST // 2 - 1
+    assert not admission.admits(RESULTS, 2**53, 1006.0, highest=0)
+    assert admission.admits(RESULTS, 2**53, 1100.0, highest=0)  # for half a bucket
+
+
+def test_a_gap_in_a_small_bucket_costs_more_than_its_number_can_carry() -> None:
+    rare = configured(fps=2.0, events=EventsPlan(most=0.5))
+    admission, passed = gate(rare), 0
+    for number in range(1, 1000):
+        passed += admission.admits(EVENTS, number * 2**40, 1000.0, highest=0)
+    assert passed == 1, "the whole bucket"
+
+
+@pytest.mark.parametrize("lost", [20, 113, 2000])
+def test_an_engine_that_had_to_drop_messages_is_not_refused_at_its_rate(lost: int) -> None:
+    fast = configured(fps=10.0)
+    admission = gate(fast)
+    times = [1000.0 + (lost + index) / 10 + 0.02 * (index % 3) for index in range(6000)]
+    assert sum(admission.admits(RESULTS, lost + seq, at, highest=0) for seq, at in enumerate(times, 1)) == len(times)
+
+
+def test_numbers_of_rejected_messages_are_paid_once() -> None:
+    fast = configured(fps=10.0)
+    admission = gate(fast)
+    for seq in range(1, 201):
+        assert admission.affords(RESULTS, seq, 1000.0 + seq / 10, highest=0, cost=1)
+        admission.charge(RESULTS, seq, highest=0)
+    times = [1020.1 + index / 10 + 0.02 * (index % 3) for index in range(6000)]
+    assert sum(admission.admits(RESULTS, 200 + seq, at, highest=0) for seq, at in enumerate(times, 1)) == len(times)
 
 
 def test_what_was_not_acknowledged_passes_again_after_the_death_of_a_publisher() -> None:

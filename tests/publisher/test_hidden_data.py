@@ -8,7 +8,7 @@ from typing import Any
 
 from edge_infer.contract.codec import dumps, replace
 from edge_infer.contract.messages import DetectedObject, Event, State, timestamp
-from edge_infer.ipc.messages import EngineDown, EngineHello, EngineUp, StateSnapshot, handover
+from edge_infer.ipc.messages import EngineDown, EngineHello, EngineUp, StateSnapshot, Tally, handover
 from edge_infer.plan.channel_rates import channel_rates
 from edge_infer.plan.records import EventsPlan, Plan, SourcePlan, TrackPlan
 from edge_infer.platform.clock import new_boot, uptime
@@ -108,6 +108,34 @@ def test_no_date_of_an_end_or_a_state_ends_the_publisher(broker: Broker, tmp_pat
         room.say(StateSnapshot("door", replace(said, ts=FIRST_MOMENT, since=FIRST_MOMENT), now))
         room.say(handover("door", result(1, mine), uptime()))
         eventually(lambda: heard.on(f"{P}/door/result"), "a result after them")
+        assert room.stop() == 0
+
+
+def test_an_engine_can_neither_invent_pipelines_nor_greet_again(broker: Broker, tmp_path: Path) -> None:
+    """Names without end would fill the memory, and push out what the publisher knows of the times and numbers."""
+    mine = new_boot()
+    with Subscriber(broker.port) as heard, Room() as room:
+        room.greet = False
+        room.start(replace(configured(broker.port), state_dir=str(tmp_path)))
+        room.tell(EngineUp(mine, fresh=True))
+        room.wait(lambda: room.hellos, "greeting")
+        room.say(EngineHello(mine, (Tally("door", "result", 2**52, 2**52), Tally("shed", "result", 1, 1))))
+        room.say(handover("door", result(1, mine), uptime()))
+        eventually(lambda: heard.on(f"{P}/door/result"), "a result, although the greeting claims to be far beyond it")
+        for number in range(20):
+            room.say(handover(f"p{number}", result(number + 1, mine), uptime()))
+            empty = State(1, timestamp(WALL), mine, "faces@1.0.0", SHA[:8], counts={})
+            room.say(StateSnapshot(f"p{number}", empty, uptime()))
+        for _ in range(3):
+            room.say(EngineHello(mine, (Tally("door", "result", 3, 3),), again=True))
+        room.say(handover("door", result(2, mine), uptime()))
+        eventually(lambda: len(heard.on(f"{P}/door/result")) == 2, "the next result")
+        room.wait(lambda: room.report and room.report.egress.rejected >= 42, "the invalid records in a report")
+        assert room.report is not None
+        assert room.report.egress.rejected == 42
+        assert room.report.outbox is not None
+        assert room.report.outbox.lost == {}
+        assert room.report.outbox.produced == 2
         assert room.stop() == 0
 
 

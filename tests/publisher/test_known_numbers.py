@@ -9,7 +9,7 @@ from edge_infer.contract.messages import DetectedObject, Event, LineCounts, Pare
 from edge_infer.errors import WireError
 from edge_infer.plan.records import CropsPlan, EventsPlan, LinePlan, Plan, TrackPlan
 from edge_infer.platform.rate_limits import TokenBucket
-from edge_infer.publisher.known_numbers import MAX_FREE, MAX_RECENT, REACH, KnownIds, KnownNumbers
+from edge_infer.publisher.known_numbers import LINE_REACH, MAX_FREE, MAX_RECENT, REACH, KnownIds, KnownNumbers
 from tests.publisher.samples import BOOT, SHA, mqtt_plan, plan, result
 
 WALL = 1_764_000_000.0
@@ -74,6 +74,13 @@ def test_engines_that_follow_each_other_get_no_more_ids_that_may_be_anywhere() -
         far += ids_of(found) != [ABSENT]
     assert far == MAX_FREE
     assert ids_of(known.result("door", replace(seen(1), boot="ab" * 7))) == [1]
+
+
+def test_an_engine_that_starts_now_begins_to_count_at_nothing() -> None:
+    known = numbers()
+    known.fresh = BOOT
+    said = State(1, timestamp(WALL), BOOT, "faces@1.0.0", SHA[:8], counts={}, lines={"door": LineCounts(2**50, 3)})
+    assert known.state("door", said, 5.0).lines == {"door": LineCounts(LINE_REACH - 1, 3)}
 
 
 def test_an_id_that_was_not_published_lately_is_left_out() -> None:

@@ -159,6 +159,7 @@ def test_nobody_holds_others_up(machine: kernel.Machine, room: Room, fence: Fenc
     own = ALLOW if sockets else REFUSE
     assert (of("setsockopt", 3, 1, 13), of("setsockopt", 3, 1, 9)) == (REFUSE, own)  # SO_LINGER, SO_KEEPALIVE
     assert (of("setsockopt", 3, 6, 13), of("setsockopt", 3, 1, 44)) == (own, REFUSE)  # of TCP; SO_LOCK_FILTER
+    assert of("setsockopt", 3, 6, 31) == REFUSE  # TCP_ULP
     filters = ALLOW if fence.unix in ("sound", "programs") else REFUSE
     assert of("setsockopt", 3, 1, 26) == of("setsockopt", 3, 1, 50) == filters  # SO_ATTACH_FILTER, SO_ATTACH_BPF
     for name in ("fcntl", "fcntl64") if "fcntl64" in machine.numbers else ("fcntl",):

@@ -8,7 +8,7 @@ from typing import Final
 from edge_infer.engine.cascade.sighting import Key
 from edge_infer.engine.tasks import Essence
 from edge_infer.frames.frame import ROUNDING
-from edge_infer.plan.channel_rates import CHANGES_A_MINUTE, CHANGES_AT_ONCE
+from edge_infer.plan.channel_rates import AFTER_LOSS, CHANGES_A_MINUTE, CHANGES_AT_ONCE
 from edge_infer.plan.records import PipelinePlan
 from edge_infer.platform.rate_limits import MessageBudget
 
@@ -45,10 +45,14 @@ class PublishPolicy:
         self._changes = MessageBudget(CHANGES_A_MINUTE * each, CHANGES_AT_ONCE * each)
         self.over_budget = False
         """Whether the last result was held back only because the budget is used up."""
+        self._result_at = -math.inf
         self.reset()
 
     def reset(self) -> None:
-        """Forget what was published, so that the next outcome counts as a change."""
+        """Forget what was published, so that the next outcome counts as a change.
+
+        With ``publish: interval`` a result follows at once, but not within `AFTER_LOSS` seconds of the last one.
+        """
         self._said: dict[Key | None, tuple[Essence, float]] = {}
         self._stated: Essence | object = self
         self._stated_at = -math.inf
@@ -66,6 +70,7 @@ class PublishPolicy:
         _, at = self._said.get(about, (None, -math.inf))
         early = self._publish == "interval" and now < at + self._interval
         self._said[about] = essence, at + self._interval if early else now  # later intervals are not shortened
+        self._result_at = now
         return True
 
     def keep(self, known: frozenset[Key]) -> None:
@@ -94,7 +99,8 @@ class PublishPolicy:
             return False
         said, at = self._said.get(about, (None, -math.inf))
         if self._publish == "interval":
-            return now - at >= _nearly(self._interval)
+            again = about is None and about not in self._said and 0 <= now - self._result_at < AFTER_LOSS
+            return now - at >= _nearly(self._interval) and not again
         due = now - at >= (_nearly(self._result_every) if essence == said else self._together)
         self.over_budget = due and not self._changes.take(captured)
         return due and not self.over_budget

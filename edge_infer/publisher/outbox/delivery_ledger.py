@@ -362,8 +362,7 @@ class DeliveryLedger:
     def _begin(self, newer: MessageSeries) -> SeriesCounts:
         """Start a series.
 
-        Merge an old one into the total at the limit: a faulty engine may invent names without end, and years of boots
-        need no separate counts.
+        At the limit, merge one of an ended engine into the total: years of boots need no separate counts.
         """
         if len(self._tracks) >= MOST_SERIES:
             self._fold()
@@ -371,10 +370,9 @@ class DeliveryLedger:
         return track
 
     def _fold(self) -> None:
-        idle = [s for s, track in self._tracks.items() if not track.pending and s.pipeline != OLDER]
-        ended = next((series for series in idle if self._tracks[series].closed), None)
-        series = ended or next(iter(idle), None)
-        if series is None:
+        ended = (s for s, track in self._tracks.items() if track.closed and not track.pending and s.pipeline != OLDER)
+        series = next(ended, None)
+        if series is None:  # an open one must stay, or its numbers could be used again
             return
         track = self._tracks.pop(series)
         older = MessageSeries(OLDER, OLDER, series.kind)

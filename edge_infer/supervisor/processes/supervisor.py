@@ -557,7 +557,7 @@ class ProcessSupervisor:
             self._model_sender.start_over()
             self._memory_kills.forget()
             reset_activity(self._lights)
-            self.publisher.tell(EngineUp(self._boot, self._rested))
+            self.publisher.tell(EngineUp(self._boot, self._rested, fresh=True))
             words = (*words, "--boot", self._boot, *(() if self._rested else ("--empty-budgets",)))
         if child is self.publisher:
             assert self._plan is not None
@@ -581,13 +581,16 @@ class ProcessSupervisor:
         self._rested_at = now if self._boot else self._rested_at
         return True
 
-    def _replace(self, child: ChildProcess, why: str) -> None:
-        """Restart the child in another sandbox, because a running sandbox cannot change. The child stops in order."""
+    def _replace(self, child: ChildProcess, why: str, *, rested: bool = True) -> None:
+        """Restart the child in another sandbox, because a running sandbox cannot change. The child stops in order.
+
+        ``rested``: a new engine starts with full budgets, as after any change of the plan.
+        """
         if child not in self._replaced and child.pid is not None:
             log.info("restarting %s: it %s", child.recipe.name, why)
             self._replaced.add(child)
             self._sandboxes.renew(child.recipe.name)
-            self._rested_at = -math.inf if child is self.engine else self._rested_at
+            self._rested_at = -math.inf if rested and child is self.engine else self._rested_at
             child.tell(Stop(replaced=True))
 
     def _look_for_others(self) -> None:
@@ -608,7 +611,8 @@ class ProcessSupervisor:
             if identities(fence.reads + fence.files) <= self._seen[child]:
                 continue
             if self._renewals.may_restart(child.recipe.name):
-                self._replace(child, "needs access to files that were missing before or have been replaced")
+                why = "needs access to files that were missing before or have been replaced"
+                self._replace(child, why, rested=False)
 
     def pipelines(self) -> tuple[PipelinePlan, ...]:
         """Return the pipelines of the current plan."""
