@@ -55,6 +55,11 @@ class _CaptureBucket:
             self.left = max(self.left, min(self.burst, self.left + (at - self.at) * self.rate))
             self.at = at
 
+    def refill(self, now: float) -> None:
+        """Fill the bucket."""
+        self.fill(now)
+        self.left = max(self.left, self.burst)
+
     def take(self, tokens: float) -> bool:
         """Take ``tokens``, at most a whole burst. Return whether the bucket held them."""
         if not self.holds(tokens):
@@ -113,12 +118,12 @@ class Unacknowledged(Record, frozen=True):
 class AdmissionState(Record, frozen=True):
     """State of the rate limits that a restarted publisher needs.
 
-    ``inactive`` are the pipelines that did not run. ``rested`` is the last boot that was given full limits.
+    ``resting`` are the pipelines that did not run. ``rested`` is the last boot that was given full limits.
     """
 
     levels: Annotated[tuple[BucketLevel, ...], at_most(MAX_LEVELS)] = ()
     unacknowledged: Annotated[tuple[Unacknowledged, ...], at_most(MAX_UNACKNOWLEDGED)] = ()
-    inactive: Annotated[tuple[Name, ...], at_most(MAX_LEVELS)] = ()
+    resting: Annotated[tuple[Name, ...], at_most(MAX_LEVELS)] = ()
     rested: ShortText = ""
 
 
@@ -130,7 +135,7 @@ class RateAdmission:
         self._earlier = earlier
         self._parts = {level.pipeline: level.part for level in earlier.levels} if earlier else {}  # of the current plan
         self._names = set(self._parts)
-        self._inactive = frozenset(earlier.inactive if earlier else ())
+        self._resting = frozenset(earlier.resting if earlier else ())
         self._rested = earlier.rested if earlier else ""
         self._buckets: dict[tuple[str, str], _CaptureBucket] = {}
         self._paid: dict[MessageSeries, int] = {}
@@ -161,7 +166,7 @@ class RateAdmission:
             Unacknowledged(series.pipeline, series.boot, series.kind, acked, self._paid[series])
             for series, acked in self._acked.items()
         )
-        return AdmissionState(tuple(levels), tuple(found), tuple(sorted(self._inactive)), self._rested)
+        return AdmissionState(tuple(levels), tuple(found), tuple(sorted(self._resting)), self._rested)
 
     def acked(self, series: MessageSeries, seq: int) -> None:
         """Record that the engine will not send the numbers up to ``seq`` again."""
@@ -170,12 +175,12 @@ class RateAdmission:
             if self._acked[series] >= self._paid[series]:
                 del self._acked[series]
 
-    def apply(self, plan: Plan, now: float, inactive: Collection[str] = ()) -> None:
-        """Set the rates of a plan; the pipelines in ``inactive`` do not run now.
+    def apply(self, plan: Plan, now: float, resting: Collection[str] = ()) -> None:
+        """Set the rates of a plan; the pipelines in ``resting`` do not run now.
 
-        A pipeline that the plan does not change keeps its tokens, because an engine can cause such plans. Other
-        pipelines, and those that were inactive, start with full buckets, as in the engine. Tokens that are left from
-        the previous plan stay valid, because messages of that plan may still arrive.
+        A pipeline that the plan does not change keeps its tokens, because an engine can cause such plans. If it was
+        resting, its bucket is filled, as the engine's budgets are. A changed pipeline starts with a full bucket. Tokens
+        that are left from the previous plan stay valid, because messages of that plan may still arrive.
         """
         self.know(plan)
         rates = {pipeline.name: channel_rates(plan, pipeline) for pipeline in plan.pipelines}
@@ -184,9 +189,11 @@ class RateAdmission:
             self._earlier = None
         parts = {pipeline.name: _part(plan, pipeline) for pipeline in plan.pipelines}
         continuing = {name for name, part in parts.items() if self._parts.get(name) == part}
-        continuing -= self._inactive - set(inactive)
-        self._parts, self._inactive = parts, frozenset(inactive)
         kept = {key: bucket for key, bucket in self._buckets.items() if key[0] in continuing}
+        for (name, _), bucket in kept.items():
+            if name in self._resting and name not in resting:
+                bucket.refill(now)
+        self._parts, self._resting = parts, frozenset(resting)
         before = {key: bucket.rest(now) for key, bucket in self._buckets.items() if key not in kept}
         self._buckets = {key: _CaptureBucket(0.0, 0.0, left, now) for key, left in before.items()} | kept
         for name, of in rates.items():

@@ -209,7 +209,7 @@ class Publisher:
         """Handle the supervisor's orders, before the engine's messages: a plan brings the labels that results use."""
         while self._outbox.ready and (order := self._hear(self._control)) is not None:
             if isinstance(order, ApplyPlan):
-                self._apply(order.plan, order.inactive)
+                self._apply(order.plan, (*order.inactive, *order.held))
             elif isinstance(order, EarlierPlan):
                 self._earlier = order
             elif isinstance(order, Announce):
@@ -240,7 +240,7 @@ class Publisher:
             elif isinstance(order, Stop):
                 self._stopping, self._replaced = True, order.replaced
 
-    def _apply(self, plan: Plan, inactive: tuple[str, ...]) -> None:
+    def _apply(self, plan: Plan, resting: tuple[str, ...]) -> None:
         folder = publisher_folder(plan.state_dir)
         with suppress(OSError):  # the files in this folder report the failure themselves
             folder.mkdir(mode=0o700, exist_ok=True)
@@ -250,7 +250,7 @@ class Publisher:
             self._egress.apply(earlier.plan)
         self._egress.apply(plan, None if earlier is None else earlier.replaced)
         self._vocabulary.save(folder, self._egress.words())
-        self._guard.apply(plan, earlier, inactive)
+        self._guard.apply(plan, earlier, resting)
         self._gate.apply(plan)
         self._outbox.use(folder, plan.outbox)
         self._cargo.limit(plan.mqtt.max_rate)

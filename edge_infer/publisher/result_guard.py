@@ -44,17 +44,17 @@ class ResultGuard:
         self._noted = b"" if note is None else note.read() or b""
         self._admission = RateAdmission(_earlier(self._noted))
 
-    def apply(self, plan: Plan, earlier: EarlierPlan | None = None, inactive: Collection[str] = ()) -> None:
+    def apply(self, plan: Plan, earlier: EarlierPlan | None = None, resting: Collection[str] = ()) -> None:
         """Set the plan.
 
-        ``earlier`` is the previous plan, for a new publisher; ``inactive`` are pipelines that do not run.
+        ``earlier`` is the previous plan, for a new publisher; ``resting`` are pipelines that do not run.
         """
         now = self._clock.uptime()
         if earlier is not None:
             self._numbers.apply(earlier.plan, now)
             self._admission.know(earlier.plan)
         self._numbers.apply(plan, now if earlier is None else earlier.replaced)
-        self._admission.apply(plan, now, inactive)
+        self._admission.apply(plan, now, resting)
 
     def knows(self, pipeline: str) -> bool:
         """Return whether this or an earlier plan has such a pipeline."""

@@ -220,6 +220,16 @@ def test_a_pipeline_that_was_paused_starts_with_full_limits_as_it_does_in_the_en
     assert sum(admission.admits(RESULTS, seq, 1000.0, highest=seq - 1) for seq in range(BURST + 1, 200)) == BURST
 
 
+def test_a_pipeline_that_was_held_back_again_and_again_gets_no_more_than_its_rate() -> None:
+    admission, passed = gate(TWICE_A_SECOND), 0
+    for life in range(50):
+        at = 1000.0 + 60 * life
+        passed += admitted(admission, [at] * 500, RESULTS._replace(boot=f"{life:014x}"))
+        admission.apply(TWICE_A_SECOND, at, ["door"])
+        admission.apply(TWICE_A_SECOND, at + 60)
+    assert passed == 50 * BURST < 50 * 60 * 2
+
+
 def test_what_is_on_its_way_from_a_removed_pipeline_is_admitted_and_no_more() -> None:
     admission = gate(TWICE_A_SECOND)
     admission.apply(replace(TWICE_A_SECOND, pipelines=()), 1000.0)

@@ -304,7 +304,7 @@ class ProcessSupervisor:
                 self._model_sender.send(order)
                 child.tell(order)
             else:
-                child.tell(ApplyPlan(plan, inactive=order.inactive))
+                child.tell(ApplyPlan(plan, held=order.held, inactive=order.inactive))
 
     def announce(self, topic: str, payload: object) -> None:
         """Publish a retained device payload if it changed; every new publisher gets it again."""
@@ -660,7 +660,7 @@ class ProcessSupervisor:
         elif child is self.publisher:
             if self._earlier is not None and uptime() < self._earlier.replaced + EARLIER_FOR:
                 child.tell(self._earlier)
-            child.tell(ApplyPlan(self._plan, inactive=self._order.inactive))
+            child.tell(ApplyPlan(self._plan, held=self._order.held, inactive=self._order.inactive))
             self._tell_restraint(child)
             if self.watched:
                 child.tell(Watched(self.watched))
