@@ -12,14 +12,15 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import islice
 from typing import Annotated, Final
 
 from edge_infer.contract.codec import Record, ShortText, at_most, dumps
 from edge_infer.contract.messages import Boot, Event, EventType, Name
 from edge_infer.ipc.messages import NumberedKind
-from edge_infer.plan.channel_rates import KINDS, ChannelRates, Kind, channel_rates
+from edge_infer.plan.channel_rates import KINDS, Kind, channel_rates
 from edge_infer.plan.records import PipelinePlan, Plan
 from edge_infer.platform.rate_limits import LogThrottle
 from edge_infer.publisher.outbox.entry import MessageSeries
@@ -106,13 +107,14 @@ class BucketLevel(Record, frozen=True):
 
 
 class Unacknowledged(Record, frozen=True):
-    """The highest acknowledged number of a series, and the highest admitted one."""
+    """The highest acknowledged number of a series, the highest admitted one, and how many were admitted in between."""
 
     pipeline: Name
     boot: Boot
     kind: NumberedKind
     acked: int
     paid: int
+    count: int = 0
 
 
 class AdmissionState(Record, frozen=True):
@@ -140,11 +142,13 @@ class RateAdmission:
         self._buckets: dict[tuple[str, str], _CaptureBucket] = {}
         self._paid: dict[MessageSeries, int] = {}
         self._acked: dict[MessageSeries, int] = {}  # of series with admitted numbers that are not acknowledged yet
-        self._again: dict[MessageSeries, tuple[int, int]] = {}  # numbers that may come again: after, up to
+        self._counts: dict[MessageSeries, int] = {}  # of these, how many were admitted
+        self._again: dict[MessageSeries, tuple[int, int, int]] = {}  # that may come again: after, up to, and how many
         for each in earlier.unacknowledged if earlier else ():
             series = MessageSeries(each.pipeline, each.boot, each.kind)
             self._acked[series], self._paid[series] = each.acked, each.paid
-            self._again[series] = each.acked, each.paid
+            self._counts[series] = each.count
+            self._again[series] = each.acked, each.paid, each.count
         self._rarely = LogThrottle()
 
     def know(self, plan: Plan) -> None:
@@ -158,22 +162,25 @@ class RateAdmission:
     def state(self) -> AdmissionState:
         """Return the state that a restarted publisher needs."""
         levels = (
-            BucketLevel(pipeline, kind, bucket.left, bucket.at, self._parts.get(pipeline, ""))  # type: ignore[arg-type]
-            for (pipeline, kind), bucket in self._buckets.items()
-            if bucket.rate is not None
+            BucketLevel(name, kind, min(bucket.left, MAX_ON_THE_WAY), bucket.at, self._parts.get(name, ""))  # type: ignore[arg-type]
+            for (name, kind), bucket in self._buckets.items()
         )
         found = (
-            Unacknowledged(series.pipeline, series.boot, series.kind, acked, self._paid[series])
+            Unacknowledged(series.pipeline, series.boot, series.kind, acked, self._paid[series], self._counts[series])
             for series, acked in self._acked.items()
         )
-        return AdmissionState(tuple(levels), tuple(found), tuple(sorted(self._resting)), self._rested)
+        return AdmissionState(
+            tuple(islice(levels, MAX_LEVELS)), tuple(found), tuple(sorted(self._resting)), self._rested
+        )
 
     def acked(self, series: MessageSeries, seq: int) -> None:
         """Record that the engine will not send the numbers up to ``seq`` again."""
         if series in self._acked:
             self._acked[series] = max(seq, self._acked[series])
-            if self._acked[series] >= self._paid[series]:
-                del self._acked[series]
+            left = self._paid[series] - self._acked[series]
+            self._counts[series] = min(self._counts[series], left)
+            if left <= 0:
+                del self._acked[series], self._counts[series]
 
     def apply(self, plan: Plan, now: float, resting: Collection[str] = ()) -> None:
         """Set the rates of a plan; the pipelines in ``resting`` do not run now.
@@ -183,24 +190,30 @@ class RateAdmission:
         that are left from the previous plan stay valid, because messages of that plan may still arrive.
         """
         self.know(plan)
-        rates = {pipeline.name: channel_rates(plan, pipeline) for pipeline in plan.pipelines}
+        restored = self._earlier is not None
         if self._earlier is not None:
-            self._buckets = _restored(self._earlier, rates, now)
+            self._buckets = _restored(self._earlier, now)
             self._earlier = None
         parts = {pipeline.name: _part(plan, pipeline) for pipeline in plan.pipelines}
-        continuing = {name for name, part in parts.items() if self._parts.get(name) == part}
-        kept = {key: bucket for key, bucket in self._buckets.items() if key[0] in continuing}
-        for (name, _), bucket in kept.items():
-            if name in self._resting and name not in resting:
-                bucket.refill(now)
+        unchanged = {name for name, part in parts.items() if self._parts.get(name) == part}
+        returned = self._resting - set(resting)
         self._parts, self._resting = parts, frozenset(resting)
-        before = {key: bucket.rest(now) for key, bucket in self._buckets.items() if key not in kept}
-        self._buckets = {key: _CaptureBucket(0.0, 0.0, left, now) for key, left in before.items()} | kept
-        for name, of in rates.items():
+        before, self._buckets = self._buckets, {}
+        for pipeline in plan.pipelines:
+            name, rates = pipeline.name, channel_rates(plan, pipeline)
             for kind in KINDS:
-                rate, most = getattr(of, kind + "s"), of.burst(kind)
-                if (name, kind) not in kept:
-                    self._buckets[name, kind] = _CaptureBucket(rate, most, most + before.get((name, kind), 0.0), now)
+                rate, most = getattr(rates, kind + "s"), rates.burst(kind)
+                bucket = before.pop((name, kind), None) or _CaptureBucket(0.0, 0.0, 0.0, now)
+                if name in unchanged:
+                    bucket.rate, bucket.burst = rate, most
+                    if name in returned:
+                        bucket.refill(now)
+                else:  # messages that waited while there was no publisher were captured since the time of the bucket
+                    since = bucket.at if restored else now
+                    bucket = _CaptureBucket(rate, most, most + bucket.rest(now), since)
+                self._buckets[name, kind] = bucket
+        for key, bucket in before.items():
+            self._buckets[key] = _CaptureBucket(0.0, 0.0, bucket.rest(now), now)
 
     def engine_rested(self, boot: str) -> bool:
         """Fill the buckets, because an engine starts with full budgets. Return False if they were filled for it before.
@@ -220,7 +233,8 @@ class RateAdmission:
         ``highest`` is the highest sequence number of the series in the outbox.
         """
         if self._may_come_again(series, seq):
-            self._again[series] = seq, self._again[series][1]
+            _, last, count = self._again[series]
+            self._again[series] = seq, last, count - 1
             return True
         bucket = self._buckets.get((series.pipeline, series.kind))
         if bucket is None:
@@ -232,9 +246,11 @@ class RateAdmission:
             return False
         self._paid[series] = max(seq, before)
         if series not in self._acked:
-            self._acked[series] = max(0, seq - 1)
+            self._acked[series], self._counts[series] = max(0, seq - 1), 0
             if len(self._acked) > MAX_UNACKNOWLEDGED:
-                del self._acked[next(iter(self._acked))]
+                oldest = next(iter(self._acked))
+                del self._acked[oldest], self._counts[oldest]
+        self._counts[series] += 1
         return True
 
     def affords(self, series: MessageSeries, seq: int, at: float, *, highest: int, cost: int) -> bool:
@@ -251,10 +267,10 @@ class RateAdmission:
     def _may_come_again(self, series: MessageSeries, seq: int) -> bool:
         """Return whether an earlier publisher admitted this number without acknowledging it.
 
-        Each such number is admitted once more.
+        Each such number is admitted once more. The engine may have skipped others, which were never admitted.
         """
-        after, last = self._again.get(series, (0, 0))
-        return after < seq <= last
+        after, last, count = self._again.get(series, (0, 0, 0))
+        return count > 0 and after < seq <= last
 
     def charge(self, series: MessageSeries, seq: int, *, highest: int) -> None:
         """Charge for a message that was rejected for another reason, because even a rejection carries information."""
@@ -286,25 +302,17 @@ def cost(event: Event, *, begun: bool) -> int:
     return found if found or begun else 2
 
 
-def _restored(
-    earlier: AdmissionState, rates: Mapping[str, ChannelRates], now: float
-) -> dict[tuple[str, str], _CaptureBucket]:
-    """Return the buckets of the previous publisher. A restart adds no tokens, because an engine can cause it.
+def _restored(earlier: AdmissionState, now: float) -> dict[tuple[str, str], _CaptureBucket]:
+    """Return the buckets of the previous publisher, without rates. A restart adds no tokens: an engine can cause it.
 
     A compromised process may have written any levels, so they are limited to values that a bucket can have.
     """
-    levels = {(level.pipeline, level.kind): level for level in earlier.levels}
-    gone = [key for key in levels if key[0] not in rates][: MAX_LEVELS // 2]
-    found: dict[tuple[str, str], _CaptureBucket] = {
-        key: _CaptureBucket(0.0, MAX_ON_THE_WAY, _within(levels[key].left, MAX_ON_THE_WAY), now) for key in gone
+    return {
+        (level.pipeline, level.kind): _CaptureBucket(
+            0.0, MAX_ON_THE_WAY, min(max(0.0, level.left), MAX_ON_THE_WAY), min(level.at, now)
+        )
+        for level in earlier.levels
     }
-    for name, of in rates.items():
-        for kind in KINDS:
-            rate, most, level = getattr(of, kind + "s"), of.burst(kind), levels.get((name, kind))
-            if level is not None and rate is not None:
-                left = _within(level.left, most + MAX_ON_THE_WAY) if rate else 0.0
-                found[name, kind] = _CaptureBucket(rate, most, left, min(level.at, now))
-    return found
 
 
 def _part(plan: Plan, pipeline: PipelinePlan) -> str:
@@ -312,7 +320,3 @@ def _part(plan: Plan, pipeline: PipelinePlan) -> str:
     source = next((each for each in plan.sources if each.name == pipeline.source), None)
     text = dumps([pipeline, source, repr(channel_rates(plan, pipeline))])
     return hashlib.sha256(text).hexdigest()[:16]
-
-
-def _within(left: float, most: float) -> float:
-    return min(max(0.0, left), most)

@@ -223,7 +223,7 @@ class Publisher:
                 if order.fresh:
                     self._fresh = order.boot
                     self._guard.engine_started(order.boot)
-                if order.rested and self._guard.engine_rested(order.boot):
+                if order.rested and self._guard.engine_rested(order.boot, fresh=order.fresh) and order.fresh:
                     self._egress.engine_rested()
             elif isinstance(order, EngineReport):
                 self._health.report = order
@@ -325,8 +325,17 @@ class Publisher:
                 self._deferred = message  # the message keeps its place, because `_handle_control` may receive more
                 self._handle_control()  # reads the announcement, which was sent before the engine started
                 message, self._deferred = self._deferred, None
-            if message is not None and self._known(_boot(message)):
+            if message is not None and self._known(_boot(message)) and self._exists(message):
                 self._gate_or_hear(message)
+
+    def _exists(self, message: object) -> bool:
+        """Return whether the pipeline of a message exists. Invented names would fill memory and carry hidden data."""
+        if not isinstance(message, (Handover, StateSnapshot)) or self._guard.knows(message.pipeline):
+            return True
+        self._egress.rejected += 1
+        if self._rarely.due("pipeline"):
+            log.warning("message rejected: there is no pipeline %r (logged once a minute)", message.pipeline)
+        return False
 
     def _gate_or_hear(self, message: object) -> None:
         assert isinstance(message, (EngineHello, Handover, StateSnapshot))
@@ -339,7 +348,9 @@ class Publisher:
 
     def _hear_engine(self, message: object) -> None:
         if isinstance(message, EngineHello):
-            self._greet(message)
+            if self._answers:  # more would let an engine choose what counts as sent again
+                self._answers -= 1
+                self._greet(message)
         elif isinstance(message, StateSnapshot):
             self._take_state(message)
         elif isinstance(message, Handover) and self._greeted:
@@ -369,7 +380,9 @@ class Publisher:
                 self._take_state(snapshot)
 
     def _is_news(self, message: object) -> bool:
-        said = isinstance(message, (StateSnapshot, Handover)) and not self._egress.knows(_said(message))
+        said = isinstance(message, (StateSnapshot, Handover)) and not (
+            self._guard.knows(message.pipeline) and self._egress.knows(_said(message))
+        )
         return said or _boot(message) not in self._boots
 
     def _known(self, boot: str) -> bool:
@@ -434,6 +447,8 @@ class Publisher:
         series = MessageSeries(handover.pipeline, message.boot, "event" if isinstance(message, Event) else "result")
         if own and isinstance(message, Event) and message.skipped is not ABSENT:
             self._outbox.leave_out(series, message.skipped, message.seq)
+        if not own and series.kind == "result" and message.seq <= self._outbox.highest(series):
+            return  # the engine sends it again, and this process has it already
         missing = "handover" if message.boot == self._boot else "unknown"
         admitted = self._admit_own(series, handover) if own else self._admit(series, message, handover.at)
         if isinstance(admitted, str):
@@ -550,7 +565,7 @@ class Publisher:
         """Return the next record of a channel. Handle the end of a channel and invalid records."""
         while channel is self._control or time.monotonic() >= self._deaf_until:
             try:
-                return self._checked(channel.receive()) if channel is self._results else channel.receive()
+                return channel.receive()
             except ChannelClosedError:
                 if channel is self._control:
                     log.warning("the supervisor has ended; stopping the publisher")
@@ -567,16 +582,6 @@ class Publisher:
                     self._deaf_until = time.monotonic() + DEAF
                     self._faults = TokenBucket(MAX_FAULTS, FAULTS_PER_SECOND)
         return None
-
-    def _checked(self, record: object) -> object:
-        """Raise `WireError` for a record that no sound engine sends: it would fill memory, or carry hidden data."""
-        if isinstance(record, (Handover, StateSnapshot)) and not self._guard.knows(record.pipeline):
-            raise WireError(f"there is no pipeline {record.pipeline!r}")
-        if isinstance(record, EngineHello):
-            self._answers -= 1
-            if self._answers < 0:
-                raise WireError("an answer to no greeting")
-        return record
 
     def _known_tallies(self, tallies: Iterable[Tally], boot: str) -> tuple[Tally, ...]:
         """Return the tallies of pipelines that the publisher knows.

@@ -43,6 +43,8 @@ class ResultGuard:
         self._note = note
         self._noted = b"" if note is None else note.read() or b""
         self._admission = RateAdmission(_earlier(self._noted))
+        self._applied = False
+        """Whether there is a plan. Without one the levels of the previous publisher must stay in the note."""
 
     def apply(self, plan: Plan, earlier: EarlierPlan | None = None, resting: Collection[str] = ()) -> None:
         """Set the plan.
@@ -55,6 +57,7 @@ class ResultGuard:
             self._admission.know(earlier.plan)
         self._numbers.apply(plan, now if earlier is None else earlier.replaced)
         self._admission.apply(plan, now, resting)
+        self._applied = True
 
     def knows(self, pipeline: str) -> bool:
         """Return whether this or an earlier plan has such a pipeline."""
@@ -66,7 +69,7 @@ class ResultGuard:
 
     def save(self) -> None:
         """Store the state of the rate limits. Call it before a message is sent that counts against them."""
-        if self._note is not None and (noted := dumps(self._admission.state())) != self._noted:
+        if self._note is not None and self._applied and (noted := dumps(self._admission.state())) != self._noted:
             self._note.write(noted)
             self._noted = noted
 
@@ -74,9 +77,10 @@ class ResultGuard:
         """Record that the engine has discarded messages after an acknowledgement."""
         self._admission.acked(MessageSeries(acked.pipeline, acked.boot, acked.kind), acked.seq)
 
-    def engine_rested(self, boot: str) -> bool:
-        """Give a new engine its full budgets once, and only the current plan. Return whether this was done now."""
-        if rested := self._admission.engine_rested(boot):
+    def engine_rested(self, boot: str, *, fresh: bool) -> bool:
+        """Give an engine its full budgets once, and a ``fresh`` one only the current plan; return whether it did."""
+        rested = self._admission.engine_rested(boot)
+        if rested and fresh:
             self._numbers.engine_rested()
         return rested
 

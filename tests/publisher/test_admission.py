@@ -20,6 +20,7 @@ from edge_infer.publisher.outbox.entry import MessageSeries
 from tests.publisher.samples import BOOT, TS, mqtt_plan, plan
 
 RESULTS, EVENTS = MessageSeries("door", BOOT, "result"), MessageSeries("door", BOOT, "event")
+OTHER = MessageSeries("door", "ab" * 7, "result")
 CAMERA = SourcePlan("cam", "v4l2", "m:C", live=True, network=False, options={})
 
 
@@ -71,7 +72,7 @@ def test_what_a_compromised_process_leaves_does_not_grow() -> None:
     levels = tuple(BucketLevel(f"p{number}", "result", 1.0, 0.0) for number in range(MAX_LEVELS))
     state = gate(TWICE_A_SECOND, earlier=AdmissionState(levels)).state()
     assert decode_json(AdmissionState, dumps(state)) == state
-    assert len(gate(TWICE_A_SECOND, earlier=state).state().levels) <= len(state.levels) < MAX_LEVELS
+    assert len(gate(TWICE_A_SECOND, earlier=state).state().levels) == len(state.levels) == MAX_LEVELS
     with pytest.raises(WireError):
         decode_json(AdmissionState, dumps(AdmissionState((*levels, levels[0]))))
 
@@ -143,9 +144,50 @@ def test_publishers_that_follow_each_other_give_nothing_anew() -> None:
 
 def test_nothing_is_kept_where_no_results_are_published() -> None:
     silent = configured(fps=2.0, publish="off")
-    earlier = gate(TWICE_A_SECOND).state()
-    for admission in (gate(silent), gate(silent, 1010.0, gate(silent).state()), gate(silent, 1010.0, earlier)):
+    for admission in (gate(silent), gate(silent, 1010.0, gate(silent).state())):
         assert admitted(admission, [900.0] * 5000) == 0
+    switched = gate(silent, 1010.0, gate(TWICE_A_SECOND).state())
+    assert admitted(switched, [900.0] * 20) == 20, "what is on its way"
+    assert admitted(gate(silent, 1011.0, switched.state()), [900.0] * 5000, OTHER) == BURST - 20
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"fps": 30.0}, {"fps": 30.0, "publish": "change"}),
+        ({"fps": 30.0}, {"fps": 1.0}),
+        ({"fps": 30.0}, {"fps": 30.0, "publish": "off"}),
+        ({}, {"publish": "change"}),
+        ({"fps": 30.0}, {"fps": 30.0, "threshold": 0.75}),
+    ],
+)
+def test_what_an_engine_makes_by_the_plan_of_before_is_admitted_by_a_new_publisher(
+    before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    """The publisher is away for four seconds, and the engine needs three more to load the model."""
+    old = gate(configured(**before))
+    seen = [1000.0 + index / 30 for index in range(300)]
+    assert admitted(old, seen) == 300
+    new = gate(configured(**after), 1014.0, old.state())
+    times = [1010.0 + index / 30 for index in range(210)]
+    assert sum(new.admits(RESULTS, seq, at, highest=0) for seq, at in enumerate(times, 301)) == 210
+
+
+def test_a_backlog_of_a_publisher_that_was_away_passes_after_an_edit_that_changes_no_rate() -> None:
+    old = gate(configured(fps=30.0))
+    assert admitted(old, [1000.0 + index / 30 for index in range(300)]) == 300
+    new = gate(configured(fps=30.0, threshold=0.75), 1040.0, old.state())
+    times = [1010.0 + index / 30 for index in range(990)]
+    assert sum(new.admits(RESULTS, seq, at, highest=0) for seq, at in enumerate(times, 301)) == 990
+
+
+def test_numbers_that_were_skipped_do_not_come_again() -> None:
+    old = gate(TWICE_A_SECOND)
+    assert old.admits(RESULTS, 1, 1000.0, highest=0)
+    assert old.admits(RESULTS, 1_000_001, 1000.0, highest=0)
+    new = gate(TWICE_A_SECOND, 1001.0, old.state())
+    again = sum(new.admits(RESULTS, seq, 1000.0, highest=0) for seq in range(2, 5000))
+    assert again <= BURST + 2
 
 
 def test_the_levels_of_removed_pipelines_and_of_new_ones() -> None:

@@ -123,6 +123,17 @@ def test_the_numbers_of_a_running_engine_are_not_forgotten() -> None:
     )
 
 
+def test_ended_engines_that_are_reported_again_count_once() -> None:
+    """The supervisor reports the last ones again to each new publisher."""
+    outbox, ends = StoredOutbox(), 17
+    tallies = tuple(Tally(f"p{number}", "result", 1, 1) for number in range(100))
+    for _ in range(2):
+        for number in range(ends):
+            outbox.ended(f"{number:06x}", tallies)
+    account = outbox.account()
+    assert (account.produced, account.delivered) == (ends * 100, ends * 100)
+
+
 def test_a_greeting_has_not_more_tallies_than_a_message_may_have() -> None:
     with pytest.raises(WireError, match="length <= 512"):
         decode(EngineHello, encode(EngineHello("aaaaaa", tuple(Tally(f"p{n}", "result", 1) for n in range(600)))))

@@ -189,7 +189,7 @@ def test_a_rollback_takes_what_each_model_has_found() -> None:
 def test_a_new_engine_with_full_budgets_has_only_the_present_plan() -> None:
     door = Guarded(WIDE, STRICT)
     door.egress.engine_rested()
-    door.guard.engine_rested("ab" * 7)
+    assert door.guard.engine_rested("ab" * 7, fresh=True)
     assert door.admits(seen(40)) == "rejected"
     assert door.admits(seen(number=3)).objects[0].id is ABSENT
     assert door.admits(replace(event("appear", door.now, door.now), id=8)) == "rejected"

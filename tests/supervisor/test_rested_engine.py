@@ -61,6 +61,7 @@ def starts(house: ProcessSupervisor, monkeypatch: pytest.MonkeyPatch, times: lis
         now[0] = at
         house._start(house.engine)
     assert [up.rested for up in said] == ["--empty-budgets" not in each for each in words]
+    assert all(up.fresh for up in said)
     return [up.rested for up in said]
 
 

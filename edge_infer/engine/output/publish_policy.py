@@ -51,7 +51,8 @@ class PublishPolicy:
     def reset(self) -> None:
         """Forget what was published, so that the next outcome counts as a change.
 
-        With ``publish: interval`` a result follows at once, but not within `AFTER_LOSS` seconds of the last one.
+        With ``publish: interval`` a result follows at once, but not within `AFTER_LOSS` seconds of the last one,
+        nor within a shorter interval.
         """
         self._said: dict[Key | None, tuple[Essence, float]] = {}
         self._stated: Essence | object = self
@@ -99,7 +100,8 @@ class PublishPolicy:
             return False
         said, at = self._said.get(about, (None, -math.inf))
         if self._publish == "interval":
-            again = about is None and about not in self._said and 0 <= now - self._result_at < AFTER_LOSS
+            pause = min(AFTER_LOSS, self._interval)
+            again = about is None and about not in self._said and 0 <= now - self._result_at < pause
             return now - at >= _nearly(self._interval) and not again
         due = now - at >= (_nearly(self._result_every) if essence == said else self._together)
         self.over_budget = due and not self._changes.take(captured)

@@ -6,7 +6,7 @@ It counts by pipeline, boot (one start of the engine) and kind, and survives res
 from __future__ import annotations
 
 import logging
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 MOST_SERIES: Final = 1024
 """Maximum number of series with counts of their own. Older ones are merged into one total. A correct engine needs far
 fewer."""
+RECENT: Final = 20
+"""Number of boots that are never merged: of the running engine, and of ended ones that the supervisor reports again to
+each new publisher."""
 UNKNOWN: Final = "unknown"
 """Loss reason: the engine used the number, and the process that knew the outcome has died. The message may have been
 delivered."""
@@ -80,6 +83,7 @@ class DeliveryLedger:
         self._tracks: OrderedDict[MessageSeries, SeriesCounts] = OrderedDict()
         self._changed: set[MessageSeries] = set()
         self._forgotten: list[MessageSeries] = []
+        self._recent: deque[str] = deque(maxlen=RECENT)
         self._without_file = False
         self.settled = 0
         """Count of sequence numbers that have become safe or lost since the last call of `safe`."""
@@ -88,6 +92,8 @@ class DeliveryLedger:
 
     def resume(self, boot: str, tallies: Iterable[Tally]) -> None:
         """Set the number after which each series of this boot continues, unless numbers of it were taken before."""
+        if boot not in self._recent:
+            self._recent.append(boot)
         for tally in tallies:
             series = MessageSeries(tally.pipeline, boot, tally.kind)
             track = self._tracks.get(series)
@@ -370,7 +376,11 @@ class DeliveryLedger:
         return track
 
     def _fold(self) -> None:
-        ended = (s for s, track in self._tracks.items() if track.closed and not track.pending and s.pipeline != OLDER)
+        ended = (
+            series
+            for series, track in self._tracks.items()
+            if track.closed and not track.pending and series.boot not in self._recent and series.pipeline != OLDER
+        )
         series = next(ended, None)
         if series is None:  # an open one must stay, or its numbers could be used again
             return
