@@ -16,6 +16,7 @@ from typing import Protocol
 
 from edge_infer.platform.child_process import go_before, own_module
 from edge_infer.platform.environment import for_children
+from edge_infer.supervisor.processes.standard_input import only_readable
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ class SubprocessHandle:
     ) -> None:
         self._process = subprocess.Popen(
             own_module(module, *_options(files), *words),
-            stdin=None if stdin else subprocess.DEVNULL,
+            stdin=only_readable() if stdin else subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             pass_fds=tuple(files.values()),
