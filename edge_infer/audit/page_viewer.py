@@ -12,11 +12,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-from edge_infer.page.started import StartedPage
 from edge_infer.supervisor.control.page_relay import relayed
 from edge_infer.supervisor.control.peer import Peer
 from edge_infer.supervisor.control.requests import PendingPictures
 from edge_infer.supervisor.control.server import ControlSocket, Request
+from edge_infer.supervisor.page_process import StartedPage
+from edge_infer.supervisor.processes.output import Output
 from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
 
 HOST: Final = "localhost"
@@ -39,6 +40,7 @@ class PageViewer:
         self._path = folder / "page.sock"
         self._pictures = PendingPictures(house)
         self._control = ControlSocket(folder / "control.sock", self._handle, _known)
+        self._output = Output("page")
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
         self._stack = ExitStack()
@@ -52,7 +54,8 @@ class PageViewer:
             listener.listen()
             control = self._control.path
             settings = {"why_not": "the audit saves nothing", "state_dir": str(control.parent)}
-            stack.enter_context(StartedPage(listener, settings, lambda: relayed(lambda: control), _no_writer))
+            output = stack.enter_context(self._output)
+            stack.enter_context(StartedPage(listener, settings, lambda: relayed(lambda: control), _no_writer, output))
             self._thread.start()
             self._stack = stack.pop_all()
         return self
@@ -66,7 +69,7 @@ class PageViewer:
 
     def files(self) -> list[int]:
         """Return the descriptors to wait on. Call `step` when one is readable, and periodically."""
-        return self._control.files()
+        return [*self._control.files(), *self._output.files()]
 
     def unsent(self) -> list[int]:
         """Return the descriptors to wait on until they are writable; then call `step`."""
@@ -77,6 +80,7 @@ class PageViewer:
         for file in set(ready).intersection(self._control.files()):
             self._control.serve(file)
         self._control.flush()
+        self._output.read()
         self._pictures.go_on()
 
     def _handle(self, request: Request) -> None:

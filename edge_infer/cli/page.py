@@ -14,13 +14,14 @@ from typing import Final
 
 from edge_infer.drawing.edit_limit import EditLimit
 from edge_infer.errors import ConfigError, StartError
-from edge_infer.page.started import StartedPage
 from edge_infer.platform.logs import configure
 from edge_infer.platform.paths import DEFAULT_CONFIG, default_device_id, hinted
 from edge_infer.sandbox.change_user import become_changer
 from edge_infer.sandbox.foreign import is_shared, refuse_foreign
 from edge_infer.supervisor.control.page_relay import relayed, served
 from edge_infer.supervisor.control.server import find_socket
+from edge_infer.supervisor.page_process import StartedPage
+from edge_infer.supervisor.processes.output import Output
 
 SYSTEM_SOCKET: Final = Path("/run/edge-infer-page/page.sock")
 """The socket of ``systemd/edge-infer-page.socket``."""
@@ -78,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
                 settings,
                 lambda: relayed(lambda: find_socket(config)),
                 lambda: _to_writer(config, limit),
+                stack.enter_context(Output("page")),
             )
         )
         if args.socket is not None:

@@ -1,4 +1,4 @@
-"""Entry point of the page's process, ``python -m edge_infer.page``; see `edge_infer.page.started`.
+"""Entry point of the page's process, ``python -m edge_infer.page``; see `edge_infer.supervisor.page_process`.
 
 The parent is `edge-infer page` or `edge_infer.supervisor.page_service`. It passes the listening socket and a channel,
 over which it sends the settings as a line of JSON.
@@ -39,6 +39,8 @@ def main() -> int:
     listener = socket.socket(fileno=args.listen)
     _give_up_root(settings)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # after the change of user, which resets this
+    if _has_ended(channel):  # the parent, before this process asked the kernel to end with it
+        return 0
     files = static_files()
     lock("page")
     token = settings.get("token", "")
@@ -51,6 +53,14 @@ def main() -> int:
         signal.signal(number, stop)
     server.run()
     return 0
+
+
+def _has_ended(channel: socket.socket) -> bool:
+    """Return whether the process at the other end has ended."""
+    try:
+        return not channel.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
 
 
 def _why_not(settings: dict[str, Any]) -> str:

@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import Final
 
 from edge_infer.errors import StartError
-from edge_infer.page.started import StartedPage
 from edge_infer.page.upstream import SocketPeers
 from edge_infer.platform.child_process import unexpected_death
-from edge_infer.platform.event_loop import readable
 from edge_infer.platform.logs import configure
 from edge_infer.platform.rate_limits import TokenBucket
 from edge_infer.sandbox import privileges
+from edge_infer.supervisor.page_process import StartedPage
 from edge_infer.supervisor.processes.output import Output
 
 log = logging.getLogger(__name__)
@@ -87,17 +86,10 @@ def main() -> int:
 def _serve(control: Path, writer: Path, output: Output) -> int:
     """Run the page's process and forward its output; return its exit code. Raises `StartError` or `OSError`."""
     peers = LimitedPeers(SocketPeers(control, writer))
-    theirs = output.open()
     with socket.socket(fileno=FIRST_PASSED) as listener:
-        try:
-            page = StartedPage(listener, {"writer": str(writer)}, peers.daemon, peers.writer, output=theirs)
-        finally:
-            os.close(theirs)
+        page = StartedPage(listener, {"writer": str(writer)}, peers.daemon, peers.writer, output)
     with page:
-        while (code := page.poll()) is None:
-            readable(output.files(), timeout=output.due() - time.monotonic())
-            output.read()
-        return code
+        return page.wait()
 
 
 if __name__ == "__main__":
