@@ -63,9 +63,9 @@ def run(args: argparse.Namespace) -> int:
         configure("page", "info")  # the page logs each edit
     limit = EditLimit()
     with ExitStack() as stack:
-        token = secrets.token_urlsafe(24)
+        token = secrets.token_urlsafe(24)  # also for a socket: processes of the daemon may have the same user
         if args.socket is not None:
-            listener, token = stack.enter_context(_unix_listener(args.socket)), ""
+            listener = stack.enter_context(_unix_listener(args.socket))
             stack.callback(args.socket.unlink, missing_ok=True)
         else:
             listener = stack.enter_context(_tcp_listener(0 if args.port is None else args.port))
@@ -83,12 +83,12 @@ def run(args: argparse.Namespace) -> int:
             )
         )
         if args.socket is not None:
-            _print_way(args.socket.absolute())
+            _print_way(args.socket.absolute(), token)
         else:
             port = listener.getsockname()[1]
             print(f"on this box: http://localhost:{port}/?token={token}")
             print(f"from elsewhere, first: ssh -L {port}:localhost:{port} {default_device_id()}", flush=True)
-            print("the address works for one browser", file=sys.stderr)
+        print("the address works for one browser", file=sys.stderr)
         print("Ctrl-C ends the page", file=sys.stderr, flush=True)
         listener.close()
         with suppress(KeyboardInterrupt):
@@ -96,10 +96,10 @@ def run(args: argparse.Namespace) -> int:
         return 0
 
 
-def _print_way(path: Path) -> None:
+def _print_way(path: Path, token: str = "") -> None:
     """Print the commands to run on the computer with the browser."""
     print(f"ssh -L {PORT}:{path} {default_device_id()}")
-    print(f"then open http://localhost:{PORT}/", flush=True)
+    print(f"then open http://localhost:{PORT}/{'?token=' * bool(token)}{token}", flush=True)
 
 
 def _tcp_listener(port: int) -> socket.socket:

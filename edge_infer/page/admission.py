@@ -15,13 +15,15 @@ from typing import Final
 from edge_infer.page.http_messages import HttpRequest, RefusedRequestError, bad
 
 COOKIE: Final = "edge-infer-page"
+"""Beginning of the name of the cookie. A browser has one set of cookies for all ports of localhost, so pages of several
+boxes need different names."""
 MARK: Final = "x-edge-infer"
 """Header that a browser sends for another web page only after asking this server for permission."""
 _HOST: Final = re.compile(r"(?:localhost|127\.0\.0\.1|\[::1\])(?::[0-9]{1,5})?")
 
 
 class BrowserAdmission:
-    """Checks each request. If every user of the computer can reach the socket, a ``token`` admits one browser."""
+    """Checks each request. If more than the people who may see pictures can connect, a ``token`` admits one browser."""
 
     def __init__(self, token: str = "") -> None:
         """``token`` can be used once: the browser that sends it gets a cookie.
@@ -30,6 +32,7 @@ class BrowserAdmission:
         """
         self._token = token
         self._asks = bool(token)
+        self._name = f"{COOKIE}-{secrets.token_hex(4)}"
         self._session = secrets.token_urlsafe(32)
 
     def check(self, request: HttpRequest) -> None:
@@ -54,7 +57,7 @@ class BrowserAdmission:
             return None
         self._host(request)
         self._token = ""
-        return f"{COOKIE}={self._session}; HttpOnly; SameSite=Strict; Path=/"
+        return f"{self._name}={self._session}; HttpOnly; SameSite=Strict; Path=/"
 
     def _host(self, request: HttpRequest) -> str:
         """Return the host in a request; raise `RefusedRequestError` unless it is this computer."""
@@ -66,6 +69,6 @@ class BrowserAdmission:
     def _is_known(self, cookies: str) -> bool:
         for each in cookies.split(";"):
             name, _, value = each.strip().partition("=")
-            if name == COOKIE and hmac.compare_digest(value.encode(), self._session.encode()):
+            if name == self._name and hmac.compare_digest(value.encode(), self._session.encode()):
                 return True
         return False

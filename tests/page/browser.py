@@ -19,6 +19,7 @@ from tests.broker import eventually
 from tests.running import Daemon
 
 HOST = "localhost:8080"
+TOKEN = re.compile(rf"^then open http://{HOST}/(\?token=\S+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -54,15 +55,16 @@ class Page:
         self.path = daemon.folder / "page.sock"
         self._log = daemon.folder / "page.log"
         self._process: subprocess.Popen[bytes] | None = None
+        self._cookie = ""
 
     def __enter__(self) -> Page:
+        printed = len(self.log) if self._log.exists() else 0
         words = ["page", "--socket", str(self.path), "-c", str(self.daemon.config)]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "edge_infer", *words], stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
-        eventually(lambda: self._answers() or self._process.poll() is not None, f"page: {self._log}", 60.0)  # type: ignore[union-attr]
-        assert self._process.poll() is None, self.log
+        (self.token,) = eventually(lambda: re.findall(TOKEN, self.log[printed:]), f"page: {self._log}", 60.0)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -70,11 +72,16 @@ class Page:
         self._process.send_signal(signal.SIGINT)
         self._process.wait(20)
 
-    def _answers(self) -> bool:
-        try:
-            return self.get("/api/overview").status == 200
-        except OSError:
-            return False
+    @property
+    def cookie(self) -> str:
+        """What a browser gets for the token, which only one can use."""
+        if not self._cookie:
+            with closing(_UnixConnection(self.path)) as connection:
+                connection.request("GET", f"/{self.token}", headers={"Host": HOST})
+                found = connection.getresponse()
+            assert found.status == 303
+            self._cookie = found.headers["Set-Cookie"].partition(";")[0]
+        return self._cookie
 
     @property
     def log(self) -> str:
@@ -89,10 +96,10 @@ class Page:
         return int(children[0])
 
     def request(self, method: str, target: str, body: bytes | None = None, **headers: str) -> Reply:
-        """A request with exactly these headers (``_`` for ``-``), and Host unless it is given."""
+        """A request with exactly these headers (``_`` for ``-``), and Host and Cookie unless they are given."""
         with closing(_UnixConnection(self.path)) as connection:
             connection.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
-            for name, value in ({"Host": HOST} | headers).items():
+            for name, value in ({"Host": HOST, "Cookie": self.cookie} | headers).items():
                 connection.putheader(name.replace("_", "-"), value)
             if body is not None:
                 connection.putheader("Content-Length", str(len(body)))

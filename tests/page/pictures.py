@@ -55,6 +55,7 @@ def opened_page(folder: Path, broker: Broker, text: str) -> Iterator[tuple[Daemo
     with Daemon(folder, text) as daemon:
         daemon.wait_serving(60.0)
         with Page(daemon) as page, tunnel(folder, page.path) as port, browser() as chrome:
+            chrome.driver.get(f"http://localhost:{port}/{page.token}")
             yield daemon, chrome, f"http://localhost:{port}"
 
 

@@ -92,7 +92,9 @@ def test_who_never_reads_and_who_never_ends_holds_nobody_up(page: Page) -> None:
             client = stack.enter_context(socket.socket(socket.AF_UNIX))
             client.connect(str(page.path))
             end = "\r\n\r\n" if count % 2 else ""
-            asked = f"GET /api/look?source=cam HTTP/1.1\r\nHost: {HOST}\r\nX-Edge-Infer: page{end}"
+            asked = (
+                f"GET /api/look?source=cam HTTP/1.1\r\nHost: {HOST}\r\nCookie: {page.cookie}\r\nX-Edge-Infer: page{end}"
+            )
             client.sendall(asked.encode())
         begun = time.monotonic()
         assert page.get("/api/overview").status == 200

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+import sys
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -13,9 +16,10 @@ import numpy as np
 import psutil
 import pytest
 
-from tests.broker import Subscriber, eventually
+from tests.broker import Broker, Subscriber, eventually
 from tests.page.browser import Page, command_page, pss
-from tests.running import Daemon
+from tests.page.conftest import TEXT
+from tests.running import MODEL, Daemon
 
 pytestmark = pytest.mark.long
 
@@ -212,6 +216,50 @@ def test_pictures_come_at_most_twice_a_second_however_many_look(page: Page) -> N
     taken = len(set(numbers))
     assert taken <= 2 * (time.monotonic() - begun) + 1
     assert len(numbers) > taken, "they share the pictures"
+
+
+THIEF = """\
+import socket, sys, time
+def ask(target):
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(20)
+        client.connect("{path}")
+        client.sendall(f"{{target}} HTTP/1.1\\r\\nHost: localhost\\r\\nX-Edge-Infer: page\\r\\n\\r\\n".encode())
+        return client.recv(4096).split()[1].decode()
+found = False
+while True:
+    sys.stdout.buffer.write(bytes(64 * 48 * 3))
+    sys.stdout.buffer.flush()
+    time.sleep(0.1)
+    try:
+        if not found:
+            found = [ask("GET " + target) for target in ("/api/look?source=cam", "/api/scene", "/?token=x")]
+            with open("{found}", "w") as file:
+                print(*found, file=file)
+    except OSError:
+        pass
+"""
+"""A program of a source that asks the page for pictures of another source."""
+
+
+def test_the_socket_gives_processes_of_the_daemon_nothing(tmp_path: Path, broker: Broker) -> None:
+    (tmp_path / "found").touch()
+    (tmp_path / "found").chmod(0o666)
+    (tmp_path / "thief.py").write_text(THIEF.format(path=tmp_path / "page.sock", found=tmp_path / "found"))
+    command = json.dumps([sys.executable, str(tmp_path / "thief.py")])
+    text = (
+        TEXT.format(port=broker.port, model=MODEL)
+        .replace("sources:\n", f"sources:\n  evil: {{kind: exec, command: {command}, size: 64x48, format: rgb24}}\n")
+        .replace("pipelines:\n", "pipelines:\n  evil: {source: evil, model: faces}\n")
+    )
+    with Daemon(tmp_path, text) as daemon:
+        daemon.wait_serving(60.0)
+        with Page(daemon) as page:
+            page.path.chmod(0o666)  # if root runs the test, the daemon has another user
+            said = eventually((tmp_path / "found").read_text, lambda: f"attempt:\n{daemon.log.read_text()}", 60.0)
+            assert said == "401 401 401\n"
+            assert page.get("/api/scene").status == 200
+            assert page.look()[1]
 
 
 def test_on_loopback_a_token_admits_one_browser(page: Page) -> None:

@@ -116,5 +116,10 @@ def test_a_token_admits_one_browser() -> None:
     assert cookie is not None
     assert cookie.endswith("; HttpOnly; SameSite=Strict; Path=/")
     admission.check(request(cookie=f"other=1; {cookie.partition(';')[0]}"))
+    with pytest.raises(RefusedRequestError, match="one browser"):
+        admission.check(request(cookie=f"{cookie.partition('=')[0]}=x"))
+    other = BrowserAdmission("secret-3").cookie(request(path="/", token="secret-3"))
+    assert other is not None
+    assert other.partition("=")[0] != cookie.partition("=")[0], "a browser keeps the cookies of several boxes"
     assert admission.cookie(request(path="/", token="secret-1")) is None, "an old token admits nobody"
     assert BrowserAdmission().cookie(request(path="/", token="x")) is None

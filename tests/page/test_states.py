@@ -23,6 +23,7 @@ def test_each_fault_is_named_and_the_model_rolled_back(tmp_path: Path, broker: B
     with cameras() as port, Daemon(tmp_path / "box", with_sources(text, tmp_path, port)) as daemon:
         daemon.wait_serving(60.0)
         with Page(daemon) as page, tunnel(tmp_path, page.path) as local, browser() as chrome:
+            chrome.driver.get(f"http://localhost:{local}/{page.token}")
             make_faulty(daemon)
             broker.stop()
             chrome.open(f"http://localhost:{local}", "see", PHONE)
