@@ -128,3 +128,4 @@ def test_its_settings_are_those_that_the_promises_of_the_delivery_page_rest_on()
     assert settings["KillMode"] == "control-group", "mixed kills engine and publisher at once after the supervisor"
     watchdog, pause = (float(settings[name].removesuffix("s")) for name in ("WatchdogSec", "RestartSec"))
     assert watchdog + pause <= 19.0, "six seconds are left for the end of the others and the start"
+    assert settings["TemporaryFileSystem"].startswith("%t/edge-infer/tmp:"), "files of programs would fill /run"
