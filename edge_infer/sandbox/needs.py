@@ -23,7 +23,6 @@ _SOUND_READS: Final = (
     *("/etc/asound.conf", "/etc/alsa", "/etc/pulse", "/etc/pipewire", "/etc/machine-id", "/etc/passwd"),
     *("/sys/class/sound", "/sys/devices", "/var/lib/alsa", "~/.asoundrc", "~/.config/pulse"),
 )
-_SOUND_WRITES: Final = ("/dev/snd", "/dev/shm")  # noqa: S108 - a rule, nothing is made there
 
 
 OTHER_FILES: Final = 64 << 20
@@ -176,7 +175,9 @@ def reader_fence(source: SourcePlan) -> Fence:
     if sound:
         home = os.environ.get("HOME", "/nowhere")
         reads += [path.replace("~", home) for path in _SOUND_READS]
-        writes += [*_SOUND_WRITES, f"/run/user/{os.geteuid()}"]
+        # Sound services share memory without a name, and no rule is needed to connect to their sockets.
+        reads.append(f"/run/user/{os.geteuid()}/pulse")  # without it, libpulse does not connect
+        writes.append("/dev/snd")
     elif access == "iio":
         writes += ["/sys/devices", str(root or "/sys/bus/iio/devices")]
     elif isinstance(device, str) and device.startswith("/"):

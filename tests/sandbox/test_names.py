@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,13 @@ def test_names_need_them_where_a_service_is_asked(tmp_path: Path, host: str, con
 def test_without_a_file_the_c_library_asks_files_and_name_servers(tmp_path: Path) -> None:
     assert not need_unix("broker.lan", tmp_path / "nsswitch.conf")
     assert need_unix("broker.local", tmp_path / "nsswitch.conf")
+
+
+def test_a_microphone_writes_no_file() -> None:
+    """Tried with PulseAudio 17, directly and through ALSA: it records."""
+    fence = reader_fence(SourcePlan("mic", "audio", "", True, False, {"device": "default"}))
+    assert fence.writes == ("/dev/snd",)
+    assert f"/run/user/{os.geteuid()}/pulse" in fence.reads
 
 
 @pytest.mark.parametrize(
