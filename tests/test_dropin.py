@@ -13,6 +13,8 @@ import pytest
 
 from edge_infer.config.compile.compile import compile_config
 from edge_infer.plan.credentials import DROP_IN, credential_name
+from edge_infer.sandbox.other_services import AVAHI, CLOSED, RESOLVED, STUB
+from edge_infer.sandbox.systemd_dropin import services
 from tests.running import MODEL, ROOT
 
 CONFIG = f"""\
@@ -60,6 +62,27 @@ def test_devices_addresses_and_credentials_of_the_configuration_and_no_others(tm
     credentials = [line for line in lines if line.startswith("LoadCredential=")]
     paths = [f"{tmp_path}/{name}" for name in ("mqtt.pass", "cam.pass")]
     assert credentials == [f"LoadCredential={credential_name(path)}:{path}" for path in paths]
+
+
+def test_it_opens_the_service_that_finds_a_name_and_no_other() -> None:
+    closed = [f"-{path}" for path in CLOSED]
+    assert list(services(["192.0.2.7"], lambda _: ())) == [f"InaccessiblePaths={' '.join(closed)}"]
+    closed.remove(f"-{AVAHI}")
+    assert list(services(["192.0.2.7", "cam.local"], lambda host: (AVAHI,) if host == "cam.local" else ())) == [
+        f"# cam.local is looked up over {AVAHI}, which programs of sources reach as well",
+        "InaccessiblePaths=",
+        f"InaccessiblePaths={' '.join(closed)}",
+    ]
+
+
+def test_it_closes_the_folder_of_systemd_resolved_where_that_is_the_name_server(tmp_path: Path) -> None:
+    link = tmp_path / "resolv.conf"
+    link.symlink_to(STUB)
+    assert list(services([], lambda _: (), link))[1:] == [
+        f"TemporaryFileSystem={Path(STUB).parent}:ro",
+        f"BindReadOnlyPaths=-{STUB}",
+    ]
+    assert list(services(["broker"], lambda _: (RESOLVED,), link))[3:] == []
 
 
 TWO_CAMERAS = CONFIG.replace("cam.pass}", "a/cam.pass}").replace(

@@ -16,6 +16,8 @@ from edge_infer.errors import ConfigError
 from edge_infer.models.trials.fast_path import shipped_model
 from edge_infer.platform.paths import config_option
 from edge_infer.readers.devices import capture_devices
+from edge_infer.sandbox.name_look_up import closed_look_up
+from edge_infer.sandbox.needs import look_ups
 from edge_infer.supervisor.reload.watch import is_missing
 from edge_infer.supervisor.status import Status
 
@@ -47,6 +49,10 @@ def configuration(path: Path, state_dir: Path) -> Iterator[Finding]:
         else:
             count = len(compiled.plan.pipelines)
             yield ok("configuration", f"{path} is valid, {count} pipeline{'' if count == 1 else 's'}")
+            for _, host in look_ups(compiled.plan):
+                if trouble := closed_look_up(host):
+                    fact, _, remedy = trouble.partition(": ")
+                    yield warn("name look-up", fact, remedy)
 
 
 def _closed(place: Path) -> bool:

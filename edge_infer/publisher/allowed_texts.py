@@ -125,6 +125,7 @@ _REASONS: Final = (
 )
 _EXCEPTIONS: Final = (
     " but for CAP_DAC_READ_SEARCH", " but for reading", " for TCP", " by seccomp alone",
+    " but for services that listen on Unix sockets",
 )
 # fmt: on
 

@@ -228,6 +228,14 @@ def secret_files(plan: Plan) -> Iterator[str]:
         yield from _secrets_of(source.options)
 
 
+def look_ups(plan: Plan) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield each part of the configuration that names a host, with the host."""
+    yield ("mqtt",), plan.mqtt.host
+    for source in plan.sources:
+        if host := _host(source.options):
+            yield ("sources", source.name), host
+
+
 def _files_of_broker(mqtt: MqttPlan) -> list[str]:
     tls = (mqtt.tls.ca_file, mqtt.tls.cert_file, mqtt.tls.key_file) if mqtt.tls else ()
     return [path for path in (mqtt.password_file, *tls) if path]

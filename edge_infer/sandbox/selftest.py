@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from edge_infer.sandbox import kernel, network_isolation, privileges
+from edge_infer.sandbox import kernel, network_isolation, other_services, privileges
 from edge_infer.sandbox.fence import Fence, UnixUse
 from edge_infer.sandbox.rules import (
     AF_INET,
@@ -30,6 +30,7 @@ from edge_infer.sandbox.rules import (
 
 ENFORCED: Final = "enforced"
 BY_FILTER: Final = f"{ENFORCED} by seccomp alone"
+BUT_SERVICES: Final = f"{ENFORCED} but for services that listen on Unix sockets"
 FORBIDDEN_BY_UNIT: Final = "(the unit forbids it: its sockets are refused all the same)"
 """End of the state of a rule that the systemd unit itself prevents the process from applying."""
 _UNIX_USES: Final[Mapping[UnixUse, str]] = {
@@ -144,6 +145,8 @@ def walls(room: Room, fence: Fence, *, network: bool = False) -> dict[str, str]:
         "not_dumpable": _state(not privileges.dumpable(), "processes of the same user can read its memory"),
     }
     found.update({wall: _all_refused(calls) for wall, calls in _calls(room, fence, network=network).items()})
+    if fence.unix in ("sound", "programs") and found.get("no_network") == ENFORCED and other_services.reached():
+        found["no_network"] = BUT_SERVICES
     if fence.unix:
         found["no_unix_sockets"] = _exception(fence.unix)
     return found

@@ -7,7 +7,7 @@ import ipaddress
 import os
 import shlex
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -17,7 +17,9 @@ from edge_infer.plan.credentials import DROP_IN, credential_name
 from edge_infer.plan.records import Plan, SourcePlan
 from edge_infer.plan.source_kinds import KINDS, access_of
 from edge_infer.platform.logs import printable
-from edge_infer.sandbox.needs import reader_fence, secret_files
+from edge_infer.sandbox.name_look_up import services_for
+from edge_infer.sandbox.needs import look_ups, reader_fence, secret_files
+from edge_infer.sandbox.other_services import CLOSED, RESOLVED, STUB
 from edge_infer.sandbox.system_paths import accelerators
 
 CREDENTIALS: Final = "/run/credentials/edge-infer.service"
@@ -41,6 +43,7 @@ def drop_in(plan: Plan, config: Path) -> str:
         *_devices(live, delegates),
         *_groups(live, delegates),
         *_addresses(plan, live),
+        *services(host for _, host in look_ups(plan)),
         *_credentials(plan),
     ]
     if (odd := next((line for line in lines if not line.isprintable() or line.endswith("\\")), None)) is not None:
@@ -137,6 +140,27 @@ def _addresses(plan: Plan, live: Iterable[SourcePlan]) -> Iterator[str]:
         allowed.update(dict.fromkeys(_name_servers()))
     yield "IPAddressDeny=any"
     yield f"IPAddressAllow={' '.join(dict.fromkeys(map(_short, allowed)))}"
+
+
+def services(
+    hosts: Iterable[str],
+    needed: Callable[[str], Iterable[str]] = services_for,
+    servers: Path = Path("/etc/resolv.conf"),
+) -> Iterator[str]:
+    """Yield the lines that close other services, except those by which the system finds a host.
+
+    The empty line resets what the unit closes. The mount over a socket is gone when its service starts again. So where
+    it is possible, the whole folder of systemd-resolved is closed except for the list of name servers.
+    """
+    opened = {path: host for host in hosts for path in needed(host)}
+    for path, host in opened.items():
+        yield f"# {_escaped(host)} is looked up over {path}, which programs of sources reach as well"
+    if opened:
+        yield "InaccessiblePaths="
+    yield f"InaccessiblePaths={' '.join(f'-{path}' for path in CLOSED if path not in opened)}"
+    if RESOLVED not in opened and os.path.realpath(servers) == STUB:
+        yield f"TemporaryFileSystem={Path(STUB).parent}:ro"
+        yield f"BindReadOnlyPaths=-{STUB}"
 
 
 def _host(source: SourcePlan) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_infer.sandbox.other_services import AVAHI
 from edge_infer.sandbox.systemd_dropin import drop_in
 from tests.publisher.samples import mqtt_plan, plan
 from tests.running import PYTHON as OTHERS_PYTHON
@@ -286,6 +287,47 @@ def test_the_former_account_gets_no_file_of_root_while_its_own_are_handed_over(t
         *("root:root:644", "1"),
     ], done.stderr
     assert (folder / "second").owner() == "nobody", "a file with another name may be one of a program"
+
+
+KEPT = f"""
+set -euo pipefail
+mount --bind nsswitch.conf /etc/nsswitch.conf
+eval "$(sed -n '/^keep_look_ups() {{/,/^}}/p' {SCRIPT})"
+say() {{ printf '%s\\n' "$*"; }}
+root= config=$PWD/config.yaml new=$PWD/new unit=edge-infer.service
+keep_look_ups
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount another nsswitch.conf")
+@pytest.mark.parametrize(
+    ("config", "part", "opened"),
+    [
+        ("mqtt: {host: broker.local}\n", "", [AVAHI]),
+        ("mqtt:\n  host: 192.0.2.7 # not broker.local\n", "", []),
+        ("", "sources:\n  cam: {kind: rtsp, url: 'rtsp://user:word@cam.local:554/a'}\n", [AVAHI]),
+        ("mqtt: {host: '${BROKER}'}\n", "", [AVAHI]),
+    ],
+)
+def test_an_upgrade_keeps_the_service_open_that_finds_a_configured_name(
+    tmp_path: Path, config: str, part: str, opened: list[str]
+) -> None:
+    for folder in ("new/bin", "new/share", "conf.d"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "new/bin/python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    (tmp_path / "new/bin/python").chmod(0o755)
+    unit = tmp_path / "new/share/edge-infer.service"
+    before = (ROOT / "systemd/edge-infer.service").read_text()
+    unit.write_text(before)
+    (tmp_path / "config.yaml").write_text(config)
+    (tmp_path / "conf.d/cam.yaml").write_text(part)
+    (tmp_path / "nsswitch.conf").write_text("hosts: files mdns4_minimal [NOTFOUND=return] dns\n")
+    done = subprocess.run(
+        ["unshare", "--mount", "bash", "-c", KEPT], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    lost = set(before.split()) - set(unit.read_text().split())
+    assert lost == {f"-{path}" for path in opened}
+    assert [path for path in opened if path not in done.stdout] == []
 
 
 RETAINED = (

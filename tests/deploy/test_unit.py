@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from edge_infer.sandbox.other_services import AVAHI, CLOSED, RESOLVED
+
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "systemd/edge-infer.service"
 PAGE = ROOT / "systemd/edge-infer-page.service"
@@ -90,10 +92,19 @@ def test_the_page_has_no_network_and_cannot_open_what_the_daemon_keeps() -> None
         assert socket["ListenStream"].startswith("/run/edge-infer-page/"), "a folder that the daemon does not own"
 
 
-@pytest.mark.parametrize("unit", [UNIT, PAGE, WRITER], ids=lambda unit: str(unit.name))
-def test_its_processes_reach_neither_the_journal_nor_d_bus(unit: Path) -> None:
-    closed = [line for line in unit.read_text().splitlines() if line.startswith("InaccessiblePaths=")]
-    assert {"-/run/systemd/journal", "-/run/dbus"} <= set(" ".join(closed).replace("=", " ").split())
+def _closed(unit: Path) -> list[str]:
+    lines = [line for line in unit.read_text().splitlines() if line.startswith("InaccessiblePaths=")]
+    return [path for line in lines for path in line.partition("=")[2].split()]
+
+
+@pytest.mark.parametrize("unit", [PAGE, WRITER], ids=lambda unit: str(unit.name))
+def test_the_page_reaches_neither_the_journal_nor_d_bus_nor_look_ups(unit: Path) -> None:
+    assert {"-/run/systemd/journal", "-/run/dbus", f"-{AVAHI}", f"-{Path(RESOLVED).parent}"} <= set(_closed(unit))
+
+
+def test_it_closes_the_services_that_the_drop_in_closes() -> None:
+    """``edge-infer unit`` prints the list again, without those that a name needs."""
+    assert sorted(_closed(UNIT)) == sorted(f"-{path}" for path in CLOSED)
 
 
 def test_it_stops_before_a_broker_of_the_same_box() -> None:
@@ -118,6 +129,7 @@ def test_it_says_what_the_daemon_relies_on() -> None:
     assert settings["StateDirectory"] == "edge-infer"
     assert settings["RuntimeDirectory"].split() == ["edge-infer", "edge-infer/tmp"]
     assert "TMPDIR=%t/edge-infer/tmp" in settings["Environment"].split(), "the control socket is in the folder above"
+    assert settings["TemporaryFileSystem"].startswith("%t/edge-infer/tmp:"), "files of programs would fill /run"
     for harmful in ("ProcSubset", "PrivateDevices", "MemoryDenyWriteExecute"):
         assert harmful not in settings
 
@@ -128,4 +140,3 @@ def test_its_settings_are_those_that_the_promises_of_the_delivery_page_rest_on()
     assert settings["KillMode"] == "control-group", "mixed kills engine and publisher at once after the supervisor"
     watchdog, pause = (float(settings[name].removesuffix("s")) for name in ("WatchdogSec", "RestartSec"))
     assert watchdog + pause <= 19.0, "six seconds are left for the end of the others and the start"
-    assert settings["TemporaryFileSystem"].startswith("%t/edge-infer/tmp:"), "files of programs would fill /run"

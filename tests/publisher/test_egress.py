@@ -34,7 +34,7 @@ from edge_infer.contract.messages import (
 )
 from edge_infer.contract.topics import OFFLINE, STATUS, Place
 from edge_infer.plan.records import CropsPlan, PipelinePlan, Plan, ValuePlan
-from edge_infer.publisher.allowed_texts import AllowedWords, ModelWords, PipelineWords
+from edge_infer.publisher.allowed_texts import AllowedWords, ModelWords, PipelineWords, closed
 from edge_infer.publisher.egress import Egress
 from edge_infer.publisher.outbox.entry import MessageSeries
 from edge_infer.publisher.outbox.scheduler import OutboundScheduler
@@ -42,6 +42,7 @@ from edge_infer.publisher.outbox.stored_outbox import StoredOutbox
 from edge_infer.publisher.state.retained import Retained
 from edge_infer.publisher.state.unknown_states import States
 from edge_infer.publisher.timestamps import kept
+from edge_infer.sandbox.selftest import BUT_SERVICES
 from tests.publisher.samples import BOOT, SHA, TS, model_plan, mqtt_plan, plan, result, state
 
 RESULT = Place("result", "door")
@@ -338,6 +339,11 @@ def test_two_models_of_one_file_have_the_decimals_of_both() -> None:
     for name, value in (("fine", 100.400002), ("coarse", 100.5)):
         found = Result(1, TS, BOOT, 1, f"{name}@1.0.0", SHA[:8], "regression", values=(Value("level", value, "l"),))
         assert egress.admit(Place("result", name), found) is not None, name
+
+
+def test_services_that_a_reader_reaches_without_a_network_are_published() -> None:
+    walls = {"no_network": f"engine: enforced; reader live: {BUT_SERVICES}"}
+    assert closed(walls) == walls
 
 
 def test_what_rooms_say_of_their_walls_has_closed_forms() -> None:

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from edge_infer.contract.codec import replace
 from edge_infer.plan import source_kinds
+from edge_infer.plan.credentials import DROP_IN
 from edge_infer.plan.records import JsonValue, MqttPlan, Plan, SourcePlan
 from edge_infer.plan.source_kinds import KINDS, SourceKind, access_of
-from edge_infer.sandbox import needs
+from edge_infer.sandbox import needs, other_services
 from edge_infer.sandbox.fence import Fence
-from edge_infer.sandbox.name_look_up import need_unix
+from edge_infer.sandbox.name_look_up import need_unix, services_for
 from edge_infer.sandbox.needs import engine_fence, publisher_fence, reader_fence
 from edge_infer.sandbox.rules import families_of
 from edge_infer.sandbox.system_paths import network
 from tests.sandbox.locked import ATTEMPT, run
 
+ROOT = Path(__file__).parents[2]
+NOBODY = ("setpriv", "--bounding-set=-all", "--inh-caps=-all") if os.geteuid() == 0 else ()
+"""Root without capabilities obeys permissions."""
 DEBIAN = "passwd: files\nhosts:          files dns\n"
 RASPBERRY = "# made by hand\nhosts: files mdns4_minimal [NOTFOUND=return] dns # comment\n"
 FEDORA = "hosts: files myhostname resolve [!UNAVAIL=return] dns\n"
@@ -45,6 +52,60 @@ def test_names_need_them_where_a_service_is_asked(tmp_path: Path, host: str, con
 def test_without_a_file_the_c_library_asks_files_and_name_servers(tmp_path: Path) -> None:
     assert not need_unix("broker.lan", tmp_path / "nsswitch.conf")
     assert need_unix("broker.local", tmp_path / "nsswitch.conf")
+
+
+STUB_SERVER = "# made by systemd-resolved\nnameserver 127.0.0.53\noptions edns0\n"
+OTHER_SERVER = "nameserver 192.0.2.53\n"
+
+
+@pytest.mark.parametrize(
+    ("host", "config", "servers", "services"),
+    [
+        ("broker.local", RASPBERRY, OTHER_SERVER, (other_services.AVAHI,)),
+        ("broker.lan", RASPBERRY, OTHER_SERVER, ()),
+        ("broker.local", DEBIAN, OTHER_SERVER, ()),
+        ("192.0.2.1", FEDORA, OTHER_SERVER, ()),
+        *((host, FEDORA, OTHER_SERVER, (other_services.RESOLVED,)) for host in ("broker.lan", "broker.local")),
+        *((host, FEDORA, STUB_SERVER, ()) for host in ("broker.lan", "broker.local")),
+        ("broker.lan", "hosts: files resolve\n", STUB_SERVER, (other_services.RESOLVED,)),
+    ],
+)
+def test_a_service_is_opened_only_for_names_that_no_name_server_knows(
+    tmp_path: Path, host: str, config: str, servers: str, services: tuple[str, ...]
+) -> None:
+    for name, text in (("nsswitch.conf", config), ("resolv.conf", servers)):
+        (tmp_path / name).write_text(text)
+    assert services_for(host, tmp_path / "nsswitch.conf", tmp_path / "resolv.conf") == services
+
+
+ASK = """
+import sys
+from edge_infer.sandbox.name_look_up import closed_look_up
+print(closed_look_up("broker.local", lambda host: [sys.argv[1]]))
+"""
+
+
+@pytest.mark.parametrize("kind", ["folder", "socket"])
+def test_a_closed_service_is_named_with_the_remedy_in_the_unit_alone(tmp_path: Path, kind: str) -> None:
+    """The unit replaces what it closes by an empty folder or socket without permissions."""
+    path = tmp_path / "service"
+    with socket.socket(socket.AF_UNIX) as listener:
+        if kind == "folder":
+            path.mkdir()
+        else:
+            listener.bind(str(path))
+        unit = {"STATE_DIRECTORY": "/var/lib/edge-infer", "INVOCATION_ID": "0" * 32}
+        found = []
+        for mode, environment in ((0, unit), (0o777, unit), (0, {})):
+            path.chmod(mode)
+            done = subprocess.run(
+                [*NOBODY, sys.executable, "-c", ASK, str(path)], env={**os.environ, **environment}, cwd=ROOT,
+                capture_output=True, text=True, check=True,
+            )  # fmt: skip
+            found.append(done.stdout.strip())
+    remedy = f"the unit closes: replace {DROP_IN} by the output of sudo edge-infer unit, then run sudo systemctl "
+    assert found[0].startswith(f"the look-up of broker.local needs {path}, which {remedy}")
+    assert found[1:] == ["", ""]
 
 
 def test_a_microphone_writes_no_file() -> None:

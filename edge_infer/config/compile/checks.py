@@ -26,7 +26,8 @@ from edge_infer.platform.extras import install_command
 from edge_infer.platform.paths import source_folder
 from edge_infer.readers.sources import link_out
 from edge_infer.sandbox import system_paths
-from edge_infer.sandbox.needs import engine_fence
+from edge_infer.sandbox.name_look_up import closed_look_up
+from edge_infer.sandbox.needs import engine_fence, look_ups
 from edge_infer.yamlfile.load import Document
 
 MAX_EXAMINED: Final = 1000
@@ -93,9 +94,12 @@ def too_large(document: Document, plan: Plan) -> Iterator[Problem]:
 
 
 def idle(document: Document, config: Config, plan: Plan) -> Iterator[Problem]:
-    """Yield warnings: unused models or sources, unnamed classes, limits that drop lines, links, unencrypted secrets."""
+    """Yield warnings: unused models or sources, unnamed classes, limits that drop lines, links, secrets, look-ups."""
     for steps, text in plain_connections(plan):
         yield document.problem(steps, text)
+    for steps, host in look_ups(plan):
+        if closed := closed_look_up(host):
+            yield document.problem(steps, closed)
     used = {model.name: model for model in (*plan.models(), *plan.shadows())}
     for name in config.models.keys() - used.keys():
         yield document.problem(("models", name), "no pipeline uses this model")

@@ -14,6 +14,7 @@ from edge_infer.contract.codec import Record, ShortText
 from edge_infer.errors import StartError
 from edge_infer.plan.records import MqttPlan
 from edge_infer.platform.mqtt_guard import FloodError
+from edge_infer.sandbox.name_look_up import closed_look_up
 
 UNSUPPORTED_VERSION: Final = 0x84
 TAKEN_OVER: Final = 0x8E
@@ -179,7 +180,8 @@ def explain(error: BaseException, plan: MqttPlan, now: str) -> ConnectionFailure
         return _explain_tls(error, where)
     if isinstance(error, socket.gaierror):
         return ConnectionFailure(
-            f"cannot resolve the name {plan.host!r} ({error.strerror}): check mqtt.host and the name server"
+            f"cannot resolve the name {plan.host!r} ({error.strerror}): "
+            f"{closed_look_up(plan.host) or 'check mqtt.host and the name server'}"
         )
     if isinstance(error, TimeoutError) and "handshake" in str(error):
         return ConnectionFailure(
