@@ -701,6 +701,21 @@ def test_a_model_names_no_secret_and_no_configuration_as_its_file(
     assert "is the configuration or one of its secrets, not a file of a model" in found[0]
 
 
+@pytest.mark.parametrize("named", ["mqtt.pass", "config.yaml"])
+@pytest.mark.parametrize("linked", [False, True])
+def test_no_labels_of_the_configuration_are_a_secret(make: Make, tmp_path: Path, linked: bool, named: str) -> None:
+    if linked:
+        (tmp_path / "names.txt").symlink_to(tmp_path / named)
+    labels = "names.txt" if linked else named
+    path = make(GOOD.replace("models:\n", f"models:\n  thief: {{file: thief.tflite, labels: {labels}}}\n"))
+    shutil.copyfile(MODEL / "face_full_range_int8.tflite", tmp_path / "thief.tflite")
+    (found,) = compile_config(path).problems
+    assert found.path == "models.thief.labels"
+    assert found.text.endswith(
+        "is the configuration or one of its secrets, not a file of a model; name another file as labels"
+    )
+
+
 @pytest.mark.parametrize("named", ["device.key", "device.crt", "mqtt.pass"])
 @pytest.mark.parametrize("link", [None, os.link, os.symlink])
 def test_a_model_names_no_original_of_a_credential(

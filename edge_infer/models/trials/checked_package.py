@@ -14,7 +14,7 @@ from typing import Final
 
 from edge_infer import __version__
 from edge_infer.contract.codec import dumps, replace
-from edge_infer.errors import ModelError
+from edge_infer.errors import ModelError, ModelKey
 from edge_infer.models.packages.labels import LARGEST as LARGEST_LABELS
 from edge_infer.models.packages.package import LARGEST_MANIFEST, Package, canonical, find_package, parsed
 from edge_infer.models.packages.read_files import inside, largest_here
@@ -69,6 +69,7 @@ class CheckedPackage(SealedCopies):
 
     def _add_labels(self, path: Path, request: ModelRequest) -> None:
         try:
+            self._refuse_private(path, "name another file as labels", key="labels")
             self.add(path, LARGEST_LABELS, key="labels", roots=request.roots)
         except ModelError as error:
             raise ModelError(f"{self.package.file}: {error}", key=error.key) from error
@@ -85,14 +86,17 @@ class CheckedPackage(SealedCopies):
 
     def _add_named(self, package: Package, name: str) -> None:
         path = inside(package.folder, name)
-        if any(_is_same(path, other) for other in self._private):
-            raise ModelError(
-                f"{path} is the configuration or one of its secrets, not a file of a model; keep models elsewhere"
-            )
+        self._refuse_private(path, "keep models elsewhere")
         found = self._add_own(path, MAX_BESIDE_BYTES)
         wanted = package.manifest.digests.get(name)
         if wanted is not None and wanted.lower() != found:
             raise ModelError(f"{path}: its SHA-256 is {found}, but {package.manifest_path} lists {wanted.lower()}")
+
+    def _refuse_private(self, path: Path, remedy: str, *, key: ModelKey = "file") -> None:
+        if any(_is_same(path, other) for other in self._private):
+            raise ModelError(
+                f"{path} is the configuration or one of its secrets, not a file of a model; {remedy}", key=key
+            )
 
 
 def _runtimes() -> str:
