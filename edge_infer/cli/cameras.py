@@ -22,6 +22,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--username", help="with --probe: user name at the camera")
     parser.add_argument("--password-file", metavar="FILE", help="with --probe: file with the password")
     parser.add_argument("--transport", choices=("tcp", "udp"), help="with --probe: transport of RTSP, default tcp")
+    parser.add_argument("--ca-file", metavar="FILE", help="with --probe: certificate of an rtsps: camera to trust")
     parser.add_argument("-c", "--config", type=Path, default=DEFAULT_CONFIG, help="default: %(default)s")
     parser.epilog = "example: edge-infer cameras --grab door -o door.png --grid"
 
@@ -32,8 +33,8 @@ def run(args: argparse.Namespace) -> int:
         if args.grab or args.output or args.grid:
             raise ConfigError("--probe tries an address; --grab, -o and --grid need a configured source")
         return _probe(args)
-    if args.username or args.password_file or args.transport:
-        raise ConfigError("--username, --password-file and --transport need --probe URL")
+    if args.username or args.password_file or args.transport or args.ca_file:
+        raise ConfigError("--username, --password-file, --transport and --ca-file need --probe URL")
     if args.grab is None:
         if args.output or args.grid:
             raise ConfigError("-o and --grid need --grab SOURCE")
@@ -58,8 +59,10 @@ def _probe(args: argparse.Namespace) -> int:
 
     if args.transport is not None and not args.probe.startswith("rtsp"):
         raise ConfigError("--transport needs an rtsp: address")
-    secret = str(Path(args.password_file).absolute()) if args.password_file else None
-    address = Address(args.probe, args.username, secret, args.transport)
+    if args.ca_file is not None and not args.probe.startswith("rtsps:"):
+        raise ConfigError("--ca-file needs an rtsps: address")
+    secret, authority = (str(Path(file).absolute()) if file else None for file in (args.password_file, args.ca_file))
+    address = Address(args.probe, args.username, secret, args.transport, authority)
     found = probe(address)
     if found.error:
         raise EdgeInferError(found.error)

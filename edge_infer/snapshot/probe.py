@@ -29,6 +29,7 @@ class Address(Record, frozen=True):
     username: Annotated[str, at_most(256)] | None = None
     password_file: Annotated[str, at_most(4096)] | None = None
     transport: Annotated[str, at_most(8)] | None = None
+    ca_file: Annotated[str, at_most(4096)] | None = None
 
 
 class Probed(Record, frozen=True):
@@ -85,6 +86,8 @@ def block(address: Address, *, snapshot: bool) -> str:
     lines.append(f"    url: {_quoted(address.url)}")
     given = ((key, getattr(address, key)) for key in ("username", "password_file", "transport"))
     lines += [f"    {key}: {_quoted(value)}" for key, value in given if value is not None]
+    if address.ca_file is not None:
+        lines.append(f"    tls: {{ca_file: {json.dumps(address.ca_file, ensure_ascii=False)}}}")
     if snapshot:
         lines.append("    snapshot: 10s")
     return "\n".join(lines)

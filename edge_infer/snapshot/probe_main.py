@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from edge_infer.contract.codec import decode_json, dumps, replace
 from edge_infer.errors import EdgeInferError, SourceError
 from edge_infer.models.trials.child_main import die_with_parent, own_output
-from edge_infer.plan.records import SourcePlan
+from edge_infer.plan.records import SourcePlan, TlsPlan
 from edge_infer.readers.environment import prepare
 from edge_infer.readers.sources import source_target
 from edge_infer.sandbox import lock, privileges
@@ -50,7 +50,12 @@ def main() -> int:
         user = give_up_root(None, keep=privileges.READ_SEARCH)
         die_with_parent()  # the kernel resets this when the user changes
         kind = "rtsp" if address.url.startswith("rtsp") else "http"
-        options = {"url": address.url, "password_file": address.password_file, "transport": address.transport}
+        options: dict[str, Any] = {
+            "url": address.url,
+            "password_file": address.password_file,
+            "transport": address.transport,
+        }
+        options["tls"] = {"ca_file": address.ca_file}
         plan = SourcePlan("probe", kind, source_target(kind), live=True, network=True, options=options)
         owners = {0} if user is not None else {0, os.geteuid()}
         lock("reader", network=True, fence=reader_fence(plan), keep=privileges.READ_SEARCH, owners=owners)
@@ -74,8 +79,9 @@ def _rtsp(address: Address) -> Probed:
         return opened[-1]
 
     transport: Any = address.transport or "tcp"
+    options = RtspOptions(address.url, address.username, address.password_file, transport, TlsPlan(address.ca_file))
     began = time.monotonic()
-    with RtspSource(RtspOptions(address.url, address.username, address.password_file, transport), factory) as source:
+    with RtspSource(options, factory) as source:
         code = int(opened[-1].get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little").decode("ascii", "replace")
         told = float(opened[-1].get(cv2.CAP_PROP_FPS))
         name = CODECS.get(code.lower(), code.strip("\0 ") or "unknown codec")

@@ -104,6 +104,7 @@ def test_a_picture_that_is_sent_with_another_type(tmp_path: Path) -> None:
         (("http://[::1/cam",), 2, "--probe: "),
         (("ftp://127.0.0.1/cam",), 2, "expected an address such as rtsp://HOST/PATH"),
         (("http://127.0.0.1/cam", "--transport", "udp"), 2, "--transport needs an rtsp: address"),
+        (("rtsp://127.0.0.1/cam", "--ca-file", "camera.pem"), 2, "--ca-file needs an rtsps: address"),
         (("http://127.0.0.1/cam", "--grab", "door"), 2, "--grab, -o and --grid need a configured source"),
     ],
 )

@@ -400,3 +400,15 @@ def test_a_microphone_without_its_extra_is_a_warning(
     remedy = "sudo '/opt/my box/bin/pip' install 'edge-infer[audio]'"
     expected = f"sources.mic.device: microphones need the extra audio; install it: {remedy}"
     assert warnings == ([] if found else [expected])
+
+
+def test_a_camera_names_its_certificate(folder: Path) -> None:
+    text = "sources:\n  s: {kind: rtsp, url: 'rtsps://camera.lan/a', tls: {ca_file: ca.pem}}\n"
+    (folder / "config.yaml").write_text(text)
+    assert compile_config(folder / "config.yaml").problems == ()
+    (folder / "config.yaml").write_text(text.replace("rtsps", "rtsp"))
+    (found,) = compile_config(folder / "config.yaml").problems
+    assert str(found).endswith(":2: sources.s.tls: belongs to an encrypted address, which begins with rtsps:")
+    (folder / "config.yaml").write_text(text.replace("ca.pem", "none.pem"))
+    (found,) = compile_config(folder / "config.yaml").problems
+    assert "none.pem does not exist" in found.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import socket
 import subprocess
@@ -225,6 +226,39 @@ def test_a_camera_that_redirects_is_told_with_its_target(target: str, told: str)
     error = refused_in_a_new_process(url)
     assert error.startswith(f"{url} cannot be opened: {told.format(port=port)}")
     assert "s3cret" not in error
+
+
+def test_a_camera_that_redirects_sends_the_password_nowhere(tmp_path: Path) -> None:
+    """FFmpeg would send it to the new address, in clear if that asks for it."""
+    secret = tmp_path / "camera.pass"
+    secret.write_text("s3cret-7")
+    heard = bytearray()
+    with (
+        socket.create_server(("127.0.0.1", 0)) as camera,
+        socket.create_server(("127.0.0.2", camera.getsockname()[1])) as other,
+    ):
+        port = camera.getsockname()[1]
+
+        def serve(server: socket.socket, answer: bytes) -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    with server.accept()[0] as connection:
+                        while request := connection.recv(4096):
+                            heard.extend(request)
+                            number = next(line for line in request.splitlines() if line.startswith(b"CSeq"))
+                            connection.sendall(answer.replace(b"\r\n", b"\r\n" + number + b"\r\n", 1))
+
+        moved = f"RTSP/1.0 302 Moved\r\nLocation: rtsp://127.0.0.2:{port}/y\r\n\r\n".encode()
+        asks = b'RTSP/1.0 401 Unauthorized\r\nWWW-Authenticate: Basic realm="x"\r\n\r\n'
+        for server, answer in ((camera, moved), (other, asks)):
+            threading.Thread(target=serve, args=(server, answer), daemon=True).start()
+        options = RtspOptions(f"rtsp://127.0.0.1:{port}/x", "viewer", str(secret))
+        with pytest.raises(SourceError, match=rf"it redirects to rtsp://127.0.0.2:{port}/y: set `url` to that address"):
+            RtspSource(options).__enter__()
+        for server in (camera, other):
+            server.shutdown(socket.SHUT_RDWR)
+    assert b"DESCRIBE" in heard
+    assert b"Authorization" not in heard
 
 
 def test_a_camera_without_video_is_told() -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
+from edge_infer.config.schema.broker import Tls
 from edge_infer.config.schema.signal_sources import SourceSection
 from edge_infer.plan.credentials import PLACE
 from edge_infer.plan.plugins import load
@@ -68,6 +69,15 @@ class Rtsp(NetworkCamera):
     """File that holds the password and nothing else."""
     transport: Annotated[Literal["tcp", "udp"], choice("tcp", "udp")] = "tcp"
     """`tcp` loses no packets; `udp` is for cameras that support nothing else."""
+    tls: Annotated[Tls | None, Field(examples=[{"ca_file": "camera.pem"}])] = None
+    """With `rtsps:`: files as in `mqtt.tls`; `ca_file` may be the camera's own certificate. Without it the reader
+    trusts the system's authorities."""
+
+    @model_validator(mode="after")
+    def _encrypts(self) -> Rtsp:
+        if self.tls is not None and not self.url.lower().startswith("rtsps:"):
+            raise ProblemAtError(("tls",), "belongs to an encrypted address, which begins with rtsps:")
+        return self
 
 
 class Http(NetworkCamera):

@@ -40,7 +40,7 @@ def unreachable(error: object) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return (
             f"cannot verify its certificate ({error.verify_message}): make the system trust its authority "
-            "(`update-ca-certificates`, see docs/cameras.md), or check the address and the clock of this device"
+            "(`update-ca-certificates`, see docs/camera-problems.md), or check the address and the clock of this device"
         )
     if isinstance(error, ssl.SSLError) and error.reason == "WRONG_VERSION_NUMBER":
         return "it does not use TLS: is it an address of http:// or rtsp://?"

@@ -17,11 +17,12 @@ import cv2
 
 from edge_infer.errors import SourceError
 from edge_infer.frames.ffmpeg import Retrievable, failure
-from edge_infer.plan.credentials import source_password
-from edge_infer.plan.records import Gives
+from edge_infer.plan.credentials import PLACE, source_password
+from edge_infer.plan.records import Gives, TlsPlan
 from edge_infer.platform.closing import Closing
 from edge_infer.readers.sources import PASSED, Passed, Picture, Place, Wanted, all_wanted, no_place
 from edge_infer.readers.sources.credentials_in_url import shown, unreachable, with_credentials
+from edge_infer.readers.sources.rtsp_greeting import as_text, check_certificate, check_redirect, redirected
 from edge_infer.readers.sources.video_capture import StreamClock, Times, VideoCapture, next_picture
 from edge_infer.sandbox.needs import USUAL_PORTS
 
@@ -150,7 +151,7 @@ MOST_SILENT: Final = 2
 DECODER_THREADS: Final = 2
 """Each thread above one makes FFmpeg's decoder return a frame one frame interval later. FFmpeg's default of one thread
 per core would delay every result. A single thread may be too slow for 1080p on a small board."""
-QUICK_OPENING: Final = "fpsprobesize;0"
+QUICK_OPENING: Final = {"fpsprobesize": "0"}
 """Makes FFmpeg open a stream without first measuring its frame rate, which takes seconds and collects a backlog."""
 _MEANINGS: Final = {
     401: "wrong or missing user name or password",
@@ -168,6 +169,7 @@ class RtspOptions:
     username: str | None = None
     password_file: str | None = None
     transport: Literal["tcp", "udp"] = "tcp"
+    tls: TlsPlan | None = None
 
 
 def open_stream(url: str) -> VideoCapture:
@@ -207,7 +209,12 @@ class RtspSource(Closing):
     def __enter__(self) -> Self:
         options = self._options
         password = source_password(options.password_file) if options.password_file is not None else None
-        os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = f"rtsp_transport;{options.transport}|{QUICK_OPENING}"
+        wanted = {
+            "rtsp_transport": options.transport,
+            **QUICK_OPENING,
+            **self._greet(has_password=password is not None),
+        }
+        os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = as_text(wanted)
         began = time.monotonic()
         self._silent = 0
         self._log.open(os.environ)
@@ -219,15 +226,26 @@ class RtspSource(Closing):
         self._clock = StreamClock(_frames_held_back(self._capture), self._capture.get(cv2.CAP_PROP_FPS))
         return self
 
+    def _greet(self, *, has_password: bool) -> dict[str, str]:
+        """Check the camera before FFmpeg may send it the password; return FFmpeg's options for the encryption."""
+        options = self._options
+        ask = has_password and PLACE not in options.url  # in the path it is not sent to another address
+        try:
+            if urlsplit(options.url).scheme == "rtsps":
+                return check_certificate(options.url, options.tls, ask=ask)
+            if ask:
+                check_redirect(options.url)
+        except SourceError as error:
+            raise SourceError(f"{shown(options.url)} cannot be opened: {error}") from error
+        return {}
+
     def _why_not(self, *, silent: bool) -> str:
         """Return the reason why the stream cannot be opened; ``silent``: the camera did not respond in time."""
         refusal, target = self._log.refusal(), self._log.target()
         if self._log.has_no_video():
             return "its stream has no video, only other tracks such as sound: check the path"
         if target and not refusal:  # the sandbox allows the port of `url` alone
-            with contextlib.suppress(ValueError):
-                return f"it redirects to {shown(target)}: set `url` to that address"
-            return "it redirects to an address that cannot be opened"
+            return redirected(target)
         if silent:
             return "it does not answer"
         return _why_refused(*refusal, self._options.transport) if refusal else _why_closed(self._options.url)
