@@ -414,6 +414,7 @@ class SourcePlan(Record, frozen=True):
     - ``pause``: seconds that may pass between two readings without a fault.
     - ``holds_writer``: nothing is dropped, because the program that writes the data waits.
     - ``parent``: for a source without a ``target``, from which nothing is read: the pipeline that provides the frames.
+    - ``spelled``: texts of the options that contain values of environment variables, with their spelling for messages.
     """
 
     name: Name
@@ -432,6 +433,22 @@ class SourcePlan(Record, frozen=True):
     parent: Name | None = None
     pause: Annotated[float, at_least(0)] = 0.0
     holds_writer: bool = False
+    spelled: Mapping[Annotated[str, at_most(8192)], Annotated[str, at_most(8192)]] = field(default_factory=dict)
+
+    def shown(self, text: str) -> str:
+        """Return a message about the source without values of environment variables."""
+        return as_spelled(text, self.spelled)
+
+
+def as_spelled(text: str, spelled: Mapping[str, str]) -> str:
+    """Return the text with another spelling for some words in it; where several fit, the longest is replaced."""
+    if not spelled:
+        return text
+    words = []
+    for word in sorted(spelled, key=len, reverse=True):
+        before, behind = "" if re.match(r"\W", word) else r"(?<!\w)", "" if re.search(r"\W\Z", word) else r"(?!\w)"
+        words.append(f"{before}{re.escape(word)}{behind}")
+    return re.sub("|".join(words), lambda found: spelled[found[0]], text)
 
 
 class CropsPlan(Record, frozen=True):

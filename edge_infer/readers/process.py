@@ -172,7 +172,7 @@ class SourceReader:
 
     def _retry(self, text: str, began: float) -> None:
         """Wait before the next attempt. The time since the failed attempt began counts towards the back-off."""
-        lasted = time.monotonic() - began
+        text, lasted = self._plan.shown(text), time.monotonic() - began
         if lasted > CALM and self._progress.frames > self._frames_before:
             self._failures = 0
         self._frames_before = self._progress.frames

@@ -96,9 +96,12 @@ def _opened(config: Path, source: str, owners: Collection[int]) -> Pixels:
     from edge_infer.readers.sources import Picture, make_source
 
     picture = None
-    with make_source(plan) as opened:
-        for _ in range(TRIES):  # the first pictures of many cameras are dark
-            picture = opened.read() or picture
+    try:
+        with make_source(plan) as opened:
+            for _ in range(TRIES):  # the first pictures of many cameras are dark
+                picture = opened.read() or picture
+    except SourceError as error:
+        raise SourceError(plan.shown(str(error))) from error
     if not isinstance(picture, Picture):
         raise SourceError(f"source {source} delivered no picture")
     pixels = black_out(Orientation(plan.rotate, plan.flip).copy(picture.pixels), masks)

@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from edge_infer.config.compile.named_files import NamedFiles
 from edge_infer.config.compile.pipelines import CascadeBuilder, SceneBuilder, unfit
+from edge_infer.config.compile.spelled_texts import SpelledTexts
 from edge_infer.config.schema.broker import Tls
 from edge_infer.config.schema.cascades import Crops
 from edge_infer.config.schema.file import Config, Metrics, ModelSection, Mqtt
@@ -74,8 +75,12 @@ class Builder:
     document: Document
     files: NamedFiles
     problems: list[Problem] = field(default_factory=list)
+    spelled: SpelledTexts = field(init=False)
     _readers: dict[str, str] = field(default_factory=dict)  # the source that reads a pipe, a port or the standard input
     _values: dict[str, int] = field(default_factory=dict)  # number of values in a sample, by source
+
+    def __post_init__(self) -> None:
+        self.spelled = SpelledTexts(self.document)
 
     @property
     def cascades(self) -> CascadeBuilder:
@@ -183,9 +188,8 @@ class Builder:
             self.files.wrong((*steps, "file" if "file" in found.known else "columns"), found.problem)
         return self._source_plan(str(steps[1]), section, target, options, found)
 
-    @staticmethod
     def _source_plan(
-        name: str, section: SourceSection, target: str, options: Mapping[str, JsonValue], instance: Any
+        self, name: str, section: SourceSection, target: str, options: Mapping[str, JsonValue], instance: Any
     ) -> SourcePlan:
         return SourcePlan(
             name=name,
@@ -203,6 +207,7 @@ class Builder:
             stills=getattr(instance, "stills", False),
             pause=_pause(instance, section.fps, options.get("rate")),
             holds_writer=getattr(instance, "holds_writer", False),
+            spelled=self.spelled.below(("sources", name)),
         )
 
     def _suits(self, steps: Steps, section: SourceSection, instance: Any, options: Mapping[str, JsonValue]) -> bool:

@@ -86,7 +86,8 @@ def _compile(document: Document, probe: Probe, *, store: bool, only: Path | None
     if sound is None:
         return Compiled(document.digest, None, in_order(problems))
     files = NamedFiles(document)
-    compilation = _Compilation(document, Builder(document, files), problems, probe)
+    builder = Builder(document, files)
+    compilation = _Compilation(document, builder, problems, probe)
     plan = compilation.plan(sound, store=store, only=only)
     if compilation.elsewhere:
         return Compiled(document.digest, None, elsewhere=compilation.elsewhere)
@@ -94,13 +95,13 @@ def _compile(document: Document, probe: Probe, *, store: bool, only: Path | None
     large = too_large(document, plan) if plan is not None else ()
     everything = in_order([*problems, *missing, *large])
     odd = idle(document, sound, plan) if plan is not None else ()
-    unfit, warnings = tuple(compilation.unfit), in_order([*files.warnings, *odd])
+    spelled, warnings = builder.spelled, in_order([*files.warnings, *odd])
     return Compiled(
         document.digest,
         None if everything else plan,
-        everything,
-        warnings,
-        unfit,
+        tuple(map(spelled.problem, everything)),
+        tuple(map(spelled.problem, warnings)),
+        tuple(map(spelled.unfit, compilation.unfit)),
         machine=compilation.machine,
         lacking=tuple(dict.fromkeys(files.lacking))[:MAX_LACKING],
         signers=compilation.signers(),

@@ -1,0 +1,94 @@
+"""The value of an environment variable is in no message about a configuration, and in no error of a source."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from edge_infer.config.compile.compile import compile_config
+from edge_infer.plan.records import Compiled
+from tests.readers.conftest import free_port
+from tests.readers.rig import Rig
+
+MODEL = Path(__file__).parents[2] / "models/face-detect/1.0.0/face_full_range_int8.tflite"
+TOKEN = "s3cr3tVALUE"
+
+
+def compiled_text(folder: Path, text: str, token: str = TOKEN) -> Compiled:
+    (folder / "config.yaml").write_text(f"{text}\n")
+    return compile_config(folder / "config.yaml", environment={"TOK": token})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'models: {m: {file: "models/${TOK}"}}',
+        "models: {m: {file: model.tflite, labels: '${TOK}'}}",
+        "models: {m: {use: '${TOK}@1.0.0'}}",
+        "sources: {s: {kind: video, file: '${TOK}.mp4'}}",
+        "sources: {s: {kind: video, file: '/nowhere/${TOK}'}}",
+        "sources: {s: {kind: images, path: '${TOK}/*.jpg'}}",
+        "sources: {s: {kind: synthetic, images: ['${TOK}.png']}}",
+        "sources: {s: {kind: exec, command: ['./${TOK}'], size: 64x48}}",
+        "sources: {s: {kind: exec, command: ['${TOK}'], size: 64x48}}",
+        "sources: {s: {kind: csv, file: '${TOK}', rate: 1}}",
+        "sources: {s: {kind: rtsp, url: 'rtsps://h/x', tls: {ca_file: '${TOK}.pem'}}}",
+        "security: {require_signature: true, keys: '${TOK}'}",
+        "mqtt: {tls: {ca_file: '${TOK}.pem'}}",
+        "mqtt: {host: '${TOK}', username: u, password_file: pass}",
+        "sources: {s: {kind: mqtt, topic: a, host: '${TOK}', username: u, password_file: pass}}",
+        "sources: {s: {kind: http, url: 'http://${TOK}/x', username: u, password_file: pass}}",
+    ],
+)
+def test_no_problem_and_no_warning_shows_it(tmp_path: Path, text: str) -> None:
+    shutil.copyfile(MODEL, tmp_path / "model.tflite")
+    (tmp_path / "pass").write_text("word")
+    (tmp_path / "pass").chmod(0o600)
+    found = compiled_text(tmp_path, text)
+    said = "\n".join([*map(str, found.problems), *map(str, found.warnings), *(each.reason for each in found.unfit)])
+    assert "${TOK}" in said
+    assert TOKEN.lower() not in said.lower()
+
+
+def test_words_of_a_message_stay(tmp_path: Path) -> None:
+    (found,) = compiled_text(tmp_path, "sources: {s: {kind: video, file: '${TOK}'}}", "a").problems
+    assert found.text == f"{tmp_path}/${{TOK}} does not exist"
+    (found,) = compiled_text(tmp_path, "sources: {s: {kind: video, file: '${TOK}'}}", "exist").problems
+    assert found.text.startswith(f"{tmp_path}/${{TOK}} does not ")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{kind: http, url: 'http://127.0.0.1:PORT/${TOK}/x.jpg', snapshot: 1s}", "http://127.0.0.1:PORT/${TOK}/x.jpg"),
+        ("{kind: http, url: 'http://127.0.0.1:PORT/x.jpg?key=${TOK}', snapshot: 1s}", "http://127.0.0.1:PORT/x.jpg"),
+        ("{kind: http, url: 'http://127.0.0.1:PORT/${TOK}'}", "http://127.0.0.1:PORT/${TOK} "),
+        ("{kind: rtsp, url: 'rtsp://127.0.0.1:PORT/${TOK}'}", "rtsp://127.0.0.1:PORT/${TOK} cannot be opened"),
+        ("{kind: rtsp, url: 'rtsps://127.0.0.1:PORT/a/${TOK}?a=${TOK}'}", "rtsps://127.0.0.1:PORT/a/${TOK} cannot be"),
+        ("{kind: exec, command: ['./${TOK}'], size: 64x48}", "/${TOK} ended with exit code 3"),
+    ],
+)
+def test_no_error_of_a_source_shows_it(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / TOKEN).write_text("#!/bin/sh\nexit 3\n")
+    (tmp_path / TOKEN).chmod(0o755)
+    port = str(free_port())
+    plan = compiled_text(tmp_path, f"sources:\n  s: {text.replace('PORT', port)}\n").plan
+    assert plan is not None
+    with Rig(plan.sources[0], tmp_path) as rig:
+        assert told.replace("PORT", port) in (said := rig.trouble().text)
+        report = rig.report(lambda each: bool(each.error)).error
+    assert TOKEN not in said + report + (tmp_path / "reader.log").read_text()
+
+
+def test_a_redirect_to_an_address_with_the_value(tmp_path: Path) -> None:
+    plan = compiled_text(tmp_path, "sources:\n  s: {kind: http, url: 'http://h/a/${TOK}/x'}\n").plan
+    assert plan is not None
+    said = plan.sources[0].shown(f"http://h/a/{TOKEN}/x redirects to https://other/b/{TOKEN}/")
+    assert said == "http://h/a/${TOK}/x redirects to https://other/b/${TOK}/"
+    plan = compiled_text(tmp_path, "sources:\n  s: {kind: http, url: '${TOK}'}\n", f"http://h/a/{TOKEN}").plan
+    assert plan is not None
+    assert plan.sources[0].shown(f"http://h/a/{TOKEN} redirects to http://h/a/{TOKEN}/") == (
+        "${TOK} redirects to ${TOK}/"
+    )
