@@ -135,6 +135,33 @@ def test_a_folder_of_pictures(tmp_path: Path, request: pytest.FixtureRequest) ->
     )
 
 
+@pytest.mark.parametrize("pattern", ["", "/*.png"])
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_link_in_a_folder_of_pictures_is_never_an_error(
+    tmp_path: Path, request: pytest.FixtureRequest, pattern: str, alone: bool
+) -> None:
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "home").mkdir(mode=0o700)
+    (tmp_path / "home/x.png").touch()
+    closed, dangling = tmp_path / "pictures/b.png", tmp_path / "pictures/c.png"
+    closed.symlink_to(tmp_path / "home/x.png")
+    dangling.symlink_to("gone.png")
+    if not alone:
+        (tmp_path / "pictures/a.png").touch()
+    config = tmp_path / "config.yaml"
+    config.write_text(f"sources: {{cam: {{kind: images, path: 'pictures{pattern}'}}}}\n")
+    request.getfixturevalue("other")
+    compiled = compile_config(config)
+    assert compiled.problems == ()
+    told = [problem.text for problem in compiled.warnings]
+    folder = tmp_path / "pictures"
+    assert f"{dangling} is a link to {folder}/gone.png, which does not exist; remove the link" in told
+    assert (
+        f"{closed} is a link to {tmp_path}/home/x.png, outside {folder}, where the sandbox forbids reading: copy the "
+        "file, or name its real path"
+    ) in told
+
+
 def test_a_program_behind_a_link_into_a_folder_that_is_closed(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     home = tmp_path / "home"
     home.mkdir(mode=0o700)

@@ -19,7 +19,7 @@ from edge_infer.errors import SourceError
 from edge_infer.frames.picture import read_picture as inferred
 from edge_infer.readers.sources import Picture, Source
 from edge_infer.readers.sources.byte_input import open_input
-from edge_infer.readers.sources.images import ImagesOptions, ImagesSource, find_pictures, read_picture
+from edge_infer.readers.sources.images import ImagesOptions, ImagesSource, find_pictures, read_picture, some_pictures
 from edge_infer.readers.sources.synthetic import SyntheticOptions, SyntheticSource, bounce
 from edge_infer.readers.sources.video import VideoOptions, VideoSource
 
@@ -136,6 +136,34 @@ def test_pictures_come_in_natural_order(assets: Path, tmp_path: Path, caplog: py
     with ImagesSource(ImagesOptions(str(tmp_path), loop=True)) as source:
         values = [int(picture.pixels[0, 0, 0]) for _ in range(7) if (picture := source.read()) is not None]
     assert values == [1, 2, 10, 1, 2, 10, 1]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user who may not enter a folder")
+@pytest.mark.parametrize("pattern", ["", "/*.png"])
+def test_a_link_that_cannot_be_followed_is_skipped_and_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, pattern: str
+) -> None:
+    (tmp_path / "home").mkdir(mode=0o700)
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for path in ("home/x.png", "pictures/1.png", "pictures/4.png"):
+        cv2.imwrite(str(tmp_path / path), np.zeros((8, 8, 3), np.uint8))
+    (folder / "2.png").symlink_to(tmp_path / "home/x.png")
+    (folder / "3.png").symlink_to("gone.png")
+    (folder / "5.png").symlink_to("5.png")
+    (folder / "6.png").mkdir()
+    os.mkfifo(folder / "7.png")
+    os.seteuid(61777)
+    try:
+        with ImagesSource(ImagesOptions(f"{folder}{pattern}")) as source:
+            assert sum(1 for _ in iter(source.read, None)) == 2
+        assert len(some_pictures(f"{folder}{pattern}", 9)) == 5
+    finally:
+        os.seteuid(0)
+    assert source.skipped == 3
+    reasons = ("Permission denied", "No such file or directory", "Too many levels of symbolic links")
+    for name, reason in zip("235", reasons, strict=True):
+        assert f"picture skipped: {folder}/{name}.png cannot be read: {reason}" in caplog.text
 
 
 def test_a_loop_logs_other_files_only_when_they_change(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

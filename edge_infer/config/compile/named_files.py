@@ -23,7 +23,7 @@ from typing import Final
 from edge_infer.plan.credentials import DROP_IN, credential_name, why_gone
 from edge_infer.plan.records import Problem
 from edge_infer.platform.config_files import FOLDER
-from edge_infer.platform.paths import KnownFiles, without_wildcards
+from edge_infer.platform.paths import KnownFiles, source_folder, without_wildcards
 from edge_infer.platform.permissions import CREDENTIALS, closed_folder, denied, for_the_group, in_service, user
 from edge_infer.readers.sources.byte_input import STDIN, is_pipe
 from edge_infer.yamlfile.load import Document, Steps, spell
@@ -229,9 +229,12 @@ class NamedFiles:
     def _check_pictures(self, steps: Steps, path: str) -> None:
         """Report a picture that cannot be read: as a problem if none can be read, otherwise as a warning.
 
-        A folder without a picture is a warning, because pictures may come later.
+        A folder without a picture is a warning, because pictures may come later. A link is never a problem, because
+        whoever may write to the folder could then stop the use of the configuration. `checks.idle` warns of
+        links that leave the folder.
         """
-        from edge_infer.readers.sources.images import find_pictures  # the source's class has already loaded OpenCV
+        from edge_infer.readers.sources import link_out  # the source's class has already loaded OpenCV
+        from edge_infer.readers.sources.images import find_pictures
 
         try:
             files = [str(file) for file in find_pictures(path)]
@@ -241,13 +244,14 @@ class NamedFiles:
         if not files:
             self.warnings.append(self.document.problem(steps, f"{path} contains no picture"))
         closed = [file for file in files if not os.access(file, os.R_OK, effective_ids=True)]
-        if not closed:
+        links = {file for file in closed if os.path.islink(file)}  # noqa: PTH114 - never raises
+        if closed and len(closed) == len(files) and not links:
+            self._unfit(steps, closed[0], f"{closed[0]} {denied(closed[0], closed[0])}")
             return
-        text = f"{closed[0]} {denied(closed[0], closed[0])}"
-        if len(closed) == len(files):
-            self._unfit(steps, closed[0], text)
-        else:
-            self.warnings.append(self.document.problem(steps, text))
+        for file in closed:
+            if file not in links or not link_out(file, source_folder(path)):
+                self.warnings.append(self.document.problem(steps, f"{file} {_why_closed(file)}"))
+                return
 
     def program(self, steps: Steps, name: str) -> str:
         """Check a program, by path or by name in ``PATH``; return its path or name."""
@@ -299,6 +303,13 @@ def private_files(document: Document) -> tuple[str, ...]:
     files = NamedFiles(document)
     files.secrets += [files.absolute(value) for _, value in _secrets(document.value)]
     return files.guarded
+
+
+def _why_closed(path: str) -> str:
+    """Return why a picture cannot be read, as the end of a sentence."""
+    if os.path.islink(path) and not os.path.lexists(os.path.realpath(path)):  # noqa: PTH114 - never raises
+        return f"is a link to {os.path.realpath(path)}, which does not exist; remove the link"
+    return denied(path, path)
 
 
 def _copy(name: str) -> str | None:

@@ -6,6 +6,7 @@ import glob
 import logging
 import os
 import re
+import stat
 import threading
 import time
 from collections.abc import Collection
@@ -145,12 +146,25 @@ def list_pictures(path: str) -> tuple[list[Path], frozenset[str]]:
     folder = Path(path)
     others: frozenset[str] = frozenset()
     if folder.is_dir():
-        files = [file for file in folder.iterdir() if file.is_file()]
+        files = [file for file in folder.iterdir() if may_be_picture(file)]
         found = [file for file in files if file.suffix.lower() in SUFFIXES]
         others = frozenset(file.name for file in files if file.suffix.lower() not in SUFFIXES)
     else:
         found = [Path(name) for name in glob.glob(path, recursive=True)]  # noqa: PTH207 - patterns are absolute
-    return sorted((file for file in found if file.is_file()), key=natural), others
+    return sorted((file for file in found if may_be_picture(file)), key=natural), others
+
+
+def may_be_picture(file: Path) -> bool:
+    """Return whether a path is a file, or a link whose target cannot be examined; the source skips and logs this one.
+
+    `Path.is_file` raises if the target is in a folder that this user may not enter. One link must not end the source.
+    """
+    try:
+        return stat.S_ISREG(file.stat().st_mode)
+    except FileNotFoundError:
+        return os.path.islink(file)  # noqa: PTH114 - never raises
+    except OSError:
+        return True
 
 
 def log_others(path: str, others: Collection[str]) -> None:
@@ -171,7 +185,8 @@ def some_pictures(path: str, most: int) -> list[Path]:
         names = named if entries is None else (entry.path for entry in entries)
         found = [Path(name) for name in islice(names, most)]
     return sorted(
-        (file for file in found if (not folder or file.suffix.lower() in SUFFIXES) and file.is_file()), key=natural
+        (file for file in found if (not folder or file.suffix.lower() in SUFFIXES) and may_be_picture(file)),
+        key=natural,
     )
 
 
