@@ -91,14 +91,26 @@ def plays(source: SourcePlan) -> bool:
 
 
 def digest(config: str, source: SourcePlan) -> str:
-    """Return twelve hexadecimal digits of a digest over the configuration's digest and a recording's bytes."""
+    """Return twelve hexadecimal digits of a digest over the configuration's digest and a recording's bytes.
+
+    Pictures that cannot be read are left out, because the source skips and logs them.
+    """
     place = str(source.options.get("file") or source.options.get("path"))
     paths = [Path(place)]
     if source.kind == "images":
         from edge_infer.readers.sources.images import find_pictures
 
-        paths = find_pictures(place)
+        paths = [path for path in find_pictures(place) if _is_readable(path)]
     return digest_of(config, paths)
+
+
+def _is_readable(path: Path) -> bool:
+    """Return whether a picture can be opened; access(2) does not tell, because the sandbox does not apply to it."""
+    try:
+        with path.open("rb"):
+            return True
+    except OSError:
+        return False
 
 
 def digest_of(config: str, paths: Iterable[Path]) -> str:

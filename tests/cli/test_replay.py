@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -153,6 +155,41 @@ def beside_samples(assets: Path, folder: Path) -> Path:
     config = folder / "config.yaml"
     config.write_text(text.replace("sources:\n", "sources:\n  rows: {kind: mqtt, topic: t, rate: 10}\n"))
     return config
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_link_out_of_a_folder_of_pictures_is_left_out(tmp_path: Path, named: bool) -> None:
+    """In a process of its own, whose sandbox forbids reading the target."""
+    config, folder = configured(tmp_path), tmp_path / "pictures"
+    (tmp_path / "archive").mkdir()
+    folder.mkdir()
+    for index in range(5):
+        cv2.imwrite(str(folder / f"{index}.png"), np.full((48, 64, 3), 40 * index, np.uint8))
+    shutil.copy(folder / "4.png", tmp_path / "archive")
+    command = [sys.executable, "-m", "edge_infer", "replay", "-c", str(config), "--source", str(folder)]
+    if not named:
+        own = f"{{kind: images, path: {folder}, every: 1s}}"
+        config.write_text(config.read_text().replace(f"{{kind: video, file: {CLIP}, realtime: false}}", own))
+        del command[-2:]
+    config.write_text(config.read_text().replace("threshold: 0.4,", "publish: every,"))
+
+    def replayed() -> tuple[str, str]:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+        return done.stdout, done.stderr
+
+    before, _ = replayed()
+    assert [line["payload"]["ts"] for line in lines(before) if line["topic"].endswith("/result")] == [
+        timestamp(float(second)) for second in range(5)
+    ]
+    link = folder / "3a.png"
+    link.symlink_to("../archive/4.png")
+    (folder / "gone.png").symlink_to("nowhere.png")
+    after, told = replayed()
+    assert after == before
+    assert (
+        f"picture skipped: {link} cannot be read: Permission denied; it is a link to {tmp_path}/archive/4.png" in told
+    )
+    assert f"picture skipped: {folder}/gone.png cannot be read: No such file" in told
 
 
 def test_a_recording_is_for_the_pipelines_that_take_such(
