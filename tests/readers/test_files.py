@@ -383,6 +383,40 @@ def test_pictures_of_a_varying_frame_rate_have_the_times_that_the_file_gives_the
     assert found[69] - found[68] == pytest.approx(0.04)
 
 
+def positions(path: Path) -> list[float]:
+    with VideoSource(VideoOptions(str(path), realtime=False)) as source:
+        return [each.position for each in iter(source.read, None) if isinstance(each, Picture) and each.position]
+
+
+@pytest.mark.parametrize(
+    ("name", "steps"),
+    [("timelapse.mp4", [60.2, 59.8] * 9), ("timelapse.mkv", [61.0] * 19), ("gap100.mkv", [0.04] * 4 + [100.04])],
+)
+def test_a_time_lapse_and_a_clip_with_a_gap_keep_their_own_times(
+    name: str, steps: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Clips with a frame in about 60 s, one in 61 s, whose timestamps fall back once, and one with a gap of 100 s."""
+    found = positions(HERE / name)
+    assert np.allclose(np.diff([0.0, *found])[: len(steps)], steps)
+    assert "jumps" not in caplog.text
+
+
+def test_a_jump_of_the_timestamps_is_replaced_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """By two hours, in a clip of 10 frames at 25 fps."""
+    assert positions(HERE / "gap7200.mkv")[-1] == pytest.approx(9 / 25)
+    (told,) = (record.getMessage() for record in caplog.records)
+    assert told == (
+        f"{HERE}/gap7200.mkv: the time from one picture to the next jumps by 7200.0 s at 0.2 s; the source counts it "
+        "as 0.04 s (the limit is 3600 s, see docs/video.md)"
+    )
+
+
+def test_a_clip_in_real_time_does_not_wait_for_a_jump(caplog: pytest.LogCaptureFixture) -> None:
+    assert count(VideoSource(VideoOptions(str(HERE / "gap100.mkv")))) > 1
+    assert "gap100.mkv: the time from one picture to the next jumps by 100.0 s at 0.2 s" in caplog.text
+    assert "(the limit is 60 s" in caplog.text
+
+
 def test_a_clip_without_its_end_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     cut = tmp_path / "cut.mkv"
     data = (HERE / "varying.mkv").read_bytes()

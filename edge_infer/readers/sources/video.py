@@ -43,9 +43,15 @@ MEASURED_SECONDS: Final = 10.0
 """Seconds of decoding over which the rate of decoding is measured, so that one stall does not count as slow."""
 SLOWER: Final = 1.02
 """Ratio of decoding time to playing time from which a clip is reported as slow."""
-LONGEST_STEP: Final = 60.0
-"""Maximum seconds between the timestamps of two pictures. A larger difference is a jump of the timestamps, not a
-picture that is shown for so long."""
+SLOWEST_FPS: Final = 1 / 86_400
+"""Minimum frame rate that a file may state, one frame a day for a time lapse; less counts as none."""
+LONGEST_STEP: Final = 3600.0
+"""Maximum seconds between the timestamps of two pictures. A larger difference is a jump of damaged timestamps, not a
+picture that is shown for so long, unless it agrees with the frame rate of a time lapse."""
+LONGEST_PAUSE: Final = 60.0
+"""The same maximum with ``realtime``, where the source waits so long for the next picture."""
+USUAL_INTERVALS: Final = 4
+"""Number of frame intervals, by the file's frame rate, that a step may always take."""
 LONGEST_CLIP: Final = 1e7
 """Limit of a clip's length in seconds; a longer one is taken as unknown."""
 _PTS: Final[int] = getattr(cv2, "CAP_PROP_PTS", -1)
@@ -168,7 +174,7 @@ class VideoSource(Closing):
             self._failed = True
             raise SourceError(f"{path} is not a readable video; it is truncated, damaged or in an unsupported format")
         fps = capture.get(cv2.CAP_PROP_FPS)
-        self._fps = fps if 0.1 <= fps <= 1000 else USUAL_FPS
+        self._fps = fps if SLOWEST_FPS <= fps <= 1000 else USUAL_FPS
         self._capture, self._read, self._damaged = capture, 0, 0
         self._shown, self._elapsed = None, 0.0
 
@@ -255,8 +261,20 @@ class VideoSource(Closing):
         Without usable timestamps, the step is one frame interval.
         """
         step = 1 / self._fps
-        if self._shown is not None and 0 < shown - self._shown <= LONGEST_STEP:
-            step = shown - self._shown
+        longest = max(LONGEST_PAUSE if self._options.realtime else LONGEST_STEP, USUAL_INTERVALS * step)
+        if self._shown is not None and shown > self._shown:
+            if shown - self._shown <= longest:
+                step = shown - self._shown
+            else:
+                self._warn_once(
+                    "%s: the time from one picture to the next jumps by %.1f s at %.1f s; the source counts it as %.3g"
+                    " s (the limit is %.0f s, see docs/video.md)",
+                    self._options.file,
+                    shown - self._shown,
+                    self._shown,
+                    step,
+                    longest,
+                )
         if self._grabbed:
             self._position += step
         if self._shown is None:
