@@ -65,6 +65,8 @@ _BOOT: Final = "0" * 16
 _OBJECTS: Final = 999
 _CROSSED: Final = 999_999
 _UNBOUNDED: Final = 999_999.0
+_SHORTEST: Final = ValuePlan("v", "")
+_SHORTEST_BYTES: Final = len(dumps(Value("v", None, "", implausible=True)))
 
 
 def state_bytes(plan: PipelinePlan) -> int:
@@ -87,6 +89,12 @@ def state_bytes(plan: PipelinePlan) -> int:
         zones=zones or ABSENT, lines=lines or ABSENT,
     )  # fmt: skip
     return len(dumps(state)) + MARKS
+
+
+def most_values(plan: PipelinePlan) -> int:
+    """Return the maximum number of values that fit into a state of the pipeline: with short names and without units."""
+    head = state_bytes(replace(plan, model=replace(plan.model, values=(_SHORTEST,)))) - _SHORTEST_BYTES
+    return (MAX_MESSAGE_BYTES - head + 1) // (_SHORTEST_BYTES + 1)
 
 
 def _longest(values: Sequence[ValuePlan]) -> tuple[Value, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import string
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from edge_infer.plan.outcome_limits import MARKS, state_bytes
 from edge_infer.plan.records import TrackPlan, ValuePlan, ZonePlan
 from tests.engine.plans import pipeline
 from tests.engine.test_outcome import FRAME
+from tests.moody import OPS, _Graph, _Model
 
 ZONE = ZonePlan("drive", ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0)))
 
@@ -55,6 +58,39 @@ def test_values_have_the_room_that_their_digits_need(plan: ValuePlan, largest: f
                   "2026-01-01T00:00:00.000Z", values=(Value("level", plan.rounded(largest), "l"),) * 3)  # fmt: skip
     assert len(dumps(state)) + MARKS <= state_bytes(made) <= len(dumps(state)) + MARKS + 3 * 30
     assert state_bytes(replace(made, model=replace(made.model, values=(plan,) * 32))) > MAX_MESSAGE_BYTES
+
+
+def several(folder: Path, many: int, name: str = "") -> list[str]:
+    """Problems of a configuration with a regression of so many values."""
+    model = _Model()
+    graph = _Graph(model)
+    row = graph.tensor("row", [1, many])
+    factors = graph.floats("factors", [1.0] * many, [1, many])
+    values = graph.operator(OPS.MUL, [row, factors], graph.tensor("values", [1, many]))
+    (folder / "m.tflite").write_bytes(model.packed([graph.packed([row], [values])]))
+    names = ", ".join(f"{{name: {name}{letter}, step: 1, min: 0, max: 255}}" for letter in string.ascii_letters[:many])
+    (folder / "m.yaml").write_text(
+        f"task: regression\nversion: 1.0.0\ninput: {{features: raw, channels: {many}}}\nvalues: [{names}]\n"
+    )
+    (folder / "config.yaml").write_text(
+        "device: {state_dir: state}\nmodels: {m: {file: m.tflite}}\nsources: {s: {kind: mqtt, topic: t}}\n"
+        "pipelines:\n  p:\n    source: s\n    model: m\n    max_payload: 4K\n"
+    )
+    return [f"{each.path}: {each.text}" for each in compile_config(folder / "config.yaml").problems]
+
+
+def test_a_regression_with_too_many_values_names_a_remedy_that_helps(tmp_path: Path) -> None:
+    assert several(tmp_path, 15) == []
+    told = re.compile(
+        r"pipelines\.p\.model: a state with the (\d+) values of m can take \d+ bytes, and the limit is 1024, "
+        r"which has room for 15 values with names of one letter: (.*)"
+    )
+    (problem,) = several(tmp_path, 15, "long_name_")
+    assert (found := told.fullmatch(problem))
+    assert found.groups() == ("15", "give them shorter names or units in the manifest")
+    (problem,) = several(tmp_path, 16)
+    assert (found := told.fullmatch(problem))
+    assert found.groups() == ("16", "use a model with fewer values")
 
 
 @pytest.mark.parametrize(("many", "zones", "fits"), [(12, 1, True), (40, 0, True), (60, 0, False), (12, 5, False)])

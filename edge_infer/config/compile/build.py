@@ -29,7 +29,7 @@ from edge_infer.errors import ConfigError, SourceError, WireError
 from edge_infer.models.packages.package import MANIFEST
 from edge_infer.models.request import ModelRequest, Policy
 from edge_infer.plan.credentials import PLACE
-from edge_infer.plan.outcome_limits import state_bytes
+from edge_infer.plan.outcome_limits import most_values, state_bytes
 from edge_infer.plan.records import (
     NMS_TASKS,
     CropsPlan,
@@ -383,10 +383,11 @@ class Builder:
         if (size := state_bytes(plan)) <= MAX_MESSAGE_BYTES:
             return
         if values := plan.model.values:
+            few = len(values) <= (most := most_values(plan))
             text = (
                 f"a state with the {len(values)} values of {plan.model.title} can take {size} bytes, and the limit is "
-                f"{MAX_MESSAGE_BYTES}: give them shorter names, or a larger step (fewer decimals), or min and max in "
-                "the manifest"
+                f"{MAX_MESSAGE_BYTES}, which has room for {most} values with names of one letter: "
+                f"{'give them shorter names or units in the manifest' if few else 'use a model with fewer values'}"
             )
             self.problems.append(self.document.problem((*steps, "model"), text))
         else:
