@@ -401,6 +401,11 @@ def test_a_time_lapse_and_a_clip_with_a_gap_keep_their_own_times(
     assert "jumps" not in caplog.text
 
 
+def test_pictures_without_a_timestamp_between_others_take_one_interval() -> None:
+    """H.264 in an MPEG program stream, of which every 24th picture or so has a timestamp."""
+    assert np.allclose(np.diff([0.0, *positions(HERE / "sparse.mpg")]), 1 / 25)
+
+
 def test_a_jump_of_the_timestamps_is_replaced_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     """By two hours, in a clip of 10 frames at 25 fps."""
     assert positions(HERE / "gap7200.mkv")[-1] == pytest.approx(9 / 25)

@@ -258,23 +258,14 @@ class VideoSource(Closing):
     def _advance(self, shown: float) -> float:
         """Advance the clip's time to the grabbed picture; return the seconds, 0 for the first picture of the clip.
 
-        Without usable timestamps, the step is one frame interval.
+        Without usable timestamps, the step is one frame interval. OpenCV states 0 for a picture without a timestamp, as
+        MPEG program streams have between others. The next timestamp then counts from the time that was assumed.
         """
         step = 1 / self._fps
-        longest = max(LONGEST_PAUSE if self._options.realtime else LONGEST_STEP, USUAL_INTERVALS * step)
-        if self._shown is not None and shown > self._shown:
-            if shown - self._shown <= longest:
-                step = shown - self._shown
-            else:
-                self._warn_once(
-                    "%s: the time from one picture to the next jumps by %.1f s at %.1f s; the source counts it as %.3g"
-                    " s (the limit is %.0f s, see docs/video.md)",
-                    self._options.file,
-                    shown - self._shown,
-                    self._shown,
-                    step,
-                    longest,
-                )
+        if self._shown is not None and shown == 0:
+            shown = self._shown + step
+        elif self._shown is not None and shown > self._shown:
+            step = self._plausible(shown - self._shown, self._shown)
         if self._grabbed:
             self._position += step
         if self._shown is None:
@@ -282,6 +273,23 @@ class VideoSource(Closing):
         self._elapsed += step
         self._shown, self._grabbed = shown, True
         return step
+
+    def _plausible(self, step: float, at: float) -> float:
+        """Return the seconds from one timestamp to the next; one frame interval, and a log line, if they jump."""
+        usual = 1 / self._fps
+        longest = max(LONGEST_PAUSE if self._options.realtime else LONGEST_STEP, USUAL_INTERVALS * usual)
+        if step <= longest:
+            return step
+        self._warn_once(
+            "%s: the time from one picture to the next jumps by %.1f s at %.1f s; the source counts it as %.3g s (the "
+            "limit is %.0f s, see docs/video.md)",
+            self._options.file,
+            step,
+            at,
+            usual,
+            longest,
+        )
+        return usual
 
     def _retrieve(self, capture: VideoCapture, into: Any) -> tuple[bool, Any]:
         return retrieve_checked(capture, into, self._options.file)
