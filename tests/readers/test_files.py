@@ -422,6 +422,19 @@ def test_a_clip_in_real_time_does_not_wait_for_a_jump(caplog: pytest.LogCaptureF
     assert "(the limit is 60 s" in caplog.text
 
 
+@pytest.mark.parametrize("name", ["timelapse.mkv", "sparse.mpg", "gap100.mkv"])
+def test_timestamps_that_fall_back_are_no_cut(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    count(VideoSource(VideoOptions(str(HERE / name), realtime=False)))
+    assert caplog.records == []
+
+
+def test_a_time_lapse_without_its_end_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cut, data = tmp_path / "cut.mkv", (HERE / "timelapse.mkv").read_bytes()
+    cut.write_bytes(data[: len(data) // 2])
+    assert 0 < count(VideoSource(VideoOptions(str(cut), realtime=False))) < 20
+    assert "of 1220.0 s; it seems to be truncated" in caplog.records[-1].getMessage()
+
+
 def test_a_clip_without_its_end_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     cut = tmp_path / "cut.mkv"
     data = (HERE / "varying.mkv").read_bytes()

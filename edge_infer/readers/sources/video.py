@@ -337,7 +337,8 @@ class VideoSource(Closing):
 
         No error shows this: a file that was cut off just ends early, and reading continues past damage. A clip may
         begin later than 0; the length that Matroska states is then the time of the clip's end. The length stated by an
-        MP4 file includes frames that its edit list removes, so it does not show a cut.
+        MP4 file includes frames that its edit list removes, so it does not show a cut. OpenCV's timestamps may fall
+        back within a whole clip, so the sum of the steps counts too.
         """
         if self._capture is None:
             return
@@ -348,7 +349,7 @@ class VideoSource(Closing):
         if self._is_mp4():
             return
         promised = self._capture.get(cv2.CAP_PROP_FRAME_COUNT) / self._fps
-        read = self._begin + (self._shown or 0.0) + 1 / self._fps
+        read = self._begin + max(self._elapsed, self._shown or 0.0) + 1 / self._fps
         if max(MISSING_SECONDS, MISSING_SHARE * promised) < promised - read and promised < LONGEST_CLIP:
             text = "%s ends after %.1f of %.1f s; it seems to be truncated"
             self._warn_once(text, self._options.file, read, promised)
