@@ -61,7 +61,8 @@ def _user(number: int) -> str:
 def closed_folder(path: str | Path) -> Path | None:
     """Return the folder on the way to a file that this user may not enter; None if there is none."""
     folders = reversed(Path(path).parents)
-    return next((folder for folder in folders if not os.access(folder, os.X_OK, effective_ids=True)), None)
+    closed = next((folder for folder in folders if not os.access(folder, os.X_OK, effective_ids=True)), None)
+    return closed if closed is not None and os.path.isdir(closed) else None  # noqa: PTH112 - access(2) fails if missing
 
 
 def for_the_group(shown: str, mode: int = 0o640, path: str | Path | None = None) -> str:

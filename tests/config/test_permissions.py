@@ -174,6 +174,15 @@ def test_a_program_behind_a_link_into_a_folder_that_is_closed(tmp_path: Path, re
     assert problems(config) == [f"user {USER} cannot run {tmp_path}/link, because it may not enter the folder {home}"]
 
 
+@pytest.mark.parametrize("place", ["", "gone/", "file/"])
+def test_a_program_that_is_missing(tmp_path: Path, request: pytest.FixtureRequest, place: str) -> None:
+    (tmp_path / "file").touch(mode=0o644)
+    program, config = f"{tmp_path}/{place}x", tmp_path / "config.yaml"
+    config.write_text(f"sources: {{cam: {{kind: exec, command: [{program}], size: 64x48, format: gray}}}}\n")
+    request.getfixturevalue("other")
+    assert problems(config) == [f"there is no program {program}; install it, or give its full path"]
+
+
 def test_a_model(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     closed(tmp_path / "m.tflite", "model")
     config = tmp_path / "config.yaml"
