@@ -91,6 +91,17 @@ def test_order_blank_lines_comments_and_ids_of_any_kind_do_not_matter(
     assert ids.read_text() == expected
 
 
+def test_a_byte_order_mark_and_windows_line_ends_do_not_matter(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain, _ = replayed(tmp_path, walk(), capsys)
+    lines = walk()
+    marked, told = replayed(tmp_path, [f"\ufeff{lines[0]}\r", *(f"{line}\r" for line in lines[1:])], capsys)
+    assert told == ""
+    assert len(payloads(marked, "result")) == len(payloads(plain, "result")) > 0
+    assert [event["type"] for event in payloads(marked, "event")] == ["appear", "cross", "leave"]
+
+
 def test_frames_without_boxes_are_frames(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = [line.replace(f"{number},", f"{number + 100},", 1) for number, line in enumerate(walk(30), 1)]
     out, _ = replayed(tmp_path, walk(30) + lines, capsys)

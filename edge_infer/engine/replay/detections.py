@@ -117,8 +117,8 @@ class _Reader:
     _first: dict[str, int] = field(default_factory=dict)
 
     def add(self, number: int, line: str) -> None:
-        """Add a line; blank lines and comments are ignored."""
-        text = line.strip()
+        """Add a line; blank lines, comments and a byte order mark are ignored."""
+        text = (line.removeprefix("\ufeff") if number == 1 else line).strip()
         if not text or text.startswith("#"):
             return
         row = self._row(number, text)
