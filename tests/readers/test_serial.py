@@ -109,6 +109,34 @@ def test_silence_and_garbage_are_told_apart(sensor: Sensor, monkeypatch: pytest.
             source.read()
 
 
+def test_a_sensor_that_sends_in_bursts_loses_no_row_of_a_burst(sensor: Sensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serial, "SILENCE", 0.5)
+    monkeypatch.setattr(serial, "STALE", 0.2)
+    source = SerialSource(SerialOptions(sensor.port, rate=1000.0))
+    with source:
+        sensor.say("rest", "1", "2")
+        assert rows_of(source, 2) == [[1], [2]]
+        with pytest.raises(SourceError, match="has sent nothing"):
+            source.read()
+    with source:
+        with pytest.raises(SourceError, match="has sent nothing"):
+            source.read()  # which waits for more than the 0.2 s after which data begins a line
+        sensor.say("3", "4")
+        assert rows_of(source, 2) == [[3], [4]]
+        with pytest.raises(SourceError, match="has sent nothing"):
+            source.read()
+    with source:
+        sensor.say("9", "5", "6")  # at once after the opening: may be the rest of a line
+        assert rows_of(source, 2) == [[5], [6]]
+    with source:  # opened again for another reason than silence
+        monkeypatch.setattr(serial, "SILENCE", 0.1)
+        with pytest.raises(SourceError, match="has sent nothing"):
+            source.read()
+        sensor.say("9", "7")
+        assert rows_of(source, 1) == [[7]]
+    assert source.faults.count == 0
+
+
 @pytest.mark.parametrize(
     ("options", "word"),
     [

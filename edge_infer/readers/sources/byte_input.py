@@ -53,6 +53,7 @@ class ByteLines:
         self._part = b""
         self._after_cr = False
         self._overlong = False
+        self._unheard = False
         self._heard = 0.0
         self._ended = False
 
@@ -65,12 +66,12 @@ class ByteLines:
         while not self._ready:
             if self._ended:
                 raise EndOfInputError
-            stale = self._heard + self._patience if self._part else math.inf
+            stale = self._heard + self._patience if self._part or self._unheard else math.inf
             if not wait_readable(self._fd, min(deadline, stale, self._look())):
                 if self._replaced and time.monotonic() - self._heard >= SILENT:
                     raise OSError(errno.ESTALE, "another pipe has taken its place")
                 if time.monotonic() >= stale:
-                    self._cut_off()
+                    self._fall_silent()
                 if self._ready:
                     break
                 if time.monotonic() >= deadline:
@@ -86,9 +87,14 @@ class ByteLines:
         """Stop reading: after the lines that are complete by now, the input counts as ended."""
         self._ended = True
 
-    def skip_first(self) -> None:
-        """Skip everything up to the first line end, which is the rest of a line that began earlier."""
-        self._overlong = True
+    def skip_first(self, *, unless_silent: bool = False) -> None:
+        """Skip everything up to the first line end, which is the rest of a line that began earlier.
+
+        With ``unless_silent``, skip nothing if the first data arrives only after ``patience``, because a line that
+        stays incomplete for so long counts as cut off.
+        """
+        self._overlong, self._unheard = True, unless_silent
+        self._heard = time.monotonic()
 
     def _look(self) -> float:
         """Check the path of a pipe if a check is due; return the monotonic time of the next check."""
@@ -116,7 +122,7 @@ class ByteLines:
             self._replaced, self.away = False, ""
 
     def _feed(self, data: bytes) -> None:
-        self._heard = time.monotonic()
+        self._heard, self._unheard = time.monotonic(), False
         if not data:
             self._ended = True
             if self._part and self._patience < math.inf:
@@ -141,6 +147,13 @@ class ByteLines:
             if not self._overlong:
                 self._ready.append(_too_long())
             self._part, self._overlong = b"", True
+
+    def _fall_silent(self) -> None:
+        """Give up an incomplete line; without one, what follows begins a line."""
+        if self._part:
+            self._cut_off()
+        else:
+            self._overlong = self._unheard = False
 
     def _cut_off(self) -> None:
         if not self._overlong:

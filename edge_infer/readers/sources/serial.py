@@ -217,16 +217,19 @@ class SerialSource(Closing):
         self._gatherer = RowGatherer(options.rate)
         self._fd = -1
         self._rows: Rows | None = None
+        self._silent = False
+        """Whether the port is opened again after a silence. That resets no board, which would send other text first."""
 
     def __enter__(self) -> Self:
         options = self._options
+        silent, self._silent = self._silent, False
         self._fd = open_tty(options.device, options.baud)
         self._gatherer = RowGatherer(options.rate)
         if options.layout is not None and options.header is not None:
             self._rows = BinaryRows(self._fd, bytes_of(options.header), struct.Struct(options.layout))
         else:
             lines = ByteLines(self._fd, STALE)
-            lines.skip_first()
+            lines.skip_first(unless_silent=silent)
             self._rows = TextRows(lines, RowParser(options.columns, "json" if options.format == "json" else "csv"))
         return self
 
@@ -254,6 +257,7 @@ class SerialSource(Closing):
                 f"{device} has sent no usable data for {limit:g} s ({self.faults.since_good} faults); the last "
                 f"was {self.faults.last}; check baud {self._options.baud} and format"
             )
+        self._silent = True
         raise SourceError(f"{device} has sent nothing for {limit:g} s: check the sensor's power and rate")
 
     def close(self) -> None:
