@@ -95,6 +95,29 @@ def test_inspect_says_what_was_decided_and_why(said: Said) -> None:
     assert events["scores"] == ("unchanged", "its last operator is LOGISTIC")
 
 
+@pytest.mark.parametrize(
+    ("stride", "value", "note"),
+    [
+        ("300ms", "0.3 s", ()),
+        (
+            "250ms",
+            "0.2 s",
+            ("input: stride: 250 ms is no multiple of 100 ms, the time of a sample: the model runs every 200 ms",),
+        ),
+        (
+            "30ms",
+            "0.1 s",
+            ("input: stride: 30 ms is no multiple of 100 ms, the time of a sample: the model runs every 100 ms",),
+        ),
+    ],
+)
+def test_a_stride_between_two_samples_is_reported(said: Said, stride: str, value: str, note: tuple[str, ...]) -> None:
+    labels = "task: classification\nlabels: [a, b, c, d]\n"
+    found = examine(said(JOGGING, f"{labels}input: {{features: raw, rate: 10, stride: {stride}}}\n"))
+    assert {reason.what: reason.value for reason in found.reasons}["next after"] == value
+    assert found.notes == note
+
+
 def test_a_model_that_remembers_gets_nothing_twice(said: Said) -> None:
     reasons = {reason.what: (reason.value, reason.why) for reason in examine(said(WAKE_WORD)).reasons}
     assert reasons["next after"] == ("0.03 s", "the model has state: no sample twice")

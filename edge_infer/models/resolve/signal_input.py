@@ -32,6 +32,8 @@ BELONGS: Final = {
     "columns": ("raw", "waveform", *SPECTRAL),
 }
 """Keys that only some features use. With other features they would have no effect, so they are rejected."""
+STRIDE_TOLERANCE: Final = 0.01
+"""Relative difference between the written and the real stride from which the difference is reported."""
 COPIED: Final = (
     "window",
     "hop",
@@ -72,7 +74,7 @@ def choose_signal(said: InputSection, metadata: Metadata, tensor: Tensor, *, rem
         Reason("at once", _at_once(plan, preprocess), "the input's shape"),
         Reason("next after", _after(plan, preprocess), stride_why),
     ]
-    return Feeding(plan, tuple(reasons))
+    return Feeding(plan, tuple(reasons), tuple(_uneven(plan, preprocess)))
 
 
 _AS_IT_COMES: Final = Reason("rate", "as the source has it", "the manifest sets no rate")
@@ -154,7 +156,18 @@ def _at_once(plan: SignalPlan, preprocess: SignalPreprocess) -> str:
     return preprocess.described_need if plan.rate is None else f"{preprocess.span:.4g} s"
 
 
+def _uneven(plan: SignalPlan, preprocess: SignalPreprocess) -> Iterable[str]:
+    """Yield a note if the distance between two windows differs from ``stride``, because it counts whole samples."""
+    if plan.rate and plan.stride and abs(preprocess.stride - plan.stride) > STRIDE_TOLERANCE * plan.stride:
+        step = f"{1000 / plan.rate:.4g} ms" if plan.features != "micro" else "10 ms"
+        yield (
+            f"input: stride: {1000 * plan.stride:.4g} ms is no multiple of {step}, the time of a "
+            f"{'sample' if plan.features != 'micro' else 'feature'}: the model runs every "
+            f"{1000 * preprocess.stride:.4g} ms"
+        )
+
+
 def _after(plan: SignalPlan, preprocess: SignalPreprocess) -> str:
     if plan.rate is None and plan.stride is None:
         return f"{preprocess.step} sample{'' if preprocess.step == 1 else 's'}"
-    return f"{plan.stride if plan.stride is not None else preprocess.stride:.4g} s"
+    return f"{preprocess.stride if plan.rate else plan.stride or preprocess.stride:.4g} s"
