@@ -37,7 +37,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print every problem, one a line; return 0 without problems, else 2, or 1 if the file cannot be read now."""
+    """Print every problem, one a line; return 0 without problems, 2 with problems, 1 if there was no check."""
     if args.part is not None and args.draft is None:
         raise ConfigError("--part needs --draft")
     draft = _draft(args.config.absolute(), args.draft, args.part)
@@ -48,8 +48,11 @@ def run(args: argparse.Namespace) -> int:
         found = _ask_the_daemon(args.config, draft)
     except _OtherDaemonError as error:
         other = str(error)
-    except (NotRunningError, RefusedError) as error:
+    except NotRunningError as error:
         closed = isinstance(error.__cause__, PermissionError)
+    except RefusedError:
+        if draft is not None:  # this user's permissions say nothing about the service's
+            raise
     except _UnreadError:
         raise
     except EdgeInferError as error:

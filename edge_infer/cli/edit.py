@@ -151,13 +151,16 @@ def _editor() -> list[str]:
 def _is_valid(config: Path, part: str | None, copy: Path) -> bool:
     """Check the copy with ``edge-infer check``, which prints its problems.
 
-    The check runs in its own process, because it may change its user.
+    The check runs in its own process, because it may change its user. Raises `EdgeInferError` if it was not possible.
     """
     words = ["check", "-c", str(config), "--draft", str(copy), *(["--part", part] if part is not None else [])]
     try:
-        return subprocess.run(own_module("edge_infer", *words), check=False).returncode == 0
+        code = subprocess.run(own_module("edge_infer", *words), check=False).returncode
     except OSError as error:
         raise ConfigError(f"the check cannot be started: {error.strerror or error}: {error.filename}") from error
+    if code == 1:
+        raise EdgeInferError("the text could not be checked (see above)")
+    return code == 0
 
 
 def _again() -> bool:

@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from edge_infer.supervisor.control.server import ask
 from edge_infer.supervisor.reload.compilation import moved
 from edge_infer.supervisor.statedir import locked
 from tests.broker import Broker, eventually
+from tests.program import open_to_all
 from tests.running import MODEL, ROOT, Daemon, config
 
 
@@ -60,6 +62,49 @@ def test_it_says_what_the_daemon_may_read_and_not_what_root_may(daemon: Daemon) 
         assert done.returncode == 2, done.stderr
         assert f"{daemon.config}{told}" in done.stdout
         path.chmod(0o644)
+
+
+USER, DAEMON, ASKS = 65534, 61779, 61778
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not open_to_all(sys.executable), reason="root and an open Python are needed")
+def test_a_draft_of_a_member_of_the_group_is_refused_and_not_judged() -> None:
+    """The member's permissions are others than those of the service, so a verdict by them may be wrong."""
+    with tempfile.TemporaryDirectory() as name, Broker(Path(name)) as broker:
+        folder = Path(name)
+        shutil.copy(MODEL, folder / "model.tflite")
+        (folder / "state").mkdir(mode=0o755)
+        os.chown(folder / "state", DAEMON, ASKS)  # whom root becomes
+        text = config(broker.port, "{kind: synthetic, size: 64x48}").replace(str(MODEL), "model.tflite, labels: [face]")
+        with Daemon(folder, text) as daemon:
+            daemon.wait_serving(60.0)
+            folder.chmod(0o777)
+            mine = folder / "mine.yaml"
+            mine.write_text(text)
+            for owner, group in ((DAEMON, ASKS), (USER, USER)):  # a model for the service alone, then for the user
+                os.chown(folder / "model.tflite", owner, group)
+                (folder / "model.tflite").chmod(0o600)
+                done = as_member(daemon.config, "check", "--draft", str(mine))
+                told = "only root and the daemon's user may check a draft; run the command with sudo\n"
+                assert (done.returncode, done.stdout, done.stderr) == (1, "", f"edge-infer: {told}")
+            editor = f'{sys.executable} -c \'import sys; open(sys.argv[1], "a").write("# more")\''
+            done = as_member(daemon.config, "edit", EDITOR=editor)
+            assert done.returncode == 1
+            copy = Path(done.stderr.strip().rpartition("your text is in ")[2])
+            assert copy.read_text() == text + "# more"
+            assert daemon.config.read_text() == text
+
+
+def as_member(path: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """The command of a user who may ask the daemon, and is neither root nor the daemon's user."""
+    kept = {
+        key: value for key, value in os.environ.items() if key not in ("SUDO_EDITOR", "VISUAL", "RUNTIME_DIRECTORY")
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "edge_infer", *words, "-c", str(path)],
+        cwd=path.parent, env=kept | variables, capture_output=True, text=True, timeout=120, check=False,
+        stdin=subprocess.DEVNULL, user=USER, group=USER, extra_groups=[ASKS],
+    )  # fmt: skip
 
 
 def test_it_changes_nothing(daemon: Daemon) -> None:

@@ -45,8 +45,13 @@ class Checks:
             request.answer(
                 {"busy": "the daemon is checking the configuration for another client; try again in a moment"}
             )
-        elif (draft := request.body.get("draft")) is not None and (why := _no_draft(request, draft)):
-            request.answer({"error": why})
+        elif (draft := request.body.get("draft")) is not None and request.peer.uid not in (0, os.geteuid()):
+            # its check opens any file that the text names
+            request.answer({"refused": "only root and the daemon's user may check a draft; run the command with sudo"})
+        elif draft is not None and not (isinstance(draft, str) and "\0" not in draft and len(request.files) == 1):
+            request.answer(
+                {"error": "a draft needs the path of its configuration file, and an open file with its text"}
+            )
         else:
             self._request = request
             try:
@@ -99,18 +104,6 @@ class Checks:
         found = counts(compiled.plan) if compiled.plan is not None else None
         self._request.answer(encode(CheckAnswer(_lines(compiled.problems), _lines(compiled.warnings), found)))
         self._request = None
-
-
-def _no_draft(request: Request, draft: object) -> str:
-    """Return the reason why a draft must not be read; empty if it may be.
-
-    A draft may come only from a trusted user, because reading it opens any file that the text names.
-    """
-    if request.peer.uid not in (0, os.geteuid()):
-        return "only root and the daemon's user may check a draft; run the command with sudo"
-    if not isinstance(draft, str) or "\0" in draft or len(request.files) != 1:
-        return "a draft needs the path of its configuration file, and an open file with its text"
-    return ""
 
 
 def counts(plan: Plan) -> dict[str, int]:
