@@ -20,11 +20,12 @@ from edge_infer.audit.recording_broker import RecordingBroker
 from edge_infer.audit.search import Search, leaks
 from edge_infer.config.in_child import compile_in_child
 from edge_infer.contract.codec import ABSENT, JsonValue, replace
-from edge_infer.errors import ConfigError
+from edge_infer.errors import ConfigError, StartError
 from edge_infer.ipc.messages import ApplyPlan
 from edge_infer.plan.channel_bound import channel_bound, device_bound
 from edge_infer.plan.records import Gives, MqttPlan, Plan, SignalPlan, SourcePlan
 from edge_infer.platform.child_process import own_module
+from edge_infer.platform.durable_files import with_disk_remedy
 from edge_infer.platform.event_loop import readable
 from edge_infer.platform.paths import publisher_folder
 from edge_infer.sandbox import network_isolation, privileges
@@ -112,8 +113,12 @@ def audit(config: Path, seconds: float, no_capture: str) -> Audit:
     """
     plan = _compiled(config)
     canary = fresh()
-    with tempfile.TemporaryDirectory(prefix="edge-infer-privacy-") as folder, ExitStack() as stack:
-        log = stack.enter_context((Path(folder) / "log").open("w+b"))
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="edge-infer-privacy-"))
+            log = stack.enter_context((Path(folder) / "log").open("w+b"))
+        except OSError as error:
+            raise StartError(f"the audit cannot make its temporary folder: {with_disk_remedy(error)}") from error
         recorder = stack.enter_context(RecordingBroker())
         capture = None if no_capture else stack.enter_context(PacketCapture(Broker("127.0.0.1", recorder.port)))
         watched = _watched(plan, canary, Path(folder) / "state", recorder.port)

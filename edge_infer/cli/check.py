@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryFile
 
 from edge_infer.cli.as_owner import act_on
 from edge_infer.cli.as_service import run_as_service, service_command
@@ -14,6 +14,7 @@ from edge_infer.cli.output import say
 from edge_infer.config.file_edit import read
 from edge_infer.contract.codec import JsonValue, decode
 from edge_infer.errors import ConfigError, EdgeInferError
+from edge_infer.platform import memfd
 from edge_infer.platform.config_files import part_file, variables_of
 from edge_infer.platform.environment import take
 from edge_infer.platform.paths import DEFAULT_CONFIG
@@ -108,8 +109,8 @@ def _ask_the_daemon(config: Path, draft: tuple[Path, bytes] | None) -> CheckAnsw
     if draft is None:
         answer = ask(find_socket(config), request)
     else:
-        with TemporaryFile() as file:
-            file.write(draft[1])
+        with os.fdopen(memfd.create("draft"), "w+b", buffering=0) as file:  # a disk may be full
+            memfd.write_all(file.fileno(), draft[1])
             file.seek(0)
             answer = ask(find_socket(config), {**request, "draft": str(draft[0])}, (file.fileno(),))
     if "busy" in answer:

@@ -23,6 +23,7 @@ from edge_infer.config.file_edit import apply_text, problems_of, read, save
 from edge_infer.errors import ConfigError, EdgeInferError
 from edge_infer.platform.child_process import own_module
 from edge_infer.platform.config_files import part_file
+from edge_infer.platform.durable_files import with_disk_remedy
 from edge_infer.platform.paths import DEFAULT_CONFIG
 from edge_infer.sandbox.foreign import refuse_foreign
 from edge_infer.supervisor.control.server import NotRunningError, ask, find_socket
@@ -53,10 +54,8 @@ def run(args: argparse.Namespace) -> int:
     file = part_file(config, args.part)
     refuse_foreign(file)
     before = read(file) if file.exists() or args.part is None else None
-    folder = Path(tempfile.mkdtemp(prefix=".edge-infer-edit-", dir=_writable_folder(file)))
-    copy = folder / file.name
     start = TEMPLATE if before is None else before
-    copy.write_bytes(start)
+    copy = _copy(file, start)
     kept = False
     received: list[int] = []
 
@@ -87,9 +86,24 @@ def run(args: argparse.Namespace) -> int:
         raise type(error)(f"{error}; your text is in {copy}") from error
     finally:
         if not kept:
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(copy.parent, ignore_errors=True)
         for number, handler in before_signals.items():
             signal.signal(number, handler)
+
+
+def _copy(file: Path, text: bytes) -> Path:
+    """Write the text to a new file in a new folder beside ``file``; raises `ConfigError`."""
+    above = _writable_folder(file)
+    folder = None
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=".edge-infer-edit-", dir=above))
+        copy = folder / file.name
+        copy.write_bytes(text)
+    except OSError as error:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise ConfigError(f"{file} cannot be copied to {above}: {with_disk_remedy(error)}") from error
+    return copy
 
 
 def _ended(number: int) -> ConfigError:

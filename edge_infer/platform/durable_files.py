@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -14,6 +15,16 @@ from edge_infer.errors import StartError
 
 UNFINISHED: Final = ".incoming-"
 """Prefix of the names of files that are still being written."""
+_DISK_REMEDIES: Final = {
+    errno.EROFS: "remount its disk with the right to write",
+    errno.ENOSPC: "free space on its disk",
+    errno.EDQUOT: "free space on its disk",
+}
+
+
+def with_disk_remedy(error: OSError) -> str:
+    """Return the error of a disk as text, with the remedy."""
+    return f"{error.strerror or error}; {_DISK_REMEDIES.get(error.errno or 0, 'check its disk')}"
 
 
 def write_durably(path: Path, data: bytes, mode: int = 0o640) -> None:

@@ -145,6 +145,24 @@ def test_discarding_changes_nothing(editing: Editing) -> None:
         assert editing.left() == []
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small file system")
+@pytest.mark.parametrize("room", ["nr_inodes=2", "size=8k"])
+def test_a_full_disk_is_told_with_its_folder(tmp_path: Path, room: str) -> None:
+    """There is no place for another folder, or for the bytes of the copy."""
+    editing, full = Editing(tmp_path), tmp_path / "full"
+    full.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", room, "none", full], check=True)
+    try:
+        editing.config = full / "config.yaml"
+        editing.config.write_text(config(1) + "#" * 4096)
+        done = editing.run({"EDITOR": "touch"})
+        assert list(full.iterdir()) == [editing.config]
+    finally:
+        subprocess.run(["umount", full], check=True)
+    told = f"{editing.config} cannot be copied to {full}: No space left on device; free space on its disk"
+    assert (done.returncode, done.stderr) == (2, f"edge-infer: {told}\n")
+
+
 @pytest.mark.parametrize(("number", "text"), [(signal.SIGHUP, ""), (signal.SIGTERM, "# more")], ids=str)
 def test_a_lost_terminal_leaves_the_own_text_and_nothing_else(editing: Editing, number: int, text: str) -> None:
     script = editing.folder / "slow.sh"

@@ -198,3 +198,14 @@ def test_nothing_leaks_while_drift_is_watched(tmp_path: Path) -> None:
     found = json.loads(output)
     assert (found["passed"], found["hits"], found["elsewhere"]) == (True, [], {})
     assert found["recovered"]["faces"] <= found["bounds"]["faces"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small file system")
+def test_a_full_disk_is_told(tmp_path: Path) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "nr_inodes=2", "none", tmp_path], check=True)
+    try:
+        code, output = privacy(tmp_path, before=f"import tempfile\ntempfile.tempdir = {str(tmp_path)!r}")
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+    told = "the audit cannot make its temporary folder: No space left on device; free space on its disk"
+    assert (code, output) == (3, f"edge-infer: {told}\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import tempfile
@@ -17,17 +16,13 @@ from edge_infer.models.packages.manifest import Manifest
 from edge_infer.models.packages.package import LARGEST_MANIFEST, MANIFEST, Package, find_package, package_to_copy
 from edge_infer.models.packages.read_files import LARGEST_MODEL, inside, read_whole
 from edge_infer.models.packages.versions import rank
+from edge_infer.platform.durable_files import with_disk_remedy
 from edge_infer.platform.permissions import is_of_service
 
 log = logging.getLogger(__name__)
 
 TEXTS: Final = ("LICENCE", "LICENSE", "NOTICE", "PROVENANCE.md", "README.md")
 """Files that belong to a package although its manifest does not name them."""
-_DISK_REMEDIES: Final = {
-    errno.EROFS: "remount its disk with the right to write",
-    errno.ENOSPC: "free space on its disk",
-    errno.EDQUOT: "free space on its disk",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +104,7 @@ class Library:
             remedy = "run it with sudo" if by_sudo else "run the command as the daemon's user"
             raise StartError(f"this user cannot write {path}; {remedy}") from error
         except OSError as error:
-            raise StartError(f"the model store {self.folder} cannot be written: {_of_the_disk(error)}") from error
+            raise StartError(f"the model store {self.folder} cannot be written: {with_disk_remedy(error)}") from error
 
     def place(self, package: Path, title: str) -> Path:
         """Move a complete package durably to the folder where ``use: NAME@VERSION`` finds it; return that folder."""
@@ -189,12 +184,7 @@ def _write(data: bytes, source: Path, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(data)
     except OSError as error:
-        raise StartError(f"{source} cannot be copied into the store: {_of_the_disk(error)}") from error
-
-
-def _of_the_disk(error: OSError) -> str:
-    """Return the error of the store's disk as text, with the remedy."""
-    return f"{error.strerror or error}; {_DISK_REMEDIES.get(error.errno or 0, 'check its disk')}"
+        raise StartError(f"{source} cannot be copied into the store: {with_disk_remedy(error)}") from error
 
 
 def _place_in_order(folder: Path) -> tuple[object, ...]:
