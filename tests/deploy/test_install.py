@@ -137,8 +137,10 @@ def test_a_version_with_a_syntax_error_in_a_module_that_no_trial_loads_is_refuse
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a file system")
-def test_a_full_disk_is_told_with_its_folder(tmp_path: Path) -> None:
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", tmp_path], check=True)
+@pytest.mark.parametrize("room", ["size=64k", "nr_inodes=3", "nr_inodes=4"])
+def test_a_full_disk_is_told_with_its_folder(tmp_path: Path, room: str) -> None:
+    """There is no place for the virtual environment, for the folder of the versions, or for that of the new one."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", room, "none", tmp_path], check=True)
     try:
         done = install("--root", str(tmp_path), "--python", PYTHON)
         assert list(tmp_path.rglob("*")) == [tmp_path / "opt"]
