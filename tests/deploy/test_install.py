@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -182,6 +183,34 @@ def test_a_check_of_the_new_version_that_says_nothing_is_told(tmp_path: Path, co
         ["bash", "-c", COMPARE], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.returncode, done.stdout) == (int(code != 0), told.format(config=config)), done.stderr
+
+
+IN_STATE = f"""
+set -euo pipefail
+root= state=$PWD/state
+eval "$(sed -n '/^in_state() (/,/^)/p' {SCRIPT})"
+in_state sh -c 'for each in 0 1 2; do ! test -t $each; done; ! (: <>/dev/tty); id -un; ls -l /proc/self/fd >&2; exit 7'
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs as another user")
+def test_a_command_in_the_state_directory_does_not_have_the_terminal_of_root(tmp_path: Path) -> None:
+    """Another process of the service's user could take the command over, and type into the terminal."""
+    (tmp_path / "state").mkdir()
+    shutil.chown(tmp_path / "state", "nobody")
+    ours, theirs = os.openpty()
+    with os.fdopen(ours, "rb", buffering=0) as terminal:
+        process = subprocess.Popen(
+            ["setsid", "--ctty", "--wait", "bash", "-c", IN_STATE], cwd=tmp_path, stdin=theirs, stdout=theirs,
+            stderr=theirs,
+        )  # fmt: skip
+        code = process.wait(60)
+        os.close(theirs)
+        told = terminal.read(65536).decode()
+    assert code == 7, told
+    assert "nobody" in told
+    assert "/dev/tty: No such device" in told
+    assert "/dev/pts" not in told
 
 
 def test_a_state_that_lies_in_two_folders_is_told_before_anything_is_installed(tmp_path: Path) -> None:
