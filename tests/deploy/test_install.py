@@ -213,6 +213,35 @@ def test_a_command_in_the_state_directory_does_not_have_the_terminal_of_root(tmp
     assert "/dev/pts" not in told
 
 
+REFUSES = f"""
+set -euo pipefail
+root= state=$PWD
+eval "$(sed -n '/^refuses_models() {{/,/^}}/p' {SCRIPT})"
+if refuses_models; then echo yes; else echo no; fi
+"""
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        ("true", "no"),
+        ("echo '{\"refused\":{}}' >serving.json", "no"),
+        ('echo \'{"refused":{"faces":[]}}\' >serving.json', "yes"),
+        ('{ echo \'{"refused":{"faces":[]}}\'; seq 99999; } >serving.json', "yes"),
+        ('echo \'{"refused":{"faces":[]}}\' >other && ln -s other serving.json', "no"),
+        ("mkfifo serving.json", "no"),
+        ("mkfifo serving.json && exec 8<>serving.json", "no"),
+        ("truncate -s 1T serving.json", "no"),
+    ],
+)
+def test_only_the_record_of_models_is_read_for_a_rollback(tmp_path: Path, make: str, told: str) -> None:
+    """The service may put a pipe there, at which root would wait forever."""
+    done = subprocess.run(
+        ["bash", "-c", make + REFUSES], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, f"{told}\n"), done.stderr
+
+
 def test_a_state_that_lies_in_two_folders_is_told_before_anything_is_installed(tmp_path: Path) -> None:
     state, private = tmp_path / "var/lib/edge-infer", tmp_path / "var/lib/private/edge-infer"
     for folder in (state, private):
