@@ -33,7 +33,7 @@ from tests.test_tutorial import entities
 
 ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "deploy" / "recipes"
-USERS = {"gate-3": "a-secret", "dashboard": "b-secret", "head-office": "change-me"}
+USERS = {"gate-3": "a-secret", "dashboard": "b-secret", "head-office": "change-me", "home-assistant": "c-secret"}
 
 
 @contextmanager
@@ -95,11 +95,28 @@ def test_a_device_may_speak_for_itself_only(site: tuple[Path, int]) -> None:
     announcements = [Place("discovery", object_id(f"edge-infer/{name}")).topic("") for name in ("gate-3", "gate-4")]
     assert denied not in publish(folder, port, *gate, "-t", announcements[0], "-m", "{}").stderr
     assert denied in publish(folder, port, *gate, "-t", announcements[1], "-m", "{}").stderr
-    dashboard = ("-u", "dashboard", "-P", USERS["dashboard"])
-    assert denied in publish(folder, port, *dashboard, "-t", "edge-infer/gate-3/status", "-m", "offline").stderr
     assert publish(folder, port, "-t", "edge-infer/gate-3/status", "-m", "offline").returncode != 0  # without a user
     wrong = publish(folder, port, "-u", "gate-3", "-P", "wrong", "-t", "edge-infer/gate-3/status", "-m", "x")
     assert wrong.returncode != 0
+
+
+@pytest.mark.parametrize("name", ["dashboard", "home-assistant", "head-office"])
+def test_a_program_that_watches_writes_nothing(site: tuple[Path, int], name: str) -> None:
+    """mosquitto gives the rights of a device to every user that is not denied them."""
+    folder, port = site
+    announced = [Place("discovery", object_id(f"edge-infer/{each}")).topic("") for each in ("gate-3", name)]
+    for topic in ("edge-infer/gate-3/status", f"edge-infer/{name}/status", *announced, "homeassistant/status"):
+        done = publish(folder, port, "-u", name, "-P", USERS[name], "-t", topic, "-m", "offline")
+        assert "Not authorized" in done.stderr, topic
+    assert (
+        publish(folder, port, "-u", "gate-3", "-P", USERS["gate-3"], "-r", "-t", announced[0], "-m", "{}").stderr == ""
+    )
+    command = ["mosquitto_sub", "-h", "127.0.0.1", "-p", str(port), "--cafile", str(folder / "ca.pem"), "-u", name]
+    done = subprocess.run(
+        [*command, "-P", USERS[name], "-W", "3", "-C", "1", "-v", "-t", "homeassistant/#"],
+        capture_output=True, text=True, timeout=20, check=False,
+    )  # fmt: skip
+    assert done.stdout == (f"{announced[0]} {{}}\n" if name == "home-assistant" else "")
 
 
 def test_a_daemon_and_a_bridge_join_it(site: tuple[Path, int], tmp_path: Path) -> None:
