@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     watcher = Watcher(plan, topic, json_lines=args.json, color=sys.stdout.isatty() and "NO_COLOR" not in os.environ)
     watcher.watch(args.seconds)
     if args.seconds is not None and not watcher.received:
-        print(f"nothing was received on {topic} in {args.seconds:g} s", file=sys.stderr)
+        say([_nothing(f"{topic} in {args.seconds:g} s", plan)], sys.stderr)
         return 1
     return 0
 
@@ -98,8 +98,14 @@ def _complete(args: argparse.Namespace, plan: MqttPlan) -> int:
     else:
         say([_snapshot_line(name, each) for name, each in found.items()])
     if not found:
-        print(f"nothing was received on {prefix}/{device}/#", file=sys.stderr)
+        say([_nothing(f"{prefix}/{device}/#", plan)], sys.stderr)
     return 0 if found and complete else 1
+
+
+def _nothing(topic: str, plan: MqttPlan) -> str:
+    """Return the line about a topic without messages. A broker does not report that its rules hide them."""
+    who = f"user {plan.username!r}" if plan.username else "clients without a user name"
+    return f"nothing was received on {topic}: nothing was published there, or the broker lets {who} read nothing there"
 
 
 def _snapshot_line(device: str, snapshot: Snapshot) -> str:

@@ -143,7 +143,19 @@ def test_a_broker_that_says_nothing_is_told() -> None:
 def test_nothing_received_is_a_failure(broker: Broker) -> None:
     done = watch("--host", "127.0.0.1", "--port", broker.port, "--topic", "quiet")
     assert (done.returncode, done.stdout) == (1, "")
-    assert "nothing was received on quiet" in done.stderr
+    told = "nothing was received on quiet in 1 s: nothing was published there, or the broker lets"
+    assert done.stderr == f"{told} clients without a user name read nothing there\n"
+
+
+def test_a_user_who_may_read_nothing_is_named(tmp_path: Path) -> None:
+    """As the user of a device, with the rights that docs/recipes.md gives it."""
+    (tmp_path / "acl").write_text("topic write edge-infer/#\nuser gate-3\ntopic write edge-infer/gate-3/#\n")
+    with Broker(tmp_path, f"acl_file {tmp_path / 'acl'}") as broker:
+        say(broker.port, f"{P}/status", b"online")
+        for words in ((), ("--complete",)):
+            done = watch("--host", "127.0.0.1", "--port", broker.port, "--username", "gate-3", *words)
+            assert (done.returncode, done.stdout) == (1, "")
+            assert done.stderr.endswith("or the broker lets user 'gate-3' read nothing there\n")
 
 
 def test_a_broker_that_is_absent_or_refuses_is_told(tmp_path: Path) -> None:
@@ -258,6 +270,6 @@ def test_complete_names_what_is_missing(broker: Broker) -> None:
 def test_complete_needs_devices_and_no_topic(broker: Broker) -> None:
     done = watch("--host", "127.0.0.1", "--port", broker.port, "--complete", seconds=2)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "nothing was received on edge-infer/+/#\n"
+    assert done.stderr.startswith("nothing was received on edge-infer/+/#: nothing was published there, or the broker")
     done = watch("--host", "127.0.0.1", "--port", broker.port, "--complete", "--topic", "x")
     assert (done.returncode, "remove --topic" in done.stderr) == (2, True)
