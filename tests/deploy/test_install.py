@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_infer import __version__
 from edge_infer.sandbox.other_services import AVAHI
 from edge_infer.sandbox.systemd_dropin import drop_in
 from tests.publisher.samples import mqtt_plan, plan
@@ -183,6 +185,48 @@ def test_a_check_of_the_new_version_that_says_nothing_is_told(tmp_path: Path, co
         ["bash", "-c", COMPARE], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.returncode, done.stdout) == (int(code != 0), told.format(config=config)), done.stderr
+
+
+BUILD = f"""
+set -euo pipefail
+checkout=$PWD/checkout
+eval "$(sed -n '/^build_of() {{/,/^}}/p' {SCRIPT})"
+build_of $PWD/checkout
+"""
+
+
+def build(folder: Path) -> str:
+    """What the script adds to the number of the version, for a checkout in the folder."""
+    return subprocess.run(
+        ["bash", "-c", BUILD], cwd=folder, capture_output=True, text=True, timeout=60, check=True
+    ).stdout.strip()
+
+
+def test_builds_of_a_version_can_be_told_apart(tmp_path: Path, image: Path) -> None:
+    """By the commit, or by the files if they differ from it or belong to none."""
+    checkout = tmp_path / "checkout"
+    (checkout / "edge_infer").mkdir(parents=True)
+    (checkout / "edge_infer/one.py").write_text("1")
+    other = ["git", "-c", "user.name=x", "-c", "user.email=x@x", "-C"]
+    subprocess.run([*other[:1], "init", "-q", tmp_path], check=True)  # a repository around the files is not theirs
+    subprocess.run([*other, tmp_path, "commit", "-q", "--allow-empty", "-m", "x"], check=True)
+    copied = build(tmp_path)
+    assert re.fullmatch("sha[0-9a-f]{12}", copied)
+    subprocess.run([*other[:1], "init", "-q", checkout], check=True)
+    subprocess.run([*other, checkout, "add", "."], check=True)
+    subprocess.run([*other, checkout, "commit", "-q", "-m", "x"], check=True)
+    commit = subprocess.run([*other, checkout, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout
+    if os.geteuid() == 0:
+        subprocess.run(["chown", "-R", "nobody", checkout], check=True)  # as a clone of the user who runs sudo
+    assert build(tmp_path) == f"g{commit[:12]}"
+    (checkout / "notes").write_text("mine")  # is not installed
+    assert build(tmp_path) == f"g{commit[:12]}"
+    (checkout / "edge_infer/two.py").write_text("2")
+    changed = build(tmp_path)
+    assert re.fullmatch("sha[0-9a-f]{12}", changed)
+    assert changed != copied
+    shown = edge_infer(image, "--version").stdout
+    assert re.fullmatch(rf"edge-infer {re.escape(__version__)}\+(g|sha)[0-9a-f]{{12}}\n", shown)
 
 
 IN_STATE = f"""
