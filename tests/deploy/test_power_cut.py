@@ -94,7 +94,7 @@ class Disk:
 
     def boot(self) -> None:
         """Mount a copy, after all of its processes have ended: another mount namespace may keep the dead disk."""
-        subprocess.run(["umount", str(self.root)], check=True)
+        eventually(lambda: subprocess.run(["umount", str(self.root)], check=False).returncode == 0, "free disk", 60.0)
         copy = self._image.with_name("copy")
         subprocess.run(["cp", "--sparse=always", str(self._image), str(copy)], check=True)
         copy.replace(self._image)
