@@ -225,3 +225,27 @@ def test_only_one_installation_at_a_time_makes_a_version(disk: Disk) -> None:
     done = subprocess.run([*words, "--python", PYTHON], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, versions(disk.root)) == (3, kept), done.stderr
     assert "another installation below" in done.stderr
+
+
+IN_STATE = f"""
+set -euo pipefail
+eval "$(sed -n '/^in_state() (/,/^)/p; /^copy_models() {{/,/^}}/p; /^package_of() {{/,/^}}/p' {SCRIPT})"
+systemd_runs() {{ false; }}
+say() {{ true; }}
+root= state=$PWD/state new=$PWD/new
+copy_models
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+def test_an_empty_file_of_a_model_is_found_as_the_user_of_the_state(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    shipped, stored = tmp_path / "new/share/models/a/1", tmp_path / "state/models/a/1"
+    for folder, text in ((shipped, "whole"), (stored, "")):
+        folder.mkdir(parents=True)
+        (folder / "manifest.yaml").write_text(text)
+    subprocess.run(["chown", "-R", "nobody:nogroup", str(tmp_path / "state")], check=True)
+    words = ["bash", "-c", IN_STATE]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, (stored / "manifest.yaml").read_text()) == (0, "whole"), done.stderr
+    assert stored.owner() == "nobody"
