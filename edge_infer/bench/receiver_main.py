@@ -1,6 +1,6 @@
 """Process that receives pipeline results as the publisher does: ``python -m edge_infer.bench.receiver_main FD``.
 
-Every 0.05 s it acknowledges the highest received number. The process ends with the channel.
+Every 0.05 s it acknowledges the sequence number of the newest result. The process ends with the channel.
 """
 
 from __future__ import annotations

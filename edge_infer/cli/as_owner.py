@@ -226,7 +226,8 @@ def shut_in(args: argparse.Namespace, user: Identity | None, fence: Fence) -> No
     """Lock a command that runs a model itself in the sandbox of the engine; skip the process of another program.
 
     Call this before an import that starts threads. The paths in ``fence`` are opened with the rights of the user who
-    started the command, and no link of another user is followed. ``user`` is the user that root became.
+    started the command. A link of another user, except root, is followed only to a file of that user. ``user`` is the
+    user that root became.
     """
     if not args.own_process:
         return

@@ -166,7 +166,7 @@ def _shown(*names: str) -> dict[str, list[str]]:
 
 
 def _credentials() -> Iterator[str]:
-    """Yield the unit's properties of credentials, each with a value; see `credentials_from`.
+    """Yield the unit's settings of credentials as ``PROPERTY=VALUE``, one for each credential; see `credentials_from`.
 
     Each property is queried alone, because an older systemd does not know all of them and would answer with an error.
     """

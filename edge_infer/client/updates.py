@@ -1,4 +1,4 @@
-"""The updates that a client yields: one frozen record for each message, or change that the client detected."""
+"""The updates that a client yields: frozen records of what a message says or of a change that the client detected."""
 
 from __future__ import annotations
 

@@ -245,7 +245,7 @@ class Result(Record, frozen=True):
         return [item.label for items in lists if items is not ABSENT for item in items] + _declared(self.values)
 
     def shorter(self) -> Result | None:
-        """Return a copy without the last item of its list, counted in ``more``; None when the list has none."""
+        """Return a copy whose list lacks the last item, with ``more`` raised by one. None if no item is there."""
         more = 1 + (0 if self.more is ABSENT else self.more)
         for key in ("classes", "objects", "poses", "segments"):
             items = getattr(self, key)

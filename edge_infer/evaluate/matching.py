@@ -1,8 +1,8 @@
 """Assigns found boxes to labelled boxes as the COCO evaluation does.
 
 For each IoU threshold, best score first, a found box takes the free labelled box of its class that it overlaps most.
-A labelled crowd, and a labelled box outside of the size range in question, is ignored: a box that takes it counts
-neither as right nor as wrong. `pycocotools` is the reference; the tests compare each number with it.
+Labelled crowds, and labelled boxes outside of the size range, are ignored: a found box that takes one counts neither as
+right nor as wrong. `pycocotools` is the reference; the tests compare each number with it.
 """
 
 from __future__ import annotations

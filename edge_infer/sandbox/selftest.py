@@ -128,7 +128,7 @@ def outside(before: Before, built: str) -> str:
 
 
 def exceptions() -> frozenset[str]:
-    """Return the states of rules to which the configuration itself requires an exception."""
+    """Return the texts that report a rule as not enforced because the configuration needs an exception to it."""
     return frozenset(map(_exception, _UNIX_USES))
 
 

@@ -139,8 +139,8 @@ class MqttSensor(SourceSection):
     port: Annotated[int | None, integer(1, 65535), Field(examples=[8883])] = None
     """Port of the broker; without it 1883, with `tls` 8883."""
     tls: Annotated[Tls | None, TLS, Field(examples=[True])] = None
-    """Encrypt the connection: `true` trusts the authorities of the system; keys name files instead, as in
-    `mqtt.tls`."""
+    """Encrypt the connection. `true` trusts the certificate authorities of the system. A section names other files,
+    as in `mqtt.tls`."""
     username: Annotated[str | None, text("a user name"), Field(examples=["sensors"])] = None
     """User name at the broker."""
     password_file: Annotated[str | None, PATH, Field(examples=["sensors.pass"])] = None

@@ -1,4 +1,4 @@
-"""The highest version of each package that was committed on this device.
+"""For each package, the highest version that passed its probation on this device (was *committed*).
 
 The file is ``versions.json`` in the state directory. The supervisor writes it when a model is committed. `rank` defines
 the order of versions.

@@ -27,7 +27,9 @@ class MessageSeries(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A waiting message. Entries with a lower ``number`` were taken earlier. A ``late`` one is marked when it is sent.
+    """A waiting message. Entries with a lower ``number`` entered the outbox earlier.
+
+    A ``late`` one is marked when it is sent.
 
     ``taken`` is the board's uptime in seconds when the outbox took the message.
     """

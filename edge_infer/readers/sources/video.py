@@ -35,8 +35,8 @@ frames."""
 MAX_SKIPPING_SECONDS: Final = 2.0
 """Limit of the time for which frames are skipped in a row. After that the clock is set back too."""
 LEAST_GAIN: Final = 0.25
-"""Share of a frame interval that skipping a frame must gain on average. With less, a clip that decodes about as fast as
-it plays would lose most of its pictures to win back a little time."""
+"""Minimum average time that skipping a frame saves, as a share of the frame interval. If it saves less, frames are not
+skipped: a clip that decodes about as fast as it plays would lose most of its pictures to win back a little time."""
 SMOOTHING: Final = 0.1
 """Weight of the newest frame in the moving averages of the frame interval and of the gain."""
 MEASURED_SECONDS: Final = 10.0
