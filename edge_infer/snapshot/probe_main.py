@@ -74,8 +74,8 @@ def _rtsp(address: Address) -> Probed:
 
     opened: list[Any] = []
 
-    def factory(url: str) -> Any:
-        opened.append(open_stream(url))
+    def factory(url: str, patience: float) -> Any:
+        opened.append(open_stream(url, patience))
         return opened[-1]
 
     transport: Any = address.transport or "tcp"

@@ -10,14 +10,18 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
+import cv2
 import pytest
 
 from edge_infer.errors import SourceError
 from edge_infer.ipc.messages import FrameReady, ReaderTrouble
 from edge_infer.readers.sources import PASSED, Picture
 from edge_infer.readers.sources.credentials_in_url import shown, with_credentials
-from edge_infer.readers.sources.rtsp import RtspOptions, RtspSource
+from edge_infer.readers.sources.rtsp import CONNECT_TIMEOUT, LEAST_PATIENCE, OPEN_TIMEOUT, RtspOptions, RtspSource
+from edge_infer.readers.sources.rtsp_greeting import PATIENCE
+from edge_infer.supervisor.processes.readers import BUSY
 from tests.readers.conftest import GrayCamera, RtspCamera, free_port
 from tests.readers.rig import DEADLINE, Rig, make_plan
 from tests.running import ROOT
@@ -259,6 +263,51 @@ def test_a_camera_that_redirects_sends_the_password_nowhere(tmp_path: Path) -> N
             server.shutdown(socket.SHUT_RDWR)
     assert b"DESCRIBE" in heard
     assert b"Authorization" not in heard
+
+
+def test_a_camera_that_accepts_and_says_nothing_is_asked_once(tmp_path: Path) -> None:
+    """FFmpeg does not wait as well: together they would take longer than the supervisor waits for a reader."""
+    secret = tmp_path / "password"
+    secret.write_text("s3cret")
+    opened: list[str] = []
+
+    def factory(url: str, _patience: float) -> Any:
+        opened.append(url)
+        return cv2.VideoCapture()
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        options = RtspOptions(f"rtsp://127.0.0.1:{silent.getsockname()[1]}/x", "viewer", str(secret))
+        with pytest.raises(SourceError, match="it does not answer"):
+            RtspSource(options, factory).__enter__()
+    assert opened == []
+    assert max(OPEN_TIMEOUT, PATIENCE + LEAST_PATIENCE) + CONNECT_TIMEOUT < BUSY
+
+
+def test_a_camera_may_redirect_to_another_path_of_its_own(tmp_path: Path) -> None:
+    secret = tmp_path / "password"
+    secret.write_text("s3cret")
+    opened: list[str] = []
+
+    def factory(url: str, _patience: float) -> Any:
+        opened.append(url)
+        return cv2.VideoCapture()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+        def answer() -> None:
+            with server.accept()[0] as connection:
+                connection.recv(4096)
+                moved = f"RTSP/1.0 302 Moved\r\nLocation: rtsp://127.0.0.1:{port}/session7\r\n\r\n"
+                connection.sendall(moved.encode())
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        options = RtspOptions(f"rtsp://127.0.0.1:{port}/x", "viewer", str(secret))
+        with pytest.raises(SourceError, match="cannot be opened"):
+            RtspSource(options, factory).__enter__()
+        thread.join()
+    assert len(opened) == 1
 
 
 def test_a_camera_without_video_is_told() -> None:

@@ -53,7 +53,7 @@ def seen(source: Source, count: int) -> list[bool]:
 
 @pytest.mark.parametrize("opened", [
     lambda fake: V4l2Source(V4l2Options("/dev/video9"), factory=lambda _: fake),
-    lambda fake: RtspSource(RtspOptions("rtsp://127.0.0.1/cam"), factory=lambda _: fake),
+    lambda fake: RtspSource(RtspOptions("rtsp://127.0.0.1/cam"), factory=lambda *_: fake),
 ])  # fmt: skip
 def test_a_camera_is_only_grabbed(opened: Callable[[FakeCapture], V4l2Source | RtspSource]) -> None:
     fake = FakeCapture(["frame"])

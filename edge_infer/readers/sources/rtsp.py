@@ -143,6 +143,9 @@ class DecoderLog:
 
 CONNECT_TIMEOUT: Final = 1.0
 OPEN_TIMEOUT: Final = 6.0
+LEAST_PATIENCE: Final = 2.0
+"""Maximum seconds for opening a stream, with the greeting, and minimum seconds for FFmpeg. With `CONNECT_TIMEOUT`, in
+which the reason of a failure is found, they are below the time after which the supervisor kills a waiting reader."""
 READ_TIMEOUT: Final = 2.4
 """Seconds after which a read of a silent camera returns, possibly with a frame that the decoder held back."""
 SILENT: Final = 0.95 * READ_TIMEOUT
@@ -172,13 +175,13 @@ class RtspOptions:
     tls: TlsPlan | None = None
 
 
-def open_stream(url: str) -> VideoCapture:
-    """Return OpenCV's capture of a stream, with timeouts."""
+def open_stream(url: str, patience: float = OPEN_TIMEOUT) -> VideoCapture:
+    """Return OpenCV's capture of a stream that opens within ``patience`` seconds, with a timeout for each read."""
     capture: VideoCapture = cv2.VideoCapture(
         url,
         cv2.CAP_FFMPEG,
         [
-            *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, int(OPEN_TIMEOUT * 1000)),
+            *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, int(patience * 1000)),
             *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, int(READ_TIMEOUT * 1000)),
             *(cv2.CAP_PROP_N_THREADS, DECODER_THREADS),
         ],
@@ -196,7 +199,7 @@ class RtspSource(Closing):
     lossless: bool = False
     Options = RtspOptions
 
-    def __init__(self, options: RtspOptions, factory: Callable[[str], VideoCapture] = open_stream) -> None:
+    def __init__(self, options: RtspOptions, factory: Callable[[str, float], VideoCapture] = open_stream) -> None:
         self._options = options
         self._factory = factory
         self._capture: VideoCapture | None = None
@@ -207,7 +210,7 @@ class RtspSource(Closing):
         self._clock = StreamClock(0, 0)
 
     def __enter__(self) -> Self:
-        options = self._options
+        options, asked = self._options, time.monotonic()
         password = source_password(options.password_file) if options.password_file is not None else None
         wanted = {
             "rtsp_transport": options.transport,
@@ -216,11 +219,12 @@ class RtspSource(Closing):
         }
         os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = as_text(wanted)
         began = time.monotonic()
+        patience = max(LEAST_PATIENCE, OPEN_TIMEOUT - (began - asked))
         self._silent = 0
         self._log.open(os.environ)
-        self._capture = self._factory(with_credentials(options.url, options.username, password))
+        self._capture = self._factory(with_credentials(options.url, options.username, password), patience)
         if not self._capture.isOpened():
-            why = self._why_not(silent=time.monotonic() - began > OPEN_TIMEOUT * 0.9)
+            why = self._why_not(silent=time.monotonic() - began > patience * 0.9)
             self.close()
             raise SourceError(f"{shown(options.url)} cannot be opened: {why}")
         self._clock = StreamClock(_frames_held_back(self._capture), self._capture.get(cv2.CAP_PROP_FPS))

@@ -11,6 +11,7 @@ import os
 import re
 import socket
 import ssl
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -24,8 +25,10 @@ from edge_infer.plan.tls import tls_context
 from edge_infer.readers.sources.credentials_in_url import shown, unreachable
 from edge_infer.sandbox.needs import USUAL_PORTS
 
-TIMEOUT: Final = 2.0
-"""Timeout in seconds for the connection, and again for each part of the answer."""
+PATIENCE: Final = 4.0
+"""Maximum seconds for the connection, the handshake and the answer together."""
+CONNECT_TIMEOUT: Final = 2.0
+"""Maximum seconds for the connection to one address of the camera."""
 MAX_ANSWER_BYTES: Final = 8192
 VERIFYING: Final = 62
 """First major version of FFmpeg's libavformat (FFmpeg 8, OpenCV 4.13) that verifies a camera's certificate."""
@@ -40,10 +43,13 @@ _BUNDLES: Final = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-
 
 
 def check_redirect(url: str) -> None:
-    """Raise `SourceError` if the camera redirects. FFmpeg then tries a camera that does not answer."""
+    """Raise `SourceError` if the camera redirects or does not answer. FFmpeg finds the reason of another failure."""
+    deadline = time.monotonic() + PATIENCE
     try:
         with _connected(url) as camera:
-            _ask(camera, url)
+            _ask(camera, url, deadline)
+    except TimeoutError as error:
+        raise SourceError(unreachable(error)) from error
     except OSError as error:
         if isinstance(error, SourceError):
             raise
@@ -65,15 +71,16 @@ def check_certificate(url: str, tls: TlsPlan | None, *, ask: bool) -> dict[str, 
     options |= {"cert_file": files.cert_file} if files.cert_file else {}
     options |= {"key_file": files.key_file or files.cert_file} if files.cert_file else {}
     context = tls_context(files, "tls", SourceError)
+    deadline = time.monotonic() + PATIENCE
     context.verify_flags &= ~ssl.VERIFY_X509_PARTIAL_CHAIN  # since Python 3.13 a default, which FFmpeg does not have
     try:
         try:
-            _greet(url, context, ask=ask)
+            _greet(url, context, deadline, ask=ask)
         except ssl.SSLCertVerificationError as error:
             if files.ca_file is None or error.verify_code not in _WRONG_NAMES:
                 raise
             context.check_hostname = False
-            options |= _greet(url, context, ask=ask, only=files.ca_file, instead=error)
+            options |= _greet(url, context, deadline, ask=ask, only=files.ca_file, instead=error)
     except OSError as error:
         if isinstance(error, SourceError):
             raise
@@ -96,25 +103,41 @@ def redirected(target: str) -> str:
 
 def _connected(url: str) -> socket.socket:
     parts = urlsplit(url)
-    return socket.create_connection((parts.hostname or "", parts.port or USUAL_PORTS[parts.scheme]), TIMEOUT)
+    address = parts.hostname or "", parts.port or USUAL_PORTS[parts.scheme]
+    return socket.create_connection(address, CONNECT_TIMEOUT)
+
+
+def _wait_until(way: socket.socket, deadline: float) -> None:
+    """Let the next operation of a socket end at the deadline; raises TimeoutError if it is over."""
+    if (left := deadline - time.monotonic()) <= 0:
+        raise TimeoutError
+    way.settimeout(left)
 
 
 def _greet(
-    url: str, context: ssl.SSLContext, *, ask: bool, only: str = "", instead: Exception | None = None
+    url: str,
+    context: ssl.SSLContext,
+    deadline: float,
+    *,
+    ask: bool,
+    only: str = "",
+    instead: Exception | None = None,
 ) -> dict[str, str]:
     """Verify the certificate. With ``only`` it must be one of this file, for any name; otherwise raise ``instead``.
 
     Return the name in the certificate, if it is not the camera's, as FFmpeg's option.
     """
-    with _connected(url) as plain, context.wrap_socket(plain, server_hostname=urlsplit(url).hostname) as camera:
-        name: dict[str, str] = {}
-        if instead is not None:
-            if camera.getpeercert(binary_form=True) not in _certificates(only):
-                raise instead
-            name = {"verifyhost": found} if (found := _name_in(camera)) else {}
-        if ask:
-            _ask(camera, url)
-        return name
+    with _connected(url) as plain:
+        _wait_until(plain, deadline)
+        with context.wrap_socket(plain, server_hostname=urlsplit(url).hostname) as camera:
+            name: dict[str, str] = {}
+            if instead is not None:
+                if camera.getpeercert(binary_form=True) not in _certificates(only):
+                    raise instead
+                name = {"verifyhost": found} if (found := _name_in(camera)) else {}
+            if ask:
+                _ask(camera, url, deadline)
+            return name
 
 
 def _certificates(file: str) -> list[bytes]:
@@ -129,20 +152,38 @@ def _name_in(camera: ssl.SSLSocket) -> str:
     found: Mapping[str, Any] = camera.getpeercert() or {}
     names = [str(value) for kind, value in found.get("subjectAltName", ()) if kind == "DNS"]
     common = [str(value) for part in found.get("subject", ()) for key, value in part if key == "commonName"]
-    return next(iter((*names, *common)), "")
+    return next((name for name in (*names, *common) if "*" not in name), "")
 
 
-def _ask(camera: socket.socket, url: str) -> None:
-    """Ask for the description of the stream; raise `SourceError` if the camera redirects."""
+def _ask(camera: socket.socket, url: str, deadline: float) -> None:
+    """Ask for the description of the stream; raise `SourceError` if the camera redirects to another address."""
     request = f"DESCRIBE {url} RTSP/1.0\r\nCSeq: 1\r\nAccept: application/sdp\r\nUser-Agent: edge-infer\r\n\r\n"
     answer = b""
-    with contextlib.suppress(OSError):
+    try:
+        _wait_until(camera, deadline)
         camera.sendall(request.encode())
-        while b"\r\n\r\n" not in answer and len(answer) < MAX_ANSWER_BYTES and (data := camera.recv(4096)):
+        while b"\r\n\r\n" not in answer and len(answer) < MAX_ANSWER_BYTES:
+            _wait_until(camera, deadline)
+            if not (data := camera.recv(4096)):
+                break
             answer += data
+    except TimeoutError:
+        raise
+    except OSError:
+        return  # FFmpeg finds the reason
     if _STATUS.match(answer):
         found = _LOCATION.search(answer.decode("latin-1"))
-        raise SourceError(redirected(found[1] if found else ""))
+        if found is None or _place(found[1]) != _place(url):
+            raise SourceError(redirected(found[1] if found else ""))
+
+
+def _place(url: str) -> tuple[str, str | None, int | None] | None:
+    """Return scheme, host and port; None if the URL is not valid."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme, parts.hostname, parts.port or USUAL_PORTS.get(parts.scheme)
+    except ValueError:
+        return None
 
 
 def _system_authorities() -> str:
