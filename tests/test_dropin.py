@@ -13,6 +13,7 @@ import pytest
 
 from edge_infer.config.compile.compile import compile_config
 from edge_infer.plan.credentials import DROP_IN, credential_name
+from edge_infer.sandbox.needs import look_ups
 from edge_infer.sandbox.other_services import AVAHI, CLOSED, RESOLVED, STUB
 from edge_infer.sandbox.systemd_dropin import services
 from tests.running import MODEL, ROOT
@@ -83,6 +84,21 @@ def test_it_closes_the_folder_of_systemd_resolved_where_that_is_the_name_server(
         f"BindReadOnlyPaths=-{STUB}",
     ]
     assert list(services(["broker"], lambda _: (RESOLVED,), link))[3:] == []
+    assert list(services(["broker", "192.0.2.7"], lambda _: (), link))[1:] == [], "its domain is in the file"
+
+
+def test_the_hosts_in_the_command_of_a_program_with_network_are_looked_up(tmp_path: Path) -> None:
+    text = CONFIG.replace(
+        "  clip:",
+        '  seen: {kind: exec, command: [cat, "rtsp://u:p@cam.local:554/a"], size: 64x48, network: true}\n  clip:',
+    )
+    (tmp_path / "config.yaml").write_text(text)
+    for name in ("mqtt.pass", "cam.pass"):
+        (tmp_path / name).write_text("secret\n")
+        (tmp_path / name).chmod(0o600)
+    compiled = compile_config(tmp_path / "config.yaml")
+    assert compiled.plan is not None, compiled.problems
+    assert (("sources", "seen"), "cam.local") in list(look_ups(compiled.plan))
 
 
 TWO_CAMERAS = CONFIG.replace("cam.pass}", "a/cam.pass}").replace(

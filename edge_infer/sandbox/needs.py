@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -28,6 +29,8 @@ _SOUND_READS: Final = (
 OTHER_FILES: Final = 64 << 20
 """Bytes that a file of the publisher may have beyond the limit of the outbox: the log of SQLite, notes, other files."""
 _SYSTEM: Final = ("/sys", "/run/udev", "/etc/alternatives")
+_HOST_IN_WORD: Final = re.compile(r"(?<=://)(?:[^/\s@]*@)?([^/:\s]+)")
+"""The host of a URL in a word of a command."""
 
 
 def store_folder(state_dir: str | Path) -> Path:
@@ -229,11 +232,17 @@ def secret_files(plan: Plan) -> Iterator[str]:
 
 
 def look_ups(plan: Plan) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Yield each part of the configuration that names a host, with the host."""
+    """Yield each part of the configuration that names a host, with the host.
+
+    Those in the command of a program with network count as well.
+    """
     yield ("mqtt",), plan.mqtt.host
     for source in plan.sources:
         if host := _host(source.options):
             yield ("sources", source.name), host
+        command = source.options.get("command")
+        for word in command if source.network and isinstance(command, (list, tuple)) else ():
+            yield from ((("sources", source.name), host) for host in _HOST_IN_WORD.findall(str(word)))
 
 
 def _files_of_broker(mqtt: MqttPlan) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Final
 AVAHI: Final = "/run/avahi-daemon"
 RESOLVED: Final = "/run/systemd/resolve/io.systemd.Resolve"
 STUB: Final = "/run/systemd/resolve/stub-resolv.conf"
-"""The file that names systemd-resolved itself as the name server. It does not change when the network does."""
+"""The file that names systemd-resolved itself as the name server. With the network only its search domains change."""
 CLOSED: Final = (
     *("/run/systemd/journal", "/run/dbus", AVAHI, "/run/nscd", RESOLVED, f"{RESOLVED}.Monitor"),
     *("/run/systemd/io.systemd.Import", "/run/systemd/machine", "/run/cups", "/run/rpcbind.sock"),

@@ -17,7 +17,7 @@ from edge_infer.plan.credentials import DROP_IN, credential_name
 from edge_infer.plan.records import Plan, SourcePlan
 from edge_infer.plan.source_kinds import KINDS, access_of
 from edge_infer.platform.logs import printable
-from edge_infer.sandbox.name_look_up import services_for
+from edge_infer.sandbox.name_look_up import need_look_up, services_for
 from edge_infer.sandbox.needs import look_ups, reader_fence, secret_files
 from edge_infer.sandbox.other_services import CLOSED, RESOLVED, STUB
 from edge_infer.sandbox.system_paths import accelerators
@@ -150,15 +150,18 @@ def services(
     """Yield the lines that close other services, except those by which the system finds a host.
 
     The empty line resets what the unit closes. The mount over a socket is gone when its service starts again. So where
-    it is possible, the whole folder of systemd-resolved is closed except for the list of name servers.
+    it is possible, the whole folder of systemd-resolved is closed except for the list of name servers. It is not
+    possible for a name without a dot: the list then has the domains in which it is searched, and may be replaced.
     """
+    hosts = tuple(hosts)
     opened = {path: host for host in hosts for path in needed(host)}
     for path, host in opened.items():
         yield f"# {_escaped(host)} is looked up over {path}, which programs of sources reach as well"
     if opened:
         yield "InaccessiblePaths="
     yield f"InaccessiblePaths={' '.join(f'-{path}' for path in CLOSED if path not in opened)}"
-    if RESOLVED not in opened and os.path.realpath(servers) == STUB:
+    searched = any("." not in host and need_look_up(host) for host in hosts)
+    if RESOLVED not in opened and not searched and os.path.realpath(servers) == STUB:
         yield f"TemporaryFileSystem={Path(STUB).parent}:ro"
         yield f"BindReadOnlyPaths=-{STUB}"
 

@@ -411,6 +411,8 @@ keep_look_ups
         ("mqtt:\n  host: 192.0.2.7 # not broker.local\n", "", []),
         ("", "sources:\n  cam: {kind: rtsp, url: 'rtsp://user:word@cam.local:554/a'}\n", [AVAHI]),
         ("mqtt: {host: '${BROKER}'}\n", "", [AVAHI]),
+        ("", "sources:\n  cam: {kind: rtsp, url: '${CAMERA}'}\n", [AVAHI]),
+        ('{"mqtt": {"host": "broker.local"}}\n', "", [AVAHI]),
     ],
 )
 def test_an_upgrade_keeps_the_service_open_that_finds_a_configured_name(
