@@ -59,6 +59,13 @@ def test_words_of_a_message_stay(tmp_path: Path) -> None:
     assert found.text.startswith(f"{tmp_path}/${{TOK}} does not ")
 
 
+@pytest.mark.parametrize("value", ["", ".", "/"])
+def test_the_folder_of_the_configuration_is_no_value(tmp_path: Path, value: str) -> None:
+    text = "mqtt: {username: '${TOK}'}\nsources: {s: {kind: video, file: gone.mp4}}"
+    texts = [problem.text for problem in compiled_text(tmp_path, text, value).problems]
+    assert f"{tmp_path}/gone.mp4 does not exist" in texts
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from edge_infer.platform.event_loop import readable
 from tests.broker import eventually
 from tests.page.attacking import HOOK
 from tests.running import ROOT
@@ -132,7 +133,7 @@ def test_the_page_has_no_terminal_and_its_output_is_limited(tmp_path: Path) -> N
     shown = bytearray()
 
     def seen(end: str) -> bool:
-        if end not in shown.decode(errors="replace"):
+        if end not in shown.decode(errors="replace") and readable([terminal], timeout=0.1):
             shown.extend(os.read(terminal, 65536))
         return end in shown.decode(errors="replace")
 

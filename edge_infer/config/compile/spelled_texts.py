@@ -52,7 +52,8 @@ class SpelledTexts:
 
     def _forms(self, value: str, written: str, *, near: bool) -> dict[str, str]:
         """Return the forms of a value in messages. Only in a message about its own key, the mere value is one."""
-        forms = {str(self._folder / value): str(self._folder / written)}
+        path = self._folder / value
+        forms = {str(path): str(self._folder / written)} if value and not self._folder.is_relative_to(path) else {}
         if near:
             forms |= {value: written, **dict(_parts_of_address(value, written))}
             forms[value.replace("@", "/")] = written.replace("@", "/")  # the place of a package in the store
