@@ -184,13 +184,13 @@ def _start(daemon: Daemon, subscriber: Subscriber) -> float:
 
 def _edits(daemon: Daemon, subscriber: Subscriber, turns: int) -> dict[str, list[float]]:
     """Seconds until the answer to an edit, by the state that it must have; the file is replaced, as editors do."""
-    seconds: dict[str, list[float]] = {"active": [], "rejected": []}
+    seconds: dict[str, list[float]] = {"applied": [], "rejected": []}
     text, new, started = daemon.config.read_text(), daemon.config.with_suffix(".new"), time.monotonic()
     with daemon:
         _next(subscriber, RESULT, started)
         eventually(lambda: daemon.status()["config"], "a reading of the file", PATIENCE)
         for turn in range(turns):
-            for state, threshold in (("active", f"0.{turn + 1:03}"), ("rejected", "2")):
+            for state, threshold in (("applied", f"0.{turn + 1:03}"), ("rejected", "2")):
                 time.sleep(3.0)  # what follows from the last edit is over
                 new.write_text(text.replace("threshold: 0", f"threshold: {threshold}"))
                 new.replace(daemon.config)
