@@ -228,7 +228,7 @@ class Publisher:
             elif isinstance(order, EngineReport):
                 self._health.report = order
                 self._states.boot = order.boot
-                self._outbox.report(order.boot, self._known_tallies(order.tallies, ""))
+                self._outbox.report(order.boot, self._known_tallies(order.tallies))
             elif isinstance(order, EngineDown):
                 self._engine_down(order)
             elif isinstance(order, Restrain):
@@ -294,7 +294,7 @@ class Publisher:
         self._draining = down.boot  # later orders wait until this is done
         self._take(MOST_EARLY)
         self._draining = None
-        tallies = self._known_tallies(down.tallies, "")
+        tallies = self._known_tallies(down.tallies)
         self._outbox.resume(down.boot, tallies)
         self._put_early(lambda boot: boot == down.boot)
         self._learn_ends()
@@ -405,7 +405,9 @@ class Publisher:
         queues the held messages of dead engines, which send nothing again.
         """
         self._greeted = True
-        tallies = self._known_tallies(hello.tallies, hello.boot)
+        tallies = self._known_tallies(hello.tallies)
+        if hello.boot == self._fresh:  # no publisher before this one has acknowledged anything of it
+            tallies = tuple(replace(each, safe=0, lost=0) for each in tallies)
         again = tallies if hello.again else ()
         self._given = {MessageSeries(each.pipeline, hello.boot, each.kind): each.given for each in again}
         self._learn_ends()
@@ -583,13 +585,9 @@ class Publisher:
                     self._faults = TokenBucket(MAX_FAULTS, FAULTS_PER_SECOND)
         return None
 
-    def _known_tallies(self, tallies: Iterable[Tally], boot: str) -> tuple[Tally, ...]:
-        """Return the tallies of pipelines that the publisher knows.
-
-        An engine whose start this publisher has seen has no numbers from before.
-        """
-        found = (each for each in tallies if self._guard.knows(each.pipeline))
-        return tuple(replace(each, safe=0, lost=0) if boot == self._fresh else each for each in found)
+    def _known_tallies(self, tallies: Iterable[Tally]) -> tuple[Tally, ...]:
+        """Return the tallies of pipelines that the publisher knows."""
+        return tuple(each for each in tallies if self._guard.knows(each.pipeline))
 
     def _end(self) -> None:
         deadline = time.monotonic() + LAST_WORDS
@@ -631,7 +629,7 @@ class Publisher:
         self._learn_ends()
         if self._boot is not None:
             tallies = report.tallies if report and report.boot == self._boot else ()
-            self._outbox.ended(self._boot, self._known_tallies(tallies, ""))
+            self._outbox.ended(self._boot, self._known_tallies(tallies))
         self._end_events("stopped", lambda _boot: True)
         self._states.all_null("stopped")
 
