@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
 def _print_way(path: Path, token: str = "") -> None:
     """Print the commands to run on the computer with the browser."""
     print(f"ssh -L {PORT}:{path} {default_device_id()}")
-    print(f"then open http://localhost:{PORT}/{'?token=' * bool(token)}{token}", flush=True)
+    print(f"then open http://localhost:{PORT}/{f'?token={token}' if token else ''}", flush=True)
 
 
 def _tcp_listener(port: int) -> socket.socket:
