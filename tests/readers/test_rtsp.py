@@ -265,49 +265,42 @@ def test_a_camera_that_redirects_sends_the_password_nowhere(tmp_path: Path) -> N
     assert b"Authorization" not in heard
 
 
-def test_a_camera_that_accepts_and_says_nothing_is_asked_once(tmp_path: Path) -> None:
-    """FFmpeg does not wait as well: together they would take longer than the supervisor waits for a reader."""
-    secret = tmp_path / "password"
-    secret.write_text("s3cret")
+def opened_after_greeting(url: str, folder: Path) -> tuple[list[str], str]:
+    """The addresses that FFmpeg gets after the greeting of a camera with a password, and why none can be opened."""
+    (folder / "password").write_text("s3cret")
     opened: list[str] = []
 
     def factory(url: str, _patience: float) -> Any:
         opened.append(url)
         return cv2.VideoCapture()
 
+    with pytest.raises(SourceError) as raised:
+        RtspSource(RtspOptions(url, "viewer", str(folder / "password")), factory).__enter__()
+    return opened, str(raised.value)
+
+
+def test_a_camera_that_accepts_and_says_nothing_is_asked_once(tmp_path: Path) -> None:
+    """FFmpeg does not wait as well: together they would take longer than the supervisor waits for a reader."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        options = RtspOptions(f"rtsp://127.0.0.1:{silent.getsockname()[1]}/x", "viewer", str(secret))
-        with pytest.raises(SourceError, match="it does not answer"):
-            RtspSource(options, factory).__enter__()
-    assert opened == []
+        url = f"rtsp://127.0.0.1:{silent.getsockname()[1]}/x"
+        assert opened_after_greeting(url, tmp_path) == ([], f"{url} cannot be opened: it does not answer")
     assert max(OPEN_TIMEOUT, PATIENCE + LEAST_PATIENCE) + CONNECT_TIMEOUT < BUSY
 
 
 def test_a_camera_may_redirect_to_another_path_of_its_own(tmp_path: Path) -> None:
-    secret = tmp_path / "password"
-    secret.write_text("s3cret")
-    opened: list[str] = []
-
-    def factory(url: str, _patience: float) -> Any:
-        opened.append(url)
-        return cv2.VideoCapture()
-
     with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+        url = f"rtsp://127.0.0.1:{server.getsockname()[1]}/x"
 
         def answer() -> None:
             with server.accept()[0] as connection:
                 connection.recv(4096)
-                moved = f"RTSP/1.0 302 Moved\r\nLocation: rtsp://127.0.0.1:{port}/session7\r\n\r\n"
-                connection.sendall(moved.encode())
+                connection.sendall(f"RTSP/1.0 302 Moved\r\nLocation: {url}/session7\r\n\r\n".encode())
 
         thread = threading.Thread(target=answer)
         thread.start()
-        options = RtspOptions(f"rtsp://127.0.0.1:{port}/x", "viewer", str(secret))
-        with pytest.raises(SourceError, match="cannot be opened"):
-            RtspSource(options, factory).__enter__()
+        opened, _ = opened_after_greeting(url, tmp_path)
         thread.join()
-    assert len(opened) == 1
+    assert opened == [url.replace("://", "://viewer:s3cret@")]
 
 
 def test_a_camera_without_video_is_told() -> None:
