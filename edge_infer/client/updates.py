@@ -1,4 +1,4 @@
-"""The updates that a client yields: frozen records of what a message says or of a change that the client detected."""
+"""The updates that a client yields: frozen records of the content of a message, or of a change that it detected."""
 
 from __future__ import annotations
 
