@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import import_module
@@ -77,3 +78,11 @@ def test_an_outcome_that_is_not_the_expected_one_is_told(expected: ModuleType, a
     assert "(best: yes " in words.got
     assert not expected.bus(person=2)(assets, "yolov5n-int8.tflite").agrees
     assert not expected.refused(assets, expected.MOODS).agrees
+
+
+@pytest.mark.parametrize("name", ["agreement", "families"])
+def test_the_commands_run_on_the_python_of_the_product(name: str, tmp_path: Path) -> None:
+    words = ["/usr/bin/python3", f"{SCRIPTS}/{name}", str(tmp_path)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.endswith("name the folder of public test models, or set EDGE_INFER_ASSETS\n")
