@@ -95,7 +95,7 @@ class Model(Closing):
 
         The type of ``taken`` depends on the kind of model:
 
-        - Pictures: a file, a Pillow image, whose mode gives the colour order, or a uint8 array, which is
+        - Pictures: a file, a Pillow image (its mode gives the colour order), or a uint8 array, which is
           ``[height, width]`` (gray) or ``[height, width, 3]`` (``color``: bgr, as in OpenCV, or rgb).
         - Sound and samples: a file, or numbers ``[n]`` or ``[n, channels]`` at ``rate`` samples a second (default: the
           rate of the model). Full scale of sound is 1 for floats; for integers it is the maximum of their type.

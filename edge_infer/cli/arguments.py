@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 def argument(parse: Callable[[str], T]) -> Callable[[str], T]:
-    """Wrap a function whose ValueError contains a sentence, so that argparse shows this sentence."""
+    """Wrap a function, so that argparse shows the text of its ValueError."""
 
     def parsed(text: str) -> T:
         try:

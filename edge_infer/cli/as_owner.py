@@ -104,7 +104,7 @@ class CommandOutput:
             return
         above = next(each for each in self._path.parents if each.exists())
         parts = self._path.relative_to(above).parts
-        place = follow(str(above), {0})  # stays open: nobody can insert a link before the path is created
+        place = follow(str(above), {0})  # stays open: no process can insert a link before the path is created
         self._maker, theirs = socket.socketpair()
         with theirs:
             self._process = os.fork()

@@ -127,8 +127,7 @@ def _shut_in(args: argparse.Namespace, user: Identity | None, plans: list[Plan])
 def _chosen(plan: Plan, name: str | None, recording: str | None) -> Iterator[_Chosen]:
     """Yield each pipeline with a source of its own, the pipelines below it, and its recording.
 
-    Without a ``name``, the recording is for the pipelines whose source gives the same kind of readings, if there are
-    any.
+    Without a ``name``, the recording is for the pipelines with the same kind of readings, if there are any.
     """
     from edge_infer.config.recording import digest, fits, plays, recorded
 
@@ -207,7 +206,7 @@ def _detections(args: argparse.Namespace) -> int:
 
 
 def _detector(plan: Plan, name: str | None, *, numbered: bool) -> PipelinePlan:
-    """Return the pipeline whose boxes come from a file."""
+    """Return the pipeline that gets its boxes from a file."""
     fitting = [each for each in plan.pipelines if each.model.task == "detection" and each.crops is None]
     chosen = [each for each in fitting if name is None or each.name == name]
     if len(chosen) != 1:

@@ -76,7 +76,7 @@ class AsyncClient:
         return self.client.snapshot(device)
 
     def snapshots(self) -> Mapping[str, Snapshot]:
-        """Return the snapshot of each device whose messages the client has received."""
+        """Return the snapshot of each device that the client knows from messages."""
         return self.client.snapshots()
 
     @property

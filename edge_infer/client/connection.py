@@ -184,7 +184,7 @@ class Client:
         return self._snapshots.of(device)
 
     def snapshots(self) -> Mapping[str, Snapshot]:
-        """Return the snapshot of each device whose messages the client has received."""
+        """Return the snapshot of each device that the client knows from messages."""
         return self._snapshots.all()
 
     @property

@@ -207,7 +207,7 @@ class Standings:
         return [(name, other) for other in sorted(found)] if device.online else []
 
     def removed(self, name: str, pipeline: str) -> list[tuple[str, str]]:
-        """Remove a pipeline whose state topic was cleared."""
+        """Remove a pipeline after its state topic was cleared."""
         device = self._devices.get(name, _Device())
         known = pipeline in device.pipelines
         device.pipelines.discard(pipeline)
@@ -227,7 +227,7 @@ class Standings:
         return changed
 
     def aged(self) -> list[tuple[str, str]]:
-        """Return the pipelines whose state has expired since the last call."""
+        """Return the pipelines with states that expired since the last call."""
         now, found = self._clock(), []
         for name, device in self._devices.items():
             for pipeline in [pipeline for pipeline, said in device.states.items() if said.until < now]:

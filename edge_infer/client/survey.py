@@ -1,7 +1,7 @@
 """Fetches retained messages that a subscription to all devices did not bring, because brokers limit their number.
 
 By default, mosquitto sends 1,020 retained messages and EMQX 1,000, and both drop the others silently. A survey
-therefore subscribes to all statuses, then to all infos, and then to the devices whose snapshot is not complete, a few
+therefore subscribes to all statuses, then to all infos, and then to the devices with incomplete snapshots, a few
 at a time. Each of these subscriptions ends when its messages have arrived.
 """
 

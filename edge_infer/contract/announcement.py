@@ -69,7 +69,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Availability:
-    """A topic whose payload is `online` or `offline`, directly or by a template."""
+    """A topic with the payload `online` or `offline`, directly or by a template."""
 
     t: Topic
     val_tpl: Template | Absent = ABSENT

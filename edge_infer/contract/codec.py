@@ -76,7 +76,7 @@ RawJson: TypeAlias = msgspec.Raw
 """A part of a JSON text that is not decoded yet. It is a view of the text, for `decode_json`."""
 Absent: TypeAlias = UnsetType
 ABSENT: Final = UNSET
-"""Value of a field whose key is absent from the JSON; it is false in conditions."""
+"""Value of a field that is absent from the JSON; it is false in conditions."""
 
 
 def _key(name: str) -> str:

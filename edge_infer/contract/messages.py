@@ -103,7 +103,7 @@ class DetectedObject(Record, frozen=True):
     """One object: its label, score and box ``[xmin, ymin, xmax, ymax]``, and the share of the box that it fills.
 
     With tracking, ``id`` is the same from frame to frame; an id is never reused in this boot. ``parent`` is the id of
-    the object in whose crop this one was found.
+    the cropped object in which this one was found.
     """
 
     label: Label
@@ -245,7 +245,7 @@ class Result(Record, frozen=True):
         return [item.label for items in lists if items is not ABSENT for item in items] + _declared(self.values)
 
     def shorter(self) -> Result | None:
-        """Return a copy whose list lacks the last item, with ``more`` raised by one. None if no item is there."""
+        """Return a copy without the last item of its list, with ``more`` raised by one. None if no item is there."""
         more = 1 + (0 if self.more is ABSENT else self.more)
         for key in ("classes", "objects", "poses", "segments"):
             items = getattr(self, key)

@@ -102,7 +102,7 @@ OFFLINE: Final = b"offline"
 
 
 def announced(topic: str) -> Place:
-    """Return the place of an `Announce`, whose topic is ``info``, ``config`` or ``model/<name>``."""
+    """Return the place of an `Announce` with the topic ``info``, ``config`` or ``model/<name>``."""
     kind, _, name = topic.partition("/")
     places: Mapping[str, Place] = {"info": Place("info"), "config": Place("config"), "model": Place("model", name)}
     return places[kind]

@@ -117,7 +117,7 @@ _LEAST: Final = 4 << 20
 
 
 def storage(state_dir: Path) -> Iterator[Finding]:
-    """Check the free space of the state directory, whether it is writable, and who owns its content."""
+    """Check the free space of the state directory, the owner of its content, and whether it is writable."""
     try:
         place = _nearest(state_dir)
     except PermissionError:

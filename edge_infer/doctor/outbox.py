@@ -55,7 +55,7 @@ def _closed(folder: Path) -> Finding | None:
 
 
 def _unexplained(state_dir: Path) -> Finding:
-    """Return the finding about a folder whose mode is not the reason, or which this user cannot see."""
+    """Return the finding if the folder's mode is not the reason, or if this user cannot see the folder."""
     folder, text = publisher_folder(state_dir), "the daemon cannot write there, so messages wait in memory only"
     try:
         folder.stat()

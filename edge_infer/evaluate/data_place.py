@@ -58,7 +58,7 @@ def name_files(labels: Path) -> list[Path]:
 
 
 def check_task(plan: ModelPlan) -> None:
-    """Raise `ConfigError` for a model whose task cannot be evaluated."""
+    """Raise `ConfigError` for a model with a task that cannot be evaluated."""
     if plan.task not in TASKS:
         raise ConfigError(f"{plan.title}: evaluate supports {', '.join(TASKS)}, and this model is for {plan.task}")
 

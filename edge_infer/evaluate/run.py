@@ -32,7 +32,7 @@ from edge_infer.plan.records import InputPlan, Measured, ModelPlan
 from edge_infer.platform.logs import printable
 
 CLASSES: Final = ("detection", "classification")
-"""Tasks whose results have classes."""
+"""Tasks with classes in their results."""
 
 Progress = Callable[[int, int, int], None]
 """Callback with the number of finished examples, the number of these from an earlier run, and the number of all

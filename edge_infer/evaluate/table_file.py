@@ -1,4 +1,4 @@
-"""Labelled rows of a CSV file whose first line names the columns.
+"""Labelled rows of a CSV file with column names in its first line.
 
 - ``label`` is the class. For a regression there is a column with the name of each value of the model.
 - The input is a ``file`` (or ``image``), a ``text``, or the numbers of all other columns.

@@ -57,7 +57,7 @@ class ExplainedAnswer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Choice among the answers: the best one with this label, whose box holds this point (fractions x, y)."""
+    """Choice among the answers: the best one with this label and this point (fractions x, y) in its box."""
 
     label: str | None = None
     point: tuple[float, float] | None = None

@@ -1,4 +1,4 @@
-"""Pictures as cells: a grid whose lines follow the answer's box, fine inside the box and coarser away from it.
+"""Pictures as cells: a grid aligned with the answer's box, fine inside the box and coarser away from it.
 
 Lines on the edges of the box keep evidence from beside the box out of the cells inside it.
 """
@@ -62,7 +62,7 @@ def shrunk(frame: Frame, fit: Transform, model: ModelPlan) -> tuple[Frame, Regio
 
 
 class PictureCells:
-    """A picture whose cells can be hidden; a `Question` about one answer of a model."""
+    """A picture with cells that can be hidden; a `Question` about one answer of a model."""
 
     fills = FILLS
 

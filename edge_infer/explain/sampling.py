@@ -34,7 +34,7 @@ SHARES: Final = (0.5, 0.7, 0.85, 0.95)
 PILOT: Final = 24
 """Number of runs for each of `SHARES`. These runs only serve to choose a share."""
 BATCH: Final = 32
-"""Number of runs whose visible cells are collected before they are added to the sums."""
+"""Number of runs after which the collected visible cells are added to the sums."""
 CHECK: Final = 128
 """Number of runs between two checks of the agreement."""
 LEAST: Final = 3

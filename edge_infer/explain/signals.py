@@ -38,7 +38,7 @@ FRAME: Final = 0.032
 
 
 class SoundCells:
-    """A window of sound whose cells ``[times, bands]`` can be silenced; a `Question` about one answer of a model."""
+    """A window of sound in cells ``[times, bands]`` that can be silenced; a `Question` about one answer of a model."""
 
     fills = 1
     box = None
@@ -97,7 +97,7 @@ class SoundCells:
 
 
 class RowCells:
-    """A window of samples whose cells ``[times, axes]`` can be replaced; a `Question` about one answer of a model.
+    """A window of samples in cells ``[times, axes]`` that can be replaced; a `Question` about one answer of a model.
 
     A hidden cell has the mean of its axis; if that changes nothing, 0.
     """

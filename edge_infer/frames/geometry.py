@@ -116,4 +116,4 @@ class Transform:
 
 
 NO_PLACE: Final = Transform.fit((1, 1), (1, 1), "stretch")
-"""Transform of inputs that are not pictures, whose results have no position in a frame."""
+"""Transform of inputs that are not pictures: their results have no position in a frame."""

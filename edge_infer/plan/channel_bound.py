@@ -1,6 +1,6 @@
 """The bound of the result channel: the maximum information that messages of a pipeline can carry, in bytes per second.
 
-The messages are results, states and events. The bound assumes an attacker who controls the engine. The calculation
+The messages are results, states and events. The bound assumes that an attacker controls the engine. The calculation
 counts all combinations of messages and points in time that the publisher would let pass
 (`edge_infer.publisher.canonical` and its neighbours). The logarithm of that number is the information. Where the size
 of messages in bytes is the limit, a generating function counts them: if ``z`` is the sum over all messages of ``2**-(s
@@ -175,7 +175,7 @@ def _multisets(powers: list[float], most: int) -> list[float]:
 
 
 def _log_sum(logs: Iterable[float]) -> float:
-    """Return the logarithm of a sum whose terms are given by their logarithms."""
+    """Return the logarithm of a sum of terms given by their logarithms."""
     found = list(logs)
     largest = max(found)
     return largest + math.log2(sum(2.0 ** (each - largest) for each in found))

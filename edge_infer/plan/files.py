@@ -9,7 +9,7 @@ from edge_infer.contract.codec import JsonValue, replace
 from edge_infer.plan.records import ModelInput, ModelPlan, PipelinePlan, TextPlan
 
 FILE_OPTION: Final = "_file"
-"""Suffix of decoder parameters whose values are file names."""
+"""Suffix of decoder parameters with file names as values."""
 
 
 def files_of(model: ModelPlan) -> tuple[str, ...]:

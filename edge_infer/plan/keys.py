@@ -1,4 +1,4 @@
-"""Configuration keys whose values enter the plan unchanged: each is declared once, as a field of a plan record.
+"""Configuration keys with values that enter the plan unchanged: each is declared once, as a field of a plan record.
 
 The field has the type, the default, the limits (`key`) and, in the docstring below it, the meaning. The section of the
 configuration, its JSON Schema and the tables of the documentation are derived from this field

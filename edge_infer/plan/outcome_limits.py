@@ -38,7 +38,7 @@ def most_items(plan: PipelinePlan) -> int:
 
 
 def tracked_above(plan: Plan, pipeline: PipelinePlan) -> str | None:
-    """Return the name of the nearest pipeline above a cascade whose objects have ids; None if no pipeline has ids."""
+    """Return the name of the nearest pipeline with object ids above a cascade; None if no pipeline has ids."""
     above = next(plan.parents(pipeline), None)
     while above is not None and above.track is None:
         above = next(plan.parents(above), None)

@@ -343,14 +343,14 @@ class ModelPlan(PartlyCompared, frozen=True, eq=False):
     - ``state``: outputs, and the inputs that they become in the next run.
     - ``further``: the content of further inputs, in addition to the one that ``input`` describes.
     - ``outputs``: the outputs that the decoder reads, in its order (none: all).
-    - ``shapes``: shapes of inputs whose size the file does not define.
+    - ``shapes``: shapes of inputs without a fixed size in the file.
     - ``manifest``: digest of the manifest's content; without a manifest the digest of no bytes (empty: recorded by a
       program version without this field).
     - ``entry``: digest of the model's configuration entry.
     - ``origin``: where its bytes come from, as text for people.
     - ``question``: digest of everything on which the result of the trial depends.
     - ``measured``: measurements, which differ from one trial to the next.
-    - ``signed``: the trusted key (in hexadecimal) whose signature was checked; empty if none was required.
+    - ``signed``: the trusted key (in hexadecimal) of the checked signature; empty if none was required.
 
     A difference in the last five does not make it another model.
     """
@@ -702,7 +702,7 @@ class Plan(PartlyCompared, frozen=True, eq=False):
     private: tuple[FilePath, ...] = ()
 
     def spoken_of(self) -> tuple[str, ...]:
-        """Return the names of all models whose status is published."""
+        """Return the names of all models with a published status."""
         return tuple(dict.fromkeys([*(model.name for model in self.models()), *self.names]))
 
     def masks(self, source: str) -> tuple[Polygon, ...]:
@@ -711,7 +711,7 @@ class Plan(PartlyCompared, frozen=True, eq=False):
         return tuple(polygon for each in self.pipelines if self.root(each.source) == root for polygon in each.mask)
 
     def parents(self, pipeline: PipelinePlan) -> Iterator[PipelinePlan]:
-        """Yield the pipeline whose objects a cascade processes; yield nothing for a pipeline with another source."""
+        """Yield the pipeline that provides a cascade's objects; yield nothing for a pipeline with another source."""
         return (each for each in self.pipelines if pipeline.crops and each.name == pipeline.crops.pipeline)
 
     def below(self, pipeline: PipelinePlan) -> tuple[PipelinePlan, ...]:
@@ -730,7 +730,7 @@ class Plan(PartlyCompared, frozen=True, eq=False):
     def root(self, source: str) -> str:
         """Return the source that provides the frames.
 
-        For crops it is the source of the pipeline from whose frames they are cut.
+        For crops it is the source of the frames from which they are cut.
         """
         by_name = {pipeline.name: pipeline for pipeline in self.pipelines}
         parents = {each.name: by_name.get(each.parent) for each in self.sources if each.parent}

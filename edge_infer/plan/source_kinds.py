@@ -23,14 +23,14 @@ class SourceKind:
     """A kind of source. Without ``access`` its reader may access nothing."""
 
     target: str = ""
-    """``module:Class`` that reads the source; empty for a kind whose data a pipeline provides."""
+    """``module:Class`` that reads the source; empty for a kind with data from a pipeline."""
     section: str = ""
     """``module:Class`` with its keys. Without it, the fields of the reading class's ``Options`` are the keys."""
     access: Access = "nothing"
     listens: bool = False
     """Whether its library needs a listening socket."""
     group: str = ""
-    """Group whose members may open its devices; used if the device itself does not exist."""
+    """Group that may open its devices; used if the device itself does not exist."""
     suggested_for: Gives | None = None
     """Kind of model input for which error texts suggest this kind of source."""
 

@@ -1,1 +1,1 @@
-"""YAML files whose errors name the line, the key and the remedy: nodes, scalars, fields, sections."""
+"""YAML files with errors that name the line, the key and the remedy: nodes, scalars, fields, sections."""

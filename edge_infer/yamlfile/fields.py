@@ -188,7 +188,7 @@ def pixels() -> Kind:
 SECRETS: Final = frozenset(
     {"password", "passwd", "passphrase", "pass", "pwd", "psw", "pw", "secret", "token", "access_token", "apikey"}
 )
-"""Names of keys in the query of a URL whose values are secret."""
+"""Names of keys with secret values in the query of a URL."""
 
 
 def _no_secret(query: str) -> None:

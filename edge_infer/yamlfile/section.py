@@ -1,4 +1,4 @@
-"""Mapping in a YAML file with fixed keys: a pydantic model whose error messages are complete sentences."""
+"""Mapping in a YAML file with fixed keys: a pydantic model with complete sentences as error messages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from edge_infer.yamlfile.fields import Kind
 from edge_infer.yamlfile.scalars import shown
 
 TOLD: Final = "told"
-"""Type of an error whose message is already a sentence of this program."""
+"""Type of an error with a message that is already a sentence of this program."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +52,7 @@ class Section(BaseModel):
     """
 
     records: ClassVar[tuple[type, ...]] = ()
-    """Other classes whose fields declare some of the keys of the section."""
+    """Other classes with fields that declare some of the keys of the section."""
     one_of: ClassVar[tuple[str, ...]] = ()
     """Keys of which the section needs exactly one, so that none of them has a default."""
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)

@@ -1,4 +1,4 @@
-"""``edge-infer models sign`` and ``verify``, for the person who releases model packages or a catalogue of them."""
+"""``edge-infer models sign`` and ``verify``, for the releaser of model packages or of a catalogue of them."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ class Builder:
 
     @property
     def cascades(self) -> CascadeBuilder:
-        """Return the builder for pipelines whose source is another pipeline."""
+        """Return the builder for pipelines with another pipeline as source."""
         return CascadeBuilder(self.document, self.problems)
 
     def device(self, config: Config) -> str:
@@ -169,7 +169,7 @@ class Builder:
         return self._source_plan(name, section, target, options, instance)
 
     def _foreign(self, steps: Steps, section: SourceSection, target: str) -> SourcePlan | None:
-        """Return the plan of a source of another package, whose code does not run in this process.
+        """Return the plan of a source of another package, without running its code in this process.
 
         Return None if the source has a problem.
         """
@@ -431,7 +431,7 @@ class Builder:
         source: SourcePlan | None,
         sources: Sequence[SourcePlan],
     ) -> None:
-        """Report a source whose kind of data the model does not take."""
+        """Report a source with a kind of data that the model does not take."""
         takes = model.input.takes
         if source is not None and source.gives != takes:
             right = [shown(other.name) for other in sources if other.gives == takes][:3]

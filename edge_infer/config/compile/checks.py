@@ -90,7 +90,7 @@ def too_large(document: Document, plan: Plan) -> Iterator[Problem]:
     yield document.problem(("models", largest), text)
 
 
-# Warnings about a valid configuration whose effect may not be what the user intends.
+# Warnings about possibly unintended effects of a valid configuration.
 
 
 def idle(document: Document, config: Config, plan: Plan) -> Iterator[Problem]:
@@ -133,8 +133,8 @@ def _without_microphones(document: Document, plan: Plan) -> Iterator[Problem]:
 def _links_out(document: Document, plan: Plan) -> Iterator[Problem]:
     """Yield a warning for each source of which a file is a link to a place that the engine may not read.
 
-    The sandbox does not follow such links. Otherwise a user who may write to the folder could let the engine read any
-    file.
+    The sandbox does not follow such links. Otherwise a user with write access to the folder could let the engine read
+    any file.
     """
     fence = engine_fence(plan)
     allowed = [os.path.realpath(path) for path in (*fence.reads, *fence.files, *system_paths.program())]

@@ -43,7 +43,7 @@ from edge_infer.yamlfile.load import Document, Steps, in_order, spell, validate
 
 MAX_LACKING = 256
 UNOPENED = ("sources", "mqtt")
-"""Sections whose files and programs a replay of another recording does not open."""
+"""Sections with files and programs that a replay of another recording does not open."""
 MOST_LIVE = 64
 """Maximum number of sources with a reader process. The supervisor keeps some files open for each, and can wait for 1024
 files in total."""
@@ -219,7 +219,7 @@ class _Compilation:
     def _models(self, config: Config, state_dir: str, keep: Path | None, *, again: bool) -> dict[str, ModelPlan]:
         """Return the usable models by name.
 
-        With ``again``, stored trials count: a model whose last trial is still valid is not tried again.
+        With ``again``, stored trials count: a model is not tried again while its last trial is valid.
         """
         policy, used = self._policy(config, state_dir), _used(config)
         lenient = replace(policy, highest={})  # a model that no pipeline uses is not a downgrade

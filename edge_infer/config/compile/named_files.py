@@ -30,7 +30,7 @@ from edge_infer.yamlfile.load import Document, Steps, spell
 
 MOST_SECRET: Final = 4096
 _SECRET_KEYS: Final = frozenset({"password_file", "ca_file", "cert_file", "key_file"})
-"""Keys whose files systemd can pass as credentials."""
+"""Keys for files that systemd can pass as credentials."""
 _TEMPORARY: Final = ("/tmp", "/var/tmp")  # noqa: S108 - names of folders, in which nothing is written
 _DROP_INS: Final = Path(DROP_IN).parent
 _LOADED: Final = re.compile(r"^\s*LoadCredential(?:Encrypted)?=([^:\s]+)", re.MULTILINE)
@@ -230,7 +230,7 @@ class NamedFiles:
         """Report a picture that cannot be read: as a problem if none can be read, otherwise as a warning.
 
         A folder without a picture is a warning, because pictures may come later. A link is never a problem, because
-        whoever may write to the folder could then stop the use of the configuration. `checks.idle` warns of
+        a user with write access to the folder could then prevent the use of the configuration. `checks.idle` warns of
         links that leave the folder.
         """
         from edge_infer.readers.sources import link_out  # the source's class has already loaded OpenCV

@@ -26,7 +26,7 @@ from edge_infer.yamlfile.load import Document, Steps
 from edge_infer.yamlfile.scalars import shown
 
 SPELLS: Final = ("classification", "anomaly")
-"""Tasks whose result for a whole frame starts and ends events."""
+"""Tasks in which a result for a whole frame starts and ends events."""
 
 
 @dataclass(slots=True)
@@ -99,7 +99,7 @@ class SceneBuilder:
         self.problems.append(self.document.problem(steps, text))
 
 
-# Cascades, that is, pipelines whose source is the objects of another pipeline: their checks and their part of the plan.
+# Cascades (pipelines with the objects of another pipeline as source): their checks and their part of the plan.
 
 
 @dataclass(slots=True)
@@ -200,7 +200,7 @@ def crops_of(section: Pipeline, config: Config) -> Crops | None:
 
 
 def _root(source: SourcePlan, known: Mapping[str, SourcePlan], config: Config) -> SourcePlan:
-    """Return the source from whose frames the crops are cut.
+    """Return the source of the frames from which the crops are cut.
 
     If a reference on the way is invalid, return the last known source.
     """

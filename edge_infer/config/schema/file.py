@@ -215,7 +215,7 @@ class Config(Section):
 def dangling(value: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
     """Return the position of each reference to a missing entry and of each circular reference, with a sentence.
 
-    ``value`` may have any faults. References into a section whose own name is misspelt are not reported in addition.
+    ``value`` may have any faults. References into a section with a misspelt name are not reported in addition.
     """
     found: list[tuple[tuple[str | int, ...], str]] = []
     extra = value.keys() - Config.model_fields.keys()

@@ -89,7 +89,7 @@ def unknown_pipelines(governor: Any, pipelines: Mapping[str, Any]) -> list[tuple
 
 
 def unseen(section: Governor | None, root: Path = Path("/")) -> list[tuple[tuple[str | int, ...], str]]:
-    """Return the position of each governor key whose sensor this board lacks, with a sentence.
+    """Return the position of each governor key for a sensor that this board lacks, with a sentence.
 
     This is not an error of the file.
     """

@@ -1,4 +1,4 @@
-"""Sections of the configuration whose keys are declared in the records of the plan (`plan/keys.py`)."""
+"""Sections of the configuration that take their keys from the records of the plan (`plan/keys.py`)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ R = TypeVar("R", bound=Record)
 def with_keys_of(record: type[Record], **others: Kind) -> Callable[[type[S]], type[S]]:
     """Return a decorator that adds the keys of a plan record to a section, after its own keys.
 
-    ``others`` are the parsers of the keys whose kind is ``other``.
+    ``others`` are the parsers of the keys of the kind ``other``.
     """
 
     def add(section: type[S]) -> type[S]:

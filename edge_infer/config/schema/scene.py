@@ -45,7 +45,7 @@ def _with_area(corners: tuple[Point, ...]) -> tuple[Point, ...]:
 
 
 def simple_polygon(value: Any) -> tuple[Point, ...]:
-    """Return a polygon whose border does not cross itself; otherwise its inside would be ambiguous."""
+    """Return a polygon with a border that does not cross itself; otherwise its inside would be ambiguous."""
     corners = _corners(value)
     count = len(corners)
     edges = [(corners[index], corners[(index + 1) % count]) for index in range(count)]
@@ -95,7 +95,7 @@ LABEL_LIST: Final = {"type": "array", "minItems": 1, "items": {"type": ["string"
 def parse_labels(value: Any, expected: str = "a list of labels such as [person, dog]") -> tuple[str, ...]:
     """Return the labels of a list that is not empty.
 
-    Raises ValueError, whose text contains ``expected`` or the invalid item.
+    Raises ValueError with ``expected`` or the invalid item in its text.
     """
     if not isinstance(value, list) or not value:
         raise ValueError(wrong(expected, value) if value != [] else f"expected {expected}; this one is empty")

@@ -204,7 +204,7 @@ def sections() -> Mapping[str, type[SourceSection]]:
 
 
 def _kinds() -> list[str]:
-    """Return all kinds that have a reader, and the kind whose data another pipeline provides."""
+    """Return all kinds that have a reader, and the kind with data from another pipeline."""
     return list(dict.fromkeys((*source_kinds(), *sections())))
 
 

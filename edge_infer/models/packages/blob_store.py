@@ -64,7 +64,7 @@ def collect(store: Path, needed: Iterable[str]) -> bool:
 
 
 def _hint(store: Path) -> str:
-    """Return a hint that names the user who may write there.
+    """Return a hint that names the owner of ``store`` or of its parent folder.
 
     Models are written without root's capabilities, so root may fail.
     """

@@ -1,4 +1,4 @@
-"""The folder of a package whose manifest must not name private files.
+"""The folder of a package; its manifest must not name private files.
 
 A command of root may read every file, and the store shows its files to everyone and publishes labels. Therefore a
 manifest may name only files that are no more private than the manifest itself and its model.

@@ -53,7 +53,7 @@ class Stored:
 class Library:
     """The packages below one folder.
 
-    ``user`` is the name of the user to whom this command has changed from root; empty if it did not change its user.
+    ``user`` is the name of the user to which this command has changed from root; empty if it did not change its user.
     """
 
     def __init__(self, folder: Path, user: str = "") -> None:

@@ -152,7 +152,7 @@ def _sha256(data: bytes) -> str:
 def find_package(path: Path, roots: tuple[str, ...] = ()) -> Package:
     """Return the package of a model file or of a package folder; raises `ModelError` for an unreadable manifest.
 
-    The manifest is ``X.yaml`` beside ``X.tflite``, or a ``manifest.yaml`` there whose ``file`` is that file. Without
+    The manifest is ``X.yaml`` beside ``X.tflite``, or a ``manifest.yaml`` there with that file as ``file``. Without
     ``roots``, a process that may read every file opens no file that is more private than the manifest.
     """
     package = _found(path, roots)
@@ -191,7 +191,7 @@ def _found(path: Path, roots: tuple[str, ...]) -> Package:
 
 
 def handed_package(file: Path, manifest_path: Path | None, handed: ReceivedCopies) -> Package:
-    """Return the package whose files the parent process found and handed over; raises `ModelError`."""
+    """Return the package of files that the parent process found and handed over; raises `ModelError`."""
     if manifest_path is None:
         return Package(file, handed=handed)
     manifest, document = parsed(manifest_path, handed.read(manifest_path, LARGEST_MANIFEST))

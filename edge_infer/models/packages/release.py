@@ -47,7 +47,7 @@ _MODE: Final = 0o644
 
 
 def prepare(path: Path) -> Package:
-    """Return a package whose manifest has name, version and every digest; missing digests are added.
+    """Return a package with name, version and every digest in its manifest; missing digests are added.
 
     New lines go to the end of the manifest; the rest stays unchanged. Raises `ModelError` if an existing digest is
     wrong, and `ConfigError` if a value is missing that only the releaser can supply.

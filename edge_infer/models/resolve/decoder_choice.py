@@ -135,7 +135,7 @@ def _key(decoder_why: str, task_why: str) -> ModelKey:
 
 
 def _recognised(task: Task | None, task_why: str, signature: Signature) -> Family | None:
-    """Return the family whose decoder recognises the tensors, or None; raises `ModelError` if several do."""
+    """Return the family of the decoder that recognises the tensors, or None; raises `ModelError` if several do."""
     found = []
     for name in decoder_names():
         target = decoder_target(name)

@@ -1,4 +1,4 @@
-"""Shapes of inputs whose size the file does not define; the manifest defines it as ``size`` or ``length``."""
+"""Shapes of inputs without a fixed size in the file; the manifest defines it as ``size`` or ``length``."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ from edge_infer.models.tflite.metadata import Metadata, read_metadata
 from edge_infer.plan.records import NMS_TASKS, DecoderPlan, ModelPlan, NmsPlan
 
 NAMELESS: Final[tuple[Task, ...]] = ("anomaly", "regression")
-"""Tasks whose results have no labels."""
+"""Tasks without labels in their results."""
 NO_NAMES: Final = "the classes have no names"
 """Beginning of the reason for labels that neither the file nor a manifest gives."""
 NO_LABEL: Final = "???"
@@ -157,7 +157,7 @@ def open_model(request: ModelRequest) -> OpenedModel:
 
 
 def parse(package: Package, data: bytes) -> OpenedModel:
-    """Parse a model whose trust the caller has already checked; raises `ModelError` for a damaged model."""
+    """Parse a model; the caller has already checked its trust. Raises `ModelError` for a damaged model."""
     try:
         graph = Graph.read(data)
         return OpenedModel(package, data, hashlib.sha256(data).hexdigest(), graph, read_metadata(data, graph.metadata))
@@ -276,7 +276,7 @@ def _check_count(labels: Labels, decoder: Decoder, graph: Graph) -> Labels:
 
 
 def _classes_inside(graph: Graph) -> tuple[int, ...]:
-    """Return the class counts that are possible for a model whose last step reads the scores.
+    """Return the class counts that are possible for a model that reads the scores in its last step.
 
     The scores of an SSD with its own post-processing may include a background class; the scores of an ``ARG_MAX``
     contain only classes.

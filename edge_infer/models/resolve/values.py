@@ -86,7 +86,7 @@ def _in_words(plan: ValuePlan) -> str:
 def with_activation(
     family: Family, graph: Graph, outputs: tuple[GraphTensor, ...]
 ) -> tuple[Family, tuple[Reason, ...]]:
-    """Set ``activation: none`` for a classifier whose last operator already computes scores."""
+    """Set ``activation: none`` for a classifier that already computes scores in its last operator."""
     if family.name != "classification" or "activation" in family.options or len(outputs) != 1:
         return family, ()
     maker = graph.made_by(outputs[0])

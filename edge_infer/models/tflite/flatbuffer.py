@@ -62,7 +62,7 @@ class Table:
 
     @classmethod
     def root(cls, data: bytes, identifier: bytes) -> Table:
-        """Return the root table of a file whose bytes 4 to 8 are ``identifier``."""
+        """Return the root table of a file with ``identifier`` in bytes 4 to 8."""
         if data[4:8] != identifier:
             raise ModelError(f"bytes 4 to 8 are {data[4:8]!r} instead of {identifier!r}")
         checked = _Data(data)

@@ -59,7 +59,7 @@ _PASSES_ON: Final = frozenset({"RESHAPE", "QUANTIZE", "DEQUANTIZE", "SQUEEZE"})
 class GraphTensor:
     """A tensor of the main graph; ``scale`` and ``zero_point`` may have one value per channel of ``dimension``.
 
-    ``constant`` is true for weights, whose values are in the file. ``signature`` is the shape with -1 for sizes that
+    ``constant`` is true for weights: their values are in the file. ``signature`` is the shape with -1 for sizes that
     the file does not define; ``shape`` has 1 in their place.
     """
 

@@ -47,7 +47,7 @@ def probe_all(
 ) -> list[ModelPlan | ModelError]:
     """Probe several models and return a plan or an error for each, in order; raises `StartError`.
 
-    The ``store`` gets the files of the models whose names are in ``kept``; None means all models.
+    The ``store`` gets the files of the models with names in ``kept``; None means all models.
     """
     last = time.monotonic() + ALL
     stores = [store if kept is None or request.name in kept else None for request in requests]

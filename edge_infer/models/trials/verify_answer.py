@@ -58,7 +58,7 @@ def _is_as_given(further: FurtherInput, manifest: Manifest) -> bool:
 
 
 def _has_size(name: str, shape: tuple[int, ...], manifest: Manifest) -> bool:
-    """Return whether an input whose size the file does not define has the size in the manifest."""
+    """Return whether an input without a fixed size in the file has the size in the manifest."""
     said = manifest.inputs.get(name, manifest.input)
     section = said if said.model_fields_set & {"size", "length"} else manifest.input
     sizes = ((section.size[1], section.size[0]) in (shape[1:3], shape[2:4])) if section.size else True
