@@ -235,7 +235,7 @@ class Channel:
         return last
 
     def _pass_over(self, size: int, *, last: bool) -> None:
-        """Skip the rest of a record that was refused, or whose start an earlier process has read."""
+        """Skip the rest of a record that was refused, or that an earlier process has begun to read."""
         if self._passed_over is None:
             raise self._refused("the rest of a record without a beginning")
         self._passed_over += size

@@ -88,7 +88,7 @@ class DriftAccept(Record, frozen=True):
 class SignalDrift(Record, frozen=True):
     """One signal: its current value, and its ratio to the threshold (1: reached).
 
-    ``usual`` is its mean in the reference; None for a deviation, whose usual value is 0. ``telling``: whether the
+    ``usual`` is its mean in the reference; None for a deviation (its usual value is 0). ``telling``: whether the
     signal can reveal a fault; false if the signal varied too much in the reference.
     """
 

@@ -425,8 +425,8 @@ DriftScores = Annotated[Mapping[Literal["camera", "answers"], Annotated[float, b
 class EngineReport(Record, frozen=True):
     """The engine's heartbeat, once a second: proof of progress, and the data of health and status.
 
-    ``stuck`` names pipelines whose thread has been busy with one frame for too long. ``loading`` names pipelines whose
-    model or shadow is being loaded. ``order`` is the number of the `ApplyPlan` that ``running`` describes.
+    ``stuck`` names pipelines with a thread that has been busy with one frame for too long. ``loading`` names pipelines
+    while their model or shadow is loaded. ``order`` is the number of the `ApplyPlan` that ``running`` describes.
     """
 
     boot: Boot

@@ -59,7 +59,7 @@ _first: Final[list[int]] = []
 def go_first(pid: int | None = None) -> None:
     """Make a process the first choice of the kernel's out-of-memory killer, so that the engine survives.
 
-    The process is this one, whose later children inherit the choice, or a child. Call it right after the start of a
+    The process is this one (its later children inherit the choice) or a child. Call it right after the start of a
     child: until a child has loaded its modules and could do this itself, the kernel would kill the larger engine.
     """
     if _first:  # the child has inherited it; and this process may be in a sandbox that forbids the file

@@ -102,7 +102,7 @@ def _groups(root: Path) -> Iterator[Path]:
 # Free memory.
 
 SPARE_BYTES: Final = 32 << 20
-"""Bytes that must stay free for the kernel and for users who log in."""
+"""Bytes that must stay free for the kernel and for user logins."""
 
 
 def free_memory(root: Path = Path("/")) -> int | None:

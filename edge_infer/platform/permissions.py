@@ -21,13 +21,13 @@ _NOT_OURS: Final = {
 }
 """Folders of users, of the system and of other services: a changed group or mode would close them for others."""
 _SHARED_TOPS: Final = {Path("/"), Path("/var")}
-"""Folders whose own folders, such as ``/srv`` and ``/var/log``, are used by many services."""
+"""Folders with subfolders that many services use, such as ``/srv`` and ``/var/log``."""
 CREDENTIALS: Final = Path("/run/credentials")
 """Folder of systemd with the credentials of services that run. A unit without credentials may not enter it."""
 _PRIVATE: Final = Path("/var/lib/private")
 """Folder of systemd that contains the state of services with a dynamic user."""
 _SYSTEM: Final = {Path("/etc"), Path("/opt"), Path("/usr"), Path("/var/lib")}
-"""Folders whose files belong to the system and its services."""
+"""Folders with files that belong to the system and its services."""
 _SERVICE_FOLDER: Final = Path("/etc/edge-infer")
 _SERVICE_GROUP: Final = "edge-infer"
 _PERSONS: Final = range(1000, 60_000)

@@ -44,7 +44,7 @@ class ForeignEntry:
 def chown_command(state_dir: Path, place: str | Path) -> str:
     """Return the command that gives a file or folder of the state to the owner of the state directory.
 
-    The command refers to the state directory and names no user or group, because systemd may map the owner, who is then
+    The command refers to the state directory and names no user or group, because systemd may map the owner to
     ``nobody`` on the disk. If the command named the group of the service, the file would still belong to another user.
     """
     return f"sudo chown -R --reference={shlex.quote(str(state_dir))} {shlex.quote(str(place))}"

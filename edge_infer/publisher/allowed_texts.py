@@ -25,7 +25,7 @@ MOST_BYTES: Final = 32 << 20
 
 
 class ModelWords(Record, frozen=True):
-    """Labels and titles of the model file whose digest begins with ``sha``, and the decimals of each of its values."""
+    """Labels and titles of the model file with the digest prefix ``sha``, and the decimals of each of its values."""
 
     sha: Annotated[str, matching("[0-9a-f]{8}", 8)]
     labels: tuple[Label, ...]

@@ -50,7 +50,7 @@ MAX_BEGUN: Final = 16384
 MAX_OPEN: Final = 256
 """Maximum number of ids of open events that stay known: an engine opens no more in one pipeline."""
 MAX_BOOTS: Final = 4
-"""Maximum number of runs of the engine whose ids and other numbers stay known."""
+"""Maximum number of engine runs for which ids and other numbers stay known."""
 Moment = TypeVar("Moment", State, Event)
 Key = TypeVar("Key")
 _BEGINS: Final = frozenset({"appear", "enter", "start", "drift"})
@@ -144,7 +144,7 @@ class KnownNumbers:
     def result(self, pipeline: str, result: Result, at: float = 0.0) -> Result:
         """Return the result without its implausible numbers.
 
-        ``at`` is the uptime that selects the plan whose ids the result may have.
+        ``at`` is the uptime that selects the plan with the permitted ids.
         """
         if result.seq > self._seqs.get((pipeline, result.boot), 0):
             self._seqs[pipeline, result.boot] = result.seq
@@ -161,7 +161,7 @@ class KnownNumbers:
     def state(self, pipeline: str, state: State, at: float, made: float = 0.0) -> State:
         """Return the state without its implausible numbers.
 
-        ``at`` is its capture time; ``made`` is the uptime that selects the plan whose ids the state may have.
+        ``at`` is its capture time; ``made`` is the uptime that selects the plan with the permitted ids.
 
         The start of a state is its own capture time, or the start of the previous state. The first state of an engine
         starts after the last state of the previous engine, and no state starts before the board booted. Raises
@@ -183,7 +183,7 @@ class KnownNumbers:
     def event(self, pipeline: str, event: Event, at: float, made: float = 0.0) -> Event:
         """Return the event without its implausible numbers. An end event has the start time of its begin event.
 
-        ``at`` is its capture time; ``made`` is the uptime that selects the plan whose types, ids and boxes it may have.
+        ``at`` is its capture time; ``made`` is the uptime that selects the plan with permitted types, ids and boxes.
 
         Raises `WireError` for a type of event that the pipeline does not have, and for a time that is not a calendar
         date.

@@ -15,7 +15,7 @@ from edge_infer.plan.records import PipelinePlan, Plan
 from edge_infer.publisher.allowed_texts import AllowedWords, ModelWords, PipelineWords
 
 MOST_DIGESTS: Final = 256
-"""Number of model files whose labels are remembered: messages taken before a model switch may leave after it."""
+"""Number of model files with remembered labels: messages taken before a model switch may leave after it."""
 
 
 @dataclass(slots=True)

@@ -386,7 +386,7 @@ class Publisher:
         return said or _boot(message) not in self._boots
 
     def _known(self, boot: str) -> bool:
-        """Return whether this is the boot of the running engine, or of a dead engine whose last messages still arrive.
+        """Return whether this is the boot of the running engine, or of a dead engine while its last messages arrive.
 
         Messages of other boots are ignored. Otherwise an engine could encode data in the choice of an ended boot.
         """

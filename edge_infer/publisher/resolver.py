@@ -77,7 +77,7 @@ class Resolver:
             if not answer:
                 raise ConnectionResetError
             number, found = _read(answer)
-            if number == self._count:  # otherwise it is the answer to a question whose caller did not wait
+            if number == self._count:  # otherwise it answers a question of a caller that did not wait
                 return found()
         raise TimeoutError(f"the name was not resolved within {TIMEOUT:.0f} s")
 

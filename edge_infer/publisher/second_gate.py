@@ -63,7 +63,7 @@ class SecondGate:
         return max(0.0, self._opens - self._uptime()) if self._held else math.inf
 
     def opened(self, *, at_once: bool = False) -> Iterator[Word]:
-        """Yield the messages whose second is over; ``at_once``: all messages."""
+        """Yield the messages once their second is over; ``at_once``: all messages."""
         if not self._held or (not at_once and self._uptime() < self._opens):
             return
         held, self._held, self._bytes, self._greeting = self._held, deque(), 0, False

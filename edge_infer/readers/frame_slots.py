@@ -88,7 +88,7 @@ class SlotWriter:
     def write(self, picture: Picture) -> bool:
         """Send one picture to the engine; return False if it was dropped because the engine holds all slots.
 
-        A picture whose pixels are already in the slot from `place` is not copied.
+        A picture is not copied if its pixels are already in the slot from `place`.
         """
         self.frames += 1
         self.poll()

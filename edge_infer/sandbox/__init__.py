@@ -47,7 +47,7 @@ def lock(
 
     The restriction is permanent and holds for all threads.
 
-    ``network``: the process is a reader whose source is on the network. ``fence`` lists what the process needs in
+    ``network``: the process is a reader of a source on the network. ``fence`` lists what the process needs in
     addition to the program itself. ``keep`` are capabilities to read; they stay if the fence limits the readable files,
     and in the process that reads a configuration. With ``owners`` the fence follows no links of other users (see
     `landlock.make_rules`).
@@ -116,7 +116,7 @@ def lock_thread(room: Room, fence: Fence) -> dict[str, str]:
     """Give up, for this thread and its children, all rights that the process does not need; return each rule's state.
 
     In Linux, file access, system calls and capabilities are limited per thread, so the rules contain faults of this
-    thread. But memory is shared: an attacker who runs code in this thread can use another thread of the process. So a
+    thread. But memory is shared: an attacker's code in this thread can use another thread of the process. So a
     rule counts as ``enforced`` only if it holds for the whole process, and as missing if it holds for this thread
     alone.
     """

@@ -75,7 +75,7 @@ STARTS_PROCESSES: Final = (
     "setuid", "setuid32", "setgid", "setgid32", "setresuid", "setresuid32", "setresgid", "setresgid32", "setgroups",
     "setgroups32", "inotify_init", "inotify_init1", "inotify_rm_watch",
 )
-"""For processes whose children enter a further sandbox."""
+"""For processes with children that enter a further sandbox."""
 NEVER: Final = (
     "acct", "add_key", "bpf", "clock_settime", "clock_settime64", "delete_module", "finit_module", "init_module",
     "ioperm", "iopl", "kexec_file_load", "kexec_load", "keyctl", "lookup_dcookie", "lsm_set_self_attr", "modify_ldt",

@@ -133,7 +133,7 @@ def become_changer(config: Path) -> Identity | None:
 
 
 def _names_anybody(config: Path) -> bool:
-    """Return whether users who do not own the file may have chosen the state directory in it."""
+    """Return whether users other than the file's owner may have chosen the state directory in it."""
     return is_shared(config) and hinted(config).absolute() != default_state_dir().absolute()
 
 

@@ -24,7 +24,7 @@ def foreign_part(path: Path) -> Path | None:
 
 
 def changer(path: Path) -> int | None:
-    """Return the user who owns the first part of a path that does not belong to root; None if there is none.
+    """Return the owner of the first part of a path that does not belong to root; None if there is none.
 
     Raises `ConfigError` if other users may change a folder of root on the path.
     """

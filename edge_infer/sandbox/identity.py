@@ -16,14 +16,14 @@ from typing import Final
 from edge_infer.sandbox.safe_path import ForeignLinkError, follow
 
 ACCOUNT: Final = "edge-infer"
-"""The account to use if it exists; also the group whose members may connect to the daemon."""
+"""The account to use if it exists; also the group that may connect to the daemon."""
 DYNAMIC: Final = range(61184, 65520)
 """The range of users that systemd allocates for running services (``DynamicUser=yes``)."""
 DEVICE_GROUPS: Final = ("video", "render", "plugdev", "audio", "dialout")
 """The groups that may open cameras, GPUs, accelerators, microphones and serial ports; `deploy/install` reads this."""
 _NO_GROUP: Final = 65534
 _RESERVED: Final = "/run/systemd/dynamic-uid"
-"""systemd does not assign a number whose file in this folder is locked."""
+"""systemd does not assign a number with a locked file in this folder."""
 _PRIVATE: Final = ("/var/lib/private", "/var/cache/private", "/var/log/private")
 """Folders of services that may get the same user number again at their next start."""
 

@@ -71,7 +71,7 @@ def _real(path: str) -> str:
 def _real_file(file: str) -> str | None:
     """Return the path of a file without links; None if the file is a link out of its folder.
 
-    Otherwise a user who may write to that folder could let the engine read any file.
+    Otherwise a user with write access to that folder could let the engine read any file.
     """
     real = _real(file)
     return real if Path(real).is_relative_to(_real(str(Path(file).parent))) else None
@@ -189,7 +189,7 @@ def reader_fence(source: SourcePlan) -> Fence:
 
 
 def own_places(fence: Fence) -> tuple[str, ...]:
-    """Return the paths whose targets can change at run time, as for a replugged device or a replaced file."""
+    """Return the paths with targets that can change at run time, as for a replugged device or a replaced file."""
     return () if fence.anywhere else fence.reads + fence.writes
 
 

@@ -42,7 +42,7 @@ _ABOUT_A_PROCESS: Final = (
     *("prlimit64", "sched_setaffinity", "sched_setscheduler", "sched_setparam", "sched_setattr", "get_robust_list"),
     *("migrate_pages", "move_pages"),
 )
-"""Calls whose first argument is a process or thread. 0 means the caller. The number 0 is the only one known in advance,
+"""Calls with a process or thread as first argument. 0 means the caller. The number 0 is the only one known in advance,
 because other threads and later programs have numbers of their own."""
 _SHOWN: Final = ("flock", "ioprio_set", "sched_setattr", "sched_setparam", "sched_setscheduler")
 """Calls with which a process sets numbers of its own that every user of the box can read, even if ``/proc`` hides the
@@ -50,7 +50,7 @@ process from that user."""
 _SIGNALS: Final = ("tkill", "pidfd_open", "pidfd_send_signal")
 """Calls that are not needed inside a process; the C library signals its threads with ``tgkill``."""
 _SIGNALS_TO: Final = ("kill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo")
-"""Calls whose first argument is the process that gets the signal."""
+"""Calls with the receiving process as first argument."""
 _SOL_SOCKET: Final = 1
 _SOCKET_OPTIONS: Final = (2, 6, 7, 8, 9, 15, 20, 21, 66, 67)
 """Permitted socket options: address reuse, broadcasts, buffer sizes, keep-alive, time-outs. All others are refused. For
@@ -380,7 +380,7 @@ def _signals_to_children(parent: int) -> list[ArgumentCheck]:
 
 
 def _no_owners() -> list[ArgumentCheck]:
-    """Return the checks that forbid a process to choose who gets a signal from an open file (F_SETOWN and others)."""
+    """Return the checks that forbid the choice of the receiver of signals from an open file (F_SETOWN and others)."""
     return [
         *(ArgumentCheck(call, 1, _OWNERS, never=True) for call in ("fcntl", "fcntl64")),
         ArgumentCheck("ioctl", 1, _OWNERS_BY_IOCTL, never=True),

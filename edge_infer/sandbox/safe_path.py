@@ -35,7 +35,7 @@ def follow(path: str, owners: Collection[int], *, to_own: bool = False) -> int:
     """Return an ``O_PATH`` descriptor of the target of an absolute path; raises `ForeignLinkError`, `OSError`.
 
     A link is followed if one of the ``owners`` owns it and no other user could replace it. With ``to_own``, a link is
-    also followed if it leads to a file of the user who owns the link, which gives that user no new access. A folder is
+    also followed if it leads to a file of the link's owner, which gives that user no new access. A folder is
     excluded, because it may contain files of others.
     """
     processes = _device_of_processes()
@@ -91,7 +91,7 @@ def real_place(path: Path, owners: Collection[int]) -> Path:
 
 
 def _check(doubtful: Iterable[tuple[ForeignLinkError, int]], end: os.stat_result, *, to_own: bool) -> None:
-    """Raise the first error unless its link leads to a file (not a folder) of the user who owns the link."""
+    """Raise the first error unless its link leads to a file (not a folder) of the link's owner."""
     for error, uid in doubtful:
         if not to_own or uid != end.st_uid or stat.S_ISDIR(end.st_mode):
             raise error
@@ -117,7 +117,7 @@ def _is_settled(link: os.stat_result, folder: os.stat_result, owners: Collection
     """Return whether only ``owners`` can choose the link's target. The owner of a folder can replace its content."""
     if not {link.st_uid, folder.st_uid} <= set(owners):
         return False
-    # Groups do not count: users share groups with users whom they trust, but no group is trusted with links of root.
+    # Groups do not count: users share groups with users that they trust, but no group is trusted with links of root.
     shared = stat.S_IWOTH | (stat.S_IWGRP if set(owners) == {0} else 0)
     return not folder.st_mode & shared or bool(folder.st_mode & stat.S_ISVTX)
 

@@ -28,7 +28,7 @@ _MAX_JUMP: Final = 255
 """Instructions that a conditional jump can skip."""
 _INSTRUCTION: Final = struct.Struct("=HBBI")
 _Steps = tuple[bytes, ...]
-"""Instructions whose jumps go forward, to one of these instructions or to the next one after them."""
+"""Instructions with forward jumps, to one of these instructions or to the next one after them."""
 
 
 def install(rules: Rules, *, thread: bool = False, log: bool = False) -> None:
@@ -87,7 +87,7 @@ def _ranges(rules: Rules, machine: kernel.Machine) -> list[tuple[int, _Steps]]:
 def _search(ranges: Sequence[tuple[int, _Steps]]) -> _Steps:
     """Return the steps that find the range of the call's number by binary search.
 
-    The program runs for every call whose arguments decide.
+    The program runs for every call that the arguments decide.
     """
     if len(ranges) == 1:
         return ranges[0][1]

@@ -26,8 +26,8 @@ from edge_infer.supervisor.control.server import NotRunningError, ask_for_pictur
 def grab(config: Path, source: str, output: Path, *, grid: bool = False) -> str:
     """Save the picture as ``output``, with masked areas black, and return its origin as text.
 
-    Only the owner may read the file. The picture replaces an existing file or link, so that the user who created this
-    gets no access to the picture.
+    Only the owner may read the file. The picture replaces an existing file or link, so that its creator gets no
+    access to the picture.
     """
     given: bytes | None
     closed = ""

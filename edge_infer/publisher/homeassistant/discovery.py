@@ -41,8 +41,8 @@ class Discovery:
     """Keeps the announcement consistent with the configuration.
 
     It stores what it has announced, so that this can be withdrawn after a restart. Home Assistant removes an entity
-    whose entry contains only the platform, and a device whose message is empty. An entity that the message merely omits
-    would stay there for ever.
+    if its entry contains only the platform, and a device if its message is empty. An entity that the message merely
+    omits would stay there for ever.
     """
 
     def __init__(self, retained: Retained, egress: Egress) -> None:

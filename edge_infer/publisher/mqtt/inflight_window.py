@@ -37,7 +37,7 @@ class InflightWindow:
         self.begin(MOST_WINDOW)
 
     def begin(self, most: int) -> None:
-        """Start with a new connection, whose broker accepts ``most`` messages at once."""
+        """Start with a new connection to a broker that accepts ``most`` messages at once."""
         self._most = max(1, min(MOST_WINDOW, most))
         self._size = float(WINDOW)
         self._before: float | None = None

@@ -170,7 +170,7 @@ class DeliveryLedger:
         return True
 
     def lose(self, series: MessageSeries, seq: int, reason: str, missing: str) -> None:
-        """Take a number whose message cannot be kept, and count it as lost."""
+        """Take the number of a message that cannot be kept, and count it as lost."""
         if self._reach(series, seq, missing):
             self._tracks[series].lose(reason)
             self.settled += 1

@@ -157,7 +157,7 @@ class OutboundScheduler:
             self.retained.acked(message.place, message.payload)
 
     def denied(self, message: Outgoing, reason: str) -> None:
-        """Put back a message whose topic the broker denies.
+        """Put back a message after the broker denied its topic.
 
         The topic waits with a growing back-off, and nothing is lost.
         """

@@ -184,7 +184,7 @@ class OpenEvents:
         self._last.setdefault(begun.series, handover.message.seq)
 
     def begun(self) -> tuple[EventHandover, ...]:
-        """Return the begin events of all events that are open or whose end event is not safe yet."""
+        """Return the begin events of all events that are open or have no safe end event yet."""
         return tuple(begun.handover for begun in self._begun.values())
 
     def is_open(self, pipeline: str, event: Event) -> bool:
@@ -218,7 +218,7 @@ class OpenEvents:
             self._certain[series] = max(seq, self._certain[series])
 
     def settle(self, series: MessageSeries, seq: int, *, heard: bool = False) -> None:
-        """Forget events whose end event has a number up to ``seq``, because these are safe.
+        """Forget events that ended with an event number up to ``seq``, because these are safe.
 
         With ``heard``, forget only events whose end event an earlier process received.
         """
@@ -265,7 +265,7 @@ class OpenEvents:
     def finish(self) -> bool:
         """Write the file for the next process. No event of these boots follows, so the numbers and ends are exact.
 
-        Return False on failure. The next process would then end events again whose end is already queued in the outbox.
+        Return False on failure. The next process would then repeat end events that are already queued in the outbox.
         """
         if self._folder is not None and (self._begun or self._to_file):
             self._to_file = not self._notes.file(self._folder, self._noted(exact=True))

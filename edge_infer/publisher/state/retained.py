@@ -42,7 +42,7 @@ class Retained:
         return tuple(self._values)
 
     def clearing(self) -> tuple[Place, ...]:
-        """Return the topics whose retained message still has to be cleared at the broker."""
+        """Return the topics with a retained message that still has to be cleared at the broker."""
         return tuple(place for place, payload in self._values.items() if not payload or place in self._retiring)
 
     def values(self) -> dict[Place, bytes]:

@@ -161,7 +161,7 @@ _MEANINGS: Final = {
     403: "wrong user name or password, or this user may not view the stream",
     404: "wrong path",
 }
-"""Meanings of the status codes whose cause an operator can remove."""
+"""Meanings of the status codes with a cause that an operator can remove."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,8 +291,8 @@ def _frames_held_back(capture: VideoCapture) -> int:
     """Return the number of later frames that FFmpeg reads before it returns a frame.
 
     FFmpeg's parser sees the end of a frame only at the beginning of the next one. Each further thread of its decoder
-    holds another frame. Motion JPEG has neither delay. B-frames delay a stream by further frames, whose number OpenCV
-    does not report.
+    holds another frame. Motion JPEG has neither delay. B-frames delay a stream by further frames; OpenCV does not
+    report their number.
     """
     code = int(capture.get(cv2.CAP_PROP_FOURCC))
     return 0 if code in (cv2.VideoWriter.fourcc(*"MJPG"), cv2.VideoWriter.fourcc(*"mjpg")) else DECODER_THREADS

@@ -1,4 +1,4 @@
-"""Synthetic frames: moving shapes or pictures whose positions are known; the same seed gives the same frames.
+"""Synthetic frames: moving shapes or pictures at known positions; the same seed gives the same frames.
 
 Such frames are for trying a configuration without a camera, and for tests: `SyntheticSource.truth` returns the expected
 objects.

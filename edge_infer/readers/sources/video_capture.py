@@ -44,7 +44,7 @@ Retrieve: TypeAlias = Callable[[VideoCapture, Any], tuple[bool, Any]]
 
 
 def retrieve_plainly(capture: VideoCapture, into: Any) -> tuple[bool, Any]:
-    """Convert the picture without a check. Sources use this for devices, whose pictures OpenCV converts itself."""
+    """Convert the picture without a check. Sources use this for devices: OpenCV converts their pictures itself."""
     return capture.retrieve(into)
 
 
@@ -68,7 +68,7 @@ def next_picture(  # noqa: PLR0917 - each source replaces another step
 ) -> Picture | Passed | None:
     """Return the next frame, timestamped before its conversion; None when there is none or it cannot be decoded.
 
-    `PASSED` is for a frame that is not needed, or whose capture time is unknown (``captured`` returned None). Errors of
+    `PASSED` is for a frame that is not needed, or without a known capture time (``captured`` returned None). Errors of
     ``retrieve`` are raised unchanged. The pixels are written to ``place``, if they fit. A frame that is not ``wanted``
     is only grabbed. With a V4L2 camera this only takes its buffer from the queue. FFmpeg still decodes the frame,
     because other frames depend on it, and only the conversion is skipped.

@@ -48,8 +48,8 @@ def ticks() -> int:
 def descends(pid: int, ancestor: int) -> bool:
     """Return whether ``pid`` is ``ancestor`` or a descendant of it; raises `OSError` if its ancestors are unknown.
 
-    ``ancestor`` must be the process that adopts its orphans (`Orphans`). Otherwise a descendant whose parents have
-    ended would have the init process as its parent.
+    ``ancestor`` must be the process that adopts its orphans (`Orphans`). Otherwise an orphaned descendant
+    would have the init process as its parent.
     """
     child_started: float = math.inf
     while pid > 1:

@@ -90,7 +90,7 @@ class PendingExplainRequests:
                 yield shortened(f"{name}: it is inactive and has no record: {why}")
 
     def _held_back(self, asked: str | None) -> Iterator[str]:
-        """Yield a note for each pipeline whose frame rate the governor limits."""
+        """Yield a note for each pipeline with a frame rate limited by the governor."""
         governor = self._house.restraint.governor
         if governor is None:
             return
@@ -147,15 +147,15 @@ LOOK_SIDE: Final = 640
 MAX_LOOK_BYTES: Final = 1 << 20
 LOOKS_PER_SECOND, LOOKS_AT_ONCE = 2.0, 3
 MAX_VIEWERS: Final = 8
-"""Maximum number of people who look at pictures at the same time."""
+"""Maximum number of simultaneous viewers of pictures."""
 LINES_AT_ONCE, LINES_PER_SECOND = 20, 0.1
-"""Limit of the log lines about viewers, for each user who makes requests: the page's process chooses the viewers."""
+"""Limit of the log lines about viewers, for each requesting user: the page's process chooses the viewers."""
 WATCHED_SECONDS: Final = 3.0
 """Seconds after a picture during which the person still counts as looking."""
 
 
 class Viewers:
-    """The people who currently look at pictures, by user id; for the health message and the log."""
+    """The current viewers of pictures, by user id; for the health message and the log."""
 
     def __init__(self, house: ProcessSupervisor) -> None:
         self._house = house
@@ -163,14 +163,14 @@ class Viewers:
         self._series: dict[tuple[int, str], str] = {}  # name of the user; empty if no log line named the user
         self._lines = UserBuckets(LINES_AT_ONCE, LINES_PER_SECOND)
         self._asked: dict[tuple[int, str], int] = {}  # user who requested the series: the page does so for others
-        self._left_out: dict[int, int] = {}  # number of lines that were not logged, by the user who asked
+        self._left_out: dict[int, int] = {}  # number of lines that were not logged, by requesting user
 
     def admits(self, uids: Collection[int]) -> bool:
         """Return whether these people may also look at pictures, so that there are at most `MAX_VIEWERS`."""
         return len({*uids, *(uid for uid, _ in self._series)}) <= MAX_VIEWERS
 
     def shown(self, uid: int, source: str, asked: int) -> None:
-        """Record a picture of a series for a user; log the first one. ``asked`` is the user who requested it."""
+        """Record a picture of a series for a user; log the first one. ``asked`` is the requesting user."""
         if (uid, source) not in self._series:
             self._asked[uid, source] = asked
             self._series[uid, source] = self._log("showing", source, uid)
@@ -182,7 +182,7 @@ class Viewers:
         self._house.watch(watched=True)
 
     def go_on(self) -> None:
-        """Log who has stopped looking, and how many lines were not logged."""
+        """Log the viewers that have left, and how many lines were not logged."""
         now = time.monotonic()
         for uid, source in [each for each, last in self._last.items() if now > last + WATCHED_SECONDS]:
             del self._last[uid, source]
@@ -239,7 +239,7 @@ class PendingPictures:
     """Passes requests for pictures to the engine, one at a time, and sends the pictures to the clients.
 
     The engine writes a picture into a file of bounded size in the memory of the daemon, and no client gets this file.
-    The supervisor handles no pixels. It logs who receives pictures of which source.
+    The supervisor handles no pixels. It logs which user receives pictures of which source.
     """
 
     def __init__(self, house: ProcessSupervisor) -> None:
@@ -329,7 +329,7 @@ class PendingPictures:
             self._give_up(self._in_work, "the engine is not running; try again in a moment")
 
     def _look_after(self, work: _PictureInWork, now: float) -> None:
-        """Answer the request of a picture that is late, or whose engine has ended."""
+        """Answer the request for a picture if it is late or its engine has ended."""
         if self._house.picture != work.number:
             self._give_up(work, "the engine has ended while it made the picture; try again in a moment")
         elif now > work.until:

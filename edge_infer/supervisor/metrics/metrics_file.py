@@ -24,7 +24,7 @@ from edge_infer.supervisor.rollout.rollout import ModelRollout
 log = logging.getLogger(__name__)
 
 MODE: Final = 0o644
-"""Permissions of the file; it is readable for everybody because node_exporter runs as another user."""
+"""Permissions of the file; it is readable for all users because node_exporter runs as another user."""
 SUFFIX: Final = ".prom"
 BEGIN: Final = b"# HELP edge_infer_"
 _KNOWN: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

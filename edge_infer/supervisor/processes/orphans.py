@@ -1,4 +1,4 @@
-"""Orphans: descendants whose parents have ended. The daemon, not the init process, becomes their parent."""
+"""Orphans: descendants that have outlived their parents. The daemon, not the init process, becomes their parent."""
 
 from __future__ import annotations
 

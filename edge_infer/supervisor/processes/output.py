@@ -1,6 +1,6 @@
 """Output of a child on descriptors 1 and 2: one pipe, filtered, limited and forwarded to our standard error.
 
-An attacker who runs code in a child may write anything there, for example a picture in base64. So the supervisor
+An attacker's code in a child may write anything there, for example a picture in base64. So the supervisor
 forwards only printable characters, limits the bytes per minute, and logs how many it has dropped. Native libraries and
 programs that the child starts write into the same pipe.
 

@@ -34,7 +34,7 @@ PAUSE: Final = 2.0
 STOP: Final = 0.45
 """Seconds after which all readers that a change or a shutdown has stopped are killed."""
 MAX_REMEMBERED: Final = 256
-"""Maximum number of sources without a reader whose log limits are remembered."""
+"""Maximum number of remembered log limits of sources without a reader."""
 
 
 def _inherited(reader_end: int, told: int) -> dict[str, int]:
@@ -119,7 +119,7 @@ class Readers:
         self._pipes.hold(str(plan.options.get("file", "")) for plan in piped)
 
     def renewed(self, child: ChildProcess) -> ReaderHandle | None:
-        """Return the reader whose process is about to start again with a new channel; None if it keeps its channel."""
+        """Return the reader of a process about to start again with a new channel; None if it keeps its channel."""
         reader = next((reader for reader in self if reader.child is child), None)
         if reader is None or not runs_foreign_code(reader.plan):
             return None

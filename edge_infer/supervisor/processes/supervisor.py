@@ -452,7 +452,7 @@ class ProcessSupervisor:
         return deaths
 
     def restart_due(self) -> None:
-        """Restart the children that have ended and whose back-off is over."""
+        """Restart the ended children after their back-off."""
         for child in self._children():
             if child.pid is None and time.monotonic() >= child.due and self._plan is not None:
                 self._start(child)

@@ -265,7 +265,7 @@ class Reload:
         return report is not None and plan is not None and report.digest == plan.digest and not report.loading
 
     def due(self) -> float:
-        """Return the monotonic time of the next `look`; infinite during a reading, whose outcome wakes this process."""
+        """Return the monotonic time of the next `look`; infinite during a reading: its outcome wakes this process."""
         return min(self._watch.due(), self._tidy_at) if self._compilation is None else math.inf
 
     def files(self) -> list[int]:

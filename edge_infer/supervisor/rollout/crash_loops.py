@@ -26,7 +26,7 @@ class EngineDeath:
 
     If the engine was killed because some pipelines were stuck, ``busy`` names only these. ``others`` is then true if
     further pipelines were at work, which may have taken the processor from the stuck ones. It is also true for a crash
-    loop whose deaths have no busy pipeline in common.
+    loop with no busy pipeline that is common to its deaths.
 
     ``fell``: the engine crashed, hung, or took too much memory, so its death counts against these pipelines. Other
     kills do not count. ``memory``: the kernel killed the engine for lack of memory, or may have done so.

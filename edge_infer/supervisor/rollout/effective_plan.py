@@ -29,7 +29,7 @@ def effective(wanted: Plan, record: ServingRecord) -> Plan:
 
 
 def without_model(wanted: Plan, record: ServingRecord) -> dict[str, str]:
-    """Return the pipelines whose model was rejected and whose fallback must not replace it, with the reasons."""
+    """Return the pipelines with a rejected model and a fallback that must not replace it, with the reasons."""
     reasons = {each.name: record.fallback(each, wanted.signers)[1] for each in wanted.pipelines}
     return {name: why for name, why in reasons.items() if why}
 
@@ -59,7 +59,7 @@ def _missing(pairs: Iterable[tuple[Sequence[str] | None, Sequence[str] | None]])
 def with_slots(wanted: Plan, record: ServingRecord) -> ServingRecord:
     """Return the record with slots for these pipelines only. A renamed pipeline gets the slot of its model.
 
-    A renamed model gets its new name. A pipeline whose kind of input has changed has no fallback.
+    A renamed model gets its new name. A pipeline with a changed kind of input has no fallback.
     """
     slots = {}
     for pipeline in wanted.pipelines:

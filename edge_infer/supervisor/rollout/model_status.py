@@ -19,7 +19,7 @@ from edge_infer.supervisor.rollout.shadows import compared
 def standing(swap: ModelRollout, report: EngineReport) -> dict[str, ModelStatus]:
     """Return a status for each model of the configuration and each model in service.
 
-    A fallback whose name no pipeline requests gets a status only once the engine runs it.
+    A fallback that no pipeline requests by name gets a status only once the engine runs it.
     """
     plan, wanted = swap.plan, swap.wanted
     if plan is None or wanted is None:

@@ -214,7 +214,7 @@ class ModelRollout:
                 self._blame_replacement(suspects, loop.how)
 
     def _hold_hung(self, report: EngineReport) -> None:
-        """Put pipelines into quarantine whose first model hangs while it is loaded. A new engine runs the others."""
+        """Put pipelines into quarantine if their first model hangs while it is loaded. A new engine runs the others."""
         assert self.plan is not None
         since = max(self._ordered, self._house.engine.started)
         waited = time.monotonic() - since - self._house.stalls.since(since)
