@@ -181,7 +181,7 @@ class Interpreter:
         """Load a file by path (mapped, not copied) or by content; raises `ModelError` with the runtime's reason.
 
         ``state`` pairs outputs with the inputs that they become in the next run; these inputs start as 0. ``shapes``
-        are the shapes of inputs whose size the file leaves open. ``outputs`` names the wanted outputs, in order.
+        are the shapes of inputs without a fixed size in the file. ``outputs`` names the wanted outputs, in order.
         Operators that a ``delegate`` does not take run on the processor. If the delegate fails, all operators run on
         the processor, provided that the plan permits it.
         """

@@ -33,7 +33,7 @@ class Sighted:
 
     @property
     def id(self) -> int | None:
-        """Id of the object or, if it has none, of the object in whose crop it was found."""
+        """Id of the object or, if it has none, of the cropped object in which it was found."""
         return self.found.number or self.found.parent
 
     @property

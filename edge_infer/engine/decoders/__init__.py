@@ -27,7 +27,7 @@ It *may* have
 - ``values``: the number of values that a decoder of regressions returns; the manifest's ``values`` are checked against
   it.
 
-A parameter whose name ends in ``_file`` names a file beside the manifest; the decoder receives its path.
+A parameter with the suffix ``_file`` names a file beside the manifest; the decoder receives its path.
 Other packages add decoders through the entry point group ``edge_infer.decoders``.
 """
 
@@ -53,7 +53,7 @@ __all__ = ["DECODERS", "GROUP", "Decoder", "Layout", "decoder_class", "decoder_n
 class Layout:
     """Information from which a decoder is built: tensors, number of labels (0: unknown), options, threshold.
 
-    ``inputs`` holds the tensor that receives frames. For a text model whose inputs are not resolved yet, ``inputs``
+    ``inputs`` holds the tensor that receives frames. For a text model with inputs not resolved yet, ``inputs``
     also holds the other inputs.
     """
 

@@ -22,7 +22,7 @@ def stored(tensor: Tensor, real: float) -> float:
 
 
 def logit(score: float) -> float:
-    """Return the value whose sigmoid is ``score``; infinite at 0 and 1."""
+    """Return the inverse sigmoid of ``score``; infinite at 0 and 1."""
     if score <= 0.0 or score >= 1.0:
         return -math.inf if score <= 0.0 else math.inf
     return math.log(score / (1.0 - score))
@@ -124,7 +124,7 @@ def sound_bodies(points: NDArray[Any], scores: NDArray[Any], boxes: Array | None
     )
 
 
-# Decoding of rows ``[x, y, w, h, objectness, classes…]``, whose score is objectness x class score.
+# Decoding of rows ``[x, y, w, h, objectness, classes…]`` with the score objectness x class score.
 
 COLUMNS: Final = 5
 """Number of columns before the first class score."""
@@ -143,7 +143,7 @@ class Picked:
 def pick(output: Tensor, head: NDArray[Any], threshold: float) -> Picked:
     """Return the best class of each row of ``head`` ``[n, 5 + classes]`` whose score is not below the threshold.
 
-    Objectness and class score are at most 1, so a row whose objectness is below the threshold can be skipped.
+    Objectness and class score are at most 1, so a row with an objectness below the threshold can be skipped.
     """
     places = np.flatnonzero(~(head[:, 4] < stored(output, threshold)))  # keeps NaN, to count it
     if not places.size:

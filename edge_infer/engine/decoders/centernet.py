@@ -131,6 +131,6 @@ def _roles(outputs: tuple[Tensor, ...], options: Options | None) -> tuple[int, i
 
 
 def _named(outputs: tuple[Tensor, ...], among: list[int], parts: tuple[str, ...]) -> int | None:
-    """Return the only output whose name contains one of the parts, else None."""
+    """Return the only output with one of the parts in its name, else None."""
     found = [index for index in among if any(part in outputs[index].name.lower() for part in parts)]
     return found[0] if len(found) == 1 else None

@@ -8,7 +8,7 @@ decides:
 - A quantized output with the range 0..1 (scale 1/256, as TFLite stores softmax and sigmoid) holds scores.
 - A float output within 0..1 that sums to 1 holds scores; this is checked in each run.
 
-A model whose output fits none of these rules is rejected. If an output has 1,001 classes and there are 1,000 labels,
+A model is rejected if its output fits none of these rules. If an output has 1,001 classes and there are 1,000 labels,
 the first class is ImageNet's background, which has no label. If an output has one number and there are two labels, the
 number is the score of the second label.
 """

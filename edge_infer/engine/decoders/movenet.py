@@ -58,7 +58,7 @@ class MoveNet:
             )
 
     def __call__(self, tensors: Sequence[NDArray[Any]]) -> Bodies:
-        """Return one body, or all bodies of the multi-pose model, whose unused entries have a score near 0."""
+        """Return one body, or all bodies of the multi-pose model: its unused entries have a score near 0."""
         real = self._output.dequantize(tensors[0])
         if real.shape == SINGLE:
             points = real.reshape(1, POINTS, 3)

@@ -54,7 +54,7 @@ class Options:
         raise wrong(name, said, " or ".join((", ".join(allowed[:-1]), allowed[-1])))
 
     def output(self, name: str) -> int | None:
-        """Return the position of the output whose name the option gives; None if it is absent."""
+        """Return the position of the output that the option names; None if it is absent."""
         said = self.get(name)
         if said is None:
             return None

@@ -31,7 +31,7 @@ from edge_infer.plan.records import InputPlan, NmsPlan
 IDS: Final = ("int64", "int32", "uint8", "int16", "int8")
 GREATEST: Final = (1 << 31) - 1
 NOBODY: Final = -1
-"""Class id of a pixel whose number is not finite."""
+"""Class id of a pixel with a non-finite number."""
 COLOR: Final = 3
 
 

@@ -1,4 +1,4 @@
-"""Anchors of SSD models whose file does not contain them: generated as in TensorFlow's Object Detection API, or listed.
+"""Anchors of SSD models that do not contain them: generated as in TensorFlow's Object Detection API, or listed.
 
 There are two generators. The parameters have the same names as in a training configuration:
 

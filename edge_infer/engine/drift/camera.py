@@ -25,7 +25,7 @@ from edge_infer.ipc.drift import CAMERA_HOURS, MAX_APPEARANCES, MAX_SCORE, Camer
 EVERY: Final = 1.0
 """Minimum seconds between two pictures that are examined."""
 LOOKS: Final = 5
-"""Number of pictures whose median represents the present, so that one passing object has no effect."""
+"""Number of pictures in the median that represents the present, so that one passing object has no effect."""
 MEAN_SECONDS, MEANS = 30.0, 10
 """Length in seconds of one mean, and the number of means of which a slow signal is the median: 5 minutes together."""
 MAX_INTERVAL: Final = 3600.0

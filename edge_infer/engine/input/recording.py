@@ -32,7 +32,7 @@ NumPy stores plain numbers in wider types, and the range of such a type is not t
 
 
 def read_recording(path: str, plan: SignalPlan, name: str = "") -> Iterator[Samples]:
-    """Yield the blocks of samples of a file, in order; raises `InputError`, whose text begins with the path.
+    """Yield the blocks of samples of a file, in order; raises `InputError` with a text that begins with the path.
 
     The extension of ``name``, or else of the path, determines the format. A WAV file states its sample rate. Other
     files are assumed to have the rate of the model.

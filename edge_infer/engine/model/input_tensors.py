@@ -50,7 +50,7 @@ class Entries:
 
     @property
     def filled(self) -> tuple[int, ...]:
-        """Positions of the inputs whose numbers come from the frame, without constants."""
+        """Positions of the inputs with numbers from the frame, without constants."""
         return (self.main, *(position for position, _ in self._others))
 
     def __call__(self, frame: Captured, view: Callable[[int], NDArray[Any]]) -> Transform:

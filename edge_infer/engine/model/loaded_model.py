@@ -133,7 +133,7 @@ class LoadedModel(Closing):
 
     @property
     def filled(self) -> tuple[int, ...]:
-        """Positions of the inputs whose numbers come from the frame, without constants."""
+        """Positions of the inputs with numbers from the frame, without constants."""
         return self._entries.filled
 
     def frames(self, taken: Captured) -> Iterator[Captured]:

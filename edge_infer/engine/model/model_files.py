@@ -18,7 +18,7 @@ PATIENCE: Final = 60.0
 
 
 class Lease(Closing):
-    """A model whose files stay open until `close`.
+    """A model with files that stay open until `close`.
 
     ``model`` is the plan with paths under which this process can open the files again. Without ``files``, ``model`` has
     the original paths of the plan.

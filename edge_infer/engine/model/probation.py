@@ -157,7 +157,7 @@ class Trial:
             self.seconds, self.since = self.seconds + time.monotonic() - begun, 0.0
 
     def given(self, interpreter: Interpreter, filled: Sequence[int] = (0,)) -> None:
-        """Record the inputs of the next run. ``filled``: the positions of those whose numbers come from the frame."""
+        """Record the inputs of the next run. ``filled``: the positions of those with numbers from the frame."""
         extreme = any(_is_extreme(interpreter.input(position)) for position in filled)
         self._extreme |= extreme or self._remembered
         self._remembered |= extreme and interpreter.remembers
@@ -187,7 +187,7 @@ class Trial:
         self.doubted |= self._repeats and any(map(_is_full, outputs))  # threshold and labels may hide the object
 
     def found(self, findings: Findings) -> None:
-        """Doubt a model whose map is the same for many inputs and in each cell, and shows an object.
+        """Doubt a model if its map is the same for many inputs and in each cell, and shows an object.
 
         The first class of a segmentation is the background, so it is not an object.
         """

@@ -26,7 +26,7 @@ Vocabulary: TypeAlias = Mapping[str, int]
 
 
 def parse_vocabulary(data: bytes, where: str) -> Vocabulary:
-    """Return the id of every word; raise `ModelError`, whose text begins with ``where``, for an invalid vocabulary.
+    """Return the id of every word; for an invalid vocabulary raise `ModelError` with ``where`` before its text.
 
     A repeated word gets its last id. Words are not stripped, because some consist of unusual space characters.
     """

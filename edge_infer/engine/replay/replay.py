@@ -201,7 +201,7 @@ class _Player:
             self._keep(serving.mask(frame), findings)  # the picture that is drawn is masked, too
 
     def show(self, frame: Frame, found: Detections) -> Iterator[Replayed]:
-        """Process a frame whose detections are given; the model need not be loaded."""
+        """Process a frame with given detections; the model need not be loaded."""
         if self._pacer.due(frame.instant.moment):
             yield from self._late()
             self._keep(frame, self._pipeline.finish(self._serving, frame, frame, found, still=False))

@@ -36,7 +36,7 @@ class Detection:
     box: Box
     share: float | None = None
     number: int | None = None  # id of the object, if objects are tracked
-    parent: int | None = None  # the id of the object in whose crop it was found
+    parent: int | None = None  # the id of the cropped object in which it was found
 
 
 @dataclass(frozen=True, slots=True)

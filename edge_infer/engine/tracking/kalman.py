@@ -26,7 +26,7 @@ PLACE_NOISE: Final = 0.06
 SIZE_NOISE: Final = 0.10
 """Standard deviation of a measured width or height, as a share of that width or height."""
 ACCELERATION: Final = 1.0
-"""Change of speed per second, in box sizes per second; for example a person who stops or starts to walk."""
+"""Change of speed per second, in box sizes per second; for example when a person stops or starts to walk."""
 FIRST_SPEED: Final = 3.0
 """Standard deviation of the speed after the first sighting, in box sizes per second."""
 LEAST_SIDE: Final = 4.0

@@ -68,7 +68,7 @@ class Occlusions:
             self._open[hidden] = Occlusion(hidden, other, motion, moment, SURE_OF_SEEN if seen else SURE)
 
     def both_seen(self, seen: Container[ObjectTrack], since: float) -> list[Occlusion]:
-        """Return the occlusions whose objects are both seen in this frame; drop those from before ``since``."""
+        """Return the occlusions with both objects seen in this frame; drop those from before ``since``."""
         self._open = {hidden: meeting for hidden, meeting in self._open.items() if meeting.since >= since}
         return [meeting for meeting in self._open.values() if meeting.hidden in seen and meeting.other in seen]
 

@@ -145,7 +145,7 @@ class Tracker:
         matching.take(np.where(same, cost, 0.0), self._crowd.young(), sure)
 
     def _settle(self, matched: dict[int, int], measured: Rows) -> None:
-        """Resolve occlusions whose two objects are both seen. Swap their boxes if that fits better."""
+        """Resolve occlusions with both objects seen. Swap their boxes if that fits better."""
         rows = {self.tracks[row]: row for row in matched if self.tracks[row].confirmed}
         motion = self._crowd.motion
         for meeting in self._meetings.both_seen(rows, self._pace.now - self._lost):
