@@ -217,7 +217,7 @@ def _pixels(taken: Any, color: Color | None) -> tuple[NDArray[Any], Color | None
     gray = len(taken.getbands()) == 1 and taken.mode != "P"
     own: Color = "gray" if gray else "rgb"
     if color not in (None, own):
-        raise InputError(f"color={color!r} does not fit this picture of Pillow, whose order is {own}")
+        raise InputError(f"color={color!r} does not fit this picture of Pillow; its order is {own}")
     return _upright(taken, gray=gray), own
 
 

@@ -223,7 +223,7 @@ def test_a_picture_of_pillow_has_its_own_order() -> None:
     picture = Image.fromarray(np.ascontiguousarray(pixels[:, :, ::-1]))
     with load(SHIPPED) as model:
         assert bare(model(picture)) == bare(model(pixels))
-        with pytest.raises(InputError, match="whose order is rgb"):
+        with pytest.raises(InputError, match="its order is rgb"):
             model(picture, color="bgr")
         gray = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
         assert bare(model(Image.fromarray(gray))) == bare(model(gray))

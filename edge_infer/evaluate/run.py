@@ -284,7 +284,7 @@ def _check_alike(plans: Sequence[ModelPlan]) -> None:
         if [value.name for value in plan.values] != [value.name for value in first.values]:
             raise ConfigError(
                 f"{plan.title} and {first.title} return values with different names; evaluate compares only models "
-                "whose values have the same names in the same order"
+                "with the same names of values in the same order"
             )
 
 

@@ -458,7 +458,7 @@ class CropsPlan(Record, frozen=True):
     """
 
     pipeline: Annotated[Name, key(examples=("door-people",))]
-    """The pipeline, with detection, whose objects are cut out."""
+    """The pipeline, with detection, that finds the objects to cut out."""
     labels: Annotated[tuple[Label, ...] | None, key(examples=(["person"],))] = None
     """Only objects with these labels of its model; without it all."""
     margin: Annotated[float, key("number", 0, 2)] = 0.1

@@ -151,7 +151,7 @@ def test_a_configuration_that_a_group_may_change_has_a_remedy(box: Path, place: 
     assert f"{box / place} may be changed by {changer}, so this command runs as user " in warning
     assert warning.endswith(f"; if that is a mistake, run: sudo chmod go-w {box / place}")
     assert "this command, started by root, runs as " in error
-    assert ", who cannot read " in error
+    assert " cannot read " in error
     assert "sudo" not in error
 
 

@@ -164,7 +164,7 @@ def test_a_sensor_that_goes_is_told_and_one_that_is_silent_can_be_left(sensor: S
     [
         ({"in_accel_x_type": "le:s12/16X4>>4"}, r"accel_x has 4 numbers a sample \(le:s12/16X4>>4\)"),
         ({"in_accel_x_type": "12 bits"}, "accel_x has the type '12 bits'; expected one such as le:s12/16>>4"),
-        ({"in_accel_x_type": "le:s14/16>>4"}, "whose bits do not fit into its storage"),
+        ({"in_accel_x_type": "le:s14/16>>4"}, "its bits do not fit into its storage"),
         ({"in_accel_x_index": "first"}, "accel_x has the index 'first'; expected a number"),
     ],
 )

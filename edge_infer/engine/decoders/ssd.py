@@ -129,7 +129,7 @@ def _scores(outputs: tuple[Tensor, ...], options: Options) -> int:
     other = [index for index, output in enumerate(outputs) if output.shape[2] != 4]
     if said is not None:
         if other and said != other[0]:
-            raise wrong("scores", outputs[said].name, f"{outputs[other[0]].name}, whose shape is no other's")
+            raise wrong("scores", outputs[said].name, f"{outputs[other[0]].name}, the only one of its shape")
         return said
     found = [outputs[index] for index in other] or _named(outputs, SCORES)
     if len(found) != 1:

@@ -88,7 +88,7 @@ def _which(outputs: tuple[Tensor, ...], options: Options) -> tuple[int, int]:
     if said is None and not other:
         other = [index for index, output in enumerate(outputs) if PREDICTIONS in output.name.lower()]
     if said is not None and other and said != other[0]:
-        raise wrong("scores", outputs[said].name, f"{outputs[other[0]].name}, whose shape is no other's")
+        raise wrong("scores", outputs[said].name, f"{outputs[other[0]].name}, the only one of its shape")
     found = said if said is not None else other[0] if len(other) == 1 else None
     if found is None:
         raise ModelError(

@@ -68,7 +68,7 @@ def _real(plan: InputPlan, tensor: Tensor, channels: int) -> NDArray[np.float64]
 
 def _range(tensor: Tensor) -> tuple[float, float]:
     if tensor.dtype in FLOATS:
-        raise ModelError(f"its input {tensor.name} is of {tensor.dtype}, whose range is unknown; {_remedy(tensor)}")
+        raise ModelError(f"its input {tensor.name} of {tensor.dtype} has an unknown range; {_remedy(tensor)}")
     if not tensor.quantized:
         if tensor.dtype == "int8":
             raise ModelError(

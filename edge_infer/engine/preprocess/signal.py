@@ -147,7 +147,7 @@ class SignalPreprocess:
         if not plan.columns:
             return []
         if plan.features == "micro":
-            raise ModelError("`columns` cannot be used with `features: micro`, whose front end takes one channel")
+            raise ModelError("`columns` cannot be used with `features: micro`, because its front end takes one channel")
         if plan.features not in MIXED and len(plan.columns) != self._channels:
             raise ModelError(
                 f"`columns` names {len(plan.columns)} values of a sample, but {self._tensor.name} "

@@ -70,8 +70,8 @@ class Library:
             if not self._user:
                 raise StartError(f"this user cannot read {self.folder}; try it with sudo") from error
             raise StartError(
-                f"this command, started by root, runs as {self._user}, who cannot read {self.folder}, because other "
-                "users than root may change the configuration"
+                f"this command, started by root, runs as {self._user}, because other users than root may change the "
+                f"configuration; {self._user} cannot read {self.folder}"
             ) from error
         return [_stored(folder) for folder in sorted(found, key=_place_in_order)]
 

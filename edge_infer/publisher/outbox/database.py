@@ -182,7 +182,7 @@ class Database:
         run("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         for row in run("SELECT type, name, tbl_name, sql FROM sqlite_master"):
             if not _is_ours(*row):
-                raise CorruptError("the file has an unknown layout, whose expressions could run forever")
+                raise CorruptError("the file has an unknown layout; its expressions could run forever")
         self._connection.set_progress_handler(self._runs_away, STEPS)
         self._begin_order()
         for table, most in MAX_ROWS.items():

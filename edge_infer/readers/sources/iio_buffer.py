@@ -65,7 +65,7 @@ class Element:
         if int(repeat or 1) > 1:
             raise ValueError(f"{name} has {repeat} numbers a sample ({text}), which cannot be read as one channel")
         if not 1 <= int(bits) <= int(storage) or int(shift or 0) + int(bits) > int(storage):
-            raise ValueError(f"{name} has the type {text!r}, whose bits do not fit into its storage")
+            raise ValueError(f"{name} has the type {text!r}; its bits do not fit into its storage")
         if not index.isdecimal():
             raise ValueError(f"{name} has the index {index!r}; expected a number")
         return cls(name, int(index), order == "be", sign == "s", int(bits), int(storage), int(shift or 0))

@@ -190,9 +190,7 @@ class Viewers:
                 self._log("stopped showing", source, uid, self._series.pop((uid, source)))
                 del self._asked[uid, source]
         for asked in [asked for asked in self._left_out if self._lines.take(asked)]:
-            log.info(
-                "%d log lines about who looks at pictures were not written (rate limit)", self._left_out.pop(asked)
-            )
+            log.info("%d log lines about viewers of pictures were not written (rate limit)", self._left_out.pop(asked))
         self._house.watch(watched=bool(self._last))
 
     def _log(self, what: str, source: str, uid: int, name: str = "") -> str:

@@ -228,7 +228,7 @@ def test_recognised_by_name_and_told_what_is_missing() -> None:
         ({"anchors": "many"}, r"expected \{layers: 6"),
         ({"anchors_file": "x"}, "one of the two keys"),
         ({"coding": [10, 10]}, "the four divisors of y, x, height and width"),
-        ({"scores": "a"}, "expected b, whose shape is no other's"),
+        ({"scores": "a"}, "expected b, the only one of its shape"),
     ],
 )
 def test_wrong_manifests_are_told_what_is_right(options: dict[str, JsonValue], words: str) -> None:
