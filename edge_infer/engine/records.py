@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_infer.contract.codec import FrameRecord
+
 Array: TypeAlias = NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True)
-class Boxes:
+class Boxes(FrameRecord, frozen=True):
     """Candidate boxes of a detector.
 
     ``boxes`` is ``[n, 4]`` as xmin, ymin, xmax, ymax in fractions of the model's input (letterbox borders included);
@@ -30,16 +30,14 @@ class Boxes:
     shares: Array | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Classes:
+class Classes(FrameRecord, frozen=True):
     """Scores of a classifier: ``scores`` is ``[labels]`` in 0..1, by class id; ``nonfinite`` is as in `Boxes`."""
 
     scores: Array
     nonfinite: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Bodies:
+class Bodies(FrameRecord, frozen=True):
     """Candidate poses: ``points`` is ``[n, k, 3]`` as x, y in fractions of the model's input and score in 0..1.
 
     ``scores`` is ``[n]``; ``boxes``, ``[n, 4]`` as in `Boxes`, serves to merge overlapping poses, if the model provides
@@ -52,24 +50,21 @@ class Bodies:
     nonfinite: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Regions:
+class Regions(FrameRecord, frozen=True):
     """The class of each pixel of the model's input: ``classes`` is ``[height, width]`` with class ids."""
 
     classes: NDArray[np.int32]
     nonfinite: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Distance:
+class Distance(FrameRecord, frozen=True):
     """Distance of one frame from normal, at least 0; NaN if the model's output is not finite."""
 
     score: float
     nonfinite: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Numbers:
+class Numbers(FrameRecord, frozen=True):
     """Values of a regression, ``[values]``, in the order of the manifest; NaN where the output is not finite."""
 
     values: Array

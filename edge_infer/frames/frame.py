@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_infer.contract.codec import FrameRecord
 from edge_infer.frames.geometry import Region
 from edge_infer.plan.records import Color
 
@@ -53,8 +53,7 @@ Signal: TypeAlias = NDArray[np.float32]
 """``[n, channels]``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(FrameRecord, frozen=True):
     """An image of ``color`` channel order; pipelines share it, so none may write into ``pixels``.
 
     - ``wall`` is seconds since the epoch and ``monotonic`` seconds of the monotonic clock, both at capture.
@@ -94,8 +93,7 @@ class Frame:
         return Instant(self.moment, self.wall)
 
 
-@dataclass(frozen=True, slots=True)
-class Samples:
+class Samples(FrameRecord, frozen=True):
     """A block of a signal: ``values`` is ``[n, channels]``, ``rate`` is in samples per second.
 
     The timestamps are those of the last sample; ``number`` counts the blocks of the source, from 1. ``gap`` is true if
@@ -122,8 +120,7 @@ class Samples:
         return Instant(self.monotonic, self.wall)
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(FrameRecord, frozen=True):
     """A line of text without its line ending; ``number`` counts the lines of the source, from 1."""
 
     text: str

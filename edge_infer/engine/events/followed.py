@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from edge_infer.contract.codec import ABSENT, dumps, encode, replace
+from edge_infer.contract.codec import ABSENT, FrameRecord, dumps, encode, replace
 from edge_infer.contract.messages import LineCounts, Result, State
 from edge_infer.engine.tasks import Essence, Head, fitting
 from edge_infer.engine.tasks.detection import Detections
@@ -13,8 +11,7 @@ from edge_infer.engine.tracking.track import ObjectTrack
 Counts = tuple[tuple[str, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Followed:
+class Followed(FrameRecord, frozen=True):
     """Tracked state after a frame.
 
     ``detections`` carry ids; ``counts`` include every present object, visible in this frame or not.

@@ -13,10 +13,9 @@ The return value of the call *must* follow the interface `Findings`, which build
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Literal, Protocol, TypeAlias, TypeVar
 
-from edge_infer.contract.codec import ABSENT, Absent, dumps
+from edge_infer.contract.codec import ABSENT, Absent, FrameRecord, dumps
 from edge_infer.contract.messages import Parent, Result, State, Task
 from edge_infer.contract.precision import FULL, Precision
 from edge_infer.frames.geometry import Transform
@@ -37,8 +36,7 @@ Essence: TypeAlias = tuple[Any, ...] | str | None
 """Value compared to detect a change: counts by label, the class, normal or anomalous, or values in steps."""
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(FrameRecord, frozen=True):
     """Common fields of every payload of a pipeline."""
 
     ts: str

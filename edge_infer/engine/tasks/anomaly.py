@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import ClassVar
 
+from edge_infer.contract.codec import FrameRecord
 from edge_infer.contract.messages import Result, State
 from edge_infer.contract.precision import FULL
 from edge_infer.engine.records import Distance
@@ -16,8 +16,7 @@ from edge_infer.frames.geometry import Transform
 from edge_infer.plan.records import PipelinePlan
 
 
-@dataclass(frozen=True, slots=True)
-class Deviation:
+class Deviation(FrameRecord, frozen=True):
     """Distance of one frame from normal, and the threshold from which on it is an anomaly."""
 
     score: float

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import ClassVar, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_infer.contract.codec import FrameRecord, field
 from edge_infer.contract.messages import Result, ScoredLabel, State
 from edge_infer.contract.precision import class_rank
 from edge_infer.engine.records import Classes
@@ -31,8 +31,7 @@ class Scored(NamedTuple):
     score: float
 
 
-@dataclass(frozen=True, slots=True)
-class ClassificationFindings:
+class ClassificationFindings(FrameRecord, frozen=True):
     """Classes of one frame above the threshold, the best first, at most ``top_k``.
 
     ``near`` holds the labels and scores of the next classes, best first, down to a little below the threshold. A spell

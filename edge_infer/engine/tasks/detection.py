@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import ClassVar, Final
 
 import numpy as np
 
-from edge_infer.contract.codec import ABSENT, dumps
+from edge_infer.contract.codec import ABSENT, FrameRecord, dumps
 from edge_infer.contract.messages import DetectedObject, FractionBox, Result, State
 from edge_infer.contract.precision import Precision, object_rank
 from edge_infer.engine.records import Boxes
@@ -26,8 +25,7 @@ EACH: Final = len(
 """Maximum bytes of an object, without its label."""
 
 
-@dataclass(frozen=True, slots=True)
-class Detection:
+class Detection(FrameRecord, frozen=True):
     """One object; ``box`` is xmin, ymin, xmax, ymax in float pixels of the source frame."""
 
     label: str
@@ -39,8 +37,7 @@ class Detection:
     parent: int | None = None  # the id of the cropped object in which it was found
 
 
-@dataclass(frozen=True, slots=True)
-class Detections:
+class Detections(FrameRecord, frozen=True):
     """Objects of one frame, best first; ``source`` is the width and height of the frame in pixels.
 
     ``left_out`` holds labels above the threshold that the pipeline does not report, each with its best score.

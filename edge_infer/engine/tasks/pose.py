@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import ClassVar, Final
 
 import numpy as np
 
+from edge_infer.contract.codec import FrameRecord
 from edge_infer.contract.messages import Pose, Result, State
 from edge_infer.contract.precision import Precision, pose_rank
 from edge_infer.engine.records import Bodies
@@ -21,16 +21,14 @@ MOST: Final = 100
 """Maximum number of bodies in a result, even if more would fit. The message schema has the same limit."""
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
+class Body(FrameRecord, frozen=True):
     """One pose; ``points`` are x, y in float pixels of the source frame, and a score."""
 
     score: float
     points: tuple[tuple[float, float, float], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Poses:
+class Poses(FrameRecord, frozen=True):
     """Bodies of one frame, best first; ``source`` is the width and height of the frame in pixels."""
 
     bodies: tuple[Body, ...]

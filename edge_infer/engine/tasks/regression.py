@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
-from edge_infer.contract.codec import ABSENT
+from edge_infer.contract.codec import ABSENT, FrameRecord
 from edge_infer.contract.messages import Result, State, Value
 from edge_infer.engine.records import Numbers
 from edge_infer.engine.tasks import Essence, Head
@@ -39,8 +39,7 @@ class Reading:
         return self.value == other.value or abs(self.value - other.value) < self.step * (1 - _EXACT)
 
 
-@dataclass(frozen=True, slots=True)
-class MeasuredValue:
+class MeasuredValue(FrameRecord, frozen=True):
     """One value; None if it is implausible."""
 
     plan: ValuePlan
@@ -59,8 +58,7 @@ class MeasuredValue:
         return round(self.value / self.plan.step)
 
 
-@dataclass(frozen=True, slots=True)
-class Measurement:
+class Measurement(FrameRecord, frozen=True):
     """Values of one frame."""
 
     values: tuple[MeasuredValue, ...]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import ClassVar, Final
 
 import numpy as np
 
+from edge_infer.contract.codec import FrameRecord
 from edge_infer.contract.messages import Result, Segment, State
 from edge_infer.contract.precision import segment_rank
 from edge_infer.engine.records import Regions
@@ -21,8 +21,7 @@ MOST: Final = 256
 """Maximum number of labels in a result, even if more would fit. The message schema has the same limit."""
 
 
-@dataclass(frozen=True, slots=True)
-class Filled:
+class Filled(FrameRecord, frozen=True):
     """Label and the share of the frame that it fills."""
 
     label: str
@@ -30,8 +29,7 @@ class Filled:
     share: float
 
 
-@dataclass(frozen=True, slots=True)
-class SegmentationFindings:
+class SegmentationFindings(FrameRecord, frozen=True):
     """Labels of one frame whose share of the frame reaches the threshold, largest share first."""
 
     segments: tuple[Filled, ...]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_infer.contract.codec import replace
 from edge_infer.contract.precision import FULL
 from tests.engine.cascade.sightings import SIZE, seen
 
