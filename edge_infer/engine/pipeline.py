@@ -47,8 +47,7 @@ class FramePipeline:
         seq = self._voice.publish(serving, outcome, frame)
         self._voice.cascade.saw(visible, findings, seq)
         if self._drift is not None and (serving.plan.drift is not None or self._drift.watches):
-            shown = partial(serving.mask, frame) if still else lambda: visible
-            self._voice.tell(self._drift.see(serving.plan, frame, shown, findings, still=still), serving)
+            self._compare(self._drift, serving, frame, visible, findings, still=still)
         return findings
 
     def settle(self, serving: Serving, frame: Captured) -> Answers | None:
@@ -71,8 +70,9 @@ class FramePipeline:
             if trial is not None:
                 trial.begin()
             looks = [self._look(model, trial, parts[part]) for part in chosen]
-        candidates, transform = model.join(gate.joined(chosen, looks, frame.instant.moment))
-        self._watch.faults += candidates.nonfinite
+        candidates, transform = model.join(gate.joined(chosen, looks, frame.moment))
+        if candidates.nonfinite:
+            self._watch.faults += candidates.nonfinite
         findings = gate.stand(model.postprocess(candidates, transform, frame.monotonic))
         if trial is not None:
             trial.found(findings)
@@ -80,6 +80,20 @@ class FramePipeline:
         if (shadow := serving.shadow) is not None and len(chosen) == len(parts):
             shadow.offer(visible, findings, self._watch.busy_since, self._watch.dropped)
         return visible, findings
+
+    def _compare(
+        self,
+        drift: DriftWatch,
+        serving: Serving,
+        frame: Captured,
+        visible: Captured,
+        findings: Findings,
+        *,
+        still: bool,
+    ) -> None:
+        """Compare the scene with the learned one, and send what has drifted as events."""
+        shown = partial(serving.mask, frame) if still else lambda: visible
+        self._voice.tell(drift.see(serving.plan, frame, shown, findings, still=still), serving)
 
     def _standing(self, serving: Serving, frame: Captured) -> tuple[Captured, Findings]:
         """Return the same two values as `_find`, for a frame without motion. Only a cascade needs the masked frame."""

@@ -266,14 +266,15 @@ class Worker:
             self._say_nothing(reason)
         else:
             self._voice.again(serving)
-        self._settle(taken if whole else None)  # an item that was cut off goes to the next engine
+        if self.feed.keeps_all:
+            self._settle(taken if whole else None)  # an item that was cut off goes to the next engine
         self._intake.used(serving)
         if self.feed.holds:
             self._outlet.await_room(self._name, self._stop)
 
     def _settle(self, taken: Captured | None) -> None:
         """Mark items as finished once their results are in the publisher's channel, which outlives this process."""
-        if taken is not None and self.feed.keeps_all:
+        if taken is not None:
             self._used.append((taken.number, self._outlet.given()))
         if self._used:
             written = self._outlet.written()
@@ -312,8 +313,10 @@ class Worker:
 
     def _ask(self, serving: Serving, frame: Captured) -> None:
         """Process a frame or, in a cascade, its crops, each independently of the others."""
-        went_well = [self._try(serving, part) for part in serving.follow.asks(frame)]
-        if all(went_well):
+        went_well = True
+        for part in serving.follow.asks(frame):
+            went_well = self._try(serving, part) and went_well
+        if went_well:
             self._pipeline.settle(serving, frame)
 
     def _try(self, serving: Serving, frame: Captured) -> bool:
@@ -335,7 +338,7 @@ class Worker:
             self._intake.begin(serving)
             with self._light:
                 self._pipeline.step(serving, frame)
-            if serving.gate.open:
+            if serving.prepares and serving.gate.open:
                 self._intake.done(self._seconds_since(begun))
             return begun
         finally:

@@ -110,6 +110,11 @@ class Samples(FrameRecord, frozen=True):
     parent: ClassVar[None] = None
 
     @property
+    def moment(self) -> float:
+        """Capture time of the last sample on a clock that never jumps."""
+        return self.monotonic
+
+    @property
     def covers(self) -> float:
         """Seconds from the first to the last sample, both included."""
         return len(self.values) / self.rate
@@ -132,8 +137,13 @@ class Line(FrameRecord, frozen=True):
     parent: ClassVar[None] = None
 
     @property
+    def moment(self) -> float:
+        """Arrival time on a clock that never jumps."""
+        return self.monotonic
+
+    @property
     def instant(self) -> Instant:
-        """Arrival time."""
+        """Arrival time on both clocks."""
         return Instant(self.monotonic, self.wall)
 
 

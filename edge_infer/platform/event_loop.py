@@ -77,5 +77,7 @@ class Stalls:
         """Return the number of seconds after a moment of the monotonic clock in which this process did not run."""
         now = self._clock()
         late = now - self._due  # the process is still not running
+        if late <= GRACE and not self._past:
+            return 0.0
         stalls = [*self._past, (now, late)] if late > GRACE else list(self._past)
         return sum(min(length, end - moment) for end, length in stalls if end > moment)

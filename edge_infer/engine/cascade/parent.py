@@ -120,7 +120,8 @@ class Cascade:
                 self._show(frame)
             else:  # another model replaced the detector
                 self.silent("model_changed")
-        self._forget()
+        if self._visible is not None or not self._boxes:  # otherwise `saw` has added nothing
+            self._forget()
 
     def silent(self, reason: Reason) -> None:
         """Report to every feed why no findings are available."""

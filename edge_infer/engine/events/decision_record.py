@@ -71,12 +71,14 @@ class Decisions:
     def note(self, wall: float, label: str | None, score: float, stage: str, text: object) -> None:
         """Record a decision; ``text`` is the reason with its numbers."""
         key = (stage, label or "")
-        number, last = self._newest.get(key, (-RECENT, None))
-        if last is not None and self._made - number <= RECENT and 0 <= wall - last.end < TOGETHER:
-            last.end, last.count = wall, last.count + 1
-            if score >= last.best:
-                last.best, last.text = score, text
-            return
+        if (newest := self._newest.get(key)) is not None:
+            number, last = newest
+            if self._made - number <= RECENT and 0 <= wall - last.end < TOGETHER:
+                last.end = wall
+                last.count += 1
+                if score >= last.best:
+                    last.best, last.text = score, text
+                return
         if len(self._kept) == self._kept.maxlen:
             self._drop_oldest()
         made = Decision(wall, wall, key[1], stage, text, score)

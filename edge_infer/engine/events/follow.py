@@ -40,7 +40,8 @@ class Follow:
         self._ledger = EventLedger(plan.events, self.decisions)
         self._scene = Scene(plan, self._ledger, new_number) if plan.track else None
         self._spells = make_spells(plan, self._ledger)
-        self._results = ResultReasons(plan, self.decisions)
+        self.published = ResultReasons(plan, self.decisions)
+        """To be called with the findings of each frame, and whether they were published as a result."""
         self._other_label = f"left out: labels keeps only {_few(plan.labels)}"
         self._beyond_top_k = f"left out of the result: top_k is {plan.top_k}, and as many labels had a higher score"
 
@@ -65,13 +66,6 @@ class Follow:
             return findings, self._spells({ANOMALY: findings.score}, now, covers)
         return findings, ()
 
-    def published(self, findings: Findings, now: Instant, *, told: bool, over_budget: bool) -> None:
-        """Record whether the findings of a frame were published as a result.
-
-        ``over_budget``: the result was not published because the budget is used up.
-        """
-        self._results(findings, now, told=told, over_budget=over_budget)
-
     def inherit(self, before: Follow) -> None:
         """Continue for a predecessor that has ended its open events: take over its record and its line counts."""
         self.decisions.inherit(before.decisions)
@@ -84,10 +78,10 @@ class Follow:
             return
         for label, score in findings.left_out:
             self.decisions.note(now.wall, label, score, "label", self._other_label)
-        near = findings.near if isinstance(findings, ClassificationFindings) else {}
-        for name, score in islice(near.items(), NAMED):
-            if score >= self._plan.threshold:
-                self.decisions.note(now.wall, name, score, "top_k", self._beyond_top_k)
+        if isinstance(findings, ClassificationFindings) and findings.near:
+            for name, score in islice(findings.near.items(), NAMED):
+                if score >= self._plan.threshold:
+                    self.decisions.note(now.wall, name, score, "top_k", self._beyond_top_k)
 
     def settled(self, now: Instant) -> tuple[Answers | None, tuple[Happening, ...]]:
         """In a cascade, return the state after all crops of a frame, and new events."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Final
 
@@ -14,7 +14,7 @@ from edge_infer.engine.events.zones import WORTH_SAYING, Covered
 from edge_infer.engine.output.publish_policy import TOGETHER
 from edge_infer.engine.tasks import Findings
 from edge_infer.engine.tasks.anomaly import Deviation
-from edge_infer.engine.tasks.classification import ClassificationFindings
+from edge_infer.engine.tasks.classification import ClassificationFindings, best_scores
 from edge_infer.engine.tasks.detection import Detections
 from edge_infer.engine.tasks.pose import Poses
 from edge_infer.engine.tasks.regression import Measurement
@@ -157,8 +157,8 @@ class ResultReasons:
         self._silent = plan.events is None and plan.crops is None
         self._text = f"in the state, in no result: {why_held(plan)}"
 
-    def __call__(self, findings: Findings, now: Instant, *, told: bool, over_budget: bool) -> None:
-        """Record the findings of a frame and whether its result was published.
+    def __call__(self, findings: Findings, wall: float, *, told: bool, over_budget: bool) -> None:
+        """Record the findings of the frame captured at ``wall``, and whether its result was published.
 
         ``over_budget``: the result was not published because the budget is used up.
         """
@@ -170,7 +170,7 @@ class ResultReasons:
         elif over_budget:
             stage, text = SPENT, BUDGET
         for label, score in islice(found_in(findings), MOST):
-            self._decisions.note(now.wall, label, score, stage, text)
+            self._decisions.note(wall, label, score, stage, text)
 
 
 def why_held(plan: PipelinePlan) -> str:
@@ -186,23 +186,20 @@ def why_held(plan: PipelinePlan) -> str:
     return why.get(plan.publish, "")
 
 
-def found_in(findings: Findings) -> Iterator[tuple[str | None, float]]:
-    """Yield the labels with their best scores, best first. For a regression, yield the names with their values."""
+def found_in(findings: Findings) -> Iterable[tuple[str | None, float]]:
+    """Return the labels with their best scores, best first. For a regression, return the names with their values."""
+    if isinstance(findings, ClassificationFindings):
+        return [(each.label, each.score) for each in findings.classes]
     if isinstance(findings, Followed):
         findings = findings.detections
     if isinstance(findings, Detections):
-        seen: set[str] = set()
-        for each in findings.objects:
-            if each.label not in seen:
-                seen.add(each.label)
-                yield each.label, each.score
-    elif isinstance(findings, ClassificationFindings):
-        yield from ((each.label, each.score) for each in findings.classes)
-    elif isinstance(findings, Poses):
-        yield from ((findings.label, body.score) for body in findings.bodies[:1])
-    elif isinstance(findings, SegmentationFindings):
-        yield from ((each.label, each.share) for each in findings.segments)
-    elif isinstance(findings, Measurement):
-        yield from ((each.plan.name, each.value) for each in findings.values if each.value is not None)
-    elif isinstance(findings, Deviation) and findings.score >= findings.threshold:
-        yield None, findings.score
+        return best_scores((each.label, each.score) for each in findings.objects).items() if findings.objects else ()
+    if isinstance(findings, Poses):
+        return [(findings.label, body.score) for body in findings.bodies[:1]]
+    if isinstance(findings, SegmentationFindings):
+        return [(each.label, each.share) for each in findings.segments]
+    if isinstance(findings, Measurement):
+        return [(each.plan.name, each.value) for each in findings.values if each.value is not None]
+    if isinstance(findings, Deviation) and findings.score >= findings.threshold:
+        return [(None, findings.score)]
+    return ()

@@ -80,6 +80,8 @@ class Feed:
         self._watching = threading.Lock()  # guards `_watch`: a report must not wait while a pipeline copies a frame
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
+        self._awaiting = 0
+        """Number of threads that wait for `_changed`. Usually there is none, and asking takes less than notifying."""
         self._unparked = threading.Condition(self._lock)  # separate, so that not every frame wakes a parked thread
         self._stop = threading.Event()
         self._cursors: list[Cursor] = []
@@ -196,20 +198,20 @@ class Feed:
         """Return the newest frame that this cursor has not seen; wait up to ``timeout`` seconds for it."""
         self._draw(cursor)
         with self._lock:
-            if not self._waits(cursor) and not self._changed.wait_for(lambda: self._waits(cursor), timeout):
+            if not self._waits(cursor) and not self._await(lambda: self._waits(cursor), timeout):
                 return None
             cursor.dropped += self._number - cursor.last - 1
             cursor.last = self._number
             frame = self._pixels()
             if self.lossless:
-                self._changed.notify_all()
+                self._notify()
             return frame
 
     def wait(self, cursor: Cursor, timeout: float) -> bool:
         """Wait up to ``timeout`` seconds for an item that this cursor has not seen; return whether there is one."""
         self._draw(cursor)
-        with self._changed:
-            return self._changed.wait_for(lambda: self._waits(cursor), timeout)
+        with self._lock:
+            return self._waits(cursor) or self._await(lambda: self._waits(cursor), timeout)
 
     def rest(self, cursor: Cursor) -> bool:
         """Return whether a pipeline may wait before its next frame.
@@ -274,9 +276,9 @@ class Feed:
                 if self._watch.error:
                     self._log(logging.INFO, f"is back after {self._watch.silence(now):.0f} s")
                 self._record(now, repeated=repeated, black=black)
-            self._changed.notify_all()
+            self._notify()
             if self.lossless and not self.drawn_since:
-                self._changed.wait_for(lambda: self.stopping or self._taken(number))
+                self._await(lambda: self.stopping or self._taken(number))
 
     def _record(self, now: float, *, repeated: bool, black: bool, samples: int = 0) -> None:
         """Record a frame, and log when the source becomes frozen or changes again. The caller holds `_watching`."""
@@ -284,11 +286,12 @@ class Feed:
             self._log(logging.INFO, f"is back after {self._watch.silence(now):.0f} s")
         self._watch.frame(now, repeated=repeated, black=black, samples=samples)
         unchanged = self._watch.unchanged
-        if unchanged and not self._frozen:
-            self._log(logging.WARNING, f"frozen: nothing in it has changed for {unchanged:.0f} s")
-        elif self._frozen and not unchanged:
-            self._log(logging.INFO, "is no longer frozen")
-        self._frozen = unchanged > 0
+        if self._frozen != (unchanged > 0):
+            self._frozen = not self._frozen
+            if self._frozen:
+                self._log(logging.WARNING, f"frozen: nothing in it has changed for {unchanged:.0f} s")
+            else:
+                self._log(logging.INFO, "is no longer frozen")
 
     def trouble(self, text: str, *, ended: bool = False) -> None:
         """Record why the source gives no frames. ``ended``: the source will never give frames again."""
@@ -368,12 +371,28 @@ class Feed:
         for _ in self._turns:
             with self._lock:
                 self._parked = self._alone()
-                self._changed.notify_all()
+                self._notify()
                 self._unparked.wait_for(lambda: not self.drawn_since and (self.stopping or not self._alone()))
                 self._parked = False
 
+    def _await(self, ready: Callable[[], bool], timeout: float | None = None) -> bool:
+        """Wait up to ``timeout`` seconds until something changed so that ``ready`` returns true.
+
+        Return whether it does. The caller holds the lock.
+        """
+        self._awaiting += 1
+        try:
+            return self._changed.wait_for(ready, timeout)
+        finally:
+            self._awaiting -= 1
+
+    def _notify(self) -> None:
+        """Wake the threads in `_await`. The caller holds the lock."""
+        if self._awaiting:
+            self._changed.notify_all()
+
     def _tell(self) -> None:
-        self._changed.notify_all()
+        self._notify()
         self._unparked.notify_all()
 
     def _alone(self) -> bool:
@@ -385,7 +404,7 @@ class Feed:
             return
         with self._lock:
             if not self._parked and not self._waits(cursor):
-                self._changed.wait_for(lambda: self._parked or self._waits(cursor) or not self._alone(), TICK)
+                self._await(lambda: self._parked or self._waits(cursor) or not self._alone(), TICK)
             if self._waits(cursor) or not (self._parked and self._alone()):
                 return
             self.drawn_since = time.monotonic()

@@ -54,11 +54,11 @@ class Intake(Closing):
     def next(self, serving: Serving) -> Captured | None:
         """Return the next frame if one is due and available and it is the pipeline's turn; otherwise None."""
         self._cursor.most = serving.pacer.most
-        if (rest := serving.pacer.left(time.monotonic())) and self._feed.rest(self._cursor):
+        begun = time.monotonic()
+        if (rest := serving.pacer.left(begun)) and self._feed.rest(self._cursor):
             self._stop.wait(min(rest, TICK))
             self._feed.rest(self._cursor)  # skip the frames that arrive while it waits, so that the next one is fresh
             return None
-        begun = time.monotonic()
         taken = self._in_turn() if self._turns.scarce and self._wants_a_turn(serving) else self._ahead.next(TICK)
         self.waited += time.monotonic() - begun
         return taken
@@ -68,11 +68,11 @@ class Intake(Closing):
 
         Do nothing if other pipelines wait, because the prefetched frame would become old.
         """
-        if not self._turns.contested:
+        if serving.prepares and not self._turns.contested:
             self._ahead.begin(serving)
 
     def done(self, seconds: float) -> None:
-        """Record how long the frame took, in seconds."""
+        """Record how long the frame took, in seconds. Only a model whose frames are prefetched needs that."""
         self._ahead.done(seconds)
 
     def used(self, serving: Serving) -> None:

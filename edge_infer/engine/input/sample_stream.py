@@ -46,10 +46,10 @@ class SampleStream(Feed):
         """Return the oldest item that this cursor has not seen; wait up to ``timeout`` seconds for it."""
         self._draw(cursor)
         with self._lock:
-            if not cursor.waiting and not self._changed.wait_for(lambda: bool(cursor.waiting), timeout):
+            if not cursor.waiting and not self._await(lambda: bool(cursor.waiting), timeout):
                 return None
             if self.holds:
-                self._changed.notify_all()
+                self._notify()
             item = cursor.waiting.popleft()
             cursor.last = item.number
             return item
@@ -90,10 +90,11 @@ class SampleStream(Feed):
             samples = len(item.values) if isinstance(item, Samples) else 0
             with self._watching:
                 self._record(time.monotonic(), repeated=repeated, black=black, samples=samples)
+            holds = self.holds
             for cursor in self._cursors:
-                cursor.waiting.append(self._after_overrun(cursor, item))
-            self._changed.notify_all()
-            if self.holds and not self.drawn_since:
+                cursor.waiting.append(item if holds else self._after_overrun(cursor, item))
+            self._notify()
+            if holds and not self.drawn_since:
                 self._wait_for_pipelines()
 
     @property
@@ -102,14 +103,17 @@ class SampleStream(Feed):
         return self.lossless or self.plan.holds_writer
 
     def _wait_for_pipelines(self) -> None:
-        while not self.stopping and any(len(cursor.waiting) >= AHEAD for cursor in self._cursors):
-            self._changed.wait(TICK)
+        while not (self.stopping or self._pipelines_keep_up()):
+            self._await(lambda: self.stopping or self._pipelines_keep_up(), TICK)
             with self._watching:
                 self._watch.held(time.monotonic())
 
+    def _pipelines_keep_up(self) -> bool:
+        return all(len(cursor.waiting) < AHEAD for cursor in self._cursors)
+
     def _after_overrun(self, cursor: Cursor, item: Captured) -> Captured:
         """Return the item. If too many items wait for the cursor, drop them and mark this item with a gap."""
-        if self.holds or has_room(cursor, item):
+        if has_room(cursor, item):
             return item
         waiting = len(cursor.waiting)
         cursor.dropped += waiting

@@ -99,8 +99,8 @@ class Gate:
 
     def choose(self, parts: Sequence[Captured], follow: Follow, *, anyway: bool = False) -> tuple[int, ...]:
         """Return the parts of the newest frame on which the model runs; with ``anyway`` all of them."""
-        frame, background, plan = parts[0], self._background, self.plan
-        if background is None or plan is None or not isinstance(frame, Frame):
+        background, plan = self._background, self.plan
+        if background is None or plan is None or not isinstance(frame := parts[0], Frame):
             return tuple(range(len(parts)))
         moment = frame.moment
         change = self._compare(background, frame, moment)

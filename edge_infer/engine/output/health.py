@@ -53,8 +53,7 @@ class SourceWatch:
         self._changed = now
         self._black = False
         self._dark = now  # when the current run of black frames began
-        self._times: deque[float] = deque(maxlen=512)
-        self._samples: deque[int] = deque(maxlen=512)  # for each entry of ``_times``: the samples in that block
+        self._arrivals: deque[tuple[float, int]] = deque(maxlen=512)  # each with the number of samples in that block
 
     def frame(self, now: float, *, repeated: bool = False, black: bool = False, samples: int = 0) -> None:
         """Record a frame, or a block of ``samples``; ``repeated``: it is bit-identical to the previous one."""
@@ -67,8 +66,7 @@ class SourceWatch:
         self._black = black
         self._seen, self._last, self.error, self.ended, self._was_away = True, now, "", False, False
         self.silent = ""
-        self._times.append(now)
-        self._samples.append(samples)
+        self._arrivals.append((now, samples))
 
     def lost_silently(self, now: float) -> bool:
         """Return whether the source is lost without a reported reason."""
@@ -87,7 +85,7 @@ class SourceWatch:
     def unchanged(self) -> float:
         """Seconds for which all frames have been identical; 0 until that shows that the source is frozen."""
         seconds = self._last - self._changed
-        return seconds if seconds > max(FROZEN_AFTER, LOST_INTERVALS * self._interval) else 0.0
+        return seconds if seconds > FROZEN_AFTER and seconds > LOST_INTERVALS * self._interval else 0.0
 
     def held(self, now: float) -> None:
         """Record that the source waits for the pipelines, so that this time does not count as silence."""
@@ -111,11 +109,7 @@ class SourceWatch:
         """Return the state as in the contract: lost after 5 s or ten intervals, frozen after 10 s of equal frames."""
         if self.ended:
             return "ended"
-        wrong = bool(self.error or self.away)
-        pause = 0.0 if wrong else self._pause
-        usual = 0.0 if self.away else LOST_INTERVALS * self._interval
-        silent = now - self._last > max(LOST_AFTER, usual, pause)
-        if silent and not (self._quiet and not wrong):
+        if now - self._last > LOST_AFTER and self._lost(now - self._last):
             return "lost"
         if not self._seen and not self._quiet:
             return "starting"
@@ -123,20 +117,26 @@ class SourceWatch:
             return "frozen"
         return "black" if self._black and self._last - self._dark > BLACK_AFTER else "ok"
 
+    def _lost(self, silence: float) -> bool:
+        wrong = bool(self.error or self.away)
+        pause = 0.0 if wrong else self._pause
+        usual = 0.0 if self.away else LOST_INTERVALS * self._interval
+        return silence > max(LOST_AFTER, usual, pause) and (wrong or not self._quiet)
+
     def blocked(self, now: float) -> Reason | None:
         """Return the reason why the current frames of this source are not valid; None if they are valid."""
         return _REASONS.get(self.state(now))
 
     def health(self, now: float) -> SourceHealth:
         """Return the entry of this source in the health message."""
-        state, fps = self.state(now), rate(self._times, now)
+        state, fps = self.state(now), rate([moment for moment, _ in self._arrivals], now)
         error = self.error or self.away or (self.silent if state == "lost" else "")
         faults, pace = min(self.faults, MOST) or ABSENT, round(fps * self._stretch(now), 2) or ABSENT
         return SourceHealth(state, fps, shortened(error) or ABSENT, faults, pace)
 
     def _stretch(self, now: float) -> float:
         """Return the average number of samples per block. The first block only starts the period, as in `rate`."""
-        recent = [count for moment, count in zip(self._times, self._samples, strict=True) if now - moment <= WINDOW]
+        recent = [count for moment, count in self._arrivals if now - moment <= WINDOW]
         return sum(recent[1:]) / (len(recent) - 1) if len(recent) > 1 else 0.0
 
 
@@ -176,10 +176,13 @@ class PipelineWatch:
     def done(self, now: float, milliseconds: float) -> None:
         """Record that a frame became an outcome ``milliseconds`` after its capture. A skipped frame adds no latency."""
         self.frames += 1
-        self._runs.append((now, None if self._left_out else milliseconds))
-        if not self._left_out:
-            self._latencies[bisect_left(LATENCY_BOUNDS, milliseconds / 1000.0)] += 1
-            self._seconds += milliseconds / 1000.0
+        if self._left_out:
+            self._runs.append((now, None))
+            return
+        self._runs.append((now, milliseconds))
+        seconds = milliseconds / 1000.0
+        self._latencies[bisect_left(LATENCY_BOUNDS, seconds)] += 1
+        self._seconds += seconds
 
     def health(self, now: float, produced: int) -> PipelineHealth:
         """Return the entry of this pipeline in the health message.

@@ -42,9 +42,9 @@ class Outcome:
     @property
     def standing(self) -> Essence:
         """Value compared to detect a change of the state."""
-        if self._early:
-            return EARLY
-        return self.findings.standing if isinstance(self.findings, Followed) else self.essence
+        if isinstance(self.findings, Followed):
+            return self.findings.standing if self.findings.warm else EARLY
+        return self.essence
 
     @property
     def at(self) -> float:

@@ -19,6 +19,9 @@ from edge_infer.engine.model.serving import Serving
 from edge_infer.engine.output.outcome import EARLY, Outcome
 from edge_infer.engine.output.result_sender import Outward
 from edge_infer.engine.tasks import Findings
+from edge_infer.engine.tasks.classification import ClassificationFindings
+from edge_infer.engine.tasks.detection import Detections
+from edge_infer.engine.tasks.pose import Poses
 from edge_infer.frames.frame import Captured, Instant
 from edge_infer.ipc.messages import SCORE_STEPS, ScoresAnswer
 from edge_infer.platform.clock import uptime
@@ -60,7 +63,8 @@ class PipelineOutput:
             now = frame.instant
             self._ahead = frame.monotonic - now.moment
             followed, news = serving.follow(findings, now, frame.parent, frame.covers)
-            self.tell(news, serving)
+            if news:
+                self.tell(news, serving)
             return followed
 
     def publish(self, serving: Serving, outcome: Outcome, frame: Captured) -> int | None:
@@ -72,19 +76,16 @@ class PipelineOutput:
         """
         if self._hushed:
             return None
-        now = frame.instant.moment
+        now, policy = frame.moment, serving.publication
         self._nothing = None
+        self.scores.note(outcome.findings)
         if outcome.about is None:
             self._newest = outcome.findings, frame.monotonic, frame.wall
-        self.scores.note(outcome.findings)
-        if outcome.about is None and serving.publication.state_due(outcome.standing, now):
-            self._say(outcome.state(self._holds(outcome.lasting, frame.instant)), outcome.at)
-        told = serving.publication.result_due(outcome.essence, now, outcome.about, captured=frame.monotonic)
-        over_budget = serving.publication.over_budget
-        serving.follow.published(outcome.findings, frame.instant, told=told, over_budget=over_budget)
-        if told:
-            return self._outlet.hand_over(self._pipeline, outcome.result, outcome.at)
-        return None
+            if policy.state_due(outcome.standing, now):
+                self._say(outcome.state(self._holds(outcome.lasting, frame.instant)), outcome.at)
+        told = policy.result_due(outcome.essence, now, outcome.about, captured=frame.monotonic)
+        serving.follow.published(outcome.findings, frame.wall, told=told, over_budget=policy.over_budget)
+        return self._outlet.hand_over(self._pipeline, outcome.result, outcome.at) if told else None
 
     def newest(self, serving: Serving, since: float) -> Result | None:
         """Return the findings of the newest frame; None if that frame is older than ``since`` (monotonic clock)."""
@@ -95,6 +96,14 @@ class PipelineOutput:
 
     def settle(self, serving: Serving, frame: Captured) -> Answers | None:
         """Finish a frame after all its parts: send a cascade's state, and pass the findings to the child pipelines."""
+        if self._hushed:
+            return None
+        answers = self._answer(serving, frame) if serving.plan.crops is not None else None
+        self.cascade.hand_on(frame)
+        return answers
+
+    def _answer(self, serving: Serving, frame: Captured) -> Answers | None:
+        """Return a cascade's current answers, and send its state and events if they are due."""
         with self._following:
             if self._hushed:
                 return None
@@ -108,7 +117,6 @@ class PipelineOutput:
             if serving.publication.state_due(answers.essence if answers.warm else EARLY, now.moment):
                 since = self._holds(answers.essence if answers.warm else EARLY, now)
                 self._say(serving.compose.known(answers, frame, since), uptime(frame.monotonic))
-        self.cascade.hand_on(frame)
         return answers
 
     def nothing(self, serving: Serving, reason: Reason) -> None:
@@ -188,6 +196,7 @@ class ScoreCounts:
         self._clock = clock
         self._began = clock()
         self._minutes: deque[tuple[int, array[int]]] = deque(maxlen=MINUTES)
+        self._minute, self._counts = -1, array("L")  # the newest entry
 
     def note(self, findings: Findings) -> None:
         """Count the scores of a frame; a frame without a score is not counted."""
@@ -195,11 +204,12 @@ class ScoreCounts:
         if not scores:
             return
         minute = int(self._clock() // 60)
-        if not self._minutes or self._minutes[-1][0] != minute:
-            self._minutes.append((minute, array("L", bytes(array("L").itemsize * (SCORE_STEPS + 1)))))
-        counts = self._minutes[-1][1]
+        if minute != self._minute:
+            self._minute, self._counts = minute, array("L", bytes(array("L").itemsize * (SCORE_STEPS + 1)))
+            self._minutes.append((minute, self._counts))
         for score in scores:
-            counts[int(min(max(score, 0.0), 1.0) * SCORE_STEPS)] += 1
+            limited = score if 0.0 <= score <= 1.0 else min(max(score, 0.0), 1.0)
+            self._counts[int(limited * SCORE_STEPS)] += 1
 
     def answer(self, pipeline: str, known_from: float) -> ScoresAnswer:
         """Return the counts of the last hour; ``known_from`` is the score below which findings are not known."""
@@ -212,7 +222,10 @@ class ScoreCounts:
 
 def scores_of(findings: Findings) -> list[float]:
     """Return the score of every object or pose of a frame, or the score of its best class."""
-    found = findings.detections if isinstance(findings, Followed) else findings
-    if classes := getattr(found, "classes", ()):
-        return [float(max(each.score for each in classes))]
-    return [float(each.score) for name in ("objects", "bodies") for each in getattr(found, name, ())]
+    if isinstance(findings, ClassificationFindings):
+        return [findings.classes[0].score] if findings.classes else []
+    if isinstance(findings, Followed):
+        findings = findings.detections
+    if isinstance(findings, Detections):
+        return [each.score for each in findings.objects]
+    return [body.score for body in findings.bodies] if isinstance(findings, Poses) else []

@@ -28,6 +28,10 @@ EARLY_BY: Final = 0.05
 double the interval."""
 
 
+NEVER: Final[tuple[Essence, float]] = (None, -math.inf)
+"""Stands for what was published last, and when, while nothing was published."""
+
+
 class PublishPolicy:
     """Decides when results and states are due, from what was published last.
 
@@ -37,8 +41,10 @@ class PublishPolicy:
     def __init__(self, plan: PipelinePlan) -> None:
         self._publish = plan.publish
         self._interval = plan.interval
+        self._interval_ends = _nearly(plan.interval)
         self._heartbeat = min(plan.heartbeat, STATE_AGAIN)
-        self._result_every = plan.heartbeat
+        self._state_again = _nearly(self._heartbeat)
+        self._result_again = _nearly(plan.heartbeat)
         self._together = TOGETHER - ROUNDING if plan.track is not None else 0.0
         each = plan.crops.most if plan.crops else 1
         # A change stays due until the budget allows it.
@@ -68,7 +74,7 @@ class PublishPolicy:
         """
         if not self._wanted(essence, now, about, now if captured is None else captured):
             return False
-        _, at = self._said.get(about, (None, -math.inf))
+        _, at = self._said.get(about, NEVER)
         early = self._publish == "interval" and now < at + self._interval
         self._said[about] = essence, at + self._interval if early else now  # later intervals are not shortened
         self._result_at = now
@@ -80,7 +86,7 @@ class PublishPolicy:
 
     def state_due(self, essence: Essence, now: float) -> bool:
         """Return whether the state has changed or its repetition is due. If so, record it as published."""
-        if essence == self._stated and now - self._stated_at < _nearly(self._heartbeat):
+        if essence == self._stated and now - self._stated_at < self._state_again:
             return False
         self._stated, self._stated_at = essence, now
         return True
@@ -98,14 +104,15 @@ class PublishPolicy:
             return True
         if self._publish == "off":
             return False
-        said, at = self._said.get(about, (None, -math.inf))
+        said, at = self._said.get(about, NEVER)
         if self._publish == "interval":
             pause = min(AFTER_LOSS, self._interval)
             again = about is None and about not in self._said and 0 <= now - self._result_at < pause
-            return now - at >= _nearly(self._interval) and not again
-        due = now - at >= (_nearly(self._result_every) if essence == said else self._together)
-        self.over_budget = due and not self._changes.take(captured)
-        return due and not self.over_budget
+            return now - at >= self._interval_ends and not again
+        if now - at < (self._result_again if essence == said else self._together):
+            return False
+        self.over_budget = not self._changes.take(captured)
+        return not self.over_budget
 
 
 def _nearly(seconds: float) -> float:

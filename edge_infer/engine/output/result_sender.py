@@ -11,8 +11,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final, Protocol, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from edge_infer.contract.messages import Event, Result, State
 from edge_infer.ipc.activity_table import ActivityTable
@@ -47,8 +46,7 @@ Series: TypeAlias = tuple[str, NumberedKind]
 """A pipeline and a kind of message: results and events have separate sequence numbers."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Kept:
+class _Kept(NamedTuple):
     series: Series
     seq: int
     data: bytes
@@ -111,6 +109,7 @@ class ResultSender:
         self._objects: dict[str, int] = {}
         self._kept: dict[int, _Kept] = {}
         self._kept_bytes: Counter[str] = Counter()  # for each pipeline
+        self._all_kept_bytes = 0  # their sum
         self._by_pipeline: dict[str, deque[int]] = {}
         self._unsent: deque[int] = deque()  # messages not yet written to the channel
         self._given_up = Faults()
@@ -149,7 +148,6 @@ class ResultSender:
             if isinstance(message, Event):
                 self._recent.append(RecentEvent(series[0], message))
             self._numbers[series] = seq
-            self._given += 1
             if self._lights is not None:
                 self._lights.numbered(*series, seq)
             self._keep(_Kept(series, seq, data))
@@ -172,6 +170,10 @@ class ResultSender:
         The wait ends when the publisher acknowledges nothing for `ROOM_WITHIN` seconds. The pipeline then does not wait
         again until its kept messages are within its share of `CROWDED`.
         """
+        if not self._has_to_wait(pipeline):  # usual, after every frame
+            if pipeline in self._impatient:
+                self._impatient.discard(pipeline)
+            return
         taken, until = self._taken, time.monotonic() + ROOM_WITHIN
         while self._has_to_wait(pipeline) and pipeline not in self._impatient and not stop.wait(TICK):
             if self._taken != taken:
@@ -182,7 +184,8 @@ class ResultSender:
             self._impatient.discard(pipeline)
 
     def _has_to_wait(self, pipeline: str) -> bool:
-        return self._kept_bytes[pipeline] > CROWDED // max(1, len(self._by_pipeline))
+        kept = self._kept_bytes[pipeline]
+        return kept > 0 and kept > CROWDED // max(1, len(self._by_pipeline))
 
     def forget(self, pipeline: str) -> None:
         """Forget the state of a removed pipeline, so that it is not sent again.
@@ -224,7 +227,7 @@ class ResultSender:
     @property
     def crowded(self) -> bool:
         """Whether the publisher is behind, so that its acknowledgements should be read soon."""
-        return self._kept_bytes.total() > CROWDED // 4
+        return self._all_kept_bytes > CROWDED // 4
 
     @property
     def kept(self) -> int:
@@ -241,6 +244,9 @@ class ResultSender:
 
     def written(self) -> int:
         """Return the number of results and events, counted from the first, that have left this process."""
+        given = self._given  # before the question: a message that another thread adds meanwhile does not count
+        if not self._unsent:
+            return given
         with self._lock:
             return self._given if (first := self._first_unsent()) is None else first - 1
 
@@ -271,13 +277,16 @@ class ResultSender:
         Above `KEEP`, drop other messages. Dropped messages that are already in the channel still arrive; all others are
         lost.
         """
-        number, pipeline = self._given, message.series[0]
+        number, pipeline = self._given + 1, message.series[0]
         self._kept[number] = message
         self._by_pipeline.setdefault(pipeline, deque()).append(number)
-        self._kept_bytes[pipeline] += len(message.data)
+        size = len(message.data)
+        self._kept_bytes[pipeline] += size
+        self._all_kept_bytes += size
         self._unsent.append(number)
+        self._given = number  # only now, so that `written` needs no lock
         lost = 0
-        while self._kept_bytes.total() > KEEP:
+        while self._all_kept_bytes > KEEP:
             ((most, _),) = self._kept_bytes.most_common(1)
             oldest = self._by_pipeline[most][0]
             lost += oldest >= (self._first_unsent() or math.inf)
@@ -291,7 +300,9 @@ class ResultSender:
         pipeline = message.series[0]
         numbers = self._by_pipeline[pipeline]
         numbers.popleft()
-        self._kept_bytes[pipeline] -= len(message.data)
+        size = len(message.data)
+        self._kept_bytes[pipeline] -= size
+        self._all_kept_bytes -= size
         if not numbers:
             del self._by_pipeline[pipeline], self._kept_bytes[pipeline]
 

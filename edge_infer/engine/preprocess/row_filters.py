@@ -41,10 +41,11 @@ class SlidingWindow:
 
     def add(self, rows: NDArray[Any]) -> None:
         """Add rows, possibly none."""
-        rows = self._after_skip(rows)
-        if len(rows):
+        if self._skip:
+            rows = self._after_skip(rows)
+        if count := len(rows):
             self._blocks.append(np.asarray(rows, np.float64))
-            self._count += len(rows)
+            self._count += count
 
     def take(self) -> tuple[Rows, int] | None:
         """Return the next window, as a view, and the number of rows after it; None if no window is complete."""

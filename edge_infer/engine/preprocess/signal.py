@@ -108,13 +108,15 @@ class SignalPreprocess:
 
         Large blocks are processed piece by piece, while the windows are being consumed.
         """
-        if np.count_nonzero(np.isfinite(taken.values)) != taken.values.size:
+        values = taken.values
+        if np.count_nonzero(np.isfinite(values)) != values.size:
             return self._between(taken)
         if taken.gap or taken.rate != self._rate:
             self._open(taken.rate)
-        size = max(1, int(PIECE / (max(1, taken.values.shape[1]) * self._front.times)))
-        self._windows.add(self._front(self._mixed(taken.values[:size])))
-        return self._pieces(taken, size)
+        if values.size * self._front.times <= PIECE:  # usual
+            self._windows.add(self._front(self._mixed(values)))
+            return self._whole(taken)
+        return self._pieces(taken, max(1, int(PIECE / (values.shape[1] * self._front.times))))
 
     def rest(self, taken: Samples) -> Iterator[Samples]:
         """Return the remaining windows if no samples follow ``taken``."""
@@ -156,10 +158,9 @@ class SignalPreprocess:
         return list(plan.columns)
 
     def _pieces(self, taken: Samples, size: int) -> Iterator[Samples]:
-        """Yield the windows of a block whose first ``size`` rows have already been added."""
+        """Yield the windows of a large block, of which ``size`` rows are added at a time."""
         rows = taken.values
-        yield from self._whole(taken, max(0, len(rows) - size) / taken.rate)
-        for start in range(size, len(rows), size):
+        for start in range(0, len(rows), size):
             self._windows.add(self._front(self._mixed(rows[start : start + size])))
             yield from self._whole(taken, max(0, len(rows) - start - size) / taken.rate)
 

@@ -46,7 +46,7 @@ class ClassificationFindings(FrameRecord, frozen=True):
     @property
     def scores(self) -> dict[str | None, float]:
         """Best score of each of these labels, best first."""
-        return _best_scores([*((item.label, item.score) for item in self.classes), *self.near.items()])
+        return best_scores([*((item.label, item.score) for item in self.classes), *self.near.items()])
 
     @property
     def essence(self) -> Essence:
@@ -92,20 +92,23 @@ class ClassificationTask:
         kept = (above if self._asked is None else above & self._asked).nonzero()[0]
         # Classes with equal scores keep the order of their ids. Most classes are not used, so no objects are made for
         # them.
-        kept = kept[np.argsort(-found.scores[kept], kind="stable")[: self._top_k + MOST]]
+        if kept.size > 1:
+            kept = kept[(-found.scores[kept]).argsort(kind="stable")[: self._top_k + MOST]]
         best = list(zip(kept.tolist(), found.scores[kept].tolist(), strict=True))
-        shown, most = 0, min(len(best), self._top_k)
-        while shown < most and best[shown][1] >= self._sure:
+        shown, label = 0, self._named.label
+        for _number, score in best[: self._top_k]:
+            if score < self._sure:
+                break
             shown += 1
-        label = self._named.label
+        near = best[shown : shown + MOST]
         return ClassificationFindings(
             tuple([Scored(label(number), number, score) for number, score in best[:shown]]),
-            _best_scores((label(number), score) for number, score in best[shown : shown + MOST]),
+            best_scores((label(number), score) for number, score in near) if near else {},
             self._named.left_out(self._numbers, found.scores, self._threshold),
         )
 
 
-def _best_scores(scores: Iterable[tuple[str | None, float]]) -> dict[str | None, float]:
+def best_scores(scores: Iterable[tuple[str | None, float]]) -> dict[str | None, float]:
     """Return the first score of each label, which is the best; several classes may share a label."""
     best: dict[str | None, float] = {}
     for label, score in scores:

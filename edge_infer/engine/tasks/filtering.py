@@ -62,10 +62,12 @@ class LabelFilter:
         Raise `ModelError` if no finite output is left, so that nothing is known.
         """
         nonfinite = candidates.nonfinite
+        if not nonfinite:
+            return
         left = candidates.classes >= 0 if isinstance(candidates, Regions) else candidates.scores > 0
-        if nonfinite and not np.any(left):
+        if not np.any(left):
             raise ModelError(f"{nonfinite} of its outputs are not finite, and no usable one remains")
-        if nonfinite and not self._warned_finite:
+        if not self._warned_finite:
             self._warned_finite = True
             log.warning(
                 "pipeline %s: %d outputs of the model are not finite; dropping them (is the model file damaged?)",
