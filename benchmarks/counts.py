@@ -4,8 +4,8 @@ usage: scripts/bench --counts [--models DIR] [--write]
 
 The instructions in the pipeline's thread are counted, not timed, so noise has no effect. Counting begins with the
 request for a frame and ends when all its messages are sent. ``counts.json`` has the earlier counts by Python version; a
-growth of more than a tenth is a warning. ``--write`` stores the new counts. With the folder of the public models, fast
-models are counted, too.
+growth of more than a tenth is an error. ``--write`` stores the new counts, also grown ones. With the folder of the
+public models, fast models are counted, too.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from rows import KEYWORDS, WAKE
 
@@ -41,12 +41,17 @@ NOTED: Final = Path(__file__).with_name("counts.json")
 GROWTH: Final = 0.1
 FRAMES: Final = 20
 WARM: Final = 50
+VERSION: Final = "{}.{}".format(*sys.version_info)
 PUBLISH: Final[tuple[Publish, ...]] = ("change", "every")
 MODELS: Final = {"the shipped face detector, 320x240": ROOT / "models" / "face-detect" / "1.0.0"}
 QUICK: Final = {
     "visual wake words, 96x96": ("vww_96_int8.tflite", WAKE),
     "keyword spotting": ("kws_ref_model.tflite", KEYWORDS),
 }
+
+
+Counts: TypeAlias = dict[str, dict[str, float]]
+"""The counts per frame, by title and kind."""
 
 
 @dataclass(slots=True)
@@ -109,37 +114,56 @@ def count(model: Path, publish: Publish, size: tuple[int, int] = (320, 240)) -> 
     return {"instructions": counter.instructions / FRAMES, "calls": counter.calls / FRAMES}
 
 
-def grown(before: dict[str, float], now: dict[str, float]) -> list[str]:
-    """Return a sentence for each number that is more than a tenth above its stored value."""
+def count_shipped() -> Counts:
+    """Return the counts of the shipped models."""
+    return {f"{title}, publish: {how}": count(model, how) for title, model in MODELS.items() for how in PUBLISH}
+
+
+def count_public(models: Path | None) -> Counts:
+    """Return the counts of the fast models in the folder of public models."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = quick_models(models, Path(folder))
+        return {
+            f"{title}, publish: {how}": count(model, how, (96, 96)) for title, model in found.items() for how in PUBLISH
+        }
+
+
+def noted(version: str = VERSION) -> Counts:
+    """Return the stored counts of a Python version; empty if there are none."""
+    found: Counts = json.loads(NOTED.read_text()).get(version, {})
+    return found
+
+
+def grown(before: Counts, now: Counts) -> list[str]:
+    """Return a sentence for each count that is more than a tenth above its stored value."""
     return [
-        f"{kind}: {now[kind]:.0f} a frame, {now[kind] / before[kind] - 1:+.0%} against {before[kind]:.0f}"
-        for kind in now
-        if kind in before and now[kind] > before[kind] * (1 + GROWTH)
+        f"{title}: {number:.0f} {kind} a frame, {number / known - 1:+.0%} against {known:.0f}"
+        for title, numbers in now.items()
+        for kind, number in numbers.items()
+        if (known := before.get(title, {}).get(kind)) is not None and number > known * (1 + GROWTH)
     ]
 
 
 def main() -> int:
-    """Print the counts and warnings; return 0, also with warnings."""
+    """Print the counts; return 1 if one has grown and is not stored."""
     parser = argparse.ArgumentParser(prog="scripts/bench --counts")
     parser.add_argument("--models", type=Path, default=os.environ.get("EDGE_INFER_ASSETS"), help="folder of the models")
     parser.add_argument("--write", action="store_true", help="note these numbers")
     args = parser.parse_args()
-    version = "{}.{}".format(*sys.version_info)
-    noted = json.loads(NOTED.read_text()) if NOTED.exists() else {}
-    found = {f"{title}, publish: {how}": count(model, how) for title, model in MODELS.items() for how in PUBLISH}
-    with tempfile.TemporaryDirectory() as folder:
-        quick = quick_models(args.models, Path(folder))
-        for title, model in quick.items():
-            found |= {f"{title}, publish: {how}": count(model, how, (96, 96)) for how in PUBLISH}
+    found, before = count_shipped() | count_public(args.models), noted()
     for title, now in found.items():
         print(f"{title}: {now['instructions']:.0f} instructions of Python, {now['calls']:.0f} calls into C a frame")
-        for warning in grown(noted.get(version, {}).get(title, {}), now):
-            print(f"warning: {title}: {warning}", file=sys.stderr)
-    if version not in noted:
-        print(f"nothing is noted for Python {version} yet; --write does it", file=sys.stderr)
+    errors = grown(before, found)
+    for error in errors:
+        print(f"error: {error}", file=sys.stderr)
+    if not before:
+        print(f"nothing is noted for Python {VERSION} yet; --write does it", file=sys.stderr)
     if args.write:
-        NOTED.write_text(json.dumps({**noted, version: {**noted.get(version, {}), **found}}, indent=2) + "\n")
-    return 0
+        stored = {**json.loads(NOTED.read_text()), VERSION: {**before, **found}}
+        NOTED.write_text(json.dumps(stored, indent=2) + "\n")
+    elif errors:
+        print("find what was added to each frame, or accept the new counts with --write", file=sys.stderr)
+    return 1 if errors and not args.write else 0
 
 
 if __name__ == "__main__":
