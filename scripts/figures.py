@@ -68,7 +68,8 @@ def _print(title: str, account: Account, *, verbose: bool) -> None:
     true = ", ".join(f"{account.true[kind]} {kind}" for kind in TYPES)
     print(f"{title}: {account.frames} frames; true events: {true}")
     print(
-        f"    {len(account.missed)} missed ({account.missed_share:.2%}), {len(account.doubled)} doubled, {len(account.invented)} invented; "
+        f"    {len(account.missed)} missed ({account.missed_share:.2%}), {len(account.doubled)} doubled, "
+        f"{len(account.invented)} invented; "
         f"{account.switches} identity switches ({account.switch_share:.2%} of the objects); "
         f"occupancy was other than enters minus exits in {account.unequal} frames",
         flush=True,
