@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, Final
 
 from edge_infer.cli.as_owner import act_on
 from edge_infer.cli.as_service import run_as_service, service_command
@@ -23,6 +25,11 @@ from edge_infer.supervisor.control.answers import CheckAnswer
 from edge_infer.supervisor.control.checks import counts
 from edge_infer.supervisor.control.peer import RefusedError
 from edge_infer.supervisor.control.server import NotRunningError, ask, find_socket
+
+PATIENCE: Final = 60.0
+"""Maximum seconds in which the daemon is asked again because it checks for other clients."""
+PAUSE: Final = 0.3
+"""Seconds between two of these requests."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -54,15 +61,15 @@ def run(args: argparse.Namespace) -> int:
     except RefusedError:
         if draft is not None:  # this user's permissions say nothing about the service's
             raise
-    except _UnreadError:
+    except _NotNowError:
         raise
     except EdgeInferError as error:
-        silent = f"{error}; the check was made without the daemon"
+        other, silent, closed = str(error), f"{error}; the check was made without the daemon", True
     if found is not None:
         return _print(args.config, found.problems, found.warnings, found.counts, ", for the running daemon")
     words = ["check", "-c", str(args.config.absolute()), *(("--draft", "-") if draft is not None else ())]
     words += ["--part", args.part] if args.part is not None else []
-    if not silent and (command := service_command(args.config, words)) is not None:
+    if (command := service_command(args.config, words)) is not None:
         return run_as_service(command, None if draft is None else draft[1])
     act_on(args, args.config)
     if args.own_process and draft is not None:
@@ -79,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
         )
     if silent:
         warnings.append(silent)
-    elif plan is not None and privileges.capabilities() & privileges.READ_SEARCH:
+    if plan is not None and privileges.capabilities() & privileges.READ_SEARCH:
         warnings.append(f"{other}, so the check ran as root: the service may not have access to all of these files")
     return _print(args.config, problems, warnings, counts(plan) if plan is not None else None)
 
@@ -95,31 +102,36 @@ class _OtherDaemonError(EdgeInferError):
     """The daemon runs another file, or is another program."""
 
 
-class _UnreadError(EdgeInferError):
-    """The daemon could not read the file now, for lack of memory for example."""
+class _NotNowError(EdgeInferError):
+    """The daemon cannot check the file now: it lacks memory, or checks for other clients all the time."""
 
 
 def _ask_the_daemon(config: Path, draft: tuple[Path, bytes] | None) -> CheckAnswer:
     """Return the findings of the daemon that runs this configuration.
 
-    Raises what `ask` raises, `_OtherDaemonError`, `_UnreadError`, and `EdgeInferError` while the daemon checks for
-    another client.
+    Wait while the daemon checks for another client, because a check without it could have another outcome. Raises what
+    `ask` raises, `_OtherDaemonError` and `_NotNowError`.
     """
-    request: dict[str, JsonValue] = {"do": "check", "config": str(config.absolute()), "program": sys.prefix}
-    if draft is None:
-        answer = ask(find_socket(config), request)
-    else:
-        with os.fdopen(memfd.create("draft"), "w+b", buffering=0) as file:  # a disk may be full
-            memfd.write_all(file.fileno(), draft[1])
-            file.seek(0)
-            answer = ask(find_socket(config), {**request, "draft": str(draft[0])}, (file.fileno(),))
-    if "busy" in answer:
-        raise EdgeInferError(str(answer["busy"]))
+    until = time.monotonic() + PATIENCE
+    while "busy" in (answer := _answer_of_the_daemon(config, draft)):
+        if time.monotonic() > until:
+            raise _NotNowError(str(answer["busy"]))
+        time.sleep(PAUSE)
     if "unread" in answer:
-        raise _UnreadError(f"{answer['unread']}; try again in a moment")
+        raise _NotNowError(f"{answer['unread']}; try again in a moment")
     if "error" in answer:
         raise _OtherDaemonError(str(answer["error"]))
     return decode(CheckAnswer, answer)
+
+
+def _answer_of_the_daemon(config: Path, draft: tuple[Path, bytes] | None) -> dict[str, Any]:
+    request: dict[str, JsonValue] = {"do": "check", "config": str(config.absolute()), "program": sys.prefix}
+    if draft is None:
+        return ask(find_socket(config), request)
+    with os.fdopen(memfd.create("draft"), "w+b", buffering=0) as file:  # a disk may be full
+        memfd.write_all(file.fileno(), draft[1])
+        file.seek(0)
+        return ask(find_socket(config), {**request, "draft": str(draft[0])}, (file.fileno(),))
 
 
 def _print(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
@@ -18,8 +19,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from edge_infer.cli import check as check_command
 from edge_infer.cli import doctor
-from edge_infer.errors import StartError
+from edge_infer.errors import EdgeInferError, StartError
 from edge_infer.plan.records import Problem
 from edge_infer.supervisor.control import checks
 from edge_infer.supervisor.control.server import ask
@@ -224,6 +226,41 @@ def test_one_is_checked_at_a_time(daemon: Daemon) -> None:
         thread.join(60)
         assert json.loads(first.makefile().readline())["problems"] == []
     assert "for another client" in str(answers[0]["busy"])
+
+
+def test_the_command_waits_while_the_daemon_checks_for_another_client(daemon: Daemon) -> None:
+    with socket.socket(socket.AF_UNIX) as first:
+        first.connect(str(daemon.folder / "state/control.sock"))
+        asked = {"do": "check", "config": str(daemon.config), "program": sys.prefix}
+        first.sendall(json.dumps(asked).encode() + b"\n")
+        daemon.status()
+        done = check(daemon.config)
+        assert json.loads(first.makefile().readline())["problems"] == []
+    assert done.returncode == 0, done.stderr
+    assert "valid, for the running daemon" in done.stderr
+
+
+def test_a_daemon_that_checks_for_others_all_the_time_is_not_replaced_by_another_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(config(1883).replace("state_dir: state", f"state_dir: {tmp_path}"))
+    monkeypatch.setattr(check_command, "PATIENCE", 0.0)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "control.sock"))
+        listener.listen()
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b'{"busy": "the daemon is checking for another client"}\n')
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(EdgeInferError, match="checking for another client"):
+            check_command.run(argparse.Namespace(config=path, draft=None, part=None, own_process=False))
+        thread.join(10)
 
 
 def test_without_a_daemon_root_is_told_that_it_sees_more(tmp_path: Path) -> None:

@@ -41,13 +41,13 @@ class Checks:
             request.answer({"error": f"this daemon runs {self._config}"})
         elif request.body.get("program") != sys.prefix:  # another version may read the file differently
             request.answer({"error": f"this daemon runs the program in {sys.prefix}"})
+        elif (draft := request.body.get("draft")) is not None and request.peer.uid not in (0, os.geteuid()):
+            # its check opens any file that the text names
+            request.answer({"refused": "only root and the daemon's user may check a draft; run the command with sudo"})
         elif self._request is not None:
             request.answer(
                 {"busy": "the daemon is checking the configuration for another client; try again in a moment"}
             )
-        elif (draft := request.body.get("draft")) is not None and request.peer.uid not in (0, os.geteuid()):
-            # its check opens any file that the text names
-            request.answer({"refused": "only root and the daemon's user may check a draft; run the command with sudo"})
         elif draft is not None and not (isinstance(draft, str) and "\0" not in draft and len(request.files) == 1):
             request.answer(
                 {"error": "a draft needs the path of its configuration file, and an open file with its text"}
