@@ -6,6 +6,7 @@ credentials.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import ipaddress
 import os
@@ -13,7 +14,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, quote_plus, urlsplit
 
 from edge_infer.errors import EdgeInferError, SourceError, StartError
 from edge_infer.plan.records import MqttPlan, Plan
@@ -69,9 +70,15 @@ def broker_password(plan: MqttPlan) -> str | None:
     return _password(plan.password_file, f"mqtt.password_file {plan.password_file}", StartError)
 
 
-def source_password(path: str) -> str:
-    """Return the password of a camera or another source; raises `SourceError` when the file cannot be used."""
-    return _password(path, f"the password file {path}", SourceError)
+def source_password(path: str, username: str | None = None) -> str:
+    """Return the password of a camera or another source; raises `SourceError` when the file cannot be used.
+
+    From then on, `without_passwords` removes it from texts, also in the form that HTTP sends with the ``username``.
+    """
+    password = _password(path, f"the password file {path}", SourceError)
+    if len(password) >= _LEAST:
+        _remember(password, username or "")
+    return password
 
 
 def _password(path: str, what: str, failure: type[EdgeInferError]) -> str:
@@ -94,6 +101,38 @@ def _password(path: str, what: str, failure: type[EdgeInferError]) -> str:
     if "\n" in password:
         raise failure(f"{what} has several lines: it must contain only the password")
     return password
+
+
+# Removes the passwords of sources from texts of cameras, brokers and libraries, which may repeat an address.
+
+_LEAST: Final = 4
+"""Minimum characters of a password that is removed: a shorter one would occur everywhere."""
+_MAX_FORMS: Final = 64
+_forms: Final[dict[str, None]] = {}
+"""The passwords that this process has read, the newest last, each in every form that a text may have. Like
+`os.environ`, this dictionary belongs to the whole process."""
+
+
+def _remember(password: str, username: str) -> None:
+    basic = base64.b64encode(f"{username}:{password}".encode()).decode()
+    escaped = password.encode("unicode_escape").decode(), repr(password)[1:-1]
+    encoded = quote(password, safe=""), quote(password), quote_plus(password), password.encode().decode("latin-1")
+    for form in (password, basic, *escaped, *encoded):
+        _forms.pop(form, None)
+        _forms[form] = None
+    while len(_forms) > _MAX_FORMS:
+        del _forms[next(iter(_forms))]
+
+
+def without_passwords(text: str) -> str:
+    """Return a text that another host or a library has chosen, with `PLACE` in place of each password.
+
+    Do not pass whole messages: with a password such as ``camera``, the replaced word of a fixed text would reveal it.
+    """
+    if not _forms:
+        return text
+    forms = sorted(_forms, key=len, reverse=True)
+    return re.sub("|".join(map(re.escape, forms)), lambda _: PLACE, text, flags=re.IGNORECASE)
 
 
 # The placeholder for a password in a URL.

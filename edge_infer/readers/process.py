@@ -9,6 +9,7 @@ import random
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from edge_infer.frames.pixels import Orientation
 from edge_infer.frames.timing import Pacer
 from edge_infer.ipc.channel import Channel, ChannelClosedError
 from edge_infer.ipc.messages import ProcessUse, ReaderReport, SetLogLevel
+from edge_infer.plan.credentials import without_passwords
 from edge_infer.plan.records import SourcePlan
 from edge_infer.platform.event_loop import readable
 from edge_infer.platform.logs import set_level
@@ -116,9 +118,9 @@ class SourceReader:
                 raise
             except EdgeInferError as error:
                 self._retry(str(error), began)
-            except Exception as error:  # drivers, decoders and plug-ins may raise anything; open the source again
-                log.exception("source failed: unexpected exception")
-                self._retry(f"unexpected {type(error).__name__}: {error}", began)
+            except Exception as error:  # noqa: BLE001 - drivers, decoders and plug-ins may raise anything
+                log.error("source failed: unexpected exception\n%s", without_passwords(traceback.format_exc()))  # noqa: TRY400
+                self._retry(f"unexpected {type(error).__name__}: {without_passwords(str(error))}", began)
 
     def _read_all(self, source: Source) -> None:
         progress, writer = self._progress, self._writer

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import quote
 
 import cv2
 import numpy as np
@@ -65,6 +66,7 @@ class Camera(ThreadingHTTPServer):
         self.requests = 0
         self.chunked = False
         self.packed = ""
+        self.before = ""
         self.asked: list[str] = []
         self.url = f"http://127.0.0.1:{self.server_port}/stream"
 
@@ -90,6 +92,11 @@ class Handler(BaseHTTPRequestHandler):
             self.send_response(302)
             self.send_header("Location", f"http://127.0.0.1:{self.path.removeprefix('/to/')}/stream?token=s3cret")
             self.end_headers()
+        elif self.path.startswith("/again/"):
+            port = self.path.split("/")[2]
+            self.send_response(301)
+            self.send_header("Location", f"http://127.0.0.1:{port}{self.server.before}{self.path}")
+            self.end_headers()
         elif self.path == "/round":
             self.send_response(302)
             self.send_header("Location", "/round")
@@ -101,6 +108,8 @@ class Handler(BaseHTTPRequestHandler):
             for challenge in CHALLENGES[self.server.auth]:
                 self.send_header("WWW-Authenticate", challenge)
             self.end_headers()
+        elif self.path == "/odd":
+            self.wfile.write(f"no HTTP, {self.headers['Authorization']} {PASSWORD}\r\n".encode())
         else:
             self.protocol_version = "HTTP/1.1" if self.server.chunked else "HTTP/1.0"
             self.send_response(200)
@@ -229,6 +238,42 @@ def test_a_redirection_to_another_port_has_a_remedy(tmp_path: Path) -> None:
             assert rig.trouble().text == f"{moved} redirects to {new.url}: set `url` to that address"
         with Rig(make_plan("http", {"url": new.url}), tmp_path) as rig:
             rig.frame()
+
+
+@pytest.mark.parametrize("secret", ["Hunter2Secret", "p/ü %2F'word"])
+def test_a_redirection_that_repeats_the_password_does_not_reveal_it(secret: str, tmp_path: Path) -> None:
+    """As a camera answers on which https was switched on: the same path, which contains the password."""
+    (tmp_path / "pass").write_text(secret)
+    with camera(stream) as old, camera(stream) as new:
+        url = f"{old.url.removesuffix('/stream')}/again/{new.server_port}/{{password}}/video.mjpg"
+        options = {"url": url, "password_file": str(tmp_path / "pass")}
+        place = f"http://127.0.0.1:{new.server_port}"
+        for before, remedy in (("", f"{place}{url[url.index('/again') :]}: set `url` to that address"), ("/x", place)):
+            old.before = before
+            with Rig(make_plan("http", options), tmp_path) as rig:
+                text, status = rig.trouble().text, rig.report(lambda report: report.error != "").error
+            assert remedy in text
+            assert text == status
+            assert not before or "another path" in text
+            for form in (secret, quote(secret, safe=""), quote(secret), "unter2"):
+                assert form not in text + (tmp_path / "reader.log").read_text()
+
+
+def test_an_answer_that_repeats_the_password_is_shown_without_it(tmp_path: Path) -> None:
+    (tmp_path / "pass").write_text(PASSWORD)
+    options = {"username": USER, "password_file": str(tmp_path / "pass")}
+    with camera(stream, kind=f"text/{PASSWORD.upper()}", auth="basic") as server:
+        with pytest.raises(SourceError, match=r"sends text/\{password\}; expected a Motion JPEG stream"):
+            read_one(server.url, **options)
+        with pytest.raises(SourceError, match=r"no HTTP, Basic \{password\} \{password\}$"):
+            read_one(server.url.replace("stream", "odd"), **options)
+
+
+def test_a_password_that_is_a_usual_word_changes_no_message_of_ours(tmp_path: Path) -> None:
+    """A replaced word in a fixed text, or in the address of the configuration, would reveal the password."""
+    (tmp_path / "pass").write_text("camera")
+    with camera(stream) as server, pytest.raises(SourceError, match="/missing/camera answers 404: check the path"):
+        read_one(server.url.replace("stream", "missing/camera"), password_file=str(tmp_path / "pass"))
 
 
 @pytest.mark.parametrize("challenge", ['Digest realm="cam", nonce="abc", qop="auth-int"', 'Bearer realm="cam"'])

@@ -232,6 +232,31 @@ def test_a_camera_that_redirects_is_told_with_its_target(target: str, told: str)
     assert "s3cret" not in error
 
 
+@pytest.mark.parametrize(
+    ("before", "told"),
+    [
+        ("", "it redirects to rtsp://127.0.0.1:{port}/live/{{password}}/ch1: set `url` to that address"),
+        ("/x", "it redirects to another path of rtsp://127.0.0.1:{port}, which may contain the password"),
+    ],
+)
+def test_a_redirection_that_repeats_the_password_does_not_reveal_it(before: str, told: str, tmp_path: Path) -> None:
+    (tmp_path / "pass").write_text("Hunter2Secret")
+    port = free_port()
+    target = f"rtsp://127.0.0.1:{port}{before}/live/Hunter2Secret/ch1"
+    url = answering(f"302 Moved Temporarily\r\nLocation: {target}\r\n\r\n".encode())
+    url = url.replace("/cam", "/live/{password}/ch1")
+    error = refused_in_a_new_process(url, str(tmp_path / "pass"))
+    assert error.startswith(f"{url} cannot be opened: {told.format(port=port)}")
+    assert "Hunter2" not in error
+
+
+def test_a_refusal_that_repeats_the_password_does_not_reveal_it(tmp_path: Path) -> None:
+    (tmp_path / "pass").write_text("Hunter2Secret")
+    url = answering(b"404 No stream Hunter2Secret here\r\n\r\n").replace("/cam", "/{password}")
+    error = refused_in_a_new_process(url, str(tmp_path / "pass"))
+    assert error == f"{url} cannot be opened: it answers 404 No stream {{password}} here: wrong path"
+
+
 def test_a_camera_that_redirects_sends_the_password_nowhere(tmp_path: Path) -> None:
     """FFmpeg would send it to the new address, in clear if that asks for it."""
     secret = tmp_path / "camera.pass"
@@ -311,7 +336,7 @@ def test_a_camera_without_video_is_told() -> None:
     assert refused_in_a_new_process(url).startswith(f"{url} cannot be opened: its stream has no video")
 
 
-def refused_in_a_new_process(url: str) -> str:
+def refused_in_a_new_process(*options: str) -> str:
     """Why a camera cannot be opened, in a process that uses FFmpeg for the first time, as each reader does.
 
     FFmpeg keeps the level of its log from then on. At the usual one, it does not print these facts.
@@ -319,7 +344,8 @@ def refused_in_a_new_process(url: str) -> str:
     code = (
         "import sys\nfrom edge_infer.errors import SourceError\n"
         "from edge_infer.readers.sources.rtsp import RtspOptions, RtspSource\n"
-        "try:\n RtspSource(RtspOptions(sys.argv[1])).__enter__()\nexcept SourceError as error:\n print(error)\n"
+        "options = RtspOptions(sys.argv[1], password_file=(sys.argv + [None])[2])\n"
+        "try:\n RtspSource(options).__enter__()\nexcept SourceError as error:\n print(error)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, url], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code, *options], cwd=ROOT, capture_output=True, text=True, check=True)
     return done.stdout.splitlines()[-1]

@@ -17,11 +17,11 @@ from urllib.parse import urljoin, urlsplit
 
 from edge_infer.errors import SourceError
 from edge_infer.frames.picture import decode_picture, format_of
-from edge_infer.plan.credentials import source_password
+from edge_infer.plan.credentials import source_password, without_passwords
 from edge_infer.plan.records import Gives
 from edge_infer.platform.closing import Closing
 from edge_infer.readers.sources import PASSED, Passed, Picture, Wanted, all_wanted
-from edge_infer.readers.sources.credentials_in_url import shown, unreachable, with_credentials
+from edge_infer.readers.sources.credentials_in_url import redirected, shown, text_of, unreachable, with_credentials
 from edge_infer.readers.sources.video_capture import Times
 
 if TYPE_CHECKING:
@@ -300,7 +300,8 @@ class HttpSource(Closing):
 
     def __enter__(self) -> Self:
         options = self._options
-        password = source_password(options.password_file) if options.password_file is not None else ""
+        file = options.password_file
+        password = source_password(file, options.username) if file is not None else ""
         self._closed.clear()
         self._redirects = _Redirects()
         self._opener = make_opener(options.url, options.username, password, self._redirects)
@@ -337,11 +338,13 @@ class HttpSource(Closing):
         except URLError as error:
             target = self._redirects.target
             if target and isinstance(error.reason, PermissionError):  # the sandbox allows the port of `url` alone
-                raise SourceError(f"{self._shown} redirects to {shown(target)}: set `url` to that address") from error
+                secret = self._options.password_file is not None
+                text = redirected(self._options.url, target, secret=secret)
+                raise SourceError(f"{self._shown} {text}") from error
             raise SourceError(f"{self._shown} cannot be reached: {unreachable(error.reason)}") from error
         except (OSError, HTTPException, ValueError) as error:
             raise SourceError(f"{self._shown} cannot be reached: {unreachable(error)}") from error
-        self.content_type = response.headers.get_content_type()
+        self.content_type = without_passwords(response.headers.get_content_type())
         return response
 
     def _remedy(self, error: HTTPError) -> str:
@@ -434,7 +437,7 @@ class HttpSource(Closing):
         try:
             data = self._response.read1(CHUNK)
         except (OSError, HTTPException, ValueError) as error:
-            raise SourceError(f"the connection to {self._shown} failed: {error or type(error).__name__}") from error
+            raise SourceError(f"the connection to {self._shown} failed: {text_of(error)}") from error
         if not data:
             raise SourceError(f"{self._shown} ended the stream")
         return data
@@ -449,7 +452,7 @@ class HttpSource(Closing):
         if self.content_type.startswith("multipart/"):
             self.close()
             raise SourceError(f"{self._shown} sends a stream; remove `snapshot` to read it")
-        packed = self._response.headers.get("Content-Encoding", "")
+        packed = without_passwords(self._response.headers.get("Content-Encoding", ""))
         data, deadline = bytearray(), time.monotonic() + TIMEOUT
         try:
             while part := self._response.read1(CHUNK):
@@ -461,7 +464,7 @@ class HttpSource(Closing):
         except (OSError, HTTPException, ValueError) as error:
             if isinstance(error, SourceError):
                 raise
-            raise SourceError(f"the connection to {self._shown} failed: {error or type(error).__name__}") from error
+            raise SourceError(f"the connection to {self._shown} failed: {text_of(error)}") from error
         finally:
             self._response.close()
             self._response = None

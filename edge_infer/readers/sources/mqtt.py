@@ -144,7 +144,8 @@ class MqttSource(Closing):
         client.on_connect, client.on_subscribe, client.on_message = self._connected, self._subscribed, self._message
         try:
             if options.username is not None:
-                secret = source_password(options.password_file) if options.password_file else None
+                file = options.password_file
+                secret = source_password(file, options.username) if file else None
                 client.username_pw_set(options.username, secret)
             if options.tls is not None:
                 client.tls_set_context(tls_context(options.tls, "tls", SourceError))

@@ -17,12 +17,12 @@ import cv2
 
 from edge_infer.errors import SourceError
 from edge_infer.frames.ffmpeg import Retrievable, failure
-from edge_infer.plan.credentials import PLACE, source_password
+from edge_infer.plan.credentials import PLACE, source_password, without_passwords
 from edge_infer.plan.records import Gives, TlsPlan
 from edge_infer.platform.closing import Closing
 from edge_infer.readers.sources import PASSED, Passed, Picture, Place, Wanted, all_wanted, no_place
-from edge_infer.readers.sources.credentials_in_url import shown, unreachable, with_credentials
-from edge_infer.readers.sources.rtsp_greeting import as_text, check_certificate, check_redirect, redirected
+from edge_infer.readers.sources.credentials_in_url import redirected, shown, unreachable, with_credentials
+from edge_infer.readers.sources.rtsp_greeting import as_text, check_certificate, check_redirect
 from edge_infer.readers.sources.video_capture import StreamClock, Times, VideoCapture, next_picture
 from edge_infer.sandbox.needs import USUAL_PORTS
 
@@ -38,8 +38,10 @@ if TYPE_CHECKING:
 
 _VERBOSE: Final = "40"
 _SIZE: Final = re.compile(r"Reinit context to (\d+)x(\d+)")
-_REFUSAL: Final = re.compile(r"method \w+ failed: (\d{3}) ?\(?([ \w-]{0,40})", re.ASCII)
+_REFUSAL: Final = re.compile(r"method \w+ failed: (\d{3}) ?\(?([ \w-]{0,1000})", re.ASCII)
 _REDIRECT: Final = re.compile(r"Status 30\d: Redirecting to ([!-~]{1,1000})")
+MAX_REASON: Final = 40
+"""Maximum characters of a camera's reason phrase."""
 _MEDIA: Final = re.compile(r"^m=(\w{1,20}) ", re.ASCII | re.MULTILINE)
 """A track in the description of a stream (RFC 8866, section 5.14)."""
 _KINDS: Final = frozenset({"video", "audio", "application", "text", "message", "image"})
@@ -118,7 +120,7 @@ class DecoderLog:
                 text += data.decode("utf-8", "replace")
         text, _, self._rest = text.rpartition("\n")
         for code, reason in _REFUSAL.findall(text):
-            self._refusal = int(code), reason.strip()
+            self._refusal = int(code), without_passwords(reason.strip())[:MAX_REASON]
         if targets := _REDIRECT.findall(text):
             self._target = targets[-1]
             self._media.clear()
@@ -211,7 +213,8 @@ class RtspSource(Closing):
 
     def __enter__(self) -> Self:
         options, asked = self._options, time.monotonic()
-        password = source_password(options.password_file) if options.password_file is not None else None
+        file = options.password_file
+        password = source_password(file, options.username) if file is not None else None
         wanted = {
             "rtsp_transport": options.transport,
             **QUICK_OPENING,
@@ -249,7 +252,8 @@ class RtspSource(Closing):
         if self._log.has_no_video():
             return "its stream has no video, only other tracks such as sound: check the path"
         if target and not refusal:  # the sandbox allows the port of `url` alone
-            return redirected(target)
+            secret = self._options.password_file is not None
+            return f"it {redirected(self._options.url, target, secret=secret)}"
         if silent:
             return "it does not answer"
         return _why_refused(*refusal, self._options.transport) if refusal else _why_closed(self._options.url)

@@ -6,7 +6,6 @@ rejects, and does not compare a certificate with an address of digits.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import socket
@@ -22,7 +21,7 @@ import cv2
 from edge_infer.errors import SourceError
 from edge_infer.plan.records import TlsPlan
 from edge_infer.plan.tls import tls_context
-from edge_infer.readers.sources.credentials_in_url import shown, unreachable
+from edge_infer.readers.sources.credentials_in_url import redirected, unreachable
 from edge_infer.sandbox.needs import USUAL_PORTS
 
 PATIENCE: Final = 4.0
@@ -91,14 +90,6 @@ def check_certificate(url: str, tls: TlsPlan | None, *, ask: bool) -> dict[str, 
 def as_text(options: dict[str, str]) -> str:
     """Return FFmpeg's options as the text that OpenCV splits at ``;`` and ``|``."""
     return "|".join(f"{key};{_SPECIAL.sub(_ESCAPED, value)}" for key, value in options.items())
-
-
-def redirected(target: str) -> str:
-    """Return the reason for a camera that redirects to another address, with the remedy."""
-    with contextlib.suppress(ValueError):
-        if target:
-            return f"it redirects to {shown(target)}: set `url` to that address"
-    return "it redirects to an address that cannot be opened"
 
 
 def _connected(url: str) -> socket.socket:
@@ -174,7 +165,7 @@ def _ask(camera: socket.socket, url: str, deadline: float) -> None:
     if _STATUS.match(answer):
         found = _LOCATION.search(answer.decode("latin-1"))
         if found is None or _place(found[1]) != _place(url):
-            raise SourceError(redirected(found[1] if found else ""))
+            raise SourceError(f"it {redirected(url, found[1] if found else '', secret=False)}")
 
 
 def _place(url: str) -> tuple[str, str | None, int | None] | None:
