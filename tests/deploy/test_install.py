@@ -413,27 +413,73 @@ keep_look_ups
         ("mqtt: {host: '${BROKER}'}\n", "", [AVAHI]),
         ("", "sources:\n  cam: {kind: rtsp, url: '${CAMERA}'}\n", [AVAHI]),
         ('{"mqtt": {"host": "broker.local"}}\n', "", [AVAHI]),
+        ("mqtt:\n  host:\n    broker.local\n", "", [AVAHI]),
+        ("mqtt: {host: &name 'broker.local'}\n", "", [AVAHI]),
+        ("mqtt: {host: *name}\n", "", [AVAHI]),
+        ("mqtt:\n  # host: broker.local\n  host: # none\n  port: 1883\n", "#url: 'http://cam.local/'\n", []),
+        ("about: 'the #1 # box'\nmqtt: {id: 'a # b', host: broker.local}\n", "", [AVAHI]),
     ],
 )
 def test_an_upgrade_keeps_the_service_open_that_finds_a_configured_name(
     tmp_path: Path, config: str, part: str, opened: list[str]
 ) -> None:
-    for folder in ("new/bin", "new/share", "conf.d"):
-        (tmp_path / folder).mkdir(parents=True)
-    (tmp_path / "new/bin/python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
-    (tmp_path / "new/bin/python").chmod(0o755)
-    unit = tmp_path / "new/share/edge-infer.service"
-    before = (ROOT / "systemd/edge-infer.service").read_text()
-    unit.write_text(before)
-    (tmp_path / "config.yaml").write_text(config)
+    prepare_upgrade(tmp_path, config)
     (tmp_path / "conf.d/cam.yaml").write_text(part)
-    (tmp_path / "nsswitch.conf").write_text("hosts: files mdns4_minimal [NOTFOUND=return] dns\n")
-    done = subprocess.run(
-        ["unshare", "--mount", "bash", "-c", KEPT], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    lost = set(before.split()) - set(unit.read_text().split())
+    done, lost = keep_look_ups(tmp_path)
     assert lost == {f"-{path}" for path in opened}
     assert [path for path in opened if path not in done.stdout] == []
+
+
+def prepare_upgrade(folder: Path, config: str) -> None:
+    """The files of `keep_look_ups`: those of the new version, and the configuration."""
+    for each in ("new/bin", "new/share", "conf.d"):
+        (folder / each).mkdir(parents=True)
+    (folder / "new/bin/python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    (folder / "new/bin/python").chmod(0o755)
+    (folder / "config.yaml").write_text(config)
+    (folder / "nsswitch.conf").write_text("hosts: files mdns4_minimal [NOTFOUND=return] dns\n")
+
+
+def keep_look_ups(folder: Path) -> tuple[subprocess.CompletedProcess[str], set[str]]:
+    """What the function prints, and what the unit no longer closes."""
+    unit = folder / "new/share/edge-infer.service"
+    before = (ROOT / "systemd/edge-infer.service").read_text()
+    unit.write_text(before)
+    command = ["unshare", "--mount", "bash", "-c", f"ulimit -v 1500000\n{KEPT}"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=60)
+    return done, set(before.split()) - set(unit.read_text().split())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount another nsswitch.conf")
+def test_an_upgrade_reads_only_usual_files_of_a_user_who_owns_a_part_of_the_configuration(tmp_path: Path) -> None:
+    prepare_upgrade(tmp_path, "mqtt: {host: broker.local}\n")
+    part, own = tmp_path / "conf.d/cam.yaml", tmp_path / "own.yaml"
+    own.write_text("sources:\n  cam: {kind: rtsp, url: 'rtsp://cam.local/a'}\n")
+    os.mkfifo(tmp_path / "pipe")
+    for each in (own, part.parent, tmp_path / "pipe"):
+        os.chown(each, 61400, 61400)
+    for target in ("/proc/kmsg", "/proc/1/mem", "/dev/zero", "/etc/shadow", str(tmp_path / "pipe"), "missing"):
+        part.symlink_to(target)
+        os.chown(part, 61400, 61400, follow_symlinks=False)
+        done, lost = keep_look_ups(tmp_path)
+        assert not lost
+        assert "cannot be read (see above), so no service that looks up names stays open" in done.stdout
+        assert str(part) in done.stderr
+        assert "Traceback" not in done.stderr
+        part.unlink()
+    part.touch()
+    os.truncate(part, 3 << 30)
+    done, lost = keep_look_ups(tmp_path)
+    assert not lost
+    assert "larger than 4 MiB" in done.stderr
+    part.unlink()
+    part.symlink_to(own)
+    os.chown(part, 61400, 61400, follow_symlinks=False)
+    assert keep_look_ups(tmp_path)[1] == {f"-{AVAHI}"}
+    part.unlink()
+    (tmp_path / "config.yaml").unlink()
+    done, lost = keep_look_ups(tmp_path)
+    assert (done.stdout, done.stderr, lost) == ("", "", set())
 
 
 RETAINED = (
