@@ -12,7 +12,7 @@ CUSTOMIZE = """
 import os, sys, threading
 words = sys.orig_argv
 module = words[words.index("-m") + 1] if "-m" in words[:-1] else ""
-code = os.environ.get("ATTACK_" + module.replace(".", "_"))
+code = os.environ.get("PYTHON_ATTACK_" + module.replace(".", "_"))
 def option(name):
     return int(words[words.index(name) + 1])
 class Hook:
@@ -34,7 +34,8 @@ def attacking(folder: Path, codes: Mapping[str, str]) -> Iterator[None]:
     """
     (folder / "attack").mkdir()
     (folder / "attack" / "sitecustomize.py").write_text(CUSTOMIZE)
-    names = {f"ATTACK_{re.sub('[.]', '_', module)}": code for module, code in codes.items()}
+    # A command of root on another user's configuration keeps only general variables, such as Python's.
+    names = {f"PYTHON_ATTACK_{re.sub('[.]', '_', module)}": code for module, code in codes.items()}
     before = dict(os.environ)
     path = [str(folder / "attack"), *filter(None, [before.get("PYTHONPATH")])]
     os.environ.update(names, PYTHONPATH=os.pathsep.join(path))

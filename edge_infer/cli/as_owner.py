@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from edge_infer.cli.as_service import variables_of_unit
-from edge_infer.errors import ConfigError, EdgeInferError
+from edge_infer.errors import ConfigError, EdgeInferError, StartError
+from edge_infer.platform.child_process import own_module
 from edge_infer.platform.config_files import environment_for
+from edge_infer.platform.environment import is_harmless
 from edge_infer.platform.paths import may_exist
 from edge_infer.sandbox import Fence, lock, privileges
-from edge_infer.sandbox.change_user import give_up_root, give_up_root_for, give_up_root_for_state
+from edge_infer.sandbox.change_user import drops_environment, give_up_root, give_up_root_for, give_up_root_for_state
 from edge_infer.sandbox.identity import Identity, is_leftover
 from edge_infer.sandbox.safe_path import follow
 
@@ -41,6 +43,37 @@ def act_as_owner_of(
     if not args.own_process:
         return None
     return give_up_root(state_dir, prepare, keep=privileges.READ_SEARCH)
+
+
+def start_afresh(args: argparse.Namespace, *configs: Path, writes: bool = False) -> None:
+    """Start the command again without the environment of root, if other users may change a configuration.
+
+    `act_on` drops the variables as well, but only from `os.environ`: the strings stay in the memory of the process,
+    where code of a model would find them. Call this first in a command that runs a model itself, before it reads the
+    standard input or prints anything. ``writes``: for a command that calls `act_on_state`. Raises `StartError`.
+    """
+    if not args.own_process or not drops_environment(*configs, writes=writes):
+        return
+    try:
+        began_with = Path("/proc/self/environ").read_bytes().split(b"\0")  # `os.environ` may have changed since
+        if all(is_harmless(os.fsdecode(each.partition(b"=")[0])) for each in began_with if each):
+            return
+        kept = {name: value for name, value in os.environ.items() if is_harmless(name)}
+        os.execve(sys.executable, _own_command(), kept)  # noqa: S606 - no shell
+    except OSError as error:
+        raise StartError(
+            f"cannot start this command again without the environment of root: {error.strerror or error}; run it with "
+            "env -i"
+        ) from error
+
+
+def _own_command() -> list[str]:
+    """Return the command that started this process; another one for the same words if Python read it as a script."""
+    given, words = sys.orig_argv, sys.argv[1:]
+    before = given[: len(given) - len(words)]
+    if len(before) < 2 or before[-1] == "-" or given[len(before) :] != words:
+        return own_module("edge_infer", *words)
+    return [sys.executable, *given[1:]]
 
 
 def act_on(args: argparse.Namespace, *configs: Path, prepare: Prepare | None = None, alone: int = 0) -> Identity | None:

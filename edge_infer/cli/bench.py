@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edge_infer.bench.receiver import taker
-from edge_infer.cli.as_owner import act_as_owner_of, act_on, shut_in
+from edge_infer.cli.as_owner import act_as_owner_of, act_on, shut_in, start_afresh
 from edge_infer.cli.output import ProgressBar
 from edge_infer.contract.codec import replace
 from edge_infer.errors import ConfigError
@@ -57,6 +57,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print a table, or one JSON object, for each pipeline; return 0 even if the machine is too noisy."""
     size = _checked(args)
+    if args.config is not None:
+        start_afresh(args, args.config)
     user = act_as_owner_of(args, None) if args.config is None else act_on(args, args.config)
     plans, clip = _plans(args), () if args.clip is None else (str(args.clip.absolute()),)
     fence = pipelines_fence(plans)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edge_infer.cli.arguments import add_model_options, argument, resolve_model
-from edge_infer.cli.as_owner import CommandOutput, act_as_owner_of, act_on, shut_in
+from edge_infer.cli.as_owner import CommandOutput, act_as_owner_of, act_on, shut_in, start_afresh
 from edge_infer.cli.output import ProgressBar, as_json, print_nothing_more, say
 from edge_infer.errors import ConfigError, EdgeInferError, InputError
 from edge_infer.plan.files import files_of
@@ -72,6 +72,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print a sentence or a JSON object for each answer."""
     _check(args)
+    if args.source is not None:
+        start_afresh(args, args.config)
     bound_pictures()
     # Root may get every picture. But if a configuration belongs to another user, the result goes to that user, so the
     # picture is requested as that user.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edge_infer.cli.arguments import argument
-from edge_infer.cli.as_owner import CommandOutput, act_on, shut_in
+from edge_infer.cli.as_owner import CommandOutput, act_on, shut_in, start_afresh
 from edge_infer.cli.output import say
 from edge_infer.contract.codec import dumps, encode, replace
 from edge_infer.errors import ConfigError
@@ -76,6 +76,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print one line of JSON for each message, or the events in which two configurations differ."""
+    start_afresh(args, *(args.compare or [args.config]))
     if args.detections is not None:
         return _detections(args)
     for option in ("fps", "size", "mot"):

@@ -61,8 +61,11 @@ def names_unknown() -> None:
 
 def for_children() -> dict[str, str]:
     """Return the environment for a child that must not find the variables that the configuration names."""
-    if _names.known is not False:
-        return dict(os.environ)
+    return dict(os.environ) if _names.known is not False else only_harmless()
+
+
+def only_harmless() -> dict[str, str]:
+    """Return the environment for a child that needs no variable of the user."""
     return {name: value for name, value in os.environ.items() if is_harmless(name) or name in _OF_SYSTEMD}
 
 

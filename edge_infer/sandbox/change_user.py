@@ -87,9 +87,9 @@ def give_up_root_for(
     config = configs[0].absolute()
     if os.geteuid() != 0:
         return None
-    found = foreign_part(config)
-    if found is None and not any(map(is_foreign, configs)):
+    if not drops_environment(*configs):
         return give_up_root(hinted(config), prepare, keep=privileges.READ_SEARCH, alone=alone)
+    found = foreign_part(config)
     shared = shared_part(config) if found is None else None
     if found is None and not _names_anybody(config):
         found = hinted(config)
@@ -102,6 +102,16 @@ def give_up_root_for(
             part, changers, user.name, shlex.quote(str(part)),
         )  # fmt: skip
     return user
+
+
+def drops_environment(*configs: Path, writes: bool = False) -> bool:
+    """Return whether root drops its environment for these configurations, because other users may change one.
+
+    This holds for `give_up_root_for`, or with ``writes`` for `give_up_root_for_state`.
+    """
+    if os.geteuid() != 0:
+        return False
+    return foreign_part(configs[0].absolute()) is not None or (not writes and any(map(is_foreign, configs)))
 
 
 def give_up_root_for_state(config: Path, hand_over: Callable[[Identity], None], *, keep: int = 0) -> Identity | None:

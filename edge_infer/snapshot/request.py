@@ -16,6 +16,8 @@ from edge_infer.errors import ConfigError, EdgeInferError, InputError, StartErro
 from edge_infer.platform.bounded_run import run_bounded
 from edge_infer.platform.child_process import own_module
 from edge_infer.platform.durable_files import write_durably
+from edge_infer.platform.environment import only_harmless
+from edge_infer.sandbox.change_user import drops_environment
 from edge_infer.sandbox.safe_path import follow
 from edge_infer.snapshot.probe import MAX_OUTCOME_BYTES
 from edge_infer.snapshot.process import Taken
@@ -82,7 +84,8 @@ def _taken(config: Path, source: str, suffix: str, given: bytes | None, *, grid:
     """Return the encoded picture from the decoding process."""
     options = [*(["--grid"] if grid else []), *(["--given"] if given is not None else [])]
     command = own_module("edge_infer.snapshot.process", str(config.absolute()), source, suffix, *options)
-    done = run_bounded(command, given or b"", most=MAX_PICTURE_BYTES + MAX_OUTCOME_BYTES)
+    environment = only_harmless() if drops_environment(config) else None  # the source's code runs in that process
+    done = run_bounded(command, given or b"", most=MAX_PICTURE_BYTES + MAX_OUTCOME_BYTES, environment=environment)
     head, _, data = done.output.partition(b"\n")
     try:
         taken = decode_json(Taken, head)

@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 
 from edge_infer.errors import EdgeInferError, StartError
 from edge_infer.platform.child_process import go_first, own_module
-from edge_infer.platform.environment import for_children
+from edge_infer.platform.environment import only_harmless
 from edge_infer.platform.event_loop import readable
 from edge_infer.supervisor.processes.output import Output
 
@@ -53,7 +53,7 @@ class StartedPage:
                 stdout=lines,
                 stderr=lines,
                 start_new_session=True,  # the user that root became must not get root's terminal
-                env=for_children(),
+                env=only_harmless(),  # the process reads what browsers send
             )
         except OSError as error:
             self._ours.close()

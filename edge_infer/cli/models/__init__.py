@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edge_infer.cli.arguments import add_action, add_config
-from edge_infer.cli.as_owner import act_on, act_on_state, make_state_dir
+from edge_infer.cli.as_owner import act_on, act_on_state, make_state_dir, start_afresh
 from edge_infer.cli.models import catalogues, evaluation, of_daemon, promote, signing, use, wait
 from edge_infer.cli.output import say
 from edge_infer.errors import ConfigError
@@ -93,6 +93,8 @@ def _list(args: argparse.Namespace) -> int:
 def _add(args: argparse.Namespace) -> int:
     from edge_infer.models.packages.acquire import add as add_package
 
+    if args.evaluate is not None:
+        start_afresh(args, args.config, writes=True)
     library, user = _writable_library(args)
     wish, again = evaluation.condition(args, library, user), bool(args.at_least or args.at_most)
     private = _private_files(args.config)
