@@ -20,6 +20,10 @@ log = logging.getLogger(__name__)
 LARGEST: Final = 64 << 20
 """Maximum bytes of a file; a larger file is not accepted as a picture."""
 _BITFIELDS: Final = 3
+_PNG: Final = b"\x89PNG\r\n\x1a\n"
+_ANIMATION: Final = (b"acTL", b"fcTL", b"fdAT")
+_MOST_CHUNKS: Final = 1 << 16
+"""Maximum chunks before the image of a PNG, or in an animated PNG, so that a file of tiny chunks takes little time."""
 
 
 def read_picture(path: str) -> Pixels:
@@ -53,7 +57,7 @@ def decode_picture(data: bytes) -> Pixels | None:
     """
     with silenced() as printed:
         try:
-            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+            pixels = cv2.imdecode(np.frombuffer(_without_animation(data), np.uint8), cv2.IMREAD_COLOR)
         except cv2.error:  # raised for sizes that exceed OpenCV's limit
             return None
     for line in "".join(printed).splitlines():
@@ -70,12 +74,37 @@ def format_of(data: bytes) -> str:
 
 _FORMATS: Final = {
     b"\xff\xd8\xff": "JPEG",
-    b"\x89PNG\r\n\x1a\n": "PNG",
+    _PNG: "PNG",
     b"GIF8": "GIF",
     b"BM": "BMP",
     b"II*\0": "TIFF",
     b"MM\0*": "TIFF",
 }
+
+
+def _without_animation(data: bytes) -> bytes | bytearray:
+    """Return a PNG without the chunks of its animation, and all other data as it is.
+
+    OpenCV's decoder for animated PNG ignores errors in the image data: rows that are missing then contain memory that
+    nobody wrote. It uses this decoder if ``acTL`` comes before the image. Otherwise it decodes the image itself,
+    and refuses incomplete data.
+    """
+    if not data.startswith(_PNG):
+        return data
+    kept, start, animated = bytearray(_PNG), len(_PNG), False
+    for _ in range(_MOST_CHUNKS):
+        if start + 8 > len(data):
+            break
+        length, kind = struct.unpack_from(">I4s", data, start)
+        end = start + 12 + length
+        if kind == b"IDAT" and not animated:
+            return data
+        if kind in _ANIMATION:
+            animated = True
+        else:
+            kept += data[start:end]
+        start = end
+    return kept
 
 
 def _bitfield_bitmap(data: bytes) -> Pixels | None:

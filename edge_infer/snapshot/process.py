@@ -76,13 +76,12 @@ def main() -> int:
 
 def _decoded(data: bytes, source: str) -> Pixels:
     lock("reader", fence=Fence())
-    import cv2
-    import numpy as np
+    from edge_infer.frames.picture import decode_picture
 
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    pixels = decode_picture(data) if data else None
     if pixels is None:
         raise EdgeInferError(f"the daemon's picture of {source} cannot be read ({len(data)} bytes)")
-    return np.asarray(pixels, np.uint8)
+    return pixels
 
 
 def _opened(config: Path, source: str, owners: Collection[int]) -> Pixels:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import json
 import os
 import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import cv2
@@ -97,3 +99,65 @@ def test_libraries_print_nothing_about_a_damaged_picture(tmp_path: Path) -> None
     code += "for path in Path(sys.argv[1]).iterdir(): decode_picture(path.read_bytes())"
     done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def animated(rows: int, *, channels: int = 3, first: bool = True, level: int = 50) -> bytes:
+    """A PNG of 30x20 pixels with a second frame, and with so many rows of the image that other programs show.
+
+    Without ``first``, this image is no frame of the animation.
+    """
+
+    def lines(count: int, value: int) -> bytes:
+        return zlib.compress((b"\0" + bytes([value]) * 30 * channels) * count)
+
+    def control(number: int) -> bytes:
+        return chunk(b"fcTL", struct.pack(">IIIIIHHBB", number, 30, 20, 0, 0, 1, 10, 0, 0))
+
+    color = {3: 2, 4: 6}[channels]
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 30, 20, 8, color, 0, 0, 0))
+    begin = chunk(b"acTL", struct.pack(">II", 2 if first else 1, 0)) + (control(0) if first else b"")
+    later = control(int(first)) + chunk(b"fdAT", struct.pack(">I", int(first) + 1) + lines(20, 90))
+    image = chunk(b"IDAT", lines(rows, level))
+    return b"\x89PNG\r\n\x1a\n" + header + begin + image + later + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize("first", [True, False])
+def test_an_animated_png_is_its_image(channels: int, *, first: bool) -> None:
+    pixels = decode_picture(animated(20, channels=channels, first=first))
+    assert pixels is not None
+    assert pixels.shape == (20, 30, 3)
+    assert np.unique(pixels).tolist() == [50]
+
+
+def test_no_picture_contains_memory_that_nobody_wrote(tmp_path: Path) -> None:
+    """With MALLOC_PERTURB_ the C library fills new memory, so such a picture differs from run to run."""
+    whole = animated(20)
+    files = {f"{rows}-{channels}": animated(rows, channels=channels) for rows in (0, 5, 19) for channels in (3, 4)}
+    files["no-frame"] = animated(5, first=False)
+    for place in range(whole.index(b"IDAT") + 4, whole.index(b"fcTL", whole.index(b"IDAT")) - 8):
+        files[f"damaged-{place}"] = whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :]
+    files |= {f"cut-{length}": whole[:length] for length in range(len(whole) // 2, len(whole), 7)}
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    code = "import json, sys; from edge_infer.frames.picture import decode_picture; from pathlib import Path\n"
+    code += "found = {path.name: decode_picture(path.read_bytes()) for path in Path(sys.argv[1]).iterdir()}\n"
+    code += "print(json.dumps({name: None if some is None else some.tolist() for name, some in found.items()}))"
+    runs = []
+    for fill in ("1", "200"):
+        environment = {**os.environ, "MALLOC_PERTURB_": fill}
+        done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, check=True, env=environment)
+        runs.append(json.loads(done.stdout))
+    assert [name for name in files if runs[0][name] != runs[1][name]] == []
+    assert [name for name, pixels in runs[0].items() if pixels is not None and not name.startswith("damaged")] == []
+
+
+def test_a_png_of_very_many_chunks_is_refused() -> None:
+    whole = animated(20)
+    place = whole.index(b"IDAT") - 4
+    assert decode_picture(whole[:place] + chunk(b"tEXt", b"a\0b") * 1000 + whole[place:]) is not None
+    assert decode_picture(whole[:place] + chunk(b"acTL", b"") * 100_000 + whole[place:]) is None
