@@ -21,7 +21,8 @@ def main() -> None:
         sys.exit(1)
     # A reader may have kept the capability to read this program; the command must not inherit it.
     ctypes.CDLL(None).prctl(_PR_CAP_AMBIENT, _AMBIENT_CLEAR_ALL, 0, 0, 0)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the reader ignores this signal; the command must not
+    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):  # the reader ignores these; the command must not
+        signal.signal(number, signal.SIG_DFL)
     try:
         os.execvp(command[0], command)  # noqa: S606 - no shell, by design
     except OSError as error:

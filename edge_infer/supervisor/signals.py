@@ -1,4 +1,7 @@
-"""Signals as a descriptor to wait on: SIGTERM and SIGINT stop the daemon, SIGHUP reloads the configuration."""
+"""Signals as a descriptor to wait on: SIGTERM and SIGINT stop the daemon, SIGHUP reloads the configuration.
+
+The daemon ignores SIGUSR1 and SIGUSR2, which other daemons use to reopen their logs. Its children inherit this.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +23,15 @@ class Signals:
         self._wakeup = -1
 
     def __enter__(self) -> Signals:
-        """Install the handlers of the three signals."""
+        """Install the handlers."""
         self._reading, self._writing = os.pipe()
         for end in (self._reading, self._writing):
             os.set_blocking(end, False)
         self._wakeup = signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             self._before[number] = signal.signal(number, self._take)
+        for number in (signal.SIGUSR1, signal.SIGUSR2):
+            self._before[number] = signal.signal(number, signal.SIG_IGN)
         return self
 
     def __exit__(self, *_: object) -> None:

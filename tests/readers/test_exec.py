@@ -121,6 +121,21 @@ def test_a_reader_takes_its_command_with_it(number: signal.Signals, tmp_path: Pa
         until(lambda: True if parent_of(child) is None else None, "the end of the command")
 
 
+def test_a_command_ignores_no_signal_that_the_daemon_ignores(tmp_path: Path) -> None:
+    """A shell cannot catch a signal that was ignored when it began."""
+    numbers = (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    shell = ("sh", "-c", f"grep ^SigIgn: /proc/self/status > {tmp_path}/ignored; cat /dev/zero")
+    try:
+        with ExecSource(ExecOptions(shell, WIDTH, HEIGHT, "gray")) as source:
+            assert source.read() is not None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    ignored = int((tmp_path / "ignored").read_text().split()[1], 16)
+    assert [number for number in numbers if ignored >> (number - 1) & 1] == []
+
+
 def test_the_whole_session_of_a_command_ends_with_the_source(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     shell = ("sh", "-c", f"sleep 1000 & echo $! > {pid}.new; mv {pid}.new {pid}; cat /dev/zero")

@@ -117,6 +117,18 @@ def test_sighup_reloads(daemon: Daemon, broker: Broker, subscriber: Subscriber) 
     subscriber.wait(f"{P}/two/result")
 
 
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
+def test_signals_of_users_end_nothing(number: signal.Signals, daemon: Daemon, subscriber: Subscriber) -> None:
+    """``systemctl kill --signal=USR1`` sends one to all processes of the unit."""
+    boot, before = subscriber.wait(f"{P}/faces/result").value["boot"], daemon.pids()
+    moment = time.monotonic()
+    for pid in before.values():
+        os.kill(pid, number)
+    daemon.signal(number)
+    subscriber.wait(f"{P}/faces/result", lambda heard: heard.at > moment + 1 and heard.value["boot"] == boot)
+    assert daemon.pids() == before
+
+
 def test_with_a_broken_file_the_last_applied_configuration_starts_loudly(
     daemon: Daemon, subscriber: Subscriber
 ) -> None:
