@@ -599,6 +599,10 @@ class ReadingsDone(Record, frozen=True):
     number: Count
 
 
+ENDED: Final = "the source has ended"
+"""Text of the `ReaderTrouble` of a source that has ended in order, such as a file on standard input."""
+
+
 class ReaderTrouble(Record, frozen=True):
     """The device delivers no frames, and the reader tries again. With ``ended`` there will be no more frames.
 

@@ -19,7 +19,7 @@ from edge_infer.errors import EdgeInferError, SourceError, WireError, shortened
 from edge_infer.frames.pixels import Orientation
 from edge_infer.frames.timing import Pacer
 from edge_infer.ipc.channel import Channel, ChannelClosedError
-from edge_infer.ipc.messages import ProcessUse, ReaderReport, SetLogLevel
+from edge_infer.ipc.messages import ENDED, ProcessUse, ReaderReport, SetLogLevel
 from edge_infer.plan.credentials import without_passwords
 from edge_infer.plan.records import SourcePlan
 from edge_infer.platform.event_loop import readable
@@ -158,7 +158,7 @@ class SourceReader:
                 writer.attend(None)
             with progress.call():
                 source.close()
-        self._rest("the source has ended", ended=True)
+        self._rest(ENDED, ended=True)
 
     def _finish(self, source: Source, writer: StreamWriter) -> None:
         """Pass on the readings that the source has already taken from its pipe: no other reader will get them."""

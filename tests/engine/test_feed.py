@@ -19,6 +19,7 @@ from edge_infer.engine.output.health import SourceWatch
 from edge_infer.errors import SourceError
 from edge_infer.frames.frame import Frame
 from edge_infer.frames.pixels import Orientation
+from edge_infer.ipc.messages import ENDED
 from edge_infer.plan.records import SourcePlan
 from edge_infer.platform.rate_limits import TokenBucket
 from edge_infer.readers.sources import Picture
@@ -255,6 +256,15 @@ def test_a_source_that_comes_back_is_logged_as_its_loss_was(caplog: pytest.LogCa
         feed.offer(2, lambda: frame(2))
         feed.offer(3, lambda: frame(3))
     assert caplog.messages == ["source cam: it cannot be reached", "source cam is back after 0 s"]
+    feed.close()
+
+
+def test_the_ordinary_end_of_a_source_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    feed = Feed(PLAN)
+    with caplog.at_level("INFO"):
+        feed.trouble(ENDED, ended=True)
+    assert [f"{each.levelname} {each.getMessage()}" for each in caplog.records] == ["INFO source cam has ended"]
+    assert feed.health().error == ENDED
     feed.close()
 
 

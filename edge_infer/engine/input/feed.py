@@ -14,6 +14,7 @@ from edge_infer.contract.messages import Reason, SourceHealth
 from edge_infer.engine.output.health import SourceWatch
 from edge_infer.errors import shortened
 from edge_infer.frames.frame import Captured
+from edge_infer.ipc.messages import ENDED
 from edge_infer.plan.records import SourcePlan
 from edge_infer.platform.rate_limits import TokenBucket
 
@@ -296,7 +297,7 @@ class Feed:
     def trouble(self, text: str, *, ended: bool = False) -> None:
         """Record why the source gives no frames. ``ended``: the source will never give frames again."""
         with self._watching:
-            if text != self._watch.error and text:
+            if text not in ("", ENDED, self._watch.error):
                 self._log(logging.WARNING, text)
             self._watch.trouble(text)
             if ended:
