@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 from hypothesis import given
@@ -15,6 +16,7 @@ from edge_infer.engine.tasks.detection import Detection, Detections
 from edge_infer.frames.frame import Frame, Instant
 from edge_infer.plan.records import EventsPlan, PipelinePlan
 from tests.engine.cascade.sightings import SIZE, child, classified, seen, shown
+from tests.running import ROOT
 
 
 def inquiry(plan: PipelinePlan) -> Inquiry:
@@ -31,6 +33,10 @@ def asked(one: Inquiry, frame: Frame, said: str | None = "mask") -> list[int | N
     return found
 
 
+def without_numbers(text: str) -> str:
+    return re.sub(r"\d+(\.\d+)?", "0", text)
+
+
 def test_the_best_of_a_frame_come_first_and_the_others_in_the_next() -> None:
     one = inquiry(child(most=2))
     objects = (seen(1, 0.9), seen(2, 0.8), seen(3, 0.7))
@@ -43,6 +49,8 @@ def test_the_best_of_a_frame_come_first_and_the_others_in_the_next() -> None:
         "#1 not examined again: the last time was 0.2 s ago, and it has grown by 0% since; crops.again is 5 s, "
         "crops.grown 50%"
     )
+    page = without_numbers((ROOT / "docs/cascades.md").read_text())
+    assert [stage for stage in stages if without_numbers(stage) not in page] == []
 
 
 def test_an_object_is_asked_about_again_after_a_time_or_when_it_has_grown() -> None:
