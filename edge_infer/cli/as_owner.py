@@ -59,21 +59,14 @@ def start_afresh(args: argparse.Namespace, *configs: Path, writes: bool = False)
         if all(is_harmless(os.fsdecode(each.partition(b"=")[0])) for each in began_with if each):
             return
         kept = {name: value for name, value in os.environ.items() if is_harmless(name)}
-        os.execve(sys.executable, _own_command(), kept)  # noqa: S606 - no shell
+        if sys.flags.ignore_environment:  # the new Python gets no -E or -I
+            kept = {name: value for name, value in kept.items() if not name.startswith("PYTHON")}
+        os.execve(sys.executable, own_module("edge_infer", *sys.argv[1:]), kept)  # noqa: S606 - no shell
     except OSError as error:
         raise StartError(
             f"cannot start this command again without the environment of root: {error.strerror or error}; run it with "
             "env -i"
         ) from error
-
-
-def _own_command() -> list[str]:
-    """Return the command that started this process; another one for the same words if Python read it as a script."""
-    given, words = sys.orig_argv, sys.argv[1:]
-    before = given[: len(given) - len(words)]
-    if len(before) < 2 or before[-1] == "-" or given[len(before) :] != words:
-        return own_module("edge_infer", *words)
-    return [sys.executable, *given[1:]]
 
 
 def act_on(args: argparse.Namespace, *configs: Path, prepare: Prepare | None = None, alone: int = 0) -> Identity | None:
