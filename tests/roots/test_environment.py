@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from edge_infer.platform.child_process import own_module
+from tests.broker import eventually
 from tests.running import CLIP, MODEL, ROOT
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root has an environment to drop")
@@ -181,7 +182,8 @@ def test_the_process_of_the_page_gets_no_variable_of_the_user(site: Path, tmp_pa
         try:
             assert page.stdout.readline().startswith("ssh -L ")
             children = Path(f"/proc/{page.pid}/task/{page.pid}/children").read_text().split()
-            found = Path(f"/proc/{children[0]}/environ").read_bytes().split(b"\0")
+            place = Path(f"/proc/{children[0]}/environ")  # empty until the kernel has loaded the program
+            found = eventually(place.read_bytes, "its environment").split(b"\0")
         finally:
             page.terminate()
     assert len(children) == 1
