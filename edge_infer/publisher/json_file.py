@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -10,6 +11,7 @@ from edge_infer.contract.codec import decode_json, dumps
 from edge_infer.errors import WireError
 from edge_infer.platform.paths import content
 from edge_infer.platform.rate_limits import LogThrottle
+from edge_infer.publisher import reserved_space
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +49,11 @@ class JsonFile(Generic[T]):
         """Replace the file by this record; with None remove it. Return False on failure."""
         return self.put(folder, None if record is None else dumps(record))
 
-    def put(self, folder: Path, packed: bytes | None) -> bool:
-        """Do the same as `write` for an encoded record."""
+    def put(self, folder: Path, packed: bytes | None, *, last: bool = False) -> bool:
+        """Do the same as `write` for an encoded record.
+
+        The ``last`` one of the process may use the space that is reserved for this file.
+        """
         path = folder / self._name
         try:
             if packed is None:
@@ -58,6 +63,11 @@ class JsonFile(Generic[T]):
                 path.with_suffix(".new").write_bytes(packed)
                 path.with_suffix(".new").replace(path)
         except OSError as error:
+            with suppress(OSError):
+                path.with_suffix(".new").unlink(missing_ok=True)
+                if last and packed is not None:
+                    reserved_space.fill(path.with_suffix(reserved_space.SUFFIX), packed, path)
+                    return True
             if self._rarely.due(path):
                 log.warning("%s cannot be written (%s): %s", path, error.strerror, self._without)
             return False

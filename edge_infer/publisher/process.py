@@ -606,8 +606,7 @@ class Publisher:
         if not self._link.finish(deadline):
             log.warning("clean disconnect from the broker failed: %s", self._link.sentence)
         self._send_acks(at_once=True)
-        if not self._replaced and not self._open.finish():
-            self._outbox.free_space()
+        if not self._replaced:
             self._open.finish()
         self._memory.save(self._plan, self._retained.clearing(), self._states.left)
         self._discovery.settle(self._plan)

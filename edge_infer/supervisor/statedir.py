@@ -35,10 +35,10 @@ _DATABASE: Final = "outbox.sqlite"
 MOVED: Final = ("topics.json", "discovery.json", "open-events.json", _DATABASE, f"{_DATABASE}-wal", f"{_DATABASE}-shm")
 """Files of the publisher that earlier versions stored in the state directory itself."""
 _UNFINISHED: Final = ("topics.new", "discovery.new", "open-events.new", "vocabulary.new")
-DISPENSABLE: Final = (f"{_DATABASE}.corrupt", "outbox.space", *_UNFINISHED)
+DISPENSABLE: Final = (f"{_DATABASE}.corrupt", "outbox.space", "open-events.space", *_UNFINISHED)
 """Files of a publisher that its successors can do without."""
 PUBLISHER_FILES: Final = frozenset((
-    *MOVED, "vocabulary.json", f"{_DATABASE}-journal", *DISPENSABLE,
+    *MOVED, "vocabulary.json", f"{_DATABASE}-journal", "outbox.account", *DISPENSABLE,
 ))  # fmt: skip
 """All files that a publisher makes in its folder."""
 ASIDE: Final = "publisher.put-aside-"

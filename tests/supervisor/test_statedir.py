@@ -15,7 +15,7 @@ from edge_infer.models.trials import known_results
 from edge_infer.platform.paths import default_state_dir, hinted
 from edge_infer.publisher import allowed_texts
 from edge_infer.publisher.homeassistant import discovery
-from edge_infer.publisher.outbox import database, database_worker
+from edge_infer.publisher.outbox import database, database_worker, saved_account
 from edge_infer.publisher.state import open_events, retained
 from edge_infer.supervisor.statedir import FORMAT, MOVED, PUBLISHER_FILES, TRIAL_FILES, leave_temporary, locked
 
@@ -99,7 +99,8 @@ def test_the_files_that_stay_are_those_that_the_processes_make() -> None:
         *map(str, records),
         *(str(path.with_suffix(".new")) for path in records),
         *data,
-        database_worker.SPACE_FILE,
+        *database_worker.SPACE_FILES,
+        saved_account.FILE,
     } == PUBLISHER_FILES
     assert set(MOVED) <= PUBLISHER_FILES
     assert set(TRIAL_FILES) == {known_results.TRIED_FILE, known_results.KNOWN_FILE}

@@ -147,6 +147,8 @@ class Database:
 
     def __init__(self, path: Path, limits: Limits, kernel: str, uptime: float, base: int | None = None) -> None:
         self.limits = limits
+        self.at = 0.0
+        """Time of the last commit, by the clock of the file; 0 for none."""
         self._log = path.with_name(path.name + "-wal")
         self._kernel = kernel
         self._series: dict[MessageSeries, int] = {}
@@ -225,6 +227,7 @@ class Database:
         if row is None:
             return 0.0
         _sound(row, str, float, float)
+        self.at = float(row[1])
         return float(row[2]) if row[0] == kernel else float(row[1]) - uptime
 
     def _learn_names(self) -> None:
@@ -305,16 +308,53 @@ class Database:
                 map(self._row, fitting),
             )
             dropped += self._shrink(0)
-            if batch != Batch() or dropped:
-                values = (self._kernel, uptime + self._ahead, self._ahead)
-                run("INSERT OR REPLACE INTO clock (id, kernel, at, ahead) VALUES (1, ?, ?, ?)", values)
-            run("COMMIT")
+            self._commit(uptime, changed=batch != Batch() or bool(dropped))
         except _ERRORS as error:
             with suppress(*_ERRORS):
                 run("ROLLBACK")
             raise _judged(error) from error
         self._shorten_log()
         return dropped
+
+    def amend(
+        self,
+        gone: Iterable[tuple[int, int]],
+        forgotten: Iterable[MessageSeries],
+        rows: Iterable[SeriesRow],
+        uptime: float,
+    ) -> None:
+        """Commit the account of a process that could not write it into the file; delete the messages ``gone``.
+
+        The file itself has the number of waiting messages. If it raises, nothing has changed.
+        """
+        run = self._connection.execute
+        run("BEGIN IMMEDIATE")
+        try:
+            self._begin_order()
+            self._connection.executemany("DELETE FROM entry WHERE number BETWEEN ? AND ?", gone)
+            for series in forgotten:
+                self._forget(series)
+            for row in rows:
+                self._save(row)
+            waiting = f"SELECT count(*), total(length(payload) + {OVERHEAD}), series FROM entry GROUP BY series"  # noqa: S608
+            run("UPDATE series SET waiting = 0, bytes = 0")
+            self._connection.executemany(
+                "UPDATE series SET waiting = ?, bytes = ? WHERE id = ?",
+                [(count, int(size), series) for count, size, series in run(waiting)],
+            )
+            self._commit(uptime)
+        except _ERRORS as error:
+            with suppress(*_ERRORS):
+                run("ROLLBACK")
+            raise _judged(error) from error
+
+    def _commit(self, uptime: float, *, changed: bool = True) -> None:
+        at = uptime + self._ahead
+        if changed:
+            values = (self._kernel, at, self._ahead)
+            self._connection.execute("INSERT OR REPLACE INTO clock (id, kernel, at, ahead) VALUES (1, ?, ?, ?)", values)
+        self._connection.execute("COMMIT")
+        self.at = at if changed else self.at
 
     def _shorten_log(self) -> None:
         """Empty the write-ahead log if a large commit has taken more than its share of a small limit."""

@@ -14,10 +14,16 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Final, TypeAlias
 
-from edge_infer.contract.codec import replace
+from edge_infer.contract.codec import decode_json, replace
 from edge_infer.contract.topics import Place
+from edge_infer.errors import WireError
+from edge_infer.platform.durable_files import sync_folder
+from edge_infer.platform.paths import content
+from edge_infer.publisher import reserved_space
+from edge_infer.publisher.outbox import saved_account
 from edge_infer.publisher.outbox.database import FILE, Batch, CorruptError, Database, Dropped, Limits, SeriesRow
 from edge_infer.publisher.outbox.entry import Entry, MessageSeries
+from edge_infer.publisher.outbox.saved_account import SavedAccount, account_of
 
 log = logging.getLogger(__name__)
 
@@ -25,11 +31,11 @@ ASIDE: Final = ".corrupt"
 """Suffix of a corrupt file that is kept for inspection. The file replaces the one kept before; of a large file, only
 the beginning is kept. Its size counts towards the limit of the outbox, so both files together never exceed the
 limit."""
-SPACE_FILE: Final = "outbox.space"
-SPACE: Final = 512 << 10
+SPACE_FILES: Final = ("outbox.space", "open-events.space")
 SPACE_SHARE: Final = 16
-"""`SPACE` is the size in bytes of a file that reserves disk space, at most the limit divided by `SPACE_SHARE`. It
-counts towards the limit. If the disk is too full for the last account, the worker removes this file first."""
+"""Files that reserve disk space for the last account and the last list of open events, if the process ends while the
+disk is full. Together they take twice `reserved_space.MOST` bytes, at most the limit divided by `SPACE_SHARE`, and
+count towards the limit."""
 KEPT_ASIDE: Final = 4
 """Divisor of the limit; the quotient is the maximum size of a kept corrupt file."""
 
@@ -43,7 +49,7 @@ class Open:
 
 @dataclass(frozen=True, slots=True)
 class SaveAccount:
-    """Write a batch without messages into the reserved space, because the disk is full and the process ends."""
+    """Save a batch without messages in the reserved space, because the disk is full and the process ends."""
 
     batch: Batch
 
@@ -78,6 +84,13 @@ class BatchWritten:
 
 
 @dataclass(frozen=True, slots=True)
+class AccountSaved:
+    """The account of the batch is in the reserved space, for the next process."""
+
+    batch: Batch
+
+
+@dataclass(frozen=True, slots=True)
 class Loaded:
     """Messages that were read; ``complete``: nothing is left up to the requested number."""
 
@@ -95,7 +108,7 @@ class Failed:
 
 
 Order: TypeAlias = Open | Batch | LoadEntries | SaveAccount
-Outcome = DatabaseOpened | BatchWritten | Loaded | Failed
+Outcome = DatabaseOpened | BatchWritten | AccountSaved | Loaded | Failed
 
 
 class DatabaseWorker:
@@ -111,6 +124,8 @@ class DatabaseWorker:
         self._uptime = uptime
         self._database: Database | None = None
         self._base: int | None = None
+        self._at: float | None = None  # time of the last commit
+        self._amended = False  # whether the account that an earlier process saved was looked for
         self._orders: SimpleQueue[Order | None] = SimpleQueue()
         self._outcomes: deque[Outcome] = deque()
         self._readable, self._writable = os.pipe()
@@ -177,7 +192,11 @@ class DatabaseWorker:
             return DatabaseOpened(self._database.contents(order.above), emptied=missing)
         if isinstance(order, SaveAccount):
             self._release()
-            self.free_space()
+            with suppress(OSError, WireError):  # a file system that copies what is overwritten may have no room
+                if self._save_account(order.batch):
+                    return AccountSaved(order.batch)
+            with suppress(OSError):
+                self._space.unlink(missing_ok=True)
             self._database, order = self._open(), order.batch
         if self._database is None:
             return Failed(order, f"{self.path} is not open")
@@ -193,31 +212,59 @@ class DatabaseWorker:
     def _open(self) -> Database:
         database = Database(self.path, self._within(), self._kernel, self._uptime(), self._base)
         self._base = database.base
+        try:
+            if not self._amended:
+                self._amend(database)
+        except BaseException:
+            database.close()
+            raise
         return database
 
-    def _keep_space(self) -> None:
-        """Reserve disk space for the account (see `SaveAccount`)."""
-        try:
-            with self._space.open("xb") as file:
-                file.write(bytes(self._space_bytes))
-        except FileExistsError:
-            return
-        except OSError:
-            with suppress(OSError):
-                self._space.unlink(missing_ok=True)
-
-    def free_space(self) -> None:
-        """Remove the file that keeps space for the account."""
+    def _amend(self, database: Database) -> None:
+        """Move the account that an earlier process saved (see `SaveAccount`) into the file."""
+        if (account := self._saved()) is not None and account.at == database.at:
+            rows = [each.row for each in account.series]
+            database.amend(account.gone, account.forgotten, rows, self._uptime())
+        self._amended = True
         with suppress(OSError):
-            self._space.unlink(missing_ok=True)
+            self._account.unlink(missing_ok=True)
+            sync_folder(self._account.parent)
+
+    def _saved(self) -> SavedAccount | None:
+        try:
+            return decode_json(SavedAccount, content(self._account, reserved_space.MOST))
+        except FileNotFoundError:
+            return None
+        except (OSError, WireError) as error:
+            log.warning("%s cannot be read (%s): the last account may be incomplete", self._account, error)
+            return None
+
+    def _save_account(self, batch: Batch) -> bool:
+        """Save the account in the reserved space; return False if its outbox was never open. Raises `OSError`."""
+        account = account_of(batch, self._at or 0.0, self._base or 0)
+        if not self._amended and (earlier := self._saved()) is not None:
+            account = earlier.followed_by(account)
+            self._account.replace(self._space)
+        elif self._at is None:
+            return False
+        reserved_space.fill(self._space, account.packed(self._space.stat().st_size), self._account)
+        return True
+
+    def _keep_space(self) -> None:
+        for name in SPACE_FILES:
+            reserved_space.reserve(self.path.with_name(name), self._space_bytes // len(SPACE_FILES))
 
     @property
     def _space_bytes(self) -> int:
-        return min(SPACE, self.limits.max_size // SPACE_SHARE)
+        return min(len(SPACE_FILES) * reserved_space.MOST, self.limits.max_size // SPACE_SHARE)
 
     @property
     def _space(self) -> Path:
-        return self.path.with_name(SPACE_FILE)
+        return self.path.with_name(SPACE_FILES[0])
+
+    @property
+    def _account(self) -> Path:
+        return self.path.with_name(saved_account.FILE)
 
     def _begin_anew(self, order: Order, error: CorruptError) -> Outcome:
         """Rename the corrupt file (see `ASIDE`) and open a new one. The messages in the old file are lost."""
@@ -262,5 +309,6 @@ class DatabaseWorker:
     def _release(self) -> None:
         database, self._database = self._database, None
         if database:
+            self._at = database.at
             with suppress(sqlite3.Error):
                 database.close()

@@ -310,9 +310,11 @@ class DeliveryLedger:
     def changes(self) -> tuple[tuple[SeriesRow, ...], tuple[MessageSeries, ...]]:
         """Return the series that changed since the last commit, and those that were merged into the total of old ones.
 
+        Newer series come later.
+
         The counts are right only if the same commit writes all open messages to the disk.
         """
-        rows = tuple(self._row(series, self._tracks[series]) for series in self._changed if series in self._tracks)
+        rows = tuple(self._row(series, track) for series, track in self._tracks.items() if series in self._changed)
         return rows, tuple(self._forgotten)
 
     def committed(self, rows: Iterable[SeriesRow], forgotten: tuple[MessageSeries, ...]) -> None:

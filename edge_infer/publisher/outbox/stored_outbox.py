@@ -23,6 +23,7 @@ from edge_infer.platform.event_loop import readable
 from edge_infer.platform.rate_limits import LogThrottle
 from edge_infer.publisher.outbox.database import Batch, Dropped, Limits, SeriesRow
 from edge_infer.publisher.outbox.database_worker import (
+    AccountSaved,
     BatchWritten,
     DatabaseOpened,
     DatabaseWorker,
@@ -187,11 +188,6 @@ class StoredOutbox:
         elif self._writing:
             log.warning("outbox not written at shutdown: delivered messages may be sent again")
         disk.close(max(0.0, deadline - time.monotonic()))
-
-    def free_space(self) -> None:
-        """Free the space reserved for the last account, because the process ends and another file needs some of it."""
-        if self._disk is not None:
-            self._disk.free_space()
 
     def _give_up_fresh(self, disk: DatabaseWorker) -> None:
         """Count the messages as lost that the disk cannot store at the end, and write only the delivery account."""
@@ -436,11 +432,13 @@ class StoredOutbox:
                 shelf.reading = True
                 disk.order(LoadEntries(place, shelf.hole.after, shelf.hole.upto))
 
-    def _learn(self, outcome: DatabaseOpened | BatchWritten | Loaded | Failed) -> None:
+    def _learn(self, outcome: DatabaseOpened | BatchWritten | AccountSaved | Loaded | Failed) -> None:
         if isinstance(outcome, DatabaseOpened):
             self._opened(outcome)
         elif isinstance(outcome, BatchWritten):
             self._written(outcome)
+        elif isinstance(outcome, AccountSaved):
+            self._writing = None
         elif isinstance(outcome, Loaded):
             place = outcome.load.place
             shelf, here = self._lanes.shelf(place), {*self._out, *self._gone, *self._lanes.live(place)}

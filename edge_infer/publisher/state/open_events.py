@@ -105,12 +105,12 @@ class EventNotes:
         """Whether the file may be written again."""
         return self._clock() >= self._write_at and not self._wear.pause()
 
-    def file(self, folder: Path, noted: bytes) -> bool:
-        """Write the file, whether due or not; return False on failure."""
+    def file(self, folder: Path, noted: bytes, *, last: bool = False) -> bool:
+        """Write the file, whether due or not; return False on failure. With ``last`` the process ends."""
         if self.due:
             self._wear.take((math.ceil(len(noted) / PAGE) + AROUND) * PAGE)
         self._write_at = self._clock() + WRITE_EVERY
-        return self._file.put(folder, noted)
+        return self._file.put(folder, noted, last=last)
 
 
 # Tracking of open events, which continues when the engine dies.
@@ -268,7 +268,7 @@ class OpenEvents:
         Return False on failure. The next process would then repeat end events that are already queued in the outbox.
         """
         if self._folder is not None and (self._begun or self._to_file):
-            self._to_file = not self._notes.file(self._folder, self._noted(exact=True))
+            self._to_file = not self._notes.file(self._folder, self._noted(exact=True), last=True)
         return not self._to_file
 
     def save(self, *, now: bool = False) -> None:
