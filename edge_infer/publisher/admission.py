@@ -3,8 +3,8 @@
 The kinds are the results, states and events of a pipeline. The limit applies to capture times, not to the time of
 sending. So a backlog of an hour contains an hour of captures and is admitted at once. An engine can claim neither
 captures of the future nor the same capture time twice. A number that the engine skips costs as much as a message. A
-restarted publisher may use the part of each limit that its predecessor did not use. Messages that were admitted but not
-acknowledged may be sent again.
+restarted publisher may use the part of each limit that its predecessor did not use. Messages that were admitted but are
+neither at the broker nor on the disk may be sent again.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class BucketLevel(Record, frozen=True):
 
 
 class Unacknowledged(Record, frozen=True):
-    """The highest acknowledged number of a series, the highest admitted one, and how many were admitted in between."""
+    """The highest safe number of a series, the highest admitted one, and how many were admitted in between."""
 
     pipeline: Name
     boot: Boot
@@ -174,7 +174,7 @@ class RateAdmission:
         )
 
     def acked(self, series: MessageSeries, seq: int) -> None:
-        """Record that the engine will not send the numbers up to ``seq`` again."""
+        """Record that the numbers up to ``seq`` are safe: no later publisher needs their messages again."""
         if series in self._acked:
             self._acked[series] = max(seq, self._acked[series])
             left = self._paid[series] - self._acked[series]
@@ -265,7 +265,7 @@ class RateAdmission:
         return False
 
     def _may_come_again(self, series: MessageSeries, seq: int) -> bool:
-        """Return whether an earlier publisher admitted this number without acknowledging it.
+        """Return whether an earlier publisher admitted this number, and died before its message was safe.
 
         Each such number is admitted once more. The engine may have skipped others, which were never admitted.
         """

@@ -449,9 +449,9 @@ class Publisher:
         series = MessageSeries(handover.pipeline, message.boot, "event" if isinstance(message, Event) else "result")
         if own and isinstance(message, Event) and message.skipped is not ABSENT:
             self._outbox.leave_out(series, message.skipped, message.seq)
-        if not own and series.kind == "result" and message.seq <= self._outbox.highest(series):
-            return  # the engine sends it again, and this process has it already
         missing = "handover" if message.boot == self._boot else "unknown"
+        if not own and self._outbox.settled_before(series, message.seq, missing):
+            return  # the engine sends it again; it costs nothing, because nothing leaves
         admitted = self._admit_own(series, handover) if own else self._admit(series, message, handover.at)
         if isinstance(admitted, str):
             self._outbox.lose(series, message.seq, admitted, missing)
@@ -490,6 +490,7 @@ class Publisher:
             return
         safe, self._acks_due, self._acked_at = self._outbox.safe(), math.inf, now
         for acked in safe:
+            self._guard.acked(acked)
             if acked.kind == "event":
                 self._open.settle(MessageSeries(acked.pipeline, acked.boot, acked.kind), acked.seq)
         self._open.save()  # before the engine discards the messages
@@ -498,7 +499,6 @@ class Publisher:
                 self._acks_due = now + ACKS_WITHIN
                 return
             self._outbox.told(acked)
-            self._guard.acked(acked)
 
     def _tell_engine(self, word: PublisherHello | Acked) -> bool:
         try:

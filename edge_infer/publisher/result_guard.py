@@ -74,7 +74,7 @@ class ResultGuard:
             self._noted = noted
 
     def acked(self, acked: Acked) -> None:
-        """Record that the engine has discarded messages after an acknowledgement."""
+        """Record that messages are safe, so that no later publisher admits them again."""
         self._admission.acked(MessageSeries(acked.pipeline, acked.boot, acked.kind), acked.seq)
 
     def engine_rested(self, boot: str, *, fresh: bool) -> bool:

@@ -37,6 +37,7 @@ def main() -> None:
     parser.add_argument("--fence")
     parser.add_argument("--slate")
     parser.add_argument("--delivered")
+    parser.add_argument("--rates")
     parser.add_argument("--control", type=int)
     parser.add_argument("--results", type=int)
     args = parser.parse_args()

@@ -45,7 +45,7 @@ class Room:
     def __init__(self) -> None:
         ours, self._theirs = pair()
         self.engine = Channel(ours, (PublisherHello, Acked))
-        self._slate, self._delivered = new_note(), new_delivered_numbers()
+        self._slate, self._delivered, self._rates = new_note(), new_delivered_numbers(), new_note()
         self.control: Channel | None = None
         self.process: subprocess.Popen[bytes] | None = None
         self.report: PublisherReport | None = None
@@ -54,6 +54,8 @@ class Room:
         self.words: dict[tuple[str, str, str], Acked] = {}
         self.acks = 0
         self.greet = True
+        self.deaf = False
+        """Whether the engine leaves what the publisher says in the channel."""
         self.program = "edge_infer.publisher"
         self.hellos = 0
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
@@ -71,6 +73,7 @@ class Room:
         os.close(self._theirs)
         os.close(self._slate)
         os.close(self._delivered)
+        os.close(self._rates)
         self._log.close()
 
     def start(self, plan: Plan | None = None) -> Room:
@@ -80,8 +83,8 @@ class Room:
         ours, theirs = pair()
         words = [sys.executable, "-m", self.program, "--control", str(theirs), "--results", str(self._theirs)]
         words += ["--fence", dumps(Fence(writes=("/tmp",), anywhere=True)).decode()]
-        words += ["--slate", str(self._slate), "--delivered", str(self._delivered)]
-        files = (theirs, self._theirs, self._slate, self._delivered)
+        words += ["--slate", str(self._slate), "--delivered", str(self._delivered), "--rates", str(self._rates)]
+        files = (theirs, self._theirs, self._slate, self._delivered, self._rates)
         self.process = subprocess.Popen(words, pass_fds=files, stderr=self._log)
         os.close(theirs)
         self.control = Channel(ours, (PublisherReport,))
@@ -111,7 +114,7 @@ class Room:
         while self.control is not None and (report := self._receive(self.control)) is not None:
             self.report = report if report.outbox is not None else self.report  # once the account is known
             self.sentences.append(report.broker)
-        while (word := self.engine.receive()) is not None:
+        while not self.deaf and (word := self.engine.receive()) is not None:
             if isinstance(word, Acked):
                 self.acks += 1
                 self.acked[word.pipeline, word.boot, word.kind] = word.seq
@@ -157,6 +160,14 @@ class Room:
         assert self.process is not None
         self.tell(Stop())
         return self.process.wait(DEADLINE)
+
+    def fill_channel(self) -> None:
+        """Lets the engine hear no more: what the publisher says from now on does not fit into the channel."""
+        self.deaf = True
+        full = Channel(os.dup(self._theirs), ())
+        while full.send(Acked("nothing", BOOT, "result", 0)):
+            pass
+        full.close()
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
         assert self.process is not None

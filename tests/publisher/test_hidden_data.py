@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from edge_infer.contract.codec import dumps, replace
-from edge_infer.contract.messages import DetectedObject, Event, State, timestamp
+from edge_infer.contract.messages import DetectedObject, Event, Result, State, timestamp
 from edge_infer.ipc.messages import EngineDown, EngineHello, EngineUp, StateSnapshot, Tally, handover
 from edge_infer.plan.channel_rates import channel_rates
 from edge_infer.plan.records import EventsPlan, Plan, SourcePlan, TrackPlan
@@ -137,6 +139,109 @@ def test_an_engine_can_neither_invent_pipelines_nor_greet_again(broker: Broker, 
         assert room.report.outbox.lost == {}
         assert room.report.outbox.produced == 2
         assert room.stop() == 0
+
+
+@dataclass
+class Unheard:
+    """An engine that delivers as many messages as its limits allow while it reads nothing, and loses its publisher."""
+
+    room: Room
+    wanted: Plan
+    boot: str = field(default_factory=new_boot)
+    at: float = 0.0
+
+    def deliver(self, messages: Iterable[Result | Event]) -> None:
+        self.room.greet = False
+        self.room.start(self.wanted)
+        self.room.tell(EngineUp(self.boot))
+        self.room.wait(lambda: self.room.hellos, "greeting")
+        self.room.say(EngineHello(self.boot))
+        self.room.wait_connected()
+        self.room.fill_channel()
+        self.at = uptime()
+        self.say(messages)
+
+    def say(self, messages: Iterable[Result | Event]) -> None:
+        """Hands over messages that were all captured at the same time, and waits until the publisher has noted them."""
+        said = list(messages)
+        for message in said:
+            self.room.say(handover("door", message, self.at))
+        self.room.wait(lambda: self.pending == 0, "delivery of all")
+        reports = len(self.room.sentences)
+        self.room.wait(lambda: len(self.room.sentences) > reports + 1, "two more reports")
+
+    def another_publisher(self, *tallies: Tally) -> None:
+        """The publisher is killed; the engine hears of the next one, and claims ``tallies``."""
+        self.room.kill()
+        self.room.deaf = False
+        self.room.start(self.wanted)
+        self.room.tell(EngineUp(self.boot))
+        hellos = self.room.hellos
+        self.room.wait(lambda: self.room.hellos > hellos, "greeting")
+        assert not [key for key in self.room.acked if key[1] == self.boot], "nothing was acknowledged"
+        self.room.say(EngineHello(self.boot, tallies, again=True))
+
+    @property
+    def pending(self) -> int:
+        report = self.room.report
+        return report.outbox.pending if report and report.outbox and report.outbox.produced else 1
+
+
+def test_an_engine_that_reads_no_acknowledgements_pays_for_what_it_sends_again(
+    broker: Broker, room: Room, tmp_path: Path
+) -> None:
+    wanted = replace(configured(broker.port, publish="every", fps=30.0, track=None), state_dir=str(tmp_path))
+    burst = int(channel_rates(wanted, wanted.pipelines[0]).burst("result"))
+    with Subscriber(broker.port) as heard:
+        engine = Unheard(room, wanted)
+        engine.deliver(result(seq, engine.boot) for seq in range(1, burst + 1))
+        assert len(heard.on(f"{P}/door/result")) == burst
+        engine.another_publisher()  # claims that it has used no number yet
+        engine.say(result(seq, engine.boot, objects=2) for seq in range(1, burst + 1))
+        assert len(heard.on(f"{P}/door/result")) <= burst + 1
+        assert room.stop() == 0
+
+
+def test_an_engine_that_could_hear_no_acknowledgement_loses_nothing(broker: Broker, room: Room, tmp_path: Path) -> None:
+    """It sends all again and what is new. The repeated messages use nothing of its limits."""
+    wanted = replace(configured(broker.port, publish="every", fps=30.0, track=None), state_dir=str(tmp_path))
+    burst = int(channel_rates(wanted, wanted.pipelines[0]).burst("result"))
+    with Subscriber(broker.port) as heard:
+        engine = Unheard(room, wanted)
+        engine.deliver(result(seq, engine.boot) for seq in range(1, burst - 9))
+        engine.another_publisher(Tally("door", "result", burst - 10))
+        engine.say(result(seq, engine.boot) for seq in range(1, burst + 1))
+        room.wait_acked(burst, boot=engine.boot)
+        assert [_decoded(each)["seq"] for each in heard.on(f"{P}/door/result")] == [*range(1, burst + 1)]
+        assert room.report is not None
+        assert room.report.outbox is not None
+        assert (room.report.outbox.delivered, room.report.outbox.lost) == (burst, {})
+        assert room.stop() == 0
+
+
+def test_events_that_could_not_be_acknowledged_are_neither_lost_nor_paid_twice(
+    broker: Broker, room: Room, tmp_path: Path
+) -> None:
+    wanted = replace(configured(broker.port), state_dir=str(tmp_path))
+    most = int(channel_rates(wanted, wanted.pipelines[0]).burst("event")) // 2
+    with Subscriber(broker.port) as heard:
+        engine = Unheard(room, wanted)
+
+        def events(kind: str, first: int) -> list[Event]:
+            found = (event(first + number, kind, 0.0, boot=engine.boot) for number in range(most))
+            return [replace(each, id=number) for number, each in enumerate(found, 1)]
+
+        engine.deliver(events("appear", 1))
+        engine.another_publisher(Tally("door", "event", most))
+        engine.say([*events("appear", 1), *events("leave", most + 1)])
+        types = [_decoded(each)["type"] for each in heard.on(f"{P}/door/event")]
+        assert types == ["appear"] * most + ["leave"] * most
+        assert room.report is not None
+        assert room.report.outbox is not None
+        assert room.report.outbox.lost == {}
+        room.tell(EngineDown("engine_failed", engine.boot))
+        assert room.stop() == 0
+        assert len(heard.on(f"{P}/door/event")) == 2 * most, "no event is open"
 
 
 def test_an_engine_cannot_name_the_boot_of_one_that_has_ended(broker: Broker, tmp_path: Path) -> None:

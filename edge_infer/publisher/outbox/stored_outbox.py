@@ -240,10 +240,6 @@ class StoredOutbox:
         size = len(payload) + OVERHEAD
         if not self._account.take(series, seq, size, missing):
             return False
-        if self._delivered_before(series, seq):
-            self._account.delivered(series, seq, size)
-            self._note_change(ACCOUNT_EVERY)
-            return True
         entry = Entry(next(self._numbers), series, seq, payload, late, self._clock())
         self._fresh[entry.number] = entry
         self._fresh_bytes += entry.size
@@ -252,6 +248,17 @@ class StoredOutbox:
         while self._fresh_bytes > self._limit * (BURST if self._open and not self._hangs else 1):
             self._lose(self._oldest_waiting(), "full")
         return True
+
+    def settled_before(self, series: MessageSeries, seq: int, missing: str = "handover") -> bool:
+        """Return whether this number was taken before, or an earlier publisher delivered its message.
+
+        A delivered message is added to the account.
+        """
+        if seq > self._account.highest(series) and self._delivered_before(series, seq):
+            self._account.take(series, seq, 0, missing)
+            self._account.delivered(series, seq, 0)
+            self._note_change(ACCOUNT_EVERY)
+        return seq <= self._account.highest(series)
 
     def lose(self, series: MessageSeries, seq: int, reason: str, missing: str = "handover") -> None:
         """Count a received message that cannot be published as lost. The engine may then forget it."""
