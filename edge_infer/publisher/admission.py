@@ -239,7 +239,7 @@ class RateAdmission:
         bucket = self._buckets.get((series.pipeline, series.kind))
         if bucket is None:
             return False
-        before = self._paid.get(series, highest)
+        before = self._paid.setdefault(series, highest)  # also if it is refused: the next one pays for the gap as well
         bucket.fill(at)
         if not bucket.take(cost + bucket.skip(seq - before - 1)):
             self._log_refusal(series, bucket)
@@ -259,7 +259,7 @@ class RateAdmission:
         if bucket is None or self._may_come_again(series, seq):
             return True
         bucket.fill(at)
-        if bucket.holds(cost + bucket.skip(seq - self._paid.get(series, highest) - 1)):
+        if bucket.holds(cost + bucket.skip(seq - self._paid.setdefault(series, highest) - 1)):
             return True
         self._log_refusal(series, bucket)
         return False
@@ -274,7 +274,7 @@ class RateAdmission:
 
     def charge(self, series: MessageSeries, seq: int, *, highest: int) -> None:
         """Charge for a message that was rejected for another reason, because even a rejection carries information."""
-        bucket, before = self._buckets.get((series.pipeline, series.kind)), self._paid.get(series, highest)
+        bucket, before = self._buckets.get((series.pipeline, series.kind)), self._paid.setdefault(series, highest)
         if bucket is not None and bucket.take(1 + bucket.skip(seq - before - 1)):
             self._paid[series] = max(seq, before)
 

@@ -102,6 +102,33 @@ def test_a_gap_in_a_small_bucket_costs_more_than_its_number_can_carry() -> None:
 
 
 @pytest.mark.parametrize("lost", [20, 113, 2000])
+@pytest.mark.parametrize("wanted", [TWICE_A_SECOND, configured(fps=2.0, events=EventsPlan(most=6.0))])
+def test_a_jump_that_was_refused_does_not_make_the_next_number_free(wanted: Plan) -> None:
+    """Otherwise each engine that starts could choose one number, and pay for one message."""
+    for series in (RESULTS, EVENTS) if wanted.pipelines[0].events else (RESULTS,):
+        admission, most = gate(wanted), burst(wanted, series.kind)
+        assert sum(admission.admits(series, seq, 1000.0, highest=seq - 1) for seq in range(1, most)) == most - 1
+        jump, following = 2**52, series._replace(boot="ab" * 7)
+        assert not admission.affords(following, jump, 1000.0, highest=0, cost=1)
+        assert not admission.admits(following, jump + 1, 1000.0, highest=jump)
+        admission.charge(following, jump + 2, highest=jump + 1)
+        assert not admission.admits(following, jump + 3, 1000.0, highest=jump + 2)
+        rate = admission._buckets["door", series.kind].rate
+        assert rate
+        assert admission.admits(following, jump + 4, 1000.0 + most / rate, highest=jump + 3)
+
+
+@pytest.mark.parametrize("lost", [20, 113, 2000])
+def test_an_engine_that_starts_with_dropped_messages_and_an_empty_budget_is_soon_admitted(lost: int) -> None:
+    fast = configured(fps=10.0)
+    admission = gate(fast)
+    assert admitted(admission, [1000.0] * burst(fast)) == burst(fast)
+    times = [1000.0 + (lost + index) / 10 for index in range(2000)]
+    taken = [admission.admits(OTHER, lost + seq, at, highest=lost + seq - 1) for seq, at in enumerate(times, 1)]
+    assert taken.index(True) <= burst(fast) / 2
+    assert all(taken[taken.index(True) :])
+
+
 def test_an_engine_that_had_to_drop_messages_is_not_refused_at_its_rate(lost: int) -> None:
     fast = configured(fps=10.0)
     admission = gate(fast)
