@@ -22,6 +22,7 @@ from edge_infer.contract.messages import Boot, Event, EventType, Name
 from edge_infer.ipc.messages import NumberedKind
 from edge_infer.plan.channel_rates import KINDS, Kind, channel_rates
 from edge_infer.plan.records import PipelinePlan, Plan
+from edge_infer.plan.switch_time import switch_seconds
 from edge_infer.platform.rate_limits import LogThrottle
 from edge_infer.publisher.outbox.entry import MessageSeries
 
@@ -33,7 +34,9 @@ kept."""
 MAX_LEVELS: Final = 4096
 """Maximum number of rate levels that are passed to a restarted publisher, including those of removed pipelines."""
 MAX_ON_THE_WAY: Final = 10_000
-"""Maximum number of messages of an earlier plan that are still admitted, for a pipeline and kind without a limit."""
+"""Maximum number of messages that a pipeline and kind may still send of an earlier plan while the engine switches to
+the new one, beside the new plan's burst. An engine that keeps 1 MiB of short messages, and adds to them until it has
+switched, stays below it."""
 LEAST_SKIP: Final = 8
 """Minimum cost of a gap in the sequence numbers that is at least as long."""
 COSTS: Final = {"appear": 2, "enter": 2, "start": 2, "drift": 2, "leave": 0, "exit": 0, "end": 0, "drift_end": 0}
@@ -84,7 +87,11 @@ class _CaptureBucket:
     def rest(self, now: float) -> float:
         """Return the tokens for messages of the current plan that are still on their way when the plan changes."""
         self.fill(now)
-        return min(self.left, self.burst, MAX_ON_THE_WAY)
+        return min(self.left, MAX_ON_THE_WAY)
+
+    def drop_rest(self) -> None:
+        """Remove the tokens of earlier plans, which are those above ``burst``."""
+        self.left = min(self.left, self.burst)
 
     def due(self) -> float:
         """Return the capture time at which the bucket holds a token again."""
@@ -139,9 +146,11 @@ class RateAdmission:
         self._names = set(self._parts)
         self._resting = frozenset(earlier.resting if earlier else ())
         self._rested = earlier.rested if earlier else ""
+        self._plan: Plan | None = None
         self._buckets: dict[tuple[str, str], _CaptureBucket] = {}
-        self._paid: dict[MessageSeries, int] = {}
-        self._acked: dict[MessageSeries, int] = {}  # of series with admitted numbers that are not acknowledged yet
+        self._switched_by: float | None = None  # while messages of an earlier plan may be on their way: until when
+        self._paid: dict[MessageSeries, int] = {}  # numbers up to these are paid; higher ones cost a gap
+        self._acked: dict[MessageSeries, int] = {}  # of series with admitted numbers that are not safe yet
         self._counts: dict[MessageSeries, int] = {}  # of these, how many were admitted
         self._again: dict[MessageSeries, tuple[int, int, int]] = {}  # that may come again: after, up to, and how many
         for each in earlier.unacknowledged if earlier else ():
@@ -152,8 +161,9 @@ class RateAdmission:
         self._rarely = LogThrottle()
 
     def know(self, plan: Plan) -> None:
-        """Add the pipelines of a plan to those that `knows`."""
+        """Record the newest plan that an engine may have used, and its pipelines for `knows`."""
         self._names.update(pipeline.name for pipeline in plan.pipelines)
+        self._plan = plan
 
     def knows(self, pipeline: str) -> bool:
         """Return whether there is or was such a pipeline."""
@@ -187,8 +197,10 @@ class RateAdmission:
 
         A pipeline that the plan does not change keeps its tokens, because an engine can cause such plans. If it was
         resting, its bucket is filled, as the engine's budgets are. A changed pipeline starts with a full bucket. Tokens
-        that are left from the previous plan stay valid, because messages of that plan may still arrive.
+        that are left from the previous plan stay valid until the engine has switched, because messages of that plan may
+        still arrive. For a new publisher this time begins again, because they waited for it.
         """
+        previous = self._plan or plan
         self.know(plan)
         restored = self._earlier is not None
         if self._earlier is not None:
@@ -197,6 +209,8 @@ class RateAdmission:
         parts = {pipeline.name: _part(plan, pipeline) for pipeline in plan.pipelines}
         unchanged = {name for name, part in parts.items() if self._parts.get(name) == part}
         returned = self._resting - set(resting)
+        if restored or self._parts != parts:
+            self._switched_by = max(self._switched_by or 0.0, now + switch_seconds(previous, plan))
         self._parts, self._resting = parts, frozenset(resting)
         before, self._buckets = self._buckets, {}
         for pipeline in plan.pipelines:
@@ -214,6 +228,13 @@ class RateAdmission:
                 self._buckets[name, kind] = bucket
         for key, bucket in before.items():
             self._buckets[key] = _CaptureBucket(0.0, 0.0, bucket.rest(now), now)
+
+    def settle(self, now: float) -> None:
+        """Drop the tokens of earlier plans once the engine has switched."""
+        if self._switched_by is not None and now >= self._switched_by:
+            self._switched_by = None
+            for bucket in self._buckets.values():
+                bucket.drop_rest()
 
     def engine_rested(self, boot: str) -> bool:
         """Fill the buckets, because an engine starts with full budgets. Return False if they were filled for it before.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
@@ -64,11 +65,13 @@ class ResultGuard:
         return self._admission.knows(pipeline)
 
     def engine_started(self, boot: str) -> None:
-        """Record that an engine starts now, so that its numbers begin at 0."""
+        """Record that an engine starts now: its numbers begin at 0, and nothing of an earlier plan is on its way."""
         self._numbers.fresh = boot
+        self._admission.settle(math.inf)
 
     def save(self) -> None:
         """Store the state of the rate limits. Call it before a message is sent that counts against them."""
+        self._admission.settle(self._clock.uptime())
         if self._note is not None and self._applied and (noted := dumps(self._admission.state())) != self._noted:
             self._note.write(noted)
             self._noted = noted
@@ -101,6 +104,7 @@ class ResultGuard:
         place, message = Place(series.kind, series.pipeline), _without_marks(message)
         at = self._captured(series.pipeline, series.boot, series.kind, at)
         moment = self._clock.uptime() if at is None else at
+        self._admission.settle(self._clock.uptime())
         price = cost(message, begun=is_open(series.pipeline, message)) if isinstance(message, Event) else 1
         if not self._admission.affords(series, message.seq, moment, highest=highest, cost=price):
             return "rate"  # the guard records nothing of this message
@@ -128,7 +132,9 @@ class ResultGuard:
 
     def wait(self, pipeline: str) -> float:
         """Return the seconds until a state of a pipeline may be set. If it is 0, the state is counted."""
-        return self._admission.wait(pipeline, self._clock.uptime())
+        now = self._clock.uptime()
+        self._admission.settle(now)
+        return self._admission.wait(pipeline, now)
 
     def state(self, snapshot: StateSnapshot) -> tuple[State, float | None]:
         """Return the state in the form that leaves the device, and the uptime of its capture; raises `WireError`."""

@@ -13,6 +13,7 @@ from edge_infer.contract.messages import Event
 from edge_infer.errors import WireError
 from edge_infer.plan.channel_rates import CHANGES_A_MINUTE, CHANGES_AT_ONCE, Kind, channel_rates
 from edge_infer.plan.records import CropsPlan, EventsPlan, Plan, SourcePlan
+from edge_infer.plan.switch_time import SWITCH, switch_seconds
 from edge_infer.platform import rate_limits
 from edge_infer.platform.rate_limits import MessageBudget
 from edge_infer.publisher.admission import MAX_LEVELS, MAX_ON_THE_WAY, AdmissionState, BucketLevel, RateAdmission, cost
@@ -101,7 +102,6 @@ def test_a_gap_in_a_small_bucket_costs_more_than_its_number_can_carry() -> None:
     assert passed == 1, "the whole bucket"
 
 
-@pytest.mark.parametrize("lost", [20, 113, 2000])
 @pytest.mark.parametrize("wanted", [TWICE_A_SECOND, configured(fps=2.0, events=EventsPlan(most=6.0))])
 def test_a_jump_that_was_refused_does_not_make_the_next_number_free(wanted: Plan) -> None:
     """Otherwise each engine that starts could choose one number, and pay for one message."""
@@ -129,6 +129,7 @@ def test_an_engine_that_starts_with_dropped_messages_and_an_empty_budget_is_soon
     assert all(taken[taken.index(True) :])
 
 
+@pytest.mark.parametrize("lost", [20, 113, 2000])
 def test_an_engine_that_had_to_drop_messages_is_not_refused_at_its_rate(lost: int) -> None:
     fast = configured(fps=10.0)
     admission = gate(fast)
@@ -305,10 +306,88 @@ def test_what_is_on_its_way_from_a_removed_pipeline_is_admitted_and_no_more() ->
     assert admitted(admission, [1000.0 + n for n in range(5000)]) == BURST
 
 
-def test_a_limit_holds_after_a_plan_without_one() -> None:
-    admission = gate(configured(fps=None))
+UNLIMITED = configured(fps=None)
+AFTER_UNLIMITED = [TWICE_A_SECOND, configured(fps=2.0, publish="off"), replace(UNLIMITED, pipelines=())]
+
+
+@pytest.mark.parametrize("wanted", AFTER_UNLIMITED)
+def test_what_a_plan_without_a_limit_leaves_is_admitted_until_the_engine_has_switched(wanted: Plan) -> None:
+    admission, most = gate(UNLIMITED), burst(wanted) if wanted.pipelines else 0
+    admission.apply(wanted, 1000.0)
+    switched = 1000.0 + switch_seconds(UNLIMITED, wanted)
+    admission.settle(switched - 0.1)
+    assert admitted(admission, [990.0 + n / 200 for n in range(4000)]) == 4000, "1 MiB of copies, and what follows"
+    admission.settle(switched)
+    assert sum(admission.admits(RESULTS, seq, 999.0, highest=0) for seq in range(4001, 20_000)) == most
+
+
+def test_until_then_it_has_a_limit_too() -> None:
+    admission = gate(UNLIMITED)
     admission.apply(TWICE_A_SECOND, 1000.0)
     assert admitted(admission, [1000.0] * 20_000) == MAX_ON_THE_WAY + BURST
+
+
+def test_states_of_a_plan_without_a_limit_end_with_the_switch_as_well() -> None:
+    admission = gate(UNLIMITED)
+    admission.apply(TWICE_A_SECOND, 1000.0)
+    now = 1000.0 + switch_seconds(UNLIMITED, TWICE_A_SECOND)
+    admission.settle(now)
+    assert sum(admission.wait("door", now) == 0.0 for _ in range(500)) == burst(TWICE_A_SECOND, "state")
+
+
+@pytest.mark.parametrize("wanted", AFTER_UNLIMITED)
+def test_a_new_publisher_admits_what_waited_for_it_and_no_more_after_the_switch(wanted: Plan) -> None:
+    """The first one is killed right after the new plan, and the next one starts after the engine has switched."""
+    first, most = gate(UNLIMITED), burst(wanted) if wanted.pipelines else 0
+    first.apply(wanted, 1000.0)
+    late = 1000.0 + 2 * switch_seconds(UNLIMITED, wanted)
+    second = RateAdmission(first.state())
+    second.know(UNLIMITED)
+    second.apply(wanted, late)
+    second.settle(late + 1)
+    assert admitted(second, [990.0 + n / 200 for n in range(4000)]) == 4000
+    second.settle(late + switch_seconds(UNLIMITED, wanted))
+    assert all(level.left <= most for level in second.state().levels if level.kind == "result")
+    third = gate(wanted, late + 3600.0, second.state())
+    assert admitted(third, [999.0] * 5000, OTHER) == most
+
+
+def test_without_the_earlier_plan_a_new_publisher_waits_the_shortest_time_of_a_switch() -> None:
+    first = gate(UNLIMITED)
+    first.apply(TWICE_A_SECOND, 1000.0)
+    second = gate(TWICE_A_SECOND, 1001.0, first.state())
+    second.settle(1000.9 + SWITCH)
+    assert admitted(second, [999.0] * 4000) == 4000
+    second.settle(1001.0 + SWITCH)
+    assert sum(second.admits(RESULTS, seq, 999.0, highest=0) for seq in range(4001, 9000)) == BURST
+
+
+def test_reloads_in_a_row_refuse_nothing_of_the_plan_before_them() -> None:
+    admission, seq = gate(UNLIMITED), 0
+    for number, fps in enumerate((5.0, 2.0, 1.0)):
+        admission.apply(configured(fps=fps), 1000.0 + number)
+        admission.settle(1000.0 + number)
+        for index in range(30):
+            seq += 1
+            assert admission.admits(RESULTS, seq, 1000.0 + number + index / 30, highest=0)
+    for index in range(30 * 9):
+        seq += 1
+        assert admission.admits(RESULTS, seq, 1003.0 + index / 30, highest=0), "the models load for nine seconds"
+
+
+def test_a_plan_that_leaves_the_pipelines_as_they_are_moves_no_time() -> None:
+    admission = gate(UNLIMITED)
+    admission.apply(TWICE_A_SECOND, 1000.0)
+    switched = 1000.0 + switch_seconds(UNLIMITED, TWICE_A_SECOND)
+    for number in range(5):
+        admission.apply(TWICE_A_SECOND, switched - 5 + number, ["door"] if number % 2 else [])
+    admission.settle(switched - 0.1)
+    assert admitted(admission, [999.0] * 4000) == 4000
+    admission.settle(switched)
+    assert sum(admission.admits(RESULTS, seq, 999.0, highest=0) for seq in range(4001, 9000)) == BURST
+    admission.apply(configured(fps=2.0, threshold=0.75), switched + 1)
+    admission.settle(switched + 1 + switch_seconds(TWICE_A_SECOND, configured(fps=2.0, threshold=0.75)))
+    assert sum(admission.admits(RESULTS, seq, 999.0, highest=0) for seq in range(9001, 9999)) <= BURST
 
 
 def test_a_rested_engine_starts_with_full_budgets() -> None:

@@ -117,6 +117,36 @@ def test_old_capture_times_leave_no_more_than_a_burst() -> None:
     assert taken <= sum(bursts) < 240
 
 
+@pytest.mark.parametrize("after", [{"fps": 2.0}, {"fps": 2.0, "publish": "off"}])
+def test_results_of_a_plan_without_a_limit_end_with_the_switch(after: dict[str, Any]) -> None:
+    unlimited, wanted = configured(fps=None, publish="every"), configured(**{"publish": "every", **after})
+    switched, most = switch_seconds(unlimited, wanted), channel_rates(wanted, wanted.pipelines[0]).burst("result")
+    door = Guarded(unlimited, wanted)
+    begun = door.now
+    door.now += switched - 0.1
+    assert all(isinstance(door.admits(seen(), begun), Result) for _ in range(2000)), "a backlog of the plan before"
+    door.now += 0.1
+    assert sum(isinstance(door.admits(seen(), begun), Result) for _ in range(2000)) <= most
+
+    def settled(guard: ResultGuard) -> bool:
+        return all(level.left <= level_most for level, level_most in _levels(guard, wanted))
+
+    quiet, anew = Guarded(unlimited, wanted), Guarded(unlimited, wanted)
+    quiet.now += switched - 0.1
+    quiet.guard.save()
+    assert not settled(quiet.guard)
+    quiet.now += 0.1
+    quiet.guard.save()
+    assert settled(quiet.guard)
+    anew.guard.engine_started("ab" * 7)
+    assert settled(anew.guard), "an engine that starts has no earlier plan"
+
+
+def _levels(guard: ResultGuard, wanted: Plan) -> list[tuple[Any, float]]:
+    rates = channel_rates(wanted, wanted.pipelines[0])
+    return [(level, rates.burst(level.kind)) for level in guard._admission.state().levels]
+
+
 def test_labels_and_states_of_the_wide_plan_end_with_the_switch() -> None:
     door = Guarded(WIDE, STRICT)
     begun = door.now
