@@ -11,6 +11,7 @@ import socket
 import stat
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -42,6 +43,7 @@ def act_as_owner_of(
     """
     if not args.own_process:
         return None
+    _only_write_to_terminal()
     return give_up_root(state_dir, prepare, keep=privileges.READ_SEARCH)
 
 
@@ -80,6 +82,7 @@ def act_on(args: argparse.Namespace, *configs: Path, prepare: Prepare | None = N
     """
     if not args.own_process:
         return None
+    _only_write_to_terminal()
     found = [variables_of_unit(config) for config in configs]
     for variables in found:
         os.environ.update(variables)
@@ -88,6 +91,20 @@ def act_on(args: argparse.Namespace, *configs: Path, prepare: Prepare | None = N
         if may_exist(config):
             environment_for(config)
     return user
+
+
+def _only_write_to_terminal() -> None:
+    """Open standard output and error again if they are a terminal: for writing only, and with flags of their own.
+
+    A shell's terminal is open for reading as well, and flags such as O_NONBLOCK would hold for the shell, too. Only the
+    owner of the terminal can open it, so call this before the user changes.
+    """
+    for file in (1, 2):
+        with suppress(OSError):
+            if os.isatty(file):
+                terminal = os.open(f"/proc/self/fd/{file}", os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC)
+                os.dup2(terminal, file)
+                os.close(terminal)
 
 
 def act_on_state(args: argparse.Namespace, config: Path, prepare: Prepare) -> Identity | None:
@@ -253,10 +270,14 @@ def shut_in(args: argparse.Namespace, user: Identity | None, fence: Fence) -> No
 
     Call this before an import that starts threads. The paths in ``fence`` are opened with the rights of the user who
     started the command. A link of another user, except root, is followed only to a file of that user. ``user`` is the
-    user that root became.
+    user that root became. No model may read what is typed into the terminal; pipes and files stay standard input.
     """
     if not args.own_process:
         return
+    if os.isatty(0):
+        nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        os.dup2(nothing, 0)
+        os.close(nothing)
     if len(os.listdir("/proc/self/task")) > 1:  # noqa: PTH208 - the rules would not hold for the other threads
         raise EdgeInferError("this command runs a model, and a library started threads before it could lock itself")
     if user is not None:

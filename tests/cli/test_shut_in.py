@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import stat
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 from typing import Any
 
@@ -325,6 +328,38 @@ def test_standard_input_is_read(box: Path) -> None:
     with PICTURE.open("rb") as picture:
         done = subprocess.run(words, stdin=picture, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stderr
+
+
+TERMINAL = """
+import errno, fcntl, json, os, termios
+def attempt(what):
+    try:
+        return str(what() or "allowed")
+    except (OSError, termios.error) as error:
+        return errno.errorcode[error.args[0]]
+found = [os.isatty(0), [attempt(lambda: os.read(file, 9)) for file in (1, 2)]]
+found += [attempt(lambda: os.set_blocking(1, False))]
+found += [attempt(lambda: termios.tcsetattr(1, when, termios.tcgetattr(1))) for when in range(3)]
+found += [attempt(lambda: fcntl.ioctl(1, termios.TIOCEXCL)), os.get_terminal_size(1).columns]
+os.write(2, f"ATTACK {json.dumps(found)}\\n".encode())
+"""
+
+
+def test_a_model_cannot_read_or_change_the_terminal(box: Path) -> None:
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 77, 0, 0))
+    os.write(ours, b"a secret\n")
+    words = [sys.executable, "-m", "edge_infer", "infer", str(box / "m.tflite"), str(box / "a.png")]
+    with attacking(box, {"edge_infer": TERMINAL}):
+        done = subprocess.run(words, cwd=box, stdin=theirs, stdout=theirs, stderr=theirs, timeout=180, check=False)
+    seen = os.read(ours, 1 << 16).decode()
+    line = next(line for line in seen.splitlines() if line.startswith("ATTACK "))
+    assert json.loads(line.removeprefix("ATTACK ")) == [
+        False, ["EBADF", "EBADF"], "allowed", *["EPERM"] * 4, 77,
+    ]  # fmt: skip
+    assert (done.returncode, os.get_blocking(theirs)) == (0, True), seen
+    os.close(ours)
+    os.close(theirs)
 
 
 def test_numpy_starts_no_threads_beside_those_of_the_models() -> None:

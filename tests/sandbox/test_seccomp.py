@@ -212,7 +212,9 @@ def test_a_call_about_a_process_is_allowed_about_the_caller_alone(
     assert of("prctl", 1) == (ALLOW if room == "config" or programs else REFUSE)  # PR_SET_PDEATHSIG
     assert (of("prctl", 4, 0), of("prctl", 4, 1), of("prctl", 3, 1)) == (ALLOW, REFUSE, ALLOW)  # PR_SET_DUMPABLE
     assert {of("ioctl", 0, GARBAGE | request) for request in (0x5412, 0x541C)} == {REFUSE}  # TIOCSTI, TIOCLINUX
-    assert of("ioctl", 0, 0x5413) == ALLOW  # TIOCGWINSZ
+    assert of("ioctl", 0, 0x5413) == of("ioctl", 0, 0x5401) == ALLOW  # TIOCGWINSZ, TCGETS
+    settings = {of("ioctl", 0, GARBAGE | request) for request in (0x5402, 0x5404, 0x5408, 0x402C542D, 0x540C)}
+    assert settings == {REFUSE if room == "engine" else ALLOW}  # TCSETS, TCSETSF, TCSETAF, TCSETSF2, TIOCEXCL
 
 
 @pytest.mark.parametrize("machine", MACHINES)
