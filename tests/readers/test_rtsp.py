@@ -277,17 +277,18 @@ def test_a_camera_that_redirects_sends_the_password_nowhere(tmp_path: Path) -> N
                             number = next(line for line in request.splitlines() if line.startswith(b"CSeq"))
                             connection.sendall(answer.replace(b"\r\n", b"\r\n" + number + b"\r\n", 1))
 
-        moved = f"RTSP/1.0 302 Moved\r\nLocation: rtsp://127.0.0.2:{port}/y\r\n\r\n".encode()
+        moved = f"RTSP/1.0 302 Moved\r\nLocation: rtsp://127.0.0.2:{port}/y/7-terc3s\r\n\r\n".encode()
         asks = b'RTSP/1.0 401 Unauthorized\r\nWWW-Authenticate: Basic realm="x"\r\n\r\n'
         for server, answer in ((camera, moved), (other, asks)):
             threading.Thread(target=serve, args=(server, answer), daemon=True).start()
         options = RtspOptions(f"rtsp://127.0.0.1:{port}/x", "viewer", str(secret))
-        with pytest.raises(SourceError, match=rf"it redirects to rtsp://127.0.0.2:{port}/y: set `url` to that address"):
+        with pytest.raises(SourceError, match=rf"it redirects to another path of rtsp://127.0.0.2:{port}, ") as caught:
             RtspSource(options).__enter__()
         for server in (camera, other):
             server.shutdown(socket.SHUT_RDWR)
     assert b"DESCRIBE" in heard
     assert b"Authorization" not in heard
+    assert "terc" not in str(caught.value)  # the camera may know the password from before, and write it in its own way
 
 
 def opened_after_greeting(url: str, folder: Path) -> tuple[list[str], str]:

@@ -165,7 +165,7 @@ def _ask(camera: socket.socket, url: str, deadline: float) -> None:
     if _STATUS.match(answer):
         found = _LOCATION.search(answer.decode("latin-1"))
         if found is None or _place(found[1]) != _place(url):
-            raise SourceError(f"it {redirected(url, found[1] if found else '', secret=False)}")
+            raise SourceError(f"it {redirected(url, found[1] if found else '', secret=True)}")
 
 
 def _place(url: str) -> tuple[str, str | None, int | None] | None:
