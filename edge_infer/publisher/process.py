@@ -620,6 +620,7 @@ class Publisher:
         If this publisher is being replaced, the engine sends its other messages to the new publisher.
         """
         if self._replaced:
+            self._outbox.hand_over(self._boot)
             self._put_early(lambda boot: boot != self._boot)
             self._states.all_null("starting")
             return

@@ -187,6 +187,36 @@ def test_two_stops_while_the_disk_stays_full(disk: Path) -> None:
     look(disk, wanted)
 
 
+def test_an_engine_that_goes_on_loses_nothing_with_its_publisher(disk: Path) -> None:
+    """An edit of the broker replaces the publisher; the engine sends the other one what is not acknowledged."""
+
+    def work(pause: Callable[[], None]) -> None:
+        with opened(Path()) as outbox:
+            for series in (DOOR, LATER):
+                outbox.put(series, 1, b"x" * 300, late=True)
+                stored(outbox, 1, series)
+            pause()
+            for series in (DOOR, LATER):
+                for seq in range(2, 22):
+                    outbox.put(series, seq, b"x" * 300, late=True)
+            until(outbox, lambda: outbox.account().degraded, "word of it")
+            outbox.hand_over(LATER.boot)
+
+    def wanted(outbox: StoredOutbox) -> None:
+        for seq in range(2, 22):
+            assert not outbox.settled_before(LATER, seq)
+            assert outbox.put(LATER, seq, b"x" * 300, late=True)
+        account = outbox.account()
+        assert (account.produced, account.pending, account.lost) == (42, 22, {"full": 20})
+
+    service = Service(disk, work)
+    service.reach()
+    fill(disk)
+    service.go_on()
+    (disk / "filler").unlink()
+    look(disk, wanted)
+
+
 def test_the_list_of_open_events_survives(disk: Path) -> None:
     def work(pause: Callable[[], None]) -> None:
         with opened(Path()):

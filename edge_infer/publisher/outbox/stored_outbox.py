@@ -102,6 +102,7 @@ class StoredOutbox:
         self._limits = Limits(0, math.inf)
         self._writing: Batch | None = None
         self._open = self._degraded = self._known = False
+        self._goes_on: str | None = None
         self._opening_since = -math.inf
         self._open_at = self._ordered_at = math.inf
         self._above: dict[MessageSeries, int] = {}
@@ -167,6 +168,10 @@ class StoredOutbox:
         while self._fresh and (oldest := next(iter(self._fresh.values()))).taken < now - self._limits.max_age:
             self._lose(oldest, "old")
 
+    def hand_over(self, boot: str | None) -> None:
+        """Record that the engine of this boot goes on: another process continues with the same outbox."""
+        self._goes_on = boot
+
     def close(self) -> None:
         """Store as much as possible and close. May be called twice."""
         disk, deadline = self._disk, time.monotonic() + CLOSE_WITHIN
@@ -190,13 +195,18 @@ class StoredOutbox:
         disk.close(max(0.0, deadline - time.monotonic()))
 
     def _give_up_fresh(self, disk: DatabaseWorker) -> None:
-        """Count the messages as lost that the disk cannot store at the end, and write only the delivery account."""
-        if self._fresh:
-            log.error("cannot write the last %d messages to disk; counting them as lost", len(self._fresh))
-        for entry in self._fresh.values():
+        """Count the messages as lost that the disk cannot store at the end, and write only the delivery account.
+
+        An engine that goes on sends its messages again, so neither these nor its numbers are settled.
+        """
+        given_up = [entry for entry in self._fresh.values() if entry.series.boot != self._goes_on]
+        if given_up:
+            log.error("cannot write the last %d messages to disk; counting them as lost", len(given_up))
+        for entry in given_up:
             self._account.lost(entry.series, entry.seq, entry.size, "full")
         self._fresh.clear()
         rows, forgotten = self._account.changes()
+        rows = tuple(row for row in rows if row.series.boot != self._goes_on)
         self._writing, self._ordered_at = Batch((), tuple(self._gone), rows, forgotten), self._clock()
         disk.order(SaveAccount(self._writing))
 
