@@ -117,7 +117,7 @@ def _remember(password: str, username: str) -> None:
     basic = base64.b64encode(f"{username}:{password}".encode()).decode()
     escaped = password.encode("unicode_escape").decode(), repr(password)[1:-1]
     encoded = quote(password, safe=""), quote(password), quote_plus(password), password.encode().decode("latin-1")
-    for form in (password, basic, *escaped, *encoded):
+    for form in (password, basic, basic.rstrip("="), *escaped, *encoded):
         _forms.pop(form, None)
         _forms[form] = None
     while len(_forms) > _MAX_FORMS:

@@ -250,9 +250,10 @@ def test_a_redirection_that_repeats_the_password_does_not_reveal_it(before: str,
     assert "Hunter2" not in error
 
 
-def test_a_refusal_that_repeats_the_password_does_not_reveal_it(tmp_path: Path) -> None:
-    (tmp_path / "pass").write_text("Hunter2Secret")
-    url = answering(b"404 No stream Hunter2Secret here\r\n\r\n").replace("/cam", "/{password}")
+@pytest.mark.parametrize("password", ["Hunter2Secret", "Hunter2Secret!9", "Hunter(2 Secret"])
+def test_a_refusal_that_repeats_the_password_does_not_reveal_it(password: str, tmp_path: Path) -> None:
+    (tmp_path / "pass").write_text(password)
+    url = answering(f"404 No stream {password} here\r\n\r\n".encode()).replace("/cam", "/{password}")
     error = refused_in_a_new_process(url, str(tmp_path / "pass"))
     assert error == f"{url} cannot be opened: it answers 404 No stream {{password}} here: wrong path"
 
