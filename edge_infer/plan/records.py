@@ -440,6 +440,10 @@ class SourcePlan(Record, frozen=True):
         return as_spelled(text, self.spelled)
 
 
+_LONG: Final = 8
+"""Number of characters from which a value is replaced also within a longer word."""
+
+
 def as_spelled(text: str, spelled: Mapping[str, str]) -> str:
     """Return the text with another spelling for some words in it; where several fit, the longest is replaced."""
     if not spelled:
@@ -447,6 +451,8 @@ def as_spelled(text: str, spelled: Mapping[str, str]) -> str:
     words = []
     for word in sorted(spelled, key=len, reverse=True):
         before, behind = "" if re.match(r"\W", word) else r"(?<!\w)", "" if re.search(r"\W\Z", word) else r"(?!\w)"
+        if len(word) >= _LONG:  # not by chance a part of another word
+            before = behind = ""
         words.append(f"{before}{re.escape(word)}{behind}")
     return re.sub("|".join(words), lambda found: spelled[found[0]], text)
 

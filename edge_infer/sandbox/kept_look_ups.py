@@ -16,6 +16,7 @@ from typing import Final
 
 from edge_infer.errors import EdgeInferError
 from edge_infer.platform.config_files import MAX_BYTES, MAX_PARTS, TOO_LARGE, parts_of, too_many
+from edge_infer.platform.logs import printable
 from edge_infer.platform.paths import may_exist
 from edge_infer.sandbox.name_look_up import services_for
 from edge_infer.sandbox.safe_path import follow
@@ -40,7 +41,7 @@ def main() -> int:
         found = services_of(config) if may_exist(config) else set()
     except (OSError, EdgeInferError) as error:
         text = str(error) if isinstance(error, EdgeInferError) else f"{error.filename or config}: {error.strerror}"
-        print(f"edge-infer: {text}", file=sys.stderr)  # noqa: T201 - a program of its own
+        print(f"edge-infer: {printable(text)}", file=sys.stderr)  # noqa: T201 - a program of its own
         return 1
     for service in sorted(found):
         print(service)  # noqa: T201

@@ -99,3 +99,12 @@ def test_a_redirect_to_an_address_with_the_value(tmp_path: Path) -> None:
     assert plan.sources[0].shown(f"http://h/a/{TOKEN} redirects to http://h/a/{TOKEN}/") == (
         "${TOK} redirects to ${TOK}/"
     )
+
+
+@pytest.mark.parametrize("repeated", ["/s/{}", "/user=admin&password={}&channel=1", "/v2_{}/x"])
+def test_a_camera_may_repeat_the_value_alone(repeated: str, tmp_path: Path) -> None:
+    url = "rtsp://h/user=admin_password=${TOK}_channel=1.sdp"
+    plan = compiled_text(tmp_path, f"sources:\n  s: {{kind: rtsp, url: '{url}'}}\n").plan
+    assert plan is not None
+    said = plan.sources[0].shown(f"it redirects to rtsp://h{repeated.format(TOKEN)}")
+    assert said == f"it redirects to rtsp://h{repeated.format('${TOK}')}"

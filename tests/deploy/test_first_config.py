@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,3 +35,15 @@ def test_root_changes_nothing_by_name_in_the_folder_of_the_configuration(tmp_pat
     seen = [line for line in calls.read_text().splitlines() if "config.yaml.new" in line]
     assert any("openat(" in line and "O_EXCL" in line for line in seen)
     assert [line for line in seen if re.search(r"ch(mod|own)", line)] == []
+
+
+def test_a_name_in_the_folder_of_the_configuration_steers_no_terminal(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").touch()
+    (tmp_path / "conf.d").mkdir()
+    os.mkfifo(tmp_path / "conf.d" / "\x1b]0;x\x07\nedge-infer: done.yaml")
+    words = [sys.executable, "-m", "edge_infer.sandbox.kept_look_ups", str(tmp_path / "config.yaml")]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "no regular file" in done.stderr
+    assert done.stderr.strip().isprintable()

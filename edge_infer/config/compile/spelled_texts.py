@@ -19,6 +19,8 @@ MAX_TEXT: Final = 4000
 _LEAST: Final = 4
 """Number of characters below which a value is no secret. To replace it would spoil words of the message."""
 
+_VARIABLE: Final = re.compile(r"(\$\{[^}]*\})")
+
 
 class SpelledTexts:
     """The values with variables in a document, each with the text as the file spells it."""
@@ -55,9 +57,18 @@ class SpelledTexts:
         path = self._folder / value
         forms = {str(path): str(self._folder / written)} if value and not self._folder.is_relative_to(path) else {}
         if near:
-            forms |= {value: written, **dict(_parts_of_address(value, written))}
+            forms |= {**dict(_values_of_variables(value, written)), value: written}
+            forms |= dict(_parts_of_address(value, written))
             forms[value.replace("@", "/")] = written.replace("@", "/")  # the place of a package in the store
         return {form: instead for form, instead in forms.items() if len(form) >= _LEAST}
+
+
+def _values_of_variables(value: str, written: str) -> Iterator[tuple[str, str]]:
+    """Yield the value of each variable in a text, and its spelling. A camera may repeat the value alone."""
+    parts = _VARIABLE.split(written)
+    pattern = "".join("(.+?)" if number % 2 else re.escape(part) for number, part in enumerate(parts))
+    if found := re.fullmatch(pattern, value, re.DOTALL):
+        yield from zip(found.groups(), parts[1::2], strict=True)
 
 
 def _parts_of_address(value: str, written: str) -> Iterator[tuple[str, str]]:
