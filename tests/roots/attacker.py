@@ -76,7 +76,8 @@ class Decoder:
 
 from edge_infer.config.plan import InputPlan, NmsPlan
 Decoder.input, Decoder.nms = InputPlan(resize="letterbox", mean=(127.5,), std=(127.5,)), NmsPlan()
-
+"""
+SOURCE = """
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Options:
@@ -113,6 +114,7 @@ class Source:
 class Recording(Source):
     live = False
 """
+"""A source that calls ``attack`` of its module, and one that ends."""
 ENTRY_POINTS = """\
 [edge_infer.decoders]
 attacker = attacker_package:Decoder
@@ -150,7 +152,7 @@ def install(folder: Path) -> Attacker:
     site = folder / "site"
     about = site / "attacker_package-1.0.dist-info"
     about.mkdir(parents=True)
-    (site / "attacker_package.py").write_text(PACKAGE)
+    (site / "attacker_package.py").write_text(PACKAGE + SOURCE)
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: attacker-package\nVersion: 1.0\n")
     (about / "entry_points.txt").write_text(ENTRY_POINTS)
     model = folder / "model.tflite"

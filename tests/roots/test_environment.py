@@ -13,6 +13,7 @@ import pytest
 
 from edge_infer.platform.child_process import own_module
 from tests.broker import eventually
+from tests.roots.attacker import SOURCE
 from tests.running import CLIP, MODEL, ROOT
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root has an environment to drop")
@@ -33,6 +34,11 @@ def scan(where):
     os.write(2, f"\\nSCANNED {where} {found}\\n".encode())
 
 
+def attack(where):
+    if where == "source opened":
+        scan("source")
+
+
 class Decoder:
     task, classes = "detection", 1
 
@@ -50,41 +56,19 @@ class Decoder:
 
 from edge_infer.config.plan import InputPlan, NmsPlan
 Decoder.input, Decoder.nms = InputPlan(resize="letterbox", mean=(127.5,), std=(127.5,)), NmsPlan()
+"""
+SHORT = """
 
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Options:
-    file: str = ""
-
-
-class Source:
-    gives, noisy, live, network, lossless = "image", False, False, False, False
-    Options = Options
-
+class Short(Recording):
     def __init__(self, options):
+        super().__init__(options)
         self.left = 3
-
-    def __enter__(self):
-        scan("source")
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-    close = __exit__
-
-    def read(self):
-        from edge_infer.readers.sources import Picture
-        self.left -= 1
-        if self.left < 0:
-            return None
-        return Picture(np.zeros((64, 64, 3), np.uint8), "bgr", time.time(), time.monotonic())
 """
 ENTRY_POINTS = """\
 [edge_infer.decoders]
 scanner = scanner_package:Decoder
 [edge_infer.sources]
-scanner = scanner_package:Source
+scanner = scanner_package:Short
 """
 SCRIPT = "import sys; sys.path[0] = '/'\nfrom edge_infer.cli import main\nsys.exit(main())\n"
 
@@ -94,7 +78,7 @@ def site(tmp_path: Path) -> Path:
     """A package of root with a decoder and a source, beside a folder of another user with a configuration."""
     about = tmp_path / "site" / "scanner_package-1.0.dist-info"
     about.mkdir(parents=True)
-    (tmp_path / "site" / "scanner_package.py").write_text(PACKAGE)
+    (tmp_path / "site" / "scanner_package.py").write_text(PACKAGE + SOURCE + SHORT)
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: scanner-package\nVersion: 1.0\n")
     (about / "entry_points.txt").write_text(ENTRY_POINTS)
     folder = tmp_path / "box"
