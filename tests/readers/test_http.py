@@ -97,6 +97,10 @@ class Handler(BaseHTTPRequestHandler):
             self.send_response(301)
             self.send_header("Location", f"http://127.0.0.1:{port}{self.server.before}{self.path}")
             self.end_headers()
+        elif self.path == "/user":
+            self.send_response(302)
+            self.send_header("Location", f"http://{USER}:{PASSWORD}@127.0.0.1/")
+            self.end_headers()
         elif self.path == "/round":
             self.send_response(302)
             self.send_header("Location", "/round")
@@ -267,6 +271,17 @@ def test_an_answer_that_repeats_the_password_is_shown_without_it(tmp_path: Path)
             read_one(server.url, **options)
         with pytest.raises(SourceError, match=r"no HTTP, Basic \{password\} \{password\}$"):
             read_one(server.url.replace("stream", "odd"), **options)
+
+
+def test_an_invalid_redirection_shows_no_part_of_the_password(tmp_path: Path) -> None:
+    """The error of Python's library has what follows the last colon."""
+    (tmp_path / "pass").write_text(PASSWORD)
+    with (
+        camera(stream) as server,
+        pytest.raises(SourceError, match="it redirects to an address that is not valid") as caught,
+    ):
+        read_one(server.url.replace("stream", "user"), username=USER, password_file=str(tmp_path / "pass"))
+    assert not any(part in str(caught.value) for part in PASSWORD.split("-"))
 
 
 def test_a_password_that_is_a_usual_word_changes_no_message_of_ours(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import ssl
+from http.client import InvalidURL
 from typing import Final
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -70,6 +71,8 @@ def unreachable(error: object) -> str:
         return "nothing listens there"
     if isinstance(error, TimeoutError):
         return "it does not answer"
+    if isinstance(error, InvalidURL):  # its text has a part of the address, which may be a part of the password
+        return "it redirects to an address that is not valid"
     if isinstance(error, socket.gaierror):
         return "cannot resolve its name"
     if isinstance(error, ssl.SSLCertVerificationError):

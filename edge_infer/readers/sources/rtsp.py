@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 _VERBOSE: Final = "40"
 _SIZE: Final = re.compile(r"Reinit context to (\d+)x(\d+)")
 _REFUSAL: Final = re.compile(r"method \w+ failed: (\d{3}) ?\(?([^\r\n]{0,1000})", re.ASCII)
-_PLAIN: Final = re.compile(r"[ \w{}-]*", re.ASCII)
+_UNUSUAL: Final = re.compile(r"[^ \w{}-].*", re.ASCII)
 _REDIRECT: Final = re.compile(r"Status 30\d: Redirecting to ([!-~]{1,1000})")
 MAX_REASON: Final = 40
 """Maximum characters of a camera's reason phrase."""
@@ -121,8 +121,8 @@ class DecoderLog:
                 text += data.decode("utf-8", "replace")
         text, _, self._rest = text.rpartition("\n")
         for code, reason in _REFUSAL.findall(text):
-            plain = _PLAIN.match(without_passwords(reason))  # in this order: a password may contain other characters
-            self._refusal = int(code), plain[0].strip()[:MAX_REASON] if plain else ""
+            known = without_passwords(reason)  # first, because a password may contain any character
+            self._refusal = int(code), _UNUSUAL.sub("", known).strip()[:MAX_REASON]
         if targets := _REDIRECT.findall(text):
             self._target = targets[-1]
             self._media.clear()
