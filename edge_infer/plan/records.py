@@ -451,7 +451,7 @@ def as_spelled(text: str, spelled: Mapping[str, str]) -> str:
     words = []
     for word in sorted(spelled, key=len, reverse=True):
         before, behind = "" if re.match(r"\W", word) else r"(?<!\w)", "" if re.search(r"\W\Z", word) else r"(?!\w)"
-        if len(word) >= _LONG:  # not by chance a part of another word
+        if len(word) >= _LONG and "/" not in word:  # not by chance a part of another word, as a path may be
             before = behind = ""
         words.append(f"{before}{re.escape(word)}{behind}")
     return re.sub("|".join(words), lambda found: spelled[found[0]], text)

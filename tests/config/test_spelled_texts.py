@@ -108,3 +108,9 @@ def test_a_camera_may_repeat_the_value_alone(repeated: str, tmp_path: Path) -> N
     assert plan is not None
     said = plan.sources[0].shown(f"it redirects to rtsp://h{repeated.format(TOKEN)}")
     assert said == f"it redirects to rtsp://h{repeated.format('${TOK}')}"
+
+
+def test_a_path_is_no_part_of_another_one(tmp_path: Path) -> None:
+    plan = compiled_text(tmp_path, "sources:\n  s: {kind: http, url: 'http://h${TOK}/x'}\n", "/srv/data").plan
+    assert plan is not None
+    assert plan.sources[0].shown("/srv/database and /srv/data/y") == "/srv/database and ${TOK}/y"
