@@ -59,7 +59,7 @@ def services_of(config: Path) -> set[str]:
         left -= len(data)
         if left < 0:
             raise EdgeInferError(f"{path}: {TOO_LARGE}")
-        found |= {service for host in _hosts(data.decode(errors="replace")) for service in services_for(host)}
+        found |= {service for host in set(_hosts(data.decode(errors="replace"))) for service in services_for(host)}
     return found
 
 
