@@ -73,7 +73,7 @@ def test_wrong_manifests_are_told_what_is_right() -> None:
         Ssd(layout(SAID, anchors="x"))
     with pytest.raises(ModelError, match="expected bboxes_concat or anchors_concat"):
         Ssd(layout(SAID, anchors=SAID[0]))
-    with pytest.raises(ModelError, match="expected classes_softmax, whose shape"):
+    with pytest.raises(ModelError, match="expected classes_softmax, the only one of its shape"):
         Ssd(layout(SAID, scores=SAID[1]))
     with pytest.raises(ModelError, match=r"not \[1, 3, 3\]$"):
         Ssd(Layout((picture(96, 96),), layout(SAID).outputs[:1], 2, 0.5))
