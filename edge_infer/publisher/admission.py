@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from itertools import islice
 from typing import Annotated, Final
@@ -39,6 +39,8 @@ the new one, beside the new plan's burst. An engine that keeps 1 MiB of short me
 switched, stays below it."""
 LEAST_SKIP: Final = 8
 """Minimum cost of a gap in the sequence numbers that is at least as long."""
+MAX_COST: Final = 2
+"""Maximum tokens that a message costs."""
 COSTS: Final = {"appear": 2, "enter": 2, "start": 2, "drift": 2, "leave": 0, "exit": 0, "end": 0, "drift_end": 0}
 """Cost of an event in tokens: a begin event pays for its end event, as in the engine. Other events cost 1; an end event
 without a known begin event costs 2."""
@@ -46,12 +48,16 @@ without a known begin event costs 2."""
 
 @dataclass(slots=True)
 class _CaptureBucket:
-    """A token bucket over capture times. Without a ``rate`` it never runs out."""
+    """A token bucket over capture times. Without a ``rate`` it never runs out.
+
+    ``switched`` are the rate and burst from when the engine has switched to the current plan.
+    """
 
     rate: float | None
     burst: float
     left: float
     at: float
+    switched: tuple[float | None, float] | None = None
 
     def fill(self, at: float) -> None:
         """Add the tokens up to the capture time ``at``. A level above ``burst`` is kept but does not grow."""
@@ -89,8 +95,20 @@ class _CaptureBucket:
         self.fill(now)
         return min(self.left, MAX_ON_THE_WAY)
 
-    def drop_rest(self) -> None:
-        """Remove the tokens of earlier plans, which are those above ``burst``."""
+    def limit(self, rate: float | None, burst: float, earlier: Iterable[tuple[float | None, float]]) -> None:
+        """Set the rate and burst. Until the engine has switched, those of ``earlier`` plans apply if they are higher.
+
+        A plan without a limit raises nothing: `rest` allows for its messages.
+        """
+        higher = [each for each in earlier if each[0] is not None and rate is not None and each[0] > rate]
+        self.switched = (rate, burst) if higher else None
+        self.rate, most = max(higher, default=(rate, burst))
+        self.burst = max(most, burst)
+
+    def switch(self) -> None:
+        """End the rate and the tokens of earlier plans; the tokens are those above ``burst``."""
+        if self.switched is not None:
+            (self.rate, self.burst), self.switched = self.switched, None
         self.left = min(self.left, self.burst)
 
     def due(self) -> float:
@@ -114,7 +132,10 @@ class BucketLevel(Record, frozen=True):
 
 
 class Unacknowledged(Record, frozen=True):
-    """The highest safe number of a series, the highest admitted one, and how many were admitted in between."""
+    """The highest safe number of a series, the highest admitted one, how many were admitted in between, and their cost.
+
+    ``tokens`` is None in the note of an older version.
+    """
 
     pipeline: Name
     boot: Boot
@@ -122,6 +143,24 @@ class Unacknowledged(Record, frozen=True):
     acked: int
     paid: int
     count: int = 0
+    tokens: int | None = None
+
+
+@dataclass(slots=True)
+class _Admitted:
+    """Admitted messages of a series whose numbers are above ``after``: how many, and how many tokens they cost."""
+
+    after: int
+    count: int = 0
+    tokens: int = 0
+
+    def add(self, cost: int) -> None:
+        self.count += 1
+        self.tokens += cost
+
+    def take(self, cost: int) -> None:
+        self.count -= 1
+        self.tokens -= cost
 
 
 class AdmissionState(Record, frozen=True):
@@ -147,23 +186,25 @@ class RateAdmission:
         self._resting = frozenset(earlier.resting if earlier else ())
         self._rested = earlier.rested if earlier else ""
         self._plan: Plan | None = None
+        self._replaced = -math.inf  # when the plan before that of a new publisher was replaced
         self._buckets: dict[tuple[str, str], _CaptureBucket] = {}
         self._switched_by: float | None = None  # while messages of an earlier plan may be on their way: until when
         self._paid: dict[MessageSeries, int] = {}  # numbers up to these are paid; higher ones cost a gap
-        self._acked: dict[MessageSeries, int] = {}  # of series with admitted numbers that are not safe yet
-        self._counts: dict[MessageSeries, int] = {}  # of these, how many were admitted
-        self._again: dict[MessageSeries, tuple[int, int, int]] = {}  # that may come again: after, up to, and how many
+        self._unsafe: dict[MessageSeries, _Admitted] = {}  # admitted messages that are not safe yet
+        self._again: dict[MessageSeries, _Admitted] = {}  # those of the publisher before, which may come again
+        self._last: dict[MessageSeries, int] = {}  # the highest number that the publisher before admitted
         for each in earlier.unacknowledged if earlier else ():
             series = MessageSeries(each.pipeline, each.boot, each.kind)
-            self._acked[series], self._paid[series] = each.acked, each.paid
-            self._counts[series] = each.count
-            self._again[series] = each.acked, each.paid, each.count
+            self._paid[series] = self._last[series] = each.paid
+            tokens = each.count if each.tokens is None else each.tokens
+            self._unsafe[series] = _Admitted(each.acked, each.count, tokens)
+            self._again[series] = _Admitted(each.acked, each.count, tokens)
         self._rarely = LogThrottle()
 
-    def know(self, plan: Plan) -> None:
-        """Record the newest plan that an engine may have used, and its pipelines for `knows`."""
+    def know(self, plan: Plan, replaced: float = -math.inf) -> None:
+        """Record the newest plan that an engine may have used until ``replaced``, and its pipelines for `knows`."""
         self._names.update(pipeline.name for pipeline in plan.pipelines)
-        self._plan = plan
+        self._plan, self._replaced = plan, replaced
 
     def knows(self, pipeline: str) -> bool:
         """Return whether there is or was such a pipeline."""
@@ -176,8 +217,8 @@ class RateAdmission:
             for (name, kind), bucket in self._buckets.items()
         )
         found = (
-            Unacknowledged(series.pipeline, series.boot, series.kind, acked, self._paid[series], self._counts[series])
-            for series, acked in self._acked.items()
+            Unacknowledged(*series, each.after, self._paid[series], each.count, each.tokens)
+            for series, each in self._unsafe.items()
         )
         return AdmissionState(
             tuple(islice(levels, MAX_LEVELS)), tuple(found), tuple(sorted(self._resting)), self._rested
@@ -185,22 +226,24 @@ class RateAdmission:
 
     def acked(self, series: MessageSeries, seq: int) -> None:
         """Record that the numbers up to ``seq`` are safe: no later publisher needs their messages again."""
-        if series in self._acked:
-            self._acked[series] = max(seq, self._acked[series])
-            left = self._paid[series] - self._acked[series]
-            self._counts[series] = min(self._counts[series], left)
+        if (unsafe := self._unsafe.get(series)) is not None:
+            unsafe.after = max(seq, unsafe.after)
+            left = self._paid[series] - unsafe.after
+            unsafe.count = min(unsafe.count, left)
+            unsafe.tokens = min(unsafe.tokens, MAX_COST * unsafe.count)
             if left <= 0:
-                del self._acked[series], self._counts[series]
+                del self._unsafe[series]
 
     def apply(self, plan: Plan, now: float, resting: Collection[str] = ()) -> None:
         """Set the rates of a plan; the pipelines in ``resting`` do not run now.
 
         A pipeline that the plan does not change keeps its tokens, because an engine can cause such plans. If it was
-        resting, its bucket is filled, as the engine's budgets are. A changed pipeline starts with a full bucket. Tokens
-        that are left from the previous plan stay valid until the engine has switched, because messages of that plan may
-        still arrive. For a new publisher this time begins again, because they waited for it.
+        resting, its bucket is filled, as the engine's budgets are. A changed pipeline starts with a full bucket. Until
+        the engine has switched, the previous plan's higher rate applies, and tokens that are left from it stay valid,
+        because messages of that plan may still arrive. For a new publisher the time of the tokens begins again, because
+        those messages waited for it.
         """
-        previous = self._plan or plan
+        previous, replaced = self._plan or plan, self._replaced
         self.know(plan)
         restored = self._earlier is not None
         if self._earlier is not None:
@@ -209,32 +252,32 @@ class RateAdmission:
         parts = {pipeline.name: _part(plan, pipeline) for pipeline in plan.pipelines}
         unchanged = {name for name, part in parts.items() if self._parts.get(name) == part}
         returned = self._resting - set(resting)
+        switch = switch_seconds(previous, plan)
         if restored or self._parts != parts:
-            self._switched_by = max(self._switched_by or 0.0, now + switch_seconds(previous, plan))
+            self._switched_by = max(self._switched_by or 0.0, now + switch)
+        switching = now < replaced + switch if restored else self._switched_by is not None
+        limits, earlier = _limits(plan), _limits(previous) if switching else {}
         self._parts, self._resting = parts, frozenset(resting)
         before, self._buckets = self._buckets, {}
-        for pipeline in plan.pipelines:
-            name, rates = pipeline.name, channel_rates(plan, pipeline)
-            for kind in KINDS:
-                rate, most = getattr(rates, kind + "s"), rates.burst(kind)
-                bucket = before.pop((name, kind), None) or _CaptureBucket(0.0, 0.0, 0.0, now)
-                if name in unchanged:
-                    bucket.rate, bucket.burst = rate, most
-                    if name in returned:
-                        bucket.refill(now)
-                else:  # messages that waited while there was no publisher were captured since the time of the bucket
-                    since = bucket.at if restored else now
-                    bucket = _CaptureBucket(rate, most, most + bucket.rest(now), since)
-                self._buckets[name, kind] = bucket
-        for key, bucket in before.items():
-            self._buckets[key] = _CaptureBucket(0.0, 0.0, bucket.rest(now), now)
+        for key in dict.fromkeys((*limits, *before, *earlier)):
+            name = key[0]
+            rate, most = limits.get(key, (0.0, 0.0))
+            bucket = before.get(key) or _CaptureBucket(0.0, 0.0, 0.0, now)
+            used = (bucket.rate, bucket.burst) if switching else (0.0, 0.0)
+            if name not in unchanged:  # messages that waited for a new publisher were captured since the bucket's time
+                since = bucket.at if restored and name in parts else now
+                bucket = _CaptureBucket(0.0, 0.0, most + bucket.rest(now), since)
+            bucket.limit(rate, most, (used, earlier.get(key, (0.0, 0.0))))
+            if name in unchanged and name in returned:
+                bucket.refill(now)
+            self._buckets[key] = bucket
 
     def settle(self, now: float) -> None:
         """Drop the tokens of earlier plans once the engine has switched."""
         if self._switched_by is not None and now >= self._switched_by:
             self._switched_by = None
             for bucket in self._buckets.values():
-                bucket.drop_rest()
+                bucket.switch()
 
     def engine_rested(self, boot: str) -> bool:
         """Fill the buckets, because an engine starts with full budgets. Return False if they were filled for it before.
@@ -253,9 +296,9 @@ class RateAdmission:
 
         ``highest`` is the highest sequence number of the series in the outbox.
         """
-        if self._may_come_again(series, seq):
-            _, last, count = self._again[series]
-            self._again[series] = seq, last, count - 1
+        if self._may_come_again(series, seq, cost):
+            self._again[series].after = seq
+            self._again[series].take(cost)
             return True
         bucket = self._buckets.get((series.pipeline, series.kind))
         if bucket is None:
@@ -266,18 +309,17 @@ class RateAdmission:
             self._log_refusal(series, bucket)
             return False
         self._paid[series] = max(seq, before)
-        if series not in self._acked:
-            self._acked[series], self._counts[series] = max(0, seq - 1), 0
-            if len(self._acked) > MAX_UNACKNOWLEDGED:
-                oldest = next(iter(self._acked))
-                del self._acked[oldest], self._counts[oldest]
-        self._counts[series] += 1
+        if series not in self._unsafe:
+            self._unsafe[series] = _Admitted(max(0, seq - 1))
+            if len(self._unsafe) > MAX_UNACKNOWLEDGED:
+                del self._unsafe[next(iter(self._unsafe))]
+        self._unsafe[series].add(cost)
         return True
 
     def affords(self, series: MessageSeries, seq: int, at: float, *, highest: int, cost: int) -> bool:
         """Return whether `admits` would admit a message, without taking tokens."""
         bucket = self._buckets.get((series.pipeline, series.kind))
-        if bucket is None or self._may_come_again(series, seq):
+        if bucket is None or self._may_come_again(series, seq, cost):
             return True
         bucket.fill(at)
         if bucket.holds(cost + bucket.skip(seq - self._paid.setdefault(series, highest) - 1)):
@@ -285,13 +327,17 @@ class RateAdmission:
         self._log_refusal(series, bucket)
         return False
 
-    def _may_come_again(self, series: MessageSeries, seq: int) -> bool:
+    def _may_come_again(self, series: MessageSeries, seq: int, cost: int) -> bool:
         """Return whether an earlier publisher admitted this number, and died before its message was safe.
 
-        Each such number is admitted once more. The engine may have skipped others, which were never admitted.
+        Each such number is admitted once more. The engine may have skipped others, which were never admitted. All of
+        them cost no more than the first time: otherwise two end events could come again as begin events, whose ends
+        cost nothing, so that each new publisher would double the events.
         """
-        after, last, count = self._again.get(series, (0, 0, 0))
-        return count > 0 and after < seq <= last
+        again = self._again.get(series)
+        if again is None or again.count <= 0 or again.tokens < cost:
+            return False
+        return again.after < seq <= self._last[series]
 
     def charge(self, series: MessageSeries, seq: int, *, highest: int) -> None:
         """Charge for a message that was rejected for another reason, because even a rejection carries information."""
@@ -321,6 +367,15 @@ def cost(event: Event, *, begun: bool) -> int:
     kind: EventType = event.type
     found = COSTS.get(kind, 1)
     return found if found or begun else 2
+
+
+def _limits(plan: Plan) -> dict[tuple[str, str], tuple[float | None, float]]:
+    """Return the rate and burst of each kind of each pipeline."""
+    limits = dict[tuple[str, str], tuple[float | None, float]]()
+    for pipeline in plan.pipelines:
+        rates = channel_rates(plan, pipeline)
+        limits.update({(pipeline.name, kind): (getattr(rates, kind + "s"), rates.burst(kind)) for kind in KINDS})
+    return limits
 
 
 def _restored(earlier: AdmissionState, now: float) -> dict[tuple[str, str], _CaptureBucket]:

@@ -55,7 +55,7 @@ class ResultGuard:
         now = self._clock.uptime()
         if earlier is not None:
             self._numbers.apply(earlier.plan, now)
-            self._admission.know(earlier.plan)
+            self._admission.know(earlier.plan, earlier.replaced)
         self._numbers.apply(plan, now if earlier is None else earlier.replaced)
         self._admission.apply(plan, now, resting)
         self._applied = True

@@ -302,8 +302,94 @@ def test_a_pipeline_that_was_held_back_again_and_again_gets_no_more_than_its_rat
 
 def test_what_is_on_its_way_from_a_removed_pipeline_is_admitted_and_no_more() -> None:
     admission = gate(TWICE_A_SECOND)
-    admission.apply(replace(TWICE_A_SECOND, pipelines=()), 1000.0)
-    assert admitted(admission, [1000.0 + n for n in range(5000)]) == BURST
+    removed = replace(TWICE_A_SECOND, pipelines=())
+    admission.apply(removed, 1000.0)
+    assert admitted(admission, [1000.0] * 500) == BURST
+    switched = 1000.0 + switch_seconds(TWICE_A_SECOND, removed)
+    admission.settle(switched)
+    assert sum(admission.admits(RESULTS, seq, switched + seq, highest=seq - 1) for seq in range(501, 5000)) == 0
+
+
+def test_states_of_a_pipeline_that_only_the_plan_before_has_are_limited() -> None:
+    second = RateAdmission(AdmissionState())
+    second.know(TWICE_A_SECOND, 1000.0)
+    removed = replace(TWICE_A_SECOND, pipelines=())
+    second.apply(removed, 1001.0)
+    passed = sum(second.wait("door", 1001.0 + step / 100) == 0.0 for step in range(1000))
+    assert 15 <= passed <= 2 * 10 + 1
+    second.settle(1001.0 + switch_seconds(TWICE_A_SECOND, removed))
+    assert second.wait("door", 1020.0)
+
+
+SLOWER = [
+    configured(fps=1.0),
+    configured(fps=10.0, publish="interval", interval=5.0),
+    configured(fps=10.0, publish="off"),
+    replace(TWICE_A_SECOND, pipelines=()),
+]
+
+
+@pytest.mark.parametrize("wanted", SLOWER)
+@pytest.mark.parametrize("killed", [False, True])
+def test_while_a_model_loads_the_engine_may_go_on_at_the_rate_of_the_plan_before(wanted: Plan, killed: bool) -> None:
+    before, seconds = configured(fps=10.0), switch_seconds(configured(fps=10.0), wanted)
+    rates = [channel_rates(wanted, pipeline) for pipeline in wanted.pipelines]
+    admission, last = gate(before), 201 + int(10 * seconds)
+    times = [1000.0 + index / 10 for index in range(2000)]
+    assert admitted(admission, times[:200]) == 200
+    admission.apply(wanted, 1020.0)
+    if killed:
+        admission = RateAdmission(admission.state())
+        admission.know(before, 1020.0)
+        admission.apply(wanted, 1021.0)
+    admission.apply(wanted, 1022.0)
+    admission.settle(1020.0 + seconds - 0.1)
+    for seq in range(201, last):
+        assert admission.admits(RESULTS, seq, times[seq - 1], highest=seq - 1)
+    admission.settle(1021.0 + seconds)
+    faster = [(seq, 1021.0 + seconds + (seq - last) / 10) for seq in range(last, last + 9000)]
+    passed = sum(admission.admits(RESULTS, seq, at, highest=seq - 1) for seq, at in faster)
+    assert passed <= sum(each.burst("result") + (each.results or 0.0) * 901 for each in rates)
+
+
+def test_a_publisher_that_starts_after_the_switch_does_not_know_the_rate_of_the_plan_before() -> None:
+    before = configured(fps=10.0)
+    first = gate(before)
+    assert admitted(first, [1000.0] * 500) == burst(before)
+    first.apply(TWICE_A_SECOND, 1000.0)
+    first.settle(1100.0)
+    second = RateAdmission(first.state())
+    second.know(before, 1000.0)
+    second.apply(TWICE_A_SECOND, 1100.0)
+    times = [1100.0 + index / 10 for index in range(600)]
+    assert sum(second.admits(RESULTS, seq, at, highest=seq - 1) for seq, at in enumerate(times, 501)) <= 2 * 160 + BURST
+
+
+def test_events_that_come_again_cost_as_much_as_the_first_time() -> None:
+    """Two end events cannot come again as begin events, whose ends cost nothing: each publisher would double them."""
+    admission = gate(configured(fps=2.0, events=EventsPlan(most=6.0)))
+    begun, number, sums = 0, 0, []
+    for _ in range(6):
+        passed = 0
+        for again in range(1, number + 1):
+            if admission.admits(EVENTS, again, 1000.0, highest=0, cost=2):
+                begun, passed = begun + 1, passed + 1
+        while number < 500 and admission.admits(EVENTS, number + 1, 1000.0, highest=number, cost=0 if begun else 2):
+            number, passed = number + 1, passed + 1
+            begun += -1 if begun else 1
+        sums.append(passed)
+        admission = gate(configured(fps=2.0, events=EventsPlan(most=6.0)), 1000.0, admission.state())
+    assert max(sums[1:]) <= 2 * sums[0]
+    assert sums[-1] <= sums[1]
+
+
+def test_a_publisher_continues_from_the_note_of_an_older_version() -> None:
+    first = gate(TWICE_A_SECOND)
+    assert admitted(first, [1000.0] * BURST) == BURST
+    noted = decode_json(AdmissionState, dumps(first.state()).replace(b',"tokens":%d' % BURST, b""))
+    assert noted.unacknowledged[0].tokens is None
+    second = gate(TWICE_A_SECOND, 1002.0, noted)
+    assert admitted(second, [1000.0] * BURST) == BURST
 
 
 UNLIMITED = configured(fps=None)

@@ -64,6 +64,23 @@ def ends(found: tuple[Handover, ...]) -> list[tuple[str, int, object, object]]:
     return [(event.type, event.seq, event.id, event.reason) for _, event in events_of(found)]
 
 
+def test_an_end_that_comes_again_with_its_number_ends_its_event_once(tmp_path: Path) -> None:
+    """Its begin event has paid for it, also if a publisher died before the end event was safe."""
+    first = OpenEvents()
+    first.load(tmp_path)
+    end = replace(appear(2), type="leave")
+    for event in (appear(1), end):
+        first.note(handover("door", event))
+    assert not first.is_open("door", end)
+    assert first.finish()
+    second = OpenEvents()
+    second.load(tmp_path)
+    assert second.is_open("door", end)
+    assert not second.is_open("door", replace(end, seq=3))
+    second.note(handover("door", end))
+    assert not second.is_open("door", end)
+
+
 def test_what_ended_is_not_ended_again() -> None:
     known = OpenEvents()
     known.note(handover("door", appear(1)))

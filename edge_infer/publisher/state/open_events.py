@@ -188,9 +188,12 @@ class OpenEvents:
         return tuple(begun.handover for begun in self._begun.values())
 
     def is_open(self, pipeline: str, event: Event) -> bool:
-        """Return whether the begin event of this event is known and its end event has not been seen yet."""
+        """Return whether the begin event of this event is known and its end event has not been seen yet.
+
+        An end event that an earlier process received, and that comes again with its number, has not been seen.
+        """
         begun = self._begun.get(_key(pipeline, event))
-        return begun is not None and not begun.ended
+        return begun is not None and (not begun.ended or (begun.heard and begun.ended == event.seq))
 
     def note(self, handover: Handover) -> None:
         """Record a received event; results are ignored."""
