@@ -439,6 +439,19 @@ class SourcePlan(Record, frozen=True):
         """Return a message about the source without values of environment variables."""
         return as_spelled(text, self.spelled)
 
+    def without_values(self) -> SourcePlan:
+        """Return the plan for a process that does not open the source: without values of environment variables."""
+        if not (self.live and self.spelled):
+            return self
+        return replace(self, options={key: self._spelled(value) for key, value in self.options.items()}, spelled={})
+
+    def _spelled(self, value: JsonValue) -> JsonValue:
+        if isinstance(value, (list, tuple)):
+            return [self._spelled(part) for part in value]
+        if isinstance(value, Mapping):
+            return {key: self._spelled(part) for key, part in value.items()}
+        return self.shown(value) if isinstance(value, str) else value
+
 
 _LONG: Final = 8
 """Number of characters from which a value is replaced also within a longer word."""
@@ -743,6 +756,10 @@ class Plan(PartlyCompared, frozen=True, eq=False):
         while (parent := parents.get(source)) is not None:
             source = parent.source
         return source
+
+    def without_values(self) -> Plan:
+        """Return the plan for processes that open no source that has a reader process."""
+        return replace(self, sources=tuple(source.without_values() for source in self.sources))
 
     def __post_init__(self) -> None:
         """Raise ValueError for names that no configuration gives, and for cascades in a circle.

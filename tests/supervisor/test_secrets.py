@@ -116,6 +116,40 @@ def test_only_the_process_that_reads_the_configuration_gets_the_variables_that_i
         assert started.reload()["state"] == "applied", started.log.read_text()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may look into rooms that are not dumpable")
+def test_only_the_reader_of_a_camera_knows_the_value_in_its_address(
+    box: Path, broker: Broker, subscriber: Subscriber
+) -> None:
+    with camera(stream) as server:
+        text = config(broker.port, f"{{kind: http, url: '{server.url}/${{TOKEN}}/cam'}}")
+        with Daemon(box, text, before=("env", "TOKEN=hunter9-of-the-camera")) as started:
+            started.wait_serving()
+            subscriber.wait(f"{P}/faces/result", deadline=30.0)
+            assert any("hunter9-of-the-camera" in path for path in server.asked)
+            started.config.write_text(text.replace("fps: 10", "fps: 5"))
+            assert started.reload()["state"] == "applied", started.log.read_text()
+            first = started.pids()["publisher"]
+            os.kill(first, signal.SIGKILL)  # the next one gets the plan before this one, too
+            eventually(lambda: started.pids().get("publisher", first) != first, "a new publisher", 30.0)
+            started.wait_serving()
+            know = {name for name, pid in started.pids().items() if b"hunter9-of-the-camera" in memory(pid)}
+            assert know == {"reader cam"}
+
+
+def memory(pid: int) -> bytes:
+    """The memory that a process can write."""
+    found = []
+    with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as data:
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            area, access, *_ = line.split()
+            start, end = (int(part, 16) for part in area.split("-"))
+            if access.startswith("rw") and "[v" not in line:
+                with suppress(OSError):
+                    data.seek(start)
+                    found.append(data.read(end - start))
+    return b"".join(found)
+
+
 def test_a_process_that_tries_models_gets_no_variable_that_the_configuration_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -284,13 +284,14 @@ class ProcessSupervisor:
         """
         before, plan = self._plan, order.plan
         if before is not None and before.pipelines != plan.pipelines:
-            self._earlier = EarlierPlan(before, uptime())
+            self._earlier = EarlierPlan(before.without_values(), uptime())
         self._plan = plan
         order = order.for_engine()
-        self._order = replace(order, alone=())  # a new engine has no earlier model to release
         self._forget_models(plan)
         for reader in self._readers.change(order.plan.sources, plan.sources):
             self.engine.tell(AttachReader(reader.plan.name), (reader.engine_end,))
+        order = replace(order, plan=order.plan.without_values())
+        self._order = replace(order, alone=())  # a new engine has no earlier model to release
         for child in (self.publisher, self.engine) if before else (self.engine, self.publisher):
             if child.pid is None and before is None:
                 self._start(child)
@@ -304,7 +305,11 @@ class ProcessSupervisor:
                 self._model_sender.send(order)
                 child.tell(order)
             else:
-                child.tell(ApplyPlan(plan, held=order.held, inactive=order.inactive))
+                child.tell(self._order_for_publisher(plan))
+
+    def _order_for_publisher(self, plan: Plan) -> ApplyPlan:
+        assert self._order is not None  # set together with the plan
+        return ApplyPlan(plan.without_values(), held=self._order.held, inactive=self._order.inactive)
 
     def announce(self, topic: str, payload: object) -> None:
         """Publish a retained device payload if it changed; every new publisher gets it again."""
@@ -660,7 +665,7 @@ class ProcessSupervisor:
         elif child is self.publisher:
             if self._earlier is not None and uptime() < self._earlier.replaced + EARLIER_FOR:
                 child.tell(self._earlier)
-            child.tell(ApplyPlan(self._plan, held=self._order.held, inactive=self._order.inactive))
+            child.tell(self._order_for_publisher(self._plan))
             self._tell_restraint(child)
             if self.watched:
                 child.tell(Watched(self.watched))
