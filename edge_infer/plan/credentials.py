@@ -12,9 +12,10 @@ import ipaddress
 import os
 import re
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote, quote_plus, urlsplit
+from urllib.parse import quote_plus, urlsplit
 
 from edge_infer.errors import EdgeInferError, SourceError, StartError
 from edge_infer.plan.records import MqttPlan, Plan
@@ -109,19 +110,29 @@ _LEAST: Final = 4
 """Minimum characters of a password that is removed: a shorter one would occur everywhere."""
 _MAX_FORMS: Final = 64
 _forms: Final[dict[str, None]] = {}
-"""The passwords that this process has read, the newest last, each in every form that a text may have. Like
-`os.environ`, this dictionary belongs to the whole process."""
+"""Regular expressions for the passwords that this process has read, the newest last. Like `os.environ`, this dictionary
+belongs to the whole process."""
 
 
 def _remember(password: str, username: str) -> None:
     basic = base64.b64encode(f"{username}:{password}".encode()).decode()
-    escaped = password.encode("unicode_escape").decode(), repr(password)[1:-1]
-    encoded = quote(password, safe=""), quote(password), quote_plus(password), password.encode().decode("latin-1")
-    for form in (password, basic, basic.rstrip("="), *escaped, *encoded):
+    for form in ("".join(map(_spellings, password)), re.escape(basic.rstrip("=")) + "=*"):
         _forms.pop(form, None)
         _forms[form] = None
     while len(_forms) > _MAX_FORMS:
         del _forms[next(iter(_forms))]
+
+
+def _spellings(character: str) -> str:
+    """Return a pattern for a character in any form that an address, a page or a log may give it."""
+    data, code = character.encode(), ord(character)
+    percent = "".join(f"%{byte:02x}" for byte in data)
+    page = escape(character), f"&#0*{code};", f"&#x0*{code:x};"
+    log = character.encode("unicode_escape").decode(), "".join(f"\\x{byte:02x}" for byte in data), f"\\u{code:04x}"
+    plain = {character, percent, data.decode("latin-1"), quote_plus(character), page[0], *log}
+    if not character.isalnum():
+        plain.add(f"\\{character}")
+    return f"(?:{'|'.join((*map(re.escape, sorted(plain, key=len, reverse=True)), *page[1:]))})"
 
 
 def without_passwords(text: str) -> str:
@@ -132,7 +143,7 @@ def without_passwords(text: str) -> str:
     if not _forms:
         return text
     forms = sorted(_forms, key=len, reverse=True)
-    return re.sub("|".join(map(re.escape, forms)), lambda _: PLACE, text, flags=re.IGNORECASE)
+    return re.sub("|".join(forms), lambda _: PLACE, text, flags=re.IGNORECASE)
 
 
 # The placeholder for a password in a URL.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
+import html
+import json
 import ssl
 import threading
 import time
@@ -12,13 +14,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 import cv2
 import numpy as np
 import pytest
 
 from edge_infer.errors import SourceError
+from edge_infer.plan.credentials import source_password, without_passwords
 from edge_infer.readers.sources import Picture
 from edge_infer.readers.sources.http import MOST_PICTURE, HttpOptions, HttpSource, MjpegParser
 from tests.broker import Certificates
@@ -271,6 +274,22 @@ def test_an_answer_that_repeats_the_password_is_shown_without_it(tmp_path: Path)
             read_one(server.url, **options)
         with pytest.raises(SourceError, match=r"no HTTP, Basic \{password\} \{password\}$"):
             read_one(server.url.replace("stream", "odd"), **options)
+
+
+@pytest.mark.parametrize("secret", ["Tor 5!ge<heim>nis", "100%25&ü\\n", "naïve'\"\t€"])
+def test_a_password_is_recognized_in_every_form_in_which_addresses_pages_and_logs_contain_it(
+    secret: str, tmp_path: Path
+) -> None:
+    (tmp_path / "pass").write_text(secret)
+    source_password(str(tmp_path / "pass"), USER)
+    numbers = "".join(f"&#{ord(each)};" for each in secret)
+    of_scripts = quote(secret, safe="!'()*-._~;,/?:@&=+$#")
+    forms = [secret, quote(secret), quote(secret, safe=""), of_scripts, quote_plus(secret)]
+    forms += [html.escape(secret), numbers, numbers.replace("#", "#00"), json.dumps(secret)[1:-1], repr(secret)[1:-1]]
+    forms += [repr(secret.encode())[2:-1], secret.encode("unicode_escape").decode(), secret.upper(), secret.title()]
+    forms += [base64.b64encode(f"{USER}:{secret}".encode()).decode().rstrip("=")]
+    for form in forms:
+        assert without_passwords(f"it says <{form}>, twice: {form}.") == "it says <{password}>, twice: {password}."
 
 
 def test_an_invalid_redirection_shows_no_part_of_the_password(tmp_path: Path) -> None:
