@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import socket
 import threading
@@ -12,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from edge_infer.cli.edit import apply_edit
+from edge_infer.cli.models.use import run
 from edge_infer.errors import EdgeInferError
+from edge_infer.supervisor.control.server import socket_path
 
 
 @contextmanager
@@ -76,3 +79,14 @@ def test_a_file_that_cannot_be_put_back_is_told(tmp_path: Path, config: Path) ->
     )
     with daemon(tmp_path / "socket", away), told:
         apply_edit(config, tmp_path / "socket", b"before", b"after", [])
+
+
+def test_models_use_tells_the_answer_of_a_daemon_that_cannot_say_its_status(tmp_path: Path) -> None:
+    config, state = tmp_path / "config.yaml", tmp_path / "state"
+    state.mkdir()
+    config.write_text(f"device: {{id: box, state_dir: {state}}}\nmodels: {{light: {{use: other@1.0.0}}}}\n")
+    with (
+        daemon(socket_path(state), lambda: b'{"error": "not now"}\n'),
+        pytest.raises(EdgeInferError, match="Status"),
+    ):
+        run(argparse.Namespace(config=config, name="light", package="other@1.1.0"))

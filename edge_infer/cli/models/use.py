@@ -5,16 +5,18 @@ from __future__ import annotations
 import argparse
 import hashlib
 from pathlib import Path
-from typing import Any
 
 from edge_infer.cli.arguments import Actions, add_action, add_config
 from edge_infer.cli.edit import apply_edit, tell
 from edge_infer.config.edit import using
 from edge_infer.config.file_edit import current_digest, read
 from edge_infer.config.parts import file_of
+from edge_infer.contract.codec import decode
+from edge_infer.contract.messages import ConfigStatus
 from edge_infer.errors import ConfigError, ModelError
 from edge_infer.platform.paths import hinted
 from edge_infer.supervisor.control.server import ask, find_socket
+from edge_infer.supervisor.status import Status
 
 
 def add(actions: Actions) -> None:
@@ -28,7 +30,7 @@ def add(actions: Actions) -> None:
 def run(args: argparse.Namespace) -> int:
     """Return 0 if applied or unchanged, 2 if rejected (the file is restored); exit code 1 without a daemon."""
     socket = find_socket(args.config)
-    standing = ask(socket, {"do": "status"}, timeout=30.0)["config"]
+    standing = decode(Status, ask(socket, {"do": "status"}, timeout=30.0)).config
     file = file_of(args.config, "models", args.name)
     data = read(file)
     digest = _digest(hinted(args.config) / "models", args.package)
@@ -60,9 +62,9 @@ def _digest(store: Path, title: str) -> str:
         raise ConfigError(f"{title} cannot be used: {error}") from error
 
 
-def _applied(socket: Path, config: Path, standing: Any) -> int:
+def _applied(socket: Path, config: Path, standing: ConfigStatus | None) -> int:
     """Let the daemon apply a file that needs no edit, unless it is active; return 0, or 2 if it is rejected."""
-    if standing and standing["state"] == "applied" and standing["digest"] == current_digest(config):
+    if standing and standing.state == "applied" and standing.digest == current_digest(config):
         return 0
     answer = ask(socket, {"do": "reload"})
     if answer.get("state") == "applied":
