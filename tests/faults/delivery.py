@@ -25,7 +25,11 @@ class Part:
 
 
 def parts(share: float) -> tuple[Part, ...]:
-    """All parts; ``share`` of the full numbers."""
+    """All parts; ``share`` of the full numbers.
+
+    Rates need a least number: a link first carries some seconds of round trips, and a start writes what later only
+    changes, such as the reserved space.
+    """
 
     def full(number: int, least: int = 1) -> int:
         return max(least, round(number * share))
@@ -35,8 +39,8 @@ def parts(share: float) -> tuple[Part, ...]:
         Part("age of what a cut takes", 1, lambda place: age_of_loss(place, full(20, 3), full(1000, 20))),
         Part("long outage", 1, lambda place: long_outage(place, full(72 * 3600, 3000), full(32 << 20, 1 << 20))),
         Part("drain", 5, lambda place: drain(place, full(86400, 500))),
-        Part("slow link", 2, lambda place: slow_link(place, full(600, 30))),
-        Part("writes", 10, lambda place: writes(place, full(600, 5))),
+        Part("slow link", 2, lambda place: slow_link(place, full(600, 150))),
+        Part("writes", 10, lambda place: writes(place, full(600, 300))),
         Part("returns", 4, lambda place: returns(place, full(20))),
         Part("inference", 4, lambda place: inference(place, max(3.0, 10 * share), full(6))),
         Part("storm", 25, lambda place: storm(place, full(204, 4), full(51))),
