@@ -147,6 +147,17 @@ def test_user_and_password(tmp_path: Path) -> None:
             source(broker, username="sensor", password_file=str(secret)).__enter__()
 
 
+def test_a_message_that_repeats_the_password_is_told_without_it(
+    broker: Broker, say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_infer.readers.sources.mqtt.USELESS", 0.5)
+    (tmp_path / "secret").write_text("Geheim-7890")
+    with source(broker, "t", username="sensor", password_file=str(tmp_path / "secret")) as opened:
+        say('{"login geheim-7890')
+        with pytest.raises(SourceError, match=r"no JSON: '\{\"login \{password\}'"):
+            opened.read()
+
+
 def test_an_encrypted_connection(tmp_path: Path) -> None:
     certificates = Certificates(tmp_path)
     cert, key = certificates.issue("broker", "IP:127.0.0.1")

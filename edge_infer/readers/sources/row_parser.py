@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final, Literal, TypeAlias
 
+from edge_infer.plan.credentials import without_passwords
+
 Row: TypeAlias = tuple[float, ...]
 Format: TypeAlias = Literal["csv", "json", "any"]
 
@@ -287,5 +289,6 @@ def count(columns: int) -> str:
 
 
 def shown(text: str) -> str:
-    """Return the beginning of a device's text, escaped for the log."""
+    """Return the beginning of a device's text, escaped for the log, without the password of its source."""
+    text = without_passwords(text)
     return ascii(text if len(text) <= SHOWN else f"{text[:SHOWN]}...")
