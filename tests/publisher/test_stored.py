@@ -309,6 +309,53 @@ def test_what_is_too_old_goes_and_time_switched_off_does_not_count(tmp_path: Pat
         assert [entry.seq for entry in drain(outbox, 1)] == [3]
 
 
+def deletions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many messages each commit has deleted."""
+    found, write = list[int](), Database.write
+
+    def counted(database: Database, batch: Batch, uptime: float) -> list[Dropped]:
+        found.append(len(batch.gone))
+        return write(database, batch, uptime)
+
+    monkeypatch.setattr(Database, "write", counted)
+    return found
+
+
+def test_a_broker_that_is_far_away_causes_no_chain_of_commits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some messages are always in flight, so each commit stores messages that are delivered soon afterwards."""
+    clock, commits = Time(), deletions(monkeypatch)
+    with opened(tmp_path, clock=clock) as outbox:
+        flying: deque[Entry] = deque()
+        for seq in range(1, 6001):  # ten minutes, ten results a second, and 0.3 s until the acknowledgement
+            outbox.put(DOOR, seq, b"{}", late=False)
+            flying += drain(outbox, 1)
+            if len(flying) > 3:
+                outbox.acked(flying.popleft())
+            clock.ahead += 0.1
+            outbox.step()
+            until(outbox, lambda: outbox._writing is None, "a commit")
+        assert len(commits) <= 2 + 600 / stored_outbox.ACCOUNT_EVERY
+        for entry in flying:
+            outbox.acked(entry)
+    with opened(tmp_path) as outbox:
+        assert outbox.account().pending == 0
+        assert outbox.account().delivered == 6000
+
+
+def test_a_backlog_that_is_delivered_is_soon_deleted_from_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, found = Time(), deletions(monkeypatch)
+    with opened(tmp_path, clock=clock) as outbox:
+        for seq in range(1, 501):
+            outbox.put(DOOR, seq, b"{}", late=True)
+        stored(outbox, 500)
+        for entry in drain(outbox, 500)[: 500 - stored_outbox.FEW]:
+            outbox.acked(entry)
+        clock.ahead += stored_outbox.REMOVE_AFTER
+        until(outbox, lambda: sum(found) == 500 - stored_outbox.FEW, "the deletion")
+
+
 def test_a_disk_that_fails_costs_no_more_than_the_ring(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     clock = Time()
     (tmp_path / FILE).mkdir()  # nothing can be opened here

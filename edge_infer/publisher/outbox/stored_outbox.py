@@ -47,7 +47,11 @@ STORE_AFTER: Final = 0.8
 LATE_AFTER: Final = 10.0
 """Seconds after which an unsent message is late; newer ones then go first."""
 REMOVE_AFTER: Final = 0.3
-"""Seconds until delivered messages are deleted from the disk. A power cut before that sends them twice."""
+"""Seconds until more than `FEW` delivered messages are deleted from the disk. A power cut before that sends them twice."""
+FEW: Final = 64
+"""Maximum number of delivered messages that stay on the disk until the next commit. A commit also stores the messages
+in flight. To delete these at once takes another commit, which stores those in flight then: without an end if the
+broker is some 100 ms away, and the card would wear out."""
 ACCOUNT_EVERY: Final = 120.0
 """Seconds between two commits while everything is acknowledged. Each commit writes some 24 KiB to the card, with the
 overhead of the file system."""
@@ -430,7 +434,8 @@ class StoredOutbox:
         oldest = next(iter(self._fresh.values())).taken if self._fresh else math.inf
         if self._fresh_bytes > self._limit / 2:
             return -math.inf
-        return min(oldest + STORE_AFTER, self._gone_since + REMOVE_AFTER, self._changed_since)
+        removal = self._gone_since + REMOVE_AFTER if len(self._gone) > FEW else math.inf
+        return min(oldest + STORE_AFTER, removal, self._changed_since)
 
     def _write(self, disk: DatabaseWorker) -> None:
         """Write everything that is not on the disk, so that the account in the file is complete."""
