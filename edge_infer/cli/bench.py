@@ -98,7 +98,7 @@ def _measure_all(
 
 def _checked(args: argparse.Namespace) -> tuple[int, int]:
     if (args.model is None) == (args.config is None):
-        raise ConfigError("name a MODEL, or a configuration with -c FILE")
+        raise ConfigError("name either a MODEL or, with -c FILE, a configuration")
     if args.config is not None and args.threads is not None:
         raise ConfigError("--threads needs a MODEL; in a configuration each pipeline has the key threads")
     threads = 1 if args.threads is None else args.threads

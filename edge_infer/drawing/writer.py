@@ -69,7 +69,7 @@ def answered(request: Mapping[str, Any], config: Path, find: Callable[[], Path],
     except DrawingError as error:
         return {"kind": "request", "error": str(error)}
     except (EdgeInferError, OSError) as error:
-        log.warning("edit from the page rejected; nothing was changed: %s", printable(str(error)))
+        log.warning("an edit that was drawn on the page failed: %s", printable(str(error)))
         return {"kind": "rejected", "error": str(error), "errors": []}
     except (OverflowError, ValueError, RecursionError):  # numbers that no float can hold, or with thousands of digits
         return {"kind": "request", "error": "a number in the drawing is out of range"}

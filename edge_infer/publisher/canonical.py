@@ -176,9 +176,10 @@ class OutcomeForm:
         An event that is already canonical is returned as the same object.
         """
         place = _PLACED.get(event.type)
-        named = {name for name in ("zone", "line", "direction") if getattr(event, name) is not ABSENT}
-        if named != ({"line", "direction"} if place == "line" else {place} if place else set()):
-            raise WireError(f"an event {event.type} names {', '.join(sorted(named)) or 'no place'}, unlike its type")
+        wanted = ["direction", "line"] if place == "line" else [place] if place else []
+        if (found := [key for key in ("direction", "line", "zone") if getattr(event, key) is not ABSENT]) != wanted:
+            expected = " and ".join(wanted) or "no place"
+            raise WireError(f"an event {event.type} has {', '.join(found) or 'no place'}; expected {expected}")
         if event.kind is not ABSENT:
             return _drift(event)
         if event.label is ABSENT and "anomaly" not in self.tasks:
@@ -239,7 +240,7 @@ def _ordered(
     rank: Callable[[Item], Any],
     form: OutcomeForm,
 ) -> tuple[Item, ...]:
-    """Return canonical items in their canonical order. If they already are, return the same tuple."""
+    """Return the items in canonical form and order. If nothing has to change, return the same tuple."""
     if len(items) > form.most:
         raise WireError(f"{len(items)} items exceed the limit of {form.most}")
     found = [each(item, form) for item in items]

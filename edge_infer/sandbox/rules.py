@@ -110,7 +110,8 @@ _PR_SET_PDEATHSIG: Final = 1
 """Sets the signal that a process gets when its parent ends. A process sets this signal before it enters its sandbox.
 Only processes that start others may set it later. Any other process could remove it, and so outlive its parent."""
 _PRCTL_OF_PROGRAMS: Final = (15, 36)
-"""Programs name their threads, and may adopt their orphans."""
+"""PR_SET_NAME and PR_SET_CHILD_SUBREAPER, for a reader that starts a program of the operator: the program may name its
+threads, and become the parent of descendants whose parent has ended."""
 _OWNERS: Final = (8, 15)
 """F_SETOWN and F_SETOWN_EX set the process that receives a signal, chosen by F_SETSIG, when a file has input."""
 _OWNERS_BY_IOCTL: Final = (0x8901, 0x8902)

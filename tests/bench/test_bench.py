@@ -124,8 +124,8 @@ def test_text(assets: Path, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ((), "name a MODEL, or a configuration with -c FILE"),
-        (("x.tflite", "-c", "config.yaml"), "name a MODEL, or"),
+        ((), "name either a MODEL or, with -c FILE, a configuration"),
+        (("x.tflite", "-c", "config.yaml"), "name either a MODEL or,"),
         (("x.tflite", "--rounds", "1"), "--rounds 2 to 100"),
         (("x.tflite", "--frame", "large"), "--frame: a picture size is WIDTHxHEIGHT"),
         (("nowhere.tflite",), r"there is no .*nowhere\.tflite"),

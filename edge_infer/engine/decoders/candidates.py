@@ -55,9 +55,9 @@ def best_classes(
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return the rows of ``scores`` ``[n, classes]`` whose best score reaches ``limit``, and the best class of each.
 
-    The scores are the stored values. A NaN counts as reaching the limit, so that later steps can count it. With
-    ``background`` the first column holds the background, and the second column is class 0. Comparing all scores with
-    the limit first takes a third of the time of computing the maximum of each row.
+    Scores and ``limit`` are values as the tensor stores them, not dequantized. A NaN counts as reaching the limit, so
+    that later steps can count it. With ``background`` the first column holds the background, and the second column is
+    class 0. Comparing all scores with the limit first takes a third of the time of computing the maximum of each row.
     """
     below = scores < limit
     below[:, : int(background)] = True

@@ -76,7 +76,10 @@ def _by_id(pairs: list[tuple[int, str]], where: str) -> tuple[str, ...]:
             raise ModelError(f"{where}: class {number} has two labels, {found[number]!r} and {label!r}", key="labels")
         found[number] = label
     if max(found) >= MOST:
-        raise ModelError(f"{where}: class {max(found)} is beyond {MOST}; is this the label file?", key="labels")
+        raise ModelError(
+            f"{where}: class {max(found)} is above the largest possible one, {MOST - 1}; is this the label file?",
+            key="labels",
+        )
     return tuple(found.get(number, str(number)) for number in range(max(found) + 1))
 
 

@@ -64,7 +64,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
     def __init__(self) -> None:
         self.target = ""
-        """The last address that a redirection named."""
+        """The target of the last redirection that was not refused for its lack of encryption."""
 
     def redirect_request(  # noqa: PLR0917 - the signature is urllib's
         self,

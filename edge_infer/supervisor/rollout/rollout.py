@@ -225,7 +225,7 @@ class ModelRollout:
             self._hold(hung, f"engine {why}")
 
     def close(self) -> None:
-        """Reset the counted starts, because an orderly stop does not count against models on probation.
+        """Count no start against a model on probation: only starts after a disorderly end of the daemon count.
 
         Also save the remaining time of the pauses.
         """
