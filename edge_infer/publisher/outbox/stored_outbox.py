@@ -47,7 +47,8 @@ STORE_AFTER: Final = 0.8
 LATE_AFTER: Final = 10.0
 """Seconds after which an unsent message is late; newer ones then go first."""
 REMOVE_AFTER: Final = 0.3
-"""Seconds until more than `FEW` delivered messages are deleted from the disk. A power cut before that sends them twice."""
+"""Seconds until delivered messages are deleted from the disk if they are more than `FEW`. A power cut before that sends
+them twice."""
 FEW: Final = 64
 """Maximum number of delivered messages that stay on the disk until the next commit. A commit also stores the messages
 in flight. To delete these at once takes another commit, which stores those in flight then: without an end if the
