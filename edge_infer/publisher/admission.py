@@ -12,8 +12,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
+from collections import deque
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Annotated, Final
 
@@ -148,19 +149,33 @@ class Unacknowledged(Record, frozen=True):
 
 @dataclass(slots=True)
 class _Admitted:
-    """Admitted messages of a series whose numbers are above ``after``: how many, and how many tokens they cost."""
+    """Admitted messages of a series whose numbers are above ``after``: how many, and how many tokens they cost.
+
+    ``costs`` has the number and the cost of each event of this process. A result always costs 1.
+    """
 
     after: int
     count: int = 0
     tokens: int = 0
+    costs: deque[tuple[int, int]] = field(default_factory=deque)
 
-    def add(self, cost: int) -> None:
+    def add(self, series: MessageSeries, seq: int, cost: int) -> None:
         self.count += 1
         self.tokens += cost
+        if series.kind == "event":
+            self.costs.append((seq, cost))
 
     def take(self, cost: int) -> None:
         self.count -= 1
         self.tokens -= cost
+
+    def acked(self, seq: int, last: int) -> None:
+        """Remove the messages up to ``seq``; ``last`` is the highest admitted number."""
+        self.after = max(seq, self.after)
+        while self.costs and self.costs[0][0] <= self.after:
+            self.take(self.costs.popleft()[1])
+        self.count = max(0, min(self.count, last - self.after))
+        self.tokens = max(0, min(self.tokens, MAX_COST * self.count))
 
 
 class AdmissionState(Record, frozen=True):
@@ -227,11 +242,8 @@ class RateAdmission:
     def acked(self, series: MessageSeries, seq: int) -> None:
         """Record that the numbers up to ``seq`` are safe: no later publisher needs their messages again."""
         if (unsafe := self._unsafe.get(series)) is not None:
-            unsafe.after = max(seq, unsafe.after)
-            left = self._paid[series] - unsafe.after
-            unsafe.count = min(unsafe.count, left)
-            unsafe.tokens = min(unsafe.tokens, MAX_COST * unsafe.count)
-            if left <= 0:
+            unsafe.acked(seq, self._paid[series])
+            if unsafe.after >= self._paid[series]:
                 del self._unsafe[series]
 
     def apply(self, plan: Plan, now: float, resting: Collection[str] = ()) -> None:
@@ -313,7 +325,7 @@ class RateAdmission:
             self._unsafe[series] = _Admitted(max(0, seq - 1))
             if len(self._unsafe) > MAX_UNACKNOWLEDGED:
                 del self._unsafe[next(iter(self._unsafe))]
-        self._unsafe[series].add(cost)
+        self._unsafe[series].add(series, seq, cost)
         return True
 
     def affords(self, series: MessageSeries, seq: int, at: float, *, highest: int, cost: int) -> bool:

@@ -118,8 +118,8 @@ class OutcomeForm:
             raise WireError(f"the task of the result is {result.task}, not that of the pipeline's model")
         self._check_model(result.sha)
         changes: dict[str, Any] = {}
-        if result.ms is not ABSENT and (ms := self.precision.milliseconds(result.ms)) != result.ms:
-            changes["ms"] = ms
+        if result.ms is not ABSENT and ((ms := self.precision.milliseconds(result.ms)) != result.ms or not ms):
+            changes["ms"] = ms + 0.0  # -0.0 equals 0.0, and is another text
         for key, each, rank in _LISTS:
             if (items := getattr(result, key)) is not ABSENT:
                 if (ordered := _ordered(items, each, rank, self)) is not items:
@@ -130,8 +130,10 @@ class OutcomeForm:
         else:
             if result.more is not ABSENT:
                 changes["more"] = ABSENT
-            if result.anomaly is not ABSENT and (anomaly := self._anomaly(result.anomaly)) != result.anomaly:
-                changes["anomaly"] = anomaly
+            if result.anomaly is not ABSENT:
+                anomaly = self._anomaly(result.anomaly)
+                if anomaly != result.anomaly or not (anomaly.score and anomaly.threshold):
+                    changes["anomaly"] = anomaly
             elif result.values is not ABSENT and (values := self._values(result.values)) is not result.values:
                 changes["values"] = values
         if result.still is not ABSENT and not self.stills:
@@ -210,7 +212,7 @@ class OutcomeForm:
 
     def _anomaly(self, anomaly: Anomaly) -> Anomaly:
         nearest = min(self.thresholds, key=lambda each: (abs(each - anomaly.threshold), each))
-        return Anomaly(self.precision.distance(anomaly.score), nearest, anomaly.state)
+        return Anomaly(self.precision.distance(anomaly.score) + 0.0, nearest + 0.0, anomaly.state)
 
     def _values(self, values: tuple[Value, ...]) -> tuple[Value, ...]:
         """Return the values in the order of the manifest. A value outside its bounds becomes null."""

@@ -209,6 +209,12 @@ class KnownNumbers:
         self._began = said
         return self._since(pipeline, event, at, began, said)
 
+    def recall(self, pipeline: str, event: Event, at: float) -> None:
+        """Record a begin event, captured ``at``, that an earlier process admitted."""
+        if event.since is not ABSENT:
+            began = at - (seconds(event.ts) - seconds(event.since))
+            self._begun.setdefault(_key(pipeline, event), (self._rounded(pipeline, began), at))
+
     def taken(self, pipeline: str, event: Event, at: float = 0.0) -> None:
         """Record an event that the publisher has admitted.
 

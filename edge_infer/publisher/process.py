@@ -256,6 +256,7 @@ class Publisher:
         self._cargo.limit(plan.mqtt.max_rate)
         self._open.load(folder)
         self._egress.recall(events_of(self._open.begun()))
+        self._guard.recall(self._open.begun())
         self._states.apply(plan, self._memory.load(plan))
         self._plan = plan
         self._memory.save(plan, self._retained.clearing(), self._states.left)
@@ -449,7 +450,8 @@ class Publisher:
         series = MessageSeries(handover.pipeline, message.boot, "event" if isinstance(message, Event) else "result")
         if own and isinstance(message, Event) and message.skipped is not ABSENT:
             self._outbox.leave_out(series, message.skipped, message.seq)
-        missing = "handover" if message.boot == self._boot else "unknown"
+        # Until the engine has answered the greeting, an earlier publisher may have received the missing numbers.
+        missing = "handover" if message.boot == self._boot and self._greeted else "unknown"
         if not own and self._outbox.settled_before(series, message.seq, missing):
             return  # the engine sends it again; it costs nothing, because nothing leaves
         admitted = self._admit_own(series, handover) if own else self._admit(series, message, handover.at)

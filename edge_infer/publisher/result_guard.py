@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from edge_infer.contract.codec import ABSENT, decode_json, dumps, replace
@@ -12,7 +12,7 @@ from edge_infer.contract.messages import Event, Result, State
 from edge_infer.contract.topics import Place
 from edge_infer.errors import WireError
 from edge_infer.ipc.crash_safe_note import CrashSafeNote
-from edge_infer.ipc.messages import Acked, EarlierPlan, StateSnapshot
+from edge_infer.ipc.messages import Acked, EarlierPlan, EventHandover, StateSnapshot
 from edge_infer.plan.records import Plan
 from edge_infer.platform.clock import of_this_kernel
 from edge_infer.publisher.admission import AdmissionState, RateAdmission, cost
@@ -59,6 +59,12 @@ class ResultGuard:
         self._numbers.apply(plan, now if earlier is None else earlier.replaced)
         self._admission.apply(plan, now, resting)
         self._applied = True
+
+    def recall(self, begun: Iterable[EventHandover]) -> None:
+        """Learn the start times of events that an earlier process admitted."""
+        for each in begun:
+            if each.at is not None and of_this_kernel(each.message.boot):
+                self._numbers.recall(each.pipeline, each.message, each.at)
 
     def knows(self, pipeline: str) -> bool:
         """Return whether this or an earlier plan has such a pipeline."""

@@ -383,6 +383,21 @@ def test_events_that_come_again_cost_as_much_as_the_first_time() -> None:
     assert sums[-1] <= sums[1]
 
 
+def test_what_safe_events_cost_pays_for_no_other_event() -> None:
+    wanted = configured(fps=2.0, events=EventsPlan(most=20.0))
+    admission = gate(wanted)
+    for seq in range(1, 11):
+        assert admission.admits(EVENTS, seq, 1000.0, highest=seq - 1, cost=2 if seq <= 5 else 0)
+    admission.acked(EVENTS, 5)
+    (noted,) = admission.state().unacknowledged
+    assert (noted.count, noted.tokens) == (5, 0)
+    assert admission.admits(EVENTS, 11, 1000.0, highest=10, cost=burst(wanted, "event") - 10)
+    following = gate(wanted, 1000.0, admission.state())
+    following.acked(EVENTS, 7)
+    assert sum(following.admits(EVENTS, seq, 1000.0, highest=0, cost=0) for seq in range(6, 11)) == 5, "once more"
+    assert not following.admits(EVENTS, 12, 1000.0, highest=11, cost=2)
+
+
 def test_a_publisher_continues_from_the_note_of_an_older_version() -> None:
     first = gate(TWICE_A_SECOND)
     assert admitted(first, [1000.0] * BURST) == BURST

@@ -24,6 +24,7 @@ from edge_infer.contract.messages import (
 from edge_infer.contract.precision import PRECISIONS, Precision
 from edge_infer.contract.topics import Place
 from edge_infer.plan.records import CropsPlan, NmsPlan, ValuePlan
+from edge_infer.publisher.canonical import OutcomeForm
 from edge_infer.publisher.egress import Egress
 from tests.publisher.samples import BOOT, SHA, TS, model_plan, mqtt_plan, plan, result
 
@@ -127,6 +128,14 @@ def test_an_anomaly_has_six_digits_and_the_threshold_of_the_pipeline() -> None:
     assert found == Anomaly(123.456, 0.5, "normal")
     huge = sent(guard("anomaly"), outcome("anomaly", anomaly=Anomaly(1234567.891, 7.0, "anomalous"))).anomaly
     assert huge == Anomaly(1234570.0, 0.5, "anomalous")
+
+
+def test_a_zero_has_no_sign() -> None:
+    found = sent(guard("anomaly"), outcome("anomaly", ms=-0.0, anomaly=Anomaly(-0.0, 0.5, "normal")))
+    assert b"-0" not in dumps(found)
+    threshold = replace(plan(mqtt_plan(1883)).pipelines[0], threshold=0.0, model=replace(model_plan(), task="anomaly"))
+    form = OutcomeForm.of(threshold)
+    assert b"-0" not in dumps(form.result(outcome("anomaly", anomaly=Anomaly(0.1, -0.0, "normal"))))
 
 
 LEVELS = (ValuePlan("level", "l", step=0.1, min=0.0, max=10.0), ValuePlan("flow", "l"))

@@ -199,6 +199,25 @@ def test_what_the_broker_has_acknowledged_does_not_come_twice_although_the_engin
         assert (room.report.outbox.pending, room.report.outbox.lost) == (0, {})
 
 
+def test_numbers_that_only_a_dead_publisher_had_are_not_counted_as_dropped_by_the_engine(
+    broker: Broker, room: Room
+) -> None:
+    """The engine dies as well, before it has answered the greeting of the next publisher."""
+    with Subscriber(broker.port) as subscriber:
+        _delivers_five_and_is_killed(broker, room)
+        room.greet = False
+        room.hand_over(result(8))
+        room.start(plan(mqtt_plan(broker.port)))
+        room.wait(lambda: room.hellos == 2, "greeting")
+        room.tell(EngineDown("engine_failed", BOOT, (Tally("door", "result", 8),)))
+        subscriber.wait(f"{P}/door/result", lambda heard: heard.value["seq"] == 8)
+        room.wait(
+            lambda: room.report and room.report.outbox.produced == 8 and not room.report.outbox.pending, "account"
+        )
+        assert room.report
+        assert room.report.outbox.lost.keys() <= {"unknown"}
+
+
 def test_results_of_an_engine_that_died_with_the_publisher_are_taken(broker: Broker, room: Room) -> None:
     for seq in (1, 2, 3):
         room.hand_over(result(seq, boot="aaaaaa"))

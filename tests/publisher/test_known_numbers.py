@@ -134,6 +134,14 @@ def test_the_end_of_an_event_began_when_its_begin_did() -> None:
     assert known.event("door", event("leave", 60.0, before=12.345), 60.0).since == end.since
 
 
+def test_a_new_publisher_knows_when_an_event_of_long_ago_began() -> None:
+    begin, end = event("appear", 10.0, before=0.7), event("leave", 9000.0, before=8990.7)
+    assert numbers().event("door", end, 9000.0).since is ABSENT
+    known = numbers()
+    known.recall("door", begin, 10.0)
+    assert known.event("door", end, 9000.0) == end
+
+
 def test_an_event_of_long_ago_has_no_beginning() -> None:
     assert numbers().event("door", event("appear", 10.0, before=86_400.0), 10.0).since is ABSENT
 

@@ -81,6 +81,21 @@ def test_an_end_that_comes_again_with_its_number_ends_its_event_once(tmp_path: P
     assert not second.is_open("door", end)
 
 
+def test_an_event_that_began_and_ended_several_times_is_open_for_each_end_that_comes_again(tmp_path: Path) -> None:
+    first = OpenEvents()
+    first.load(tmp_path)
+    again = [replace(appear(seq), type="leave" if seq % 2 == 0 else "appear") for seq in range(1, 7)]
+    for event in again:
+        first.note(handover("door", event))
+    assert first.finish()
+    second = OpenEvents()
+    second.load(tmp_path)
+    for event in again[1:]:  # the first begin is safe
+        assert second.is_open("door", event) or event.type == "appear"
+        second.note(handover("door", event))
+    assert not second.is_open("door", replace(again[-1], seq=7))
+
+
 def test_what_ended_is_not_ended_again() -> None:
     known = OpenEvents()
     known.note(handover("door", appear(1)))

@@ -256,7 +256,7 @@ class ResultSender:
             return tuple(self._recent)
 
     def tallies(self) -> tuple[Tally, ...]:
-        """Return the last number of every series, without removed pipelines whose messages are all stored."""
+        """Return the last number of every series; if they are too many, without those of some removed pipelines."""
         with self._lock:
             return self._tallies()
 
@@ -264,8 +264,9 @@ class ResultSender:
         nothing = Acked("", self.boot, "result", 0)
         present = [series for series in self._numbers if series[0] not in self._removed]
         removed = [series for series in self._numbers if series[0] in self._removed]
-        unsettled = [series for series in removed if self._numbers[series] > self._safe(series)]
-        found = [(series, self._acked.get(series, nothing)) for series in (*present, *unsettled)[:MAX_TALLIES]]
+        # Those whose messages are all safe come last. A new publisher may not have them in its account on the disk.
+        removed.sort(key=lambda series: self._numbers[series] <= self._safe(series))
+        found = [(series, self._acked.get(series, nothing)) for series in (*present, *removed)[:MAX_TALLIES]]
         return tuple(Tally(*series, self._numbers[series], acked.seq, acked.lost) for series, acked in found)
 
     def _safe(self, series: Series) -> int:

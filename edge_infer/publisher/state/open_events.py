@@ -190,10 +190,11 @@ class OpenEvents:
     def is_open(self, pipeline: str, event: Event) -> bool:
         """Return whether the begin event of this event is known and its end event has not been seen yet.
 
-        An end event that an earlier process received, and that comes again with its number, has not been seen.
+        An end event that an earlier process received, and that comes again, has not been seen. The same event may have
+        begun and ended several times before.
         """
         begun = self._begun.get(_key(pipeline, event))
-        return begun is not None and (not begun.ended or (begun.heard and begun.ended == event.seq))
+        return begun is not None and (not begun.ended or (begun.heard and event.seq <= begun.ended))
 
     def note(self, handover: Handover) -> None:
         """Record a received event; results are ignored."""
