@@ -86,6 +86,12 @@ def test_a_password_file_with_more_than_the_password_is_told(
     assert main(["check", "-c", str(path)]) == 2
     out = capsys.readouterr().out
     assert out == f"{path}:3: mqtt.password_file: this file has several lines; expected only the password\n"
+    (tmp_path / "secret").write_text("x" * 4096)
+    assert main(["check", "-c", str(path)]) == 0
+    (tmp_path / "secret").write_text("x" * 4097)
+    assert main(["check", "-c", str(path)]) == 2
+    told = "this file is longer than 4096 bytes; expected only the password"
+    assert f"{path}:3: mqtt.password_file: {told}\n" in capsys.readouterr().out
 
 
 def test_no_text_of_a_file_breaks_a_line_or_steers_a_terminal(

@@ -97,7 +97,9 @@ class NamedFiles:
         data = self._open(steps, found, "this file", why=self._why_not_the_copy(path, found))
         if data is None:
             return found
-        if not data.splitlines() or not data.splitlines()[0].strip():
+        if len(data) > MOST_SECRET:
+            self._unfit(steps, found, f"this file is longer than {MOST_SECRET} bytes; expected only the password")
+        elif not data.splitlines() or not data.splitlines()[0].strip():
             self._unfit(steps, found, "this file is empty; expected the password")
         elif b"\n" in data.removesuffix(b"\n"):
             self._unfit(steps, found, "this file has several lines; expected only the password")
@@ -270,7 +272,7 @@ class NamedFiles:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
             try:
                 if stat.S_ISREG(os.fstat(descriptor).st_mode):
-                    return os.read(descriptor, MOST_SECRET)
+                    return os.read(descriptor, MOST_SECRET + 1)
                 self.wrong(steps, f"{shown} is not a regular file")
             finally:
                 os.close(descriptor)

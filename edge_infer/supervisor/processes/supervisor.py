@@ -117,9 +117,10 @@ EARLIER_FOR: Final = 3600.0
 """Seconds for which a new publisher gets the previous plan, because messages may wait while disk and broker fail."""
 LOOK_EVERY: Final = 5.0
 """Seconds between two checks for replaced files, while the broker or a file source cannot be reached."""
-MAX_RENEWALS, RENEWALS_PER_SECOND = 3, 1 / 300
+RENEWALS: Final = {"engine": (3, 1 / 300), "publisher": (20, 1 / 30)}
 """Limit of the restarts of a child because files were replaced: in a row, and per second. Each restart of the engine
-stops all pipelines for some seconds."""
+stops all pipelines for some seconds. A restart of the publisher stops none, and an operator may correct a password
+several times."""
 MAX_ACCUSATIONS, ACCUSATIONS_PER_SECOND = 5, 1 / 60
 """Limit of the accepted accusations against readers: in a row, and per second. Without it, a compromised process could
 have other processes killed."""
@@ -175,16 +176,16 @@ class _Renewals:
 
     def may_restart(self, child: str) -> bool:
         """Return whether this child may restart; log if it has to wait."""
-        bucket = self._buckets.setdefault(child, TokenBucket(MAX_RENEWALS, RENEWALS_PER_SECOND))
+        _, per_second = RENEWALS[child]
+        bucket = self._buckets.setdefault(child, TokenBucket(*RENEWALS[child]))
         if bucket.take():
             return True
         if self._rarely.due(child):
+            advice = " (for pictures, name their folder as the path)" if child == "engine" else ""
             log.warning(
-                "files of the %s are replaced again and again; it restarts for them only every %.0f minutes (for "
-                "pictures, name their folder as the path)",
-                child,
-                1 / RENEWALS_PER_SECOND / 60,
-            )
+                "files of the %s are replaced again and again; it restarts for them only every %.0f s%s",
+                child, 1 / per_second, advice,
+            )  # fmt: skip
         return False
 
 
