@@ -21,6 +21,7 @@ import numpy as np
 from edge_infer.errors import SourceError
 from edge_infer.frames.frame import Pixels
 from edge_infer.plan.records import Gives
+from edge_infer.platform.child_process import unexpected_death
 from edge_infer.platform.closing import Closing
 from edge_infer.readers.sources import PASSED, Passed, Picture, Place, Wanted, all_wanted, no_place
 
@@ -165,8 +166,7 @@ class ExecSource(Closing):
         except subprocess.TimeoutExpired:
             return self._said("closed its output")
         part = f" in the middle of a frame (is the size {self._options.width}x{self._options.height} right?)"
-        ended = f"ended with exit code {status}" if status >= 0 else f"was killed by signal {-status}"
-        return self._said(ended + (part if missing < self._raw.size else ""))
+        return self._said(unexpected_death(status) + (part if missing < self._raw.size else ""))
 
     def _said(self, text: str) -> str:
         words = " / ".join(line.strip() for line in self._words.splitlines() if line.strip())[-LAST_WORDS:]
