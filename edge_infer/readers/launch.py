@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 import sys
 
+_MAX_FILES = 192
+"""The same number as `edge_infer.sandbox.MAX_FILES_OF_FOREIGN_CODE`. This script imports nothing of the package."""
 _PR_SET_PDEATHSIG, _PR_CAP_AMBIENT, _AMBIENT_CLEAR_ALL = 1, 47, 4
 
 
@@ -21,6 +24,9 @@ def main() -> None:
         sys.exit(1)
     # A reader may have kept the capability to read this program; the command must not inherit it.
     ctypes.CDLL(None).prctl(_PR_CAP_AMBIENT, _AMBIENT_CLEAR_ALL, 0, 0, 0)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    few = _MAX_FILES if hard == resource.RLIM_INFINITY else min(_MAX_FILES, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (few, few))
     for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):  # the reader ignores these; the command must not
         signal.signal(number, signal.SIG_DFL)
     try:

@@ -22,6 +22,10 @@ _log = logging.getLogger(__name__)
 THREAD_ONLY: Final = "not enforced: rooms are merged, so it holds for a thread alone"
 MAX_FILES: Final = 512
 """Maximum number of open files of a locked process: less than half of the supervisor's limit, see `bound_files`."""
+MAX_FILES_OF_FOREIGN_CODE: Final = 192
+"""The same limit for code that is not ours and may make Unix sockets. The kernel counts the files in transit for each
+user. One such process leaves at most this number in transit, and the files of one more message (253). Others may have
+`MAX_FILES` there, so they can still send."""
 MAX_FILES_OF_CONFIG: Final = 1024
 """The same limit for the process that reads a configuration. This process sends many files to the processes that try
 models, possibly while locked processes have `MAX_FILES` files in transit."""
@@ -71,7 +75,8 @@ def lock(
     isolated = _built(lambda: network_isolation.isolate(dumpable=dumpable)) if room in ("engine", "probe") else ""
     pinned = _built(privileges.pin) if sees_frames else ""
     privileges.forbid_message_queues()
-    privileges.bound_files(MAX_FILES_OF_CONFIG if reads_all else MAX_FILES)
+    few = MAX_FILES_OF_FOREIGN_CODE if fence.foreign_code else MAX_FILES
+    privileges.bound_files(MAX_FILES_OF_CONFIG if reads_all else few)
     if fence.max_file_bytes:
         privileges.bound_file_size(fence.max_file_bytes)
     if reads_all:

@@ -28,6 +28,7 @@ class Fence:
     - ``names``: the hosts that a child of the process resolves for it.
     - ``datagrams``: the process sends UDP, to resolve names itself or to receive a stream.
     - ``max_file_bytes``: the maximum size of every file that it writes; 0: no limit.
+    - ``foreign_code``: code of a plug-in or of a sound library runs in the process, which may have fewer open files.
 
     This is not a `Record`, because a process must be able to lock itself with the standard library alone.
     """
@@ -42,6 +43,7 @@ class Fence:
     names: tuple[str, ...] = ()
     datagrams: bool = False
     max_file_bytes: int = 0
+    foreign_code: bool = False
 
     def covers(self, other: Fence) -> bool:
         """Return whether a process with this fence can access everything that ``other`` permits."""

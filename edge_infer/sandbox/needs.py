@@ -162,8 +162,9 @@ def reader_fence(source: SourcePlan) -> Fence:
         # The program of `exec` starts without the capability that its reader may keep (see `readers/launch.py`).
         if source.kind != "exec" and privileges.keeps_read_search():
             named = _once((*_files(options), *system_paths.network(), *_SYSTEM))
-            return Fence(reads=named, writes=system_paths.devices(), unix="programs")
-        return Fence(writes=(*system_paths.device_places(), *system_paths.temporary()), anywhere=True, unix="programs")
+            return Fence(reads=named, writes=system_paths.devices(), unix="programs", foreign_code=True)
+        written = (*system_paths.device_places(), *system_paths.temporary())
+        return Fence(writes=written, anywhere=True, unix="programs", foreign_code=runs_foreign_code(source))
     if source.network:
         found = (*system_paths.network(), *_secrets_of(options))
         host = _host(options)
@@ -185,7 +186,7 @@ def reader_fence(source: SourcePlan) -> Fence:
         writes += ["/sys/devices", str(root or "/sys/bus/iio/devices")]
     elif isinstance(device, str) and device.startswith("/"):
         writes.append(device)
-    return Fence(reads=_once(reads), writes=_once(writes), unix="sound" if sound else "")
+    return Fence(reads=_once(reads), writes=_once(writes), unix="sound" if sound else "", foreign_code=sound)
 
 
 def own_places(fence: Fence) -> tuple[str, ...]:
