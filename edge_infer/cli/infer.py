@@ -20,6 +20,7 @@ from edge_infer.contract.codec import dumps, encode
 from edge_infer.errors import ConfigError, InputError, ModelError
 from edge_infer.plan.files import files_of
 from edge_infer.plan.records import PipelinePlan
+from edge_infer.platform.paths import write_private
 from edge_infer.readers.environment import bound_pictures
 from edge_infer.sandbox import Fence
 
@@ -108,7 +109,7 @@ def _draw(frame: Frame, findings: Findings, path: Path) -> None:
 
     encoded = cv2.imencode(".jpg", annotate(frame.pixels, findings), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
     try:
-        path.write_bytes(encoded.tobytes())
+        write_private(path, encoded.tobytes())
     except OSError as error:
         raise InputError(f"{path}: the annotated picture cannot be written: {error.strerror or error}") from error
 

@@ -11,7 +11,7 @@ from typing import Final
 from edge_infer.contract.codec import dumps
 from edge_infer.errors import InputError
 from edge_infer.frames.geometry import Box
-from edge_infer.platform.paths import content
+from edge_infer.platform.paths import content, write_private
 
 LARGEST: Final = 64 << 20
 """Maximum size of a golden input in bytes."""
@@ -65,15 +65,15 @@ def write_golden(folder: Path, examples: Sequence[GoldenExample]) -> Path:
     """
     into, lines = folder / "golden", ["golden:"]
     try:
-        into.mkdir(exist_ok=True)
+        into.mkdir(mode=0o700, exist_ok=True)
         used: set[str] = set()
         for example in examples:
             data, name = content(Path(example.path), LARGEST), _free_name(Path(example.path), used)
-            (into / name).write_bytes(data)
+            write_private(into / name, data)
             expect = ", ".join(_entry(label, box) for label, box in example.expect)
             lines += [f"  - input: {_quoted(f'golden/{name}')}", f"    expect: [{expect}]"]
         target = folder / "golden.yaml"
-        target.write_text("\n".join([*lines, ""]), encoding="utf-8")
+        write_private(target, "\n".join([*lines, ""]).encode())
     except OSError as error:
         raise InputError(f"--golden {folder}: {error.strerror or error}") from error
     return target

@@ -83,6 +83,15 @@ def content(path: Path, most: int) -> bytes:
         return stream.read(most)
 
 
+def write_private(path: Path, data: bytes) -> None:
+    """Write a file that only its owner may read, also in a folder with a default ACL, where no umask applies.
+
+    An existing file keeps its mode. Raises `OSError`.
+    """
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
+        file.write(data)
+
+
 _STATE_DIR: Final = re.compile(
     r"""state_dir["']?[ \t]*:[ \t]*(?:[>|][-+]?[ \t]*\n[ \t]*([^\n]{0,512})"""
     r"""|"([^"\n]{0,512})"|'([^'\n]{0,512})'|((?:\$\{\w{1,64}\}|[^#,}\n]){0,512}))"""

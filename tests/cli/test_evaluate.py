@@ -22,6 +22,7 @@ import pytest
 from edge_infer import load
 from edge_infer.frames.picture import decode_picture
 from tests.broker import eventually
+from tests.default_acl import mode, share_new_files
 from tests.evaluate.referee import evaluated
 from tests.evaluate.written import write_model, write_rows
 from tests.running import MODEL, ROOT
@@ -498,6 +499,14 @@ def _read(terminal: int) -> bytes:
         return os.read(terminal, 4096)
     except OSError:  # the other side is closed
         return b""
+
+
+def test_golden_inputs_are_private_even_in_a_folder_that_shares_new_files(tmp_path: Path) -> None:
+    labels, out = shipped_labels(tmp_path), tmp_path / "out"
+    share_new_files(tmp_path)
+    evaluate(FACES, labels, "--golden", out)
+    assert mode(out / "golden") == 0o700
+    assert {mode(path) for path in (out / "golden.yaml", *(out / "golden").iterdir())} == {0o600}
 
 
 def test_labelled_examples_become_golden_inputs_of_a_package(tmp_path: Path) -> None:

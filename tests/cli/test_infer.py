@@ -13,6 +13,7 @@ import pytest
 from edge_infer.cli import main
 from edge_infer.contract.codec import decode
 from edge_infer.contract.messages import Result
+from tests.default_acl import mode, share_new_files
 from tests.running import MODEL as SHIPPED
 
 FACES = "derived_blazeface_full_range_192_int8.tflite"
@@ -93,6 +94,14 @@ def test_annotated_pictures_are_written_even_for_equal_names(assets: Path, label
     drawn, plain = cv2.imread(str(folder / "astronaut.jpg")), cv2.imread(str(copy))
     assert drawn.shape == plain.shape
     assert cv2.absdiff(drawn, plain).max() > 100
+
+
+def test_annotated_pictures_are_private_even_in_a_folder_that_shares_new_files(tmp_path: Path) -> None:
+    share_new_files(tmp_path)
+    (tmp_path / "control").touch(0o666)
+    assert mode(tmp_path / "control") == 0o664
+    assert infer(SHIPPED, SHIPPED.parent / "golden" / "astronaut.png", "--annotate", tmp_path / "out")[0] == 0
+    assert mode(tmp_path / "out" / "astronaut.jpg") == 0o600
 
 
 def test_classes_with_labels_from_a_file(assets: Path) -> None:
