@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import textwrap
@@ -13,6 +12,7 @@ from typing import Final
 
 from edge_infer.cli.as_owner import act_as_owner_of
 from edge_infer.cli.as_service import refused_by_service
+from edge_infer.cli.output import as_json
 from edge_infer.contract.codec import encode
 from edge_infer.errors import ModelError, StartError
 from edge_infer.models.inspect.manifest_draft import draft
@@ -49,11 +49,11 @@ def run(args: argparse.Namespace) -> int:
         found = report(ModelRequest(path.stem, str(path)))
     except ModelError as error:
         if args.json:
-            print(json.dumps({"file": str(path), "error": str(error)}, ensure_ascii=False))
+            print(as_json({"file": str(path), "error": str(error)}))
         print(f"edge-infer: {_clean(str(error))}", file=sys.stderr)
         return 1
     if args.json:
-        print(json.dumps(encode(found), indent=2, ensure_ascii=False))
+        print(as_json(encode(found), indent=2))
     else:
         print("\n".join(_lines(found)))
     if found.error:

@@ -119,6 +119,20 @@ def test_a_file_cannot_write_to_the_terminal(capsys: pytest.CaptureFixture[str],
     assert "in [2Jt_int8" in out
 
 
+def test_json_cannot_write_to_the_terminal_either(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, assets: Path
+) -> None:
+    path, name = tmp_path / "mod\x9bel.tflite", "in\x9b\u202e\x7f_int"  # CSI, a mark of direction, delete
+    shutil.copyfile(assets / "models" / "vww_96_int8.tflite", path)
+    path.write_bytes(path.read_bytes().replace(b"input_1_int8", name.encode()))
+    code, out, _ = inspect(capsys, str(path), "--json")
+    assert (code, json.loads(out)["inputs"][0]["name"]) == (0, name)
+    path.write_bytes(b"no model")
+    refused = inspect(capsys, str(path), "--json")[1]
+    assert json.loads(refused)["file"] == str(path)
+    assert (out + refused).replace("\n", "").isprintable()
+
+
 def test_axes_shapes_and_indices_are_no_weights() -> None:
     plain = Graph.read(adding_model(Entry("x", (1, 3)), Entry("y", (1, 3)), out=(1, 3)))
     reduced = Graph.read(lifting_model(Entry("picture", (1, 4, 4, 3)), np.zeros(3, np.float32)))
