@@ -122,12 +122,17 @@ _TERMINAL: Final = (0x5412, 0x541C, 0x540A, 0x5410, 0x5414, 0x5423)
 """TIOCSTI and TIOCLINUX insert text into a terminal as if a user had typed it, Ctrl-C included. TCXONC stops the
 output of other processes there. TIOCSPGRP, TIOCSWINSZ and TIOCSETD change its foreground process group, its size and
 its driver."""
+_CONSOLE: Final = (0x4B00, 0x5600)
+"""Requests of Linux consoles (``KDSKBMODE``, ``VT_ACTIVATE``) without the lowest byte: they switch off the keyboard or
+show another console, also for the time after the process. Requests of cameras have type ``V``, too, but a size."""
+_CONSOLE_MASK: Final = 0xFFFFFF00
 _TERMINAL_SETTINGS: Final = (
-    *(0x5402, 0x5403, 0x5404, 0x5406, 0x5407, 0x5408, 0x540C, 0x541A, 0x5433, 0x5434, 0x5435),
+    *(0x5402, 0x5403, 0x5404, 0x5406, 0x5407, 0x5408, 0x540B, 0x540C, 0x541A, 0x5433, 0x5434, 0x5435),
     *(0x402C542B, 0x402C542C, 0x402C542D),
 )
 """TCSETS, TCSETA, TCSETX and TCSETS2 with their variants, TIOCEXCL and TIOCSSOFTCAR: the settings of a terminal outlive
-the process, for example without Ctrl-C. Readers need these requests for serial ports."""
+the process, for example without Ctrl-C. TCFLSH drops what a user has typed. Readers need these requests for serial
+ports."""
 _ATTRIBUTES_BY_IOCTL: Final = (ord("f") << 8, ord("X") << 8)
 """Types of the requests that set attributes of files (``FS_IOC_SETFLAGS``, ``FS_IOC_FSSETXATTR``)."""
 
@@ -178,6 +183,7 @@ def rules(room: Room, fence: Fence, pid: int, *, parent: int = 0, network: bool 
     """
     refused = [*_TRACING, *_IO_URING, *_ABOUT_OTHERS, *_ATTRIBUTES, *allowed_calls.NEVER]
     conditions = [*_self_only(), ArgumentCheck("ioctl", 1, (*_TERMINAL, _FIOASYNC), never=True)]
+    conditions.append(ArgumentCheck("ioctl", 1, _CONSOLE, never=True, mask=_CONSOLE_MASK))
     conditions.append(ArgumentCheck("ioctl", 1, _ATTRIBUTES_BY_IOCTL, never=True, mask=0xFF00))
     if room == "engine":  # a command that runs a model by hand writes to the user's terminal
         conditions.append(ArgumentCheck("ioctl", 1, _TERMINAL_SETTINGS, never=True))

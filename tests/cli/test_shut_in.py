@@ -340,7 +340,9 @@ def attempt(what):
 found = [os.isatty(0), [attempt(lambda: os.read(file, 9)) for file in (1, 2)]]
 found += [attempt(lambda: os.set_blocking(1, False))]
 found += [attempt(lambda: termios.tcsetattr(1, when, termios.tcgetattr(1))) for when in range(3)]
-found += [attempt(lambda: fcntl.ioctl(1, termios.TIOCEXCL)), os.get_terminal_size(1).columns]
+found += [attempt(lambda: fcntl.ioctl(1, termios.TIOCEXCL)), attempt(lambda: termios.tcflush(1, termios.TCIFLUSH))]
+found += [attempt(lambda: fcntl.ioctl(1, request, 0)) for request in (0x4B45, 0x4B3A, 0x5606)]  # those of consoles
+found += [os.get_terminal_size(1).columns]
 os.write(2, f"ATTACK {json.dumps(found)}\\n".encode())
 """
 
@@ -355,7 +357,7 @@ def test_a_model_cannot_read_or_change_the_terminal(box: Path) -> None:
     seen = os.read(ours, 1 << 16).decode()
     line = next(line for line in seen.splitlines() if line.startswith("ATTACK "))
     assert json.loads(line.removeprefix("ATTACK ")) == [
-        False, ["EBADF", "EBADF"], "allowed", *["EPERM"] * 4, 77,
+        False, ["EBADF", "EBADF"], "allowed", *["EPERM"] * 8, 77,
     ]  # fmt: skip
     assert (done.returncode, os.get_blocking(theirs)) == (0, True), seen
     os.close(ours)
