@@ -270,10 +270,12 @@ def shut_in(args: argparse.Namespace, user: Identity | None, fence: Fence) -> No
 
     Call this before an import that starts threads. The paths in ``fence`` are opened with the rights of the user who
     started the command. A link of another user, except root, is followed only to a file of that user. ``user`` is the
-    user that root became. No model may read what is typed into the terminal; pipes and files stay standard input.
+    user that root became. No model may read what is typed into the terminal; pipes and files stay standard input. Files
+    that the caller left open are closed.
     """
     if not args.own_process:
         return
+    _close_inherited((*fence.files, *fence.reads, *fence.writes))
     if os.isatty(0):
         nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         os.dup2(nothing, 0)
@@ -284,3 +286,25 @@ def shut_in(args: argparse.Namespace, user: Identity | None, fence: Fence) -> No
         lock("engine", fence=fence, keep=privileges.READ_SEARCH, owners={0})
     else:
         lock("engine", fence=fence, owners={0, os.geteuid()})
+
+
+def _close_inherited(named: Sequence[str]) -> None:
+    """Close the files and sockets that the caller left open, for example a shell, except ``named`` files (`/dev/fd/9`).
+
+    Python sets a flag (``FD_CLOEXEC``) on each file that it opens itself. Inherited files never have this flag, because
+    the kernel closes files that have it when a program starts.
+    """
+    for file in map(int, os.listdir("/proc/self/fd")):  # noqa: PTH208 - numbers, not paths
+        with suppress(OSError):  # the list itself was open
+            if file > 2 and os.get_inheritable(file) and not _is_named(file, named):
+                os.close(file)
+
+
+def _is_named(file: int, named: Sequence[str]) -> bool:
+    """Return whether one of these paths leads to an open file."""
+    status = os.fstat(file)
+    for path in named:
+        with suppress(OSError, ValueError):
+            if os.path.samestat(status, os.stat(path)):  # noqa: PTH116 - the paths may be thousands
+                return True
+    return False

@@ -330,6 +330,43 @@ def test_standard_input_is_read(box: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+INHERITED = """
+import json, os
+files = [f"/proc/self/fd/{file}" for file in os.listdir("/proc/self/fd") if int(file) > 2]
+os.write(2, f"\\nATTACK {json.dumps([os.readlink(file) for file in files if os.path.lexists(file)])}\\n".encode())
+"""
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_a_model_gets_no_file_that_the_caller_left_open(box: Path, words: tuple[str, ...]) -> None:
+    command = [sys.executable, "-m", "edge_infer", *(word.format(box=box) for word in words)]
+    with attacking(box, {"edge_infer": INHERITED}), (box / "secret").open("rb+") as file:
+        reader, writer = os.pipe()
+        done = subprocess.run(
+            command, cwd=box, capture_output=True, text=True, timeout=180, check=False,
+            pass_fds=(file.fileno(), reader, writer),
+        )  # fmt: skip
+        pipe = str(Path(f"/proc/self/fd/{reader}").readlink())
+        os.close(reader)
+        os.close(writer)
+    line = next((line for line in done.stderr.splitlines() if line.startswith("ATTACK ")), "")
+    assert (done.returncode, bool(line)) == (0, True), done.stderr
+    found = json.loads(line.removeprefix("ATTACK "))
+    assert (str(box / "secret") in found, pipe in found) == (False, False), found
+
+
+@pytest.mark.parametrize("place", ["/dev/fd", "/proc/self/fd"])
+def test_a_model_reads_the_open_files_that_the_user_named(box: Path, place: str) -> None:
+    with (box / "a.png").open("rb") as picture, (box / "m.tflite").open("rb") as model:
+        inputs = [f"{place}/{file.fileno()}" for file in (model, picture)]
+        (box / "link").symlink_to(inputs[1])
+        done = subprocess.run(
+            [sys.executable, "-m", "edge_infer", "infer", *inputs, str(box / "link")],
+            capture_output=True, text=True, timeout=180, check=False, pass_fds=(picture.fileno(), model.fileno()),
+        )  # fmt: skip
+    assert (done.returncode, done.stdout.count('"input"')) == (0, 2), done.stderr
+
+
 TERMINAL = """
 import errno, fcntl, json, os, termios
 def attempt(what):
