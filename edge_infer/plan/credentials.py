@@ -132,6 +132,8 @@ def _spellings(character: str) -> str:
     plain = {character, percent, data.decode("latin-1"), quote_plus(character), page[0], *log}
     if not character.isalnum():
         plain.add(f"\\{character}")
+    if character == "'":
+        plain.add("&apos;")  # of XML; `escape` gives the number
     return f"(?:{'|'.join((*map(re.escape, sorted(plain, key=len, reverse=True)), *page[1:]))})"
 
 

@@ -276,6 +276,18 @@ def test_an_answer_that_repeats_the_password_is_shown_without_it(tmp_path: Path)
             read_one(server.url.replace("stream", "odd"), **options)
 
 
+@pytest.mark.parametrize("kind", ["text", "multipart"])
+@pytest.mark.parametrize("secret", ["Passw0rd;x", ";a/b; c", "x/jpeg;"])
+def test_a_password_in_a_type_is_removed_before_the_type_is_cut(secret: str, kind: str, tmp_path: Path) -> None:
+    (tmp_path / "pass").write_text(secret)
+    options = {"username": USER, "password_file": str(tmp_path / "pass")}
+    with (
+        camera(stream, kind=f"{kind}/{secret}; charset=x") as server,
+        pytest.raises(SourceError, match=rf"sends {kind}/\{{password\}}(;| )"),
+    ):
+        read_one(server.url, **options)
+
+
 @pytest.mark.parametrize("secret", ["Tor 5!ge<heim>nis", "100%25&ü\\n", "naïve'\"\t€"])
 def test_a_password_is_recognized_in_every_form_in_which_addresses_pages_and_logs_contain_it(
     secret: str, tmp_path: Path
@@ -287,6 +299,7 @@ def test_a_password_is_recognized_in_every_form_in_which_addresses_pages_and_log
     forms = [secret, quote(secret), quote(secret, safe=""), of_scripts, quote_plus(secret)]
     forms += [html.escape(secret), numbers, numbers.replace("#", "#00"), json.dumps(secret)[1:-1], repr(secret)[1:-1]]
     forms += [repr(secret.encode())[2:-1], secret.encode("unicode_escape").decode(), secret.upper(), secret.title()]
+    forms += [html.escape(secret).replace("&#x27;", "&apos;")]
     forms += [base64.b64encode(f"{USER}:{secret}".encode()).decode().rstrip("=")]
     for form in forms:
         assert without_passwords(f"it says <{form}>, twice: {form}.") == "it says <{password}>, twice: {password}."

@@ -140,6 +140,12 @@ def _only(challenges: list[str]) -> Message:
     return headers
 
 
+def _content_type(headers: Message) -> str:
+    """Return the type without its parameters. Passwords are removed first, because one may contain a semicolon."""
+    kind = without_passwords(headers.get("Content-Type", "")).partition(";")[0].strip().lower()
+    return kind if kind.count("/") == 1 else headers.get_default_type()
+
+
 def _again(retry: Callable[..., Any], req: Any, fp: Any, *rest: Any) -> Any:
     """Retry with the password and close the first response, which urllib leaves open."""
     try:
@@ -344,7 +350,7 @@ class HttpSource(Closing):
             raise SourceError(f"{self._shown} cannot be reached: {unreachable(error.reason)}") from error
         except (OSError, HTTPException, ValueError) as error:
             raise SourceError(f"{self._shown} cannot be reached: {unreachable(error)}") from error
-        self.content_type = without_passwords(response.headers.get_content_type())
+        self.content_type = _content_type(response.headers)
         return response
 
     def _remedy(self, error: HTTPError) -> str:
