@@ -360,5 +360,8 @@ class Channel:
         if error in (errno.EPIPE, errno.ECONNRESET):
             raise ChannelClosedError("the other end has closed the channel")
         if error == errno.ETOOMANYREFS:
-            raise TooManyFilesError("too many files of this user are in flight between processes")
+            raise TooManyFilesError(
+                "too many files of this user are in flight between processes: a program of `kind: exec` or a plug-in "
+                "may hold them"
+            )
         raise OSError(error, os.strerror(error))
