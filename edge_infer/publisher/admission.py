@@ -277,7 +277,7 @@ class RateAdmission:
             bucket = before.get(key) or _CaptureBucket(0.0, 0.0, 0.0, now)
             used = (bucket.rate, bucket.burst) if switching else (0.0, 0.0)
             if name not in unchanged:  # messages that waited for a new publisher were captured since the bucket's time
-                since = bucket.at if restored and name in parts else now
+                since = bucket.at if restored else now
                 bucket = _CaptureBucket(0.0, 0.0, most + bucket.rest(now), since)
             bucket.limit(rate, most, (used, earlier.get(key, (0.0, 0.0))))
             if name in unchanged and name in returned:

@@ -29,6 +29,7 @@ class SecondGate:
         self._uptime = uptime
         self._step: dict[str, float] = {}
         self._held: deque[Word] = deque()
+        self._names: set[str] = set()  # pipelines of held messages
         self._bytes = 0
         self._greeting = False
         self._opens = math.inf
@@ -46,12 +47,19 @@ class SecondGate:
         """Hold a message if it may not leave yet; return whether it is held.
 
         A greeting of the engine is held while messages before it are held, and so are all messages after the greeting.
+        After a plan without ``detail: coarse``, a message is held while older ones of its pipeline are.
         """
-        greets = isinstance(word, EngineHello)
-        step = None if isinstance(word, EngineHello) else self._step.get(word.pipeline)
-        if not self._greeting and not (self._held if greets else step):
+        if isinstance(word, EngineHello):
+            step, waits = None, bool(self._held)
+        else:
+            step = self._step.get(word.pipeline)
+            waits = bool(step) or word.pipeline in self._names
+        if not self._greeting and not waits:
             return False
-        self._greeting |= greets
+        if isinstance(word, EngineHello):
+            self._greeting = True
+        else:
+            self._names.add(word.pipeline)
         if not self._held:
             self._opens = (self._uptime() // (step or 1.0) + 1) * (step or 1.0)
         self._held.append(word)
@@ -67,4 +75,5 @@ class SecondGate:
         if not self._held or (not at_once and self._uptime() < self._opens):
             return
         held, self._held, self._bytes, self._greeting = self._held, deque(), 0, False
+        self._names.clear()
         yield from held

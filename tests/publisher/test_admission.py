@@ -383,6 +383,20 @@ def test_events_that_come_again_cost_as_much_as_the_first_time() -> None:
     assert sums[-1] <= sums[1]
 
 
+def test_what_a_removed_pipeline_made_while_no_publisher_ran_is_admitted() -> None:
+    before, removed = configured(fps=10.0), replace(configured(fps=10.0), pipelines=())
+    admission = gate(before)
+    most = burst(before) - 10
+    assert admitted(admission, [1000.0] * most) == most, "the bucket is nearly empty"
+    admission.apply(removed, 1000.0)
+    for died in (1000.5, 1004.0):
+        admission = RateAdmission(admission.state())
+        admission.know(before, 1000.0)
+        admission.apply(removed, died + 2.0)
+    times = enumerate((1000.1 + index / 10 for index in range(60)), most + 1)
+    assert sum(admission.admits(RESULTS, seq, at, highest=seq - 1) for seq, at in times) == 60
+
+
 def test_what_safe_events_cost_pays_for_no_other_event() -> None:
     wanted = configured(fps=2.0, events=EventsPlan(most=20.0))
     admission = gate(wanted)

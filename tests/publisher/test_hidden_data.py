@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from edge_infer.contract.codec import dumps, replace
 from edge_infer.contract.messages import DetectedObject, Event, Result, State, timestamp
 from edge_infer.ipc.messages import EngineDown, EngineHello, EngineUp, StateSnapshot, Tally, handover
@@ -298,6 +300,23 @@ def test_coarse_messages_leave_when_their_second_is_over() -> None:
     assert gate.wait() == float("inf")
     gate.holds(early)
     assert list(gate.opened(at_once=True)) == [early]
+
+
+@pytest.mark.parametrize("removed", [False, True])
+def test_no_message_overtakes_held_ones_when_a_plan_ends_coarse_detail(removed: bool) -> None:
+    """A number that arrives too late counts as lost, and an older state would replace a newer one."""
+    now = [1000.25]
+    gate = SecondGate(lambda: now[0])
+    gate.apply(configured(detail="coarse"))
+    words = [handover("door", result(1)), snapshot("door", 1), handover("door", result(2)), snapshot("door", 2)]
+    assert all(gate.holds(word) for word in words[:2])
+    full = configured(detail="full")
+    gate.apply(replace(full, pipelines=()) if removed else full)
+    assert all(gate.holds(word) for word in words[2:])
+    assert not gate.holds(snapshot("yard", 1))
+    now[0] = 1001.0
+    assert list(gate.opened()) == words
+    assert not gate.holds(words[0])
 
 
 def test_the_bytes_that_wait_for_their_second_are_limited() -> None:
