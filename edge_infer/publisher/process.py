@@ -256,7 +256,8 @@ class Publisher:
         self._cargo.limit(plan.mqtt.max_rate)
         self._open.load(folder)
         self._egress.recall(events_of(self._open.begun()))
-        self._guard.recall(self._open.begun())
+        if self._plan is None:  # later, an event that has ended would begin anew
+            self._guard.recall(self._open.begun())
         self._states.apply(plan, self._memory.load(plan))
         self._plan = plan
         self._memory.save(plan, self._retained.clearing(), self._states.left)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from edge_infer.contract.codec import decode_json
-from edge_infer.ipc.messages import handover
+from edge_infer.ipc.messages import Tally, handover
 from edge_infer.publisher import reserved_space
 from edge_infer.publisher.outbox import saved_account
 from edge_infer.publisher.outbox.database import FILE, Batch, Limits, SeriesRow
@@ -154,6 +154,46 @@ def test_the_account_survives(disk: Path, waiting: int) -> None:
     (disk / "filler").unlink()
     look(disk, wanted)
     assert sorted(each.name for each in (disk / "publisher").iterdir()) == sorted((FILE, *SPACE_FILES))
+    look(disk, wanted)
+
+
+@pytest.mark.parametrize("freed", [False, True], ids=["full", "freed"])
+def test_a_process_that_could_not_read_the_file_leaves_its_backlog_as_it_is(disk: Path, freed: bool) -> None:
+    """The publisher is killed on a full disk, the next one goes on with the same engine, and the service stops."""
+
+    def first(pause: Callable[[], None]) -> None:
+        outbox = opened(Path())
+        for seq in range(1, 201):
+            outbox.put(DOOR, seq, b"x" * 300, late=True)
+        stored(outbox, 200)
+        pause()
+        os._exit(0)
+
+    def second(pause: Callable[[], None]) -> None:
+        with StoredOutbox() as outbox:
+            outbox.use(Path(), PLAN, "kernel")
+            until(outbox, lambda: outbox.account().degraded, "word of it")
+            outbox.resume("aaaaaa", (Tally("door", "result", given=205, safe=200),))
+            for seq in range(201, 206):
+                outbox.put(DOOR, seq, b"x" * 300, late=True)
+            pause()
+
+    def wanted(outbox: StoredOutbox) -> None:
+        account = outbox.account()
+        assert (account.delivered, account.pending) == (0, 200)
+        assert account.lost.keys() <= {"full"}
+        assert [entry.seq for entry in drain(outbox, 200)] == list(range(1, 201))
+
+    service = Service(disk, first)
+    service.reach()
+    fill(disk)
+    service.go_on()
+    service = Service(disk, second)
+    service.reach()
+    if freed:
+        (disk / "filler").unlink()
+    service.go_on()
+    (disk / "filler").unlink(missing_ok=True)
     look(disk, wanted)
 
 

@@ -197,6 +197,29 @@ def process() -> Iterator[Callable[[Path], OpenEvents]]:
     os.close(fd)
 
 
+@pytest.mark.parametrize("finished", [False, True])
+def test_what_only_memory_knew_goes_to_the_file_after_a_kill(
+    finished: bool, tmp_path: Path, process: Callable[[Path], OpenEvents]
+) -> None:
+    """The file is older: it has an event as open that has ended, and lacks one that is open."""
+    first = process(tmp_path)
+    first.note(handover("door", appear(1)))
+    first.save()
+    first.note(handover("door", appear(2, 2)))
+    first.note(handover("door", replace(appear(3), type="leave")))
+    first.settle(MessageSeries("door", BOOT, "event"), 3)
+    first.save()  # to memory alone: the file may not be written again so soon
+    assert b'"seq":2' not in (tmp_path / FILE).read_bytes()
+    second = process(tmp_path)
+    if finished:
+        assert second.finish()
+    else:
+        second.save()
+    third = OpenEvents()
+    third.load(tmp_path)
+    assert [each.message.seq for each in third.begun()] == [2]
+
+
 def test_a_kill_of_both_rooms_forgets_no_begin(tmp_path: Path, process: Callable[[Path], OpenEvents]) -> None:
     before = process(tmp_path)
     for number in range(1, 6):

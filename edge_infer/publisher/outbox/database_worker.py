@@ -23,7 +23,7 @@ from edge_infer.publisher import reserved_space
 from edge_infer.publisher.outbox import saved_account
 from edge_infer.publisher.outbox.database import FILE, Batch, CorruptError, Database, Dropped, Limits, SeriesRow
 from edge_infer.publisher.outbox.entry import Entry, MessageSeries
-from edge_infer.publisher.outbox.saved_account import SavedAccount, account_of
+from edge_infer.publisher.outbox.saved_account import SavedAccount, account_of, followed_by
 
 log = logging.getLogger(__name__)
 
@@ -195,9 +195,12 @@ class DatabaseWorker:
             with suppress(OSError, WireError):  # a file system that copies what is overwritten may have no room
                 if self._save_account(order.batch):
                     return AccountSaved(order.batch)
+            unread = self._at is None
             with suppress(OSError):
                 self._space.unlink(missing_ok=True)
             self._database, order = self._open(), order.batch
+            if unread:
+                return self._amend_unread(self._database, order)
         if self._database is None:
             return Failed(order, f"{self.path} is not open")
         if isinstance(order, LoadEntries):
@@ -229,6 +232,13 @@ class DatabaseWorker:
         with suppress(OSError):
             self._account.unlink(missing_ok=True)
             sync_folder(self._account.parent)
+
+    def _amend_unread(self, database: Database, batch: Batch) -> BatchWritten:
+        """Write the account of a process that could not read the file before: the file has further counts."""
+        known = {row.series: row for row in database.contents({})}
+        rows = [followed_by(known[row.series], row) if row.series in known else row for row in batch.series]
+        database.amend((), batch.forgotten, rows, self._uptime())
+        return BatchWritten(batch, [])
 
     def _saved(self) -> SavedAccount | None:
         try:

@@ -83,11 +83,13 @@ class EventNotes:
         self._clock = clock
         self._file = JsonFile(Noted, FILE, MOST_BYTES, "events that are open now may stay open at the broker")
         self._write_at = -math.inf
+        self.in_memory = False  # whether the notes were read from memory: the file may have older ones
         self._wear = ByteBucket(WEAR, clock, burst=SAVED * (1 + AROUND) * PAGE / WEAR)
 
     def read(self, folder: Path) -> Noted:
         """Return the notes: from memory if only the publisher has died, otherwise from the file."""
         if self._slate is not None and (noted := self._slate.read()) is not None:
+            self.in_memory = True
             try:
                 return decode_json(Noted, noted)
             except WireError as error:
@@ -174,6 +176,7 @@ class OpenEvents:
             self._remember(handover)
         for end in noted.ended:
             self._remember(end.begun, end.seq)
+        self._to_file = self._notes.in_memory
 
     def _remember(self, handover: EventHandover, ended: int = 0) -> None:
         """Load one note. A note that is not a begin event has no end event, so it is dropped."""
