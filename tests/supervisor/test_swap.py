@@ -232,6 +232,25 @@ def test_a_person_goes_back_and_forth(running: Swapping, old: Path, new: Path) -
         assert "no pipeline has a model 'ligth'; did you mean \"light\"?" in unknown.stderr
 
 
+def test_a_second_rollback_leaves_the_model_that_serves(
+    running: Swapping, old: Path, new: Path, tmp_path: Path
+) -> None:
+    """The model before it was taken back a moment ago; somebody repeats the command."""
+    other = write_model(tmp_path / "other.tflite", gain=0.7, version="1.2.0")
+    for each in (new, other):
+        running.edit(each)
+        running.model(state="active", sha=short(each))
+    running.edit(new)
+    running.model(state="probation")
+    assert running.daemon.command("models", "rollback", "light").returncode == 0
+    running.model(state="rolled_back", sha=short(other))
+    again = running.daemon.command("models", "rollback", "light")
+    assert again.returncode == 1, again.stdout
+    assert "no previous model of light" in again.stderr
+    moment = time.monotonic()
+    running.result(short(other), moment)
+
+
 def test_after_a_rejected_edit_there_is_nothing_to_retry(running: Swapping, old: Path, tmp_path: Path) -> None:
     running.edit(tmp_path / "missing.tflite")
     running.model(state="rejected")

@@ -490,9 +490,10 @@ class ModelRollout:
         return [f"pipeline {each}: {why}" for each, why in after.items() if each not in before]
 
     def _before(self, model: ModelPlan) -> Fit | None:
-        """Return the predecessor of a committed model."""
+        """Return the predecessor of a committed model, unless it was refused."""
         found = (slot for slot in self.record.slots.values() if slot.committed.model.name == model.name)
-        return next((slot.previous for slot in found if slot.committed.model.identity == model.identity), None)
+        before = next((slot.previous for slot in found if slot.committed.model.identity == model.identity), None)
+        return None if before is None or self.record.refusal(before.model) else before
 
     def _of(self, name: str) -> list[PipelinePlan]:
         return [each for each in (self.plan.pipelines if self.plan else ()) if each.model.name == name]
