@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from edge_infer.contract.codec import ABSENT, decode_json, dumps, replace
@@ -64,7 +65,8 @@ class ResultGuard:
         """Learn the start times of events that an earlier process admitted."""
         for each in begun:
             if each.at is not None and of_this_kernel(each.message.boot):
-                self._numbers.recall(each.pipeline, each.message, each.at)
+                with suppress(WireError):  # a date that is none, from a compromised process
+                    self._numbers.recall(each.pipeline, each.message, each.at)
 
     def knows(self, pipeline: str) -> bool:
         """Return whether this or an earlier plan has such a pipeline."""

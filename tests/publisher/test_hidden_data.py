@@ -12,7 +12,7 @@ import pytest
 
 from edge_infer.contract.codec import dumps, replace
 from edge_infer.contract.messages import DetectedObject, Event, Result, State, timestamp
-from edge_infer.ipc.messages import EngineDown, EngineHello, EngineUp, StateSnapshot, Tally, handover
+from edge_infer.ipc.messages import EngineDown, EngineHello, EngineUp, EventHandover, StateSnapshot, Tally, handover
 from edge_infer.plan.channel_rates import channel_rates
 from edge_infer.plan.records import EventsPlan, Plan, SourcePlan, TrackPlan
 from edge_infer.platform.clock import new_boot, uptime
@@ -49,6 +49,13 @@ def guard_of(wanted: Plan, now: float) -> ResultGuard:
     guard = ResultGuard(egress, clock)
     guard.apply(wanted)
     return guard
+
+
+def test_a_note_with_a_date_that_is_none_does_not_end_the_next_publisher() -> None:
+    mine = new_boot()
+    guard = guard_of(configured(), 1000.0)
+    wrong = replace(event(1, "appear", 10.0, boot=mine), since="2026-02-30T00:00:00.000Z")
+    guard.recall([EventHandover("door", wrong, 10.0), EventHandover("door", event(2, "appear", 10.0, boot=mine), 10.0)])
 
 
 def test_ends_of_an_object_whose_id_is_no_longer_known_are_not_free() -> None:
