@@ -47,12 +47,11 @@ STORE_AFTER: Final = 0.8
 LATE_AFTER: Final = 10.0
 """Seconds after which an unsent message is late; newer ones then go first."""
 REMOVE_AFTER: Final = 0.3
-"""Seconds until delivered messages are deleted from the disk if they are more than `FEW`. A power cut before that sends
-them twice."""
+"""Seconds until delivered messages are deleted from the disk. A power cut before that sends them twice."""
 FEW: Final = 64
-"""Maximum number of delivered messages that stay on the disk until the next commit. A commit also stores the messages
-in flight. To delete these at once takes another commit, which stores those in flight then: without an end if the
-broker is some 100 ms away, and the card would wear out."""
+"""Maximum number of delivered messages that stay on the disk while others are in flight, until the next commit. A
+commit also stores those in flight. To delete these at once takes another commit, which stores those in flight then:
+without an end if the broker is some 100 ms away, and the card would wear out."""
 ACCOUNT_EVERY: Final = 120.0
 """Seconds between two commits while everything is acknowledged. Each commit writes some 24 KiB to the card, with the
 overhead of the file system."""
@@ -435,7 +434,7 @@ class StoredOutbox:
         oldest = next(iter(self._fresh.values())).taken if self._fresh else math.inf
         if self._fresh_bytes > self._limit / 2:
             return -math.inf
-        removal = self._gone_since + REMOVE_AFTER if len(self._gone) > FEW else math.inf
+        removal = self._gone_since + REMOVE_AFTER if len(self._gone) > FEW or not self._fresh else math.inf
         return min(oldest + STORE_AFTER, removal, self._changed_since)
 
     def _write(self, disk: DatabaseWorker) -> None:
