@@ -52,14 +52,18 @@ def daemon(status: Status, config: Path = DEFAULT_CONFIG) -> Finding:
     remedies = []
     if status.config is not None and status.config.state == "rejected":
         remedies.append(f"see what to change: edge-infer check{config_option(config)}")
-    again = [
+    restarted = [
         f"{name} {room.failures} time{'' if room.failures == 1 else 's'}"
         for name, room in status.rooms.items()
         if room.failures
     ]
-    if again:
-        fact += f"; restarted: {', '.join(again)}"
+    if restarted:
+        fact += f"; restarted: {', '.join(restarted)}"
         remedies.append("its log shows why each ended")
+    refused = (name for name, model in status.models.items() if model.state in {"rejected", "rolled_back"})
+    if without := [name for name in refused if not status.models[name].sha]:
+        again = f"edge-infer models retry {without[0]}{config_option(config)}"
+        remedies.append(f"no model serves as {without[0]}: name another one in the configuration, or run: {again}")
     if any(_is_faulty(source) for source in status.sources.values()):
         remedies.append("see the sources below")
     held = [each for room in status.rooms.values() for each in room.walls.items()]

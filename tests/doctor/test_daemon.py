@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edge_infer.cli.doctor import asked, broker, daemon, sockets, sources
 from edge_infer.contract.codec import replace
-from edge_infer.contract.messages import SourceHealth
+from edge_infer.contract.messages import ModelStatus, SourceHealth
 from edge_infer.doctor.finding import Finding
 from edge_infer.doctor.outbox import put_aside
 from edge_infer.supervisor.statedir import ASIDE, ON_TRIAL
@@ -96,6 +96,17 @@ def test_the_line_of_the_daemon_is_not_ok_while_a_source_is_lost() -> None:
     assert (found.level, found.remedy) == ("warn", "see the sources below")
     assert "1/2 sources ok" in found.fact
     assert daemon(replace(healthy, sources={"pump": healthy.sources["pump"]})).level == "ok"
+
+
+def test_the_line_of_the_daemon_is_not_ok_while_a_refused_model_has_no_other() -> None:
+    healthy = replace(STATUS, rooms={}, sources={"pump": STATUS.sources["pump"]})
+    serving, gone = ModelStatus("rolled_back", "1.0.0", "0" * 8), ModelStatus("rolled_back", None, None)
+    assert daemon(replace(healthy, models={"faces": serving})).level == "ok"
+    found = daemon(replace(healthy, models={"faces": gone}))
+    assert found.level == "warn"
+    again = "name another one in the configuration, or run: edge-infer models retry faces"
+    assert found.remedy == f"no model serves as faces: {again}"
+    assert daemon(replace(healthy, models={"faces": ModelStatus("staging", None, None)})).level == "ok"
 
 
 def test_a_restart_on_purpose_is_no_fault(tmp_path: Path) -> None:
