@@ -236,7 +236,7 @@ def test_a_second_rollback_leaves_the_model_that_serves(
     running: Swapping, old: Path, new: Path, tmp_path: Path
 ) -> None:
     """The model before it was taken back a moment ago; somebody repeats the command."""
-    other = write_model(tmp_path / "other.tflite", gain=0.7, version="1.2.0")
+    other = write_model(tmp_path / "further.tflite", gain=0.7, version="1.2.0")
     for each in (new, other):
         running.edit(each)
         running.model(state="active", sha=short(each))
@@ -249,6 +249,8 @@ def test_a_second_rollback_leaves_the_model_that_serves(
     assert "no previous model of light" in again.stderr
     moment = time.monotonic()
     running.result(short(other), moment)
+    assert running.daemon.command("models", "retry", "light").returncode == 0
+    running.model(state="active", sha=short(new))
 
 
 def test_after_a_rejected_edit_there_is_nothing_to_retry(running: Swapping, old: Path, tmp_path: Path) -> None:
