@@ -81,7 +81,7 @@ def test_a_file_that_cannot_be_put_back_is_told(tmp_path: Path, config: Path) ->
         apply_edit(config, tmp_path / "socket", b"before", b"after", [])
 
 
-def test_models_use_tells_the_answer_of_a_daemon_that_cannot_say_its_status(tmp_path: Path) -> None:
+def test_models_use_fails_with_an_error_if_the_daemon_sends_no_status(tmp_path: Path) -> None:
     config, state = tmp_path / "config.yaml", tmp_path / "state"
     state.mkdir()
     config.write_text(f"device: {{id: box, state_dir: {state}}}\nmodels: {{light: {{use: other@1.0.0}}}}\n")

@@ -55,7 +55,9 @@ def test_a_note_with_a_date_that_is_none_does_not_end_the_next_publisher() -> No
     mine = new_boot()
     guard = guard_of(configured(), 1000.0)
     wrong = replace(event(1, "appear", 10.0, boot=mine), since="2026-02-30T00:00:00.000Z")
-    guard.recall([EventHandover("door", wrong, 10.0), EventHandover("door", event(2, "appear", 10.0, boot=mine), 10.0)])
+    right = replace(event(2, "appear", 10.0, boot=mine), id=6)
+    guard.recall([EventHandover("door", each, 10.0) for each in (wrong, right)])
+    assert len(guard._numbers._begun) == 1, "the other one is known"
 
 
 def test_ends_of_an_object_whose_id_is_no_longer_known_are_not_free() -> None:
