@@ -211,13 +211,35 @@ def test_a_call_about_a_process_is_allowed_about_the_caller_alone(
     assert {of("prctl", option) for option in (3, 16, 38, 47, 0x53564D41)} == {ALLOW}
     assert of("prctl", 1) == (ALLOW if room == "config" or programs else REFUSE)  # PR_SET_PDEATHSIG
     assert (of("prctl", 4, 0), of("prctl", 4, 1), of("prctl", 3, 1)) == (ALLOW, REFUSE, ALLOW)  # PR_SET_DUMPABLE
-    assert {of("ioctl", 0, GARBAGE | request) for request in (0x5412, 0x541C)} == {REFUSE}  # TIOCSTI, TIOCLINUX
-    consoles = (0x4B00, 0x4B3A, 0x4B45, 0x4BFF, 0x5600, 0x5606, 0x56FF)  # KDSETMODE, KDSKBMODE, VT_ACTIVATE and others
-    assert {of("ioctl", 0, GARBAGE | request) for request in consoles} == {REFUSE}
-    assert of("ioctl", 0, 0xC0585611) == (REFUSE if room == "publisher" else ALLOW)  # VIDIOC_DQBUF of a camera
-    assert of("ioctl", 0, 0x5413) == of("ioctl", 0, 0x5401) == ALLOW  # TIOCGWINSZ, TCGETS
-    settings = {of("ioctl", 0, GARBAGE | request) for request in (0x5402, 0x5404, 0x5408, 0x540B, 0x402C542D, 0x540C)}
-    assert settings == {REFUSE if room == "engine" else ALLOW}  # TCSETS, TCSETSF, TCSETAF, TCFLSH, TCSETSF2, TIOCEXCL
+
+
+ACCELERATOR = Fence(writes=("/dev/apex_0",))
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize(
+    ("room", "fence", "network"), [*ROOMS, ("engine", ACCELERATOR, False), ("probe", ACCELERATOR, False)]
+)
+def test_whoever_opens_no_device_makes_only_the_known_requests_to_files(
+    machine: kernel.Machine, room: Room, fence: Fence, network: bool
+) -> None:
+    of = outcomes(rules(room, fence, PID, network=network), machine)
+
+    def asked(*requests: int) -> set[int]:
+        return {of("ioctl", 3, bits | request) for request in requests for bits in (0, GARBAGE)}
+
+    devices = room in ("reader", "config") or fence is ACCELERATOR
+    # TCGETS, TCGETS2, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX
+    assert asked(0x5401, 0x802C542A, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451) == {ALLOW}
+    assert asked(0x5412, 0x541C, 0x540A, 0x5410, 0x5452) == {REFUSE}  # TIOCSTI, TIOCLINUX, TCXONC, TIOCSPGRP, FIOASYNC
+    assert asked(0x4B00, 0x4B3A, 0x4B45, 0x4BFF, 0x5600, 0x5606, 0x56FF) == {REFUSE}  # consoles
+    assert asked(0xC0585611, 0x81204101, 0xDC00) == {ALLOW if devices else REFUSE}  # V4L2, ALSA, an accelerator
+    terminal = asked(0x5402, 0x5404, 0x5408, 0x540B, 0x402C542D, 0x540C)  # TCSETS, TCSETSF, TCFLSH, TCSETSF2, TIOCEXCL
+    assert terminal == {ALLOW if devices and room != "engine" else REFUSE}
+    # FS_IOC_SETFLAGS, FS_IOC_FSSETXATTR, FS_IOC_SETVERSION, FAT; Btrfs: SUBVOL_CREATE, SNAP_CREATE_V2, SNAP_DESTROY,
+    # FICLONE; F2FS_IOC_START_ATOMIC_WRITE
+    assert asked(0x40086602, 0x401C5820, 0x40087602, 0x40047211) == {REFUSE}
+    assert asked(0x5000940E, 0x50009417, 0x5000940F, 0x40049409, 0xF501) == {REFUSE}
 
 
 @pytest.mark.parametrize("machine", MACHINES)
