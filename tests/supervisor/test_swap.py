@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
@@ -213,6 +214,8 @@ def test_a_person_goes_back_and_forth(running: Swapping, old: Path, new: Path) -
     running.model(state="active", sha=short(new))
     moment = time.monotonic()
     assert running.daemon.command("models", "rollback", "light").returncode == 0
+    status = json.loads(running.daemon.command("status", "--json").stdout)
+    assert status["models"]["light"]["state"] == "rolled_back"  # the command has waited for the switch
     said = running.model(state="rolled_back", sha=short(old))
     assert "requested by" in said["reason"]
     topic = f"{P}/model/light"

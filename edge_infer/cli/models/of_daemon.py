@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -30,6 +31,9 @@ WORDS: Final[dict[What, str]] = {
     "shadow_off": "shadow off",
 }
 
+SWITCH_SECONDS: Final = 10.0
+"""Maximum time that `rollback` waits for the engine to run the previous model."""
+
 
 def add(actions: Actions) -> None:
     """Declare the actions."""
@@ -53,9 +57,22 @@ def run(args: argparse.Namespace) -> int:
         if args.name is not None and not told:
             _check_known(args.name, args.config)
         say(_lines(told))
-    else:
-        say([decode(str, answer.get("done"), "answer.done")])
+        return 0
+    late = args.action == "rollback" and not _has_switched(args.config, args.name)
+    done = decode(str, answer.get("done"), "answer.done")
+    say([f"{done}, as soon as the engine has loaded it" if late else done])
     return 0
+
+
+def _has_switched(config: Path, name: str) -> bool:
+    """Wait, and return whether the engine runs the model to which the daemon rolls back."""
+    end = time.monotonic() + SWITCH_SECONDS
+    while time.monotonic() < end:
+        status = ask(find_socket(config), {"do": "status"}, timeout=30.0)["models"].get(name)
+        if status is None or decode(ModelStatus, status).state not in ("staging", "probation"):
+            return True
+        time.sleep(0.1)
+    return False
 
 
 def _ask(args: argparse.Namespace, request: dict[str, Any]) -> Any:
