@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import re
 import shutil
@@ -63,6 +64,26 @@ def test_devices_addresses_and_credentials_of_the_configuration_and_no_others(tm
     credentials = [line for line in lines if line.startswith("LoadCredential=")]
     paths = [f"{tmp_path}/{name}" for name in ("mqtt.pass", "cam.pass")]
     assert credentials == [f"LoadCredential={credential_name(path)}:{path}" for path in paths]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a file to another group")
+def test_a_device_outside_of_dev_or_another_file_gives_the_service_no_group(tmp_path: Path) -> None:
+    """Its author would get the group of the disks, or of a socket of another service."""
+    (tmp_path / "other").touch()
+    os.chown(tmp_path / "other", 0, grp.getgrnam("disk").gr_gid)
+    for path in (f"/dev/../{tmp_path}/other", f"/dev/shm/../..{tmp_path}/other"):
+        code, text, error = unit(tmp_path, CONFIG.replace("/dev/full", path))
+        assert code == 0, error
+        assert "other" not in text
+        assert "disk" not in text
+    link = Path(f"/dev/shm/edge-infer-{os.getpid()}")
+    link.symlink_to(tmp_path / "other")
+    try:
+        code, text, error = unit(tmp_path, CONFIG.replace("/dev/full", str(link)))
+    finally:
+        link.unlink()
+    assert code == 0, error
+    assert "disk" not in text
 
 
 def test_it_opens_the_service_that_finds_a_name_and_no_other() -> None:

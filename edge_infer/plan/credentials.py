@@ -12,13 +12,12 @@ import ipaddress
 import os
 import re
 from collections.abc import Iterator
-from html import escape
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote_plus, urlsplit
+from urllib.parse import urlsplit
 
 from edge_infer.errors import EdgeInferError, SourceError, StartError
-from edge_infer.plan.records import MqttPlan, Plan
+from edge_infer.plan.records import MqttPlan, Plan, in_any_spelling
 from edge_infer.platform.permissions import CREDENTIALS, denied, in_service
 
 LONGEST: Final = 4096
@@ -116,25 +115,11 @@ belongs to the whole process."""
 
 def _remember(password: str, username: str) -> None:
     basic = base64.b64encode(f"{username}:{password}".encode()).decode()
-    for form in ("".join(map(_spellings, password)), re.escape(basic.rstrip("=")) + "=*"):
+    for form in (in_any_spelling(password), re.escape(basic.rstrip("=")) + "=*"):
         _forms.pop(form, None)
         _forms[form] = None
     while len(_forms) > _MAX_FORMS:
         del _forms[next(iter(_forms))]
-
-
-def _spellings(character: str) -> str:
-    """Return a pattern for a character in any form that an address, a page or a log may give it."""
-    data, code = character.encode(), ord(character)
-    percent = "".join(f"%{byte:02x}" for byte in data)
-    page = escape(character), f"&#0*{code};", f"&#x0*{code:x};"
-    log = character.encode("unicode_escape").decode(), "".join(f"\\x{byte:02x}" for byte in data), f"\\u{code:04x}"
-    plain = {character, percent, data.decode("latin-1"), quote_plus(character), page[0], *log}
-    if not character.isalnum():
-        plain.add(f"\\{character}")
-    if character == "'":
-        plain.add("&apos;")  # of XML; `escape` gives the number
-    return f"(?:{'|'.join((*map(re.escape, sorted(plain, key=len, reverse=True)), *page[1:]))})"
 
 
 def without_passwords(text: str) -> str:

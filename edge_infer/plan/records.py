@@ -11,7 +11,9 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from html import escape
 from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal
+from urllib.parse import quote_plus
 
 from edge_infer.contract.codec import (
     JsonValue,
@@ -455,19 +457,40 @@ class SourcePlan(Record, frozen=True):
 
 _LONG: Final = 8
 """Number of characters from which a value is replaced also within a longer word."""
+_MAX_SPELLED: Final = 4096
+"""Maximum number of characters of a text that is searched for in other spellings."""
 
 
 def as_spelled(text: str, spelled: Mapping[str, str]) -> str:
     """Return the text with another spelling for some words in it; where several fit, the longest is replaced."""
     if not spelled:
         return text
-    words = []
-    for word in sorted(spelled, key=len, reverse=True):
+    words, forms = sorted(spelled, key=len, reverse=True), []
+    for word in words:
         before, behind = "" if re.match(r"\W", word) else r"(?<!\w)", "" if re.search(r"\W\Z", word) else r"(?!\w)"
         if len(word) >= _LONG and "/" not in word:  # not by chance a part of another word, as a path may be
             before = behind = ""
-        words.append(f"{before}{re.escape(word)}{behind}")
-    return re.sub("|".join(words), lambda found: spelled[found[0]], text)
+        forms.append(f"({before}{in_any_spelling(word)}{behind})")
+    return re.sub("|".join(forms), lambda found: spelled[words[(found.lastindex or 1) - 1]], text)
+
+
+def in_any_spelling(text: str) -> str:
+    """Return a pattern for a text in any form that an address, a page or a log may give it."""
+    return "".join(map(_spellings, text)) if len(text) <= _MAX_SPELLED else re.escape(text)
+
+
+def _spellings(character: str) -> str:
+    """Return a pattern for a character in any form that an address, a page or a log may give it."""
+    data, code = character.encode(), ord(character)
+    percent = "".join(f"%{byte:02x}" for byte in data)
+    page = escape(character), f"&#0*{code};", f"&#x0*{code:x};", f"&#x0*{code:X};"
+    log = character.encode("unicode_escape").decode(), "".join(f"\\x{byte:02x}" for byte in data), f"\\u{code:04x}"
+    plain = {character, percent, data.decode("latin-1"), quote_plus(character), page[0], *log}
+    if not character.isalnum():
+        plain.add(f"\\{character}")
+    if character == "'":
+        plain.add("&apos;")  # of XML; `escape` gives the number
+    return f"(?:{'|'.join((*map(re.escape, sorted(plain, key=len, reverse=True)), *page[1:]))})"
 
 
 class CropsPlan(Record, frozen=True):

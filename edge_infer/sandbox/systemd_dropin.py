@@ -7,6 +7,7 @@ import ipaddress
 import os
 import shlex
 import socket
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
@@ -87,7 +88,8 @@ def _opens_any(source: SourcePlan) -> bool:
 
 
 def _device_files(source: SourcePlan) -> list[str]:
-    return [path for path in reader_fence(source).writes if path.startswith("/dev/")]
+    """Return the paths below ``/dev``: the author of a configuration may write `/dev/../` before any other path."""
+    return [path for path in map(os.path.normpath, reader_fence(source).writes) if path.startswith("/dev/")]
 
 
 def _groups(live: Iterable[SourcePlan], delegates: Iterable[str]) -> Iterator[str]:
@@ -104,10 +106,13 @@ def _groups(live: Iterable[SourcePlan], delegates: Iterable[str]) -> Iterator[st
 
 
 def _owner(path: str) -> str:
-    """Return the group of a device; empty for root's group, if the group has no name, or if there is no such device."""
+    """Return the group of a character device; empty for root's group, for one without a name, and without a device.
+
+    The groups of other files give access to more than one device: ``disk`` to all disks, ``shadow`` to passwords.
+    """
     try:
         status = os.stat(path)  # noqa: PTH116 - follows links
-        return grp.getgrgid(status.st_gid).gr_name if status.st_gid else ""
+        return grp.getgrgid(status.st_gid).gr_name if status.st_gid and stat.S_ISCHR(status.st_mode) else ""
     except (OSError, KeyError):
         return ""
 

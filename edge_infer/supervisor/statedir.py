@@ -9,6 +9,7 @@ import os
 import pwd
 import re
 import shlex
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -271,5 +272,13 @@ def _move(state_dir: Path) -> None:
     """Move files from the places that earlier versions used."""
     for names, folder in ((MOVED, publisher_folder(state_dir)), (TRIAL_FILES, trials_folder(state_dir))):
         for name in names:
-            if os.path.lexists(state_dir / name):
+            if stat.S_ISREG(_mode(state_dir / name)):  # a folder of this name is not from an earlier version
                 (state_dir / name).rename(folder / name)
+
+
+def _mode(path: Path) -> int:
+    """Return the type and mode of a file, not following a link; 0 if there is none."""
+    try:
+        return path.lstat().st_mode
+    except FileNotFoundError:
+        return 0

@@ -110,6 +110,14 @@ def test_a_camera_may_repeat_the_value_alone(repeated: str, tmp_path: Path) -> N
     assert said == f"it redirects to rtsp://h{repeated.format('${TOK}')}"
 
 
+@pytest.mark.parametrize("repeated", ["a%2Fb%2b%3D%3d", "a/b%2B==", "a&#x2F;b&#43;&#61;=", "%61/b+=="])
+def test_a_camera_may_repeat_the_value_in_another_spelling(repeated: str, tmp_path: Path) -> None:
+    text = "sources:\n  s: {kind: http, url: 'http://h/${TOK}/x'}\n"
+    plan = compiled_text(tmp_path, text, "a/b+==").plan
+    assert plan is not None
+    assert plan.sources[0].shown(f"redirects to http://h/{repeated}/y") == "redirects to http://h/${TOK}/y"
+
+
 def test_a_path_is_no_part_of_another_one(tmp_path: Path) -> None:
     plan = compiled_text(tmp_path, "sources:\n  s: {kind: http, url: 'http://h${TOK}/x'}\n", "/srv/data").plan
     assert plan is not None

@@ -92,6 +92,18 @@ def test_folders_of_another_program_are_not_taken_over(tmp_path: Path, name: str
     assert not (tmp_path / "lock").exists()
 
 
+def test_only_files_are_moved_from_the_places_of_earlier_versions(tmp_path: Path) -> None:
+    """A folder of such a name, in the way of the publisher's file, would end each start."""
+    (tmp_path / "topics.json").mkdir()
+    (tmp_path / "outbox.sqlite").write_bytes(b"of before")
+    (tmp_path / "publisher").mkdir()
+    (tmp_path / "publisher" / "topics.json").write_text("{}")
+    with locked(tmp_path):
+        pass
+    assert (tmp_path / "publisher" / "topics.json").read_text() == "{}"
+    assert (tmp_path / "publisher" / "outbox.sqlite").read_bytes() == b"of before"
+
+
 def test_the_files_that_stay_are_those_that_the_processes_make() -> None:
     records = [Path(each.FILE) for each in (allowed_texts, discovery, open_events, retained)]
     data = [f"{database.FILE}{ending}" for ending in ("", "-wal", "-shm", "-journal", database_worker.ASIDE)]
