@@ -309,6 +309,36 @@ def test_what_is_too_old_goes_and_time_switched_off_does_not_count(tmp_path: Pat
         assert [entry.seq for entry in drain(outbox, 1)] == [3]
 
 
+@pytest.mark.parametrize("arrives", [False, True])
+def test_what_becomes_too_old_in_flight_is_counted_once_over_a_kill(tmp_path: Path, arrives: bool) -> None:
+    """The disk drops it, while it is still pending here."""
+    clock, plan = Time(), OutboxPlan(max_age=60.0)
+    killed = opened(tmp_path, plan, clock)
+    for seq in (1, 2, 3):
+        killed.put(DOOR, seq, b"{}", late=False)
+    in_flight = drain(killed, 3)
+    stored(killed, 3)
+    clock.ahead += 100.0
+    for seq in (4, 5):  # the first commit drops the old ones, the second one saves the account again
+        killed.put(DOOR, seq, b"{}" * 400, late=True)
+        stored(killed, seq)
+    if arrives:
+        for entry in in_flight:
+            killed.acked(entry)
+        killed.put(DOOR, 6, b"{}", late=True)
+        stored(killed, 6)
+    killed._disk.close(5)  # type: ignore[union-attr]
+    with opened(tmp_path, plan, clock) as outbox:
+        even(outbox)
+        account = outbox.account()
+        lost, delivered, pending = ({}, 3, 3) if arrives else ({"old": 3}, 0, 2)
+        assert (account.lost, account.delivered, account.pending) == (lost, delivered, pending)
+        for entry in drain(outbox, pending):
+            outbox.acked(entry)
+        even(outbox)
+        assert (outbox.account().pending, outbox.account().bytes) == (0, 0)
+
+
 def deletions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many messages each commit has deleted."""
     found, write = list[int](), Database.write

@@ -298,7 +298,7 @@ class Database:
             for series in batch.forgotten:
                 self._forget(series)
             for row in batch.series:
-                self._save(row)
+                self._save(row, whole=True)
             # Free space before it is needed: deleting rows never makes the file smaller.
             dropped = self._expire(uptime) + self._shrink(_room(batch.entries))
             fitting, refused = self._parted(batch.entries)
@@ -401,13 +401,16 @@ class Database:
         """Close the file. May be called twice."""
         self._connection.close()
 
-    def _save(self, row: SeriesRow) -> None:
+    def _save(self, row: SeriesRow, *, whole: bool = False) -> None:
+        """Save a row; with ``whole`` it has all losses: a message that was dropped in flight may have been delivered."""
         number = self._series.get(row.series)
         if number is None:
             (number,) = self._one("SELECT coalesce(max(id), 0) + 1 FROM series")
             self._name(number, row.series)
         values = (number, *row.series, row.upto, row.waiting, row.bytes, int(row.closed))
         self._connection.execute(_SAVE, values)
+        if whole:
+            self._connection.execute("DELETE FROM loss WHERE series = ?", (number,))
         for reason, count in row.lost.items():
             self._connection.execute(_SAVE_LOSS, (number, reason, count))
 
@@ -491,7 +494,7 @@ class Database:
             sizes[series] += size
         for series, count in counts.items():
             self._connection.execute(
-                "UPDATE series SET waiting = waiting - ?, bytes = bytes - ? WHERE id = ?",
+                "UPDATE series SET waiting = max(0, waiting - ?), bytes = max(0, bytes - ?) WHERE id = ?",
                 (count, sizes[series], series),
             )
             (known,) = self._one("SELECT total(count) FROM loss WHERE series = ? AND reason = ?", series, reason)

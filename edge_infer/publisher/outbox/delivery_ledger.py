@@ -337,7 +337,7 @@ class DeliveryLedger:
 
     def _row(self, series: MessageSeries, track: SeriesCounts) -> SeriesRow:
         lost = {reason: count for reason, count in track.lost.items() if count}
-        return SeriesRow(series, track.highest, track.pending, track.bytes, track.closed, lost)
+        return SeriesRow(series, track.highest, track.pending, max(0, track.bytes), track.closed, lost)
 
     # Totals
 
@@ -360,7 +360,7 @@ class DeliveryLedger:
             kept = max(0, track.given - track.highest)
             produced += track.highest + kept
             pending += track.pending + kept
-            size += track.bytes
+            size += max(0, track.bytes)
             delivered += track.delivered
             lost.update(track.lost)
         produced -= lost.pop(LEFT_OUT, 0)

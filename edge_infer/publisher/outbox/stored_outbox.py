@@ -9,6 +9,7 @@ import time
 from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Container, Iterable
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -440,11 +441,20 @@ class StoredOutbox:
     def _write(self, disk: DatabaseWorker) -> None:
         """Write everything that is not on the disk, so that the account in the file is complete."""
         rows, forgotten = self._account.changes()
+        rows = tuple(map(self._as_on_disk, rows))
         self._writing = Batch(tuple(self._fresh.values()), tuple(self._gone), rows, forgotten)
         self._tried_upto = next(reversed(self._fresh), self._tried_upto)
         self._gone_since = self._changed_since = math.inf
         self._ordered_at = self._clock()
         disk.order(self._writing)
+
+    def _as_on_disk(self, row: SeriesRow) -> SeriesRow:
+        """Return the row without the messages in flight that the disk has dropped: they are pending only here."""
+        for dropped in self._dropped.values():
+            if dropped.series == row.series:
+                lost = {**row.lost, dropped.reason: row.lost.get(dropped.reason, 0) + 1}
+                row = replace(row, waiting=row.waiting - 1, bytes=max(0, row.bytes - dropped.size), lost=lost)
+        return row
 
     def _read_on(self, disk: DatabaseWorker) -> None:
         if not self._open:
