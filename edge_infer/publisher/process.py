@@ -450,7 +450,7 @@ class Publisher:
         message = handover.message
         series = MessageSeries(handover.pipeline, message.boot, "event" if isinstance(message, Event) else "result")
         if own and isinstance(message, Event) and message.skipped is not ABSENT:
-            self._outbox.leave_out(series, message.skipped, message.seq)
+            self._outbox.leave_out(series, message.seq)
         # Until the engine has answered the greeting, an earlier publisher may have received the missing numbers.
         missing = "handover" if message.boot == self._boot and self._greeted else "unknown"
         if not own and self._outbox.settled_before(series, message.seq, missing):

@@ -402,7 +402,10 @@ class Database:
         self._connection.close()
 
     def _save(self, row: SeriesRow, *, whole: bool = False) -> None:
-        """Save a row; with ``whole`` it has all losses: a message that was dropped in flight may have been delivered."""
+        """Save a row.
+
+        With ``whole`` the row has all losses: a message that was dropped in flight may have been delivered since.
+        """
         number = self._series.get(row.series)
         if number is None:
             (number,) = self._one("SELECT coalesce(max(id), 0) + 1 FROM series")

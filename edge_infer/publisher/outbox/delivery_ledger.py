@@ -29,7 +29,8 @@ UNKNOWN: Final = "unknown"
 """Loss reason: the engine used the number, and the process that knew the outcome has died. The message may have been
 delivered."""
 LEFT_OUT: Final = "left_out"
-"""Stored like a loss reason, but no loss: the numbers were skipped on purpose, and most of them were never used."""
+"""Stored like a loss reason, but no loss: it is not known whether the engine has used these numbers. Most of them were
+never used, or were delivered before a power cut."""
 OLDER: Final = ""
 """Pipeline and boot of the total of old series."""
 
@@ -43,7 +44,8 @@ class SeriesCounts:
 
     ``resumed``: the engine has reported which numbers were acknowledged before this process started. Numbers up to
     ``begun`` are older than this process. ``unrecorded`` is the number of those that count as delivered only because
-    the engine reports them as safe; no file records them.
+    the engine reports them as safe; no file records them. ``skipped_first`` is the number of those left out from 1 on;
+    the file may record them.
     """
 
     highest: int = 0
@@ -56,6 +58,7 @@ class SeriesCounts:
     resumed: bool = True
     begun: int = 0
     unrecorded: int = 0
+    skipped_first: int = 0
     lost: Counter[str] = field(default_factory=Counter)
     open: OrderedDict[int, None] = field(default_factory=OrderedDict)
 
@@ -185,12 +188,16 @@ class DeliveryLedger:
         self._changed.add(series)
         return True
 
-    def leave_out(self, series: MessageSeries, count: int, seq: int) -> None:
-        """Skip ``count`` numbers before ``seq`` on purpose; other missing numbers before it count as ``unknown``."""
+    def leave_out(self, series: MessageSeries, seq: int) -> None:
+        """Skip all missing numbers before ``seq``: nobody knows which of them the engine has used.
+
+        If the supervisor knows it, `close` has counted them before.
+        """
         track = self._tracks.get(series) or self._begin(series)
         if (missing := seq - 1 - track.highest) > 0:
-            track.lose(LEFT_OUT, min(count, missing))
-            track.lose(UNKNOWN, max(0, missing - count))
+            if track.highest == 0:
+                track.skipped_first = missing
+            track.lose(LEFT_OUT, missing)
             track.highest = seq - 1
             self._changed.add(series)
 
@@ -247,7 +254,8 @@ class DeliveryLedger:
             else:
                 self._changed.add(row.series)
                 track.lost[UNKNOWN] = max(0, track.lost[UNKNOWN] - sum(row.lost.values()))
-                track.unrecorded = 0
+                track.lost[LEFT_OUT] -= min(row.upto, track.skipped_first)
+                track.unrecorded = track.skipped_first = 0
             track.closed |= row.closed
             track.pending += row.waiting
             track.bytes += row.bytes

@@ -280,9 +280,9 @@ class StoredOutbox:
         self._account.lose(series, seq, reason, missing)
         self._note_change(STORE_AFTER)
 
-    def leave_out(self, series: MessageSeries, count: int, seq: int) -> None:
-        """Skip ``count`` sequence numbers before ``seq``, because it is not known whether the engine used them."""
-        self._account.leave_out(series, count, seq)
+    def leave_out(self, series: MessageSeries, seq: int) -> None:
+        """Skip the missing sequence numbers before ``seq``, because it is not known whether the engine used them."""
+        self._account.leave_out(series, seq)
         self._note_change(STORE_AFTER)
 
     def highest(self, series: MessageSeries) -> int:
