@@ -77,6 +77,9 @@ MOST_BOOTS: Final = 64
 supervisor's announcements."""
 MOST_AT_ONCE: Final = 500
 """Maximum number of messages received from the engine before the broker is served."""
+SECONDS_AT_ONCE: Final = 0.25
+"""Maximum time for these messages. On a small board large ones could take so long that the supervisor misses reports,
+and kills this process."""
 MOST_EARLY: Final = 10_000
 """Maximum number of messages that are held until the engine has answered the greeting. The engine sends dropped ones
 again."""
@@ -169,7 +172,7 @@ class Publisher:
             if self._control.fd in ready:
                 self._handle_control()
             if self._deferred is not None or self._results.fd in ready:
-                self._take()
+                self._take(MOST_AT_ONCE, SECONDS_AT_ONCE)
             self._open_gate()
             self._set_held()
             self._open.save()  # store begin events before anything is sent
@@ -308,13 +311,14 @@ class Publisher:
             self._held = {name: held for name, held in self._held.items() if held.state.boot != down.boot}
             self._states.all_null(down.reason, down.boot)
 
-    def _take(self, most: int = MOST_AT_ONCE) -> None:
+    def _take(self, most: int, seconds: float = math.inf) -> None:
         if self._link is None or self._engine_gone or not self._outbox.ready:
             return  # without labels nothing can be checked, so messages stay in the channel
         if self._boot is None and self._draining is None:
             return  # the supervisor announces the engine next
-        for _ in range(most):
-            if self._gate.full and self._draining is None:
+        end = time.monotonic() + seconds
+        for position in range(most):
+            if self._draining is None and (self._gate.full or (position > 0 and time.monotonic() >= end)):
                 return
             message = self._deferred or self._hear(self._results)
             self._deferred = None

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,12 @@ from hypothesis import strategies as st
 from edge_infer.ipc.channel import MAX_PLAN_BYTES, MAX_RESULT_BYTES, Channel
 from edge_infer.ipc.delivered_numbers import DeliveredNumbers, new_delivered_numbers
 from edge_infer.ipc.messages import ApplyPlan, EngineDown, EngineHello, EngineUp, PublisherReport, Tally, handover
+from edge_infer.plan.records import Plan
 from edge_infer.publisher.health import Board
 from edge_infer.publisher.outbox.database import Database, SeriesRow
 from edge_infer.publisher.outbox.entry import Entry, MessageSeries
 from edge_infer.publisher.outbox.stored_outbox import READY_WITHIN, StoredOutbox
-from edge_infer.publisher.process import FROM_ENGINE, FROM_SUPERVISOR, Publisher
+from edge_infer.publisher.process import FROM_ENGINE, FROM_SUPERVISOR, MOST_AT_ONCE, Publisher
 from tests.broker import DEADLINE, free_port
 from tests.publisher.room import pair
 from tests.publisher.samples import BOOT, model_plan, mqtt_plan, plan, result
@@ -76,8 +78,9 @@ def test_a_file_that_never_answers_does_not_hold_what_waits_for_ever(
         until(outbox, lambda: not outbox.account().degraded, "the file")
 
 
-def test_a_result_in_hand_keeps_its_place_when_its_engine_is_buried() -> None:
-    """It waits for the labels of a new model; the order that tells them is followed by the death of the engine."""
+@contextmanager
+def between(before: Plan) -> Iterator[tuple[Publisher, StoredOutbox, Channel, Channel]]:
+    """A publisher that an engine has greeted, and the supervisor's and the engine's ends of its channels."""
     ends, outbox = (pair(), pair()), StoredOutbox()
     supervisor, engine = Channel(ends[0][0], (PublisherReport,)), Channel(ends[1][0], ())
     control, results = (
@@ -85,26 +88,43 @@ def test_a_result_in_hand_keeps_its_place_when_its_engine_is_buried() -> None:
         Channel(ends[1][1], FROM_ENGINE, MAX_RESULT_BYTES),
     )
     publisher = Publisher(control, results, outbox, Board())
-    before = plan(mqtt_plan(free_port()))
-    new = model_plan("others", sha="f" * 64)
     assert supervisor.send(EngineUp(BOOT))
     assert engine.send(EngineHello(BOOT))
     publisher._apply(before, ())
     outbox._known = True  # nothing waits from before
     publisher._handle_control()
-    publisher._take()
-    for seq in (1, 2, 3):
-        assert engine.send(handover("door", result(seq, sha="f" * 8, model=new.title)))
-    assert supervisor.send(ApplyPlan(plan(before.mqtt, model=new)))
-    assert supervisor.send(EngineDown("engine_failed", BOOT))
-    publisher._take()
-    assert outbox.account().lost == {}
-    assert [entry.seq for entry in drain(outbox, 3)] == [1, 2, 3]
+    publisher._take(MOST_AT_ONCE)
+    yield publisher, outbox, supervisor, engine
     assert publisher._link is not None
     publisher._link.close()
     outbox.close()
     for channel in (supervisor, engine, control, results):
         channel.close()
+
+
+def test_a_result_in_hand_keeps_its_place_when_its_engine_is_buried() -> None:
+    """It waits for the labels of a new model; the order that tells them is followed by the death of the engine."""
+    before, new = plan(mqtt_plan(free_port())), model_plan("others", sha="f" * 64)
+    with between(before) as (publisher, outbox, supervisor, engine):
+        for seq in (1, 2, 3):
+            assert engine.send(handover("door", result(seq, sha="f" * 8, model=new.title)))
+        assert supervisor.send(ApplyPlan(plan(before.mqtt, model=new)))
+        assert supervisor.send(EngineDown("engine_failed", BOOT))
+        publisher._take(MOST_AT_ONCE)
+        assert outbox.account().lost == {}
+        assert [entry.seq for entry in drain(outbox, 3)] == [1, 2, 3]
+
+
+def test_results_that_take_long_leave_time_for_the_supervisor_and_the_broker() -> None:
+    with between(plan(mqtt_plan(free_port()))) as (publisher, outbox, supervisor, engine):
+        for seq in range(1, 6):
+            assert engine.send(handover("door", result(seq)))
+        for taken in (1, 2):  # the time is over after each
+            publisher._take(MOST_AT_ONCE, 0.0)
+            assert len(publisher._early) == taken
+        assert supervisor.send(EngineDown("engine_failed", BOOT))
+        publisher._handle_control()
+        assert [entry.seq for entry in drain(outbox, 5)] == [1, 2, 3, 4, 5]
 
 
 STEPS = (
