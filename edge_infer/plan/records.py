@@ -457,8 +457,8 @@ class SourcePlan(Record, frozen=True):
 
 _LONG: Final = 8
 """Number of characters from which a value is replaced also within a longer word."""
-_MAX_SPELLED: Final = 4096
-"""Maximum number of characters of a text that is searched for in other spellings."""
+_MAX_SPELLED: Final = 512
+"""Maximum number of characters of a text that is searched for in other spellings: the pattern of each takes 2 KB."""
 
 
 def as_spelled(text: str, spelled: Mapping[str, str]) -> str:
@@ -481,11 +481,11 @@ def in_any_spelling(text: str) -> str:
 
 def _spellings(character: str) -> str:
     """Return a pattern for a character in any form that an address, a page or a log may give it."""
-    data, code = character.encode(), ord(character)
+    data, code = character.encode("utf-8", "surrogatepass"), ord(character)  # also in a path that is no text
     percent = "".join(f"%{byte:02x}" for byte in data)
     page = escape(character), f"&#0*{code};", f"&#x0*{code:x};", f"&#x0*{code:X};"
     log = character.encode("unicode_escape").decode(), "".join(f"\\x{byte:02x}" for byte in data), f"\\u{code:04x}"
-    plain = {character, percent, data.decode("latin-1"), quote_plus(character), page[0], *log}
+    plain = {character, percent, data.decode("latin-1"), quote_plus(character, errors="surrogatepass"), page[0], *log}
     if not character.isalnum():
         plain.add(f"\\{character}")
     if character == "'":

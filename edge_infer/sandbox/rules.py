@@ -131,10 +131,11 @@ _TERMINAL_SETTINGS: Final = (
 """TCSETS, TCSETA, TCSETX and TCSETS2 with their variants, TIOCEXCL and TIOCSSOFTCAR: the settings of a terminal outlive
 the process, for example without Ctrl-C. TCFLSH drops what a user has typed. Readers need these requests for serial
 ports."""
-_FILE_SYSTEMS: Final = tuple(type_ << 8 for type_ in (*b"fXvr", 0x94, 0xBC, 0xF5))
-"""Types of the requests to file systems. They set attributes and versions of files (``FS_IOC_SETFLAGS``,
-``FS_IOC_FSSETXATTR``, ``FS_IOC_SETVERSION``, FAT), make folders although Landlock forbids them (Btrfs, bcachefs), or
-keep writes back (F2FS)."""
+_FILE_SYSTEMS: Final = tuple(type_ << 8 for type_ in (*b"fX", 0x94, 0xBC, 0xF5))
+"""Types of the requests to file systems. They set attributes of files (``FS_IOC_SETFLAGS``, ``FS_IOC_FSSETXATTR``),
+make folders although Landlock forbids them (Btrfs, bcachefs), or keep writes back (F2FS)."""
+_FILE_VERSIONS: Final = (0x40087602, 0x40047602, 0x40047211)
+"""FS_IOC_SETVERSION of 64 and 32 bits, and FAT_IOCTL_SET_ATTRIBUTES. Accelerators have requests of the same types."""
 _REQUESTS: Final = (0x5401, 0x802C542A, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451, 0x8910, 0x8933)
 """Requests of a process that opens no device: TCGETS and TCGETS2 (is it a terminal?), TIOCGWINSZ, FIONREAD (bytes that
 wait), FIONBIO, FIONCLEX, FIOCLEX, and the name and number of a network interface (SIOCGIFNAME, SIOCGIFINDEX)."""
@@ -375,6 +376,7 @@ def _requests(room: Room, fence: Fence) -> list[ArgumentCheck]:
         ArgumentCheck("ioctl", 1, (*_TERMINAL, _FIOASYNC), never=True),
         ArgumentCheck("ioctl", 1, _CONSOLE, never=True, mask=_CONSOLE_MASK),
         ArgumentCheck("ioctl", 1, _FILE_SYSTEMS, never=True, mask=0xFF00),
+        ArgumentCheck("ioctl", 1, _FILE_VERSIONS, never=True),
     ]
     if room == "engine":  # a command that runs a model by hand writes to the user's terminal
         checks.append(ArgumentCheck("ioctl", 1, _TERMINAL_SETTINGS, never=True))

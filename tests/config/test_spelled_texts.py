@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -116,6 +117,14 @@ def test_a_camera_may_repeat_the_value_in_another_spelling(repeated: str, tmp_pa
     plan = compiled_text(tmp_path, text, "a/b+==").plan
     assert plan is not None
     assert plan.sources[0].shown(f"redirects to http://h/{repeated}/y") == "redirects to http://h/${TOK}/y"
+
+
+def test_a_folder_may_have_a_name_that_is_no_text(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    text = "sources:\n  s: {kind: http, url: 'http://h/${TOK}/x', bogus: 1}\n"
+    (problem,) = compiled_text(folder, text).problems
+    assert problem.path == "sources.s.bogus"
 
 
 def test_a_path_is_no_part_of_another_one(tmp_path: Path) -> None:

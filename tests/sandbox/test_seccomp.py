@@ -233,7 +233,8 @@ def test_whoever_opens_no_device_makes_only_the_known_requests_to_files(
     assert asked(0x5401, 0x802C542A, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451) == {ALLOW}
     assert asked(0x5412, 0x541C, 0x540A, 0x5410, 0x5452) == {REFUSE}  # TIOCSTI, TIOCLINUX, TCXONC, TIOCSPGRP, FIOASYNC
     assert asked(0x4B00, 0x4B3A, 0x4B45, 0x4BFF, 0x5600, 0x5606, 0x56FF) == {REFUSE}  # consoles
-    assert asked(0xC0585611, 0x81204101, 0xDC00) == {ALLOW if devices else REFUSE}  # V4L2, ALSA, an accelerator
+    # V4L2, ALSA, accelerators
+    assert asked(0xC0585611, 0x81204101, 0xDC00, 0xC0107601, 0x40047601) == {ALLOW if devices else REFUSE}
     terminal = asked(0x5402, 0x5404, 0x5408, 0x540B, 0x402C542D, 0x540C)  # TCSETS, TCSETSF, TCFLSH, TCSETSF2, TIOCEXCL
     assert terminal == {ALLOW if devices and room != "engine" else REFUSE}
     # FS_IOC_SETFLAGS, FS_IOC_FSSETXATTR, FS_IOC_SETVERSION, FAT; Btrfs: SUBVOL_CREATE, SNAP_CREATE_V2, SNAP_DESTROY,

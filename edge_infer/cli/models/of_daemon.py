@@ -6,6 +6,7 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -68,9 +69,10 @@ def _has_switched(config: Path, name: str) -> bool:
     """Wait, and return whether the engine runs the model to which the daemon rolls back."""
     end = time.monotonic() + SWITCH_SECONDS
     while time.monotonic() < end:
-        status = ask(find_socket(config), {"do": "status"}, timeout=30.0)["models"].get(name)
-        if status is None or decode(ModelStatus, status).state not in ("staging", "probation"):
-            return True
+        with suppress(EdgeInferError):  # busy or restarting: the daemon has stored the rollback
+            status = ask(find_socket(config), {"do": "status"}, timeout=30.0).get("models", {}).get(name)
+            if status is None or decode(ModelStatus, status).state not in ("staging", "probation"):
+                return True
         time.sleep(0.1)
     return False
 

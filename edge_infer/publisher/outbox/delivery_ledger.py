@@ -268,7 +268,8 @@ class DeliveryLedger:
 
         The engine has resent, or will resend, every message above this number.
         """
-        return {series: track.begun for series, track in self._tracks.items() if not track.closed}
+        resumed = {series: track for series, track in self._tracks.items() if series.boot in self._recent}
+        return {series: track.begun for series, track in resumed.items() if not track.closed}
 
     def lose_stored(self, here: Iterable[Entry]) -> None:
         """Count stored messages as lost (``corrupt``), because the file is gone.

@@ -13,7 +13,7 @@ from edge_infer.contract.codec import Record, at_most, dumps, matching, replace
 from edge_infer.contract.messages import Count
 from edge_infer.ipc.messages import NumberedKind
 from edge_infer.publisher.outbox.database import MAX_REASONS, MAX_SERIES, Batch, SeriesRow
-from edge_infer.publisher.outbox.delivery_ledger import UNKNOWN
+from edge_infer.publisher.outbox.delivery_ledger import LEFT_OUT, UNKNOWN
 from edge_infer.publisher.outbox.entry import MessageSeries
 
 FILE: Final = "outbox.account"
@@ -85,10 +85,12 @@ def account_of(batch: Batch, at: float, base: int) -> SavedAccount:
 def followed_by(row: SeriesRow, later: SeriesRow) -> SeriesRow:
     """Return the row of a file with the counts of a later process that did not know it (as `DeliveryLedger.restore`).
 
-    That process counted what was lost before as ``unknown``. The file itself has the number of waiting messages.
+    That process counted what was lost before as ``unknown``, or left it out. The file itself has the number of waiting
+    messages.
     """
     lost = Counter(later.lost)
     lost[UNKNOWN] = max(0, lost[UNKNOWN] - sum(row.lost.values()))
+    lost[LEFT_OUT] = max(0, lost[LEFT_OUT] - row.upto)
     lost.update(row.lost)
     closed = row.closed or later.closed
     return SeriesRow(row.series, max(row.upto, later.upto), 0, 0, closed, {**+lost})
