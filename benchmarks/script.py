@@ -1,7 +1,7 @@
 """The script that a user would write in place of the daemon: one process with OpenCV, LiteRT and paho.
 
-usage: script.py MODEL LABELS CLIP PACE PORT    PACE: 1 plays at the clip's rate, 0 as fast as it goes. It runs until it
-is stopped.
+usage: script.py MODEL LABELS CLIP PACE PORT    PACE: 1 plays at the clip's rate, 0 as fast as it goes; 2: a camera. It
+runs until it is stopped.
 
 It publishes the five best labels of every frame at QoS 1 with the time of capture, as in a typical tutorial.
 """
@@ -31,7 +31,7 @@ def main():
     client.connect("127.0.0.1", port)
     client.loop_start()
     camera = cv2.VideoCapture(clip)
-    every = 1.0 / camera.get(cv2.CAP_PROP_FPS) if pace else 0.0
+    every = 1.0 / camera.get(cv2.CAP_PROP_FPS) if pace == 1 else 0.0
     due = time.monotonic()
     while True:
         good, frame = camera.read()

@@ -3,7 +3,9 @@
 usage: scripts/bench --daemon [--models DIR] [--seconds N] [--rounds N] [--only WORD] [--json FILE]
 
 A clip of 640 x 480 at 30, 10 and 5 frames a second and as fast as it goes; a classifier; a real broker, and
-mosquitto_sub as the subscriber, which stamps each message. Script and daemons take turns. For each: processor time a
+mosquitto_sub as the subscriber, which stamps each message. Also a network camera of 1280 x 720 (a server of GStreamer,
+where the system's Python has one), and the shipped detector on its clip, with and without tracking. Script and daemons
+take turns. For each: processor time a
 frame of all its processes and of each thread, voluntary context switches a frame (without FFmpeg's own threads), the
 time from capture to the subscriber, and PSS (root only). Medians of the rounds. Below each row stands the processor
 time of the threads, in the order in which they started: ``engine 2`` is that of the pipeline, ``engine 3`` that which
@@ -22,12 +24,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from statistics import median, quantiles
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import cv2
 import numpy as np
@@ -35,7 +37,8 @@ import numpy as np
 from edge_infer.bench.measure import machine
 from edge_infer.engine.interpreter import backend_name
 from tests.broker import Broker, eventually
-from tests.running import Daemon
+from tests.readers.conftest import RtspCamera, plays_rtsp
+from tests.running import CLIP, ROOT, Daemon
 
 HERE: Final = Path(__file__).parent
 MODELS: Final = ("mobilenet_v2_1.0_224_quant.tflite", "mobilenet_v1_0.25_128_quant.tflite")
@@ -47,11 +50,11 @@ TEXT: Final = """\
 device: {{id: box, state_dir: state}}
 mqtt: {{host: 127.0.0.1, port: {port}}}
 models:
-  pictures: {{file: model.tflite, labels: labels.txt}}
+  pictures: {model}
 sources:
-  eye: {{kind: video, file: {clip}, {pace}}}
+  eye: {source}
 pipelines:
-  pictures: {{source: eye, model: pictures, threads: 1, threshold: 0, top_k: 5, {options}}}
+  pictures: {{source: eye, model: pictures, threads: 1, {options}}}
 """
 LEAST: Final = 0.005
 """Milliseconds a frame below which a thread is not printed."""
@@ -67,14 +70,32 @@ class Way:
     options: str = ""
     still: bool = False
     """Whether its clip shows nothing that moves."""
+    sees: Literal["clip", "camera", "faces"] = "clip"
+    """The made clip, the network camera, or the clip of the shipped detector."""
+    beside: str = SCRIPT
+    """The way that it is compared with."""
 
 
 WAYS: Final = (
     Way(SCRIPT),
     Way("every", "publish: every"),
     Way("change", "publish: change"),
+    Way("every, motion", "publish: every, motion: true"),
     Way("motion, nothing moves", "publish: change, motion: true", still=True),
 )
+CAMERA_SCRIPT, FACES = "network camera, script", "faces, every"
+OF_CAMERA: Final = (
+    Way(CAMERA_SCRIPT, sees="camera", beside=CAMERA_SCRIPT),
+    Way("network camera, every", "publish: every", sees="camera", beside=CAMERA_SCRIPT),
+    Way("network camera, change", "publish: change", sees="camera", beside=CAMERA_SCRIPT),
+)
+OF_FACES: Final = (
+    Way(FACES, "publish: every", sees="faces", beside=FACES),
+    Way("faces, every, track", "publish: every, track: true", sees="faces", beside=FACES),
+)
+BY_NAME: Final = {way.name: way for way in (*WAYS, *OF_CAMERA, *OF_FACES)}
+DETECTOR: Final = ROOT / "models" / "face-detect" / "1.0.0"
+CAMERA_RATE: Final = 15
 
 
 @dataclass(slots=True)
@@ -186,11 +207,14 @@ def main() -> int:
 
 def measure(rows: list[Row], models: Path, seconds: float, rounds: int, folder: Path) -> None:
     """All rows in turns, so that a busy machine is busy for each of them."""
-    clips = {
-        fps: (_clip(folder, fps, still=False), _clip(folder, fps, still=True)) for fps in {r.fps or 30 for r in rows}
-    }
-    ways = {way.name: way for way in WAYS}
-    with Broker(folder) as broker:
+    rates = {row.fps or 30 for row in rows if BY_NAME[row.way].sees == "clip"}
+    clips = {fps: (_clip(folder, fps, still=False), _clip(folder, fps, still=True)) for fps in rates}
+    with ExitStack() as stack:
+        broker, url = stack.enter_context(Broker(folder)), ""
+        if any(BY_NAME[row.way].sees == "camera" for row in rows):
+            camera = stack.enter_context(RtspCamera())
+            camera.resize(1280, 720)
+            url = camera.url
         subscriber = Subscriber(folder, broker.port)
         try:
             for turn in range(rounds):
@@ -198,14 +222,15 @@ def measure(rows: list[Row], models: Path, seconds: float, rounds: int, folder: 
                     print(
                         f"round {turn + 1} of {rounds}: {_title(row)}".ljust(79), end="\r", file=sys.stderr, flush=True
                     )
-                    way = ways[row.way]
+                    way = BY_NAME[row.way]
                     work = folder / f"{turn}-{number}"
                     work.mkdir()
-                    shutil.copyfile(next(models.rglob(row.model)), work / "model.tflite")
-                    (work / "model.yaml").write_text("task: classification\n")
-                    (work / "labels.txt").write_text("".join(f"class {each}\n" for each in range(1001)))
-                    clip = clips[row.fps or 30][way.still]
-                    runs = (_script if way.name == SCRIPT else _daemon)(way, clip, row.fps, work, broker.port)
+                    if way.sees != "faces":
+                        shutil.copyfile(next(models.rglob(row.model)), work / "model.tflite")
+                        (work / "model.yaml").write_text("task: classification\n")
+                        (work / "labels.txt").write_text("".join(f"class {each}\n" for each in range(1001)))
+                    seen = str(clips[row.fps or 30][way.still]) if way.sees == "clip" else url
+                    runs = (_daemon if way.options else _script)(way, seen, row.fps, work, broker.port)
                     row.rounds.append(_round(runs, row.fps if "change" in way.options else 0, subscriber, seconds))
         finally:
             subscriber.close()
@@ -243,8 +268,9 @@ Processes = tuple[str, Callable[[], dict[str, int]]]
 
 
 @contextmanager
-def _script(_: Way, clip: Path, fps: int, work: Path, port: int) -> Iterator[Processes]:
-    words = [work / "model.tflite", work / "labels.txt", clip, int(fps > 0), port]
+def _script(way: Way, seen: str, fps: int, work: Path, port: int) -> Iterator[Processes]:
+    pace = 2 if way.sees == "camera" else int(fps > 0)
+    words = [work / "model.tflite", work / "labels.txt", seen, pace, port]
     process = subprocess.Popen([sys.executable, HERE / "script.py", *map(str, words)], stderr=subprocess.DEVNULL)
     try:
         yield "script/result", lambda: {"script": process.pid}
@@ -254,12 +280,19 @@ def _script(_: Way, clip: Path, fps: int, work: Path, port: int) -> Iterator[Pro
 
 
 @contextmanager
-def _daemon(way: Way, clip: Path, fps: int, work: Path, port: int) -> Iterator[Processes]:
-    pace = "loop: true" if fps else "loop: true, realtime: false"
-    text = TEXT.format(port=port, clip=clip, pace=pace, options=way.options)
+def _daemon(way: Way, seen: str, fps: int, work: Path, port: int) -> Iterator[Processes]:
     (work / "box").mkdir()
-    for name in ("model.tflite", "model.yaml", "labels.txt"):
-        shutil.move(work / name, work / "box" / name)
+    model, options = "{file: model.tflite, labels: labels.txt}", f"threshold: 0, top_k: 5, {way.options}"
+    source = f"{{kind: video, file: {seen}, loop: true{'' if fps else ', realtime: false'}}}"
+    if way.sees == "camera":
+        source = f"{{kind: rtsp, url: '{seen}'}}"
+    if way.sees == "faces":
+        model, options = f"{{file: {DETECTOR}}}", way.options
+        source = f"{{kind: video, file: {CLIP}, loop: true}}"
+    else:
+        for name in ("model.tflite", "model.yaml", "labels.txt"):
+            shutil.move(work / name, work / "box" / name)
+    text = TEXT.format(port=port, model=model, source=source, options=options)
     with Daemon(work / "box", text, level="info") as daemon:
         daemon.wait_serving(PATIENCE)
         yield "edge-infer/box/pictures/result", lambda: {"supervisor": daemon.pid, **daemon.pids()}
@@ -322,7 +355,10 @@ def _rows(models: Path) -> list[Row]:
     if not names:
         sys.exit(f"there is none of {', '.join(MODELS)} below {models}; --models says where they are")
     paced = [Row(names[-1], fps, way.name) for fps in RATES for way in WAYS]
-    return paced + [Row(name, 0, way) for name in names for way in (SCRIPT, "every")]
+    fastest = [Row(name, 0, way) for name in names for way in (SCRIPT, "every")]
+    camera = [Row(names[-1], CAMERA_RATE, way.name) for way in OF_CAMERA] if plays_rtsp() else []
+    rate = round(cv2.VideoCapture(str(CLIP)).get(cv2.CAP_PROP_FPS))
+    return [*paced, *fastest, *camera, *(Row(DETECTOR.parent.name, rate, way.name) for way in OF_FACES)]
 
 
 def _title(row: Row) -> str:
@@ -337,8 +373,9 @@ def table(rows: list[Row]) -> str:
     lines = [head]
     for row in rows:
         cpu = row.middle(lambda each: each.cpu) or 0.0
-        script = next(each for each in rows if (each.model, each.fps, each.way) == (row.model, row.fps, SCRIPT))
-        times = median(a.cpu / b.cpu for a, b in zip(row.rounds, script.rounds, strict=True))
+        base = (row.model, row.fps, BY_NAME[row.way].beside)
+        other = next(each for each in rows if (each.model, each.fps, each.way) == base)
+        times = median(a.cpu / b.cpu for a, b in zip(row.rounds, other.rounds, strict=True))
         figures = (_cell(row.middle(lambda each, of=name: getattr(each, of)), 8) for name in ("p50", "p99", "pss"))
         rate, switches = (row.middle(lambda each, of=name: getattr(each, of)) or 0.0 for name in ("rate", "switches"))
         lines.append(f"{_title(row):52s}{rate:7.1f}{cpu:8.2f}{times:7.2f}{switches:9.1f}{''.join(figures)}")
