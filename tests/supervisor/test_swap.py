@@ -214,8 +214,6 @@ def test_a_person_goes_back_and_forth(running: Swapping, old: Path, new: Path) -
     running.model(state="active", sha=short(new))
     moment = time.monotonic()
     assert running.daemon.command("models", "rollback", "light").returncode == 0
-    status = json.loads(running.daemon.command("status", "--json").stdout)
-    assert status["models"]["light"]["state"] == "rolled_back"  # the command has waited for the switch
     said = running.model(state="rolled_back", sha=short(old))
     assert "requested by" in said["reason"]
     topic = f"{P}/model/light"
@@ -252,6 +250,17 @@ def test_a_second_rollback_leaves_the_model_that_serves(
     assert "no previous model of light" in again.stderr
     moment = time.monotonic()
     running.result(short(other), moment)
+    assert running.daemon.command("models", "retry", "light").returncode == 0
+    running.model(state="active", sha=short(new))
+
+
+def test_a_rollback_is_done_when_the_command_returns(running: Swapping, old: Path, new: Path) -> None:
+    running.edit(new)
+    running.model(state="active", sha=short(new))
+    os.kill(running.daemon.pids()["engine"], signal.SIGSTOP)  # it switches to nothing until it is killed
+    assert running.daemon.command("models", "rollback", "light").returncode == 0
+    light = json.loads(running.daemon.command("status", "--json").stdout)["models"]["light"]
+    assert (light["state"], light["sha"]) == ("rolled_back", short(old))
     assert running.daemon.command("models", "retry", "light").returncode == 0
     running.model(state="active", sha=short(new))
 

@@ -32,7 +32,7 @@ WORDS: Final[dict[What, str]] = {
     "shadow_off": "shadow off",
 }
 
-SWITCH_SECONDS: Final = 10.0
+SWITCH_SECONDS: Final = 30.0
 """Maximum time that `rollback` waits for the engine to run the previous model."""
 
 
@@ -71,7 +71,8 @@ def _has_switched(config: Path, name: str) -> bool:
     while time.monotonic() < end:
         with suppress(EdgeInferError):  # busy or restarting: the daemon has stored the rollback
             status = ask(find_socket(config), {"do": "status"}, timeout=30.0).get("models", {}).get(name)
-            if status is None or decode(ModelStatus, status).state not in ("staging", "probation"):
+            # Without a report of the engine, which may be restarting, there is no status.
+            if status is not None and decode(ModelStatus, status).state not in ("staging", "probation"):
                 return True
         time.sleep(0.1)
     return False
