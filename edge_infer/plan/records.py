@@ -458,7 +458,7 @@ class SourcePlan(Record, frozen=True):
 _LONG: Final = 8
 """Number of characters from which a value is replaced also within a longer word."""
 _MAX_SPELLED: Final = 512
-"""Maximum number of characters of a text that is searched for in other spellings: the pattern of each takes 2 KB."""
+"""Number of characters up to which a value is replaced in other spellings, too: the pattern of each takes 2 KB."""
 
 
 def as_spelled(text: str, spelled: Mapping[str, str]) -> str:
@@ -470,17 +470,18 @@ def as_spelled(text: str, spelled: Mapping[str, str]) -> str:
         before, behind = "" if re.match(r"\W", word) else r"(?<!\w)", "" if re.search(r"\W\Z", word) else r"(?!\w)"
         if len(word) >= _LONG and "/" not in word:  # not by chance a part of another word, as a path may be
             before = behind = ""
-        forms.append(f"({before}{in_any_spelling(word)}{behind})")
-    return re.sub("|".join(forms), lambda found: spelled[words[(found.lastindex or 1) - 1]], text)
+        form = in_any_spelling(word) if len(word) <= _MAX_SPELLED else re.escape(word)
+        forms.append(f"({before}{form}{behind})")
+    # Each word has one group, and only that of the word that was found is not None.
+    return re.sub("|".join(forms), lambda found: spelled[words[found.groups().index(found[0])]], text)
 
 
 def in_any_spelling(text: str) -> str:
     """Return a pattern for a text in any form that an address, a page or a log may give it."""
-    return "".join(map(_spellings, text)) if len(text) <= _MAX_SPELLED else re.escape(text)
+    return "".join(map(_spellings, text))
 
 
 def _spellings(character: str) -> str:
-    """Return a pattern for a character in any form that an address, a page or a log may give it."""
     data, code = character.encode("utf-8", "surrogatepass"), ord(character)  # also in a path that is no text
     percent = "".join(f"%{byte:02x}" for byte in data)
     page = escape(character), f"&#0*{code};", f"&#x0*{code:x};", f"&#x0*{code:X};"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -17,6 +18,7 @@ from edge_infer.ipc.messages import Acked, EngineHello, Tally
 from edge_infer.publisher.outbox.database import MAX_COUNT, SeriesRow
 from edge_infer.publisher.outbox.delivery_ledger import MOST_SERIES, DeliveryLedger
 from edge_infer.publisher.outbox.entry import OVERHEAD, Entry, MessageSeries
+from edge_infer.publisher.outbox.saved_account import followed_by
 from edge_infer.publisher.outbox.stored_outbox import StoredOutbox
 
 DOOR, EVENTS, YARD = (
@@ -75,6 +77,26 @@ def test_what_comes_back_is_late_and_in_its_place() -> None:
     outbox.acked(first)
     outbox.rewind()
     assert [(entry.seq, entry.late) for entry in drain(outbox)] == [(2, True), (3, True)]
+
+
+def test_the_bytes_that_wait_are_never_negative() -> None:
+    """Of a message that is missing on the disk only the average size is known."""
+    ledger = DeliveryLedger()
+    for seq, size in ((1, 10), (2, 1000)):
+        ledger.take(DOOR, seq, size, "handover")
+        ledger.stored(DOOR, seq)
+    ledger.lose_some(DOOR.place, 1, ())
+    ledger.delivered(DOOR, 2, 1000)
+    assert ledger.sums() == (2, 0, 0, 1, {"corrupt": 1})
+    assert [row.bytes for row in ledger.changes()[0]] == [0]
+
+
+def test_what_a_process_without_the_file_left_out_is_what_the_file_has() -> None:
+    """It began after a power cut with the end of an event, and could not open the file before it stopped."""
+    file, later = SeriesRow(DOOR, 80, 5, 500, False), SeriesRow(DOOR, 229, 0, 0, True, {"left_out": 228, "full": 1})
+    ledger = DeliveryLedger()
+    ledger.restore([replace(followed_by(file, later), waiting=5, bytes=500)])
+    assert ledger.sums() == (81, 5, 500, 75, {"full": 1})
 
 
 def test_safe_is_what_is_settled_without_a_gap() -> None:

@@ -238,9 +238,9 @@ def test_whoever_opens_no_device_makes_only_the_known_requests_to_files(
     terminal = asked(0x5402, 0x5404, 0x5408, 0x540B, 0x402C542D, 0x540C)  # TCSETS, TCSETSF, TCFLSH, TCSETSF2, TIOCEXCL
     assert terminal == {ALLOW if devices and room != "engine" else REFUSE}
     # FS_IOC_SETFLAGS, FS_IOC_FSSETXATTR, FS_IOC_SETVERSION, FAT; Btrfs: SUBVOL_CREATE, SNAP_CREATE_V2, SNAP_DESTROY,
-    # FICLONE; F2FS_IOC_START_ATOMIC_WRITE
-    assert asked(0x40086602, 0x401C5820, 0x40087602, 0x40047211) == {REFUSE}
-    assert asked(0x5000940E, 0x50009417, 0x5000940F, 0x40049409, 0xF501) == {REFUSE}
+    # FICLONE; F2FS_IOC_START_ATOMIC_WRITE; BCH_IOCTL_SUBVOLUME_CREATE
+    assert asked(0x40086602, 0x401C5820, 0x40087602, 0x40047602, 0x40047211) == {REFUSE}
+    assert asked(0x5000940E, 0x50009417, 0x5000940F, 0x40049409, 0xF501, 0x4020BC10) == {REFUSE}
 
 
 @pytest.mark.parametrize("machine", MACHINES)

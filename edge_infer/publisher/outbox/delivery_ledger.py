@@ -218,7 +218,7 @@ class DeliveryLedger:
         track = self._tracks[series]
         track.open.pop(seq, None)
         track.pending -= 1
-        track.bytes -= size
+        track.bytes = max(0, track.bytes - size)  # `lose_some` knows only the average size
         self._changed.add(series)
         self.settled += 1
         return track
@@ -346,7 +346,7 @@ class DeliveryLedger:
 
     def _row(self, series: MessageSeries, track: SeriesCounts) -> SeriesRow:
         lost = {reason: count for reason, count in track.lost.items() if count}
-        return SeriesRow(series, track.highest, track.pending, max(0, track.bytes), track.closed, lost)
+        return SeriesRow(series, track.highest, track.pending, track.bytes, track.closed, lost)
 
     # Totals
 
@@ -369,7 +369,7 @@ class DeliveryLedger:
             kept = max(0, track.given - track.highest)
             produced += track.highest + kept
             pending += track.pending + kept
-            size += max(0, track.bytes)
+            size += track.bytes
             delivered += track.delivered
             lost.update(track.lost)
         produced -= lost.pop(LEFT_OUT, 0)
