@@ -5,11 +5,10 @@ usage: scripts/bench --daemon [--models DIR] [--seconds N] [--rounds N] [--only 
 A clip of 640 x 480 at 30, 10 and 5 frames a second and as fast as it goes; a classifier; a real broker, and
 mosquitto_sub as the subscriber, which stamps each message. Also a network camera of 1280 x 720 (a server of GStreamer,
 where the system's Python has one), and the shipped detector on its clip, with and without tracking. Script and daemons
-take turns. For each: processor time a
-frame of all its processes and of each thread, voluntary context switches a frame (without FFmpeg's own threads), the
-time from capture to the subscriber, and PSS (root only). Medians of the rounds. Below each row stands the processor
-time of the threads, in the order in which they started: ``engine 2`` is that of the pipeline, ``engine 3`` that which
-reads the source, ``publisher 2`` that of the disk.
+take turns. For each: processor time a frame of all its processes and of each thread, voluntary context switches a frame
+(without FFmpeg's own threads), the time from capture to the subscriber, and PSS (root only). Medians of the rounds.
+Below each row stands the processor time of the threads, in the order in which they started: ``engine 2`` is that of the
+pipeline, ``engine 3`` that which reads the source, ``publisher 2`` that of the disk.
 """
 
 from __future__ import annotations
@@ -327,6 +326,8 @@ def _is_ffmpeg(pid: int, task: Path) -> bool:
     The daemon's processes may not name their threads, and FFmpeg does not name all of its own. Only root can read the
     stack; for others the name decides.
     """
+    if int(task.name) == pid:  # it may wait in FFmpeg for the next frame of a camera
+        return False
     if os.geteuid() != 0:
         return _status(task)["Name"].startswith("av:")
     lines = [line.split(maxsplit=5) for line in Path(f"/proc/{pid}/maps").read_text().splitlines()]
